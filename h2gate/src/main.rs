@@ -1,0 +1,2 @@
+//! h2gate
+fn main() {}
