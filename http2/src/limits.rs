@@ -1,0 +1,255 @@
+//! Every bound and flood counter of one connection, named, with its default, its reason and its CVE.
+//!
+//! Two kinds. *Bounds* are plain numbers. *Rates* are token buckets: a burst, a refill per second, and where lawful
+//! traffic brings its own share (a WINDOW_UPDATE for each DATA frame that we sent) tokens are *earned* by that traffic, so
+//! that a busy honest peer never runs dry and an idle attacker does.
+
+use std::time::{Duration, Instant};
+
+/// A token bucket's shape: `burst` at once, `per_second` on and on.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Rate {
+    /// How many may come at once.
+    pub burst: u32,
+    /// How many a second may come for ever.
+    pub per_second: u32,
+}
+
+impl Rate {
+    /// No limit.
+    pub const UNLIMITED: Self = Self {
+        burst: u32::MAX,
+        per_second: u32::MAX,
+    };
+
+    /// `burst` at once, `per_second` on and on.
+    pub const fn new(burst: u32, per_second: u32) -> Self {
+        Self { burst, per_second }
+    }
+}
+
+/// Every bound and flood counter of one connection. Reaching a fatal one ends the connection with ENHANCE_YOUR_CALM;
+/// the others are answered on the stream and told by [`Connection::take_reached`](crate::Connection::take_reached).
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Streams that the peer may have open (server), or that we open at most (client). Edge 256: gRPC clients live with
+    /// 100, and each stream may hold a window of data. More are refused one by one (RFC 9113 §5.1.2).
+    pub max_concurrent_streams: u32,
+    /// Streams refused because too many were open. Edge 2,000 at once and 100/s, one more earned by each stream that
+    /// ended in order: a client may send a whole flight before it has read our SETTINGS. Fatal.
+    pub refused_streams: Rate,
+    /// Sum of name + value + 32 over all fields of a head or of trailers (RFC 9113 §6.5.2), cookie crumbs counted.
+    /// Edge 64 KiB: gRPC clients stop at 8 to 16 KiB. More: `RequestTooLarge`, or the stream is reset.
+    pub max_header_list_size: u32,
+    /// Number of fields of a head or of trailers, cookie crumbs counted one by one. Edge 256. One octet of a header
+    /// block can name a field of the table, so size on the wire bounds nothing (CVE-2026-49975 class, the HPACK bomb
+    /// CVE-2016-6581). Answered like `max_header_list_size`.
+    pub max_header_fields: u32,
+    /// Octets of one header block as sent, over all its CONTINUATION frames. Edge 128 KiB, twice the list, so that a
+    /// list that is somewhat too large can still be answered. Fatal, for what is not decoded breaks the table.
+    pub max_header_block: u32,
+    /// CONTINUATION frames of one header block, empty ones too. Edge 32. Fatal. CVE-2024-27983, CVE-2023-45288,
+    /// CVE-2024-28182: endless CONTINUATION frames that no header list limit sees.
+    pub max_continuations: u32,
+    /// Resets by the peer of streams that had no response head yet and were younger than `rapid_reset_age`. Edge 1,000
+    /// at once and 33/s, one more earned by each stream that ended in order. Fatal. CVE-2023-44487 (rapid reset): the
+    /// reset frees the place at once while the backend still works.
+    pub rapid_resets: Rate,
+    /// How old a stream must be for its reset to be no rapid one. Edge 1 s: deadlines and impatient people are older.
+    pub rapid_reset_age: Duration,
+    /// Resets that the peer made us send: malformed messages, broken windows, frames on closed streams. Edge 100 at
+    /// once and 10/s. Fatal. CVE-2025-8671 (made you reset): rapid reset by our own hand.
+    pub provoked_resets: Rate,
+    /// PING frames that want an answer. Edge 200 at once and 10/s, one more earned by each DATA frame that we sent
+    /// (gRPC measures bandwidth with one PING per round trip of data). Fatal. CVE-2019-9512.
+    pub pings: Rate,
+    /// SETTINGS frames that want an answer. Edge 50 at once and 1/s. Fatal. CVE-2019-9515.
+    pub settings: Rate,
+    /// PRIORITY frames, which do nothing here. Edge 500 at once and 10/s, two more earned by each new stream. Fatal.
+    /// CVE-2019-9513.
+    pub priorities: Rate,
+    /// WINDOW_UPDATE frames. Edge 2,000 at once and 100/s; more are earned by each stream (4) and by each DATA frame
+    /// that we sent (4, and one for each 256 octets). Fatal.
+    pub window_updates: Rate,
+    /// DATA frames without payload that do not end their stream. Edge 10,000 at once and 100/s, one more earned by each
+    /// DATA frame with payload. They are swallowed and cost nothing, hence the width. Fatal. CVE-2019-9518.
+    pub empty_data: Rate,
+    /// Frames of unknown types, which are skipped (RFC 9113 §5.5). Edge 500 at once and 10/s, two more earned by each
+    /// new stream. Fatal.
+    pub unknown_frames: Rate,
+    /// GOAWAY frames. Edge 8 at once and 1 per second: a graceful end has two. Fatal.
+    pub goaways: Rate,
+    /// Octets of answers that the peer made us write and has not read: acknowledgements, resets and (server) response
+    /// heads. Edge 256 KiB. Fatal once more is asked for. CVE-2019-9517 (internal data buffering), and all the floods
+    /// above by a peer that never reads.
+    pub max_unread_answers: u32,
+    /// Octets of payload that wait on all streams for windows or for the peer to read. Edge 64 MiB. Not enforced here,
+    /// for bytes that were accepted are never dropped: [`Connection::over_queue_bound`](crate::Connection::over_queue_bound)
+    /// names the victim, and its owner resets it. CVE-2019-9511, CVE-2019-9517 (closed windows).
+    pub max_queued: usize,
+}
+
+impl Limits {
+    /// For strangers.
+    pub fn edge() -> Self {
+        Self {
+            max_concurrent_streams: 256,
+            refused_streams: Rate::new(2_000, 100),
+            max_header_list_size: 64 << 10,
+            max_header_fields: 256,
+            max_header_block: 128 << 10,
+            max_continuations: 32,
+            rapid_resets: Rate::new(1_000, 33),
+            rapid_reset_age: Duration::from_secs(1),
+            provoked_resets: Rate::new(100, 10),
+            pings: Rate::new(200, 10),
+            settings: Rate::new(50, 1),
+            priorities: Rate::new(500, 10),
+            window_updates: Rate::new(2_000, 100),
+            empty_data: Rate::new(10_000, 100),
+            unknown_frames: Rate::new(500, 10),
+            goaways: Rate::new(8, 1),
+            max_unread_answers: 256 << 10,
+            max_queued: 64 << 20,
+        }
+    }
+
+    /// For our own servers: a connection to one is shared by many clients and must not end for what one of them made it
+    /// carry. Memory stays bounded; rates do not end it short of madness.
+    pub fn backend() -> Self {
+        let wide = Rate::new(100_000, 10_000);
+        Self {
+            max_concurrent_streams: u32::MAX,
+            refused_streams: Rate::UNLIMITED,
+            max_header_list_size: 256 << 10,
+            max_header_fields: 2_048,
+            max_header_block: 1 << 20,
+            max_continuations: 256,
+            rapid_resets: Rate::UNLIMITED,
+            rapid_reset_age: Duration::ZERO,
+            provoked_resets: wide,
+            pings: wide,
+            settings: Rate::new(10_000, 100),
+            priorities: wide,
+            window_updates: Rate::UNLIMITED,
+            empty_data: Rate::UNLIMITED,
+            unknown_frames: wide,
+            goaways: Rate::new(1_000, 10),
+            max_unread_answers: 4 << 20,
+            max_queued: 256 << 20,
+        }
+    }
+}
+
+/// Which limit was reached.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+#[expect(
+    missing_docs,
+    reason = "each is explained at the field of `Limits` with its name"
+)]
+pub enum Limit {
+    ConcurrentStreams,
+    RefusedStreams,
+    HeaderListSize,
+    HeaderFields,
+    HeaderBlock,
+    Continuations,
+    RapidResets,
+    ProvokedResets,
+    Pings,
+    Settings,
+    Priorities,
+    WindowUpdates,
+    EmptyData,
+    UnknownFrames,
+    Goaways,
+    UnreadAnswers,
+    Queued,
+}
+
+impl Limit {
+    /// All of them, in the order of their numbers.
+    pub const ALL: &[Self] = &[
+        Self::ConcurrentStreams,
+        Self::RefusedStreams,
+        Self::HeaderListSize,
+        Self::HeaderFields,
+        Self::HeaderBlock,
+        Self::Continuations,
+        Self::RapidResets,
+        Self::ProvokedResets,
+        Self::Pings,
+        Self::Settings,
+        Self::Priorities,
+        Self::WindowUpdates,
+        Self::EmptyData,
+        Self::UnknownFrames,
+        Self::Goaways,
+        Self::UnreadAnswers,
+        Self::Queued,
+    ];
+
+    /// Its name in metrics and configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ConcurrentStreams => "max_concurrent_streams",
+            Self::RefusedStreams => "refused_streams",
+            Self::HeaderListSize => "max_header_list_size",
+            Self::HeaderFields => "max_header_fields",
+            Self::HeaderBlock => "max_header_block",
+            Self::Continuations => "max_continuations",
+            Self::RapidResets => "rapid_resets",
+            Self::ProvokedResets => "provoked_resets",
+            Self::Pings => "pings",
+            Self::Settings => "settings",
+            Self::Priorities => "priorities",
+            Self::WindowUpdates => "window_updates",
+            Self::EmptyData => "empty_data",
+            Self::UnknownFrames => "unknown_frames",
+            Self::Goaways => "goaways",
+            Self::UnreadAnswers => "max_unread_answers",
+            Self::Queued => "max_queued",
+        }
+    }
+}
+
+/// What is left of a [`Rate`]. Refilled only when it has run dry, which costs one subtraction per event and lets at most
+/// two bursts through where an exact bucket lets one.
+#[derive(Clone, Debug)]
+pub(crate) struct Bucket {
+    tokens: u32,
+    filled_at: Option<Instant>,
+}
+
+impl Bucket {
+    pub(crate) fn new(rate: Rate) -> Self {
+        Self {
+            tokens: rate.burst,
+            filled_at: None,
+        }
+    }
+
+    /// Lawful traffic brought `n` tokens with it.
+    pub(crate) fn earn(&mut self, rate: Rate, n: u32) {
+        self.tokens = self.tokens.saturating_add(n).min(rate.burst);
+    }
+
+    /// One event; false once the rate is exceeded. `since` is when the connection began.
+    pub(crate) fn take(&mut self, rate: Rate, since: Instant, now: Instant) -> bool {
+        if rate == Rate::UNLIMITED {
+            return true;
+        }
+        if self.tokens == 0 {
+            let elapsed = now.saturating_duration_since(self.filled_at.unwrap_or(since));
+            let fresh = elapsed.as_millis().saturating_mul(u128::from(rate.per_second)) / 1000;
+            self.tokens = u32::try_from(fresh).unwrap_or(u32::MAX).min(rate.burst);
+            if self.tokens == 0 {
+                return false;
+            }
+            self.filled_at = Some(now);
+        }
+        self.tokens -= 1;
+        true
+    }
+}
