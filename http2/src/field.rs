@@ -1,52 +1,101 @@
-//! A header field that is stored once and shared.
+//! A header field that is stored once and shared: what the decoder of one connection made is what the encoder of
+//! another looks up.
 
-/// How the peer sent a field, kept for sending it on (RFC 7541 §6.2, §7.1.3).
+use std::fmt;
+
+use crate::hpack::entry::{Entry, HEADER, NameFacts};
+use crate::hpack::predefined::{find_full, row_at};
+
+/// How a field was sent by the peer, or shall be sent by us; kept for sending it on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Indexing {
-    /// May enter the dynamic table (§6.2.1), or came out of a table (§6.1).
-    Incremental,
+    /// May enter the dynamic table, or came out of a table (RFC 7541 §6.1, §6.2.1).
+    Incremental = 0,
     /// Not worth a place in the table (§6.2.2).
-    Without,
-    /// Must never enter a table, on no hop (§6.2.3).
-    Never,
+    Without = 1,
+    /// Must not enter a table on any hop (§6.2.3, §7.1.3).
+    Never = 2,
 }
 
-/// Names that HTTP/2 and a gRPC proxy ask for, known since the field was made.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-#[repr(u8)]
-#[expect(missing_docs, reason = "each is the field name in another spelling")]
-pub enum Name {
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Names that HTTP/2 and a gRPC proxy ask for, worked out when the field was made, so that asking costs
+        /// one compare.
+        #[derive(Copy, Clone, PartialEq, Eq, Debug)]
+        #[repr(u8)]
+        pub enum Name { $($(#[$doc])* $name,)* }
+
+        impl Name {
+            const ALL: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+names! {
+    /// Any name that is not listed here.
     Other,
+    /// `:authority`
     Authority,
+    /// `:method`
     Method,
+    /// `:path`
     Path,
+    /// `:scheme`
     Scheme,
+    /// `:status`
     Status,
+    /// `:protocol` (RFC 8441)
     Protocol,
+    /// Any other name that begins with a colon.
     OtherPseudo,
+    /// `connection`
     Connection,
+    /// `transfer-encoding`
     TransferEncoding,
+    /// `upgrade`
     Upgrade,
+    /// `keep-alive`
     KeepAlive,
+    /// `proxy-connection`
     ProxyConnection,
+    /// `te`
     Te,
+    /// `host`
     Host,
+    /// `content-length`
     ContentLength,
+    /// `content-type`
     ContentType,
+    /// `cookie`
     Cookie,
+    /// `user-agent`
     UserAgent,
+    /// `grpc-status`
     GrpcStatus,
+    /// `grpc-message`
     GrpcMessage,
+    /// `grpc-timeout`
     GrpcTimeout,
+    /// `x-forwarded-for`
     XForwardedFor,
+    /// `x-forwarded-proto`
     XForwardedProto,
+    /// `x-forwarded-client-cert`
     XForwardedClientCert,
+    /// Any other name that begins with `x-forwarded-`.
     XForwarded,
+    /// `x-request-id`
     XRequestId,
 }
 
-/// What RFC 9113 §8.2.1 says of a field's bytes.
+impl Name {
+    pub(crate) fn from_u8(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Other)
+    }
+}
+
+/// What RFC 9113 §8.2.1 says of a field's bytes, worked out when the field was made.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Facts {
     /// The name is a lower-case token, after one colon for a pseudo-field.
@@ -55,41 +104,195 @@ pub(crate) struct Facts {
     pub(crate) value_legal: bool,
 }
 
-/// One header field; a clone costs a count.
-#[derive(Clone, Debug)]
-pub struct Field(std::rc::Rc<[u8]>);
+/// One header field. Name and value are shared and hashed once, so a clone costs a count (nothing, for a row of
+/// the static table), and encoding it for another connection is a look-up.
+///
+/// The bytes are whatever the peer sent; whether they are legal is for the reader of messages to judge.
+#[derive(Clone)]
+pub struct Field(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    /// A row of the static table by its index, 1 to 61.
+    Static(u8),
+    Shared(Entry),
+}
+
+const _: () = assert!(size_of::<Field>() <= 16);
 
 impl Field {
-    /// A field of our own that may enter the dynamic table.
+    /// A field of our own that may enter the peer's dynamic table: for names and values that come again.
     pub fn new(name: &[u8], value: &[u8]) -> Self {
         Self::with_indexing(name, value, Indexing::Incremental)
     }
-    /// A field of our own with a wish for its encoding.
-    pub fn with_indexing(_name: &[u8], _value: &[u8], _indexing: Indexing) -> Self {
-        unimplemented!()
+
+    /// A field of our own with a say in how it is sent: [`Indexing::Without`] for values that do not come again,
+    /// [`Indexing::Never`] for secrets.
+    pub fn with_indexing(name: &[u8], value: &[u8], indexing: Indexing) -> Self {
+        let facts = NameFacts::of(name);
+        if indexing == Indexing::Incremental
+            && let row @ 1.. = find_full(facts.index, value)
+        {
+            return Self(Kind::Static(row));
+        }
+        let len = HEADER + name.len() + value.len();
+        // Most fields fit on the stack, and then the entry is the only allocation.
+        let (mut small, mut large) = ([0; 256], Vec::new());
+        let text = match small.get_mut(..len) {
+            Some(text) => text,
+            None => {
+                large.resize(len, 0);
+                large.as_mut_slice()
+            }
+        };
+        if let Some((to_name, to_value)) = text
+            .get_mut(HEADER..)
+            .and_then(|f| f.split_at_mut_checked(name.len()))
+        {
+            to_name.copy_from_slice(name);
+            to_value.copy_from_slice(value);
+        }
+        Self(Kind::Shared(Entry::seal(text, name.len(), facts, indexing)))
     }
-    /// The name's bytes.
+
+    pub(crate) fn predefined(index: u8) -> Self {
+        Self(Kind::Static(index))
+    }
+
+    pub(crate) fn shared(entry: Entry) -> Self {
+        Self(Kind::Shared(entry))
+    }
+
+    /// The static index, or the entry that holds the text.
+    pub(crate) fn source(&self) -> Result<u8, &Entry> {
+        match &self.0 {
+            Kind::Static(index) => Ok(*index),
+            Kind::Shared(entry) => Err(entry),
+        }
+    }
+
+    /// The name as it was sent, in any case of letters and with any bytes.
     pub fn name(&self) -> &[u8] {
-        unimplemented!()
+        match &self.0 {
+            Kind::Static(index) => row_at(*index).name,
+            Kind::Shared(entry) => entry.text().0,
+        }
     }
-    /// The value's bytes.
+
+    /// The value as it was sent, with any bytes.
     pub fn value(&self) -> &[u8] {
-        unimplemented!()
+        match &self.0 {
+            Kind::Static(index) => row_at(*index).value,
+            Kind::Shared(entry) => entry.text().1,
+        }
     }
-    /// Which of the names we ask for it is.
+
+    /// Which of the names that we ask for this is.
     pub fn known(&self) -> Name {
-        unimplemented!()
+        match &self.0 {
+            Kind::Static(index) => row_at(*index).known,
+            Kind::Shared(entry) => entry.known(),
+        }
     }
-    /// How the peer sent it, or how it was made.
+
+    /// How the field was sent, or is to be sent.
     pub fn indexing(&self) -> Indexing {
-        unimplemented!()
+        match &self.0 {
+            Kind::Static(_) => Indexing::Incremental,
+            Kind::Shared(entry) => entry.indexing(),
+        }
     }
-    /// Its size as RFC 7541 §4.1 counts it: name, value and 32.
+
+    /// RFC 7541 §4.1: the lengths of name and value, and 32.
     pub fn size(&self) -> usize {
-        unimplemented!()
+        match &self.0 {
+            Kind::Static(index) => row_at(*index).size(),
+            Kind::Shared(entry) => entry.size(),
+        }
     }
-    #[allow(dead_code)]
+
+    /// What is legal about its bytes (RFC 9113 §8.2.1).
     pub(crate) fn facts(&self) -> Facts {
-        unimplemented!()
+        match &self.0 {
+            Kind::Static(_) => Facts {
+                name_legal: true,
+                value_legal: true,
+            },
+            Kind::Shared(entry) => entry.facts(),
+        }
+    }
+
+    /// Values that no log may show: those that the peer marked, and those that carry credentials by their name.
+    fn is_secret(&self) -> bool {
+        let names: [&[u8]; 4] = [b"authorization", b"proxy-authorization", b"cookie", b"set-cookie"];
+        self.indexing() == Indexing::Never || names.iter().any(|name| self.name().eq_ignore_ascii_case(name))
+    }
+}
+
+/// `name: value`, the value left out where it may be a secret.
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.name().escape_ascii())?;
+        if self.is_secret() {
+            return write!(f, "({} bytes, not shown)", self.value().len());
+        }
+        write!(f, "{}", self.value().escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_gives_back_what_it_was_made_of() {
+        for len in [0, 1, 31, 200, 239, 240, 241, 5000] {
+            let value = vec![b'v'; len];
+            let field = Field::with_indexing(b"x-some", &value, Indexing::Without);
+            assert_eq!((field.name(), field.value()), (&b"x-some"[..], &value[..]));
+            assert_eq!(field.size(), 6 + len + 32);
+            assert_eq!(field.indexing(), Indexing::Without);
+        }
+        let row = Field::predefined(3);
+        assert_eq!(
+            (row.name(), row.value(), row.size()),
+            (&b":method"[..], &b"POST"[..], 43)
+        );
+        assert_eq!(row.known(), Name::Method);
+    }
+
+    #[test]
+    fn names_are_known_by_their_meaning() {
+        let known = |name: &str| Field::new(name.as_bytes(), b"v").known();
+        assert_eq!(known(":path"), Name::Path);
+        assert_eq!(known(":protocol"), Name::Protocol);
+        assert_eq!(known(":other"), Name::OtherPseudo);
+        assert_eq!(known("te"), Name::Te);
+        assert_eq!(known("x-forwarded-for"), Name::XForwardedFor);
+        assert_eq!(known("x-forwarded-host"), Name::XForwarded);
+        assert_eq!(known("x-request-id"), Name::XRequestId);
+        assert_eq!(known("grpc-encoding"), Name::Other);
+        assert_eq!(known("X-Request-Id"), Name::Other);
+        assert_eq!(known(""), Name::Other);
+    }
+
+    #[test]
+    fn every_name_survives_its_number() {
+        for (number, name) in Name::ALL.iter().enumerate() {
+            assert_eq!(*name as usize, number);
+            assert_eq!(Name::from_u8(number as u8), *name);
+        }
+        assert_eq!(Name::from_u8(255), Name::Other);
+    }
+
+    #[test]
+    fn debug_never_shows_a_secret() {
+        let never = Field::with_indexing(b"x-key", b"hunter2", Indexing::Never);
+        let token = Field::new(b"authorization", b"Bearer hunter2");
+        let cookie = Field::new(b"Cookie", b"id=hunter2");
+        for field in [never, token, cookie] {
+            assert!(!format!("{field:?} {field:#?}").contains("hunter2"), "{field:?}");
+        }
+        assert_eq!(format!("{:?}", Field::new(b"te", b"trail\n")), r"te: trail\n");
     }
 }

@@ -1,60 +1,66 @@
-//! RFC 7541.
+//! Header compression (RFC 7541), both directions.
+//!
+//! [`Decoder`] turns header blocks into [`Field`]s, [`Encoder`] turns fields into header blocks. Between two
+//! connections of a proxy nothing is copied: the entry that one side's decoder made is the entry that the other
+//! side's encoder keeps in its table and finds by the hash that was worked out once.
 
+mod decoder;
+mod encoder;
+pub(crate) mod entry;
+mod huffman;
+mod index;
+mod integer;
+pub(crate) mod predefined;
+mod table;
+
+use std::{error, fmt};
+
+pub use decoder::{Decoded, Decoder};
+pub use encoder::Encoder;
+
+#[cfg(doc)]
 use crate::Field;
 
-/// Why a header block cannot be read. The connection ends with COMPRESSION_ERROR (RFC 9113 §4.3).
+/// The table size that both ends begin with (RFC 9113 §6.5.2).
+const DEFAULT_TABLE_SIZE: usize = 4096;
+
+/// Why a header block cannot be read. The two tables may differ from here on, so the connection must end with
+/// `COMPRESSION_ERROR` (RFC 9113 §4.3).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum DecodeError {
     /// The block ends inside a field.
     Truncated,
+    /// An integer above 32 bits, or written in more bytes than it needs by far (RFC 7541 §5.1).
+    IntegerOverflow,
+    /// Index 0, or one beyond both tables (RFC 7541 §2.3.3, §6.1).
+    InvalidIndex,
+    /// A code that is no symbol, EOS inside a string, or padding that is not the front of EOS or is longer than
+    /// seven bits (RFC 7541 §5.2).
+    InvalidHuffman,
+    /// A table size above the one that we announced (RFC 7541 §6.3).
+    SizeUpdateTooLarge,
+    /// A table size update after a field (RFC 7541 §4.2).
+    SizeUpdateMisplaced,
+    /// We announced a smaller table, the peer agreed, and did not say so in its next block (RFC 9113 §4.3.1).
+    SizeUpdateMissing,
+    /// Fields over the limit named a long name by index again and again: bytes to copy for us, none to send for
+    /// the peer.
+    NamesAmplified,
 }
 
-/// What a header block came to.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-pub struct Decoded {
-    /// Sum of the sizes of all fields, dropped ones too (RFC 9113 §6.5.2).
-    pub list_size: usize,
-    /// Number of all fields, dropped ones too.
-    pub fields: usize,
-    /// A limit was passed and fields were dropped.
-    pub too_large: bool,
-}
-
-/// Reads header blocks.
-#[derive(Debug)]
-pub struct Decoder(());
-impl Decoder {
-    /// A decoder with the table size that we announced.
-    pub fn new(_table_size: usize) -> Self {
-        Self(())
-    }
-    /// Our SETTINGS were acknowledged: from now on the peer must keep to the announced table size.
-    pub fn settings_acknowledged(&mut self) {}
-    /// Decodes one whole header block, appending to `out`.
-    pub fn decode(
-        &mut self,
-        _block: &[u8],
-        _max_list_size: usize,
-        _max_fields: usize,
-        _out: &mut Vec<Field>,
-    ) -> Result<Decoded, DecodeError> {
-        unimplemented!()
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Truncated => "the header block ends inside a field",
+            Self::IntegerOverflow => "an integer in the header block is too long",
+            Self::InvalidIndex => "the header block names an entry that is in no table",
+            Self::InvalidHuffman => "a string in the header block is not valid Huffman code",
+            Self::SizeUpdateTooLarge => "the header block sets a larger table than was announced",
+            Self::SizeUpdateMisplaced => "the header block sets the table size after a field",
+            Self::SizeUpdateMissing => "the header block does not confirm the smaller table",
+            Self::NamesAmplified => "the header block repeats long names by index beyond the limit",
+        })
     }
 }
 
-/// Writes header blocks.
-#[derive(Debug)]
-pub struct Encoder(());
-impl Encoder {
-    /// A new encoder.
-    #[expect(clippy::new_without_default, reason = "stub")]
-    pub fn new() -> Self {
-        Self(())
-    }
-    /// The peer's SETTINGS_HEADER_TABLE_SIZE.
-    pub fn set_max_table_size(&mut self, _peer: usize) {}
-    /// Appends one header block.
-    pub fn encode(&mut self, _fields: &[Field], _out: &mut Vec<u8>) {
-        unimplemented!()
-    }
-}
+impl error::Error for DecodeError {}
