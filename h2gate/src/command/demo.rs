@@ -2,9 +2,27 @@
 
 use std::process::ExitCode;
 
-use crate::cli::DemoArguments;
+use anyhow::Context as _;
 
-/// Runs the demonstration.
-pub fn demo(_arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`demo` is not built yet")
+use crate::cli::DemoArguments;
+use crate::demo::{self, Options};
+
+/// Runs the demonstration. Fails unless everything that it promises has held.
+pub fn demo(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
+    let options = Options {
+        run_for: arguments.run_for,
+        listen: arguments.listen,
+        admin: arguments.admin,
+        rotate_every: arguments.rotate_every,
+        quiet: arguments.quiet,
+    };
+    // Backends and clients; the gateway brings its own threads.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("demo")
+        .enable_all()
+        .build()
+        .context("cannot start the demo's threads")?;
+    let good = runtime.block_on(demo::run(&options))?;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
