@@ -1,0 +1,250 @@
+//! [`CertBundle::parse`], the only door: PEM bytes become a chain and a key that fit each other, or an error
+//! that says what is wrong.
+//!
+//! Policy, where the standards leave a choice:
+//! - A self-signed pair as `openssl req -x509` makes it (CA:TRUE, no key usage, only a common name, even no
+//!   name at all) is lawful, with a [`Warning`] for each oddity. The same in a certificate that a CA issued
+//!   is refused, for every client refuses it.
+//! - A root at the end of the chain is lawful: superfluous, and common.
+//! - Keys in the chain's input and certificates in the key's are skipped, so one combined file may be passed
+//!   as both.
+
+mod chain;
+mod error;
+mod name;
+mod pem;
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::SignatureScheme;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::UnixTime;
+
+pub use error::{BundleError, Found, Part};
+pub use name::{BadName, Name};
+
+/// The most bytes that either input may have. The longest lawful chain is far below it: a TLS peer refuses a
+/// certificate message over 64 KiB.
+pub const MAX_PEM_BYTES: usize = 256 * 1024;
+
+/// The most certificates that a chain may have.
+pub const MAX_CERTIFICATES: usize = 10;
+
+/// The shortest RSA key. CA/Browser Forum Baseline Requirements §6.1.5.
+pub const MIN_RSA_BITS: usize = 2048;
+
+/// A chain and its private key, checked by themselves: order, signatures, strength, usage, and that the key
+/// is the leaf's. Whether it may serve now, for these domains, is [`crate::prove`]'s to say.
+pub struct CertBundle {
+    certified: Arc<CertifiedKey>,
+    names: Vec<Name>,
+    validity: Vec<Validity>,
+    key_kind: KeyKind,
+    generation: Generation,
+    warnings: Vec<Warning>,
+    issuance: Issuance,
+}
+
+/// From when until when one certificate of the chain is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Validity {
+    pub(crate) not_before: UnixTime,
+    pub(crate) not_after: UnixTime,
+    pub(crate) self_signed: bool,
+}
+
+/// Who issued the leaf, as far as the chain tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Issuance {
+    /// The leaf's issuer name, DER.
+    pub(crate) issuer: Vec<u8>,
+    /// The same for people.
+    pub(crate) issuer_text: String,
+    pub(crate) self_signed: bool,
+    /// The leaf carries what only public CAs put there.
+    pub(crate) public_ca: bool,
+}
+
+impl CertBundle {
+    /// Parses and checks a PEM chain and a PEM key (PKCS#8, PKCS#1 or SEC1). The only way to get a bundle.
+    ///
+    /// Reads no clock: an expired pair parses. The caller keeps `key_pem` and should zeroize it.
+    pub fn parse(chain_pem: &[u8], key_pem: &[u8]) -> Result<Self, BundleError> {
+        let chain = pem::certificates(chain_pem)?;
+        let key = pem::private_key(key_pem)?;
+        chain::check(chain, &key)
+    }
+
+    /// What the leaf is good for: DNS names, wildcards, then addresses, each once. May be empty for a
+    /// self-signed one.
+    pub fn names(&self) -> &[Name] {
+        &self.names
+    }
+
+    /// The leaf is valid from this instant.
+    pub fn not_before(&self) -> UnixTime {
+        self.validity.first().map_or(EPOCH, |leaf| leaf.not_before)
+    }
+
+    /// The leaf is valid until this instant, inclusive.
+    pub fn not_after(&self) -> UnixTime {
+        self.validity.first().map_or(EPOCH, |leaf| leaf.not_after)
+    }
+
+    /// The kind of the key.
+    pub fn key_kind(&self) -> KeyKind {
+        self.key_kind
+    }
+
+    /// The hash of the chain and the public key. Never of the secret.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// What is lawful in it but worth knowing.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// How many certificates the chain has.
+    pub fn chain_len(&self) -> usize {
+        self.certified.cert.len()
+    }
+
+    /// The issuer's name of the leaf, for people.
+    pub fn issuer(&self) -> &str {
+        &self.issuance.issuer_text
+    }
+
+    /// What rustls serves.
+    pub fn certified_key(&self) -> &Arc<CertifiedKey> {
+        &self.certified
+    }
+
+    pub(crate) fn validity(&self) -> &[Validity] {
+        &self.validity
+    }
+
+    pub(crate) fn issuance(&self) -> &Issuance {
+        &self.issuance
+    }
+}
+
+const EPOCH: UnixTime = UnixTime::since_unix_epoch(std::time::Duration::ZERO);
+
+impl fmt::Debug for CertBundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertBundle")
+            .field("generation", &self.generation)
+            .field("names", &self.names)
+            .field("key_kind", &self.key_kind)
+            .field("chain_len", &self.chain_len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The identity of a bundle: SHA-256 over its DER chain and its public key. Shown as 12 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Generation([u8; 32]);
+
+impl Generation {
+    /// The whole hash.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Generation({self})")
+    }
+}
+
+/// The kind of a bundle's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyKind {
+    /// RSA with this many bits.
+    Rsa(u16),
+    /// ECDSA on P-256.
+    EcdsaP256,
+    /// ECDSA on P-384.
+    EcdsaP384,
+    /// ECDSA on P-521.
+    EcdsaP521,
+    /// Ed25519.
+    Ed25519,
+}
+
+impl KeyKind {
+    /// Whether it is RSA.
+    pub fn is_rsa(self) -> bool {
+        matches!(self, Self::Rsa(_))
+    }
+
+    /// Whether a client that offers these signature schemes can verify this key's signatures.
+    pub fn usable_with(self, schemes: &[SignatureScheme]) -> bool {
+        schemes.iter().any(|scheme| match self {
+            Self::Rsa(_) => matches!(
+                scheme,
+                SignatureScheme::RSA_PSS_SHA256
+                    | SignatureScheme::RSA_PSS_SHA384
+                    | SignatureScheme::RSA_PSS_SHA512
+                    | SignatureScheme::RSA_PKCS1_SHA256
+                    | SignatureScheme::RSA_PKCS1_SHA384
+                    | SignatureScheme::RSA_PKCS1_SHA512
+            ),
+            Self::EcdsaP256 => *scheme == SignatureScheme::ECDSA_NISTP256_SHA256,
+            Self::EcdsaP384 => *scheme == SignatureScheme::ECDSA_NISTP384_SHA384,
+            Self::EcdsaP521 => *scheme == SignatureScheme::ECDSA_NISTP521_SHA512,
+            Self::Ed25519 => *scheme == SignatureScheme::ED25519,
+        })
+    }
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rsa(bits) => write!(f, "RSA {bits}"),
+            Self::EcdsaP256 => f.write_str("ECDSA P-256"),
+            Self::EcdsaP384 => f.write_str("ECDSA P-384"),
+            Self::EcdsaP521 => f.write_str("ECDSA P-521"),
+            Self::Ed25519 => f.write_str("Ed25519"),
+        }
+    }
+}
+
+/// Lawful, but worth knowing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Warning {
+    /// Self-signed: clients must be told to trust exactly this certificate.
+    SelfSigned,
+    /// No subject alternative name: the names are taken from the common name, which Go and rustls ignore.
+    NamesFromCommonName,
+    /// It names no host at all.
+    NoNames,
+    /// Self-signed with CA:TRUE: some clients refuse a CA certificate as a server's.
+    CaAsServer,
+    /// The chain ends with a root, which clients do not need.
+    RootInChain,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SelfSigned => "self-signed: clients must be told to trust exactly this certificate",
+            Self::NamesFromCommonName => {
+                "no subject alternative name: the common name is used, but many clients ignore it"
+            }
+            Self::NoNames => "names no host: only clients that skip verification will accept it",
+            Self::CaAsServer => "is a CA certificate: some clients refuse it as a server's",
+            Self::RootInChain => "the chain ends with a root certificate, which clients do not need",
+        })
+    }
+}

@@ -1,0 +1,356 @@
+//! Why a pair is refused by `CertBundle::parse`: a closed list, each with its remedy.
+
+use std::fmt;
+
+use super::{MAX_CERTIFICATES, MAX_PEM_BYTES, MIN_RSA_BITS};
+
+/// Which of the two inputs an error is about, so that a source can add the file's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The certificate chain.
+    Chain,
+    /// The private key.
+    Key,
+    /// The two do not fit each other.
+    Both,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Chain => "certificate chain",
+            Self::Key => "private key",
+            Self::Both => "pair",
+        })
+    }
+}
+
+/// What an input without the wanted PEM section holds instead. Never content, only its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Binary DER, such as a `.der` or `.cer` file.
+    Der,
+    /// A PKCS#12 container, such as a `.p12` or `.pfx` file.
+    Pkcs12,
+    /// A Java key store.
+    JavaKeyStore,
+    /// JSON.
+    Json,
+    /// An HTML or XML page.
+    Markup,
+    /// Text in UTF-16.
+    Utf16,
+    /// Some other text.
+    Text,
+    /// Some other binary data.
+    Binary,
+    /// PEM, but of these sections only.
+    Sections(Vec<String>),
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Der => "binary DER data",
+            Self::Pkcs12 => "a PKCS#12 container",
+            Self::JavaKeyStore => "a Java key store",
+            Self::Json => "JSON",
+            Self::Markup => "an HTML or XML page",
+            Self::Utf16 => "text in UTF-16",
+            Self::Text => "text without any PEM section",
+            Self::Binary => "binary data",
+            Self::Sections(labels) => {
+                return write!(f, "the PEM sections {}", labels.join(", "));
+            }
+        })
+    }
+}
+
+/// Why a chain and a key make no bundle. Positions count certificates from 1, the leaf.
+///
+/// All of these are the operator's (or a half-finished writer's) to mend; trying the same bytes again
+/// cannot help. The text holds no byte of the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    /// No bytes, or only white space.
+    #[error("the {part} is empty")]
+    Empty {
+        /// Which input.
+        part: Part,
+    },
+    /// More bytes than any lawful chain or key has; refused before parsing.
+    #[error("the {part} has {bytes} bytes; at most {MAX_PEM_BYTES} are read")]
+    TooLarge {
+        /// Which input.
+        part: Part,
+        /// Its size.
+        bytes: usize,
+    },
+    /// No PEM section in it.
+    #[error("the {part} is not PEM: it is {found}")]
+    NotPem {
+        /// Which input.
+        part: Part,
+        /// What it seems to be.
+        found: Found,
+    },
+    /// A section begins and does not end: half-written or cut off.
+    #[error("the {part} is cut off: `{label}` begins and does not end")]
+    Truncated {
+        /// Which input.
+        part: Part,
+        /// The section's label.
+        label: String,
+    },
+    /// A section's body is not base64, or its first line is broken.
+    #[error("the {part} holds a broken `{label}` section: {reason}")]
+    BadSection {
+        /// Which input.
+        part: Part,
+        /// The section's label.
+        label: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// PEM, but no certificate.
+    #[error("the chain holds no certificate, only {found}")]
+    NoCertificate {
+        /// What is there.
+        found: Found,
+    },
+    /// PEM, but no private key.
+    #[error("the key file holds no private key, only {found}")]
+    NoKey {
+        /// What is there.
+        found: Found,
+    },
+    /// More than one private key: which one is meant is not to be guessed.
+    #[error("the key file holds {count} private keys; one is wanted")]
+    ManyKeys {
+        /// How many.
+        count: usize,
+    },
+    /// A key protected by a passphrase.
+    #[error("the private key is encrypted with a passphrase")]
+    EncryptedKey,
+    /// More certificates than a chain can sensibly have.
+    #[error("the chain has {count} certificates; at most {MAX_CERTIFICATES} are accepted")]
+    ManyCertificates {
+        /// How many.
+        count: usize,
+    },
+    /// Not a DER certificate.
+    #[error("certificate {position} of the chain cannot be parsed: {reason}")]
+    BadCertificate {
+        /// Which one.
+        position: usize,
+        /// What the parser says.
+        reason: String,
+    },
+    /// X.509 version 1 or 2: TLS libraries of today refuse them.
+    #[error("certificate {position} of the chain is X.509 version {version}; version 3 is needed")]
+    OldVersion {
+        /// Which one.
+        position: usize,
+        /// Its version.
+        version: u32,
+    },
+    /// The key's bytes are no usable private key.
+    #[error("the private key cannot be read: it is broken or of an unsupported kind")]
+    BadKey,
+    /// An RSA key that is too short.
+    #[error(
+        "certificate {position} of the chain has an RSA key of {bits} bits; at least {MIN_RSA_BITS} are needed"
+    )]
+    WeakKey {
+        /// Which one.
+        position: usize,
+        /// Its length.
+        bits: usize,
+    },
+    /// A key kind that TLS clients cannot use.
+    #[error(
+        "certificate {position} of the chain has a key of an unsupported kind; RSA 2048 to 8192, ECDSA P-256, \
+         P-384, P-521 and Ed25519 are supported"
+    )]
+    UnsupportedKey {
+        /// Which one.
+        position: usize,
+    },
+    /// Signed with SHA-1 or MD5.
+    #[error("certificate {position} of the chain is signed with {algorithm}, which clients refuse")]
+    WeakSignature {
+        /// Which one.
+        position: usize,
+        /// The algorithm.
+        algorithm: &'static str,
+    },
+    /// Key and leaf are of different pairs.
+    #[error("the private key does not belong to the certificate (its first one, {subject})")]
+    KeyMismatch {
+        /// The leaf's subject.
+        subject: String,
+    },
+    /// The key belongs to a later certificate: the leaf does not come first.
+    #[error(
+        "the chain is in the wrong order: the key belongs to certificate {position} ({subject}), which must be first"
+    )]
+    LeafNotFirst {
+        /// Where the leaf is.
+        position: usize,
+        /// The leaf's subject.
+        subject: String,
+    },
+    /// The issuer is there, at the wrong place.
+    #[error(
+        "the chain is in the wrong order: certificate {position} is issued by certificate {issuer_position}, \
+         which must come right after it"
+    )]
+    WrongOrder {
+        /// The certificate whose issuer does not follow.
+        position: usize,
+        /// Where the issuer is.
+        issuer_position: usize,
+    },
+    /// The next certificate is not the issuer, and no other one is.
+    #[error(
+        "the chain breaks after certificate {position}: its issuer is {wanted}, but the next certificate is {found}"
+    )]
+    ChainBroken {
+        /// The last certificate that fits.
+        position: usize,
+        /// The issuer it names.
+        wanted: String,
+        /// The subject of the one that follows.
+        found: String,
+    },
+    /// The name fits, the signature does not: an older or newer key of the same CA.
+    #[error("the signature of certificate {position} was not made by certificate {} ({issuer})", position + 1)]
+    BadSignature {
+        /// The certificate with the signature.
+        position: usize,
+        /// The subject of the one that follows.
+        issuer: String,
+    },
+    /// The same certificate twice.
+    #[error("certificate {position} of the chain is the same as certificate {first}")]
+    Duplicate {
+        /// The second of the two.
+        position: usize,
+        /// The first of the two.
+        first: usize,
+    },
+    /// An issuer that may not issue.
+    #[error("certificate {position} of the chain signs others but is not a CA certificate")]
+    IssuerNotCa {
+        /// Which one.
+        position: usize,
+    },
+    /// A CA's certificate used as a server's. Lawful only when self-signed.
+    #[error(
+        "the first certificate of the chain is a CA certificate ({subject}); clients refuse it as a server's"
+    )]
+    LeafIsCa {
+        /// Its subject.
+        subject: String,
+    },
+    /// Key usage without digitalSignature.
+    #[error("the certificate's key usage lacks digitalSignature, which every TLS handshake here needs")]
+    KeyUsage,
+    /// Extended key usage without serverAuth.
+    #[error("the certificate's extended key usage lacks serverAuth: it was issued for another purpose")]
+    ExtendedKeyUsage,
+    /// No subject alternative name in a certificate that a CA issued.
+    #[error("the certificate has no subject alternative name; clients of today ignore the common name")]
+    NoNames,
+    /// A subject alternative name that is no host name.
+    #[error("the certificate's subject alternative name {0}")]
+    BadName(#[from] super::name::BadName),
+}
+
+impl BundleError {
+    /// Which input must be mended.
+    pub fn part(&self) -> Part {
+        match self {
+            Self::Empty { part }
+            | Self::TooLarge { part, .. }
+            | Self::NotPem { part, .. }
+            | Self::Truncated { part, .. }
+            | Self::BadSection { part, .. } => *part,
+            Self::NoKey { .. } | Self::ManyKeys { .. } | Self::EncryptedKey | Self::BadKey => Part::Key,
+            Self::KeyMismatch { .. } => Part::Both,
+            Self::NoCertificate { .. }
+            | Self::ManyCertificates { .. }
+            | Self::BadCertificate { .. }
+            | Self::OldVersion { .. }
+            | Self::WeakKey { .. }
+            | Self::UnsupportedKey { .. }
+            | Self::WeakSignature { .. }
+            | Self::LeafNotFirst { .. }
+            | Self::WrongOrder { .. }
+            | Self::ChainBroken { .. }
+            | Self::BadSignature { .. }
+            | Self::Duplicate { .. }
+            | Self::IssuerNotCa { .. }
+            | Self::LeafIsCa { .. }
+            | Self::KeyUsage
+            | Self::ExtendedKeyUsage
+            | Self::NoNames
+            | Self::BadName(_) => Part::Chain,
+        }
+    }
+
+    /// What the operator can do about it, in one sentence.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Empty { .. } | Self::Truncated { .. } | Self::BadSection { .. } => {
+                "write the file again in full: into a new file that is then renamed over the old one"
+            }
+            Self::TooLarge { .. } => {
+                "check that the path names a certificate chain or key, and not a trust store"
+            }
+            Self::NotPem { found, .. } => match found {
+                Found::Der => {
+                    "convert it: `openssl x509 -inform der` for a certificate, `openssl pkey -inform der` for a key"
+                }
+                Found::Pkcs12 => "convert it: `openssl pkcs12 -in FILE -nodes`",
+                Found::JavaKeyStore => {
+                    "export it: `keytool -importkeystore -deststoretype pkcs12`, then `openssl pkcs12`"
+                }
+                Found::Utf16 => "save it as plain ASCII or UTF-8",
+                Found::Json | Found::Markup | Found::Text | Found::Binary | Found::Sections(_) => {
+                    "check the path: the file must hold `-----BEGIN CERTIFICATE-----` or `-----BEGIN PRIVATE KEY-----`"
+                }
+            },
+            Self::NoCertificate { .. } | Self::NoKey { .. } => {
+                "check that the paths of chain and key are not exchanged"
+            }
+            Self::ManyKeys { .. } => "leave only the key of the first certificate in the file",
+            Self::EncryptedKey => {
+                "store it without a passphrase (`openssl pkey -in FILE -out FILE`), readable by h2gate only"
+            }
+            Self::ManyCertificates { .. } => "leave only the leaf and its intermediates in the file",
+            Self::BadCertificate { .. } | Self::BadKey => "export the pair again from where it was issued",
+            Self::OldVersion { .. } => {
+                "make it again with extensions, for instance `openssl req -x509 -addext subjectAltName=DNS:HOST`"
+            }
+            Self::WeakKey { .. } | Self::UnsupportedKey { .. } => {
+                "issue a new certificate with an ECDSA P-256 or an RSA key of 2048 to 4096 bits"
+            }
+            Self::WeakSignature { .. } => "issue it again with SHA-256",
+            Self::KeyMismatch { .. } => "put the key that the certificate was requested with beside it",
+            Self::LeafNotFirst { .. } | Self::WrongOrder { .. } => {
+                "order the file: the server's certificate first, then each one's issuer"
+            }
+            Self::ChainBroken { .. } | Self::BadSignature { .. } => {
+                "put the intermediates of the CA that issued this certificate after it, and no others"
+            }
+            Self::Duplicate { .. } => "remove the second one",
+            Self::IssuerNotCa { .. } => "leave only the leaf and its CA's intermediates in the file",
+            Self::LeafIsCa { .. } => "issue a server certificate from this CA and use that",
+            Self::KeyUsage => "issue it with key usage digitalSignature, or without the extension",
+            Self::ExtendedKeyUsage => "issue it with extended key usage serverAuth",
+            Self::NoNames | Self::BadName(_) => "issue it with the host names as subject alternative names",
+        }
+    }
+}

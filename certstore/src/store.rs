@@ -1,0 +1,317 @@
+//! The store: one [`Writer`] changes it, any number of [`Reader`]s see a snapshot.
+//!
+//! What serves is only ever replaced by another [`Proved`] bundle. A refusal is noted beside it and takes
+//! nothing away, and neither does expiry. `Writer::remove` exists for one case alone: the configuration no
+//! longer names the certificate.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+use rustls_pki_types::UnixTime;
+
+use crate::bundle::{CertBundle, Generation, KeyKind, Name, Warning};
+use crate::prove::Proved;
+use crate::resolver::{Resolver, Table};
+
+/// Makes an empty store. There is one writer for its whole life.
+pub fn store() -> (Writer, Reader) {
+    let shared = Arc::new(Shared {
+        entries: ArcSwap::default(),
+        tables: Mutex::default(),
+    });
+    (
+        Writer {
+            shared: Arc::clone(&shared),
+            last_serial: 0,
+        },
+        Reader { shared },
+    )
+}
+
+/// A bundle that serves, or has served, under a name.
+#[derive(Debug)]
+pub struct Serving {
+    name: Arc<str>,
+    serial: u64,
+    bundle: Arc<CertBundle>,
+}
+
+impl Serving {
+    /// The certificate's name in the configuration.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Grows with each install in this store: of two, the greater is the newer.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// The hash of what is served.
+    pub fn generation(&self) -> Generation {
+        self.bundle.generation()
+    }
+
+    /// The bundle itself.
+    pub fn bundle(&self) -> &Arc<CertBundle> {
+        &self.bundle
+    }
+}
+
+/// What an install did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Installed {
+    /// The generation that serves now.
+    pub generation: Generation,
+    /// Its serial number.
+    pub serial: u64,
+    /// False if exactly this bundle was serving already: then nothing happened.
+    pub changed: bool,
+}
+
+/// Why the last candidate of a certificate was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Reason, place and remedy, for a person.
+    pub message: String,
+    /// When it was refused.
+    pub at: UnixTime,
+}
+
+/// What is known about one certificate, for an admin page.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// What serves; `None` until the first install.
+    pub serving: Option<ServingStatus>,
+    /// Why the newest candidate does not serve; `None` if it does.
+    pub refusal: Option<Refusal>,
+}
+
+/// The facts about the bundle that serves. No secret among them.
+#[derive(Debug, Clone)]
+pub struct ServingStatus {
+    /// The hash of what is served.
+    pub generation: Generation,
+    /// Grows with each install.
+    pub serial: u64,
+    /// What it is good for.
+    pub names: Vec<Name>,
+    /// Valid from.
+    pub not_before: UnixTime,
+    /// Valid until.
+    pub not_after: UnixTime,
+    /// The kind of its key.
+    pub key_kind: KeyKind,
+    /// What is lawful in it but worth knowing.
+    pub warnings: Vec<Warning>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Entry {
+    serving: Option<Arc<Serving>>,
+    refusal: Option<Refusal>,
+}
+
+type Entries = BTreeMap<Arc<str>, Entry>;
+
+#[derive(Debug)]
+struct Shared {
+    entries: ArcSwap<Entries>,
+    /// The look-up tables of all living resolvers. Held while entries change and while a table is added,
+    /// so that no table can miss an install. Handshakes never touch it.
+    tables: Mutex<Vec<Weak<Table>>>,
+}
+
+impl Shared {
+    fn tables(&self) -> MutexGuard<'_, Vec<Weak<Table>>> {
+        // Nothing that can be left half-done happens under the lock: a list of weak pointers is always whole.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The only one who can change what serves.
+pub struct Writer {
+    shared: Arc<Shared>,
+    last_serial: u64,
+}
+
+impl Writer {
+    /// Names a certificate that is expected, so that `Reader::list` shows it before it is there.
+    pub fn declare(&mut self, name: &str) {
+        self.change(|entries| {
+            entries.entry(name.into()).or_default();
+        });
+    }
+
+    /// Makes a proved bundle the one that serves. Every handshake that starts after this returns sees it.
+    ///
+    /// Installing the generation that already serves changes nothing. Any noted refusal is cleared.
+    pub fn install(&mut self, name: &str, proved: Proved) -> Installed {
+        let bundle = proved.into_bundle();
+        let generation = bundle.generation();
+        let current = self
+            .shared
+            .entries
+            .load()
+            .get(name)
+            .and_then(|entry| entry.serving.clone());
+        if let Some(current) = current.filter(|current| current.generation() == generation) {
+            self.clear_refusal(name);
+            return Installed {
+                generation,
+                serial: current.serial,
+                changed: false,
+            };
+        }
+        self.last_serial = self.last_serial.saturating_add(1);
+        let serial = self.last_serial;
+        let name: Arc<str> = name.into();
+        let serving = Some(Arc::new(Serving {
+            name: Arc::clone(&name),
+            serial,
+            bundle,
+        }));
+        self.change(|entries| {
+            entries.insert(
+                name,
+                Entry {
+                    serving,
+                    refusal: None,
+                },
+            );
+        });
+        Installed {
+            generation,
+            serial,
+            changed: true,
+        }
+    }
+
+    /// Notes why a candidate was refused. What serves goes on serving.
+    pub fn refuse(&mut self, name: &str, refusal: Refusal) {
+        self.change(|entries| {
+            entries.entry(name.into()).or_default().refusal = Some(refusal);
+        });
+    }
+
+    /// Forgets a noted refusal: the source is well again.
+    pub fn clear_refusal(&mut self, name: &str) {
+        let noted = self
+            .shared
+            .entries
+            .load()
+            .get(name)
+            .is_some_and(|entry| entry.refusal.is_some());
+        if noted {
+            self.change(|entries| {
+                entries.entry(name.into()).or_default().refusal = None;
+            });
+        }
+    }
+
+    /// Forgets a certificate that the configuration no longer names. Never to be called for another reason.
+    pub fn remove(&mut self, name: &str) {
+        self.change(|entries| {
+            entries.remove(name);
+        });
+    }
+
+    /// A reader of this store.
+    pub fn reader(&self) -> Reader {
+        Reader {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    fn change(&mut self, edit: impl FnOnce(&mut Entries)) {
+        let mut tables = self.shared.tables();
+        let mut entries = Entries::clone(&self.shared.entries.load());
+        edit(&mut entries);
+        tables.retain(|table| match table.upgrade() {
+            Some(table) => {
+                table.rebuild(|name| serving_of(&entries, name));
+                true
+            }
+            None => false,
+        });
+        self.shared.entries.store(Arc::new(entries));
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("last_serial", &self.last_serial)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sees what serves. Cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+impl Reader {
+    /// What serves under this name now.
+    pub fn current(&self, name: &str) -> Option<Arc<Serving>> {
+        self.shared
+            .entries
+            .load()
+            .get(name)
+            .and_then(|entry| entry.serving.clone())
+    }
+
+    /// All declared certificates, by name.
+    pub fn list(&self) -> Vec<Status> {
+        let status = |(name, entry): (&Arc<str>, &Entry)| Status {
+            name: Arc::clone(name),
+            serving: entry.serving.as_deref().map(ServingStatus::of),
+            refusal: entry.refusal.clone(),
+        };
+        self.shared.entries.load().iter().map(status).collect()
+    }
+
+    /// A rustls resolver over these certificates, in the order of the listener's configuration; the first is
+    /// the default. It follows every later install. Names that are not (yet) in the store are lawful.
+    pub fn resolver(&self, names: &[String]) -> Resolver {
+        let mut tables = self.shared.tables();
+        let table = Arc::new(Table::new(
+            names.iter().map(|name| name.as_str().into()).collect(),
+        ));
+        let entries = self.shared.entries.load();
+        table.rebuild(|name| serving_of(&entries, name));
+        tables.retain(|table| table.strong_count() > 0);
+        tables.push(Arc::downgrade(&table));
+        Resolver::new(table)
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl ServingStatus {
+    fn of(serving: &Serving) -> Self {
+        let bundle = &serving.bundle;
+        Self {
+            generation: bundle.generation(),
+            serial: serving.serial,
+            names: bundle.names().to_vec(),
+            not_before: bundle.not_before(),
+            not_after: bundle.not_after(),
+            key_kind: bundle.key_kind(),
+            warnings: bundle.warnings().to_vec(),
+        }
+    }
+}
+
+fn serving_of(entries: &Entries, name: &str) -> Option<Arc<Serving>> {
+    entries.get(name).and_then(|entry| entry.serving.clone())
+}
