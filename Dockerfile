@@ -1,0 +1,24 @@
+# Build:  docker build -t h2gate .      (or: buildah build -t h2gate .)
+# Run:    docker run -p 8443:8443 -v $PWD/config:/etc/h2gate:ro h2gate
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+# The pinned toolchain is the image's own; rustup must not fetch another.
+ENV RUSTUP_TOOLCHAIN=1.95.0
+COPY Cargo.toml Cargo.lock rust-toolchain.toml clippy.toml ./
+COPY http2 http2
+COPY certstore certstore
+COPY proto proto
+COPY certmgr certmgr
+COPY gateway gateway
+COPY h2gate h2gate
+COPY tests tests
+RUN cargo build --release --locked -p h2gate && strip target/release/h2gate
+
+FROM debian:bookworm-slim
+COPY --from=build /src/target/release/h2gate /usr/local/bin/h2gate
+# No shell, package or file is needed at run time; the root file system may be read-only.
+USER 65532:65532
+EXPOSE 8443
+ENTRYPOINT ["/usr/local/bin/h2gate"]
+CMD ["run", "-c", "/etc/h2gate/h2gate.yaml"]
