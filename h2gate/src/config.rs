@@ -1,10 +1,37 @@
-//! The configuration file: text → resolved values, with every mistake told at once.
+//! The configuration file: text → spanned tree → file values → [`Resolved`], with every mistake told at
+//! once. Running code gets [`gateway::settings::Settings`] and its like, and never sees this module.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gateway::settings::Settings;
+
+mod backend;
+mod bounds;
+mod certificate;
+mod cgroup;
+mod diagnostic;
+mod effective;
+mod fields;
+mod indentation;
+mod keys;
+mod listener;
+mod names;
+mod process;
+mod reference;
+mod resolve;
+mod route;
+mod tree;
+mod unknown;
+mod values;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, Spanned};
+pub use reference::{Setting, schema, settings};
+
+/// More text than any configuration needs.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// A configuration that can run.
 #[derive(Debug, Clone)]
@@ -21,6 +48,9 @@ pub struct Resolved {
     pub log: Log,
     /// One line per RPC; `None` writes none.
     pub access_log: Option<AccessLog>,
+    /// What is probably not meant, though it can run. Holds the text of the file as well.
+    pub warnings: Diagnostics,
+    certificate_places: Vec<Place>,
 }
 
 /// A certificate and where it comes from.
@@ -77,31 +107,100 @@ pub enum Destination {
     File(PathBuf),
 }
 
-/// Everything that is wrong with a file.
-#[derive(Debug, Clone, Default)]
-pub struct Diagnostics;
-
-impl std::fmt::Display for Diagnostics {
-    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        Ok(())
+/// Reads, decodes and resolves one file. The certificates that it names are not read.
+pub fn load(path: &Path) -> Result<Resolved, Diagnostics> {
+    let bytes = read(path).map_err(|(message, remedy)| unreadable(path, message, remedy))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(path, &text),
+        Err(error) => {
+            let good = error.utf8_error().valid_up_to();
+            let line = error
+                .as_bytes()
+                .iter()
+                .take(good)
+                .filter(|b| **b == b'\n')
+                .count()
+                + 1;
+            let remedy = Some("save the file as UTF-8".to_owned());
+            Err(unreadable(path, format!("line {line} is not UTF-8 text"), remedy))
+        }
     }
 }
 
-impl std::error::Error for Diagnostics {}
+fn unreadable(path: &Path, message: String, remedy: Option<String>) -> Diagnostics {
+    let mut found = Diagnostics::new(path, "");
+    found.error(Place::FILE, message, remedy);
+    found
+}
 
-/// Reads, decodes and resolves one file. Certificates are not read.
-pub fn load(_path: &Path) -> Result<Resolved, Diagnostics> {
-    Err(Diagnostics)
+fn read(path: &Path) -> Result<Vec<u8>, (String, Option<String>)> {
+    let cannot = |error: std::io::Error| {
+        let remedy = match error.kind() {
+            std::io::ErrorKind::NotFound => Some("examples/minimal.yaml is a file to begin from".to_owned()),
+            _ => None,
+        };
+        (format!("cannot read the file: {error}"), remedy)
+    };
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(("the file is larger than 1 MiB".to_owned(), None));
+    }
+    Ok(bytes)
+}
+
+/// As [`load`], for text that was read from `path` (relative paths in it begin at its folder).
+pub fn parse(path: &Path, text: &str) -> Result<Resolved, Diagnostics> {
+    let mut found = Diagnostics::new(path, text.strip_prefix('\u{feff}').unwrap_or(text));
+    match resolve::resolve(path, &mut found) {
+        Some(parts) if found.errors() == 0 => Ok(Resolved {
+            path: path.to_owned(),
+            gateway: parts.gateway,
+            certificates: parts.certificates,
+            admin: parts.admin,
+            log: parts.log,
+            access_log: parts.access_log,
+            certificate_places: parts.certificate_places,
+            warnings: found,
+        }),
+        _ => Err(found),
+    }
 }
 
 impl Resolved {
     /// What runs, with every default filled in and secrets redacted; the shape is that of the file.
     pub fn effective(&self) -> serde_json::Value {
-        serde_json::Value::Null
+        effective::json(self)
+    }
+
+    /// As [`Resolved::effective`], in YAML and in the order of the reference; it can be loaded again.
+    pub fn effective_yaml(&self) -> String {
+        effective::yaml(&self.effective())
+    }
+
+    /// Where the certificate of this name stands in the file, for mistakes found in its files.
+    pub fn place_of_certificate(&self, name: &str) -> Place {
+        let position = self
+            .certificates
+            .iter()
+            .position(|certificate| certificate.name == name);
+        position
+            .and_then(|n| self.certificate_places.get(n))
+            .copied()
+            .unwrap_or(Place::FILE)
     }
 }
 
-/// Reads a duration such as `10s` or `1h30m`.
-pub fn duration(_text: &str) -> Result<Duration, String> {
-    Err("not built yet".to_owned())
+/// Reads a duration such as `10s` or `1h30m`; for the command line.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    values::duration(text).map_err(|wrong| match wrong.remedy {
+        Some(remedy) => format!("{}: {remedy}", wrong.message),
+        None => wrong.message,
+    })
+}
+
+/// A path of the file: relative ones begin at the folder of the file.
+fn path(folder: &Path, text: &str) -> PathBuf {
+    folder.join(text)
 }

@@ -1,8 +1,11 @@
-//! `h2gate schema`.
+//! `h2gate schema`: what editors need to complete and check the configuration file.
 
 use std::process::ExitCode;
 
-/// Prints the JSON schema of the configuration file.
+use crate::config;
+
+/// Prints the JSON Schema of the configuration file.
 pub fn schema() -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`schema` is not built yet")
+    println!("{:#}", config::schema());
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,238 @@
+//! Timeouts and limits: one table per struct gives the keys, their defaults, and how a number gets
+//! into its field, so that a field and its key cannot drift apart.
+
+use std::time::Duration;
+
+use gateway::settings::{Limits, Timeouts};
+
+use super::keys::{Fallback, Key, Section, Shape};
+use super::values::{write_duration, write_size};
+
+/// What a bound is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Amount {
+    /// A count, or bytes.
+    Number(u64),
+    Duration(Duration),
+    Rate {
+        burst: u64,
+        per_second: u64,
+    },
+    Unlimited,
+}
+
+impl Amount {
+    /// As it would be written in the file; a rate in YAML's flow style.
+    pub(super) fn text(self, shape: Shape) -> String {
+        match self {
+            Self::Unlimited => "unlimited".to_owned(),
+            Self::Rate { burst, per_second } => format!("{{ burst: {burst}, per_second: {per_second} }}"),
+            Self::Duration(duration) => write_duration(duration),
+            Self::Number(bytes) if matches!(shape, Shape::Size) => write_size(bytes),
+            Self::Number(count) => count.to_string(),
+        }
+    }
+}
+
+/// A field that can be set by an [`Amount`]; `None` if the amount does not fit into it.
+trait Field: Sized {
+    fn amount(&self) -> Amount;
+    fn from_amount(amount: Amount) -> Option<Self>;
+}
+
+macro_rules! integer_field {
+    ($($integer:ty)*) => {$(
+        impl Field for $integer {
+            fn amount(&self) -> Amount {
+                if *self == Self::MAX { Amount::Unlimited } else { Amount::Number(u64::try_from(*self).unwrap_or(u64::MAX)) }
+            }
+            fn from_amount(amount: Amount) -> Option<Self> {
+                match amount {
+                    Amount::Number(number) => Self::try_from(number).ok().filter(|n| *n != Self::MAX),
+                    Amount::Unlimited => Some(Self::MAX),
+                    Amount::Duration(_) | Amount::Rate { .. } => None,
+                }
+            }
+        }
+    )*};
+}
+
+integer_field!(u32 u64 usize);
+
+impl Field for Duration {
+    fn amount(&self) -> Amount {
+        Amount::Duration(*self)
+    }
+    fn from_amount(amount: Amount) -> Option<Self> {
+        match amount {
+            Amount::Duration(duration) => Some(duration),
+            _ => None,
+        }
+    }
+}
+
+impl Field for http2::Rate {
+    fn amount(&self) -> Amount {
+        if *self == Self::UNLIMITED {
+            Amount::Unlimited
+        } else {
+            Amount::Rate {
+                burst: self.burst.into(),
+                per_second: self.per_second.into(),
+            }
+        }
+    }
+    fn from_amount(amount: Amount) -> Option<Self> {
+        match amount {
+            Amount::Unlimited => Some(Self::UNLIMITED),
+            Amount::Rate { burst, per_second } => Some(Self {
+                burst: u32::try_from(burst).ok()?,
+                per_second: u32::try_from(per_second).ok()?,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// A section whose keys are the fields of one struct.
+pub(super) struct Bounds<T: 'static> {
+    pub(super) section: &'static Section,
+    fields: &'static [BoundField<T>],
+}
+
+struct BoundField<T> {
+    name: &'static str,
+    amount: fn(&T) -> Amount,
+    set: fn(&mut T, Amount) -> bool,
+}
+
+impl<T> Bounds<T> {
+    /// `false` if the amount does not fit, or there is no such key.
+    pub(super) fn set(&self, target: &mut T, name: &str, amount: Amount) -> bool {
+        self.fields
+            .iter()
+            .find(|field| field.name == name)
+            .is_some_and(|field| (field.set)(target, amount))
+    }
+
+    /// Every key with its value.
+    pub(super) fn amounts(&self, of: &T) -> Vec<(&'static Key, Amount)> {
+        let key = |field: &BoundField<T>| Some((self.section.key(field.name)?, (field.amount)(of)));
+        self.fields.iter().filter_map(key).collect()
+    }
+}
+
+macro_rules! bounds {
+    (
+        $bounds:ident, $section:ident: $target:ty = $default:expr;
+        title $title:literal; about $about:literal;
+        { $($field:ident: $shape:ident, $why:literal;)* }
+        $(plus { $($extra:expr;)* })?
+    ) => {
+        pub(super) static $section: Section = Section {
+            title: $title,
+            about: $about,
+            keys: &[
+                $($({ $extra },)*)?
+                $(Key {
+                    name: stringify!($field),
+                    shape: Shape::$shape,
+                    fallback: Fallback::Computed(|| {
+                        let default: $target = $default;
+                        default.$field.amount().text(Shape::$shape)
+                    }),
+                    about: $why,
+                    secret: false,
+                },)*
+            ],
+            future: &[],
+            synonyms: &[],
+        };
+        pub(super) static $bounds: Bounds<$target> = Bounds {
+            section: &$section,
+            fields: &[$(BoundField {
+                name: stringify!($field),
+                amount: |target| target.$field.amount(),
+                set: |target, amount| match Field::from_amount(amount) {
+                    Some(value) => {
+                        target.$field = value;
+                        true
+                    }
+                    None => false,
+                },
+            },)*],
+        };
+    };
+}
+
+bounds! {
+    TIMEOUT_BOUNDS, TIMEOUTS: Timeouts = Timeouts::default();
+    title "`timeouts`"; about "Deadlines of connections. None of them cuts a running stream.";
+    {
+        handshake: Duration, "From accept to the client's HTTP/2 preface and SETTINGS, TLS included. Frees what silent connections hold.";
+        header_block: Duration, "For one unfinished block of headers. Stops clients that send a request one byte at a time.";
+        idle: Duration, "For a connection without streams. Long, because gRPC clients connect early and wait; keep it above the idle timeout of a load balancer in front.";
+        drain: Duration, "How long running streams may go on after SIGTERM. Keep it below the time that the platform waits before it kills.";
+    }
+}
+
+bounds! {
+    LIMIT_BOUNDS, LIMITS: Limits = Limits::default();
+    title "`limits`"; about "Bounds of the whole process and of each connection. The defaults are safe towards strangers.";
+    {
+        max_connections: Count, "Connections of clients, all workers together. More are closed at accept.";
+        max_handshakes: Count, "Unfinished handshakes at once, all workers together. Each costs CPU before the client has shown anything.";
+        connection_memory: Size, "Bytes held for one client connection whose client reads too slowly. Beyond it the stream that holds most is reset.";
+        process_memory: Size, "Bytes held in queues by the whole process. Beyond it the connection that holds most gives way.";
+        max_waiting: Count, "Requests that wait for a connection to an endpoint, per worker and endpoint. More are answered UNAVAILABLE at once.";
+    }
+    plus {
+        Key { name: "client", shape: Shape::Map(&CLIENT), fallback: Fallback::Inner, about: "Limits of each connection of a client.", secret: false };
+        Key { name: "backend", shape: Shape::Map(&BACKEND), fallback: Fallback::Inner, about: "Limits of each connection to a backend.", secret: false };
+    }
+}
+
+/// The fields of [`http2::Limits`], twice: towards clients and towards backends.
+macro_rules! http2_bounds {
+    ($bounds:ident, $section:ident, $default:expr, $title:literal, $about:literal) => {
+        bounds! {
+            $bounds, $section: http2::Limits = $default;
+            title $title; about $about;
+            {
+                max_concurrent_streams: Count, "Streams (RPCs) open at once on one connection. Each may hold a window of data.";
+                refused_streams: Rate, "Streams beyond `max_concurrent_streams`; each is refused, too many end the connection.";
+                max_header_list_size: Size, "Sum of all headers of a request or response, 32 bytes added for each.";
+                max_header_fields: Count, "Number of headers of a request or response. Compression makes one byte name a header, so bytes alone bound nothing.";
+                max_header_block: Size, "A block of headers as sent, compressed.";
+                max_continuations: Count, "CONTINUATION frames of one block of headers.";
+                rapid_resets: Rate, "Resets of young streams without a response (the rapid reset attack).";
+                rapid_reset_age: Age, "How old a stream must be for its reset to be no rapid one.";
+                provoked_resets: Rate, "Resets that the peer makes us send by breaking rules.";
+                pings: Rate, "PING frames that want an answer.";
+                settings: Rate, "SETTINGS frames that want an answer.";
+                priorities: Rate, "PRIORITY frames, which do nothing.";
+                window_updates: Rate, "WINDOW_UPDATE frames beyond those that traffic explains.";
+                empty_data: Rate, "DATA frames without data.";
+                unknown_frames: Rate, "Frames of unknown types, which are skipped.";
+                goaways: Rate, "GOAWAY frames.";
+                max_unread_answers: Size, "Bytes of answers that the peer asked for and does not read.";
+                max_queued: Size, "Bytes that wait on all streams of one connection until the peer takes them.";
+            }
+        }
+    };
+}
+
+http2_bounds!(
+    CLIENT_BOUNDS,
+    CLIENT,
+    http2::Limits::edge(),
+    "`limits.client`",
+    "Limits of each connection of a client. Rates count frames of which lawful clients send few; traffic that explains them is not counted."
+);
+http2_bounds!(
+    BACKEND_BOUNDS,
+    BACKEND,
+    http2::Limits::backend(),
+    "`limits.backend`",
+    "Limits of each connection to a backend. Wide, because many clients share it."
+);

@@ -1,0 +1,207 @@
+//! What concerns the whole process: admin interface, logs, timeouts, limits, workers.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use gateway::settings::{Limits, Timeouts};
+
+use super::bounds::{Amount, BACKEND_BOUNDS, Bounds, CLIENT_BOUNDS, LIMIT_BOUNDS, TIMEOUT_BOUNDS};
+use super::certificate::path_text;
+use super::diagnostic::{Diagnostics, Place, Spanned};
+use super::fields::Fields;
+use super::unknown::closest;
+use super::values::{self, Wrong};
+use super::{AccessLog, Destination, Log, LogFormat, cgroup, path};
+
+/// Where the admin interface listens unless told otherwise.
+const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9901);
+
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+const COMPONENTS: [&str; 5] = ["h2gate", "gateway", "http2", "certmgr", "certstore"];
+
+pub(super) fn admin(file: &Fields<'_>, found: &mut Diagnostics) -> Spanned<SocketAddr> {
+    let default = Spanned {
+        value: ADMIN_ADDRESS,
+        place: Place::FILE,
+    };
+    let Some(fields) = file.map("admin", found) else {
+        return default;
+    };
+    let Some(address) = fields.value("address", values::socket_address, found) else {
+        return default;
+    };
+    if !address.value.ip().is_loopback() {
+        let message = format!(
+            "the admin interface on {} can be reached from outside, without any authentication",
+            address.value
+        );
+        let remedy = format!(
+            "write \"127.0.0.1:{}\", unless the network is private",
+            address.value.port()
+        );
+        found.warning(address.place, message, Some(remedy));
+    }
+    address
+}
+
+pub(super) fn log(file: &Fields<'_>, found: &mut Diagnostics) -> Log {
+    let fields = file.map("log", found);
+    let level = fields
+        .as_ref()
+        .and_then(|fields| fields.value("level", log_level, found));
+    let format = fields.as_ref().and_then(|fields| fields.choice("format", found));
+    Log {
+        level: level.map_or("info".to_owned(), |level| level.value),
+        format: if format == Some("json") {
+            LogFormat::Json
+        } else {
+            LogFormat::Text
+        },
+    }
+}
+
+/// `info` or `info,gateway=debug`: one level for all, then levels of parts.
+fn log_level(text: &str) -> Result<String, Wrong> {
+    let mut parts = text.split(',').map(str::trim);
+    let general = level(parts.next().unwrap_or_default())?;
+    let mut written = general.to_owned();
+    for part in parts {
+        let Some((component, value)) = part.split_once('=') else {
+            return Err(Wrong::but(
+                format!("`{part}` names no part of the program"),
+                "write PART=LEVEL, as in info,gateway=debug",
+            ));
+        };
+        if !COMPONENTS.contains(&component) {
+            let remedy = match closest(component, COMPONENTS.into_iter()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("parts are {}", COMPONENTS.join(", ")),
+            };
+            return Err(Wrong::but(
+                format!("there is no part `{}`", values::shorten(component)),
+                remedy,
+            ));
+        }
+        written.push_str(&format!(",{component}={}", level(value)?));
+    }
+    Ok(written)
+}
+
+fn level(text: &str) -> Result<&'static str, Wrong> {
+    let lower = text.to_ascii_lowercase();
+    let name = if lower == "warning" {
+        "warn"
+    } else {
+        lower.as_str()
+    };
+    LEVELS.into_iter().find(|level| *level == name).ok_or_else(|| {
+        Wrong::but(
+            format!("`{}` is not a level", values::shorten(text)),
+            format!("levels are {}", LEVELS.join(", ")),
+        )
+    })
+}
+
+pub(super) fn access_log(file: &Fields<'_>, folder: &Path, found: &mut Diagnostics) -> Option<AccessLog> {
+    let fields = file.map("access_log", found)?;
+    fields.choice("format", found);
+    let destination = match fields.value("path", path_text, found) {
+        Some(file) if file.value != "-" => Destination::File(path(folder, &file.value)),
+        _ => Destination::Stdout,
+    };
+    Some(AccessLog { destination })
+}
+
+pub(super) fn timeouts(file: &Fields<'_>, found: &mut Diagnostics) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    if let Some(fields) = file.map("timeouts", found) {
+        set_all(&TIMEOUT_BOUNDS, &mut timeouts, &fields, found);
+    }
+    timeouts
+}
+
+pub(super) fn limits(file: &Fields<'_>, found: &mut Diagnostics) -> Limits {
+    let mut limits = Limits::default();
+    let Some(fields) = file.map("limits", found) else {
+        return limits;
+    };
+    set_all(&LIMIT_BOUNDS, &mut limits, &fields, found);
+    if let Some(client) = fields.map("client", found) {
+        set_all(&CLIENT_BOUNDS, &mut limits.client, &client, found);
+    }
+    if let Some(backend) = fields.map("backend", found) {
+        set_all(&BACKEND_BOUNDS, &mut limits.backend, &backend, found);
+    }
+    if limits.connection_memory > limits.process_memory {
+        let place = fields.place_of("connection_memory");
+        let message = "`connection_memory` is more than `process_memory`";
+        found.error(
+            place,
+            message,
+            Some("one connection must fit into the process's share".to_owned()),
+        );
+    }
+    limits
+}
+
+fn set_all<T>(bounds: &Bounds<T>, target: &mut T, fields: &Fields<'_>, found: &mut Diagnostics) {
+    for (name, amount) in fields.amounts(found) {
+        if !bounds.set(target, name, amount.value) {
+            let what = match amount.value {
+                Amount::Unlimited => "cannot be unlimited",
+                _ => "is too large",
+            };
+            found.error(amount.place, format!("`{name}` {what}"), None);
+        }
+    }
+}
+
+pub(super) fn workers(file: &Fields<'_>, found: &mut Diagnostics) -> NonZeroUsize {
+    const MANY: u64 = 1_024;
+    let Some(given) = file.value("workers", values::count, found) else {
+        return cgroup::workers();
+    };
+    if given.value > MANY {
+        found.error(
+            given.place,
+            format!("`workers` is more than {MANY}"),
+            Some("one per CPU is right; leave it out".to_owned()),
+        );
+    }
+    usize::try_from(given.value)
+        .ok()
+        .and_then(NonZeroUsize::new)
+        .unwrap_or_else(cgroup::workers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_levels_are_one_for_all_and_then_per_part() {
+        assert_eq!(log_level("INFO"), Ok("info".to_owned()));
+        assert_eq!(
+            log_level("warning, gateway=debug,http2=trace"),
+            Ok("warn,gateway=debug,http2=trace".to_owned())
+        );
+        assert_eq!(
+            log_level("info,gatway=debug")
+                .expect_err("typo")
+                .remedy
+                .as_deref(),
+            Some("did you mean `gateway`?")
+        );
+        for text in [
+            "",
+            "loud",
+            "gateway=debug",
+            "info,debug",
+            "info,gateway=loud",
+            "info,",
+        ] {
+            assert!(log_level(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The whole file: decode every part, then let the parts refer to each other.
+
+use std::path::Path;
+
+use gateway::settings::{Route, Settings};
+
+use super::backend::FileBackend;
+use super::certificate::FileCertificate;
+use super::diagnostic::{Diagnostics, Place, Spanned};
+use super::fields::Fields;
+use super::listener::{self, FileListener};
+use super::names::Names;
+use super::route::{self, FileRoute};
+use super::{AccessLog, Admin, Certificate, Log, keys, process, tree};
+
+/// What a [`super::Resolved`] is made of.
+pub(super) struct Parts {
+    pub(super) gateway: Settings,
+    pub(super) certificates: Vec<Certificate>,
+    pub(super) certificate_places: Vec<Place>,
+    pub(super) admin: Admin,
+    pub(super) log: Log,
+    pub(super) access_log: Option<AccessLog>,
+}
+
+/// Decodes and resolves. The parts are whole only if no error was reported.
+pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
+    let root = tree::parse(found)?;
+    let file = Fields::open(&root, &keys::TOP, None, found)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+
+    let listeners = file
+        .maps("listeners", found)
+        .iter()
+        .map(|f| FileListener::decode(f, found))
+        .collect::<Vec<_>>();
+    let certificates = file
+        .maps("certificates", found)
+        .iter()
+        .map(|f| FileCertificate::decode(f, found))
+        .collect::<Vec<_>>();
+    let routes = file
+        .maps("routes", found)
+        .iter()
+        .map(|f| FileRoute::decode(f, found))
+        .collect::<Vec<_>>();
+    let backends = file
+        .maps("backends", found)
+        .iter()
+        .map(|f| FileBackend::decode(f, found))
+        .collect::<Vec<_>>();
+    let admin = process::admin(&file, found);
+    let log = process::log(&file, found);
+    let access_log = process::access_log(&file, folder, found);
+    let timeouts = process::timeouts(&file, found);
+    let limits = process::limits(&file, found);
+    let workers = process::workers(&file, found);
+
+    Names::new(
+        "listener",
+        "listeners",
+        listeners.iter().map(|l| l.name.as_ref()),
+        found,
+    );
+    let certificate_names = Names::new(
+        "certificate",
+        "certificates",
+        certificates.iter().map(|c| c.name.as_ref()),
+        found,
+    );
+    let backend_names = Names::new(
+        "backend",
+        "backends",
+        backends.iter().map(|b| b.name.as_ref()),
+        found,
+    );
+    listener::report_conflicts(&addresses(&listeners, &admin), found);
+
+    let doubts = Doubts::new(&listeners, &certificates, &routes, &backends);
+    let listeners = listeners
+        .into_iter()
+        .filter_map(|l| l.resolve(&certificate_names, found))
+        .collect();
+    let routes = route::resolve(routes, &backend_names, found);
+    if found.errors() == 0 {
+        doubts.report(&routes, found);
+    }
+    let (certificates, certificate_places) =
+        certificates.into_iter().filter_map(|c| c.resolve(folder)).unzip();
+    Some(Parts {
+        gateway: Settings {
+            workers,
+            listeners,
+            routes,
+            backends: backends.into_iter().filter_map(FileBackend::resolve).collect(),
+            timeouts,
+            limits,
+        },
+        certificates,
+        certificate_places,
+        admin: Admin { address: admin.value },
+        log,
+        access_log,
+    })
+}
+
+fn addresses(
+    listeners: &[FileListener],
+    admin: &Spanned<std::net::SocketAddr>,
+) -> Vec<(String, Spanned<std::net::SocketAddr>)> {
+    let named = |l: &FileListener| {
+        let name = l.name.as_ref().map_or("another listener".to_owned(), |name| {
+            format!("listener `{}`", name.value)
+        });
+        Some((name, l.address.clone()?))
+    };
+    // The admin interface first where its address is the default: the listener is what can be mended.
+    let admin = ("the admin interface".to_owned(), admin.clone());
+    let mut all = vec![admin];
+    all.extend(listeners.iter().filter_map(named));
+    all
+}
+
+/// What can run, but is probably not meant; only told where nothing worse was found, since a mistyped
+/// reference leaves its target unused as well.
+struct Doubts {
+    certificates: Vec<Spanned<String>>,
+    used_certificates: Vec<String>,
+    backends: Vec<Spanned<String>>,
+    hosts: Vec<Spanned<String>>,
+    /// What TLS clients can be shown; `None` if that is not known from the file alone.
+    covered: Option<Vec<String>>,
+}
+
+impl Doubts {
+    fn new(
+        listeners: &[FileListener],
+        certificates: &[FileCertificate],
+        routes: &[FileRoute],
+        backends: &[FileBackend],
+    ) -> Self {
+        let used = listeners
+            .iter()
+            .filter_map(|l| l.tls.as_ref())
+            .flat_map(|tls| &tls.certificates);
+        let used_certificates = used.map(|name| name.value.clone()).collect::<Vec<_>>();
+        let served = certificates
+            .iter()
+            .filter(|c| {
+                c.name
+                    .as_ref()
+                    .is_some_and(|name| used_certificates.contains(&name.value))
+            })
+            .collect::<Vec<_>>();
+        let known = listeners.iter().all(|l| l.tls.is_some()) && served.iter().all(|c| !c.domains.is_empty());
+        let covered = served
+            .iter()
+            .flat_map(|c| &c.domains)
+            .map(|domain| domain.value.clone())
+            .collect();
+        Self {
+            certificates: certificates.iter().filter_map(|c| c.name.clone()).collect(),
+            used_certificates,
+            backends: backends.iter().filter_map(|b| b.name.clone()).collect(),
+            hosts: routes.iter().flat_map(|r| r.hosts.clone()).collect(),
+            covered: known.then_some(covered),
+        }
+    }
+
+    fn report(self, routes: &[Route], found: &mut Diagnostics) {
+        for certificate in self
+            .certificates
+            .iter()
+            .filter(|c| !self.used_certificates.contains(&c.value))
+        {
+            let message = format!("no listener serves certificate `{}`", certificate.value);
+            let remedy = format!(
+                "name it under `tls: {{ certificates: [{}] }}` of a listener, or remove it",
+                certificate.value
+            );
+            found.warning(certificate.place, message, Some(remedy));
+        }
+        for (position, backend) in self.backends.iter().enumerate() {
+            if !routes.iter().any(|route| route.backend == position) {
+                let message = format!("no route leads to backend `{}`", backend.value);
+                let remedy = format!("add a route with `backend: {}`, or remove it", backend.value);
+                found.warning(backend.place, message, Some(remedy));
+            }
+        }
+        if routes.is_empty() {
+            let remedy = Some("add `routes`; `match: {}` matches everything".to_owned());
+            found.warning(
+                Place::FILE,
+                "there are no routes: every RPC is answered UNIMPLEMENTED",
+                remedy,
+            );
+        }
+        let Some(covered) = &self.covered else { return };
+        for host in &self.hosts {
+            if !covered
+                .iter()
+                .any(|domain| route::certificate_covers(domain, &host.value))
+            {
+                let message = format!(
+                    "no certificate covers `{}`: clients that verify never get to this route",
+                    host.value
+                );
+                let remedy = format!(
+                    "add {} to the `domains` of a certificate that a listener serves",
+                    host.value
+                );
+                found.warning(host.place, message, Some(remedy));
+            }
+        }
+    }
+}

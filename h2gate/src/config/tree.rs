@@ -1,0 +1,292 @@
+//! YAML → a tree in which every node knows its line and column.
+//!
+//! Values stay text: whether `1.2` is a version or a number is for the key to say, so YAML's guesses
+//! about types (`no`, `1e3`, `0o17`) never matter.
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use std::collections::HashMap;
+
+use super::diagnostic::{Diagnostics, Place, Spanned};
+use super::indentation;
+
+/// Deeper nesting than any configuration needs.
+const MAX_DEPTH: usize = 32;
+/// Nodes after aliases (`*name`) are expanded: bounds what a few lines can grow to.
+const MAX_NODES: usize = 100_000;
+
+/// A value and where it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) value: Value,
+}
+
+/// What a node holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    /// Nothing after the colon, `~` or `null`.
+    Nothing,
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// One `key: value`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) key: Spanned<String>,
+    pub(super) value: Node,
+}
+
+impl Node {
+    /// For messages.
+    pub(super) fn kind(&self) -> &'static str {
+        match &self.value {
+            Value::Nothing => "nothing",
+            Value::Text(_) => "text",
+            Value::List(_) => "a list",
+            Value::Map(_) => "keys and values",
+        }
+    }
+
+    fn size(&self) -> usize {
+        1 + match &self.value {
+            Value::Nothing | Value::Text(_) => 0,
+            Value::List(items) => items.iter().map(Self::size).sum(),
+            Value::Map(entries) => entries.iter().map(|e| e.value.size()).sum(),
+        }
+    }
+}
+
+/// Reads one document. Mistakes of syntax end the reading, because what follows them means nothing;
+/// duplicate keys do not. `None`: there was a mistake of syntax, or nothing at all in the file.
+pub(super) fn parse(found: &mut Diagnostics) -> Option<Node> {
+    if indentation::report_tabs(found) {
+        return None;
+    }
+    let text = found.text().to_owned();
+    let mut builder = Builder {
+        frames: Vec::new(),
+        anchors: HashMap::new(),
+        nodes: 0,
+        root: None,
+        found,
+    };
+    for event in Parser::new_from_str(&text) {
+        match event {
+            Ok((event, span)) => {
+                if builder.take(event, span).is_err() {
+                    return None;
+                }
+            }
+            Err(error) => {
+                report_syntax(&error, builder.found);
+                return None;
+            }
+        }
+    }
+    if builder.root.is_none() {
+        let remedy = "see examples/minimal.yaml for the smallest configuration that serves".to_owned();
+        builder
+            .found
+            .error(Place::FILE, "the file is empty", Some(remedy));
+    }
+    builder.root
+}
+
+fn report_syntax(error: &ScanError, found: &mut Diagnostics) {
+    let marker = error.marker();
+    // The parser points past the end of the text when something is left open.
+    let last = found.text().lines().count().max(1);
+    let place = if marker.line() > last {
+        let length = found.text().lines().last().map_or(0, |line| line.chars().count());
+        Place {
+            line: last,
+            column: length.max(1),
+            length: 1,
+        }
+    } else {
+        Place {
+            line: marker.line(),
+            column: marker.col() + 1,
+            length: 1,
+        }
+    };
+    let (place, message, remedy) = indentation::explain_syntax(found.text(), place, error.info());
+    found.error(place, message, remedy);
+}
+
+enum Frame {
+    List {
+        place: Place,
+        anchor: usize,
+        items: Vec<Node>,
+    },
+    Map {
+        place: Place,
+        anchor: usize,
+        entries: Vec<Entry>,
+        key: Option<Spanned<String>>,
+    },
+}
+
+/// The mistake was reported; reading ends.
+struct Stop;
+
+struct Builder<'a> {
+    frames: Vec<Frame>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+    root: Option<Node>,
+    found: &'a mut Diagnostics,
+}
+
+impl Builder<'_> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
+        let place = place(span);
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+            Event::DocumentStart(_) if self.root.is_some() => {
+                let remedy = "one file holds one configuration; remove the `---` and what follows".to_owned();
+                self.stop(place, "a second document begins here", Some(remedy))
+            }
+            Event::DocumentStart(_) => Ok(()),
+            Event::Alias(id) => self.alias(id, place),
+            Event::Scalar(text, style, anchor, tag) => {
+                if let Some(tag) = tag.filter(|tag| !tag.is_yaml_core_schema()) {
+                    let name = format!("{}{}", tag.handle, tag.suffix);
+                    return self.stop(place, format!("tag `{name}` has no meaning here"), None);
+                }
+                let nothing = style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null");
+                let value = if nothing {
+                    Value::Nothing
+                } else {
+                    Value::Text(text.into_owned())
+                };
+                self.node(Node { place, value }, anchor)
+            }
+            Event::SequenceStart(anchor, _) => self.open(
+                Frame::List {
+                    place,
+                    anchor,
+                    items: Vec::new(),
+                },
+                place,
+            ),
+            Event::MappingStart(anchor, _) => self.open(
+                Frame::Map {
+                    place,
+                    anchor,
+                    entries: Vec::new(),
+                    key: None,
+                },
+                place,
+            ),
+            Event::SequenceEnd | Event::MappingEnd => match self.frames.pop() {
+                Some(Frame::List { place, anchor, items }) => self.node(
+                    Node {
+                        place,
+                        value: Value::List(items),
+                    },
+                    anchor,
+                ),
+                Some(Frame::Map {
+                    place,
+                    anchor,
+                    entries,
+                    ..
+                }) => self.node(
+                    Node {
+                        place,
+                        value: Value::Map(entries),
+                    },
+                    anchor,
+                ),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn stop(&mut self, place: Place, message: impl Into<String>, remedy: Option<String>) -> Result<(), Stop> {
+        self.found.error(place, message, remedy);
+        Err(Stop)
+    }
+
+    fn open(&mut self, frame: Frame, place: Place) -> Result<(), Stop> {
+        if self.frames.len() >= MAX_DEPTH {
+            return self.stop(place, format!("nested deeper than {MAX_DEPTH} levels"), None);
+        }
+        self.frames.push(frame);
+        Ok(())
+    }
+
+    fn alias(&mut self, id: usize, place: Place) -> Result<(), Stop> {
+        // An anchor is known once its node is complete, so a node cannot hold itself.
+        match self.anchors.get(&id).cloned() {
+            Some(node) => {
+                self.nodes += node.size();
+                self.node(node, 0)
+            }
+            None => self.stop(place, "this alias stands inside the value that it names", None),
+        }
+    }
+
+    fn node(&mut self, mut node: Node, anchor: usize) -> Result<(), Stop> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return self.stop(node.place, format!("more than {MAX_NODES} values"), None);
+        }
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        match self.frames.last_mut() {
+            None => self.root = Some(node),
+            Some(Frame::List { items, .. }) => items.push(node),
+            Some(Frame::Map { entries, key, .. }) => match key.take() {
+                None => match node.value {
+                    Value::Text(text) => {
+                        *key = Some(Spanned {
+                            value: text,
+                            place: node.place,
+                        })
+                    }
+                    Value::Nothing => {
+                        *key = Some(Spanned {
+                            value: String::new(),
+                            place: node.place,
+                        })
+                    }
+                    Value::List(_) | Value::Map(_) => {
+                        return self.stop(node.place, "a key must be a word", None);
+                    }
+                },
+                Some(key) => {
+                    if node.value == Value::Nothing {
+                        node.place = key.place;
+                    }
+                    if let Some(first) = entries.iter().find(|e| e.key.value == key.value) {
+                        let message = format!("key `{}` is given twice", key.value);
+                        let remedy = format!("the first is in line {}; keep one", first.key.place.line);
+                        self.found.error(key.place, message, Some(remedy));
+                    } else {
+                        entries.push(Entry { key, value: node });
+                    }
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+fn place(span: Span) -> Place {
+    let length = if span.start.line() == span.end.line() {
+        span.len()
+    } else {
+        1
+    };
+    Place {
+        line: span.start.line(),
+        column: span.start.col() + 1,
+        length,
+    }
+}

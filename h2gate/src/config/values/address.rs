@@ -1,0 +1,252 @@
+//! Where to listen, where to connect, whom to trust.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use gateway::settings::EndpointAddress;
+use ipnet::IpNet;
+
+use super::Wrong;
+use super::name::domain;
+
+/// `ip:port` to listen on; `[ip]:port` for IPv6.
+pub(in crate::config) fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {
+    let (host, port) = host_and_port(text)?;
+    match host {
+        "" | "*" => Err(Wrong::but(
+            format!("`{text}` does not say which address"),
+            format!(
+                "write \"[::]:{port}\" for all addresses, or \"127.0.0.1:{port}\" for this machine alone"
+            ),
+        )),
+        "localhost" => Err(Wrong::but(
+            "a listening address must be an IP address",
+            format!("write \"127.0.0.1:{port}\" or \"[::1]:{port}\""),
+        )),
+        host => match ip(host) {
+            Some(ip) => Ok(SocketAddr::new(ip, port)),
+            None => Err(Wrong::but(
+                format!("`{host}` is not an IP address"),
+                format!("write \"[::]:{port}\" for all addresses, or one address of this machine"),
+            )),
+        },
+    }
+}
+
+/// `ip:port` or `name:port` to connect to.
+pub(in crate::config) fn endpoint(text: &str) -> Result<EndpointAddress, Wrong> {
+    let (host, port) = host_and_port(text)?;
+    if port == 0 {
+        return Err(Wrong::new(format!(
+            "`{text}` has port 0, which nobody can connect to"
+        )));
+    }
+    if let Some(ip) = ip(host) {
+        if ip.is_unspecified() {
+            return Err(Wrong::but(
+                format!("`{host}` means every address; nobody can connect to it"),
+                format!("write 127.0.0.1:{port} for this machine, or the address of the backend"),
+            ));
+        }
+        return Ok(EndpointAddress::Address(SocketAddr::new(ip, port)));
+    }
+    if host.is_empty() {
+        return Err(Wrong::but(
+            format!("`{text}` names no host"),
+            format!("write host:port, such as 127.0.0.1:{port}"),
+        ));
+    }
+    if host.contains('*') {
+        return Err(Wrong::new(format!(
+            "`{host}` is a pattern; an endpoint is one host"
+        )));
+    }
+    let host = match host.strip_suffix('.') {
+        // An absolute name: the resolver's search list is not tried.
+        Some(relative) => format!("{}.", domain(relative)?),
+        None => domain(&host.replace('_', "-")).map(|_| host.to_ascii_lowercase())?,
+    };
+    Ok(EndpointAddress::Name { host, port })
+}
+
+/// `10.0.0.0/8`, or one address.
+pub(in crate::config) fn network(text: &str) -> Result<IpNet, Wrong> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    let Ok(network) = text.parse::<IpNet>() else {
+        return Err(Wrong::but(
+            format!("`{text}` is not a range of addresses"),
+            "write ADDRESS/BITS, such as 10.0.0.0/8 or fd00::/8, or one address",
+        ));
+    };
+    if network.addr() != network.network() {
+        return Err(Wrong::but(
+            format!("`{text}` has bits set beyond its /{}", network.prefix_len()),
+            format!(
+                "write {} for the range, or {} for the one address",
+                network.trunc(),
+                network.addr()
+            ),
+        ));
+    }
+    Ok(network)
+}
+
+fn host_and_port(text: &str) -> Result<(&str, u16), Wrong> {
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let rest = rest.trim_matches('/');
+        return Err(Wrong::but(
+            format!("`{scheme}://` does not belong here"),
+            format!("write host:port: {rest}"),
+        ));
+    }
+    if let Some((before, _)) = text.split_once('/') {
+        return Err(Wrong::but(
+            format!("`{text}` has a path"),
+            format!("write host:port alone: {before}"),
+        ));
+    }
+    if let Ok(address) = text.parse::<Ipv6Addr>() {
+        let guess = text.rsplit_once(':').and_then(|(host, port)| {
+            let host = host.parse::<Ipv6Addr>().ok()?;
+            (port.parse::<u16>().ok()? > 0).then(|| format!("\"[{host}]:{port}\""))
+        });
+        let example = guess.unwrap_or_else(|| format!("\"[{address}]:443\""));
+        return Err(Wrong::but(
+            format!("`{text}` has no port"),
+            format!("IPv6 addresses need brackets before the port: {example}"),
+        ));
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        if text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(Wrong::but(
+                format!("`{text}` is only a port"),
+                format!("write host:port, such as \"[::]:{text}\""),
+            ));
+        }
+        return Err(Wrong::but(
+            format!("`{text}` has no port"),
+            format!("write host:port, such as {text}:443"),
+        ));
+    };
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+        if host.starts_with('[') {
+            return Err(Wrong::but(
+                format!("`{text}` has no port"),
+                format!("write \"{text}:443\""),
+            ));
+        }
+        return Err(Wrong::but(
+            format!("`{text}` has more than one colon"),
+            "IPv6 addresses need brackets: \"[::1]:443\"",
+        ));
+    }
+    match port.parse::<u16>() {
+        Ok(number) if !port.starts_with('+') => Ok((host, number)),
+        _ if port.is_empty() => Err(Wrong::but(
+            format!("`{text}` has no port"),
+            format!("write host:port, such as {text}443"),
+        )),
+        _ => Err(Wrong::but(
+            format!("`{port}` is not a port"),
+            "a port is a number from 1 to 65535",
+        )),
+    }
+}
+
+fn ip(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(inside) => inside.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => host.parse::<IpAddr>().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_both_families_are_read() {
+        for text in ["[::]:8443", "0.0.0.0:443", "127.0.0.1:0", "[::1]:9901"] {
+            assert_eq!(socket_address(text).expect(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_bad_address_says_what_to_write() {
+        for (text, remedy) in [
+            (
+                ":8443",
+                "write \"[::]:8443\" for all addresses, or \"127.0.0.1:8443\" for this machine alone",
+            ),
+            ("8443", "write host:port, such as \"[::]:8443\""),
+            ("localhost:8443", "write \"127.0.0.1:8443\" or \"[::1]:8443\""),
+            (
+                "::1:8443",
+                "IPv6 addresses need brackets before the port: \"[::1]:8443\"",
+            ),
+            ("[::1]", "write \"[::1]:443\""),
+            ("0.0.0.0", "write host:port, such as 0.0.0.0:443"),
+            ("0.0.0.0:", "write host:port, such as 0.0.0.0:443"),
+            ("http://0.0.0.0:80/", "write host:port: 0.0.0.0:80"),
+            ("0.0.0.0:70000", "a port is a number from 1 to 65535"),
+            (
+                "example.com:80",
+                "write \"[::]:80\" for all addresses, or one address of this machine",
+            ),
+        ] {
+            assert_eq!(
+                socket_address(text).expect_err(text).remedy.as_deref(),
+                Some(remedy),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn endpoints_are_addresses_or_names() {
+        let name = |host: &str, port| EndpointAddress::Name {
+            host: host.to_owned(),
+            port,
+        };
+        assert_eq!(
+            endpoint("guide.internal:50051"),
+            Ok(name("guide.internal", 50051))
+        );
+        assert_eq!(endpoint("Guide_1:1"), Ok(name("guide_1", 1)));
+        assert_eq!(endpoint("guide.internal.:1"), Ok(name("guide.internal.", 1)));
+        assert!(matches!(endpoint("[::1]:50051"), Ok(EndpointAddress::Address(_))));
+        for text in [
+            "guide",
+            "guide:0",
+            "http://guide:80",
+            "guide:80/x",
+            ":80",
+            "0.0.0.0:80",
+            "*.x:80",
+            "a b:1",
+            "dns:///x:1",
+            "300.1.1.1:80",
+        ] {
+            assert!(endpoint(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_are_ranges_or_single_addresses() {
+        assert_eq!(
+            network("10.0.0.1").map(|n| n.to_string()),
+            Ok("10.0.0.1/32".to_owned())
+        );
+        assert_eq!(
+            network("fd00::/8").map(|n| n.to_string()),
+            Ok("fd00::/8".to_owned())
+        );
+        let wrong = network("10.0.0.1/8").expect_err("host bits");
+        assert_eq!(
+            wrong.remedy.as_deref(),
+            Some("write 10.0.0.0/8 for the range, or 10.0.0.1 for the one address")
+        );
+        assert!(network("ten").is_err());
+    }
+}

@@ -1,0 +1,220 @@
+//! Names: of things in the configuration, of hosts, of gRPC services.
+
+use std::net::IpAddr;
+
+use super::Wrong;
+
+/// A name in the configuration; it becomes a metric label and appears in logs.
+pub(in crate::config) fn label(text: &str) -> Result<String, Wrong> {
+    let lawful = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '*' | ':');
+    if text.is_empty() || text.len() > 200 || !text.chars().all(lawful) {
+        let remedy = "use letters, digits and - _ . / only, at most 200";
+        return Err(Wrong::but(
+            format!("`{}` is not a usable name", shorten(text)),
+            remedy,
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// A DNS name that a certificate covers, `*.example.com`, or an IP address; lower case.
+pub(in crate::config) fn domain(text: &str) -> Result<String, Wrong> {
+    if text.parse::<IpAddr>().is_ok() {
+        return Ok(text.to_ascii_lowercase());
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let host = rest.split('/').next().unwrap_or(rest);
+        return Err(Wrong::but(
+            format!("`{scheme}://` does not belong here"),
+            format!("write the host alone: {host}"),
+        ));
+    }
+    if let Some((host, rest)) = text.split_once(['/', ':']) {
+        let part = if rest.bytes().all(|b| b.is_ascii_digit()) {
+            "port"
+        } else {
+            "path"
+        };
+        return Err(Wrong::but(
+            format!("`{text}` has a {part}"),
+            format!("write the host alone: {host}"),
+        ));
+    }
+    if !text.is_ascii() {
+        return Err(Wrong::but(
+            format!("`{text}` has letters beyond ASCII"),
+            "write the form that begins with xn--",
+        ));
+    }
+    if let Some(relative) = text.strip_suffix('.').filter(|name| !name.is_empty()) {
+        return Err(Wrong::but(
+            format!("`{text}` ends with a dot"),
+            format!("write {relative}"),
+        ));
+    }
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    if name.contains('*') {
+        return Err(Wrong::but(
+            format!("`{text}` has `*` in a place where it means nothing"),
+            "`*` stands only for the whole first label, as in *.example.com",
+        ));
+    }
+    let labels_lawful = name.split('.').all(|label| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    });
+    let last_is_number = name
+        .rsplit('.')
+        .next()
+        .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    if !labels_lawful || last_is_number || name.len() > 253 {
+        return Err(Wrong::new(format!("`{}` is not a host name", shorten(text))));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// A host that a route matches: as [`domain`], or an IPv6 address in brackets as in `:authority`.
+pub(in crate::config) fn host_pattern(text: &str) -> Result<String, Wrong> {
+    if text == "*" {
+        return Err(Wrong::but(
+            "`*` alone is not a host",
+            "to match every host leave `host` out",
+        ));
+    }
+    let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match inside.and_then(|inside| inside.parse::<std::net::Ipv6Addr>().ok()) {
+        Some(address) => Ok(format!("[{address}]")),
+        None => domain(text),
+    }
+}
+
+/// `package.Service`.
+pub(in crate::config) fn grpc_service(text: &str) -> Result<String, Wrong> {
+    let trimmed = text.trim_matches('/');
+    if let Some((service, method)) = trimmed.split_once('/') {
+        let remedy = format!("write `service: {service}` and `method: {method}`");
+        return Err(Wrong::but(format!("`{text}` is a path"), remedy));
+    }
+    if trimmed != text {
+        return Err(Wrong::but(
+            format!("`{text}` has a slash"),
+            format!("write `service: {trimmed}`"),
+        ));
+    }
+    if text.contains('*') {
+        return Err(Wrong::but(
+            "a service cannot be a pattern",
+            "to match every service leave `service` out",
+        ));
+    }
+    if !text.split('.').all(identifier) {
+        return Err(Wrong::but(
+            format!("`{}` is not a gRPC service", shorten(text)),
+            "write package.Service as in the .proto file",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// `Method`.
+pub(in crate::config) fn grpc_method(text: &str) -> Result<String, Wrong> {
+    if text == "*" {
+        return Err(Wrong::but(
+            "a method cannot be a pattern",
+            "to match every method leave `method` out",
+        ));
+    }
+    if let Some((service, method)) = text.trim_start_matches('/').split_once('/') {
+        return Err(Wrong::but(
+            format!("`{text}` is a path"),
+            format!("write `service: {service}` and `method: {method}`"),
+        ));
+    }
+    if !identifier(text) {
+        return Err(Wrong::but(
+            format!("`{}` is not a gRPC method", shorten(text)),
+            "write the method's name as in the .proto file",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn identifier(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// What a message repeats of a text that may be long.
+pub(in crate::config) fn shorten(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", text.split_at(end).0),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_lower_case_and_wildcards_are_whole_labels() {
+        assert_eq!(host_pattern("API.Example.com"), Ok("api.example.com".to_owned()));
+        assert_eq!(host_pattern("*.example.com"), Ok("*.example.com".to_owned()));
+        assert_eq!(host_pattern("[::1]"), Ok("[::1]".to_owned()));
+        assert_eq!(host_pattern("127.0.0.1"), Ok("127.0.0.1".to_owned()));
+        for text in [
+            "*",
+            "",
+            "a..b",
+            "-a.b",
+            "a*.b",
+            "*.*.b",
+            "a_b.c",
+            "1.2.3.400",
+            "bücher.example",
+            "a.b.",
+        ] {
+            assert!(host_pattern(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_with_more_than_a_host_says_what_to_write() {
+        for (text, remedy) in [
+            ("api.example.com:443", "write the host alone: api.example.com"),
+            (
+                "https://api.example.com/x",
+                "write the host alone: api.example.com",
+            ),
+            ("api.example.com/x", "write the host alone: api.example.com"),
+        ] {
+            assert_eq!(
+                host_pattern(text).expect_err(text).remedy.as_deref(),
+                Some(remedy),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn services_and_methods_are_names_without_slashes() {
+        assert_eq!(
+            grpc_service("routeguide.RouteGuide"),
+            Ok("routeguide.RouteGuide".to_owned())
+        );
+        let wrong = grpc_service("/routeguide.RouteGuide/GetFeature").expect_err("path");
+        assert_eq!(
+            wrong.remedy.as_deref(),
+            Some("write `service: routeguide.RouteGuide` and `method: GetFeature`")
+        );
+        for text in ["", "a..b", "a b", "*", "a.1b", "/a.B"] {
+            assert!(grpc_service(text).is_err(), "{text}");
+        }
+        assert_eq!(grpc_method("GetFeature"), Ok("GetFeature".to_owned()));
+        for text in ["", "*", "Get-Feature", "a/b"] {
+            assert!(grpc_method(text).is_err(), "{text}");
+        }
+    }
+}
