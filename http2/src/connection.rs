@@ -1,10 +1,37 @@
 //! A connection: bytes in, events out; commands in, bytes out.
 
-use crate::error::{ConnectionError, ErrorCode, OpenError};
-use crate::limits::{Limit, Limits};
-use crate::{Field, stream::StreamKey};
+mod closed;
+mod control;
+mod data;
+mod headers;
+mod output;
+pub(crate) mod queue;
+mod receive;
+mod send;
+mod spare;
+
+use crate::Field;
+use crate::error::{ConnectionError, ErrorCode};
+use crate::flow::{DEFAULT_WINDOW, ReceiveWindow, SendWindow};
+use crate::frame::{self, settings};
+use crate::hpack::{Decoder, Encoder};
+use crate::limits::{Buckets, Clock, Limit, Limits};
+use crate::stream::{Stream, StreamKey, Streams};
+use closed::Closed;
+use output::Output;
+use receive::Reader;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
+
+/// What the peer is until it says otherwise (RFC 9113 §6.5.2 knows no limit; a hundred is what the RFC recommends).
+const STREAMS_BEFORE_SETTINGS: u32 = 100;
+/// The table that we announce by saying nothing (RFC 9113 §6.5.2).
+const HEADER_TABLE_SIZE: usize = 4096;
+/// What the PING carries that goes with the first GOAWAY of a graceful end.
+const DRAIN_PING: [u8; 8] = *b"draining";
+/// Limits answered per stream wait here until the caller takes them, up to this many.
+const REACHED: usize = 256;
 
 /// When the connection's receive window is given back to the peer.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -123,94 +150,361 @@ pub enum Event<'a> {
 #[derive(Debug)]
 pub struct Connection {
     config: Config,
+    role: Role,
+    phase: Phase,
+    drain: Drain,
+    /// The peer's first SETTINGS were received.
+    settings_received: bool,
+    /// Ours were acknowledged.
+    settings_acknowledged: bool,
+    failed: Option<ConnectionError>,
+    clock: Option<Clock>,
+    reader: Reader,
+    output: Output,
+    decoder: Decoder,
+    encoder: Encoder,
+    streams: Streams,
+    closed: Closed,
+    /// What we may send on the whole connection.
+    send: SendWindow,
+    /// What the peer may send on the whole connection.
+    receive: ReceiveWindow,
+    /// The peer's SETTINGS_INITIAL_WINDOW_SIZE.
+    peer_initial_window: u32,
+    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS.
+    peer_max_streams: u32,
+    /// Server: the highest id that the peer used.
+    highest_seen: u32,
+    /// Server: the highest id that was told to the caller.
+    highest_told: u32,
+    /// Client: the id of the next stream.
+    next_id: u32,
+    /// The last stream id of the peer's GOAWAY.
+    peer_last: Option<u32>,
+    /// PINGs of the caller that were not answered yet.
+    pings_out: u32,
+    queued_total: usize,
+    /// Streams that have queued data and a window, in turn.
+    ring: VecDeque<StreamKey>,
+    drained: VecDeque<(StreamKey, u32, u32)>,
+    buckets: Buckets,
+    reached: VecDeque<Limit>,
 }
 
-#[expect(unused_variables, reason = "signatures first")]
-#[expect(missing_docs, reason = "signatures first")]
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Role {
+    Client,
+    Server,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Phase {
+    Open,
+    /// A GOAWAY with an error was sent: nothing is accepted or sent any more.
+    Over,
+}
+
+/// A graceful end by us (RFC 9113 §6.8).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Drain {
+    No,
+    /// GOAWAY(2^31-1) and PING were sent; streams that cross them are still taken.
+    Announced,
+    /// GOAWAY with the last stream was sent; later streams are refused.
+    Last,
+}
+
 impl Connection {
+    /// The server's end; `output()` holds our SETTINGS at once (RFC 9113 §3.4).
     pub fn server(config: Config) -> Self {
-        Self { config }
+        Self::new(config, Role::Server)
     }
+
+    /// The client's end; `output()` holds the preface and our SETTINGS at once (RFC 9113 §3.4).
     pub fn client(config: Config) -> Self {
-        Self { config }
+        Self::new(config, Role::Client)
     }
+
+    fn new(config: Config, role: Role) -> Self {
+        let mut connection = Self {
+            role,
+            phase: Phase::Open,
+            drain: Drain::No,
+            settings_received: false,
+            settings_acknowledged: false,
+            failed: None,
+            clock: None,
+            reader: Reader::new(role == Role::Server),
+            output: Output::default(),
+            decoder: Decoder::new(HEADER_TABLE_SIZE),
+            encoder: Encoder::new(),
+            streams: Streams::default(),
+            closed: Closed::default(),
+            send: SendWindow::new(DEFAULT_WINDOW),
+            receive: ReceiveWindow::new(DEFAULT_WINDOW),
+            peer_initial_window: DEFAULT_WINDOW,
+            peer_max_streams: STREAMS_BEFORE_SETTINGS,
+            highest_seen: 0,
+            highest_told: 0,
+            next_id: 1,
+            peer_last: None,
+            pings_out: 0,
+            queued_total: 0,
+            ring: VecDeque::new(),
+            drained: VecDeque::new(),
+            buckets: Buckets::new(&config.limits),
+            reached: VecDeque::new(),
+            config,
+        };
+        connection.greet();
+        connection
+    }
+
+    /// RFC 9113 §3.4: preface, SETTINGS, and the connection's window.
+    fn greet(&mut self) {
+        let limits = &self.config.limits;
+        let mut payload = Vec::with_capacity(24);
+        match self.role {
+            Role::Client => {
+                self.output.preface();
+                settings::push(&mut payload, settings::ENABLE_PUSH, 0);
+            }
+            Role::Server => {
+                settings::push(
+                    &mut payload,
+                    settings::MAX_CONCURRENT_STREAMS,
+                    limits.max_concurrent_streams,
+                );
+            }
+        }
+        settings::push(
+            &mut payload,
+            settings::INITIAL_WINDOW_SIZE,
+            self.initial_stream_window(),
+        );
+        settings::push(
+            &mut payload,
+            settings::MAX_HEADER_LIST_SIZE,
+            limits.max_header_list_size,
+        );
+        self.output.frame(frame::SETTINGS, 0, 0, &payload);
+        if let Some(n) = self.receive.raise(self.config.connection_window) {
+            self.output.frame(frame::WINDOW_UPDATE, 0, 0, &n.to_be_bytes());
+        }
+    }
+
+    fn initial_stream_window(&self) -> u32 {
+        self.config.initial_stream_window.min(crate::flow::MAX_WINDOW)
+    }
+
+    /// Consumes from the front of `input` until there is an event to tell or the input is used up (`Ok(None)`).
+    ///
+    /// Incomplete frames are kept inside, bounded by one frame of 16,384 octets and by
+    /// [`Limits::max_header_block`], except DATA, whose payload is handed on piece by piece: a Data event may be a part
+    /// of a frame, and `end` is set only on the last. On `Err` a GOAWAY is already in `output()`: flush it and close.
+    /// Further calls return the same error. After [`abort`](Self::abort) the input is swallowed.
     pub fn receive<'a>(
         &mut self,
         input: &mut &'a [u8],
         now: Instant,
     ) -> Result<Option<Event<'a>>, ConnectionError> {
-        let _ = &self.config;
-        Ok(None)
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.phase == Phase::Over {
+            *input = &[];
+            return Ok(None);
+        }
+        self.clock.get_or_insert(Clock { began: now, now }).now = now;
+        let result = self.read(input);
+        if let Err(error) = result {
+            self.failed = Some(error);
+            self.say_goaway(error.code, error.debug_data().as_bytes());
+        }
+        result
     }
-    pub fn open(&mut self, fields: &[Field], end: bool, tag: u32) -> Result<StreamKey, OpenError> {
-        Err(OpenError::GoingAway)
+
+    fn clock(&self) -> Option<&Clock> {
+        self.clock.as_ref()
     }
-    pub fn available_streams(&self) -> u32 {
-        0
+
+    fn millis(&self) -> u32 {
+        self.clock().map_or(0, Clock::millis)
     }
-    pub fn set_tag(&mut self, stream: StreamKey, tag: u32) {}
-    pub fn send_headers(&mut self, stream: StreamKey, fields: &[Field], end: bool) {}
-    pub fn send_trailers(&mut self, stream: StreamKey, fields: Vec<Field>) {}
-    pub fn send_data(&mut self, stream: StreamKey, payload: &[u8], end: bool) -> usize {
-        0
-    }
-    pub fn reset(&mut self, stream: StreamKey, code: ErrorCode) {}
-    pub fn release(&mut self, stream: StreamKey, n: u32) {}
-    pub fn raise_window(&mut self, stream: StreamKey, target: u32) {}
-    pub fn window_target(&self, stream: StreamKey) -> u32 {
-        0
-    }
-    pub fn sendable(&self, stream: StreamKey) -> u32 {
-        0
-    }
-    pub fn queued(&self, stream: StreamKey) -> usize {
-        0
-    }
-    pub fn queued_total(&self) -> usize {
-        0
-    }
-    pub fn heaviest(&self) -> Option<(StreamKey, u32, usize)> {
-        None
-    }
-    pub fn over_queue_bound(&mut self) -> Option<(StreamKey, u32, usize)> {
-        None
-    }
-    pub fn ping(&mut self, payload: [u8; 8]) {}
-    pub fn drain(&mut self) {}
-    pub fn abort(&mut self, code: ErrorCode, debug: &[u8]) {}
+
+    /// What is to be written.
     pub fn output(&self) -> &[u8] {
-        &[]
+        self.output.bytes()
     }
-    pub fn advance(&mut self, n: usize) {}
-    pub fn pump(&mut self) {}
-    pub fn next_drained(&mut self) -> Option<(StreamKey, u32, u32)> {
-        None
+
+    /// `n` octets of `output()` are written. Once all are, a large buffer is given back.
+    pub fn advance(&mut self, n: usize) {
+        self.output.advance(n);
     }
+
+    /// Asks the peer for an answer ([`Event::Pong`]).
+    pub fn ping(&mut self, payload: [u8; 8]) {
+        if self.phase == Phase::Open {
+            self.pings_out = self.pings_out.saturating_add(1);
+            self.output.frame(frame::PING, 0, 0, &payload);
+        }
+    }
+
+    /// Ends the connection gracefully (RFC 9113 §6.8). Server: GOAWAY(2^31-1) and a PING now; once that is answered,
+    /// GOAWAY with the last stream that was told, and later streams are refused. Client: GOAWAY at once, for the server
+    /// opens no streams. Open streams go on. Does nothing when called again.
+    pub fn drain(&mut self) {
+        if self.phase == Phase::Over || self.drain != Drain::No {
+            return;
+        }
+        match self.role {
+            Role::Server => {
+                self.drain = Drain::Announced;
+                self.goaway_frame(crate::flow::MAX_WINDOW, ErrorCode::NO_ERROR, b"");
+                self.output.frame(frame::PING, 0, 0, &DRAIN_PING);
+            }
+            Role::Client => {
+                self.drain = Drain::Last;
+                self.goaway_frame(0, ErrorCode::NO_ERROR, b"");
+            }
+        }
+    }
+
+    /// Ends the connection now: GOAWAY, and nothing more is accepted. `debug` is shown to the peer.
+    pub fn abort(&mut self, code: ErrorCode, debug: &[u8]) {
+        if self.phase == Phase::Open {
+            self.say_goaway(code, debug);
+        }
+    }
+
+    fn say_goaway(&mut self, code: ErrorCode, debug: &[u8]) {
+        self.phase = Phase::Over;
+        self.reader = Reader::new(false);
+        self.goaway_frame(self.highest_told, code, debug);
+    }
+
+    fn goaway_frame(&mut self, last: u32, code: ErrorCode, debug: &[u8]) {
+        let debug = debug.get(..frame::MAX_PAYLOAD - 8).unwrap_or(debug);
+        let payload = [&last.to_be_bytes(), &code.0.to_be_bytes(), debug].concat();
+        self.output.frame(frame::GOAWAY, 0, 0, &payload);
+    }
+
+    /// The peer's preface (server) and first SETTINGS were received.
     pub fn is_established(&self) -> bool {
-        false
+        self.settings_received
     }
+
+    /// A HEADERS or CONTINUATION frame is unfinished, or a part of its octets has come.
     pub fn header_block_open(&self) -> bool {
-        false
+        self.reader.header_block_open()
     }
+
+    /// Streams that are open or half closed.
     pub fn open_streams(&self) -> usize {
-        0
+        self.streams.len()
     }
+
+    /// GOAWAY was sent or received.
     pub fn is_draining(&self) -> bool {
-        false
+        self.drain != Drain::No || self.peer_last.is_some() || self.phase == Phase::Over
     }
+
+    /// Nothing more can come: no stream is left, and none will be opened, for our last GOAWAY was sent (server: after
+    /// the peer answered the PING that went with the first) or the server said GOAWAY (client).
     pub fn is_drained(&self) -> bool {
-        false
+        let closed_for_new = match self.role {
+            Role::Server => self.drain == Drain::Last,
+            Role::Client => self.drain == Drain::Last || self.peer_last.is_some(),
+        };
+        self.streams.is_empty() && (closed_for_new || self.phase == Phase::Over)
     }
+
+    /// GOAWAY was received.
     pub fn peer_going_away(&self) -> bool {
-        false
+        self.peer_last.is_some()
     }
+
+    /// The transport is gone: all open streams with their tags, removed.
     pub fn take_streams(&mut self) -> Vec<(StreamKey, u32)> {
-        Vec::new()
+        self.take_where(|_| true)
     }
+
+    /// After [`Event::GoAway`]: the streams above its last id with their tags, removed. The peer promised not to have
+    /// processed them (RFC 9113 §6.8), so they may be sent again elsewhere.
     pub fn take_unprocessed(&mut self) -> Vec<(StreamKey, u32)> {
-        Vec::new()
+        match (self.role, self.peer_last) {
+            (Role::Client, Some(last)) => self.take_where(|id| id > last),
+            _ => Vec::new(),
+        }
     }
+
+    fn take_where(&mut self, wanted: impl Fn(u32) -> bool) -> Vec<(StreamKey, u32)> {
+        let taken: Vec<_> = self
+            .streams
+            .iter()
+            .filter(|(key, _)| wanted(key.id()))
+            .map(|(key, s)| (key, s.tag))
+            .collect();
+        for &(key, _) in &taken {
+            self.remove(key);
+        }
+        taken
+    }
+
+    /// Limits that were reached and answered on a stream, one at a time, for metrics. (A fatal one is in the
+    /// [`ConnectionError`].)
     pub fn take_reached(&mut self) -> Option<Limit> {
-        None
+        self.reached.pop_front()
+    }
+
+    fn note_reached(&mut self, limit: Limit) {
+        if self.reached.len() < REACHED {
+            self.reached.push_back(limit);
+        }
+    }
+
+    /// A list of fields from an event is no longer needed: its memory is used for a later event. Not required.
+    pub fn recycle(&mut self, fields: Vec<Field>) {
+        spare::give_back_list(fields);
+    }
+
+    /// The stream is gone, whatever it queued with it.
+    fn remove(&mut self, key: StreamKey) -> Option<Stream> {
+        let stream = self.streams.remove(key)?;
+        self.queued_total -= stream.queue.len();
+        // What the caller held of it is its own affair now, not the connection's.
+        if self.config.connection_credit == Credit::OnRelease {
+            self.credit_connection(stream.receive.held());
+        }
+        Some(stream)
+    }
+
+    /// Both sides have ended.
+    fn finish(&mut self, key: StreamKey) {
+        self.buckets.stream_ended(&self.config.limits);
+        if self.role == Role::Server {
+            self.closed.ended(key.id());
+        }
+        self.remove(key);
+    }
+
+    /// The peer sent END_STREAM.
+    fn remote_end(&mut self, key: StreamKey) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.remote_ended = true;
+            if stream.local_ended {
+                self.finish(key);
+            }
+        }
+    }
+
+    /// We sent END_STREAM.
+    fn local_end(&mut self, key: StreamKey) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.local_ended = true;
+            if stream.remote_ended {
+                self.finish(key);
+            }
+        }
     }
 }

@@ -3,8 +3,11 @@
 mod connection;
 mod error;
 mod field;
+mod flow;
+mod frame;
 pub mod hpack;
 mod limits;
+mod message;
 mod stream;
 
 pub use connection::{Config, Connection, Credit, Event};

@@ -214,42 +214,167 @@ impl Limit {
     }
 }
 
+/// The time since a connection began, worked out only when asked for.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Clock {
+    pub(crate) began: Instant,
+    pub(crate) now: Instant,
+}
+
+impl Clock {
+    /// Milliseconds of the connection's life; wraps after 49 days, so only differences count.
+    #[inline]
+    pub(crate) fn millis(&self) -> u32 {
+        let life = self.now.saturating_duration_since(self.began);
+        #[expect(clippy::cast_possible_truncation, reason = "wraps by design")]
+        let millis = (life.as_secs() as u32)
+            .wrapping_mul(1000)
+            .wrapping_add(life.subsec_millis());
+        millis
+    }
+}
+
 /// What is left of a [`Rate`]. Refilled only when it has run dry, which costs one subtraction per event and lets at most
 /// two bursts through where an exact bucket lets one.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     tokens: u32,
-    filled_at: Option<Instant>,
+    filled_ms: u32,
 }
 
 impl Bucket {
     pub(crate) fn new(rate: Rate) -> Self {
         Self {
             tokens: rate.burst,
-            filled_at: None,
+            filled_ms: 0,
         }
     }
 
     /// Lawful traffic brought `n` tokens with it.
+    #[inline]
     pub(crate) fn earn(&mut self, rate: Rate, n: u32) {
         self.tokens = self.tokens.saturating_add(n).min(rate.burst);
     }
 
-    /// One event; false once the rate is exceeded. `since` is when the connection began.
-    pub(crate) fn take(&mut self, rate: Rate, since: Instant, now: Instant) -> bool {
-        if rate == Rate::UNLIMITED {
-            return true;
-        }
+    /// One event; false once the rate is exceeded.
+    #[inline]
+    pub(crate) fn take(&mut self, rate: Rate, clock: &Clock) -> bool {
         if self.tokens == 0 {
-            let elapsed = now.saturating_duration_since(self.filled_at.unwrap_or(since));
-            let fresh = elapsed.as_millis().saturating_mul(u128::from(rate.per_second)) / 1000;
+            let now = clock.millis();
+            let elapsed = u64::from(now.wrapping_sub(self.filled_ms));
+            let fresh = elapsed.saturating_mul(u64::from(rate.per_second)) / 1000;
             self.tokens = u32::try_from(fresh).unwrap_or(u32::MAX).min(rate.burst);
             if self.tokens == 0 {
                 return false;
             }
-            self.filled_at = Some(now);
+            self.filled_ms = now;
         }
         self.tokens -= 1;
         true
+    }
+}
+
+/// What is left of each rate of one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Buckets {
+    pub(crate) refused_streams: Bucket,
+    pub(crate) rapid_resets: Bucket,
+    pub(crate) provoked_resets: Bucket,
+    pub(crate) pings: Bucket,
+    pub(crate) settings: Bucket,
+    pub(crate) priorities: Bucket,
+    pub(crate) window_updates: Bucket,
+    pub(crate) empty_data: Bucket,
+    pub(crate) unknown_frames: Bucket,
+    pub(crate) goaways: Bucket,
+}
+
+impl Buckets {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            refused_streams: Bucket::new(limits.refused_streams),
+            rapid_resets: Bucket::new(limits.rapid_resets),
+            provoked_resets: Bucket::new(limits.provoked_resets),
+            pings: Bucket::new(limits.pings),
+            settings: Bucket::new(limits.settings),
+            priorities: Bucket::new(limits.priorities),
+            window_updates: Bucket::new(limits.window_updates),
+            empty_data: Bucket::new(limits.empty_data),
+            unknown_frames: Bucket::new(limits.unknown_frames),
+            goaways: Bucket::new(limits.goaways),
+        }
+    }
+
+    /// A stream began.
+    #[inline]
+    pub(crate) fn stream_began(&mut self, limits: &Limits) {
+        self.priorities.earn(limits.priorities, 2);
+        self.unknown_frames.earn(limits.unknown_frames, 2);
+        self.window_updates.earn(limits.window_updates, 4);
+    }
+
+    /// A stream ended in order.
+    #[inline]
+    pub(crate) fn stream_ended(&mut self, limits: &Limits) {
+        self.refused_streams.earn(limits.refused_streams, 1);
+        self.rapid_resets.earn(limits.rapid_resets, 1);
+    }
+
+    /// We sent a DATA frame, or more of one.
+    #[inline]
+    pub(crate) fn data_sent(&mut self, limits: &Limits, octets: usize) {
+        self.pings.earn(limits.pings, 1);
+        self.window_updates.earn(
+            limits.window_updates,
+            u32::try_from(octets / 256).unwrap_or(u32::MAX).saturating_add(4),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Clock {
+        let began = Instant::now();
+        Clock {
+            began,
+            now: began + Duration::from_millis(millis),
+        }
+    }
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let rate = Rate::new(3, 10);
+        let mut bucket = Bucket::new(rate);
+        let taken = (0..10).filter(|_| bucket.take(rate, &at(0))).count();
+        assert_eq!(taken, 3);
+        assert!(!bucket.take(rate, &at(99)));
+        assert!(bucket.take(rate, &at(100)));
+        assert!(!bucket.take(rate, &at(100)));
+        let taken = (0..10).filter(|_| bucket.take(rate, &at(60_000))).count();
+        assert_eq!(taken, 3, "never more than the burst");
+    }
+
+    #[test]
+    fn what_is_earned_never_passes_the_burst() {
+        let rate = Rate::new(2, 0);
+        let mut bucket = Bucket::new(rate);
+        bucket.earn(rate, 100);
+        let taken = (0..10).filter(|_| bucket.take(rate, &at(0))).count();
+        assert_eq!(taken, 2);
+        bucket.earn(rate, 1);
+        assert!(bucket.take(rate, &at(0)) && !bucket.take(rate, &at(0)));
+    }
+
+    #[test]
+    fn every_limit_has_a_name_of_its_own() {
+        let mut names: Vec<_> = Limit::ALL.iter().map(|l| l.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Limit::ALL.len());
+        for (number, limit) in Limit::ALL.iter().enumerate() {
+            assert_eq!(*limit as usize, number);
+        }
     }
 }

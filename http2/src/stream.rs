@@ -1,4 +1,37 @@
-//! The stream states of RFC 9113 §5.1.
+//! The streams of one connection and their states.
+//!
+//! RFC 9113 §5.1 without the states of server push, which we neither offer nor take:
+//!
+//! ```text
+//!                +--------+
+//!                |  idle  |   id above every id seen
+//!                +--------+
+//!                     | H: HEADERS sent or received
+//!                     v
+//!                +--------+
+//!        ES sent |        | ES received        H:  HEADERS
+//!       ,--------|  open  |-------.            ES: END_STREAM
+//!      v         |        |        v           R:  RST_STREAM
+//! +----------+   +--------+   +----------+
+//! |   half   |        |       |   half   |
+//! |  closed  |        | R     |  closed  |
+//! | (local)  |        |       | (remote) |
+//! +----------+        v       +----------+
+//!      |         +--------+        |
+//!      `-------->| closed |<-------'
+//!   ES received, |        | ES sent, R
+//!   R            +--------+
+//! ```
+//!
+//! Open and half closed streams have a [`Stream`], whose `local_ended` and `remote_ended` tell them apart. Idle and
+//! closed ones have none; their ids tell them apart, and [`Closed`](crate::connection) remembers the youngest dead.
+
+use crate::Field;
+use crate::connection::queue::Queue;
+use crate::flow::{ReceiveWindow, SendWindow};
+use crate::message::UNKNOWN_LENGTH;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Names one stream of one connection. A key outlives its stream harmlessly: ids are never used twice.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -11,5 +44,219 @@ impl StreamKey {
     /// The id on the wire (RFC 9113 §5.1.1).
     pub fn id(self) -> u32 {
         self.id
+    }
+}
+
+/// A stream that is open or half closed.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    /// 0: the slot is free.
+    id: u32,
+    pub(crate) tag: u32,
+    pub(crate) send: SendWindow,
+    pub(crate) receive: ReceiveWindow,
+    /// Octets of DATA that the peer's content-length still promises.
+    pub(crate) content_left: u64,
+    /// When it was opened, in milliseconds of the connection's life.
+    pub(crate) opened_ms: u32,
+    /// We sent END_STREAM: half closed (local).
+    pub(crate) local_ended: bool,
+    /// The peer sent END_STREAM: half closed (remote).
+    pub(crate) remote_ended: bool,
+    /// The final response head was sent (server) or received (client).
+    pub(crate) answered: bool,
+    /// The request was too large: its DATA is swallowed.
+    pub(crate) swallow: bool,
+    /// The request was HEAD: a content-length promises nothing.
+    pub(crate) head_request: bool,
+    /// END_STREAM follows the queue, or the trailers.
+    pub(crate) end_queued: bool,
+    /// Waits in the ring of streams that could send.
+    pub(crate) in_ring: bool,
+    /// Data that waits for windows or for room in the output.
+    pub(crate) queue: Queue,
+    /// Trailers that wait behind the queue.
+    pub(crate) trailers: Option<Vec<Field>>,
+}
+
+impl Stream {
+    pub(crate) fn new(send_window: u32, receive_window: u32, tag: u32, opened_ms: u32) -> Self {
+        Self {
+            id: 0,
+            tag,
+            send: SendWindow::new(send_window),
+            receive: ReceiveWindow::new(receive_window),
+            content_left: UNKNOWN_LENGTH,
+            opened_ms,
+            local_ended: false,
+            remote_ended: false,
+            answered: false,
+            swallow: false,
+            head_request: false,
+            end_queued: false,
+            in_ring: false,
+            queue: Queue::default(),
+            trailers: None,
+        }
+    }
+
+    /// Nothing more can be handed to it for sending.
+    pub(crate) fn send_closed(&self) -> bool {
+        self.local_ended || self.end_queued
+    }
+}
+
+/// All open and half closed streams, by key and by id.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    slots: Vec<Stream>,
+    free: Vec<u32>,
+    by_id: HashMap<u32, u32, BuildHasherDefault<IdHasher>>,
+}
+
+/// With this many slots or fewer the table is kept although no stream is left; a connection between two RPCs then
+/// allocates nothing, and an idle one holds under 2 KiB.
+const KEPT_SLOTS: usize = 8;
+
+impl Streams {
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, id: u32) -> Option<StreamKey> {
+        self.by_id.get(&id).map(|&slot| StreamKey { slot, id })
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: StreamKey) -> Option<&Stream> {
+        self.slots
+            .get(key.slot as usize)
+            .filter(|s| s.id == key.id && key.id != 0)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
+        self.slots
+            .get_mut(key.slot as usize)
+            .filter(|s| s.id == key.id && key.id != 0)
+    }
+
+    pub(crate) fn insert(&mut self, id: u32, mut stream: Stream) -> StreamKey {
+        stream.id = id;
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                if let Some(free) = self.slots.get_mut(slot as usize) {
+                    *free = stream;
+                }
+                slot
+            }
+            None => {
+                self.slots.push(stream);
+                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        self.by_id.insert(id, slot);
+        StreamKey { slot, id }
+    }
+
+    /// Takes the stream out. What it queued goes with it.
+    pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Stream> {
+        let stream = self
+            .slots
+            .get_mut(key.slot as usize)
+            .filter(|s| s.id == key.id && key.id != 0)?;
+        let gone = std::mem::replace(stream, Stream::new(0, 0, 0, 0));
+        self.by_id.remove(&key.id);
+        self.free.push(key.slot);
+        if self.by_id.is_empty() && self.slots.capacity() > KEPT_SLOTS {
+            *self = Self::default();
+        }
+        Some(gone)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (StreamKey, &Stream)> {
+        self.slots
+            .iter()
+            .zip(0..)
+            .filter(|(s, _)| s.id != 0)
+            .map(|(s, slot)| (StreamKey { slot, id: s.id }, s))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (StreamKey, &mut Stream)> {
+        self.slots
+            .iter_mut()
+            .zip(0..)
+            .filter(|(s, _)| s.id != 0)
+            .map(|(s, slot)| (StreamKey { slot, id: s.id }, s))
+    }
+}
+
+/// Spreads ids by one multiplication. Ids only grow and few are open, so a peer gains nothing by choosing them.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(u32::from(byte));
+        }
+    }
+    #[inline]
+    fn write_u32(&mut self, id: u32) {
+        // The table looks at the lowest and at the highest bits.
+        self.0 = u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream() -> Stream {
+        Stream::new(0, 0, 0, 0)
+    }
+
+    #[test]
+    fn a_stale_key_finds_nothing_although_its_slot_is_used_again() {
+        let mut streams = Streams::default();
+        let old = streams.insert(1, stream());
+        assert!(streams.remove(old).is_some());
+        let new = streams.insert(3, stream());
+        assert_eq!(old.slot, new.slot);
+        assert!(
+            streams.get(old).is_none() && streams.get_mut(old).is_none() && streams.remove(old).is_none()
+        );
+        assert_eq!(streams.find(3), Some(new));
+        assert_eq!(streams.find(1), None);
+    }
+
+    #[test]
+    fn the_table_is_given_back_when_many_streams_have_ended() {
+        let mut streams = Streams::default();
+        let keys: Vec<_> = (0..100).map(|n| streams.insert(2 * n + 1, stream())).collect();
+        assert_eq!(streams.len(), 100);
+        for key in keys {
+            streams.remove(key);
+        }
+        assert_eq!(
+            (streams.len(), streams.slots.capacity(), streams.by_id.capacity()),
+            (0, 0, 0)
+        );
+        let key = streams.insert(201, stream());
+        streams.remove(key);
+        assert_ne!(streams.slots.capacity(), 0, "a small table is kept");
+    }
+
+    #[test]
+    fn a_stream_is_small() {
+        assert!(size_of::<Stream>() <= 128, "{}", size_of::<Stream>());
     }
 }

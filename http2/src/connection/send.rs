@@ -1,0 +1,268 @@
+//! What goes out: heads at once, data as windows allow, the rest in turn.
+
+use super::headers::is_interim;
+use super::{Connection, Drain, Phase, Role};
+use crate::error::OpenError;
+use crate::flow::MAX_WINDOW;
+use crate::frame::MAX_PAYLOAD;
+use crate::limits::Limit;
+use crate::stream::{Stream, StreamKey};
+use crate::{Field, Name};
+
+impl Connection {
+    /// Client: opens a stream with a request's head; `end`: without body and trailers. `tag` is the caller's handle,
+    /// told back in every event. On `Err` nothing was sent.
+    pub fn open(&mut self, fields: &[Field], end: bool, tag: u32) -> Result<StreamKey, OpenError> {
+        if self.role == Role::Server
+            || self.phase == Phase::Over
+            || self.drain != Drain::No
+            || self.peer_last.is_some()
+        {
+            return Err(OpenError::GoingAway);
+        }
+        if self.next_id > MAX_WINDOW {
+            return Err(OpenError::IdsExhausted);
+        }
+        if self.available_streams() == 0 {
+            return Err(OpenError::StreamLimit);
+        }
+        let id = self.next_id;
+        self.next_id += 2;
+        let mut stream = Stream::new(
+            self.peer_initial_window,
+            self.initial_stream_window(),
+            tag,
+            self.millis(),
+        );
+        stream.local_ended = end;
+        stream.head_request = fields
+            .iter()
+            .any(|f| f.known() == Name::Method && f.value() == b"HEAD");
+        self.buckets.stream_began(&self.config.limits);
+        self.output
+            .headers(id, end, |block| self.encoder.encode(fields, block));
+        Ok(self.streams.insert(id, stream))
+    }
+
+    /// Client: how many more streams may be opened now, by the peer's SETTINGS_MAX_CONCURRENT_STREAMS (100 before its
+    /// SETTINGS) and our own limit.
+    pub fn available_streams(&self) -> u32 {
+        let over = self.phase == Phase::Over || self.drain != Drain::No || self.peer_last.is_some();
+        if self.role == Role::Server || over || self.next_id > MAX_WINDOW {
+            return 0;
+        }
+        let open = u32::try_from(self.streams.len()).unwrap_or(u32::MAX);
+        self.peer_max_streams
+            .min(self.config.limits.max_concurrent_streams)
+            .saturating_sub(open)
+    }
+
+    /// Server: the caller's handle for a stream, told back in every event.
+    pub fn set_tag(&mut self, stream: StreamKey, tag: u32) {
+        if let Some(stream) = self.streams.get_mut(stream) {
+            stream.tag = tag;
+        }
+    }
+
+    /// Server: an interim (1xx) or the final response head, at once. `end`: without body and trailers.
+    pub fn send_headers(&mut self, stream: StreamKey, fields: &[Field], end: bool) {
+        let Some(s) = self
+            .streams
+            .get_mut(stream)
+            .filter(|s| !s.send_closed() && s.queue.is_empty())
+        else {
+            return;
+        };
+        if self.role == Role::Client || self.phase == Phase::Over {
+            return;
+        }
+        s.answered |= !is_interim(fields);
+        let n = self
+            .output
+            .headers(stream.id(), end, |block| self.encoder.encode(fields, block));
+        self.output.count_answer(n);
+        if end {
+            self.local_end(stream);
+        }
+    }
+
+    /// Trailers; ends our side. They wait behind queued data and are encoded only when they are framed.
+    pub fn send_trailers(&mut self, stream: StreamKey, fields: Vec<Field>) {
+        let Some(s) = self.streams.get_mut(stream).filter(|s| !s.send_closed()) else {
+            return;
+        };
+        if s.queue.is_empty() {
+            self.trailers_now(stream, fields);
+        } else {
+            s.end_queued = true;
+            s.trailers = Some(fields);
+        }
+    }
+
+    fn trailers_now(&mut self, stream: StreamKey, fields: Vec<Field>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        let n = self
+            .output
+            .headers(stream.id(), true, |block| self.encoder.encode(&fields, block));
+        if self.role == Role::Server {
+            self.output.count_answer(n);
+        }
+        super::spare::give_back_list(fields);
+        self.local_end(stream);
+    }
+
+    /// Frames what windows and [`Config::max_output`](super::Config::max_output) allow now and queues the rest on the
+    /// stream. Returns how many octets were framed at once. DATA of one stream at the tail of `output()` is merged into
+    /// one frame. An empty payload with `end = false` writes nothing.
+    #[inline]
+    pub fn send_data(&mut self, stream: StreamKey, payload: &[u8], end: bool) -> usize {
+        let room = self.config.max_output.saturating_sub(self.output.len());
+        let Some(s) = self.streams.get_mut(stream).filter(|s| !s.send_closed()) else {
+            return 0;
+        };
+        if self.phase == Phase::Over || (payload.is_empty() && !end) {
+            return 0;
+        }
+        let mut now = 0;
+        if s.queue.is_empty() {
+            now = payload
+                .len()
+                .min(s.send.available())
+                .min(self.send.available())
+                .min(room);
+            if now > 0 {
+                s.send.consume(now);
+                self.send.consume(now);
+                self.buckets.data_sent(&self.config.limits, now);
+            }
+            let last = end && now == payload.len();
+            if now > 0 || last {
+                self.output
+                    .data(stream.id(), payload.get(..now).unwrap_or_default(), last);
+            }
+            if now == payload.len() {
+                if end {
+                    self.local_end(stream);
+                }
+                return now;
+            }
+        }
+        let rest = payload.get(now..).unwrap_or_default();
+        s.queue.push(rest);
+        s.end_queued = end;
+        self.queued_total += rest.len();
+        if !s.in_ring && s.send.available() > 0 {
+            s.in_ring = true;
+            self.ring.push_back(stream);
+        }
+        now
+    }
+
+    /// Frames queued data where windows and output have room again: one frame of each stream in turn. Call it after
+    /// [`advance`](Self::advance).
+    pub fn pump(&mut self) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        loop {
+            let room = self
+                .config
+                .max_output
+                .saturating_sub(self.output.len())
+                .min(self.send.available());
+            if room == 0 {
+                return;
+            }
+            let Some(key) = self.ring.pop_front() else { break };
+            let Some(s) = self.streams.get_mut(key) else {
+                continue;
+            };
+            let n = s.queue.len().min(MAX_PAYLOAD).min(s.send.available()).min(room);
+            s.in_ring = false;
+            if n == 0 {
+                // The window was narrowed meanwhile; WINDOW_UPDATE brings the stream back.
+                continue;
+            }
+            let all = n == s.queue.len();
+            let last = all && s.end_queued && s.trailers.is_none();
+            self.output.data(key.id(), s.queue.front(n), last);
+            s.queue.consume(n);
+            s.send.consume(n);
+            let trailers = if all { s.trailers.take() } else { None };
+            if !all && s.send.available() > 0 {
+                s.in_ring = true;
+                self.ring.push_back(key);
+            }
+            let tag = s.tag;
+            self.send.consume(n);
+            self.queued_total -= n;
+            self.buckets.data_sent(&self.config.limits, n);
+            self.note_drained(key, tag, n);
+            if let Some(fields) = trailers {
+                self.trailers_now(key, fields);
+            } else if last {
+                self.local_end(key);
+            }
+        }
+        // The ring is empty: a large one is not kept.
+        if self.ring.capacity() > 64 {
+            self.ring.shrink_to(0);
+        }
+    }
+
+    fn note_drained(&mut self, key: StreamKey, tag: u32, n: usize) {
+        let n = u32::try_from(n).unwrap_or(u32::MAX);
+        match self.drained.back_mut() {
+            Some((last, _, bytes)) if *last == key => *bytes = bytes.saturating_add(n),
+            _ => self.drained.push_back((key, tag, n)),
+        }
+    }
+
+    /// Queued octets that have been framed since, by WINDOW_UPDATE or [`pump`](Self::pump), with the stream's tag: the
+    /// caller owes their credit to the other side. Also told for streams that ended by that framing.
+    pub fn next_drained(&mut self) -> Option<(StreamKey, u32, u32)> {
+        let next = self.drained.pop_front();
+        if next.is_none() && self.drained.capacity() > 64 {
+            self.drained.shrink_to(0);
+        }
+        next
+    }
+
+    /// What the peer would take now on this stream: the smaller of its window and the connection's, less what is
+    /// queued.
+    pub fn sendable(&self, stream: StreamKey) -> u32 {
+        let Some(s) = self.streams.get(stream).filter(|s| !s.send_closed()) else {
+            return 0;
+        };
+        let window = s.send.available().min(self.send.available());
+        u32::try_from(window.saturating_sub(s.queue.len())).unwrap_or(0)
+    }
+
+    /// Octets that are queued on this stream.
+    pub fn queued(&self, stream: StreamKey) -> usize {
+        self.streams.get(stream).map_or(0, |s| s.queue.len())
+    }
+
+    /// Octets that are queued on all streams.
+    pub fn queued_total(&self) -> usize {
+        self.queued_total
+    }
+
+    /// The stream that holds most queued octets, its tag, and how many. Looks at all streams.
+    pub fn heaviest(&self) -> Option<(StreamKey, u32, usize)> {
+        let (key, stream) = self.streams.iter().max_by_key(|(_, s)| s.queue.len())?;
+        (!stream.queue.is_empty()).then_some((key, stream.tag, stream.queue.len()))
+    }
+
+    /// The heaviest stream if more is queued than [`Limits::max_queued`](crate::Limits::max_queued): reset it, and ask
+    /// again.
+    pub fn over_queue_bound(&mut self) -> Option<(StreamKey, u32, usize)> {
+        if self.queued_total <= self.config.limits.max_queued {
+            return None;
+        }
+        self.note_reached(Limit::Queued);
+        self.heaviest()
+    }
+}

@@ -1,0 +1,189 @@
+//! Flow control (RFC 9113 §5.2, §6.9): who may send how much, for a stream and for the connection alike.
+
+/// The largest window (RFC 9113 §6.9.1).
+pub(crate) const MAX_WINDOW: u32 = 0x7fff_ffff;
+/// Every window before SETTINGS say otherwise (RFC 9113 §6.9.2).
+pub(crate) const DEFAULT_WINDOW: u32 = 65_535;
+
+/// A window went above 2^31-1.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Overflow;
+
+/// What we may send. May be negative after the peer lowered the initial window (RFC 9113 §6.9.2).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct SendWindow(i32);
+
+impl SendWindow {
+    pub(crate) fn new(size: u32) -> Self {
+        Self(i32::try_from(size).unwrap_or(i32::MAX))
+    }
+
+    #[inline]
+    pub(crate) fn available(self) -> usize {
+        usize::try_from(self.0).unwrap_or(0)
+    }
+
+    /// `n` octets were sent; never more than `available`.
+    #[inline]
+    pub(crate) fn consume(&mut self, n: usize) {
+        debug_assert!(n <= self.available());
+        self.0 = self
+            .0
+            .saturating_sub_unsigned(u32::try_from(n).unwrap_or(u32::MAX));
+    }
+
+    /// WINDOW_UPDATE.
+    pub(crate) fn raise(&mut self, n: u32) -> Result<(), Overflow> {
+        self.0 = self.0.checked_add_unsigned(n).ok_or(Overflow)?;
+        Ok(())
+    }
+
+    /// SETTINGS_INITIAL_WINDOW_SIZE went from `old` to `new`.
+    pub(crate) fn shift(&mut self, old: u32, new: u32) -> Result<(), Overflow> {
+        let size = i64::from(self.0) + i64::from(new) - i64::from(old);
+        self.0 = i32::try_from(size).map_err(|_| Overflow)?;
+        Ok(())
+    }
+}
+
+/// What the peer may send, and what we owe it. Always: target = open + owed + held by the caller.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ReceiveWindow {
+    /// What the peer may still send. Negative if the peer must first learn that its windows are smaller.
+    open: i32,
+    /// The whole window.
+    target: u32,
+    /// Passed on by the caller, not yet told to the peer.
+    owed: u32,
+}
+
+impl ReceiveWindow {
+    pub(crate) fn new(size: u32) -> Self {
+        let size = size.min(MAX_WINDOW);
+        Self {
+            open: size.cast_signed(),
+            target: size,
+            owed: 0,
+        }
+    }
+
+    pub(crate) fn target(&self) -> u32 {
+        self.target
+    }
+
+    /// A frame of `n` flow-controlled octets began. False: the peer overran its window.
+    #[inline]
+    pub(crate) fn receive(&mut self, n: u32) -> bool {
+        if i64::from(n) > i64::from(self.open) {
+            return false;
+        }
+        self.open = self.open.saturating_sub_unsigned(n);
+        true
+    }
+
+    /// Octets that were received and not yet released.
+    pub(crate) fn held(&self) -> u32 {
+        let held = i64::from(self.target) - i64::from(self.open) - i64::from(self.owed);
+        u32::try_from(held).unwrap_or(0)
+    }
+
+    /// `n` octets were passed on; returns how many of them had indeed been held.
+    #[inline]
+    pub(crate) fn release(&mut self, n: u32) -> u32 {
+        let n = n.min(self.held());
+        self.owed += n;
+        n
+    }
+
+    /// The increment to send now: once half of the window is owed, so that updates are few and the peer never waits.
+    #[inline]
+    pub(crate) fn due(&mut self) -> Option<u32> {
+        if self.owed == 0 || self.owed < self.target / 2 {
+            return None;
+        }
+        let n = std::mem::take(&mut self.owed);
+        self.open = self.open.saturating_add_unsigned(n);
+        Some(n)
+    }
+
+    /// Widens the window; returns the increment to send now, with what was owed.
+    pub(crate) fn raise(&mut self, target: u32) -> Option<u32> {
+        let target = target.min(MAX_WINDOW);
+        if target <= self.target {
+            return None;
+        }
+        let n = target - self.target + std::mem::take(&mut self.owed);
+        self.target = target;
+        self.open = self.open.saturating_add_unsigned(n);
+        Some(n)
+    }
+
+    /// The peer has learnt that its initial window is smaller by `n` than it had to assume (RFC 9113 §6.9.3).
+    pub(crate) fn narrow(&mut self, n: u32) {
+        self.open = self.open.saturating_sub_unsigned(n);
+        self.target = self.target.saturating_sub(n);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_send_window_may_become_negative_and_recover() {
+        let mut w = SendWindow::new(100);
+        w.consume(60);
+        w.shift(100, 10).unwrap();
+        assert_eq!((w.available(), w), (0, SendWindow(-50)));
+        w.raise(51).unwrap();
+        assert_eq!(w.available(), 1);
+    }
+
+    #[test]
+    fn a_send_window_never_passes_its_maximum() {
+        let mut w = SendWindow::new(MAX_WINDOW - 1);
+        assert_eq!(w.raise(1), Ok(()));
+        assert_eq!(w.raise(1), Err(Overflow));
+        assert_eq!(w.shift(0, 1), Err(Overflow));
+        assert_eq!(SendWindow::new(0).raise(u32::MAX), Err(Overflow));
+    }
+
+    #[test]
+    fn half_of_a_receive_window_must_be_owed_before_it_is_told() {
+        let mut w = ReceiveWindow::new(100);
+        assert!(w.receive(100));
+        assert!(!w.receive(1));
+        assert_eq!(w.release(49), 49);
+        assert_eq!(w.due(), None);
+        assert_eq!(w.release(1), 1);
+        assert_eq!(w.due(), Some(50));
+        assert!(w.receive(50));
+        assert!(!w.receive(1));
+    }
+
+    #[test]
+    fn more_than_was_held_is_never_released() {
+        let mut w = ReceiveWindow::new(100);
+        assert!(w.receive(10));
+        assert_eq!(w.release(1000), 10);
+        assert_eq!(w.release(1000), 0);
+        assert_eq!(w.held(), 0);
+    }
+
+    #[test]
+    fn raising_gives_what_is_owed_too() {
+        let mut w = ReceiveWindow::new(100);
+        assert!(w.receive(30));
+        assert_eq!(w.release(20), 20);
+        assert_eq!(w.raise(150), Some(70));
+        assert_eq!(w.raise(150), None);
+        assert_eq!(w.held(), 10);
+        assert!(w.receive(140));
+        assert!(!w.receive(1));
+    }
+
+    #[test]
+    fn a_window_of_zero_is_never_due() {
+        assert_eq!(ReceiveWindow::new(0).due(), None);
+    }
+}
