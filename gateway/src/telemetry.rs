@@ -1,1 +1,244 @@
 //! Counters of the data path: written per worker, added up when somebody asks.
+//!
+//! Each worker is the only writer of its [`WorkerMetrics`], so counting is a plain load and store. The
+//! reader ([`Metrics::totals`]) may see one counter a moment older than another, never a wrong one.
+//! What is shown, and in which format, is the program's business.
+
+mod by_index;
+mod counter;
+pub(crate) mod event;
+mod histogram;
+mod totals;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use self::histogram::HISTOGRAM_BOUNDS;
+pub use self::totals::{
+    BackendTotals, ConnectionTotals, HandshakeTotals, Histogram, RouteTotals, RpcTotals, Totals,
+};
+pub use self::worker::WorkerMetrics;
+
+/// Name of a status as gRPC spells it. A number without a name is for clients the same as UNKNOWN.
+#[must_use]
+pub fn grpc_status_name(status: u8) -> &'static str {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    NAMES.get(usize::from(status)).copied().unwrap_or("UNKNOWN")
+}
+
+/// A route's place in the counters. Its name keeps it for as long as the process lives, so counting
+/// goes on over reloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteLabel(u32);
+
+/// A backend's place in the counters, kept like a [`RouteLabel`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendLabel(u32);
+
+impl RouteLabel {
+    /// Small and dense.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl BackendLabel {
+    /// Small and dense.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a connection is protected by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TlsLabel {
+    /// h2c
+    Plaintext,
+    /// RFC 5246
+    Tls12,
+    /// RFC 8446
+    Tls13,
+}
+
+impl TlsLabel {
+    /// All of them, in the order of [`Self::index`].
+    pub const ALL: [Self; 3] = [Self::Plaintext, Self::Tls12, Self::Tls13];
+
+    /// As shown in metrics and in the access log.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Why a connection did not get to HTTP/2: one class each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HandshakeFailure {
+    /// Closed without a byte: a port scan, or a load balancer's TCP health check.
+    Probe,
+    /// HTTP without TLS on a TLS listener.
+    PlaintextOnTls,
+    /// The listener refuses clients that do not offer ALPN, and this one did not.
+    NoAlpnOffered,
+    /// ALPN was offered, but not `h2`.
+    NoCommonAlpn,
+    /// There is no certificate to show yet.
+    NoCertificate,
+    /// No protocol version, cipher suite or group in common.
+    VersionOrCipher,
+    /// The client sent an alert; most often it does not trust our certificate.
+    ClientAlert,
+    /// Not done within the handshake deadline.
+    Timeout,
+    /// TLS was done, but no HTTP/2 preface and SETTINGS followed.
+    NotHttp2,
+    /// A limit of connections or handshakes was reached.
+    TooMany,
+    /// Anything else, such as a connection that broke half-way.
+    Other,
+}
+
+impl HandshakeFailure {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 11] = [
+        Self::Probe,
+        Self::PlaintextOnTls,
+        Self::NoAlpnOffered,
+        Self::NoCommonAlpn,
+        Self::NoCertificate,
+        Self::VersionOrCipher,
+        Self::ClientAlert,
+        Self::Timeout,
+        Self::NotHttp2,
+        Self::TooMany,
+        Self::Other,
+    ];
+
+    /// As shown in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::PlaintextOnTls => "plaintext_on_tls",
+            Self::NoAlpnOffered => "no_alpn_offered",
+            Self::NoCommonAlpn => "no_common_alpn",
+            Self::NoCertificate => "no_certificate",
+            Self::VersionOrCipher => "version_or_cipher",
+            Self::ClientAlert => "client_alert",
+            Self::Timeout => "timeout",
+            Self::NotHttp2 => "not_http2",
+            Self::TooMany => "too_many",
+            Self::Other => "other",
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// The counters of all workers, and the names that they count by.
+#[derive(Debug)]
+pub struct Metrics {
+    workers: Vec<Arc<WorkerMetrics>>,
+    routes: Mutex<Names>,
+    backends: Mutex<Names>,
+}
+
+/// Names in the order of their labels. Never shorter, so a label never changes its meaning.
+#[derive(Debug, Default)]
+struct Names {
+    in_order: Vec<Arc<str>>,
+    by_name: HashMap<Arc<str>, u32>,
+}
+
+impl Metrics {
+    /// For this many workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self {
+            workers: (0..workers).map(|_| Arc::default()).collect(),
+            routes: Mutex::default(),
+            backends: Mutex::default(),
+        }
+    }
+
+    /// The label of the route with this name, the same each time.
+    pub fn route(&self, name: &str) -> RouteLabel {
+        RouteLabel(lock(&self.routes).label(name))
+    }
+
+    /// The label of the backend with this name, the same each time.
+    pub fn backend(&self, name: &str) -> BackendLabel {
+        BackendLabel(lock(&self.backends).label(name))
+    }
+
+    /// The counters that worker number `index` writes, and nobody else. A worker that starts again
+    /// after a panic asks again: its counters go on, and what was open with it is closed.
+    ///
+    /// A number without a worker gets counters that nobody reads.
+    pub fn worker(&self, index: usize) -> Arc<WorkerMetrics> {
+        let metrics = self.workers.get(index).cloned().unwrap_or_default();
+        metrics.begin();
+        metrics
+    }
+
+    /// Adds up what all workers have counted.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        totals::add_up(
+            &self.workers,
+            &lock(&self.routes).in_order,
+            &lock(&self.backends).in_order,
+        )
+    }
+}
+
+impl Names {
+    fn label(&mut self, name: &str) -> u32 {
+        if let Some(&label) = self.by_name.get(name) {
+            return label;
+        }
+        let (name, label) = (Arc::<str>::from(name), self.in_order.len() as u32);
+        self.in_order.push(name.clone());
+        self.by_name.insert(name, label);
+        label
+    }
+}
+
+/// Nothing in here can be left half done by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! What a backend is told about the client, and what a stranger must not claim about itself.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+
+use http2::{Field, Indexing, Name};
+
+use crate::settings::AddHeaders;
+
+/// What is the same for all requests of one client connection, made once.
+#[derive(Debug)]
+pub(crate) struct Forwarding {
+    trusted: bool,
+    request_id: bool,
+    address: Option<Address>,
+    proto: Option<Field>,
+}
+
+#[derive(Debug)]
+struct Address {
+    text: String,
+    field: Field,
+}
+
+impl Forwarding {
+    /// `trusted`: what the peer says in `x-forwarded-*` and `x-request-id` is believed and kept.
+    pub(crate) fn new(add: AddHeaders, peer: IpAddr, tls: bool, trusted: bool) -> Self {
+        let address = add.forwarded_for.then(|| {
+            // An IPv4 client of an IPv6 socket is still an IPv4 client.
+            let text = peer.to_canonical().to_string();
+            Address {
+                field: Field::new(b"x-forwarded-for", text.as_bytes()),
+                text,
+            }
+        });
+        let scheme: &[u8] = if tls { b"https" } else { b"http" };
+        let proto = add
+            .forwarded_proto
+            .then(|| Field::new(b"x-forwarded-proto", scheme));
+        Self {
+            trusted,
+            request_id: add.request_id,
+            address,
+            proto,
+        }
+    }
+}
+
+/// Makes the fields of a request those that a backend may believe. `random` is the state from
+/// [`seed`]; it makes request ids, which are unique but no secret.
+pub(crate) fn edit(fields: &mut Vec<Field>, client: &Forwarding, random: &mut u64) {
+    if fields.iter().any(is_about_the_client) {
+        if client.trusted {
+            return add_to_what_is_there(fields, client, random);
+        }
+        fields.retain(|field| !is_about_the_client(field));
+    }
+    fields.extend(client.address.as_ref().map(|address| address.field.clone()));
+    fields.extend(client.proto.clone());
+    if client.request_id {
+        fields.push(request_id(random));
+    }
+}
+
+fn is_about_the_client(field: &Field) -> bool {
+    matches!(
+        field.known(),
+        Name::XForwardedFor
+            | Name::XForwardedProto
+            | Name::XForwardedClientCert
+            | Name::XForwarded
+            | Name::XRequestId
+    )
+}
+
+fn add_to_what_is_there(fields: &mut Vec<Field>, client: &Forwarding, random: &mut u64) {
+    let has = |fields: &[Field], name| fields.iter().any(|field| field.known() == name);
+    if let Some(address) = &client.address {
+        // RFC 9110 §5.3: several lines of one name are one list in their order, so the last one grows.
+        match fields
+            .iter_mut()
+            .rev()
+            .find(|field| field.known() == Name::XForwardedFor)
+        {
+            Some(list) => *list = appended(list, &address.text),
+            None => fields.push(address.field.clone()),
+        }
+    }
+    if let Some(proto) = client
+        .proto
+        .as_ref()
+        .filter(|_| !has(fields, Name::XForwardedProto))
+    {
+        fields.push(proto.clone());
+    }
+    if client.request_id && !has(fields, Name::XRequestId) {
+        fields.push(request_id(random));
+    }
+}
+
+fn appended(list: &Field, address: &str) -> Field {
+    let separator: &[u8] = if list.value().is_empty() { b"" } else { b", " };
+    let value = [list.value(), separator, address.as_bytes()].concat();
+    Field::with_indexing(b"x-forwarded-for", &value, list.indexing())
+}
+
+/// RFC 9562 §5.4: a version 4 UUID. It never comes again, so no table should remember it.
+fn request_id(random: &mut u64) -> Field {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    const DASHES: [usize; 4] = [8, 13, 18, 23];
+    let high = next(random) & !0xf000 | 0x4000;
+    let low = next(random) & !(0b11 << 62) | 0b10 << 62;
+    let mut rest = u128::from(high) << 64 | u128::from(low);
+    let mut text = [b'-'; 36];
+    for (position, byte) in text.iter_mut().enumerate() {
+        if !DASHES.contains(&position) {
+            rest = rest.rotate_left(4);
+            *byte = DIGITS.get(rest as usize & 0xf).copied().unwrap_or_default();
+        }
+    }
+    Field::with_indexing(b"x-request-id", &text, Indexing::Without)
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): a step of a Weyl sequence, well mixed.
+pub(crate) fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
+
+/// A start for [`edit`]'s random numbers that differs for each call and each process.
+pub(crate) fn seed() -> u64 {
+    // The keys of a RandomState come from the system's entropy.
+    RandomState::new().hash_one(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: AddHeaders = AddHeaders {
+        forwarded_for: true,
+        forwarded_proto: true,
+        request_id: true,
+    };
+    const NONE: AddHeaders = AddHeaders {
+        forwarded_for: false,
+        forwarded_proto: false,
+        request_id: false,
+    };
+    const FORGED: [(&str, &str); 7] = [
+        (":path", "/s.S/M"),
+        ("x-forwarded-for", "6.6.6.6"),
+        ("x-forwarded-proto", "gopher"),
+        ("te", "trailers"),
+        ("x-forwarded-client-cert", "By=me"),
+        ("x-forwarded-host", "other"),
+        ("x-request-id", "mine"),
+    ];
+
+    fn edited(fields: &[(&str, &str)], add: AddHeaders, trusted: bool) -> Vec<(String, String)> {
+        let mut fields: Vec<Field> = fields
+            .iter()
+            .map(|(name, value)| Field::new(name.as_bytes(), value.as_bytes()))
+            .collect();
+        let client = Forwarding::new(add, "::ffff:192.0.2.7".parse().unwrap(), true, trusted);
+        edit(&mut fields, &client, &mut 1);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        fields
+            .iter()
+            .map(|field| (text(field.name()), text(field.value())))
+            .collect()
+    }
+
+    fn pairs(fields: &[(String, String)]) -> Vec<(&str, &str)> {
+        fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn a_stranger_cannot_forge_anything() {
+        let fields = edited(&FORGED, NONE, false);
+        assert_eq!(pairs(&fields), [(":path", "/s.S/M"), ("te", "trailers")]);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_added_in_place_of_forgeries() {
+        let fields = edited(&FORGED, ALL, false);
+        let (id, rest) = fields.split_last().unwrap();
+        assert_eq!(
+            pairs(rest),
+            [
+                (":path", "/s.S/M"),
+                ("te", "trailers"),
+                ("x-forwarded-for", "192.0.2.7"),
+                ("x-forwarded-proto", "https")
+            ]
+        );
+        assert_eq!(id.0, "x-request-id");
+        assert_ne!(id.1, "mine");
+    }
+
+    #[test]
+    fn a_trusted_peer_keeps_what_it_said_and_its_address_is_appended() {
+        let mut expected = FORGED;
+        expected[1].1 = "6.6.6.6, 192.0.2.7";
+        assert_eq!(pairs(&edited(&FORGED, ALL, true)), expected);
+        assert_eq!(pairs(&edited(&FORGED, NONE, true)), FORGED);
+    }
+
+    #[test]
+    fn the_last_of_several_lists_grows() {
+        let lists = [("x-forwarded-for", "a, b"), ("x-forwarded-for", "c")];
+        let add = AddHeaders {
+            forwarded_for: true,
+            ..NONE
+        };
+        let fields = edited(&lists, add, true);
+        assert_eq!(
+            pairs(&fields),
+            [("x-forwarded-for", "a, b"), ("x-forwarded-for", "c, 192.0.2.7")]
+        );
+    }
+
+    #[test]
+    fn a_trusted_peer_that_said_nothing_is_completed() {
+        let fields = edited(&[("x-forwarded-host", "h")], ALL, true);
+        let names: Vec<_> = fields.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "x-forwarded-host",
+                "x-forwarded-for",
+                "x-forwarded-proto",
+                "x-request-id"
+            ]
+        );
+    }
+
+    #[test]
+    fn request_ids_are_distinct_version_4_uuids() {
+        let mut random = seed();
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..1000 {
+            let field = request_id(&mut random);
+            let text = str::from_utf8(field.value()).unwrap().to_owned();
+            let groups: Vec<_> = text.split('-').map(str::len).collect();
+            assert_eq!(groups, [8, 4, 4, 4, 12], "{text}");
+            assert!(
+                text.bytes()
+                    .all(|byte| matches!(byte, b'-' | b'0'..=b'9' | b'a'..=b'f')),
+                "{text}"
+            );
+            assert_eq!(text.as_bytes()[14], b'4', "{text}");
+            assert!(b"89ab".contains(&text.as_bytes()[19]), "{text}");
+            assert!(seen.insert(text));
+        }
+    }
+
+    #[test]
+    fn seeds_differ() {
+        assert_ne!(seed(), seed());
+    }
+}

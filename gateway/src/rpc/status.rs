@@ -1,0 +1,235 @@
+//! What a client sees when the gateway itself ends an RPC: every refusal, mapped once.
+//!
+//! A gRPC client gets a status in trailers (or in a head that is all there is), anybody else an HTTP
+//! status and a line of text. The words name the cause and the remedy, and of our own side only what
+//! the configuration calls things: no addresses.
+
+use std::time::Duration;
+
+use http2::{ErrorCode, Field, Indexing, Name};
+
+pub(crate) const OK: u8 = 0;
+pub(crate) const CANCELLED: u8 = 1;
+pub(crate) const UNKNOWN: u8 = 2;
+const DEADLINE_EXCEEDED: u8 = 4;
+const PERMISSION_DENIED: u8 = 7;
+const RESOURCE_EXHAUSTED: u8 = 8;
+const UNIMPLEMENTED: u8 = 12;
+const INTERNAL: u8 = 13;
+pub(crate) const UNAVAILABLE: u8 = 14;
+
+/// Why the gateway answers in place of a backend, or breaks off a backend's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No route takes this host, service and method.
+    NoRoute,
+    /// The header list is over a limit.
+    RequestTooLarge,
+    /// The backend has no address: its name was never resolved.
+    NoEndpoints { backend: String },
+    /// No endpoint of the backend could be connected to of late.
+    ConnectFailed { backend: String },
+    /// As many RPCs as may wait for a connection to the backend are waiting.
+    TooManyWaiting { backend: String },
+    /// The backend's connection broke; the RPC may have been processed.
+    UpstreamClosed { backend: String },
+    /// What the backend sent is not HTTP/2.
+    UpstreamBroke { backend: String },
+    /// The time of `grpc-timeout` is over.
+    DeadlineExceeded,
+    /// The gateway shuts down.
+    Draining,
+}
+
+impl Refusal {
+    /// Name for the access log.
+    pub(crate) fn reason(&self) -> &'static str {
+        self.row().0
+    }
+
+    /// Status for a gRPC client.
+    pub(crate) fn grpc_status(&self) -> u8 {
+        self.row().1
+    }
+
+    /// Status for anybody else.
+    pub(crate) fn http_status(&self) -> u16 {
+        self.row().2
+    }
+
+    fn row(&self) -> (&'static str, u8, u16) {
+        match self {
+            Self::NoRoute => ("no_route", UNIMPLEMENTED, 404),
+            Self::RequestTooLarge => ("request_too_large", RESOURCE_EXHAUSTED, 431),
+            Self::NoEndpoints { .. } => ("no_endpoints", UNAVAILABLE, 503),
+            Self::ConnectFailed { .. } => ("connect_failed", UNAVAILABLE, 503),
+            Self::TooManyWaiting { .. } => ("too_many_waiting", UNAVAILABLE, 503),
+            Self::UpstreamClosed { .. } => ("upstream_closed", UNAVAILABLE, 502),
+            Self::UpstreamBroke { .. } => ("upstream_broke_protocol", INTERNAL, 502),
+            Self::DeadlineExceeded => ("deadline_exceeded", DEADLINE_EXCEEDED, 504),
+            Self::Draining => ("draining", UNAVAILABLE, 503),
+        }
+    }
+
+    /// What happened and what helps, in words for the client.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::NoRoute => "no route of the gateway takes this host and method; \
+                check the authority that the client sends and the routes in the configuration"
+                .into(),
+            Self::RequestTooLarge => {
+                "the request's metadata is larger than the gateway allows; send less of it".into()
+            }
+            Self::NoEndpoints { backend } => {
+                format!("backend `{backend}` has no address: its name does not resolve; check its endpoints")
+            }
+            Self::ConnectFailed { backend } => {
+                format!("no endpoint of backend `{backend}` can be reached; check that it runs and listens")
+            }
+            Self::TooManyWaiting { backend } => {
+                format!("too many RPCs wait for a connection to backend `{backend}`; try again after a pause")
+            }
+            Self::UpstreamClosed { backend } => {
+                format!("backend `{backend}` closed its connection; the RPC may have been processed")
+            }
+            Self::UpstreamBroke { backend } => {
+                format!("backend `{backend}` sent what is not lawful HTTP/2; the gateway's log says more")
+            }
+            Self::DeadlineExceeded => "the deadline passed before the backend had answered".into(),
+            Self::Draining => "this gateway is shutting down; connect again and try again".into(),
+        }
+    }
+
+    /// The response head. For a gRPC client it is the whole answer and ends the stream; anybody else
+    /// gets [`Self::body`] after it, or only the head, which is lawful for HEAD.
+    pub(crate) fn head(&self, grpc: bool) -> Vec<Field> {
+        if !grpc {
+            return vec![
+                Field::new(b":status", decimal(self.http_status()).as_bytes()),
+                Field::new(b"content-type", b"text/plain; charset=utf-8"),
+            ];
+        }
+        let mut fields = vec![
+            Field::new(b":status", b"200"),
+            Field::new(b"content-type", b"application/grpc"),
+        ];
+        fields.extend(self.trailers());
+        fields
+    }
+
+    /// The end of an answer to a gRPC client.
+    pub(crate) fn trailers(&self) -> Vec<Field> {
+        vec![
+            Field::new(b"grpc-status", decimal(self.grpc_status().into()).as_bytes()),
+            Field::with_indexing(
+                b"grpc-message",
+                percent_encoded(&self.message()).as_bytes(),
+                Indexing::Without,
+            ),
+        ]
+    }
+
+    /// The text for who does not speak gRPC.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        let mut text = self.message();
+        text.push('\n');
+        text.into_bytes()
+    }
+}
+
+fn decimal(number: u16) -> String {
+    number.to_string()
+}
+
+/// gRPC over HTTP/2, *Status-Message*: all but printable ASCII is percent-encoded, and so is `%`.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'%' | ..=0x1f | 0x7f.. => encoded.push_str(&format!("%{byte:02X}")),
+            b' '..=b'~' => encoded.push(byte.into()),
+        }
+    }
+    encoded
+}
+
+/// gRPC over HTTP/2, *Errors*: what a stream that was reset with `code` ended with. STREAM_CLOSED and
+/// HTTP_1_1_REQUIRED have no row there; grpc-go calls them INTERNAL.
+pub(crate) fn of_reset(code: ErrorCode) -> u8 {
+    match code {
+        ErrorCode::NO_ERROR
+        | ErrorCode::PROTOCOL_ERROR
+        | ErrorCode::INTERNAL_ERROR
+        | ErrorCode::FLOW_CONTROL_ERROR
+        | ErrorCode::SETTINGS_TIMEOUT
+        | ErrorCode::STREAM_CLOSED
+        | ErrorCode::FRAME_SIZE_ERROR
+        | ErrorCode::COMPRESSION_ERROR
+        | ErrorCode::CONNECT_ERROR
+        | ErrorCode::HTTP_1_1_REQUIRED => INTERNAL,
+        ErrorCode::REFUSED_STREAM => UNAVAILABLE,
+        ErrorCode::CANCEL => CANCELLED,
+        ErrorCode::ENHANCE_YOUR_CALM => RESOURCE_EXHAUSTED,
+        ErrorCode::INADEQUATE_SECURITY => PERMISSION_DENIED,
+        ErrorCode(14..) => UNKNOWN,
+    }
+}
+
+/// The `grpc-status` in trailers or a trailers-only head. What is no number below 256 counts as
+/// UNKNOWN, as it does for clients.
+pub(crate) fn grpc_status_of(fields: &[Field]) -> Option<u8> {
+    let field = fields
+        .iter()
+        .rev()
+        .find(|field| field.known() == Name::GrpcStatus)?;
+    Some(
+        number(field.value())
+            .and_then(|number| number.try_into().ok())
+            .unwrap_or(UNKNOWN),
+    )
+}
+
+/// The `:status` of a response head; 0 if there is none.
+pub(crate) fn http_status_of(fields: &[Field]) -> u16 {
+    let field = fields.iter().find(|field| field.known() == Name::Status);
+    field
+        .and_then(|field| number(field.value())?.try_into().ok())
+        .unwrap_or(0)
+}
+
+/// `Timeout → 1*8DIGIT unit`: hours, minutes, seconds, milli-, micro- or nanoseconds.
+pub(crate) fn parse_grpc_timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    let count = number(digits)?;
+    match unit {
+        b'H' => Some(Duration::from_secs(count * 3600)),
+        b'M' => Some(Duration::from_secs(count * 60)),
+        b'S' => Some(Duration::from_secs(count)),
+        b'm' => Some(Duration::from_millis(count)),
+        b'u' => Some(Duration::from_micros(count)),
+        b'n' => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+/// `"application/grpc" [("+proto" / "+json" / {custom})]`, maybe with parameters; not gRPC-Web.
+pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    let Some((start, rest)) = content_type.split_at_checked(GRPC.len()) else {
+        return false;
+    };
+    start.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
+}
+
+/// One to eight digits.
+fn number(digits: &[u8]) -> Option<u64> {
+    let lawful = matches!(digits.len(), 1..=8) && digits.iter().all(u8::is_ascii_digit);
+    lawful.then(|| {
+        digits
+            .iter()
+            .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Rare things, told once.

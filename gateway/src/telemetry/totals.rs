@@ -1,0 +1,251 @@
+//! What all workers have counted, added up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::worker::WorkerMetrics;
+use super::{HandshakeFailure, TlsLabel, lock};
+
+/// One reading of all counters. Counts never go down while the process lives; what is *open*, *active* or
+/// *held* is a state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Ended RPCs by route, backend and status; only combinations that occurred.
+    pub rpcs: Vec<RpcTotals>,
+    /// Every route that ever was configured.
+    pub routes: Vec<RouteTotals>,
+    /// Every backend that ever was configured.
+    pub backends: Vec<BackendTotals>,
+    /// Client connections accepted.
+    pub connections_accepted: u64,
+    /// Client connections closed; the rest is open.
+    pub connections_closed: u64,
+    /// Open HTTP/2 connections by TLS version and certificate generation.
+    pub connections: Vec<ConnectionTotals>,
+    /// TLS handshakes that were done, by version.
+    pub handshakes: Vec<HandshakeTotals>,
+    /// Connections that did not get to HTTP/2; all classes.
+    pub handshake_failures: Vec<(HandshakeFailure, u64)>,
+    /// How often each limit was reached; only those that were, by name.
+    pub limits: Vec<(&'static str, u64)>,
+    /// Bytes in the queues of all workers.
+    pub held_bytes: u64,
+    /// Passes of the workers' loops.
+    pub turns: u64,
+    /// Times that a worker was started again after a panic.
+    pub worker_restarts: u64,
+}
+
+/// RPCs that ended alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RpcTotals {
+    /// Name of the route.
+    pub route: Arc<str>,
+    /// Name of the backend.
+    pub backend: Arc<str>,
+    /// gRPC status, 0 to 16.
+    pub status: u8,
+    /// How many.
+    pub count: u64,
+}
+
+/// The RPCs of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteTotals {
+    /// Name of the route.
+    pub route: Arc<str>,
+    /// RPCs that are running.
+    pub active: u64,
+    /// How long those took that have ended.
+    pub took: Histogram,
+}
+
+/// Connections to a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendTotals {
+    /// Name of the backend.
+    pub backend: Arc<str>,
+    /// Connections made.
+    pub connected: u64,
+    /// Connects that failed.
+    pub failed: u64,
+    /// Connections closed.
+    pub closed: u64,
+    /// Connections open.
+    pub open: u64,
+}
+
+/// Open connections of clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionTotals {
+    /// TLS version.
+    pub version: TlsLabel,
+    /// Which certificate they were shown; 0 without one.
+    pub generation: u64,
+    /// How many.
+    pub open: u64,
+}
+
+/// Handshakes of one TLS version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandshakeTotals {
+    /// TLS version.
+    pub version: TlsLabel,
+    /// With a key exchange signed by our certificate.
+    pub full: u64,
+    /// From a session ticket.
+    pub resumed: u64,
+    /// How long they took from accept.
+    pub took: Histogram,
+}
+
+/// Counts by duration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// One count for each of [`super::HISTOGRAM_BOUNDS`] (not cumulative), then one for all that took
+    /// longer. Empty if nothing could be counted yet.
+    pub counts: Vec<u64>,
+    /// Time of all together.
+    pub sum: Duration,
+}
+
+impl Histogram {
+    /// How many were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+pub(super) fn add_up(workers: &[Arc<WorkerMetrics>], routes: &[Arc<str>], backends: &[Arc<str>]) -> Totals {
+    let sum = |of: fn(&WorkerMetrics) -> u64| workers.iter().map(|worker| of(worker)).sum();
+    Totals {
+        rpcs: rpcs(workers, routes, backends),
+        routes: routes
+            .iter()
+            .enumerate()
+            .map(|(index, name)| route(workers, index, name))
+            .collect(),
+        backends: backends
+            .iter()
+            .enumerate()
+            .map(|(index, name)| backend(workers, index, name))
+            .collect(),
+        connections_accepted: sum(|worker| worker.accepted.value()),
+        connections_closed: sum(|worker| worker.closed.value()),
+        connections: connections(workers),
+        handshakes: TlsLabel::ALL.map(|version| handshakes(workers, version)).into(),
+        handshake_failures: HandshakeFailure::ALL.map(|class| failures(workers, class)).into(),
+        limits: limits(workers),
+        held_bytes: sum(|worker| worker.held_bytes.value()),
+        turns: sum(|worker| worker.turns.value()),
+        worker_restarts: sum(WorkerMetrics::restarts),
+    }
+}
+
+fn rpcs(workers: &[Arc<WorkerMetrics>], routes: &[Arc<str>], backends: &[Arc<str>]) -> Vec<RpcTotals> {
+    let mut counts = BTreeMap::new();
+    for worker in workers {
+        for route in 0..routes.len() {
+            let first = worker.routes.peek(route).and_then(|route| route.ended.get());
+            for ended in std::iter::successors(first, |ended| ended.next.get()) {
+                for (status, count) in (0..).zip(&ended.by_status).filter(|(_, count)| count.value() > 0) {
+                    *counts.entry((route, ended.backend.index(), status)).or_default() += count.value();
+                }
+            }
+        }
+    }
+    let named = counts
+        .into_iter()
+        .filter_map(|((route, backend, status), count)| {
+            let (route, backend) = (routes.get(route)?.clone(), backends.get(backend)?.clone());
+            Some(RpcTotals {
+                route,
+                backend,
+                status,
+                count,
+            })
+        });
+    named.collect()
+}
+
+fn route(workers: &[Arc<WorkerMetrics>], index: usize, name: &Arc<str>) -> RouteTotals {
+    let mut total = RouteTotals {
+        route: name.clone(),
+        active: 0,
+        took: Histogram::default(),
+    };
+    for route in workers.iter().filter_map(|worker| worker.routes.peek(index)) {
+        total.active += route.active.value();
+        route.took.add_to(&mut total.took);
+    }
+    total
+}
+
+fn backend(workers: &[Arc<WorkerMetrics>], index: usize, name: &Arc<str>) -> BackendTotals {
+    let mut total = BackendTotals {
+        backend: name.clone(),
+        connected: 0,
+        failed: 0,
+        closed: 0,
+        open: 0,
+    };
+    for backend in workers.iter().filter_map(|worker| worker.backends.peek(index)) {
+        total.connected += backend.connected.value();
+        total.failed += backend.failed.value();
+        total.closed += backend.closed.value();
+        total.open += backend.open.value();
+    }
+    total
+}
+
+fn connections(workers: &[Arc<WorkerMetrics>]) -> Vec<ConnectionTotals> {
+    let mut counts = BTreeMap::<_, u64>::new();
+    for worker in workers {
+        for open in lock(&worker.open).iter() {
+            *counts.entry((open.version, open.generation)).or_default() += open.count;
+        }
+    }
+    let totals = counts
+        .into_iter()
+        .map(|((version, generation), open)| ConnectionTotals {
+            version,
+            generation,
+            open,
+        });
+    totals.collect()
+}
+
+fn handshakes(workers: &[Arc<WorkerMetrics>], version: TlsLabel) -> HandshakeTotals {
+    let mut total = HandshakeTotals {
+        version,
+        full: 0,
+        resumed: 0,
+        took: Histogram::default(),
+    };
+    for counters in workers
+        .iter()
+        .filter_map(|worker| worker.handshakes.get(version.index()))
+    {
+        total.full += counters.full.value();
+        total.resumed += counters.resumed.value();
+        counters.took.add_to(&mut total.took);
+    }
+    total
+}
+
+fn failures(workers: &[Arc<WorkerMetrics>], class: HandshakeFailure) -> (HandshakeFailure, u64) {
+    let counts = workers
+        .iter()
+        .filter_map(|worker| worker.handshake_failures.get(class.index()));
+    (class, counts.map(|count| count.value()).sum())
+}
+
+fn limits(workers: &[Arc<WorkerMetrics>]) -> Vec<(&'static str, u64)> {
+    let mut counts = BTreeMap::<_, u64>::new();
+    for (name, count) in workers.iter().flat_map(|worker| worker.limits.iter()) {
+        *counts.entry(name).or_default() += count;
+    }
+    counts.into_iter().collect()
+}
