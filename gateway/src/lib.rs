@@ -1,3 +1,20 @@
 //! Listeners, TLS, routing and the relay of RPCs: the data path of h2gate.
+//!
+//! A [`Gateway`] is started with [`settings::Settings`] and a [`certstore::Reader`]; see the
+//! project's `ARCHITECTURE.md` for the way of an RPC through it.
+
+#![warn(missing_docs)]
+
+pub mod access_log;
+mod connection;
+mod forwarded;
+mod gateway;
+pub mod route;
+mod rpc;
 pub mod settings;
+mod snapshot;
 pub mod telemetry;
+mod upstream;
+mod worker;
+
+pub use gateway::{Applied, BindError, Drained, Failure, Gateway, ReloadError, StartError};

@@ -1,0 +1,311 @@
+//! The story of a client's connection: accepted → secured → HTTP/2 → closed.
+//!
+//! Each stage is a type, and going on consumes the one before. One deadline runs from accept until
+//! the client's preface and SETTINGS are here; after that the worker's tick watches unfinished
+//! header blocks and idle time.
+
+pub(crate) mod listener;
+pub(crate) mod permit;
+pub(crate) mod socket;
+pub(crate) mod tls;
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use self::listener::Listener;
+use self::permit::{ConnectionPermit, HandshakePermit};
+use crate::forwarded::Forwarding;
+use crate::telemetry::{HandshakeFailure, TlsLabel};
+use crate::worker::Shard;
+use crate::worker::slab::Key;
+
+/// How many reads one connection may have in a turn before others get theirs.
+const READS_PER_TURN: usize = 4;
+/// Output of a backend connection that takes no further RPC until some of it has left.
+const MAX_UNSENT: usize = 256 << 10;
+/// Read buffer of a handshake; a post-quantum ClientHello has about 1.8 kB.
+const HANDSHAKE_BUFFER: usize = 4096;
+
+/// A socket from the listener, on the worker that will own it for ever.
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) at: Instant,
+    pub(crate) connection: ConnectionPermit,
+    pub(crate) handshake: HandshakePermit,
+}
+
+/// TLS is done, or was not asked for.
+struct Secured {
+    stream: TcpStream,
+    client: Client,
+    tls: Option<Box<ServerConnection>>,
+    at: Instant,
+}
+
+/// In the worker's table, speaking HTTP/2.
+struct Established {
+    key: Key,
+    read: OwnedReadHalf,
+}
+
+/// What an RPC may know of the client that sent it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) address: IpAddr,
+    /// What backends are told about it.
+    pub(crate) forwarding: Forwarding,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) tls: TlsLabel,
+    /// Serial number of the certificate that it was shown; 0 without TLS.
+    pub(crate) certificate: u64,
+    /// Bytes of credit given to backends on behalf of this connection beyond the base windows.
+    pub(crate) promised: usize,
+    /// Its count ends when the connection is dropped.
+    _permit: ConnectionPermit,
+}
+
+/// A connection that speaks HTTP/2, on either side.
+pub(crate) struct Connection {
+    pub(crate) h2: http2::Connection,
+    pub(crate) peer: Peer,
+    pub(crate) tls: Option<Box<ServerConnection>>,
+    pub(crate) socket: OwnedWriteHalf,
+    /// In the list of those to flush at the end of the turn.
+    pub(crate) dirty: bool,
+    /// The socket takes no more; a task waits until it does.
+    pub(crate) blocked: bool,
+    /// Nothing more is read; since when, and waiting for the last bytes to leave.
+    pub(crate) closing: Option<Instant>,
+    /// Waits for room in the output before it reads on.
+    pub(crate) paused: Option<Waker>,
+    pub(crate) opened_at: Instant,
+    pub(crate) active_at: Instant,
+    pub(crate) header_block_since: Option<Instant>,
+    /// Bytes that this connection was last counted with in the worker's total.
+    pub(crate) held: usize,
+}
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub(crate) enum Peer {
+    Client(Client),
+    Backend(BackendPeer),
+}
+
+/// An endpoint of a backend, as its pool knows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BackendPeer {
+    pub(crate) pool: usize,
+    pub(crate) endpoint: SocketAddr,
+}
+
+/// From accept to close. Returns when the connection has left the worker's table.
+pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted) {
+    let deadline = accepted.at + shard.handshake_timeout();
+    let secured = match tokio::time::timeout_at(deadline.into(), accepted.secure(&shard)).await {
+        Ok(Ok(secured)) => secured,
+        Ok(Err(failure)) => return shard.handshake_failed(failure),
+        Err(_elapsed) => return shard.handshake_failed(HandshakeFailure::Timeout),
+    };
+    let established = secured.enter(&shard);
+    established.read_until_closed(&shard).await;
+}
+
+impl Accepted {
+    async fn secure(mut self, shard: &Shard) -> Result<Secured, HandshakeFailure> {
+        let _ = self.stream.set_nodelay(true);
+        let (mut label, mut certificate, mut session) = (TlsLabel::Plaintext, 0, None);
+        if let Some(config) = self.listener.tls.clone() {
+            let tls = ServerConnection::new(config).map_err(|_| HandshakeFailure::Other)?;
+            let (tls, shown) = Self::handshake(&mut self.stream, Box::new(tls)).await?;
+            label = match tls.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => TlsLabel::Tls12,
+                _ => TlsLabel::Tls13,
+            };
+            let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
+            shard.handshake_done(label, resumed, self.at.elapsed());
+            certificate = shown;
+            session = Some(tls);
+        }
+        drop(self.handshake);
+        let address = self.peer.ip().to_canonical();
+        let settings = &self.listener.settings;
+        let trusted = settings.trusted_peers.iter().any(|range| range.contains(&address));
+        let forwarding = Forwarding::new(settings.add_headers, address, session.is_some(), trusted);
+        let client = Client {
+            address,
+            forwarding,
+            listener: self.listener,
+            tls: label,
+            certificate,
+            promised: 0,
+            _permit: self.connection,
+        };
+        Ok(Secured { stream: self.stream, client, tls: session, at: self.at })
+    }
+
+    /// Runs the handshake and says which certificate (by serial number) it showed.
+    async fn handshake(
+        stream: &mut TcpStream,
+        mut tls: Box<ServerConnection>,
+    ) -> Result<(Box<ServerConnection>, u64), HandshakeFailure> {
+        let mut shown = 0;
+        let mut buffer = vec![0; HANDSHAKE_BUFFER];
+        let mut first = [0; 4];
+        let mut received = 0;
+        while tls.is_handshaking() {
+            let n = stream.read(&mut buffer).await.unwrap_or(0);
+            let Some(mut bytes) = buffer.get(..n).filter(|bytes| !bytes.is_empty()) else {
+                return Err(if received == 0 { HandshakeFailure::Probe } else { HandshakeFailure::Other });
+            };
+            for (known, byte) in first.iter_mut().skip(received).zip(bytes) {
+                *known = *byte;
+            }
+            received += n;
+            while !bytes.is_empty() {
+                tls.read_tls(&mut bytes).map_err(|_| HandshakeFailure::Other)?;
+                let processed = tls.process_new_packets();
+                let resolution = certstore::take_resolution();
+                if let Some(certstore::Resolution::Serving { serial, .. }) = &resolution {
+                    shown = *serial;
+                }
+                if let Err(error) = processed {
+                    return Err(refuse(stream, &mut tls, &error, resolution, &first).await);
+                }
+            }
+            write_all(stream, &mut tls).await.map_err(|_| HandshakeFailure::Other)?;
+        }
+        Ok((tls, shown))
+    }
+}
+
+/// Tells the client why its handshake failed, as far as an alert can.
+async fn refuse(
+    stream: &mut TcpStream,
+    tls: &mut ServerConnection,
+    error: &rustls::Error,
+    resolution: Option<certstore::Resolution>,
+    first: &[u8],
+) -> HandshakeFailure {
+    let failure = match resolution {
+        Some(certstore::Resolution::NoAlpn) => HandshakeFailure::NoAlpnOffered,
+        Some(certstore::Resolution::NoCertificate) => HandshakeFailure::NoCertificate,
+        _ => tls::classify(error, first),
+    };
+    // The client is gone or not; either way nothing is left to do.
+    let _ = if failure == HandshakeFailure::NoAlpnOffered {
+        tokio::io::AsyncWriteExt::write_all(stream, &tls::NO_APPLICATION_PROTOCOL).await
+    } else {
+        write_all(stream, tls).await
+    };
+    socket::linger(stream).await;
+    failure
+}
+
+async fn write_all(stream: &TcpStream, tls: &mut ServerConnection) -> io::Result<()> {
+    while tls.wants_write() {
+        match tls.write_tls(&mut socket::TryWrite(stream)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+impl Secured {
+    /// Takes its place in the worker's table; our SETTINGS are in the output from here on.
+    fn enter(self, shard: &Rc<Shard>) -> Established {
+        let (read, write) = self.stream.into_split();
+        let mut worker = shard.worker();
+        let h2 = http2::Connection::server(worker.client_config());
+        let connection = Connection::new(h2, Peer::Client(self.client), self.tls, write, self.at);
+        let key = worker.enter(connection);
+        // The preface often comes in one packet with the end of the handshake.
+        worker.received(key, &[]);
+        Established { key, read }
+    }
+}
+
+impl Established {
+    async fn read_until_closed(self, shard: &Shard) {
+        read_until_closed(shard, self.key, self.read).await;
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(
+        h2: http2::Connection,
+        peer: Peer,
+        tls: Option<Box<ServerConnection>>,
+        socket: OwnedWriteHalf,
+        opened_at: Instant,
+    ) -> Self {
+        Self {
+            h2,
+            peer,
+            tls,
+            socket,
+            dirty: false,
+            blocked: false,
+            closing: None,
+            paused: None,
+            opened_at,
+            active_at: opened_at,
+            header_block_since: None,
+            held: 0,
+        }
+    }
+}
+
+impl Connection {
+    /// Whether another RPC may be opened on this backend connection now.
+    pub(crate) fn takes_streams(&self) -> bool {
+        let open = self.closing.is_none() && !self.h2.peer_going_away();
+        open && self.h2.available_streams() > 0 && self.h2.output().len() < MAX_UNSENT
+    }
+}
+
+/// Feeds the worker whatever the socket brings until the connection is gone from its table.
+pub(crate) async fn read_until_closed(shard: &Shard, key: Key, mut read: OwnedReadHalf) {
+    poll_fn(|context| poll_read(shard, key, &mut read, context)).await;
+}
+
+fn poll_read(shard: &Shard, key: Key, read: &mut OwnedReadHalf, context: &mut Context<'_>) -> Poll<()> {
+    let mut worker = shard.worker();
+    for _ in 0..READS_PER_TURN {
+        if !worker.may_read(key, context) {
+            return if worker.knows(key) { Poll::Pending } else { Poll::Ready(()) };
+        }
+        let mut scratch = worker.take_scratch();
+        let mut buffer = ReadBuf::new(&mut scratch);
+        let outcome = Pin::new(&mut *read).poll_read(context, &mut buffer);
+        match outcome {
+            Poll::Pending => {
+                worker.give_scratch(scratch);
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => worker.received(key, buffer.filled()),
+            Poll::Ready(_) => worker.lost(key),
+        }
+        worker.give_scratch(scratch);
+        if !worker.knows(key) {
+            return Poll::Ready(());
+        }
+    }
+    context.waker().wake_by_ref();
+    Poll::Pending
+}

@@ -1,0 +1,165 @@
+//! Listening sockets: one per worker and address, kept over reloads.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::server::ProducesTickets;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::tls;
+use crate::settings;
+use crate::snapshot::Snapshot;
+
+/// Connections that the kernel keeps for us until a worker accepts them.
+const BACKLOG: i32 = 4096;
+
+/// A bound address with everything a new connection on it needs.
+pub(crate) struct Listener {
+    pub(crate) settings: settings::Listener,
+    /// What was really bound; differs from the setting where the port was 0.
+    pub(crate) local: SocketAddr,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    ticketer: Option<Arc<dyn ProducesTickets>>,
+    /// One `SO_REUSEPORT` socket per worker. They stay open as long as a snapshot names the
+    /// listener, because closing one throws away the connections waiting in it.
+    sockets: Vec<TcpListener>,
+}
+
+/// A listener could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address could not be bound.
+    #[error("listener `{listener}` cannot listen on {address}: {}", explain(source))]
+    Address {
+        /// Its name in the configuration.
+        listener: String,
+        /// What it wanted.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// TLS could not be set up.
+    #[error("listener `{listener}`: TLS cannot be set up")]
+    Tls {
+        /// Its name in the configuration.
+        listener: String,
+        /// Why not.
+        source: rustls::Error,
+    },
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another process listens there; stop it or choose another port".into(),
+        io::ErrorKind::PermissionDenied => {
+            "not permitted; ports below 1024 need CAP_NET_BIND_SERVICE, or choose a higher port".into()
+        }
+        io::ErrorKind::AddrNotAvailable => "this host has no such address; use [::] for all".into(),
+        _ => error.to_string(),
+    }
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").field("settings", &self.settings).field("local", &self.local).finish()
+    }
+}
+
+impl Listener {
+    /// The listener for `wanted`: the very object of `before` where nothing changed, its sockets
+    /// and ticket keys where only other settings did, a new one otherwise.
+    pub(crate) fn bind_or_keep(
+        wanted: &settings::Listener,
+        workers: NonZeroUsize,
+        certificates: &certstore::Reader,
+        before: Option<&Snapshot>,
+    ) -> Result<Arc<Self>, BindError> {
+        let known = before.map(|snapshot| snapshot.listeners.as_slice()).unwrap_or_default();
+        if let Some(same) = known.iter().find(|listener| listener.settings == *wanted) {
+            return Ok(same.clone());
+        }
+        let at_address = known.iter().find(|listener| listener.settings.address == wanted.address);
+        let sockets = match at_address {
+            Some(listener) => listener.clone_sockets(),
+            None => bind_all(wanted.address, workers),
+        };
+        let (local, sockets) = sockets.map_err(|source| BindError::Address {
+            listener: wanted.name.clone(),
+            address: wanted.address,
+            source,
+        })?;
+        let tls_error = |source| BindError::Tls { listener: wanted.name.clone(), source };
+        let ticketer = match &wanted.tls {
+            None => None,
+            Some(tls) => {
+                let kept = known.iter().find(|l| l.settings.name == wanted.name && l.same_policy(tls));
+                Some(match kept.and_then(|listener| listener.ticketer.clone()) {
+                    Some(ticketer) => ticketer,
+                    None => tls::ticketer().map_err(tls_error)?,
+                })
+            }
+        };
+        let tls = match (&wanted.tls, &ticketer) {
+            (Some(tls), Some(ticketer)) => {
+                Some(tls::server_config(tls, certificates, ticketer.clone()).map_err(tls_error)?)
+            }
+            _ => None,
+        };
+        Ok(Arc::new(Self { settings: wanted.clone(), local, tls, ticketer, sockets }))
+    }
+
+    /// The socket of one worker, as a handle of its own.
+    pub(crate) fn socket(&self, worker: usize) -> io::Result<TcpListener> {
+        self.sockets.get(worker).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?.try_clone()
+    }
+
+    fn clone_sockets(&self) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+        let sockets = self.sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
+        Ok((self.local, sockets))
+    }
+
+    /// Tickets are bound to listener and policy: a stricter policy must not be resumed around.
+    fn same_policy(&self, tls: &settings::Tls) -> bool {
+        self.settings.tls.as_ref().is_some_and(|known| {
+            known.min_version == tls.min_version && known.without_alpn == tls.without_alpn
+        })
+    }
+}
+
+fn bind_all(address: SocketAddr, workers: NonZeroUsize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    // SO_REUSEPORT would let a second process of the same user share the port in silence. A socket
+    // without it cannot be bound beside anybody, so it asks first.
+    let probe = socket(address, false)?;
+    probe.bind(&address.into())?;
+    drop(probe);
+    let first = listen(address)?;
+    let local = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..workers.get() {
+        sockets.push(listen(local)?);
+    }
+    Ok((local, sockets))
+}
+
+fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    Ok(socket)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address, true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,76 @@
+//! Counts that end with what they count: connections and unfinished handshakes of the whole process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// One count that all workers share.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Count(Arc<AtomicUsize>);
+
+/// One unit of a [`Count`]; given back when dropped.
+#[derive(Debug)]
+struct Permit(Count);
+
+/// A client connection that exists.
+#[derive(Debug)]
+pub(crate) struct ConnectionPermit {
+    _process: Permit,
+    _worker: Permit,
+}
+
+/// A handshake that has not ended.
+#[derive(Debug)]
+pub(crate) struct HandshakePermit(#[expect(dead_code, reason = "counts by living")] Permit);
+
+impl Count {
+    pub(crate) fn now(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, max: usize) -> Option<Permit> {
+        if self.0.fetch_add(1, Ordering::Relaxed) < max {
+            return Some(Permit(self.clone()));
+        }
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl ConnectionPermit {
+    /// `None` when the process has `max` of them.
+    pub(crate) fn take(process: &Count, worker: &Count, max: usize) -> Option<Self> {
+        Some(Self { _process: process.take(max)?, _worker: worker.take(usize::MAX)? })
+    }
+}
+
+impl HandshakePermit {
+    /// `None` when `max` are under way.
+    pub(crate) fn take(count: &Count, max: usize) -> Option<Self> {
+        count.take(max).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ConnectionPermit, Count, HandshakePermit};
+
+    #[test]
+    fn a_permit_counts_as_long_as_it_lives() {
+        let (process, worker) = (Count::default(), Count::default());
+        let first = ConnectionPermit::take(&process, &worker, 1);
+        assert!(first.is_some());
+        assert!(ConnectionPermit::take(&process, &worker, 1).is_none());
+        assert_eq!((process.now(), worker.now()), (1, 1));
+        drop(first);
+        assert_eq!((process.now(), worker.now()), (0, 0));
+        let handshakes = Count::default();
+        let under_way = HandshakePermit::take(&handshakes, 1);
+        assert!(under_way.is_some() && HandshakePermit::take(&handshakes, 1).is_none());
+    }
+}

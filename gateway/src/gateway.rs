@@ -1,0 +1,243 @@
+//! The handle of a running gateway: start, reload, drain, watch.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+
+use crate::access_log::AccessLogSink;
+pub use crate::connection::listener::BindError;
+use crate::connection::permit::Count;
+use crate::settings::Settings;
+use crate::snapshot::Snapshot;
+use crate::telemetry::Metrics;
+use crate::upstream::discovery::Discovery;
+use crate::worker::{self, Command, Exit, Mailbox, Shared};
+
+/// Commands and sockets that may wait for a worker.
+const MAILBOX: usize = 1024;
+/// A worker that panics twice within this time ends the process (architecture D13).
+const PANIC_WINDOW: Duration = Duration::from_secs(60);
+/// How often a drain looks whether it is done.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+/// After the grace: time for the last words to leave.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A running gateway. Dropping it stops the workers at once; [`Gateway::drain`] first loses nothing.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    certificates: certstore::Reader,
+    /// What runs now; the lock makes reloads follow one another.
+    settings: Mutex<Settings>,
+    discovery: Discovery,
+    threads: Vec<JoinHandle<()>>,
+    failure: watch::Receiver<Option<Failure>>,
+}
+
+/// The gateway could not start. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener could not be made.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system gave no thread.
+    #[error("a worker thread cannot be started")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A reload was refused. What ran before runs on unchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// A listener could not be made.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A worker did not take the new snapshot.
+    #[error("worker {worker} does not take commands")]
+    Worker {
+        /// Its number.
+        worker: usize,
+    },
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Listeners that are the same objects as before.
+    pub listeners_kept: usize,
+    /// Listeners that are new or changed.
+    pub listeners_new: usize,
+    /// Settings that only a restart can change, and that differ.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections of clients that were still open when the grace was over.
+    pub cut: usize,
+}
+
+/// Why the process has to end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// This worker panicked twice within a minute.
+    #[error("worker {worker} panicked twice within a minute; this is a bug in h2gate")]
+    Panics {
+        /// Its number.
+        worker: usize,
+    },
+}
+
+impl Gateway {
+    /// Binds every listener, then starts the workers.
+    ///
+    /// Must be called inside a Tokio runtime, which carries the control work (discovery). An error
+    /// names the listener and leaves nothing bound.
+    pub fn start(
+        settings: Settings,
+        certificates: certstore::Reader,
+        access_log: Option<AccessLogSink>,
+    ) -> Result<Self, StartError> {
+        let workers = settings.workers.get();
+        let metrics = Arc::new(Metrics::new(workers));
+        let snapshot = Arc::new(Snapshot::build(&settings, &certificates, &metrics, None)?);
+        let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..workers)
+            .map(|_| {
+                let (commands, inbox) = mpsc::channel(MAILBOX);
+                (Mailbox { commands, connections: Count::default() }, inbox)
+            })
+            .unzip();
+        let shared = Arc::new(Shared {
+            metrics,
+            access_log,
+            snapshot: ArcSwap::new(snapshot.clone()),
+            connections: Count::default(),
+            handshakes: Count::default(),
+            held: AtomicUsize::new(0),
+            draining: false.into(),
+            peers: mailboxes,
+        });
+        let discovery = Discovery::start();
+        discovery.follow(&snapshot.backends);
+        let (tell, failure) = watch::channel(None);
+        let tell = Arc::new(tell);
+        let mut threads = Vec::with_capacity(workers);
+        for (index, mut inbox) in inboxes.into_iter().enumerate() {
+            let (shared, tell) = (shared.clone(), tell.clone());
+            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            threads.push(thread.spawn(move || keep_running(index, &shared, &mut inbox, &tell))?);
+        }
+        Ok(Self { shared, certificates, settings: Mutex::new(settings), discovery, threads, failure })
+    }
+
+    /// Listeners by name, with the address that was really bound.
+    pub fn local_addresses(&self) -> Vec<(String, SocketAddr)> {
+        let snapshot = self.shared.snapshot.load();
+        snapshot.listeners.iter().map(|l| (l.settings.name.clone(), l.local)).collect()
+    }
+
+    /// Goes over to `settings` for everything that begins from now on; running streams and
+    /// connections are not touched. On an error nothing has changed.
+    pub fn reload(&self, settings: Settings) -> Result<Applied, ReloadError> {
+        let mut running = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let needs_restart = if settings.workers == running.workers { vec![] } else { vec!["workers"] };
+        let settings = Settings { workers: running.workers, ..settings };
+        let before = self.shared.snapshot.load_full();
+        let after =
+            Arc::new(Snapshot::build(&settings, &self.certificates, &self.shared.metrics, Some(&before))?);
+        for (worker, mailbox) in self.shared.peers.iter().enumerate() {
+            let sent = mailbox.commands.try_send(Command::Reload(after.clone()));
+            sent.map_err(|_| ReloadError::Worker { worker })?;
+        }
+        let kept = |listener: &&Arc<_>| before.listeners.iter().any(|known| Arc::ptr_eq(known, listener));
+        let listeners_kept = after.listeners.iter().filter(kept).count();
+        let listeners_new = after.listeners.len() - listeners_kept;
+        self.discovery.follow(&after.backends);
+        self.shared.snapshot.store(after);
+        *running = settings;
+        Ok(Applied { listeners_kept, listeners_new, needs_restart })
+    }
+
+    /// The counters of all workers.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.shared.metrics.clone()
+    }
+
+    /// Accepts no more, tells every client to go elsewhere (GOAWAY, RFC 9113 §6.8), and waits until
+    /// their streams have ended; after `grace`, what still runs ends with UNAVAILABLE.
+    ///
+    /// Cancelling this future leaves the drain going on without its end.
+    pub async fn drain(&self, grace: Duration) -> Drained {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        self.command_all(|| Command::Drain).await;
+        let deadline = Instant::now() + grace;
+        self.wait_for_clients(deadline).await;
+        let cut = self.shared.connections.now();
+        if cut > 0 {
+            self.command_all(|| Command::Close).await;
+            self.wait_for_clients(Instant::now() + LAST_WORDS).await;
+        }
+        Drained { cut }
+    }
+
+    /// Resolves when the process must end, and says why.
+    pub async fn failed(&self) -> Failure {
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(known) => match &*known {
+                Some(failure) => failure.clone(),
+                None => std::future::pending().await,
+            },
+            // All workers were stopped in order.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    async fn command_all(&self, command: impl Fn() -> Command) {
+        for mailbox in &self.shared.peers {
+            let _ = mailbox.commands.send(command()).await;
+        }
+    }
+
+    async fn wait_for_clients(&self, deadline: Instant) {
+        while self.shared.connections.now() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("workers", &self.threads.len()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        for mailbox in &self.shared.peers {
+            // A full mailbox belongs to a worker that is stuck; it ends with the process.
+            let _ = mailbox.commands.try_send(Command::Stop);
+        }
+    }
+}
+
+fn keep_running(
+    index: usize,
+    shared: &Arc<Shared>,
+    inbox: &mut mpsc::Receiver<Command>,
+    tell: &watch::Sender<Option<Failure>>,
+) {
+    let mut last_panic: Option<Instant> = None;
+    while worker::run(index, shared, inbox) == Exit::Panicked {
+        tracing::error!(worker = index, "a worker panicked; its connections are lost and it starts again");
+        if last_panic.is_some_and(|at| at.elapsed() < PANIC_WINDOW) {
+            tell.send_replace(Some(Failure::Panics { worker: index }));
+            return;
+        }
+        last_panic = Some(Instant::now());
+    }
+}

@@ -1,0 +1,211 @@
+//! The story of an RPC: call → route → pick → relay → answer.
+//!
+//! All of it runs inside the turn of the worker that owns the client's connection. What must wait (a
+//! backend connection being made) holds the relay in its pool, never a task.
+
+pub(crate) mod call;
+pub(crate) mod relay;
+pub(crate) mod status;
+mod transfer;
+
+use std::rc::Rc;
+
+use http2::{ErrorCode, Event, Field};
+
+use self::call::Call;
+use self::relay::{LogEntry, Phase, Relay, Request, StreamOf};
+use self::status::Refusal;
+use crate::connection::{Connection, Peer};
+use crate::forwarded;
+use crate::worker::Worker;
+use crate::worker::slab::Key;
+
+impl Worker {
+    /// What a client's connection told.
+    pub(crate) fn client_event(&mut self, key: Key, event: Event<'_>) {
+        match event {
+            Event::Request { stream, fields, end } => {
+                self.begin(StreamOf { connection: key, stream }, fields, end);
+            }
+            Event::RequestTooLarge { stream, end } => {
+                self.metrics.limit_reached(http2::Limit::HeaderListSize.name());
+                let down = StreamOf { connection: key, stream };
+                self.answer(down, &Refusal::RequestTooLarge, true, end);
+            }
+            Event::Data { stream, tag, payload, end } => {
+                self.request_data(StreamOf { connection: key, stream }, tag, payload, end);
+            }
+            Event::Trailers { stream, tag, fields } => {
+                self.request_trailers(StreamOf { connection: key, stream }, tag, fields);
+            }
+            Event::Reset { stream, tag, code, .. } => {
+                self.client_reset(StreamOf { connection: key, stream }, tag, code);
+            }
+            Event::Response { .. }
+            | Event::Informational { .. }
+            | Event::Settings
+            | Event::GoAway { .. }
+            | Event::Pong { .. } => {}
+        }
+    }
+
+    /// An RPC from its head to the backend that will have it.
+    fn begin(&mut self, down: StreamOf, mut fields: Vec<Field>, end: bool) {
+        let call = Call::of(&fields);
+        let Some(route) = self.snapshot.router.find(call.authority, call.path) else {
+            let (refusal, grpc) = (Refusal::NoRoute, call.grpc);
+            return self.answer(down, &refusal, grpc, end);
+        };
+        let snapshot = Rc::clone(&self.snapshot);
+        let Some((target, backend)) = snapshot.target(route) else { return };
+        let (grpc, deadline) = (call.grpc, call.timeout.map(|timeout| self.now + timeout));
+        let wants_log = self.log.is_on();
+        let Some(Connection { peer: Peer::Client(client), .. }) =
+            self.connections.get(down.connection).map(|c| &**c)
+        else {
+            return;
+        };
+        forwarded::edit(&mut fields, &client.forwarding, &mut self.random);
+        let relay = Relay {
+            down,
+            log: wants_log.then(|| Box::new(LogEntry::of(&fields))),
+            phase: Phase::Held(Request { fields, body: self.spare.pop().unwrap_or_default(), ..Default::default() }),
+            pool: backend.label.index(),
+            route: target.label,
+            backend: backend.label,
+            grpc,
+            request_ended: end,
+            attempts: 0,
+            started: self.now,
+            deadline,
+            granted: 0,
+            moved: 0,
+            grpc_status: None,
+        };
+        self.metrics.rpc_started(target.label);
+        self.deadlines += usize::from(deadline.is_some());
+        let relay = self.relays.insert(relay);
+        if let Some(connection) = self.connections.get_mut(down.connection) {
+            connection.h2.set_tag(down.stream, relay.index());
+        }
+        self.pick(relay, backend);
+    }
+
+    /// Ends an RPC that has no answer yet, or whose answer cannot go on, with a reason.
+    pub(crate) fn refuse(&mut self, relay: Key, refusal: &Refusal) {
+        let Some(ending) = self.relays.get_mut(relay) else { return };
+        let (down, grpc, request_ended) = (ending.down, ending.grpc, ending.request_ended);
+        let (up, committed) = (ending.up(), ending.committed());
+        ending.grpc_status = Some(refusal.grpc_status());
+        if let Some(log) = &mut ending.log {
+            log.reason = Some(refusal.reason());
+        }
+        if let Some(up) = up {
+            self.reset_stream(up, ErrorCode::CANCEL);
+        }
+        if !committed {
+            self.answer(down, refusal, grpc, request_ended);
+        } else if grpc {
+            // The head has left: the status can still follow it as trailers.
+            if let Some(connection) = self.connections.get_mut(down.connection) {
+                connection.h2.send_trailers(down.stream, refusal.trailers());
+                if !request_ended && connection.h2.queued(down.stream) == 0 {
+                    connection.h2.reset(down.stream, ErrorCode::NO_ERROR);
+                }
+            }
+            self.mark_dirty(down.connection);
+        } else {
+            self.reset_stream(down, ErrorCode::INTERNAL_ERROR);
+        }
+        self.finish(relay);
+    }
+
+    /// Sends a whole answer of our own and closes the stream.
+    fn answer(&mut self, down: StreamOf, refusal: &Refusal, grpc: bool, request_ended: bool) {
+        let Some(connection) = self.connections.get_mut(down.connection) else { return };
+        let body = if grpc { Vec::new() } else { refusal.body() };
+        connection.h2.send_headers(down.stream, &refusal.head(grpc), body.is_empty());
+        if !body.is_empty() {
+            connection.h2.send_data(down.stream, &body, true);
+        }
+        if !request_ended && connection.h2.queued(down.stream) == 0 {
+            // RFC 9113 §8.1: the answer is complete; the rest of the request is not wanted.
+            connection.h2.reset(down.stream, ErrorCode::NO_ERROR);
+        }
+        self.mark_dirty(down.connection);
+    }
+
+    /// Both sides have been handed everything: count it, log it, forget it.
+    pub(crate) fn finish(&mut self, relay: Key) {
+        let Some(ended) = self.relays.remove(relay) else { return };
+        let took = ended.took(self.now);
+        let status = ended.grpc_status.unwrap_or(status::UNKNOWN);
+        self.metrics.rpc_ended(ended.route, ended.backend, status, took);
+        self.deadlines -= usize::from(ended.deadline.is_some());
+        if let Some(Connection { peer: Peer::Client(client), .. }) =
+            self.connections.get_mut(ended.down.connection).map(|c| &mut **c)
+        {
+            client.promised = client.promised.saturating_sub(ended.granted as usize);
+            if let Some(entry) = &ended.log {
+                self.log.rpc(&ended, entry, client, status, took);
+            }
+        }
+        let up = ended.up();
+        if let Phase::Sent(_, request) | Phase::Held(request) = ended.phase {
+            self.keep_spare(request.body);
+        }
+        if let Some(up) = up {
+            self.stream_freed(up.connection);
+        }
+    }
+
+    fn keep_spare(&mut self, mut buffer: Vec<u8>) {
+        const SPARE_BUFFERS: usize = 64;
+        if buffer.capacity() > 0 && self.spare.len() < SPARE_BUFFERS {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    pub(crate) fn reset_stream(&mut self, at: StreamOf, code: ErrorCode) {
+        if let Some(connection) = self.connections.get_mut(at.connection) {
+            connection.h2.reset(at.stream, code);
+            self.mark_dirty(at.connection);
+        }
+    }
+
+    /// The living relay with this tag, if it really is the one of this client's stream.
+    fn relay_down(&mut self, tag: u32, down: StreamOf) -> Option<(Key, &mut Relay)> {
+        let key = self.relays.key_at(tag)?;
+        let relay = self.relays.get_mut(key)?;
+        (relay.down == down).then_some((key, relay))
+    }
+
+    /// The living relay with this tag, if it really is the one of this backend's stream.
+    fn relay_up(&mut self, tag: u32, up: StreamOf) -> Option<(Key, &mut Relay)> {
+        let key = self.relays.key_at(tag)?;
+        let relay = self.relays.get_mut(key)?;
+        (relay.up() == Some(up)).then_some((key, relay))
+    }
+
+    /// The client reset its stream, or broke a rule on it: the backend hears the same code.
+    pub(crate) fn client_reset(&mut self, down: StreamOf, tag: u32, code: ErrorCode) {
+        let Some((key, relay)) = self.relay_down(tag, down) else { return };
+        relay.grpc_status.get_or_insert(status::CANCELLED);
+        if let Some(log) = &mut relay.log {
+            log.reason = Some("client reset");
+        }
+        if let Some(up) = relay.up() {
+            self.reset_stream(up, code);
+        }
+        self.finish(key);
+    }
+
+    /// The backend's connection is gone with this stream on it: the RPC may have run.
+    pub(crate) fn backend_lost(&mut self, up: StreamOf, tag: u32) {
+        if let Some((key, _)) = self.relay_up(tag, up) {
+            let backend = self.backend_name(key);
+            self.refuse(key, &Refusal::UpstreamClosed { backend });
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What any stage may know of a request, read from its fields in one pass.
+
+use std::time::Duration;
+
+use http2::{Field, Name};
+
+use super::relay::LogEntry;
+use super::status;
+
+/// A request as routing and deadlines see it.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    /// `:authority`, or `host` where a client sends only that.
+    pub(crate) authority: &'a [u8],
+    pub(crate) path: &'a [u8],
+    /// `content-type` is `application/grpc` or one of its kinds.
+    pub(crate) grpc: bool,
+    /// `grpc-timeout`; one that cannot be read is passed on for the backend to judge.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn of(fields: &'a [Field]) -> Self {
+        let mut call = Self { authority: b"", path: b"", grpc: false, timeout: None };
+        for field in fields {
+            match field.known() {
+                Name::Authority => call.authority = field.value(),
+                Name::Host if call.authority.is_empty() => call.authority = field.value(),
+                Name::Path => call.path = field.value(),
+                Name::ContentType => call.grpc = status::is_grpc(field.value()),
+                Name::GrpcTimeout => call.timeout = status::parse_grpc_timeout(field.value()),
+                _ => {}
+            }
+        }
+        call
+    }
+}
+
+impl LogEntry {
+    /// Keeps what a line will need; values are shared, not copied.
+    pub(crate) fn of(fields: &[Field]) -> Self {
+        let mut entry = Self {
+            authority: None,
+            path: None,
+            user_agent: None,
+            request_id: None,
+            http_status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            endpoint: None,
+            reason: None,
+        };
+        for field in fields {
+            match field.known() {
+                Name::Authority => entry.authority = Some(field.clone()),
+                Name::Path => entry.path = Some(field.clone()),
+                Name::UserAgent => entry.user_agent = Some(field.clone()),
+                Name::XRequestId => entry.request_id = Some(field.clone()),
+                _ => {}
+            }
+        }
+        entry
+    }
+}

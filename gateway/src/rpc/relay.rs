@@ -1,0 +1,128 @@
+//! The pair of streams that carries one RPC, and how far it has come.
+
+use std::time::{Duration, Instant};
+
+use http2::{Field, StreamKey};
+
+use crate::telemetry::{BackendLabel, RouteLabel};
+use crate::worker::slab::Key;
+
+/// Bytes of a request body that are kept until the backend has answered, so that an RPC which
+/// provably reached nobody (GOAWAY, REFUSED_STREAM) can be sent again.
+pub(crate) const REPLAY_BYTES: usize = 8 << 10;
+/// Times that one RPC is given to a backend connection.
+pub(crate) const MAX_ATTEMPTS: u8 = 3;
+
+/// One RPC between a client's stream and a backend's.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    pub(crate) down: StreamOf,
+    pub(crate) phase: Phase,
+    /// Position of the backend's pool in the worker.
+    pub(crate) pool: usize,
+    pub(crate) route: RouteLabel,
+    pub(crate) backend: BackendLabel,
+    /// The client asked with `application/grpc`, so refusals are trailers.
+    pub(crate) grpc: bool,
+    /// The client has ended its side.
+    pub(crate) request_ended: bool,
+    pub(crate) attempts: u8,
+    pub(crate) started: Instant,
+    pub(crate) deadline: Option<Instant>,
+    /// Receive window given to the backend's stream on behalf of this client.
+    pub(crate) granted: u32,
+    /// Bytes of the answer that have moved on since the window was last looked at.
+    pub(crate) moved: u32,
+    pub(crate) grpc_status: Option<u8>,
+    pub(crate) log: Option<Box<LogEntry>>,
+}
+
+/// What the access log wants to know beyond the relay; only there when the log is on.
+#[derive(Debug)]
+pub(crate) struct LogEntry {
+    pub(crate) authority: Option<Field>,
+    pub(crate) path: Option<Field>,
+    pub(crate) user_agent: Option<Field>,
+    pub(crate) request_id: Option<Field>,
+    pub(crate) http_status: u16,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) endpoint: Option<std::net::SocketAddr>,
+    pub(crate) reason: Option<&'static str>,
+}
+
+/// A stream and the connection it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StreamOf {
+    pub(crate) connection: Key,
+    pub(crate) stream: StreamKey,
+}
+
+/// How far an RPC has come. It can be given to another connection until it is committed.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Nobody has it yet; a connection is being made.
+    Held(Request),
+    /// A backend may have it, but has not answered.
+    Sent(StreamOf, Request),
+    /// The answer has begun.
+    Committed(StreamOf),
+}
+
+/// All that is needed to send a request again.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    pub(crate) fields: Vec<Field>,
+    pub(crate) body: Vec<u8>,
+    /// More was sent on than is kept: the body cannot be sent again.
+    pub(crate) body_gone: bool,
+    pub(crate) trailers: Option<Vec<Field>>,
+}
+
+impl Relay {
+    /// The backend's stream, if there is one.
+    pub(crate) fn up(&self) -> Option<StreamOf> {
+        match &self.phase {
+            Phase::Held(_) => None,
+            Phase::Sent(up, _) | Phase::Committed(up) => Some(*up),
+        }
+    }
+
+    pub(crate) fn committed(&self) -> bool {
+        matches!(self.phase, Phase::Committed(_))
+    }
+
+    /// Whether its deadline has passed.
+    pub(crate) fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// The request, if it can still be given to another connection.
+    pub(crate) fn take_request(&mut self) -> Option<Request> {
+        let may = self.attempts < MAX_ATTEMPTS;
+        match &mut self.phase {
+            Phase::Held(request) => Some(std::mem::take(request)),
+            Phase::Sent(_, request) if may && !request.body_gone => Some(std::mem::take(request)),
+            Phase::Sent(..) | Phase::Committed(_) => None,
+        }
+    }
+
+    pub(crate) fn took(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+}
+
+impl Request {
+    /// Keeps a copy of body bytes that are being sent on, as far as that is bounded.
+    pub(crate) fn keep(&mut self, payload: &[u8]) {
+        if self.body_gone {
+            return;
+        }
+        if self.body.len() + payload.len() > REPLAY_BYTES {
+            self.body_gone = true;
+            self.body = Vec::new();
+        } else {
+            self.body.extend_from_slice(payload);
+        }
+    }
+}

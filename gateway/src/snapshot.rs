@@ -1,0 +1,102 @@
+//! One immutable view of the configuration per generation; what did not change is the same object.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::connection::listener::{BindError, Listener};
+use crate::route::{RouteIndex, Router};
+use crate::settings::{EndpointAddress, Limits, Settings, Timeouts};
+use crate::telemetry::{BackendLabel, Metrics, RouteLabel};
+
+/// What a worker looks at while it works. Handed over whole; a running RPC has copied what it needs.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) router: Router,
+    /// Parallel to the routes that the router was built from.
+    pub(crate) routes: Vec<Target>,
+    pub(crate) backends: Vec<Arc<Backend>>,
+    pub(crate) listeners: Vec<Arc<Listener>>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) limits: Limits,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) label: RouteLabel,
+    /// Position in [`Snapshot::backends`].
+    pub(crate) backend: usize,
+}
+
+/// A backend and the addresses that discovery last found for it.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    pub(crate) settings: crate::settings::Backend,
+    /// Its name, to be told without a copy.
+    pub(crate) name: Arc<str>,
+    pub(crate) label: BackendLabel,
+    pub(crate) addresses: ArcSwap<Vec<SocketAddr>>,
+}
+
+impl Snapshot {
+    /// Binds what is new, keeps what is unchanged in `before`. On an error nothing has changed.
+    pub(crate) fn build(
+        settings: &Settings,
+        certificates: &certstore::Reader,
+        metrics: &Metrics,
+        before: Option<&Self>,
+    ) -> Result<Self, BindError> {
+        let listeners = settings
+            .listeners
+            .iter()
+            .map(|listener| Listener::bind_or_keep(listener, settings.workers, certificates, before))
+            .collect::<Result<Vec<_>, _>>()?;
+        let backends = settings
+            .backends
+            .iter()
+            .map(|backend| {
+                let kept = before.and_then(|b| b.backends.iter().find(|known| known.settings == *backend));
+                kept.cloned().unwrap_or_else(|| Arc::new(Backend::new(backend, metrics)))
+            })
+            .collect();
+        let routes = settings
+            .routes
+            .iter()
+            .map(|route| Target { label: metrics.route(&route.name), backend: route.backend })
+            .collect();
+        Ok(Self {
+            router: Router::new(&settings.routes),
+            routes,
+            backends,
+            listeners,
+            timeouts: settings.timeouts.clone(),
+            limits: settings.limits.clone(),
+        })
+    }
+}
+
+impl Snapshot {
+    /// Where a route of this snapshot leads.
+    pub(crate) fn target(&self, route: RouteIndex) -> Option<(Target, &Arc<Backend>)> {
+        let target = *self.routes.get(route.0)?;
+        Some((target, self.backends.get(target.backend)?))
+    }
+}
+
+impl Backend {
+    pub(crate) fn new(settings: &crate::settings::Backend, metrics: &Metrics) -> Self {
+        // Names are resolved by discovery; addresses can be used at once.
+        let known = settings.endpoints.iter().filter_map(|endpoint| match endpoint {
+            EndpointAddress::Address(address) => Some(*address),
+            EndpointAddress::Name { .. } => None,
+        });
+        Self {
+            label: metrics.backend(&settings.name),
+            addresses: ArcSwap::from_pointee(known.collect()),
+            name: settings.name.as_str().into(),
+            settings: settings.clone(),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Backends: which endpoint gets an RPC, and the connections to it.
+//!
+//! Connections are made lazily, one per worker and endpoint, another when its stream limit is
+//! reached (architecture D14).
+
+mod connect;
+pub mod discovery;
+pub(crate) mod pool;
+
+use std::sync::Arc;
+
+use http2::ErrorCode;
+
+use self::pool::{Choice, Pool};
+use crate::connection::{BackendPeer, Peer};
+use crate::rpc::status::Refusal;
+use crate::snapshot::Backend;
+use crate::worker::Worker;
+use crate::worker::slab::Key;
+
+impl Worker {
+    /// Finds an endpoint for a held RPC: it is sent at once, waits for a connection, or is refused.
+    pub(crate) fn pick(&mut self, relay: Key, backend: &Arc<Backend>) {
+        self.follow(backend);
+        loop {
+            let (now, max_waiting) = (self.now, self.snapshot.limits.max_waiting);
+            let connections = &self.connections;
+            let Some(pool) = self.pools.get_mut(backend.label.index()).and_then(Option::as_mut) else { return };
+            let takes = |key: Key| connections.get(key).is_some_and(|c| c.takes_streams());
+            match pool.choose(now, max_waiting, takes) {
+                Choice::Ready(connection) => {
+                    if self.send(relay, connection) {
+                        return;
+                    }
+                }
+                Choice::Connect(endpoint) => {
+                    pool.wait(endpoint, relay);
+                    return self.connect(backend.clone(), endpoint);
+                }
+                Choice::Wait(endpoint) => return pool.wait(endpoint, relay),
+                Choice::Full => return self.refuse(relay, &Refusal::TooManyWaiting { backend: backend.name.to_string() }),
+                Choice::Nothing => {
+                    let refusal = pool.why_nothing();
+                    return self.refuse(relay, &refusal);
+                }
+            }
+        }
+    }
+
+    /// Makes the backend's pool, or brings it in line with a reload.
+    fn follow(&mut self, backend: &Arc<Backend>) {
+        let index = backend.label.index();
+        if self.pools.len() <= index {
+            self.pools.resize_with(index + 1, || None);
+        }
+        match self.pools.get_mut(index) {
+            Some(Some(pool)) if Arc::ptr_eq(&pool.backend, backend) => {}
+            Some(Some(pool)) => {
+                pool.backend = backend.clone();
+                pool.follow_addresses();
+            }
+            Some(empty) => *empty = Some(Pool::new(backend.clone())),
+            None => {}
+        }
+    }
+
+    /// A connection can take streams again: those that wait for its endpoint go first.
+    pub(crate) fn serve_waiting(&mut self, key: Key) {
+        let Some(peer) = self.backend_peer(key) else { return };
+        while self.connections.get(key).is_some_and(|c| c.takes_streams()) {
+            let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut) else { return };
+            let Some(relay) = pool.next_waiting(peer.endpoint) else { return };
+            if !self.send(relay, key) {
+                return self.wait_again(peer, relay);
+            }
+        }
+    }
+
+    fn wait_again(&mut self, peer: BackendPeer, relay: Key) {
+        if let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut) {
+            pool.wait_first(peer.endpoint, relay);
+        }
+    }
+
+    /// A stream has ended on this connection.
+    pub(crate) fn stream_freed(&mut self, key: Key) {
+        let Some(peer) = self.backend_peer(key) else { return };
+        let waiting = self.pools.get(peer.pool).and_then(Option::as_ref).is_some_and(Pool::has_waiting);
+        if waiting {
+            self.serve_waiting(key);
+        }
+        self.mark_if_finished(key);
+    }
+
+    /// The backend will take no more streams here (RFC 9113 §6.8).
+    pub(crate) fn backend_going_away(&mut self, key: Key, code: ErrorCode, debug: &[u8]) {
+        if code != ErrorCode::NO_ERROR {
+            let said = String::from_utf8_lossy(debug);
+            tracing::warn!(%code, %said, "a backend ends a connection with an error");
+        }
+        self.leave_pool(key);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        for (_, tag) in connection.h2.take_unprocessed() {
+            if let Some(relay) = self.relays.key_at(tag) {
+                self.send_again(relay);
+            }
+        }
+        self.mark_if_finished(key);
+    }
+
+    /// A backend connection that takes no more streams and has none left is flushed for the last time.
+    fn mark_if_finished(&mut self, key: Key) {
+        let now = self.now;
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.h2.peer_going_away()
+            && connection.h2.open_streams() == 0
+        {
+            connection.closing.get_or_insert(now);
+            self.mark_dirty(key);
+        }
+    }
+
+    /// No RPC is given to this connection any more; those it has go on.
+    pub(crate) fn leave_pool(&mut self, key: Key) {
+        if let Some(peer) = self.backend_peer(key)
+            && let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut)
+        {
+            pool.forget(peer.endpoint, key);
+        }
+    }
+
+    pub(crate) fn upstream_gone(&mut self, peer: &BackendPeer) {
+        if let Some(pool) = self.pools.get(peer.pool).and_then(Option::as_ref) {
+            self.metrics.upstream_closed(pool.backend.label);
+        }
+    }
+
+    fn backend_peer(&self, key: Key) -> Option<BackendPeer> {
+        match &self.connections.get(key)?.peer {
+            Peer::Backend(peer) => Some(*peer),
+            Peer::Client(_) => None,
+        }
+    }
+
+    /// The backend of an RPC, as the newest snapshot that has it knows it.
+    pub(crate) fn backend_of(&self, relay: Key) -> Option<Arc<Backend>> {
+        let index = self.relays.get(relay)?.pool;
+        Some(self.pools.get(index)?.as_ref()?.backend.clone())
+    }
+
+    pub(crate) fn backend_name(&self, relay: Key) -> String {
+        self.backend_of(relay).map(|backend| backend.name.to_string()).unwrap_or_default()
+    }
+}

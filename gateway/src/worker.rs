@@ -1,0 +1,353 @@
+//! One worker per core: its thread, its runtime, its connections, its streams.
+//!
+//! Nothing here is shared but immutable snapshots and a few counts, so the data path has no lock. A
+//! turn goes: tasks of readable connections feed [`Worker::received`], which writes into the output
+//! of *dirty* connections; when all of them have run, the flusher writes each of those once.
+
+mod accept;
+pub(crate) mod slab;
+mod tick;
+mod turn;
+
+use std::cell::{RefCell, RefMut};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::net::{SocketAddr, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::LocalSet;
+
+use self::accept::Acceptors;
+use self::slab::{Key, Slab};
+use crate::access_log::AccessLogSink;
+use crate::connection::listener::Listener;
+use crate::connection::permit::Count;
+use crate::connection::{Connection, Peer};
+use crate::rpc::relay::Relay;
+use crate::snapshot::Snapshot;
+use crate::telemetry::{HandshakeFailure, Metrics, TlsLabel, WorkerMetrics};
+use crate::upstream::pool::Pool;
+
+/// One read takes at most this much; it is shared by all connections of a worker.
+const SCRATCH: usize = 64 << 10;
+/// What a client may send on a stream before any of it has moved on (architecture D8).
+const CLIENT_STREAM_WINDOW: u32 = 1 << 20;
+/// What a backend may send on a stream before the client's side has been asked (architecture D8).
+pub(crate) const BACKEND_STREAM_WINDOW: u32 = 8 << 10;
+/// RFC 9113 §6.9.1: the largest window. One stalled client must never stop a shared connection.
+const BACKEND_CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// Output of one connection before DATA waits on its stream.
+const MAX_OUTPUT: usize = 64 << 10;
+/// Deadlines are looked at this often.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What workers and the control side have in common.
+pub(crate) struct Shared {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access_log: Option<AccessLogSink>,
+    /// The newest snapshot, for a worker that starts again.
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) connections: Count,
+    pub(crate) handshakes: Count,
+    /// Bytes queued in all workers.
+    pub(crate) held: std::sync::atomic::AtomicUsize,
+    pub(crate) draining: std::sync::atomic::AtomicBool,
+    pub(crate) peers: Vec<Mailbox>,
+}
+
+/// How others reach a worker, and how loaded it is.
+pub(crate) struct Mailbox {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) connections: Count,
+}
+
+/// What can be asked of a worker from outside.
+pub(crate) enum Command {
+    Reload(Arc<Snapshot>),
+    /// A socket that another worker accepted while it had more than its share.
+    HandOver { stream: TcpStream, peer: SocketAddr, listener: Arc<Listener> },
+    /// GOAWAY to all clients, accept no more, let streams finish.
+    Drain,
+    /// The grace is over: end what still runs.
+    Close,
+    /// The gateway is gone.
+    Stop,
+}
+
+/// Why a worker's loop ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// The gateway was dropped.
+    Stopped,
+    /// Something panicked; its connections are gone.
+    Panicked,
+}
+
+/// A worker as its own tasks reach it.
+pub(crate) struct Shard {
+    worker: RefCell<Worker>,
+    metrics: Arc<WorkerMetrics>,
+    panicked: Notify,
+}
+
+/// The state of one worker.
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) connections: Slab<Box<Connection>>,
+    pub(crate) relays: Slab<Relay>,
+    /// By the backend's label, which no other backend ever gets.
+    pub(crate) pools: Vec<Option<Pool>>,
+    /// Behind an `Rc` of our own: an RPC takes a reference without touching other cores' memory.
+    pub(crate) snapshot: Rc<Arc<Snapshot>>,
+    pub(crate) metrics: Arc<WorkerMetrics>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) shard: Weak<Shard>,
+    /// The time of this turn.
+    pub(crate) now: Instant,
+    /// Relays alive that have a deadline.
+    pub(crate) deadlines: usize,
+    pub(crate) random: u64,
+    pub(crate) log: crate::access_log::Batch,
+    /// Buffers of finished requests, for the next ones.
+    pub(crate) spare: Vec<Vec<u8>>,
+    dirty: VecDeque<Key>,
+    flusher: Rc<Notify>,
+    scratch: Vec<u8>,
+    client_limits: Rc<http2::Limits>,
+    backend_limits: Rc<http2::Limits>,
+    held: usize,
+    held_published: usize,
+    ticks: u32,
+    draining: bool,
+}
+
+/// Runs a worker on this thread until it is told to stop or something panics.
+pub(crate) fn run(index: usize, shared: &Arc<Shared>, commands: &mut mpsc::Receiver<Command>) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(worker = index, %error, "a worker's runtime cannot be made");
+            return Exit::Panicked;
+        }
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        LocalSet::new().block_on(&runtime, turn_by_turn(index, shared.clone(), commands))
+    }));
+    outcome.unwrap_or(Exit::Panicked)
+}
+
+async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Receiver<Command>) -> Exit {
+    let flusher = Rc::new(Notify::new());
+    let metrics = shared.metrics.worker(index);
+    let shard = Rc::new_cyclic(|shard| Shard {
+        worker: RefCell::new(Worker::new(index, shared, metrics.clone(), shard.clone(), flusher.clone())),
+        metrics,
+        panicked: Notify::new(),
+    });
+    shard.spawn(flush_when_dirty(shard.clone(), flusher));
+    let mut acceptors = Acceptors::default();
+    acceptors.follow(&shard);
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            command = commands.recv() => match command {
+                None | Some(Command::Stop) => return Exit::Stopped,
+                Some(Command::HandOver { stream, peer, listener }) => accept::take_over(&shard, stream, peer, listener),
+                Some(Command::Reload(snapshot)) => {
+                    shard.worker().reload(snapshot);
+                    acceptors.follow(&shard);
+                }
+                Some(Command::Drain) => {
+                    acceptors.stop();
+                    shard.worker().drain();
+                }
+                Some(Command::Close) => shard.worker().close_all(),
+            },
+            _ = tick.tick() => shard.worker().tick(),
+            () = shard.panicked.notified() => return Exit::Panicked,
+        }
+    }
+}
+
+async fn flush_when_dirty(shard: Rc<Shard>, flusher: Rc<Notify>) {
+    loop {
+        flusher.notified().await;
+        shard.worker().flush_dirty();
+    }
+}
+
+impl Shard {
+    pub(crate) fn worker(&self) -> RefMut<'_, Worker> {
+        self.worker.borrow_mut()
+    }
+
+    /// Runs a task of this worker. A panic in it ends the whole worker (architecture D13).
+    pub(crate) fn spawn(
+        self: &Rc<Self>,
+        task: impl Future<Output = ()> + 'static,
+    ) -> tokio::task::JoinHandle<()> {
+        let shard = self.clone();
+        tokio::task::spawn_local(async move {
+            let mut task = pin!(task);
+            let guarded = |context: &mut Context<'_>| {
+                let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
+                polled.unwrap_or_else(|_| {
+                    shard.panicked.notify_one();
+                    Poll::Ready(())
+                })
+            };
+            poll_fn(guarded).await;
+        })
+    }
+
+    pub(crate) fn handshake_timeout(&self) -> Duration {
+        self.worker().snapshot.timeouts.handshake
+    }
+
+    pub(crate) fn handshake_done(&self, tls: TlsLabel, resumed: bool, took: Duration) {
+        self.metrics.handshake_done(tls, resumed, took);
+    }
+
+    pub(crate) fn handshake_failed(&self, failure: HandshakeFailure) {
+        self.metrics.handshake_failed(failure);
+    }
+}
+
+impl Worker {
+    fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        metrics: Arc<WorkerMetrics>,
+        shard: Weak<Shard>,
+        flusher: Rc<Notify>,
+    ) -> Self {
+        let snapshot = shared.snapshot.load_full();
+        Self {
+            index,
+            connections: Slab::new(),
+            relays: Slab::new(),
+            pools: Vec::new(),
+            client_limits: Rc::new(snapshot.limits.client.clone()),
+            backend_limits: Rc::new(snapshot.limits.backend.clone()),
+            snapshot: Rc::new(snapshot),
+            metrics,
+            shard,
+            now: Instant::now(),
+            deadlines: 0,
+            random: crate::forwarded::seed(),
+            log: crate::access_log::Batch::new(shared.access_log.clone()),
+            spare: Vec::new(),
+            dirty: VecDeque::new(),
+            flusher,
+            scratch: vec![0; SCRATCH],
+            held: 0,
+            held_published: 0,
+            ticks: 0,
+            draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),
+            shared,
+        }
+    }
+
+    fn reload(&mut self, snapshot: Arc<Snapshot>) {
+        self.client_limits = Rc::new(snapshot.limits.client.clone());
+        self.backend_limits = Rc::new(snapshot.limits.backend.clone());
+        self.snapshot = Rc::new(snapshot);
+    }
+
+    /// HTTP/2 towards a client: what it may make us hold is bounded (architecture D8).
+    pub(crate) fn client_config(&self) -> http2::Config {
+        let memory = self.snapshot.limits.connection_memory.min(BACKEND_CONNECTION_WINDOW as usize);
+        http2::Config {
+            limits: self.client_limits.clone(),
+            initial_stream_window: CLIENT_STREAM_WINDOW.min(memory as u32),
+            connection_window: memory as u32,
+            connection_credit: http2::Credit::OnRelease,
+            max_output: MAX_OUTPUT,
+        }
+    }
+
+    /// HTTP/2 towards a backend: a stalled stream never takes credit from others.
+    pub(crate) fn backend_config(&self) -> http2::Config {
+        http2::Config {
+            limits: self.backend_limits.clone(),
+            initial_stream_window: BACKEND_STREAM_WINDOW,
+            connection_window: BACKEND_CONNECTION_WINDOW,
+            connection_credit: http2::Credit::OnReceipt,
+            max_output: MAX_OUTPUT,
+        }
+    }
+
+    /// A connection takes its place; it is flushed at the end of the turn.
+    pub(crate) fn enter(&mut self, connection: Connection) -> Key {
+        self.now = Instant::now();
+        if let Peer::Client(client) = &connection.peer {
+            self.metrics.connection_opened(client.tls, client.certificate);
+        }
+        let key = self.connections.insert(Box::new(connection));
+        if self.draining
+            && let Some(connection) = self.connections.get_mut(key)
+            && matches!(connection.peer, Peer::Client(_))
+        {
+            connection.h2.drain();
+        }
+        self.mark_dirty(key);
+        key
+    }
+
+    /// To be flushed when all that is ready has run.
+    pub(crate) fn mark_dirty(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !connection.dirty
+        {
+            connection.dirty = true;
+            if self.dirty.is_empty() {
+                self.flusher.notify_one();
+            }
+            self.dirty.push_back(key);
+        }
+    }
+
+    pub(crate) fn knows(&self, key: Key) -> bool {
+        self.connections.get(key).is_some()
+    }
+
+    pub(crate) fn take_scratch(&mut self) -> Vec<u8> {
+        let scratch = std::mem::take(&mut self.scratch);
+        if scratch.is_empty() { vec![0; SCRATCH] } else { scratch }
+    }
+
+    pub(crate) fn give_scratch(&mut self, scratch: Vec<u8>) {
+        self.scratch = scratch;
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        let clients: Vec<Key> = self.clients().collect();
+        for key in clients {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.h2.drain();
+            }
+            self.mark_dirty(key);
+        }
+    }
+
+    fn clients(&self) -> impl Iterator<Item = Key> {
+        let clients = self.connections.iter().filter(|(_, c)| matches!(c.peer, Peer::Client(_)));
+        clients.map(|(key, _)| key)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // After a panic the process lives on: what was held here is held no more.
+        self.shared.held.fetch_sub(self.held_published, std::sync::atomic::Ordering::Relaxed);
+    }
+}

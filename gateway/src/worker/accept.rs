@@ -1,0 +1,138 @@
+//! Accepting, and sharing what was accepted (architecture D11): connections are few and long, so a
+//! worker that has more than its share hands the raw socket to the one that has least.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::{Command, Shard, Shared};
+use crate::connection::listener::Listener;
+use crate::connection::permit::{ConnectionPermit, HandshakePermit};
+use crate::connection::{Accepted, serve};
+use crate::telemetry::HandshakeFailure;
+
+/// Pause after an accept that failed for want of descriptors or memory, so as not to spin.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// Handing over is not worth its wake-up for a smaller difference.
+const WORTH_HANDING_OVER: usize = 2;
+
+/// The accepting tasks of one worker, one per listener.
+#[derive(Default)]
+pub(super) struct Acceptors(Vec<(Arc<Listener>, JoinHandle<()>)>);
+
+impl Acceptors {
+    /// Accepts on the listeners of the worker's snapshot; those that stayed the same are left alone.
+    pub(super) fn follow(&mut self, shard: &Rc<Shard>) {
+        let snapshot = shard.worker().snapshot.clone();
+        let wanted = &snapshot.listeners;
+        self.0.retain(|(running, task)| {
+            let stays = wanted.iter().any(|listener| Arc::ptr_eq(listener, running));
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for listener in wanted {
+            if !self.0.iter().any(|(running, _)| Arc::ptr_eq(listener, running)) {
+                let task = shard.spawn(accept(shard.clone(), listener.clone()));
+                self.0.push((listener.clone(), task));
+            }
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        for (_, task) in self.0.drain(..) {
+            task.abort();
+        }
+    }
+}
+
+async fn accept(shard: Rc<Shard>, listener: Arc<Listener>) {
+    let index = shard.worker().index;
+    let socket = match listener.socket(index).and_then(TcpListener::from_std) {
+        Ok(socket) => socket,
+        Err(error) => {
+            let name = &listener.settings.name;
+            return tracing::error!(listener = %name, %error, "a listening socket cannot be used");
+        }
+    };
+    loop {
+        match socket.accept().await {
+            Ok((stream, peer)) => place(&shard, stream, peer, &listener),
+            // The connection was gone before it was accepted; the next one need not be.
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                shard.metrics.limit_reached("file_descriptors");
+                tracing::warn!(%error, "connections cannot be accepted for now");
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+fn place(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: &Arc<Listener>) {
+    shard.metrics.connection_accepted();
+    let (shared, index) = {
+        let worker = shard.worker();
+        (worker.shared.clone(), worker.index)
+    };
+    let Some(other) = less_loaded(&shared, index) else { return start(shard, stream, peer, listener.clone()) };
+    let Ok(stream) = stream.into_std() else { return };
+    let command = Command::HandOver { stream, peer, listener: listener.clone() };
+    let returned = match shared.peers.get(other) {
+        Some(mailbox) => mailbox.commands.try_send(command).map_err(tokio::sync::mpsc::error::TrySendError::into_inner),
+        None => Err(command),
+    };
+    if let Err(Command::HandOver { stream, peer, listener }) = returned {
+        take_over(shard, stream, peer, listener);
+    }
+}
+
+/// The least loaded worker, if `index` has more than its share beside it.
+fn less_loaded(shared: &Shared, index: usize) -> Option<usize> {
+    let loads = || shared.peers.iter().map(|mailbox| mailbox.connections.now()).enumerate();
+    let mine = shared.peers.get(index)?.connections.now();
+    let (least, load) = loads().min_by_key(|(_, load)| *load)?;
+    (least != index && mine >= load + WORTH_HANDING_OVER).then_some(least)
+}
+
+/// A raw socket becomes this worker's for ever.
+pub(super) fn take_over(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, listener: Arc<Listener>) {
+    if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
+        start(shard, stream, peer, listener);
+    }
+}
+
+fn start(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: Arc<Listener>) {
+    let accepted = {
+        let worker = shard.worker();
+        let (shared, limits) = (&worker.shared, &worker.snapshot.limits);
+        let Some(mine) = shared.peers.get(worker.index) else { return };
+        let connection = ConnectionPermit::take(&shared.connections, &mine.connections, limits.max_connections);
+        let handshake = HandshakePermit::take(&shared.handshakes, limits.max_handshakes);
+        match (connection, handshake) {
+            (Some(connection), Some(handshake)) => {
+                Accepted { stream, peer, listener, at: Instant::now(), connection, handshake }
+            }
+            (None, _) => return refuse(&worker.metrics, "max_connections"),
+            (Some(_), None) => return refuse(&worker.metrics, "max_handshakes"),
+        }
+    };
+    shard.spawn(serve(shard.clone(), accepted));
+}
+
+/// The socket is dropped without a word: a handshake is what cannot be afforded.
+fn refuse(metrics: &crate::telemetry::WorkerMetrics, limit: &'static str) {
+    metrics.limit_reached(limit);
+    metrics.handshake_failed(HandshakeFailure::TooMany);
+}

@@ -1,0 +1,158 @@
+//! What happens by the clock: deadlines of RPCs and connections, discovery's news, memory.
+
+use std::time::{Duration, Instant};
+
+use http2::ErrorCode;
+
+use super::{Key, Worker};
+use crate::connection::{Connection, Peer};
+use crate::rpc::relay::StreamOf;
+use crate::rpc::status::Refusal;
+use crate::telemetry::HandshakeFailure;
+
+/// Connections and pools are looked at every so many ticks: half a second.
+const SLOW: u32 = 5;
+/// A connection that has said its last word waits this long for the peer to close.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Why a connection is ended by the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overdue {
+    /// No preface and SETTINGS within [`crate::settings::Timeouts::handshake`].
+    Handshake,
+    /// A header block unfinished for [`crate::settings::Timeouts::header_block`].
+    HeaderBlock,
+    /// No stream for [`crate::settings::Timeouts::idle`].
+    Idle,
+    /// The last word was said long enough ago.
+    Lingering,
+}
+
+impl Worker {
+    pub(super) fn tick(&mut self) {
+        self.now = Instant::now();
+        if self.deadlines > 0 {
+            self.end_late_rpcs();
+        }
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(SLOW) {
+            self.end_overdue_connections();
+            self.follow_discovery();
+        }
+        self.log.hand_over();
+    }
+
+    fn end_late_rpcs(&mut self) {
+        let now = self.now;
+        let late: Vec<Key> = self.relays.iter().filter(|(_, relay)| relay.is_late(now)).map(|(key, _)| key).collect();
+        for relay in late {
+            self.refuse(relay, &Refusal::DeadlineExceeded);
+        }
+    }
+
+    fn end_overdue_connections(&mut self) {
+        let overdue: Vec<(Key, Overdue)> =
+            self.connections.iter().filter_map(|(key, c)| Some((key, self.overdue(c)?))).collect();
+        for (key, why) in overdue {
+            match why {
+                Overdue::Handshake => {
+                    self.metrics.handshake_failed(HandshakeFailure::NotHttp2);
+                    self.metrics.limit_reached("handshake_timeout");
+                    self.abort(key, ErrorCode::SETTINGS_TIMEOUT, b"no preface and SETTINGS in time");
+                }
+                Overdue::HeaderBlock => {
+                    self.metrics.limit_reached("header_block_timeout");
+                    self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"header block unfinished");
+                }
+                Overdue::Idle => self.abort(key, ErrorCode::NO_ERROR, b"idle"),
+                Overdue::Lingering => self.remove(key),
+            }
+        }
+    }
+
+    fn overdue(&self, connection: &Connection) -> Option<Overdue> {
+        let timeouts = &self.snapshot.timeouts;
+        let since = |at: Instant| self.now.saturating_duration_since(at);
+        if let Some(at) = connection.closing {
+            return (since(at) >= LINGER).then_some(Overdue::Lingering);
+        }
+        if matches!(connection.peer, Peer::Backend(_)) {
+            return None;
+        }
+        if !connection.h2.is_established() {
+            return (since(connection.opened_at) >= timeouts.handshake).then_some(Overdue::Handshake);
+        }
+        if connection.header_block_since.is_some_and(|at| since(at) >= timeouts.header_block) {
+            return Some(Overdue::HeaderBlock);
+        }
+        let idle = connection.h2.open_streams() == 0 && since(connection.active_at) >= timeouts.idle;
+        idle.then_some(Overdue::Idle)
+    }
+
+    fn abort(&mut self, key: Key, code: ErrorCode, debug: &[u8]) {
+        self.end_streams(key);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.h2.abort(code, debug);
+        }
+        self.close_after_flush(key);
+    }
+
+    fn follow_discovery(&mut self) {
+        let mut leftovers = Vec::new();
+        let mut stranded = Vec::new();
+        for pool in self.pools.iter_mut().flatten() {
+            pool.follow_addresses();
+            leftovers.extend(pool.leftovers());
+            stranded.extend(pool.stranded());
+        }
+        for key in leftovers {
+            if self.connections.get(key).is_some_and(|c| c.h2.open_streams() == 0) {
+                self.close_after_flush(key);
+            }
+        }
+        for relay in stranded {
+            if let Some(backend) = self.backend_of(relay) {
+                self.pick(relay, &backend);
+            }
+        }
+    }
+
+    /// When the process holds more than it may: the stream that holds most and moves least is
+    /// ended (architecture D8).
+    pub(super) fn keep_within_memory(&mut self) {
+        let total = self.shared.held.load(std::sync::atomic::Ordering::Relaxed);
+        if total <= self.snapshot.limits.process_memory {
+            return;
+        }
+        let heaviest = self.connections.iter().max_by_key(|(_, connection)| connection.h2.queued_total());
+        let Some((key, connection)) = heaviest else { return };
+        let victim = connection.h2.heaviest();
+        self.metrics.limit_reached("process_memory");
+        match victim {
+            Some((stream, tag, bytes)) => {
+                tracing::warn!(peer = ?connection.peer, bytes, "a stream that is not read is ended to save memory");
+                self.end_victim(StreamOf { connection: key, stream }, tag);
+            }
+            None => self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"memory"),
+        }
+    }
+
+    fn end_victim(&mut self, at: StreamOf, tag: u32) {
+        self.reset_stream(at, ErrorCode::ENHANCE_YOUR_CALM);
+        self.client_reset(at, tag, ErrorCode::CANCEL);
+        self.backend_lost(at, tag);
+    }
+
+    /// The grace of a drain is over.
+    pub(super) fn close_all(&mut self) {
+        self.now = Instant::now();
+        let running: Vec<Key> = self.relays.iter().map(|(key, _)| key).collect();
+        for relay in running {
+            self.refuse(relay, &Refusal::Draining);
+        }
+        let clients: Vec<Key> = self.clients().collect();
+        for key in clients {
+            self.abort(key, ErrorCode::NO_ERROR, b"shutting down");
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! One turn: what was read goes through HTTP/2 into the other side's output, and each connection
+//! that has output is flushed once.
+
+use std::io::{self, BufRead, Write};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use http2::ErrorCode;
+use rustls::ServerConnection;
+
+use super::{Key, MAX_OUTPUT, Worker};
+use crate::connection::socket::TryWrite;
+use crate::connection::{Connection, Peer};
+use crate::rpc::relay::StreamOf;
+
+/// A connection whose peer takes nothing and whose output has grown to this is not read from:
+/// answers (heads, trailers, acknowledgements) are not under flow control.
+const PAUSE_OUTPUT: usize = 4 * MAX_OUTPUT;
+/// Times that one connection may fill its output again within a flush.
+const FLUSH_ROUNDS: usize = 4;
+/// Changes of the held bytes smaller than this are not told to the other workers.
+const HELD_STEP: usize = 64 << 10;
+
+/// What became of a flush.
+enum Flushed {
+    /// Nothing is left to write.
+    Empty,
+    /// The socket takes no more now.
+    Blocked,
+    /// Its share of this turn is used up.
+    More,
+    /// The transport is gone.
+    Lost,
+}
+
+impl Worker {
+    /// Whether this connection is to be read from now; if it is paused, `context` is woken later.
+    pub(crate) fn may_read(&mut self, key: Key, context: &Context<'_>) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        let pause = connection.blocked && connection.h2.output().len() >= PAUSE_OUTPUT;
+        if pause {
+            connection.paused = Some(context.waker().clone());
+        }
+        !pause
+    }
+
+    /// Bytes as they came from the socket; empty to look only at what TLS holds already.
+    pub(crate) fn received(&mut self, key: Key, wire: &[u8]) {
+        self.now = Instant::now();
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.active_at = self.now;
+        if connection.closing.is_some() {
+            return;
+        }
+        match connection.tls.take() {
+            None => self.plaintext(key, wire),
+            Some(mut tls) => {
+                let outcome = self.decrypt(key, &mut tls, wire);
+                let wants_write = tls.wants_write();
+                let Some(connection) = self.connections.get_mut(key) else { return };
+                connection.tls = Some(tls);
+                match outcome {
+                    Ok(()) if wants_write => self.mark_dirty(key),
+                    Ok(()) => {}
+                    // The alert is still sent, nothing else.
+                    Err(_) => self.close_after_flush(key),
+                }
+            }
+        }
+        let now = self.now;
+        if let Some(connection) = self.connections.get_mut(key) {
+            if !connection.h2.header_block_open() {
+                connection.header_block_since = None;
+            } else if connection.header_block_since.is_none() {
+                connection.header_block_since = Some(now);
+            }
+            if !connection.h2.output().is_empty() {
+                self.mark_dirty(key);
+            }
+        }
+    }
+
+    /// The transport is gone: the other half of every stream is told.
+    pub(crate) fn lost(&mut self, key: Key) {
+        self.now = Instant::now();
+        self.remove(key);
+    }
+
+    fn decrypt(&mut self, key: Key, tls: &mut ServerConnection, mut wire: &[u8]) -> io::Result<()> {
+        loop {
+            if !wire.is_empty() {
+                tls.read_tls(&mut wire)?;
+            }
+            // An alert for the peer is queued inside if this fails.
+            let state = tls.process_new_packets().map_err(io::Error::other)?;
+            if state.plaintext_bytes_to_read() > 0 {
+                let mut reader = tls.reader();
+                while let Ok(chunk) = reader.fill_buf() {
+                    if chunk.is_empty() {
+                        break;
+                    }
+                    self.plaintext(key, chunk);
+                    let n = chunk.len();
+                    reader.consume(n);
+                }
+            }
+            if wire.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn plaintext(&mut self, key: Key, mut input: &[u8]) {
+        while let Some(connection) = self.connections.get_mut(key) {
+            let from_client = matches!(connection.peer, Peer::Client(_));
+            match connection.h2.receive(&mut input, self.now) {
+                Ok(None) => break,
+                Ok(Some(event)) if from_client => self.client_event(key, event),
+                Ok(Some(event)) => self.backend_event(key, event),
+                Err(error) => {
+                    self.broke_a_rule(key, &error);
+                    break;
+                }
+            }
+        }
+        self.settle(key);
+    }
+
+    /// Pays back the credit for queued bytes that have moved on since.
+    fn settle(&mut self, key: Key) {
+        while let Some(connection) = self.connections.get_mut(key) {
+            if let Some(limit) = connection.h2.take_reached() {
+                self.metrics.limit_reached(limit.name());
+                continue;
+            }
+            let Some((stream, tag, bytes)) = connection.h2.next_drained() else { break };
+            self.moved_on(key, stream, tag, bytes);
+        }
+    }
+
+    fn broke_a_rule(&mut self, key: Key, error: &http2::ConnectionError) {
+        if let http2::Cause::Limit(limit) = error.cause {
+            self.metrics.limit_reached(limit.name());
+        }
+        if let Some(connection) = self.connections.get(key) {
+            tracing::debug!(peer = ?connection.peer, %error, "a connection is ended for breaking HTTP/2");
+        }
+        self.close_after_flush(key);
+    }
+
+    /// Ends the streams now and the connection when its last bytes have left.
+    pub(crate) fn close_after_flush(&mut self, key: Key) {
+        self.end_streams(key);
+        let now = self.now;
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.closing.get_or_insert(now);
+        }
+        self.mark_dirty(key);
+    }
+
+    /// Every stream on this connection ends; the other halves are told.
+    pub(super) fn end_streams(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let from_client = matches!(connection.peer, Peer::Client(_));
+        for (stream, tag) in connection.h2.take_streams() {
+            let at = StreamOf { connection: key, stream };
+            if from_client {
+                self.client_reset(at, tag, ErrorCode::CANCEL);
+            } else {
+                self.backend_lost(at, tag);
+            }
+        }
+    }
+
+    /// Takes a connection out of the table. Its reading task ends by the closed socket.
+    pub(crate) fn remove(&mut self, key: Key) {
+        self.leave_pool(key);
+        self.end_streams(key);
+        let Some(connection) = self.connections.remove(key) else { return };
+        self.held = self.held.saturating_sub(connection.held);
+        match &connection.peer {
+            Peer::Client(client) => self.metrics.connection_gone(client.tls, client.certificate),
+            Peer::Backend(peer) => self.upstream_gone(peer),
+        }
+        let _ = socket2::SockRef::from(connection.socket.as_ref()).shutdown(std::net::Shutdown::Both);
+        if let Some(waker) = connection.paused {
+            waker.wake();
+        }
+    }
+
+    /// Flushes each dirty connection once; those that used up their share come back next turn.
+    pub(super) fn flush_dirty(&mut self) {
+        for _ in 0..self.dirty.len() {
+            let Some(key) = self.dirty.pop_front() else { break };
+            self.flush(key);
+        }
+        if !self.dirty.is_empty() {
+            self.flusher.notify_one();
+        }
+        self.log.hand_over();
+        self.metrics.turn();
+    }
+
+    fn flush(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.dirty = false;
+        if connection.blocked {
+            return;
+        }
+        let flushed = write(connection);
+        let held = connection.h2.queued_total() + connection.h2.output().len();
+        let before = std::mem::replace(&mut connection.held, held);
+        self.held = (self.held + held).saturating_sub(before);
+        self.publish_held();
+        self.settle(key);
+        match flushed {
+            Flushed::Empty => self.emptied(key),
+            Flushed::More => self.mark_dirty(key),
+            Flushed::Blocked => self.wait_until_writable(key),
+            Flushed::Lost => self.remove(key),
+        }
+    }
+
+    fn emptied(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if let Some(waker) = connection.paused.take() {
+            waker.wake();
+        }
+        let drained = connection.h2.is_drained();
+        if connection.closing.is_some() || drained {
+            let now = self.now;
+            if connection.closing.replace(now).is_none() || drained {
+                if let Some(tls) = &mut connection.tls {
+                    tls.send_close_notify();
+                    let _ = tls.write_tls(&mut TryWrite(connection.socket.as_ref()));
+                }
+            }
+            // The tick removes it when the peer does not close its side soon.
+            let _ = socket2::SockRef::from(connection.socket.as_ref()).shutdown(std::net::Shutdown::Write);
+            self.leave_pool(key);
+        }
+    }
+
+    fn wait_until_writable(&mut self, key: Key) {
+        let (Some(connection), Some(shard)) = (self.connections.get_mut(key), self.shard.upgrade()) else {
+            return;
+        };
+        connection.blocked = true;
+        let waiting = shard.clone();
+        shard.spawn(async move {
+            std::future::poll_fn(|context| waiting.worker().poll_writable(key, context)).await;
+            let mut worker = waiting.worker();
+            if let Some(connection) = worker.connections.get_mut(key) {
+                connection.blocked = false;
+            }
+            worker.mark_dirty(key);
+        });
+    }
+
+    fn poll_writable(&self, key: Key, context: &mut Context<'_>) -> Poll<()> {
+        let Some(connection) = self.connections.get(key) else { return Poll::Ready(()) };
+        connection.socket.as_ref().poll_write_ready(context).map(|_| ())
+    }
+
+    fn publish_held(&mut self) {
+        if self.held.abs_diff(self.held_published) >= HELD_STEP {
+            let total = &self.shared.held;
+            if self.held > self.held_published {
+                total.fetch_add(self.held - self.held_published, std::sync::atomic::Ordering::Relaxed);
+            } else {
+                total.fetch_sub(self.held_published - self.held, std::sync::atomic::Ordering::Relaxed);
+            }
+            self.held_published = self.held;
+            self.metrics.held_bytes(self.held);
+            self.keep_within_memory();
+        }
+    }
+}
+
+/// Writes until nothing is left, the socket is full, or the share of this turn is used up.
+fn write(connection: &mut Connection) -> Flushed {
+    for _ in 0..FLUSH_ROUNDS {
+        let written = match &mut connection.tls {
+            Some(tls) => write_tls(&mut connection.h2, tls, connection.socket.as_ref()),
+            None => write_plain(&mut connection.h2, connection.socket.as_ref()),
+        };
+        match written {
+            Ok(()) => connection.h2.pump(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Blocked,
+            Err(_) => return Flushed::Lost,
+        }
+        if connection.h2.output().is_empty() {
+            return Flushed::Empty;
+        }
+    }
+    Flushed::More
+}
+
+fn write_tls(
+    h2: &mut http2::Connection,
+    tls: &mut ServerConnection,
+    socket: &tokio::net::TcpStream,
+) -> io::Result<()> {
+    // What TLS holds goes first, so that it never holds more than one output's worth.
+    while tls.wants_write() {
+        tls.write_tls(&mut TryWrite(socket))?;
+    }
+    let output = h2.output();
+    if !output.is_empty() {
+        let n = output.len();
+        tls.writer().write_all(output)?;
+        h2.advance(n);
+    }
+    while tls.wants_write() {
+        tls.write_tls(&mut TryWrite(socket))?;
+    }
+    Ok(())
+}
+
+fn write_plain(h2: &mut http2::Connection, socket: &tokio::net::TcpStream) -> io::Result<()> {
+    while !h2.output().is_empty() {
+        let n = socket.try_write(h2.output())?;
+        h2.advance(n);
+    }
+    Ok(())
+}
