@@ -39,31 +39,25 @@ pub const MIN_RSA_BITS: usize = 2048;
 pub struct CertBundle {
     certified: Arc<CertifiedKey>,
     names: Vec<Name>,
-    validity: Vec<Validity>,
+    certificates: Vec<Certificate>,
     key_kind: KeyKind,
     generation: Generation,
     warnings: Vec<Warning>,
-    issuance: Issuance,
+    public_ca: bool,
 }
 
-/// From when until when one certificate of the chain is valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Validity {
+/// What the gate needs to know of one certificate of the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Certificate {
     pub(crate) not_before: UnixTime,
     pub(crate) not_after: UnixTime,
     pub(crate) self_signed: bool,
-}
-
-/// Who issued the leaf, as far as the chain tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Issuance {
-    /// The leaf's issuer name, DER.
+    /// DER.
+    pub(crate) subject: Vec<u8>,
+    /// DER.
     pub(crate) issuer: Vec<u8>,
-    /// The same for people.
+    /// The issuer for people.
     pub(crate) issuer_text: String,
-    pub(crate) self_signed: bool,
-    /// The leaf carries what only public CAs put there.
-    pub(crate) public_ca: bool,
 }
 
 impl CertBundle {
@@ -76,20 +70,19 @@ impl CertBundle {
         chain::check(chain, &key)
     }
 
-    /// What the leaf is good for: DNS names, wildcards, then addresses, each once. May be empty for a
-    /// self-signed one.
+    /// What the leaf is good for, each name once, in its own order. May be empty, with a warning.
     pub fn names(&self) -> &[Name] {
         &self.names
     }
 
     /// The leaf is valid from this instant.
     pub fn not_before(&self) -> UnixTime {
-        self.validity.first().map_or(EPOCH, |leaf| leaf.not_before)
+        self.certificates.first().map_or(EPOCH, |leaf| leaf.not_before)
     }
 
     /// The leaf is valid until this instant, inclusive.
     pub fn not_after(&self) -> UnixTime {
-        self.validity.first().map_or(EPOCH, |leaf| leaf.not_after)
+        self.certificates.first().map_or(EPOCH, |leaf| leaf.not_after)
     }
 
     /// The kind of the key.
@@ -114,7 +107,7 @@ impl CertBundle {
 
     /// The issuer's name of the leaf, for people.
     pub fn issuer(&self) -> &str {
-        &self.issuance.issuer_text
+        self.certificates.first().map_or("", |leaf| &leaf.issuer_text)
     }
 
     /// What rustls serves.
@@ -122,12 +115,14 @@ impl CertBundle {
         &self.certified
     }
 
-    pub(crate) fn validity(&self) -> &[Validity] {
-        &self.validity
+    /// From the leaf on.
+    pub(crate) fn certificates(&self) -> &[Certificate] {
+        &self.certificates
     }
 
-    pub(crate) fn issuance(&self) -> &Issuance {
-        &self.issuance
+    /// Whether the leaf carries what only public CAs put there.
+    pub(crate) fn is_of_public_ca(&self) -> bool {
+        self.public_ca
     }
 }
 
@@ -229,6 +224,8 @@ pub enum Warning {
     NamesFromCommonName,
     /// It names no host at all.
     NoNames,
+    /// A subject alternative name that no client can ask for was skipped.
+    OddNames,
     /// Self-signed with CA:TRUE: some clients refuse a CA certificate as a server's.
     CaAsServer,
     /// The chain ends with a root, which clients do not need.
@@ -243,6 +240,7 @@ impl fmt::Display for Warning {
                 "no subject alternative name: the common name is used, but many clients ignore it"
             }
             Self::NoNames => "names no host: only clients that skip verification will accept it",
+            Self::OddNames => "has alternative names that are no host names; they are skipped",
             Self::CaAsServer => "is a CA certificate: some clients refuse it as a server's",
             Self::RootInChain => "the chain ends with a root certificate, which clients do not need",
         })

@@ -1,4 +1,7 @@
-//! The promotion gate: may this bundle serve, here and now?
+//! The promotion gate: may this bundle serve, here and now, and would it really?
+
+mod error;
+mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +9,10 @@ use std::time::Duration;
 use rustls::SupportedProtocolVersion;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::bundle::{CertBundle, Name};
-use crate::rfc3339;
+use crate::bundle::{CertBundle, Certificate, Name};
 use crate::store::Serving;
+
+pub use error::{Evidence, ProveError};
 
 /// What a candidate must be good for.
 #[derive(Debug, Clone)]
@@ -62,151 +66,152 @@ impl Proved {
     }
 }
 
-/// Why a candidate may not serve. What serves now is never touched by it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProveError {
-    /// Expired: a candidate that has is never promoted.
-    #[error("the certificate expired at {}; it is {} now", rfc3339(*.not_after), rfc3339(*.now))]
-    Expired {
-        /// Valid until.
-        not_after: UnixTime,
-        /// The time asked about.
-        now: UnixTime,
-    },
-    /// So close to its end that promoting it would help nobody.
-    #[error("the certificate is about to expire, at {}; it is {} now", rfc3339(*.not_after), rfc3339(*.now))]
-    AboutToExpire {
-        /// Valid until.
-        not_after: UnixTime,
-        /// The time asked about.
-        now: UnixTime,
-    },
-    /// Its time has not come.
-    #[error("the certificate is not valid before {}; it is {} now", rfc3339(*.not_before), rfc3339(*.now))]
-    NotYetValid {
-        /// Valid from.
-        not_before: UnixTime,
-        /// The time asked about.
-        now: UnixTime,
-    },
-    /// An intermediate has expired or is not yet valid: clients would refuse the chain.
-    #[error(
-        "certificate {position} of the chain is valid from {} to {} only; it is {} now",
-        rfc3339(*.not_before), rfc3339(*.not_after), rfc3339(*.now)
-    )]
-    IntermediateNotValid {
-        /// Which one, counted from 1, the leaf.
-        position: usize,
-        /// Valid from.
-        not_before: UnixTime,
-        /// Valid until.
-        not_after: UnixTime,
-        /// The time asked about.
-        now: UnixTime,
-    },
-    /// A wanted domain is not among its names.
-    #[error("the certificate does not cover {}; it is good for {}", list(.missing), list(.names))]
-    WrongNames {
-        /// What was wanted and is not covered.
-        missing: Vec<Name>,
-        /// What it is good for.
-        names: Vec<Name>,
-    },
-    /// The chain ends before the issuer that clients will need.
-    #[error("the chain lacks the intermediate certificate \"{issuer}\": {evidence}")]
-    MissingIntermediate {
-        /// The subject that is missing.
-        issuer: String,
-        /// How that is known.
-        evidence: Evidence,
-    },
-    /// The chain does not lead to one of the given anchors.
-    #[error("the chain does not lead to a trusted root: {reason}")]
-    Untrusted {
-        /// The verifier's words.
-        reason: String,
-    },
-    /// Older than what serves.
-    #[error(
-        "the certificate is older (valid from {}) than the one that serves (valid from {})",
-        rfc3339(*.not_before), rfc3339(*.serving_not_before)
-    )]
-    Older {
-        /// The candidate is valid from.
-        not_before: UnixTime,
-        /// What serves is valid from.
-        serving_not_before: UnixTime,
-    },
-    /// A handshake with it failed.
-    #[error("a trial handshake failed ({trial}): {reason}")]
-    Handshake {
-        /// Which one.
-        trial: String,
-        /// The TLS library's words.
-        reason: String,
-    },
-}
-
-/// How it is known that an intermediate is missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evidence {
-    /// The leaf was issued by a public CA, and those never issue from a root.
-    PublicCa,
-    /// What serves now was issued by the same CA and has it.
-    ServedBefore,
-    /// It does not lead to the given anchors, and it ends early.
-    Anchors,
-}
-
-impl std::fmt::Display for Evidence {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::PublicCa => "its issuer is a public CA, which never issues from a root",
-            Self::ServedBefore => "the chain that serves now has it",
-            Self::Anchors => "without it no chain leads to the configured anchors",
-        })
+/// Decides whether the bundle may serve, and proves by real handshakes in memory that it can.
+///
+/// A bundle of the generation that serves already is not held to dates again: what serves is never taken
+/// away because of its age. It must still cover the wanted domains.
+///
+/// What it proves is the pair, under our own TLS library. It does not prove each client's taste: whether a
+/// client trusts the CA, or can verify this kind of key, it cannot say.
+///
+/// Costs a signature for each ALPN list and TLS version, and one more for each further kind of name.
+pub fn prove(bundle: CertBundle, profile: &Profile, now: UnixTime) -> Result<Proved, ProveError> {
+    let serving = profile.serving.as_ref().map(|serving| serving.bundle());
+    let unchanged = serving.is_some_and(|serving| serving.generation() == bundle.generation());
+    if !unchanged {
+        check_dates(&bundle, profile.min_remaining, now)?;
     }
-}
-
-impl ProveError {
-    /// What the operator can do about it, in one sentence.
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Self::Expired { .. } | Self::AboutToExpire { .. } => {
-                "put a renewed pair in place, or mend the clock"
-            }
-            Self::NotYetValid { .. } => "wait, or mend the clock",
-            Self::IntermediateNotValid { .. } => "put the CA's current intermediates after the certificate",
-            Self::WrongNames { .. } => "issue it for all configured domains, or correct `domains`",
-            Self::MissingIntermediate { .. } => {
-                "use the full chain (`fullchain.pem`): the certificate, then its CA's intermediates"
-            }
-            Self::Untrusted { .. } => {
-                "use a certificate of a CA that is among the anchors, with its intermediates"
-            }
-            Self::Older { .. } => "put the newer pair back, or set `allow_rollback: true`",
-            Self::Handshake { .. } => {
-                "issue a new pair; this one cannot serve every configured kind of handshake"
-            }
+    check_names(&bundle, &profile.domains)?;
+    if !unchanged {
+        check_issuer(&bundle, profile, now)?;
+        if let Some(serving) = serving.filter(|_| !profile.allow_rollback) {
+            check_not_worse(&bundle, serving)?;
         }
     }
+    let bundle = Arc::new(bundle);
+    trial::handshakes(&bundle, profile)?;
+    Ok(Proved { bundle })
 }
 
-/// Names for a message; the first few, if there are many.
-fn list(names: &[Name]) -> String {
-    const SHOWN: usize = 5;
-    let shown: Vec<String> = names.iter().take(SHOWN).map(Name::to_string).collect();
-    match names.len().checked_sub(SHOWN) {
-        _ if names.is_empty() => "no name".to_owned(),
-        None | Some(0) => shown.join(", "),
-        Some(more) => format!("{} and {more} more", shown.join(", ")),
+fn check_dates(bundle: &CertBundle, min_remaining: Duration, now: UnixTime) -> Result<(), ProveError> {
+    let (not_before, not_after) = (bundle.not_before(), bundle.not_after());
+    // RFC 5280 §4.1.2.5: both ends are inclusive.
+    if now > not_after {
+        return Err(ProveError::Expired { not_after, now });
+    }
+    if now < not_before {
+        return Err(ProveError::NotYetValid { not_before, now });
+    }
+    // A certificate that lives for minutes only must not be refused at birth.
+    let life = not_after.as_secs() - not_before.as_secs();
+    let remaining = not_after.as_secs() - now.as_secs();
+    if remaining < min_remaining.as_secs().min(life / 10) {
+        return Err(ProveError::AboutToExpire { not_after, now });
+    }
+    for (index, certificate) in bundle.certificates().iter().enumerate().skip(1) {
+        let Certificate {
+            not_before,
+            not_after,
+            self_signed,
+            ..
+        } = *certificate;
+        // A root is trusted by its key; clients that have it never look at the copy in the chain.
+        if !self_signed && (now > not_after || now < not_before) {
+            return Err(ProveError::IntermediateNotValid {
+                position: index + 1,
+                not_before,
+                not_after,
+                now,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_names(bundle: &CertBundle, domains: &[Name]) -> Result<(), ProveError> {
+    let covered = |wanted: &&Name| bundle.names().iter().any(|name| name.covers(wanted));
+    let missing: Vec<Name> = domains
+        .iter()
+        .filter(|wanted| !covered(wanted))
+        .cloned()
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(ProveError::WrongNames {
+        missing,
+        names: bundle.names().to_vec(),
+    })
+}
+
+fn check_issuer(bundle: &CertBundle, profile: &Profile, now: UnixTime) -> Result<(), ProveError> {
+    let (Some(leaf), Some(top)) = (bundle.certificates().first(), bundle.certificates().last()) else {
+        return Ok(());
+    };
+    let alone = bundle.chain_len() == 1 && !leaf.self_signed;
+    let missing = |evidence| {
+        Err(ProveError::MissingIntermediate {
+            issuer: top.issuer_text.clone(),
+            evidence,
+        })
+    };
+    // Baseline Requirements §6.1.7: a root's key signs no subscriber's certificate.
+    if alone && bundle.is_of_public_ca() {
+        return missing(Evidence::PublicCa);
+    }
+    // The half of a file that is being written can end exactly between two certificates.
+    let had_it = |serving: &Arc<Serving>| {
+        let intermediates = serving.bundle().certificates().iter().skip(1);
+        intermediates
+            .filter(|other| !other.self_signed)
+            .any(|other| other.subject == top.issuer)
+    };
+    if !top.self_signed && !profile.allow_rollback && profile.serving.as_ref().is_some_and(had_it) {
+        return missing(Evidence::ServedBefore);
+    }
+    if profile.anchors.is_empty() {
+        return Ok(());
+    }
+    match verify_to_anchors(bundle, &profile.anchors, now) {
+        Ok(()) => Ok(()),
+        Err(webpki::Error::UnknownIssuer) if alone => missing(Evidence::Anchors),
+        Err(error) => Err(ProveError::Untrusted {
+            reason: error.to_string(),
+        }),
     }
 }
 
-/// Proves that the bundle can serve.
-pub fn prove(bundle: CertBundle, profile: &Profile, now: UnixTime) -> Result<Proved, ProveError> {
-    let _ = (profile, now);
-    Ok(Proved {
-        bundle: Arc::new(bundle),
-    })
+fn verify_to_anchors(
+    bundle: &CertBundle,
+    anchors: &[CertificateDer<'static>],
+    now: UnixTime,
+) -> Result<(), webpki::Error> {
+    let anchors = anchors
+        .iter()
+        .map(webpki::anchor_from_trusted_cert)
+        .collect::<Result<Vec<_>, _>>()?;
+    let chain = &bundle.certified_key().cert;
+    let Some((leaf, intermediates)) = chain.split_first() else {
+        return Err(webpki::Error::UnknownIssuer);
+    };
+    let leaf = webpki::EndEntityCert::try_from(leaf)?;
+    let usage = webpki::KeyUsage::server_auth();
+    let algorithms = webpki::ALL_VERIFICATION_ALGS;
+    leaf.verify_for_usage(algorithms, &anchors, intermediates, now, usage, None, None)
+        .map(|_| ())
 }
+
+/// Fewer days of life are lawful: that is a switch to a shorter profile. An earlier birth is not.
+fn check_not_worse(bundle: &CertBundle, serving: &CertBundle) -> Result<(), ProveError> {
+    let (not_before, serving_not_before) = (bundle.not_before(), serving.not_before());
+    if not_before < serving_not_before {
+        return Err(ProveError::Older {
+            not_before,
+            serving_not_before,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

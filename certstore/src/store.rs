@@ -39,6 +39,15 @@ pub struct Serving {
 }
 
 impl Serving {
+    /// For trial handshakes: in no store, and older than anything in one.
+    pub(crate) fn trial(name: Arc<str>, bundle: Arc<CertBundle>) -> Self {
+        Self {
+            name,
+            serial: 0,
+            bundle,
+        }
+    }
+
     /// The certificate's name in the configuration.
     pub fn name(&self) -> &Arc<str> {
         &self.name

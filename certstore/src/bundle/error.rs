@@ -263,9 +263,6 @@ pub enum BundleError {
     /// No subject alternative name in a certificate that a CA issued.
     #[error("the certificate has no subject alternative name; clients of today ignore the common name")]
     NoNames,
-    /// A subject alternative name that is no host name.
-    #[error("the certificate's subject alternative name {0}")]
-    BadName(#[from] super::name::BadName),
 }
 
 impl BundleError {
@@ -295,8 +292,7 @@ impl BundleError {
             | Self::LeafIsCa { .. }
             | Self::KeyUsage
             | Self::ExtendedKeyUsage
-            | Self::NoNames
-            | Self::BadName(_) => Part::Chain,
+            | Self::NoNames => Part::Chain,
         }
     }
 
@@ -350,7 +346,7 @@ impl BundleError {
             Self::LeafIsCa { .. } => "issue a server certificate from this CA and use that",
             Self::KeyUsage => "issue it with key usage digitalSignature, or without the extension",
             Self::ExtendedKeyUsage => "issue it with extended key usage serverAuth",
-            Self::NoNames | Self::BadName(_) => "issue it with the host names as subject alternative names",
+            Self::NoNames => "issue it with the host names as subject alternative names",
         }
     }
 }
