@@ -79,7 +79,10 @@ pub async fn run(options: &Options) -> anyhow::Result<bool> {
         ));
     }
     let play = Play::begin(&scene, options)?;
-    end.reached().await;
+    tokio::select! {
+        () = end.reached() => {}
+        error = scene.gateway.failed() => play.tally.failure(&error),
+    }
     let summary = play.end(scene, every).await;
 
     say(&summary.to_string());

@@ -5,10 +5,17 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::cli::DemoArguments;
+use crate::config::{Log, LogFormat};
 use crate::demo::{self, Options};
+use crate::logging::Logging;
 
 /// Runs the demonstration. Fails unless everything that it promises has held.
 pub fn demo(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
+    // What is routine would drown the live line. H2GATE_LOG shows it.
+    Logging::init(&Log {
+        level: "warn".to_owned(),
+        format: LogFormat::Text,
+    })?;
     let options = Options {
         run_for: arguments.run_for,
         listen: arguments.listen,
@@ -24,5 +31,9 @@ pub fn demo(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the demo's threads")?;
     let good = runtime.block_on(demo::run(&options))?;
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -69,10 +69,21 @@ impl fmt::Display for Summary {
             .collect();
         writeln!(f, "  answered by    {}", served.join(", "))?;
         let rotations = plural(counts.rotations_seen, "rotation");
-        writeln!(
+        write!(
             f,
             "  certificates   {written} written, {rotations} seen, newest seen {}",
             counts.newest_seen
+        )?;
+        // Without the word, a reader would take it for a loss.
+        let late = counts.newest_seen < *written && counts.newest_seen >= self.due;
+        writeln!(
+            f,
+            "{}",
+            if late {
+                " (the last came just before the end)"
+            } else {
+                ""
+            }
         )?;
         let fresh = counts.handshakes - counts.kept.min(counts.handshakes);
         writeln!(
@@ -193,6 +204,11 @@ mod tests {
         let mut summary = good();
         (summary.written, summary.due) = (3, 2);
         assert_eq!(summary.problems(), Vec::<String>::new(), "the third is too young");
+        assert!(
+            summary
+                .to_string()
+                .contains("(the last came just before the end)")
+        );
         summary.due = 3;
         assert_eq!(
             summary.problems(),
