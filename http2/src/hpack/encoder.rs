@@ -32,6 +32,17 @@ struct Style {
     eager: bool,
 }
 
+impl Style {
+    const LIGHT: Self = Self {
+        huffman: false,
+        eager: false,
+    };
+    const COMPACT: Self = Self {
+        huffman: true,
+        eager: true,
+    };
+}
+
 /// RFC 7541 §4.2: the smallest maximum since the last block, and the last one.
 #[derive(Copy, Clone, Debug)]
 struct SizeUpdate {
@@ -48,19 +59,13 @@ impl Default for Encoder {
 impl Encoder {
     /// An encoder that uses a table of 4,096 bytes at most, whatever the peer allows.
     pub fn new() -> Self {
-        Self::with_style(Style {
-            huffman: false,
-            eager: false,
-        })
+        Self::with_style(Style::LIGHT)
     }
 
     /// An encoder that spends CPU before bytes: Huffman code wherever it is shorter, and every field that may
     /// enter the table does so when it is seen first. This is what the examples of RFC 7541 Appendix C do.
     pub fn compact() -> Self {
-        Self::with_style(Style {
-            huffman: true,
-            eager: true,
-        })
+        Self::with_style(Style::COMPACT)
     }
 
     fn with_style(style: Style) -> Self {

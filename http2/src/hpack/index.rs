@@ -114,6 +114,11 @@ impl Index {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
     fn group_of(&self, hash: u64) -> usize {
         hash as usize & self.groups.len().wrapping_sub(1)
     }
