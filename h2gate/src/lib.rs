@@ -12,6 +12,9 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod demo;
+pub mod logging;
+pub mod process;
+pub mod run;
 
 /// The program's table of contents. Exit codes: [`cli::EXIT_CODES`].
 pub fn main() -> ExitCode {

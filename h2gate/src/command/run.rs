@@ -1,10 +1,209 @@
-//! `h2gate run`.
+//! `h2gate run`: serve what a file describes, until told to stop.
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
 
 use crate::cli::RunArguments;
+use crate::config::{self, Resolved};
+use crate::logging::{Change, Logging};
+use crate::process::raise_open_file_limit;
+use crate::run::file_watch::{FileWatch, Look};
+use crate::run::{self, Running};
+
+/// Threads of the control work: certificates, discovery, admin. The data path has its own.
+const CONTROL_THREADS: usize = 2;
+/// How often the file is looked at; and again, once it was seen to move.
+const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(250));
+/// For control work that still reads a file when everything else has ended.
+const LEFTOVERS: Duration = Duration::from_secs(1);
 
 /// Runs until told to stop.
-pub fn run(_arguments: &RunArguments) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`run` is not built yet")
+pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
+    let resolved = match config::load(&arguments.config) {
+        Ok(resolved) => resolved,
+        Err(mistakes) => {
+            eprint!("{mistakes}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let logging = Logging::init(&resolved.log)?;
+    match raise_open_file_limit() {
+        Ok(limit) => tracing::debug!(limit, "limit of open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+    }
+    let runtime = control_runtime()?;
+    let code = runtime.block_on(serve(&arguments.config, resolved, &logging))?;
+    runtime.shutdown_timeout(LEFTOVERS);
+    Ok(code)
+}
+
+/// The runtime of the control work.
+pub fn control_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+}
+
+/// The life of the process: start, reload any number of times, drain.
+async fn serve(path: &Path, resolved: Resolved, logging: &Logging) -> anyhow::Result<ExitCode> {
+    // Before anything else: a signal that comes during the start must not simply kill.
+    let mut signals = Signals::new().context("signals cannot be handled")?;
+    let mut file = FileWatch::new(path);
+    warn_all(&resolved);
+    let running = run::start(resolved).await?;
+    announce(&running);
+    let mut next_look = LOOK.0;
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Reload => {
+                    file.known();
+                    reload(path, &running, logging).await;
+                }
+                Asked::Reopen => running.reopen_logs(),
+                Asked::Stop => break,
+            },
+            () = sleep(next_look) => {
+                let look = file.look();
+                next_look = if look == Look::Moving { LOOK.1 } else { LOOK.0 };
+                if look == Look::Changed {
+                    reload(path, &running, logging).await;
+                }
+            }
+            failure = running.failed() => return Ok(give_up(&failure)),
+        }
+    }
+    Ok(drain(running, &mut signals).await)
+}
+
+/// One line for each thing that somebody may want to connect to.
+fn announce(running: &Running) {
+    for (name, address) in running.listeners() {
+        tracing::info!(listener = name, %address, "listening");
+    }
+    tracing::info!(address = %running.admin_address(), "admin interface");
+}
+
+/// Reads the file and goes over to it; a bad one changes nothing, and everything that is wrong is told.
+async fn reload(path: &Path, running: &Running, logging: &Logging) {
+    let resolved = match config::load(path) {
+        Ok(resolved) => resolved,
+        Err(mistakes) => {
+            running.reload_refused();
+            tracing::error!("reload refused, what ran before runs on:\n{mistakes}");
+            return;
+        }
+    };
+    warn_all(&resolved);
+    let log = resolved.log.clone();
+    match running.reload(resolved).await {
+        Ok(applied) => {
+            let (kept, new) = (applied.gateway.listeners_kept, applied.gateway.listeners_new);
+            tracing::info!(listeners_kept = kept, listeners_new = new, "reload applied");
+            for setting in applied.needs_restart {
+                tracing::warn!(
+                    setting,
+                    "this change takes effect with the next start of the process"
+                );
+            }
+            apply_log(logging, &log);
+        }
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            tracing::error!("reload refused, what ran before runs on: {error:#}");
+        }
+    }
+}
+
+fn apply_log(logging: &Logging, log: &config::Log) {
+    match logging.apply(log) {
+        Ok(Change::Applied) => {}
+        Ok(Change::LevelFromEnvironment) => {
+            tracing::debug!("log.level is overridden by the environment");
+        }
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            tracing::error!("the log stays as it is: {error:#}");
+        }
+    }
+}
+
+fn warn_all(resolved: &Resolved) {
+    if !resolved.warnings.is_empty() {
+        tracing::warn!("the configuration can run, but:\n{}", resolved.warnings);
+    }
+}
+
+/// Streams may end; then it is over. A SIGINT on the way, or a failure, ends it at once.
+async fn drain(running: Running, signals: &mut Signals) -> ExitCode {
+    let grace = running.drain_grace().await;
+    tracing::info!(grace_s = grace.as_secs_f64(), "draining; SIGINT ends it at once");
+    tokio::select! {
+        drained = running.drain(grace) => {
+            if drained.cut == 0 {
+                tracing::info!("drained; every stream has ended");
+            } else {
+                tracing::warn!(connections = drained.cut, "the grace is over; connections with open streams were cut");
+            }
+            running.stop().await;
+            ExitCode::SUCCESS
+        }
+        () = signals.interrupted() => {
+            tracing::warn!("drain ended by SIGINT; open streams were cut");
+            running.stop().await;
+            ExitCode::FAILURE
+        }
+        failure = running.failed() => give_up(&failure),
+    }
+}
+
+fn give_up(failure: &gateway::Failure) -> ExitCode {
+    tracing::error!("the process ends: {failure}");
+    ExitCode::FAILURE
+}
+
+/// What a signal asks for.
+enum Asked {
+    Reload,
+    Reopen,
+    Stop,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user1: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.user1.recv() => Asked::Reopen,
+        }
+    }
+
+    async fn interrupted(&mut self) {
+        self.interrupt.recv().await;
+    }
 }

@@ -1,0 +1,39 @@
+//! What the program itself does: its build, its readiness, its reloads.
+
+use std::fmt::Error;
+
+use super::exposition::Families;
+use super::process::one;
+use crate::command::version;
+use crate::run::reloads::ReloadTotals;
+
+pub(super) fn families(
+    families: &mut Families<'_>,
+    ready: bool,
+    reloads: &ReloadTotals,
+) -> Result<(), Error> {
+    families.info("h2gate_build", "What runs", [vec![("version", version::SHORT)]])?;
+    families.gauge(
+        "h2gate_ready",
+        "1 while new connections are welcome",
+        one(Some(u64::from(ready))),
+    )?;
+    families.counter(
+        "h2gate_config_reloads",
+        "Configuration reloads by result",
+        [
+            (vec![("result", "applied")], reloads.applied),
+            (vec![("result", "refused")], reloads.refused),
+        ],
+    )?;
+    families.gauge(
+        "h2gate_config_last_reload_successful",
+        "1 if the last reload was applied, or there was none",
+        one(Some(u64::from(reloads.last_applied))),
+    )?;
+    families.gauge(
+        "h2gate_config_last_reload_success_timestamp_seconds",
+        "When the configuration that runs was applied, in seconds since the Unix epoch",
+        one(Some(reloads.applied_at.as_secs_f64())),
+    )
+}

@@ -1,0 +1,132 @@
+//! The paths of the admin port.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::Value;
+use tonic::service::Routes;
+
+use super::View;
+use super::metrics::exposition::Format;
+use super::readiness::Phase;
+use super::yaml;
+
+/// What `/` and every unknown path answer.
+const INDEX: &str = "\
+h2gate admin interface
+
+/metrics        Prometheus text format; OpenMetrics if asked for by accept
+/ready          200 while new connections are welcome, else 503 with the reason
+/live           200 while the process answers
+/config         what runs, with defaults filled in and secrets redacted (YAML; ?format=json)
+/certificates   what serves, and what was refused (JSON)
+
+gRPC, same port: grpc.health.v1.Health, grpc.reflection.v1.ServerReflection (and v1alpha)
+";
+
+/// A request may say that it brings this much; nothing here needs a body.
+const MAX_BODY: u64 = 64 << 10;
+
+const JSON: &str = "application/json";
+
+/// All paths, with the gRPC services beside them.
+pub(super) fn router(view: Arc<View>, services: Routes) -> Router {
+    let pages = Router::new()
+        .route("/", get(async || INDEX))
+        .route("/metrics", get(metrics))
+        .route("/ready", get(ready))
+        .route("/live", get(async || "live\n"))
+        .route("/config", get(config))
+        .route("/certificates", get(certificates))
+        .with_state(view);
+    services
+        .into_axum_router()
+        .reset_fallback()
+        .merge(pages)
+        .fallback(unknown)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(middleware::from_fn(guard))
+}
+
+/// What holds for every answer: no long bodies, no caches, no guessing of types by browsers.
+async fn guard(request: Request, next: Next) -> Response {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MAX_BODY) {
+        return (StatusCode::PAYLOAD_TOO_LARGE, "the body is too long\n").into_response();
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+async fn metrics(State(view): State<Arc<View>>, headers: HeaderMap) -> Response {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept);
+    match view.metrics(format) {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn ready(State(view): State<Arc<View>>) -> Response {
+    let phase = view.readiness().phase();
+    let status = match phase {
+        Phase::Ready => StatusCode::OK,
+        Phase::Starting | Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, format!("{phase}\n")).into_response()
+}
+
+async fn config(State(view): State<Arc<View>>, Query(query): Query<HashMap<String, String>>) -> Response {
+    let effective = view.effective();
+    match query.get("format").map(String::as_str) {
+        None | Some("yaml") => (
+            [(header::CONTENT_TYPE, "application/yaml")],
+            yaml::document(&effective),
+        )
+            .into_response(),
+        Some("json") => json(&effective),
+        Some(_) => (StatusCode::BAD_REQUEST, "format is `yaml` or `json`\n").into_response(),
+    }
+}
+
+async fn certificates(State(view): State<Arc<View>>) -> Response {
+    json(&view.certificates())
+}
+
+fn json(value: &Value) -> Response {
+    ([(header::CONTENT_TYPE, JSON)], format!("{value:#}\n")).into_response()
+}
+
+async fn not_allowed() -> Response {
+    (
+        StatusCode::METHOD_NOT_ALLOWED,
+        "only GET and HEAD are served here\n",
+    )
+        .into_response()
+}
+
+async fn unknown(headers: HeaderMap) -> Response {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    if content_type.is_some_and(|kind| kind.starts_with("application/grpc")) {
+        // An HTTP status would reach a gRPC client as UNKNOWN or worse.
+        return tonic::Status::unimplemented("the admin port serves health and reflection only").into_http();
+    }
+    (StatusCode::NOT_FOUND, format!("no such path\n\n{INDEX}")).into_response()
+}

@@ -1,0 +1,244 @@
+//! The assembly: gateway, certificate manager and admin interface in one process.
+//!
+//! [`start`] puts them together; `h2gate run` and `h2gate demo` both use it.
+
+pub mod certificates;
+pub(crate) mod file_watch;
+pub mod reloads;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway::{Drained, Failure, Gateway};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::admin::{self, Admin, Bounds, Phase, Services, View};
+use crate::config::Resolved;
+use crate::process::unix_now;
+
+/// How long a reload waits for the first read of certificates whose names are new.
+const NEW_NAMES: Duration = Duration::from_secs(2);
+
+/// Why the program could not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The admin address cannot be bound.
+    #[error("the admin interface cannot listen on {address}")]
+    AdminAddress {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The admin interface's own services cannot be built.
+    #[error(transparent)]
+    Admin(#[from] admin::StartError),
+    /// A certificate of the configuration cannot be managed.
+    #[error(transparent)]
+    Certificates(#[from] certificates::BadDomain),
+    /// The gateway cannot start; the message names the listener.
+    #[error(transparent)]
+    Gateway(#[from] gateway::StartError),
+}
+
+/// Why a reload was refused. What ran before runs on unchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// A certificate of the configuration cannot be managed.
+    #[error(transparent)]
+    Certificates(#[from] certificates::BadDomain),
+    /// The gateway refused; the message names the listener.
+    #[error(transparent)]
+    Gateway(#[from] gateway::ReloadError),
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// What the gateway did.
+    pub gateway: gateway::Applied,
+    /// Settings that differ and that only a restart can change.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// Everything at work. Dropping it stops everything at once; [`Running::drain`] first loses nothing.
+#[derive(Debug)]
+pub struct Running {
+    gateway: Gateway,
+    certificates: certstore::Reader,
+    manager: certmgr::Handle,
+    admin: Admin,
+    view: Arc<View>,
+    /// What runs now; the lock makes reloads follow one another.
+    resolved: Mutex<Resolved>,
+    _tasks: JoinSet<()>,
+}
+
+/// Puts everything together and starts it. To be called inside a Tokio runtime, which carries the control
+/// work; the gateway brings its own threads.
+///
+/// Returns once all listeners are bound. Certificates may still be on their way: see [`Running::ready`].
+pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
+    let address = resolved.admin.address;
+    let bound = admin::Bound::bind(address)
+        .await
+        .map_err(|source| StartError::AdminAddress { address, source })?;
+
+    let events = certificates::Events::default();
+    let (writer, reader) = certstore::store();
+    let configured = certificates::configured(&resolved)?;
+    let manager = certmgr::start(configured, writer, certificates::options(&events));
+    let gateway = Gateway::start(resolved.gateway.clone(), reader.clone(), None)?;
+
+    let (metrics, effective, services) = (gateway.metrics(), resolved.effective(), services(&resolved));
+    let view = Arc::new(View::new(
+        Some(metrics),
+        reader.clone(),
+        events,
+        effective,
+        services,
+    ));
+    let admin = bound.serve(Arc::clone(&view), Bounds::default()).await?;
+
+    let mut tasks = JoinSet::new();
+    let (first_load, readiness) = (manager.first_load_done(), view.readiness().clone());
+    tasks.spawn(async move {
+        first_load.await;
+        readiness.advance(Phase::Ready);
+    });
+    let resolved = Mutex::new(resolved);
+    Ok(Running {
+        gateway,
+        certificates: reader,
+        manager,
+        admin,
+        view,
+        resolved,
+        _tasks: tasks,
+    })
+}
+
+impl Running {
+    /// Listeners by name, with the address that was really bound.
+    pub fn listeners(&self) -> Vec<(String, SocketAddr)> {
+        self.gateway.local_addresses()
+    }
+
+    /// Where the admin interface really listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// The gateway.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// What serves.
+    pub fn certificates(&self) -> &certstore::Reader {
+        &self.certificates
+    }
+
+    /// What the admin interface shows.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Waits until new connections are welcome: the first read of every certificate has ended, whether or
+    /// not there is one. Never resolves once a drain has begun before that.
+    pub async fn ready(&self) {
+        let mut phase = self.view.readiness().watch();
+        if phase.wait_for(|phase| phase.is_ready()).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Goes over to another configuration. On an error nothing has changed.
+    pub async fn reload(&self, resolved: Resolved) -> Result<Applied, ReloadError> {
+        let mut running = self.resolved.lock().await;
+        let done = self.apply(&running, &resolved).await;
+        match &done {
+            Ok(_) => {
+                self.view.reconfigured(resolved.effective(), services(&resolved));
+                self.view.reloads().applied(unix_now());
+                *running = resolved;
+            }
+            Err(_) => self.view.reloads().refused(),
+        }
+        done
+    }
+
+    /// A configuration could not even be read; nothing has changed.
+    pub fn reload_refused(&self) {
+        self.view.reloads().refused();
+    }
+
+    async fn apply(&self, running: &Resolved, resolved: &Resolved) -> Result<Applied, ReloadError> {
+        let (before, after) = (
+            certificates::configured(running)?,
+            certificates::configured(resolved)?,
+        );
+        // New names come first, so that a listener that names them finds them; what the old listeners name
+        // stays until the new ones are in force.
+        self.manager.reload(certificates::with_new_names(&before, &after));
+        let _ = timeout(NEW_NAMES, self.manager.first_load_done()).await;
+        let gateway = match self.gateway.reload(resolved.gateway.clone()) {
+            Ok(applied) => applied,
+            Err(error) => {
+                self.manager.reload(before);
+                return Err(error.into());
+            }
+        };
+        self.manager.reload(after);
+        Ok(Applied {
+            needs_restart: needs_restart(running, resolved, &gateway),
+            gateway,
+        })
+    }
+
+    /// Tells load balancers to go elsewhere, then clients, and waits until their streams have ended or the
+    /// grace has passed.
+    pub async fn drain(&self, grace: Duration) -> Drained {
+        self.view.readiness().advance(Phase::Draining);
+        self.gateway.drain(grace).await
+    }
+
+    /// How long a drain may take, as configured now.
+    pub async fn drain_grace(&self) -> Duration {
+        self.resolved.lock().await.gateway.timeouts.drain
+    }
+
+    /// Opens the files of logs anew, after somebody moved them away.
+    pub fn reopen_logs(&self) {}
+
+    /// Stops everything at once.
+    pub async fn stop(self) {}
+
+    /// Resolves when the process must end, and says why.
+    pub async fn failed(&self) -> Failure {
+        self.gateway.failed().await
+    }
+}
+
+/// The services that routes name.
+fn services(resolved: &Resolved) -> Services {
+    resolved
+        .gateway
+        .routes
+        .iter()
+        .filter_map(|route| route.service.clone())
+        .collect()
+}
+
+fn needs_restart(running: &Resolved, resolved: &Resolved, gateway: &gateway::Applied) -> Vec<&'static str> {
+    let mut settings = gateway.needs_restart.clone();
+    settings.extend((running.admin != resolved.admin).then_some("admin"));
+    settings.extend((running.access_log != resolved.access_log).then_some("access_log"));
+    settings.extend((running.log.format != resolved.log.format).then_some("log.format"));
+    settings
+}
