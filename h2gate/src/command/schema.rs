@@ -6,6 +6,6 @@ use crate::config;
 
 /// Prints the JSON Schema of the configuration file.
 pub fn schema() -> anyhow::Result<ExitCode> {
-    println!("{:#}", config::schema());
+    super::print(&format!("{:#}\n", config::schema()))?;
     Ok(ExitCode::SUCCESS)
 }

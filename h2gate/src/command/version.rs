@@ -17,6 +17,6 @@ pub const LONG: &str = concat!(
 
 /// Prints version, target and TLS provider.
 pub fn version() -> anyhow::Result<ExitCode> {
-    println!("h2gate {LONG}");
+    super::print(&format!("h2gate {LONG}\n"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -133,7 +133,6 @@ macro_rules! bounds {
             title: $title,
             about: $about,
             keys: &[
-                $($({ $extra },)*)?
                 $(Key {
                     name: stringify!($field),
                     shape: Shape::$shape,
@@ -144,6 +143,7 @@ macro_rules! bounds {
                     about: $why,
                     secret: false,
                 },)*
+                $($({ $extra },)*)?
             ],
             future: &[],
             synonyms: &[],

@@ -80,12 +80,19 @@ fn open_scopes(text: &str, line: usize) -> Vec<Scope> {
     }];
     // A key whose value begins on the next line: its section is open at a column not yet known.
     let mut opened: Option<Scope> = None;
+    // Sections that were opened and got no keys: what follows at their own column may be meant for them.
+    let mut emptied: Vec<Scope> = Vec::new();
     for text in text.lines().take(line - 1) {
         let Some((column, key)) = key_of(text) else {
             continue;
         };
-        if let Some(scope) = opened.take().filter(|scope| column > scope.column) {
-            scopes.push(Scope { column, ..scope });
+        emptied.retain(|scope| column >= scope.column);
+        if let Some(scope) = opened.take() {
+            if column > scope.column {
+                scopes.push(Scope { column, ..scope });
+            } else {
+                emptied.push(scope);
+            }
         }
         // A list's items share one scope, so a dash closes nothing that a plain key would not.
         scopes.retain(|scope| scope.column <= column);
@@ -103,7 +110,8 @@ fn open_scopes(text: &str, line: usize) -> Vec<Scope> {
             _ => None,
         };
     }
-    scopes.extend(opened.map(|scope| Scope {
+    let expected = emptied.into_iter().chain(opened);
+    scopes.extend(expected.map(|scope| Scope {
         column: scope.column + 2,
         ..scope
     }));
@@ -156,6 +164,18 @@ pub(super) fn explain_syntax(text: &str, place: Place, info: &str) -> (Place, St
                 message.to_owned(),
                 Some(remedy),
             );
+        }
+    }
+    if info.contains("quote") {
+        let remedy = Some("close it with the same quote on the same line".to_owned());
+        return (place, "a quote is opened here and not closed".to_owned(), remedy);
+    }
+    for number in before.into_iter().chain([this]) {
+        let line = number.checked_sub(1).and_then(|n| lines.get(n));
+        if let Some((column, bracket)) = line.and_then(|line| open_bracket(line)) {
+            let close = if bracket == '{' { '}' } else { ']' };
+            let place = Place { line: number, column: column + 1, length: 1 };
+            return (place, format!("a `{bracket}` is opened here and not closed"), Some(format!("close it with `{close}`")));
         }
     }
     if let Some(remedy) = where_it_belongs(text, this) {
@@ -278,6 +298,22 @@ fn misread(line: &str) -> Option<(usize, usize, &'static str, String)> {
         }
     }
     None
+}
+
+/// The first bracket of a line that the line does not close, outside quotes, with its column from 0.
+fn open_bracket(line: &str) -> Option<(usize, char)> {
+    let mut open = Vec::new();
+    let mut quote = None;
+    for (column, c) in line.chars().enumerate() {
+        match (quote, c) {
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(q), c) if q == c => quote = None,
+            (None, '{' | '[') => open.push((column, c)),
+            (None, '}' | ']') => drop(open.pop()),
+            _ => {}
+        }
+    }
+    open.first().copied()
 }
 
 /// Whether any mapping has such a key.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use super::diagnostic::{Diagnostics, Place, Spanned};
 use super::indentation;
+use super::values::shorten;
 
 /// Deeper nesting than any configuration needs.
 const MAX_DEPTH: usize = 32;
@@ -157,11 +158,15 @@ impl Builder<'_> {
                     let name = format!("{}{}", tag.handle, tag.suffix);
                     return self.stop(place, format!("tag `{name}` has no meaning here"), None);
                 }
-                let nothing = style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null");
+                let mut text = text.into_owned();
+                if style == ScalarStyle::Plain && span.end.line() > span.start.line() {
+                    text = self.first_line(span, place);
+                }
+                let nothing = style == ScalarStyle::Plain && matches!(text.as_str(), "" | "~" | "null");
                 let value = if nothing {
                     Value::Nothing
                 } else {
-                    Value::Text(text.into_owned())
+                    Value::Text(text)
                 };
                 self.node(Node { place, value }, anchor)
             }
@@ -210,6 +215,21 @@ impl Builder<'_> {
     fn stop(&mut self, place: Place, message: impl Into<String>, remedy: Option<String>) -> Result<(), Stop> {
         self.found.error(place, message, remedy);
         Err(Stop)
+    }
+
+    /// YAML joins bare text with deeper lines that follow. Nothing here needs that; it is a slip of
+    /// indentation, so the first line is taken for what was meant.
+    fn first_line(&mut self, span: Span, place: Place) -> String {
+        let next = Place { line: span.end.line(), column: 1, length: 1 };
+        let line = |n: usize| self.found.text().lines().nth(n - 1).unwrap_or_default();
+        let first = line(place.line).chars().skip(place.column - 1).collect::<String>();
+        let first = first.split(" #").next().unwrap_or_default().trim_end().to_owned();
+        let text = line(next.line);
+        let indentation = text.len() - text.trim_start().len();
+        let next = Place { column: indentation + 1, length: text.trim_end().chars().count() - indentation, ..next };
+        let remedy = format!("YAML joins it to `{}`: begin it in the column of its neighbours above", shorten(&first));
+        self.found.error(next, "this line is indented too deep", Some(remedy));
+        first
     }
 
     fn open(&mut self, frame: Frame, place: Place) -> Result<(), Stop> {
