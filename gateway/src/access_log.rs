@@ -1,10 +1,106 @@
-//! stub
-#[derive(Debug, Clone)]
-pub struct AccessLogSink;
-pub(crate) struct Batch { on: bool }
-impl Batch {
-    pub(crate) fn new(sink: Option<AccessLogSink>) -> Self { Self { on: sink.is_some() } }
-    pub(crate) fn is_on(&self) -> bool { self.on }
-    pub(crate) fn rpc(&mut self, _: &crate::rpc::relay::Relay, _: &crate::rpc::relay::LogEntry, _: &crate::connection::Client, _: u8, _: std::time::Duration) {}
-    pub(crate) fn hand_over(&mut self) {}
+//! One JSON line per RPC, from the workers to a file, without ever making a worker wait.
+//!
+//! A worker renders lines into a [`Batch`] of its own and hands it over once per turn. One thread
+//! writes. Between them is a bounded buffer: when the disk is slower than the traffic, lines are
+//! dropped and counted, and RPCs go on.
+
+mod json;
+mod line;
+mod time;
+mod writer;
+
+use std::time::{Duration, SystemTime};
+
+use http2::Field;
+
+use self::line::Line;
+use self::time::Timestamp;
+pub use self::writer::{AccessLogSink, AccessLogTotals, AccessLogWriter, Destination};
+use crate::connection::Client;
+use crate::rpc::relay::{LogEntry, Relay};
+
+/// Lines that a worker keeps while the buffer is busy; the oldest go first, all at once.
+const MAX_BATCH: usize = 1 << 20;
+/// A batch that grew beyond this gives its memory back.
+const KEEP_BATCH: usize = 64 << 10;
+
+/// The lines of one worker's turn.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    sink: Option<AccessLogSink>,
+    text: Vec<u8>,
+    lines: u64,
+    /// Read once per turn: to the millisecond, a turn has one time.
+    now: Option<Timestamp>,
 }
+
+impl Batch {
+    /// Without a sink nothing is rendered.
+    pub(crate) fn new(sink: Option<AccessLogSink>) -> Self {
+        Self {
+            sink,
+            text: Vec::new(),
+            lines: 0,
+            now: None,
+        }
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.sink.is_some()
+    }
+
+    /// The line of an RPC that has ended.
+    pub(crate) fn rpc(&mut self, rpc: &Relay, entry: &LogEntry, client: &Client, status: u8, took: Duration) {
+        self.add(&Line {
+            route: rpc.route.name(),
+            backend: rpc.backend.name(),
+            endpoint: entry.endpoint,
+            host: value(&entry.authority),
+            path: value(&entry.path),
+            client: client.address,
+            tls: client.tls,
+            certificate: client.certificate,
+            http_status: entry.http_status,
+            grpc_status: rpc.grpc.then_some(status),
+            took,
+            bytes_in: entry.bytes_in,
+            bytes_out: entry.bytes_out,
+            request_id: value(&entry.request_id),
+            user_agent: value(&entry.user_agent),
+            reason: entry.reason,
+        });
+    }
+
+    /// Gives the lines to the writer, or keeps them until the next turn if it is just taking some.
+    pub(crate) fn hand_over(&mut self) {
+        self.now = None;
+        if self.lines == 0 {
+            return;
+        }
+        let Some(sink) = &self.sink else { return };
+        if sink.offer(&self.text, self.lines) {
+            self.text.clear();
+            self.text.shrink_to(KEEP_BATCH);
+            self.lines = 0;
+        }
+    }
+
+    fn add(&mut self, line: &Line<'_>) {
+        let Some(sink) = &self.sink else { return };
+        if self.text.len() >= MAX_BATCH {
+            sink.dropped(self.lines);
+            self.text.clear();
+            self.lines = 0;
+        }
+        let now = self.now.get_or_insert_with(|| Timestamp::of(SystemTime::now()));
+        line.render(now, &mut self.text);
+        self.lines += 1;
+    }
+}
+
+fn value(field: &Option<Field>) -> &[u8] {
+    field.as_ref().map(Field::value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

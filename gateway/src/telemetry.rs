@@ -6,7 +6,7 @@
 
 mod by_index;
 mod counter;
-pub(crate) mod event;
+pub mod event;
 mod histogram;
 mod totals;
 mod worker;
@@ -48,17 +48,29 @@ pub fn grpc_status_name(status: u8) -> &'static str {
 /// A route's place in the counters. Its name keeps it for as long as the process lives, so counting
 /// goes on over reloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RouteLabel(u32);
+pub struct RouteLabel(&'static Label);
 
 /// A backend's place in the counters, kept like a [`RouteLabel`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BackendLabel(u32);
+pub struct BackendLabel(&'static Label);
+
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Label {
+    index: usize,
+    name: String,
+}
 
 impl RouteLabel {
     /// Small and dense.
     #[must_use]
     pub fn index(self) -> usize {
-        self.0 as usize
+        self.0.index
+    }
+
+    /// Name of the route in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        &self.0.name
     }
 }
 
@@ -66,7 +78,13 @@ impl BackendLabel {
     /// Small and dense.
     #[must_use]
     pub fn index(self) -> usize {
-        self.0 as usize
+        self.0.index
+    }
+
+    /// Name of the backend in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        &self.0.name
     }
 }
 
@@ -170,15 +188,16 @@ impl HandshakeFailure {
 #[derive(Debug)]
 pub struct Metrics {
     workers: Vec<Arc<WorkerMetrics>>,
-    routes: Mutex<Names>,
-    backends: Mutex<Names>,
+    routes: Mutex<Labels>,
+    backends: Mutex<Labels>,
 }
 
-/// Names in the order of their labels. Never shorter, so a label never changes its meaning.
+/// Labels by name. A label lives as long as the process and is never freed: so it can be copied
+/// anywhere, and there are only as many as there ever were names in the configuration.
 #[derive(Debug, Default)]
-struct Names {
-    in_order: Vec<Arc<str>>,
-    by_name: HashMap<Arc<str>, u32>,
+struct Labels {
+    in_order: Vec<&'static Label>,
+    by_name: HashMap<&'static str, &'static Label>,
 }
 
 impl Metrics {
@@ -223,14 +242,17 @@ impl Metrics {
     }
 }
 
-impl Names {
-    fn label(&mut self, name: &str) -> u32 {
-        if let Some(&label) = self.by_name.get(name) {
+impl Labels {
+    fn label(&mut self, name: &str) -> &'static Label {
+        if let Some(label) = self.by_name.get(name) {
             return label;
         }
-        let (name, label) = (Arc::<str>::from(name), self.in_order.len() as u32);
-        self.in_order.push(name.clone());
-        self.by_name.insert(name, label);
+        let label = &*Box::leak(Box::new(Label {
+            index: self.in_order.len(),
+            name: name.to_owned(),
+        }));
+        self.in_order.push(label);
+        self.by_name.insert(&label.name, label);
         label
     }
 }

@@ -1,1 +1,308 @@
-//! Rare things, told once.
+//! Rare things that a person may want to know of, each told in one place and in the same words.
+//!
+//! A thing that happens again and again (a client that cannot do TLS, a limit under attack) is told
+//! once a minute, with how often it happened since. The counters miss nothing.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+use super::{HandshakeFailure, lock};
+
+/// One line per kind of event and subject in this time.
+const QUIET: Duration = Duration::from_secs(60);
+/// Subjects come from the configuration and the code, so there are few; a bound all the same.
+const MAX_SUBJECTS: usize = 4096;
+
+/// Something rare. [`Event::tell`] makes it a log line.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A client did not get to HTTP/2.
+    HandshakeFailed {
+        /// Why, and what the line is limited by.
+        class: HandshakeFailure,
+        /// Name of the listener.
+        listener: &'a str,
+        /// The client of whom this line is told.
+        peer: IpAddr,
+    },
+    /// A limit held somebody back.
+    LimitReached {
+        /// Its name.
+        limit: &'static str,
+        /// Who was held back, if it was a peer.
+        peer: Option<IpAddr>,
+    },
+    /// A worker panicked; its connections are gone.
+    WorkerPanicked {
+        /// Its number.
+        worker: usize,
+    },
+    /// An endpoint that was down takes connections again.
+    EndpointUp {
+        /// Name of the backend.
+        backend: &'a str,
+        /// Address of the endpoint.
+        endpoint: SocketAddr,
+    },
+    /// An endpoint takes no connection.
+    EndpointDown {
+        /// Name of the backend.
+        backend: &'a str,
+        /// Address of the endpoint.
+        endpoint: SocketAddr,
+        /// Why.
+        error: &'a io::Error,
+    },
+    /// The addresses of a name are not those of before.
+    NameResolved {
+        /// The DNS name.
+        host: &'a str,
+        /// How many addresses it has.
+        addresses: usize,
+    },
+    /// A name could not be resolved; the addresses of before stay in use.
+    NameUnresolved {
+        /// The DNS name.
+        host: &'a str,
+        /// Why.
+        error: &'a io::Error,
+        /// How many addresses stay in use.
+        kept: usize,
+    },
+    /// The access log could not be written or opened.
+    AccessLogFailed {
+        /// Why.
+        error: &'a io::Error,
+        /// Lines lost by it.
+        lines: u64,
+    },
+}
+
+static TOLD: LazyLock<Mutex<Throttle>> = LazyLock::new(Mutex::default);
+
+impl Event<'_> {
+    /// Logs the event, unless one of its kind and subject was logged within the last minute.
+    pub fn tell(&self, now: Instant) {
+        let times = match self.subject() {
+            None => 1,
+            Some(subject) => lock(&TOLD).times(subject, now),
+        };
+        if times > 0 {
+            self.log(times);
+        }
+    }
+
+    /// What lines are limited by; `None` for what is always told.
+    fn subject(&self) -> Option<Subject> {
+        match self {
+            Self::HandshakeFailed { class, .. } => Some(Subject::Handshake(*class)),
+            Self::LimitReached { limit, .. } => Some(Subject::Limit(limit)),
+            Self::EndpointDown { endpoint, .. } => Some(Subject::Endpoint(*endpoint)),
+            Self::NameUnresolved { host, .. } => Some(Subject::Host((*host).to_owned())),
+            Self::AccessLogFailed { .. } => Some(Subject::AccessLog),
+            Self::WorkerPanicked { .. } | Self::EndpointUp { .. } | Self::NameResolved { .. } => None,
+        }
+    }
+
+    fn log(&self, times: u64) {
+        match *self {
+            Self::HandshakeFailed {
+                class: HandshakeFailure::Probe,
+                listener,
+                peer,
+            } => {
+                tracing::debug!(listener, %peer, times, "closed without a byte");
+            }
+            Self::HandshakeFailed {
+                class,
+                listener,
+                peer,
+            } => {
+                let class_name = class.name();
+                tracing::warn!(listener, %peer, class = class_name, times, "handshake failed: {}", hint(class));
+            }
+            Self::LimitReached { limit, peer } => {
+                let peer = peer.map(tracing::field::display);
+                tracing::warn!(limit, peer, times, "limit reached");
+            }
+            Self::WorkerPanicked { worker } => {
+                tracing::error!(
+                    worker,
+                    "a worker panicked and starts again; this is a bug in h2gate"
+                );
+            }
+            Self::EndpointUp { backend, endpoint } => {
+                tracing::info!(backend, %endpoint, "endpoint takes connections again");
+            }
+            Self::EndpointDown {
+                backend,
+                endpoint,
+                error,
+            } => {
+                tracing::warn!(backend, %endpoint, %error, times, "endpoint cannot be reached");
+            }
+            Self::NameResolved { host, addresses } => {
+                tracing::info!(host, addresses, "name resolved");
+            }
+            Self::NameUnresolved { host, error, kept: 0 } => {
+                tracing::error!(host, %error, times, "name cannot be resolved; RPCs to it fail");
+            }
+            Self::NameUnresolved { host, error, kept } => {
+                tracing::warn!(host, %error, times, kept, "name cannot be resolved; its last addresses serve");
+            }
+            Self::AccessLogFailed { error, lines } => {
+                tracing::error!(%error, lines, times, "access log cannot be written; lines are lost");
+            }
+        }
+    }
+}
+
+/// What most often is behind a class of failures, and what helps.
+fn hint(class: HandshakeFailure) -> impl fmt::Display {
+    match class {
+        HandshakeFailure::Probe => "closed without a byte; a health check or a port scan",
+        HandshakeFailure::PlaintextOnTls => {
+            "the client speaks HTTP without TLS; make it use TLS, or a listener without `tls`"
+        }
+        HandshakeFailure::NoAlpnOffered => {
+            "the client offers no ALPN; update it, or let the listener serve such clients"
+        }
+        HandshakeFailure::NoCommonAlpn => "the client does not offer `h2`; gRPC needs HTTP/2",
+        HandshakeFailure::NoCertificate => "there is no certificate yet for this listener",
+        HandshakeFailure::VersionOrCipher => "no TLS version, cipher suite or group in common",
+        HandshakeFailure::ClientAlert => {
+            "the client broke off; most often it does not trust the certificate or misses a name in it"
+        }
+        HandshakeFailure::Timeout => "the client did not finish in time",
+        HandshakeFailure::NotHttp2 => "TLS was done, but no HTTP/2 followed",
+        HandshakeFailure::TooMany => "a limit of connections or handshakes was reached",
+        HandshakeFailure::Other => "the connection broke, or its bytes are no TLS",
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Subject {
+    Handshake(HandshakeFailure),
+    Limit(&'static str),
+    Endpoint(SocketAddr),
+    Host(String),
+    AccessLog,
+}
+
+/// When each subject was last told, and how often it was kept quiet since.
+#[derive(Debug, Default)]
+struct Throttle(HashMap<Subject, (Instant, u64)>);
+
+impl Throttle {
+    /// How many happenings a line now stands for; 0 for no line.
+    fn times(&mut self, subject: Subject, now: Instant) -> u64 {
+        if let Some((told, unsaid)) = self.0.get_mut(&subject) {
+            if now.saturating_duration_since(*told) < QUIET {
+                *unsaid += 1;
+                return 0;
+            }
+            *told = now;
+            return 1 + std::mem::take(unsaid);
+        }
+        if self.0.len() >= MAX_SUBJECTS {
+            self.0
+                .retain(|_, (told, _)| now.saturating_duration_since(*told) < QUIET);
+        }
+        if self.0.len() < MAX_SUBJECTS {
+            self.0.insert(subject, (now, 0));
+        }
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_told_once_a_minute_with_how_often_it_happened() {
+        let mut throttle = Throttle::default();
+        let start = Instant::now();
+        let probe = || Subject::Handshake(HandshakeFailure::Probe);
+        assert_eq!(throttle.times(probe(), start), 1);
+        assert_eq!(throttle.times(probe(), start + Duration::from_secs(1)), 0);
+        assert_eq!(throttle.times(probe(), start + Duration::from_secs(59)), 0);
+        assert_eq!(
+            throttle.times(Subject::Limit("streams"), start + Duration::from_secs(59)),
+            1
+        );
+        assert_eq!(throttle.times(probe(), start + Duration::from_secs(60)), 3);
+        assert_eq!(throttle.times(probe(), start + Duration::from_secs(61)), 0);
+        assert_eq!(throttle.times(probe(), start + Duration::from_secs(600)), 2);
+    }
+
+    #[test]
+    fn subjects_are_bounded() {
+        let mut throttle = Throttle::default();
+        let start = Instant::now();
+        for number in 0..2 * MAX_SUBJECTS {
+            assert_eq!(throttle.times(Subject::Host(number.to_string()), start), 1);
+        }
+        assert_eq!(throttle.0.len(), MAX_SUBJECTS);
+        assert_eq!(throttle.times(Subject::AccessLog, start + QUIET), 1);
+        assert_eq!(throttle.0.len(), 1);
+    }
+
+    #[test]
+    fn every_event_can_be_told() {
+        let error = io::Error::other("broken");
+        let (peer, endpoint) = (
+            IpAddr::from([192, 0, 2, 1]),
+            SocketAddr::from(([192, 0, 2, 2], 1)),
+        );
+        let now = Instant::now();
+        for class in HandshakeFailure::ALL {
+            Event::HandshakeFailed {
+                class,
+                listener: "public",
+                peer,
+            }
+            .tell(now);
+        }
+        for event in [
+            Event::LimitReached {
+                limit: "streams",
+                peer: None,
+            },
+            Event::WorkerPanicked { worker: 1 },
+            Event::EndpointUp {
+                backend: "b",
+                endpoint,
+            },
+            Event::EndpointDown {
+                backend: "b",
+                endpoint,
+                error: &error,
+            },
+            Event::NameResolved {
+                host: "h",
+                addresses: 2,
+            },
+            Event::NameUnresolved {
+                host: "h",
+                error: &error,
+                kept: 0,
+            },
+            Event::NameUnresolved {
+                host: "i",
+                error: &error,
+                kept: 2,
+            },
+            Event::AccessLogFailed {
+                error: &error,
+                lines: 1,
+            },
+        ] {
+            event.tell(now);
+        }
+    }
+}

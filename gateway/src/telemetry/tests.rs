@@ -10,7 +10,7 @@ fn a_name_keeps_its_label_and_no_other_name_gets_it() {
     let (a, b) = (metrics.route("a"), metrics.route("b"));
     assert_ne!(a, b);
     assert_eq!(metrics.route("a"), a);
-    assert_eq!((a.index(), b.index()), (0, 1));
+    assert_eq!((a.index(), a.name(), b.index(), b.name()), (0, "a", 1, "b"));
     assert_eq!(metrics.backend("b").index(), 0);
 }
 
@@ -32,7 +32,7 @@ fn rpcs_are_added_up_over_workers_by_route_backend_and_status() {
     let rpcs: Vec<_> = totals
         .rpcs
         .iter()
-        .map(|r| (&*r.route, &*r.backend, r.status, r.count))
+        .map(|r| (r.route, r.backend, r.status, r.count))
         .collect();
     assert_eq!(
         rpcs,

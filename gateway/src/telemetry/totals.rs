@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::worker::WorkerMetrics;
-use super::{HandshakeFailure, TlsLabel, lock};
+use super::{HandshakeFailure, Label, TlsLabel, lock};
 
 /// One reading of all counters. Counts never go down while the process lives; what is *open*, *active* or
 /// *held* is a state.
@@ -41,9 +41,9 @@ pub struct Totals {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RpcTotals {
     /// Name of the route.
-    pub route: Arc<str>,
+    pub route: &'static str,
     /// Name of the backend.
-    pub backend: Arc<str>,
+    pub backend: &'static str,
     /// gRPC status, 0 to 16.
     pub status: u8,
     /// How many.
@@ -54,7 +54,7 @@ pub struct RpcTotals {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteTotals {
     /// Name of the route.
-    pub route: Arc<str>,
+    pub route: &'static str,
     /// RPCs that are running.
     pub active: u64,
     /// How long those took that have ended.
@@ -65,7 +65,7 @@ pub struct RouteTotals {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackendTotals {
     /// Name of the backend.
-    pub backend: Arc<str>,
+    pub backend: &'static str,
     /// Connections made.
     pub connected: u64,
     /// Connects that failed.
@@ -118,20 +118,16 @@ impl Histogram {
     }
 }
 
-pub(super) fn add_up(workers: &[Arc<WorkerMetrics>], routes: &[Arc<str>], backends: &[Arc<str>]) -> Totals {
+pub(super) fn add_up(
+    workers: &[Arc<WorkerMetrics>],
+    routes: &[&'static Label],
+    backends: &[&'static Label],
+) -> Totals {
     let sum = |of: fn(&WorkerMetrics) -> u64| workers.iter().map(|worker| of(worker)).sum();
     Totals {
         rpcs: rpcs(workers, routes, backends),
-        routes: routes
-            .iter()
-            .enumerate()
-            .map(|(index, name)| route(workers, index, name))
-            .collect(),
-        backends: backends
-            .iter()
-            .enumerate()
-            .map(|(index, name)| backend(workers, index, name))
-            .collect(),
+        routes: routes.iter().map(|label| route(workers, label)).collect(),
+        backends: backends.iter().map(|label| backend(workers, label)).collect(),
         connections_accepted: sum(|worker| worker.accepted.value()),
         connections_closed: sum(|worker| worker.closed.value()),
         connections: connections(workers),
@@ -144,7 +140,11 @@ pub(super) fn add_up(workers: &[Arc<WorkerMetrics>], routes: &[Arc<str>], backen
     }
 }
 
-fn rpcs(workers: &[Arc<WorkerMetrics>], routes: &[Arc<str>], backends: &[Arc<str>]) -> Vec<RpcTotals> {
+fn rpcs(
+    workers: &[Arc<WorkerMetrics>],
+    routes: &[&'static Label],
+    backends: &[&'static Label],
+) -> Vec<RpcTotals> {
     let mut counts = BTreeMap::new();
     for worker in workers {
         for route in 0..routes.len() {
@@ -159,7 +159,7 @@ fn rpcs(workers: &[Arc<WorkerMetrics>], routes: &[Arc<str>], backends: &[Arc<str
     let named = counts
         .into_iter()
         .filter_map(|((route, backend, status), count)| {
-            let (route, backend) = (routes.get(route)?.clone(), backends.get(backend)?.clone());
+            let (route, backend) = (&routes.get(route)?.name, &backends.get(backend)?.name);
             Some(RpcTotals {
                 route,
                 backend,
@@ -170,28 +170,34 @@ fn rpcs(workers: &[Arc<WorkerMetrics>], routes: &[Arc<str>], backends: &[Arc<str
     named.collect()
 }
 
-fn route(workers: &[Arc<WorkerMetrics>], index: usize, name: &Arc<str>) -> RouteTotals {
+fn route(workers: &[Arc<WorkerMetrics>], label: &'static Label) -> RouteTotals {
     let mut total = RouteTotals {
-        route: name.clone(),
+        route: &label.name,
         active: 0,
         took: Histogram::default(),
     };
-    for route in workers.iter().filter_map(|worker| worker.routes.peek(index)) {
+    for route in workers
+        .iter()
+        .filter_map(|worker| worker.routes.peek(label.index))
+    {
         total.active += route.active.value();
         route.took.add_to(&mut total.took);
     }
     total
 }
 
-fn backend(workers: &[Arc<WorkerMetrics>], index: usize, name: &Arc<str>) -> BackendTotals {
+fn backend(workers: &[Arc<WorkerMetrics>], label: &'static Label) -> BackendTotals {
     let mut total = BackendTotals {
-        backend: name.clone(),
+        backend: &label.name,
         connected: 0,
         failed: 0,
         closed: 0,
         open: 0,
     };
-    for backend in workers.iter().filter_map(|worker| worker.backends.peek(index)) {
+    for backend in workers
+        .iter()
+        .filter_map(|worker| worker.backends.peek(label.index))
+    {
         total.connected += backend.connected.value();
         total.failed += backend.failed.value();
         total.closed += backend.closed.value();

@@ -1,8 +1,165 @@
-//! stub
-use std::sync::Arc;
+//! Names of endpoints become addresses: at the start and every 30 s, on the control runtime.
+//!
+//! The last good answer for a name stays in use until there is a better one; an empty answer is none.
+
+mod book;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use self::book::{Book, Name, Novelty};
+use crate::settings::EndpointAddress;
 use crate::snapshot::Backend;
-pub(crate) struct Discovery;
-impl Discovery {
-    pub(crate) fn start() -> Self { Self }
-    pub(crate) fn follow(&self, _: &[Arc<Backend>]) {}
+use crate::telemetry::event::Event;
+
+/// From one look-up of a name to the next, give or take a tenth.
+const EVERY: Duration = Duration::from_secs(30);
+/// The same for a name that has no address yet; doubled until it is [`EVERY`].
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// A resolver that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Keeps [`Backend::addresses`] of the followed backends up to date until it is dropped.
+pub(crate) struct Discovery {
+    runtime: Handle,
+    lookup: Lookup,
+    state: Arc<Mutex<State>>,
 }
+
+/// How a name is asked for. The system's resolver, but for tests.
+type Lookup = Arc<dyn Fn(Name) -> Answering + Send + Sync>;
+type Answering = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+#[derive(Default)]
+struct State {
+    book: Book,
+    backends: Vec<Arc<Backend>>,
+    /// One task for each name, whoever uses it.
+    tasks: HashMap<Name, AbortHandle>,
+}
+
+impl Discovery {
+    /// Follows nobody yet. Must be called inside a Tokio runtime, where look-ups will run.
+    pub(crate) fn start() -> Self {
+        Self::with(Arc::new(|name| Box::pin(ask_system(name))))
+    }
+
+    fn with(lookup: Lookup) -> Self {
+        Self {
+            runtime: Handle::current(),
+            lookup,
+            state: Arc::default(),
+        }
+    }
+
+    /// Follows these backends and no others. Each has the addresses that are known for it when this
+    /// returns; names that are new are asked for at once.
+    pub(crate) fn follow(&self, backends: &[Arc<Backend>]) {
+        let mut state = lock(&self.state);
+        let names = book::names(backends.iter().flat_map(|backend| &backend.settings.endpoints));
+        state.tasks.retain(|name, task| {
+            names.contains(name) || {
+                task.abort();
+                false
+            }
+        });
+        state.book.keep_only(&names);
+        state.backends = backends.to_vec();
+        for backend in backends {
+            publish(&state.book, backend);
+        }
+        for name in names {
+            let task = || {
+                let task = keep_asking(name.clone(), self.lookup.clone(), self.state.clone());
+                self.runtime.spawn(task).abort_handle()
+            };
+            state.tasks.entry(name.clone()).or_insert_with(task);
+        }
+    }
+}
+
+impl Drop for Discovery {
+    fn drop(&mut self) {
+        lock(&self.state).tasks.drain().for_each(|(_, task)| task.abort());
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A store only where something has changed: workers look at the pointer.
+fn publish(book: &Book, backend: &Backend) {
+    let addresses = book.addresses(&backend.settings.endpoints);
+    if **backend.addresses.load() != addresses {
+        backend.addresses.store(Arc::new(addresses));
+    }
+}
+
+async fn ask_system((host, port): Name) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((host, port)).await?.collect())
+}
+
+/// The life of a name. Ends by being aborted.
+async fn keep_asking(name: Name, lookup: Lookup, state: Arc<Mutex<State>>) {
+    let random = RandomState::new();
+    let mut retry = FIRST_RETRY;
+    for round in 0_u64.. {
+        let answer = tokio::time::timeout(PATIENCE, lookup(name.clone())).await;
+        let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let known = state_after(&state, &name, answer);
+        let pause = if known { EVERY } else { retry };
+        retry = (retry * 2).min(EVERY);
+        tokio::time::sleep(book::jittered(pause, random.hash_one(round))).await;
+    }
+}
+
+/// Whether the name has an address now.
+fn state_after(state: &Mutex<State>, name: &Name, answer: io::Result<Vec<SocketAddr>>) -> bool {
+    let mut state = lock(state);
+    let novelty = state.book.answered(name, answer);
+    let host = name.0.as_str();
+    let now = Instant::now().into_std();
+    match &novelty {
+        Novelty::Same => {}
+        Novelty::Changed => {
+            let State { book, backends, .. } = &*state;
+            let uses = |backend: &&Arc<Backend>| backend.settings.endpoints.iter().any(|e| is(e, name));
+            backends
+                .iter()
+                .filter(uses)
+                .for_each(|backend| publish(book, backend));
+            Event::NameResolved {
+                host,
+                addresses: book.known(name),
+            }
+            .tell(now);
+        }
+        Novelty::Failed(error) => {
+            Event::NameUnresolved {
+                host,
+                error,
+                kept: state.book.known(name),
+            }
+            .tell(now);
+        }
+    }
+    state.book.known(name) > 0
+}
+
+fn is(endpoint: &EndpointAddress, (wanted, at): &Name) -> bool {
+    matches!(endpoint, EndpointAddress::Name { host, port } if host == wanted && port == at)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! What a line says.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::json;
+use super::time::Timestamp;
+use crate::telemetry::{TlsLabel, grpc_status_name};
+
+/// One RPC. What is empty or absent has no key in the line.
+#[derive(Debug, Clone)]
+pub(super) struct Line<'a> {
+    pub(super) route: &'a str,
+    pub(super) backend: &'a str,
+    pub(super) endpoint: Option<SocketAddr>,
+    pub(super) host: &'a [u8],
+    pub(super) path: &'a [u8],
+    pub(super) client: IpAddr,
+    pub(super) tls: TlsLabel,
+    /// Serial number of the certificate's generation; 0 without one.
+    pub(super) certificate: u64,
+    /// 0 if no head was sent.
+    pub(super) http_status: u16,
+    /// `None` for what is not gRPC.
+    pub(super) grpc_status: Option<u8>,
+    pub(super) took: Duration,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) request_id: &'a [u8],
+    pub(super) user_agent: &'a [u8],
+    /// Why the RPC did not end as the backend wanted.
+    pub(super) reason: Option<&'a str>,
+}
+
+impl Line<'_> {
+    /// Appends the line, with its end. No bytes in it can break the line or its JSON.
+    pub(super) fn render(&self, now: &Timestamp, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"time\":\"");
+        out.extend_from_slice(now.text());
+        out.extend_from_slice(b"\",\"route\":");
+        json::string(self.route.as_bytes(), out);
+        out.extend_from_slice(b",\"backend\":");
+        json::string(self.backend.as_bytes(), out);
+        if let Some(endpoint) = self.endpoint {
+            out.extend_from_slice(b",\"endpoint\":\"");
+            json::socket_address(endpoint, out);
+            out.push(b'"');
+        }
+        text(b",\"host\":", self.host, out);
+        text(b",\"path\":", self.path, out);
+        out.extend_from_slice(b",\"client\":\"");
+        json::address(self.client, out);
+        out.extend_from_slice(b"\",\"tls\":\"");
+        out.extend_from_slice(self.tls.name().as_bytes());
+        out.push(b'"');
+        if self.certificate != 0 {
+            number(b",\"certificate\":", self.certificate, out);
+        }
+        if self.http_status != 0 {
+            number(b",\"http_status\":", self.http_status.into(), out);
+        }
+        if let Some(status) = self.grpc_status {
+            number(b",\"grpc_status\":", status.into(), out);
+            out.extend_from_slice(b",\"grpc_status_name\":\"");
+            out.extend_from_slice(grpc_status_name(status).as_bytes());
+            out.push(b'"');
+        }
+        out.extend_from_slice(b",\"duration_ms\":");
+        json::milliseconds(self.took, out);
+        number(b",\"bytes_in\":", self.bytes_in, out);
+        number(b",\"bytes_out\":", self.bytes_out, out);
+        text(b",\"request_id\":", self.request_id, out);
+        text(b",\"user_agent\":", self.user_agent, out);
+        text(b",\"reason\":", self.reason.unwrap_or_default().as_bytes(), out);
+        out.extend_from_slice(b"}\n");
+    }
+}
+
+#[inline]
+fn text(key: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    if !value.is_empty() {
+        out.extend_from_slice(key);
+        json::string(value, out);
+    }
+}
+
+#[inline]
+fn number(key: &[u8], value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(key);
+    json::number(value, out);
+}
