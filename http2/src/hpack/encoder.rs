@@ -62,7 +62,7 @@ impl Encoder {
         Self::with_style(Style::LIGHT)
     }
 
-    /// An encoder that spends CPU before bytes: Huffman code wherever it is shorter, and every field that may
+    /// An encoder that spends CPU before bytes: Huffman code wherever it is not longer, and every field that may
     /// enter the table does so when it is seen first. This is what the examples of RFC 7541 Appendix C do.
     pub fn compact() -> Self {
         Self::with_style(Style::COMPACT)
@@ -147,7 +147,7 @@ impl Encoder {
     fn string(&self, text: &[u8], out: &mut Vec<u8>) {
         if self.style.huffman {
             let len = huffman::encoded_len(text);
-            if len < text.len() {
+            if (1..=text.len()).contains(&len) {
                 integer::encode(0x80, 7, len, out);
                 return huffman::encode(text, out);
             }
