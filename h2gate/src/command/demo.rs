@@ -12,8 +12,10 @@ use crate::logging::Logging;
 /// Runs the demonstration. Fails unless everything that it promises has held.
 pub fn demo(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     // What is routine would drown the live line. H2GATE_LOG shows it.
+    // The watcher of folders complains when Kubernetes, or the demo, removes what it has watched.
+    let level = "warn,notify=error".to_owned();
     Logging::init(&Log {
-        level: "warn".to_owned(),
+        level,
         format: LogFormat::Text,
     })?;
     let options = Options {

@@ -8,7 +8,6 @@ use super::folder::Folder;
 /// What is where, and how to reach it with the usual tools.
 pub(super) fn text(folder: &Folder, gateway: SocketAddr, admin: SocketAddr) -> String {
     let target = target(gateway);
-    let name = target.rsplit_once(':').map_or("localhost", |(name, _)| name);
     let admin = reachable(admin);
     let (root, ca) = (folder.path().display(), folder.ca());
     let (config, certificates, ca) = (folder.config(), folder.certificates(), ca.display());
@@ -45,8 +44,8 @@ END
   curl --http2-prior-knowledge --cacert {ca} -v https://{target}/
 
   # openssl: the ALPN answer, and the certificate of this moment (run it again after a rotation)
-  openssl s_client -connect {target} -servername {name} -alpn h2 -CAfile {ca} </dev/null 2>/dev/null | grep -E 'ALPN|Verification'
-  openssl s_client -connect {target} -servername {name} -alpn h2 -CAfile {ca} </dev/null 2>/dev/null | openssl x509 -noout -serial -subject
+  openssl s_client -connect {target} -servername localhost -alpn h2 -CAfile {ca} </dev/null 2>/dev/null | grep -E 'ALPN|Verification'
+  openssl s_client -connect {target} -servername localhost -alpn h2 -CAfile {ca} </dev/null 2>/dev/null | openssl x509 -noout -serial -subject
 
 "#
     )

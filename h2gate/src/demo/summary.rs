@@ -36,7 +36,7 @@ impl Summary {
                 self.due
             ));
         }
-        if self.ran_for >= self.rotate_every + SETTLING && self.due < 2 {
+        if self.ran_for >= self.rotate_every + SETTLING && self.written < 2 {
             problems.push(format!(
                 "no new certificate was written, although {:?} have passed",
                 self.rotate_every
@@ -230,5 +230,8 @@ mod tests {
             Vec::<String>::new(),
             "none was to be expected"
         );
+        // Written a moment after the tenth second, and so not due at the thirteenth.
+        (summary.ran_for, summary.written) = (Duration::from_secs(13), 2);
+        assert_eq!(summary.problems(), Vec::<String>::new());
     }
 }
