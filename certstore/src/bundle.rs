@@ -246,3 +246,6 @@ impl fmt::Display for Warning {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

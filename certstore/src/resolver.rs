@@ -183,3 +183,6 @@ impl View {
 fn prefer(candidates: &mut [Arc<Serving>]) {
     candidates.sort_by_key(|serving| serving.bundle().key_kind().is_rsa());
 }
+
+#[cfg(test)]
+mod tests;

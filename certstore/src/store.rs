@@ -324,3 +324,6 @@ impl ServingStatus {
 fn serving_of(entries: &Entries, name: &str) -> Option<Arc<Serving>> {
     entries.get(name).and_then(|entry| entry.serving.clone())
 }
+
+#[cfg(test)]
+mod tests;

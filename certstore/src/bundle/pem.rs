@@ -155,7 +155,7 @@ fn sections(part: Part, pem: &[u8]) -> Result<Vec<Section<'_>>, BundleError> {
                     return Err(bad(label.unwrap_or_default(), "it ends and has not begun"));
                 }
             }
-        } else if is_last && open.is_none() && line.starts_with(b"--") {
+        } else if is_last && open.is_none() && line.starts_with(b"-") {
             return Err(truncated(b"?"));
         }
     }

@@ -1,1 +1,279 @@
+use rcgen::{CustomExtension, RsaKeySize};
 
+use super::*;
+use crate::store::store;
+use crate::testing::*;
+
+fn wanting(domains: &[&str]) -> Profile {
+    Profile {
+        domains: domains.iter().map(|name| Name::parse(name).unwrap()).collect(),
+        ..Profile::default()
+    }
+}
+
+fn serving(pair: &TestPair) -> Arc<Serving> {
+    let (mut writer, reader) = store();
+    writer.install("api", pair.proved());
+    reader.current("api").unwrap()
+}
+
+fn after(pair: &TestPair) -> Profile {
+    Profile {
+        serving: Some(serving(pair)),
+        ..Profile::default()
+    }
+}
+
+#[test]
+fn exact_wildcard_and_address_names_are_all_proved() {
+    let ca = TestCa::new();
+    for names in [
+        &["a.test"][..],
+        &["*.a.test"],
+        &["127.0.0.1"],
+        &["a.test", "*.a.test", "::1"],
+    ] {
+        assert!(
+            prove(ca.pair(names).bundle(), &Profile::default(), NOW).is_ok(),
+            "{names:?}"
+        );
+    }
+}
+
+#[test]
+fn every_kind_of_key_passes_its_trial() {
+    let ca = TestCa::new();
+    for key in [
+        key(&rcgen::PKCS_ECDSA_P384_SHA384),
+        key(&rcgen::PKCS_ECDSA_P521_SHA512),
+        key(&rcgen::PKCS_ED25519),
+        rsa(RsaKeySize::_2048),
+    ] {
+        assert!(prove(ca.pair_with(&["a.test"], key).bundle(), &Profile::default(), NOW).is_ok());
+    }
+}
+
+#[test]
+fn self_signed_pairs_made_by_openssl_are_proved() {
+    for name in [
+        "openssl_req_x509_rsa_4096.pem",
+        "nameless_pkcs1.pem",
+        "sec1_with_ec_parameters.pem",
+    ] {
+        let pem = fixture(name);
+        let bundle = CertBundle::parse(&pem, &pem).unwrap();
+        assert!(prove(bundle, &Profile::default(), NOW).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn an_expired_candidate_is_never_promoted() {
+    let pair = TestCa::new().pair_valid(&["a.test"], -90, -1);
+    let error = prove(pair.bundle(), &Profile::default(), NOW).unwrap_err();
+    assert_eq!(
+        error,
+        ProveError::Expired {
+            not_after: days_after_now(-1),
+            now: NOW
+        }
+    );
+    assert_eq!(
+        error.to_string(),
+        "the certificate expired at 2030-06-14T12:00:00Z; it is 2030-06-15T12:00:00Z now"
+    );
+    // RFC 5280 §4.1.2.5: the last second still counts as valid, but is too near its end to be promoted.
+    let error = prove(pair.bundle(), &Profile::default(), days_after_now(-1)).unwrap_err();
+    assert!(matches!(error, ProveError::AboutToExpire { .. }));
+}
+
+#[test]
+fn a_candidate_from_the_future_is_refused_with_both_instants() {
+    let pair = TestCa::new().pair_valid(&["a.test"], 1, 90);
+    let error = prove(pair.bundle(), &Profile::default(), NOW).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the certificate is not valid before 2030-06-16T12:00:00Z; it is 2030-06-15T12:00:00Z now"
+    );
+    assert!(prove(pair.bundle(), &Profile::default(), days_after_now(1)).is_ok());
+}
+
+#[test]
+fn an_expired_intermediate_is_refused_and_named() {
+    let ca = TestCa::new();
+    let mut params = ca_params("short intermediate");
+    set_validity(&mut params, -300, -2);
+    let intermediate = rcgen::CertifiedIssuer::signed_by(params, ecdsa(), &ca.root).unwrap();
+    let ca = TestCa {
+        root: ca.root,
+        intermediate,
+    };
+    let error = prove(ca.pair(&["a.test"]).bundle(), &Profile::default(), NOW).unwrap_err();
+    assert!(
+        matches!(error, ProveError::IntermediateNotValid { position: 2, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn wanted_domains_must_all_be_covered() {
+    let ca = TestCa::new();
+    let bundle = || ca.pair(&["a.test", "*.b.test", "10.0.0.1"]).bundle();
+    assert!(
+        prove(
+            bundle(),
+            &wanting(&["A.test", "x.b.test", "*.b.test", "10.0.0.1"]),
+            NOW
+        )
+        .is_ok()
+    );
+    let error = prove(bundle(), &wanting(&["a.test", "c.test", "b.test"]), NOW).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the certificate does not cover c.test, b.test; it is good for a.test, *.b.test, 10.0.0.1"
+    );
+}
+
+#[test]
+fn a_missing_intermediate_of_a_public_ca_is_refused() {
+    let ca = TestCa::new();
+    let mut params = leaf_params(&["a.test"]);
+    let timestamps = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 11129, 2, 4, 2], vec![4, 0]);
+    params.custom_extensions = vec![timestamps];
+    let whole = ca.issue(params, ecdsa());
+    assert!(prove(whole.bundle(), &Profile::default(), NOW).is_ok());
+    let alone = TestPair {
+        issuers: Vec::new(),
+        ..whole
+    };
+    let error = prove(alone.bundle(), &Profile::default(), NOW).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ProveError::MissingIntermediate {
+                evidence: Evidence::PublicCa,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.to_string().contains("Test intermediate"), "{error}");
+}
+
+#[test]
+fn a_private_ca_may_leave_its_intermediate_to_the_clients() {
+    let alone = TestPair {
+        issuers: Vec::new(),
+        ..TestCa::new().pair(&["a.test"])
+    };
+    assert!(prove(alone.bundle(), &Profile::default(), NOW).is_ok());
+}
+
+#[test]
+fn an_intermediate_that_serves_now_may_not_get_lost() {
+    let ca = TestCa::new();
+    let alone = TestPair {
+        issuers: Vec::new(),
+        ..ca.pair(&["a.test"])
+    };
+    let error = prove(alone.bundle(), &after(&ca.pair(&["a.test"])), NOW).unwrap_err();
+    assert!(matches!(
+        error,
+        ProveError::MissingIntermediate {
+            evidence: Evidence::ServedBefore,
+            ..
+        }
+    ));
+    let mut with_root = ca.pair(&["a.test"]);
+    with_root.issuers.push(ca.root.pem());
+    assert!(
+        prove(ca.pair(&["a.test"]).bundle(), &after(&with_root), NOW).is_ok(),
+        "a root may be left out"
+    );
+}
+
+#[test]
+fn given_anchors_are_demanded() {
+    let (ca, other) = (TestCa::new(), TestCa::named("Other"));
+    let anchored = |ca: &TestCa| Profile {
+        anchors: vec![ca.root.der().clone()],
+        ..Profile::default()
+    };
+    let pair = ca.pair(&["a.test"]);
+    assert!(prove(pair.bundle(), &anchored(&ca), NOW).is_ok());
+    let error = prove(pair.bundle(), &anchored(&other), NOW).unwrap_err();
+    assert!(matches!(error, ProveError::Untrusted { .. }), "{error}");
+    let alone = TestPair {
+        issuers: Vec::new(),
+        ..pair
+    };
+    let error = prove(alone.bundle(), &anchored(&ca), NOW).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ProveError::MissingIntermediate {
+                evidence: Evidence::Anchors,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_older_candidate_needs_the_operators_word() {
+    let ca = TestCa::new();
+    let (old, new) = (
+        ca.pair_valid(&["a.test"], -40, 50),
+        ca.pair_valid(&["a.test"], -10, 80),
+    );
+    let error = prove(old.bundle(), &after(&new), NOW).unwrap_err();
+    assert!(matches!(error, ProveError::Older { .. }), "{error}");
+    let allowed = Profile {
+        allow_rollback: true,
+        ..after(&new)
+    };
+    assert!(prove(old.bundle(), &allowed, NOW).is_ok());
+    let shorter = ca.pair_valid(&["a.test"], -1, 5);
+    assert!(
+        prove(shorter.bundle(), &after(&new), NOW).is_ok(),
+        "fewer days of life are lawful"
+    );
+}
+
+#[test]
+fn what_serves_already_is_not_refused_for_its_age() {
+    let pair = TestCa::new().pair(&["a.test"]);
+    let profile = Profile {
+        domains: wanting(&["a.test"]).domains,
+        ..after(&pair)
+    };
+    assert!(prove(pair.bundle(), &profile, days_after_now(400)).is_ok());
+    let profile = Profile {
+        domains: wanting(&["b.test"]).domains,
+        ..after(&pair)
+    };
+    let error = prove(pair.bundle(), &profile, NOW).unwrap_err();
+    assert!(matches!(error, ProveError::WrongNames { .. }));
+}
+
+#[test]
+fn a_pair_that_fails_its_handshake_is_refused() {
+    // A critical extension that nobody knows: lawful DER, and TLS libraries must refuse it.
+    let mut params = leaf_params(&["a.test"]);
+    let mut unknown = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
+    unknown.set_criticality(true);
+    params.custom_extensions = vec![unknown];
+    let pair = TestCa::new().issue(params, ecdsa());
+    let error = prove(pair.bundle(), &Profile::default(), NOW).unwrap_err();
+    assert!(matches!(error, ProveError::Handshake { .. }), "{error}");
+    assert!(
+        error.to_string().contains("TLSv1_3, ALPN h2, for a.test"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_trial_leaves_no_trace_for_a_real_handshake() {
+    TestCa::new().pair(&["a.test"]).proved();
+    assert_eq!(crate::take_resolution(), None);
+}
