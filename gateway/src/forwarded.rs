@@ -107,15 +107,18 @@ fn appended(list: &Field, address: &str) -> Field {
 /// RFC 9562 §5.4: a version 4 UUID. It never comes again, so no table should remember it.
 fn request_id(random: &mut u64) -> Field {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    const DASHES: [usize; 4] = [8, 13, 18, 23];
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default();
     let high = next(random) & !0xf000 | 0x4000;
     let low = next(random) & !(0b11 << 62) | 0b10 << 62;
-    let mut rest = u128::from(high) << 64 | u128::from(low);
+    let mut bytes = high.to_be_bytes().into_iter().chain(low.to_be_bytes());
     let mut text = [b'-'; 36];
-    for (position, byte) in text.iter_mut().enumerate() {
-        if !DASHES.contains(&position) {
-            rest = rest.rotate_left(4);
-            *byte = DIGITS.get(rest as usize & 0xf).copied().unwrap_or_default();
+    for group in [0..8, 9..13, 14..18, 19..23, 24..36] {
+        let pairs = text
+            .get_mut(group)
+            .map(|group| group.as_chunks_mut::<2>().0)
+            .unwrap_or_default();
+        for (pair, byte) in pairs.iter_mut().zip(&mut bytes) {
+            *pair = [digit(byte >> 4), digit(byte & 0xf)];
         }
     }
     Field::with_indexing(b"x-request-id", &text, Indexing::Without)

@@ -4,7 +4,7 @@
 
 mod book;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -34,6 +35,8 @@ pub(crate) struct Discovery {
     runtime: Handle,
     lookup: Lookup,
     state: Arc<Mutex<State>>,
+    /// Some name has had its first answer.
+    answered: Arc<Notify>,
 }
 
 /// How a name is asked for. The system's resolver, but for tests.
@@ -46,6 +49,8 @@ struct State {
     backends: Vec<Arc<Backend>>,
     /// One task for each name, whoever uses it.
     tasks: HashMap<Name, AbortHandle>,
+    /// Names that were never answered for, well or badly.
+    unanswered: BTreeSet<Name>,
 }
 
 impl Discovery {
@@ -59,6 +64,7 @@ impl Discovery {
             runtime: Handle::current(),
             lookup,
             state: Arc::default(),
+            answered: Arc::default(),
         }
     }
 
@@ -74,16 +80,42 @@ impl Discovery {
             }
         });
         state.book.keep_only(&names);
+        state.unanswered.retain(|name| names.contains(name));
+        self.answered.notify_waiters();
         state.backends = backends.to_vec();
         for backend in backends {
             publish(&state.book, backend);
         }
         for name in names {
-            let task = || {
-                let task = keep_asking(name.clone(), self.lookup.clone(), self.state.clone());
-                self.runtime.spawn(task).abort_handle()
+            if state.tasks.contains_key(&name) {
+                continue;
+            }
+            let asking = Asking {
+                name: name.clone(),
+                lookup: self.lookup.clone(),
+                state: self.state.clone(),
+                answered: self.answered.clone(),
             };
-            state.tasks.entry(name.clone()).or_insert_with(task);
+            state.unanswered.insert(name.clone());
+            state
+                .tasks
+                .insert(name, self.runtime.spawn(asking.for_ever()).abort_handle());
+        }
+    }
+
+    /// Waits until every name has had an answer, be it a failure; at most ten seconds each.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for a start that waits for its first addresses")
+    )]
+    pub(crate) async fn settled(&self) {
+        loop {
+            // Made before looking, so that nothing is missed between the look and the wait.
+            let answered = self.answered.notified();
+            if lock(&self.state).unanswered.is_empty() {
+                return;
+            }
+            answered.await;
         }
     }
 }
@@ -110,51 +142,62 @@ async fn ask_system((host, port): Name) -> io::Result<Vec<SocketAddr>> {
     Ok(tokio::net::lookup_host((host, port)).await?.collect())
 }
 
-/// The life of a name. Ends by being aborted.
-async fn keep_asking(name: Name, lookup: Lookup, state: Arc<Mutex<State>>) {
-    let random = RandomState::new();
-    let mut retry = FIRST_RETRY;
-    for round in 0_u64.. {
-        let answer = tokio::time::timeout(PATIENCE, lookup(name.clone())).await;
-        let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let known = state_after(&state, &name, answer);
-        let pause = if known { EVERY } else { retry };
-        retry = (retry * 2).min(EVERY);
-        tokio::time::sleep(book::jittered(pause, random.hash_one(round))).await;
-    }
+/// The task of one name.
+struct Asking {
+    name: Name,
+    lookup: Lookup,
+    state: Arc<Mutex<State>>,
+    answered: Arc<Notify>,
 }
 
-/// Whether the name has an address now.
-fn state_after(state: &Mutex<State>, name: &Name, answer: io::Result<Vec<SocketAddr>>) -> bool {
-    let mut state = lock(state);
-    let novelty = state.book.answered(name, answer);
-    let host = name.0.as_str();
-    let now = Instant::now().into_std();
-    match &novelty {
-        Novelty::Same => {}
-        Novelty::Changed => {
-            let State { book, backends, .. } = &*state;
-            let uses = |backend: &&Arc<Backend>| backend.settings.endpoints.iter().any(|e| is(e, name));
-            backends
-                .iter()
-                .filter(uses)
-                .for_each(|backend| publish(book, backend));
-            Event::NameResolved {
-                host,
-                addresses: book.known(name),
-            }
-            .tell(now);
-        }
-        Novelty::Failed(error) => {
-            Event::NameUnresolved {
-                host,
-                error,
-                kept: state.book.known(name),
-            }
-            .tell(now);
+impl Asking {
+    /// Ends by being aborted.
+    async fn for_ever(self) {
+        let random = RandomState::new();
+        let mut retry = FIRST_RETRY;
+        for round in 0_u64.. {
+            let answer = tokio::time::timeout(PATIENCE, (self.lookup)(self.name.clone())).await;
+            let known = self.take(answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
+            let pause = if known { EVERY } else { retry };
+            retry = (retry * 2).min(EVERY);
+            tokio::time::sleep(book::jittered(pause, random.hash_one(round))).await;
         }
     }
-    state.book.known(name) > 0
+
+    /// Whether the name has an address now.
+    fn take(&self, answer: io::Result<Vec<SocketAddr>>) -> bool {
+        let mut state = lock(&self.state);
+        let novelty = state.book.answered(&self.name, answer);
+        let (host, now) = (self.name.0.as_str(), Instant::now().into_std());
+        let known = state.book.known(&self.name);
+        match &novelty {
+            Novelty::Same => {}
+            Novelty::Changed => {
+                let asks = |endpoint: &EndpointAddress| is(endpoint, &self.name);
+                let uses = |backend: &&Arc<Backend>| backend.settings.endpoints.iter().any(asks);
+                state
+                    .backends
+                    .iter()
+                    .filter(uses)
+                    .for_each(|backend| publish(&state.book, backend));
+                Event::NameResolved {
+                    host,
+                    addresses: known,
+                }
+                .tell(now);
+            }
+            Novelty::Failed(error) => Event::NameUnresolved {
+                host,
+                error,
+                kept: known,
+            }
+            .tell(now),
+        }
+        if state.unanswered.remove(&self.name) {
+            self.answered.notify_waiters();
+        }
+        known > 0
+    }
 }
 
 fn is(endpoint: &EndpointAddress, (wanted, at): &Name) -> bool {

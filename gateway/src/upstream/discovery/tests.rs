@@ -233,6 +233,22 @@ async fn a_changed_backend_starts_with_what_is_known_of_its_names() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn it_is_settled_once_every_name_has_had_an_answer_good_or_bad() {
+    let script = Script::default()
+        .answers("a", &[Some(&["10.0.0.1:1"])])
+        .answers("bad", &[None]);
+    let metrics = Metrics::new(1);
+    let discovery = script.discovery();
+    discovery.settled().await;
+    let backend = backend(&metrics, "b", vec![name("a"), name("bad")]);
+    discovery.follow(std::slice::from_ref(&backend));
+    assert!(addresses(&backend).is_empty());
+    discovery.settled().await;
+    assert_eq!(addresses(&backend), ["10.0.0.1:1"]);
+    assert_eq!((script.asked("a"), script.asked("bad")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_asked_for_after_a_drop() {
     let script = Script::default().answers("a", &[Some(&["10.0.0.1:1"])]);
     let metrics = Metrics::new(1);
