@@ -54,7 +54,8 @@ pub struct Config {
     pub connection_window: u32,
     /// When that window is given back.
     pub connection_credit: Credit,
-    /// Once `output()` holds this much, DATA is queued on its stream instead of framed.
+    /// Once `output()` holds this much, DATA is queued on its stream instead of framed. The last frame may pass it, so
+    /// `output()` holds at most this and 16,393 octets of DATA frames, beside heads and answers.
     pub max_output: usize,
 }
 

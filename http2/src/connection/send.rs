@@ -118,7 +118,7 @@ impl Connection {
     /// one frame. An empty payload with `end = false` writes nothing.
     #[inline]
     pub fn send_data(&mut self, stream: StreamKey, payload: &[u8], end: bool) -> usize {
-        let room = self.config.max_output.saturating_sub(self.output.len());
+        let room = self.room();
         let Some(s) = self.streams.get_mut(stream).filter(|s| !s.send_closed()) else {
             return 0;
         };
@@ -167,11 +167,7 @@ impl Connection {
             return;
         }
         loop {
-            let room = self
-                .config
-                .max_output
-                .saturating_sub(self.output.len())
-                .min(self.send.available());
+            let room = self.room().min(self.send.available());
             if room == 0 {
                 return;
             }
@@ -209,6 +205,16 @@ impl Connection {
         // The ring is empty: a large one is not kept.
         if self.ring.capacity() > 64 {
             self.ring.shrink_to(0);
+        }
+    }
+
+    /// Octets of DATA that the output takes. A frame that was begun may pass `max_output`, for a nearly full output must
+    /// not cut data into crumbs.
+    #[inline]
+    fn room(&self) -> usize {
+        match self.config.max_output.saturating_sub(self.output.len()) {
+            0 => 0,
+            room => room.max(MAX_PAYLOAD),
         }
     }
 

@@ -1,0 +1,490 @@
+//! Each limit is reached by abuse, and not by lawful traffic just below it.
+
+mod support;
+
+use http2::{Cause, Config, Connection, Credit, ErrorCode as E, Limit, Limits, Rate};
+use std::time::Duration;
+use support::*;
+
+/// How many times `bytes` may come before the connection ends, and by which limit.
+fn endures(lone: &mut Lone, bytes: &[u8], at_most: usize) -> (usize, Option<Limit>) {
+    for n in 0..at_most {
+        if let Err(error) = lone.feed(bytes) {
+            assert_eq!(error.code, E::ENHANCE_YOUR_CALM, "{error}");
+            let Cause::Limit(limit) = error.cause else {
+                panic!("{error}")
+            };
+            return (n, Some(limit));
+        }
+        lone.sent();
+    }
+    (at_most, None)
+}
+
+fn edge() -> Lone {
+    Lone::server(config())
+}
+
+#[test]
+fn floods_of_control_frames_end_the_connection_at_their_burst() {
+    let l = Limits::edge();
+    let cases = [
+        (frame(PING, 0, 0, &[0; 8]), l.pings, Limit::Pings),
+        (frame(PING, ACK, 0, &[0; 8]), l.pings, Limit::Pings),
+        (settings(&[]), Rate::new(l.settings.burst - 1, 0), Limit::Settings),
+        (
+            frame(PRIORITY, 0, 9, &[0, 0, 0, 0, 1]),
+            l.priorities,
+            Limit::Priorities,
+        ),
+        (window_update(0, 1), l.window_updates, Limit::WindowUpdates),
+        (frame(0x42, 0, 0, &[]), l.unknown_frames, Limit::UnknownFrames),
+        (goaway(0, E::NO_ERROR), l.goaways, Limit::Goaways),
+    ];
+    for (bytes, rate, limit) in cases {
+        let burst = rate.burst as usize;
+        assert_eq!(
+            endures(&mut edge(), &bytes, burst),
+            (burst, None),
+            "{limit:?} below"
+        );
+        assert_eq!(endures(&mut edge(), &bytes, burst + 10), (burst, Some(limit)));
+    }
+}
+
+#[test]
+fn what_comes_at_the_lawful_rate_goes_on_for_ever() {
+    let l = Limits::edge();
+    let cases = [
+        (frame(PING, 0, 0, &[0; 8]), l.pings),
+        (settings(&[]), l.settings),
+        (frame(PRIORITY, 0, 9, &[0, 0, 0, 0, 1]), l.priorities),
+        (window_update(0, 1), l.window_updates),
+        (frame(0x42, 0, 0, &[]), l.unknown_frames),
+        (goaway(0, E::NO_ERROR), l.goaways),
+    ];
+    for (bytes, rate) in cases {
+        let mut lone = edge();
+        let every = Duration::from_secs(1) / rate.per_second;
+        for _ in 0..rate.burst * 3 {
+            assert!(lone.feed(&bytes).is_ok(), "{bytes:?}");
+            lone.sent();
+            lone.later(every);
+        }
+    }
+}
+
+#[test]
+fn empty_data_floods_end_but_a_thousand_flushes_do_not() {
+    let mut lone = edge();
+    lone.request(1, false);
+    let empty = frame(DATA, 0, 1, &[]);
+    let burst = Limits::edge().empty_data.burst as usize;
+    assert!(burst >= 1000);
+    assert_eq!(endures(&mut lone, &empty, burst), (burst, None));
+    assert_eq!(endures(&mut lone, &empty, 2), (0, Some(Limit::EmptyData)));
+    // Frames of nothing but padding are as empty.
+    let mut lone = edge();
+    lone.request(1, false);
+    let padded = frame(DATA, PADDED, 1, &[2, 0, 0]);
+    assert_eq!(
+        endures(&mut lone, &padded, burst + 1),
+        (burst, Some(Limit::EmptyData))
+    );
+    // A peer that sends one after each message never runs dry.
+    let mut lone = edge();
+    let key = lone.request(1, false);
+    let flushed = [frame(DATA, 0, 1, b"12345"), empty].concat();
+    for _ in 0..3 * burst {
+        assert_eq!(lone.feed(&flushed).unwrap().len(), 1);
+        lone.connection.release(key, 5);
+        lone.sent();
+    }
+}
+
+#[test]
+fn ten_thousand_tiny_messages_in_one_burst_are_lawful() {
+    let mut lone = edge();
+    lone.request(1, false);
+    let burst: Vec<u8> = (0..10_000).flat_map(|_| frame(DATA, 0, 1, b"12345")).collect();
+    let told = merge(lone.feed(&burst).unwrap());
+    assert_eq!(
+        told,
+        [Told::Data {
+            stream: 1,
+            payload: b"12345".repeat(10_000),
+            end: false
+        }]
+    );
+}
+
+#[test]
+fn ten_thousand_tiny_messages_are_delivered_to_a_client_that_does_not_read() {
+    let backend = Config {
+        limits: Limits::backend().into(),
+        ..config()
+    };
+    let mut lone = Lone::client(Config {
+        connection_credit: Credit::OnReceipt,
+        ..backend
+    });
+    lone.connection.open(&fields(POST), true, 0).unwrap();
+    let head = lone.headers(1, false, OK);
+    lone.feed(&head).unwrap();
+    // Nothing is released, and nothing written out.
+    let burst: Vec<u8> = (0..13_000).flat_map(|_| frame(DATA, 0, 1, b"12345")).collect();
+    assert_eq!(merge(lone.feed(&burst).unwrap()).len(), 1);
+}
+
+#[test]
+fn rapid_reset_ends_the_connection_after_its_burst() {
+    let mut lone = edge();
+    let burst = Limits::edge().rapid_resets.burst;
+    for n in 0..burst {
+        lone.request(2 * n + 1, false);
+        lone.feed(&rst_stream(2 * n + 1, E::CANCEL)).unwrap();
+    }
+    lone.request(2 * burst + 1, false);
+    let error = lone.feed(&rst_stream(2 * burst + 1, E::CANCEL)).unwrap_err();
+    assert_eq!(error.cause, Cause::Limit(Limit::RapidResets));
+}
+
+#[test]
+fn cancels_of_answered_or_old_streams_are_no_rapid_resets() {
+    let mut lone = edge();
+    for n in 0..5_000 {
+        let id = 2 * n + 1;
+        let key = lone.request(id, false);
+        if n % 2 == 0 {
+            lone.connection.send_headers(key, &fields(OK), false);
+        } else {
+            lone.later(Duration::from_secs(1));
+        }
+        assert_eq!(lone.feed(&rst_stream(id, E::CANCEL)).unwrap().len(), 1);
+        lone.sent();
+    }
+}
+
+#[test]
+fn ten_thousand_calls_a_second_with_one_percent_cancelled_are_lawful() {
+    let mut lone = edge();
+    for n in 0..100_000_u32 {
+        let id = 2 * n + 1;
+        let key = lone.request(id, true);
+        if n % 100 == 0 {
+            lone.feed(&rst_stream(id, E::CANCEL)).unwrap();
+        } else {
+            lone.connection.send_headers(key, &fields(OK), true);
+        }
+        lone.sent();
+        lone.later(Duration::from_micros(100));
+    }
+}
+
+#[test]
+fn a_window_update_for_each_message_is_lawful_when_data_flows() {
+    // A client that updates both windows for each small message it reads.
+    let mut lone = edge();
+    let key = lone.request(1, true);
+    lone.connection.send_headers(key, &fields(OK), false);
+    for _ in 0..50_000 {
+        assert_eq!(lone.connection.send_data(key, &[0; 100], false), 100);
+        lone.sent();
+        lone.feed_all(&[window_update(0, 100), window_update(1, 100)])
+            .unwrap();
+        lone.sent();
+    }
+    // Merged frames pay for the updates of the messages in them.
+    for _ in 0..500 {
+        for _ in 0..32 {
+            assert_eq!(lone.connection.send_data(key, &[0; 512], false), 512);
+        }
+        lone.sent();
+        for _ in 0..32 {
+            lone.feed_all(&[window_update(0, 512), window_update(1, 512)])
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_ping_for_each_message_is_lawful_when_data_flows() {
+    let mut lone = edge();
+    let key = lone.request(1, true);
+    lone.connection.send_headers(key, &fields(OK), false);
+    for _ in 0..5_000 {
+        lone.connection.send_data(key, b"x", false);
+        lone.sent();
+        lone.feed(&frame(PING, 0, 0, &[0; 8])).unwrap();
+        lone.sent();
+    }
+}
+
+#[test]
+fn resets_that_the_peer_provokes_end_the_connection() {
+    let burst = Limits::edge().provoked_resets.burst;
+    // Four ways to provoke one.
+    for way in 0..4 {
+        let mut lone = edge();
+        let mut ended = None;
+        for n in 0..=burst {
+            let id = 2 * n + 1;
+            if way < 3 {
+                lone.request(id, way == 1);
+            }
+            let bytes = match way {
+                0 => window_update(id, 0),
+                1 => frame(DATA, 0, id, b"after the end"),
+                2 => window_update(id, 0x7fff_ffff),
+                _ => lone.headers(id, true, &[("no", "pseudo-fields")]),
+            };
+            if let Err(error) = lone.feed(&bytes) {
+                ended = Some((n, error.cause));
+                break;
+            }
+            lone.sent();
+        }
+        assert_eq!(
+            ended,
+            Some((burst, Cause::Limit(Limit::ProvokedResets))),
+            "way {way}"
+        );
+    }
+}
+
+#[test]
+fn streams_over_the_limit_are_refused_one_by_one_and_then_the_connection_ends() {
+    let limits = Limits::edge();
+    let (max, burst) = (limits.max_concurrent_streams, limits.refused_streams.burst);
+    let mut lone = edge();
+    for n in 0..max {
+        lone.request(2 * n + 1, false);
+    }
+    for n in max..max + burst {
+        let id = 2 * n + 1;
+        let bytes = lone.headers(id, true, POST);
+        assert_eq!(lone.feed(&bytes), Ok(vec![]));
+        let sent = lone.sent();
+        assert_eq!(
+            (sent[0].kind, sent[0].id, sent[0].code()),
+            (RST_STREAM, id, E::REFUSED_STREAM)
+        );
+        assert_eq!(lone.connection.take_reached(), Some(Limit::ConcurrentStreams));
+    }
+    let bytes = lone.headers(2 * (max + burst) + 1, true, POST);
+    assert_eq!(
+        lone.feed(&bytes).unwrap_err().cause,
+        Cause::Limit(Limit::RefusedStreams)
+    );
+}
+
+#[test]
+fn a_refused_stream_makes_room_for_none_and_an_ended_one_does() {
+    let mut lone = edge();
+    let max = Limits::edge().max_concurrent_streams;
+    for n in 0..max {
+        lone.request(2 * n + 1, true);
+    }
+    let refused = lone.headers(2 * max + 1, true, POST);
+    assert_eq!(lone.feed(&refused), Ok(vec![]));
+    let first = lone.keys[0];
+    lone.connection.send_headers(first, &fields(OK), true);
+    lone.request(2 * max + 3, true);
+}
+
+#[test]
+fn continuations_are_bounded_by_number_and_by_octets() {
+    let limits = Limits::edge();
+    for payload in [&[][..], &[0x00]] {
+        let mut lone = edge();
+        lone.feed(&frame(HEADERS, 0, 1, &[])).unwrap();
+        let n = limits.max_continuations as usize;
+        assert_eq!(
+            endures(&mut lone, &frame(CONTINUATION, 0, 1, payload), n + 1),
+            (n, Some(Limit::Continuations))
+        );
+    }
+    let mut lone = edge();
+    lone.feed(&frame(HEADERS, 0, 1, &[])).unwrap();
+    let n = limits.max_header_block as usize / 16_384;
+    assert!(n < limits.max_continuations as usize);
+    assert_eq!(
+        endures(&mut lone, &frame(CONTINUATION, 0, 1, &[0; 16_384]), n + 1),
+        (n, Some(Limit::HeaderBlock))
+    );
+}
+
+#[test]
+fn header_fields_are_counted_with_each_cookie_crumb() {
+    let max = Limits::edge().max_header_fields as usize;
+    for (n, too_large) in [(max - POST.len(), false), (max - POST.len() + 1, true)] {
+        let mut lone = edge();
+        let list: Vec<_> = POST
+            .iter()
+            .copied()
+            .chain(std::iter::repeat_n(("cookie", "a"), n))
+            .collect();
+        let bytes = lone.headers(1, true, &list);
+        let told = lone.feed(&bytes).unwrap();
+        assert_eq!(
+            matches!(told[..], [Told::RequestTooLarge { .. }]),
+            too_large,
+            "{n} crumbs"
+        );
+        assert_eq!(
+            lone.connection.take_reached(),
+            too_large.then_some(Limit::HeaderFields)
+        );
+    }
+}
+
+#[test]
+fn the_header_list_is_measured_with_32_octets_for_each_field() {
+    let mut limits = Limits::edge();
+    let size: usize = POST.iter().map(|(n, v)| n.len() + v.len() + 32).sum();
+    limits.max_header_list_size = size as u32 + 42;
+    for (value, too_large) in [("123456789", false), ("1234567890", true)] {
+        let mut lone = Lone::server(with_limits(limits.clone()));
+        let bytes = lone.headers(1, true, &[POST, &[("a", value)]].concat());
+        let told = lone.feed(&bytes).unwrap();
+        assert_eq!(matches!(told[..], [Told::RequestTooLarge { .. }]), too_large);
+    }
+}
+
+#[test]
+fn a_bomb_of_indexed_fields_costs_no_memory() {
+    // CVE-2026-49975 class: one entry of 3,000 octets, then 16,000 references to it of one octet each.
+    let mut lone = edge();
+    let value = [b'v'; 3_000];
+    // RFC 7541 §6.2.1: a literal that enters the table; 3,000 is 127 + 57 + 22 * 128.
+    let bomb = [
+        &[0x83, 0x86, 0x84, 0x40, 6][..],
+        b"x-bomb",
+        &[0x7f, 57 + 128, 22],
+        &value,
+    ]
+    .concat();
+    let told = lone
+        .feed(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &bomb))
+        .unwrap();
+    assert!(matches!(told[..], [Told::Request { .. }]), "{told:?}");
+    let mut block = vec![0x83, 0x86, 0x84];
+    block.resize(16_000, 0xbe);
+    let told = lone
+        .feed(&frame(HEADERS, END_HEADERS | END_STREAM, 3, &block))
+        .unwrap();
+    assert_eq!(told, [Told::RequestTooLarge { stream: 3, end: true }]);
+}
+
+#[test]
+fn a_peer_that_reads_no_answers_is_given_none() {
+    let mut limits = Limits::edge();
+    limits.pings = Rate::UNLIMITED;
+    let bound = limits.max_unread_answers as usize;
+    let mut lone = Lone::server(with_limits(limits.clone()));
+    let ping = frame(PING, 0, 0, &[0; 8]);
+    let mut n = 0;
+    let error = loop {
+        match lone.feed(&ping) {
+            Ok(_) => n += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.cause, Cause::Limit(Limit::UnreadAnswers));
+    assert_eq!(n, bound / 17);
+    assert!(lone.connection.output().len() <= bound + 200);
+    // One that reads slowly, but reads, is served.
+    let mut lone = Lone::server(with_limits(limits));
+    for _ in 0..100_000 {
+        lone.feed(&ping).unwrap();
+        if lone.connection.output().len() > 100_000 {
+            lone.connection.advance(17);
+        }
+    }
+}
+
+#[test]
+fn requests_whose_answers_are_never_read_end_the_connection() {
+    let mut lone = edge();
+    let mut ended = None;
+    for n in 0..100_000 {
+        let bytes = lone.headers(2 * n + 1, true, POST);
+        match lone.feed(&bytes) {
+            Ok(_) => {
+                let key = *lone.keys.last().unwrap();
+                lone.connection.send_headers(
+                    key,
+                    &fields(&[(":status", "404"), ("x", &"y".repeat(100))]),
+                    true,
+                );
+            }
+            Err(error) => {
+                ended = Some(error.cause);
+                break;
+            }
+        }
+    }
+    assert_eq!(ended, Some(Cause::Limit(Limit::UnreadAnswers)));
+    assert!(lone.connection.output().len() < 300 << 10);
+}
+
+#[test]
+fn one_that_never_reads_makes_data_queue_and_the_heaviest_stream_is_named() {
+    let mut limits = Limits::edge();
+    limits.max_queued = 100_000;
+    let mut lone = Lone::server(with_limits(limits));
+    let keys: Vec<_> = [1, 3, 5].into_iter().map(|id| lone.request(id, true)).collect();
+    for (n, &key) in keys.iter().enumerate() {
+        lone.connection.set_tag(key, n as u32);
+        lone.connection.send_headers(key, &fields(OK), false);
+        lone.connection
+            .send_data(key, &vec![0; 50_000 + 1_000 * n], false);
+    }
+    // The connection's window of 65,535 was framed, as far as the output had room.
+    let total = lone.connection.queued_total();
+    assert_eq!(total, keys.iter().map(|&k| lone.connection.queued(k)).sum());
+    assert_eq!(lone.connection.over_queue_bound(), None);
+    lone.connection.send_data(keys[0], &[0; 60_000], false);
+    assert_eq!(lone.connection.over_queue_bound(), Some((keys[0], 0, 60_000)));
+    assert_eq!(lone.connection.take_reached(), Some(Limit::Queued));
+    lone.connection.reset(keys[0], E::ENHANCE_YOUR_CALM);
+    assert_eq!(lone.connection.queued_total(), total);
+    assert_eq!(
+        lone.connection.heaviest(),
+        Some((keys[2], 2, lone.connection.queued(keys[2])))
+    );
+}
+
+#[test]
+fn a_backend_may_do_all_that_a_stranger_may_not() {
+    let mut lone = Lone::client(with_limits(Limits::backend()));
+    lone.connection.open(&fields(POST), true, 0).unwrap();
+    let head = lone.headers(1, false, OK);
+    lone.feed(&head).unwrap();
+    let cases = [
+        frame(PING, 0, 0, &[0; 8]),
+        frame(PRIORITY, 0, 9, &[0, 0, 0, 0, 1]),
+        window_update(0, 1),
+        window_update(1, 1),
+        frame(0x42, 0, 0, &[]),
+        frame(DATA, 0, 1, &[]),
+    ];
+    for bytes in cases {
+        assert_eq!(endures(&mut lone, &bytes, 20_000), (20_000, None), "{bytes:?}");
+    }
+}
+
+#[test]
+fn limits_have_a_face_for_metrics() {
+    assert!(
+        Limit::ALL
+            .iter()
+            .all(|l| l.name().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+    );
+    let error =
+        Connection::server(config()).receive(&mut &b"GET / HTTP/1.1\r\n"[..], std::time::Instant::now());
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "the peer broke HTTP/2: the client's preface is wrong (PROTOCOL_ERROR)"
+    );
+}
