@@ -23,3 +23,6 @@ pub use config::{CertificateConfig, FileSource, Observer, Options, Source};
 pub use error::{Error, Reason};
 pub use event::Event;
 pub use supervisor::{Handle, start};
+
+#[cfg(test)]
+mod tests;

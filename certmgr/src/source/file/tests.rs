@@ -1,1 +1,79 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use tempfile::TempDir;
+
+use super::*;
+
+fn source(directory: &Path) -> FileSource {
+    FileSource {
+        chain: directory.join("tls.crt"),
+        key: directory.join("tls.key"),
+    }
+}
+
+#[test]
+fn chain_and_key_are_of_one_state_however_fast_the_symlink_is_swapped() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let write = |turn: u32| {
+        let new = format!("..{turn}");
+        fs::create_dir(path(&new)).unwrap();
+        fs::write(path(&new).join("tls.crt"), turn.to_string()).unwrap();
+        fs::write(path(&new).join("tls.key"), turn.to_string()).unwrap();
+        symlink(&new, path("..tmp")).unwrap();
+        fs::rename(path("..tmp"), path("..data")).unwrap();
+        let _ = fs::remove_dir_all(path(&format!("..{}", turn.wrapping_sub(1))));
+    };
+    write(1);
+    symlink("..data/tls.crt", path("tls.crt")).unwrap();
+    symlink("..data/tls.key", path("tls.key")).unwrap();
+    let source = source(directory.path());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for turn in 2..1_000 {
+                write(turn);
+            }
+            done.store(true, Ordering::Release);
+        });
+        let mut newest = 0;
+        while !done.load(Ordering::Acquire) {
+            match read(&source) {
+                Ok(pair) => {
+                    let turn: u32 = std::str::from_utf8(&pair.chain).unwrap().parse().unwrap();
+                    assert_eq!(pair.chain, pair.key);
+                    assert!(turn >= newest, "{turn} after {newest}");
+                    newest = turn;
+                }
+                Err(error) => assert_eq!(error.reason, Reason::Moving),
+            }
+        }
+    });
+    assert_eq!(*read(&source).unwrap().chain, b"999");
+}
+
+#[test]
+fn all_directories_where_a_change_can_happen_are_named() {
+    let directory = TempDir::new().unwrap();
+    let root = directory.path().canonicalize().unwrap();
+    fs::create_dir_all(root.join("mount/..1")).unwrap();
+    fs::write(root.join("mount/..1/tls.crt"), "").unwrap();
+    symlink("..1", root.join("mount/..data")).unwrap();
+    symlink("..data/tls.crt", root.join("mount/tls.crt")).unwrap();
+    symlink("mount", root.join("link")).unwrap();
+    let key = PathBuf::from("tls.key");
+    let found = directories(&FileSource {
+        chain: root.join("link/tls.crt"),
+        key,
+    });
+    let expected: BTreeSet<PathBuf> = [
+        PathBuf::from("."),
+        root.clone(),
+        root.join("link"),
+        root.join("mount/..1"),
+    ]
+    .into();
+    assert_eq!(found, expected);
+}

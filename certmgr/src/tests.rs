@@ -1,0 +1,248 @@
+//! The story as a whole, on real files. This file is the vocabulary.
+
+mod life;
+mod refusals;
+mod swaps;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use certstore::{CertBundle, Generation, Reader, UnixTime, store};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::{CertificateConfig, Event, Handle, Options, start};
+
+/// How long a test waits for what must happen. Never reached when all is well.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Long enough never to come within a test: what happens has another cause.
+const NEVER: Duration = Duration::from_secs(3_600);
+
+const SOON: Duration = Duration::from_millis(20);
+
+/// 2030-06-15T12:00:00Z.
+const NOW_SECONDS: u64 = 1_907_755_200;
+
+fn test_now() -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(NOW_SECONDS))
+}
+
+struct TestCa(CertifiedIssuer<'static, KeyPair>);
+
+#[derive(Clone)]
+struct TestPair {
+    leaf: String,
+    ca: String,
+    key: String,
+}
+
+impl TestPair {
+    fn chain(&self) -> String {
+        format!("{}{}", self.leaf, self.ca)
+    }
+
+    fn generation(&self) -> Generation {
+        CertBundle::parse(self.chain().as_bytes(), self.key.as_bytes())
+            .unwrap()
+            .generation()
+    }
+}
+
+impl TestCa {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "CA");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pair(&self) -> TestPair {
+        self.pair_of("a.test", -30, 60)
+    }
+
+    /// Valid from and until so many days from now.
+    fn pair_of(&self, name: &str, from: i64, until: i64) -> TestPair {
+        let instant = |days: i64| {
+            let seconds = (NOW_SECONDS as i64 + days * 86_400) as u64;
+            date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
+        };
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = instant(from);
+        params.not_after = instant(until);
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &self.0).unwrap().pem();
+        TestPair {
+            leaf,
+            ca: self.0.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}
+
+/// Two plain files in a directory.
+struct TestFiles {
+    directory: TempDir,
+}
+
+impl TestFiles {
+    fn new() -> Self {
+        Self {
+            directory: TempDir::new().unwrap(),
+        }
+    }
+
+    fn chain(&self) -> PathBuf {
+        self.directory.path().join("tls.crt")
+    }
+
+    fn key(&self) -> PathBuf {
+        self.directory.path().join("tls.key")
+    }
+
+    fn config(&self) -> CertificateConfig {
+        CertificateConfig::from_files("api", self.chain(), self.key())
+    }
+
+    fn write(&self, pair: &TestPair) {
+        self.write_bytes(pair.chain(), &pair.key);
+    }
+
+    fn write_bytes(&self, chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) {
+        fs::write(self.chain(), chain).unwrap();
+        fs::write(self.key(), key).unwrap();
+    }
+
+    fn rename(&self, pair: &TestPair) {
+        for (path, content) in [(self.chain(), pair.chain()), (self.key(), pair.key.clone())] {
+            let new = path.with_extension("new");
+            fs::write(&new, content).unwrap();
+            fs::rename(new, path).unwrap();
+        }
+    }
+}
+
+/// A mounted Secret, laid out and replaced step by step as the kubelet does it.
+struct KubeletVolume {
+    directory: TempDir,
+    turn: u32,
+}
+
+impl KubeletVolume {
+    fn new() -> Self {
+        Self {
+            directory: TempDir::new().unwrap(),
+            turn: 0,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn config(&self) -> CertificateConfig {
+        CertificateConfig::from_files("api", self.path("tls.crt"), self.path("tls.key"))
+    }
+
+    fn write(&mut self, chain: &str, key: &str) {
+        let old = fs::read_link(self.path("..data")).ok();
+        self.turn += 1;
+        let new = format!("..2030_06_15_12_00_00.{:09}", self.turn);
+        fs::create_dir(self.path(&new)).unwrap();
+        fs::write(self.path(&new).join("tls.crt"), chain).unwrap();
+        fs::write(self.path(&new).join("tls.key"), key).unwrap();
+        symlink(&new, self.path("..data_tmp")).unwrap();
+        fs::rename(self.path("..data_tmp"), self.path("..data")).unwrap();
+        for name in ["tls.crt", "tls.key"] {
+            if !self.path(name).is_symlink() {
+                symlink(Path::new("..data").join(name), self.path(name)).unwrap();
+            }
+        }
+        if let Some(old) = old {
+            fs::remove_dir_all(self.path(old.to_str().unwrap())).unwrap();
+        }
+    }
+}
+
+/// Running tasks, and what they tell.
+struct TestManager {
+    handle: Handle,
+    reader: Reader,
+    events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl TestManager {
+    fn start(configs: Vec<CertificateConfig>, options: Options) -> Self {
+        let (writer, reader) = store();
+        let (sender, events) = mpsc::unbounded_channel();
+        let observer = Arc::new(move |event: &Event| drop(sender.send(event.clone())));
+        let handle = start(
+            configs,
+            writer,
+            Options {
+                observer: Some(observer),
+                ..options
+            },
+        );
+        Self {
+            handle,
+            reader,
+            events,
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        timeout(DEADLINE, self.events.recv())
+            .await
+            .expect("no event in time")
+            .unwrap()
+    }
+
+    async fn promoted(&mut self, pair: &TestPair) -> Duration {
+        match self.next().await {
+            Event::Promoted { generation, took, .. } => {
+                assert_eq!(generation, pair.generation());
+                assert_eq!(self.serving(), Some(generation));
+                took
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn recovered(&mut self, pair: &TestPair) {
+        match self.next().await {
+            Event::Recovered { generation, .. } => assert_eq!(generation, pair.generation()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn serving(&self) -> Option<Generation> {
+        self.reader.current("api").map(|serving| serving.generation())
+    }
+}
+
+/// Only signs of change wake the task.
+fn watching() -> Options {
+    Options {
+        poll: NEVER,
+        now: test_now,
+        settle: SOON,
+        ..Options::default()
+    }
+}
+
+/// Only the poll wakes the task.
+fn polling() -> Options {
+    Options {
+        poll: SOON,
+        watch: false,
+        now: test_now,
+        settle: SOON,
+        ..Options::default()
+    }
+}

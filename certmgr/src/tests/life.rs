@@ -1,0 +1,251 @@
+//! Start, readiness, reload, expiry, and that each fact is told once.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+use crate::Reason;
+
+static LOOKS: AtomicU64 = AtomicU64::new(0);
+static DAYS: AtomicU64 = AtomicU64::new(0);
+
+/// The test clock; counts how often it is asked, which is once for each look at a source and more.
+pub(super) fn counting_now() -> UnixTime {
+    LOOKS.fetch_add(1, Ordering::Relaxed);
+    test_now()
+}
+
+pub(super) fn looks_until_now() -> u64 {
+    LOOKS.load(Ordering::Relaxed)
+}
+
+pub(super) async fn wait_for_looks(count: u64) {
+    let wait = async {
+        while looks_until_now() < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, wait)
+        .await
+        .expect("the source is not looked at");
+}
+
+/// A clock that a test moves. Only one test uses it.
+pub(super) fn moving_now() -> UnixTime {
+    let days = DAYS.load(Ordering::Relaxed);
+    UnixTime::since_unix_epoch(Duration::from_secs(NOW_SECONDS + days * 86_400))
+}
+
+pub(super) fn move_clock(days: u64) {
+    DAYS.store(days, Ordering::Relaxed);
+}
+
+async fn first_load_done(manager: &TestManager) {
+    timeout(DEADLINE, manager.handle.first_load_done())
+        .await
+        .expect("the first load does not end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_load_is_done_when_every_certificate_serves_or_is_told_of() {
+    let (ca, good, missing) = (TestCa::new(), TestFiles::new(), TestFiles::new());
+    let pair = ca.pair();
+    good.write(&pair);
+    let other = CertificateConfig {
+        name: "other".into(),
+        ..missing.config()
+    };
+    let mut manager = TestManager::start(vec![good.config(), other], watching());
+    assert_eq!(manager.reader.list().len(), 2, "declared at once");
+    first_load_done(&manager).await;
+    assert_eq!(manager.serving(), Some(pair.generation()));
+    let kinds = [manager.next().await.kind(), manager.next().await.kind()];
+    assert!(
+        kinds.contains(&"promoted") && kinds.contains(&"unreadable"),
+        "{kinds:?}"
+    );
+    assert!(manager.reader.list()[1].refusal.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_certificates_the_first_load_is_done_at_once() {
+    first_load_done(&TestManager::start(Vec::new(), watching())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_told_once_and_not_at_each_poll() {
+    let (ca, files) = (TestCa::new(), TestFiles::new());
+    let pair = ca.pair();
+    files.write_bytes(pair.chain(), ca.pair().key);
+    let options = Options {
+        now: counting_now,
+        ..polling()
+    };
+    let mut manager = TestManager::start(vec![files.config()], options);
+    assert_eq!(manager.next().await.kind(), "refused");
+    wait_for_looks(looks_until_now() + 20).await;
+    assert!(manager.events.try_recv().is_err());
+    // Other content with the same fault is another fact.
+    files.write_bytes(pair.chain(), ca.pair().key);
+    loop {
+        match manager.next().await {
+            Event::Refused { error, .. }
+                if matches!(
+                    error.reason,
+                    Reason::Bundle(certstore::BundleError::KeyMismatch { .. })
+                ) =>
+            {
+                break;
+            }
+            // A look may fall between the two steps of a write in place.
+            Event::Refused { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_leaves_equal_ones_alone_and_starts_removes_and_replaces_the_others() {
+    let (ca, kept, changed, removed) = (
+        TestCa::new(),
+        TestFiles::new(),
+        TestFiles::new(),
+        TestFiles::new(),
+    );
+    let named = |name: &str, files: &TestFiles| CertificateConfig {
+        name: name.into(),
+        ..files.config()
+    };
+    for files in [&kept, &changed, &removed] {
+        files.write(&ca.pair());
+    }
+    let configs = vec![
+        named("kept", &kept),
+        named("changed", &changed),
+        named("removed", &removed),
+    ];
+    let mut manager = TestManager::start(configs, watching());
+    first_load_done(&manager).await;
+    let serial =
+        |manager: &TestManager, name: &str| manager.reader.current(name).map(|serving| serving.serial());
+    let before = [serial(&manager, "kept"), serial(&manager, "changed")];
+    assert!(before.iter().all(Option::is_some));
+    while manager.events.try_recv().is_ok() {}
+
+    // The replaced task wants what its pair does not have; the added one starts.
+    let mut wants_more = named("changed", &changed);
+    wants_more.domains = vec![certstore::Name::parse("b.test").unwrap()];
+    manager
+        .handle
+        .reload(vec![named("kept", &kept), wants_more, named("added", &removed)]);
+    assert!(manager.reader.current("removed").is_none());
+    first_load_done(&manager).await;
+    let mut told =
+        [manager.next().await, manager.next().await].map(|event| (event.name().to_string(), event.kind()));
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            ("added".to_owned(), "promoted"),
+            ("changed".to_owned(), "refused")
+        ]
+    );
+    assert_eq!(
+        [serial(&manager, "kept"), serial(&manager, "changed")],
+        before,
+        "both go on serving"
+    );
+
+    // And back: the same pair is well again, and no new install.
+    manager
+        .handle
+        .reload(vec![named("kept", &kept), named("changed", &changed)]);
+    first_load_done(&manager).await;
+    assert_eq!([serial(&manager, "kept"), serial(&manager, "changed")], before);
+    assert!(manager.reader.current("added").is_none());
+    let status = manager
+        .reader
+        .list()
+        .into_iter()
+        .find(|status| &*status.name == "changed")
+        .unwrap();
+    assert_eq!(status.refusal, None);
+    let next = ca.pair();
+    kept.write(&next);
+    assert_eq!(
+        &**manager.next().await.name(),
+        "kept",
+        "the kept task still watches"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_handle_stops_the_tasks_and_takes_nothing_away() {
+    let (ca, files) = (TestCa::new(), TestFiles::new());
+    let pair = ca.pair();
+    files.write(&pair);
+    let mut manager = TestManager::start(vec![files.config()], polling());
+    manager.promoted(&pair).await;
+    let TestManager {
+        handle,
+        reader,
+        mut events,
+    } = manager;
+    handle.stop();
+    files.write(&ca.pair());
+    // The observer is dropped with the last task.
+    assert!(
+        timeout(DEADLINE, events.recv())
+            .await
+            .expect("a task is left")
+            .is_none()
+    );
+    assert_eq!(reader.current("api").unwrap().generation(), pair.generation());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nears_its_end_is_told_once_and_goes_on_serving_beyond_it() {
+    static DAYS: AtomicU64 = AtomicU64::new(0);
+    fn now() -> UnixTime {
+        LOOKS.fetch_add(1, Ordering::Relaxed);
+        UnixTime::since_unix_epoch(Duration::from_secs(
+            NOW_SECONDS + DAYS.load(Ordering::Relaxed) * 86_400,
+        ))
+    }
+    let (ca, files) = (TestCa::new(), TestFiles::new());
+    let pair = ca.pair_of("a.test", -85, 5);
+    files.write(&pair);
+    let mut manager = TestManager::start(vec![files.config()], Options { now, ..polling() });
+    manager.promoted(&pair).await;
+    assert_eq!(manager.next().await.kind(), "expires_soon");
+    wait_for_looks(looks_until_now() + 10).await;
+    assert!(manager.events.try_recv().is_err());
+    DAYS.store(6, Ordering::Relaxed);
+    let event = manager.next().await;
+    assert_eq!(event.kind(), "expired");
+    assert!(
+        event.to_string().contains("expired at 2030-06-20T12:00:00Z"),
+        "{event}"
+    );
+    wait_for_looks(looks_until_now() + 10).await;
+    assert!(manager.events.try_recv().is_err());
+    assert_eq!(manager.serving(), Some(pair.generation()));
+}
+
+#[test]
+fn check_says_what_a_pair_is_or_what_is_wrong_with_it() {
+    let (ca, files) = (TestCa::new(), TestFiles::new());
+    let pair = ca.pair();
+    files.write(&pair);
+    let summary = crate::check(&files.config(), test_now()).unwrap();
+    assert_eq!(summary.generation, pair.generation());
+    assert_eq!(summary.names[0].to_string(), "a.test");
+    assert_eq!(summary.chain_len, 2);
+    fs::remove_file(files.chain()).unwrap();
+    let error = crate::check(&files.config(), test_now()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("tls.crt: cannot be read: No such file"),
+        "{error}"
+    );
+}
