@@ -290,6 +290,14 @@ mod tests {
         for value in ["", "a", "a b", "\u{1}", "\u{7f}", "é", &"x".repeat(99)] {
             assert!(entry(b"n", value.as_bytes()).facts().value_legal, "{value:?}");
         }
+        for len in 1..70 {
+            for (at, mark) in (0..len).flat_map(|at| [(at, 0), (at, b'\r'), (at, b'\n')]) {
+                let mut value = vec![b'x'; len];
+                assert!(value_is_legal(&value));
+                value[at] = mark;
+                assert!(!value_is_legal(&value), "{mark} at {at} of {len}");
+            }
+        }
         for value in [
             " a",
             "a ",
