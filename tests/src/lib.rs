@@ -1,1 +1,60 @@
-//! e2e
+//! The vocabulary of the end-to-end tests.
+//!
+//! A test reads as a sentence: a [`TestBackend`] answers, a [`TestGateway`] (the real program, in a process of its own)
+//! stands in front of it with a certificate of a [`TestCa`], and clients ask: [`TestClient`] like a person with tonic,
+//! [`H2Client`] with the whole of HTTP/2 in view, [`FrameConn`] frame by frame and as badly as it likes.
+//!
+//! Every wait is for a fact and has a deadline ([`within`], [`eventually`]). Whatever goes wrong here is a failed test,
+//! so everything panics with what was expected.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure in the vocabulary is a failed test"
+)]
+
+mod backend;
+mod ca;
+mod client;
+mod files;
+mod frames;
+mod gateway;
+mod grpc;
+mod h2_client;
+mod metrics;
+mod ports;
+mod program;
+mod tls;
+mod tools;
+mod wait;
+
+pub use backend::{BackendOptions, Exchange, TestBackend};
+pub use ca::{KeyKind, Leaf, Pair, TestCa, Validity};
+pub use client::TestClient;
+pub use files::PairFiles;
+pub use frames::{Ending, Frame, FrameConn, flags, kind, literal_block, setting};
+pub use gateway::{TestGateway, TestGatewayBuilder};
+pub use grpc::{echo_body, messages_of, pack, request};
+pub use h2_client::{Answer, H2Client};
+pub use metrics::Metrics;
+pub use ports::free_port;
+pub use tls::{Handshake, Refusal, Signatures, TlsOptions};
+pub use tools::{run_tool, tool};
+pub use wait::{eventually, within};
+
+/// Full counts are asked for (`make proof`).
+pub fn proof() -> bool {
+    std::env::var_os("H2GATE_PROOF").is_some_and(|value| value == "1")
+}
+
+/// `full` in a proof, `small` otherwise.
+pub fn scaled(small: usize, full: usize) -> usize {
+    if proof() { full } else { small }
+}
+
+/// Tests that measure time or memory do not run beside each other: hold this while measuring.
+pub async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    ALONE.lock().await
+}

@@ -1,1 +1,50 @@
-//! suite
+//! The end-to-end suite: the real program, real sockets, real peers. One binary; a module per subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure is a failed test"
+)]
+
+mod abuse;
+mod admin;
+mod arrows;
+mod backends;
+mod bad_pairs;
+mod cancel;
+mod drain;
+mod fairness;
+mod headers;
+#[path = "../conformance/h2spec.rs"]
+mod h2spec;
+#[path = "../conformance/interop.rs"]
+mod interop;
+mod outsiders;
+mod reload;
+mod routes;
+mod rpc;
+mod stalls;
+mod swap;
+mod tls;
+
+use e2e::{Exchange, TestBackend, TestCa, TestGateway};
+
+/// A gateway before the real RouteGuide service.
+async fn guide() -> (TestCa, TestBackend, TestGateway) {
+    let ca = TestCa::new();
+    let backend = TestBackend::guide("one").await;
+    let gateway = TestGateway::start(&ca, &backend).await;
+    (ca, backend, gateway)
+}
+
+/// A gateway before a backend that answers by this handler.
+async fn scripted<F>(handler: impl Fn(Exchange) -> F + Clone + Send + Sync + 'static) -> (TestCa, TestBackend, TestGateway)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let ca = TestCa::new();
+    let backend = TestBackend::h2(handler).await;
+    let gateway = TestGateway::start(&ca, &backend).await;
+    (ca, backend, gateway)
+}

@@ -1,0 +1,354 @@
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{Metrics, Pair, PairFiles, TestBackend, TestCa, eventually, free_port, program};
+
+const START: Duration = Duration::from_secs(20);
+
+/// A gateway that will be started: its configuration as JSON, which is YAML too.
+#[derive(Debug)]
+pub struct TestGatewayBuilder {
+    config: Value,
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+/// The real program, running.
+///
+/// Dropped, it gets SIGTERM and, if it has not ended after a moment, SIGKILL. Ask for [`TestGateway::terminate`] where
+/// its end matters.
+#[derive(Debug)]
+pub struct TestGateway {
+    child: Child,
+    config: Value,
+    folder: TempDir,
+    log: Lines,
+    output: Lines,
+    address: SocketAddr,
+    admin: SocketAddr,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Lines(Arc<Mutex<VecDeque<String>>>);
+
+impl TestGatewayBuilder {
+    /// A TLS listener `public` on 127.0.0.1 with the default certificate of `ca`, a route for everything to `backend`.
+    fn new(ca: &TestCa, endpoints: &[SocketAddr]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let files = PairFiles::plain(&folder.path().join("main"), &ca.pair());
+        let endpoints: Vec<_> = endpoints.iter().map(ToString::to_string).collect();
+        let config = json!({
+            "listeners": [{
+                "name": "public",
+                "address": format!("127.0.0.1:{}", free_port()),
+                "tls": { "certificates": ["main"] },
+            }],
+            "certificates": [{ "name": "main", "files": { "chain": files.chain(), "key": files.key() } }],
+            "routes": [{ "name": "all", "match": {}, "backend": "guide" }],
+            "backends": [{ "name": "guide", "endpoints": endpoints }],
+            "admin": { "address": format!("127.0.0.1:{}", free_port()) },
+            "workers": 2,
+        });
+        Self { config, folder, environment: Vec::new() }
+    }
+
+    /// Sets one value by its JSON pointer: `/listeners/0/tls/min_version`. The parent must be there.
+    pub fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
+        set(&mut self.config, pointer, value.into());
+        self
+    }
+
+    /// Appends to a list by its JSON pointer.
+    pub fn add(mut self, pointer: &str, value: Value) -> Self {
+        self.config.pointer_mut(pointer).and_then(Value::as_array_mut).expect("a list").push(value);
+        self
+    }
+
+    /// A second listener, without TLS.
+    pub fn plaintext_listener(self) -> Self {
+        let address = format!("127.0.0.1:{}", free_port());
+        self.add("/listeners", json!({ "name": "plain", "address": address }))
+    }
+
+    /// Another certificate, served by the first listener after the ones before it.
+    pub fn certificate(self, name: &str, pair: &Pair) -> Self {
+        let files = PairFiles::plain(&self.folder.path().join(name), pair);
+        self.add(
+            "/certificates",
+            json!({ "name": name, "files": { "chain": files.chain(), "key": files.key() } }),
+        )
+        .add("/listeners/0/tls/certificates", json!(name))
+    }
+
+    /// The folder of its files; gone with the gateway.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Another variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn start(self) -> TestGateway {
+        let mut gateway = self.spawn();
+        let ready = eventually("the gateway is ready", START, async || {
+            if let Some(status) = gateway.child.try_wait().unwrap() {
+                return Some(Err(status));
+            }
+            (gateway.get("/ready").await?.0 == 200).then_some(Ok(()))
+        });
+        if let Err(status) = ready.await {
+            panic!("the gateway did not start: {status}\n{}", gateway.log());
+        }
+        gateway
+    }
+
+    /// Starts it and does not wait.
+    pub fn spawn(self) -> TestGateway {
+        let path = self.folder.path().join("h2gate.yaml");
+        std::fs::write(&path, text(&self.config)).unwrap();
+        let mut child = Command::new(program::h2gate())
+            .args(["run", "-c"])
+            .arg(&path)
+            .envs(self.environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("h2gate starts");
+        let log = Lines::follow(child.stderr.take().unwrap());
+        let output = Lines::follow(child.stdout.take().unwrap());
+        let address = listener_address(&self.config, 0);
+        let admin = self.config["admin"]["address"].as_str().unwrap().parse().unwrap();
+        TestGateway { child, config: self.config, folder: self.folder, log, output, address, admin }
+    }
+}
+
+impl TestGateway {
+    /// A gateway with one TLS listener before one backend.
+    pub fn builder(ca: &TestCa, backend: &TestBackend) -> TestGatewayBuilder {
+        TestGatewayBuilder::new(ca, &[backend.address()])
+    }
+
+    /// As [`TestGateway::builder`], with these endpoints.
+    pub fn before(ca: &TestCa, endpoints: &[SocketAddr]) -> TestGatewayBuilder {
+        TestGatewayBuilder::new(ca, endpoints)
+    }
+
+    /// The default gateway, ready.
+    pub async fn start(ca: &TestCa, backend: &TestBackend) -> Self {
+        Self::builder(ca, backend).start().await
+    }
+
+    /// Where the first listener is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the listener of this position is.
+    pub fn listener(&self, position: usize) -> SocketAddr {
+        listener_address(&self.config, position)
+    }
+
+    /// Where the admin interface is.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The folder of its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The pair that it serves by default.
+    pub fn pair_path(&self, name: &str) -> (PathBuf, PathBuf) {
+        let folder = self.folder.path().join(name);
+        (folder.join("chain.pem"), folder.join("key.pem"))
+    }
+
+    /// What it has written to its log so far.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// What it has written to standard output so far (the access log).
+    pub fn output(&self) -> String {
+        self.output.text()
+    }
+
+    /// Waits until a line of the log holds all of these.
+    pub async fn logs(&self, words: &[&str]) -> String {
+        let found = eventually(format!("the log says {words:?}:\n{}", self.log()), Duration::from_secs(10), async || {
+            self.log.find(words)
+        });
+        found.await
+    }
+
+    /// GET from the admin interface: status and body. `None` if it does not answer.
+    pub async fn get(&self, path: &str) -> Option<(u16, String)> {
+        crate::metrics::get(self.admin, path).await
+    }
+
+    /// The metrics now.
+    pub async fn metrics(&self) -> Metrics {
+        let (status, page) = self.get("/metrics").await.expect("the admin interface answers");
+        assert_eq!(status, 200, "{page}");
+        Metrics::parse(&page)
+    }
+
+    /// Resident memory in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a living process has memory");
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// CPU time used so far, user and system.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        // Linux tells these in hundredths of a second on every platform we build for.
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// It still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Changes one value of the configuration file, which is moved into place; nothing is signalled.
+    pub fn rewrite(&mut self, pointer: &str, value: impl Into<Value>) {
+        set(&mut self.config, pointer, value.into());
+        self.write_config(&text(&self.config));
+    }
+
+    /// Moves this text into the place of the configuration file.
+    pub fn write_config(&self, text: &str) {
+        let path = self.folder.path().join("h2gate.yaml");
+        let aside = path.with_extension("new");
+        std::fs::write(&aside, text).unwrap();
+        std::fs::rename(&aside, &path).unwrap();
+    }
+
+    /// Writes this text over the configuration file, byte by byte in place.
+    pub fn write_config_in_place(&self, text: &str) {
+        std::fs::write(self.folder.path().join("h2gate.yaml"), text).unwrap();
+    }
+
+    /// The configuration as last written by [`TestGateway::rewrite`].
+    pub fn config_text(&self) -> String {
+        text(&self.config)
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).expect("the gateway runs");
+    }
+
+    /// Waits for its end.
+    pub async fn exit(&mut self, limit: Duration) -> ExitStatus {
+        let child = &mut self.child;
+        eventually("the gateway ends", limit, async || child.try_wait().unwrap()).await
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of the gateway ---\n{}", self.log.tail(60));
+        }
+        self.terminate();
+        let give_up_at = Instant::now() + Duration::from_millis(300);
+        while Instant::now() < give_up_at {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Lines {
+    fn follow(source: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let sink = lines.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(source).lines().map_while(Result::ok) {
+                let mut kept = sink.0.lock().unwrap();
+                if kept.len() == 20_000 {
+                    kept.pop_front();
+                }
+                kept.push_back(line);
+            }
+        });
+        lines
+    }
+
+    fn text(&self) -> String {
+        self.tail(usize::MAX)
+    }
+
+    fn tail(&self, count: usize) -> String {
+        let kept = self.0.lock().unwrap();
+        let skipped = kept.len().saturating_sub(count);
+        kept.iter().skip(skipped).map(|line| format!("{line}\n")).collect()
+    }
+
+    fn find(&self, words: &[&str]) -> Option<String> {
+        let kept = self.0.lock().unwrap();
+        kept.iter().find(|line| words.iter().all(|word| line.contains(word))).cloned()
+    }
+}
+
+fn text(config: &Value) -> String {
+    serde_json::to_string_pretty(config).unwrap()
+}
+
+fn set(config: &mut Value, pointer: &str, value: Value) {
+    let (parent, key) = pointer.rsplit_once('/').expect("a JSON pointer");
+    let parent = config.pointer_mut(parent).unwrap_or_else(|| panic!("{parent} is in the configuration"));
+    match parent {
+        Value::Array(list) => {
+            let position: usize = key.parse().unwrap();
+            list[position] = value;
+        }
+        _ => parent[key] = value,
+    }
+}
+
+fn listener_address(config: &Value, position: usize) -> SocketAddr {
+    config["listeners"][position]["address"].as_str().unwrap().parse().unwrap()
+}

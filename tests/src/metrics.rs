@@ -1,0 +1,83 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// A scraped page of metrics.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    samples: Vec<(String, Vec<(String, String)>, f64)>,
+    page: String,
+}
+
+impl Metrics {
+    /// Reads the Prometheus text format; a line that is none of it fails the test.
+    pub fn parse(page: &str) -> Self {
+        let lines = page.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let samples = lines.map(|line| sample(line).unwrap_or_else(|| panic!("not a sample: {line}"))).collect();
+        Self { samples, page: page.to_owned() }
+    }
+
+    /// Sum of all samples of this name that have these labels.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let matches = |have: &[(String, String)]| {
+            labels.iter().all(|(key, value)| have.iter().any(|(k, v)| k == key && v == value))
+        };
+        self.samples.iter().filter(|(n, have, _)| n == name && matches(have)).map(|(_, _, value)| value).sum()
+    }
+
+    /// There is a sample of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.samples.iter().any(|(n, _, _)| n == name)
+    }
+
+    /// The page itself.
+    pub fn page(&self) -> &str {
+        &self.page
+    }
+}
+
+fn sample(line: &str) -> Option<(String, Vec<(String, String)>, f64)> {
+    let (series, value) = line.rsplit_once(' ')?;
+    let value = value.parse().ok()?;
+    let Some((name, labels)) = series.split_once('{') else {
+        return Some((series.to_owned(), Vec::new(), value));
+    };
+    let labels = labels.strip_suffix('}')?;
+    let labels = labels.split("\",").filter(|label| !label.is_empty()).map(|label| {
+        let (key, value) = label.split_once("=\"")?;
+        Some((key.to_owned(), value.trim_end_matches('"').to_owned()))
+    });
+    Some((name.to_owned(), labels.collect::<Option<_>>()?, value))
+}
+
+/// One HTTP/1.1 GET: status and body. `None` if nobody answers within a second.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        Some((status, if chunked { unchunk(body)? } else { body.to_owned() }))
+    };
+    timeout(Duration::from_secs(2), ask).await.ok()?
+}
+
+fn unchunk(mut body: &str) -> Option<String> {
+    let mut whole = String::new();
+    loop {
+        let (size, rest) = body.split_once("\r\n")?;
+        let size = usize::from_str_radix(size.trim(), 16).ok()?;
+        if size == 0 {
+            return Some(whole);
+        }
+        whole.push_str(rest.get(..size)?);
+        body = rest.get(size + 2..)?;
+    }
+}

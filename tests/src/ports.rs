@@ -1,0 +1,20 @@
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// Below the range from which Linux takes ports for outgoing connections, so that no client is given one in between.
+const FIRST: u16 = 20_000;
+const COUNT: u16 = 12_000;
+
+/// A port on which nobody listens. Each is handed out once per process; processes begin at different places.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = (std::process::id() % u32::from(COUNT)) as u16;
+    for _ in 0..COUNT {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + (begin.wrapping_mul(37) % COUNT + step) % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("::1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port from {FIRST} to {}", FIRST + COUNT);
+}
