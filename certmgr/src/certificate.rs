@@ -1,17 +1,16 @@
 //! THE STORY of a certificate: plan → read → parse → prove → publish → tell → plan.
 //!
-//! [`keep`] is the story; the rest of the file are its steps. Reading and proving run on the blocking pool
+//! [`keep`] is the story; the rest of the file are its steps. `trouble.rs` decides what is told of a failure. Reading and proving run on the blocking pool
 //! (a network file system may hang, a handshake costs milliseconds); deciding runs here.
 
+mod trouble;
+
 use std::future::pending;
-use std::mem::{Discriminant, discriminant};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::{
-    CertBundle, Generation, KeyKind, Name, Profile, ProveError, Proved, Reader, Refusal, UnixTime, Warning,
-    prove,
+    CertBundle, Generation, KeyKind, Name, Profile, Proved, Reader, Refusal, UnixTime, Warning, prove,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -24,18 +23,16 @@ use crate::source::{Content, Pair, file};
 use crate::supervisor::Post;
 use crate::watch::{Subscription, Watcher};
 
+use trouble::{Failure, Trouble};
+
 /// After a sign of change: a writer of two files gets this long before they are read.
 const DEBOUNCE: Duration = Duration::from_millis(10);
 
-/// The first wait before an incomplete pair is read again; doubled up to [`LONGEST_RETRY`].
-const SHORTEST_RETRY: Duration = Duration::from_millis(5);
-const LONGEST_RETRY: Duration = Duration::from_millis(100);
+/// How often a reading that was told as hanging is asked whether it is done.
+const HANGING_PERIOD: Duration = Duration::from_millis(100);
 
 /// A reading that takes longer is told as hanging. It is not given up, and no second one is begun beside it.
 const READ_DEADLINE: Duration = Duration::from_secs(10);
-
-/// A source whose fault changes all the time is told of after this many settle times.
-const RESTLESS: u32 = 4;
 
 /// What serves is told as expiring once less than this part of its life is left.
 const LAST_PART_OF_LIFE: u64 = 5;
@@ -47,7 +44,7 @@ pub(crate) async fn keep(mut certificate: Certificate) {
         match outcome {
             Ok(Found::Unchanged) => certificate.well(),
             Ok(Found::New(proved, content)) => certificate.publish(proved, content),
-            Err(failure) => certificate.tell_failure(failure),
+            Err(failure) => certificate.fail(*failure),
         }
         certificate.tell_expiry();
         certificate.wait().await;
@@ -108,7 +105,7 @@ pub(crate) struct Certificate {
     seen_at: Instant,
     /// The content that serves.
     content: Option<Content>,
-    health: Health,
+    trouble: Trouble,
     expiry_told: Option<(Generation, Expiry)>,
     loaded: watch::Sender<bool>,
 }
@@ -116,7 +113,7 @@ pub(crate) struct Certificate {
 /// What the blocking part gives back.
 struct Reading {
     subscription: Option<Subscription>,
-    outcome: Result<Found, Failure>,
+    outcome: Result<Found, Box<Failure>>,
 }
 
 enum Found {
@@ -124,41 +121,6 @@ enum Found {
     Unchanged,
     /// It holds something else, and that may serve.
     New(Proved, Content),
-}
-
-struct Failure {
-    error: Error,
-    content: Option<Content>,
-}
-
-enum Health {
-    Well,
-    Failing(Failing),
-}
-
-struct Failing {
-    since: Instant,
-    fact: Fact,
-    fact_since: Instant,
-    next_retry: Duration,
-    told: Option<Fact>,
-}
-
-/// One distinct cause of trouble. Instants in its text do not make it another one; other content does.
-#[derive(Clone, PartialEq, Eq)]
-struct Fact {
-    files: Vec<PathBuf>,
-    reason: Discriminant<Reason>,
-    detail: Detail,
-    content: Option<Content>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Detail {
-    Io(std::io::ErrorKind),
-    Bundle(Discriminant<certstore::BundleError>),
-    Prove(Discriminant<ProveError>),
-    None,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -187,14 +149,14 @@ impl Certificate {
             running: None,
             seen_at: Instant::now(),
             content: None,
-            health: Health::Well,
+            trouble: Trouble::default(),
             expiry_told: None,
             loaded,
         }
     }
 
     /// Reads the source, parses and proves, off this thread.
-    async fn read_and_prove(&mut self) -> Result<Found, Failure> {
+    async fn read_and_prove(&mut self) -> Result<Found, Box<Failure>> {
         let mut running = match self.running.take() {
             Some(running) => running,
             None => self.begin_reading(),
@@ -204,11 +166,10 @@ impl Certificate {
                 self.subscription = reading.subscription;
                 reading.outcome
             }
-            Ok(Err(ended)) => {
-                // Only a panic ends it so, which no input may cause; the next turn begins anew, by polling.
-                tracing::error!(certificate = %self.post.name(), %ended, "reading a certificate ended badly");
-                Err(self.failure_of_reading(Reason::Moving))
-            }
+            // The runtime is going down, and this task with it.
+            Ok(Err(ended)) if ended.is_cancelled() => pending().await,
+            // A panic, which no input may cause. The next turn begins anew, by polling alone.
+            Ok(Err(ended)) => Err(self.failure_of_reading(Reason::Internal(ended.to_string()))),
             Err(_) => {
                 self.running = Some(running);
                 Err(self.failure_of_reading(Reason::Hanging(READ_DEADLINE)))
@@ -237,15 +198,15 @@ impl Certificate {
         })
     }
 
-    fn failure_of_reading(&self, reason: Reason) -> Failure {
+    fn failure_of_reading(&self, reason: Reason) -> Box<Failure> {
         let Source::Files(files) = &self.config.source;
-        Failure {
-            error: Error {
+        Failure::new(
+            Error {
                 files: files.both(),
                 reason,
             },
-            content: None,
-        }
+            None,
+        )
     }
 
     /// Swaps the store, and says so if it changed anything.
@@ -273,8 +234,7 @@ impl Certificate {
 
     /// The source holds what serves.
     fn well(&mut self) {
-        let was = std::mem::replace(&mut self.health, Health::Well);
-        if let Health::Failing(Failing { told: Some(_), .. }) = was {
+        if self.trouble.end() {
             self.post.clear_refusal();
             if let Some(serving) = self.reader.current(self.post.name()) {
                 let generation = serving.generation();
@@ -288,33 +248,11 @@ impl Certificate {
     }
 
     /// Notes a failure, and tells it once it has lasted: a writer may be half-way.
-    fn tell_failure(&mut self, failure: Failure) {
-        let now = Instant::now();
-        let settle = self.options.settle;
-        let fact = Fact::of(&failure);
-        let mut failing = match std::mem::replace(&mut self.health, Health::Well) {
-            Health::Failing(failing) => failing,
-            Health::Well => Failing {
-                since: now,
-                fact: fact.clone(),
-                fact_since: now,
-                next_retry: SHORTEST_RETRY,
-                told: None,
-            },
-        };
-        if failing.fact != fact {
-            failing.fact = fact.clone();
-            failing.fact_since = now;
-            failing.next_retry = SHORTEST_RETRY;
-        }
-        let lasted = now.duration_since(failing.fact_since) >= settle || is_final(&failure.error);
-        let restless = failing.told.is_none() && now.duration_since(failing.since) >= settle * RESTLESS;
-        if failing.told.as_ref() != Some(&fact) && (lasted || restless) {
-            failing.told = Some(fact);
+    fn fail(&mut self, failure: Failure) {
+        if self.trouble.note(&failure, Instant::now(), self.options.settle) {
             self.tell_trouble(failure.error);
             self.loaded.send_replace(true);
         }
-        self.health = Health::Failing(failing);
     }
 
     fn tell_trouble(&self, error: Error) {
@@ -377,14 +315,11 @@ impl Certificate {
 
     /// Until the next look: a sign of change, the next retry of something incomplete, or the next poll.
     async fn wait(&mut self) {
-        let next = match &mut self.health {
-            Health::Failing(failing) if failing.told.as_ref() != Some(&failing.fact) => {
-                let next = failing.next_retry;
-                failing.next_retry = (next * 2).min(LONGEST_RETRY);
-                next.min(self.options.poll)
-            }
-            Health::Failing(_) | Health::Well => self.options.poll,
-        };
+        let next = self
+            .trouble
+            .next_retry()
+            .unwrap_or(self.options.poll)
+            .min(self.options.poll);
         let next = Instant::now() + next;
         tokio::select! {
             () = self.changed.notified() => {
@@ -402,7 +337,7 @@ async fn finished(running: Option<&JoinHandle<Reading>>) {
     match running {
         Some(running) => {
             while !running.is_finished() {
-                sleep(LONGEST_RETRY).await;
+                sleep(HANGING_PERIOD).await;
             }
         }
         None => pending().await,
@@ -416,22 +351,19 @@ fn read_and_prove(
     known: Option<Content>,
     profile: &Profile,
     now: UnixTime,
-) -> Result<Found, Failure> {
+) -> Result<Found, Box<Failure>> {
     let Source::Files(files) = &config.source;
     if let Some(subscription) = subscription {
         subscription.follow(&file::directories(files));
     }
-    let pair = file::read(files).map_err(|error| Failure { error, content: None })?;
+    let pair = file::read(files).map_err(|error| Failure::new(error, None))?;
     let content = pair.content();
     if known == Some(content) {
         return Ok(Found::Unchanged);
     }
     match parse_and_prove(config, &pair, profile, now) {
         Ok(proved) => Ok(Found::New(proved, content)),
-        Err(error) => Err(Failure {
-            error,
-            content: Some(content),
-        }),
+        Err(error) => Err(Failure::new(error, Some(content))),
     }
 }
 
@@ -444,31 +376,4 @@ fn parse_and_prove(
     let Source::Files(files) = &config.source;
     let bundle = CertBundle::parse(&pair.chain, &pair.key).map_err(|error| Error::bundle(files, error))?;
     prove(bundle, profile, now).map_err(|error| Error::prove(files, error))
-}
-
-/// A whole pair that is refused for what it says will not get better by waiting for its writer.
-fn is_final(error: &Error) -> bool {
-    match &error.reason {
-        Reason::Prove(ProveError::MissingIntermediate { .. }) => false,
-        Reason::Prove(_) => true,
-        Reason::Hanging(_) => true,
-        Reason::Io { .. } | Reason::Moving | Reason::Bundle(_) => false,
-    }
-}
-
-impl Fact {
-    fn of(failure: &Failure) -> Self {
-        let detail = match &failure.error.reason {
-            Reason::Io { kind, .. } => Detail::Io(*kind),
-            Reason::Bundle(error) => Detail::Bundle(discriminant(error)),
-            Reason::Prove(error) => Detail::Prove(discriminant(error)),
-            Reason::Hanging(_) | Reason::Moving => Detail::None,
-        };
-        Self {
-            files: failure.error.files.clone(),
-            reason: discriminant(&failure.error.reason),
-            detail,
-            content: failure.content,
-        }
-    }
 }

@@ -56,6 +56,9 @@ pub struct FileSource {
 /// Called with each event, in order for each certificate, from the certificate's task. Must not block.
 pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> UnixTime + Send + Sync>;
+
 /// How the sources are read. The defaults are right for a server.
 #[derive(Clone)]
 pub struct Options {
@@ -67,8 +70,8 @@ pub struct Options {
     pub watch: bool,
     /// The ALPN lists of the listeners; an empty list stands for a client without ALPN.
     pub alpn: Vec<Vec<Vec<u8>>>,
-    /// The clock for validity.
-    pub now: fn() -> UnixTime,
+    /// The clock for validity. Must not block.
+    pub now: Clock,
     /// Told of each event. Logging happens anyway.
     pub observer: Option<Observer>,
 }
@@ -80,7 +83,7 @@ impl Default for Options {
             settle: Duration::from_secs(1),
             watch: true,
             alpn: certstore::Profile::default().alpn,
-            now: UnixTime::now,
+            now: Arc::new(UnixTime::now),
             observer: None,
         }
     }

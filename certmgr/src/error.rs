@@ -35,6 +35,9 @@ pub enum Reason {
     /// The files were replaced each time while they were being read.
     #[error("cannot be read: the files keep changing")]
     Moving,
+    /// Our own fault; what was read is not to blame.
+    #[error("an internal error ended the attempt: {0}")]
+    Internal(String),
     /// What was read is no usable pair.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -76,7 +79,7 @@ impl Error {
     /// Whether the files themselves could not be had, as against their content being refused.
     pub fn is_unreadable(&self) -> bool {
         match self.reason {
-            Reason::Io { .. } | Reason::Hanging(_) | Reason::Moving => true,
+            Reason::Io { .. } | Reason::Hanging(_) | Reason::Moving | Reason::Internal(_) => true,
             Reason::Bundle(_) | Reason::Prove(_) => false,
         }
     }
@@ -94,6 +97,7 @@ impl Error {
             } => "let the user that h2gate runs as read the file and search its directories",
             Reason::Io { .. } | Reason::Hanging(_) => "check the file system that the path is on",
             Reason::Moving => "replace the pair less often, or by renaming whole files",
+            Reason::Internal(_) => "please report it, with the log",
             Reason::Bundle(error) => error.remedy(),
             Reason::Prove(error) => error.remedy(),
         }

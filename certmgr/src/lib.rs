@@ -19,7 +19,7 @@ mod supervisor;
 mod watch;
 
 pub use certificate::{Summary, check};
-pub use config::{CertificateConfig, FileSource, Observer, Options, Source};
+pub use config::{CertificateConfig, Clock, FileSource, Observer, Options, Source};
 pub use error::{Error, Reason};
 pub use event::Event;
 pub use supervisor::{Handle, start};

@@ -8,15 +8,16 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use certstore::{CertBundle, Generation, Reader, UnixTime, store};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::{CertificateConfig, Event, Handle, Options, start};
+use crate::{CertificateConfig, Clock, Event, Handle, Options, start};
 
 /// How long a test waits for what must happen. Never reached when all is well.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -28,6 +29,37 @@ const SOON: Duration = Duration::from_millis(20);
 
 /// 2030-06-15T12:00:00Z.
 const NOW_SECONDS: u64 = 1_907_755_200;
+
+/// A clock that stands until a test moves it, and counts how often it is asked: at least once for each look
+/// at a source.
+#[derive(Default)]
+struct TestClock {
+    days: AtomicU64,
+    looks: watch::Sender<u64>,
+}
+
+impl TestClock {
+    fn clock(self: &Arc<Self>) -> Clock {
+        let clock = Arc::clone(self);
+        Arc::new(move || {
+            clock.looks.send_modify(|looks| *looks += 1);
+            let days = clock.days.load(Ordering::Relaxed);
+            UnixTime::since_unix_epoch(Duration::from_secs(NOW_SECONDS + days * 86_400))
+        })
+    }
+
+    fn move_by_days(&self, days: u64) {
+        self.days.fetch_add(days, Ordering::Relaxed);
+    }
+
+    /// Waits until the source has been looked at so many more times.
+    async fn more_looks(&self, count: u64) {
+        let mut looks = self.looks.subscribe();
+        let enough = *looks.borrow() + count;
+        let waited = timeout(DEADLINE, looks.wait_for(|looks| *looks >= enough)).await;
+        waited.expect("the source is not looked at").unwrap();
+    }
+}
 
 fn test_now() -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(NOW_SECONDS))
@@ -230,7 +262,7 @@ impl TestManager {
 fn watching() -> Options {
     Options {
         poll: NEVER,
-        now: test_now,
+        now: Arc::new(test_now),
         settle: SOON,
         ..Options::default()
     }
@@ -241,7 +273,7 @@ fn polling() -> Options {
     Options {
         poll: SOON,
         watch: false,
-        now: test_now,
+        now: Arc::new(test_now),
         settle: SOON,
         ..Options::default()
     }

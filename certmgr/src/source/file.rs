@@ -54,20 +54,21 @@ pub(crate) fn read(source: &FileSource) -> Result<Pair, Error> {
 pub(crate) fn directories(source: &FileSource) -> BTreeSet<PathBuf> {
     let mut directories = BTreeSet::new();
     for path in [&source.chain, &source.key] {
+        // Absolute, for that is how the system names what changed.
+        let Ok(path) = std::path::absolute(path) else {
+            continue;
+        };
         let ends = [Some(path.clone()), path.canonicalize().ok()];
-        directories.extend(ends.iter().flatten().filter_map(|path| parent(path)));
+        directories.extend(
+            ends.iter()
+                .flatten()
+                .filter_map(|path| path.parent())
+                .map(Path::to_owned),
+        );
         let links = path.ancestors().filter(|ancestor| ancestor.is_symlink());
-        directories.extend(links.filter_map(parent));
+        directories.extend(links.filter_map(Path::parent).map(Path::to_owned));
     }
     directories
-}
-
-/// The directory of a path; of a bare file name, the current one.
-fn parent(path: &Path) -> Option<PathBuf> {
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
-        parent => parent.map(Path::to_owned),
-    }
 }
 
 /// Where a path leads and what is there, as far as a change could be told from it.

@@ -1,43 +1,7 @@
 //! Start, readiness, reload, expiry, and that each fact is told once.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::*;
 use crate::Reason;
-
-static LOOKS: AtomicU64 = AtomicU64::new(0);
-static DAYS: AtomicU64 = AtomicU64::new(0);
-
-/// The test clock; counts how often it is asked, which is once for each look at a source and more.
-pub(super) fn counting_now() -> UnixTime {
-    LOOKS.fetch_add(1, Ordering::Relaxed);
-    test_now()
-}
-
-pub(super) fn looks_until_now() -> u64 {
-    LOOKS.load(Ordering::Relaxed)
-}
-
-pub(super) async fn wait_for_looks(count: u64) {
-    let wait = async {
-        while looks_until_now() < count {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(DEADLINE, wait)
-        .await
-        .expect("the source is not looked at");
-}
-
-/// A clock that a test moves. Only one test uses it.
-pub(super) fn moving_now() -> UnixTime {
-    let days = DAYS.load(Ordering::Relaxed);
-    UnixTime::since_unix_epoch(Duration::from_secs(NOW_SECONDS + days * 86_400))
-}
-
-pub(super) fn move_clock(days: u64) {
-    DAYS.store(days, Ordering::Relaxed);
-}
 
 async fn first_load_done(manager: &TestManager) {
     timeout(DEADLINE, manager.handle.first_load_done())
@@ -76,13 +40,14 @@ async fn a_refusal_is_told_once_and_not_at_each_poll() {
     let (ca, files) = (TestCa::new(), TestFiles::new());
     let pair = ca.pair();
     files.write_bytes(pair.chain(), ca.pair().key);
+    let clock = Arc::new(TestClock::default());
     let options = Options {
-        now: counting_now,
+        now: clock.clock(),
         ..polling()
     };
     let mut manager = TestManager::start(vec![files.config()], options);
     assert_eq!(manager.next().await.kind(), "refused");
-    wait_for_looks(looks_until_now() + 20).await;
+    clock.more_looks(20).await;
     assert!(manager.events.try_recv().is_err());
     // Other content with the same fault is another fact.
     files.write_bytes(pair.chain(), ca.pair().key);
@@ -204,29 +169,29 @@ async fn a_dropped_handle_stops_the_tasks_and_takes_nothing_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nears_its_end_is_told_once_and_goes_on_serving_beyond_it() {
-    static DAYS: AtomicU64 = AtomicU64::new(0);
-    fn now() -> UnixTime {
-        LOOKS.fetch_add(1, Ordering::Relaxed);
-        UnixTime::since_unix_epoch(Duration::from_secs(
-            NOW_SECONDS + DAYS.load(Ordering::Relaxed) * 86_400,
-        ))
-    }
+    let clock = Arc::new(TestClock::default());
     let (ca, files) = (TestCa::new(), TestFiles::new());
     let pair = ca.pair_of("a.test", -85, 5);
     files.write(&pair);
-    let mut manager = TestManager::start(vec![files.config()], Options { now, ..polling() });
+    let mut manager = TestManager::start(
+        vec![files.config()],
+        Options {
+            now: clock.clock(),
+            ..polling()
+        },
+    );
     manager.promoted(&pair).await;
     assert_eq!(manager.next().await.kind(), "expires_soon");
-    wait_for_looks(looks_until_now() + 10).await;
+    clock.more_looks(10).await;
     assert!(manager.events.try_recv().is_err());
-    DAYS.store(6, Ordering::Relaxed);
+    clock.move_by_days(6);
     let event = manager.next().await;
     assert_eq!(event.kind(), "expired");
     assert!(
         event.to_string().contains("expired at 2030-06-20T12:00:00Z"),
         "{event}"
     );
-    wait_for_looks(looks_until_now() + 10).await;
+    clock.more_looks(10).await;
     assert!(manager.events.try_recv().is_err());
     assert_eq!(manager.serving(), Some(pair.generation()));
 }

@@ -274,8 +274,9 @@ async fn a_pair_whose_time_comes_is_promoted_without_a_change_of_files() {
     let (ca, files) = (TestCa::new(), TestFiles::new());
     let pair = ca.pair_of("a.test", 1, 90);
     files.write(&pair);
+    let clock = Arc::new(TestClock::default());
     let options = Options {
-        now: super::life::moving_now,
+        now: clock.clock(),
         ..polling()
     };
     let mut manager = TestManager::start(vec![files.config()], options);
@@ -287,7 +288,7 @@ async fn a_pair_whose_time_comes_is_promoted_without_a_change_of_files() {
         matches!(error.reason, Reason::Prove(ProveError::NotYetValid { .. })),
         "{error}"
     );
-    super::life::move_clock(2);
+    clock.move_by_days(2);
     manager.promoted(&pair).await;
     manager.recovered(&pair).await;
 }

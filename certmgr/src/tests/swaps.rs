@@ -168,26 +168,18 @@ async fn a_key_that_follows_its_chain_late_is_waited_for_without_a_word() {
     let (ca, files) = (TestCa::new(), TestFiles::new());
     let (first, second) = (ca.pair(), ca.pair());
     files.write(&first);
+    let clock = Arc::new(TestClock::default());
     let options = Options {
+        now: clock.clock(),
         settle: NEVER,
         ..watching()
     };
     let mut manager = TestManager::start(vec![files.config()], options);
     manager.promoted(&first).await;
-    let looks = crate::tests::life::looks_until_now;
-    let before = looks();
-    let options = Options {
-        now: crate::tests::life::counting_now,
-        settle: NEVER,
-        ..watching()
-    };
-    // A second manager counts how often the half-written pair is looked at.
     fs::write(files.chain(), second.chain()).unwrap();
-    let mut late = TestManager::start(vec![files.config()], options);
-    crate::tests::life::wait_for_looks(before + 4).await;
-    assert!(late.events.try_recv().is_err() && late.serving().is_none());
+    clock.more_looks(6).await;
+    assert!(manager.events.try_recv().is_err());
     assert_eq!(manager.serving(), Some(first.generation()));
     fs::write(files.key(), &second.key).unwrap();
     manager.promoted(&second).await;
-    late.promoted(&second).await;
 }

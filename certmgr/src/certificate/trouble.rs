@@ -1,0 +1,221 @@
+//! When a failure is told, and when the source is looked at again. Pure: the time is an argument.
+//!
+//! A writer of two files leaves a mismatched pair for a moment, and a writer in place an empty one. So a
+//! failure is looked at again quickly and told only if it lasts; and each distinct one is told once.
+
+use std::io;
+use std::mem::{Discriminant, discriminant};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use certstore::{BundleError, ProveError};
+use tokio::time::Instant;
+
+use crate::error::{Error, Reason};
+use crate::source::Content;
+
+/// The first wait before an incomplete pair is read again; doubled up to [`LONGEST_RETRY`].
+const SHORTEST_RETRY: Duration = Duration::from_millis(5);
+const LONGEST_RETRY: Duration = Duration::from_millis(100);
+
+/// A source whose fault changes all the time is told of after this many settle times.
+const RESTLESS: u32 = 4;
+
+/// A failed attempt and the content that failed, if it got that far.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: Error,
+    content: Option<Content>,
+}
+
+impl Failure {
+    pub(super) fn new(error: Error, content: Option<Content>) -> Box<Self> {
+        Box::new(Self { error, content })
+    }
+}
+
+/// The state of a source that may be failing.
+#[derive(Debug, Default)]
+pub(super) struct Trouble(Option<Box<Failing>>);
+
+#[derive(Debug)]
+struct Failing {
+    since: Instant,
+    fact: Fact,
+    fact_since: Instant,
+    next_retry: Duration,
+    told: Option<Fact>,
+}
+
+impl Trouble {
+    /// Notes a failure. True if it is to be told now.
+    pub(super) fn note(&mut self, failure: &Failure, now: Instant, settle: Duration) -> bool {
+        let fact = Fact::of(failure);
+        let failing = self.0.get_or_insert_with(|| {
+            Box::new(Failing {
+                since: now,
+                fact: fact.clone(),
+                fact_since: now,
+                next_retry: SHORTEST_RETRY,
+                told: None,
+            })
+        });
+        if failing.fact != fact {
+            failing.fact = fact.clone();
+            failing.fact_since = now;
+            failing.next_retry = SHORTEST_RETRY;
+        }
+        let lasted = is_final(&failure.error) || now.duration_since(failing.fact_since) >= settle;
+        let restless = failing.told.is_none() && now.duration_since(failing.since) >= settle * RESTLESS;
+        let tell = failing.told.as_ref() != Some(&fact) && (lasted || restless);
+        if tell {
+            failing.told = Some(fact);
+        }
+        tell
+    }
+
+    /// The source is well. True if anything had been told.
+    pub(super) fn end(&mut self) -> bool {
+        self.0.take().is_some_and(|failing| failing.told.is_some())
+    }
+
+    /// How soon to look again at something that may be half-way; `None` if the next poll will do.
+    pub(super) fn next_retry(&mut self) -> Option<Duration> {
+        let failing = self.0.as_mut()?;
+        if failing.told.as_ref() == Some(&failing.fact) {
+            return None;
+        }
+        let next = failing.next_retry;
+        failing.next_retry = (next * 2).min(LONGEST_RETRY);
+        Some(next)
+    }
+}
+
+/// One distinct cause of trouble. Instants in its text do not make it another one; other content does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fact {
+    files: Vec<PathBuf>,
+    cause: Cause,
+    content: Option<Content>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Io(io::ErrorKind),
+    Hanging,
+    Moving,
+    Internal,
+    Bundle(Discriminant<BundleError>),
+    Prove(Discriminant<ProveError>),
+}
+
+impl Fact {
+    fn of(failure: &Failure) -> Self {
+        let cause = match &failure.error.reason {
+            Reason::Io { kind, .. } => Cause::Io(*kind),
+            Reason::Hanging(_) => Cause::Hanging,
+            Reason::Moving => Cause::Moving,
+            Reason::Internal(_) => Cause::Internal,
+            Reason::Bundle(error) => Cause::Bundle(discriminant(error)),
+            Reason::Prove(error) => Cause::Prove(discriminant(error)),
+        };
+        Self {
+            files: failure.error.files.clone(),
+            cause,
+            content: failure.content,
+        }
+    }
+}
+
+/// A whole pair that is refused for what it says will not get better by waiting for its writer.
+fn is_final(error: &Error) -> bool {
+    match &error.reason {
+        Reason::Prove(ProveError::MissingIntermediate { .. }) => false,
+        Reason::Prove(_) | Reason::Hanging(_) | Reason::Internal(_) => true,
+        Reason::Io { .. } | Reason::Moving | Reason::Bundle(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const SETTLE: Duration = Duration::from_secs(1);
+
+    fn failing(reason: Reason) -> Box<Failure> {
+        Failure::new(
+            Error {
+                files: vec![PathBuf::from("tls.crt")],
+                reason,
+            },
+            None,
+        )
+    }
+
+    fn missing() -> Box<Failure> {
+        failing(Reason::Io {
+            kind: io::ErrorKind::NotFound,
+            text: String::new(),
+        })
+    }
+
+    #[test]
+    fn a_failure_is_told_once_when_it_has_lasted() {
+        let (mut trouble, start) = (Trouble::default(), Instant::now());
+        assert!(!trouble.note(&missing(), start, SETTLE));
+        assert!(!trouble.note(&missing(), start + SETTLE / 2, SETTLE));
+        assert!(trouble.note(&missing(), start + SETTLE, SETTLE));
+        assert!(!trouble.note(&missing(), start + SETTLE * 9, SETTLE));
+        assert!(trouble.end() && !trouble.end());
+    }
+
+    #[test]
+    fn what_passes_quickly_is_not_told_at_all() {
+        let (mut trouble, start) = (Trouble::default(), Instant::now());
+        assert!(!trouble.note(&missing(), start, SETTLE));
+        assert!(!trouble.end());
+        assert!(
+            !trouble.note(&missing(), start + SETTLE * 2, SETTLE),
+            "the time before does not count"
+        );
+    }
+
+    #[test]
+    fn another_cause_must_last_too_but_a_restless_source_is_told_of() {
+        let (mut trouble, start) = (Trouble::default(), Instant::now());
+        let causes = [missing(), failing(Reason::Moving)];
+        let told = (0..40)
+            .position(|turn| trouble.note(&causes[turn % 2], start + SETTLE / 4 * turn as u32, SETTLE));
+        assert_eq!(told, Some(16), "after four settle times");
+    }
+
+    #[test]
+    fn retries_are_quick_until_the_failure_is_told() {
+        let (mut trouble, start) = (Trouble::default(), Instant::now());
+        assert_eq!(trouble.next_retry(), None);
+        trouble.note(&missing(), start, SETTLE);
+        let retries: Vec<_> = (0..7)
+            .filter_map(|_| trouble.next_retry())
+            .map(|retry| retry.as_millis())
+            .collect();
+        assert_eq!(retries, [5, 10, 20, 40, 80, 100, 100]);
+        trouble.note(&missing(), start + SETTLE, SETTLE);
+        assert_eq!(trouble.next_retry(), None);
+    }
+
+    #[test]
+    fn a_whole_pair_that_is_refused_is_told_at_once_and_not_again_as_time_goes_by() {
+        let (mut trouble, start) = (Trouble::default(), Instant::now());
+        let expired = |seconds| {
+            let at = |seconds| certstore::UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+            failing(Reason::Prove(ProveError::Expired {
+                not_after: at(5),
+                now: at(seconds),
+            }))
+        };
+        assert!(trouble.note(&expired(6), start, SETTLE));
+        assert!(!trouble.note(&expired(7), start + SETTLE, SETTLE));
+    }
+}
