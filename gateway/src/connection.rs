@@ -129,7 +129,9 @@ impl Accepted {
         let _ = self.stream.set_nodelay(true);
         let (mut label, mut certificate, mut session) = (TlsLabel::Plaintext, 0, None);
         if let Some(config) = self.listener.tls.clone() {
-            let tls = ServerConnection::new(config).map_err(|_| HandshakeFailure::Other)?;
+            let mut tls = ServerConnection::new(config).map_err(|_| HandshakeFailure::Other)?;
+            // Output is bounded before it gets to TLS (`max_output`); a second bound would refuse it.
+            tls.set_buffer_limit(None);
             let (tls, shown) = Self::handshake(&mut self.stream, Box::new(tls)).await?;
             label = match tls.protocol_version() {
                 Some(ProtocolVersion::TLSv1_2) => TlsLabel::Tls12,

@@ -62,8 +62,11 @@ impl Worker {
                 match outcome {
                     Ok(()) if wants_write => self.mark_dirty(key),
                     Ok(()) => {}
-                    // The alert is still sent, nothing else.
-                    Err(_) => self.close_after_flush(key),
+                    Err(error) => {
+                        // The alert is still sent, nothing else.
+                        tracing::debug!(%error, "TLS of a running connection failed");
+                        self.close_after_flush(key);
+                    }
                 }
             }
         }
