@@ -227,8 +227,8 @@ impl Connection {
     /// RFC 9113 §5.1: on an idle stream nothing but HEADERS and PRIORITY may come.
     pub(super) fn check_not_idle(&self, id: u32) -> Result<(), ConnectionError> {
         let used = match self.role {
-            Role::Client => id % 2 == 1 && id < self.next_id,
-            Role::Server => id % 2 == 1 && id <= self.highest_seen,
+            Role::Client => !id.is_multiple_of(2) && id < self.next_id,
+            Role::Server => !id.is_multiple_of(2) && id <= self.highest_seen,
         };
         if used {
             Ok(())

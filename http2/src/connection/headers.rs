@@ -87,7 +87,7 @@ impl Connection {
                 Role::Server => self.trailers(key, block),
             };
         }
-        if self.role == Role::Client || block.id % 2 == 0 || block.id <= self.highest_seen {
+        if self.role == Role::Client || block.id.is_multiple_of(2) || block.id <= self.highest_seen {
             return self.block_without_stream(block);
         }
         self.request(block)
@@ -95,7 +95,7 @@ impl Connection {
 
     /// Neither an open stream nor a new one.
     fn block_without_stream<'a>(&mut self, block: Whole<'_>) -> Told<'a> {
-        if self.role == Role::Client || block.id % 2 == 0 {
+        if self.role == Role::Client || block.id.is_multiple_of(2) {
             // RFC 9113 §5.1.1: even ids belong to servers, which we forbade to push. A client's own streams that are
             // gone may still be answered.
             self.check_not_idle(block.id)?;
