@@ -24,7 +24,7 @@ use tonic_health::server::HealthReporter;
 pub use self::grpc::Services;
 pub use self::readiness::{Phase, Readiness};
 pub use self::server::Bounds;
-pub use self::view::View;
+pub use self::view::{Sources, View};
 
 /// The admin port, bound but silent: a second process on the same address is found out before anything else
 /// has begun.

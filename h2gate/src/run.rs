@@ -11,17 +11,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway::access_log::{AccessLogSink, AccessLogWriter, Destination};
 use gateway::{Drained, Failure, Gateway};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::admin::{self, Admin, Bounds, Phase, Services, View};
-use crate::config::Resolved;
+use crate::admin::{self, Admin, Bounds, Phase, Services, Sources, View};
+use crate::config::{self, Resolved};
 use crate::process::unix_now;
 
 /// How long a reload waits for the first read of certificates whose names are new.
 const NEW_NAMES: Duration = Duration::from_secs(2);
+
+/// How long the end of the program waits for the access log's last lines.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Why the program could not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +45,9 @@ pub enum StartError {
     /// A certificate of the configuration cannot be managed.
     #[error(transparent)]
     Certificates(#[from] certificates::BadDomain),
+    /// The access log cannot be opened.
+    #[error("the access log cannot be opened")]
+    AccessLog(#[source] io::Error),
     /// The gateway cannot start; the message names the listener.
     #[error(transparent)]
     Gateway(#[from] gateway::StartError),
@@ -66,6 +73,13 @@ pub struct Applied {
     pub needs_restart: Vec<&'static str>,
 }
 
+/// The access log's two ends.
+#[derive(Debug)]
+struct AccessLog {
+    sink: AccessLogSink,
+    writer: AccessLogWriter,
+}
+
 /// Everything at work. Dropping it stops everything at once; [`Running::drain`] first loses nothing.
 #[derive(Debug)]
 pub struct Running {
@@ -73,6 +87,7 @@ pub struct Running {
     certificates: certstore::Reader,
     manager: certmgr::Handle,
     admin: Admin,
+    access_log: Option<AccessLog>,
     view: Arc<View>,
     /// What runs now; the lock makes reloads follow one another.
     resolved: Mutex<Resolved>,
@@ -93,16 +108,17 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
     let (writer, reader) = certstore::store();
     let configured = certificates::configured(&resolved)?;
     let manager = certmgr::start(configured, writer, certificates::options(&events));
-    let gateway = Gateway::start(resolved.gateway.clone(), reader.clone(), None)?;
+    let access_log = open_access_log(&resolved).map_err(StartError::AccessLog)?;
+    let sink = access_log.as_ref().map(|log| log.sink.clone());
+    let gateway = Gateway::start(resolved.gateway.clone(), reader.clone(), sink.clone())?;
 
-    let (metrics, effective, services) = (gateway.metrics(), resolved.effective(), services(&resolved));
-    let view = Arc::new(View::new(
-        Some(metrics),
-        reader.clone(),
-        events,
-        effective,
-        services,
-    ));
+    let sources = Sources {
+        gateway: Some(gateway.metrics()),
+        access_log: sink,
+        certificates: reader.clone(),
+        certificate_events: events,
+    };
+    let view = Arc::new(View::new(sources, resolved.effective(), services(&resolved)));
     let admin = bound.serve(Arc::clone(&view), Bounds::default()).await?;
 
     let mut tasks = JoinSet::new();
@@ -117,6 +133,7 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
         certificates: reader,
         manager,
         admin,
+        access_log,
         view,
         resolved,
         _tasks: tasks,
@@ -214,15 +231,41 @@ impl Running {
     }
 
     /// Opens the files of logs anew, after somebody moved them away.
-    pub fn reopen_logs(&self) {}
+    pub fn reopen_logs(&self) {
+        if let Some(log) = &self.access_log {
+            log.sink.reopen();
+        }
+    }
 
-    /// Stops everything at once.
-    pub async fn stop(self) {}
+    /// Stops everything at once; lines of the access log that are pending are still written.
+    pub async fn stop(self) {
+        let Self {
+            gateway, access_log, ..
+        } = self;
+        drop(gateway);
+        if let Some(log) = access_log {
+            let closed = tokio::task::spawn_blocking(move || log.writer.close(LAST_LINES)).await;
+            if !closed.unwrap_or(false) {
+                tracing::warn!("the access log did not take its last lines in time");
+            }
+        }
+    }
 
     /// Resolves when the process must end, and says why.
     pub async fn failed(&self) -> Failure {
         self.gateway.failed().await
     }
+}
+
+fn open_access_log(resolved: &Resolved) -> io::Result<Option<AccessLog>> {
+    let Some(configured) = &resolved.access_log else {
+        return Ok(None);
+    };
+    let destination = match &configured.destination {
+        config::Destination::Stdout => Destination::Stdout,
+        config::Destination::File(path) => Destination::File(path.clone()),
+    };
+    AccessLogSink::open(destination).map(|(sink, writer)| Some(AccessLog { sink, writer }))
 }
 
 /// The services that routes name.

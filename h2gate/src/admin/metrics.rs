@@ -10,6 +10,7 @@ mod program;
 
 use std::fmt::Error;
 
+use ::gateway::access_log::AccessLogTotals;
 use ::gateway::telemetry::Totals;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -23,6 +24,7 @@ use crate::run::reloads::ReloadTotals;
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) gateway: Option<Totals>,
+    pub(super) access_log: AccessLogTotals,
     pub(super) certificates: Vec<certstore::Status>,
     pub(super) certificate_events: EventTotals,
     pub(super) ready: bool,
@@ -38,7 +40,7 @@ pub(super) fn page(snapshot: Snapshot, format: Format) -> Result<String, Error> 
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let mut families = Families(encoder);
-        program::families(&mut families, self.ready, &self.reloads)?;
+        program::families(&mut families, self.ready, &self.reloads, &self.access_log)?;
         if let Some(totals) = &self.gateway {
             gateway::families(&mut families, totals)?;
         }

@@ -50,7 +50,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Serves until dropped; then every connection is closed.
-pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) -> Infallible {
+pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds) -> Infallible {
     let mut connections = Connections::new(bounds);
     let mut pause = PAUSE.0;
     let mut accept_from = Instant::now();
@@ -60,7 +60,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) -> Inf
                 connections.forget(ended);
                 continue;
             }
-            accepted = accept(&listener, accept_from), if !connections.is_over() => accepted,
+            accepted = accept(&listener, accept_from) => accepted,
         };
         match accepted {
             Ok(stream) => {
@@ -114,19 +114,16 @@ impl Connections {
         }
     }
 
-    /// One more than the bound is open, until the one that has to go is gone.
-    fn is_over(&self) -> bool {
-        self.open.len() > self.bounds.max_connections
-    }
-
     fn open(&mut self, stream: TcpStream, router: Router) {
         if self.open.len() >= self.bounds.max_connections {
             // Not the new one: a probe must get through while somebody holds all the others.
             let silent = self
                 .open
-                .values()
-                .min_by_key(|open| open.last.load(Ordering::Relaxed));
-            silent.inspect(|open| open.task.abort());
+                .iter()
+                .min_by_key(|(_, open)| open.last.load(Ordering::Relaxed));
+            if let Some(open) = silent.map(|(id, _)| *id).and_then(|id| self.open.remove(&id)) {
+                open.task.abort();
+            }
         }
         let activity = Activity::new(self.born);
         let last = Arc::clone(&activity.last);
@@ -197,13 +194,13 @@ impl Activity {
     }
 
     fn now(&self) {
-        let since = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let since = u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.last.store(since, Ordering::Relaxed);
     }
 
     async fn silent_for(&self, idle: Duration) {
         loop {
-            let until = self.born + Duration::from_millis(self.last.load(Ordering::Relaxed)) + idle;
+            let until = self.born + Duration::from_nanos(self.last.load(Ordering::Relaxed)) + idle;
             if until <= Instant::now() {
                 return;
             }

@@ -3,6 +3,7 @@
 use std::fmt::Error;
 use std::sync::Arc;
 
+use gateway::access_log::AccessLogSink;
 use gateway::telemetry::Metrics;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -15,6 +16,19 @@ use crate::process::{Figures, unix_now};
 use crate::run::certificates::Events;
 use crate::run::reloads::Reloads;
 
+/// Where the figures come from.
+#[derive(Debug)]
+pub struct Sources {
+    /// The data path; `None` in a process that only manages certificates.
+    pub gateway: Option<Arc<Metrics>>,
+    /// The access log, if one is written.
+    pub access_log: Option<AccessLogSink>,
+    /// What serves.
+    pub certificates: certstore::Reader,
+    /// What happened to it.
+    pub certificate_events: Events,
+}
+
 /// What the admin interface shows.
 #[derive(Debug)]
 pub struct View {
@@ -22,28 +36,18 @@ pub struct View {
     reloads: Reloads,
     effective: watch::Sender<Arc<Value>>,
     services: watch::Sender<Services>,
-    gateway: Option<Arc<Metrics>>,
-    certificates: certstore::Reader,
-    certificate_events: Events,
+    sources: Sources,
 }
 
 impl View {
-    /// At the start. Without a `gateway` its figures are left out: a process may only manage certificates.
-    pub fn new(
-        gateway: Option<Arc<Metrics>>,
-        certificates: certstore::Reader,
-        certificate_events: Events,
-        effective: Value,
-        services: Services,
-    ) -> Self {
+    /// At the start.
+    pub fn new(sources: Sources, effective: Value, services: Services) -> Self {
         Self {
             readiness: Readiness::default(),
             reloads: Reloads::new(unix_now()),
             effective: watch::Sender::new(Arc::new(effective)),
             services: watch::Sender::new(services),
-            gateway,
-            certificates,
-            certificate_events,
+            sources,
         }
     }
 
@@ -72,20 +76,25 @@ impl View {
     }
 
     pub(super) fn certificates(&self) -> Value {
-        certificates::page(&self.certificates.list(), unix_now())
+        certificates::page(&self.sources.certificates.list(), unix_now())
     }
 
     pub(super) fn metrics(&self, format: Format) -> Result<String, Error> {
-        metrics::page(
-            metrics::Snapshot {
-                gateway: self.gateway.as_ref().map(|metrics| metrics.totals()),
-                certificates: self.certificates.list(),
-                certificate_events: self.certificate_events.totals(),
-                ready: self.readiness.phase().is_ready(),
-                reloads: self.reloads.totals(),
-                process: Figures::read(),
-            },
-            format,
-        )
+        let Sources {
+            gateway,
+            access_log,
+            certificates,
+            certificate_events,
+        } = &self.sources;
+        let snapshot = metrics::Snapshot {
+            gateway: gateway.as_ref().map(|metrics| metrics.totals()),
+            access_log: access_log.as_ref().map(AccessLogSink::totals).unwrap_or_default(),
+            certificates: certificates.list(),
+            certificate_events: certificate_events.totals(),
+            ready: self.readiness.phase().is_ready(),
+            reloads: self.reloads.totals(),
+            process: Figures::read(),
+        };
+        metrics::page(snapshot, format)
     }
 }

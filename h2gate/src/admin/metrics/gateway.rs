@@ -21,7 +21,7 @@ fn rpcs(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error> {
         "h2gate_rpcs",
         "RPCs that ended, by gRPC status",
         totals.rpcs.iter().map(|rpcs| {
-            let (route, backend) = (("route", &*rpcs.route), ("backend", &*rpcs.backend));
+            let (route, backend) = (("route", rpcs.route), ("backend", rpcs.backend));
             (
                 vec![route, backend, ("grpc_status", grpc_status_name(rpcs.status))],
                 rpcs.count,
@@ -34,7 +34,7 @@ fn rpcs(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error> {
         totals
             .routes
             .iter()
-            .map(|route| (vec![("route", &*route.route)], route.active)),
+            .map(|route| (vec![("route", route.route)], route.active)),
     )?;
     families.histogram(
         "h2gate_rpc_duration_seconds",
@@ -42,7 +42,7 @@ fn rpcs(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error> {
         totals
             .routes
             .iter()
-            .map(|route| (vec![("route", &*route.route)], distribution(&route.took))),
+            .map(|route| (vec![("route", route.route)], distribution(&route.took))),
     )
 }
 
@@ -111,7 +111,7 @@ fn upstream(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error> {
         totals
             .backends
             .iter()
-            .map(move |backend| (vec![("backend", &*backend.backend)], of(backend)))
+            .map(move |backend| (vec![("backend", backend.backend)], of(backend)))
     };
     families.gauge(
         "h2gate_upstream_connections",

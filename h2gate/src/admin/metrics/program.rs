@@ -1,6 +1,8 @@
-//! What the program itself does: its build, its readiness, its reloads.
+//! What the program itself does: its build, its readiness, its reloads, its access log.
 
 use std::fmt::Error;
+
+use gateway::access_log::AccessLogTotals;
 
 use super::exposition::Families;
 use super::process::one;
@@ -11,6 +13,7 @@ pub(super) fn families(
     families: &mut Families<'_>,
     ready: bool,
     reloads: &ReloadTotals,
+    access_log: &AccessLogTotals,
 ) -> Result<(), Error> {
     families.info("h2gate_build", "What runs", [vec![("version", version::SHORT)]])?;
     families.gauge(
@@ -35,5 +38,13 @@ pub(super) fn families(
         "h2gate_config_last_reload_success_timestamp_seconds",
         "When the configuration that runs was applied, in seconds since the Unix epoch",
         one(Some(reloads.applied_at.as_secs_f64())),
+    )?;
+    families.counter(
+        "h2gate_access_log_lines",
+        "Lines of the access log by result; a line is dropped rather than an RPC delayed",
+        [
+            (vec![("result", "written")], access_log.written),
+            (vec![("result", "dropped")], access_log.dropped),
+        ],
     )
 }

@@ -1,0 +1,143 @@
+//! The pages of the admin port, over HTTP/1.1.
+
+mod admin_support;
+
+use admin_support::TestAdmin;
+use certstore::{CertBundle, Profile, UnixTime, prove};
+use h2gate::admin::{Phase, Services};
+use serde_json::json;
+
+#[tokio::test]
+async fn index_lists_the_paths() {
+    let answer = TestAdmin::start().await.get("/").await;
+    assert_eq!(answer.status, 200);
+    for path in ["/metrics", "/ready", "/live", "/config", "/certificates"] {
+        assert!(answer.body.contains(path), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_404_and_lists_the_paths() {
+    let answer = TestAdmin::start().await.get("/stats").await;
+    assert_eq!(answer.status, 404);
+    assert!(answer.body.contains("/metrics"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn only_get_and_head_are_served() {
+    let admin = TestAdmin::start().await;
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"] {
+        let answer = admin.ask(method, "/config", "").await;
+        assert_eq!(answer.status, 405, "{method}");
+        assert_eq!(answer.field("allow"), Some("get,head"), "{method}");
+    }
+    let head = admin.ask("HEAD", "/metrics", "").await;
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+}
+
+#[tokio::test]
+async fn answers_are_not_cached_and_not_guessed_at() {
+    let admin = TestAdmin::start().await;
+    for path in ["/", "/metrics", "/config", "/no-such"] {
+        let answer = admin.get(path).await;
+        assert_eq!(answer.field("cache-control"), Some("no-store"), "{path}");
+        assert_eq!(answer.field("x-content-type-options"), Some("nosniff"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_body_is_refused() {
+    let admin = TestAdmin::start().await;
+    assert_eq!(
+        admin
+            .ask("GET", "/config", "content-length: 65537\r\n")
+            .await
+            .status,
+        413
+    );
+}
+
+#[tokio::test]
+async fn ready_tells_starting_then_ready_then_draining() {
+    let admin = TestAdmin::start().await;
+    let starting = admin.get("/ready").await;
+    assert_eq!(starting.status, 503);
+    assert!(
+        starting.body.starts_with("starting: the first read"),
+        "{}",
+        starting.body
+    );
+    admin.view.readiness().advance(Phase::Ready);
+    assert_eq!(admin.get("/ready").await.status, 200);
+    admin.view.readiness().advance(Phase::Draining);
+    let draining = admin.get("/ready").await;
+    assert_eq!(draining.status, 503);
+    assert!(draining.body.starts_with("draining"), "{}", draining.body);
+    // Not to be killed while streams end.
+    assert_eq!(admin.get("/live").await.status, 200);
+}
+
+#[tokio::test]
+async fn config_is_yaml_or_json_and_follows_a_reload() {
+    let admin = TestAdmin::start().await;
+    let yaml = admin.get("/config").await;
+    assert_eq!(yaml.field("content-type"), Some("application/yaml"));
+    assert_eq!(
+        yaml.body,
+        "admin:\n  address: \"127.0.0.1:9901\"\nlisteners:\n  - name: public\n"
+    );
+    let as_json = admin.get("/config?format=json").await;
+    assert_eq!(as_json.field("content-type"), Some("application/json"));
+    assert_eq!(as_json.json()["listeners"][0]["name"], "public");
+    assert_eq!(admin.get("/config?format=xml").await.status, 400);
+
+    admin.view.reconfigured(json!({"listeners": []}), Services::new());
+    assert_eq!(admin.get("/config").await.body, "listeners: []\n");
+}
+
+#[tokio::test]
+async fn certificates_tell_what_serves_and_what_was_refused() {
+    let mut admin = TestAdmin::start().await;
+    let pair = rcgen::generate_simple_self_signed(["a.example.com".to_owned()]).unwrap();
+    let (chain, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+    let bundle = CertBundle::parse(chain.as_bytes(), key.as_bytes()).unwrap();
+    let generation = bundle.generation().to_string();
+    let now = UnixTime::now();
+    let proved = prove(bundle, &Profile::default(), now).unwrap();
+    admin.certificates.declare("late");
+    admin.certificates.install("api", proved);
+    let refusal = certstore::Refusal {
+        message: "k.pem: no key in it".to_owned(),
+        at: now,
+    };
+    admin.certificates.refuse("api", refusal);
+
+    let page = admin.get("/certificates").await;
+    assert_eq!(page.field("content-type"), Some("application/json"));
+    let (api, late) = (&page.json()[0], &page.json()[1]);
+    assert_eq!((&api["name"], &late["name"]), (&json!("api"), &json!("late")));
+    assert_eq!(api["serving"]["generation"], json!(generation));
+    assert_eq!(api["serving"]["serial"], 1);
+    assert_eq!(api["serving"]["names"], json!(["a.example.com"]));
+    assert!(api["serving"]["seconds_left"].as_i64().unwrap() > 0, "{api}");
+    assert_eq!(api["refused"]["message"], "k.pem: no key in it");
+    assert_eq!((&late["serving"], &late["refused"]), (&json!(null), &json!(null)));
+    let secret = key.lines().nth(1).unwrap();
+    assert!(!page.body.contains(secret));
+
+    let metrics = admin.get("/metrics").await.body;
+    for sample in [
+        format!(
+            "h2gate_certificate_info{{certificate=\"api\",generation=\"{generation}\",key=\"ECDSA P-256\"}} 1"
+        ),
+        "h2gate_certificate_refused{certificate=\"api\"} 1".to_owned(),
+        "h2gate_certificate_serving{certificate=\"api\"} 1".to_owned(),
+        "h2gate_certificate_serving{certificate=\"late\"} 0".to_owned(),
+        "h2gate_certificate_serial{certificate=\"api\"} 1".to_owned(),
+    ] {
+        assert!(
+            metrics.lines().any(|line| line == sample),
+            "{sample} not in:\n{metrics}"
+        );
+    }
+}
