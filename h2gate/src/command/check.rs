@@ -22,7 +22,11 @@ pub fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
         Output::Text => super::print(&report.text(arguments.strict))?,
         Output::Json => super::print(&format!("{:#}\n", report.json(arguments.strict)))?,
     }
-    Ok(if report.passes(arguments.strict) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.passes(arguments.strict) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// What was found.
@@ -43,12 +47,25 @@ impl Report {
     fn of(path: &std::path::Path, now: UnixTime) -> Self {
         let resolved = match config::load(path) {
             Ok(resolved) => resolved,
-            Err(found) => return Self { found, now, usable: None },
+            Err(found) => {
+                return Self {
+                    found,
+                    now,
+                    usable: None,
+                };
+            }
         };
         let mut found = resolved.warnings.clone();
-        let checked = resolved.certificates.iter().map(|one| check_certificate(one, &resolved, now, &mut found));
+        let checked = resolved
+            .certificates
+            .iter()
+            .map(|one| check_certificate(one, &resolved, now, &mut found));
         let checked = checked.collect();
-        Self { found, now, usable: Some((resolved, checked)) }
+        Self {
+            found,
+            now,
+            usable: Some((resolved, checked)),
+        }
     }
 
     fn passes(&self, strict: bool) -> bool {
@@ -61,7 +78,9 @@ impl Report {
         let verdict = match (self.passes(strict), self.found.is_empty()) {
             (true, true) => "good".to_owned(),
             (true, false) => format!("good, with {}", self.found.count()),
-            (false, _) if self.found.errors() == 0 => format!("{}, and --strict was given", self.found.count()),
+            (false, _) if self.found.errors() == 0 => {
+                format!("{}, and --strict was given", self.found.count())
+            }
             (false, _) => self.found.count(),
         };
         text.push_str(&format!("{file}: {verdict}\n"));
@@ -72,18 +91,22 @@ impl Report {
     }
 
     fn json(&self, strict: bool) -> Value {
-        let certificates = self.usable.iter().flat_map(|(_, checked)| checked).map(|checked| {
-            let summary = checked.summary.as_ref();
-            json!({
-                "name": checked.name,
-                "usable": summary.is_some(),
-                "names": summary.map(|s| s.names.iter().map(ToString::to_string).collect::<Vec<_>>()),
-                "not_before": summary.map(|s| date::date_time(s.not_before)),
-                "not_after": summary.map(|s| date::date_time(s.not_after)),
-                "key": summary.map(|s| s.key_kind.to_string()),
-                "generation": summary.map(|s| s.generation.to_string()),
-            })
-        });
+        let certificates = self
+            .usable
+            .iter()
+            .flat_map(|(_, checked)| checked)
+            .map(|checked| {
+                let summary = checked.summary.as_ref();
+                json!({
+                    "name": checked.name,
+                    "usable": summary.is_some(),
+                    "names": summary.map(|s| s.names.iter().map(ToString::to_string).collect::<Vec<_>>()),
+                    "not_before": summary.map(|s| date::date_time(s.not_before)),
+                    "not_after": summary.map(|s| date::date_time(s.not_after)),
+                    "key": summary.map(|s| s.key_kind.to_string()),
+                    "generation": summary.map(|s| s.generation.to_string()),
+                })
+            });
         json!({
             "file": self.found.path().display().to_string(),
             "good": self.passes(strict),
@@ -95,7 +118,12 @@ impl Report {
     }
 }
 
-fn check_certificate(one: &Certificate, resolved: &Resolved, now: UnixTime, found: &mut Diagnostics) -> Checked {
+fn check_certificate(
+    one: &Certificate,
+    resolved: &Resolved,
+    now: UnixTime,
+    found: &mut Diagnostics,
+) -> Checked {
     let place = resolved.place_of_certificate(&one.name);
     let mut domains = Vec::new();
     for domain in &one.domains {
@@ -109,7 +137,12 @@ fn check_certificate(one: &Certificate, resolved: &Resolved, now: UnixTime, foun
     let summary = match certmgr::check(&wanted, now) {
         Ok(summary) => Some(summary),
         Err(error) => {
-            let files = error.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+            let files = error
+                .files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", ");
             let message = format!("certificate `{}`: {files}: {}", one.name, error.reason);
             found.error(place, message, Some(error.remedy().to_owned()));
             None
@@ -122,9 +155,16 @@ fn check_certificate(one: &Certificate, resolved: &Resolved, now: UnixTime, foun
         let left = summary.not_after.as_secs().saturating_sub(now.as_secs());
         if left < SOON_SECONDS {
             let until = date::date(summary.not_after);
-            let message = format!("certificate `{}` is valid only until {until}, {}", one.name, date::days(left));
+            let message = format!(
+                "certificate `{}` is valid only until {until}, {}",
+                one.name,
+                date::days(left)
+            );
             found.warning(place, message, Some("put a newer pair in its place".to_owned()));
         }
     }
-    Checked { name: one.name.clone(), summary }
+    Checked {
+        name: one.name.clone(),
+        summary,
+    }
 }

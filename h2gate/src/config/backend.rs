@@ -1,5 +1,6 @@
 //! Backends: file → resolved.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gateway::settings::{Backend, EndpointAddress};
@@ -22,12 +23,9 @@ pub(super) struct FileBackend {
 impl FileBackend {
     pub(super) fn decode(fields: &Fields<'_>, found: &mut Diagnostics) -> Self {
         let endpoints = fields.values("endpoints", values::endpoint, found);
-        for (position, endpoint) in endpoints.iter().enumerate() {
-            if endpoints
-                .iter()
-                .take(position)
-                .any(|first| first.value == endpoint.value)
-            {
+        let mut seen = BTreeSet::new();
+        for endpoint in &endpoints {
+            if !seen.insert(&endpoint.value) {
                 found.error(
                     endpoint.place,
                     "this endpoint is given twice",

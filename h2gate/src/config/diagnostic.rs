@@ -86,7 +86,12 @@ pub struct Diagnostics {
     path: Arc<Path>,
     text: Arc<str>,
     list: Vec<Diagnostic>,
+    /// There were more than are kept.
+    untold: bool,
 }
+
+/// More errors, or warnings, than anybody reads; the work for each is not free.
+const MAX_TOLD: usize = 200;
 
 impl Diagnostics {
     /// Nothing wrong yet with `text`, read from `path`.
@@ -95,7 +100,13 @@ impl Diagnostics {
             path: path.into(),
             text: text.into(),
             list: Vec::new(),
+            untold: false,
         }
+    }
+
+    /// Whether no further error will be kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.errors() >= MAX_TOLD
     }
 
     /// Adds a mistake that makes the file unusable.
@@ -109,6 +120,11 @@ impl Diagnostics {
     }
 
     fn push(&mut self, severity: Severity, place: Place, message: String, remedy: Option<String>) {
+        // Counted apart, so that no number of warnings hides an error.
+        if self.iter().filter(|d| d.severity == severity).count() >= MAX_TOLD {
+            self.untold = true;
+            return;
+        }
         let found = Diagnostic {
             severity,
             place,
@@ -178,6 +194,13 @@ impl Diagnostics {
         }
     }
 
+    /// Keys belong into files of their own; one that was pasted here must not get into a log all the same.
+    fn may_be_secret(&self, line: &str) -> bool {
+        let base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+        let encoded = || line.split(|c: char| !base64(c)).any(|run| run.len() >= 40);
+        line.contains("-----BEGIN") || (self.text.contains("PRIVATE KEY") && encoded())
+    }
+
     fn write_one(&self, f: &mut fmt::Formatter<'_>, found: &Diagnostic) -> fmt::Result {
         let Diagnostic {
             severity,
@@ -194,6 +217,18 @@ impl Diagnostics {
             return Ok(());
         };
         let (number, column) = (place.line.to_string(), place.column.max(1));
+        if self.may_be_secret(line) {
+            writeln!(
+                f,
+                "{}:{number}:{column}: {}: {message}",
+                self.path.display(),
+                severity.name()
+            )?;
+            writeln!(f, "  {number} | (not shown: it may hold a private key)")?;
+            return remedy
+                .iter()
+                .try_for_each(|remedy| writeln!(f, "  {:1$} = {remedy}", "", number.len()));
+        }
         writeln!(
             f,
             "{}:{number}:{column}: {}: {message}",
@@ -233,7 +268,11 @@ fn window(line: &str, column: usize) -> (String, usize) {
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.iter().try_for_each(|found| self.write_one(f, found))
+        self.iter().try_for_each(|found| self.write_one(f, found))?;
+        if self.untold {
+            writeln!(f, "{}: there are more mistakes than these", self.path.display())?;
+        }
+        Ok(())
     }
 }
 
@@ -247,3 +286,58 @@ impl fmt::Debug for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pasted_key_is_not_shown() {
+        let body = "MHcCAQEEIODvYmEtcsa4RHv5dmmmfXtyYW5kb21zdHVmZg==";
+        let text =
+            format!("key: |\n  -----BEGIN EC PRIVATE KEY-----\n  {body}\nother: \"-----BEGIN {body}\"\n");
+        let mut found = Diagnostics::new(Path::new("x.yaml"), &text);
+        for line in 1..=4 {
+            let place = Place {
+                line,
+                column: 1,
+                length: 3,
+            };
+            found.error(place, "wrong", Some("mend it".to_owned()));
+        }
+        let told = found.to_string();
+        assert!(!told.contains("MHcC"), "{told}");
+        assert!(
+            told.contains("  1 | key: |") && told.contains("  3 | (not shown"),
+            "{told}"
+        );
+        assert!(!format!("{found:?}").contains("MHcC"));
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_its_mistake() {
+        let text = format!("{}WRONG{}", "a".repeat(500), "b".repeat(500));
+        let mut found = Diagnostics::new(Path::new("x.yaml"), &text);
+        let place = Place {
+            line: 1,
+            column: 501,
+            length: 5,
+        };
+        found.error(place, "wrong", None);
+        let told = found.to_string();
+        let lines = told.lines().collect::<Vec<_>>();
+        assert!(lines.iter().all(|line| line.len() < 200), "{told}");
+        assert_eq!(lines[1].find("WRONG"), lines[2].find("^^^^^"), "{told}");
+    }
+
+    #[test]
+    fn no_number_of_warnings_hides_an_error() {
+        let mut found = Diagnostics::new(Path::new("x.yaml"), "a\n");
+        for n in 0..1_000 {
+            found.warning(Place::FILE, format!("doubt {n}"), None);
+        }
+        found.error(Place::FILE, "wrong", None);
+        assert_eq!((found.warnings(), found.errors()), (MAX_TOLD, 1));
+        assert!(found.to_string().contains("there are more mistakes"));
+    }
+}

@@ -174,8 +174,16 @@ pub(super) fn explain_syntax(text: &str, place: Place, info: &str) -> (Place, St
         let line = number.checked_sub(1).and_then(|n| lines.get(n));
         if let Some((column, bracket)) = line.and_then(|line| open_bracket(line)) {
             let close = if bracket == '{' { '}' } else { ']' };
-            let place = Place { line: number, column: column + 1, length: 1 };
-            return (place, format!("a `{bracket}` is opened here and not closed"), Some(format!("close it with `{close}`")));
+            let place = Place {
+                line: number,
+                column: column + 1,
+                length: 1,
+            };
+            return (
+                place,
+                format!("a `{bracket}` is opened here and not closed"),
+                Some(format!("close it with `{close}`")),
+            );
         }
     }
     if let Some(remedy) = where_it_belongs(text, this) {

@@ -1,17 +1,19 @@
 //! Names that things in the file have, and references to them.
 
-use super::diagnostic::{Diagnostics, Spanned};
+use std::collections::BTreeMap;
+
+use super::diagnostic::{Diagnostics, Place, Spanned};
 use super::unknown::closest;
 
-/// The names of one list, in its order.
+/// The names of one list.
 #[derive(Debug)]
 pub(super) struct Names {
     /// "certificate"
     what: &'static str,
     /// "certificates"
     list: &'static str,
-    /// In the order of the list; `None` where the name could not be read.
-    names: Vec<Option<Spanned<String>>>,
+    /// Position in the list, and where the name is written. A name that could not be read has none.
+    names: BTreeMap<String, (usize, Place)>,
 }
 
 impl Names {
@@ -22,60 +24,56 @@ impl Names {
         names: impl Iterator<Item = Option<&'a Spanned<String>>>,
         found: &mut Diagnostics,
     ) -> Self {
-        let mut this = Self {
-            what,
-            list,
-            names: Vec::new(),
-        };
-        for name in names {
-            if let Some(name) = name
-                && let Some(first) = this
-                    .names
-                    .iter()
-                    .flatten()
-                    .find(|first| first.value == name.value)
-            {
+        let mut known = BTreeMap::new();
+        for (position, name) in names.enumerate() {
+            let Some(name) = name else { continue };
+            if let Some((_, first)) = known.get(&name.value) {
+                let first: &Place = first;
                 let message = format!("{what} name `{}` is given twice", name.value);
                 let remedy = format!(
                     "the first is in line {}; names in `{list}` must differ",
-                    first.place.line
+                    first.line
                 );
                 found.error(name.place, message, Some(remedy));
+            } else {
+                known.insert(name.value.clone(), (position, name.place));
             }
-            this.names.push(name.cloned());
         }
-        this
+        Self {
+            what,
+            list,
+            names: known,
+        }
     }
 
     /// Where in the list the thing is that `reference` names; reports it if there is none.
     pub(super) fn position(&self, reference: &Spanned<String>, found: &mut Diagnostics) -> Option<usize> {
-        let names = self
-            .names
-            .iter()
-            .enumerate()
-            .filter_map(|(n, name)| Some((n, name.as_ref()?.value.as_str())));
-        let position = names
-            .clone()
-            .find(|(_, name)| *name == reference.value)
-            .map(|(n, _)| n);
-        if position.is_none() {
-            let known = names
-                .clone()
-                .map(|(_, name)| format!("`{name}`"))
-                .collect::<Vec<_>>();
-            let remedy = match closest(&reference.value, names.map(|(_, name)| name)) {
-                Some(name) => format!("did you mean `{name}`?"),
-                None if known.is_empty() => {
-                    format!("add an entry with `name: {}` to `{}`", reference.value, self.list)
-                }
-                None => format!("`{}` has {}", self.list, known.join(", ")),
-            };
-            found.error(
-                reference.place,
-                format!("there is no {} `{}`", self.what, reference.value),
-                Some(remedy),
-            );
+        let position = self.names.get(&reference.value).map(|(position, _)| *position);
+        if position.is_none() && !found.is_full() {
+            let message = format!("there is no {} `{}`", self.what, reference.value);
+            found.error(reference.place, message, Some(self.instead(&reference.value)));
         }
         position
+    }
+
+    fn instead(&self, name: &str) -> String {
+        const SHOWN: usize = 8;
+        if let Some(near) = closest(name, self.names.keys().map(String::as_str)) {
+            return format!("did you mean `{near}`?");
+        }
+        if self.names.is_empty() {
+            return format!("add an entry with `name: {name}` to `{}`", self.list);
+        }
+        let mut shown = self
+            .names
+            .keys()
+            .take(SHOWN)
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        if self.names.len() > SHOWN {
+            shown.push_str(" and others");
+        }
+        format!("`{}` has {shown}", self.list)
     }
 }

@@ -12,8 +12,11 @@ use super::values::shorten;
 
 /// Deeper nesting than any configuration needs.
 const MAX_DEPTH: usize = 32;
-/// Nodes after aliases (`*name`) are expanded: bounds what a few lines can grow to.
-const MAX_NODES: usize = 100_000;
+/// Values that aliases (`*name`) may stand for: bounds what a few lines can grow to. What is written out
+/// is bounded by the size of the file.
+const MAX_EXPANDED: usize = 100_000;
+/// Keys of one mapping; each is compared with all before it.
+const MAX_KEYS: usize = 1_000;
 
 /// A value and where it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +72,7 @@ pub(super) fn parse(found: &mut Diagnostics) -> Option<Node> {
     let mut builder = Builder {
         frames: Vec::new(),
         anchors: HashMap::new(),
-        nodes: 0,
+        expanded: 0,
         root: None,
         found,
     };
@@ -137,7 +140,8 @@ struct Stop;
 struct Builder<'a> {
     frames: Vec<Frame>,
     anchors: HashMap<usize, Node>,
-    nodes: usize,
+    /// Values that aliases stood for so far.
+    expanded: usize,
     root: Option<Node>,
     found: &'a mut Diagnostics,
 }
@@ -220,15 +224,30 @@ impl Builder<'_> {
     /// YAML joins bare text with deeper lines that follow. Nothing here needs that; it is a slip of
     /// indentation, so the first line is taken for what was meant.
     fn first_line(&mut self, span: Span, place: Place) -> String {
-        let next = Place { line: span.end.line(), column: 1, length: 1 };
+        let next = Place {
+            line: span.end.line(),
+            column: 1,
+            length: 1,
+        };
         let line = |n: usize| self.found.text().lines().nth(n - 1).unwrap_or_default();
-        let first = line(place.line).chars().skip(place.column - 1).collect::<String>();
+        let first = line(place.line)
+            .chars()
+            .skip(place.column - 1)
+            .collect::<String>();
         let first = first.split(" #").next().unwrap_or_default().trim_end().to_owned();
         let text = line(next.line);
         let indentation = text.len() - text.trim_start().len();
-        let next = Place { column: indentation + 1, length: text.trim_end().chars().count() - indentation, ..next };
-        let remedy = format!("YAML joins it to `{}`: begin it in the column of its neighbours above", shorten(&first));
-        self.found.error(next, "this line is indented too deep", Some(remedy));
+        let next = Place {
+            column: indentation + 1,
+            length: text.trim_end().chars().count() - indentation,
+            ..next
+        };
+        let remedy = format!(
+            "YAML joins it to `{}`: begin it in the column of its neighbours above",
+            shorten(&first)
+        );
+        self.found
+            .error(next, "this line is indented too deep", Some(remedy));
         first
     }
 
@@ -244,7 +263,11 @@ impl Builder<'_> {
         // An anchor is known once its node is complete, so a node cannot hold itself.
         match self.anchors.get(&id).cloned() {
             Some(node) => {
-                self.nodes += node.size();
+                self.expanded += node.size();
+                if self.expanded > MAX_EXPANDED {
+                    let message = format!("aliases stand for more than {MAX_EXPANDED} values");
+                    return self.stop(place, message, None);
+                }
                 self.node(node, 0)
             }
             None => self.stop(place, "this alias stands inside the value that it names", None),
@@ -252,10 +275,6 @@ impl Builder<'_> {
     }
 
     fn node(&mut self, mut node: Node, anchor: usize) -> Result<(), Stop> {
-        self.nodes += 1;
-        if self.nodes > MAX_NODES {
-            return self.stop(node.place, format!("more than {MAX_NODES} values"), None);
-        }
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -283,6 +302,13 @@ impl Builder<'_> {
                 Some(key) => {
                     if node.value == Value::Nothing {
                         node.place = key.place;
+                    }
+                    if entries.len() >= MAX_KEYS {
+                        return self.stop(
+                            key.place,
+                            format!("more than {MAX_KEYS} keys in one mapping"),
+                            None,
+                        );
                     }
                     if let Some(first) = entries.iter().find(|e| e.key.value == key.value) {
                         let message = format!("key `{}` is given twice", key.value);

@@ -10,6 +10,11 @@ use super::values::shorten;
 pub(super) fn report(section: &'static Section, entry: &Entry, found: &mut Diagnostics) {
     let name = entry.key.value.as_str();
     let place = entry.key.place;
+    if found.is_full() {
+        // Only to be counted: looking for what was meant reads the whole text.
+        found.error(place, "unknown key", None);
+        return;
+    }
     if let Some((_, instead)) = section.future.iter().find(|(future, _)| *future == name) {
         let message = format!("`{name}` is not supported by this version");
         found.error(place, message, Some((*instead).to_owned()));

@@ -11,7 +11,13 @@ pub(super) fn date(time: UnixTime) -> String {
 /// `2026-11-20T17:04:05Z` (RFC 3339).
 pub(super) fn date_time(time: UnixTime) -> String {
     let second = time.as_secs() % 86_400;
-    format!("{}T{:02}:{:02}:{:02}Z", date(time), second / 3_600, second / 60 % 60, second % 60)
+    format!(
+        "{}T{:02}:{:02}:{:02}Z",
+        date(time),
+        second / 3_600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 /// `72 days`, `5 hours`.
@@ -33,7 +39,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
@@ -53,7 +63,10 @@ mod tests {
             (1_795_194_245, "2026-11-20T17:04:05Z"),
             (253_402_300_799, "9999-12-31T23:59:59Z"),
         ] {
-            assert_eq!(date_time(UnixTime::since_unix_epoch(Duration::from_secs(seconds))), text);
+            assert_eq!(
+                date_time(UnixTime::since_unix_epoch(Duration::from_secs(seconds))),
+                text
+            );
         }
     }
 

@@ -15,14 +15,29 @@ pub(super) fn text(resolved: &Resolved, checked: &[Checked], now: UnixTime) -> S
         }
         text.push_str(&format!("\n{title}\n"));
         // A very long name pushes its own row only.
-        let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).min(40);
+        let width = rows
+            .iter()
+            .map(|(name, _)| name.chars().count())
+            .max()
+            .unwrap_or(0)
+            .min(40);
         for (name, what) in rows {
             text.push_str(&format!("  {name:width$}  {what}\n"));
         }
     };
     table("listeners", gateway.listeners.iter().map(listener).collect());
-    table("certificates", checked.iter().map(|checked| certificate(checked, now)).collect());
-    table("routes", gateway.routes.iter().map(|one| route(one, &gateway.backends)).collect());
+    table(
+        "certificates",
+        checked.iter().map(|checked| certificate(checked, now)).collect(),
+    );
+    table(
+        "routes",
+        gateway
+            .routes
+            .iter()
+            .map(|one| route(one, &gateway.backends))
+            .collect(),
+    );
     table("backends", gateway.backends.iter().map(backend).collect());
     let process = vec![
         ("admin".to_owned(), resolved.admin.address.to_string()),
@@ -50,24 +65,46 @@ fn certificate(checked: &Checked, now: UnixTime) -> (String, String) {
     let what = match &checked.summary {
         None => "unusable".to_owned(),
         Some(summary) => {
-            let names = summary.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let names = summary
+                .names
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ");
             let left = date::days(summary.not_after.as_secs().saturating_sub(now.as_secs()));
             let until = date::date(summary.not_after);
-            format!("{names}  {}  until {until}, {left}  generation {}", summary.key_kind, summary.generation)
+            format!(
+                "{names}  {}  until {until}, {left}  generation {}",
+                summary.key_kind, summary.generation
+            )
         }
     };
     (checked.name.clone(), what)
 }
 
 fn route(route: &Route, backends: &[Backend]) -> (String, String) {
-    let backend = backends.get(route.backend).map_or("", |backend| backend.name.as_str());
+    let backend = backends
+        .get(route.backend)
+        .map_or("", |backend| backend.name.as_str());
     let hosts = match route.hosts.len() {
         0 => "every host".to_owned(),
-        _ => route.hosts.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
+        _ => route
+            .hosts
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", "),
     };
     let service = route.service.as_deref().unwrap_or("every service");
-    let method = route.method.as_deref().map(|method| format!("/{method}")).unwrap_or_default();
-    (route.name.clone(), format!("{hosts}, {service}{method} -> {backend}"))
+    let method = route
+        .method
+        .as_deref()
+        .map(|method| format!("/{method}"))
+        .unwrap_or_default();
+    (
+        route.name.clone(),
+        format!("{hosts}, {service}{method} -> {backend}"),
+    )
 }
 
 fn backend(backend: &Backend) -> (String, String) {
@@ -75,5 +112,13 @@ fn backend(backend: &Backend) -> (String, String) {
         EndpointAddress::Address(address) => address.to_string(),
         EndpointAddress::Name { host, port } => format!("{host}:{port}"),
     };
-    (backend.name.clone(), backend.endpoints.iter().map(endpoint).collect::<Vec<_>>().join(", "))
+    (
+        backend.name.clone(),
+        backend
+            .endpoints
+            .iter()
+            .map(endpoint)
+            .collect::<Vec<_>>()
+            .join(", "),
+    )
 }

@@ -136,9 +136,13 @@ fn host_and_port(text: &str) -> Result<(&str, u16), Wrong> {
                 format!("write \"{text}:443\""),
             ));
         }
+        let guess = match host.parse::<Ipv6Addr>() {
+            Ok(host) => format!("\"[{host}]:{port}\""),
+            Err(_) => "\"[::1]:443\"".to_owned(),
+        };
         return Err(Wrong::but(
             format!("`{text}` has more than one colon"),
-            "IPv6 addresses need brackets: \"[::1]:443\"",
+            format!("IPv6 addresses need brackets: {guess}"),
         ));
     }
     match port.parse::<u16>() {
@@ -185,6 +189,7 @@ mod tests {
                 "::1:8443",
                 "IPv6 addresses need brackets before the port: \"[::1]:8443\"",
             ),
+            ("::1:50051", "IPv6 addresses need brackets: \"[::1]:50051\""),
             ("[::1]", "write \"[::1]:443\""),
             ("0.0.0.0", "write host:port, such as 0.0.0.0:443"),
             ("0.0.0.0:", "write host:port, such as 0.0.0.0:443"),

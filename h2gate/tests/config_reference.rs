@@ -1,0 +1,214 @@
+//! The reference cannot drift: `examples/full.yaml` and the tables of `docs/configuration.md` are what the
+//! decoder's own tables say, every key is read, and every limit of the data path has its key.
+//!
+//! After a change of the tables: `UPDATE_REFERENCE=1 cargo test -p h2gate --test config_reference`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may fail loudly"
+)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use h2gate::config::{self, Setting};
+use serde_json::{Value, json};
+
+#[path = "config_reference/write.rs"]
+mod write;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn assert_current(file: &str, expected: &str) {
+    let path = root().join(file);
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        std::fs::write(&path, expected).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap();
+    let differing = found
+        .lines()
+        .zip(expected.lines())
+        .find(|(found, expected)| found != expected);
+    assert!(
+        found == expected,
+        "{file} is not what the tables say (UPDATE_REFERENCE=1 writes it); first difference: {differing:?}"
+    );
+}
+
+fn parse(text: &str) -> Result<config::Resolved, config::Diagnostics> {
+    config::parse(Path::new("full.yaml"), text)
+}
+
+/// The value at the setting's path, in the first item of each list.
+fn at<'a>(value: &'a Value, setting: &Setting) -> &'a Value {
+    let mut value = value;
+    for step in setting.section.split('.').filter(|step| !step.is_empty()) {
+        value = match step.strip_suffix("[]") {
+            Some(list) => &value[list][0],
+            None => &value[step],
+        };
+    }
+    &value[setting.name]
+}
+
+#[test]
+fn the_full_example_names_every_key_with_its_default() {
+    assert_current("examples/full.yaml", &write::full_example(None));
+    let effective = parse(&write::full_example(None)).unwrap().effective();
+    for setting in config::settings() {
+        assert!(
+            !at(&effective, &setting).is_null(),
+            "{}.{} is missing",
+            setting.section,
+            setting.name
+        );
+    }
+}
+
+#[test]
+fn the_document_has_a_row_for_every_key() {
+    let path = root().join("docs/configuration.md");
+    let found = std::fs::read_to_string(path).unwrap();
+    let (before, _) = found.split_once(write::MARK).expect("the mark of the reference");
+    assert_current(
+        "docs/configuration.md",
+        &format!("{before}{}\n{}", write::MARK, write::tables()),
+    );
+}
+
+#[test]
+fn defaults_of_the_tables_are_those_that_run() {
+    let minimal = "
+listeners: [{ name: l, address: '127.0.0.1:1', tls: { certificates: [c] } }]
+certificates: [{ name: c, files: { chain: c, key: c } }]
+routes: [{ match: {}, backend: b }]
+backends: [{ name: b, endpoints: ['127.0.0.1:2'] }]
+access_log: {}
+";
+    let effective = parse(minimal).unwrap().effective();
+    for setting in config::settings() {
+        let Some(default) = &setting.default else { continue };
+        let running = match at(&effective, &setting) {
+            Value::String(text) => text.clone(),
+            Value::Object(rate) => format!(
+                "{{ burst: {}, per_second: {} }}",
+                rate["burst"], rate["per_second"]
+            ),
+            other => other.to_string(),
+        };
+        assert_eq!(running, *default, "{}.{}", setting.section, setting.name);
+    }
+}
+
+#[test]
+fn every_key_is_read_and_a_wrong_value_is_told() {
+    for setting in config::settings() {
+        let text = write::full_example(Some((&setting, "[[]]")));
+        let found = parse(&text).expect_err(setting.name);
+        let told = found
+            .iter()
+            .any(|found| found.message.contains(&format!("`{}`", setting.name)));
+        assert!(told, "{}.{}: {found}", setting.section, setting.name);
+    }
+}
+
+#[test]
+fn every_bound_reaches_what_runs() {
+    for setting in config::settings() {
+        let (written, running) = match setting.kind.as_str() {
+            "number" => ("7", json!(7)),
+            "size" => ("7KiB", json!("7KiB")),
+            "duration" => ("7s", json!("7s")),
+            "rate" => (
+                "{ burst: 7, per_second: 3 }",
+                json!({ "burst": 7, "per_second": 3 }),
+            ),
+            "`true` or `false`" => ("false", json!(false)),
+            _ => continue,
+        };
+        // The share of one connection must fit into that of the process.
+        if setting.name == "process_memory" {
+            continue;
+        }
+        let resolved = parse(&write::full_example(Some((&setting, written)))).expect(setting.name);
+        assert_eq!(
+            at(&resolved.effective(), &setting),
+            &running,
+            "{}.{}",
+            setting.section,
+            setting.name
+        );
+    }
+}
+
+/// Names of the fields of a struct, from its `Debug` text.
+fn fields(debug: &impl std::fmt::Debug) -> BTreeSet<String> {
+    let text = format!("{debug:#?}");
+    let field = |line: &str| {
+        let rest = line.strip_prefix("    ").filter(|rest| !rest.starts_with(' '))?;
+        rest.split_once(':').map(|(name, _)| name.to_owned())
+    };
+    text.lines().filter_map(field).collect()
+}
+
+fn keys(section: &str) -> BTreeSet<String> {
+    config::settings()
+        .into_iter()
+        .filter(|s| s.section == section)
+        .map(|s| s.name.to_owned())
+        .collect()
+}
+
+#[test]
+fn every_limit_and_timeout_of_the_data_path_has_its_key() {
+    use gateway::settings::{Limits, Timeouts};
+    assert_eq!(fields(&http2::Limits::edge()), keys("limits.client"));
+    assert_eq!(fields(&http2::Limits::backend()), keys("limits.backend"));
+    assert_eq!(fields(&Limits::default()), keys("limits"));
+    assert_eq!(fields(&Timeouts::default()), keys("timeouts"));
+}
+
+#[test]
+fn the_effective_configuration_loads_again_as_itself() {
+    let first = parse(&write::full_example(None)).unwrap();
+    let again = parse(&first.effective_yaml()).unwrap();
+    assert_eq!(again.effective(), first.effective());
+}
+
+#[test]
+fn the_schema_names_every_key_and_refuses_others() {
+    let schema = config::schema();
+    for setting in config::settings() {
+        let mut section = &schema;
+        for step in setting.section.split('.').filter(|step| !step.is_empty()) {
+            section = match step.strip_suffix("[]") {
+                Some(list) => &section["properties"][list]["items"],
+                None => &section["properties"][step],
+            };
+        }
+        assert_eq!(
+            section["additionalProperties"],
+            json!(false),
+            "{}",
+            setting.section
+        );
+        assert_eq!(
+            section["properties"][setting.name]["description"],
+            json!(setting.about)
+        );
+        let required = section["required"]
+            .as_array()
+            .unwrap()
+            .contains(&json!(setting.name));
+        assert_eq!(
+            required,
+            setting.otherwise == "**required**",
+            "{}.{}",
+            setting.section,
+            setting.name
+        );
+    }
+}
