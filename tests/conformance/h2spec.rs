@@ -17,16 +17,28 @@ struct Report {
 /// Reads the JUnit report: `<testcase package="http2/5.3.1" classname="…" …>` with `<failure>`, `<error>` or `<skipped>`
 /// inside if it did not pass.
 fn parse(report: &str) -> Report {
-    let mut found = Report { tests: 0, skipped: 0, failed: Vec::new() };
+    let mut found = Report {
+        tests: 0,
+        skipped: 0,
+        failed: Vec::new(),
+    };
     for case in report.split("<testcase ").skip(1) {
         let case = case.split("</testcase>").next().unwrap();
-        let attribute = |name: &str| case.split(&format!("{name}=\"")).nth(1).and_then(|rest| rest.split('"').next());
+        let attribute = |name: &str| {
+            case.split(&format!("{name}=\""))
+                .nth(1)
+                .and_then(|rest| rest.split('"').next())
+        };
         found.tests += 1;
         if case.contains("<skipped") {
             found.skipped += 1;
         }
         if case.contains("<failure") || case.contains("<error") {
-            found.failed.push(format!("{} {}", attribute("package").unwrap(), attribute("classname").unwrap()));
+            found.failed.push(format!(
+                "{} {}",
+                attribute("package").unwrap(),
+                attribute("classname").unwrap()
+            ));
         }
     }
     found
@@ -35,11 +47,18 @@ fn parse(report: &str) -> Report {
 async fn judge(arguments: &[&str], gateway: &TestGateway) {
     let report = gateway.folder().join("h2spec.xml");
     let path = report.to_str().unwrap();
-    let ended = run_tool(tool("bin/h2spec"), &[arguments, &["-o", "5", "-j", path]].concat()).await;
+    let ended = run_tool(
+        tool("bin/h2spec"),
+        &[arguments, &["-o", "5", "-j", path]].concat(),
+    )
+    .await;
     let said = String::from_utf8_lossy(&ended.stdout).into_owned();
     let report = parse(&std::fs::read_to_string(&report).unwrap_or_else(|_| panic!("{said}")));
     let (obsolete, failed): (Vec<_>, Vec<_>) = report.failed.iter().partition(|case| case.contains(OBSOLETE));
-    eprintln!("h2spec: {} cases, {} skipped, failed: {:?}", report.tests, report.skipped, report.failed);
+    eprintln!(
+        "h2spec: {} cases, {} skipped, failed: {:?}",
+        report.tests, report.skipped, report.failed
+    );
     assert!(failed.is_empty(), "{failed:#?}\n{said}");
     assert!(obsolete.len() <= 2, "{obsolete:?}");
     assert_eq!((report.tests, report.skipped), (CASES, 0), "{said}");
@@ -69,7 +88,10 @@ async fn h2spec_over_tls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn h2spec_over_plaintext() {
     let (ca, backend) = (TestCa::new(), site().await);
-    let gateway = TestGateway::builder(&ca, &backend).plaintext_listener().start().await;
+    let gateway = TestGateway::builder(&ca, &backend)
+        .plaintext_listener()
+        .start()
+        .await;
     let port = gateway.listener(1).port().to_string();
     judge(&["-h", "127.0.0.1", "-p", &port], &gateway).await;
 }

@@ -42,13 +42,17 @@ async fn all_fourteen_cases_pass() {
         .spawn()
         .unwrap();
     let _server = Server(server);
-    eventually("the interop server listens", Duration::from_secs(10), async || {
-        tokio::net::TcpStream::connect(("localhost", port)).await.ok()
-    })
+    eventually(
+        "the interop server listens",
+        Duration::from_secs(10),
+        async || tokio::net::TcpStream::connect(("localhost", port)).await.ok(),
+    )
     .await;
 
     let ca = TestCa::new();
-    let gateway = TestGateway::before(&ca, &[([127, 0, 0, 1], port).into()]).start().await;
+    let gateway = TestGateway::before(&ca, &[([127, 0, 0, 1], port).into()])
+        .start()
+        .await;
     let (to, ca_file) = (gateway.address().port().to_string(), ca.file());
     for round in 0..scaled(1, 100) {
         for case in CASES {
@@ -62,7 +66,11 @@ async fn all_fourteen_cases_pass() {
                 &format!("-test_case={case}"),
             ];
             let ended = run_tool(tool("bin/interop-client"), &arguments).await;
-            assert!(ended.status.success(), "round {round}, {case}: {}", String::from_utf8_lossy(&ended.stderr));
+            assert!(
+                ended.status.success(),
+                "round {round}, {case}: {}",
+                String::from_utf8_lossy(&ended.stderr)
+            );
         }
     }
 }

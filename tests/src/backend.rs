@@ -88,7 +88,10 @@ impl TestBackend {
     {
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&requests);
-        Self::tcp(requests, move |stream| serve(stream, options, handler.clone(), Arc::clone(&counted))).await
+        Self::tcp(requests, move |stream| {
+            serve(stream, options, handler.clone(), Arc::clone(&counted))
+        })
+        .await
     }
 
     /// A backend that is written frame by frame; the handler gets each connection from its first byte on.
@@ -99,7 +102,10 @@ impl TestBackend {
         Self::tcp(Arc::default(), move |stream| handler(FrameConn::over(stream))).await
     }
 
-    async fn tcp<F>(requests: Arc<AtomicUsize>, serve: impl Fn(TcpStream) -> F + Send + Sync + 'static) -> Self
+    async fn tcp<F>(
+        requests: Arc<AtomicUsize>,
+        serve: impl Fn(TcpStream) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -118,7 +124,12 @@ impl TestBackend {
             }
         };
         let task = tokio::spawn(accepting).abort_handle();
-        Self { address, connections, requests, kind: Kind::Scripted(task) }
+        Self {
+            address,
+            connections,
+            requests,
+            kind: Kind::Scripted(task),
+        }
     }
 
     /// Where it listens.
@@ -167,12 +178,19 @@ async fn serve<F>(
     if let Some(limit) = options.max_concurrent_streams {
         builder.max_concurrent_streams(limit);
     }
-    let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
+    let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else {
+        return;
+    };
     let mut running = JoinSet::new();
     while let Some(Ok((request, respond))) = connection.accept().await {
         requests.fetch_add(1, Ordering::SeqCst);
         let (request, body) = request.into_parts();
-        running.spawn(handler(Exchange { request, body, respond, stream: None }));
+        running.spawn(handler(Exchange {
+            request,
+            body,
+            respond,
+            stream: None,
+        }));
     }
 }
 
@@ -194,7 +212,10 @@ impl Exchange {
 
     /// A request header as text; empty if it is not there.
     pub fn header(&self, name: &str) -> &str {
-        self.request.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.request
+            .headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     /// The next piece of the body.
@@ -232,7 +253,9 @@ impl Exchange {
     }
 
     fn start(&mut self, headers: &[(&str, &str)], end: bool) {
-        let mut response = Response::builder().status(200).header("content-type", "application/grpc");
+        let mut response = Response::builder()
+            .status(200)
+            .header("content-type", "application/grpc");
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
@@ -242,7 +265,9 @@ impl Exchange {
 
     /// Sends bytes as flow control allows. Err after a reset.
     pub async fn send(&mut self, mut bytes: Bytes) -> Result<(), h2::Error> {
-        let Some(stream) = &mut self.stream else { return Err(Reason::CANCEL.into()) };
+        let Some(stream) = &mut self.stream else {
+            return Err(Reason::CANCEL.into());
+        };
         while !bytes.is_empty() {
             stream.reserve_capacity(bytes.len());
             let granted = std::future::poll_fn(|context| stream.poll_capacity(context)).await;
@@ -263,7 +288,10 @@ impl Exchange {
     pub fn trailers(&mut self, trailers: &[(&str, &str)]) {
         let mut map = HeaderMap::new();
         for (name, value) in trailers {
-            map.append(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            map.append(
+                http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
         }
         if let Some(stream) = &mut self.stream {
             stream.send_trailers(map).ok();

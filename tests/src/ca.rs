@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType, SerialNumber,
 };
 use rustls::RootCertStore;
 
@@ -78,7 +78,10 @@ impl Default for Leaf {
 impl Leaf {
     /// For these names only.
     pub fn named(names: &[&str]) -> Self {
-        Self { names: names.iter().map(|&name| name.to_owned()).collect(), ..Self::default() }
+        Self {
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            ..Self::default()
+        }
     }
 
     /// With this kind of key.
@@ -88,12 +91,19 @@ impl Leaf {
 
     /// Ended yesterday.
     pub fn expired(self) -> Self {
-        Self { begins: Validity::Ago(3 * DAY), ends: Validity::Ago(DAY), ..self }
+        Self {
+            begins: Validity::Ago(3 * DAY),
+            ends: Validity::Ago(DAY),
+            ..self
+        }
     }
 
     /// Begins tomorrow.
     pub fn not_yet_valid(self) -> Self {
-        Self { begins: Validity::In(DAY), ..self }
+        Self {
+            begins: Validity::In(DAY),
+            ..self
+        }
     }
 }
 
@@ -113,14 +123,21 @@ impl TestCa {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name.push(DnType::CommonName, format!("test CA {:016x}", rand::random::<u64>()));
+        params.distinguished_name.push(
+            DnType::CommonName,
+            format!("test CA {:016x}", rand::random::<u64>()),
+        );
         params.not_before = Validity::Ago(30 * DAY).time().into();
         params.not_after = Validity::In(300 * DAY).time().into();
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
-        Self { issuer, next_serial: AtomicU64::new(1), folder }
+        Self {
+            issuer,
+            next_serial: AtomicU64::new(1),
+            folder,
+        }
     }
 
     /// A file with the root, for clients in other languages.
@@ -145,7 +162,9 @@ impl TestCa {
         let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
         let mut params = CertificateParams::default();
         params.subject_alt_names = leaf.names.iter().map(|name| alternative_name(name)).collect();
-        params.distinguished_name.push(DnType::CommonName, format!("test certificate {serial}"));
+        params
+            .distinguished_name
+            .push(DnType::CommonName, format!("test certificate {serial}"));
         params.serial_number = Some(SerialNumber::from(serial));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -159,7 +178,11 @@ impl TestCa {
         };
         let key = key.unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Pair { chain: certificate.pem(), key: key.serialize_pem(), serial }
+        Pair {
+            chain: certificate.pem(),
+            key: key.serialize_pem(),
+            serial,
+        }
     }
 }
 

@@ -36,11 +36,16 @@ impl TestClient {
                 let tcp = tokio::net::TcpStream::connect(address).await?;
                 tcp.set_nodelay(true)?;
                 let name = rustls::pki_types::ServerName::try_from(name).unwrap();
-                let tls = tokio_rustls::TlsConnector::from(config).connect(name, tcp).await?;
+                let tls = tokio_rustls::TlsConnector::from(config)
+                    .connect(name, tcp)
+                    .await?;
                 Ok::<_, std::io::Error>(TokioIo::new(tls))
             }
         });
-        let channel = endpoint.connect_with_connector(connector).await.expect("a connection");
+        let channel = endpoint
+            .connect_with_connector(connector)
+            .await
+            .expect("a connection");
         Self { channel, connects }
     }
 
@@ -61,8 +66,15 @@ impl TestClient {
 
     /// One unary RPC whose answer is known.
     pub async fn ping(&self) -> Result<(), tonic::Status> {
-        let nowhere = Point { latitude: 11, longitude: 13 };
+        let nowhere = Point {
+            latitude: 11,
+            longitude: 13,
+        };
         let answer: Feature = self.guide().get_feature(nowhere).await?.into_inner();
-        if answer.location == Some(nowhere) { Ok(()) } else { Err(tonic::Status::data_loss("another's answer")) }
+        if answer.location == Some(nowhere) {
+            Ok(())
+        } else {
+            Err(tonic::Status::data_loss("another's answer"))
+        }
     }
 }

@@ -15,7 +15,10 @@ impl PairFiles {
     /// Two plain files, `chain.pem` and `key.pem`.
     pub fn plain(folder: &Path, pair: &Pair) -> Self {
         fs::create_dir_all(folder).unwrap();
-        let files = Self { folder: folder.to_owned(), linked: false };
+        let files = Self {
+            folder: folder.to_owned(),
+            linked: false,
+        };
         files.write_in_place(pair);
         files
     }
@@ -23,7 +26,10 @@ impl PairFiles {
     /// As Kubernetes mounts a secret: the files are links through `..data`, itself a link to a folder of one version.
     pub fn kubernetes(folder: &Path, pair: &Pair) -> Self {
         fs::create_dir_all(folder).unwrap();
-        let files = Self { folder: folder.to_owned(), linked: true };
+        let files = Self {
+            folder: folder.to_owned(),
+            linked: true,
+        };
         files.swap_links(pair);
         symlink("..data/chain.pem", files.chain()).unwrap();
         symlink("..data/key.pem", files.key()).unwrap();

@@ -85,7 +85,9 @@ struct FrameReader {
 
 impl fmt::Debug for FrameConn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FrameConn").field("buffered", &self.reader.buffer.len()).finish_non_exhaustive()
+        f.debug_struct("FrameConn")
+            .field("buffered", &self.reader.buffer.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,7 +96,14 @@ impl FrameConn {
     pub fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let stream: Box<dyn Io> = Box::new(stream);
         let (source, write) = tokio::io::split(stream);
-        Self { reader: FrameReader { source, buffer: BytesMut::new() }, write, began: Instant::now() }
+        Self {
+            reader: FrameReader {
+                source,
+                buffer: BytesMut::new(),
+            },
+            write,
+            began: Instant::now(),
+        }
     }
 
     /// A TCP connection, nothing sent.
@@ -107,8 +116,14 @@ impl FrameConn {
     /// A TLS connection with ALPN `h2`, nothing sent inside it.
     pub async fn tls(gateway: &TestGateway, ca: &TestCa) -> Self {
         let began = Instant::now();
-        let shaken = TlsOptions::default().connect(gateway.address(), ca).await.expect("a handshake");
-        Self { began, ..Self::over(shaken.0) }
+        let shaken = TlsOptions::default()
+            .connect(gateway.address(), ca)
+            .await
+            .expect("a handshake");
+        Self {
+            began,
+            ..Self::over(shaken.0)
+        }
     }
 
     /// As [`FrameConn::tls`], and the client's preface and settings are sent.
@@ -183,7 +198,10 @@ impl FrameConn {
     pub async fn expect(&mut self, what: &str, limit: Duration, wanted: impl Fn(&Frame) -> bool) -> Frame {
         let wait = async {
             loop {
-                let frame = self.read().await.unwrap_or_else(|| panic!("the connection ended before: {what}"));
+                let frame = self
+                    .read()
+                    .await
+                    .unwrap_or_else(|| panic!("the connection ended before: {what}"));
                 if wanted(&frame) {
                     return frame;
                 }
@@ -193,13 +211,30 @@ impl FrameConn {
     }
 
     /// Answers SETTINGS and PING like an honest peer until the condition holds.
-    pub async fn expect_politely(&mut self, what: &str, limit: Duration, wanted: impl Fn(&Frame) -> bool) -> Frame {
+    pub async fn expect_politely(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Frame) -> bool,
+    ) -> Frame {
         let give_up_at = Instant::now() + limit;
         loop {
             let left = give_up_at.saturating_duration_since(Instant::now());
-            let frame = self.expect(what, left, |frame| wanted(frame) || frame.asks()).await;
+            let frame = self
+                .expect(what, left, |frame| wanted(frame) || frame.asks())
+                .await;
             if frame.asks() {
-                self.send(frame.kind, flags::ACK, 0, if frame.kind == kind::PING { &frame.payload } else { &[] }).await;
+                self.send(
+                    frame.kind,
+                    flags::ACK,
+                    0,
+                    if frame.kind == kind::PING {
+                        &frame.payload
+                    } else {
+                        &[]
+                    },
+                )
+                .await;
             }
             if wanted(&frame) {
                 return frame;
@@ -210,7 +245,11 @@ impl FrameConn {
     /// Reads until the peer closes; `None` if it has not after `limit`.
     pub async fn ending(&mut self, limit: Duration) -> Option<Ending> {
         let (goaway, debug) = timeout(limit, self.reader.to_end()).await.ok()?;
-        Some(Ending { goaway, debug, after: self.began.elapsed() })
+        Some(Ending {
+            goaway,
+            debug,
+            after: self.began.elapsed(),
+        })
     }
 
     /// Writes all chunks as fast as the peer takes them, reading and throwing away what comes, and tells how the peer
@@ -270,7 +309,12 @@ impl FrameReader {
         let mut frame = self.buffer.split_to(9 + length).freeze();
         frame.advance(3);
         let (kind, flags, stream) = (frame.get_u8(), frame.get_u8(), frame.get_u32() & 0x7fff_ffff);
-        Some(Frame { kind, flags, stream, payload: frame })
+        Some(Frame {
+            kind,
+            flags,
+            stream,
+            payload: frame,
+        })
     }
 
     /// Reads until the peer closes: code and debug data of its last GOAWAY.

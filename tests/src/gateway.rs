@@ -58,7 +58,11 @@ impl TestGatewayBuilder {
             "admin": { "address": format!("127.0.0.1:{}", free_port()) },
             "workers": 2,
         });
-        Self { config, folder, environment: Vec::new() }
+        Self {
+            config,
+            folder,
+            environment: Vec::new(),
+        }
     }
 
     /// Sets one value by its JSON pointer: `/listeners/0/tls/min_version`. The parent must be there.
@@ -69,7 +73,11 @@ impl TestGatewayBuilder {
 
     /// Appends to a list by its JSON pointer.
     pub fn add(mut self, pointer: &str, value: Value) -> Self {
-        self.config.pointer_mut(pointer).and_then(Value::as_array_mut).expect("a list").push(value);
+        self.config
+            .pointer_mut(pointer)
+            .and_then(Value::as_array_mut)
+            .expect("a list")
+            .push(value);
         self
     }
 
@@ -132,7 +140,15 @@ impl TestGatewayBuilder {
         let output = Lines::follow(child.stdout.take().unwrap());
         let address = listener_address(&self.config, 0);
         let admin = self.config["admin"]["address"].as_str().unwrap().parse().unwrap();
-        TestGateway { child, config: self.config, folder: self.folder, log, output, address, admin }
+        TestGateway {
+            child,
+            config: self.config,
+            folder: self.folder,
+            log,
+            output,
+            address,
+            admin,
+        }
     }
 }
 
@@ -190,9 +206,11 @@ impl TestGateway {
 
     /// Waits until a line of the log holds all of these.
     pub async fn logs(&self, words: &[&str]) -> String {
-        let found = eventually(format!("the log says {words:?}:\n{}", self.log()), Duration::from_secs(10), async || {
-            self.log.find(words)
-        });
+        let found = eventually(
+            format!("the log says {words:?}:\n{}", self.log()),
+            Duration::from_secs(10),
+            async || self.log.find(words),
+        );
         found.await
     }
 
@@ -211,7 +229,10 @@ impl TestGateway {
     /// Resident memory in bytes.
     pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a living process has memory");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("a living process has memory");
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
@@ -324,12 +345,17 @@ impl Lines {
     fn tail(&self, count: usize) -> String {
         let kept = self.0.lock().unwrap();
         let skipped = kept.len().saturating_sub(count);
-        kept.iter().skip(skipped).map(|line| format!("{line}\n")).collect()
+        kept.iter()
+            .skip(skipped)
+            .map(|line| format!("{line}\n"))
+            .collect()
     }
 
     fn find(&self, words: &[&str]) -> Option<String> {
         let kept = self.0.lock().unwrap();
-        kept.iter().find(|line| words.iter().all(|word| line.contains(word))).cloned()
+        kept.iter()
+            .find(|line| words.iter().all(|word| line.contains(word)))
+            .cloned()
     }
 }
 
@@ -339,7 +365,9 @@ fn text(config: &Value) -> String {
 
 fn set(config: &mut Value, pointer: &str, value: Value) {
     let (parent, key) = pointer.rsplit_once('/').expect("a JSON pointer");
-    let parent = config.pointer_mut(parent).unwrap_or_else(|| panic!("{parent} is in the configuration"));
+    let parent = config
+        .pointer_mut(parent)
+        .unwrap_or_else(|| panic!("{parent} is in the configuration"));
     match parent {
         Value::Array(list) => {
             let position: usize = key.parse().unwrap();
@@ -350,5 +378,9 @@ fn set(config: &mut Value, pointer: &str, value: Value) {
 }
 
 fn listener_address(config: &Value, position: usize) -> SocketAddr {
-    config["listeners"][position]["address"].as_str().unwrap().parse().unwrap()
+    config["listeners"][position]["address"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap()
 }

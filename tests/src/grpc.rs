@@ -7,7 +7,9 @@ use crate::Exchange;
 
 /// A gRPC request for `/service/method`, as gRPC libraries send it.
 pub fn request(path: &str) -> http::request::Builder {
-    Request::post(format!("https://localhost{path}")).header("content-type", "application/grpc").header("te", "trailers")
+    Request::post(format!("https://localhost{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
 }
 
 /// A message with its prefix.
@@ -26,7 +28,11 @@ pub fn messages_of(mut body: Bytes) -> Vec<Bytes> {
         assert!(body.len() >= 5, "a message is cut off");
         let prefix = body.split_to(5);
         let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
-        assert!(body.len() >= length, "a message is cut off: {} of {length}", body.len());
+        assert!(
+            body.len() >= length,
+            "a message is cut off: {} of {length}",
+            body.len()
+        );
         messages.push(body.split_to(length));
     }
     messages

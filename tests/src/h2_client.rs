@@ -32,7 +32,10 @@ pub struct Answer {
 impl H2Client {
     /// Over TLS, verified, ALPN `h2`.
     pub async fn tls(gateway: &TestGateway, ca: &TestCa) -> Self {
-        let shaken = TlsOptions::default().connect(gateway.address(), ca).await.expect("a handshake");
+        let shaken = TlsOptions::default()
+            .connect(gateway.address(), ca)
+            .await
+            .expect("a handshake");
         Self::over(shaken.0, &wide()).await.0
     }
 
@@ -44,7 +47,10 @@ impl H2Client {
     }
 
     /// Over any stream, and its end: how the connection ended.
-    pub async fn over<S>(stream: S, builder: &h2::client::Builder) -> (Self, JoinHandle<Result<(), h2::Error>>)
+    pub async fn over<S>(
+        stream: S,
+        builder: &h2::client::Builder,
+    ) -> (Self, JoinHandle<Result<(), h2::Error>>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -54,7 +60,11 @@ impl H2Client {
     }
 
     /// Opens a stream; `end` sends no body.
-    pub async fn open(&self, request: Request<()>, end: bool) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+    pub async fn open(
+        &self,
+        request: Request<()>,
+        end: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
         self.send.clone().ready().await?.send_request(request, end)
     }
 
@@ -97,7 +107,11 @@ async fn send_all(stream: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<()
         let capacity = match granted {
             Some(capacity) => capacity?,
             // The stream has ended: by its reset, or by an answer that came early.
-            None => return Err(std::future::poll_fn(|context| stream.poll_reset(context)).await?.into()),
+            None => {
+                return Err(std::future::poll_fn(|context| stream.poll_reset(context))
+                    .await?
+                    .into());
+            }
         };
         let piece = bytes.split_to(capacity.min(bytes.len()));
         stream.send_data(piece, bytes.is_empty())?;
@@ -111,7 +125,12 @@ impl Answer {
         let (head, mut stream) = response.await?.into_parts();
         let body = read_all(&mut stream).await?;
         let trailers = stream.trailers().await?;
-        Ok(Self { status: head.status, headers: head.headers, body, trailers })
+        Ok(Self {
+            status: head.status,
+            headers: head.headers,
+            body,
+            trailers,
+        })
     }
 
     /// A trailer, or a header if there are no trailers (trailers-only); empty if it is not there.

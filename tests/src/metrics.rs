@@ -15,17 +15,30 @@ pub struct Metrics {
 impl Metrics {
     /// Reads the Prometheus text format; a line that is none of it fails the test.
     pub fn parse(page: &str) -> Self {
-        let lines = page.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let samples = lines.map(|line| sample(line).unwrap_or_else(|| panic!("not a sample: {line}"))).collect();
-        Self { samples, page: page.to_owned() }
+        let lines = page
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let samples = lines
+            .map(|line| sample(line).unwrap_or_else(|| panic!("not a sample: {line}")))
+            .collect();
+        Self {
+            samples,
+            page: page.to_owned(),
+        }
     }
 
     /// Sum of all samples of this name that have these labels.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let matches = |have: &[(String, String)]| {
-            labels.iter().all(|(key, value)| have.iter().any(|(k, v)| k == key && v == value))
+            labels
+                .iter()
+                .all(|(key, value)| have.iter().any(|(k, v)| k == key && v == value))
         };
-        self.samples.iter().filter(|(n, have, _)| n == name && matches(have)).map(|(_, _, value)| value).sum()
+        self.samples
+            .iter()
+            .filter(|(n, have, _)| n == name && matches(have))
+            .map(|(_, _, value)| value)
+            .sum()
     }
 
     /// There is a sample of this name.
@@ -46,10 +59,13 @@ fn sample(line: &str) -> Option<(String, Vec<(String, String)>, f64)> {
         return Some((series.to_owned(), Vec::new(), value));
     };
     let labels = labels.strip_suffix('}')?;
-    let labels = labels.split("\",").filter(|label| !label.is_empty()).map(|label| {
-        let (key, value) = label.split_once("=\"")?;
-        Some((key.to_owned(), value.trim_end_matches('"').to_owned()))
-    });
+    let labels = labels
+        .split("\",")
+        .filter(|label| !label.is_empty())
+        .map(|label| {
+            let (key, value) = label.split_once("=\"")?;
+            Some((key.to_owned(), value.trim_end_matches('"').to_owned()))
+        });
     Some((name.to_owned(), labels.collect::<Option<_>>()?, value))
 }
 

@@ -15,12 +15,28 @@ pub(crate) fn h2gate() -> &'static PathBuf {
 fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--package", "h2gate", "--bin", "h2gate", "--message-format", "json"]);
+    command.args([
+        "build",
+        "--quiet",
+        "--package",
+        "h2gate",
+        "--bin",
+        "h2gate",
+        "--message-format",
+        "json",
+    ]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
-    let built = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
-    assert!(built.status.success(), "h2gate does not compile:\n{}", String::from_utf8_lossy(&built.stderr));
+    let built = command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(
+        built.status.success(),
+        "h2gate does not compile:\n{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
     let messages = String::from_utf8(built.stdout).expect("cargo writes JSON");
     messages
         .lines()

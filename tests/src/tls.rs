@@ -35,19 +35,30 @@ pub enum Signatures {
 
 impl Default for TlsOptions {
     fn default() -> Self {
-        Self { name: "localhost".to_owned(), alpn: vec!["h2"], versions: rustls::ALL_VERSIONS, only: None }
+        Self {
+            name: "localhost".to_owned(),
+            alpn: vec!["h2"],
+            versions: rustls::ALL_VERSIONS,
+            only: None,
+        }
     }
 }
 
 impl TlsOptions {
     /// With this SNI.
     pub fn name(name: &str) -> Self {
-        Self { name: name.to_owned(), ..Self::default() }
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
     }
 
     /// Offers these protocols.
     pub fn alpn(self, alpn: &[&'static str]) -> Self {
-        Self { alpn: alpn.to_vec(), ..self }
+        Self {
+            alpn: alpn.to_vec(),
+            ..self
+        }
     }
 
     /// Offers these versions only.
@@ -57,7 +68,10 @@ impl TlsOptions {
 
     /// Takes these signatures only.
     pub fn only(self, only: Signatures) -> Self {
-        Self { only: Some(only), ..self }
+        Self {
+            only: Some(only),
+            ..self
+        }
     }
 
     /// The configuration of rustls.
@@ -81,8 +95,12 @@ impl TlsOptions {
                 ecdsa == (only == Signatures::Ecdsa)
             };
             let algorithms = &mut provider.signature_verification_algorithms;
-            let mapping: Vec<_> =
-                algorithms.mapping.iter().filter(|(scheme, _)| wanted(scheme)).copied().collect();
+            let mapping: Vec<_> = algorithms
+                .mapping
+                .iter()
+                .filter(|(scheme, _)| wanted(scheme))
+                .copied()
+                .collect();
             // The CA itself signs with ECDSA: `all`, which checks chains, stays whole.
             algorithms.mapping = Box::leak(mapping.into_boxed_slice());
         }
@@ -91,7 +109,9 @@ impl TlsOptions {
 
     /// One connection.
     pub async fn connect(&self, address: SocketAddr, ca: &TestCa) -> Result<Handshake, Refusal> {
-        let tcp = TcpStream::connect(address).await.map_err(|error| Refusal(error.to_string()))?;
+        let tcp = TcpStream::connect(address)
+            .await
+            .map_err(|error| Refusal(error.to_string()))?;
         tcp.set_nodelay(true).unwrap();
         let name = ServerName::try_from(self.name.clone()).unwrap();
         let shaken = TlsConnector::from(self.config(ca)).connect(name, tcp);
@@ -111,7 +131,11 @@ pub struct Refusal(pub String);
 impl Handshake {
     /// The protocol that the server chose.
     pub fn alpn(&self) -> Option<String> {
-        self.0.get_ref().1.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned())
+        self.0
+            .get_ref()
+            .1
+            .alpn_protocol()
+            .map(|name| String::from_utf8_lossy(name).into_owned())
     }
 
     /// TLS version.

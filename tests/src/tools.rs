@@ -13,7 +13,10 @@ pub fn tool(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let tools = std::env::var_os("H2GATE_TOOLS").map_or_else(|| root.join(".tools"), PathBuf::from);
     let path = tools.join(name);
-    assert!(path.exists(), "{name} is not installed: run scripts/install-tools");
+    assert!(
+        path.exists(),
+        "{name} is not installed: run scripts/install-tools"
+    );
     path
 }
 
@@ -28,6 +31,10 @@ pub async fn run_tool(program: impl AsRef<Path>, arguments: &[&str]) -> Output {
         .kill_on_drop(true)
         .spawn()
         .unwrap_or_else(|error| panic!("{} starts: {error}", program.display()));
-    let ended = within(format!("{} ends", program.display()), Duration::from_secs(120), child.wait_with_output());
+    let ended = within(
+        format!("{} ends", program.display()),
+        Duration::from_secs(120),
+        child.wait_with_output(),
+    );
     ended.await.unwrap()
 }

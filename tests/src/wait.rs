@@ -12,7 +12,11 @@ pub async fn within<T>(what: impl Display, limit: Duration, future: impl Future<
 }
 
 /// Asks again and again until there is an answer; a failed test after `limit`.
-pub async fn eventually<T>(what: impl Display, limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(
+    what: impl Display,
+    limit: Duration,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let give_up_at = Instant::now() + limit;
     loop {
         if let Some(answer) = ask().await {

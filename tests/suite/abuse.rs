@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use e2e::{
-    Ending, Frame, FrameConn, H2Client, TestBackend, TestCa, TestGateway, alone, echo_body, flags, kind, literal_block,
-    pack, proof, request, scaled, setting, within,
+    Ending, Frame, FrameConn, H2Client, TestBackend, TestCa, TestGateway, alone, echo_body, flags, kind,
+    literal_block, pack, proof, request, scaled, setting, within,
 };
 
 const MIB: u64 = 1 << 20;
@@ -31,7 +31,11 @@ impl Scene {
         })
         .await;
         let gateway = TestGateway::start(&ca, &backend).await;
-        Self { ca, _backend: backend, gateway }
+        Self {
+            ca,
+            _backend: backend,
+            gateway,
+        }
     }
 
     async fn attacker(&self) -> FrameConn {
@@ -68,7 +72,9 @@ impl Scene {
     async fn ask(&self, good: &H2Client) -> Duration {
         let began = Instant::now();
         let asked = good.ask(request("/test.Echo/Unary").body(()).unwrap(), pack(b"ping"));
-        let answer = within("a good client is served", Duration::from_secs(5), asked).await.unwrap();
+        let answer = within("a good client is served", Duration::from_secs(5), asked)
+            .await
+            .unwrap();
         assert_eq!(answer.messages(), [&b"ping"[..]]);
         began.elapsed()
     }
@@ -81,7 +87,11 @@ impl Scene {
             assert_eq!(code, ENHANCE_YOUR_CALM, "{ending:?}");
         }
         let metrics = self.gateway.metrics().await;
-        assert!(metrics.sum("h2gate_limits_reached_total", &[("limit", limit)]) > 0.5, "{limit} {}", metrics.page());
+        assert!(
+            metrics.sum("h2gate_limits_reached_total", &[("limit", limit)]) > 0.5,
+            "{limit} {}",
+            metrics.page()
+        );
     }
 }
 
@@ -102,8 +112,14 @@ async fn rapid_reset() {
     let scene = Scene::set().await;
     let block = hang_block();
     let flood = (0..scaled(20_000, 200_000) as u32).map(move |number| {
-        let mut pair = BytesMut::from(&Frame::bytes(kind::HEADERS, flags::END_HEADERS, 2 * number + 1, &block)[..]);
-        pair.put(Frame::bytes(kind::RST_STREAM, 0, 2 * number + 1, &8_u32.to_be_bytes()));
+        let mut pair =
+            BytesMut::from(&Frame::bytes(kind::HEADERS, flags::END_HEADERS, 2 * number + 1, &block)[..]);
+        pair.put(Frame::bytes(
+            kind::RST_STREAM,
+            0,
+            2 * number + 1,
+            &8_u32.to_be_bytes(),
+        ));
         pair.freeze()
     });
     let attacker = scene.attacker().await;
@@ -118,7 +134,8 @@ async fn made_you_reset() {
     let block = hang_block();
     // A WINDOW_UPDATE of zero makes the server reset the stream (RFC 9113 §6.9).
     let flood = (0..scaled(5_000, 50_000) as u32).map(move |number| {
-        let mut pair = BytesMut::from(&Frame::bytes(kind::HEADERS, flags::END_HEADERS, 2 * number + 1, &block)[..]);
+        let mut pair =
+            BytesMut::from(&Frame::bytes(kind::HEADERS, flags::END_HEADERS, 2 * number + 1, &block)[..]);
         pair.put(Frame::bytes(kind::WINDOW_UPDATE, 0, 2 * number + 1, &[0; 4]));
         pair.freeze()
     });
@@ -183,12 +200,22 @@ async fn hpack_bomb() {
             let mut answered = 0;
             for number in 0..scaled(50, 1_000) as u32 {
                 let stream = 2 * number + 1;
-                attacker.send(kind::HEADERS, flags::END_HEADERS | flags::END_STREAM, stream, &block).await;
+                attacker
+                    .send(
+                        kind::HEADERS,
+                        flags::END_HEADERS | flags::END_STREAM,
+                        stream,
+                        &block,
+                    )
+                    .await;
                 let ends = |frame: &Frame| {
                     frame.kind == kind::GOAWAY
-                        || frame.stream == stream && (frame.kind == kind::RST_STREAM || frame.kind == kind::HEADERS)
+                        || frame.stream == stream
+                            && (frame.kind == kind::RST_STREAM || frame.kind == kind::HEADERS)
                 };
-                let answer = attacker.expect_politely("an answer to the bomb", PATIENCE, ends).await;
+                let answer = attacker
+                    .expect_politely("an answer to the bomb", PATIENCE, ends)
+                    .await;
                 answered += 1;
                 if answer.kind == kind::GOAWAY {
                     break;
@@ -209,12 +236,18 @@ async fn a_large_but_lawful_head_passes_and_a_larger_one_is_refused_alone() {
     let scene = Scene::set().await;
     let client = H2Client::tls(&scene.gateway, &scene.ca).await;
     let ask = async |size: usize| {
-        let asked = request("/test.Echo/Unary").header("x-large", "v".repeat(size)).body(()).unwrap();
+        let asked = request("/test.Echo/Unary")
+            .header("x-large", "v".repeat(size))
+            .body(())
+            .unwrap();
         within("an answer", Duration::from_secs(3), client.ask(asked, pack(b"x"))).await
     };
     assert_eq!(ask(40 << 10).await.unwrap().grpc_status(), Some(0));
     match ask(100 << 10).await {
-        Ok(answer) => assert!(answer.status.as_u16() == 431 || answer.grpc_status() == Some(8), "{answer:?}"),
+        Ok(answer) => assert!(
+            answer.status.as_u16() == 431 || answer.grpc_status() == Some(8),
+            "{answer:?}"
+        ),
         Err(error) => assert!(error.is_reset(), "the stream alone is refused: {error}"),
     }
     assert_eq!(ask(1).await.unwrap().grpc_status(), Some(0));
@@ -246,7 +279,11 @@ async fn priority_flood() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn window_update_flood() {
-    control_flood(Frame::bytes(kind::WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()), "window_updates").await;
+    control_flood(
+        Frame::bytes(kind::WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()),
+        "window_updates",
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,9 +313,15 @@ async fn unread_answers_do_not_pile_up() {
     let _alone = alone().await;
     let scene = Scene::set().await;
     // Slow enough for every rate, long enough to fill every socket buffer: responses with large echoes.
-    let mut attacker =
-        FrameConn::client(&scene.gateway, &scene.ca, &[(setting::INITIAL_WINDOW_SIZE, 0x7fff_ffff)]).await;
-    attacker.send(kind::WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes()).await;
+    let mut attacker = FrameConn::client(
+        &scene.gateway,
+        &scene.ca,
+        &[(setting::INITIAL_WINDOW_SIZE, 0x7fff_ffff)],
+    )
+    .await;
+    attacker
+        .send(kind::WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes())
+        .await;
     let block = {
         let frame = literal_block(&[
             (":method", "POST"),
@@ -290,33 +333,78 @@ async fn unread_answers_do_not_pile_up() {
         Bytes::from(frame.to_vec())
     };
     let ask = (0..scaled(50_000, 500_000) as u32).map(move |number| {
-        Frame::bytes(kind::HEADERS, flags::END_HEADERS | flags::END_STREAM, 2 * number + 1, &block)
+        Frame::bytes(
+            kind::HEADERS,
+            flags::END_HEADERS | flags::END_STREAM,
+            2 * number + 1,
+            &block,
+        )
     });
-    scene.survives(attacker.flood_unread(ask, Duration::from_secs(10))).await;
+    scene
+        .survives(attacker.flood_unread(ask, Duration::from_secs(10)))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn zero_length_names_and_other_malformed_heads_reset_one_stream() {
     let scene = Scene::set().await;
     let heads: [&[(&str, &str)]; 6] = [
-        &[(":method", "POST"), (":scheme", "https"), (":path", "/a.B/C"), ("", "empty")],
-        &[(":method", "POST"), (":scheme", "https"), (":path", "/a.B/C"), ("Upper", "case")],
-        &[(":method", "POST"), (":scheme", "https"), (":path", "/a.B/C"), ("connection", "close")],
-        &[(":method", "POST"), (":scheme", "https"), (":path", "/a.B/C"), ("x", "line\r\nbreak")],
-        &[(":method", "POST"), (":scheme", "https"), (":path", "/a.B/C"), (":status", "200")],
+        &[
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":path", "/a.B/C"),
+            ("", "empty"),
+        ],
+        &[
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":path", "/a.B/C"),
+            ("Upper", "case"),
+        ],
+        &[
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":path", "/a.B/C"),
+            ("connection", "close"),
+        ],
+        &[
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":path", "/a.B/C"),
+            ("x", "line\r\nbreak"),
+        ],
+        &[
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":path", "/a.B/C"),
+            (":status", "200"),
+        ],
         &[(":method", "POST"), (":scheme", "https"), (":path", "")],
     ];
     let mut attacker = scene.attacker().await;
     for (number, head) in heads.iter().enumerate() {
         let stream = 2 * number as u32 + 1;
-        attacker.send(kind::HEADERS, flags::END_HEADERS | flags::END_STREAM, stream, &literal_block(head)).await;
+        attacker
+            .send(
+                kind::HEADERS,
+                flags::END_HEADERS | flags::END_STREAM,
+                stream,
+                &literal_block(head),
+            )
+            .await;
         let reset = |frame: &Frame| frame.stream == stream && frame.kind != kind::WINDOW_UPDATE;
         let reset = attacker.expect_politely("a reset", PATIENCE, reset).await;
-        assert_eq!((reset.kind, reset.code()), (kind::RST_STREAM, Some(1)), "{head:?}");
+        assert_eq!(
+            (reset.kind, reset.code()),
+            (kind::RST_STREAM, Some(1)),
+            "{head:?}"
+        );
     }
     // The connection goes on.
     attacker.request(101, "/test.Echo/Unary", false).await;
-    attacker.send(kind::DATA, flags::END_STREAM, 101, &pack(b"well")).await;
+    attacker
+        .send(kind::DATA, flags::END_STREAM, 101, &pack(b"well"))
+        .await;
     let echo = |frame: &Frame| frame.kind == kind::DATA && frame.payload.ends_with(b"well");
     attacker.expect_politely("the echo", PATIENCE, echo).await;
 }
@@ -324,14 +412,19 @@ async fn zero_length_names_and_other_malformed_heads_reset_one_stream() {
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_after_tls_is_closed_and_counted() {
     let scene = Scene::set().await;
-    let seed = std::env::var("H2GATE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random::<u64>);
+    let seed = std::env::var("H2GATE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(rand::random::<u64>);
     eprintln!("H2GATE_SEED={seed}");
     let mut random = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(seed);
     for _ in 0..scaled(30, 3_000) {
         let mut garbage = vec![0; 4_096];
         rand::RngCore::fill_bytes(&mut random, &mut garbage);
         let attacker = FrameConn::tls(&scene.gateway, &scene.ca).await;
-        let ending = attacker.flood(std::iter::once(Bytes::from(garbage)), Duration::from_secs(3)).await;
+        let ending = attacker
+            .flood(std::iter::once(Bytes::from(garbage)), Duration::from_secs(3))
+            .await;
         ending.expect("closed at once, not after the deadline");
     }
     let good = H2Client::tls(&scene.gateway, &scene.ca).await;

@@ -16,13 +16,23 @@ async fn rpcs_are_counted_by_route_backend_and_status() {
         client.ping().await.unwrap();
     }
     for _ in 0..3 {
-        client.guide().get_feature(Point { latitude: i32::MAX, longitude: 0 }).await.unwrap_err();
+        client
+            .guide()
+            .get_feature(Point {
+                latitude: i32::MAX,
+                longitude: 0,
+            })
+            .await
+            .unwrap_err();
     }
     let counted = async |status: &str| {
         let labels = [("route", "all"), ("backend", "guide"), ("grpc_status", status)];
         gateway.metrics().await.sum("h2gate_rpcs_total", &labels)
     };
-    eventually("seven are OK", Duration::from_secs(2), async || ((counted("OK").await - 7.0).abs() < 0.5).then_some(())).await;
+    eventually("seven are OK", Duration::from_secs(2), async || {
+        ((counted("OK").await - 7.0).abs() < 0.5).then_some(())
+    })
+    .await;
     eventually("three are not", Duration::from_secs(2), async || {
         ((counted("INVALID_ARGUMENT").await - 3.0).abs() < 0.5).then_some(())
     })
@@ -70,21 +80,45 @@ async fn health_and_reflection_answer_grpcurl() {
     let admin = gateway.admin().to_string();
     let listed = run_tool(tool("bin/grpcurl"), &["-plaintext", &admin, "list"]).await;
     let names = String::from_utf8_lossy(&listed.stdout).into_owned();
-    assert!(listed.status.success() && names.contains("grpc.health.v1.Health"), "{listed:?}");
-    let checked = run_tool(tool("bin/grpcurl"), &["-plaintext", &admin, "grpc.health.v1.Health/Check"]).await;
-    assert!(String::from_utf8_lossy(&checked.stdout).contains("SERVING"), "{checked:?}");
+    assert!(
+        listed.status.success() && names.contains("grpc.health.v1.Health"),
+        "{listed:?}"
+    );
+    let checked = run_tool(
+        tool("bin/grpcurl"),
+        &["-plaintext", &admin, "grpc.health.v1.Health/Check"],
+    )
+    .await;
+    assert!(
+        String::from_utf8_lossy(&checked.stdout).contains("SERVING"),
+        "{checked:?}"
+    );
 }
 
 #[tokio::test]
 async fn the_access_log_tells_each_rpc_once() {
     let ca = e2e::TestCa::new();
     let backend = e2e::TestBackend::guide("one").await;
-    let gateway = e2e::TestGateway::builder(&ca, &backend).set("/access_log", serde_json::json!({ "path": "-" })).start().await;
+    let gateway = e2e::TestGateway::builder(&ca, &backend)
+        .set("/access_log", serde_json::json!({ "path": "-" }))
+        .start()
+        .await;
     let client = TestClient::connect(&gateway, &ca).await;
     client.ping().await.unwrap();
-    client.guide().get_feature(Point { latitude: i32::MAX, longitude: 0 }).await.unwrap_err();
+    client
+        .guide()
+        .get_feature(Point {
+            latitude: i32::MAX,
+            longitude: 0,
+        })
+        .await
+        .unwrap_err();
     let lines = eventually("two lines", Duration::from_secs(3), async || {
-        let lines: Vec<serde_json::Value> = gateway.output().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> = gateway
+            .output()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         (lines.len() == 2).then_some(lines)
     })
     .await;
@@ -101,9 +135,14 @@ async fn a_stranger_cannot_add_labels() {
     let (ca, _backend, gateway) = scripted(e2e::echo_body).await;
     let client = H2Client::tls(&gateway, &ca).await;
     for number in 0..50 {
-        let asked = request(&format!("/made.Up{number}/Method{number}")).body(()).unwrap();
+        let asked = request(&format!("/made.Up{number}/Method{number}"))
+            .body(())
+            .unwrap();
         client.ask(asked, pack(b"x")).await.unwrap();
-        client.ask(request("/test.Echo/Unary").body(()).unwrap(), Bytes::new()).await.unwrap();
+        client
+            .ask(request("/test.Echo/Unary").body(()).unwrap(), Bytes::new())
+            .await
+            .unwrap();
     }
     let page = gateway.metrics().await.page().to_owned();
     assert!(!page.contains("made.Up") && !page.contains("Method7"), "{page}");

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use e2e::{
-    Answer, BackendOptions, FrameConn, H2Client, TestBackend, TestCa, TestClient, TestGateway, eventually, flags,
-    free_port, kind, literal_block, pack, request, within,
+    Answer, BackendOptions, FrameConn, H2Client, TestBackend, TestCa, TestClient, TestGateway, eventually,
+    flags, free_port, kind, literal_block, pack, request, within,
 };
 use futures_util::future::join_all;
 use proto::routeguide::{Point, RouteNote};
@@ -28,7 +28,9 @@ async fn nobody_listening_is_unavailable_at_once_and_names_the_backend() {
     for _ in 0..3 {
         let began = Instant::now();
         let asked = request("/test.Echo/Unary").body(()).unwrap();
-        let answer = within("an answer", SOON, client.ask(asked, pack(b"x"))).await.unwrap();
+        let answer = within("an answer", SOON, client.ask(asked, pack(b"x")))
+            .await
+            .unwrap();
         assert_eq!(answer.grpc_status(), Some(14), "{answer:?}");
         assert!(answer.trailer("grpc-message").contains("guide"), "{answer:?}");
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
@@ -39,7 +41,9 @@ async fn nobody_listening_is_unavailable_at_once_and_names_the_backend() {
 async fn rpcs_go_round_the_endpoints() {
     let ca = TestCa::new();
     let backends = [TestBackend::guide("one").await, TestBackend::guide("two").await];
-    let gateway = TestGateway::before(&ca, &backends.each_ref().map(TestBackend::address)).start().await;
+    let gateway = TestGateway::before(&ca, &backends.each_ref().map(TestBackend::address))
+        .start()
+        .await;
     let served = served_by(&TestClient::connect(&gateway, &ca).await, 40).await;
     for name in ["one", "two"] {
         assert!((15..=25).contains(&served[name]), "{served:?}");
@@ -49,8 +53,21 @@ async fn rpcs_go_round_the_endpoints() {
 async fn served_by(client: &TestClient, count: usize) -> HashMap<String, usize> {
     let mut served = HashMap::new();
     for _ in 0..count {
-        let answer = client.guide().get_feature(Point { latitude: 1, longitude: 1 }).await.unwrap();
-        let name = answer.metadata().get("x-served-by").unwrap().to_str().unwrap().to_owned();
+        let answer = client
+            .guide()
+            .get_feature(Point {
+                latitude: 1,
+                longitude: 1,
+            })
+            .await
+            .unwrap();
+        let name = answer
+            .metadata()
+            .get("x-served-by")
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         *served.entry(name).or_default() += 1;
     }
     served
@@ -80,8 +97,13 @@ async fn a_backend_that_comes_back_serves_again() {
     within("the backend stops", SOON, backend.stop()).await;
     let status = within("an answer", SOON, client.ping()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
-    let _again = h2gate::demo::route_guide::Backend::start_at("one", address).await.unwrap();
-    eventually("the backend serves again", SOON, async || client.ping().await.ok()).await;
+    let _again = h2gate::demo::route_guide::Backend::start_at("one", address)
+        .await
+        .unwrap();
+    eventually("the backend serves again", SOON, async || {
+        client.ping().await.ok()
+    })
+    .await;
     assert_eq!(client.connects(), 1);
 }
 
@@ -89,7 +111,10 @@ async fn a_backend_that_comes_back_serves_again() {
 async fn goaway_lets_open_streams_finish_and_new_ones_go_elsewhere() {
     let ca = TestCa::new();
     let (one, two) = (TestBackend::guide("one").await, TestBackend::guide("two").await);
-    let gateway = TestGateway::before(&ca, &[one.address(), two.address()]).set("/workers", 1).start().await;
+    let gateway = TestGateway::before(&ca, &[one.address(), two.address()])
+        .set("/workers", 1)
+        .start()
+        .await;
     let client = TestClient::connect(&gateway, &ca).await;
 
     let mut chats = HashMap::new();
@@ -105,7 +130,9 @@ async fn goaway_lets_open_streams_finish_and_new_ones_go_elsewhere() {
         assert_eq!(served.get("two"), Some(&4), "{served:?}");
     }
     chat.end().await;
-    within("the backend has ended in order", SOON, stopping).await.unwrap();
+    within("the backend has ended in order", SOON, stopping)
+        .await
+        .unwrap();
 }
 
 struct Chat {
@@ -117,25 +144,54 @@ struct Chat {
 impl Chat {
     async fn open(client: &TestClient) -> (String, Self) {
         let (notes, outbound) = mpsc::channel(1);
-        let outbound = futures_util::stream::unfold(outbound, async |mut notes| Some((notes.recv().await?, notes)));
+        let outbound =
+            futures_util::stream::unfold(outbound, async |mut notes| Some((notes.recv().await?, notes)));
         let answer = client.guide().route_chat(outbound).await.unwrap();
-        let name = answer.metadata().get("x-served-by").unwrap().to_str().unwrap().to_owned();
-        (name, Self { notes, answers: answer.into_inner(), said: 0 })
+        let name = answer
+            .metadata()
+            .get("x-served-by")
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        (
+            name,
+            Self {
+                notes,
+                answers: answer.into_inner(),
+                said: 0,
+            },
+        )
     }
 
     async fn say_and_hear(&mut self) {
         self.said += 1;
-        let place = Some(Point { latitude: self.said, longitude: 1 });
+        let place = Some(Point {
+            latitude: self.said,
+            longitude: 1,
+        });
         for text in ["question", "again"] {
-            self.notes.send(RouteNote { location: place, message: text.to_owned() }).await.unwrap();
+            self.notes
+                .send(RouteNote {
+                    location: place,
+                    message: text.to_owned(),
+                })
+                .await
+                .unwrap();
         }
-        let heard = within("an answer", SOON, self.answers.message()).await.unwrap().unwrap();
+        let heard = within("an answer", SOON, self.answers.message())
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!((heard.location, heard.message.as_str()), (place, "question"));
     }
 
     async fn end(mut self) {
         drop(self.notes);
-        assert_eq!(within("the end", SOON, self.answers.message()).await.unwrap(), None);
+        assert_eq!(
+            within("the end", SOON, self.answers.message()).await.unwrap(),
+            None
+        );
     }
 }
 
@@ -151,11 +207,15 @@ async fn streams_above_the_last_id_of_a_goaway_are_sent_elsewhere_or_told_and_th
             if first {
                 let mut streams = Vec::new();
                 while streams.len() < 3 {
-                    let frame = connection.expect_politely("a request", SOON, |frame| frame.kind == kind::HEADERS).await;
+                    let frame = connection
+                        .expect_politely("a request", SOON, |frame| frame.kind == kind::HEADERS)
+                        .await;
                     streams.push(frame.stream);
                 }
                 let last = streams[0].to_be_bytes();
-                connection.send(kind::GOAWAY, 0, 0, &[&last[..], &[0; 4]].concat()).await;
+                connection
+                    .send(kind::GOAWAY, 0, 0, &[&last[..], &[0; 4]].concat())
+                    .await;
                 answer(&mut connection, streams[0]).await;
             }
             while let Some(frame) = connection.read().await {
@@ -166,9 +226,13 @@ async fn streams_above_the_last_id_of_a_goaway_are_sent_elsewhere_or_told_and_th
         }
     })
     .await;
-    let gateway = TestGateway::builder(&ca, &backend).set("/workers", 1).start().await;
+    let gateway = TestGateway::builder(&ca, &backend)
+        .set("/workers", 1)
+        .start()
+        .await;
     let client = H2Client::tls(&gateway, &ca).await;
-    let asked = join_all((0..3).map(|_| client.ask(request("/test.Echo/Unary").body(()).unwrap(), Bytes::new())));
+    let asked =
+        join_all((0..3).map(|_| client.ask(request("/test.Echo/Unary").body(()).unwrap(), Bytes::new())));
     let answers = within("three answers", SOON, asked).await;
     let mut finished = 0;
     for answer in answers {
@@ -180,13 +244,27 @@ async fn streams_above_the_last_id_of_a_goaway_are_sent_elsewhere_or_told_and_th
     }
     assert!(finished >= 1, "the stream up to the last id finishes");
     let after = client.ask(request("/test.Echo/Unary").body(()).unwrap(), Bytes::new());
-    assert_eq!(within("an answer", SOON, after).await.unwrap().grpc_status(), Some(0));
+    assert_eq!(
+        within("an answer", SOON, after).await.unwrap().grpc_status(),
+        Some(0)
+    );
 }
 
 /// A response that is one head.
 async fn answer(connection: &mut FrameConn, stream: u32) {
-    let block = literal_block(&[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")]);
-    connection.send(kind::HEADERS, flags::END_HEADERS | flags::END_STREAM, stream, &block).await;
+    let block = literal_block(&[
+        (":status", "200"),
+        ("content-type", "application/grpc"),
+        ("grpc-status", "0"),
+    ]);
+    connection
+        .send(
+            kind::HEADERS,
+            flags::END_HEADERS | flags::END_STREAM,
+            stream,
+            &block,
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -194,7 +272,10 @@ async fn a_full_connection_gets_a_second_one_beside_it() {
     let release = Arc::new(Notify::new());
     let waiting = Arc::clone(&release);
     let ca = TestCa::new();
-    let narrow = BackendOptions { max_concurrent_streams: Some(2), ..BackendOptions::default() };
+    let narrow = BackendOptions {
+        max_concurrent_streams: Some(2),
+        ..BackendOptions::default()
+    };
     let backend = TestBackend::h2_with(narrow, move |mut exchange| {
         let release = Arc::clone(&waiting);
         async move {
@@ -203,28 +284,55 @@ async fn a_full_connection_gets_a_second_one_beside_it() {
         }
     })
     .await;
-    let gateway = TestGateway::builder(&ca, &backend).set("/workers", 1).start().await;
+    let gateway = TestGateway::builder(&ca, &backend)
+        .set("/workers", 1)
+        .start()
+        .await;
     let client = H2Client::tls(&gateway, &ca).await;
     let mut open = Vec::new();
     for _ in 0..6 {
-        open.push(client.open(request("/test.Echo/Unary").body(()).unwrap(), true).await.unwrap());
+        open.push(
+            client
+                .open(request("/test.Echo/Unary").body(()).unwrap(), true)
+                .await
+                .unwrap(),
+        );
     }
-    eventually("all six are at the backend at once", SOON, async || (backend.requests() == 6).then_some(())).await;
+    eventually("all six are at the backend at once", SOON, async || {
+        (backend.requests() == 6).then_some(())
+    })
+    .await;
     assert!(backend.connections() >= 3, "{}", backend.connections());
     release.notify_waiters();
     for (response, _stream) in open {
-        assert_eq!(within("an answer", SOON, Answer::collect(response)).await.unwrap().grpc_status(), Some(0));
+        assert_eq!(
+            within("an answer", SOON, Answer::collect(response))
+                .await
+                .unwrap()
+                .grpc_status(),
+            Some(0)
+        );
     }
 }
 
 #[tokio::test]
 async fn a_backend_that_accepts_and_says_nothing_costs_no_more_than_the_deadline() {
     let ca = TestCa::new();
-    let mute = TestBackend::frames(|mut connection| async move { while connection.read().await.is_some() {} }).await;
+    let mute =
+        TestBackend::frames(|mut connection| async move { while connection.read().await.is_some() {} }).await;
     let gateway = TestGateway::builder(&ca, &mute).start().await;
     let client = H2Client::tls(&gateway, &ca).await;
-    let asked = request("/test.Echo/Unary").header("grpc-timeout", "500m").body(()).unwrap();
-    let answer = within("an answer", Duration::from_secs(3), client.ask(asked, Bytes::new())).await.unwrap();
+    let asked = request("/test.Echo/Unary")
+        .header("grpc-timeout", "500m")
+        .body(())
+        .unwrap();
+    let answer = within(
+        "an answer",
+        Duration::from_secs(3),
+        client.ask(asked, Bytes::new()),
+    )
+    .await
+    .unwrap();
     assert!(matches!(answer.grpc_status(), Some(4 | 14)), "{answer:?}");
 }
 
@@ -237,7 +345,12 @@ async fn a_backend_that_dies_in_the_middle_is_unavailable_and_is_not_asked_twice
     })
     .await;
     let client = TestClient::connect(&gateway, &ca).await;
-    let mut stream = client.guide().list_features(proto::routeguide::Rectangle::default()).await.unwrap().into_inner();
+    let mut stream = client
+        .guide()
+        .list_features(proto::routeguide::Rectangle::default())
+        .await
+        .unwrap()
+        .into_inner();
     let requests = backend.requests();
     drop(backend);
     // The message is no Feature; what matters is how the stream ends after it.
@@ -258,12 +371,23 @@ async fn a_backend_that_dies_in_the_middle_is_unavailable_and_is_not_asked_twice
 #[tokio::test]
 async fn endpoints_may_be_ipv6_or_names() {
     let ca = TestCa::new();
-    let six = h2gate::demo::route_guide::Backend::start_at("six", "[::1]:0".parse().unwrap()).await.unwrap();
+    let six = h2gate::demo::route_guide::Backend::start_at("six", "[::1]:0".parse().unwrap())
+        .await
+        .unwrap();
     let four = TestBackend::guide("four").await;
     let gateway = TestGateway::before(&ca, &[six.address()]).start().await;
-    assert_eq!(served_by(&TestClient::connect(&gateway, &ca).await, 2).await["six"], 2);
+    assert_eq!(
+        served_by(&TestClient::connect(&gateway, &ca).await, 2).await["six"],
+        2
+    );
 
     let named = json!([format!("localhost:{}", four.address().port())]);
-    let gateway = TestGateway::before(&ca, &[]).set("/backends/0/endpoints", named).start().await;
-    assert_eq!(served_by(&TestClient::connect(&gateway, &ca).await, 2).await["four"], 2);
+    let gateway = TestGateway::before(&ca, &[])
+        .set("/backends/0/endpoints", named)
+        .start()
+        .await;
+    assert_eq!(
+        served_by(&TestClient::connect(&gateway, &ca).await, 2).await["four"],
+        2
+    );
 }

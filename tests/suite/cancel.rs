@@ -25,11 +25,17 @@ async fn the_clients_reset_code_reaches_the_backend() {
     .await;
     let client = H2Client::tls(&gateway, &ca).await;
     for code in [Reason::CANCEL, Reason::ENHANCE_YOUR_CALM, Reason::INTERNAL_ERROR] {
-        let (response, mut stream) = client.open(request("/test.Echo/Stream").body(()).unwrap(), false).await.unwrap();
+        let (response, mut stream) = client
+            .open(request("/test.Echo/Stream").body(()).unwrap(), false)
+            .await
+            .unwrap();
         let mut body = response.await.unwrap().into_body();
         body.data().await.unwrap().unwrap();
         stream.send_reset(code);
-        assert_eq!(within("the backend is told", SOON, seen_by_backend.recv()).await, Some(code));
+        assert_eq!(
+            within("the backend is told", SOON, seen_by_backend.recv()).await,
+            Some(code)
+        );
     }
 }
 
@@ -45,10 +51,19 @@ async fn a_client_that_cancels_before_any_answer_is_heard() {
     })
     .await;
     let client = H2Client::tls(&gateway, &ca).await;
-    let (response, stream) = client.open(request("/test.Echo/Unary").body(()).unwrap(), true).await.unwrap();
-    assert_eq!(within("the backend has it", SOON, seen_by_backend.recv()).await, Some(None));
+    let (response, stream) = client
+        .open(request("/test.Echo/Unary").body(()).unwrap(), true)
+        .await
+        .unwrap();
+    assert_eq!(
+        within("the backend has it", SOON, seen_by_backend.recv()).await,
+        Some(None)
+    );
     drop((response, stream));
-    assert_eq!(within("the backend is told", SOON, seen_by_backend.recv()).await, Some(Some(Reason::CANCEL)));
+    assert_eq!(
+        within("the backend is told", SOON, seen_by_backend.recv()).await,
+        Some(Some(Reason::CANCEL))
+    );
 }
 
 #[tokio::test]
@@ -63,19 +78,33 @@ async fn the_backends_reset_code_reaches_the_client() {
     })
     .await;
     let client = H2Client::tls(&gateway, &ca).await;
-    for code in [Reason::CANCEL, Reason::ENHANCE_YOUR_CALM, Reason::INTERNAL_ERROR, Reason::REFUSED_STREAM] {
-        let (response, mut stream) = client.open(request("/test.Echo/Stream").body(()).unwrap(), false).await.unwrap();
+    for code in [
+        Reason::CANCEL,
+        Reason::ENHANCE_YOUR_CALM,
+        Reason::INTERNAL_ERROR,
+        Reason::REFUSED_STREAM,
+    ] {
+        let (response, mut stream) = client
+            .open(request("/test.Echo/Stream").body(()).unwrap(), false)
+            .await
+            .unwrap();
         let mut body = within("a head", SOON, response).await.unwrap().into_body();
         body.data().await.unwrap().unwrap();
-        stream.send_data(Bytes::from(vec![u32::from(code) as u8]), false).unwrap();
-        let error = within("the reset", SOON, body.data()).await.expect("not an orderly end").unwrap_err();
+        stream
+            .send_data(Bytes::from(vec![u32::from(code) as u8]), false)
+            .unwrap();
+        let error = within("the reset", SOON, body.data())
+            .await
+            .expect("not an orderly end")
+            .unwrap_err();
         assert_eq!(error.reason(), Some(code), "{error}");
     }
 }
 
 #[tokio::test]
 async fn a_backend_that_resets_instead_of_answering_is_an_error_and_no_hang() {
-    let (ca, _backend, gateway) = scripted(|mut exchange| async move { exchange.reset(Reason::INTERNAL_ERROR) }).await;
+    let (ca, _backend, gateway) =
+        scripted(|mut exchange| async move { exchange.reset(Reason::INTERNAL_ERROR) }).await;
     let client = H2Client::tls(&gateway, &ca).await;
     let asked = request("/test.Echo/Unary").body(()).unwrap();
     match within("an answer", SOON, client.ask(asked, Bytes::new())).await {
@@ -95,16 +124,25 @@ async fn a_client_that_vanishes_cancels_all_its_streams() {
         }
     })
     .await;
-    let shaken = e2e::TlsOptions::default().connect(gateway.address(), &ca).await.unwrap();
+    let shaken = e2e::TlsOptions::default()
+        .connect(gateway.address(), &ca)
+        .await
+        .unwrap();
     let (client, connection) = H2Client::over(shaken.0, &h2::client::Builder::new()).await;
     let mut open = Vec::new();
     for _ in 0..10 {
-        let (response, stream) = client.open(request("/test.Echo/Stream").body(()).unwrap(), false).await.unwrap();
+        let (response, stream) = client
+            .open(request("/test.Echo/Stream").body(()).unwrap(), false)
+            .await
+            .unwrap();
         open.push((within("a head", SOON, response).await.unwrap(), stream));
     }
     connection.abort();
     for _ in 0..10 {
-        assert_eq!(within("the backend is told", SOON, seen_by_backend.recv()).await, Some(Reason::CANCEL));
+        assert_eq!(
+            within("the backend is told", SOON, seen_by_backend.recv()).await,
+            Some(Reason::CANCEL)
+        );
     }
 }
 
@@ -119,8 +157,17 @@ async fn an_answer_before_the_request_has_ended_is_whole() {
     .await;
     let client = H2Client::tls(&gateway, &ca).await;
     for _ in 0..20 {
-        let (response, _stream) = client.open(request("/test.Echo/Stream").body(()).unwrap(), false).await.unwrap();
-        let answer = within("an answer", SOON, e2e::Answer::collect(response)).await.unwrap();
-        assert_eq!((answer.messages().len(), answer.grpc_status()), (1, Some(0)), "{answer:?}");
+        let (response, _stream) = client
+            .open(request("/test.Echo/Stream").body(()).unwrap(), false)
+            .await
+            .unwrap();
+        let answer = within("an answer", SOON, e2e::Answer::collect(response))
+            .await
+            .unwrap();
+        assert_eq!(
+            (answer.messages().len(), answer.grpc_status()),
+            (1, Some(0)),
+            "{answer:?}"
+        );
     }
 }

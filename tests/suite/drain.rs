@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use e2e::{Answer, FrameConn, H2Client, TestBackend, TestCa, TestGateway, TlsOptions, eventually, flags, kind, pack, request, within};
+use e2e::{
+    Answer, FrameConn, H2Client, TestBackend, TestCa, TestGateway, TlsOptions, eventually, flags, kind, pack,
+    request, within,
+};
 
 use crate::{guide, scripted};
 
@@ -31,7 +34,10 @@ async fn a_running_stream_finishes_and_a_new_connection_is_not_taken() {
     })
     .await;
     let client = H2Client::tls(&gateway, &ca).await;
-    let (response, mut stream) = client.open(request("/test.Echo/Unary").body(()).unwrap(), false).await.unwrap();
+    let (response, mut stream) = client
+        .open(request("/test.Echo/Unary").body(()).unwrap(), false)
+        .await
+        .unwrap();
     stream.send_data(pack(b"before"), false).unwrap();
     let response = within("a head", SOON, response).await.unwrap();
 
@@ -61,15 +67,23 @@ async fn clients_are_told_by_goaway_that_loses_no_request() {
     let (ca, _backend, mut gateway) = scripted(e2e::echo_body).await;
     let mut connection = FrameConn::client(&gateway, &ca, &[]).await;
     connection.request(1, "/test.Echo/Unary", false).await;
-    connection.expect_politely("SETTINGS are acknowledged", SOON, |frame| frame.kind == kind::SETTINGS && frame.flags == flags::ACK).await;
+    connection
+        .expect_politely("SETTINGS are acknowledged", SOON, |frame| {
+            frame.kind == kind::SETTINGS && frame.flags == flags::ACK
+        })
+        .await;
     gateway.terminate();
-    let goaway = connection.expect_politely("GOAWAY", SOON, |frame| frame.kind == kind::GOAWAY).await;
+    let goaway = connection
+        .expect_politely("GOAWAY", SOON, |frame| frame.kind == kind::GOAWAY)
+        .await;
     assert_eq!(goaway.code(), Some(0));
     // RFC 9113 §6.8: the first one names the highest id, for requests that are on their way.
     assert_eq!(goaway.payload[..4], 0x7fff_ffff_u32.to_be_bytes());
     connection.request(3, "/test.Echo/Unary", false).await;
     for stream in [1, 3] {
-        connection.send(kind::DATA, flags::END_STREAM, stream, &pack(b"well")).await;
+        connection
+            .send(kind::DATA, flags::END_STREAM, stream, &pack(b"well"))
+            .await;
     }
     for _ in 0..2 {
         let echo = |frame: &e2e::Frame| frame.kind == kind::DATA && frame.payload.ends_with(b"well");
@@ -89,9 +103,15 @@ async fn a_stream_beyond_the_grace_is_told_and_the_exit_code_is_zero() {
     let gateway = TestGateway::builder(&ca, &backend).set("/timeouts", serde_json::json!({ "drain": "1s" }));
     let mut gateway = gateway.start().await;
     let client = H2Client::tls(&gateway, &ca).await;
-    let (response, _stream) = client.open(request("/test.Echo/Hang").body(()).unwrap(), false).await.unwrap();
+    let (response, _stream) = client
+        .open(request("/test.Echo/Hang").body(()).unwrap(), false)
+        .await
+        .unwrap();
     let answer = tokio::spawn(Answer::collect(response));
-    eventually("the stream is open", SOON, async || (backend.requests() == 1).then_some(())).await;
+    eventually("the stream is open", SOON, async || {
+        (backend.requests() == 1).then_some(())
+    })
+    .await;
     let began = Instant::now();
     gateway.terminate();
     match within("the stream ends", SOON, answer).await.unwrap() {
@@ -101,7 +121,10 @@ async fn a_stream_beyond_the_grace_is_told_and_the_exit_code_is_zero() {
     }
     assert_eq!(gateway.exit(SOON).await.code(), Some(0), "{}", gateway.log());
     let took = began.elapsed();
-    assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(4), "{took:?}");
+    assert!(
+        took >= Duration::from_millis(900) && took < Duration::from_secs(4),
+        "{took:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,13 +141,27 @@ async fn unary_rpcs_in_flight_all_end_well() {
     let asked: Vec<_> = (0..100)
         .map(|_| {
             let client = client.clone();
-            tokio::spawn(async move { client.ask(request("/test.Echo/Unary").body(()).unwrap(), pack(b"x")).await })
+            tokio::spawn(async move {
+                client
+                    .ask(request("/test.Echo/Unary").body(()).unwrap(), pack(b"x"))
+                    .await
+            })
         })
         .collect();
-    eventually("all are at the backend", SOON, async || (backend.requests() == 100).then_some(())).await;
+    eventually("all are at the backend", SOON, async || {
+        (backend.requests() == 100).then_some(())
+    })
+    .await;
     gateway.terminate();
     for answer in asked {
-        assert_eq!(within("an answer", SOON, answer).await.unwrap().unwrap().grpc_status(), Some(0));
+        assert_eq!(
+            within("an answer", SOON, answer)
+                .await
+                .unwrap()
+                .unwrap()
+                .grpc_status(),
+            Some(0)
+        );
     }
     assert_eq!(gateway.exit(SOON).await.code(), Some(0), "{}", gateway.log());
 }
@@ -137,7 +174,10 @@ async fn a_second_sigterm_does_not_wait() {
     })
     .await;
     let client = H2Client::tls(&gateway, &ca).await;
-    let (response, _stream) = client.open(request("/test.Echo/Hang").body(()).unwrap(), false).await.unwrap();
+    let (response, _stream) = client
+        .open(request("/test.Echo/Hang").body(()).unwrap(), false)
+        .await
+        .unwrap();
     let _response = within("a head", SOON, response).await.unwrap();
     gateway.terminate();
     eventually("the drain has begun", SOON, async || {
@@ -153,10 +193,16 @@ async fn a_second_sigterm_does_not_wait() {
 async fn the_access_log_is_whole_at_the_end() {
     let ca = TestCa::new();
     let backend = TestBackend::h2(e2e::echo_body).await;
-    let mut gateway = TestGateway::builder(&ca, &backend).set("/access_log", serde_json::json!({ "path": "-" })).start().await;
+    let mut gateway = TestGateway::builder(&ca, &backend)
+        .set("/access_log", serde_json::json!({ "path": "-" }))
+        .start()
+        .await;
     let client = H2Client::tls(&gateway, &ca).await;
     for _ in 0..50 {
-        client.ask(request("/test.Echo/Unary").body(()).unwrap(), Bytes::new()).await.unwrap();
+        client
+            .ask(request("/test.Echo/Unary").body(()).unwrap(), Bytes::new())
+            .await
+            .unwrap();
     }
     drop(client);
     gateway.terminate();
@@ -169,6 +215,9 @@ async fn the_access_log_is_whole_at_the_end() {
     assert_eq!(lines.lines().count(), 50);
     for line in lines.lines() {
         let line: serde_json::Value = serde_json::from_str(line).expect("one JSON object a line");
-        assert!(line.to_string().contains("/test.Echo/Unary") || line.to_string().contains("test.Echo"), "{line}");
+        assert!(
+            line.to_string().contains("/test.Echo/Unary") || line.to_string().contains("test.Echo"),
+            "{line}"
+        );
     }
 }

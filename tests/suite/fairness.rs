@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use e2e::{
-    FrameConn, H2Client, TestBackend, TestCa, TestGateway, alone, echo_body, eventually, flags, kind, pack, proof,
-    request, scaled, setting, within,
+    FrameConn, H2Client, TestBackend, TestCa, TestGateway, alone, echo_body, eventually, flags, kind, pack,
+    proof, request, scaled, setting, within,
 };
 use futures_util::future::join_all;
 
@@ -17,7 +17,9 @@ const TINY: usize = 10_000;
 
 /// `count` messages of five octets.
 fn burst(count: usize) -> Vec<Bytes> {
-    (0..count).map(|number| pack(&[&(number as u32).to_be_bytes()[..], &[7]].concat())).collect()
+    (0..count)
+        .map(|number| pack(&[&(number as u32).to_be_bytes()[..], &[7]].concat()))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,14 +35,27 @@ async fn ten_thousand_tiny_messages_go_up_and_come_down() {
     .await;
     let client = H2Client::tls(&gateway, &ca).await;
     let messages = burst(TINY);
-    let (response, mut stream) = client.open(request("/test.Echo/Chat").body(()).unwrap(), false).await.unwrap();
+    let (response, mut stream) = client
+        .open(request("/test.Echo/Chat").body(()).unwrap(), false)
+        .await
+        .unwrap();
     for message in &messages {
         stream.send_data(message.clone(), false).unwrap();
     }
     stream.send_data(Bytes::new(), true).unwrap();
-    let answer = within("the echo", Duration::from_secs(30), e2e::Answer::collect(response)).await.unwrap();
+    let answer = within(
+        "the echo",
+        Duration::from_secs(30),
+        e2e::Answer::collect(response),
+    )
+    .await
+    .unwrap();
     assert_eq!(answer.grpc_status(), Some(0));
-    assert!(answer.body == messages.concat(), "the echo differs: {} octets", answer.body.len());
+    assert!(
+        answer.body == messages.concat(),
+        "the echo differs: {} octets",
+        answer.body.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,7 +70,9 @@ async fn ten_thousand_tiny_messages_come_down_in_one_burst() {
     .await;
     let client = H2Client::tls(&gateway, &ca).await;
     let asked = client.ask(request("/test.Echo/List").body(()).unwrap(), Bytes::new());
-    let answer = within("all of them", Duration::from_secs(30), asked).await.unwrap();
+    let answer = within("all of them", Duration::from_secs(30), asked)
+        .await
+        .unwrap();
     assert_eq!((answer.messages().len(), answer.grpc_status()), (TINY, Some(0)));
 }
 
@@ -67,9 +84,13 @@ async fn a_thousand_empty_data_frames_are_no_attack() {
     for _ in 0..1_000 {
         connection.send(kind::DATA, 0, 1, &[]).await;
     }
-    connection.send(kind::DATA, flags::END_STREAM, 1, &pack(b"after all")).await;
+    connection
+        .send(kind::DATA, flags::END_STREAM, 1, &pack(b"after all"))
+        .await;
     let answered = |frame: &e2e::Frame| frame.kind == kind::DATA && frame.payload.ends_with(b"after all");
-    connection.expect_politely("the echo", Duration::from_secs(5), answered).await;
+    connection
+        .expect_politely("the echo", Duration::from_secs(5), answered)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,20 +110,30 @@ async fn a_chatty_stream_that_nobody_reads_harms_no_other_on_the_same_backend_co
         echo_body(exchange).await;
     })
     .await;
-    let gateway = TestGateway::builder(&ca, &backend).set("/workers", 1).start().await;
+    let gateway = TestGateway::builder(&ca, &backend)
+        .set("/workers", 1)
+        .start()
+        .await;
     let good = H2Client::tls(&gateway, &ca).await;
-    let (response, mut stream) = good.open(request("/test.Echo/Unary").body(()).unwrap(), false).await.unwrap();
+    let (response, mut stream) = good
+        .open(request("/test.Echo/Unary").body(()).unwrap(), false)
+        .await
+        .unwrap();
     stream.send_data(pack(b"first"), false).unwrap();
-    eventually("the good stream is at the backend", Duration::from_secs(3), async || {
-        (backend.requests() == 1).then_some(())
-    })
+    eventually(
+        "the good stream is at the backend",
+        Duration::from_secs(3),
+        async || (backend.requests() == 1).then_some(()),
+    )
     .await;
 
     // Two kinds of deaf client: one whose windows stay shut, one that leaves its socket unread.
     let mut shut = FrameConn::client(&gateway, &ca, &[(setting::INITIAL_WINDOW_SIZE, 100)]).await;
     shut.request(1, "/test.Echo/Chatty", true).await;
     let mut unread = FrameConn::client(&gateway, &ca, &[(setting::INITIAL_WINDOW_SIZE, 0x7fff_ffff)]).await;
-    unread.send(kind::WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes()).await;
+    unread
+        .send(kind::WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes())
+        .await;
     unread.request(1, "/test.Echo/Chatty", true).await;
 
     let until = Instant::now() + Duration::from_secs(scaled(3, 20) as u64);
@@ -110,15 +141,26 @@ async fn a_chatty_stream_that_nobody_reads_harms_no_other_on_the_same_backend_co
     while Instant::now() < until {
         let began = Instant::now();
         let asked = good.ask(request("/test.Echo/Unary").body(()).unwrap(), pack(b"ping"));
-        let answer = within("an RPC beside it", Duration::from_secs(5), asked).await.unwrap();
+        let answer = within("an RPC beside it", Duration::from_secs(5), asked)
+            .await
+            .unwrap();
         assert_eq!(answer.grpc_status(), Some(0));
         slowest = slowest.max(began.elapsed());
     }
     stream.send_data(pack(b"second"), true).unwrap();
-    let answer = within("the first RPC ends well", Duration::from_secs(5), e2e::Answer::collect(response)).await.unwrap();
+    let answer = within(
+        "the first RPC ends well",
+        Duration::from_secs(5),
+        e2e::Answer::collect(response),
+    )
+    .await
+    .unwrap();
     assert_eq!(answer.messages(), [&b"first"[..], b"second"]);
     assert_eq!(backend.connections(), 1, "all of it was on one connection");
-    assert!(slowest < Duration::from_secs(1), "an RPC beside it took {slowest:?}");
+    assert!(
+        slowest < Duration::from_secs(1),
+        "an RPC beside it took {slowest:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,9 +199,15 @@ async fn deaf_clients(settings: &[(u16, u32)], open_connection_window: bool) {
     let open = async |_| {
         let mut connection = FrameConn::client(&gateway, &ca, settings).await;
         if open_connection_window {
-            connection.send(kind::WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes()).await;
+            connection
+                .send(kind::WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes())
+                .await;
         }
-        connection.expect("SETTINGS", Duration::from_secs(5), |frame| frame.kind == kind::SETTINGS).await;
+        connection
+            .expect("SETTINGS", Duration::from_secs(5), |frame| {
+                frame.kind == kind::SETTINGS
+            })
+            .await;
         connection.send(kind::SETTINGS, flags::ACK, 0, &[]).await;
         for stream in 0..STREAMS as u32 {
             connection.request(2 * stream + 1, "/test.Echo/Big", true).await;
@@ -167,10 +215,14 @@ async fn deaf_clients(settings: &[(u16, u32)], open_connection_window: bool) {
         connection
     };
     let deaf = join_all((0..CONNECTIONS).map(open)).await;
-    eventually("all streams are at the backend", Duration::from_secs(20), async || {
-        waits.ask(&good).await;
-        (backend.requests() >= CONNECTIONS * STREAMS).then_some(())
-    })
+    eventually(
+        "all streams are at the backend",
+        Duration::from_secs(20),
+        async || {
+            waits.ask(&good).await;
+            (backend.requests() >= CONNECTIONS * STREAMS).then_some(())
+        },
+    )
     .await;
     // What can be held is held by now, or it comes during these seconds.
     let until = Instant::now() + Duration::from_secs(scaled(3, 15) as u64);
@@ -180,7 +232,11 @@ async fn deaf_clients(settings: &[(u16, u32)], open_connection_window: bool) {
         most = most.max(gateway.memory());
     }
     let grown = most.saturating_sub(before);
-    eprintln!("{CONNECTIONS} × {STREAMS} deaf streams: {} MiB, worst wait beside them {:?}", grown / MIB, waits.worst);
+    eprintln!(
+        "{CONNECTIONS} × {STREAMS} deaf streams: {} MiB, worst wait beside them {:?}",
+        grown / MIB,
+        waits.worst
+    );
     assert!(grown < 64 * MIB, "{} MiB", grown / MIB);
     let bound = Duration::from_millis(if proof() { 250 } else { 1_500 });
     assert!(waits.worst < bound, "an RPC beside them took {:?}", waits.worst);
@@ -196,7 +252,9 @@ impl Waits {
     async fn ask(&mut self, client: &H2Client) {
         let began = Instant::now();
         let asked = client.ask(request("/test.Echo/Unary").body(()).unwrap(), pack(b"ping"));
-        let answer = within("an RPC beside it", Duration::from_secs(5), asked).await.unwrap();
+        let answer = within("an RPC beside it", Duration::from_secs(5), asked)
+            .await
+            .unwrap();
         assert_eq!(answer.grpc_status(), Some(0));
         self.worst = self.worst.max(began.elapsed());
     }

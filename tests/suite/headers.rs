@@ -21,7 +21,9 @@ async fn seen(build: impl FnOnce(TestGatewayBuilder) -> TestGatewayBuilder) -> B
     let backend = TestBackend::h2(|mut exchange| async move {
         let headers = exchange.request.headers.clone();
         let seen = headers.iter().filter(|(name, _)| name.as_str().starts_with("x-"));
-        let seen: Vec<_> = seen.map(|(name, value)| (format!("saw-{name}"), value.to_str().unwrap())).collect();
+        let seen: Vec<_> = seen
+            .map(|(name, value)| (format!("saw-{name}"), value.to_str().unwrap()))
+            .collect();
         let seen: Vec<_> = seen.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         exchange.trailers_only(&[&[("grpc-status", "0")], &seen[..]].concat());
     })
@@ -73,7 +75,8 @@ async fn a_trusted_peer_is_believed_and_its_list_grows() {
 
 #[tokio::test]
 async fn trust_in_others_is_no_trust_in_this_one() {
-    let seen = seen(|gateway| gateway.set("/listeners/0/trusted_peers", json!(["10.0.0.0/8", "::1/128"]))).await;
+    let seen =
+        seen(|gateway| gateway.set("/listeners/0/trusted_peers", json!(["10.0.0.0/8", "::1/128"]))).await;
     assert_eq!(seen["x-forwarded-for"], "127.0.0.1");
     assert_ne!(seen["x-request-id"], "forged");
 }

@@ -15,9 +15,9 @@ mod bad_pairs;
 mod cancel;
 mod drain;
 mod fairness;
-mod headers;
 #[path = "../conformance/h2spec.rs"]
 mod h2spec;
+mod headers;
 #[path = "../conformance/interop.rs"]
 mod interop;
 mod outsiders;
@@ -39,7 +39,9 @@ async fn guide() -> (TestCa, TestBackend, TestGateway) {
 }
 
 /// A gateway before a backend that answers by this handler.
-async fn scripted<F>(handler: impl Fn(Exchange) -> F + Clone + Send + Sync + 'static) -> (TestCa, TestBackend, TestGateway)
+async fn scripted<F>(
+    handler: impl Fn(Exchange) -> F + Clone + Send + Sync + 'static,
+) -> (TestCa, TestBackend, TestGateway)
 where
     F: Future<Output = ()> + Send + 'static,
 {

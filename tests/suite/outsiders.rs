@@ -9,11 +9,23 @@ async fn route_guide_client(language: &str) {
     let address = format!("localhost:{}", gateway.address().port());
     let ca_file = ca.file();
     for _ in 0..scaled(1, 20) {
-        let ended = run_tool(tool(&format!("clients/{language}")), &[&address, ca_file.to_str().unwrap()]).await;
+        let ended = run_tool(
+            tool(&format!("clients/{language}")),
+            &[&address, ca_file.to_str().unwrap()],
+        )
+        .await;
         let output = String::from_utf8_lossy(&ended.stdout).into_owned();
-        assert!(ended.status.success(), "{output}{}", String::from_utf8_lossy(&ended.stderr));
+        assert!(
+            ended.status.success(),
+            "{output}{}",
+            String::from_utf8_lossy(&ended.stderr)
+        );
         let summary: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
-        assert_eq!((&summary["client"], &summary["ok"]), (&language.into(), &true.into()), "{summary}");
+        assert_eq!(
+            (&summary["client"], &summary["ok"]),
+            (&language.into(), &true.into()),
+            "{summary}"
+        );
     }
 }
 
@@ -44,7 +56,10 @@ async fn a_client_does_not_trust_a_foreign_ca() {
     let address = format!("localhost:{}", gateway.address().port());
     let ended = run_tool(tool("clients/go"), &[&address, foreign.file().to_str().unwrap()]).await;
     assert_eq!(ended.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&ended.stdout).contains("unknown authority"), "{ended:?}");
+    assert!(
+        String::from_utf8_lossy(&ended.stdout).contains("unknown authority"),
+        "{ended:?}"
+    );
 }
 
 #[tokio::test]
@@ -54,11 +69,19 @@ async fn grpcurl_calls_by_reflection_through_the_gateway() {
     let ca_file = ca.file();
     let base = ["-cacert", ca_file.to_str().unwrap()];
     let listed = run_tool(tool("bin/grpcurl"), &[&base[..], &[&address, "list"]].concat()).await;
-    assert!(String::from_utf8_lossy(&listed.stdout).contains("routeguide.RouteGuide"), "{listed:?}");
+    assert!(
+        String::from_utf8_lossy(&listed.stdout).contains("routeguide.RouteGuide"),
+        "{listed:?}"
+    );
     let point = r#"{"latitude": 11, "longitude": 13}"#;
-    let call = [&base[..], &["-d", point, &address, "routeguide.RouteGuide/GetFeature"]].concat();
+    let call = [
+        &base[..],
+        &["-d", point, &address, "routeguide.RouteGuide/GetFeature"],
+    ]
+    .concat();
     let called = run_tool(tool("bin/grpcurl"), &call).await;
-    let answer: serde_json::Value = serde_json::from_slice(&called.stdout).unwrap_or_else(|_| panic!("{called:?}"));
+    let answer: serde_json::Value =
+        serde_json::from_slice(&called.stdout).unwrap_or_else(|_| panic!("{called:?}"));
     assert_eq!(answer["location"]["latitude"], 11);
 }
 
@@ -66,13 +89,32 @@ async fn grpcurl_calls_by_reflection_through_the_gateway() {
 async fn curl_with_prior_knowledge_negotiates_h2_and_gets_404() {
     let (ca, backend, _) = guide().await;
     let gateway = e2e::TestGateway::builder(&ca, &backend)
-        .set("/routes/0/match", serde_json::json!({ "service": "routeguide.RouteGuide" }))
+        .set(
+            "/routes/0/match",
+            serde_json::json!({ "service": "routeguide.RouteGuide" }),
+        )
         .start()
         .await;
     let url = format!("https://127.0.0.1:{}/", gateway.address().port());
-    let ended = run_tool("curl", &["--http2-prior-knowledge", "-k", "-v", "--noproxy", "*", "--max-time", "10", &url]).await;
+    let ended = run_tool(
+        "curl",
+        &[
+            "--http2-prior-knowledge",
+            "-k",
+            "-v",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "10",
+            &url,
+        ],
+    )
+    .await;
     let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(said.contains("ALPN: server accepted h2") || said.contains("server accepted to use h2"), "{said}");
+    assert!(
+        said.contains("ALPN: server accepted h2") || said.contains("server accepted to use h2"),
+        "{said}"
+    );
     assert!(said.contains("< HTTP/2 404"), "{said}");
 }
 
@@ -84,15 +126,34 @@ async fn openssl_sees_h2_chosen_and_the_alert_otherwise() {
     for version in ["-tls1_2", "-tls1_3"] {
         let ask = async |alpn: &str| {
             let arguments = [
-                "s_client", "-connect", &address, "-servername", "localhost", "-alpn", alpn, version, "-CAfile",
-                ca_file.to_str().unwrap(), "-verify_return_error",
+                "s_client",
+                "-connect",
+                &address,
+                "-servername",
+                "localhost",
+                "-alpn",
+                alpn,
+                version,
+                "-CAfile",
+                ca_file.to_str().unwrap(),
+                "-verify_return_error",
             ];
             let ended = run_tool("openssl", &arguments).await;
-            format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr))
+            format!(
+                "{}{}",
+                String::from_utf8_lossy(&ended.stdout),
+                String::from_utf8_lossy(&ended.stderr)
+            )
         };
         let said = ask("h2").await;
-        assert!(said.contains("ALPN protocol: h2") && said.contains("Verify return code: 0 (ok)"), "{said}");
+        assert!(
+            said.contains("ALPN protocol: h2") && said.contains("Verify return code: 0 (ok)"),
+            "{said}"
+        );
         let said = ask("http/1.1").await;
-        assert!(said.contains("alert no application protocol") && said.contains("SSL alert number 120"), "{said}");
+        assert!(
+            said.contains("alert no application protocol") && said.contains("SSL alert number 120"),
+            "{said}"
+        );
     }
 }

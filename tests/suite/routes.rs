@@ -25,15 +25,27 @@ async fn routed(routes: Value) -> (TestCa, Vec<TestBackend>, TestGateway) {
         list.push(json!({ "name": name, "endpoints": [backend.address().to_string()] }));
         backends.push(backend);
     }
-    let gateway = TestGateway::before(&ca, &[]).set("/backends", list).set("/routes", routes).start().await;
+    let gateway = TestGateway::before(&ca, &[])
+        .set("/backends", list)
+        .set("/routes", routes)
+        .start()
+        .await;
     (ca, backends, gateway)
 }
 
 async fn backend_for(client: &H2Client, authority: &str, path: &str) -> String {
-    let asked = Request::post(format!("https://{authority}{path}")).header("content-type", "application/grpc");
+    let asked =
+        Request::post(format!("https://{authority}{path}")).header("content-type", "application/grpc");
     let answer = client.ask(asked.header("te", "trailers").body(()).unwrap(), Bytes::new());
     let answer = within("an answer", Duration::from_secs(3), answer).await.unwrap();
-    format!("{}{}", answer.trailer("x-backend"), answer.grpc_status().filter(|s| *s != 0).map_or(String::new(), |s| s.to_string()))
+    format!(
+        "{}{}",
+        answer.trailer("x-backend"),
+        answer
+            .grpc_status()
+            .filter(|s| *s != 0)
+            .map_or(String::new(), |s| s.to_string())
+    )
 }
 
 #[tokio::test]
@@ -65,26 +77,47 @@ async fn the_most_specific_route_wins_whatever_the_order() {
         ("api.example.com", "/a.Service/Get", "all"),
         ("b.example.org", "/a.Service/Get", "all"),
     ] {
-        assert_eq!(backend_for(&client, authority, path).await, expected, "{authority}{path}");
+        assert_eq!(
+            backend_for(&client, authority, path).await,
+            expected,
+            "{authority}{path}"
+        );
     }
 }
 
 #[tokio::test]
 async fn without_a_route_grpc_gets_unimplemented_and_others_404_at_once() {
-    let (ca, _backends, gateway) = routed(json!([{ "match": { "service": "a.Service" }, "backend": "one" }])).await;
+    let (ca, _backends, gateway) =
+        routed(json!([{ "match": { "service": "a.Service" }, "backend": "one" }])).await;
     let client = H2Client::tls(&gateway, &ca).await;
     let began = Instant::now();
 
     let asked = e2e::request("/b.Service/Get").body(()).unwrap();
-    let answer = within("an answer", Duration::from_secs(3), client.ask(asked, pack(b"x"))).await.unwrap();
-    assert_eq!((answer.status.as_u16(), answer.grpc_status()), (200, Some(12)), "{answer:?}");
+    let answer = within("an answer", Duration::from_secs(3), client.ask(asked, pack(b"x")))
+        .await
+        .unwrap();
+    assert_eq!(
+        (answer.status.as_u16(), answer.grpc_status()),
+        (200, Some(12)),
+        "{answer:?}"
+    );
     assert!(!answer.trailer("grpc-message").is_empty(), "a message that helps");
     assert_eq!(answer.header("content-type"), "application/grpc");
 
     for path in ["/", "/b.Service/Get", "/index.html"] {
         let asked = Request::get(format!("https://localhost{path}")).body(()).unwrap();
-        let answer = within("an answer", Duration::from_secs(3), client.ask(asked, Bytes::new())).await.unwrap();
-        assert_eq!((answer.status.as_u16(), answer.grpc_status()), (404, None), "{path} {answer:?}");
+        let answer = within(
+            "an answer",
+            Duration::from_secs(3),
+            client.ask(asked, Bytes::new()),
+        )
+        .await
+        .unwrap();
+        assert_eq!(
+            (answer.status.as_u16(), answer.grpc_status()),
+            (404, None),
+            "{path} {answer:?}"
+        );
     }
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 
@@ -94,9 +127,19 @@ async fn without_a_route_grpc_gets_unimplemented_and_others_404_at_once() {
 
 #[tokio::test]
 async fn an_unfinished_request_without_a_route_is_answered_too() {
-    let (ca, _backends, gateway) = routed(json!([{ "match": { "service": "a.Service" }, "backend": "one" }])).await;
+    let (ca, _backends, gateway) =
+        routed(json!([{ "match": { "service": "a.Service" }, "backend": "one" }])).await;
     let client = H2Client::tls(&gateway, &ca).await;
-    let (response, _open) = client.open(e2e::request("/b.Service/Chat").body(()).unwrap(), false).await.unwrap();
-    let answer = within("an answer", Duration::from_secs(3), e2e::Answer::collect(response)).await.unwrap();
+    let (response, _open) = client
+        .open(e2e::request("/b.Service/Chat").body(()).unwrap(), false)
+        .await
+        .unwrap();
+    let answer = within(
+        "an answer",
+        Duration::from_secs(3),
+        e2e::Answer::collect(response),
+    )
+    .await
+    .unwrap();
     assert_eq!(answer.grpc_status(), Some(12), "{answer:?}");
 }

@@ -40,22 +40,35 @@ async fn kept(seen: Arc<Seen>, client: TestClient) {
         seen.rpc(client.ping().await);
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    seen.reconnects.fetch_add(client.connects() - 1, Ordering::Relaxed);
+    seen.reconnects
+        .fetch_add(client.connects() - 1, Ordering::Relaxed);
 }
 
 /// A stream that is open from before the first swap to after the last.
 async fn open_chat(seen: Arc<Seen>, client: TestClient) {
     let (notes, outbound) = tokio::sync::mpsc::channel(1);
-    let outbound = futures_util::stream::unfold(outbound, async |mut notes| Some((notes.recv().await?, notes)));
+    let outbound =
+        futures_util::stream::unfold(outbound, async |mut notes| Some((notes.recv().await?, notes)));
     let mut answers = client.guide().route_chat(outbound).await.unwrap().into_inner();
     let mut said = 0;
     while seen.running() {
         said += 1;
-        let location = Some(proto::routeguide::Point { latitude: said, longitude: 2 });
-        let note = proto::routeguide::RouteNote { location, message: "still here".to_owned() };
+        let location = Some(proto::routeguide::Point {
+            latitude: said,
+            longitude: 2,
+        });
+        let note = proto::routeguide::RouteNote {
+            location,
+            message: "still here".to_owned(),
+        };
         notes.send(note.clone()).await.unwrap();
         notes.send(note.clone()).await.unwrap();
-        seen.rpc(answers.message().await.map(|answer| assert_eq!(answer, Some(note))));
+        seen.rpc(
+            answers
+                .message()
+                .await
+                .map(|answer| assert_eq!(answer, Some(note))),
+        );
     }
     drop(notes);
     assert_eq!(answers.message().await.unwrap(), None);
@@ -107,7 +120,10 @@ async fn swaps_under_load(count: usize, kubernetes: bool) {
     for _ in 0..4 {
         clients.spawn(kept(Arc::clone(&seen), TestClient::connect(&gateway, &ca).await));
     }
-    clients.spawn(open_chat(Arc::clone(&seen), TestClient::connect(&gateway, &ca).await));
+    clients.spawn(open_chat(
+        Arc::clone(&seen),
+        TestClient::connect(&gateway, &ca).await,
+    ));
     for _ in 0..2 {
         clients.spawn(fresh(Arc::clone(&seen), gateway.address(), Arc::clone(&ca)));
     }
@@ -121,10 +137,14 @@ async fn swaps_under_load(count: usize, kubernetes: bool) {
             (false, _) => files.rename(&pair),
         }
         let written = Instant::now();
-        eventually(format!("swap {number} serves"), Duration::from_secs(5), async || {
-            assert!(clients.try_join_next().is_none(), "a client has given up");
-            (seen.newest.load(Ordering::SeqCst) >= pair.serial).then_some(())
-        })
+        eventually(
+            format!("swap {number} serves"),
+            Duration::from_secs(5),
+            async || {
+                assert!(clients.try_join_next().is_none(), "a client has given up");
+                (seen.newest.load(Ordering::SeqCst) >= pair.serial).then_some(())
+            },
+        )
         .await;
         lags.push(written.elapsed());
     }
@@ -133,13 +153,24 @@ async fn swaps_under_load(count: usize, kubernetes: bool) {
         ended.unwrap();
     }
     lags.sort();
-    eprintln!("{count} swaps: {seen:?}; seen by a fresh client after {:?} at p50, {:?} at most", lags[count / 2], lags[count - 1]);
+    eprintln!(
+        "{count} swaps: {seen:?}; seen by a fresh client after {:?} at p50, {:?} at most",
+        lags[count / 2],
+        lags[count - 1]
+    );
     let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
-    assert!(count(&seen.handshakes) >= lags.len() && count(&seen.rpcs) >= 10 * lags.len(), "there was a load");
+    assert!(
+        count(&seen.handshakes) >= lags.len() && count(&seen.rpcs) >= 10 * lags.len(),
+        "there was a load"
+    );
     assert_eq!(count(&seen.failed_handshakes), 0, "failed handshakes");
     assert_eq!(count(&seen.failed_rpcs), 0, "failed RPCs");
     assert_eq!(count(&seen.reconnects), 0, "reconnects of kept connections");
-    assert_eq!(count(&seen.backwards), 0, "handshakes with an old certificate after one with a newer");
+    assert_eq!(
+        count(&seen.backwards),
+        0,
+        "handshakes with an old certificate after one with a newer"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,33 @@
+# `make help` tells what there is.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test proof lint doc bench tools
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Without optimisation, which compiles in half the time; it is fast enough for one person. The product is `--release`.
+demo: ## See it work: TLS, four kinds of RPC, a new certificate every 10 s (Ctrl-C ends it)
+	cargo run --quiet --locked --package h2gate -- demo
+
+test: ## What CI runs: lints, unit tests, the end-to-end suite with small counts; installs its tools into .tools/
+	scripts/test
+
+proof: ## The same with full counts on a release build (an hour or more); the log stays in .proof/
+	@mkdir -p .proof
+	bash -o pipefail -c 'H2GATE_PROOF=1 scripts/test 2>&1 | tee .proof/proof.log'
+
+lint: ## Formatting, clippy, documentation and dependencies, warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	scripts/deny
+
+doc: ## The documentation of the crates, into target/doc
+	cargo doc --workspace --no-deps --locked
+
+bench: ## Side by side with other proxies: see bench/README.md
+	@test -x bench/run && bench/run || { echo "bench/run is not there yet"; exit 1; }
+
+tools: ## Only the outside test tools
+	scripts/install-tools
