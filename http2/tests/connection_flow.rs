@@ -1,5 +1,13 @@
 //! Windows, queues, turns and output.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
 mod support;
 
 use http2::{Config, Credit, ErrorCode as E};

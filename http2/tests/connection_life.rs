@@ -1,5 +1,13 @@
 //! Beginning and end of a connection: stream limits, GOAWAY, draining.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
 mod support;
 
 use http2::{ErrorCode as E, Limits, OpenError};

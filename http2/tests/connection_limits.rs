@@ -1,5 +1,13 @@
 //! Each limit is reached by abuse, and not by lawful traffic just below it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
 mod support;
 
 use http2::{Cause, Config, Connection, Credit, ErrorCode as E, Limit, Limits, Rate};

@@ -1,5 +1,13 @@
 //! RFC 9113, rule by rule, against a peer made by hand.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
 mod support;
 
 use http2::{Cause, Connection, ErrorCode as E, Limits};
@@ -147,7 +155,7 @@ fn rfc_9113_5_1_idle_streams_take_nothing_but_headers_and_priority() {
         window_update(2, 100),
     ] {
         assert_eq!(
-            server_error(&[bytes.clone()]),
+            server_error(std::slice::from_ref(&bytes)),
             Some(E::PROTOCOL_ERROR),
             "{bytes:?}"
         );

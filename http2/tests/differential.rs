@@ -3,6 +3,14 @@
 //! Both sides run the same small service: the request's body comes back, with trailers that tell its length and what
 //! the request's trailers said; some paths do something else. `H2GATE_SEED=n` runs one seed alone.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
 mod support;
 
 use bytes::Bytes;

@@ -13,12 +13,26 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../fuzz/bodies/connection.rs"]
+mod connection;
+#[path = "../fuzz/bodies/frames.rs"]
+mod frames;
 #[path = "../fuzz/bodies/hpack.rs"]
 mod hpack;
 
 #[test]
 fn hpack_takes_any_bytes() {
     replay("hpack", hpack::run, 4000);
+}
+
+#[test]
+fn connection_takes_any_bytes() {
+    replay("frames", frames::run, 4000);
+}
+
+#[test]
+fn connections_take_any_calls() {
+    replay("connection", connection::run, 1000);
 }
 
 fn replay(target: &str, run: fn(&[u8]), rounds: u64) {
