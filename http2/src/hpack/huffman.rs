@@ -5,78 +5,117 @@
 
 use super::DecodeError;
 
-/// How many bytes `len` Huffman bytes may become: the shortest code has 5 bits. Two more, since [`decode`] writes
-/// two symbols at a time.
+/// How many bytes `len` Huffman bytes may become, since the shortest code has 5 bits, and as many more as
+/// [`decode`] may write to beyond what it says.
 pub(super) const fn decoded_bound(len: usize) -> usize {
-    len / 5 * 8 + len % 5 * 8 / 5 + 2
+    len / 5 * 8 + len % 5 * 8 / 5 + WINDOW
 }
 
+/// What four steps write to.
+const WINDOW: usize = 9;
+
 /// Decodes `source` into the front of `target`, which has [`decoded_bound`] bytes, and tells how many there are.
-pub(super) fn decode(mut source: &[u8], target: &mut [u8]) -> Result<usize, DecodeError> {
+pub(super) fn decode(source: &[u8], target: &mut [u8]) -> Result<usize, DecodeError> {
     // The next bits of the string from the top of `bits`; `count` of them are accounted for. Below them there may
     // be more of the true next bits, which the next refill writes again.
     let (mut bits, mut count) = (0_u64, 0_u32);
-    let mut len = 0;
-    while let Some(next) = source.first_chunk::<8>() {
+    let (mut rest, mut len) = (source, 0);
+    while let Some(next) = rest.first_chunk::<8>() {
         bits |= u64::from_be_bytes(*next) >> count;
         let taken = (63 - count) / 8;
-        source = source.get(taken as usize..).unwrap_or_default();
+        rest = rest.get(taken as usize..).unwrap_or_default();
         count += taken * 8;
         // 56 bits or more: enough for four steps of PEEK bits.
+        let window = window(target, len)?;
+        let (mut written, mut stopped) = (0, false);
         for _ in 0..4 {
             let step = step_at(bits);
             if step.symbols == 0 {
-                if count < 30 {
-                    break;
-                }
-                let (symbol, length) = long_symbol(bits).ok_or(DecodeError::InvalidHuffman)?;
-                put(target, len, [symbol, 0])?;
-                len += 1;
-                bits <<= length;
-                count -= length;
-                // The next step may look at more bits than there are.
+                stopped = true;
                 break;
             }
-            put(target, len, step.pair)?;
-            len += usize::from(step.symbols);
+            put(window, written, step.pair);
+            written += usize::from(step.symbols);
             bits <<= step.bits;
             count -= u32::from(step.bits);
+        }
+        len += written;
+        if stopped && count >= 30 {
+            let (symbol, length) = long_symbol(bits).ok_or(DecodeError::InvalidHuffman)?;
+            put(self::window(target, len)?, 0, [symbol, 0]);
+            len += 1;
+            bits <<= length;
+            count -= length;
         }
     }
+    // Up to seven bytes more, from the top of `last`.
+    let (mut last, mut left) = (last_bytes(source, rest.len()), 8 * rest.len() as u32);
     loop {
-        while count <= 56
-            && let Some((&byte, rest)) = source.split_first()
-        {
-            bits |= u64::from(byte) << (56 - count);
-            count += 8;
-            source = rest;
-        }
-        let step = step_at(bits);
-        if step.symbols > 0 && u32::from(step.bits) <= count {
-            put(target, len, step.pair)?;
+        bits |= last >> count;
+        let taken = left.min(64 - count);
+        last <<= taken;
+        left -= taken;
+        count += taken;
+        while count >= PEEK {
+            let step = step_at(bits);
+            if step.symbols == 0 {
+                break;
+            }
+            put(window(target, len)?, 0, step.pair);
             len += usize::from(step.symbols);
             bits <<= step.bits;
             count -= u32::from(step.bits);
+        }
+        if left > 0 && count < 30 {
             continue;
         }
+        let step = step_at(bits);
         // RFC 7541 §5.2: what is left is padding if it is shorter than a byte and the front of EOS, all ones.
         if count < 8 && bits == !(u64::MAX >> count) {
             return Ok(len);
         }
-        let (symbol, length) = if step.symbols > 0 {
-            let [first, _] = step.pair;
-            (first, length_of(first))
-        } else {
-            long_symbol(bits).ok_or(DecodeError::InvalidHuffman)?
+        let (symbol, length) = match step.pair {
+            [first, _] if step.symbols > 0 => (first, length_of(first)),
+            _ => long_symbol(bits).ok_or(DecodeError::InvalidHuffman)?,
         };
         if length > count {
             return Err(DecodeError::InvalidHuffman);
         }
-        put(target, len, [symbol, 0])?;
+        put(window(target, len)?, 0, [symbol, 0]);
         len += 1;
         bits <<= length;
         count -= length;
     }
+}
+
+/// The last `len` bytes, fewer than eight, at the top of a word.
+fn last_bytes(source: &[u8], len: usize) -> u64 {
+    match source.last_chunk::<8>() {
+        Some(_) if len == 0 => 0,
+        Some(end) => u64::from_be_bytes(*end) << (64 - 8 * len),
+        None => source
+            .iter()
+            .rev()
+            .fold(0, |word, &byte| word >> 8 | u64::from(byte) << 56),
+    }
+}
+
+fn window(target: &mut [u8], len: usize) -> Result<&mut [u8; WINDOW], DecodeError> {
+    // Never missing: `target` has the room that the shortest codes would need, and a window more.
+    target
+        .get_mut(len..)
+        .and_then(|rest| rest.first_chunk_mut())
+        .ok_or(DecodeError::InvalidHuffman)
+}
+
+/// Writes both symbols at `at`, which is below eight.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "measured; the mask keeps both places inside the window"
+)]
+fn put(window: &mut [u8; WINDOW], at: usize, pair: [u8; 2]) {
+    let at = at & 7;
+    [window[at], window[at + 1]] = pair;
 }
 
 /// Appends the code of `text`.
@@ -103,13 +142,6 @@ pub(super) fn encoded_len(text: &[u8]) -> usize {
         .map(|&byte| length_of(byte) as usize)
         .sum::<usize>()
         .div_ceil(8)
-}
-
-fn put(target: &mut [u8], at: usize, pair: [u8; 2]) -> Result<(), DecodeError> {
-    let place = target.get_mut(at..).and_then(|rest| rest.first_chunk_mut());
-    // Cannot be missing: `target` has the room that the shortest codes would need.
-    *place.ok_or(DecodeError::InvalidHuffman)? = pair;
-    Ok(())
 }
 
 fn length_of(byte: u8) -> u32 {

@@ -26,14 +26,19 @@ pub(super) fn decode(first: u8, prefix: u32, rest: &mut &[u8]) -> Result<usize, 
 }
 
 /// Appends `value` with the high bits of `first` above a prefix of `prefix` bits.
+#[inline]
 pub(super) fn encode(first: u8, prefix: u32, value: usize, out: &mut Vec<u8>) {
     let mask = (1_usize << prefix) - 1;
     if value < mask {
         out.push(first | value as u8);
-        return;
+    } else {
+        encode_long(first | mask as u8, value - mask, out);
     }
-    out.push(first | mask as u8);
-    let mut left = value - mask;
+}
+
+#[inline(never)]
+fn encode_long(first: u8, mut left: usize, out: &mut Vec<u8>) {
+    out.push(first);
     while left >= 128 {
         out.push(left as u8 | 0x80);
         left >>= 7;
