@@ -152,7 +152,10 @@ fn read(path: &Path) -> Result<Vec<u8>, (String, Option<String>)> {
 
 /// As [`load`], for text that was read from `path` (relative paths in it begin at its folder).
 pub fn parse(path: &Path, text: &str) -> Result<Resolved, Diagnostics> {
-    let mut found = Diagnostics::new(path, text.strip_prefix('\u{feff}').unwrap_or(text));
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // YAML 1.2.2 §5.4: a lone carriage return ends a line as well; from here on line feeds alone do.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let mut found = Diagnostics::new(path, &text);
     match resolve::resolve(path, &mut found) {
         Some(parts) if found.errors() == 0 => Ok(Resolved {
             path: path.to_owned(),

@@ -122,8 +122,8 @@ fn what_is_no_text_is_told_by_its_line() {
 fn nothing_more_and_less_than_one_mapping_is_refused() {
     told("", "the file is empty");
     told("# only a comment\n", "the file is empty");
-    told("just text", "must be keys and values");
-    told("- a\n- b\n", "must be keys and values");
+    told("just text", "must hold keys and values");
+    told("- a\n- b\n", "must hold keys and values");
     told("a: 1\n---\nb: 2\n", "a second document begins here");
     told("? [a]\n: b\n", "a key must be a word");
     told("a: !secret b\n", "has no meaning here");
@@ -187,7 +187,7 @@ fn damaged_files_are_told_and_never_panic() {
             Ok(_) => mended += 1,
             Err(found) => {
                 assert!(found.errors() > 0 && !found.to_string().is_empty(), "{text}");
-                let lines = text.lines().count();
+                let lines = found.text().lines().count();
                 assert!(
                     found.iter().all(|one| one.place.line <= lines),
                     "{found:?}\n{text}"

@@ -85,6 +85,7 @@ pub struct Diagnostic {
 pub struct Diagnostics {
     path: Arc<Path>,
     text: Arc<str>,
+    lines: usize,
     list: Vec<Diagnostic>,
     /// There were more than are kept.
     untold: bool,
@@ -99,6 +100,7 @@ impl Diagnostics {
         Self {
             path: path.into(),
             text: text.into(),
+            lines: text.lines().count(),
             list: Vec::new(),
             untold: false,
         }
@@ -125,6 +127,15 @@ impl Diagnostics {
             self.untold = true;
             return;
         }
+        // The parser sees the end of the text one line behind the last.
+        let place = match place.line {
+            line if line > self.lines => Place {
+                line: self.lines,
+                column: 1,
+                length: 1,
+            },
+            _ => place,
+        };
         let found = Diagnostic {
             severity,
             place,

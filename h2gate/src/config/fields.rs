@@ -26,7 +26,14 @@ impl<'a> Fields<'a> {
         found: &mut Diagnostics,
     ) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
-            report_kind(node, key.unwrap_or("this"), Shape::Map(section), found);
+            match key {
+                Some(key) => report_kind(node, key, Shape::Map(section), found),
+                None => {
+                    let message = format!("the file must hold keys and values; this is {}", node.kind());
+                    let remedy = "see examples/minimal.yaml for the smallest configuration that serves";
+                    found.error(node.place, message, Some(remedy.to_owned()));
+                }
+            }
             return None;
         };
         // A block mapping begins at its first key: underline that, not a brace.

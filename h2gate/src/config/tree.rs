@@ -236,10 +236,10 @@ impl Builder<'_> {
             .collect::<String>();
         let first = first.split(" #").next().unwrap_or_default().trim_end().to_owned();
         let text = line(next.line);
-        let indentation = text.len() - text.trim_start().len();
+        let indentation = text.chars().take_while(|c| c.is_whitespace()).count();
         let next = Place {
             column: indentation + 1,
-            length: text.trim_end().chars().count() - indentation,
+            length: text.trim().chars().count(),
             ..next
         };
         let remedy = format!(
