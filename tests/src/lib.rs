@@ -39,6 +39,7 @@ pub use grpc::{echo_body, messages_of, pack, request};
 pub use h2_client::{Answer, H2Client};
 pub use metrics::Metrics;
 pub use ports::free_port;
+pub use program::h2gate;
 pub use tls::{Handshake, Refusal, Signatures, TlsOptions};
 pub use tools::{run_tool, tool};
 pub use wait::{eventually, within};

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 /// Path of `h2gate`, of the same profile as the tests.
-pub(crate) fn h2gate() -> &'static PathBuf {
+pub fn h2gate() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| std::env::var_os("H2GATE_BIN").map_or_else(build, PathBuf::from))
 }

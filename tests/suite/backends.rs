@@ -391,3 +391,108 @@ async fn endpoints_may_be_ipv6_or_names() {
         2
     );
 }
+
+#[tokio::test]
+async fn a_dead_backend_is_not_hammered() {
+    let ca = TestCa::new();
+    let nobody = ([127, 0, 0, 1], free_port()).into();
+    let gateway = TestGateway::before(&ca, &[nobody])
+        .set("/workers", 1)
+        .start()
+        .await;
+    let client = H2Client::tls(&gateway, &ca).await;
+    for _ in 0..500 {
+        let asked = request("/test.Echo/Unary").body(()).unwrap();
+        let answer = within("an answer", SOON, client.ask(asked, Bytes::new()))
+            .await
+            .unwrap();
+        assert_eq!(answer.grpc_status(), Some(14), "{answer:?}");
+    }
+    let connects = gateway
+        .metrics()
+        .await
+        .sum("h2gate_upstream_connect_failures_total", &[]);
+    assert!(
+        (1.0..=100.0).contains(&connects),
+        "{connects} connects for 500 RPCs"
+    );
+}
+
+#[tokio::test]
+async fn an_rpc_that_may_have_been_seen_is_never_sent_again() {
+    let heads = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&heads);
+    let ca = TestCa::new();
+    // Takes a whole request, says nothing, and is gone.
+    let backend = TestBackend::frames(move |mut connection| {
+        let counted = Arc::clone(&counted);
+        async move {
+            connection.serve(&[]).await;
+            while let Some(frame) = connection.read().await {
+                if frame.kind == kind::HEADERS {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                }
+                if frame.kind != kind::SETTINGS && frame.flags & flags::END_STREAM != 0 {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let gateway = TestGateway::builder(&ca, &backend).start().await;
+    let client = H2Client::tls(&gateway, &ca).await;
+    let mut sent = 0;
+    for _ in 0..10 {
+        let asked = request("/test.Echo/Unary").body(()).unwrap();
+        match within("an answer", SOON, client.ask(asked, pack(b"once"))).await {
+            Ok(answer) => assert_eq!(answer.grpc_status(), Some(14), "{answer:?}"),
+            Err(error) => assert!(error.is_reset(), "{error}"),
+        }
+        sent += 1;
+    }
+    let seen = heads.load(Ordering::SeqCst);
+    assert!(
+        (1..=sent).contains(&seen),
+        "{seen} requests at the backend for {sent} of the client"
+    );
+}
+
+#[tokio::test]
+async fn a_backend_that_breaks_the_protocol_harms_only_its_own_streams() {
+    let ca = TestCa::new();
+    // DATA before HEADERS, on each stream: RFC 9113 §8.1.
+    let broken = TestBackend::frames(|mut connection| async move {
+        connection.serve(&[]).await;
+        while let Some(frame) = connection.read().await {
+            if frame.kind == kind::HEADERS {
+                connection
+                    .send(kind::DATA, flags::END_STREAM, frame.stream, b"what")
+                    .await;
+            }
+        }
+    })
+    .await;
+    let good = TestBackend::guide("one").await;
+    let gateway = TestGateway::builder(&ca, &good)
+        .add(
+            "/backends",
+            json!({ "name": "broken", "endpoints": [broken.address().to_string()] }),
+        )
+        .add(
+            "/routes",
+            json!({ "match": { "service": "test.Broken" }, "backend": "broken" }),
+        )
+        .start()
+        .await;
+    let client = H2Client::tls(&gateway, &ca).await;
+    let ordinary = TestClient::connect(&gateway, &ca).await;
+    for _ in 0..10 {
+        let asked = client.ask(request("/test.Broken/Unary").body(()).unwrap(), Bytes::new());
+        match within("an answer", SOON, asked).await {
+            Ok(answer) => assert!(matches!(answer.grpc_status(), Some(13 | 14)), "{answer:?}"),
+            Err(error) => assert!(error.is_reset(), "{error}"),
+        }
+        ordinary.ping().await.unwrap();
+    }
+    assert_eq!(ordinary.connects(), 1);
+}

@@ -13,6 +13,7 @@ mod arrows;
 mod backends;
 mod bad_pairs;
 mod cancel;
+mod demo;
 mod drain;
 mod fairness;
 #[path = "../conformance/h2spec.rs"]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use e2e::{
-    FrameConn, H2Client, Handshake, KeyKind, Leaf, Refusal, Signatures, TestCa, TestClient, TestGateway,
-    TlsOptions, echo_body, eventually, pack, request, within,
+    FrameConn, H2Client, Handshake, KeyKind, Leaf, Refusal, Signatures, TestBackend, TestCa, TestClient,
+    TestGateway, TlsOptions, echo_body, eventually, free_port, pack, request, within,
 };
 use rustls::version::{TLS12, TLS13};
 use rustls::{NamedGroup, ProtocolVersion, SupportedProtocolVersion};
@@ -204,7 +204,7 @@ async fn sni_finds_the_exact_name_then_the_wildcard_then_the_first() {
 #[tokio::test]
 async fn a_plaintext_listener_speaks_http2_with_prior_knowledge() {
     let ca = TestCa::new();
-    let backend = e2e::TestBackend::h2(|mut exchange| async move {
+    let backend = TestBackend::h2(|mut exchange| async move {
         let proto = exchange.header("x-forwarded-proto").to_owned();
         exchange.trailers_only(&[("grpc-status", "0"), ("x-seen", &proto)]);
     })
@@ -271,4 +271,20 @@ async fn connections_are_counted_by_version_and_generation_while_they_live() {
         (open("1.3").await < 0.5).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_ipv6_wildcard_address_takes_ipv4_as_well() {
+    let ca = TestCa::new();
+    let backend = TestBackend::guide("one").await;
+    let port = free_port();
+    let gateway = TestGateway::builder(&ca, &backend)
+        .set("/listeners/0/address", format!("[::]:{port}"))
+        .start()
+        .await;
+    for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+        let client = TestClient::connect_with(address.parse().unwrap(), &ca, TlsOptions::default()).await;
+        client.ping().await.unwrap();
+    }
+    drop(gateway);
 }
