@@ -10,8 +10,8 @@ use crate::field::{Field, Indexing};
 /// Writes the header blocks for one peer, in the order in which they are sent.
 ///
 /// It spends bytes before CPU, since it works between machines that are close together:
-/// - Strings are sent as they are. Huffman coding saves a quarter of a literal and costs both ends several times
-///   what copying the bytes costs (`examples/hpack_cost.rs` measures it).
+/// - Strings are sent as they are. Huffman code would save 57 of 220 bytes of a request with four fields of its own,
+///   and take 520 ns to encode instead of 120, and as much again to decode (`examples/hpack_cost.rs`).
 /// - What the sender of a field wanted ([`Field::indexing`]) is kept; and of what may enter the table, a field
 ///   enters when it is seen for the second time. Trace ids and deadlines, which are seen once, then push nothing
 ///   out of the table, neither here nor at the peer.
