@@ -26,7 +26,7 @@ use crate::watch::{Subscription, Watcher};
 use trouble::{Failure, Trouble};
 
 /// After a sign of change: a writer of two files gets this long before they are read.
-const DEBOUNCE: Duration = Duration::from_millis(10);
+const DEBOUNCE: Duration = Duration::from_millis(5);
 
 /// How often a reading that was told as hanging is asked whether it is done.
 const HANGING_PERIOD: Duration = Duration::from_millis(100);

@@ -219,3 +219,41 @@ impl Post {
         owns.then(|| act(&mut state.writer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use certstore::{CertBundle, Profile, UnixTime, prove, store};
+    use rcgen::generate_simple_self_signed;
+
+    use super::*;
+
+    #[test]
+    fn a_replaced_task_cannot_bring_back_what_was_removed() {
+        let pair = generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
+        let (chain, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+        let proved = || {
+            let bundle = CertBundle::parse(chain.as_bytes(), key.as_bytes()).unwrap();
+            prove(bundle, &Profile::default(), UnixTime::now()).unwrap()
+        };
+        let (writer, reader) = store();
+        let desk = Arc::new(Desk {
+            state: Mutex::new(DeskState {
+                writer,
+                owners: HashMap::new(),
+            }),
+        });
+        let post = |id| Post {
+            desk: Arc::clone(&desk),
+            id,
+            name: "api".into(),
+        };
+        desk.appoint("api", 1);
+        assert!(post(1).install(proved()).is_some());
+        desk.dismiss("api", true);
+        assert!(post(1).install(proved()).is_none());
+        assert!(reader.current("api").is_none() && reader.list().is_empty());
+        desk.appoint("api", 2);
+        assert!(post(1).install(proved()).is_none());
+        assert!(post(2).install(proved()).is_some());
+    }
+}

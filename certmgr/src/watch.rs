@@ -3,13 +3,13 @@
 //! Only a hint: whoever is woken looks for himself, and polls in any case. Directories are watched, never
 //! files, for a file that is replaced by a rename takes its watch away with it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
@@ -38,15 +38,20 @@ struct Directory {
     users: usize,
 }
 
-type Listeners = HashMap<PathBuf, Vec<Arc<Notify>>>;
+/// Who is woken for which directory, and which directories went away under their watch.
+#[derive(Default)]
+struct Listeners {
+    by_directory: HashMap<PathBuf, Vec<Arc<Notify>>>,
+    gone: HashSet<PathBuf>,
+}
 
 impl Watcher {
     /// `None` if the system has no more watches to give: then polling has to do.
     pub(crate) fn new() -> Option<Arc<Self>> {
-        let listeners = Arc::new(Mutex::new(Listeners::new()));
+        let listeners = Arc::new(Mutex::new(Listeners::default()));
         let deliver = {
             let listeners = Arc::clone(&listeners);
-            move |event: notify::Result<notify::Event>| wake(&lock(&listeners), event)
+            move |event: notify::Result<notify::Event>| wake(&mut lock(&listeners), event)
         };
         match notify::recommended_watcher(deliver) {
             Ok(notify) => {
@@ -91,17 +96,23 @@ impl Watcher {
 
     /// Watches a directory anew if another one has taken its place.
     fn refresh(&self, directory: &Path) {
+        let Some(now) = inode(directory) else { return };
+        // The number of a removed directory is soon given to the next one, so it alone does not tell.
+        let gone = lock(&self.listeners).gone.remove(directory);
         let mut watches = lock(&self.watches);
         let Watches { notify, directories } = &mut *watches;
         let Some(known) = directories.get_mut(directory) else {
             return;
         };
-        let Some(now) = inode(directory) else { return };
-        if known.inode != now {
+        if gone || known.inode != now {
             // The old watch may be gone already, together with its directory.
             let _ = notify.unwatch(directory);
-            if notify.watch(directory, RecursiveMode::NonRecursive).is_ok() {
-                known.inode = now;
+            match notify.watch(directory, RecursiveMode::NonRecursive) {
+                Ok(()) => known.inode = now,
+                Err(_) => {
+                    drop(watches);
+                    lock(&self.listeners).gone.insert(directory.to_owned());
+                }
             }
         }
     }
@@ -116,6 +127,8 @@ impl Watcher {
         if known.users == 0 {
             directories.remove(directory);
             let _ = notify.unwatch(directory);
+            drop(watches);
+            lock(&self.listeners).gone.remove(directory);
         }
     }
 }
@@ -149,6 +162,7 @@ impl Subscription {
             if !self.directories.contains(directory) && self.watcher.add(directory) {
                 let mut listeners = lock(&self.watcher.listeners);
                 listeners
+                    .by_directory
                     .entry(directory.clone())
                     .or_default()
                     .push(Arc::clone(&self.changed));
@@ -161,10 +175,10 @@ impl Subscription {
     fn leave(&mut self, directory: &Path) {
         self.directories.remove(directory);
         let mut listeners = lock(&self.watcher.listeners);
-        if let Some(waiting) = listeners.get_mut(directory) {
+        if let Some(waiting) = listeners.by_directory.get_mut(directory) {
             waiting.retain(|changed| !Arc::ptr_eq(changed, &self.changed));
             if waiting.is_empty() {
-                listeners.remove(directory);
+                listeners.by_directory.remove(directory);
             }
         }
         drop(listeners);
@@ -180,14 +194,17 @@ impl Drop for Subscription {
     }
 }
 
-fn wake(listeners: &Listeners, event: notify::Result<notify::Event>) {
-    let Ok(event) = event else {
+fn wake(listeners: &mut Listeners, event: notify::Result<notify::Event>) {
+    let Listeners { by_directory, gone } = listeners;
+    let event = match event {
+        Ok(event) if !event.need_rescan() => event,
         // Events were lost: everybody looks.
-        listeners
-            .values()
-            .flatten()
-            .for_each(|changed| changed.notify_one());
-        return;
+        Ok(_) | Err(_) => {
+            return by_directory
+                .values()
+                .flatten()
+                .for_each(|changed| changed.notify_one());
+        }
     };
     match event.kind {
         // Opening and reading is what the tasks themselves do: waking on it would never end.
@@ -195,19 +212,19 @@ fn wake(listeners: &Listeners, event: notify::Result<notify::Event>) {
         EventKind::Access(_) => return,
         _ => {}
     }
-    if event.need_rescan() {
-        listeners
-            .values()
-            .flatten()
-            .for_each(|changed| changed.notify_one());
-        return;
-    }
+    let leaves = matches!(
+        event.kind,
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
+    );
     for path in &event.paths {
+        if leaves && by_directory.contains_key(path) {
+            gone.insert(path.clone());
+        }
         let directories = [Some(path.as_path()), path.parent()];
         for changed in directories
             .into_iter()
             .flatten()
-            .filter_map(|dir| listeners.get(dir))
+            .filter_map(|dir| by_directory.get(dir))
             .flatten()
         {
             changed.notify_one();

@@ -26,7 +26,7 @@ pub struct Profile {
     pub domains: Vec<Name>,
     /// What serves now; a candidate may not be worse.
     pub serving: Option<Arc<Serving>>,
-    /// Lets a candidate be older than what serves.
+    /// Lets a candidate be older than what serves, and lack an intermediate that it has.
     pub allow_rollback: bool,
     /// A candidate with less life left than this is refused as about to expire.
     pub min_remaining: Duration,
