@@ -50,7 +50,6 @@ pub struct Resolved {
     pub access_log: Option<AccessLog>,
     /// What is probably not meant, though it can run. Holds the text of the file as well.
     pub warnings: Diagnostics,
-    certificate_places: Vec<Place>,
 }
 
 /// A certificate and where it comes from.
@@ -107,30 +106,105 @@ pub enum Destination {
     File(PathBuf),
 }
 
+/// All that can be said about one file.
+#[derive(Debug)]
+pub struct Examination {
+    /// What is wrong or doubtful, with the text of the file.
+    pub found: Diagnostics,
+    /// The certificates whose entries could be read, whatever else is wrong, so that their files can be
+    /// checked as well.
+    pub certificates: Vec<LocatedCertificate>,
+    /// What can run, if there was no error.
+    pub resolved: Option<Resolved>,
+}
+
+/// A certificate and where the file speaks of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocatedCertificate {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Place of its name.
+    pub name_place: Place,
+    /// Place of the path of its chain.
+    pub chain_place: Place,
+    /// Place of the path of its key.
+    pub key_place: Place,
+}
+
 /// Reads, decodes and resolves one file. The certificates that it names are not read.
 pub fn load(path: &Path) -> Result<Resolved, Diagnostics> {
-    let bytes = read(path).map_err(|(message, remedy)| unreadable(path, message, remedy))?;
-    match String::from_utf8(bytes) {
-        Ok(text) => parse(path, &text),
-        Err(error) => {
-            let good = error.utf8_error().valid_up_to();
-            let line = error
-                .as_bytes()
-                .iter()
-                .take(good)
-                .filter(|b| **b == b'\n')
-                .count()
-                + 1;
-            let remedy = Some("save the file as UTF-8".to_owned());
-            Err(unreadable(path, format!("line {line} is not UTF-8 text"), remedy))
+    let Examination { found, resolved, .. } = examine(path);
+    resolved.ok_or(found)
+}
+
+/// As [`load`], for text that was read from `path` (relative paths in it begin at its folder).
+pub fn parse(path: &Path, text: &str) -> Result<Resolved, Diagnostics> {
+    let Examination { found, resolved, .. } = examine_text(path, text);
+    resolved.ok_or(found)
+}
+
+/// As [`load`], and keeps what could be read of a file that cannot run.
+pub fn examine(path: &Path) -> Examination {
+    let text = read(path).and_then(|bytes| String::from_utf8(bytes).map_err(|error| not_text(&error)));
+    match text {
+        Ok(text) => examine_text(path, &text),
+        Err((message, remedy)) => {
+            let mut found = Diagnostics::new(path, "");
+            found.error(Place::FILE, message, remedy);
+            Examination {
+                found,
+                certificates: Vec::new(),
+                resolved: None,
+            }
         }
     }
 }
 
-fn unreadable(path: &Path, message: String, remedy: Option<String>) -> Diagnostics {
-    let mut found = Diagnostics::new(path, "");
-    found.error(Place::FILE, message, remedy);
-    found
+fn examine_text(path: &Path, text: &str) -> Examination {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // YAML 1.2.2 §5.4: a lone carriage return ends a line as well; from here on line feeds alone do.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let mut found = Diagnostics::new(path, &text);
+    let Some(parts) = resolve::resolve(path, &mut found) else {
+        return Examination {
+            found,
+            certificates: Vec::new(),
+            resolved: None,
+        };
+    };
+    let certificates = parts.certificates;
+    let resolved = (found.errors() == 0).then(|| Resolved {
+        path: path.to_owned(),
+        gateway: parts.gateway,
+        certificates: certificates
+            .iter()
+            .map(|located| located.certificate.clone())
+            .collect(),
+        admin: parts.admin,
+        log: parts.log,
+        access_log: parts.access_log,
+        warnings: found.clone(),
+    });
+    Examination {
+        found,
+        certificates,
+        resolved,
+    }
+}
+
+fn not_text(error: &std::string::FromUtf8Error) -> (String, Option<String>) {
+    let good = error.utf8_error().valid_up_to();
+    let line = error
+        .as_bytes()
+        .iter()
+        .take(good)
+        .filter(|b| **b == b'\n')
+        .count()
+        + 1;
+    (
+        format!("line {line} is not UTF-8 text"),
+        Some("save the file as UTF-8".to_owned()),
+    )
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, (String, Option<String>)> {
@@ -150,27 +224,6 @@ fn read(path: &Path) -> Result<Vec<u8>, (String, Option<String>)> {
     Ok(bytes)
 }
 
-/// As [`load`], for text that was read from `path` (relative paths in it begin at its folder).
-pub fn parse(path: &Path, text: &str) -> Result<Resolved, Diagnostics> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // YAML 1.2.2 §5.4: a lone carriage return ends a line as well; from here on line feeds alone do.
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let mut found = Diagnostics::new(path, &text);
-    match resolve::resolve(path, &mut found) {
-        Some(parts) if found.errors() == 0 => Ok(Resolved {
-            path: path.to_owned(),
-            gateway: parts.gateway,
-            certificates: parts.certificates,
-            admin: parts.admin,
-            log: parts.log,
-            access_log: parts.access_log,
-            certificate_places: parts.certificate_places,
-            warnings: found,
-        }),
-        _ => Err(found),
-    }
-}
-
 impl Resolved {
     /// What runs, with every default filled in and secrets redacted; the shape is that of the file.
     pub fn effective(&self) -> serde_json::Value {
@@ -180,18 +233,6 @@ impl Resolved {
     /// As [`Resolved::effective`], in YAML and in the order of the reference; it can be loaded again.
     pub fn effective_yaml(&self) -> String {
         effective::yaml(&self.effective())
-    }
-
-    /// Where the certificate of this name stands in the file, for mistakes found in its files.
-    pub fn place_of_certificate(&self, name: &str) -> Place {
-        let position = self
-            .certificates
-            .iter()
-            .position(|certificate| certificate.name == name);
-        position
-            .and_then(|n| self.certificate_places.get(n))
-            .copied()
-            .unwrap_or(Place::FILE)
     }
 }
 

@@ -112,9 +112,22 @@ fn check_tells_a_bad_pair_at_the_place_of_the_certificate() {
     assert_eq!(output.status.code(), Some(1));
     let text = out(&output);
     assert!(
-        text.contains("h2gate.yaml:6:11: error: certificate `api`:") && text.contains("api.key"),
+        text.contains("h2gate.yaml:8:35: error: certificate `api`:") && text.contains("api.key"),
         "{text}"
     );
+}
+
+#[test]
+fn check_tells_mistakes_of_the_file_and_of_its_certificates_at_once() {
+    let folder = Folder::with(&GOOD.replace("backend: guide", "backend: guid"));
+    let text = out(&h2gate(&["check", "-c", &folder.file()]));
+    for words in [
+        "api.crt: cannot be read",
+        "there is no backend `guid`",
+        "h2gate.yaml: 2 errors",
+    ] {
+        assert!(text.contains(words), "{words} is missing:\n{text}");
+    }
 }
 
 #[test]
@@ -133,12 +146,13 @@ fn check_writes_json_for_programs() {
     assert_eq!(json["good"], true);
     assert_eq!(json["errors"], 0);
     assert_eq!(json["certificates"][0]["names"][0], "api.example.com");
-    let bad = Folder::with(&GOOD.replace("backend: guide", "backend: guid"));
+    let bad = Folder::with(&GOOD.replace("backend: guide", "backend: guid")).and_pair();
     let output = h2gate(&["check", "--output", "json", "-c", &bad.file()]);
     assert_eq!(output.status.code(), Some(1));
     let json = serde_json::from_str::<serde_json::Value>(&out(&output)).unwrap();
     assert_eq!(json["good"], false);
-    let first = &json["diagnostics"][0];
+    let all = json["diagnostics"].as_array().unwrap();
+    let first = all.iter().find(|one| one["severity"] == "error").unwrap();
     assert_eq!(
         (&first["line"], &first["column"]),
         (&serde_json::json!(11), &serde_json::json!(14))

@@ -7,7 +7,7 @@ use certstore::{Name, UnixTime};
 use serde_json::{Value, json};
 
 use crate::cli::{CheckArguments, Output};
-use crate::config::{self, Certificate, Diagnostics, Resolved};
+use crate::config::{self, Diagnostics, Examination, LocatedCertificate, Resolved};
 
 mod date;
 mod summary;
@@ -33,8 +33,9 @@ pub fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
 struct Report {
     found: Diagnostics,
     now: UnixTime,
+    certificates: Vec<Checked>,
     /// `None` if the configuration itself cannot be used.
-    usable: Option<(Resolved, Vec<Checked>)>,
+    resolved: Option<Resolved>,
 }
 
 /// A certificate that could be read and proved, or not.
@@ -45,26 +46,20 @@ struct Checked {
 
 impl Report {
     fn of(path: &std::path::Path, now: UnixTime) -> Self {
-        let resolved = match config::load(path) {
-            Ok(resolved) => resolved,
-            Err(found) => {
-                return Self {
-                    found,
-                    now,
-                    usable: None,
-                };
-            }
-        };
-        let mut found = resolved.warnings.clone();
-        let checked = resolved
-            .certificates
+        let Examination {
+            mut found,
+            certificates,
+            resolved,
+        } = config::examine(path);
+        let certificates = certificates
             .iter()
-            .map(|one| check_certificate(one, &resolved, now, &mut found));
-        let checked = checked.collect();
+            .map(|one| check_certificate(one, now, &mut found))
+            .collect();
         Self {
             found,
             now,
-            usable: Some((resolved, checked)),
+            certificates,
+            resolved,
         }
     }
 
@@ -84,29 +79,25 @@ impl Report {
             (false, _) => self.found.count(),
         };
         text.push_str(&format!("{file}: {verdict}\n"));
-        if let (true, Some((resolved, checked))) = (self.passes(strict), &self.usable) {
-            text.push_str(&summary::text(resolved, checked, self.now));
+        if let (true, Some(resolved)) = (self.passes(strict), &self.resolved) {
+            text.push_str(&summary::text(resolved, &self.certificates, self.now));
         }
         text
     }
 
     fn json(&self, strict: bool) -> Value {
-        let certificates = self
-            .usable
-            .iter()
-            .flat_map(|(_, checked)| checked)
-            .map(|checked| {
-                let summary = checked.summary.as_ref();
-                json!({
-                    "name": checked.name,
-                    "usable": summary.is_some(),
-                    "names": summary.map(|s| s.names.iter().map(ToString::to_string).collect::<Vec<_>>()),
-                    "not_before": summary.map(|s| date::date_time(s.not_before)),
-                    "not_after": summary.map(|s| date::date_time(s.not_after)),
-                    "key": summary.map(|s| s.key_kind.to_string()),
-                    "generation": summary.map(|s| s.generation.to_string()),
-                })
-            });
+        let certificates = self.certificates.iter().map(|checked| {
+            let summary = checked.summary.as_ref();
+            json!({
+                "name": checked.name,
+                "usable": summary.is_some(),
+                "names": summary.map(|s| s.names.iter().map(ToString::to_string).collect::<Vec<_>>()),
+                "not_before": summary.map(|s| date::date_time(s.not_before)),
+                "not_after": summary.map(|s| date::date_time(s.not_after)),
+                "key": summary.map(|s| s.key_kind.to_string()),
+                "generation": summary.map(|s| s.generation.to_string()),
+            })
+        });
         json!({
             "file": self.found.path().display().to_string(),
             "good": self.passes(strict),
@@ -118,13 +109,8 @@ impl Report {
     }
 }
 
-fn check_certificate(
-    one: &Certificate,
-    resolved: &Resolved,
-    now: UnixTime,
-    found: &mut Diagnostics,
-) -> Checked {
-    let place = resolved.place_of_certificate(&one.name);
+fn check_certificate(located: &LocatedCertificate, now: UnixTime, found: &mut Diagnostics) -> Checked {
+    let (one, place) = (&located.certificate, located.name_place);
     let mut domains = Vec::new();
     for domain in &one.domains {
         match Name::parse(domain) {
@@ -144,6 +130,12 @@ fn check_certificate(
                 .collect::<Vec<_>>()
                 .join(", ");
             let message = format!("certificate `{}`: {files}: {}", one.name, error.reason);
+            // At the path, if one file alone is to blame.
+            let place = match error.files.as_slice() {
+                [file] if *file == one.chain => located.chain_place,
+                [file] if *file == one.key => located.key_place,
+                _ => place,
+            };
             found.error(place, message, Some(error.remedy().to_owned()));
             None
         }

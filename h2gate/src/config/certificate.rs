@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::diagnostic::{Diagnostics, Place, Spanned};
+use super::diagnostic::{Diagnostics, Spanned};
 use super::fields::Fields;
 use super::values::{self, Wrong};
-use super::{Certificate, path};
+use super::{Certificate, LocatedCertificate, path};
 
 /// A certificate as the file has it; `None` where a mistake was reported.
 #[derive(Debug)]
@@ -33,15 +33,19 @@ impl FileCertificate {
         }
     }
 
-    pub(super) fn resolve(self, folder: &Path) -> Option<(Certificate, Place)> {
-        let name = self.name?;
-        let certificate = Certificate {
-            name: name.value,
-            domains: self.domains.into_iter().map(|domain| domain.value).collect(),
-            chain: path(folder, &self.chain?.value),
-            key: path(folder, &self.key?.value),
-        };
-        Some((certificate, name.place))
+    pub(super) fn resolve(self, folder: &Path) -> Option<LocatedCertificate> {
+        let (name, chain, key) = (self.name?, self.chain?, self.key?);
+        Some(LocatedCertificate {
+            certificate: Certificate {
+                name: name.value,
+                domains: self.domains.into_iter().map(|domain| domain.value).collect(),
+                chain: path(folder, &chain.value),
+                key: path(folder, &key.value),
+            },
+            name_place: name.place,
+            chain_place: chain.place,
+            key_place: key.place,
+        })
     }
 }
 

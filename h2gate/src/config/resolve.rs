@@ -11,13 +11,12 @@ use super::fields::Fields;
 use super::listener::{self, FileListener};
 use super::names::Names;
 use super::route::{self, FileRoute};
-use super::{AccessLog, Admin, Certificate, Log, keys, process, tree};
+use super::{AccessLog, Admin, LocatedCertificate, Log, keys, process, tree};
 
 /// What a [`super::Resolved`] is made of.
 pub(super) struct Parts {
     pub(super) gateway: Settings,
-    pub(super) certificates: Vec<Certificate>,
-    pub(super) certificate_places: Vec<Place>,
+    pub(super) certificates: Vec<LocatedCertificate>,
     pub(super) admin: Admin,
     pub(super) log: Log,
     pub(super) access_log: Option<AccessLog>,
@@ -85,8 +84,10 @@ pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
     if found.errors() == 0 {
         doubts.report(&routes, found);
     }
-    let (certificates, certificate_places) =
-        certificates.into_iter().filter_map(|c| c.resolve(folder)).unzip();
+    let certificates = certificates
+        .into_iter()
+        .filter_map(|c| c.resolve(folder))
+        .collect();
     Some(Parts {
         gateway: Settings {
             workers,
@@ -97,7 +98,6 @@ pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
             limits,
         },
         certificates,
-        certificate_places,
         admin: Admin { address: admin.value },
         log,
         access_log,
