@@ -17,6 +17,7 @@ use self::line::Line;
 use self::time::Timestamp;
 pub use self::writer::{AccessLogSink, AccessLogTotals, AccessLogWriter, Destination};
 use crate::connection::Client;
+use crate::rpc::call::Kind;
 use crate::rpc::relay::{LogEntry, Relay};
 
 /// Lines that a worker keeps while the buffer is busy; the oldest go first, all at once.
@@ -61,7 +62,7 @@ impl Batch {
             tls: client.tls,
             certificate: client.certificate,
             http_status: entry.http_status,
-            grpc_status: rpc.grpc.then_some(status),
+            grpc_status: (rpc.kind == Kind::Grpc).then_some(status),
             took,
             bytes_in: entry.bytes_in,
             bytes_out: entry.bytes_out,

@@ -32,6 +32,11 @@ use crate::worker::slab::Key;
 
 /// How many reads one connection may have in a turn before others get theirs.
 const READS_PER_TURN: usize = 4;
+/// Credit that a new client connection may be given beyond the base windows. It grows with what the
+/// client takes, so that one which takes nothing never costs more.
+pub(crate) const FIRST_BUDGET: usize = 128 << 10;
+/// What the kernel may hold of ours that it has not sent: a client that does not read shows early.
+const MAX_UNSENT_IN_KERNEL: u32 = 128 << 10;
 /// Output of a backend connection that takes no further RPC until some of it has left.
 const MAX_UNSENT: usize = 256 << 10;
 /// Read buffer of a handshake; a post-quantum ClientHello has about 1.8 kB.
@@ -51,7 +56,7 @@ pub(crate) struct Accepted {
 struct Secured {
     stream: TcpStream,
     client: Client,
-    tls: Option<Box<ServerConnection>>,
+    transport: Transport,
     at: Instant,
 }
 
@@ -73,6 +78,8 @@ pub(crate) struct Client {
     pub(crate) certificate: u64,
     /// Bytes of credit given to backends on behalf of this connection beyond the base windows.
     pub(crate) promised: usize,
+    /// How much may be promised: little at first, more with each byte that it takes (architecture D8).
+    pub(crate) budget: usize,
     /// Its count ends when the connection is dropped.
     _permit: ConnectionPermit,
 }
@@ -81,7 +88,7 @@ pub(crate) struct Client {
 pub(crate) struct Connection {
     pub(crate) h2: http2::Connection,
     pub(crate) peer: Peer,
-    pub(crate) tls: Option<Box<ServerConnection>>,
+    pub(crate) transport: Transport,
     pub(crate) socket: OwnedWriteHalf,
     /// In the list of those to flush at the end of the turn.
     pub(crate) dirty: bool,
@@ -98,6 +105,14 @@ pub(crate) struct Connection {
     pub(crate) held: usize,
 }
 
+/// What lies between HTTP/2 and the socket.
+pub(crate) enum Transport {
+    Plaintext,
+    Tls(Box<ServerConnection>),
+    /// TLS, while it decrypts what was just read. Nothing is written meanwhile.
+    Lent,
+}
+
 /// Who is at the other end.
 #[derive(Debug)]
 pub(crate) enum Peer {
@@ -112,13 +127,23 @@ pub(crate) struct BackendPeer {
     pub(crate) endpoint: SocketAddr,
 }
 
+impl Peer {
+    pub(crate) fn address(&self) -> IpAddr {
+        match self {
+            Self::Client(client) => client.address,
+            Self::Backend(peer) => peer.endpoint.ip(),
+        }
+    }
+}
+
 /// From accept to close. Returns when the connection has left the worker's table.
 pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted) {
     let deadline = accepted.at + shard.handshake_timeout();
+    let (listener, peer) = (accepted.listener.clone(), accepted.peer);
     let secured = match tokio::time::timeout_at(deadline.into(), accepted.secure(&shard)).await {
         Ok(Ok(secured)) => secured,
-        Ok(Err(failure)) => return shard.handshake_failed(failure),
-        Err(_elapsed) => return shard.handshake_failed(HandshakeFailure::Timeout),
+        Ok(Err(failure)) => return shard.handshake_failed(failure, &listener, peer),
+        Err(_elapsed) => return shard.handshake_failed(HandshakeFailure::Timeout, &listener, peer),
     };
     let established = secured.enter(&shard);
     established.read_until_closed(&shard).await;
@@ -127,7 +152,8 @@ pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted) {
 impl Accepted {
     async fn secure(mut self, shard: &Shard) -> Result<Secured, HandshakeFailure> {
         let _ = self.stream.set_nodelay(true);
-        let (mut label, mut certificate, mut session) = (TlsLabel::Plaintext, 0, None);
+        let _ = socket2::SockRef::from(&self.stream).set_tcp_notsent_lowat(MAX_UNSENT_IN_KERNEL);
+        let (mut label, mut certificate, mut transport) = (TlsLabel::Plaintext, 0, Transport::Plaintext);
         if let Some(config) = self.listener.tls.clone() {
             let mut tls = ServerConnection::new(config).map_err(|_| HandshakeFailure::Other)?;
             // Output is bounded before it gets to TLS (`max_output`); a second bound would refuse it.
@@ -140,13 +166,21 @@ impl Accepted {
             let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
             shard.handshake_done(label, resumed, self.at.elapsed());
             certificate = shown;
-            session = Some(tls);
+            transport = Transport::Tls(tls);
         }
         drop(self.handshake);
         let address = self.peer.ip().to_canonical();
         let settings = &self.listener.settings;
-        let trusted = settings.trusted_peers.iter().any(|range| range.contains(&address));
-        let forwarding = Forwarding::new(settings.add_headers, address, session.is_some(), trusted);
+        let trusted = settings
+            .trusted_peers
+            .iter()
+            .any(|range| range.contains(&address));
+        let forwarding = Forwarding::new(
+            settings.add_headers,
+            address,
+            label != TlsLabel::Plaintext,
+            trusted,
+        );
         let client = Client {
             address,
             forwarding,
@@ -154,9 +188,15 @@ impl Accepted {
             tls: label,
             certificate,
             promised: 0,
+            budget: FIRST_BUDGET,
             _permit: self.connection,
         };
-        Ok(Secured { stream: self.stream, client, tls: session, at: self.at })
+        Ok(Secured {
+            stream: self.stream,
+            client,
+            transport,
+            at: self.at,
+        })
     }
 
     /// Runs the handshake and says which certificate (by serial number) it showed.
@@ -171,7 +211,11 @@ impl Accepted {
         while tls.is_handshaking() {
             let n = stream.read(&mut buffer).await.unwrap_or(0);
             let Some(mut bytes) = buffer.get(..n).filter(|bytes| !bytes.is_empty()) else {
-                return Err(if received == 0 { HandshakeFailure::Probe } else { HandshakeFailure::Other });
+                return Err(if received == 0 {
+                    HandshakeFailure::Probe
+                } else {
+                    HandshakeFailure::Other
+                });
             };
             for (known, byte) in first.iter_mut().skip(received).zip(bytes) {
                 *known = *byte;
@@ -188,7 +232,9 @@ impl Accepted {
                     return Err(refuse(stream, &mut tls, &error, resolution, &first).await);
                 }
             }
-            write_all(stream, &mut tls).await.map_err(|_| HandshakeFailure::Other)?;
+            write_all(stream, &mut tls)
+                .await
+                .map_err(|_| HandshakeFailure::Other)?;
         }
         Ok((tls, shown))
     }
@@ -234,7 +280,7 @@ impl Secured {
         let (read, write) = self.stream.into_split();
         let mut worker = shard.worker();
         let h2 = http2::Connection::server(worker.client_config());
-        let connection = Connection::new(h2, Peer::Client(self.client), self.tls, write, self.at);
+        let connection = Connection::new(h2, Peer::Client(self.client), self.transport, write, self.at);
         let key = worker.enter(connection);
         // The preface often comes in one packet with the end of the handshake.
         worker.received(key, &[]);
@@ -252,14 +298,14 @@ impl Connection {
     pub(crate) fn new(
         h2: http2::Connection,
         peer: Peer,
-        tls: Option<Box<ServerConnection>>,
+        transport: Transport,
         socket: OwnedWriteHalf,
         opened_at: Instant,
     ) -> Self {
         Self {
             h2,
             peer,
-            tls,
+            transport,
             socket,
             dirty: false,
             blocked: false,
@@ -290,7 +336,11 @@ fn poll_read(shard: &Shard, key: Key, read: &mut OwnedReadHalf, context: &mut Co
     let mut worker = shard.worker();
     for _ in 0..READS_PER_TURN {
         if !worker.may_read(key, context) {
-            return if worker.knows(key) { Poll::Pending } else { Poll::Ready(()) };
+            return if worker.knows(key) {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            };
         }
         let mut scratch = worker.take_scratch();
         let mut buffer = ReadBuf::new(&mut scratch);

@@ -15,6 +15,7 @@ use crate::connection::permit::Count;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
+use crate::telemetry::event::Event;
 use crate::upstream::discovery::Discovery;
 use crate::worker::{self, Command, Exit, Mailbox, Shared};
 
@@ -108,7 +109,13 @@ impl Gateway {
         let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..workers)
             .map(|_| {
                 let (commands, inbox) = mpsc::channel(MAILBOX);
-                (Mailbox { commands, connections: Count::default() }, inbox)
+                (
+                    Mailbox {
+                        commands,
+                        connections: Count::default(),
+                    },
+                    inbox,
+                )
             })
             .unzip();
         let shared = Arc::new(Shared {
@@ -131,24 +138,46 @@ impl Gateway {
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             threads.push(thread.spawn(move || keep_running(index, &shared, &mut inbox, &tell))?);
         }
-        Ok(Self { shared, certificates, settings: Mutex::new(settings), discovery, threads, failure })
+        Ok(Self {
+            shared,
+            certificates,
+            settings: Mutex::new(settings),
+            discovery,
+            threads,
+            failure,
+        })
     }
 
     /// Listeners by name, with the address that was really bound.
     pub fn local_addresses(&self) -> Vec<(String, SocketAddr)> {
         let snapshot = self.shared.snapshot.load();
-        snapshot.listeners.iter().map(|l| (l.settings.name.clone(), l.local)).collect()
+        snapshot
+            .listeners
+            .iter()
+            .map(|l| (l.settings.name.clone(), l.local))
+            .collect()
     }
 
     /// Goes over to `settings` for everything that begins from now on; running streams and
     /// connections are not touched. On an error nothing has changed.
     pub fn reload(&self, settings: Settings) -> Result<Applied, ReloadError> {
         let mut running = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        let needs_restart = if settings.workers == running.workers { vec![] } else { vec!["workers"] };
-        let settings = Settings { workers: running.workers, ..settings };
+        let needs_restart = if settings.workers == running.workers {
+            vec![]
+        } else {
+            vec!["workers"]
+        };
+        let settings = Settings {
+            workers: running.workers,
+            ..settings
+        };
         let before = self.shared.snapshot.load_full();
-        let after =
-            Arc::new(Snapshot::build(&settings, &self.certificates, &self.shared.metrics, Some(&before))?);
+        let after = Arc::new(Snapshot::build(
+            &settings,
+            &self.certificates,
+            &self.shared.metrics,
+            Some(&before),
+        )?);
         for (worker, mailbox) in self.shared.peers.iter().enumerate() {
             let sent = mailbox.commands.try_send(Command::Reload(after.clone()));
             sent.map_err(|_| ReloadError::Worker { worker })?;
@@ -159,7 +188,16 @@ impl Gateway {
         self.discovery.follow(&after.backends);
         self.shared.snapshot.store(after);
         *running = settings;
-        Ok(Applied { listeners_kept, listeners_new, needs_restart })
+        Ok(Applied {
+            listeners_kept,
+            listeners_new,
+            needs_restart,
+        })
+    }
+
+    /// Resolves when each backend's name has been looked up once, found or not.
+    pub async fn discovered(&self) {
+        self.discovery.settled().await;
     }
 
     /// The counters of all workers.
@@ -212,7 +250,9 @@ impl Gateway {
 
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gateway").field("workers", &self.threads.len()).finish_non_exhaustive()
+        f.debug_struct("Gateway")
+            .field("workers", &self.threads.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -233,11 +273,12 @@ fn keep_running(
 ) {
     let mut last_panic: Option<Instant> = None;
     while worker::run(index, shared, inbox) == Exit::Panicked {
-        tracing::error!(worker = index, "a worker panicked; its connections are lost and it starts again");
-        if last_panic.is_some_and(|at| at.elapsed() < PANIC_WINDOW) {
+        let now = Instant::now();
+        Event::WorkerPanicked { worker: index }.tell(now);
+        if last_panic.is_some_and(|at| now.duration_since(at) < PANIC_WINDOW) {
             tell.send_replace(Some(Failure::Panics { worker: index }));
             return;
         }
-        last_panic = Some(Instant::now());
+        last_panic = Some(now);
     }
 }

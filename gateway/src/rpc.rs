@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use http2::{ErrorCode, Event, Field};
 
-use self::call::Call;
+use self::call::{Call, Kind};
 use self::relay::{LogEntry, Phase, Relay, Request, StreamOf};
 use self::status::Refusal;
 use crate::connection::{Connection, Peer};
@@ -25,21 +25,60 @@ impl Worker {
     pub(crate) fn client_event(&mut self, key: Key, event: Event<'_>) {
         match event {
             Event::Request { stream, fields, end } => {
-                self.begin(StreamOf { connection: key, stream }, fields, end);
+                self.begin(
+                    StreamOf {
+                        connection: key,
+                        stream,
+                    },
+                    fields,
+                    end,
+                );
             }
             Event::RequestTooLarge { stream, end } => {
-                self.metrics.limit_reached(http2::Limit::HeaderListSize.name());
-                let down = StreamOf { connection: key, stream };
-                self.answer(down, &Refusal::RequestTooLarge, true, end);
+                self.limit_reached(key, http2::Limit::HeaderListSize.name());
+                let down = StreamOf {
+                    connection: key,
+                    stream,
+                };
+                self.turn_away(down, &[], &Refusal::RequestTooLarge, end);
             }
-            Event::Data { stream, tag, payload, end } => {
-                self.request_data(StreamOf { connection: key, stream }, tag, payload, end);
+            Event::Data {
+                stream,
+                tag,
+                payload,
+                end,
+            } => {
+                self.request_data(
+                    StreamOf {
+                        connection: key,
+                        stream,
+                    },
+                    tag,
+                    payload,
+                    end,
+                );
             }
             Event::Trailers { stream, tag, fields } => {
-                self.request_trailers(StreamOf { connection: key, stream }, tag, fields);
+                self.request_trailers(
+                    StreamOf {
+                        connection: key,
+                        stream,
+                    },
+                    tag,
+                    fields,
+                );
             }
-            Event::Reset { stream, tag, code, .. } => {
-                self.client_reset(StreamOf { connection: key, stream }, tag, code);
+            Event::Reset {
+                stream, tag, code, ..
+            } => {
+                self.client_reset(
+                    StreamOf {
+                        connection: key,
+                        stream,
+                    },
+                    tag,
+                    code,
+                );
             }
             Event::Response { .. }
             | Event::Informational { .. }
@@ -53,15 +92,18 @@ impl Worker {
     fn begin(&mut self, down: StreamOf, mut fields: Vec<Field>, end: bool) {
         let call = Call::of(&fields);
         let Some(route) = self.snapshot.router.find(call.authority, call.path) else {
-            let (refusal, grpc) = (Refusal::NoRoute, call.grpc);
-            return self.answer(down, &refusal, grpc, end);
+            return self.turn_away(down, &fields, &Refusal::NoRoute, end);
         };
         let snapshot = Rc::clone(&self.snapshot);
-        let Some((target, backend)) = snapshot.target(route) else { return };
-        let (grpc, deadline) = (call.grpc, call.timeout.map(|timeout| self.now + timeout));
+        let Some((target, backend)) = snapshot.target(route) else {
+            return;
+        };
+        let (kind, deadline) = (call.kind, call.timeout.map(|timeout| self.now + timeout));
         let wants_log = self.log.is_on();
-        let Some(Connection { peer: Peer::Client(client), .. }) =
-            self.connections.get(down.connection).map(|c| &**c)
+        let Some(Connection {
+            peer: Peer::Client(client),
+            ..
+        }) = self.connections.get(down.connection).map(|c| &**c)
         else {
             return;
         };
@@ -69,11 +111,15 @@ impl Worker {
         let relay = Relay {
             down,
             log: wants_log.then(|| Box::new(LogEntry::of(&fields))),
-            phase: Phase::Held(Request { fields, body: self.spare.pop().unwrap_or_default(), ..Default::default() }),
+            phase: Phase::Held(Request {
+                fields,
+                body: self.spare.pop().unwrap_or_default(),
+                ..Default::default()
+            }),
             pool: backend.label.index(),
             route: target.label,
             backend: backend.label,
-            grpc,
+            kind,
             request_ended: end,
             attempts: 0,
             started: self.now,
@@ -91,21 +137,57 @@ impl Worker {
         self.pick(relay, backend);
     }
 
+    /// A request that no backend gets is counted and logged like any other, under no route.
+    fn turn_away(&mut self, down: StreamOf, fields: &[Field], refusal: &Refusal, request_ended: bool) {
+        let (route, backend) = (self.snapshot.no_route, self.snapshot.no_backend);
+        self.metrics.rpc_started(route);
+        let relay = self.relays.insert(Relay {
+            down,
+            log: self.log.is_on().then(|| Box::new(LogEntry::of(fields))),
+            phase: Phase::Held(Request::default()),
+            pool: backend.index(),
+            route,
+            backend,
+            kind: if fields.is_empty() {
+                Kind::Grpc
+            } else {
+                Call::of(fields).kind
+            },
+            request_ended,
+            attempts: 0,
+            started: self.now,
+            deadline: None,
+            granted: 0,
+            moved: 0,
+            grpc_status: None,
+        });
+        self.refuse(relay, refusal);
+    }
+
     /// Ends an RPC that has no answer yet, or whose answer cannot go on, with a reason.
     pub(crate) fn refuse(&mut self, relay: Key, refusal: &Refusal) {
-        let Some(ending) = self.relays.get_mut(relay) else { return };
-        let (down, grpc, request_ended) = (ending.down, ending.grpc, ending.request_ended);
+        let Some(ending) = self.relays.get_mut(relay) else {
+            return;
+        };
+        let (down, kind, request_ended) = (ending.down, ending.kind, ending.request_ended);
         let (up, committed) = (ending.up(), ending.committed());
         ending.grpc_status = Some(refusal.grpc_status());
         if let Some(log) = &mut ending.log {
             log.reason = Some(refusal.reason());
+            if !committed {
+                log.http_status = if kind == Kind::Grpc {
+                    200
+                } else {
+                    refusal.http_status()
+                };
+            }
         }
         if let Some(up) = up {
             self.reset_stream(up, ErrorCode::CANCEL);
         }
         if !committed {
-            self.answer(down, refusal, grpc, request_ended);
-        } else if grpc {
+            self.answer(down, refusal, kind, request_ended);
+        } else if kind == Kind::Grpc {
             // The head has left: the status can still follow it as trailers.
             if let Some(connection) = self.connections.get_mut(down.connection) {
                 connection.h2.send_trailers(down.stream, refusal.trailers());
@@ -121,10 +203,18 @@ impl Worker {
     }
 
     /// Sends a whole answer of our own and closes the stream.
-    fn answer(&mut self, down: StreamOf, refusal: &Refusal, grpc: bool, request_ended: bool) {
-        let Some(connection) = self.connections.get_mut(down.connection) else { return };
-        let body = if grpc { Vec::new() } else { refusal.body() };
-        connection.h2.send_headers(down.stream, &refusal.head(grpc), body.is_empty());
+    fn answer(&mut self, down: StreamOf, refusal: &Refusal, kind: Kind, request_ended: bool) {
+        let Some(connection) = self.connections.get_mut(down.connection) else {
+            return;
+        };
+        let body = if kind == Kind::Plain {
+            refusal.body()
+        } else {
+            Vec::new()
+        };
+        connection
+            .h2
+            .send_headers(down.stream, &refusal.head(kind == Kind::Grpc), body.is_empty());
         if !body.is_empty() {
             connection.h2.send_data(down.stream, &body, true);
         }
@@ -137,13 +227,17 @@ impl Worker {
 
     /// Both sides have been handed everything: count it, log it, forget it.
     pub(crate) fn finish(&mut self, relay: Key) {
-        let Some(ended) = self.relays.remove(relay) else { return };
+        let Some(ended) = self.relays.remove(relay) else {
+            return;
+        };
         let took = ended.took(self.now);
         let status = ended.grpc_status.unwrap_or(status::UNKNOWN);
         self.metrics.rpc_ended(ended.route, ended.backend, status, took);
         self.deadlines -= usize::from(ended.deadline.is_some());
-        if let Some(Connection { peer: Peer::Client(client), .. }) =
-            self.connections.get_mut(ended.down.connection).map(|c| &mut **c)
+        if let Some(Connection {
+            peer: Peer::Client(client),
+            ..
+        }) = self.connections.get_mut(ended.down.connection).map(|c| &mut **c)
         {
             client.promised = client.promised.saturating_sub(ended.granted as usize);
             if let Some(entry) = &ended.log {
@@ -190,7 +284,9 @@ impl Worker {
 
     /// The client reset its stream, or broke a rule on it: the backend hears the same code.
     pub(crate) fn client_reset(&mut self, down: StreamOf, tag: u32, code: ErrorCode) {
-        let Some((key, relay)) = self.relay_down(tag, down) else { return };
+        let Some((key, relay)) = self.relay_down(tag, down) else {
+            return;
+        };
         relay.grpc_status.get_or_insert(status::CANCELLED);
         if let Some(log) = &mut relay.log {
             log.reason = Some("client reset");

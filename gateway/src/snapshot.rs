@@ -17,10 +17,17 @@ pub(crate) struct Snapshot {
     /// Parallel to the routes that the router was built from.
     pub(crate) routes: Vec<Target>,
     pub(crate) backends: Vec<Arc<Backend>>,
+    /// Where requests are counted that no route takes.
+    pub(crate) no_route: RouteLabel,
+    pub(crate) no_backend: BackendLabel,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) timeouts: Timeouts,
     pub(crate) limits: Limits,
 }
+
+/// Stands for a route or backend in metrics and the access log where there is none; a `-` cannot be
+/// the name of one.
+const NONE: &str = "-";
 
 /// Where a route leads.
 #[derive(Debug, Clone, Copy)]
@@ -58,18 +65,24 @@ impl Snapshot {
             .iter()
             .map(|backend| {
                 let kept = before.and_then(|b| b.backends.iter().find(|known| known.settings == *backend));
-                kept.cloned().unwrap_or_else(|| Arc::new(Backend::new(backend, metrics)))
+                kept.cloned()
+                    .unwrap_or_else(|| Arc::new(Backend::new(backend, metrics)))
             })
             .collect();
         let routes = settings
             .routes
             .iter()
-            .map(|route| Target { label: metrics.route(&route.name), backend: route.backend })
+            .map(|route| Target {
+                label: metrics.route(&route.name),
+                backend: route.backend,
+            })
             .collect();
         Ok(Self {
             router: Router::new(&settings.routes),
             routes,
             backends,
+            no_route: metrics.route(NONE),
+            no_backend: metrics.backend(NONE),
             listeners,
             timeouts: settings.timeouts.clone(),
             limits: settings.limits.clone(),

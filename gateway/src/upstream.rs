@@ -4,7 +4,7 @@
 //! reached (architecture D14).
 
 mod connect;
-pub mod discovery;
+pub(crate) mod discovery;
 pub(crate) mod pool;
 
 use std::sync::Arc;
@@ -22,10 +22,13 @@ impl Worker {
     /// Finds an endpoint for a held RPC: it is sent at once, waits for a connection, or is refused.
     pub(crate) fn pick(&mut self, relay: Key, backend: &Arc<Backend>) {
         self.follow(backend);
+        let mut asked_discovery = false;
         loop {
             let (now, max_waiting) = (self.now, self.snapshot.limits.max_waiting);
             let connections = &self.connections;
-            let Some(pool) = self.pools.get_mut(backend.label.index()).and_then(Option::as_mut) else { return };
+            let Some(pool) = self.pools.get_mut(backend.label.index()).and_then(Option::as_mut) else {
+                return;
+            };
             let takes = |key: Key| connections.get(key).is_some_and(|c| c.takes_streams());
             match pool.choose(now, max_waiting, takes) {
                 Choice::Ready(connection) => {
@@ -38,7 +41,19 @@ impl Worker {
                     return self.connect(backend.clone(), endpoint);
                 }
                 Choice::Wait(endpoint) => return pool.wait(endpoint, relay),
-                Choice::Full => return self.refuse(relay, &Refusal::TooManyWaiting { backend: backend.name.to_string() }),
+                Choice::Full => {
+                    return self.refuse(
+                        relay,
+                        &Refusal::TooManyWaiting {
+                            backend: backend.name.to_string(),
+                        },
+                    );
+                }
+                Choice::Nothing if !asked_discovery => {
+                    // An answer may have come since the last tick.
+                    pool.follow_addresses();
+                    asked_discovery = true;
+                }
                 Choice::Nothing => {
                     let refusal = pool.why_nothing();
                     return self.refuse(relay, &refusal);
@@ -66,10 +81,16 @@ impl Worker {
 
     /// A connection can take streams again: those that wait for its endpoint go first.
     pub(crate) fn serve_waiting(&mut self, key: Key) {
-        let Some(peer) = self.backend_peer(key) else { return };
+        let Some(peer) = self.backend_peer(key) else {
+            return;
+        };
         while self.connections.get(key).is_some_and(|c| c.takes_streams()) {
-            let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut) else { return };
-            let Some(relay) = pool.next_waiting(peer.endpoint) else { return };
+            let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut) else {
+                return;
+            };
+            let Some(relay) = pool.next_waiting(peer.endpoint) else {
+                return;
+            };
             if !self.send(relay, key) {
                 return self.wait_again(peer, relay);
             }
@@ -84,8 +105,14 @@ impl Worker {
 
     /// A stream has ended on this connection.
     pub(crate) fn stream_freed(&mut self, key: Key) {
-        let Some(peer) = self.backend_peer(key) else { return };
-        let waiting = self.pools.get(peer.pool).and_then(Option::as_ref).is_some_and(Pool::has_waiting);
+        let Some(peer) = self.backend_peer(key) else {
+            return;
+        };
+        let waiting = self
+            .pools
+            .get(peer.pool)
+            .and_then(Option::as_ref)
+            .is_some_and(Pool::has_waiting);
         if waiting {
             self.serve_waiting(key);
         }
@@ -99,7 +126,9 @@ impl Worker {
             tracing::warn!(%code, %said, "a backend ends a connection with an error");
         }
         self.leave_pool(key);
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         for (_, tag) in connection.h2.take_unprocessed() {
             if let Some(relay) = self.relays.key_at(tag) {
                 self.send_again(relay);
@@ -149,6 +178,8 @@ impl Worker {
     }
 
     pub(crate) fn backend_name(&self, relay: Key) -> String {
-        self.backend_of(relay).map(|backend| backend.name.to_string()).unwrap_or_default()
+        self.backend_of(relay)
+            .map(|backend| backend.name.to_string())
+            .unwrap_or_default()
     }
 }

@@ -13,6 +13,7 @@ use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::{Rc, Weak};
@@ -32,6 +33,7 @@ use crate::connection::permit::Count;
 use crate::connection::{Connection, Peer};
 use crate::rpc::relay::Relay;
 use crate::snapshot::Snapshot;
+use crate::telemetry::event::Event;
 use crate::telemetry::{HandshakeFailure, Metrics, TlsLabel, WorkerMetrics};
 use crate::upstream::pool::Pool;
 
@@ -40,11 +42,15 @@ const SCRATCH: usize = 64 << 10;
 /// What a client may send on a stream before any of it has moved on (architecture D8).
 const CLIENT_STREAM_WINDOW: u32 = 1 << 20;
 /// What a backend may send on a stream before the client's side has been asked (architecture D8).
-pub(crate) const BACKEND_STREAM_WINDOW: u32 = 8 << 10;
+pub(crate) const BACKEND_STREAM_WINDOW: u32 = 4 << 10;
 /// RFC 9113 §6.9.1: the largest window. One stalled client must never stop a shared connection.
 const BACKEND_CONNECTION_WINDOW: u32 = (1 << 31) - 1;
-/// Output of one connection before DATA waits on its stream.
+/// Output of a client's connection before DATA waits on its stream.
 const MAX_OUTPUT: usize = 64 << 10;
+/// The same of a backend's, which many clients share.
+const MAX_BACKEND_OUTPUT: usize = 256 << 10;
+/// Output that is written before the turn ends: more would only wait, and fall out of the cache.
+const EARLY_FLUSH: usize = 48 << 10;
 /// Deadlines are looked at this often.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -72,7 +78,11 @@ pub(crate) struct Mailbox {
 pub(crate) enum Command {
     Reload(Arc<Snapshot>),
     /// A socket that another worker accepted while it had more than its share.
-    HandOver { stream: TcpStream, peer: SocketAddr, listener: Arc<Listener> },
+    HandOver {
+        stream: TcpStream,
+        peer: SocketAddr,
+        listener: Arc<Listener>,
+    },
     /// GOAWAY to all clients, accept no more, let streams finish.
     Drain,
     /// The grace is over: end what still runs.
@@ -104,8 +114,7 @@ pub(crate) struct Worker {
     pub(crate) relays: Slab<Relay>,
     /// By the backend's label, which no other backend ever gets.
     pub(crate) pools: Vec<Option<Pool>>,
-    /// Behind an `Rc` of our own: an RPC takes a reference without touching other cores' memory.
-    pub(crate) snapshot: Rc<Arc<Snapshot>>,
+    pub(crate) snapshot: Rc<View>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) shard: Weak<Shard>,
@@ -120,12 +129,39 @@ pub(crate) struct Worker {
     dirty: VecDeque<Key>,
     flusher: Rc<Notify>,
     scratch: Vec<u8>,
-    client_limits: Rc<http2::Limits>,
-    backend_limits: Rc<http2::Limits>,
     held: usize,
     held_published: usize,
     ticks: u32,
     draining: bool,
+}
+
+/// The snapshot as one worker holds it: an RPC takes a reference to it without touching memory that
+/// other cores write.
+#[derive(Debug)]
+pub(crate) struct View {
+    snapshot: Arc<Snapshot>,
+    client_limits: Rc<http2::Limits>,
+    backend_limits: Rc<http2::Limits>,
+}
+
+impl View {
+    fn of(snapshot: Arc<Snapshot>) -> Self {
+        let client_limits = Rc::new(snapshot.limits.client.clone());
+        let backend_limits = Rc::new(snapshot.limits.backend.clone());
+        Self {
+            snapshot,
+            client_limits,
+            backend_limits,
+        }
+    }
+}
+
+impl Deref for View {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.snapshot
+    }
 }
 
 /// Runs a worker on this thread until it is told to stop or something panics.
@@ -147,7 +183,13 @@ async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Re
     let flusher = Rc::new(Notify::new());
     let metrics = shared.metrics.worker(index);
     let shard = Rc::new_cyclic(|shard| Shard {
-        worker: RefCell::new(Worker::new(index, shared, metrics.clone(), shard.clone(), flusher.clone())),
+        worker: RefCell::new(Worker::new(
+            index,
+            shared,
+            metrics.clone(),
+            shard.clone(),
+            flusher.clone(),
+        )),
         metrics,
         panicked: Notify::new(),
     });
@@ -166,7 +208,7 @@ async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Re
                     acceptors.follow(&shard);
                 }
                 Some(Command::Drain) => {
-                    acceptors.stop();
+                    acceptors.stop(&shard);
                     shard.worker().drain();
                 }
                 Some(Command::Close) => shard.worker().close_all(),
@@ -216,8 +258,15 @@ impl Shard {
         self.metrics.handshake_done(tls, resumed, took);
     }
 
-    pub(crate) fn handshake_failed(&self, failure: HandshakeFailure) {
-        self.metrics.handshake_failed(failure);
+    pub(crate) fn handshake_failed(&self, class: HandshakeFailure, listener: &Listener, peer: SocketAddr) {
+        self.metrics.handshake_failed(class);
+        let (listener, peer) = (listener.settings.name.as_str(), peer.ip().to_canonical());
+        Event::HandshakeFailed {
+            class,
+            listener,
+            peer,
+        }
+        .tell(Instant::now());
     }
 }
 
@@ -235,9 +284,7 @@ impl Worker {
             connections: Slab::new(),
             relays: Slab::new(),
             pools: Vec::new(),
-            client_limits: Rc::new(snapshot.limits.client.clone()),
-            backend_limits: Rc::new(snapshot.limits.backend.clone()),
-            snapshot: Rc::new(snapshot),
+            snapshot: Rc::new(View::of(snapshot)),
             metrics,
             shard,
             now: Instant::now(),
@@ -257,16 +304,18 @@ impl Worker {
     }
 
     fn reload(&mut self, snapshot: Arc<Snapshot>) {
-        self.client_limits = Rc::new(snapshot.limits.client.clone());
-        self.backend_limits = Rc::new(snapshot.limits.backend.clone());
-        self.snapshot = Rc::new(snapshot);
+        self.snapshot = Rc::new(View::of(snapshot));
     }
 
     /// HTTP/2 towards a client: what it may make us hold is bounded (architecture D8).
     pub(crate) fn client_config(&self) -> http2::Config {
-        let memory = self.snapshot.limits.connection_memory.min(BACKEND_CONNECTION_WINDOW as usize);
+        let memory = self
+            .snapshot
+            .limits
+            .connection_memory
+            .min(BACKEND_CONNECTION_WINDOW as usize);
         http2::Config {
-            limits: self.client_limits.clone(),
+            limits: self.snapshot.client_limits.clone(),
             initial_stream_window: CLIENT_STREAM_WINDOW.min(memory as u32),
             connection_window: memory as u32,
             connection_credit: http2::Credit::OnRelease,
@@ -277,11 +326,11 @@ impl Worker {
     /// HTTP/2 towards a backend: a stalled stream never takes credit from others.
     pub(crate) fn backend_config(&self) -> http2::Config {
         http2::Config {
-            limits: self.backend_limits.clone(),
+            limits: self.snapshot.backend_limits.clone(),
             initial_stream_window: BACKEND_STREAM_WINDOW,
             connection_window: BACKEND_CONNECTION_WINDOW,
             connection_credit: http2::Credit::OnReceipt,
-            max_output: MAX_OUTPUT,
+            max_output: MAX_BACKEND_OUTPUT,
         }
     }
 
@@ -321,7 +370,11 @@ impl Worker {
 
     pub(crate) fn take_scratch(&mut self) -> Vec<u8> {
         let scratch = std::mem::take(&mut self.scratch);
-        if scratch.is_empty() { vec![0; SCRATCH] } else { scratch }
+        if scratch.is_empty() {
+            vec![0; SCRATCH]
+        } else {
+            scratch
+        }
     }
 
     pub(crate) fn give_scratch(&mut self, scratch: Vec<u8>) {
@@ -340,7 +393,10 @@ impl Worker {
     }
 
     fn clients(&self) -> impl Iterator<Item = Key> {
-        let clients = self.connections.iter().filter(|(_, c)| matches!(c.peer, Peer::Client(_)));
+        let clients = self
+            .connections
+            .iter()
+            .filter(|(_, c)| matches!(c.peer, Peer::Client(_)));
         clients.map(|(key, _)| key)
     }
 }
@@ -348,6 +404,8 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         // After a panic the process lives on: what was held here is held no more.
-        self.shared.held.fetch_sub(self.held_published, std::sync::atomic::Ordering::Relaxed);
+        self.shared
+            .held
+            .fetch_sub(self.held_published, std::sync::atomic::Ordering::Relaxed);
     }
 }

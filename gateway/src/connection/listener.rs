@@ -64,7 +64,10 @@ fn explain(error: &io::Error) -> String {
 
 impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listener").field("settings", &self.settings).field("local", &self.local).finish()
+        f.debug_struct("Listener")
+            .field("settings", &self.settings)
+            .field("local", &self.local)
+            .finish()
     }
 }
 
@@ -77,11 +80,15 @@ impl Listener {
         certificates: &certstore::Reader,
         before: Option<&Snapshot>,
     ) -> Result<Arc<Self>, BindError> {
-        let known = before.map(|snapshot| snapshot.listeners.as_slice()).unwrap_or_default();
+        let known = before
+            .map(|snapshot| snapshot.listeners.as_slice())
+            .unwrap_or_default();
         if let Some(same) = known.iter().find(|listener| listener.settings == *wanted) {
             return Ok(same.clone());
         }
-        let at_address = known.iter().find(|listener| listener.settings.address == wanted.address);
+        let at_address = known
+            .iter()
+            .find(|listener| listener.settings.address == wanted.address);
         let sockets = match at_address {
             Some(listener) => listener.clone_sockets(),
             None => bind_all(wanted.address, workers),
@@ -91,11 +98,16 @@ impl Listener {
             address: wanted.address,
             source,
         })?;
-        let tls_error = |source| BindError::Tls { listener: wanted.name.clone(), source };
+        let tls_error = |source| BindError::Tls {
+            listener: wanted.name.clone(),
+            source,
+        };
         let ticketer = match &wanted.tls {
             None => None,
             Some(tls) => {
-                let kept = known.iter().find(|l| l.settings.name == wanted.name && l.same_policy(tls));
+                let kept = known
+                    .iter()
+                    .find(|l| l.settings.name == wanted.name && l.same_policy(tls));
                 Some(match kept.and_then(|listener| listener.ticketer.clone()) {
                     Some(ticketer) => ticketer,
                     None => tls::ticketer().map_err(tls_error)?,
@@ -108,16 +120,29 @@ impl Listener {
             }
             _ => None,
         };
-        Ok(Arc::new(Self { settings: wanted.clone(), local, tls, ticketer, sockets }))
+        Ok(Arc::new(Self {
+            settings: wanted.clone(),
+            local,
+            tls,
+            ticketer,
+            sockets,
+        }))
     }
 
     /// The socket of one worker, as a handle of its own.
     pub(crate) fn socket(&self, worker: usize) -> io::Result<TcpListener> {
-        self.sockets.get(worker).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?.try_clone()
+        self.sockets
+            .get(worker)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?
+            .try_clone()
     }
 
     fn clone_sockets(&self) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-        let sockets = self.sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
+        let sockets = self
+            .sockets
+            .iter()
+            .map(TcpListener::try_clone)
+            .collect::<io::Result<_>>()?;
         Ok((self.local, sockets))
     }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::telemetry::WorkerMetrics;
+
 /// One count that all workers share.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Count(Arc<AtomicUsize>);
@@ -16,6 +18,7 @@ struct Permit(Count);
 pub(crate) struct ConnectionPermit {
     _process: Permit,
     _worker: Permit,
+    metrics: Arc<WorkerMetrics>,
 }
 
 /// A handshake that has not ended.
@@ -43,9 +46,24 @@ impl Drop for Permit {
 }
 
 impl ConnectionPermit {
-    /// `None` when the process has `max` of them.
-    pub(crate) fn take(process: &Count, worker: &Count, max: usize) -> Option<Self> {
-        Some(Self { _process: process.take(max)?, _worker: worker.take(usize::MAX)? })
+    /// Counts in the process and the worker; `None` when the process has `max` of them.
+    pub(crate) fn take(
+        (process, worker): (&Count, &Count),
+        max: usize,
+        metrics: &Arc<WorkerMetrics>,
+    ) -> Option<Self> {
+        let (_process, _worker) = (process.take(max)?, worker.take(usize::MAX)?);
+        Some(Self {
+            _process,
+            _worker,
+            metrics: metrics.clone(),
+        })
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.metrics.connection_closed();
     }
 }
 
@@ -58,14 +76,17 @@ impl HandshakePermit {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::{ConnectionPermit, Count, HandshakePermit};
 
     #[test]
     fn a_permit_counts_as_long_as_it_lives() {
         let (process, worker) = (Count::default(), Count::default());
-        let first = ConnectionPermit::take(&process, &worker, 1);
+        let metrics = Arc::default();
+        let first = ConnectionPermit::take((&process, &worker), 1, &metrics);
         assert!(first.is_some());
-        assert!(ConnectionPermit::take(&process, &worker, 1).is_none());
+        assert!(ConnectionPermit::take((&process, &worker), 1, &metrics).is_none());
         assert_eq!((process.now(), worker.now()), (1, 1));
         drop(first);
         assert_eq!((process.now(), worker.now()), (0, 0));

@@ -57,6 +57,8 @@ pub(crate) fn classify(error: &Error, first: &[u8]) -> HandshakeFailure {
 }
 
 fn looks_like_http(first: &[u8]) -> bool {
-    const METHODS: [&[u8]; 8] = [b"PRI ", b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE", b"CONN"];
+    const METHODS: [&[u8]; 8] = [
+        b"PRI ", b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE", b"CONN",
+    ];
     METHODS.iter().any(|method| first.starts_with(method))
 }

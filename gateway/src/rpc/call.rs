@@ -13,21 +13,37 @@ pub(crate) struct Call<'a> {
     /// `:authority`, or `host` where a client sends only that.
     pub(crate) authority: &'a [u8],
     pub(crate) path: &'a [u8],
-    /// `content-type` is `application/grpc` or one of its kinds.
-    pub(crate) grpc: bool,
+    pub(crate) kind: Kind,
     /// `grpc-timeout`; one that cannot be read is passed on for the backend to judge.
     pub(crate) timeout: Option<Duration>,
 }
 
+/// How the client wants to be answered when no backend answers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `content-type` is `application/grpc` or one of its kinds: a status in trailers.
+    Grpc,
+    /// An HTTP status and a line of text.
+    Plain,
+    /// RFC 9110 §9.3.2: the same, without the text.
+    Head,
+}
+
 impl<'a> Call<'a> {
     pub(crate) fn of(fields: &'a [Field]) -> Self {
-        let mut call = Self { authority: b"", path: b"", grpc: false, timeout: None };
+        let mut call = Self {
+            authority: b"",
+            path: b"",
+            kind: Kind::Plain,
+            timeout: None,
+        };
         for field in fields {
             match field.known() {
                 Name::Authority => call.authority = field.value(),
                 Name::Host if call.authority.is_empty() => call.authority = field.value(),
                 Name::Path => call.path = field.value(),
-                Name::ContentType => call.grpc = status::is_grpc(field.value()),
+                Name::Method if field.value() == b"HEAD" => call.kind = Kind::Head,
+                Name::ContentType if status::is_grpc(field.value()) => call.kind = Kind::Grpc,
                 Name::GrpcTimeout => call.timeout = status::parse_grpc_timeout(field.value()),
                 _ => {}
             }

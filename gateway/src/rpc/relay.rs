@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use http2::{Field, StreamKey};
 
+use super::call::Kind;
 use crate::telemetry::{BackendLabel, RouteLabel};
 use crate::worker::slab::Key;
 
@@ -22,8 +23,7 @@ pub(crate) struct Relay {
     pub(crate) pool: usize,
     pub(crate) route: RouteLabel,
     pub(crate) backend: BackendLabel,
-    /// The client asked with `application/grpc`, so refusals are trailers.
-    pub(crate) grpc: bool,
+    pub(crate) kind: Kind,
     /// The client has ended its side.
     pub(crate) request_ended: bool,
     pub(crate) attempts: u8,

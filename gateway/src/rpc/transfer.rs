@@ -2,6 +2,7 @@
 
 use http2::{ErrorCode, Event, Field};
 
+use super::call::Kind;
 use super::relay::{Phase, Relay, StreamOf};
 use super::status::{self, Refusal};
 use crate::connection::{Connection, Peer};
@@ -16,13 +17,31 @@ const CREDIT_SHARE: usize = 4;
 impl Worker {
     /// What a backend's connection told.
     pub(crate) fn backend_event(&mut self, key: Key, event: Event<'_>) {
-        let up = |stream| StreamOf { connection: key, stream };
+        let up = |stream| StreamOf {
+            connection: key,
+            stream,
+        };
         match event {
             Event::Informational { stream, tag, fields } => self.informational(up(stream), tag, &fields),
-            Event::Response { stream, tag, fields, end } => self.response(up(stream), tag, &fields, end),
-            Event::Data { stream, tag, payload, end } => self.response_data(up(stream), tag, payload, end),
+            Event::Response {
+                stream,
+                tag,
+                fields,
+                end,
+            } => self.response(up(stream), tag, &fields, end),
+            Event::Data {
+                stream,
+                tag,
+                payload,
+                end,
+            } => self.response_data(up(stream), tag, payload, end),
             Event::Trailers { stream, tag, fields } => self.response_trailers(up(stream), tag, fields),
-            Event::Reset { stream, tag, code, by_peer } => self.backend_reset(up(stream), tag, code, by_peer),
+            Event::Reset {
+                stream,
+                tag,
+                code,
+                by_peer,
+            } => self.backend_reset(up(stream), tag, code, by_peer),
             Event::Settings => self.serve_waiting(key),
             Event::GoAway { code, debug, .. } => self.backend_going_away(key, code, &debug),
             Event::Request { .. } | Event::RequestTooLarge { .. } | Event::Pong { .. } => {}
@@ -31,12 +50,17 @@ impl Worker {
 
     /// Gives a held RPC to a backend connection. `false`: that connection takes no more streams.
     pub(crate) fn send(&mut self, key: Key, connection: Key) -> bool {
-        let Some(relay) = self.relays.get_mut(key) else { return true };
-        let Some(request) = relay.take_request() else { return true };
-        let Some(down) = self.connections.get(relay.down.connection) else { return true };
+        let Some(relay) = self.relays.get_mut(key) else {
+            return true;
+        };
+        let Some(request) = relay.take_request() else {
+            return true;
+        };
+        let Some(down) = self.connections.get(relay.down.connection) else {
+            return true;
+        };
         let sendable = down.h2.sendable(relay.down.stream);
-        let budget = self.snapshot.limits.connection_memory;
-        let credit = credit(down, sendable, budget);
+        let credit = credit(down, sendable);
         let whole = relay.request_ended && request.body.is_empty() && request.trailers.is_none();
         let Some(up) = self.connections.get_mut(connection) else {
             relay.phase = Phase::Held(request);
@@ -66,8 +90,11 @@ impl Worker {
         let down = relay.down;
         relay.phase = Phase::Sent(StreamOf { connection, stream }, request);
         self.mark_dirty(connection);
-        if let Some(Connection { h2, peer: Peer::Client(client), .. }) =
-            self.connections.get_mut(down.connection).map(|c| &mut **c)
+        if let Some(Connection {
+            h2,
+            peer: Peer::Client(client),
+            ..
+        }) = self.connections.get_mut(down.connection).map(|c| &mut **c)
         {
             client.promised += credit as usize;
             // Bytes that waited here for a connection are owed to the client once they move on. A
@@ -96,9 +123,11 @@ impl Worker {
             }
             Phase::Committed(up) => *up,
         };
-        let Some(connection) = self.connections.get_mut(up.connection) else { return };
+        let Some(connection) = self.connections.get_mut(up.connection) else {
+            return;
+        };
         let sent = connection.h2.send_data(up.stream, payload, end);
-        self.mark_dirty(up.connection);
+        self.has_output(up.connection);
         if sent > 0
             && let Some(connection) = self.connections.get_mut(down.connection)
         {
@@ -110,7 +139,9 @@ impl Worker {
     }
 
     pub(super) fn request_trailers(&mut self, down: StreamOf, tag: u32, fields: Vec<Field>) {
-        let Some((key, relay)) = self.relay_down(tag, down) else { return };
+        let Some((key, relay)) = self.relay_down(tag, down) else {
+            return;
+        };
         relay.request_ended = true;
         match &mut relay.phase {
             Phase::Held(request) => request.trailers = Some(fields),
@@ -130,7 +161,9 @@ impl Worker {
     }
 
     fn informational(&mut self, up: StreamOf, tag: u32, fields: &[Field]) {
-        let Some((_, relay)) = self.relay_up(tag, up) else { return };
+        let Some((_, relay)) = self.relay_up(tag, up) else {
+            return;
+        };
         let down = relay.down;
         if let Some(connection) = self.connections.get_mut(down.connection) {
             connection.h2.send_headers(down.stream, fields, false);
@@ -140,7 +173,9 @@ impl Worker {
 
     /// The answer begins: from here on the RPC belongs to this backend.
     fn response(&mut self, up: StreamOf, tag: u32, fields: &[Field], end: bool) {
-        let Some((key, relay)) = self.relay_up(tag, up) else { return };
+        let Some((key, relay)) = self.relay_up(tag, up) else {
+            return;
+        };
         let before = std::mem::replace(&mut relay.phase, Phase::Committed(up));
         if let Some(log) = &mut relay.log {
             log.http_status = status::http_status_of(fields);
@@ -172,9 +207,11 @@ impl Worker {
             relay.end_answer(&[]);
         }
         let down = relay.down;
-        let Some(connection) = self.connections.get_mut(down.connection) else { return };
+        let Some(connection) = self.connections.get_mut(down.connection) else {
+            return;
+        };
         let sent = connection.h2.send_data(down.stream, payload, end);
-        self.mark_dirty(down.connection);
+        self.has_output(down.connection);
         if end {
             self.answer_ended(key);
         } else if sent > 0 {
@@ -183,7 +220,9 @@ impl Worker {
     }
 
     fn response_trailers(&mut self, up: StreamOf, tag: u32, fields: Vec<Field>) {
-        let Some((key, relay)) = self.relay_up(tag, up) else { return };
+        let Some((key, relay)) = self.relay_up(tag, up) else {
+            return;
+        };
         relay.end_answer(&fields);
         let down = relay.down;
         self.send_trailers(down, fields);
@@ -198,7 +237,9 @@ impl Worker {
     }
 
     fn backend_reset(&mut self, up: StreamOf, tag: u32, code: ErrorCode, by_peer: bool) {
-        let Some((key, relay)) = self.relay_up(tag, up) else { return };
+        let Some((key, relay)) = self.relay_up(tag, up) else {
+            return;
+        };
         let down = relay.down;
         if relay.answer_ended() {
             // RFC 9113 §8.1: the answer is whole, the backend wants no more of the request.
@@ -228,11 +269,15 @@ impl Worker {
 
     /// An RPC that provably reached nobody goes to another connection, or back to the client as such.
     pub(crate) fn send_again(&mut self, key: Key) {
-        let Some(relay) = self.relays.get_mut(key) else { return };
+        let Some(relay) = self.relays.get_mut(key) else {
+            return;
+        };
         let (granted, down) = (std::mem::take(&mut relay.granted), relay.down);
         let request = relay.take_request();
-        if let Some(Connection { peer: Peer::Client(client), .. }) =
-            self.connections.get_mut(down.connection).map(|c| &mut **c)
+        if let Some(Connection {
+            peer: Peer::Client(client),
+            ..
+        }) = self.connections.get_mut(down.connection).map(|c| &mut **c)
         {
             client.promised = client.promised.saturating_sub(granted as usize);
         }
@@ -268,7 +313,10 @@ impl Worker {
 
     /// Queued bytes of a stream on `key` have been framed: the other side gets its credit.
     pub(crate) fn moved_on(&mut self, key: Key, stream: http2::StreamKey, tag: u32, bytes: u32) {
-        let at = StreamOf { connection: key, stream };
+        let at = StreamOf {
+            connection: key,
+            stream,
+        };
         if let Some((relay, _)) = self.relay_down(tag, at) {
             self.credit_backend(relay, bytes);
         } else if let Some((_, relay)) = self.relay_up(tag, at) {
@@ -281,19 +329,24 @@ impl Worker {
     /// The client took `bytes` of the answer; the backend may send as many more, and further ahead
     /// where the client's window has opened.
     fn credit_backend(&mut self, key: Key, bytes: u32) {
-        let Some(relay) = self.relays.get_mut(key) else { return };
+        let Some(relay) = self.relays.get_mut(key) else {
+            return;
+        };
         let Some(up) = relay.up() else { return };
         relay.moved += bytes;
-        let look_again = relay.granted < MAX_STREAM_CREDIT && relay.moved >= relay.granted.max(BACKEND_STREAM_WINDOW) / 2;
+        let look_again =
+            relay.granted < MAX_STREAM_CREDIT && relay.moved >= relay.granted.max(BACKEND_STREAM_WINDOW) / 2;
         let mut raise = None;
         if look_again {
             relay.moved = 0;
-            let budget = self.snapshot.limits.connection_memory;
-            if let Some(Connection { h2, peer: Peer::Client(client), .. }) =
-                self.connections.get_mut(relay.down.connection).map(|c| &mut **c)
+            if let Some(Connection {
+                h2,
+                peer: Peer::Client(client),
+                ..
+            }) = self.connections.get_mut(relay.down.connection).map(|c| &mut **c)
             {
                 let wanted = h2.sendable(relay.down.stream).min(MAX_STREAM_CREDIT);
-                let spare = (budget.saturating_sub(client.promised) / CREDIT_SHARE) as u32;
+                let spare = (client.budget.saturating_sub(client.promised) / CREDIT_SHARE) as u32;
                 let target = wanted.min(relay.granted.saturating_add(spare));
                 if target > relay.granted {
                     client.promised += (target - relay.granted) as usize;
@@ -316,9 +369,11 @@ impl Worker {
 
 /// How far ahead a backend may send for this client: what the client would take now, within a share
 /// of what its connection may make us hold.
-fn credit(down: &Connection, sendable: u32, budget: usize) -> u32 {
-    let Peer::Client(client) = &down.peer else { return 0 };
-    let share = budget.saturating_sub(client.promised) / CREDIT_SHARE;
+fn credit(down: &Connection, sendable: u32) -> u32 {
+    let Peer::Client(client) = &down.peer else {
+        return 0;
+    };
+    let share = client.budget.saturating_sub(client.promised) / CREDIT_SHARE;
     let share = u32::try_from(share).unwrap_or(u32::MAX);
     let credit = sendable.min(MAX_STREAM_CREDIT).min(share);
     if credit > BACKEND_STREAM_WINDOW { credit } else { 0 }
@@ -328,7 +383,11 @@ impl Relay {
     /// The backend's last word: its status, from trailers or a trailers-only head.
     fn end_answer(&mut self, fields: &[Field]) {
         let status = status::grpc_status_of(fields);
-        self.grpc_status = Some(status.unwrap_or(if self.grpc { status::UNKNOWN } else { status::OK }));
+        self.grpc_status = Some(status.unwrap_or(if self.kind == Kind::Grpc {
+            status::UNKNOWN
+        } else {
+            status::OK
+        }));
     }
 
     /// Whether the backend has said all.

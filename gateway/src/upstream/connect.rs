@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use tokio::net::TcpStream;
 
-use crate::connection::{BackendPeer, Connection, Peer, read_until_closed};
+use crate::connection::{BackendPeer, Connection, Peer, Transport, read_until_closed};
 use crate::snapshot::Backend;
+use crate::telemetry::event::Event;
 use crate::worker::slab::Key;
 use crate::worker::{Shard, Worker};
 
@@ -29,10 +30,21 @@ impl Worker {
         let pool = backend.label.index();
         let h2 = http2::Connection::client(self.backend_config());
         let peer = Peer::Backend(BackendPeer { pool, endpoint });
-        let key = self.enter(Connection::new(h2, peer, None, write, Instant::now()));
+        let key = self.enter(Connection::new(
+            h2,
+            peer,
+            Transport::Plaintext,
+            write,
+            Instant::now(),
+        ));
         self.metrics.upstream_connected(backend.label);
-        if let Some(pool) = self.pools.get_mut(pool).and_then(Option::as_mut) {
-            pool.connected(endpoint, key);
+        let pool = self.pools.get_mut(pool).and_then(Option::as_mut);
+        if pool.is_some_and(|pool| pool.connected(endpoint, key)) {
+            Event::EndpointUp {
+                backend: &backend.name,
+                endpoint,
+            }
+            .tell(self.now);
         }
         self.serve_waiting(key);
         (key, read)
@@ -41,11 +53,19 @@ impl Worker {
     fn connect_failed(&mut self, backend: &Arc<Backend>, endpoint: SocketAddr, error: &io::Error) {
         self.now = Instant::now();
         self.metrics.upstream_failed(backend.label);
-        tracing::warn!(backend = %backend.settings.name, %endpoint, %error, "an endpoint cannot be reached");
+        Event::EndpointDown {
+            backend: &backend.name,
+            endpoint,
+            error,
+        }
+        .tell(self.now);
         let random = crate::forwarded::next(&mut self.random);
         let now = self.now;
         let waiting = self.pools.get_mut(backend.label.index()).and_then(Option::as_mut);
-        for relay in waiting.map(|pool| pool.failed(endpoint, now, random)).unwrap_or_default() {
+        for relay in waiting
+            .map(|pool| pool.failed(endpoint, now, random))
+            .unwrap_or_default()
+        {
             // Nobody has seen it: another endpoint may have it.
             self.pick(relay, backend);
         }
@@ -56,7 +76,9 @@ type Reading = tokio::net::tcp::OwnedReadHalf;
 
 async fn connect(shard: Rc<Shard>, backend: Arc<Backend>, endpoint: SocketAddr) {
     let connecting = tokio::time::timeout(backend.settings.connect_timeout, TcpStream::connect(endpoint));
-    let outcome = connecting.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let outcome = connecting
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     match outcome {
         Ok(stream) => {
             let _ = stream.set_nodelay(true);

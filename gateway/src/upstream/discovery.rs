@@ -104,10 +104,6 @@ impl Discovery {
     }
 
     /// Waits until every name has had an answer, be it a failure; at most ten seconds each.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for a start that waits for its first addresses")
-    )]
     pub(crate) async fn settled(&self) {
         loop {
             // Made before looking, so that nothing is missed between the look and the wait.

@@ -55,13 +55,18 @@ pub(crate) enum Choice {
 
 impl Pool {
     pub(crate) fn new(backend: Arc<Backend>) -> Self {
-        let mut pool = Self { backend, endpoints: Vec::new(), next: 0 };
+        let mut pool = Self {
+            backend,
+            endpoints: Vec::new(),
+            next: 0,
+        };
         pool.follow_addresses();
         pool
     }
 
     /// Takes over the addresses that discovery knows now. Endpoints that stay keep their state.
     pub(crate) fn follow_addresses(&mut self) {
+        // Discovery publishes to the backend; nobody tells a pool.
         let addresses = self.backend.addresses.load();
         for endpoint in &mut self.endpoints {
             endpoint.gone = !addresses.contains(&endpoint.address);
@@ -71,15 +76,22 @@ impl Pool {
                 self.endpoints.push(Endpoint::new(*address));
             }
         }
-        self.endpoints.retain(|e| !e.gone || e.connecting || !e.connections.is_empty() || !e.waiting.is_empty());
+        self.endpoints
+            .retain(|e| !e.gone || e.connecting || !e.connections.is_empty() || !e.waiting.is_empty());
     }
 
     /// The next endpoint in turn that can be used; `takes` says whether a connection takes a stream.
     pub(crate) fn choose(&mut self, now: Instant, max_waiting: usize, takes: impl Fn(Key) -> bool) -> Choice {
         let mut full = false;
         for _ in 0..self.endpoints.len() {
-            self.next = if self.next + 1 < self.endpoints.len() { self.next + 1 } else { 0 };
-            let Some(endpoint) = self.endpoints.get_mut(self.next) else { break };
+            self.next = if self.next + 1 < self.endpoints.len() {
+                self.next + 1
+            } else {
+                0
+            };
+            let Some(endpoint) = self.endpoints.get_mut(self.next) else {
+                break;
+            };
             match endpoint.choose(now, max_waiting, &takes) {
                 Choice::Nothing => {}
                 Choice::Full => full = true,
@@ -126,23 +138,22 @@ impl Pool {
         }
     }
 
-    pub(crate) fn connected(&mut self, address: SocketAddr, key: Key) {
-        if let Some(endpoint) = self.endpoint(address) {
-            endpoint.connecting = false;
-            endpoint.failures = 0;
-            endpoint.retry_at = None;
-            endpoint.connections.push(key);
-        }
+    /// The connect succeeded. `true`: the endpoint had been down.
+    pub(crate) fn connected(&mut self, address: SocketAddr, key: Key) -> bool {
+        let Some(endpoint) = self.endpoint(address) else {
+            return false;
+        };
+        endpoint.connecting = false;
+        endpoint.retry_at = None;
+        endpoint.connections.push(key);
+        std::mem::take(&mut endpoint.failures) > 0
     }
 
     /// The connect failed: a pause, and those who waited look for another endpoint.
-    pub(crate) fn failed(
-        &mut self,
-        address: SocketAddr,
-        now: Instant,
-        random: u64,
-    ) -> VecDeque<Key> {
-        let Some(endpoint) = self.endpoint(address) else { return VecDeque::new() };
+    pub(crate) fn failed(&mut self, address: SocketAddr, now: Instant, random: u64) -> VecDeque<Key> {
+        let Some(endpoint) = self.endpoint(address) else {
+            return VecDeque::new();
+        };
         endpoint.connecting = false;
         endpoint.retry_at = Some(now + backoff(endpoint.failures, random));
         endpoint.failures = endpoint.failures.saturating_add(1);
@@ -157,17 +168,27 @@ impl Pool {
 
     /// Connections to endpoints that discovery no longer knows, and that are not busy: to be closed.
     pub(crate) fn leftovers(&self) -> impl Iterator<Item = Key> {
-        self.endpoints.iter().filter(|endpoint| endpoint.gone).flat_map(|e| e.connections.iter().copied())
+        self.endpoints
+            .iter()
+            .filter(|endpoint| endpoint.gone)
+            .flat_map(|e| e.connections.iter().copied())
     }
 
     /// Endpoints with somebody waiting, no connection, and none being made.
     pub(crate) fn stranded(&mut self) -> Vec<Key> {
-        let stranded = self.endpoints.iter_mut().filter(|e| !e.connecting && e.connections.is_empty());
-        stranded.flat_map(|endpoint| std::mem::take(&mut endpoint.waiting)).collect()
+        let stranded = self
+            .endpoints
+            .iter_mut()
+            .filter(|e| !e.connecting && e.connections.is_empty());
+        stranded
+            .flat_map(|endpoint| std::mem::take(&mut endpoint.waiting))
+            .collect()
     }
 
     fn endpoint(&mut self, address: SocketAddr) -> Option<&mut Endpoint> {
-        self.endpoints.iter_mut().find(|endpoint| endpoint.address == address)
+        self.endpoints
+            .iter_mut()
+            .find(|endpoint| endpoint.address == address)
     }
 }
 
@@ -206,7 +227,9 @@ impl Endpoint {
 
 /// The pause after `failures` connects in a row have failed before this one.
 fn backoff(failures: u32, random: u64) -> Duration {
-    let base = FIRST_BACKOFF.saturating_mul(1 << failures.min(8)).min(MAX_BACKOFF);
+    let base = FIRST_BACKOFF
+        .saturating_mul(1 << failures.min(8))
+        .min(MAX_BACKOFF);
     let jitter = 0.75 + (random % 1000) as f64 / 2000.0;
     base.mul_f64(jitter)
 }

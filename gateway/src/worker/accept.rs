@@ -14,7 +14,8 @@ use super::{Command, Shard, Shared};
 use crate::connection::listener::Listener;
 use crate::connection::permit::{ConnectionPermit, HandshakePermit};
 use crate::connection::{Accepted, serve};
-use crate::telemetry::HandshakeFailure;
+use crate::telemetry::event::Event;
+use crate::telemetry::{HandshakeFailure, WorkerMetrics};
 
 /// Pause after an accept that failed for want of descriptors or memory, so as not to spin.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -45,9 +46,22 @@ impl Acceptors {
         }
     }
 
-    pub(super) fn stop(&mut self) {
-        for (_, task) in self.0.drain(..) {
+    /// Takes what the kernel has accepted already, then refuses newcomers: they find another replica
+    /// at once instead of waiting here.
+    pub(super) fn stop(&mut self, shard: &Rc<Shard>) {
+        let index = shard.worker().index;
+        for (listener, task) in self.0.drain(..) {
             task.abort();
+            let Ok(socket) = listener.socket(index) else {
+                continue;
+            };
+            while let Ok((stream, peer)) = socket.accept() {
+                shard.metrics.connection_accepted();
+                let _ = stream.set_nonblocking(true);
+                take_over(shard, stream, peer, listener.clone());
+            }
+            // Other handles of this socket are open; this ends its listening for all of them.
+            let _ = socket2::SockRef::from(&socket).shutdown(std::net::Shutdown::Both);
         }
     }
 }
@@ -67,8 +81,8 @@ async fn accept(shard: Rc<Shard>, listener: Arc<Listener>) {
             // The connection was gone before it was accepted; the next one need not be.
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                shard.metrics.limit_reached("file_descriptors");
-                tracing::warn!(%error, "connections cannot be accepted for now");
+                tracing::debug!(%error, "connections cannot be accepted for now");
+                limit_reached(&shard.metrics, "file_descriptors", None);
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }
@@ -86,21 +100,41 @@ fn place(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, lis
         let worker = shard.worker();
         (worker.shared.clone(), worker.index)
     };
-    let Some(other) = less_loaded(&shared, index) else { return start(shard, stream, peer, listener.clone()) };
+    let Some(other) = less_loaded(&shared, index) else {
+        return start(shard, stream, peer, listener.clone());
+    };
     let Ok(stream) = stream.into_std() else { return };
-    let command = Command::HandOver { stream, peer, listener: listener.clone() };
+    let command = Command::HandOver {
+        stream,
+        peer,
+        listener: listener.clone(),
+    };
     let returned = match shared.peers.get(other) {
-        Some(mailbox) => mailbox.commands.try_send(command).map_err(tokio::sync::mpsc::error::TrySendError::into_inner),
+        Some(mailbox) => mailbox
+            .commands
+            .try_send(command)
+            .map_err(tokio::sync::mpsc::error::TrySendError::into_inner),
         None => Err(command),
     };
-    if let Err(Command::HandOver { stream, peer, listener }) = returned {
+    if let Err(Command::HandOver {
+        stream,
+        peer,
+        listener,
+    }) = returned
+    {
         take_over(shard, stream, peer, listener);
     }
 }
 
 /// The least loaded worker, if `index` has more than its share beside it.
 fn less_loaded(shared: &Shared, index: usize) -> Option<usize> {
-    let loads = || shared.peers.iter().map(|mailbox| mailbox.connections.now()).enumerate();
+    let loads = || {
+        shared
+            .peers
+            .iter()
+            .map(|mailbox| mailbox.connections.now())
+            .enumerate()
+    };
     let mine = shared.peers.get(index)?.connections.now();
     let (least, load) = loads().min_by_key(|(_, load)| *load)?;
     (least != index && mine >= load + WORTH_HANDING_OVER).then_some(least)
@@ -117,22 +151,42 @@ fn start(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, lis
     let accepted = {
         let worker = shard.worker();
         let (shared, limits) = (&worker.shared, &worker.snapshot.limits);
-        let Some(mine) = shared.peers.get(worker.index) else { return };
-        let connection = ConnectionPermit::take(&shared.connections, &mine.connections, limits.max_connections);
+        let Some(mine) = shared.peers.get(worker.index) else {
+            return;
+        };
+        let counts = (&shared.connections, &mine.connections);
+        let connection = ConnectionPermit::take(counts, limits.max_connections, &worker.metrics);
         let handshake = HandshakePermit::take(&shared.handshakes, limits.max_handshakes);
         match (connection, handshake) {
-            (Some(connection), Some(handshake)) => {
-                Accepted { stream, peer, listener, at: Instant::now(), connection, handshake }
+            (Some(connection), Some(handshake)) => Accepted {
+                stream,
+                peer,
+                listener,
+                at: Instant::now(),
+                connection,
+                handshake,
+            },
+            (None, _) => {
+                worker.metrics.connection_closed();
+                return refuse(&worker.metrics, "max_connections", peer);
             }
-            (None, _) => return refuse(&worker.metrics, "max_connections"),
-            (Some(_), None) => return refuse(&worker.metrics, "max_handshakes"),
+            (Some(_), None) => return refuse(&worker.metrics, "max_handshakes", peer),
         }
     };
     shard.spawn(serve(shard.clone(), accepted));
 }
 
 /// The socket is dropped without a word: a handshake is what cannot be afforded.
-fn refuse(metrics: &crate::telemetry::WorkerMetrics, limit: &'static str) {
-    metrics.limit_reached(limit);
+fn refuse(metrics: &WorkerMetrics, limit: &'static str, peer: SocketAddr) {
     metrics.handshake_failed(HandshakeFailure::TooMany);
+    limit_reached(metrics, limit, Some(peer));
+}
+
+fn limit_reached(metrics: &WorkerMetrics, limit: &'static str, peer: Option<SocketAddr>) {
+    metrics.limit_reached(limit);
+    Event::LimitReached {
+        limit,
+        peer: peer.map(|peer| peer.ip().to_canonical()),
+    }
+    .tell(Instant::now());
 }

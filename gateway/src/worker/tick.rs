@@ -9,6 +9,7 @@ use crate::connection::{Connection, Peer};
 use crate::rpc::relay::StreamOf;
 use crate::rpc::status::Refusal;
 use crate::telemetry::HandshakeFailure;
+use crate::telemetry::event::Event;
 
 /// Connections and pools are looked at every so many ticks: half a second.
 const SLOW: u32 = 5;
@@ -44,29 +45,54 @@ impl Worker {
 
     fn end_late_rpcs(&mut self) {
         let now = self.now;
-        let late: Vec<Key> = self.relays.iter().filter(|(_, relay)| relay.is_late(now)).map(|(key, _)| key).collect();
+        let late: Vec<Key> = self
+            .relays
+            .iter()
+            .filter(|(_, relay)| relay.is_late(now))
+            .map(|(key, _)| key)
+            .collect();
         for relay in late {
             self.refuse(relay, &Refusal::DeadlineExceeded);
         }
     }
 
     fn end_overdue_connections(&mut self) {
-        let overdue: Vec<(Key, Overdue)> =
-            self.connections.iter().filter_map(|(key, c)| Some((key, self.overdue(c)?))).collect();
+        let overdue: Vec<(Key, Overdue)> = self
+            .connections
+            .iter()
+            .filter_map(|(key, c)| Some((key, self.overdue(c)?)))
+            .collect();
         for (key, why) in overdue {
             match why {
                 Overdue::Handshake => {
-                    self.metrics.handshake_failed(HandshakeFailure::NotHttp2);
-                    self.metrics.limit_reached("handshake_timeout");
-                    self.abort(key, ErrorCode::SETTINGS_TIMEOUT, b"no preface and SETTINGS in time");
+                    self.not_http2(key);
+                    self.abort(
+                        key,
+                        ErrorCode::SETTINGS_TIMEOUT,
+                        b"no preface and SETTINGS in time",
+                    );
                 }
                 Overdue::HeaderBlock => {
-                    self.metrics.limit_reached("header_block_timeout");
+                    self.limit_reached(key, "header_block_timeout");
                     self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"header block unfinished");
                 }
                 Overdue::Idle => self.abort(key, ErrorCode::NO_ERROR, b"idle"),
                 Overdue::Lingering => self.remove(key),
             }
+        }
+    }
+
+    fn not_http2(&self, key: Key) {
+        let class = HandshakeFailure::NotHttp2;
+        self.metrics.handshake_failed(class);
+        if let Some(Peer::Client(client)) = self.connections.get(key).map(|c| &c.peer) {
+            let listener = client.listener.settings.name.as_str();
+            Event::HandshakeFailed {
+                class,
+                listener,
+                peer: client.address,
+            }
+            .tell(self.now);
         }
     }
 
@@ -82,7 +108,10 @@ impl Worker {
         if !connection.h2.is_established() {
             return (since(connection.opened_at) >= timeouts.handshake).then_some(Overdue::Handshake);
         }
-        if connection.header_block_since.is_some_and(|at| since(at) >= timeouts.header_block) {
+        if connection
+            .header_block_since
+            .is_some_and(|at| since(at) >= timeouts.header_block)
+        {
             return Some(Overdue::HeaderBlock);
         }
         let idle = connection.h2.open_streams() == 0 && since(connection.active_at) >= timeouts.idle;
@@ -106,7 +135,11 @@ impl Worker {
             stranded.extend(pool.stranded());
         }
         for key in leftovers {
-            if self.connections.get(key).is_some_and(|c| c.h2.open_streams() == 0) {
+            if self
+                .connections
+                .get(key)
+                .is_some_and(|c| c.h2.open_streams() == 0)
+            {
                 self.close_after_flush(key);
             }
         }
@@ -124,14 +157,22 @@ impl Worker {
         if total <= self.snapshot.limits.process_memory {
             return;
         }
-        let heaviest = self.connections.iter().max_by_key(|(_, connection)| connection.h2.queued_total());
+        let heaviest = self
+            .connections
+            .iter()
+            .max_by_key(|(_, connection)| connection.h2.queued_total());
         let Some((key, connection)) = heaviest else { return };
         let victim = connection.h2.heaviest();
-        self.metrics.limit_reached("process_memory");
+        self.limit_reached(key, "process_memory");
         match victim {
-            Some((stream, tag, bytes)) => {
-                tracing::warn!(peer = ?connection.peer, bytes, "a stream that is not read is ended to save memory");
-                self.end_victim(StreamOf { connection: key, stream }, tag);
+            Some((stream, tag, _)) => {
+                self.end_victim(
+                    StreamOf {
+                        connection: key,
+                        stream,
+                    },
+                    tag,
+                );
             }
             None => self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"memory"),
         }

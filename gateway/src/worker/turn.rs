@@ -8,10 +8,11 @@ use std::time::Instant;
 use http2::ErrorCode;
 use rustls::ServerConnection;
 
-use super::{Key, MAX_OUTPUT, Worker};
+use super::{EARLY_FLUSH, Key, MAX_OUTPUT, Worker};
 use crate::connection::socket::TryWrite;
-use crate::connection::{Connection, Peer};
+use crate::connection::{Connection, Peer, Transport};
 use crate::rpc::relay::StreamOf;
+use crate::telemetry::event::Event;
 
 /// A connection whose peer takes nothing and whose output has grown to this is not read from:
 /// answers (heads, trailers, acknowledgements) are not under flow control.
@@ -36,7 +37,9 @@ enum Flushed {
 impl Worker {
     /// Whether this connection is to be read from now; if it is paused, `context` is woken later.
     pub(crate) fn may_read(&mut self, key: Key, context: &Context<'_>) -> bool {
-        let Some(connection) = self.connections.get_mut(key) else { return false };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
         let pause = connection.blocked && connection.h2.output().len() >= PAUSE_OUTPUT;
         if pause {
             connection.paused = Some(context.waker().clone());
@@ -47,18 +50,26 @@ impl Worker {
     /// Bytes as they came from the socket; empty to look only at what TLS holds already.
     pub(crate) fn received(&mut self, key: Key, wire: &[u8]) {
         self.now = Instant::now();
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         connection.active_at = self.now;
         if connection.closing.is_some() {
             return;
         }
-        match connection.tls.take() {
-            None => self.plaintext(key, wire),
-            Some(mut tls) => {
+        match std::mem::replace(&mut connection.transport, Transport::Lent) {
+            Transport::Lent => {}
+            Transport::Plaintext => {
+                connection.transport = Transport::Plaintext;
+                self.plaintext(key, wire);
+            }
+            Transport::Tls(mut tls) => {
                 let outcome = self.decrypt(key, &mut tls, wire);
                 let wants_write = tls.wants_write();
-                let Some(connection) = self.connections.get_mut(key) else { return };
-                connection.tls = Some(tls);
+                let Some(connection) = self.connections.get_mut(key) else {
+                    return;
+                };
+                connection.transport = Transport::Tls(tls);
                 match outcome {
                     Ok(()) if wants_write => self.mark_dirty(key),
                     Ok(()) => {}
@@ -133,17 +144,29 @@ impl Worker {
     fn settle(&mut self, key: Key) {
         while let Some(connection) = self.connections.get_mut(key) {
             if let Some(limit) = connection.h2.take_reached() {
-                self.metrics.limit_reached(limit.name());
+                self.limit_reached(key, limit.name());
                 continue;
             }
-            let Some((stream, tag, bytes)) = connection.h2.next_drained() else { break };
+            let Some((stream, tag, bytes)) = connection.h2.next_drained() else {
+                break;
+            };
             self.moved_on(key, stream, tag, bytes);
         }
     }
 
+    /// A limit held this connection's peer back.
+    pub(crate) fn limit_reached(&self, key: Key, limit: &'static str) {
+        self.metrics.limit_reached(limit);
+        let peer = self
+            .connections
+            .get(key)
+            .map(|connection| connection.peer.address());
+        Event::LimitReached { limit, peer }.tell(self.now);
+    }
+
     fn broke_a_rule(&mut self, key: Key, error: &http2::ConnectionError) {
         if let http2::Cause::Limit(limit) = error.cause {
-            self.metrics.limit_reached(limit.name());
+            self.limit_reached(key, limit.name());
         }
         if let Some(connection) = self.connections.get(key) {
             tracing::debug!(peer = ?connection.peer, %error, "a connection is ended for breaking HTTP/2");
@@ -163,10 +186,15 @@ impl Worker {
 
     /// Every stream on this connection ends; the other halves are told.
     pub(super) fn end_streams(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let from_client = matches!(connection.peer, Peer::Client(_));
         for (stream, tag) in connection.h2.take_streams() {
-            let at = StreamOf { connection: key, stream };
+            let at = StreamOf {
+                connection: key,
+                stream,
+            };
             if from_client {
                 self.client_reset(at, tag, ErrorCode::CANCEL);
             } else {
@@ -179,7 +207,9 @@ impl Worker {
     pub(crate) fn remove(&mut self, key: Key) {
         self.leave_pool(key);
         self.end_streams(key);
-        let Some(connection) = self.connections.remove(key) else { return };
+        let Some(connection) = self.connections.remove(key) else {
+            return;
+        };
         self.held = self.held.saturating_sub(connection.held);
         match &connection.peer {
             Peer::Client(client) => self.metrics.connection_gone(client.tls, client.certificate),
@@ -195,6 +225,9 @@ impl Worker {
     pub(super) fn flush_dirty(&mut self) {
         for _ in 0..self.dirty.len() {
             let Some(key) = self.dirty.pop_front() else { break };
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.dirty = false;
+            }
             self.flush(key);
         }
         if !self.dirty.is_empty() {
@@ -204,13 +237,33 @@ impl Worker {
         self.metrics.turn();
     }
 
+    /// Output grows; it is written now if it has grown enough, and by the end of the turn otherwise.
+    pub(crate) fn has_output(&mut self, key: Key) {
+        self.mark_dirty(key);
+        if self
+            .connections
+            .get(key)
+            .is_some_and(|c| c.h2.output().len() >= EARLY_FLUSH)
+        {
+            self.flush(key);
+        }
+    }
+
     fn flush(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.dirty = false;
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if connection.blocked {
             return;
         }
+        let before = connection.h2.output().len();
         let flushed = write(connection);
+        if let (Flushed::Empty, Peer::Client(client)) = (&flushed, &mut connection.peer) {
+            client.budget = client
+                .budget
+                .saturating_add(before)
+                .min(self.snapshot.limits.connection_memory);
+        }
         let held = connection.h2.queued_total() + connection.h2.output().len();
         let before = std::mem::replace(&mut connection.held, held);
         self.held = (self.held + held).saturating_sub(before);
@@ -225,18 +278,19 @@ impl Worker {
     }
 
     fn emptied(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if let Some(waker) = connection.paused.take() {
             waker.wake();
         }
         let drained = connection.h2.is_drained();
         if connection.closing.is_some() || drained {
             let now = self.now;
-            if connection.closing.replace(now).is_none() || drained {
-                if let Some(tls) = &mut connection.tls {
-                    tls.send_close_notify();
-                    let _ = tls.write_tls(&mut TryWrite(connection.socket.as_ref()));
-                }
+            let says_goodbye = connection.closing.replace(now).is_none() || drained;
+            if let (true, Transport::Tls(tls)) = (says_goodbye, &mut connection.transport) {
+                tls.send_close_notify();
+                let _ = tls.write_tls(&mut TryWrite(connection.socket.as_ref()));
             }
             // The tick removes it when the peer does not close its side soon.
             let _ = socket2::SockRef::from(connection.socket.as_ref()).shutdown(std::net::Shutdown::Write);
@@ -261,7 +315,9 @@ impl Worker {
     }
 
     fn poll_writable(&self, key: Key, context: &mut Context<'_>) -> Poll<()> {
-        let Some(connection) = self.connections.get(key) else { return Poll::Ready(()) };
+        let Some(connection) = self.connections.get(key) else {
+            return Poll::Ready(());
+        };
         connection.socket.as_ref().poll_write_ready(context).map(|_| ())
     }
 
@@ -269,9 +325,15 @@ impl Worker {
         if self.held.abs_diff(self.held_published) >= HELD_STEP {
             let total = &self.shared.held;
             if self.held > self.held_published {
-                total.fetch_add(self.held - self.held_published, std::sync::atomic::Ordering::Relaxed);
+                total.fetch_add(
+                    self.held - self.held_published,
+                    std::sync::atomic::Ordering::Relaxed,
+                );
             } else {
-                total.fetch_sub(self.held_published - self.held, std::sync::atomic::Ordering::Relaxed);
+                total.fetch_sub(
+                    self.held_published - self.held,
+                    std::sync::atomic::Ordering::Relaxed,
+                );
             }
             self.held_published = self.held;
             self.metrics.held_bytes(self.held);
@@ -283,9 +345,10 @@ impl Worker {
 /// Writes until nothing is left, the socket is full, or the share of this turn is used up.
 fn write(connection: &mut Connection) -> Flushed {
     for _ in 0..FLUSH_ROUNDS {
-        let written = match &mut connection.tls {
-            Some(tls) => write_tls(&mut connection.h2, tls, connection.socket.as_ref()),
-            None => write_plain(&mut connection.h2, connection.socket.as_ref()),
+        let written = match &mut connection.transport {
+            Transport::Tls(tls) => write_tls(&mut connection.h2, tls, connection.socket.as_ref()),
+            Transport::Plaintext => write_plain(&mut connection.h2, connection.socket.as_ref()),
+            Transport::Lent => return Flushed::More,
         };
         match written {
             Ok(()) => connection.h2.pump(),

@@ -18,7 +18,10 @@ fn address(port: u16) -> SocketAddr {
 fn pool(ports: &[u16]) -> Pool {
     let settings = settings::Backend {
         name: "guide".into(),
-        endpoints: ports.iter().map(|port| EndpointAddress::Address(address(*port))).collect(),
+        endpoints: ports
+            .iter()
+            .map(|port| EndpointAddress::Address(address(*port)))
+            .collect(),
         connect_timeout: Duration::from_secs(1),
     };
     Pool::new(Arc::new(Backend::new(&settings, &Metrics::new(1))))
@@ -35,7 +38,10 @@ fn endpoints_take_turns_and_are_connected_lazily() {
     let now = Instant::now();
     let first = pool.choose(now, 10, NONE_TAKES);
     let second = pool.choose(now, 10, NONE_TAKES);
-    assert_eq!([first, second], [Choice::Connect(address(2)), Choice::Connect(address(1))]);
+    assert_eq!(
+        [first, second],
+        [Choice::Connect(address(2)), Choice::Connect(address(1))]
+    );
 }
 
 #[test]
@@ -57,7 +63,10 @@ fn a_full_connection_leads_to_another_until_there_are_too_many() {
     let now = Instant::now();
     let connections: [Key; MAX_CONNECTIONS] = keys();
     pool.connected(address(1), connections[0]);
-    assert_eq!(pool.choose(now, 10, |key| key == connections[0]), Choice::Ready(connections[0]));
+    assert_eq!(
+        pool.choose(now, 10, |key| key == connections[0]),
+        Choice::Ready(connections[0])
+    );
     assert_eq!(pool.choose(now, 10, NONE_TAKES), Choice::Connect(address(1)));
     for connection in &connections[1..] {
         pool.connected(address(1), *connection);
@@ -88,7 +97,12 @@ fn with_every_endpoint_paused_the_refusal_says_why() {
     let now = Instant::now();
     pool.failed(address(1), now, 0);
     assert_eq!(pool.choose(now, 10, NONE_TAKES), Choice::Nothing);
-    assert_eq!(pool.why_nothing(), Refusal::ConnectFailed { backend: "guide".into() });
+    assert_eq!(
+        pool.why_nothing(),
+        Refusal::ConnectFailed {
+            backend: "guide".into()
+        }
+    );
 }
 
 #[test]
@@ -100,7 +114,10 @@ fn an_endpoint_that_discovery_lost_gets_nothing_new_and_its_connection_is_left_o
     pool.follow_addresses();
     assert_eq!(pool.leftovers().collect::<Vec<_>>(), [connection]);
     for _ in 0..2 {
-        assert_eq!(pool.choose(Instant::now(), 10, |_| true), Choice::Connect(address(2)));
+        assert_eq!(
+            pool.choose(Instant::now(), 10, |_| true),
+            Choice::Connect(address(2))
+        );
     }
 }
 
@@ -109,7 +126,10 @@ fn the_pause_doubles_to_its_bound_with_a_quarter_of_jitter() {
     for failures in 0..40 {
         for random in [0, 499, 999, u64::MAX] {
             let pause = backoff(failures, random);
-            assert!(pause >= FIRST_BACKOFF.mul_f64(0.75) && pause <= MAX_BACKOFF.mul_f64(1.25), "{pause:?}");
+            assert!(
+                pause >= FIRST_BACKOFF.mul_f64(0.75) && pause <= MAX_BACKOFF.mul_f64(1.25),
+                "{pause:?}"
+            );
         }
     }
     assert!(backoff(0, 500) < backoff(1, 500) && backoff(1, 500) < backoff(2, 500));
