@@ -16,7 +16,7 @@ use crate::flow::{DEFAULT_WINDOW, ReceiveWindow, SendWindow};
 use crate::frame::{self, settings};
 use crate::hpack::{Decoder, Encoder};
 use crate::limits::{Buckets, Clock, Limit, Limits};
-use crate::stream::{Stream, StreamKey, Streams};
+use crate::stream::{Gone, StreamKey, Streams};
 use closed::Closed;
 use output::Output;
 use receive::Reader;
@@ -470,12 +470,12 @@ impl Connection {
     }
 
     /// The stream is gone, whatever it queued with it.
-    fn remove(&mut self, key: StreamKey) -> Option<Stream> {
+    fn remove(&mut self, key: StreamKey) -> Option<Gone> {
         let stream = self.streams.remove(key)?;
-        self.queued_total -= stream.queue.len();
+        self.queued_total -= stream.queued;
         // What the caller held of it is its own affair now, not the connection's.
         if self.config.connection_credit == Credit::OnRelease {
-            self.credit_connection(stream.receive.held());
+            self.credit_connection(stream.held);
         }
         Some(stream)
     }

@@ -40,7 +40,7 @@ impl Regular {
             | Name::Upgrade
             | Name::KeepAlive
             | Name::ProxyConnection => Err(Malformed("a connection-specific field")),
-            Name::Te if !field.value().eq_ignore_ascii_case(b"trailers") => {
+            Name::Te if field.value() != b"trailers" && !field.value().eq_ignore_ascii_case(b"trailers") => {
                 Err(Malformed("te with another value than trailers"))
             }
             Name::ContentLength => {
@@ -125,7 +125,7 @@ pub(crate) fn request(fields: &[Field]) -> Result<u64, Malformed> {
     }
     if let Some(authority) = authority {
         // RFC 9113 §8.3.1: no userinfo.
-        if authority.contains(&b'@') {
+        if authority.iter().fold(false, |any, &b| any | (b == b'@')) {
             return Err(Malformed("userinfo in :authority"));
         }
         // RFC 9113 §8.3.1: host that differs from :authority is malformed.

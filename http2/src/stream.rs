@@ -30,6 +30,7 @@ use crate::Field;
 use crate::connection::queue::Queue;
 use crate::flow::{ReceiveWindow, SendWindow};
 use crate::message::UNKNOWN_LENGTH;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -106,17 +107,44 @@ impl Stream {
     }
 }
 
+/// What is left of a stream that was taken out.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Gone {
+    pub(crate) tag: u32,
+    pub(crate) opened_ms: u32,
+    pub(crate) answered: bool,
+    pub(crate) remote_ended: bool,
+    /// Octets that the caller had not released.
+    pub(crate) held: u32,
+    /// Octets that were queued, and are dropped.
+    pub(crate) queued: usize,
+}
+
 /// All open and half closed streams, by key and by id.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     slots: Vec<Stream>,
     free: Vec<u32>,
     by_id: HashMap<u32, u32, BuildHasherDefault<IdHasher>>,
+    /// Last time it needed a large table.
+    large: bool,
 }
 
-/// With this many slots or fewer the table is kept although no stream is left; a connection between two RPCs then
-/// allocates nothing, and an idle one holds under 2 KiB.
+/// With this many slots or fewer the table is kept although no stream is left: a connection between two RPCs then
+/// allocates nothing, and an idle one holds about 1 KiB. Larger ones go to the next busy connection of the thread.
 const KEPT_SLOTS: usize = 8;
+const SPARE_TABLES: usize = 8;
+/// Larger ones than this are freed.
+const LARGEST_SPARE: usize = 1024;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Streams>> = const { RefCell::new(Vec::new()) };
+}
+
+fn with_spare<T: Default>(f: impl FnOnce(&mut Vec<Streams>) -> T) -> T {
+    let borrowed = SPARE.try_with(|spare| spare.try_borrow_mut().map(|mut spare| f(&mut spare)).ok());
+    borrowed.ok().flatten().unwrap_or_default()
+}
 
 impl Streams {
     pub(crate) fn len(&self) -> usize {
@@ -149,34 +177,80 @@ impl Streams {
     pub(crate) fn insert(&mut self, id: u32, mut stream: Stream) -> StreamKey {
         stream.id = id;
         let slot = match self.free.pop() {
-            Some(slot) => {
-                if let Some(free) = self.slots.get_mut(slot as usize) {
-                    *free = stream;
-                }
-                slot
-            }
+            Some(slot) => slot,
             None => {
-                self.slots.push(stream);
-                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+                if self.slots.len() == self.slots.capacity() {
+                    self.grow();
+                }
+                u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
             }
         };
+        match self.slots.get_mut(slot as usize) {
+            Some(free) => *free = stream,
+            None => self.slots.push(stream),
+        }
         self.by_id.insert(id, slot);
         StreamKey { slot, id }
     }
 
+    /// Takes a table that a connection gave back, if this one is becoming large.
+    #[cold]
+    fn grow(&mut self) {
+        self.large |= self.slots.capacity() >= KEPT_SLOTS;
+        if self.large && self.slots.capacity() <= KEPT_SLOTS {
+            let Some(mut table) = with_spare(Vec::pop) else {
+                return;
+            };
+            table.slots.append(&mut self.slots);
+            table.by_id.extend(self.by_id.drain());
+            table.large = true;
+            *self = table;
+        }
+    }
+
     /// Takes the stream out. What it queued goes with it.
-    pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Stream> {
-        let stream = self
-            .slots
-            .get_mut(key.slot as usize)
-            .filter(|s| s.id == key.id && key.id != 0)?;
-        let gone = std::mem::replace(stream, Stream::new(0, 0, 0, 0));
+    pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Gone> {
+        let stream = self.get_mut(key)?;
+        let gone = Gone {
+            tag: stream.tag,
+            opened_ms: stream.opened_ms,
+            answered: stream.answered,
+            remote_ended: stream.remote_ended,
+            held: stream.receive.held(),
+            queued: stream.queue.len(),
+        };
+        stream.id = 0;
+        stream.queue = Queue::default();
+        stream.trailers = None;
         self.by_id.remove(&key.id);
         self.free.push(key.slot);
         if self.by_id.is_empty() && self.slots.capacity() > KEPT_SLOTS {
-            *self = Self::default();
+            self.give_back();
         }
         Some(gone)
+    }
+
+    /// No stream is left in a large table.
+    #[cold]
+    fn give_back(&mut self) {
+        let large = self.slots.len() > KEPT_SLOTS;
+        let mut table = std::mem::replace(
+            self,
+            Self {
+                large,
+                ..Self::default()
+            },
+        );
+        if table.slots.capacity() <= LARGEST_SPARE {
+            table.slots.clear();
+            table.free.clear();
+            table.by_id.clear();
+            with_spare(|spare| {
+                if spare.len() < SPARE_TABLES {
+                    spare.push(table);
+                }
+            });
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (StreamKey, &Stream)> {
@@ -239,20 +313,33 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_given_back_when_many_streams_have_ended() {
+    fn a_large_table_goes_to_the_next_busy_connection_and_a_small_one_stays() {
         let mut streams = Streams::default();
         let keys: Vec<_> = (0..100).map(|n| streams.insert(2 * n + 1, stream())).collect();
+        assert!(
+            keys.iter()
+                .all(|&key| streams.get(key).is_some() && streams.find(key.id()) == Some(key))
+        );
         assert_eq!(streams.len(), 100);
         for key in keys {
-            streams.remove(key);
+            assert!(streams.remove(key).is_some());
         }
         assert_eq!(
             (streams.len(), streams.slots.capacity(), streams.by_id.capacity()),
             (0, 0, 0)
         );
-        let key = streams.insert(201, stream());
-        streams.remove(key);
-        assert_ne!(streams.slots.capacity(), 0, "a small table is kept");
+        // Another connection grows into it with its streams in place.
+        let mut other = Streams::default();
+        let keys: Vec<_> = (0..9).map(|n| other.insert(2 * n + 1, stream())).collect();
+        assert!(other.slots.capacity() >= 100);
+        assert!(
+            keys.iter()
+                .all(|&key| other.get(key).is_some() && other.find(key.id()) == Some(key))
+        );
+        let mut small = Streams::default();
+        let key = small.insert(201, stream());
+        small.remove(key);
+        assert!((1..=KEPT_SLOTS).contains(&small.slots.capacity()));
     }
 
     #[test]

@@ -175,7 +175,8 @@ impl Connection {
             let Some(s) = self.streams.get_mut(key) else {
                 continue;
             };
-            let n = s.queue.len().min(MAX_PAYLOAD).min(s.send.available()).min(room);
+            let piece = s.queue.front(MAX_PAYLOAD.min(s.send.available()).min(room));
+            let n = piece.len();
             s.in_ring = false;
             if n == 0 {
                 // The window was narrowed meanwhile; WINDOW_UPDATE brings the stream back.
@@ -183,7 +184,7 @@ impl Connection {
             }
             let all = n == s.queue.len();
             let last = all && s.end_queued && s.trailers.is_none();
-            self.output.data(key.id(), s.queue.front(n), last);
+            self.output.data(key.id(), piece, last);
             s.queue.consume(n);
             s.send.consume(n);
             let trailers = if all { s.trailers.take() } else { None };
