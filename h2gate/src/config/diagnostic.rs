@@ -111,6 +111,11 @@ impl Diagnostics {
         self.errors() >= MAX_TOLD
     }
 
+    /// Takes back what was said about a line, for something better.
+    pub(super) fn forget_line(&mut self, line: usize) {
+        self.list.retain(|found| found.place.line != line);
+    }
+
     /// Adds a mistake that makes the file unusable.
     pub fn error(&mut self, place: Place, message: impl Into<String>, remedy: Option<String>) {
         self.push(Severity::Error, place, message.into(), remedy);

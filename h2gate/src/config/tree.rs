@@ -117,6 +117,8 @@ fn report_syntax(error: &ScanError, found: &mut Diagnostics) {
         }
     };
     let (place, message, remedy) = indentation::explain_syntax(found.text(), place, error.info());
+    // The same slip may have been told already as a line that was joined to the one before.
+    found.forget_line(place.line);
     found.error(place, message, remedy);
 }
 
