@@ -42,7 +42,8 @@ async fn rpcs_are_counted_by_route_backend_and_status() {
 #[tokio::test]
 async fn the_page_of_metrics_has_everything_that_is_promised() {
     let (ca, _backend, gateway) = guide().await;
-    TestClient::connect(&gateway, &ca).await.ping().await.unwrap();
+    let client = TestClient::connect(&gateway, &ca).await;
+    client.ping().await.unwrap();
     let metrics = gateway.metrics().await;
     for name in [
         "h2gate_rpcs_total",
