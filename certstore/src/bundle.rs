@@ -35,7 +35,7 @@ pub const MAX_CERTIFICATES: usize = 10;
 pub const MIN_RSA_BITS: usize = 2048;
 
 /// A chain and its private key, checked by themselves: order, signatures, strength, usage, and that the key
-/// is the leaf's. Whether it may serve now, for these domains, is [`crate::prove`]'s to say.
+/// is the leaf's. Whether it may serve now, for these domains, is [`prove`](crate::prove())'s to say.
 pub struct CertBundle {
     certified: Arc<CertifiedKey>,
     names: Vec<Name>,

@@ -8,7 +8,7 @@
 //!
 //! Nothing here does I/O, waits, or reads a clock: the time is always an argument. Whoever reads files or
 //! talks to a store lives elsewhere and hands bytes in. On any failure the certificate that serves stays,
-//! because only a [`Proved`] can be installed and only [`prove`] makes one.
+//! because only a [`Proved`] can be installed and only [`prove()`] makes one.
 
 #![warn(missing_docs)]
 

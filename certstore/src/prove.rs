@@ -49,7 +49,7 @@ impl Default for Profile {
     }
 }
 
-/// A bundle that passed [`prove`]. Only `Writer::install` takes it, and it takes nothing else.
+/// A bundle that passed [`prove()`]. Only `Writer::install` takes it, and it takes nothing else.
 #[derive(Debug)]
 pub struct Proved {
     bundle: Arc<CertBundle>,
