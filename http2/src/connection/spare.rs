@@ -9,7 +9,7 @@ use std::cell::RefCell;
 /// Larger buffers than this are given back as soon as they are empty.
 pub(crate) const KEPT: usize = 4096;
 /// Larger ones than this are freed, so that one burst does not stay for ever.
-const LARGEST: usize = 256 << 10;
+const LARGEST: usize = 512 << 10;
 const BUFFERS: usize = 8;
 const LISTS: usize = 64;
 /// A new list takes the head of an ordinary gRPC call without growing.
