@@ -170,6 +170,7 @@ impl World {
         }
     }
 
+    #[inline(never)]
     fn forward_requests(&mut self, mut input: &[u8], now: Instant) {
         while let Some(event) = self.down.receive(&mut input, now).unwrap() {
             match event {
@@ -199,6 +200,7 @@ impl World {
         }
     }
 
+    #[inline(never)]
     fn forward_responses(&mut self, mut input: &[u8], now: Instant) {
         while let Some(event) = self.up.receive(&mut input, now).unwrap() {
             match event {

@@ -316,21 +316,23 @@ impl Connection {
             *input = &[];
             return Ok(None);
         }
-        self.clock.get_or_insert(Clock { began: now, now }).now = now;
-        let result = self.read(input);
-        if let Err(error) = result {
-            self.failed = Some(error);
-            self.say_goaway(error.code, error.debug_data().as_bytes());
+        match &mut self.clock {
+            Some(clock) => clock.now = now,
+            None => self.clock = Some(Clock { began: now, now }),
         }
-        result
+        self.read(input)
     }
 
-    fn clock(&self) -> Option<&Clock> {
-        self.clock.as_ref()
+    /// The end: GOAWAY, and the same error ever after.
+    #[cold]
+    fn fail(&mut self, error: ConnectionError) -> ConnectionError {
+        self.failed = Some(error);
+        self.say_goaway(error.code, error.debug_data().as_bytes());
+        error
     }
 
-    fn millis(&self) -> u32 {
-        self.clock().map_or(0, Clock::millis)
+    fn now(&self) -> Option<Instant> {
+        self.clock.map(|clock| clock.now)
     }
 
     /// What is to be written.

@@ -30,7 +30,7 @@ struct Regular {
 }
 
 impl Regular {
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, field: &Field, known: Name) -> Result<(), Malformed> {
         self.any = true;
         match known {
@@ -71,10 +71,24 @@ pub(crate) fn request(fields: &[Field]) -> Result<u64, Malformed> {
         octets(field)?;
         let known = field.known();
         let pseudo = match known {
-            Name::Method => METHOD,
-            Name::Scheme => SCHEME,
-            Name::Path => PATH,
-            Name::Authority => AUTHORITY,
+            Name::Method => {
+                method = field.value();
+                METHOD
+            }
+            Name::Path => {
+                path = field.value();
+                PATH
+            }
+            Name::Authority => {
+                authority = Some(field.value());
+                AUTHORITY
+            }
+            Name::Scheme => {
+                if field.value().is_empty() {
+                    return Err(Malformed("an empty :scheme"));
+                }
+                SCHEME
+            }
             // RFC 9113 §8.3: unknown ones, those of responses, and of protocols that we did not enable (RFC 8441).
             Name::Status | Name::Protocol | Name::OtherPseudo => {
                 return Err(Malformed("a pseudo-field that no request has"));
@@ -98,13 +112,6 @@ pub(crate) fn request(fields: &[Field]) -> Result<u64, Malformed> {
             return Err(Malformed("a pseudo-field is given twice"));
         }
         seen |= pseudo;
-        match known {
-            Name::Method => method = field.value(),
-            Name::Path => path = field.value(),
-            Name::Authority => authority = Some(field.value()),
-            _ if field.value().is_empty() => return Err(Malformed("an empty :scheme")),
-            _ => {}
-        }
     }
     if method == b"CONNECT" {
         // RFC 9113 §8.5: neither :scheme nor :path, but :authority.

@@ -26,13 +26,15 @@
 //! Open and half closed streams have a [`Stream`], whose `local_ended` and `remote_ended` tell them apart. Idle and
 //! closed ones have none; their ids tell them apart, and [`Closed`](crate::connection) remembers the youngest dead.
 
+mod index;
+
 use crate::Field;
 use crate::connection::queue::Queue;
 use crate::flow::{ReceiveWindow, SendWindow};
 use crate::message::UNKNOWN_LENGTH;
+use index::Index;
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Instant;
 
 /// Names one stream of one connection. A key outlives its stream harmlessly: ids are never used twice.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -58,8 +60,8 @@ pub(crate) struct Stream {
     pub(crate) receive: ReceiveWindow,
     /// Octets of DATA that the peer's content-length still promises.
     pub(crate) content_left: u64,
-    /// When it was opened, in milliseconds of the connection's life.
-    pub(crate) opened_ms: u32,
+    /// When it was opened.
+    pub(crate) opened: Option<Instant>,
     /// We sent END_STREAM: half closed (local).
     pub(crate) local_ended: bool,
     /// The peer sent END_STREAM: half closed (remote).
@@ -81,14 +83,14 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(send_window: u32, receive_window: u32, tag: u32, opened_ms: u32) -> Self {
+    pub(crate) fn new(send_window: u32, receive_window: u32, tag: u32, opened: Option<Instant>) -> Self {
         Self {
             id: 0,
             tag,
             send: SendWindow::new(send_window),
             receive: ReceiveWindow::new(receive_window),
             content_left: UNKNOWN_LENGTH,
-            opened_ms,
+            opened,
             local_ended: false,
             remote_ended: false,
             answered: false,
@@ -111,7 +113,7 @@ impl Stream {
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Gone {
     pub(crate) tag: u32,
-    pub(crate) opened_ms: u32,
+    pub(crate) opened: Option<Instant>,
     pub(crate) answered: bool,
     pub(crate) remote_ended: bool,
     /// Octets that the caller had not released.
@@ -125,7 +127,7 @@ pub(crate) struct Gone {
 pub(crate) struct Streams {
     slots: Vec<Stream>,
     free: Vec<u32>,
-    by_id: HashMap<u32, u32, BuildHasherDefault<IdHasher>>,
+    by_id: Index,
     /// Last time it needed a large table.
     large: bool,
 }
@@ -152,12 +154,12 @@ impl Streams {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.by_id.len() == 0
     }
 
     #[inline]
     pub(crate) fn find(&self, id: u32) -> Option<StreamKey> {
-        self.by_id.get(&id).map(|&slot| StreamKey { slot, id })
+        self.by_id.get(id).map(|slot| StreamKey { slot, id })
     }
 
     #[inline]
@@ -202,7 +204,9 @@ impl Streams {
                 return;
             };
             table.slots.append(&mut self.slots);
-            table.by_id.extend(self.by_id.drain());
+            for (id, slot) in self.by_id.iter() {
+                table.by_id.insert(id, slot);
+            }
             table.large = true;
             *self = table;
         }
@@ -213,7 +217,7 @@ impl Streams {
         let stream = self.get_mut(key)?;
         let gone = Gone {
             tag: stream.tag,
-            opened_ms: stream.opened_ms,
+            opened: stream.opened,
             answered: stream.answered,
             remote_ended: stream.remote_ended,
             held: stream.receive.held(),
@@ -222,9 +226,9 @@ impl Streams {
         stream.id = 0;
         stream.queue = Queue::default();
         stream.trailers = None;
-        self.by_id.remove(&key.id);
+        self.by_id.remove(key.id);
         self.free.push(key.slot);
-        if self.by_id.is_empty() && self.slots.capacity() > KEPT_SLOTS {
+        if self.by_id.len() == 0 && self.slots.capacity() > KEPT_SLOTS {
             self.give_back();
         }
         Some(gone)
@@ -270,32 +274,12 @@ impl Streams {
     }
 }
 
-/// Spreads ids by one multiplication. Ids only grow and few are open, so a peer gains nothing by choosing them.
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u32(u32::from(byte));
-        }
-    }
-    #[inline]
-    fn write_u32(&mut self, id: u32) {
-        // The table looks at the lowest and at the highest bits.
-        self.0 = u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn stream() -> Stream {
-        Stream::new(0, 0, 0, 0)
+        Stream::new(0, 0, 0, None)
     }
 
     #[test]

@@ -192,8 +192,11 @@ impl Connection {
         if self.role == Role::Server {
             self.closed.ended(head.id);
             // CVE-2023-44487: only what is reset before it could be answered.
-            let age = self.millis().wrapping_sub(stream.opened_ms);
-            if !stream.answered && u128::from(age) < self.config.limits.rapid_reset_age.as_millis() {
+            let age = self
+                .now()
+                .zip(stream.opened)
+                .map(|(now, then)| now.saturating_duration_since(then));
+            if !stream.answered && age.is_none_or(|age| age < self.config.limits.rapid_reset_age) {
                 spend!(self, rapid_resets, RapidResets);
             }
         }

@@ -136,7 +136,7 @@ impl Connection {
         let window = self
             .initial_stream_window()
             .max(self.window_before_acknowledgement());
-        let mut stream = Stream::new(self.peer_initial_window, window, 0, self.millis());
+        let mut stream = Stream::new(self.peer_initial_window, window, 0, self.now());
         stream.remote_ended = block.end;
         if decoded.too_large {
             spare::give_back_list(fields);

@@ -74,7 +74,9 @@ impl Connection {
     /// Frame by frame until there is something to tell.
     pub(super) fn read<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, ConnectionError> {
         if self.reader.preface_left > 0 {
-            self.read_preface(input)?;
+            if let Err(error) = self.read_preface(input) {
+                return Err(self.fail(error));
+            }
         }
         loop {
             if self.reader.skip > 0 {
@@ -94,33 +96,43 @@ impl Connection {
                 // The piece was of a stream that is gone.
                 continue;
             }
-            let event = if self.reader.partial.is_empty() {
+            let result = if self.reader.partial.is_empty() {
                 let Some((head, rest)) = input.split_first_chunk::<HEAD>() else {
                     self.stash(input);
                     return Ok(None);
                 };
                 let head = Head::parse(head);
-                self.check_head(head)?;
+                if let Err(error) = self.check_head(head) {
+                    return Err(self.fail(error));
+                }
                 let Some((payload, rest)) = rest.split_at_checked(wanted(head) - HEAD) else {
                     self.stash(input);
                     return Ok(None);
                 };
                 *input = rest;
-                self.frame(head, payload)?
+                self.frame(head, payload)
             } else {
-                let Some(head) = self.complete(input)? else {
-                    return Ok(None);
-                };
-                let mut bytes = std::mem::take(&mut self.reader.partial);
-                let event = self.frame(head, bytes.get(HEAD..).unwrap_or_default());
-                spare::give_back(&mut bytes);
-                self.reader.partial = bytes;
-                event?
+                match self.complete(input) {
+                    Ok(None) => return Ok(None),
+                    Ok(Some(head)) => self.stashed_frame(head),
+                    Err(error) => Err(error),
+                }
             };
-            if event.is_some() {
-                return Ok(event);
+            match result {
+                Ok(None) => {}
+                Ok(event) => return Ok(event),
+                Err(error) => return Err(self.fail(error)),
             }
         }
+    }
+
+    /// A frame that the input had cut, whole now.
+    fn stashed_frame<'a>(&mut self, head: Head) -> Result<Option<Event<'a>>, ConnectionError> {
+        let mut bytes = std::mem::take(&mut self.reader.partial);
+        let event = self.frame(head, bytes.get(HEAD..).unwrap_or_default());
+        spare::give_back(&mut bytes);
+        self.reader.partial = bytes;
+        event
     }
 
     /// RFC 9113 §3.4.

@@ -32,12 +32,11 @@ impl Connection {
             self.peer_initial_window,
             self.initial_stream_window(),
             tag,
-            self.millis(),
+            self.now(),
         );
         stream.local_ended = end;
-        stream.head_request = fields
-            .iter()
-            .any(|f| f.known() == Name::Method && f.value() == b"HEAD");
+        let method = fields.iter().find(|f| f.known() == Name::Method);
+        stream.head_request = method.is_some_and(|f| f.value() == b"HEAD");
         self.buckets.stream_began(&self.config.limits);
         self.output
             .headers(id, end, |block| self.encoder.encode(fields, block));
