@@ -35,8 +35,6 @@ const READS_PER_TURN: usize = 4;
 /// Credit that a new client connection may be given beyond the base windows. It grows with what the
 /// client takes, so that one which takes nothing never costs more.
 pub(crate) const FIRST_BUDGET: usize = 128 << 10;
-/// What the kernel may hold of ours that it has not sent: a client that does not read shows early.
-const MAX_UNSENT_IN_KERNEL: u32 = 128 << 10;
 /// Output of a backend connection that takes no further RPC until some of it has left.
 const MAX_UNSENT: usize = 256 << 10;
 /// Read buffer of a handshake; a post-quantum ClientHello has about 1.8 kB.
@@ -152,7 +150,6 @@ pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted) {
 impl Accepted {
     async fn secure(mut self, shard: &Shard) -> Result<Secured, HandshakeFailure> {
         let _ = self.stream.set_nodelay(true);
-        let _ = socket2::SockRef::from(&self.stream).set_tcp_notsent_lowat(MAX_UNSENT_IN_KERNEL);
         let (mut label, mut certificate, mut transport) = (TlsLabel::Plaintext, 0, Transport::Plaintext);
         if let Some(config) = self.listener.tls.clone() {
             let mut tls = ServerConnection::new(config).map_err(|_| HandshakeFailure::Other)?;
