@@ -244,7 +244,7 @@ impl FrameConn {
 
     /// Reads until the peer closes; `None` if it has not after `limit`.
     pub async fn ending(&mut self, limit: Duration) -> Option<Ending> {
-        let (goaway, debug) = timeout(limit, self.reader.to_end()).await.ok()?;
+        let (goaway, debug) = timeout(limit, self.reader.until_end()).await.ok()?;
         Some(Ending {
             goaway,
             debug,
@@ -268,7 +268,7 @@ impl FrameConn {
         };
         tokio::select! {
             biased;
-            (goaway, debug) = reader.to_end() => Some(Ending { goaway, debug, after: began.elapsed() }),
+            (goaway, debug) = reader.until_end() => Some(Ending { goaway, debug, after: began.elapsed() }),
             () = writing => None,
         }
     }
@@ -318,7 +318,7 @@ impl FrameReader {
     }
 
     /// Reads until the peer closes: code and debug data of its last GOAWAY.
-    async fn to_end(&mut self) -> (Option<u32>, String) {
+    async fn until_end(&mut self) -> (Option<u32>, String) {
         let (mut goaway, mut debug) = (None, String::new());
         while let Some(frame) = self.read().await {
             if frame.kind == kind::GOAWAY {

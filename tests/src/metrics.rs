@@ -8,8 +8,15 @@ use tokio::time::timeout;
 /// A scraped page of metrics.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    samples: Vec<(String, Vec<(String, String)>, f64)>,
+    samples: Vec<Sample>,
     page: String,
+}
+
+#[derive(Debug, Clone)]
+struct Sample {
+    name: String,
+    labels: Vec<(String, String)>,
+    value: f64,
 }
 
 impl Metrics {
@@ -29,21 +36,22 @@ impl Metrics {
 
     /// Sum of all samples of this name that have these labels.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let matches = |have: &[(String, String)]| {
-            labels
-                .iter()
-                .all(|(key, value)| have.iter().any(|(k, v)| k == key && v == value))
+        let wanted = |sample: &&Sample| {
+            sample.name == name
+                && labels
+                    .iter()
+                    .all(|(key, value)| sample.labels.contains(&label(key, value)))
         };
         self.samples
             .iter()
-            .filter(|(n, have, _)| n == name && matches(have))
-            .map(|(_, _, value)| value)
+            .filter(wanted)
+            .map(|sample| sample.value)
             .sum()
     }
 
     /// There is a sample of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.samples.iter().any(|(n, _, _)| n == name)
+        self.samples.iter().any(|sample| sample.name == name)
     }
 
     /// The page itself.
@@ -52,21 +60,33 @@ impl Metrics {
     }
 }
 
-fn sample(line: &str) -> Option<(String, Vec<(String, String)>, f64)> {
+fn label(key: &str, value: &str) -> (String, String) {
+    (key.to_owned(), value.to_owned())
+}
+
+fn sample(line: &str) -> Option<Sample> {
     let (series, value) = line.rsplit_once(' ')?;
     let value = value.parse().ok()?;
     let Some((name, labels)) = series.split_once('{') else {
-        return Some((series.to_owned(), Vec::new(), value));
-    };
-    let labels = labels.strip_suffix('}')?;
-    let labels = labels
-        .split("\",")
-        .filter(|label| !label.is_empty())
-        .map(|label| {
-            let (key, value) = label.split_once("=\"")?;
-            Some((key.to_owned(), value.trim_end_matches('"').to_owned()))
+        return Some(Sample {
+            name: series.to_owned(),
+            labels: Vec::new(),
+            value,
         });
-    Some((name.to_owned(), labels.collect::<Option<_>>()?, value))
+    };
+    let labels = labels
+        .strip_suffix('}')?
+        .split("\",")
+        .filter(|label| !label.is_empty());
+    let labels = labels.map(|text| {
+        let (key, value) = text.split_once("=\"")?;
+        Some(label(key, value.trim_end_matches('"')))
+    });
+    Some(Sample {
+        name: name.to_owned(),
+        labels: labels.collect::<Option<_>>()?,
+        value,
+    })
 }
 
 /// One HTTP/1.1 GET: status and body. `None` if nobody answers within a second.
