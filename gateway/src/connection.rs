@@ -30,11 +30,14 @@ use crate::telemetry::{HandshakeFailure, TlsLabel};
 use crate::worker::Shard;
 use crate::worker::slab::Key;
 
+/// What our PINGs carry.
+pub(crate) const PROBE: [u8; 8] = *b"reading?";
 /// How many reads one connection may have in a turn before others get theirs.
 const READS_PER_TURN: usize = 4;
-/// Credit that a new client connection may be given beyond the base windows. It grows with what the
-/// client takes, so that one which takes nothing never costs more.
-pub(crate) const FIRST_BUDGET: usize = 128 << 10;
+/// Credit that a new client connection may be given beyond the base windows. Windows say what a client
+/// promises to take, and the kernel takes megabytes for one that reads nothing; only an answered PING
+/// shows that what was written before it has been read.
+const FIRST_BUDGET: usize = 128 << 10;
 /// Output of a backend connection that takes no further RPC until some of it has left.
 const MAX_UNSENT: usize = 256 << 10;
 /// Read buffer of a handshake; a post-quantum ClientHello has about 1.8 kB.
@@ -76,8 +79,12 @@ pub(crate) struct Client {
     pub(crate) certificate: u64,
     /// Bytes of credit given to backends on behalf of this connection beyond the base windows.
     pub(crate) promised: usize,
-    /// How much may be promised: little at first, more with each byte that it takes (architecture D8).
+    /// How much may be promised: little at first, twice as much with each answered probe.
     pub(crate) budget: usize,
+    /// Bytes written since the last probe was answered.
+    pub(crate) unproven: usize,
+    /// A PING is under way behind those bytes.
+    pub(crate) probing: bool,
     /// Its count ends when the connection is dropped.
     _permit: ConnectionPermit,
 }
@@ -123,6 +130,23 @@ pub(crate) enum Peer {
 pub(crate) struct BackendPeer {
     pub(crate) pool: usize,
     pub(crate) endpoint: SocketAddr,
+}
+
+impl Client {
+    /// `n` more bytes have left for this client. `true`: it is time to probe whether it reads them.
+    pub(crate) fn wrote(&mut self, n: usize, max_budget: usize) -> bool {
+        self.unproven = self.unproven.saturating_add(n);
+        let probe = !self.probing && self.budget < max_budget && self.unproven >= self.budget / 2;
+        self.probing |= probe;
+        probe
+    }
+
+    /// The probe was answered.
+    pub(crate) fn proved(&mut self, max_budget: usize) {
+        self.probing = false;
+        self.unproven = 0;
+        self.budget = self.budget.saturating_mul(2).min(max_budget);
+    }
 }
 
 impl Peer {
@@ -186,6 +210,8 @@ impl Accepted {
             certificate,
             promised: 0,
             budget: FIRST_BUDGET,
+            unproven: 0,
+            probing: false,
             _permit: self.connection,
         };
         Ok(Secured {

@@ -80,11 +80,17 @@ impl Worker {
                     code,
                 );
             }
-            Event::Response { .. }
-            | Event::Informational { .. }
-            | Event::Settings
-            | Event::GoAway { .. }
-            | Event::Pong { .. } => {}
+            Event::Response { .. } | Event::Informational { .. } | Event::Settings | Event::GoAway { .. } => {
+            }
+            Event::Pong { .. } => self.proved(key),
+        }
+    }
+
+    /// The client has read what was written before our PING.
+    fn proved(&mut self, key: Key) {
+        let max = self.snapshot.limits.connection_memory;
+        if let Some(Peer::Client(client)) = self.connections.get_mut(key).map(|c| &mut c.peer) {
+            client.proved(max);
         }
     }
 

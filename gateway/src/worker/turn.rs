@@ -10,7 +10,7 @@ use rustls::ServerConnection;
 
 use super::{EARLY_FLUSH, Key, MAX_OUTPUT, Worker};
 use crate::connection::socket::TryWrite;
-use crate::connection::{Connection, Peer, Transport};
+use crate::connection::{Connection, PROBE, Peer, Transport};
 use crate::rpc::relay::StreamOf;
 use crate::telemetry::event::Event;
 
@@ -258,12 +258,16 @@ impl Worker {
         }
         let before = connection.h2.output().len();
         let flushed = write(connection);
-        if let (Flushed::Empty, Peer::Client(client)) = (&flushed, &mut connection.peer) {
-            client.budget = client
-                .budget
-                .saturating_add(before)
-                .min(self.snapshot.limits.connection_memory);
+        let max = self.snapshot.limits.connection_memory;
+        if let Peer::Client(client) = &mut connection.peer
+            && client.wrote(before, max)
+        {
+            connection.h2.ping(PROBE);
+            self.mark_dirty(key);
         }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let held = connection.h2.queued_total() + connection.h2.output().len();
         let before = std::mem::replace(&mut connection.held, held);
         self.held = (self.held + held).saturating_sub(before);
