@@ -475,6 +475,11 @@ impl Connection {
     fn remove(&mut self, key: StreamKey) -> Option<Gone> {
         let stream = self.streams.remove(key)?;
         self.queued_total -= stream.queued;
+        // Keys of streams that are gone wait in the ring for their turn; more of them than streams are swept out, or a
+        // peer with a closed window could make them pile up.
+        if self.ring.len() > 2 * self.streams.len() + 32 {
+            self.ring.retain(|&key| self.streams.get(key).is_some());
+        }
         // What the caller held of it is its own affair now, not the connection's.
         if self.config.connection_credit == Credit::OnRelease {
             self.credit_connection(stream.held);
@@ -511,3 +516,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,9 +79,11 @@ pub struct Limits {
     pub unknown_frames: Rate,
     /// GOAWAY frames. Edge 8 at once and 1 per second: a graceful end has two. Fatal.
     pub goaways: Rate,
-    /// Octets of answers that the peer made us write and has not read: acknowledgements, resets and (server) response
-    /// heads. Edge 256 KiB. Fatal once more is asked for. CVE-2019-9517 (internal data buffering), and all the floods
-    /// above by a peer that never reads.
+    /// Octets of answers that the peer made us write and has not read: acknowledgements and resets, and (server) heads
+    /// and trailers, for which another 4 KiB are allowed per stream of `max_concurrent_streams`: a client that pauses
+    /// has all its calls answered meanwhile. Edge 256 KiB, so 1.25 MiB in all. Fatal once more is asked for.
+    /// CVE-2019-9517 (internal data buffering), and all the floods above by a peer that never reads. Whoever drives the
+    /// connection does well to stop reading from it long before.
     pub max_unread_answers: u32,
     /// Octets of payload that wait on all streams for windows or for the peer to read. Edge 64 MiB. Not enforced here,
     /// for bytes that were accepted are never dropped: [`Connection::over_queue_bound`](crate::Connection::over_queue_bound)

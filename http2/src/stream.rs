@@ -149,6 +149,15 @@ fn with_spare<T: Default>(f: impl FnOnce(&mut Vec<Streams>) -> T) -> T {
 }
 
 impl Streams {
+    #[cfg(test)]
+    pub(crate) fn heap(&self) -> usize {
+        let queues: usize = self.slots.iter().map(|s| s.queue.capacity()).sum();
+        queues
+            + self.slots.capacity() * size_of::<Stream>()
+            + self.free.capacity() * 4
+            + self.by_id.capacity() * 8
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
     }

@@ -17,6 +17,11 @@ pub(super) struct Closed {
 }
 
 impl Closed {
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        self.reset.capacity() * 4
+    }
+
     #[inline]
     pub(super) fn ended(&mut self, id: u32) {
         if let Some(place) = self.ended.get_mut(usize::from(self.next % 4)) {

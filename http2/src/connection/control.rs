@@ -8,6 +8,9 @@ use crate::frame::{self, Head, settings};
 use crate::limits::Limit;
 use crate::stream::StreamKey;
 
+/// What the unread heads and trailers of one stream may amount to.
+const UNREAD_HEAD: usize = 4096;
+
 type Told<'a> = Result<Option<Event<'a>>, ConnectionError>;
 
 const WINDOW_OVERFLOW: ConnectionError = ConnectionError::rule(
@@ -276,7 +279,13 @@ impl Connection {
     }
 
     pub(super) fn check_answers(&self) -> Result<(), ConnectionError> {
-        if self.output.answers() > self.config.limits.max_unread_answers as usize {
+        let limits = &self.config.limits;
+        let heads = match self.role {
+            // A client that pauses has all of its calls answered meanwhile, and then some of them with long trailers.
+            Role::Server => (limits.max_concurrent_streams as usize).saturating_mul(UNREAD_HEAD),
+            Role::Client => 0,
+        };
+        if self.output.answers() > (limits.max_unread_answers as usize).saturating_add(heads) {
             return Err(ConnectionError::limit(Limit::UnreadAnswers));
         }
         Ok(())
@@ -294,8 +303,12 @@ impl Connection {
             } else if self.role == Role::Server {
                 self.closed.ended(stream.id());
             }
-            self.output
+            let n = self
+                .output
                 .frame(frame::RST_STREAM, 0, stream.id(), &code.0.to_be_bytes());
+            if self.role == Role::Server {
+                self.output.count_answer(n);
+            }
         }
     }
 }

@@ -23,6 +23,11 @@ struct Tail {
 }
 
 impl Output {
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         self.buffer.get(self.start..).unwrap_or_default()

@@ -73,7 +73,7 @@ impl Queue {
     }
 
     #[cfg(test)]
-    fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.pieces.iter().map(Vec::capacity).sum()
     }
 }

@@ -54,6 +54,15 @@ impl Reader {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        self.partial.capacity()
+            + self
+                .block
+                .as_ref()
+                .map_or(0, |b| size_of::<Block>() + b.bytes.capacity())
+    }
+
     pub(super) fn header_block_open(&self) -> bool {
         self.block.is_some() || matches!(self.partial.get(3), Some(&(frame::HEADERS | frame::CONTINUATION)))
     }
@@ -73,10 +82,10 @@ fn wanted(head: Head) -> usize {
 impl Connection {
     /// Frame by frame until there is something to tell.
     pub(super) fn read<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, ConnectionError> {
-        if self.reader.preface_left > 0 {
-            if let Err(error) = self.read_preface(input) {
-                return Err(self.fail(error));
-            }
+        if self.reader.preface_left > 0
+            && let Err(error) = self.read_preface(input)
+        {
+            return Err(self.fail(error));
         }
         loop {
             if self.reader.skip > 0 {

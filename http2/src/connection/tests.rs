@@ -1,0 +1,104 @@
+use super::*;
+
+/// A server that has greeted a client.
+fn server() -> Connection {
+    let config = Config {
+        limits: Rc::new(Limits::edge()),
+        initial_stream_window: 1 << 20,
+        connection_window: 4 << 20,
+        connection_credit: Credit::OnRelease,
+        max_output: 1 << 20,
+    };
+    let mut server = Connection::server(config);
+    receive(&mut server, frame::PREFACE);
+    receive(&mut server, &[0, 0, 0, frame::SETTINGS, 0, 0, 0, 0, 0]);
+    write_all(&mut server);
+    server
+}
+
+fn receive(connection: &mut Connection, mut bytes: &[u8]) -> Vec<StreamKey> {
+    let mut keys = Vec::new();
+    while let Some(event) = connection.receive(&mut bytes, Instant::now()).unwrap() {
+        if let Event::Request { stream, .. } = event {
+            keys.push(stream);
+        }
+    }
+    keys
+}
+
+/// A request without a body: method POST, scheme http, path /.
+fn request(connection: &mut Connection, id: u8) -> StreamKey {
+    receive(
+        connection,
+        &[0, 0, 3, frame::HEADERS, 5, 0, 0, 0, id, 0x83, 0x86, 0x84],
+    )[0]
+}
+
+fn write_all(connection: &mut Connection) {
+    connection.advance(connection.output().len());
+}
+
+/// Octets on the heap, without those of the HPACK tables.
+fn heap(c: &Connection) -> usize {
+    c.output.heap()
+        + c.reader.heap()
+        + c.streams.heap()
+        + c.closed.heap()
+        + c.ring.capacity() * size_of::<StreamKey>()
+        + c.drained.capacity() * size_of::<(StreamKey, u32, u32)>()
+        + c.reached.capacity()
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    assert!(size_of::<Connection>() <= 1024, "{}", size_of::<Connection>());
+    let mut server = server();
+    assert!(heap(&server) <= 200, "{} after the greeting", heap(&server));
+    let key = request(&mut server, 1);
+    server.send_headers(key, &[Field::new(b":status", b"200")], false);
+    server.send_data(key, &[0; 60_000], true);
+    write_all(&mut server);
+    assert_eq!(server.open_streams(), 0);
+    assert!(heap(&server) <= 1_024, "{} after a call", heap(&server));
+    // A busy time leaves little.
+    for id in (3..=203).step_by(2) {
+        request(&mut server, id);
+    }
+    let keys: Vec<_> = server.streams.iter().map(|(key, _)| key).collect();
+    for key in keys {
+        server.send_headers(key, &[Field::new(b":status", b"200")], false);
+        server.send_data(key, &[0; 2_000], true);
+    }
+    receive(
+        &mut server,
+        &[0, 0, 4, frame::WINDOW_UPDATE, 0, 0, 0, 0, 0, 0, 0x10, 0, 0],
+    );
+    write_all(&mut server);
+    while server.next_drained().is_some() {}
+    assert_eq!((server.open_streams(), server.queued_total()), (0, 0));
+    assert!(heap(&server) <= 1_500, "{} after a hundred calls", heap(&server));
+}
+
+#[test]
+fn keys_of_streams_that_are_gone_do_not_pile_up() {
+    let mut server = server();
+    let filler = request(&mut server, 1);
+    server.send_headers(filler, &[Field::new(b":status", b"200")], false);
+    // The connection's window is closed from here on.
+    server.send_data(filler, &[0; 65_535], false);
+    for id in 1..2_000_u32 {
+        let [_, _, i2, i3] = (2 * id + 1).to_be_bytes();
+        let key = receive(
+            &mut server,
+            &[0, 0, 3, frame::HEADERS, 5, 0, 0, i2, i3, 0x83, 0x86, 0x84],
+        )[0];
+        server.send_headers(key, &[Field::new(b":status", b"200")], false);
+        assert_eq!(server.send_data(key, b"waits", false), 0);
+        receive(
+            &mut server,
+            &[0, 0, 4, frame::RST_STREAM, 0, 0, 0, i2, i3, 0, 0, 0, 8],
+        );
+        write_all(&mut server);
+    }
+    assert!(server.ring.len() <= 40, "{}", server.ring.len());
+}
