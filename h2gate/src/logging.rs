@@ -2,20 +2,29 @@
 //!
 //! `H2GATE_LOG` wins over the file, so that one start can be made talkative without an edit.
 
+mod queue;
+
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
+use self::queue::Queue;
 use crate::config::{Log, LogFormat};
 
 /// Names the environment variable that overrides the level of the file.
 pub const ENVIRONMENT: &str = "H2GATE_LOG";
 
-/// Changes the log while the program runs.
-#[derive(Debug, Clone)]
+/// How long the end of the program waits for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Changes the log while the program runs. To be kept until the end: dropping it waits for the lines that are
+/// not written yet (and logging goes on).
+#[derive(Debug)]
 pub struct Logging {
+    queue: Queue,
     filter: reload::Handle<EnvFilter, Registry>,
     from_environment: bool,
 }
@@ -37,6 +46,9 @@ pub enum LoggingError {
     /// Something else in the process logs already.
     #[error("a log was set up before")]
     SetUpBefore(#[from] tracing_subscriber::util::TryInitError),
+    /// The system gave no thread.
+    #[error("the thread that writes the log cannot be started")]
+    Thread(#[source] std::io::Error),
 }
 
 /// What a changed `log` section came to.
@@ -59,8 +71,9 @@ impl Logging {
             None => parse(&log.level, "log.level")?,
         };
         let (filter, handle) = reload::Layer::new(filter);
+        let queue = Queue::start(std::io::stderr(), log.format).map_err(LoggingError::Thread)?;
         let lines = fmt::layer()
-            .with_writer(std::io::stderr)
+            .with_writer(queue.clone())
             .with_ansi(std::io::stderr().is_terminal());
         let lines = match log.format {
             LogFormat::Text => lines.boxed(),
@@ -77,6 +90,7 @@ impl Logging {
             tracing::error!(thread = thread.name(), "{panic}\n{backtrace}");
         }));
         Ok(Self {
+            queue,
             filter: handle,
             from_environment: environment.is_some(),
         })
@@ -90,6 +104,12 @@ impl Logging {
         // Fails only if the subscriber is gone, and then there is nobody to tell.
         let _ = self.filter.reload(parse(&log.level, "log.level")?);
         Ok(Change::Applied)
+    }
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.queue.flush(LAST_LINES);
     }
 }
 

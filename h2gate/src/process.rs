@@ -34,7 +34,7 @@ impl Figures {
             virtual_bytes: field(&status, "VmSize:").map(kibibytes),
             threads: field(&status, "Threads:"),
             open_fds: open_fds(),
-            max_fds: getrlimit(Resource::Nofile).current,
+            max_fds: open_file_limit(),
             started_at: started_at(),
         }
     }
@@ -55,7 +55,12 @@ pub fn raise_open_file_limit() -> Result<Option<u64>, std::io::Error> {
             },
         )?;
     }
-    Ok(getrlimit(Resource::Nofile).current)
+    Ok(open_file_limit())
+}
+
+/// The soft limit of file descriptors; `None` if there is none.
+pub fn open_file_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
 }
 
 fn cpu_time() -> Duration {

@@ -4,6 +4,7 @@
 
 pub mod certificates;
 pub(crate) mod file_watch;
+mod open_files;
 pub mod reloads;
 
 use std::io;
@@ -19,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::admin::{self, Admin, Bounds, Phase, Services, Sources, View};
 use crate::config::{self, Resolved};
-use crate::process::unix_now;
+use crate::process::{open_file_limit, unix_now};
 
 /// How long a reload waits for the first read of certificates whose names are new.
 const NEW_NAMES: Duration = Duration::from_secs(2);
@@ -99,6 +100,7 @@ pub struct Running {
 ///
 /// Returns once all listeners are bound. Certificates may still be on their way: see [`Running::ready`].
 pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
+    let resolved = open_files::fit(resolved, open_file_limit());
     let address = resolved.admin.address;
     let bound = admin::Bound::bind(address)
         .await
@@ -177,6 +179,7 @@ impl Running {
 
     /// Goes over to another configuration. On an error nothing has changed.
     pub async fn reload(&self, resolved: Resolved) -> Result<Applied, ReloadError> {
+        let resolved = open_files::fit(resolved, open_file_limit());
         let mut running = self.resolved.lock().await;
         let done = self.apply(&running, &resolved).await;
         match &done {

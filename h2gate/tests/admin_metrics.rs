@@ -121,7 +121,6 @@ async fn the_documentation_lists_exactly_the_metrics_that_are_shown() {
     let shown: BTreeSet<_> = page
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-        .map(|(name, kind)| (name, kind))
         .collect();
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md")).unwrap();
     let listed: BTreeSet<_> = text

@@ -1,9 +1,12 @@
 //! Notices that a file was changed: written, replaced by a rename, or reached through a moved symbolic link.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+/// More than is ever accepted as a configuration.
+const MAX_BYTES: u64 = 2 << 20;
 
 /// What tells one state of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +56,7 @@ impl FileWatch {
     /// Takes the file as it is now for known.
     pub(crate) fn known(&mut self) {
         self.told = stamp(&self.path).ok();
-        self.contents = fs::read(&self.path).unwrap_or_default();
+        self.contents = read(&self.path).unwrap_or_default();
         self.pending = None;
     }
 
@@ -71,7 +74,7 @@ impl FileWatch {
             return Look::Moving;
         }
         self.pending = None;
-        let Ok(contents) = fs::read(&self.path) else {
+        let Ok(contents) = read(&self.path) else {
             return Look::Same;
         };
         self.told = Some(now);
@@ -81,6 +84,12 @@ impl FileWatch {
         self.contents = contents;
         Look::Changed
     }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut contents = Vec::new();
+    fs::File::open(path)?.take(MAX_BYTES).read_to_end(&mut contents)?;
+    Ok(contents)
 }
 
 fn stamp(path: &Path) -> io::Result<Stamp> {

@@ -13,6 +13,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -54,7 +56,20 @@ impl Folder {
 
     /// Starts the program.
     pub(crate) fn run(&self, environment: &[(&str, &str)]) -> Program {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_h2gate"));
+        self.start(Command::new(env!("CARGO_BIN_EXE_h2gate")), environment)
+    }
+
+    /// Starts the program with at most this many open files.
+    pub(crate) fn run_with_open_files(&self, limit: usize) -> Program {
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!("ulimit -n {limit} && exec \"$0\" \"$@\""));
+        command.arg(env!("CARGO_BIN_EXE_h2gate"));
+        self.start(command, &[])
+    }
+
+    fn start(&self, mut command: Command, environment: &[(&str, &str)]) -> Program {
         command
             .arg("run")
             .arg("-c")
@@ -68,16 +83,23 @@ impl Folder {
             .unwrap();
         let (tell, lines) = sync_channel(10_000);
         let stderr = BufReader::new(child.stderr.take().unwrap());
+        let deaf = Arc::new(AtomicBool::new(false));
+        let is_deaf = deaf.clone();
         std::thread::spawn(move || {
-            stderr
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| tell.send(line))
+            for line in stderr.lines().map_while(Result::ok) {
+                while is_deaf.load(Ordering::Relaxed) {
+                    std::thread::park();
+                }
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
         });
         Program {
             child,
             lines,
             seen: Vec::new(),
+            deaf,
         }
     }
 }
@@ -116,6 +138,7 @@ pub(crate) struct Program {
     child: Child,
     lines: Receiver<String>,
     seen: Vec<String>,
+    deaf: Arc<AtomicBool>,
 }
 
 impl Drop for Program {
@@ -161,6 +184,11 @@ impl Program {
             self.address(&["listening", "secure"]),
         );
         (plain, secure, self.address(&["admin interface"]))
+    }
+
+    /// From here on its log stays in the pipe, and nobody closes that.
+    pub(crate) fn is_read_no_more(&self) {
+        self.deaf.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

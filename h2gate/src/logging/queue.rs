@@ -1,0 +1,192 @@
+//! Between those who log and standard error: a bounded queue and a thread, so that a pipe that nobody reads
+//! stops no worker.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::config::LogFormat;
+
+/// Bytes that may wait; what comes beyond is dropped and counted.
+const MAX_PENDING: usize = 1 << 20;
+
+/// The way to the thread that writes.
+#[derive(Debug, Clone)]
+pub(super) struct Queue(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    pending: Mutex<Pending>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    text: Vec<u8>,
+    dropped: u64,
+    /// The thread is in the middle of a write.
+    writing: bool,
+}
+
+impl Queue {
+    /// Starts the thread. It ends with the process.
+    pub(super) fn start(output: impl Write + Send + 'static, format: LogFormat) -> io::Result<Self> {
+        let queue = Self(Arc::default());
+        let shared = Arc::clone(&queue.0);
+        let thread = std::thread::Builder::new().name("log".to_owned());
+        thread.spawn(move || shared.write_for_ever(output, format))?;
+        Ok(queue)
+    }
+
+    /// Waits until everything so far is written; `false` if that took longer than `patience`.
+    pub(super) fn flush(&self, patience: Duration) -> bool {
+        let busy = |pending: &mut Pending| pending.writing || !pending.text.is_empty();
+        let waited = self.0.changed.wait_timeout_while(self.0.lock(), patience, busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+impl<'a> MakeWriter<'a> for Queue {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> &'a Self {
+        self
+    }
+}
+
+/// Every write is one whole line or more: that is how the formatter calls.
+impl Write for &Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut pending = self.0.lock();
+        if pending.text.len() + line.len() > MAX_PENDING {
+            pending.dropped += 1;
+        } else {
+            pending.text.extend_from_slice(line);
+            drop(pending);
+            self.0.changed.notify_all();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_for_ever(&self, mut output: impl Write, format: LogFormat) {
+        let mut text = Vec::new();
+        loop {
+            let dropped = self.take(&mut text);
+            if dropped > 0 {
+                text.extend_from_slice(lost(dropped, format).as_bytes());
+            }
+            // If standard error is gone there is nobody left to tell.
+            let _ = output.write_all(&text).and_then(|()| output.flush());
+            text.clear();
+            self.lock().writing = false;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for text and takes it; tells how many lines were dropped behind it.
+    fn take(&self, text: &mut Vec<u8>) -> u64 {
+        let nothing = |pending: &mut Pending| pending.text.is_empty() && pending.dropped == 0;
+        let waited = self.changed.wait_while(self.lock(), nothing);
+        let mut pending = waited.unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut pending.text, text);
+        pending.writing = true;
+        std::mem::take(&mut pending.dropped)
+    }
+}
+
+fn lost(lines: u64, format: LogFormat) -> String {
+    let message = "lines of this log were lost because nobody read them";
+    match format {
+        LogFormat::Text => format!("WARN h2gate::logging: {message} lines={lines}\n"),
+        LogFormat::Json => {
+            let line = serde_json::json!({
+                "level": "WARN",
+                "message": message,
+                "lines": lines,
+                "target": "h2gate::logging",
+            });
+            format!("{line}\n")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    use super::*;
+
+    /// Writes only what it is allowed to, one write for each permission.
+    struct Stuck {
+        permissions: Receiver<()>,
+        written: SyncSender<Vec<u8>>,
+    }
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.permissions.recv();
+            let _ = self.written.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn stuck() -> (Queue, SyncSender<()>, Receiver<Vec<u8>>) {
+        let (permit, permissions) = sync_channel(10);
+        let (written, text) = sync_channel(10);
+        (
+            Queue::start(Stuck { permissions, written }, LogFormat::Text).unwrap(),
+            permit,
+            text,
+        )
+    }
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_reader_that_stands_still_stops_nobody_and_is_told_what_it_missed() {
+        let (queue, permit, text) = stuck();
+        let line = [b'x'; 1 << 10];
+        for _ in 0..4096 {
+            (&queue).write_all(&line).unwrap();
+        }
+        assert!(!queue.flush(Duration::from_millis(1)));
+        let mut all = Vec::new();
+        while !all.ends_with(b"\n") {
+            permit.send(()).unwrap();
+            all.extend(text.recv_timeout(SOON).unwrap());
+        }
+        let kept = all.iter().filter(|byte| **byte == b'x').count() >> 10;
+        assert!((1024..=2048).contains(&kept), "{kept}");
+        let told = String::from_utf8(all.into_iter().skip(kept << 10).collect()).unwrap();
+        assert!(
+            told.contains("lines of this log were lost") && told.contains("lines="),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn flush_waits_for_the_last_line() {
+        let (queue, permit, text) = stuck();
+        (&queue).write_all(b"last\n").unwrap();
+        assert!(!queue.flush(Duration::from_millis(1)));
+        permit.send(()).unwrap();
+        assert!(queue.flush(SOON));
+        assert_eq!(text.try_recv().unwrap(), b"last\n");
+    }
+}
