@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use e2e::{
-    Ending, Frame, FrameConn, H2Client, TestBackend, TestCa, TestGateway, alone, echo_body, flags, kind,
-    literal_block, pack, proof, request, scaled, setting, within,
+    Ending, Frame, FrameConn, H2Client, KeyKind, Leaf, TestBackend, TestCa, TestGateway, TlsOptions, alone,
+    echo_body, flags, kind, literal_block, pack, proof, request, scaled, setting, within,
 };
 
 const MIB: u64 = 1 << 20;
@@ -450,4 +450,38 @@ async fn connections_that_are_dropped_in_every_state_leave_nothing_behind() {
         (open < 0.5).then_some(())
     })
     .await;
+}
+
+/// Full handshakes with the most costly kind of key, one after another from many sides.
+#[tokio::test(flavor = "multi_thread")]
+async fn handshake_flood() {
+    let _alone = alone().await;
+    let ca = TestCa::new();
+    let backend = TestBackend::h2(echo_body).await;
+    let costly = ca.issue(&Leaf::named(&["costly.example.com"]).key(KeyKind::Rsa4096));
+    let gateway = TestGateway::builder(&ca, &backend)
+        .certificate("costly", &costly)
+        .start()
+        .await;
+    let scene = Scene {
+        ca,
+        _backend: backend,
+        gateway,
+    };
+    let until = Instant::now() + Duration::from_secs(scaled(3, 30) as u64);
+    let shaking = async || {
+        let mut shaken = 0;
+        while Instant::now() < until {
+            let done = TlsOptions::name("costly.example.com")
+                .connect(scene.gateway.address(), &scene.ca)
+                .await;
+            assert_eq!(done.expect("lawful, if impolite").serial(), costly.serial);
+            shaken += 1;
+        }
+        shaken
+    };
+    let shaken = scene
+        .survives(futures_util::future::join_all((0..4).map(|_| shaking())))
+        .await;
+    eprintln!("{} handshakes", shaken.iter().sum::<usize>());
 }
