@@ -1,6 +1,6 @@
 //! One JSON line per RPC, from the workers to a file, without ever making a worker wait.
 //!
-//! A worker renders lines into a [`Batch`] of its own and hands it over once per turn. One thread
+//! A worker renders lines into a batch of its own and hands it over once per turn. One thread
 //! writes. Between them is a bounded buffer: when the disk is slower than the traffic, lines are
 //! dropped and counted, and RPCs go on.
 

@@ -162,7 +162,9 @@ impl Peer {
 pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted) {
     let deadline = accepted.at + shard.handshake_timeout();
     let (listener, peer) = (accepted.listener.clone(), accepted.peer);
-    let secured = match tokio::time::timeout_at(deadline.into(), accepted.secure(&shard)).await {
+    // Boxed, so that an idle connection does not keep the room that its handshake took.
+    let securing = Box::pin(accepted.secure(&shard));
+    let secured = match tokio::time::timeout_at(deadline.into(), securing).await {
         Ok(Ok(secured)) => secured,
         Ok(Err(failure)) => return shard.handshake_failed(failure, &listener, peer),
         Err(_elapsed) => return shard.handshake_failed(HandshakeFailure::Timeout, &listener, peer),

@@ -100,7 +100,7 @@ pub enum TlsLabel {
 }
 
 impl TlsLabel {
-    /// All of them, in the order of [`Self::index`].
+    /// All of them, in the order of their declaration.
     pub const ALL: [Self; 3] = [Self::Plaintext, Self::Tls12, Self::Tls13];
 
     /// As shown in metrics and in the access log.

@@ -15,10 +15,9 @@ use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -237,17 +236,15 @@ impl Shard {
         task: impl Future<Output = ()> + 'static,
     ) -> tokio::task::JoinHandle<()> {
         let shard = self.clone();
-        tokio::task::spawn_local(async move {
-            let mut task = pin!(task);
-            let guarded = |context: &mut Context<'_>| {
-                let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
-                polled.unwrap_or_else(|_| {
-                    shard.panicked.notify_one();
-                    Poll::Ready(())
-                })
-            };
-            poll_fn(guarded).await;
-        })
+        // Boxed out here: inside, the task would be stored twice, once as captured and once as pinned.
+        let mut task = Box::pin(task);
+        tokio::task::spawn_local(poll_fn(move |context| {
+            let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
+            polled.unwrap_or_else(|_| {
+                shard.panicked.notify_one();
+                Poll::Ready(())
+            })
+        }))
     }
 
     pub(crate) fn handshake_timeout(&self) -> Duration {
