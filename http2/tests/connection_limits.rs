@@ -301,6 +301,36 @@ fn a_refused_stream_makes_room_for_none_and_an_ended_one_does() {
 }
 
 #[test]
+fn rfc_9113_4_3_the_header_block_of_a_refused_stream_changes_the_table() {
+    let mut limits = Limits::edge();
+    limits.max_concurrent_streams = 1;
+    for draining in [false, true] {
+        let mut lone = Lone::server(with_limits(limits.clone()));
+        let first = lone.request(1, true);
+        if draining {
+            lone.connection.drain();
+            let ping = lone.sent().pop().unwrap();
+            lone.feed(&frame(PING, ACK, 0, &ping.payload)).unwrap();
+        }
+        let with_entry = [POST, &[("x-new", "entry"), ("x-new", "entry")]].concat();
+        let refused = lone.headers(3, true, &with_entry);
+        assert_eq!(lone.feed(&refused), Ok(vec![]));
+        assert_eq!(lone.sent().pop().unwrap().code(), E::REFUSED_STREAM);
+        // Only an index is sent now; it must be known, also on a stream that is refused again.
+        let next = lone.headers(5, true, &with_entry);
+        assert!(next.len() < refused.len() - 10, "the entry is in the table");
+        if !draining {
+            lone.connection.send_headers(first, &fields(OK), true);
+        }
+        let told = lone.feed(&next).unwrap();
+        match &told[..] {
+            [Told::Request { fields, .. }] if !draining => assert_eq!(fields.last().unwrap().1, "entry"),
+            told => assert!(draining && told.is_empty(), "{told:?}"),
+        }
+    }
+}
+
+#[test]
 fn continuations_are_bounded_by_number_and_by_octets() {
     let limits = Limits::edge();
     for payload in [&[][..], &[0x00]] {
