@@ -400,12 +400,14 @@ impl Random {
     }
 }
 
-/// Runs `test` for many seeds, or for the one in `H2GATE_SEED`; says which one failed.
+/// Runs `test` for many seeds, or for the one in `H2GATE_SEED`; says which one failed. `H2GATE_SEEDS` sets their number.
 pub fn for_seeds(count: u64, test: impl Fn(u64)) {
-    if let Some(seed) = std::env::var("H2GATE_SEED").ok().and_then(|s| s.parse().ok()) {
+    let from_environment = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    if let Some(seed) = from_environment("H2GATE_SEED") {
         test(seed);
         return;
     }
+    let count = from_environment("H2GATE_SEEDS").unwrap_or(count);
     for seed in 1..=count {
         let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(seed)));
         if let Err(cause) = failed {
