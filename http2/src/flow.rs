@@ -74,7 +74,8 @@ impl ReceiveWindow {
     /// A frame of `n` flow-controlled octets began. False: the peer overran its window.
     #[inline]
     pub(crate) fn receive(&mut self, n: u32) -> bool {
-        if i64::from(n) > i64::from(self.open) {
+        // RFC 9113 §6.9.1: an empty frame needs no window, also where that is below zero.
+        if n > 0 && i64::from(n) > i64::from(self.open) {
             return false;
         }
         self.open = self.open.saturating_sub_unsigned(n);
@@ -168,6 +169,15 @@ mod tests {
         assert_eq!(w.release(1000), 10);
         assert_eq!(w.release(1000), 0);
         assert_eq!(w.held(), 0);
+    }
+
+    #[test]
+    fn an_empty_frame_needs_no_window() {
+        let mut w = ReceiveWindow::new(100);
+        assert!(w.receive(100));
+        w.narrow(50);
+        assert!(w.receive(0));
+        assert!(!w.receive(1));
     }
 
     #[test]

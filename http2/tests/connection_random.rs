@@ -353,8 +353,11 @@ impl Conversation {
                 way.end_arrived |= end;
             }
             Told::Trailers { .. } => way.end_arrived = true,
-            Told::Reset { by_peer, .. } => {
-                assert!(by_peer, "nobody broke a rule");
+            Told::Reset { by_peer, code, .. } => {
+                assert!(
+                    by_peer,
+                    "nobody broke a rule: {code} up {up} stream {id} {call:?}"
+                );
                 call.dead = true;
             }
             other => panic!("{other:?}"),
