@@ -1,4 +1,5 @@
-//! RFC 9113, rule by rule, against a peer made by hand.
+//! RFC 9113, rule by rule, against a peer made by hand. Long, because the rules are many and one list in the order of
+//! the sections shows what is missing.
 
 #![allow(
     clippy::unwrap_used,
