@@ -232,8 +232,9 @@ async fn deaf_clients(settings: &[(u16, u32)], open_connection_window: bool) {
         most = most.max(gateway.memory());
     }
     let grown = most.saturating_sub(before);
+    let held = gateway.metrics().await.sum("h2gate_held_bytes", &[]) / MIB as f64;
     eprintln!(
-        "{CONNECTIONS} × {STREAMS} deaf streams: {} MiB, worst wait beside them {:?}",
+        "{CONNECTIONS} × {STREAMS} deaf streams: {} MiB, of which {held:.1} MiB in queues; worst wait beside them {:?}",
         grown / MIB,
         waits.worst
     );
