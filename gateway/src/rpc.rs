@@ -252,19 +252,22 @@ impl Worker {
         }
         let up = ended.up();
         if let Phase::Sent(_, request) | Phase::Held(request) = ended.phase {
-            self.keep_spare(request.body);
+            self.keep_spare(request);
         }
         if let Some(up) = up {
             self.stream_freed(up.connection);
         }
     }
 
-    fn keep_spare(&mut self, mut buffer: Vec<u8>) {
+    /// The memory of a request that needs not be sent again serves the next ones.
+    fn keep_spare(&mut self, request: Request) {
         const SPARE_BUFFERS: usize = 64;
-        if buffer.capacity() > 0 && self.spare.len() < SPARE_BUFFERS {
-            buffer.clear();
-            self.spare.push(buffer);
+        let Request { fields, mut body, .. } = request;
+        if body.capacity() > 0 && self.spare.len() < SPARE_BUFFERS {
+            body.clear();
+            self.spare.push(body);
         }
+        http2::recycle(fields);
     }
 
     pub(crate) fn reset_stream(&mut self, at: StreamOf, code: ErrorCode) {

@@ -181,7 +181,7 @@ impl World {
                     });
                     self.down.set_tag(stream, tag);
                     let up = self.up.open(&fields, end, tag).unwrap();
-                    self.down.recycle(fields);
+                    http2::recycle(fields);
                     self.relays[tag as usize] = (Some(stream), Some(up));
                 }
                 Event::Data {
@@ -207,7 +207,7 @@ impl World {
                 Event::Response { tag, fields, end, .. } => {
                     self.down
                         .send_headers(self.relays[tag as usize].0.unwrap(), &fields, end);
-                    self.up.recycle(fields);
+                    http2::recycle(fields);
                 }
                 Event::Data {
                     stream,

@@ -215,6 +215,8 @@ enum Drain {
     Last,
 }
 
+pub(crate) use self::spare::give_back_list as recycle;
+
 impl Connection {
     /// The server's end; `output()` holds our SETTINGS at once (RFC 9113 §3.4).
     pub fn server(config: Config) -> Self {
@@ -464,11 +466,6 @@ impl Connection {
         if self.reached.len() < REACHED {
             self.reached.push_back(limit);
         }
-    }
-
-    /// A list of fields from an event is no longer needed: its memory is used for a later event. Not required.
-    pub fn recycle(&mut self, fields: Vec<Field>) {
-        spare::give_back_list(fields);
     }
 
     /// The stream is gone, whatever it queued with it.

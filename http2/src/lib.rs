@@ -71,3 +71,8 @@ pub use field::{Field, Indexing, Name};
 pub use hpack::{DecodeError, Decoded, Decoder, Encoder};
 pub use limits::{Limit, Limits, Rate};
 pub use stream::StreamKey;
+
+/// A list of fields from an event is no longer needed: its memory serves a later event of this thread. Not required.
+pub fn recycle(fields: Vec<Field>) {
+    connection::recycle(fields);
+}

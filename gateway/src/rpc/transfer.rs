@@ -28,7 +28,7 @@ impl Worker {
                 tag,
                 fields,
                 end,
-            } => self.response(up(stream), tag, &fields, end),
+            } => self.response(up(stream), tag, fields, end),
             Event::Data {
                 stream,
                 tag,
@@ -172,24 +172,25 @@ impl Worker {
     }
 
     /// The answer begins: from here on the RPC belongs to this backend.
-    fn response(&mut self, up: StreamOf, tag: u32, fields: &[Field], end: bool) {
+    fn response(&mut self, up: StreamOf, tag: u32, fields: Vec<Field>, end: bool) {
         let Some((key, relay)) = self.relay_up(tag, up) else {
             return;
         };
         let before = std::mem::replace(&mut relay.phase, Phase::Committed(up));
         if let Some(log) = &mut relay.log {
-            log.http_status = status::http_status_of(fields);
+            log.http_status = status::http_status_of(&fields);
         }
         if end {
-            relay.end_answer(fields);
+            relay.end_answer(&fields);
         }
         let down = relay.down;
-        if let Phase::Sent(_, request) = before {
-            self.keep_spare(request.body);
-        }
         if let Some(connection) = self.connections.get_mut(down.connection) {
-            connection.h2.send_headers(down.stream, fields, end);
+            connection.h2.send_headers(down.stream, &fields, end);
+            http2::recycle(fields);
             self.mark_dirty(down.connection);
+        }
+        if let Phase::Sent(_, request) = before {
+            self.keep_spare(request);
         }
         if end {
             self.answer_ended(key);

@@ -178,7 +178,8 @@ impl Worker {
         }
     }
 
-    fn end_victim(&mut self, at: StreamOf, tag: u32) {
+    /// A stream that holds too much is ended on both sides.
+    pub(super) fn end_victim(&mut self, at: StreamOf, tag: u32) {
         self.reset_stream(at, ErrorCode::ENHANCE_YOUR_CALM);
         self.client_reset(at, tag, ErrorCode::CANCEL);
         self.backend_lost(at, tag);

@@ -23,6 +23,7 @@ const FLUSH_ROUNDS: usize = 4;
 const HELD_STEP: usize = 64 << 10;
 
 /// What became of a flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flushed {
     /// Nothing is left to write.
     Empty,
@@ -32,6 +33,13 @@ enum Flushed {
     More,
     /// The transport is gone.
     Lost,
+}
+
+impl Flushed {
+    /// The same, when a little has been added to the output since.
+    fn and_more(self) -> Self {
+        if self == Self::Empty { Self::More } else { self }
+    }
 }
 
 impl Worker {
@@ -250,35 +258,50 @@ impl Worker {
     }
 
     fn flush(&mut self, key: Key) {
+        let max_budget = self.snapshot.limits.connection_memory;
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if connection.blocked {
-            return;
+        let mut flushed = None;
+        if !connection.blocked {
+            let before = connection.h2.output().len();
+            flushed = Some(write(connection));
+            if let Peer::Client(client) = &mut connection.peer
+                && client.wrote(before, max_budget)
+            {
+                connection.h2.ping(PROBE);
+                flushed = flushed.map(Flushed::and_more);
+            }
         }
-        let before = connection.h2.output().len();
-        let flushed = write(connection);
-        let max = self.snapshot.limits.connection_memory;
-        if let Peer::Client(client) = &mut connection.peer
-            && client.wrote(before, max)
-        {
-            connection.h2.ping(PROBE);
-            self.mark_dirty(key);
+        self.count_held(key);
+        self.settle(key);
+        match flushed {
+            None => {}
+            Some(Flushed::Empty) => self.emptied(key),
+            Some(Flushed::More) => self.mark_dirty(key),
+            Some(Flushed::Blocked) => self.wait_until_writable(key),
+            Some(Flushed::Lost) => self.remove(key),
         }
+    }
+
+    /// What this connection holds, also one that is blocked, counts against the bounds on memory.
+    fn count_held(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         let held = connection.h2.queued_total() + connection.h2.output().len();
         let before = std::mem::replace(&mut connection.held, held);
         self.held = (self.held + held).saturating_sub(before);
-        self.publish_held();
-        self.settle(key);
-        match flushed {
-            Flushed::Empty => self.emptied(key),
-            Flushed::More => self.mark_dirty(key),
-            Flushed::Blocked => self.wait_until_writable(key),
-            Flushed::Lost => self.remove(key),
+        if let Some((stream, tag, _)) = connection.h2.over_queue_bound() {
+            self.end_victim(
+                StreamOf {
+                    connection: key,
+                    stream,
+                },
+                tag,
+            );
         }
+        self.publish_held();
     }
 
     fn emptied(&mut self, key: Key) {
