@@ -1,4 +1,4 @@
-//! The end of `h2gate run` while clients are there.
+//! Reload and end of `h2gate run` while clients are there.
 
 #![allow(
     clippy::unwrap_used,
@@ -122,6 +122,34 @@ async fn sigterm_lets_open_streams_finish() {
     let (code, said) = end_of(program).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("drained; every stream has ended"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_refuses_newcomers_at_once() {
+    let busy = busy("").await;
+    busy.program.signal(Signal::TERM);
+    let deadline = std::time::Instant::now() + SOON;
+    while std::net::TcpStream::connect(busy.plain).is_ok() {
+        assert!(std::time::Instant::now() < deadline, "still welcome");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    drop(busy.stream);
+    assert_eq!(end_of(busy.program).await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_does_not_touch_an_open_stream() {
+    let mut busy = busy("").await;
+    let text = config(busy.backend.admin.address());
+    busy.folder.config(
+        &text
+            .replace("name: one", "name: two")
+            .replace("backend: one", "backend: two"),
+    );
+    busy.program.signal(Signal::HUP);
+    busy.program.says(&["reload applied", "listeners_kept=2"]);
+    busy.backend.view.readiness().advance(Phase::Ready);
+    timeout(SOON, busy.stream.next()).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
