@@ -178,9 +178,14 @@ impl Gateway {
             &self.shared.metrics,
             Some(&before),
         )?);
+        // A place in every mailbox first: either all workers go over or none.
+        let mut places = Vec::with_capacity(self.shared.peers.len());
         for (worker, mailbox) in self.shared.peers.iter().enumerate() {
-            let sent = mailbox.commands.try_send(Command::Reload(after.clone()));
-            sent.map_err(|_| ReloadError::Worker { worker })?;
+            let place = mailbox.commands.try_reserve();
+            places.push(place.map_err(|_| ReloadError::Worker { worker })?);
+        }
+        for place in places {
+            place.send(Command::Reload(after.clone()));
         }
         let kept = |listener: &&Arc<_>| before.listeners.iter().any(|known| Arc::ptr_eq(known, listener));
         let listeners_kept = after.listeners.iter().filter(kept).count();
@@ -258,9 +263,14 @@ impl std::fmt::Debug for Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        let mut all_told = true;
         for mailbox in &self.shared.peers {
             // A full mailbox belongs to a worker that is stuck; it ends with the process.
-            let _ = mailbox.commands.try_send(Command::Stop);
+            all_told &= mailbox.commands.try_send(Command::Stop).is_ok();
+        }
+        for thread in self.threads.drain(..).filter(|_| all_told) {
+            // What the workers still had to say, in the access log above all, is said when they are gone.
+            let _ = thread.join();
         }
     }
 }

@@ -97,7 +97,11 @@ impl Worker {
     /// An RPC from its head to the backend that will have it.
     fn begin(&mut self, down: StreamOf, mut fields: Vec<Field>, end: bool) {
         let call = Call::of(&fields);
-        let Some(route) = self.snapshot.router.find(call.authority, call.path) else {
+        // RFC 9113 §8.5: only CONNECT has no path. A gateway for RPCs opens no tunnels.
+        let routed = (!call.path.is_empty())
+            .then(|| self.snapshot.router.find(call.authority, call.path))
+            .flatten();
+        let Some(route) = routed else {
             return self.turn_away(down, &fields, &Refusal::NoRoute, end);
         };
         let snapshot = Rc::clone(&self.snapshot);

@@ -400,6 +400,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        self.log.hand_over();
         // After a panic the process lives on: what was held here is held no more.
         self.shared
             .held

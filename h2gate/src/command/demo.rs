@@ -14,7 +14,7 @@ pub fn demo(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     // What is routine would drown the live line. H2GATE_LOG shows it.
     // The watcher of folders complains when Kubernetes, or the demo, removes what it has watched.
     let level = "warn,notify=error".to_owned();
-    Logging::init(&Log {
+    let _logging = Logging::init(&Log {
         level,
         format: LogFormat::Text,
     })?;
