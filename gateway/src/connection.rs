@@ -6,6 +6,7 @@
 
 pub(crate) mod listener;
 pub(crate) mod permit;
+pub(crate) mod session;
 pub(crate) mod socket;
 pub(crate) mod tls;
 
@@ -18,13 +19,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use self::listener::Listener;
 use self::permit::{ConnectionPermit, HandshakePermit};
+use self::session::Session;
 use crate::forwarded::Forwarding;
 use crate::telemetry::{HandshakeFailure, TlsLabel};
 use crate::worker::Shard;
@@ -42,6 +44,8 @@ const FIRST_BUDGET: usize = 128 << 10;
 const MAX_UNSENT: usize = 256 << 10;
 /// Read buffer of a handshake; a post-quantum ClientHello has about 1.8 kB.
 const HANDSHAKE_BUFFER: usize = 4096;
+/// Bytes of one unfinished handshake flight; client certificates are not asked for.
+const MAX_HANDSHAKE: usize = 64 << 10;
 
 /// A socket from the listener, on the worker that will own it for ever.
 pub(crate) struct Accepted {
@@ -58,6 +62,8 @@ struct Secured {
     stream: TcpStream,
     client: Client,
     transport: Transport,
+    /// What came in one flight with the end of the handshake, decrypted.
+    early: Vec<u8>,
     at: Instant,
 }
 
@@ -113,7 +119,7 @@ pub(crate) struct Connection {
 /// What lies between HTTP/2 and the socket.
 pub(crate) enum Transport {
     Plaintext,
-    Tls(Box<ServerConnection>),
+    Tls(Box<Session>),
     /// TLS, while it decrypts what was just read. Nothing is written meanwhile.
     Lent,
 }
@@ -176,20 +182,19 @@ pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted) {
 impl Accepted {
     async fn secure(mut self, shard: &Shard) -> Result<Secured, HandshakeFailure> {
         let _ = self.stream.set_nodelay(true);
-        let (mut label, mut certificate, mut transport) = (TlsLabel::Plaintext, 0, Transport::Plaintext);
+        let (mut label, mut certificate) = (TlsLabel::Plaintext, 0);
+        let (mut transport, mut early) = (Transport::Plaintext, Vec::new());
         if let Some(config) = self.listener.tls.clone() {
-            let mut tls = ServerConnection::new(config).map_err(|_| HandshakeFailure::Other)?;
-            // Output is bounded before it gets to TLS (`max_output`); a second bound would refuse it.
-            tls.set_buffer_limit(None);
-            let (tls, shown) = Self::handshake(&mut self.stream, Box::new(tls)).await?;
-            label = match tls.protocol_version() {
+            let session = Box::new(Session::new(config).map_err(|_| HandshakeFailure::Other)?);
+            let (session, shown, first_bytes) = Self::handshake(&mut self.stream, session).await?;
+            label = match session.version() {
                 Some(ProtocolVersion::TLSv1_2) => TlsLabel::Tls12,
                 _ => TlsLabel::Tls13,
             };
-            let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
-            shard.handshake_done(label, resumed, self.at.elapsed());
+            shard.handshake_done(label, session.is_resumed(), self.at.elapsed());
             certificate = shown;
-            transport = Transport::Tls(tls);
+            transport = Transport::Tls(session);
+            early = first_bytes;
         }
         drop(self.handshake);
         let address = self.peer.ip().to_canonical();
@@ -220,55 +225,57 @@ impl Accepted {
             stream: self.stream,
             client,
             transport,
+            early,
             at: self.at,
         })
     }
 
-    /// Runs the handshake and says which certificate (by serial number) it showed.
+    /// Runs the handshake; says which certificate (by serial number) it showed, and what payload came
+    /// with its end.
     async fn handshake(
         stream: &mut TcpStream,
-        mut tls: Box<ServerConnection>,
-    ) -> Result<(Box<ServerConnection>, u64), HandshakeFailure> {
+        mut session: Box<Session>,
+    ) -> Result<(Box<Session>, u64, Vec<u8>), HandshakeFailure> {
         let mut shown = 0;
-        let mut buffer = vec![0; HANDSHAKE_BUFFER];
+        let mut early = Vec::new();
+        let mut buffer = Vec::with_capacity(HANDSHAKE_BUFFER);
         let mut first = [0; 4];
         let mut received = 0;
-        while tls.is_handshaking() {
-            let n = stream.read(&mut buffer).await.unwrap_or(0);
-            let Some(mut bytes) = buffer.get(..n).filter(|bytes| !bytes.is_empty()) else {
+        while session.is_handshaking() {
+            buffer.clear();
+            buffer.extend_from_slice(session.partial());
+            let n = stream.read_buf(&mut buffer).await.unwrap_or(0);
+            if n == 0 || buffer.len() > MAX_HANDSHAKE {
                 return Err(if received == 0 {
                     HandshakeFailure::Probe
                 } else {
                     HandshakeFailure::Other
                 });
-            };
-            for (known, byte) in first.iter_mut().skip(received).zip(bytes) {
+            }
+            for (known, byte) in first.iter_mut().zip(&buffer).skip(received) {
                 *known = *byte;
             }
             received += n;
-            while !bytes.is_empty() {
-                tls.read_tls(&mut bytes).map_err(|_| HandshakeFailure::Other)?;
-                let processed = tls.process_new_packets();
-                let resolution = certstore::take_resolution();
-                if let Some(certstore::Resolution::Serving { serial, .. }) = &resolution {
-                    shown = *serial;
-                }
-                if let Err(error) = processed {
-                    return Err(refuse(stream, &mut tls, &error, resolution, &first).await);
-                }
+            let outcome = session.decrypt(&mut buffer, |payload| early.extend_from_slice(payload));
+            let resolution = certstore::take_resolution();
+            if let Some(certstore::Resolution::Serving { serial, .. }) = &resolution {
+                shown = *serial;
             }
-            write_all(stream, &mut tls)
+            if let Err(error) = outcome {
+                return Err(refuse(stream, &mut session, &error, resolution, &first).await);
+            }
+            write_all(stream, &mut session)
                 .await
                 .map_err(|_| HandshakeFailure::Other)?;
         }
-        Ok((tls, shown))
+        Ok((session, shown, early))
     }
 }
 
 /// Tells the client why its handshake failed, as far as an alert can.
 async fn refuse(
     stream: &mut TcpStream,
-    tls: &mut ServerConnection,
+    session: &mut Session,
     error: &rustls::Error,
     resolution: Option<certstore::Resolution>,
     first: &[u8],
@@ -282,21 +289,19 @@ async fn refuse(
     let _ = if failure == HandshakeFailure::NoAlpnOffered {
         tokio::io::AsyncWriteExt::write_all(stream, &tls::NO_APPLICATION_PROTOCOL).await
     } else {
-        write_all(stream, tls).await
+        write_all(stream, session).await
     };
     socket::linger(stream).await;
     failure
 }
 
-async fn write_all(stream: &TcpStream, tls: &mut ServerConnection) -> io::Result<()> {
-    while tls.wants_write() {
-        match tls.write_tls(&mut socket::TryWrite(stream)) {
-            Ok(_) => {}
+async fn write_all(stream: &TcpStream, session: &mut Session) -> io::Result<()> {
+    loop {
+        match session.flush(stream) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
-            Err(error) => return Err(error),
+            outcome => return outcome,
         }
     }
-    Ok(())
 }
 
 impl Secured {
@@ -308,7 +313,7 @@ impl Secured {
         let connection = Connection::new(h2, Peer::Client(self.client), self.transport, write, self.at);
         let key = worker.enter(connection);
         // The preface often comes in one packet with the end of the handshake.
-        worker.received(key, &[]);
+        worker.came_early(key, &self.early);
         Established { key, read }
     }
 }
@@ -368,14 +373,18 @@ fn poll_read(shard: &Shard, key: Key, read: &mut OwnedReadHalf, context: &mut Co
             };
         }
         let mut scratch = worker.take_scratch();
-        let mut buffer = ReadBuf::new(&mut scratch);
+        let kept = worker.put_partial(key, &mut scratch);
+        let mut buffer = ReadBuf::new(scratch.get_mut(kept..).unwrap_or_default());
         let outcome = Pin::new(&mut *read).poll_read(context, &mut buffer);
+        let n = buffer.filled().len();
         match outcome {
             Poll::Pending => {
                 worker.give_scratch(scratch);
                 return Poll::Pending;
             }
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => worker.received(key, buffer.filled()),
+            Poll::Ready(Ok(())) if n > 0 => {
+                worker.received(key, scratch.get_mut(..kept + n).unwrap_or_default());
+            }
             Poll::Ready(_) => worker.lost(key),
         }
         worker.give_scratch(scratch);

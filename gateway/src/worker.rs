@@ -29,6 +29,7 @@ use self::slab::{Key, Slab};
 use crate::access_log::AccessLogSink;
 use crate::connection::listener::Listener;
 use crate::connection::permit::Count;
+use crate::connection::session::MAX_RECORD;
 use crate::connection::{Connection, Peer};
 use crate::rpc::relay::Relay;
 use crate::snapshot::Snapshot;
@@ -36,8 +37,9 @@ use crate::telemetry::event::Event;
 use crate::telemetry::{HandshakeFailure, Metrics, TlsLabel, WorkerMetrics};
 use crate::upstream::pool::Pool;
 
-/// One read takes at most this much; it is shared by all connections of a worker.
-const SCRATCH: usize = 64 << 10;
+/// One read takes at most this much, less the beginning of a record that was kept from the one before;
+/// it is shared by all connections of a worker.
+const SCRATCH: usize = (64 << 10) + MAX_RECORD;
 /// What a client may send on a stream before any of it has moved on (architecture D8).
 const CLIENT_STREAM_WINDOW: u32 = 1 << 20;
 /// What a backend may send on a stream before the client's side has been asked (architecture D8).

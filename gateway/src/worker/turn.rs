@@ -1,15 +1,14 @@
 //! One turn: what was read goes through HTTP/2 into the other side's output, and each connection
 //! that has output is flushed once.
 
-use std::io::{self, BufRead, Write};
+use std::io;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use http2::ErrorCode;
-use rustls::ServerConnection;
 
 use super::{EARLY_FLUSH, Key, MAX_OUTPUT, Worker};
-use crate::connection::socket::TryWrite;
+use crate::connection::session::{MAX_RECORD, Session};
 use crate::connection::{Connection, PROBE, Peer, Transport};
 use crate::rpc::relay::StreamOf;
 use crate::telemetry::event::Event;
@@ -55,8 +54,28 @@ impl Worker {
         !pause
     }
 
-    /// Bytes as they came from the socket; empty to look only at what TLS holds already.
-    pub(crate) fn received(&mut self, key: Key, wire: &[u8]) {
+    /// Puts the beginning of a record, kept from the last read, at the front of `scratch`. Says how
+    /// long it is.
+    pub(crate) fn put_partial(&self, key: Key, scratch: &mut [u8]) -> usize {
+        let Some(Transport::Tls(session)) = self.connections.get(key).map(|c| &c.transport) else {
+            return 0;
+        };
+        let partial = session.partial();
+        if let Some(front) = scratch.get_mut(..partial.len()) {
+            front.copy_from_slice(partial);
+        }
+        partial.len()
+    }
+
+    /// Payload that came in one flight with the end of the handshake.
+    pub(crate) fn came_early(&mut self, key: Key, payload: &[u8]) {
+        self.now = Instant::now();
+        self.plaintext(key, payload);
+        self.after_reading(key);
+    }
+
+    /// Bytes as they came from the socket, behind what [`Self::put_partial`] put there.
+    pub(crate) fn received(&mut self, key: Key, wire: &mut [u8]) {
         self.now = Instant::now();
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -71,24 +90,28 @@ impl Worker {
                 connection.transport = Transport::Plaintext;
                 self.plaintext(key, wire);
             }
-            Transport::Tls(mut tls) => {
-                let outcome = self.decrypt(key, &mut tls, wire);
-                let wants_write = tls.wants_write();
+            Transport::Tls(mut session) => {
+                let outcome = session.decrypt(wire, |payload| self.plaintext(key, payload));
+                let unsent = session.unsent() > 0;
+                // A record is never longer; what is kept for longer is not TLS as we allow it.
+                let too_long = session.partial().len() > MAX_RECORD;
                 let Some(connection) = self.connections.get_mut(key) else {
                     return;
                 };
-                connection.transport = Transport::Tls(tls);
-                match outcome {
-                    Ok(()) if wants_write => self.mark_dirty(key),
-                    Ok(()) => {}
-                    Err(error) => {
-                        // The alert is still sent, nothing else.
-                        tracing::debug!(%error, "TLS of a running connection failed");
-                        self.close_after_flush(key);
-                    }
+                connection.transport = Transport::Tls(session);
+                if outcome.is_err() || too_long {
+                    // The alert is still sent, nothing else.
+                    tracing::debug!(?outcome, "TLS of a running connection failed");
+                    self.close_after_flush(key);
+                } else if unsent {
+                    self.mark_dirty(key);
                 }
             }
         }
+        self.after_reading(key);
+    }
+
+    fn after_reading(&mut self, key: Key) {
         let now = self.now;
         if let Some(connection) = self.connections.get_mut(key) {
             if !connection.h2.header_block_open() {
@@ -106,30 +129,6 @@ impl Worker {
     pub(crate) fn lost(&mut self, key: Key) {
         self.now = Instant::now();
         self.remove(key);
-    }
-
-    fn decrypt(&mut self, key: Key, tls: &mut ServerConnection, mut wire: &[u8]) -> io::Result<()> {
-        loop {
-            if !wire.is_empty() {
-                tls.read_tls(&mut wire)?;
-            }
-            // An alert for the peer is queued inside if this fails.
-            let state = tls.process_new_packets().map_err(io::Error::other)?;
-            if state.plaintext_bytes_to_read() > 0 {
-                let mut reader = tls.reader();
-                while let Ok(chunk) = reader.fill_buf() {
-                    if chunk.is_empty() {
-                        break;
-                    }
-                    self.plaintext(key, chunk);
-                    let n = chunk.len();
-                    reader.consume(n);
-                }
-            }
-            if wire.is_empty() {
-                return Ok(());
-            }
-        }
     }
 
     fn plaintext(&mut self, key: Key, mut input: &[u8]) {
@@ -289,7 +288,11 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let held = connection.h2.queued_total() + connection.h2.output().len();
+        let unsent = match &connection.transport {
+            Transport::Tls(session) => session.unsent(),
+            Transport::Plaintext | Transport::Lent => 0,
+        };
+        let held = connection.h2.queued_total() + connection.h2.output().len() + unsent;
         let before = std::mem::replace(&mut connection.held, held);
         self.held = (self.held + held).saturating_sub(before);
         if let Some((stream, tag, _)) = connection.h2.over_queue_bound() {
@@ -315,9 +318,9 @@ impl Worker {
         if connection.closing.is_some() || drained {
             let now = self.now;
             let says_goodbye = connection.closing.replace(now).is_none() || drained;
-            if let (true, Transport::Tls(tls)) = (says_goodbye, &mut connection.transport) {
-                tls.send_close_notify();
-                let _ = tls.write_tls(&mut TryWrite(connection.socket.as_ref()));
+            if let (true, Transport::Tls(session)) = (says_goodbye, &mut connection.transport) {
+                session.close_notify();
+                let _ = session.flush(connection.socket.as_ref());
             }
             // The tick removes it when the peer does not close its side soon.
             let _ = socket2::SockRef::from(connection.socket.as_ref()).shutdown(std::net::Shutdown::Write);
@@ -373,7 +376,7 @@ impl Worker {
 fn write(connection: &mut Connection) -> Flushed {
     for _ in 0..FLUSH_ROUNDS {
         let written = match &mut connection.transport {
-            Transport::Tls(tls) => write_tls(&mut connection.h2, tls, connection.socket.as_ref()),
+            Transport::Tls(session) => write_tls(&mut connection.h2, session, connection.socket.as_ref()),
             Transport::Plaintext => write_plain(&mut connection.h2, connection.socket.as_ref()),
             Transport::Lent => return Flushed::More,
         };
@@ -391,23 +394,14 @@ fn write(connection: &mut Connection) -> Flushed {
 
 fn write_tls(
     h2: &mut http2::Connection,
-    tls: &mut ServerConnection,
+    session: &mut Session,
     socket: &tokio::net::TcpStream,
 ) -> io::Result<()> {
-    // What TLS holds goes first, so that it never holds more than one output's worth.
-    while tls.wants_write() {
-        tls.write_tls(&mut TryWrite(socket))?;
-    }
-    let output = h2.output();
-    if !output.is_empty() {
-        let n = output.len();
-        tls.writer().write_all(output)?;
+    while !h2.output().is_empty() {
+        let n = session.write(h2.output(), socket)?;
         h2.advance(n);
     }
-    while tls.wants_write() {
-        tls.write_tls(&mut TryWrite(socket))?;
-    }
-    Ok(())
+    session.flush(socket)
 }
 
 fn write_plain(h2: &mut http2::Connection, socket: &tokio::net::TcpStream) -> io::Result<()> {
