@@ -32,8 +32,6 @@ use crate::telemetry::{HandshakeFailure, TlsLabel};
 use crate::worker::Shard;
 use crate::worker::slab::Key;
 
-/// What our PINGs carry.
-pub(crate) const PROBE: [u8; 8] = *b"reading?";
 /// How many reads one connection may have in a turn before others get theirs.
 const READS_PER_TURN: usize = 4;
 /// Credit that a new client connection may be given beyond the base windows. Windows say what a client
@@ -89,8 +87,9 @@ pub(crate) struct Client {
     pub(crate) budget: usize,
     /// Bytes written since the last probe was answered.
     pub(crate) unproven: usize,
-    /// A PING is under way behind those bytes.
-    pub(crate) probing: bool,
+    /// What the PING carries that is under way behind those bytes. Random, so that it cannot be
+    /// answered by one who has not read it.
+    pub(crate) probe: Option<[u8; 8]>,
     /// Its count ends when the connection is dropped.
     _permit: ConnectionPermit,
 }
@@ -109,6 +108,8 @@ pub(crate) struct Connection {
     pub(crate) closing: Option<Instant>,
     /// Waits for room in the output before it reads on.
     pub(crate) paused: Option<Waker>,
+    /// Waits for room in the socket before it writes on.
+    pub(crate) writer: Option<Waker>,
     pub(crate) opened_at: Instant,
     pub(crate) active_at: Instant,
     pub(crate) header_block_since: Option<Instant>,
@@ -142,16 +143,16 @@ impl Client {
     /// `n` more bytes have left for this client. `true`: it is time to probe whether it reads them.
     pub(crate) fn wrote(&mut self, n: usize, max_budget: usize) -> bool {
         self.unproven = self.unproven.saturating_add(n);
-        let probe = !self.probing && self.budget < max_budget && self.unproven >= self.budget / 2;
-        self.probing |= probe;
-        probe
+        self.probe.is_none() && self.budget < max_budget && self.unproven >= self.budget / 2
     }
 
-    /// The probe was answered.
-    pub(crate) fn proved(&mut self, max_budget: usize) {
-        self.probing = false;
-        self.unproven = 0;
-        self.budget = self.budget.saturating_mul(2).min(max_budget);
+    /// A PING was answered; if it was the probe, this client reads.
+    pub(crate) fn answered(&mut self, payload: [u8; 8], max_budget: usize) {
+        if self.probe == Some(payload) {
+            self.probe = None;
+            self.unproven = 0;
+            self.budget = self.budget.saturating_mul(2).min(max_budget);
+        }
     }
 }
 
@@ -182,6 +183,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted) {
 impl Accepted {
     async fn secure(mut self, shard: &Shard) -> Result<Secured, HandshakeFailure> {
         let _ = self.stream.set_nodelay(true);
+        socket::keep_alive(&self.stream);
         let (mut label, mut certificate) = (TlsLabel::Plaintext, 0);
         let (mut transport, mut early) = (Transport::Plaintext, Vec::new());
         if let Some(config) = self.listener.tls.clone() {
@@ -218,7 +220,7 @@ impl Accepted {
             promised: 0,
             budget: FIRST_BUDGET,
             unproven: 0,
-            probing: false,
+            probe: None,
             _permit: self.connection,
         };
         Ok(Secured {
@@ -341,6 +343,7 @@ impl Connection {
             blocked: false,
             closing: None,
             paused: None,
+            writer: None,
             opened_at,
             active_at: opened_at,
             header_block_since: None,

@@ -21,7 +21,7 @@ use crate::worker::{self, Command, Exit, Mailbox, Shared};
 
 /// Commands and sockets that may wait for a worker.
 const MAILBOX: usize = 1024;
-/// A worker that panics twice within this time ends the process (architecture D13).
+/// A worker that panics twice within this time ends the process.
 const PANIC_WINDOW: Duration = Duration::from_secs(60);
 /// How often a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use http2::{ErrorCode, Event, Field};
 
 use self::call::{Call, Kind};
-use self::relay::{LogEntry, Phase, Relay, Request, StreamOf};
+use self::relay::{LogEntry, Phase, REPLAY_BYTES, Relay, Request, StreamOf};
 use self::status::Refusal;
 use crate::connection::{Connection, Peer};
 use crate::forwarded;
@@ -23,74 +23,37 @@ use crate::worker::slab::Key;
 impl Worker {
     /// What a client's connection told.
     pub(crate) fn client_event(&mut self, key: Key, event: Event<'_>) {
+        let down = |stream| StreamOf {
+            connection: key,
+            stream,
+        };
         match event {
-            Event::Request { stream, fields, end } => {
-                self.begin(
-                    StreamOf {
-                        connection: key,
-                        stream,
-                    },
-                    fields,
-                    end,
-                );
-            }
+            Event::Request { stream, fields, end } => self.begin(down(stream), fields, end),
             Event::RequestTooLarge { stream, end } => {
                 self.limit_reached(key, http2::Limit::HeaderListSize.name());
-                let down = StreamOf {
-                    connection: key,
-                    stream,
-                };
-                self.turn_away(down, &[], &Refusal::RequestTooLarge, end);
+                self.turn_away(down(stream), &[], &Refusal::RequestTooLarge, end);
             }
             Event::Data {
                 stream,
                 tag,
                 payload,
                 end,
-            } => {
-                self.request_data(
-                    StreamOf {
-                        connection: key,
-                        stream,
-                    },
-                    tag,
-                    payload,
-                    end,
-                );
-            }
-            Event::Trailers { stream, tag, fields } => {
-                self.request_trailers(
-                    StreamOf {
-                        connection: key,
-                        stream,
-                    },
-                    tag,
-                    fields,
-                );
-            }
+            } => self.request_data(down(stream), tag, payload, end),
+            Event::Trailers { stream, tag, fields } => self.request_trailers(down(stream), tag, fields),
             Event::Reset {
                 stream, tag, code, ..
-            } => {
-                self.client_reset(
-                    StreamOf {
-                        connection: key,
-                        stream,
-                    },
-                    tag,
-                    code,
-                );
-            }
+            } => self.client_reset(down(stream), tag, code),
+            Event::Pong { payload } => self.answered(key, payload),
             Event::Response { .. } | Event::Informational { .. } | Event::Settings | Event::GoAway { .. } => {
             }
-            Event::Pong { .. } => self.proved(key),
         }
     }
 
-    /// The client has read what was written before our PING.
-    fn proved(&mut self, key: Key) {
+    /// A PING of ours was answered: what was written before it has been read.
+    fn answered(&mut self, key: Key, payload: [u8; 8]) {
         let max = self.snapshot.limits.connection_memory;
         if let Some(Peer::Client(client)) = self.connections.get_mut(key).map(|c| &mut c.peer) {
-            client.proved(max);
+            client.answered(payload, max);
         }
     }
 
@@ -179,6 +142,10 @@ impl Worker {
         let Some(ending) = self.relays.get_mut(relay) else {
             return;
         };
+        if ending.answer_ended() {
+            // Nothing is to be said any more; only the rest of the request is in the way.
+            return self.end_answered(relay);
+        }
         let (down, kind, request_ended) = (ending.down, ending.kind, ending.request_ended);
         let (up, committed) = (ending.up(), ending.committed());
         ending.grpc_status = Some(refusal.grpc_status());
@@ -208,6 +175,25 @@ impl Worker {
             self.mark_dirty(down.connection);
         } else {
             self.reset_stream(down, ErrorCode::INTERNAL_ERROR);
+        }
+        self.finish(relay);
+    }
+
+    /// The answer is whole and the rest of the request is not wanted (RFC 9113 §8.1).
+    pub(crate) fn end_answered(&mut self, relay: Key) {
+        let Some(ended) = self.relays.get(relay) else {
+            return;
+        };
+        let (up, down) = (ended.up(), ended.down);
+        if let Some(up) = up {
+            self.reset_stream(up, ErrorCode::CANCEL);
+        }
+        // What is still queued must leave; the client then ends its side, or goes.
+        if let Some(connection) = self.connections.get_mut(down.connection)
+            && connection.h2.queued(down.stream) == 0
+        {
+            connection.h2.reset(down.stream, ErrorCode::NO_ERROR);
+            self.mark_dirty(down.connection);
         }
         self.finish(relay);
     }
@@ -254,11 +240,27 @@ impl Worker {
                 self.log.rpc(&ended, entry, client, status, took);
             }
         }
+        if let Some(connection) = self.connections.get_mut(ended.down.connection) {
+            connection.active_at = self.now;
+        }
         let up = ended.up();
-        if let Phase::Sent(_, request) | Phase::Held(request) = ended.phase {
-            self.keep_spare(request);
+        match ended.phase {
+            Phase::Held(request) => {
+                self.held_bodies = self.held_bodies.saturating_sub(request.body.len());
+                self.keep_spare(request);
+            }
+            Phase::Sent(_, request) => self.keep_spare(request),
+            Phase::Committed(_) => {}
         }
         if let Some(up) = up {
+            // A backend that answered before it had the whole request does not get the rest.
+            if self
+                .connections
+                .get(up.connection)
+                .is_some_and(|c| c.h2.queued(up.stream) > 0)
+            {
+                self.reset_stream(up, ErrorCode::CANCEL);
+            }
             self.stream_freed(up.connection);
         }
     }
@@ -267,7 +269,8 @@ impl Worker {
     fn keep_spare(&mut self, request: Request) {
         const SPARE_BUFFERS: usize = 64;
         let Request { fields, mut body, .. } = request;
-        if body.capacity() > 0 && self.spare.len() < SPARE_BUFFERS {
+        let useful = (1..=2 * REPLAY_BYTES).contains(&body.capacity());
+        if useful && self.spare.len() < SPARE_BUFFERS {
             body.clear();
             self.spare.push(body);
         }
@@ -289,7 +292,7 @@ impl Worker {
     }
 
     /// The living relay with this tag, if it really is the one of this backend's stream.
-    fn relay_up(&mut self, tag: u32, up: StreamOf) -> Option<(Key, &mut Relay)> {
+    pub(crate) fn relay_up(&mut self, tag: u32, up: StreamOf) -> Option<(Key, &mut Relay)> {
         let key = self.relays.key_at(tag)?;
         let relay = self.relays.get_mut(key)?;
         (relay.up() == Some(up)).then_some((key, relay))

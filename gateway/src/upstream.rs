@@ -1,18 +1,20 @@
 //! Backends: which endpoint gets an RPC, and the connections to it.
 //!
 //! Connections are made lazily, one per worker and endpoint, another when its stream limit is
-//! reached (architecture D14).
+//! reached.
 
 mod connect;
 pub(crate) mod discovery;
 pub(crate) mod pool;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http2::ErrorCode;
 
 use self::pool::{Choice, Pool};
 use crate::connection::{BackendPeer, Peer};
+use crate::rpc::relay::StreamOf;
 use crate::rpc::status::Refusal;
 use crate::snapshot::Backend;
 use crate::worker::Worker;
@@ -23,6 +25,7 @@ impl Worker {
     pub(crate) fn pick(&mut self, relay: Key, backend: &Arc<Backend>) {
         self.follow(backend);
         let mut asked_discovery = false;
+        let mut purged = false;
         loop {
             let (now, max_waiting) = (self.now, self.snapshot.limits.max_waiting);
             let connections = &self.connections;
@@ -41,13 +44,14 @@ impl Worker {
                     return self.connect(backend.clone(), endpoint);
                 }
                 Choice::Wait(endpoint) => return pool.wait(endpoint, relay),
+                Choice::Full if !purged => {
+                    // RPCs that were cancelled while they waited take nobody's place.
+                    pool.forget_waiting(|waiting| self.relays.get(waiting).is_some());
+                    purged = true;
+                }
                 Choice::Full => {
-                    return self.refuse(
-                        relay,
-                        &Refusal::TooManyWaiting {
-                            backend: backend.name.to_string(),
-                        },
-                    );
+                    let backend = backend.name.to_string();
+                    return self.refuse(relay, &Refusal::TooManyWaiting { backend });
                 }
                 Choice::Nothing if !asked_discovery => {
                     // An answer may have come since the last tick.
@@ -92,7 +96,52 @@ impl Worker {
                 return;
             };
             if !self.send(relay, key) {
-                return self.wait_again(peer, relay);
+                self.wait_again(peer, relay);
+                break;
+            }
+        }
+        self.connect_for_waiting(peer.pool);
+    }
+
+    /// Waiting RPCs that no event reaches: more of them than the connections take, or a pause that ended.
+    pub(crate) fn serve_all_waiting(&mut self) {
+        let mut connections = Vec::new();
+        for pool in self.pools.iter().flatten() {
+            connections.extend(pool.connections_with_waiting());
+        }
+        for key in connections {
+            self.serve_waiting(key);
+        }
+        for index in 0..self.pools.len() {
+            self.connect_for_waiting(index);
+        }
+    }
+
+    /// Makes the connections that the RPCs waiting in a pool need.
+    fn connect_for_waiting(&mut self, pool: usize) {
+        let Some(pool) = self.pools.get(pool).and_then(Option::as_ref) else {
+            return;
+        };
+        let backend = pool.backend.clone();
+        for endpoint in pool.wanting(self.now) {
+            self.connect(backend.clone(), endpoint);
+        }
+    }
+
+    /// Backends that the new snapshot does not name get no further RPC; the others follow it.
+    pub(crate) fn follow_reload(&mut self) {
+        let snapshot = Rc::clone(&self.snapshot);
+        for pool in self.pools.iter_mut().flatten() {
+            match snapshot
+                .backends
+                .iter()
+                .find(|backend| backend.label == pool.backend.label)
+            {
+                Some(backend) => {
+                    pool.backend = backend.clone();
+                    pool.follow_addresses();
+                }
+                None => pool.retire(),
             }
         }
     }
@@ -129,8 +178,14 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        for (_, tag) in connection.h2.take_unprocessed() {
-            if let Some(relay) = self.relays.key_at(tag) {
+        for (stream, tag) in connection.h2.take_unprocessed() {
+            if let Some((relay, _)) = self.relay_up(
+                tag,
+                StreamOf {
+                    connection: key,
+                    stream,
+                },
+            ) {
                 self.send_again(relay);
             }
         }

@@ -40,9 +40,9 @@ use crate::upstream::pool::Pool;
 /// One read takes at most this much, less the beginning of a record that was kept from the one before;
 /// it is shared by all connections of a worker.
 const SCRATCH: usize = (64 << 10) + MAX_RECORD;
-/// What a client may send on a stream before any of it has moved on (architecture D8).
+/// What a client may send on a stream before any of it has moved on (ARCHITECTURE, memory and flow control).
 const CLIENT_STREAM_WINDOW: u32 = 1 << 20;
-/// What a backend may send on a stream before the client's side has been asked (architecture D8).
+/// What a backend may send on a stream before the client's side has been asked (ARCHITECTURE, memory and flow control).
 pub(crate) const BACKEND_STREAM_WINDOW: u32 = 4 << 10;
 /// RFC 9113 §6.9.1: the largest window. One stalled client must never stop a shared connection.
 const BACKEND_CONNECTION_WINDOW: u32 = (1 << 31) - 1;
@@ -131,6 +131,8 @@ pub(crate) struct Worker {
     flusher: Rc<Notify>,
     scratch: Vec<u8>,
     held: usize,
+    /// Bodies of requests that wait for a backend connection.
+    pub(crate) held_bodies: usize,
     held_published: usize,
     ticks: u32,
     draining: bool,
@@ -206,7 +208,9 @@ async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Re
                 Some(Command::HandOver { stream, peer, listener }) => accept::take_over(&shard, stream, peer, listener),
                 Some(Command::Reload(snapshot)) => {
                     shard.worker().reload(snapshot);
-                    acceptors.follow(&shard);
+                    if !shard.worker().draining {
+                        acceptors.follow(&shard);
+                    }
                 }
                 Some(Command::Drain) => {
                     acceptors.stop(&shard);
@@ -232,7 +236,7 @@ impl Shard {
         self.worker.borrow_mut()
     }
 
-    /// Runs a task of this worker. A panic in it ends the whole worker (architecture D13).
+    /// Runs a task of this worker. A panic in it ends the whole worker.
     pub(crate) fn spawn(
         self: &Rc<Self>,
         task: impl Future<Output = ()> + 'static,
@@ -295,6 +299,7 @@ impl Worker {
             flusher,
             scratch: vec![0; SCRATCH],
             held: 0,
+            held_bodies: 0,
             held_published: 0,
             ticks: 0,
             draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),
@@ -304,9 +309,10 @@ impl Worker {
 
     fn reload(&mut self, snapshot: Arc<Snapshot>) {
         self.snapshot = Rc::new(View::of(snapshot));
+        self.follow_reload();
     }
 
-    /// HTTP/2 towards a client: what it may make us hold is bounded (architecture D8).
+    /// HTTP/2 towards a client: what it may make us hold is bounded (ARCHITECTURE, memory and flow control).
     pub(crate) fn client_config(&self) -> http2::Config {
         let memory = self
             .snapshot

@@ -1,19 +1,44 @@
-//! Parting from a socket without losing the last words.
+//! Noticing a peer that is gone without a word, and parting from one without losing the last words.
 
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+
+/// A connection that is quiet for this long is asked by TCP whether its peer is still there. Below the
+/// idle time-outs of load balancers and NAT.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// Asked again this often, four times in all.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+const KEEPALIVE_TRIES: u32 = 4;
+/// What was sent to a backend must be acknowledged by its TCP within this time.
+const BACKEND_SILENCE: Duration = Duration::from_secs(30);
 
 /// How long a refused client may take to hear why.
 const LINGER: Duration = Duration::from_secs(1);
 /// And how much it may still send in that time.
 const LINGER_BYTES: u64 = 64 << 10;
 
+/// A peer whose host has vanished is noticed within two minutes, and its streams end.
+pub(crate) fn keep_alive(stream: &TcpStream) {
+    let settings = TcpKeepalive::new()
+        .with_time(KEEPALIVE_AFTER)
+        .with_interval(KEEPALIVE_EVERY)
+        .with_retries(KEEPALIVE_TRIES);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&settings);
+}
+
+/// The same for a backend, and sooner where something waits for its acknowledgement.
+pub(crate) fn keep_alive_backend(stream: &TcpStream) {
+    keep_alive(stream);
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(BACKEND_SILENCE));
+}
+
 /// Closes our side and reads away what is under way: a close with unread bytes becomes a TCP reset,
 /// which can overtake the alert that explains it.
 pub(crate) async fn linger(stream: &mut TcpStream) {
-    let _ = socket2::SockRef::from(&*stream).shutdown(std::net::Shutdown::Write);
+    let _ = SockRef::from(&*stream).shutdown(std::net::Shutdown::Write);
     let mut rest = stream.take(LINGER_BYTES);
     let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }

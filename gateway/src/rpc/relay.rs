@@ -113,6 +113,14 @@ impl Relay {
 }
 
 impl Request {
+    /// Lets a body go that is longer than what is kept of a request that was sent.
+    pub(crate) fn keep_no_more(&mut self) {
+        if self.body.len() > REPLAY_BYTES {
+            self.body_gone = true;
+            self.body = Vec::new();
+        }
+    }
+
     /// Keeps a copy of body bytes that are being sent on, as far as that is bounded.
     pub(crate) fn keep(&mut self, payload: &[u8]) {
         if self.body_gone {

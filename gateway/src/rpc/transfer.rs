@@ -9,7 +9,7 @@ use crate::connection::{Connection, Peer};
 use crate::worker::slab::Key;
 use crate::worker::{BACKEND_STREAM_WINDOW, Worker};
 
-/// The most that a backend may send ahead on one stream (architecture D8).
+/// The most that a backend may send ahead on one stream (ARCHITECTURE, memory and flow control).
 const MAX_STREAM_CREDIT: u32 = 1 << 20;
 /// One stream gets at most this share of what its client's connection has left.
 const CREDIT_SHARE: usize = 4;
@@ -53,7 +53,7 @@ impl Worker {
         let Some(relay) = self.relays.get_mut(key) else {
             return true;
         };
-        let Some(request) = relay.take_request() else {
+        let Some(mut request) = relay.take_request() else {
             return true;
         };
         let Some(down) = self.connections.get(relay.down.connection) else {
@@ -85,6 +85,8 @@ impl Worker {
             }
         }
         relay.attempts += 1;
+        self.held_bodies = self.held_bodies.saturating_sub(request.body.len());
+        request.keep_no_more();
         relay.granted = credit;
         let first = relay.attempts == 1;
         let down = relay.down;
@@ -116,7 +118,11 @@ impl Worker {
             log.bytes_in += payload.len() as u64;
         }
         let up = match &mut relay.phase {
-            Phase::Held(request) => return request.body.extend_from_slice(payload),
+            Phase::Held(request) => {
+                request.body.extend_from_slice(payload);
+                self.held_bodies += payload.len();
+                return;
+            }
             Phase::Sent(up, request) => {
                 request.keep(payload);
                 *up
@@ -243,14 +249,7 @@ impl Worker {
         };
         let down = relay.down;
         if relay.answer_ended() {
-            // RFC 9113 §8.1: the answer is whole, the backend wants no more of the request.
-            if let Some(connection) = self.connections.get_mut(down.connection)
-                && connection.h2.queued(down.stream) == 0
-            {
-                connection.h2.reset(down.stream, ErrorCode::NO_ERROR);
-                self.mark_dirty(down.connection);
-            }
-            return self.finish(key);
+            return self.end_answered(key);
         }
         if by_peer && code == ErrorCode::REFUSED_STREAM && !relay.committed() {
             // RFC 9113 §8.7: it was not processed.
@@ -285,6 +284,7 @@ impl Worker {
         let backend = self.backend_of(key);
         match (request, backend, self.relays.get_mut(key)) {
             (Some(request), Some(backend), Some(relay)) => {
+                self.held_bodies += request.body.len();
                 relay.phase = Phase::Held(request);
                 self.pick(key, &backend);
             }
@@ -347,7 +347,8 @@ impl Worker {
             }) = self.connections.get_mut(relay.down.connection).map(|c| &mut **c)
             {
                 let wanted = h2.sendable(relay.down.stream).min(MAX_STREAM_CREDIT);
-                let spare = (client.budget.saturating_sub(client.promised) / CREDIT_SHARE) as u32;
+                let spare =
+                    (client.budget.saturating_sub(client.promised + h2.queued_total()) / CREDIT_SHARE) as u32;
                 let target = wanted.min(relay.granted.saturating_add(spare));
                 if target > relay.granted {
                     client.promised += (target - relay.granted) as usize;
@@ -374,7 +375,10 @@ fn credit(down: &Connection, sendable: u32) -> u32 {
     let Peer::Client(client) = &down.peer else {
         return 0;
     };
-    let share = client.budget.saturating_sub(client.promised) / CREDIT_SHARE;
+    let share = client
+        .budget
+        .saturating_sub(client.promised + down.h2.queued_total())
+        / CREDIT_SHARE;
     let share = u32::try_from(share).unwrap_or(u32::MAX);
     let credit = sendable.min(MAX_STREAM_CREDIT).min(share);
     if credit > BACKEND_STREAM_WINDOW { credit } else { 0 }

@@ -82,6 +82,7 @@ async fn connect(shard: Rc<Shard>, backend: Arc<Backend>, endpoint: SocketAddr) 
     match outcome {
         Ok(stream) => {
             let _ = stream.set_nodelay(true);
+            crate::connection::socket::keep_alive_backend(&stream);
             let (key, read) = shard.worker().connected(&backend, endpoint, stream);
             read_until_closed(&shard, key, read).await;
         }

@@ -166,7 +166,40 @@ impl Pool {
         }
     }
 
-    /// Connections to endpoints that discovery no longer knows, and that are not busy: to be closed.
+    /// Drops waiting RPCs that are not there any more.
+    pub(crate) fn forget_waiting(&mut self, is_there: impl Fn(Key) -> bool) {
+        for endpoint in &mut self.endpoints {
+            endpoint.waiting.retain(|relay| is_there(*relay));
+        }
+    }
+
+    /// Connections to endpoints at which somebody waits.
+    pub(crate) fn connections_with_waiting(&self) -> impl Iterator<Item = Key> {
+        let waiting = self
+            .endpoints
+            .iter()
+            .filter(|endpoint| !endpoint.waiting.is_empty());
+        waiting.flat_map(|endpoint| endpoint.connections.iter().copied())
+    }
+
+    /// Endpoints at which somebody waits and to which a further connection may be made now.
+    pub(crate) fn wanting(&self, now: Instant) -> Vec<SocketAddr> {
+        let wanting = self.endpoints.iter().filter(|endpoint| {
+            let free = !endpoint.connecting && endpoint.connections.len() < MAX_CONNECTIONS;
+            let paused = endpoint.retry_at.is_some_and(|at| at > now);
+            !endpoint.waiting.is_empty() && free && !paused
+        });
+        wanting.map(|endpoint| endpoint.address).collect()
+    }
+
+    /// The configuration names this backend no more: only what runs goes on.
+    pub(crate) fn retire(&mut self) {
+        for endpoint in &mut self.endpoints {
+            endpoint.gone = true;
+        }
+    }
+
+    /// Connections to endpoints that are in no list of addresses any more.
     pub(crate) fn leftovers(&self) -> impl Iterator<Item = Key> {
         self.endpoints
             .iter()

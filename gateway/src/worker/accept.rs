@@ -1,4 +1,4 @@
-//! Accepting, and sharing what was accepted (architecture D11): connections are few and long, so a
+//! Accepting, and sharing what was accepted: connections are few and long, so a
 //! worker that has more than its share hands the raw socket to the one that has least.
 
 use std::io;
@@ -55,10 +55,16 @@ impl Acceptors {
             let Ok(socket) = listener.socket(index) else {
                 continue;
             };
-            while let Ok((stream, peer)) = socket.accept() {
-                shard.metrics.connection_accepted();
-                let _ = stream.set_nonblocking(true);
-                take_over(shard, stream, peer, listener.clone());
+            loop {
+                match socket.accept() {
+                    Ok((stream, peer)) => {
+                        shard.metrics.connection_accepted();
+                        let _ = stream.set_nonblocking(true);
+                        take_over(shard, stream, peer, listener.clone());
+                    }
+                    Err(error) if is_about_one_connection(&error) => {}
+                    Err(_) => break,
+                }
             }
             // Other handles of this socket are open; this ends its listening for all of them.
             let _ = socket2::SockRef::from(&socket).shutdown(std::net::Shutdown::Both);

@@ -1,5 +1,6 @@
 //! What happens by the clock: deadlines of RPCs and connections, discovery's news, memory.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http2::ErrorCode;
@@ -16,10 +17,13 @@ const SLOW: u32 = 5;
 /// A connection that has said its last word waits this long for the peer to close.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Streams ended at once to save memory; the next tick goes on.
+const MAX_VICTIMS: usize = 64;
+
 /// Why a connection is ended by the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Overdue {
-    /// No preface and SETTINGS within [`crate::settings::Timeouts::handshake`].
+    /// No preface and SETTINGS, of a client or a backend, within [`crate::settings::Timeouts::handshake`].
     Handshake,
     /// A header block unfinished for [`crate::settings::Timeouts::header_block`].
     HeaderBlock,
@@ -39,6 +43,8 @@ impl Worker {
         if self.ticks.is_multiple_of(SLOW) {
             self.end_overdue_connections();
             self.follow_discovery();
+            self.serve_all_waiting();
+            self.keep_within_memory();
         }
         self.log.hand_over();
     }
@@ -102,11 +108,11 @@ impl Worker {
         if let Some(at) = connection.closing {
             return (since(at) >= LINGER).then_some(Overdue::Lingering);
         }
-        if matches!(connection.peer, Peer::Backend(_)) {
-            return None;
-        }
         if !connection.h2.is_established() {
             return (since(connection.opened_at) >= timeouts.handshake).then_some(Overdue::Handshake);
+        }
+        if matches!(connection.peer, Peer::Backend(_)) {
+            return None;
         }
         if connection
             .header_block_since
@@ -150,31 +156,42 @@ impl Worker {
         }
     }
 
-    /// When the process holds more than it may: the stream that holds most and moves least is
-    /// ended (architecture D8).
+    /// When the process holds more than it may: in each worker that holds its share or more, the
+    /// streams that hold most are ended until it holds less.
     pub(super) fn keep_within_memory(&mut self) {
-        let total = self.shared.held.load(std::sync::atomic::Ordering::Relaxed);
-        if total <= self.snapshot.limits.process_memory {
-            return;
-        }
-        let heaviest = self
-            .connections
-            .iter()
-            .max_by_key(|(_, connection)| connection.h2.queued_total());
-        let Some((key, connection)) = heaviest else { return };
-        let victim = connection.h2.heaviest();
-        self.limit_reached(key, "process_memory");
-        match victim {
-            Some((stream, tag, _)) => {
-                self.end_victim(
+        let max = self.snapshot.limits.process_memory;
+        let workers = self.shared.peers.len();
+        for _ in 0..MAX_VICTIMS {
+            // What was told to the others lags a little behind what is held here.
+            let others = self
+                .shared
+                .held
+                .load(Ordering::Relaxed)
+                .saturating_sub(self.held_published);
+            let total = others + self.held();
+            if total <= max || self.held().saturating_mul(workers) < total {
+                return;
+            }
+            // A backend's connection is shared by many clients; what it holds is ended stream by stream.
+            let holders = self.connections.iter().filter(|(_, c)| c.closing.is_none());
+            let Some((key, connection)) = holders.max_by_key(|(_, connection)| connection.held) else {
+                return;
+            };
+            let is_client = matches!(connection.peer, Peer::Client(_));
+            let victim = connection.h2.heaviest();
+            self.limit_reached(key, "process_memory");
+            match victim {
+                Some((stream, tag, _)) => self.end_victim(
                     StreamOf {
                         connection: key,
                         stream,
                     },
                     tag,
-                );
+                ),
+                None if is_client => self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"memory"),
+                None => return,
             }
-            None => self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"memory"),
+            self.count_held(key);
         }
     }
 

@@ -2,6 +2,7 @@
 //! that has output is flushed once.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -9,11 +10,12 @@ use http2::ErrorCode;
 
 use super::{EARLY_FLUSH, Key, MAX_OUTPUT, Worker};
 use crate::connection::session::{MAX_RECORD, Session};
-use crate::connection::{Connection, PROBE, Peer, Transport};
+use crate::connection::{Connection, Peer, Transport};
+use crate::forwarded;
 use crate::rpc::relay::StreamOf;
 use crate::telemetry::event::Event;
 
-/// A connection whose peer takes nothing and whose output has grown to this is not read from:
+/// A client that takes nothing and whose output has grown to this is not read from:
 /// answers (heads, trailers, acknowledgements) are not under flow control.
 const PAUSE_OUTPUT: usize = 4 * MAX_OUTPUT;
 /// Times that one connection may fill its output again within a flush.
@@ -47,7 +49,10 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };
-        let pause = connection.blocked && connection.h2.output().len() >= PAUSE_OUTPUT;
+        // A backend is always read from: its answers belong to many clients, and its WINDOW_UPDATEs are
+        // what empties our output.
+        let client = matches!(connection.peer, Peer::Client(_));
+        let pause = client && connection.blocked && connection.h2.output().len() >= PAUSE_OUTPUT;
         if pause {
             connection.paused = Some(context.waker().clone());
         }
@@ -223,8 +228,9 @@ impl Worker {
             Peer::Backend(peer) => self.upstream_gone(peer),
         }
         let _ = socket2::SockRef::from(connection.socket.as_ref()).shutdown(std::net::Shutdown::Both);
-        if let Some(waker) = connection.paused {
-            waker.wake();
+        // The task that waits for room in the socket would never hear of it again.
+        for waiting in [connection.paused, connection.writer].into_iter().flatten() {
+            waiting.wake();
         }
     }
 
@@ -265,10 +271,17 @@ impl Worker {
         if !connection.blocked {
             let before = connection.h2.output().len();
             flushed = Some(write(connection));
+            if connection.h2.output().len() < PAUSE_OUTPUT
+                && let Some(reader) = connection.paused.take()
+            {
+                reader.wake();
+            }
             if let Peer::Client(client) = &mut connection.peer
                 && client.wrote(before, max_budget)
             {
-                connection.h2.ping(PROBE);
+                let probe = forwarded::next(&mut self.random).to_ne_bytes();
+                client.probe = Some(probe);
+                connection.h2.ping(probe);
                 flushed = flushed.map(Flushed::and_more);
             }
         }
@@ -284,7 +297,7 @@ impl Worker {
     }
 
     /// What this connection holds, also one that is blocked, counts against the bounds on memory.
-    fn count_held(&mut self, key: Key) {
+    pub(super) fn count_held(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -311,9 +324,6 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if let Some(waker) = connection.paused.take() {
-            waker.wake();
-        }
         let drained = connection.h2.is_drained();
         if connection.closing.is_some() || drained {
             let now = self.now;
@@ -344,30 +354,34 @@ impl Worker {
         });
     }
 
-    fn poll_writable(&self, key: Key, context: &mut Context<'_>) -> Poll<()> {
-        let Some(connection) = self.connections.get(key) else {
+    fn poll_writable(&mut self, key: Key, context: &mut Context<'_>) -> Poll<()> {
+        let Some(connection) = self.connections.get_mut(key) else {
             return Poll::Ready(());
         };
+        connection.writer = Some(context.waker().clone());
         connection.socket.as_ref().poll_write_ready(context).map(|_| ())
     }
 
+    /// What this worker holds, in connections and in requests that wait for a backend.
+    pub(super) fn held(&self) -> usize {
+        self.held + self.held_bodies
+    }
+
     fn publish_held(&mut self) {
-        if self.held.abs_diff(self.held_published) >= HELD_STEP {
+        let held = self.held();
+        if held.abs_diff(self.held_published) >= HELD_STEP {
             let total = &self.shared.held;
-            if self.held > self.held_published {
-                total.fetch_add(
-                    self.held - self.held_published,
-                    std::sync::atomic::Ordering::Relaxed,
-                );
+            if held > self.held_published {
+                total.fetch_add(held - self.held_published, Ordering::Relaxed);
             } else {
-                total.fetch_sub(
-                    self.held_published - self.held,
-                    std::sync::atomic::Ordering::Relaxed,
-                );
+                total.fetch_sub(self.held_published - held, Ordering::Relaxed);
             }
-            self.held_published = self.held;
-            self.metrics.held_bytes(self.held);
-            self.keep_within_memory();
+            let grown = held > self.held_published;
+            self.held_published = held;
+            self.metrics.held_bytes(held);
+            if grown {
+                self.keep_within_memory();
+            }
         }
     }
 }
