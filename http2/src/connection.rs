@@ -429,7 +429,8 @@ impl Connection {
         self.peer_last.is_some()
     }
 
-    /// The transport is gone: all open streams with their tags, removed.
+    /// The transport is gone, or [`receive`](Self::receive) said `Err`: all open streams with their tags, removed. Each
+    /// stream's end is told once: here, by [`Event::Reset`], or by the ends of both messages.
     pub fn take_streams(&mut self) -> Vec<(StreamKey, u32)> {
         self.take_where(|_| true)
     }

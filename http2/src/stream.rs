@@ -112,9 +112,6 @@ impl Stream {
 /// What is left of a stream that was taken out.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Gone {
-    pub(crate) tag: u32,
-    pub(crate) opened: Option<Instant>,
-    pub(crate) answered: bool,
     pub(crate) remote_ended: bool,
     /// Octets that the caller had not released.
     pub(crate) held: u32,
@@ -225,9 +222,6 @@ impl Streams {
     pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Gone> {
         let stream = self.get_mut(key)?;
         let gone = Gone {
-            tag: stream.tag,
-            opened: stream.opened,
-            answered: stream.answered,
             remote_ended: stream.remote_ended,
             held: stream.receive.held(),
             queued: stream.queue.len(),

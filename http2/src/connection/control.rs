@@ -189,11 +189,11 @@ impl Connection {
             self.check_not_idle(head.id)?;
             return Ok(None);
         };
-        let Some(stream) = self.remove(key) else {
+        let Some(stream) = self.streams.get(key) else {
             return Ok(None);
         };
+        let tag = stream.tag;
         if self.role == Role::Server {
-            self.closed.ended(head.id);
             // CVE-2023-44487: only what is reset before it could be answered.
             let age = self
                 .now()
@@ -202,10 +202,13 @@ impl Connection {
             if !stream.answered && age.is_none_or(|age| age < self.config.limits.rapid_reset_age) {
                 spend!(self, rapid_resets, RapidResets);
             }
+            self.closed.ended(head.id);
         }
+        // Only now: an error must leave the stream to `take_streams`, or its end would never be told.
+        self.remove(key);
         Ok(Some(Event::Reset {
             stream: key,
-            tag: stream.tag,
+            tag,
             code,
             by_peer: true,
         }))
@@ -245,19 +248,21 @@ impl Connection {
 
     /// The peer broke a rule on this stream (RFC 9113 §5.4.2): it is reset, and the caller is told.
     pub(super) fn stream_error<'a>(&mut self, key: StreamKey, code: ErrorCode) -> Told<'a> {
-        let Some(stream) = self.remove(key) else {
+        let Some(tag) = self.streams.get(key).map(|stream| stream.tag) else {
             return Ok(None);
         };
+        // The stream goes last: an error must leave it to `take_streams`, or its end would never be told.
         self.reset_provoked(key.id(), code)?;
+        self.remove(key);
         Ok(Some(Event::Reset {
             stream: key,
-            tag: stream.tag,
+            tag,
             code,
             by_peer: false,
         }))
     }
 
-    /// RST_STREAM for a stream that has no [`Stream`](crate::stream::Stream) (any more), by the peer's fault.
+    /// RST_STREAM by the peer's fault. It leaves the table of streams alone.
     pub(super) fn reset_provoked(&mut self, id: u32, code: ErrorCode) -> Result<(), ConnectionError> {
         // CVE-2025-8671.
         spend!(self, provoked_resets, ProvokedResets);
