@@ -37,7 +37,7 @@ const READS_PER_TURN: usize = 4;
 /// Credit that a new client connection may be given beyond the base windows. Windows say what a client
 /// promises to take, and the kernel takes megabytes for one that reads nothing; only an answered PING
 /// shows that what was written before it has been read.
-const FIRST_BUDGET: usize = 128 << 10;
+const FIRST_BUDGET: usize = 64 << 10;
 /// Output of a backend connection that takes no further RPC until some of it has left.
 const MAX_UNSENT: usize = 256 << 10;
 /// Read buffer of a handshake; a post-quantum ClientHello has about 1.8 kB.
