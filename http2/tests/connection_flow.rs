@@ -331,6 +331,35 @@ fn a_stream_reset_in_the_middle_of_a_frame_tells_no_more_of_it() {
     assert_eq!(lone.sent()[0].kind, PING);
 }
 
+/// RFC 9113 §6.1: padding is no part of what follows, whoever wants the payload or does not.
+#[test]
+fn padding_behind_payload_that_nobody_wants_is_passed_over() {
+    let padded = frame(DATA, PADDED, 1, &[&[30][..], b"payload", &[0; 30]].concat());
+    let ping = frame(PING, 0, 0, b"not lost");
+    // Of a stream that was reset in the middle of the frame; of a request that was too large.
+    for too_large in [false, true] {
+        for cut in 10..padded.len() {
+            let mut limits = http2::Limits::edge();
+            limits.max_header_list_size = if too_large { 60 } else { 1_000 };
+            let mut lone = Lone::server(with_limits(limits));
+            let head = lone.headers(1, false, POST);
+            lone.feed(&head).unwrap();
+            lone.feed(&padded[..cut]).unwrap();
+            if !too_large {
+                lone.connection.reset(lone.keys[0], E::CANCEL);
+            }
+            lone.sent();
+            assert_eq!(
+                lone.feed_all(&[padded[cut..].to_vec(), ping.clone(), ping.clone()]),
+                Ok(vec![]),
+                "cut at {cut}, too large: {too_large}"
+            );
+            let answers = lone.sent().into_iter().filter(|f| f.kind == PING);
+            assert!(answers.map(|f| f.payload).eq([b"not lost", b"not lost"]));
+        }
+    }
+}
+
 #[test]
 fn a_stale_key_does_nothing() {
     let mut lone = Lone::server(config());

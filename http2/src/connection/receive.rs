@@ -101,8 +101,8 @@ impl Connection {
             if input.is_empty() {
                 return Ok(None);
             }
-            if self.reader.data.is_some() {
-                // The piece was of a stream that is gone.
+            if self.reader.data.is_some() || self.reader.skip > 0 {
+                // The piece was of a stream that is gone or swallowed; its padding follows.
                 continue;
             }
             let result = if self.reader.partial.is_empty() {
