@@ -20,7 +20,7 @@ impl Connection {
         {
             return Err(OpenError::GoingAway);
         }
-        if self.next_id > MAX_WINDOW {
+        if self.ids_exhausted() {
             return Err(OpenError::IdsExhausted);
         }
         if self.available_streams() == 0 {
@@ -44,16 +44,24 @@ impl Connection {
     }
 
     /// Client: how many more streams may be opened now, by the peer's SETTINGS_MAX_CONCURRENT_STREAMS (100 before its
-    /// SETTINGS) and our own limit.
+    /// SETTINGS) and our own limit. 0 for ever once [`ids_exhausted`](Self::ids_exhausted).
     pub fn available_streams(&self) -> u32 {
         let over = self.phase == Phase::Over || self.drain != Drain::No || self.peer_last.is_some();
-        if self.role == Role::Server || over || self.next_id > MAX_WINDOW {
+        if self.role == Role::Server || over || self.ids_exhausted() {
             return 0;
         }
         let open = u32::try_from(self.streams.len()).unwrap_or(u32::MAX);
         self.peer_max_streams
             .min(self.config.limits.max_concurrent_streams)
             .saturating_sub(open)
+    }
+
+    /// Client: all stream ids were used, 2^30 of them, and they are never used twice (RFC 9113 §5.1.1): no stream can be
+    /// opened any more, while those that are open go on. A new connection is needed; [`drain`](Self::drain) this one. A
+    /// server opens no streams: always false.
+    pub fn ids_exhausted(&self) -> bool {
+        // The highest id is as large as the largest window: 31 bits.
+        self.role == Role::Client && self.next_id > MAX_WINDOW
     }
 
     /// Server: the caller's handle for a stream, told back in every event.

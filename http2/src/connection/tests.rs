@@ -1,15 +1,18 @@
 use super::*;
 
-/// A server that has greeted a client.
-fn server() -> Connection {
-    let config = Config {
+fn config() -> Config {
+    Config {
         limits: Rc::new(Limits::edge()),
         initial_stream_window: 1 << 20,
         connection_window: 4 << 20,
         connection_credit: Credit::OnRelease,
         max_output: 1 << 20,
-    };
-    let mut server = Connection::server(config);
+    }
+}
+
+/// A server that has greeted a client.
+fn server() -> Connection {
+    let mut server = Connection::server(config());
     receive(&mut server, frame::PREFACE);
     receive(&mut server, &[0, 0, 0, frame::SETTINGS, 0, 0, 0, 0, 0]);
     write_all(&mut server);
@@ -101,4 +104,26 @@ fn keys_of_streams_that_are_gone_do_not_pile_up() {
         write_all(&mut server);
     }
     assert!(server.ring.len() <= 40, "{}", server.ring.len());
+}
+
+/// RFC 9113 §5.1.1: the ids of a connection are used up, and none is used twice.
+#[test]
+fn a_client_says_when_its_ids_are_used_up() {
+    let mut client = Connection::client(config());
+    receive(&mut client, &[0, 0, 0, frame::SETTINGS, 0, 0, 0, 0, 0]);
+    client.next_id = 0x7fff_fffd;
+    let head = [Field::new(b":method", b"GET")];
+    for id in [0x7fff_fffd, 0x7fff_ffff] {
+        assert!(!client.ids_exhausted() && client.available_streams() > 0);
+        assert_eq!(client.open(&head, false, 0).map(StreamKey::id), Ok(id));
+    }
+    assert!(client.ids_exhausted());
+    assert_eq!(client.available_streams(), 0);
+    assert_eq!(client.open(&head, false, 0), Err(crate::OpenError::IdsExhausted));
+    assert_eq!(client.open_streams(), 2, "those that are open go on");
+    for (key, _) in client.take_streams() {
+        client.reset(key, ErrorCode::CANCEL);
+    }
+    assert!(client.ids_exhausted(), "for ever");
+    assert!(!server().ids_exhausted());
 }
