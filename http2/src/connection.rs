@@ -161,6 +161,8 @@ pub struct Connection {
     failed: Option<ConnectionError>,
     clock: Option<Clock>,
     reader: Reader,
+    /// HEADERS frames that came whole.
+    headers_frames: u64,
     output: Output,
     decoder: Decoder,
     encoder: Encoder,
@@ -238,6 +240,7 @@ impl Connection {
             failed: None,
             clock: None,
             reader: Reader::new(role == Role::Server),
+            headers_frames: 0,
             output: Output::default(),
             decoder: Decoder::new(HEADER_TABLE_SIZE),
             encoder: Encoder::new(),
@@ -384,6 +387,7 @@ impl Connection {
 
     fn say_goaway(&mut self, code: ErrorCode, debug: &[u8]) {
         self.phase = Phase::Over;
+        self.headers_frames = self.header_blocks();
         self.reader = Reader::new(false);
         self.goaway_frame(self.highest_told, code, debug);
     }
@@ -399,9 +403,17 @@ impl Connection {
         self.settings_received
     }
 
-    /// A HEADERS or CONTINUATION frame is unfinished, or a part of its octets has come.
+    /// A HEADERS or CONTINUATION frame is unfinished, or a part of its octets has come. Whether it is still the same
+    /// block, [`header_blocks`](Self::header_blocks) tells.
     pub fn header_block_open(&self) -> bool {
         self.reader.header_block_open()
+    }
+
+    /// How many header blocks have begun so far: HEADERS frames, each counted once and as soon as its type has come,
+    /// and no CONTINUATION. While [`header_block_open`](Self::header_block_open), it is the number of the block that is
+    /// unfinished: as long as it stays the same, the peer is sending one and the same block.
+    pub fn header_blocks(&self) -> u64 {
+        self.headers_frames + u64::from(self.reader.headers_begun())
     }
 
     /// Streams that are open or half closed.

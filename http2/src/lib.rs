@@ -51,7 +51,8 @@
 //!
 //! What is absent: server push (RFC 9113 §8.4; refused in both roles), priorities (§5.3; parsed and ignored), extended
 //! CONNECT (RFC 8441), the HTTP/1.1 upgrade (§3.1), and deadlines, which belong to whoever has a clock:
-//! [`Connection::is_established`] and [`Connection::header_block_open`] tell what to wait for.
+//! [`Connection::is_established`], [`Connection::header_block_open`] and [`Connection::header_blocks`] tell what to wait
+//! for.
 
 #![warn(missing_docs)]
 

@@ -231,3 +231,62 @@ fn a_whole_call_goes_through_a_pair() {
     assert!(matches!(pair.client_told[3], Told::Trailers { .. }));
     assert_eq!((pair.client.open_streams(), pair.server.open_streams()), (0, 0));
 }
+
+#[test]
+fn each_header_block_has_a_number_from_its_first_octets_on() {
+    let mut lone = Lone::server(config());
+    let blocks = |lone: &Lone| {
+        (
+            lone.connection.header_block_open(),
+            lone.connection.header_blocks(),
+        )
+    };
+    assert_eq!(blocks(&lone), (false, 0));
+    // RFC 9113 §4.1: the type is the fourth octet.
+    for (begun, id) in [(0, 1), (1, 3), (2, 5)] {
+        let whole = lone.headers(id, true, POST);
+        let (first, rest) = whole[9..].split_at(2);
+        let mut frames = frame(HEADERS, END_STREAM, id, first);
+        frames.extend(frame(CONTINUATION, 0, id, &[]));
+        frames.extend(frame(CONTINUATION, END_HEADERS, id, rest));
+        for (at, octet) in frames.iter().enumerate() {
+            lone.feed(&[*octet]).unwrap();
+            let octets = at + 1;
+            let open = octets >= 4 && octets < frames.len();
+            assert_eq!(
+                blocks(&lone),
+                (open, begun + u64::from(octets >= 4)),
+                "octet {octets} of {id}"
+            );
+        }
+    }
+    // One block ends and the next begins in the same input: open before and after, but not the same.
+    let (one, two) = (lone.headers(7, false, POST), lone.headers(9, false, POST));
+    lone.feed(&one[..12]).unwrap();
+    assert_eq!(blocks(&lone), (true, 4));
+    lone.feed(&[&one[12..], &two[..5]].concat()).unwrap();
+    assert_eq!(blocks(&lone), (true, 5));
+    lone.feed(&two[5..]).unwrap();
+    assert_eq!(blocks(&lone), (false, 5));
+    // Trailers and what comes whole count too, other frames do not.
+    let trailers = lone.headers(7, true, &[("a", "b")]);
+    let bytes = [
+        trailers,
+        lone.headers(11, true, POST),
+        frame(PING, 0, 0, &[0; 8]),
+        frame(DATA, 0, 9, &[1; 9]),
+    ];
+    lone.feed_all(&bytes).unwrap();
+    lone.feed(&frame(PING, 0, 0, &[1; 8])[..11]).unwrap();
+    assert_eq!(blocks(&lone), (false, 7));
+}
+
+#[test]
+fn the_number_of_header_blocks_never_falls() {
+    let mut lone = Lone::server(config());
+    let bytes = lone.headers(1, true, POST);
+    lone.feed(&bytes[..4]).unwrap();
+    lone.connection.abort(E::NO_ERROR, b"");
+    assert_eq!(lone.connection.header_blocks(), 1);
+    assert!(!lone.connection.header_block_open());
+}

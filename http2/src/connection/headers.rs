@@ -25,6 +25,7 @@ struct Whole<'b> {
 impl Connection {
     /// HEADERS (RFC 9113 §6.2).
     pub(super) fn headers_frame<'a>(&mut self, head: Head, payload: &[u8]) -> Told<'a> {
+        self.headers_frames += 1;
         let fragment = frame::header_fragment(head, payload)?;
         let end = head.has(frame::END_STREAM);
         let depends_on_itself = fragment.depends_on_itself;

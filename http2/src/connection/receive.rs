@@ -63,6 +63,11 @@ impl Reader {
                 .map_or(0, |b| size_of::<Block>() + b.bytes.capacity())
     }
 
+    /// A HEADERS frame has come as far as its type, and is not whole.
+    pub(super) fn headers_begun(&self) -> bool {
+        self.partial.get(3) == Some(&frame::HEADERS)
+    }
+
     pub(super) fn header_block_open(&self) -> bool {
         self.block.is_some() || matches!(self.partial.get(3), Some(&(frame::HEADERS | frame::CONTINUATION)))
     }
