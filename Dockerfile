@@ -18,6 +18,8 @@ RUN cargo build --release --locked -p h2gate && strip target/release/h2gate
 FROM debian:bookworm-slim
 COPY --from=build /src/target/release/h2gate /usr/local/bin/h2gate
 # No shell, package or file is needed at run time; the root file system may be read-only.
+# Free memory goes back to the system within 100 ms instead of a second (the allocator's own setting).
+ENV MIMALLOC_PURGE_DELAY=100
 USER 65532:65532
 EXPOSE 8443
 ENTRYPOINT ["/usr/local/bin/h2gate"]

@@ -112,7 +112,8 @@ pub(crate) struct Connection {
     pub(crate) writer: Option<Waker>,
     pub(crate) opened_at: Instant,
     pub(crate) active_at: Instant,
-    pub(crate) header_block_since: Option<Instant>,
+    /// The number of the header block that is unfinished, and since when.
+    pub(crate) header_block: Option<(u64, Instant)>,
     /// Bytes that this connection was last counted with in the worker's total.
     pub(crate) held: usize,
 }
@@ -346,7 +347,7 @@ impl Connection {
             writer: None,
             opened_at,
             active_at: opened_at,
-            header_block_since: None,
+            header_block: None,
             held: 0,
         }
     }

@@ -305,7 +305,7 @@ impl Worker {
         };
         relay.grpc_status.get_or_insert(status::CANCELLED);
         if let Some(log) = &mut relay.log {
-            log.reason = Some("client reset");
+            log.reason = Some("client_reset");
         }
         if let Some(up) = relay.up() {
             self.reset_stream(up, code);

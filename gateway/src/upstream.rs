@@ -192,15 +192,22 @@ impl Worker {
         self.mark_if_finished(key);
     }
 
-    /// A backend connection that takes no more streams and has none left is flushed for the last time.
+    /// A backend connection that will take no more streams leaves its place to another, and is flushed
+    /// for the last time when it has none left.
     fn mark_if_finished(&mut self, key: Key) {
-        let now = self.now;
-        if let Some(connection) = self.connections.get_mut(key)
-            && connection.h2.peer_going_away()
-            && connection.h2.open_streams() == 0
-        {
-            connection.closing.get_or_insert(now);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let exhausted = connection.h2.ids_exhausted();
+        if !exhausted && !connection.h2.peer_going_away() {
+            return;
+        }
+        if connection.h2.open_streams() == 0 {
+            connection.closing.get_or_insert(self.now);
             self.mark_dirty(key);
+        }
+        if exhausted {
+            self.leave_pool(key);
         }
     }
 

@@ -261,7 +261,7 @@ impl Worker {
         }
         relay.grpc_status = Some(status::of_reset(code));
         if let Some(log) = &mut relay.log {
-            log.reason = Some("backend reset");
+            log.reason = Some("backend_reset");
         }
         self.reset_stream(down, code);
         self.finish(key);

@@ -172,7 +172,9 @@ fn hint(class: HandshakeFailure) -> impl fmt::Display {
             "the client offers no ALPN; update it, or let the listener serve such clients"
         }
         HandshakeFailure::NoCommonAlpn => "the client does not offer `h2`; gRPC needs HTTP/2",
-        HandshakeFailure::NoCertificate => "there is no certificate yet for this listener",
+        HandshakeFailure::NoCertificate => {
+            "the certificate for this name, or the listener's default, has not been loaded yet"
+        }
         HandshakeFailure::VersionOrCipher => "no TLS version, cipher suite or group in common",
         HandshakeFailure::ClientAlert => {
             "the client broke off; most often it does not trust the certificate or misses a name in it"

@@ -88,7 +88,8 @@ impl Worker {
         }
     }
 
-    fn not_http2(&self, key: Key) {
+    /// What came was no preface and SETTINGS, or nothing came in time.
+    pub(super) fn not_http2(&self, key: Key) {
         let class = HandshakeFailure::NotHttp2;
         self.metrics.handshake_failed(class);
         if let Some(Peer::Client(client)) = self.connections.get(key).map(|c| &c.peer) {
@@ -115,8 +116,8 @@ impl Worker {
             return None;
         }
         if connection
-            .header_block_since
-            .is_some_and(|at| since(at) >= timeouts.header_block)
+            .header_block
+            .is_some_and(|(_, at)| since(at) >= timeouts.header_block)
         {
             return Some(Overdue::HeaderBlock);
         }

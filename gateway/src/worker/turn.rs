@@ -119,11 +119,12 @@ impl Worker {
     fn after_reading(&mut self, key: Key) {
         let now = self.now;
         if let Some(connection) = self.connections.get_mut(key) {
-            if !connection.h2.header_block_open() {
-                connection.header_block_since = None;
-            } else if connection.header_block_since.is_none() {
-                connection.header_block_since = Some(now);
-            }
+            let block = connection.h2.header_blocks();
+            connection.header_block = match connection.header_block {
+                _ if !connection.h2.header_block_open() => None,
+                Some((number, since)) if number == block => Some((number, since)),
+                _ => Some((block, now)),
+            };
             if !connection.h2.output().is_empty() {
                 self.mark_dirty(key);
             }
@@ -177,6 +178,10 @@ impl Worker {
     }
 
     fn broke_a_rule(&mut self, key: Key, error: &http2::ConnectionError) {
+        let connection = self.connections.get(key);
+        if connection.is_some_and(|c| matches!(c.peer, Peer::Client(_)) && !c.h2.is_established()) {
+            self.not_http2(key);
+        }
         if let http2::Cause::Limit(limit) = error.cause {
             self.limit_reached(key, limit.name());
         }
