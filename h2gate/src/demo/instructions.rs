@@ -44,7 +44,7 @@ END
   curl --http2-prior-knowledge --cacert {ca} -v https://{target}/
 
   # openssl: the ALPN answer, and the certificate of this moment (run it again after a rotation)
-  openssl s_client -connect {target} -servername localhost -alpn h2 -CAfile {ca} </dev/null 2>/dev/null | grep -E 'ALPN|Verification'
+  openssl s_client -connect {target} -servername localhost -alpn h2 -CAfile {ca} </dev/null 2>/dev/null | grep -aE 'ALPN|Verification'
   openssl s_client -connect {target} -servername localhost -alpn h2 -CAfile {ca} </dev/null 2>/dev/null | openssl x509 -noout -serial -subject
 
 "#
