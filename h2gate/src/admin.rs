@@ -22,6 +22,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 pub use self::grpc::Services;
+pub(crate) use self::page::PENDING_RESTART;
 pub use self::readiness::{Phase, Readiness};
 pub use self::server::Bounds;
 pub use self::view::{Sources, View};

@@ -210,7 +210,7 @@ fn not_text(error: &std::string::FromUtf8Error) -> (String, Option<String>) {
 fn read(path: &Path) -> Result<Vec<u8>, (String, Option<String>)> {
     let cannot = |error: std::io::Error| {
         let remedy = match error.kind() {
-            std::io::ErrorKind::NotFound => Some("examples/minimal.yaml is a file to begin from".to_owned()),
+            std::io::ErrorKind::NotFound => Some("check the path, or put the file there".to_owned()),
             _ => None,
         };
         (format!("cannot read the file: {error}"), remedy)

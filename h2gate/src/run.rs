@@ -9,11 +9,14 @@ pub mod reloads;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::access_log::{AccessLogSink, AccessLogWriter, Destination};
 use gateway::{Drained, Failure, Gateway};
+use open_files::Lowered;
+use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -47,8 +50,17 @@ pub enum StartError {
     #[error(transparent)]
     Certificates(#[from] certificates::BadDomain),
     /// The access log cannot be opened.
-    #[error("the access log cannot be opened")]
-    AccessLog(#[source] io::Error),
+    #[error(
+        "the access log {} cannot be opened; its directory must exist and be writable for the user that h2gate runs as",
+        .path.display()
+    )]
+    AccessLog {
+        /// As configured.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The gateway cannot start; the message names the listener.
     #[error(transparent)]
     Gateway(#[from] gateway::StartError),
@@ -81,6 +93,14 @@ struct AccessLog {
     writer: AccessLogWriter,
 }
 
+/// What runs, whatever the file says by now.
+#[derive(Debug)]
+struct InForce {
+    resolved: Resolved,
+    /// Told already.
+    lowered: Option<Lowered>,
+}
+
 /// Everything at work. Dropping it stops everything at once; [`Running::drain`] first loses nothing.
 #[derive(Debug)]
 pub struct Running {
@@ -91,7 +111,7 @@ pub struct Running {
     access_log: Option<AccessLog>,
     view: Arc<View>,
     /// What runs now; the lock makes reloads follow one another.
-    resolved: Mutex<Resolved>,
+    in_force: Mutex<InForce>,
     _tasks: JoinSet<()>,
 }
 
@@ -100,7 +120,9 @@ pub struct Running {
 ///
 /// Returns once all listeners are bound. Certificates may still be on their way: see [`Running::ready`].
 pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
-    let resolved = open_files::fit(resolved, open_file_limit());
+    let mut resolved = resolved;
+    let lowered = open_files::fit(&mut resolved, open_file_limit());
+    lowered.iter().for_each(Lowered::warn);
     let address = resolved.admin.address;
     let bound = admin::Bound::bind(address)
         .await
@@ -110,7 +132,7 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
     let (writer, reader) = certstore::store();
     let configured = certificates::configured(&resolved)?;
     let manager = certmgr::start(configured, writer, certificates::options(&events));
-    let access_log = open_access_log(&resolved).map_err(StartError::AccessLog)?;
+    let access_log = open_access_log(&resolved)?;
     let sink = access_log.as_ref().map(|log| log.sink.clone());
     let gateway = Gateway::start(resolved.gateway.clone(), reader.clone(), sink.clone())?;
 
@@ -129,7 +151,7 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
         first_load.await;
         readiness.advance(Phase::Ready);
     });
-    let resolved = Mutex::new(resolved);
+    let in_force = Mutex::new(InForce { resolved, lowered });
     Ok(Running {
         gateway,
         certificates: reader,
@@ -137,7 +159,7 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
         admin,
         access_log,
         view,
-        resolved,
+        in_force,
         _tasks: tasks,
     })
 }
@@ -179,18 +201,32 @@ impl Running {
 
     /// Goes over to another configuration. On an error nothing has changed.
     pub async fn reload(&self, resolved: Resolved) -> Result<Applied, ReloadError> {
-        let resolved = open_files::fit(resolved, open_file_limit());
-        let mut running = self.resolved.lock().await;
-        let done = self.apply(&running, &resolved).await;
-        match &done {
-            Ok(_) => {
-                self.view.reconfigured(resolved.effective(), services(&resolved));
+        let mut in_force = self.in_force.lock().await;
+        let mut next = resolved;
+        let needs_restart = keep_fixed(&in_force.resolved, &mut next);
+        let lowered = open_files::fit(&mut next, open_file_limit());
+        match self.apply(&in_force.resolved, &next).await {
+            Ok(gateway) => {
+                let effective = with_pending(next.effective(), &needs_restart);
+                self.view.reconfigured(effective, services(&next));
                 self.view.reloads().applied(unix_now());
-                *running = resolved;
+                if lowered != in_force.lowered {
+                    lowered.iter().for_each(Lowered::warn);
+                }
+                *in_force = InForce {
+                    resolved: next,
+                    lowered,
+                };
+                Ok(Applied {
+                    gateway,
+                    needs_restart,
+                })
             }
-            Err(_) => self.view.reloads().refused(),
+            Err(error) => {
+                self.view.reloads().refused();
+                Err(error)
+            }
         }
-        done
     }
 
     /// A configuration could not even be read; nothing has changed.
@@ -198,7 +234,7 @@ impl Running {
         self.view.reloads().refused();
     }
 
-    async fn apply(&self, running: &Resolved, resolved: &Resolved) -> Result<Applied, ReloadError> {
+    async fn apply(&self, running: &Resolved, resolved: &Resolved) -> Result<gateway::Applied, ReloadError> {
         let (before, after) = (
             certificates::configured(running)?,
             certificates::configured(resolved)?,
@@ -215,10 +251,7 @@ impl Running {
             }
         };
         self.manager.reload(after);
-        Ok(Applied {
-            needs_restart: needs_restart(running, resolved, &gateway),
-            gateway,
-        })
+        Ok(gateway)
     }
 
     /// Tells load balancers to go elsewhere, then clients, and waits until their streams have ended or the
@@ -230,7 +263,7 @@ impl Running {
 
     /// How long a drain may take, as configured now.
     pub async fn drain_grace(&self) -> Duration {
-        self.resolved.lock().await.gateway.timeouts.drain
+        self.in_force.lock().await.resolved.gateway.timeouts.drain
     }
 
     /// Opens the files of logs anew, after somebody moved them away.
@@ -260,15 +293,18 @@ impl Running {
     }
 }
 
-fn open_access_log(resolved: &Resolved) -> io::Result<Option<AccessLog>> {
+fn open_access_log(resolved: &Resolved) -> Result<Option<AccessLog>, StartError> {
     let Some(configured) = &resolved.access_log else {
         return Ok(None);
     };
-    let destination = match &configured.destination {
-        config::Destination::Stdout => Destination::Stdout,
-        config::Destination::File(path) => Destination::File(path.clone()),
+    let (destination, path) = match &configured.destination {
+        config::Destination::Stdout => (Destination::Stdout, PathBuf::from("on standard output")),
+        config::Destination::File(path) => (Destination::File(path.clone()), path.clone()),
     };
-    AccessLogSink::open(destination).map(|(sink, writer)| Some(AccessLog { sink, writer }))
+    match AccessLogSink::open(destination) {
+        Ok((sink, writer)) => Ok(Some(AccessLog { sink, writer })),
+        Err(source) => Err(StartError::AccessLog { path, source }),
+    }
 }
 
 /// The services that routes name.
@@ -281,10 +317,25 @@ fn services(resolved: &Resolved) -> Services {
         .collect()
 }
 
-fn needs_restart(running: &Resolved, resolved: &Resolved, gateway: &gateway::Applied) -> Vec<&'static str> {
-    let mut settings = gateway.needs_restart.clone();
-    settings.extend((running.admin != resolved.admin).then_some("admin"));
-    settings.extend((running.access_log != resolved.access_log).then_some("access_log"));
-    settings.extend((running.log.format != resolved.log.format).then_some("log.format"));
-    settings
+/// Puts back into `next` what only a restart can change, and names what differed.
+fn keep_fixed(running: &Resolved, next: &mut Resolved) -> Vec<&'static str> {
+    let mut pending = Vec::new();
+    let mut keep = |differs: bool, name| pending.extend(differs.then_some(name));
+    keep(running.gateway.workers != next.gateway.workers, "workers");
+    keep(running.admin != next.admin, "admin");
+    keep(running.access_log != next.access_log, "access_log");
+    keep(running.log.format != next.log.format, "log.format");
+    next.gateway.workers = running.gateway.workers;
+    next.admin = running.admin;
+    next.access_log.clone_from(&running.access_log);
+    next.log.format = running.log.format;
+    pending
+}
+
+/// The configuration in force, and what of the file waits for a restart.
+fn with_pending(mut effective: Value, pending: &[&'static str]) -> Value {
+    if let (false, Some(map)) = (pending.is_empty(), effective.as_object_mut()) {
+        map.insert(admin::PENDING_RESTART.to_owned(), Value::from(pending.to_vec()));
+    }
+    effective
 }

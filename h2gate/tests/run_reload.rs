@@ -155,6 +155,19 @@ fn what_only_a_restart_can_change_is_told() {
         it.program
             .says(&["WARN", "next start", &format!("\"{setting}\"")]);
     }
+    let (_, page) = get(it.admin, "/config");
+    assert!(
+        page.starts_with("# pending_restart: admin, access_log, log.format"),
+        "{page}"
+    );
+    assert!(
+        !page.contains("127.0.0.1:1\"") && !page.contains("access_log:"),
+        "{page}"
+    );
+    assert!(page.contains("format: text"), "{page}");
+    let (_, page) = get(it.admin, "/config?format=json");
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(page["pending_restart"].as_array().unwrap().len(), 3, "{page}");
     assert_eq!(get(it.admin, "/ready").0, 200);
 }
 
@@ -174,4 +187,12 @@ fn the_level_of_the_log_changes_at_once() {
     let said = it.program.all_it_said();
     assert_eq!(said.matches("reload applied").count(), 1, "{said}");
     assert!(!said.contains("draining"), "{said}");
+}
+
+#[test]
+fn a_deleted_file_is_told_and_nothing_else_happens() {
+    let mut it = serving();
+    std::fs::remove_file(it.folder.path("h2gate.yaml")).unwrap();
+    it.program.says(&["WARN", "the configuration file is gone"]);
+    assert_eq!(get(it.admin, "/ready").0, 200);
 }

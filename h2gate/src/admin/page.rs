@@ -30,6 +30,9 @@ h2gate admin interface
 gRPC, same port: grpc.health.v1.Health, grpc.reflection.v1.ServerReflection (and v1alpha)
 ";
 
+/// Key of the settings that the file changes and that wait for a restart.
+pub(crate) const PENDING_RESTART: &str = "pending_restart";
+
 /// A request may say that it brings this much; nothing here needs a body.
 const MAX_BODY: u64 = 64 << 10;
 
@@ -93,15 +96,36 @@ async fn ready(State(view): State<Arc<View>>) -> Response {
 
 async fn config(State(view): State<Arc<View>>, Query(query): Query<HashMap<String, String>>) -> Response {
     let effective = view.effective();
+    let pending = effective.get(PENDING_RESTART).and_then(Value::as_array);
     match query.get("format").map(String::as_str) {
         None | Some("yaml") => (
             [(header::CONTENT_TYPE, "application/yaml")],
-            yaml::document(&effective),
+            match pending {
+                Some(names) => with_comment(names, &effective),
+                None => yaml::document(&effective),
+            },
         )
             .into_response(),
         Some("json") => json(&effective),
         Some(_) => (StatusCode::BAD_REQUEST, "format is `yaml` or `json`\n").into_response(),
     }
+}
+
+/// What waits for a restart is a comment, so that the page can be loaded as a configuration.
+fn with_comment(pending: &[Value], effective: &Value) -> String {
+    let names = pending
+        .iter()
+        .filter_map(Value::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let mut rest = effective.clone();
+    if let Some(map) = rest.as_object_mut() {
+        map.remove(PENDING_RESTART);
+    }
+    format!(
+        "# {PENDING_RESTART}: {names} (the file says otherwise; these are the values in force)\n{}",
+        yaml::document(&rest)
+    )
 }
 
 async fn certificates(State(view): State<Arc<View>>) -> Response {

@@ -74,8 +74,13 @@ async fn serve(path: &Path, resolved: Resolved, logging: &Logging) -> anyhow::Re
             () = sleep(next_look) => {
                 let look = file.look();
                 next_look = if look == Look::Moving { LOOK.1 } else { LOOK.0 };
-                if look == Look::Changed {
-                    reload(path, &running, logging).await;
+                match look {
+                    Look::Changed => reload(path, &running, logging).await,
+                    Look::Gone => tracing::warn!(
+                        file = %path.display(),
+                        "the configuration file is gone or cannot be read; what was read before runs on"
+                    ),
+                    Look::Same | Look::Moving => {}
                 }
             }
             failure = running.failed() => return Ok(give_up(&failure)),

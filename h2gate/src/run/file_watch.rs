@@ -27,17 +27,29 @@ pub(crate) struct FileWatch {
     contents: Vec<u8>,
     /// A stamp seen once; it counts when it is seen again, so that a file is not read half written.
     pending: Option<Stamp>,
+    absence: Absence,
+}
+
+/// Whether the file can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Absence {
+    No,
+    /// It may be in the middle of being replaced.
+    SeenOnce,
+    Told,
 }
 
 /// What a look came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// Nothing new, or the same contents under a new stamp, or no file at this moment.
+    /// Nothing new, or the same contents under a new stamp, or still no file.
     Same,
     /// It moved since the last look; look again soon.
     Moving,
     /// New contents, at rest.
     Changed,
+    /// The file is gone or cannot be read; told once until it is back.
+    Gone,
 }
 
 impl FileWatch {
@@ -48,6 +60,7 @@ impl FileWatch {
             told: None,
             contents: Vec::new(),
             pending: None,
+            absence: Absence::No,
         };
         watch.known();
         watch
@@ -62,27 +75,40 @@ impl FileWatch {
 
     /// Looks once.
     pub(crate) fn look(&mut self) -> Look {
-        // A file that is missing is being replaced, or was deleted by mistake: what runs goes on.
         let Ok(now) = stamp(&self.path) else {
-            return Look::Same;
+            return self.absent();
         };
         if self.told == Some(now) {
             self.pending = None;
+            self.absence = Absence::No;
             return Look::Same;
         }
         if self.pending.replace(now) != Some(now) {
             return Look::Moving;
         }
-        self.pending = None;
         let Ok(contents) = read(&self.path) else {
-            return Look::Same;
+            // It keeps its pending stamp: each further look comes here again until it can be read.
+            return self.absent();
         };
+        self.pending = None;
+        self.absence = Absence::No;
         self.told = Some(now);
         if contents == self.contents {
             return Look::Same;
         }
         self.contents = contents;
         Look::Changed
+    }
+
+    /// A file that is missing is being replaced, or was deleted by mistake: what runs goes on.
+    fn absent(&mut self) -> Look {
+        let (next, look) = match self.absence {
+            Absence::No => (Absence::SeenOnce, Look::Moving),
+            Absence::SeenOnce => (Absence::Told, Look::Gone),
+            Absence::Told => (Absence::Told, Look::Same),
+        };
+        self.absence = next;
+        look
     }
 }
 
@@ -165,12 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_no_change_until_it_is_back() {
+    fn a_missing_file_is_told_once_and_is_no_change_until_it_is_back() {
         let (_folder, path, mut watch) = at_rest();
-        fs::remove_file(&path).unwrap();
-        assert_eq!(looks(&mut watch), [Look::Same; 3]);
-        fs::write(&path, "two").unwrap();
-        assert_eq!(looks(&mut watch), ONE_CHANGE);
+        for contents in ["two", "three"] {
+            fs::remove_file(&path).unwrap();
+            assert_eq!(looks(&mut watch), [Look::Moving, Look::Gone, Look::Same]);
+            fs::write(&path, contents).unwrap();
+            assert_eq!(looks(&mut watch), ONE_CHANGE);
+        }
     }
 
     #[test]

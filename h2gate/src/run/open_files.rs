@@ -10,27 +10,48 @@ const WORKER: u64 = 16;
 /// Even where the system is that tight, a few clients are let in.
 const FEW: u64 = 16;
 
-/// Lowers `limits.max_connections` to what the system allows, and says so.
-pub(super) fn fit(mut resolved: Resolved, open_files: Option<u64>) -> Resolved {
-    let Some(limit) = open_files else { return resolved };
-    let settings = &resolved.gateway;
+/// That fewer connections are let in than were asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lowered {
+    wanted: usize,
+    fitting: usize,
+    open_files: u64,
+}
+
+impl Lowered {
+    /// Says so.
+    pub(super) fn warn(&self) {
+        let Self {
+            wanted,
+            fitting,
+            open_files,
+        } = self;
+        tracing::warn!(
+            wanted,
+            fitting,
+            open_files,
+            "limits.max_connections is lowered: the system allows too few open files"
+        );
+    }
+}
+
+/// Lowers `limits.max_connections` to what the system allows.
+pub(super) fn fit(resolved: &mut Resolved, open_files: Option<u64>) -> Option<Lowered> {
+    let open_files = open_files?;
+    let settings = &mut resolved.gateway;
     let endpoints = settings
         .backends
         .iter()
         .map(|backend| backend.endpoints.len())
         .sum();
     let wanted = settings.limits.max_connections;
-    let fitting = wanted.min(fitting(limit, settings.workers.get(), endpoints));
-    if fitting < wanted {
-        tracing::warn!(
-            wanted,
-            fitting,
-            open_files = limit,
-            "limits.max_connections is lowered: the system allows too few open files"
-        );
-        resolved.gateway.limits.max_connections = fitting;
-    }
-    resolved
+    let fitting = wanted.min(fitting(open_files, settings.workers.get(), endpoints));
+    settings.limits.max_connections = fitting;
+    (fitting < wanted).then_some(Lowered {
+        wanted,
+        fitting,
+        open_files,
+    })
 }
 
 /// A tenth is kept for what cannot be foreseen, such as second connections to a busy endpoint.
