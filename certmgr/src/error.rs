@@ -95,9 +95,18 @@ impl Error {
                 kind: io::ErrorKind::PermissionDenied,
                 ..
             } => "let the user that h2gate runs as read the file and search its directories",
+            Reason::Io {
+                kind: io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput,
+                ..
+            } => "give the path of the PEM file itself",
             Reason::Io { .. } | Reason::Hanging(_) => "check the file system that the path is on",
             Reason::Moving => "replace the pair less often, or by renaming whole files",
             Reason::Internal(_) => "please report it, with the log",
+            Reason::Bundle(BundleError::NoCertificate { found })
+                if found.to_string().contains("CERTIFICATE REQUEST") =>
+            {
+                "this is a certificate signing request, not a certificate: give the chain that the CA sent back for it"
+            }
             Reason::Bundle(error) => error.remedy(),
             Reason::Prove(error) => error.remedy(),
         }

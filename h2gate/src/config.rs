@@ -114,6 +114,8 @@ pub struct Examination {
     /// The certificates whose entries could be read, whatever else is wrong, so that their files can be
     /// checked as well.
     pub certificates: Vec<LocatedCertificate>,
+    /// The file of the access log, if one is named.
+    pub access_log: Option<Spanned<PathBuf>>,
     /// What can run, if there was no error.
     pub resolved: Option<Resolved>,
 }
@@ -154,6 +156,7 @@ pub fn examine(path: &Path) -> Examination {
             Examination {
                 found,
                 certificates: Vec::new(),
+                access_log: None,
                 resolved: None,
             }
         }
@@ -169,10 +172,21 @@ fn examine_text(path: &Path, text: &str) -> Examination {
         return Examination {
             found,
             certificates: Vec::new(),
+            access_log: None,
             resolved: None,
         };
     };
     let certificates = parts.certificates;
+    let access_log = parts
+        .access_log
+        .clone()
+        .and_then(|log| match log.value.destination {
+            Destination::File(value) => Some(Spanned {
+                value,
+                place: log.place,
+            }),
+            Destination::Stdout => None,
+        });
     let resolved = (found.errors() == 0).then(|| Resolved {
         path: path.to_owned(),
         gateway: parts.gateway,
@@ -182,12 +196,13 @@ fn examine_text(path: &Path, text: &str) -> Examination {
             .collect(),
         admin: parts.admin,
         log: parts.log,
-        access_log: parts.access_log,
+        access_log: parts.access_log.map(|log| log.value),
         warnings: found.clone(),
     });
     Examination {
         found,
         certificates,
+        access_log,
         resolved,
     }
 }

@@ -124,7 +124,7 @@ fn check_tells_mistakes_of_the_file_and_of_its_certificates_at_once() {
     for words in [
         "api.crt: cannot be read",
         "there is no backend `guid`",
-        "h2gate.yaml: 2 errors",
+        "h2gate.yaml: 3 errors",
     ] {
         assert!(text.contains(words), "{words} is missing:\n{text}");
     }

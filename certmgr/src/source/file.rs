@@ -129,10 +129,12 @@ fn read_place(
     let metadata = std::fs::metadata(&place.resolved).map_err(|error| failed(&error))?;
     if !metadata.is_file() {
         // Opening a pipe would wait for its writer.
-        return Err(failed(&io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is not a regular file",
-        )));
+        let (kind, text) = if metadata.is_dir() {
+            (io::ErrorKind::IsADirectory, "it is a directory")
+        } else {
+            (io::ErrorKind::InvalidInput, "it is not a regular file")
+        };
+        return Err(failed(&io::Error::new(kind, text)));
     }
     let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
     if size > MAX_PEM_BYTES {

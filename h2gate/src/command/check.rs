@@ -1,13 +1,15 @@
 //! `h2gate check`: everything that is wrong with a configuration and its certificates, at once.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use certmgr::{CertificateConfig, Summary};
 use certstore::{Name, UnixTime};
+use rustix::fs::{Access, access};
 use serde_json::{Value, json};
 
 use crate::cli::{CheckArguments, Output};
-use crate::config::{self, Diagnostics, Examination, LocatedCertificate, Resolved};
+use crate::config::{self, Diagnostics, Examination, LocatedCertificate, Place, Resolved, Spanned};
 
 mod date;
 mod summary;
@@ -45,16 +47,20 @@ struct Checked {
 }
 
 impl Report {
-    fn of(path: &std::path::Path, now: UnixTime) -> Self {
+    fn of(path: &Path, now: UnixTime) -> Self {
         let Examination {
             mut found,
             certificates,
+            access_log,
             resolved,
         } = config::examine(path);
         let certificates = certificates
             .iter()
             .map(|one| check_certificate(one, now, &mut found))
             .collect();
+        if let Some(Spanned { value: path, place }) = access_log {
+            check_access_log(&path, place, &mut found);
+        }
         Self {
             found,
             now,
@@ -123,20 +129,17 @@ fn check_certificate(located: &LocatedCertificate, now: UnixTime, found: &mut Di
     let summary = match certmgr::check(&wanted, now) {
         Ok(summary) => Some(summary),
         Err(error) => {
-            let files = error
-                .files
-                .iter()
-                .map(|file| file.display().to_string())
-                .collect::<Vec<_>>()
-                .join(", ");
-            let message = format!("certificate `{}`: {files}: {}", one.name, error.reason);
-            // At the path, if one file alone is to blame.
-            let place = match error.files.as_slice() {
-                [file] if *file == one.chain => located.chain_place,
-                [file] if *file == one.key => located.key_place,
-                _ => place,
-            };
-            found.error(place, message, Some(error.remedy().to_owned()));
+            tell(&error, located, found);
+            // The chain is read first; what the key's path leads to is worth a look all the same.
+            if error.files == [one.chain.clone()] && one.key != one.chain {
+                let alone = CertificateConfig::from_files(one.name.clone(), one.key.clone(), one.key.clone());
+                if let Some(error) = certmgr::check(&alone, now)
+                    .err()
+                    .filter(certmgr::Error::is_unreadable)
+                {
+                    tell(&error, located, found);
+                }
+            }
             None
         }
     };
@@ -158,5 +161,120 @@ fn check_certificate(located: &LocatedCertificate, now: UnixTime, found: &mut Di
     Checked {
         name: one.name.clone(),
         summary,
+    }
+}
+
+/// At the path, if one file alone is to blame.
+fn tell(error: &certmgr::Error, located: &LocatedCertificate, found: &mut Diagnostics) {
+    let one = &located.certificate;
+    let files = error
+        .files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
+    let message = format!("certificate `{}`: {files}: {}", one.name, error.reason);
+    let place = match error.files.as_slice() {
+        [file] if *file == one.chain => located.chain_place,
+        [file] if *file == one.key => located.key_place,
+        _ => located.name_place,
+    };
+    found.error(place, message, Some(error.remedy().to_owned()));
+}
+
+/// Whether `run` could open the file of the access log. Nothing is created.
+fn check_access_log(path: &Path, place: Place, found: &mut Diagnostics) {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let wrong = if path.is_dir() {
+        Some((
+            "is a directory".to_owned(),
+            "give the path of a file in it".to_owned(),
+        ))
+    } else if path.exists() {
+        let denied = access(path, Access::WRITE_OK).err();
+        denied.map(|error| {
+            (
+                format!("cannot be written: {error}"),
+                "let the user that h2gate runs as write it".to_owned(),
+            )
+        })
+    } else if !folder.is_dir() {
+        Some((
+            format!("cannot be created: there is no directory {}", folder.display()),
+            "create the directory, or give another path".to_owned(),
+        ))
+    } else {
+        let denied = access(folder, Access::WRITE_OK | Access::EXEC_OK).err();
+        denied.map(|error| {
+            (
+                format!("cannot be created: {error}"),
+                format!("let the user that h2gate runs as write in {}", folder.display()),
+            )
+        })
+    };
+    if let Some((what, remedy)) = wrong {
+        found.error(
+            place,
+            format!("the access log {} {what}", path.display()),
+            Some(remedy),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("directory")).unwrap();
+        let path = folder.path().join("h2gate.yaml");
+        std::fs::write(&path, text).unwrap();
+        let report = Report::of(&path, UnixTime::now());
+        report
+            .text(false)
+            .lines()
+            .filter(|line| line.contains("error:"))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    const LISTENER: &str = "listeners: [{ name: a, address: \"127.0.0.1:1\", tls: { certificates: [c] } }]\n";
+
+    #[test]
+    fn an_unreadable_key_is_told_beside_an_unreadable_chain() {
+        let told = told(&format!(
+            "{LISTENER}certificates: [{{ name: c, files: {{ chain: none.pem, key: directory }} }}]\n"
+        ));
+        let [chain, key] = told.as_slice() else {
+            panic!("{told:?}")
+        };
+        assert!(chain.contains("none.pem: cannot be read"), "{chain}");
+        assert!(
+            key.contains("directory: cannot be read: it is a directory"),
+            "{key}"
+        );
+    }
+
+    #[test]
+    fn an_access_log_that_cannot_be_opened_is_told_at_its_place() {
+        for (path, words) in [
+            ("none/a.log", "there is no directory"),
+            ("directory", "is a directory"),
+        ] {
+            let told = told(&format!(
+                "listeners: [{{ name: a, address: \"127.0.0.1:1\" }}]\naccess_log: {{ path: {path} }}\n"
+            ));
+            let [line] = told.as_slice() else {
+                panic!("{told:?}")
+            };
+            assert!(
+                line.contains(words) && line.contains("h2gate.yaml:2:21: "),
+                "{line}"
+            );
+        }
     }
 }

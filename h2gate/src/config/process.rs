@@ -103,14 +103,21 @@ fn level(text: &str) -> Result<&'static str, Wrong> {
     })
 }
 
-pub(super) fn access_log(file: &Fields<'_>, folder: &Path, found: &mut Diagnostics) -> Option<AccessLog> {
+pub(super) fn access_log(
+    file: &Fields<'_>,
+    folder: &Path,
+    found: &mut Diagnostics,
+) -> Option<Spanned<AccessLog>> {
     let fields = file.map("access_log", found)?;
     fields.choice("format", found);
-    let destination = match fields.value("path", path_text, found) {
-        Some(file) if file.value != "-" => Destination::File(path(folder, &file.value)),
-        _ => Destination::Stdout,
+    let (destination, place) = match fields.value("path", path_text, found) {
+        Some(file) if file.value != "-" => (Destination::File(path(folder, &file.value)), file.place),
+        _ => (Destination::Stdout, fields.place),
     };
-    Some(AccessLog { destination })
+    Some(Spanned {
+        value: AccessLog { destination },
+        place,
+    })
 }
 
 pub(super) fn timeouts(file: &Fields<'_>, found: &mut Diagnostics) -> Timeouts {

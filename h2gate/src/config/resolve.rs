@@ -19,7 +19,7 @@ pub(super) struct Parts {
     pub(super) certificates: Vec<LocatedCertificate>,
     pub(super) admin: Admin,
     pub(super) log: Log,
-    pub(super) access_log: Option<AccessLog>,
+    pub(super) access_log: Option<Spanned<AccessLog>>,
 }
 
 /// Decodes and resolves. The parts are whole only if no error was reported.
