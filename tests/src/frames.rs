@@ -167,6 +167,11 @@ impl FrameConn {
         self.write.flush().await
     }
 
+    /// Says that nothing more will be written: the end of TLS, if there is any, and of TCP. A full socket takes neither.
+    pub async fn close_writing(&mut self) {
+        let _ = timeout(Duration::from_secs(1), self.write.shutdown()).await;
+    }
+
     /// Writes one frame; a closed connection is ignored, its end is found by reading.
     pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.write(&Frame::bytes(kind, flags, stream, payload)).await.ok();

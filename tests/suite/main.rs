@@ -26,6 +26,7 @@ mod reload;
 mod routes;
 mod rpc;
 mod stalls;
+mod stuck;
 mod swap;
 mod tls;
 
