@@ -19,6 +19,19 @@ Exit codes:
     };
 }
 
+macro_rules! signals {
+    () => {
+        "\
+Signals:
+  SIGTERM, SIGINT  drain, then end; SIGINT during a drain ends at once
+  SIGHUP           read the configuration again
+  SIGUSR1          open the access log's file again
+
+Environment:
+  H2GATE_LOG       level of the log, such as info,gateway=debug; overrides log.level"
+    };
+}
+
 macro_rules! examples {
     () => {
         "\
@@ -65,7 +78,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve what a configuration file describes, until SIGTERM
-    #[command(after_long_help = EXIT_CODES)]
+    #[command(after_long_help = concat!(signals!(), "\n\n", exit_codes!()))]
     Run(RunArguments),
     /// Check a configuration file and its certificates, and change nothing
     #[command(after_long_help = EXIT_CODES)]

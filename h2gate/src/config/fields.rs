@@ -78,6 +78,11 @@ impl<'a> Fields<'a> {
         self.entries.iter().find(|entry| entry.key.value == name)
     }
 
+    /// Whether an unknown key was probably meant to be `name`, which is absent.
+    pub(super) fn misspelled(&self, name: &'static str) -> bool {
+        self.entry(name).is_none() && unknown::stands_for(self.entries, self.section, name)
+    }
+
     fn report_missing(&self, key: &Key, found: &mut Diagnostics) {
         let whose = match self
             .entries
@@ -92,7 +97,7 @@ impl<'a> Fields<'a> {
             ),
             _ => self.section.title.to_owned(),
         };
-        let remedy = format!("add `{}`: {}", key.name, first_sentence(key.about));
+        let remedy = format!("add `{}` ({})", key.name, in_brackets(key.about));
         found.error(self.place, format!("{whose} lacks `{}`", key.name), Some(remedy));
     }
 
@@ -340,6 +345,18 @@ fn quoted(text: &str) -> String {
         text.to_owned()
     } else {
         format!("\"{text}\"")
+    }
+}
+
+/// The first sentence as a part of another.
+fn in_brackets(about: &str) -> String {
+    let sentence = first_sentence(about).trim_end_matches('.');
+    let mut letters = sentence.chars();
+    match (letters.next(), letters.clone().next()) {
+        (Some(first), Some(second)) if !second.is_uppercase() => {
+            format!("{}{}", first.to_lowercase(), letters.as_str())
+        }
+        _ => sentence.to_owned(),
     }
 }
 

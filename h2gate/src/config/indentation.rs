@@ -186,6 +186,33 @@ pub(super) fn explain_syntax(text: &str, place: Place, info: &str) -> (Place, St
             );
         }
     }
+    if info.contains("simple key") {
+        let bare = |number: &usize| {
+            let line = number
+                .checked_sub(1)
+                .and_then(|n| lines.get(n))
+                .map(|line| line.trim());
+            line.is_some_and(|line| {
+                !line.is_empty() && !line.starts_with('#') && !line.contains(": ") && !line.ends_with(':')
+            })
+        };
+        if let Some(line) = [Some(this), before].into_iter().flatten().find(bare) {
+            let text = line
+                .checked_sub(1)
+                .and_then(|n| lines.get(n))
+                .map_or("", |line| *line);
+            let word = text.trim_start_matches([' ', '-']);
+            let column = text.chars().count() - word.chars().count() + 1;
+            let word = word.split(' ').next().unwrap_or_default();
+            let place = Place {
+                line,
+                column,
+                length: word.chars().count(),
+            };
+            let remedy = Some(format!("write `{}:` and its value", super::values::shorten(word)));
+            return (place, "a colon is missing behind this key".to_owned(), remedy);
+        }
+    }
     if let Some(remedy) = where_it_belongs(text, this) {
         return (
             at_key(&lines, this),
@@ -317,7 +344,15 @@ fn open_bracket(line: &str) -> Option<(usize, char)> {
             (None, '"' | '\'') => quote = Some(c),
             (Some(q), c) if q == c => quote = None,
             (None, '{' | '[') => open.push((column, c)),
-            (None, '}' | ']') => drop(open.pop()),
+            (None, '}' | ']') => {
+                let opener = if c == '}' { '{' } else { '[' };
+                match open.last() {
+                    Some((_, bracket)) if *bracket == opener => drop(open.pop()),
+                    // Another bracket closes around it.
+                    Some(unclosed) => return Some(*unclosed),
+                    None => {}
+                }
+            }
             _ => {}
         }
     }

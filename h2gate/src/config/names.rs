@@ -14,6 +14,8 @@ pub(super) struct Names {
     list: &'static str,
     /// Position in the list, and where the name is written. A name that could not be read has none.
     names: BTreeMap<String, (usize, Place)>,
+    /// The list is not what was meant: what it lacks is no mistake of its own.
+    misspelled: bool,
 }
 
 impl Names {
@@ -43,13 +45,19 @@ impl Names {
             what,
             list,
             names: known,
+            misspelled: false,
         }
+    }
+
+    /// Whether the list itself was reported as misspelled; references to it are then not reported.
+    pub(super) fn misspelled(self, misspelled: bool) -> Self {
+        Self { misspelled, ..self }
     }
 
     /// Where in the list the thing is that `reference` names; reports it if there is none.
     pub(super) fn position(&self, reference: &Spanned<String>, found: &mut Diagnostics) -> Option<usize> {
         let position = self.names.get(&reference.value).map(|(position, _)| *position);
-        if position.is_none() && !found.is_full() {
+        if position.is_none() && !self.misspelled && !found.is_full() {
             let message = format!("there is no {} `{}`", self.what, reference.value);
             found.error(reference.place, message, Some(self.instead(&reference.value)));
         }

@@ -66,13 +66,15 @@ pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
         "certificates",
         certificates.iter().map(|c| c.name.as_ref()),
         found,
-    );
+    )
+    .misspelled(file.misspelled("certificates"));
     let backend_names = Names::new(
         "backend",
         "backends",
         backends.iter().map(|b| b.name.as_ref()),
         found,
-    );
+    )
+    .misspelled(file.misspelled("backends"));
     listener::report_conflicts(&addresses(&listeners, &admin), found);
 
     let doubts = Doubts::new(&listeners, &certificates, &routes, &backends);

@@ -31,6 +31,7 @@ pub(super) fn report(section: &'static Section, entry: &Entry, found: &mut Diagn
     };
     let message = message.replace(" in the top level", " at the top level");
     let remedy = glued(name, entry, section)
+        .or_else(|| plural(name, entry, section))
         .or_else(|| {
             indentation::where_it_belongs(found.text(), place.line)
                 .filter(|r| r.starts_with(&format!("`{name}`")))
@@ -54,6 +55,13 @@ fn glued(name: &str, entry: &Entry, section: &'static Section) -> Option<String>
     let (key, value) = name.split_once(':')?;
     let meant = entry.value.value == Value::Nothing && section.key(key).is_some();
     meant.then(|| format!("a space is missing behind the colon: write `{key}: {value}`"))
+}
+
+/// `backend:` before a list or a mapping is `backends`, whatever other mapping has a key `backend`.
+fn plural(name: &str, entry: &Entry, section: &'static Section) -> Option<String> {
+    let key = section.key(&format!("{name}s"))?;
+    let many = matches!(entry.value.value, Value::List(_) | Value::Map(_));
+    many.then(|| format!("did you mean `{}`?", key.name))
 }
 
 /// The key of `section` that was probably meant.

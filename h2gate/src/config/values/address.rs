@@ -34,6 +34,30 @@ pub(in crate::config) fn socket_address(text: &str) -> Result<SocketAddr, Wrong>
 
 /// `ip:port` or `name:port` to connect to.
 pub(in crate::config) fn endpoint(text: &str) -> Result<EndpointAddress, Wrong> {
+    if let Some((scheme, rest)) = text.split_once("://")
+        && ["http", "https"].contains(&scheme)
+    {
+        let host = rest.split('/').next().unwrap_or(rest);
+        return Err(Wrong::but(
+            format!(
+                "`{text}` is a URL; this version speaks plaintext HTTP/2 (h2c) to backends, and no TLS yet"
+            ),
+            format!(
+                "write host:port, as in {}",
+                if host.contains(':') {
+                    host.to_owned()
+                } else {
+                    format!("{host}:50051")
+                }
+            ),
+        ));
+    }
+    if text.starts_with("unix:") {
+        return Err(Wrong::but(
+            "Unix sockets are not supported",
+            "let the backend listen on TCP and write host:port",
+        ));
+    }
     let (host, port) = host_and_port(text)?;
     if port == 0 {
         return Err(Wrong::new(format!(
