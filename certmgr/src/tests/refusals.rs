@@ -260,7 +260,7 @@ async fn what_is_no_regular_file_is_not_opened() {
     assert!(
         error
             .to_string()
-            .contains("tls.key: cannot be read: it is not a regular file"),
+            .contains("tls.key: cannot be read: it is a directory"),
         "{error}"
     );
     assert!(
