@@ -1,4 +1,4 @@
-//! R3: abuse costs its sender more than us. A good client beside each attack sees no failure and no long wait.
+//! Abuse costs its sender more than us. A good client beside each attack sees no failure and no long wait.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! R20 and D8: lawful bursts are delivered, and who does not read costs its bound and nobody else.
+//! Lawful bursts are delivered, and who does not read costs its bound and nobody else.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! R4: whoever stalls before there is a request is sent away after ten seconds; whoever waits in order is not.
+//! Whoever stalls before there is a request is sent away after ten seconds; whoever waits in order is not.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! R6: certificates change under load, and nobody notices.
+//! Certificates change under load, and nobody notices.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
