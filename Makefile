@@ -1,7 +1,7 @@
 # `make help` tells what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proof lint doc bench tools
+.PHONY: help demo test proof lint doc tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,9 +26,6 @@ lint: ## Formatting, clippy, documentation and dependencies, warnings denied
 
 doc: ## The documentation of the crates, into target/doc
 	cargo doc --workspace --no-deps --locked
-
-bench: ## Side by side with other proxies: see bench/README.md
-	@test -x bench/run && bench/run || { echo "bench/run is not there yet"; exit 1; }
 
 tools: ## Only the outside test tools
 	scripts/install-tools
