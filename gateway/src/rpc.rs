@@ -31,7 +31,7 @@ impl Worker {
             Event::Request { stream, fields, end } => self.begin(down(stream), fields, end),
             Event::RequestTooLarge { stream, end } => {
                 self.limit_reached(key, http2::Limit::HeaderListSize.name());
-                self.turn_away(down(stream), &[], &Refusal::RequestTooLarge, end);
+                self.turn_away(down(stream), &[], Kind::Grpc, &Refusal::RequestTooLarge, end);
             }
             Event::Data {
                 stream,
@@ -65,7 +65,8 @@ impl Worker {
             .then(|| self.snapshot.router.find(call.authority, call.path))
             .flatten();
         let Some(route) = routed else {
-            return self.turn_away(down, &fields, &Refusal::NoRoute, end);
+            let kind = call.kind;
+            return self.turn_away(down, &fields, kind, &Refusal::NoRoute, end);
         };
         let snapshot = Rc::clone(&self.snapshot);
         let Some((target, backend)) = snapshot.target(route) else {
@@ -81,26 +82,15 @@ impl Worker {
             return;
         };
         forwarded::edit(&mut fields, &client.forwarding, &mut self.random);
-        let relay = Relay {
-            down,
-            log: wants_log.then(|| Box::new(LogEntry::of(&fields))),
-            phase: Phase::Held(Request {
-                fields,
-                body: self.spare.pop().unwrap_or_default(),
-                ..Default::default()
-            }),
-            pool: backend.label.index(),
-            route: target.label,
-            backend: backend.label,
-            kind,
-            request_ended: end,
-            attempts: 0,
-            started: self.now,
-            deadline,
-            granted: 0,
-            moved: 0,
-            grpc_status: None,
+        let log = wants_log.then(|| Box::new(LogEntry::of(&fields)));
+        let request = Request {
+            fields,
+            body: self.spare.pop().unwrap_or_default(),
+            ..Default::default()
         };
+        let labels = (target.label, backend.label);
+        let mut relay = Relay::held(down, request, labels, kind, end, self.now);
+        (relay.log, relay.deadline) = (log, deadline);
         self.metrics.rpc_started(target.label);
         self.deadlines += usize::from(deadline.is_some());
         let relay = self.relays.insert(relay);
@@ -111,29 +101,19 @@ impl Worker {
     }
 
     /// A request that no backend gets is counted and logged like any other, under no route.
-    fn turn_away(&mut self, down: StreamOf, fields: &[Field], refusal: &Refusal, request_ended: bool) {
-        let (route, backend) = (self.snapshot.no_route, self.snapshot.no_backend);
-        self.metrics.rpc_started(route);
-        let relay = self.relays.insert(Relay {
-            down,
-            log: self.log.is_on().then(|| Box::new(LogEntry::of(fields))),
-            phase: Phase::Held(Request::default()),
-            pool: backend.index(),
-            route,
-            backend,
-            kind: if fields.is_empty() {
-                Kind::Grpc
-            } else {
-                Call::of(fields).kind
-            },
-            request_ended,
-            attempts: 0,
-            started: self.now,
-            deadline: None,
-            granted: 0,
-            moved: 0,
-            grpc_status: None,
-        });
+    fn turn_away(
+        &mut self,
+        down: StreamOf,
+        fields: &[Field],
+        kind: Kind,
+        refusal: &Refusal,
+        request_ended: bool,
+    ) {
+        let labels = (self.snapshot.no_route, self.snapshot.no_backend);
+        self.metrics.rpc_started(labels.0);
+        let mut relay = Relay::held(down, Request::default(), labels, kind, request_ended, self.now);
+        relay.log = self.log.is_on().then(|| Box::new(LogEntry::of(fields)));
+        let relay = self.relays.insert(relay);
         self.refuse(relay, refusal);
     }
 

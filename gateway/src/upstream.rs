@@ -235,7 +235,7 @@ impl Worker {
 
     /// The backend of an RPC, as the newest snapshot that has it knows it.
     pub(crate) fn backend_of(&self, relay: Key) -> Option<Arc<Backend>> {
-        let index = self.relays.get(relay)?.pool;
+        let index = self.relays.get(relay)?.backend.index();
         Some(self.pools.get(index)?.as_ref()?.backend.clone())
     }
 

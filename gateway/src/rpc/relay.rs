@@ -19,8 +19,6 @@ pub(crate) const MAX_ATTEMPTS: u8 = 3;
 pub(crate) struct Relay {
     pub(crate) down: StreamOf,
     pub(crate) phase: Phase,
-    /// Position of the backend's pool in the worker.
-    pub(crate) pool: usize,
     pub(crate) route: RouteLabel,
     pub(crate) backend: BackendLabel,
     pub(crate) kind: Kind,
@@ -80,6 +78,32 @@ pub(crate) struct Request {
 }
 
 impl Relay {
+    /// An RPC that nobody has yet, without deadline and log entry.
+    pub(crate) fn held(
+        down: StreamOf,
+        request: Request,
+        (route, backend): (RouteLabel, BackendLabel),
+        kind: Kind,
+        request_ended: bool,
+        started: Instant,
+    ) -> Self {
+        Self {
+            down,
+            phase: Phase::Held(request),
+            route,
+            backend,
+            kind,
+            request_ended,
+            attempts: 0,
+            started,
+            deadline: None,
+            granted: 0,
+            moved: 0,
+            grpc_status: None,
+            log: None,
+        }
+    }
+
     /// The backend's stream, if there is one.
     pub(crate) fn up(&self) -> Option<StreamOf> {
         match &self.phase {
