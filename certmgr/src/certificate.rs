@@ -72,7 +72,7 @@ pub struct Summary {
 
 /// Reads a certificate's source once and proves it, as the task would at its start. Installs nothing. Blocks.
 pub fn check(config: &CertificateConfig, now: UnixTime) -> Result<Summary, Error> {
-    let Source::Files(files) = &config.source;
+    let files = &files_of(&config.source);
     let pair = file::read(files)?;
     let profile = Profile {
         domains: config.domains.clone(),
@@ -199,10 +199,10 @@ impl Certificate {
     }
 
     fn failure_of_reading(&self, reason: Reason) -> Box<Failure> {
-        let Source::Files(files) = &self.config.source;
+        let files = &files_of(&self.config.source);
         Failure::new(
             Error {
-                files: files.both(),
+                places: files.both(),
                 reason,
             },
             None,
@@ -352,7 +352,7 @@ fn read_and_prove(
     profile: &Profile,
     now: UnixTime,
 ) -> Result<Found, Box<Failure>> {
-    let Source::Files(files) = &config.source;
+    let files = &files_of(&config.source);
     if let Some(subscription) = subscription {
         subscription.follow(&file::directories(files));
     }
@@ -373,7 +373,17 @@ fn parse_and_prove(
     profile: &Profile,
     now: UnixTime,
 ) -> Result<Proved, Error> {
-    let Source::Files(files) = &config.source;
+    let files = &files_of(&config.source);
     let bundle = CertBundle::parse(&pair.chain, &pair.key).map_err(|error| Error::bundle(files, error))?;
     prove(bundle, profile, now).map_err(|error| Error::prove(files, error))
+}
+
+fn files_of(source: &Source) -> crate::config::FileSource {
+    match source {
+        Source::Files(files) => files.clone(),
+        Source::S3(_) | Source::SecretsManager(_) | Source::Acme(_) => crate::config::FileSource {
+            chain: Default::default(),
+            key: Default::default(),
+        },
+    }
 }

@@ -1,5 +1,8 @@
 //! What to fetch, from where, and how.
 
+mod acme;
+mod aws;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +10,11 @@ use std::time::Duration;
 
 use certstore::{Name, UnixTime};
 
+pub use acme::{AcmeSource, Authority, Challenge, DnsProvider, ExecHook, ExternalAccount, KeyType, Route53};
+pub use aws::{Aws, S3Object, S3Objects, S3Source, SecretFormat, SecretsManagerSource};
+
 use crate::event::Event;
+use crate::state::State;
 
 /// One certificate of the configuration. Two equal ones are the same certificate: a reload leaves it alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +27,22 @@ pub struct CertificateConfig {
     pub source: Source,
     /// Whether a pair that is older than what serves may replace it.
     pub allow_rollback: bool,
+    /// The trust bundle (a [`TrustConfig`] of this name) whose anchors the chain must lead to. `None`: no
+    /// anchors are demanded.
+    pub trust: Option<String>,
+}
+
+/// CA certificates, and maybe revocation lists, against which the certificates of peers are verified. They
+/// come through the same sources as pairs: where a pair has its chain, a bundle has its CA certificates, and
+/// where a pair has its key, a bundle has its revocation lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustConfig {
+    /// Its name in the configuration and in the store.
+    pub name: String,
+    /// Where it comes from. Never ACME.
+    pub source: Source,
+    /// Whether revocation lists are demanded: one for each CA of the bundle.
+    pub revocation: bool,
 }
 
 impl CertificateConfig {
@@ -33,6 +56,7 @@ impl CertificateConfig {
                 key: key.into(),
             }),
             allow_rollback: false,
+            trust: None,
         }
     }
 }
@@ -42,6 +66,24 @@ impl CertificateConfig {
 pub enum Source {
     /// A pair of PEM files.
     Files(FileSource),
+    /// One or two objects in S3.
+    S3(S3Source),
+    /// A secret in AWS Secrets Manager.
+    SecretsManager(SecretsManagerSource),
+    /// Ordered from a CA.
+    Acme(Box<AcmeSource>),
+}
+
+impl Source {
+    /// A label for metrics and messages: the key of the configuration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Files(_) => "files",
+            Self::S3(_) => "s3",
+            Self::SecretsManager(_) => "secrets_manager",
+            Self::Acme(_) => "acme",
+        }
+    }
 }
 
 /// A chain and a key on disk. One combined file may be named twice.
@@ -51,6 +93,17 @@ pub struct FileSource {
     pub chain: PathBuf,
     /// The PEM key.
     pub key: PathBuf,
+}
+
+/// Where a secret of the configuration is. The configuration never holds the secret itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretReference {
+    /// A file; one line break at its end does not count.
+    File(PathBuf),
+    /// A variable of the environment.
+    Environment(String),
+    /// A secret in AWS Secrets Manager by name or ARN, in the region and account of the default chain.
+    SecretsManager(String),
 }
 
 /// Called with each event, in order for each certificate, from the certificate's task. Must not block.
@@ -74,6 +127,11 @@ pub struct Options {
     pub now: Clock,
     /// Told of each event. Logging happens anyway.
     pub observer: Option<Observer>,
+    /// Where what serves, the accounts at CAs and the record of orders are kept. `None`: nowhere; then a cold
+    /// start needs its sources, and an ACME certificate fails with an error that says so.
+    pub state: Option<State>,
+    /// Orders at CAs under way at once, all certificates together.
+    pub max_orders: usize,
 }
 
 impl Default for Options {
@@ -85,6 +143,8 @@ impl Default for Options {
             alpn: certstore::Profile::default().alpn,
             now: Arc::new(UnixTime::now),
             observer: None,
+            state: None,
+            max_orders: 4,
         }
     }
 }

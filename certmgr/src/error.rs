@@ -2,18 +2,19 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use certstore::{BundleError, Part, ProveError};
 
+use crate::acme::IssueError;
 use crate::config::FileSource;
 
 /// A failed attempt to get a pair from its source. Trying again is always lawful, and the task does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
-    /// The files that it is about; never empty.
-    pub files: Vec<PathBuf>,
+    /// What it is about, never empty: paths of files, `s3://bucket/key`, the name of a secret, a CA's name.
+    pub places: Vec<String>,
     /// What is wrong.
     pub reason: Reason,
 }
@@ -35,6 +36,17 @@ pub enum Reason {
     /// The files were replaced each time while they were being read.
     #[error("cannot be read: the files keep changing")]
     Moving,
+    /// A remote store did not give it.
+    #[error("{text}")]
+    Remote {
+        /// What kind of failure.
+        fault: RemoteFault,
+        /// What happened, with the service's own words. No remedy.
+        text: String,
+    },
+    /// No certificate came from the CA.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
     /// Our own fault; what was read is not to blame.
     #[error("an internal error ended the attempt: {0}")]
     Internal(String),
@@ -46,10 +58,31 @@ pub enum Reason {
     Prove(#[from] ProveError),
 }
 
+/// How a remote store can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RemoteFault {
+    /// No connection, or no answer in time, or an answer that broke off.
+    Unreachable,
+    /// It asks for patience, or has trouble of its own (5xx).
+    Unavailable,
+    /// We may not read it (403), or there are no credentials.
+    Denied,
+    /// We may not use the key that it is encrypted with.
+    Kms,
+    /// There is no such object or secret.
+    NotFound,
+    /// It is larger than a pair can be.
+    TooLarge,
+    /// It is not written in the configured format.
+    Malformed,
+    /// The configuration cannot work: no region, a passphrase that is not there.
+    Configuration,
+}
+
 impl Error {
     pub(crate) fn io(file: &Path, error: &io::Error) -> Self {
         Self {
-            files: vec![file.to_owned()],
+            places: vec![file.display().to_string()],
             reason: Reason::Io {
                 kind: error.kind(),
                 text: error.to_string(),
@@ -58,20 +91,20 @@ impl Error {
     }
 
     pub(crate) fn bundle(source: &FileSource, error: BundleError) -> Self {
-        let files = match error.part() {
-            Part::Chain => vec![source.chain.clone()],
-            Part::Key => vec![source.key.clone()],
+        let places = match error.part() {
+            Part::Chain => vec![source.chain.display().to_string()],
+            Part::Key => vec![source.key.display().to_string()],
             Part::Both => source.both(),
         };
         Self {
-            files,
+            places,
             reason: Reason::Bundle(error),
         }
     }
 
     pub(crate) fn prove(source: &FileSource, error: ProveError) -> Self {
         Self {
-            files: vec![source.chain.clone()],
+            places: vec![source.chain.display().to_string()],
             reason: Reason::Prove(error),
         }
     }
@@ -79,13 +112,18 @@ impl Error {
     /// Whether the files themselves could not be had, as against their content being refused.
     pub fn is_unreadable(&self) -> bool {
         match self.reason {
-            Reason::Io { .. } | Reason::Hanging(_) | Reason::Moving | Reason::Internal(_) => true,
+            Reason::Io { .. }
+            | Reason::Hanging(_)
+            | Reason::Moving
+            | Reason::Remote { .. }
+            | Reason::Issue(_)
+            | Reason::Internal(_) => true,
             Reason::Bundle(_) | Reason::Prove(_) => false,
         }
     }
 
     /// What the operator can do about it, in one sentence.
-    pub fn remedy(&self) -> &'static str {
+    pub fn remedy(&self) -> &str {
         match &self.reason {
             Reason::Io {
                 kind: io::ErrorKind::NotFound,
@@ -100,6 +138,8 @@ impl Error {
                 ..
             } => "give the path of the PEM file itself",
             Reason::Io { .. } | Reason::Hanging(_) => "check the file system that the path is on",
+            Reason::Remote { fault, .. } => fault.remedy(),
+            Reason::Issue(error) => &error.remedy,
             Reason::Moving => "replace the pair less often, or by renaming whole files",
             Reason::Internal(_) => "please report it, with the log",
             Reason::Bundle(BundleError::NoCertificate { found })
@@ -113,11 +153,26 @@ impl Error {
     }
 }
 
+impl RemoteFault {
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Unreachable => "check the way to the service: network, security group, VPC endpoint, DNS",
+            Self::Unavailable => "nothing, if it passes; it is asked again at the next poll",
+            Self::Denied => "let the role that h2gate runs as read it, or check the credentials",
+            Self::Kms => "let the role that h2gate runs as decrypt with the KMS key (kms:Decrypt)",
+            Self::NotFound => "check its name, region and account, or put it there",
+            Self::TooLarge => "store the chain and the key, and nothing else",
+            Self::Malformed => "store it in the configured format, or configure the format that it has",
+            Self::Configuration => "correct the configuration",
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, file) in self.files.iter().enumerate() {
+        for (index, place) in self.places.iter().enumerate() {
             let between = if index == 0 { "" } else { ", " };
-            write!(f, "{between}{}", file.display())?;
+            write!(f, "{between}{place}")?;
         }
         write!(f, ": {} ({})", self.reason, self.remedy())
     }
@@ -126,10 +181,10 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl FileSource {
-    pub(crate) fn both(&self) -> Vec<PathBuf> {
-        let mut files = vec![self.chain.clone()];
+    pub(crate) fn both(&self) -> Vec<String> {
+        let mut files = vec![self.chain.display().to_string()];
         if self.key != self.chain {
-            files.push(self.key.clone());
+            files.push(self.key.display().to_string());
         }
         files
     }

@@ -10,18 +10,29 @@
 
 #![warn(missing_docs)]
 
+mod acme;
 mod certificate;
 mod config;
+mod dns;
 mod error;
 mod event;
+mod lease;
 mod source;
+mod state;
+mod store;
 mod supervisor;
 mod watch;
 
+pub use acme::{IssueError, IssueFault, RevocationReason};
 pub use certificate::{Summary, check};
-pub use config::{CertificateConfig, Clock, FileSource, Observer, Options, Source};
-pub use error::{Error, Reason};
+pub use config::{
+    AcmeSource, Authority, Aws, CertificateConfig, Challenge, Clock, DnsProvider, ExecHook, ExternalAccount,
+    FileSource, KeyType, Observer, Options, Route53, S3Object, S3Objects, S3Source, SecretFormat,
+    SecretReference, SecretsManagerSource, Source, TrustConfig,
+};
+pub use error::{Error, Reason, RemoteFault};
 pub use event::Event;
+pub use state::{State, StateError};
 pub use supervisor::{Handle, start};
 
 #[cfg(test)]

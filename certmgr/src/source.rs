@@ -1,7 +1,7 @@
 //! Where a pair comes from. Each source reads one consistent pair and can say what would wake it.
 //!
-//! There is one source now. Another one adds a variant to `config::Source` and a file here, with the same
-//! two answers: a [`Pair`], or an `Error` that names the place.
+//! Another source adds a variant to `config::Source` and a file here, with the same two answers: a [`Pair`],
+//! or an `Error` that names the place.
 
 pub(crate) mod file;
 

@@ -5,13 +5,13 @@
 
 use std::io;
 use std::mem::{Discriminant, discriminant};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use certstore::{BundleError, ProveError};
 use tokio::time::Instant;
 
-use crate::error::{Error, Reason};
+use crate::acme::IssueFault;
+use crate::error::{Error, Reason, RemoteFault};
 use crate::source::Content;
 
 /// The first wait before an incomplete pair is read again; doubled up to [`LONGEST_RETRY`].
@@ -94,7 +94,7 @@ impl Trouble {
 /// One distinct cause of trouble. Instants in its text do not make it another one; other content does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Fact {
-    files: Vec<PathBuf>,
+    places: Vec<String>,
     cause: Cause,
     content: Option<Content>,
 }
@@ -105,6 +105,8 @@ enum Cause {
     Hanging,
     Moving,
     Internal,
+    Remote(RemoteFault),
+    Issue(IssueFault),
     Bundle(Discriminant<BundleError>),
     Prove(Discriminant<ProveError>),
 }
@@ -116,11 +118,13 @@ impl Fact {
             Reason::Hanging(_) => Cause::Hanging,
             Reason::Moving => Cause::Moving,
             Reason::Internal(_) => Cause::Internal,
+            Reason::Remote { fault, .. } => Cause::Remote(*fault),
+            Reason::Issue(error) => Cause::Issue(error.class),
             Reason::Bundle(error) => Cause::Bundle(discriminant(error)),
             Reason::Prove(error) => Cause::Prove(discriminant(error)),
         };
         Self {
-            files: failure.error.files.clone(),
+            places: failure.error.places.clone(),
             cause,
             content: failure.content,
         }
@@ -131,8 +135,8 @@ impl Fact {
 fn is_final(error: &Error) -> bool {
     match &error.reason {
         Reason::Prove(ProveError::MissingIntermediate { .. }) => false,
-        Reason::Prove(_) | Reason::Hanging(_) | Reason::Internal(_) => true,
-        Reason::Io { .. } | Reason::Moving | Reason::Bundle(_) => false,
+        Reason::Prove(_) | Reason::Hanging(_) | Reason::Internal(_) | Reason::Issue(_) => true,
+        Reason::Io { .. } | Reason::Moving | Reason::Remote { .. } | Reason::Bundle(_) => false,
     }
 }
 
@@ -147,7 +151,7 @@ mod tests {
     fn failing(reason: Reason) -> Box<Failure> {
         Failure::new(
             Error {
-                files: vec![PathBuf::from("tls.crt")],
+                places: vec!["tls.crt".to_owned()],
                 reason,
             },
             None,

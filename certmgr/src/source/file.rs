@@ -44,7 +44,7 @@ pub(crate) fn read(source: &FileSource) -> Result<Pair, Error> {
         }
     }
     Err(Error {
-        files: source.both(),
+        places: source.both(),
         reason: Reason::Moving,
     })
 }

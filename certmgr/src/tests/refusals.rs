@@ -112,9 +112,9 @@ fn bad_pairs(ca: &TestCa) -> Vec<Bad> {
 
 fn file_names(error: &Error) -> Vec<&str> {
     error
-        .files
+        .places
         .iter()
-        .map(|file| file.file_name().unwrap().to_str().unwrap())
+        .map(|file| file.rsplit('/').next().unwrap())
         .collect()
 }
 

@@ -131,7 +131,7 @@ fn check_certificate(located: &LocatedCertificate, now: UnixTime, found: &mut Di
         Err(error) => {
             tell(&error, located, found);
             // The chain is read first; what the key's path leads to is worth a look all the same.
-            if error.files == [one.chain.clone()] && one.key != one.chain {
+            if error.places == [one.chain.display().to_string()] && one.key != one.chain {
                 let alone = CertificateConfig::from_files(one.name.clone(), one.key.clone(), one.key.clone());
                 if let Some(error) = certmgr::check(&alone, now)
                     .err()
@@ -167,16 +167,15 @@ fn check_certificate(located: &LocatedCertificate, now: UnixTime, found: &mut Di
 /// At the path, if one file alone is to blame.
 fn tell(error: &certmgr::Error, located: &LocatedCertificate, found: &mut Diagnostics) {
     let one = &located.certificate;
-    let files = error
-        .files
-        .iter()
-        .map(|file| file.display().to_string())
-        .collect::<Vec<_>>()
-        .join(", ");
-    let message = format!("certificate `{}`: {files}: {}", one.name, error.reason);
-    let place = match error.files.as_slice() {
-        [file] if *file == one.chain => located.chain_place,
-        [file] if *file == one.key => located.key_place,
+    let message = format!(
+        "certificate `{}`: {}: {}",
+        one.name,
+        error.places.join(", "),
+        error.reason
+    );
+    let place = match error.places.as_slice() {
+        [file] if *file == one.chain.display().to_string() => located.chain_place,
+        [file] if *file == one.key.display().to_string() => located.key_place,
         _ => located.name_place,
     };
     found.error(place, message, Some(error.remedy().to_owned()));

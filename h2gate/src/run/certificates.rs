@@ -36,6 +36,7 @@ fn one(certificate: &crate::config::Certificate) -> Result<CertificateConfig, Ba
             key: certificate.key.clone(),
         }),
         allow_rollback: false,
+        trust: None,
     })
 }
 

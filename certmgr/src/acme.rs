@@ -1,0 +1,152 @@
+//! Ordering from a CA by ACME (RFC 8555): the contract that the story of a certificate knows, and the parts
+//! that keep it.
+
+use std::time::Duration;
+
+use certstore::{Name, UnixTime};
+
+use crate::config::KeyType;
+use crate::source::Pair;
+use crate::store::BoxFuture;
+
+/// Orders certificates for one [`AcmeSource`](crate::config::AcmeSource).
+///
+/// Authorities are named by position in its list. No call outlives its own timeouts: each ends.
+pub(crate) trait Issuer: Send + Sync {
+    /// Goes on with the order that is noted for this name, or places a new one, until the chain is there.
+    ///
+    /// Everything that a crash could lose is on disk before the CA is told: the key before the order is
+    /// finalized, the order's URL as soon as it is known, each DNS record before it is made. Challenges are
+    /// taken back on every way out; after a crash by [`Issuer::clean_up`].
+    fn issue<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Issued, IssueError>>;
+
+    /// The caller has kept the issued pair for good: the note of its order may go.
+    fn done<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>>;
+
+    /// Takes back what an order left behind that a crash ended: TXT records.
+    fn clean_up<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>>;
+
+    /// RFC 9773. `None` if the CA has no such service.
+    fn renewal_info<'a>(
+        &'a self,
+        authority: usize,
+        leaf: &'a [u8],
+    ) -> BoxFuture<'a, Result<Option<RenewalInfo>, IssueError>>;
+
+    /// Reads the CA's directory, to see whether it is there: costs it nothing.
+    fn probe(&self, authority: usize) -> BoxFuture<'_, Result<(), IssueError>>;
+
+    /// Revokes a certificate (RFC 8555 §7.6). One that is revoked already is no error.
+    fn revoke<'a>(
+        &'a self,
+        authority: usize,
+        leaf: &'a [u8],
+        reason: RevocationReason,
+    ) -> BoxFuture<'a, Result<(), IssueError>>;
+
+    /// Whether an order for this name is noted on disk. To go on with it is no new order.
+    fn has_unfinished<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<bool, IssueError>>;
+}
+
+/// What is ordered.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    /// The certificate's name in the configuration.
+    pub(crate) certificate: String,
+    /// DNS names, wildcards and addresses; never empty.
+    pub(crate) domains: Vec<Name>,
+    pub(crate) key: KeyType,
+    /// Position in the list of authorities.
+    pub(crate) authority: usize,
+    /// DER of the certificate that this one replaces, if it came from the same authority (RFC 9773 §5).
+    pub(crate) replaces: Option<Vec<u8>>,
+}
+
+/// A chain and its key, fresh from the CA. Not proved yet.
+pub(crate) struct Issued {
+    pub(crate) pair: Pair,
+    /// URL of the order.
+    pub(crate) order: String,
+}
+
+/// When a CA wants a certificate renewed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RenewalInfo {
+    /// The window's start and end, both inclusive.
+    pub(crate) window: (UnixTime, UnixTime),
+    /// For people: why the window is what it is.
+    pub(crate) explanation: Option<String>,
+    /// When to ask again; `None` if the CA did not say.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// RFC 5280 §5.3.1, those that a subscriber may give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevocationReason {
+    /// No reason given.
+    Unspecified,
+    /// The key is in other hands.
+    KeyCompromise,
+    /// It names what is not ours any more.
+    AffiliationChanged,
+    /// Another one has taken its place.
+    Superseded,
+    /// The service is gone.
+    CessationOfOperation,
+}
+
+/// Why there is no certificate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct IssueError {
+    /// Whose fault, and where.
+    pub class: IssueFault,
+    /// The CA, by the name of its [`Authority`](crate::config::Authority).
+    pub authority: String,
+    /// What happened, in words for a person, the CA's own among them. No remedy.
+    pub text: String,
+    /// What to do about it, in one sentence.
+    pub remedy: String,
+    /// The CA's own word on when to come back. Never undercut.
+    pub retry_after: Option<Duration>,
+}
+
+/// Classes of failure; a metric label each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IssueFault {
+    /// No answer from the CA, or none that makes sense: it is down, or the way to it is.
+    Unreachable,
+    /// The CA has had enough of us for now.
+    RateLimited,
+    /// The CA could not see the challenge's answer.
+    Challenge,
+    /// The CA refuses: account, terms, names, policy.
+    Refused,
+    /// The self-check before the order found what would make it fail.
+    SelfCheck,
+    /// The DNS provider did not do what was asked.
+    Dns,
+    /// Our own disk.
+    State,
+    /// The configuration cannot work: a secret that is not there, a key that is none.
+    Configuration,
+    /// The certificate that came is none that may serve.
+    Certificate,
+}
+
+impl IssueFault {
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::RateLimited => "rate_limited",
+            Self::Challenge => "challenge",
+            Self::Refused => "refused",
+            Self::SelfCheck => "self_check",
+            Self::Dns => "dns",
+            Self::State => "state",
+            Self::Configuration => "configuration",
+            Self::Certificate => "certificate",
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What is read from AWS, and as whom.
+
+use std::time::Duration;
+
+use super::SecretReference;
+
+/// Which AWS, as whom. Everything left out is the default chain's: environment, profile, ECS task role, EKS
+/// Pod Identity, IRSA, instance role.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Aws {
+    /// The region.
+    pub region: Option<String>,
+    /// Another endpoint URL, for services that speak the same protocol.
+    pub endpoint: Option<String>,
+    /// ARN of a role to assume, with the default chain's credentials.
+    pub role: Option<String>,
+}
+
+/// A pair in S3.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Source {
+    /// Which AWS, as whom.
+    pub aws: Aws,
+    /// The bucket.
+    pub bucket: String,
+    /// What in it.
+    pub objects: S3Objects,
+    /// Whether the bucket stands in the path and not in the host name.
+    pub path_style: bool,
+    /// How often it is read; each wait is drawn from 90 to 110 % of it.
+    pub poll: Duration,
+    /// URL of an SQS queue that is told of changes by S3 or EventBridge. A message causes an earlier read and
+    /// nothing else.
+    pub queue: Option<String>,
+}
+
+/// The objects of a pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum S3Objects {
+    /// Chain and key in an object each.
+    Pair {
+        /// PEM chain, leaf first.
+        chain: S3Object,
+        /// PEM key.
+        key: S3Object,
+    },
+    /// Both in one PEM object.
+    Bundle(S3Object),
+}
+
+/// An object of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Object {
+    /// Its key.
+    pub key: String,
+    /// Only ever this version of it.
+    pub version: Option<String>,
+}
+
+/// A pair in one secret of AWS Secrets Manager. Always its version of stage `AWSCURRENT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretsManagerSource {
+    /// Which AWS, as whom.
+    pub aws: Aws,
+    /// Name or ARN.
+    pub secret: String,
+    /// What is in it.
+    pub format: SecretFormat,
+    /// How often it is read; each wait is drawn from 90 to 110 % of it.
+    pub poll: Duration,
+}
+
+/// How a pair is written in a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretFormat {
+    /// A JSON object with a PEM text in each of two fields. Other fields do not matter.
+    Json {
+        /// The field of the PEM chain.
+        chain: String,
+        /// The field of the PEM key.
+        key: String,
+    },
+    /// Chain and key in one PEM text.
+    Pem,
+    /// PKCS#12, as binary secret or base64 text.
+    Pkcs12 {
+        /// Its passphrase; `None` is the empty one.
+        passphrase: Option<SecretReference>,
+    },
+}

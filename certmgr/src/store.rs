@@ -1,0 +1,52 @@
+//! Where the manager keeps what must outlive the process: a contract, and the local disk behind it.
+//!
+//! Every document is replaced as a whole: a reader sees the old one or the new one, also after a crash or a
+//! full disk in the middle of a write.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use zeroize::Zeroizing;
+
+/// A future behind a trait object.
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Keeps documents. Whoever calls holds no lock; two writers of one document at once: the last one wins whole.
+pub(crate) trait Store: Send + Sync + fmt::Debug {
+    /// The document, or `None` if it was never written or has been removed.
+    fn read<'a>(
+        &'a self,
+        document: &'a Document,
+    ) -> BoxFuture<'a, Result<Option<Zeroizing<Vec<u8>>>, StoreError>>;
+
+    /// Replaces the document. Once this is `Ok`, it survives a crash of the machine. After an error the old
+    /// one is there, byte for byte. Cancelled, it may still happen.
+    fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Removes the document; one that is not there is no error.
+    fn remove<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+/// What can be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Document {
+    /// What serves under a certificate's name, and what served before it. Holds keys.
+    Certificate(String),
+    /// The account at a CA, by the URL of its directory (and the external account it is bound to). Holds its key.
+    Account(String),
+    /// The order that is under way for a certificate's name, with its key and what must be cleaned up after it.
+    Order(String),
+    /// What was ordered when: the issuance budget.
+    Ledger,
+}
+
+/// A document could not be kept or had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {text}")]
+pub(crate) struct StoreError {
+    /// The file.
+    pub(crate) place: String,
+    /// The system's words, and what to do.
+    pub(crate) text: String,
+}
