@@ -1,0 +1,154 @@
+//! What CAA records (RFC 8659, RFC 8657) say about one CA.
+
+/// The CAA records that count for a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CaaSet {
+    /// The name that holds them: the domain itself or one of its parents.
+    pub(super) at: String,
+    /// Never empty.
+    pub(super) records: Vec<CaaRecord>,
+}
+
+/// One CAA record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CaaRecord {
+    /// Whoever does not understand the tag must not issue.
+    pub(super) critical: bool,
+    /// In lower case.
+    pub(super) tag: String,
+    pub(super) value: String,
+}
+
+/// Who wants to issue, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Issuance<'a> {
+    /// The domains by which the CA knows itself in CAA records, never empty.
+    pub(super) identities: &'a [String],
+    /// URL of our account, if we have one.
+    pub(super) account: Option<&'a str>,
+    /// The kind of challenge, by its name in ACME.
+    pub(super) method: &'a str,
+    pub(super) wildcard: bool,
+}
+
+impl CaaSet {
+    /// `Err` with the reason if the CA may not issue.
+    pub(super) fn permits(&self, issuance: Issuance<'_>) -> Result<(), String> {
+        // RFC 8659 §4.5: a critical property that is not understood forbids everything.
+        if let Some(record) = self.records.iter().find(|record| record.is_foreign()) {
+            return Err(format!(
+                "it has the critical property `{}`, which no CA has to know",
+                record.tag
+            ));
+        }
+        let tagged = |tag: &str| -> Vec<&CaaRecord> {
+            self.records.iter().filter(|record| record.tag == tag).collect()
+        };
+        // RFC 8659 §4.3: `issuewild` takes the place of `issue` for wildcards, and counts for nothing else.
+        let (tag, records) = match (issuance.wildcard, tagged("issuewild")) {
+            (true, wild) if !wild.is_empty() => ("issuewild", wild),
+            _ => ("issue", tagged("issue")),
+        };
+        if records.is_empty() {
+            return Ok(());
+        }
+        let mut refusals = Vec::new();
+        for record in &records {
+            match Property::parse(&record.value).permits(issuance) {
+                Ok(()) => return Ok(()),
+                Err(refusal) => refusals.extend(refusal),
+            }
+        }
+        if refusals.is_empty() {
+            let named: Vec<String> = records
+                .iter()
+                .map(|record| format!("`{tag} {}`", record.value))
+                .collect();
+            refusals.push(format!(
+                "it names {}, and not {}",
+                named.join(", "),
+                issuance.identities.join(" or ")
+            ));
+        }
+        Err(refusals.join("; "))
+    }
+}
+
+impl CaaRecord {
+    fn is_foreign(&self) -> bool {
+        // RFC 8659 §4, RFC 9495, and the contact properties of the CA/Browser Forum's Baseline Requirements.
+        const KNOWN: [&str; 6] = [
+            "issue",
+            "issuewild",
+            "iodef",
+            "issuemail",
+            "contactemail",
+            "contactphone",
+        ];
+        self.critical && !KNOWN.contains(&self.tag.as_str())
+    }
+}
+
+/// The value of an `issue` or `issuewild` property (RFC 8659 §4.2).
+#[derive(Debug, PartialEq, Eq)]
+struct Property<'a> {
+    /// Empty: no CA at all.
+    issuer: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+    /// RFC 8659 §4.2: a malformed value is as good as one that names nobody.
+    malformed: bool,
+}
+
+impl<'a> Property<'a> {
+    fn parse(value: &'a str) -> Self {
+        let (issuer, rest) = value.split_once(';').unwrap_or((value, ""));
+        let issuer = issuer.trim();
+        let mut malformed = issuer.contains(|character: char| {
+            !(character.is_ascii_alphanumeric() || character == '-' || character == '.')
+        });
+        let mut parameters = Vec::new();
+        for parameter in rest.split(';').map(str::trim).filter(|text| !text.is_empty()) {
+            match parameter.split_once('=') {
+                Some((tag, value)) => parameters.push((tag.trim(), value.trim())),
+                None => malformed = true,
+            }
+        }
+        Self {
+            issuer,
+            parameters,
+            malformed,
+        }
+    }
+
+    /// `Err(None)`: it speaks of another CA. `Err(Some)`: of this one, under conditions that are not met.
+    fn permits(&self, issuance: Issuance<'_>) -> Result<(), Option<String>> {
+        let meant = issuance
+            .identities
+            .iter()
+            .any(|identity| identity.eq_ignore_ascii_case(self.issuer));
+        if !meant || self.malformed {
+            return Err(None);
+        }
+        for (tag, value) in &self.parameters {
+            // RFC 8657 §4: a list of methods, of which ours must be one.
+            if tag.eq_ignore_ascii_case("validationmethods")
+                && !value.split(',').any(|method| method.trim() == issuance.method)
+            {
+                return Err(Some(format!(
+                    "it allows {} only the challenges {value}, and not {}",
+                    self.issuer, issuance.method
+                )));
+            }
+            // RFC 8657 §3. Without an account yet, nobody can say.
+            if tag.eq_ignore_ascii_case("accounturi")
+                && issuance.account.is_some_and(|account| account != *value)
+            {
+                return Err(Some(format!(
+                    "it allows {} only the account {value}",
+                    self.issuer
+                )));
+            }
+        }
+        Ok(())
+    }
+}

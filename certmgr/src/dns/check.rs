@@ -1,0 +1,174 @@
+//! The self-check before an order: what will make it fail, told before the CA counts the failure.
+
+use std::time::Duration;
+
+use certstore::Name;
+use futures_util::stream::{self, StreamExt as _};
+
+use super::caa::Issuance;
+use super::lookup::Lookup;
+use crate::config::Challenge;
+
+/// How long the whole check may take. What has not been answered by then is not known.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Names checked at once.
+const MAX_AT_ONCE: usize = 8;
+
+/// The CA that is going to be asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ca<'a> {
+    /// For people.
+    pub(crate) name: &'a str,
+    /// `caaIdentities` of its directory. Empty, as with a private CA: CAA records are not looked at.
+    pub(crate) identities: &'a [String],
+    /// URL of our account there, if there is one.
+    pub(crate) account: Option<&'a str>,
+}
+
+/// Something about a name that the CA will stumble over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) severity: Severity,
+    /// The name of the order that it is about.
+    pub(crate) domain: Name,
+    /// What is wrong. No remedy.
+    pub(crate) text: String,
+    /// What to do about it, in one sentence.
+    pub(crate) remedy: String,
+}
+
+/// How sure it is that the order fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Severity {
+    /// It fails: do not order.
+    Blocks,
+    /// It may fail; or the CA sees another DNS than we do, and it does not.
+    Warns,
+}
+
+/// Looks at each name of an order as the CA will. Findings stand in the order of the names; none: nothing
+/// speaks against the order. Ends in bounded time, also when no name server answers.
+pub(crate) async fn check(
+    lookup: &Lookup,
+    domains: &[Name],
+    challenge: &Challenge,
+    ca: Ca<'_>,
+) -> Vec<Finding> {
+    let answers = stream::iter(domains)
+        .map(|domain| check_one(lookup, domain, challenge, ca))
+        .buffered(MAX_AT_ONCE)
+        .take_until(tokio::time::sleep(CHECK_TIMEOUT))
+        .collect::<Vec<_>>()
+        .await;
+    let unchecked = domains.iter().skip(answers.len()).map(|domain| Finding {
+        severity: Severity::Warns,
+        domain: domain.clone(),
+        text: format!(
+            "{} could not be checked: the DNS answers too slowly",
+            show(domain)
+        ),
+        remedy: "check the name servers that h2gate asks (`resolvers`, or the system's)".to_owned(),
+    });
+    answers.iter().flatten().cloned().chain(unchecked).collect()
+}
+
+async fn check_one(lookup: &Lookup, domain: &Name, challenge: &Challenge, ca: Ca<'_>) -> Vec<Finding> {
+    let by_dns = matches!(challenge, Challenge::Dns01(_));
+    let (base, wildcard) = match domain {
+        Name::Ip(_) => return Vec::new(),
+        Name::Wildcard(parent) => (&**parent, true),
+        Name::Dns(host) => (&**host, false),
+    };
+    let finding = |severity, text, remedy: &str| Finding {
+        severity,
+        domain: domain.clone(),
+        text,
+        remedy: remedy.to_owned(),
+    };
+    // RFC 8555 §7.1.3, CA/Browser Forum Baseline Requirements §3.2.2.4: only the DNS proves a whole domain.
+    if wildcard && !by_dns {
+        return vec![finding(
+            Severity::Blocks,
+            format!("{} cannot be proved by {}", show(domain), challenge.name()),
+            "set `challenge: dns-01`, the only one for wildcards",
+        )];
+    }
+    let (caa, addresses) = tokio::join!(check_caa(lookup, base, wildcard, challenge, ca), async {
+        // The parent of a wildcard needs no address.
+        if wildcard {
+            Ok(None)
+        } else {
+            lookup.addresses(base).await.map(Some)
+        }
+    });
+    let mut findings = Vec::new();
+    findings.extend(caa.map(|(severity, text, remedy)| finding(severity, text, &remedy)));
+    let unresolved = match addresses {
+        Ok(Some(addresses)) if addresses.is_empty() => Some("has no address in the DNS".to_owned()),
+        Ok(_) => None,
+        Err(error) => Some(format!("cannot be resolved: {error}")),
+    };
+    findings.extend(unresolved.map(|what| {
+        if by_dns {
+            finding(
+                Severity::Warns,
+                format!("{base} {what}; dns-01 does not need one"),
+                "nothing, if the name is internal; otherwise give it an A or AAAA record",
+            )
+        } else {
+            finding(
+                Severity::Warns,
+                format!(
+                    "{base} {what}, and {} must reach it there: unless the CA sees another DNS, the order will fail",
+                    ca.name
+                ),
+                "give it an A or AAAA record that leads to this gateway, or set `challenge: dns-01`",
+            )
+        }
+    }));
+    findings
+}
+
+async fn check_caa(
+    lookup: &Lookup,
+    base: &str,
+    wildcard: bool,
+    challenge: &Challenge,
+    ca: Ca<'_>,
+) -> Option<(Severity, String, String)> {
+    let first = ca.identities.first()?;
+    match lookup.caa(base).await {
+        Ok(None) => None,
+        Ok(Some(set)) => {
+            let refusal = set
+                .permits(Issuance {
+                    identities: ca.identities,
+                    account: ca.account,
+                    method: challenge.name(),
+                    wildcard,
+                })
+                .err()?;
+            let tag = if wildcard { "issuewild" } else { "issue" };
+            Some((
+                Severity::Blocks,
+                format!("the CAA record of {} forbids {} to issue: {refusal}", set.at, ca.name),
+                format!("add the record `{} CAA 0 {tag} \"{first}\"`, or order from a CA that is named there", set.at),
+            ))
+        }
+        // RFC 8659 §3, Baseline Requirements §3.2.2.8: a CA that cannot look CAA up must not issue.
+        Err(error) => Some((
+            Severity::Warns,
+            format!(
+                "the CAA records for {base} cannot be looked up ({error}); {} will refuse to issue if it sees the same",
+                ca.name
+            ),
+            "let the name servers of the domain answer questions for CAA records, if only by saying that there are none"
+                .to_owned(),
+        )),
+    }
+}
+
+fn show(domain: &Name) -> String {
+    domain.to_string()
+}

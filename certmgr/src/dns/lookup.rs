@@ -1,0 +1,237 @@
+//! Questions to the DNS, of a kind that a certificate's order needs.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+
+use super::caa::{CaaRecord, CaaSet};
+use super::failure;
+use crate::acme::IssueError;
+
+/// How long one name server has for one answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a question is put again that nobody answered.
+const RETRIES: usize = 1;
+
+/// How long one question may take in all, over all name servers, both transports and the CNAMEs behind it.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an answer is remembered at most: names of one order share parents, and the next attempt must see
+/// what an operator has corrected.
+const MAX_AGE: Duration = Duration::from_secs(5);
+
+/// Answers remembered at once.
+const MAX_ANSWERS: u64 = 256;
+
+/// CNAMEs from one challenge name to the name that holds its records.
+const MAX_DELEGATIONS: usize = 8;
+
+/// A label that no zone has, to see whether a wildcard answers for everything.
+const PROBE: &str = "_h2gate-probe";
+
+/// Asks the DNS. The host's own table of names is not read: the CA does not read it either.
+#[derive(Clone)]
+pub(crate) struct Lookup {
+    resolver: Result<TokioResolver, LookupError>,
+}
+
+/// No answer came, or none that says anything. That a name or record does not exist is an answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct LookupError {
+    text: String,
+}
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lookup").finish_non_exhaustive()
+    }
+}
+
+impl Lookup {
+    /// Asks these name servers; the system's (`/etc/resolv.conf`) if there are none. Asks nothing yet, and
+    /// must be first asked inside a Tokio runtime.
+    pub(crate) fn new(servers: &[SocketAddr]) -> Self {
+        let resolver = resolver(servers).map_err(|error| LookupError {
+            text: format!("the system's name servers are not known: {error}"),
+        });
+        Self { resolver }
+    }
+
+    /// The name that the TXT record for `domain` (without `*.`) must have: `_acme-challenge.<domain>`, or
+    /// where CNAMEs lead from there (RFC 8555 §8.4 follows them). A CNAME that only a wildcard stands for is no
+    /// delegation: a record at the name itself takes its place.
+    pub(crate) async fn challenge_name(&self, domain: &str) -> Result<String, IssueError> {
+        let first = format!("_acme-challenge.{domain}");
+        let unanswered = |name: &str, error: &LookupError| {
+            failure(
+                format!("the DNS does not say whether {name} is a CNAME: {error}"),
+                "check the name servers that h2gate asks (`resolvers`, or the system's), and those of the zone",
+            )
+        };
+        let mut seen = BTreeSet::from([first.clone()]);
+        let mut name = first.clone();
+        loop {
+            let target = self
+                .cname(&name)
+                .await
+                .map_err(|error| unanswered(&name, &error))?;
+            let Some(target) = target else { return Ok(name) };
+            if name == first {
+                let probe = format!("{PROBE}.{domain}");
+                let wildcard = self
+                    .cname(&probe)
+                    .await
+                    .map_err(|error| unanswered(&probe, &error))?;
+                if wildcard.as_ref() == Some(&target) {
+                    return Ok(name);
+                }
+            }
+            if !seen.insert(target.clone()) {
+                return Err(failure(
+                    format!("the CNAMEs of {first} go round in a circle at {target}"),
+                    "let the CNAME lead to a name that can hold a TXT record",
+                ));
+            }
+            if seen.len() > MAX_DELEGATIONS {
+                return Err(failure(
+                    format!("{first} leads over more than {MAX_DELEGATIONS} CNAMEs"),
+                    "let its CNAME lead to the name that holds the TXT record",
+                ));
+            }
+            name = target;
+        }
+    }
+
+    /// The addresses of a name, CNAMEs followed. Empty: it has none, or does not exist.
+    pub(crate) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
+        let (v4, v6) = tokio::join!(self.ask(name, RecordType::A), self.ask(name, RecordType::AAAA));
+        // One family's failure counts only if the other has nothing to show.
+        let (answers, failed) = match (v4, v6) {
+            (Ok(mut v4), Ok(v6)) => {
+                v4.extend(v6);
+                (v4, None)
+            }
+            (Ok(answers), Err(error)) | (Err(error), Ok(answers)) => (answers, Some(error)),
+            (Err(error), Err(_)) => return Err(error),
+        };
+        let addresses: Vec<IpAddr> = answers.iter().filter_map(RData::ip_addr).collect();
+        match failed {
+            Some(error) if addresses.is_empty() => Err(error),
+            _ => Ok(addresses),
+        }
+    }
+
+    /// The CAA records that count for a name (RFC 8659 §3): those of the name itself, or else of its nearest
+    /// parent that has any. `None`: there are none, and every CA may issue.
+    pub(crate) async fn caa(&self, domain: &str) -> Result<Option<CaaSet>, LookupError> {
+        let mut name = domain.trim_end_matches('.');
+        loop {
+            let records: Vec<CaaRecord> = self
+                .ask(name, RecordType::CAA)
+                .await?
+                .iter()
+                .filter_map(|data| match data {
+                    RData::CAA(caa) => Some(CaaRecord {
+                        critical: caa.issuer_critical,
+                        tag: caa.tag.to_ascii_lowercase(),
+                        value: String::from_utf8_lossy(&caa.value).into_owned(),
+                    }),
+                    _ => None,
+                })
+                .collect();
+            if !records.is_empty() {
+                return Ok(Some(CaaSet {
+                    at: name.to_owned(),
+                    records,
+                }));
+            }
+            match name.split_once('.') {
+                Some((_, parent)) if !parent.is_empty() => name = parent,
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    async fn cname(&self, name: &str) -> Result<Option<String>, LookupError> {
+        let answers = self.ask(name, RecordType::CNAME).await?;
+        Ok(answers.iter().find_map(|data| match data {
+            RData::CNAME(target) => {
+                let target = target.to_ascii().to_ascii_lowercase();
+                Some(target.trim_end_matches('.').to_owned())
+            }
+            _ => None,
+        }))
+    }
+
+    /// The answers to a question. Empty if there is nothing of this type at this name.
+    async fn ask(&self, name: &str, record: RecordType) -> Result<Vec<RData>, LookupError> {
+        let resolver = self.resolver.as_ref().map_err(Clone::clone)?;
+        let mut absolute = Name::from_ascii(name).map_err(|error| LookupError {
+            text: format!("{name} is no name for the DNS: {error}"),
+        })?;
+        absolute.set_fqdn(true);
+        match tokio::time::timeout(QUESTION_TIMEOUT, resolver.lookup(absolute, record)).await {
+            Ok(Ok(lookup)) => Ok(lookup
+                .answers()
+                .iter()
+                .map(|answer| answer.data.clone())
+                .collect()),
+            Ok(Err(error)) if error.is_no_records_found() => Ok(Vec::new()),
+            Ok(Err(error)) => Err(no_answer(name, record, &error)),
+            Err(_) => Err(no_answer(name, record, &NetError::Timeout)),
+        }
+    }
+}
+
+fn no_answer(name: &str, record: RecordType, error: &NetError) -> LookupError {
+    let why = match error {
+        NetError::Timeout => "no answer in time".to_owned(),
+        NetError::NoConnections => "no name server can be reached".to_owned(),
+        NetError::Dns(DnsError::ResponseCode(code)) => format!("the answer is {code}"),
+        other => other.to_string(),
+    };
+    LookupError {
+        text: format!("{record} of {name}: {why}"),
+    }
+}
+
+fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
+    let mut builder = if servers.is_empty() {
+        TokioResolver::builder_tokio()?
+    } else {
+        let config = ResolverConfig::from_name_servers(servers.iter().map(name_server).collect());
+        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+    };
+    bounded(builder.options_mut());
+    builder.build()
+}
+
+fn name_server(server: &SocketAddr) -> NameServerConfig {
+    let mut transports = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    for transport in &mut transports {
+        transport.port = server.port();
+    }
+    NameServerConfig::new(server.ip(), true, transports.into())
+}
+
+fn bounded(options: &mut ResolverOpts) {
+    options.timeout = ANSWER_TIMEOUT;
+    options.attempts = RETRIES;
+    options.cache_size = MAX_ANSWERS;
+    options.positive_max_ttl = Some(MAX_AGE);
+    options.negative_max_ttl = Some(MAX_AGE);
+    options.use_hosts_file = ResolveHosts::Never;
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    options.try_tcp_on_error = true;
+}
