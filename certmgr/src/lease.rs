@@ -1,5 +1,7 @@
 //! Who may order a certificate: one manager at a time for each name.
 
+pub(crate) mod local;
+
 use std::any::Any;
 use std::fmt;
 
@@ -14,11 +16,15 @@ pub(crate) trait Lease: Send + Sync + fmt::Debug {
 
 /// The right to order, given back when dropped.
 #[must_use = "dropping it gives the lease back"]
-pub(crate) struct Guard(Box<dyn Any + Send + Sync>);
+pub(crate) struct Guard {
+    _held: Box<dyn Any + Send + Sync>,
+}
 
 impl Guard {
     pub(crate) fn new(held: impl Any + Send + Sync) -> Self {
-        Self(Box::new(held))
+        Self {
+            _held: Box::new(held),
+        }
     }
 }
 

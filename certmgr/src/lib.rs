@@ -11,12 +11,15 @@
 #![warn(missing_docs)]
 
 mod acme;
+mod aws;
 mod certificate;
 mod config;
 mod dns;
 mod error;
 mod event;
+mod failpoint;
 mod lease;
+mod secret;
 mod source;
 mod state;
 mod store;

@@ -3,6 +3,8 @@
 //! Every document is replaced as a whole: a reader sees the old one or the new one, also after a crash or a
 //! full disk in the middle of a write.
 
+pub(crate) mod disk;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -49,4 +51,16 @@ pub(crate) struct StoreError {
     pub(crate) place: String,
     /// The system's words, and what to do.
     pub(crate) text: String,
+}
+
+impl Document {
+    /// Its kind, for the names of failpoints.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Certificate(_) => "certificate",
+            Self::Account(_) => "account",
+            Self::Order(_) => "order",
+            Self::Ledger => "ledger",
+        }
+    }
 }

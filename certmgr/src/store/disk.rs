@@ -1,0 +1,198 @@
+//! Documents as files on a local disk: each is written beside the old one, flushed, and renamed over it.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
+
+use super::{BoxFuture, Document, Store, StoreError};
+use crate::failpoint;
+
+/// Files that are being written. No document's name begins with a dot.
+const TEMPORARY_PREFIX: &str = ".new-";
+
+/// The subdirectories of the state directory that hold documents.
+pub(crate) const DIRECTORIES: [&str; 3] = ["certificates", "accounts", "orders"];
+
+/// A document that is larger is not one of ours.
+const MAX_DOCUMENT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How often a write begins anew when another process took its temporary file for one that a crash left.
+const WRITE_ATTEMPTS: u32 = 3;
+
+/// The longest name that is used as it is; a longer one is cut, and told apart by its hash.
+const MAX_PLAIN_NAME: usize = 120;
+
+/// The local disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Disk {
+    directory: Arc<Path>,
+}
+
+impl Disk {
+    pub(crate) fn new(directory: &Path) -> Self {
+        Self {
+            directory: directory.into(),
+        }
+    }
+
+    fn path(&self, document: &Document) -> PathBuf {
+        match document {
+            Document::Certificate(name) => self.file("certificates", name),
+            Document::Account(name) => self.file("accounts", name),
+            Document::Order(name) => self.file("orders", name),
+            Document::Ledger => self.directory.join("ledger.json"),
+        }
+    }
+
+    fn file(&self, directory: &str, name: &str) -> PathBuf {
+        let mut file = file_name(name);
+        file.push_str(".json");
+        self.directory.join(directory).join(file)
+    }
+
+    /// Runs on the blocking pool: a disk may hang.
+    async fn run<T: Send + 'static>(
+        &self,
+        document: &Document,
+        act: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let path = self.path(document);
+        let place = path.display().to_string();
+        let ended = tokio::task::spawn_blocking(move || act(&path)).await;
+        ended
+            .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+            .map_err(|error| StoreError {
+                place,
+                text: error.to_string(),
+            })
+    }
+}
+
+impl Store for Disk {
+    fn read<'a>(
+        &'a self,
+        document: &'a Document,
+    ) -> BoxFuture<'a, Result<Option<Zeroizing<Vec<u8>>>, StoreError>> {
+        Box::pin(self.run(document, read))
+    }
+
+    fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            failpoint::hit("store.write.before", document.kind());
+            let bytes = Zeroizing::new(bytes.to_vec());
+            self.run(document, move |path| replace(path, &bytes)).await?;
+            failpoint::hit("store.write.after", document.kind());
+            Ok(())
+        })
+    }
+
+    fn remove<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            failpoint::hit("store.remove.before", document.kind());
+            self.run(document, remove).await?;
+            failpoint::hit("store.remove.after", document.kind());
+            Ok(())
+        })
+    }
+}
+
+fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let size = file.metadata()?.len();
+    if size > MAX_DOCUMENT_BYTES {
+        return Err(io::Error::other(format!("{size} bytes are too many")));
+    }
+    // All at once, so that no half of a key is left behind by a buffer that grew.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(
+        usize::try_from(size).unwrap_or(0).saturating_add(1),
+    ));
+    io::Read::read_to_end(&mut io::Read::take(file, MAX_DOCUMENT_BYTES), &mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// Replaces a file so that it is the old one or the new one whenever somebody looks, also after a crash.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        match replace_once(directory, path, bytes) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < WRITE_ATTEMPTS => {}
+            ended => return ended,
+        }
+    }
+}
+
+fn replace_once(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Made with mode 0600.
+    let mut new = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .tempfile_in(directory)?;
+    // Tells a process that opens the same state that this file is no leftover.
+    new.as_file().try_lock()?;
+    new.write_all(bytes)?;
+    new.as_file().sync_all()?;
+    persist(new, path)?;
+    File::open(directory)?.sync_all()
+}
+
+fn persist(new: NamedTempFile, path: &Path) -> io::Result<()> {
+    new.persist(path).map(drop).map_err(|error| error.error)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes what writes left behind that a crash ended. Those of a living process are locked, and stay.
+pub(crate) fn remove_leftovers(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let is_temporary = entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
+        if is_temporary && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// A name of the configuration or a URL as the name of a file: no path, no surprise, one file for each name.
+pub(crate) fn file_name(name: &str) -> String {
+    use std::fmt::Write as _;
+
+    let mut escaped = String::with_capacity(name.len());
+    for (index, byte) in name.bytes().enumerate() {
+        let plain = byte.is_ascii_alphanumeric() || b"-_+".contains(&byte) || (byte == b'.' && index > 0);
+        if plain {
+            escaped.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    if escaped.len() > MAX_PLAIN_NAME {
+        escaped.truncate(MAX_PLAIN_NAME);
+        escaped.push('~');
+        for byte in digest::digest(&digest::SHA256, name.as_bytes())
+            .as_ref()
+            .iter()
+            .take(16)
+        {
+            let _ = write!(escaped, "{byte:02x}");
+        }
+    }
+    escaped
+}
