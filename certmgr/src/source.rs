@@ -6,9 +6,71 @@
 pub(crate) mod file;
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
+use certstore::Part;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
+
+use crate::config::Source;
+use crate::error::Error;
+use crate::watch::Watcher;
+
+/// Reads one source again and again.
+#[derive(Debug)]
+pub(crate) enum Reader {
+    Files(file::Reader),
+}
+
+impl Reader {
+    /// Touches nothing yet. Files are polled every `poll` (remote sources have their own), and watched with
+    /// `watcher`. `None` for ACME: there is nothing to read.
+    pub(crate) fn new(source: &Source, poll: Duration, watcher: Option<&Arc<Watcher>>) -> Option<Self> {
+        match source {
+            Source::Files(files) => Some(Self::Files(file::Reader::new(files.clone(), poll, watcher))),
+            Source::S3(_) | Source::SecretsManager(_) | Source::Acme(_) => None,
+        }
+    }
+
+    /// The pair that is there now. Also when it is the same as before: the caller compares contents.
+    ///
+    /// Ends within a minute, whatever the source does. Cancelling it loses nothing. A source that has one part
+    /// only (a combined file, or CA certificates without a revocation list) gives the same bytes as chain and key.
+    pub(crate) async fn read(&mut self) -> Result<Pair, Error> {
+        match self {
+            Self::Files(files) => files.read().await,
+        }
+    }
+
+    /// Resolves when the source may have changed, with the instant at which that was seen. Never resolves for a
+    /// source that cannot tell. Cancelling it loses no hint.
+    pub(crate) async fn hint(&mut self) -> Instant {
+        match self {
+            Self::Files(files) => files.hint().await,
+        }
+    }
+
+    /// How long to wait for the next read without a hint. Drawn anew at each call.
+    pub(crate) fn poll(&self) -> Duration {
+        match self {
+            Self::Files(files) => files.poll(),
+        }
+    }
+
+    /// What is read, for people: paths, `s3://bucket/key`, a secret's name. Never empty.
+    pub(crate) fn places(&self) -> Vec<String> {
+        self.places_of(Part::Both)
+    }
+
+    /// Where one part of the pair comes from.
+    pub(crate) fn places_of(&self, part: Part) -> Vec<String> {
+        match self {
+            Self::Files(files) => files.places_of(part),
+        }
+    }
+}
 
 /// The bytes of a chain and a key that were in place at one and the same instant.
 pub(crate) struct Pair {

@@ -10,24 +10,160 @@
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
+use std::future::pending;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::bundle::MAX_PEM_BYTES;
 use certstore::{BundleError, Part};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::Pair;
 use crate::config::FileSource;
 use crate::error::{Error, Reason};
+use crate::watch::{Subscription, Watcher};
+
+/// After a sign of change: a writer of two files gets this long before they are read.
+const DEBOUNCE: Duration = Duration::from_millis(5);
+
+/// A reading that takes longer is told as hanging. It is not given up, and no second one is begun beside it.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often a reading that was told as hanging is asked whether it is done.
+const HANGING_PERIOD: Duration = Duration::from_millis(100);
 
 /// How often a reading that was overtaken by a change is repeated before it is given up until the next turn.
 const READ_ATTEMPTS: u32 = 5;
 
 /// Between two of them: long enough for a writer to end its two renames.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
+
+/// Reads a pair of files on the blocking pool, for a network file system may hang.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    files: Arc<FileSource>,
+    poll: Duration,
+    changed: Arc<Notify>,
+    /// When the change that is not read yet was seen.
+    seen_at: Option<Instant>,
+    /// Away while a reading is running.
+    subscription: Option<Subscription>,
+    running: Option<JoinHandle<Reading>>,
+}
+
+/// What the blocking part gives back.
+#[derive(Debug)]
+struct Reading {
+    subscription: Option<Subscription>,
+    outcome: Result<Pair, Error>,
+}
+
+impl Reader {
+    pub(crate) fn new(files: FileSource, poll: Duration, watcher: Option<&Arc<Watcher>>) -> Self {
+        let changed = Arc::new(Notify::new());
+        Self {
+            files: Arc::new(files),
+            poll,
+            subscription: watcher.map(|watcher| watcher.subscribe(Arc::clone(&changed))),
+            changed,
+            seen_at: None,
+            running: None,
+        }
+    }
+
+    pub(crate) async fn read(&mut self) -> Result<Pair, Error> {
+        self.seen_at = None;
+        if self.running.is_none() {
+            self.running = Some(self.begin());
+        }
+        let Some(running) = &mut self.running else {
+            return Err(self.failed(Reason::Hanging(READ_DEADLINE)));
+        };
+        let Ok(ended) = timeout(READ_DEADLINE, running).await else {
+            return Err(self.failed(Reason::Hanging(READ_DEADLINE)));
+        };
+        self.running = None;
+        match ended {
+            Ok(reading) => {
+                self.subscription = reading.subscription;
+                reading.outcome
+            }
+            // The runtime is going down, and this task with it.
+            Err(ended) if ended.is_cancelled() => pending().await,
+            // A panic, which no input may cause. The next turn begins anew, by polling alone.
+            Err(ended) => Err(self.failed(Reason::Internal(ended.to_string()))),
+        }
+    }
+
+    /// Resolves after a sign of change in a directory of the files, or when a hanging reading is done.
+    pub(crate) async fn hint(&mut self) -> Instant {
+        let seen_at = match self.seen_at {
+            Some(seen_at) => seen_at,
+            None => {
+                tokio::select! {
+                    () = self.changed.notified() => {}
+                    () = finished(self.running.as_ref()) => return Instant::now(),
+                }
+                *self.seen_at.insert(Instant::now())
+            }
+        };
+        sleep(DEBOUNCE).await;
+        seen_at
+    }
+
+    pub(crate) fn poll(&self) -> Duration {
+        self.poll
+    }
+
+    pub(crate) fn places_of(&self, part: Part) -> Vec<String> {
+        match part {
+            Part::Chain => vec![self.files.chain.display().to_string()],
+            Part::Key => vec![self.files.key.display().to_string()],
+            Part::Both => self.files.both(),
+        }
+    }
+
+    fn begin(&mut self) -> JoinHandle<Reading> {
+        let files = Arc::clone(&self.files);
+        let mut subscription = self.subscription.take();
+        tokio::task::spawn_blocking(move || {
+            // Before the reading, so that no change falls between the two.
+            if let Some(subscription) = &mut subscription {
+                subscription.follow(&directories(&files));
+            }
+            let outcome = read(&files);
+            Reading {
+                subscription,
+                outcome,
+            }
+        })
+    }
+
+    fn failed(&self, reason: Reason) -> Error {
+        Error {
+            places: self.files.both(),
+            reason,
+        }
+    }
+}
+
+/// Ends when a reading that had been told as hanging is done after all; never, if there is none.
+async fn finished(running: Option<&JoinHandle<Reading>>) {
+    match running {
+        Some(running) => {
+            while !running.is_finished() {
+                sleep(HANGING_PERIOD).await;
+            }
+        }
+        None => pending().await,
+    }
+}
 
 /// Reads both files as they were together at one instant. Blocks on the file system.
 pub(crate) fn read(source: &FileSource) -> Result<Pair, Error> {
