@@ -13,6 +13,7 @@
 #![warn(missing_docs)]
 
 pub mod bundle;
+pub mod challenge;
 pub mod prove;
 pub mod resolver;
 pub mod store;
@@ -20,6 +21,7 @@ pub mod store;
 mod testing;
 
 pub use bundle::{BadName, BundleError, CertBundle, Found, Generation, KeyKind, Name, Part, Warning};
+pub use challenge::{Challenges, Published};
 pub use prove::{Evidence, Profile, ProveError, Proved, prove};
 pub use resolver::{Resolution, Resolver, take_resolution};
 pub use rustls_pki_types::UnixTime;

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use rustls_pki_types::UnixTime;
 
 use crate::bundle::{CertBundle, Generation, KeyKind, Name, Warning};
+use crate::challenge::Challenges;
 use crate::prove::Proved;
 use crate::resolver::{Resolver, Table};
 
@@ -20,6 +21,7 @@ pub fn store() -> (Writer, Reader) {
     let shared = Arc::new(Shared {
         entries: ArcSwap::default(),
         tables: Mutex::default(),
+        challenges: Challenges::default(),
     });
     (
         Writer {
@@ -133,6 +135,7 @@ struct Shared {
     /// The look-up tables of all living resolvers. Held while entries change and while a table is added,
     /// so that no table can miss an install. Handshakes never touch it.
     tables: Mutex<Vec<Weak<Table>>>,
+    challenges: Challenges,
 }
 
 impl Shared {
@@ -229,6 +232,11 @@ impl Writer {
         });
     }
 
+    /// Where answers to a CA's challenges are published.
+    pub fn challenges(&self) -> &Challenges {
+        &self.shared.challenges
+    }
+
     /// A reader of this store.
     pub fn reader(&self) -> Reader {
         Reader {
@@ -283,6 +291,11 @@ impl Reader {
             refusal: entry.refusal.clone(),
         };
         self.shared.entries.load().iter().map(status).collect()
+    }
+
+    /// Where answers to a CA's challenges are published, and found.
+    pub fn challenges(&self) -> &Challenges {
+        &self.shared.challenges
     }
 
     /// A rustls resolver over these certificates, in the order of the listener's configuration; the first is

@@ -1,0 +1,247 @@
+//! Answers to a CA's questions while it proves that we hold a name (RFC 8555 §8).
+//!
+//! Whoever runs the order publishes; whoever meets the CA looks up. An answer is there from
+//! [`Challenges::publish_tls_alpn`] or [`Challenges::publish_http`] until the guard is dropped, and nearly
+//! always there is none: then a look-up is one load.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use rustls::sign::CertifiedKey;
+
+/// The published answers of one store. Clones share them.
+#[derive(Clone, Default)]
+pub struct Challenges {
+    shared: Arc<Shared>,
+}
+
+/// An answer that can be looked up. Dropping it takes the answer back.
+#[must_use = "dropping it takes the answer back at once"]
+pub struct Published {
+    shared: Arc<Shared>,
+    place: Place,
+    serial: u64,
+}
+
+#[derive(Default)]
+struct Shared {
+    answers: ArcSwap<Answers>,
+    tls_alpn: AtomicUsize,
+    http: AtomicUsize,
+    /// Held while answers change, so that none is lost; holds the serial number of the last one.
+    changing: Mutex<u64>,
+}
+
+/// Of several answers in one place the last one published is given, and the one before again when that is
+/// taken back.
+#[derive(Default, Clone)]
+struct Answers {
+    tls_alpn: HashMap<Box<str>, Vec<(u64, Arc<CertifiedKey>)>>,
+    http: HashMap<Box<str>, Vec<(u64, Arc<str>)>>,
+}
+
+#[derive(Debug)]
+enum Place {
+    TlsAlpn(Box<str>),
+    Http(Box<str>),
+}
+
+impl Challenges {
+    /// Shows this certificate to whoever asks for `acme-tls/1` by this name (RFC 8737 §3), in any case of
+    /// letters. An IP address may be given as such: it is asked for by its reverse name (RFC 8738 §6).
+    pub fn publish_tls_alpn(&self, server_name: &str, certificate: Arc<CertifiedKey>) -> Published {
+        let name = asked_name(server_name);
+        let serial = self.shared.change(|answers, serial| {
+            let published = answers.tls_alpn.entry(name.clone()).or_default();
+            published.push((serial, certificate));
+        });
+        Published {
+            shared: Arc::clone(&self.shared),
+            place: Place::TlsAlpn(name),
+            serial,
+        }
+    }
+
+    /// Answers `/.well-known/acme-challenge/TOKEN` with this key authorization (RFC 8555 §8.3).
+    pub fn publish_http(&self, token: &str, key_authorization: &str) -> Published {
+        let serial = self.shared.change(|answers, serial| {
+            let published = answers.http.entry(token.into()).or_default();
+            published.push((serial, key_authorization.into()));
+        });
+        Published {
+            shared: Arc::clone(&self.shared),
+            place: Place::Http(token.into()),
+            serial,
+        }
+    }
+
+    /// Whether nothing is published at all.
+    pub fn is_empty(&self) -> bool {
+        !self.expects_tls_alpn() && self.shared.http.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether a client that asks for `acme-tls/1` could be answered.
+    pub fn expects_tls_alpn(&self) -> bool {
+        self.shared.tls_alpn.load(Ordering::Acquire) > 0
+    }
+
+    /// The certificate to show to a client that asks for this name by `acme-tls/1`.
+    pub fn tls_alpn(&self, server_name: &str) -> Option<Arc<CertifiedKey>> {
+        let answers = self.shared.answers.load();
+        let lowered = server_name.to_ascii_lowercase();
+        let (_, certificate) = answers.tls_alpn.get(lowered.as_str())?.last()?;
+        Some(Arc::clone(certificate))
+    }
+
+    /// The key authorization of this token.
+    pub fn http(&self, token: &str) -> Option<Arc<str>> {
+        let answers = self.shared.answers.load();
+        let (_, key_authorization) = answers.http.get(token)?.last()?;
+        Some(Arc::clone(key_authorization))
+    }
+}
+
+impl Shared {
+    /// Edits a copy and publishes it. Gives the serial number that the edit was called with.
+    fn change(&self, edit: impl FnOnce(&mut Answers, u64)) -> u64 {
+        let mut last = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = last.saturating_add(1);
+        let mut answers = Answers::clone(&self.answers.load());
+        edit(&mut answers, *last);
+        let (tls_alpn, http) = (answers.tls_alpn.len(), answers.http.len());
+        self.answers.store(Arc::new(answers));
+        self.tls_alpn.store(tls_alpn, Ordering::Release);
+        self.http.store(http, Ordering::Release);
+        *last
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        let (place, serial) = (&self.place, self.serial);
+        self.shared.change(|answers, _| match place {
+            Place::TlsAlpn(name) => take_back(&mut answers.tls_alpn, name, serial),
+            Place::Http(token) => take_back(&mut answers.http, token, serial),
+        });
+    }
+}
+
+fn take_back<T>(answers: &mut HashMap<Box<str>, Vec<(u64, T)>>, place: &str, serial: u64) {
+    if let Some(published) = answers.get_mut(place) {
+        published.retain(|(other, _)| *other != serial);
+        if published.is_empty() {
+            answers.remove(place);
+        }
+    }
+}
+
+/// The name that a CA puts into SNI.
+fn asked_name(server_name: &str) -> Box<str> {
+    match server_name.parse() {
+        Ok(address) => reverse_name(address).into(),
+        Err(_) => server_name.to_ascii_lowercase().into(),
+    }
+}
+
+/// RFC 1035 §3.5, RFC 3596 §2.5.
+fn reverse_name(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(v6) => {
+            let nibbles = v6
+                .octets()
+                .into_iter()
+                .rev()
+                .flat_map(|byte| [byte & 0xf, byte >> 4]);
+            let mut name: String = nibbles.map(|nibble| format!("{nibble:x}.")).collect();
+            name.push_str("ip6.arpa");
+            name
+        }
+    }
+}
+
+impl fmt::Debug for Challenges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Challenges")
+            .field("tls_alpn", &self.shared.tls_alpn)
+            .field("http", &self.shared.http)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Published").field("place", &self.place).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestCa;
+
+    fn certificate(ca: &TestCa) -> Arc<CertifiedKey> {
+        Arc::clone(ca.pair(&["a.example.com"]).bundle().certified_key())
+    }
+
+    #[test]
+    fn an_answer_is_there_as_long_as_its_guard() {
+        let (ca, challenges) = (TestCa::new(), Challenges::default());
+        let reader = challenges.clone();
+        assert!(reader.is_empty());
+        let name = challenges.publish_tls_alpn("A.Example.com", certificate(&ca));
+        assert!(!reader.is_empty() && reader.expects_tls_alpn());
+        assert!(reader.tls_alpn("a.EXAMPLE.com").is_some());
+        assert!(reader.tls_alpn("b.example.com").is_none());
+        let token = challenges.publish_http("token", "token.thumbprint");
+        assert_eq!(reader.http("token").as_deref(), Some("token.thumbprint"));
+        assert!(reader.http("Token").is_none());
+        drop(name);
+        assert!(reader.tls_alpn("a.example.com").is_none());
+        assert!(!reader.is_empty() && !reader.expects_tls_alpn());
+        drop(token);
+        assert!(reader.http("token").is_none() && reader.is_empty());
+    }
+
+    #[test]
+    fn the_last_of_two_answers_is_given_and_then_the_other_again() {
+        let (ca, challenges) = (TestCa::new(), Challenges::default());
+        let (one, two) = (certificate(&ca), certificate(&ca));
+        let shown = || challenges.tls_alpn("a.example.com").unwrap();
+        let first = challenges.publish_tls_alpn("a.example.com", Arc::clone(&one));
+        let second = challenges.publish_tls_alpn("a.example.com", Arc::clone(&two));
+        assert!(Arc::ptr_eq(&shown(), &two));
+        drop(second);
+        assert!(Arc::ptr_eq(&shown(), &one));
+        let third = challenges.publish_tls_alpn("a.example.com", Arc::clone(&two));
+        drop(first);
+        assert!(Arc::ptr_eq(&shown(), &two));
+        drop(third);
+        assert!(challenges.is_empty());
+    }
+
+    #[test]
+    fn addresses_are_asked_for_by_their_reverse_name() {
+        let (ca, challenges) = (TestCa::new(), Challenges::default());
+        let _v4 = challenges.publish_tls_alpn("192.0.2.7", certificate(&ca));
+        let _v6 = challenges.publish_tls_alpn("2001:db8::1", certificate(&ca));
+        assert!(challenges.tls_alpn("7.2.0.192.in-addr.arpa").is_some());
+        let v6 = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
+        assert!(challenges.tls_alpn(v6).is_some());
+    }
+
+    #[test]
+    fn nothing_secret_is_in_debug() {
+        let challenges = Challenges::default();
+        let published = challenges.publish_http("token", "token.thumbprint");
+        let text = format!("{challenges:?} {published:?}");
+        assert!(!text.contains("thumbprint"), "{text}");
+    }
+}
