@@ -19,6 +19,8 @@ mod error;
 mod event;
 mod failpoint;
 mod lease;
+mod ledger;
+mod schedule;
 mod secret;
 mod source;
 mod state;
@@ -35,6 +37,8 @@ pub use config::{
 };
 pub use error::{Error, Reason, RemoteFault};
 pub use event::Event;
+pub use ledger::{Limit, Wait};
+pub use schedule::Why;
 pub use state::{State, StateError};
 pub use supervisor::{Handle, start};
 
