@@ -1,9 +1,13 @@
 //! Ordering from a CA by ACME (RFC 8555): the contract that the story of a certificate knows, and the parts
 //! that keep it.
 
+mod client;
+
 use std::time::Duration;
 
 use certstore::{Name, UnixTime};
+
+pub(crate) use client::{Client, Shared};
 
 use crate::config::KeyType;
 use crate::source::Pair;
@@ -46,6 +50,10 @@ pub(crate) trait Issuer: Send + Sync {
 
     /// Whether an order for this name is noted on disk. To go on with it is no new order.
     fn has_unfinished<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<bool, IssueError>>;
+
+    /// Replaces the key of our account there (RFC 8555 §7.3.5). A crash in between loses neither key: the next
+    /// call of any kind finds out which one the CA knows.
+    fn roll_account_key(&self, authority: usize) -> BoxFuture<'_, Result<(), IssueError>>;
 }
 
 /// What is ordered.
