@@ -1,28 +1,270 @@
 //! TXT records in Amazon Route 53.
+//!
+//! A record set is one value list of one name; it is only ever replaced whole. Every change therefore states
+//! the set that it replaces: if somebody else has changed it since it was read, Route 53 refuses, and it is
+//! read again.
+//!
+//! - `route53/zone.rs` finds the hosted zone of a name;
+//! - `route53/record_set.rs` decides the change, without I/O;
+//! - `route53/call.rs` puts a question as often as it takes, and tells whose fault it is.
 
+mod call;
+mod record_set;
+mod zone;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use aws_sdk_route53::Client;
+use aws_sdk_route53::types::{Change, ChangeBatch, ChangeStatus, RrType};
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use self::call::{Call, Fault, Pace, Refusal};
+use self::record_set::{Edit, RecordSet, Wanted};
+use super::{TxtRecord, TxtRecords, failure};
 use crate::acme::IssueError;
-use crate::config::Route53;
+use crate::config::{Aws, Route53};
+use crate::error::RemoteFault;
+use crate::failpoint;
 use crate::store::BoxFuture;
 
-use super::{TxtRecord, TxtRecords};
+/// How long removing may take in all. What is still there then, the next clean-up removes.
+const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The hosted zones of an account.
+/// How often a set is read again because somebody else has changed it in between.
+const MAX_CONFLICTS: usize = 8;
+
+/// Two orders of this process would only make each other's changes fail.
+static WRITES: Mutex<()> = Mutex::const_new(());
+
+/// The hosted zones that the configured credentials see.
 #[derive(Debug)]
 pub(super) struct Zones {
     config: Route53,
+    pace: Pace,
+    client: OnceCell<Client>,
+}
+
+/// What is asked for in one zone.
+struct ZoneWork {
+    zone: zone::Zone,
+    values: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Zones {
     pub(super) fn new(config: Route53) -> Self {
-        Self { config }
+        Self {
+            config,
+            pace: Pace::default(),
+            client: OnceCell::new(),
+        }
+    }
+
+    async fn client(&self) -> Result<&Client, IssueError> {
+        self.client
+            .get_or_try_init(|| async {
+                let config = aws_config(&self.config.aws).await?;
+                Ok(Client::new(&config))
+            })
+            .await
+    }
+
+    async fn write(
+        &self,
+        records: &[TxtRecord],
+        wanted: Wanted,
+        deadline: Instant,
+    ) -> Result<(), IssueError> {
+        let call = Call::new(self.client().await?, self.pace, deadline);
+        let mut under_way = Vec::new();
+        for work in self.by_zone(&call, records).await? {
+            let change = {
+                let _turn = timeout_at(deadline, WRITES.lock()).await.map_err(|_| {
+                    failure(
+                        "other changes in Route 53 did not end in time",
+                        "nothing; it is tried again",
+                    )
+                })?;
+                change(&call, &work, wanted).await?
+            };
+            under_way.extend(change);
+        }
+        if wanted == Wanted::Present {
+            for change in under_way {
+                in_sync(&call, &change, self.config.propagation_timeout).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be done in which zone: one change each.
+    async fn by_zone(&self, call: &Call<'_>, records: &[TxtRecord]) -> Result<Vec<ZoneWork>, IssueError> {
+        let zones = match &self.config.zone {
+            Some(id) => zone::Known::Configured(zone::Zone::configured(id)),
+            None => zone::Known::Listed(
+                zone::list(call)
+                    .await
+                    .map_err(|refusal| refusal.explain("its zones"))?,
+            ),
+        };
+        let mut work: BTreeMap<String, ZoneWork> = BTreeMap::new();
+        for record in records {
+            let name = record.name.trim_end_matches('.').to_ascii_lowercase();
+            let zone = zones.of(&name)?;
+            work.entry(zone.id.clone())
+                .or_insert_with(|| ZoneWork {
+                    zone: zone.clone(),
+                    values: BTreeMap::new(),
+                })
+                .values
+                .entry(name)
+                .or_default()
+                .insert(record_set::quoted(&record.value));
+        }
+        Ok(work.into_values().collect())
     }
 }
 
 impl TxtRecords for Zones {
-    fn present<'a>(&'a self, _records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
-        Box::pin(async move { Err(super::failure(format!("{:?}", self.config.zone), "")) })
+    fn present<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
+        Box::pin(async move {
+            let deadline = Instant::now() + self.config.propagation_timeout;
+            self.write(records, Wanted::Present, deadline).await
+        })
     }
+
     fn clean_up<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
-        self.present(records)
+        Box::pin(async move {
+            self.write(records, Wanted::Absent, Instant::now() + CLEAN_UP_TIMEOUT)
+                .await
+        })
     }
+}
+
+/// Changes all names of one zone at once. Answers the change's id; `None` if there was nothing to change.
+async fn change(call: &Call<'_>, work: &ZoneWork, wanted: Wanted) -> Result<Option<String>, IssueError> {
+    let zone = &work.zone;
+    let mut conflict = None;
+    for _ in 0..MAX_CONFLICTS {
+        let mut changes = Vec::new();
+        for (name, values) in &work.values {
+            let set = match read(call, zone, name).await {
+                Ok(set) => set,
+                // Gone with all its records.
+                Err(refusal) if refusal.fault == Fault::NoSuchZone && wanted == Wanted::Absent => {
+                    return Ok(None);
+                }
+                Err(refusal) => return Err(refusal.explain(&zone.to_string())),
+            };
+            changes.extend(Edit::of(name, set, values, wanted)?.changes()?);
+        }
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let (before, after) = wanted.failpoints();
+        failpoint::hit(before, "");
+        let submitted = submit(call, zone, changes).await;
+        failpoint::hit(after, "");
+        match submitted {
+            Ok(id) => return Ok(Some(id)),
+            Err(refusal) if refusal.fault == Fault::Conflict => conflict = Some(refusal),
+            Err(refusal) => return Err(refusal.explain(&zone.to_string())),
+        }
+    }
+    Err(conflict.map_or_else(
+        || {
+            failure(
+                format!("nothing could be changed in {zone}"),
+                "nothing; it is tried again",
+            )
+        },
+        |refusal| refusal.explain(&zone.to_string()),
+    ))
+}
+
+/// The TXT records of this name; `None` if there are none.
+async fn read(call: &Call<'_>, zone: &zone::Zone, name: &str) -> Result<Option<RecordSet>, Refusal> {
+    let answer = call
+        .put("ListResourceRecordSets", |client| {
+            client
+                .list_resource_record_sets()
+                .hosted_zone_id(&zone.id)
+                .start_record_name(name)
+                .start_record_type(RrType::Txt)
+                .max_items(1)
+                .send()
+        })
+        .await?;
+    // The list begins at this name, and goes on with whatever follows.
+    let first = answer.resource_record_sets().first();
+    Ok(first.and_then(|set| RecordSet::read(name, set)))
+}
+
+async fn submit(call: &Call<'_>, zone: &zone::Zone, changes: Vec<Change>) -> Result<String, Refusal> {
+    let batch = ChangeBatch::builder()
+        .comment("ACME DNS-01 by h2gate")
+        .set_changes(Some(changes))
+        .build()
+        .map_err(Refusal::internal)?;
+    let answer = call
+        .put("ChangeResourceRecordSets", |client| {
+            client
+                .change_resource_record_sets()
+                .hosted_zone_id(&zone.id)
+                .change_batch(batch.clone())
+                .send()
+        })
+        .await?;
+    Ok(answer.change_info.map(|info| info.id).unwrap_or_default())
+}
+
+/// Waits until all name servers of Route 53 answer with the change.
+async fn in_sync(call: &Call<'_>, change: &str, patience: Duration) -> Result<(), IssueError> {
+    let mut wait = call.pace.first_poll;
+    loop {
+        let answer = call
+            .put("GetChange", |client| client.get_change().id(change).send())
+            .await
+            .map_err(|refusal| refusal.explain(&format!("change {change}")))?;
+        if answer
+            .change_info
+            .is_some_and(|info| info.status == ChangeStatus::Insync)
+        {
+            return Ok(());
+        }
+        let left = call.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(failure(
+                format!(
+                    "Route 53 has not brought change {change} to all its name servers within {} s",
+                    patience.as_secs_f64()
+                ),
+                "nothing, if it passes; otherwise give it more time (`propagation_timeout`)",
+            ));
+        }
+        sleep(wait.min(left)).await;
+        wait = (wait * 2).min(call.pace.max_wait);
+    }
+}
+
+/// Route 53 is the same in all regions: without one, any will do.
+async fn aws_config(aws: &Aws) -> Result<aws_config::SdkConfig, IssueError> {
+    let refused = match crate::aws::config(aws).await {
+        Ok(config) => return Ok(config),
+        Err(refused) => refused,
+    };
+    if refused.fault == RemoteFault::Configuration && aws.region.is_none() {
+        let anywhere = Aws {
+            region: Some("us-east-1".to_owned()),
+            ..aws.clone()
+        };
+        if let Ok(config) = crate::aws::config(&anywhere).await {
+            return Ok(config);
+        }
+    }
+    Err(failure(
+        format!("Route 53 cannot be asked: {refused}"),
+        "correct the settings of `route53` or of the AWS environment",
+    ))
 }

@@ -1,0 +1,236 @@
+//! One question to Route 53: put again while that can help, and within a deadline.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use aws_sdk_route53::Client;
+use aws_sdk_route53::config::http::HttpResponse;
+use aws_sdk_route53::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecordSetsError;
+use aws_sdk_route53::operation::get_change::GetChangeError;
+use aws_sdk_route53::operation::list_hosted_zones_by_name::ListHostedZonesByNameError;
+use aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSetsError;
+use tokio::time::{Instant, sleep};
+
+use crate::acme::IssueError;
+use crate::dns::failure;
+
+/// The waits between questions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// Before a failed question is put again the first time; doubled each time.
+    pub(super) first_retry: Duration,
+    /// Before a change's state is asked for the second time; doubled each time.
+    pub(super) first_poll: Duration,
+    /// No wait is longer.
+    pub(super) max_wait: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            first_retry: Duration::from_secs(1),
+            first_poll: Duration::from_secs(2),
+            max_wait: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Puts questions until a deadline.
+pub(super) struct Call<'a> {
+    client: &'a Client,
+    pub(super) pace: Pace,
+    pub(super) deadline: Instant,
+}
+
+/// An error that is Route 53's own.
+pub(super) trait Answer: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static {
+    /// What it says.
+    fn words(&self) -> String {
+        self.message().unwrap_or_default().to_owned()
+    }
+}
+
+impl Answer for GetChangeError {}
+impl Answer for ListHostedZonesByNameError {}
+impl Answer for ListResourceRecordSetsError {}
+impl Answer for ChangeResourceRecordSetsError {
+    fn words(&self) -> String {
+        match self {
+            Self::InvalidChangeBatch(invalid) if !invalid.messages().is_empty() => {
+                invalid.messages().join("; ")
+            }
+            _ => self.message().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+/// Why Route 53 did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) fault: Fault,
+    /// Which operation, and the words of Route 53 or of the way to it.
+    text: String,
+}
+
+/// What kind of refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It has too much to do, or could not be reached: it may pass.
+    Passing,
+    /// The records are not as they were read.
+    Conflict,
+    /// There is no such zone.
+    NoSuchZone,
+    /// We may not.
+    Denied,
+    /// It does not know who we are.
+    Credentials,
+    /// The request makes no sense to it.
+    Request,
+    /// Our own fault.
+    Internal,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(client: &'a Client, pace: Pace, deadline: Instant) -> Self {
+        Self {
+            client,
+            pace,
+            deadline,
+        }
+    }
+
+    /// Puts the question again while the refusal may pass and there is time. Each time it is bounded by the
+    /// client's own timeouts.
+    pub(super) async fn put<T, E, F>(
+        &self,
+        operation: &str,
+        question: impl Fn(&'a Client) -> F,
+    ) -> Result<T, Refusal>
+    where
+        E: Answer,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let mut wait = self.pace.first_retry;
+        loop {
+            let refusal = match question(self.client).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => Refusal::of(operation, &error),
+            };
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if refusal.fault != Fault::Passing || wait >= left {
+                return Err(refusal);
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(self.pace.max_wait);
+        }
+    }
+}
+
+impl Refusal {
+    fn of<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: Answer,
+    {
+        let (fault, words) = match error {
+            SdkError::ServiceError(service) => {
+                let code = service.err().code().unwrap_or("no code");
+                let status = service.raw().status().as_u16();
+                let words = service.err().words();
+                (
+                    Fault::of(code, status, &words),
+                    format!("{code} ({status}): {words}"),
+                )
+            }
+            SdkError::DispatchFailure(dispatch) if dispatch.is_other() => {
+                (Fault::Credentials, DisplayErrorContext(error).to_string())
+            }
+            SdkError::ConstructionFailure(_) => (Fault::Internal, DisplayErrorContext(error).to_string()),
+            _ => (Fault::Passing, DisplayErrorContext(error).to_string()),
+        };
+        Self {
+            fault,
+            text: format!("{operation}: {}", shortened(&words)),
+        }
+    }
+
+    pub(super) fn internal(what: impl fmt::Display) -> Self {
+        Self {
+            fault: Fault::Internal,
+            text: what.to_string(),
+        }
+    }
+
+    /// For people; `place` is what it was about.
+    pub(super) fn explain(&self, place: &str) -> IssueError {
+        failure(format!("Route 53, {place}: {}", self.text), self.fault.remedy())
+    }
+}
+
+impl Fault {
+    fn of(code: &str, status: u16, words: &str) -> Self {
+        match code {
+            "PriorRequestNotComplete"
+            | "Throttling"
+            | "ThrottlingException"
+            | "TooManyRequestsException"
+            | "RequestLimitExceeded"
+            | "RequestTimeout"
+            | "ServiceUnavailable" => Self::Passing,
+            "NoSuchHostedZone" => Self::NoSuchZone,
+            "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => Self::Denied,
+            "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+            | "SignatureDoesNotMatch"
+            | "ExpiredToken"
+            | "ExpiredTokenException"
+            | "MissingAuthenticationToken"
+            | "IncompleteSignature" => Self::Credentials,
+            "InvalidChangeBatch" if is_conflict(words) => Self::Conflict,
+            _ if status >= 500 || status == 429 => Self::Passing,
+            _ => Self::Request,
+        }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Passing => {
+                "nothing, if it passes; otherwise check the way to Route 53 and what else uses the account's 5 requests/s"
+            }
+            Self::Conflict => "see what else keeps changing these TXT records",
+            Self::NoSuchZone => "check `zone`, and the account (`role`) that it is in",
+            Self::Denied => {
+                "allow the role that h2gate runs as route53:ListHostedZonesByName, route53:ListResourceRecordSets, \
+                 route53:ChangeResourceRecordSets and route53:GetChange"
+            }
+            Self::Credentials => "check the AWS credentials, the `role` and the machine's clock",
+            Self::Request => {
+                "check that the zone is the right one for the name, and that nothing else is there under it"
+            }
+            Self::Internal => "please report it, with the log",
+        }
+    }
+}
+
+/// The three ways in which Route 53 says that a set is not as it was read.
+fn is_conflict(words: &str) -> bool {
+    [
+        "but it already exists",
+        "but it was not found",
+        "but the values provided do not match the current values",
+    ]
+    .iter()
+    .any(|sign| words.contains(sign))
+}
+
+/// Longer words say no more.
+fn shortened(words: &str) -> String {
+    const MAX_WORDS: usize = 500;
+    words
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(MAX_WORDS)
+        .collect()
+}

@@ -1,0 +1,258 @@
+//! What to change in a set of TXT records, so that the values of others stay.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_route53::types::{Change, ChangeAction, ResourceRecord, ResourceRecordSet, RrType};
+
+use crate::acme::IssueError;
+use crate::dns::failure;
+
+/// How long resolvers may remember a set that holds nothing but ours, in seconds.
+const TTL: i64 = 60;
+
+/// The TXT records of one name, as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RecordSet {
+    /// Verbatim and in order: a set is deleted only by naming it exactly.
+    values: Vec<String>,
+    ttl: i64,
+    /// It has siblings of the same name, by weight, region or the like.
+    routed: bool,
+}
+
+/// What shall be true of our values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Present,
+    Absent,
+}
+
+impl Wanted {
+    /// The names of the places before and after the change is sent.
+    pub(super) fn failpoints(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Present => ("dns.present.before", "dns.present.after"),
+            Self::Absent => ("dns.cleanup.before", "dns.cleanup.after"),
+        }
+    }
+}
+
+/// How the records of one name are to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Edit {
+    name: String,
+    before: Option<RecordSet>,
+    after: Option<RecordSet>,
+}
+
+impl RecordSet {
+    /// `None` if the set is another one.
+    pub(super) fn read(name: &str, set: &ResourceRecordSet) -> Option<Self> {
+        let same = set.name.trim_end_matches('.').eq_ignore_ascii_case(name) && set.r#type == RrType::Txt;
+        same.then(|| Self {
+            values: set
+                .resource_records()
+                .iter()
+                .map(|record| record.value.clone())
+                .collect(),
+            ttl: set.ttl.unwrap_or(TTL),
+            routed: set.set_identifier.is_some(),
+        })
+    }
+
+    fn build(&self, name: &str) -> Result<ResourceRecordSet, aws_sdk_route53::error::BuildError> {
+        let records = self
+            .values
+            .iter()
+            .map(|value| ResourceRecord::builder().value(value).build())
+            .collect::<Result<_, _>>()?;
+        ResourceRecordSet::builder()
+            .name(name)
+            .r#type(RrType::Txt)
+            .ttl(self.ttl)
+            .set_resource_records(Some(records))
+            .build()
+    }
+}
+
+impl Edit {
+    /// `values` are ours, [`quoted`]. To want a value present that is there already is still a change: only a
+    /// change can be waited for.
+    pub(super) fn of(
+        name: &str,
+        before: Option<RecordSet>,
+        values: &BTreeSet<String>,
+        wanted: Wanted,
+    ) -> Result<Self, IssueError> {
+        if before.as_ref().is_some_and(|set| set.routed) {
+            return Err(failure(
+                format!("the TXT records of {name} in Route 53 have a routing policy"),
+                "give that name simple records only, or delegate it by CNAME to a name of its own",
+            ));
+        }
+        let (mut kept, ttl) = match &before {
+            Some(set) => (set.values.clone(), set.ttl),
+            None => (Vec::new(), TTL),
+        };
+        match wanted {
+            Wanted::Present => {
+                let missing: Vec<String> = values
+                    .iter()
+                    .filter(|value| !kept.contains(value))
+                    .cloned()
+                    .collect();
+                kept.extend(missing);
+            }
+            Wanted::Absent => kept.retain(|value| !values.contains(value)),
+        }
+        let after = (!kept.is_empty()).then_some(RecordSet {
+            values: kept,
+            ttl,
+            routed: false,
+        });
+        // A removal that finds nothing to remove is no change.
+        let before = match (wanted, before == after) {
+            (Wanted::Absent, true) => return Ok(Self::nothing(name)),
+            _ => before,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            before,
+            after,
+        })
+    }
+
+    fn nothing(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            before: None,
+            after: None,
+        }
+    }
+
+    /// Deleting and creating in one batch is atomic, and is refused unless the set is still as it was read: a
+    /// compare-and-swap. An unchanged set is put there again as it is.
+    pub(super) fn changes(&self) -> Result<Vec<Change>, IssueError> {
+        let steps = match (&self.before, &self.after) {
+            (Some(before), Some(after)) if before == after => vec![(ChangeAction::Upsert, after)],
+            (before, after) => {
+                let delete = before.iter().map(|set| (ChangeAction::Delete, set));
+                let create = after.iter().map(|set| (ChangeAction::Create, set));
+                delete.chain(create).collect()
+            }
+        };
+        steps
+            .into_iter()
+            .map(|(action, set)| {
+                let set = set.build(&self.name)?;
+                Change::builder().action(action).resource_record_set(set).build()
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|error| {
+                failure(
+                    format!("no change could be made for {}: {error}", self.name),
+                    "please report it",
+                )
+            })
+    }
+}
+
+/// A value as Route 53 writes it (RFC 1035 §5.1).
+pub(super) fn quoted(value: &str) -> String {
+    let mut quoted = String::with_capacity(value.len() + 2);
+    quoted.push('"');
+    for character in value.chars() {
+        if matches!(character, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "_acme-challenge.example.com";
+
+    fn set(values: &[&str], ttl: i64) -> RecordSet {
+        RecordSet {
+            values: values.iter().map(|value| quoted(value)).collect(),
+            ttl,
+            routed: false,
+        }
+    }
+
+    /// The edit, as `ACTION ttl value,value`.
+    fn edit(before: Option<RecordSet>, ours: &[&str], wanted: Wanted) -> Vec<String> {
+        let ours = ours.iter().map(|value| quoted(value)).collect();
+        let edit = Edit::of(NAME, before, &ours, wanted).unwrap();
+        let show = |change: &Change| {
+            let set = change.resource_record_set.as_ref().unwrap();
+            assert_eq!(set.name, NAME);
+            let values: Vec<&str> = set
+                .resource_records()
+                .iter()
+                .map(|record| record.value.as_str())
+                .collect();
+            format!("{} {} {}", change.action, set.ttl.unwrap(), values.join(","))
+        };
+        edit.changes().unwrap().iter().map(show).collect()
+    }
+
+    #[test]
+    fn wildcard_and_apex_are_two_values_of_one_new_set() {
+        assert_eq!(edit(None, &["a", "b"], Wanted::Present), [r#"CREATE 60 "a","b""#]);
+    }
+
+    #[test]
+    fn the_values_and_the_ttl_of_others_stay() {
+        let others = set(&["theirs"], 300);
+        let both = set(&["theirs", "ours"], 300);
+        assert_eq!(
+            edit(Some(others), &["ours"], Wanted::Present),
+            [r#"DELETE 300 "theirs""#, r#"CREATE 300 "theirs","ours""#]
+        );
+        assert_eq!(
+            edit(Some(both), &["ours"], Wanted::Absent),
+            [r#"DELETE 300 "theirs","ours""#, r#"CREATE 300 "theirs""#]
+        );
+    }
+
+    #[test]
+    fn a_set_goes_with_the_last_of_our_values() {
+        assert_eq!(
+            edit(Some(set(&["b", "a"], 60)), &["a", "b"], Wanted::Absent),
+            [r#"DELETE 60 "b","a""#]
+        );
+    }
+
+    #[test]
+    fn what_is_there_is_put_there_again_so_that_it_can_be_waited_for() {
+        assert_eq!(
+            edit(Some(set(&["a"], 60)), &["a"], Wanted::Present),
+            [r#"UPSERT 60 "a""#]
+        );
+    }
+
+    #[test]
+    fn what_is_gone_needs_no_change() {
+        assert!(edit(None, &["a"], Wanted::Absent).is_empty());
+        assert!(edit(Some(set(&["theirs"], 60)), &["a"], Wanted::Absent).is_empty());
+    }
+
+    #[test]
+    fn a_routing_policy_is_not_touched() {
+        let mut routed = set(&["theirs"], 60);
+        routed.routed = true;
+        let error = Edit::of(NAME, Some(routed), &BTreeSet::new(), Wanted::Present).unwrap_err();
+        assert!(error.text.contains("routing policy"), "{error}");
+    }
+
+    #[test]
+    fn quotes_and_backslashes_are_escaped() {
+        assert_eq!(quoted(r#"a"b\c"#), r#""a\"b\\c""#);
+    }
+}
