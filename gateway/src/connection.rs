@@ -28,6 +28,7 @@ use self::listener::Listener;
 use self::permit::{ConnectionPermit, HandshakePermit};
 use self::session::Session;
 use crate::forwarded::Forwarding;
+use crate::settings::{Http2, Protocol};
 use crate::telemetry::{HandshakeFailure, TlsLabel};
 use crate::worker::Shard;
 use crate::worker::slab::Key;
@@ -170,8 +171,11 @@ impl Peer {
 pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted) {
     let deadline = accepted.at + shard.handshake_timeout();
     let (listener, peer) = (accepted.listener.clone(), accepted.peer);
+    let Protocol::Http2(settings) = &listener.settings.protocol else {
+        return;
+    };
     // Boxed, so that an idle connection does not keep the room that its handshake took.
-    let securing = Box::pin(accepted.secure(&shard));
+    let securing = Box::pin(accepted.secure(&shard, settings));
     let secured = match tokio::time::timeout_at(deadline.into(), securing).await {
         Ok(Ok(secured)) => secured,
         Ok(Err(failure)) => return shard.handshake_failed(failure, &listener, peer),
@@ -182,7 +186,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted) {
 }
 
 impl Accepted {
-    async fn secure(mut self, shard: &Shard) -> Result<Secured, HandshakeFailure> {
+    async fn secure(mut self, shard: &Shard, settings: &Http2) -> Result<Secured, HandshakeFailure> {
         let _ = self.stream.set_nodelay(true);
         socket::keep_alive(&self.stream);
         let (mut label, mut certificate) = (TlsLabel::Plaintext, 0);
@@ -201,7 +205,6 @@ impl Accepted {
         }
         drop(self.handshake);
         let address = self.peer.ip().to_canonical();
-        let settings = &self.listener.settings;
         let trusted = settings
             .trusted_peers
             .iter()

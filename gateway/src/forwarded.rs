@@ -146,11 +146,13 @@ mod tests {
         forwarded_for: true,
         forwarded_proto: true,
         request_id: true,
+        client_certificate: true,
     };
     const NONE: AddHeaders = AddHeaders {
         forwarded_for: false,
         forwarded_proto: false,
         request_id: false,
+        client_certificate: false,
     };
     const FORGED: [(&str, &str); 7] = [
         (":path", "/s.S/M"),

@@ -34,12 +34,61 @@ pub struct Listener {
     pub name: String,
     /// Address to bind. `[::]` accepts IPv4 as well. Port 0 lets the system choose.
     pub address: SocketAddr,
+    /// What is spoken there.
+    pub protocol: Protocol,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/2: RPCs for backends.
+    Http2(Http2),
+    /// HTTP/1.1 without TLS: answers of ACME's HTTP-01, and nothing for backends.
+    Http1(Http1),
+}
+
+/// A listener whose requests are routed to backends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http2 {
     /// TLS with ALPN `h2`, or plaintext HTTP/2 with prior knowledge (h2c).
     pub tls: Option<Tls>,
     /// Peers whose `x-forwarded-*` and `x-request-id` are believed and kept.
     pub trusted_peers: Vec<IpNet>,
     /// Which headers about the client are added to requests.
     pub add_headers: AddHeaders,
+}
+
+/// A listener for browsers that were told `http:`, and for CAs (RFC 8555 §8.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http1 {
+    /// What happens to everything that is no challenge.
+    pub redirect: Redirect,
+}
+
+/// Where a plain HTTP request is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redirect {
+    /// 308 to the same host and path by `https:`, on its usual port.
+    Https,
+    /// Nowhere: 404.
+    None,
+}
+
+impl Listener {
+    /// Its settings if it takes RPCs.
+    #[must_use]
+    pub fn http2(&self) -> Option<&Http2> {
+        match &self.protocol {
+            Protocol::Http2(http2) => Some(http2),
+            Protocol::Http1(_) => None,
+        }
+    }
+
+    /// Its TLS, if it has any.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Tls> {
+        self.http2()?.tls.as_ref()
+    }
 }
 
 /// TLS of a listener.
@@ -51,6 +100,27 @@ pub struct Tls {
     pub without_alpn: WithoutAlpn,
     /// Lowest protocol version.
     pub min_version: TlsVersion,
+    /// Certificates of clients; `None` asks for none.
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// What a listener asks of its clients. Such a listener never resumes a session: a resumed one would skip
+/// the check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// Whether a client may come without a certificate.
+    pub mode: ClientAuthMode,
+    /// Name of the trust bundle that client certificates must lead to.
+    pub trust: String,
+}
+
+/// Whether a client must present a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuthMode {
+    /// No certificate, no connection.
+    Required,
+    /// One that is presented must be good; none is fine.
+    Optional,
 }
 
 /// Answer to a ClientHello without the ALPN extension.
@@ -80,6 +150,8 @@ pub struct AddHeaders {
     pub forwarded_proto: bool,
     /// `x-request-id`: a random UUID unless a trusted peer sent one.
     pub request_id: bool,
+    /// `x-forwarded-client-cert`: who the client proved to be by its certificate, in Envoy's format.
+    pub client_certificate: bool,
 }
 
 /// One rule: requests that match go to a backend.

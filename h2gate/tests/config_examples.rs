@@ -36,7 +36,7 @@ fn the_minimal_example_means_what_it_says() {
         panic!("one listener")
     };
     assert_eq!(listener.address, "[::]:8443".parse().unwrap());
-    let tls = listener.tls.as_ref().expect("TLS");
+    let tls = listener.tls().expect("TLS");
     assert_eq!(
         (tls.certificates.as_slice(), tls.without_alpn),
         (["api".to_owned()].as_slice(), WithoutAlpn::Serve)
@@ -70,7 +70,7 @@ fn paths_begin_at_the_folder_of_the_file() {
 #[test]
 fn two_hosts_have_two_certificates_and_two_backends() {
     let resolved = load("two-hosts.yaml");
-    let names = &resolved.gateway.listeners[0].tls.as_ref().unwrap().certificates;
+    let names = &resolved.gateway.listeners[0].tls().unwrap().certificates;
     assert_eq!(names.as_slice(), ["a", "b"]);
     for (host, backend) in [("a.example.com", "a"), ("b.example.com", "b")] {
         let route = resolved
@@ -86,8 +86,8 @@ fn two_hosts_have_two_certificates_and_two_backends() {
 #[test]
 fn a_listener_without_tls_is_plaintext_and_match_nothing_is_everything() {
     let resolved = load("plaintext.yaml");
-    assert!(resolved.gateway.listeners[0].tls.is_none());
-    assert_eq!(resolved.gateway.listeners[0].trusted_peers.len(), 2);
+    assert!(resolved.gateway.listeners[0].tls().is_none());
+    assert_eq!(resolved.gateway.listeners[0].http2().unwrap().trusted_peers.len(), 2);
     let route = &resolved.gateway.routes[0];
     assert!(route.hosts.is_empty() && route.service.is_none() && route.method.is_none());
     assert_eq!(route.name, "*");

@@ -102,7 +102,7 @@ impl Listener {
             listener: wanted.name.clone(),
             source,
         };
-        let ticketer = match &wanted.tls {
+        let ticketer = match wanted.tls() {
             None => None,
             Some(tls) => {
                 let kept = known
@@ -114,7 +114,7 @@ impl Listener {
                 })
             }
         };
-        let tls = match (&wanted.tls, &ticketer) {
+        let tls = match (wanted.tls(), &ticketer) {
             (Some(tls), Some(ticketer)) => {
                 Some(tls::server_config(tls, certificates, ticketer.clone()).map_err(tls_error)?)
             }
@@ -148,7 +148,7 @@ impl Listener {
 
     /// Tickets are bound to listener and policy: a stricter policy must not be resumed around.
     fn same_policy(&self, tls: &settings::Tls) -> bool {
-        self.settings.tls.as_ref().is_some_and(|known| {
+        self.settings.tls().is_some_and(|known| {
             known.min_version == tls.min_version && known.without_alpn == tls.without_alpn
         })
     }

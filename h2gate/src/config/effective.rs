@@ -1,6 +1,6 @@
 //! The configuration that runs, in the shape of the file, with defaults filled in and secrets redacted.
 
-use gateway::settings::{Backend, EndpointAddress, Listener, Route, TlsVersion, WithoutAlpn};
+use gateway::settings::{Backend, EndpointAddress, Listener, Protocol, Route, TlsVersion, WithoutAlpn};
 use serde_json::{Map, Value, json};
 
 use super::bounds::{Amount, BACKEND_BOUNDS, Bounds, CLIENT_BOUNDS, LIMIT_BOUNDS, TIMEOUT_BOUNDS};
@@ -50,7 +50,7 @@ fn listener(listener: &Listener) -> Value {
     let mut map = Map::new();
     map.insert("name".to_owned(), json!(listener.name));
     map.insert("address".to_owned(), json!(listener.address.to_string()));
-    if let Some(tls) = &listener.tls {
+    if let Some(tls) = listener.tls() {
         let tls = json!({
             "certificates": tls.certificates,
             "min_version": match tls.min_version { TlsVersion::V1_2 => "1.2", TlsVersion::V1_3 => "1.3" },
@@ -58,15 +58,18 @@ fn listener(listener: &Listener) -> Value {
         });
         map.insert("tls".to_owned(), tls);
     }
-    if !listener.trusted_peers.is_empty() {
-        let peers = listener
+    let Protocol::Http2(http2) = &listener.protocol else {
+        return map.into();
+    };
+    if !http2.trusted_peers.is_empty() {
+        let peers = http2
             .trusted_peers
             .iter()
             .map(ToString::to_string)
             .collect::<Vec<_>>();
         map.insert("trusted_peers".to_owned(), json!(peers));
     }
-    let headers = &listener.add_headers;
+    let headers = &http2.add_headers;
     let headers = json!({
         "forwarded_for": headers.forwarded_for,
         "forwarded_proto": headers.forwarded_proto,
@@ -207,6 +210,7 @@ mod tests {
                 secret: true,
             },
         ],
+        one_of: None,
         future: &[],
         synonyms: &[],
     };
@@ -220,6 +224,7 @@ mod tests {
             about: "",
             secret: false,
         }],
+        one_of: None,
         future: &[],
         synonyms: &[],
     };

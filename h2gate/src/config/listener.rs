@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use gateway::settings::{AddHeaders, Listener, Tls, TlsVersion, WithoutAlpn};
+use gateway::settings::{AddHeaders, Http2, Listener, Protocol, Tls, TlsVersion, WithoutAlpn};
 use ipnet::IpNet;
 
 use super::diagnostic::{Diagnostics, Place, Spanned};
@@ -44,9 +44,11 @@ impl FileListener {
         Some(Listener {
             name: self.name?.value,
             address: self.address?.value,
-            tls,
-            trusted_peers: self.trusted_peers.into_iter().map(|peer| peer.value).collect(),
-            add_headers: self.add_headers,
+            protocol: Protocol::Http2(Http2 {
+                tls,
+                trusted_peers: self.trusted_peers.into_iter().map(|peer| peer.value).collect(),
+                add_headers: self.add_headers,
+            }),
         })
     }
 }
@@ -82,6 +84,7 @@ impl FileTls {
             certificates: self.certificates.into_iter().map(|name| name.value).collect(),
             without_alpn: self.without_alpn,
             min_version: self.min_version,
+            client_auth: None,
         }
     }
 }
@@ -98,6 +101,7 @@ fn add_headers(listener: &Fields<'_>, found: &mut Diagnostics) -> AddHeaders {
         forwarded_for: switch("forwarded_for"),
         forwarded_proto: switch("forwarded_proto"),
         request_id: switch("request_id"),
+        client_certificate: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a good configuration will do, at a glance.
 
 use certstore::UnixTime;
-use gateway::settings::{Backend, EndpointAddress, Listener, Route, TlsVersion};
+use gateway::settings::{Backend, EndpointAddress, Listener, Protocol, Route, TlsVersion};
 
 use super::{Checked, date};
 use crate::config::Resolved;
@@ -48,9 +48,10 @@ pub(super) fn text(resolved: &Resolved, checked: &[Checked], now: UnixTime) -> S
 }
 
 fn listener(listener: &Listener) -> (String, String) {
-    let how = match &listener.tls {
-        None => "plaintext HTTP/2".to_owned(),
-        Some(tls) => {
+    let how = match (&listener.protocol, listener.tls()) {
+        (Protocol::Http1(_), _) => "plaintext HTTP/1.1, no RPCs".to_owned(),
+        (Protocol::Http2(_), None) => "plaintext HTTP/2".to_owned(),
+        (Protocol::Http2(_), Some(tls)) => {
             let version = match tls.min_version {
                 TlsVersion::V1_2 => "TLS 1.2 and 1.3",
                 TlsVersion::V1_3 => "TLS 1.3",
