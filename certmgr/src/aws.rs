@@ -1,27 +1,185 @@
 //! AWS: as whom we come, how long we wait, and what its answers mean.
 
-use aws_config::SdkConfig;
+mod failure;
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::environment::region::EnvironmentVariableRegionProvider;
+use aws_config::imds;
+use aws_config::imds::region::ImdsRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_s3::config::SharedHttpClient;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use tokio::runtime;
+use tokio::time::timeout;
+
+pub(crate) use failure::{Failure, failure};
 
 use crate::config::Aws;
 use crate::error::RemoteFault;
 
-/// What stands between us and an answer, in terms of whose fault it is.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub(crate) struct Failure {
-    /// Whose fault.
-    pub(crate) fault: RemoteFault,
-    /// What happened, in the service's own words. No remedy, no secret.
-    pub(crate) text: String,
+/// For a connection to stand, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For one attempt of a call, up to the head of its answer.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For a call with all its attempts.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often the SDK tries a call. What polls has its own pace and lets it try once.
+const ATTEMPTS: u32 = 3;
+
+/// A connection is kept for the next call of the same reading, never for the next poll: the other side closes
+/// it first, and the call would find out too late.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Instance metadata is one hop away or not there at all. In containers its packets are often dropped.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// For finding region and credentials: files, environment, instance metadata.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Under which name an assumed role's sessions appear in CloudTrail.
+const SESSION_NAME: &str = "h2gate";
+
+/// A client's connections end with the runtime that made them, hence its place in the key.
+type Loaded = HashMap<(runtime::Id, Aws), SdkConfig>;
+
+static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
+
+/// The configuration that every client of AWS is made from: region, credentials, timeouts. Made once for each
+/// [`Aws`], so that credentials are fetched once.
+///
+/// The endpoint of `aws` is that of the service which is asked, never that of STS: for STS the environment
+/// counts (`AWS_ENDPOINT_URL_STS`). Fails without a region, for then nothing can be asked.
+pub(crate) async fn config(aws: &Aws) -> Result<SdkConfig, Failure> {
+    let key = (runtime::Handle::current().id(), aws.clone());
+    let loaded = LOADED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&key)
+        .cloned();
+    if let Some(config) = loaded {
+        return Ok(config);
+    }
+    let config = timeout(LOAD_TIMEOUT, load(aws))
+        .await
+        .unwrap_or_else(|_| Err(no_answer("region and credentials could not be found out")))?;
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(loaded.entry(key).or_insert(config).clone())
 }
 
-/// The configuration that every client of AWS is made from; one for each [`Aws`], made once in a process.
-///
-/// Fails without a region: nothing can be asked then.
-pub(crate) async fn config(aws: &Aws) -> Result<SdkConfig, Failure> {
-    let _ = aws;
-    Err(Failure {
+fn no_answer(what: &str) -> Failure {
+    Failure {
+        fault: RemoteFault::Unreachable,
+        text: format!("{what} within {} s", LOAD_TIMEOUT.as_secs()),
+    }
+}
+
+async fn load(aws: &Aws) -> Result<SdkConfig, Failure> {
+    let http = http_client();
+    let provider = ProviderConfig::without_region().with_http_client(http.clone());
+    let region = region(aws, &provider).await.ok_or_else(|| Failure {
         fault: RemoteFault::Configuration,
-        text: "AWS is not spoken to yet".to_owned(),
-    })
+        text: "no AWS region is known: `region` is not set, nor is AWS_REGION, nor one in the profile"
+            .to_owned(),
+    })?;
+    let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http)
+        .region(region.clone())
+        .timeout_config(timeouts())
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .credentials_provider(credentials(provider.with_region(Some(region))).await)
+        .load()
+        .await;
+    let role = match &aws.role {
+        Some(role) => {
+            let provider = AssumeRoleProvider::builder(role)
+                .session_name(SESSION_NAME)
+                .configure(&config)
+                .build()
+                .await;
+            Some(SharedCredentialsProvider::new(provider))
+        }
+        None => None,
+    };
+    let mut config = config.into_builder();
+    if let Some(role) = role {
+        config = config.credentials_provider(role);
+    }
+    if let Some(endpoint) = &aws.endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    Ok(config.build())
+}
+
+fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .build_https()
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(ATTEMPT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build()
+}
+
+/// The SDK's own chain, but bounded where it asks instance metadata.
+async fn region(aws: &Aws, provider: &ProviderConfig) -> Option<Region> {
+    RegionProviderChain::first_try(aws.region.clone().map(Region::new))
+        .or_else(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new())
+        .or_else(
+            ImdsRegionProvider::builder()
+                .imds_client(metadata(provider))
+                .build(),
+        )
+        .region()
+        .await
+}
+
+#[cfg(not(test))]
+async fn credentials(provider: ProviderConfig) -> SharedCredentialsProvider {
+    SharedCredentialsProvider::new(default_chain(provider).await)
+}
+
+/// No test changes the environment of the process, and no double of AWS looks at credentials.
+#[cfg(test)]
+async fn credentials(_provider: ProviderConfig) -> SharedCredentialsProvider {
+    SharedCredentialsProvider::new(aws_credential_types::Credentials::for_tests())
+}
+
+#[cfg_attr(test, expect(dead_code, reason = "tests have fixed credentials"))]
+async fn default_chain(provider: ProviderConfig) -> DefaultCredentialsChain {
+    DefaultCredentialsChain::builder()
+        .imds_client(metadata(&provider))
+        .configure(provider)
+        .build()
+        .await
+}
+
+fn metadata(provider: &ProviderConfig) -> imds::Client {
+    imds::Client::builder()
+        .configure(provider)
+        .max_attempts(1)
+        .connect_timeout(METADATA_TIMEOUT)
+        .read_timeout(METADATA_TIMEOUT)
+        .operation_timeout(METADATA_TIMEOUT)
+        .build()
 }
