@@ -5,12 +5,29 @@
 //! `Retry-After`, the next question) is measured on a clock that cannot jump, see [`Now`]. Chance is drawn once,
 //! when a fact is noted, and is part of the fact: so [`next`] may be asked as often as one likes.
 
+mod advice;
+mod retry;
+
 use std::time::Duration;
 
 use certstore::{Generation, UnixTime};
 
-use crate::acme::{IssueFault, RenewalInfo};
+use crate::acme::IssueFault;
 use crate::config::AcmeSource;
+
+pub(crate) use advice::Advice;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A life shorter than this is renewed at half of it, a longer one when a third is left.
+const SHORT_LIFE: Duration = Duration::from_secs(10 * 24 * 60 * 60);
+
+/// A fresh certificate whose dates say that it is due already (the clock is wrong, or the CA dates far back)
+/// is kept for this part of its span all the same.
+const LEAST_SHARE_OF_LIFE: u32 = 4;
+
+/// A CA that answers "renew now" for each certificate is obeyed once in this part of a span, at most once a day.
+const LEAST_SHARE_ADVISED: u32 = 20;
 
 /// Both clocks, read at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +73,20 @@ pub(crate) struct Life {
 /// The ledger's record of one name set and key type, over all configured authorities.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// When a CA last issued for it, whether or not the result could serve.
-    pub(crate) last_issued: Option<Steady>,
+    /// What a CA last issued for it, whether or not it could serve.
+    pub(crate) last_issued: Option<LastIssued>,
     /// The failed attempts since the last success.
     pub(crate) failing: Option<Failing>,
-    /// No authority may be asked sooner: each has given a `Retry-After`, and this is the first that ends.
-    pub(crate) not_before: Option<Steady>,
+    /// For each authority, by position: until when its `Retry-After` holds.
+    pub(crate) holds: Vec<Option<Steady>>,
+}
+
+/// What a CA issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LastIssued {
+    pub(crate) at: Steady,
+    /// Its `notBefore`; `None` if it could not serve.
+    pub(crate) not_before: Option<UnixTime>,
 }
 
 /// Attempts that failed, none in between that did not.
@@ -91,22 +116,6 @@ pub(crate) struct Probe {
     pub(crate) at: Steady,
     pub(crate) reachable: bool,
     pub(crate) draw: Draw,
-}
-
-/// What a CA said, or did not say, about the renewal of one generation (RFC 9773).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Advice {
-    generation: Generation,
-    asked: Steady,
-    ask_again_after: Duration,
-    answer: Option<Answer>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Answer {
-    window: (UnixTime, UnixTime),
-    draw: Draw,
-    explanation: Option<String>,
 }
 
 /// What the operator may set.
@@ -177,7 +186,23 @@ impl Why {
 impl Draw {
     /// `random` gives numbers from 0 up to but not including 1.
     pub(crate) fn new(random: &mut dyn FnMut() -> f64) -> Self {
-        Self((random() * 1000.0).clamp(0.0, 999.0) as u16)
+        Self((random() * f64::from(Self::PARTS)).clamp(0.0, 999.0) as u16)
+    }
+
+    const PARTS: u16 = 1000;
+
+    /// As it is kept; what is out of bounds counts as the largest.
+    pub(crate) fn from_thousandths(thousandths: u16) -> Self {
+        Self(thousandths.min(Self::PARTS - 1))
+    }
+
+    pub(crate) fn thousandths(self) -> u16 {
+        self.0
+    }
+
+    /// The point of `from..to` that was drawn.
+    fn within(self, from: Duration, to: Duration) -> Duration {
+        from + to.saturating_sub(from) / u32::from(Self::PARTS) * u32::from(self.0)
     }
 }
 
@@ -190,50 +215,175 @@ impl From<&AcmeSource> for Rules {
     }
 }
 
-impl Advice {
-    /// The CA has answered; `None`: it gives no advice. An answer with the same window as before keeps the moment
-    /// that was chosen in it.
-    pub(crate) fn new(
-        generation: Generation,
-        info: Option<&RenewalInfo>,
-        before: Option<&Self>,
-        now: Now,
-        random: &mut dyn FnMut() -> f64,
-    ) -> Self {
-        let _ = (info, before, random);
-        Self {
-            generation,
-            asked: now.steady,
-            ask_again_after: Duration::from_secs(12 * 3600),
-            answer: None,
-        }
+impl Now {
+    /// How long until an instant; zero if it has passed.
+    fn until(self, at: Steady) -> Duration {
+        at.0.saturating_sub(self.steady.0)
     }
 
-    /// The CA could not be asked. What it said before about this generation still counts.
-    pub(crate) fn unknown(
-        generation: Generation,
-        retry_after: Option<Duration>,
-        before: Option<&Self>,
-        now: Now,
-        random: &mut dyn FnMut() -> f64,
-    ) -> Self {
-        let _ = retry_after;
-        Self::new(generation, None, before, now, random)
+    fn until_wall(self, at: UnixTime) -> Duration {
+        Duration::from_secs(at.as_secs().saturating_sub(self.wall.as_secs()))
+    }
+}
+
+impl Steady {
+    pub(crate) fn after(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(wait))
+    }
+}
+
+impl Life {
+    /// From `notBefore` to `notAfter`.
+    pub(crate) fn span(&self) -> Duration {
+        Duration::from_secs(self.not_after.as_secs().saturating_sub(self.not_before.as_secs()))
     }
 
-    /// The CA's words on why the window is what it is.
-    pub(crate) fn explanation(&self) -> Option<&str> {
-        self.answer.as_ref()?.explanation.as_deref()
+    fn before_end(&self, left: Duration) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(self.not_after.as_secs()).saturating_sub(left))
+    }
+
+    /// When so much of it is spent that it is renewed without advice: a third is left, or half of a short life.
+    fn renewal_by_share(&self) -> UnixTime {
+        let parts = if self.span() < SHORT_LIFE { 2 } else { 3 };
+        self.before_end(self.span() / parts)
+    }
+}
+
+impl Record {
+    /// When the first authority may be asked; `None`: one may be asked now.
+    fn held_until(&self) -> Option<Steady> {
+        let holds: Option<Vec<_>> = self.holds.iter().copied().collect();
+        holds?.into_iter().min()
+    }
+
+    fn hold_of(&self, authority: usize) -> Option<Steady> {
+        self.holds.get(authority).copied().flatten()
     }
 }
 
 /// What is to be done next for a certificate.
 pub(crate) fn next(known: &Known, rules: &Rules, now: Now) -> Next {
-    let _ = (known, rules);
+    let (due, why) = due(known, now);
+    let order_wait = due.max(until_leave(known, rules, why, now));
+    let order = Some((order_wait, Action::Issue));
+    let question = question(known, now);
+    let probe = probe(known, now);
+    // What the CA advises may change when a routine order is due, so the question goes first.
+    let candidates = match why {
+        Why::Advised | Why::LifeSpent => [question, order, probe],
+        Why::First | Why::NamesChanged | Why::Requested => [order, question, probe],
+    };
+    let (wait, action) = candidates
+        .into_iter()
+        .flatten()
+        .min_by_key(|(wait, _)| *wait)
+        .unwrap_or((order_wait, Action::Issue));
     Next {
-        wait: Duration::ZERO,
-        action: Action::Issue,
-        order_at: now.wall,
-        why: Why::First,
+        wait,
+        action,
+        order_at: UnixTime::since_unix_epoch(
+            Duration::from_secs(now.wall.as_secs()).saturating_add(order_wait),
+        ),
+        why,
     }
 }
+
+/// When an order is wanted, and why: what may forbid it is not asked here.
+fn due(known: &Known, now: Now) -> (Duration, Why) {
+    let Some(life) = &known.serving else {
+        return (Duration::ZERO, Why::First);
+    };
+    if known.requested {
+        return (Duration::ZERO, Why::Requested);
+    }
+    if known.names_changed {
+        return (Duration::ZERO, Why::NamesChanged);
+    }
+    let advised = known.advice.as_ref().and_then(|advice| advice.moment(life));
+    let (moment, why) = match advised {
+        Some(moment) => (moment, Why::Advised),
+        None => (life.renewal_by_share(), Why::LifeSpent),
+    };
+    let by_wall = now.until_wall(moment);
+    match issued_at(known, life) {
+        Some(issued) => {
+            let offset = moment.as_secs().saturating_sub(life.not_before.as_secs());
+            // A wall clock that was set back must not let it expire, one that was set forward must not have it
+            // renewed again and again.
+            let by_steady = now.until(issued.after(Duration::from_secs(offset)));
+            let soonest = now.until(issued.after(spacing(life, why)));
+            (by_wall.min(by_steady).max(soonest), why)
+        }
+        None => (by_wall, why),
+    }
+}
+
+/// When we got what serves, if the ledger knows.
+fn issued_at(known: &Known, life: &Life) -> Option<Steady> {
+    known
+        .record
+        .last_issued
+        .filter(|issued| issued.not_before == Some(life.not_before))
+        .map(|issued| issued.at)
+}
+
+/// A certificate is not renewed by routine before we have had it for so long, whatever its dates or its CA say.
+fn spacing(life: &Life, why: Why) -> Duration {
+    match why {
+        Why::LifeSpent => life.span() / LEAST_SHARE_OF_LIFE,
+        Why::Advised => (life.span() / LEAST_SHARE_ADVISED).min(DAY),
+        Why::First | Why::NamesChanged | Why::Requested => Duration::ZERO,
+    }
+}
+
+/// How long until nothing forbids an order any more. Somebody's wish overrides the floor and the back-off, and
+/// nothing overrides a `Retry-After`.
+fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Duration {
+    let record = &known.record;
+    let hold = record.held_until();
+    if why == Why::Requested {
+        return hold.map_or(Duration::ZERO, |hold| now.until(hold));
+    }
+    let floor = record
+        .last_issued
+        .map(|issued| issued.at.after(rules.min_interval));
+    let retry = record.failing.as_ref().map(|failing| {
+        let left = known
+            .serving
+            .map_or(Duration::ZERO, |life| now.until_wall(life.not_after));
+        retry::at(failing, known.probe.as_ref(), left, rules)
+    });
+    [hold, floor, retry]
+        .into_iter()
+        .flatten()
+        .map(|at| now.until(at))
+        .max()
+        .unwrap_or_default()
+}
+
+/// When the CA of what serves is asked for advice.
+fn question(known: &Known, now: Now) -> Option<(Duration, Action)> {
+    let life = known.serving.filter(|life| now.wall <= life.not_after)?;
+    let authority = life.authority?;
+    let again = known
+        .advice
+        .as_ref()
+        .and_then(|advice| advice.ask_again_at(life.generation));
+    let at = again.into_iter().chain(known.record.hold_of(authority)).max();
+    Some((
+        at.map_or(Duration::ZERO, |at| now.until(at)),
+        Action::AskRenewalInfo { authority },
+    ))
+}
+
+/// When the directory of an authority that was unreachable is looked at.
+fn probe(known: &Known, now: Now) -> Option<(Duration, Action)> {
+    let failing = known.record.failing.as_ref()?;
+    let authority = failing.unreachable?;
+    let at = retry::probe_at(failing, known.probe.as_ref())?;
+    let at = known.record.hold_of(authority).map_or(at, |hold| at.max(hold));
+    Some((now.until(at), Action::Probe { authority }))
+}
+
+#[cfg(test)]
+mod tests;
