@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use certstore::{BundleError, Part, ProveError};
 
-use crate::acme::IssueError;
+use crate::acme::{IssueError, IssueFault};
 use crate::config::FileSource;
 
 /// A failed attempt to get a pair from its source. Trying again is always lawful, and the task does.
@@ -79,7 +79,57 @@ pub enum RemoteFault {
     Configuration,
 }
 
+/// A class of errors; a metric label each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ErrorClass(&'static str);
+
+impl ErrorClass {
+    /// All of them.
+    pub const ALL: [Self; 21] = [
+        Self("io"),
+        Self("hanging"),
+        Self("moving"),
+        Self("internal"),
+        Self("bundle"),
+        Self("prove"),
+        Self("unreachable"),
+        Self("unavailable"),
+        Self("denied"),
+        Self("kms"),
+        Self("not_found"),
+        Self("too_large"),
+        Self("malformed"),
+        Self("configuration"),
+        Self("rate_limited"),
+        Self("challenge"),
+        Self("refused"),
+        Self("self_check"),
+        Self("dns"),
+        Self("state"),
+        Self("certificate"),
+    ];
+
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
 impl Error {
+    /// Its class.
+    pub fn class(&self) -> ErrorClass {
+        ErrorClass(match &self.reason {
+            Reason::Io { .. } => "io",
+            Reason::Hanging(_) => "hanging",
+            Reason::Moving => "moving",
+            Reason::Internal(_) => "internal",
+            Reason::Bundle(_) => "bundle",
+            Reason::Prove(_) => "prove",
+            Reason::Remote { fault, .. } => fault.as_str(),
+            Reason::Issue(error) => error.class.as_str(),
+        })
+    }
+
     pub(crate) fn io(file: &Path, error: &io::Error) -> Self {
         Self {
             places: vec![file.display().to_string()],
@@ -122,6 +172,24 @@ impl Error {
         }
     }
 
+    /// Whether it may well be gone at the next attempt, with nobody doing anything.
+    pub(crate) fn may_pass(&self) -> bool {
+        match &self.reason {
+            Reason::Remote { fault, .. } => {
+                matches!(fault, RemoteFault::Unreachable | RemoteFault::Unavailable)
+            }
+            Reason::Issue(error) => {
+                matches!(error.class, IssueFault::Unreachable | IssueFault::RateLimited)
+            }
+            Reason::Moving => true,
+            Reason::Io { .. }
+            | Reason::Hanging(_)
+            | Reason::Internal(_)
+            | Reason::Bundle(_)
+            | Reason::Prove(_) => false,
+        }
+    }
+
     /// What the operator can do about it, in one sentence.
     pub fn remedy(&self) -> &str {
         match &self.reason {
@@ -154,6 +222,19 @@ impl Error {
 }
 
 impl RemoteFault {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Unavailable => "unavailable",
+            Self::Denied => "denied",
+            Self::Kms => "kms",
+            Self::NotFound => "not_found",
+            Self::TooLarge => "too_large",
+            Self::Malformed => "malformed",
+            Self::Configuration => "configuration",
+        }
+    }
+
     fn remedy(self) -> &'static str {
         match self {
             Self::Unreachable => "check the way to the service: network, security group, VPC endpoint, DNS",

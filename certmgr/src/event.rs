@@ -7,6 +7,7 @@ use std::time::Duration;
 use certstore::{Generation, KeyKind, Name, UnixTime, Warning, rfc3339};
 
 use crate::error::Error;
+use crate::schedule::Why;
 
 /// A turn in a certificate's life.
 #[derive(Debug, Clone)]
@@ -55,6 +56,136 @@ pub enum Event {
         /// What serves.
         generation: Generation,
     },
+    /// Somebody asked for a new one by name, and the source still holds what serves.
+    Unchanged {
+        /// The certificate.
+        name: Arc<str>,
+        /// What serves.
+        generation: Generation,
+    },
+    /// What served last before the start serves again, from the state directory.
+    Restored {
+        /// The certificate.
+        name: Arc<str>,
+        /// What serves now.
+        generation: Generation,
+        /// Until when it is valid.
+        not_after: UnixTime,
+    },
+    /// What is kept of it, or a part of it, is broken and not used. Told once for each start.
+    KeptBroken {
+        /// The certificate.
+        name: Arc<str>,
+        /// What is wrong, with the place.
+        text: String,
+    },
+    /// A bundle that serves could not be kept on disk: the next start will not have it. Told once until it is
+    /// kept after all.
+    KeepFailed {
+        /// The certificate.
+        name: Arc<str>,
+        /// What serves and is not kept.
+        generation: Generation,
+        /// What is wrong, with the place and the remedy.
+        text: String,
+    },
+    /// It is kept after all.
+    Kept {
+        /// The certificate.
+        name: Arc<str>,
+        /// What is kept.
+        generation: Generation,
+    },
+    /// An order begins at a CA.
+    Ordering {
+        /// The certificate.
+        name: Arc<str>,
+        /// Why now.
+        why: Why,
+    },
+    /// A CA has issued a certificate. It does not serve yet.
+    Issued {
+        /// The certificate.
+        name: Arc<str>,
+        /// The CA's name.
+        authority: String,
+        /// URL of the order.
+        order: String,
+        /// From the beginning of the attempt.
+        took: Duration,
+    },
+    /// An issued certificate is not valid yet by our clock, and waits. Told once for each.
+    Holding {
+        /// The certificate.
+        name: Arc<str>,
+        /// What is wrong with it now.
+        error: Error,
+    },
+    /// An attempt to get a certificate from all its CAs has failed. Told for each attempt.
+    Failing {
+        /// The certificate.
+        name: Arc<str>,
+        /// CA, reason and remedy.
+        error: Error,
+        /// When the first of these attempts failed.
+        since: UnixTime,
+        /// How many have failed since then.
+        attempts: u32,
+        /// When the next one is due, as things stand.
+        next: UnixTime,
+        /// What serves on; `None` if nothing does.
+        serving: Option<Generation>,
+    },
+    /// An order is due, and a limit of the CA does not allow it yet. Told once for each limit.
+    Limited {
+        /// The certificate.
+        name: Arc<str>,
+        /// Which limit, of which CA.
+        limit: String,
+        /// When it will be allowed.
+        until: UnixTime,
+    },
+    /// Another process that shares the state is ordering. Told once.
+    Waiting {
+        /// The certificate.
+        name: Arc<str>,
+    },
+    /// The CA has said when it wants what serves renewed (RFC 9773). Told once for each window.
+    RenewalAdvised {
+        /// The certificate.
+        name: Arc<str>,
+        /// When it will be.
+        at: UnixTime,
+        /// The CA's explanation.
+        explanation: Option<String>,
+    },
+    /// An operator went back to an earlier version.
+    RolledBack {
+        /// The certificate.
+        name: Arc<str>,
+        /// What served.
+        from: Option<Generation>,
+        /// What serves now.
+        to: Generation,
+    },
+    /// The CA has revoked a certificate at an operator's wish.
+    Revoked {
+        /// The certificate.
+        name: Arc<str>,
+        /// What is revoked.
+        generation: Generation,
+        /// The CA's name.
+        authority: String,
+    },
+    /// The CA has not revoked it. Tried again at each turn; told once for each reason.
+    RevocationFailed {
+        /// The certificate.
+        name: Arc<str>,
+        /// What should be revoked.
+        generation: Generation,
+        /// CA, reason and remedy.
+        error: Error,
+    },
     /// What serves has less than a fifth of its life left, and no successor has come. Told once for each
     /// generation.
     ExpiresSoon {
@@ -77,6 +208,31 @@ pub enum Event {
 }
 
 impl Event {
+    /// All kinds, for series that begin at zero.
+    pub const KINDS: [&'static str; 21] = [
+        "promoted",
+        "refused",
+        "unreadable",
+        "recovered",
+        "unchanged",
+        "restored",
+        "kept_broken",
+        "keep_failed",
+        "kept",
+        "ordering",
+        "issued",
+        "holding",
+        "failing",
+        "limited",
+        "waiting",
+        "renewal_advised",
+        "rolled_back",
+        "revoked",
+        "revocation_failed",
+        "expires_soon",
+        "expired",
+    ];
+
     /// The certificate that it is about.
     pub fn name(&self) -> &Arc<str> {
         match self {
@@ -84,18 +240,48 @@ impl Event {
             | Self::Refused { name, .. }
             | Self::Unreadable { name, .. }
             | Self::Recovered { name, .. }
+            | Self::Unchanged { name, .. }
+            | Self::Restored { name, .. }
+            | Self::KeptBroken { name, .. }
+            | Self::KeepFailed { name, .. }
+            | Self::Kept { name, .. }
+            | Self::Ordering { name, .. }
+            | Self::Issued { name, .. }
+            | Self::Holding { name, .. }
+            | Self::Failing { name, .. }
+            | Self::Limited { name, .. }
+            | Self::Waiting { name, .. }
+            | Self::RenewalAdvised { name, .. }
+            | Self::RolledBack { name, .. }
+            | Self::Revoked { name, .. }
+            | Self::RevocationFailed { name, .. }
             | Self::ExpiresSoon { name, .. }
             | Self::Expired { name, .. } => name,
         }
     }
 
-    /// A label for metrics.
+    /// A label for metrics, one of [`Event::KINDS`].
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Promoted { .. } => "promoted",
             Self::Refused { .. } => "refused",
             Self::Unreadable { .. } => "unreadable",
             Self::Recovered { .. } => "recovered",
+            Self::Unchanged { .. } => "unchanged",
+            Self::Restored { .. } => "restored",
+            Self::KeptBroken { .. } => "kept_broken",
+            Self::KeepFailed { .. } => "keep_failed",
+            Self::Kept { .. } => "kept",
+            Self::Ordering { .. } => "ordering",
+            Self::Issued { .. } => "issued",
+            Self::Holding { .. } => "holding",
+            Self::Failing { .. } => "failing",
+            Self::Limited { .. } => "limited",
+            Self::Waiting { .. } => "waiting",
+            Self::RenewalAdvised { .. } => "renewal_advised",
+            Self::RolledBack { .. } => "rolled_back",
+            Self::Revoked { .. } => "revoked",
+            Self::RevocationFailed { .. } => "revocation_failed",
             Self::ExpiresSoon { .. } => "expires_soon",
             Self::Expired { .. } => "expired",
         }
@@ -105,20 +291,54 @@ impl Event {
     pub(crate) fn log(&self) {
         let certificate = &**self.name();
         let event = self.kind();
-        match self {
-            Self::Promoted { warnings, .. } => {
-                tracing::info!(certificate, event, "{self}");
-                for warning in warnings {
-                    tracing::warn!(certificate, event, "{warning}");
-                }
-            }
-            Self::Recovered { .. } => tracing::info!(certificate, event, "{self}"),
-            Self::ExpiresSoon { .. } => tracing::warn!(certificate, event, "{self}"),
-            Self::Refused { .. } | Self::Unreadable { .. } | Self::Expired { .. } => {
-                tracing::error!(certificate, event, "{self}");
+        match self.level() {
+            Level::Info => tracing::info!(certificate, event, "{self}"),
+            Level::Warn => tracing::warn!(certificate, event, "{self}"),
+            Level::Error => tracing::error!(certificate, event, "{self}"),
+        }
+        if let Self::Promoted { warnings, .. } = self {
+            for warning in warnings {
+                tracing::warn!(certificate, event, "{warning}");
             }
         }
     }
+
+    fn level(&self) -> Level {
+        match self {
+            Self::Promoted { .. }
+            | Self::Recovered { .. }
+            | Self::Unchanged { .. }
+            | Self::Restored { .. }
+            | Self::Kept { .. }
+            | Self::Ordering { .. }
+            | Self::Issued { .. }
+            | Self::Waiting { .. }
+            | Self::RenewalAdvised { .. }
+            | Self::RolledBack { .. }
+            | Self::Revoked { .. } => Level::Info,
+            Self::Holding { .. } | Self::Limited { .. } | Self::ExpiresSoon { .. } => Level::Warn,
+            // One failure of a CA may pass, and something serves.
+            Self::Failing {
+                attempts: 1,
+                serving: Some(_),
+                error,
+                ..
+            } if error.may_pass() => Level::Warn,
+            Self::Failing { .. }
+            | Self::Refused { .. }
+            | Self::Unreadable { .. }
+            | Self::KeptBroken { .. }
+            | Self::KeepFailed { .. }
+            | Self::RevocationFailed { .. }
+            | Self::Expired { .. } => Level::Error,
+        }
+    }
+}
+
+enum Level {
+    Info,
+    Warn,
+    Error,
 }
 
 impl fmt::Display for Event {
@@ -159,6 +379,98 @@ impl fmt::Display for Event {
                     "{name}: the source is well again; generation {generation} serves"
                 )
             }
+            Self::Unchanged { name, generation } => {
+                write!(
+                    f,
+                    "{name}: the source still holds generation {generation}, which serves"
+                )
+            }
+            Self::Restored {
+                name,
+                generation,
+                not_after,
+            } => write!(
+                f,
+                "{name}: generation {generation} serves as before the start, until {}",
+                rfc3339(*not_after)
+            ),
+            Self::KeptBroken { name, text } => {
+                write!(
+                    f,
+                    "{name}: {text}; it is not used, and replaced by the next good pair"
+                )
+            }
+            Self::KeepFailed {
+                name,
+                generation,
+                text,
+            } => write!(
+                f,
+                "{name}: generation {generation} serves, but the next start will not have it: {text}"
+            ),
+            Self::Kept { name, generation } => write!(f, "{name}: generation {generation} is kept now"),
+            Self::Ordering { name, why } => write!(f, "{name}: a certificate is ordered: {}", words(*why)),
+            Self::Issued {
+                name,
+                authority,
+                order,
+                took,
+            } => write!(
+                f,
+                "{name}: issued by {authority} after {} s, order {order}",
+                took.as_secs()
+            ),
+            Self::Holding { name, error } => write!(f, "{name}: the issued certificate waits: {error}"),
+            Self::Failing {
+                name,
+                error,
+                since,
+                attempts,
+                next,
+                serving,
+            } => {
+                write!(f, "{name}: no certificate: {error}; ")?;
+                if *attempts > 1 {
+                    write!(f, "failing since {}, {attempts} attempts; ", rfc3339(*since))?;
+                }
+                write!(f, "next attempt at {}{}", rfc3339(*next), Still(*serving))
+            }
+            Self::Limited { name, limit, until } => {
+                write!(f, "{name}: the order waits until {}: {limit}", rfc3339(*until))
+            }
+            Self::Waiting { name } => {
+                write!(f, "{name}: another process that shares the state is ordering it")
+            }
+            Self::RenewalAdvised {
+                name,
+                at,
+                explanation,
+            } => {
+                write!(
+                    f,
+                    "{name}: will be renewed at {}, as its CA suggests",
+                    rfc3339(*at)
+                )?;
+                explanation.iter().try_for_each(|why| write!(f, " ({why})"))
+            }
+            Self::RolledBack { name, from, to } => {
+                write!(
+                    f,
+                    "{name}: generation {to} serves again, an operator went back to it"
+                )?;
+                from.iter()
+                    .try_for_each(|from| write!(f, "; {from} is held back"))
+            }
+            Self::Revoked {
+                name,
+                generation,
+                authority,
+            } => write!(f, "{name}: generation {generation} is revoked at {authority}"),
+            Self::RevocationFailed {
+                name,
+                generation,
+                error,
+            } => write!(f, "{name}: generation {generation} is not revoked yet: {error}"),
             Self::ExpiresSoon {
                 name,
                 generation,
@@ -181,6 +493,17 @@ impl fmt::Display for Event {
                 rfc3339(*not_after)
             ),
         }
+    }
+}
+
+/// Why an order is placed, for people.
+pub(crate) fn words(why: Why) -> &'static str {
+    match why {
+        Why::First => "there is none yet",
+        Why::NamesChanged => "what serves does not cover the configured domains",
+        Why::Requested => "somebody asks for it",
+        Why::Advised => "its CA suggests it (ARI)",
+        Why::LifeSpent => "little of its life is left",
     }
 }
 

@@ -35,7 +35,7 @@ pub use config::{
     FileSource, KeyType, Observer, Options, Route53, S3Object, S3Objects, S3Source, SecretFormat,
     SecretReference, SecretsManagerSource, Source, TrustConfig,
 };
-pub use error::{Error, Reason, RemoteFault};
+pub use error::{Error, ErrorClass, Reason, RemoteFault};
 pub use event::Event;
 pub use ledger::{Limit, Wait};
 pub use schedule::Why;
