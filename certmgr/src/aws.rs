@@ -23,7 +23,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use tokio::runtime;
 use tokio::time::timeout;
 
-pub(crate) use failure::{Failure, failure};
+pub(crate) use failure::{Failure, failure, presentable};
 
 use crate::config::Aws;
 use crate::error::RemoteFault;

@@ -4,6 +4,10 @@
 //! or an `Error` that names the place.
 
 pub(crate) mod file;
+mod pace;
+mod queue;
+mod s3;
+pub(crate) mod secrets_manager;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +26,8 @@ use crate::watch::Watcher;
 #[derive(Debug)]
 pub(crate) enum Reader {
     Files(file::Reader),
+    S3(Box<s3::Reader>),
+    SecretsManager(Box<secrets_manager::Reader>),
 }
 
 impl Reader {
@@ -30,7 +36,11 @@ impl Reader {
     pub(crate) fn new(source: &Source, poll: Duration, watcher: Option<&Arc<Watcher>>) -> Option<Self> {
         match source {
             Source::Files(files) => Some(Self::Files(file::Reader::new(files.clone(), poll, watcher))),
-            Source::S3(_) | Source::SecretsManager(_) | Source::Acme(_) => None,
+            Source::S3(s3) => Some(Self::S3(Box::new(s3::Reader::new(s3.clone())))),
+            Source::SecretsManager(secret) => Some(Self::SecretsManager(Box::new(
+                secrets_manager::Reader::new(secret.clone()),
+            ))),
+            Source::Acme(_) => None,
         }
     }
 
@@ -41,6 +51,8 @@ impl Reader {
     pub(crate) async fn read(&mut self) -> Result<Pair, Error> {
         match self {
             Self::Files(files) => files.read().await,
+            Self::S3(s3) => s3.read().await,
+            Self::SecretsManager(secret) => secret.read().await,
         }
     }
 
@@ -49,6 +61,8 @@ impl Reader {
     pub(crate) async fn hint(&mut self) -> Instant {
         match self {
             Self::Files(files) => files.hint().await,
+            Self::S3(s3) => s3.hint().await,
+            Self::SecretsManager(_) => std::future::pending().await,
         }
     }
 
@@ -56,6 +70,8 @@ impl Reader {
     pub(crate) fn poll(&self) -> Duration {
         match self {
             Self::Files(files) => files.poll(),
+            Self::S3(s3) => s3.poll(),
+            Self::SecretsManager(secret) => secret.poll(),
         }
     }
 
@@ -68,11 +84,14 @@ impl Reader {
     pub(crate) fn places_of(&self, part: Part) -> Vec<String> {
         match self {
             Self::Files(files) => files.places_of(part),
+            Self::S3(s3) => s3.places_of(part),
+            Self::SecretsManager(secret) => secret.places_of(part),
         }
     }
 }
 
 /// The bytes of a chain and a key that were in place at one and the same instant.
+#[derive(Clone)]
 pub(crate) struct Pair {
     pub(crate) chain: Zeroizing<Vec<u8>>,
     pub(crate) key: Zeroizing<Vec<u8>>,
@@ -84,16 +103,23 @@ pub(crate) struct Content([u8; 32]);
 
 impl Pair {
     pub(crate) fn content(&self) -> Content {
+        Content::of(&[&self.chain, &self.key])
+    }
+}
+
+impl Content {
+    fn of(parts: &[&[u8]]) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
-        context.update(&self.chain.len().to_be_bytes());
-        context.update(&self.chain);
-        context.update(&self.key);
+        for part in parts {
+            context.update(&part.len().to_be_bytes());
+            context.update(part);
+        }
         let mut content = [0; 32];
         content
             .iter_mut()
             .zip(context.finish().as_ref())
             .for_each(|(to, from)| *to = *from);
-        Content(content)
+        Self(content)
     }
 }
 

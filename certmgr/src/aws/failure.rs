@@ -7,7 +7,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use crate::error::RemoteFault;
+use crate::error::{Reason, RemoteFault};
 
 /// No text of ours is longer: what a server sends may be anything.
 const MAX_TEXT_CHARS: usize = 400;
@@ -20,6 +20,19 @@ pub(crate) struct Failure {
     pub(crate) fault: RemoteFault,
     /// What happened, with the service's own words. No remedy, no secret.
     pub(crate) text: String,
+}
+
+impl Failure {
+    /// As the error of a source.
+    pub(crate) fn at(self, places: Vec<String>) -> crate::Error {
+        crate::Error {
+            places,
+            reason: Reason::Remote {
+                fault: self.fault,
+                text: self.text,
+            },
+        }
+    }
 }
 
 /// What an error of the SDK means. `service` is for people: `S3`, `Secrets Manager`.

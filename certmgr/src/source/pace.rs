@@ -1,0 +1,63 @@
+//! At most one request a second to a remote store, whatever happens.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What one request costs.
+const PER_REQUEST: Duration = Duration::from_secs(1);
+
+/// Each request is paid for by a second in which no reading begins. The requests of one reading follow each
+/// other at once, for they belong together.
+#[derive(Debug)]
+pub(super) struct Pace {
+    free_at: Instant,
+}
+
+impl Pace {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { free_at: now }
+    }
+
+    /// The next reading may begin at this instant.
+    pub(super) fn free_at(&self) -> Instant {
+        self.free_at
+    }
+
+    /// A request is made.
+    pub(super) fn spend(&mut self, now: Instant) {
+        self.free_at = self.free_at.max(now) + PER_REQUEST;
+    }
+}
+
+/// A wait around `poll`: from 90 to 110 % of it, by `random` in 0..1. Keeps a fleet from asking all at once.
+pub(super) fn jittered(poll: Duration, random: f64) -> Duration {
+    poll.mul_f64(0.9 + 0.2 * random.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readings_of_many_requests_are_followed_by_as_many_seconds() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        assert_eq!(pace.free_at(), start);
+        for _ in 0..3 {
+            pace.spend(start);
+        }
+        assert_eq!(pace.free_at(), start + 3 * PER_REQUEST);
+        let late = start + 60 * PER_REQUEST;
+        pace.spend(late);
+        assert_eq!(pace.free_at(), late + PER_REQUEST);
+    }
+
+    #[test]
+    fn a_poll_is_drawn_from_a_tenth_around_it() {
+        let poll = Duration::from_secs(100);
+        assert_eq!(jittered(poll, 0.0).as_secs(), 90);
+        assert_eq!(jittered(poll, 0.5).as_secs(), 100);
+        assert_eq!(jittered(poll, 1.0).as_millis(), 110_000);
+    }
+}

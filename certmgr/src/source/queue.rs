@@ -1,0 +1,228 @@
+//! An SQS queue that S3 or EventBridge tells of changes. A message causes an earlier read and nothing else.
+//!
+//! Each message reaches one reader only: who runs several gateways gives each its own queue (by SNS or
+//! EventBridge), or leaves the others to their polls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::Region;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::pace::Pace;
+use crate::aws::{self, Failure, failure};
+use crate::config::Aws;
+
+/// How long SQS holds a question open: the longest that it allows.
+const LONG_POLL_SECONDS: i32 = 20;
+
+/// For such a question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The most that one answer holds.
+const MAX_MESSAGES: i32 = 10;
+
+/// Between two attempts while the queue does not work: twice as long each time, from and up to.
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+
+/// What S3 sends when a notification is set up.
+const TEST_EVENT: &str = "s3:TestEvent";
+
+/// Listens from the first [`Queue::hint`] until it is dropped.
+#[derive(Debug)]
+pub(super) struct Queue {
+    url: String,
+    aws: Aws,
+    changed: Arc<Notify>,
+    listening: Option<JoinHandle<()>>,
+}
+
+impl Queue {
+    pub(super) fn new(url: String, aws: Aws) -> Self {
+        Self {
+            url,
+            aws,
+            changed: Arc::new(Notify::new()),
+            listening: None,
+        }
+    }
+
+    /// Resolves after a message. Several that come close together are one hint.
+    pub(super) async fn hint(&mut self) -> Instant {
+        if self.listening.is_none() {
+            let listener = Listener {
+                url: self.url.clone(),
+                aws: self.aws.clone(),
+                changed: Arc::clone(&self.changed),
+            };
+            self.listening = Some(tokio::spawn(listener.listen()));
+        }
+        self.changed.notified().await;
+        Instant::now()
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        if let Some(listening) = &self.listening {
+            listening.abort();
+        }
+    }
+}
+
+struct Listener {
+    url: String,
+    aws: Aws,
+    changed: Arc<Notify>,
+}
+
+impl Listener {
+    /// Whatever the queue does, polling goes on beside it: its trouble is told once.
+    async fn listen(self) {
+        let mut pace = Pace::new(Instant::now());
+        let mut retry = RETRY.0;
+        let mut told = false;
+        let mut client = None;
+        loop {
+            match self.receive(&mut client, &mut pace).await {
+                Ok(()) => {
+                    if told {
+                        tracing::info!(queue = %self.url, "the queue works again");
+                    }
+                    told = false;
+                    retry = RETRY.0;
+                    sleep_until(pace.free_at()).await;
+                }
+                Err(failure) => {
+                    if !told {
+                        tracing::warn!(
+                            queue = %self.url, error = %failure,
+                            "the queue tells of no changes; they are seen by polling alone"
+                        );
+                    }
+                    told = true;
+                    sleep(retry).await;
+                    retry = (retry * 2).min(RETRY.1);
+                }
+            }
+        }
+    }
+
+    async fn receive(&self, client: &mut Option<Client>, pace: &mut Pace) -> Result<(), Failure> {
+        let client = match client {
+            Some(client) => client,
+            None => client.insert(self.client().await?),
+        };
+        pace.spend(Instant::now());
+        let answer = client
+            .receive_message()
+            .queue_url(&self.url)
+            .wait_time_seconds(LONG_POLL_SECONDS)
+            .max_number_of_messages(MAX_MESSAGES)
+            .send()
+            .await
+            .map_err(|error| failure("SQS", &error))?;
+        let messages = answer.messages.unwrap_or_default();
+        if messages.is_empty() {
+            return Ok(());
+        }
+        if messages.iter().any(tells_of_a_change) {
+            self.changed.notify_one();
+        }
+        pace.spend(Instant::now());
+        client
+            .delete_message_batch()
+            .queue_url(&self.url)
+            .set_entries(Some(receipts(messages)))
+            .send()
+            .await
+            .map_err(|error| failure("SQS", &error))?;
+        Ok(())
+    }
+
+    /// The queue's URL says where it is; the endpoint of the configuration is that of S3.
+    async fn client(&self) -> Result<Client, Failure> {
+        let config = aws::config(&self.aws).await?;
+        let mut builder = aws_sdk_sqs::config::Builder::from(&config)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .read_timeout(ANSWER_TIMEOUT)
+                    .operation_attempt_timeout(ANSWER_TIMEOUT)
+                    .operation_timeout(ANSWER_TIMEOUT)
+                    .build(),
+            );
+        if let Some(endpoint) = endpoint_of(&self.url) {
+            builder = builder.endpoint_url(endpoint);
+        }
+        if let Some(region) = region_of(&self.url) {
+            builder = builder.region(Region::new(region.to_owned()));
+        }
+        Ok(Client::from_conf(builder.build()))
+    }
+}
+
+fn tells_of_a_change(message: &Message) -> bool {
+    !message.body().is_some_and(|body| body.contains(TEST_EVENT))
+}
+
+fn receipts(messages: Vec<Message>) -> Vec<DeleteMessageBatchRequestEntry> {
+    messages
+        .into_iter()
+        .filter_map(|message| message.receipt_handle)
+        .enumerate()
+        .filter_map(|(index, receipt)| {
+            DeleteMessageBatchRequestEntry::builder()
+                .id(index.to_string())
+                .receipt_handle(receipt)
+                .build()
+                .ok()
+        })
+        .collect()
+}
+
+/// Scheme and authority of a queue's URL.
+fn endpoint_of(url: &str) -> Option<&str> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split('/').next()?;
+    url.get(..scheme.len() + "://".len() + authority.len())
+}
+
+/// The region in the host of a queue of AWS: `sqs.eu-west-1.amazonaws.com`.
+fn region_of(url: &str) -> Option<&str> {
+    let host = url.split_once("://")?.1.split('/').next()?;
+    let (region, domain) = host.strip_prefix("sqs.")?.split_once('.')?;
+    domain.starts_with("amazonaws.").then_some(region)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_asked_where_its_url_says() {
+        let url = "https://sqs.eu-west-1.amazonaws.com/123456789012/changes";
+        assert_eq!(endpoint_of(url), Some("https://sqs.eu-west-1.amazonaws.com"));
+        assert_eq!(region_of(url), Some("eu-west-1"));
+        let url = "http://127.0.0.1:4566/123456789012/changes";
+        assert_eq!(endpoint_of(url), Some("http://127.0.0.1:4566"));
+        assert_eq!(region_of(url), None);
+    }
+
+    #[test]
+    fn the_message_of_the_set_up_tells_of_no_change() {
+        let message = |body: &str| Message::builder().body(body).build();
+        let test = r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"b"}"#;
+        assert!(!tells_of_a_change(&message(test)));
+        assert!(tells_of_a_change(&message(
+            r#"{"Records":[{"eventName":"ObjectCreated:Put"}]}"#
+        )));
+        assert!(tells_of_a_change(&message("anything")));
+    }
+}

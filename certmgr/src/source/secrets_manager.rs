@@ -1,0 +1,200 @@
+//! A chain and a key in one secret of AWS Secrets Manager, always its version of stage `AWSCURRENT`.
+//!
+//! Said, and not left to be assumed: what an unsaid stage means differs between services that speak the protocol.
+
+mod json;
+mod pkcs12;
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_sdk_secretsmanager::Client;
+use certstore::Part;
+use tokio::time::{Instant, sleep_until, timeout};
+use zeroize::Zeroizing;
+
+use super::pace::{Pace, jittered};
+use super::{Content, Pair};
+use crate::aws::{self, Failure, failure};
+use crate::config::{SecretFormat, SecretsManagerSource};
+use crate::error::{Error, RemoteFault};
+use crate::secret;
+
+/// The service's own limit; those that only speak its protocol may not keep it.
+const MAX_SECRET_BYTES: usize = 65_536;
+
+/// For a whole reading, a passphrase from elsewhere included.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+const CURRENT: &str = "AWSCURRENT";
+
+/// Reads a pair from a secret.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    source: SecretsManagerSource,
+    client: Option<Client>,
+    pace: Pace,
+    /// What the last good secret was, and the pair in it: a PKCS#12 container is costly to open.
+    opened: Option<(Content, Pair)>,
+}
+
+impl Reader {
+    pub(crate) fn new(source: SecretsManagerSource) -> Self {
+        Self {
+            source,
+            client: None,
+            pace: Pace::new(Instant::now()),
+            opened: None,
+        }
+    }
+
+    pub(crate) async fn read(&mut self) -> Result<Pair, Error> {
+        sleep_until(self.pace.free_at()).await;
+        let read = timeout(READ_TIMEOUT, self.fetch_and_open()).await;
+        read.unwrap_or_else(|_| {
+            Err(Failure {
+                fault: RemoteFault::Unreachable,
+                text: format!("no whole answer came within {} s", READ_TIMEOUT.as_secs()),
+            })
+        })
+        .map_err(|failure| failure.at(self.places_of(Part::Both)))
+    }
+
+    pub(crate) fn poll(&self) -> Duration {
+        jittered(self.source.poll, rand::random())
+    }
+
+    pub(crate) fn places_of(&self, part: Part) -> Vec<String> {
+        let secret = &self.source.secret;
+        vec![match (&self.source.format, part) {
+            (SecretFormat::Json { chain, .. }, Part::Chain) => format!("secret {secret}, field {chain}"),
+            (SecretFormat::Json { key, .. }, Part::Key) => format!("secret {secret}, field {key}"),
+            (SecretFormat::Json { .. } | SecretFormat::Pem | SecretFormat::Pkcs12 { .. }, _) => {
+                format!("secret {secret}")
+            }
+        }]
+    }
+
+    async fn fetch_and_open(&mut self) -> Result<Pair, Failure> {
+        let client = self.client().await?;
+        self.pace.spend(Instant::now());
+        let secret = fetch(&client, &self.source.secret).await?;
+        let content = Content::of(&[&secret]);
+        if let Some((of, pair)) = &self.opened {
+            if *of == content {
+                return Ok(pair.clone());
+            }
+        }
+        let pair = open(secret, &self.source.format).await?;
+        self.opened = Some((content, pair.clone()));
+        Ok(pair)
+    }
+
+    async fn client(&mut self) -> Result<Client, Failure> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let config = aws::config(&self.source.aws).await?;
+        Ok(self.client.insert(client(&config)).clone())
+    }
+}
+
+/// A client that tries once: whoever reads again and again has a pace of his own.
+pub(crate) fn client(config: &SdkConfig) -> Client {
+    let config = aws_sdk_secretsmanager::config::Builder::from(config)
+        .retry_config(RetryConfig::disabled())
+        .build();
+    Client::from_conf(config)
+}
+
+/// The current bytes of a secret, text or binary.
+pub(crate) async fn fetch(client: &Client, secret: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let answer = client
+        .get_secret_value()
+        .secret_id(secret)
+        .version_stage(CURRENT)
+        .send()
+        .await
+        .map_err(|error| failure("Secrets Manager", &error))?;
+    let text = answer.secret_string.map(String::into_bytes);
+    let bytes = text.or_else(|| answer.secret_binary.map(|binary| binary.into_inner()));
+    let bytes = Zeroizing::new(bytes.unwrap_or_default());
+    if bytes.len() > MAX_SECRET_BYTES {
+        return Err(Failure {
+            fault: RemoteFault::TooLarge,
+            text: format!(
+                "it has {} bytes; at most {MAX_SECRET_BYTES} are read",
+                bytes.len()
+            ),
+        });
+    }
+    Ok(bytes)
+}
+
+async fn open(secret: Zeroizing<Vec<u8>>, format: &SecretFormat) -> Result<Pair, Failure> {
+    match format {
+        SecretFormat::Json { chain, key } => {
+            let [chain, key] = json::fields(&secret, [chain, key]).map_err(malformed)?;
+            Ok(Pair {
+                chain: with_line_breaks(chain),
+                key: with_line_breaks(key),
+            })
+        }
+        SecretFormat::Pem => {
+            let both = with_line_breaks(secret);
+            Ok(Pair {
+                chain: both.clone(),
+                key: both,
+            })
+        }
+        SecretFormat::Pkcs12 { passphrase } => {
+            let passphrase = match passphrase {
+                Some(reference) => secret::read(reference).await.map_err(|error| Failure {
+                    fault: error.fault,
+                    text: format!("the passphrase cannot be had: {error}"),
+                })?,
+                None => Zeroizing::default(),
+            };
+            // A derivation of a million rounds takes a second of a core.
+            tokio::task::spawn_blocking(move || pkcs12::open(&secret, &passphrase))
+                .await
+                .unwrap_or_else(|ended| Err(format!("opening it ended early: {ended}")))
+                .map_err(malformed)
+        }
+    }
+}
+
+fn malformed(text: String) -> Failure {
+    Failure {
+        fault: RemoteFault::Malformed,
+        text,
+    }
+}
+
+/// PEM that went through a form or a shell often has its line breaks as `\n` in letters. Text without any true
+/// line break gets them back.
+fn with_line_breaks(text: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+    if text.contains(&b'\n') || !text.windows(2).any(|pair| pair == b"\\n") {
+        return text;
+    }
+    let mut broken = Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut rest = text.as_slice();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = match (byte, after) {
+            (b'\\', [b'n', after @ ..]) => {
+                broken.push(b'\n');
+                after
+            }
+            (b'\\', [b'r', after @ ..]) => after,
+            (_, after) => {
+                broken.push(byte);
+                after
+            }
+        };
+    }
+    broken
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! Two text fields of a JSON object. What is wrong is told by place and name, never by content.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, de};
+use serde_json::error::Category;
+use zeroize::Zeroizing;
+
+/// So many names of fields are told when the wanted one is not among them.
+const MAX_NAMES_TOLD: usize = 12;
+
+/// So much of each.
+const MAX_NAME_CHARS: usize = 40;
+
+/// The texts of the two fields; the same name twice is lawful.
+pub(super) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<[Zeroizing<Vec<u8>>; 2], String> {
+    let mut json = serde_json::Deserializer::from_slice(json);
+    let object = json
+        .deserialize_map(Object { wanted })
+        .and_then(|object| json.end().map(|()| object))
+        .map_err(|error| told(&error))?;
+    let [first, second] = wanted;
+    Ok([object.text(first)?, object.text(second)?])
+}
+
+fn told(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    match error.classify() {
+        Category::Eof => format!("it is JSON that ends too early (line {line}, column {column})"),
+        Category::Data => format!("it is no JSON object with each field once (line {line}, column {column})"),
+        Category::Syntax | Category::Io => format!("it is not JSON (line {line}, column {column})"),
+    }
+}
+
+struct Object<'a> {
+    wanted: [&'a str; 2],
+}
+
+/// What was found of the wanted fields, and the names of all.
+#[derive(Default)]
+struct Found {
+    texts: Vec<(String, Field)>,
+    names: BTreeSet<String>,
+}
+
+enum Field {
+    Text(Zeroizing<Vec<u8>>),
+    /// Something else, by its kind.
+    Other(&'static str),
+}
+
+impl Found {
+    fn text(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+        match self.texts.iter().find(|(found, _)| found == name) {
+            Some((_, Field::Text(text))) => Ok(text.clone()),
+            Some((_, Field::Other(kind))) => Err(format!("its field `{name}` is {kind}, not a text")),
+            None if self.names.is_empty() => Err(format!("it has no field `{name}`, nor any other")),
+            None => Err(format!("it has no field `{name}`, but {}", self.names_told())),
+        }
+    }
+
+    fn names_told(&self) -> String {
+        let names: Vec<String> = self
+            .names
+            .iter()
+            .take(MAX_NAMES_TOLD)
+            .map(|name| short(name))
+            .collect();
+        let more = self.names.len() - names.len();
+        let names = names.join(", ");
+        if more > 0 {
+            format!("{names} and {more} more")
+        } else {
+            names
+        }
+    }
+}
+
+fn short(name: &str) -> String {
+    let short: String = name
+        .chars()
+        .filter(|char| !char.is_control())
+        .take(MAX_NAME_CHARS)
+        .collect();
+    format!("`{short}`")
+}
+
+impl<'de> Visitor<'de> for Object<'_> {
+    type Value = Found;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
+        let mut found = Found::default();
+        while let Some(name) = map.next_key::<String>()? {
+            if self.wanted.contains(&name.as_str()) {
+                found.texts.push((name.clone(), map.next_value()?));
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+            // RFC 8259 §4: what a name that comes twice means is not defined.
+            if !found.names.insert(name) {
+                return Err(A::Error::custom("a name twice"));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyField)
+    }
+}
+
+struct AnyField;
+
+impl<'de> Visitor<'de> for AnyField {
+    type Value = Field;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Field, E> {
+        Ok(Field::Text(Zeroizing::new(text.as_bytes().to_vec())))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Field, E> {
+        Ok(Field::Other("null"))
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Field, E> {
+        Ok(Field::Other("true or false"))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Field, E> {
+        Ok(Field::Other("a number"))
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Field, E> {
+        Ok(Field::Other("a number"))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Field, E> {
+        Ok(Field::Other("a number"))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Field, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Field::Other("a list"))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Field::Other("an object"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<(String, String), String> {
+        let [chain, key] = fields(json.as_bytes(), ["certificate", "private_key"])?;
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Ok((text(&chain), text(&key)))
+    }
+
+    #[test]
+    fn two_fields_are_read_and_the_others_do_not_matter() {
+        let json = r#" {"a": [1, {"b": null}], "private_key": "k\nl", "certificate": "c", "z": 1.5} "#;
+        assert_eq!(read(json), Ok(("c".to_owned(), "k\nl".to_owned())));
+    }
+
+    #[test]
+    fn one_field_may_be_both() {
+        let [chain, key] = fields(br#"{"pem": "x"}"#, ["pem", "pem"]).unwrap();
+        assert_eq!((chain.as_slice(), key.as_slice()), (&b"x"[..], &b"x"[..]));
+    }
+
+    #[test]
+    fn mistakes_are_told_by_place_and_name() {
+        let cases = [
+            ("", "it is JSON that ends too early (line 1, column 0)"),
+            (
+                r#"{"certificate": "SECRET"#,
+                "it is JSON that ends too early (line 1, column 23)",
+            ),
+            (
+                "{\n  \"certificate\": SECRET}",
+                "it is not JSON (line 2, column 18)",
+            ),
+            ("-----BEGIN CERTIFICATE-----", "it is not JSON (line 1, column 2)"),
+            (
+                r#""SECRET""#,
+                "it is no JSON object with each field once (line 1, column 8)",
+            ),
+            (r#"{"x": 1} SECRET"#, "it is not JSON (line 1, column 10)"),
+            (
+                r#"{"x": "SECRET", "x": "SECRET"}"#,
+                "it is no JSON object with each field once (line 1, column 29)",
+            ),
+            ("{}", "it has no field `certificate`, nor any other"),
+            (
+                r#"{"cert": "SECRET", "key": "SECRET"}"#,
+                "it has no field `certificate`, but `cert`, `key`",
+            ),
+            (
+                r#"{"certificate": {"SECRET": 1}}"#,
+                "its field `certificate` is an object, not a text",
+            ),
+            (
+                r#"{"certificate": ["SECRET"]}"#,
+                "its field `certificate` is a list, not a text",
+            ),
+            (
+                r#"{"certificate": null}"#,
+                "its field `certificate` is null, not a text",
+            ),
+            (
+                r#"{"certificate": 1.25}"#,
+                "its field `certificate` is a number, not a text",
+            ),
+        ];
+        for (json, told) in cases {
+            assert_eq!(read(json), Err(told.to_owned()), "{json}");
+        }
+    }
+
+    #[test]
+    fn many_long_names_are_told_in_short() {
+        let long = "n".repeat(1_000);
+        let json: Vec<String> = (0..50).map(|index| format!("\"{index:02}{long}\": 1")).collect();
+        let told = read(&format!("{{{}}}", json.join(","))).unwrap_err();
+        assert!(told.ends_with(" and 38 more"), "{told}");
+        assert!(told.len() < 1_000, "{told}");
+    }
+}

@@ -1,0 +1,136 @@
+//! PKCS#12 (RFC 7292): one key and its chain, from whatever wrote it.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use p12_keystore::error::Error;
+use p12_keystore::{Certificate, Pkcs12Archive};
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use x509_parser::parse_x509_certificate;
+use zeroize::Zeroizing;
+
+use crate::source::Pair;
+
+/// The tag of a DER sequence, with which each container begins. Base64 of one begins otherwise.
+const SEQUENCE: u8 = 0x30;
+
+/// Opens a container, in binary or in base64, and puts its chain in order. Costs up to seconds.
+///
+/// Bags have no order that could be relied on: the leaf is the certificate with the key's public half, and each
+/// next one is the issuer of the one before. What does not belong to that chain is left out.
+pub(super) fn open(container: &[u8], passphrase: &str) -> Result<Pair, String> {
+    let decoded;
+    let container = if container.first() == Some(&SEQUENCE) {
+        container
+    } else {
+        decoded = from_base64(container)?;
+        decoded.as_slice()
+    };
+    let archive = Pkcs12Archive::from_pkcs12(container, passphrase).map_err(|error| told(&error))?;
+    let key = match archive.keys.as_slice() {
+        [key] => &key.key,
+        [] => return Err("the PKCS#12 container holds no private key".to_owned()),
+        keys => {
+            return Err(format!(
+                "the PKCS#12 container holds {} private keys, not one",
+                keys.len()
+            ));
+        }
+    };
+    let certificates: Vec<&Certificate> = archive.certs.iter().map(|bag| &bag.cert).collect();
+    let chain = chain_of(key.as_der(), &certificates)?;
+    let mut pem = Zeroizing::new(Vec::new());
+    for certificate in chain {
+        pem.extend_from_slice(&to_pem("CERTIFICATE", certificate.as_der()));
+    }
+    Ok(Pair {
+        chain: pem,
+        key: to_pem("PRIVATE KEY", key.as_der()),
+    })
+}
+
+fn from_base64(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+    let text: Zeroizing<Vec<u8>> = Zeroizing::new(
+        text.iter()
+            .copied()
+            .filter(|byte| !byte.is_ascii_whitespace())
+            .collect(),
+    );
+    BASE64_STANDARD
+        .decode(&*text)
+        .ok()
+        .filter(|container| container.first() == Some(&SEQUENCE))
+        .map(Zeroizing::new)
+        .ok_or_else(|| "it is no PKCS#12 container, neither in binary nor in base64".to_owned())
+}
+
+fn told(error: &Error) -> String {
+    match error {
+        Error::MacError(_) => "the passphrase of the PKCS#12 container is wrong".to_owned(),
+        Error::Pkcs5Error(_) | Error::UnpadError | Error::InvalidData => {
+            "the PKCS#12 container cannot be decrypted: the passphrase is wrong, or the container is broken"
+                .to_owned()
+        }
+        Error::UnsupportedEncryptionScheme | Error::UnsupportedMacAlgorithm => {
+            "the PKCS#12 container is encrypted in a way that is not supported; AES-256 is, and 3DES"
+                .to_owned()
+        }
+        Error::InvalidParameters => "the PKCS#12 container has parameters out of bounds".to_owned(),
+        Error::IoError(_)
+        | Error::DerError(_)
+        | Error::InvalidVersion
+        | Error::UnsupportedContentType
+        | Error::UnsupportedCertificateType
+        | Error::X509Error(_)
+        | Error::InvalidLength
+        | Error::InvalidPrivateKey => "it is a broken PKCS#12 container".to_owned(),
+    }
+}
+
+/// The leaf, its issuer, and so on as far as it goes.
+fn chain_of<'a>(key: &[u8], certificates: &[&'a Certificate]) -> Result<Vec<&'a Certificate>, String> {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
+    let public = any_supported_type(&key)
+        .ok()
+        .and_then(|key| Some(key.public_key()?.to_vec()))
+        .ok_or("the private key in the PKCS#12 container is of a kind that is not supported")?;
+    let leaf = certificates
+        .iter()
+        .find(|certificate| public_key(certificate.as_der()).as_deref() == Some(public.as_slice()))
+        .ok_or("no certificate in the PKCS#12 container belongs to its private key")?;
+    let mut chain = vec![*leaf];
+    let mut last = *leaf;
+    while let Some(issuer) = certificates.iter().find(|candidate| {
+        candidate.subject() == last.issuer()
+            && !chain.iter().any(|known| known.subject() == candidate.subject())
+    }) {
+        chain.push(issuer);
+        last = issuer;
+    }
+    Ok(chain)
+}
+
+/// The SubjectPublicKeyInfo of a certificate.
+fn public_key(certificate: &[u8]) -> Option<Vec<u8>> {
+    let (_, certificate) = parse_x509_certificate(certificate).ok()?;
+    Some(certificate.public_key().raw.to_vec())
+}
+
+/// RFC 7468: lines of 64 characters.
+fn to_pem(label: &str, der: &[u8]) -> Zeroizing<Vec<u8>> {
+    let base64 = Zeroizing::new(BASE64_STANDARD.encode(der));
+    // Enough for a line break after each line and for the two boundaries: the buffer never grows.
+    let mut pem = Zeroizing::new(Vec::with_capacity(
+        base64.len() + base64.len() / 64 + 2 * label.len() + 64,
+    ));
+    pem.extend_from_slice(format!("-----BEGIN {label}-----\n").as_bytes());
+    for line in base64.as_bytes().chunks(64) {
+        pem.extend_from_slice(line);
+        pem.push(b'\n');
+    }
+    pem.extend_from_slice(format!("-----END {label}-----\n").as_bytes());
+    pem
+}
+
+#[cfg(test)]
+mod tests;
