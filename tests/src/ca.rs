@@ -12,6 +12,32 @@ use rustls::RootCertStore;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// Whom a client trusts.
+pub trait Trust {
+    /// The roots and nothing else.
+    fn roots(&self) -> Arc<RootCertStore>;
+}
+
+impl<T: Trust> Trust for Arc<T> {
+    fn roots(&self) -> Arc<RootCertStore> {
+        T::roots(self)
+    }
+}
+
+impl Trust for RootCertStore {
+    fn roots(&self) -> Arc<RootCertStore> {
+        Arc::new(self.clone())
+    }
+}
+
+impl Trust for TestCa {
+    fn roots(&self) -> Arc<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        Arc::new(roots)
+    }
+}
+
 /// A certificate authority of one test.
 #[derive(Debug)]
 pub struct TestCa {
@@ -145,11 +171,9 @@ impl TestCa {
         self.folder.path().join("ca.pem")
     }
 
-    /// The root and nothing else.
-    pub fn roots(&self) -> Arc<RootCertStore> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).unwrap();
-        Arc::new(roots)
+    /// The root, PEM.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
     }
 
     /// The default certificate.

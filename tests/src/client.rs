@@ -8,7 +8,7 @@ use proto::routeguide::{Feature, Point};
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use crate::{TestCa, TestGateway, TlsOptions};
+use crate::{TestGateway, TlsOptions, Trust};
 
 /// An ordinary gRPC client: tonic over TLS, verified. It counts how often it had to connect.
 #[derive(Debug, Clone)]
@@ -19,12 +19,12 @@ pub struct TestClient {
 
 impl TestClient {
     /// Connects to the first listener.
-    pub async fn connect(gateway: &TestGateway, ca: &TestCa) -> Self {
+    pub async fn connect(gateway: &TestGateway, ca: &impl Trust) -> Self {
         Self::connect_with(gateway.address(), ca, TlsOptions::default()).await
     }
 
     /// Connects with these options of TLS.
-    pub async fn connect_with(address: SocketAddr, ca: &TestCa, options: TlsOptions) -> Self {
+    pub async fn connect_with(address: SocketAddr, ca: &impl Trust, options: TlsOptions) -> Self {
         let connects = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connects);
         let (config, name) = (options.config(ca), options.name);

@@ -1,15 +1,13 @@
-use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::process::Lines;
 use crate::{Metrics, Pair, PairFiles, TestBackend, TestCa, eventually, free_port, program};
 
 const START: Duration = Duration::from_secs(20);
@@ -36,9 +34,6 @@ pub struct TestGateway {
     address: SocketAddr,
     admin: SocketAddr,
 }
-
-#[derive(Debug, Clone, Default)]
-struct Lines(Arc<Mutex<VecDeque<String>>>);
 
 impl TestGatewayBuilder {
     /// A TLS listener `public` on 127.0.0.1 with the default certificate of `ca`, a route for everything to `backend`.
@@ -138,8 +133,9 @@ impl TestGatewayBuilder {
             .stderr(Stdio::piped())
             .spawn()
             .expect("h2gate starts");
-        let log = Lines::follow(child.stderr.take().unwrap());
-        let output = Lines::follow(child.stdout.take().unwrap());
+        let (log, output) = (Lines::default(), Lines::default());
+        log.clone().follow(child.stderr.take().unwrap());
+        output.clone().follow(child.stdout.take().unwrap());
         let address = listener_address(&self.config, 0);
         let admin = self.config["admin"]["address"].as_str().unwrap().parse().unwrap();
         TestGateway {
@@ -321,43 +317,6 @@ impl Drop for TestGateway {
         }
         self.child.kill().ok();
         self.child.wait().ok();
-    }
-}
-
-impl Lines {
-    fn follow(source: impl Read + Send + 'static) -> Self {
-        let lines = Self::default();
-        let sink = lines.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(source).lines().map_while(Result::ok) {
-                let mut kept = sink.0.lock().unwrap();
-                if kept.len() == 20_000 {
-                    kept.pop_front();
-                }
-                kept.push_back(line);
-            }
-        });
-        lines
-    }
-
-    fn text(&self) -> String {
-        self.tail(usize::MAX)
-    }
-
-    fn tail(&self, count: usize) -> String {
-        let kept = self.0.lock().unwrap();
-        let skipped = kept.len().saturating_sub(count);
-        kept.iter()
-            .skip(skipped)
-            .map(|line| format!("{line}\n"))
-            .collect()
-    }
-
-    fn find(&self, words: &[&str]) -> Option<String> {
-        let kept = self.0.lock().unwrap();
-        kept.iter()
-            .find(|line| words.iter().all(|word| line.contains(word)))
-            .cloned()
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! A test reads as a sentence: a [`TestBackend`] answers, a [`TestGateway`] (the real program, in a process of its own)
 //! stands in front of it with a certificate of a [`TestCa`], and clients ask: [`TestClient`] like a person with tonic,
-//! [`H2Client`] with the whole of HTTP/2 in view, [`FrameConn`] frame by frame and as badly as it likes.
+//! [`H2Client`] with the whole of HTTP/2 in view, [`FrameConn`] frame by frame and as badly as it likes, or many at once:
+//! [`Load`]. Its certificates come from a [`TestPebble`] with its [`TestDns`], or from a [`TestMoto`], each behind a
+//! [`FaultProxy`].
 //!
 //! Every wait is for a fact and has a deadline ([`within`], [`eventually`]). Whatever goes wrong here is a failed test,
 //! so everything panics with what was expected.
@@ -17,27 +19,40 @@
 mod backend;
 mod ca;
 mod client;
+mod dns;
+mod dns_question;
+mod fault_proxy;
 mod files;
 mod frames;
 mod gateway;
 mod grpc;
 mod h2_client;
+mod http;
+mod load;
 mod metrics;
+mod moto;
+mod pebble;
 mod ports;
+mod process;
 mod program;
 mod tls;
 mod tools;
 mod wait;
 
 pub use backend::{BackendOptions, Exchange, TestBackend};
-pub use ca::{KeyKind, Leaf, Pair, TestCa, Validity};
+pub use ca::{KeyKind, Leaf, Pair, TestCa, Trust, Validity};
 pub use client::TestClient;
+pub use dns::TestDns;
+pub use fault_proxy::{Call, Edit, Fault, FaultProxy};
 pub use files::PairFiles;
 pub use frames::{Ending, Frame, FrameConn, flags, kind, literal_block, setting};
 pub use gateway::{TestGateway, TestGatewayBuilder};
 pub use grpc::{echo_body, messages_of, pack, request};
 pub use h2_client::{Answer, H2Client};
+pub use load::Load;
 pub use metrics::Metrics;
+pub use moto::{HostedZone, Queue, TestMoto};
+pub use pebble::{PebbleOptions, TestPebble};
 pub use ports::free_port;
 pub use program::h2gate;
 pub use tls::{Handshake, Refusal, Signatures, TlsOptions};

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::{TestCa, within};
+use crate::{Trust, within};
 
 /// How a client shakes hands. The default: TLS 1.2 and 1.3, ALPN `h2`, SNI `localhost`, no resumption.
 #[derive(Debug, Clone)]
@@ -75,7 +75,7 @@ impl TlsOptions {
     }
 
     /// The configuration of rustls.
-    pub fn config(&self, ca: &TestCa) -> Arc<ClientConfig> {
+    pub fn config(&self, ca: &impl Trust) -> Arc<ClientConfig> {
         let mut config = ClientConfig::builder_with_provider(Arc::new(self.provider()))
             .with_protocol_versions(self.versions)
             .unwrap()
@@ -108,7 +108,7 @@ impl TlsOptions {
     }
 
     /// One connection.
-    pub async fn connect(&self, address: SocketAddr, ca: &TestCa) -> Result<Handshake, Refusal> {
+    pub async fn connect(&self, address: SocketAddr, ca: &impl Trust) -> Result<Handshake, Refusal> {
         let tcp = TcpStream::connect(address)
             .await
             .map_err(|error| Refusal(error.to_string()))?;

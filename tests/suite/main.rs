@@ -14,6 +14,7 @@ mod backends;
 mod bad_pairs;
 mod cancel;
 mod demo;
+mod doubles;
 mod drain;
 mod fairness;
 #[path = "../conformance/h2spec.rs"]

@@ -1,0 +1,384 @@
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use crate::http::{self, Message};
+use crate::{Pair, Trust};
+
+/// An HTTP proxy before one double. It counts what goes through, and spoils it as the test says.
+///
+/// Each request has a line, `GET /dir` or, for the JSON protocols of AWS, `POST / secretsmanager.GetSecretValue`. A rule
+/// spoils the requests whose line contains its pattern; of several, the newest wins.
+#[derive(Debug)]
+pub struct FaultProxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    task: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    target: SocketAddr,
+    https: Option<Arc<ClientConfig>>,
+    state: Mutex<State>,
+    /// Grows when rules change, so that what hangs looks again.
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rules: Vec<Rule>,
+    calls: Vec<Call>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    pattern: String,
+    fault: Fault,
+    left: Option<usize>,
+}
+
+/// A request that came.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Method, path and, if there is one, target.
+    pub line: String,
+    /// When.
+    pub at: Instant,
+}
+
+/// Changes the body of an answer on its way back.
+pub type Edit = Arc<dyn Fn(Vec<u8>) -> Vec<u8> + Send + Sync>;
+
+/// What happens to a request.
+#[derive(Clone)]
+pub enum Fault {
+    /// Answered by the proxy, with these fields.
+    Status(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// Forwarded after so long.
+    Delay(Duration),
+    /// Neither forwarded nor answered, until the rule is withdrawn; then forwarded.
+    Hold,
+    /// The connection is reset instead of an answer; nothing is forwarded.
+    Reset,
+    /// Forwarded and effective; the connection is reset instead of an answer.
+    Lost,
+    /// The connection ends in the middle of the answer.
+    Truncate,
+    /// Bits of the answer's body are flipped; its length stays.
+    Corrupt,
+    /// The answer comes byte by byte, each after this long.
+    Slow(Duration),
+    /// The answer's body is another.
+    Edit(Edit),
+    /// These fields of the answer are others.
+    Fields(Vec<(&'static str, String)>),
+}
+
+impl Fault {
+    /// An answer with this status and nothing else.
+    pub fn status(status: u16) -> Self {
+        Self::Status(status, Vec::new(), Vec::new())
+    }
+
+    /// An answer with this status that says when to come back.
+    pub fn retry_after(status: u16, seconds: u64) -> Self {
+        Self::Status(status, vec![("retry-after", seconds.to_string())], Vec::new())
+    }
+
+    /// An answer with this problem document of ACME (RFC 8555 §6.7).
+    pub fn problem(status: u16, kind: &str, detail: &str) -> Self {
+        let body =
+            serde_json::json!({ "type": format!("urn:ietf:params:acme:error:{kind}"), "detail": detail });
+        let fields = vec![("content-type", "application/problem+json".to_owned())];
+        Self::Status(status, fields, body.to_string().into_bytes())
+    }
+
+    /// The answer's body is changed by this.
+    pub fn edit(edit: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::Edit(Arc::new(edit))
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status, ..) => write!(f, "status {status}"),
+            Self::Delay(wait) => write!(f, "delay {wait:?}"),
+            Self::Hold => f.write_str("hold"),
+            Self::Reset => f.write_str("reset"),
+            Self::Lost => f.write_str("lost"),
+            Self::Truncate => f.write_str("truncate"),
+            Self::Corrupt => f.write_str("corrupt"),
+            Self::Slow(wait) => write!(f, "slow {wait:?}"),
+            Self::Edit(_) => f.write_str("edit"),
+            Self::Fields(fields) => write!(f, "fields {fields:?}"),
+        }
+    }
+}
+
+impl FaultProxy {
+    /// Plaintext on both sides.
+    pub async fn before(target: SocketAddr) -> Self {
+        Self::start(target, None, None).await
+    }
+
+    /// TLS on both sides: this pair towards clients, and a target whose certificate is of this authority.
+    pub async fn before_tls(target: SocketAddr, pair: &Pair, trust: &impl Trust) -> Self {
+        Self::start(target, Some(acceptor(pair)), Some(http::https(trust))).await
+    }
+
+    async fn start(
+        target: SocketAddr,
+        acceptor: Option<TlsAcceptor>,
+        https: Option<Arc<ClientConfig>>,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            target,
+            https,
+            state: Mutex::default(),
+            changed: watch::Sender::new(0),
+        });
+        let serving = Arc::clone(&shared);
+        let accepting = async move {
+            // Dropped with this task: every connection ends with the proxy.
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                connections.spawn(serve(Arc::clone(&serving), acceptor.clone(), stream));
+                while connections.try_join_next().is_some() {}
+            }
+        };
+        let task = tokio::spawn(accepting).abort_handle();
+        Self {
+            address,
+            shared,
+            task,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Spoils every request whose line contains `pattern`, until [`FaultProxy::heal`].
+    pub fn spoil(&self, pattern: &str, fault: Fault) {
+        self.rule(pattern, fault, None);
+    }
+
+    /// As [`FaultProxy::spoil`], the next `count` of them.
+    pub fn spoil_next(&self, count: usize, pattern: &str, fault: Fault) {
+        self.rule(pattern, fault, Some(count));
+    }
+
+    fn rule(&self, pattern: &str, fault: Fault, left: Option<usize>) {
+        let pattern = pattern.to_owned();
+        self.shared
+            .state
+            .lock()
+            .unwrap()
+            .rules
+            .push(Rule { pattern, fault, left });
+        self.shared.changed.send_modify(|version| *version += 1);
+    }
+
+    /// Withdraws every rule.
+    pub fn heal(&self) {
+        self.shared.state.lock().unwrap().rules.clear();
+        self.shared.changed.send_modify(|version| *version += 1);
+    }
+
+    /// The requests so far whose line contains `pattern`.
+    pub fn calls(&self, pattern: &str) -> Vec<Call> {
+        let state = self.shared.state.lock().unwrap();
+        let wanted = |call: &&Call| call.line.contains(pattern);
+        state.calls.iter().filter(wanted).cloned().collect()
+    }
+
+    /// How many they are.
+    pub fn count(&self, pattern: &str) -> usize {
+        self.calls(pattern).len()
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn acceptor(pair: &Pair) -> TlsAcceptor {
+    let chain = CertificateDer::pem_slice_iter(pair.chain.as_bytes()).collect::<Result<_, _>>();
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let mut config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain.unwrap(), key)
+        .unwrap();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+async fn serve(shared: Arc<Shared>, acceptor: Option<TlsAcceptor>, stream: TcpStream) {
+    let Some(acceptor) = acceptor else {
+        let mut stream = stream;
+        if !shared.ended_orderly(&mut stream).await {
+            stream.set_zero_linger().ok();
+        }
+        return;
+    };
+    let Ok(mut stream) = acceptor.accept(stream).await else {
+        return;
+    };
+    if shared.ended_orderly(&mut stream).await {
+        stream.shutdown().await.ok();
+    } else {
+        stream.get_ref().0.set_zero_linger().ok();
+    }
+}
+
+/// How a connection shall end.
+enum End {
+    Orderly,
+    Reset,
+}
+
+impl Shared {
+    /// A double that is down looks like one: the client sees a reset.
+    async fn ended_orderly(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> bool {
+        matches!(self.exchange(stream).await, Ok(End::Orderly))
+    }
+
+    async fn exchange(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<End> {
+        let Some(request) = Message::read_request(stream).await? else {
+            return Ok(End::Orderly);
+        };
+        let line = line_of(&request);
+        let fault = self.note(&line);
+        match fault {
+            None => {
+                let answer = self.forward(&request).await?;
+                send(stream, &answer.bytes()).await
+            }
+            Some(Fault::Status(status, fields, body)) => {
+                let mut answer = Message::answer(status, body);
+                for (name, value) in &fields {
+                    answer = answer.with(name, value);
+                }
+                send(stream, &answer.bytes()).await
+            }
+            Some(Fault::Delay(wait)) => {
+                tokio::time::sleep(wait).await;
+                let answer = self.forward(&request).await?;
+                send(stream, &answer.bytes()).await
+            }
+            Some(Fault::Hold) => {
+                self.wait_until_not_held(&line).await;
+                let answer = self.forward(&request).await?;
+                send(stream, &answer.bytes()).await
+            }
+            Some(Fault::Reset) => Ok(End::Reset),
+            Some(Fault::Lost) => {
+                self.forward(&request).await?;
+                Ok(End::Reset)
+            }
+            Some(Fault::Truncate) => {
+                let answer = self.forward(&request).await?;
+                let bytes = answer.bytes();
+                let cut = bytes.len() - answer.body.len().div_ceil(2).max(2);
+                send(stream, &bytes[..cut]).await
+            }
+            Some(Fault::Corrupt) => {
+                let mut answer = self.forward(&request).await?;
+                for octet in answer.body.iter_mut().skip(10).step_by(50) {
+                    *octet ^= 1;
+                }
+                send(stream, &answer.bytes()).await
+            }
+            Some(Fault::Slow(wait)) => {
+                for octet in self.forward(&request).await?.bytes() {
+                    tokio::time::sleep(wait).await;
+                    stream.write_all(&[octet]).await?;
+                    stream.flush().await?;
+                }
+                Ok(End::Orderly)
+            }
+            Some(Fault::Edit(edit)) => {
+                let mut answer = self.forward(&request).await?;
+                answer.body = edit(answer.body);
+                send(stream, &answer.bytes()).await
+            }
+            Some(Fault::Fields(fields)) => {
+                let mut answer = self.forward(&request).await?;
+                for (name, value) in &fields {
+                    answer = answer.without(name).with(name, value);
+                }
+                send(stream, &answer.bytes()).await
+            }
+        }
+    }
+
+    /// Writes the request down and finds the rule for it.
+    fn note(&self, line: &str) -> Option<Fault> {
+        let mut state = self.state.lock().unwrap();
+        state.calls.push(Call {
+            line: line.to_owned(),
+            at: Instant::now(),
+        });
+        let rule = state
+            .rules
+            .iter_mut()
+            .rev()
+            .find(|rule| line.contains(&rule.pattern) && rule.left != Some(0))?;
+        if let Some(left) = &mut rule.left {
+            *left -= 1;
+        }
+        Some(rule.fault.clone())
+    }
+
+    async fn wait_until_not_held(&self, line: &str) {
+        let mut changed = self.changed.subscribe();
+        let held = || {
+            let state = self.state.lock().unwrap();
+            let holds = |rule: &Rule| matches!(rule.fault, Fault::Hold) && line.contains(&rule.pattern);
+            state.rules.iter().any(holds)
+        };
+        while held() && changed.changed().await.is_ok() {}
+    }
+
+    async fn forward(&self, request: &Message) -> io::Result<Message> {
+        match &self.https {
+            None => http::ask(self.target, request).await,
+            Some(config) => http::ask_tls(self.target, config, request).await,
+        }
+    }
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<End> {
+    stream.write_all(bytes).await?;
+    stream.flush().await?;
+    Ok(End::Orderly)
+}
+
+fn line_of(request: &Message) -> String {
+    let mut words = request.start.split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    match request.field("x-amz-target") {
+        Some(target) => format!("{method} {path} {target}"),
+        None => format!("{method} {path}"),
+    }
+}
