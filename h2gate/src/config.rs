@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use certmgr::{CertificateConfig, TrustConfig};
 use gateway::settings::Settings;
 
 mod backend;
@@ -24,11 +25,15 @@ mod reference;
 mod resolve;
 mod route;
 mod tree;
+mod trust;
 mod unknown;
 mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, Spanned};
 pub use reference::{Setting, schema, settings};
+
+/// In place of a directory: nothing is kept.
+const NO_STATE: &str = "none";
 
 /// More text than any configuration needs.
 const MAX_BYTES: u64 = 1 << 20;
@@ -41,7 +46,13 @@ pub struct Resolved {
     /// For the data path.
     pub gateway: Settings,
     /// The certificates that listeners name.
-    pub certificates: Vec<Certificate>,
+    pub certificates: Vec<CertificateConfig>,
+    /// Whom clients and certificates must come from.
+    pub trust_bundles: Vec<TrustConfig>,
+    /// Where state is kept; `None` keeps nothing, and then there are no ACME certificates.
+    pub state_dir: Option<PathBuf>,
+    /// Whether a crash may write the memory, with its keys, to disk.
+    pub core_dumps: bool,
     /// The admin interface.
     pub admin: Admin,
     /// The program's own log.
@@ -50,19 +61,6 @@ pub struct Resolved {
     pub access_log: Option<AccessLog>,
     /// What is probably not meant, though it can run. Holds the text of the file as well.
     pub warnings: Diagnostics,
-}
-
-/// A certificate and where it comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// Name that listeners use.
-    pub name: String,
-    /// Domains that it must cover; empty: whatever it holds.
-    pub domains: Vec<String>,
-    /// PEM file of the chain, leaf first; absolute, or relative to the working directory.
-    pub chain: PathBuf,
-    /// PEM file of the key.
-    pub key: PathBuf,
 }
 
 /// The admin interface.
@@ -114,6 +112,10 @@ pub struct Examination {
     /// The certificates whose entries could be read, whatever else is wrong, so that their files can be
     /// checked as well.
     pub certificates: Vec<LocatedCertificate>,
+    /// The same for trust bundles.
+    pub trust_bundles: Vec<LocatedTrust>,
+    /// Where state is kept.
+    pub state_dir: Option<Spanned<PathBuf>>,
     /// The file of the access log, if one is named.
     pub access_log: Option<Spanned<PathBuf>>,
     /// What can run, if there was no error.
@@ -124,13 +126,52 @@ pub struct Examination {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocatedCertificate {
     /// The certificate.
-    pub certificate: Certificate,
+    pub certificate: CertificateConfig,
     /// Place of its name.
     pub name_place: Place,
-    /// Place of the path of its chain.
-    pub chain_place: Place,
-    /// Place of the path of its key.
-    pub key_place: Place,
+    /// The paths that its source names.
+    pub paths: Vec<LocatedPath>,
+}
+
+/// A trust bundle and where the file speaks of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocatedTrust {
+    /// The bundle.
+    pub trust: TrustConfig,
+    /// Place of its name.
+    pub name_place: Place,
+    /// The paths that its source names.
+    pub paths: Vec<LocatedPath>,
+}
+
+/// A path that the file names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocatedPath {
+    /// Absolute, or relative to the working directory.
+    pub path: PathBuf,
+    /// Where it is written.
+    pub place: Place,
+    /// What is expected there.
+    pub purpose: PathUse,
+}
+
+/// What is expected at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathUse {
+    /// The PEM chain of a certificate.
+    Chain,
+    /// The PEM key of a certificate.
+    Key,
+    /// CA certificates of an ACME directory.
+    CaFile,
+    /// A secret and nothing else.
+    Secret,
+    /// A program that is run.
+    Program,
+    /// CA certificates of a trust bundle.
+    TrustCa,
+    /// Revocation lists of a trust bundle.
+    TrustCrl,
 }
 
 /// Reads, decodes and resolves one file. The certificates that it names are not read.
@@ -156,6 +197,8 @@ pub fn examine(path: &Path) -> Examination {
             Examination {
                 found,
                 certificates: Vec::new(),
+                trust_bundles: Vec::new(),
+                state_dir: None,
                 access_log: None,
                 resolved: None,
             }
@@ -172,11 +215,14 @@ fn examine_text(path: &Path, text: &str) -> Examination {
         return Examination {
             found,
             certificates: Vec::new(),
+            trust_bundles: Vec::new(),
+            state_dir: None,
             access_log: None,
             resolved: None,
         };
     };
-    let certificates = parts.certificates;
+    let (certificates, trust_bundles) = (parts.certificates, parts.trust_bundles);
+    let state_dir = parts.state_dir;
     let access_log = parts
         .access_log
         .clone()
@@ -194,6 +240,12 @@ fn examine_text(path: &Path, text: &str) -> Examination {
             .iter()
             .map(|located| located.certificate.clone())
             .collect(),
+        trust_bundles: trust_bundles
+            .iter()
+            .map(|located| located.trust.clone())
+            .collect(),
+        state_dir: state_dir.value.clone(),
+        core_dumps: parts.core_dumps,
         admin: parts.admin,
         log: parts.log,
         access_log: parts.access_log.map(|log| log.value),
@@ -202,6 +254,11 @@ fn examine_text(path: &Path, text: &str) -> Examination {
     Examination {
         found,
         certificates,
+        trust_bundles,
+        state_dir: state_dir.value.map(|value| Spanned {
+            value,
+            place: state_dir.place,
+        }),
         access_log,
         resolved,
     }

@@ -46,9 +46,6 @@ pub enum StartError {
     /// The admin interface's own services cannot be built.
     #[error(transparent)]
     Admin(#[from] admin::StartError),
-    /// A certificate of the configuration cannot be managed.
-    #[error(transparent)]
-    Certificates(#[from] certificates::BadDomain),
     /// The access log cannot be opened.
     #[error(
         "the access log {} cannot be opened; its directory must exist and be writable for the user that h2gate runs as",
@@ -69,9 +66,6 @@ pub enum StartError {
 /// Why a reload was refused. What ran before runs on unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// A certificate of the configuration cannot be managed.
-    #[error(transparent)]
-    Certificates(#[from] certificates::BadDomain),
     /// The gateway refused; the message names the listener.
     #[error(transparent)]
     Gateway(#[from] gateway::ReloadError),
@@ -130,8 +124,11 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
 
     let events = certificates::Events::default();
     let (writer, reader) = certstore::store();
-    let configured = certificates::configured(&resolved)?;
-    let manager = certmgr::start(configured, writer, certificates::options(&events));
+    let manager = certmgr::start(
+        resolved.certificates.clone(),
+        writer,
+        certificates::options(&events),
+    );
     let access_log = open_access_log(&resolved)?;
     let sink = access_log.as_ref().map(|log| log.sink.clone());
     let gateway = Gateway::start(resolved.gateway.clone(), reader.clone(), sink.clone())?;
@@ -235,22 +232,19 @@ impl Running {
     }
 
     async fn apply(&self, running: &Resolved, resolved: &Resolved) -> Result<gateway::Applied, ReloadError> {
-        let (before, after) = (
-            certificates::configured(running)?,
-            certificates::configured(resolved)?,
-        );
+        let (before, after) = (&running.certificates, &resolved.certificates);
         // New names come first, so that a listener that names them finds them; what the old listeners name
         // stays until the new ones are in force.
-        self.manager.reload(certificates::with_new_names(&before, &after));
+        self.manager.reload(certificates::with_new_names(before, after));
         let _ = timeout(NEW_NAMES, self.manager.first_load_done()).await;
         let gateway = match self.gateway.reload(resolved.gateway.clone()) {
             Ok(applied) => applied,
             Err(error) => {
-                self.manager.reload(before);
+                self.manager.reload(before.clone());
                 return Err(error.into());
             }
         };
-        self.manager.reload(after);
+        self.manager.reload(after.clone());
         Ok(gateway)
     }
 

@@ -3,19 +3,19 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use certmgr::{CertificateConfig, Summary};
-use certstore::{Name, UnixTime};
+use certmgr::Source;
+use certstore::UnixTime;
 use rustix::fs::{Access, access};
 use serde_json::{Value, json};
 
 use crate::cli::{CheckArguments, Output};
-use crate::config::{self, Diagnostics, Examination, LocatedCertificate, Place, Resolved, Spanned};
+use crate::config::{self, Diagnostics, Examination, Place, Resolved, Spanned};
 
 mod date;
+mod sources;
 mod summary;
 
-/// A certificate with less time left than this is worth a word.
-const SOON_SECONDS: u64 = 14 * 86_400;
+use sources::{Checked, Condition};
 
 /// Checks a configuration file and the certificates that it names; nothing is changed or started.
 pub fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
@@ -40,24 +40,28 @@ struct Report {
     resolved: Option<Resolved>,
 }
 
-/// A certificate that could be read and proved, or not.
-struct Checked {
-    name: String,
-    summary: Option<Summary>,
-}
-
 impl Report {
     fn of(path: &Path, now: UnixTime) -> Self {
         let Examination {
             mut found,
             certificates,
+            trust_bundles,
+            state_dir,
             access_log,
             resolved,
         } = config::examine(path);
+        let is_acme = |source: &Source| matches!(source, Source::Acme(_));
+        let needs_state = certificates.iter().any(|one| is_acme(&one.certificate.source));
         let certificates = certificates
             .iter()
-            .map(|one| check_certificate(one, now, &mut found))
+            .map(|one| sources::certificate(one, now, &mut found))
             .collect();
+        trust_bundles
+            .iter()
+            .for_each(|one| sources::trust(one, &mut found));
+        if let Some(directory) = state_dir {
+            sources::state_dir(&directory, needs_state, &mut found);
+        }
         if let Some(Spanned { value: path, place }) = access_log {
             check_access_log(&path, place, &mut found);
         }
@@ -93,10 +97,15 @@ impl Report {
 
     fn json(&self, strict: bool) -> Value {
         let certificates = self.certificates.iter().map(|checked| {
-            let summary = checked.summary.as_ref();
+            let summary = checked.summary();
+            let usable = match checked.state {
+                Condition::Usable(_) => Some(true),
+                Condition::Unusable => Some(false),
+                Condition::NotAsked(_) => None,
+            };
             json!({
                 "name": checked.name,
-                "usable": summary.is_some(),
+                "usable": usable,
                 "names": summary.map(|s| s.names.iter().map(ToString::to_string).collect::<Vec<_>>()),
                 "not_before": summary.map(|s| date::date_time(s.not_before)),
                 "not_after": summary.map(|s| date::date_time(s.not_after)),
@@ -113,72 +122,6 @@ impl Report {
             "certificates": certificates.collect::<Vec<_>>(),
         })
     }
-}
-
-fn check_certificate(located: &LocatedCertificate, now: UnixTime, found: &mut Diagnostics) -> Checked {
-    let (one, place) = (&located.certificate, located.name_place);
-    let mut domains = Vec::new();
-    for domain in &one.domains {
-        match Name::parse(domain) {
-            Ok(name) => domains.push(name),
-            Err(error) => found.error(place, format!("certificate `{}`: {error}", one.name), None),
-        }
-    }
-    let mut wanted = CertificateConfig::from_files(one.name.clone(), one.chain.clone(), one.key.clone());
-    wanted.domains = domains;
-    let summary = match certmgr::check(&wanted, now) {
-        Ok(summary) => Some(summary),
-        Err(error) => {
-            tell(&error, located, found);
-            // The chain is read first; what the key's path leads to is worth a look all the same.
-            if error.places == [one.chain.display().to_string()] && one.key != one.chain {
-                let alone = CertificateConfig::from_files(one.name.clone(), one.key.clone(), one.key.clone());
-                if let Some(error) = certmgr::check(&alone, now)
-                    .err()
-                    .filter(certmgr::Error::is_unreadable)
-                {
-                    tell(&error, located, found);
-                }
-            }
-            None
-        }
-    };
-    if let Some(summary) = &summary {
-        for warning in &summary.warnings {
-            found.warning(place, format!("certificate `{}`: {warning}", one.name), None);
-        }
-        let left = summary.not_after.as_secs().saturating_sub(now.as_secs());
-        if left < SOON_SECONDS {
-            let until = date::date(summary.not_after);
-            let message = format!(
-                "certificate `{}` is valid only until {until}, {}",
-                one.name,
-                date::days(left)
-            );
-            found.warning(place, message, Some("put a newer pair in its place".to_owned()));
-        }
-    }
-    Checked {
-        name: one.name.clone(),
-        summary,
-    }
-}
-
-/// At the path, if one file alone is to blame.
-fn tell(error: &certmgr::Error, located: &LocatedCertificate, found: &mut Diagnostics) {
-    let one = &located.certificate;
-    let message = format!(
-        "certificate `{}`: {}: {}",
-        one.name,
-        error.places.join(", "),
-        error.reason
-    );
-    let place = match error.places.as_slice() {
-        [file] if *file == one.chain.display().to_string() => located.chain_place,
-        [file] if *file == one.key.display().to_string() => located.key_place,
-        _ => located.name_place,
-    };
-    found.error(place, message, Some(error.remedy().to_owned()));
 }
 
 /// Whether `run` could open the file of the access log. Nothing is created.

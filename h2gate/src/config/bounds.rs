@@ -145,6 +145,7 @@ macro_rules! bounds {
                 },)*
                 $($({ $extra },)*)?
             ],
+            one_of: None,
             future: &[],
             synonyms: &[],
         };

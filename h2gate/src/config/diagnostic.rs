@@ -1,5 +1,6 @@
 //! What is wrong with a file, where, and what to do about it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -89,7 +90,12 @@ pub struct Diagnostics {
     list: Vec<Diagnostic>,
     /// There were more than are kept.
     untold: bool,
+    /// Lines that are never shown.
+    concealed: BTreeSet<usize>,
 }
+
+/// Keys beside which people write secrets, also where the text cannot be read as YAML at all.
+const SECRET_KEYS: [&str; 2] = ["hmac_key", "passphrase"];
 
 /// More errors, or warnings, than anybody reads; the work for each is not free.
 const MAX_TOLD: usize = 200;
@@ -103,6 +109,7 @@ impl Diagnostics {
             lines: text.lines().count(),
             list: Vec::new(),
             untold: false,
+            concealed: BTreeSet::new(),
         }
     }
 
@@ -114,6 +121,11 @@ impl Diagnostics {
     /// Takes back what was said about a line, for something better.
     pub(super) fn forget_line(&mut self, line: usize) {
         self.list.retain(|found| found.place.line != line);
+    }
+
+    /// Shows this line with no mistake: a secret may stand there.
+    pub(super) fn conceal(&mut self, line: usize) {
+        self.concealed.insert(line);
     }
 
     /// Adds a mistake that makes the file unusable.
@@ -211,10 +223,13 @@ impl Diagnostics {
     }
 
     /// Keys belong into files of their own; one that was pasted here must not get into a log all the same.
-    fn may_be_secret(&self, line: &str) -> bool {
+    fn may_be_secret(&self, number: usize, line: &str) -> bool {
         let base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
         let encoded = || line.split(|c: char| !base64(c)).any(|run| run.len() >= 40);
-        line.contains("-----BEGIN") || (self.text.contains("PRIVATE KEY") && encoded())
+        self.concealed.contains(&number)
+            || SECRET_KEYS.iter().any(|key| line.contains(key))
+            || line.contains("-----BEGIN")
+            || (self.text.contains("PRIVATE KEY") && encoded())
     }
 
     fn write_one(&self, f: &mut fmt::Formatter<'_>, found: &Diagnostic) -> fmt::Result {
@@ -233,14 +248,14 @@ impl Diagnostics {
             return Ok(());
         };
         let (number, column) = (place.line.to_string(), place.column.max(1));
-        if self.may_be_secret(line) {
+        if self.may_be_secret(place.line, line) {
             writeln!(
                 f,
                 "{}:{number}:{column}: {}: {message}",
                 self.path.display(),
                 severity.name()
             )?;
-            writeln!(f, "  {number} | (not shown: it may hold a private key)")?;
+            writeln!(f, "  {number} | (not shown: it may hold a secret)")?;
             return remedy
                 .iter()
                 .try_for_each(|remedy| writeln!(f, "  {:1$} = {remedy}", "", number.len()));

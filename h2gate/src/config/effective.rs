@@ -1,12 +1,16 @@
 //! The configuration that runs, in the shape of the file, with defaults filled in and secrets redacted.
 
-use gateway::settings::{Backend, EndpointAddress, Listener, Protocol, Route, TlsVersion, WithoutAlpn};
+mod certificate;
+
+use gateway::settings::{
+    Backend, ClientAuthMode, EndpointAddress, Listener, Protocol, Redirect, Route, TlsVersion, WithoutAlpn,
+};
 use serde_json::{Map, Value, json};
 
 use super::bounds::{Amount, BACKEND_BOUNDS, Bounds, CLIENT_BOUNDS, LIMIT_BOUNDS, TIMEOUT_BOUNDS};
 use super::keys::{Section, Shape, TOP};
 use super::values::write_duration;
-use super::{Certificate, Destination, LogFormat, Resolved};
+use super::{Destination, LogFormat, NO_STATE, Resolved};
 
 const REDACTED: &str = "<redacted>";
 
@@ -23,9 +27,11 @@ pub(super) fn json(resolved: &Resolved) -> Value {
     );
     let mut all = json!({
         "listeners": gateway.listeners.iter().map(listener).collect::<Vec<_>>(),
-        "certificates": resolved.certificates.iter().map(certificate).collect::<Vec<_>>(),
+        "certificates": certificate::certificates(&resolved.certificates),
+        "trust_bundles": resolved.trust_bundles.iter().map(certificate::trust_bundle).collect::<Vec<_>>(),
         "routes": gateway.routes.iter().map(|r| route(r, &gateway.backends)).collect::<Vec<_>>(),
         "backends": gateway.backends.iter().map(backend).collect::<Vec<_>>(),
+        "state_dir": state_dir(resolved),
         "admin": { "address": resolved.admin.address.to_string() },
         "log": {
             "level": resolved.log.level,
@@ -34,6 +40,7 @@ pub(super) fn json(resolved: &Resolved) -> Value {
         "timeouts": amounts(&TIMEOUT_BOUNDS, &gateway.timeouts),
         "limits": limits,
         "workers": gateway.workers,
+        "core_dumps": resolved.core_dumps,
     });
     if let (Some(log), Some(map)) = (&resolved.access_log, all.as_object_mut()) {
         let path = match &log.destination {
@@ -46,17 +53,42 @@ pub(super) fn json(resolved: &Resolved) -> Value {
     all
 }
 
+fn state_dir(resolved: &Resolved) -> String {
+    match &resolved.state_dir {
+        Some(directory) => directory.display().to_string(),
+        None => NO_STATE.to_owned(),
+    }
+}
+
 fn listener(listener: &Listener) -> Value {
     let mut map = Map::new();
     map.insert("name".to_owned(), json!(listener.name));
     map.insert("address".to_owned(), json!(listener.address.to_string()));
+    if let Protocol::Http1(http1) = &listener.protocol {
+        let redirect = match http1.redirect {
+            Redirect::Https => "https",
+            Redirect::None => "none",
+        };
+        map.insert("http".to_owned(), json!({ "redirect": redirect }));
+    }
     if let Some(tls) = listener.tls() {
-        let tls = json!({
-            "certificates": tls.certificates,
+        let written = |name: &&String| certificate::is_written(name);
+        let mut value = json!({
+            "certificates": tls.certificates.iter().filter(written).collect::<Vec<_>>(),
             "min_version": match tls.min_version { TlsVersion::V1_2 => "1.2", TlsVersion::V1_3 => "1.3" },
             "without_alpn": match tls.without_alpn { WithoutAlpn::Serve => "serve", WithoutAlpn::Refuse => "refuse" },
         });
-        map.insert("tls".to_owned(), tls);
+        if let (Some(auth), Some(map)) = (&tls.client_auth, value.as_object_mut()) {
+            let mode = match auth.mode {
+                ClientAuthMode::Required => "required",
+                ClientAuthMode::Optional => "optional",
+            };
+            map.insert(
+                "client_auth".to_owned(),
+                json!({ "mode": mode, "trust": auth.trust }),
+            );
+        }
+        map.insert("tls".to_owned(), value);
     }
     let Protocol::Http2(http2) = &listener.protocol else {
         return map.into();
@@ -74,19 +106,9 @@ fn listener(listener: &Listener) -> Value {
         "forwarded_for": headers.forwarded_for,
         "forwarded_proto": headers.forwarded_proto,
         "request_id": headers.request_id,
+        "client_certificate": headers.client_certificate,
     });
     map.insert("add_headers".to_owned(), headers);
-    map.into()
-}
-
-fn certificate(certificate: &Certificate) -> Value {
-    let mut map = Map::new();
-    map.insert("name".to_owned(), json!(certificate.name));
-    if !certificate.domains.is_empty() {
-        map.insert("domains".to_owned(), json!(certificate.domains));
-    }
-    let files = json!({ "chain": certificate.chain.display().to_string(), "key": certificate.key.display().to_string() });
-    map.insert("files".to_owned(), files);
     map.into()
 }
 

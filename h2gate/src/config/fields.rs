@@ -1,6 +1,8 @@
 //! Reading the keys of one mapping by its table. Every mistake is reported and reading goes on, so that
 //! one look finds them all.
 
+use std::time::Duration;
+
 use super::bounds::Amount;
 use super::diagnostic::{Diagnostics, Place, Spanned};
 use super::keys::{Fallback, Key, Section, Shape};
@@ -66,7 +68,51 @@ impl<'a> Fields<'a> {
                 fields.report_missing(key, found);
             }
         }
+        fields.report_exclusive(found);
         Some(fields)
+    }
+
+    /// Reports keys that exclude each other, and the absence of all of them.
+    fn report_exclusive(&self, found: &mut Diagnostics) {
+        let Some(one_of) = &self.section.one_of else {
+            return;
+        };
+        let given = self
+            .entries
+            .iter()
+            .filter(|entry| one_of.keys.contains(&entry.key.value.as_str()))
+            .collect::<Vec<_>>();
+        let words = one_of
+            .keys
+            .iter()
+            .map(|key| format!("`{key}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        match given.as_slice() {
+            [] if one_of.required => {
+                let meant = |key: &&str| unknown::stands_for(self.entries, self.section, key);
+                if !one_of.keys.iter().any(meant) {
+                    let message = format!("{} lacks {}", self.whose(), one_of.what);
+                    found.error(self.place, message, Some(format!("add one of {words}")));
+                }
+            }
+            [first, second, ..] => {
+                let message = format!(
+                    "{} has `{}` and `{}`",
+                    self.whose(),
+                    first.key.value,
+                    second.key.value
+                );
+                let remedy = format!("keep one of {words}");
+                found.error(second.key.place, message, Some(remedy));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the key is written, whatever stands behind it.
+    pub(super) fn has(&self, name: &'static str) -> bool {
+        self.entry(name).is_some()
     }
 
     fn entry(&self, name: &str) -> Option<&'a Entry> {
@@ -83,8 +129,9 @@ impl<'a> Fields<'a> {
         self.entry(name).is_none() && unknown::stands_for(self.entries, self.section, name)
     }
 
-    fn report_missing(&self, key: &Key, found: &mut Diagnostics) {
-        let whose = match self
+    /// For messages: "certificate `api`", or what the section is.
+    fn whose(&self) -> String {
+        match self
             .entries
             .iter()
             .find(|entry| entry.key.value == "name")
@@ -96,9 +143,13 @@ impl<'a> Fields<'a> {
                 values::shorten(name)
             ),
             _ => self.section.title.to_owned(),
-        };
+        }
+    }
+
+    fn report_missing(&self, key: &Key, found: &mut Diagnostics) {
         let remedy = format!("add `{}` ({})", key.name, in_brackets(key.about));
-        found.error(self.place, format!("{whose} lacks `{}`", key.name), Some(remedy));
+        let message = format!("{} lacks `{}`", self.whose(), key.name);
+        found.error(self.place, message, Some(remedy));
     }
 
     /// Where `name` stands, or the whole mapping.
@@ -192,6 +243,54 @@ impl<'a> Fields<'a> {
             )),
         };
         self.value(name, read, found).map(|word| word.value)
+    }
+
+    /// `true` or `false`; without the key, its default.
+    pub(super) fn switch(&self, name: &'static str, found: &mut Diagnostics) -> bool {
+        let fallback = matches!(
+            self.section.key(name).map(|key| key.fallback),
+            Some(Fallback::Value("true"))
+        );
+        self.value(name, values::switch, found)
+            .map_or(fallback, |given| given.value)
+    }
+
+    /// The bounded duration behind `name`; without the key, or after a mistake, its default.
+    pub(super) fn wait(
+        &self,
+        name: &'static str,
+        bounds: (u64, u64, u64),
+        found: &mut Diagnostics,
+    ) -> Spanned<Duration> {
+        let (least, most, fallback) = bounds;
+        let read = |text: &str| values::within(text, least, most);
+        self.value(name, read, found).unwrap_or(Spanned {
+            value: Duration::from_secs(fallback),
+            place: self.place,
+        })
+    }
+
+    /// The mapping behind `name` that says where a secret is. A line with a mistake in it is not shown: the
+    /// mistake may be that the secret itself stands there.
+    pub(super) fn secret(&self, name: &'static str, found: &mut Diagnostics) -> Option<Self> {
+        let entry = self.entry(name)?;
+        found.conceal(entry.key.place.line);
+        found.conceal(entry.value.place.line);
+        if let Value::Map(entries) = &entry.value.value {
+            for inner in entries {
+                found.conceal(inner.key.place.line);
+                found.conceal(inner.value.place.line);
+            }
+        }
+        if matches!(entry.value.value, Value::Text(_)) {
+            let message = format!("`{name}` must say where the secret is, not what it is");
+            let remedy = format!(
+                "write `{name}: {{ file: PATH }}`, `{{ env: NAME }}` or `{{ secrets_manager: NAME }}`"
+            );
+            found.error(entry.value.place, message, Some(remedy));
+            return None;
+        }
+        self.map(name, found)
     }
 
     /// Every key whose value is a number, a size, a duration or a rate.

@@ -3,6 +3,19 @@
 
 use super::bounds;
 
+mod aws;
+mod certificate;
+mod listener;
+mod trust;
+
+pub(super) use certificate::{AUTHORITIES, KnownAuthority, WAITS};
+#[cfg(test)]
+pub(super) use listener::TLS;
+
+use certificate::CERTIFICATE;
+pub(super) use listener::LISTENER;
+use trust::TRUST_BUNDLE;
+
 /// A group of keys: one mapping of the file.
 #[derive(Debug)]
 pub(super) struct Section {
@@ -11,10 +24,22 @@ pub(super) struct Section {
     /// What it is for; the first line of its part of the reference.
     pub(super) about: &'static str,
     pub(super) keys: &'static [Key],
+    /// Keys that exclude each other.
+    pub(super) one_of: Option<OneOf>,
     /// Keys that a later version may have, and what to write until then.
     pub(super) future: &'static [(&'static str, &'static str)],
     /// Names from other programs, and the key that means the same here.
     pub(super) synonyms: &'static [(&'static str, &'static str)],
+}
+
+/// Keys of which at most one may be given.
+#[derive(Debug)]
+pub(super) struct OneOf {
+    /// What each of them is: "a source".
+    pub(super) what: &'static str,
+    pub(super) keys: &'static [&'static str],
+    /// One of them must be given.
+    pub(super) required: bool,
 }
 
 /// One key.
@@ -45,8 +70,12 @@ pub(super) enum Shape {
     Duration,
     /// A duration that may be zero.
     Age,
+    /// A duration from the first to the second, both in seconds.
+    Within(u64, u64),
     /// `{ burst: N, per_second: N }` or `unlimited`.
     Rate,
+    /// `{ file: PATH }`, `{ env: NAME }` or `{ secrets_manager: NAME }`.
+    Secret,
 }
 
 /// What a text means.
@@ -63,6 +92,12 @@ pub(super) enum Form {
     Method,
     Path,
     LogLevel,
+    Directory,
+    KeyType,
+    Mail,
+    Resolver,
+    Text,
+    Url,
 }
 
 /// What holds when a key is left out.
@@ -102,6 +137,7 @@ impl Shape {
         match self {
             Self::Map(section) | Self::Maps(section) => Some(section),
             Self::Rate => Some(&RATE),
+            Self::Secret => Some(&SECRET),
             _ => None,
         }
     }
@@ -142,6 +178,12 @@ pub(super) static TOP: Section = Section {
             "The certificates that listeners serve.",
         ),
         key(
+            "trust_bundles",
+            Shape::Maps(&TRUST_BUNDLE),
+            Absent("none"),
+            "CA certificates and revocation lists: who may be a client, and whom a certificate must come from.",
+        ),
+        key(
             "routes",
             Shape::Maps(&ROUTE),
             Absent("none"),
@@ -152,6 +194,12 @@ pub(super) static TOP: Section = Section {
             Shape::Maps(&BACKEND),
             Absent("none"),
             "Groups of endpoints that serve the same thing.",
+        ),
+        key(
+            "state_dir",
+            Shape::Text(Form::Path),
+            Value("/var/lib/h2gate"),
+            "Directory for what must outlive the process: what serves, the accounts at CAs, the record of orders. It holds private keys, and is made for this user alone. `none` keeps nothing; ACME needs it. Fixed after start.",
         ),
         key("admin", Shape::Map(&ADMIN), Inner, "The admin interface."),
         key(
@@ -184,7 +232,14 @@ pub(super) static TOP: Section = Section {
             Absent("the CPU quota of the container, rounded up, or the number of CPUs"),
             "Threads that own connections. Fixed after start.",
         ),
+        key(
+            "core_dumps",
+            Shape::Switch,
+            Value("false"),
+            "Whether a crash may write the memory to disk. It holds private keys; `false` also hides the process from profilers and debuggers of the same user. Fixed after start.",
+        ),
     ],
+    one_of: None,
     future: &[],
     synonyms: &[
         ("clusters", "backends"),
@@ -193,197 +248,12 @@ pub(super) static TOP: Section = Section {
         ("server", "listeners"),
         ("logging", "log"),
         ("certs", "certificates"),
+        ("state", "state_dir"),
+        ("state_directory", "state_dir"),
+        ("data_dir", "state_dir"),
+        ("trust", "trust_bundles"),
         ("threads", "workers"),
         ("concurrency", "workers"),
-    ],
-};
-
-pub(super) static LISTENER: Section = Section {
-    title: "a listener",
-    about: "One address on which clients connect.",
-    keys: &[
-        key(
-            "name",
-            Shape::Text(Form::Name),
-            Required,
-            "Name of the listener: a metric label, and in logs.",
-        ),
-        key(
-            "address",
-            Shape::Text(Form::ListenAddress),
-            Required,
-            "IP address and port. `[::]` takes IPv4 as well. Write it in quotes: YAML reads a bare `[` as a list.",
-        ),
-        key(
-            "tls",
-            Shape::Map(&TLS),
-            Absent("plaintext HTTP/2 with prior knowledge (h2c)"),
-            "TLS with ALPN `h2`.",
-        ),
-        key(
-            "trusted_peers",
-            Shape::Texts(Form::Network),
-            Absent("nobody"),
-            "Peers, such as a load balancer in front, whose `x-forwarded-*` and `x-request-id` headers are believed and kept. From all others they are dropped.",
-        ),
-        key(
-            "add_headers",
-            Shape::Map(&ADD_HEADERS),
-            Inner,
-            "Headers about the client, added to every request.",
-        ),
-    ],
-    future: &[
-        ("proxy_protocol", "leave PROXY protocol off at the load balancer"),
-        ("redirect", "leave it out"),
-        ("client_auth", "leave it out"),
-        ("passthrough", "leave it out"),
-    ],
-    synonyms: &[
-        ("port", "address"),
-        ("bind", "address"),
-        ("listen", "address"),
-        ("ssl", "tls"),
-    ],
-};
-
-pub(super) static TLS: Section = Section {
-    title: "`tls` of a listener",
-    about: "TLS of a listener. TLS 1.3 and 1.2, with ALPN `h2`.",
-    keys: &[
-        key(
-            "certificates",
-            Shape::Texts(Form::Reference),
-            Required,
-            "Names of entries of `certificates`. Each client gets the one that covers the name it asks for (SNI); the first is for clients that ask for no name or for an unknown one.",
-        ),
-        key(
-            "min_version",
-            Shape::Choice(&["1.2", "1.3"]),
-            Value("1.2"),
-            "Lowest TLS version.",
-        ),
-        key(
-            "without_alpn",
-            Shape::Choice(&["serve", "refuse"]),
-            Value("serve"),
-            "A client that offers no ALPN at all: speak HTTP/2 with it (old gRPC clients), or refuse it with the alert `no_application_protocol`.",
-        ),
-    ],
-    future: &[
-        ("client_ca", "leave it out"),
-        ("client_auth", "leave it out"),
-        ("alpn", "leave it out: `h2` is always served"),
-    ],
-    synonyms: &[
-        ("certs", "certificates"),
-        ("minimum_version", "min_version"),
-        ("cert", "certificates"),
-    ],
-};
-
-pub(super) static ADD_HEADERS: Section = Section {
-    title: "`add_headers` of a listener",
-    about: "Headers about the client, added to every request that goes to a backend.",
-    keys: &[
-        key(
-            "forwarded_for",
-            Shape::Switch,
-            Value("true"),
-            "`x-forwarded-for`: the address of the client, after what a trusted peer sent.",
-        ),
-        key(
-            "forwarded_proto",
-            Shape::Switch,
-            Value("true"),
-            "`x-forwarded-proto`: `https` or `http`.",
-        ),
-        key(
-            "request_id",
-            Shape::Switch,
-            Value("true"),
-            "`x-request-id`: a random UUID, unless a trusted peer sent one.",
-        ),
-    ],
-    future: &[],
-    synonyms: &[
-        ("x-forwarded-for", "forwarded_for"),
-        ("x_forwarded_for", "forwarded_for"),
-        ("x-forwarded-proto", "forwarded_proto"),
-        ("x_forwarded_proto", "forwarded_proto"),
-        ("x-request-id", "request_id"),
-        ("x_request_id", "request_id"),
-    ],
-};
-
-/// What to do instead of a certificate source that does not exist yet.
-const FILES_ONLY: &str = "this version reads certificates from disk: `files: { chain: PATH, key: PATH }`";
-
-pub(super) static CERTIFICATE: Section = Section {
-    title: "a certificate",
-    about: "A certificate with its key, and where it comes from. A new one is proved before it serves, and is taken into use without touching a connection; a bad one changes nothing.",
-    keys: &[
-        key(
-            "name",
-            Shape::Text(Form::Name),
-            Required,
-            "Name by which listeners refer to it: a metric label, and in logs.",
-        ),
-        key(
-            "domains",
-            Shape::Texts(Form::Domain),
-            Absent("whatever the certificate holds"),
-            "Names that it must cover. A certificate that lacks one of them never serves.",
-        ),
-        key(
-            "files",
-            Shape::Map(&FILES),
-            Required,
-            "A pair of PEM files on disk. A change is seen within 2 seconds.",
-        ),
-    ],
-    future: &[
-        ("acme", FILES_ONLY),
-        ("s3", FILES_ONLY),
-        ("secrets_manager", FILES_ONLY),
-        ("kubernetes", FILES_ONLY),
-        ("sds", FILES_ONLY),
-        ("trust", "leave it out"),
-        ("allow_rollback", "leave it out"),
-    ],
-    synonyms: &[
-        ("file", "files"),
-        ("hosts", "domains"),
-        ("host", "domains"),
-        ("sni", "domains"),
-    ],
-};
-
-pub(super) static FILES: Section = Section {
-    title: "`files` of a certificate",
-    about: "Where the pair lies. Relative paths begin at the folder of the configuration file.",
-    keys: &[
-        key(
-            "chain",
-            Shape::Text(Form::Path),
-            Required,
-            "PEM file with the certificate first, then its intermediates.",
-        ),
-        key(
-            "key",
-            Shape::Text(Form::Path),
-            Required,
-            "PEM file with the private key. May be the same file as `chain`.",
-        ),
-    ],
-    future: &[],
-    synonyms: &[
-        ("cert", "chain"),
-        ("certificate", "chain"),
-        ("crt", "chain"),
-        ("fullchain", "chain"),
-        ("private_key", "key"),
-        ("privkey", "key"),
     ],
 };
 
@@ -410,6 +280,7 @@ pub(super) static ROUTE: Section = Section {
             "Name of an entry of `backends`.",
         ),
     ],
+    one_of: None,
     future: &[
         ("backends", "name one `backend`"),
         ("timeout", "leave it out"),
@@ -446,6 +317,7 @@ pub(super) static MATCH: Section = Section {
             "A method of that service.",
         ),
     ],
+    one_of: None,
     future: &[
         ("path", "use `service` and `method`"),
         ("prefix", "use `service`"),
@@ -484,6 +356,7 @@ pub(super) static BACKEND: Section = Section {
             "How long connecting to an endpoint may take.",
         ),
     ],
+    one_of: None,
     future: &[
         (
             "tls",
@@ -512,6 +385,7 @@ pub(super) static ADMIN: Section = Section {
         Value("127.0.0.1:9901"),
         "Where it listens. There is no authentication: keep it on loopback or in a private network.",
     )],
+    one_of: None,
     future: &[],
     synonyms: &[("port", "address"), ("listen", "address"), ("bind", "address")],
 };
@@ -533,6 +407,7 @@ pub(super) static LOG: Section = Section {
             "For people, or one JSON object per line.",
         ),
     ],
+    one_of: None,
     future: &[("path", "the log goes to standard error")],
     synonyms: &[("severity", "level"), ("verbosity", "level")],
 };
@@ -554,6 +429,7 @@ pub(super) static ACCESS_LOG: Section = Section {
             "One JSON object per line.",
         ),
     ],
+    one_of: None,
     future: &[],
     synonyms: &[("file", "path"), ("output", "path")],
 };
@@ -571,6 +447,40 @@ pub(super) static RATE: Section = Section {
             "How many a second may come on and on.",
         ),
     ],
+    one_of: None,
     future: &[],
     synonyms: &[],
+};
+
+/// Where a secret is; not walked, since each has the same.
+pub(super) static SECRET: Section = Section {
+    title: "a secret reference",
+    about: "Where a secret is. The secret itself never stands in the configuration.",
+    keys: &[
+        key(
+            "file",
+            Shape::Text(Form::Path),
+            Absent("elsewhere"),
+            "A file that holds it and nothing else.",
+        ),
+        key(
+            "env",
+            Shape::Text(Form::Text),
+            Absent("elsewhere"),
+            "A variable of the environment.",
+        ),
+        key(
+            "secrets_manager",
+            Shape::Text(Form::Text),
+            Absent("elsewhere"),
+            "Name or ARN of a secret in AWS Secrets Manager.",
+        ),
+    ],
+    one_of: Some(OneOf {
+        what: "a place",
+        keys: &["file", "env", "secrets_manager"],
+        required: true,
+    }),
+    future: &[],
+    synonyms: &[("path", "file"), ("environment", "env"), ("variable", "env")],
 };

@@ -1,9 +1,12 @@
 //! Listeners: file → resolved.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use gateway::settings::{AddHeaders, Http2, Listener, Protocol, Tls, TlsVersion, WithoutAlpn};
+use gateway::settings::{
+    AddHeaders, ClientAuth, ClientAuthMode, Http1, Http2, Listener, Protocol, Redirect, Tls, TlsVersion,
+    WithoutAlpn,
+};
 use ipnet::IpNet;
 
 use super::diagnostic::{Diagnostics, Place, Spanned};
@@ -17,6 +20,7 @@ pub(super) struct FileListener {
     pub(super) name: Option<Spanned<String>>,
     pub(super) address: Option<Spanned<SocketAddr>>,
     pub(super) tls: Option<FileTls>,
+    pub(super) http: Option<Http1>,
     trusted_peers: Vec<Spanned<IpNet>>,
     add_headers: AddHeaders,
 }
@@ -26,11 +30,37 @@ pub(super) struct FileTls {
     pub(super) certificates: Vec<Spanned<String>>,
     min_version: TlsVersion,
     without_alpn: WithoutAlpn,
+    client_auth: Option<(ClientAuthMode, Option<Spanned<String>>)>,
+}
+
+/// What listeners may refer to.
+#[derive(Debug)]
+pub(super) struct Targets {
+    pub(super) certificates: Names,
+    /// The names of the store for each name of the file: one for each kind of key.
+    pub(super) kept_as: BTreeMap<String, Vec<String>>,
+    pub(super) trust_bundles: Names,
 }
 
 impl FileListener {
     pub(super) fn decode(fields: &Fields<'_>, found: &mut Diagnostics) -> Self {
+        let http = fields.map("http", found).map(|http| {
+            for name in ["trusted_peers", "add_headers"] {
+                if fields.has(name) {
+                    let message = format!("`{name}` does nothing beside `http`");
+                    let remedy = "remove it: no request of such a listener goes to a backend".to_owned();
+                    found.error(fields.place_of(name), message, Some(remedy));
+                }
+            }
+            Http1 {
+                redirect: match http.choice("redirect", found) {
+                    Some("none") => Redirect::None,
+                    _ => Redirect::Https,
+                },
+            }
+        });
         Self {
+            http,
             name: fields.value("name", values::label, found),
             address: fields.value("address", values::socket_address, found),
             tls: fields.map("tls", found).map(|tls| FileTls::decode(&tls, found)),
@@ -39,21 +69,30 @@ impl FileListener {
         }
     }
 
-    pub(super) fn resolve(self, certificates: &Names, found: &mut Diagnostics) -> Option<Listener> {
-        let tls = self.tls.map(|tls| tls.resolve(certificates, found));
-        Some(Listener {
-            name: self.name?.value,
-            address: self.address?.value,
-            protocol: Protocol::Http2(Http2 {
+    pub(super) fn resolve(self, targets: &Targets, found: &mut Diagnostics) -> Option<Listener> {
+        let tls = self.tls.and_then(|tls| tls.resolve(targets, found));
+        let protocol = match self.http {
+            Some(http) => Protocol::Http1(http),
+            None => Protocol::Http2(Http2 {
                 tls,
                 trusted_peers: self.trusted_peers.into_iter().map(|peer| peer.value).collect(),
                 add_headers: self.add_headers,
             }),
+        };
+        Some(Listener {
+            name: self.name?.value,
+            address: self.address?.value,
+            protocol,
         })
     }
 }
 
 impl FileTls {
+    /// The trust bundle that its clients need.
+    pub(super) fn trust(&self) -> Option<&Spanned<String>> {
+        self.client_auth.as_ref()?.1.as_ref()
+    }
+
     fn decode(fields: &Fields<'_>, found: &mut Diagnostics) -> Self {
         Self {
             certificates: fields.values("certificates", values::label, found),
@@ -65,13 +104,21 @@ impl FileTls {
                 Some("refuse") => WithoutAlpn::Refuse,
                 _ => WithoutAlpn::Serve,
             },
+            client_auth: fields.map("client_auth", found).map(|auth| {
+                let mode = match auth.choice("mode", found) {
+                    Some("optional") => ClientAuthMode::Optional,
+                    _ => ClientAuthMode::Required,
+                };
+                (mode, auth.value("trust", values::label, found))
+            }),
         }
     }
 
-    fn resolve(self, certificates: &Names, found: &mut Diagnostics) -> Tls {
+    /// `None` where a mistake was reported.
+    fn resolve(self, targets: &Targets, found: &mut Diagnostics) -> Option<Tls> {
         let mut seen = BTreeSet::new();
         for certificate in &self.certificates {
-            certificates.position(certificate, found);
+            targets.certificates.position(certificate, found);
             if !seen.insert(&certificate.value) {
                 found.error(
                     certificate.place,
@@ -80,28 +127,41 @@ impl FileTls {
                 );
             }
         }
-        Tls {
-            certificates: self.certificates.into_iter().map(|name| name.value).collect(),
+        let kept_as = |name: Spanned<String>| {
+            let names = targets.kept_as.get(&name.value).cloned();
+            names.unwrap_or_else(|| vec![name.value])
+        };
+        let client_auth = match self.client_auth {
+            None => None,
+            Some((mode, trust)) => {
+                let trust = trust?;
+                targets.trust_bundles.position(&trust, found);
+                Some(ClientAuth {
+                    mode,
+                    trust: trust.value,
+                })
+            }
+        };
+        Some(Tls {
+            certificates: self.certificates.into_iter().flat_map(kept_as).collect(),
             without_alpn: self.without_alpn,
             min_version: self.min_version,
-            client_auth: None,
-        }
+            client_auth,
+        })
     }
 }
 
 fn add_headers(listener: &Fields<'_>, found: &mut Diagnostics) -> AddHeaders {
     let fields = listener.map("add_headers", found);
-    let mut switch = |name| {
-        let given = fields
-            .as_ref()
-            .and_then(|fields| fields.value(name, values::switch, found));
-        given.is_none_or(|given| given.value)
+    let mut switch = |name, fallback| match &fields {
+        Some(fields) => fields.switch(name, found),
+        None => fallback,
     };
     AddHeaders {
-        forwarded_for: switch("forwarded_for"),
-        forwarded_proto: switch("forwarded_proto"),
-        request_id: switch("request_id"),
-        client_certificate: false,
+        forwarded_for: switch("forwarded_for", true),
+        forwarded_proto: switch("forwarded_proto", true),
+        request_id: switch("request_id", true),
+        client_certificate: switch("client_certificate", false),
     }
 }
 

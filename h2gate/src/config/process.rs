@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gateway::settings::{Limits, Timeouts};
 
@@ -12,10 +12,13 @@ use super::diagnostic::{Diagnostics, Place, Spanned};
 use super::fields::Fields;
 use super::unknown::closest;
 use super::values::{self, Wrong};
-use super::{AccessLog, Destination, Log, LogFormat, cgroup, path};
+use super::{AccessLog, Destination, Log, LogFormat, NO_STATE, cgroup, path};
 
 /// Where the admin interface listens unless told otherwise.
 const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9901);
+
+/// Where state is kept unless told otherwise.
+const STATE_DIR: &str = "/var/lib/h2gate";
 
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 const COMPONENTS: [&str; 5] = ["h2gate", "gateway", "http2", "certmgr", "certstore"];
@@ -43,6 +46,21 @@ pub(super) fn admin(file: &Fields<'_>, found: &mut Diagnostics) -> Spanned<Socke
         found.warning(address.place, message, Some(remedy));
     }
     address
+}
+
+/// Where state is kept; `None` is nowhere.
+pub(super) fn state_dir(
+    file: &Fields<'_>,
+    folder: &Path,
+    found: &mut Diagnostics,
+) -> Spanned<Option<PathBuf>> {
+    match file.value("state_dir", path_text, found) {
+        None => Spanned {
+            value: Some(PathBuf::from(STATE_DIR)),
+            place: Place::FILE,
+        },
+        Some(given) => given.map(|text| (text != NO_STATE).then(|| path(folder, &text))),
+    }
 }
 
 pub(super) fn log(file: &Fields<'_>, found: &mut Diagnostics) -> Log {

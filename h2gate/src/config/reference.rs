@@ -1,8 +1,12 @@
 //! The tables of keys as others want them: a JSON Schema, and one row per key for the reference.
 
+use std::time::Duration;
+
+use certmgr::KeyType;
 use serde_json::{Map, Value, json};
 
-use super::keys::{Fallback, Form, Section, Shape, TOP, walk};
+use super::keys::{Fallback, Form, SECRET, Section, Shape, TOP, walk};
+use super::values::write_duration;
 
 /// One key of the reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +73,14 @@ fn kind(shape: Shape) -> String {
         Shape::Count => "number".to_owned(),
         Shape::Size => "size".to_owned(),
         Shape::Duration | Shape::Age => "duration".to_owned(),
+        Shape::Within(least, most) => format!("duration, {} to {}", seconds(least), seconds(most)),
         Shape::Rate => "rate".to_owned(),
+        Shape::Secret => "secret reference".to_owned(),
     }
+}
+
+fn seconds(seconds: u64) -> String {
+    write_duration(Duration::from_secs(seconds))
 }
 
 fn form_name(form: Form) -> &'static str {
@@ -86,6 +96,12 @@ fn form_name(form: Form) -> &'static str {
         Form::Method => "method",
         Form::Path => "path",
         Form::LogLevel => "level",
+        Form::Directory => "word or URL",
+        Form::KeyType => "kind of key",
+        Form::Mail => "mail address",
+        Form::Resolver => "`ip:port`",
+        Form::Text => "text",
+        Form::Url => "URL",
     }
 }
 
@@ -124,12 +140,18 @@ fn section_schema(section: &'static Section) -> Value {
         .keys
         .iter()
         .filter(|key| matches!(key.fallback, Fallback::Required));
-    json!({
+    let mut schema = json!({
         "type": "object",
         "additionalProperties": false,
         "properties": properties,
         "required": required.map(|key| key.name).collect::<Vec<_>>(),
-    })
+    });
+    let exclusive = section.one_of.as_ref().filter(|one_of| one_of.required);
+    if let (Some(one_of), Some(map)) = (exclusive, schema.as_object_mut()) {
+        let each = one_of.keys.iter().map(|key| json!({ "required": [key] }));
+        map.insert("oneOf".to_owned(), each.collect());
+    }
+    schema
 }
 
 /// A default as JSON has it.
@@ -177,13 +199,19 @@ fn shape_schema(shape: Shape) -> Value {
             { "type": "integer", "minimum": 1 },
             { "type": "string", "pattern": "^[0-9][0-9_]* ?([KMG]i?)?B$" },
         ] }),
-        Shape::Duration | Shape::Age => json!({ "type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$" }),
+        Shape::Duration | Shape::Age | Shape::Within(..) => {
+            json!({ "type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$" })
+        }
+        Shape::Secret => section_schema(&SECRET),
         Shape::Rate => json!({ "anyOf": [section_schema(&super::keys::RATE), { "const": "unlimited" }] }),
     }
 }
 
 fn form_schema(form: Form) -> Value {
     match form {
+        Form::KeyType => json!({ "enum": KeyType::ALL.map(|(name, _)| name) }),
+        Form::Url => json!({ "type": "string", "pattern": "^https?://" }),
+        Form::Mail => json!({ "type": "string", "pattern": "^[^@]+@[^@]+$" }),
         Form::ListenAddress | Form::Endpoint => json!({ "type": "string", "pattern": ":[0-9]+$" }),
         // Names and the like may look like numbers.
         Form::Name | Form::Reference => json!({ "type": ["string", "number"] }),

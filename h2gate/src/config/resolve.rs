@@ -1,22 +1,26 @@
 //! The whole file: decode every part, then let the parts refer to each other.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gateway::settings::{Route, Settings};
 
 use super::backend::FileBackend;
-use super::certificate::FileCertificate;
+use super::certificate::{FileCertificate, Surroundings};
 use super::diagnostic::{Diagnostics, Place, Spanned};
 use super::fields::Fields;
-use super::listener::{self, FileListener};
+use super::listener::{self, FileListener, Targets};
 use super::names::Names;
 use super::route::{self, FileRoute};
-use super::{AccessLog, Admin, LocatedCertificate, Log, keys, process, tree};
+use super::trust::FileTrust;
+use super::{AccessLog, Admin, LocatedCertificate, LocatedTrust, Log, keys, process, tree};
 
 /// What a [`super::Resolved`] is made of.
 pub(super) struct Parts {
     pub(super) gateway: Settings,
     pub(super) certificates: Vec<LocatedCertificate>,
+    pub(super) trust_bundles: Vec<LocatedTrust>,
+    pub(super) state_dir: Spanned<Option<PathBuf>>,
+    pub(super) core_dumps: bool,
     pub(super) admin: Admin,
     pub(super) log: Log,
     pub(super) access_log: Option<Spanned<AccessLog>>,
@@ -36,7 +40,12 @@ pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
     let certificates = file
         .maps("certificates", found)
         .iter()
-        .map(|f| FileCertificate::decode(f, found))
+        .map(|f| FileCertificate::decode(f, folder, found))
+        .collect::<Vec<_>>();
+    let trust_bundles = file
+        .maps("trust_bundles", found)
+        .iter()
+        .map(|f| FileTrust::decode(f, folder, found))
         .collect::<Vec<_>>();
     let routes = file
         .maps("routes", found)
@@ -48,6 +57,8 @@ pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
         .iter()
         .map(|f| FileBackend::decode(f, found))
         .collect::<Vec<_>>();
+    let state_dir = process::state_dir(&file, folder, found);
+    let core_dumps = file.switch("core_dumps", found);
     let admin = process::admin(&file, found);
     let log = process::log(&file, found);
     let access_log = process::access_log(&file, folder, found);
@@ -68,6 +79,13 @@ pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
         found,
     )
     .misspelled(file.misspelled("certificates"));
+    let trust_names = Names::new(
+        "trust bundle",
+        "trust_bundles",
+        trust_bundles.iter().map(|t| t.name.as_ref()),
+        found,
+    )
+    .misspelled(file.misspelled("trust_bundles"));
     let backend_names = Names::new(
         "backend",
         "backends",
@@ -77,19 +95,34 @@ pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
     .misspelled(file.misspelled("backends"));
     listener::report_conflicts(&addresses(&listeners, &admin), found);
 
-    let doubts = Doubts::new(&listeners, &certificates, &routes, &backends);
+    report_no_state(&state_dir, &certificates, found);
+
+    let doubts = Doubts::new(&listeners, &certificates, &trust_bundles, &routes, &backends);
+    let surroundings = Surroundings {
+        has_tls: listeners.iter().any(|l| l.tls.is_some()),
+        has_http: listeners.iter().any(|l| l.http.is_some()),
+        listeners_whole: !file.misspelled("listeners"),
+    };
+    let targets = Targets {
+        certificates: certificate_names,
+        kept_as: certificates
+            .iter()
+            .filter_map(|c| Some((c.name.as_ref()?.value.clone(), c.names())))
+            .collect(),
+        trust_bundles: trust_names,
+    };
     let listeners = listeners
         .into_iter()
-        .filter_map(|l| l.resolve(&certificate_names, found))
+        .filter_map(|l| l.resolve(&targets, found))
+        .collect();
+    let certificates = certificates
+        .into_iter()
+        .flat_map(|c| c.resolve(&surroundings, &targets.trust_bundles, found))
         .collect();
     let routes = route::resolve(routes, &backend_names, found);
     if found.errors() == 0 {
         doubts.report(&routes, found);
     }
-    let certificates = certificates
-        .into_iter()
-        .filter_map(|c| c.resolve(folder))
-        .collect();
     Some(Parts {
         gateway: Settings {
             workers,
@@ -100,10 +133,29 @@ pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
             limits,
         },
         certificates,
+        trust_bundles: trust_bundles.into_iter().filter_map(FileTrust::resolve).collect(),
+        state_dir,
+        core_dumps,
         admin: Admin { address: admin.value },
         log,
         access_log,
     })
+}
+
+/// An order that is forgotten is placed again, and CAs count.
+fn report_no_state(
+    state_dir: &Spanned<Option<PathBuf>>,
+    certificates: &[FileCertificate],
+    found: &mut Diagnostics,
+) {
+    if state_dir.value.is_none() && certificates.iter().any(FileCertificate::is_acme) {
+        let remedy = "name a directory that outlives the process, or leave `state_dir` out";
+        found.error(
+            state_dir.place,
+            "ACME certificates need a state directory",
+            Some(remedy.to_owned()),
+        );
+    }
 }
 
 fn addresses(
@@ -128,6 +180,8 @@ fn addresses(
 struct Doubts {
     certificates: Vec<Spanned<String>>,
     used_certificates: Vec<String>,
+    trust_bundles: Vec<Spanned<String>>,
+    used_trust_bundles: Vec<String>,
     backends: Vec<Spanned<String>>,
     hosts: Vec<Spanned<String>>,
     /// What TLS clients can be shown; `None` if that is not known from the file alone.
@@ -138,6 +192,7 @@ impl Doubts {
     fn new(
         listeners: &[FileListener],
         certificates: &[FileCertificate],
+        trust_bundles: &[FileTrust],
         routes: &[FileRoute],
         backends: &[FileBackend],
     ) -> Self {
@@ -154,13 +209,21 @@ impl Doubts {
                     .is_some_and(|name| used_certificates.contains(&name.value))
             })
             .collect::<Vec<_>>();
-        let known = listeners.iter().all(|l| l.tls.is_some()) && served.iter().all(|c| !c.domains.is_empty());
+        let known = listeners.iter().all(|l| l.tls.is_some() || l.http.is_some())
+            && served.iter().all(|c| !c.domains.is_empty());
         let covered = served
             .iter()
             .flat_map(|c| &c.domains)
-            .map(|domain| domain.value.clone())
+            .map(|domain| domain.value.to_string())
             .collect();
+        let of_clients = listeners.iter().filter_map(|l| l.tls.as_ref()?.trust());
+        let of_certificates = certificates.iter().filter_map(|c| c.trust.as_ref());
         Self {
+            trust_bundles: trust_bundles.iter().filter_map(|t| t.name.clone()).collect(),
+            used_trust_bundles: of_clients
+                .chain(of_certificates)
+                .map(|name| name.value.clone())
+                .collect(),
             certificates: certificates.iter().filter_map(|c| c.name.clone()).collect(),
             used_certificates,
             backends: backends.iter().filter_map(|b| b.name.clone()).collect(),
@@ -181,6 +244,18 @@ impl Doubts {
                 certificate.value
             );
             found.warning(certificate.place, message, Some(remedy));
+        }
+        for bundle in self
+            .trust_bundles
+            .iter()
+            .filter(|bundle| !self.used_trust_bundles.contains(&bundle.value))
+        {
+            let message = format!("nothing uses trust bundle `{}`", bundle.value);
+            let remedy = format!(
+                "name it under `tls: {{ client_auth: {{ trust: {} }} }}` of a listener, or remove it",
+                bundle.value
+            );
+            found.warning(bundle.place, message, Some(remedy));
         }
         for (position, backend) in self.backends.iter().enumerate() {
             if !routes.iter().any(|route| route.backend == position) {

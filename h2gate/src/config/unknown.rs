@@ -45,7 +45,12 @@ pub(super) fn report(section: &'static Section, entry: &Entry, found: &mut Diagn
 /// Whether one of the unknown keys is probably meant to be `name`; its absence is then no second mistake.
 pub(super) fn stands_for(entries: &[Entry], section: &'static Section, name: &str) -> bool {
     entries.iter().map(|entry| entry.key.value.as_str()).any(|key| {
-        let future = name == "files" && section.future.iter().any(|(future, _)| *future == key);
+        // A source that does not exist yet stands for one that does.
+        let is_source = section
+            .one_of
+            .as_ref()
+            .is_some_and(|one_of| one_of.keys.contains(&name));
+        let future = is_source && section.future.iter().any(|(future, _)| *future == key);
         section.key(key).is_none() && (future || nearest(key, section) == Some(name))
     })
 }

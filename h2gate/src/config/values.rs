@@ -5,9 +5,11 @@ use std::time::Duration;
 
 mod address;
 mod name;
+mod remote;
 
 pub(super) use address::{endpoint, network, socket_address};
 pub(super) use name::{domain, grpc_method, grpc_service, host_pattern, label, shorten};
+pub(super) use remote::{bucket, mail, region, resolver, role, text, url, variable};
 
 /// Why a text is not the value that a key wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +105,24 @@ pub(super) fn age(text: &str) -> Result<Duration, Wrong> {
     } else {
         duration(text)
     }
+}
+
+/// As [`duration`], within these bounds in seconds.
+pub(super) fn within(text: &str, least: u64, most: u64) -> Result<Duration, Wrong> {
+    let given = duration(text)?;
+    let bounds = Duration::from_secs(least)..=Duration::from_secs(most);
+    if bounds.contains(&given) {
+        return Ok(given);
+    }
+    let what = if given < *bounds.start() { "short" } else { "long" };
+    Err(Wrong::but(
+        format!("`{text}` is too {what}"),
+        format!(
+            "write {} to {}",
+            write_duration(*bounds.start()),
+            write_duration(*bounds.end())
+        ),
+    ))
 }
 
 /// The shortest text that [`duration`] reads as the same, to the millisecond.

@@ -3,42 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use certmgr::{CertificateConfig, Event, FileSource, Options, Source};
-use certstore::Name;
-
-use crate::config::Resolved;
-
-/// A domain of the configuration is none.
-#[derive(Debug, thiserror::Error)]
-#[error("certificate {certificate}: {domain:?} is not a domain")]
-pub struct BadDomain {
-    certificate: String,
-    domain: String,
-}
-
-/// The certificates of a configuration, as the manager wants them.
-pub(super) fn configured(resolved: &Resolved) -> Result<Vec<CertificateConfig>, BadDomain> {
-    resolved.certificates.iter().map(one).collect()
-}
-
-fn one(certificate: &crate::config::Certificate) -> Result<CertificateConfig, BadDomain> {
-    let domain = |domain: &String| {
-        Name::parse(domain).map_err(|_| BadDomain {
-            certificate: certificate.name.clone(),
-            domain: domain.clone(),
-        })
-    };
-    Ok(CertificateConfig {
-        name: certificate.name.clone(),
-        domains: certificate.domains.iter().map(domain).collect::<Result<_, _>>()?,
-        source: Source::Files(FileSource {
-            chain: certificate.chain.clone(),
-            key: certificate.key.clone(),
-        }),
-        allow_rollback: false,
-        trust: None,
-    })
-}
+use certmgr::{CertificateConfig, Event, Options};
 
 /// What runs, and those of the new ones whose names are not among it.
 pub(super) fn with_new_names(

@@ -3,7 +3,7 @@
 use certstore::UnixTime;
 use gateway::settings::{Backend, EndpointAddress, Listener, Protocol, Route, TlsVersion};
 
-use super::{Checked, date};
+use super::{Checked, Condition, date};
 use crate::config::Resolved;
 
 pub(super) fn text(resolved: &Resolved, checked: &[Checked], now: UnixTime) -> String {
@@ -39,9 +39,16 @@ pub(super) fn text(resolved: &Resolved, checked: &[Checked], now: UnixTime) -> S
             .collect(),
     );
     table("backends", gateway.backends.iter().map(backend).collect());
+    let state = resolved
+        .state_dir
+        .as_ref()
+        .map_or("none is kept".to_owned(), |directory| {
+            directory.display().to_string()
+        });
     let process = vec![
         ("admin".to_owned(), resolved.admin.address.to_string()),
         ("workers".to_owned(), gateway.workers.to_string()),
+        ("state".to_owned(), state),
     ];
     table("process", process);
     text
@@ -63,9 +70,10 @@ fn listener(listener: &Listener) -> (String, String) {
 }
 
 fn certificate(checked: &Checked, now: UnixTime) -> (String, String) {
-    let what = match &checked.summary {
-        None => "unusable".to_owned(),
-        Some(summary) => {
+    let what = match &checked.state {
+        Condition::Unusable => "unusable".to_owned(),
+        Condition::NotAsked(source) => source.clone(),
+        Condition::Usable(summary) => {
             let names = summary
                 .names
                 .iter()

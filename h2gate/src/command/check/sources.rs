@@ -1,0 +1,229 @@
+//! What can be said about certificates and trust bundles without asking anybody: files are read and proved;
+//! of remote sources, the paths that the file names for them are looked at.
+
+use std::path::Path;
+
+use certmgr::{CertificateConfig, Source, Summary};
+use certstore::UnixTime;
+use rustix::fs::{Access, access};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::date;
+use crate::config::{Diagnostics, LocatedCertificate, LocatedPath, LocatedTrust, PathUse, Place, Spanned};
+
+/// A certificate with less time left than this is worth a word.
+const SOON_SECONDS: u64 = 14 * 86_400;
+
+/// A certificate and what is known about it.
+pub(super) struct Checked {
+    pub(super) name: String,
+    pub(super) state: Condition,
+}
+
+/// What is known about a certificate.
+pub(super) enum Condition {
+    /// Read and proved.
+    Usable(Summary),
+    /// Read, or not, and refused.
+    Unusable,
+    /// Its source is elsewhere and was not asked; the words say where.
+    NotAsked(String),
+}
+
+impl Checked {
+    pub(super) fn summary(&self) -> Option<&Summary> {
+        match &self.state {
+            Condition::Usable(summary) => Some(summary),
+            Condition::Unusable | Condition::NotAsked(_) => None,
+        }
+    }
+}
+
+pub(super) fn certificate(located: &LocatedCertificate, now: UnixTime, found: &mut Diagnostics) -> Checked {
+    let one = &located.certificate;
+    paths(&located.paths, found);
+    let state = match &one.source {
+        Source::Files(_) => match files(located, now, found) {
+            Some(summary) => Condition::Usable(summary),
+            None => Condition::Unusable,
+        },
+        Source::Acme(acme) => {
+            let names = acme.authorities.iter().map(|authority| authority.name.as_str());
+            let names = names.collect::<Vec<_>>().join(", then ");
+            Condition::NotAsked(format!("ordered from {names} by {}", acme.challenge.name()))
+        }
+        Source::S3(s3) => Condition::NotAsked(format!("from the S3 bucket {}", s3.bucket)),
+        Source::SecretsManager(secret) => Condition::NotAsked(format!("from the secret {}", secret.secret)),
+    };
+    Checked {
+        name: one.name.clone(),
+        state,
+    }
+}
+
+fn files(located: &LocatedCertificate, now: UnixTime, found: &mut Diagnostics) -> Option<Summary> {
+    let (one, place) = (&located.certificate, located.name_place);
+    let summary = match certmgr::check(one, now) {
+        Ok(summary) => summary,
+        Err(error) => {
+            tell(&error, located, found);
+            tell_key_as_well(&error, located, now, found);
+            return None;
+        }
+    };
+    for warning in &summary.warnings {
+        found.warning(place, format!("certificate `{}`: {warning}", one.name), None);
+    }
+    let left = summary.not_after.as_secs().saturating_sub(now.as_secs());
+    if left < SOON_SECONDS {
+        let until = date::date(summary.not_after);
+        let message = format!(
+            "certificate `{}` is valid only until {until}, {}",
+            one.name,
+            date::days(left)
+        );
+        found.warning(place, message, Some("put a newer pair in its place".to_owned()));
+    }
+    Some(summary)
+}
+
+/// The chain is read first; what the key's path leads to is worth a look all the same.
+fn tell_key_as_well(
+    error: &certmgr::Error,
+    located: &LocatedCertificate,
+    now: UnixTime,
+    found: &mut Diagnostics,
+) {
+    let Source::Files(files) = &located.certificate.source else {
+        return;
+    };
+    if error.places != [files.chain.display().to_string()] || files.key == files.chain {
+        return;
+    }
+    let name = located.certificate.name.clone();
+    let alone = CertificateConfig::from_files(name, files.key.clone(), files.key.clone());
+    let unreadable = certmgr::check(&alone, now)
+        .err()
+        .filter(certmgr::Error::is_unreadable);
+    if let Some(error) = unreadable {
+        tell(&error, located, found);
+    }
+}
+
+/// At the path, if one file alone is to blame.
+fn tell(error: &certmgr::Error, located: &LocatedCertificate, found: &mut Diagnostics) {
+    let message = format!(
+        "certificate `{}`: {}: {}",
+        located.certificate.name,
+        error.places.join(", "),
+        error.reason
+    );
+    let blamed = match error.places.as_slice() {
+        [file] => located
+            .paths
+            .iter()
+            .find(|one| one.path.display().to_string() == *file),
+        _ => None,
+    };
+    let place = blamed.map_or(located.name_place, |one| one.place);
+    found.error(place, message, Some(error.remedy().to_owned()));
+}
+
+pub(super) fn trust(located: &LocatedTrust, found: &mut Diagnostics) {
+    paths(&located.paths, found);
+}
+
+/// The paths beside chain and key, which are read as a pair.
+fn paths(paths: &[LocatedPath], found: &mut Diagnostics) {
+    for one in paths {
+        match one.purpose {
+            PathUse::Chain | PathUse::Key => {}
+            PathUse::CaFile | PathUse::TrustCa => ca_file(one, found),
+            PathUse::TrustCrl => drop(read(one, "the revocation lists", found)),
+            PathUse::Secret => secret(one, found),
+            PathUse::Program => program(one, found),
+        }
+    }
+}
+
+fn read(one: &LocatedPath, what: &str, found: &mut Diagnostics) -> Option<Vec<u8>> {
+    match std::fs::read(&one.path) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            let message = format!("{what} in {} cannot be read: {error}", one.path.display());
+            let remedy = "put the file there, and let the user that h2gate runs as read it";
+            found.error(one.place, message, Some(remedy.to_owned()));
+            None
+        }
+    }
+}
+
+fn ca_file(one: &LocatedPath, found: &mut Diagnostics) {
+    let Some(bytes) = read(one, "the CA certificates", found) else {
+        return;
+    };
+    let first = CertificateDer::pem_slice_iter(&bytes).next();
+    let wrong = match first {
+        Some(Ok(_)) => return,
+        Some(Err(error)) => format!("{} is no PEM: {error}", one.path.display()),
+        None => format!("{} holds no certificate", one.path.display()),
+    };
+    let remedy = "write the CA's certificate to it, in PEM".to_owned();
+    found.error(one.place, wrong, Some(remedy));
+}
+
+/// The secret itself is not read.
+fn secret(one: &LocatedPath, found: &mut Diagnostics) {
+    let readable = access(&one.path, Access::READ_OK).map_err(std::io::Error::from);
+    let wrong = match readable.and_then(|()| std::fs::metadata(&one.path)) {
+        Ok(file) if file.is_file() && file.len() > 0 => return,
+        Ok(_) => "holds nothing".to_owned(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    let message = format!("the file of a secret, {}, {wrong}", one.path.display());
+    let remedy = "write the secret to it, and let the user that h2gate runs as read it";
+    found.error(one.place, message, Some(remedy.to_owned()));
+}
+
+fn program(one: &LocatedPath, found: &mut Diagnostics) {
+    if let Err(error) = access(&one.path, Access::EXEC_OK) {
+        let message = format!("{} cannot be run: {error}", one.path.display());
+        let remedy = "put the program there, and make it executable (chmod +x)".to_owned();
+        found.error(one.place, message, Some(remedy));
+    }
+}
+
+/// Whether `run` could keep state there. Nothing is created.
+pub(super) fn state_dir(directory: &Spanned<std::path::PathBuf>, needed: bool, found: &mut Diagnostics) {
+    let path = directory.value.as_path();
+    let Some((what, remedy)) = unusable(path) else {
+        return;
+    };
+    let message = format!("the state directory {} {what}", path.display());
+    match needed || directory.place != Place::FILE {
+        true => found.error(directory.place, message, Some(remedy)),
+        // The program runs without it, and says so.
+        false => found.warning(directory.place, message, Some(remedy)),
+    }
+}
+
+fn unusable(path: &Path) -> Option<(String, String)> {
+    let writable = |directory: &Path| access(directory, Access::WRITE_OK | Access::EXEC_OK);
+    if path.is_dir() {
+        let error = writable(path).err()?;
+        let remedy = "let the user that h2gate runs as write in it, and nobody else".to_owned();
+        return Some((format!("cannot be written: {error}"), remedy));
+    }
+    if path.exists() {
+        return Some(("is no directory".to_owned(), "give another path".to_owned()));
+    }
+    let nearest = path.ancestors().skip(1).find(|parent| parent.exists());
+    let nearest = nearest.unwrap_or(Path::new("."));
+    let error = writable(nearest).err()?;
+    let remedy = format!(
+        "create it for the user that h2gate runs as, or set `state_dir`: install -d -m 0700 -o USER {}",
+        path.display()
+    );
+    Some((format!("cannot be created: {error}"), remedy))
+}

@@ -1,0 +1,410 @@
+//! `acme` of a certificate.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use certmgr::{
+    AcmeSource, Authority, Challenge, DnsProvider, ExecHook, ExternalAccount, KeyType, Route53, Source,
+};
+use certstore::Name;
+
+use super::{Paths, aws, secret};
+use crate::config::diagnostic::{Diagnostics, Place, Spanned};
+use crate::config::fields::Fields;
+use crate::config::keys::{AUTHORITIES, KnownAuthority, WAITS};
+use crate::config::unknown::closest;
+use crate::config::values::{self, Wrong, shorten};
+use crate::config::{PathUse, path};
+
+/// More names in one certificate than the public CAs sign.
+const MAX_DOMAINS: usize = 100;
+/// What `propagation` is without its key.
+const PROPAGATION: Duration = Duration::from_secs(30);
+/// The longest `propagation`, in seconds.
+const MAX_PROPAGATION: u64 = 3_600;
+/// Orders at a public CA closer than this soon meet its limits.
+const HASTY: Duration = Duration::from_secs(600);
+
+/// What of the rest of the file matters to orders.
+#[derive(Debug)]
+pub(in crate::config) struct Surroundings {
+    /// There is a listener with TLS.
+    pub(in crate::config) has_tls: bool,
+    /// There is a listener with `http`.
+    pub(in crate::config) has_http: bool,
+    /// All listeners could be read.
+    pub(in crate::config) listeners_whole: bool,
+}
+
+/// As the file has it, with at least one CA and one kind of key.
+#[derive(Debug)]
+pub(super) struct FileAcme {
+    authorities: Vec<Authority>,
+    challenge: Option<Spanned<Challenge>>,
+    /// The first is that of the certificate's own name.
+    keys: Vec<KeyType>,
+    preferred_chain: Option<String>,
+    resolvers: Vec<SocketAddr>,
+    min_interval: Duration,
+    first_retry: Duration,
+}
+
+/// Its name in the file.
+pub(in crate::config) fn key_name(key: KeyType) -> &'static str {
+    KeyType::ALL
+        .iter()
+        .find(|(_, one)| *one == key)
+        .map_or("", |(name, _)| name)
+}
+
+impl FileAcme {
+    pub(super) fn decode(
+        fields: &Fields<'_>,
+        paths: &mut Paths<'_>,
+        found: &mut Diagnostics,
+    ) -> Option<Self> {
+        let contact = contact(fields, found);
+        let first = authority(fields, &contact, paths, found);
+        let others = fields
+            .maps("fallback", found)
+            .iter()
+            .map(|other| authority(other, &contact, paths, found))
+            .collect::<Vec<_>>();
+        let challenge = challenge(fields, paths, found);
+        let keys = keys(fields, found);
+        let preferred_chain = fields.value("preferred_chain", values::text, found);
+        let resolvers = fields.values("resolvers", values::resolver, found);
+        let min_interval = fields.wait("min_interval", WAITS.min_interval, found);
+        let first_retry = fields.wait("first_retry", WAITS.first_retry, found);
+        let authorities = std::iter::once(first).chain(others).collect::<Option<Vec<_>>>()?;
+        if let Some(public) = known(&authorities).find(|known| known.public)
+            && min_interval.value < HASTY
+        {
+            let message = format!("`min_interval` is short for {}, which limits orders", public.name);
+            let remedy = "leave it out, unless this is a test".to_owned();
+            found.warning(min_interval.place, message, Some(remedy));
+        }
+        Some(Self {
+            authorities,
+            challenge,
+            keys,
+            preferred_chain: preferred_chain.map(|name| name.value),
+            resolvers: resolvers.into_iter().map(|address| address.value).collect(),
+            min_interval: min_interval.value,
+            first_retry: first_retry.value,
+        })
+    }
+
+    /// The kinds of key; `None` stands for the first.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Option<KeyType>> {
+        let others = self.keys.iter().skip(1).map(|key| Some(*key));
+        std::iter::once(None).chain(others)
+    }
+
+    /// What to order, for each kind of key.
+    pub(super) fn each_key(&self) -> impl Iterator<Item = (Option<KeyType>, Source)> {
+        let first = self.keys.first().copied().unwrap_or(KeyType::EcdsaP256);
+        self.keys().filter_map(move |key| {
+            let source = AcmeSource {
+                authorities: self.authorities.clone(),
+                challenge: self.challenge.clone()?.value,
+                key: key.unwrap_or(first),
+                preferred_chain: self.preferred_chain.clone(),
+                resolvers: self.resolvers.clone(),
+                min_interval: self.min_interval,
+                first_retry: self.first_retry,
+            };
+            Some((key, Source::Acme(Box::new(source))))
+        })
+    }
+
+    /// Whether the domains, the challenge, the CA and the listeners go together.
+    pub(super) fn check(
+        &self,
+        place: Place,
+        name: Option<&Spanned<String>>,
+        domains: &[Spanned<Name>],
+        surroundings: &Surroundings,
+        found: &mut Diagnostics,
+    ) {
+        if domains.is_empty() {
+            let whose = name.map_or(String::new(), |name| format!(" of certificate `{}`", name.value));
+            let message = format!("`acme`{whose} needs `domains`");
+            let remedy = "add `domains: [api.example.com]`: the names to order the certificate for";
+            found.error(place, message, Some(remedy.to_owned()));
+        }
+        if let Some(beyond) = domains.get(MAX_DOMAINS) {
+            let message = format!("more than {MAX_DOMAINS} domains in one certificate");
+            let remedy = "make two certificates of it".to_owned();
+            found.error(beyond.place, message, Some(remedy));
+        }
+        let mut seen = BTreeSet::new();
+        for domain in domains {
+            if !seen.insert(&domain.value) {
+                let message = format!("domain `{}` is given twice", domain.value);
+                found.error(domain.place, message, Some("keep one".to_owned()));
+            }
+            self.check_domain(domain, found);
+        }
+        if let (Some(challenge), true) = (&self.challenge, surroundings.listeners_whole) {
+            check_listeners(challenge, surroundings, found);
+        }
+    }
+
+    fn check_domain(&self, domain: &Spanned<Name>, found: &mut Diagnostics) {
+        let Some(challenge) = &self.challenge else { return };
+        let by_dns = matches!(challenge.value, Challenge::Dns01(_));
+        match &domain.value {
+            // RFC 8737 §3 and CA rules: only DNS shows control of all names of a zone.
+            Name::Wildcard(_) if !by_dns => {
+                let message = format!(
+                    "`{}` cannot be ordered by `{}`",
+                    domain.value,
+                    challenge.value.name()
+                );
+                let remedy = "write `challenge: dns-01` and `dns: …`, or name the hosts one by one";
+                found.error(domain.place, message, Some(remedy.to_owned()));
+            }
+            Name::Ip(address) if by_dns => {
+                let message = format!("the address `{address}` cannot be ordered by `dns-01`");
+                let remedy = "write `challenge: tls-alpn-01` or `http-01`".to_owned();
+                found.error(domain.place, message, Some(remedy));
+            }
+            Name::Ip(address) => {
+                let long_lived = |one: &&Authority| {
+                    one.name.starts_with("letsencrypt") && one.profile.as_deref() != Some("shortlived")
+                };
+                if let Some(one) = self.authorities.iter().find(long_lived) {
+                    let message = format!(
+                        "{} signs the address `{address}` in short-lived certificates only",
+                        one.name
+                    );
+                    let remedy = "write `profile: shortlived`".to_owned();
+                    found.warning(domain.place, message, Some(remedy));
+                }
+            }
+            Name::Wildcard(_) | Name::Dns(_) => {}
+        }
+    }
+}
+
+fn check_listeners(challenge: &Spanned<Challenge>, surroundings: &Surroundings, found: &mut Diagnostics) {
+    match challenge.value {
+        Challenge::Http01 if !surroundings.has_http => {
+            let message = "`http-01` is answered by an `http` listener, and there is none";
+            let remedy = "add to `listeners`: `{ name: http, address: \"[::]:80\", http: {} }`, or use another challenge";
+            found.error(challenge.place, message, Some(remedy.to_owned()));
+        }
+        Challenge::TlsAlpn01 if !surroundings.has_tls => {
+            let message = "`tls-alpn-01` is answered by a listener with `tls`, and there is none";
+            let remedy = "add `tls: { certificates: [NAME] }` to a listener that port 443 leads to, or use another challenge";
+            found.error(challenge.place, message, Some(remedy.to_owned()));
+        }
+        Challenge::Http01 | Challenge::TlsAlpn01 | Challenge::Dns01(_) => {}
+    }
+}
+
+fn known(authorities: &[Authority]) -> impl Iterator<Item = &'static KnownAuthority> {
+    AUTHORITIES
+        .iter()
+        .filter(move |known| authorities.iter().any(|one| one.directory == known.directory))
+}
+
+fn contact(fields: &Fields<'_>, found: &mut Diagnostics) -> Vec<String> {
+    let addresses = fields.values("contact", values::mail, found);
+    addresses.into_iter().map(|address| address.value).collect()
+}
+
+/// The keys that `acme` and an entry of `fallback` share.
+fn authority(
+    fields: &Fields<'_>,
+    contact_of_acme: &[String],
+    paths: &mut Paths<'_>,
+    found: &mut Diagnostics,
+) -> Option<Authority> {
+    let directory = fields.value("directory", directory, found);
+    let ca_file = paths.read(fields, "ca_file", PathUse::CaFile, found);
+    let profile = fields.value("profile", values::text, found);
+    let external_account = external_account(fields, paths, found);
+    let contact = if fields.has("contact") {
+        contact(fields, found)
+    } else {
+        contact_of_acme.to_owned()
+    };
+    let accepted = fields.value("accept_terms", values::switch, found);
+    let directory = directory?;
+    let known = AUTHORITIES
+        .iter()
+        .find(|known| known.directory == directory.value);
+    let name = known.map_or_else(|| host(&directory.value), |known| known.name.to_owned());
+    if let Some(known) = known.filter(|known| known.needs_external_account)
+        && !fields.has("external_account")
+        && !fields.misspelled("external_account")
+    {
+        let message = format!("{} gives certificates only to its own accounts", known.name);
+        let remedy =
+            "add `external_account: { kid: …, hmac_key: { file: PATH } }` with what its console shows";
+        found.error(directory.place, message, Some(remedy.to_owned()));
+    }
+    let accepted = accepted?;
+    if !accepted.value {
+        let message = format!("the terms of service of {name} are not accepted");
+        let remedy = format!(
+            "read them ({} names them as `termsOfService`), then write `accept_terms: true`",
+            directory.value
+        );
+        found.error(accepted.place, message, Some(remedy));
+    }
+    Some(Authority {
+        name,
+        directory: directory.value,
+        ca_file,
+        contact,
+        profile: profile.map(|profile| profile.value),
+        external_account,
+    })
+}
+
+/// A word that is known, or a URL.
+fn directory(text: &str) -> Result<String, Wrong> {
+    if let Some(known) = AUTHORITIES.iter().find(|known| known.name == text) {
+        return Ok(known.directory.to_owned());
+    }
+    if text.contains("://") {
+        return values::url(text);
+    }
+    let words = || AUTHORITIES.iter().map(|known| known.name);
+    let remedy = match closest(text, words()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!(
+            "write {}, or the URL of a directory",
+            words().collect::<Vec<_>>().join(", ")
+        ),
+    };
+    Err(Wrong::but(format!("there is no CA `{}`", shorten(text)), remedy))
+}
+
+fn host(directory: &str) -> String {
+    let uri = directory.parse::<http::Uri>().ok();
+    uri.and_then(|uri| uri.host().map(str::to_owned))
+        .unwrap_or(directory.to_owned())
+}
+
+fn external_account(
+    fields: &Fields<'_>,
+    paths: &mut Paths<'_>,
+    found: &mut Diagnostics,
+) -> Option<ExternalAccount> {
+    let account = fields.map("external_account", found)?;
+    let kid = account.value("kid", values::text, found);
+    let hmac_key = secret::reference(&account, "hmac_key", paths, found);
+    Some(ExternalAccount {
+        kid: kid?.value,
+        hmac_key: hmac_key?,
+    })
+}
+
+fn keys(fields: &Fields<'_>, found: &mut Diagnostics) -> Vec<KeyType> {
+    let read = |text: &str| {
+        let kind = KeyType::ALL.iter().find(|(name, _)| *name == text);
+        kind.map(|(_, kind)| *kind).ok_or_else(|| {
+            let words = || KeyType::ALL.iter().map(|(name, _)| *name);
+            let remedy = match closest(text, words()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("write {}", words().collect::<Vec<_>>().join(", ")),
+            };
+            Wrong::but(format!("`{}` is not a kind of key", shorten(text)), remedy)
+        })
+    };
+    let mut kinds: Vec<KeyType> = Vec::new();
+    for key in fields.values("key", read, found) {
+        if kinds.contains(&key.value) {
+            let message = format!("the kind `{}` is given twice", key_name(key.value));
+            found.error(key.place, message, Some("keep one".to_owned()));
+        } else {
+            kinds.push(key.value);
+        }
+    }
+    if kinds.is_empty() {
+        kinds.push(KeyType::EcdsaP256);
+    }
+    kinds
+}
+
+fn challenge(
+    fields: &Fields<'_>,
+    paths: &mut Paths<'_>,
+    found: &mut Diagnostics,
+) -> Option<Spanned<Challenge>> {
+    let place = fields.place_of("challenge");
+    let before = found.errors();
+    let word = fields.choice("challenge", found);
+    let unreadable = found.errors() > before;
+    let dns = fields.map("dns", found);
+    let provider = dns.as_ref().and_then(|dns| provider(dns, paths, found));
+    let value = match word {
+        _ if unreadable => return None,
+        Some("dns-01") => {
+            if !fields.has("dns") && !fields.misspelled("dns") {
+                let remedy = "add `dns: { route53: {} }`, or `dns: { exec: { command: [PROGRAM] } }`";
+                found.error(
+                    place,
+                    "`dns-01` needs `dns`: who writes TXT records",
+                    Some(remedy.to_owned()),
+                );
+            }
+            Challenge::Dns01(provider?)
+        }
+        word => {
+            if fields.has("dns") {
+                let message = format!("`dns` does nothing for `{}`", word.unwrap_or("tls-alpn-01"));
+                let remedy = "write `challenge: dns-01`, or remove `dns`".to_owned();
+                found.error(fields.place_of("dns"), message, Some(remedy));
+            }
+            match word {
+                Some("http-01") => Challenge::Http01,
+                _ => Challenge::TlsAlpn01,
+            }
+        }
+    };
+    Some(Spanned { value, place })
+}
+
+fn provider(fields: &Fields<'_>, paths: &mut Paths<'_>, found: &mut Diagnostics) -> Option<DnsProvider> {
+    let route53 = fields.map("route53", found).map(|route53| {
+        DnsProvider::Route53(Route53 {
+            aws: aws::aws(&route53, found),
+            zone: route53
+                .value("zone", values::text, found)
+                .map(|zone| zone.value.trim_start_matches("/hostedzone/").to_owned()),
+            propagation_timeout: route53.wait("timeout", WAITS.route53_timeout, found).value,
+        })
+    });
+    let exec = fields
+        .map("exec", found)
+        .and_then(|exec| exec_hook(&exec, paths, found))
+        .map(DnsProvider::Exec);
+    route53.or(exec)
+}
+
+fn exec_hook(fields: &Fields<'_>, paths: &mut Paths<'_>, found: &mut Diagnostics) -> Option<ExecHook> {
+    let words = fields.values("command", values::text, found);
+    let timeout = fields.wait("timeout", WAITS.exec_timeout, found).value;
+    let propagation = |text: &str| match values::age(text)? {
+        Duration::ZERO => Ok(Duration::ZERO),
+        _ => values::within(text, 0, MAX_PROPAGATION),
+    };
+    let propagation = fields.value("propagation", propagation, found);
+    let place = words.first()?.place;
+    let mut command = words.into_iter().map(|word| word.value).collect::<Vec<_>>();
+    if let Some(program) = command.first_mut().filter(|program| program.contains('/')) {
+        let file = paths.note(path(paths.folder, program), place, PathUse::Program);
+        *program = file.display().to_string();
+    }
+    Some(ExecHook {
+        command,
+        timeout,
+        propagation: propagation.map_or(PROPAGATION, |wait| wait.value),
+    })
+}

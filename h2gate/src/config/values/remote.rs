@@ -1,0 +1,242 @@
+//! What lies outside: URLs, mail addresses, name servers, names that AWS gave.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::Uri;
+
+use super::{Wrong, domain, shorten};
+
+/// The port of DNS (RFC 1035 §4.2).
+const DNS_PORT: u16 = 53;
+
+/// One line of text that some other service understands. A key or certificate itself is told, and not repeated.
+pub(in crate::config) fn text(text: &str) -> Result<String, Wrong> {
+    const MOST: usize = 2_048;
+    if text.contains("-----BEGIN") {
+        return Err(Wrong::but(
+            "this is PEM text",
+            "store it at the source, and give its name here",
+        ));
+    }
+    if text.is_empty() || text.len() > MOST || text.chars().any(char::is_control) {
+        return Err(Wrong::new(format!(
+            "this must be one line of 1 to {MOST} characters"
+        )));
+    }
+    Ok(text.to_owned())
+}
+
+/// `https://host…`; `http://` only to this machine, where nobody can listen in.
+pub(in crate::config) fn url(text: &str) -> Result<String, Wrong> {
+    let not_a_url = || {
+        Wrong::but(
+            format!("`{}` is not a URL", shorten(text)),
+            "write https://HOST/PATH",
+        )
+    };
+    let uri = text.parse::<Uri>().map_err(|_| not_a_url())?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(not_a_url());
+    };
+    if authority.as_str().contains('@') {
+        return Err(Wrong::but(
+            "the URL holds a user name",
+            "leave it out; secrets do not stand in the configuration",
+        ));
+    }
+    match scheme {
+        "https" => Ok(text.to_owned()),
+        "http" if is_this_machine(authority.host()) => Ok(text.to_owned()),
+        "http" => Err(Wrong::but(
+            format!("`{}` is not encrypted", shorten(text)),
+            "write https://; http:// is possible to 127.0.0.1, [::1] and localhost alone",
+        )),
+        _ => Err(not_a_url()),
+    }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// `somebody@example.com`, without `mailto:`.
+pub(in crate::config) fn mail(text: &str) -> Result<String, Wrong> {
+    if let Some(address) = text.strip_prefix("mailto:") {
+        return Err(Wrong::but(
+            "`mailto:` does not belong here",
+            format!("write {}", shorten(address)),
+        ));
+    }
+    let lawful = text.split_once('@').is_some_and(|(local, host)| {
+        let local_lawful = !local.is_empty() && local.chars().all(|c| c.is_ascii_graphic() && c != ',');
+        local_lawful && host.contains('.') && !host.starts_with('*') && domain(host).is_ok()
+    });
+    if lawful && text.len() <= 254 {
+        Ok(text.to_owned())
+    } else {
+        Err(Wrong::but(
+            format!("`{}` is not a mail address", shorten(text)),
+            "write NAME@DOMAIN, as in ops@example.com",
+        ))
+    }
+}
+
+/// `ip:port` or `ip`.
+pub(in crate::config) fn resolver(text: &str) -> Result<SocketAddr, Wrong> {
+    let alone = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT));
+    alone
+        .or_else(|_| text.parse::<SocketAddr>())
+        .ok()
+        .filter(|address| address.port() != 0 && !address.ip().is_unspecified())
+        .ok_or_else(|| {
+            Wrong::but(
+                format!("`{}` is not the address of a name server", shorten(text)),
+                "write IP:PORT, as in \"10.0.0.2:53\"",
+            )
+        })
+}
+
+/// `arn:aws:iam::123456789012:role/name`.
+pub(in crate::config) fn role(text: &str) -> Result<String, Wrong> {
+    let mut parts = text.splitn(6, ':');
+    let lawful = parts.next() == Some("arn")
+        && parts.next().is_some_and(|partition| partition.starts_with("aws"))
+        && parts.next() == Some("iam")
+        && parts.nth(1).is_some_and(|account| !account.is_empty())
+        && parts.next().is_some_and(|resource| resource.starts_with("role/"));
+    if lawful {
+        Ok(text.to_owned())
+    } else {
+        Err(Wrong::but(
+            format!("`{}` is not the ARN of a role", shorten(text)),
+            "write arn:aws:iam::ACCOUNT:role/NAME",
+        ))
+    }
+}
+
+/// `eu-central-1`.
+pub(in crate::config) fn region(text: &str) -> Result<String, Wrong> {
+    let lawful = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !text.is_empty() && text.len() <= 40 && text.chars().all(lawful) {
+        Ok(text.to_owned())
+    } else {
+        Err(Wrong::but(
+            format!("`{}` is not a region", shorten(text)),
+            "write its code, as in eu-central-1",
+        ))
+    }
+}
+
+/// A bucket's name, or the ARN of an access point.
+pub(in crate::config) fn bucket(text: &str) -> Result<String, Wrong> {
+    if let Some(rest) = text.strip_prefix("s3://") {
+        let name = rest.split('/').next().unwrap_or(rest);
+        return Err(Wrong::but(
+            "`s3://` does not belong here",
+            format!("write the name alone: {}", shorten(name)),
+        ));
+    }
+    let lawful = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    let is_name = (3..=63).contains(&text.len()) && text.chars().all(lawful);
+    let is_access_point = text.starts_with("arn:aws") && text.len() <= 2_048;
+    if is_name || is_access_point {
+        Ok(text.to_owned())
+    } else {
+        Err(Wrong::but(
+            format!("`{}` is not the name of a bucket", shorten(text)),
+            "names have 3 to 63 small letters, digits, - and .",
+        ))
+    }
+}
+
+/// A variable of the environment.
+pub(in crate::config) fn variable(text: &str) -> Result<String, Wrong> {
+    let name = text.strip_prefix('$').unwrap_or(text);
+    let lawful = !name.is_empty()
+        && name.len() <= 200
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    match lawful {
+        true if name != text => Err(Wrong::but(
+            "`$` does not belong here",
+            format!("write the name alone: {name}"),
+        )),
+        true => Ok(text.to_owned()),
+        // It may be the secret itself.
+        false => Err(Wrong::but(
+            "this is not the name of a variable",
+            "write the name of a variable of the environment, as in ACME_HMAC_KEY",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_reached_without_encryption() {
+        for lawful in [
+            "https://acme.example.com/dir",
+            "http://127.0.0.1:4566",
+            "http://[::1]:1/x",
+            "http://localhost:14000/dir",
+        ] {
+            assert_eq!(url(lawful), Ok(lawful.to_owned()));
+        }
+        for unlawful in [
+            "http://acme.example.com/dir",
+            "http://127.0.0.1.example.com/",
+            "ftp://127.0.0.1/",
+            "acme.example.com",
+            "/dir",
+            "",
+            "https://user:password@example.com/",
+        ] {
+            assert!(url(unlawful).is_err(), "{unlawful}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_repeated() {
+        let wrong = url("https://user:password@example.com/").expect_err("a password");
+        assert!(!format!("{wrong:?}").contains("password@"), "{wrong:?}");
+    }
+
+    #[test]
+    fn mail_addresses_have_a_name_and_a_domain() {
+        assert!(mail("ops@example.com").is_ok());
+        for text in [
+            "ops",
+            "@example.com",
+            "ops@",
+            "ops@localhost",
+            "a b@example.com",
+            "mailto:ops@example.com",
+        ] {
+            assert!(mail(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_server_has_an_address_and_maybe_a_port() {
+        assert_eq!(resolver("10.0.0.2"), Ok("10.0.0.2:53".parse().unwrap()));
+        assert_eq!(resolver("[::1]:8053"), Ok("[::1]:8053".parse().unwrap()));
+        for text in ["ns.example.com:53", "0.0.0.0:53", "10.0.0.2:0", ""] {
+            assert!(resolver(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn roles_buckets_and_variables_are_told_from_others() {
+        assert!(role("arn:aws:iam::123456789012:role/h2gate").is_ok());
+        assert!(role("arn:aws-cn:iam::123456789012:role/path/h2gate").is_ok());
+        assert!(role("h2gate").is_err() && role("arn:aws:iam::1:user/h2gate").is_err());
+        assert!(bucket("my-bucket.1").is_ok() && bucket("arn:aws:s3:eu-west-1:1:accesspoint/a").is_ok());
+        assert!(bucket("s3://b/c").is_err() && bucket("B").is_err());
+        assert!(variable("HMAC_KEY").is_ok() && variable("$HMAC_KEY").is_err());
+        let secret = variable("dGhlIHNlY3JldA-x").expect_err("no name");
+        assert!(!format!("{secret:?}").contains("dGhl"));
+    }
+}
