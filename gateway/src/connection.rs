@@ -4,6 +4,7 @@
 //! the client's preface and SETTINGS are here; after that the worker's tick watches unfinished
 //! header blocks and idle time.
 
+mod handshake;
 pub(crate) mod listener;
 pub(crate) mod permit;
 pub(crate) mod session;
@@ -11,7 +12,6 @@ pub(crate) mod socket;
 pub(crate) mod tls;
 
 use std::future::poll_fn;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,10 +20,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use rustls::ProtocolVersion;
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use self::handshake::Ended;
 use self::listener::Listener;
 use self::permit::{ConnectionPermit, HandshakePermit};
 use self::session::Session;
@@ -41,10 +42,6 @@ const READS_PER_TURN: usize = 4;
 const FIRST_BUDGET: usize = 64 << 10;
 /// Output of a backend connection that takes no further RPC until some of it has left.
 const MAX_UNSENT: usize = 256 << 10;
-/// Read buffer of a handshake; a post-quantum ClientHello has about 1.8 kB.
-const HANDSHAKE_BUFFER: usize = 4096;
-/// Bytes of one unfinished handshake flight; client certificates are not asked for.
-const MAX_HANDSHAKE: usize = 64 << 10;
 
 /// A socket from the listener, on the worker that will own it for ever.
 pub(crate) struct Accepted {
@@ -178,30 +175,30 @@ pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted) {
     let securing = Box::pin(accepted.secure(&shard, settings));
     let secured = match tokio::time::timeout_at(deadline.into(), securing).await {
         Ok(Ok(secured)) => secured,
-        Ok(Err(failure)) => return shard.handshake_failed(failure, &listener, peer),
-        Err(_elapsed) => return shard.handshake_failed(HandshakeFailure::Timeout, &listener, peer),
+        Ok(Err(Ended::Challenge)) => return shard.challenge_answered(),
+        Ok(Err(Ended::Failed(class, why))) => return shard.handshake_failed(class, why, &listener, peer),
+        Err(_elapsed) => return shard.handshake_failed(HandshakeFailure::Timeout, None, &listener, peer),
     };
     let established = secured.enter(&shard);
     established.read_until_closed(&shard).await;
 }
 
 impl Accepted {
-    async fn secure(mut self, shard: &Shard, settings: &Http2) -> Result<Secured, HandshakeFailure> {
+    async fn secure(mut self, shard: &Shard, settings: &Http2) -> Result<Secured, Ended> {
         let _ = self.stream.set_nodelay(true);
         socket::keep_alive(&self.stream);
         let (mut label, mut certificate) = (TlsLabel::Plaintext, 0);
         let (mut transport, mut early) = (Transport::Plaintext, Vec::new());
-        if let Some(config) = self.listener.tls.clone() {
-            let session = Box::new(Session::new(config).map_err(|_| HandshakeFailure::Other)?);
-            let (session, shown, first_bytes) = Self::handshake(&mut self.stream, session).await?;
-            label = match session.version() {
+        if let Some(edge) = &self.listener.tls {
+            let shaken = handshake::shake(&mut self.stream, edge).await?;
+            label = match shaken.session.version() {
                 Some(ProtocolVersion::TLSv1_2) => TlsLabel::Tls12,
                 _ => TlsLabel::Tls13,
             };
-            shard.handshake_done(label, session.is_resumed(), self.at.elapsed());
-            certificate = shown;
-            transport = Transport::Tls(session);
-            early = first_bytes;
+            shard.handshake_done(label, shaken.session.is_resumed(), self.at.elapsed());
+            certificate = shaken.certificate;
+            transport = Transport::Tls(shaken.session);
+            early = shaken.early;
         }
         drop(self.handshake);
         let address = self.peer.ip().to_canonical();
@@ -234,79 +231,6 @@ impl Accepted {
             early,
             at: self.at,
         })
-    }
-
-    /// Runs the handshake; says which certificate (by serial number) it showed, and what payload came
-    /// with its end.
-    async fn handshake(
-        stream: &mut TcpStream,
-        mut session: Box<Session>,
-    ) -> Result<(Box<Session>, u64, Vec<u8>), HandshakeFailure> {
-        let mut shown = 0;
-        let mut early = Vec::new();
-        let mut buffer = Vec::with_capacity(HANDSHAKE_BUFFER);
-        let mut first = [0; 4];
-        let mut received = 0;
-        while session.is_handshaking() {
-            buffer.clear();
-            buffer.extend_from_slice(session.partial());
-            let n = stream.read_buf(&mut buffer).await.unwrap_or(0);
-            if n == 0 || buffer.len() > MAX_HANDSHAKE {
-                return Err(if received == 0 {
-                    HandshakeFailure::Probe
-                } else {
-                    HandshakeFailure::Other
-                });
-            }
-            for (known, byte) in first.iter_mut().zip(&buffer).skip(received) {
-                *known = *byte;
-            }
-            received += n;
-            let outcome = session.decrypt(&mut buffer, |payload| early.extend_from_slice(payload));
-            let resolution = certstore::take_resolution();
-            if let Some(certstore::Resolution::Serving { serial, .. }) = &resolution {
-                shown = *serial;
-            }
-            if let Err(error) = outcome {
-                return Err(refuse(stream, &mut session, &error, resolution, &first).await);
-            }
-            write_all(stream, &mut session)
-                .await
-                .map_err(|_| HandshakeFailure::Other)?;
-        }
-        Ok((session, shown, early))
-    }
-}
-
-/// Tells the client why its handshake failed, as far as an alert can.
-async fn refuse(
-    stream: &mut TcpStream,
-    session: &mut Session,
-    error: &rustls::Error,
-    resolution: Option<certstore::Resolution>,
-    first: &[u8],
-) -> HandshakeFailure {
-    let failure = match resolution {
-        Some(certstore::Resolution::NoAlpn) => HandshakeFailure::NoAlpnOffered,
-        Some(certstore::Resolution::NoCertificate) => HandshakeFailure::NoCertificate,
-        _ => tls::classify(error, first),
-    };
-    // The client is gone or not; either way nothing is left to do.
-    let _ = if failure == HandshakeFailure::NoAlpnOffered {
-        tokio::io::AsyncWriteExt::write_all(stream, &tls::NO_APPLICATION_PROTOCOL).await
-    } else {
-        write_all(stream, session).await
-    };
-    socket::linger(stream).await;
-    failure
-}
-
-async fn write_all(stream: &TcpStream, session: &mut Session) -> io::Result<()> {
-    loop {
-        match session.flush(stream) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
-            outcome => return outcome,
-        }
     }
 }
 

@@ -135,6 +135,10 @@ pub enum HandshakeFailure {
     VersionOrCipher,
     /// The client sent an alert; most often it does not trust our certificate.
     ClientAlert,
+    /// The client presented no certificate where one is required, or not one that can be accepted.
+    ClientCertificate,
+    /// `acme-tls/1` for a name about which no challenge is out.
+    UnknownChallenge,
     /// Not done within the handshake deadline.
     Timeout,
     /// TLS was done, but no HTTP/2 preface and SETTINGS followed.
@@ -147,7 +151,7 @@ pub enum HandshakeFailure {
 
 impl HandshakeFailure {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Probe,
         Self::PlaintextOnTls,
         Self::NoAlpnOffered,
@@ -155,6 +159,8 @@ impl HandshakeFailure {
         Self::NoCertificate,
         Self::VersionOrCipher,
         Self::ClientAlert,
+        Self::ClientCertificate,
+        Self::UnknownChallenge,
         Self::Timeout,
         Self::NotHttp2,
         Self::TooMany,
@@ -172,10 +178,54 @@ impl HandshakeFailure {
             Self::NoCertificate => "no_certificate",
             Self::VersionOrCipher => "version_or_cipher",
             Self::ClientAlert => "client_alert",
+            Self::ClientCertificate => "client_certificate",
+            Self::UnknownChallenge => "unknown_challenge",
             Self::Timeout => "timeout",
             Self::NotHttp2 => "not_http2",
             Self::TooMany => "too_many",
             Self::Other => "other",
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// What became of a request on a listener that speaks plain HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HttpRequest {
+    /// A CA was given its key authorization (RFC 8555 §8.3).
+    Challenge,
+    /// A challenge was asked for that is not out.
+    UnknownChallenge,
+    /// Sent to `https:`.
+    Redirected,
+    /// Nothing is there, and the listener redirects nobody.
+    NotFound,
+    /// Not a request that can be answered.
+    Malformed,
+}
+
+impl HttpRequest {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 5] = [
+        Self::Challenge,
+        Self::UnknownChallenge,
+        Self::Redirected,
+        Self::NotFound,
+        Self::Malformed,
+    ];
+
+    /// As shown in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Challenge => "challenge",
+            Self::UnknownChallenge => "unknown_challenge",
+            Self::Redirected => "redirected",
+            Self::NotFound => "not_found",
+            Self::Malformed => "malformed",
         }
     }
 

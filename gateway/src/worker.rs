@@ -261,13 +261,24 @@ impl Shard {
         self.metrics.handshake_done(tls, resumed, took);
     }
 
-    pub(crate) fn handshake_failed(&self, class: HandshakeFailure, listener: &Listener, peer: SocketAddr) {
+    pub(crate) fn challenge_answered(&self) {
+        self.metrics.challenge_answered();
+    }
+
+    pub(crate) fn handshake_failed(
+        &self,
+        class: HandshakeFailure,
+        why: Option<rustls::Error>,
+        listener: &Listener,
+        peer: SocketAddr,
+    ) {
         self.metrics.handshake_failed(class);
         let (listener, peer) = (listener.settings.name.as_str(), peer.ip().to_canonical());
         Event::HandshakeFailed {
             class,
             listener,
             peer,
+            error: why.as_ref(),
         }
         .tell(Instant::now());
     }

@@ -5,11 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-use rustls::server::ProducesTickets;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::tls;
+use super::tls::Edge;
 use crate::settings;
 use crate::snapshot::Snapshot;
 
@@ -21,8 +19,8 @@ pub(crate) struct Listener {
     pub(crate) settings: settings::Listener,
     /// What was really bound; differs from the setting where the port was 0.
     pub(crate) local: SocketAddr,
-    pub(crate) tls: Option<Arc<ServerConfig>>,
-    ticketer: Option<Arc<dyn ProducesTickets>>,
+    /// `None` for plaintext.
+    pub(crate) tls: Option<Edge>,
     /// One `SO_REUSEPORT` socket per worker. They stay open as long as a snapshot names the
     /// listener, because closing one throws away the connections waiting in it.
     sockets: Vec<TcpListener>,
@@ -102,29 +100,18 @@ impl Listener {
             listener: wanted.name.clone(),
             source,
         };
-        let ticketer = match wanted.tls() {
-            None => None,
-            Some(tls) => {
-                let kept = known
-                    .iter()
-                    .find(|l| l.settings.name == wanted.name && l.same_policy(tls));
-                Some(match kept.and_then(|listener| listener.ticketer.clone()) {
-                    Some(ticketer) => ticketer,
-                    None => tls::ticketer().map_err(tls_error)?,
-                })
-            }
-        };
-        let tls = match (wanted.tls(), &ticketer) {
-            (Some(tls), Some(ticketer)) => {
-                Some(tls::server_config(tls, certificates, ticketer.clone()).map_err(tls_error)?)
-            }
-            _ => None,
-        };
+        let of_this_name = known
+            .iter()
+            .find(|listener| listener.settings.name == wanted.name);
+        let before = of_this_name.and_then(|listener| listener.tls.as_ref());
+        let tls = wanted
+            .tls()
+            .map(|tls| Edge::new(tls, certificates, before).map_err(tls_error))
+            .transpose()?;
         Ok(Arc::new(Self {
             settings: wanted.clone(),
             local,
             tls,
-            ticketer,
             sockets,
         }))
     }
@@ -144,13 +131,6 @@ impl Listener {
             .map(TcpListener::try_clone)
             .collect::<io::Result<_>>()?;
         Ok((self.local, sockets))
-    }
-
-    /// Tickets are bound to listener and policy: a stricter policy must not be resumed around.
-    fn same_policy(&self, tls: &settings::Tls) -> bool {
-        self.settings.tls().is_some_and(|known| {
-            known.min_version == tls.min_version && known.without_alpn == tls.without_alpn
-        })
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Event<'a> {
         listener: &'a str,
         /// The client of whom this line is told.
         peer: IpAddr,
+        /// What TLS says about it, if it was TLS that failed.
+        error: Option<&'a rustls::Error>,
     },
     /// A limit held somebody back.
     LimitReached {
@@ -114,6 +116,7 @@ impl Event<'_> {
                 class: HandshakeFailure::Probe,
                 listener,
                 peer,
+                ..
             } => {
                 tracing::debug!(listener, %peer, times, "closed without a byte");
             }
@@ -121,9 +124,10 @@ impl Event<'_> {
                 class,
                 listener,
                 peer,
+                error,
             } => {
-                let class_name = class.name();
-                tracing::warn!(listener, %peer, class = class_name, times, "handshake failed: {}", hint(class));
+                let (class_name, error) = (class.name(), error.map(tracing::field::display));
+                tracing::warn!(listener, %peer, class = class_name, error, times, "handshake failed: {}", hint(class));
             }
             Self::LimitReached { limit, peer } => {
                 let peer = peer.map(tracing::field::display);
@@ -178,6 +182,12 @@ fn hint(class: HandshakeFailure) -> impl fmt::Display {
         HandshakeFailure::VersionOrCipher => "no TLS version, cipher suite or group in common",
         HandshakeFailure::ClientAlert => {
             "the client broke off; most often it does not trust the certificate or misses a name in it"
+        }
+        HandshakeFailure::ClientCertificate => {
+            "the client's certificate is missing or not accepted; it must lead to the listener's trust bundle"
+        }
+        HandshakeFailure::UnknownChallenge => {
+            "a CA asks for a challenge that is not out here; another replica may have ordered, or it came late"
         }
         HandshakeFailure::Timeout => "the client did not finish in time",
         HandshakeFailure::NotHttp2 => "TLS was done, but no HTTP/2 followed",
@@ -267,6 +277,7 @@ mod tests {
                 class,
                 listener: "public",
                 peer,
+                error: None,
             }
             .tell(now);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::worker::WorkerMetrics;
-use super::{HandshakeFailure, Label, TlsLabel, lock};
+use super::{HandshakeFailure, HttpRequest, Label, TlsLabel, lock};
 
 /// One reading of all counters. Counts never go down while the process lives; what is *open*, *active* or
 /// *held* is a state.
@@ -27,6 +27,10 @@ pub struct Totals {
     pub handshakes: Vec<HandshakeTotals>,
     /// Connections that did not get to HTTP/2; all classes.
     pub handshake_failures: Vec<(HandshakeFailure, u64)>,
+    /// Handshakes of `acme-tls/1` in which a CA saw the answer to its challenge.
+    pub challenges_answered: u64,
+    /// Requests of plain HTTP; all kinds.
+    pub http_requests: Vec<(HttpRequest, u64)>,
     /// How often each limit was reached; only those that were, by name.
     pub limits: Vec<(&'static str, u64)>,
     /// Bytes in the queues of all workers.
@@ -133,6 +137,8 @@ pub(super) fn add_up(
         connections: connections(workers),
         handshakes: TlsLabel::ALL.map(|version| handshakes(workers, version)).into(),
         handshake_failures: HandshakeFailure::ALL.map(|class| failures(workers, class)).into(),
+        challenges_answered: sum(|worker| worker.challenges_answered.value()),
+        http_requests: HttpRequest::ALL.map(|kind| http_requests(workers, kind)).into(),
         limits: limits(workers),
         held_bytes: sum(|worker| worker.held_bytes.value()),
         turns: sum(|worker| worker.turns.value()),
@@ -246,6 +252,13 @@ fn failures(workers: &[Arc<WorkerMetrics>], class: HandshakeFailure) -> (Handsha
         .iter()
         .filter_map(|worker| worker.handshake_failures.get(class.index()));
     (class, counts.map(|count| count.value()).sum())
+}
+
+fn http_requests(workers: &[Arc<WorkerMetrics>], kind: HttpRequest) -> (HttpRequest, u64) {
+    let counts = workers
+        .iter()
+        .filter_map(|worker| worker.http_requests.get(kind.index()));
+    (kind, counts.map(|count| count.value()).sum())
 }
 
 fn limits(workers: &[Arc<WorkerMetrics>]) -> Vec<(&'static str, u64)> {

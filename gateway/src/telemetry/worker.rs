@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::by_index::ByIndex;
 use super::counter::Counter;
 use super::histogram::Buckets;
-use super::{BackendLabel, HandshakeFailure, RouteLabel, TlsLabel, lock};
+use super::{BackendLabel, HandshakeFailure, HttpRequest, RouteLabel, TlsLabel, lock};
 
 /// gRPC statuses 0 to 16.
 pub(super) const STATUSES: usize = 17;
@@ -23,6 +23,8 @@ pub struct WorkerMetrics {
     pub(super) closed: Counter,
     pub(super) handshakes: [HandshakeCounters; TlsLabel::ALL.len()],
     pub(super) handshake_failures: [Counter; HandshakeFailure::ALL.len()],
+    pub(super) challenges_answered: Counter,
+    pub(super) http_requests: [Counter; HttpRequest::ALL.len()],
     /// Few are alive at once, and they are touched once per connection: a lock is cheap enough.
     pub(super) open: Mutex<Vec<Open>>,
     pub(super) limits: Limits,
@@ -132,6 +134,18 @@ impl WorkerMetrics {
     /// A connection did not get to HTTP/2.
     pub fn handshake_failed(&self, class: HandshakeFailure) {
         if let Some(count) = self.handshake_failures.get(class.index()) {
+            count.add(1);
+        }
+    }
+
+    /// A CA finished a handshake of `acme-tls/1` (RFC 8737).
+    pub fn challenge_answered(&self) {
+        self.challenges_answered.add(1);
+    }
+
+    /// A request of plain HTTP was answered.
+    pub fn http_request(&self, kind: HttpRequest) {
+        if let Some(count) = self.http_requests.get(kind.index()) {
             count.add(1);
         }
     }

@@ -98,6 +98,7 @@ impl Worker {
                 class,
                 listener,
                 peer: client.address,
+                error: None,
             }
             .tell(self.now);
         }

@@ -103,6 +103,19 @@ fn handshakes(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error>
             .handshake_failures
             .iter()
             .map(|(class, count)| (vec![("class", class.name())], *count)),
+    )?;
+    families.counter(
+        "h2gate_tls_alpn_challenges_answered",
+        "Handshakes of acme-tls/1 in which a CA saw the answer to its challenge",
+        [(vec![], totals.challenges_answered)],
+    )?;
+    families.counter(
+        "h2gate_http_requests",
+        "Requests on listeners that speak plain HTTP, by what became of them",
+        totals
+            .http_requests
+            .iter()
+            .map(|(kind, count)| (vec![("kind", kind.name())], *count)),
     )
 }
 

@@ -1,0 +1,248 @@
+//! The TLS handshake of one socket: who is asked for, the flights, and how a refusal is told.
+
+use std::io;
+
+use rustls::server::Acceptor;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::session::Session;
+use super::socket;
+use super::tls::{self, Edge};
+use crate::telemetry::HandshakeFailure;
+
+/// Read buffer of a handshake; a post-quantum ClientHello has about 1.8 kB.
+const BUFFER: usize = 4096;
+/// Bytes of one unfinished flight. rustls takes handshake messages below 64 KiB, which a client's chain may
+/// nearly fill, in records of their own and with others behind it.
+const MAX_FLIGHT: usize = 72 << 10;
+
+/// A handshake that is done.
+pub(super) struct Shaken {
+    pub(super) session: Box<Session>,
+    /// Serial number of the certificate that was shown.
+    pub(super) certificate: u64,
+    /// What came in one flight with the end of the handshake, decrypted.
+    pub(super) early: Vec<u8>,
+}
+
+/// Why a connection does not go on after its handshake.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Failed(HandshakeFailure, Option<rustls::Error>),
+    /// A CA has seen the answer to its challenge (RFC 8737 §3).
+    Challenge,
+}
+
+impl From<HandshakeFailure> for Ended {
+    fn from(failure: HandshakeFailure) -> Self {
+        Self::Failed(failure, None)
+    }
+}
+
+/// Whom a ClientHello asks for.
+enum Asked {
+    /// The service of the listener.
+    Service,
+    /// The answer to a challenge about this name.
+    Challenge(Option<String>),
+}
+
+/// Runs the handshake to its end, whichever that is. The deadline is the caller's.
+pub(super) async fn shake(stream: &mut TcpStream, edge: &Edge) -> Result<Shaken, Ended> {
+    // Nearly always no challenge is out, and then nobody looks at the ClientHello but the session.
+    if !edge.challenges.expects_tls_alpn() {
+        return Flights::new(stream, edge.service.clone(), Vec::new())?
+            .fly()
+            .await;
+    }
+    let (asked, hello) = read_hello(stream).await?;
+    match asked {
+        Asked::Service => Flights::new(stream, edge.service.clone(), hello)?.fly().await,
+        Asked::Challenge(name) => {
+            let known = name.is_some_and(|name| edge.challenges.tls_alpn(&name).is_some());
+            if !known {
+                return Err(turn_away(
+                    stream,
+                    &tls::UNRECOGNIZED_NAME,
+                    HandshakeFailure::UnknownChallenge,
+                )
+                .await);
+            }
+            let shaken = Flights::new(stream, edge.challenge.clone(), hello)?.fly().await?;
+            part(stream, shaken.session).await;
+            Err(Ended::Challenge)
+        }
+    }
+}
+
+/// Reads until the ClientHello is whole, in however many records and segments it comes, and gives all
+/// bytes back for the session. What is no ClientHello is left to the session, which says so.
+async fn read_hello(stream: &mut TcpStream) -> Result<(Asked, Vec<u8>), Ended> {
+    let mut acceptor = Acceptor::default();
+    let mut hello = Vec::with_capacity(BUFFER);
+    loop {
+        let mut news = read_more(stream, &mut hello).await?;
+        while !news.is_empty() {
+            if acceptor.read_tls(&mut news).is_err() {
+                return Ok((Asked::Service, hello));
+            }
+            match acceptor.accept() {
+                Ok(None) => {}
+                Ok(Some(accepted)) => {
+                    let asked = Asked::by(&accepted.client_hello());
+                    return Ok((asked, hello));
+                }
+                Err(_) => return Ok((Asked::Service, hello)),
+            }
+        }
+    }
+}
+
+impl Asked {
+    fn by(hello: &rustls::server::ClientHello<'_>) -> Self {
+        // RFC 8737 §4: the ALPN extension of the CA holds `acme-tls/1` and nothing else.
+        let mut offered = hello.alpn().into_iter().flatten();
+        match (offered.next(), offered.next()) {
+            (Some(tls::ACME_TLS_1), None) => Self::Challenge(hello.server_name().map(str::to_owned)),
+            _ => Self::Service,
+        }
+    }
+}
+
+/// Appends what comes next and gives it. A flight without an end is not read on.
+async fn read_more<'a>(
+    stream: &mut TcpStream,
+    buffer: &'a mut Vec<u8>,
+) -> Result<&'a [u8], HandshakeFailure> {
+    let before = buffer.len();
+    let n = stream.read_buf(buffer).await.unwrap_or(0);
+    if n == 0 && before == 0 {
+        return Err(HandshakeFailure::Probe);
+    }
+    if n == 0 || buffer.len() > MAX_FLIGHT {
+        return Err(HandshakeFailure::Other);
+    }
+    Ok(buffer.get(before..).unwrap_or_default())
+}
+
+/// A handshake under way.
+struct Flights<'a> {
+    stream: &'a mut TcpStream,
+    session: Box<Session>,
+    /// Read already, and not yet seen by the session.
+    hello: Vec<u8>,
+    /// The first bytes that the client sent.
+    first: [u8; 4],
+    received: usize,
+    certificate: u64,
+    early: Vec<u8>,
+}
+
+impl<'a> Flights<'a> {
+    fn new(
+        stream: &'a mut TcpStream,
+        config: std::sync::Arc<rustls::ServerConfig>,
+        hello: Vec<u8>,
+    ) -> Result<Self, Ended> {
+        let session =
+            Session::new(config).map_err(|error| Ended::Failed(HandshakeFailure::Other, Some(error)))?;
+        Ok(Self {
+            stream,
+            session: Box::new(session),
+            hello,
+            first: [0; 4],
+            received: 0,
+            certificate: 0,
+            early: Vec::new(),
+        })
+    }
+
+    async fn fly(mut self) -> Result<Shaken, Ended> {
+        let mut buffer = std::mem::take(&mut self.hello);
+        if !buffer.is_empty() {
+            self.take(&mut buffer, 0).await?;
+        }
+        while self.session.is_handshaking() {
+            buffer.clear();
+            buffer.extend_from_slice(self.session.partial());
+            let kept = buffer.len();
+            if buffer.capacity() == 0 {
+                buffer.reserve(BUFFER);
+            }
+            match read_more(self.stream, &mut buffer).await {
+                Err(HandshakeFailure::Probe) if self.received > 0 => {
+                    return Err(HandshakeFailure::Other.into());
+                }
+                outcome => outcome?,
+            };
+            self.take(&mut buffer, kept).await?;
+        }
+        Ok(Shaken {
+            session: self.session,
+            certificate: self.certificate,
+            early: self.early,
+        })
+    }
+
+    /// Feeds the session with what was read, of which the first `kept` bytes are not new, and sends its answer.
+    async fn take(&mut self, wire: &mut [u8], kept: usize) -> Result<(), Ended> {
+        for (known, byte) in self.first.iter_mut().zip(wire.iter()).skip(self.received) {
+            *known = *byte;
+        }
+        self.received += wire.len() - kept;
+        let early = &mut self.early;
+        let outcome = self
+            .session
+            .decrypt(wire, |payload| early.extend_from_slice(payload));
+        let resolution = certstore::take_resolution();
+        if let Some(certstore::Resolution::Serving { serial, .. }) = &resolution {
+            self.certificate = *serial;
+        }
+        match outcome {
+            Ok(()) => flush(self.stream, &mut self.session)
+                .await
+                .map_err(|_| HandshakeFailure::Other.into()),
+            Err(error) => Err(self.refuse(error, resolution).await),
+        }
+    }
+
+    /// Tells the client why its handshake failed, as far as an alert can.
+    async fn refuse(&mut self, error: rustls::Error, resolution: Option<certstore::Resolution>) -> Ended {
+        let failure = match resolution {
+            Some(certstore::Resolution::NoAlpn) => {
+                let failure = HandshakeFailure::NoAlpnOffered;
+                return turn_away(self.stream, &tls::NO_APPLICATION_PROTOCOL, failure).await;
+            }
+            Some(certstore::Resolution::NoCertificate) => HandshakeFailure::NoCertificate,
+            _ => tls::classify(&error, &self.first),
+        };
+        // The client is gone or not; either way nothing is left to do.
+        let _ = flush(self.stream, &mut self.session).await;
+        socket::linger(self.stream).await;
+        Ended::Failed(failure, Some(error))
+    }
+}
+
+/// Sends an alert of our own in place of the session's.
+async fn turn_away(stream: &mut TcpStream, alert: &[u8], failure: HandshakeFailure) -> Ended {
+    let _ = stream.write_all(alert).await;
+    socket::linger(stream).await;
+    failure.into()
+}
+
+/// The handshake was all that was wanted.
+async fn part(stream: &mut TcpStream, mut session: Box<Session>) {
+    session.close_notify();
+    let _ = flush(stream, &mut session).await;
+    socket::linger(stream).await;
+}
+
+async fn flush(stream: &TcpStream, session: &mut Session) -> io::Result<()> {
+    loop {
+        match session.flush(stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+            outcome => return outcome,
+        }
+    }
+}
