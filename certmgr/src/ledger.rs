@@ -2,22 +2,72 @@
 //!
 //! One document for all certificates of a state. It survives restarts, so a process that dies in the middle of
 //! each order does not burn what the CA allows. An attempt without an outcome counts as a failed one.
+//!
+//! - `book.rs` is what it holds and how it changes, without I/O;
+//! - `limits.rs` is what CAs allow.
+
+mod book;
+mod limits;
 
 use std::fmt;
+
 use std::time::Duration;
 
 use certstore::{Name, UnixTime};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+use tracing::error;
 
 use crate::acme::IssueError;
 use crate::config::{Authority, Clock, KeyType};
-use crate::schedule::{Now, Record, Steady};
+use crate::lease::Guard;
+use crate::schedule::{Draw, Now, Record, Steady};
 use crate::state::State;
-use crate::store::StoreError;
+use crate::store::{Document, StoreError};
+
+pub(crate) use book::{Book, Noted, Stamps};
+pub use limits::{Counted, Limit, Published, Wait};
+pub(crate) use limits::{of as published_limits, registered_domain};
+
+use book::Unreadable;
+
+/// The lease under which processes change the ledger. No host name, so no certificate's name by habit.
+const LEASE: &str = "/ledger";
+
+/// A process holds the lease for one read and one write of the disk.
+const LEASE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often it is asked whether another process has given it back.
+const LEASE_PERIOD: Duration = Duration::from_millis(20);
+
+/// Outcomes that could not be written are kept up to this many: more than orders can be under way.
+const MAX_UNWRITTEN: usize = 256;
+
+/// What errors call the ledger.
+const PLACE: &str = "the ledger of orders in the state directory";
 
 /// The ledger of a state. One for each process, shared.
 pub(crate) struct Ledger {
     state: State,
     clock: Clock,
+    began: (Instant, Duration),
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    /// The document as it was last read or written; `None`: it must be read anew.
+    document: Option<Option<Vec<u8>>>,
+    book: Book,
+    stamps: Stamps,
+    unwritten: Vec<Outcome>,
+}
+
+/// What became of an attempt.
+#[derive(Clone)]
+struct Outcome {
+    noted: Noted,
+    result: Result<UnixTime, IssueError>,
+    at: Now,
 }
 
 /// What is about to be ordered.
@@ -32,7 +82,7 @@ pub(crate) struct Order<'a> {
 /// How the CA counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OrderKind {
-    /// For a name set that had none, or whose last one came from elsewhere.
+    /// It says nothing of an earlier certificate.
     New,
     /// It names the certificate that it replaces (RFC 9773 §5).
     Replacing,
@@ -40,13 +90,11 @@ pub(crate) enum OrderKind {
     Resumed,
 }
 
-/// Leave to order once. Its outcome must be noted with [`Ledger::issued`] or [`Ledger::failed`]; dropped, it
-/// counts as an attempt that was interrupted.
+/// Leave to order once. Its outcome is to be noted with [`Ledger::issued`] or [`Ledger::failed`]; dropped, it
+/// stays noted as an attempt that was interrupted.
 #[derive(Debug)]
 #[must_use = "its outcome must be noted"]
-pub(crate) struct Attempt {
-    id: u64,
-}
+pub(crate) struct Attempt(Noted);
 
 /// Why there is no leave to order now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,74 +107,169 @@ pub(crate) enum NotNow {
     Store(#[from] StoreError),
 }
 
-/// An order would break a limit.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{authority}: {limit}; the next order is possible in {} s", .wait.as_secs())]
-pub struct Wait {
-    /// The CA's name.
-    pub authority: String,
-    /// Which limit.
-    pub limit: Limit,
-    /// How long.
-    pub wait: Duration,
-}
-
-/// What an order can run into.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Limit {
-    /// The CA said when to come back.
-    RetryAfter,
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("it said to come back later")
-    }
-}
-
 impl Ledger {
     /// Reads nothing yet.
     pub(crate) fn new(state: State, clock: Clock) -> Self {
-        Self { state, clock }
+        let wall = Duration::from_secs(clock().as_secs());
+        Self {
+            state,
+            clock,
+            began: (Instant::now(), wall),
+            inner: Mutex::new(Inner {
+                document: None,
+                book: Book::default(),
+                stamps: Stamps::default(),
+                unwritten: Vec::new(),
+            }),
+        }
     }
 
     /// Both clocks. The only source of [`Now`]: a story and its ledger must share the steady one.
     pub(crate) fn now(&self) -> Now {
+        let (began, wall) = self.began;
         Now {
             wall: (self.clock)(),
-            steady: Steady(Duration::from_secs((self.clock)().as_secs())),
+            steady: Steady(wall + began.elapsed()),
         }
     }
 
-    /// The record of a name set over these authorities. Reads what other processes have noted.
+    /// The record of a name set over these authorities, with what other processes have noted.
     pub(crate) async fn record(
         &self,
         domains: &[Name],
         key: KeyType,
         authorities: &[Authority],
     ) -> Result<Record, StoreError> {
-        let _ = (domains, key, authorities);
-        Ok(Record::default())
+        let mut inner = self.inner.lock().await;
+        self.refresh(&mut inner).await?;
+        let now = self.now();
+        Ok(inner.book.record(domains, key, authorities, &inner.stamps, now))
+    }
+
+    /// The whole book, for looking ahead.
+    pub(crate) async fn book(&self) -> Result<(Book, Stamps), StoreError> {
+        let mut inner = self.inner.lock().await;
+        self.refresh(&mut inner).await?;
+        Ok((inner.book.clone(), inner.stamps.clone()))
     }
 
     /// Asks whether the order may be placed and notes that it will be, in one step. Once this is `Ok`, the note
     /// survives a crash.
     pub(crate) async fn intend(&self, order: Order<'_>) -> Result<Attempt, NotNow> {
-        let _ = order;
-        Ok(Attempt { id: 0 })
+        let mut inner = self.inner.lock().await;
+        let lease = self.lease().await?;
+        self.refresh(&mut inner).await?;
+        let now = self.now();
+        inner.book.may_order(&order, &inner.stamps, now)?;
+        let (mut book, mut stamps) = (inner.book.clone(), inner.stamps.clone());
+        let draw = Draw::new(&mut rand::random::<f64>);
+        let noted = book.intend(&order, draw, &mut stamps, now);
+        self.write(&mut inner, book, stamps).await?;
+        drop(lease);
+        Ok(Attempt(noted))
     }
 
-    /// Notes that a certificate came. What cannot be written is kept in memory and written with the next note.
+    /// Notes that a certificate came and may serve. What cannot be written counts in this process all the same,
+    /// and is written with the next note.
     pub(crate) async fn issued(&self, attempt: Attempt, not_before: UnixTime) -> Result<(), StoreError> {
-        let _ = (attempt, not_before);
+        self.conclude(attempt, Ok(not_before)).await
+    }
+
+    /// Notes that none came, or one that may not serve. What cannot be written counts in this process all the
+    /// same, and is written with the next note.
+    pub(crate) async fn failed(&self, attempt: Attempt, error: &IssueError) -> Result<(), StoreError> {
+        self.conclude(attempt, Err(error.clone())).await
+    }
+
+    async fn conclude(
+        &self,
+        Attempt(noted): Attempt,
+        result: Result<UnixTime, IssueError>,
+    ) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock().await;
+        let at = self.now();
+        if inner.unwritten.len() < MAX_UNWRITTEN {
+            inner.unwritten.push(Outcome { noted, result, at });
+        }
+        // From here on it counts, whatever comes of the writing.
+        inner.document = None;
+        let _lease = self.lease().await?;
+        self.refresh(&mut inner).await?;
+        let (book, stamps) = (inner.book.clone(), inner.stamps.clone());
+        self.write(&mut inner, book, stamps).await
+    }
+
+    async fn lease(&self) -> Result<Guard, StoreError> {
+        let deadline = Instant::now() + LEASE_DEADLINE;
+        loop {
+            if let Some(guard) = self.state.lease.try_acquire(LEASE).await? {
+                return Ok(guard);
+            }
+            if Instant::now() >= deadline {
+                return Err(StoreError {
+                    place: PLACE.to_owned(),
+                    text: format!(
+                        "another process has kept it locked for {} s; end that process if it hangs",
+                        LEASE_DEADLINE.as_secs()
+                    ),
+                });
+            }
+            sleep(LEASE_PERIOD).await;
+        }
+    }
+
+    /// Takes in what the store has, and what is noted but not yet written.
+    async fn refresh(&self, inner: &mut Inner) -> Result<(), StoreError> {
+        let document = self.state.store.read(&Document::Ledger).await?;
+        let document = document.map(|bytes| bytes.to_vec());
+        if inner.document.as_ref() == Some(&document) {
+            return Ok(());
+        }
+        let now = self.now();
+        let mut book = match &document {
+            Some(bytes) => read(bytes, now)?,
+            None => Book::default(),
+        };
+        inner.stamps.learn(&book, now);
+        for outcome in &inner.unwritten {
+            let Outcome { noted, result, at } = outcome;
+            match result {
+                Ok(not_before) => book.issued(*noted, *not_before, &mut inner.stamps, *at),
+                Err(error) => book.failed(*noted, error, &mut inner.stamps, *at),
+            }
+        }
+        inner.book = book;
+        inner.document = Some(document);
         Ok(())
     }
 
-    /// Notes that none came, or one that may not serve. What cannot be written is kept in memory and written with
-    /// the next note.
-    pub(crate) async fn failed(&self, attempt: Attempt, error: &IssueError) -> Result<(), StoreError> {
-        let _ = (attempt, error);
+    async fn write(&self, inner: &mut Inner, book: Book, stamps: Stamps) -> Result<(), StoreError> {
+        let bytes = book.to_bytes();
+        self.state.store.write(&Document::Ledger, &bytes).await?;
+        inner.unwritten.clear();
+        inner.book = book;
+        inner.stamps = stamps;
+        inner.document = Some(Some(bytes));
         Ok(())
+    }
+}
+
+/// A ledger that is broken is begun anew, as if everything had been ordered just now. One that a newer version
+/// has written is left alone, and nothing is ordered.
+fn read(bytes: &[u8], now: Now) -> Result<Book, StoreError> {
+    match Book::parse(bytes) {
+        Ok(book) => Ok(book),
+        Err(broken @ Unreadable::Broken(_)) => {
+            error!(
+                "{PLACE}: {broken}. It is begun anew, and each certificate waits as if it had been ordered just \
+                 now. If the disk is sound, please report it"
+            );
+            Ok(Book::after_loss(now))
+        }
+        Err(newer @ Unreadable::Newer(_)) => Err(StoreError {
+            place: PLACE.to_owned(),
+            text: format!("{newer}; run the newer version of h2gate again, or use another state directory"),
+        }),
     }
 }
 

@@ -26,8 +26,8 @@ const SHORT_LIFE: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 /// is kept for this part of its span all the same.
 const LEAST_SHARE_OF_LIFE: u32 = 4;
 
-/// A CA that answers "renew now" for each certificate is obeyed once in this part of a span, at most once a day.
-const LEAST_SHARE_ADVISED: u32 = 20;
+/// The floor grows by this factor, up to a day, with each certificate that was lately renewed on advice.
+const OBEDIENCE: u32 = 4;
 
 /// Both clocks, read at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub(crate) struct LastIssued {
     pub(crate) at: Steady,
     /// Its `notBefore`; `None` if it could not serve.
     pub(crate) not_before: Option<UnixTime>,
+    /// How many have been issued in the last seven days, this one among them.
+    pub(crate) lately: u32,
 }
 
 /// Attempts that failed, none in between that did not.
@@ -305,13 +307,16 @@ fn due(known: &Known, now: Now) -> (Duration, Why) {
         None => (life.renewal_by_share(), Why::LifeSpent),
     };
     let by_wall = now.until_wall(moment);
-    match issued_at(known, life) {
-        Some(issued) => {
+    match we_have_it_since(known, life) {
+        Some(since) => {
             let offset = moment.as_secs().saturating_sub(life.not_before.as_secs());
             // A wall clock that was set back must not let it expire, one that was set forward must not have it
             // renewed again and again.
-            let by_steady = now.until(issued.after(Duration::from_secs(offset)));
-            let soonest = now.until(issued.after(spacing(life, why)));
+            let by_steady = now.until(since.after(Duration::from_secs(offset)));
+            let soonest = match why {
+                Why::LifeSpent => now.until(since.after(life.span() / LEAST_SHARE_OF_LIFE)),
+                _ => Duration::ZERO,
+            };
             (by_wall.min(by_steady).max(soonest), why)
         }
         None => (by_wall, why),
@@ -319,7 +324,7 @@ fn due(known: &Known, now: Now) -> (Duration, Why) {
 }
 
 /// When we got what serves, if the ledger knows.
-fn issued_at(known: &Known, life: &Life) -> Option<Steady> {
+fn we_have_it_since(known: &Known, life: &Life) -> Option<Steady> {
     known
         .record
         .last_issued
@@ -327,12 +332,15 @@ fn issued_at(known: &Known, life: &Life) -> Option<Steady> {
         .map(|issued| issued.at)
 }
 
-/// A certificate is not renewed by routine before we have had it for so long, whatever its dates or its CA say.
-fn spacing(life: &Life, why: Why) -> Duration {
+/// Two orders for one name set are never closer than this.
+fn floor(issued: &LastIssued, why: Why, rules: &Rules) -> Duration {
     match why {
-        Why::LifeSpent => life.span() / LEAST_SHARE_OF_LIFE,
-        Why::Advised => (life.span() / LEAST_SHARE_ADVISED).min(DAY),
-        Why::First | Why::NamesChanged | Why::Requested => Duration::ZERO,
+        // A CA that answers "now" for each new certificate is obeyed less and less often.
+        Why::Advised => rules
+            .min_interval
+            .saturating_mul(OBEDIENCE.saturating_pow(issued.lately.saturating_sub(1)))
+            .clamp(rules.min_interval, rules.min_interval.max(DAY)),
+        Why::First | Why::NamesChanged | Why::Requested | Why::LifeSpent => rules.min_interval,
     }
 }
 

@@ -1,0 +1,545 @@
+//! What the ledger holds, and how it changes: no I/O, no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use certstore::{Name, UnixTime};
+use serde::{Deserialize, Serialize};
+
+use super::limits::{self, Wait};
+use super::{Order, OrderKind};
+use crate::acme::{IssueError, IssueFault};
+use crate::config::{Authority, KeyType};
+use crate::schedule::{Draw, Failing, LastIssued, Now, Record, Steady};
+
+/// The format that is written. A newer one is refused.
+const FORMAT: u32 = 1;
+
+/// Orders are remembered as long as the longest of the published limits looks back.
+pub(super) const MEMORY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Orders that are remembered at most; the oldest go first.
+const MAX_ORDERS: usize = 4096;
+
+/// A name set that nothing was noted of for so long is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// What a CA says beyond this is a mistake.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The whole ledger. Instants are seconds of the wall clock at which they were noted; [`Stamps`] says when they
+/// were on the steady one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Book {
+    format: u32,
+    next_id: u64,
+    /// An earlier ledger was lost at this instant: whatever is not noted may have been ordered just then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lost: Option<u64>,
+    /// The names of each set, by the set's id.
+    sets: BTreeMap<String, Vec<String>>,
+    standings: Vec<Standing>,
+    orders: Vec<Placed>,
+    /// `Retry-After` of authorities that were not able to answer anybody.
+    holds: BTreeMap<String, Hold>,
+}
+
+/// How things stand between a name set with a key type and an authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Standing {
+    set: String,
+    key: String,
+    authority: String,
+    issued: Option<Issuance>,
+    failing: Option<Run>,
+    hold: Option<Hold>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Issuance {
+    at: u64,
+    /// `None`: it could not serve.
+    not_before: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Run {
+    attempts: u32,
+    since: u64,
+    last: u64,
+    /// `None`: interrupted, or still under way.
+    class: Option<Class>,
+    draw: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Hold {
+    at: u64,
+    seconds: u64,
+}
+
+/// An attempt, for the limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Placed {
+    id: u64,
+    pub(super) at: u64,
+    pub(super) set: String,
+    key: String,
+    pub(super) authority: String,
+    pub(super) kind: Kind,
+    pub(super) outcome: Option<Outcome>,
+}
+
+/// As in [`OrderKind`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    New,
+    /// A name set that this authority has issued for before.
+    Renewal,
+    Replacing,
+    Resumed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    Issued,
+    Failed(Class),
+}
+
+/// [`IssueFault`], as it is written. An unknown one is read as the vaguest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "&'static str")]
+pub(super) struct Class(pub(super) IssueFault);
+
+impl From<Class> for &'static str {
+    fn from(Class(fault): Class) -> Self {
+        fault.as_str()
+    }
+}
+
+impl From<String> for Class {
+    fn from(label: String) -> Self {
+        const ALL: [IssueFault; 9] = [
+            IssueFault::Unreachable,
+            IssueFault::RateLimited,
+            IssueFault::Challenge,
+            IssueFault::Refused,
+            IssueFault::SelfCheck,
+            IssueFault::Dns,
+            IssueFault::State,
+            IssueFault::Configuration,
+            IssueFault::Certificate,
+        ];
+        let known = ALL.into_iter().find(|fault| fault.as_str() == label);
+        Self(known.unwrap_or(IssueFault::Refused))
+    }
+}
+
+/// A ledger that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("it has format {0}, and this version knows formats up to {FORMAT}")]
+    Newer(u32),
+    #[error("it is broken: {0}")]
+    Broken(String),
+}
+
+/// An attempt that is noted. Its outcome is yet to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Noted(u64);
+
+/// Where the seconds of the wall clock that occur in a book lie on the steady clock. What the process noted itself
+/// it knows exactly; the rest is judged by the wall clock as it stands when it is first seen, and what lies in
+/// its future is taken as just now, so that a clock that was set back holds up nothing for longer than a fresh
+/// event would.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stamps(BTreeMap<u64, Steady>);
+
+impl Stamps {
+    /// Takes in what a book has that is new, and forgets what is no more in it.
+    pub(crate) fn learn(&mut self, book: &Book, now: Now) {
+        let instants = book.instants();
+        self.0.retain(|at, _| instants.contains(at));
+        for at in instants {
+            self.0.entry(at).or_insert_with(|| {
+                let age = Duration::from_secs(now.wall.as_secs().saturating_sub(at));
+                Steady(now.steady.0.saturating_sub(age))
+            });
+        }
+    }
+
+    /// Something is being noted now.
+    fn note(&mut self, now: Now) -> u64 {
+        let at = now.wall.as_secs();
+        // After the clock was set back a second may come twice: the later one counts, which waits longer.
+        self.0.insert(at, now.steady);
+        at
+    }
+
+    pub(super) fn of(&self, at: u64) -> Steady {
+        self.0
+            .get(&at)
+            .copied()
+            .unwrap_or(Steady(Duration::from_secs(at)))
+    }
+}
+
+impl Hold {
+    fn until(self, stamps: &Stamps) -> Steady {
+        stamps.of(self.at).after(Duration::from_secs(self.seconds))
+    }
+}
+
+impl Default for Book {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            next_id: 1,
+            lost: None,
+            sets: BTreeMap::new(),
+            standings: Vec::new(),
+            orders: Vec::new(),
+            holds: BTreeMap::new(),
+        }
+    }
+}
+
+impl Book {
+    /// The book that takes the place of one that was lost.
+    pub(super) fn after_loss(now: Now) -> Self {
+        Self {
+            lost: Some(now.wall.as_secs()),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let broken = |error: serde_json::Error| Unreadable::Broken(error.to_string());
+        let head: Head = serde_json::from_slice(bytes).map_err(broken)?;
+        if head.format > FORMAT {
+            return Err(Unreadable::Newer(head.format));
+        }
+        serde_json::from_slice(bytes).map_err(broken)
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        // It holds strings and numbers only, which cannot fail.
+        serde_json::to_vec_pretty(self).unwrap_or_default()
+    }
+
+    /// The record of a name set over these authorities.
+    pub(crate) fn record(
+        &self,
+        domains: &[Name],
+        key: KeyType,
+        authorities: &[Authority],
+        stamps: &Stamps,
+        now: Now,
+    ) -> Record {
+        let set = set_id(&names_of(domains));
+        let standing = |authority: &Authority| self.standing(&set, key, &authority.directory);
+        let known = self
+            .standings
+            .iter()
+            .filter(|standing| standing.is_of(&set, key))
+            .filter_map(|standing| standing.issued);
+        let lost = self.lost.map(|at| Issuance { at, not_before: None });
+        let last = known.chain(lost).max_by_key(|issued| stamps.of(issued.at));
+        let holds = authorities
+            .iter()
+            .map(|authority| self.hold(&set, key, &authority.directory, stamps))
+            .collect();
+        Record {
+            last_issued: last.map(|issued| LastIssued {
+                at: stamps.of(issued.at),
+                not_before: issued.not_before.map(unix_time),
+                lately: self.issued_lately(&set, key, stamps, now),
+            }),
+            failing: failing(authorities.iter().map(standing), stamps),
+            holds,
+        }
+    }
+
+    /// Whether the CA would take this order.
+    pub(super) fn may_order(&self, order: &Order<'_>, stamps: &Stamps, now: Now) -> Result<(), Wait> {
+        let set = set_id(&names_of(order.domains));
+        let hold = self.hold(&set, order.key, &order.authority.directory, stamps);
+        if let Some(left) = hold.map(|until| until.0.saturating_sub(now.steady.0))
+            && !left.is_zero()
+        {
+            return Err(Wait::retry_after(&order.authority.name, left));
+        }
+        limits::check(self, order, &set, stamps, now)
+    }
+
+    /// Notes that an order is about to be placed. Until its outcome is noted it counts as interrupted.
+    pub(crate) fn intend(&mut self, order: &Order<'_>, draw: Draw, stamps: &mut Stamps, now: Now) -> Noted {
+        self.prune(stamps, now);
+        let names = names_of(order.domains);
+        let set = set_id(&names);
+        self.sets.entry(set.clone()).or_insert(names);
+        let at = stamps.note(now);
+        let kind = self.kind(order, &set);
+        let standing = self.standing_mut(&set, order.key, &order.authority.directory);
+        standing.failing = Some(Run {
+            attempts: standing.failing.map_or(1, |run| run.attempts.saturating_add(1)),
+            since: standing.failing.map_or(at, |run| run.since),
+            last: at,
+            class: None,
+            draw: draw.thousandths(),
+        });
+        let id = self.next_id;
+        self.next_id = self.next_id.saturating_add(1);
+        self.orders.push(Placed {
+            id,
+            at,
+            set,
+            key: label(order.key).to_owned(),
+            authority: order.authority.directory.clone(),
+            kind,
+            outcome: None,
+        });
+        Noted(id)
+    }
+
+    /// Notes that a certificate came and may serve.
+    pub(crate) fn issued(&mut self, noted: Noted, not_before: UnixTime, stamps: &mut Stamps, now: Now) {
+        let Some((set, key, authority)) = self.close(noted, Outcome::Issued) else {
+            return;
+        };
+        let at = stamps.note(now);
+        for standing in self
+            .standings
+            .iter_mut()
+            .filter(|one| one.set == set && one.key == key)
+        {
+            standing.failing = None;
+            if standing.authority == authority {
+                standing.hold = None;
+                standing.issued = Some(Issuance {
+                    at,
+                    not_before: Some(not_before.as_secs()),
+                });
+            }
+        }
+        self.holds.remove(&authority);
+    }
+
+    /// Notes that no certificate came, or one that may not serve.
+    pub(crate) fn failed(&mut self, noted: Noted, error: &IssueError, stamps: &mut Stamps, now: Now) {
+        let class = Class(error.class);
+        let Some((set, key, authority)) = self.close(noted, Outcome::Failed(class)) else {
+            return;
+        };
+        let at = stamps.note(now);
+        let hold = error.retry_after.map(|wait| Hold {
+            at,
+            // Rounded up: never undercut.
+            seconds: wait.min(MAX_RETRY_AFTER).as_secs().saturating_add(1),
+        });
+        for standing in self
+            .standings
+            .iter_mut()
+            .filter(|one| one.set == set && one.key == key && one.authority == authority)
+        {
+            if let Some(run) = &mut standing.failing {
+                run.class = Some(class);
+                run.last = at;
+            }
+            if error.class == IssueFault::Certificate {
+                standing.issued = Some(Issuance { at, not_before: None });
+            }
+            standing.hold = hold.or(standing.hold);
+        }
+        if error.class == IssueFault::Unreachable
+            && let Some(hold) = hold
+        {
+            self.holds.insert(authority, hold);
+        }
+    }
+
+    pub(super) fn orders(&self) -> &[Placed] {
+        &self.orders
+    }
+
+    pub(super) fn names(&self, set: &str) -> &[String] {
+        self.sets.get(set).map_or(&[], Vec::as_slice)
+    }
+
+    /// RFC 8555 has no word for it, the CAs' limits do: whether this is a renewal, which they favour.
+    pub(super) fn kind(&self, order: &Order<'_>, set: &str) -> Kind {
+        let before = self
+            .standings
+            .iter()
+            .any(|one| one.set == set && one.authority == order.authority.directory && one.issued.is_some());
+        match order.kind {
+            OrderKind::Resumed => Kind::Resumed,
+            OrderKind::Replacing => Kind::Replacing,
+            OrderKind::New if before => Kind::Renewal,
+            OrderKind::New => Kind::New,
+        }
+    }
+
+    fn close(&mut self, noted: Noted, outcome: Outcome) -> Option<(String, String, String)> {
+        let placed = self.orders.iter_mut().find(|placed| placed.id == noted.0)?;
+        placed.outcome = Some(outcome);
+        Some((placed.set.clone(), placed.key.clone(), placed.authority.clone()))
+    }
+
+    fn standing(&self, set: &str, key: KeyType, authority: &str) -> Option<&Standing> {
+        self.standings
+            .iter()
+            .find(|one| one.is_of(set, key) && one.authority == authority)
+    }
+
+    fn standing_mut(&mut self, set: &str, key: KeyType, authority: &str) -> &mut Standing {
+        let is_it = |one: &Standing| one.is_of(set, key) && one.authority == authority;
+        let index = match self.standings.iter().position(is_it) {
+            Some(index) => index,
+            None => {
+                self.standings.push(Standing {
+                    set: set.to_owned(),
+                    key: label(key).to_owned(),
+                    authority: authority.to_owned(),
+                    issued: None,
+                    failing: None,
+                    hold: None,
+                });
+                self.standings.len() - 1
+            }
+        };
+        #[expect(clippy::indexing_slicing, reason = "found or pushed just above")]
+        &mut self.standings[index]
+    }
+
+    fn hold(&self, set: &str, key: KeyType, authority: &str, stamps: &Stamps) -> Option<Steady> {
+        let own = self.standing(set, key, authority).and_then(|one| one.hold);
+        let general = self.holds.get(authority).copied();
+        own.into_iter()
+            .chain(general)
+            .map(|hold| hold.until(stamps))
+            .max()
+    }
+
+    fn issued_lately(&self, set: &str, key: KeyType, stamps: &Stamps, now: Now) -> u32 {
+        let lately = self
+            .orders
+            .iter()
+            .filter(|placed| placed.set == set && placed.key == label(key) && placed.was_issued())
+            .filter(|placed| now.steady < stamps.of(placed.at).after(MEMORY))
+            .count();
+        u32::try_from(lately).unwrap_or(u32::MAX)
+    }
+
+    /// Forgets what no rule asks for any more.
+    fn prune(&mut self, stamps: &Stamps, now: Now) {
+        let is_past = |at: u64, after: Duration| stamps.of(at).after(after) < now.steady;
+        self.orders.retain(|placed| !is_past(placed.at, MEMORY));
+        let surplus = (self.orders.len() + 1).saturating_sub(MAX_ORDERS);
+        self.orders.drain(..surplus);
+        self.holds
+            .retain(|_, hold| !is_past(hold.at, Duration::from_secs(hold.seconds)));
+        self.lost = self.lost.filter(|at| !is_past(*at, MEMORY));
+        self.standings.retain(|one| {
+            let issued = one.issued.map(|issued| issued.at);
+            let failed = one.failing.map(|run| run.last);
+            issued.into_iter().chain(failed).any(|at| !is_past(at, FORGOTTEN))
+        });
+        let needed: BTreeSet<_> = self
+            .standings
+            .iter()
+            .map(|one| &one.set)
+            .chain(self.orders.iter().map(|placed| &placed.set))
+            .collect();
+        self.sets.retain(|set, _| needed.contains(set));
+    }
+
+    /// Each instant that is noted.
+    fn instants(&self) -> BTreeSet<u64> {
+        let standings = self.standings.iter().flat_map(|one| {
+            let run = one.failing.map(|run| [run.since, run.last]);
+            let single = [one.issued.map(|issued| issued.at), one.hold.map(|hold| hold.at)];
+            run.into_iter().flatten().chain(single.into_iter().flatten())
+        });
+        standings
+            .chain(self.orders.iter().map(|placed| placed.at))
+            .chain(self.holds.values().map(|hold| hold.at))
+            .chain(self.lost)
+            .collect()
+    }
+}
+
+impl Standing {
+    fn is_of(&self, set: &str, key: KeyType) -> bool {
+        self.set == set && self.key == label(key)
+    }
+}
+
+impl Placed {
+    /// Whether the CA made a certificate, whatever became of it.
+    pub(super) fn was_issued(&self) -> bool {
+        match self.outcome {
+            Some(Outcome::Issued) => true,
+            Some(Outcome::Failed(Class(fault))) => fault == IssueFault::Certificate,
+            None => false,
+        }
+    }
+}
+
+/// One go asks one authority after the other: the most attempts of any of them is how many goes there were.
+fn failing<'a>(standings: impl Iterator<Item = Option<&'a Standing>>, stamps: &Stamps) -> Option<Failing> {
+    let runs: Vec<(usize, Run)> = standings
+        .enumerate()
+        .filter_map(|(authority, standing)| Some((authority, standing?.failing?)))
+        .collect();
+    let (_, last) = runs.iter().max_by_key(|(_, run)| stamps.of(run.last))?;
+    let unreachable = runs
+        .iter()
+        .find(|(_, run)| run.class == Some(Class(IssueFault::Unreachable)))
+        .map(|(authority, _)| *authority);
+    Some(Failing {
+        attempts: runs.iter().map(|(_, run)| run.attempts).max()?,
+        since: runs.iter().map(|(_, run)| stamps.of(run.since)).min()?,
+        last: stamps.of(last.last),
+        class: last.class.map(|Class(fault)| fault),
+        unreachable,
+        draw: Draw::from_thousandths(last.draw),
+    })
+}
+
+/// A name set does not know order or case.
+fn names_of(domains: &[Name]) -> Vec<String> {
+    let names: BTreeSet<_> = domains
+        .iter()
+        .map(|name| name.to_string().to_ascii_lowercase())
+        .collect();
+    names.into_iter().collect()
+}
+
+fn set_id(names: &[String]) -> String {
+    let digest = digest::digest(&digest::SHA256, names.join(",").as_bytes());
+    digest
+        .as_ref()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn label(key: KeyType) -> &'static str {
+    KeyType::ALL
+        .iter()
+        .find(|(_, one)| *one == key)
+        .map_or("", |(label, _)| label)
+}
+
+fn unix_time(seconds: u64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+}

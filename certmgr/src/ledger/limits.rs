@@ -1,0 +1,297 @@
+//! What the CAs publish about how much may be ordered, and whether one more order stays inside.
+//!
+//! Where a CA refills its allowance little by little, here a window slides over what was counted, which allows
+//! the same on average and never more at once. A CA that is not named here publishes nothing; it says so itself,
+//! with a `Retry-After`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Order;
+use super::book::{Book, Class, Kind, Outcome, Placed, Stamps};
+use crate::acme::IssueFault;
+use crate::schedule::{Now, Steady};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// What a CA counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Counted {
+    /// Orders of an account.
+    Orders,
+    /// Certificates for names under one registered domain.
+    RegisteredDomain,
+    /// Certificates for exactly the same names.
+    SameNames,
+    /// Validations of a name that failed.
+    FailedValidations,
+}
+
+/// A limit that a CA publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// What is counted.
+    pub counted: Counted,
+    /// So many are allowed…
+    pub max: usize,
+    /// … within this time.
+    pub window: Duration,
+    /// Orders that the CA does not count.
+    exempt: &'static [Kind],
+}
+
+const fn published(counted: Counted, max: usize, window: Duration, exempt: &'static [Kind]) -> Published {
+    Published {
+        counted,
+        max,
+        window,
+        exempt,
+    }
+}
+
+/// An order that goes on was counted when it was placed.
+const ONLY_RESUMED: &[Kind] = &[Kind::Resumed];
+
+/// Let's Encrypt counts a renewal that names what it replaces (RFC 9773 §5) nowhere. (Failed validations are
+/// counted here all the same.)
+const NOT_REPLACING: &[Kind] = &[Kind::Resumed, Kind::Replacing];
+
+/// Another certificate for the same names counts as a renewal: only as a duplicate.
+const NOT_RENEWING: &[Kind] = &[Kind::Resumed, Kind::Replacing, Kind::Renewal];
+
+/// <https://letsencrypt.org/docs/rate-limits/>
+const LETS_ENCRYPT: &[Published] = &[
+    published(
+        Counted::Orders,
+        300,
+        Duration::from_secs(3 * 60 * 60),
+        NOT_RENEWING,
+    ),
+    published(Counted::RegisteredDomain, 50, WEEK, NOT_RENEWING),
+    published(Counted::SameNames, 5, WEEK, NOT_REPLACING),
+    published(Counted::FailedValidations, 5, HOUR, &[]),
+];
+
+/// <https://letsencrypt.org/docs/staging-environment/>
+const LETS_ENCRYPT_STAGING: &[Published] = &[
+    published(
+        Counted::Orders,
+        1_500,
+        Duration::from_secs(3 * 60 * 60),
+        NOT_RENEWING,
+    ),
+    published(Counted::RegisteredDomain, 30_000, WEEK, NOT_RENEWING),
+    published(Counted::SameNames, 30_000, WEEK, NOT_REPLACING),
+    published(Counted::FailedValidations, 200, HOUR, &[]),
+];
+
+/// The default quota of a project. <https://cloud.google.com/certificate-manager/docs/quotas>
+const GOOGLE: &[Published] = &[published(Counted::Orders, 100, HOUR, ONLY_RESUMED)];
+
+/// The limits of a CA, by the URL of its directory.
+pub(crate) fn of(directory: &str) -> &'static [Published] {
+    let host = directory
+        .strip_prefix("https://")
+        .and_then(|rest| rest.split(['/', ':']).next())
+        .unwrap_or_default();
+    match host {
+        "acme-v02.api.letsencrypt.org" => LETS_ENCRYPT,
+        "acme-staging-v02.api.letsencrypt.org" => LETS_ENCRYPT_STAGING,
+        "dv.acme-v02.api.pki.goog" | "dv.acme-v02.test-api.pki.goog" => GOOGLE,
+        // ZeroSSL publishes none for ACME; of others nothing is known.
+        _ => &[],
+    }
+}
+
+/// An order would break a limit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{authority}: {limit}; the next order is possible in {} s", .wait.as_secs())]
+pub struct Wait {
+    /// The CA's name.
+    pub authority: String,
+    /// Which limit.
+    pub limit: Limit,
+    /// How long.
+    pub wait: Duration,
+}
+
+/// What an order can run into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Limit {
+    /// The CA said when to come back.
+    RetryAfter,
+    /// A published limit is used up.
+    Published {
+        /// Which.
+        limit: Published,
+        /// The domain or name that it is used up for; `None`: the account.
+        subject: Option<String>,
+    },
+}
+
+impl Wait {
+    pub(super) fn retry_after(authority: &str, wait: Duration) -> Self {
+        Self {
+            authority: authority.to_owned(),
+            limit: Limit::RetryAfter,
+            wait,
+        }
+    }
+}
+
+/// Whether one more order stays inside all limits; else the longest of the waits.
+pub(super) fn check(
+    book: &Book,
+    order: &Order<'_>,
+    set: &str,
+    stamps: &Stamps,
+    now: Now,
+) -> Result<(), Wait> {
+    let kind = book.kind(order, set);
+    let names: Vec<String> = order.domains.iter().map(ToString::to_string).collect();
+    let mut longest: Option<Wait> = None;
+    for limit in of(&order.authority.directory) {
+        if limit.exempt.contains(&kind) {
+            continue;
+        }
+        for subject in limit.subjects(&names) {
+            let counts = |placed: &&Placed| {
+                placed.authority == order.authority.directory
+                    && limit.counts(placed)
+                    && limit.concerns(placed, set, subject.as_deref(), book)
+            };
+            let taken = book
+                .orders()
+                .iter()
+                .filter(counts)
+                .map(|placed| stamps.of(placed.at));
+            let Some(wait) = until_free(taken.collect(), limit, now) else {
+                continue;
+            };
+            if longest.as_ref().is_none_or(|longest| longest.wait < wait) {
+                longest = Some(Wait {
+                    authority: order.authority.name.clone(),
+                    limit: Limit::Published {
+                        limit: *limit,
+                        subject,
+                    },
+                    wait,
+                });
+            }
+        }
+    }
+    longest.map_or(Ok(()), Err)
+}
+
+/// How long until fewer than the allowed number lie in the window; `None`: it is so now.
+fn until_free(mut taken: Vec<Steady>, limit: &Published, now: Now) -> Option<Duration> {
+    taken.retain(|at| now.steady < at.after(limit.window));
+    taken.sort_unstable();
+    let last_to_leave = taken.len().checked_sub(limit.max)?;
+    let free = taken.get(last_to_leave)?.after(limit.window);
+    Some(free.0.saturating_sub(now.steady.0))
+}
+
+impl Published {
+    /// What is counted separately: domains, names, or (`None`) everything together.
+    fn subjects(&self, names: &[String]) -> Vec<Option<String>> {
+        let mut subjects: Vec<_> = match self.counted {
+            Counted::Orders | Counted::SameNames => vec![None],
+            Counted::RegisteredDomain => names.iter().map(|name| Some(registered_domain(name))).collect(),
+            Counted::FailedValidations => names.iter().cloned().map(Some).collect(),
+        };
+        subjects.sort_unstable();
+        subjects.dedup();
+        subjects
+    }
+
+    fn counts(&self, placed: &Placed) -> bool {
+        match self.counted {
+            Counted::Orders => !self.exempt.contains(&placed.kind),
+            // An order that went on after a failure was counted nowhere else.
+            Counted::RegisteredDomain | Counted::SameNames => {
+                placed.was_issued() && (placed.kind == Kind::Resumed || !self.exempt.contains(&placed.kind))
+            }
+            Counted::FailedValidations => {
+                placed.outcome == Some(Outcome::Failed(Class(IssueFault::Challenge)))
+            }
+        }
+    }
+
+    fn concerns(&self, placed: &Placed, set: &str, subject: Option<&str>, book: &Book) -> bool {
+        let Some(subject) = subject else {
+            return self.counted == Counted::Orders || placed.set == set;
+        };
+        let names = book.names(&placed.set);
+        match self.counted {
+            Counted::RegisteredDomain => names.iter().any(|name| registered_domain(name) == subject),
+            _ => names.iter().any(|name| name == subject),
+        }
+    }
+
+    /// For people, and the same for the same limit.
+    pub(crate) fn per(&self) -> &'static str {
+        match self.counted {
+            Counted::Orders => "orders per account",
+            Counted::RegisteredDomain => "certificates per registered domain",
+            Counted::SameNames => "certificates for the same names",
+            Counted::FailedValidations => "failed validations per name",
+        }
+    }
+}
+
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours = self.window.as_secs() / HOUR.as_secs();
+        write!(f, "{} {} in ", self.max, self.per())?;
+        match hours {
+            1 => f.write_str("an hour"),
+            48.. => write!(f, "{} days", hours / 24),
+            _ => write!(f, "{hours} hours"),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RetryAfter => f.write_str("it said to come back later"),
+            Self::Published { limit, subject } => {
+                write!(f, "its limit of {limit}")?;
+                if let Some(subject) = subject {
+                    write!(f, ", for {subject},")?;
+                }
+                f.write_str(" is used up")
+            }
+        }
+    }
+}
+
+/// Second labels under which the registries of countries sell third ones.
+const SOLD_BELOW: [&str; 13] = [
+    "ac", "co", "com", "edu", "gob", "gov", "gv", "ne", "net", "nom", "or", "org", "go",
+];
+
+/// What a CA would take for the registered domain of a name: the last two labels, or three where a country sells
+/// names below `co.` and its like. The CA itself goes by the public suffix list; where that says more, this
+/// counts names together that the CA keeps apart, and so waits rather too long than too short. An IPv6 address
+/// stands for its /64, as at Let's Encrypt.
+pub(crate) fn registered_domain(name: &str) -> String {
+    match name.parse() {
+        Ok(IpAddr::V4(_)) => return name.to_owned(),
+        Ok(IpAddr::V6(address)) => {
+            let network = u128::from(address) >> 64 << 64;
+            return format!("{}/64", std::net::Ipv6Addr::from(network));
+        }
+        Err(_) => {}
+    }
+    let labels: Vec<&str> = name.split('.').rev().collect();
+    let wanted = match labels.as_slice() {
+        [country, second, _, ..] if country.len() == 2 && SOLD_BELOW.contains(second) => 3,
+        _ => 2,
+    };
+    let taken: Vec<&str> = labels.into_iter().take(wanted).collect();
+    taken.into_iter().rev().collect::<Vec<_>>().join(".")
+}
