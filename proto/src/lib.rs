@@ -16,6 +16,23 @@ pub mod routeguide {
     tonic::include_proto!("routeguide");
 }
 
+/// The types, client and server of `h2gate/certs/v1/certificates.proto`: what an operator sees of the
+/// certificates, and asks of them.
+pub mod certs {
+    /// Version 1.
+    #[allow(
+        missing_docs,
+        unused_qualifications,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        clippy::use_self,
+        reason = "generated code; the .proto file documents it"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("h2gate.certs.v1");
+    }
+}
+
 /// All files of this crate as an encoded `google.protobuf.FileDescriptorSet`, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
