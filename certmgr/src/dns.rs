@@ -60,3 +60,6 @@ fn failure(text: impl Into<String>, remedy: impl Into<String>) -> IssueError {
         retry_after: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

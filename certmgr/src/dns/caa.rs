@@ -152,3 +152,142 @@ impl<'a> Property<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(records: &[(u8, &str, &str)]) -> CaaSet {
+        CaaSet {
+            at: "example.com".to_owned(),
+            records: records
+                .iter()
+                .map(|&(flags, tag, value)| CaaRecord {
+                    critical: flags & 128 != 0,
+                    tag: tag.to_owned(),
+                    value: value.to_owned(),
+                })
+                .collect(),
+        }
+    }
+
+    fn permits(records: &[(u8, &str, &str)], wildcard: bool) -> Result<(), String> {
+        set(records).permits(Issuance {
+            identities: &["ca.example".to_owned(), "old-ca.example".to_owned()],
+            account: Some("https://ca.example/acct/7"),
+            method: "tls-alpn-01",
+            wildcard,
+        })
+    }
+
+    #[test]
+    fn the_rules_of_rfc_8659_and_rfc_8657() {
+        type Record = (u8, &'static str, &'static str);
+        // Records, whether a host name is permitted, whether a wildcard is.
+        let table: &[(&[Record], bool, bool)] = &[
+            (&[(0, "issue", "ca.example")], true, true),
+            (&[(0, "issue", "CA.Example")], true, true),
+            (&[(0, "issue", "old-ca.example")], true, true),
+            (&[(0, "issue", "other.example")], false, false),
+            (
+                &[(0, "issue", "other.example"), (0, "issue", "ca.example")],
+                true,
+                true,
+            ),
+            (&[(0, "issue", ";")], false, false),
+            (&[(0, "issue", "")], false, false),
+            (&[(0, "issue", ";"), (0, "issue", "ca.example")], true, true),
+            // §4.3: `issuewild` counts for wildcards alone, and there it counts alone.
+            (&[(0, "issuewild", "ca.example")], true, true),
+            (&[(0, "issuewild", "other.example")], true, false),
+            (&[(0, "issue", "ca.example"), (0, "issuewild", ";")], true, false),
+            (
+                &[(0, "issue", "other.example"), (0, "issuewild", "ca.example")],
+                false,
+                true,
+            ),
+            // §4.4: `iodef` restricts nothing. §4.5: neither does what is unknown, unless it is critical.
+            (&[(0, "iodef", "mailto:security@example.com")], true, true),
+            (&[(0, "future", "x")], true, true),
+            (&[(128, "future", "x")], false, false),
+            (&[(128, "issue", "ca.example")], true, true),
+            (
+                &[
+                    (128, "iodef", "mailto:security@example.com"),
+                    (0, "issue", "ca.example"),
+                ],
+                true,
+                true,
+            ),
+            (&[(128, "future", "x"), (0, "issue", "ca.example")], false, false),
+            // §4.2: parameters, white space, and what is malformed.
+            (&[(0, "issue", " ca.example ; policy=ev ")], true, true),
+            (&[(0, "issue", "ca.example; policy")], false, false),
+            (&[(0, "issue", "ca.example policy=ev")], false, false),
+            (&[(0, "issue", "%%%%%")], false, false),
+            (&[(0, "issue", "ca.example.")], false, false),
+            // RFC 8657.
+            (
+                &[(0, "issue", "ca.example; validationmethods=dns-01,tls-alpn-01")],
+                true,
+                true,
+            ),
+            (
+                &[(0, "issue", "ca.example; validationmethods=dns-01")],
+                false,
+                false,
+            ),
+            (
+                &[(0, "issue", "ca.example; accounturi=https://ca.example/acct/7")],
+                true,
+                true,
+            ),
+            (
+                &[(0, "issue", "ca.example; accounturi=https://ca.example/acct/8")],
+                false,
+                false,
+            ),
+            (
+                &[
+                    (0, "issue", "ca.example; accounturi=https://ca.example/acct/8"),
+                    (0, "issue", "ca.example; accounturi=https://ca.example/acct/7"),
+                ],
+                true,
+                true,
+            ),
+        ];
+        for (records, host, wildcard) in table {
+            assert_eq!(permits(records, false).is_ok(), *host, "{records:?}");
+            assert_eq!(permits(records, true).is_ok(), *wildcard, "*. {records:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_the_record_demands() {
+        let refusal = |value| permits(&[(0, "issue", value)], false).unwrap_err();
+        assert_eq!(
+            refusal("other.example"),
+            "it names `issue other.example`, and not ca.example or old-ca.example"
+        );
+        assert_eq!(
+            refusal("ca.example; validationmethods=dns-01"),
+            "it allows ca.example only the challenges dns-01, and not tls-alpn-01"
+        );
+        assert_eq!(
+            refusal("ca.example; accounturi=https://x.example/1"),
+            "it allows ca.example only the account https://x.example/1"
+        );
+    }
+
+    #[test]
+    fn without_an_account_yet_none_is_wrong() {
+        let set = set(&[(0, "issue", "ca.example; accounturi=https://x.example/1")]);
+        let permitted = set.permits(Issuance {
+            identities: &["ca.example".to_owned()],
+            account: None,
+            method: "dns-01",
+            wildcard: false,
+        });
+        assert_eq!(permitted, Ok(()));
+    }
+}

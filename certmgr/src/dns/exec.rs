@@ -235,3 +235,6 @@ fn quoted(words: &str) -> String {
         format!(": {words}")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -268,3 +268,6 @@ async fn aws_config(aws: &Aws) -> Result<aws_config::SdkConfig, IssueError> {
         "correct the settings of `route53` or of the AWS environment",
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_route53::Client;
 use aws_sdk_route53::config::http::HttpResponse;
-use aws_sdk_route53::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_route53::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecordSetsError;
 use aws_sdk_route53::operation::get_change::GetChangeError;
 use aws_sdk_route53::operation::list_hosted_zones_by_name::ListHostedZonesByNameError;
@@ -14,7 +14,9 @@ use aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSet
 use tokio::time::{Instant, sleep};
 
 use crate::acme::IssueError;
+use crate::aws;
 use crate::dns::failure;
+use crate::error::RemoteFault;
 
 /// The waits between questions.
 #[derive(Debug, Clone, Copy)]
@@ -135,24 +137,23 @@ impl Refusal {
         E: Answer,
     {
         let (fault, words) = match error {
-            SdkError::ServiceError(service) => {
-                let code = service.err().code().unwrap_or("no code");
-                let status = service.raw().status().as_u16();
-                let words = service.err().words();
+            SdkError::ServiceError(refused) => {
+                let code = refused.err().code().unwrap_or("no code");
+                let status = refused.raw().status().as_u16();
+                let words = refused.err().words();
                 (
                     Fault::of(code, status, &words),
-                    format!("{code} ({status}): {words}"),
+                    format!("{code} (HTTP {status}): {words}"),
                 )
             }
-            SdkError::DispatchFailure(dispatch) if dispatch.is_other() => {
-                (Fault::Credentials, DisplayErrorContext(error).to_string())
+            _ => {
+                let failure = aws::failure("Route 53", error);
+                (Fault::before_an_answer(failure.fault), failure.text)
             }
-            SdkError::ConstructionFailure(_) => (Fault::Internal, DisplayErrorContext(error).to_string()),
-            _ => (Fault::Passing, DisplayErrorContext(error).to_string()),
         };
         Self {
             fault,
-            text: format!("{operation}: {}", shortened(&words)),
+            text: aws::presentable(&format!("{operation}: {words}")),
         }
     }
 
@@ -194,6 +195,14 @@ impl Fault {
         }
     }
 
+    fn before_an_answer(fault: RemoteFault) -> Self {
+        match fault {
+            RemoteFault::Denied => Self::Credentials,
+            RemoteFault::Configuration => Self::Internal,
+            _ => Self::Passing,
+        }
+    }
+
     fn remedy(self) -> &'static str {
         match self {
             Self::Passing => {
@@ -223,14 +232,4 @@ fn is_conflict(words: &str) -> bool {
     ]
     .iter()
     .any(|sign| words.contains(sign))
-}
-
-/// Longer words say no more.
-fn shortened(words: &str) -> String {
-    const MAX_WORDS: usize = 500;
-    words
-        .chars()
-        .filter(|character| !character.is_control())
-        .take(MAX_WORDS)
-        .collect()
 }

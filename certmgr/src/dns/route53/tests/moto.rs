@@ -1,0 +1,1 @@
+//! Against moto. It is too lenient about DELETE and CREATE: what is exact is shown by the double.
