@@ -1,7 +1,19 @@
 //! Ordering from a CA by ACME (RFC 8555): the contract that the story of a certificate knows, and the parts
 //! that keep it.
 
+mod account;
+mod chain;
 mod client;
+mod control;
+mod http;
+mod jws;
+mod kept;
+mod keys;
+mod note;
+mod order;
+mod problem;
+mod renewal;
+mod session;
 
 use std::time::Duration;
 

@@ -1,21 +1,39 @@
 //! The issuer that talks to real CAs.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use certstore::Challenges;
+use instant_acme::RevocationRequest;
+use rustls_pki_types::CertificateDer;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::warn;
 
-use super::{IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RevocationReason};
-use crate::config::AcmeSource;
+use super::account::{self, Member};
+use super::note::Note;
+use super::order::{self, Stop};
+use super::session::{Session, act};
+use super::{
+    IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RevocationReason, control, kept, renewal,
+};
+use crate::config::{AcmeSource, Authority, Challenge};
 use crate::dns::{self, Lookup, TxtRecords};
 use crate::state::State;
 use crate::store::BoxFuture;
 
+/// How long one attempt may take, all its waits together.
+const MAX_ATTEMPT: Duration = Duration::from_secs(20 * 60);
+
 /// What the issuers of all certificates have in common. One in a process.
 pub(crate) struct Shared {
-    state: State,
-    challenges: Challenges,
-    orders: Semaphore,
+    pub(super) state: State,
+    pub(super) challenges: Challenges,
+    orders: Arc<Semaphore>,
+    /// One for each account, held while it is registered or changed.
+    accounts: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Shared {
@@ -24,25 +42,37 @@ impl Shared {
         Arc::new(Self {
             state,
             challenges,
-            orders: Semaphore::new(max_orders.max(1)),
+            orders: Arc::new(Semaphore::new(max_orders.clamp(1, Semaphore::MAX_PERMITS))),
+            accounts: Mutex::default(),
         })
+    }
+
+    pub(super) fn account_lock(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(accounts.entry(name.to_owned()).or_default())
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
     }
 }
 
 /// Orders certificates as one [`AcmeSource`] says.
 pub(crate) struct Client {
-    shared: Arc<Shared>,
-    source: AcmeSource,
-    lookup: Lookup,
-    txt: Option<Arc<dyn TxtRecords>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) source: AcmeSource,
+    pub(super) lookup: Lookup,
+    pub(super) txt: Option<Arc<dyn TxtRecords>>,
 }
 
 impl Client {
     /// Touches nothing yet.
     pub(crate) fn new(source: &AcmeSource, shared: &Arc<Shared>) -> Self {
         let txt = match &source.challenge {
-            crate::config::Challenge::Dns01(provider) => Some(dns::provider(provider)),
-            _ => None,
+            Challenge::Dns01(provider) => Some(dns::provider(provider)),
+            Challenge::TlsAlpn01 | Challenge::Http01 => None,
         };
         Self {
             shared: Arc::clone(shared),
@@ -52,68 +82,183 @@ impl Client {
         }
     }
 
-    fn not_yet(&self) -> IssueError {
-        let _ = (
-            &self.shared.state,
-            &self.shared.challenges,
-            &self.shared.orders,
-            &self.lookup,
-            &self.txt,
-        );
-        IssueError {
+    fn authority(&self, position: usize) -> Result<&Authority, IssueError> {
+        self.source.authorities.get(position).ok_or_else(|| IssueError {
             class: IssueFault::Configuration,
-            authority: self
-                .source
-                .authorities
-                .first()
-                .map(|first| first.name.clone())
-                .unwrap_or_default(),
-            text: "cannot order yet".to_owned(),
-            remedy: "wait".to_owned(),
+            authority: String::new(),
+            text: format!("there is no authority {position}"),
+            remedy: "correct the configuration".to_owned(),
             retry_after: None,
+        })
+    }
+
+    async fn session(&self, position: usize) -> Result<Session, IssueError> {
+        let authority = self.authority(position)?;
+        Session::open(authority)
+            .await
+            .map_err(|trouble| trouble.into_error(authority, "read the CA's directory"))
+    }
+
+    async fn member(&self, position: usize) -> Result<Member, IssueError> {
+        account::open(self.session(position).await?, &self.shared).await
+    }
+
+    async fn order(&self, request: &Request) -> Result<Issued, IssueError> {
+        let _turn = Arc::clone(&self.shared.orders).acquire_owned().await;
+        let member = self.member(request.authority).await?;
+        let member = match self.attempt(&member, request).await {
+            Err(Stop::NoAccount(_)) => {
+                let url = member.account.id().to_owned();
+                account::open_anew(member.session, &self.shared, &url).await?
+            }
+            ended => return ended.map_err(Stop::into_error),
+        };
+        self.attempt(&member, request).await.map_err(Stop::into_error)
+    }
+
+    async fn attempt(&self, member: &Member, request: &Request) -> Result<Issued, Stop> {
+        match timeout(MAX_ATTEMPT, order::run(self, member, request)).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                if let Err(error) = self.take_back(&request.certificate).await {
+                    warn!(certificate = request.certificate, remedy = %error.remedy, "TXT records are not removed yet: {error}");
+                }
+                Err(Stop::Error(member.error(
+                    IssueFault::Unreachable,
+                    &format!("the order took more than {} s", MAX_ATTEMPT.as_secs()),
+                )))
+            }
+        }
+    }
+
+    async fn note(&self, certificate: &str) -> Result<Option<Note>, IssueError> {
+        Note::read(&self.shared.state, certificate)
+            .await
+            .map_err(|error| kept::trouble(&error, None))
+    }
+
+    async fn take_back(&self, certificate: &str) -> Result<(), IssueError> {
+        match self.note(certificate).await? {
+            Some(mut note) => control::take_back(self, certificate, &mut note).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the note; one with TXT records that could not be removed stays, without its order.
+    pub(super) async fn forget(&self, certificate: &str, note: &mut Note) -> Result<(), IssueError> {
+        if let Err(error) = control::take_back(self, certificate, note).await {
+            warn!(certificate, remedy = %error.remedy, "TXT records are not removed yet: {error}");
+        }
+        let state = &self.shared.state;
+        let kept = if note.records.is_empty() {
+            Note::remove(state, certificate).await
+        } else {
+            note.order = None;
+            note.write(state, certificate).await
+        };
+        kept.map_err(|error| kept::trouble(&error, None))
+    }
+
+    async fn revoke_one(&self, position: usize, leaf: &[u8], reason: RevocationReason) -> Result<(), Stop> {
+        let member = self.member(position).await.map_err(Stop::Error)?;
+        let certificate = CertificateDer::from(leaf);
+        let request = RevocationRequest {
+            certificate: &certificate,
+            reason: Some(reason.into()),
+        };
+        let revoked = act!(member.session, "revoke", member.account.revoke(&request));
+        match revoked {
+            Ok(()) => Ok(()),
+            Err(trouble) if trouble.is("alreadyRevoked") => Ok(()),
+            Err(trouble) => Err(Stop::of(&member, trouble, "revoke the certificate")),
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stop {
+    fn into_error(self) -> IssueError {
+        match self {
+            Self::Error(error) | Self::Dead(error) | Self::NoAccount(error) => error,
         }
     }
 }
 
 impl Issuer for Client {
-    fn issue<'a>(&'a self, _request: &'a Request) -> BoxFuture<'a, Result<Issued, IssueError>> {
-        Box::pin(async { Err(self.not_yet()) })
+    fn issue<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Issued, IssueError>> {
+        Box::pin(self.order(request))
     }
 
-    fn done<'a>(&'a self, _certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>> {
-        Box::pin(async { Err(self.not_yet()) })
+    fn done<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>> {
+        Box::pin(async move {
+            match self.note(certificate).await? {
+                Some(mut note) => self.forget(certificate, &mut note).await,
+                None => Ok(()),
+            }
+        })
     }
 
-    fn clean_up<'a>(&'a self, _certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>> {
-        Box::pin(async { Err(self.not_yet()) })
+    fn clean_up<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>> {
+        Box::pin(self.take_back(certificate))
     }
 
     fn renewal_info<'a>(
         &'a self,
-        _authority: usize,
-        _leaf: &'a [u8],
+        authority: usize,
+        leaf: &'a [u8],
     ) -> BoxFuture<'a, Result<Option<RenewalInfo>, IssueError>> {
-        Box::pin(async { Err(self.not_yet()) })
+        Box::pin(async move {
+            let session = self.session(authority).await?;
+            renewal::info(&session, leaf)
+                .await
+                .map_err(|trouble| trouble.into_error(&session.authority, "ask when to renew"))
+        })
     }
 
-    fn probe(&self, _authority: usize) -> BoxFuture<'_, Result<(), IssueError>> {
-        Box::pin(async { Err(self.not_yet()) })
+    fn probe(&self, authority: usize) -> BoxFuture<'_, Result<(), IssueError>> {
+        Box::pin(async move { self.session(authority).await.map(drop) })
     }
 
     fn revoke<'a>(
         &'a self,
-        _authority: usize,
-        _leaf: &'a [u8],
-        _reason: RevocationReason,
+        authority: usize,
+        leaf: &'a [u8],
+        reason: RevocationReason,
     ) -> BoxFuture<'a, Result<(), IssueError>> {
-        Box::pin(async { Err(self.not_yet()) })
+        Box::pin(async move {
+            self.revoke_one(authority, leaf, reason)
+                .await
+                .map_err(Stop::into_error)
+        })
     }
 
-    fn has_unfinished<'a>(&'a self, _certificate: &'a str) -> BoxFuture<'a, Result<bool, IssueError>> {
-        Box::pin(async { Err(self.not_yet()) })
+    fn has_unfinished<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<bool, IssueError>> {
+        Box::pin(async move {
+            let note = self.note(certificate).await?;
+            Ok(note.is_some_and(|note| note.order.is_some()))
+        })
     }
 
-    fn roll_account_key(&self, _authority: usize) -> BoxFuture<'_, Result<(), IssueError>> {
-        Box::pin(async { Err(self.not_yet()) })
+    fn roll_account_key(&self, authority: usize) -> BoxFuture<'_, Result<(), IssueError>> {
+        Box::pin(async move { account::roll_key(self.session(authority).await?, &self.shared).await })
+    }
+}
+
+impl From<RevocationReason> for instant_acme::RevocationReason {
+    fn from(reason: RevocationReason) -> Self {
+        match reason {
+            RevocationReason::Unspecified => Self::Unspecified,
+            RevocationReason::KeyCompromise => Self::KeyCompromise,
+            RevocationReason::AffiliationChanged => Self::AffiliationChanged,
+            RevocationReason::Superseded => Self::Superseded,
+            RevocationReason::CessationOfOperation => Self::CessationOfOperation,
+        }
     }
 }

@@ -55,8 +55,12 @@ pub(crate) async fn check(
     challenge: &Challenge,
     ca: Ca<'_>,
 ) -> Vec<Finding> {
-    let answers = stream::iter(domains)
+    // Made before the stream: inside of it, the compiler cannot see that they may move between threads.
+    let checks: Vec<_> = domains
+        .iter()
         .map(|domain| check_one(lookup, domain, challenge, ca))
+        .collect();
+    let answers = stream::iter(checks)
         .buffered(MAX_AT_ONCE)
         .take_until(tokio::time::sleep(CHECK_TIMEOUT))
         .collect::<Vec<_>>()

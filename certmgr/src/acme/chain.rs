@@ -1,0 +1,84 @@
+//! Which of the chains that a CA offers for one certificate (RFC 8555 §7.4.2).
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use tracing::warn;
+
+use super::account::Member;
+use super::jws::Signer;
+use super::problem::Trouble;
+
+/// How many chains beside the default are looked at. CAs have offered two at most.
+const MAX_ALTERNATES: usize = 4;
+
+/// The chain whose top is issued by `preferred`, else the CA's default.
+pub(super) async fn choose(
+    member: &Member,
+    default: String,
+    alternates: &[String],
+    preferred: Option<&str>,
+) -> Result<String, Trouble> {
+    let Some(preferred) = preferred else {
+        return Ok(default);
+    };
+    let mut offered = vec![top_issuer(&default)];
+    if is(&offered, preferred) {
+        return Ok(default);
+    }
+    let signer = Signer::Account(&member.key, member.account.id());
+    for url in alternates.iter().take(MAX_ALTERNATES) {
+        let answer = member.session.post("certificate", url, signer, None).await?;
+        let chain = String::from_utf8_lossy(answer.body()).into_owned();
+        offered.push(top_issuer(&chain));
+        if is(&offered, preferred) {
+            return Ok(chain);
+        }
+    }
+    let offered: Vec<String> = offered.into_iter().flatten().collect();
+    warn!(
+        authority = %member.session.authority.name,
+        preferred_chain = preferred,
+        offered = offered.join(", "),
+        "the CA does not offer the preferred chain; its default is taken"
+    );
+    Ok(default)
+}
+
+fn is(offered: &[Option<String>], preferred: &str) -> bool {
+    offered
+        .last()
+        .is_some_and(|issuer| issuer.as_deref() == Some(preferred))
+}
+
+/// The common name of whoever issued the last certificate of a chain.
+fn top_issuer(chain: &str) -> Option<String> {
+    let last = CertificateDer::pem_slice_iter(chain.as_bytes()).last()?.ok()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(&last).ok()?;
+    let name = certificate.issuer().iter_common_name().next()?.as_str().ok()?;
+    Some(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, CertifiedIssuer, DnType, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn the_top_of_a_chain_is_the_issuer_of_its_last_certificate() {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Root X");
+        let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Issuer 1");
+        let issuer = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &root).unwrap();
+        let leaf = CertificateParams::new(vec!["a.example".to_owned()])
+            .unwrap()
+            .signed_by(&KeyPair::generate().unwrap(), &issuer)
+            .unwrap();
+        let chain = format!("{}{}", leaf.pem(), issuer.as_ref().pem());
+        assert_eq!(top_issuer(&chain).as_deref(), Some("Root X"));
+        assert_eq!(top_issuer(&leaf.pem()).as_deref(), Some("Issuer 1"));
+        assert_eq!(top_issuer("rubbish"), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! Proof that we hold the names of an order (RFC 8555 §8): the answers to the CA's challenges, for as long as
+//! it may look.
+
+use aws_lc_rs::digest;
+use certstore::Published;
+use instant_acme::{AuthorizationStatus, ChallengeStatus, ChallengeType, Order};
+use tracing::warn;
+
+use super::account::Member;
+use super::client::Client;
+use super::keys::tls_alpn_certificate;
+use super::note::Note;
+use super::order::Stop;
+use super::session::act;
+use super::{IssueError, IssueFault, jws, kept};
+use crate::config::Challenge;
+use crate::dns::TxtRecord;
+
+/// Something that the CA wants to see.
+struct Question {
+    /// Position of its authorization in the order.
+    index: usize,
+    /// The name as it was ordered.
+    domain: String,
+    token: String,
+    key_authorization: String,
+    /// Whether the CA still waits for our word that it may look.
+    is_open: bool,
+}
+
+/// Answers that can be seen. TXT records are in the note of the order instead.
+type Shown = Vec<Published>;
+
+impl Question {
+    fn digest(&self) -> [u8; 32] {
+        let digest = digest::digest(&digest::SHA256, self.key_authorization.as_bytes());
+        <[u8; 32]>::try_from(digest.as_ref()).unwrap_or_default()
+    }
+
+    /// Without the wildcard's star: where the record goes.
+    fn base(&self) -> &str {
+        self.domain.trim_start_matches("*.")
+    }
+}
+
+/// Shows the answers and tells the CA to look. They are seen until the guards are dropped; TXT records are in
+/// the note and stay until [`take_back`].
+pub(super) async fn answer(
+    client: &Client,
+    member: &Member,
+    certificate: &str,
+    note: &mut Note,
+    order: &mut Order,
+) -> Result<Shown, Stop> {
+    fetch_authorizations(member, order).await?;
+    let questions = questions(client, member, order)?;
+    let shown = match &client.source.challenge {
+        Challenge::TlsAlpn01 => show_tls_alpn(client, member, &questions)?,
+        Challenge::Http01 => show_http(client, &questions),
+        Challenge::Dns01(_) => {
+            write_records(client, member, certificate, note, &questions).await?;
+            Shown::new()
+        }
+    };
+    for question in questions.iter().filter(|question| question.is_open) {
+        let kind = challenge_type(&client.source.challenge);
+        act!(
+            member.session,
+            "challenge",
+            set_ready(order, question.index, kind.clone())
+        )
+        .map_err(|trouble| {
+            Stop::of(
+                member,
+                trouble,
+                &format!("answer the challenge for {}", question.domain),
+            )
+        })?;
+    }
+    Ok(shown)
+}
+
+/// Removes the TXT records of the note. One that cannot be removed stays in the note.
+pub(super) async fn take_back(client: &Client, certificate: &str, note: &mut Note) -> Result<(), IssueError> {
+    if note.records.is_empty() {
+        return Ok(());
+    }
+    let Some(txt) = &client.txt else {
+        warn!(
+            certificate,
+            records = ?note.records,
+            "TXT records of an earlier order are left behind: dns-01 is not configured any more; remove them by hand"
+        );
+        note.records.clear();
+        return Ok(());
+    };
+    txt.clean_up(&note.records).await?;
+    note.records.clear();
+    note.write(&client.shared.state, certificate)
+        .await
+        .map_err(|error| kept::trouble(&error, None))
+}
+
+/// Each of them, so that the order's state holds them all.
+async fn fetch_authorizations(member: &Member, order: &mut Order) -> Result<(), Stop> {
+    for index in 0.. {
+        let more = act!(member.session, "authorization", has_authorization(order, index))
+            .map_err(|trouble| Stop::of(member, trouble, "read an authorization"))?;
+        if !more {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Fetches up to this one; those that were fetched before cost nothing.
+async fn has_authorization(order: &mut Order, index: usize) -> Result<bool, instant_acme::Error> {
+    let mut authorizations = order.authorizations();
+    for _ in 0..=index {
+        match authorizations.next().await {
+            Some(authorization) => drop(authorization?),
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+async fn set_ready(order: &mut Order, index: usize, kind: ChallengeType) -> Result<(), instant_acme::Error> {
+    let mut authorizations = order.authorizations();
+    for _ in 0..index {
+        if let Some(passed) = authorizations.next().await {
+            passed?;
+        }
+    }
+    match authorizations.next().await {
+        Some(authorization) => match authorization?.challenge(kind) {
+            Some(mut challenge) => challenge.set_ready().await,
+            None => Err(instant_acme::Error::Str("the challenge is gone")),
+        },
+        None => Err(instant_acme::Error::Str("the authorization is gone")),
+    }
+}
+
+fn challenge_type(challenge: &Challenge) -> ChallengeType {
+    match challenge {
+        Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
+        Challenge::Http01 => ChallengeType::Http01,
+        Challenge::Dns01(_) => ChallengeType::Dns01,
+    }
+}
+
+/// What is not proved yet. The CA may still trust an earlier proof.
+fn questions(client: &Client, member: &Member, order: &mut Order) -> Result<Vec<Question>, Stop> {
+    let kind = challenge_type(&client.source.challenge);
+    let thumbprint = member.account.key_thumbprint();
+    let mut questions = Vec::new();
+    for (index, authorization) in order.state().authorizations.iter().enumerate() {
+        let Some(state) = &authorization.state else {
+            continue;
+        };
+        if state.status != AuthorizationStatus::Pending {
+            continue;
+        }
+        let domain = state.identifier().to_string();
+        let Some(challenge) = state.challenges.iter().find(|challenge| challenge.r#type == kind) else {
+            return Err(Stop::Dead(IssueError {
+                class: IssueFault::Refused,
+                authority: member.session.authority.name.clone(),
+                text: format!(
+                    "the CA does not offer {} for {domain}",
+                    client.source.challenge.name()
+                ),
+                remedy: "choose another `challenge`; wildcards need dns-01".to_owned(),
+                retry_after: None,
+            }));
+        };
+        questions.push(Question {
+            index,
+            domain,
+            token: challenge.token.clone(),
+            key_authorization: format!("{}.{thumbprint}", challenge.token),
+            is_open: challenge.status == ChallengeStatus::Pending,
+        });
+    }
+    Ok(questions)
+}
+
+fn show_tls_alpn(client: &Client, member: &Member, questions: &[Question]) -> Result<Shown, Stop> {
+    questions
+        .iter()
+        .map(|question| {
+            let certificate = tls_alpn_certificate(&question.domain, &question.digest())
+                .map_err(|error| Stop::Error(member.error(IssueFault::State, &error.to_string())))?;
+            Ok(client
+                .shared
+                .challenges
+                .publish_tls_alpn(&question.domain, certificate))
+        })
+        .collect()
+}
+
+fn show_http(client: &Client, questions: &[Question]) -> Shown {
+    questions
+        .iter()
+        .map(|question| {
+            client
+                .shared
+                .challenges
+                .publish_http(&question.token, &question.key_authorization)
+        })
+        .collect()
+}
+
+/// The note names the records before they are made, so that a crash leaves none behind.
+async fn write_records(
+    client: &Client,
+    member: &Member,
+    certificate: &str,
+    note: &mut Note,
+    questions: &[Question],
+) -> Result<(), Stop> {
+    let Some(txt) = &client.txt else {
+        return Err(Stop::Error(member.error(
+            IssueFault::Configuration,
+            "there is nobody who writes TXT records",
+        )));
+    };
+    let by = |error: IssueError| Stop::Error(member.named(error));
+    let mut records = Vec::new();
+    for question in questions {
+        records.push(TxtRecord {
+            name: client.lookup.challenge_name(question.base()).await.map_err(by)?,
+            // RFC 8555 §8.4.
+            value: jws::base64(&question.digest()),
+        });
+    }
+    records.sort();
+    records.dedup();
+    if records.is_empty() {
+        return Ok(());
+    }
+    note.records.clone_from(&records);
+    note.write(&client.shared.state, certificate)
+        .await
+        .map_err(|error| by(kept::trouble(&error, None)))?;
+    txt.present(&records).await.map_err(by)
+}

@@ -1,0 +1,291 @@
+//! One HTTPS call to a CA: bounded in time and size.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderValue, LINK, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Limited};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use instant_acme::BodyWrapper;
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use tokio::time::timeout;
+
+use crate::failpoint;
+
+/// Until the TCP connection stands.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From the connection to the last byte of the answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest answer: directories, orders and chains have a few kilobytes.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Shorter than CAs keep idle connections, so that none is closed under a request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Longer waits than this are cut: a clock may be wrong on either side.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(7 * 86_400);
+
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("h2gate/", env!("CARGO_PKG_VERSION")));
+
+/// What is sent: `instant_acme`'s own type.
+pub(super) type Body = BodyWrapper<Bytes>;
+
+/// A client for one CA. Its connections live as long as it does.
+pub(super) struct Http {
+    client: Client<HttpsConnector<HttpConnector>, Body>,
+}
+
+/// No answer. Whether the CA has acted is not known, except for [`HttpError::NotAllowed`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum HttpError {
+    /// The file with the CA certificates, or the system's.
+    #[error("{0}")]
+    Roots(String),
+    /// Nothing was sent: only HTTPS is spoken, except with this machine itself.
+    #[error("{0} is not an https:// URL")]
+    NotAllowed(String),
+    #[error("{host}: no answer within {} s", CALL_TIMEOUT.as_secs())]
+    Timeout { host: String },
+    #[error("{host}: {text}")]
+    Broken { host: String, text: String },
+}
+
+impl Http {
+    /// Reads the CA certificates that the CA's own certificate must lead to; connects nowhere.
+    pub(super) async fn new(ca_file: Option<&Path>) -> Result<Self, HttpError> {
+        let ca_file = ca_file.map(PathBuf::from);
+        let config = tokio::task::spawn_blocking(move || tls(ca_file.as_deref()))
+            .await
+            .unwrap_or_else(|panicked| Err(HttpError::Roots(panicked.to_string())))?;
+        let mut tcp = HttpConnector::new();
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        tcp.enforce_http(false);
+        // HTTP/1.1: a call that hangs then ends its connection, and no other call waits on it.
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(hyper_util::rt::TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .build(connector);
+        Ok(Self { client })
+    }
+
+    /// Sends it and reads the whole answer, whatever its status. `kind` names the endpoint for failpoints.
+    pub(super) async fn call(
+        &self,
+        mut request: Request<Body>,
+        kind: &str,
+    ) -> Result<Response<Bytes>, HttpError> {
+        if !is_allowed(request.uri()) {
+            return Err(HttpError::NotAllowed(request.uri().to_string()));
+        }
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        request.headers_mut().insert(USER_AGENT, AGENT);
+        failpoint::hit("acme.before", kind);
+        let answer = timeout(CALL_TIMEOUT, self.exchange(request)).await;
+        failpoint::hit("acme.after", kind);
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(text)) => Err(HttpError::Broken { host, text }),
+            Err(_) => Err(HttpError::Timeout { host }),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Body>) -> Result<Response<Bytes>, String> {
+        let answer = self
+            .client
+            .request(request)
+            .await
+            .map_err(|error| with_causes(&error))?;
+        let (parts, body) = answer.into_parts();
+        let body = Limited::new(body, MAX_ANSWER_BYTES)
+            .collect()
+            .await
+            .map_err(|error| with_causes(&*error))?;
+        Ok(Response::from_parts(parts, body.to_bytes()))
+    }
+}
+
+fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, HttpError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| HttpError::Roots(error.to_string()))?;
+    let builder = match ca_file {
+        Some(file) => builder.with_root_certificates(roots(file)?),
+        None => builder
+            .with_native_roots()
+            .map_err(|error| HttpError::Roots(format!("the system's CA certificates: {error}")))?,
+    };
+    Ok(builder.with_no_client_auth())
+}
+
+fn roots(file: &Path) -> Result<RootCertStore, HttpError> {
+    let bad = |error: &dyn Error| HttpError::Roots(format!("{}: {}", file.display(), with_causes(error)));
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| bad(&error))? {
+        let certificate = certificate.map_err(|error| bad(&error))?;
+        roots.add(certificate).map_err(|error| bad(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(HttpError::Roots(format!(
+            "{}: holds no CA certificate",
+            file.display()
+        )));
+    }
+    Ok(roots)
+}
+
+/// RFC 8555 §6.1: ACME runs over HTTPS. On the loopback interface nobody can listen in.
+fn is_allowed(uri: &Uri) -> bool {
+    match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => uri
+            .host()
+            .map(|host| host.trim_start_matches('[').trim_end_matches(']'))
+            .and_then(|host| host.parse::<IpAddr>().ok())
+            .is_some_and(|address| address.is_loopback()),
+        _ => false,
+    }
+}
+
+/// hyper tells what went wrong only in the causes of its errors.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            let _ = write!(text, ": {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// What the head of an answer says beside its body.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    /// RFC 9110 §10.2.3.
+    pub(super) retry_after: Option<Duration>,
+    /// Where what was made is.
+    pub(super) location: Option<String>,
+    /// RFC 8555 §7.4.2: other chains for the same certificate.
+    pub(super) alternates: Vec<String>,
+}
+
+impl Head {
+    pub(super) fn of(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Self {
+        let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+        Self {
+            status,
+            retry_after: headers
+                .get(RETRY_AFTER)
+                .and_then(text)
+                .and_then(|value| retry_after(&value, now)),
+            location: headers.get(LOCATION).and_then(text),
+            alternates: headers
+                .get_all(LINK)
+                .iter()
+                .filter_map(text)
+                .flat_map(|value| alternates(&value))
+                .collect(),
+        }
+    }
+}
+
+/// Seconds or a date.
+fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let wait = match value.trim().parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(value.trim())
+            .ok()?
+            .duration_since(now)
+            .unwrap_or_default(),
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// The targets with `rel="alternate"` in the value of a `Link` field (RFC 8288 §3).
+fn alternates(value: &str) -> Vec<String> {
+    let is_alternate = |parameter: &str| {
+        parameter.trim().split_once('=').is_some_and(|(name, value)| {
+            name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"') == "alternate"
+        })
+    };
+    // A new link begins with `<`; a comma may also stand inside a URL.
+    value
+        .split('<')
+        .filter_map(|link| link.split_once('>'))
+        .filter(|(_, parameters)| {
+            parameters
+                .trim_end_matches([',', ' '])
+                .split(';')
+                .any(is_alternate)
+        })
+        .map(|(target, _)| target.to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_https_and_this_machine_are_spoken_to() {
+        for (url, allowed) in [
+            ("https://ca.example/dir", true),
+            ("http://127.0.0.1:4000/dir", true),
+            ("http://[::1]:4000/dir", true),
+            ("http://ca.example/dir", false),
+            ("http://10.0.0.1/dir", false),
+            ("/dir", false),
+        ] {
+            assert_eq!(is_allowed(&url.parse().unwrap()), allowed, "{url}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date() {
+        let now = httpdate::parse_http_date("Fri, 01 Mar 2030 12:00:00 GMT").unwrap();
+        for (value, wait) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Fri, 01 Mar 2030 12:01:00 GMT", Some(60)),
+            ("Fri, 01 Mar 2030 11:00:00 GMT", Some(0)),
+            ("99999999999", Some(7 * 86_400)),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                retry_after(value, now),
+                wait.map(Duration::from_secs),
+                "{value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn alternates_are_found_among_other_links() {
+        let value = r#"<https://ca/dir>;rel="index", <https://ca/cert/1,2/1>;rel="alternate", <https://ca/cert/2>; title=x; rel=alternate"#;
+        assert_eq!(alternates(value), ["https://ca/cert/1,2/1", "https://ca/cert/2"]);
+        assert!(alternates("rubbish").is_empty());
+    }
+}

@@ -1,0 +1,283 @@
+//! What a CA's refusal means: whose fault, when to come back, and what to do.
+
+use std::fmt::Write as _;
+
+use http::StatusCode;
+use instant_acme::Problem;
+
+use super::http::{Head, HttpError};
+use super::jws::BadKey;
+use super::{IssueError, IssueFault};
+use crate::config::{Authority, Challenge};
+
+/// What all types of problems begin with (RFC 8555 §6.7).
+const NAMESPACE: &str = "urn:ietf:params:acme:error:";
+
+/// The longest text of a CA that is repeated.
+const MAX_TEXT: usize = 600;
+
+/// How many names' own problems are told.
+const MAX_SUBPROBLEMS: usize = 10;
+
+/// A call that gave nothing usable.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) cause: Cause,
+    /// Of the answer, if there was one.
+    pub(super) head: Head,
+}
+
+#[derive(Debug)]
+pub(super) enum Cause {
+    /// There was no answer.
+    Http(HttpError),
+    /// The CA's own word.
+    Problem(Problem),
+    /// An answer, but not to this question.
+    Nonsense(String),
+    /// The account's key cannot sign.
+    Key(BadKey),
+}
+
+impl From<Cause> for Trouble {
+    fn from(cause: Cause) -> Self {
+        Self {
+            cause,
+            head: Head::default(),
+        }
+    }
+}
+
+impl From<HttpError> for Trouble {
+    fn from(error: HttpError) -> Self {
+        Self::from(Cause::Http(error))
+    }
+}
+
+impl From<instant_acme::Error> for Cause {
+    fn from(error: instant_acme::Error) -> Self {
+        match error {
+            instant_acme::Error::Api(problem) => Self::Problem(problem),
+            instant_acme::Error::Crypto | instant_acme::Error::KeyRejected => Self::Key(BadKey),
+            instant_acme::Error::Other(error) => match error.downcast::<HttpError>() {
+                Ok(error) => Self::Http(*error),
+                Err(error) => Self::Nonsense(error.to_string()),
+            },
+            error => Self::Nonsense(error.to_string()),
+        }
+    }
+}
+
+impl Trouble {
+    /// Whether the CA gave this type of problem: `badNonce`.
+    pub(super) fn is(&self, kind: &str) -> bool {
+        match &self.cause {
+            Cause::Problem(problem) => kind_of(problem.r#type.as_deref()) == kind,
+            _ => false,
+        }
+    }
+
+    /// Whether the CA has understood the request and will not do it: to ask the same again is no use.
+    pub(super) fn is_refusal(&self) -> bool {
+        match &self.cause {
+            Cause::Problem(problem) => {
+                !matches!(
+                    class(problem, &self.head),
+                    IssueFault::RateLimited | IssueFault::Unreachable
+                ) && !self.is("orderNotReady")
+            }
+            _ => false,
+        }
+    }
+
+    /// For people and for the schedule. `doing` says what we wanted: "order a certificate".
+    pub(super) fn into_error(self, authority: &Authority, doing: &str) -> IssueError {
+        let (class, text) = match &self.cause {
+            Cause::Http(error @ HttpError::Roots(_)) => (IssueFault::Configuration, error.to_string()),
+            Cause::Http(error @ HttpError::NotAllowed(_)) => (IssueFault::Configuration, error.to_string()),
+            Cause::Http(error) => (IssueFault::Unreachable, error.to_string()),
+            Cause::Problem(problem) => (class(problem, &self.head), words(problem)),
+            Cause::Nonsense(text) => (class_of_status(self.head.status), with_status(text, &self.head)),
+            Cause::Key(bad) => (IssueFault::State, format!("the account's key {bad}")),
+        };
+        let remedy = match &self.cause {
+            Cause::Problem(problem) => remedy(problem, class),
+            Cause::Http(error) => remedy_of_call(error),
+            _ => remedy_of_class(class),
+        };
+        IssueError {
+            class,
+            authority: authority.name.clone(),
+            text: format!("cannot {doing}: {text}"),
+            remedy: remedy.to_owned(),
+            retry_after: self
+                .head
+                .retry_after
+                .filter(|_| matches!(class, IssueFault::RateLimited | IssueFault::Unreachable)),
+        }
+    }
+}
+
+fn kind_of(problem: Option<&str>) -> &str {
+    problem
+        .and_then(|problem| problem.strip_prefix(NAMESPACE))
+        .unwrap_or_default()
+}
+
+fn class(problem: &Problem, head: &Head) -> IssueFault {
+    match kind_of(problem.r#type.as_deref()) {
+        "rateLimited" => IssueFault::RateLimited,
+        "serverInternal" | "badNonce" => IssueFault::Unreachable,
+        "connection" | "dns" | "tls" | "incorrectResponse" => IssueFault::Challenge,
+        "externalAccountRequired" | "invalidProfile" | "invalidContact" | "unsupportedContact" => {
+            IssueFault::Configuration
+        }
+        _ => match class_of_status(head.status) {
+            IssueFault::RateLimited => IssueFault::RateLimited,
+            IssueFault::Unreachable if head.status.is_server_error() => IssueFault::Unreachable,
+            _ => IssueFault::Refused,
+        },
+    }
+}
+
+/// Where there is no problem document: a load balancer in front of the CA has answered, or somebody else.
+fn class_of_status(status: StatusCode) -> IssueFault {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => IssueFault::RateLimited,
+        _ => IssueFault::Unreachable,
+    }
+}
+
+fn with_status(text: &str, head: &Head) -> String {
+    if head.status.is_success() {
+        bounded(text)
+    } else {
+        format!("HTTP status {}: {}", head.status, bounded(text))
+    }
+}
+
+/// The problem in the CA's words, and each name's own.
+pub(super) fn words(problem: &Problem) -> String {
+    let mut text = one(problem.detail.as_deref(), problem.r#type.as_deref());
+    for (index, part) in problem.subproblems.iter().enumerate() {
+        if index == MAX_SUBPROBLEMS {
+            let _ = write!(text, "; and {} more", problem.subproblems.len() - index);
+            break;
+        }
+        let part_text = one(part.detail.as_deref(), part.r#type.as_deref());
+        let _ = match &part.identifier {
+            Some(identifier) => write!(text, "; {}: {part_text}", identifier.authorized(false)),
+            None => write!(text, "; {part_text}"),
+        };
+    }
+    text
+}
+
+fn one(detail: Option<&str>, kind: Option<&str>) -> String {
+    let kind = kind.map(|kind| kind.strip_prefix(NAMESPACE).unwrap_or(kind));
+    match (detail, kind) {
+        (Some(detail), Some(kind)) => format!("{} ({})", bounded(detail), bounded(kind)),
+        (Some(text), None) | (None, Some(text)) => bounded(text),
+        (None, None) => "a problem without words".to_owned(),
+    }
+}
+
+/// One line, without control characters, of bearable length.
+pub(super) fn bounded(text: &str) -> String {
+    let mut clean: String = text
+        .chars()
+        .take(MAX_TEXT)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if text.chars().nth(MAX_TEXT).is_some() {
+        clean.push('…');
+    }
+    clean
+}
+
+fn remedy(problem: &Problem, class: IssueFault) -> &'static str {
+    // The problems of single names say more than the one above them.
+    let kinds = std::iter::once(problem.r#type.as_deref())
+        .chain(problem.subproblems.iter().map(|part| part.r#type.as_deref()));
+    let mut found = None;
+    for kind in kinds {
+        found = remedy_of_kind(kind_of(kind)).or(found);
+    }
+    found.unwrap_or_else(|| remedy_of_class(class))
+}
+
+fn remedy_of_kind(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "caa" => "let a CAA record of the domain name this CA, or remove those that name others",
+        "rejectedIdentifier" | "unsupportedIdentifier" => {
+            "remove the name, or order from a CA that issues for it"
+        }
+        "externalAccountRequired" => {
+            "set `external_account` with the key identifier and the HMAC key that the CA gave you"
+        }
+        "invalidProfile" => "set `profile` to one that the CA offers, or remove it",
+        "invalidContact" | "unsupportedContact" => "correct `contact`",
+        "userActionRequired" => "accept the CA's new terms, as it says",
+        "accountDoesNotExist" => "nothing: the next attempt registers again",
+        "alreadyRevoked" => "nothing: it is revoked",
+        _ => return None,
+    })
+}
+
+fn remedy_of_class(class: IssueFault) -> &'static str {
+    match class {
+        IssueFault::Unreachable => "check the way to the CA, and its status page; it is asked again",
+        IssueFault::RateLimited => {
+            "wait: it is asked again when the CA allows it; order less often, or for fewer names"
+        }
+        IssueFault::Challenge => "make the name lead to this gateway",
+        IssueFault::Refused => "do what the CA's words say",
+        IssueFault::SelfCheck | IssueFault::Configuration => "correct the configuration",
+        IssueFault::Dns => "check the DNS provider",
+        IssueFault::State => "check the state directory",
+        IssueFault::Certificate => "ask the CA",
+    }
+}
+
+fn remedy_of_call(error: &HttpError) -> &'static str {
+    match error {
+        HttpError::Roots(_) => "check `ca_file`, or install the system's CA certificates (ca-certificates)",
+        HttpError::NotAllowed(_) => "give the CA's directory as an https:// URL",
+        HttpError::Broken { text, .. } if text.contains("certificate") => {
+            "the CA's own certificate is not trusted: set `ca_file` to the CA certificates that it leads to"
+        }
+        HttpError::Timeout { .. } | HttpError::Broken { .. } => remedy_of_class(IssueFault::Unreachable),
+    }
+}
+
+/// The CA has tried to see the answer to its challenge, with this result.
+pub(super) fn class_of_challenge(kind: Option<&str>) -> IssueFault {
+    match kind_of(kind) {
+        "caa" | "rejectedIdentifier" | "userActionRequired" => IssueFault::Refused,
+        "rateLimited" => IssueFault::RateLimited,
+        "serverInternal" => IssueFault::Unreachable,
+        _ => IssueFault::Challenge,
+    }
+}
+
+/// What to do when the CA did not see the answer to its challenge. `name` is the one that failed.
+pub(super) fn remedy_of_challenge(challenge: &Challenge, name: &str, kind: Option<&str>) -> String {
+    let kind = kind_of(kind);
+    if let Some(known) = remedy_of_kind(kind) {
+        return known.to_owned();
+    }
+    match challenge {
+        Challenge::TlsAlpn01 => format!(
+            "port 443 of {name} must lead to a TLS listener of this gateway, with nothing in between that \
+             terminates TLS"
+        ),
+        Challenge::Http01 => {
+            format!("port 80 of {name} must lead to an `http` listener of this gateway")
+        }
+        Challenge::Dns01(_) => format!(
+            "the TXT record of _acme-challenge.{} must be seen on all name servers of the zone; raise the \
+             propagation time if it was not there yet",
+            name.trim_start_matches("*.")
+        ),
+    }
+}

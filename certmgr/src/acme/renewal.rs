@@ -1,0 +1,49 @@
+//! When the CA wants a certificate renewed (RFC 9773). Read by us: `instant_acme` drops an answer without
+//! `Retry-After`, and the explanation.
+
+use std::time::Duration;
+
+use certstore::UnixTime;
+use instant_acme::CertificateIdentifier;
+use rustls_pki_types::CertificateDer;
+use time::OffsetDateTime;
+
+use super::RenewalInfo;
+use super::problem::{Cause, Trouble, bounded};
+use super::session::{Session, head, parse};
+
+/// Asks the CA about one certificate. `None`: it has no such service.
+pub(super) async fn info(session: &Session, leaf: &[u8]) -> Result<Option<RenewalInfo>, Trouble> {
+    let Some(service) = &session.directory.renewal_info else {
+        return Ok(None);
+    };
+    let Some(identifier) = identifier(leaf) else {
+        return Ok(None);
+    };
+    let url = format!("{}/{identifier}", service.trim_end_matches('/'));
+    let answer = session.get("renewal-info", &url).await?;
+    let info: instant_acme::RenewalInfo = parse(&answer, "the renewal information")?;
+    let window = info.suggested_window;
+    let (Some(start), Some(end)) = (instant(window.start), instant(window.end)) else {
+        return Err(Trouble::from(Cause::Nonsense(
+            "the renewal window begins before 1970".to_owned(),
+        )));
+    };
+    Ok(Some(RenewalInfo {
+        window: (start, end),
+        explanation: info.explanation_url.as_deref().map(bounded),
+        retry_after: head(&answer).retry_after,
+    }))
+}
+
+/// RFC 9773 §4.1. `None` if the certificate does not say which key issued it, as private CAs may do.
+pub(super) fn identifier(leaf: &[u8]) -> Option<CertificateIdentifier<'static>> {
+    CertificateIdentifier::try_from(&CertificateDer::from(leaf))
+        .ok()
+        .map(CertificateIdentifier::into_owned)
+}
+
+fn instant(at: OffsetDateTime) -> Option<UnixTime> {
+    let seconds = u64::try_from(at.unix_timestamp()).ok()?;
+    Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+}
