@@ -144,6 +144,11 @@ impl fmt::Debug for CertBundle {
 pub struct Generation([u8; 32]);
 
 impl Generation {
+    /// What [`Generation::as_bytes`] gave.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The whole hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
