@@ -28,8 +28,9 @@ use self::handshake::Ended;
 use self::listener::Listener;
 use self::permit::{ConnectionPermit, HandshakePermit};
 use self::session::Session;
+use crate::bridge;
 use crate::forwarded::Forwarding;
-use crate::settings::{Http2, Protocol};
+use crate::settings::{Http1, Http2, Protocol};
 use crate::telemetry::{HandshakeFailure, TlsLabel};
 use crate::worker::Shard;
 use crate::worker::slab::Key;
@@ -168,10 +169,13 @@ impl Peer {
 pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted) {
     let deadline = accepted.at + shard.handshake_timeout();
     let (listener, peer) = (accepted.listener.clone(), accepted.peer);
-    let Protocol::Http2(settings) = &listener.settings.protocol else {
-        return;
+    // What is boxed does not keep its room in the task of an idle connection.
+    let settings = match &listener.settings.protocol {
+        Protocol::Http2(settings) => settings,
+        Protocol::Http1(Http1 { redirect }) => {
+            return Box::pin(bridge::http::serve(shard, accepted, *redirect)).await;
+        }
     };
-    // Boxed, so that an idle connection does not keep the room that its handshake took.
     let securing = Box::pin(accepted.secure(&shard, settings));
     let secured = match tokio::time::timeout_at(deadline.into(), securing).await {
         Ok(Ok(secured)) => secured,

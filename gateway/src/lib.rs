@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod access_log;
+mod bridge;
 mod connection;
 mod forwarded;
 mod gateway;

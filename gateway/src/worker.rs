@@ -34,7 +34,7 @@ use crate::connection::{Connection, Peer};
 use crate::rpc::relay::Relay;
 use crate::snapshot::Snapshot;
 use crate::telemetry::event::Event;
-use crate::telemetry::{HandshakeFailure, Metrics, TlsLabel, WorkerMetrics};
+use crate::telemetry::{HandshakeFailure, HttpRequest, Metrics, TlsLabel, WorkerMetrics};
 use crate::upstream::pool::Pool;
 
 /// One read takes at most this much, less the beginning of a record that was kept from the one before;
@@ -106,6 +106,8 @@ pub(crate) struct Shard {
     worker: RefCell<Worker>,
     metrics: Arc<WorkerMetrics>,
     panicked: Notify,
+    /// Tells those who are in no table of connections.
+    drains: Notify,
 }
 
 /// The state of one worker.
@@ -195,6 +197,7 @@ async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Re
         )),
         metrics,
         panicked: Notify::new(),
+        drains: Notify::new(),
     });
     shard.spawn(flush_when_dirty(shard.clone(), flusher));
     let mut acceptors = Acceptors::default();
@@ -215,6 +218,7 @@ async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Re
                 Some(Command::Drain) => {
                     acceptors.stop(&shard);
                     shard.worker().drain();
+                    shard.drains.notify_waiters();
                 }
                 Some(Command::Close) => shard.worker().close_all(),
             },
@@ -259,6 +263,18 @@ impl Shard {
 
     pub(crate) fn handshake_done(&self, tls: TlsLabel, resumed: bool, took: Duration) {
         self.metrics.handshake_done(tls, resumed, took);
+    }
+
+    /// Resolves when the worker drains, at once if it does already.
+    pub(crate) async fn drained(&self) {
+        let told = self.drains.notified();
+        if !self.worker().draining {
+            told.await;
+        }
+    }
+
+    pub(crate) fn http_request(&self, kind: HttpRequest) {
+        self.metrics.http_request(kind);
     }
 
     pub(crate) fn challenge_answered(&self) {

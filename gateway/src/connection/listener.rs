@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use certstore::Challenges;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::tls::Edge;
@@ -19,6 +20,8 @@ pub(crate) struct Listener {
     pub(crate) settings: settings::Listener,
     /// What was really bound; differs from the setting where the port was 0.
     pub(crate) local: SocketAddr,
+    /// Answers for a CA.
+    pub(crate) challenges: Challenges,
     /// `None` for plaintext.
     pub(crate) tls: Option<Edge>,
     /// One `SO_REUSEPORT` socket per worker. They stay open as long as a snapshot names the
@@ -111,6 +114,7 @@ impl Listener {
         Ok(Arc::new(Self {
             settings: wanted.clone(),
             local,
+            challenges: certificates.challenges().clone(),
             tls,
             sockets,
         }))

@@ -1,0 +1,280 @@
+//! Plain HTTP/1.1: the answers of ACME's HTTP-01 (RFC 8555 §8.3), and the way to `https:` for all else.
+//!
+//! Nothing of it reaches a backend. What is decided about a request is [`answer`], without I/O.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use certstore::Challenges;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, LOCATION};
+use hyper::http::uri::Authority;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use crate::connection::{Accepted, socket};
+use crate::settings::Redirect;
+use crate::telemetry::HttpRequest;
+use crate::worker::Shard;
+
+/// Bytes of a request's head, and of what hyper reads ahead.
+const MAX_HEAD: usize = 8 << 10;
+/// Lines of a head. A browser sends about twenty.
+const MAX_FIELDS: usize = 64;
+/// For the head of a request, from accept or from the answer before.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// For all of a connection: who wants more connects again. It also bounds who reads no answers.
+const MAX_LIFE: Duration = Duration::from_secs(60);
+/// For the answer that is under way when a drain begins.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+
+/// RFC 8555 §8.3.
+const CHALLENGES: &str = "/.well-known/acme-challenge/";
+
+/// From accept to close.
+pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted, redirect: Redirect) {
+    let Accepted {
+        stream,
+        listener,
+        connection: _counted,
+        handshake,
+        ..
+    } = accepted;
+    drop(handshake);
+    let _ = stream.set_nodelay(true);
+    socket::keep_alive(&stream);
+    let challenges = &listener.challenges;
+    let service = service_fn(|request| {
+        let (kind, response) = answer(&request, challenges, redirect);
+        shard.http_request(kind);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let mut http1 = http1::Builder::new();
+    http1
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_FIELDS);
+    let mut talk = pin!(http1.serve_connection(TokioIo::new(stream), service));
+    let life = tokio::time::timeout(MAX_LIFE, async {
+        tokio::select! {
+            ended = talk.as_mut() => return ended,
+            () = shard.drained() => {}
+        }
+        talk.as_mut().graceful_shutdown();
+        tokio::time::timeout(LAST_ANSWER, talk).await.unwrap_or(Ok(()))
+    });
+    if let Ok(Err(error)) = life.await
+        && error.is_parse()
+    {
+        shard.http_request(HttpRequest::Malformed);
+    }
+}
+
+/// What a request gets, and what it was.
+fn answer<B>(
+    request: &Request<B>,
+    challenges: &Challenges,
+    redirect: Redirect,
+) -> (HttpRequest, Response<String>) {
+    let path = request.uri().path();
+    if let Some(token) = path.strip_prefix(CHALLENGES)
+        && matches!(*request.method(), Method::GET | Method::HEAD)
+    {
+        return match challenges.http(token) {
+            Some(key_authorization) => (
+                HttpRequest::Challenge,
+                text(StatusCode::OK, &key_authorization, "application/octet-stream"),
+            ),
+            None => (
+                HttpRequest::UnknownChallenge,
+                plain(StatusCode::NOT_FOUND, "no such challenge\n"),
+            ),
+        };
+    }
+    match redirect {
+        Redirect::None => (HttpRequest::NotFound, plain(StatusCode::NOT_FOUND, "not found\n")),
+        Redirect::Https => match location(request) {
+            Some(location) => {
+                let mut response = plain(StatusCode::PERMANENT_REDIRECT, "");
+                response.headers_mut().insert(LOCATION, location);
+                (HttpRequest::Redirected, response)
+            }
+            None => (
+                HttpRequest::Malformed,
+                plain(StatusCode::BAD_REQUEST, "a request needs one valid host\n"),
+            ),
+        },
+    }
+}
+
+/// The same place by `https:`, on its usual port: the port that a balancer has open is not known here, and
+/// 443 is the one that clients of `http:` without a port mean. It always leads to the host that the client
+/// itself named.
+fn location<B>(request: &Request<B>) -> Option<HeaderValue> {
+    let host = host(request)?;
+    // RFC 9112 §3.2.4: `OPTIONS *` asks about no path.
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let path = if path.starts_with('/') { path } else { "/" };
+    HeaderValue::try_from(format!("https://{host}{path}")).ok()
+}
+
+/// The host that the client asks for, without its port, if it names exactly one.
+fn host<B>(request: &Request<B>) -> Option<String> {
+    let mut named = request.headers().get_all(HOST).iter();
+    let header = named.next();
+    // RFC 9112 §3.2: a request of HTTP/1.1 has one Host field; §3.2.2: a whole URI overrules it.
+    if named.next().is_some() || (header.is_none() && request.version() == Version::HTTP_11) {
+        return None;
+    }
+    let authority = match request.uri().authority() {
+        Some(authority) => authority.clone(),
+        None => Authority::try_from(header?.as_bytes()).ok()?,
+    };
+    let host = authority.host();
+    // RFC 9110 §4.2.4: a user in an authority is there to deceive.
+    let honest = !authority.as_str().contains('@') && is_host(host) && *request.method() != Method::CONNECT;
+    honest.then(|| host.to_ascii_lowercase())
+}
+
+/// Letters, digits, `.`, `-` and `_`, or an IPv6 address in brackets.
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+            !host.is_empty() && host.bytes().all(plain)
+        }
+    }
+}
+
+fn plain(status: StatusCode, body: &str) -> Response<String> {
+    text(status, body, "text/plain")
+}
+
+fn text(status: StatusCode, body: &str, kind: &'static str) -> Response<String> {
+    let mut response = Response::new(body.to_owned());
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a request gets: its status, and where it is sent or what it is told.
+    fn asked(method: &str, target: &str, hosts: &[&str], redirect: Redirect) -> (u16, String) {
+        let challenges = Challenges::default();
+        let _published = challenges.publish_http("token", "token.thumbprint");
+        let mut request = Request::builder().method(method).uri(target);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        let (_, response) = answer(&request.body(()).unwrap(), &challenges, redirect);
+        let location = response.headers().get(LOCATION);
+        let said = location.map_or(response.body().clone(), |location| {
+            location.to_str().unwrap().to_owned()
+        });
+        (response.status().as_u16(), said)
+    }
+
+    #[test]
+    fn a_known_token_gets_its_key_authorization_and_others_nothing() {
+        let path = "/.well-known/acme-challenge/token";
+        for redirect in [Redirect::Https, Redirect::None] {
+            assert_eq!(
+                asked("GET", path, &["a"], redirect),
+                (200, "token.thumbprint".to_owned())
+            );
+            for other in ["other", "token/", "", "Token", "token%20", "../token"] {
+                let path = format!("/.well-known/acme-challenge/{other}");
+                assert_eq!(asked("GET", &path, &["a"], redirect).0, 404, "{other}");
+            }
+        }
+        assert_eq!(asked("POST", path, &["a.example.com"], Redirect::Https).0, 308);
+    }
+
+    #[test]
+    fn all_else_is_sent_to_the_same_place_by_https() {
+        for (target, host, location) in [
+            ("/", "example.com", "https://example.com/"),
+            ("/a/b?c=d&e", "Example.COM", "https://example.com/a/b?c=d&e"),
+            ("/", "example.com:8080", "https://example.com/"),
+            ("/", "192.0.2.7:80", "https://192.0.2.7/"),
+            ("/x", "[2001:db8::1]:80", "https://[2001:db8::1]/x"),
+            (
+                "//evil.example/x",
+                "example.com",
+                "https://example.com//evil.example/x",
+            ),
+            (
+                "/\\evil.example",
+                "example.com",
+                "https://example.com/\\evil.example",
+            ),
+            (
+                "/?to=https://evil.example",
+                "example.com",
+                "https://example.com/?to=https://evil.example",
+            ),
+            (
+                "http://whole.example/p?q",
+                "example.com",
+                "https://whole.example/p?q",
+            ),
+        ] {
+            let expected = (308, location.to_owned());
+            assert_eq!(
+                asked("GET", target, &[host], Redirect::Https),
+                expected,
+                "{target} {host}"
+            );
+        }
+        assert_eq!(
+            asked("OPTIONS", "*", &["a.example"], Redirect::Https).1,
+            "https://a.example/"
+        );
+    }
+
+    #[test]
+    fn a_request_without_one_valid_host_is_refused() {
+        for hosts in [
+            &[][..],
+            &[""],
+            &["a.example", "b.example"],
+            &["user@evil.example"],
+            &["example.com@evil.example"],
+            &["evil.example/path"],
+            &["evil.example\\path"],
+            &["evil.example?x"],
+            &["evil.example#x"],
+            &["a b"],
+            &["[::1"],
+            &["[zz]"],
+            &[":80"],
+            &["ex\u{e4}mple"],
+            &["<script>"],
+        ] {
+            assert_eq!(asked("GET", "/", hosts, Redirect::Https).0, 400, "{hosts:?}");
+        }
+        assert_eq!(
+            asked("GET", "http://u@evil.example/", &["a"], Redirect::Https).0,
+            400
+        );
+        assert_eq!(
+            asked("CONNECT", "evil.example:443", &["a"], Redirect::Https).0,
+            400
+        );
+    }
+
+    #[test]
+    fn without_a_redirect_nothing_is_there() {
+        assert_eq!(asked("GET", "/", &["example.com"], Redirect::None).0, 404);
+    }
+}
