@@ -1,0 +1,13 @@
+//! What clients and CAs meet at a listener, over real sockets with real TLS clients.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails says so by panicking"
+)]
+
+mod challenge;
+mod http;
+mod support;

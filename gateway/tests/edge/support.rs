@@ -1,0 +1,251 @@
+//! The vocabulary of these tests: a CA, a gateway in this process, and clients that wait with a deadline.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use certstore::{CertBundle, Profile, Reader, UnixTime, Writer, prove};
+use gateway::Gateway;
+use gateway::settings::{
+    AddHeaders, Http1, Http2, Limits, Listener, Protocol, Redirect, Settings, Timeouts, Tls, TlsVersion,
+    WithoutAlpn,
+};
+use gateway::telemetry::Totals;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls_pki_types::{PrivateKeyDer, ServerName};
+
+/// No wait of a test is longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) fn now() -> UnixTime {
+    UnixTime::since_unix_epoch(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap())
+}
+
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// Asks until the fact is there.
+pub(crate) fn eventually<T>(fact: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not in time: {fact}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A CA with a root only.
+pub(crate) struct TestCa(pub(crate) CertifiedIssuer<'static, KeyPair>);
+
+impl TestCa {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub(crate) fn issue(&self, params: &CertificateParams) -> (String, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key)
+    }
+
+    pub(crate) fn trusted(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        roots
+    }
+}
+
+/// A chain and a key as rustls serves or presents them.
+pub(crate) fn certified(chain: &str, key: &KeyPair) -> Arc<CertifiedKey> {
+    use rustls_pki_types::pem::PemObject;
+    let chain = rustls_pki_types::CertificateDer::pem_slice_iter(chain.as_bytes())
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let signing = aws_lc_rs::sign::any_supported_type(&key).unwrap();
+    Arc::new(CertifiedKey::new(chain, signing))
+}
+
+/// A gateway of one worker, without a backend that could be reached.
+pub(crate) struct TestGateway {
+    pub(crate) ca: TestCa,
+    pub(crate) writer: Writer,
+    pub(crate) reader: Reader,
+    gateway: Gateway,
+    settings: Settings,
+    runtime: tokio::runtime::Runtime,
+}
+
+pub(crate) fn tls() -> Tls {
+    Tls {
+        certificates: vec!["api".to_owned()],
+        without_alpn: WithoutAlpn::Serve,
+        min_version: TlsVersion::V1_2,
+        client_auth: None,
+    }
+}
+
+fn listener(name: &str, protocol: Protocol) -> Listener {
+    Listener {
+        name: name.to_owned(),
+        address: ([127, 0, 0, 1], 0).into(),
+        protocol,
+    }
+}
+
+impl TestGateway {
+    /// Listener 0 speaks TLS and shows a certificate for `localhost`, listener 1 plain HTTP.
+    pub(crate) fn start() -> Self {
+        let gateway = Self::without_certificate(tls(), Redirect::Https);
+        gateway.with_certificate()
+    }
+
+    pub(crate) fn with(tls: Tls) -> Self {
+        Self::without_certificate(tls, Redirect::Https).with_certificate()
+    }
+
+    pub(crate) fn without_certificate(tls: Tls, redirect: Redirect) -> Self {
+        let (writer, reader) = certstore::store();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let add_headers = AddHeaders {
+            forwarded_for: true,
+            forwarded_proto: true,
+            request_id: true,
+            client_certificate: true,
+        };
+        let http2 = Http2 {
+            tls: Some(tls),
+            trusted_peers: Vec::new(),
+            add_headers,
+        };
+        let settings = Settings {
+            workers: 1.try_into().unwrap(),
+            listeners: vec![
+                listener("public", Protocol::Http2(http2)),
+                listener("plain", Protocol::Http1(Http1 { redirect })),
+            ],
+            routes: Vec::new(),
+            backends: Vec::new(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+        };
+        let gateway = {
+            let _inside = runtime.enter();
+            Gateway::start(settings.clone(), reader.clone(), None).unwrap()
+        };
+        Self {
+            ca: TestCa::new("servers"),
+            writer,
+            reader,
+            gateway,
+            settings,
+            runtime,
+        }
+    }
+
+    fn with_certificate(mut self) -> Self {
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let (chain, key) = self.ca.issue(&params);
+        let bundle = CertBundle::parse(chain.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+        let proved = prove(bundle, &Profile::default(), now()).unwrap();
+        self.writer.install("api", proved);
+        self
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.gateway.local_addresses()[0].1
+    }
+
+    pub(crate) fn plain_address(&self) -> SocketAddr {
+        self.gateway.local_addresses()[1].1
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.gateway.metrics().totals()
+    }
+
+    /// How many handshakes failed in this class.
+    pub(crate) fn failures(&self, class: gateway::telemetry::HandshakeFailure) -> u64 {
+        let totals = self.totals();
+        let found = totals
+            .handshake_failures
+            .iter()
+            .find(|(known, _)| *known == class);
+        found.map_or(0, |(_, count)| *count)
+    }
+
+    /// Goes over to what `change` makes of the settings.
+    pub(crate) fn reload(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        let _inside = self.runtime.enter();
+        self.gateway.reload(self.settings.clone()).unwrap();
+    }
+
+    pub(crate) fn drain(&self, grace: Duration) -> gateway::Drained {
+        self.runtime.block_on(self.gateway.drain(grace))
+    }
+
+    /// A client that trusts this gateway's CA and offers this ALPN.
+    pub(crate) fn client(&self, alpn: &[&str]) -> ClientConfig {
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(self.ca.trusted())
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config
+    }
+}
+
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// A handshake that is done, or why it failed.
+pub(crate) type Shaken = Result<StreamOwned<ClientConnection, TcpStream>, std::io::Error>;
+
+pub(crate) fn shake(address: SocketAddr, config: ClientConfig, name: &str) -> Shaken {
+    shake_over(connect(address), &Arc::new(config), name)
+}
+
+pub(crate) fn shake_over(mut stream: TcpStream, config: &Arc<ClientConfig>, name: &str) -> Shaken {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut tls = ClientConnection::new(Arc::clone(config), name).unwrap();
+    while tls.is_handshaking() {
+        tls.complete_io(&mut stream)?;
+    }
+    Ok(StreamOwned::new(tls, stream))
+}
+
+/// The client's preface and empty SETTINGS (RFC 9113 §3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// Whether HTTP/2 is spoken: our preface is answered by SETTINGS. In TLS 1.3 this is also where a client
+/// learns that its certificate was refused.
+pub(crate) fn speaks_http2(
+    stream: &mut StreamOwned<ClientConnection, TcpStream>,
+) -> Result<(), std::io::Error> {
+    stream.write_all(PREFACE)?;
+    let mut head = [0; 9];
+    stream.read_exact(&mut head)?;
+    assert_eq!(head[3], 4, "SETTINGS come first: {head:?}");
+    Ok(())
+}
