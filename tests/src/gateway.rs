@@ -29,6 +29,7 @@ pub struct TestGateway {
     child: Child,
     config: Value,
     folder: TempDir,
+    environment: Vec<(String, String)>,
     log: Lines,
     output: Lines,
     address: SocketAddr,
@@ -51,6 +52,7 @@ impl TestGatewayBuilder {
             "routes": [{ "name": "all", "match": {}, "backend": "guide" }],
             "backends": [{ "name": "guide", "endpoints": endpoints }],
             "admin": { "address": format!("127.0.0.1:{}", free_port()) },
+            "state_dir": folder.path().join("state"),
             "workers": 2,
         });
         Self {
@@ -92,6 +94,24 @@ impl TestGatewayBuilder {
         .add("/listeners/0/tls/certificates", json!(name))
     }
 
+    /// The first listener's address.
+    pub(crate) fn listen(self, port: u16) -> Self {
+        self.set("/listeners/0/address", format!("127.0.0.1:{port}"))
+    }
+
+    /// One more certificate for the first listener.
+    pub(crate) fn source(self, certificate: Value) -> Self {
+        let name = certificate["name"].clone();
+        self.add("/certificates", certificate)
+            .add("/listeners/0/tls/certificates", name)
+    }
+
+    /// Without the certificate `main`: what is added next is the default.
+    pub fn without_main(self) -> Self {
+        self.set("/certificates", json!([]))
+            .set("/listeners/0/tls/certificates", json!([]))
+    }
+
     /// The folder of its files; gone with the gateway.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -106,15 +126,7 @@ impl TestGatewayBuilder {
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> TestGateway {
         let mut gateway = self.spawn();
-        let ready = eventually("the gateway is ready", START, async || {
-            if let Some(status) = gateway.child.try_wait().unwrap() {
-                return Some(Err(status));
-            }
-            (gateway.get("/ready").await?.0 == 200).then_some(Ok(()))
-        });
-        if let Err(status) = ready.await {
-            panic!("the gateway did not start: {status}\n{}", gateway.log());
-        }
+        gateway.ready().await;
         gateway
     }
 
@@ -122,32 +134,38 @@ impl TestGatewayBuilder {
     pub fn spawn(self) -> TestGateway {
         let path = self.folder.path().join("h2gate.yaml");
         std::fs::write(&path, text(&self.config)).unwrap();
-        let mut child = Command::new(program::h2gate())
-            .args(["run", "-c"])
-            .arg(&path)
-            // As in the image: memory that is free goes back soon, so that what is measured is held.
-            .env("MIMALLOC_PURGE_DELAY", "100")
-            .envs(self.environment)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("h2gate starts");
-        let (log, output) = (Lines::default(), Lines::default());
-        log.clone().follow(child.stderr.take().unwrap());
-        output.clone().follow(child.stdout.take().unwrap());
+        let (child, log, output) = launch(&path, &self.environment);
         let address = listener_address(&self.config, 0);
         let admin = self.config["admin"]["address"].as_str().unwrap().parse().unwrap();
         TestGateway {
             child,
             config: self.config,
             folder: self.folder,
+            environment: self.environment,
             log,
             output,
             address,
             admin,
         }
     }
+}
+
+fn launch(config: &Path, environment: &[(String, String)]) -> (Child, Lines, Lines) {
+    let mut child = Command::new(program::h2gate())
+        .args(["run", "-c"])
+        .arg(config)
+        // As in the image: memory that is free goes back soon, so that what is measured is held.
+        .env("MIMALLOC_PURGE_DELAY", "100")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("h2gate starts");
+    let (log, output) = (Lines::default(), Lines::default());
+    log.clone().follow(child.stderr.take().unwrap());
+    output.clone().follow(child.stdout.take().unwrap());
+    (child, log, output)
 }
 
 impl TestGateway {
@@ -164,6 +182,45 @@ impl TestGateway {
     /// The default gateway, ready.
     pub async fn start(ca: &TestCa, backend: &TestBackend) -> Self {
         Self::builder(ca, backend).start().await
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&mut self) {
+        let ready = eventually("the gateway is ready", START, async || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(Err(status));
+            }
+            (self.get("/ready").await?.0 == 200).then_some(Ok(()))
+        });
+        if let Err(status) = ready.await {
+            panic!("the gateway did not start: {status}\n{}", self.log());
+        }
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// Another process with the same configuration and folder, once the one before has ended. Its log begins anew.
+    pub fn spawn_again(&mut self, environment: &[(&str, &str)]) {
+        self.kill();
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let whole: Vec<_> = self
+            .environment
+            .iter()
+            .cloned()
+            .chain(environment.iter().map(own))
+            .collect();
+        let path = self.folder.path().join("h2gate.yaml");
+        (self.child, self.log, self.output) = launch(&path, &whole);
+    }
+
+    /// As [`TestGateway::spawn_again`], and waits until it is ready.
+    pub async fn start_again(&mut self) {
+        self.spawn_again(&[]);
+        self.ready().await;
     }
 
     /// Where the first listener is.
@@ -210,6 +267,11 @@ impl TestGateway {
             async || self.log.find(words),
         );
         found.await
+    }
+
+    /// How many lines of its log hold all of these.
+    pub fn log_count(&self, words: &[&str]) -> usize {
+        self.log.count(words)
     }
 
     /// GET from the admin interface: status and body. `None` if it does not answer.

@@ -35,6 +35,7 @@ mod pebble;
 mod ports;
 mod process;
 mod program;
+mod sources;
 mod tls;
 mod tools;
 mod wait;

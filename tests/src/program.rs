@@ -22,6 +22,8 @@ fn build() -> PathBuf {
         "h2gate",
         "--bin",
         "h2gate",
+        "--features",
+        "failpoints",
         "--message-format",
         "json",
     ]);
