@@ -1,9 +1,9 @@
-//! What the kernel knows about this process, and the one limit that the program raises.
+//! What the kernel knows about this process, and what the program asks of it: more open files, no core dumps.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 /// Figures of the process at one moment. `None`: the kernel did not tell (no `/proc`).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,6 +56,20 @@ pub fn raise_open_file_limit() -> Result<Option<u64>, std::io::Error> {
         )?;
     }
     Ok(open_file_limit())
+}
+
+/// Keeps the memory, which holds private keys, off the disk when the process crashes, for good.
+///
+/// Both ways are needed: a pipe as `core_pattern` (systemd-coredump) ignores the limit. Not dumpable also means
+/// that only root may look into the process (profilers, debuggers, `/proc/PID/mem`).
+pub fn refuse_core_dumps() -> Result<(), std::io::Error> {
+    let nothing = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, nothing)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
 }
 
 /// The soft limit of file descriptors; `None` if there is none.

@@ -46,6 +46,9 @@ pub enum StartError {
     /// The admin interface's own services cannot be built.
     #[error(transparent)]
     Admin(#[from] admin::StartError),
+    /// There are certificates to order, and nowhere to note it. The message says what to do.
+    #[error("ACME certificates need a state directory")]
+    State(#[from] certmgr::StateError),
     /// The access log cannot be opened.
     #[error(
         "the access log {} cannot be opened; its directory must exist and be writable for the user that h2gate runs as",
@@ -123,11 +126,12 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
         .map_err(|source| StartError::AdminAddress { address, source })?;
 
     let events = certificates::Events::default();
+    let state = certificates::open_state(&resolved).await?;
     let (writer, reader) = certstore::store();
     let manager = certmgr::start(
         resolved.certificates.clone(),
         writer,
-        certificates::options(&events),
+        certificates::options(&events, state),
     );
     let access_log = open_access_log(&resolved)?;
     let sink = access_log.as_ref().map(|log| log.sink.clone());
@@ -318,10 +322,14 @@ fn keep_fixed(running: &Resolved, next: &mut Resolved) -> Vec<&'static str> {
     keep(running.gateway.workers != next.gateway.workers, "workers");
     keep(running.admin != next.admin, "admin");
     keep(running.access_log != next.access_log, "access_log");
+    keep(running.state_dir != next.state_dir, "state_dir");
+    keep(running.core_dumps != next.core_dumps, "core_dumps");
     keep(running.log.format != next.log.format, "log.format");
     next.gateway.workers = running.gateway.workers;
     next.admin = running.admin;
     next.access_log.clone_from(&running.access_log);
+    next.state_dir.clone_from(&running.state_dir);
+    next.core_dumps = running.core_dumps;
     next.log.format = running.log.format;
     pending
 }

@@ -1,9 +1,14 @@
 //! The examples are the reference: each of them loads, and does what its first lines say.
 
-#![expect(clippy::panic, reason = "helpers of tests may fail loudly")]
+#![expect(
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may fail loudly"
+)]
 
 use std::path::{Path, PathBuf};
 
+use certmgr::{FileSource, Source};
 use gateway::settings::{EndpointAddress, WithoutAlpn};
 use h2gate::config::{self, Resolved};
 
@@ -13,6 +18,13 @@ fn examples() -> PathBuf {
 
 fn load(name: &str) -> Resolved {
     config::load(&examples().join(name)).unwrap_or_else(|found| panic!("{found}"))
+}
+
+fn files(resolved: &Resolved) -> &FileSource {
+    match &resolved.certificates[0].source {
+        Source::Files(files) => files,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -58,13 +70,13 @@ fn the_minimal_example_means_what_it_says() {
 
 #[test]
 fn paths_begin_at_the_folder_of_the_file() {
-    let [certificate] = <[_; 1]>::try_from(load("minimal.yaml").certificates).unwrap();
-    assert_eq!(certificate.chain, examples().join("certs/api.crt"));
+    let resolved = load("minimal.yaml");
+    assert_eq!(files(&resolved).chain, examples().join("certs/api.crt"));
     let text = std::fs::read_to_string(examples().join("minimal.yaml")).unwrap();
     let absolute = text.replace("certs/api.key", "/etc/api.key");
     let resolved = config::parse(Path::new("h2gate.yaml"), &absolute).unwrap();
-    assert_eq!(resolved.certificates[0].chain, Path::new("certs/api.crt"));
-    assert_eq!(resolved.certificates[0].key, Path::new("/etc/api.key"));
+    assert_eq!(files(&resolved).chain, Path::new("certs/api.crt"));
+    assert_eq!(files(&resolved).key, Path::new("/etc/api.key"));
 }
 
 #[test]
@@ -87,7 +99,10 @@ fn two_hosts_have_two_certificates_and_two_backends() {
 fn a_listener_without_tls_is_plaintext_and_match_nothing_is_everything() {
     let resolved = load("plaintext.yaml");
     assert!(resolved.gateway.listeners[0].tls().is_none());
-    assert_eq!(resolved.gateway.listeners[0].http2().unwrap().trusted_peers.len(), 2);
+    assert_eq!(
+        resolved.gateway.listeners[0].http2().unwrap().trusted_peers.len(),
+        2
+    );
     let route = &resolved.gateway.routes[0];
     assert!(route.hosts.is_empty() && route.service.is_none() && route.method.is_none());
     assert_eq!(route.name, "*");

@@ -42,16 +42,29 @@ fn parse(text: &str) -> Result<config::Resolved, config::Diagnostics> {
     config::parse(Path::new("full.yaml"), text)
 }
 
-/// The value at the setting's path, in the first item of each list.
+/// The value at the setting's path, in the first items of lists that have it.
 fn at<'a>(value: &'a Value, setting: &Setting) -> &'a Value {
-    let mut value = value;
-    for step in setting.section.split('.').filter(|step| !step.is_empty()) {
-        value = match step.strip_suffix("[]") {
-            Some(list) => &value[list][0],
-            None => &value[step],
-        };
+    let steps = setting
+        .section
+        .split('.')
+        .filter(|step| !step.is_empty())
+        .chain([setting.name])
+        .collect::<Vec<_>>();
+    look(value, &steps).unwrap_or(&Value::Null)
+}
+
+fn look<'a>(value: &'a Value, steps: &[&str]) -> Option<&'a Value> {
+    let Some((step, rest)) = steps.split_first() else {
+        return Some(value).filter(|value| !value.is_null());
+    };
+    match step.strip_suffix("[]") {
+        Some(list) => value
+            .get(list)?
+            .as_array()?
+            .iter()
+            .find_map(|item| look(item, rest)),
+        None => look(value.get(step)?, rest),
     }
-    &value[setting.name]
 }
 
 #[test]
@@ -82,13 +95,34 @@ fn the_document_has_a_row_for_every_key() {
 #[test]
 fn defaults_of_the_tables_are_those_that_run() {
     let minimal = "
-listeners: [{ name: l, address: '127.0.0.1:1', tls: { certificates: [c] } }]
-certificates: [{ name: c, files: { chain: c, key: c } }]
+listeners:
+  - { name: l, address: '127.0.0.1:1', tls: { certificates: [c], client_auth: { trust: t } } }
+  - { name: h, address: '127.0.0.1:2', http: {} }
+certificates:
+  - { name: c, files: { chain: c, key: c } }
+trust_bundles:
+  - { name: t, files: { ca: c } }
+  - { name: t1, s3: { bucket: bucket, ca: c } }
+  - { name: t2, secrets_manager: { secret: c } }
 routes: [{ match: {}, backend: b }]
 backends: [{ name: b, endpoints: ['127.0.0.1:2'] }]
 access_log: {}
 ";
-    let effective = parse(minimal).unwrap().effective();
+    let sources = [
+        "acme: { directory: letsencrypt, accept_terms: true }",
+        "acme: { directory: letsencrypt, accept_terms: true, challenge: dns-01, dns: { route53: {} } }",
+        "acme: { directory: letsencrypt, accept_terms: true, challenge: dns-01, dns: { exec: { command: [a] } } }",
+        "s3: { bucket: bucket, bundle: a }",
+        "secrets_manager: { secret: a }",
+    ];
+    let minimal = sources
+        .iter()
+        .enumerate()
+        .fold(minimal.to_owned(), |text, (n, source)| {
+            let entry = format!("  - {{ name: c{n}, domains: [a.example.com], {source} }}\ntrust_bundles:");
+            text.replace("trust_bundles:", &entry)
+        });
+    let effective = parse(&minimal).unwrap().effective();
     for setting in config::settings() {
         let Some(default) = &setting.default else { continue };
         let running = match at(&effective, &setting) {
@@ -118,7 +152,13 @@ fn every_key_is_read_and_a_wrong_value_is_told() {
 #[test]
 fn every_bound_reaches_what_runs() {
     for setting in config::settings() {
+        let opposite = setting.default.as_deref() != Some("true");
+        let least = setting
+            .kind
+            .strip_prefix("duration, ")
+            .and_then(|bounds| bounds.split(' ').next());
         let (written, running) = match setting.kind.as_str() {
+            _ if least.is_some() => (least.unwrap(), json!(least)),
             "number" => ("7", json!(7)),
             "size" => ("7KiB", json!("7KiB")),
             "duration" => ("7s", json!("7s")),
@@ -126,6 +166,7 @@ fn every_bound_reaches_what_runs() {
                 "{ burst: 7, per_second: 3 }",
                 json!({ "burst": 7, "per_second": 3 }),
             ),
+            "`true` or `false`" if opposite => ("true", json!(true)),
             "`true` or `false`" => ("false", json!(false)),
             _ => continue,
         };

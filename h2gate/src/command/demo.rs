@@ -8,9 +8,11 @@ use crate::cli::DemoArguments;
 use crate::config::{Log, LogFormat};
 use crate::demo::{self, Options};
 use crate::logging::Logging;
+use crate::process::refuse_core_dumps;
 
 /// Runs the demonstration. Fails unless everything that it promises has held.
 pub fn demo(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
+    refuse_core_dumps().context("core dumps cannot be switched off")?;
     // What is routine would drown the live line. H2GATE_LOG shows it.
     // The watcher of folders complains when Kubernetes, or the demo, removes what it has watched.
     let level = "warn,notify=error".to_owned();

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::cli::RunArguments;
 use crate::config::{self, Resolved};
 use crate::logging::{Change, Logging};
-use crate::process::raise_open_file_limit;
+use crate::process::{raise_open_file_limit, refuse_core_dumps};
 use crate::run::file_watch::{FileWatch, Look};
 use crate::run::{self, Running};
 
@@ -33,6 +33,9 @@ pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         }
     };
     let logging = Logging::init(&resolved.log)?;
+    if !resolved.core_dumps {
+        refuse_core_dumps().context("core dumps cannot be switched off; `core_dumps: true` allows them")?;
+    }
     match raise_open_file_limit() {
         Ok(limit) => tracing::debug!(limit, "limit of open files"),
         Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),

@@ -169,7 +169,7 @@ impl FileCertificate {
 fn name_of(name: &str, key: Option<KeyType>) -> String {
     match key {
         None => name.to_owned(),
-        Some(key) => format!("{name}+{}", acme::key_name(key)),
+        Some(key) => format!("{name}+{}", key_name(key)),
     }
 }
 

@@ -36,6 +36,7 @@ backends:
   - name: guide
     endpoints: [{endpoints}]
 
+state_dir: state
 admin: {{ address: "{admin}" }}
 log: {{ level: warn }}
 "#
@@ -57,10 +58,11 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         let resolved = crate::config::load(&file).unwrap();
         assert_eq!(resolved.gateway.routes.len(), 4);
-        assert_eq!(
-            resolved.certificates[0].chain,
-            folder.path().join("certs/tls.crt")
-        );
+        let certmgr::Source::Files(files) = &resolved.certificates[0].source else {
+            panic!("{:?}", resolved.certificates[0].source)
+        };
+        assert_eq!(files.chain, folder.path().join("certs/tls.crt"));
+        assert_eq!(resolved.state_dir, Some(folder.path().join("state")));
         assert_eq!(resolved.log.level, "warn");
     }
 }

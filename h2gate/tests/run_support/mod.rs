@@ -124,6 +124,7 @@ backends:
   - name: one
     endpoints: ["{backend}"]
 admin: {{ address: "127.0.0.1:0" }}
+state_dir: "$DIR/state"
 "#
     )
 }

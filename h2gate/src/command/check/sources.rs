@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::date;
-use crate::config::{Diagnostics, LocatedCertificate, LocatedPath, LocatedTrust, PathUse, Place, Spanned};
+use crate::config::{Diagnostics, LocatedCertificate, LocatedPath, LocatedTrust, PathUse, Spanned};
 
 /// A certificate with less time left than this is worth a word.
 const SOON_SECONDS: u64 = 14 * 86_400;
@@ -201,7 +201,7 @@ pub(super) fn state_dir(directory: &Spanned<std::path::PathBuf>, needed: bool, f
         return;
     };
     let message = format!("the state directory {} {what}", path.display());
-    match needed || directory.place != Place::FILE {
+    match needed {
         true => found.error(directory.place, message, Some(remedy)),
         // The program runs without it, and says so.
         false => found.warning(directory.place, message, Some(remedy)),
