@@ -19,9 +19,10 @@ use aws_sdk_route53::Client;
 use aws_sdk_route53::types::{Change, ChangeBatch, ChangeStatus, RrType};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::warn;
 
 use self::call::{Call, Fault, Pace, Refusal};
-use self::record_set::{Edit, RecordSet, Wanted};
+use self::record_set::{Edit, How, RecordSet, Wanted};
 use super::{TxtRecord, TxtRecords, failure};
 use crate::acme::IssueError;
 use crate::config::{Aws, Route53};
@@ -78,7 +79,7 @@ impl Zones {
     ) -> Result<(), IssueError> {
         let call = Call::new(self.client().await?, self.pace, deadline);
         let mut under_way = Vec::new();
-        for work in self.by_zone(&call, records).await? {
+        for work in self.by_zone(&call, records, wanted).await? {
             let change = {
                 let _turn = timeout_at(deadline, WRITES.lock()).await.map_err(|_| {
                     failure(
@@ -99,7 +100,12 @@ impl Zones {
     }
 
     /// What is to be done in which zone: one change each.
-    async fn by_zone(&self, call: &Call<'_>, records: &[TxtRecord]) -> Result<Vec<ZoneWork>, IssueError> {
+    async fn by_zone(
+        &self,
+        call: &Call<'_>,
+        records: &[TxtRecord],
+        wanted: Wanted,
+    ) -> Result<Vec<ZoneWork>, IssueError> {
         let zones = match &self.config.zone {
             Some(id) => zone::Known::Configured(zone::Zone::configured(id)),
             None => zone::Known::Listed(
@@ -111,7 +117,14 @@ impl Zones {
         let mut work: BTreeMap<String, ZoneWork> = BTreeMap::new();
         for record in records {
             let name = record.name.trim_end_matches('.').to_ascii_lowercase();
-            let zone = zones.of(&name)?;
+            let zone = match zones.of(&name) {
+                Ok(zone) => zone,
+                Err(error) if wanted == Wanted::Absent => {
+                    warn!(name, %error, "the zone is gone: a TXT record that was in it counts as removed");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             work.entry(zone.id.clone())
                 .or_insert_with(|| ZoneWork {
                     zone: zone.clone(),
@@ -144,43 +157,54 @@ impl TxtRecords for Zones {
 
 /// Changes all names of one zone at once. Answers the change's id; `None` if there was nothing to change.
 async fn change(call: &Call<'_>, work: &ZoneWork, wanted: Wanted) -> Result<Option<String>, IssueError> {
-    let zone = &work.zone;
-    let mut conflict = None;
+    let place = work.zone.to_string();
+    let mut conflict = failure(
+        format!("nothing could be changed in {place}"),
+        "nothing; it is tried again",
+    );
+    let mut refused = Vec::new();
     for _ in 0..MAX_CONFLICTS {
-        let mut changes = Vec::new();
-        for (name, values) in &work.values {
-            let set = match read(call, zone, name).await {
-                Ok(set) => set,
-                // Gone with all its records.
-                Err(refusal) if refusal.fault == Fault::NoSuchZone && wanted == Wanted::Absent => {
-                    return Ok(None);
-                }
-                Err(refusal) => return Err(refusal.explain(&zone.to_string())),
-            };
-            changes.extend(Edit::of(name, set, values, wanted)?.changes()?);
-        }
+        let edits = plan(call, work, wanted).await?;
+        // What answers like Route 53 and refuses what nobody has changed cannot compare and swap.
+        let how = if edits == refused {
+            How::Overwriting
+        } else {
+            How::Swapping
+        };
+        let changes: Result<Vec<_>, _> = edits.iter().map(|edit| edit.changes(how)).collect();
+        let changes = changes?.concat();
         if changes.is_empty() {
             return Ok(None);
         }
         let (before, after) = wanted.failpoints();
         failpoint::hit(before, "");
-        let submitted = submit(call, zone, changes).await;
+        let submitted = submit(call, &work.zone, changes).await;
         failpoint::hit(after, "");
         match submitted {
             Ok(id) => return Ok(Some(id)),
-            Err(refusal) if refusal.fault == Fault::Conflict => conflict = Some(refusal),
-            Err(refusal) => return Err(refusal.explain(&zone.to_string())),
+            Err(refusal) if refusal.fault == Fault::Conflict => conflict = refusal.explain(&place),
+            Err(refusal) => return Err(refusal.explain(&place)),
         }
+        refused = edits;
     }
-    Err(conflict.map_or_else(
-        || {
-            failure(
-                format!("nothing could be changed in {zone}"),
-                "nothing; it is tried again",
-            )
-        },
-        |refusal| refusal.explain(&zone.to_string()),
-    ))
+    Err(conflict)
+}
+
+/// Reads how things are, and decides what to do about it.
+async fn plan(call: &Call<'_>, work: &ZoneWork, wanted: Wanted) -> Result<Vec<Edit>, IssueError> {
+    let mut edits = Vec::new();
+    for (name, values) in &work.values {
+        let set = match read(call, &work.zone, name).await {
+            Ok(set) => set,
+            // Gone with all its records.
+            Err(refusal) if refusal.fault == Fault::NoSuchZone && wanted == Wanted::Absent => {
+                return Ok(Vec::new());
+            }
+            Err(refusal) => return Err(refusal.explain(&work.zone.to_string())),
+        };
+        edits.push(Edit::of(name, set, values, wanted)?);
+    }
+    Ok(edits)
 }
 
 /// The TXT records of this name; `None` if there are none.

@@ -16,15 +16,15 @@ use tokio::task::JoinHandle;
 use super::Lookup;
 
 /// A resolver on UDP that knows what it was told. It does not chase CNAMEs: whoever asks must.
-struct TestDns {
-    address: SocketAddr,
+pub(super) struct TestDns {
+    pub(super) address: SocketAddr,
     questions: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
 /// What it says about a name. `*.parent` stands for all names that are not there.
 #[derive(Debug, Clone)]
-enum Says {
+pub(super) enum Says {
     A(&'static str),
     Cname(&'static str),
     /// Flags, tag, value.
@@ -38,7 +38,7 @@ enum Says {
 use Says::{A as Address, Caa, Cname, Nothing, ServFail};
 
 impl TestDns {
-    async fn start(zone: &[(&'static str, Says)]) -> Self {
+    pub(super) async fn start(zone: &[(&'static str, Says)]) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let questions = Arc::new(AtomicU64::new(0));

@@ -37,6 +37,15 @@ impl Wanted {
     }
 }
 
+/// How a set is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// Deleted and created in one batch: that is atomic, and is refused unless the set is still as it was read.
+    Swapping,
+    /// Whatever it is now.
+    Overwriting,
+}
+
 /// How the records of one name are to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Edit {
@@ -85,10 +94,14 @@ impl Edit {
         wanted: Wanted,
     ) -> Result<Self, IssueError> {
         if before.as_ref().is_some_and(|set| set.routed) {
-            return Err(failure(
-                format!("the TXT records of {name} in Route 53 have a routing policy"),
-                "give that name simple records only, or delegate it by CNAME to a name of its own",
-            ));
+            return match wanted {
+                // There is nothing of ours: it would not have been put there.
+                Wanted::Absent => Ok(Self::nothing(name)),
+                Wanted::Present => Err(failure(
+                    format!("the TXT records of {name} in Route 53 have a routing policy"),
+                    "give that name simple records only, or delegate it by CNAME to a name of its own",
+                )),
+            };
         }
         let (mut kept, ttl) = match &before {
             Some(set) => (set.values.clone(), set.ttl),
@@ -130,12 +143,12 @@ impl Edit {
         }
     }
 
-    /// Deleting and creating in one batch is atomic, and is refused unless the set is still as it was read: a
-    /// compare-and-swap. An unchanged set is put there again as it is.
-    pub(super) fn changes(&self) -> Result<Vec<Change>, IssueError> {
-        let steps = match (&self.before, &self.after) {
-            (Some(before), Some(after)) if before == after => vec![(ChangeAction::Upsert, after)],
-            (before, after) => {
+    /// The changes that make `after` of `before`. An unchanged set is put there again as it is.
+    pub(super) fn changes(&self, how: How) -> Result<Vec<Change>, IssueError> {
+        let steps = match (how, &self.before, &self.after) {
+            (_, before, Some(after)) if before.as_ref() == Some(after) => vec![(ChangeAction::Upsert, after)],
+            (How::Overwriting, _, Some(after)) => vec![(ChangeAction::Upsert, after)],
+            (_, before, after) => {
                 let delete = before.iter().map(|set| (ChangeAction::Delete, set));
                 let create = after.iter().map(|set| (ChangeAction::Create, set));
                 delete.chain(create).collect()
@@ -187,6 +200,10 @@ mod tests {
 
     /// The edit, as `ACTION ttl value,value`.
     fn edit(before: Option<RecordSet>, ours: &[&str], wanted: Wanted) -> Vec<String> {
+        changes(before, ours, wanted, How::Swapping)
+    }
+
+    fn changes(before: Option<RecordSet>, ours: &[&str], wanted: Wanted, how: How) -> Vec<String> {
         let ours = ours.iter().map(|value| quoted(value)).collect();
         let edit = Edit::of(NAME, before, &ours, wanted).unwrap();
         let show = |change: &Change| {
@@ -199,7 +216,7 @@ mod tests {
                 .collect();
             format!("{} {} {}", change.action, set.ttl.unwrap(), values.join(","))
         };
-        edit.changes().unwrap().iter().map(show).collect()
+        edit.changes(how).unwrap().iter().map(show).collect()
     }
 
     #[test]
@@ -238,6 +255,19 @@ mod tests {
     }
 
     #[test]
+    fn overwriting_names_only_what_shall_be() {
+        let both = || Some(set(&["theirs", "ours"], 300));
+        assert_eq!(
+            changes(both(), &["ours"], Wanted::Absent, How::Overwriting),
+            [r#"UPSERT 300 "theirs""#]
+        );
+        assert_eq!(
+            changes(both(), &["theirs", "ours"], Wanted::Absent, How::Overwriting),
+            [r#"DELETE 300 "theirs","ours""#]
+        );
+    }
+
+    #[test]
     fn what_is_gone_needs_no_change() {
         assert!(edit(None, &["a"], Wanted::Absent).is_empty());
         assert!(edit(Some(set(&["theirs"], 60)), &["a"], Wanted::Absent).is_empty());
@@ -247,8 +277,9 @@ mod tests {
     fn a_routing_policy_is_not_touched() {
         let mut routed = set(&["theirs"], 60);
         routed.routed = true;
-        let error = Edit::of(NAME, Some(routed), &BTreeSet::new(), Wanted::Present).unwrap_err();
+        let error = Edit::of(NAME, Some(routed.clone()), &BTreeSet::new(), Wanted::Present).unwrap_err();
         assert!(error.text.contains("routing policy"), "{error}");
+        assert!(edit(Some(routed), &["theirs"], Wanted::Absent).is_empty());
     }
 
     #[test]

@@ -29,6 +29,10 @@ struct State {
     refusals: VecDeque<(&'static str, u16, &'static str)>,
     /// What somebody else does right before the next batches are taken.
     meanwhile: VecDeque<(&'static str, Option<Set>)>,
+    /// The words of a refusal.
+    words: &'static str,
+    /// The actions of each batch that came.
+    actions: Vec<String>,
     /// Operations, in order.
     log: Vec<String>,
     /// Zones in one answer.
@@ -54,6 +58,7 @@ impl Double {
         let state = Arc::new(Mutex::new(State {
             zones: zones.to_vec(),
             page: 100,
+            words: "as the test wants it",
             ..State::default()
         }));
         let shared = Arc::clone(&state);
@@ -125,13 +130,14 @@ async fn answer(
         other => panic!("not expected: {other:?}"),
     };
     state.log.push(operation.to_owned());
+    state.actions.push(between(&body, "Action").concat());
     if state
         .refusals
         .front()
         .is_some_and(|(about, ..)| *about == operation)
     {
         let (_, status, code) = state.refusals.pop_front().unwrap();
-        return Ok(xml(status, error(code, "as the test wants it")));
+        return Ok(xml(status, error(code, state.words)));
     }
     let (status, text) = match operation {
         "list-zones" => (200, list_zones(&state, &query)),
@@ -510,6 +516,30 @@ async fn a_zone_that_is_gone_fails_the_order_and_needs_no_cleaning() {
         "{error}"
     );
     zones.clean_up(&[record(CHALLENGE, "ours")]).await.unwrap();
+    let found_by_name = double.zones();
+    found_by_name
+        .present(&[record(CHALLENGE, "ours")])
+        .await
+        .unwrap_err();
+    found_by_name
+        .clean_up(&[record(CHALLENGE, "ours")])
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_compare_and_swap_is_overwritten_once_nothing_has_changed() {
+    let double = Double::start(&[("Z1", "example.com", false)]).await;
+    double.put("Z1", CHALLENGE, 300, &["theirs"]);
+    double.with(|state| state.refusals.push_back(("change", 400, "InvalidChangeBatch")));
+    double.with(|state| state.words = "[Tried to create it, but it already exists]");
+    double
+        .zones()
+        .present(&[record(CHALLENGE, "ours")])
+        .await
+        .unwrap();
+    assert_eq!(double.set("Z1", CHALLENGE).unwrap(), "300 theirs,ours");
+    assert_eq!(double.with(|state| state.actions.concat()), "DELETECREATEUPSERT");
 }
 
 #[tokio::test]
