@@ -140,7 +140,7 @@ impl From<String> for Class {
 
 /// A ledger that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unreadable {
+pub(crate) enum Unreadable {
     #[error("it has format {0}, and this version knows formats up to {FORMAT}")]
     Newer(u32),
     #[error("it is broken: {0}")]
@@ -216,7 +216,7 @@ impl Book {
         }
     }
 
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
         #[derive(Deserialize)]
         struct Head {
             format: u32,
@@ -229,7 +229,7 @@ impl Book {
         serde_json::from_slice(bytes).map_err(broken)
     }
 
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         // It holds strings and numbers only, which cannot fail.
         serde_json::to_vec_pretty(self).unwrap_or_default()
     }
@@ -268,7 +268,7 @@ impl Book {
     }
 
     /// Whether the CA would take this order.
-    pub(super) fn may_order(&self, order: &Order<'_>, stamps: &Stamps, now: Now) -> Result<(), Wait> {
+    pub(crate) fn may_order(&self, order: &Order<'_>, stamps: &Stamps, now: Now) -> Result<(), Wait> {
         let set = set_id(&names_of(order.domains));
         let hold = self.hold(&set, order.key, &order.authority.directory, stamps);
         if let Some(left) = hold.map(|until| until.0.saturating_sub(now.steady.0))

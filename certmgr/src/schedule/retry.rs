@@ -25,7 +25,7 @@ const PROBE: (Duration, Duration) = (Duration::from_secs(10 * 60), Duration::fro
 /// outages in which the directory answers and orders fail.
 const HASTENED: Duration = Duration::from_secs(30 * 60);
 
-/// When the next attempt is due, with this much of a life left (none: zero).
+/// When the next attempt is due, if this much of a life was left after the last one (none: zero).
 pub(super) fn at(failing: &Failing, probe: Option<&Probe>, left: Duration, rules: &Rules) -> Steady {
     let back_off = back_off(failing.attempts, rules.first_retry);
     let hurried = |least: u32| (left / SHARE_OF_WHAT_IS_LEFT).max(rules.first_retry.saturating_mul(least));

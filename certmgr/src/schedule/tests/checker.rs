@@ -1,0 +1,229 @@
+//! What must be true of a log, computed without the code that is judged.
+
+use std::time::Duration;
+
+use super::simulation::{BEGIN, DAY, HOUR, Happened, MINUTE, Setup, What};
+use crate::acme::IssueFault;
+use crate::schedule::Why;
+
+/// What can be broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// There was a moment at which what served had expired.
+    Unserved,
+    /// An attempt came sooner after failures than the back-off allows.
+    BackOff,
+    /// While a CA was unreachable it was looked at too often or too seldom.
+    Probes,
+    /// A CA was back for an hour, and there was no certificate.
+    Return,
+    /// A `Retry-After` was undercut.
+    Hold,
+    /// Two orders were too close.
+    Floor,
+    /// It was renewed long before its time.
+    Early,
+}
+
+/// Breaches, each with its words.
+pub(super) fn check(setup: &Setup, log: &[Happened]) -> Vec<(Rule, String)> {
+    let mut breaches = Vec::new();
+    breaches.extend(unserved(setup, log));
+    breaches.extend(holds(log));
+    breaches.extend(floor(log));
+    if setup.clock.is_empty() {
+        breaches.extend(back_off(log));
+        breaches.extend(early(log, setup.cas[0].life));
+    }
+    if setup.cas.len() == 1 && setup.cas[0].answers.is_none() {
+        breaches.extend(probes(setup, log));
+        breaches.extend(returns(setup, log));
+    }
+    breaches
+}
+
+fn breach(rule: Rule, at: Duration, words: &str) -> (Rule, String) {
+    let days = (at - BEGIN).as_secs_f64() / 86_400.0;
+    (rule, format!("day {days:.4}: {words}"))
+}
+
+fn unserved(setup: &Setup, log: &[Happened]) -> Vec<(Rule, String)> {
+    let mut breaches = Vec::new();
+    let mut until: Option<Duration> = None;
+    for one in log {
+        if let What::Served { not_after } = one.what {
+            if until.is_some_and(|until| until < one.at) {
+                breaches.push(breach(Rule::Unserved, one.at, "expired before this renewal"));
+            }
+            until = Some(not_after);
+        }
+    }
+    let end = BEGIN + setup.horizon;
+    if until.is_none_or(|until| until < end) {
+        breaches.push(breach(Rule::Unserved, end, "expired and not renewed"));
+    }
+    breaches
+}
+
+fn holds(log: &[Happened]) -> Vec<(Rule, String)> {
+    let mut breaches = Vec::new();
+    let mut held = [Duration::ZERO; 4];
+    for one in log {
+        match one.what {
+            What::Failed {
+                authority,
+                retry_after: Some(wait),
+                ..
+            } => held[authority] = one.at + wait,
+            What::Ordered { authority, .. } | What::Probed { authority, .. } if one.at < held[authority] => {
+                breaches.push(breach(Rule::Hold, one.at, "sooner than Retry-After"));
+            }
+            _ => {}
+        }
+    }
+    breaches
+}
+
+fn floor(log: &[Happened]) -> Vec<(Rule, String)> {
+    let mut breaches = Vec::new();
+    let mut served = None;
+    for one in log {
+        match one.what {
+            What::Served { .. } => served = Some(one.at),
+            What::Ordered { .. } if served.is_some_and(|served| one.at < served + HOUR) => {
+                breaches.push(breach(Rule::Floor, one.at, "ordered within an hour of a success"));
+            }
+            _ => {}
+        }
+    }
+    breaches
+}
+
+fn back_off(log: &[Happened]) -> Vec<(Rule, String)> {
+    const WAITS: [Duration; 4] = [MINUTE, Duration::from_secs(600), Duration::from_secs(6_000), DAY];
+    let mut breaches = Vec::new();
+    let (mut attempts, mut last, mut until, mut back) = (0_usize, BEGIN, BEGIN, false);
+    let mut interrupted = false;
+    for one in log {
+        match one.what {
+            What::Served { not_after } => (attempts, until, back) = (0, not_after, false),
+            What::Failed { authority, class, .. } => {
+                attempts += usize::from(authority == 0);
+                (last, back, interrupted) = (one.at, false, class.is_none());
+            }
+            What::Probed { reachable, .. } => back |= reachable,
+            What::Ordered { authority: 0, .. } if attempts > 0 => {
+                let hurried = MINUTE * if interrupted { 60 } else { 15 };
+                let left = until.saturating_sub(last);
+                let mut wait = WAITS[attempts.min(4) - 1].min((left / 20).max(hurried)) * 89 / 100;
+                if back {
+                    wait = wait.min(30 * MINUTE);
+                }
+                if one.at < last + wait {
+                    let words = format!("attempt {attempts} + 1 after {:?}", one.at - last);
+                    breaches.push(breach(Rule::BackOff, one.at, &words));
+                }
+            }
+            _ => {}
+        }
+    }
+    breaches
+}
+
+fn probes(setup: &Setup, log: &[Happened]) -> Vec<(Rule, String)> {
+    let mut breaches = Vec::new();
+    // The last look at the unreachable CA, and until when it wanted to be left alone.
+    let mut look: Option<(Duration, Duration)> = None;
+    for one in log {
+        let next = match one.what {
+            What::Failed {
+                class: Some(IssueFault::Unreachable),
+                retry_after,
+                ..
+            } => Some((one.at, one.at + retry_after.unwrap_or_default())),
+            What::Probed { reachable: false, .. } => Some((one.at, look.map_or(one.at, |(_, held)| held))),
+            What::Probed { reachable: true, .. } | What::Served { .. } | What::Ordered { .. } => None,
+            _ => continue,
+        };
+        if let Some((at, held)) = look {
+            // An order takes up to 20 s.
+            if one.at > at.max(held) + 30 * MINUTE + Duration::from_secs(30) {
+                breaches.push(breach(
+                    Rule::Probes,
+                    one.at,
+                    "not looked at for more than 30 minutes",
+                ));
+            }
+            if matches!(one.what, What::Probed { .. }) && one.at < at + 10 * MINUTE {
+                breaches.push(breach(Rule::Probes, one.at, "looked at twice within 10 minutes"));
+            }
+        }
+        look = next;
+    }
+    let end = BEGIN + setup.horizon;
+    if look.is_some_and(|(at, held)| at.max(held) + 31 * MINUTE < end) {
+        breaches.push(breach(Rule::Probes, end, "not looked at any more"));
+    }
+    breaches
+}
+
+fn returns(setup: &Setup, log: &[Happened]) -> Vec<(Rule, String)> {
+    let mut breaches = Vec::new();
+    let down = &setup.cas[0].down;
+    for back in down.iter().map(|down| BEGIN + down.end) {
+        let mut failing = false;
+        let mut held = back;
+        for one in log.iter().filter(|one| one.at < back) {
+            match one.what {
+                What::Failed { retry_after, .. } => {
+                    failing = true;
+                    held = held.max(one.at + retry_after.unwrap_or_default());
+                }
+                What::Served { .. } => failing = false,
+                _ => {}
+            }
+        }
+        let by = held + HOUR;
+        let again = down
+            .iter()
+            .any(|down| BEGIN + down.start >= back && BEGIN + down.start < by);
+        let served = log
+            .iter()
+            .any(|one| (back..by).contains(&one.at) && matches!(one.what, What::Served { .. }));
+        if failing && !again && !served && by < BEGIN + setup.horizon {
+            breaches.push(breach(
+                Rule::Return,
+                back,
+                "not renewed within an hour of the CA's return",
+            ));
+        }
+    }
+    breaches
+}
+
+fn early(log: &[Happened], life: Duration) -> Vec<(Rule, String)> {
+    let mut breaches = Vec::new();
+    let mut until = BEGIN;
+    let share = if life < 10 * DAY { life / 2 } else { life / 3 };
+    for one in log {
+        match one.what {
+            What::Served { not_after } => until = not_after,
+            What::Ordered {
+                why: Why::LifeSpent, ..
+            } if one.at + share + MINUTE < until => {
+                breaches.push(breach(
+                    Rule::Early,
+                    one.at,
+                    "renewed before its share of life was spent",
+                ));
+            }
+            What::Ordered {
+                why: Why::Advised, ..
+            } if one.at + share + 2 * DAY < until => {
+                breaches.push(breach(Rule::Early, one.at, "renewed before the window"));
+            }
+            _ => {}
+        }
+    }
+    breaches
+}

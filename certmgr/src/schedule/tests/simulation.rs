@@ -1,0 +1,504 @@
+//! A certificate's story without its I/O: a virtual clock, CAs that fail on command, and a log of what was done.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use certstore::{Generation, Name, UnixTime};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::super::*;
+use crate::acme::{IssueError, RenewalInfo};
+use crate::config::{Authority, KeyType};
+use crate::ledger::{Book, Order, OrderKind, Stamps};
+
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
+
+/// True time begins here.
+pub(super) const BEGIN: Duration = Duration::from_secs(1_800_000_000);
+
+/// CAs date certificates back by so much.
+const BACKDATED: Duration = Duration::from_secs(3600);
+
+/// What a CA says about renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Says {
+    /// It has no such service.
+    Nothing,
+    /// A window of two days where a third of the life is left, or of a twentieth in the middle of a short one.
+    Sense,
+    /// A window that is over.
+    Now,
+    /// An end before the start.
+    Nonsense,
+    /// A window after the certificate's end.
+    TooLate,
+}
+
+/// How a CA behaves.
+#[derive(Debug, Clone)]
+pub(super) struct Ca {
+    pub(super) says: Says,
+    pub(super) life: Duration,
+    /// Counted from [`BEGIN`].
+    pub(super) down: Vec<Range<Duration>>,
+    /// Said in each failure while it is down.
+    pub(super) retry_after: Option<Duration>,
+    /// While it is down it answers: 429 instead of nothing.
+    pub(super) answers: Option<IssueFault>,
+}
+
+/// A deliberate mistake: what the schedule is not told, or what is not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mutant {
+    None,
+    NoHolds,
+    NoBackOff,
+    NoProbes,
+    NoHaste,
+    NoFloor,
+    LateShare,
+    AnyAdvice,
+    WaitsByWallClock,
+    NothingNotedBeforeOrders,
+}
+
+/// A life to simulate.
+#[derive(Debug, Clone)]
+pub(super) struct Setup {
+    pub(super) cas: Vec<Ca>,
+    pub(super) directory: &'static str,
+    pub(super) horizon: Duration,
+    /// At these times from [`BEGIN`] the wall clock is set to be off by so many seconds.
+    pub(super) clock: Vec<(Duration, i64)>,
+    /// Until the second of them the process dies in each order, and is started again after the first.
+    pub(super) dies_in_orders: Option<(Duration, Duration)>,
+    /// At these times it is restarted.
+    pub(super) restarts: Vec<Duration>,
+    pub(super) begins_served: bool,
+    pub(super) mutant: Mutant,
+    pub(super) seed: u64,
+}
+
+impl Setup {
+    pub(super) fn new(life: Duration, says: Says, horizon: Duration, seed: u64) -> Self {
+        Self {
+            cas: vec![Ca {
+                says,
+                life,
+                down: Vec::new(),
+                retry_after: None,
+                answers: None,
+            }],
+            directory: "https://ca.example/directory",
+            horizon,
+            clock: Vec::new(),
+            dies_in_orders: None,
+            restarts: Vec::new(),
+            begins_served: true,
+            mutant: Mutant::None,
+            seed,
+        }
+    }
+
+    pub(super) fn down(mut self, from: Duration, length: Duration) -> Self {
+        self.cas[0].down.push(from..from + length);
+        self
+    }
+}
+
+pub(super) const RULES: Rules = Rules {
+    min_interval: HOUR,
+    first_retry: MINUTE,
+};
+
+/// What happened, and when in true time.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Happened {
+    pub(super) at: Duration,
+    pub(super) what: What,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum What {
+    /// Serves from now on.
+    Served {
+        not_after: Duration,
+    },
+    Ordered {
+        authority: usize,
+        why: Why,
+    },
+    Failed {
+        authority: usize,
+        class: Option<IssueFault>,
+        retry_after: Option<Duration>,
+    },
+    Probed {
+        authority: usize,
+        reachable: bool,
+    },
+    Asked,
+    Waits,
+}
+
+/// Plays it, and gives back the log.
+pub(super) fn play(setup: &Setup) -> Vec<Happened> {
+    let mut world = World::new(setup);
+    while world.time < BEGIN + setup.horizon {
+        world.turn();
+    }
+    world.log
+}
+
+struct World<'a> {
+    setup: &'a Setup,
+    rng: StdRng,
+    time: Duration,
+    /// Steady time minus true time, in seconds: each process takes it from the wall clock at its start.
+    steady_off: i64,
+    book: Book,
+    stamps: Stamps,
+    serving: Option<(Life, Duration)>,
+    advice: Option<Advice>,
+    asked_about: Option<Generation>,
+    probe: Option<Probe>,
+    issued: u64,
+    authorities: Vec<Authority>,
+    domains: Vec<Name>,
+    restarts: Vec<Duration>,
+    log: Vec<Happened>,
+}
+
+impl<'a> World<'a> {
+    fn new(setup: &'a Setup) -> Self {
+        let authority = |number: usize| Authority {
+            name: format!("ca{number}"),
+            directory: format!("{}{}", setup.directory, "/".repeat(number)),
+            ca_file: None,
+            contact: Vec::new(),
+            profile: None,
+            external_account: None,
+        };
+        let mut world = Self {
+            setup,
+            rng: StdRng::seed_from_u64(setup.seed),
+            time: BEGIN,
+            steady_off: 0,
+            book: Book::default(),
+            stamps: Stamps::default(),
+            serving: None,
+            advice: None,
+            asked_about: None,
+            probe: None,
+            issued: 0,
+            authorities: (0..setup.cas.len()).map(authority).collect(),
+            domains: vec![Name::parse("api.example.com").unwrap()],
+            restarts: setup.restarts.iter().rev().map(|at| BEGIN + *at).collect(),
+            log: Vec::new(),
+        };
+        if setup.begins_served {
+            let order = Order {
+                domains: &world.domains,
+                key: KeyType::EcdsaP256,
+                authority: &world.authorities[0],
+                kind: OrderKind::New,
+            };
+            let now = world.now();
+            let noted = world.book.intend(&order, Draw(500), &mut world.stamps, now);
+            let life = world.make(0);
+            world
+                .book
+                .issued(noted, life.0.not_before, &mut world.stamps, now);
+            world.serve(life);
+        }
+        world
+    }
+
+    fn turn(&mut self) {
+        let now = self.now();
+        if self.restarts.last().is_some_and(|at| *at <= self.time) {
+            self.restarts.pop();
+            return self.restart();
+        }
+        let next = next(&self.known(), &RULES, now);
+        if !next.wait.is_zero() {
+            return self.sleep(next.wait);
+        }
+        match next.action {
+            Action::Issue => self.go(next.why),
+            Action::AskRenewalInfo { authority } => self.ask(authority),
+            Action::Probe { authority } => self.look(authority),
+        }
+    }
+
+    /// Long, unless the wall clock is going to be set: then as short as the story's sleeps.
+    fn sleep(&mut self, wait: Duration) {
+        let clock = self.setup.clock.iter().map(|(at, _)| BEGIN + *at);
+        let wake = clock
+            .chain(self.restarts.last().copied())
+            .filter(|at| *at > self.time)
+            .min();
+        // A story asks again within a minute of a new clock.
+        let until = wake.map_or(Duration::MAX, |wake| wake.saturating_sub(self.time));
+        self.time += wait.min(until).max(Duration::from_millis(1));
+    }
+
+    fn go(&mut self, why: Why) {
+        let mut shortest: Option<Duration> = None;
+        for authority in 0..self.authorities.len() {
+            let kind = match self.serving {
+                Some((life, _)) if life.authority == Some(authority) => OrderKind::Replacing,
+                _ => OrderKind::New,
+            };
+            let now = self.now();
+            let (domains, config) = (self.domains.clone(), self.authorities[authority].clone());
+            let order = Order {
+                domains: &domains,
+                key: KeyType::EcdsaP256,
+                authority: &config,
+                kind,
+            };
+            if let Err(wait) = self.book.may_order(&order, &self.stamps, now) {
+                if self.setup.mutant != Mutant::NoHolds {
+                    shortest = Some(shortest.map_or(wait.wait, |shortest| shortest.min(wait.wait)));
+                    continue;
+                }
+            }
+            shortest = Some(Duration::ZERO);
+            let before = self.book.clone();
+            let draw = Draw::new(&mut || self.rng.random());
+            let noted = self.book.intend(&order, draw, &mut self.stamps, now);
+            self.happened(What::Ordered { authority, why });
+            if let Some((pause, until)) = self.setup.dies_in_orders
+                && self.time < BEGIN + until
+            {
+                if self.setup.mutant == Mutant::NothingNotedBeforeOrders {
+                    self.book = before;
+                }
+                self.happened(What::Failed {
+                    authority,
+                    class: None,
+                    retry_after: None,
+                });
+                self.time += pause;
+                return self.restart();
+            }
+            self.time += Duration::from_secs(self.rng.random_range(1..20));
+            let now = self.now();
+            match self.fault(authority) {
+                None => {
+                    let life = self.make(authority);
+                    let not_before = life.0.not_before;
+                    // RFC 5280 dates by the clock of whoever looks: an expired one is never promoted.
+                    if now.wall > life.0.not_after {
+                        let error = self.error(IssueFault::Certificate, None);
+                        self.book.failed(noted, &error, &mut self.stamps, now);
+                        self.happened(What::Failed {
+                            authority,
+                            class: Some(IssueFault::Certificate),
+                            retry_after: None,
+                        });
+                        return;
+                    }
+                    self.book.issued(noted, not_before, &mut self.stamps, now);
+                    self.serve(life);
+                    return;
+                }
+                Some(class) => {
+                    let retry_after = self.setup.cas[authority].retry_after;
+                    let error = self.error(class, retry_after);
+                    self.book.failed(noted, &error, &mut self.stamps, now);
+                    self.happened(What::Failed {
+                        authority,
+                        class: Some(class),
+                        retry_after,
+                    });
+                }
+            }
+        }
+        if let Some(wait) = shortest.filter(|wait| !wait.is_zero()) {
+            self.happened(What::Waits);
+            self.sleep(wait);
+        }
+    }
+
+    fn ask(&mut self, authority: usize) {
+        self.happened(What::Asked);
+        let now = self.now();
+        let Some((life, not_before)) = self.serving else {
+            return;
+        };
+        let before = self.advice.take();
+        self.asked_about = Some(life.generation);
+        let mut rng = self.rng.clone();
+        let mut random = || rng.random();
+        let down = self.fault(authority).is_some();
+        self.advice = Some(if down {
+            let retry_after = self.setup.cas[authority].retry_after;
+            Advice::unknown(life.generation, retry_after, before.as_ref(), now, &mut random)
+        } else {
+            let says = self.setup.cas[authority].says;
+            let info = window(says, not_before, life.span(), self.time);
+            Advice::new(life.generation, info.as_ref(), before.as_ref(), now, &mut random)
+        });
+        self.rng = rng;
+    }
+
+    fn look(&mut self, authority: usize) {
+        let reachable = self.fault(authority).is_none();
+        self.happened(What::Probed { authority, reachable });
+        self.probe = Some(Probe {
+            at: self.now().steady,
+            reachable,
+            draw: Draw::new(&mut || self.rng.random()),
+        });
+    }
+
+    fn known(&self) -> Known {
+        let now = self.now();
+        let mut known = Known {
+            serving: self.serving.map(|(life, _)| life),
+            advice: self.advice.clone(),
+            record: self.book.record(
+                &self.domains,
+                KeyType::EcdsaP256,
+                &self.authorities,
+                &self.stamps,
+                now,
+            ),
+            probe: self.probe,
+            requested: false,
+            names_changed: false,
+        };
+        match self.setup.mutant {
+            Mutant::NoHolds => known.record.holds.clear(),
+            Mutant::NoBackOff => known.record.failing = None,
+            Mutant::NoProbes => {
+                if let Some(failing) = &mut known.record.failing {
+                    failing.unreachable = None;
+                }
+            }
+            Mutant::NoHaste => {
+                if let Some(probe) = &mut known.probe {
+                    probe.reachable = false;
+                }
+            }
+            Mutant::NoFloor => known.record.last_issued = None,
+            Mutant::LateShare => {
+                if let Some(life) = &mut known.serving {
+                    life.not_after = unix(Duration::from_secs(life.not_after.as_secs()) + life.span() / 3);
+                }
+            }
+            Mutant::AnyAdvice => {
+                if let (Some(generation), Some(life)) = (self.asked_about, &mut known.serving) {
+                    life.generation = generation;
+                }
+            }
+            Mutant::None | Mutant::WaitsByWallClock | Mutant::NothingNotedBeforeOrders => {}
+        }
+        known
+    }
+
+    fn restart(&mut self) {
+        self.steady_off = self.off();
+        self.probe = None;
+        self.advice = None;
+        self.stamps = Stamps::default();
+        let now = self.now();
+        self.book = Book::parse(&self.book.to_bytes()).unwrap();
+        self.stamps.learn(&self.book, now);
+        self.time += Duration::from_secs(1);
+    }
+
+    fn fault(&self, authority: usize) -> Option<IssueFault> {
+        let ca = &self.setup.cas[authority];
+        let down = ca.down.iter().any(|down| down.contains(&(self.time - BEGIN)));
+        down.then(|| ca.answers.unwrap_or(IssueFault::Unreachable))
+    }
+
+    fn make(&mut self, authority: usize) -> (Life, Duration) {
+        self.issued += 1;
+        let not_before = self.time - BACKDATED;
+        let life = Life {
+            generation: generation(self.issued),
+            not_before: unix(not_before),
+            not_after: unix(not_before + self.setup.cas[authority].life),
+            authority: Some(authority),
+        };
+        (life, not_before)
+    }
+
+    fn serve(&mut self, life: (Life, Duration)) {
+        self.serving = Some(life);
+        let not_after = life.1 + life.0.span();
+        self.happened(What::Served { not_after });
+    }
+
+    fn off(&self) -> i64 {
+        let mut set = self.setup.clock.iter().rev();
+        set.find(|(at, _)| BEGIN + *at <= self.time)
+            .map_or(0, |(_, off)| *off)
+    }
+
+    fn now(&self) -> Now {
+        let wall = shifted(self.time, self.off());
+        let steady = match self.setup.mutant {
+            Mutant::WaitsByWallClock => wall,
+            _ => shifted(self.time, self.steady_off),
+        };
+        Now {
+            wall: unix(wall),
+            steady: Steady(steady),
+        }
+    }
+
+    fn error(&self, class: IssueFault, retry_after: Option<Duration>) -> IssueError {
+        IssueError {
+            class,
+            authority: "ca".to_owned(),
+            text: "down".to_owned(),
+            remedy: "wait".to_owned(),
+            retry_after,
+        }
+    }
+
+    fn happened(&mut self, what: What) {
+        self.log.push(Happened { at: self.time, what });
+    }
+}
+
+fn window(says: Says, not_before: Duration, life: Duration, time: Duration) -> Option<RenewalInfo> {
+    let end = not_before + life;
+    let (from, to) = match says {
+        Says::Nothing => return None,
+        Says::Sense if life > 10 * DAY => (end - life / 3 - DAY, end - life / 3 + DAY),
+        Says::Sense => (end - life / 2 - life / 40, end - life / 2 + life / 40),
+        Says::Now => (time - 2 * DAY, time - DAY),
+        Says::Nonsense => (time + DAY, time - DAY),
+        Says::TooLate => (end + DAY, end + 2 * DAY),
+    };
+    Some(RenewalInfo {
+        window: (unix(from), unix(to)),
+        explanation: None,
+        retry_after: Some(6 * HOUR),
+    })
+}
+
+pub(super) fn unix(at: Duration) -> UnixTime {
+    UnixTime::since_unix_epoch(at)
+}
+
+fn shifted(time: Duration, by: i64) -> Duration {
+    let seconds = Duration::from_secs(by.unsigned_abs());
+    if by < 0 { time - seconds } else { time + seconds }
+}
+
+/// Any number of different ones.
+pub(super) fn generation(number: u64) -> Generation {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    Generation::from_bytes(bytes)
+}
