@@ -1,55 +1,53 @@
-//! THE STORY of a certificate: plan → read → parse → prove → publish → tell → plan.
+//! THE STORY of a certificate: plan → (lease) → fetch or issue → parse → prove → keep → publish → tell → plan.
 //!
-//! [`keep`] is the story; the rest of the file are its steps. `trouble.rs` decides what is told of a failure. Reading and proving run on the blocking pool
-//! (a network file system may hang, a handshake costs milliseconds); deciding runs here.
+//! It is told twice, for there are two ways to a certificate: [`keep`] fetches what somebody else renews, and
+//! [`order`] renews it at a CA. Both start with what served last, and both end in the same steps, which are in
+//! this file: [`Certificate::examine`] (parse, prove), [`Certificate::promote`] (keep, publish, tell).
+//!
+//! Proving runs on the blocking pool (a handshake costs milliseconds); deciding runs here. Whatever step fails,
+//! what serves goes on serving.
 
+mod attempt;
+mod command;
+mod expiry;
+mod fetched;
+mod kept;
+mod ordered;
 mod trouble;
+mod view;
 
-use std::future::pending;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::{
-    CertBundle, Generation, KeyKind, Name, Profile, Proved, Reader, Refusal, UnixTime, Warning, prove,
+    CertBundle, Generation, KeyKind, Name, Profile, Proved, Reader, Refusal, Serving, UnixTime, Warning,
+    prove,
 };
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, timeout};
 
 use crate::config::{CertificateConfig, Options, Source};
-use crate::error::{Error, Reason};
+use crate::control::{Command, NextStep, View};
+use crate::error::{Error, Reason, RemoteFault};
 use crate::event::Event;
 use crate::source::{Content, Pair, file};
+use crate::store::{Document, Store, StoreError};
 use crate::supervisor::Post;
-use crate::watch::{Subscription, Watcher};
 
-use trouble::{Failure, Trouble};
+use expiry::Expiry;
+use kept::{Kept, Origin, Version, hex};
+use trouble::Trouble;
+use view::Failing;
 
-/// After a sign of change: a writer of two files gets this long before they are read.
-const DEBOUNCE: Duration = Duration::from_millis(5);
+pub(crate) use fetched::keep;
+pub(crate) use ordered::{Ordering, Orders, order};
+pub(crate) use view::first as first_view;
 
-/// How often a reading that was told as hanging is asked whether it is done.
-const HANGING_PERIOD: Duration = Duration::from_millis(100);
-
-/// A reading that takes longer is told as hanging. It is not given up, and no second one is begun beside it.
-const READ_DEADLINE: Duration = Duration::from_secs(10);
-
-/// What serves is told as expiring once less than this part of its life is left.
-const LAST_PART_OF_LIFE: u64 = 5;
-
-/// Keeps one certificate served from its source until the task is aborted.
-pub(crate) async fn keep(mut certificate: Certificate) {
-    loop {
-        let outcome = certificate.read_and_prove().await;
-        match outcome {
-            Ok(Found::Unchanged) => certificate.well(),
-            Ok(Found::New(proved, content)) => certificate.publish(proved, content),
-            Err(failure) => certificate.fail(*failure),
-        }
-        certificate.tell_expiry();
-        certificate.wait().await;
-    }
-}
+/// The state directory is waited for so long, when it is read at the start and at each write.
+const STATE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What `check` says about a pair that could serve now.
 #[derive(Debug, Clone)]
@@ -70,15 +68,30 @@ pub struct Summary {
     pub warnings: Vec<Warning>,
 }
 
-/// Reads a certificate's source once and proves it, as the task would at its start. Installs nothing. Blocks.
+/// Reads a certificate's files once and proves them, as the task would at its start. Installs nothing. Blocks.
+///
+/// What comes from elsewhere is an error that says so: nothing is asked over the network.
 pub fn check(config: &CertificateConfig, now: UnixTime) -> Result<Summary, Error> {
-    let files = &files_of(&config.source);
-    let pair = file::read(files)?;
+    let Source::Files(files) = &config.source else {
+        return Err(Error {
+            places: vec![config.name.clone()],
+            reason: Reason::Remote {
+                fault: RemoteFault::Configuration,
+                text: format!(
+                    "comes from {} and is not asked for by a check",
+                    config.source.kind()
+                ),
+            },
+        });
+    };
     let profile = Profile {
         domains: config.domains.clone(),
         ..Profile::default()
     };
-    let proved = parse_and_prove(config, &pair, &profile, now)?;
+    let pair = file::read(files)?;
+    let proved = CertBundle::parse(&pair.chain, &pair.key)
+        .map_err(|error| Error::bundle(files, error))
+        .and_then(|bundle| prove(bundle, &profile, now).map_err(|error| Error::prove(files, error)))?;
     let bundle = proved.bundle();
     Ok(Summary {
         names: bundle.names().to_vec(),
@@ -91,42 +104,66 @@ pub fn check(config: &CertificateConfig, now: UnixTime) -> Result<Summary, Error
     })
 }
 
+/// A certificate's lines to the outside.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    /// What operators ask for.
+    pub(crate) commands: mpsc::Receiver<Command>,
+    /// What they see.
+    pub(crate) view: watch::Sender<View>,
+    /// Whether the first read has ended.
+    pub(crate) loaded: watch::Sender<bool>,
+}
+
 /// One certificate and what its task knows about it.
 pub(crate) struct Certificate {
     config: Arc<CertificateConfig>,
     post: Post,
     reader: Reader,
     options: Arc<Options>,
-    changed: Arc<Notify>,
-    /// Away while a reading is running.
-    subscription: Option<Subscription>,
-    running: Option<JoinHandle<Reading>>,
+    lines: Lines,
     /// When the change that is being looked at was seen.
     seen_at: Instant,
     /// The content that serves.
     content: Option<Content>,
+    /// The content that is held back, once it has been met.
+    held: Option<Content>,
+    kept: Kept,
+    keeping: Keeping,
     trouble: Trouble,
+    failing: Option<Failing>,
     expiry_told: Option<(Generation, Expiry)>,
-    loaded: watch::Sender<bool>,
+    last_success_at: Option<UnixTime>,
+    /// Somebody wants a new one now, and nothing has been done about it yet.
+    asked: bool,
+    /// For one that is ordered.
+    orders: Option<Arc<Orders>>,
 }
 
-/// What the blocking part gives back.
-struct Reading {
-    subscription: Option<Subscription>,
-    outcome: Result<Found, Box<Failure>>,
+/// Whether the disk has what [`Certificate::kept`] holds.
+#[derive(Debug, Default)]
+struct Keeping {
+    /// It does not.
+    behind: bool,
+    told: bool,
+    /// A write that was given up waiting for. No second one is begun beside it.
+    running: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
+/// What a look at a pair brings.
 enum Found {
-    /// The source holds what serves.
+    /// It is what serves.
     Unchanged,
-    /// It holds something else, and that may serve.
-    New(Proved, Content),
+    /// It is what an operator rolled back from.
+    HeldBack(Generation, Content),
+    /// Something else, and that may serve.
+    New(Box<Candidate>),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Expiry {
-    Soon,
-    Past,
+/// A pair that may serve.
+struct Candidate {
+    proved: Proved,
+    pair: Pair,
 }
 
 impl Certificate {
@@ -135,90 +172,153 @@ impl Certificate {
         post: Post,
         reader: Reader,
         options: Arc<Options>,
-        watcher: Option<Arc<Watcher>>,
-        loaded: watch::Sender<bool>,
+        lines: Lines,
     ) -> Self {
-        let changed = Arc::new(Notify::new());
         Self {
             config: Arc::new(config),
             post,
             reader,
             options,
-            subscription: watcher.map(|watcher| watcher.subscribe(Arc::clone(&changed))),
-            changed,
-            running: None,
+            lines,
             seen_at: Instant::now(),
             content: None,
+            held: None,
+            kept: Kept::default(),
+            keeping: Keeping::default(),
             trouble: Trouble::default(),
+            failing: None,
             expiry_told: None,
-            loaded,
+            last_success_at: None,
+            asked: false,
+            orders: None,
         }
     }
 
-    /// Reads the source, parses and proves, off this thread.
-    async fn read_and_prove(&mut self) -> Result<Found, Box<Failure>> {
-        let mut running = match self.running.take() {
-            Some(running) => running,
-            None => self.begin_reading(),
+    /// Reads what is kept, and serves the newest version of it that still can, also when it has expired. Unless
+    /// something serves already: then this task replaces another one.
+    async fn restore(&mut self) {
+        let Some(store) = self.store() else { return };
+        let document = self.document();
+        let (kept, broken) = match load(store, &document).await {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => return,
+            Err(text) => return self.tell_broken(text),
         };
-        match timeout(READ_DEADLINE, &mut running).await {
-            Ok(Ok(reading)) => {
-                self.subscription = reading.subscription;
-                reading.outcome
+        for text in broken {
+            self.tell_broken(text);
+        }
+        self.kept = kept;
+        if let Some(serving) = self.serving() {
+            self.content = self.kept.version(serving.generation()).map(Version::content);
+            return;
+        }
+        for version in std::mem::take(&mut self.kept.versions) {
+            if self.content.is_none() {
+                match self.prove_kept(&version.pair).await {
+                    Ok(proved) => self.publish_kept(proved, &version),
+                    Err(reason) => self.tell_broken(format!(
+                        "generation {} is kept and cannot serve: {reason}",
+                        version.generation()
+                    )),
+                }
             }
-            // The runtime is going down, and this task with it.
-            Ok(Err(ended)) if ended.is_cancelled() => pending().await,
-            // A panic, which no input may cause. The next turn begins anew, by polling alone.
-            Ok(Err(ended)) => Err(self.failure_of_reading(Reason::Internal(ended.to_string()))),
-            Err(_) => {
-                self.running = Some(running);
-                Err(self.failure_of_reading(Reason::Hanging(READ_DEADLINE)))
-            }
+            self.kept.versions.push(version);
         }
     }
 
-    fn begin_reading(&mut self) -> JoinHandle<Reading> {
-        let config = Arc::clone(&self.config);
-        let mut subscription = self.subscription.take();
-        let known = self.content;
-        let now = (self.options.now)();
+    /// What has served may serve again: it is held neither to today's date nor to names that have been
+    /// configured since.
+    async fn prove_kept(&self, pair: &Pair) -> Result<Proved, Reason> {
         let profile = Profile {
             alpn: self.options.alpn.clone(),
-            domains: config.domains.clone(),
-            serving: self.reader.current(self.post.name()),
-            allow_rollback: config.allow_rollback,
             ..Profile::default()
         };
-        tokio::task::spawn_blocking(move || {
-            let outcome = read_and_prove(&config, subscription.as_mut(), known, &profile, now);
-            Reading {
-                subscription,
-                outcome,
-            }
-        })
+        let pair = copy(pair);
+        let proved = spawn_blocking(move || {
+            let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
+            let born = bundle.not_before();
+            Ok(prove(bundle, &profile, born)?)
+        });
+        proved
+            .await
+            .unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string())))
     }
 
-    fn failure_of_reading(&self, reason: Reason) -> Box<Failure> {
-        let files = &files_of(&self.config.source);
-        Failure::new(
-            Error {
-                places: files.both(),
-                reason,
-            },
-            None,
-        )
-    }
-
-    /// Swaps the store, and says so if it changed anything.
-    fn publish(&mut self, proved: Proved, content: Content) {
-        let bundle = Arc::clone(proved.bundle());
-        // `None`: a reload has replaced this task, which is about to be aborted.
+    fn publish_kept(&mut self, proved: Proved, version: &Version) {
         let Some(installed) = self.post.install(proved) else {
             return;
         };
+        self.content = Some(version.content());
+        self.post.tell(Event::Restored {
+            name: Arc::clone(self.post.name()),
+            generation: installed.generation,
+            not_after: version.facts.not_after,
+        });
+    }
+
+    /// Parses and proves, off this thread. What serves already, or is held back, is not proved again.
+    async fn examine(&self, pair: Pair) -> Result<Found, (Reason, Content)> {
+        let content = pair.content();
+        if self.content == Some(content) {
+            return Ok(Found::Unchanged);
+        }
+        let profile = match self.profile() {
+            Ok(profile) => profile,
+            Err(reason) => return Err((reason, content)),
+        };
+        let now = (self.options.now)();
+        let held = self.kept.held_back().to_vec();
+        let ended = spawn_blocking(move || {
+            let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
+            let generation = bundle.generation();
+            if held.contains(&hex(generation)) {
+                return Ok(Found::HeldBack(generation, content));
+            }
+            let proved = prove(bundle, &profile, now)?;
+            Ok(Found::New(Box::new(Candidate { proved, pair })))
+        });
+        ended
+            .await
+            .unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string())))
+            .map_err(|reason| (reason, content))
+    }
+
+    fn profile(&self) -> Result<Profile, Reason> {
+        let anchors = match &self.config.trust {
+            None => Vec::new(),
+            Some(trust) => return Err(Reason::NoAnchors { trust: trust.clone() }),
+        };
+        Ok(Profile {
+            alpn: self.options.alpn.clone(),
+            domains: self.config.domains.clone(),
+            serving: self.serving(),
+            allow_rollback: self.config.allow_rollback,
+            anchors,
+            ..Profile::default()
+        })
+    }
+
+    /// Keeps the pair on disk, makes it serve, and says so. True if it is kept; it serves in any case.
+    async fn promote(&mut self, candidate: Candidate, origin: Origin) -> bool {
+        let Candidate { proved, pair } = candidate;
+        let bundle = Arc::clone(proved.bundle());
+        let content = pair.content();
+        let version = Version::new(
+            &bundle,
+            pair,
+            self.config.source.kind(),
+            origin,
+            (self.options.now)(),
+        );
+        self.kept.promote(version);
+        let kept = self.write_kept().await;
+        // `None`: a reload has replaced this task, which is about to be aborted.
+        let Some(installed) = self.post.install(proved) else {
+            return kept.is_ok();
+        };
         self.content = Some(content);
         if installed.changed {
-            self.tell(&Event::Promoted {
+            self.post.tell(Event::Promoted {
                 name: Arc::clone(self.post.name()),
                 generation: installed.generation,
                 serial: installed.serial,
@@ -229,161 +329,170 @@ impl Certificate {
                 took: self.seen_at.elapsed(),
             });
         }
-        self.well();
+        self.note_keeping(kept)
+    }
+
+    /// Writes what the disk does not have yet. True if it has everything now.
+    async fn keep_again(&mut self) -> bool {
+        if !self.keeping.behind {
+            return true;
+        }
+        let kept = self.write_kept().await;
+        self.note_keeping(kept)
+    }
+
+    async fn write_kept(&mut self) -> Result<(), StoreError> {
+        let Some(store) = self.store() else { return Ok(()) };
+        self.keeping.behind = true;
+        let document = self.document();
+        let bytes = self.kept.to_json().map_err(|error| StoreError {
+            place: self.config.name.clone(),
+            text: error.to_string(),
+        })?;
+        if let Some(mut earlier) = self.keeping.running.take()
+            && timeout(STATE_DEADLINE, &mut earlier).await.is_err()
+        {
+            self.keeping.running = Some(earlier);
+            return Err(hanging(&self.config.name));
+        }
+        let mut running = tokio::spawn(async move { store.write(&document, &bytes).await });
+        match timeout(STATE_DEADLINE, &mut running).await {
+            Ok(ended) => ended.unwrap_or_else(|panicked| {
+                Err(StoreError {
+                    place: self.config.name.clone(),
+                    text: panicked.to_string(),
+                })
+            })?,
+            Err(_) => {
+                self.keeping.running = Some(running);
+                return Err(hanging(&self.config.name));
+            }
+        }
+        self.keeping.behind = false;
+        Ok(())
+    }
+
+    /// True if the disk has everything.
+    fn note_keeping(&mut self, kept: Result<(), StoreError>) -> bool {
+        let Some(serving) = self.serving() else {
+            return kept.is_ok();
+        };
+        let (name, generation) = (Arc::clone(self.post.name()), serving.generation());
+        match kept {
+            Ok(()) if self.keeping.told => {
+                self.keeping.told = false;
+                self.post.tell(Event::Kept { name, generation });
+                true
+            }
+            Ok(()) => true,
+            Err(error) => {
+                if !self.keeping.told {
+                    self.keeping.told = true;
+                    self.post.tell(Event::KeepFailed {
+                        name,
+                        generation,
+                        text: format!("{error} (free space in `state_dir`, or let h2gate write there)"),
+                    });
+                }
+                false
+            }
+        }
+    }
+
+    /// Runs something that does not need this certificate, and does what operators ask for meanwhile.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                Some(command) = self.lines.commands.recv() => self.obey(command).await,
+            }
+        }
     }
 
     /// The source holds what serves.
     fn well(&mut self) {
+        self.last_success_at = Some((self.options.now)());
+        self.failing = None;
         if self.trouble.end() {
             self.post.clear_refusal();
-            if let Some(serving) = self.reader.current(self.post.name()) {
-                let generation = serving.generation();
-                self.tell(&Event::Recovered {
+            if let Some(serving) = self.serving() {
+                self.post.tell(Event::Recovered {
                     name: Arc::clone(self.post.name()),
-                    generation,
+                    generation: serving.generation(),
                 });
             }
         }
-        self.loaded.send_replace(true);
+        self.loaded();
     }
 
-    /// Notes a failure, and tells it once it has lasted: a writer may be half-way.
-    fn fail(&mut self, failure: Failure) {
-        if self.trouble.note(&failure, Instant::now(), self.options.settle) {
-            self.tell_trouble(failure.error);
-            self.loaded.send_replace(true);
-        }
+    fn loaded(&self) {
+        self.lines.loaded.send_replace(true);
     }
 
-    fn tell_trouble(&self, error: Error) {
+    /// What an admin page shows as the reason why the newest candidate does not serve.
+    fn show_refusal(&self, error: &Error) {
         self.post.refuse(Refusal {
             message: error.to_string(),
             at: (self.options.now)(),
         });
+    }
+
+    fn tell_broken(&self, text: String) {
         let name = Arc::clone(self.post.name());
-        let serving = self.reader.current(&name).map(|serving| serving.generation());
-        self.tell(&if error.is_unreadable() {
-            Event::Unreadable { name, error, serving }
-        } else {
-            Event::Refused { name, error, serving }
-        });
+        self.post.tell(Event::KeptBroken { name, text });
     }
 
-    fn tell_expiry(&mut self) {
-        let Some(serving) = self.reader.current(self.post.name()) else {
-            return;
-        };
-        let (generation, bundle) = (serving.generation(), serving.bundle());
-        let now = (self.options.now)().as_secs();
-        let (from, until) = (bundle.not_before().as_secs(), bundle.not_after().as_secs());
-        let name = Arc::clone(self.post.name());
-        let not_after = bundle.not_after();
-        let left = until.saturating_sub(now);
-        let (expiry, event) = if now > until {
-            (
-                Expiry::Past,
-                Event::Expired {
-                    name,
-                    generation,
-                    not_after,
-                },
-            )
-        } else if left < until.saturating_sub(from) / LAST_PART_OF_LIFE {
-            (
-                Expiry::Soon,
-                Event::ExpiresSoon {
-                    name,
-                    generation,
-                    not_after,
-                },
-            )
-        } else {
-            return;
-        };
-        if self.expiry_told != Some((generation, expiry)) {
-            self.expiry_told = Some((generation, expiry));
-            self.tell(&event);
-        }
+    fn show(&self, next: NextStep) {
+        self.lines.view.send_modify(|view| self.update(view, next));
     }
 
-    fn tell(&self, event: &Event) {
-        event.log();
-        if let Some(observer) = &self.options.observer {
-            observer(event);
-        }
+    fn serving(&self) -> Option<Arc<Serving>> {
+        self.reader.current(self.post.name())
     }
 
-    /// Until the next look: a sign of change, the next retry of something incomplete, or the next poll.
-    async fn wait(&mut self) {
-        let next = self
-            .trouble
-            .next_retry()
-            .unwrap_or(self.options.poll)
-            .min(self.options.poll);
-        let next = Instant::now() + next;
-        tokio::select! {
-            () = self.changed.notified() => {
-                self.seen_at = Instant::now();
-                sleep(DEBOUNCE).await;
-            }
-            () = sleep_until(next) => self.seen_at = Instant::now(),
-            () = finished(self.running.as_ref()) => self.seen_at = Instant::now(),
-        }
+    fn store(&self) -> Option<Arc<dyn Store>> {
+        self.options.state.as_ref().map(|state| Arc::clone(&state.store))
+    }
+
+    fn document(&self) -> Document {
+        Document::Certificate(self.config.name.clone())
     }
 }
 
-/// Ends when a reading that had been told as hanging is done after all; never, if there is none.
-async fn finished(running: Option<&JoinHandle<Reading>>) {
-    match running {
-        Some(running) => {
-            while !running.is_finished() {
-                sleep(HANGING_PERIOD).await;
-            }
-        }
-        None => pending().await,
+/// Reads what is kept of a certificate, and the texts about what of it is broken. The text of an error says
+/// where.
+async fn load(store: Arc<dyn Store>, document: &Document) -> Result<Option<(Kept, Vec<String>)>, String> {
+    let read = timeout(STATE_DEADLINE, store.read(document)).await;
+    let bytes = match read {
+        Ok(Ok(Some(bytes))) => bytes,
+        Ok(Ok(None)) => return Ok(None),
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err("what is kept of it cannot be read: the disk does not answer".to_owned()),
+    };
+    spawn_blocking(move || Kept::parse(&bytes))
+        .await
+        .unwrap_or_else(|panicked| Err(panicked.to_string()))
+        .map(|(kept, broken)| {
+            let told = broken
+                .into_iter()
+                .map(|text| format!("what is kept of it, {text}"));
+            Some((kept, told.collect()))
+        })
+        .map_err(|text| format!("what is kept of it {text}"))
+}
+
+fn copy(pair: &Pair) -> Pair {
+    Pair {
+        chain: pair.chain.clone(),
+        key: pair.key.clone(),
     }
 }
 
-/// The blocking part: watch, then read (so that no change falls between the two), parse, prove.
-fn read_and_prove(
-    config: &CertificateConfig,
-    subscription: Option<&mut Subscription>,
-    known: Option<Content>,
-    profile: &Profile,
-    now: UnixTime,
-) -> Result<Found, Box<Failure>> {
-    let files = &files_of(&config.source);
-    if let Some(subscription) = subscription {
-        subscription.follow(&file::directories(files));
-    }
-    let pair = file::read(files).map_err(|error| Failure::new(error, None))?;
-    let content = pair.content();
-    if known == Some(content) {
-        return Ok(Found::Unchanged);
-    }
-    match parse_and_prove(config, &pair, profile, now) {
-        Ok(proved) => Ok(Found::New(proved, content)),
-        Err(error) => Err(Failure::new(error, Some(content))),
-    }
-}
-
-fn parse_and_prove(
-    config: &CertificateConfig,
-    pair: &Pair,
-    profile: &Profile,
-    now: UnixTime,
-) -> Result<Proved, Error> {
-    let files = &files_of(&config.source);
-    let bundle = CertBundle::parse(&pair.chain, &pair.key).map_err(|error| Error::bundle(files, error))?;
-    prove(bundle, profile, now).map_err(|error| Error::prove(files, error))
-}
-
-fn files_of(source: &Source) -> crate::config::FileSource {
-    match source {
-        Source::Files(files) => files.clone(),
-        Source::S3(_) | Source::SecretsManager(_) | Source::Acme(_) => crate::config::FileSource {
-            chain: Default::default(),
-            key: Default::default(),
-        },
+fn hanging(name: &str) -> StoreError {
+    StoreError {
+        place: name.to_owned(),
+        text: format!("the disk gave no answer within {} s", STATE_DEADLINE.as_secs()),
     }
 }

@@ -13,6 +13,7 @@ use certstore::{Name, UnixTime};
 pub use acme::{AcmeSource, Authority, Challenge, DnsProvider, ExecHook, ExternalAccount, KeyType, Route53};
 pub use aws::{Aws, S3Object, S3Objects, S3Source, SecretFormat, SecretsManagerSource};
 
+use crate::acme::Issuer;
 use crate::event::Event;
 use crate::state::State;
 
@@ -112,6 +113,12 @@ pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> UnixTime + Send + Sync>;
 
+/// Gives numbers from 0 up to but not including 1.
+pub type Random = Arc<dyn Fn() -> f64 + Send + Sync>;
+
+/// Makes the issuer of an ACME certificate.
+pub(crate) type Issuers = Arc<dyn Fn(&AcmeSource) -> Arc<dyn Issuer> + Send + Sync>;
+
 /// How the sources are read. The defaults are right for a server.
 #[derive(Clone)]
 pub struct Options {
@@ -132,6 +139,8 @@ pub struct Options {
     pub state: Option<State>,
     /// Orders at CAs under way at once, all certificates together.
     pub max_orders: usize,
+    /// Chance, for what must not happen everywhere at once.
+    pub random: Random,
 }
 
 impl Default for Options {
@@ -145,6 +154,7 @@ impl Default for Options {
             observer: None,
             state: None,
             max_orders: 4,
+            random: Arc::new(rand::random::<f64>),
         }
     }
 }

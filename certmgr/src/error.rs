@@ -56,6 +56,12 @@ pub enum Reason {
     /// The pair may not serve, here and now.
     #[error(transparent)]
     Prove(#[from] ProveError),
+    /// The chain must lead to anchors that are not there yet.
+    #[error("cannot be proved: the trust bundle {trust} has not been read yet")]
+    NoAnchors {
+        /// The bundle's name in the configuration.
+        trust: String,
+    },
 }
 
 /// How a remote store can fail.
@@ -124,7 +130,7 @@ impl Error {
             Reason::Moving => "moving",
             Reason::Internal(_) => "internal",
             Reason::Bundle(_) => "bundle",
-            Reason::Prove(_) => "prove",
+            Reason::Prove(_) | Reason::NoAnchors { .. } => "prove",
             Reason::Remote { fault, .. } => fault.as_str(),
             Reason::Issue(error) => error.class.as_str(),
         })
@@ -168,7 +174,7 @@ impl Error {
             | Reason::Remote { .. }
             | Reason::Issue(_)
             | Reason::Internal(_) => true,
-            Reason::Bundle(_) | Reason::Prove(_) => false,
+            Reason::Bundle(_) | Reason::Prove(_) | Reason::NoAnchors { .. } => false,
         }
     }
 
@@ -181,7 +187,7 @@ impl Error {
             Reason::Issue(error) => {
                 matches!(error.class, IssueFault::Unreachable | IssueFault::RateLimited)
             }
-            Reason::Moving => true,
+            Reason::Moving | Reason::NoAnchors { .. } => true,
             Reason::Io { .. }
             | Reason::Hanging(_)
             | Reason::Internal(_)
@@ -217,6 +223,24 @@ impl Error {
             }
             Reason::Bundle(error) => error.remedy(),
             Reason::Prove(error) => error.remedy(),
+            Reason::NoAnchors { .. } => "see what is told of the trust bundle",
+        }
+    }
+}
+
+impl Reason {
+    /// Which part of a pair it is about.
+    pub(crate) fn part(&self) -> Part {
+        match self {
+            Self::Bundle(error) => error.part(),
+            Self::Prove(_) => Part::Chain,
+            Self::Io { .. }
+            | Self::Hanging(_)
+            | Self::Moving
+            | Self::Remote { .. }
+            | Self::Issue(_)
+            | Self::Internal(_)
+            | Self::NoAnchors { .. } => Part::Both,
         }
     }
 }

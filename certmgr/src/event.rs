@@ -168,6 +168,13 @@ pub enum Event {
         /// What serves now.
         to: Generation,
     },
+    /// The source holds what an operator rolled back from; it is left there. Told once for each generation.
+    HeldBack {
+        /// The certificate.
+        name: Arc<str>,
+        /// What the source holds.
+        generation: Generation,
+    },
     /// The CA has revoked a certificate at an operator's wish.
     Revoked {
         /// The certificate.
@@ -209,7 +216,7 @@ pub enum Event {
 
 impl Event {
     /// All kinds, for series that begin at zero.
-    pub const KINDS: [&'static str; 21] = [
+    pub const KINDS: [&'static str; 22] = [
         "promoted",
         "refused",
         "unreadable",
@@ -227,6 +234,7 @@ impl Event {
         "waiting",
         "renewal_advised",
         "rolled_back",
+        "held_back",
         "revoked",
         "revocation_failed",
         "expires_soon",
@@ -253,6 +261,7 @@ impl Event {
             | Self::Waiting { name, .. }
             | Self::RenewalAdvised { name, .. }
             | Self::RolledBack { name, .. }
+            | Self::HeldBack { name, .. }
             | Self::Revoked { name, .. }
             | Self::RevocationFailed { name, .. }
             | Self::ExpiresSoon { name, .. }
@@ -280,6 +289,7 @@ impl Event {
             Self::Waiting { .. } => "waiting",
             Self::RenewalAdvised { .. } => "renewal_advised",
             Self::RolledBack { .. } => "rolled_back",
+            Self::HeldBack { .. } => "held_back",
             Self::Revoked { .. } => "revoked",
             Self::RevocationFailed { .. } => "revocation_failed",
             Self::ExpiresSoon { .. } => "expires_soon",
@@ -315,6 +325,7 @@ impl Event {
             | Self::Waiting { .. }
             | Self::RenewalAdvised { .. }
             | Self::RolledBack { .. }
+            | Self::HeldBack { .. }
             | Self::Revoked { .. } => Level::Info,
             Self::Holding { .. } | Self::Limited { .. } | Self::ExpiresSoon { .. } => Level::Warn,
             // One failure of a CA may pass, and something serves.
@@ -461,6 +472,11 @@ impl fmt::Display for Event {
                 from.iter()
                     .try_for_each(|from| write!(f, "; {from} is held back"))
             }
+            Self::HeldBack { name, generation } => write!(
+                f,
+                "{name}: the source holds generation {generation}, which an operator rolled back from; put another \
+                 pair there, or ask for {generation} by a rollback"
+            ),
             Self::Revoked {
                 name,
                 generation,

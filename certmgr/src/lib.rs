@@ -14,6 +14,7 @@ mod acme;
 mod aws;
 mod certificate;
 mod config;
+mod control;
 mod dns;
 mod error;
 mod event;
@@ -32,9 +33,10 @@ pub use acme::{IssueError, IssueFault, RevocationReason};
 pub use certificate::{Summary, check};
 pub use config::{
     AcmeSource, Authority, Aws, CertificateConfig, Challenge, Clock, DnsProvider, ExecHook, ExternalAccount,
-    FileSource, KeyType, Observer, Options, Route53, S3Object, S3Objects, S3Source, SecretFormat,
+    FileSource, KeyType, Observer, Options, Random, Route53, S3Object, S3Objects, S3Source, SecretFormat,
     SecretReference, SecretsManagerSource, Source, TrustConfig,
 };
+pub use control::{AcmeView, Action, CommandError, Control, LastError, NextStep, Version, View};
 pub use error::{Error, ErrorClass, Reason, RemoteFault};
 pub use event::Event;
 pub use ledger::{Limit, Wait};

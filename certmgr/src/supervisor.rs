@@ -6,11 +6,16 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use certstore::{Installed, Proved, Reader, Refusal, Writer};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::certificate::{Certificate, keep};
-use crate::config::{CertificateConfig, Options};
+use crate::acme;
+use crate::certificate::{Certificate, Lines, Ordering, first_view, keep, order};
+use crate::config::{CertificateConfig, Issuers, Observer, Options, Source};
+use crate::control::{Command, CommandError, Control, MAX_COMMANDS, MAX_WATCHED_EVENTS, Reply, View};
+use crate::event::Event;
+use crate::source;
+use crate::state::State;
 use crate::watch::Watcher;
 
 /// Starts a task for each certificate, on the tokio runtime that this is called in.
@@ -20,21 +25,48 @@ use crate::watch::Watcher;
 /// # Panics
 /// Outside of a tokio runtime.
 pub fn start(configs: Vec<CertificateConfig>, writer: Writer, options: Options) -> Handle {
+    start_with(configs, writer, options, None)
+}
+
+/// As [`start`], with others in the place of real CAs.
+pub(crate) fn start_with(
+    configs: Vec<CertificateConfig>,
+    writer: Writer,
+    options: Options,
+    issuers: Option<Issuers>,
+) -> Handle {
+    let reader = writer.reader();
+    let (events, _) = broadcast::channel(MAX_WATCHED_EVENTS);
+    let ordering = options.state.clone().map(|state| {
+        let issuers = issuers.unwrap_or_else(|| real_issuers(&state, &reader, options.max_orders));
+        Ordering::new(state, issuers, &options)
+    });
     let handle = Handle {
         runtime: tokio::runtime::Handle::current(),
         watcher: options.watch.then(Watcher::new).flatten(),
-        reader: writer.reader(),
+        reader,
         desk: Arc::new(Desk {
             state: Mutex::new(DeskState {
                 writer,
                 owners: HashMap::new(),
             }),
+            observer: options.observer.clone(),
+            events: events.clone(),
         }),
+        ordering,
         options: Arc::new(options),
-        tasks: Mutex::new(Tasks::default()),
+        tasks: Arc::new(Tasks {
+            state: Mutex::default(),
+            events,
+        }),
     };
     handle.reload(configs);
     handle
+}
+
+fn real_issuers(state: &State, reader: &Reader, max_orders: usize) -> Issuers {
+    let shared = acme::Shared::new(state.clone(), reader.challenges().clone(), max_orders);
+    Arc::new(move |source| Arc::new(acme::Client::new(source, &shared)))
 }
 
 /// The running certificate tasks. Dropping it stops them; what serves goes on serving.
@@ -44,27 +76,16 @@ pub struct Handle {
     watcher: Option<Arc<Watcher>>,
     reader: Reader,
     desk: Arc<Desk>,
+    ordering: Option<Ordering>,
     options: Arc<Options>,
-    tasks: Mutex<Tasks>,
-}
-
-#[derive(Default)]
-struct Tasks {
-    last_id: u64,
-    running: BTreeMap<String, Running>,
-}
-
-struct Running {
-    config: CertificateConfig,
-    task: JoinHandle<()>,
-    loaded: watch::Receiver<bool>,
+    tasks: Arc<Tasks>,
 }
 
 impl Handle {
     /// Makes these the certificates. Equal ones are left alone; changed ones are read anew while the old
     /// bundle serves on; those no longer named are removed from the store. May be called from anywhere.
     pub fn reload(&self, configs: Vec<CertificateConfig>) {
-        let mut tasks = self.tasks();
+        let mut tasks = self.tasks.state();
         let mut wanted: BTreeMap<String, CertificateConfig> = configs
             .into_iter()
             .map(|config| (config.name.clone(), config))
@@ -88,10 +109,13 @@ impl Handle {
     }
 
     /// Ends once the first read of every certificate has ended, whether or not it brought something that can
-    /// serve: from then on a replica may call itself ready. Certificates of a later reload are not waited for.
+    /// serve: from then on a replica may call itself ready. What comes from ACME is waited for only until it is
+    /// known what is kept of it, for the CA's challenge has to reach us. Certificates of a later reload are not
+    /// waited for.
     pub fn first_load_done(&self) -> impl Future<Output = ()> + Send + 'static {
         let loading: Vec<_> = self
-            .tasks()
+            .tasks
+            .state()
             .running
             .values()
             .map(|running| running.loaded.clone())
@@ -104,42 +128,60 @@ impl Handle {
         }
     }
 
+    /// To see and steer them.
+    pub fn control(&self) -> Control {
+        Control::new(Arc::clone(&self.tasks))
+    }
+
     /// Stops all tasks. What serves goes on serving.
     pub fn stop(self) {}
 
     fn run(&self, config: CertificateConfig, id: u64) -> Running {
         self.desk.appoint(&config.name, id);
+        let name: Arc<str> = config.name.as_str().into();
         let (loaded_sender, loaded) = watch::channel(false);
+        let (commands, received) = mpsc::channel(MAX_COMMANDS);
+        let (view_sender, view) = watch::channel(first_view(&name, &config, (self.options.now)()));
         let post = Post {
             desk: Arc::clone(&self.desk),
             id,
-            name: config.name.as_str().into(),
+            name,
         };
         let certificate = Certificate::new(
             config.clone(),
             post,
             self.reader.clone(),
             Arc::clone(&self.options),
-            self.watcher.clone(),
-            loaded_sender,
+            Lines {
+                commands: received,
+                view: view_sender,
+                loaded: loaded_sender,
+            },
         );
+        let reader = source::Reader::new(&config.source, self.options.poll, self.watcher.as_ref());
+        let orders = match &config.source {
+            Source::Acme(source) => self.ordering.as_ref().map(|all| all.orders(&config, source)),
+            Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
+        };
+        let story = match reader {
+            Some(reader) => self.runtime.spawn(keep(certificate, reader)),
+            None => self.runtime.spawn(order(certificate, orders)),
+        };
         Running {
             config,
-            task: self.runtime.spawn(keep(certificate)),
+            task: story,
             loaded,
+            commands,
+            view,
         }
-    }
-
-    fn tasks(&self) -> MutexGuard<'_, Tasks> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        for (name, running) in &self.tasks().running {
+        for (name, running) in std::mem::take(&mut self.tasks.state().running) {
             running.task.abort();
-            self.desk.dismiss(name, false);
+            self.desk.dismiss(&name, false);
         }
     }
 }
@@ -147,8 +189,91 @@ impl Drop for Handle {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
-            .field("certificates", &self.tasks().running.len())
+            .field("certificates", &self.tasks.state().running.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// The tasks that run, and the ways to them.
+pub(crate) struct Tasks {
+    state: Mutex<TasksState>,
+    events: broadcast::Sender<Event>,
+}
+
+#[derive(Default)]
+struct TasksState {
+    last_id: u64,
+    running: BTreeMap<String, Running>,
+}
+
+struct Running {
+    config: CertificateConfig,
+    task: JoinHandle<()>,
+    loaded: watch::Receiver<bool>,
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<View>,
+}
+
+impl Tasks {
+    pub(crate) fn views(&self) -> Vec<View> {
+        let running = &self.state().running;
+        running
+            .values()
+            .map(|running| running.view.borrow().clone())
+            .collect()
+    }
+
+    pub(crate) fn view(&self, name: &str) -> Result<View, CommandError> {
+        let state = self.state();
+        let running = state.running.get(name).ok_or_else(|| unknown(&state, name))?;
+        let view = running.view.borrow().clone();
+        Ok(view)
+    }
+
+    pub(crate) fn watch(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Hands a command to a certificate's task and waits for its answer.
+    pub(crate) async fn ask<T>(
+        &self,
+        name: &str,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, CommandError> {
+        let (reply, answer) = oneshot::channel();
+        {
+            let state = self.state();
+            let running = state.running.get(name).ok_or_else(|| unknown(&state, name))?;
+            match running.commands.try_send(command(reply)) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    return Err(CommandError::Busy {
+                        name: name.to_owned(),
+                    });
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => {
+                    return Err(CommandError::Gone {
+                        name: name.to_owned(),
+                    });
+                }
+            }
+        }
+        answer.await.unwrap_or_else(|_| {
+            Err(CommandError::Gone {
+                name: name.to_owned(),
+            })
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, TasksState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unknown(state: &TasksState, name: &str) -> CommandError {
+    CommandError::Unknown {
+        name: name.to_owned(),
+        known: state.running.keys().cloned().collect(),
     }
 }
 
@@ -156,9 +281,18 @@ impl fmt::Debug for Handle {
 ///
 /// An aborted task may still be in the middle of its last step; since it owns its name no longer, that step
 /// cannot bring back what a reload has removed.
-#[derive(Debug)]
 struct Desk {
     state: Mutex<DeskState>,
+    observer: Option<Observer>,
+    events: broadcast::Sender<Event>,
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -213,6 +347,16 @@ impl Post {
         self.with_writer(|writer| writer.clear_refusal(&self.name));
     }
 
+    /// Logs the event and hands it to all who listen.
+    pub(crate) fn tell(&self, event: Event) {
+        event.log();
+        if let Some(observer) = &self.desk.observer {
+            observer(&event);
+        }
+        // Nobody watches, which is lawful.
+        let _ = self.desk.events.send(event);
+    }
+
     fn with_writer<T>(&self, act: impl FnOnce(&mut Writer) -> T) -> Option<T> {
         let mut state = self.desk.state();
         let owns = state.owners.get(&*self.name) == Some(&self.id);
@@ -241,6 +385,8 @@ mod tests {
                 writer,
                 owners: HashMap::new(),
             }),
+            observer: None,
+            events: broadcast::channel(1).0,
         });
         let post = |id| Post {
             desk: Arc::clone(&desk),

@@ -74,6 +74,13 @@ impl Trouble {
         tell
     }
 
+    /// The next failure is told, whether or not it has been told before.
+    pub(super) fn tell_again(&mut self) {
+        if let Some(failing) = &mut self.0 {
+            failing.told = None;
+        }
+    }
+
     /// The source is well. True if anything had been told.
     pub(super) fn end(&mut self) -> bool {
         self.0.take().is_some_and(|failing| failing.told.is_some())
@@ -109,6 +116,7 @@ enum Cause {
     Issue(IssueFault),
     Bundle(Discriminant<BundleError>),
     Prove(Discriminant<ProveError>),
+    NoAnchors,
 }
 
 impl Fact {
@@ -122,6 +130,7 @@ impl Fact {
             Reason::Issue(error) => Cause::Issue(error.class),
             Reason::Bundle(error) => Cause::Bundle(discriminant(error)),
             Reason::Prove(error) => Cause::Prove(discriminant(error)),
+            Reason::NoAnchors { .. } => Cause::NoAnchors,
         };
         Self {
             places: failure.error.places.clone(),
@@ -136,7 +145,11 @@ fn is_final(error: &Error) -> bool {
     match &error.reason {
         Reason::Prove(ProveError::MissingIntermediate { .. }) => false,
         Reason::Prove(_) | Reason::Hanging(_) | Reason::Internal(_) | Reason::Issue(_) => true,
-        Reason::Io { .. } | Reason::Moving | Reason::Remote { .. } | Reason::Bundle(_) => false,
+        Reason::Io { .. }
+        | Reason::Moving
+        | Reason::Remote { .. }
+        | Reason::Bundle(_)
+        | Reason::NoAnchors { .. } => false,
     }
 }
 

@@ -1,0 +1,183 @@
+//! What operators ask of one certificate.
+
+use std::sync::Arc;
+
+use certstore::{CertBundle, Generation, Profile, Proved, prove};
+use tokio::task::spawn_blocking;
+
+use super::{Certificate, Version, copy};
+use crate::acme::RevocationReason;
+use crate::control::{Command, CommandError};
+use crate::error::{Error, Reason};
+use crate::event::Event;
+
+impl Certificate {
+    pub(super) async fn obey(&mut self, command: Command) {
+        // Whoever asked may be gone; the answer is for him alone.
+        match command {
+            Command::Renew(reply) => {
+                self.asked = true;
+                let _ = reply.send(Ok(()));
+            }
+            Command::Rollback { to, reply } => {
+                let _ = reply.send(self.roll_back(to.as_deref()).await);
+            }
+            Command::Revoke { reason, reply } => {
+                let _ = reply.send(self.begin_revocation(reason).await);
+            }
+            Command::RollAccountKey(reply) => {
+                let Some(orders) = self.orders.clone() else {
+                    let _ = reply.send(Err(self.not_ordered()));
+                    return;
+                };
+                let name = self.config.name.clone();
+                // Beside the story: it may take several calls to the CA.
+                tokio::spawn(async move {
+                    let rolled = orders.issuer.roll_account_key(0).await;
+                    let _ = reply.send(rolled.map_err(|error| CommandError::Issue {
+                        name,
+                        error: Box::new(error),
+                    }));
+                });
+            }
+        }
+    }
+
+    /// Serves a kept version again, and holds back what served.
+    async fn roll_back(&mut self, to: Option<&str>) -> Result<Generation, CommandError> {
+        let serving = self.serving().map(|serving| serving.generation());
+        let generation = self.find(to, serving)?;
+        let Some(version) = self.kept.version(generation) else {
+            return Err(self.no_such_version(to, serving));
+        };
+        let proved = self
+            .prove_again(version)
+            .await
+            .map_err(|reason| CommandError::Refused {
+                name: self.config.name.clone(),
+                generation,
+                error: Box::new(Error {
+                    places: vec!["the kept version".to_owned()],
+                    reason,
+                }),
+            })?;
+        let Some(version) = self.kept.take(generation) else {
+            return Err(self.no_such_version(to, serving));
+        };
+        let content = version.content();
+        self.kept.promote(version.promoted_at((self.options.now)()));
+        if let Some(serving) = serving {
+            self.kept.hold_back(serving);
+        }
+        let kept = self.write_kept().await;
+        if self.post.install(proved).is_none() {
+            return Err(CommandError::Gone {
+                name: self.config.name.clone(),
+            });
+        }
+        self.content = Some(content);
+        self.held = None;
+        self.post.tell(Event::RolledBack {
+            name: Arc::clone(self.post.name()),
+            from: serving,
+            to: generation,
+        });
+        self.note_keeping(kept);
+        Ok(generation)
+    }
+
+    /// The one kept version that is meant.
+    fn find(&self, to: Option<&str>, serving: Option<Generation>) -> Result<Generation, CommandError> {
+        let others = self
+            .kept
+            .versions
+            .iter()
+            .filter(|version| Some(version.generation()) != serving);
+        let fits = |version: &&Version| {
+            to.is_none_or(|to| !to.is_empty() && version.hex().starts_with(&to.to_ascii_lowercase()))
+        };
+        let mut found = others.filter(fits).map(Version::generation);
+        match (found.next(), to, found.next()) {
+            (None, _, _) => Err(self.no_such_version(to, serving)),
+            (Some(first), Some(to), Some(second)) => Err(CommandError::Ambiguous {
+                name: self.config.name.clone(),
+                wanted: to.to_owned(),
+                known: [first, second].iter().map(Generation::to_string).collect(),
+            }),
+            (Some(first), _, _) => Ok(first),
+        }
+    }
+
+    fn no_such_version(&self, to: Option<&str>, serving: Option<Generation>) -> CommandError {
+        CommandError::NoSuchVersion {
+            name: self.config.name.clone(),
+            wanted: to.unwrap_or_default().to_owned(),
+            known: self
+                .kept
+                .versions
+                .iter()
+                .map(Version::generation)
+                .filter(|generation| Some(*generation) != serving)
+                .map(|generation| generation.to_string())
+                .collect(),
+        }
+    }
+
+    async fn prove_again(&self, version: &Version) -> Result<Proved, Reason> {
+        let profile = Profile {
+            serving: None,
+            allow_rollback: true,
+            ..self.profile()?
+        };
+        let (pair, now) = (copy(&version.pair), (self.options.now)());
+        let proved = spawn_blocking(move || {
+            let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
+            Ok(prove(bundle, &profile, now)?)
+        });
+        proved
+            .await
+            .unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string())))
+    }
+
+    /// Notes that what serves is to be revoked; the story replaces it first.
+    async fn begin_revocation(&mut self, reason: RevocationReason) -> Result<(), CommandError> {
+        let name = || self.config.name.clone();
+        let Some(orders) = &self.orders else {
+            return Err(self.not_ordered());
+        };
+        let Some(serving) = self.serving() else {
+            return Err(CommandError::NothingServes { name: name() });
+        };
+        let generation = serving.generation();
+        let from = self
+            .kept
+            .version(generation)
+            .and_then(|version| version.facts.authority.as_ref());
+        let configured = |from: &String| orders.source.authorities.iter().any(|one| one.directory == *from);
+        if !from.is_some_and(configured) {
+            return Err(CommandError::ForeignAuthority {
+                name: name(),
+                generation,
+            });
+        }
+        self.kept.revoke(generation, reason);
+        if let Err(error) = self.write_kept().await {
+            self.kept.revocation = None;
+            return Err(CommandError::State {
+                name: self.config.name.clone(),
+                text: format!(
+                    "the wish cannot be noted: {error} (free space in `state_dir`, or let h2gate write there)"
+                ),
+            });
+        }
+        self.asked = true;
+        Ok(())
+    }
+
+    fn not_ordered(&self) -> CommandError {
+        CommandError::NotOrdered {
+            name: self.config.name.clone(),
+            source_kind: self.config.source.kind(),
+        }
+    }
+}

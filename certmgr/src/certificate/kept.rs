@@ -1,0 +1,365 @@
+//! What is kept of a certificate: the pair that serves and those that served before it, for the next start and
+//! for a rollback. One document, replaced as a whole.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use certstore::{CertBundle, Generation, UnixTime};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::acme::RevocationReason;
+use crate::control;
+use crate::source::{Content, Pair};
+
+/// The document's format.
+const FORMAT: u32 = 1;
+
+/// So many pairs are kept, the one that serves among them.
+const MAX_VERSIONS: usize = 4;
+
+/// So many generations are held back at once; the oldest ones are forgotten first.
+const MAX_HELD_BACK: usize = 16;
+
+/// What the fields of one version take beside its pair, generously.
+const FIELDS_BYTES: usize = 4096;
+
+/// The kept pairs of one certificate.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// The last promoted one first.
+    pub(super) versions: Vec<Version>,
+    /// Generations that the source must not bring back, in hex.
+    held_back: Vec<String>,
+    /// What must be revoked once something else serves.
+    pub(super) revocation: Option<Revocation>,
+}
+
+/// A pair that serves, or did.
+pub(super) struct Version {
+    pub(super) facts: control::Version,
+    pub(super) source: String,
+    pub(super) pair: Pair,
+}
+
+/// A wish to revoke.
+#[derive(Debug, Clone)]
+pub(super) struct Revocation {
+    /// In hex.
+    generation: String,
+    pub(super) reason: RevocationReason,
+}
+
+/// Where a pair came from.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Origin {
+    /// URL of the CA's directory.
+    pub(super) authority: Option<String>,
+    /// URL of the order.
+    pub(super) order: Option<String>,
+}
+
+impl Version {
+    pub(super) fn new(
+        bundle: &CertBundle,
+        pair: Pair,
+        source: &str,
+        origin: Origin,
+        promoted_at: UnixTime,
+    ) -> Self {
+        let facts = control::Version {
+            generation: bundle.generation(),
+            names: bundle.names().to_vec(),
+            key_kind: bundle.key_kind(),
+            not_before: bundle.not_before(),
+            not_after: bundle.not_after(),
+            issuer: bundle.issuer().to_owned(),
+            warnings: bundle.warnings().to_vec(),
+            promoted_at: Some(promoted_at),
+            authority: origin.authority,
+            order: origin.order,
+            held_back: false,
+        };
+        Self {
+            facts,
+            source: source.to_owned(),
+            pair,
+        }
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        self.facts.generation
+    }
+
+    /// In hex, whole.
+    pub(super) fn hex(&self) -> String {
+        hex(self.generation())
+    }
+
+    /// It serves again from now on.
+    pub(super) fn promoted_at(mut self, now: UnixTime) -> Self {
+        self.facts.promoted_at = Some(now);
+        self
+    }
+
+    pub(super) fn content(&self) -> Content {
+        self.pair.content()
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Version")
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Kept {
+    /// Puts a version first. Another one of the same generation goes, and so does the oldest if there are too
+    /// many. It is held back no longer.
+    pub(super) fn promote(&mut self, version: Version) {
+        let generation = version.generation();
+        let name = hex(generation);
+        self.held_back.retain(|held| *held != name);
+        self.versions.retain(|other| other.generation() != generation);
+        self.versions.insert(0, version);
+        while self.versions.len() > MAX_VERSIONS {
+            let wanted = self
+                .revocation
+                .as_ref()
+                .map(|revocation| revocation.generation.clone());
+            let oldest = self
+                .versions
+                .iter()
+                .rposition(|version| Some(hex(version.generation())) != wanted)
+                .unwrap_or(MAX_VERSIONS);
+            self.versions.remove(oldest);
+        }
+        self.mark();
+    }
+
+    pub(super) fn hold_back(&mut self, generation: Generation) {
+        self.held_back.push(hex(generation));
+        let too_many = self.held_back.len().saturating_sub(MAX_HELD_BACK);
+        self.held_back.drain(..too_many);
+        self.mark();
+    }
+
+    /// All that are held back, in hex.
+    pub(super) fn held_back(&self) -> &[String] {
+        &self.held_back
+    }
+
+    pub(super) fn version(&self, generation: Generation) -> Option<&Version> {
+        self.versions
+            .iter()
+            .find(|version| version.generation() == generation)
+    }
+
+    /// Takes a version out, to be promoted again.
+    pub(super) fn take(&mut self, generation: Generation) -> Option<Version> {
+        let index = self
+            .versions
+            .iter()
+            .position(|version| version.generation() == generation)?;
+        Some(self.versions.remove(index))
+    }
+
+    pub(super) fn revoke(&mut self, generation: Generation, reason: RevocationReason) {
+        self.revocation = Some(Revocation {
+            generation: hex(generation),
+            reason,
+        });
+    }
+
+    /// What is to be revoked, if it is still kept.
+    pub(super) fn to_revoke(&self) -> Option<(&Version, RevocationReason)> {
+        let revocation = self.revocation.as_ref()?;
+        let version = self
+            .versions
+            .iter()
+            .find(|version| hex(version.generation()) == revocation.generation)?;
+        Some((version, revocation.reason))
+    }
+
+    /// It is revoked: it must never serve again.
+    pub(super) fn revoked(&mut self, generation: Generation) {
+        self.revocation = None;
+        self.versions.retain(|version| version.generation() != generation);
+        self.hold_back(generation);
+    }
+
+    fn mark(&mut self) {
+        for version in &mut self.versions {
+            version.facts.held_back = self.held_back.contains(&hex(version.facts.generation));
+        }
+    }
+
+    /// The document. Its size is known before it is written, so no copy of a key stays behind in a buffer that
+    /// grew.
+    pub(super) fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+        let encoded: Vec<[Zeroizing<String>; 2]> = self
+            .versions
+            .iter()
+            .map(|version| [encode(&version.pair.chain), encode(&version.pair.key)])
+            .collect();
+        let document = Document {
+            format: FORMAT,
+            versions: self
+                .versions
+                .iter()
+                .zip(&encoded)
+                .map(|(version, [chain, key])| Stored {
+                    generation: hex(version.generation()).into(),
+                    promoted_at: version.facts.promoted_at.map_or(0, |at| at.as_secs()),
+                    source: version.source.as_str().into(),
+                    authority: version.facts.authority.as_deref().map(Cow::Borrowed),
+                    order: version.facts.order.as_deref().map(Cow::Borrowed),
+                    chain: chain.as_str().into(),
+                    key: key.as_str().into(),
+                })
+                .collect(),
+            held_back: self.held_back.clone(),
+            revocation: self.revocation.as_ref().map(|revocation| StoredRevocation {
+                generation: revocation.generation.clone(),
+                reason: revocation.reason.as_str().to_owned(),
+            }),
+        };
+        let size = encoded
+            .iter()
+            .map(|[chain, key]| chain.len() + key.len() + FIELDS_BYTES)
+            .sum::<usize>();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size + FIELDS_BYTES));
+        serde_json::to_writer_pretty(&mut *bytes, &document)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Reads a document. Versions that are broken are left out and told of in the second part. Costs a check of
+    /// each pair: blocks for milliseconds.
+    pub(super) fn parse(bytes: &[u8]) -> Result<(Self, Vec<String>), String> {
+        // The text of the error holds a position and no content.
+        let Format { format } = serde_json::from_slice(bytes).map_err(|error| place_of(&error))?;
+        if format != FORMAT {
+            return Err(format!("has format {format}, and this h2gate knows {FORMAT}"));
+        }
+        let document: Document<'_> = serde_json::from_slice(bytes).map_err(|error| place_of(&error))?;
+        let mut broken = Vec::new();
+        let mut versions = Vec::new();
+        for stored in &document.versions {
+            match stored.open() {
+                Ok(version) => versions.push(version),
+                Err(text) => {
+                    let generation: String = stored.generation.chars().take(12).collect();
+                    broken.push(format!("generation {generation}: {text}"));
+                }
+            }
+        }
+        let mut kept = Self {
+            versions,
+            held_back: document.held_back,
+            revocation: document.revocation.and_then(|stored| {
+                Some(Revocation {
+                    generation: stored.generation,
+                    reason: RevocationReason::from_name(&stored.reason)?,
+                })
+            }),
+        };
+        kept.mark();
+        Ok((kept, broken))
+    }
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document<'a> {
+    format: u32,
+    #[serde(borrow)]
+    versions: Vec<Stored<'a>>,
+    #[serde(default)]
+    held_back: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revocation: Option<StoredRevocation>,
+}
+
+/// Chain and key are base64 of the bytes that the source gave: they need no escapes, so that no copy is made of
+/// them while the document is read.
+#[derive(Serialize, Deserialize)]
+struct Stored<'a> {
+    #[serde(borrow)]
+    generation: Cow<'a, str>,
+    promoted_at: u64,
+    #[serde(borrow)]
+    source: Cow<'a, str>,
+    #[serde(borrow, default)]
+    authority: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    order: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    chain: Cow<'a, str>,
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRevocation {
+    generation: String,
+    reason: String,
+}
+
+impl Stored<'_> {
+    fn open(&self) -> Result<Version, String> {
+        let pair = Pair {
+            chain: decode(&self.chain)?,
+            key: decode(&self.key)?,
+        };
+        let bundle = CertBundle::parse(&pair.chain, &pair.key).map_err(|error| error.to_string())?;
+        if hex(bundle.generation()) != self.generation {
+            return Err("is not what its name says".to_owned());
+        }
+        let origin = Origin {
+            authority: self.authority.as_deref().map(str::to_owned),
+            order: self.order.as_deref().map(str::to_owned),
+        };
+        let promoted_at = UnixTime::since_unix_epoch(Duration::from_secs(self.promoted_at));
+        Ok(Version::new(&bundle, pair, &self.source, origin, promoted_at))
+    }
+}
+
+fn encode(bytes: &[u8]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(bytes.len().div_ceil(3) * 4));
+    STANDARD.encode_string(bytes, &mut text);
+    text
+}
+
+fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
+    STANDARD
+        .decode_vec(text, &mut bytes)
+        .map_err(|_| "is not base64".to_owned())?;
+    Ok(bytes)
+}
+
+fn place_of(error: &serde_json::Error) -> String {
+    format!("is broken at line {} column {}", error.line(), error.column())
+}
+
+/// The whole hash.
+pub(super) fn hex(generation: Generation) -> String {
+    generation
+        .as_bytes()
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}

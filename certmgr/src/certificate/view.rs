@@ -1,0 +1,135 @@
+//! What is shown of a certificate.
+
+use std::sync::Arc;
+
+use certstore::{CertBundle, UnixTime};
+
+use super::Certificate;
+use crate::config::{AcmeSource, CertificateConfig, KeyType, Source};
+use crate::control::{AcmeView, Action, LastError, NextStep, Version, View};
+use crate::error::{Error, ErrorClass};
+
+/// Trouble that lasts.
+#[derive(Debug)]
+pub(super) struct Failing {
+    pub(super) since: UnixTime,
+    pub(super) attempts: u32,
+    class: ErrorClass,
+    message: String,
+    remedy: String,
+}
+
+/// Before the task has said anything.
+pub(crate) fn first(name: &Arc<str>, config: &CertificateConfig, now: UnixTime) -> View {
+    View {
+        name: Arc::clone(name),
+        source: config.source.kind(),
+        places: places(&config.source),
+        domains: config.domains.clone(),
+        serving: None,
+        previous: Vec::new(),
+        next: NextStep {
+            action: Action::Read,
+            at: now,
+            why: "it has just been started".to_owned(),
+        },
+        trouble: None,
+        last_success_at: None,
+        acme: match &config.source {
+            Source::Acme(source) => Some(acme(source)),
+            Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
+        },
+    }
+}
+
+fn acme(source: &AcmeSource) -> AcmeView {
+    AcmeView {
+        authorities: source.authorities.iter().map(|one| one.name.clone()).collect(),
+        challenge: source.challenge.name(),
+        key: KeyType::ALL
+            .iter()
+            .find(|(_, kind)| *kind == source.key)
+            .map_or("", |(name, _)| name),
+        explanation: None,
+    }
+}
+
+fn places(source: &Source) -> Vec<String> {
+    use crate::config::S3Objects;
+
+    match source {
+        Source::Files(files) => files.both(),
+        Source::S3(s3) => {
+            let keys = match &s3.objects {
+                S3Objects::Pair { chain, key } => vec![&chain.key, &key.key],
+                S3Objects::Bundle(one) => vec![&one.key],
+            };
+            keys.into_iter()
+                .map(|key| format!("s3://{}/{key}", s3.bucket))
+                .collect()
+        }
+        Source::SecretsManager(secret) => vec![secret.secret.clone()],
+        Source::Acme(acme) => acme.authorities.iter().map(|one| one.directory.clone()).collect(),
+    }
+}
+
+impl Certificate {
+    /// Counts a failed attempt.
+    pub(super) fn note_failing(&mut self, error: &Error, now: UnixTime) {
+        let (since, attempts) = match &self.failing {
+            Some(failing) => (failing.since, failing.attempts.saturating_add(1)),
+            None => (now, 1),
+        };
+        let places = error.places.join(", ");
+        self.failing = Some(Failing {
+            since,
+            attempts,
+            class: error.class(),
+            message: format!("{places}: {}", error.reason),
+            remedy: error.remedy().to_owned(),
+        });
+    }
+
+    /// Brings the view up to date.
+    pub(super) fn update(&self, view: &mut View, next: NextStep) {
+        let serving = self.serving().map(|serving| serving.generation());
+        let versions = &self.kept.versions;
+        view.serving = self
+            .serving()
+            .map(|serving| match self.kept.version(serving.generation()) {
+                Some(kept) => kept.facts.clone(),
+                None => facts_of(serving.bundle()),
+            });
+        view.previous = versions
+            .iter()
+            .filter(|version| Some(version.generation()) != serving)
+            .map(|version| version.facts.clone())
+            .collect();
+        view.next = next;
+        view.trouble = self.failing.as_ref().map(|failing| LastError {
+            class: failing.class,
+            message: failing.message.clone(),
+            remedy: failing.remedy.clone(),
+            since: failing.since,
+            attempts: failing.attempts,
+        });
+        view.last_success_at = self.last_success_at;
+    }
+}
+
+/// Of a bundle that was installed before this task began.
+fn facts_of(bundle: &CertBundle) -> Version {
+    Version {
+        generation: bundle.generation(),
+        names: bundle.names().to_vec(),
+        key_kind: bundle.key_kind(),
+        not_before: bundle.not_before(),
+        not_after: bundle.not_after(),
+        issuer: bundle.issuer().to_owned(),
+        warnings: bundle.warnings().to_vec(),
+        promoted_at: None,
+        authority: None,
+        order: None,
+        held_back: false,
+    }
+}
