@@ -9,7 +9,7 @@
 //! - Keys in the chain's input and certificates in the key's are skipped, so one combined file may be passed
 //!   as both.
 
-mod chain;
+pub(crate) mod chain;
 mod error;
 mod name;
 mod pem;
@@ -17,6 +17,7 @@ mod pem;
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use rustls::SignatureScheme;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::UnixTime;
@@ -147,6 +148,24 @@ impl Generation {
     /// What [`Generation::as_bytes`] gave.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// Of these pieces, in their order. Each is preceded by its length, so that no two lists have the same bytes.
+    pub(crate) fn of<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for piece in pieces {
+            context.update(&piece.len().to_be_bytes());
+            context.update(piece);
+        }
+        Self::finish(context)
+    }
+
+    fn finish(context: digest::Context) -> Self {
+        let mut hash = [0; 32];
+        hash.iter_mut()
+            .zip(context.finish().as_ref())
+            .for_each(|(to, from)| *to = *from);
+        Self(hash)
     }
 
     /// The whole hash.

@@ -14,18 +14,24 @@
 
 pub mod bundle;
 pub mod challenge;
+mod pem;
 pub mod prove;
 pub mod resolver;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod trust;
 
 pub use bundle::{BadName, BundleError, CertBundle, Found, Generation, KeyKind, Name, Part, Warning};
 pub use challenge::{Challenges, Published};
+pub use pem::PemError;
 pub use prove::{Evidence, Profile, ProveError, Proved, prove};
 pub use resolver::{Resolution, Resolver, take_resolution};
 pub use rustls_pki_types::UnixTime;
-pub use store::{Installed, Reader, Refusal, Serving, ServingStatus, Status, Writer, store};
+pub use store::{
+    Installed, Reader, Refusal, Serving, ServingStatus, ServingTrust, Status, TrustStatus, Writer, store,
+};
+pub use trust::{Identity, ProvedTrust, TrustBundle, TrustError};
 
 /// An instant as RFC 3339 in UTC, to the second: `2026-03-01T00:00:00Z`.
 pub fn rfc3339(at: UnixTime) -> String {

@@ -4,6 +4,8 @@
 //! nothing away, and neither does expiry. `Writer::remove` exists for one case alone: the configuration no
 //! longer names the certificate.
 
+mod trust;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -16,12 +18,16 @@ use crate::challenge::Challenges;
 use crate::prove::Proved;
 use crate::resolver::{Resolver, Table};
 
+pub(crate) use self::trust::TrustSlot;
+pub use self::trust::{ServingTrust, TrustStatus};
+
 /// Makes an empty store. There is one writer for its whole life.
 pub fn store() -> (Writer, Reader) {
     let shared = Arc::new(Shared {
         entries: ArcSwap::default(),
         tables: Mutex::default(),
         challenges: Challenges::default(),
+        trust: trust::Book::default(),
     });
     (
         Writer {
@@ -136,6 +142,7 @@ struct Shared {
     /// so that no table can miss an install. Handshakes never touch it.
     tables: Mutex<Vec<Weak<Table>>>,
     challenges: Challenges,
+    trust: trust::Book,
 }
 
 impl Shared {

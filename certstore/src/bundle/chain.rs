@@ -12,7 +12,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::public_key::PublicKey;
-use x509_parser::x509::{SubjectPublicKeyInfo, X509Name, X509Version};
+use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo, X509Name, X509Version};
 
 use super::error::BundleError;
 use super::name::Name;
@@ -343,11 +344,7 @@ fn generation(chain: &[CertificateDer<'_>], leaf: &Parsed<'_>) -> Generation {
         context.update(der);
     }
     context.update(leaf.x509.public_key().raw);
-    let mut hash = [0; 32];
-    hash.iter_mut()
-        .zip(context.finish().as_ref())
-        .for_each(|(to, from)| *to = *from);
-    Generation(hash)
+    Generation::finish(context)
 }
 
 impl Parsed<'_> {
@@ -391,32 +388,56 @@ impl Parsed<'_> {
 fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &SubjectPublicKeyInfo<'_>) -> bool {
     match certificate.verify_signature(Some(issuer)) {
         Ok(()) => true,
-        Err(X509Error::SignatureUnsupportedAlgorithm) => is_signed_by_p521(certificate, issuer),
+        Err(X509Error::SignatureUnsupportedAlgorithm) => is_signed_by_p521(
+            &certificate.signature_algorithm,
+            certificate.tbs_certificate.as_ref(),
+            &certificate.signature_value.data,
+            issuer,
+        ),
+        Err(_) => false,
+    }
+}
+
+/// The same of a revocation list.
+pub(crate) fn is_list_signed_by(
+    list: &CertificateRevocationList<'_>,
+    issuer: &SubjectPublicKeyInfo<'_>,
+) -> bool {
+    match list.verify_signature(issuer) {
+        Ok(()) => true,
+        Err(X509Error::SignatureUnsupportedAlgorithm) => is_signed_by_p521(
+            &list.signature_algorithm,
+            list.tbs_cert_list.as_ref(),
+            &list.signature_value.data,
+            issuer,
+        ),
         Err(_) => false,
     }
 }
 
 /// The parser's own verification stops at P-384.
-fn is_signed_by_p521(certificate: &X509Certificate<'_>, issuer: &SubjectPublicKeyInfo<'_>) -> bool {
+fn is_signed_by_p521(
+    signed_with: &AlgorithmIdentifier<'_>,
+    signed: &[u8],
+    signature: &[u8],
+    issuer: &SubjectPublicKeyInfo<'_>,
+) -> bool {
     if key_kind(issuer) != Some(KeyKind::EcdsaP521) {
         return false;
     }
-    let algorithm: &dyn signature::VerificationAlgorithm =
-        match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
-            "1.2.840.10045.4.3.2" => &signature::ECDSA_P521_SHA256_ASN1,
-            "1.2.840.10045.4.3.3" => &signature::ECDSA_P521_SHA384_ASN1,
-            "1.2.840.10045.4.3.4" => &signature::ECDSA_P521_SHA512_ASN1,
-            _ => return false,
-        };
+    let algorithm: &dyn signature::VerificationAlgorithm = match signed_with.algorithm.to_id_string().as_str()
+    {
+        "1.2.840.10045.4.3.2" => &signature::ECDSA_P521_SHA256_ASN1,
+        "1.2.840.10045.4.3.3" => &signature::ECDSA_P521_SHA384_ASN1,
+        "1.2.840.10045.4.3.4" => &signature::ECDSA_P521_SHA512_ASN1,
+        _ => return false,
+    };
     let key = signature::UnparsedPublicKey::new(algorithm, &issuer.subject_public_key.data);
-    key.verify(
-        certificate.tbs_certificate.as_ref(),
-        &certificate.signature_value.data,
-    )
-    .is_ok()
+    key.verify(signed, signature).is_ok()
 }
 
-fn text(name: &X509Name<'_>) -> String {
+/// A name for people.
+pub(crate) fn text(name: &X509Name<'_>) -> String {
     let text: String = name
         .to_string()
         .chars()

@@ -1,0 +1,194 @@
+//! Trust bundles in the store: a slot for each name, which verifiers look into at each handshake.
+//!
+//! As with certificates, what serves is only ever replaced by another [`ProvedTrust`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::CertificateDer;
+
+use super::{Installed, Reader, Refusal, Writer};
+use crate::trust::{ProvedTrust, TrustBundle, Verifier};
+
+/// What is known about one trust bundle, for an admin page.
+#[derive(Debug, Clone)]
+pub struct TrustStatus {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// What serves; `None` until the first install.
+    pub serving: Option<ServingTrust>,
+    /// Why the newest candidate does not serve; `None` if it does.
+    pub refusal: Option<Refusal>,
+}
+
+/// A bundle that peers are verified against.
+#[derive(Debug, Clone)]
+pub struct ServingTrust {
+    /// Grows with each install in this store.
+    pub serial: u64,
+    /// The bundle itself: its CAs, its revocation lists, its generation.
+    pub bundle: Arc<TrustBundle>,
+}
+
+/// All trust bundles of a store.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    slots: Mutex<BTreeMap<Arc<str>, Arc<TrustSlot>>>,
+}
+
+/// The place of one name, for as long as anybody looks into it.
+pub(crate) struct TrustSlot {
+    name: Arc<str>,
+    state: ArcSwap<State>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct State {
+    /// Whether the configuration names it.
+    declared: bool,
+    serving: Option<ServingTrust>,
+    refusal: Option<Refusal>,
+}
+
+impl TrustSlot {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn bundle(&self) -> Option<Arc<TrustBundle>> {
+        let state = self.state.load();
+        state.serving.as_ref().map(|serving| Arc::clone(&serving.bundle))
+    }
+
+    fn change(&self, edit: impl FnOnce(&mut State)) {
+        let mut state = State::clone(&self.state.load());
+        edit(&mut state);
+        self.state.store(Arc::new(state));
+    }
+}
+
+impl fmt::Debug for TrustSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TrustSlot").field(&self.name).finish()
+    }
+}
+
+impl Book {
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<TrustSlot>>> {
+        // The map is whole at every moment.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The slot of this name, made if it is not there: a listener may come before its bundle.
+    fn slot(&self, name: &str) -> Arc<TrustSlot> {
+        let mut slots = self.slots();
+        if let Some(slot) = slots.get(name) {
+            return Arc::clone(slot);
+        }
+        let name: Arc<str> = name.into();
+        let slot = Arc::new(TrustSlot {
+            name: Arc::clone(&name),
+            state: ArcSwap::default(),
+        });
+        slots.insert(name, Arc::clone(&slot));
+        slot
+    }
+}
+
+impl Writer {
+    /// Names a trust bundle that is expected, so that `Reader::trust_list` shows it before it is there.
+    pub fn declare_trust(&mut self, name: &str) {
+        self.shared.trust.slot(name).change(|state| state.declared = true);
+    }
+
+    /// Makes a proved bundle the one that peers are verified against, from the next handshake on.
+    ///
+    /// Installing the generation that already serves changes nothing. Any noted refusal is cleared.
+    pub fn install_trust(&mut self, name: &str, proved: ProvedTrust) -> Installed {
+        let slot = self.shared.trust.slot(name);
+        let bundle = proved.bundle;
+        let generation = bundle.generation();
+        let known = slot.state.load().serving.clone();
+        let known = known.filter(|known| known.bundle.generation() == generation);
+        let changed = known.is_none();
+        if changed {
+            self.last_serial = self.last_serial.saturating_add(1);
+        }
+        let serving = known.unwrap_or(ServingTrust {
+            serial: self.last_serial,
+            bundle,
+        });
+        let serial = serving.serial;
+        slot.change(|state| {
+            *state = State {
+                declared: true,
+                serving: Some(serving),
+                refusal: None,
+            };
+        });
+        Installed {
+            generation,
+            serial,
+            changed,
+        }
+    }
+
+    /// Notes why a candidate was refused. What serves goes on serving.
+    pub fn refuse_trust(&mut self, name: &str, refusal: Refusal) {
+        let slot = self.shared.trust.slot(name);
+        slot.change(|state| state.refusal = Some(refusal));
+    }
+
+    /// Forgets a noted refusal: the source is well again.
+    pub fn clear_trust_refusal(&mut self, name: &str) {
+        let slot = self.shared.trust.slot(name);
+        if slot.state.load().refusal.is_some() {
+            slot.change(|state| state.refusal = None);
+        }
+    }
+
+    /// Forgets a bundle that the configuration no longer names. Connections and listeners that still use it
+    /// go on with what they have.
+    pub fn remove_trust(&mut self, name: &str) {
+        let mut slots = self.shared.trust.slots();
+        // Verifiers are made under the same lock, so nobody can begin to look into it meanwhile.
+        let in_use = slots.get(name).is_some_and(|slot| Arc::strong_count(slot) > 1);
+        if !in_use {
+            slots.remove(name);
+        } else if let Some(slot) = slots.get(name) {
+            slot.change(|state| state.declared = false);
+        }
+    }
+}
+
+impl Reader {
+    /// The CAs of the bundle that serves under this name, for `Profile::anchors`. `None`: it is not there yet.
+    pub fn anchors(&self, name: &str) -> Option<Vec<CertificateDer<'static>>> {
+        let slot = self.shared.trust.slots().get(name).map(Arc::clone)?;
+        Some(slot.bundle()?.anchors().to_vec())
+    }
+
+    /// What rustls asks about a client's certificate: verified at each handshake against the bundle that
+    /// serves then. As long as there is none, every certificate is refused.
+    ///
+    /// `optional` lets a client in that presents no certificate at all.
+    pub fn client_verifier(&self, name: &str, optional: bool) -> Arc<dyn ClientCertVerifier> {
+        Arc::new(Verifier::new(self.shared.trust.slot(name), optional))
+    }
+
+    /// All declared trust bundles, by name.
+    pub fn trust_list(&self) -> Vec<TrustStatus> {
+        let status = |slot: &Arc<TrustSlot>| {
+            let state = slot.state.load();
+            state.declared.then(|| TrustStatus {
+                name: Arc::clone(&slot.name),
+                serving: state.serving.clone(),
+                refusal: state.refusal.clone(),
+            })
+        };
+        self.shared.trust.slots().values().filter_map(status).collect()
+    }
+}

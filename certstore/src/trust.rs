@@ -1,0 +1,168 @@
+//! Whom a listener believes: CA certificates and revocation lists, through one door as pairs are.
+//!
+//! [`TrustBundle::parse`] is that door, and only a [`ProvedTrust`] can be installed. Policy, where RFC 5280
+//! leaves a choice:
+//! - The dates of a CA are not looked at when a peer is verified (§6.1.1 (d): a trust anchor is a name and a
+//!   key). A bundle of which every CA has expired is refused as a candidate.
+//! - A revocation list past its nextUpdate is refused as a candidate, and one that is in use goes on being
+//!   used: it still knows who was revoked.
+//! - With `revocation` each CA of the bundle has its list, and a peer whose status no list tells is refused.
+//!   Without it the lists that are there count, and other peers pass.
+
+mod check;
+mod error;
+mod identity;
+mod verifier;
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use crate::bundle::Generation;
+
+pub use error::TrustError;
+pub use identity::{Identity, MAX_NAMES};
+pub(crate) use verifier::Verifier;
+
+/// The most bytes that the CA certificates or the revocation lists may have.
+pub const MAX_TRUST_BYTES: usize = 4 << 20;
+
+/// The most CA certificates, and the most revocation lists, of one bundle.
+pub const MAX_AUTHORITIES: usize = 512;
+
+/// CA certificates and revocation lists that fit each other.
+pub struct TrustBundle {
+    authorities: Vec<Authority>,
+    revocation_lists: Vec<RevocationList>,
+    anchors: Vec<CertificateDer<'static>>,
+    generation: Generation,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+/// A bundle that passed [`TrustBundle::parse`]. Only `Writer::install_trust` takes it.
+#[derive(Debug)]
+pub struct ProvedTrust {
+    pub(crate) bundle: Arc<TrustBundle>,
+}
+
+/// A CA of a bundle, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// Its name.
+    pub subject: String,
+    /// Valid until.
+    pub not_after: UnixTime,
+}
+
+/// A revocation list of a bundle, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevocationList {
+    /// The CA that signed it.
+    pub issuer: String,
+    /// When it was made.
+    pub this_update: UnixTime,
+    /// By when there should be a newer one.
+    pub next_update: UnixTime,
+    /// How many certificates it revokes.
+    pub revoked: usize,
+}
+
+impl TrustBundle {
+    /// Parses and checks a candidate. `crl_pem` may be empty, and may be the same text as `ca_pem`: what is
+    /// not wanted of either is skipped.
+    pub fn parse(
+        ca_pem: &[u8],
+        crl_pem: &[u8],
+        revocation: bool,
+        now: UnixTime,
+    ) -> Result<ProvedTrust, TrustError> {
+        let bundle = check::bundle(ca_pem, crl_pem, revocation)?;
+        bundle.check_dates(now)?;
+        Ok(ProvedTrust {
+            bundle: Arc::new(bundle),
+        })
+    }
+
+    /// The same for what served last and was kept: it is held to no dates.
+    pub fn restore(ca_pem: &[u8], crl_pem: &[u8], revocation: bool) -> Result<ProvedTrust, TrustError> {
+        let bundle = Arc::new(check::bundle(ca_pem, crl_pem, revocation)?);
+        Ok(ProvedTrust { bundle })
+    }
+
+    /// Its CAs, each once, in the order of the text.
+    pub fn authorities(&self) -> &[Authority] {
+        &self.authorities
+    }
+
+    /// Its revocation lists.
+    pub fn revocation_lists(&self) -> &[RevocationList] {
+        &self.revocation_lists
+    }
+
+    /// The hash of all of it. It changes with `revocation`, too.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// When the first of its revocation lists is due for a newer one.
+    pub fn next_update(&self) -> Option<UnixTime> {
+        self.revocation_lists.iter().map(|list| list.next_update).min()
+    }
+
+    /// When the last of its CAs expires.
+    pub fn not_after(&self) -> Option<UnixTime> {
+        self.authorities.iter().map(|authority| authority.not_after).max()
+    }
+
+    pub(crate) fn anchors(&self) -> &[CertificateDer<'static>] {
+        &self.anchors
+    }
+
+    pub(crate) fn verifier(&self) -> &dyn ClientCertVerifier {
+        &*self.verifier
+    }
+
+    fn check_dates(&self, now: UnixTime) -> Result<(), TrustError> {
+        let last = self
+            .authorities
+            .iter()
+            .max_by_key(|authority| authority.not_after);
+        if let Some(last) = last.filter(|last| last.not_after < now) {
+            return Err(TrustError::Expired {
+                subject: last.subject.clone(),
+                not_after: last.not_after,
+                now,
+            });
+        }
+        match self.revocation_lists.iter().find(|list| list.next_update < now) {
+            Some(list) => Err(TrustError::RevocationListExpired {
+                issuer: list.issuer.clone(),
+                next_update: list.next_update,
+                now,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ProvedTrust {
+    /// What was proved.
+    pub fn bundle(&self) -> &Arc<TrustBundle> {
+        &self.bundle
+    }
+}
+
+impl fmt::Debug for TrustBundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrustBundle")
+            .field("generation", &self.generation)
+            .field("authorities", &self.authorities)
+            .field("revocation_lists", &self.revocation_lists)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

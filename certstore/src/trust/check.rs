@@ -1,0 +1,228 @@
+//! The checks of CA certificates and revocation lists, and what is learnt from them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::time::ASN1Time;
+
+use super::{Authority, MAX_AUTHORITIES, MAX_TRUST_BYTES, RevocationList, TrustBundle, TrustError};
+use crate::bundle::Generation;
+use crate::bundle::chain::{is_list_signed_by, text};
+use crate::pem::{PemError, Section, labels, sections};
+
+const CERTIFICATE: &[u8] = b"CERTIFICATE";
+/// RFC 7468 §7.
+const REVOCATION_LIST: &[u8] = b"X509 CRL";
+
+pub(super) fn bundle(ca_pem: &[u8], crl_pem: &[u8], revocation: bool) -> Result<TrustBundle, TrustError> {
+    let anchors = certificates(ca_pem)?;
+    let parsed = anchors
+        .iter()
+        .enumerate()
+        .map(|(index, der)| authority(index + 1, der))
+        .collect::<Result<Vec<_>, _>>()?;
+    let lists = revocation_lists(crl_pem)?;
+    let revocation_lists = check_lists(&parsed, &lists)?;
+    if revocation {
+        check_complete(&parsed, &lists)?;
+    }
+    let demanded = [u8::from(revocation)];
+    let pieces = anchors
+        .iter()
+        .map(|der| &**der)
+        .chain(lists.iter().map(|list| &**list))
+        .chain([&demanded[..]]);
+    let generation = Generation::of(pieces);
+    let authorities = parsed.iter().map(facts).collect();
+    drop(parsed);
+    Ok(TrustBundle {
+        authorities,
+        revocation_lists,
+        generation,
+        verifier: verifier(&anchors, lists, revocation)?,
+        anchors,
+    })
+}
+
+/// The certificates of the text, each once.
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let sections = sections(pem, MAX_TRUST_BYTES).map_err(TrustError::Authorities)?;
+    let mut certificates: Vec<CertificateDer<'static>> = Vec::new();
+    for section in sections.iter().filter(|section| section.label == CERTIFICATE) {
+        let der = CertificateDer::from_pem_slice(section.text)
+            .map_err(|_| TrustError::Authorities(section.not_base64()))?;
+        if !certificates.contains(&der) {
+            certificates.push(der);
+        }
+    }
+    match certificates.len() {
+        0 => Err(TrustError::NoAuthority {
+            found: labels(&sections),
+        }),
+        count if count > MAX_AUTHORITIES => Err(TrustError::TooMany {
+            what: "CA certificates",
+            count,
+        }),
+        _ => Ok(certificates),
+    }
+}
+
+fn revocation_lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, TrustError> {
+    let sections = match sections(pem, MAX_TRUST_BYTES) {
+        Ok(sections) => sections,
+        Err(PemError::Empty) => return Ok(Vec::new()),
+        Err(error) => return Err(TrustError::RevocationLists(error)),
+    };
+    let decode = |section: &Section<'_>| {
+        CertificateRevocationListDer::from_pem_slice(section.text)
+            .map_err(|_| TrustError::RevocationLists(section.not_base64()))
+    };
+    let wanted = sections.iter().filter(|section| section.label == REVOCATION_LIST);
+    let mut lists: Vec<CertificateRevocationListDer<'static>> = Vec::new();
+    for list in wanted.map(decode) {
+        let list = list?;
+        if !lists.contains(&list) {
+            lists.push(list);
+        }
+    }
+    if lists.len() > MAX_AUTHORITIES {
+        return Err(TrustError::TooMany {
+            what: "revocation lists",
+            count: lists.len(),
+        });
+    }
+    Ok(lists)
+}
+
+fn authority<'a>(
+    position: usize,
+    der: &'a CertificateDer<'static>,
+) -> Result<X509Certificate<'a>, TrustError> {
+    let bad = |reason: String| TrustError::BadAuthority { position, reason };
+    let (rest, x509) = X509Certificate::from_der(der).map_err(|error| bad(error.to_string()))?;
+    if !rest.is_empty() {
+        return Err(bad(format!("{} bytes follow its end", rest.len())));
+    }
+    // RFC 5280 §4.2.1.9, §4.2.1.3: a CA has cA set, and keyCertSign if it has key usage at all.
+    let usage = x509.key_usage().map_err(|error| bad(error.to_string()))?;
+    if !x509.is_ca() || usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
+        return Err(TrustError::NotAnAuthority {
+            position,
+            subject: text(x509.subject()),
+        });
+    }
+    webpki::anchor_from_trusted_cert(der).map_err(|error| bad(error.to_string()))?;
+    Ok(x509)
+}
+
+fn check_lists(
+    authorities: &[X509Certificate<'_>],
+    lists: &[CertificateRevocationListDer<'static>],
+) -> Result<Vec<RevocationList>, TrustError> {
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    let mut facts = Vec::new();
+    for (index, der) in lists.iter().enumerate() {
+        let position = index + 1;
+        let bad = |reason: String| TrustError::BadRevocationList { position, reason };
+        // What the verifier would refuse later is refused now.
+        webpki::BorrowedCertRevocationList::from_der(der).map_err(|error| bad(error.to_string()))?;
+        let (_, list) = CertificateRevocationList::from_der(der).map_err(|error| bad(error.to_string()))?;
+        let issuer = text(list.issuer());
+        if !authorities.iter().any(|authority| is_list_of(&list, authority)) {
+            return Err(TrustError::StrangeRevocationList { position, issuer });
+        }
+        let raw = list.issuer().as_raw().to_vec();
+        // RFC 5280 §5.2.5: a CA may split its list by distribution points; ours are whole.
+        if let Some(first) = seen.iter().position(|earlier| *earlier == raw) {
+            return Err(TrustError::SecondRevocationList {
+                position,
+                first: first + 1,
+                issuer,
+            });
+        }
+        seen.push(raw);
+        let next_update = list
+            .next_update()
+            .ok_or_else(|| bad("it has no nextUpdate".to_owned()))?;
+        facts.push(RevocationList {
+            issuer,
+            this_update: instant(list.last_update()),
+            next_update: instant(next_update),
+            revoked: list.iter_revoked_certificates().count(),
+        });
+    }
+    Ok(facts)
+}
+
+fn check_complete(
+    authorities: &[X509Certificate<'_>],
+    lists: &[CertificateRevocationListDer<'static>],
+) -> Result<(), TrustError> {
+    let lists: Vec<_> = lists
+        .iter()
+        .filter_map(|der| CertificateRevocationList::from_der(der).ok())
+        .collect();
+    let without = authorities
+        .iter()
+        .find(|authority| !lists.iter().any(|(_, list)| is_list_of(list, authority)));
+    match without {
+        Some(authority) => Err(TrustError::NoRevocationList {
+            subject: text(authority.subject()),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn is_list_of(list: &CertificateRevocationList<'_>, authority: &X509Certificate<'_>) -> bool {
+    list.issuer().as_raw() == authority.subject().as_raw() && is_list_signed_by(list, authority.public_key())
+}
+
+fn verifier(
+    anchors: &[CertificateDer<'static>],
+    lists: Vec<CertificateRevocationListDer<'static>>,
+    revocation: bool,
+) -> Result<Arc<dyn ClientCertVerifier>, TrustError> {
+    let mut roots = RootCertStore::empty();
+    for (index, anchor) in anchors.iter().enumerate() {
+        roots
+            .add(anchor.clone())
+            .map_err(|error| TrustError::BadAuthority {
+                position: index + 1,
+                reason: error.to_string(),
+            })?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    // That a list has expired is told by whoever watches it: it still knows who was revoked.
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .clear_root_hint_subjects()
+        .with_crls(lists);
+    let builder = if revocation {
+        builder
+    } else {
+        builder.allow_unknown_revocation_status()
+    };
+    builder.build().map_err(|error| TrustError::BadRevocationList {
+        position: 1,
+        reason: error.to_string(),
+    })
+}
+
+fn facts(authority: &X509Certificate<'_>) -> Authority {
+    Authority {
+        subject: text(authority.subject()),
+        not_after: instant(authority.validity().not_after),
+    }
+}
+
+fn instant(time: ASN1Time) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(time.timestamp().try_into().unwrap_or(0)))
+}

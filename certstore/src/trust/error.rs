@@ -1,0 +1,181 @@
+//! Why CA certificates and revocation lists make no bundle: a closed list, each with its remedy.
+
+use rustls_pki_types::UnixTime;
+
+use super::MAX_AUTHORITIES;
+use crate::bundle::{Found, Part};
+use crate::pem::PemError;
+use crate::rfc3339;
+
+/// Why a candidate is refused by `TrustBundle::parse`. Positions count from 1, in the order of the text.
+///
+/// All of these are the operator's, or the CA's, to mend; trying the same bytes again cannot help, but for
+/// none that the clock decides.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// The text of the CA certificates cannot be read.
+    #[error("the CA certificates cannot be read: {0}")]
+    Authorities(PemError),
+    /// The text of the revocation lists cannot be read.
+    #[error("the revocation lists cannot be read: {0}")]
+    RevocationLists(PemError),
+    /// PEM, but no certificate.
+    #[error("the bundle holds no CA certificate, only {found}")]
+    NoAuthority {
+        /// What is there.
+        found: Found,
+    },
+    /// More than any lawful bundle has.
+    #[error("the bundle holds {count} {what}; at most {MAX_AUTHORITIES} are read")]
+    TooMany {
+        /// CA certificates or revocation lists.
+        what: &'static str,
+        /// How many.
+        count: usize,
+    },
+    /// A certificate that cannot be parsed, or not be a trust anchor.
+    #[error("CA certificate {position} cannot be used: {reason}")]
+    BadAuthority {
+        /// Which one.
+        position: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A certificate that may not issue others.
+    #[error("certificate {position} ({subject}) is not a CA's: it may not issue certificates")]
+    NotAnAuthority {
+        /// Which one.
+        position: usize,
+        /// Its name.
+        subject: String,
+    },
+    /// No CA of the bundle is valid any more.
+    #[error(
+        "every CA certificate has expired, the last one ({subject}) on {}; it is {} now",
+        rfc3339(*.not_after),
+        rfc3339(*.now)
+    )]
+    Expired {
+        /// The CA that expired last.
+        subject: String,
+        /// When.
+        not_after: UnixTime,
+        /// What our clock says.
+        now: UnixTime,
+    },
+    /// A revocation list that cannot be parsed, or is of a kind that cannot be used.
+    #[error("revocation list {position} cannot be used: {reason}")]
+    BadRevocationList {
+        /// Which one.
+        position: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A revocation list that no CA of the bundle signed.
+    #[error("revocation list {position} ({issuer}) is not signed by a CA of the bundle")]
+    StrangeRevocationList {
+        /// Which one.
+        position: usize,
+        /// Who it says has signed it.
+        issuer: String,
+    },
+    /// Two revocation lists of one CA.
+    #[error("revocation lists {first} and {position} are of one CA ({issuer})")]
+    SecondRevocationList {
+        /// The later one.
+        position: usize,
+        /// The earlier one.
+        first: usize,
+        /// The CA.
+        issuer: String,
+    },
+    /// A revocation list that is no longer current.
+    #[error(
+        "the revocation list of {issuer} was to be replaced by {}; it is {} now",
+        rfc3339(*.next_update),
+        rfc3339(*.now)
+    )]
+    RevocationListExpired {
+        /// The CA.
+        issuer: String,
+        /// By when.
+        next_update: UnixTime,
+        /// What our clock says.
+        now: UnixTime,
+    },
+    /// Revocation lists are demanded, and a CA has none.
+    #[error("revocation is demanded, but there is no revocation list of {subject}")]
+    NoRevocationList {
+        /// The CA.
+        subject: String,
+    },
+}
+
+impl TrustError {
+    /// Which input must be mended: the CA certificates stand in the place of a chain, the revocation lists in
+    /// that of a key.
+    pub fn part(&self) -> Part {
+        match self {
+            Self::Authorities(_)
+            | Self::NoAuthority { .. }
+            | Self::BadAuthority { .. }
+            | Self::NotAnAuthority { .. }
+            | Self::Expired { .. } => Part::Chain,
+            Self::RevocationLists(_)
+            | Self::BadRevocationList { .. }
+            | Self::SecondRevocationList { .. }
+            | Self::RevocationListExpired { .. }
+            | Self::NoRevocationList { .. } => Part::Key,
+            Self::StrangeRevocationList { .. } | Self::TooMany { .. } => Part::Both,
+        }
+    }
+
+    /// What the operator can do about it, in one sentence.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Authorities(error) => pem_remedy(
+                error,
+                "convert it: `openssl x509 -inform der`",
+                "check the path: it must hold `-----BEGIN CERTIFICATE-----`",
+            ),
+            Self::RevocationLists(error) => pem_remedy(
+                error,
+                "convert it: `openssl crl -inform der`",
+                "check the path: it must hold `-----BEGIN X509 CRL-----`",
+            ),
+            Self::NoAuthority { .. } => {
+                "check that the paths of CA certificates and revocation lists are not exchanged"
+            }
+            Self::TooMany { .. } => "name the CAs of your clients alone, not a whole trust store",
+            Self::BadAuthority { .. } => "export the CA certificate again from where it was issued",
+            Self::NotAnAuthority { .. } => {
+                "put the certificate of the CA there (CA:TRUE, key usage keyCertSign), not one that it issued"
+            }
+            Self::Expired { .. } => {
+                "add the CA's new certificate; if it is not expired, set this host's clock"
+            }
+            Self::BadRevocationList { .. } => {
+                "publish a full list of version 2 with a nextUpdate (RFC 5280 §5); delta lists are not used"
+            }
+            Self::StrangeRevocationList { .. } => {
+                "add the certificate of the CA that signed the list, or remove the list"
+            }
+            Self::SecondRevocationList { .. } => "leave only the newer one",
+            Self::RevocationListExpired { .. } => {
+                "publish the CA's newest list; if it is current, set this host's clock"
+            }
+            Self::NoRevocationList { .. } => "add the CA's list, or do not demand revocation",
+        }
+    }
+}
+
+fn pem_remedy(error: &PemError, der: &'static str, other: &'static str) -> &'static str {
+    match error {
+        PemError::Empty | PemError::Truncated { .. } | PemError::BadSection { .. } => {
+            "write the file again in full: into a new file that is then renamed over the old one"
+        }
+        PemError::TooLarge { .. } => "name the CAs of your clients alone, not a whole trust store",
+        PemError::NotPem { found: Found::Der } => der,
+        PemError::NotPem { .. } => other,
+    }
+}
