@@ -187,7 +187,7 @@ fn source(
     }
     if let Some(acme) = fields.map("acme", found) {
         let acme = acme::FileAcme::decode(&acme, paths, found);
-        source = source.or(acme.map(FileCertificateSource::Acme));
+        source = source.or(Some(FileCertificateSource::Acme(acme)));
     }
     if let Some(s3) = fields.map("s3", found) {
         source = source.or(aws::pair_s3(&s3, found).map(FileCertificateSource::S3));

@@ -37,10 +37,11 @@ pub(in crate::config) struct Surroundings {
     pub(in crate::config) listeners_whole: bool,
 }
 
-/// As the file has it, with at least one CA and one kind of key.
+/// As the file has it, with at least one kind of key; `None` where a mistake was reported.
 #[derive(Debug)]
 pub(super) struct FileAcme {
-    authorities: Vec<Authority>,
+    /// Never empty.
+    authorities: Option<Vec<Authority>>,
     challenge: Option<Spanned<Challenge>>,
     /// The first is that of the certificate's own name.
     keys: Vec<KeyType>,
@@ -59,11 +60,7 @@ pub(in crate::config) fn key_name(key: KeyType) -> &'static str {
 }
 
 impl FileAcme {
-    pub(super) fn decode(
-        fields: &Fields<'_>,
-        paths: &mut Paths<'_>,
-        found: &mut Diagnostics,
-    ) -> Option<Self> {
+    pub(super) fn decode(fields: &Fields<'_>, paths: &mut Paths<'_>, found: &mut Diagnostics) -> Self {
         let contact = contact(fields, found);
         let first = authority(fields, &contact, paths, found);
         let others = fields
@@ -77,15 +74,15 @@ impl FileAcme {
         let resolvers = fields.values("resolvers", values::resolver, found);
         let min_interval = fields.wait("min_interval", WAITS.min_interval, found);
         let first_retry = fields.wait("first_retry", WAITS.first_retry, found);
-        let authorities = std::iter::once(first).chain(others).collect::<Option<Vec<_>>>()?;
-        if let Some(public) = known(&authorities).find(|known| known.public)
+        let authorities = std::iter::once(first).chain(others).collect::<Option<Vec<_>>>();
+        if let Some(public) = known(authorities.as_deref().unwrap_or_default()).find(|known| known.public)
             && min_interval.value < HASTY
         {
             let message = format!("`min_interval` is short for {}, which limits orders", public.name);
             let remedy = "leave it out, unless this is a test".to_owned();
             found.warning(min_interval.place, message, Some(remedy));
         }
-        Some(Self {
+        Self {
             authorities,
             challenge,
             keys,
@@ -93,7 +90,7 @@ impl FileAcme {
             resolvers: resolvers.into_iter().map(|address| address.value).collect(),
             min_interval: min_interval.value,
             first_retry: first_retry.value,
-        })
+        }
     }
 
     /// The kinds of key; `None` stands for the first.
@@ -107,7 +104,7 @@ impl FileAcme {
         let first = self.keys.first().copied().unwrap_or(KeyType::EcdsaP256);
         self.keys().filter_map(move |key| {
             let source = AcmeSource {
-                authorities: self.authorities.clone(),
+                authorities: self.authorities.clone()?,
                 challenge: self.challenge.clone()?.value,
                 key: key.unwrap_or(first),
                 preferred_chain: self.preferred_chain.clone(),
@@ -175,7 +172,7 @@ impl FileAcme {
                 let long_lived = |one: &&Authority| {
                     one.name.starts_with("letsencrypt") && one.profile.as_deref() != Some("shortlived")
                 };
-                if let Some(one) = self.authorities.iter().find(long_lived) {
+                if let Some(one) = self.authorities.iter().flatten().find(long_lived) {
                     let message = format!(
                         "{} signs the address `{address}` in short-lived certificates only",
                         one.name

@@ -6,7 +6,7 @@ use super::{Form, Key, OneOf, Section, Shape, key};
 use crate::config::values::write_duration;
 
 /// What stands in place of a default where one of several sources is needed.
-pub(super) const ANOTHER_SOURCE: super::Fallback = Absent("another source");
+pub(super) const ANOTHER_SOURCE: super::Fallback = Absent("one of the other sources");
 
 /// Bounds and defaults of ACME's waits, in seconds: least, most, default.
 #[derive(Debug)]
@@ -361,13 +361,13 @@ static DNS: Section = Section {
         key(
             "route53",
             Shape::Map(&ROUTE53),
-            Absent("another provider"),
+            Absent("the other provider"),
             "Amazon Route 53.",
         ),
         key(
             "exec",
             Shape::Map(&EXEC),
-            Absent("another provider"),
+            Absent("the other provider"),
             "A command of yours, for every other DNS provider.",
         ),
     ],
