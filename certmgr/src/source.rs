@@ -134,3 +134,6 @@ impl fmt::Debug for Content {
         f.debug_struct("Content").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

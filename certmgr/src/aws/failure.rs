@@ -61,6 +61,10 @@ where
             format!("{service} cannot be reached: {}", root(error)),
         ),
         SdkError::ResponseError(response) => broken_answer(service, response.raw(), &root(error)),
+        // A success that cannot be understood comes as a refusal of no kind.
+        SdkError::ServiceError(refused) if refused.raw().status().is_success() => {
+            broken_answer(service, refused.raw(), &root(error))
+        }
         SdkError::ServiceError(refused) => refusal(service, refused.raw(), refused.err()),
         _ => (RemoteFault::Unreachable, format!("{service}: {}", root(error))),
     };

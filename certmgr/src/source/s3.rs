@@ -288,6 +288,3 @@ impl std::fmt::Debug for Known {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

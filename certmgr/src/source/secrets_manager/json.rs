@@ -203,7 +203,7 @@ mod tests {
             (r#"{"x": 1} SECRET"#, "it is not JSON (line 1, column 10)"),
             (
                 r#"{"x": "SECRET", "x": "SECRET"}"#,
-                "it is no JSON object with each field once (line 1, column 29)",
+                "it is no JSON object with each field once (line 1, column 30)",
             ),
             ("{}", "it has no field `certificate`, nor any other"),
             (

@@ -1,1 +1,87 @@
+use super::*;
 
+async fn opened(secret: &str, format: SecretFormat) -> Result<(String, String), Failure> {
+    let pair = open(Zeroizing::new(secret.as_bytes().to_vec()), &format).await?;
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    Ok((text(&pair.chain), text(&pair.key)))
+}
+
+fn json(chain: &str, key: &str) -> SecretFormat {
+    SecretFormat::Json {
+        chain: chain.to_owned(),
+        key: key.to_owned(),
+    }
+}
+
+fn both(chain: &str, key: &str) -> Result<(String, String), Failure> {
+    Ok((chain.to_owned(), key.to_owned()))
+}
+
+#[tokio::test]
+async fn fields_are_named_by_the_configuration() {
+    let secret = r#"{"ca": "CA\n", "crl": "CRL\n"}"#;
+    assert_eq!(opened(secret, json("ca", "crl")).await, both("CA\n", "CRL\n"));
+    assert_eq!(opened(secret, json("ca", "ca")).await, both("CA\n", "CA\n"));
+}
+
+#[tokio::test]
+async fn line_breaks_in_letters_are_line_breaks() {
+    let secret = r#"{"certificate": "-----BEGIN\\nAAAA\\r\\n-----END", "private_key": "a\nb\\nc"}"#;
+    let read = opened(secret, json("certificate", "private_key")).await;
+    assert_eq!(read, both("-----BEGIN\nAAAA\n-----END", "a\nb\\nc"));
+    assert_eq!(opened(r"a\nb", SecretFormat::Pem).await, both("a\nb", "a\nb"));
+    assert_eq!(opened("a\\", SecretFormat::Pem).await, both("a\\", "a\\"));
+}
+
+#[tokio::test]
+async fn a_pem_text_is_both_parts() {
+    assert_eq!(
+        opened("both\n", SecretFormat::Pem).await,
+        both("both\n", "both\n")
+    );
+}
+
+#[tokio::test]
+async fn a_container_is_opened_with_the_passphrase_of_the_reference() {
+    let container = include_str!("pkcs12/modern.p12.base64");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "changeit\n").unwrap();
+    let passphrase = |path: &std::path::Path| SecretFormat::Pkcs12 {
+        passphrase: Some(crate::config::SecretReference::File(path.to_owned())),
+    };
+    let (chain, _) = opened(container, passphrase(file.path())).await.unwrap();
+    assert_eq!(chain, include_str!("pkcs12/chain.pem"));
+    let missing = opened(container, passphrase("/nonexistent/passphrase".as_ref()))
+        .await
+        .unwrap_err();
+    assert_eq!(missing.fault, RemoteFault::NotFound);
+    assert!(
+        missing
+            .text
+            .starts_with("the passphrase cannot be had: /nonexistent/passphrase: "),
+        "{missing}"
+    );
+    let without = opened(container, SecretFormat::Pkcs12 { passphrase: None })
+        .await
+        .unwrap_err();
+    assert_eq!(without.fault, RemoteFault::Malformed);
+}
+
+#[test]
+fn a_place_names_the_field() {
+    let reader = Reader::new(SecretsManagerSource {
+        aws: Default::default(),
+        secret: "prod/api".to_owned(),
+        format: json("certificate", "private_key"),
+        poll: Duration::from_secs(60),
+    });
+    assert_eq!(
+        reader.places_of(Part::Chain),
+        ["secret prod/api, field certificate"]
+    );
+    assert_eq!(
+        reader.places_of(Part::Key),
+        ["secret prod/api, field private_key"]
+    );
+    assert_eq!(reader.places_of(Part::Both), ["secret prod/api"]);
+}

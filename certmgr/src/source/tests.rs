@@ -1,0 +1,265 @@
+//! Remote sources against doubles. This file is the vocabulary.
+
+mod faults;
+mod moto;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep};
+
+use super::{Pair, Reader};
+use crate::config::{Aws, S3Object, S3Objects, S3Source, SecretFormat, SecretsManagerSource, Source};
+use crate::error::{Error, Reason, RemoteFault};
+
+const POLL: Duration = Duration::from_secs(60);
+
+/// An HTTP/1.1 server that answers as it is told and notes when it was asked.
+#[derive(Clone)]
+struct FaultServer {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    answer: Arc<dyn Fn(&Asked) -> Answer + Send + Sync>,
+    asked: Vec<Instant>,
+}
+
+/// A request.
+struct Asked {
+    path: String,
+    headers: HashMap<String, String>,
+}
+
+#[derive(Clone)]
+enum Answer {
+    /// Status, headers, body.
+    Whole(u16, Vec<(String, String)>, Vec<u8>),
+    /// The head promises so many bytes more than the body has; then the connection ends.
+    Truncated(Vec<u8>),
+    /// The body comes byte by byte, one a second.
+    Slow(Vec<u8>),
+    /// A body without a length, and without an end.
+    Endless,
+    /// Nothing ever.
+    Hang,
+    /// The connection is torn down at once.
+    Reset,
+}
+
+impl Answer {
+    fn status(status: u16, body: &str) -> Self {
+        Self::Whole(status, Vec::new(), body.as_bytes().to_vec())
+    }
+
+    fn with(self, name: &str, value: &str) -> Self {
+        match self {
+            Self::Whole(status, mut headers, body) => {
+                headers.push((name.to_owned(), value.to_owned()));
+                Self::Whole(status, headers, body)
+            }
+            other => other,
+        }
+    }
+}
+
+impl FaultServer {
+    async fn start(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self {
+            address: listener.local_addr().unwrap(),
+            state: Arc::new(Mutex::new(State {
+                answer: Arc::new(answer),
+                asked: Vec::new(),
+            })),
+        };
+        let accepting = server.clone();
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                tokio::spawn(accepting.clone().serve(connection));
+            }
+        });
+        server
+    }
+
+    fn answer(&self, answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) {
+        self.state.lock().unwrap().answer = Arc::new(answer);
+    }
+
+    fn asked(&self) -> usize {
+        self.state.lock().unwrap().asked.len()
+    }
+
+    async fn serve(self, connection: TcpStream) {
+        // A wait of the kernel's is not seen by virtual time, which would run ahead.
+        connection.set_nodelay(true).unwrap();
+        let mut connection = BufReader::new(connection);
+        while let Some(asked) = read_request(&mut connection).await {
+            let answer = {
+                let mut state = self.state.lock().unwrap();
+                state.asked.push(Instant::now());
+                (state.answer)(&asked)
+            };
+            if write_answer(connection.get_mut(), answer).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn aws(&self) -> Aws {
+        Aws {
+            region: Some("eu-west-1".to_owned()),
+            endpoint: Some(format!("http://{}", self.address)),
+            role: None,
+        }
+    }
+
+    fn s3(&self, objects: S3Objects) -> Reader {
+        s3(self.aws(), "bucket", objects, None)
+    }
+
+    fn secret(&self, format: SecretFormat) -> Reader {
+        secret(self.aws(), "prod/api", format)
+    }
+}
+
+async fn read_request(connection: &mut BufReader<TcpStream>) -> Option<Asked> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if connection.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+        lines.push(line.trim().to_owned());
+    }
+    let path = lines.first()?.split(' ').nth(1)?.to_owned();
+    let headers: HashMap<String, String> = lines
+        .iter()
+        .skip(1)
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
+    let length = headers
+        .get("content-length")
+        .map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    connection.read_exact(&mut body).await.ok()?;
+    Some(Asked { path, headers })
+}
+
+/// `None` when the connection is over.
+async fn write_answer(connection: &mut TcpStream, answer: Answer) -> Option<()> {
+    match answer {
+        Answer::Whole(status, headers, body) => {
+            connection
+                .write_all(&head(status, &headers, body.len()))
+                .await
+                .ok()?;
+            connection.write_all(&body).await.ok()
+        }
+        Answer::Truncated(body) => {
+            connection.write_all(&head(200, &[], body.len() + 1)).await.ok()?;
+            connection.write_all(&body).await.ok()?;
+            None
+        }
+        Answer::Slow(body) => {
+            connection.write_all(&head(200, &[], body.len())).await.ok()?;
+            for byte in body {
+                sleep(Duration::from_secs(1)).await;
+                connection.write_all(&[byte]).await.ok()?;
+            }
+            Some(())
+        }
+        Answer::Endless => {
+            connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.ok()?;
+            loop {
+                connection.write_all(&[b'x'; 4096]).await.ok()?;
+            }
+        }
+        Answer::Hang => {
+            let mut rest = Vec::new();
+            let _ = connection.read_to_end(&mut rest).await;
+            None
+        }
+        Answer::Reset => {
+            connection.set_zero_linger().unwrap();
+            None
+        }
+    }
+}
+
+fn head(status: u16, headers: &[(String, String)], length: usize) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {status} Status\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    // RFC 9110 §8.6: a 304 tells the length that a 200 would have had; it is left out.
+    if status != 304 {
+        head.push_str(&format!("content-length: {length}\r\n"));
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
+}
+
+fn object(key: &str) -> S3Object {
+    S3Object {
+        key: key.to_owned(),
+        version: None,
+    }
+}
+
+fn pair_of_objects() -> S3Objects {
+    S3Objects::Pair {
+        chain: object("api/chain.pem"),
+        key: object("api/key.pem"),
+    }
+}
+
+fn s3(aws: Aws, bucket: &str, objects: S3Objects, queue: Option<String>) -> Reader {
+    let source = Source::S3(S3Source {
+        aws,
+        bucket: bucket.to_owned(),
+        objects,
+        path_style: true,
+        poll: POLL,
+        queue,
+    });
+    Reader::new(&source, POLL, None).unwrap()
+}
+
+fn secret(aws: Aws, name: &str, format: SecretFormat) -> Reader {
+    let source = Source::SecretsManager(SecretsManagerSource {
+        aws,
+        secret: name.to_owned(),
+        format,
+        poll: POLL,
+    });
+    Reader::new(&source, POLL, None).unwrap()
+}
+
+fn json() -> SecretFormat {
+    SecretFormat::Json {
+        chain: "certificate".to_owned(),
+        key: "private_key".to_owned(),
+    }
+}
+
+fn texts(pair: &Pair) -> (&str, &str) {
+    let text = |bytes| std::str::from_utf8(bytes).unwrap();
+    (text(&pair.chain), text(&pair.key))
+}
+
+fn remote(error: &Error) -> (RemoteFault, &str) {
+    match &error.reason {
+        Reason::Remote { fault, text } => (*fault, text),
+        other => panic!("{other}"),
+    }
+}

@@ -1,0 +1,328 @@
+//! R12: whatever a store does, the pair stays what it was, the error says what it is, and a request a second is
+//! the most that is asked. Time is virtual.
+
+use std::collections::HashSet;
+
+use super::*;
+
+/// For how long a fault lasts while it is asked as fast as readers let.
+const FAULT: Duration = Duration::from_secs(120);
+
+/// A bucket with two objects.
+fn bucket(asked: &Asked) -> Answer {
+    let body = match asked.path.split('?').next().unwrap() {
+        "/bucket/api/chain.pem" => "chain",
+        "/bucket/api/key.pem" => "key",
+        other => return Answer::status(404, &no_such(other)),
+    };
+    let etag = format!("\"{body}\"");
+    if asked.headers.get("if-none-match") == Some(&etag) {
+        return Answer::status(304, "").with("etag", &etag);
+    }
+    Answer::status(200, body).with("etag", &etag)
+}
+
+fn no_such(key: &str) -> String {
+    s3_error("NoSuchKey", &format!("The specified key {key} does not exist."))
+}
+
+fn s3_error(code: &str, message: &str) -> String {
+    format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>")
+}
+
+fn secrets(_: &Asked) -> Answer {
+    let secret = serde_json::json!({"certificate": "chain", "private_key": "key"}).to_string();
+    Answer::status(200, &serde_json::json!({"SecretString": secret}).to_string())
+}
+
+fn json_error(code: &str, message: &str) -> Answer {
+    let body = serde_json::json!({"__type": code, "message": message}).to_string();
+    Answer::status(400, &body)
+}
+
+/// What each answer is told as.
+async fn faults_are_told(
+    server: &FaultServer,
+    reader: &mut Reader,
+    well: impl Fn(&Asked) -> Answer + Send + Sync + Copy + 'static,
+    cases: Vec<(Answer, RemoteFault, &str)>,
+) {
+    assert_eq!(texts(&reader.read().await.unwrap()), ("chain", "key"));
+    for (answer, fault, words) in cases {
+        server.answer(move |_| answer.clone());
+        let (start, before) = (Instant::now(), server.asked());
+        let mut told = HashSet::new();
+        while start.elapsed() < FAULT {
+            let error = reader.read().await.expect_err(words);
+            let (found, text) = remote(&error);
+            assert_eq!(found, fault, "{error}");
+            assert!(text.contains(words), "{error}");
+            told.insert(error.to_string());
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        let asked = server.asked() - before;
+        assert!(
+            asked >= 1 && asked as f64 <= seconds + 1.0,
+            "{asked} requests in {seconds} s: {words}"
+        );
+        assert_eq!(told.len(), 1, "{told:?}");
+        server.answer(well);
+        assert_eq!(texts(&reader.read().await.unwrap()), ("chain", "key"), "healed");
+    }
+}
+
+fn of_any_service() -> Vec<(Answer, RemoteFault, &'static str)> {
+    use RemoteFault::{Unavailable, Unreachable};
+    vec![
+        (Answer::Hang, Unreachable, "gave no answer in time"),
+        (Answer::Reset, Unreachable, "cannot be reached"),
+        (Answer::status(500, ""), Unavailable, "HTTP 500"),
+        (
+            Answer::status(502, "<html>bad gateway</html>"),
+            Unavailable,
+            "HTTP 502",
+        ),
+        (Answer::status(429, ""), Unavailable, "HTTP 429"),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_of_s3_change_no_pair_and_are_not_answered_by_haste() {
+    use RemoteFault::{Configuration, Denied, Kms, NotFound, TooLarge, Unavailable, Unreachable};
+    let server = FaultServer::start(bucket).await;
+    let mut reader = server.s3(pair_of_objects());
+    let error = |status, code, message| Answer::status(status, &s3_error(code, message));
+    let large = Answer::Whole(200, Vec::new(), vec![b'x'; 262_145]);
+    let mut cases = of_any_service();
+    cases.extend([
+        (
+            error(503, "SlowDown", "Please reduce your request rate."),
+            Unavailable,
+            "SlowDown: Please",
+        ),
+        (
+            error(403, "AccessDenied", "Access Denied"),
+            Denied,
+            "without s3:ListBucket",
+        ),
+        (
+            error(403, "AccessDenied", "not authorized to perform: kms:Decrypt"),
+            Kms,
+            "kms:Decrypt",
+        ),
+        (
+            error(403, "InvalidAccessKeyId", "The key does not exist"),
+            Denied,
+            "InvalidAccessKeyId",
+        ),
+        (
+            error(404, "NoSuchKey", "The specified key does not exist."),
+            NotFound,
+            "NoSuchKey",
+        ),
+        (
+            error(404, "NoSuchBucket", "The specified bucket does not exist"),
+            NotFound,
+            "NoSuchBucket",
+        ),
+        (
+            error(403, "InvalidObjectState", "not valid for the storage class"),
+            NotFound,
+            "archived",
+        ),
+        (
+            error(301, "PermanentRedirect", "must be addressed elsewhere")
+                .with("x-amz-bucket-region", "us-west-2"),
+            Configuration,
+            "the bucket is in region us-west-2",
+        ),
+        (
+            error(
+                400,
+                "AuthorizationHeaderMalformed",
+                "the region 'a' is wrong; expecting 'b'",
+            ),
+            Configuration,
+            "expecting 'b'",
+        ),
+        (large, TooLarge, "it has 262145 bytes; at most 262144 are read"),
+        (Answer::Endless, TooLarge, "at most 262144 are read"),
+        (
+            Answer::Truncated(b"chai".to_vec()),
+            Unreachable,
+            "did not come whole",
+        ),
+        (Answer::Slow(vec![b'x'; 1_000]), Unreachable, ""),
+    ]);
+    faults_are_told(&server, &mut reader, bucket, cases).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_of_secrets_manager_change_no_pair_and_are_not_answered_by_haste() {
+    use RemoteFault::{Denied, Kms, Malformed, NotFound, TooLarge, Unavailable, Unreachable};
+    let server = FaultServer::start(secrets).await;
+    let mut reader = server.secret(json());
+    let secret = |text: &str| Answer::status(200, &serde_json::json!({"SecretString": text}).to_string());
+    let mut cases = of_any_service();
+    cases.extend([
+        (
+            json_error("ThrottlingException", "Rate exceeded"),
+            Unavailable,
+            "Rate exceeded",
+        ),
+        (
+            json_error(
+                "AccessDeniedException",
+                "not authorized to perform: secretsmanager:GetSecretValue",
+            ),
+            Denied,
+            "GetSecretValue",
+        ),
+        (
+            json_error("AccessDeniedException", "Access to KMS is not allowed"),
+            Kms,
+            "Access to KMS",
+        ),
+        (
+            json_error("DecryptionFailure", "cannot decrypt"),
+            Kms,
+            "cannot decrypt",
+        ),
+        (
+            json_error(
+                "ResourceNotFoundException",
+                "Secrets Manager can't find the specified secret.",
+            ),
+            NotFound,
+            "can't find",
+        ),
+        (
+            json_error("InvalidRequestException", "because it was marked for deletion."),
+            NotFound,
+            "marked for deletion",
+        ),
+        (
+            secret(&"x".repeat(65_537)),
+            TooLarge,
+            "it has 65537 bytes; at most 65536 are read",
+        ),
+        (
+            secret("{\"certificate\": "),
+            Malformed,
+            "ends too early (line 1, column 16)",
+        ),
+        (
+            secret("{\"cert\": \"\"}"),
+            Malformed,
+            "it has no field `certificate`, but `cert`",
+        ),
+        (Answer::status(200, "{\"Secret"), Unreachable, "without sense"),
+        (Answer::Truncated(b"{".to_vec()), Unreachable, ""),
+        (Answer::Slow(vec![b' '; 1_000]), Unreachable, ""),
+    ]);
+    faults_are_told(&server, &mut reader, secrets, cases).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_objects_are_read_as_they_were_together() {
+    let server = FaultServer::start(bucket).await;
+    let mut reader = server.s3(pair_of_objects());
+    reader.read().await.unwrap();
+    // Both objects are replaced between the first look at the chain and the look at the key.
+    let replaced = Mutex::new(0);
+    server.answer(move |asked| {
+        let mut looks = replaced.lock().unwrap();
+        *looks += 1;
+        let turn = if *looks == 1 { "old" } else { "new" };
+        let body = format!("{turn} {}", asked.path.split('?').next().unwrap());
+        let etag = format!("\"{body}\"");
+        if asked.headers.get("if-none-match") == Some(&etag) {
+            return Answer::status(304, "").with("etag", &etag);
+        }
+        Answer::status(200, &body).with("etag", &etag)
+    });
+    let pair = reader.read().await.unwrap();
+    assert_eq!(
+        texts(&pair),
+        ("new /bucket/api/chain.pem", "new /bucket/api/key.pem")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_that_never_rest_are_told_as_moving() {
+    let looks = Mutex::new(0);
+    let server = FaultServer::start(move |_| {
+        let mut looks = looks.lock().unwrap();
+        *looks += 1;
+        Answer::status(200, &looks.to_string()).with("etag", &format!("\"{looks}\""))
+    })
+    .await;
+    let mut reader = server.s3(pair_of_objects());
+    let error = reader.read().await.unwrap_err();
+    assert_eq!(error.reason, Reason::Moving);
+    assert_eq!(
+        error.places,
+        ["s3://bucket/api/chain.pem", "s3://bucket/api/key.pem"]
+    );
+    assert_eq!(server.asked(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unchanged_pair_is_answered_by_conditions() {
+    let server = FaultServer::start(bucket).await;
+    let mut reader = server.s3(pair_of_objects());
+    let first = reader.read().await.unwrap();
+    server.answer(|asked| {
+        assert!(asked.headers.contains_key("if-none-match"));
+        bucket(asked)
+    });
+    let asked = server.asked();
+    let second = reader.read().await.unwrap();
+    assert_eq!(server.asked() - asked, 2);
+    assert!(first.content() == second.content());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_messages_is_one_hint_a_second_at_most() {
+    let queue = FaultServer::start(|asked| {
+        let target = asked.headers.get("x-amz-target").unwrap();
+        if target.ends_with("ReceiveMessage") {
+            let body =
+                serde_json::json!({"Messages": [{"MessageId": "m", "ReceiptHandle": "r", "Body": "{}"}]});
+            Answer::status(200, &body.to_string())
+        } else {
+            Answer::status(200, r#"{"Successful": [{"Id": "0"}], "Failed": []}"#)
+        }
+    })
+    .await;
+    let url = format!("http://{}/1/changes", queue.address);
+    let mut reader = s3(queue.aws(), "bucket", pair_of_objects(), Some(url));
+    let start = Instant::now();
+    for _ in 0..20 {
+        reader.hint().await;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    assert!(seconds >= 18.0, "{seconds}");
+    let asked = queue.asked() as f64;
+    assert!(asked <= seconds + 2.0, "{asked} requests in {seconds} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_in_trouble_is_asked_ever_more_seldom() {
+    let queue = FaultServer::start(|_| json_error("AccessDenied", "no")).await;
+    let url = format!("http://{}/1/changes", queue.address);
+    let mut reader = s3(queue.aws(), "bucket", pair_of_objects(), Some(url));
+    let hint = tokio::time::timeout(Duration::from_secs(3_600), reader.hint()).await;
+    assert!(hint.is_err());
+    assert!((5..=20).contains(&queue.asked()), "{}", queue.asked());
+}
+
+#[tokio::test]
+async fn without_a_region_the_error_says_so() {
+    // Only where neither environment nor profile nor instance has one.
+    let aws = Aws::default();
+    if let Err(failure) = crate::aws::config(&aws).await {
+        assert_eq!(failure.fault, RemoteFault::Configuration);
+        assert!(failure.text.starts_with("no AWS region is known"), "{failure}");
+    }
+}
