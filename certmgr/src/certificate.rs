@@ -286,7 +286,10 @@ impl Certificate {
     fn profile(&self) -> Result<Profile, Reason> {
         let anchors = match &self.config.trust {
             None => Vec::new(),
-            Some(trust) => return Err(Reason::NoAnchors { trust: trust.clone() }),
+            Some(trust) => self
+                .reader
+                .anchors(trust)
+                .ok_or_else(|| Reason::NoAnchors { trust: trust.clone() })?,
         };
         Ok(Profile {
             alpn: self.options.alpn.clone(),

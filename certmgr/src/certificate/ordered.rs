@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::{CertBundle, Generation, ProveError, Serving, UnixTime};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::attempt::{self, Arrived, Before, Outcome, state_fault};
 use super::kept::{Kept, Origin, Version};
@@ -188,11 +188,15 @@ impl Certificate {
     }
 
     async fn plan(&mut self, orders: &Arc<Orders>, course: &mut Course) -> Turn {
-        if let Some(arrived) = course
-            .holding
-            .take_if(|_| course.not_before <= Some(Instant::now()))
-        {
-            return Turn::Accept(arrived);
+        if let Some(arrived) = course.holding.take() {
+            let wait = course.not_before.map_or(Duration::ZERO, |until| {
+                until.saturating_duration_since(Instant::now())
+            });
+            if wait.is_zero() || std::mem::take(&mut self.asked) {
+                return Turn::Accept(arrived);
+            }
+            course.holding = Some(arrived);
+            return Turn::Rest(wait);
         }
         let next = match self.next(orders, course).await {
             Ok((next, _)) => next,
@@ -593,10 +597,11 @@ impl Certificate {
     /// Until the next turn, or until somebody asks for a new one.
     async fn rest(&mut self, wait: Duration) {
         let until = Instant::now() + wait.min(LONGEST_REST);
-        while !self.asked {
-            let left = until.saturating_duration_since(Instant::now());
+        // A wish that waits for a `Retry-After` has been heard already.
+        let heard = self.asked;
+        while heard || !self.asked {
             tokio::select! {
-                () = sleep(left) => return,
+                () = sleep_until(until) => return,
                 Some(command) = self.lines.commands.recv() => self.obey(command).await,
             }
         }
