@@ -197,3 +197,6 @@ impl IssueFault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,8 +99,12 @@ impl Http {
         let host = request.uri().host().unwrap_or_default().to_owned();
         request.headers_mut().insert(USER_AGENT, AGENT);
         failpoint::hit("acme.before", kind);
+        #[cfg(test)]
+        super::tests::step("call").await;
         let answer = timeout(CALL_TIMEOUT, self.exchange(request)).await;
         failpoint::hit("acme.after", kind);
+        #[cfg(test)]
+        super::tests::step("answer").await;
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(text)) => Err(HttpError::Broken { host, text }),

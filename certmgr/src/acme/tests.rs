@@ -1,0 +1,354 @@
+//! The issuer against Pebble, a real CA for tests, and against answers that no CA for tests gives. This file
+//! is the vocabulary.
+
+mod pebble;
+mod scripted;
+
+mod answers;
+mod crash;
+mod orders;
+mod standing;
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use certstore::{CertBundle, Challenges, Name, Profile, UnixTime, prove};
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tempfile::TempDir;
+use tokio::sync::Notify;
+
+use self::pebble::Dns;
+use super::client::{Client, Shared};
+use super::{IssueError, Issued, Issuer as _, Request};
+use crate::config::{AcmeSource, Authority, Challenge, DnsProvider, ExecHook, KeyType};
+use crate::dns::{Lookup, TxtRecord, TxtRecords};
+use crate::state::State;
+use crate::store::{BoxFuture, Document, Store, StoreError};
+
+/// How long a test waits for what must happen. Never reached when all is well.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+tokio::task_local! {
+    /// Stops the future that it is set around at one of its steps.
+    static STOP: Arc<Stop>;
+}
+
+/// Lets a future run up to its n-th step, a call to the CA or a write, and no further.
+struct Stop {
+    left: AtomicUsize,
+    reached: Notify,
+}
+
+/// Called by the code under test at each step, before and after.
+pub(super) async fn step(_what: &str) {
+    let Ok(stop) = STOP.try_with(Arc::clone) else {
+        return;
+    };
+    let left = stop
+        .left
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+    if left.is_err() {
+        stop.reached.notify_one();
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Runs a future up to its n-th step and drops it there; `None` if it got no further.
+async fn dropped_at<T>(steps: usize, future: impl Future<Output = T>) -> Option<T> {
+    let stop = Arc::new(Stop {
+        left: AtomicUsize::new(steps),
+        reached: Notify::new(),
+    });
+    tokio::select! {
+        () = stop.reached.notified() => None,
+        ended = STOP.scope(Arc::clone(&stop), future) => Some(ended),
+    }
+}
+
+/// A state directory, what is published, and where the CA looks.
+struct Place {
+    folder: TempDir,
+    state: State,
+    challenges: Challenges,
+    txt: Arc<TestTxt>,
+}
+
+impl Place {
+    fn new(dns: &Arc<Dns>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = open(&folder);
+        Self {
+            folder,
+            state,
+            challenges: Challenges::default(),
+            txt: Arc::new(TestTxt::new(dns)),
+        }
+    }
+
+    /// As after a restart: what is in memory is gone, the disk stays, and so does the DNS.
+    fn restart(&mut self) {
+        self.state = open(&self.folder);
+        self.challenges = Challenges::default();
+    }
+
+    fn client(&self, source: &AcmeSource) -> Client {
+        let shared = Shared::new(self.state.clone(), self.challenges.clone(), 4);
+        self.client_of(source, &shared)
+    }
+
+    fn client_of(&self, source: &AcmeSource, shared: &Arc<Shared>) -> Client {
+        Client {
+            shared: Arc::clone(shared),
+            source: source.clone(),
+            lookup: Lookup::new(&source.resolvers),
+            txt: match source.challenge {
+                Challenge::Dns01(_) => Some(Arc::clone(&self.txt) as Arc<dyn TxtRecords>),
+                _ => None,
+            },
+        }
+    }
+
+    async fn document(&self, document: &Document) -> Option<String> {
+        let bytes = self.state.store.read(document).await.unwrap()?;
+        Some(String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    async fn note(&self, certificate: &str) -> Option<serde_json::Value> {
+        let text = self.document(&Document::Order(certificate.to_owned())).await?;
+        Some(serde_json::from_str(&text).unwrap())
+    }
+}
+
+fn open(folder: &TempDir) -> State {
+    let mut state = State::open(&folder.path().join("state")).unwrap();
+    state.store = Arc::new(Stepped(state.store));
+    state
+}
+
+/// A store whose writes are steps.
+#[derive(Debug)]
+struct Stepped(Arc<dyn Store>);
+
+impl Store for Stepped {
+    fn read<'a>(
+        &'a self,
+        document: &'a Document,
+    ) -> BoxFuture<'a, Result<Option<zeroize::Zeroizing<Vec<u8>>>, StoreError>> {
+        self.0.read(document)
+    }
+
+    fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            step("write").await;
+            let written = self.0.write(document, bytes).await;
+            step("written").await;
+            written
+        })
+    }
+
+    fn remove<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            step("remove").await;
+            let removed = self.0.remove(document).await;
+            step("removed").await;
+            removed
+        })
+    }
+}
+
+/// Writes TXT records where Pebble looks, and knows which are there.
+struct TestTxt {
+    dns: Arc<Dns>,
+    records: Mutex<BTreeSet<TxtRecord>>,
+    /// How often removing fails from now on.
+    failures: AtomicUsize,
+}
+
+impl TestTxt {
+    fn new(dns: &Arc<Dns>) -> Self {
+        Self {
+            dns: Arc::clone(dns),
+            records: Mutex::default(),
+            failures: AtomicUsize::new(0),
+        }
+    }
+
+    fn left(&self) -> Vec<TxtRecord> {
+        self.records.lock().unwrap().iter().cloned().collect()
+    }
+
+    /// All values of these names, as they are wanted now.
+    async fn publish(&self, names: BTreeSet<String>) {
+        for name in names {
+            self.dns.clear_txt(&name).await;
+            for record in self.left().iter().filter(|record| record.name == name) {
+                self.dns.add_txt(&record.name, &record.value).await;
+            }
+        }
+    }
+}
+
+impl TxtRecords for TestTxt {
+    fn present<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
+        Box::pin(async move {
+            step("present").await;
+            self.records.lock().unwrap().extend(records.iter().cloned());
+            self.publish(records.iter().map(|record| record.name.clone()).collect())
+                .await;
+            step("presented").await;
+            Ok(())
+        })
+    }
+
+    fn clean_up<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
+        Box::pin(async move {
+            step("clean up").await;
+            let fails = self
+                .failures
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            if fails.is_ok() {
+                return Err(IssueError {
+                    class: super::IssueFault::Dns,
+                    authority: String::new(),
+                    text: "the provider is asleep".to_owned(),
+                    remedy: "wake it".to_owned(),
+                    retry_after: None,
+                });
+            }
+            self.records
+                .lock()
+                .unwrap()
+                .retain(|record| !records.contains(record));
+            self.publish(records.iter().map(|record| record.name.clone()).collect())
+                .await;
+            step("cleaned up").await;
+            Ok(())
+        })
+    }
+}
+
+/// A source that orders from this authority.
+fn source(authority: Authority, challenge: Challenge, dns: &Dns) -> AcmeSource {
+    AcmeSource {
+        authorities: vec![authority],
+        challenge,
+        key: KeyType::EcdsaP256,
+        preferred_chain: None,
+        resolvers: vec![dns.address],
+        min_interval: Duration::from_secs(3_600),
+        first_retry: Duration::from_secs(60),
+    }
+}
+
+fn dns_01() -> Challenge {
+    Challenge::Dns01(DnsProvider::Exec(ExecHook {
+        command: vec!["/bin/false".to_owned()],
+        timeout: DEADLINE,
+        propagation: Duration::ZERO,
+    }))
+}
+
+fn request(certificate: &str, domains: &[&str]) -> Request {
+    Request {
+        certificate: certificate.to_owned(),
+        domains: domains
+            .iter()
+            .map(|domain| Name::parse(domain).unwrap())
+            .collect(),
+        key: KeyType::EcdsaP256,
+        authority: 0,
+        replaces: None,
+    }
+}
+
+/// What is issued may serve for all that was asked for.
+fn assert_serves(issued: &Issued, domains: &[&str]) -> CertBundle {
+    let parse = || CertBundle::parse(&issued.pair.chain, &issued.pair.key).unwrap();
+    let profile = Profile {
+        domains: domains
+            .iter()
+            .map(|domain| Name::parse(domain).unwrap())
+            .collect(),
+        ..Profile::default()
+    };
+    prove(parse(), &profile, UnixTime::now()).unwrap();
+    parse()
+}
+
+async fn issue(client: &Client, request: &Request) -> Result<Issued, IssueError> {
+    tokio::time::timeout(DEADLINE, client.issue(request))
+        .await
+        .expect("the order takes too long")
+}
+
+/// Answers the CA on the two ports where it looks, as a gateway would.
+struct Answerer;
+
+impl Answerer {
+    /// TLS-ALPN-01 as RFC 8737 wants it, until the test ends.
+    fn tls_alpn(port: u16, challenges: &Challenges) {
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_cert_resolver(Arc::new(Resolver(challenges.clone())));
+        config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
+        let config = Arc::new(config);
+        listen(port, move |mut stream| {
+            let mut session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let _ = session.complete_io(&mut stream);
+        });
+    }
+
+    /// HTTP-01, until the test ends.
+    fn http(port: u16, challenges: &Challenges) {
+        let challenges = challenges.clone();
+        listen(port, move |mut stream| {
+            let mut head = [0; 2_048];
+            let read = stream.read(&mut head).unwrap_or(0);
+            let head = String::from_utf8_lossy(&head[..read]).into_owned();
+            let token = head
+                .strip_prefix("GET /.well-known/acme-challenge/")
+                .and_then(|rest| rest.split(' ').next())
+                .unwrap_or_default();
+            let (status, body) = match challenges.http(token) {
+                Some(answer) => ("200 OK", answer.to_string()),
+                None => ("404 Not Found", String::new()),
+            };
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+        });
+    }
+}
+
+/// Serves each connection on a thread, until the process ends.
+fn listen(port: u16, serve: impl Fn(TcpStream) + Send + Sync + 'static) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let serve = Arc::new(serve);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = Arc::clone(&serve);
+            let _ = stream.set_read_timeout(Some(DEADLINE));
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+}
+
+#[derive(Debug)]
+struct Resolver(Challenges);
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.tls_alpn(hello.server_name()?)
+    }
+}

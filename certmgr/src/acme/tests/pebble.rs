@@ -1,0 +1,304 @@
+//! Pebble and its DNS server as child processes.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+
+use http::{Method, Request};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use super::super::http::{Body, Http};
+use super::{Answerer, DEADLINE, Place};
+use crate::config::Authority;
+
+/// How Pebble shall behave.
+pub(super) struct Wishes {
+    /// Out of a hundred nonces, so many are refused.
+    pub(super) bad_nonces: u8,
+    /// Key identifier and HMAC key: then only bound accounts are taken.
+    pub(super) external_account: Option<(&'static str, &'static str)>,
+    pub(super) alternate_roots: u8,
+    pub(super) caa_identities: Vec<&'static str>,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self {
+            bad_nonces: 0,
+            external_account: None,
+            alternate_roots: 0,
+            caa_identities: Vec::new(),
+        }
+    }
+}
+
+/// A running Pebble, and a place that orders from it.
+pub(super) struct Pebble {
+    pub(super) dns: Arc<Dns>,
+    pub(super) ca_file: PathBuf,
+    api: SocketAddr,
+    management: SocketAddr,
+    pub(super) tls_port: u16,
+    pub(super) http_port: u16,
+    wishes: Wishes,
+    folder: TempDir,
+    process: Child,
+}
+
+/// `pebble-challtestsrv`: every name leads to 127.0.0.1.
+pub(super) struct Dns {
+    pub(super) address: SocketAddr,
+    management: SocketAddr,
+    http: Http,
+    _process: Child,
+}
+
+impl Pebble {
+    pub(super) async fn start() -> Self {
+        Self::with(Wishes::default()).await
+    }
+
+    pub(super) async fn with(wishes: Wishes) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ca_file = certificates(folder.path());
+        let ports = free_ports::<4>();
+        let dns = Arc::new(Dns::start(folder.path(), &ca_file).await);
+        let [api, management, tls_port, http_port] = ports;
+        let api = SocketAddr::from(([127, 0, 0, 1], api));
+        let management = SocketAddr::from(([127, 0, 0, 1], management));
+        let external = wishes.external_account;
+        let keys: serde_json::Map<String, Value> = external
+            .iter()
+            .map(|(kid, key)| ((*kid).to_owned(), json!(key)))
+            .collect();
+        let config = json!({ "pebble": {
+            "listenAddress": api.to_string(),
+            "managementListenAddress": management.to_string(),
+            "certificate": folder.path().join("api.pem"),
+            "privateKey": folder.path().join("api.key"),
+            "httpPort": http_port,
+            "tlsPort": tls_port,
+            "externalAccountBindingRequired": external.is_some(),
+            "externalAccountMACKeys": keys,
+            "caaIdentities": wishes.caa_identities,
+            "domainBlocklist": ["blocked.example"],
+            "retryAfter": { "authz": 0, "order": 0 },
+            "keyAlgorithm": "ecdsa",
+            "profiles": {
+                "default": { "description": "ninety days", "validityPeriod": 7_776_000 },
+                "shortlived": { "description": "six days", "validityPeriod": 518_400 },
+            },
+        }});
+        fs::write(folder.path().join("pebble.json"), config.to_string()).unwrap();
+        let process = spawn(folder.path(), dns.address, &wishes);
+        let pebble = Self {
+            dns,
+            ca_file,
+            api,
+            management,
+            tls_port,
+            http_port,
+            wishes,
+            folder,
+            process,
+        };
+        pebble.answers().await;
+        pebble
+    }
+
+    /// Ends it and starts it anew: it has forgotten everybody.
+    pub(super) async fn restart(&mut self) {
+        self.process.kill().await.unwrap();
+        self.process = spawn(self.folder.path(), self.dns.address, &self.wishes);
+        self.answers().await;
+    }
+
+    /// A state directory of its own, with an answerer on both ports.
+    pub(super) fn place(&self) -> Place {
+        let place = Place::new(&self.dns);
+        self.answer_for(&place);
+        place
+    }
+
+    /// Can be done once for each Pebble.
+    pub(super) fn answer_for(&self, place: &Place) {
+        Answerer::tls_alpn(self.tls_port, &place.challenges);
+        Answerer::http(self.http_port, &place.challenges);
+    }
+
+    pub(super) fn authority(&self) -> Authority {
+        Authority {
+            name: "pebble".to_owned(),
+            directory: format!("https://localhost:{}/dir", self.api.port()),
+            ca_file: Some(self.ca_file.clone()),
+            contact: vec!["ops@example.com".to_owned()],
+            profile: None,
+            external_account: None,
+        }
+    }
+
+    /// Orders that exist at it.
+    pub(super) fn orders(&self) -> usize {
+        self.log().matches("Added order").count()
+    }
+
+    pub(super) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("pebble.log")).unwrap()
+    }
+
+    pub(super) async fn manage(&self, method: Method, path: &str, body: &str) -> String {
+        let http = Http::new(Some(&self.ca_file)).await.unwrap();
+        send(&http, method, &format!("https://{}{path}", self.management), body).await
+    }
+
+    async fn answers(&self) {
+        let http = Http::new(Some(&self.ca_file)).await.unwrap();
+        until_answers(&http, &self.authority().directory).await;
+        until_answers(&http, &format!("https://{}/roots/0", self.management)).await;
+    }
+}
+
+impl Dns {
+    async fn start(folder: &Path, ca_file: &Path) -> Self {
+        let [dns, management] = free_ports();
+        let address = SocketAddr::from(([127, 0, 0, 1], dns));
+        let management = SocketAddr::from(([127, 0, 0, 1], management));
+        let process = Command::new(tool("pebble-challtestsrv"))
+            .args(["-dnsserver", &address.to_string()])
+            .args(["-management", &management.to_string()])
+            .args([
+                "-http01",
+                "",
+                "-https01",
+                "",
+                "-tlsalpn01",
+                "",
+                "-doh",
+                "",
+                "-defaultIPv6",
+                "",
+            ])
+            .stdin(Stdio::null())
+            .stdout(log(folder, "dns.log"))
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let dns = Self {
+            address,
+            management,
+            http: Http::new(Some(ca_file)).await.unwrap(),
+            _process: process,
+        };
+        until_answers(&dns.http, &format!("http://{management}/")).await;
+        dns
+    }
+
+    pub(super) async fn add_txt(&self, name: &str, value: &str) {
+        self.post("/set-txt", &json!({ "host": format!("{name}."), "value": value }))
+            .await;
+    }
+
+    pub(super) async fn clear_txt(&self, name: &str) {
+        self.post("/clear-txt", &json!({ "host": format!("{name}.") }))
+            .await;
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) {
+        let url = format!("http://{}{path}", self.management);
+        send(&self.http, Method::POST, &url, &body.to_string()).await;
+    }
+}
+
+fn spawn(folder: &Path, dns: SocketAddr, wishes: &Wishes) -> Child {
+    Command::new(tool("pebble"))
+        .arg("-config")
+        .arg(folder.join("pebble.json"))
+        .args(["-strict", "-dnsserver", &dns.to_string()])
+        .env("PEBBLE_VA_NOSLEEP", "1")
+        .env("PEBBLE_AUTHZREUSE", "0")
+        .env("PEBBLE_WFE_NONCEREJECT", wishes.bad_nonces.to_string())
+        .env("PEBBLE_ALTERNATE_ROOTS", wishes.alternate_roots.to_string())
+        .stdin(Stdio::null())
+        .stdout(log(folder, "pebble.log"))
+        .stderr(log(folder, "pebble.err"))
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+fn log(folder: &Path, name: &str) -> fs::File {
+    fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join(name))
+        .unwrap()
+}
+
+fn tool(name: &str) -> PathBuf {
+    let tools = match std::env::var_os("H2GATE_TOOLS") {
+        Some(tools) => PathBuf::from(tools),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools"),
+    };
+    let path = tools.join("bin").join(name);
+    assert!(
+        path.exists(),
+        "{}: not there; scripts/install-tools installs it",
+        path.display()
+    );
+    path
+}
+
+/// Free a moment ago: whoever wants one must take it soon.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap());
+    held.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// A CA, and a certificate of it for Pebble's own interface.
+fn certificates(folder: &Path) -> PathBuf {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate = CertificateParams::new(names)
+        .unwrap()
+        .signed_by(&key, &ca)
+        .unwrap();
+    fs::write(folder.join("api.pem"), certificate.pem()).unwrap();
+    fs::write(folder.join("api.key"), key.serialize_pem()).unwrap();
+    let file = folder.join("ca.pem");
+    fs::write(&file, ca.as_ref().pem()).unwrap();
+    file
+}
+
+async fn until_answers(http: &Http, url: &str) {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let request = Request::get(url).body(Body::default()).unwrap();
+        match http.call(request, "test").await {
+            Ok(_) => return,
+            Err(error) => assert!(Instant::now() < deadline, "{url} does not answer: {error}"),
+        }
+        sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+async fn send(http: &Http, method: Method, url: &str, body: &str) -> String {
+    let request = Request::builder()
+        .method(method)
+        .uri(url)
+        .body(Body::from(body.as_bytes().to_vec()))
+        .unwrap();
+    let answer = http.call(request, "test").await.unwrap();
+    let text = String::from_utf8_lossy(answer.body()).into_owned();
+    assert!(answer.status().is_success(), "{url}: {} {text}", answer.status());
+    text
+}
