@@ -11,6 +11,7 @@ mod writer;
 
 use std::time::{Duration, SystemTime};
 
+use certstore::Identity;
 use http2::Field;
 
 use self::line::Line;
@@ -52,6 +53,7 @@ impl Batch {
 
     /// The line of an RPC that has ended.
     pub(crate) fn rpc(&mut self, rpc: &Relay, entry: &LogEntry, client: &Client, status: u8, took: Duration) {
+        let identity = client.identity.as_deref();
         self.add(&Line {
             route: rpc.route.name(),
             backend: rpc.backend.name(),
@@ -61,6 +63,7 @@ impl Batch {
             client: client.address,
             tls: client.tls,
             certificate: client.certificate,
+            client_identity: identity.map(Identity::name).unwrap_or_default().as_bytes(),
             http_status: entry.http_status,
             grpc_status: (rpc.kind == Kind::Grpc).then_some(status),
             took,

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use certstore::Identity;
 use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
@@ -80,6 +81,8 @@ pub(crate) struct Client {
     pub(crate) tls: TlsLabel,
     /// Serial number of the certificate that it was shown; 0 without TLS.
     pub(crate) certificate: u64,
+    /// Who it has proved to be by a certificate of its own.
+    pub(crate) identity: Option<Box<Identity>>,
     /// Bytes of credit given to backends on behalf of this connection beyond the base windows.
     pub(crate) promised: usize,
     /// How much may be promised: little at first, twice as much with each answered probe.
@@ -191,7 +194,7 @@ impl Accepted {
     async fn secure(mut self, shard: &Shard, settings: &Http2) -> Result<Secured, Ended> {
         let _ = self.stream.set_nodelay(true);
         socket::keep_alive(&self.stream);
-        let (mut label, mut certificate) = (TlsLabel::Plaintext, 0);
+        let (mut label, mut certificate, mut identity) = (TlsLabel::Plaintext, 0, None);
         let (mut transport, mut early) = (Transport::Plaintext, Vec::new());
         if let Some(edge) = &self.listener.tls {
             let shaken = handshake::shake(&mut self.stream, edge).await?;
@@ -201,6 +204,8 @@ impl Accepted {
             };
             shard.handshake_done(label, shaken.session.is_resumed(), self.at.elapsed());
             certificate = shaken.certificate;
+            let presented = shaken.session.client_certificate();
+            identity = presented.map(|certificate| Box::new(Identity::of(certificate)));
             transport = Transport::Tls(shaken.session);
             early = shaken.early;
         }
@@ -214,6 +219,7 @@ impl Accepted {
             settings.add_headers,
             address,
             label != TlsLabel::Plaintext,
+            identity.as_deref(),
             trusted,
         );
         let client = Client {
@@ -222,6 +228,7 @@ impl Accepted {
             listener: self.listener,
             tls: label,
             certificate,
+            identity,
             promised: 0,
             budget: FIRST_BUDGET,
             unproven: 0,

@@ -1,11 +1,19 @@
 //! What a backend is told about the client, and what a stranger must not claim about itself.
 
+use std::borrow::Cow;
+use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
+use certstore::Identity;
 use http2::{Field, Indexing, Name};
 
 use crate::settings::AddHeaders;
+
+/// The longest element of `x-forwarded-client-cert`: names that would go beyond are left out. Backends take
+/// heads of 8 KiB at least.
+const MAX_CLIENT_CERT: usize = 4 << 10;
+const CERTIFICATE: &[u8] = b"x-forwarded-client-cert";
 
 /// What is the same for all requests of one client connection, made once.
 #[derive(Debug)]
@@ -14,6 +22,8 @@ pub(crate) struct Forwarding {
     request_id: bool,
     address: Option<Address>,
     proto: Option<Field>,
+    /// Boxed, for most connections have none.
+    certificate: Option<Box<Field>>,
 }
 
 #[derive(Debug)]
@@ -23,8 +33,15 @@ struct Address {
 }
 
 impl Forwarding {
-    /// `trusted`: what the peer says in `x-forwarded-*` and `x-request-id` is believed and kept.
-    pub(crate) fn new(add: AddHeaders, peer: IpAddr, tls: bool, trusted: bool) -> Self {
+    /// `identity`: who the peer has proved to be. `trusted`: what it says in `x-forwarded-*` and
+    /// `x-request-id` is believed and kept.
+    pub(crate) fn new(
+        add: AddHeaders,
+        peer: IpAddr,
+        tls: bool,
+        identity: Option<&Identity>,
+        trusted: bool,
+    ) -> Self {
         let address = add.forwarded_for.then(|| {
             // An IPv4 client of an IPv6 socket is still an IPv4 client.
             let text = peer.to_canonical().to_string();
@@ -37,11 +54,16 @@ impl Forwarding {
         let proto = add
             .forwarded_proto
             .then(|| Field::new(b"x-forwarded-proto", scheme));
+        let certificate = identity.filter(|_| add.client_certificate);
         Self {
             trusted,
             request_id: add.request_id,
             address,
             proto,
+            certificate: certificate.map(|identity| {
+                let element = client_cert(identity);
+                Box::new(Field::new(CERTIFICATE, element.as_bytes()))
+            }),
         }
     }
 }
@@ -57,6 +79,7 @@ pub(crate) fn edit(fields: &mut Vec<Field>, client: &Forwarding, random: &mut u6
     }
     fields.extend(client.address.as_ref().map(|address| address.field.clone()));
     fields.extend(client.proto.clone());
+    fields.extend(client.certificate.as_deref().cloned());
     if client.request_id {
         fields.push(request_id(random));
     }
@@ -82,7 +105,7 @@ fn add_to_what_is_there(fields: &mut Vec<Field>, client: &Forwarding, random: &m
             .rev()
             .find(|field| field.known() == Name::XForwardedFor)
         {
-            Some(list) => *list = appended(list, &address.text),
+            Some(list) => *list = appended(b"x-forwarded-for", list, address.text.as_bytes()),
             None => fields.push(address.field.clone()),
         }
     }
@@ -93,15 +116,57 @@ fn add_to_what_is_there(fields: &mut Vec<Field>, client: &Forwarding, random: &m
     {
         fields.push(proto.clone());
     }
+    if let Some(certificate) = client.certificate.as_deref() {
+        // Each proxy on the way adds the client that it has seen, separated by commas.
+        match fields
+            .iter_mut()
+            .rev()
+            .find(|field| field.known() == Name::XForwardedClientCert)
+        {
+            Some(list) => *list = appended(CERTIFICATE, list, certificate.value()),
+            None => fields.push(certificate.clone()),
+        }
+    }
     if client.request_id && !has(fields, Name::XRequestId) {
         fields.push(request_id(random));
     }
 }
 
-fn appended(list: &Field, address: &str) -> Field {
+fn appended(name: &[u8], list: &Field, one_more: &[u8]) -> Field {
     let separator: &[u8] = if list.value().is_empty() { b"" } else { b", " };
-    let value = [list.value(), separator, address.as_bytes()].concat();
-    Field::with_indexing(b"x-forwarded-for", &value, list.indexing())
+    let value = [list.value(), separator, one_more].concat();
+    Field::with_indexing(name, &value, list.indexing())
+}
+
+/// An element of `x-forwarded-client-cert` in Envoy's format: pairs separated by `;`. Backends take its parts
+/// for granted, so no name may look like a pair of its own.
+fn client_cert(identity: &Identity) -> String {
+    let mut element = String::from("Hash=");
+    for byte in identity.fingerprint {
+        // Writing into a String cannot fail.
+        let _ = write!(element, "{byte:02x}");
+    }
+    // RFC 4514 has escaped all quotes that are in it.
+    let _ = write!(element, ";Subject=\"{}\"", identity.subject);
+    let uris = identity.uris.iter().map(|uri| ("URI", uri));
+    let dns = identity.dns.iter().map(|host| ("DNS", host));
+    for (key, name) in uris.chain(dns) {
+        let pair = format!(";{key}={}", quoted(name));
+        if element.len() + pair.len() > MAX_CLIENT_CERT {
+            break;
+        }
+        element.push_str(&pair);
+    }
+    element
+}
+
+/// A value with separators in it stands in quotes, and quotes in it are escaped.
+fn quoted(value: &str) -> Cow<'_, str> {
+    if !value.contains([',', ';', '=', '"', '\\']) {
+        return value.into();
+    }
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{escaped}\"").into()
 }
 
 /// RFC 9562 §5.4: a version 4 UUID. It never comes again, so no table should remember it.
@@ -165,11 +230,21 @@ mod tests {
     ];
 
     fn edited(fields: &[(&str, &str)], add: AddHeaders, trusted: bool) -> Vec<(String, String)> {
+        edited_for(None, fields, add, trusted)
+    }
+
+    fn edited_for(
+        identity: Option<&Identity>,
+        fields: &[(&str, &str)],
+        add: AddHeaders,
+        trusted: bool,
+    ) -> Vec<(String, String)> {
         let mut fields: Vec<Field> = fields
             .iter()
             .map(|(name, value)| Field::new(name.as_bytes(), value.as_bytes()))
             .collect();
-        let client = Forwarding::new(add, "::ffff:192.0.2.7".parse().unwrap(), true, trusted);
+        let peer = "::ffff:192.0.2.7".parse().unwrap();
+        let client = Forwarding::new(add, peer, true, identity, trusted);
         edit(&mut fields, &client, &mut 1);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         fields
@@ -214,6 +289,56 @@ mod tests {
         expected[1].1 = "6.6.6.6, 192.0.2.7";
         assert_eq!(pairs(&edited(&FORGED, ALL, true)), expected);
         assert_eq!(pairs(&edited(&FORGED, NONE, true)), FORGED);
+    }
+
+    fn identity() -> Identity {
+        Identity {
+            subject: "CN=one\\, two,O=\\\"Example\\\"".to_owned(),
+            uris: vec!["spiffe://example.org/a".to_owned(), "x:a;DNS=root,b".to_owned()],
+            dns: vec!["a.example.com".to_owned(), "b\"c".to_owned()],
+            fingerprint: [0xab; 32],
+        }
+    }
+
+    const ELEMENT: &str = concat!(
+        "Hash=abababababababababababababababababababababababababababababababab;",
+        r#"Subject="CN=one\, two,O=\"Example\"";"#,
+        r#"URI=spiffe://example.org/a;URI="x:a;DNS=root,b";DNS=a.example.com;DNS="b\"c""#,
+    );
+
+    #[test]
+    fn who_the_client_is_by_its_certificate_is_told_as_envoy_does() {
+        let only = AddHeaders {
+            client_certificate: true,
+            ..NONE
+        };
+        let told = [("x-forwarded-client-cert", ELEMENT)];
+        assert_eq!(pairs(&edited_for(Some(&identity()), &[], only, false)), told);
+        let forged = [("x-forwarded-client-cert", "Hash=00")];
+        assert_eq!(pairs(&edited_for(Some(&identity()), &forged, only, false)), told);
+        // Neither without the wish nor without a certificate.
+        assert_eq!(pairs(&edited_for(Some(&identity()), &forged, NONE, false)), []);
+        assert_eq!(pairs(&edited_for(None, &forged, only, false)), []);
+        // A trusted proxy in between is one more in the list.
+        let both = format!("Hash=00, {ELEMENT}");
+        assert_eq!(
+            pairs(&edited_for(Some(&identity()), &forged, only, true)),
+            [("x-forwarded-client-cert", both.as_str())]
+        );
+        assert_eq!(pairs(&edited_for(None, &forged, only, true)), forged);
+    }
+
+    #[test]
+    fn names_beyond_the_bound_are_left_out() {
+        let many = Identity {
+            uris: vec!["u".repeat(2000); 16],
+            ..identity()
+        };
+        let element = client_cert(&many);
+        assert!(
+            element.len() <= MAX_CLIENT_CERT && element.matches(";URI=").count() == 1,
+            "{element}"
+        );
     }
 
     #[test]

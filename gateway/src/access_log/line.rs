@@ -19,6 +19,8 @@ pub(super) struct Line<'a> {
     pub(super) tls: TlsLabel,
     /// Serial number of the certificate's generation; 0 without one.
     pub(super) certificate: u64,
+    /// Who the client has proved to be by a certificate of its own.
+    pub(super) client_identity: &'a [u8],
     /// 0 if no head was sent.
     pub(super) http_status: u16,
     /// `None` for what is not gRPC.
@@ -56,6 +58,7 @@ impl Line<'_> {
         if self.certificate != 0 {
             number(b",\"certificate\":", self.certificate, out);
         }
+        text(b",\"client_identity\":", self.client_identity, out);
         if self.http_status != 0 {
             number(b",\"http_status\":", self.http_status.into(), out);
         }

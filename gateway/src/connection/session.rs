@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus};
 use rustls::{Error, HandshakeKind, ProtocolVersion, ServerConfig};
@@ -57,6 +58,11 @@ impl Session {
 
     pub(crate) fn version(&self) -> Option<ProtocolVersion> {
         self.tls.protocol_version()
+    }
+
+    /// What the client presented, and rustls verified: its own certificate.
+    pub(crate) fn client_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.tls.peer_certificates()?.first()
     }
 
     /// The beginning of a record: to be put before what is read next.

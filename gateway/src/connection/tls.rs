@@ -8,7 +8,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, Resol
 use rustls::sign::CertifiedKey;
 use rustls::{Error, ServerConfig};
 
-use crate::settings::{Tls, TlsVersion, WithoutAlpn};
+use crate::settings::{ClientAuth, ClientAuthMode, Tls, TlsVersion, WithoutAlpn};
 use crate::telemetry::HandshakeFailure;
 
 /// RFC 7301 §3.2: the alert record for `no_application_protocol` (fatal, 120), before any keys.
@@ -78,10 +78,9 @@ fn service(
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions)?;
     let builder = match &tls.client_auth {
         None => builder.with_no_client_auth(),
-        Some(_) => {
-            return Err(Error::General(
-                "client certificates cannot be verified yet".into(),
-            ));
+        Some(ClientAuth { mode, trust }) => {
+            let optional = *mode == ClientAuthMode::Optional;
+            builder.with_client_cert_verifier(certificates.client_verifier(trust, optional))
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(resolver));
