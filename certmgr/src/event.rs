@@ -313,6 +313,11 @@ impl Event {
         }
     }
 
+    /// Whether somebody must act.
+    pub fn is_error(&self) -> bool {
+        matches!(self.level(), Level::Error)
+    }
+
     fn level(&self) -> Level {
         match self {
             Self::Promoted { .. }

@@ -23,6 +23,7 @@ mod lease;
 mod ledger;
 mod schedule;
 mod secret;
+mod service;
 mod source;
 mod state;
 mod store;
@@ -41,6 +42,7 @@ pub use error::{Error, ErrorClass, Reason, RemoteFault};
 pub use event::Event;
 pub use ledger::{Limit, Wait};
 pub use schedule::Why;
+pub use service::service;
 pub use state::{State, StateError};
 pub use supervisor::{Handle, start};
 

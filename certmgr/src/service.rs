@@ -1,0 +1,186 @@
+//! `h2gate.certs.v1.CertificateService`: [`Control`] and [`Event`] in the words of the `.proto` file.
+
+mod convert;
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+
+use futures_util::stream::{self, Stream};
+use proto::certs::v1 as pb;
+use proto::certs::v1::certificate_service_server::{CertificateService, CertificateServiceServer};
+use proto::certs::v1::watch_response::Item;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tonic::{Request, Response, Status};
+
+use crate::config::Clock;
+use crate::control::{CommandError, Control};
+use crate::event::Event;
+
+/// The longest request; each is a name and a few words.
+const MAX_REQUEST: usize = 16 << 10;
+
+/// The gRPC service over `control`, to be mounted where only operators come: it has no authentication of its own.
+pub fn service(control: Control, now: Clock) -> CertificateServiceServer<impl CertificateService> {
+    CertificateServiceServer::new(Service { control, now }).max_decoding_message_size(MAX_REQUEST)
+}
+
+struct Service {
+    control: Control,
+    now: Clock,
+}
+
+#[tonic::async_trait]
+impl CertificateService for Service {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
+
+    async fn list(&self, _: Request<pb::ListRequest>) -> Result<Response<pb::ListResponse>, Status> {
+        let certificates = self.control.list().iter().map(convert::certificate).collect();
+        Ok(Response::new(pb::ListResponse { certificates }))
+    }
+
+    async fn get(&self, request: Request<pb::GetRequest>) -> Result<Response<pb::Certificate>, Status> {
+        let view = self.control.view(&request.get_ref().name).map_err(status)?;
+        Ok(Response::new(convert::certificate(&view)))
+    }
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let name = request.into_inner().name;
+        if !name.is_empty() {
+            self.control.view(&name).map_err(status)?;
+        }
+        let watch = Watch::new(self.control.clone(), self.now.clone(), name);
+        let items = stream::unfold(watch, |mut watch| async {
+            let item = watch.next().await?;
+            Some((Ok(pb::WatchResponse { item: Some(item) }), watch))
+        });
+        Ok(Response::new(Box::pin(items)))
+    }
+
+    async fn renew(&self, request: Request<pb::RenewRequest>) -> Result<Response<pb::RenewResponse>, Status> {
+        let name = &request.get_ref().name;
+        asked(&request, "renew", name);
+        self.control.renew(name).await.map_err(status)?;
+        Ok(Response::new(pb::RenewResponse {}))
+    }
+
+    async fn rollback(
+        &self,
+        request: Request<pb::RollbackRequest>,
+    ) -> Result<Response<pb::RollbackResponse>, Status> {
+        let pb::RollbackRequest { name, generation } = request.get_ref();
+        asked(&request, "rollback", name);
+        let to = Some(generation.as_str()).filter(|generation| !generation.is_empty());
+        let generation = self.control.rollback(name, to).await.map_err(status)?;
+        let generation = convert::generation(generation);
+        Ok(Response::new(pb::RollbackResponse { generation }))
+    }
+
+    async fn revoke(
+        &self,
+        request: Request<pb::RevokeRequest>,
+    ) -> Result<Response<pb::RevokeResponse>, Status> {
+        let name = &request.get_ref().name;
+        let reason = convert::reason(request.get_ref())
+            .ok_or_else(|| Status::invalid_argument("reason: this number is none of RevokeRequest.Reason"))?;
+        asked(&request, "revoke", name);
+        self.control.revoke(name, reason).await.map_err(status)?;
+        Ok(Response::new(pb::RevokeResponse {}))
+    }
+
+    async fn roll_account_key(
+        &self,
+        request: Request<pb::RollAccountKeyRequest>,
+    ) -> Result<Response<pb::RollAccountKeyResponse>, Status> {
+        let name = &request.get_ref().name;
+        asked(&request, "roll-account-key", name);
+        self.control.roll_account_key(name).await.map_err(status)?;
+        Ok(Response::new(pb::RollAccountKeyResponse {}))
+    }
+
+    async fn plan(&self, request: Request<pb::PlanRequest>) -> Result<Response<pb::PlanResponse>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("not yet"))
+    }
+}
+
+/// Who asked for a change.
+fn asked<T>(request: &Request<T>, command: &str, certificate: &str) {
+    let peer = request
+        .remote_addr()
+        .map_or_else(|| "an operator".to_owned(), |address| address.to_string());
+    tracing::info!(certificate, command, peer, "{certificate}: {peer} asks for {command}");
+}
+
+fn status(error: CommandError) -> Status {
+    let message = error.to_string();
+    match error {
+        CommandError::Unknown { .. } | CommandError::NoSuchVersion { .. } => Status::not_found(message),
+        CommandError::Ambiguous { .. } => Status::invalid_argument(message),
+        CommandError::NotOrdered { .. }
+        | CommandError::NothingServes { .. }
+        | CommandError::ForeignAuthority { .. }
+        | CommandError::Refused { .. }
+        | CommandError::Issue { .. }
+        | CommandError::State { .. } => Status::failed_precondition(message),
+        CommandError::Busy { .. } | CommandError::Gone { .. } => Status::unavailable(message),
+    }
+}
+
+/// One watcher: the certificates as they are, then events; the certificates anew after events were missed.
+struct Watch {
+    control: Control,
+    now: Clock,
+    /// Only this certificate; empty: all.
+    name: String,
+    events: broadcast::Receiver<Event>,
+    /// To be sent before the next event. Bounded by the number of certificates.
+    pending: VecDeque<Item>,
+}
+
+impl Watch {
+    fn new(control: Control, now: Clock, name: String) -> Self {
+        // Before the snapshot, so that nothing falls between the two.
+        let events = control.watch();
+        let mut watch = Self {
+            control,
+            now,
+            name,
+            events,
+            pending: VecDeque::new(),
+        };
+        watch.snapshot();
+        watch
+    }
+
+    async fn next(&mut self) -> Option<Item> {
+        loop {
+            if let Some(item) = self.pending.pop_front() {
+                return Some(item);
+            }
+            match self.events.recv().await {
+                Ok(event) if self.wants(event.name()) => {
+                    return Some(Item::Event(convert::event(&event, (self.now)())));
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(events)) => {
+                    self.pending.push_back(Item::Missed(pb::Missed { events }));
+                    self.snapshot();
+                }
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    fn snapshot(&mut self) {
+        let views = self.control.list();
+        let wanted = views.iter().filter(|view| self.wants(&view.name));
+        let items: Vec<_> = wanted.map(|view| Item::Certificate(convert::certificate(view))).collect();
+        self.pending.extend(items);
+        self.pending.push_back(Item::SnapshotEnd(pb::SnapshotEnd {}));
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.name.is_empty() || self.name == name
+    }
+}

@@ -1,0 +1,112 @@
+//! Our types in the words of the `.proto` file. Every match is complete: a new kind does not compile unseen.
+
+use certstore::{Generation, UnixTime};
+use proto::certs::v1 as pb;
+
+use crate::acme::RevocationReason;
+use crate::control::{AcmeView, Action, LastError, NextStep, Version, View};
+use crate::event::Event;
+
+pub(super) fn certificate(view: &View) -> pb::Certificate {
+    pb::Certificate {
+        name: view.name.to_string(),
+        source: view.source.to_owned(),
+        places: view.places.clone(),
+        domains: view.domains.iter().map(ToString::to_string).collect(),
+        serving: view.serving.as_ref().map(version),
+        previous: view.previous.iter().map(version).collect(),
+        next: Some(next_step(&view.next)),
+        trouble: view.trouble.as_ref().map(trouble),
+        last_success_time: view.last_success_at.map(timestamp),
+        acme: view.acme.as_ref().map(acme),
+    }
+}
+
+/// The whole hash in hex.
+pub(super) fn generation(generation: Generation) -> String {
+    use std::fmt::Write as _;
+    generation.as_bytes().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+pub(super) fn event(event: &Event, now: UnixTime) -> pb::Event {
+    pb::Event {
+        name: event.name().to_string(),
+        kind: event.kind().to_owned(),
+        message: event.to_string(),
+        time: Some(timestamp(now)),
+        is_error: event.is_error(),
+    }
+}
+
+/// `None` for a number that is no reason.
+pub(super) fn reason(request: &pb::RevokeRequest) -> Option<RevocationReason> {
+    use pb::revoke_request::Reason;
+    Some(match Reason::try_from(request.reason).ok()? {
+        Reason::Unspecified => RevocationReason::Unspecified,
+        Reason::KeyCompromise => RevocationReason::KeyCompromise,
+        Reason::AffiliationChanged => RevocationReason::AffiliationChanged,
+        Reason::Superseded => RevocationReason::Superseded,
+        Reason::CessationOfOperation => RevocationReason::CessationOfOperation,
+    })
+}
+
+fn version(version: &Version) -> pb::Version {
+    pb::Version {
+        generation: generation(version.generation),
+        names: version.names.iter().map(ToString::to_string).collect(),
+        key_kind: version.key_kind.to_string(),
+        not_before_time: Some(timestamp(version.not_before)),
+        not_after_time: Some(timestamp(version.not_after)),
+        issuer: version.issuer.clone(),
+        warnings: version.warnings.iter().map(ToString::to_string).collect(),
+        promoted_time: version.promoted_at.map(timestamp),
+        authority: version.authority.clone().unwrap_or_default(),
+        order: version.order.clone().unwrap_or_default(),
+        held_back: version.held_back,
+    }
+}
+
+fn next_step(next: &NextStep) -> pb::NextStep {
+    use pb::next_step::Action as Wire;
+    let action = match next.action {
+        Action::Read => Wire::Read,
+        Action::Order => Wire::Order,
+        Action::Ordering => Wire::Ordering,
+        Action::Retry => Wire::Retry,
+        Action::Hold => Wire::Hold,
+    };
+    pb::NextStep {
+        action: action.into(),
+        time: Some(timestamp(next.at)),
+        why: next.why.clone(),
+    }
+}
+
+fn trouble(trouble: &LastError) -> pb::Trouble {
+    pb::Trouble {
+        class: trouble.class.as_str().to_owned(),
+        message: trouble.message.clone(),
+        remedy: trouble.remedy.clone(),
+        since_time: Some(timestamp(trouble.since)),
+        attempts: trouble.attempts,
+    }
+}
+
+fn acme(acme: &AcmeView) -> pb::AcmeDetails {
+    pb::AcmeDetails {
+        authorities: acme.authorities.clone(),
+        challenge: acme.challenge.to_owned(),
+        key: acme.key.to_owned(),
+        renewal_explanation: acme.explanation.clone().unwrap_or_default(),
+    }
+}
+
+fn timestamp(at: UnixTime) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: i64::try_from(at.as_secs()).unwrap_or(i64::MAX),
+        nanos: 0,
+    }
+}
