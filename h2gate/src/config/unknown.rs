@@ -157,8 +157,8 @@ mod tests {
     #[test]
     fn a_key_of_another_mapping_is_told_its_home() {
         assert_eq!(
-            elsewhere("chain").as_deref(),
-            Some("`chain` is a key of `files` of a certificate")
+            elsewhere("endpoints").as_deref(),
+            Some("`endpoints` is a key of a backend")
         );
         assert_eq!(elsewhere("tls").as_deref(), Some("`tls` is a key of a listener"));
         assert_eq!(elsewhere("colour"), None);

@@ -11,6 +11,8 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -66,6 +68,23 @@ impl Folder {
             .arg("-c")
             .arg(format!("ulimit -n {limit} && exec \"$0\" \"$@\""));
         command.arg(env!("CARGO_BIN_EXE_h2gate"));
+        self.start(command, &[])
+    }
+
+    /// Starts the program as a user that is not root, whoever runs the test.
+    pub(crate) fn run_as_nobody(&self) -> Program {
+        if !rustix::process::geteuid().is_root() {
+            return self.run(&[]);
+        }
+        const NOBODY: u32 = 65_534;
+        // Nobody may look into the folders of root: the program comes along.
+        let program = self.path("h2gate");
+        fs::copy(env!("CARGO_BIN_EXE_h2gate"), &program).unwrap();
+        for path in [self.0.path().to_owned(), program.clone()] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let mut command = Command::new(program);
+        command.uid(NOBODY).gid(NOBODY);
         self.start(command, &[])
     }
 
@@ -190,6 +209,11 @@ impl Program {
     /// From here on its log stays in the pipe, and nobody closes that.
     pub(crate) fn is_read_no_more(&self) {
         self.deaf.store(true, Ordering::Relaxed);
+    }
+
+    /// Of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

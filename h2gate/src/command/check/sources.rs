@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::date;
-use crate::config::{Diagnostics, LocatedCertificate, LocatedPath, LocatedTrust, PathUse, Spanned};
+use crate::config::{Diagnostics, LocatedCertificate, LocatedPath, LocatedTrust, PathUse, Place, Spanned};
 
 /// A certificate with less time left than this is worth a word.
 const SOON_SECONDS: u64 = 14 * 86_400;
@@ -194,7 +194,8 @@ fn program(one: &LocatedPath, found: &mut Diagnostics) {
     }
 }
 
-/// Whether `run` could keep state there. Nothing is created.
+/// Whether `run` could keep state there. Nothing is created. The default that nobody wrote and nobody needs is
+/// not worth a word: this may be another machine.
 pub(super) fn state_dir(directory: &Spanned<std::path::PathBuf>, needed: bool, found: &mut Diagnostics) {
     let path = directory.value.as_path();
     let Some((what, remedy)) = unusable(path) else {
