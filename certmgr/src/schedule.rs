@@ -309,14 +309,11 @@ fn due(known: &Known, now: Now) -> (Duration, Why) {
     let by_wall = now.until_wall(moment);
     match we_have_it_since(known, life) {
         Some(since) => {
-            let offset = moment.as_secs().saturating_sub(life.not_before.as_secs());
-            // A wall clock that was set back must not let it expire, one that was set forward must not have it
+            let offset = Duration::from_secs(moment.as_secs().saturating_sub(life.not_before.as_secs()));
+            // A wall clock that was set back must not let it expire; one that was set forward must not have it
             // renewed again and again.
-            let by_steady = now.until(since.after(Duration::from_secs(offset)));
-            let soonest = match why {
-                Why::LifeSpent => now.until(since.after(life.span() / LEAST_SHARE_OF_LIFE)),
-                _ => Duration::ZERO,
-            };
+            let by_steady = now.until(since.after(offset));
+            let soonest = now.until(since.after(offset.min(life.span() / LEAST_SHARE_OF_LIFE)));
             (by_wall.min(by_steady).max(soonest), why)
         }
         None => (by_wall, why),
@@ -354,12 +351,13 @@ fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Duration {
     }
     let floor = record
         .last_issued
-        .map(|issued| issued.at.after(rules.min_interval));
+        .map(|issued| issued.at.after(floor(&issued, why, rules)));
     let retry = record.failing.as_ref().map(|failing| {
-        let left = known
+        let since = now.steady.0.saturating_sub(failing.last.0);
+        let left_then = known
             .serving
-            .map_or(Duration::ZERO, |life| now.until_wall(life.not_after));
-        retry::at(failing, known.probe.as_ref(), left, rules)
+            .map_or(Duration::ZERO, |life| now.until_wall(life.not_after) + since);
+        retry::at(failing, known.probe.as_ref(), left_then, rules)
     });
     [hold, floor, retry]
         .into_iter()

@@ -1,1 +1,298 @@
+//! Single decisions, each in one sentence.
 
+use std::time::Duration;
+
+use super::super::*;
+use super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, generation, unix};
+use crate::acme::RenewalInfo;
+
+fn now_at(at: Duration) -> Now {
+    Now {
+        wall: unix(BEGIN + at),
+        steady: Steady(BEGIN + at),
+    }
+}
+
+fn life(span: Duration) -> Life {
+    Life {
+        generation: generation(1),
+        not_before: unix(BEGIN),
+        not_after: unix(BEGIN + span),
+        authority: None,
+    }
+}
+
+fn serving(span: Duration) -> Known {
+    Known {
+        serving: Some(life(span)),
+        advice: None,
+        record: Record::default(),
+        probe: None,
+        requested: false,
+        names_changed: false,
+    }
+}
+
+fn failing(attempts: u32, class: IssueFault, last: Duration) -> Failing {
+    Failing {
+        attempts,
+        since: Steady(BEGIN),
+        last: Steady(BEGIN + last),
+        class: Some(class),
+        unreachable: (class == IssueFault::Unreachable).then_some(0),
+        draw: Draw(500),
+    }
+}
+
+fn advice(from: Duration, to: Duration, draw: f64) -> Advice {
+    advice_of(1, from, to, None, draw)
+}
+
+fn advice_of(number: u64, from: Duration, to: Duration, before: Option<&Advice>, draw: f64) -> Advice {
+    let info = RenewalInfo {
+        window: (unix(BEGIN + from), unix(BEGIN + to)),
+        explanation: None,
+        retry_after: None,
+    };
+    Advice::new(
+        generation(number),
+        Some(&info),
+        before,
+        now_at(Duration::ZERO),
+        &mut || draw,
+    )
+}
+
+fn order_after(known: &Known, at: Duration) -> (Duration, Why) {
+    let next = next(known, &RULES, now_at(at));
+    (Duration::from_secs(next.order_at.as_secs()) - BEGIN, next.why)
+}
+
+#[test]
+fn without_advice_a_third_of_a_long_life_and_half_of_a_short_one_is_left_for_the_renewal() {
+    for (span, due) in [(90, 60), (45, 30), (10, 6), (6, 3), (2, 1)] {
+        let (at, why) = order_after(&serving(span * DAY), Duration::ZERO);
+        assert!(
+            at >= due * DAY && at < due * DAY + 16 * HOUR + 1 * MINUTE,
+            "{span}: {at:?}"
+        );
+        assert_eq!(why, Why::LifeSpent);
+    }
+    assert_eq!(order_after(&serving(90 * DAY), Duration::ZERO).0, 60 * DAY);
+    assert_eq!(order_after(&serving(6 * DAY), Duration::ZERO).0, 3 * DAY);
+}
+
+#[test]
+fn nothing_that_serves_is_due_at_once() {
+    let mut known = serving(90 * DAY);
+    known.serving = None;
+    let next = next(&known, &RULES, now_at(DAY));
+    assert_eq!(
+        (next.wait, next.action, next.why),
+        (Duration::ZERO, Action::Issue, Why::First)
+    );
+}
+
+#[test]
+fn other_names_are_due_at_once() {
+    let mut known = serving(90 * DAY);
+    known.names_changed = true;
+    assert_eq!(order_after(&known, DAY), (DAY, Why::NamesChanged));
+}
+
+#[test]
+fn the_moment_lies_in_the_window_where_it_was_drawn_and_stays_there() {
+    let mut known = serving(90 * DAY);
+    let first = advice(30 * DAY, 40 * DAY, 0.25);
+    known.advice = Some(first.clone());
+    let drawn = order_after(&known, Duration::ZERO);
+    assert_eq!(drawn, (32 * DAY + 12 * HOUR, Why::Advised));
+    known.advice = Some(advice_of(1, 30 * DAY, 40 * DAY, Some(&first), 0.75));
+    assert_eq!(order_after(&known, Duration::ZERO), drawn, "the same window");
+    known.advice = Some(advice_of(1, 30 * DAY, 50 * DAY, Some(&first), 0.75));
+    assert_eq!(order_after(&known, Duration::ZERO).0, 45 * DAY, "another window");
+}
+
+#[test]
+fn advice_that_could_not_be_had_again_still_counts() {
+    let mut known = serving(90 * DAY);
+    let before = advice(30 * DAY, 40 * DAY, 0.25);
+    let unknown = Advice::unknown(generation(1), None, Some(&before), now_at(DAY), &mut || 0.5);
+    known.advice = Some(unknown);
+    assert_eq!(order_after(&known, DAY), (32 * DAY + 12 * HOUR, Why::Advised));
+}
+
+#[test]
+fn advice_about_another_certificate_does_not_count() {
+    let mut known = serving(90 * DAY);
+    known.advice = Some(advice_of(2, DAY, 2 * DAY, None, 0.0));
+    assert_eq!(order_after(&known, 3 * DAY), (60 * DAY, Why::LifeSpent));
+    let before = advice_of(2, DAY, 2 * DAY, None, 0.0);
+    let unknown = Advice::unknown(generation(1), None, Some(&before), now_at(DAY), &mut || 0.5);
+    known.advice = Some(unknown);
+    assert_eq!(order_after(&known, 3 * DAY), (60 * DAY, Why::LifeSpent));
+}
+
+#[test]
+fn a_window_reaches_no_further_than_the_share_of_life_unless_it_begins_there() {
+    let mut known = serving(90 * DAY);
+    for (from, to, draw, due) in [
+        (59, 61, 0.5, 59 * DAY + 12 * HOUR),
+        (60, 61, 0.9, 60 * DAY),
+        (62, 64, 0.5, 63 * DAY),
+        (70, 90, 0.5, 72 * DAY + 12 * HOUR),
+    ] {
+        known.advice = Some(advice(from * DAY, to * DAY, draw));
+        assert_eq!(
+            order_after(&known, Duration::ZERO),
+            (due, Why::Advised),
+            "{from} {to}"
+        );
+    }
+    for (from, to) in [(76, 78), (91, 95), (40, 40), (41, 40)] {
+        known.advice = Some(advice(from * DAY, to * DAY, 0.0));
+        assert_eq!(
+            order_after(&known, Duration::ZERO),
+            (60 * DAY, Why::LifeSpent),
+            "{from} {to}"
+        );
+    }
+}
+
+#[test]
+fn advice_is_asked_for_before_a_routine_order_and_at_once_for_a_new_certificate() {
+    let mut known = serving(90 * DAY);
+    known.serving = Some(Life {
+        authority: Some(2),
+        ..life(90 * DAY)
+    });
+    for at in [DAY, 70 * DAY] {
+        let next = next(&known, &RULES, now_at(at));
+        assert_eq!(
+            (next.wait, next.action),
+            (Duration::ZERO, Action::AskRenewalInfo { authority: 2 })
+        );
+    }
+    known.requested = true;
+    assert_eq!(next(&known, &RULES, now_at(DAY)).action, Action::Issue);
+}
+
+#[test]
+fn advice_is_asked_for_twice_a_day_and_not_more_than_once_a_minute() {
+    let mut known = serving(90 * DAY);
+    known.serving = Some(Life {
+        authority: Some(0),
+        ..life(90 * DAY)
+    });
+    for (said, asked) in [
+        (Some(DAY * 3), 12 * HOUR),
+        (Some(Duration::ZERO), MINUTE),
+        (Some(HOUR), HOUR),
+        (None, 6 * HOUR),
+    ] {
+        let info = RenewalInfo {
+            window: (unix(BEGIN + 50 * DAY), unix(BEGIN + 51 * DAY)),
+            explanation: None,
+            retry_after: said,
+        };
+        let now = now_at(Duration::ZERO);
+        known.advice = Some(Advice::new(generation(1), Some(&info), None, now, &mut || 0.0));
+        assert_eq!(next(&known, &RULES, now).wait, asked, "{said:?}");
+    }
+}
+
+#[test]
+fn failures_wait_1_10_100_minutes_and_then_a_day() {
+    let mut known = serving(900 * DAY);
+    let due = 600 * DAY;
+    for (attempts, wait) in [
+        (1, MINUTE),
+        (2, 10 * MINUTE),
+        (3, 100 * MINUTE),
+        (4, DAY),
+        (5, DAY),
+        (4_000_000_000, DAY),
+    ] {
+        known.record.failing = Some(failing(attempts, IssueFault::Refused, due));
+        assert_eq!(order_after(&known, due).0, due + wait, "{attempts}");
+    }
+}
+
+#[test]
+fn failures_wait_less_when_little_life_is_left() {
+    let mut known = serving(90 * DAY);
+    for (left, wait) in [(10 * DAY, 12 * HOUR), (DAY, 72 * MINUTE), (HOUR, 15 * MINUTE)] {
+        let last = 90 * DAY - left;
+        known.record.failing = Some(failing(9, IssueFault::Refused, last));
+        assert_eq!(order_after(&known, last).0, last + wait);
+        known.record.failing = Some(failing(9, IssueFault::Certificate, last));
+        assert_eq!(
+            order_after(&known, last).0,
+            last + DAY,
+            "a useless certificate each time"
+        );
+    }
+    known.serving = None;
+    known.record.failing = Some(failing(9, IssueFault::Refused, DAY));
+    assert_eq!(order_after(&known, DAY).0, DAY + 15 * MINUTE);
+}
+
+#[test]
+fn a_wish_overrides_floor_and_back_off_but_not_the_ca() {
+    let mut known = serving(90 * DAY);
+    known.requested = true;
+    known.record.last_issued = Some(LastIssued {
+        at: Steady(BEGIN + DAY),
+        not_before: Some(unix(BEGIN)),
+        lately: 3,
+    });
+    known.record.failing = Some(failing(6, IssueFault::Refused, DAY));
+    assert_eq!(order_after(&known, DAY), (DAY, Why::Requested));
+    known.record.holds = vec![Some(Steady(BEGIN + 2 * DAY))];
+    assert_eq!(order_after(&known, DAY).0, 2 * DAY);
+    known.record.holds.push(None);
+    assert_eq!(
+        order_after(&known, DAY).0,
+        DAY,
+        "the second authority may be asked"
+    );
+}
+
+#[test]
+fn an_unreachable_directory_is_looked_at_and_its_answer_hastens_the_next_attempt() {
+    let mut known = serving(90 * DAY);
+    let last = 60 * DAY;
+    known.record.failing = Some(failing(5, IssueFault::Unreachable, last));
+    let next_at = |known: &Known, at| next(known, &RULES, now_at(at));
+    let look = next_at(&known, last);
+    assert_eq!(
+        (look.wait, look.action),
+        (20 * MINUTE, Action::Probe { authority: 0 })
+    );
+    let probe = |reachable| Probe {
+        at: Steady(BEGIN + last + 20 * MINUTE),
+        reachable,
+        draw: Draw(0),
+    };
+    known.probe = Some(probe(false));
+    assert_eq!(next_at(&known, last + 20 * MINUTE).wait, 10 * MINUTE);
+    known.probe = Some(probe(true));
+    let attempt = next_at(&known, last + 20 * MINUTE);
+    assert_eq!(
+        (attempt.wait, attempt.action),
+        (10 * MINUTE, Action::Issue),
+        "half an hour after the last one"
+    );
+}
+
+#[test]
+fn an_order_is_never_closer_to_the_last_success_than_the_floor() {
+    let mut known = serving(90 * DAY);
+    known.serving = None;
+    known.record.last_issued = Some(LastIssued {
+        at: Steady(BEGIN + DAY),
+        not_before: None,
+        lately: 1,
+    });
+    assert_eq!(order_after(&known, DAY).0, DAY + HOUR);
+}
