@@ -72,7 +72,7 @@ pub(super) async fn open(session: Session, shared: &Shared) -> Result<Member, Is
     member(session, kept).await
 }
 
-/// As [`open`], after the CA has said that it knows no account `url`.
+/// As [`open`], after the CA has said that it knows no account `url`, or does not want it any more.
 pub(super) async fn open_anew(session: Session, shared: &Shared, url: &str) -> Result<Member, IssueError> {
     let register = Register::new(&session, shared);
     let kept = {
@@ -80,7 +80,7 @@ pub(super) async fn open_anew(session: Session, shared: &Shared, url: &str) -> R
         if let Some(mut kept) = register.read().await?
             && kept.url.as_deref() == Some(url)
         {
-            warn!(authority = %session.authority.name, account = url, "the CA has forgotten our account; registering again");
+            warn!(authority = %session.authority.name, account = url, "the CA does not take our account any more; registering again");
             kept.url = None;
             register.write(&kept).await?;
         }

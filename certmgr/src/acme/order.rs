@@ -38,7 +38,7 @@ pub(super) enum Stop {
     Error(IssueError),
     /// The order will never give a certificate.
     Dead(IssueError),
-    /// The CA does not know our account.
+    /// The CA does not know our account, or does not want it any more.
     NoAccount(IssueError),
 }
 
@@ -164,7 +164,12 @@ impl Attempt<'_> {
             }
             Err(trouble) => {
                 self.forget(&mut note).await?;
-                Err(Stop::of(self.member, trouble, "order a certificate"))
+                // RFC 8555 §7.3.6: so does a CA answer for an account that was deactivated.
+                let no_account = trouble.is("unauthorized");
+                match Stop::of(self.member, trouble, "order a certificate") {
+                    Stop::Error(error) if no_account => Err(Stop::NoAccount(error)),
+                    stop => Err(stop),
+                }
             }
         }
     }

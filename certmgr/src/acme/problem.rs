@@ -97,7 +97,7 @@ impl Trouble {
             Cause::Http(error @ HttpError::NotAllowed(_)) => (IssueFault::Configuration, error.to_string()),
             Cause::Http(error) => (IssueFault::Unreachable, error.to_string()),
             Cause::Problem(problem) => (class(problem, &self.head), words(problem)),
-            Cause::Nonsense(text) => (class_of_status(self.head.status), with_status(text, &self.head)),
+            Cause::Nonsense(text) => (class_of_status(&self.head), with_status(text, &self.head)),
             Cause::Key(bad) => (IssueFault::State, format!("the account's key {bad}")),
         };
         let remedy = match &self.cause {
@@ -132,7 +132,7 @@ fn class(problem: &Problem, head: &Head) -> IssueFault {
         "externalAccountRequired" | "invalidProfile" | "invalidContact" | "unsupportedContact" => {
             IssueFault::Configuration
         }
-        _ => match class_of_status(head.status) {
+        _ => match class_of_status(head) {
             IssueFault::RateLimited => IssueFault::RateLimited,
             IssueFault::Unreachable if head.status.is_server_error() => IssueFault::Unreachable,
             _ => IssueFault::Refused,
@@ -141,9 +141,10 @@ fn class(problem: &Problem, head: &Head) -> IssueFault {
 }
 
 /// Where there is no problem document: a load balancer in front of the CA has answered, or somebody else.
-fn class_of_status(status: StatusCode) -> IssueFault {
-    match status {
+fn class_of_status(head: &Head) -> IssueFault {
+    match head.status {
         StatusCode::TOO_MANY_REQUESTS => IssueFault::RateLimited,
+        StatusCode::SERVICE_UNAVAILABLE if head.retry_after.is_some() => IssueFault::RateLimited,
         _ => IssueFault::Unreachable,
     }
 }

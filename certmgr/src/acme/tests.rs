@@ -10,7 +10,7 @@ mod orders;
 mod standing;
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 
 use self::pebble::Dns;
 use super::client::{Client, Shared};
-use super::{IssueError, Issued, Issuer as _, Request};
+use super::{IssueError, IssueFault, Issued, Issuer as _, Request};
 use crate::config::{AcmeSource, Authority, Challenge, DnsProvider, ExecHook, KeyType};
 use crate::dns::{Lookup, TxtRecord, TxtRecords};
 use crate::state::State;
@@ -89,12 +89,6 @@ impl Place {
             challenges: Challenges::default(),
             txt: Arc::new(TestTxt::new(dns)),
         }
-    }
-
-    /// As after a restart: what is in memory is gone, the disk stays, and so does the DNS.
-    fn restart(&mut self) {
-        self.state = open(&self.folder);
-        self.challenges = Challenges::default();
     }
 
     fn client(&self, source: &AcmeSource) -> Client {
@@ -214,7 +208,7 @@ impl TxtRecords for TestTxt {
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
             if fails.is_ok() {
                 return Err(IssueError {
-                    class: super::IssueFault::Dns,
+                    class: IssueFault::Dns,
                     authority: String::new(),
                     text: "the provider is asleep".to_owned(),
                     remedy: "wake it".to_owned(),
@@ -287,53 +281,94 @@ async fn issue(client: &Client, request: &Request) -> Result<Issued, IssueError>
         .expect("the order takes too long")
 }
 
-/// Answers the CA on the two ports where it looks, as a gateway would.
-struct Answerer;
-
-impl Answerer {
-    /// TLS-ALPN-01 as RFC 8737 wants it, until the test ends.
-    fn tls_alpn(port: u16, challenges: &Challenges) {
-        let mut config =
-            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_no_client_auth()
-                .with_cert_resolver(Arc::new(Resolver(challenges.clone())));
-        config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
-        let config = Arc::new(config);
-        listen(port, move |mut stream| {
+/// Answers TLS-ALPN-01 as a gateway would (RFC 8737), until the process ends.
+fn answer_tls_alpn(port: u16, challenges: &Challenges) {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Resolver(challenges.clone())));
+    config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
+    let config = Arc::new(config);
+    listen(
+        TcpListener::bind(("127.0.0.1", port)).unwrap(),
+        move |mut stream| {
             let mut session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
             let _ = session.complete_io(&mut stream);
-        });
-    }
+        },
+    );
+}
 
-    /// HTTP-01, until the test ends.
-    fn http(port: u16, challenges: &Challenges) {
-        let challenges = challenges.clone();
-        listen(port, move |mut stream| {
-            let mut head = [0; 2_048];
-            let read = stream.read(&mut head).unwrap_or(0);
-            let head = String::from_utf8_lossy(&head[..read]).into_owned();
-            let token = head
-                .strip_prefix("GET /.well-known/acme-challenge/")
-                .and_then(|rest| rest.split(' ').next())
-                .unwrap_or_default();
-            let (status, body) = match challenges.http(token) {
-                Some(answer) => ("200 OK", answer.to_string()),
-                None => ("404 Not Found", String::new()),
+/// Answers HTTP-01, until the process ends.
+fn answer_http(port: u16, challenges: &Challenges) {
+    let challenges = challenges.clone();
+    listen(
+        TcpListener::bind(("127.0.0.1", port)).unwrap(),
+        move |mut stream| {
+            let Some(asked) = Asked::read(&mut stream) else {
+                return;
             };
-            let length = body.len();
-            let _ = write!(
-                stream,
-                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-            );
-        });
+            let token = asked
+                .path
+                .strip_prefix("/.well-known/acme-challenge/")
+                .unwrap_or_default();
+            match challenges.http(token) {
+                Some(answer) => reply(&mut stream, 200, &[], &answer),
+                None => reply(&mut stream, 404, &[], ""),
+            }
+        },
+    );
+}
+
+/// An HTTP request as far as tests look at it.
+#[derive(Debug, Clone)]
+struct Asked {
+    method: String,
+    path: String,
+    body: String,
+}
+
+impl Asked {
+    fn read(stream: &mut TcpStream) -> Option<Self> {
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let (method, path) = (words.next()?, words.next()?);
+        let mut length = 0;
+        loop {
+            line.clear();
+            reader.read_line(&mut line).ok()?;
+            match line.trim_end().to_ascii_lowercase().split_once(": ") {
+                Some(("content-length", value)) => length = value.parse().ok()?,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        Some(Self {
+            method,
+            path,
+            body: String::from_utf8(body).ok()?,
+        })
     }
 }
 
+fn reply(stream: &mut TcpStream, status: u16, fields: &[(&str, String)], body: &str) {
+    let mut head = format!(
+        "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\nConnection: close\r\n",
+        body.len()
+    );
+    for (name, value) in fields {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let _ = write!(stream, "{head}\r\n{body}");
+}
+
 /// Serves each connection on a thread, until the process ends.
-fn listen(port: u16, serve: impl Fn(TcpStream) + Send + Sync + 'static) {
-    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+fn listen(listener: TcpListener, serve: impl Fn(TcpStream) + Send + Sync + 'static) {
     let serve = Arc::new(serve);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {

@@ -1,1 +1,268 @@
-//! To come.
+//! Orders that fail: what is told, and what is left.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::pebble::{Pebble, Wishes};
+use super::scripted::Scripted;
+use super::*;
+
+#[tokio::test]
+#[ignore = "needs Pebble and moto: scripts/test runs it"]
+async fn a_challenge_that_the_ca_cannot_see_names_the_host_and_the_remedy() {
+    let pebble = Pebble::start().await;
+    // Nobody answers: another place than the one that the ports lead to.
+    let place = Place::new(&pebble.dns);
+    for (challenge, remedy) in [
+        (
+            Challenge::TlsAlpn01,
+            "port 443 of a.example.com must lead to a TLS listener",
+        ),
+        (
+            Challenge::Http01,
+            "port 80 of a.example.com must lead to an `http` listener",
+        ),
+    ] {
+        let client = place.client(&source(pebble.authority(), challenge, &pebble.dns));
+        let error = issue(&client, &request("a", &["a.example.com"]))
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(error.class, IssueFault::Challenge, "{error}");
+        assert!(error.text.contains("a.example.com: "), "{error}");
+        assert!(error.remedy.starts_with(remedy), "{}", error.remedy);
+        assert!(place.note("a").await.is_none());
+        assert!(place.challenges.is_empty());
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Pebble and moto: scripts/test runs it"]
+async fn a_name_that_the_ca_refuses_is_told_in_its_words() {
+    let pebble = Pebble::start().await;
+    let place = pebble.place();
+    let client = place.client(&source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns));
+    let error = issue(&client, &request("a", &["blocked.example"]))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(error.class, IssueFault::Refused);
+    assert!(error.text.contains("blocked.example"), "{error}");
+    assert!(error.text.contains("rejectedIdentifier"), "{error}");
+    assert!(place.note("a").await.is_none());
+}
+
+#[tokio::test]
+#[ignore = "needs Pebble and moto: scripts/test runs it"]
+async fn the_self_check_blocks_before_the_ca_is_asked() {
+    let pebble = Pebble::with(Wishes {
+        caa_identities: vec!["pebble.example"],
+        ..Wishes::default()
+    })
+    .await;
+    let place = pebble.place();
+    let caa = json!({ "host": "a.example.com.", "policies": [{ "tag": "issue", "value": "other.example" }] });
+    pebble.dns.post("/add-caa", &caa).await;
+    let client = place.client(&source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns));
+    for domain in ["a.example.com", "*.example.com"] {
+        let error = issue(&client, &request("a", &[domain])).await.err().unwrap();
+        assert_eq!(error.class, IssueFault::SelfCheck, "{error}");
+        assert!(error.text.contains(domain), "{error}");
+    }
+    assert_eq!(pebble.orders(), 0);
+    issue(&client, &request("b", &["b.example.com"])).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs Pebble and moto: scripts/test runs it"]
+async fn nothing_is_ordered_while_the_disk_takes_nothing() {
+    let pebble = Pebble::start().await;
+    let mut place = pebble.place();
+    let wishes = source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns);
+    issue(&place.client(&wishes), &request("a", &["a.example.com"]))
+        .await
+        .unwrap();
+    place.state.store = Arc::new(Full(Arc::clone(&place.state.store)));
+    let error = issue(&place.client(&wishes), &request("b", &["b.example.com"]))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(error.class, IssueFault::State);
+    assert!(error.text.contains("No space left"), "{error}");
+    assert_eq!(pebble.orders(), 1);
+}
+
+/// A store that can be read only.
+#[derive(Debug)]
+struct Full(Arc<dyn Store>);
+
+impl Store for Full {
+    fn read<'a>(
+        &'a self,
+        document: &'a Document,
+    ) -> BoxFuture<'a, Result<Option<zeroize::Zeroizing<Vec<u8>>>, StoreError>> {
+        self.0.read(document)
+    }
+
+    fn write<'a>(&'a self, document: &'a Document, _: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            Err(StoreError {
+                place: format!("{document:?}"),
+                text: "No space left on device".to_owned(),
+            })
+        })
+    }
+
+    fn remove<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.0.remove(document)
+    }
+}
+
+const PROBLEM: &str = "urn:ietf:params:acme:error:";
+
+fn problem(kind: &str, detail: &str) -> String {
+    json!({ "type": format!("{PROBLEM}{kind}"), "detail": detail }).to_string()
+}
+
+/// What an order comes to at a CA that answers newOrder like this.
+async fn at_new_order(
+    status: u16,
+    fields: &'static [(&'static str, &'static str)],
+    body: String,
+) -> IssueError {
+    let ca = Scripted::start(move |asked| {
+        (asked.path == "/new-order").then(|| (status, fields.to_vec(), body.clone()))
+    });
+    ca.issue().await.err().unwrap()
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_told_with_the_time_to_come_back() {
+    let body = problem(
+        "rateLimited",
+        "too many certificates already issued for example.com",
+    );
+    let error = at_new_order(429, &[("Retry-After", "3600")], body).await;
+    assert_eq!(error.class, IssueFault::RateLimited);
+    assert_eq!(error.retry_after, Some(Duration::from_secs(3_600)));
+    assert_eq!(
+        error.text,
+        "cannot order a certificate: too many certificates already issued for example.com (rateLimited)"
+    );
+    let error = at_new_order(503, &[("Retry-After", "120")], "<html>busy</html>".to_owned()).await;
+    assert_eq!(error.class, IssueFault::RateLimited);
+    assert_eq!(error.retry_after, Some(Duration::from_secs(120)));
+}
+
+#[tokio::test]
+async fn answers_that_are_none_are_the_cas_trouble() {
+    for (status, body) in [
+        (200, "<html>hello</html>".to_owned()),
+        (201, "{}".to_owned()),
+        (500, problem("serverInternal", "oops")),
+        (502, String::new()),
+        (302, String::new()),
+    ] {
+        let error = at_new_order(status, &[], body).await;
+        assert_eq!(error.class, IssueFault::Unreachable, "{status}: {error}");
+        assert_eq!(error.retry_after, None);
+    }
+}
+
+#[tokio::test]
+async fn refusals_keep_their_words_on_one_line() {
+    let error = at_new_order(403, &[], problem("rejectedIdentifier", "no\r\nspam\u{1b}[31m")).await;
+    assert_eq!(error.class, IssueFault::Refused);
+    assert!(!error.text.contains(char::is_control), "{error:?}");
+    let long = problem("malformed", &"x".repeat(100_000));
+    assert!(at_new_order(400, &[], long).await.text.len() < 1_000);
+}
+
+#[tokio::test]
+async fn problems_of_single_names_are_told_with_their_names() {
+    let body = json!({
+        "type": format!("{PROBLEM}malformed"),
+        "detail": "some identifiers were rejected",
+        "subproblems": [
+            { "type": format!("{PROBLEM}caa"), "detail": "CAA forbids", "identifier": { "type": "dns", "value": "a.example.com" } },
+        ],
+    });
+    let error = at_new_order(400, &[], body.to_string()).await;
+    assert!(
+        error.text.contains("; a.example.com: CAA forbids (caa)"),
+        "{error}"
+    );
+    assert!(error.remedy.contains("CAA"), "{}", error.remedy);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_not_read_to_its_end() {
+    let error = at_new_order(201, &[], "x".repeat(2 * 1024 * 1024)).await;
+    assert_eq!(error.class, IssueFault::Unreachable, "{error}");
+    assert!(error.text.contains("length limit exceeded"), "{error}");
+}
+
+#[tokio::test]
+async fn a_ca_that_refuses_every_nonce_is_given_up() {
+    let ca = Scripted::start(|asked| {
+        (asked.path == "/new-order").then(|| (400, Vec::new(), problem("badNonce", "no")))
+    });
+    let error = ca.issue().await.err().unwrap();
+    assert_eq!(error.class, IssueFault::Unreachable, "{error}");
+    assert_eq!(ca.count("/new-order"), 36);
+}
+
+#[tokio::test]
+async fn a_ca_that_sends_us_off_to_plain_http_is_not_followed() {
+    let ca = Scripted::start(|asked| {
+        (asked.path == "/directory").then(|| {
+            let body = json!({
+                "newNonce": "http://ca.example/nonce", "newAccount": "http://ca.example/account",
+                "newOrder": "http://ca.example/order",
+            });
+            (200, Vec::new(), body.to_string())
+        })
+    });
+    let error = ca.issue().await.err().unwrap();
+    assert_eq!(error.class, IssueFault::Configuration, "{error}");
+    assert!(error.text.contains("http://ca.example/nonce"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ca_that_hangs_is_given_up_after_half_a_minute() {
+    let ca = Scripted::start(|asked| {
+        assert_eq!(asked.path, "/directory");
+        std::thread::sleep(Duration::from_secs(5));
+        None
+    });
+    let begun = tokio::time::Instant::now();
+    let error = ca.issue().await.err().unwrap();
+    assert_eq!(error.class, IssueFault::Unreachable);
+    assert!(error.text.contains("no answer within 30 s"), "{error}");
+    assert_eq!(begun.elapsed().as_secs(), 30);
+}
+
+#[tokio::test]
+async fn an_order_without_the_configured_challenge_says_so() {
+    let ca = Scripted::start(|asked| {
+        let order = json!({ "status": "pending", "finalize": "x", "authorizations": ["AUTHORIZATION"] });
+        let authorization = json!({
+            "status": "pending", "identifier": { "type": "dns", "value": "a.example.com" },
+            "challenges": [{ "type": "dns-01", "url": "x", "token": "t", "status": "pending" }],
+        });
+        match asked.path.as_str() {
+            "/new-order" => Some((201, vec![("Location", "ORDER")], order.to_string())),
+            "/authorization" => Some((200, Vec::new(), authorization.to_string())),
+            _ => None,
+        }
+    });
+    let error = ca.issue().await.err().unwrap();
+    assert_eq!(error.class, IssueFault::Refused, "{error}");
+    assert!(
+        error
+            .text
+            .contains("does not offer tls-alpn-01 for a.example.com"),
+        "{error}"
+    );
+}

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use super::super::http::{Body, Http};
-use super::{Answerer, DEADLINE, Place};
+use super::{DEADLINE, Place, answer_http, answer_tls_alpn};
 use crate::config::Authority;
 
 /// How Pebble shall behave.
@@ -41,11 +41,11 @@ impl Default for Wishes {
 /// A running Pebble, and a place that orders from it.
 pub(super) struct Pebble {
     pub(super) dns: Arc<Dns>,
-    pub(super) ca_file: PathBuf,
+    ca_file: PathBuf,
     api: SocketAddr,
     management: SocketAddr,
-    pub(super) tls_port: u16,
-    pub(super) http_port: u16,
+    tls_port: u16,
+    http_port: u16,
     wishes: Wishes,
     folder: TempDir,
     process: Child,
@@ -112,24 +112,23 @@ impl Pebble {
         pebble
     }
 
+    pub(super) async fn stop(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+
     /// Ends it and starts it anew: it has forgotten everybody.
     pub(super) async fn restart(&mut self) {
-        self.process.kill().await.unwrap();
+        self.stop().await;
         self.process = spawn(self.folder.path(), self.dns.address, &self.wishes);
         self.answers().await;
     }
 
-    /// A state directory of its own, with an answerer on both ports.
+    /// A state directory of its own, with somebody who answers on both ports. One for each Pebble.
     pub(super) fn place(&self) -> Place {
         let place = Place::new(&self.dns);
-        self.answer_for(&place);
+        answer_tls_alpn(self.tls_port, &place.challenges);
+        answer_http(self.http_port, &place.challenges);
         place
-    }
-
-    /// Can be done once for each Pebble.
-    pub(super) fn answer_for(&self, place: &Place) {
-        Answerer::tls_alpn(self.tls_port, &place.challenges);
-        Answerer::http(self.http_port, &place.challenges);
     }
 
     pub(super) fn authority(&self) -> Authority {
@@ -146,6 +145,16 @@ impl Pebble {
     /// Orders that exist at it.
     pub(super) fn orders(&self) -> usize {
         self.log().matches("Added order").count()
+    }
+
+    /// Accounts that were registered.
+    pub(super) fn accounts(&self) -> usize {
+        self.log().matches("accounts in memory").count()
+    }
+
+    /// Requests that it was sent.
+    pub(super) fn posts(&self, path: &str) -> usize {
+        self.log().matches(&format!("POST {path}")).count()
     }
 
     pub(super) fn log(&self) -> String {
