@@ -193,3 +193,6 @@ fn prepare(directory: &Path) -> io::Result<()> {
         .into_iter()
         .try_for_each(|name| disk::remove_leftovers(&directory.join(name)))
 }
+
+#[cfg(test)]
+mod tests;

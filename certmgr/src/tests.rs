@@ -1,6 +1,10 @@
 //! The story as a whole, on real files. This file is the vocabulary.
 
+mod crashes;
+mod doubles;
+mod kept;
 mod life;
+mod orders;
 mod refusals;
 mod swaps;
 
@@ -17,7 +21,9 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::{CertificateConfig, Clock, Event, Handle, Options, start};
+use crate::config::Issuers;
+use crate::supervisor::start_with;
+use crate::{CertificateConfig, Clock, Event, Handle, Options};
 
 /// How long a test waits for what must happen. Never reached when all is well.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -104,11 +110,25 @@ impl TestCa {
             let seconds = (NOW_SECONDS as i64 + days * 86_400) as u64;
             date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
         };
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_before = instant(from);
-        params.not_after = instant(until);
-        let key = KeyPair::generate().unwrap();
-        let leaf = params.signed_by(&key, &self.0).unwrap().pem();
+        self.issue(
+            &[name.to_owned()],
+            instant(from),
+            instant(until),
+            &KeyPair::generate().unwrap(),
+        )
+    }
+
+    fn issue(
+        &self,
+        names: &[String],
+        from: time::OffsetDateTime,
+        until: time::OffsetDateTime,
+        key: &KeyPair,
+    ) -> TestPair {
+        let mut params = CertificateParams::new(names.to_vec()).unwrap();
+        params.not_before = from;
+        params.not_after = until;
+        let leaf = params.signed_by(key, &self.0).unwrap().pem();
         TestPair {
             leaf,
             ca: self.0.pem(),
@@ -210,17 +230,18 @@ struct TestManager {
 
 impl TestManager {
     fn start(configs: Vec<CertificateConfig>, options: Options) -> Self {
+        Self::start_with(configs, options, None)
+    }
+
+    fn start_with(configs: Vec<CertificateConfig>, options: Options, issuers: Option<Issuers>) -> Self {
         let (writer, reader) = store();
         let (sender, events) = mpsc::unbounded_channel();
         let observer = Arc::new(move |event: &Event| drop(sender.send(event.clone())));
-        let handle = start(
-            configs,
-            writer,
-            Options {
-                observer: Some(observer),
-                ..options
-            },
-        );
+        let options = Options {
+            observer: Some(observer),
+            ..options
+        };
+        let handle = start_with(configs, writer, options, issuers);
         Self {
             handle,
             reader,
@@ -233,6 +254,23 @@ impl TestManager {
             .await
             .expect("no event in time")
             .unwrap()
+    }
+
+    /// The next event of this kind; others before it are let pass.
+    async fn told(&mut self, kind: &str) -> Event {
+        loop {
+            let event = self.next().await;
+            if event.kind() == kind {
+                return event;
+            }
+        }
+    }
+
+    /// Those that have been told and not been looked at.
+    fn told_since(&mut self) -> Vec<&'static str> {
+        std::iter::from_fn(|| self.events.try_recv().ok())
+            .map(|event| event.kind())
+            .collect()
     }
 
     async fn promoted(&mut self, pair: &TestPair) -> Duration {

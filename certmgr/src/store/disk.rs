@@ -196,3 +196,6 @@ pub(crate) fn file_name(name: &str) -> String {
     }
     escaped
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+use std::collections::HashSet;
+use std::os::unix::fs::PermissionsExt;
+
+use tempfile::TempDir;
+
+use super::*;
+
+fn state() -> (TempDir, Disk) {
+    let directory = TempDir::new().unwrap();
+    crate::State::open(directory.path()).unwrap();
+    let disk = Disk::new(directory.path());
+    (directory, disk)
+}
+
+#[tokio::test]
+async fn a_document_is_what_was_written_last_and_only_we_may_read_it() {
+    let (directory, disk) = state();
+    let document = Document::Certificate("api".to_owned());
+    assert_eq!(disk.read(&document).await, Ok(None));
+    disk.write(&document, b"one").await.unwrap();
+    disk.write(&document, b"two").await.unwrap();
+    assert_eq!(disk.read(&document).await.unwrap().unwrap().as_slice(), b"two");
+    let path = directory.path().join("certificates/api.json");
+    assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    disk.remove(&document).await.unwrap();
+    disk.remove(&document).await.unwrap();
+    assert_eq!(disk.read(&document).await, Ok(None));
+    let left = fs::read_dir(directory.path().join("certificates"))
+        .unwrap()
+        .count();
+    assert_eq!(left, 0, "no temporary file stays");
+}
+
+#[test]
+fn every_name_has_a_file_of_its_own_inside_the_directory() {
+    let long = "x".repeat(400);
+    let names = [
+        "api",
+        "API",
+        "a/b",
+        "a%2Fb",
+        "..",
+        ".",
+        "",
+        ".new-1",
+        "api+rsa-2048",
+        "å",
+        "a\0b",
+        "~",
+        "a b",
+        "https://ca.test/dir",
+        &long,
+        &format!("{long}y"),
+    ];
+    let files: HashSet<String> = names.iter().map(|name| file_name(name)).collect();
+    assert_eq!(files.len(), names.len());
+    for file in files {
+        let file = format!("{file}.json");
+        assert!(
+            file.len() < 200 && !file.contains('/') && !file.starts_with(TEMPORARY_PREFIX),
+            "{file}"
+        );
+        assert!(file != "." && file != "..", "{file}");
+    }
+}
+
+#[test]
+fn what_a_crash_left_is_removed_and_what_another_process_writes_is_not() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path(".new-crashed"), "half").unwrap();
+    let living = File::create(path(".new-living")).unwrap();
+    living.try_lock().unwrap();
+    fs::write(path("api.json"), "whole").unwrap();
+    remove_leftovers(directory.path()).unwrap();
+    assert!(!path(".new-crashed").exists());
+    assert!(path(".new-living").exists() && path("api.json").exists());
+}
+
+#[tokio::test]
+async fn a_write_that_fails_says_where_and_leaves_the_old_one() {
+    let (directory, disk) = state();
+    let document = Document::Order("api".to_owned());
+    // A directory in its place: the rename fails, also for root.
+    fs::create_dir(directory.path().join("orders/api.json")).unwrap();
+    let error = disk.write(&document, b"new").await.unwrap_err();
+    assert!(error.place.ends_with("orders/api.json"), "{error}");
+    let left = fs::read_dir(directory.path().join("orders")).unwrap().count();
+    assert_eq!(left, 1, "and no half file beside it");
+}

@@ -1,0 +1,397 @@
+//! Stand-ins: a store that fails or stops at a chosen step, a CA that issues by itself, a clock that runs with
+//! the timers of the test.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::{Mutex, MutexGuard};
+
+use certstore::Name;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::acme::{IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RevocationReason};
+use crate::config::{AcmeSource, Authority, Challenge, KeyType, Source};
+use crate::source::Pair;
+use crate::state::State;
+use crate::store::{BoxFuture, Document, Store, StoreError};
+
+/// Stops whoever comes to a certain step, as a crash does: nothing after it happens.
+#[derive(Debug, Default)]
+pub(super) struct Crash {
+    /// Steps left; below zero there is no crash.
+    left: AtomicI64,
+    armed: AtomicBool,
+    happened: watch::Sender<Option<&'static str>>,
+}
+
+impl Crash {
+    pub(super) fn at(step: i64) -> Arc<Self> {
+        let crash = Self::default();
+        crash.left.store(step, Ordering::SeqCst);
+        crash.armed.store(true, Ordering::SeqCst);
+        Arc::new(crash)
+    }
+
+    pub(super) fn never() -> Arc<Self> {
+        Arc::default()
+    }
+
+    async fn step(&self, name: &'static str) {
+        if self.armed.load(Ordering::SeqCst) && self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
+            self.happened.send_replace(Some(name));
+            pending::<()>().await;
+        }
+    }
+
+    pub(super) async fn happened(&self) -> &'static str {
+        let mut happened = self.happened.subscribe();
+        let name = *happened.wait_for(Option::is_some).await.unwrap();
+        name.unwrap()
+    }
+}
+
+/// A store in front of a real one.
+#[derive(Debug)]
+pub(super) struct TestStore {
+    inner: Arc<dyn Store>,
+    pub(super) fails: AtomicBool,
+    crash: Arc<Crash>,
+}
+
+impl TestStore {
+    /// A state in this directory with such a store.
+    pub(super) fn open(directory: &Path, crash: &Arc<Crash>) -> (State, Arc<Self>) {
+        let state = State::open(directory).unwrap();
+        let store = Arc::new(Self {
+            inner: Arc::clone(&state.store),
+            fails: AtomicBool::new(false),
+            crash: Arc::clone(crash),
+        });
+        let with_double = State {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            ..state
+        };
+        (with_double, store)
+    }
+
+    fn refusal(&self) -> Result<(), StoreError> {
+        match self.fails.load(Ordering::SeqCst) {
+            true => Err(StoreError {
+                place: "state".to_owned(),
+                text: "No space left on device".to_owned(),
+            }),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Store for TestStore {
+    fn read<'a>(
+        &'a self,
+        document: &'a Document,
+    ) -> BoxFuture<'a, Result<Option<Zeroizing<Vec<u8>>>, StoreError>> {
+        self.inner.read(document)
+    }
+
+    fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.refusal()?;
+            self.crash.step("before a write").await;
+            self.inner.write(document, bytes).await?;
+            self.crash.step("after a write").await;
+            Ok(())
+        })
+    }
+
+    fn remove<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.refusal()?;
+            self.crash.step("before a removal").await;
+            self.inner.remove(document).await?;
+            self.crash.step("after a removal").await;
+            Ok(())
+        })
+    }
+}
+
+/// A wall clock that runs with tokio's, and can be set.
+#[derive(Debug, Clone)]
+pub(super) struct RunningClock {
+    began: Instant,
+    set: Arc<AtomicI64>,
+}
+
+impl RunningClock {
+    pub(super) fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            set: Arc::default(),
+        }
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        (NOW_SECONDS + self.began.elapsed().as_secs()).saturating_add_signed(self.set.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn set_by_days(&self, days: i64) {
+        self.set.fetch_add(days * 86_400, Ordering::SeqCst);
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        let clock = self.clone();
+        Arc::new(move || UnixTime::since_unix_epoch(Duration::from_secs(clock.now())))
+    }
+}
+
+/// What the next orders come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Issue,
+    /// Valid only after so many seconds.
+    IssueFor(u64),
+    /// For other names than were asked for.
+    IssueElsewhere,
+    Fail(IssueFault),
+}
+
+/// A CA with its own memory and its own, true, clock; several issuers may talk to it.
+pub(super) struct TestAuthority {
+    ca: TestCa,
+    clock: RunningClock,
+    pub(super) days: AtomicU64,
+    crash: Mutex<Arc<Crash>>,
+    answer: Mutex<Answer>,
+    orders: Mutex<HashMap<String, TestPair>>,
+    pub(super) placed: AtomicU64,
+    pub(super) replaced: AtomicU64,
+    pub(super) revoked: Mutex<Vec<Vec<u8>>>,
+    pub(super) window: Mutex<Option<(u64, u64)>>,
+    pub(super) questions: AtomicU64,
+}
+
+impl TestAuthority {
+    pub(super) fn new(clock: &RunningClock) -> Arc<Self> {
+        Arc::new(Self {
+            ca: TestCa::new(),
+            // Setting ours does not set the CA's.
+            clock: RunningClock {
+                set: Arc::default(),
+                ..clock.clone()
+            },
+            days: AtomicU64::new(90),
+            crash: Mutex::new(Crash::never()),
+            answer: Mutex::new(Answer::Issue),
+            orders: Mutex::default(),
+            placed: AtomicU64::new(0),
+            replaced: AtomicU64::new(0),
+            revoked: Mutex::default(),
+            window: Mutex::default(),
+            questions: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn answers(&self, answer: Answer) {
+        *lock(&self.answer) = answer;
+    }
+
+    pub(super) fn crashes_with(&self, crash: &Arc<Crash>) {
+        *lock(&self.crash) = Arc::clone(crash);
+    }
+
+    pub(super) fn placed(&self) -> u64 {
+        self.placed.load(Ordering::SeqCst)
+    }
+
+    /// For the tasks: each certificate has an issuer of its own, on the given store.
+    pub(super) fn issuers(self: &Arc<Self>, state: &State) -> Issuers {
+        let (authority, store) = (Arc::clone(self), Arc::clone(&state.store));
+        Arc::new(move |_: &AcmeSource| {
+            Arc::new(TestIssuer {
+                authority: Arc::clone(&authority),
+                store: Arc::clone(&store),
+            }) as Arc<dyn Issuer>
+        })
+    }
+
+    async fn step(&self, name: &'static str) {
+        let crash = Arc::clone(&lock(&self.crash));
+        crash.step(name).await;
+    }
+
+    fn sign(&self, names: &[Name], key: &KeyPair, answer: Answer) -> TestPair {
+        let at = |seconds: u64| OffsetDateTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let from = match answer {
+            Answer::IssueFor(later) => self.clock.now() + later,
+            _ => self.clock.now(),
+        };
+        let names = match answer {
+            Answer::IssueElsewhere => vec!["elsewhere.test".to_owned()],
+            _ => names.iter().map(Name::to_string).collect(),
+        };
+        let days = self.days.load(Ordering::SeqCst);
+        self.ca.issue(&names, at(from), at(from + days * 86_400), key)
+    }
+}
+
+/// Keeps a note of its order as the real one does: first the key, then the URL.
+struct TestIssuer {
+    authority: Arc<TestAuthority>,
+    store: Arc<dyn Store>,
+}
+
+impl TestIssuer {
+    async fn note(&self, certificate: &str, url: &str, key: &KeyPair) -> Result<(), IssueError> {
+        let note = format!("{url}\n{}", key.serialize_pem());
+        let document = Document::Order(certificate.to_owned());
+        let written = self.store.write(&document, note.as_bytes()).await;
+        written.map_err(|error| failure(IssueFault::State, &error.to_string()))
+    }
+
+    async fn noted(&self, certificate: &str) -> Option<(String, KeyPair)> {
+        let document = Document::Order(certificate.to_owned());
+        let bytes = self.store.read(&document).await.unwrap()?;
+        let (url, key) = std::str::from_utf8(&bytes).unwrap().split_once('\n').unwrap();
+        Some((url.to_owned(), KeyPair::from_pem(key).unwrap()))
+    }
+
+    async fn place(&self, request: &Request) -> Result<Issued, IssueError> {
+        let authority = &self.authority;
+        let (mut url, key) = match self.noted(&request.certificate).await {
+            Some(noted) => noted,
+            None => (String::new(), KeyPair::generate().unwrap()),
+        };
+        if url.is_empty() {
+            self.note(&request.certificate, "", &key).await?;
+            authority.step("before the order is placed").await;
+            let number = authority.placed.fetch_add(1, Ordering::SeqCst);
+            if request.replaces.is_some() {
+                authority.replaced.fetch_add(1, Ordering::SeqCst);
+            }
+            url = format!("https://ca.test/order/{number}");
+            authority.step("after the order is placed").await;
+            self.note(&request.certificate, &url, &key).await?;
+        }
+        authority.step("before it is finalized").await;
+        let answer = *lock(&authority.answer);
+        if let Answer::Fail(class) = answer {
+            return Err(failure(class, "no"));
+        }
+        let pair = lock(&authority.orders)
+            .entry(url.clone())
+            .or_insert_with(|| authority.sign(&request.domains, &key, answer))
+            .clone();
+        authority.step("after it is finalized").await;
+        Ok(Issued {
+            pair: Pair {
+                chain: Zeroizing::new(pair.chain().into_bytes()),
+                key: Zeroizing::new(key.serialize_pem().into_bytes()),
+            },
+            order: url,
+        })
+    }
+}
+
+impl Issuer for TestIssuer {
+    fn issue<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Issued, IssueError>> {
+        Box::pin(self.place(request))
+    }
+
+    fn done<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>> {
+        Box::pin(async move {
+            let document = Document::Order(certificate.to_owned());
+            let removed = self.store.remove(&document).await;
+            removed.map_err(|error| failure(IssueFault::State, &error.to_string()))
+        })
+    }
+
+    fn clean_up<'a>(&'a self, _certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn renewal_info<'a>(
+        &'a self,
+        _authority: usize,
+        _leaf: &'a [u8],
+    ) -> BoxFuture<'a, Result<Option<RenewalInfo>, IssueError>> {
+        self.authority.questions.fetch_add(1, Ordering::SeqCst);
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let window = *lock(&self.authority.window);
+        Box::pin(async move {
+            Ok(window.map(|(from, until)| RenewalInfo {
+                window: (at(from), at(until)),
+                explanation: Some("https://ca.test/why".to_owned()),
+                retry_after: None,
+            }))
+        })
+    }
+
+    fn probe(&self, _authority: usize) -> BoxFuture<'_, Result<(), IssueError>> {
+        let answer = *lock(&self.authority.answer);
+        Box::pin(async move {
+            match answer {
+                Answer::Fail(class) => Err(failure(class, "no")),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        _authority: usize,
+        leaf: &'a [u8],
+        _reason: RevocationReason,
+    ) -> BoxFuture<'a, Result<(), IssueError>> {
+        lock(&self.authority.revoked).push(leaf.to_vec());
+        Box::pin(async { Ok(()) })
+    }
+
+    fn has_unfinished<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<bool, IssueError>> {
+        Box::pin(async move { Ok(self.noted(certificate).await.is_some()) })
+    }
+
+    fn roll_account_key(&self, _authority: usize) -> BoxFuture<'_, Result<(), IssueError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+pub(super) fn failure(class: IssueFault, text: &str) -> IssueError {
+    IssueError {
+        class,
+        authority: "test".to_owned(),
+        text: text.to_owned(),
+        remedy: "wait".to_owned(),
+        retry_after: None,
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap()
+}
+
+/// `api` for `a.test`, from the test's CA.
+pub(super) fn acme_config() -> CertificateConfig {
+    let authority = Authority {
+        name: "test".to_owned(),
+        directory: "https://ca.test/directory".to_owned(),
+        ca_file: None,
+        contact: Vec::new(),
+        profile: None,
+        external_account: None,
+    };
+    CertificateConfig {
+        domains: vec![Name::parse("a.test").unwrap()],
+        source: Source::Acme(Box::new(AcmeSource {
+            authorities: vec![authority],
+            challenge: Challenge::TlsAlpn01,
+            key: KeyType::EcdsaP256,
+            preferred_chain: None,
+            resolvers: Vec::new(),
+            min_interval: Duration::from_secs(3600),
+            first_retry: Duration::from_secs(60),
+        })),
+        ..CertificateConfig::from_files("api", "", "")
+    }
+}

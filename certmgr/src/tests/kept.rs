@@ -1,0 +1,261 @@
+//! What is kept on disk: it serves before any source is read, whatever has become of the source or of itself.
+
+use super::doubles::{Crash, TestStore};
+use super::*;
+use crate::{CommandError, State};
+
+struct Kept {
+    directory: TempDir,
+    ca: TestCa,
+    files: TestFiles,
+}
+
+impl Kept {
+    fn new() -> Self {
+        Self {
+            directory: TempDir::new().unwrap(),
+            ca: TestCa::new(),
+            files: TestFiles::new(),
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            state: Some(State::open(self.directory.path()).unwrap()),
+            ..polling()
+        }
+    }
+
+    fn start(&self) -> TestManager {
+        TestManager::start(vec![self.files.config()], self.options())
+    }
+
+    fn document(&self) -> PathBuf {
+        self.directory.path().join("certificates/api.json")
+    }
+
+    /// Serves these pairs one after the other.
+    async fn served(&self, pairs: &[&TestPair]) {
+        let mut manager = self.start();
+        for pair in pairs {
+            self.files.rename(pair);
+            loop {
+                if let Event::Promoted { generation, .. } = manager.told("promoted").await
+                    && generation == pair.generation()
+                {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn remove_source(&self) {
+        fs::remove_file(self.files.chain()).unwrap();
+        fs::remove_file(self.files.key()).unwrap();
+    }
+}
+
+async fn restored(manager: &mut TestManager, pair: &TestPair) {
+    match manager.next().await {
+        Event::Restored { generation, .. } => assert_eq!(generation, pair.generation()),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(manager.serving(), Some(pair.generation()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_without_its_source_serves_what_served_last() {
+    let kept = Kept::new();
+    let (first, second) = (kept.ca.pair(), kept.ca.pair());
+    kept.served(&[&first, &second]).await;
+    kept.remove_source();
+    let mut manager = kept.start();
+    restored(&mut manager, &second).await;
+    assert_eq!(manager.next().await.kind(), "unreadable");
+    assert_eq!(manager.serving(), Some(second.generation()));
+    // And the source may come back as it was, which is no news.
+    kept.files.write(&second);
+    manager.told("recovered").await;
+    assert!(!manager.told_since().contains(&"promoted"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_expired_meanwhile_serves_again_and_another_expired_one_never_does() {
+    let kept = Kept::new();
+    let pair = kept.ca.pair_of("a.test", -30, 5);
+    kept.served(&[&pair]).await;
+    kept.remove_source();
+    let clock = Arc::new(TestClock::default());
+    clock.move_by_days(6);
+    let options = Options {
+        now: clock.clock(),
+        ..kept.options()
+    };
+    let mut manager = TestManager::start(vec![kept.files.config()], options);
+    restored(&mut manager, &pair).await;
+    assert_eq!(manager.next().await.kind(), "expired");
+    kept.files.write(&kept.ca.pair_of("a.test", -30, 5));
+    manager.told("refused").await;
+    assert_eq!(manager.serving(), Some(pair.generation()));
+    let fresh = kept.ca.pair_of("a.test", 0, 60);
+    kept.files.write(&fresh);
+    manager.told("promoted").await;
+    assert_eq!(manager.serving(), Some(fresh.generation()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_version_is_told_of_and_the_one_before_it_serves() {
+    let kept = Kept::new();
+    let (first, second) = (kept.ca.pair(), kept.ca.pair());
+    kept.served(&[&first, &second]).await;
+    kept.remove_source();
+    let text = fs::read_to_string(kept.document()).unwrap();
+    // The key of the newest: its last letters.
+    let from = text.find("\"key\": \"").unwrap() + 40;
+    let broken = format!("{}AAAA{}", &text[..from], &text[from + 4..]);
+    fs::write(kept.document(), broken).unwrap();
+    let mut manager = kept.start();
+    assert_eq!(manager.next().await.kind(), "kept_broken");
+    restored(&mut manager, &first).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_in_the_state_is_told_of_and_the_source_heals_it() {
+    let kept = Kept::new();
+    let pair = kept.ca.pair();
+    kept.served(&[&pair]).await;
+    let whole = fs::read(kept.document()).unwrap();
+    let half = whole[..whole.len() / 2].to_vec();
+    let other_format = String::from_utf8(whole.clone())
+        .unwrap()
+        .replacen("1", "2", 1)
+        .into_bytes();
+    let elsewhere = b"{\"format\":1,\"versions\":[{\"key\":7}]}".to_vec();
+    for garbage in [
+        Vec::new(),
+        half,
+        b"\xff\x00".to_vec(),
+        b"[]".to_vec(),
+        other_format,
+        elsewhere,
+    ] {
+        fs::write(kept.document(), &garbage).unwrap();
+        let mut manager = kept.start();
+        let event = manager.next().await;
+        assert_eq!(event.kind(), "kept_broken", "{event}");
+        manager.promoted(&pair).await;
+        drop(manager);
+        restored(&mut kept.start(), &pair).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_stops_nothing_and_the_old_state_stays_whole() {
+    let kept = Kept::new();
+    let (first, second) = (kept.ca.pair(), kept.ca.pair());
+    kept.served(&[&first]).await;
+    let before = fs::read(kept.document()).unwrap();
+    let (state, store) = TestStore::open(kept.directory.path(), &Crash::never());
+    store.fails.store(true, Ordering::SeqCst);
+    let options = Options {
+        state: Some(state),
+        ..polling()
+    };
+    let mut manager = TestManager::start(vec![kept.files.config()], options);
+    restored(&mut manager, &first).await;
+    kept.files.rename(&second);
+    manager.told("promoted").await;
+    let event = manager.told("keep_failed").await;
+    assert!(event.to_string().contains("No space left on device"), "{event}");
+    assert!(event.to_string().contains("state_dir"), "{event}");
+    assert_eq!(manager.serving(), Some(second.generation()));
+    assert_eq!(fs::read(kept.document()).unwrap(), before);
+    store.fails.store(false, Ordering::SeqCst);
+    assert_eq!(
+        manager.next().await.kind(),
+        "kept",
+        "told once, and healed by itself"
+    );
+    drop(manager);
+    restored(&mut kept.start(), &second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_holds_until_the_source_brings_something_else() {
+    let kept = Kept::new();
+    let (first, second, third) = (kept.ca.pair(), kept.ca.pair(), kept.ca.pair());
+    kept.served(&[&first, &second]).await;
+    let mut manager = kept.start();
+    restored(&mut manager, &second).await;
+    let control = manager.handle.control();
+    assert_eq!(control.view("api").unwrap().previous.len(), 1);
+    let to = control.rollback("api", None).await.unwrap();
+    assert_eq!(to, first.generation());
+    assert_eq!(manager.serving(), Some(first.generation()));
+    manager.told("held_back").await;
+    assert_eq!(
+        manager.serving(),
+        Some(first.generation()),
+        "the poll does not bring it back"
+    );
+    let view = control.view("api").unwrap();
+    assert_eq!(view.serving.unwrap().generation, first.generation());
+    assert!(view.previous[0].held_back);
+    drop(manager);
+
+    let mut manager = kept.start();
+    restored(&mut manager, &first).await;
+    manager.told("held_back").await;
+    kept.files.rename(&third);
+    manager.told("promoted").await;
+    assert_eq!(manager.serving(), Some(third.generation()));
+
+    // By name, also what was held back.
+    let control = manager.handle.control();
+    let wanted = second.generation().to_string();
+    assert_eq!(
+        control.rollback("api", Some(&wanted[..6])).await,
+        Ok(second.generation())
+    );
+    assert_eq!(manager.serving(), Some(second.generation()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_cannot_be_carried_out_say_why() {
+    let kept = Kept::new();
+    let pair = kept.ca.pair();
+    kept.served(&[&pair]).await;
+    let mut manager = kept.start();
+    restored(&mut manager, &pair).await;
+    let control = manager.handle.control();
+    let text = |error: CommandError| error.to_string();
+    let unknown = text(control.renew("apo").await.unwrap_err());
+    assert_eq!(unknown, "no certificate is named apo; there is api");
+    let none = text(control.rollback("api", None).await.unwrap_err());
+    assert_eq!(none, "api has no earlier generation ; kept are none");
+    let foreign = control
+        .revoke("api", crate::RevocationReason::Superseded)
+        .await
+        .unwrap_err();
+    assert!(text(foreign).contains("comes from files"));
+    control.renew("api").await.unwrap();
+    assert_eq!(manager.told("unchanged").await.kind(), "unchanged");
+    manager.handle.stop();
+    assert_eq!(control.list().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_than_four_versions_are_kept_and_no_key_is_shown() {
+    let kept = Kept::new();
+    let pairs: Vec<TestPair> = (0..6).map(|_| kept.ca.pair()).collect();
+    kept.served(&pairs.iter().collect::<Vec<_>>()).await;
+    let mut manager = kept.start();
+    restored(&mut manager, &pairs[5]).await;
+    let view = manager.handle.control().view("api").unwrap();
+    let previous: Vec<Generation> = view.previous.iter().map(|version| version.generation).collect();
+    assert_eq!(previous, [4, 3, 2].map(|index| pairs[index].generation()));
+    let shown = format!("{view:?}");
+    assert!(!shown.contains("PRIVATE KEY") && !shown.contains(pairs[5].key.lines().nth(1).unwrap()));
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(kept.document()).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+}
