@@ -36,6 +36,9 @@ pub(crate) struct Session {
     partial: Vec<u8>,
     /// Encrypted bytes that the socket did not take.
     unsent: Vec<u8>,
+    /// TLS has failed: rustls must not be asked again. It still knows where in the input of that moment the
+    /// messages lie that it has not taken, and looks for them in whatever buffer comes next.
+    failed: bool,
 }
 
 impl Session {
@@ -45,6 +48,7 @@ impl Session {
             tls,
             partial: Vec::new(),
             unsent: Vec::new(),
+            failed: false,
         })
     }
 
@@ -82,12 +86,13 @@ impl Session {
             let mut more = true;
             match state {
                 Err(error) => {
+                    self.failed = true;
                     self.encode_alert();
                     return Err(error);
                 }
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
-                        let record = record?;
+                        let record = record.inspect_err(|_| self.failed = true)?;
                         discard += record.discard;
                         deliver(record.payload);
                     }
@@ -169,6 +174,9 @@ impl Session {
 
     /// RFC 8446 §6.1: tells the peer that nothing more will come.
     pub(crate) fn close_notify(&mut self) {
+        if self.failed {
+            return;
+        }
         let mut room = [0; RECORD_OVERHEAD];
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = self.tls.process_tls_records(&mut []).state
             && let Ok(n) = traffic.queue_close_notify(&mut room)
@@ -178,6 +186,9 @@ impl Session {
     }
 
     fn encrypt(&mut self, plain: &[u8], room: &mut [u8]) -> io::Result<usize> {
+        if self.failed {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         loop {
             match self
                 .tls
@@ -200,8 +211,11 @@ impl Session {
         }
     }
 
+    /// What waits to be sent is given before any input is looked at, and no longer than it waits.
     fn encode_alert(&mut self) {
-        while let Ok(ConnectionState::EncodeTlsData(data)) = self.tls.process_tls_records(&mut []).state {
+        while self.tls.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(data)) = self.tls.process_tls_records(&mut []).state
+        {
             encode(data, &mut self.unsent);
         }
     }

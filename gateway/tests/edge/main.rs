@@ -9,5 +9,7 @@
 )]
 
 mod challenge;
+mod client_auth;
+mod hostile;
 mod http;
 mod support;

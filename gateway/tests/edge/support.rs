@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use certstore::{CertBundle, Profile, Reader, UnixTime, Writer, prove};
@@ -193,6 +193,29 @@ impl TestGateway {
         change(&mut self.settings);
         let _inside = self.runtime.enter();
         self.gateway.reload(self.settings.clone()).unwrap();
+    }
+
+    /// A backend that notes the `x-forwarded-client-cert` of each request, and answers nothing.
+    pub(crate) fn backend(&self, heard: Arc<Mutex<Vec<Vec<String>>>>) -> SocketAddr {
+        let listener = self
+            .runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        self.runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let heard = heard.clone();
+                tokio::spawn(async move {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((request, _answer))) = connection.accept().await {
+                        let told = request.headers().get_all("x-forwarded-client-cert").iter();
+                        let told = told.map(|value| value.to_str().unwrap().to_owned()).collect();
+                        heard.lock().unwrap().push(told);
+                    }
+                });
+            }
+        });
+        address
     }
 
     pub(crate) fn drain(&self, grace: Duration) -> gateway::Drained {
