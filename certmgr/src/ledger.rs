@@ -27,7 +27,7 @@ use crate::store::{Document, StoreError};
 
 pub(crate) use book::{Book, Noted, Stamps};
 pub use limits::{Counted, Limit, Published, Wait};
-pub(crate) use limits::{of as published_limits, registered_domain};
+pub(crate) use limits::peaks;
 
 use book::Unreadable;
 

@@ -21,6 +21,7 @@ mod event;
 mod failpoint;
 mod lease;
 mod ledger;
+mod plan;
 mod schedule;
 mod secret;
 mod service;
@@ -40,7 +41,8 @@ pub use config::{
 pub use control::{AcmeView, Action, CommandError, Control, LastError, NextStep, Version, View};
 pub use error::{Error, ErrorClass, Reason, RemoteFault};
 pub use event::Event;
-pub use ledger::{Limit, Wait};
+pub use ledger::{Counted, Limit, Published, Wait};
+pub use plan::{MAX_PLANNED, Plan, PlannedLimit, PlannedOrder};
 pub use schedule::Why;
 pub use service::service;
 pub use state::{State, StateError};

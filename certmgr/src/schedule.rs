@@ -226,6 +226,21 @@ impl Now {
     fn until_wall(self, at: UnixTime) -> Duration {
         Duration::from_secs(at.as_secs().saturating_sub(self.wall.as_secs()))
     }
+
+    /// Both clocks when the wall clock shows a later time, if nobody sets it.
+    pub(crate) fn later(self, at: UnixTime) -> Self {
+        Self {
+            wall: at.max(self.wall),
+            steady: self.steady.after(self.until_wall(at)),
+        }
+    }
+
+    /// What the wall clock shows at an instant, if nobody sets it.
+    pub(crate) fn wall_at(self, at: Steady) -> UnixTime {
+        let wall = Duration::from_secs(self.wall.as_secs());
+        let at = (wall + at.0.saturating_sub(self.steady.0)).saturating_sub(self.steady.0.saturating_sub(at.0));
+        UnixTime::since_unix_epoch(at)
+    }
 }
 
 impl Steady {

@@ -309,6 +309,28 @@ impl Book {
         Noted(id)
     }
 
+    /// Notes an order to come as if it had succeeded.
+    pub(crate) fn foresee(&mut self, order: &Order<'_>, stamps: &mut Stamps, then: Now) {
+        let names = names_of(order.domains);
+        let set = set_id(&names);
+        self.sets.entry(set.clone()).or_insert(names);
+        let at = stamps.note(then);
+        let kind = self.kind(order, &set);
+        self.standing_mut(&set, order.key, &order.authority.directory).issued = Some(Issuance {
+            at,
+            not_before: Some(at),
+        });
+        self.orders.push(Placed {
+            id: 0,
+            at,
+            set,
+            key: label(order.key).to_owned(),
+            authority: order.authority.directory.clone(),
+            kind,
+            outcome: Some(Outcome::Issued),
+        });
+    }
+
     /// Notes that a certificate came and may serve.
     pub(crate) fn issued(&mut self, noted: Noted, not_before: UnixTime, stamps: &mut Stamps, now: Now) {
         let Some((set, key, authority)) = self.close(noted, Outcome::Issued) else {

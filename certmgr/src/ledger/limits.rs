@@ -4,6 +4,7 @@
 //! the same on average and never more at once. A CA that is not named here publishes nothing; it says so itself,
 //! with a `Retry-After`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -185,6 +186,67 @@ pub(super) fn check(
     longest.map_or(Ok(()), Err)
 }
 
+/// The most that is counted towards a limit.
+#[derive(Debug, Clone)]
+pub(crate) struct Peak {
+    pub(crate) limit: Published,
+    /// For which domain, or which names; `None`: the account, or nothing at all.
+    pub(crate) subject: Option<String>,
+    pub(crate) count: usize,
+    /// The first that is counted.
+    pub(crate) at: Option<Steady>,
+}
+
+/// For each limit of a CA the window with the most in it. Failed validations are left out.
+pub(crate) fn peaks(book: &Book, directory: &str, stamps: &Stamps) -> Vec<Peak> {
+    of(directory)
+        .iter()
+        .filter(|limit| limit.counted != Counted::FailedValidations)
+        .map(|limit| peak(book, directory, limit, stamps))
+        .collect()
+}
+
+fn peak(book: &Book, directory: &str, limit: &Published, stamps: &Stamps) -> Peak {
+    let mut taken: BTreeMap<Option<String>, Vec<Steady>> = BTreeMap::new();
+    let counted = |placed: &&Placed| placed.authority == directory && limit.counts(placed);
+    for placed in book.orders().iter().filter(counted) {
+        let names = book.names(&placed.set);
+        let subjects = match limit.counted {
+            Counted::SameNames => vec![Some(names.join(", "))],
+            _ => limit.subjects(names),
+        };
+        for subject in subjects {
+            taken.entry(subject).or_default().push(stamps.of(placed.at));
+        }
+    }
+    let nothing = Peak {
+        limit: *limit,
+        subject: None,
+        count: 0,
+        at: None,
+    };
+    taken.into_iter().fold(nothing, |most, (subject, times)| {
+        let (count, at) = most_at_once(times, limit.window);
+        if count <= most.count {
+            return most;
+        }
+        Peak { subject, count, at, ..most }
+    })
+}
+
+/// How many lie within one window at most, and where the first such window begins.
+fn most_at_once(mut times: Vec<Steady>, window: Duration) -> (usize, Option<Steady>) {
+    times.sort_unstable();
+    let mut most = (0, None);
+    for (index, begin) in times.iter().enumerate() {
+        let within = times.partition_point(|at| *at < begin.after(window)) - index;
+        if within > most.0 {
+            most = (within, Some(*begin));
+        }
+    }
+    most
+}
+
 /// How long until fewer than the allowed number lie in the window; `None`: it is so now.
 fn until_free(mut taken: Vec<Steady>, limit: &Published, now: Now) -> Option<Duration> {
     taken.retain(|at| now.steady < at.after(limit.window));
@@ -278,7 +340,7 @@ const SOLD_BELOW: [&str; 13] = [
 /// names below `co.` and its like. The CA itself goes by the public suffix list; where that says more, this
 /// counts names together that the CA keeps apart, and so waits rather too long than too short. An IPv6 address
 /// stands for its /64, as at Let's Encrypt.
-pub(crate) fn registered_domain(name: &str) -> String {
+fn registered_domain(name: &str) -> String {
     match name.parse() {
         Ok(IpAddr::V4(_)) => return name.to_owned(),
         Ok(IpAddr::V6(address)) => {

@@ -1,0 +1,247 @@
+//! What will be ordered from CAs in the time to come, and whether that stays inside what they allow: the schedule
+//! played forward by a virtual clock. Nothing is ordered.
+//!
+//! It supposes that every order succeeds at the first CA of a certificate, that what comes lives as long as what
+//! serves now, and that CAs give no advice beyond what they have given.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use certstore::{Name, UnixTime};
+
+use crate::config::{AcmeSource, Authority};
+use crate::ledger::{Book, Order, OrderKind, Published, Stamps, peaks};
+use crate::schedule::{self, Known, LastIssued, Life, Now, Record, Rules, Steady, Why};
+
+/// A plan has at most this many orders.
+pub const MAX_PLANNED: usize = 10_000;
+
+/// A CA's certificate lives as long as this if nothing else is known.
+const USUAL_LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// Lives of profiles by their names at Let's Encrypt.
+const LIVES_OF_PROFILES: [(&str, Duration); 2] = [
+    ("shortlived", Duration::from_secs(160 * 60 * 60)),
+    ("tlsserver", Duration::from_secs(45 * 24 * 60 * 60)),
+];
+
+/// What will be ordered.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// In order of time.
+    pub orders: Vec<PlannedOrder>,
+    /// The limits that the CAs of these orders publish. Failed validations are not planned.
+    pub limits: Vec<PlannedLimit>,
+    /// Whether this is all: `false` if there would have been more than [`MAX_PLANNED`] orders.
+    pub complete: bool,
+}
+
+/// An order that will be due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedOrder {
+    /// The certificate.
+    pub name: String,
+    /// The CA's name.
+    pub authority: String,
+    /// When.
+    pub at: UnixTime,
+    /// Why then.
+    pub why: Why,
+    /// How long what comes is expected to live.
+    pub expected_life: Duration,
+}
+
+/// A published limit, and what the plan uses of it, with what was ordered lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedLimit {
+    /// The CA's name.
+    pub authority: String,
+    /// The limit.
+    pub limit: Published,
+    /// The domain or names for which most is used; `None`: the account.
+    pub subject: Option<String>,
+    /// The most that lies within any window of the limit.
+    pub peak: usize,
+    /// When the first of such a window begins; `None` if nothing counts towards the limit.
+    pub peak_at: Option<UnixTime>,
+    /// Whether the peak is allowed.
+    pub inside: bool,
+}
+
+/// A certificate to plan for.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) name: String,
+    pub(crate) domains: Vec<Name>,
+    pub(crate) source: AcmeSource,
+    pub(crate) serving: Option<Life>,
+    /// When its story means to order next, and why: it knows the CA's advice.
+    pub(crate) next: Option<(UnixTime, Why)>,
+}
+
+/// Plays the schedule forward until `horizon` from now.
+pub(crate) fn look_ahead(
+    candidates: &[Candidate],
+    mut book: Book,
+    mut stamps: Stamps,
+    now: Now,
+    horizon: Duration,
+) -> Plan {
+    let mut forecasts: Vec<Forecast<'_>> = candidates.iter().filter_map(Forecast::new).collect();
+    let mut due: BinaryHeap<Reverse<(UnixTime, usize)>> = forecasts
+        .iter()
+        .enumerate()
+        .map(|(index, forecast)| Reverse((forecast.next(now).0, index)))
+        .collect();
+    let end = later(now.wall, horizon);
+    let mut plan = Plan {
+        complete: true,
+        ..Plan::default()
+    };
+    while let Some(Reverse((at, index))) = due.pop() {
+        if at > end {
+            break;
+        }
+        if plan.orders.len() == MAX_PLANNED {
+            plan.complete = false;
+            break;
+        }
+        let Some(forecast) = forecasts.get_mut(index) else {
+            continue;
+        };
+        let then = now.later(at);
+        plan.orders.push(forecast.planned(then));
+        book.foresee(&forecast.order(), &mut stamps, then);
+        forecast.renew(then);
+        due.push(Reverse((forecast.next(then).0, index)));
+    }
+    plan.limits = limits(&forecasts, &book, &stamps, now);
+    plan
+}
+
+/// One certificate on its way through the time to come.
+struct Forecast<'a> {
+    candidate: &'a Candidate,
+    authority: &'a Authority,
+    rules: Rules,
+    expected_life: Duration,
+    /// What serves by then.
+    serving: Option<Life>,
+    since: Option<Steady>,
+    /// What the story says of the first one.
+    first: Option<(UnixTime, Why)>,
+}
+
+impl<'a> Forecast<'a> {
+    fn new(candidate: &'a Candidate) -> Option<Self> {
+        let authority = candidate.source.authorities.first()?;
+        let from_it = candidate
+            .serving
+            .filter(|life| life.authority == Some(0) && !life.span().is_zero());
+        let of_profile = LIVES_OF_PROFILES
+            .iter()
+            .find(|(profile, _)| authority.profile.as_deref() == Some(profile));
+        let expected_life = match (from_it, of_profile) {
+            (Some(life), _) => life.span(),
+            (None, Some((_, life))) => *life,
+            (None, None) => USUAL_LIFE,
+        };
+        Some(Self {
+            candidate,
+            authority,
+            rules: Rules::from(&candidate.source),
+            expected_life,
+            serving: candidate.serving,
+            since: None,
+            first: candidate.next,
+        })
+    }
+
+    /// When the next order is due, and why.
+    fn next(&self, now: Now) -> (UnixTime, Why) {
+        if let Some((at, why)) = self.first {
+            return (at.max(now.wall), why);
+        }
+        let issued = self.since.zip(self.serving);
+        let known = Known {
+            serving: self.serving,
+            advice: None,
+            record: Record {
+                last_issued: issued.map(|(at, life)| LastIssued {
+                    at,
+                    not_before: Some(life.not_before),
+                    lately: 1,
+                }),
+                ..Record::default()
+            },
+            probe: None,
+            requested: false,
+            names_changed: false,
+        };
+        let next = schedule::next(&known, &self.rules, now);
+        (next.order_at.max(now.wall), next.why)
+    }
+
+    fn planned(&self, then: Now) -> PlannedOrder {
+        PlannedOrder {
+            name: self.candidate.name.clone(),
+            authority: self.authority.name.clone(),
+            at: then.wall,
+            why: self.next(then).1,
+            expected_life: self.expected_life,
+        }
+    }
+
+    fn order(&self) -> Order<'a> {
+        Order {
+            domains: &self.candidate.domains,
+            key: self.candidate.source.key,
+            authority: self.authority,
+            kind: match self.serving.and_then(|life| life.authority) {
+                Some(0) => OrderKind::Replacing,
+                _ => OrderKind::New,
+            },
+        }
+    }
+
+    fn renew(&mut self, then: Now) {
+        let generation = self.serving.map(|life| life.generation);
+        self.serving = Some(Life {
+            // No advice is asked for, so which one it is does not matter.
+            generation: generation.unwrap_or(certstore::Generation::from_bytes([0; 32])),
+            not_before: then.wall,
+            not_after: later(then.wall, self.expected_life),
+            authority: Some(0),
+        });
+        self.since = Some(then.steady);
+        self.first = None;
+    }
+}
+
+fn limits(forecasts: &[Forecast<'_>], book: &Book, stamps: &Stamps, now: Now) -> Vec<PlannedLimit> {
+    let mut authorities: Vec<&Authority> = forecasts.iter().map(|forecast| forecast.authority).collect();
+    authorities.sort_by(|one, other| one.directory.cmp(&other.directory));
+    authorities.dedup_by(|one, other| one.directory == other.directory);
+    let of_authority = |authority: &Authority| {
+        let name = authority.name.clone();
+        peaks(book, &authority.directory, stamps)
+            .into_iter()
+            .map(move |peak| PlannedLimit {
+                authority: name.clone(),
+                inside: peak.count <= peak.limit.max,
+                limit: peak.limit,
+                subject: peak.subject,
+                peak: peak.count,
+                peak_at: peak.at.map(|at| now.wall_at(at)),
+            })
+    };
+    authorities.into_iter().flat_map(of_authority).collect()
+}
+
+fn later(at: UnixTime, by: Duration) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(at.as_secs()).saturating_add(by))
+}
+
+#[cfg(test)]
+mod tests;
