@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_RSA_SHA256, RevokedCertParams, RsaKeySize, SanType, SerialNumber, SubjectPublicKeyInfo,
 };
 use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -33,7 +36,7 @@ impl Trust for RootCertStore {
 impl Trust for TestCa {
     fn roots(&self) -> Arc<RootCertStore> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).unwrap();
+        roots.add(self.root.clone()).unwrap();
         Arc::new(roots)
     }
 }
@@ -41,7 +44,11 @@ impl Trust for TestCa {
 /// A certificate authority of one test.
 #[derive(Debug)]
 pub struct TestCa {
+    /// Signs the leaves.
     issuer: CertifiedIssuer<'static, KeyPair>,
+    root: CertificateDer<'static>,
+    /// What follows the leaf in a chain, PEM: the issuer, if it is not the root.
+    above: String,
     next_serial: AtomicU64,
     folder: tempfile::TempDir,
 }
@@ -49,7 +56,7 @@ pub struct TestCa {
 /// What a certificate shall be like. The default: ECDSA, for `localhost`, 127.0.0.1 and ::1, from yesterday for a month.
 #[derive(Debug, Clone)]
 pub struct Leaf {
-    /// DNS names and IP addresses.
+    /// DNS names, IP addresses and URIs.
     pub names: Vec<String>,
     /// The key.
     pub key: KeyKind,
@@ -57,6 +64,8 @@ pub struct Leaf {
     pub begins: Validity,
     /// Relative to now.
     pub ends: Validity,
+    /// What it is for.
+    pub usage: ExtendedKeyUsagePurpose,
 }
 
 /// A time relative to now.
@@ -82,7 +91,7 @@ pub enum KeyKind {
 /// A certificate and its key.
 #[derive(Debug, Clone)]
 pub struct Pair {
-    /// The chain: the certificate alone, its issuer being the root.
+    /// The chain but for the root.
     pub chain: String,
     /// The key.
     pub key: String,
@@ -97,6 +106,7 @@ impl Default for Leaf {
             key: KeyKind::Ecdsa,
             begins: Validity::Ago(DAY),
             ends: Validity::In(30 * DAY),
+            usage: ExtendedKeyUsagePurpose::ServerAuth,
         }
     }
 }
@@ -113,6 +123,14 @@ impl Leaf {
     /// With this kind of key.
     pub fn key(self, key: KeyKind) -> Self {
         Self { key, ..self }
+    }
+
+    /// For a client.
+    pub fn client(self) -> Self {
+        Self {
+            usage: ExtendedKeyUsagePurpose::ClientAuth,
+            ..self
+        }
     }
 
     /// Ended yesterday.
@@ -146,21 +164,35 @@ impl TestCa {
     /// An authority that no other test knows.
     pub fn new() -> Self {
         crate::tls::install_provider();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name.push(
-            DnType::CommonName,
-            format!("test CA {:016x}", rand::random::<u64>()),
-        );
-        params.not_before = Validity::Ago(30 * DAY).time().into();
-        params.not_after = Validity::In(300 * DAY).time().into();
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let (params, key) = authority("test CA", 1);
         let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
+        let (root, pem) = (issuer.der().clone(), issuer.pem());
+        Self::with(issuer, root, &pem, String::new())
+    }
+
+    /// An authority whose leaves are signed by an intermediate.
+    pub fn with_intermediate() -> Self {
+        crate::tls::install_provider();
+        let (params, key) = authority("test root", 1);
+        let root = CertifiedIssuer::self_signed(params, key).unwrap();
+        let (params, key) = authority("test intermediate", 0);
+        let issuer = CertifiedIssuer::signed_by(params, key, &root).unwrap();
+        let above = issuer.pem();
+        Self::with(issuer, root.der().clone(), &root.pem(), above)
+    }
+
+    fn with(
+        issuer: CertifiedIssuer<'static, KeyPair>,
+        root: CertificateDer<'static>,
+        root_pem: &str,
+        above: String,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
+        std::fs::write(folder.path().join("ca.pem"), root_pem).unwrap();
         Self {
             issuer,
+            root,
+            above,
             next_serial: AtomicU64::new(1),
             folder,
         }
@@ -171,9 +203,28 @@ impl TestCa {
         self.folder.path().join("ca.pem")
     }
 
-    /// The root, PEM.
-    pub fn pem(&self) -> String {
-        self.issuer.pem()
+    /// A revocation list with these serial numbers, good for a month, PEM.
+    pub fn revocation_list(&self, serials: &[u64]) -> String {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: Validity::Ago(DAY).time().into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: Validity::Ago(DAY).time().into(),
+            next_update: Validity::In(30 * DAY).time().into(),
+            crl_number: SerialNumber::from(self.next_serial.fetch_add(1, Ordering::Relaxed)),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
+    /// What signs the leaves: certificate and key, PEM.
+    pub fn issuer(&self) -> (String, String) {
+        (self.issuer.pem(), self.issuer.key().serialize_pem())
     }
 
     /// The default certificate.
@@ -183,18 +234,7 @@ impl TestCa {
 
     /// A certificate as asked.
     pub fn issue(&self, leaf: &Leaf) -> Pair {
-        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = leaf.names.iter().map(|name| alternative_name(name)).collect();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, format!("test certificate {serial}"));
-        params.serial_number = Some(SerialNumber::from(serial));
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        params.use_authority_key_identifier_extension = true;
-        params.not_before = leaf.begins.time().into();
-        params.not_after = leaf.ends.time().into();
+        let (serial, params) = self.params(leaf);
         let key = match leaf.key {
             KeyKind::Ecdsa => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
             KeyKind::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
@@ -203,11 +243,47 @@ impl TestCa {
         let key = key.unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Pair {
-            chain: certificate.pem(),
+            chain: certificate.pem() + &self.above,
             key: key.serialize_pem(),
             serial,
         }
     }
+
+    /// A chain for somebody else's public key (DER, RFC 5280 §4.1.2.7), PEM.
+    pub fn certify(&self, public_key: &[u8], leaf: &Leaf) -> String {
+        let key = SubjectPublicKeyInfo::from_der(public_key).unwrap();
+        let (_, params) = self.params(leaf);
+        params.signed_by(&key, &self.issuer).unwrap().pem() + &self.above
+    }
+
+    fn params(&self, leaf: &Leaf) -> (u64, CertificateParams) {
+        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = leaf.names.iter().map(|name| alternative_name(name)).collect();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, format!("test certificate {serial}"));
+        params.serial_number = Some(SerialNumber::from(serial));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![leaf.usage.clone()];
+        params.use_authority_key_identifier_extension = true;
+        params.not_before = leaf.begins.time().into();
+        params.not_after = leaf.ends.time().into();
+        (serial, params)
+    }
+}
+
+fn authority(name: &str, depth: u8) -> (CertificateParams, KeyPair) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(depth));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.distinguished_name.push(
+        DnType::CommonName,
+        format!("{name} {:016x}", rand::random::<u64>()),
+    );
+    params.not_before = Validity::Ago(30 * DAY).time().into();
+    params.not_after = Validity::In(300 * DAY).time().into();
+    (params, KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap())
 }
 
 impl Default for TestCa {
@@ -217,6 +293,13 @@ impl Default for TestCa {
 }
 
 impl Pair {
+    /// As rustls takes it.
+    pub fn der(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let chain = CertificateDer::pem_slice_iter(self.chain.as_bytes()).collect::<Result<_, _>>();
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes());
+        (chain.unwrap(), key.unwrap())
+    }
+
     /// Writes `NAME.pem` and `NAME.key` into a folder.
     pub fn write(&self, folder: &Path, name: &str) {
         std::fs::write(folder.join(format!("{name}.pem")), &self.chain).unwrap();
@@ -225,6 +308,9 @@ impl Pair {
 }
 
 fn alternative_name(name: &str) -> SanType {
+    if name.contains("://") {
+        return SanType::URI(name.try_into().unwrap());
+    }
     match name.parse::<IpAddr>() {
         Ok(address) => SanType::IpAddress(address),
         Err(_) => SanType::DnsName(name.try_into().unwrap()),

@@ -1,5 +1,8 @@
 use std::collections::BTreeSet;
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -103,6 +106,25 @@ impl TestDns {
     /// What it has written to its log.
     pub fn log(&self) -> String {
         self.double.log().text()
+    }
+
+    /// A hook for `exec` that writes and clears TXT records of this server, in a file of this folder.
+    pub fn hook(&self, folder: &Path) -> PathBuf {
+        let path = folder.join("dns-hook");
+        let script = format!(
+            r#"#!/bin/sh
+case $1 in
+  present) call=set-txt ;;
+  cleanup) call=clear-txt ;;
+esac
+echo "$1 $2" >>"$0.calls"
+exec curl --silent --fail --data "{{\"host\": \"$2.\", \"value\": \"$3\"}}" "http://{}/$call"
+"#,
+            self.management
+        );
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        path
     }
 
     /// For the bridge from a hosted zone.

@@ -5,8 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -56,6 +54,10 @@ pub struct Call {
     pub line: String,
     /// When.
     pub at: Instant,
+    /// The request's body.
+    pub body: Vec<u8>,
+    /// Status of the double's answer, if it was asked and has answered.
+    pub status: Option<u16>,
 }
 
 /// Changes the body of an answer on its way back.
@@ -197,6 +199,13 @@ impl FaultProxy {
         self.shared.changed.send_modify(|version| *version += 1);
     }
 
+    /// Withdraws the rules of exactly this pattern.
+    pub fn withdraw(&self, pattern: &str) {
+        let rules = &mut self.shared.state.lock().unwrap().rules;
+        rules.retain(|rule| rule.pattern != pattern);
+        self.shared.changed.send_modify(|version| *version += 1);
+    }
+
     /// Withdraws every rule.
     pub fn heal(&self) {
         self.shared.state.lock().unwrap().rules.clear();
@@ -223,11 +232,10 @@ impl Drop for FaultProxy {
 }
 
 fn acceptor(pair: &Pair) -> TlsAcceptor {
-    let chain = CertificateDer::pem_slice_iter(pair.chain.as_bytes()).collect::<Result<_, _>>();
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let (chain, key) = pair.der();
     let mut config = rustls::ServerConfig::builder()
         .with_no_client_auth()
-        .with_single_cert(chain.unwrap(), key)
+        .with_single_cert(chain, key)
         .unwrap();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     TlsAcceptor::from(Arc::new(config))
@@ -268,10 +276,10 @@ impl Shared {
             return Ok(End::Orderly);
         };
         let line = line_of(&request);
-        let fault = self.note(&line);
+        let (number, fault) = self.note(&line, &request.body);
         match fault {
             None => {
-                let answer = self.forward(&request).await?;
+                let answer = self.forward(number, &request).await?;
                 send(stream, &answer.bytes()).await
             }
             Some(Fault::Status(status, fields, body)) => {
@@ -283,34 +291,34 @@ impl Shared {
             }
             Some(Fault::Delay(wait)) => {
                 tokio::time::sleep(wait).await;
-                let answer = self.forward(&request).await?;
+                let answer = self.forward(number, &request).await?;
                 send(stream, &answer.bytes()).await
             }
             Some(Fault::Hold) => {
                 self.wait_until_not_held(&line).await;
-                let answer = self.forward(&request).await?;
+                let answer = self.forward(number, &request).await?;
                 send(stream, &answer.bytes()).await
             }
             Some(Fault::Reset) => Ok(End::Reset),
             Some(Fault::Lost) => {
-                self.forward(&request).await?;
+                self.forward(number, &request).await?;
                 Ok(End::Reset)
             }
             Some(Fault::Truncate) => {
-                let answer = self.forward(&request).await?;
+                let answer = self.forward(number, &request).await?;
                 let bytes = answer.bytes();
                 let cut = bytes.len() - answer.body.len().div_ceil(2).max(2);
                 send(stream, &bytes[..cut]).await
             }
             Some(Fault::Corrupt) => {
-                let mut answer = self.forward(&request).await?;
+                let mut answer = self.forward(number, &request).await?;
                 for octet in answer.body.iter_mut().skip(10).step_by(50) {
                     *octet ^= 1;
                 }
                 send(stream, &answer.bytes()).await
             }
             Some(Fault::Slow(wait)) => {
-                for octet in self.forward(&request).await?.bytes() {
+                for octet in self.forward(number, &request).await?.bytes() {
                     tokio::time::sleep(wait).await;
                     stream.write_all(&[octet]).await?;
                     stream.flush().await?;
@@ -318,12 +326,12 @@ impl Shared {
                 Ok(End::Orderly)
             }
             Some(Fault::Edit(edit)) => {
-                let mut answer = self.forward(&request).await?;
+                let mut answer = self.forward(number, &request).await?;
                 answer.body = edit(answer.body);
                 send(stream, &answer.bytes()).await
             }
             Some(Fault::Fields(fields)) => {
-                let mut answer = self.forward(&request).await?;
+                let mut answer = self.forward(number, &request).await?;
                 for (name, value) in &fields {
                     answer = answer.without(name).with(name, value);
                 }
@@ -333,21 +341,27 @@ impl Shared {
     }
 
     /// Writes the request down and finds the rule for it.
-    fn note(&self, line: &str) -> Option<Fault> {
+    fn note(&self, line: &str, body: &[u8]) -> (usize, Option<Fault>) {
         let mut state = self.state.lock().unwrap();
         state.calls.push(Call {
             line: line.to_owned(),
             at: Instant::now(),
+            body: body.to_vec(),
+            status: None,
         });
+        let number = state.calls.len() - 1;
         let rule = state
             .rules
             .iter_mut()
             .rev()
-            .find(|rule| line.contains(&rule.pattern) && rule.left != Some(0))?;
-        if let Some(left) = &mut rule.left {
-            *left -= 1;
-        }
-        Some(rule.fault.clone())
+            .find(|rule| line.contains(&rule.pattern) && rule.left != Some(0));
+        let fault = rule.map(|rule| {
+            if let Some(left) = &mut rule.left {
+                *left -= 1;
+            }
+            rule.fault.clone()
+        });
+        (number, fault)
     }
 
     async fn wait_until_not_held(&self, line: &str) {
@@ -360,11 +374,13 @@ impl Shared {
         while held() && changed.changed().await.is_ok() {}
     }
 
-    async fn forward(&self, request: &Message) -> io::Result<Message> {
-        match &self.https {
-            None => http::ask(self.target, request).await,
-            Some(config) => http::ask_tls(self.target, config, request).await,
-        }
+    async fn forward(&self, number: usize, request: &Message) -> io::Result<Message> {
+        let answer = match &self.https {
+            None => http::ask(self.target, request).await?,
+            Some(config) => http::ask_tls(self.target, config, request).await?,
+        };
+        self.state.lock().unwrap().calls[number].status = Some(answer.status());
+        Ok(answer)
     }
 }
 

@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -8,7 +9,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::process::Lines;
-use crate::{Metrics, Pair, PairFiles, TestBackend, TestCa, eventually, free_port, program};
+use crate::{
+    Handshake, Metrics, Pair, PairFiles, TestBackend, TestCa, TlsOptions, Trust, eventually, free_port,
+    program,
+};
 
 const START: Duration = Duration::from_secs(20);
 
@@ -18,6 +22,7 @@ pub struct TestGatewayBuilder {
     config: Value,
     folder: TempDir,
     environment: Vec<(String, String)>,
+    under: Vec<String>,
 }
 
 /// The real program, running.
@@ -30,6 +35,7 @@ pub struct TestGateway {
     config: Value,
     folder: TempDir,
     environment: Vec<(String, String)>,
+    under: Vec<String>,
     log: Lines,
     output: Lines,
     address: SocketAddr,
@@ -59,6 +65,7 @@ impl TestGatewayBuilder {
             config,
             folder,
             environment: Vec::new(),
+            under: Vec::new(),
         }
     }
 
@@ -66,6 +73,11 @@ impl TestGatewayBuilder {
     pub fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
         set(&mut self.config, pointer, value.into());
         self
+    }
+
+    /// One value of its configuration.
+    pub fn value(&self, pointer: &str) -> &Value {
+        self.config.pointer(pointer).expect("in the configuration")
     }
 
     /// Appends to a list by its JSON pointer.
@@ -100,7 +112,7 @@ impl TestGatewayBuilder {
     }
 
     /// One more certificate for the first listener.
-    pub(crate) fn source(self, certificate: Value) -> Self {
+    pub fn source(self, certificate: Value) -> Self {
         let name = certificate["name"].clone();
         self.add("/certificates", certificate)
             .add("/listeners/0/tls/certificates", name)
@@ -123,6 +135,12 @@ impl TestGatewayBuilder {
         self
     }
 
+    /// Started by this command, which becomes the program that its last arguments name.
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> TestGateway {
         let mut gateway = self.spawn();
@@ -134,7 +152,7 @@ impl TestGatewayBuilder {
     pub fn spawn(self) -> TestGateway {
         let path = self.folder.path().join("h2gate.yaml");
         std::fs::write(&path, text(&self.config)).unwrap();
-        let (child, log, output) = launch(&path, &self.environment);
+        let (child, log, output) = launch(&path, &self.environment, &self.under);
         let address = listener_address(&self.config, 0);
         let admin = self.config["admin"]["address"].as_str().unwrap().parse().unwrap();
         TestGateway {
@@ -142,6 +160,7 @@ impl TestGatewayBuilder {
             config: self.config,
             folder: self.folder,
             environment: self.environment,
+            under: self.under,
             log,
             output,
             address,
@@ -150,8 +169,11 @@ impl TestGatewayBuilder {
     }
 }
 
-fn launch(config: &Path, environment: &[(String, String)]) -> (Child, Lines, Lines) {
-    let mut child = Command::new(program::h2gate())
+fn launch(config: &Path, environment: &[(String, String)], under: &[String]) -> (Child, Lines, Lines) {
+    let mut words = under.iter().map(AsRef::<OsStr>::as_ref).collect::<Vec<_>>();
+    words.push(program::h2gate().as_os_str());
+    let mut child = Command::new(words[0])
+        .args(&words[1..])
         .args(["run", "-c"])
         .arg(config)
         // As in the image: memory that is free goes back soon, so that what is measured is held.
@@ -203,6 +225,11 @@ impl TestGateway {
         self.child.wait().ok();
     }
 
+    /// The next process has no such variable.
+    pub fn forget_environment(&mut self, name: &str) {
+        self.environment.retain(|(known, _)| known != name);
+    }
+
     /// Another process with the same configuration and folder, once the one before has ended. Its log begins anew.
     pub fn spawn_again(&mut self, environment: &[(&str, &str)]) {
         self.kill();
@@ -214,7 +241,7 @@ impl TestGateway {
             .chain(environment.iter().map(own))
             .collect();
         let path = self.folder.path().join("h2gate.yaml");
-        (self.child, self.log, self.output) = launch(&path, &whole);
+        (self.child, self.log, self.output) = launch(&path, &whole, &self.under);
     }
 
     /// As [`TestGateway::spawn_again`], and waits until it is ready.
@@ -249,6 +276,35 @@ impl TestGateway {
         (folder.join("chain.pem"), folder.join("key.pem"))
     }
 
+    /// Waits until a client that trusts `trust` alone is shown a certificate for `name`; at most this long.
+    pub async fn shows(&self, trust: &impl Trust, name: &str, limit: Duration) -> Handshake {
+        let options = TlsOptions::name(name);
+        let shown = eventually(format!("{name} is served"), limit, async || {
+            options.connect(self.address, trust).await.ok()
+        });
+        shown.await
+    }
+
+    /// Waits until a certificate for `name` with a serial number other than `old` is shown; at most this long.
+    pub async fn shows_another(
+        &self,
+        trust: &impl Trust,
+        name: &str,
+        old: u64,
+        limit: Duration,
+    ) -> Handshake {
+        let options = TlsOptions::name(name);
+        let shown = eventually(
+            format!("another certificate for {name} is served"),
+            limit,
+            async || {
+                let shaken = options.connect(self.address, trust).await.ok()?;
+                (shaken.serial() != old).then_some(shaken)
+            },
+        );
+        shown.await
+    }
+
     /// What it has written to its log so far.
     pub fn log(&self) -> String {
         self.log.text()
@@ -261,12 +317,13 @@ impl TestGateway {
 
     /// Waits until a line of the log holds all of these.
     pub async fn logs(&self, words: &[&str]) -> String {
-        let found = eventually(
-            format!("the log says {words:?}:\n{}", self.log()),
-            Duration::from_secs(10),
-            async || self.log.find(words),
-        );
-        found.await
+        self.logs_within(Duration::from_secs(10), words).await
+    }
+
+    /// As [`TestGateway::logs`], waiting this long.
+    pub async fn logs_within(&self, limit: Duration, words: &[&str]) -> String {
+        let what = format!("the log says {words:?}");
+        eventually(what, limit, async || self.log.find(words)).await
     }
 
     /// How many lines of its log hold all of these.
@@ -315,9 +372,14 @@ impl TestGateway {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Another value for the next [`TestGateway::rewrite`].
+    pub fn set(&mut self, pointer: &str, value: impl Into<Value>) {
+        set(&mut self.config, pointer, value.into());
+    }
+
     /// Changes one value of the configuration file, which is moved into place; nothing is signalled.
     pub fn rewrite(&mut self, pointer: &str, value: impl Into<Value>) {
-        set(&mut self.config, pointer, value.into());
+        self.set(pointer, value);
         self.write_config(&text(&self.config));
     }
 

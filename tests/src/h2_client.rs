@@ -59,6 +59,16 @@ impl H2Client {
         (Self { send }, driver)
     }
 
+    /// Over a stream that its peer may have closed already.
+    pub async fn try_over<S>(stream: S) -> Result<Self, h2::Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (send, connection) = wide().handshake(stream).await?;
+        tokio::spawn(connection);
+        Ok(Self { send })
+    }
+
     /// Opens a stream; `end` sends no body.
     pub async fn open(
         &self,

@@ -50,13 +50,13 @@ pub use frames::{Ending, Frame, FrameConn, flags, kind, literal_block, setting};
 pub use gateway::{TestGateway, TestGatewayBuilder};
 pub use grpc::{echo_body, messages_of, pack, request};
 pub use h2_client::{Answer, H2Client};
-pub use load::Load;
+pub use load::{Harm, Load};
 pub use metrics::Metrics;
 pub use moto::{HostedZone, Queue, TestMoto};
 pub use pebble::{PebbleOptions, TestPebble};
 pub use ports::free_port;
 pub use program::h2gate;
-pub use tls::{Handshake, Refusal, Signatures, TlsOptions};
+pub use tls::{Handshake, Refusal, Signatures, TlsOptions, pem, serial_of};
 pub use tools::{run_tool, tool};
 pub use wait::{eventually, within};
 

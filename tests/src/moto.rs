@@ -71,6 +71,11 @@ impl TestMoto {
         format!("http://{}", self.proxy.address())
     }
 
+    /// Past the proxy.
+    pub fn address(&self) -> SocketAddr {
+        self.moto
+    }
+
     /// The only region.
     pub fn region(&self) -> &'static str {
         REGION
@@ -93,7 +98,12 @@ impl TestMoto {
 
     /// Makes a bucket of this test.
     pub async fn bucket(&self) -> String {
-        let name = self.name("bucket");
+        self.bucket_named("bucket").await
+    }
+
+    /// Makes one more.
+    pub async fn bucket_named(&self, what: &str) -> String {
+        let name = self.name(what);
         let body = format!(
             "<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
         );

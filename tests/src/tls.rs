@@ -2,14 +2,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ProtocolVersion, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::{Trust, within};
+use crate::{Pair, Trust, within};
 
 /// How a client shakes hands. The default: TLS 1.2 and 1.3, ALPN `h2`, SNI `localhost`, no resumption.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct TlsOptions {
     pub versions: &'static [&'static SupportedProtocolVersion],
     /// Only cipher suites and signatures of this kind.
     pub only: Option<Signatures>,
+    /// What the client shows when it is asked for a certificate.
+    pub identity: Option<Pair>,
 }
 
 /// Which signatures a client takes.
@@ -40,6 +43,7 @@ impl Default for TlsOptions {
             alpn: vec!["h2"],
             versions: rustls::ALL_VERSIONS,
             only: None,
+            identity: None,
         }
     }
 }
@@ -74,13 +78,27 @@ impl TlsOptions {
         }
     }
 
+    /// Shows this certificate when it is asked for one.
+    pub fn identity(self, pair: &Pair) -> Self {
+        Self {
+            identity: Some(pair.clone()),
+            ..self
+        }
+    }
+
     /// The configuration of rustls.
     pub fn config(&self, ca: &impl Trust) -> Arc<ClientConfig> {
-        let mut config = ClientConfig::builder_with_provider(Arc::new(self.provider()))
+        let config = ClientConfig::builder_with_provider(Arc::new(self.provider()))
             .with_protocol_versions(self.versions)
             .unwrap()
-            .with_root_certificates(ca.roots())
-            .with_no_client_auth();
+            .with_root_certificates(ca.roots());
+        let mut config = match &self.identity {
+            None => config.with_no_client_auth(),
+            Some(pair) => {
+                let (chain, key) = pair.der();
+                config.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
         config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config.resumption = rustls::client::Resumption::disabled();
         Arc::new(config)
@@ -143,12 +161,47 @@ impl Handshake {
         self.0.get_ref().1.protocol_version().unwrap()
     }
 
+    /// The server's chain, DER, its certificate first.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        let chain = self.0.get_ref().1.peer_certificates().unwrap();
+        chain
+            .iter()
+            .map(|certificate| certificate.clone().into_owned())
+            .collect()
+    }
+
+    /// The server's certificate, PEM.
+    pub fn leaf_pem(&self) -> String {
+        pem("CERTIFICATE", &self.chain()[0])
+    }
+
+    /// The server's public key, DER (RFC 5280 §4.1.2.7).
+    pub fn public_key(&self) -> Vec<u8> {
+        let leaf = &self.chain()[0];
+        let (_, leaf) = x509_parser::parse_x509_certificate(leaf).unwrap();
+        leaf.public_key().raw.to_vec()
+    }
+
     /// Serial number of the server's certificate: [`crate::Pair::serial`].
     pub fn serial(&self) -> u64 {
-        let certificates = self.0.get_ref().1.peer_certificates().unwrap();
-        let (_, leaf) = x509_parser::parse_x509_certificate(&certificates[0]).unwrap();
-        leaf.tbs_certificate.serial.iter_u64_digits().next().unwrap()
+        serial_of(&self.chain()[0])
     }
+}
+
+/// The low 64 bits of a certificate's serial number.
+pub fn serial_of(certificate: &[u8]) -> u64 {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).unwrap();
+    parsed.tbs_certificate.serial.iter_u64_digits().next().unwrap()
+}
+
+/// DER as PEM (RFC 7468).
+pub fn pem(label: &str, der: &[u8]) -> String {
+    let text = BASE64_STANDARD.encode(der);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        lines.join("\n")
+    )
 }
 
 /// Once per process: rustls with aws-lc-rs.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Fault, PebbleOptions, TestDns, TestMoto, TestPebble, eventually, run_tool};
+use e2e::{Fault, Load, PebbleOptions, TestDns, TestMoto, TestPebble, TlsOptions, eventually, run_tool};
 use serde_json::json;
 
 /// GET by curl: status, or what curl says.
@@ -145,4 +145,13 @@ async fn a_hosted_zone_is_seen_by_the_dns_server() {
     assert_eq!(zone.txt().await.len(), 2);
     post("DELETE").await.unwrap();
     seen(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_load_notices_a_lost_connection() {
+    let (ca, _backend, mut gateway) = crate::guide().await;
+    let load = Load::start(gateway.address(), &ca, TlsOptions::default()).await;
+    gateway.start_again().await;
+    let harm = load.end().await;
+    assert!(harm.failed > 0, "{harm:?}");
 }

@@ -8,12 +8,16 @@
 )]
 
 mod abuse;
+mod acme_issue;
 mod admin;
 mod arrows;
 mod backends;
+mod bad_certificates;
 mod bad_pairs;
 mod cancel;
+mod crash;
 mod demo;
+mod disk_full;
 mod doubles;
 mod drain;
 mod fairness;
@@ -22,10 +26,14 @@ mod h2spec;
 mod headers;
 #[path = "../conformance/interop.rs"]
 mod interop;
+mod mtls;
+mod nonces;
 mod outsiders;
 mod reload;
 mod routes;
+mod rotation;
 mod rpc;
+mod sources_down;
 mod stalls;
 mod stuck;
 mod swap;
