@@ -1,7 +1,7 @@
 //! The admin interface: one small port for probes, scrapers and people.
 //!
 //! HTTP/1.1 and HTTP/2 with prior knowledge, gRPC among it, on one listener of its own; nothing here is on
-//! the data path, and nothing here changes what runs.
+//! the data path. Nothing here changes what runs, but for the commands of the certificate service.
 
 mod certificates;
 mod grpc;
@@ -55,7 +55,7 @@ impl Bound {
         let reporter = HealthReporter::new();
         // A new reporter calls the whole healthy.
         reporter.set_service_status("", ServingStatus::NotServing).await;
-        let router = page::router(Arc::clone(&view), grpc::routes(&reporter)?);
+        let router = page::router(Arc::clone(&view), grpc::routes(&reporter, view.control())?);
         let mut tasks = JoinSet::new();
         tasks.spawn(grpc::report(
             reporter,

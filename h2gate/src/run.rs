@@ -142,6 +142,7 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
         access_log: sink,
         certificates: reader.clone(),
         certificate_events: events,
+        control: Some(manager.control()),
     };
     let view = Arc::new(View::new(sources, resolved.effective(), services(&resolved)));
     let admin = bound.serve(Arc::clone(&view), Bounds::default()).await?;

@@ -38,6 +38,7 @@ impl Backend {
             access_log: None,
             certificates,
             certificate_events: Events::default(),
+            control: None,
         };
         let view = Arc::new(View::new(sources, Value::Null, Services::new()));
         let bound = Bound::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();

@@ -27,6 +27,8 @@ pub struct Sources {
     pub certificates: certstore::Reader,
     /// What happened to it.
     pub certificate_events: Events,
+    /// The certificate manager, for operators; `None` in a process without one.
+    pub control: Option<certmgr::Control>,
 }
 
 /// What the admin interface shows.
@@ -71,6 +73,10 @@ impl View {
         self.services.subscribe()
     }
 
+    pub(super) fn control(&self) -> Option<&certmgr::Control> {
+        self.sources.control.as_ref()
+    }
+
     pub(super) fn effective(&self) -> Arc<Value> {
         Arc::clone(&self.effective.borrow())
     }
@@ -85,6 +91,7 @@ impl View {
             access_log,
             certificates,
             certificate_events,
+            control: _,
         } = &self.sources;
         let snapshot = metrics::Snapshot {
             gateway: gateway.as_ref().map(|metrics| metrics.totals()),

@@ -46,6 +46,7 @@ impl TestAdmin {
             access_log: None,
             certificates: reader,
             certificate_events: Events::default(),
+            control: None,
         };
         let view = Arc::new(View::new(sources, effective, services));
         let bound = Bound::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
