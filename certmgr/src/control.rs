@@ -1,6 +1,7 @@
 //! What an operator sees and asks for while the program runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use certstore::{Generation, KeyKind, Name, UnixTime, Warning};
 use tokio::sync::{broadcast, oneshot};
@@ -8,6 +9,9 @@ use tokio::sync::{broadcast, oneshot};
 use crate::acme::{IssueError, RevocationReason};
 use crate::error::{Error, ErrorClass};
 use crate::event::Event;
+use crate::plan::Plan;
+use crate::schedule::Why;
+use crate::store::StoreError;
 use crate::supervisor::Tasks;
 
 /// Events that a slow watcher may be behind; the oldest are dropped for it, and it is told so.
@@ -36,6 +40,12 @@ impl Control {
     /// One of them.
     pub fn view(&self, name: &str) -> Result<View, CommandError> {
         self.tasks.view(name)
+    }
+
+    /// What will be ordered from CAs within `horizon` from now, and whether that stays inside their limits. Asks
+    /// nobody, and orders nothing.
+    pub async fn plan(&self, horizon: Duration) -> Result<Plan, PlanError> {
+        self.tasks.plan(horizon).await
     }
 
     /// Every event from now on. A receiver that falls behind gets `RecvError::Lagged`; it looks at
@@ -202,6 +212,23 @@ pub struct AcmeView {
     pub key: &'static str,
     /// The CA's words on when it wants what serves renewed (RFC 9773).
     pub explanation: Option<String>,
+    /// When the next order is due as things stand, and why. `None` until that has been decided.
+    pub next_order: Option<(UnixTime, Why)>,
+}
+
+/// What was ordered lately cannot be read, so nothing can be said of what is to come.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PlanError {
+    message: String,
+}
+
+impl From<StoreError> for PlanError {
+    fn from(error: StoreError) -> Self {
+        Self {
+            message: error.to_string(),
+        }
+    }
 }
 
 /// A command cannot be carried out.

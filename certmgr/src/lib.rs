@@ -38,7 +38,7 @@ pub use config::{
     FileSource, KeyType, Observer, Options, Random, Route53, S3Object, S3Objects, S3Source, SecretFormat,
     SecretReference, SecretsManagerSource, Source, TrustConfig,
 };
-pub use control::{AcmeView, Action, CommandError, Control, LastError, NextStep, Version, View};
+pub use control::{AcmeView, Action, CommandError, Control, LastError, NextStep, PlanError, Version, View};
 pub use error::{Error, ErrorClass, Reason, RemoteFault};
 pub use event::Event;
 pub use ledger::{Counted, Limit, Published, Wait};

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use certstore::{Name, UnixTime};
 
-use crate::config::{AcmeSource, Authority};
+use crate::config::{AcmeSource, Authority, CertificateConfig, Source};
+use crate::control::View;
 use crate::ledger::{Book, Order, OrderKind, Published, Stamps, peaks};
 use crate::schedule::{self, Known, LastIssued, Life, Now, Record, Rules, Steady, Why};
 
@@ -33,8 +34,8 @@ pub struct Plan {
     pub orders: Vec<PlannedOrder>,
     /// The limits that the CAs of these orders publish. Failed validations are not planned.
     pub limits: Vec<PlannedLimit>,
-    /// Whether this is all: `false` if there would have been more than [`MAX_PLANNED`] orders.
-    pub complete: bool,
+    /// Whether there would have been more than [`MAX_PLANNED`] orders.
+    pub truncated: bool,
 }
 
 /// An order that will be due.
@@ -80,6 +81,29 @@ pub(crate) struct Candidate {
     pub(crate) next: Option<(UnixTime, Why)>,
 }
 
+/// `None` for what does not come from a CA.
+pub(crate) fn candidate(config: &CertificateConfig, view: &View) -> Option<Candidate> {
+    let Source::Acme(source) = &config.source else {
+        return None;
+    };
+    let serving = view.serving.as_ref().map(|version| Life {
+        generation: version.generation,
+        not_before: version.not_before,
+        not_after: version.not_after,
+        authority: source
+            .authorities
+            .iter()
+            .position(|one| version.authority.as_ref() == Some(&one.directory)),
+    });
+    Some(Candidate {
+        name: config.name.clone(),
+        domains: config.domains.clone(),
+        source: AcmeSource::clone(source),
+        serving,
+        next: view.acme.as_ref().and_then(|acme| acme.next_order),
+    })
+}
+
 /// Plays the schedule forward until `horizon` from now.
 pub(crate) fn look_ahead(
     candidates: &[Candidate],
@@ -95,16 +119,13 @@ pub(crate) fn look_ahead(
         .map(|(index, forecast)| Reverse((forecast.next(now).0, index)))
         .collect();
     let end = later(now.wall, horizon);
-    let mut plan = Plan {
-        complete: true,
-        ..Plan::default()
-    };
+    let mut plan = Plan::default();
     while let Some(Reverse((at, index))) = due.pop() {
         if at > end {
             break;
         }
         if plan.orders.len() == MAX_PLANNED {
-            plan.complete = false;
+            plan.truncated = true;
             break;
         }
         let Some(forecast) = forecasts.get_mut(index) else {

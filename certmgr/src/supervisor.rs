@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use certstore::{Installed, Proved, Reader, Refusal, Writer};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -12,8 +13,10 @@ use tokio::task::JoinHandle;
 use crate::acme;
 use crate::certificate::{Certificate, Lines, Ordering, first_view, keep, order};
 use crate::config::{CertificateConfig, Issuers, Observer, Options, Source};
-use crate::control::{Command, CommandError, Control, MAX_COMMANDS, MAX_WATCHED_EVENTS, Reply, View};
+use crate::control::{Command, CommandError, Control, MAX_COMMANDS, MAX_WATCHED_EVENTS, PlanError, Reply, View};
 use crate::event::Event;
+use crate::ledger::Ledger;
+use crate::plan::{self, Plan};
 use crate::source;
 use crate::state::State;
 use crate::watch::Watcher;
@@ -41,6 +44,7 @@ pub(crate) fn start_with(
         let issuers = issuers.unwrap_or_else(|| real_issuers(&state, &reader, options.max_orders));
         Ordering::new(state, issuers, &options)
     });
+    let ledger = ordering.as_ref().map(Ordering::ledger);
     let handle = Handle {
         runtime: tokio::runtime::Handle::current(),
         watcher: options.watch.then(Watcher::new).flatten(),
@@ -56,6 +60,7 @@ pub(crate) fn start_with(
         ordering,
         options: Arc::new(options),
         tasks: Arc::new(Tasks {
+            ledger,
             state: Mutex::default(),
             events,
         }),
@@ -196,6 +201,8 @@ impl fmt::Debug for Handle {
 
 /// The tasks that run, and the ways to them.
 pub(crate) struct Tasks {
+    /// `None`: there is no state, so nothing is ordered.
+    ledger: Option<Arc<Ledger>>,
     state: Mutex<TasksState>,
     events: broadcast::Sender<Event>,
 }
@@ -228,6 +235,20 @@ impl Tasks {
         let running = state.running.get(name).ok_or_else(|| unknown(&state, name))?;
         let view = running.view.borrow().clone();
         Ok(view)
+    }
+
+    pub(crate) async fn plan(&self, horizon: Duration) -> Result<Plan, PlanError> {
+        let Some(ledger) = &self.ledger else {
+            return Ok(Plan::default());
+        };
+        let (book, stamps) = ledger.book().await?;
+        let candidates: Vec<_> = self
+            .state()
+            .running
+            .values()
+            .filter_map(|running| plan::candidate(&running.config, &running.view.borrow()))
+            .collect();
+        Ok(plan::look_ahead(&candidates, book, stamps, ledger.now(), horizon))
     }
 
     pub(crate) fn watch(&self) -> broadcast::Receiver<Event> {

@@ -68,6 +68,10 @@ impl Ordering {
         }
     }
 
+    pub(crate) fn ledger(&self) -> Arc<Ledger> {
+        Arc::clone(&self.ledger)
+    }
+
     pub(crate) fn orders(&self, config: &CertificateConfig, source: &AcmeSource) -> Arc<Orders> {
         Arc::new(Orders {
             config: config.clone(),
@@ -642,6 +646,7 @@ impl Certificate {
         self.lines.view.send_modify(|view| {
             if let Some(acme) = &mut view.acme {
                 acme.explanation = explanation(course);
+                acme.next_order = Some((next.order_at, next.why));
             }
         });
     }

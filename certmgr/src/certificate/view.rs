@@ -51,6 +51,7 @@ fn acme(source: &AcmeSource) -> AcmeView {
             .find(|(_, kind)| *kind == source.key)
             .map_or("", |(name, _)| name),
         explanation: None,
+        next_order: None,
     }
 }
 
