@@ -202,6 +202,80 @@ mod tests {
     }
 
     #[test]
+    fn what_remote_sources_need_from_the_disk_is_told_at_its_place() {
+        let told = told(
+            r#"listeners:
+  - { name: a, address: "127.0.0.1:1", tls: { certificates: [c], client_auth: { trust: t } } }
+state_dir: h2gate.yaml
+certificates:
+  - name: c
+    domains: [a.example.com]
+    acme:
+      directory: https://ca.example.com/dir
+      accept_terms: true
+      ca_file: h2gate.yaml
+      external_account: { kid: k, hmac_key: { file: directory } }
+      challenge: dns-01
+      dns: { exec: { command: [./h2gate.yaml] } }
+trust_bundles:
+  - name: t
+    files: { ca: none.pem, crl: none.crl }
+"#,
+        );
+        let expected = [
+            (":3:12: ", "is no directory"),
+            (":10:16: ", "holds no certificate"),
+            (":11:53: ", "holds nothing"),
+            (":13:32: ", "cannot be run"),
+            (":16:18: ", "the CA certificates in"),
+            (":16:33: ", "the revocation lists in"),
+        ];
+        assert_eq!(told.len(), expected.len(), "{told:#?}");
+        for (line, (place, words)) in told.iter().zip(expected) {
+            assert!(line.contains(place) && line.contains(words), "{line}: {words}");
+        }
+    }
+
+    #[test]
+    fn the_default_state_directory_that_nobody_needs_is_no_mistake() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for (place, needed, expected) in [
+            (Place::FILE, false, (0, 0)),
+            (Place::FILE, true, (1, 0)),
+            (
+                Place {
+                    line: 1,
+                    column: 1,
+                    length: 1,
+                },
+                false,
+                (0, 1),
+            ),
+        ] {
+            let mut found = Diagnostics::new(Path::new("x.yaml"), "state_dir: file\n");
+            let directory = Spanned {
+                value: file.clone(),
+                place,
+            };
+            sources::state_dir(&directory, needed, &mut found);
+            assert_eq!((found.errors(), found.warnings()), expected, "{found}");
+        }
+        let mut found = Diagnostics::new(Path::new("x.yaml"), "");
+        let value = folder.path().join("a/b/c");
+        sources::state_dir(
+            &Spanned {
+                value,
+                place: Place::FILE,
+            },
+            true,
+            &mut found,
+        );
+        assert!(found.is_empty(), "{found}");
+    }
+
+    #[test]
     fn an_access_log_that_cannot_be_opened_is_told_at_its_place() {
         for (path, words) in [
             ("none/a.log", "there is no directory"),

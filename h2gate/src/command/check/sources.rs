@@ -197,6 +197,9 @@ fn program(one: &LocatedPath, found: &mut Diagnostics) {
 /// Whether `run` could keep state there. Nothing is created. The default that nobody wrote and nobody needs is
 /// not worth a word: this may be another machine.
 pub(super) fn state_dir(directory: &Spanned<std::path::PathBuf>, needed: bool, found: &mut Diagnostics) {
+    if !needed && directory.place == Place::FILE {
+        return;
+    }
     let path = directory.value.as_path();
     let Some((what, remedy)) = unusable(path) else {
         return;
