@@ -99,8 +99,10 @@ impl CertificateService for Service {
     }
 
     async fn plan(&self, request: Request<pb::PlanRequest>) -> Result<Response<pb::PlanResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let horizon = convert::horizon(request.get_ref())?;
+        let plan = self.control.plan(horizon).await;
+        let plan = plan.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        Ok(Response::new(convert::plan(&plan)))
     }
 }
 

@@ -39,6 +39,7 @@ Examples:
   h2gate demo                          see it work: TLS, four kinds of RPC, rotating certificates
   h2gate check -c h2gate.yaml          every mistake at once, with line, column and remedy
   h2gate run -c h2gate.yaml            serve; SIGHUP or a moved file reloads, SIGTERM drains
+  h2gate certs list                    what serves, until when, and what happens next
   h2gate schema > h2gate.schema.json   completion and checks in an editor"
     };
 }
@@ -86,6 +87,9 @@ pub enum Command {
     /// Show the gateway at work with backends, clients and certificates of its own
     #[command(after_long_help = EXIT_CODES)]
     Demo(DemoArguments),
+    /// Look at the certificates of a running h2gate, and act on them
+    #[command(after_long_help = EXIT_CODES)]
+    Certs(CertsArguments),
     /// Print the JSON Schema of the configuration file
     Schema,
     /// Print the version, the target and the TLS provider
@@ -112,6 +116,91 @@ pub struct CheckArguments {
     /// Treat warnings as errors
     #[arg(long)]
     pub strict: bool,
+}
+
+/// Arguments of `h2gate certs`.
+#[derive(Debug, Clone, Args)]
+pub struct CertsArguments {
+    /// Admin address of the running h2gate [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR", env = "H2GATE_ADMIN", global = true)]
+    pub admin: Option<String>,
+    /// Take the admin address from this configuration file
+    #[arg(short, long, value_name = "FILE", global = true, conflicts_with = "admin")]
+    pub config: Option<PathBuf>,
+    /// How to print the result
+    #[arg(short, long, value_enum, default_value_t = Output::Text, global = true)]
+    pub output: Output,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CertsCommand,
+}
+
+/// What can be asked of the certificates of a running h2gate.
+#[derive(Debug, Clone, Subcommand)]
+pub enum CertsCommand {
+    /// One line for each certificate: what serves, until when, what happens next
+    List,
+    /// Everything about one certificate
+    Show {
+        /// Its name in the configuration
+        name: String,
+    },
+    /// Read the source now, or order from the CA now
+    Renew {
+        /// Name in the configuration
+        name: String,
+        /// Wait until it has ended, and tell each step
+        #[arg(long)]
+        wait: bool,
+        /// With --wait: give up watching after this long; the renewal itself goes on
+        #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = config::duration)]
+        timeout: Duration,
+    },
+    /// Serve an earlier version again; what serves now is held back
+    Rollback {
+        /// Name in the configuration
+        name: String,
+        /// The generation to serve, or its beginning; without it: the one that served before
+        #[arg(long, value_name = "GENERATION")]
+        to: Option<String>,
+    },
+    /// Replace a certificate that came by ACME, then revoke the old one at its CA
+    Revoke {
+        /// Name in the configuration
+        name: String,
+        /// Why, for the CA
+        #[arg(long, value_enum, default_value_t = Reason::Unspecified)]
+        reason: Reason,
+        /// Do not ask whether it is meant
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Replace the key of the account at the CA that a certificate is ordered from
+    RollAccountKey {
+        /// Name of the certificate in the configuration
+        name: String,
+    },
+    /// What will be ordered when over the next year, and whether the CAs allow that; orders nothing
+    Plan {
+        /// How far to look, such as 90d
+        #[arg(long = "for", value_name = "DURATION", default_value = "365d", value_parser = config::duration)]
+        horizon: Duration,
+    },
+}
+
+/// Why a certificate is revoked (RFC 5280 §5.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Reason {
+    /// No reason given
+    Unspecified,
+    /// The key is in other hands
+    KeyCompromise,
+    /// It names what is not ours any more
+    AffiliationChanged,
+    /// Another one has taken its place
+    Superseded,
+    /// The service is gone
+    CessationOfOperation,
 }
 
 /// How a result is printed.

@@ -1,5 +1,6 @@
 //! One file per command; each is called by [`crate::main`] with its arguments and tells the exit code.
 
+pub mod certs;
 pub mod check;
 pub mod demo;
 pub mod run;

@@ -22,6 +22,7 @@ pub fn main() -> ExitCode {
         cli::Command::Run(arguments) => command::run::run(&arguments),
         cli::Command::Check(arguments) => command::check::check(&arguments),
         cli::Command::Demo(arguments) => command::demo::demo(&arguments),
+        cli::Command::Certs(arguments) => command::certs::certs(&arguments),
         cli::Command::Schema => command::schema::schema(),
         cli::Command::Version => command::version::version(),
     };

@@ -1,11 +1,22 @@
 //! Our types in the words of the `.proto` file. Every match is complete: a new kind does not compile unseen.
 
+use std::time::Duration;
+
 use certstore::{Generation, UnixTime};
 use proto::certs::v1 as pb;
+use tonic::Status;
 
 use crate::acme::RevocationReason;
 use crate::control::{AcmeView, Action, LastError, NextStep, Version, View};
 use crate::event::Event;
+use crate::plan::{Plan, PlannedLimit, PlannedOrder};
+use crate::schedule::Why;
+
+/// How far a plan looks if nobody says.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The farthest that a plan looks.
+const MAX_HORIZON: Duration = Duration::from_secs(2 * YEAR.as_secs());
 
 pub(super) fn certificate(view: &View) -> pb::Certificate {
     pb::Certificate {
@@ -51,6 +62,68 @@ pub(super) fn reason(request: &pb::RevokeRequest) -> Option<RevocationReason> {
         Reason::Superseded => RevocationReason::Superseded,
         Reason::CessationOfOperation => RevocationReason::CessationOfOperation,
     })
+}
+
+/// How far to look.
+pub(super) fn horizon(request: &pb::PlanRequest) -> Result<Duration, Status> {
+    let Some(wanted) = request.horizon else {
+        return Ok(YEAR);
+    };
+    match Duration::try_from(wanted) {
+        Ok(horizon) if !horizon.is_zero() && horizon <= MAX_HORIZON => Ok(horizon),
+        _ => Err(Status::invalid_argument(
+            "horizon: give more than nothing and at most two years (730 days)",
+        )),
+    }
+}
+
+pub(super) fn plan(plan: &Plan) -> pb::PlanResponse {
+    pb::PlanResponse {
+        orders: plan.orders.iter().map(planned_order).collect(),
+        limits: plan.limits.iter().map(planned_limit).collect(),
+        complete: !plan.truncated,
+    }
+}
+
+fn planned_order(order: &PlannedOrder) -> pb::PlannedOrder {
+    pb::PlannedOrder {
+        name: order.name.clone(),
+        authority: order.authority.clone(),
+        time: Some(timestamp(order.at)),
+        why: in_words(order.why).to_owned(),
+        expected_life: Some(duration(order.expected_life)),
+    }
+}
+
+fn planned_limit(limit: &PlannedLimit) -> pb::PlannedLimit {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    pb::PlannedLimit {
+        authority: limit.authority.clone(),
+        limit: limit.limit.to_string(),
+        subject: limit.subject.clone().unwrap_or_default(),
+        allowed: count(limit.limit.max),
+        window: Some(duration(limit.limit.window)),
+        peak: count(limit.peak),
+        peak_time: limit.peak_at.map(timestamp),
+        inside: limit.inside,
+    }
+}
+
+fn in_words(why: Why) -> &'static str {
+    match why {
+        Why::First => "there is none yet",
+        Why::NamesChanged => "what serves does not cover the configured names",
+        Why::Requested => "somebody asked for it",
+        Why::Advised => "the CA asks for it (ARI)",
+        Why::LifeSpent => "so little of its life is left",
+    }
+}
+
+fn duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: 0,
+    }
 }
 
 fn version(version: &Version) -> pb::Version {
