@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use certstore::Part;
+use certstore::bundle::MAX_PEM_BYTES;
+use certstore::trust::MAX_TRUST_BYTES;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -34,9 +36,26 @@ impl Reader {
     /// Touches nothing yet. Files are polled every `poll` (remote sources have their own), and watched with
     /// `watcher`. `None` for ACME: there is nothing to read.
     pub(crate) fn new(source: &Source, poll: Duration, watcher: Option<&Arc<Watcher>>) -> Option<Self> {
+        Self::bounded(source, MAX_PEM_BYTES, poll, watcher)
+    }
+
+    /// As [`Reader::new`], for a trust bundle: revocation lists may be long.
+    pub(crate) fn of_trust(source: &Source, poll: Duration, watcher: Option<&Arc<Watcher>>) -> Option<Self> {
+        Self::bounded(source, MAX_TRUST_BYTES, poll, watcher)
+    }
+
+    fn bounded(
+        source: &Source,
+        max_bytes: usize,
+        poll: Duration,
+        watcher: Option<&Arc<Watcher>>,
+    ) -> Option<Self> {
         match source {
-            Source::Files(files) => Some(Self::Files(file::Reader::new(files.clone(), poll, watcher))),
-            Source::S3(s3) => Some(Self::S3(Box::new(s3::Reader::new(s3.clone())))),
+            Source::Files(files) => {
+                let reader = file::Reader::new(files.clone(), max_bytes, poll, watcher);
+                Some(Self::Files(reader))
+            }
+            Source::S3(s3) => Some(Self::S3(Box::new(s3::Reader::new(s3.clone(), max_bytes)))),
             Source::SecretsManager(secret) => Some(Self::SecretsManager(Box::new(
                 secrets_manager::Reader::new(secret.clone()),
             ))),
@@ -75,12 +94,7 @@ impl Reader {
         }
     }
 
-    /// What is read, for people: paths, `s3://bucket/key`, a secret's name. Never empty.
-    pub(crate) fn places(&self) -> Vec<String> {
-        self.places_of(Part::Both)
-    }
-
-    /// Where one part of the pair comes from.
+    /// Where one part of the pair comes from, for people: paths, `s3://bucket/key`, a secret's name. Never empty.
     pub(crate) fn places_of(&self, part: Part) -> Vec<String> {
         match self {
             Self::Files(files) => files.places_of(part),

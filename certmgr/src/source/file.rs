@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use super::Pair;
 use crate::config::FileSource;
-use crate::error::{Error, Reason};
+use crate::error::{Error, Reason, RemoteFault};
 use crate::watch::{Subscription, Watcher};
 
 /// After a sign of change: a writer of two files gets this long before they are read.
@@ -48,6 +48,7 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(crate) struct Reader {
     files: Arc<FileSource>,
+    max_bytes: usize,
     poll: Duration,
     changed: Arc<Notify>,
     /// When the change that is not read yet was seen.
@@ -65,10 +66,16 @@ struct Reading {
 }
 
 impl Reader {
-    pub(crate) fn new(files: FileSource, poll: Duration, watcher: Option<&Arc<Watcher>>) -> Self {
+    pub(crate) fn new(
+        files: FileSource,
+        max_bytes: usize,
+        poll: Duration,
+        watcher: Option<&Arc<Watcher>>,
+    ) -> Self {
         let changed = Arc::new(Notify::new());
         Self {
             files: Arc::new(files),
+            max_bytes,
             poll,
             subscription: watcher.map(|watcher| watcher.subscribe(Arc::clone(&changed))),
             changed,
@@ -122,22 +129,18 @@ impl Reader {
     }
 
     pub(crate) fn places_of(&self, part: Part) -> Vec<String> {
-        match part {
-            Part::Chain => vec![self.files.chain.display().to_string()],
-            Part::Key => vec![self.files.key.display().to_string()],
-            Part::Both => self.files.both(),
-        }
+        places_of(&self.files, part)
     }
 
     fn begin(&mut self) -> JoinHandle<Reading> {
-        let files = Arc::clone(&self.files);
+        let (files, max_bytes) = (Arc::clone(&self.files), self.max_bytes);
         let mut subscription = self.subscription.take();
         tokio::task::spawn_blocking(move || {
             // Before the reading, so that no change falls between the two.
             if let Some(subscription) = &mut subscription {
                 subscription.follow(&directories(&files));
             }
-            let outcome = read(&files);
+            let outcome = read_up_to(&files, max_bytes);
             Reading {
                 subscription,
                 outcome,
@@ -167,22 +170,43 @@ async fn finished(running: Option<&JoinHandle<Reading>>) {
 
 /// Reads both files as they were together at one instant. Blocks on the file system.
 pub(crate) fn read(source: &FileSource) -> Result<Pair, Error> {
+    read_up_to(source, MAX_PEM_BYTES)
+}
+
+/// Each of the two may have so many bytes.
+fn read_up_to(source: &FileSource, max_bytes: usize) -> Result<Pair, Error> {
+    let moving = Error {
+        places: source.both(),
+        reason: Reason::Moving,
+    };
+    let mut failure = None;
     for attempt in 0..READ_ATTEMPTS {
         if attempt > 0 {
             std::thread::sleep(BETWEEN_ATTEMPTS);
         }
         let before = (Place::of(&source.chain), Place::of(&source.key));
-        let pair = read_places(source, &before);
+        let pair = read_places(source, max_bytes, &before);
         let after = (Place::of(&source.chain), Place::of(&source.key));
         // A failure counts only if it is the truth of one instant, too: a symlink swap removes the old files.
-        if same(&before.0, &after.0) && same(&before.1, &after.1) {
-            return pair;
+        let rested = same(&before.0, &after.0) && same(&before.1, &after.1);
+        match pair {
+            _ if !rested => failure = Some(moving.clone()),
+            // One swap before each look, and a file that was always there seems to be missing.
+            Err(error) if is_missing(&error) => failure = failure.or(Some(error)),
+            pair => return pair,
         }
     }
-    Err(Error {
-        places: source.both(),
-        reason: Reason::Moving,
-    })
+    Err(failure.unwrap_or(moving))
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(
+        error.reason,
+        Reason::Io {
+            kind: io::ErrorKind::NotFound,
+            ..
+        }
+    )
 }
 
 /// All directories in which a change can mean another pair: where the paths lead through a symlink, and
@@ -247,15 +271,17 @@ fn same(before: &io::Result<Place>, after: &io::Result<Place>) -> bool {
 
 fn read_places(
     source: &FileSource,
+    max_bytes: usize,
     (chain, key): &(io::Result<Place>, io::Result<Place>),
 ) -> Result<Pair, Error> {
-    let chain = read_place(source, Part::Chain, &source.chain, chain)?;
-    let key = read_place(source, Part::Key, &source.key, key)?;
+    let chain = read_place(source, max_bytes, Part::Chain, &source.chain, chain)?;
+    let key = read_place(source, max_bytes, Part::Key, &source.key, key)?;
     Ok(Pair { chain, key })
 }
 
 fn read_place(
     source: &FileSource,
+    max_bytes: usize,
     part: Part,
     path: &Path,
     place: &io::Result<Place>,
@@ -273,8 +299,8 @@ fn read_place(
         return Err(failed(&io::Error::new(kind, text)));
     }
     let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-    if size > MAX_PEM_BYTES {
-        return Err(Error::bundle(source, BundleError::TooLarge { part, bytes: size }));
+    if size > max_bytes {
+        return Err(too_large(source, max_bytes, part, size));
     }
     let file = File::open(&place.resolved).map_err(|error| failed(&error))?;
     // Room for one byte more than expected: a buffer that had to grow would leave a copy of the key behind.
@@ -283,6 +309,27 @@ fn read_place(
         .read_to_end(&mut bytes)
         .map_err(|error| failed(&error))?;
     Ok(bytes)
+}
+
+fn too_large(source: &FileSource, max_bytes: usize, part: Part, bytes: usize) -> Error {
+    if max_bytes == MAX_PEM_BYTES {
+        return Error::bundle(source, BundleError::TooLarge { part, bytes });
+    }
+    Error {
+        places: places_of(source, part),
+        reason: Reason::Remote {
+            fault: RemoteFault::TooLarge,
+            text: format!("it has {bytes} bytes; at most {max_bytes} are read"),
+        },
+    }
+}
+
+fn places_of(source: &FileSource, part: Part) -> Vec<String> {
+    match part {
+        Part::Chain => vec![source.chain.display().to_string()],
+        Part::Key => vec![source.key.display().to_string()],
+        Part::Both => source.both(),
+    }
 }
 
 #[cfg(test)]

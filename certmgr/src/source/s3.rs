@@ -12,7 +12,6 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 use certstore::Part;
-use certstore::bundle::MAX_PEM_BYTES;
 use tokio::time::{Instant, sleep_until, timeout};
 use zeroize::Zeroizing;
 
@@ -33,6 +32,8 @@ const MAX_TURNS: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct Reader {
     source: S3Source,
+    /// Of an object.
+    max_bytes: usize,
     client: Option<Client>,
     pace: Pace,
     first: Object,
@@ -56,7 +57,7 @@ struct Known {
 }
 
 impl Reader {
-    pub(crate) fn new(source: S3Source) -> Self {
+    pub(crate) fn new(source: S3Source, max_bytes: usize) -> Self {
         let object = |address: &S3Object| Object {
             place: place(&source.bucket, address),
             address: address.clone(),
@@ -72,6 +73,7 @@ impl Reader {
             .map(|url| Queue::new(url, source.aws.clone()));
         Self {
             source,
+            max_bytes,
             client: None,
             pace: Pace::new(Instant::now()),
             first,
@@ -116,6 +118,7 @@ impl Reader {
         let client = self.client().await?;
         let Self {
             source,
+            max_bytes,
             pace,
             first,
             second,
@@ -124,6 +127,7 @@ impl Reader {
         let mut look = Look {
             client: &client,
             bucket: &source.bucket,
+            max_bytes: *max_bytes,
             pace,
         };
         let mut changed = look.at(first).await?;
@@ -184,6 +188,7 @@ fn pair_of(chain: &Object, key: &Object) -> Pair {
 struct Look<'a> {
     client: &'a Client,
     bucket: &'a str,
+    max_bytes: usize,
     pace: &'a mut Pace,
 }
 
@@ -210,7 +215,7 @@ impl Look<'_> {
                 return Ok(false);
             }
             Err(error) => Err(refusal(&error)),
-            Ok(answer) => content(answer).await,
+            Ok(answer) => content(answer, self.max_bytes).await,
         };
         let read = read.map_err(|failure| failure.at(vec![object.place.clone()]))?;
         let changed = object
@@ -237,25 +242,29 @@ fn refusal(error: &SdkError<GetObjectError, HttpResponse>) -> Failure {
     failure
 }
 
-async fn content(answer: GetObjectOutput) -> Result<Known, Failure> {
+async fn content(answer: GetObjectOutput, max_bytes: usize) -> Result<Known, Failure> {
     let length = answer
         .content_length()
         .and_then(|length| usize::try_from(length).ok());
-    if let Some(length) = length.filter(|length| *length > MAX_PEM_BYTES) {
-        return Err(too_large(&format!("it has {length} bytes")));
+    if let Some(length) = length.filter(|length| *length > max_bytes) {
+        return Err(too_large(&format!("it has {length} bytes"), max_bytes));
     }
     let etag = answer.e_tag().map(str::to_owned);
-    let bytes = collect(answer.body, length).await?;
+    let bytes = collect(answer.body, length, max_bytes).await?;
     Ok(Known { etag, bytes })
 }
 
 /// In one buffer that never grows: one that did would leave copies of the key behind.
-async fn collect(mut body: ByteStream, length: Option<usize>) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(length.unwrap_or(MAX_PEM_BYTES)));
+async fn collect(
+    mut body: ByteStream,
+    length: Option<usize>,
+    max_bytes: usize,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length.unwrap_or(max_bytes)));
     while let Some(part) = body.next().await {
         let part = part.map_err(|error| broken_off(&error.to_string()))?;
         if bytes.len().saturating_add(part.len()) > bytes.capacity() {
-            return Err(too_large("it goes on"));
+            return Err(too_large("it goes on", max_bytes));
         }
         bytes.extend_from_slice(&part);
     }
@@ -267,10 +276,10 @@ async fn collect(mut body: ByteStream, length: Option<usize>) -> Result<Zeroizin
     }
 }
 
-fn too_large(what: &str) -> Failure {
+fn too_large(what: &str, max_bytes: usize) -> Failure {
     Failure {
         fault: RemoteFault::TooLarge,
-        text: format!("{what}; at most {MAX_PEM_BYTES} are read"),
+        text: format!("{what}; at most {max_bytes} are read"),
     }
 }
 

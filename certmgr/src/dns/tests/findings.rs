@@ -6,7 +6,8 @@ use certstore::Name as Domain;
 
 use super::*;
 use crate::config::{Challenge, DnsProvider, ExecHook};
-use crate::dns::{Ca, Finding, Severity, check};
+use crate::dns::check::Finding;
+use crate::dns::{Ca, Severity, check};
 
 const LETSENCRYPT: &[&str] = &["letsencrypt.org"];
 

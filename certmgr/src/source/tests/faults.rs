@@ -283,6 +283,43 @@ async fn an_unchanged_pair_is_answered_by_conditions() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn revocation_lists_may_be_longer_than_a_pair() {
+    let long = "x".repeat(262_145);
+    let server = FaultServer::start({
+        let long = long.clone();
+        move |_| Answer::status(200, &long)
+    })
+    .await;
+    let source = Source::S3(S3Source {
+        aws: server.aws(),
+        bucket: "bucket".to_owned(),
+        objects: S3Objects::Bundle(object("ca.crl")),
+        path_style: true,
+        poll: POLL,
+        queue: None,
+    });
+    let mut reader = Reader::of_trust(&source, POLL, None).unwrap();
+    assert_eq!(
+        texts(&reader.read().await.unwrap()),
+        (long.as_str(), long.as_str())
+    );
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().join("ca.crl");
+    std::fs::write(&path, &long).unwrap();
+    let source = Source::Files(crate::FileSource {
+        chain: path.clone(),
+        key: path,
+    });
+    let mut reader = Reader::of_trust(&source, POLL, None).unwrap();
+    assert_eq!(
+        texts(&reader.read().await.unwrap()),
+        (long.as_str(), long.as_str())
+    );
+    let mut reader = Reader::new(&source, POLL, None).unwrap();
+    assert!(reader.read().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flood_of_messages_is_one_hint_a_second_at_most() {
     let queue = FaultServer::start(|asked| {
         let target = asked.headers.get("x-amz-target").unwrap();

@@ -41,7 +41,7 @@ impl Moto {
         let deadline = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(address).await.is_err() {
             assert!(Instant::now() < deadline, "moto does not answer");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50)).await;
         }
         Self {
             endpoint: format!("http://{address}"),
