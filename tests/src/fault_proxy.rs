@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,13 +26,24 @@ pub struct FaultProxy {
     task: AbortHandle,
 }
 
-#[derive(Debug)]
 struct Shared {
     target: SocketAddr,
     https: Option<Arc<ClientConfig>>,
     state: Mutex<State>,
+    aftermath: Mutex<Vec<(String, Aftermath)>>,
     /// Grows when rules change, so that what hangs looks again.
     changed: watch::Sender<u64>,
+}
+
+/// What is done once the double has answered, before its answer goes on.
+type Aftermath = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -152,6 +164,7 @@ impl FaultProxy {
             target,
             https,
             state: Mutex::default(),
+            aftermath: Mutex::default(),
             changed: watch::Sender::new(0),
         });
         let serving = Arc::clone(&shared);
@@ -197,6 +210,16 @@ impl FaultProxy {
             .rules
             .push(Rule { pattern, fault, left });
         self.shared.changed.send_modify(|version| *version += 1);
+    }
+
+    /// Does this whenever the double has answered a request whose line contains `pattern`, before the answer goes on.
+    pub(crate) fn after(
+        &self,
+        pattern: &str,
+        then: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) {
+        let mut aftermath = self.shared.aftermath.lock().unwrap();
+        aftermath.push((pattern.to_owned(), Arc::new(then)));
     }
 
     /// Withdraws the rules of exactly this pattern.
@@ -379,7 +402,15 @@ impl Shared {
             None => http::ask(self.target, request).await?,
             Some(config) => http::ask_tls(self.target, config, request).await?,
         };
-        self.state.lock().unwrap().calls[number].status = Some(answer.status());
+        let line = {
+            let call = &mut self.state.lock().unwrap().calls[number];
+            call.status = Some(answer.status());
+            call.line.clone()
+        };
+        let aftermath = self.aftermath.lock().unwrap().clone();
+        for (_, then) in aftermath.iter().filter(|(pattern, _)| line.contains(pattern)) {
+            then().await;
+        }
         Ok(answer)
     }
 }

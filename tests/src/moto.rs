@@ -1,19 +1,17 @@
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
-use tokio::task::AbortHandle;
+use tokio::sync::Mutex;
 
 use crate::http::{self, Message};
 use crate::process::Double;
 use crate::{FaultProxy, Pair, TestDns, eventually, free_port, tool};
 
 const REGION: &str = "eu-central-1";
-
-/// How often the bridge looks at a hosted zone.
-const BRIDGE_EVERY: Duration = Duration::from_millis(100);
 
 /// S3, Secrets Manager, Route 53 and SQS as far as they matter here (moto), behind a [`FaultProxy`] of this test.
 ///
@@ -34,13 +32,13 @@ pub struct Queue {
     arn: String,
 }
 
-/// A hosted zone of Route 53 whose TXT records are mirrored into a [`TestDns`], so that a CA truly sees them.
+/// A hosted zone of Route 53 whose TXT records are mirrored into a [`TestDns`], so that a CA truly sees them: every
+/// change that goes through the proxy is there before it is answered.
 #[derive(Debug)]
 pub struct HostedZone {
     /// Its id.
     pub id: String,
     moto: SocketAddr,
-    bridge: AbortHandle,
 }
 
 impl TestMoto {
@@ -210,12 +208,16 @@ impl TestMoto {
             .next()
             .unwrap()
             .to_owned();
-        let bridge = tokio::spawn(mirror(self.moto, id.clone(), dns.mirror())).abort_handle();
-        HostedZone {
-            id,
+        let bridge = Arc::new(Bridge {
             moto: self.moto,
-            bridge,
-        }
+            zone: id.clone(),
+            dns: dns.mirror(),
+            shown: Mutex::default(),
+        });
+        let changes = format!("POST /2013-04-01/hostedzone/{id}/rrset");
+        self.proxy
+            .after(&changes, move || Arc::clone(&bridge).mirror().boxed());
+        HostedZone { id, moto: self.moto }
     }
 
     async fn ask(&self, service: &str, request: Message) -> Message {
@@ -245,12 +247,6 @@ impl HostedZone {
     }
 }
 
-impl Drop for HostedZone {
-    fn drop(&mut self) {
-        self.bridge.abort();
-    }
-}
-
 /// moto finds the service in the scope of the signature, and looks no further.
 fn signed(service: &str, request: Message) -> Message {
     let scope = format!("Credential=test/20260101/{REGION}/{service}/aws4_request");
@@ -276,17 +272,22 @@ async fn txt_records(moto: SocketAddr, zone: &str) -> Option<Vec<(String, String
     Some(found)
 }
 
-/// Makes the DNS server say what the hosted zone says, again and again.
-async fn mirror(moto: SocketAddr, zone: String, dns: crate::dns::Mirror) {
-    let mut shown = Vec::new();
-    loop {
-        if let Some(now) = txt_records(moto, &zone).await
-            && now != shown
-        {
-            dns.show(&shown, &now).await;
-            shown = now;
-        }
-        tokio::time::sleep(BRIDGE_EVERY).await;
+/// From a hosted zone to a DNS server.
+#[derive(Debug)]
+struct Bridge {
+    moto: SocketAddr,
+    zone: String,
+    dns: crate::dns::Mirror,
+    shown: Mutex<Vec<(String, String)>>,
+}
+
+impl Bridge {
+    /// Makes the DNS server say what the hosted zone says now.
+    async fn mirror(self: Arc<Self>) {
+        let mut shown = self.shown.lock().await;
+        let now = txt_records(self.moto, &self.zone).await.expect("moto answers");
+        self.dns.show(&shown, &now).await;
+        *shown = now;
     }
 }
 

@@ -171,9 +171,7 @@ impl TestPebble {
     /// What it answers from now on when it is asked for renewal information of this certificate (PEM).
     pub async fn set_renewal_info(&self, certificate: &str, answer: &str) {
         let body = json!({ "Certificate": certificate, "ARIResponse": answer }).to_string();
-        let request = Message::request("POST", "/set-renewal-info/", "localhost", body);
-        let answer = http::ask_tls(self.api, &self.https, &request).await.unwrap();
-        assert_eq!(answer.status(), 200, "{}", answer.text());
+        self.manage("POST", "/set-renewal-info/", &body).await;
     }
 
     /// The certificate of this serial number is valid, or revoked.
@@ -212,7 +210,8 @@ impl TestPebble {
     }
 
     async fn manage(&self, method: &str, path: &str, body: &str) -> Message {
-        let request = Message::request(method, path, "localhost", body);
+        // RFC 8555 §6.1 wants the field, and Pebble insists.
+        let request = Message::request(method, path, "localhost", body).with("user-agent", "e2e");
         let answer = http::ask_tls(self.management, &self.https, &request)
             .await
             .unwrap();
