@@ -3,6 +3,7 @@
 
 mod account;
 mod chain;
+mod claims;
 mod client;
 mod control;
 mod http;

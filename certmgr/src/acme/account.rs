@@ -385,7 +385,9 @@ impl<'a> Register<'a> {
     }
 
     async fn hmac_key(&self, external: &ExternalAccount) -> Result<Zeroizing<Vec<u8>>, IssueError> {
-        let text = secret::read(&external.hmac_key).await.map_err(|error| {
+        // Boxed: a call to AWS is a large future, and rare.
+        let read = Box::pin(secret::read(&external.hmac_key));
+        let text = read.await.map_err(|error| {
             self.error(
                 IssueFault::Configuration,
                 &format!("the HMAC key of `external_account` cannot be had: {error}"),

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::account::{self, Member};
+use super::claims::Claims;
 use super::note::Note;
 use super::order::{self, Stop};
 use super::session::{Session, act};
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(super) state: State,
     pub(super) challenges: Challenges,
     orders: Arc<Semaphore>,
+    pub(super) claims: Arc<Claims>,
     /// One for each account, held while it is registered or changed.
     accounts: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -43,6 +45,7 @@ impl Shared {
             state,
             challenges,
             orders: Arc::new(Semaphore::new(max_orders.clamp(1, Semaphore::MAX_PERMITS))),
+            claims: Arc::default(),
             accounts: Mutex::default(),
         })
     }

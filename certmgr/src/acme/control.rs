@@ -7,6 +7,7 @@ use instant_acme::{AuthorizationStatus, ChallengeStatus, ChallengeType, Order};
 use tracing::warn;
 
 use super::account::Member;
+use super::claims::Claim;
 use super::client::Client;
 use super::keys::tls_alpn_certificate;
 use super::note::Note;
@@ -28,8 +29,12 @@ struct Question {
     is_open: bool,
 }
 
-/// Answers that can be seen. TXT records are in the note of the order instead.
-type Shown = Vec<Published>;
+/// Answers that can be seen, until it is dropped. TXT records are in the note of the order instead.
+#[derive(Default)]
+pub(super) struct Shown {
+    _published: Vec<Published>,
+    _claim: Option<Claim>,
+}
 
 impl Question {
     fn digest(&self) -> [u8; 32] {
@@ -55,11 +60,11 @@ pub(super) async fn answer(
     fetch_authorizations(member, order).await?;
     let questions = questions(client, member, order)?;
     let shown = match &client.source.challenge {
-        Challenge::TlsAlpn01 => show_tls_alpn(client, member, &questions)?,
+        Challenge::TlsAlpn01 => show_tls_alpn(client, member, &questions).await?,
         Challenge::Http01 => show_http(client, &questions),
         Challenge::Dns01(_) => {
             write_records(client, member, certificate, note, &questions).await?;
-            Shown::new()
+            Shown::default()
         }
     };
     for question in questions.iter().filter(|question| question.is_open) {
@@ -118,7 +123,9 @@ async fn has_authorization(order: &mut Order, index: usize) -> Result<bool, inst
     let mut authorizations = order.authorizations();
     for _ in 0..=index {
         match authorizations.next().await {
-            Some(authorization) => drop(authorization?),
+            Some(authorization) => {
+                authorization?;
+            }
             None => return Ok(false),
         }
     }
@@ -185,30 +192,29 @@ fn questions(client: &Client, member: &Member, order: &mut Order) -> Result<Vec<
     Ok(questions)
 }
 
-fn show_tls_alpn(client: &Client, member: &Member, questions: &[Question]) -> Result<Shown, Stop> {
-    questions
-        .iter()
-        .map(|question| {
-            let certificate = tls_alpn_certificate(&question.domain, &question.digest())
-                .map_err(|error| Stop::Error(member.error(IssueFault::State, &error.to_string())))?;
-            Ok(client
-                .shared
-                .challenges
-                .publish_tls_alpn(&question.domain, certificate))
-        })
-        .collect()
+async fn show_tls_alpn(client: &Client, member: &Member, questions: &[Question]) -> Result<Shown, Stop> {
+    let names = questions.iter().map(|question| question.domain.clone()).collect();
+    let claim = client.shared.claims.claim(names).await;
+    let mut published = Vec::new();
+    for question in questions {
+        let certificate = tls_alpn_certificate(&question.domain, &question.digest())
+            .map_err(|error| Stop::Error(member.error(IssueFault::State, &error.to_string())))?;
+        let challenges = &client.shared.challenges;
+        published.push(challenges.publish_tls_alpn(&question.domain, certificate));
+    }
+    Ok(Shown {
+        _published: published,
+        _claim: Some(claim),
+    })
 }
 
 fn show_http(client: &Client, questions: &[Question]) -> Shown {
-    questions
-        .iter()
-        .map(|question| {
-            client
-                .shared
-                .challenges
-                .publish_http(&question.token, &question.key_authorization)
-        })
-        .collect()
+    let challenges = &client.shared.challenges;
+    let publish = |question: &Question| challenges.publish_http(&question.token, &question.key_authorization);
+    Shown {
+        _published: questions.iter().map(publish).collect(),
+        _claim: None,
+    }
 }
 
 /// The note names the records before they are made, so that a crash leaves none behind.

@@ -100,11 +100,11 @@ impl Http {
         request.headers_mut().insert(USER_AGENT, AGENT);
         failpoint::hit("acme.before", kind);
         #[cfg(test)]
-        super::tests::step("call").await;
-        let answer = timeout(CALL_TIMEOUT, self.exchange(request)).await;
+        super::tests::step().await;
+        let answer = timeout(CALL_TIMEOUT, Box::pin(self.exchange(request))).await;
         failpoint::hit("acme.after", kind);
         #[cfg(test)]
-        super::tests::step("answer").await;
+        super::tests::step().await;
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(text)) => Err(HttpError::Broken { host, text }),

@@ -66,11 +66,6 @@ impl Note {
         self.purpose == *purpose
     }
 
-    /// Whether it is an order at this authority, with whatever account.
-    pub(super) fn is_at(&self, authority: &Authority) -> bool {
-        self.purpose.account == account::name(authority)
-    }
-
     pub(super) async fn read(state: &State, certificate: &str) -> Result<Option<Self>, StoreError> {
         super::kept::read(state, &document(certificate)).await
     }

@@ -24,7 +24,7 @@ const MAX_SUBPROBLEMS: usize = 10;
 pub(super) struct Trouble {
     pub(super) cause: Cause,
     /// Of the answer, if there was one.
-    pub(super) head: Head,
+    pub(super) head: Box<Head>,
 }
 
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl From<Cause> for Trouble {
     fn from(cause: Cause) -> Self {
         Self {
             cause,
-            head: Head::default(),
+            head: Box::default(),
         }
     }
 }

@@ -200,7 +200,7 @@ impl Tries<'_> {
             Ok(value) => return Some(Ok(value)),
             Err(error) => Trouble {
                 cause: Cause::from(error),
-                head: self.session.head(),
+                head: Box::new(self.session.head()),
             },
         };
         self.rounds += 1;
@@ -254,7 +254,7 @@ async fn get(http: &Http, url: &str, kind: &str) -> Result<Response<Bytes>, Trou
 pub(super) fn parse<T: DeserializeOwned>(answer: &Response<Bytes>, what: &str) -> Result<T, Trouble> {
     serde_json::from_slice(answer.body()).map_err(|error| Trouble {
         cause: Cause::Nonsense(format!("{what} is not what it should be: {error}")),
-        head: head(answer),
+        head: Box::new(head(answer)),
     })
 }
 
@@ -273,7 +273,7 @@ fn checked(answer: Response<Bytes>) -> Result<Response<Bytes>, Trouble> {
     };
     Err(Trouble {
         cause,
-        head: head(&answer),
+        head: Box::new(head(&answer)),
     })
 }
 

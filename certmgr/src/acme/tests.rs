@@ -46,7 +46,7 @@ struct Stop {
 }
 
 /// Called by the code under test at each step, before and after.
-pub(super) async fn step(_what: &str) {
+pub(super) async fn step() {
     let Ok(stop) = STOP.try_with(Arc::clone) else {
         return;
     };
@@ -139,18 +139,18 @@ impl Store for Stepped {
 
     fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            step("write").await;
+            step().await;
             let written = self.0.write(document, bytes).await;
-            step("written").await;
+            step().await;
             written
         })
     }
 
     fn remove<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            step("remove").await;
+            step().await;
             let removed = self.0.remove(document).await;
-            step("removed").await;
+            step().await;
             removed
         })
     }
@@ -191,18 +191,18 @@ impl TestTxt {
 impl TxtRecords for TestTxt {
     fn present<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
         Box::pin(async move {
-            step("present").await;
+            step().await;
             self.records.lock().unwrap().extend(records.iter().cloned());
             self.publish(records.iter().map(|record| record.name.clone()).collect())
                 .await;
-            step("presented").await;
+            step().await;
             Ok(())
         })
     }
 
     fn clean_up<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
         Box::pin(async move {
-            step("clean up").await;
+            step().await;
             let fails = self
                 .failures
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
@@ -221,7 +221,7 @@ impl TxtRecords for TestTxt {
                 .retain(|record| !records.contains(record));
             self.publish(records.iter().map(|record| record.name.clone()).collect())
                 .await;
-            step("cleaned up").await;
+            step().await;
             Ok(())
         })
     }
@@ -326,7 +326,6 @@ fn answer_http(port: u16, challenges: &Challenges) {
 struct Asked {
     method: String,
     path: String,
-    body: String,
 }
 
 impl Asked {
@@ -348,11 +347,7 @@ impl Asked {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
-        Some(Self {
-            method,
-            path,
-            body: String::from_utf8(body).ok()?,
-        })
+        Some(Self { method, path })
     }
 }
 

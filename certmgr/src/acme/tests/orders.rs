@@ -271,3 +271,20 @@ async fn orders_of_many_certificates_wait_their_turn_and_share_an_account() {
     futures_util::future::join_all(orders).await;
     assert_eq!(pebble.accounts(), 1);
 }
+
+#[tokio::test]
+#[ignore = "needs Pebble and moto: scripts/test runs it"]
+async fn two_certificates_for_one_name_do_not_hide_each_others_answers() {
+    let pebble = Pebble::start().await;
+    let place = pebble.place();
+    let shared = Shared::new(place.state.clone(), place.challenges.clone(), 4);
+    let source = source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns);
+    let orders = (0..4).map(|number| {
+        let client = place.client_of(&source, &shared);
+        async move {
+            let asked = request(&format!("api{number}"), &["api.example.com"]);
+            assert_serves(&issue(&client, &asked).await.unwrap(), &["api.example.com"]);
+        }
+    });
+    futures_util::future::join_all(orders).await;
+}

@@ -18,6 +18,7 @@ use super::{DEADLINE, Place, answer_http, answer_tls_alpn};
 use crate::config::Authority;
 
 /// How Pebble shall behave.
+#[derive(Default)]
 pub(super) struct Wishes {
     /// Out of a hundred nonces, so many are refused.
     pub(super) bad_nonces: u8,
@@ -25,17 +26,6 @@ pub(super) struct Wishes {
     pub(super) external_account: Option<(&'static str, &'static str)>,
     pub(super) alternate_roots: u8,
     pub(super) caa_identities: Vec<&'static str>,
-}
-
-impl Default for Wishes {
-    fn default() -> Self {
-        Self {
-            bad_nonces: 0,
-            external_account: None,
-            alternate_roots: 0,
-            caa_identities: Vec::new(),
-        }
-    }
 }
 
 /// A running Pebble, and a place that orders from it.

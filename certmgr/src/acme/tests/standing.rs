@@ -162,7 +162,6 @@ async fn renewal_information_is_what_the_ca_says_for_this_certificate() {
     assert_eq!(rfc3339(info.window.1), "2026-01-03T00:00:00Z");
     assert_eq!(info.explanation.as_deref(), Some("https://ca.example/why"));
     for broken in [
-        "",
         "{",
         r#"{"suggestedWindow":{}}"#,
         r#"{"suggestedWindow":{"start":"soon","end":"later"}}"#,

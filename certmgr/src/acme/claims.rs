@@ -1,0 +1,86 @@
+//! Names that an order is proving just now by TLS-ALPN-01. There is one certificate to show for a name: two
+//! orders for the same one would hide each other's answer.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+/// Who claims a name waits until nobody else does.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    claimed: Mutex<HashSet<String>>,
+    released: Notify,
+}
+
+/// The names are ours until it is dropped.
+#[must_use = "dropping it releases the names at once"]
+#[derive(Debug)]
+pub(super) struct Claim {
+    claims: Arc<Claims>,
+    names: Vec<String>,
+}
+
+impl Claims {
+    /// Waits until all of them are free: nobody holds some while waiting for others. Cancelling it claims none.
+    pub(super) async fn claim(self: &Arc<Self>, names: Vec<String>) -> Claim {
+        loop {
+            let mut released = std::pin::pin!(self.released.notified());
+            // From here on no release is missed.
+            released.as_mut().enable();
+            if self.try_claim(&names) {
+                return Claim {
+                    claims: Arc::clone(self),
+                    names,
+                };
+            }
+            released.await;
+        }
+    }
+
+    fn try_claim(&self, names: &[String]) -> bool {
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = names.iter().all(|name| !claimed.contains(name));
+        if free {
+            claimed.extend(names.iter().cloned());
+        }
+        free
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut claimed = self.claims.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in &self.names {
+            claimed.remove(name);
+        }
+        self.claims.released.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_claim_waits_for_those_that_hold_one_of_its_names() {
+        let claims = Arc::new(Claims::default());
+        let first = claims.claim(names(&["a", "b"])).await;
+        let mut second = Box::pin(claims.claim(names(&["b", "c"])));
+        assert!(second.as_mut().now_or_never().is_none());
+        // Waiting holds nothing.
+        let third = claims.claim(names(&["c"])).now_or_never().unwrap();
+        drop(first);
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(third);
+        let _second = second.await;
+        assert!(claims.claim(names(&["a"])).now_or_never().is_some());
+        assert!(claims.claim(names(&["c"])).now_or_never().is_none());
+    }
+}
