@@ -16,6 +16,7 @@ pub use aws::{Aws, S3Object, S3Objects, S3Source, SecretFormat, SecretsManagerSo
 use crate::acme::Issuer;
 use crate::event::Event;
 use crate::state::State;
+use crate::trust::TrustEvent;
 
 /// One certificate of the configuration. Two equal ones are the same certificate: a reload leaves it alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +111,9 @@ pub enum SecretReference {
 /// Called with each event, in order for each certificate, from the certificate's task. Must not block.
 pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
+/// Called with each event of a trust bundle, in order for each, from the bundle's task. Must not block.
+pub type TrustObserver = Arc<dyn Fn(&TrustEvent) + Send + Sync>;
+
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> UnixTime + Send + Sync>;
 
@@ -134,6 +138,8 @@ pub struct Options {
     pub now: Clock,
     /// Told of each event. Logging happens anyway.
     pub observer: Option<Observer>,
+    /// The same for trust bundles.
+    pub trust_observer: Option<TrustObserver>,
     /// Where what serves, the accounts at CAs and the record of orders are kept. `None`: nowhere; then a cold
     /// start needs its sources, and an ACME certificate fails with an error that says so.
     pub state: Option<State>,
@@ -152,6 +158,7 @@ impl Default for Options {
             alpn: certstore::Profile::default().alpn,
             now: Arc::new(UnixTime::now),
             observer: None,
+            trust_observer: None,
             state: None,
             max_orders: 4,
             random: Arc::new(rand::random::<f64>),

@@ -29,6 +29,7 @@ mod source;
 mod state;
 mod store;
 mod supervisor;
+mod trust;
 mod watch;
 
 pub use acme::{IssueError, IssueFault, RevocationReason};
@@ -36,7 +37,7 @@ pub use certificate::{Summary, check};
 pub use config::{
     AcmeSource, Authority, Aws, CertificateConfig, Challenge, Clock, DnsProvider, ExecHook, ExternalAccount,
     FileSource, KeyType, Observer, Options, Random, Route53, S3Object, S3Objects, S3Source, SecretFormat,
-    SecretReference, SecretsManagerSource, Source, TrustConfig,
+    SecretReference, SecretsManagerSource, Source, TrustConfig, TrustObserver,
 };
 pub use control::{AcmeView, Action, CommandError, Control, LastError, NextStep, PlanError, Version, View};
 pub use error::{Error, ErrorClass, Reason, RemoteFault};
@@ -47,6 +48,7 @@ pub use schedule::Why;
 pub use service::service;
 pub use state::{State, StateError};
 pub use supervisor::{Handle, start};
+pub use trust::TrustEvent;
 
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,8 @@ pub(crate) enum Document {
     Order(String),
     /// What was ordered when: the issuance budget.
     Ledger,
+    /// What is trusted under a trust bundle's name.
+    Trust(String),
 }
 
 /// A document could not be kept or had.
@@ -61,6 +63,7 @@ impl Document {
             Self::Account(_) => "account",
             Self::Order(_) => "order",
             Self::Ledger => "ledger",
+            Self::Trust(_) => "trust",
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::bundle::Generation;
 pub use error::TrustError;
 pub use identity::{Identity, MAX_NAMES};
 pub(crate) use verifier::Verifier;
+pub use verifier::lacks_bundle;
 
 /// The most bytes that the CA certificates or the revocation lists may have.
 pub const MAX_TRUST_BYTES: usize = 4 << 20;
@@ -52,6 +53,8 @@ pub struct ProvedTrust {
 pub struct Authority {
     /// Its name.
     pub subject: String,
+    /// Valid from.
+    pub not_before: UnixTime,
     /// Valid until.
     pub not_after: UnixTime,
 }

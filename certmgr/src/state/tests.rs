@@ -36,6 +36,15 @@ fn an_older_format_is_brought_up_to_date_and_keeps_what_it_has() {
 }
 
 #[test]
+fn a_directory_from_before_trust_bundles_has_a_place_for_them() {
+    let directory = TempDir::new().unwrap();
+    State::open(directory.path()).unwrap();
+    fs::remove_dir(directory.path().join("trust")).unwrap();
+    State::open(directory.path()).unwrap();
+    assert!(directory.path().join("trust").is_dir());
+}
+
+#[test]
 fn a_newer_format_is_refused_with_a_way_out_and_left_alone() {
     let directory = TempDir::new().unwrap();
     State::open(directory.path()).unwrap();

@@ -16,7 +16,7 @@ use crate::failpoint;
 const TEMPORARY_PREFIX: &str = ".new-";
 
 /// The subdirectories of the state directory that hold documents.
-pub(crate) const DIRECTORIES: [&str; 3] = ["certificates", "accounts", "orders"];
+pub(crate) const DIRECTORIES: [&str; 4] = ["certificates", "accounts", "orders", "trust"];
 
 /// A document that is larger is not one of ours.
 const MAX_DOCUMENT_BYTES: u64 = 16 * 1024 * 1024;
@@ -46,6 +46,7 @@ impl Disk {
             Document::Account(name) => self.file("accounts", name),
             Document::Order(name) => self.file("orders", name),
             Document::Ledger => self.directory.join("ledger.json"),
+            Document::Trust(name) => self.file("trust", name),
         }
     }
 

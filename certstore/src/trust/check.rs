@@ -219,6 +219,7 @@ fn verifier(
 fn facts(authority: &X509Certificate<'_>) -> Authority {
     Authority {
         subject: text(authority.subject()),
+        not_before: instant(authority.validity().not_before),
         not_after: instant(authority.validity().not_after),
     }
 }

@@ -31,6 +31,21 @@ async fn a_document_is_what_was_written_last_and_only_we_may_read_it() {
     assert_eq!(left, 0, "no temporary file stays");
 }
 
+#[tokio::test]
+async fn a_trust_bundle_and_a_certificate_of_one_name_are_two_documents() {
+    let (directory, disk) = state();
+    let [certificate, trust] =
+        [Document::Certificate, Document::Trust].map(|document| document("api".to_owned()));
+    disk.write(&certificate, b"pair").await.unwrap();
+    disk.write(&trust, b"bundle").await.unwrap();
+    assert_eq!(
+        disk.read(&certificate).await.unwrap().unwrap().as_slice(),
+        b"pair"
+    );
+    assert_eq!(disk.read(&trust).await.unwrap().unwrap().as_slice(), b"bundle");
+    assert!(directory.path().join("trust/api.json").exists());
+}
+
 #[test]
 fn every_name_has_a_file_of_its_own_inside_the_directory() {
     let long = "x".repeat(400);

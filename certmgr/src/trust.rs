@@ -1,0 +1,5 @@
+//! Trust bundles.
+
+mod event;
+
+pub use event::TrustEvent;

@@ -1,0 +1,323 @@
+//! What happens to trust bundles, each fact told once.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use certstore::{Generation, UnixTime, rfc3339};
+
+use crate::error::Error;
+
+/// A turn in a trust bundle's life.
+#[derive(Debug, Clone)]
+pub enum TrustEvent {
+    /// Peers are verified against another bundle from now on.
+    Promoted {
+        /// The bundle.
+        name: Arc<str>,
+        /// What is in force now.
+        generation: Generation,
+        /// How many CAs it has.
+        authorities: usize,
+        /// How many revocation lists.
+        revocation_lists: usize,
+        /// How many certificates they revoke, all together.
+        revoked: usize,
+        /// When the last of its CAs expires.
+        not_after: Option<UnixTime>,
+        /// When the first of its revocation lists is due for a newer one.
+        next_update: Option<UnixTime>,
+        /// From seeing the change to having it in force.
+        took: Duration,
+    },
+    /// The source holds what makes no bundle, or none that is in date. Told once for each content and reason.
+    Refused {
+        /// The bundle.
+        name: Arc<str>,
+        /// Place, reason and remedy.
+        error: Error,
+        /// What stays in force; `None` if nothing is.
+        serving: Option<Generation>,
+    },
+    /// The source cannot be read. Told once for each reason.
+    Unreadable {
+        /// The bundle.
+        name: Arc<str>,
+        /// Place, reason and remedy.
+        error: Error,
+        /// What stays in force; `None` if nothing is.
+        serving: Option<Generation>,
+    },
+    /// The source is well again after a refusal or after it could not be read.
+    Recovered {
+        /// The bundle.
+        name: Arc<str>,
+        /// What is in force.
+        generation: Generation,
+    },
+    /// What was in force before the start is in force again, from the state directory.
+    Restored {
+        /// The bundle.
+        name: Arc<str>,
+        /// What is in force now.
+        generation: Generation,
+    },
+    /// What is kept of it is broken and not used. Told once for each start.
+    KeptBroken {
+        /// The bundle.
+        name: Arc<str>,
+        /// What is wrong, with the place.
+        text: String,
+    },
+    /// What is in force could not be kept on disk: the next start will not have it. Told once until it is kept
+    /// after all.
+    KeepFailed {
+        /// The bundle.
+        name: Arc<str>,
+        /// What is in force and is not kept.
+        generation: Generation,
+        /// What is wrong, with the place and the remedy.
+        text: String,
+    },
+    /// It is kept after all.
+    Kept {
+        /// The bundle.
+        name: Arc<str>,
+        /// What is kept.
+        generation: Generation,
+    },
+    /// A revocation list in force has less than a twentieth of its life left. Told once for each list.
+    ListDue {
+        /// The bundle.
+        name: Arc<str>,
+        /// The CA that signed it.
+        issuer: String,
+        /// By when there should be a newer one.
+        next_update: UnixTime,
+    },
+    /// A revocation list in force is past its nextUpdate. It goes on being used. Told once for each list.
+    ListOverdue {
+        /// The bundle.
+        name: Arc<str>,
+        /// The CA that signed it.
+        issuer: String,
+        /// By when there should have been a newer one.
+        next_update: UnixTime,
+    },
+    /// The CA that expires last has less than a twentieth of its life left. Told once.
+    ExpiresSoon {
+        /// The bundle.
+        name: Arc<str>,
+        /// That CA.
+        subject: String,
+        /// Until when it is valid.
+        not_after: UnixTime,
+    },
+    /// Every CA has expired. They go on being trusted. Told once.
+    Expired {
+        /// The bundle.
+        name: Arc<str>,
+        /// The CA that expired last.
+        subject: String,
+        /// Until when it was valid.
+        not_after: UnixTime,
+    },
+}
+
+impl TrustEvent {
+    /// All kinds, for series that begin at zero.
+    pub const KINDS: [&'static str; 12] = [
+        "trust_promoted",
+        "trust_refused",
+        "trust_unreadable",
+        "trust_recovered",
+        "trust_restored",
+        "trust_kept_broken",
+        "trust_keep_failed",
+        "trust_kept",
+        "trust_list_due",
+        "trust_list_overdue",
+        "trust_expires_soon",
+        "trust_expired",
+    ];
+
+    /// The bundle that it is about. Certificates have names of their own: one may be called the same.
+    pub fn name(&self) -> &Arc<str> {
+        match self {
+            Self::Promoted { name, .. }
+            | Self::Refused { name, .. }
+            | Self::Unreadable { name, .. }
+            | Self::Recovered { name, .. }
+            | Self::Restored { name, .. }
+            | Self::KeptBroken { name, .. }
+            | Self::KeepFailed { name, .. }
+            | Self::Kept { name, .. }
+            | Self::ListDue { name, .. }
+            | Self::ListOverdue { name, .. }
+            | Self::ExpiresSoon { name, .. }
+            | Self::Expired { name, .. } => name,
+        }
+    }
+
+    /// A label for metrics, one of [`TrustEvent::KINDS`].
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Promoted { .. } => "trust_promoted",
+            Self::Refused { .. } => "trust_refused",
+            Self::Unreadable { .. } => "trust_unreadable",
+            Self::Recovered { .. } => "trust_recovered",
+            Self::Restored { .. } => "trust_restored",
+            Self::KeptBroken { .. } => "trust_kept_broken",
+            Self::KeepFailed { .. } => "trust_keep_failed",
+            Self::Kept { .. } => "trust_kept",
+            Self::ListDue { .. } => "trust_list_due",
+            Self::ListOverdue { .. } => "trust_list_overdue",
+            Self::ExpiresSoon { .. } => "trust_expires_soon",
+            Self::Expired { .. } => "trust_expired",
+        }
+    }
+
+    /// Whether somebody must act.
+    pub fn is_error(&self) -> bool {
+        matches!(self.level(), Level::Error)
+    }
+
+    /// Renders the event as a log line. ERROR where somebody must act.
+    pub(crate) fn log(&self) {
+        let trust_bundle = &**self.name();
+        let event = self.kind();
+        match self.level() {
+            Level::Info => tracing::info!(trust_bundle, event, "{self}"),
+            Level::Warn => tracing::warn!(trust_bundle, event, "{self}"),
+            Level::Error => tracing::error!(trust_bundle, event, "{self}"),
+        }
+    }
+
+    fn level(&self) -> Level {
+        match self {
+            Self::Promoted { .. } | Self::Recovered { .. } | Self::Restored { .. } | Self::Kept { .. } => {
+                Level::Info
+            }
+            Self::ListDue { .. } | Self::ExpiresSoon { .. } => Level::Warn,
+            Self::Refused { .. }
+            | Self::Unreadable { .. }
+            | Self::KeptBroken { .. }
+            | Self::KeepFailed { .. }
+            | Self::ListOverdue { .. }
+            | Self::Expired { .. } => Level::Error,
+        }
+    }
+}
+
+enum Level {
+    Info,
+    Warn,
+    Error,
+}
+
+impl fmt::Display for TrustEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Promoted {
+                name,
+                generation,
+                authorities,
+                revocation_lists,
+                revoked,
+                not_after,
+                next_update,
+                took,
+            } => {
+                write!(f, "{name}: generation {generation} is trusted: {authorities} CAs")?;
+                if let Some(not_after) = not_after {
+                    write!(f, ", the last until {}", rfc3339(*not_after))?;
+                }
+                if let Some(next_update) = next_update {
+                    write!(
+                        f,
+                        ", {revocation_lists} revocation lists ({revoked} revoked), the first due by {}",
+                        rfc3339(*next_update)
+                    )?;
+                }
+                write!(f, "; after {} ms", took.as_millis())
+            }
+            Self::Refused { name, error, serving } => {
+                write!(f, "{name}: refused: {error}{}", Still(*serving))
+            }
+            Self::Unreadable { name, error, serving } => write!(f, "{name}: {error}{}", Still(*serving)),
+            Self::Recovered { name, generation } => write!(
+                f,
+                "{name}: the source is well again; generation {generation} is trusted"
+            ),
+            Self::Restored { name, generation } => {
+                write!(
+                    f,
+                    "{name}: generation {generation} is trusted as before the start"
+                )
+            }
+            Self::KeptBroken { name, text } => write!(
+                f,
+                "{name}: {text}; it is not used, and replaced by the next good bundle"
+            ),
+            Self::KeepFailed {
+                name,
+                generation,
+                text,
+            } => write!(
+                f,
+                "{name}: generation {generation} is trusted, but the next start will not have it: {text}"
+            ),
+            Self::Kept { name, generation } => write!(f, "{name}: generation {generation} is kept now"),
+            Self::ListDue {
+                name,
+                issuer,
+                next_update,
+            } => write!(
+                f,
+                "{name}: the revocation list of {issuer} is to be replaced by {}; publish the CA's next list",
+                rfc3339(*next_update)
+            ),
+            Self::ListOverdue {
+                name,
+                issuer,
+                next_update,
+            } => write!(
+                f,
+                "{name}: the revocation list of {issuer} was to be replaced by {} and is used on: who was revoked \
+                 since then gets in; publish the CA's newest list",
+                rfc3339(*next_update)
+            ),
+            Self::ExpiresSoon {
+                name,
+                subject,
+                not_after,
+            } => write!(
+                f,
+                "{name}: its last CA ({subject}) expires on {}; add its successor",
+                rfc3339(*not_after)
+            ),
+            Self::Expired {
+                name,
+                subject,
+                not_after,
+            } => write!(
+                f,
+                "{name}: every CA has expired, the last one ({subject}) on {}, and is trusted on for want of a \
+                 newer one; add its successor",
+                rfc3339(*not_after)
+            ),
+        }
+    }
+}
+
+/// What stays in force while the source is not well.
+struct Still(Option<Generation>);
+
+impl fmt::Display for Still {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(generation) => write!(f, "; generation {generation} is trusted on"),
+            None => f.write_str("; nobody is trusted under this name yet"),
+        }
+    }
+}
