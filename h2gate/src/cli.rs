@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::command::certs::AdminAddress;
 use crate::config;
 
 // Macros and not constants: `concat!` takes literals only, and clap here takes `&'static str` only.
@@ -121,10 +122,10 @@ pub struct CheckArguments {
 /// Arguments of `h2gate certs`.
 #[derive(Debug, Clone, Args)]
 pub struct CertsArguments {
-    /// Admin address of the running h2gate [default: 127.0.0.1:9901]
-    #[arg(long, value_name = "ADDR", env = "H2GATE_ADMIN", global = true)]
-    pub admin: Option<String>,
-    /// Take the admin address from this configuration file
+    /// Admin address of the running h2gate [env: H2GATE_ADMIN=] [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR", global = true)]
+    pub admin: Option<AdminAddress>,
+    /// Take the admin address from this configuration file [env: H2GATE_CONFIG=]
     #[arg(short, long, value_name = "FILE", global = true, conflicts_with = "admin")]
     pub config: Option<PathBuf>,
     /// How to print the result

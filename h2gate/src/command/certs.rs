@@ -1,13 +1,112 @@
-//! `h2gate certs`: the certificates of a running program, over its admin address.
+//! `h2gate certs`: the certificates of a running program, over gRPC on its admin address.
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use crate::cli::CertsArguments;
+use crate::cli::{CertsArguments, CertsCommand, Output};
+
+mod admin;
+mod client;
+mod failure;
+mod json;
+mod list;
+mod plan;
+mod renew;
+mod revoke;
+mod show;
+mod table;
+mod words;
+
+pub use admin::AdminAddress;
+
+use admin::Admin;
+use client::Client;
+use words::Now;
 
 /// Does what the arguments say; tells the exit code.
 pub fn certs(arguments: &CertsArguments) -> Result<ExitCode> {
-    let _ = arguments;
-    Ok(ExitCode::FAILURE)
+    let admin = Admin::find(arguments)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    if let CertsCommand::Revoke { name, reason, yes } = &arguments.command {
+        // It asks a question between its calls, and so brings its own turns of the runtime.
+        return revoke::revoke(&runtime, &admin, name, *reason, *yes, arguments.output);
+    }
+    runtime.block_on(answer(&admin, arguments))
+}
+
+async fn answer(admin: &Admin, arguments: &CertsArguments) -> Result<ExitCode> {
+    let mut client = Client::connect(admin).await?;
+    let output = arguments.output;
+    match &arguments.command {
+        CertsCommand::List => {
+            let certificates = client.list().await?;
+            say(
+                output,
+                || list::text(&certificates, Now::now(), table::width()),
+                || json::certificates(&certificates),
+            )
+        }
+        CertsCommand::Show { name } => {
+            let certificate = client.show(name).await?;
+            say(
+                output,
+                || show::text(&certificate, Now::now()),
+                || json::certificate(&certificate),
+            )
+        }
+        CertsCommand::Renew { name, wait, timeout } => {
+            let wait = wait.then_some(*timeout);
+            renew::renew(&mut client, name, wait, output).await
+        }
+        CertsCommand::Rollback { name, to } => {
+            let generation = client.roll_back(name, to.as_deref()).await?;
+            say(
+                output,
+                || {
+                    let short = words::short(&generation);
+                    format!("{name}: generation {short} serves again; what served before is held back\n")
+                },
+                || json::rolled_back(name, &generation),
+            )
+        }
+        // Done above.
+        CertsCommand::Revoke { .. } => Ok(ExitCode::FAILURE),
+        CertsCommand::RollAccountKey { name } => {
+            client.roll_account_key(name).await?;
+            say(
+                output,
+                || format!("{name}: its account has a new key, and the CA knows it\n"),
+                || json::outcome(name, "rolled"),
+            )
+        }
+        CertsCommand::Plan { horizon } => {
+            let plan = client.plan(*horizon).await?;
+            say(
+                output,
+                || plan::text(&plan, *horizon, Now::now(), table::width()),
+                || json::plan(&plan),
+            )?;
+            Ok(match plan::is_inside(&plan) {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            })
+        }
+    }
+}
+
+/// Prints a result in the form that was asked for.
+fn say(
+    output: Output,
+    text: impl FnOnce() -> String,
+    json: impl FnOnce() -> serde_json::Value,
+) -> Result<ExitCode> {
+    match output {
+        Output::Text => super::print(&text())?,
+        Output::Json => super::print(&format!("{:#}\n", json()))?,
+    }
+    Ok(ExitCode::SUCCESS)
 }

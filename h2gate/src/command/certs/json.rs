@@ -1,0 +1,127 @@
+//! Results for programs. Every key is always there; what is absent is null. Documented in `docs/operations.md`.
+
+use prost_types::{Duration, Timestamp};
+use proto::certs::v1 as pb;
+use serde_json::{Value, json};
+
+use super::list::action;
+use super::plan::is_inside;
+use super::words;
+
+pub(super) fn certificates(all: &[pb::Certificate]) -> Value {
+    json!({ "certificates": all.iter().map(certificate).collect::<Vec<_>>() })
+}
+
+pub(super) fn certificate(one: &pb::Certificate) -> Value {
+    json!({
+        "name": one.name,
+        "source": one.source,
+        "places": one.places,
+        "domains": one.domains,
+        "serving": one.serving.as_ref().map(version),
+        "previous": one.previous.iter().map(version).collect::<Vec<_>>(),
+        "next": one.next.as_ref().map(|next| json!({
+            "action": action(next),
+            "at": time(&next.time),
+            "why": next.why,
+        })),
+        "trouble": one.trouble.as_ref().map(|trouble| json!({
+            "class": trouble.class,
+            "message": trouble.message,
+            "remedy": trouble.remedy,
+            "since": time(&trouble.since_time),
+            "attempts": trouble.attempts,
+        })),
+        "last_success_at": time(&one.last_success_time),
+        "acme": one.acme.as_ref().map(|acme| json!({
+            "authorities": acme.authorities,
+            "challenge": acme.challenge,
+            "key": acme.key,
+            "renewal_explanation": said(&acme.renewal_explanation),
+        })),
+    })
+}
+
+pub(super) fn plan(plan: &pb::PlanResponse) -> Value {
+    let orders = plan.orders.iter().map(|order| {
+        json!({
+            "name": order.name,
+            "authority": order.authority,
+            "at": time(&order.time),
+            "why": order.why,
+            "expected_life_seconds": seconds(&order.expected_life),
+        })
+    });
+    let limits = plan.limits.iter().map(|limit| {
+        json!({
+            "authority": limit.authority,
+            "limit": limit.limit,
+            "subject": said(&limit.subject),
+            "allowed": limit.allowed,
+            "window_seconds": seconds(&limit.window),
+            "peak": limit.peak,
+            "peak_at": time(&limit.peak_time),
+            "inside": limit.inside,
+        })
+    });
+    json!({
+        "orders": orders.collect::<Vec<_>>(),
+        "limits": limits.collect::<Vec<_>>(),
+        "complete": plan.complete,
+        "inside": is_inside(plan),
+    })
+}
+
+pub(super) fn outcome(name: &str, outcome: &str) -> Value {
+    json!({ "name": name, "outcome": outcome })
+}
+
+pub(super) fn rolled_back(name: &str, generation: &str) -> Value {
+    json!({ "name": name, "outcome": "rolled_back", "generation": generation })
+}
+
+/// A renewal that was watched to its end, or until patience ended.
+pub(super) fn renewed(name: &str, outcome: &str, events: &[pb::Event], now: &pb::Certificate) -> Value {
+    let events = events.iter().map(|event| {
+        json!({
+            "kind": event.kind,
+            "message": event.message,
+            "at": time(&event.time),
+            "error": event.is_error,
+        })
+    });
+    json!({
+        "name": name,
+        "outcome": outcome,
+        "events": events.collect::<Vec<_>>(),
+        "certificate": certificate(now),
+    })
+}
+
+fn version(version: &pb::Version) -> Value {
+    json!({
+        "generation": version.generation,
+        "names": version.names,
+        "key": version.key_kind,
+        "not_before": time(&version.not_before_time),
+        "not_after": time(&version.not_after_time),
+        "issuer": version.issuer,
+        "warnings": version.warnings,
+        "promoted_at": time(&version.promoted_time),
+        "authority": said(&version.authority),
+        "order": said(&version.order),
+        "held_back": version.held_back,
+    })
+}
+
+fn time(time: &Option<Timestamp>) -> Option<String> {
+    time.as_ref().map(words::at)
+}
+
+fn seconds(duration: &Option<Duration>) -> Option<i64> {
+    duration.as_ref().map(|duration| duration.seconds)
+}
+
+fn said(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}

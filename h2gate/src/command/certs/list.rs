@@ -1,0 +1,76 @@
+//! `h2gate certs list`: one line for each certificate, and one more for each that has trouble.
+
+use proto::certs::v1 as pb;
+
+use super::table::{Column, Table};
+use super::words::{Now, at_and_when, due, one_line, short, when};
+
+const NOTHING: &str = "-";
+
+pub(super) fn text(certificates: &[pb::Certificate], now: Now, width: Option<usize>) -> String {
+    if certificates.is_empty() {
+        return "no certificates are configured\n".to_owned();
+    }
+    let mut table = Table::new([
+        Column::Cut("NAME"),
+        Column::Whole("SOURCE"),
+        Column::Whole("SERVES"),
+        Column::Whole("UNTIL"),
+        Column::Whole("NEXT"),
+    ]);
+    for certificate in certificates {
+        let note = certificate.trouble.as_ref().map(|one| trouble(one, now));
+        table.row_with_note(cells(certificate, now), note);
+    }
+    table.text(width)
+}
+
+fn cells(certificate: &pb::Certificate, now: Now) -> [String; 5] {
+    let serving = certificate.serving.as_ref();
+    let until = serving.and_then(|version| version.not_after_time.as_ref());
+    [
+        one_line(&certificate.name),
+        one_line(&certificate.source),
+        serving.map_or("nothing".to_owned(), |version| {
+            short(&version.generation).to_owned()
+        }),
+        until.map_or(NOTHING.to_owned(), |until| at_and_when(until, now)),
+        certificate
+            .next
+            .as_ref()
+            .map_or(NOTHING.to_owned(), |step| next(step, now)),
+    ]
+}
+
+fn next(step: &pb::NextStep, now: Now) -> String {
+    let when = step.time.as_ref().map(|at| due(at, now));
+    format!("{} {}", action(step), when.unwrap_or_default())
+}
+
+/// A step in one word.
+pub(super) fn action(step: &pb::NextStep) -> &'static str {
+    use pb::next_step::Action;
+    match step.action() {
+        Action::Unspecified => "unknown",
+        Action::Read => "read",
+        Action::Order => "order",
+        Action::Ordering => "ordering",
+        Action::Retry => "retry",
+        Action::Hold => "hold",
+    }
+}
+
+fn trouble(trouble: &pb::Trouble, now: Now) -> String {
+    let since = trouble.since_time.as_ref().map(|since| when(since, now));
+    one_line(&format!(
+        "trouble since {}, {}: {}; {}",
+        since.unwrap_or_default(),
+        attempts(trouble.attempts),
+        trouble.message,
+        trouble.remedy
+    ))
+}
+
+pub(super) fn attempts(count: u32) -> String {
+    format!("{count} attempt{}", if count == 1 { "" } else { "s" })
+}

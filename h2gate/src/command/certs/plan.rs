@@ -1,0 +1,108 @@
+//! `h2gate certs plan`: what will be ordered when, and whether the CAs allow that.
+
+use std::time::Duration;
+
+use certstore::{UnixTime, rfc3339};
+use proto::certs::v1 as pb;
+
+use super::table::{Column, Table};
+use super::words::{Now, at, at_and_when, due, one_line, span};
+
+/// Whether every limit holds.
+pub(super) fn is_inside(plan: &pb::PlanResponse) -> bool {
+    plan.limits.iter().all(|limit| limit.inside)
+}
+
+pub(super) fn text(plan: &pb::PlanResponse, horizon: Duration, now: Now, width: Option<usize>) -> String {
+    let end = rfc3339(UnixTime::since_unix_epoch(
+        Duration::from_secs(now.0).saturating_add(horizon),
+    ));
+    if plan.orders.is_empty() {
+        return format!("nothing will be ordered until {end}\n");
+    }
+    let mut text = orders(plan, now).text(width);
+    if !plan.limits.is_empty() {
+        text.push('\n');
+        text.push_str(&limits(plan).text(width));
+    }
+    text.push('\n');
+    text.push_str(&verdict(plan, &end));
+    text
+}
+
+fn orders(plan: &pb::PlanResponse, now: Now) -> Table<5> {
+    let mut table = Table::new([
+        Column::Whole("WHEN"),
+        Column::Cut("CERTIFICATE"),
+        Column::Cut("CA"),
+        Column::Whole("LIVES"),
+        Column::Cut("WHY"),
+    ]);
+    for order in &plan.orders {
+        let when = order.time.as_ref();
+        let life = order.expected_life.as_ref();
+        let life = life.and_then(|life| u64::try_from(life.seconds).ok());
+        table.row([
+            when.map_or(String::new(), |time| match due(time, now).as_str() {
+                "now" => format!("{} (now)", at(time)),
+                _ => at_and_when(time, now),
+            }),
+            one_line(&order.name),
+            one_line(&order.authority),
+            life.map_or(String::new(), span),
+            one_line(&order.why),
+        ]);
+    }
+    table
+}
+
+fn limits(plan: &pb::PlanResponse) -> Table<5> {
+    let mut table = Table::new([
+        Column::Cut("CA"),
+        Column::Cut("LIMIT"),
+        Column::Cut("OF"),
+        Column::Whole("MOST"),
+        Column::Whole("INSIDE"),
+    ]);
+    for limit in &plan.limits {
+        let subject = match limit.subject.as_str() {
+            "" => "the account".to_owned(),
+            subject => one_line(subject),
+        };
+        let most = match &limit.peak_time {
+            Some(time) => format!("{} from {}", limit.peak, at(time)),
+            None => limit.peak.to_string(),
+        };
+        let inside = if limit.inside { "yes" } else { "NO" };
+        table.row([
+            one_line(&limit.authority),
+            one_line(&limit.limit),
+            subject,
+            most,
+            inside.to_owned(),
+        ]);
+    }
+    table
+}
+
+fn verdict(plan: &pb::PlanResponse, end: &str) -> String {
+    let count = match plan.orders.len() {
+        1 => "1 order".to_owned(),
+        count => format!("{count} orders"),
+    };
+    let broken = plan.limits.iter().filter(|limit| !limit.inside).count();
+    let limits = match (broken, plan.limits.len()) {
+        (0, 0) => "its CAs publish no limits that h2gate knows".to_owned(),
+        (0, _) => "inside all limits of the CAs".to_owned(),
+        (1, _) => {
+            "1 limit of a CA is broken: orders will wait; spread them, or put names together".to_owned()
+        }
+        (broken, _) => {
+            format!("{broken} limits of CAs are broken: orders will wait; spread them, or put names together")
+        }
+    };
+    match plan.complete {
+        true => format!("{count} until {end}; {limits}\n"),
+        false => format!("the first {count}, and more until {end}, which are not counted; {limits}\n"),
+    }
+}

@@ -1,0 +1,104 @@
+//! `h2gate certs show`: everything about one certificate.
+
+use proto::certs::v1 as pb;
+
+use super::list::{action, attempts};
+use super::words::{Now, at, at_and_when, due, one_line};
+
+pub(super) fn text(certificate: &pb::Certificate, now: Now) -> String {
+    let mut page = Page(format!("{}\n", one_line(&certificate.name)));
+    page.line(0, "source", &certificate.source);
+    page.lines(0, "place", &certificate.places);
+    page.lines(0, "domain", &certificate.domains);
+    if let Some(acme) = &certificate.acme {
+        page.lines(0, "CA", &acme.authorities);
+        page.line(0, "challenge", &acme.challenge);
+        page.line(0, "key type", &acme.key);
+        page.line(0, "CA's words", &acme.renewal_explanation);
+    }
+    if let Some(next) = &certificate.next {
+        page.line(0, "next", &step(next, now));
+    }
+    if let Some(last) = &certificate.last_success_time {
+        page.line(0, "last success", &at_and_when(last, now));
+    }
+    match &certificate.serving {
+        Some(serving) => {
+            page.line(0, "serves", &serving.generation);
+            version(&mut page, serving, now);
+        }
+        None => page.line(0, "serves", "nothing yet"),
+    }
+    if let Some(one) = &certificate.trouble {
+        trouble(&mut page, one, now);
+    }
+    for previous in &certificate.previous {
+        page.line(0, "before", &previous.generation);
+        version(&mut page, previous, now);
+    }
+    page.0
+}
+
+pub(super) fn step(next: &pb::NextStep, now: Now) -> String {
+    let mut text = action(next).to_owned();
+    if let Some(time) = &next.time {
+        text.push_str(&format!(" at {} ({})", at(time), due(time, now)));
+    }
+    if !next.why.is_empty() {
+        text.push_str(&format!(": {}", next.why));
+    }
+    text
+}
+
+fn version(page: &mut Page, version: &pb::Version, now: Now) {
+    page.lines(1, "name", &version.names);
+    page.line(1, "key", &version.key_kind);
+    page.line(1, "issuer", &version.issuer);
+    if let Some(from) = &version.not_before_time {
+        page.line(1, "valid from", &at_and_when(from, now));
+    }
+    if let Some(until) = &version.not_after_time {
+        page.line(1, "valid until", &at_and_when(until, now));
+    }
+    if let Some(since) = &version.promoted_time {
+        page.line(1, "promoted", &at_and_when(since, now));
+    }
+    page.line(1, "ordered at", &version.authority);
+    page.line(1, "order", &version.order);
+    page.lines(1, "warning", &version.warnings);
+    if version.held_back {
+        page.line(1, "held back", "an operator rolled back from it");
+    }
+}
+
+fn trouble(page: &mut Page, trouble: &pb::Trouble, now: Now) {
+    page.line(0, "trouble", &trouble.message);
+    page.line(1, "class", &trouble.class);
+    if let Some(since) = &trouble.since_time {
+        let since = format!("{}, {}", at_and_when(since, now), attempts(trouble.attempts));
+        page.line(1, "since", &since);
+    }
+    page.line(1, "remedy", &trouble.remedy);
+}
+
+/// Lines of a label and what it says, indented; those below another one deeper.
+struct Page(String);
+
+impl Page {
+    /// Nothing is said of what is empty.
+    fn line(&mut self, depth: usize, label: &str, text: &str) {
+        const LABEL: usize = 14;
+        if text.is_empty() {
+            return;
+        }
+        let (indent, label_width) = (2 + 2 * depth, LABEL - 2 * depth);
+        self.0
+            .push_str(&format!("{:indent$}{label:label_width$}{}\n", "", one_line(text)));
+    }
+
+    fn lines(&mut self, depth: usize, label: &str, texts: &[String]) {
+        for text in texts {
+            self.line(depth, label, text);
+        }
+    }
+}
