@@ -13,7 +13,7 @@ mod expiry;
 mod fetched;
 mod kept;
 mod ordered;
-mod trouble;
+pub(crate) mod trouble;
 mod view;
 
 use std::future::Future;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use certstore::{BundleError, Part, ProveError};
+use certstore::{BundleError, Part, ProveError, TrustError};
 
 use crate::acme::{IssueError, IssueFault};
 use crate::config::FileSource;
@@ -56,6 +56,9 @@ pub enum Reason {
     /// The pair may not serve, here and now.
     #[error(transparent)]
     Prove(#[from] ProveError),
+    /// What was read is no usable trust bundle, here and now.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The chain must lead to anchors that are not there yet.
     #[error("cannot be proved: the trust bundle {trust} has not been read yet")]
     NoAnchors {
@@ -130,7 +133,7 @@ impl Error {
             Reason::Moving => "moving",
             Reason::Internal(_) => "internal",
             Reason::Bundle(_) => "bundle",
-            Reason::Prove(_) | Reason::NoAnchors { .. } => "prove",
+            Reason::Prove(_) | Reason::Trust(_) | Reason::NoAnchors { .. } => "prove",
             Reason::Remote { fault, .. } => fault.as_str(),
             Reason::Issue(error) => error.class.as_str(),
         })
@@ -174,7 +177,7 @@ impl Error {
             | Reason::Remote { .. }
             | Reason::Issue(_)
             | Reason::Internal(_) => true,
-            Reason::Bundle(_) | Reason::Prove(_) | Reason::NoAnchors { .. } => false,
+            Reason::Bundle(_) | Reason::Prove(_) | Reason::Trust(_) | Reason::NoAnchors { .. } => false,
         }
     }
 
@@ -192,7 +195,8 @@ impl Error {
             | Reason::Hanging(_)
             | Reason::Internal(_)
             | Reason::Bundle(_)
-            | Reason::Prove(_) => false,
+            | Reason::Prove(_)
+            | Reason::Trust(_) => false,
         }
     }
 
@@ -223,6 +227,7 @@ impl Error {
             }
             Reason::Bundle(error) => error.remedy(),
             Reason::Prove(error) => error.remedy(),
+            Reason::Trust(error) => error.remedy(),
             Reason::NoAnchors { .. } => "see what is told of the trust bundle",
         }
     }
@@ -234,6 +239,7 @@ impl Reason {
         match self {
             Self::Bundle(error) => error.part(),
             Self::Prove(_) => Part::Chain,
+            Self::Trust(error) => error.part(),
             Self::Io { .. }
             | Self::Hanging(_)
             | Self::Moving
@@ -266,7 +272,7 @@ impl RemoteFault {
             Self::Denied => "let the role that h2gate runs as read it, or check the credentials",
             Self::Kms => "let the role that h2gate runs as decrypt with the KMS key (kms:Decrypt)",
             Self::NotFound => "check its name, region and account, or put it there",
-            Self::TooLarge => "store the chain and the key, and nothing else",
+            Self::TooLarge => "store what is needed for this name, and nothing else",
             Self::Malformed => "store it in the configured format, or configure the format that it has",
             Self::Configuration => "correct the configuration",
         }

@@ -24,6 +24,12 @@ use crate::config::Source;
 use crate::error::Error;
 use crate::watch::Watcher;
 
+/// What is read over the network is not looked at sooner again, however incomplete it was.
+const REMOTE_RETRY: Duration = Duration::from_secs(2);
+
+/// Two objects of a remote store may be so far apart before that is told.
+const REMOTE_SETTLE: Duration = Duration::from_secs(5);
+
 /// Reads one source again and again.
 #[derive(Debug)]
 pub(crate) enum Reader {
@@ -100,6 +106,24 @@ impl Reader {
             Self::Files(files) => files.places_of(part),
             Self::S3(s3) => s3.places_of(part),
             Self::SecretsManager(secret) => secret.places_of(part),
+        }
+    }
+}
+
+impl Source {
+    /// How long what it holds may be incomplete before that is told, if `settle` is right for files.
+    pub(crate) fn settle(&self, settle: Duration) -> Duration {
+        match self {
+            Self::Files(_) => settle,
+            Self::S3(_) | Self::SecretsManager(_) | Self::Acme(_) => settle.max(REMOTE_SETTLE),
+        }
+    }
+
+    /// How soon something incomplete is looked at again, if `retry` is right for files.
+    pub(crate) fn retry(&self, retry: Duration) -> Duration {
+        match self {
+            Self::Files(_) => retry,
+            Self::S3(_) | Self::SecretsManager(_) | Self::Acme(_) => retry.max(REMOTE_RETRY),
         }
     }
 }

@@ -8,8 +8,12 @@ pub(crate) mod disk;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
+
+/// The store is waited for so long, at each call.
+pub(crate) const STATE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A future behind a trait object.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -53,6 +57,16 @@ pub(crate) struct StoreError {
     pub(crate) place: String,
     /// The system's words, and what to do.
     pub(crate) text: String,
+}
+
+impl StoreError {
+    /// No answer within [`STATE_DEADLINE`].
+    pub(crate) fn hanging(place: &str) -> Self {
+        Self {
+            place: place.to_owned(),
+            text: format!("the disk gave no answer within {} s", STATE_DEADLINE.as_secs()),
+        }
+    }
 }
 
 impl Document {

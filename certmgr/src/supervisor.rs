@@ -1,5 +1,7 @@
 //! Starts, stops and replaces the tasks as the configuration asks.
 
+mod trust;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::Future;
@@ -12,14 +14,19 @@ use tokio::task::JoinHandle;
 
 use crate::acme;
 use crate::certificate::{Certificate, Lines, Ordering, first_view, keep, order};
-use crate::config::{CertificateConfig, Issuers, Observer, Options, Source};
-use crate::control::{Command, CommandError, Control, MAX_COMMANDS, MAX_WATCHED_EVENTS, PlanError, Reply, View};
+use crate::config::{CertificateConfig, Issuers, Observer, Options, Source, TrustObserver};
+use crate::control::{
+    Command, CommandError, Control, MAX_COMMANDS, MAX_WATCHED_EVENTS, PlanError, Reply, View,
+};
 use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::plan::{self, Plan};
 use crate::source;
 use crate::state::State;
 use crate::watch::Watcher;
+
+use trust::RunningTrust;
+pub(crate) use trust::TrustPost;
 
 /// Starts a task for each certificate, on the tokio runtime that this is called in.
 ///
@@ -53,8 +60,11 @@ pub(crate) fn start_with(
             state: Mutex::new(DeskState {
                 writer,
                 owners: HashMap::new(),
+                trust_owners: HashMap::new(),
             }),
             observer: options.observer.clone(),
+            trust_observer: options.trust_observer.clone(),
+            trust_changes: watch::Sender::new(()),
             events: events.clone(),
         }),
         ordering,
@@ -113,18 +123,15 @@ impl Handle {
         }
     }
 
-    /// Ends once the first read of every certificate has ended, whether or not it brought something that can
-    /// serve: from then on a replica may call itself ready. What comes from ACME is waited for only until it is
-    /// known what is kept of it, for the CA's challenge has to reach us. Certificates of a later reload are not
-    /// waited for.
+    /// Ends once the first read of every certificate and trust bundle has ended, whether or not it brought
+    /// something that can serve, or something kept serves: from then on a replica may call itself ready. What comes from ACME is waited for only until it is
+    /// known what is kept of it, for the CA's challenge has to reach us. What a later reload adds is not waited for.
     pub fn first_load_done(&self) -> impl Future<Output = ()> + Send + 'static {
-        let loading: Vec<_> = self
-            .tasks
-            .state()
-            .running
-            .values()
-            .map(|running| running.loaded.clone())
-            .collect();
+        let tasks = self.tasks.state();
+        let bundles = tasks.trust.values().map(|running| running.loaded.clone());
+        let certificates = tasks.running.values().map(|running| running.loaded.clone());
+        let loading: Vec<_> = bundles.chain(certificates).collect();
+        drop(tasks);
         async move {
             for mut loaded in loading {
                 // A task that is gone (replaced by a reload) has nothing left to wait for.
@@ -188,6 +195,7 @@ impl Drop for Handle {
             running.task.abort();
             self.desk.dismiss(&name, false);
         }
+        self.stop_trust();
     }
 }
 
@@ -211,6 +219,7 @@ pub(crate) struct Tasks {
 struct TasksState {
     last_id: u64,
     running: BTreeMap<String, Running>,
+    trust: BTreeMap<String, RunningTrust>,
 }
 
 struct Running {
@@ -305,6 +314,9 @@ fn unknown(state: &TasksState, name: &str) -> CommandError {
 struct Desk {
     state: Mutex<DeskState>,
     observer: Option<Observer>,
+    trust_observer: Option<TrustObserver>,
+    /// Whenever another trust bundle comes into force.
+    trust_changes: watch::Sender<()>,
     events: broadcast::Sender<Event>,
 }
 
@@ -320,6 +332,7 @@ impl fmt::Debug for Desk {
 struct DeskState {
     writer: Writer,
     owners: HashMap<String, u64>,
+    trust_owners: HashMap<String, u64>,
 }
 
 impl Desk {
@@ -378,6 +391,11 @@ impl Post {
         let _ = self.desk.events.send(event);
     }
 
+    /// Marked whenever another trust bundle comes into force.
+    pub(crate) fn trust_changes(&self) -> watch::Receiver<()> {
+        self.desk.trust_changes.subscribe()
+    }
+
     fn with_writer<T>(&self, act: impl FnOnce(&mut Writer) -> T) -> Option<T> {
         let mut state = self.desk.state();
         let owns = state.owners.get(&*self.name) == Some(&self.id);
@@ -405,8 +423,11 @@ mod tests {
             state: Mutex::new(DeskState {
                 writer,
                 owners: HashMap::new(),
+                trust_owners: HashMap::new(),
             }),
             observer: None,
+            trust_observer: None,
+            trust_changes: watch::Sender::new(()),
             events: broadcast::channel(1).0,
         });
         let post = |id| Post {

@@ -1,5 +1,271 @@
-//! Trust bundles.
+//! THE STORY of a trust bundle: read → parse → keep on disk → put into force → tell, at each poll and each hint.
+//!
+//! It begins with what was in force last. Whatever step fails, that stays in force: a source that is lost removes
+//! nobody's trust, and a broken bundle never replaces a good one. A bundle's name is apart from those of
+//! certificates: one of each may be called the same.
 
+mod age;
 mod event;
+mod keeping;
+mod kept;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use certstore::{Generation, ProvedTrust, Reader, Refusal, TrustBundle};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until};
+
+use crate::certificate::trouble::{Failure, Trouble};
+use crate::config::{Options, TrustConfig};
+use crate::error::{Error, Reason};
+use crate::source::{self, Content, Pair};
+use crate::supervisor::TrustPost;
+
+use age::{Ageing, What};
+use keeping::Keeping;
 
 pub use event::TrustEvent;
+
+/// The age of what is in force is looked at so often, however seldom its source is read.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// One trust bundle and what its task knows about it.
+pub(crate) struct Trust {
+    config: TrustConfig,
+    post: TrustPost,
+    reader: Reader,
+    options: Arc<Options>,
+    /// Whether something is in force, or the first read has ended.
+    loaded: watch::Sender<bool>,
+    /// When the change that is being looked at was seen.
+    seen_at: Instant,
+    /// The content that is in force.
+    content: Option<Content>,
+    keeping: Keeping,
+    trouble: Trouble,
+    /// What of it has been told to grow old.
+    ageing: Vec<Ageing>,
+}
+
+/// What a look at the texts brings.
+enum Found {
+    /// They are what is in force.
+    Unchanged(Content),
+    /// Another bundle that may come into force.
+    New(Box<Candidate>),
+}
+
+struct Candidate {
+    proved: ProvedTrust,
+    pair: Pair,
+}
+
+/// Keeps one trust bundle in force from its source until the task is aborted.
+pub(crate) async fn keep(mut trust: Trust, mut source: source::Reader) {
+    trust.restore().await;
+    trust.tell_ageing();
+    loop {
+        match source.read().await {
+            Err(error) => trust.fail(*Failure::new(error, None)).await,
+            Ok(pair) => match trust.examine(pair).await {
+                Ok(Found::Unchanged(content)) => trust.unchanged(content).await,
+                Ok(Found::New(candidate)) => trust.promote(*candidate).await,
+                Err((reason, content)) => {
+                    let places = source.places_of(reason.part());
+                    trust
+                        .fail(*Failure::new(Error { places, reason }, Some(content)))
+                        .await;
+                }
+            },
+        }
+        trust.tell_ageing();
+        trust.wait(&mut source).await;
+    }
+}
+
+impl Trust {
+    pub(crate) fn new(
+        config: TrustConfig,
+        post: TrustPost,
+        reader: Reader,
+        options: Arc<Options>,
+        loaded: watch::Sender<bool>,
+    ) -> Self {
+        Self {
+            config,
+            post,
+            reader,
+            options,
+            loaded,
+            seen_at: Instant::now(),
+            content: None,
+            keeping: Keeping::default(),
+            trouble: Trouble::default(),
+            ageing: Vec::new(),
+        }
+    }
+
+    /// Parses and checks, off this thread. What is in force already is held to no dates: it would not be taken
+    /// away for them either.
+    async fn examine(&self, pair: Pair) -> Result<Found, (Reason, Content)> {
+        let content = pair.content();
+        if self.content == Some(content) {
+            return Ok(Found::Unchanged(content));
+        }
+        let (serving, revocation, now) = (self.serving(), self.config.revocation, (self.options.now)());
+        let examined = spawn_blocking(move || {
+            let proved = TrustBundle::restore(&pair.chain, &pair.key, revocation)?;
+            if serving == Some(proved.bundle().generation()) {
+                return Ok(Found::Unchanged(content));
+            }
+            let proved = TrustBundle::parse(&pair.chain, &pair.key, revocation, now)?;
+            Ok(Found::New(Box::new(Candidate { proved, pair })))
+        });
+        examined
+            .await
+            .unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string())))
+            .map_err(|reason| (reason, content))
+    }
+
+    /// Keeps the bundle on disk, puts it into force, and says so.
+    async fn promote(&mut self, candidate: Candidate) {
+        let Candidate { proved, pair } = candidate;
+        let bundle = Arc::clone(proved.bundle());
+        let kept = self.put_on_disk(bundle.generation(), &pair).await;
+        // `None`: a reload has replaced this task, which is about to be aborted.
+        let Some(installed) = self.post.install(proved) else {
+            return;
+        };
+        self.content = Some(pair.content());
+        if installed.changed {
+            self.post.tell(&TrustEvent::Promoted {
+                name: Arc::clone(self.post.name()),
+                generation: installed.generation,
+                authorities: bundle.authorities().len(),
+                revocation_lists: bundle.revocation_lists().len(),
+                revoked: bundle.revocation_lists().iter().map(|list| list.revoked).sum(),
+                not_after: bundle.not_after(),
+                next_update: bundle.next_update(),
+                took: self.seen_at.elapsed(),
+            });
+        }
+        self.note_keeping(kept);
+        self.well();
+    }
+
+    async fn unchanged(&mut self, content: Content) {
+        self.content = Some(content);
+        self.keep_again().await;
+        self.well();
+    }
+
+    /// The source holds what is in force.
+    fn well(&mut self) {
+        // One of an earlier task, too.
+        self.post.clear_refusal();
+        if self.trouble.end()
+            && let Some(generation) = self.serving()
+        {
+            self.post.tell(&TrustEvent::Recovered {
+                name: Arc::clone(self.post.name()),
+                generation,
+            });
+        }
+        self.loaded();
+    }
+
+    /// Notes a failure, and tells it once it has lasted: a writer may be half-way.
+    async fn fail(&mut self, failure: Failure) {
+        let settle = self.config.source.settle(self.options.settle);
+        if self.trouble.note(&failure, Instant::now(), settle) {
+            self.post.refuse(Refusal {
+                message: failure.error.to_string(),
+                at: (self.options.now)(),
+            });
+            let (name, error) = (Arc::clone(self.post.name()), failure.error);
+            let serving = self.serving();
+            self.post.tell(&if error.is_unreadable() {
+                TrustEvent::Unreadable { name, error, serving }
+            } else {
+                TrustEvent::Refused { name, error, serving }
+            });
+            self.loaded();
+        }
+        self.keep_again().await;
+    }
+
+    /// Tells once of each revocation list and of the CAs that their end is near, and once that it is past.
+    fn tell_ageing(&mut self) {
+        let now = (self.options.now)();
+        let ageing = self
+            .bundle()
+            .map_or_else(Vec::new, |bundle| age::ageing(&bundle, now));
+        for one in ageing.iter().filter(|one| !self.ageing.contains(one)) {
+            self.post.tell(&told(self.post.name(), one));
+        }
+        self.ageing = ageing;
+    }
+
+    /// Until the next look: a sign of change, the next retry of something incomplete, or the next poll.
+    async fn wait(&mut self, source: &mut source::Reader) {
+        let poll = source.poll();
+        let retry = self
+            .trouble
+            .next_retry()
+            .map(|retry| self.config.source.retry(retry));
+        let next = Instant::now() + retry.unwrap_or(poll).min(poll);
+        while Instant::now() < next {
+            tokio::select! {
+                seen_at = source.hint() => {
+                    self.seen_at = seen_at;
+                    return;
+                }
+                () = sleep_until(next.min(Instant::now() + LONGEST_REST)) => self.tell_ageing(),
+            }
+        }
+        self.seen_at = Instant::now();
+    }
+
+    fn loaded(&self) {
+        self.loaded.send_replace(true);
+    }
+
+    fn serving(&self) -> Option<Generation> {
+        self.bundle().map(|bundle| bundle.generation())
+    }
+
+    fn bundle(&self) -> Option<Arc<TrustBundle>> {
+        let name = self.post.name();
+        let all = self.reader.trust_list();
+        let one = all.into_iter().find(|one| one.name == *name)?;
+        Some(one.serving?.bundle)
+    }
+}
+
+fn told(name: &Arc<str>, ageing: &Ageing) -> TrustEvent {
+    let (name, ends_at) = (Arc::clone(name), ageing.ends_at);
+    match (ageing.what.clone(), ageing.is_past) {
+        (What::List(issuer), false) => TrustEvent::ListDue {
+            name,
+            issuer,
+            next_update: ends_at,
+        },
+        (What::List(issuer), true) => TrustEvent::ListOverdue {
+            name,
+            issuer,
+            next_update: ends_at,
+        },
+        (What::LastAuthority(subject), false) => TrustEvent::ExpiresSoon {
+            name,
+            subject,
+            not_after: ends_at,
+        },
+        (What::LastAuthority(subject), true) => TrustEvent::Expired {
+            name,
+            subject,
+            not_after: ends_at,
+        },
+    }
+}

@@ -7,7 +7,7 @@ use std::io;
 use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
-use certstore::{BundleError, ProveError};
+use certstore::{BundleError, ProveError, TrustError};
 use tokio::time::Instant;
 
 use crate::acme::IssueFault;
@@ -23,20 +23,20 @@ const RESTLESS: u32 = 4;
 
 /// A failed attempt and the content that failed, if it got that far.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) error: Error,
+pub(crate) struct Failure {
+    pub(crate) error: Error,
     content: Option<Content>,
 }
 
 impl Failure {
-    pub(super) fn new(error: Error, content: Option<Content>) -> Box<Self> {
+    pub(crate) fn new(error: Error, content: Option<Content>) -> Box<Self> {
         Box::new(Self { error, content })
     }
 }
 
 /// The state of a source that may be failing.
 #[derive(Debug, Default)]
-pub(super) struct Trouble(Option<Box<Failing>>);
+pub(crate) struct Trouble(Option<Box<Failing>>);
 
 #[derive(Debug)]
 struct Failing {
@@ -49,7 +49,7 @@ struct Failing {
 
 impl Trouble {
     /// Notes a failure. True if it is to be told now.
-    pub(super) fn note(&mut self, failure: &Failure, now: Instant, settle: Duration) -> bool {
+    pub(crate) fn note(&mut self, failure: &Failure, now: Instant, settle: Duration) -> bool {
         let fact = Fact::of(failure);
         let failing = self.0.get_or_insert_with(|| {
             Box::new(Failing {
@@ -82,12 +82,12 @@ impl Trouble {
     }
 
     /// The source is well. True if anything had been told.
-    pub(super) fn end(&mut self) -> bool {
+    pub(crate) fn end(&mut self) -> bool {
         self.0.take().is_some_and(|failing| failing.told.is_some())
     }
 
     /// How soon to look again at something that may be half-way; `None` if the next poll will do.
-    pub(super) fn next_retry(&mut self) -> Option<Duration> {
+    pub(crate) fn next_retry(&mut self) -> Option<Duration> {
         let failing = self.0.as_mut()?;
         if failing.told.as_ref() == Some(&failing.fact) {
             return None;
@@ -116,6 +116,7 @@ enum Cause {
     Issue(IssueFault),
     Bundle(Discriminant<BundleError>),
     Prove(Discriminant<ProveError>),
+    Trust(Discriminant<TrustError>),
     NoAnchors,
 }
 
@@ -130,6 +131,7 @@ impl Fact {
             Reason::Issue(error) => Cause::Issue(error.class),
             Reason::Bundle(error) => Cause::Bundle(discriminant(error)),
             Reason::Prove(error) => Cause::Prove(discriminant(error)),
+            Reason::Trust(error) => Cause::Trust(discriminant(error)),
             Reason::NoAnchors { .. } => Cause::NoAnchors,
         };
         Self {
@@ -149,6 +151,7 @@ fn is_final(error: &Error) -> bool {
         | Reason::Moving
         | Reason::Remote { .. }
         | Reason::Bundle(_)
+        | Reason::Trust(_)
         | Reason::NoAnchors { .. } => false,
     }
 }

@@ -1,0 +1,166 @@
+//! What is kept on disk: read at the start, written whenever another bundle comes into force.
+
+use std::sync::Arc;
+
+use certstore::{Generation, ProvedTrust, TrustBundle};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::{Trust, TrustEvent, kept};
+use crate::source::{Content, Pair};
+use crate::store::{Document, STATE_DEADLINE, Store, StoreError};
+
+/// Whether the disk has what is in force.
+#[derive(Debug, Default)]
+pub(super) struct Keeping {
+    /// What it does not have yet.
+    behind: Option<Zeroizing<Vec<u8>>>,
+    told: bool,
+    /// A write that was given up waiting for. No second one is begun beside it.
+    running: Option<JoinHandle<Result<(), StoreError>>>,
+}
+
+impl Trust {
+    /// Puts into force what is kept, held to no dates: it is what was in force last.
+    ///
+    /// If something is in force already, this task replaces another one. Then it is only learnt whether that is
+    /// what is kept; if it is, and was read under another demand for revocation lists, the new demand counts from
+    /// now on.
+    pub(super) async fn restore(&mut self) {
+        let Some(store) = self.store() else { return };
+        let pair = match load(store, self.document()).await {
+            Ok(Some(pair)) => pair,
+            Ok(None) => return,
+            Err(text) => return self.tell_broken(text),
+        };
+        let (revocation, content) = (self.config.revocation, pair.content());
+        let serving = self.serving();
+        let restored = spawn_blocking(move || {
+            let restore = |revocation| TrustBundle::restore(&pair.chain, &pair.key, revocation);
+            let generation = |revocation| restore(revocation).ok().map(|one| one.bundle().generation());
+            let is_in_force =
+                serving.is_none_or(|serving| [true, false].map(generation).contains(&Some(serving)));
+            is_in_force.then(|| restore(revocation))
+        });
+        match restored.await {
+            Ok(Some(Ok(proved))) => self.put_back(proved, content),
+            Ok(Some(Err(error))) => self.tell_broken(format!("what is kept of it cannot be used: {error}")),
+            Ok(None) => {}
+            Err(panicked) => self.tell_broken(panicked.to_string()),
+        }
+    }
+
+    fn put_back(&mut self, proved: ProvedTrust, content: Content) {
+        let Some(installed) = self.post.install(proved) else {
+            return;
+        };
+        self.content = Some(content);
+        if installed.changed {
+            self.post.tell(&TrustEvent::Restored {
+                name: Arc::clone(self.post.name()),
+                generation: installed.generation,
+            });
+        }
+        self.loaded();
+    }
+
+    /// Keeps what comes into force now.
+    pub(super) async fn put_on_disk(
+        &mut self,
+        generation: Generation,
+        pair: &Pair,
+    ) -> Result<(), StoreError> {
+        let document =
+            kept::to_json(generation, self.config.revocation, pair).map_err(|error| StoreError {
+                place: self.config.name.clone(),
+                text: error.to_string(),
+            })?;
+        self.keeping.behind = Some(document);
+        self.write().await
+    }
+
+    /// Writes what the disk does not have yet.
+    pub(super) async fn keep_again(&mut self) {
+        if self.keeping.behind.is_some() {
+            let written = self.write().await;
+            self.note_keeping(written);
+        }
+    }
+
+    async fn write(&mut self) -> Result<(), StoreError> {
+        let (Some(store), Some(bytes)) = (self.store(), self.keeping.behind.clone()) else {
+            self.keeping.behind = None;
+            return Ok(());
+        };
+        if let Some(mut earlier) = self.keeping.running.take()
+            && timeout(STATE_DEADLINE, &mut earlier).await.is_err()
+        {
+            self.keeping.running = Some(earlier);
+            return Err(StoreError::hanging(&self.config.name));
+        }
+        let document = self.document();
+        let mut running = tokio::spawn(async move { store.write(&document, &bytes).await });
+        match timeout(STATE_DEADLINE, &mut running).await {
+            Ok(ended) => ended.unwrap_or_else(|panicked| {
+                Err(StoreError {
+                    place: self.config.name.clone(),
+                    text: panicked.to_string(),
+                })
+            })?,
+            Err(_) => {
+                self.keeping.running = Some(running);
+                return Err(StoreError::hanging(&self.config.name));
+            }
+        }
+        self.keeping.behind = None;
+        Ok(())
+    }
+
+    pub(super) fn note_keeping(&mut self, kept: Result<(), StoreError>) {
+        let Some(generation) = self.serving() else { return };
+        let name = Arc::clone(self.post.name());
+        match kept {
+            Ok(()) if self.keeping.told => {
+                self.keeping.told = false;
+                self.post.tell(&TrustEvent::Kept { name, generation });
+            }
+            Err(error) if !self.keeping.told => {
+                self.keeping.told = true;
+                self.post.tell(&TrustEvent::KeepFailed {
+                    name,
+                    generation,
+                    text: format!("{error} (free space in `state_dir`, or let h2gate write there)"),
+                });
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    fn tell_broken(&self, text: String) {
+        let name = Arc::clone(self.post.name());
+        self.post.tell(&TrustEvent::KeptBroken { name, text });
+    }
+
+    fn store(&self) -> Option<Arc<dyn Store>> {
+        self.options.state.as_ref().map(|state| Arc::clone(&state.store))
+    }
+
+    fn document(&self) -> Document {
+        Document::Trust(self.config.name.clone())
+    }
+}
+
+async fn load(store: Arc<dyn Store>, document: Document) -> Result<Option<Pair>, String> {
+    let bytes = match timeout(STATE_DEADLINE, store.read(&document)).await {
+        Ok(Ok(Some(bytes))) => bytes,
+        Ok(Ok(None)) => return Ok(None),
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err("what is kept of it cannot be read: the disk does not answer".to_owned()),
+    };
+    spawn_blocking(move || kept::parse(&bytes))
+        .await
+        .unwrap_or_else(|panicked| Err(panicked.to_string()))
+        .map(Some)
+        .map_err(|text| format!("what is kept of it {text}"))
+}

@@ -1,0 +1,91 @@
+//! What is kept of a trust bundle: the texts that it was made of, for the next start.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use certstore::{Generation, TrustBundle};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::source::Pair;
+
+/// The document's format.
+const FORMAT: u32 = 1;
+
+/// What the fields beside the texts take, generously.
+const FIELDS_BYTES: usize = 1024;
+
+/// The texts are base64 of the bytes that the source gave.
+#[derive(Serialize, Deserialize)]
+struct Document<'a> {
+    format: u32,
+    /// As it is shown to people: tells whether the texts are still what they were.
+    #[serde(borrow)]
+    generation: Cow<'a, str>,
+    /// Whether revocation lists were demanded.
+    revocation: bool,
+    #[serde(borrow)]
+    ca: Cow<'a, str>,
+    /// Not there if both are one text.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    crl: Option<Cow<'a, str>>,
+}
+
+/// The document. A combined text may hold a key as well, so no copy of it stays behind.
+pub(super) fn to_json(
+    generation: Generation,
+    revocation: bool,
+    pair: &Pair,
+) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+    let ca = encode(&pair.chain);
+    let crl = (pair.key != pair.chain).then(|| encode(&pair.key));
+    let size = ca.len() + crl.as_ref().map_or(0, |crl| crl.len());
+    let document = Document {
+        format: FORMAT,
+        generation: generation.to_string().into(),
+        revocation,
+        ca: ca.as_str().into(),
+        crl: crl.as_ref().map(|crl| crl.as_str().into()),
+    };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size + FIELDS_BYTES));
+    serde_json::to_writer_pretty(&mut *bytes, &document)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Reads a document. Checks what is in it, which costs milliseconds.
+pub(super) fn parse(bytes: &[u8]) -> Result<Pair, String> {
+    // The text of the error holds a position and no content.
+    let document: Document<'_> = serde_json::from_slice(bytes)
+        .map_err(|error| format!("is broken at line {} column {}", error.line(), error.column()))?;
+    if document.format != FORMAT {
+        let format = document.format;
+        return Err(format!("has format {format}, and this h2gate knows {FORMAT}"));
+    }
+    let ca = decode(&document.ca)?;
+    let pair = Pair {
+        key: match &document.crl {
+            Some(crl) => decode(crl)?,
+            None => ca.clone(),
+        },
+        chain: ca,
+    };
+    let restored = TrustBundle::restore(&pair.chain, &pair.key, document.revocation)
+        .map_err(|error| format!("cannot be used: {error}"))?;
+    if restored.bundle().generation().to_string() != document.generation {
+        return Err("is not what its name says".to_owned());
+    }
+    Ok(pair)
+}
+
+fn encode(bytes: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(STANDARD.encode(bytes))
+}
+
+fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    STANDARD
+        .decode(text)
+        .map(Zeroizing::new)
+        .map_err(|_| "is not base64".to_owned())
+}
