@@ -1,13 +1,16 @@
 //! What happens to certificates, each fact told once. Logs are one rendering; the program's counters another.
 
-use std::fmt;
+mod text;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::{Generation, KeyKind, Name, UnixTime, Warning, rfc3339};
+use certstore::{Generation, KeyKind, Name, UnixTime, Warning};
 
 use crate::error::Error;
 use crate::schedule::Why;
+
+pub(crate) use text::words;
 
 /// A turn in a certificate's life.
 #[derive(Debug, Clone)]
@@ -355,187 +358,4 @@ enum Level {
     Info,
     Warn,
     Error,
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Promoted {
-                name,
-                generation,
-                serial,
-                names,
-                key_kind,
-                not_after,
-                took,
-                ..
-            } => {
-                write!(
-                    f,
-                    "{name}: generation {generation} (serial {serial}, {key_kind}) serves "
-                )?;
-                for (index, name) in names.iter().enumerate() {
-                    write!(f, "{}{name}", if index == 0 { "" } else { ", " })?;
-                }
-                let took = took.as_millis();
-                write!(
-                    f,
-                    "{}until {}, after {took} ms",
-                    if names.is_empty() { "" } else { " " },
-                    rfc3339(*not_after)
-                )
-            }
-            Self::Refused { name, error, serving } => {
-                write!(f, "{name}: refused: {error}{}", Still(*serving))
-            }
-            Self::Unreadable { name, error, serving } => write!(f, "{name}: {error}{}", Still(*serving)),
-            Self::Recovered { name, generation } => {
-                write!(
-                    f,
-                    "{name}: the source is well again; generation {generation} serves"
-                )
-            }
-            Self::Unchanged { name, generation } => {
-                write!(
-                    f,
-                    "{name}: the source still holds generation {generation}, which serves"
-                )
-            }
-            Self::Restored {
-                name,
-                generation,
-                not_after,
-            } => write!(
-                f,
-                "{name}: generation {generation} serves as before the start, until {}",
-                rfc3339(*not_after)
-            ),
-            Self::KeptBroken { name, text } => {
-                write!(
-                    f,
-                    "{name}: {text}; it is not used, and replaced by the next good pair"
-                )
-            }
-            Self::KeepFailed {
-                name,
-                generation,
-                text,
-            } => write!(
-                f,
-                "{name}: generation {generation} serves, but the next start will not have it: {text}"
-            ),
-            Self::Kept { name, generation } => write!(f, "{name}: generation {generation} is kept now"),
-            Self::Ordering { name, why } => write!(f, "{name}: a certificate is ordered: {}", words(*why)),
-            Self::Issued {
-                name,
-                authority,
-                order,
-                took,
-            } => write!(
-                f,
-                "{name}: issued by {authority} after {} s, order {order}",
-                took.as_secs()
-            ),
-            Self::Holding { name, error } => write!(f, "{name}: the issued certificate waits: {error}"),
-            Self::Failing {
-                name,
-                error,
-                since,
-                attempts,
-                next,
-                serving,
-            } => {
-                write!(f, "{name}: no certificate: {error}; ")?;
-                if *attempts > 1 {
-                    write!(f, "failing since {}, {attempts} attempts; ", rfc3339(*since))?;
-                }
-                write!(f, "next attempt at {}{}", rfc3339(*next), Still(*serving))
-            }
-            Self::Limited { name, limit, until } => {
-                write!(f, "{name}: the order waits until {}: {limit}", rfc3339(*until))
-            }
-            Self::Waiting { name } => {
-                write!(f, "{name}: another process that shares the state is ordering it")
-            }
-            Self::RenewalAdvised {
-                name,
-                at,
-                explanation,
-            } => {
-                write!(
-                    f,
-                    "{name}: will be renewed at {}, as its CA suggests",
-                    rfc3339(*at)
-                )?;
-                explanation.iter().try_for_each(|why| write!(f, " ({why})"))
-            }
-            Self::RolledBack { name, from, to } => {
-                write!(
-                    f,
-                    "{name}: generation {to} serves again, an operator went back to it"
-                )?;
-                from.iter()
-                    .try_for_each(|from| write!(f, "; {from} is held back"))
-            }
-            Self::HeldBack { name, generation } => write!(
-                f,
-                "{name}: the source holds generation {generation}, which an operator rolled back from; put another \
-                 pair there, or ask for {generation} by a rollback"
-            ),
-            Self::Revoked {
-                name,
-                generation,
-                authority,
-            } => write!(f, "{name}: generation {generation} is revoked at {authority}"),
-            Self::RevocationFailed {
-                name,
-                generation,
-                error,
-            } => write!(f, "{name}: generation {generation} is not revoked yet: {error}"),
-            Self::ExpiresSoon {
-                name,
-                generation,
-                not_after,
-            } => {
-                write!(
-                    f,
-                    "{name}: generation {generation} expires at {}; put a new pair in place",
-                    rfc3339(*not_after)
-                )
-            }
-            Self::Expired {
-                name,
-                generation,
-                not_after,
-            } => write!(
-                f,
-                "{name}: generation {generation} expired at {} and serves on for want of a better one; put a new \
-                 pair in place",
-                rfc3339(*not_after)
-            ),
-        }
-    }
-}
-
-/// Why an order is placed, for people.
-pub(crate) fn words(why: Why) -> &'static str {
-    match why {
-        Why::First => "there is none yet",
-        Why::NamesChanged => "what serves does not cover the configured domains",
-        Why::Requested => "somebody asks for it",
-        Why::Advised => "its CA suggests it (ARI)",
-        Why::LifeSpent => "little of its life is left",
-    }
-}
-
-/// What goes on serving while the source is not well.
-struct Still(Option<Generation>);
-
-impl fmt::Display for Still {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(generation) => write!(f, "; generation {generation} serves on"),
-            None => f.write_str("; nothing serves under this name yet"),
-        }
-    }
 }

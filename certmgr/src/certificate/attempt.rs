@@ -6,8 +6,8 @@ use std::sync::Arc;
 use certstore::Generation;
 use tokio::time::Instant;
 
+use super::keeping::load;
 use super::kept::Kept;
-use super::load;
 use super::ordered::Orders;
 use crate::acme::{IssueError, IssueFault, Issued, Request};
 use crate::lease::Guard;

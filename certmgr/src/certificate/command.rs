@@ -6,7 +6,6 @@ use certstore::{CertBundle, Generation, Profile, Proved, prove};
 use tokio::task::spawn_blocking;
 
 use super::{Certificate, Version, copy};
-use crate::acme::RevocationReason;
 use crate::control::{Command, CommandError};
 use crate::error::{Error, Reason};
 use crate::event::Event;
@@ -77,6 +76,7 @@ impl Certificate {
         }
         self.content = Some(content);
         self.held = None;
+        self.show_state();
         self.post.tell(Event::RolledBack {
             name: Arc::clone(self.post.name()),
             from: serving,
@@ -139,42 +139,7 @@ impl Certificate {
             .unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string())))
     }
 
-    /// Notes that what serves is to be revoked; the story replaces it first.
-    async fn begin_revocation(&mut self, reason: RevocationReason) -> Result<(), CommandError> {
-        let name = || self.config.name.clone();
-        let Some(orders) = &self.orders else {
-            return Err(self.not_ordered());
-        };
-        let Some(serving) = self.serving() else {
-            return Err(CommandError::NothingServes { name: name() });
-        };
-        let generation = serving.generation();
-        let from = self
-            .kept
-            .version(generation)
-            .and_then(|version| version.facts.authority.as_ref());
-        let configured = |from: &String| orders.source.authorities.iter().any(|one| one.directory == *from);
-        if !from.is_some_and(configured) {
-            return Err(CommandError::ForeignAuthority {
-                name: name(),
-                generation,
-            });
-        }
-        self.kept.revoke(generation, reason);
-        if let Err(error) = self.write_kept().await {
-            self.kept.revocation = None;
-            return Err(CommandError::State {
-                name: self.config.name.clone(),
-                text: format!(
-                    "the wish cannot be noted: {error} (free space in `state_dir`, or let h2gate write there)"
-                ),
-            });
-        }
-        self.asked = true;
-        Ok(())
-    }
-
-    fn not_ordered(&self) -> CommandError {
+    pub(super) fn not_ordered(&self) -> CommandError {
         CommandError::NotOrdered {
             name: self.config.name.clone(),
             source_kind: self.config.source.kind(),

@@ -24,7 +24,7 @@ pub(crate) async fn keep(mut certificate: Certificate, mut source: Reader) {
     certificate.restore().await;
     certificate.tell_expiry();
     loop {
-        match certificate.meanwhile(source.read()).await {
+        match certificate.meanwhile(Box::pin(source.read())).await {
             Err(error) => certificate.fail(*Failure::new(error, None)),
             Ok(pair) => match certificate.examine(pair).await {
                 Ok(Found::Unchanged) => certificate.unchanged().await,

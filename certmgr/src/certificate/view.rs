@@ -91,6 +91,15 @@ impl Certificate {
         });
     }
 
+    /// Shows what is so now; the next step is as it was. Before it is told: who reacts to an event and looks finds
+    /// what the event says.
+    pub(super) fn show_state(&self) {
+        self.lines.view.send_modify(|view| {
+            let next = view.next.clone();
+            self.update(view, next);
+        });
+    }
+
     /// Brings the view up to date.
     pub(super) fn update(&self, view: &mut View, next: NextStep) {
         let serving = self.serving().map(|serving| serving.generation());

@@ -1,0 +1,176 @@
+//! What comes from a CA, or from another process that shares the state, on its way to serving.
+
+use std::sync::Arc;
+
+use certstore::{CertBundle, ProveError, UnixTime};
+use tokio::time::Instant;
+
+use super::attempt::Arrived;
+use super::kept::{Kept, Origin, Version};
+use super::ordered::{Course, LONGEST_REST, Orders};
+use super::{Certificate, Found, copy};
+use crate::acme::{IssueError, IssueFault};
+use crate::control;
+use crate::error::{Error, Reason};
+use crate::event::Event;
+use crate::store::StoreError;
+
+impl Certificate {
+    /// Proves what came from a CA, and makes it serve. What cannot be proved yet is held, never ordered again.
+    pub(super) async fn accept(
+        &mut self,
+        orders: &Arc<Orders>,
+        course: &mut Course,
+        mut arrived: Box<Arrived>,
+    ) {
+        let pair = copy(&arrived.issued.pair);
+        let not_before = CertBundle::parse(&pair.chain, &pair.key)
+            .ok()
+            .map(|bundle| bundle.not_before());
+        match self.examine(pair).await {
+            Ok(Found::New(candidate)) => {
+                let origin = origin_of(orders, &arrived);
+                let kept = self.promote(*candidate, origin).await;
+                self.note_issued(orders, &mut arrived, not_before).await;
+                if kept {
+                    self.forget_order(orders).await;
+                } else {
+                    course.undone = true;
+                }
+                // A wish that came while it was under way is fulfilled by it.
+                self.asked = false;
+                self.well();
+            }
+            Ok(Found::Unchanged | Found::HeldBack(..)) => {
+                self.note_issued(orders, &mut arrived, not_before).await;
+                self.forget_order(orders).await;
+                self.post.clear_refusal();
+                self.well();
+            }
+            Err((reason, _)) if may_be_proved_later(&reason) => {
+                self.note_issued(orders, &mut arrived, not_before).await;
+                self.hold(orders, course, arrived, reason);
+            }
+            Err((reason, _)) => {
+                let error = IssueError {
+                    class: IssueFault::Certificate,
+                    authority: authority_name(orders, arrived.authority),
+                    text: format!("what it issued may not serve: {reason}"),
+                    remedy: error_of(orders, &arrived, reason).remedy().to_owned(),
+                    retry_after: None,
+                };
+                if let Some(attempt) = arrived.attempt.take() {
+                    note(orders.ledger.failed(attempt, &error).await, &self.config.name);
+                }
+                self.forget_order(orders).await;
+                self.fail_go(orders, course, error).await;
+            }
+        }
+    }
+
+    fn hold(&mut self, orders: &Orders, course: &mut Course, arrived: Box<Arrived>, reason: Reason) {
+        let error = error_of(orders, &arrived, reason);
+        self.note_failing(&error, (self.options.now)());
+        self.show_refusal(&error);
+        self.show_now(
+            control::Action::Hold,
+            "what was issued is not valid yet by our clock",
+        );
+        if !std::mem::replace(&mut course.told.holding, true) {
+            let name = Arc::clone(self.post.name());
+            self.post.tell(Event::Holding { name, error });
+        }
+        course.not_before = Some(Instant::now() + LONGEST_REST.min(orders.rules.first_retry));
+        course.holding = Some(arrived);
+    }
+
+    async fn note_issued(&self, orders: &Orders, arrived: &mut Arrived, not_before: Option<UnixTime>) {
+        let not_before = not_before.unwrap_or_else(|| (self.options.now)());
+        if let Some(attempt) = arrived.attempt.take() {
+            note(orders.ledger.issued(attempt, not_before).await, &self.config.name);
+        }
+    }
+
+    /// The note of a finished order goes. If it stays, the next go finds out that it is finished.
+    pub(super) async fn forget_order(&self, orders: &Orders) {
+        if let Err(error) = orders.issuer.done(&self.config.name).await {
+            tracing::warn!(
+                certificate = self.config.name,
+                "the note of a finished order stays: {error}"
+            );
+        }
+    }
+
+    /// Another process that shares the state has renewed it: its pair is proved here as well, then serves.
+    pub(super) async fn take_over(&mut self, orders: &Orders, mut kept: Kept) {
+        let newest = kept.versions.first().map(Version::generation);
+        let Some(version) = newest.and_then(|newest| kept.take(newest)) else {
+            return;
+        };
+        let origin = Origin {
+            authority: version.facts.authority.clone(),
+            order: version.facts.order.clone(),
+        };
+        let examined = self.examine(copy(&version.pair)).await;
+        self.kept = kept;
+        match examined {
+            Ok(Found::New(candidate)) => {
+                self.promote(*candidate, origin).await;
+                // A wish that came while it was under way is fulfilled by it.
+                self.asked = false;
+                self.well();
+            }
+            Ok(Found::Unchanged | Found::HeldBack(..)) => self.kept.promote(version),
+            Err((reason, _)) => {
+                // It is known now, so the next go orders.
+                self.kept.versions.push(version);
+                let error = Error {
+                    places: vec![format!("{}, kept by another process", orders.config.name)],
+                    reason,
+                };
+                self.note_failing(&error, (self.options.now)());
+                self.show_refusal(&error);
+                let name = Arc::clone(self.post.name());
+                let serving = self.serving().map(|serving| serving.generation());
+                self.post.tell(Event::Refused { name, error, serving });
+            }
+        }
+    }
+}
+
+/// Nothing is wrong with the chain itself: time, or our own next step, will make it good.
+fn may_be_proved_later(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Prove(ProveError::NotYetValid { .. }) | Reason::NoAnchors { .. } | Reason::Internal(_)
+    )
+}
+
+fn origin_of(orders: &Orders, arrived: &Arrived) -> Origin {
+    let authority = orders.source.authorities.get(arrived.authority);
+    Origin {
+        authority: authority.map(|one| one.directory.clone()),
+        order: Some(arrived.issued.order.clone()),
+    }
+}
+
+pub(super) fn authority_name(orders: &Orders, authority: usize) -> String {
+    let authority = orders.source.authorities.get(authority);
+    authority.map(|one| one.name.clone()).unwrap_or_default()
+}
+
+fn error_of(orders: &Orders, arrived: &Arrived, reason: Reason) -> Error {
+    Error {
+        places: vec![authority_name(orders, arrived.authority)],
+        reason,
+    }
+}
+
+fn note(written: Result<(), StoreError>, name: &str) {
+    if let Err(error) = written {
+        tracing::warn!(
+            certificate = name,
+            "the ledger of orders: {error}; it is written with the next note"
+        );
+    }
+}

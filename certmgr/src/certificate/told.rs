@@ -1,0 +1,154 @@
+//! What is told and shown of ordering.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use certstore::UnixTime;
+use tokio::time::Instant;
+
+use super::Certificate;
+use super::attempt::state_fault;
+use super::ordered::{Course, LONGEST_REST, Limited, Orders, SHORTEST_REST};
+use crate::acme::IssueError;
+use crate::control::{self, NextStep};
+use crate::error::{Error, Reason};
+use crate::event::{self, Event};
+use crate::ledger::Wait;
+use crate::schedule::{self, Advice, Why};
+use crate::store::StoreError;
+
+/// A renewal that moves by less is not told again. Seconds.
+const TOLD_APART: u64 = 300;
+
+impl Certificate {
+    pub(super) fn note_limit(&mut self, course: &mut Course, wait: Wait, told: Option<&Limited>) {
+        course.not_before = Some(Instant::now() + wait.wait.clamp(SHORTEST_REST, LONGEST_REST));
+        let limited = Limited {
+            limit: format!("{}: {}", wait.authority, wait.limit),
+            until: later((self.options.now)(), wait.wait),
+        };
+        if told.is_none_or(|told| told.limit != limited.limit) {
+            self.post.tell(Event::Limited {
+                name: Arc::clone(self.post.name()),
+                limit: limited.limit.clone(),
+                until: limited.until,
+            });
+        }
+        course.told.limited = Some(limited);
+    }
+
+    pub(super) async fn fail_go(&mut self, orders: &Orders, course: &Course, error: IssueError) {
+        let next = match self.next(orders, course).await {
+            Ok((next, _)) => next.order_at,
+            Err(_) => later((self.options.now)(), LONGEST_REST),
+        };
+        self.tell_failing(error, next);
+    }
+
+    pub(super) fn fail_for_state(&mut self, error: &StoreError) {
+        let known = self.failing.is_some();
+        let error = state_fault(error);
+        let next = later((self.options.now)(), LONGEST_REST);
+        if known {
+            self.note_failing(&place(error), (self.options.now)());
+        } else {
+            self.tell_failing(error, next);
+        }
+    }
+
+    pub(super) fn tell_failing(&mut self, error: IssueError, next: UnixTime) {
+        let now = (self.options.now)();
+        let error = place(error);
+        self.note_failing(&error, now);
+        self.show_refusal(&error);
+        let (since, attempts) = self
+            .failing
+            .as_ref()
+            .map_or((now, 1), |one| (one.since, one.attempts));
+        self.post.tell(Event::Failing {
+            name: Arc::clone(self.post.name()),
+            error,
+            since,
+            attempts,
+            next,
+            serving: self.serving().map(|serving| serving.generation()),
+        });
+        self.show(NextStep {
+            action: control::Action::Retry,
+            at: next,
+            why: "the last attempt failed".to_owned(),
+        });
+    }
+
+    pub(super) fn tell_advice(&mut self, next: &schedule::Next, course: &mut Course) {
+        let (Some(serving), Why::Advised) = (self.serving(), next.why) else {
+            return;
+        };
+        let (generation, at) = (serving.generation(), next.order_at.as_secs());
+        let told = course
+            .told
+            .advised
+            .is_some_and(|(one, told)| one == generation && told.abs_diff(at) < TOLD_APART);
+        if !told {
+            course.told.advised = Some((generation, at));
+            self.post.tell(Event::RenewalAdvised {
+                name: Arc::clone(self.post.name()),
+                at: next.order_at,
+                explanation: explanation(course),
+            });
+        }
+    }
+
+    pub(super) fn show_next(&self, next: &schedule::Next, course: &Course) {
+        if course.holding.is_some() {
+            return;
+        }
+        let action = match self.failing {
+            Some(_) => control::Action::Retry,
+            None => control::Action::Order,
+        };
+        let (at, why) = match &course.told.limited {
+            Some(limited) => (limited.until.max(next.order_at), limited.limit.clone()),
+            None => (next.order_at, event::words(next.why).to_owned()),
+        };
+        self.show(NextStep { action, at, why });
+        self.lines.view.send_modify(|view| {
+            if let Some(acme) = &mut view.acme {
+                acme.explanation = explanation(course);
+                acme.next_order = Some((next.order_at, next.why));
+            }
+        });
+    }
+
+    pub(super) fn show_now(&self, action: control::Action, why: &str) {
+        self.show(NextStep {
+            action,
+            at: (self.options.now)(),
+            why: why.to_owned(),
+        });
+    }
+}
+
+fn explanation(course: &Course) -> Option<String> {
+    course
+        .advice
+        .as_ref()
+        .and_then(Advice::explanation)
+        .map(str::to_owned)
+}
+
+/// An error of an attempt with the place that it is about.
+pub(super) fn place(error: IssueError) -> Error {
+    let place = match error.authority.as_str() {
+        "" => "ACME".to_owned(),
+        authority => authority.to_owned(),
+    };
+    Error {
+        places: vec![place],
+        reason: Reason::Issue(error),
+    }
+}
+
+fn later(now: UnixTime, wait: Duration) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()).saturating_add(wait))
+}
