@@ -238,7 +238,8 @@ impl Now {
     /// What the wall clock shows at an instant, if nobody sets it.
     pub(crate) fn wall_at(self, at: Steady) -> UnixTime {
         let wall = Duration::from_secs(self.wall.as_secs());
-        let at = (wall + at.0.saturating_sub(self.steady.0)).saturating_sub(self.steady.0.saturating_sub(at.0));
+        let at =
+            (wall + at.0.saturating_sub(self.steady.0)).saturating_sub(self.steady.0.saturating_sub(at.0));
         UnixTime::since_unix_epoch(at)
     }
 }
@@ -307,12 +308,13 @@ pub(crate) fn next(known: &Known, rules: &Rules, now: Now) -> Next {
 
 /// When an order is wanted, and why: what may forbid it is not asked here.
 fn due(known: &Known, now: Now) -> (Duration, Why) {
-    let Some(life) = &known.serving else {
-        return (Duration::ZERO, Why::First);
-    };
+    // Also where nothing serves: whoever has mended what was wrong need not wait for the back-off.
     if known.requested {
         return (Duration::ZERO, Why::Requested);
     }
+    let Some(life) = &known.serving else {
+        return (Duration::ZERO, Why::First);
+    };
     if known.names_changed {
         return (Duration::ZERO, Why::NamesChanged);
     }

@@ -248,6 +248,13 @@ fn a_wish_overrides_floor_and_back_off_but_not_the_ca() {
     });
     known.record.failing = Some(failing(6, IssueFault::Refused, DAY));
     assert_eq!(order_after(&known, DAY), (DAY, Why::Requested));
+    let serving = known.serving.take();
+    assert_eq!(
+        order_after(&known, DAY),
+        (DAY, Why::Requested),
+        "also where nothing serves"
+    );
+    known.serving = serving;
     known.record.holds = vec![Some(Steady(BEGIN + 2 * DAY))];
     assert_eq!(order_after(&known, DAY).0, 2 * DAY);
     known.record.holds.push(None);
