@@ -6,6 +6,7 @@ pub mod certificates;
 pub(crate) mod file_watch;
 mod open_files;
 pub mod reloads;
+mod trust;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ use crate::admin::{self, Admin, Bounds, Phase, Services, Sources, View};
 use crate::config::{self, Resolved};
 use crate::process::{open_file_limit, unix_now};
 
-/// How long a reload waits for the first read of certificates whose names are new.
+/// How long a reload waits for the first read of certificates and trust bundles whose names are new.
 const NEW_NAMES: Duration = Duration::from_secs(2);
 
 /// How long the end of the program waits for the access log's last lines.
@@ -133,6 +134,7 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
         writer,
         certificates::options(&events, state),
     );
+    manager.reload_trust(trust::in_use(&resolved));
     let access_log = open_access_log(&resolved)?;
     let sink = access_log.as_ref().map(|log| log.sink.clone());
     let gateway = Gateway::start(resolved.gateway.clone(), reader.clone(), sink.clone())?;
@@ -238,17 +240,22 @@ impl Running {
 
     async fn apply(&self, running: &Resolved, resolved: &Resolved) -> Result<gateway::Applied, ReloadError> {
         let (before, after) = (&running.certificates, &resolved.certificates);
+        let (trust_before, trust_after) = (trust::in_use(running), trust::in_use(resolved));
         // New names come first, so that a listener that names them finds them; what the old listeners name
         // stays until the new ones are in force.
+        self.manager
+            .reload_trust(trust::with_new_names(&trust_before, &trust_after));
         self.manager.reload(certificates::with_new_names(before, after));
         let _ = timeout(NEW_NAMES, self.manager.first_load_done()).await;
         let gateway = match self.gateway.reload(resolved.gateway.clone()) {
             Ok(applied) => applied,
             Err(error) => {
                 self.manager.reload(before.clone());
+                self.manager.reload_trust(trust_before);
                 return Err(error.into());
             }
         };
+        self.manager.reload_trust(trust_after);
         self.manager.reload(after.clone());
         Ok(gateway)
     }
