@@ -29,9 +29,10 @@ pub use prove::{Evidence, Profile, ProveError, Proved, prove};
 pub use resolver::{Resolution, Resolver, take_resolution};
 pub use rustls_pki_types::UnixTime;
 pub use store::{
-    Installed, Reader, Refusal, Serving, ServingStatus, ServingTrust, Status, TrustStatus, Writer, store,
+    ClientTrust, Installed, Reader, Refusal, Serving, ServingStatus, ServingTrust, Status, TrustStatus,
+    Writer, store,
 };
-pub use trust::{Identity, ProvedTrust, TrustBundle, TrustError};
+pub use trust::{Identity, ProvedTrust, TrustBundle, TrustError, lacks_bundle};
 
 /// An instant as RFC 3339 in UTC, to the second: `2026-03-01T00:00:00Z`.
 pub fn rfc3339(at: UnixTime) -> String {

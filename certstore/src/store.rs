@@ -19,7 +19,7 @@ use crate::prove::Proved;
 use crate::resolver::{Resolver, Table};
 
 pub(crate) use self::trust::TrustSlot;
-pub use self::trust::{ServingTrust, TrustStatus};
+pub use self::trust::{ClientTrust, ServingTrust, TrustStatus};
 
 /// Makes an empty store. There is one writer for its whole life.
 pub fn store() -> (Writer, Reader) {

@@ -53,7 +53,7 @@ impl Batch {
 
     /// The line of an RPC that has ended.
     pub(crate) fn rpc(&mut self, rpc: &Relay, entry: &LogEntry, client: &Client, status: u8, took: Duration) {
-        let identity = client.identity.as_deref();
+        let identity = client.presented.as_deref().map(|presented| &presented.identity);
         self.add(&Line {
             route: rpc.route.name(),
             backend: rpc.backend.name(),
@@ -64,6 +64,7 @@ impl Batch {
             tls: client.tls,
             certificate: client.certificate,
             client_identity: identity.map(Identity::name).unwrap_or_default().as_bytes(),
+            client_fingerprint: identity.map_or("", |identity| &identity.fingerprint).as_bytes(),
             http_status: entry.http_status,
             grpc_status: (rpc.kind == Kind::Grpc).then_some(status),
             took,

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use certstore::Identity;
+use certstore::{ClientTrust, Identity, UnixTime};
 use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
@@ -81,8 +81,8 @@ pub(crate) struct Client {
     pub(crate) tls: TlsLabel,
     /// Serial number of the certificate that it was shown; 0 without TLS.
     pub(crate) certificate: u64,
-    /// Who it has proved to be by a certificate of its own.
-    pub(crate) identity: Option<Box<Identity>>,
+    /// The certificate by which it has proved who it is.
+    pub(crate) presented: Option<Box<Presented>>,
     /// Bytes of credit given to backends on behalf of this connection beyond the base windows.
     pub(crate) promised: usize,
     /// How much may be promised: little at first, twice as much with each answered probe.
@@ -94,6 +94,18 @@ pub(crate) struct Client {
     pub(crate) probe: Option<[u8; 8]>,
     /// Its count ends when the connection is dropped.
     _permit: ConnectionPermit,
+}
+
+/// A client's certificate, and how far it is believed.
+#[derive(Debug)]
+pub(crate) struct Presented {
+    pub(crate) identity: Identity,
+    /// Serial number of the trust bundle that it was last verified against, or of an older one.
+    pub(crate) bundle: u64,
+    /// When it was presented: its dates were right then.
+    pub(crate) at: UnixTime,
+    /// Since when the bundle that serves does not accept it any more.
+    pub(crate) refused_at: Option<Instant>,
 }
 
 /// A connection that speaks HTTP/2, on either side.
@@ -159,6 +171,19 @@ impl Client {
     }
 }
 
+impl Presented {
+    /// What a handshake has verified that began while the bundle with this serial number served.
+    fn during(session: &Session, bundle: u64) -> Option<Box<Self>> {
+        let certificate = session.client_chain().first()?;
+        Some(Box::new(Self {
+            identity: Identity::of(certificate),
+            bundle,
+            at: UnixTime::now(),
+            refused_at: None,
+        }))
+    }
+}
+
 impl Peer {
     pub(crate) fn address(&self) -> IpAddr {
         match self {
@@ -194,9 +219,11 @@ impl Accepted {
     async fn secure(mut self, shard: &Shard, settings: &Http2) -> Result<Secured, Ended> {
         let _ = self.stream.set_nodelay(true);
         socket::keep_alive(&self.stream);
-        let (mut label, mut certificate, mut identity) = (TlsLabel::Plaintext, 0, None);
+        let (mut label, mut certificate, mut presented) = (TlsLabel::Plaintext, 0, None);
         let (mut transport, mut early) = (Transport::Plaintext, Vec::new());
         if let Some(edge) = &self.listener.tls {
+            // Of two bundles that serve while it lasts the older one: then it is verified once more.
+            let bundle = edge.client_trust.as_ref().map_or(0, ClientTrust::serial);
             let shaken = handshake::shake(&mut self.stream, edge).await?;
             label = match shaken.session.version() {
                 Some(ProtocolVersion::TLSv1_2) => TlsLabel::Tls12,
@@ -204,8 +231,7 @@ impl Accepted {
             };
             shard.handshake_done(label, shaken.session.is_resumed(), self.at.elapsed());
             certificate = shaken.certificate;
-            let presented = shaken.session.client_certificate();
-            identity = presented.map(|certificate| Box::new(Identity::of(certificate)));
+            presented = Presented::during(&shaken.session, bundle);
             transport = Transport::Tls(shaken.session);
             early = shaken.early;
         }
@@ -219,7 +245,7 @@ impl Accepted {
             settings.add_headers,
             address,
             label != TlsLabel::Plaintext,
-            identity.as_deref(),
+            presented.as_deref().map(|presented| &presented.identity),
             trusted,
         );
         let client = Client {
@@ -228,7 +254,7 @@ impl Accepted {
             listener: self.listener,
             tls: label,
             certificate,
-            identity,
+            presented,
             promised: 0,
             budget: FIRST_BUDGET,
             unproven: 0,

@@ -1,7 +1,6 @@
 //! What a backend is told about the client, and what a stranger must not claim about itself.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
@@ -85,6 +84,13 @@ pub(crate) fn edit(fields: &mut Vec<Field>, client: &Forwarding, random: &mut u6
     }
 }
 
+/// The same for the fields that follow a request's body. Nothing is added there.
+pub(crate) fn edit_trailers(fields: &mut Vec<Field>, client: &Forwarding) {
+    if !client.trusted {
+        fields.retain(|field| !is_about_the_client(field));
+    }
+}
+
 fn is_about_the_client(field: &Field) -> bool {
     matches!(
         field.known(),
@@ -141,13 +147,11 @@ fn appended(name: &[u8], list: &Field, one_more: &[u8]) -> Field {
 /// An element of `x-forwarded-client-cert` in Envoy's format: pairs separated by `;`. Backends take its parts
 /// for granted, so no name may look like a pair of its own.
 fn client_cert(identity: &Identity) -> String {
-    let mut element = String::from("Hash=");
-    for byte in identity.fingerprint {
-        // Writing into a String cannot fail.
-        let _ = write!(element, "{byte:02x}");
-    }
-    // RFC 4514 has escaped all quotes that are in it.
-    let _ = write!(element, ";Subject=\"{}\"", identity.subject);
+    let Identity {
+        fingerprint, subject, ..
+    } = identity;
+    // RFC 4514 has escaped all quotes that are in a subject.
+    let mut element = format!("Hash={fingerprint};Subject=\"{subject}\"");
     let uris = identity.uris.iter().map(|uri| ("URI", uri));
     let dns = identity.dns.iter().map(|host| ("DNS", host));
     for (key, name) in uris.chain(dns) {
@@ -267,6 +271,25 @@ mod tests {
     }
 
     #[test]
+    fn trailers_are_no_way_around() {
+        for (trusted, kept) in [(false, &[FORGED[3]][..]), (true, &FORGED[1..])] {
+            let forged = FORGED[1..].iter();
+            let mut fields: Vec<Field> = forged
+                .map(|(name, value)| Field::new(name.as_bytes(), value.as_bytes()))
+                .collect();
+            let peer = "192.0.2.7".parse().unwrap();
+            let client = Forwarding::new(ALL, peer, true, Some(&identity()), trusted);
+            edit_trailers(&mut fields, &client);
+            let left: Vec<_> = fields.iter().map(|field| (field.name(), field.value())).collect();
+            let kept: Vec<_> = kept
+                .iter()
+                .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+                .collect();
+            assert_eq!(left, kept);
+        }
+    }
+
+    #[test]
     fn what_is_asked_for_is_added_in_place_of_forgeries() {
         let fields = edited(&FORGED, ALL, false);
         let (id, rest) = fields.split_last().unwrap();
@@ -296,7 +319,7 @@ mod tests {
             subject: "CN=one\\, two,O=\\\"Example\\\"".to_owned(),
             uris: vec!["spiffe://example.org/a".to_owned(), "x:a;DNS=root,b".to_owned()],
             dns: vec!["a.example.com".to_owned(), "b\"c".to_owned()],
-            fingerprint: [0xab; 32],
+            fingerprint: "ab".repeat(32),
         }
     }
 

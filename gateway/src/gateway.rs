@@ -31,7 +31,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A running gateway. Dropping it stops the workers at once; [`Gateway::drain`] first loses nothing.
 pub struct Gateway {
     shared: Arc<Shared>,
-    certificates: certstore::Reader,
     /// What runs now; the lock makes reloads follow one another.
     settings: Mutex<Settings>,
     discovery: Discovery,
@@ -120,6 +119,7 @@ impl Gateway {
             .unzip();
         let shared = Arc::new(Shared {
             metrics,
+            certificates,
             access_log,
             snapshot: ArcSwap::new(snapshot.clone()),
             connections: Count::default(),
@@ -140,7 +140,6 @@ impl Gateway {
         }
         Ok(Self {
             shared,
-            certificates,
             settings: Mutex::new(settings),
             discovery,
             threads,
@@ -174,7 +173,7 @@ impl Gateway {
         let before = self.shared.snapshot.load_full();
         let after = Arc::new(Snapshot::build(
             &settings,
-            &self.certificates,
+            &self.shared.certificates,
             &self.shared.metrics,
             Some(&before),
         )?);

@@ -137,6 +137,8 @@ pub enum HandshakeFailure {
     ClientAlert,
     /// The client presented no certificate where one is required, or not one that can be accepted.
     ClientCertificate,
+    /// The client presented a certificate, and the trust bundle to verify it against is not there yet.
+    NoTrustBundle,
     /// `acme-tls/1` for a name about which no challenge is out.
     UnknownChallenge,
     /// Not done within the handshake deadline.
@@ -151,7 +153,7 @@ pub enum HandshakeFailure {
 
 impl HandshakeFailure {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Probe,
         Self::PlaintextOnTls,
         Self::NoAlpnOffered,
@@ -160,6 +162,7 @@ impl HandshakeFailure {
         Self::VersionOrCipher,
         Self::ClientAlert,
         Self::ClientCertificate,
+        Self::NoTrustBundle,
         Self::UnknownChallenge,
         Self::Timeout,
         Self::NotHttp2,
@@ -179,6 +182,7 @@ impl HandshakeFailure {
             Self::VersionOrCipher => "version_or_cipher",
             Self::ClientAlert => "client_alert",
             Self::ClientCertificate => "client_certificate",
+            Self::NoTrustBundle => "no_trust_bundle",
             Self::UnknownChallenge => "unknown_challenge",
             Self::Timeout => "timeout",
             Self::NotHttp2 => "not_http2",

@@ -5,6 +5,7 @@
 //! of *dirty* connections; when all of them have run, the flusher writes each of those once.
 
 mod accept;
+mod hold;
 pub(crate) mod slab;
 mod tick;
 mod turn;
@@ -58,6 +59,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// What workers and the control side have in common.
 pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) certificates: certstore::Reader,
     pub(crate) access_log: Option<AccessLogSink>,
     /// The newest snapshot, for a worker that starts again.
     pub(crate) snapshot: ArcSwap<Snapshot>,
@@ -138,6 +140,10 @@ pub(crate) struct Worker {
     held_published: usize,
     ticks: u32,
     draining: bool,
+    /// How many swaps of trust bundles were followed.
+    trust_swaps: u64,
+    /// Clients to be verified again.
+    outdated: Vec<Key>,
 }
 
 /// The snapshot as one worker holds it: an RPC takes a reference to it without touching memory that
@@ -330,6 +336,8 @@ impl Worker {
             held_published: 0,
             ticks: 0,
             draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),
+            trust_swaps: 0,
+            outdated: Vec::new(),
             shared,
         }
     }
@@ -379,6 +387,7 @@ impl Worker {
         {
             connection.h2.drain();
         }
+        self.hold_later(key);
         self.mark_dirty(key);
         key
     }

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::server::danger::ClientCertVerifier;
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::{Installed, Reader, Refusal, Writer};
 use crate::trust::{ProvedTrust, TrustBundle, Verifier};
@@ -37,6 +38,35 @@ pub struct ServingTrust {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     slots: Mutex<BTreeMap<Arc<str>, Arc<TrustSlot>>>,
+    /// How often one bundle was replaced by another.
+    swaps: AtomicU64,
+}
+
+/// The bundle of one name, whichever serves at the moment of a question.
+#[derive(Debug, Clone)]
+pub struct ClientTrust {
+    slot: Arc<TrustSlot>,
+}
+
+impl ClientTrust {
+    /// The serial number of the bundle that serves; 0 before the first.
+    pub fn serial(&self) -> u64 {
+        let state = self.slot.state.load();
+        state.serving.as_ref().map_or(0, |serving| serving.serial)
+    }
+
+    /// Whether the bundle that serves accepts this chain, the client's own certificate first. The dates in it
+    /// are held against `at`, revocation lists against nothing. What is not there refuses nobody.
+    pub fn accepts(&self, chain: &[CertificateDer<'_>], at: UnixTime) -> Result<(), rustls::Error> {
+        let (Some(bundle), Some((end_entity, intermediates))) = (self.slot.bundle(), chain.split_first())
+        else {
+            return Ok(());
+        };
+        let verified = bundle
+            .verifier()
+            .verify_client_cert(end_entity, intermediates, at);
+        verified.map(|_| ())
+    }
 }
 
 /// The place of one name, for as long as anybody looks into it.
@@ -129,6 +159,10 @@ impl Writer {
                 refusal: None,
             };
         });
+        if changed {
+            // After the bundle is there: who sees the new count sees the new bundle.
+            self.shared.trust.swaps.fetch_add(1, Ordering::Release);
+        }
         Installed {
             generation,
             serial,
@@ -177,6 +211,18 @@ impl Reader {
     /// `optional` lets a client in that presents no certificate at all.
     pub fn client_verifier(&self, name: &str, optional: bool) -> Arc<dyn ClientCertVerifier> {
         Arc::new(Verifier::new(self.shared.trust.slot(name), optional))
+    }
+
+    /// The bundle of this name, for questions about clients that were let in by an earlier one.
+    pub fn client_trust(&self, name: &str) -> ClientTrust {
+        ClientTrust {
+            slot: self.shared.trust.slot(name),
+        }
+    }
+
+    /// Grows whenever a trust bundle is replaced. One load.
+    pub fn trust_swaps(&self) -> u64 {
+        self.shared.trust.swaps.load(Ordering::Acquire)
     }
 
     /// All declared trust bundles, by name.

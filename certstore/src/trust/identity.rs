@@ -23,8 +23,8 @@ pub struct Identity {
     pub uris: Vec<String>,
     /// Its DNS names, in its order.
     pub dns: Vec<String>,
-    /// SHA-256 of the certificate.
-    pub fingerprint: [u8; 32],
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub fingerprint: String,
 }
 
 impl Identity {
@@ -68,9 +68,17 @@ impl Identity {
     }
 }
 
-fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
+fn fingerprint(certificate: &CertificateDer<'_>) -> String {
     let digest = digest::digest(&digest::SHA256, certificate);
-    digest.as_ref().try_into().unwrap_or_default()
+    hexadecimal(digest.as_ref())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// RFC 4514 §2.1: the last part first.
@@ -87,13 +95,7 @@ fn attribute(attribute: &AttributeTypeAndValue<'_>) -> String {
     let value = match attribute.as_str() {
         Ok(text) => escaped(text),
         // RFC 4514 §2.4: what is no string is written as its bytes.
-        Err(_) => attribute
-            .as_slice()
-            .iter()
-            .fold("#".to_owned(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            }),
+        Err(_) => format!("#{}", hexadecimal(attribute.as_slice())),
     };
     format!("{}={value}", keyword(&oid).unwrap_or(&oid))
 }

@@ -313,7 +313,10 @@ fn an_identity_is_subject_names_and_fingerprint() {
     assert_eq!(identity.dns, ["a.example.com", "b.example.com"]);
     assert_eq!(identity.uris, ["spiffe://example.org/a"]);
     assert_eq!(identity.name(), "spiffe://example.org/a");
-    assert_ne!(identity.fingerprint, [0; 32]);
+    let certificate = params.self_signed(&ecdsa()).unwrap();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate.der());
+    let expected: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(Identity::of(certificate.der()).fingerprint, expected);
 }
 
 #[test]

@@ -25,6 +25,11 @@ pub(crate) struct Verifier {
 #[error("the trust bundle `{0}` has not been loaded yet")]
 struct NoBundle(Arc<str>);
 
+/// Whether a client was refused for want of a trust bundle: not its fault, and the next try may succeed.
+pub fn lacks_bundle(error: &Error) -> bool {
+    matches!(error, Error::InvalidCertificate(CertificateError::Other(OtherError(reason))) if reason.is::<NoBundle>())
+}
+
 impl Verifier {
     pub(crate) fn new(slot: Arc<TrustSlot>, optional: bool) -> Self {
         Self {

@@ -21,6 +21,8 @@ pub(super) struct Line<'a> {
     pub(super) certificate: u64,
     /// Who the client has proved to be by a certificate of its own.
     pub(super) client_identity: &'a [u8],
+    /// SHA-256 of that certificate, in hexadecimal.
+    pub(super) client_fingerprint: &'a [u8],
     /// 0 if no head was sent.
     pub(super) http_status: u16,
     /// `None` for what is not gRPC.
@@ -59,6 +61,7 @@ impl Line<'_> {
             number(b",\"certificate\":", self.certificate, out);
         }
         text(b",\"client_identity\":", self.client_identity, out);
+        text(b",\"client_fingerprint\":", self.client_fingerprint, out);
         if self.http_status != 0 {
             number(b",\"http_status\":", self.http_status.into(), out);
         }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use certstore::Challenges;
+use certstore::{Challenges, ClientTrust};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::tls::Edge;
@@ -118,6 +118,11 @@ impl Listener {
             tls,
             sockets,
         }))
+    }
+
+    /// Whom its clients' certificates must lead to.
+    pub(crate) fn client_trust(&self) -> Option<&ClientTrust> {
+        self.tls.as_ref()?.client_trust.as_ref()
     }
 
     /// The socket of one worker, as a handle of its own.

@@ -64,9 +64,9 @@ impl Session {
         self.tls.protocol_version()
     }
 
-    /// What the client presented, and rustls verified: its own certificate.
-    pub(crate) fn client_certificate(&self) -> Option<&CertificateDer<'static>> {
-        self.tls.peer_certificates()?.first()
+    /// What the client presented, and rustls verified: its own certificate first. Empty if it has none.
+    pub(crate) fn client_chain(&self) -> &[CertificateDer<'static>] {
+        self.tls.peer_certificates().unwrap_or_default()
     }
 
     /// The beginning of a record: to be put before what is read next.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use certstore::Challenges;
+use certstore::{Challenges, ClientTrust};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -28,6 +28,8 @@ pub(crate) struct Edge {
     /// For the CA that checks that we hold a name (RFC 8737): its own policy, whatever the listener's is.
     pub(crate) challenge: Arc<ServerConfig>,
     pub(crate) challenges: Challenges,
+    /// `None` where clients are not asked for certificates.
+    pub(crate) client_trust: Option<ClientTrust>,
     policy: Tls,
     /// Kept over reloads. `None` where clients present certificates.
     ticketer: Option<Arc<dyn ProducesTickets>>,
@@ -50,6 +52,10 @@ impl Edge {
             service: service(tls, certificates, ticketer.clone())?,
             challenge: challenge(certificates.challenges())?,
             challenges: certificates.challenges().clone(),
+            client_trust: tls
+                .client_auth
+                .as_ref()
+                .map(|auth| certificates.client_trust(&auth.trust)),
             policy: tls.clone(),
             ticketer,
         })
@@ -138,6 +144,7 @@ impl ResolvesServerCert for ChallengeResolver {
 pub(crate) fn classify(error: &Error, first: &[u8]) -> HandshakeFailure {
     match error {
         Error::NoApplicationProtocol => HandshakeFailure::NoCommonAlpn,
+        Error::InvalidCertificate(_) if certstore::lacks_bundle(error) => HandshakeFailure::NoTrustBundle,
         Error::NoCertificatesPresented | Error::InvalidCertificate(_) => HandshakeFailure::ClientCertificate,
         Error::PeerIncompatible(_) => HandshakeFailure::VersionOrCipher,
         Error::AlertReceived(_) => HandshakeFailure::ClientAlert,
@@ -151,4 +158,59 @@ fn looks_like_http(first: &[u8]) -> bool {
         b"PRI ", b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE", b"CONN",
     ];
     METHODS.iter().any(|method| first.starts_with(method))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::server::ServerSessionMemoryCache;
+
+    use super::*;
+
+    fn config() -> ServerConfig {
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(ChallengeResolver(Challenges::default())));
+        config.alpn_protocols = vec![H2.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config
+    }
+
+    /// Whether such a configuration may serve, with and without client certificates.
+    fn may_serve(change: impl Fn(&mut ServerConfig)) -> [bool; 2] {
+        [true, false].map(|never_resumes| {
+            let mut config = config();
+            change(&mut config);
+            checked(config, H2, never_resumes).is_ok()
+        })
+    }
+
+    #[test]
+    fn a_configuration_that_could_resume_around_the_check_never_serves() {
+        assert_eq!(may_serve(|_| {}), [true, true]);
+        assert_eq!(may_serve(|config| config.send_tls13_tickets = 1), [false, true]);
+        let ticketer = aws_lc_rs::Ticketer::new().unwrap();
+        assert_eq!(
+            may_serve(|config| config.ticketer = Arc::clone(&ticketer)),
+            [false, true]
+        );
+        let cache = ServerSessionMemoryCache::new(1);
+        assert_eq!(
+            may_serve(|config| config.session_storage = cache.clone()),
+            [false, false]
+        );
+        assert_eq!(
+            may_serve(|config| config.alpn_protocols.push(b"http/1.1".to_vec())),
+            [false, false]
+        );
+    }
+
+    #[test]
+    fn early_data_is_off_whatever_was_asked_for() {
+        let mut config = config();
+        config.max_early_data_size = 1;
+        assert_eq!(checked(config, H2, true).unwrap().max_early_data_size, 0);
+    }
 }

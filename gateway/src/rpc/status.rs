@@ -17,6 +17,7 @@ const RESOURCE_EXHAUSTED: u8 = 8;
 const UNIMPLEMENTED: u8 = 12;
 const INTERNAL: u8 = 13;
 pub(crate) const UNAVAILABLE: u8 = 14;
+const UNAUTHENTICATED: u8 = 16;
 
 /// Why the gateway answers in place of a backend, or breaks off a backend's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(crate) enum Refusal {
     DeadlineExceeded,
     /// The gateway shuts down.
     Draining,
+    /// The certificate that the client presented is not accepted any more.
+    ClientCertificate,
 }
 
 impl Refusal {
@@ -68,6 +71,7 @@ impl Refusal {
             Self::UpstreamBroke { .. } => ("upstream_broke_protocol", INTERNAL, 502),
             Self::DeadlineExceeded => ("deadline_exceeded", DEADLINE_EXCEEDED, 504),
             Self::Draining => ("draining", UNAVAILABLE, 503),
+            Self::ClientCertificate => ("client_certificate", UNAUTHENTICATED, 403),
         }
     }
 
@@ -97,6 +101,9 @@ impl Refusal {
             }
             Self::DeadlineExceeded => "the deadline passed before the backend had answered".into(),
             Self::Draining => "this gateway is shutting down; connect again and try again".into(),
+            Self::ClientCertificate => {
+                "the client's certificate is not accepted any more; connect again with one that is".into()
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use super::call::Kind;
 use super::relay::{Phase, Relay, StreamOf};
 use super::status::{self, Refusal};
 use crate::connection::{Connection, Peer};
+use crate::forwarded;
 use crate::worker::slab::Key;
 use crate::worker::{BACKEND_STREAM_WINDOW, Worker};
 
@@ -144,7 +145,10 @@ impl Worker {
         }
     }
 
-    pub(super) fn request_trailers(&mut self, down: StreamOf, tag: u32, fields: Vec<Field>) {
+    pub(super) fn request_trailers(&mut self, down: StreamOf, tag: u32, mut fields: Vec<Field>) {
+        if let Some(Peer::Client(client)) = self.connections.get(down.connection).map(|c| &c.peer) {
+            forwarded::edit_trailers(&mut fields, &client.forwarding);
+        }
         let Some((key, relay)) = self.relay_down(tag, down) else {
             return;
         };

@@ -10,6 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use rustls::{CertificateError, OtherError};
+
 use super::{HandshakeFailure, lock};
 
 /// One line per kind of event and subject in this time.
@@ -30,6 +32,17 @@ pub enum Event<'a> {
         peer: IpAddr,
         /// What TLS says about it, if it was TLS that failed.
         error: Option<&'a rustls::Error>,
+    },
+    /// The trust bundle that serves does not accept the certificate of a connected client any more.
+    ClientSentAway {
+        /// Name of the listener.
+        listener: &'a str,
+        /// The client of whom this line is told.
+        peer: IpAddr,
+        /// Who it has proved to be.
+        identity: &'a str,
+        /// What is wrong with its certificate now.
+        error: &'a rustls::Error,
     },
     /// A limit held somebody back.
     LimitReached {
@@ -102,6 +115,7 @@ impl Event<'_> {
     fn subject(&self) -> Option<Subject> {
         match self {
             Self::HandshakeFailed { class, .. } => Some(Subject::Handshake(*class)),
+            Self::ClientSentAway { .. } => Some(Subject::SentAway),
             Self::LimitReached { limit, .. } => Some(Subject::Limit(limit)),
             Self::EndpointDown { endpoint, .. } => Some(Subject::Endpoint(*endpoint)),
             Self::NameUnresolved { host, .. } => Some(Subject::Host((*host).to_owned())),
@@ -126,8 +140,20 @@ impl Event<'_> {
                 peer,
                 error,
             } => {
-                let (class_name, error) = (class.name(), error.map(tracing::field::display));
+                let (class_name, error) = (
+                    class.name(),
+                    error.map(|error| tracing::field::display(words(error))),
+                );
                 tracing::warn!(listener, %peer, class = class_name, error, times, "handshake failed: {}", hint(class));
+            }
+            Self::ClientSentAway {
+                listener,
+                peer,
+                identity,
+                error,
+            } => {
+                let error = words(error);
+                tracing::warn!(listener, %peer, identity, %error, times, "a connected client is told to go: its certificate is not accepted any more");
             }
             Self::LimitReached { limit, peer } => {
                 let peer = peer.map(tracing::field::display);
@@ -165,6 +191,24 @@ impl Event<'_> {
     }
 }
 
+/// What is wrong with a client's certificate, where rustls has but a name for it.
+fn words(error: &rustls::Error) -> &dyn fmt::Display {
+    let rustls::Error::InvalidCertificate(wrong) = error else {
+        return error;
+    };
+    match wrong {
+        CertificateError::UnknownIssuer => &"the client's certificate is of no CA in the trust bundle",
+        CertificateError::Revoked => &"the client's certificate is revoked",
+        CertificateError::UnknownRevocationStatus => {
+            &"no revocation list is of the CA that issued the client's certificate"
+        }
+        CertificateError::Expired => &"the client's certificate has expired",
+        CertificateError::NotValidYet => &"the client's certificate is not valid yet",
+        CertificateError::Other(OtherError(reason)) => reason,
+        _ => error,
+    }
+}
+
 /// What most often is behind a class of failures, and what helps.
 fn hint(class: HandshakeFailure) -> impl fmt::Display {
     match class {
@@ -186,6 +230,9 @@ fn hint(class: HandshakeFailure) -> impl fmt::Display {
         HandshakeFailure::ClientCertificate => {
             "the client's certificate is missing or not accepted; it must lead to the listener's trust bundle"
         }
+        HandshakeFailure::NoTrustBundle => {
+            "the listener's trust bundle has not been loaded yet, so no client's certificate can be accepted"
+        }
         HandshakeFailure::UnknownChallenge => {
             "a CA asks for a challenge that is not out here; another replica may have ordered, or it came late"
         }
@@ -199,6 +246,7 @@ fn hint(class: HandshakeFailure) -> impl fmt::Display {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Subject {
     Handshake(HandshakeFailure),
+    SentAway,
     Limit(&'static str),
     Endpoint(SocketAddr),
     Host(String),
@@ -282,6 +330,12 @@ mod tests {
             .tell(now);
         }
         for event in [
+            Event::ClientSentAway {
+                listener: "public",
+                peer,
+                identity: "spiffe://example.org/a",
+                error: &rustls::Error::NoCertificatesPresented,
+            },
             Event::LimitReached {
                 limit: "streams",
                 peer: None,

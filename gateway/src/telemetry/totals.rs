@@ -29,6 +29,8 @@ pub struct Totals {
     pub handshake_failures: Vec<(HandshakeFailure, u64)>,
     /// Handshakes of `acme-tls/1` in which a CA saw the answer to its challenge.
     pub challenges_answered: u64,
+    /// Connected clients that were told to go, because a new trust bundle does not accept their certificates.
+    pub clients_sent_away: u64,
     /// Requests of plain HTTP; all kinds.
     pub http_requests: Vec<(HttpRequest, u64)>,
     /// How often each limit was reached; only those that were, by name.
@@ -138,6 +140,7 @@ pub(super) fn add_up(
         handshakes: TlsLabel::ALL.map(|version| handshakes(workers, version)).into(),
         handshake_failures: HandshakeFailure::ALL.map(|class| failures(workers, class)).into(),
         challenges_answered: sum(|worker| worker.challenges_answered.value()),
+        clients_sent_away: sum(|worker| worker.clients_sent_away.value()),
         http_requests: HttpRequest::ALL.map(|kind| http_requests(workers, kind)).into(),
         limits: limits(workers),
         held_bytes: sum(|worker| worker.held_bytes.value()),

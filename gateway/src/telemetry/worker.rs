@@ -24,6 +24,7 @@ pub struct WorkerMetrics {
     pub(super) handshakes: [HandshakeCounters; TlsLabel::ALL.len()],
     pub(super) handshake_failures: [Counter; HandshakeFailure::ALL.len()],
     pub(super) challenges_answered: Counter,
+    pub(super) clients_sent_away: Counter,
     pub(super) http_requests: [Counter; HttpRequest::ALL.len()],
     /// Few are alive at once, and they are touched once per connection: a lock is cheap enough.
     pub(super) open: Mutex<Vec<Open>>,
@@ -141,6 +142,11 @@ impl WorkerMetrics {
     /// A CA finished a handshake of `acme-tls/1` (RFC 8737).
     pub fn challenge_answered(&self) {
         self.challenges_answered.add(1);
+    }
+
+    /// A connected client is told to go, because its certificate is not accepted any more.
+    pub fn client_sent_away(&self) {
+        self.clients_sent_away.add(1);
     }
 
     /// A request of plain HTTP was answered.

@@ -29,6 +29,9 @@ enum Overdue {
     HeaderBlock,
     /// No stream for [`crate::settings::Timeouts::idle`].
     Idle,
+    /// Its client's certificate is not accepted any more, and its streams have had
+    /// [`crate::settings::Timeouts::drain`] to end.
+    Refused,
     /// The last word was said long enough ago.
     Lingering,
 }
@@ -42,10 +45,12 @@ impl Worker {
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(SLOW) {
             self.end_overdue_connections();
+            self.follow_trust();
             self.follow_discovery();
             self.serve_all_waiting();
             self.keep_within_memory();
         }
+        self.hold_to_trust();
         self.log.hand_over();
     }
 
@@ -83,6 +88,14 @@ impl Worker {
                     self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"header block unfinished");
                 }
                 Overdue::Idle => self.abort(key, ErrorCode::NO_ERROR, b"idle"),
+                Overdue::Refused => {
+                    self.cut_refused(key);
+                    self.abort(
+                        key,
+                        ErrorCode::NO_ERROR,
+                        b"client certificate not accepted any more",
+                    );
+                }
                 Overdue::Lingering => self.remove(key),
             }
         }
@@ -113,8 +126,15 @@ impl Worker {
         if !connection.h2.is_established() {
             return (since(connection.opened_at) >= timeouts.handshake).then_some(Overdue::Handshake);
         }
-        if matches!(connection.peer, Peer::Backend(_)) {
+        let Peer::Client(client) = &connection.peer else {
             return None;
+        };
+        let refused_at = client
+            .presented
+            .as_ref()
+            .and_then(|presented| presented.refused_at);
+        if refused_at.is_some_and(|at| since(at) >= timeouts.drain) {
+            return Some(Overdue::Refused);
         }
         if connection
             .header_block

@@ -12,4 +12,5 @@ mod challenge;
 mod client_auth;
 mod hostile;
 mod http;
+mod sent_away;
 mod support;

@@ -2,14 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use certstore::{CertBundle, Profile, Reader, UnixTime, Writer, prove};
 use gateway::Gateway;
+use gateway::access_log::{AccessLogSink, AccessLogWriter, Destination};
 use gateway::settings::{
-    AddHeaders, Http1, Http2, Limits, Listener, Protocol, Redirect, Settings, Timeouts, Tls, TlsVersion,
-    WithoutAlpn,
+    AddHeaders, Backend, EndpointAddress, Http1, Http2, Limits, Listener, Protocol, Redirect, Route,
+    Settings, Timeouts, Tls, TlsVersion, WithoutAlpn,
 };
 use gateway::telemetry::Totals;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
@@ -76,6 +78,9 @@ pub(crate) fn certified(chain: &str, key: &KeyPair) -> Arc<CertifiedKey> {
     Arc::new(CertifiedKey::new(chain, signing))
 }
 
+/// What a backend was told of the client, by request.
+pub(crate) type Heard = Arc<Mutex<Vec<Vec<String>>>>;
+
 /// A gateway of one worker, without a backend that could be reached.
 pub(crate) struct TestGateway {
     pub(crate) ca: TestCa,
@@ -84,6 +89,7 @@ pub(crate) struct TestGateway {
     gateway: Gateway,
     settings: Settings,
     runtime: tokio::runtime::Runtime,
+    _log: Option<AccessLogWriter>,
 }
 
 pub(crate) fn tls() -> Tls {
@@ -114,7 +120,17 @@ impl TestGateway {
         Self::without_certificate(tls, Redirect::Https).with_certificate()
     }
 
+    pub(crate) fn with_access_log(tls: Tls, file: &Path) -> Self {
+        let log = AccessLogSink::open(Destination::File(file.to_owned())).unwrap();
+        Self::new(tls, Redirect::Https, Some(log)).with_certificate()
+    }
+
     pub(crate) fn without_certificate(tls: Tls, redirect: Redirect) -> Self {
+        Self::new(tls, redirect, None)
+    }
+
+    fn new(tls: Tls, redirect: Redirect, log: Option<(AccessLogSink, AccessLogWriter)>) -> Self {
+        let (sink, log) = log.unzip();
         let (writer, reader) = certstore::store();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -145,7 +161,7 @@ impl TestGateway {
         };
         let gateway = {
             let _inside = runtime.enter();
-            Gateway::start(settings.clone(), reader.clone(), None).unwrap()
+            Gateway::start(settings.clone(), reader.clone(), sink).unwrap()
         };
         Self {
             ca: TestCa::new("servers"),
@@ -154,6 +170,7 @@ impl TestGateway {
             gateway,
             settings,
             runtime,
+            _log: log,
         }
     }
 
@@ -195,8 +212,29 @@ impl TestGateway {
         self.gateway.reload(self.settings.clone()).unwrap();
     }
 
-    /// A backend that notes the `x-forwarded-client-cert` of each request, and answers nothing.
-    pub(crate) fn backend(&self, heard: Arc<Mutex<Vec<Vec<String>>>>) -> SocketAddr {
+    /// All requests go to a backend that answers nothing. Gives the `x-forwarded-client-cert` lines that it hears, by
+    /// request.
+    pub(crate) fn serve_by_backend(&mut self) -> Heard {
+        let heard = Heard::default();
+        let endpoint = self.backend(heard.clone());
+        self.reload(|settings| {
+            settings.backends = vec![Backend {
+                name: "b".to_owned(),
+                endpoints: vec![EndpointAddress::Address(endpoint)],
+                connect_timeout: PATIENCE,
+            }];
+            settings.routes = vec![Route {
+                name: "r".to_owned(),
+                hosts: Default::default(),
+                service: None,
+                method: None,
+                backend: 0,
+            }];
+        });
+        heard
+    }
+
+    fn backend(&self, heard: Heard) -> SocketAddr {
         let listener = self
             .runtime
             .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
@@ -207,7 +245,10 @@ impl TestGateway {
                 let heard = heard.clone();
                 tokio::spawn(async move {
                     let mut connection = h2::server::handshake(stream).await.unwrap();
-                    while let Some(Ok((request, _answer))) = connection.accept().await {
+                    // Dropping it would be an answer, too.
+                    let mut unanswered = Vec::new();
+                    while let Some(Ok((request, answer))) = connection.accept().await {
+                        unanswered.push(answer);
                         let told = request.headers().get_all("x-forwarded-client-cert").iter();
                         let told = told.map(|value| value.to_str().unwrap().to_owned()).collect();
                         heard.lock().unwrap().push(told);

@@ -1,0 +1,191 @@
+//! Clients that are connected when the bundle that let them in is replaced.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant, SystemTime};
+
+use gateway::settings::ClientAuthMode;
+use rcgen::date_time_ymd;
+use rustls::{AlertDescription, ClientConnection, StreamOwned};
+
+use crate::client_auth::{Papers, asking, client, enters, forged_request, install, params, revoking};
+use crate::support::{PATIENCE, TestCa, TestGateway, eventually, shake, speaks_http2};
+
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+
+/// A client on an HTTP/2 connection that it keeps.
+struct Open(StreamOwned<ClientConnection, TcpStream>);
+
+/// A frame of the gateway: its type, flags and payload.
+type Frame = (u8, u8, Vec<u8>);
+
+impl Open {
+    fn with(gateway: &TestGateway, papers: &Papers) -> Self {
+        let config = client(gateway, Some(papers), rustls::ALL_VERSIONS);
+        let mut stream = shake(gateway.address(), config, "localhost").unwrap();
+        speaks_http2(&mut stream).unwrap();
+        let mut open = Self(stream);
+        open.skip_settings();
+        open
+    }
+
+    /// `speaks_http2` has read the head of the gateway's SETTINGS; here goes the rest, up to the whole frame that
+    /// acknowledges ours.
+    fn skip_settings(&mut self) {
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"\0\0\0\x04\x01\0\0\0\0") {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).unwrap();
+            seen.extend(byte);
+        }
+        self.0.write_all(b"\0\0\0\x04\x01\0\0\0\0").unwrap();
+    }
+
+    /// The next frame; `None` when the gateway has closed.
+    fn next(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).ok()?;
+        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        let mut payload = vec![0; length];
+        self.0.read_exact(&mut payload).ok()?;
+        Some((head[3], head[4], payload))
+    }
+
+    /// The gateway answers, and says nothing else before.
+    fn stays(&mut self) {
+        self.0.write_all(b"\0\0\x08\x06\0\0\0\0\0pingpong").unwrap();
+        loop {
+            match self.next().expect("an answer to PING") {
+                (PING, 1, payload) => return assert_eq!(payload, b"pingpong"),
+                (GOAWAY, ..) => panic!("told to go"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for the first GOAWAY; RFC 9113 §6.8: it names every stream that could be.
+    fn is_told_to_go(&mut self) {
+        loop {
+            let (kind, _, payload) = self.next().expect("GOAWAY before the end");
+            if kind == GOAWAY {
+                return assert_eq!(payload, [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+            }
+        }
+    }
+
+    /// Answers PINGs, as every client does, until the gateway closes.
+    fn is_closed(&mut self) {
+        while let Some((kind, flags, payload)) = self.next() {
+            if (kind, flags) == (PING, 0) {
+                // The gateway may have gone already.
+                let _ = self
+                    .0
+                    .write_all(&[b"\0\0\x08\x06\x01\0\0\0\0", &payload[..]].concat());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_revoked_client_is_told_to_go_and_the_others_stay() {
+    let mut gateway = TestGateway::with(asking(ClientAuthMode::Required));
+    let (ca, other) = (TestCa::new("clients"), TestCa::new("others"));
+    install(&mut gateway, &[&ca], &revoking(&ca, &[], 2100), false);
+    let papers = [1, 2, 3].map(|serial| Papers::of(&ca, &params(serial)));
+    let [mut one, mut two, mut three] = papers.each_ref().map(|papers| Open::with(&gateway, papers));
+    install(&mut gateway, &[&ca, &other], &revoking(&ca, &[3], 2100), false);
+    three.is_told_to_go();
+    three.is_closed();
+    // The control: the same swap left them where they were.
+    one.stays();
+    two.stays();
+    install(&mut gateway, &[&ca], &revoking(&ca, &[3, 1], 2100), true);
+    one.is_told_to_go();
+    one.is_closed();
+    two.stays();
+    assert_eq!(gateway.totals().clients_sent_away, 2);
+    // And what a dropped CA had issued.
+    install(&mut gateway, &[&other], "", false);
+    two.is_told_to_go();
+    two.is_closed();
+}
+
+#[test]
+fn a_client_without_a_certificate_is_nobodys_to_revoke() {
+    let mut gateway = TestGateway::with(asking(ClientAuthMode::Optional));
+    let (ca, other) = (TestCa::new("clients"), TestCa::new("others"));
+    install(&mut gateway, &[&ca], "", false);
+    let mut known = Open::with(&gateway, &Papers::of(&ca, &params(1)));
+    let config = client(&gateway, None, rustls::ALL_VERSIONS);
+    let mut nobody = Open(shake(gateway.address(), config, "localhost").unwrap());
+    speaks_http2(&mut nobody.0).unwrap();
+    nobody.skip_settings();
+    install(&mut gateway, &[&other], "", false);
+    known.is_told_to_go();
+    nobody.stays();
+}
+
+#[test]
+fn a_certificate_may_expire_under_an_open_connection() {
+    let mut gateway = TestGateway::with(asking(ClientAuthMode::Required));
+    let (ca, other) = (TestCa::new("clients"), TestCa::new("others"));
+    install(&mut gateway, &[&ca], "", false);
+    let mut brief = params(1);
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    brief.not_after = date_time_ymd(1970, 1, 1) + since_1970 + Duration::from_secs(3);
+    let (brief, marked) = (Papers::of(&ca, &brief), Papers::of(&ca, &params(2)));
+    let [mut open, mut marker] = [&brief, &marked].map(|papers| Open::with(&gateway, papers));
+    eventually("it has expired", || {
+        let refused = enters(&gateway, Some(&brief)) == Err(AlertDescription::CertificateExpired);
+        refused.then_some(())
+    });
+    install(&mut gateway, &[&ca, &other], &revoking(&ca, &[2], 2100), false);
+    marker.is_told_to_go();
+    marker.is_closed();
+    open.stays();
+    // The control: its CA is looked at all the same.
+    install(&mut gateway, &[&other], "", false);
+    open.is_told_to_go();
+}
+
+#[test]
+fn what_a_refused_client_has_under_way_may_end_for_as_long_as_in_a_drain() {
+    let file = std::env::temp_dir().join(format!("h2gate-sent-away-{}.log", std::process::id()));
+    let mut gateway = TestGateway::with_access_log(asking(ClientAuthMode::Required), &file);
+    let ca = TestCa::new("clients");
+    install(&mut gateway, &[&ca], "", false);
+    let heard = gateway.serve_by_backend();
+    let grace = Duration::from_secs(2);
+    gateway.reload(|settings| settings.timeouts.drain = grace);
+    let papers = Papers::of(&ca, &params(1));
+    let mut open = Open::with(&gateway, &papers);
+    open.0.write_all(&forged_request()).unwrap();
+    eventually("the backend has it", || {
+        (heard.lock().unwrap().len() == 1).then_some(())
+    });
+    install(&mut gateway, &[&ca], &revoking(&ca, &[1], 2100), true);
+    open.is_told_to_go();
+    let told = Instant::now();
+    open.is_closed();
+    let took = told.elapsed();
+    assert!(
+        (grace - Duration::from_millis(100)..PATIENCE).contains(&took),
+        "{took:?}"
+    );
+    let line = eventually("a line of the RPC", || {
+        std::fs::read_to_string(&file)
+            .ok()
+            .filter(|text| !text.is_empty())
+    });
+    let hash = crate::client_auth::sha256(&papers.chain[0]);
+    for part in [
+        r#""grpc_status_name":"UNAUTHENTICATED""#,
+        r#""reason":"client_certificate""#,
+        r#""client_identity":"spiffe://example.org/one""#,
+        &format!(r#""client_fingerprint":"{hash}""#),
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    let _ = std::fs::remove_file(&file);
+}
