@@ -82,6 +82,8 @@ pub(crate) struct Certificate {
     asked: bool,
     /// For one that is ordered.
     orders: Option<Arc<Orders>>,
+    /// Marked when another trust bundle comes into force.
+    trust_changes: watch::Receiver<()>,
 }
 
 /// What a look at a pair brings.
@@ -108,6 +110,7 @@ impl Certificate {
         options: Arc<Options>,
         lines: Lines,
     ) -> Self {
+        let trust_changes = post.trust_changes();
         Self {
             config: Arc::new(config),
             post,
@@ -125,6 +128,7 @@ impl Certificate {
             last_success_at: None,
             asked: false,
             orders: None,
+            trust_changes,
         }
     }
 

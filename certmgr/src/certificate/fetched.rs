@@ -7,21 +7,21 @@ use tokio::time::{Instant, sleep_until};
 
 use super::trouble::Failure;
 use super::{Certificate, Found, Origin};
-use crate::config::Source;
 use crate::control::{Action, NextStep};
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::source::Reader;
 
-/// What is read over the network is not looked at sooner again, however incomplete it was.
-const REMOTE_RETRY: Duration = Duration::from_secs(2);
-
-/// Two objects of a remote store may be so far apart before that is told.
-const REMOTE_SETTLE: Duration = Duration::from_secs(5);
+/// A trust bundle may be so late before that is told of a certificate that needs it.
+const TRUST_SETTLE: Duration = Duration::from_secs(5);
 
 /// Keeps one certificate served from its source until the task is aborted.
 pub(crate) async fn keep(mut certificate: Certificate, mut source: Reader) {
     certificate.restore().await;
+    if certificate.config.trust.is_some() {
+        // What is kept was proved against other anchors, or against none.
+        certificate.doubt();
+    }
     certificate.tell_expiry();
     loop {
         match certificate.meanwhile(Box::pin(source.read())).await {
@@ -79,7 +79,11 @@ impl Certificate {
         if std::mem::take(&mut self.asked) {
             self.trouble.tell_again();
         }
-        if self.trouble.note(&failure, Instant::now(), self.settle()) {
+        let mut settle = self.config.source.settle(self.options.settle);
+        if matches!(failure.error.reason, Reason::NoAnchors { .. }) {
+            settle = settle.max(TRUST_SETTLE);
+        }
+        if self.trouble.note(&failure, Instant::now(), settle) {
             self.show_refusal(&failure.error);
             let (name, error) = (Arc::clone(self.post.name()), failure.error);
             let serving = self.serving().map(|serving| serving.generation());
@@ -95,18 +99,16 @@ impl Certificate {
     /// Until the next look: a sign of change, the next retry of something incomplete, or the next poll.
     async fn wait(&mut self, source: &mut Reader) {
         let poll = source.poll();
-        let retry = self.trouble.next_retry().map(|retry| {
-            if self.is_remote() {
-                retry.max(REMOTE_RETRY)
-            } else {
-                retry
-            }
-        });
+        let retry = self
+            .trouble
+            .next_retry()
+            .map(|retry| self.config.source.retry(retry));
         let wait = retry.unwrap_or(poll).min(poll);
         self.show_next_read(wait);
         let next = Instant::now() + wait;
         loop {
             let (hint, commands) = (source.hint(), &mut self.lines.commands);
+            let trust_changes = &mut self.trust_changes;
             tokio::select! {
                 seen_at = hint => {
                     self.seen_at = seen_at;
@@ -114,6 +116,10 @@ impl Certificate {
                 }
                 () = sleep_until(next) => {
                     self.seen_at = Instant::now();
+                    return;
+                }
+                Ok(()) = trust_changes.changed(), if self.config.trust.is_some() => {
+                    self.doubt();
                     return;
                 }
                 Some(command) = commands.recv() => {
@@ -128,6 +134,12 @@ impl Certificate {
         }
     }
 
+    /// The source is looked at as if what serves had never been proved. It serves on, whatever comes of it.
+    fn doubt(&mut self) {
+        self.content = None;
+        self.seen_at = Instant::now();
+    }
+
     fn show_next_read(&self, wait: Duration) {
         let now = (self.options.now)();
         self.show(NextStep {
@@ -135,16 +147,5 @@ impl Certificate {
             at: certstore::UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + wait),
             why: "the source is read again and again".to_owned(),
         });
-    }
-
-    fn settle(&self) -> Duration {
-        match self.is_remote() {
-            true => self.options.settle.max(REMOTE_SETTLE),
-            false => self.options.settle,
-        }
-    }
-
-    fn is_remote(&self) -> bool {
-        !matches!(self.config.source, Source::Files(_))
     }
 }

@@ -7,7 +7,10 @@ use crate::config::Resolved;
 
 /// The others are not even read. Nothing waits for them, and nobody is verified against them.
 pub(super) fn in_use(resolved: &Resolved) -> Vec<TrustConfig> {
-    let of_certificates = resolved.certificates.iter().filter_map(|one| one.trust.as_deref());
+    let of_certificates = resolved
+        .certificates
+        .iter()
+        .filter_map(|one| one.trust.as_deref());
     let names: Vec<_> = of_clients(&resolved.gateway).chain(of_certificates).collect();
     resolved
         .trust_bundles
