@@ -26,8 +26,8 @@ use crate::state::State;
 use crate::store::{Document, StoreError};
 
 pub(crate) use book::{Book, Noted, Stamps};
-pub use limits::{Counted, Limit, Published, Wait};
 pub(crate) use limits::peaks;
+pub use limits::{Counted, Limit, Published, Wait};
 
 use book::Unreadable;
 

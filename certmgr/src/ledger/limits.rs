@@ -230,7 +230,12 @@ fn peak(book: &Book, directory: &str, limit: &Published, stamps: &Stamps) -> Pea
         if count <= most.count {
             return most;
         }
-        Peak { subject, count, at, ..most }
+        Peak {
+            subject,
+            count,
+            at,
+            ..most
+        }
     })
 }
 

@@ -1,0 +1,184 @@
+//! How the book changes: an order that is about to be placed, and what became of it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use certstore::UnixTime;
+
+use super::{
+    Book, Class, Hold, Issuance, MEMORY, Noted, Outcome, Placed, Run, Stamps, Standing, label, names_of,
+    set_id,
+};
+use crate::acme::{IssueError, IssueFault};
+use crate::config::KeyType;
+use crate::ledger::Order;
+use crate::schedule::{Draw, Now};
+
+/// Orders that are remembered at most; the oldest go first.
+const MAX_ORDERS: usize = 4096;
+
+/// A name set that nothing was noted of for so long is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// What a CA says beyond this is a mistake.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+impl Book {
+    /// Notes that an order is about to be placed. Until its outcome is noted it counts as interrupted.
+    pub(crate) fn intend(&mut self, order: &Order<'_>, draw: Draw, stamps: &mut Stamps, now: Now) -> Noted {
+        self.prune(stamps, now);
+        let names = names_of(order.domains);
+        let set = set_id(&names);
+        self.sets.entry(set.clone()).or_insert(names);
+        let at = stamps.note(now);
+        let kind = self.kind(order, &set);
+        let standing = self.standing_mut(&set, order.key, &order.authority.directory);
+        standing.failing = Some(Run {
+            attempts: standing.failing.map_or(1, |run| run.attempts.saturating_add(1)),
+            since: standing.failing.map_or(at, |run| run.since),
+            last: at,
+            class: None,
+            draw: draw.thousandths(),
+        });
+        let id = self.next_id;
+        self.next_id = self.next_id.saturating_add(1);
+        self.orders.push(Placed {
+            id,
+            at,
+            set,
+            key: label(order.key).to_owned(),
+            authority: order.authority.directory.clone(),
+            kind,
+            outcome: None,
+        });
+        Noted(id)
+    }
+
+    /// Notes an order to come as if it had succeeded.
+    pub(crate) fn foresee(&mut self, order: &Order<'_>, stamps: &mut Stamps, then: Now) {
+        let names = names_of(order.domains);
+        let set = set_id(&names);
+        self.sets.entry(set.clone()).or_insert(names);
+        let at = stamps.note(then);
+        let kind = self.kind(order, &set);
+        self.standing_mut(&set, order.key, &order.authority.directory)
+            .issued = Some(Issuance {
+            at,
+            not_before: Some(at),
+        });
+        self.orders.push(Placed {
+            id: 0,
+            at,
+            set,
+            key: label(order.key).to_owned(),
+            authority: order.authority.directory.clone(),
+            kind,
+            outcome: Some(Outcome::Issued),
+        });
+    }
+
+    /// Notes that a certificate came and may serve.
+    pub(crate) fn issued(&mut self, noted: Noted, not_before: UnixTime, stamps: &mut Stamps, now: Now) {
+        let Some((set, key, authority)) = self.close(noted, Outcome::Issued) else {
+            return;
+        };
+        let at = stamps.note(now);
+        for standing in self
+            .standings
+            .iter_mut()
+            .filter(|one| one.set == set && one.key == key)
+        {
+            standing.failing = None;
+            if standing.authority == authority {
+                standing.hold = None;
+                standing.issued = Some(Issuance {
+                    at,
+                    not_before: Some(not_before.as_secs()),
+                });
+            }
+        }
+        self.holds.remove(&authority);
+    }
+
+    /// Notes that no certificate came, or one that may not serve.
+    pub(crate) fn failed(&mut self, noted: Noted, error: &IssueError, stamps: &mut Stamps, now: Now) {
+        let class = Class(error.class);
+        let Some((set, key, authority)) = self.close(noted, Outcome::Failed(class)) else {
+            return;
+        };
+        let at = stamps.note(now);
+        let hold = error.retry_after.map(|wait| Hold {
+            at,
+            // Rounded up: never undercut.
+            seconds: wait.min(MAX_RETRY_AFTER).as_secs().saturating_add(1),
+        });
+        for standing in self
+            .standings
+            .iter_mut()
+            .filter(|one| one.set == set && one.key == key && one.authority == authority)
+        {
+            if let Some(run) = &mut standing.failing {
+                run.class = Some(class);
+                run.last = at;
+            }
+            if error.class == IssueFault::Certificate {
+                standing.issued = Some(Issuance { at, not_before: None });
+            }
+            standing.hold = hold.or(standing.hold);
+        }
+        if error.class == IssueFault::Unreachable
+            && let Some(hold) = hold
+        {
+            self.holds.insert(authority, hold);
+        }
+    }
+
+    fn close(&mut self, noted: Noted, outcome: Outcome) -> Option<(String, String, String)> {
+        let placed = self.orders.iter_mut().find(|placed| placed.id == noted.0)?;
+        placed.outcome = Some(outcome);
+        Some((placed.set.clone(), placed.key.clone(), placed.authority.clone()))
+    }
+
+    fn standing_mut(&mut self, set: &str, key: KeyType, authority: &str) -> &mut Standing {
+        let is_it = |one: &Standing| one.is_of(set, key) && one.authority == authority;
+        let index = match self.standings.iter().position(is_it) {
+            Some(index) => index,
+            None => {
+                self.standings.push(Standing {
+                    set: set.to_owned(),
+                    key: label(key).to_owned(),
+                    authority: authority.to_owned(),
+                    issued: None,
+                    failing: None,
+                    hold: None,
+                });
+                self.standings.len() - 1
+            }
+        };
+        #[expect(clippy::indexing_slicing, reason = "found or pushed just above")]
+        &mut self.standings[index]
+    }
+
+    /// Forgets what no rule asks for any more.
+    fn prune(&mut self, stamps: &Stamps, now: Now) {
+        let is_past = |at: u64, after: Duration| stamps.of(at).after(after) < now.steady;
+        self.orders.retain(|placed| !is_past(placed.at, MEMORY));
+        let surplus = (self.orders.len() + 1).saturating_sub(MAX_ORDERS);
+        self.orders.drain(..surplus);
+        self.holds
+            .retain(|_, hold| !is_past(hold.at, Duration::from_secs(hold.seconds)));
+        self.lost = self.lost.filter(|at| !is_past(*at, MEMORY));
+        self.standings.retain(|one| {
+            let issued = one.issued.map(|issued| issued.at);
+            let failed = one.failing.map(|run| run.last);
+            issued.into_iter().chain(failed).any(|at| !is_past(at, FORGOTTEN))
+        });
+        let needed: BTreeSet<_> = self
+            .standings
+            .iter()
+            .map(|one| &one.set)
+            .chain(self.orders.iter().map(|placed| &placed.set))
+            .collect();
+        self.sets.retain(|set, _| needed.contains(set));
+    }
+}
