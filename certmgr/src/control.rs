@@ -242,8 +242,11 @@ pub enum CommandError {
         /// Those that there are.
         known: Vec<String>,
     },
-    /// Only what comes from ACME can be revoked by us.
-    #[error("{name} comes from {source_kind}: revoke it where it was issued, and put its successor there")]
+    /// Only what comes from ACME can be revoked by us, and has an account.
+    #[error(
+        "{name} comes from {source_kind}, not by ACME: it has no account here; revoke it where it was issued, and \
+         put its successor there"
+    )]
     NotOrdered {
         /// The certificate.
         name: String,
@@ -267,7 +270,7 @@ pub enum CommandError {
         generation: Generation,
     },
     /// No kept version fits.
-    #[error("{name} has no earlier generation {wanted}; kept {}", list(.known))]
+    #[error("{}", no_such_version(.name, .wanted, .known))]
     NoSuchVersion {
         /// The certificate.
         name: String,
@@ -324,6 +327,17 @@ pub enum CommandError {
         /// The certificate.
         name: String,
     },
+}
+
+fn no_such_version(name: &str, wanted: &str, known: &[String]) -> String {
+    match (wanted, known) {
+        (_, []) => format!("{name} has nothing to go back to: beside what serves, no version is kept"),
+        ("", [one, ..]) => format!("{name} cannot go back to {one}"),
+        (wanted, known) => format!(
+            "{name} has no earlier generation that begins with {wanted}; there {}",
+            list(known)
+        ),
+    }
 }
 
 fn list(names: &[String]) -> String {

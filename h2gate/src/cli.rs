@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::certs::AdminAddress;
@@ -15,7 +16,8 @@ macro_rules! exit_codes {
         "\
 Exit codes:
   0  it worked; for `run`, a clean drain
-  1  it failed: a mistake in the configuration, an address in use, a failed RPC in the demo
+  1  it failed: a mistake in the configuration, an address in use, a failed RPC in the demo, a
+     refused or failed command of `certs`, a plan that breaks a CA's limit
   2  the command line itself was wrong"
     };
 }
@@ -42,6 +44,21 @@ Examples:
   h2gate run -c h2gate.yaml            serve; SIGHUP or a moved file reloads, SIGTERM drains
   h2gate certs list                    what serves, until when, and what happens next
   h2gate schema > h2gate.schema.json   completion and checks in an editor"
+    };
+}
+
+macro_rules! certs_examples {
+    () => {
+        "\
+Examples:
+  h2gate certs list                       what serves, until when, and what happens next
+  h2gate certs show api                   with earlier versions, and the last error
+  h2gate certs renew api --wait           follow it to its end
+  h2gate certs rollback api --to 1f0c2a   the beginning of a generation is enough
+  h2gate certs plan --for 90d             orders to come, and the limits of the CAs
+  h2gate certs -o json list -c FILE       for programs; the address of FILE's `admin`
+
+What changes something is done only for callers on a loopback address of the gateway."
     };
 }
 
@@ -89,7 +106,7 @@ pub enum Command {
     #[command(after_long_help = EXIT_CODES)]
     Demo(DemoArguments),
     /// Look at the certificates of a running h2gate, and act on them
-    #[command(after_long_help = EXIT_CODES)]
+    #[command(after_long_help = concat!(certs_examples!(), "\n\n", exit_codes!()))]
     Certs(CertsArguments),
     /// Print the JSON Schema of the configuration file
     Schema,
@@ -162,7 +179,7 @@ pub enum CertsCommand {
         /// Name in the configuration
         name: String,
         /// The generation to serve, or its beginning; without it: the one that served before
-        #[arg(long, value_name = "GENERATION")]
+        #[arg(long, value_name = "GENERATION", value_parser = NonEmptyStringValueParser::new())]
         to: Option<String>,
     },
     /// Replace a certificate that came by ACME, then revoke the old one at its CA

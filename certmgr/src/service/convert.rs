@@ -8,9 +8,8 @@ use tonic::Status;
 
 use crate::acme::RevocationReason;
 use crate::control::{AcmeView, Action, LastError, NextStep, Version, View};
-use crate::event::Event;
+use crate::event::{Event, words};
 use crate::plan::{Plan, PlannedLimit, PlannedOrder};
-use crate::schedule::Why;
 
 /// How far a plan looks if nobody says.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -93,7 +92,7 @@ fn planned_order(order: &PlannedOrder) -> pb::PlannedOrder {
         name: order.name.clone(),
         authority: order.authority.clone(),
         time: Some(timestamp(order.at)),
-        why: in_words(order.why).to_owned(),
+        why: words(order.why).to_owned(),
         expected_life: Some(duration(order.expected_life)),
     }
 }
@@ -109,16 +108,6 @@ fn planned_limit(limit: &PlannedLimit) -> pb::PlannedLimit {
         peak: count(limit.peak),
         peak_time: limit.peak_at.map(timestamp),
         inside: limit.inside,
-    }
-}
-
-fn in_words(why: Why) -> &'static str {
-    match why {
-        Why::First => "there is none yet",
-        Why::NamesChanged => "what serves does not cover the configured names",
-        Why::Requested => "somebody asked for it",
-        Why::Advised => "the CA asks for it (ARI)",
-        Why::LifeSpent => "so little of its life is left",
     }
 }
 

@@ -3,7 +3,7 @@
 use proto::certs::v1 as pb;
 
 use super::table::{Column, Table};
-use super::words::{Now, at_and_when, due, one_line, short, when};
+use super::words::{Now, at_and_when, due, one_line, seconds, short, span};
 
 const NOTHING: &str = "-";
 
@@ -61,10 +61,10 @@ pub(super) fn action(step: &pb::NextStep) -> &'static str {
 }
 
 fn trouble(trouble: &pb::Trouble, now: Now) -> String {
-    let since = trouble.since_time.as_ref().map(|since| when(since, now));
+    let since = trouble.since_time.as_ref().map_or(now.0, seconds);
     one_line(&format!(
-        "trouble since {}, {}: {}; {}",
-        since.unwrap_or_default(),
+        "trouble for {}, {}: {}; {}",
+        span(now.0.saturating_sub(since)),
         attempts(trouble.attempts),
         trouble.message,
         trouble.remedy

@@ -6,7 +6,7 @@ use certstore::{UnixTime, rfc3339};
 use proto::certs::v1 as pb;
 
 use super::table::{Column, Table};
-use super::words::{Now, at, at_and_when, due, one_line, span};
+use super::words::{Now, at, due, one_line, span};
 
 /// Whether every limit holds.
 pub(super) fn is_inside(plan: &pb::PlanResponse) -> bool {
@@ -17,15 +17,15 @@ pub(super) fn text(plan: &pb::PlanResponse, horizon: Duration, now: Now, width: 
     let end = rfc3339(UnixTime::since_unix_epoch(
         Duration::from_secs(now.0).saturating_add(horizon),
     ));
-    if plan.orders.is_empty() {
-        return format!("nothing will be ordered until {end}\n");
-    }
-    let mut text = orders(plan, now).text(width);
-    if !plan.limits.is_empty() {
+    let mut text = String::new();
+    if !plan.orders.is_empty() {
+        text.push_str(&orders(plan, now).text(width));
         text.push('\n');
-        text.push_str(&limits(plan).text(width));
     }
-    text.push('\n');
+    if !plan.limits.is_empty() {
+        text.push_str(&limits(plan).text(width));
+        text.push('\n');
+    }
     text.push_str(&verdict(plan, &end));
     text
 }
@@ -43,10 +43,7 @@ fn orders(plan: &pb::PlanResponse, now: Now) -> Table<5> {
         let life = order.expected_life.as_ref();
         let life = life.and_then(|life| u64::try_from(life.seconds).ok());
         table.row([
-            when.map_or(String::new(), |time| match due(time, now).as_str() {
-                "now" => format!("{} (now)", at(time)),
-                _ => at_and_when(time, now),
-            }),
+            when.map_or(String::new(), |time| format!("{} ({})", at(time), due(time, now))),
             one_line(&order.name),
             one_line(&order.authority),
             life.map_or(String::new(), span),
@@ -87,6 +84,8 @@ fn limits(plan: &pb::PlanResponse) -> Table<5> {
 
 fn verdict(plan: &pb::PlanResponse, end: &str) -> String {
     let count = match plan.orders.len() {
+        0 if plan.limits.is_empty() => return format!("nothing will be ordered until {end}\n"),
+        0 => "no orders".to_owned(),
         1 => "1 order".to_owned(),
         count => format!("{count} orders"),
     };
