@@ -6,32 +6,38 @@ use tracing::warn;
 
 use super::account::Member;
 use super::jws::Signer;
-use super::problem::Trouble;
 
 /// How many chains beside the default are looked at. CAs have offered two at most.
 const MAX_ALTERNATES: usize = 4;
 
-/// The chain whose top is issued by `preferred`, else the CA's default.
+/// The chain whose top is issued by `preferred`, else the CA's default. A chain that cannot be downloaded is not
+/// offered: a certificate with the default is better than none.
 pub(super) async fn choose(
     member: &Member,
     default: String,
     alternates: &[String],
     preferred: Option<&str>,
-) -> Result<String, Trouble> {
+) -> String {
     let Some(preferred) = preferred else {
-        return Ok(default);
+        return default;
     };
     let mut offered = vec![top_issuer(&default)];
     if is(&offered, preferred) {
-        return Ok(default);
+        return default;
     }
     let signer = Signer::Account(&member.key, member.account.id());
     for url in alternates.iter().take(MAX_ALTERNATES) {
-        let answer = member.session.post("certificate", url, signer, None).await?;
-        let chain = String::from_utf8_lossy(answer.body()).into_owned();
+        let chain = match member.session.post("certificate", url, signer, None).await {
+            Ok(answer) => String::from_utf8_lossy(answer.body()).into_owned(),
+            Err(trouble) => {
+                let error = trouble.into_error(&member.session.authority, "download another chain");
+                warn!(authority = %error.authority, remedy = %error.remedy, "{error}");
+                continue;
+            }
+        };
         offered.push(top_issuer(&chain));
         if is(&offered, preferred) {
-            return Ok(chain);
+            return chain;
         }
     }
     let offered: Vec<String> = offered.into_iter().flatten().collect();
@@ -41,7 +47,7 @@ pub(super) async fn choose(
         offered = offered.join(", "),
         "the CA does not offer the preferred chain; its default is taken"
     );
-    Ok(default)
+    default
 }
 
 fn is(offered: &[Option<String>], preferred: &str) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use certstore::Challenges;
 use instant_acme::RevocationRequest;
 use rustls_pki_types::CertificateDer;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -28,11 +28,18 @@ use crate::store::BoxFuture;
 /// How long one attempt may take, all its waits together.
 const MAX_ATTEMPT: Duration = Duration::from_secs(20 * 60);
 
+/// More orders at once than this are never of use.
+const MAX_ORDERS: usize = 1_024;
+
+/// How long a new account key waits for the orders that are under way with the old one.
+const MAX_QUIET_WAIT: Duration = Duration::from_secs(60);
+
 /// What the issuers of all certificates have in common. One in a process.
 pub(crate) struct Shared {
     pub(super) state: State,
     pub(super) challenges: Challenges,
     orders: Arc<Semaphore>,
+    max_orders: u32,
     pub(super) claims: Arc<Claims>,
     /// One for each account, held while it is registered or changed.
     accounts: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -41,13 +48,21 @@ pub(crate) struct Shared {
 impl Shared {
     /// At most `max_orders` orders are under way at once; the others wait their turn.
     pub(crate) fn new(state: State, challenges: Challenges, max_orders: usize) -> Arc<Self> {
+        let max_orders = u32::try_from(max_orders.clamp(1, MAX_ORDERS)).unwrap_or(1);
         Arc::new(Self {
             state,
             challenges,
-            orders: Arc::new(Semaphore::new(max_orders.clamp(1, Semaphore::MAX_PERMITS))),
+            orders: Arc::new(Semaphore::new(max_orders as usize)),
+            max_orders,
             claims: Arc::default(),
             accounts: Mutex::default(),
         })
+    }
+
+    /// Waits until no order is under way, and lets none begin while it is held. `None`: it takes too long.
+    async fn no_orders(&self) -> Option<OwnedSemaphorePermit> {
+        let all = Arc::clone(&self.orders).acquire_many_owned(self.max_orders);
+        timeout(MAX_QUIET_WAIT, all).await.ok()?.ok()
     }
 
     pub(super) fn account_lock(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
@@ -110,10 +125,7 @@ impl Client {
         let _turn = Arc::clone(&self.shared.orders).acquire_owned().await;
         let member = self.member(request.authority).await?;
         let member = match self.attempt(&member, request).await {
-            Err(Stop::NoAccount(_)) => {
-                let url = member.account.id().to_owned();
-                account::open_anew(member.session, &self.shared, &url).await?
-            }
+            Err(Stop::NoAccount(_)) => self.anew(member).await?,
             ended => return ended.map_err(Stop::into_error),
         };
         self.attempt(&member, request).await.map_err(Stop::into_error)
@@ -162,19 +174,51 @@ impl Client {
         kept.map_err(|error| kept::trouble(&error, None))
     }
 
-    async fn revoke_one(&self, position: usize, leaf: &[u8], reason: RevocationReason) -> Result<(), Stop> {
-        let member = self.member(position).await.map_err(Stop::Error)?;
-        let certificate = CertificateDer::from(leaf);
-        let request = RevocationRequest {
-            certificate: &certificate,
-            reason: Some(reason.into()),
+    async fn revoke_one(
+        &self,
+        position: usize,
+        leaf: &[u8],
+        reason: RevocationReason,
+    ) -> Result<(), IssueError> {
+        let member = self.member(position).await?;
+        let member = match revoke_as(&member, leaf, reason).await {
+            Err(Stop::NoAccount(_)) => self.anew(member).await?,
+            ended => return ended.map_err(Stop::into_error),
         };
-        let revoked = act!(member.session, "revoke", member.account.revoke(&request));
-        match revoked {
-            Ok(()) => Ok(()),
-            Err(trouble) if trouble.is("alreadyRevoked") => Ok(()),
-            Err(trouble) => Err(Stop::of(&member, trouble, "revoke the certificate")),
-        }
+        revoke_as(&member, leaf, reason).await.map_err(Stop::into_error)
+    }
+
+    /// An order under way is signed with the old key, which the CA then knows no more.
+    async fn roll(&self, position: usize) -> Result<(), IssueError> {
+        let authority = self.authority(position)?;
+        let _quiet = self.shared.no_orders().await.ok_or_else(|| IssueError {
+            class: IssueFault::State,
+            authority: authority.name.clone(),
+            text: format!("orders are still under way after {} s", MAX_QUIET_WAIT.as_secs()),
+            remedy: "try again when they have ended".to_owned(),
+            retry_after: None,
+        })?;
+        account::roll_key(self.session(position).await?, &self.shared).await
+    }
+
+    /// After the CA has said that it does not know us.
+    async fn anew(&self, member: Member) -> Result<Member, IssueError> {
+        let url = member.account.id().to_owned();
+        account::open_anew(member.session, &self.shared, &url).await
+    }
+}
+
+async fn revoke_as(member: &Member, leaf: &[u8], reason: RevocationReason) -> Result<(), Stop> {
+    let certificate = CertificateDer::from(leaf);
+    let request = RevocationRequest {
+        certificate: &certificate,
+        reason: Some(reason.into()),
+    };
+    let revoked = act!(member.session, "revoke", member.account.revoke(&request));
+    match revoked {
+        Ok(()) => Ok(()),
+        Err(trouble) if trouble.is("alreadyRevoked") => Ok(()),
+        Err(trouble) => Err(Stop::of(member, trouble, "revoke the certificate")),
     }
 }
 
@@ -235,11 +279,7 @@ impl Issuer for Client {
         leaf: &'a [u8],
         reason: RevocationReason,
     ) -> BoxFuture<'a, Result<(), IssueError>> {
-        Box::pin(async move {
-            self.revoke_one(authority, leaf, reason)
-                .await
-                .map_err(Stop::into_error)
-        })
+        Box::pin(self.revoke_one(authority, leaf, reason))
     }
 
     fn has_unfinished<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<bool, IssueError>> {
@@ -250,7 +290,7 @@ impl Issuer for Client {
     }
 
     fn roll_account_key(&self, authority: usize) -> BoxFuture<'_, Result<(), IssueError>> {
-        Box::pin(async move { account::roll_key(self.session(authority).await?, &self.shared).await })
+        Box::pin(self.roll(authority))
     }
 }
 

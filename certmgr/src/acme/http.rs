@@ -30,6 +30,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the connection to the last byte of the answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// For the file with the CA certificates, or the system's: it may lie on a share that hangs.
+const ROOTS_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The largest answer: directories, orders and chains have a few kilobytes.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
@@ -68,9 +71,17 @@ impl Http {
     /// Reads the CA certificates that the CA's own certificate must lead to; connects nowhere.
     pub(super) async fn new(ca_file: Option<&Path>) -> Result<Self, HttpError> {
         let ca_file = ca_file.map(PathBuf::from);
-        let config = tokio::task::spawn_blocking(move || tls(ca_file.as_deref()))
-            .await
-            .unwrap_or_else(|panicked| Err(HttpError::Roots(panicked.to_string())))?;
+        let read = tokio::task::spawn_blocking(move || tls(ca_file.as_deref()));
+        let config = match timeout(ROOTS_TIMEOUT, read).await {
+            Ok(Ok(config)) => config?,
+            Ok(Err(panicked)) => return Err(HttpError::Roots(panicked.to_string())),
+            Err(_) => {
+                return Err(HttpError::Roots(format!(
+                    "the CA certificates could not be read within {} s",
+                    ROOTS_TIMEOUT.as_secs()
+                )));
+            }
+        };
         let mut tcp = HttpConnector::new();
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.enforce_http(false);

@@ -1,9 +1,9 @@
 //! One order (RFC 8555 §7.4), from the note on disk or from nothing, until the chain is there.
 
-use std::time::Duration;
+mod placing;
+mod waiting;
 
-use instant_acme::{CertificateIdentifier, Identifier, NewOrder, Order, OrderStatus};
-use tokio::time::{Instant, sleep};
+use instant_acme::{Order, OrderStatus};
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
@@ -11,25 +11,10 @@ use super::account::Member;
 use super::client::Client;
 use super::kept::Secret;
 use super::note::{Note, Purpose};
-use super::problem::{Cause, Trouble, class_of_challenge, remedy_of_challenge, words};
+use super::problem::Trouble;
 use super::session::act;
-use super::{IssueError, IssueFault, Issued, Request, chain, control, kept, keys, renewal};
-use crate::dns::{self, Ca, Severity};
+use super::{IssueError, IssueFault, Issued, Request, chain, control, kept, keys};
 use crate::source::Pair;
-use certstore::Name;
-
-/// How long the CA may look at the answers to its challenges, and how long it may take to sign.
-const MAX_WAIT: Duration = Duration::from_secs(300);
-
-/// Between two looks at the order, at first and at most, where the CA does not say.
-const FIRST_POLL: Duration = Duration::from_millis(250);
-const MAX_POLL: Duration = Duration::from_secs(5);
-
-/// The longest wait that the CA may ask for between two looks.
-const MAX_ASKED_POLL: Duration = Duration::from_secs(60);
-
-/// How many looks in a row may fail before the attempt ends. The order stays noted.
-const MAX_FAILED_POLLS: u32 = 5;
 
 /// Why an attempt ends without a chain.
 #[derive(Debug)]
@@ -174,120 +159,6 @@ impl Attempt<'_> {
         }
     }
 
-    /// The profile is asked for by name only if the CA has it: its own refusal would not say what it has.
-    fn check_profile(&self) -> Result<(), Stop> {
-        let session = &self.member.session;
-        let (Some(wanted), offered) = (&session.authority.profile, &session.directory.meta.profiles) else {
-            return Ok(());
-        };
-        if offered.contains_key(wanted) {
-            return Ok(());
-        }
-        let names: Vec<&str> = offered.keys().map(String::as_str).collect();
-        let offers = match names.as_slice() {
-            [] => "it offers none".to_owned(),
-            names => format!("it offers {}", names.join(", ")),
-        };
-        Err(self.error(IssueError {
-            remedy: "set `profile` to one that the CA offers, or remove it".to_owned(),
-            ..self.member.error(
-                IssueFault::Configuration,
-                &format!("the CA has no profile `{wanted}`; {offers}"),
-            )
-        }))
-    }
-
-    /// The self-check: what would make the order fail is told before the CA counts the failure.
-    async fn check_names(&self) -> Result<(), Stop> {
-        let session = &self.member.session;
-        let ca = Ca {
-            name: &session.authority.name,
-            identities: &session.directory.meta.caa_identities,
-            account: Some(self.member.account.id()),
-        };
-        let source = &self.client.source;
-        let findings = dns::check(&self.client.lookup, &self.request.domains, &source.challenge, ca).await;
-        let (blocking, others): (Vec<_>, Vec<_>) = findings
-            .into_iter()
-            .partition(|finding| finding.severity == Severity::Blocks);
-        for finding in others {
-            warn!(
-                certificate = self.certificate(),
-                domain = %finding.domain,
-                remedy = %finding.remedy,
-                "before the order: {}",
-                finding.text
-            );
-        }
-        let Some(first) = blocking.first() else {
-            return Ok(());
-        };
-        let texts: Vec<&str> = blocking.iter().map(|finding| finding.text.as_str()).collect();
-        Err(self.error(IssueError {
-            remedy: first.remedy.clone(),
-            ..self.member.error(IssueFault::SelfCheck, &texts.join("; "))
-        }))
-    }
-
-    /// RFC 9773 §5: an order that says what it replaces may pass rate limits. A CA that does not like the old
-    /// certificate takes the order without.
-    async fn place(&self) -> Result<Order, Trouble> {
-        let identifiers: Vec<Identifier> = self.request.domains.iter().map(identifier).collect();
-        let replaces = self
-            .request
-            .replaces
-            .as_deref()
-            .filter(|_| self.member.session.directory.renewal_info.is_some())
-            .and_then(renewal::identifier);
-        let Some(replaces) = replaces else {
-            return self.place_one(&identifiers, None).await;
-        };
-        match self.place_one(&identifiers, Some(replaces)).await {
-            Err(trouble) if trouble.is_refusal() && !trouble.is("accountDoesNotExist") => {
-                info!(
-                    certificate = self.certificate(),
-                    "the CA does not take the order as a replacement: {}",
-                    trouble.into_error(&self.member.session.authority, "order a replacement")
-                );
-                self.place_one(&identifiers, None).await
-            }
-            placed => placed,
-        }
-    }
-
-    async fn place_one(
-        &self,
-        identifiers: &[Identifier],
-        replaces: Option<CertificateIdentifier<'static>>,
-    ) -> Result<Order, Trouble> {
-        let session = &self.member.session;
-        let mut new = NewOrder::new(identifiers);
-        if let Some(profile) = &session.authority.profile {
-            new = new.profile(profile);
-        }
-        if let Some(replaces) = replaces {
-            new = new.replaces(replaces);
-        }
-        let account = &self.member.account;
-        let placed = act!(session, "new-order", account.new_order(&new));
-        match placed {
-            // The order is placed, but `instant_acme` does not like how the CA repeats it.
-            Err(Trouble {
-                cause: Cause::Nonsense(text),
-                head,
-            }) if head.status.is_success() => {
-                let Some(url) = head.location.clone() else {
-                    return Err(Trouble {
-                        cause: Cause::Nonsense(text),
-                        head,
-                    });
-                };
-                act!(session, "order", account.order(url.clone()))
-            }
-            placed => placed,
-        }
-    }
-
     /// Whatever happens, the answers are taken back when the CA has looked or we have given up.
     async fn prove_control(&self, note: &mut Note, order: &mut Order) -> Result<(), Stop> {
         let looked = match control::answer(self.client, self.member, self.certificate(), note, order).await {
@@ -328,9 +199,7 @@ impl Attempt<'_> {
             )
         })?;
         let preferred = self.client.source.preferred_chain.as_deref();
-        let chain = chain::choose(self.member, default, &alternates, preferred)
-            .await
-            .map_err(|trouble| Stop::of(self.member, trouble, "download another chain"))?;
+        let chain = chain::choose(self.member, default, &alternates, preferred).await;
         Ok(Issued {
             pair: Pair {
                 chain: Zeroizing::new(chain.into_bytes()),
@@ -338,66 +207,6 @@ impl Attempt<'_> {
             },
             order: order.url().to_owned(),
         })
-    }
-
-    /// Looks at the order until it has another status.
-    async fn wait_while(&self, order: &mut Order, status: OrderStatus) -> Result<(), Stop> {
-        let session = &self.member.session;
-        let deadline = Instant::now() + MAX_WAIT;
-        let mut delay = FIRST_POLL;
-        let mut asked = None;
-        let mut failed = 0;
-        while order.state().status == status {
-            let wait = asked.map_or(delay, |asked: Duration| asked.clamp(delay, MAX_ASKED_POLL));
-            if Instant::now() + wait > deadline {
-                return Err(self.error(self.member.error(
-                    IssueFault::Unreachable,
-                    &format!(
-                        "the order is still `{}` after {} s",
-                        shown(status),
-                        MAX_WAIT.as_secs()
-                    ),
-                )));
-            }
-            sleep(wait).await;
-            delay = (delay * 2).min(MAX_POLL);
-            match act!(session, "order", refresh(order)) {
-                Ok(()) => failed = 0,
-                Err(trouble) if trouble.is_refusal() || failed == MAX_FAILED_POLLS => {
-                    return Err(Stop::of_last_chance(self.member, trouble, "look at the order"));
-                }
-                Err(_) => failed += 1,
-            }
-            asked = session.head().retry_after;
-        }
-        Ok(())
-    }
-
-    /// What the CA says about each name that it could not be convinced of.
-    async fn why_invalid(&self, order: &mut Order) -> IssueError {
-        let session = &self.member.session;
-        let challenge = &self.client.source.challenge;
-        let mut error = self.member.error(IssueFault::Refused, "the CA gives no reason");
-        if let Some(problem) = &order.state().error {
-            error.text = words(problem);
-            error.remedy = "do what the CA's words say".to_owned();
-        }
-        let mut found = Vec::new();
-        let fetched = act!(session, "authorization", reasons(order, &mut found));
-        if let Err(trouble) = fetched {
-            debug!(?trouble, "the reasons could not be read");
-        }
-        if let Some(Reason { name, kind, .. }) = found.first() {
-            error.class = class_of_challenge(kind.as_deref());
-            error.remedy = remedy_of_challenge(challenge, name, kind.as_deref());
-            let words: Vec<String> = found
-                .iter()
-                .map(|reason| format!("{}: {}", reason.name, reason.words))
-                .collect();
-            error.text = words.join("; ");
-        }
-        error.text = format!("the order has failed: {}", error.text);
-        error
     }
 
     fn purpose(&self) -> Purpose {
@@ -459,52 +268,5 @@ impl Member {
             error.authority.clone_from(&self.session.authority.name);
         }
         error
-    }
-}
-
-async fn refresh(order: &mut Order) -> Result<(), instant_acme::Error> {
-    order.refresh().await.map(drop)
-}
-
-/// What the CA has against a name.
-struct Reason {
-    name: String,
-    words: String,
-    kind: Option<String>,
-}
-
-/// What the CA has against each name, read anew.
-async fn reasons(order: &mut Order, reasons: &mut Vec<Reason>) -> Result<(), instant_acme::Error> {
-    reasons.clear();
-    let mut authorizations = order.authorizations();
-    while let Some(authorization) = authorizations.next().await {
-        let authorization = authorization?;
-        let problems = authorization
-            .challenges
-            .iter()
-            .filter_map(|tried| tried.error.as_ref());
-        reasons.extend(problems.map(|problem| Reason {
-            name: authorization.identifier().to_string(),
-            words: words(problem),
-            kind: problem.r#type.clone(),
-        }));
-    }
-    Ok(())
-}
-
-fn identifier(name: &Name) -> Identifier {
-    match name {
-        Name::Ip(address) => Identifier::Ip(*address),
-        name => Identifier::Dns(name.to_string()),
-    }
-}
-
-fn shown(status: OrderStatus) -> &'static str {
-    match status {
-        OrderStatus::Pending => "pending",
-        OrderStatus::Ready => "ready",
-        OrderStatus::Processing => "processing",
-        OrderStatus::Valid => "valid",
-        OrderStatus::Invalid => "invalid",
     }
 }

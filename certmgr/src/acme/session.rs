@@ -231,6 +231,7 @@ impl HttpClient for Sender {
                 Method::HEAD => "new-nonce",
                 _ => line.last().kind,
             };
+            line.last().head = Head::default();
             let answer = line
                 .http
                 .call(request, kind)

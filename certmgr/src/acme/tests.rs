@@ -326,6 +326,7 @@ fn answer_http(port: u16, challenges: &Challenges) {
 struct Asked {
     method: String,
     path: String,
+    agent: String,
 }
 
 impl Asked {
@@ -335,19 +336,20 @@ impl Asked {
         reader.read_line(&mut line).ok()?;
         let mut words = line.split_whitespace().map(str::to_owned);
         let (method, path) = (words.next()?, words.next()?);
-        let mut length = 0;
+        let (mut length, mut agent) = (0, String::new());
         loop {
             line.clear();
             reader.read_line(&mut line).ok()?;
             match line.trim_end().to_ascii_lowercase().split_once(": ") {
                 Some(("content-length", value)) => length = value.parse().ok()?,
+                Some(("user-agent", value)) => value.clone_into(&mut agent),
                 Some(_) => {}
                 None => break,
             }
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
-        Some(Self { method, path })
+        Some(Self { method, path, agent })
     }
 }
 

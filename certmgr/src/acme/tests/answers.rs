@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 
 use super::pebble::{Pebble, Wishes};
-use super::scripted::Scripted;
+use super::scripted::{CHAIN, Scripted};
 use super::*;
 
 #[tokio::test]
@@ -204,6 +205,109 @@ async fn an_answer_that_is_too_large_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
+async fn refusals_say_what_to_do() {
+    for (kind, class, remedy) in [
+        ("userActionRequired", IssueFault::Refused, "new terms"),
+        ("caa", IssueFault::Refused, "CAA record"),
+        ("unsupportedIdentifier", IssueFault::Refused, "remove the name"),
+        (
+            "externalAccountRequired",
+            IssueFault::Configuration,
+            "`external_account`",
+        ),
+        ("invalidProfile", IssueFault::Configuration, "`profile`"),
+        ("unsupportedContact", IssueFault::Configuration, "`contact`"),
+    ] {
+        let error = at_new_order(403, &[], problem(kind, "no")).await;
+        assert_eq!(error.class, class, "{kind}: {error}");
+        assert!(error.remedy.contains(remedy), "{kind}: {}", error.remedy);
+        assert_eq!(error.authority, "scripted");
+    }
+}
+
+#[tokio::test]
+async fn a_chain_is_given_whole_and_a_name_that_does_not_resolve_is_ordered_all_the_same() {
+    let ca = Scripted::start(|_| None);
+    let issued = ca.issue().await.unwrap();
+    assert_eq!(*issued.pair.chain, CHAIN.as_bytes());
+    let agent = concat!("h2gate/", env!("CARGO_PKG_VERSION"));
+    for asked in ca.asked() {
+        assert_eq!(asked.agent, agent, "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_other_chains_cannot_be_downloaded_the_default_is_taken() {
+    for status in [404, 500, 502] {
+        let ca = Scripted::start(move |asked| match asked.path.as_str() {
+            "/certificate" => {
+                let other = ("Link", r#"<<ca>/other>;rel="alternate""#);
+                Some((200, vec![other], CHAIN.to_owned()))
+            }
+            "/other" => Some((status, Vec::new(), problem("malformed", "no such chain"))),
+            _ => None,
+        });
+        let wishes = AcmeSource {
+            preferred_chain: Some("Root X".to_owned()),
+            ..ca.source()
+        };
+        let issued = ca.issue_as(&wishes, &request("a", &["a.example.com"])).await;
+        assert_eq!(*issued.unwrap().pair.chain, CHAIN.as_bytes());
+        assert_eq!(ca.count("/other"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limit_on_a_replacement_is_no_reason_to_order_without() {
+    let ca = Scripted::start(|asked| {
+        (asked.path == "/new-order").then(|| (429, Vec::new(), problem("rateLimited", "slowly")))
+    });
+    let renewal = Request {
+        replaces: Some(a_leaf()),
+        ..request("a", &["a.example.com"])
+    };
+    let error = ca.issue_as(&ca.source(), &renewal).await.err().unwrap();
+    assert_eq!(error.class, IssueFault::RateLimited, "{error}");
+    assert_eq!(ca.count("/new-order"), 1);
+}
+
+/// A certificate that says which key issued it, as those of CAs do.
+fn a_leaf() -> Vec<u8> {
+    let issuer =
+        rcgen::CertifiedIssuer::self_signed(CertificateParams::default(), KeyPair::generate().unwrap())
+            .unwrap();
+    let mut params = CertificateParams::new(vec!["a.example.com".to_owned()]).unwrap();
+    params.use_authority_key_identifier_extension = true;
+    let leaf = params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
+    leaf.der().to_vec()
+}
+
+#[tokio::test]
+async fn an_order_whose_answer_was_lost_is_gone_on_with() {
+    let finalized = AtomicUsize::new(0);
+    let ca = Scripted::start(move |asked| match asked.path.as_str() {
+        // The CA has acted; only its word did not get through.
+        "/finalize" => {
+            finalized.fetch_add(1, Ordering::SeqCst);
+            Some((502, Vec::new(), String::new()))
+        }
+        "/order" if finalized.load(Ordering::SeqCst) > 0 => {
+            let order = json!({
+                "status": "valid", "finalize": "<ca>/finalize", "authorizations": [],
+                "certificate": "<ca>/certificate",
+            });
+            Some((200, Vec::new(), order.to_string()))
+        }
+        _ => None,
+    });
+    let error = ca.issue().await.err().unwrap();
+    assert_eq!(error.class, IssueFault::Unreachable, "{error}");
+    let issued = ca.issue().await.unwrap();
+    assert!(issued.order.ends_with("/order"));
+    assert_eq!((ca.count("/new-order"), ca.count("/finalize")), (1, 1));
+}
+
+#[tokio::test]
 async fn a_ca_that_refuses_every_nonce_is_given_up() {
     let ca = Scripted::start(|asked| {
         (asked.path == "/new-order").then(|| (400, Vec::new(), problem("badNonce", "no")))
@@ -246,13 +350,13 @@ async fn a_ca_that_hangs_is_given_up_after_half_a_minute() {
 #[tokio::test]
 async fn an_order_without_the_configured_challenge_says_so() {
     let ca = Scripted::start(|asked| {
-        let order = json!({ "status": "pending", "finalize": "x", "authorizations": ["AUTHORIZATION"] });
+        let order = json!({ "status": "pending", "finalize": "x", "authorizations": ["<ca>/authorization"] });
         let authorization = json!({
             "status": "pending", "identifier": { "type": "dns", "value": "a.example.com" },
             "challenges": [{ "type": "dns-01", "url": "x", "token": "t", "status": "pending" }],
         });
         match asked.path.as_str() {
-            "/new-order" => Some((201, vec![("Location", "ORDER")], order.to_string())),
+            "/new-order" => Some((201, vec![("Location", "<ca>/order")], order.to_string())),
             "/authorization" => Some((200, Vec::new(), authorization.to_string())),
             _ => None,
         }

@@ -7,6 +7,7 @@ use rustls_pki_types::pem::PemObject as _;
 use tokio::time::Instant;
 
 use super::pebble::{Pebble, Wishes};
+use super::scripted::Scripted;
 use super::*;
 use crate::config::{ExternalAccount, SecretReference};
 
@@ -208,6 +209,51 @@ async fn the_preferred_chain_is_taken_and_else_the_default() {
     }
     // It is the same order: only another chain of the same certificate was asked for.
     assert_eq!(pebble.orders(), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs Pebble and moto: scripts/test runs it"]
+async fn a_chain_of_three_comes_with_all_of_them() {
+    let pebble = Pebble::with(Wishes {
+        further_issuers: 1,
+        ..Wishes::default()
+    })
+    .await;
+    let place = pebble.place();
+    let client = place.client(&source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns));
+    let issued = issue(&client, &request("a", &["a.example.com"])).await.unwrap();
+    let chain = CertificateDer::pem_slice_iter(&issued.pair.chain);
+    assert_eq!(chain.map(Result::unwrap).count(), 3);
+}
+
+#[tokio::test]
+#[ignore = "needs Pebble and moto: scripts/test runs it"]
+async fn a_second_ca_issues_what_the_first_has_begun() {
+    let pebble = Pebble::start().await;
+    let place = pebble.place();
+    let broken =
+        Scripted::start(|asked| (asked.path == "/finalize").then(|| (503, Vec::new(), String::new())));
+    let mut wishes = source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns);
+    wishes
+        .authorities
+        .insert(0, broken.source().authorities.remove(0));
+    let client = place.client(&wishes);
+    let first = request("a", &["a.example.com"]);
+    let second = Request {
+        authority: 1,
+        ..first.clone()
+    };
+    let error = issue(&client, &first).await.err().unwrap();
+    assert_eq!(error.authority, "scripted");
+    let begun = place.note("a").await.unwrap();
+    assert!(begun["order"].is_string());
+
+    let issued = issue(&client, &second).await.unwrap();
+    assert_serves(&issued, &["a.example.com"]);
+    let note = place.note("a").await.unwrap();
+    assert_ne!(note["key"], begun["key"]);
+    assert_ne!(note["account"], begun["account"]);
+    assert_eq!((broken.count("/new-order"), pebble.orders()), (1, 1));
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ pub(super) struct Wishes {
     /// Key identifier and HMAC key: then only bound accounts are taken.
     pub(super) external_account: Option<(&'static str, &'static str)>,
     pub(super) alternate_roots: u8,
+    /// Certificates of issuers below the root, beside the first.
+    pub(super) further_issuers: u8,
     pub(super) caa_identities: Vec<&'static str>,
 }
 
@@ -224,6 +226,7 @@ fn spawn(folder: &Path, dns: SocketAddr, wishes: &Wishes) -> Child {
         .env("PEBBLE_AUTHZREUSE", "0")
         .env("PEBBLE_WFE_NONCEREJECT", wishes.bad_nonces.to_string())
         .env("PEBBLE_ALTERNATE_ROOTS", wishes.alternate_roots.to_string())
+        .env("PEBBLE_CHAIN_LENGTH", (1 + wishes.further_issuers).to_string())
         .stdin(Stdio::null())
         .stdout(log(folder, "pebble.log"))
         .stderr(log(folder, "pebble.err"))

@@ -1,6 +1,6 @@
 //! A CA that says what a test wants it to say.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 use serde_json::json;
 
@@ -8,15 +8,17 @@ use super::*;
 
 type Answer = (u16, Vec<(&'static str, &'static str)>, String);
 
-/// It answers on this machine, without TLS; `ORDER` and `AUTHORIZATION` in its answers are URLs.
+/// It answers on this machine, without TLS. `<ca>` in its answers is its own URL.
 pub(super) struct Scripted {
+    pub(super) folder: TempDir,
     address: SocketAddr,
+    resolver: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
-    folder: TempDir,
 }
 
 impl Scripted {
-    /// What `script` does not answer is answered as by a CA where all is well.
+    /// What `script` does not answer is answered as by a CA where all is well: it issues [`CHAIN`] and asks
+    /// for no proof.
     pub(super) fn start(script: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -27,29 +29,26 @@ impl Scripted {
                 return;
             };
             all.lock().unwrap().push(asked.clone());
-            let (status, fields, body) = script(&asked).unwrap_or_else(|| well(&asked, address));
-            let urls = |text: &str| {
-                text.replace("ORDER", &format!("http://{address}/order"))
-                    .replace("AUTHORIZATION", &format!("http://{address}/authorization"))
-            };
-            let mut fields: Vec<_> = fields.iter().map(|(name, value)| (*name, urls(value))).collect();
+            let (status, fields, body) = script(&asked).unwrap_or_else(|| well(&asked));
+            let here = |text: &str| text.replace("<ca>", &format!("http://{address}"));
+            let mut fields: Vec<_> = fields.iter().map(|(name, value)| (*name, here(value))).collect();
             fields.push(("Replay-Nonce", "nonce".to_owned()));
             let body = if asked.method == "HEAD" {
                 String::new()
             } else {
-                urls(&body)
+                here(&body)
             };
             reply(&mut stream, status, &fields, &body);
         });
         Self {
-            address,
-            asked,
             folder: tempfile::tempdir().unwrap(),
+            address,
+            resolver: answer_that_no_name_exists(),
+            asked,
         }
     }
 
-    /// Orders a certificate for `a.example.com`. No DNS answers to the self-check, which only warns.
-    pub(super) async fn issue(&self) -> Result<Issued, IssueError> {
+    pub(super) fn source(&self) -> AcmeSource {
         let authority = Authority {
             name: "scripted".to_owned(),
             directory: format!("http://{}/directory", self.address),
@@ -58,39 +57,84 @@ impl Scripted {
             profile: None,
             external_account: None,
         };
-        let wishes = AcmeSource {
+        AcmeSource {
             authorities: vec![authority],
             challenge: Challenge::TlsAlpn01,
             key: KeyType::EcdsaP256,
             preferred_chain: None,
-            resolvers: vec![self.address],
+            resolvers: vec![self.resolver],
             min_interval: Duration::from_secs(3_600),
             first_retry: Duration::from_secs(60),
-        };
+        }
+    }
+
+    /// Orders as this source and request say.
+    pub(super) async fn issue_as(
+        &self,
+        source: &AcmeSource,
+        request: &Request,
+    ) -> Result<Issued, IssueError> {
         let shared = Shared::new(open(&self.folder), Challenges::default(), 1);
-        Client::new(&wishes, &shared)
-            .issue(&request("a", &["a.example.com"]))
+        Client::new(source, &shared).issue(request).await
+    }
+
+    /// Orders a certificate for `a.example.com`. It does not resolve, about which the self-check only warns.
+    pub(super) async fn issue(&self) -> Result<Issued, IssueError> {
+        self.issue_as(&self.source(), &request("a", &["a.example.com"]))
             .await
     }
 
     /// How often this path was asked for.
     pub(super) fn count(&self, path: &str) -> usize {
-        let asked = self.asked.lock().unwrap();
-        asked.iter().filter(|asked| asked.path == path).count()
+        self.asked().iter().filter(|asked| asked.path == path).count()
+    }
+
+    pub(super) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
     }
 }
 
-fn well(asked: &Asked, address: SocketAddr) -> Answer {
-    let url = |path: &str| format!("http://{address}{path}");
+/// What it issues: nobody proves it here.
+pub(super) const CHAIN: &str = "the leaf\nits issuer\nthe issuer's issuer\n";
+
+fn well(asked: &Asked) -> Answer {
     match asked.path.as_str() {
         "/directory" => {
             let body = json!({
-                "newNonce": url("/new-nonce"), "newAccount": url("/new-account"), "newOrder": url("/new-order"),
+                "newNonce": "<ca>/new-nonce", "newAccount": "<ca>/new-account", "newOrder": "<ca>/new-order",
+                "keyChange": "<ca>/key-change", "revokeCert": "<ca>/revoke", "renewalInfo": "<ca>/renewal-info",
             });
             (200, Vec::new(), body.to_string())
         }
         "/new-nonce" => (200, Vec::new(), String::new()),
-        "/new-account" => (201, vec![("Location", "ORDER")], "{}".to_owned()),
+        "/new-account" => (201, vec![("Location", "<ca>/account")], "{}".to_owned()),
+        "/new-order" => {
+            let order = json!({ "status": "ready", "finalize": "<ca>/finalize", "authorizations": [] });
+            (201, vec![("Location", "<ca>/order")], order.to_string())
+        }
+        "/finalize" => {
+            let order = json!({
+                "status": "valid", "finalize": "<ca>/finalize", "authorizations": [],
+                "certificate": "<ca>/certificate",
+            });
+            (200, Vec::new(), order.to_string())
+        }
+        "/certificate" => (200, Vec::new(), CHAIN.to_owned()),
         _ => (404, Vec::new(), String::new()),
     }
+}
+
+/// Until the process ends. RFC 1035 §4.1.1: the question comes back with the response code 3.
+fn answer_that_no_name_exists() -> SocketAddr {
+    let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut packet = [0; 512];
+        while let Ok((length, asker)) = socket.recv_from(&mut packet) {
+            packet[2] |= 0x80;
+            packet[3] = 0x83;
+            let _ = socket.send_to(&packet[..length], asker);
+        }
+    });
+    address
 }

@@ -136,6 +136,63 @@ async fn the_account_key_is_replaced_and_a_crash_in_between_loses_none() {
 
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
+async fn a_new_account_key_fails_no_order_that_is_under_way() {
+    let pebble = Pebble::start().await;
+    let place = pebble.place();
+    let wishes = source(pebble.authority(), Challenge::Http01, &pebble.dns);
+    let shared = Shared::new(place.state.clone(), place.challenges.clone(), 4);
+    issue(
+        &place.client_of(&wishes, &shared),
+        &request("a", &["a.example.com"]),
+    )
+    .await
+    .unwrap();
+    let before = account_document(&place, &pebble.authority()).await;
+    let orders = (0..8).map(|number| {
+        let client = place.client_of(&wishes, &shared);
+        async move {
+            let asked = request(&format!("a{number}"), &["a.example.com"]);
+            issue(&client, &asked).await.unwrap();
+        }
+    });
+    let client = place.client_of(&wishes, &shared);
+    let (_, rolled) = tokio::join!(futures_util::future::join_all(orders), async {
+        // In the middle: the first has been placed.
+        while pebble.orders() < 2 {
+            tokio::task::yield_now().await;
+        }
+        client.roll_account_key(0).await
+    });
+    rolled.unwrap();
+    let after = account_document(&place, &pebble.authority()).await;
+    assert_ne!(before["key"], after["key"]);
+}
+
+#[tokio::test]
+#[ignore = "needs Pebble and moto: scripts/test runs it"]
+async fn commands_to_a_ca_that_has_forgotten_us_register_again() {
+    let mut pebble = Pebble::start().await;
+    let place = pebble.place();
+    let client = place.client(&source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns));
+    let issued = issue(&client, &request("a", &["a.example.com"])).await.unwrap();
+    let leaf = CertificateDer::from_pem_slice(&issued.pair.chain).unwrap();
+    pebble.restart().await;
+    // It knows the certificate as little as us, and says so about the certificate.
+    let error = client
+        .revoke(0, &leaf, RevocationReason::Superseded)
+        .await
+        .unwrap_err();
+    assert!(!error.text.contains("accountDoesNotExist"), "{error}");
+
+    pebble.restart().await;
+    let error = client.roll_account_key(0).await.unwrap_err();
+    assert!(error.text.contains("accountDoesNotExist"), "{error}");
+    assert!(error.remedy.contains("registers again"), "{}", error.remedy);
+    client.roll_account_key(0).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn renewal_information_is_what_the_ca_says_for_this_certificate() {
     let pebble = Pebble::start().await;
     let place = pebble.place();

@@ -1,0 +1,296 @@
+//! The account's document and the CA made to agree: registering, contacts, a change of keys that was cut short.
+
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD, Engine as _};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use super::{Kept, key_of, name};
+use crate::acme::client::Shared;
+use crate::acme::jws::{self, AccountKey, Signer};
+use crate::acme::kept::{self, Secret};
+use crate::acme::problem::{Cause, Trouble};
+use crate::acme::session::{Session, head};
+use crate::acme::{IssueError, IssueFault};
+use crate::config::{Authority, ExternalAccount};
+use crate::lease::Guard;
+use crate::secret;
+use crate::store::Document;
+
+/// How long another process may be busy with the same account.
+const MAX_LEASE_WAIT: Duration = Duration::from_secs(90);
+
+const LEASE_POLL: Duration = Duration::from_millis(200);
+
+/// The account's document, and what is done to it.
+pub(super) struct Register<'a> {
+    session: &'a Session,
+    shared: &'a Shared,
+    name: String,
+    document: Document,
+}
+
+/// Nobody else changes the account, in this process or another, until this is dropped.
+pub(super) struct Alone {
+    _here: tokio::sync::OwnedMutexGuard<()>,
+    _everywhere: Guard,
+}
+
+impl<'a> Register<'a> {
+    pub(super) fn new(session: &'a Session, shared: &'a Shared) -> Self {
+        let name = name(&session.authority);
+        Self {
+            session,
+            shared,
+            document: Document::Account(name.clone()),
+            name,
+        }
+    }
+
+    fn authority(&self) -> &Authority {
+        &self.session.authority
+    }
+
+    pub(super) async fn read(&self) -> Result<Option<Kept>, IssueError> {
+        let kept: Option<Kept> = kept::read(&self.shared.state, &self.document)
+            .await
+            .map_err(|error| kept::trouble(&error, Some(self.authority())))?;
+        Ok(kept.filter(|kept| kept.key().is_ok()))
+    }
+
+    pub(super) async fn write(&self, kept: &Kept) -> Result<(), IssueError> {
+        kept::write(&self.shared.state, &self.document, kept)
+            .await
+            .map_err(|error| kept::trouble(&error, Some(self.authority())))
+    }
+
+    pub(super) async fn alone(&self) -> Result<Alone, IssueError> {
+        let here = self.shared.account_lock(&self.name).lock_owned().await;
+        // No certificate has a space in its name.
+        let lease = format!("account {}", self.name);
+        let deadline = Instant::now() + MAX_LEASE_WAIT;
+        loop {
+            let held = self.shared.state.lease.try_acquire(&lease).await;
+            match held.map_err(|error| kept::trouble(&error, Some(self.authority())))? {
+                Some(everywhere) => {
+                    return Ok(Alone {
+                        _here: here,
+                        _everywhere: everywhere,
+                    });
+                }
+                None if Instant::now() < deadline => sleep(LEASE_POLL).await,
+                None => {
+                    return Err(self.error(
+                        IssueFault::State,
+                        "another process that uses the same `state_dir` is busy with the account",
+                        "give each h2gate its own `state_dir`",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Makes the CA and the document agree. The caller is alone.
+    pub(super) async fn settle(&self) -> Result<Kept, IssueError> {
+        let (mut kept, from_disk) = match self.read().await? {
+            Some(kept) => (kept, true),
+            None => (self.fresh().await?, false),
+        };
+        if let Some(next) = kept.next_key.take() {
+            if self.is_known(&next).await? {
+                kept.key = next;
+            }
+            self.write(&kept).await?;
+        }
+        if kept.url.is_none() {
+            kept = self.registered(kept, from_disk).await?;
+        }
+        if kept.contact != self.authority().contact {
+            self.update_contact(&mut kept).await?;
+        }
+        Ok(kept)
+    }
+
+    async fn fresh(&self) -> Result<Kept, IssueError> {
+        let key = AccountKey::generate().map_err(|bad| self.failed(Trouble::from(Cause::Key(bad))))?;
+        let kept = Kept::new(self.authority(), &key);
+        self.write(&kept).await?;
+        Ok(kept)
+    }
+
+    async fn registered(&self, mut kept: Kept, from_disk: bool) -> Result<Kept, IssueError> {
+        let answer = match self.register(&kept).await? {
+            // An account that was deactivated never comes back: its key is of no use any more.
+            Err(trouble) if from_disk && trouble.is("unauthorized") => {
+                warn!(authority = %self.authority().name, "the CA refuses the account's key; registering with a new one");
+                kept = self.fresh().await?;
+                self.register(&kept).await?
+            }
+            answer => answer,
+        };
+        let url = answer.map_err(|trouble| self.failed(trouble))?;
+        info!(
+            authority = %self.authority().name,
+            account = url,
+            terms = self.session.directory.meta.terms_of_service,
+            "we have an account, and have accepted the CA's terms of service"
+        );
+        kept.url = Some(url);
+        kept.contact.clone_from(&self.authority().contact);
+        self.write(&kept).await?;
+        Ok(kept)
+    }
+
+    /// Registers the key, or finds the account that it has already (RFC 8555 §7.3): its URL.
+    async fn register(&self, kept: &Kept) -> Result<Result<String, Trouble>, IssueError> {
+        let url = &self.session.directory.new_account;
+        let key = match kept.key() {
+            Ok(key) => key,
+            Err(bad) => return Ok(Err(Trouble::from(Cause::Key(bad)))),
+        };
+        let mut payload = json!({
+            "termsOfServiceAgreed": true,
+            "contact": mail_urls(&self.authority().contact),
+        });
+        match &self.authority().external_account {
+            Some(external) => {
+                let hmac_key = self.hmac_key(external).await?;
+                let binding = match jws::external_binding(&external.kid, &hmac_key, url, &key) {
+                    Ok(binding) => binding,
+                    Err(bad) => return Ok(Err(Trouble::from(Cause::Key(bad)))),
+                };
+                if let Some(fields) = payload.as_object_mut() {
+                    fields.insert("externalAccountBinding".to_owned(), binding);
+                }
+            }
+            None if self.session.directory.meta.external_account_required => {
+                return Err(self.error(
+                    IssueFault::Configuration,
+                    "the CA takes only accounts that are bound to one of its customers",
+                    "set `external_account` with the key identifier and the HMAC key that the CA gave you",
+                ));
+            }
+            None => {}
+        }
+        let answer = self
+            .session
+            .post("new-account", url, Signer::Key(&key), Some(&payload))
+            .await;
+        Ok(answer.and_then(|answer| {
+            let location = head(&answer).location;
+            location.ok_or_else(|| Trouble::from(Cause::Nonsense("newAccount gave no URL".to_owned())))
+        }))
+    }
+
+    /// Whether the CA has an account with this key.
+    async fn is_known(&self, key: &Secret) -> Result<bool, IssueError> {
+        let Ok(key) = key_of(key) else {
+            return Ok(false);
+        };
+        let url = &self.session.directory.new_account;
+        let payload = json!({ "onlyReturnExisting": true });
+        match self
+            .session
+            .post("new-account", url, Signer::Key(&key), Some(&payload))
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(trouble) if trouble.is("accountDoesNotExist") => Ok(false),
+            // It was deactivated: known, and of no use.
+            Err(trouble) if trouble.is("unauthorized") => Ok(true),
+            Err(trouble) => Err(self.failed(trouble)),
+        }
+    }
+
+    /// RFC 8555 §7.3.2. No order fails because of it.
+    async fn update_contact(&self, kept: &mut Kept) -> Result<(), IssueError> {
+        let (Ok(key), Some(url)) = (kept.key(), &kept.url) else {
+            return Ok(());
+        };
+        let payload = json!({ "contact": mail_urls(&self.authority().contact) });
+        match self
+            .session
+            .post("account", url, Signer::Account(&key, url), Some(&payload))
+            .await
+        {
+            Ok(_) => {
+                kept.contact.clone_from(&self.authority().contact);
+                self.write(kept).await
+            }
+            Err(trouble) => {
+                let error = trouble.into_error(self.authority(), "change the account's contact");
+                warn!(authority = %error.authority, remedy = %error.remedy, "{error}");
+                Ok(())
+            }
+        }
+    }
+
+    async fn hmac_key(&self, external: &ExternalAccount) -> Result<Zeroizing<Vec<u8>>, IssueError> {
+        // Boxed: a call to AWS is a large future, and rare.
+        let read = Box::pin(secret::read(&external.hmac_key));
+        let text = read.await.map_err(|error| {
+            self.error(
+                IssueFault::Configuration,
+                &format!("the HMAC key of `external_account` cannot be had: {error}"),
+                "check `hmac_key` of `external_account`",
+            )
+        })?;
+        decode_hmac_key(&text).ok_or_else(|| {
+            self.error(
+                IssueFault::Configuration,
+                "the HMAC key of `external_account` is not base64",
+                "give it as the CA gave it: base64url",
+            )
+        })
+    }
+
+    fn failed(&self, trouble: Trouble) -> IssueError {
+        trouble.into_error(self.authority(), "register an account")
+    }
+
+    fn error(&self, class: IssueFault, text: &str, remedy: &str) -> IssueError {
+        IssueError {
+            class,
+            authority: self.authority().name.clone(),
+            text: text.to_owned(),
+            remedy: remedy.to_owned(),
+            retry_after: None,
+        }
+    }
+}
+
+fn mail_urls(contact: &[String]) -> Value {
+    contact
+        .iter()
+        .map(|address| format!("mailto:{address}"))
+        .collect()
+}
+
+/// CAs give it as base64url; people copy it with padding, or in the other alphabet.
+fn decode_hmac_key(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let bare = text.trim().trim_end_matches('=');
+    BASE64_URL_SAFE_NO_PAD
+        .decode(bare)
+        .or_else(|_| BASE64_STANDARD_NO_PAD.decode(bare))
+        .ok()
+        .filter(|key| !key.is_empty())
+        .map(Zeroizing::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hmac_key_is_read_in_both_alphabets() {
+        for text in ["-_-_", "-_-_\n", "+/+/"] {
+            assert_eq!(*decode_hmac_key(text).unwrap(), [0xfb, 0xff, 0xbf], "{text}");
+        }
+        assert_eq!(*decode_hmac_key("AQ==").unwrap(), [1]);
+        assert!(decode_hmac_key("not base64!").is_none());
+        assert!(decode_hmac_key("").is_none());
+    }
+}

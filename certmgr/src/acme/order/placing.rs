@@ -1,0 +1,134 @@
+//! Up to the CA's word that there is an order: what can be known to be wrong before it is asked, and newOrder.
+
+use certstore::Name;
+use instant_acme::{CertificateIdentifier, Identifier, NewOrder, Order};
+use tracing::{info, warn};
+
+use super::{Attempt, Stop};
+use crate::acme::problem::{Cause, Trouble};
+use crate::acme::session::act;
+use crate::acme::{IssueError, IssueFault, renewal};
+use crate::dns::{self, Ca, Severity};
+
+impl Attempt<'_> {
+    /// The profile is asked for by name only if the CA has it: its own refusal would not say what it has.
+    pub(super) fn check_profile(&self) -> Result<(), Stop> {
+        let session = &self.member.session;
+        let (Some(wanted), offered) = (&session.authority.profile, &session.directory.meta.profiles) else {
+            return Ok(());
+        };
+        if offered.contains_key(wanted) {
+            return Ok(());
+        }
+        let names: Vec<&str> = offered.keys().map(String::as_str).collect();
+        let offers = match names.as_slice() {
+            [] => "it offers none".to_owned(),
+            names => format!("it offers {}", names.join(", ")),
+        };
+        Err(self.error(IssueError {
+            remedy: "set `profile` to one that the CA offers, or remove it".to_owned(),
+            ..self.member.error(
+                IssueFault::Configuration,
+                &format!("the CA has no profile `{wanted}`; {offers}"),
+            )
+        }))
+    }
+
+    /// The self-check: what would make the order fail is told before the CA counts the failure.
+    pub(super) async fn check_names(&self) -> Result<(), Stop> {
+        let session = &self.member.session;
+        let ca = Ca {
+            name: &session.authority.name,
+            identities: &session.directory.meta.caa_identities,
+            account: Some(self.member.account.id()),
+        };
+        let source = &self.client.source;
+        let findings = dns::check(&self.client.lookup, &self.request.domains, &source.challenge, ca).await;
+        let (blocking, others): (Vec<_>, Vec<_>) = findings
+            .into_iter()
+            .partition(|finding| finding.severity == Severity::Blocks);
+        for finding in others {
+            warn!(
+                certificate = self.certificate(),
+                domain = %finding.domain,
+                remedy = %finding.remedy,
+                "before the order: {}",
+                finding.text
+            );
+        }
+        let Some(first) = blocking.first() else {
+            return Ok(());
+        };
+        let texts: Vec<&str> = blocking.iter().map(|finding| finding.text.as_str()).collect();
+        Err(self.error(IssueError {
+            remedy: first.remedy.clone(),
+            ..self.member.error(IssueFault::SelfCheck, &texts.join("; "))
+        }))
+    }
+
+    /// RFC 9773 §5: an order that says what it replaces may pass rate limits. A CA that does not like the old
+    /// certificate takes the order without.
+    pub(super) async fn place(&self) -> Result<Order, Trouble> {
+        let identifiers: Vec<Identifier> = self.request.domains.iter().map(identifier).collect();
+        let replaces = self
+            .request
+            .replaces
+            .as_deref()
+            .filter(|_| self.member.session.directory.renewal_info.is_some())
+            .and_then(renewal::identifier);
+        let Some(replaces) = replaces else {
+            return self.place_one(&identifiers, None).await;
+        };
+        match self.place_one(&identifiers, Some(replaces)).await {
+            Err(trouble) if trouble.is_refusal() && !trouble.is("accountDoesNotExist") => {
+                info!(
+                    certificate = self.certificate(),
+                    "the CA does not take the order as a replacement: {}",
+                    trouble.into_error(&self.member.session.authority, "order a replacement")
+                );
+                self.place_one(&identifiers, None).await
+            }
+            placed => placed,
+        }
+    }
+
+    async fn place_one(
+        &self,
+        identifiers: &[Identifier],
+        replaces: Option<CertificateIdentifier<'static>>,
+    ) -> Result<Order, Trouble> {
+        let session = &self.member.session;
+        let mut new = NewOrder::new(identifiers);
+        if let Some(profile) = &session.authority.profile {
+            new = new.profile(profile);
+        }
+        if let Some(replaces) = replaces {
+            new = new.replaces(replaces);
+        }
+        let account = &self.member.account;
+        let placed = act!(session, "new-order", account.new_order(&new));
+        match placed {
+            // The order is placed, but `instant_acme` does not like how the CA repeats it.
+            Err(Trouble {
+                cause: Cause::Nonsense(text),
+                head,
+            }) if head.status.is_success() => {
+                let Some(url) = head.location.clone() else {
+                    return Err(Trouble {
+                        cause: Cause::Nonsense(text),
+                        head,
+                    });
+                };
+                act!(session, "order", account.order(url.clone()))
+            }
+            placed => placed,
+        }
+    }
+}
+
+fn identifier(name: &Name) -> Identifier {
+    match name {
+        Name::Ip(address) => Identifier::Ip(*address),
+        name => Identifier::Dns(name.to_string()),
+    }
+}

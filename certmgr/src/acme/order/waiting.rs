@@ -1,0 +1,160 @@
+//! Waiting for the CA, and what it says when the wait ends badly.
+
+use std::time::Duration;
+
+use instant_acme::{Order, OrderStatus};
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
+use super::{Attempt, Stop};
+use crate::acme::problem::{class_of_challenge, remedy_of_challenge, words};
+use crate::acme::session::act;
+use crate::acme::{IssueError, IssueFault};
+
+/// How long the CA may look at the answers to its challenges, and how long it may take to sign.
+const MAX_WAIT: Duration = Duration::from_secs(300);
+
+/// Between two looks at the order, at first and at most, where the CA does not say.
+const FIRST_POLL: Duration = Duration::from_millis(250);
+const MAX_POLL: Duration = Duration::from_secs(5);
+
+/// The longest wait that the CA may ask for between two looks.
+const MAX_ASKED_POLL: Duration = Duration::from_secs(60);
+
+/// How many looks in a row may fail before the attempt ends. The order stays noted.
+const MAX_FAILED_POLLS: u32 = 5;
+
+/// How long to wait between two looks: as long as the CA asks for, within bounds, else ever longer.
+struct Pace(Duration);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(FIRST_POLL)
+    }
+}
+
+impl Pace {
+    fn next(&mut self, asked: Option<Duration>) -> Duration {
+        let least = self.0;
+        self.0 = (least * 2).min(MAX_POLL);
+        asked.map_or(least, |asked| asked.clamp(least, MAX_ASKED_POLL))
+    }
+}
+
+impl Attempt<'_> {
+    /// Looks at the order until it has another status.
+    pub(super) async fn wait_while(&self, order: &mut Order, status: OrderStatus) -> Result<(), Stop> {
+        let session = &self.member.session;
+        let deadline = Instant::now() + MAX_WAIT;
+        let mut pace = Pace::default();
+        let mut asked = None;
+        let mut failed = 0;
+        while order.state().status == status {
+            let wait = pace.next(asked);
+            if Instant::now() + wait > deadline {
+                return Err(self.error(self.member.error(
+                    IssueFault::Unreachable,
+                    &format!(
+                        "the order is still `{}` after {} s",
+                        shown(status),
+                        MAX_WAIT.as_secs()
+                    ),
+                )));
+            }
+            sleep(wait).await;
+            match act!(session, "order", refresh(order)) {
+                Ok(()) => failed = 0,
+                Err(trouble) if trouble.is_refusal() || failed == MAX_FAILED_POLLS => {
+                    return Err(Stop::of_last_chance(self.member, trouble, "look at the order"));
+                }
+                Err(_) => failed += 1,
+            }
+            asked = session.head().retry_after;
+        }
+        Ok(())
+    }
+
+    /// What the CA says about each name that it could not be convinced of.
+    pub(super) async fn why_invalid(&self, order: &mut Order) -> IssueError {
+        let session = &self.member.session;
+        let challenge = &self.client.source.challenge;
+        let mut error = self.member.error(IssueFault::Refused, "the CA gives no reason");
+        if let Some(problem) = &order.state().error {
+            error.text = words(problem);
+            error.remedy = "do what the CA's words say".to_owned();
+        }
+        let mut found = Vec::new();
+        let fetched = act!(session, "authorization", reasons(order, &mut found));
+        if let Err(trouble) = fetched {
+            debug!(?trouble, "the reasons could not be read");
+        }
+        if let Some(Reason { name, kind, .. }) = found.first() {
+            error.class = class_of_challenge(kind.as_deref());
+            error.remedy = remedy_of_challenge(challenge, name, kind.as_deref());
+            let words: Vec<String> = found
+                .iter()
+                .map(|reason| format!("{}: {}", reason.name, reason.words))
+                .collect();
+            error.text = words.join("; ");
+        }
+        error.text = format!("the order has failed: {}", error.text);
+        error
+    }
+}
+
+async fn refresh(order: &mut Order) -> Result<(), instant_acme::Error> {
+    order.refresh().await.map(drop)
+}
+
+/// What the CA has against a name.
+struct Reason {
+    name: String,
+    words: String,
+    kind: Option<String>,
+}
+
+/// What the CA has against each name, read anew.
+async fn reasons(order: &mut Order, reasons: &mut Vec<Reason>) -> Result<(), instant_acme::Error> {
+    reasons.clear();
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let authorization = authorization?;
+        let problems = authorization
+            .challenges
+            .iter()
+            .filter_map(|tried| tried.error.as_ref());
+        reasons.extend(problems.map(|problem| Reason {
+            name: authorization.identifier().to_string(),
+            words: words(problem),
+            kind: problem.r#type.clone(),
+        }));
+    }
+    Ok(())
+}
+
+fn shown(status: OrderStatus) -> &'static str {
+    match status {
+        OrderStatus::Pending => "pending",
+        OrderStatus::Ready => "ready",
+        OrderStatus::Processing => "processing",
+        OrderStatus::Valid => "valid",
+        OrderStatus::Invalid => "invalid",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_become_rarer_and_the_cas_wish_is_followed_within_bounds() {
+        let mut pace = Pace::default();
+        let waits: Vec<u128> = (0..7).map(|_| pace.next(None).as_millis()).collect();
+        assert_eq!(waits, [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000]);
+        let mut asked = |seconds| pace.next(Some(Duration::from_secs(seconds))).as_secs();
+        assert_eq!(asked(0), 5);
+        assert_eq!(asked(20), 20);
+        // ZeroSSL asks for a day, and is ready within seconds.
+        assert_eq!(asked(86_400), 60);
+    }
+}
