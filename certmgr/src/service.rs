@@ -3,6 +3,7 @@
 mod convert;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::pin::Pin;
 
 use futures_util::stream::{self, Stream};
@@ -20,7 +21,8 @@ use crate::event::Event;
 /// The longest request; each is a name and a few words.
 const MAX_REQUEST: usize = 16 << 10;
 
-/// The gRPC service over `control`, to be mounted where only operators come: it has no authentication of its own.
+/// The gRPC service over `control`, without authentication: whoever reaches it may look, and whoever comes from a
+/// loopback address may act. The server has to put tonic's connect info into each request.
 pub fn service(control: Control, now: Clock) -> CertificateServiceServer<impl CertificateService> {
     CertificateServiceServer::new(Service { control, now }).max_decoding_message_size(MAX_REQUEST)
 }
@@ -59,7 +61,7 @@ impl CertificateService for Service {
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> Result<Response<pb::RenewResponse>, Status> {
         let name = &request.get_ref().name;
-        asked(&request, "renew", name);
+        allowed(request.remote_addr(), "renew", name)?;
         self.control.renew(name).await.map_err(status)?;
         Ok(Response::new(pb::RenewResponse {}))
     }
@@ -69,7 +71,7 @@ impl CertificateService for Service {
         request: Request<pb::RollbackRequest>,
     ) -> Result<Response<pb::RollbackResponse>, Status> {
         let pb::RollbackRequest { name, generation } = request.get_ref();
-        asked(&request, "rollback", name);
+        allowed(request.remote_addr(), "rollback", name)?;
         let to = Some(generation.as_str()).filter(|generation| !generation.is_empty());
         let generation = self.control.rollback(name, to).await.map_err(status)?;
         let generation = convert::generation(generation);
@@ -83,7 +85,7 @@ impl CertificateService for Service {
         let name = &request.get_ref().name;
         let reason = convert::reason(request.get_ref())
             .ok_or_else(|| Status::invalid_argument("reason: this number is none of RevokeRequest.Reason"))?;
-        asked(&request, "revoke", name);
+        allowed(request.remote_addr(), "revoke", name)?;
         self.control.revoke(name, reason).await.map_err(status)?;
         Ok(Response::new(pb::RevokeResponse {}))
     }
@@ -93,7 +95,7 @@ impl CertificateService for Service {
         request: Request<pb::RollAccountKeyRequest>,
     ) -> Result<Response<pb::RollAccountKeyResponse>, Status> {
         let name = &request.get_ref().name;
-        asked(&request, "roll-account-key", name);
+        allowed(request.remote_addr(), "roll-account-key", name)?;
         self.control.roll_account_key(name).await.map_err(status)?;
         Ok(Response::new(pb::RollAccountKeyResponse {}))
     }
@@ -106,12 +108,29 @@ impl CertificateService for Service {
     }
 }
 
-/// Who asked for a change.
-fn asked<T>(request: &Request<T>, command: &str, certificate: &str) {
-    let peer = request
-        .remote_addr()
-        .map_or_else(|| "an operator".to_owned(), |address| address.to_string());
-    tracing::info!(certificate, command, peer, "{certificate}: {peer} asks for {command}");
+/// Whether whoever asks may change something: only from this machine, for there is no authentication and the
+/// address may be open to probes and scrapers.
+fn allowed(peer: Option<SocketAddr>, command: &str, certificate: &str) -> Result<(), Status> {
+    let shown = peer.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
+    if peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) {
+        tracing::info!(
+            certificate,
+            command,
+            peer = shown,
+            "{certificate}: {shown} asks for {command}"
+        );
+        return Ok(());
+    }
+    tracing::warn!(
+        certificate,
+        command,
+        peer = shown,
+        "{certificate}: {shown} asks for {command}, and may not"
+    );
+    Err(Status::permission_denied(format!(
+        "{command} is done only for a caller on the gateway's own loopback address, and this one comes from \
+         {shown}: run `h2gate certs` there, by `kubectl exec` or `aws ecs execute-command`, or forward the port"
+    )))
 }
 
 fn status(error: CommandError) -> Status {
@@ -177,12 +196,48 @@ impl Watch {
     fn snapshot(&mut self) {
         let views = self.control.list();
         let wanted = views.iter().filter(|view| self.wants(&view.name));
-        let items: Vec<_> = wanted.map(|view| Item::Certificate(convert::certificate(view))).collect();
+        let items: Vec<_> = wanted
+            .map(|view| Item::Certificate(convert::certificate(view)))
+            .collect();
         self.pending.extend(items);
         self.pending.push_back(Item::SnapshotEnd(pb::SnapshotEnd {}));
     }
 
     fn wants(&self, name: &str) -> bool {
         self.name.is_empty() || self.name == name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    fn ask(peer: Option<&str>) -> Result<(), Status> {
+        allowed(peer.map(|peer| peer.parse().unwrap()), "revoke", "api")
+    }
+
+    #[test]
+    fn only_callers_on_this_machine_change_anything() {
+        for near in [
+            "127.0.0.1:4711",
+            "127.8.0.1:4711",
+            "[::1]:4711",
+            "[::ffff:127.0.0.1]:4711",
+        ] {
+            assert!(ask(Some(near)).is_ok(), "{near}");
+        }
+        let far = [
+            "10.0.0.7:4711",
+            "192.168.1.1:4711",
+            "[fe80::1]:4711",
+            "[::ffff:10.0.0.7]:4711",
+        ];
+        for far in far.map(Some).into_iter().chain([None]) {
+            let refusal = ask(far).unwrap_err();
+            assert_eq!(refusal.code(), Code::PermissionDenied, "{far:?}");
+            assert!(refusal.message().contains("kubectl exec"), "{refusal}");
+        }
     }
 }
