@@ -14,8 +14,10 @@ use crate::config::{self, Diagnostics, Examination, Place, Resolved, Spanned};
 mod date;
 mod sources;
 mod summary;
+mod trust;
 
 use sources::{Checked, Condition};
+use trust::{CheckedTrust, TrustCondition};
 
 /// Checks a configuration file and the certificates that it names; nothing is changed or started.
 pub fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
@@ -36,6 +38,7 @@ struct Report {
     found: Diagnostics,
     now: UnixTime,
     certificates: Vec<Checked>,
+    trust_bundles: Vec<CheckedTrust>,
     /// `None` if the configuration itself cannot be used.
     resolved: Option<Resolved>,
 }
@@ -56,9 +59,10 @@ impl Report {
             .iter()
             .map(|one| sources::certificate(one, now, &mut found))
             .collect();
-        trust_bundles
+        let trust_bundles = trust_bundles
             .iter()
-            .for_each(|one| sources::trust(one, &mut found));
+            .map(|one| trust::check(one, now, &mut found))
+            .collect();
         if let Some(directory) = state_dir {
             sources::state_dir(&directory, needs_state, &mut found);
         }
@@ -69,6 +73,7 @@ impl Report {
             found,
             now,
             certificates,
+            trust_bundles,
             resolved,
         }
     }
@@ -90,7 +95,12 @@ impl Report {
         };
         text.push_str(&format!("{file}: {verdict}\n"));
         if let (true, Some(resolved)) = (self.passes(strict), &self.resolved) {
-            text.push_str(&summary::text(resolved, &self.certificates, self.now));
+            text.push_str(&summary::text(
+                resolved,
+                &self.certificates,
+                &self.trust_bundles,
+                self.now,
+            ));
         }
         text
     }
@@ -105,12 +115,28 @@ impl Report {
             };
             json!({
                 "name": checked.name,
+                "source": checked.source,
                 "usable": usable,
                 "names": summary.map(|s| s.names.iter().map(ToString::to_string).collect::<Vec<_>>()),
                 "not_before": summary.map(|s| date::date_time(s.not_before)),
                 "not_after": summary.map(|s| date::date_time(s.not_after)),
                 "key": summary.map(|s| s.key_kind.to_string()),
                 "generation": summary.map(|s| s.generation.to_string()),
+            })
+        });
+        let trust_bundles = self.trust_bundles.iter().map(|checked| {
+            let (usable, contents) = match &checked.state {
+                TrustCondition::Usable(contents) => (Some(true), Some(contents)),
+                TrustCondition::Unusable => (Some(false), None),
+                TrustCondition::NotAsked(_) => (None, None),
+            };
+            json!({
+                "name": checked.name,
+                "source": checked.source,
+                "usable": usable,
+                "authorities": contents.map(|c| c.authorities),
+                "revocation_lists": contents.map(|c| c.revocation_lists),
+                "until": contents.and_then(|c| c.until).map(date::date_time),
             })
         });
         json!({
@@ -120,6 +146,7 @@ impl Report {
             "warnings": self.found.warnings(),
             "diagnostics": self.found.json(),
             "certificates": certificates.collect::<Vec<_>>(),
+            "trust_bundles": trust_bundles.collect::<Vec<_>>(),
         })
     }
 }

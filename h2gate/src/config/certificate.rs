@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use certmgr::{CertificateConfig, FileSource, KeyType, Source};
 use certstore::Name;
 
-pub(super) use acme::{Surroundings, key_name};
+pub(super) use acme::{Surroundings, key_name, report_same_orders};
 pub(super) use aws::{bundle_s3, bundle_secrets_manager};
 
 use super::diagnostic::{Diagnostics, Place, Spanned};
@@ -98,15 +98,20 @@ impl FileCertificate {
         }
     }
 
+    /// What is ordered, if it comes from a CA.
+    fn acme(&self) -> Option<&acme::FileAcme> {
+        match &self.source {
+            Some(Spanned {
+                value: FileCertificateSource::Acme(acme),
+                ..
+            }) => Some(acme),
+            _ => None,
+        }
+    }
+
     /// Whether it is ordered from a CA.
     pub(super) fn is_acme(&self) -> bool {
-        matches!(
-            self.source,
-            Some(Spanned {
-                value: FileCertificateSource::Acme(_),
-                ..
-            })
-        )
+        self.acme().is_some()
     }
 
     /// One certificate for each kind of key.
@@ -155,12 +160,9 @@ impl FileCertificate {
     /// The names under which it is kept: one for each kind of key.
     pub(super) fn names(&self) -> Vec<String> {
         let Some(name) = &self.name else { return Vec::new() };
-        match &self.source {
-            Some(Spanned {
-                value: FileCertificateSource::Acme(acme),
-                ..
-            }) => acme.keys().map(|key| name_of(&name.value, key)).collect(),
-            _ => vec![name.value.clone()],
+        match self.acme() {
+            Some(acme) => acme.keys().map(|key| name_of(&name.value, key)).collect(),
+            None => vec![name.value.clone()],
         }
     }
 }

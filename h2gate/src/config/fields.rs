@@ -182,7 +182,7 @@ impl<'a> Fields<'a> {
             return &[];
         };
         match &entry.value.value {
-            Value::List(items) if items.is_empty() && matches!(key.fallback, Fallback::Required) => {
+            Value::List(items) if items.is_empty() && key.fallback.is_required() => {
                 let remedy = Some(first_sentence(key.about).to_owned());
                 found.error(entry.key.place, format!("`{}` is empty", key.name), remedy);
                 items
@@ -390,6 +390,9 @@ fn read_text<T>(
             place: node.place,
         }),
         Err(Wrong { message, remedy }) => {
+            if values::may_hold_secret(text) {
+                found.conceal(node.place.line);
+            }
             found.error(node.place, format!("`{}`: {message}", key.name), remedy);
             None
         }

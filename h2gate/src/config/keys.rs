@@ -105,6 +105,8 @@ pub(super) enum Form {
 pub(super) enum Fallback {
     /// It cannot be left out.
     Required,
+    /// Nor can this; the code that reads it says so, in words that fit what stands beside it.
+    RequiredThere,
     /// No value; the text says what that means.
     Absent(&'static str),
     /// This text, as it would be written.
@@ -122,6 +124,12 @@ const fn key(name: &'static str, shape: Shape, fallback: Fallback, about: &'stat
         fallback,
         about,
         secret: false,
+    }
+}
+
+impl Fallback {
+    pub(super) fn is_required(self) -> bool {
+        matches!(self, Self::Required | Self::RequiredThere)
     }
 }
 

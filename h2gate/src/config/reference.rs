@@ -35,10 +35,13 @@ pub fn settings() -> Vec<Setting> {
             let default = match key.fallback {
                 Fallback::Value(text) => Some(text.to_owned()),
                 Fallback::Computed(text) => Some(text()),
-                Fallback::Required | Fallback::Absent(_) | Fallback::Inner => None,
+                Fallback::Required
+                | Fallback::RequiredThere
+                | Fallback::Absent(_)
+                | Fallback::Inner => None,
             };
             let otherwise = match (key.fallback, &default) {
-                (Fallback::Required, _) => "**required**".to_owned(),
+                (Fallback::Required | Fallback::RequiredThere, _) => "**required**".to_owned(),
                 (Fallback::Absent(meaning), _) => meaning.to_owned(),
                 (_, Some(text)) => format!("`{text}`"),
                 (_, None) => "as below".to_owned(),
@@ -128,7 +131,10 @@ fn section_schema(section: &'static Section) -> Value {
             let default = match key.fallback {
                 Fallback::Value(text) => Some(text.to_owned()),
                 Fallback::Computed(text) => Some(text()),
-                Fallback::Required | Fallback::Absent(_) | Fallback::Inner => None,
+                Fallback::Required
+                | Fallback::RequiredThere
+                | Fallback::Absent(_)
+                | Fallback::Inner => None,
             };
             if let Some(text) = default {
                 map.insert("default".to_owned(), typed(key.shape, &text));
@@ -139,7 +145,7 @@ fn section_schema(section: &'static Section) -> Value {
     let required = section
         .keys
         .iter()
-        .filter(|key| matches!(key.fallback, Fallback::Required));
+        .filter(|key| key.fallback.is_required());
     let mut schema = json!({
         "type": "object",
         "additionalProperties": false,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gateway::settings::{Route, Settings};
 
 use super::backend::FileBackend;
-use super::certificate::{FileCertificate, Surroundings};
+use super::certificate::{FileCertificate, Surroundings, report_same_orders};
 use super::diagnostic::{Diagnostics, Place, Spanned};
 use super::fields::Fields;
 use super::listener::{self, FileListener, Targets};
@@ -96,11 +96,12 @@ pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
     listener::report_conflicts(&addresses(&listeners, &admin), found);
 
     report_no_state(&state_dir, &certificates, found);
+    report_same_orders(&certificates, found);
 
     let doubts = Doubts::new(&listeners, &certificates, &trust_bundles, &routes, &backends);
     let surroundings = Surroundings {
-        has_tls: listeners.iter().any(|l| l.tls.is_some()),
-        has_http: listeners.iter().any(|l| l.http.is_some()),
+        tls: addresses_of(&listeners, |l| l.tls.is_some()),
+        http: addresses_of(&listeners, |l| l.http.is_some()),
         listeners_whole: !file.misspelled("listeners"),
     };
     let targets = Targets {
@@ -142,6 +143,16 @@ pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
     })
 }
 
+fn addresses_of(
+    listeners: &[FileListener],
+    of: impl Fn(&FileListener) -> bool,
+) -> Vec<Option<std::net::SocketAddr>> {
+    let chosen = listeners.iter().filter(|listener| of(listener));
+    chosen
+        .map(|listener| Some(listener.address.as_ref()?.value))
+        .collect()
+}
+
 /// An order that is forgotten is placed again, and CAs count.
 fn report_no_state(
     state_dir: &Spanned<Option<PathBuf>>,
@@ -152,7 +163,7 @@ fn report_no_state(
         let remedy = "name a directory that outlives the process, or leave `state_dir` out";
         found.error(
             state_dir.place,
-            "ACME certificates need a state directory",
+            "ACME certificates need a state directory: without one each start orders anew, and CAs limit that",
             Some(remedy.to_owned()),
         );
     }

@@ -9,7 +9,9 @@ mod remote;
 
 pub(super) use address::{endpoint, network, socket_address};
 pub(super) use name::{domain, grpc_method, grpc_service, host_pattern, label, shorten};
-pub(super) use remote::{bucket, mail, region, resolver, role, text, url, variable};
+pub(super) use remote::{
+    bucket, is_local, mail, may_hold_secret, queue, region, resolver, role, text, url, variable,
+};
 
 /// Why a text is not the value that a key wants.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,16 +1,18 @@
-//! What can be said about certificates and trust bundles without asking anybody: files are read and proved;
-//! of remote sources, the paths that the file names for them are looked at.
+//! What can be said about certificates without asking anybody: files are read and proved; of remote sources,
+//! the paths that the file names for them are looked at.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use certmgr::{CertificateConfig, Source, Summary};
 use certstore::UnixTime;
+use certstore::trust::MAX_TRUST_BYTES;
 use rustix::fs::{Access, access};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::date;
-use crate::config::{Diagnostics, LocatedCertificate, LocatedPath, LocatedTrust, PathUse, Place, Spanned};
+use crate::config::{Diagnostics, LocatedCertificate, LocatedPath, PathUse, Place, Spanned};
 
 /// A certificate with less time left than this is worth a word.
 const SOON_SECONDS: u64 = 14 * 86_400;
@@ -18,6 +20,8 @@ const SOON_SECONDS: u64 = 14 * 86_400;
 /// A certificate and what is known about it.
 pub(super) struct Checked {
     pub(super) name: String,
+    /// The key of the configuration: `files`, `acme` and so on.
+    pub(super) source: &'static str,
     pub(super) state: Condition,
 }
 
@@ -43,22 +47,28 @@ impl Checked {
 pub(super) fn certificate(located: &LocatedCertificate, now: UnixTime, found: &mut Diagnostics) -> Checked {
     let one = &located.certificate;
     paths(&located.paths, found);
-    let state = match &one.source {
-        Source::Files(_) => match files(located, now, found) {
-            Some(summary) => Condition::Usable(summary),
-            None => Condition::Unusable,
-        },
-        Source::Acme(acme) => {
-            let names = acme.authorities.iter().map(|authority| authority.name.as_str());
-            let names = names.collect::<Vec<_>>().join(", then ");
-            Condition::NotAsked(format!("ordered from {names} by {}", acme.challenge.name()))
-        }
-        Source::S3(s3) => Condition::NotAsked(format!("from the S3 bucket {}", s3.bucket)),
-        Source::SecretsManager(secret) => Condition::NotAsked(format!("from the secret {}", secret.secret)),
+    let state = match elsewhere(&one.source) {
+        Some(place) => Condition::NotAsked(place),
+        None => files(located, now, found).map_or(Condition::Unusable, Condition::Usable),
     };
     Checked {
         name: one.name.clone(),
+        source: one.source.kind(),
         state,
+    }
+}
+
+/// Where something comes from that is not on this disk.
+pub(super) fn elsewhere(source: &Source) -> Option<String> {
+    match source {
+        Source::Files(_) => None,
+        Source::Acme(acme) => {
+            let names = acme.authorities.iter().map(|authority| authority.name.as_str());
+            let names = names.collect::<Vec<_>>().join(", then ");
+            Some(format!("ordered from {names} by {}", acme.challenge.name()))
+        }
+        Source::S3(s3) => Some(format!("from the S3 bucket {}", s3.bucket)),
+        Source::SecretsManager(secret) => Some(format!("from the secret {}", secret.secret)),
     }
 }
 
@@ -130,33 +140,42 @@ fn tell(error: &certmgr::Error, located: &LocatedCertificate, found: &mut Diagno
     found.error(place, message, Some(error.remedy().to_owned()));
 }
 
-pub(super) fn trust(located: &LocatedTrust, found: &mut Diagnostics) {
-    paths(&located.paths, found);
-}
-
-/// The paths beside chain and key, which are read as a pair.
+/// The paths beside what is read as a whole: pairs, and trust bundles.
 fn paths(paths: &[LocatedPath], found: &mut Diagnostics) {
     for one in paths {
         match one.purpose {
-            PathUse::Chain | PathUse::Key => {}
-            PathUse::CaFile | PathUse::TrustCa => ca_file(one, found),
-            PathUse::TrustCrl => drop(read(one, "the revocation lists", found)),
+            PathUse::Chain | PathUse::Key | PathUse::TrustCa | PathUse::TrustCrl => {}
+            PathUse::CaFile => ca_file(one, found),
             PathUse::Secret => secret(one, found),
             PathUse::Program => program(one, found),
         }
     }
 }
 
-fn read(one: &LocatedPath, what: &str, found: &mut Diagnostics) -> Option<Vec<u8>> {
-    match std::fs::read(&one.path) {
-        Ok(bytes) => Some(bytes),
-        Err(error) => {
-            let message = format!("{what} in {} cannot be read: {error}", one.path.display());
-            let remedy = "put the file there, and let the user that h2gate runs as read it";
-            found.error(one.place, message, Some(remedy.to_owned()));
-            None
-        }
+/// All of a file that holds at most [`MAX_TRUST_BYTES`].
+pub(super) fn read(one: &LocatedPath, what: &str, found: &mut Diagnostics) -> Option<Vec<u8>> {
+    let wrong = match bounded(&one.path) {
+        Ok(bytes) if bytes.len() <= MAX_TRUST_BYTES => return Some(bytes),
+        Ok(_) => format!("has more than {} MiB", MAX_TRUST_BYTES >> 20),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    let message = format!("{what} in {} {wrong}", one.path.display());
+    let remedy = "put the file there, and let the user that h2gate runs as read it";
+    found.error(one.place, message, Some(remedy.to_owned()));
+    None
+}
+
+/// One byte more than is lawful, at most; nothing but a file is waited for.
+fn bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is no file"));
     }
+    let limit = u64::try_from(MAX_TRUST_BYTES)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn ca_file(one: &LocatedPath, found: &mut Diagnostics) {

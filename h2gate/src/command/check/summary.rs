@@ -1,12 +1,18 @@
 //! What a good configuration will do, at a glance.
 
+use certmgr::{CertificateConfig, Challenge, Source};
 use certstore::UnixTime;
-use gateway::settings::{Backend, EndpointAddress, Listener, Protocol, Route, TlsVersion};
+use gateway::settings::{Backend, ClientAuthMode, EndpointAddress, Listener, Protocol, Route, TlsVersion};
 
-use super::{Checked, Condition, date};
+use super::{Checked, CheckedTrust, Condition, TrustCondition, date};
 use crate::config::Resolved;
 
-pub(super) fn text(resolved: &Resolved, checked: &[Checked], now: UnixTime) -> String {
+pub(super) fn text(
+    resolved: &Resolved,
+    checked: &[Checked],
+    trust_bundles: &[CheckedTrust],
+    now: UnixTime,
+) -> String {
     let gateway = &resolved.gateway;
     let mut text = String::new();
     let mut table = |title: &str, rows: Vec<(String, String)>| {
@@ -29,6 +35,18 @@ pub(super) fn text(resolved: &Resolved, checked: &[Checked], now: UnixTime) -> S
     table(
         "certificates",
         checked.iter().map(|checked| certificate(checked, now)).collect(),
+    );
+    table(
+        "trust bundles",
+        trust_bundles.iter().map(|checked| trust(checked, now)).collect(),
+    );
+    table(
+        "what the CA must reach",
+        resolved
+            .certificates
+            .iter()
+            .filter_map(|one| reach(one, &gateway.listeners))
+            .collect(),
     );
     table(
         "routes",
@@ -63,7 +81,14 @@ fn listener(listener: &Listener) -> (String, String) {
                 TlsVersion::V1_2 => "TLS 1.2 and 1.3",
                 TlsVersion::V1_3 => "TLS 1.3",
             };
-            format!("{version}, certificates {}", tls.certificates.join(", "))
+            let clients = tls.client_auth.as_ref().map_or(String::new(), |auth| {
+                let mode = match auth.mode {
+                    ClientAuthMode::Required => "must show",
+                    ClientAuthMode::Optional => "may show",
+                };
+                format!(", clients {mode} a certificate of {}", auth.trust)
+            });
+            format!("{version}, certificates {}{clients}", tls.certificates.join(", "))
         }
     };
     (listener.name.clone(), format!("{}  {how}", listener.address))
@@ -72,7 +97,7 @@ fn listener(listener: &Listener) -> (String, String) {
 fn certificate(checked: &Checked, now: UnixTime) -> (String, String) {
     let what = match &checked.state {
         Condition::Unusable => "unusable".to_owned(),
-        Condition::NotAsked(source) => source.clone(),
+        Condition::NotAsked(source) => format!("{source}; not asked"),
         Condition::Usable(summary) => {
             let names = summary
                 .names
@@ -89,6 +114,55 @@ fn certificate(checked: &Checked, now: UnixTime) -> (String, String) {
         }
     };
     (checked.name.clone(), what)
+}
+
+fn trust(checked: &CheckedTrust, now: UnixTime) -> (String, String) {
+    let what = match &checked.state {
+        TrustCondition::Unusable => "unusable".to_owned(),
+        TrustCondition::NotAsked(source) => format!("{source}; not asked"),
+        TrustCondition::Usable(contents) => {
+            let until = contents.until.map_or(String::new(), |until| {
+                let left = date::days(until.as_secs().saturating_sub(now.as_secs()));
+                format!(", good until {}, {left}", date::date(until))
+            });
+            let (authorities, lists) = (contents.authorities, contents.revocation_lists);
+            format!(
+                "{}, {}{until}",
+                count(authorities, "CA"),
+                count(lists, "revocation list")
+            )
+        }
+    };
+    (checked.name.clone(), what)
+}
+
+fn count(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Which port must lead where, for an order to succeed.
+fn reach(certificate: &CertificateConfig, listeners: &[Listener]) -> Option<(String, String)> {
+    let Source::Acme(acme) = &certificate.source else {
+        return None;
+    };
+    let port = match acme.challenge {
+        Challenge::TlsAlpn01 => 443,
+        Challenge::Http01 => 80,
+        Challenge::Dns01(_) => return None,
+    };
+    let answers = |listener: &&Listener| match acme.challenge {
+        Challenge::TlsAlpn01 => listener.tls().is_some(),
+        _ => matches!(listener.protocol, Protocol::Http1(_)),
+    };
+    let names = listeners
+        .iter()
+        .filter(answers)
+        .map(|listener| listener.name.as_str());
+    let names = names.collect::<Vec<_>>().join(" or ");
+    let domains = certificate.domains.iter().map(ToString::to_string);
+    let domains = domains.collect::<Vec<_>>().join(", ");
+    let what = format!("port {port} of {domains} must lead to listener {names}");
+    Some((certificate.name.clone(), what))
 }
 
 fn route(route: &Route, backends: &[Backend]) -> (String, String) {

@@ -1,41 +1,30 @@
 //! `acme` of a certificate.
 
-use std::collections::BTreeSet;
+mod fit;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use certmgr::{
     AcmeSource, Authority, Challenge, DnsProvider, ExecHook, ExternalAccount, KeyType, Route53, Source,
 };
-use certstore::Name;
+
+pub(in crate::config) use fit::{Surroundings, report_same_orders};
 
 use super::{Paths, aws, secret};
-use crate::config::diagnostic::{Diagnostics, Place, Spanned};
+use crate::config::diagnostic::{Diagnostics, Spanned};
 use crate::config::fields::Fields;
 use crate::config::keys::{AUTHORITIES, KnownAuthority, WAITS};
 use crate::config::unknown::closest;
 use crate::config::values::{self, Wrong, shorten};
 use crate::config::{PathUse, path};
 
-/// More names in one certificate than the public CAs sign.
-const MAX_DOMAINS: usize = 100;
 /// What `propagation` is without its key.
 const PROPAGATION: Duration = Duration::from_secs(30);
 /// The longest `propagation`, in seconds.
 const MAX_PROPAGATION: u64 = 3_600;
 /// Orders at a public CA closer than this soon meet its limits.
 const HASTY: Duration = Duration::from_secs(600);
-
-/// What of the rest of the file matters to orders.
-#[derive(Debug)]
-pub(in crate::config) struct Surroundings {
-    /// There is a listener with TLS.
-    pub(in crate::config) has_tls: bool,
-    /// There is a listener with `http`.
-    pub(in crate::config) has_http: bool,
-    /// All listeners could be read.
-    pub(in crate::config) listeners_whole: bool,
-}
 
 /// As the file has it, with at least one kind of key; `None` where a mistake was reported.
 #[derive(Debug)]
@@ -115,91 +104,6 @@ impl FileAcme {
             Some((key, Source::Acme(Box::new(source))))
         })
     }
-
-    /// Whether the domains, the challenge, the CA and the listeners go together.
-    pub(super) fn check(
-        &self,
-        place: Place,
-        name: Option<&Spanned<String>>,
-        domains: &[Spanned<Name>],
-        surroundings: &Surroundings,
-        found: &mut Diagnostics,
-    ) {
-        if domains.is_empty() {
-            let whose = name.map_or(String::new(), |name| format!(" of certificate `{}`", name.value));
-            let message = format!("`acme`{whose} needs `domains`");
-            let remedy = "add `domains: [api.example.com]`: the names to order the certificate for";
-            found.error(place, message, Some(remedy.to_owned()));
-        }
-        if let Some(beyond) = domains.get(MAX_DOMAINS) {
-            let message = format!("more than {MAX_DOMAINS} domains in one certificate");
-            let remedy = "make two certificates of it".to_owned();
-            found.error(beyond.place, message, Some(remedy));
-        }
-        let mut seen = BTreeSet::new();
-        for domain in domains {
-            if !seen.insert(&domain.value) {
-                let message = format!("domain `{}` is given twice", domain.value);
-                found.error(domain.place, message, Some("keep one".to_owned()));
-            }
-            self.check_domain(domain, found);
-        }
-        if let (Some(challenge), true) = (&self.challenge, surroundings.listeners_whole) {
-            check_listeners(challenge, surroundings, found);
-        }
-    }
-
-    fn check_domain(&self, domain: &Spanned<Name>, found: &mut Diagnostics) {
-        let Some(challenge) = &self.challenge else { return };
-        let by_dns = matches!(challenge.value, Challenge::Dns01(_));
-        match &domain.value {
-            // RFC 8737 §3 and CA rules: only DNS shows control of all names of a zone.
-            Name::Wildcard(_) if !by_dns => {
-                let message = format!(
-                    "`{}` cannot be ordered by `{}`",
-                    domain.value,
-                    challenge.value.name()
-                );
-                let remedy = "write `challenge: dns-01` and `dns: …`, or name the hosts one by one";
-                found.error(domain.place, message, Some(remedy.to_owned()));
-            }
-            Name::Ip(address) if by_dns => {
-                let message = format!("the address `{address}` cannot be ordered by `dns-01`");
-                let remedy = "write `challenge: tls-alpn-01` or `http-01`".to_owned();
-                found.error(domain.place, message, Some(remedy));
-            }
-            Name::Ip(address) => {
-                let long_lived = |one: &&Authority| {
-                    one.name.starts_with("letsencrypt") && one.profile.as_deref() != Some("shortlived")
-                };
-                if let Some(one) = self.authorities.iter().flatten().find(long_lived) {
-                    let message = format!(
-                        "{} signs the address `{address}` in short-lived certificates only",
-                        one.name
-                    );
-                    let remedy = "write `profile: shortlived`".to_owned();
-                    found.warning(domain.place, message, Some(remedy));
-                }
-            }
-            Name::Wildcard(_) | Name::Dns(_) => {}
-        }
-    }
-}
-
-fn check_listeners(challenge: &Spanned<Challenge>, surroundings: &Surroundings, found: &mut Diagnostics) {
-    match challenge.value {
-        Challenge::Http01 if !surroundings.has_http => {
-            let message = "`http-01` is answered by an `http` listener, and there is none";
-            let remedy = "add to `listeners`: `{ name: http, address: \"[::]:80\", http: {} }`, or use another challenge";
-            found.error(challenge.place, message, Some(remedy.to_owned()));
-        }
-        Challenge::TlsAlpn01 if !surroundings.has_tls => {
-            let message = "`tls-alpn-01` is answered by a listener with `tls`, and there is none";
-            let remedy = "add `tls: { certificates: [NAME] }` to a listener that port 443 leads to, or use another challenge";
-            found.error(challenge.place, message, Some(remedy.to_owned()));
-        }
-        Challenge::Http01 | Challenge::TlsAlpn01 | Challenge::Dns01(_) => {}
-    }
 }
 
 fn known(authorities: &[Authority]) -> impl Iterator<Item = &'static KnownAuthority> {
@@ -229,12 +133,16 @@ fn authority(
     } else {
         contact_of_acme.to_owned()
     };
-    let accepted = fields.value("accept_terms", values::switch, found);
+    let accepted = terms(
+        fields,
+        directory.as_ref().map(|directory| &*directory.value),
+        found,
+    );
     let directory = directory?;
     let known = AUTHORITIES
         .iter()
         .find(|known| known.directory == directory.value);
-    let name = known.map_or_else(|| host(&directory.value), |known| known.name.to_owned());
+    let name = name_of(&directory.value);
     if let Some(known) = known.filter(|known| known.needs_external_account)
         && !fields.has("external_account")
         && !fields.misspelled("external_account")
@@ -244,15 +152,7 @@ fn authority(
             "add `external_account: { kid: …, hmac_key: { file: PATH } }` with what its console shows";
         found.error(directory.place, message, Some(remedy.to_owned()));
     }
-    let accepted = accepted?;
-    if !accepted.value {
-        let message = format!("the terms of service of {name} are not accepted");
-        let remedy = format!(
-            "read them ({} names them as `termsOfService`), then write `accept_terms: true`",
-            directory.value
-        );
-        found.error(accepted.place, message, Some(remedy));
-    }
+    accepted?;
     Some(Authority {
         name,
         directory: directory.value,
@@ -261,6 +161,26 @@ fn authority(
         profile: profile.map(|profile| profile.value),
         external_account,
     })
+}
+
+/// Whether the CA's terms are accepted; says whose they are where they are not.
+fn terms(fields: &Fields<'_>, directory: Option<&str>, found: &mut Diagnostics) -> Option<()> {
+    let accepted = fields.value("accept_terms", values::switch, found);
+    let (place, what) = match accepted {
+        Some(accepted) if accepted.value => return Some(()),
+        Some(accepted) => (accepted.place, "are not accepted"),
+        None if fields.has("accept_terms") || fields.misspelled("accept_terms") => return None,
+        None => (fields.place, "are not accepted: `accept_terms` is missing"),
+    };
+    let (whose, where_) = match directory {
+        Some(directory) => (name_of(directory), directory),
+        None => ("the CA".to_owned(), "its directory"),
+    };
+    let message = format!("the terms of service of {whose} {what}");
+    let remedy =
+        format!("read them ({where_} names them as `termsOfService`), then write `accept_terms: true`");
+    found.error(place, message, Some(remedy));
+    None
 }
 
 /// A word that is known, or a URL.
@@ -282,7 +202,11 @@ fn directory(text: &str) -> Result<String, Wrong> {
     Err(Wrong::but(format!("there is no CA `{}`", shorten(text)), remedy))
 }
 
-fn host(directory: &str) -> String {
+/// The CA's name for people: the word that is known, or the host.
+fn name_of(directory: &str) -> String {
+    if let Some(known) = AUTHORITIES.iter().find(|known| known.directory == directory) {
+        return known.name.to_owned();
+    }
     let uri = directory.parse::<http::Uri>().ok();
     uri.and_then(|uri| uri.host().map(str::to_owned))
         .unwrap_or(directory.to_owned())

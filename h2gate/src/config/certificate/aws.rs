@@ -81,7 +81,7 @@ fn s3(fields: &Fields<'_>, objects: Option<S3Objects>, found: &mut Diagnostics) 
     let aws = aws(fields, found);
     let path_style = fields.switch("path_style", found);
     let poll = fields.wait("poll", WAITS.poll, found).value;
-    let queue = fields.value("queue", values::url, found).map(|url| url.value);
+    let queue = fields.value("queue", values::queue, found).map(|url| url.value);
     Some(S3Source {
         aws,
         bucket: bucket?.value,

@@ -1,6 +1,6 @@
 //! Keys of `certificates`: what every certificate has, files, and ACME.
 
-use super::Fallback::{Absent, Computed, Required, Value};
+use super::Fallback::{Absent, Computed, Required, RequiredThere, Value};
 use super::aws::{ENDPOINT, REGION, ROLE, S3, SECRETS_MANAGER};
 use super::{Form, Key, OneOf, Section, Shape, key};
 use crate::config::values::write_duration;
@@ -201,7 +201,7 @@ const DIRECTORY: Key = key(
 const ACCEPT_TERMS: Key = key(
     "accept_terms",
     Shape::Switch,
-    Required,
+    RequiredThere,
     "`true` says that you accept the CA's terms of service; its directory names them as `termsOfService`. Nothing is ordered without it.",
 );
 const CA_FILE: Key = key(
@@ -305,9 +305,9 @@ pub(in crate::config) static ACME: Section = Section {
         ("tos_agreed", "accept_terms"),
         ("accept_tos", "accept_terms"),
         ("eab", "external_account"),
+        ("root_ca", "ca_file"),
         ("key_type", "key"),
         ("keys", "key"),
-        ("root_ca", "ca_file"),
     ],
 };
 
@@ -329,7 +329,18 @@ static FALLBACK: Section = Section {
     ],
     one_of: None,
     future: &[],
-    synonyms: &[("email", "contact"), ("eab", "external_account")],
+    synonyms: &[
+        ("email", "contact"),
+        ("mail", "contact"),
+        ("server", "directory"),
+        ("url", "directory"),
+        ("ca", "directory"),
+        ("agree_tos", "accept_terms"),
+        ("tos_agreed", "accept_terms"),
+        ("accept_tos", "accept_terms"),
+        ("eab", "external_account"),
+        ("root_ca", "ca_file"),
+    ],
 };
 
 static EXTERNAL_ACCOUNT: Section = Section {

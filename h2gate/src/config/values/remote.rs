@@ -34,16 +34,17 @@ pub(in crate::config) fn url(text: &str) -> Result<String, Wrong> {
             "write https://HOST/PATH",
         )
     };
-    let uri = text.parse::<Uri>().map_err(|_| not_a_url())?;
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(not_a_url());
-    };
-    if authority.as_str().contains('@') {
+    // Before any message that repeats it.
+    if may_hold_secret(text) {
         return Err(Wrong::but(
             "the URL holds a user name",
             "leave it out; secrets do not stand in the configuration",
         ));
     }
+    let uri = text.parse::<Uri>().map_err(|_| not_a_url())?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(not_a_url());
+    };
     match scheme {
         "https" => Ok(text.to_owned()),
         "http" if is_this_machine(authority.host()) => Ok(text.to_owned()),
@@ -53,6 +54,55 @@ pub(in crate::config) fn url(text: &str) -> Result<String, Wrong> {
         )),
         _ => Err(not_a_url()),
     }
+}
+
+/// The URL of an SQS queue; its ARN and its name alone are common slips.
+pub(in crate::config) fn queue(text: &str) -> Result<String, Wrong> {
+    let arn = text
+        .strip_prefix("arn:")
+        .map(|rest| rest.split(':').collect::<Vec<_>>());
+    if let Some([partition, "sqs", region, account, name]) = arn.as_deref() {
+        let cloud = if partition.starts_with("aws-cn") {
+            "amazonaws.com.cn"
+        } else {
+            "amazonaws.com"
+        };
+        return Err(Wrong::but(
+            "this is the ARN of a queue",
+            format!("write its URL: https://sqs.{region}.{cloud}/{account}/{name}"),
+        ));
+    }
+    let shape = "write https://sqs.REGION.amazonaws.com/ACCOUNT/NAME";
+    let given = url(text).map_err(|wrong| match text.contains("://") {
+        true => wrong,
+        false => Wrong::but(wrong.message, shape),
+    })?;
+    let path = given.parse::<Uri>().ok();
+    let parts = path
+        .iter()
+        .flat_map(|uri| uri.path().split('/'))
+        .filter(|part| !part.is_empty());
+    match parts.count() {
+        2.. => Ok(given),
+        _ => Err(Wrong::but("the URL names no queue", shape)),
+    }
+}
+
+/// Whether a text that was not understood had better not be shown: PEM, or a URL with a password.
+pub(in crate::config) fn may_hold_secret(text: &str) -> bool {
+    let has_user = |after: &str| {
+        after
+            .split(['/', '?', '#'])
+            .next()
+            .is_some_and(|host| host.contains('@'))
+    };
+    text.contains("-----BEGIN") || text.split_once("://").is_some_and(|(_, after)| has_user(after))
+}
+
+/// Whether a URL leads to this machine.
+pub(in crate::config) fn is_local(url: &str) -> bool {
+    let uri = url.parse::<Uri>().ok();
+    uri.is_some_and(|uri| uri.host().is_some_and(is_this_machine))
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -202,6 +252,38 @@ mod tests {
     fn a_password_in_a_url_is_not_repeated() {
         let wrong = url("https://user:password@example.com/").expect_err("a password");
         assert!(!format!("{wrong:?}").contains("password@"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_queue_is_named_by_its_url() {
+        for lawful in [
+            "https://sqs.eu-central-1.amazonaws.com/123456789012/changes",
+            "http://127.0.0.1:5000/123456789012/changes",
+        ] {
+            assert_eq!(queue(lawful), Ok(lawful.to_owned()));
+        }
+        let arn = queue("arn:aws-cn:sqs:cn-north-1:123456789012:changes").expect_err("an ARN");
+        let url = "https://sqs.cn-north-1.amazonaws.com.cn/123456789012/changes";
+        assert!(arn.remedy.is_some_and(|remedy| remedy.ends_with(url)));
+        for text in [
+            "changes",
+            "https://sqs.eu-central-1.amazonaws.com/",
+            "arn:aws:sns:a:b:c",
+        ] {
+            assert!(queue(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_known() {
+        for (text, secret) in [
+            ("https://a:b@example.com/x", true),
+            ("-----BEGIN PRIVATE KEY-----", true),
+            ("https://example.com/a@b", false),
+            ("ops@example.com", false),
+        ] {
+            assert_eq!(may_hold_secret(text), secret, "{text}");
+        }
     }
 
     #[test]

@@ -1,0 +1,180 @@
+//! Whether an order fits what is around it: the domains, the challenge, the CA, the listeners, other orders.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use certmgr::{Authority, Challenge, KeyType};
+use certstore::Name;
+
+use super::{FileAcme, key_name};
+use crate::config::certificate::FileCertificate;
+use crate::config::diagnostic::{Diagnostics, Place, Spanned};
+use crate::config::values::is_local;
+
+/// More names in one certificate than the public CAs sign.
+const MAX_DOMAINS: usize = 100;
+
+/// What of the rest of the file matters to orders.
+#[derive(Debug)]
+pub(in crate::config) struct Surroundings {
+    /// Of the listeners with TLS. An address that could not be read is `None`.
+    pub(in crate::config) tls: Vec<Option<SocketAddr>>,
+    /// Of the listeners with `http`.
+    pub(in crate::config) http: Vec<Option<SocketAddr>>,
+    /// All listeners could be read.
+    pub(in crate::config) listeners_whole: bool,
+}
+
+impl FileAcme {
+    /// Whether the domains, the challenge, the CA and the listeners go together.
+    pub(in crate::config::certificate) fn check(
+        &self,
+        place: Place,
+        name: Option<&Spanned<String>>,
+        domains: &[Spanned<Name>],
+        surroundings: &Surroundings,
+        found: &mut Diagnostics,
+    ) {
+        if domains.is_empty() {
+            let whose = name.map_or(String::new(), |name| format!(" of certificate `{}`", name.value));
+            let message = format!("`acme`{whose} needs `domains`");
+            let remedy = "add `domains: [api.example.com]`: the names to order the certificate for";
+            found.error(place, message, Some(remedy.to_owned()));
+        }
+        if let Some(beyond) = domains.get(MAX_DOMAINS) {
+            let message = format!("more than {MAX_DOMAINS} domains in one certificate");
+            let remedy = "make two certificates of it".to_owned();
+            found.error(beyond.place, message, Some(remedy));
+        }
+        let mut seen = BTreeSet::new();
+        for domain in domains {
+            if !seen.insert(&domain.value) {
+                let message = format!("domain `{}` is given twice", domain.value);
+                found.error(domain.place, message, Some("keep one".to_owned()));
+            }
+            self.check_domain(domain, found);
+        }
+        if let (Some(challenge), true) = (&self.challenge, surroundings.listeners_whole) {
+            self.check_listeners(challenge, surroundings, found);
+        }
+    }
+
+    fn check_domain(&self, domain: &Spanned<Name>, found: &mut Diagnostics) {
+        let Some(challenge) = &self.challenge else { return };
+        let by_dns = matches!(challenge.value, Challenge::Dns01(_));
+        match &domain.value {
+            // RFC 8737 §3 and CA rules: only DNS shows control of all names of a zone.
+            Name::Wildcard(_) if !by_dns => {
+                let message = format!(
+                    "`{}` cannot be ordered by `{}`",
+                    domain.value,
+                    challenge.value.name()
+                );
+                let remedy = "write `challenge: dns-01` and `dns: …`, or name the hosts one by one";
+                found.error(domain.place, message, Some(remedy.to_owned()));
+            }
+            Name::Ip(address) if by_dns => {
+                let message = format!("the address `{address}` cannot be ordered by `dns-01`");
+                let remedy = "write `challenge: tls-alpn-01` or `http-01`".to_owned();
+                found.error(domain.place, message, Some(remedy));
+            }
+            Name::Ip(address) => {
+                let long_lived = |one: &&Authority| {
+                    one.name.starts_with("letsencrypt") && one.profile.as_deref() != Some("shortlived")
+                };
+                if let Some(one) = self.authorities.iter().flatten().find(long_lived) {
+                    let message = format!(
+                        "{} signs the address `{address}` in short-lived certificates only",
+                        one.name
+                    );
+                    let remedy = "write `profile: shortlived`".to_owned();
+                    found.warning(domain.place, message, Some(remedy));
+                }
+            }
+            Name::Wildcard(_) | Name::Dns(_) => {}
+        }
+    }
+
+    /// Whether the CA finds its answer. On which port a listener is says nothing: a balancer may lead the CA's
+    /// port there. Nothing leads from elsewhere to a loopback address.
+    fn check_listeners(
+        &self,
+        challenge: &Spanned<Challenge>,
+        surroundings: &Surroundings,
+        found: &mut Diagnostics,
+    ) {
+        let (listeners, kind, port, add) = match challenge.value {
+            Challenge::Http01 => (
+                &surroundings.http,
+                "listener with `http`",
+                80,
+                "add to `listeners`: `{ name: http, address: \"[::]:80\", http: {} }`",
+            ),
+            Challenge::TlsAlpn01 => (
+                &surroundings.tls,
+                "listener with `tls`",
+                443,
+                "add `tls: { certificates: [NAME] }` to a listener that port 443 leads to",
+            ),
+            Challenge::Dns01(_) => return,
+        };
+        let word = challenge.value.name();
+        if listeners.is_empty() {
+            let message = format!("`{word}` is answered by a {kind}, and there is none");
+            let remedy = format!("{add}, or use another challenge");
+            found.error(challenge.place, message, Some(remedy));
+            return;
+        }
+        let is_loopback =
+            |address: &Option<SocketAddr>| address.is_some_and(|address| address.ip().is_loopback());
+        let far = self
+            .authorities
+            .iter()
+            .flatten()
+            .find(|one| !is_local(&one.directory));
+        if let (Some(far), true) = (far, listeners.iter().all(is_loopback)) {
+            let message = format!(
+                "{} connects to port {port} of each domain, but every {kind} is on a loopback address",
+                far.name
+            );
+            let remedy = format!(
+                "give one an address that port {port} leads to, as in \"[::]:{port}\", or write `challenge: dns-01`"
+            );
+            found.warning(challenge.place, message, Some(remedy));
+        }
+    }
+}
+
+/// Two orders for the same names and kind of key count as duplicates at the CA, and the second waits for
+/// `min_interval` each time.
+pub(in crate::config) fn report_same_orders(certificates: &[FileCertificate], found: &mut Diagnostics) {
+    let mut seen: BTreeMap<(BTreeSet<&Name>, &str), (&str, Place)> = BTreeMap::new();
+    for certificate in certificates {
+        let (Some(name), Some(acme)) = (&certificate.name, certificate.acme()) else {
+            continue;
+        };
+        let domains = certificate.domains.iter().map(|domain| &domain.value);
+        let domains = domains.collect::<BTreeSet<_>>();
+        if domains.is_empty() {
+            continue;
+        }
+        let orders = acme.keys.iter().map(|key: &KeyType| key_name(*key));
+        for key in orders {
+            let first = *seen
+                .entry((domains.clone(), key))
+                .or_insert((&name.value, name.place));
+            if first.1 != name.place {
+                let message = format!(
+                    "certificate `{}` is ordered for the same domains and kind of key as `{}`",
+                    name.value, first.0
+                );
+                let remedy = format!(
+                    "let listeners share the one in line {}; for another CA use `fallback`, for another kind of key a list under `key`",
+                    first.1.line
+                );
+                found.warning(name.place, message, Some(remedy));
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `check` reads what is on this disk, and says of everything else that it was not asked.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may fail loudly"
+)]
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer, KeyPair};
+use serde_json::Value;
+
+/// A configuration, and a CA with a revocation list beside it as `ca.pem` and `ca.crl`.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    /// The list is good until `list_ends`, in seconds from now.
+    fn new(text: &str, list_ends: i64) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        std::fs::write(folder.path("h2gate.yaml"), text).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.key_usages = vec![
+            rcgen::KeyUsagePurpose::KeyCertSign,
+            rcgen::KeyUsagePurpose::CrlSign,
+        ];
+        std::fs::write(folder.path("ca.pem"), ca.self_signed(&key).unwrap().pem()).unwrap();
+        let now = SystemTime::now();
+        let list = CertificateRevocationListParams {
+            this_update: (now - Duration::from_secs(86_400 * 30)).into(),
+            next_update: if list_ends < 0 {
+                (now - Duration::from_secs(list_ends.unsigned_abs())).into()
+            } else {
+                (now + Duration::from_secs(list_ends.unsigned_abs())).into()
+            },
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&Issuer::new(ca, key)).unwrap();
+        std::fs::write(folder.path("ca.crl"), list.pem().unwrap()).unwrap();
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn check(&self, output: &str) -> (bool, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_h2gate"))
+            .args(["check", "--output", output, "-c"])
+            .arg(self.path("h2gate.yaml"))
+            .output()
+            .expect("the program starts");
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    }
+}
+
+const REMOTE: &str = r#"
+state_dir: state
+listeners:
+  - name: public
+    address: "[::]:8443"
+    tls: { certificates: [ordered, bucket, secret], client_auth: { mode: optional, trust: clients } }
+  - { name: http, address: "[::]:8080", http: {} }
+certificates:
+  - name: ordered
+    domains: [a.example.com, b.example.com]
+    acme: { directory: letsencrypt, accept_terms: true, challenge: http-01 }
+  - name: bucket
+    domains: [c.example.com]
+    s3: { bucket: certificates, bundle: c.pem }
+  - name: secret
+    domains: [d.example.com]
+    secrets_manager: { secret: prod/d }
+trust_bundles:
+  - name: clients
+    files: { ca: ca.pem, crl: ca.crl }
+  - name: others
+    s3: { bucket: certificates, ca: ca.pem }
+routes: [{ match: {}, backend: guide }]
+backends: [{ name: guide, endpoints: ["127.0.0.1:50051"] }]
+"#;
+
+#[test]
+fn what_is_elsewhere_is_not_asked_and_that_is_said() {
+    let folder = Folder::new(REMOTE, 86_400 * 5);
+    let (good, text) = folder.check("text");
+    assert!(good, "{text}");
+    for words in [
+        "clients may show a certificate of clients",
+        "ordered from letsencrypt by http-01; not asked",
+        "from the S3 bucket certificates; not asked",
+        "from the secret prod/d; not asked",
+        "1 CA, 1 revocation list, good until ",
+        "port 80 of a.example.com, b.example.com must lead to listener http\n",
+    ] {
+        assert!(text.contains(words), "{words} is missing:\n{text}");
+    }
+    assert!(!folder.path("state").exists(), "a check makes nothing");
+}
+
+#[test]
+fn programs_can_tell_what_was_not_asked_from_what_is_bad() {
+    let told = |list_ends| {
+        let (good, text) = Folder::new(REMOTE, list_ends).check("json");
+        (good, serde_json::from_str::<Value>(&text).unwrap())
+    };
+    let (good, json) = told(86_400 * 5);
+    assert!(good);
+    let sources = json["certificates"].as_array().unwrap();
+    let sources = sources.iter().map(|one| (&one["source"], &one["usable"]));
+    for ((source, usable), expected) in sources.zip(["acme", "s3", "secrets_manager"]) {
+        assert_eq!((source, usable), (&Value::from(expected), &Value::Null));
+    }
+    let bundles = &json["trust_bundles"];
+    assert_eq!(bundles[0]["usable"], true);
+    assert_eq!(bundles[0]["revocation_lists"], 1);
+    assert_eq!(
+        (&bundles[1]["source"], &bundles[1]["usable"]),
+        (&"s3".into(), &Value::Null)
+    );
+
+    let (good, json) = told(-60);
+    assert_eq!(
+        (good, &json["trust_bundles"][0]["usable"]),
+        (false, &Value::Bool(false))
+    );
+}
+
+#[test]
+fn a_trust_bundle_that_run_would_refuse_is_told_at_the_path_to_blame() {
+    let (good, text) = Folder::new(REMOTE, -60).check("text");
+    assert!(
+        !good && text.contains("h2gate.yaml:20:31: error: trust bundle `clients`: "),
+        "{text}"
+    );
+
+    let exchanged = REMOTE.replace("ca: ca.pem, crl: ca.crl", "ca: ca.crl, crl: ca.pem");
+    let (good, text) = Folder::new(&exchanged, 86_400).check("text");
+    assert!(
+        !good && text.contains("h2gate.yaml:20:18: error: trust bundle `clients`: "),
+        "{text}"
+    );
+    assert!(text.contains("not exchanged"), "{text}");
+}
