@@ -35,10 +35,7 @@ pub fn settings() -> Vec<Setting> {
             let default = match key.fallback {
                 Fallback::Value(text) => Some(text.to_owned()),
                 Fallback::Computed(text) => Some(text()),
-                Fallback::Required
-                | Fallback::RequiredThere
-                | Fallback::Absent(_)
-                | Fallback::Inner => None,
+                Fallback::Required | Fallback::RequiredThere | Fallback::Absent(_) | Fallback::Inner => None,
             };
             let otherwise = match (key.fallback, &default) {
                 (Fallback::Required | Fallback::RequiredThere, _) => "**required**".to_owned(),
@@ -131,10 +128,7 @@ fn section_schema(section: &'static Section) -> Value {
             let default = match key.fallback {
                 Fallback::Value(text) => Some(text.to_owned()),
                 Fallback::Computed(text) => Some(text()),
-                Fallback::Required
-                | Fallback::RequiredThere
-                | Fallback::Absent(_)
-                | Fallback::Inner => None,
+                Fallback::Required | Fallback::RequiredThere | Fallback::Absent(_) | Fallback::Inner => None,
             };
             if let Some(text) = default {
                 map.insert("default".to_owned(), typed(key.shape, &text));
@@ -142,10 +136,7 @@ fn section_schema(section: &'static Section) -> Value {
         }
         properties.insert(key.name.to_owned(), schema);
     }
-    let required = section
-        .keys
-        .iter()
-        .filter(|key| key.fallback.is_required());
+    let required = section.keys.iter().filter(|key| key.fallback.is_required());
     let mut schema = json!({
         "type": "object",
         "additionalProperties": false,
