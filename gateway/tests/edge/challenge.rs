@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gateway::telemetry::HandshakeFailure;
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
@@ -225,6 +226,67 @@ fn what_is_no_client_hello_is_classed_as_ever_while_a_challenge_is_out() {
         let _ = stream.read_to_end(&mut Vec::new());
         eventually(class.name(), || (gateway.failures(class) > before).then_some(()));
     }
+}
+
+#[test]
+fn a_client_hello_that_never_ends_is_given_up_at_the_deadline_of_handshakes() {
+    let mut gateway = TestGateway::start();
+    let deadline = Duration::from_secs(1);
+    gateway.reload(|settings| settings.timeouts.handshake = deadline);
+    let _published = gateway
+        .reader
+        .challenges()
+        .publish_tls_alpn("a.example.com", answer("a.example.com"));
+    let (_, flight) = hello(
+        &Arc::new(ca(&["acme-tls/1"], rustls::ALL_VERSIONS)),
+        "a.example.com",
+    );
+    let begin = Instant::now();
+    let mut stream = connect(gateway.address());
+    stream.write_all(&flight[..flight.len() - 1]).unwrap();
+    let _ = stream.read_to_end(&mut Vec::new());
+    let took = begin.elapsed();
+    assert!((deadline..crate::support::PATIENCE).contains(&took), "{took:?}");
+    eventually("one handshake out of time", || {
+        (gateway.failures(HandshakeFailure::Timeout) == 1).then_some(())
+    });
+}
+
+#[test]
+fn a_flood_of_questions_harms_nobody_beside_it() {
+    const ASKED: usize = 200;
+    let gateway = TestGateway::start();
+    let _published = gateway
+        .reader
+        .challenges()
+        .publish_tls_alpn("a.example.com", answer("a.example.com"));
+    let mut kept = shake(gateway.address(), gateway.client(&["h2"]), "localhost").unwrap();
+    speaks_http2(&mut kept).unwrap();
+    std::thread::scope(|threads| {
+        let floods = ["a.example.com", "b.example.com"].map(|name| {
+            let gateway = &gateway;
+            threads.spawn(move || (0..ASKED).filter(|_| asks(gateway, name).is_ok()).count())
+        });
+        let mut longest = Duration::ZERO;
+        while !floods.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            let begin = Instant::now();
+            let mut client = shake(gateway.address(), gateway.client(&["h2"]), "localhost").unwrap();
+            speaks_http2(&mut client).unwrap();
+            longest = longest.max(begin.elapsed());
+        }
+        // A band for loaded machines; what hangs takes longer.
+        assert!(longest < Duration::from_secs(3), "{longest:?}");
+        assert_eq!(floods.map(|flood| flood.join().unwrap()), [ASKED, 0]);
+    });
+    assert_eq!(gateway.totals().challenges_answered, ASKED as u64);
+    eventually("every other question is counted", || {
+        (gateway.failures(HandshakeFailure::UnknownChallenge) == ASKED as u64).then_some(())
+    });
+    drop(kept);
+    eventually("nothing is left of it", || {
+        let totals = gateway.totals();
+        (totals.connections_accepted == totals.connections_closed).then_some(())
+    });
 }
 
 /// Whether this gateway answers, as a CA sees it in the older version.
