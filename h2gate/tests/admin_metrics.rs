@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use admin_support::TestAdmin;
+use certmgr::{Action, ErrorClass, Event, TrustEvent};
 use gateway::telemetry::{HandshakeFailure, TlsLabel};
 
 /// Something of everything, so that no family is without a sample for want of one.
@@ -44,7 +45,7 @@ async fn counts_of_the_data_path_are_shown() {
         "h2gate_rpc_duration_seconds_bucket{le=\"0.0032\",route=\"guide\"} 2",
         "h2gate_rpc_duration_seconds_bucket{le=\"52.4288\",route=\"guide\"} 2",
         "h2gate_rpc_duration_seconds_bucket{le=\"+Inf\",route=\"guide\"} 3",
-        "h2gate_connections{tls_version=\"1.3\",certificate_serial=\"7\"} 1",
+        "h2gate_connections{tls_version=\"1.3\",certificate_install=\"7\"} 1",
         "h2gate_handshakes_total{tls_version=\"1.3\",resumed=\"false\"} 1",
         "h2gate_handshake_failures_total{class=\"no_common_alpn\"} 1",
         "h2gate_handshake_failures_total{class=\"probe\"} 0",
@@ -137,6 +138,19 @@ async fn the_documentation_lists_exactly_the_metrics_that_are_shown() {
         assert!(
             text.contains(&format!("| `{class}` |")),
             "class {class} is not in docs/metrics.md"
+        );
+    }
+    let actions = Action::ALL.map(Action::as_str);
+    let classes = ErrorClass::ALL.map(ErrorClass::as_str);
+    for label in actions
+        .iter()
+        .chain(&classes)
+        .chain(&Event::KINDS)
+        .chain(&TrustEvent::KINDS)
+    {
+        assert!(
+            text.contains(&format!("| `{label}` |")),
+            "{label} has no row in docs/metrics.md"
         );
     }
     assert!(

@@ -114,10 +114,11 @@ async fn certificates_tell_what_serves_and_what_was_refused() {
 
     let page = admin.get("/certificates").await;
     assert_eq!(page.field("content-type"), Some("application/json"));
-    let (api, late) = (&page.json()[0], &page.json()[1]);
+    let all = page.json()["certificates"].clone();
+    let (api, late) = (&all[0], &all[1]);
     assert_eq!((&api["name"], &late["name"]), (&json!("api"), &json!("late")));
     assert_eq!(api["serving"]["generation"], json!(generation));
-    assert_eq!(api["serving"]["serial"], 1);
+    assert_eq!(api["serving"]["install"], 1);
     assert_eq!(api["serving"]["names"], json!(["a.example.com"]));
     assert!(api["serving"]["seconds_left"].as_i64().unwrap() > 0, "{api}");
     assert_eq!(api["refused"]["message"], "k.pem: no key in it");
@@ -133,7 +134,74 @@ async fn certificates_tell_what_serves_and_what_was_refused() {
         "h2gate_certificate_refused{certificate=\"api\"} 1".to_owned(),
         "h2gate_certificate_serving{certificate=\"api\"} 1".to_owned(),
         "h2gate_certificate_serving{certificate=\"late\"} 0".to_owned(),
-        "h2gate_certificate_serial{certificate=\"api\"} 1".to_owned(),
+        "h2gate_certificate_install{certificate=\"api\"} 1".to_owned(),
+    ] {
+        assert!(
+            metrics.lines().any(|line| line == sample),
+            "{sample} not in:\n{metrics}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn trust_bundles_are_shown_with_what_is_due() {
+    use rcgen::{BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer};
+    use rcgen::{KeyIdMethod, KeyPair, KeyUsagePurpose, SerialNumber};
+
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "Clients CA");
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let ca = params.self_signed(&key).unwrap().pem();
+    let now = UnixTime::now();
+    let at = |seconds| {
+        let seconds = now.as_secs().checked_add_signed(seconds).unwrap();
+        std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)
+    };
+    let list = CertificateRevocationListParams {
+        this_update: at(-60).into(),
+        next_update: at(3600).into(),
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let list = list.signed_by(&Issuer::new(params, key)).unwrap().pem().unwrap();
+    let proved = certstore::TrustBundle::parse(ca.as_bytes(), list.as_bytes(), true, now).unwrap();
+    let generation = proved.bundle().generation().to_string();
+
+    let mut admin = TestAdmin::start().await;
+    admin.certificates.declare_trust("late");
+    admin.certificates.install_trust("clients", proved);
+    let refusal = certstore::Refusal {
+        message: "ca.crl: out of date".to_owned(),
+        at: now,
+    };
+    admin.certificates.refuse_trust("clients", refusal);
+    let page = admin.get("/certificates").await.json();
+    let (clients, late) = (&page["trust_bundles"][0], &page["trust_bundles"][1]);
+    assert_eq!(
+        (&clients["name"], &late["name"]),
+        (&json!("clients"), &json!("late"))
+    );
+    assert_eq!(clients["serving"]["generation"], json!(generation));
+    assert!(clients["serving"]["next_update"].is_string() && clients["serving"]["not_after"].is_string());
+    let subject = clients["serving"]["authorities"][0]["subject"].as_str().unwrap();
+    assert!(subject.contains("Clients CA"), "{page:#}");
+    assert_eq!(clients["serving"]["revocation_lists"][0]["revoked"], 0);
+    assert_eq!(clients["refused"]["message"], "ca.crl: out of date");
+    assert_eq!(late["serving"], json!(null));
+
+    let due = now.as_secs() + 3600;
+    let metrics = admin.get("/metrics").await.body;
+    for sample in [
+        "h2gate_trust_bundle_serving{trust_bundle=\"clients\"} 1".to_owned(),
+        "h2gate_trust_bundle_serving{trust_bundle=\"late\"} 0".to_owned(),
+        "h2gate_trust_bundle_refused{trust_bundle=\"clients\"} 1".to_owned(),
+        format!("h2gate_trust_bundle_next_update_timestamp_seconds{{trust_bundle=\"clients\"}} {due}"),
+        format!("h2gate_trust_bundle_info{{trust_bundle=\"clients\",generation=\"{generation}\"}} 1"),
+        "h2gate_trust_bundle_events_total{trust_bundle=\"clients\",event=\"trust_list_due\"} 0".to_owned(),
     ] {
         assert!(
             metrics.lines().any(|line| line == sample),

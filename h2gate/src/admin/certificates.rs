@@ -1,47 +1,151 @@
-//! The certificates page: what serves under each name, and why the newest candidate does not.
+//! The certificates page: what serves under each name and why the newest candidate does not, where it comes
+//! from, what happens next; and the trust bundles.
 
 use std::time::Duration;
 
-use certstore::store::ServingStatus;
-use certstore::{Status, UnixTime, rfc3339};
+use certmgr::{AcmeView, LastError, NextStep, Version, View};
+use certstore::store::{ServingStatus, ServingTrust, TrustStatus};
+use certstore::{Refusal, Status, UnixTime, rfc3339};
 use serde_json::{Value, json};
 
-/// The page, as JSON. `now` gives the days that are left.
-pub(super) fn page(certificates: &[Status], now: Duration) -> Value {
-    certificates
-        .iter()
-        .map(|status| certificate(status, now))
-        .collect()
-}
-
-fn certificate(status: &Status, now: Duration) -> Value {
+/// The page, as JSON. What the manager says is null in a process without one. `now` gives the time that is
+/// left.
+pub(super) fn page(
+    certificates: &[Status],
+    views: &[View],
+    trust_bundles: &[TrustStatus],
+    now: Duration,
+) -> Value {
+    let certificates = certificates.iter().map(|status| {
+        let view = views.iter().find(|view| view.name == status.name);
+        certificate(status, view, now)
+    });
     json!({
-        "name": *status.name,
-        "serving": status.serving.as_ref().map(|serving| self::serving(serving, now)),
-        "refused": status.refusal.as_ref().map(|refusal| json!({
-            "message": refusal.message,
-            "at": rfc3339(refusal.at),
-        })),
+        "certificates": certificates.collect::<Value>(),
+        "trust_bundles": trust_bundles.iter().map(trust_bundle).collect::<Value>(),
     })
 }
 
-fn serving(serving: &ServingStatus, now: Duration) -> Value {
-    let names: Vec<_> = serving.names.iter().map(ToString::to_string).collect();
-    let warnings: Vec<_> = serving.warnings.iter().map(ToString::to_string).collect();
+fn certificate(status: &Status, view: Option<&View>, now: Duration) -> Value {
+    let kept = view.and_then(|view| view.serving.as_ref());
+    json!({
+        "name": *status.name,
+        "source": view.map(|view| json!({ "kind": view.source, "places": view.places })),
+        "domains": view.map(|view| texts(&view.domains)),
+        "serving": status.serving.as_ref().map(|serving| self::serving(serving, kept, now)),
+        "refused": refused(status.refusal.as_ref()),
+        "trouble": view.and_then(|view| view.trouble.as_ref()).map(trouble),
+        "next": view.map(|view| next(&view.next)),
+        "last_success_at": view.and_then(|view| view.last_success_at).map(rfc3339),
+        "previous": view.map(|view| view.previous.iter().map(version).collect::<Value>()),
+        "acme": view.and_then(|view| view.acme.as_ref()).map(acme),
+    })
+}
+
+/// `kept` tells where it came from, if it is about the same generation.
+fn serving(serving: &ServingStatus, kept: Option<&Version>, now: Duration) -> Value {
+    let kept = kept.filter(|kept| kept.generation == serving.generation);
     json!({
         "generation": serving.generation.to_string(),
-        "serial": serving.serial,
-        "names": names,
+        "install": serving.serial,
+        "names": texts(&serving.names),
         "key": serving.key_kind.to_string(),
+        "issuer": kept.map(|kept| kept.issuer.as_str()),
         "not_before": rfc3339(serving.not_before),
         "not_after": rfc3339(serving.not_after),
         "seconds_left": seconds_left(serving.not_after, now),
-        "warnings": warnings,
+        "promoted_at": kept.and_then(|kept| kept.promoted_at).map(rfc3339),
+        "authority": kept.and_then(|kept| kept.authority.as_deref()),
+        "order": kept.and_then(|kept| kept.order.as_deref()),
+        "warnings": texts(&serving.warnings),
     })
 }
 
+/// What served before.
+fn version(version: &Version) -> Value {
+    json!({
+        "generation": version.generation.to_string(),
+        "names": texts(&version.names),
+        "key": version.key_kind.to_string(),
+        "issuer": version.issuer,
+        "not_before": rfc3339(version.not_before),
+        "not_after": rfc3339(version.not_after),
+        "promoted_at": version.promoted_at.map(rfc3339),
+        "authority": version.authority,
+        "order": version.order,
+        "held_back": version.held_back,
+    })
+}
+
+fn next(next: &NextStep) -> Value {
+    json!({ "action": next.action.as_str(), "at": rfc3339(next.at), "why": next.why })
+}
+
+fn trouble(trouble: &LastError) -> Value {
+    json!({
+        "class": trouble.class.as_str(),
+        "message": trouble.message,
+        "remedy": trouble.remedy,
+        "since": rfc3339(trouble.since),
+        "attempts": trouble.attempts,
+    })
+}
+
+fn acme(acme: &AcmeView) -> Value {
+    json!({
+        "authorities": acme.authorities,
+        "challenge": acme.challenge,
+        "key": acme.key,
+        "explanation": acme.explanation,
+        "next_order": acme.next_order.map(|(at, why)| json!({ "at": rfc3339(at), "why": why.as_str() })),
+    })
+}
+
+fn trust_bundle(status: &TrustStatus) -> Value {
+    json!({
+        "name": *status.name,
+        "serving": status.serving.as_ref().map(serving_trust),
+        "refused": refused(status.refusal.as_ref()),
+    })
+}
+
+fn serving_trust(serving: &ServingTrust) -> Value {
+    let bundle = &serving.bundle;
+    let authorities = bundle.authorities().iter().map(|authority| {
+        json!({
+            "subject": authority.subject,
+            "not_before": rfc3339(authority.not_before),
+            "not_after": rfc3339(authority.not_after),
+        })
+    });
+    let lists = bundle.revocation_lists().iter().map(|list| {
+        json!({
+            "issuer": list.issuer,
+            "this_update": rfc3339(list.this_update),
+            "next_update": rfc3339(list.next_update),
+            "revoked": list.revoked,
+        })
+    });
+    json!({
+        "generation": bundle.generation().to_string(),
+        "install": serving.serial,
+        "not_after": bundle.not_after().map(rfc3339),
+        "next_update": bundle.next_update().map(rfc3339),
+        "authorities": authorities.collect::<Value>(),
+        "revocation_lists": lists.collect::<Value>(),
+    })
+}
+
+fn refused(refusal: Option<&Refusal>) -> Option<Value> {
+    refusal.map(|refusal| json!({ "message": refusal.message, "at": rfc3339(refusal.at) }))
+}
+
+fn texts<Item: ToString>(items: &[Item]) -> Value {
+    items.iter().map(ToString::to_string).collect()
+}
+
 /// Below zero once it has expired.
-fn seconds_left(not_after: UnixTime, now: Duration) -> i64 {
+pub(super) fn seconds_left(not_after: UnixTime, now: Duration) -> i64 {
     let whole = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     whole(not_after.as_secs()).saturating_sub(whole(now.as_secs()))
 }

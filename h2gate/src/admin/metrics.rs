@@ -7,11 +7,14 @@ pub(crate) mod exposition;
 mod gateway;
 mod process;
 mod program;
+mod trust_bundles;
 
 use std::fmt::Error;
+use std::time::Duration;
 
 use ::gateway::access_log::AccessLogTotals;
 use ::gateway::telemetry::Totals;
+use certstore::store::TrustStatus;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
@@ -26,10 +29,14 @@ pub(super) struct Snapshot {
     pub(super) gateway: Option<Totals>,
     pub(super) access_log: AccessLogTotals,
     pub(super) certificates: Vec<certstore::Status>,
+    pub(super) certificate_views: Vec<certmgr::View>,
     pub(super) certificate_events: EventTotals,
+    pub(super) trust_bundles: Vec<TrustStatus>,
     pub(super) ready: bool,
     pub(super) reloads: ReloadTotals,
     pub(super) process: Figures,
+    /// Since the Unix epoch.
+    pub(super) now: Duration,
 }
 
 /// The page in the format that was asked for.
@@ -44,7 +51,14 @@ impl Collector for Snapshot {
         if let Some(totals) = &self.gateway {
             gateway::families(&mut families, totals)?;
         }
-        certificates::families(&mut families, &self.certificates, &self.certificate_events)?;
+        let certificates = certificates::Figures {
+            certificates: &self.certificates,
+            views: &self.certificate_views,
+            events: &self.certificate_events,
+            now: self.now,
+        };
+        certificates::families(&mut families, &certificates)?;
+        trust_bundles::families(&mut families, &self.trust_bundles, &self.certificate_events)?;
         process::families(&mut families, &self.process)
     }
 }

@@ -25,9 +25,10 @@ h2gate admin interface
 /ready          200 while new connections are welcome, else 503 with the reason
 /live           200 while the process answers
 /config         what runs, with defaults filled in and secrets redacted (YAML; ?format=json)
-/certificates   what serves, and what was refused (JSON)
+/certificates   what serves, from where, what was refused, what happens next; trust bundles (JSON)
 
-gRPC, same port: grpc.health.v1.Health, grpc.reflection.v1.ServerReflection (and v1alpha)
+gRPC, same port: grpc.health.v1.Health, grpc.reflection.v1.ServerReflection (and v1alpha),
+h2gate.certs.v1.CertificateService (h2gate certs speaks to it)
 ";
 
 /// Key of the settings that the file changes and that wait for a restart.
@@ -150,7 +151,10 @@ async fn unknown(headers: HeaderMap) -> Response {
         .and_then(|kind| kind.to_str().ok());
     if content_type.is_some_and(|kind| kind.starts_with("application/grpc")) {
         // An HTTP status would reach a gRPC client as UNKNOWN or worse.
-        return tonic::Status::unimplemented("the admin port serves health and reflection only").into_http();
+        return tonic::Status::unimplemented(
+            "the admin port serves health, certificates and reflection only",
+        )
+        .into_http();
     }
     (StatusCode::NOT_FOUND, format!("no such path\n\n{INDEX}")).into_response()
 }

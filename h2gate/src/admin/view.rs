@@ -82,7 +82,18 @@ impl View {
     }
 
     pub(super) fn certificates(&self) -> Value {
-        certificates::page(&self.sources.certificates.list(), unix_now())
+        let certificates = &self.sources.certificates;
+        certificates::page(
+            &certificates.list(),
+            &self.certificate_views(),
+            &certificates.trust_list(),
+            unix_now(),
+        )
+    }
+
+    /// What the manager says of each certificate.
+    fn certificate_views(&self) -> Vec<certmgr::View> {
+        self.control().map(certmgr::Control::list).unwrap_or_default()
     }
 
     pub(super) fn metrics(&self, format: Format) -> Result<String, Error> {
@@ -97,10 +108,13 @@ impl View {
             gateway: gateway.as_ref().map(|metrics| metrics.totals()),
             access_log: access_log.as_ref().map(AccessLogSink::totals).unwrap_or_default(),
             certificates: certificates.list(),
+            certificate_views: self.certificate_views(),
             certificate_events: certificate_events.totals(),
+            trust_bundles: certificates.trust_list(),
             ready: self.readiness.phase().is_ready(),
             reloads: self.reloads.totals(),
             process: Figures::read(),
+            now: unix_now(),
         };
         metrics::page(snapshot, format)
     }

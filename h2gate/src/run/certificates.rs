@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use certmgr::{CertificateConfig, Event, Options, Source, State, StateError};
+use certmgr::{CertificateConfig, Event, IssueFault, Options, Reason, Source, State, StateError, TrustEvent};
 
 use crate::config::Resolved;
 
@@ -42,33 +42,189 @@ pub(super) async fn open_state(resolved: &Resolved) -> Result<Option<State>, Sta
 
 /// How the manager works: as it likes, with this state, and every event is counted.
 pub(super) fn options(events: &Events, state: Option<State>) -> Options {
-    let events = events.clone();
+    let (events, of_trust) = (events.clone(), events.clone());
     Options {
         state,
         observer: Some(Arc::new(move |event: &Event| events.count(event))),
+        trust_observer: Some(Arc::new(move |event: &TrustEvent| of_trust.count_trust(event))),
         ..Options::default()
     }
 }
 
-/// Counts events by certificate and kind.
+/// How an attempt to get a certificate by ACME ends: [`ISSUED`], or one of the faults.
+pub(crate) const ISSUED: &str = "issued";
+
+/// The faults of such an attempt.
+pub(crate) const FAULTS: [IssueFault; 9] = [
+    IssueFault::Unreachable,
+    IssueFault::RateLimited,
+    IssueFault::Challenge,
+    IssueFault::Refused,
+    IssueFault::SelfCheck,
+    IssueFault::Dns,
+    IssueFault::State,
+    IssueFault::Configuration,
+    IssueFault::Certificate,
+];
+
+/// Counts what is told of certificates and of trust bundles.
 #[derive(Debug, Clone, Default)]
 pub struct Events(Arc<Mutex<EventTotals>>);
 
-/// Events since the start, by certificate and kind.
-pub type EventTotals = BTreeMap<(Arc<str>, &'static str), u64>;
+/// What was told since the start. What a reload takes away and another brings back goes on counting.
+#[derive(Debug, Clone, Default)]
+pub struct EventTotals {
+    events: Counts,
+    orders: Counts,
+    trust_events: Counts,
+}
+
+/// Counts by name in the configuration and by label.
+type Counts = BTreeMap<Arc<str>, BTreeMap<&'static str, u64>>;
 
 impl Events {
     /// Counts one.
     pub fn count(&self, event: &Event) {
         let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = totals
-            .entry((Arc::clone(event.name()), event.kind()))
-            .or_default();
-        *count = count.saturating_add(1);
+        add(&mut totals.events, event.name(), event.kind());
+        if let Some(outcome) = outcome(event) {
+            add(&mut totals.orders, event.name(), outcome);
+        }
+    }
+
+    /// Counts one of a trust bundle.
+    pub fn count_trust(&self, event: &TrustEvent) {
+        let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        add(&mut totals.trust_events, event.name(), event.kind());
     }
 
     /// All counts now.
     pub fn totals(&self) -> EventTotals {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl EventTotals {
+    /// Events of this kind, one of [`Event::KINDS`].
+    pub fn events(&self, certificate: &str, kind: &str) -> u64 {
+        count(&self.events, certificate, kind)
+    }
+
+    /// Orders that ended like this.
+    pub fn orders(&self, certificate: &str, outcome: &str) -> u64 {
+        count(&self.orders, certificate, outcome)
+    }
+
+    /// Events of a trust bundle of this kind, one of [`TrustEvent::KINDS`].
+    pub fn trust_events(&self, trust_bundle: &str, kind: &str) -> u64 {
+        count(&self.trust_events, trust_bundle, kind)
+    }
+}
+
+/// What the event says of an order. The faults of an order are told by one kind of event.
+fn outcome(event: &Event) -> Option<&'static str> {
+    match event {
+        Event::Issued { .. } => Some(ISSUED),
+        Event::Failing { error, .. } => match &error.reason {
+            Reason::Issue(error) => Some(error.class.as_str()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn add(counts: &mut Counts, name: &Arc<str>, label: &'static str) {
+    let by_label = counts.entry(Arc::clone(name)).or_default();
+    let count = by_label.entry(label).or_default();
+    *count = count.saturating_add(1);
+}
+
+fn count(counts: &Counts, name: &str, label: &str) -> u64 {
+    let count = counts.get(name).and_then(|counts| counts.get(label));
+    count.copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use certmgr::{Error, IssueError};
+    use certstore::UnixTime;
+
+    use super::*;
+
+    fn failing(class: IssueFault) -> Event {
+        Event::Failing {
+            name: "api".into(),
+            error: Error {
+                places: vec!["letsencrypt".to_owned()],
+                reason: Reason::Issue(IssueError {
+                    class,
+                    authority: "letsencrypt".to_owned(),
+                    text: "no".to_owned(),
+                    remedy: "none".to_owned(),
+                    retry_after: None,
+                }),
+            },
+            since: UnixTime::now(),
+            attempts: 1,
+            next: UnixTime::now(),
+            serving: None,
+        }
+    }
+
+    #[test]
+    fn an_order_is_counted_by_how_it_ended() {
+        let events = Events::default();
+        events.count(&Event::Issued {
+            name: "api".into(),
+            authority: "letsencrypt".to_owned(),
+            order: "https://ca.test/order/1".to_owned(),
+            took: std::time::Duration::ZERO,
+        });
+        for fault in FAULTS {
+            events.count(&failing(fault));
+            events.count(&failing(fault));
+        }
+        let totals = events.totals();
+        assert_eq!(totals.orders("api", ISSUED), 1);
+        for fault in FAULTS {
+            assert_eq!(totals.orders("api", fault.as_str()), 2, "{fault:?}");
+        }
+        assert_eq!(
+            (totals.events("api", "issued"), totals.events("api", "failing")),
+            (1, 18)
+        );
+        assert_eq!(
+            (totals.events("other", "issued"), totals.orders("other", ISSUED)),
+            (0, 0)
+        );
+    }
+
+    #[test]
+    fn a_trust_bundle_and_a_certificate_of_one_name_are_counted_apart() {
+        let events = Events::default();
+        events.count_trust(&TrustEvent::KeptBroken {
+            name: "api".into(),
+            text: "no".to_owned(),
+        });
+        let totals = events.totals();
+        assert_eq!(totals.trust_events("api", "trust_kept_broken"), 1);
+        assert!(Event::KINDS.iter().all(|kind| totals.events("api", kind) == 0));
+    }
+
+    #[test]
+    fn every_fault_is_listed() {
+        // A new one does not compile here before it is in the list.
+        let position = |fault| match fault {
+            IssueFault::Unreachable => 0,
+            IssueFault::RateLimited => 1,
+            IssueFault::Challenge => 2,
+            IssueFault::Refused => 3,
+            IssueFault::SelfCheck => 4,
+            IssueFault::Dns => 5,
+            IssueFault::State => 6,
+            IssueFault::Configuration => 7,
+            IssueFault::Certificate => 8,
+        };
+        assert_eq!(FAULTS.map(position), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
     }
 }

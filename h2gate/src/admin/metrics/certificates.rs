@@ -1,31 +1,57 @@
-//! What serves under each certificate name, and until when.
+//! What serves under each certificate name and until when, what happens next, and what is wrong.
 
 use std::fmt::Error;
+use std::time::Duration;
 
+use certmgr::{Action, ErrorClass, Event, View};
 use certstore::Status;
 use certstore::store::ServingStatus;
 
 use super::exposition::{Families, Labels};
-use crate::run::certificates::EventTotals;
+use crate::admin::certificates::seconds_left;
+use crate::run::certificates::{EventTotals, FAULTS, ISSUED};
 
-pub(super) fn families(
-    families: &mut Families<'_>,
-    certificates: &[Status],
-    events: &EventTotals,
-) -> Result<(), Error> {
+/// What the figures are taken from.
+pub(super) struct Figures<'a> {
+    /// What the store holds.
+    pub(super) certificates: &'a [Status],
+    /// What the manager says of each; empty in a process without one.
+    pub(super) views: &'a [View],
+    pub(super) events: &'a EventTotals,
+    /// Since the Unix epoch.
+    pub(super) now: Duration,
+}
+
+pub(super) fn families(families: &mut Families<'_>, figures: &Figures<'_>) -> Result<(), Error> {
+    store(families, figures)?;
+    info(families, figures.certificates)?;
+    next(families, figures.views)?;
+    trouble(families, figures.views)?;
+    events(families, figures)
+}
+
+fn store(families: &mut Families<'_>, figures: &Figures<'_>) -> Result<(), Error> {
+    let Figures {
+        certificates, now, ..
+    } = *figures;
     families.gauge(
         "h2gate_certificate_serving",
         "1 if a certificate serves under this name, 0 if none was accepted yet",
         certificates
             .iter()
-            .map(|status| (name(status), u64::from(status.serving.is_some()))),
+            .map(|status| (name(&status.name), u64::from(status.serving.is_some()))),
     )?;
     families.gauge(
         "h2gate_certificate_refused",
         "1 while the newest candidate of this name is refused and what served before goes on",
         certificates
             .iter()
-            .map(|status| (name(status), u64::from(status.refusal.is_some()))),
+            .map(|status| (name(&status.name), u64::from(status.refusal.is_some()))),
+    )?;
+    families.gauge(
+        "h2gate_certificate_expires_in_seconds",
+        "How long the certificate that serves is still valid; below zero once it has expired",
+        serving(certificates, |serving| seconds_left(serving.not_after, now)),
     )?;
     families.gauge(
         "h2gate_certificate_expiry_timestamp_seconds",
@@ -38,18 +64,10 @@ pub(super) fn families(
         serving(certificates, |serving| serving.not_before.as_secs()),
     )?;
     families.gauge(
-        "h2gate_certificate_serial",
+        "h2gate_certificate_install",
         "Number of the install that serves; grows with each install in this process",
         serving(certificates, |serving| serving.serial),
-    )?;
-    families.counter(
-        "h2gate_certificate_events",
-        "Turns in the life of a certificate, by kind",
-        events
-            .iter()
-            .map(|((name, event), count)| (vec![("certificate", &**name), ("event", *event)], *count)),
-    )?;
-    info(families, certificates)
+    )
 }
 
 fn info(families: &mut Families<'_>, certificates: &[Status]) -> Result<(), Error> {
@@ -77,15 +95,118 @@ fn info(families: &mut Families<'_>, certificates: &[Status]) -> Result<(), Erro
     )
 }
 
-fn name(status: &Status) -> Labels<'_> {
-    vec![("certificate", &*status.name)]
+fn next(families: &mut Families<'_>, views: &[View]) -> Result<(), Error> {
+    families.info(
+        "h2gate_certificate_source",
+        "Where the certificate comes from",
+        views
+            .iter()
+            .map(|view| vec![("certificate", &*view.name), ("source", view.source)]),
+    )?;
+    families.gauge(
+        "h2gate_certificate_last_success_timestamp_seconds",
+        "When the source was last read, or the CA has last issued, in seconds since the Unix epoch",
+        views
+            .iter()
+            .filter_map(|view| Some((name(&view.name), view.last_success_at?.as_secs()))),
+    )?;
+    families.gauge(
+        "h2gate_certificate_next_action",
+        "1 for what happens next with the certificate, 0 for everything else",
+        views.iter().flat_map(|view| {
+            Action::ALL.map(|action| {
+                (
+                    vec![("certificate", &*view.name), ("action", action.as_str())],
+                    u64::from(view.next.action == action),
+                )
+            })
+        }),
+    )?;
+    families.gauge(
+        "h2gate_certificate_next_action_timestamp_seconds",
+        "When the next action is due, in seconds since the Unix epoch",
+        views
+            .iter()
+            .map(|view| (name(&view.name), view.next.at.as_secs())),
+    )
 }
 
-fn serving<'a>(
+fn trouble(families: &mut Families<'_>, views: &[View]) -> Result<(), Error> {
+    families.gauge(
+        "h2gate_certificate_trouble",
+        "1 for the class of the trouble that lasts, 0 for every other class",
+        views.iter().flat_map(|view| {
+            let lasting = view.trouble.as_ref().map(|trouble| trouble.class);
+            ErrorClass::ALL.map(|class| {
+                (
+                    vec![("certificate", &*view.name), ("class", class.as_str())],
+                    u64::from(lasting == Some(class)),
+                )
+            })
+        }),
+    )?;
+    families.gauge(
+        "h2gate_certificate_failing_since_timestamp_seconds",
+        "Since when no attempt has succeeded, in seconds since the Unix epoch; absent while all is well",
+        views
+            .iter()
+            .filter_map(|view| Some((name(&view.name), view.trouble.as_ref()?.since.as_secs()))),
+    )?;
+    families.gauge(
+        "h2gate_certificate_consecutive_failures",
+        "Attempts that have failed since the last one that succeeded",
+        views.iter().map(|view| {
+            let attempts = view.trouble.as_ref().map_or(0, |trouble| trouble.attempts);
+            (name(&view.name), u64::from(attempts))
+        }),
+    )
+}
+
+/// Every series is there from the start, so that a rate sees the first event.
+fn events(families: &mut Families<'_>, figures: &Figures<'_>) -> Result<(), Error> {
+    let totals = figures.events;
+    families.counter(
+        "h2gate_certificate_events",
+        "Turns in the life of a certificate, by kind",
+        figures.certificates.iter().flat_map(|status| {
+            let certificate = &*status.name;
+            Event::KINDS.map(|event| {
+                (
+                    vec![("certificate", certificate), ("event", event)],
+                    totals.events(certificate, event),
+                )
+            })
+        }),
+    )?;
+    let outcomes = || std::iter::once(ISSUED).chain(FAULTS.map(certmgr::IssueFault::as_str));
+    families.counter(
+        "h2gate_acme_orders",
+        "Attempts to get a certificate by ACME, by how they ended",
+        figures
+            .views
+            .iter()
+            .filter(|view| view.acme.is_some())
+            .flat_map(|view| {
+                let certificate = &*view.name;
+                outcomes().map(move |outcome| {
+                    (
+                        vec![("certificate", certificate), ("outcome", outcome)],
+                        totals.orders(certificate, outcome),
+                    )
+                })
+            }),
+    )
+}
+
+fn name(certificate: &str) -> Labels<'_> {
+    vec![("certificate", certificate)]
+}
+
+fn serving<'a, Number>(
     certificates: &'a [Status],
-    fact: impl Fn(&ServingStatus) -> u64 + 'a,
-) -> impl Iterator<Item = (Labels<'a>, u64)> {
+    fact: impl Fn(&ServingStatus) -> Number + 'a,
+) -> impl Iterator<Item = (Labels<'a>, Number)> {
     certificates
         .iter()
-        .filter_map(move |status| Some((name(status), fact(status.serving.as_ref()?))))
+        .filter_map(move |status| Some((name(&status.name), fact(status.serving.as_ref()?))))
 }

@@ -57,7 +57,7 @@ fn connections(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error
         "Connections of clients that were closed",
         [(vec![], totals.connections_closed)],
     )?;
-    let serials: Vec<_> = totals
+    let installs: Vec<_> = totals
         .connections
         .iter()
         .map(|open| open.generation.to_string())
@@ -65,11 +65,11 @@ fn connections(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error
     families.gauge(
         "h2gate_connections",
         "Open HTTP/2 connections, by TLS version and by the install of the certificate that was shown",
-        totals.connections.iter().zip(&serials).map(|(open, serial)| {
+        totals.connections.iter().zip(&installs).map(|(open, install)| {
             (
                 vec![
                     ("tls_version", open.version.name()),
-                    ("certificate_serial", serial),
+                    ("certificate_install", install),
                 ],
                 open.open,
             )
@@ -108,6 +108,11 @@ fn handshakes(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error>
         "h2gate_tls_alpn_challenges_answered",
         "Handshakes of acme-tls/1 in which a CA saw the answer to its challenge",
         [(vec![], totals.challenges_answered)],
+    )?;
+    families.counter(
+        "h2gate_clients_sent_away",
+        "Connected clients that were told to go: the trust bundle does not accept their certificates any more",
+        [(vec![], totals.clients_sent_away)],
     )?;
     families.counter(
         "h2gate_http_requests",
