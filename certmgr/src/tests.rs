@@ -7,6 +7,7 @@ mod life;
 mod orders;
 mod refusals;
 mod swaps;
+pub(crate) mod trust;
 
 use std::fs;
 use std::os::unix::fs::symlink;

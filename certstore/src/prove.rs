@@ -69,7 +69,7 @@ impl Proved {
 /// Decides whether the bundle may serve, and proves by real handshakes in memory that it can.
 ///
 /// A bundle of the generation that serves already is not held to dates again: what serves is never taken
-/// away because of its age. It must still cover the wanted domains.
+/// away because of its age. It must still cover the wanted domains and lead to the given anchors.
 ///
 /// What it proves is the pair, under our own TLS library. It does not prove each client's taste: whether a
 /// client trusts the CA, or can verify this kind of key, it cannot say.
@@ -82,8 +82,12 @@ pub fn prove(bundle: CertBundle, profile: &Profile, now: UnixTime) -> Result<Pro
         check_dates(&bundle, profile.min_remaining, now)?;
     }
     check_names(&bundle, &profile.domains)?;
-    if !unchanged {
-        check_issuer(&bundle, profile, now)?;
+    if unchanged {
+        let within_life = now.max(bundle.not_before()).min(bundle.not_after());
+        check_anchors(&bundle, profile, within_life)?;
+    } else {
+        check_issuer(&bundle, profile)?;
+        check_anchors(&bundle, profile, now)?;
         if let Some(serving) = serving.filter(|_| !profile.allow_rollback) {
             check_not_worse(&bundle, serving)?;
         }
@@ -144,11 +148,10 @@ fn check_names(bundle: &CertBundle, domains: &[Name]) -> Result<(), ProveError> 
     })
 }
 
-fn check_issuer(bundle: &CertBundle, profile: &Profile, now: UnixTime) -> Result<(), ProveError> {
-    let (Some(leaf), Some(top)) = (bundle.certificates().first(), bundle.certificates().last()) else {
+fn check_issuer(bundle: &CertBundle, profile: &Profile) -> Result<(), ProveError> {
+    let Some(top) = bundle.certificates().last() else {
         return Ok(());
     };
-    let alone = bundle.chain_len() == 1 && !leaf.self_signed;
     let missing = |evidence| {
         Err(ProveError::MissingIntermediate {
             issuer: top.issuer_text.clone(),
@@ -156,7 +159,7 @@ fn check_issuer(bundle: &CertBundle, profile: &Profile, now: UnixTime) -> Result
         })
     };
     // Baseline Requirements §6.1.7: a root's key signs no subscriber's certificate.
-    if alone && bundle.is_of_public_ca() {
+    if is_alone(bundle) && bundle.is_of_public_ca() {
         return missing(Evidence::PublicCa);
     }
     // The half of a file that is being written can end exactly between two certificates.
@@ -169,12 +172,25 @@ fn check_issuer(bundle: &CertBundle, profile: &Profile, now: UnixTime) -> Result
     if !top.self_signed && !profile.allow_rollback && profile.serving.as_ref().is_some_and(had_it) {
         return missing(Evidence::ServedBefore);
     }
+    Ok(())
+}
+
+/// A leaf of which nothing says who vouches for its issuer.
+fn is_alone(bundle: &CertBundle) -> bool {
+    let leaf = bundle.certificates().first();
+    bundle.chain_len() == 1 && leaf.is_some_and(|leaf| !leaf.self_signed)
+}
+
+fn check_anchors(bundle: &CertBundle, profile: &Profile, at: UnixTime) -> Result<(), ProveError> {
     if profile.anchors.is_empty() {
         return Ok(());
     }
-    match verify_to_anchors(bundle, &profile.anchors, now) {
+    match verify_to_anchors(bundle, &profile.anchors, at) {
         Ok(()) => Ok(()),
-        Err(webpki::Error::UnknownIssuer) if alone => missing(Evidence::Anchors),
+        Err(webpki::Error::UnknownIssuer) if is_alone(bundle) => Err(ProveError::MissingIntermediate {
+            issuer: bundle.issuer().to_owned(),
+            evidence: Evidence::Anchors,
+        }),
         Err(error) => Err(ProveError::Untrusted {
             reason: error.to_string(),
         }),

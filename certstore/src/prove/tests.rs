@@ -220,6 +220,19 @@ fn given_anchors_are_demanded() {
 }
 
 #[test]
+fn what_serves_is_held_to_other_anchors_and_to_no_dates() {
+    let (ca, other) = (TestCa::new(), TestCa::named("Other"));
+    let pair = ca.pair_valid(&["a.test"], -40, 50);
+    let anchored = |ca: &TestCa| Profile {
+        anchors: vec![ca.root.der().clone()],
+        ..after(&pair)
+    };
+    assert!(prove(pair.bundle(), &anchored(&ca), days_after_now(60)).is_ok());
+    let error = prove(pair.bundle(), &anchored(&other), NOW).unwrap_err();
+    assert!(matches!(error, ProveError::Untrusted { .. }), "{error}");
+}
+
+#[test]
 fn an_older_candidate_needs_the_operators_word() {
     let ca = TestCa::new();
     let (old, new) = (

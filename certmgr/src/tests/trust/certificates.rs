@@ -1,0 +1,120 @@
+//! Certificates that must lead to the anchors of a trust bundle.
+
+use super::*;
+
+/// Longer than a bundle is waited for before that is told.
+const LATE: Duration = Duration::from_secs(6);
+
+struct Scene {
+    _files: TestFiles,
+    bundle: Bundle,
+    manager: TestManager,
+}
+
+impl Scene {
+    /// A certificate that needs the bundle, which is not there. Nothing but signs of change wakes anybody.
+    fn start(pair: &TestPair) -> Self {
+        let (files, bundle) = (TestFiles::new(), Bundle::new());
+        files.write(pair);
+        let config = CertificateConfig {
+            trust: Some("internal".to_owned()),
+            ..files.config()
+        };
+        let manager = TestManager::start(vec![config], watching());
+        let internal = bundle.config_without_lists("internal");
+        manager.handle.reload_trust(vec![internal]);
+        Self {
+            _files: files,
+            bundle,
+            manager,
+        }
+    }
+
+    fn trusts(&self, ca: &TestCa) {
+        self.bundle.write(&ca.0.pem(), "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_waits_for_its_anchors_and_serves_when_they_come() {
+    let ca = TestCa::new();
+    let pair = ca.pair();
+    let mut scene = Scene::start(&pair);
+    assert!(timeout(SOON * 10, scene.manager.events.recv()).await.is_err());
+    assert_eq!(scene.manager.serving(), None);
+    scene.trusts(&ca);
+    scene.manager.promoted(&pair).await;
+    assert!(scene.manager.told_since().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anchors_that_do_not_come_are_told_with_the_bundles_name() {
+    let ca = TestCa::new();
+    let pair = ca.pair();
+    let mut scene = Scene::start(&pair);
+    let told = timeout(LATE + DEADLINE, scene.manager.told("refused"))
+        .await
+        .unwrap();
+    let text = told.to_string();
+    assert!(
+        text.contains("trust bundle internal has not been read yet"),
+        "{text}"
+    );
+    scene.trusts(&ca);
+    scene.manager.promoted(&pair).await;
+    scene.manager.recovered(&pair).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_bundle_makes_a_refused_certificate_serve() {
+    let (ca, other) = (TestCa::new(), TestCa::new());
+    let pair = ca.pair();
+    let mut scene = Scene::start(&pair);
+    scene.trusts(&other);
+    assert_eq!(scene.manager.next().await.kind(), "refused");
+    assert_eq!(scene.manager.serving(), None);
+    scene.trusts(&ca);
+    scene.manager.promoted(&pair).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_serves_is_proved_again_against_another_bundle_and_serves_on() {
+    let (ca, other) = (TestCa::new(), TestCa::new());
+    let pair = ca.pair();
+    let mut scene = Scene::start(&pair);
+    scene.trusts(&ca);
+    scene.manager.promoted(&pair).await;
+    scene.trusts(&other);
+    match scene.manager.next().await {
+        Event::Refused { serving, .. } => assert_eq!(serving, Some(pair.generation())),
+        other => panic!("{other}"),
+    }
+    assert_eq!(scene.manager.serving(), Some(pair.generation()));
+    scene.trusts(&ca);
+    scene.manager.recovered(&pair).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_serves_at_once_and_is_held_against_the_anchors_when_they_come() {
+    let (ca, other, state) = (TestCa::new(), TestCa::new(), TempDir::new().unwrap());
+    let (files, bundle, pair) = (TestFiles::new(), Bundle::new(), ca.pair());
+    files.write(&pair);
+    let mut manager = TestManager::start(vec![files.config()], with_state(state.path()));
+    manager.promoted(&pair).await;
+    drop(manager);
+    let config = CertificateConfig {
+        trust: Some("internal".to_owned()),
+        ..files.config()
+    };
+    bundle.write(&other.0.pem(), "");
+    let mut manager = TestManager::start(vec![config], with_state(state.path()));
+    manager
+        .handle
+        .reload_trust(vec![bundle.config_without_lists("internal")]);
+    assert_eq!(manager.next().await.kind(), "restored");
+    assert_eq!(manager.serving(), Some(pair.generation()));
+    assert_eq!(manager.next().await.kind(), "refused");
+    assert_eq!(manager.serving(), Some(pair.generation()));
+    bundle.write(&ca.0.pem(), "");
+    manager.recovered(&pair).await;
+}
