@@ -3,11 +3,7 @@
 //!
 //! After a change of the tables: `UPDATE_REFERENCE=1 cargo test -p h2gate --test config_reference`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests may fail loudly"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
