@@ -68,7 +68,7 @@ impl TestClock {
     }
 }
 
-fn test_now() -> UnixTime {
+pub(crate) fn test_now() -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(NOW_SECONDS))
 }
 

@@ -2,6 +2,7 @@
 
 mod faults;
 mod moto;
+mod trust;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -18,13 +18,13 @@ use crate::config::SecretReference;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A moto of this test's own, ended with it.
-struct Moto {
+pub(super) struct Moto {
     process: Child,
     address: SocketAddr,
 }
 
 impl Moto {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let address = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -51,7 +51,7 @@ impl Moto {
         moto
     }
 
-    fn aws(&self) -> Aws {
+    pub(super) fn aws(&self) -> Aws {
         Aws {
             region: Some("us-east-1".to_owned()),
             endpoint: Some(format!("http://{}", self.address)),
@@ -59,7 +59,7 @@ impl Moto {
         }
     }
 
-    async fn s3(&self) -> aws_sdk_s3::Client {
+    pub(super) async fn s3(&self) -> aws_sdk_s3::Client {
         let config = crate::aws::config(&self.aws()).await.unwrap();
         let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(true);
         let client = aws_sdk_s3::Client::from_conf(config.build());
@@ -67,7 +67,7 @@ impl Moto {
         client
     }
 
-    async fn secrets(&self) -> aws_sdk_secretsmanager::Client {
+    pub(super) async fn secrets(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&crate::aws::config(&self.aws()).await.unwrap())
     }
 }
@@ -86,7 +86,7 @@ fn tool(name: &str) -> PathBuf {
 }
 
 /// The version that came of it.
-async fn put(client: &aws_sdk_s3::Client, key: &str, content: impl AsRef<[u8]>) -> Option<String> {
+pub(super) async fn put(client: &aws_sdk_s3::Client, key: &str, content: impl AsRef<[u8]>) -> Option<String> {
     let put = client.put_object().bucket("certs").key(key);
     let body = ByteStream::from(content.as_ref().to_vec());
     put.body(body).send().await.unwrap().version_id
