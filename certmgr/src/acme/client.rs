@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::account::{self, Member};
 use super::claims::Claims;
+use super::kept::Shelf;
 use super::note::Note;
 use super::order::{self, Stop};
 use super::session::{Session, act};
@@ -22,11 +23,15 @@ use super::{
 };
 use crate::config::{AcmeSource, Authority, Challenge};
 use crate::dns::{self, Lookup, TxtRecords};
+use crate::lease::Lease;
 use crate::state::State;
 use crate::store::BoxFuture;
 
 /// How long one attempt may take, all its waits together.
 const MAX_ATTEMPT: Duration = Duration::from_secs(20 * 60);
+
+/// See [`Client::max_wait`].
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(300);
 
 /// More orders at once than this are never of use.
 const MAX_ORDERS: usize = 1_024;
@@ -36,7 +41,8 @@ const MAX_QUIET_WAIT: Duration = Duration::from_secs(60);
 
 /// What the issuers of all certificates have in common. One in a process.
 pub(crate) struct Shared {
-    pub(super) state: State,
+    pub(super) lease: Arc<dyn Lease>,
+    pub(super) shelf: Shelf,
     pub(super) challenges: Challenges,
     orders: Arc<Semaphore>,
     max_orders: u32,
@@ -50,7 +56,8 @@ impl Shared {
     pub(crate) fn new(state: State, challenges: Challenges, max_orders: usize) -> Arc<Self> {
         let max_orders = u32::try_from(max_orders.clamp(1, MAX_ORDERS)).unwrap_or(1);
         Arc::new(Self {
-            state,
+            lease: state.lease,
+            shelf: Shelf::new(state.store),
             challenges,
             orders: Arc::new(Semaphore::new(max_orders as usize)),
             max_orders,
@@ -83,6 +90,8 @@ pub(crate) struct Client {
     pub(super) source: AcmeSource,
     pub(super) lookup: Lookup,
     pub(super) txt: Option<Arc<dyn TxtRecords>>,
+    /// How long the CA may look at the answers to its challenges, and how long it may take to sign.
+    pub(super) max_wait: Duration,
 }
 
 impl Client {
@@ -97,6 +106,7 @@ impl Client {
             source: source.clone(),
             lookup: Lookup::new(&source.resolvers),
             txt,
+            max_wait: MAX_WAIT,
         }
     }
 
@@ -147,7 +157,7 @@ impl Client {
     }
 
     async fn note(&self, certificate: &str) -> Result<Option<Note>, IssueError> {
-        Note::read(&self.shared.state, certificate)
+        Note::read(&self.shared.shelf, certificate)
             .await
             .map_err(|error| kept::trouble(&error, None))
     }
@@ -164,12 +174,12 @@ impl Client {
         if let Err(error) = control::take_back(self, certificate, note).await {
             warn!(certificate, remedy = %error.remedy, "TXT records are not removed yet: {error}");
         }
-        let state = &self.shared.state;
+        let shelf = &self.shared.shelf;
         let kept = if note.records.is_empty() {
-            Note::remove(state, certificate).await
+            Note::remove(shelf, certificate).await
         } else {
             note.order = None;
-            note.write(state, certificate).await
+            note.write(shelf, certificate).await
         };
         kept.map_err(|error| kept::trouble(&error, None))
     }
@@ -233,7 +243,7 @@ impl fmt::Debug for Client {
 impl Stop {
     fn into_error(self) -> IssueError {
         match self {
-            Self::Error(error) | Self::Dead(error) | Self::NoAccount(error) => error,
+            Self::Error(error) | Self::Stuck(error) | Self::Dead(error) | Self::NoAccount(error) => error,
         }
     }
 }

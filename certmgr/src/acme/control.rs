@@ -101,7 +101,7 @@ pub(super) async fn take_back(client: &Client, certificate: &str, note: &mut Not
     };
     txt.clean_up(&note.records).await?;
     note.records.clear();
-    note.write(&client.shared.state, certificate)
+    note.write(&client.shared.shelf, certificate)
         .await
         .map_err(|error| kept::trouble(&error, None))
 }
@@ -246,7 +246,7 @@ async fn write_records(
         return Ok(());
     }
     note.records.clone_from(&records);
-    note.write(&client.shared.state, certificate)
+    note.write(&client.shared.shelf, certificate)
         .await
         .map_err(|error| by(kept::trouble(&error, None)))?;
     txt.present(&records).await.map_err(by)

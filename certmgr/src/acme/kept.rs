@@ -1,16 +1,18 @@
 //! What is on disk: JSON documents with secrets in them.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::time::timeout;
 use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::{IssueError, IssueFault};
 use crate::config::Authority;
-use crate::state::State;
-use crate::store::{Document, StoreError};
+use crate::store::{BoxFuture, Document, STATE_DEADLINE, Store, StoreError};
 
 /// The version of the documents of this part.
 pub(super) const FORMAT: u32 = 1;
@@ -40,40 +42,103 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// The document. One that cannot be understood is as good as none: it is told, and made anew.
-pub(super) async fn read<T: DeserializeOwned>(
-    state: &State,
-    document: &Document,
-) -> Result<Option<T>, StoreError> {
-    let Some(bytes) = state.store.read(document).await? else {
-        return Ok(None);
-    };
-    match serde_json::from_slice(&bytes) {
-        Ok(value) => Ok(Some(value)),
-        Err(error) => {
-            // Line and column only: the words of the error may hold the text.
-            warn!(
-                document = ?document,
-                line = error.line(),
-                column = error.column(),
-                "a document of the state directory cannot be understood; it is made anew"
-            );
-            Ok(None)
-        }
-    }
+/// The store, for documents of this part. Each call ends within [`STATE_DEADLINE`]. One that a disk has held up
+/// is done before the next one for the same document begins: what was written last is what stays.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    store: Arc<dyn Store>,
+    /// One for each document, held while something is done to it.
+    busy: Mutex<HashMap<Document, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-pub(super) async fn write<T: Serialize>(
-    state: &State,
-    document: &Document,
-    value: &T,
-) -> Result<(), StoreError> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
-    serde_json::to_writer(&mut *bytes, value).map_err(|error| StoreError {
-        place: format!("{document:?}"),
-        text: error.to_string(),
-    })?;
-    state.store.write(document, &bytes).await
+impl Shelf {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            busy: Mutex::default(),
+        }
+    }
+
+    /// The document. One that cannot be understood is as good as none: it is told, and made anew.
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        document: &Document,
+    ) -> Result<Option<T>, StoreError> {
+        let read = self.alone(document, |store, document| {
+            Box::pin(async move { store.read(&document).await })
+        });
+        let Some(bytes) = read.await? else {
+            return Ok(None);
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                // Line and column only: the words of the error may hold the text.
+                warn!(
+                    document = ?document,
+                    line = error.line(),
+                    column = error.column(),
+                    "a document of the state directory cannot be understood; it is made anew"
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) async fn write<T: Serialize>(&self, document: &Document, value: &T) -> Result<(), StoreError> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
+        serde_json::to_writer(&mut *bytes, value).map_err(|error| StoreError {
+            place: format!("{document:?}"),
+            text: error.to_string(),
+        })?;
+        self.alone(document, |store, document| {
+            Box::pin(async move { store.write(&document, &bytes).await })
+        })
+        .await
+    }
+
+    pub(super) async fn remove(&self, document: &Document) -> Result<(), StoreError> {
+        self.alone(document, |store, document| {
+            Box::pin(async move { store.remove(&document).await })
+        })
+        .await
+    }
+
+    async fn alone<T: Send + 'static>(
+        &self,
+        document: &Document,
+        act: impl FnOnce(Arc<dyn Store>, Document) -> BoxFuture<'static, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let act = act(Arc::clone(&self.store), document.clone());
+        let busy = self.busy(document);
+        #[cfg(test)]
+        super::tests::step().await;
+        let ended = timeout(STATE_DEADLINE, async {
+            let alone = busy.lock_owned().await;
+            // A task of its own, which keeps the next one out also when nobody waits for it any more.
+            let acting = tokio::spawn(async move {
+                let _alone = alone;
+                act.await
+            });
+            acting.await
+        });
+        let ended = match ended.await {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(panicked)) => Err(StoreError {
+                place: format!("{document:?}"),
+                text: panicked.to_string(),
+            }),
+            Err(_) => Err(StoreError::hanging(&format!("{document:?}"))),
+        };
+        #[cfg(test)]
+        super::tests::step().await;
+        ended
+    }
+
+    fn busy(&self, document: &Document) -> Arc<tokio::sync::Mutex<()>> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(busy.entry(document.clone()).or_default())
+    }
 }
 
 pub(super) fn trouble(error: &StoreError, authority: Option<&Authority>) -> IssueError {
@@ -85,5 +150,60 @@ pub(super) fn trouble(error: &StoreError, authority: Option<&Authority>) -> Issu
         text: error.to_string(),
         remedy: "make room on the disk of `state_dir`, and let h2gate write to it".to_owned(),
         retry_after: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Each write waits until it is let through.
+    #[derive(Debug)]
+    struct Slow {
+        through: Semaphore,
+        written: Mutex<Vec<Vec<u8>>>,
+    }
+
+    impl Store for Slow {
+        fn read<'a>(
+            &'a self,
+            _: &'a Document,
+        ) -> BoxFuture<'a, Result<Option<Zeroizing<Vec<u8>>>, StoreError>> {
+            Box::pin(async { Ok(None) })
+        }
+
+        fn write<'a>(&'a self, _: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
+            Box::pin(async {
+                self.through.acquire().await.unwrap().forget();
+                self.written.lock().unwrap().push(bytes.to_vec());
+                Ok(())
+            })
+        }
+
+        fn remove<'a>(&'a self, _: &'a Document) -> BoxFuture<'a, Result<(), StoreError>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_is_given_up_and_never_puts_the_older_over_the_newer() {
+        let slow = Arc::new(Slow {
+            through: Semaphore::new(0),
+            written: Mutex::default(),
+        });
+        let shelf = Shelf::new(Arc::clone(&slow) as Arc<dyn Store>);
+        let document = Document::Order("a".to_owned());
+        let error = shelf.write(&document, &1).await.unwrap_err();
+        assert!(error.text.contains("no answer within 10 s"), "{error}");
+        // The first one is still at it: nothing is read or written beside it, but other documents are.
+        let other = Document::Order("b".to_owned());
+        assert_eq!(shelf.read::<u8>(&other).await, Ok(None));
+        shelf.read::<u8>(&document).await.unwrap_err();
+        shelf.write(&document, &2).await.unwrap_err();
+        slow.through.add_permits(2);
+        shelf.write(&document, &3).await.unwrap();
+        assert_eq!(*slow.written.lock().unwrap(), [b"1", b"3"]);
     }
 }

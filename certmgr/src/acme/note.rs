@@ -3,11 +3,10 @@
 use certstore::Name;
 use serde::{Deserialize, Serialize};
 
-use super::kept::{FORMAT, Secret};
+use super::kept::{FORMAT, Secret, Shelf};
 use super::{Request, account};
 use crate::config::{Authority, KeyType};
 use crate::dns::TxtRecord;
-use crate::state::State;
 use crate::store::{Document, StoreError};
 
 /// What is on disk, one for each certificate's name.
@@ -23,6 +22,9 @@ pub(super) struct Note {
     pub(super) order: Option<String>,
     /// TXT records that exist, or may exist.
     pub(super) records: Vec<TxtRecord>,
+    /// How often in vain we have waited for the CA to get on with it.
+    #[serde(default)]
+    pub(super) stuck: u32,
 }
 
 /// Two equal ones are satisfied by the same order.
@@ -59,6 +61,7 @@ impl Note {
             key,
             order: None,
             records: Vec::new(),
+            stuck: 0,
         }
     }
 
@@ -66,16 +69,16 @@ impl Note {
         self.purpose == *purpose
     }
 
-    pub(super) async fn read(state: &State, certificate: &str) -> Result<Option<Self>, StoreError> {
-        super::kept::read(state, &document(certificate)).await
+    pub(super) async fn read(shelf: &Shelf, certificate: &str) -> Result<Option<Self>, StoreError> {
+        shelf.read(&document(certificate)).await
     }
 
-    pub(super) async fn write(&self, state: &State, certificate: &str) -> Result<(), StoreError> {
-        super::kept::write(state, &document(certificate), self).await
+    pub(super) async fn write(&self, shelf: &Shelf, certificate: &str) -> Result<(), StoreError> {
+        shelf.write(&document(certificate), self).await
     }
 
-    pub(super) async fn remove(state: &State, certificate: &str) -> Result<(), StoreError> {
-        state.store.remove(&document(certificate)).await
+    pub(super) async fn remove(shelf: &Shelf, certificate: &str) -> Result<(), StoreError> {
+        shelf.remove(&document(certificate)).await
     }
 }
 

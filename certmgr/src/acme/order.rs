@@ -16,11 +16,16 @@ use super::session::act;
 use super::{IssueError, IssueFault, Issued, Request, chain, control, kept, keys};
 use crate::source::Pair;
 
+/// After so many waits in vain, each of [`Client::max_wait`], an order is given up.
+const MAX_STUCK: u32 = 3;
+
 /// Why an attempt ends without a chain.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// The order, if there is one, may be gone on with.
     Error(IssueError),
+    /// The CA does not get on with the order. It may yet.
+    Stuck(IssueError),
     /// The order will never give a certificate.
     Dead(IssueError),
     /// The CA does not know our account, or does not want it any more.
@@ -67,8 +72,10 @@ pub(super) async fn run(client: &Client, member: &Member, request: &Request) -> 
         None => attempt.begin().await?,
     };
     let ended = attempt.go_on(&mut note, &mut order).await;
-    if let Err(Stop::Dead(_)) = &ended {
-        attempt.forget(&mut note).await?;
+    match &ended {
+        Err(Stop::Dead(_)) => attempt.forget(&mut note).await?,
+        Err(Stop::Stuck(_)) => attempt.still_stuck(&mut note).await?,
+        _ => {}
     }
     ended
 }
@@ -115,7 +122,9 @@ impl Attempt<'_> {
                 );
                 Ok(Some((note, order)))
             }
-            Err(trouble) if trouble.is("accountDoesNotExist") || !trouble.is_refusal() => {
+            Err(trouble)
+                if trouble.is("accountDoesNotExist") || !(trouble.is_refusal() || trouble.is_gone()) =>
+            {
                 Err(Stop::of(self.member, trouble, "go on with the order"))
             }
             Err(trouble) => {
@@ -222,15 +231,27 @@ impl Attempt<'_> {
     }
 
     async fn read_note(&self) -> Result<Option<Note>, Stop> {
-        let state = &self.client.shared.state;
-        let read = Note::read(state, self.certificate()).await;
+        let read = Note::read(&self.client.shared.shelf, self.certificate()).await;
         read.map_err(|error| self.error(kept::trouble(&error, None)))
     }
 
     async fn write(&self, note: &Note) -> Result<(), Stop> {
-        let state = &self.client.shared.state;
-        let written = note.write(state, self.certificate()).await;
+        let written = note.write(&self.client.shared.shelf, self.certificate()).await;
         written.map_err(|error| self.error(kept::trouble(&error, None)))
+    }
+
+    /// Some CAs lose orders half-way: one that stays where it is makes room for a new one.
+    async fn still_stuck(&self, note: &mut Note) -> Result<(), Stop> {
+        note.stuck += 1;
+        if note.stuck < MAX_STUCK {
+            return self.write(note).await;
+        }
+        warn!(
+            certificate = self.certificate(),
+            order = note.order,
+            "the CA does not get on with the order; the next attempt places a new one"
+        );
+        self.forget(note).await
     }
 
     /// The order is of no use any more. TXT records that could not be removed stay noted.

@@ -90,6 +90,11 @@ impl Trouble {
         }
     }
 
+    /// Whether what was asked for is not there, with or without a word of the CA's.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.head.status, StatusCode::NOT_FOUND | StatusCode::GONE)
+    }
+
     /// For people and for the schedule. `doing` says what we wanted: "order a certificate".
     pub(super) fn into_error(self, authority: &Authority, doing: &str) -> IssueError {
         let (class, text) = match &self.cause {

@@ -105,6 +105,7 @@ impl Place {
                 Challenge::Dns01(_) => Some(Arc::clone(&self.txt) as Arc<dyn TxtRecords>),
                 _ => None,
             },
+            max_wait: DEADLINE,
         }
     }
 
@@ -120,40 +121,7 @@ impl Place {
 }
 
 fn open(folder: &TempDir) -> State {
-    let mut state = State::open(&folder.path().join("state")).unwrap();
-    state.store = Arc::new(Stepped(state.store));
-    state
-}
-
-/// A store whose writes are steps.
-#[derive(Debug)]
-struct Stepped(Arc<dyn Store>);
-
-impl Store for Stepped {
-    fn read<'a>(
-        &'a self,
-        document: &'a Document,
-    ) -> BoxFuture<'a, Result<Option<zeroize::Zeroizing<Vec<u8>>>, StoreError>> {
-        self.0.read(document)
-    }
-
-    fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            step().await;
-            let written = self.0.write(document, bytes).await;
-            step().await;
-            written
-        })
-    }
-
-    fn remove<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            step().await;
-            let removed = self.0.remove(document).await;
-            step().await;
-            removed
-        })
-    }
+    State::open(&folder.path().join("state")).unwrap()
 }
 
 /// Writes TXT records where Pebble looks, and knows which are there.

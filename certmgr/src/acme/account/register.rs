@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD, Engine as _};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
@@ -18,7 +18,7 @@ use crate::acme::{IssueError, IssueFault};
 use crate::config::{Authority, ExternalAccount};
 use crate::lease::Guard;
 use crate::secret;
-use crate::store::Document;
+use crate::store::{Document, STATE_DEADLINE, StoreError};
 
 /// How long another process may be busy with the same account.
 const MAX_LEASE_WAIT: Duration = Duration::from_secs(90);
@@ -55,14 +55,19 @@ impl<'a> Register<'a> {
     }
 
     pub(super) async fn read(&self) -> Result<Option<Kept>, IssueError> {
-        let kept: Option<Kept> = kept::read(&self.shared.state, &self.document)
+        let kept: Option<Kept> = self
+            .shared
+            .shelf
+            .read(&self.document)
             .await
             .map_err(|error| kept::trouble(&error, Some(self.authority())))?;
         Ok(kept.filter(|kept| kept.key().is_ok()))
     }
 
     pub(super) async fn write(&self, kept: &Kept) -> Result<(), IssueError> {
-        kept::write(&self.shared.state, &self.document, kept)
+        self.shared
+            .shelf
+            .write(&self.document, kept)
             .await
             .map_err(|error| kept::trouble(&error, Some(self.authority())))
     }
@@ -73,7 +78,8 @@ impl<'a> Register<'a> {
         let lease = format!("account {}", self.name);
         let deadline = Instant::now() + MAX_LEASE_WAIT;
         loop {
-            let held = self.shared.state.lease.try_acquire(&lease).await;
+            let held = timeout(STATE_DEADLINE, self.shared.lease.try_acquire(&lease)).await;
+            let held = held.unwrap_or_else(|_| Err(StoreError::hanging(&lease)));
             match held.map_err(|error| kept::trouble(&error, Some(self.authority())))? {
                 Some(everywhere) => {
                     return Ok(Alone {

@@ -67,7 +67,7 @@ impl Attempt<'_> {
     }
 
     /// RFC 9773 §5: an order that says what it replaces may pass rate limits. A CA that does not like the old
-    /// certificate takes the order without.
+    /// certificate, or fails over it, takes the order without.
     pub(super) async fn place(&self) -> Result<Order, Trouble> {
         let identifiers: Vec<Identifier> = self.request.domains.iter().map(identifier).collect();
         let replaces = self
@@ -80,7 +80,10 @@ impl Attempt<'_> {
             return self.place_one(&identifiers, None).await;
         };
         match self.place_one(&identifiers, Some(replaces)).await {
-            Err(trouble) if trouble.is_refusal() && !trouble.is("accountDoesNotExist") => {
+            Err(trouble)
+                if trouble.is("serverInternal")
+                    || trouble.is_refusal() && !trouble.is("accountDoesNotExist") =>
+            {
                 info!(
                     certificate = self.certificate(),
                     "the CA does not take the order as a replacement: {}",

@@ -11,9 +11,6 @@ use crate::acme::problem::{class_of_challenge, remedy_of_challenge, words};
 use crate::acme::session::act;
 use crate::acme::{IssueError, IssueFault};
 
-/// How long the CA may look at the answers to its challenges, and how long it may take to sign.
-const MAX_WAIT: Duration = Duration::from_secs(300);
-
 /// Between two looks at the order, at first and at most, where the CA does not say.
 const FIRST_POLL: Duration = Duration::from_millis(250);
 const MAX_POLL: Duration = Duration::from_secs(5);
@@ -45,19 +42,19 @@ impl Attempt<'_> {
     /// Looks at the order until it has another status.
     pub(super) async fn wait_while(&self, order: &mut Order, status: OrderStatus) -> Result<(), Stop> {
         let session = &self.member.session;
-        let deadline = Instant::now() + MAX_WAIT;
+        let deadline = Instant::now() + self.client.max_wait;
         let mut pace = Pace::default();
         let mut asked = None;
         let mut failed = 0;
         while order.state().status == status {
             let wait = pace.next(asked);
             if Instant::now() + wait > deadline {
-                return Err(self.error(self.member.error(
+                return Err(Stop::Stuck(self.member.error(
                     IssueFault::Unreachable,
                     &format!(
                         "the order is still `{}` after {} s",
                         shown(status),
-                        MAX_WAIT.as_secs()
+                        self.client.max_wait.as_secs()
                     ),
                 )));
             }

@@ -81,6 +81,26 @@ async fn a_record_that_cannot_be_removed_stays_noted_until_it_is() {
 
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
+async fn only_names_that_the_ca_asks_about_are_proved() {
+    let pebble = Pebble::with(Wishes {
+        trusts_earlier_proofs: true,
+        ..Wishes::default()
+    })
+    .await;
+    let place = pebble.place();
+    for challenge in [Challenge::TlsAlpn01, Challenge::Http01, dns_01()] {
+        let client = place.client(&source(pebble.authority(), challenge, &pebble.dns));
+        for domains in [&["a.example.com"][..], &["a.example.com", "b.example.com"]] {
+            let issued = issue(&client, &request("a", domains)).await.unwrap();
+            assert_serves(&issued, domains);
+            client.done("a").await.unwrap();
+        }
+    }
+    assert_eq!((pebble.orders(), pebble.posts("/chalZ/")), (6, 2));
+}
+
+#[tokio::test]
+#[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn every_kind_of_key_is_certified() {
     let pebble = Pebble::start().await;
     let place = pebble.place();

@@ -28,6 +28,8 @@ pub(super) struct Wishes {
     /// Certificates of issuers below the root, beside the first.
     pub(super) further_issuers: u8,
     pub(super) caa_identities: Vec<&'static str>,
+    /// A name that was proved once is not asked about again.
+    pub(super) trusts_earlier_proofs: bool,
 }
 
 /// A running Pebble, and a place that orders from it.
@@ -223,7 +225,10 @@ fn spawn(folder: &Path, dns: SocketAddr, wishes: &Wishes) -> Child {
         .arg(folder.join("pebble.json"))
         .args(["-strict", "-dnsserver", &dns.to_string()])
         .env("PEBBLE_VA_NOSLEEP", "1")
-        .env("PEBBLE_AUTHZREUSE", "0")
+        .env(
+            "PEBBLE_AUTHZREUSE",
+            if wishes.trusts_earlier_proofs { "100" } else { "0" },
+        )
         .env("PEBBLE_WFE_NONCEREJECT", wishes.bad_nonces.to_string())
         .env("PEBBLE_ALTERNATE_ROOTS", wishes.alternate_roots.to_string())
         .env("PEBBLE_CHAIN_LENGTH", (1 + wishes.further_issuers).to_string())

@@ -75,7 +75,9 @@ impl Scripted {
         request: &Request,
     ) -> Result<Issued, IssueError> {
         let shared = Shared::new(open(&self.folder), Challenges::default(), 1);
-        Client::new(source, &shared).issue(request).await
+        let mut client = Client::new(source, &shared);
+        client.max_wait = Duration::from_secs(1);
+        client.issue(request).await
     }
 
     /// Orders a certificate for `a.example.com`. It does not resolve, about which the self-check only warns.
