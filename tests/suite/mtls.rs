@@ -56,6 +56,11 @@ impl Scene {
 
     /// One RPC of a client with this certificate: who it was for the backend. `None` if it was not let in.
     async fn caller(&self, identity: Option<&Pair>) -> Option<String> {
+        named_to_the_backend(&self.connected(identity).await?).await
+    }
+
+    /// A client with this certificate on a connection of its own.
+    async fn connected(&self, identity: Option<&Pair>) -> Option<H2Client> {
         let options = TlsOptions::default();
         let options = match identity {
             Some(pair) => options.identity(pair),
@@ -63,16 +68,20 @@ impl Scene {
         };
         let shaken = options.connect(self.gateway.address(), &self.ca).await.ok()?;
         // In TLS 1.3 a client's handshake ends before the server has looked at its certificate.
-        let client = H2Client::try_over(shaken.0).await.ok()?;
-        let forged = request("/test.Echo/Unary").header("x-forwarded-client-cert", "Hash=forged");
-        let answer = client.ask(forged.body(()).unwrap(), Bytes::new()).await.ok()?;
-        assert_eq!(answer.grpc_status(), Some(0));
-        Some(answer.header("caller").to_owned())
+        H2Client::try_over(shaken.0).await.ok()
     }
 
     fn identity(&self, ca: &TestCa) -> Pair {
         ca.issue(&Leaf::named(&["spiffe://test/client", "client.test"]).client())
     }
+}
+
+/// One RPC: who the client was for the backend. `None` if its connection takes no more.
+async fn named_to_the_backend(client: &H2Client) -> Option<String> {
+    let forged = request("/test.Echo/Unary").header("x-forwarded-client-cert", "Hash=forged");
+    let answer = client.ask(forged.body(()).unwrap(), Bytes::new()).await.ok()?;
+    assert_eq!(answer.grpc_status(), Some(0));
+    Some(answer.header("caller").to_owned())
 }
 
 #[tokio::test]
@@ -140,6 +149,24 @@ async fn a_revoked_client_is_refused_as_soon_as_the_list_says_so() {
     })
     .await;
     assert!(scene.caller(Some(&other)).await.is_some());
+}
+
+#[tokio::test]
+async fn a_connected_client_that_is_revoked_is_told_to_go_and_others_stay_connected() {
+    let scene = Scene::start("required", |builder| builder).await;
+    let [revoked, other] = [(); 2].map(|()| scene.identity(&scene.clients));
+    let known = scene.connected(Some(&revoked)).await.unwrap();
+    let stays = scene.connected(Some(&other)).await.unwrap();
+    assert!(named_to_the_backend(&known).await.is_some());
+    std::fs::write(&scene.lists, scene.clients.revocation_list(&[revoked.serial])).unwrap();
+    eventually(
+        "the revoked client's connection takes no more",
+        SWAP,
+        async || named_to_the_backend(&known).await.is_none().then_some(()),
+    )
+    .await;
+    assert!(named_to_the_backend(&stays).await.is_some());
+    scene.gateway.logs(&["told to go", "revoked"]).await;
 }
 
 #[tokio::test]
