@@ -1,9 +1,9 @@
 //! Killed at every step of an order, the next start ends with one valid pair, at most one order more, no key used twice
 //! and no record left in the DNS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64_URL, Engine as _};
 use e2e::{
@@ -15,6 +15,9 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer as _;
 
 const ORDER: Duration = Duration::from_secs(30);
+
+/// Records of an order are gone by then.
+const TIDY: Duration = Duration::from_secs(10);
 
 /// The last thing that an order leads to: the question when to renew what it brought.
 const AFTERWARDS: &str = "acme.after:renewal-info";
@@ -130,6 +133,51 @@ fn chosen(places: &[String]) -> Vec<String> {
     chosen
 }
 
+/// What a crash has cost.
+#[derive(Debug, Default)]
+struct Outcome {
+    orders: usize,
+    /// Keys that were sent for more than one order.
+    keys_used_again: usize,
+    /// TXT records that nobody took away.
+    records: Vec<(String, String)>,
+}
+
+impl Outcome {
+    /// What may not be: empty if all is well.
+    fn breaches(&self) -> Vec<&'static str> {
+        let rules = [
+            (self.orders <= 2, "more than one order too many"),
+            (self.keys_used_again == 0, "a key for two orders"),
+            (self.records.is_empty(), "a record is left"),
+        ];
+        let broken = rules.into_iter().filter(|(holds, _)| !holds);
+        broken.map(|(_, words)| words).collect()
+    }
+}
+
+impl Scene {
+    /// After an order, and the time that tidying up takes.
+    async fn outcome(&self) -> Outcome {
+        let give_up_at = Instant::now() + TIDY;
+        let mut records = self.zone.txt().await;
+        while !records.is_empty() && Instant::now() < give_up_at {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            records = self.zone.txt().await;
+        }
+        Outcome {
+            orders: self.pebble.orders(),
+            keys_used_again: used_again(&self.keys_by_order()),
+            records,
+        }
+    }
+}
+
+fn used_again(keys: &BTreeMap<String, Vec<u8>>) -> usize {
+    let distinct: BTreeSet<_> = keys.values().collect();
+    keys.len() - distinct.len()
+}
+
 /// Dies there, starts again, and is judged. How many orders it took.
 async fn dies_at(challenge: Challenge, place: &str) -> usize {
     let (ca, backend, mut scene) = (TestCa::new(), TestBackend::guide("one").await, Scene::new().await);
@@ -144,32 +192,24 @@ async fn dies_at(challenge: Challenge, place: &str) -> usize {
     gateway.start_again().await;
     let roots = scene.pebble.roots().await;
     let shown = gateway.shows(&roots, &scene.domain, ORDER).await;
-    eventually(format!("{place}: no record is left"), ORDER, async || {
-        scene.zone.txt().await.is_empty().then_some(())
-    })
-    .await;
-    let orders = scene.pebble.orders();
-    assert!(orders <= 2, "{place}: {orders} orders\n{}", gateway.log());
-    let keys = scene.keys_by_order();
-    let mut distinct: Vec<_> = keys.values().collect();
-    distinct.sort();
-    distinct.dedup();
-    assert_eq!(distinct.len(), keys.len(), "{place}: a key for two orders");
+    let outcome = scene.outcome().await;
+    assert!(
+        outcome.breaches().is_empty(),
+        "{place}: {outcome:?}\n{}",
+        gateway.log()
+    );
 
     // What serves is also what is kept: with the CA gone it comes up again.
+    let kept = gateway.folder().join("state/certificates/acme.json");
     eventually(format!("{place}: it is kept"), ORDER, async || {
-        gateway
-            .folder()
-            .join("state/certificates/acme.json")
-            .exists()
-            .then_some(())
+        kept.exists().then_some(())
     })
     .await;
     scene.pebble.stop();
     gateway.start_again().await;
-    let kept = gateway.shows(&roots, &scene.domain, ORDER).await;
-    assert_eq!(kept.serial(), shown.serial(), "{place}");
-    orders
+    let again = gateway.shows(&roots, &scene.domain, ORDER).await;
+    assert_eq!(again.serial(), shown.serial(), "{place}");
+    outcome.orders
 }
 
 async fn survives_everywhere(challenge: Challenge) {
@@ -208,4 +248,39 @@ async fn killed_at_every_step_of_an_order_by_dns_01() {
 #[tokio::test]
 async fn killed_at_every_step_of_an_order_by_tls_alpn_01() {
     survives_everywhere(Challenge::TlsAlpn01).await;
+}
+
+/// The control: a program that remembers nothing of what it began is judged by the same looks. It leaves a record, and
+/// one order more for each crash.
+#[tokio::test]
+async fn what_a_forgetful_program_costs_is_seen() {
+    let (ca, backend, scene) = (TestCa::new(), TestBackend::guide("one").await, Scene::new().await);
+    let mut gateway = scene
+        .gateway(&ca, &backend, Challenge::Dns01)
+        .env("H2GATE_FAILPOINT", "dns.present.after")
+        .spawn();
+    for _ in 0..2 {
+        gateway.exit(ORDER).await;
+        std::fs::remove_dir_all(gateway.folder().join("state")).unwrap();
+        gateway.spawn_again(&[]);
+    }
+    gateway.exit(ORDER).await;
+    std::fs::remove_dir_all(gateway.folder().join("state")).unwrap();
+    gateway.forget_environment("H2GATE_FAILPOINT");
+    gateway.start_again().await;
+    let roots = scene.pebble.roots().await;
+    gateway.shows(&roots, &scene.domain, ORDER).await;
+    let outcome = scene.outcome().await;
+    assert_eq!(outcome.orders, 4, "{outcome:?}");
+    assert_eq!(
+        outcome.breaches(),
+        ["more than one order too many", "a record is left"],
+        "{outcome:?}"
+    );
+
+    let mut keys = scene.keys_by_order();
+    assert_eq!(used_again(&keys), 0);
+    let key = keys.values().next().unwrap().clone();
+    keys.insert("another order".to_owned(), key);
+    assert_eq!(used_again(&keys), 1);
 }

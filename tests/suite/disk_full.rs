@@ -122,48 +122,92 @@ fn traced(pid: u32) -> bool {
     })
 }
 
+/// A gateway under load with a pair of files, kept on a disk of its own.
+struct Scene {
+    ca: TestCa,
+    _backend: TestBackend,
+    files: PairFiles,
+    gateway: TestGateway,
+    state: PathBuf,
+    load: Load,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let (ca, backend) = (TestCa::new(), TestBackend::guide("one").await);
+        let builder = TestGateway::builder(&ca, &backend);
+        let files = PairFiles::plain(&builder.folder().join("main"), &ca.pair());
+        let (gateway, state) = on_a_small_disk(builder).await;
+        eventually("the first pair is kept", LIMIT, async || {
+            state.join(KEPT).exists().then_some(())
+        })
+        .await;
+        let load = Load::start(gateway.address(), &ca, TlsOptions::default()).await;
+        Self {
+            ca,
+            _backend: backend,
+            files,
+            gateway,
+            state,
+            load,
+        }
+    }
+
+    /// A rotation that serves. Whether afterwards the state on disk is what it was.
+    async fn rotates(&self, complains: bool) -> bool {
+        let before = content(&self.state);
+        let next = self.ca.pair();
+        self.files.rename(&next);
+        if complains {
+            self.gateway.logs_within(LIMIT, &["ERROR", "main", "state"]).await;
+        }
+        eventually("the new pair serves", LIMIT, async || {
+            let shown = TlsOptions::default()
+                .connect(self.gateway.address(), &self.ca)
+                .await;
+            (shown.unwrap().serial() == next.serial).then_some(())
+        })
+        .await;
+        content(&self.state) == before
+    }
+
+    async fn is_kept_anew(&self, before: &BTreeMap<PathBuf, Vec<u8>>) {
+        let kept = self.state.join(KEPT);
+        eventually("the new pair is kept", LIMIT, async || {
+            (content(&self.state).get(&kept) != before.get(&kept)).then_some(())
+        })
+        .await;
+    }
+}
+
+const KEPT: &str = "certificates/main.json";
+
 /// A rotation while the disk is ill is served, and kept once the disk is well.
 async fn serving_goes_on(mut ailment: Ailment) {
-    let (ca, backend) = (TestCa::new(), TestBackend::guide("one").await);
-    let builder = TestGateway::builder(&ca, &backend);
-    let files = PairFiles::plain(&builder.folder().join("main"), &ca.pair());
-    let (gateway, state) = on_a_small_disk(builder).await;
-    let kept = state.join("certificates/main.json");
-    eventually("the first pair is kept", LIMIT, async || {
-        kept.exists().then_some(())
-    })
-    .await;
-    let load = Load::start(gateway.address(), &ca, TlsOptions::default()).await;
-    let before = content(&state);
-
-    ailment.begin(&gateway, &state).await;
-    let next = ca.pair();
-    files.rename(&next);
-    gateway.logs_within(LIMIT, &["ERROR", "main", "state"]).await;
-    let serial = async || {
-        TlsOptions::default()
-            .connect(gateway.address(), &ca)
-            .await
-            .unwrap()
-            .serial()
-    };
-    eventually("the new pair serves", LIMIT, async || {
-        (serial().await == next.serial).then_some(())
-    })
-    .await;
-    assert_eq!(
-        content(&state),
-        before,
+    let scene = Scene::start().await;
+    let before = content(&scene.state);
+    ailment.begin(&scene.gateway, &scene.state).await;
+    assert!(
+        scene.rotates(true).await,
         "the old state is untouched, and nothing lies beside it"
     );
+    ailment.end(&scene.gateway, &scene.state).await;
+    scene.is_kept_anew(&before).await;
+    assert_eq!(content(&scene.state).len(), before.len(), "no half files");
+    scene.load.unharmed().await;
+}
 
-    ailment.end(&gateway, &state).await;
-    eventually("the new pair is kept", LIMIT, async || {
-        (content(&state).get(&kept) != before.get(&kept)).then_some(())
-    })
-    .await;
-    assert_eq!(content(&state).len(), before.len(), "no half files");
-    load.unharmed().await;
+/// The control: where nothing is wrong with the disk, the same looks see that the state changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_well_disk_a_rotation_is_seen_in_the_state() {
+    let scene = Scene::start().await;
+    let before = content(&scene.state);
+    scene.rotates(false).await;
+    scene.is_kept_anew(&before).await;
+    assert_eq!(scene.gateway.log_count(&["ERROR"]), 0, "{}", scene.gateway.log());
+    std::fs::write(scene.state.join("certificates/.half"), "half").unwrap();
+    assert_ne!(content(&scene.state).len(), before.len(), "a half file is seen");
+    scene.load.unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

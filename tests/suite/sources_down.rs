@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{
     Fault, FaultProxy, Leaf, Load, Pair, TestBackend, TestCa, TestGateway, TestMoto, TlsOptions, eventually,
-    scaled,
+    run_tool, scaled,
 };
 use futures_util::future::join_all;
 use serde_json::json;
@@ -27,7 +27,7 @@ enum Service {
 /// One way to fail, with a certificate and a proxy of its own.
 struct Patient {
     service: Service,
-    fault: (&'static str, Option<Fault>),
+    fault: Illness,
     proxy: FaultProxy,
     /// Bucket or secret.
     place: String,
@@ -35,7 +35,10 @@ struct Patient {
     first: Pair,
 }
 
-fn faults() -> Vec<(&'static str, Option<Fault>)> {
+/// What it is called, and what the proxy does; without that it is the double that does it.
+type Illness = (&'static str, Option<Fault>);
+
+fn faults() -> Vec<Illness> {
     let denied = br#"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"#.to_vec();
     vec![
         ("unavailable", Some(Fault::status(503))),
@@ -50,12 +53,7 @@ fn faults() -> Vec<(&'static str, Option<Fault>)> {
 }
 
 impl Patient {
-    async fn new(
-        moto: &TestMoto,
-        ca: &TestCa,
-        service: Service,
-        fault: (&'static str, Option<Fault>),
-    ) -> Self {
+    async fn new(moto: &TestMoto, ca: &TestCa, service: Service, fault: Illness) -> Self {
         let kind = match service {
             Service::S3 => "s3",
             Service::SecretsManager => "secret",
@@ -115,46 +113,47 @@ impl Patient {
         }
     }
 
+    /// What it shows.
+    async fn serial(&self, ca: &TestCa, gateway: &TestGateway) -> u64 {
+        let shown = TlsOptions::name(&self.name).connect(gateway.address(), ca).await;
+        shown
+            .unwrap_or_else(|refusal| panic!("{}: {refusal:?}", self.name))
+            .serial()
+    }
+
+    async fn is_alarmed(&self, gateway: &TestGateway) -> bool {
+        let labels = [("certificate", self.name.as_str())];
+        gateway.metrics().await.sum("h2gate_certificate_refused", &labels) == 1.0
+    }
+
+    /// Looks at it for some polls.
+    async fn observe(&self, ca: &TestCa, gateway: &TestGateway) -> Observed {
+        let (began, before) = (Instant::now(), self.proxy.count(""));
+        let long = POLL * u32::try_from(scaled(3, 12)).unwrap();
+        let mut observed = Observed::default();
+        while began.elapsed() < long {
+            observed.changed |= self.serial(ca, gateway).await != self.first.serial;
+            observed.alarmed |= self.is_alarmed(gateway).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        observed.asked = self.proxy.count("") - before;
+        observed.hammered = is_hammered(observed.asked, began.elapsed());
+        observed
+    }
+
     /// It is ill, it serves what it did, and it is asked in measure. Then it is well, and the next pair serves.
     async fn recovers(&self, moto: &TestMoto, ca: &TestCa, gateway: &TestGateway) {
-        let serial = async || {
-            let shown = TlsOptions::name(&self.name).connect(gateway.address(), ca).await;
-            shown
-                .unwrap_or_else(|refusal| panic!("{}: {refusal:?}", self.name))
-                .serial()
-        };
-        let (began, before) = (Instant::now(), self.proxy.count(""));
         self.fall_ill(moto).await;
         if self.fault.1.is_some() {
             // An unchanged object is answered with 304, which has no body to spoil: a newer one has.
             self.put(moto, &ca.issue(&Leaf::named(&[&self.name]))).await;
         }
-        let ill_for = POLL * u32::try_from(scaled(3, 12)).unwrap();
-        let labels = [("certificate", self.name.as_str())];
-        let mut alarmed = false;
-        while began.elapsed() < ill_for {
-            assert_eq!(
-                serial().await,
-                self.first.serial,
-                "{}: what served serves",
-                self.name
-            );
-            alarmed |= gateway.metrics().await.sum("h2gate_certificate_refused", &labels) == 1.0;
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        let asked = self.proxy.count("") - before;
-        let lawful = usize::try_from(began.elapsed().as_secs()).unwrap() + BURST;
-        assert!(
-            asked <= lawful,
-            "{}: {asked} requests in {:?}",
-            self.name,
-            began.elapsed()
-        );
+        let observed = self.observe(ca, gateway).await;
         // A reading that hangs or crawls is given up after half a minute.
         let patient = ["hang", "slow"].contains(&self.fault.0);
         assert!(
-            asked > 0 && (alarmed || patient),
-            "{}: {asked} requests, no alarm",
+            !observed.changed && !observed.hammered && observed.asked > 0 && (observed.alarmed || patient),
+            "{}: {observed:?}",
             self.name
         );
 
@@ -164,40 +163,101 @@ impl Patient {
         eventually(
             format!("{}: the next pair serves", self.name),
             ONE_POLL,
-            async || (serial().await == next.serial).then_some(()),
+            async || (self.serial(ca, gateway).await == next.serial).then_some(()),
         )
         .await;
         eventually(format!("{}: the alarm ends", self.name), ONE_POLL, async || {
-            let metrics = gateway.metrics().await;
-            (metrics.sum("h2gate_certificate_refused", &labels) == 0.0).then_some(())
+            (!self.is_alarmed(gateway).await).then_some(())
         })
         .await;
     }
+}
+
+/// What was seen of a certificate whose source fails.
+#[derive(Debug, Default)]
+struct Observed {
+    /// Another one was served.
+    changed: bool,
+    alarmed: bool,
+    /// Requests for it.
+    asked: usize,
+    /// They were more than one a second, and a reading's retries.
+    hammered: bool,
+}
+
+fn is_hammered(asked: usize, within: Duration) -> bool {
+    asked > usize::try_from(within.as_secs()).unwrap() + BURST
+}
+
+async fn patients(moto: &TestMoto, ca: &TestCa, faults: &[Illness]) -> Vec<Patient> {
+    let mut patients = Vec::new();
+    for service in [Service::S3, Service::SecretsManager] {
+        for fault in faults {
+            patients.push(Patient::new(moto, ca, service, fault.clone()).await);
+        }
+    }
+    patients
+}
+
+/// A gateway with the certificates of all of them, each served.
+async fn serving(moto: &TestMoto, ca: &TestCa, backend: &TestBackend, patients: &[Patient]) -> TestGateway {
+    let mut builder = TestGateway::builder(ca, backend).aws(moto);
+    for patient in patients {
+        builder = builder.source(patient.certificate(moto));
+    }
+    let gateway = builder.start().await;
+    for patient in patients {
+        let shown = gateway.shows(ca, &patient.name, ONE_POLL).await;
+        assert_eq!(shown.serial(), patient.first.serial);
+    }
+    gateway
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_fails_changes_nothing_and_is_not_hammered() {
     let moto = TestMoto::start().await;
     let (ca, backend) = (TestCa::new(), TestBackend::guide("one").await);
-    let mut patients = Vec::new();
-    for service in [Service::S3, Service::SecretsManager] {
-        for fault in faults() {
-            patients.push(Patient::new(&moto, &ca, service, fault).await);
-        }
-    }
-    let mut builder = TestGateway::builder(&ca, &backend).aws(&moto);
-    for patient in &patients {
-        builder = builder.source(patient.certificate(&moto));
-    }
-    let gateway = builder.start().await;
+    let patients = patients(&moto, &ca, &faults()).await;
+    let gateway = serving(&moto, &ca, &backend, &patients).await;
     let load = Load::start(gateway.address(), &ca, TlsOptions::default()).await;
-    for patient in &patients {
-        let shown = gateway.shows(&ca, &patient.name, ONE_POLL).await;
-        assert_eq!(shown.serial(), patient.first.serial);
-    }
     let recovering = patients
         .iter()
         .map(|patient| patient.recovers(&moto, &ca, &gateway));
     join_all(recovering).await;
     load.unharmed().await;
+    eprintln!("{} sources failed, and nothing changed", patients.len());
+}
+
+/// The control: where nothing is spoiled, the same looks see another certificate and no alarm; and a client that asks
+/// without a pause is seen to.
+#[tokio::test]
+async fn a_source_that_is_well_is_seen_to_change() {
+    let moto = TestMoto::start().await;
+    let (ca, backend) = (TestCa::new(), TestBackend::guide("one").await);
+    let patients = patients(&moto, &ca, &[("well", None)]).await;
+    let gateway = serving(&moto, &ca, &backend, &patients).await;
+    let observing = patients.iter().map(|patient| async {
+        patient
+            .put(&moto, &ca.issue(&Leaf::named(&[&patient.name])))
+            .await;
+        patient.observe(&ca, &gateway).await
+    });
+    for observed in join_all(observing).await {
+        assert!(
+            observed.changed && !observed.alarmed && !observed.hammered,
+            "{observed:?}"
+        );
+    }
+
+    let (proxy, began) = (&patients[0].proxy, Instant::now());
+    let before = proxy.count("");
+    let url = format!("http://{}/", proxy.address());
+    for _ in 0..3 * BURST {
+        run_tool("curl", &["--silent", "--max-time", "5", &url]).await;
+    }
+    assert!(
+        is_hammered(proxy.count("") - before, began.elapsed()),
+        "{:?}",
+        began.elapsed()
+    );
 }
