@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use certstore::{CertBundle, Challenges, Name, Profile, UnixTime, prove};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -128,6 +129,8 @@ fn open(folder: &TempDir) -> State {
 struct TestTxt {
     dns: Arc<Dns>,
     records: Mutex<BTreeSet<TxtRecord>>,
+    /// How many were ever written.
+    written: AtomicUsize,
     /// How often removing fails from now on.
     failures: AtomicUsize,
 }
@@ -137,6 +140,7 @@ impl TestTxt {
         Self {
             dns: Arc::clone(dns),
             records: Mutex::default(),
+            written: AtomicUsize::new(0),
             failures: AtomicUsize::new(0),
         }
     }
@@ -160,6 +164,7 @@ impl TxtRecords for TestTxt {
     fn present<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
         Box::pin(async move {
             step().await;
+            self.written.fetch_add(records.len(), Ordering::SeqCst);
             self.records.lock().unwrap().extend(records.iter().cloned());
             self.publish(records.iter().map(|record| record.name.clone()).collect())
                 .await;
@@ -295,6 +300,7 @@ struct Asked {
     method: String,
     path: String,
     agent: String,
+    body: Vec<u8>,
 }
 
 impl Asked {
@@ -317,7 +323,19 @@ impl Asked {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
-        Some(Self { method, path, agent })
+        Some(Self {
+            method,
+            path,
+            agent,
+            body,
+        })
+    }
+
+    /// What was signed.
+    fn payload(&self) -> serde_json::Value {
+        let signed: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
+        let payload = BASE64_URL_SAFE_NO_PAD.decode(signed["payload"].as_str().unwrap());
+        serde_json::from_slice(&payload.unwrap()).unwrap()
     }
 }
 

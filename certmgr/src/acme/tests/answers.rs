@@ -258,6 +258,34 @@ async fn where_other_chains_cannot_be_downloaded_the_default_is_taken() {
 }
 
 #[tokio::test]
+async fn an_order_names_its_hosts_and_addresses_its_profile_and_what_it_replaces() {
+    let ca = Scripted::start(|_| None);
+    let mut wishes = ca.source();
+    wishes.authorities[0].profile = Some("shortlived".to_owned());
+    let leaf = a_leaf();
+    let renewal = Request {
+        replaces: Some(leaf.clone()),
+        ..request("a", &["a.example.com", "192.0.2.1"])
+    };
+    ca.issue_as(&wishes, &renewal).await.unwrap();
+    assert_eq!(ca.count("/new-order"), 1);
+    let all = ca.asked();
+    let order = all.iter().find(|asked| asked.path == "/new-order").unwrap();
+    let replaced = super::super::renewal::identifier(&leaf).unwrap();
+    assert_eq!(
+        order.payload(),
+        json!({
+            "identifiers": [
+                { "type": "dns", "value": "a.example.com" },
+                { "type": "ip", "value": "192.0.2.1" },
+            ],
+            "profile": "shortlived",
+            "replaces": replaced.to_string(),
+        })
+    );
+}
+
+#[tokio::test]
 async fn a_rate_limit_on_a_replacement_is_no_reason_to_order_without() {
     let ca = Scripted::start(|asked| {
         (asked.path == "/new-order").then(|| (429, Vec::new(), problem("rateLimited", "slowly")))

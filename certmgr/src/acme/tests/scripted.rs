@@ -105,14 +105,17 @@ fn well(asked: &Asked) -> Answer {
             let body = json!({
                 "newNonce": "<ca>/new-nonce", "newAccount": "<ca>/new-account", "newOrder": "<ca>/new-order",
                 "keyChange": "<ca>/key-change", "revokeCert": "<ca>/revoke", "renewalInfo": "<ca>/renewal-info",
+                "meta": { "profiles": { "classic": "ninety days", "shortlived": "six days" } },
             });
             (200, Vec::new(), body.to_string())
         }
         "/new-nonce" => (200, Vec::new(), String::new()),
         "/new-account" => (201, vec![("Location", "<ca>/account")], "{}".to_owned()),
-        "/new-order" => {
+        // Some CAs repeat neither the profile nor what is replaced.
+        "/new-order" | "/order" => {
             let order = json!({ "status": "ready", "finalize": "<ca>/finalize", "authorizations": [] });
-            (201, vec![("Location", "<ca>/order")], order.to_string())
+            let status = if asked.path == "/order" { 200 } else { 201 };
+            (status, vec![("Location", "<ca>/order")], order.to_string())
         }
         "/finalize" => {
             let order = json!({
