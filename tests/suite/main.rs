@@ -15,6 +15,7 @@ mod backends;
 mod bad_certificates;
 mod bad_pairs;
 mod cancel;
+mod certs_cli;
 mod crash;
 mod demo;
 mod disk_full;
