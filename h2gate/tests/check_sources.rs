@@ -149,3 +149,26 @@ fn a_trust_bundle_that_run_would_refuse_is_told_at_the_path_to_blame() {
     );
     assert!(text.contains("not exchanged"), "{text}");
 }
+
+#[test]
+fn a_pair_that_does_not_lead_to_its_trust_bundle_is_refused_as_run_does() {
+    let text = r#"
+listeners: [{ name: a, address: "127.0.0.1:0", tls: { certificates: [api] } }]
+certificates: [{ name: api, files: { chain: api.crt, key: api.key }, trust: company }]
+trust_bundles: [{ name: company, files: { ca: anchors.pem } }]
+routes: [{ match: {}, backend: guide }]
+backends: [{ name: guide, endpoints: ["127.0.0.1:50051"] }]
+"#;
+    let folder = Folder::new(text, 86_400);
+    let key = KeyPair::generate().unwrap();
+    let own = CertificateParams::new(vec!["api.example.com".to_owned()]).unwrap();
+    let own = own.self_signed(&key).unwrap().pem();
+    std::fs::write(folder.path("api.crt"), &own).unwrap();
+    std::fs::write(folder.path("api.key"), key.serialize_pem()).unwrap();
+    std::fs::copy(folder.path("ca.pem"), folder.path("anchors.pem")).unwrap();
+    let (good, text) = folder.check("text");
+    assert!(
+        !good && text.contains(":3:45: error: certificate `api`: "),
+        "{text}"
+    );
+}

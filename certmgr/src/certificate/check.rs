@@ -1,6 +1,7 @@
 //! A look at what is configured, without running it.
 
 use certstore::{CertBundle, Generation, KeyKind, Name, Profile, UnixTime, Warning, prove};
+use rustls_pki_types::CertificateDer;
 
 use crate::config::{CertificateConfig, Source};
 use crate::error::{Error, Reason, RemoteFault};
@@ -27,8 +28,13 @@ pub struct Summary {
 
 /// Reads a certificate's files once and proves them, as the task would at its start. Installs nothing. Blocks.
 ///
+/// With `anchors` the chain must lead to one of them; none demands nothing.
 /// What comes from elsewhere is an error that says so: nothing is asked over the network.
-pub fn check(config: &CertificateConfig, now: UnixTime) -> Result<Summary, Error> {
+pub fn check(
+    config: &CertificateConfig,
+    anchors: &[CertificateDer<'static>],
+    now: UnixTime,
+) -> Result<Summary, Error> {
     let Source::Files(files) = &config.source else {
         return Err(Error {
             places: vec![config.name.clone()],
@@ -43,6 +49,7 @@ pub fn check(config: &CertificateConfig, now: UnixTime) -> Result<Summary, Error
     };
     let profile = Profile {
         domains: config.domains.clone(),
+        anchors: anchors.to_vec(),
         ..Profile::default()
     };
     let pair = file::read(files)?;

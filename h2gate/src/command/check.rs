@@ -55,13 +55,16 @@ impl Report {
         } = config::examine(path);
         let is_acme = |source: &Source| matches!(source, Source::Acme(_));
         let needs_state = certificates.iter().any(|one| is_acme(&one.certificate.source));
-        let certificates = certificates
-            .iter()
-            .map(|one| sources::certificate(one, now, &mut found))
-            .collect();
         let trust_bundles = trust_bundles
             .iter()
             .map(|one| trust::check(one, now, &mut found))
+            .collect::<Vec<_>>();
+        let certificates = certificates
+            .iter()
+            .map(|one| {
+                let anchors = trust::anchors(&trust_bundles, one.certificate.trust.as_deref());
+                sources::certificate(one, anchors, now, &mut found)
+            })
             .collect();
         if let Some(directory) = state_dir {
             sources::state_dir(&directory, needs_state, &mut found);

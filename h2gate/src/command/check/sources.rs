@@ -44,12 +44,18 @@ impl Checked {
     }
 }
 
-pub(super) fn certificate(located: &LocatedCertificate, now: UnixTime, found: &mut Diagnostics) -> Checked {
+/// With `anchors` the chain must lead to one of them.
+pub(super) fn certificate(
+    located: &LocatedCertificate,
+    anchors: &[CertificateDer<'static>],
+    now: UnixTime,
+    found: &mut Diagnostics,
+) -> Checked {
     let one = &located.certificate;
     paths(&located.paths, found);
     let state = match elsewhere(&one.source) {
         Some(place) => Condition::NotAsked(place),
-        None => files(located, now, found).map_or(Condition::Unusable, Condition::Usable),
+        None => files(located, anchors, now, found).map_or(Condition::Unusable, Condition::Usable),
     };
     Checked {
         name: one.name.clone(),
@@ -72,9 +78,14 @@ pub(super) fn elsewhere(source: &Source) -> Option<String> {
     }
 }
 
-fn files(located: &LocatedCertificate, now: UnixTime, found: &mut Diagnostics) -> Option<Summary> {
+fn files(
+    located: &LocatedCertificate,
+    anchors: &[CertificateDer<'static>],
+    now: UnixTime,
+    found: &mut Diagnostics,
+) -> Option<Summary> {
     let (one, place) = (&located.certificate, located.name_place);
-    let summary = match certmgr::check(one, now) {
+    let summary = match certmgr::check(one, anchors, now) {
         Ok(summary) => summary,
         Err(error) => {
             tell(&error, located, found);
@@ -113,7 +124,7 @@ fn tell_key_as_well(
     }
     let name = located.certificate.name.clone();
     let alone = CertificateConfig::from_files(name, files.key.clone(), files.key.clone());
-    let unreadable = certmgr::check(&alone, now)
+    let unreadable = certmgr::check(&alone, &[], now)
         .err()
         .filter(certmgr::Error::is_unreadable);
     if let Some(error) = unreadable {

@@ -2,6 +2,8 @@
 
 use certmgr::Source;
 use certstore::{Part, TrustBundle, UnixTime};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::sources::{self, read};
 use crate::config::{Diagnostics, LocatedPath, LocatedTrust, PathUse};
@@ -28,6 +30,17 @@ pub(super) struct Contents {
     pub(super) revocation_lists: usize,
     /// When it needs a successor: the end of its last CA, or of its first revocation list.
     pub(super) until: Option<UnixTime>,
+    /// The CA certificates themselves.
+    anchors: Vec<CertificateDer<'static>>,
+}
+
+/// What the chain of a certificate with this `trust` must lead to; nothing if the bundle is not known here.
+pub(super) fn anchors<'a>(bundles: &'a [CheckedTrust], trust: Option<&str>) -> &'a [CertificateDer<'static>] {
+    let bundle = bundles.iter().find(|bundle| Some(bundle.name.as_str()) == trust);
+    match bundle.map(|bundle| &bundle.state) {
+        Some(TrustCondition::Usable(contents)) => &contents.anchors,
+        _ => &[],
+    }
 }
 
 pub(super) fn check(located: &LocatedTrust, now: UnixTime, found: &mut Diagnostics) -> CheckedTrust {
@@ -58,7 +71,7 @@ fn files(located: &LocatedTrust, now: UnixTime, found: &mut Diagnostics) -> Opti
         Some(lists) => lists?,
     };
     match TrustBundle::parse(&authorities, &lists, located.trust.revocation, now) {
-        Ok(proved) => Some(contents(proved.bundle())),
+        Ok(proved) => Some(contents(proved.bundle(), &authorities)),
         Err(error) => {
             let blamed: &LocatedPath = match (error.part(), crl) {
                 (Part::Key, Some(crl)) => crl,
@@ -75,10 +88,11 @@ fn files(located: &LocatedTrust, now: UnixTime, found: &mut Diagnostics) -> Opti
     }
 }
 
-fn contents(bundle: &TrustBundle) -> Contents {
+fn contents(bundle: &TrustBundle, pem: &[u8]) -> Contents {
     Contents {
         authorities: bundle.authorities().len(),
         revocation_lists: bundle.revocation_lists().len(),
         until: bundle.next_update().into_iter().chain(bundle.not_after()).min(),
+        anchors: CertificateDer::pem_slice_iter(pem).flatten().collect(),
     }
 }
