@@ -139,10 +139,10 @@ fn refusal<E: ProvideErrorMetadata>(
         let _ = write!(text, "{separator}{part}");
     }
     let _ = write!(text, " (HTTP {status})");
-    if let Some(region) = response.headers().get("x-amz-bucket-region") {
-        if is_other_region(code, status) {
-            let _ = write!(text, "; the bucket is in region {region}");
-        }
+    if let Some(region) = response.headers().get("x-amz-bucket-region")
+        && is_other_region(code, status)
+    {
+        let _ = write!(text, "; the bucket is in region {region}");
     }
     (fault_of(code, message, status), text)
 }

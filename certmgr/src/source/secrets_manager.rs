@@ -81,10 +81,10 @@ impl Reader {
         self.pace.spend(Instant::now());
         let secret = fetch(&client, &self.source.secret).await?;
         let content = Content::of(&[&secret]);
-        if let Some((of, pair)) = &self.opened {
-            if *of == content {
-                return Ok(pair.clone());
-            }
+        if let Some((of, pair)) = &self.opened
+            && *of == content
+        {
+            return Ok(pair.clone());
         }
         let pair = open(secret, &self.source.format).await?;
         self.opened = Some((content, pair.clone()));
