@@ -9,6 +9,8 @@
 
 mod certs_support;
 
+use std::fs::File;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -18,6 +20,7 @@ use certs_support::{Ran, certs};
 use proto::certs::v1 as pb;
 use proto::certs::v1::certificate_service_server::{CertificateService, CertificateServiceServer};
 use proto::certs::v1::watch_response::Item;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -435,6 +438,49 @@ async fn revoke_hands_on_the_reason_and_without_a_terminal_asks_nobody() {
     let silent = Double::default();
     silent.certs(&["revoke", "api"]).await.failed();
     assert_eq!(silent.asked(), [""; 0]);
+}
+
+/// `h2gate certs revoke api` with a terminal in which this is typed.
+async fn revoke_in_a_terminal(double: &Double, typed: &'static str) -> Ran {
+    let address = double.serve().await;
+    let asked = tokio::task::spawn_blocking(move || {
+        let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&keyboard).unwrap();
+        unlockpt(&keyboard).unwrap();
+        let terminal = ptsname(&keyboard, Vec::new()).unwrap().into_string().unwrap();
+        let terminal = File::options().read(true).write(true).open(terminal).unwrap();
+        let mut command = certs_support::command(&["revoke", "api", "--admin", &address.to_string()]);
+        command.stdin(terminal);
+        File::from(keyboard.try_clone().unwrap())
+            .write_all(typed.as_bytes())
+            .unwrap();
+        certs_support::run(command)
+    });
+    asked.await.unwrap()
+}
+
+#[tokio::test]
+async fn revoke_asks_in_a_terminal_and_only_yes_is_yes() {
+    for (typed, meant) in [
+        ("y\n", true),
+        ("YES\n", true),
+        ("\n", false),
+        ("api\n", false),
+        ("\u{4}", false),
+    ] {
+        let double = Double::default();
+        let ran = revoke_in_a_terminal(&double, typed).await;
+        for words in [
+            "api: generation 0123456789ab for api.example.com, valid until 2",
+            "(in 12 d). Replace and revoke it? This cannot be undone. [y/N] ",
+        ] {
+            assert!(ran.err.contains(words), "{words:?} is missing: {ran:?}");
+        }
+        assert_eq!(ran.code, Some(i32::from(!meant)), "{typed:?}: {ran:?}");
+        assert_eq!(ran.err.contains("nothing is done"), !meant, "{ran:?}");
+        let asked = double.asked().contains(&"revoke Unspecified".to_owned());
+        assert_eq!(asked, meant, "{typed:?}");
+    }
 }
 
 #[tokio::test]
