@@ -29,6 +29,7 @@ struct Serving {
 impl Serving {
     fn start(text: &str) -> Self {
         let folder = Folder::new();
+        write_ca(&folder, "first");
         folder.config(text);
         let mut program = folder.run(&[]);
         let admin = program.address(&["admin interface"]);
@@ -103,6 +104,23 @@ fn now() -> f64 {
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_secs_f64()
+}
+
+/// Whoever has a certificate of this CA is welcome on the listener `secure`.
+fn with_trust_bundle(text: &str) -> String {
+    let text = text.replace(
+        "[local] }",
+        "[local], client_auth: { mode: optional, trust: clients } }",
+    );
+    format!("{text}trust_bundles:\n  - name: clients\n    files: {{ ca: \"$DIR/ca.pem\" }}\n")
+}
+
+fn write_ca(folder: &Folder, name: &str) {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    let ca = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    fs::write(folder.path("ca.pem"), ca.pem()).unwrap();
 }
 
 /// One more certificate, from a CA that is not there.
@@ -310,8 +328,33 @@ fn the_series_of_a_certificate_go_with_it() {
 }
 
 #[test]
+fn a_trust_bundle_is_shown_and_its_turns_are_counted() {
+    let it = Serving::start(&with_trust_bundle(&config(nobody())));
+    let subject = |name: &str| format!("CN={name}");
+    let page_shows = |name: &str| {
+        shows(it.admin, "/certificates", |_, page| {
+            let page: Value = serde_json::from_str(page).unwrap();
+            let bundle = &page["trust_bundles"][0];
+            bundle["name"] == "clients" && bundle["serving"]["authorities"][0]["subject"] == subject(name)
+        });
+    };
+    let promoted = |times| {
+        let series = "h2gate_trust_bundle_events_total{trust_bundle=\"clients\",event=\"trust_promoted\"}";
+        let line = format!("{series} {times}\n");
+        shows(it.admin, "/metrics", |_, page| page.contains(&line));
+    };
+    page_shows("first");
+    promoted(1);
+    it.metrics()
+        .is("h2gate_trust_bundle_serving{trust_bundle=\"clients\"}", 1.0);
+    write_ca(&it.folder, "second");
+    page_shows("second");
+    promoted(2);
+}
+
+#[test]
 fn the_sample_alerts_ask_for_series_that_exist() {
-    let it = Serving::start(&with_acme());
+    let it = Serving::start(&with_trust_bundle(&with_acme()));
     it.becomes("ordered", |page| page["trouble"].is_object());
     let metrics = it.metrics();
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md")).unwrap();
@@ -341,7 +384,7 @@ fn the_sample_alerts_ask_for_series_that_exist() {
             for value in values.split('|') {
                 let pair = format!("{}=\"{value}\"", label.trim_end_matches('!'));
                 let of_name = |line: &str| line.starts_with(&format!("{name}{{")) && line.contains(&pair);
-                // What only traffic or a trust bundle brings is not there yet.
+                // What only traffic brings is not there yet.
                 let is_silent = metrics.count(&format!("{name}{{")) == 0;
                 assert!(
                     is_silent || metrics.0.lines().any(of_name),
