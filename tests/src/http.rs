@@ -134,6 +134,7 @@ impl Message {
 
 async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<(Message, Vec<u8>)>> {
     let mut bytes = Vec::new();
+    let mut piece = vec![0; 16 << 10];
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             break end;
@@ -141,7 +142,6 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<(
         if bytes.len() > MAX_HEAD {
             return Err(io::Error::other("an endless head"));
         }
-        let mut piece = [0; 16 << 10];
         match stream.read(&mut piece).await? {
             0 if bytes.is_empty() => return Ok(None),
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
