@@ -8,6 +8,7 @@ mod answers;
 mod crash;
 mod orders;
 mod standing;
+mod unfinished;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
