@@ -2,7 +2,7 @@
 //!
 //! - [`provider`] makes what writes the records: `dns/route53.rs`, `dns/exec.rs`;
 //! - [`Lookup`] asks the DNS: `dns/lookup.rs`;
-//! - [`check`] tells before an order what will make it fail: `dns/check.rs`, `dns/caa.rs`.
+//! - [`check()`] tells before an order what will make it fail: `dns/check.rs`, `dns/caa.rs`.
 
 mod caa;
 mod check;
