@@ -96,6 +96,15 @@ enum Found {
     New(Box<Candidate>),
 }
 
+/// What is known of a pair's age beside its dates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    /// Nothing.
+    Any,
+    /// It was ordered after what serves.
+    Newest,
+}
+
 /// A pair that may serve.
 struct Candidate {
     proved: Proved,
@@ -133,12 +142,12 @@ impl Certificate {
     }
 
     /// Parses and proves, off this thread. What serves already, or is held back, is not proved again.
-    async fn examine(&self, pair: Pair) -> Result<Found, (Reason, Content)> {
+    async fn examine(&self, pair: Pair, age: Age) -> Result<Found, (Reason, Content)> {
         let content = pair.content();
         if self.content == Some(content) {
             return Ok(Found::Unchanged);
         }
-        let profile = match self.profile() {
+        let mut profile = match self.profile() {
             Ok(profile) => profile,
             Err(reason) => return Err((reason, content)),
         };
@@ -150,6 +159,13 @@ impl Certificate {
             if held.contains(&hex(generation)) {
                 return Ok(Found::HeldBack(generation, content));
             }
+            let serving = profile
+                .serving
+                .as_ref()
+                .map(|serving| serving.bundle().not_before());
+            // CAs date back by an hour or by the whole day: what comes from another one may look older.
+            profile.allow_rollback |=
+                age == Age::Newest && serving.is_some_and(|at| bundle.not_before() < at);
             let proved = prove(bundle, &profile, now)?;
             Ok(Found::New(Box::new(Candidate { proved, pair })))
         });

@@ -148,7 +148,7 @@ pub enum Event {
         /// When it will be allowed.
         until: UnixTime,
     },
-    /// Another process that shares the state is ordering. Told once.
+    /// Another process that shares the state is ordering, or another certificate for the same names. Told once.
     Waiting {
         /// The certificate.
         name: Arc<str>,
@@ -205,6 +205,8 @@ pub enum Event {
         generation: Generation,
         /// Until when it is valid.
         not_after: UnixTime,
+        /// What to do about it.
+        remedy: &'static str,
     },
     /// What serves has expired. It serves on, for nothing better is there. Told once for each generation.
     Expired {
@@ -214,6 +216,8 @@ pub enum Event {
         generation: Generation,
         /// Until when it was valid.
         not_after: UnixTime,
+        /// What to do about it.
+        remedy: &'static str,
     },
 }
 

@@ -25,7 +25,7 @@ use crate::schedule::{Draw, Now, Record, Steady};
 use crate::state::State;
 use crate::store::{Document, StoreError};
 
-pub(crate) use book::{Book, Noted, Stamps};
+pub(crate) use book::{Book, Noted, Stamps, lease_of};
 pub(crate) use limits::peaks;
 pub use limits::{Counted, Limit, Published, Wait};
 

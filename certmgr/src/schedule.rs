@@ -138,6 +138,19 @@ pub(crate) struct Next {
     pub(crate) order_at: UnixTime,
     /// See `order_at`.
     pub(crate) why: Why,
+    /// What keeps an order from being placed that is due.
+    pub(crate) held: Option<Held>,
+}
+
+/// What an order that is due waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// The CA said when to come back.
+    RetryAfter,
+    /// Two orders for one name set are never closer than a floor.
+    Floor,
+    /// The last attempt failed.
+    BackOff,
 }
 
 /// What can be done.
@@ -282,7 +295,11 @@ impl Record {
 /// What is to be done next for a certificate.
 pub(crate) fn next(known: &Known, rules: &Rules, now: Now) -> Next {
     let (due, why) = due(known, now);
-    let order_wait = due.max(until_leave(known, rules, why, now));
+    let leave = until_leave(known, rules, why, now);
+    let order_wait = leave.map_or(due, |(wait, _)| due.max(wait));
+    let held = leave
+        .filter(|(wait, _)| due.is_zero() && !wait.is_zero())
+        .map(|(_, held)| held);
     let order = Some((order_wait, Action::Issue));
     let question = question(known, now);
     let probe = probe(known, now);
@@ -303,6 +320,7 @@ pub(crate) fn next(known: &Known, rules: &Rules, now: Now) -> Next {
             Duration::from_secs(now.wall.as_secs()).saturating_add(order_wait),
         ),
         why,
+        held,
     }
 }
 
@@ -358,13 +376,13 @@ fn floor(issued: &LastIssued, why: Why, rules: &Rules) -> Duration {
     }
 }
 
-/// How long until nothing forbids an order any more. Somebody's wish overrides the floor and the back-off, and
-/// nothing overrides a `Retry-After`.
-fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Duration {
+/// How long until nothing forbids an order any more, and what forbids it longest. Somebody's wish overrides the
+/// floor and the back-off, and nothing overrides a `Retry-After`.
+fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Option<(Duration, Held)> {
     let record = &known.record;
     let hold = record.held_until();
     if why == Why::Requested {
-        return hold.map_or(Duration::ZERO, |hold| now.until(hold));
+        return hold.map(|hold| (now.until(hold), Held::RetryAfter));
     }
     let floor = record
         .last_issued
@@ -376,12 +394,14 @@ fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Duration {
             .map_or(Duration::ZERO, |life| now.until_wall(life.not_after) + since);
         retry::at(failing, known.probe.as_ref(), left_then, rules)
     });
-    [hold, floor, retry]
-        .into_iter()
-        .flatten()
-        .map(|at| now.until(at))
-        .max()
-        .unwrap_or_default()
+    let all = [
+        (floor, Held::Floor),
+        (retry, Held::BackOff),
+        (hold, Held::RetryAfter),
+    ];
+    all.into_iter()
+        .filter_map(|(at, held)| Some((now.until(at?), held)))
+        .max_by_key(|(wait, _)| *wait)
 }
 
 /// When the CA of what serves is asked for advice.

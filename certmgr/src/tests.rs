@@ -8,6 +8,7 @@ mod orders;
 mod refusals;
 mod swaps;
 pub(crate) mod trust;
+mod waits;
 
 use std::fs;
 use std::os::unix::fs::symlink;

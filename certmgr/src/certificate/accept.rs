@@ -1,6 +1,7 @@
 //! What comes from a CA, or from another process that shares the state, on its way to serving.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use certstore::{CertBundle, ProveError, UnixTime};
 use tokio::time::Instant;
@@ -8,12 +9,15 @@ use tokio::time::Instant;
 use super::attempt::Arrived;
 use super::kept::{Kept, Origin, Version};
 use super::ordered::{Course, LONGEST_REST, Orders};
-use super::{Certificate, Found, copy};
+use super::{Age, Certificate, Found, copy};
 use crate::acme::{IssueError, IssueFault};
 use crate::control;
 use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::store::StoreError;
+
+/// What is not valid yet is waited for so long. Either our clock is put right by then, or the CA's is wrong.
+const LONGEST_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Certificate {
     /// Proves what came from a CA, and makes it serve. What cannot be proved yet is held, never ordered again.
@@ -27,8 +31,9 @@ impl Certificate {
         let not_before = CertBundle::parse(&pair.chain, &pair.key)
             .ok()
             .map(|bundle| bundle.not_before());
-        match self.examine(pair).await {
+        match self.examine(pair, Age::Newest).await {
             Ok(Found::New(candidate)) => {
+                course.held_since = None;
                 let origin = origin_of(orders, &arrived);
                 let kept = self.promote(*candidate, origin).await;
                 self.note_issued(orders, &mut arrived, not_before).await;
@@ -47,11 +52,12 @@ impl Certificate {
                 self.post.clear_refusal();
                 self.well();
             }
-            Err((reason, _)) if may_be_proved_later(&reason) => {
+            Err((reason, _)) if may_be_proved_later(&reason, course.held_since) => {
                 self.note_issued(orders, &mut arrived, not_before).await;
                 self.hold(orders, course, arrived, reason);
             }
             Err((reason, _)) => {
+                course.held_since = None;
                 let error = IssueError {
                     class: IssueFault::Certificate,
                     authority: authority_name(orders, arrived.authority),
@@ -80,6 +86,7 @@ impl Certificate {
             let name = Arc::clone(self.post.name());
             self.post.tell(Event::Holding { name, error });
         }
+        course.held_since.get_or_insert_with(Instant::now);
         course.not_before = Some(Instant::now() + LONGEST_REST.min(orders.rules.first_retry));
         course.holding = Some(arrived);
     }
@@ -111,7 +118,7 @@ impl Certificate {
             authority: version.facts.authority.clone(),
             order: version.facts.order.clone(),
         };
-        let examined = self.examine(copy(&version.pair)).await;
+        let examined = self.examine(copy(&version.pair), Age::Newest).await;
         self.kept = kept;
         match examined {
             Ok(Found::New(candidate)) => {
@@ -138,12 +145,16 @@ impl Certificate {
     }
 }
 
-/// Nothing is wrong with the chain itself: time, or our own next step, will make it good.
-fn may_be_proved_later(reason: &Reason) -> bool {
-    matches!(
-        reason,
-        Reason::Prove(ProveError::NotYetValid { .. }) | Reason::NoAnchors { .. } | Reason::Internal(_)
-    )
+/// Nothing is wrong with the chain itself: time, or our own next step, will make it good. A CA that dates far
+/// ahead is not waited for beyond [`LONGEST_HOLD`].
+fn may_be_proved_later(reason: &Reason, held_since: Option<Instant>) -> bool {
+    match reason {
+        Reason::Prove(ProveError::NotYetValid { .. }) => {
+            held_since.is_none_or(|since| since.elapsed() < LONGEST_HOLD)
+        }
+        Reason::NoAnchors { .. } | Reason::Internal(_) => true,
+        _ => false,
+    }
 }
 
 fn origin_of(orders: &Orders, arrived: &Arrived) -> Origin {

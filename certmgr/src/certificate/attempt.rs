@@ -2,17 +2,26 @@
 //! certificate's task can do what operators ask for meanwhile; dropped at any point, it can be gone on with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use certstore::Generation;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::keeping::load;
-use super::kept::Kept;
+use super::keeping::{Unloaded, load};
+use super::kept::{Kept, Version};
 use super::ordered::Orders;
 use crate::acme::{IssueError, IssueFault, Issued, Request};
 use crate::lease::Guard;
-use crate::ledger::{Attempt, NotNow, Order, OrderKind, Wait};
-use crate::store::{Document, StoreError};
+use crate::ledger::{Attempt, NotNow, Order, OrderKind, Wait, lease_of};
+use crate::schedule::Steady;
+use crate::store::{Document, STATE_DEADLINE, StoreError};
+
+/// The ledger waits for other processes, reads and writes.
+const LEDGER_DEADLINE: Duration = STATE_DEADLINE.saturating_mul(3);
+
+/// What to do about a state that cannot be used.
+const STATE_REMEDY: &str =
+    "free space in `state_dir`, let h2gate read and write there, or do what the message says";
 
 /// What is known before the go.
 #[derive(Debug)]
@@ -23,6 +32,8 @@ pub(super) struct Before {
     pub(super) generations: Vec<Generation>,
     /// The orders that these came from.
     pub(super) orders: Vec<String>,
+    /// When a CA last issued for the same names, as the plan knew.
+    pub(super) issued_at: Option<Steady>,
 }
 
 /// How it ended.
@@ -31,7 +42,7 @@ pub(super) enum Outcome {
     Arrived(Box<Arrived>),
     /// Another process has renewed it meanwhile: this is what is kept now.
     Elsewhere(Kept),
-    /// Another process is at it.
+    /// Another process is at it, or another certificate for the same names; or was a moment ago.
     Busy,
     /// The limits of every CA forbid it; this one ends first.
     Limited(Wait),
@@ -49,24 +60,46 @@ pub(super) struct Arrived {
     /// When the go began.
     pub(super) began: Instant,
     /// Kept until the chain is dealt with, so that no other process orders meanwhile.
-    pub(super) _lease: Guard,
+    pub(super) _leases: [Guard; 2],
 }
 
 pub(super) async fn run(orders: Arc<Orders>, before: Before) -> Outcome {
     let began = Instant::now();
     let name = orders.config.name.as_str();
-    let lease = match orders.state.lease.try_acquire(name).await {
-        Ok(Some(lease)) => lease,
-        Ok(None) => return Outcome::Busy,
-        Err(error) => return Outcome::Failed(state_fault(&error)),
+    let (domains, key) = (&orders.config.domains, orders.source.key);
+    let leases = match timeout(STATE_DEADLINE, leases(&orders, &lease_of(domains, key))).await {
+        Ok(Ok(Some(leases))) => leases,
+        Ok(Ok(None)) => return Outcome::Busy,
+        Ok(Err(error)) => return Outcome::Failed(state_fault(&error)),
+        Err(_) => return Outcome::Failed(state_fault(&StoreError::hanging(name))),
     };
+    // Take it, look again, then act: what the plan knew may be old by now.
+    let record = orders.ledger.record(domains, key, &orders.source.authorities);
+    match timeout(LEDGER_DEADLINE, record).await {
+        Ok(Ok(record)) if record.last_issued.map(|last| last.at) != before.issued_at => return Outcome::Busy,
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return Outcome::Failed(state_fault(&error)),
+        Err(_) => return Outcome::Failed(state_fault(&StoreError::hanging(name))),
+    }
     let document = Document::Certificate(name.to_owned());
-    // What is broken there is told of at the start, and does not keep from ordering.
-    if let Ok(Some((kept, _))) = load(Arc::clone(&orders.state.store), &document).await
-        && let Some(newest) = kept.versions.first()
-        && !before.generations.contains(&newest.generation())
-    {
-        return Outcome::Elsewhere(kept);
+    match load(Arc::clone(&orders.state.store), &document).await {
+        Ok(Some((kept, _))) => {
+            let newest = kept.versions.first().map(Version::generation);
+            if newest.is_some_and(|newest| !before.generations.contains(&newest)) {
+                return Outcome::Elsewhere(kept);
+            }
+        }
+        // What is broken is told of at the start, and does not keep from ordering.
+        Ok(None) | Err(Unloaded::Broken(_)) => {}
+        Err(Unloaded::Unread(text)) => {
+            return Outcome::Failed(IssueError {
+                class: IssueFault::State,
+                authority: String::new(),
+                text: format!("nothing is ordered: {text}"),
+                remedy: STATE_REMEDY.to_owned(),
+                retry_after: None,
+            });
+        }
     }
     let (mut failure, mut shortest) = (None::<IssueError>, None::<Wait>);
     for authority in 0..orders.source.authorities.len() {
@@ -77,7 +110,7 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before) -> Outcome {
                     authority,
                     attempt: Some(attempt),
                     began,
-                    _lease: lease,
+                    _leases: leases,
                 }));
             }
             Err(Refused::Wait(wait)) => {
@@ -105,6 +138,16 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before) -> Outcome {
             retry_after: None,
         }),
     }
+}
+
+/// The right to order for the certificate, and the right to order for its names.
+async fn leases(orders: &Orders, names: &str) -> Result<Option<[Guard; 2]>, StoreError> {
+    let lease = &orders.state.lease;
+    let Some(own) = lease.try_acquire(&orders.config.name).await? else {
+        return Ok(None);
+    };
+    let shared = lease.try_acquire(names).await?;
+    Ok(shared.map(|shared| [own, shared]))
 }
 
 enum Refused {
@@ -143,10 +186,9 @@ async fn ask(orders: &Orders, authority: usize, before: &Before) -> Result<(Issu
         authority: asked,
         kind,
     };
-    let attempt = orders
-        .ledger
-        .intend(order)
+    let attempt = timeout(LEDGER_DEADLINE, orders.ledger.intend(order))
         .await
+        .unwrap_or_else(|_| Err(NotNow::Store(StoreError::hanging(&config.name))))
         .map_err(|refused| match refused {
             NotNow::Wait(wait) => Refused::Wait(wait),
             NotNow::Store(error) => Refused::Store(error),
@@ -185,7 +227,7 @@ pub(super) fn state_fault(error: &StoreError) -> IssueError {
         class: IssueFault::State,
         authority: String::new(),
         text: format!("nothing is ordered, for its key could not be kept: {error}"),
-        remedy: "free space in `state_dir`, or let h2gate write there".to_owned(),
+        remedy: STATE_REMEDY.to_owned(),
         retry_after: None,
     }
 }

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use certstore::UnixTime;
 
 use super::Certificate;
+use crate::config::Source;
 use crate::event::Event;
 
 /// What serves is told as expiring once less than this part of its life is left.
 const LAST_PART_OF_LIFE: u64 = 5;
+
+/// The same for what renews itself and has not failed to: its CA may advise to wait until a sixth is left.
+const LAST_PART_OF_RENEWED: u64 = 8;
 
 /// How near the end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +23,11 @@ pub(super) enum Expiry {
 
 impl Expiry {
     /// `None` while all is well.
-    fn of(not_before: UnixTime, not_after: UnixTime, now: UnixTime) -> Option<Self> {
+    fn of(not_before: UnixTime, not_after: UnixTime, now: UnixTime, last_part: u64) -> Option<Self> {
         let (from, until, now) = (not_before.as_secs(), not_after.as_secs(), now.as_secs());
         if now > until {
             Some(Self::Past)
-        } else if until.saturating_sub(now) < until.saturating_sub(from) / LAST_PART_OF_LIFE {
+        } else if until.saturating_sub(now) < until.saturating_sub(from) / last_part {
             Some(Self::Soon)
         } else {
             None
@@ -37,26 +41,35 @@ impl Certificate {
         let Some(serving) = self.serving() else { return };
         let (generation, bundle) = (serving.generation(), serving.bundle());
         let not_after = bundle.not_after();
-        let Some(expiry) = Expiry::of(bundle.not_before(), not_after, (self.options.now)()) else {
+        let last_part = match (&self.orders, &self.failing) {
+            (Some(_), None) => LAST_PART_OF_RENEWED,
+            _ => LAST_PART_OF_LIFE,
+        };
+        let now = (self.options.now)();
+        let Some(expiry) = Expiry::of(bundle.not_before(), not_after, now, last_part) else {
             return;
         };
-        // What renews itself is told of only when that fails.
-        let expected = self.orders.is_some() && self.failing.is_none();
-        if self.expiry_told == Some((generation, expiry)) || (expiry == Expiry::Soon && expected) {
+        if self.expiry_told == Some((generation, expiry)) {
             return;
         }
         self.expiry_told = Some((generation, expiry));
         let name = Arc::clone(self.post.name());
+        let remedy = match self.config.source {
+            Source::Acme(_) => "see what is told of its renewal",
+            _ => "put a new pair in place",
+        };
         self.post.tell(match expiry {
             Expiry::Soon => Event::ExpiresSoon {
                 name,
                 generation,
                 not_after,
+                remedy,
             },
             Expiry::Past => Event::Expired {
                 name,
                 generation,
                 not_after,
+                remedy,
             },
         });
     }

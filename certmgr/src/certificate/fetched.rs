@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::trouble::Failure;
-use super::{Certificate, Found, Origin};
+use super::{Age, Certificate, Found, Origin};
 use crate::control::{Action, NextStep};
 use crate::error::{Error, Reason};
 use crate::event::Event;
@@ -25,8 +25,12 @@ pub(crate) async fn keep(mut certificate: Certificate, mut source: Reader) {
     certificate.tell_expiry();
     loop {
         match certificate.meanwhile(Box::pin(source.read())).await {
-            Err(error) => certificate.fail(*Failure::new(error, None)),
-            Ok(pair) => match certificate.examine(pair).await {
+            Err(error) => {
+                certificate.fail(*Failure::new(error, None));
+                // Without the source it is all there is.
+                certificate.restore_if_unread().await;
+            }
+            Ok(pair) => match certificate.examine(pair, Age::Any).await {
                 Ok(Found::Unchanged) => certificate.unchanged().await,
                 Ok(Found::HeldBack(generation, content)) => certificate.leave(generation, content),
                 Ok(Found::New(candidate)) => {

@@ -1,27 +1,26 @@
 //! What is kept on disk: read at the start, written at each promotion.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use certstore::{CertBundle, Profile, Proved, prove};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
-use super::kept::{Kept, Version};
+use super::kept::{Kept, Unusable, Version};
 use super::{Certificate, copy};
 use crate::error::Reason;
 use crate::event::Event;
 use crate::source::Pair;
-use crate::store::{Document, Store, StoreError};
-
-/// The state directory is waited for so long, when it is read at the start and at each write.
-pub(super) const STATE_DEADLINE: Duration = Duration::from_secs(10);
+use crate::store::{Document, STATE_DEADLINE, Store, StoreError};
 
 /// Whether the disk has what [`Certificate::kept`] holds.
 #[derive(Debug, Default)]
 pub(super) struct Keeping {
     /// It does not.
     behind: bool,
+    /// What the disk has could not be read, and may be whole: nothing is written over it, and nothing is ordered
+    /// in its place, before it has been.
+    pub(super) unread: bool,
     told: bool,
     /// A write that was given up waiting for. No second one is begun beside it.
     running: Option<JoinHandle<Result<(), StoreError>>>,
@@ -31,19 +30,10 @@ impl Certificate {
     /// Reads what is kept, and serves the newest version of it that still can, also when it has expired. Unless
     /// something serves already: then this task replaces another one.
     pub(super) async fn restore(&mut self) {
-        let Some(store) = self.store() else { return };
-        let document = self.document();
-        let (kept, broken) = match load(store, &document).await {
-            Ok(Some(loaded)) => loaded,
-            Ok(None) => return,
-            Err(text) => return self.tell_broken(text),
-        };
-        for text in broken {
-            self.tell_broken(text);
-        }
-        self.kept = kept;
+        self.read_kept().await;
         if let Some(serving) = self.serving() {
-            self.content = self.kept.version(serving.generation()).map(Version::content);
+            let known = self.kept.version(serving.generation());
+            self.content = self.content.or(known.map(Version::content));
             return;
         }
         let mut restored = None;
@@ -59,7 +49,8 @@ impl Certificate {
                         restored = Some((installed.generation, version.facts.not_after));
                     }
                     Err(reason) => self.tell_broken(format!(
-                        "generation {} is kept and cannot serve: {reason}",
+                        "generation {} is kept and cannot serve: {reason}; the one before it is tried, and the next \
+                         good pair takes its place",
                         version.generation()
                     )),
                 }
@@ -73,6 +64,34 @@ impl Certificate {
                 generation,
                 not_after,
             });
+        }
+    }
+
+    /// As [`restore`](Self::restore), if the disk did not give it before.
+    pub(super) async fn restore_if_unread(&mut self) {
+        if self.keeping.unread {
+            self.restore().await;
+        }
+    }
+
+    /// Takes in what the disk has. What is broken there is told of.
+    async fn read_kept(&mut self) {
+        let Some(store) = self.store() else { return };
+        let loaded = load(store, &self.document()).await;
+        let known = std::mem::replace(
+            &mut self.keeping.unread,
+            matches!(loaded, Err(Unloaded::Unread(_))),
+        );
+        match loaded {
+            Ok(Some((kept, broken))) => {
+                for text in broken {
+                    self.tell_broken(text);
+                }
+                self.kept.absorb(kept);
+            }
+            Err(Unloaded::Unread(_)) if known => {}
+            Err(Unloaded::Unread(text) | Unloaded::Broken(text)) => self.tell_broken(text),
+            Ok(None) => {}
         }
     }
 
@@ -106,6 +125,15 @@ impl Certificate {
     pub(super) async fn write_kept(&mut self) -> Result<(), StoreError> {
         let Some(store) = self.store() else { return Ok(()) };
         self.keeping.behind = true;
+        if self.keeping.unread {
+            self.read_kept().await;
+        }
+        if self.keeping.unread {
+            return Err(StoreError {
+                place: self.config.name.clone(),
+                text: "what is kept of it cannot be read, and nothing is written over it unread".to_owned(),
+            });
+        }
         let document = self.document();
         let bytes = self.kept.to_json().map_err(|error| StoreError {
             place: self.config.name.clone(),
@@ -115,7 +143,7 @@ impl Certificate {
             && timeout(STATE_DEADLINE, &mut earlier).await.is_err()
         {
             self.keeping.running = Some(earlier);
-            return Err(hanging(&self.config.name));
+            return Err(StoreError::hanging(&self.config.name));
         }
         let mut running = tokio::spawn(async move { store.write(&document, &bytes).await });
         match timeout(STATE_DEADLINE, &mut running).await {
@@ -127,7 +155,7 @@ impl Certificate {
             })?,
             Err(_) => {
                 self.keeping.running = Some(running);
-                return Err(hanging(&self.config.name));
+                return Err(StoreError::hanging(&self.config.name));
             }
         }
         self.keeping.behind = false;
@@ -143,6 +171,7 @@ impl Certificate {
         match kept {
             Ok(()) if self.keeping.told => {
                 self.keeping.told = false;
+                self.show_state();
                 self.post.tell(Event::Kept { name, generation });
                 true
             }
@@ -175,34 +204,46 @@ impl Certificate {
     }
 }
 
-/// Reads what is kept of a certificate, and the texts about what of it is broken. The text of an error says
-/// where.
+/// What is kept cannot be used. The texts say what comes of it, and what to do.
+pub(super) enum Unloaded {
+    /// The disk does not give it, or it is a newer program's: it may be whole.
+    Unread(String),
+    /// Nothing of it can be used.
+    Broken(String),
+}
+
+/// Reads what is kept of a certificate, and the texts about what of it is broken.
 pub(super) async fn load(
     store: Arc<dyn Store>,
     document: &Document,
-) -> Result<Option<(Kept, Vec<String>)>, String> {
-    let read = timeout(STATE_DEADLINE, store.read(document)).await;
-    let bytes = match read {
+) -> Result<Option<(Kept, Vec<String>)>, Unloaded> {
+    let unread = |text: &str| {
+        Err(Unloaded::Unread(format!(
+            "what is kept of it cannot be read: {text}; it is left as it is and read again (mend the disk, or let \
+             h2gate read the file)"
+        )))
+    };
+    let bytes = match timeout(STATE_DEADLINE, store.read(document)).await {
         Ok(Ok(Some(bytes))) => bytes,
         Ok(Ok(None)) => return Ok(None),
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err("what is kept of it cannot be read: the disk does not answer".to_owned()),
+        Ok(Err(error)) => return unread(&error.to_string()),
+        Err(_) => return unread("the disk does not answer"),
     };
-    spawn_blocking(move || Kept::parse(&bytes))
-        .await
-        .unwrap_or_else(|panicked| Err(panicked.to_string()))
-        .map(|(kept, broken)| {
-            let told = broken
-                .into_iter()
-                .map(|text| format!("what is kept of it, {text}"));
-            Some((kept, told.collect()))
-        })
-        .map_err(|text| format!("what is kept of it {text}"))
-}
-
-pub(super) fn hanging(name: &str) -> StoreError {
-    StoreError {
-        place: name.to_owned(),
-        text: format!("the disk gave no answer within {} s", STATE_DEADLINE.as_secs()),
+    let parsed = spawn_blocking(move || Kept::parse(&bytes)).await;
+    match parsed.unwrap_or_else(|panicked| Err(Unusable::Broken(panicked.to_string()))) {
+        Ok((kept, broken)) => {
+            let told = broken.into_iter().map(|text| {
+                format!("what is kept of it, {text}; the one before it is tried, and the next good pair takes its place")
+            });
+            Ok(Some((kept, told.collect())))
+        }
+        Err(Unusable::Newer(text)) => Err(Unloaded::Unread(format!(
+            "what is kept of it {text}; it is left as it is (run the newer h2gate again, or give this one another \
+             `state_dir`)"
+        ))),
+        Err(Unusable::Broken(text)) => Err(Unloaded::Broken(format!(
+            "what is kept of it {text}; it is not used, and the next good pair takes its place (if there is a \
+             backup of `state_dir`, put the file back and start again)"
+        ))),
     }
 }

@@ -53,6 +53,15 @@ pub(super) struct Revocation {
     pub(super) reason: RevocationReason,
 }
 
+/// Why a document is not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unusable {
+    /// A newer h2gate has written it.
+    Newer(String),
+    /// It is not what any h2gate writes.
+    Broken(String),
+}
+
 /// Where a pair came from.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Origin {
@@ -139,6 +148,23 @@ impl Kept {
                 .unwrap_or(MAX_VERSIONS);
             self.versions.remove(oldest);
         }
+        self.mark();
+    }
+
+    /// Takes in what the disk has besides: it could not be read before.
+    pub(super) fn absorb(&mut self, disk: Self) {
+        for version in disk.versions {
+            if self.version(version.generation()).is_none() {
+                self.versions.push(version);
+            }
+        }
+        self.versions.truncate(MAX_VERSIONS);
+        for held in disk.held_back {
+            if !self.held_back.contains(&held) {
+                self.held_back.push(held);
+            }
+        }
+        self.revocation = self.revocation.take().or(disk.revocation);
         self.mark();
     }
 
@@ -241,13 +267,16 @@ impl Kept {
 
     /// Reads a document. Versions that are broken are left out and told of in the second part. Costs a check of
     /// each pair: blocks for milliseconds.
-    pub(super) fn parse(bytes: &[u8]) -> Result<(Self, Vec<String>), String> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<(Self, Vec<String>), Unusable> {
         // The text of the error holds a position and no content.
-        let Format { format } = serde_json::from_slice(bytes).map_err(|error| place_of(&error))?;
-        if format != FORMAT {
-            return Err(format!("has format {format}, and this h2gate knows {FORMAT}"));
+        let broken = |error: serde_json::Error| Unusable::Broken(place_of(&error));
+        let Format { format } = serde_json::from_slice(bytes).map_err(broken)?;
+        if format > FORMAT {
+            return Err(Unusable::Newer(format!(
+                "has format {format}, and this h2gate knows {FORMAT}"
+            )));
         }
-        let document: Document<'_> = serde_json::from_slice(bytes).map_err(|error| place_of(&error))?;
+        let document: Document<'_> = serde_json::from_slice(bytes).map_err(broken)?;
         let mut broken = Vec::new();
         let mut versions = Vec::new();
         for stored in &document.versions {

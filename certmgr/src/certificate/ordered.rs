@@ -13,17 +13,17 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::Certificate;
 use super::accept::authority_name;
 use super::attempt::{self, Arrived, Before, Outcome};
-use super::keeping::{STATE_DEADLINE, hanging};
 use super::kept::Version;
 use super::revocation::leaf_of;
+use super::told::later;
 use crate::acme::{IssueError, IssueFault, Issuer};
 use crate::config::{AcmeSource, CertificateConfig, Issuers, KeyType, Options, Random};
 use crate::control;
 use crate::event::{self, Event};
 use crate::ledger::Ledger;
-use crate::schedule::{self, Action, Advice, Draw, Known, Life, Probe, Record, Rules, Why};
+use crate::schedule::{self, Action, Advice, Draw, Held, Known, Life, Probe, Record, Rules, Steady, Why};
 use crate::state::State;
-use crate::store::StoreError;
+use crate::store::{STATE_DEADLINE, StoreError};
 
 /// The schedule is asked again after this long, whatever it said: the clock may have been set.
 pub(super) const LONGEST_REST: Duration = Duration::from_secs(60);
@@ -33,6 +33,9 @@ pub(super) const SHORTEST_REST: Duration = Duration::from_secs(1);
 
 /// After a go that found another process at it.
 const BUSY_REST: Duration = Duration::from_secs(10);
+
+/// An order takes minutes at most; a process that has been at it for so long hangs.
+const BUSY_PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// What the orders of all certificates have in common. One in a process.
 pub(crate) struct Ordering {
@@ -85,10 +88,16 @@ impl Ordering {
 pub(super) struct Course {
     pub(super) advice: Option<Advice>,
     pub(super) probe: Option<Probe>,
+    /// When a CA last issued for these names, as far as the plan knows.
+    pub(super) issued_at: Option<Steady>,
     /// No go before this instant.
     pub(super) not_before: Option<Instant>,
     /// A chain that is not valid yet.
     pub(super) holding: Option<Box<Arrived>>,
+    /// Since when.
+    pub(super) held_since: Option<Instant>,
+    /// Since when another process has been at it.
+    pub(super) busy_since: Option<Instant>,
     /// The chain serves, but is not kept: the note of its order stays until it is.
     pub(super) undone: bool,
     pub(super) revocation: Option<(Instant, Duration)>,
@@ -100,7 +109,12 @@ pub(super) struct Course {
 pub(super) struct Told {
     pub(super) advised: Option<(Generation, u64)>,
     pub(super) limited: Option<Limited>,
+    /// What an order that is due waits for, and until when.
+    pub(super) held: Option<(Held, UnixTime)>,
     pub(super) waiting: bool,
+    /// That another process has been at it for too long.
+    pub(super) busy: bool,
+    pub(super) unadvised: Option<IssueFault>,
     pub(super) holding: bool,
     pub(super) revocation: Option<IssueFault>,
 }
@@ -160,7 +174,7 @@ impl Certificate {
             retry_after: None,
         };
         let now = (self.options.now)();
-        self.tell_failing(error, now);
+        self.tell_failing(error, now, None);
         self.meanwhile(pending()).await
     }
 
@@ -169,10 +183,10 @@ impl Certificate {
         let orders = Arc::clone(orders);
         let name = self.config.name.clone();
         let taken_back = self.meanwhile(async move {
-            match orders.state.lease.try_acquire(&name).await {
-                Ok(Some(_lease)) => orders.issuer.clean_up(&name).await,
+            match timeout(STATE_DEADLINE, orders.state.lease.try_acquire(&name)).await {
+                Ok(Ok(Some(_lease))) => orders.issuer.clean_up(&name).await,
                 // The next go says what is wrong with the state.
-                Ok(None) | Err(_) => Ok(()),
+                Ok(Ok(None) | Err(_)) | Err(_) => Ok(()),
             }
         });
         if let Err(error) = taken_back.await {
@@ -186,6 +200,7 @@ impl Certificate {
 
     /// What is left over from earlier turns.
     async fn tidy(&mut self, orders: &Arc<Orders>, course: &mut Course) {
+        self.restore_if_unread().await;
         if self.keep_again().await && course.undone {
             course.undone = false;
             self.forget_order(orders).await;
@@ -205,13 +220,17 @@ impl Certificate {
             return Turn::Rest(wait);
         }
         let next = match self.next(orders, course).await {
-            Ok((next, _)) => next,
+            Ok((next, record)) => {
+                course.issued_at = record.last_issued.map(|last| last.at);
+                next
+            }
             Err(error) => {
                 self.fail_for_state(&error);
                 return Turn::Rest(LONGEST_REST);
             }
         };
-        self.show_next(&next, course);
+        self.tell_held(&next, course, &orders.rules);
+        self.show_next(&next, course, &orders.rules);
         self.tell_advice(&next, course);
         let blocked = course
             .not_before
@@ -242,7 +261,7 @@ impl Certificate {
         );
         let record = timeout(STATE_DEADLINE, orders.ledger.record(domains, key, authorities))
             .await
-            .unwrap_or_else(|_| Err(hanging(&self.config.name)))?;
+            .unwrap_or_else(|_| Err(StoreError::hanging(&self.config.name)))?;
         let serving = self.serving();
         let known = Known {
             serving: serving.as_deref().map(|serving| self.life(serving, orders)),
@@ -296,10 +315,12 @@ impl Certificate {
             self.post.tell(Event::Ordering { name, why });
         }
         self.show_now(control::Action::Ordering, event::words(why));
-        let before = self.before(orders);
+        let before = self.before(orders, course.issued_at);
         let outcome = self.meanwhile(attempt::run(Arc::clone(orders), before)).await;
         let limited = course.told.limited.take();
-        course.told.waiting &= matches!(outcome, Outcome::Busy);
+        if !matches!(outcome, Outcome::Busy) {
+            (course.busy_since, course.told.busy, course.told.waiting) = (None, false, false);
+        }
         match outcome {
             Outcome::Arrived(arrived) => {
                 self.post.tell(Event::Issued {
@@ -312,13 +333,7 @@ impl Certificate {
                 self.accept(orders, course, arrived).await;
             }
             Outcome::Elsewhere(kept) => self.take_over(orders, kept).await,
-            Outcome::Busy => {
-                course.not_before = Some(Instant::now() + BUSY_REST);
-                if !std::mem::replace(&mut course.told.waiting, true) {
-                    let name = Arc::clone(self.post.name());
-                    self.post.tell(Event::Waiting { name });
-                }
-            }
+            Outcome::Busy => self.note_busy(course),
             Outcome::Limited(wait) => self.note_limit(course, wait, limited.as_ref()),
             Outcome::Failed(error) => {
                 let pause = orders.rules.first_retry.clamp(SHORTEST_REST, LONGEST_REST);
@@ -328,7 +343,29 @@ impl Certificate {
         }
     }
 
-    fn before(&self, orders: &Orders) -> Before {
+    fn note_busy(&mut self, course: &mut Course) {
+        course.not_before = Some(Instant::now() + BUSY_REST);
+        if !std::mem::replace(&mut course.told.waiting, true) {
+            let name = Arc::clone(self.post.name());
+            self.post.tell(Event::Waiting { name });
+        }
+        let since = *course.busy_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= BUSY_PATIENCE && !std::mem::replace(&mut course.told.busy, true) {
+            let error = IssueError {
+                class: IssueFault::State,
+                authority: String::new(),
+                text: format!(
+                    "another process that shares `state_dir` has been ordering it for {} minutes",
+                    BUSY_PATIENCE.as_secs() / 60
+                ),
+                remedy: "see what that process says, and end it if it hangs".to_owned(),
+                retry_after: None,
+            };
+            self.tell_failing(error, later((self.options.now)(), BUSY_REST), None);
+        }
+    }
+
+    fn before(&self, orders: &Orders, issued_at: Option<Steady>) -> Before {
         let replaces = self.serving().and_then(|serving| {
             let authority = self.authority_of(serving.generation(), orders)?;
             Some((authority, leaf_of(serving.bundle())?))
@@ -341,6 +378,7 @@ impl Certificate {
                 .iter()
                 .filter_map(|version| version.facts.order.clone())
                 .collect(),
+            issued_at,
         }
     }
 
@@ -357,14 +395,21 @@ impl Certificate {
         let (now, before) = (orders.ledger.now(), course.advice.take());
         let random = &mut || (orders.random)();
         course.advice = Some(match answer {
-            Ok(info) => Advice::new(generation, info.as_ref(), before.as_ref(), now, random),
+            Ok(info) => {
+                course.told.unadvised = None;
+                Advice::new(generation, info.as_ref(), before.as_ref(), now, random)
+            }
             Err(error) => {
-                tracing::warn!(
-                    certificate = self.config.name,
-                    "{} gives no advice on the renewal: {error} ({})",
-                    error.authority,
-                    error.remedy
-                );
+                // Until the CA says something again: it is asked at least twice a day.
+                if course.told.unadvised.replace(error.class) != Some(error.class) {
+                    tracing::warn!(
+                        certificate = self.config.name,
+                        "{} gives no advice on the renewal: {error} ({}); without it, it is renewed by its share of \
+                         life",
+                        error.authority,
+                        error.remedy
+                    );
+                }
                 Advice::unknown(generation, error.retry_after, before.as_ref(), now, random)
             }
         });

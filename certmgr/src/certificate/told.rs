@@ -14,11 +14,17 @@ use crate::control::{self, NextStep};
 use crate::error::{Error, Reason};
 use crate::event::{self, Event};
 use crate::ledger::Wait;
-use crate::schedule::{self, Advice, Why};
+use crate::schedule::{self, Advice, Held, Rules, Why};
 use crate::store::StoreError;
 
 /// A renewal that moves by less is not told again. Seconds.
 const TOLD_APART: u64 = 300;
+
+/// What failed before this process began.
+pub(super) struct Past {
+    since: UnixTime,
+    attempts: u32,
+}
 
 impl Certificate {
     pub(super) fn note_limit(&mut self, course: &mut Course, wait: Wait, told: Option<&Limited>) {
@@ -38,11 +44,18 @@ impl Certificate {
     }
 
     pub(super) async fn fail_go(&mut self, orders: &Orders, course: &Course, error: IssueError) {
-        let next = match self.next(orders, course).await {
-            Ok((next, _)) => next.order_at,
-            Err(_) => later((self.options.now)(), LONGEST_REST),
+        let (next, past) = match self.next(orders, course).await {
+            // The ledger remembers what was before the start.
+            Ok((next, record)) => {
+                let past = record.failing.map(|one| Past {
+                    since: orders.ledger.now().wall_at(one.since),
+                    attempts: one.attempts,
+                });
+                (next.order_at, past)
+            }
+            Err(_) => (later((self.options.now)(), LONGEST_REST), None),
         };
-        self.tell_failing(error, next);
+        self.tell_failing(error, next, past);
     }
 
     pub(super) fn fail_for_state(&mut self, error: &StoreError) {
@@ -52,14 +65,18 @@ impl Certificate {
         if known {
             self.note_failing(&place(error), (self.options.now)());
         } else {
-            self.tell_failing(error, next);
+            self.tell_failing(error, next, None);
         }
     }
 
-    pub(super) fn tell_failing(&mut self, error: IssueError, next: UnixTime) {
+    pub(super) fn tell_failing(&mut self, error: IssueError, next: UnixTime, past: Option<Past>) {
         let now = (self.options.now)();
         let error = place(error);
         self.note_failing(&error, now);
+        if let (Some(failing), Some(past)) = (&mut self.failing, past) {
+            failing.since = failing.since.min(past.since);
+            failing.attempts = failing.attempts.max(past.attempts);
+        }
         self.show_refusal(&error);
         let (since, attempts) = self
             .failing
@@ -78,6 +95,42 @@ impl Certificate {
             at: next,
             why: "the last attempt failed".to_owned(),
         });
+    }
+
+    /// An order is due and may not be placed yet. A failure of this process has told of it already.
+    pub(super) fn tell_held(&mut self, next: &schedule::Next, course: &mut Course, rules: &Rules) {
+        let Some(held) = next.held else {
+            course.told.held = None;
+            return;
+        };
+        let at = next.order_at;
+        let told = course
+            .told
+            .held
+            .is_some_and(|(one, told)| one == held && told.as_secs().abs_diff(at.as_secs()) < TOLD_APART);
+        if told || (self.failing.is_some() && next.why != Why::Requested) {
+            return;
+        }
+        course.told.held = Some((held, at));
+        self.post.tell(Event::Limited {
+            name: Arc::clone(self.post.name()),
+            limit: self.words_of(held, rules),
+            until: at,
+        });
+    }
+
+    fn words_of(&self, held: Held, rules: &Rules) -> String {
+        match held {
+            Held::RetryAfter => "its CA has said not to come back sooner".to_owned(),
+            Held::Floor => format!(
+                "one for the same names was issued lately, and `min_interval` is {} s",
+                rules.min_interval.as_secs()
+            ),
+            Held::BackOff => format!(
+                "the last attempt failed; `h2gate certs renew {}` tries at once",
+                self.config.name
+            ),
+        }
     }
 
     pub(super) fn tell_advice(&mut self, next: &schedule::Next, course: &mut Course) {
@@ -99,7 +152,7 @@ impl Certificate {
         }
     }
 
-    pub(super) fn show_next(&self, next: &schedule::Next, course: &Course) {
+    pub(super) fn show_next(&self, next: &schedule::Next, course: &Course, rules: &Rules) {
         if course.holding.is_some() {
             return;
         }
@@ -107,9 +160,13 @@ impl Certificate {
             Some(_) => control::Action::Retry,
             None => control::Action::Order,
         };
-        let (at, why) = match &course.told.limited {
-            Some(limited) => (limited.until.max(next.order_at), limited.limit.clone()),
-            None => (next.order_at, event::words(next.why).to_owned()),
+        let (at, why) = match (&course.told.limited, next.held) {
+            (Some(limited), _) => (limited.until.max(next.order_at), limited.limit.clone()),
+            (None, Some(held)) => (
+                next.order_at,
+                format!("{}; {}", event::words(next.why), self.words_of(held, rules)),
+            ),
+            (None, None) => (next.order_at, event::words(next.why).to_owned()),
         };
         self.show(NextStep { action, at, why });
         self.lines.view.send_modify(|view| {
@@ -149,6 +206,6 @@ pub(super) fn place(error: IssueError) -> Error {
     }
 }
 
-fn later(now: UnixTime, wait: Duration) -> UnixTime {
+pub(super) fn later(now: UnixTime, wait: Duration) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()).saturating_add(wait))
 }

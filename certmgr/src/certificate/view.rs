@@ -89,6 +89,7 @@ impl Certificate {
             message: format!("{places}: {}", error.reason),
             remedy: error.remedy().to_owned(),
         });
+        self.show_state();
     }
 
     /// Shows what is so now; the next step is as it was. Before it is told: who reacts to an event and looks finds

@@ -13,17 +13,13 @@ impl fmt::Display for Event {
             Self::Promoted {
                 name,
                 generation,
-                serial,
                 names,
                 key_kind,
                 not_after,
                 took,
                 ..
             } => {
-                write!(
-                    f,
-                    "{name}: generation {generation} (serial {serial}, {key_kind}) serves "
-                )?;
+                write!(f, "{name}: generation {generation} ({key_kind}) serves ")?;
                 for (index, name) in names.iter().enumerate() {
                     write!(f, "{}{name}", if index == 0 { "" } else { ", " })?;
                 }
@@ -60,12 +56,7 @@ impl fmt::Display for Event {
                 "{name}: generation {generation} serves as before the start, until {}",
                 rfc3339(*not_after)
             ),
-            Self::KeptBroken { name, text } => {
-                write!(
-                    f,
-                    "{name}: {text}; it is not used, and replaced by the next good pair"
-                )
-            }
+            Self::KeptBroken { name, text } => write!(f, "{name}: {text}"),
             Self::KeepFailed {
                 name,
                 generation,
@@ -95,7 +86,8 @@ impl fmt::Display for Event {
                 next,
                 serving,
             } => {
-                write!(f, "{name}: no certificate: {error}; ")?;
+                let what = serving.map_or("no certificate", |_| "not renewed");
+                write!(f, "{name}: {what}: {error}; ")?;
                 if *attempts > 1 {
                     write!(f, "failing since {}, {attempts} attempts; ", rfc3339(*since))?;
                 }
@@ -105,7 +97,11 @@ impl fmt::Display for Event {
                 write!(f, "{name}: the order waits until {}: {limit}", rfc3339(*until))
             }
             Self::Waiting { name } => {
-                write!(f, "{name}: another process that shares the state is ordering it")
+                write!(
+                    f,
+                    "{name}: waits for another process that shares the state, or for another certificate for the same names, \
+                     to end its order"
+                )
             }
             Self::RenewalAdvised {
                 name,
@@ -146,10 +142,11 @@ impl fmt::Display for Event {
                 name,
                 generation,
                 not_after,
+                remedy,
             } => {
                 write!(
                     f,
-                    "{name}: generation {generation} expires at {}; put a new pair in place",
+                    "{name}: generation {generation} expires at {}; {remedy}",
                     rfc3339(*not_after)
                 )
             }
@@ -157,10 +154,10 @@ impl fmt::Display for Event {
                 name,
                 generation,
                 not_after,
+                remedy,
             } => write!(
                 f,
-                "{name}: generation {generation} expired at {} and serves on for want of a better one; put a new \
-                 pair in place",
+                "{name}: generation {generation} expired at {} and serves on for want of a better one; {remedy}",
                 rfc3339(*not_after)
             ),
         }
@@ -170,8 +167,8 @@ impl fmt::Display for Event {
 /// Why an order is placed, for people.
 pub(crate) fn words(why: Why) -> &'static str {
     match why {
-        Why::First => "there is none yet",
-        Why::NamesChanged => "what serves does not cover the configured domains",
+        Why::First => "nothing serves yet",
+        Why::NamesChanged => "its domains, key type or CA are configured otherwise than what serves has them",
         Why::Requested => "somebody asks for it",
         Why::Advised => "its CA suggests it (ARI)",
         Why::LifeSpent => "little of its life is left",

@@ -339,6 +339,11 @@ fn failing<'a>(standings: impl Iterator<Item = Option<&'a Standing>>, stamps: &S
     })
 }
 
+/// The lease under which a name set with a key type is ordered, whichever certificate it is for. No host name.
+pub(crate) fn lease_of(domains: &[Name], key: KeyType) -> String {
+    format!("/names/{}/{}", set_id(&names_of(domains)), label(key))
+}
+
 /// A name set does not know order or case.
 fn names_of(domains: &[Name]) -> Vec<String> {
     let names: BTreeSet<_> = domains

@@ -58,6 +58,8 @@ impl Crash {
 pub(super) struct TestStore {
     inner: Arc<dyn Store>,
     pub(super) fails: AtomicBool,
+    /// Documents with keys of certificates cannot be read.
+    pub(super) unreadable: AtomicBool,
     crash: Arc<Crash>,
 }
 
@@ -68,6 +70,7 @@ impl TestStore {
         let store = Arc::new(Self {
             inner: Arc::clone(&state.store),
             fails: AtomicBool::new(false),
+            unreadable: AtomicBool::new(false),
             crash: Arc::clone(crash),
         });
         let with_double = State {
@@ -93,7 +96,15 @@ impl Store for TestStore {
         &'a self,
         document: &'a Document,
     ) -> BoxFuture<'a, Result<Option<Zeroizing<Vec<u8>>>, StoreError>> {
-        self.inner.read(document)
+        Box::pin(async move {
+            if self.unreadable.load(Ordering::SeqCst) && matches!(document, Document::Certificate(_)) {
+                return Err(StoreError {
+                    place: "state/certificates/api.json".to_owned(),
+                    text: "Input/output error".to_owned(),
+                });
+            }
+            self.inner.read(document).await
+        })
     }
 
     fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -152,8 +163,12 @@ pub(super) enum Answer {
     Issue,
     /// Valid only after so many seconds.
     IssueFor(u64),
+    /// Dated back by so many seconds.
+    IssueBackdated(u64),
     /// For other names than were asked for.
     IssueElsewhere,
+    /// Not before so many seconds have passed.
+    ComeBackAfter(u64),
     Fail(IssueFault),
 }
 
@@ -170,6 +185,10 @@ pub(super) struct TestAuthority {
     pub(super) revoked: Mutex<Vec<Vec<u8>>>,
     pub(super) window: Mutex<Option<(u64, u64)>>,
     pub(super) questions: AtomicU64,
+    /// Positions of authorities that cannot be reached.
+    pub(super) down: Mutex<Vec<usize>>,
+    /// Which authorities have issued.
+    pub(super) asked: Mutex<Vec<usize>>,
 }
 
 impl TestAuthority {
@@ -190,6 +209,8 @@ impl TestAuthority {
             revoked: Mutex::default(),
             window: Mutex::default(),
             questions: AtomicU64::new(0),
+            down: Mutex::default(),
+            asked: Mutex::default(),
         })
     }
 
@@ -225,6 +246,7 @@ impl TestAuthority {
         let at = |seconds: u64| OffsetDateTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let from = match answer {
             Answer::IssueFor(later) => self.clock.now() + later,
+            Answer::IssueBackdated(by) => self.clock.now() - by,
             _ => self.clock.now(),
         };
         let names = match answer {
@@ -276,8 +298,18 @@ impl TestIssuer {
         }
         authority.step("before it is finalized").await;
         let answer = *lock(&authority.answer);
-        if let Answer::Fail(class) = answer {
-            return Err(failure(class, "no"));
+        if lock(&authority.down).contains(&request.authority) {
+            return Err(failure(IssueFault::Unreachable, "connection refused"));
+        }
+        match answer {
+            Answer::Fail(class) => return Err(failure(class, "no")),
+            Answer::ComeBackAfter(seconds) => {
+                return Err(IssueError {
+                    retry_after: Some(Duration::from_secs(seconds)),
+                    ..failure(IssueFault::RateLimited, "too many certificates")
+                });
+            }
+            _ => lock(&authority.asked).push(request.authority),
         }
         let pair = lock(&authority.orders)
             .entry(url.clone())
@@ -328,11 +360,14 @@ impl Issuer for TestIssuer {
         })
     }
 
-    fn probe(&self, _authority: usize) -> BoxFuture<'_, Result<(), IssueError>> {
+    fn probe(&self, position: usize) -> BoxFuture<'_, Result<(), IssueError>> {
         let answer = *lock(&self.authority.answer);
         Box::pin(async move {
             match answer {
                 Answer::Fail(class) => Err(failure(class, "no")),
+                _ if lock(&self.authority.down).contains(&position) => {
+                    Err(failure(IssueFault::Unreachable, "connection refused"))
+                }
                 _ => Ok(()),
             }
         })

@@ -261,11 +261,11 @@ impl<'a> World<'a> {
                 authority: &config,
                 kind,
             };
-            if let Err(wait) = self.book.may_order(&order, &self.stamps, now) {
-                if self.setup.mutant != Mutant::NoHolds {
-                    shortest = Some(shortest.map_or(wait.wait, |shortest| shortest.min(wait.wait)));
-                    continue;
-                }
+            if let Err(wait) = self.book.may_order(&order, &self.stamps, now)
+                && self.setup.mutant != Mutant::NoHolds
+            {
+                shortest = Some(shortest.map_or(wait.wait, |shortest| shortest.min(wait.wait)));
+                continue;
             }
             shortest = Some(Duration::ZERO);
             let before = self.book.clone();

@@ -1,0 +1,296 @@
+//! Orders that may not be placed yet, and what is told of them; states that cannot be read; CAs that date strangely.
+
+use super::doubles::{Answer, Crash, TestStore, acme_config, lock};
+use super::orders::{DAY, World, days_since};
+use super::*;
+use crate::State;
+use crate::acme::IssueFault;
+use crate::config::{KeyType, Source};
+
+/// Everything that has been told, until nothing more is for so long.
+async fn told_within(manager: &mut TestManager, wait: u64) -> Vec<Event> {
+    tokio::time::sleep(Duration::from_secs(wait)).await;
+    std::iter::from_fn(|| manager.events.try_recv().ok()).collect()
+}
+
+fn kinds(events: &[Event]) -> Vec<&'static str> {
+    events.iter().map(Event::kind).collect()
+}
+
+/// `api` with a second CA behind the first.
+fn with_fallback() -> CertificateConfig {
+    let mut config = acme_config();
+    if let Source::Acme(source) = &mut config.source {
+        let mut second = source.authorities[0].clone();
+        second.name = "second".to_owned();
+        second.directory = "https://second.test/directory".to_owned();
+        source.authorities.push(second);
+    }
+    config
+}
+
+#[tokio::test(start_paused = true)]
+async fn days_of_retry_after_outlast_wishes_and_restarts_and_are_told() {
+    let world = World::new();
+    world.authority.answers(Answer::ComeBackAfter(3 * DAY));
+    let start = world.clock.now();
+    let mut manager = world.start();
+    let event = manager.told_in_time("failing").await;
+    assert!(
+        event.to_string().contains("next attempt at 2030-06-18T12:00"),
+        "{event}"
+    );
+    world.authority.answers(Answer::Issue);
+    manager.handle.control().renew("api").await.unwrap();
+    let event = manager.told_in_time("limited").await;
+    assert!(
+        event
+            .to_string()
+            .contains("its CA has said not to come back sooner"),
+        "{event}"
+    );
+    tokio::time::sleep(Duration::from_secs(DAY)).await;
+    assert_eq!(lock(&world.authority.asked).len(), 0);
+    drop(manager);
+    let mut manager = world.start();
+    let event = manager.told_in_time("limited").await;
+    assert!(
+        event.to_string().contains("waits until 2030-06-18T12:00"),
+        "{event}"
+    );
+    let next = manager.handle.control().view("api").unwrap().next;
+    assert!(next.why.contains("not to come back sooner"), "{next:?}");
+    manager.told_in_time("promoted").await;
+    let after = days_since(start, &world.clock);
+    assert!((3.0..3.01).contains(&after), "{after} days");
+    assert_eq!(lock(&world.authority.asked).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_after_failures_tells_what_it_waits_for_and_since_when() {
+    let world = World::new();
+    world.authority.answers(Answer::Fail(IssueFault::Challenge));
+    let start = world.clock.now();
+    let mut manager = world.start();
+    for _ in 0..3 {
+        manager.told_in_time("failing").await;
+    }
+    drop(manager);
+    let mut manager = world.start();
+    let event = manager.next().await;
+    assert_eq!(event.kind(), "limited", "{event}");
+    assert!(
+        event
+            .to_string()
+            .contains("`h2gate certs renew api` tries at once"),
+        "{event}"
+    );
+    let Event::Failing { attempts, since, .. } = manager.told_in_time("failing").await else {
+        panic!("not failing");
+    };
+    assert_eq!(attempts, 4, "those before the restart count");
+    assert!(since.as_secs() <= start + 60, "since the first of them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_certificates_for_the_same_names_are_ordered_a_floor_apart_and_the_second_says_why() {
+    let world = World::new();
+    let state = State::open(world.directory.path()).unwrap();
+    let twin = CertificateConfig {
+        name: "twin".to_owned(),
+        ..acme_config()
+    };
+    let mut manager = TestManager::start_with(
+        vec![acme_config(), twin],
+        world.options(&state),
+        Some(world.authority.issuers(&state)),
+    );
+    let start = world.clock.now();
+    let events = told_within(&mut manager, 3590).await;
+    let limited: Vec<String> = events
+        .iter()
+        .filter(|event| event.kind() == "limited")
+        .map(ToString::to_string)
+        .collect();
+    let floor = limited
+        .iter()
+        .any(|text| text.contains("`min_interval` is 3600 s"));
+    assert!(floor, "{events:?}");
+    assert_eq!(world.authority.placed(), 1);
+    manager.told_in_time("promoted").await;
+    let after = world.clock.now() - start;
+    assert!((3600..3700).contains(&after), "{after} s");
+    assert_eq!(world.authority.placed(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_certificate_serves_from_the_start_with_an_error_until_its_ca_is_back() {
+    let world = World::new();
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    let old = manager.serving();
+    drop(manager);
+    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    tokio::time::sleep(Duration::from_secs(100 * DAY)).await;
+    let mut manager = world.start();
+    assert_eq!(manager.next().await.kind(), "restored");
+    let event = manager.next().await;
+    assert!(event.is_error() && event.kind() == "expired", "{event}");
+    assert!(
+        event.to_string().contains("see what is told of its renewal"),
+        "{event}"
+    );
+    let failing = manager.told_in_time("failing").await;
+    assert!(
+        failing.is_error() || failing.to_string().contains("not renewed"),
+        "{failing}"
+    );
+    assert_eq!(manager.serving(), old);
+    world.authority.answers(Answer::Issue);
+    manager.told_in_time("promoted").await;
+    assert_ne!(manager.serving(), old);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_ca_serves_while_the_first_is_away_and_the_first_renews_when_it_is_back() {
+    let world = World::new();
+    lock(&world.authority.down).push(0);
+    let mut manager = world.start_with(with_fallback());
+    manager.told_in_time("promoted").await;
+    let authority = |manager: &TestManager| {
+        let serving = manager.handle.control().view("api").unwrap().serving;
+        serving.unwrap().authority.unwrap()
+    };
+    assert_eq!(authority(&manager), "https://second.test/directory");
+    lock(&world.authority.down).clear();
+    let start = world.clock.now();
+    manager.told_in_time("promoted").await;
+    let after = days_since(start, &world.clock);
+    assert!((59.0..61.5).contains(&after), "{after} days: not before its time");
+    assert_eq!(authority(&manager), "https://ca.test/directory");
+    assert_eq!(*lock(&world.authority.asked), [1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_ca_or_key_type_is_ordered_anew_while_the_old_one_serves() {
+    let other_ca = |source: &mut crate::AcmeSource| {
+        source.authorities[0].directory = "https://other.test/directory".to_owned();
+    };
+    let other_key = |source: &mut crate::AcmeSource| source.key = KeyType::EcdsaP384;
+    for change in [&other_ca as &dyn Fn(&mut crate::AcmeSource), &other_key] {
+        let world = World::new();
+        let mut manager = world.start();
+        manager.told_in_time("promoted").await;
+        let old = manager.serving();
+        tokio::time::sleep(Duration::from_secs(7200)).await;
+        let mut config = acme_config();
+        if let Source::Acme(source) = &mut config.source {
+            change(source);
+        }
+        world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+        manager.handle.reload(vec![config]);
+        let event = manager.told_in_time("ordering").await;
+        assert!(event.to_string().contains("configured otherwise"), "{event}");
+        manager.told_in_time("failing").await;
+        assert_eq!(manager.serving(), old);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ca_that_dates_back_by_the_whole_day_may_follow_one_that_does_not() {
+    let world = World::new();
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    let old = manager.serving();
+    world.authority.answers(Answer::IssueBackdated(12 * 3600));
+    manager.handle.control().renew("api").await.unwrap();
+    let next = manager.told_in_time("promoted").await;
+    assert_ne!(manager.serving(), old, "{next}");
+    assert_eq!(world.authority.placed(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_ca_dates_far_ahead_is_given_up_after_a_day() {
+    let world = World::new();
+    world.authority.answers(Answer::IssueFor(400 * DAY));
+    let start = world.clock.now();
+    let mut manager = world.start();
+    manager.told_in_time("holding").await;
+    let event = manager.told_in_time("failing").await;
+    assert!(event.to_string().contains("not valid before"), "{event}");
+    let after = days_since(start, &world.clock);
+    assert!((1.0..1.1).contains(&after), "{after} days");
+    world.authority.answers(Answer::Issue);
+    manager.told_in_time("promoted").await;
+    assert_eq!(world.authority.placed(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_hangs_while_it_orders_is_told_of() {
+    let world = World::new();
+    let state = State::open(world.directory.path()).unwrap();
+    let lease = state.lease.try_acquire("api").await.unwrap().unwrap();
+    let mut manager = world.start();
+    assert_eq!(manager.told_in_time("waiting").await.kind(), "waiting");
+    let event = manager.told_in_time("failing").await;
+    assert!(event.is_error(), "{event}");
+    assert!(event.to_string().contains("end it if it hangs"), "{event}");
+    let more = told_within(&mut manager, DAY).await;
+    assert_eq!(kinds(&more), [""; 0], "told once");
+    drop(lease);
+    manager.told_in_time("promoted").await;
+    assert!(manager.handle.control().view("api").unwrap().trouble.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_cannot_be_read_is_neither_ordered_for_nor_written_over() {
+    let world = World::new();
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    let old = manager.serving();
+    drop(manager);
+    let file = world.directory.path().join("certificates/api.json");
+    let before = fs::read(&file).unwrap();
+    let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
+    store.unreadable.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(DAY)).await;
+    let mut manager = world.start_on(&state, acme_config());
+    let event = manager.next().await;
+    assert_eq!(event.kind(), "kept_broken");
+    assert!(event.to_string().contains("read again (mend the disk"), "{event}");
+    let event = manager.told_in_time("failing").await;
+    assert!(event.to_string().contains("nothing is ordered"), "{event}");
+    tokio::time::sleep(Duration::from_secs(DAY)).await;
+    assert_eq!((manager.serving(), world.authority.placed()), (None, 1));
+    assert_eq!(fs::read(&file).unwrap(), before);
+    store.unreadable.store(false, Ordering::SeqCst);
+    manager.told_in_time("restored").await;
+    assert_eq!(manager.serving(), old);
+    let more = told_within(&mut manager, DAY).await;
+    assert!(!kinds(&more).contains(&"ordering"), "{more:?}");
+    assert_eq!(world.authority.placed(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_of_a_newer_program_is_left_alone() {
+    let world = World::new();
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    drop(manager);
+    let file = world.directory.path().join("certificates/api.json");
+    let newer = fs::read_to_string(&file)
+        .unwrap()
+        .replacen("\"format\": 1", "\"format\": 2", 1);
+    fs::write(&file, &newer).unwrap();
+    tokio::time::sleep(Duration::from_secs(DAY)).await;
+    let mut manager = world.start();
+    let event = manager.next().await;
+    assert!(
+        event.to_string().contains("run the newer h2gate again"),
+        "{event}"
+    );
+    manager.told_in_time("failing").await;
+    tokio::time::sleep(Duration::from_secs(DAY)).await;
+    assert_eq!(world.authority.placed(), 1);
+    assert_eq!(fs::read_to_string(&file).unwrap(), newer);
+}
