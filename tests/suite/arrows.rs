@@ -141,6 +141,9 @@ fn http2_depends_on_nothing() {
 fn the_gateway_carries_no_cloud_acme_kubernetes_or_envoy_types() {
     let forbidden = [
         "instant-acme",
+        "hickory-resolver",
+        "hickory-proto",
+        "tonic",
         "kube",
         "k8s-openapi",
         "envoy-types",
