@@ -140,3 +140,41 @@ impl TrustPost {
         owns.then(|| act(&mut state.writer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use certstore::{Reader, TrustBundle, store};
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    use super::*;
+    use crate::Options;
+    use crate::supervisor::start;
+
+    fn handle() -> (Handle, Reader) {
+        let (writer, reader) = store();
+        (start(Vec::new(), writer, Options::default()), reader)
+    }
+
+    #[tokio::test]
+    async fn a_replaced_task_cannot_bring_back_a_bundle_that_was_removed() {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+        let proved = || TrustBundle::restore(pem.as_bytes(), b"", false).unwrap();
+        let (handle, reader) = handle();
+        let desk = &handle.desk;
+        let post = |id| TrustPost {
+            desk: Arc::clone(desk),
+            id,
+            name: "clients".into(),
+        };
+        desk.appoint_trust("clients", 1);
+        assert!(post(1).install(proved()).is_some());
+        desk.dismiss_trust("clients", true);
+        assert!(post(1).install(proved()).is_none());
+        assert!(reader.anchors("clients").is_none() && reader.trust_list().is_empty());
+        desk.appoint_trust("clients", 2);
+        assert!(post(1).install(proved()).is_none());
+        assert!(post(2).install(proved()).is_some());
+    }
+}
