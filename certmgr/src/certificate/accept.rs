@@ -78,10 +78,11 @@ impl Certificate {
         let error = error_of(orders, &arrived, reason);
         self.note_failing(&error, (self.options.now)());
         self.show_refusal(&error);
-        self.show_now(
-            control::Action::Hold,
-            "what was issued is not valid yet by our clock",
-        );
+        let why = match error.reason {
+            Reason::NoAnchors { .. } => "the trust bundle that it is proved against has not been read yet",
+            _ => "what was issued is not valid yet by our clock",
+        };
+        self.show_now(control::Action::Hold, why);
         if !std::mem::replace(&mut course.told.holding, true) {
             let name = Arc::clone(self.post.name());
             self.post.tell(Event::Holding { name, error });
