@@ -46,7 +46,7 @@ async fn answer(admin: &Admin, arguments: &CertsArguments) -> Result<ExitCode> {
             let certificates = client.list().await?;
             say(
                 output,
-                || list::text(&certificates, Now::now(), table::width()),
+                || list::text(&certificates, Now::read(), table::width()),
                 || json::certificates(&certificates),
             )
         }
@@ -54,7 +54,7 @@ async fn answer(admin: &Admin, arguments: &CertsArguments) -> Result<ExitCode> {
             let certificate = client.show(name).await?;
             say(
                 output,
-                || show::text(&certificate, Now::now()),
+                || show::text(&certificate, Now::read()),
                 || json::certificate(&certificate),
             )
         }
@@ -87,7 +87,7 @@ async fn answer(admin: &Admin, arguments: &CertsArguments) -> Result<ExitCode> {
             let plan = client.plan(*horizon).await?;
             say(
                 output,
-                || plan::text(&plan, *horizon, Now::now(), table::width()),
+                || plan::text(&plan, *horizon, Now::read(), table::width()),
                 || json::plan(&plan),
             )?;
             Ok(match plan::is_inside(&plan) {

@@ -15,8 +15,8 @@ use super::failure::Failure;
 /// For connecting, and for each call that the program answers by itself.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
-/// For a call that the program answers once a CA has done several things.
-const CA_DEADLINE: Duration = Duration::from_secs(60);
+/// For a call that the program answers once orders under way have ended and a CA has done several things.
+const CA_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The longest answer: ten thousand certificates with all there is to say of each.
 const MAX_ANSWER: usize = 64 << 20;

@@ -137,7 +137,7 @@ impl Following<'_> {
     async fn tell_what_is_waited_for(&mut self) -> Result<()> {
         let certificate = self.client.show(self.name).await?;
         let next = certificate.next.as_ref();
-        let next = next.map(|next| show::step(next, Now::now())).unwrap_or_default();
+        let next = next.map(|next| show::step(next, Now::read())).unwrap_or_default();
         self.progress(&format!("{}: still waiting; next: {next}", self.name))
     }
 
@@ -201,7 +201,7 @@ fn conclusion(outcome: Outcome, after: &pb::Certificate, patience: Duration) -> 
     let serves = match &after.serving {
         Some(serving) => {
             let until = serving.not_after_time.as_ref();
-            let until = until.map(|until| at_and_when(until, Now::now()));
+            let until = until.map(|until| at_and_when(until, Now::read()));
             format!(
                 "generation {} serves until {}",
                 short(&serving.generation),

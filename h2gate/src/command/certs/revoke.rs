@@ -51,7 +51,7 @@ pub(super) fn revoke(
 
 fn is_meant(certificate: &pb::Certificate) -> Result<bool> {
     let mut out = std::io::stderr().lock();
-    write!(out, "{}", question(certificate, Now::now()))?;
+    write!(out, "{}", question(certificate, Now::read()))?;
     out.flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;

@@ -10,7 +10,7 @@ use prost_types::Timestamp;
 pub(super) struct Now(pub(super) u64);
 
 impl Now {
-    pub(super) fn now() -> Self {
+    pub(super) fn read() -> Self {
         Self(UnixTime::now().as_secs())
     }
 }
