@@ -40,6 +40,8 @@ mod tls;
 mod tools;
 mod wait;
 
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
 pub use backend::{BackendOptions, Exchange, TestBackend};
 pub use ca::{KeyKind, Leaf, Pair, TestCa, Trust, Validity};
 pub use client::TestClient;
@@ -70,8 +72,15 @@ pub fn scaled(small: usize, full: usize) -> usize {
     if proof() { full } else { small }
 }
 
-/// Tests that measure time or memory do not run beside each other: hold this while measuring.
-pub async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
-    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    ALONE.lock().await
+/// Who has the machine: one that measures, or any number of those that keep it busy.
+static MACHINE: RwLock<()> = RwLock::const_new(());
+
+/// Tests that measure time or memory run neither beside each other nor beside the [`busy`] ones: hold this while measuring.
+pub async fn alone() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().await
+}
+
+/// Tests that start dozens of processes hold this, so that nothing is measured beside them.
+pub async fn busy() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().await
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use e2e::{
     Fault, Leaf, Pair, PairFiles, TestBackend, TestCa, TestGateway, TestMoto, TestPebble, TlsOptions,
-    Validity, eventually, pem, run_tool,
+    Validity, busy, eventually, pem, run_tool,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -266,6 +266,7 @@ async fn begin(
 
 /// All twelve kinds at once, a certificate each, and the control.
 async fn all_kinds(place: Place) {
+    let _busy = busy().await;
     let (ca, backend) = (TestCa::with_intermediate(), TestBackend::guide("one").await);
     let (mut gateway, mut serving) = begin(&place, &ca, &backend).await;
 
@@ -391,6 +392,7 @@ async fn ordered(pebble: &TestPebble, ca: &TestCa, backend: &TestBackend) -> Tes
 
 #[tokio::test]
 async fn from_a_ca_that_lies() {
+    let _busy = busy().await;
     let order = Duration::from_secs(60);
     let pebble = TestPebble::start().await;
     let (ca, backend) = (TestCa::with_intermediate(), TestBackend::guide("one").await);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use e2e::{
-    PebbleOptions, TestBackend, TestCa, TestGateway, TestGatewayBuilder, TestPebble, eventually, scaled,
+    PebbleOptions, TestBackend, TestCa, TestGateway, TestGatewayBuilder, TestPebble, busy, eventually, scaled,
 };
 use serde_json::{Value, json};
 
@@ -56,6 +56,7 @@ fn names(list: &[Value]) -> Vec<Value> {
 
 #[tokio::test]
 async fn every_order_succeeds_with_half_of_the_nonces_refused_and_a_ca_that_forgets() {
+    let _busy = busy().await;
     // A multiple of the three kinds of challenge, twice.
     let each = scaled(6, 102);
     let (mut pebble, builder, template, hook) = scene(50).await;

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use e2e::{
-    Fault, FaultProxy, Leaf, Load, Pair, TestBackend, TestCa, TestGateway, TestMoto, TlsOptions, eventually,
-    run_tool, scaled,
+    Fault, FaultProxy, Leaf, Load, Pair, TestBackend, TestCa, TestGateway, TestMoto, TlsOptions, busy,
+    eventually, run_tool, scaled,
 };
 use futures_util::future::join_all;
 use serde_json::json;
@@ -215,6 +215,7 @@ async fn serving(moto: &TestMoto, ca: &TestCa, backend: &TestBackend, patients: 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_fails_changes_nothing_and_is_not_hammered() {
+    let _busy = busy().await;
     let moto = TestMoto::start().await;
     let (ca, backend) = (TestCa::new(), TestBackend::guide("one").await);
     let patients = patients(&moto, &ca, &faults()).await;
