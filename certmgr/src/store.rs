@@ -30,6 +30,11 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// one is there, byte for byte. Cancelled, it may still happen.
     fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>>;
 
+    /// The names of the certificates that are kept. One whose name is too long for a file may be left out.
+    fn certificates(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// Removes the document; one that is not there is no error.
     fn remove<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<(), StoreError>>;
 }

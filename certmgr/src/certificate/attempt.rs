@@ -91,12 +91,12 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before) -> Outcome {
         }
         // What is broken is told of at the start, and does not keep from ordering.
         Ok(None) | Err(Unloaded::Broken(_)) => {}
-        Err(Unloaded::Unread(text)) => {
+        Err(Unloaded::Unread { text, remedy }) => {
             return Outcome::Failed(IssueError {
                 class: IssueFault::State,
                 authority: String::new(),
                 text: format!("nothing is ordered: {text}"),
-                remedy: STATE_REMEDY.to_owned(),
+                remedy: remedy.to_owned(),
                 retry_after: None,
             });
         }

@@ -7,6 +7,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use super::kept::{Kept, Unusable, Version};
+use super::ordered::Orders;
 use super::{Certificate, copy};
 use crate::error::Reason;
 use crate::event::Event;
@@ -36,6 +37,10 @@ impl Certificate {
             self.content = self.content.or(known.map(Version::content));
             return;
         }
+        self.restore_newest().await;
+    }
+
+    async fn restore_newest(&mut self) {
         let mut restored = None;
         for version in std::mem::take(&mut self.kept.versions) {
             if restored.is_none() {
@@ -74,13 +79,44 @@ impl Certificate {
         }
     }
 
+    /// While nothing serves: what is kept under another name for the same names and kind of key serves under this
+    /// one as well. The certificate has been renamed in the configuration, or there are two of them; neither is a
+    /// reason to leave clients without one until a CA has issued another.
+    pub(super) async fn inherit(&mut self, orders: &Orders) {
+        if self.serving().is_some() || self.keeping.unread || !self.kept.versions.is_empty() {
+            return;
+        }
+        let Some(store) = self.store() else { return };
+        let Ok(Ok(names)) = timeout(STATE_DEADLINE, store.certificates()).await else {
+            return;
+        };
+        for name in names.into_iter().filter(|name| *name != self.config.name) {
+            let other = load(Arc::clone(&store), &Document::Certificate(name)).await;
+            let Ok(Some((other, _))) = other else { continue };
+            let now = (self.options.now)();
+            let to_revoke = other.to_revoke().map(|(version, _)| version.generation());
+            let fits = |version: &Version| {
+                orders.wants(version)
+                    && now < version.facts.not_after
+                    && to_revoke != Some(version.generation())
+            };
+            // Only the first: that is what serves there.
+            if let Some(version) = other.versions.into_iter().next().filter(fits) {
+                self.kept.versions.push(version);
+                self.keeping.behind = true;
+                self.restore_newest().await;
+                return;
+            }
+        }
+    }
+
     /// Takes in what the disk has. What is broken there is told of.
     async fn read_kept(&mut self) {
         let Some(store) = self.store() else { return };
         let loaded = load(store, &self.document()).await;
         let known = std::mem::replace(
             &mut self.keeping.unread,
-            matches!(loaded, Err(Unloaded::Unread(_))),
+            matches!(loaded, Err(Unloaded::Unread { .. })),
         );
         match loaded {
             Ok(Some((kept, broken))) => {
@@ -89,8 +125,11 @@ impl Certificate {
                 }
                 self.kept.absorb(kept);
             }
-            Err(Unloaded::Unread(_)) if known => {}
-            Err(Unloaded::Unread(text) | Unloaded::Broken(text)) => self.tell_broken(text),
+            Err(Unloaded::Unread { .. }) if known => {}
+            Err(Unloaded::Unread { text, remedy }) => {
+                self.tell_broken(format!("{text}; it is left as it is and read again ({remedy})"))
+            }
+            Err(Unloaded::Broken(text)) => self.tell_broken(text),
             Ok(None) => {}
         }
     }
@@ -204,10 +243,10 @@ impl Certificate {
     }
 }
 
-/// What is kept cannot be used. The texts say what comes of it, and what to do.
+/// What is kept cannot be used.
 pub(super) enum Unloaded {
     /// The disk does not give it, or it is a newer program's: it may be whole.
-    Unread(String),
+    Unread { text: String, remedy: &'static str },
     /// Nothing of it can be used.
     Broken(String),
 }
@@ -218,10 +257,10 @@ pub(super) async fn load(
     document: &Document,
 ) -> Result<Option<(Kept, Vec<String>)>, Unloaded> {
     let unread = |text: &str| {
-        Err(Unloaded::Unread(format!(
-            "what is kept of it cannot be read: {text}; it is left as it is and read again (mend the disk, or let \
-             h2gate read the file)"
-        )))
+        Err(Unloaded::Unread {
+            text: format!("what `state_dir` keeps of it cannot be read: {text}"),
+            remedy: "mend the disk, or let h2gate read the file",
+        })
     };
     let bytes = match timeout(STATE_DEADLINE, store.read(document)).await {
         Ok(Ok(Some(bytes))) => bytes,
@@ -233,17 +272,20 @@ pub(super) async fn load(
     match parsed.unwrap_or_else(|panicked| Err(Unusable::Broken(panicked.to_string()))) {
         Ok((kept, broken)) => {
             let told = broken.into_iter().map(|text| {
-                format!("what is kept of it, {text}; the one before it is tried, and the next good pair takes its place")
+                format!(
+                    "of what `state_dir` keeps of it, {text}; the one before it is tried, and the next good pair takes \
+                     its place"
+                )
             });
             Ok(Some((kept, told.collect())))
         }
-        Err(Unusable::Newer(text)) => Err(Unloaded::Unread(format!(
-            "what is kept of it {text}; it is left as it is (run the newer h2gate again, or give this one another \
-             `state_dir`)"
-        ))),
+        Err(Unusable::Newer(text)) => Err(Unloaded::Unread {
+            text: format!("what `state_dir` keeps of it {text}"),
+            remedy: "run the newer h2gate again, or give this one another `state_dir`",
+        }),
         Err(Unusable::Broken(text)) => Err(Unloaded::Broken(format!(
-            "what is kept of it {text}; it is not used, and the next good pair takes its place (if there is a \
-             backup of `state_dir`, put the file back and start again)"
+            "what `state_dir` keeps of it {text}; it is not used, and the next good pair takes its place (if there is \
+             a backup of `state_dir`, put the file back and start again)"
         ))),
     }
 }

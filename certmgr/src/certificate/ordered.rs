@@ -83,6 +83,22 @@ impl Ordering {
     }
 }
 
+impl Orders {
+    /// Whether a kept version is what is configured: all domains, the kind of key, one of the CAs.
+    pub(super) fn wants(&self, version: &Version) -> bool {
+        let facts = &version.facts;
+        let covered = |wanted| facts.names.iter().any(|name| name.covers(wanted));
+        let from = facts.authority.as_ref();
+        self.config.domains.iter().all(covered)
+            && is_of_kind(facts.key_kind, self.source.key)
+            && self
+                .source
+                .authorities
+                .iter()
+                .any(|one| Some(&one.directory) == from)
+    }
+}
+
 /// What the task remembers from turn to turn.
 #[derive(Default)]
 pub(super) struct Course {
@@ -90,6 +106,8 @@ pub(super) struct Course {
     pub(super) probe: Option<Probe>,
     /// When a CA last issued for these names, as far as the plan knows.
     pub(super) issued_at: Option<Steady>,
+    /// What that was when something kept under another name was looked for.
+    pub(super) looked_for: Option<Option<Steady>>,
     /// No go before this instant.
     pub(super) not_before: Option<Instant>,
     /// A chain that is not valid yet.
@@ -201,6 +219,11 @@ impl Certificate {
     /// What is left over from earlier turns.
     async fn tidy(&mut self, orders: &Arc<Orders>, course: &mut Course) {
         self.restore_if_unread().await;
+        // Another look is worth while only once something has been issued for these names.
+        if course.looked_for != Some(course.issued_at) {
+            course.looked_for = Some(course.issued_at);
+            self.inherit(orders).await;
+        }
         if self.keep_again().await && course.undone {
             course.undone = false;
             self.forget_order(orders).await;
@@ -307,7 +330,7 @@ impl Certificate {
 
     /// One go at the CAs.
     async fn go(&mut self, orders: &Arc<Orders>, course: &mut Course, why: Why) {
-        self.asked = false;
+        let asked = std::mem::take(&mut self.asked);
         self.seen_at = Instant::now();
         course.not_before = Some(Instant::now() + SHORTEST_REST);
         if !course.told.waiting && course.told.limited.is_none() {
@@ -317,7 +340,8 @@ impl Certificate {
         self.show_now(control::Action::Ordering, event::words(why));
         let before = self.before(orders, course.issued_at);
         let outcome = self.meanwhile(attempt::run(Arc::clone(orders), before)).await;
-        let limited = course.told.limited.take();
+        // Whoever asks is told of the limit again.
+        let limited = course.told.limited.take().filter(|_| !asked);
         if !matches!(outcome, Outcome::Busy) {
             (course.busy_since, course.told.busy, course.told.waiting) = (None, false, false);
         }

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::Certificate;
 use super::attempt::state_fault;
 use super::ordered::{Course, LONGEST_REST, Limited, Orders, SHORTEST_REST};
-use crate::acme::IssueError;
+use super::view::Failing;
+use crate::acme::{IssueError, IssueFault};
 use crate::control::{self, NextStep};
 use crate::error::{Error, Reason};
 use crate::event::{self, Event};
@@ -55,6 +56,10 @@ impl Certificate {
             }
             Err(_) => (later((self.options.now)(), LONGEST_REST), None),
         };
+        // Nothing was asked of a CA, and it is looked at every minute: once told, it holds.
+        if error.class == IssueFault::State && self.failing.as_ref().is_some_and(Failing::is_of_state) {
+            return self.note_failing(&place(error), (self.options.now)());
+        }
         self.tell_failing(error, next, past);
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use certstore::{CertBundle, UnixTime};
 
 use super::Certificate;
+use crate::acme::IssueFault;
 use crate::config::{AcmeSource, CertificateConfig, KeyType, Source};
 use crate::control::{AcmeView, Action, LastError, NextStep, Version, View};
 use crate::error::{Error, ErrorClass};
@@ -17,6 +18,13 @@ pub(super) struct Failing {
     class: ErrorClass,
     message: String,
     remedy: String,
+}
+
+impl Failing {
+    /// Whether it is the state directory that cannot be used.
+    pub(super) fn is_of_state(&self) -> bool {
+        self.class.as_str() == IssueFault::State.as_str()
+    }
 }
 
 /// Before the task has said anything.

@@ -82,6 +82,20 @@ impl Store for Disk {
         Box::pin(self.run(document, read))
     }
 
+    fn certificates(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        let directory = self.directory.join("certificates");
+        Box::pin(async move {
+            let place = directory.display().to_string();
+            let ended = tokio::task::spawn_blocking(move || names_in(&directory)).await;
+            ended
+                .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+                .map_err(|error| StoreError {
+                    place,
+                    text: error.to_string(),
+                })
+        })
+    }
+
     fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             failpoint::hit("store.write.before", document.kind());
@@ -196,6 +210,37 @@ pub(crate) fn file_name(name: &str) -> String {
         }
     }
     escaped
+}
+
+/// The names behind [`file_name`]s. A name that was cut is left out.
+fn names_in(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let file = entry?.file_name();
+        let name = file.to_str().and_then(|file| file.strip_suffix(".json"));
+        names.extend(name.and_then(name_of));
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn name_of(escaped: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(escaped.len());
+    let mut rest = escaped.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                let (high, low) = (digit(rest.next()?)?, digit(rest.next()?)?);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            other => other,
+        });
+    }
+    // Only what is written in the one way that we write is a name of ours.
+    String::from_utf8(bytes)
+        .ok()
+        .filter(|name| file_name(name) == escaped)
 }
 
 #[cfg(test)]

@@ -107,6 +107,10 @@ impl Store for TestStore {
         })
     }
 
+    fn certificates(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        self.inner.certificates()
+    }
+
     fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.refusal()?;

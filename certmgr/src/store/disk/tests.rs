@@ -103,3 +103,23 @@ async fn a_write_that_fails_says_where_and_leaves_the_old_one() {
     let left = fs::read_dir(directory.path().join("orders")).unwrap().count();
     assert_eq!(left, 1, "and no half file beside it");
 }
+
+#[test]
+fn a_files_name_tells_the_certificates_unless_it_was_cut() {
+    for name in [
+        "api",
+        "api+rsa-2048",
+        "gate/way",
+        "..",
+        "a b",
+        "größe",
+        "100%",
+        "%41",
+    ] {
+        assert_eq!(name_of(&file_name(name)).as_deref(), Some(name));
+    }
+    assert_eq!(name_of(&file_name(&"long".repeat(40))), None);
+    for foreign in ["a b", "%4", "%zz", "%61", "a~b"] {
+        assert_eq!(name_of(foreign), None, "{foreign}");
+    }
+}
