@@ -31,8 +31,8 @@ pub(super) fn routes(
 ) -> Result<Routes, tonic_reflection::server::Error> {
     let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
     let descriptors = || {
-        let builder = Builder::configure()
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        let builder =
+            Builder::configure().register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
         match control {
             Some(_) => builder
                 .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
