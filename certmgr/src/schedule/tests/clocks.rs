@@ -142,3 +142,16 @@ fn control_waits_by_the_wall_clock_are_caught() {
         );
     }
 }
+
+#[test]
+fn control_renewals_without_a_floor_under_a_clock_that_is_ahead_are_seen() {
+    let ahead = |mutant| {
+        let mut setup = Setup::new(45 * DAY, Says::Nothing, DAY + HOUR, 1);
+        setup.clock = vec![(DAY, FAR)];
+        setup.mutant = mutant;
+        orders(&play(&setup), DAY, DAY + HOUR)
+    };
+    assert!(ahead(Mutant::None) <= 1);
+    let count = ahead(Mutant::NoFloor);
+    assert!(count > 1, "{count} orders");
+}
