@@ -79,14 +79,14 @@ fn read_file(path: &Path) -> Found<Zeroizing<Vec<u8>>> {
         };
         (fault, format!("cannot be read: {error}"))
     };
-    let metadata = std::fs::metadata(path).map_err(failed)?;
     // Opening a pipe would wait for its writer.
-    if !metadata.is_file() {
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(wrong("it is not a regular file".to_owned()));
     }
     let file = std::fs::File::open(path).map_err(failed)?;
-    // One buffer that never grows: one that did would leave copies of the secret behind.
-    let room = metadata.len().min(MAX_SECRET_BYTES).saturating_add(1);
+    // One buffer that never grows, for one that did would leave copies of the secret behind; and as large as a
+    // secret may be, for not every file system tells the size of a file.
+    let room = MAX_SECRET_BYTES + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(room).unwrap_or_default()));
     file.take(room).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_SECRET_BYTES {
@@ -193,6 +193,15 @@ mod tests {
             .await
             .unwrap_err();
         assert!(!format!("{broken:?}{broken}").contains("SECRET"));
+    }
+
+    /// The file systems of some secret stores tell no size either.
+    #[tokio::test]
+    async fn a_file_that_tells_no_size_is_read_whole() {
+        let path = "/proc/sys/kernel/ostype";
+        assert_eq!(std::fs::metadata(path).unwrap().len(), 0);
+        let read = read(&SecretReference::File(path.into())).await.unwrap();
+        assert_eq!(*read, "Linux");
     }
 
     #[tokio::test]
