@@ -11,7 +11,7 @@
 //! ```
 
 use std::fmt;
-use std::fs::{self, DirBuilder, Metadata, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -189,6 +189,8 @@ fn prepare(directory: &Path) -> io::Result<()> {
     for name in disk::DIRECTORIES.into_iter().chain([local::DIRECTORY]) {
         make(&directory.join(name))?;
     }
+    // A document survives a crash of the machine only if its directory does.
+    File::open(directory)?.sync_all()?;
     disk::remove_leftovers(directory)?;
     disk::DIRECTORIES
         .into_iter()
