@@ -149,15 +149,20 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn replace_once(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Made with mode 0600.
-    let mut new = tempfile::Builder::new()
+    let new = tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
         .tempfile_in(directory)?;
-    // Tells a process that opens the same state that this file is no leftover.
-    new.as_file().try_lock()?;
+    put(new, path, bytes)?;
+    File::open(directory)?.sync_all()
+}
+
+fn put(mut new: NamedTempFile, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Tells a process that opens the same state that this file is no leftover. One that has just taken it for one
+    // holds the lock for a moment.
+    new.as_file().lock()?;
     new.write_all(bytes)?;
     new.as_file().sync_all()?;
-    persist(new, path)?;
-    File::open(directory)?.sync_all()
+    persist(new, path)
 }
 
 fn persist(new: NamedTempFile, path: &Path) -> io::Result<()> {

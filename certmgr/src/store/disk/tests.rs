@@ -92,6 +92,22 @@ fn what_a_crash_left_is_removed_and_what_another_process_writes_is_not() {
     assert!(path(".new-living").exists() && path("api.json").exists());
 }
 
+#[test]
+fn a_write_goes_on_when_another_process_has_looked_whether_its_file_is_a_leftover() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("api.json");
+    let new = NamedTempFile::new_in(directory.path()).unwrap();
+    let other = new.reopen().unwrap();
+    other.try_lock().unwrap();
+    let looking = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        drop(other);
+    });
+    put(new, &path, b"whole").unwrap();
+    assert_eq!(fs::read(path).unwrap(), b"whole");
+    looking.join().unwrap();
+}
+
 #[tokio::test]
 async fn a_write_that_fails_says_where_and_leaves_the_old_one() {
     let (directory, disk) = state();
