@@ -21,13 +21,13 @@ use super::session::{Session, act};
 use super::{
     IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RevocationReason, control, kept, renewal,
 };
-use crate::config::{AcmeSource, Authority, Challenge};
+use crate::config::{AcmeSource, Authority, Challenge, DnsProvider};
 use crate::dns::{self, Lookup, TxtRecords};
 use crate::lease::Lease;
 use crate::state::State;
 use crate::store::BoxFuture;
 
-/// How long one attempt may take, all its waits together.
+/// How long one attempt may take, all its waits together but those for DNS records.
 const MAX_ATTEMPT: Duration = Duration::from_secs(20 * 60);
 
 /// See [`Client::max_wait`].
@@ -88,7 +88,6 @@ impl fmt::Debug for Shared {
 pub(crate) struct Client {
     pub(super) shared: Arc<Shared>,
     pub(super) source: AcmeSource,
-    pub(super) lookup: Lookup,
     pub(super) txt: Option<Arc<dyn TxtRecords>>,
     /// How long the CA may look at the answers to its challenges, and how long it may take to sign.
     pub(super) max_wait: Duration,
@@ -104,10 +103,29 @@ impl Client {
         Self {
             shared: Arc::clone(shared),
             source: source.clone(),
-            lookup: Lookup::new(&source.resolvers),
             txt,
             max_wait: MAX_WAIT,
         }
+    }
+
+    /// Made anew for each use: the system's name servers may be others by now, or be known only now.
+    pub(super) fn lookup(&self) -> Lookup {
+        Lookup::new(&self.source.resolvers)
+    }
+
+    /// How long one attempt may take. What the operator grants to DNS records comes on top.
+    fn max_attempt(&self, request: &Request) -> Duration {
+        let records = u32::try_from(request.domains.len()).unwrap_or(u32::MAX);
+        let for_records = match &self.source.challenge {
+            Challenge::TlsAlpn01 | Challenge::Http01 => Duration::ZERO,
+            Challenge::Dns01(DnsProvider::Route53(route53)) => route53.propagation_timeout,
+            // Each of them is written by a call of its own, and removed by another.
+            Challenge::Dns01(DnsProvider::Exec(hook)) => hook
+                .timeout
+                .saturating_mul(records.saturating_mul(2))
+                .saturating_add(hook.propagation),
+        };
+        MAX_ATTEMPT.saturating_add(for_records)
     }
 
     fn authority(&self, position: usize) -> Result<&Authority, IssueError> {
@@ -142,7 +160,8 @@ impl Client {
     }
 
     async fn attempt(&self, member: &Member, request: &Request) -> Result<Issued, Stop> {
-        match timeout(MAX_ATTEMPT, order::run(self, member, request)).await {
+        let max_attempt = self.max_attempt(request);
+        match timeout(max_attempt, order::run(self, member, request)).await {
             Ok(ended) => ended,
             Err(_) => {
                 if let Err(error) = self.take_back(&request.certificate).await {
@@ -150,7 +169,7 @@ impl Client {
                 }
                 Err(Stop::Error(member.error(
                     IssueFault::Unreachable,
-                    &format!("the order took more than {} s", MAX_ATTEMPT.as_secs()),
+                    &format!("the order took more than {} s", max_attempt.as_secs()),
                 )))
             }
         }
@@ -313,5 +332,41 @@ impl From<RevocationReason> for instant_acme::RevocationReason {
             RevocationReason::Superseded => Self::Superseded,
             RevocationReason::CessationOfOperation => Self::CessationOfOperation,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acme::tests::request;
+    use crate::config::{ExecHook, KeyType};
+
+    #[test]
+    fn an_attempt_is_not_cut_short_by_the_waits_that_dns_records_are_granted() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(&folder.path().join("state")).unwrap();
+        let shared = Shared::new(state, Challenges::default(), 1);
+        let max_attempt = |challenge: Challenge| {
+            let source = AcmeSource {
+                authorities: Vec::new(),
+                challenge,
+                key: KeyType::EcdsaP256,
+                preferred_chain: None,
+                resolvers: Vec::new(),
+                min_interval: Duration::from_secs(3_600),
+                first_retry: Duration::from_secs(60),
+            };
+            let asked = request("a", &["a.example.com", "*.a.example.com"]);
+            Client::new(&source, &shared).max_attempt(&asked)
+        };
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
+        assert_eq!(max_attempt(Challenge::Http01), MAX_ATTEMPT);
+        let hook = ExecHook {
+            command: vec!["/bin/true".to_owned()],
+            timeout: minute,
+            propagation: hour,
+        };
+        let by_hook = max_attempt(Challenge::Dns01(DnsProvider::Exec(hook)));
+        assert_eq!(by_hook, MAX_ATTEMPT + hour + 4 * minute);
     }
 }

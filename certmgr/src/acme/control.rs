@@ -12,8 +12,9 @@ use super::client::Client;
 use super::keys::tls_alpn_certificate;
 use super::note::Note;
 use super::order::Stop;
+use super::problem::bounded;
 use super::session::act;
-use super::{IssueError, IssueFault, jws, kept};
+use super::{IssueError, IssueFault, Request, jws, kept};
 use crate::config::Challenge;
 use crate::dns::TxtRecord;
 
@@ -53,17 +54,17 @@ impl Question {
 pub(super) async fn answer(
     client: &Client,
     member: &Member,
-    certificate: &str,
+    request: &Request,
     note: &mut Note,
     order: &mut Order,
 ) -> Result<Shown, Stop> {
     fetch_authorizations(member, order).await?;
-    let questions = questions(client, member, order)?;
+    let questions = questions(client, member, request, order)?;
     let shown = match &client.source.challenge {
         Challenge::TlsAlpn01 => show_tls_alpn(client, member, &questions).await?,
         Challenge::Http01 => show_http(client, &questions),
         Challenge::Dns01(_) => {
-            write_records(client, member, certificate, note, &questions).await?;
+            write_records(client, member, &request.certificate, note, &questions).await?;
             Shown::default()
         }
     };
@@ -157,7 +158,18 @@ fn challenge_type(challenge: &Challenge) -> ChallengeType {
 }
 
 /// What is not proved yet. The CA may still trust an earlier proof.
-fn questions(client: &Client, member: &Member, order: &mut Order) -> Result<Vec<Question>, Stop> {
+fn questions(
+    client: &Client,
+    member: &Member,
+    request: &Request,
+    order: &mut Order,
+) -> Result<Vec<Question>, Stop> {
+    let refused = |text: String, remedy: &str| {
+        Stop::Dead(IssueError {
+            remedy: remedy.to_owned(),
+            ..member.error(IssueFault::Refused, &text)
+        })
+    };
     let kind = challenge_type(&client.source.challenge);
     let thumbprint = member.account.key_thumbprint();
     let mut questions = Vec::new();
@@ -169,17 +181,17 @@ fn questions(client: &Client, member: &Member, order: &mut Order) -> Result<Vec<
             continue;
         }
         let domain = state.identifier().to_string();
+        if !is_ordered(&domain, request) {
+            let text = format!(
+                "the CA wants a proof for {}, which was not ordered",
+                bounded(&domain)
+            );
+            return Err(refused(text, "ask the CA"));
+        }
         let Some(challenge) = state.challenges.iter().find(|challenge| challenge.r#type == kind) else {
-            return Err(Stop::Dead(IssueError {
-                class: IssueFault::Refused,
-                authority: member.session.authority.name.clone(),
-                text: format!(
-                    "the CA does not offer {} for {domain}",
-                    client.source.challenge.name()
-                ),
-                remedy: "choose another `challenge`; wildcards need dns-01".to_owned(),
-                retry_after: None,
-            }));
+            let method = client.source.challenge.name();
+            let text = format!("the CA does not offer {method} for {domain}");
+            return Err(refused(text, "choose another `challenge`; wildcards need dns-01"));
         };
         questions.push(Question {
             index,
@@ -190,6 +202,15 @@ fn questions(client: &Client, member: &Member, order: &mut Order) -> Result<Vec<
         });
     }
     Ok(questions)
+}
+
+/// The CA's word alone decides nothing about which names we answer for, or where TXT records go.
+fn is_ordered(domain: &str, request: &Request) -> bool {
+    let base = |name: &str| name.trim_start_matches("*.").to_ascii_lowercase();
+    request
+        .domains
+        .iter()
+        .any(|ordered| base(&ordered.to_string()) == base(domain))
 }
 
 async fn show_tls_alpn(client: &Client, member: &Member, questions: &[Question]) -> Result<Shown, Stop> {
@@ -232,10 +253,11 @@ async fn write_records(
         )));
     };
     let by = |error: IssueError| Stop::Error(member.named(error));
+    let lookup = client.lookup();
     let mut records = Vec::new();
     for question in questions {
         records.push(TxtRecord {
-            name: client.lookup.challenge_name(question.base()).await.map_err(by)?,
+            name: lookup.challenge_name(question.base()).await.map_err(by)?,
             // RFC 8555 §8.4.
             value: jws::base64(&question.digest()),
         });

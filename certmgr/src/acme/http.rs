@@ -22,6 +22,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::time::timeout;
 
+use super::problem::bounded;
 use crate::failpoint;
 
 /// Until the TCP connection stands.
@@ -52,7 +53,7 @@ pub(super) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Body>,
 }
 
-/// No answer. Whether the CA has acted is not known, except for [`HttpError::NotAllowed`].
+/// No answer, or none that is the CA's. Whether it has acted is not known, except for [`HttpError::NotAllowed`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HttpError {
     /// The file with the CA certificates, or the system's.
@@ -65,6 +66,13 @@ pub(super) enum HttpError {
     Timeout { host: String },
     #[error("{host}: {text}")]
     Broken { host: String, text: String },
+    /// ACME knows no redirects, and `instant_acme` takes them for success.
+    #[error("{host} redirects to {target} (HTTP status {}), which is not followed", status.as_u16())]
+    Redirected {
+        host: String,
+        status: StatusCode,
+        target: String,
+    },
 }
 
 impl Http {
@@ -98,7 +106,7 @@ impl Http {
         Ok(Self { client })
     }
 
-    /// Sends it and reads the whole answer, whatever its status. `kind` names the endpoint for failpoints.
+    /// Sends it and reads the whole answer, whatever its status but for redirects. `kind` names the endpoint for failpoints.
     pub(super) async fn call(
         &self,
         mut request: Request<Body>,
@@ -117,6 +125,7 @@ impl Http {
         #[cfg(test)]
         super::tests::step().await;
         match answer {
+            Ok(Ok(answer)) if answer.status().is_redirection() => Err(redirected(host, &answer)),
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(text)) => Err(HttpError::Broken { host, text }),
             Err(_) => Err(HttpError::Timeout { host }),
@@ -135,6 +144,16 @@ impl Http {
             .await
             .map_err(|error| with_causes(&*error))?;
         Ok(Response::from_parts(parts, body.to_bytes()))
+    }
+}
+
+fn redirected(host: String, answer: &Response<Bytes>) -> HttpError {
+    let target = answer.headers().get(LOCATION);
+    let target = target.and_then(|target| target.to_str().ok());
+    HttpError::Redirected {
+        host,
+        status: answer.status(),
+        target: bounded(target.unwrap_or("nowhere")),
     }
 }
 

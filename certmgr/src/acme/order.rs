@@ -170,7 +170,7 @@ impl Attempt<'_> {
 
     /// Whatever happens, the answers are taken back when the CA has looked or we have given up.
     async fn prove_control(&self, note: &mut Note, order: &mut Order) -> Result<(), Stop> {
-        let looked = match control::answer(self.client, self.member, self.certificate(), note, order).await {
+        let looked = match control::answer(self.client, self.member, self.request, note, order).await {
             Ok(shown) => {
                 let looked = self.wait_while(order, OrderStatus::Pending).await;
                 drop(shown);

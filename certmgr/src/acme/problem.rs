@@ -252,6 +252,9 @@ fn remedy_of_call(error: &HttpError) -> &'static str {
         HttpError::Broken { text, .. } if text.contains("certificate") => {
             "the CA's own certificate is not trusted: set `ca_file` to the CA certificates that it leads to"
         }
+        HttpError::Redirected { .. } => {
+            "give the URL of the CA's directory as the CA publishes it, and check what stands on the way to it"
+        }
         HttpError::Timeout { .. } | HttpError::Broken { .. } => remedy_of_class(IssueFault::Unreachable),
     }
 }

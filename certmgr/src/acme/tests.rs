@@ -29,7 +29,7 @@ use self::pebble::Dns;
 use super::client::{Client, Shared};
 use super::{IssueError, IssueFault, Issued, Issuer as _, Request};
 use crate::config::{AcmeSource, Authority, Challenge, DnsProvider, ExecHook, KeyType};
-use crate::dns::{Lookup, TxtRecord, TxtRecords};
+use crate::dns::{TxtRecord, TxtRecords};
 use crate::state::State;
 use crate::store::{BoxFuture, Document, Store, StoreError};
 
@@ -102,7 +102,6 @@ impl Place {
         Client {
             shared: Arc::clone(shared),
             source: source.clone(),
-            lookup: Lookup::new(&source.resolvers),
             txt: match source.challenge {
                 Challenge::Dns01(_) => Some(Arc::clone(&self.txt) as Arc<dyn TxtRecords>),
                 _ => None,
@@ -222,7 +221,7 @@ fn dns_01() -> Challenge {
     }))
 }
 
-fn request(certificate: &str, domains: &[&str]) -> Request {
+pub(super) fn request(certificate: &str, domains: &[&str]) -> Request {
     Request {
         certificate: certificate.to_owned(),
         domains: domains

@@ -59,8 +59,8 @@ impl fmt::Debug for Lookup {
 }
 
 impl Lookup {
-    /// Asks these name servers; the system's (`/etc/resolv.conf`) if there are none. Asks nothing yet, and
-    /// must be first asked inside a Tokio runtime.
+    /// Asks these name servers; if there are none, those of the system as it is now (`/etc/resolv.conf` is read at
+    /// once, and never again). Asks nothing yet, and must be first asked inside a Tokio runtime.
     pub(crate) fn new(servers: &[SocketAddr]) -> Self {
         let resolver = resolver(servers).map_err(|error| LookupError {
             text: format!("the system's name servers are not known: {error}"),

@@ -5,7 +5,7 @@ use instant_acme::{CertificateIdentifier, Identifier, NewOrder, Order};
 use tracing::{info, warn};
 
 use super::{Attempt, Stop};
-use crate::acme::problem::{Cause, Trouble};
+use crate::acme::problem::{Cause, Trouble, bounded};
 use crate::acme::session::act;
 use crate::acme::{IssueError, IssueFault, renewal};
 use crate::dns::{self, Ca, Severity};
@@ -23,7 +23,7 @@ impl Attempt<'_> {
         let names: Vec<&str> = offered.keys().map(String::as_str).collect();
         let offers = match names.as_slice() {
             [] => "it offers none".to_owned(),
-            names => format!("it offers {}", names.join(", ")),
+            names => format!("it offers {}", bounded(&names.join(", "))),
         };
         Err(self.error(IssueError {
             remedy: "set `profile` to one that the CA offers, or remove it".to_owned(),
@@ -43,7 +43,8 @@ impl Attempt<'_> {
             account: Some(self.member.account.id()),
         };
         let source = &self.client.source;
-        let findings = dns::check(&self.client.lookup, &self.request.domains, &source.challenge, ca).await;
+        let lookup = self.client.lookup();
+        let findings = dns::check(&lookup, &self.request.domains, &source.challenge, ca).await;
         let (blocking, others): (Vec<_>, Vec<_>) = findings
             .into_iter()
             .partition(|finding| finding.severity == Severity::Blocks);

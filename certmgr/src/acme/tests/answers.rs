@@ -5,6 +5,7 @@ use std::time::Duration;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 
+use super::super::RevocationReason;
 use super::pebble::{Pebble, Wishes};
 use super::scripted::{CHAIN, Scripted};
 use super::*;
@@ -392,4 +393,68 @@ async fn an_order_without_the_configured_challenge_says_so() {
             .contains("does not offer tls-alpn-01 for a.example.com"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_proof_for_a_name_that_was_not_ordered_is_not_given() {
+    let ca = Scripted::start(|asked| {
+        let order = json!({ "status": "pending", "finalize": "x", "authorizations": ["<ca>/authorization"] });
+        let authorization = json!({
+            "status": "pending", "identifier": { "type": "dns", "value": "other.example.com" },
+            "challenges": [{ "type": "tls-alpn-01", "url": "<ca>/challenge", "token": "t", "status": "pending" }],
+        });
+        match asked.path.as_str() {
+            "/new-order" => Some((201, vec![("Location", "<ca>/order")], order.to_string())),
+            "/authorization" => Some((200, Vec::new(), authorization.to_string())),
+            _ => None,
+        }
+    });
+    let error = ca.issue().await.err().unwrap();
+    assert_eq!(error.class, IssueFault::Refused, "{error}");
+    assert!(error.text.contains("other.example.com"), "{error}");
+    assert_eq!(ca.count("/challenge"), 0);
+}
+
+#[tokio::test]
+async fn a_redirect_is_no_answer() {
+    for path in ["/directory", "/new-account", "/certificate"] {
+        let ca = Scripted::start(move |asked| {
+            (asked.path == path).then(|| (302, vec![("Location", "<ca>/elsewhere")], CHAIN.to_owned()))
+        });
+        let error = ca.issue().await.err().unwrap();
+        assert_eq!(error.class, IssueFault::Unreachable, "{path}: {error}");
+        assert!(error.text.contains("redirects to http://"), "{path}: {error}");
+        assert_eq!(ca.count("/elsewhere"), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_is_answered_by_a_redirect_is_not_revoked() {
+    let ca = Scripted::start(|asked| (asked.path == "/revoke").then(|| (302, Vec::new(), String::new())));
+    let shared = Shared::new(open(&ca.folder), Challenges::default(), 1);
+    let client = Client::new(&ca.source(), &shared);
+    let error = client
+        .revoke(0, &a_leaf(), RevocationReason::KeyCompromise)
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, IssueFault::Unreachable, "{error}");
+}
+
+#[tokio::test]
+async fn however_much_a_ca_says_about_its_profiles_the_text_is_bearable() {
+    let ca = Scripted::start(|asked| {
+        (asked.path == "/directory").then(|| {
+            let body = json!({
+                "newNonce": "<ca>/new-nonce", "newAccount": "<ca>/new-account", "newOrder": "<ca>/new-order",
+                "meta": { "profiles": { "x".repeat(100_000): "long" } },
+            });
+            (200, Vec::new(), body.to_string())
+        })
+    });
+    let mut wishes = ca.source();
+    wishes.authorities[0].profile = Some("classic".to_owned());
+    let error = ca.issue_as(&wishes, &request("a", &["a.example.com"])).await;
+    let error = error.err().unwrap();
+    assert_eq!(error.class, IssueFault::Configuration);
+    assert!(error.text.len() < 1_000, "{}", error.text.len());
 }
