@@ -161,6 +161,12 @@ impl Client {
         self.probe.is_none() && self.budget < max_budget && self.unproven >= self.budget / 2
     }
 
+    /// Whether it was told to go because its certificate is not accepted any more.
+    pub(crate) fn is_sent_away(&self) -> bool {
+        let presented = self.presented.as_deref();
+        presented.is_some_and(|presented| presented.refused_at.is_some())
+    }
+
     /// A PING was answered; if it was the probe, this client reads.
     pub(crate) fn answered(&mut self, payload: [u8; 8], max_budget: usize) {
         if self.probe == Some(payload) {

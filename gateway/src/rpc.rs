@@ -81,6 +81,10 @@ impl Worker {
         else {
             return;
         };
+        if client.is_sent_away() {
+            // RFC 9113 §8.7: nothing was done, so it may ask again, where it shows a certificate anew.
+            return self.reset_stream(down, ErrorCode::REFUSED_STREAM);
+        }
         forwarded::edit(&mut fields, &client.forwarding, &mut self.random);
         let log = wants_log.then(|| Box::new(LogEntry::of(&fields)));
         let request = Request {

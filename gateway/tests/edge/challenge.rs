@@ -16,7 +16,7 @@ use crate::support::{TestGateway, connect, eventually, provider, shake, shake_ov
 const DIGEST: [u8; 32] = [7; 32];
 
 /// RFC 8737 §3: a self-signed certificate with the digest in a critical extension.
-fn answer(name: &str) -> Arc<CertifiedKey> {
+pub(crate) fn answer(name: &str) -> Arc<CertifiedKey> {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(&DIGEST)];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::ClientConnection;
 
+use crate::challenge::answer;
 use crate::support::{TestGateway, connect, shake, speaks_http2};
 
 /// A ClientHello's record with further handshake messages in it, and behind it in a record of their own.
@@ -26,7 +27,13 @@ fn with_more_messages(gateway: &TestGateway, alpn: &str, more: &[u8]) -> [Vec<u8
 #[test]
 fn messages_behind_one_that_fails_cost_nothing_but_their_connection() {
     let gateway = TestGateway::start();
-    for alpn in ["h2", "none"] {
+    let challenge = || {
+        let challenges = gateway.reader.challenges();
+        challenges.publish_tls_alpn("localhost", answer("localhost"))
+    };
+    // While a challenge is out, ClientHellos are read before the session sees them.
+    for (alpn, ordering) in [("h2", false), ("none", false), ("h2", true), ("acme-tls/1", true)] {
+        let _out = ordering.then(challenge);
         // RFC 8446 §4: type and length of HelloRequest, KeyUpdate, and one that is not all there.
         for more in [
             &[0, 0, 0, 0][..],

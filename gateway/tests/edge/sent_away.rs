@@ -11,6 +11,7 @@ use rustls::{AlertDescription, ClientConnection, StreamOwned};
 use crate::client_auth::{Papers, asking, client, enters, forged_request, install, params, revoking};
 use crate::support::{PATIENCE, TestCa, TestGateway, eventually, shake, speaks_http2};
 
+const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 
@@ -109,6 +110,29 @@ fn a_revoked_client_is_told_to_go_and_the_others_stay() {
     install(&mut gateway, &[&other], "", false);
     two.is_told_to_go();
     two.is_closed();
+}
+
+#[test]
+fn a_client_that_was_told_to_go_and_stays_gets_no_further_rpc() {
+    let mut gateway = TestGateway::with(asking(ClientAuthMode::Required));
+    let ca = TestCa::new("clients");
+    install(&mut gateway, &[&ca], "", false);
+    let heard = gateway.serve_by_backend();
+    gateway.reload(|settings| settings.timeouts.drain = PATIENCE);
+    let mut open = Open::with(&gateway, &Papers::of(&ca, &params(1)));
+    install(&mut gateway, &[&ca], &revoking(&ca, &[1], 2100), true);
+    open.is_told_to_go();
+    // It leaves the PING unanswered that is behind the GOAWAY, and so never gets the one that names a last stream.
+    open.0.write_all(&forged_request()).unwrap();
+    let answer = loop {
+        let (kind, _, payload) = open.next().expect("an answer on the stream");
+        if kind != PING {
+            break (kind, payload);
+        }
+    };
+    // RFC 9113 §7: REFUSED_STREAM.
+    assert_eq!(answer, (RST_STREAM, vec![0, 0, 0, 7]));
+    assert!(heard.lock().unwrap().is_empty());
 }
 
 #[test]
