@@ -92,7 +92,7 @@ pub enum Fault {
     Truncate,
     /// Bits of the answer's body are flipped; its length stays.
     Corrupt,
-    /// The answer comes byte by byte, each after this long.
+    /// The answer comes byte by byte, each after this long, until the rule is withdrawn; then the rest at once.
     Slow(Duration),
     /// The answer's body is another.
     Edit(Edit),
@@ -341,12 +341,14 @@ impl Shared {
                 send(stream, &answer.bytes()).await
             }
             Some(Fault::Slow(wait)) => {
-                for octet in self.forward(number, &request).await?.bytes() {
+                let bytes = self.forward(number, &request).await?.bytes();
+                let mut sent = 0;
+                while sent < bytes.len() && self.spoils(&line, |fault| matches!(fault, Fault::Slow(_))) {
                     tokio::time::sleep(wait).await;
-                    stream.write_all(&[octet]).await?;
-                    stream.flush().await?;
+                    send(stream, &bytes[sent..=sent]).await?;
+                    sent += 1;
                 }
-                Ok(End::Orderly)
+                send(stream, &bytes[sent..]).await
             }
             Some(Fault::Edit(edit)) => {
                 let mut answer = self.forward(number, &request).await?;
@@ -389,12 +391,15 @@ impl Shared {
 
     async fn wait_until_not_held(&self, line: &str) {
         let mut changed = self.changed.subscribe();
-        let held = || {
-            let state = self.state.lock().unwrap();
-            let holds = |rule: &Rule| matches!(rule.fault, Fault::Hold) && line.contains(&rule.pattern);
-            state.rules.iter().any(holds)
-        };
+        let held = || self.spoils(line, |fault| matches!(fault, Fault::Hold));
         while held() && changed.changed().await.is_ok() {}
+    }
+
+    /// There is a rule of this kind for the line.
+    fn spoils(&self, line: &str, kind: impl Fn(&Fault) -> bool) -> bool {
+        let state = self.state.lock().unwrap();
+        let matching = |rule: &Rule| kind(&rule.fault) && line.contains(&rule.pattern);
+        state.rules.iter().any(matching)
     }
 
     async fn forward(&self, number: usize, request: &Message) -> io::Result<Message> {
