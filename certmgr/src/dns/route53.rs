@@ -79,24 +79,21 @@ impl Zones {
     ) -> Result<(), IssueError> {
         let call = Call::new(self.client().await?, self.pace, deadline);
         let mut under_way = Vec::new();
+        let mut first_failure = Ok(());
         for work in self.by_zone(&call, records, wanted).await? {
-            let change = {
-                let _turn = timeout_at(deadline, WRITES.lock()).await.map_err(|_| {
-                    failure(
-                        "other changes in Route 53 did not end in time",
-                        "nothing; it is tried again",
-                    )
-                })?;
-                change(&call, &work, wanted).await?
-            };
-            under_way.extend(change);
+            match change_alone(&call, &work, wanted).await {
+                Ok(change) => under_way.extend(change),
+                // What cannot be removed from one zone must not keep what is in the others.
+                Err(error) if wanted == Wanted::Absent => first_failure = first_failure.and(Err(error)),
+                Err(error) => return Err(error),
+            }
         }
         if wanted == Wanted::Present {
             for change in under_way {
                 in_sync(&call, &change, self.config.propagation_timeout).await?;
             }
         }
-        Ok(())
+        first_failure
     }
 
     /// What is to be done in which zone: one change each.
@@ -153,6 +150,21 @@ impl TxtRecords for Zones {
                 .await
         })
     }
+}
+
+/// As [`change`], once no other order of this process is at it.
+async fn change_alone(
+    call: &Call<'_>,
+    work: &ZoneWork,
+    wanted: Wanted,
+) -> Result<Option<String>, IssueError> {
+    let _turn = timeout_at(call.deadline, WRITES.lock()).await.map_err(|_| {
+        failure(
+            "other changes in Route 53 did not end in time",
+            "nothing; it is tried again",
+        )
+    })?;
+    change(call, work, wanted).await
 }
 
 /// Changes all names of one zone at once. Answers the change's id; `None` if there was nothing to change.

@@ -528,6 +528,22 @@ async fn a_zone_that_is_gone_fails_the_order_and_needs_no_cleaning() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_removed_from_one_zone_keeps_nothing_in_another() {
+    let double = Double::start(&[("Z1", "example.com", false), ("Z2", "example.org", false)]).await;
+    let zones = double.zones();
+    let other = "_acme-challenge.example.org";
+    let records = [record(CHALLENGE, "ours"), record(other, "ours")];
+    zones.present(&records).await.unwrap();
+    double.with(|state| state.refusals.push_back(("change", 403, "AccessDenied")));
+    let error = zones.clean_up(&records).await.unwrap_err();
+    assert!(error.text.contains("zone example.com (Z1)"), "{error}");
+    assert_eq!(double.set("Z1", CHALLENGE).unwrap(), "60 ours");
+    assert_eq!(double.set("Z2", other), None);
+    zones.clean_up(&records).await.unwrap();
+    assert_eq!(double.set("Z1", CHALLENGE), None);
+}
+
+#[tokio::test]
 async fn what_cannot_compare_and_swap_is_overwritten_once_nothing_has_changed() {
     let double = Double::start(&[("Z1", "example.com", false)]).await;
     double.put("Z1", CHALLENGE, 300, &["theirs"]);
