@@ -5,12 +5,14 @@
 mod json;
 mod pkcs12;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_sdk_secretsmanager::Client;
 use certstore::Part;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 use zeroize::Zeroizing;
 
@@ -37,6 +39,8 @@ pub(crate) struct Reader {
     pace: Pace,
     /// What the last good secret was, and the pair in it: a PKCS#12 container is costly to open.
     opened: Option<(Content, Pair)>,
+    /// Held while a container is opened: that may outlast the reading, and no second one is begun beside it.
+    opening: Arc<Mutex<()>>,
 }
 
 impl Reader {
@@ -46,6 +50,7 @@ impl Reader {
             client: None,
             pace: Pace::new(Instant::now()),
             opened: None,
+            opening: Arc::default(),
         }
     }
 
@@ -86,7 +91,7 @@ impl Reader {
         {
             return Ok(pair.clone());
         }
-        let pair = open(secret, &self.source.format).await?;
+        let pair = open(secret, &self.source.format, &self.opening).await?;
         self.opened = Some((content, pair.clone()));
         Ok(pair)
     }
@@ -132,7 +137,11 @@ pub(crate) async fn fetch(client: &Client, secret: &str) -> Result<Zeroizing<Vec
     Ok(bytes)
 }
 
-async fn open(secret: Zeroizing<Vec<u8>>, format: &SecretFormat) -> Result<Pair, Failure> {
+async fn open(
+    secret: Zeroizing<Vec<u8>>,
+    format: &SecretFormat,
+    opening: &Arc<Mutex<()>>,
+) -> Result<Pair, Failure> {
     match format {
         SecretFormat::Json { chain, key } => {
             let [chain, key] = json::fields(&secret, [chain, key]).map_err(malformed)?;
@@ -156,11 +165,15 @@ async fn open(secret: Zeroizing<Vec<u8>>, format: &SecretFormat) -> Result<Pair,
                 })?,
                 None => Zeroizing::default(),
             };
-            // A derivation of a million rounds takes a second of a core.
-            tokio::task::spawn_blocking(move || pkcs12::open(&secret, &passphrase))
-                .await
-                .unwrap_or_else(|ended| Err(format!("opening it ended early: {ended}")))
-                .map_err(malformed)
+            let alone = Arc::clone(opening).lock_owned().await;
+            // A derivation of a million rounds takes a second of a core, and there may be many.
+            tokio::task::spawn_blocking(move || {
+                let _alone = alone;
+                pkcs12::open(&secret, &passphrase)
+            })
+            .await
+            .unwrap_or_else(|ended| Err(format!("opening it ended early: {ended}")))
+            .map_err(malformed)
         }
     }
 }

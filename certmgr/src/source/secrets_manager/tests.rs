@@ -1,7 +1,15 @@
 use super::*;
 
 async fn opened(secret: &str, format: SecretFormat) -> Result<(String, String), Failure> {
-    let pair = open(Zeroizing::new(secret.as_bytes().to_vec()), &format).await?;
+    opened_after(secret, format, &Arc::default()).await
+}
+
+async fn opened_after(
+    secret: &str,
+    format: SecretFormat,
+    opening: &Arc<Mutex<()>>,
+) -> Result<(String, String), Failure> {
+    let pair = open(Zeroizing::new(secret.as_bytes().to_vec()), &format, opening).await?;
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     Ok((text(&pair.chain), text(&pair.key)))
 }
@@ -65,6 +73,20 @@ async fn a_container_is_opened_with_the_passphrase_of_the_reference() {
         .await
         .unwrap_err();
     assert_eq!(without.fault, RemoteFault::Malformed);
+}
+
+#[tokio::test]
+async fn no_container_is_opened_beside_one_that_takes_long() {
+    let container = include_str!("pkcs12/empty.p12.base64");
+    let opening = Arc::new(Mutex::new(()));
+    let earlier = opening.lock().await;
+    let format = SecretFormat::Pkcs12 { passphrase: None };
+    let mut later = Box::pin(opened_after(container, format, &opening));
+    let waited = timeout(Duration::from_millis(200), &mut later).await;
+    assert!(waited.is_err());
+    drop(earlier);
+    later.await.unwrap();
+    assert!(opening.try_lock().is_ok(), "it is given back");
 }
 
 #[test]
