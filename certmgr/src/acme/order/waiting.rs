@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::{Attempt, Stop};
-use crate::acme::problem::{class_of_challenge, remedy_of_challenge, words};
+use crate::acme::problem::{bounded, class_of_challenge, remedy_of_challenge, words};
 use crate::acme::session::act;
 use crate::acme::{IssueError, IssueFault};
 
@@ -20,6 +20,9 @@ const MAX_ASKED_POLL: Duration = Duration::from_secs(60);
 
 /// How many looks in a row may fail before the attempt ends. The order stays noted.
 const MAX_FAILED_POLLS: u32 = 5;
+
+/// Of how many names it is told why they failed.
+const MAX_REASONS: usize = 10;
 
 /// How long to wait between two looks: as long as the CA asks for, within bounds, else ever longer.
 struct Pace(Duration);
@@ -88,10 +91,14 @@ impl Attempt<'_> {
         if let Some(Reason { name, kind, .. }) = found.first() {
             error.class = class_of_challenge(kind.as_deref());
             error.remedy = remedy_of_challenge(challenge, name, kind.as_deref());
-            let words: Vec<String> = found
+            let mut words: Vec<String> = found
                 .iter()
+                .take(MAX_REASONS)
                 .map(|reason| format!("{}: {}", reason.name, reason.words))
                 .collect();
+            if found.len() > MAX_REASONS {
+                words.push(format!("and {} more", found.len() - MAX_REASONS));
+            }
             error.text = words.join("; ");
         }
         error.text = format!("the order has failed: {}", error.text);
@@ -121,7 +128,7 @@ async fn reasons(order: &mut Order, reasons: &mut Vec<Reason>) -> Result<(), ins
             .iter()
             .filter_map(|tried| tried.error.as_ref());
         reasons.extend(problems.map(|problem| Reason {
-            name: authorization.identifier().to_string(),
+            name: bounded(&authorization.identifier().to_string()),
             words: words(problem),
             kind: problem.r#type.clone(),
         }));

@@ -458,3 +458,35 @@ async fn however_much_a_ca_says_about_its_profiles_the_text_is_bearable() {
     assert_eq!(error.class, IssueFault::Configuration);
     assert!(error.text.len() < 1_000, "{}", error.text.len());
 }
+
+#[tokio::test]
+async fn however_many_names_have_failed_the_text_is_bearable() {
+    let ca = Scripted::start(|asked| {
+        let authorizations: Vec<String> = (0..100)
+            .map(|number| format!("<ca>/authorization/{number}"))
+            .collect();
+        let order = json!({ "status": "invalid", "finalize": "x", "authorizations": authorizations });
+        if asked.path == "/finalize" {
+            return Some((200, Vec::new(), order.to_string()));
+        }
+        let number = asked.path.strip_prefix("/authorization/")?;
+        let authorization = json!({
+            "status": "invalid", "identifier": { "type": "dns", "value": format!("{number}.example.com") },
+            "challenges": [{
+                "type": "tls-alpn-01", "url": "x", "token": "t", "status": "invalid",
+                "error": { "type": format!("{PROBLEM}connection"), "detail": "refused" },
+            }],
+        });
+        Some((200, Vec::new(), authorization.to_string()))
+    });
+    let error = ca.issue().await.err().unwrap();
+    assert_eq!(error.class, IssueFault::Challenge, "{error}");
+    assert!(
+        error
+            .text
+            .starts_with("the order has failed: 0.example.com: refused (connection); 1."),
+        "{error}"
+    );
+    assert!(error.text.ends_with("; and 90 more"), "{error}");
+    assert_eq!(error.text.matches("refused").count(), 10, "{error}");
+}
