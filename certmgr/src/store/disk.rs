@@ -183,7 +183,8 @@ pub(crate) fn remove_leftovers(directory: &Path) -> io::Result<()> {
         let entry = entry?;
         let is_temporary = entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
         if is_temporary && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
-            fs::remove_file(entry.path())?;
+            // Another process may be at it, too.
+            remove(&entry.path())?;
         }
     }
     Ok(())
