@@ -32,6 +32,14 @@ struct Service {
     now: Clock,
 }
 
+impl Service {
+    /// The name is looked up first: what is logged is a name of the configuration, and no text of a stranger's.
+    fn allowed<T>(&self, request: &Request<T>, command: &str, certificate: &str) -> Result<(), Status> {
+        self.control.view(certificate).map_err(status)?;
+        allowed(request.remote_addr(), command, certificate)
+    }
+}
+
 #[tonic::async_trait]
 impl CertificateService for Service {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
@@ -61,7 +69,7 @@ impl CertificateService for Service {
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> Result<Response<pb::RenewResponse>, Status> {
         let name = &request.get_ref().name;
-        allowed(request.remote_addr(), "renew", name)?;
+        self.allowed(&request, "renew", name)?;
         self.control.renew(name).await.map_err(status)?;
         Ok(Response::new(pb::RenewResponse {}))
     }
@@ -71,7 +79,7 @@ impl CertificateService for Service {
         request: Request<pb::RollbackRequest>,
     ) -> Result<Response<pb::RollbackResponse>, Status> {
         let pb::RollbackRequest { name, generation } = request.get_ref();
-        allowed(request.remote_addr(), "rollback", name)?;
+        self.allowed(&request, "rollback", name)?;
         let to = Some(generation.as_str()).filter(|generation| !generation.is_empty());
         let generation = self.control.rollback(name, to).await.map_err(status)?;
         let generation = convert::generation(generation);
@@ -85,7 +93,7 @@ impl CertificateService for Service {
         let name = &request.get_ref().name;
         let reason = convert::reason(request.get_ref())
             .ok_or_else(|| Status::invalid_argument("reason: this number is none of RevokeRequest.Reason"))?;
-        allowed(request.remote_addr(), "revoke", name)?;
+        self.allowed(&request, "revoke", name)?;
         self.control.revoke(name, reason).await.map_err(status)?;
         Ok(Response::new(pb::RevokeResponse {}))
     }
@@ -95,7 +103,7 @@ impl CertificateService for Service {
         request: Request<pb::RollAccountKeyRequest>,
     ) -> Result<Response<pb::RollAccountKeyResponse>, Status> {
         let name = &request.get_ref().name;
-        allowed(request.remote_addr(), "roll-account-key", name)?;
+        self.allowed(&request, "roll-account-key", name)?;
         self.control.roll_account_key(name).await.map_err(status)?;
         Ok(Response::new(pb::RollAccountKeyResponse {}))
     }

@@ -11,7 +11,8 @@ mod certs_support;
 mod run_support;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 
 use certs_support::{LONG, TestPair};
 use proto::certs::v1 as pb;
@@ -190,6 +191,50 @@ async fn what_changes_something_is_logged_with_who_asked_and_what_looks_is_not()
     it.program.signal(rustix::process::Signal::TERM);
     it.program.ends();
     assert_eq!(it.program.all_it_said().matches(" asks for ").count(), 2);
+}
+
+/// What a form on a web page can send to a port of the machine that shows it.
+fn form(path: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\norigin: https://evil.example\r\nconnection: close\r\n\
+         content-type: text/plain\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+#[test]
+fn a_web_page_in_a_browser_on_this_machine_commands_nothing() {
+    let mut it = Serving::start();
+    // A message of gRPC: not compressed, 7 bytes, field 1 is `local`.
+    let message = b"\0\0\0\0\x07\x0a\x05local";
+    for command in ["Renew", "Rollback", "Revoke", "RollAccountKey", "Get"] {
+        let mut stream = TcpStream::connect(it.admin).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream
+            .write_all(&form(&format!("/{SERVICE}/{command}"), message))
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 505 "), "{command}: {answer}");
+    }
+    it.program.signal(rustix::process::Signal::TERM);
+    it.program.ends();
+    let said = it.program.all_it_said();
+    assert!(!said.contains(" asks for "), "{said}");
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_configured_is_not_written_into_the_log() {
+    let mut it = Serving::start();
+    let mut client = it.client().await;
+    let name = "x\n2026-01-01T00:00:00Z ERROR forged".to_owned();
+    let unknown = client.renew(pb::RenewRequest { name }).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    it.program.signal(rustix::process::Signal::TERM);
+    it.program.ends();
+    let said = it.program.all_it_said();
+    assert!(!said.contains("forged"), "{said}");
 }
 
 #[tokio::test]

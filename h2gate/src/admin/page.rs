@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -52,6 +52,7 @@ pub(super) fn router(view: Arc<View>, services: Routes) -> Router {
     services
         .into_axum_router()
         .reset_fallback()
+        .route_layer(middleware::from_fn(not_from_a_browser))
         .merge(pages)
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
@@ -73,6 +74,16 @@ async fn guard(request: Request, next: Next) -> Response {
         HeaderValue::from_static("nosniff"),
     );
     response
+}
+
+/// Commands are done for whoever asks from this machine, and so does every web page in a browser on it: a form
+/// reaches any loopback port. Browsers speak HTTP/2 over TLS alone, and gRPC over nothing but HTTP/2.
+async fn not_from_a_browser(request: Request, next: Next) -> Response {
+    if request.version() < Version::HTTP_2 {
+        let why = "gRPC is spoken here over HTTP/2 with prior knowledge only\n";
+        return (StatusCode::HTTP_VERSION_NOT_SUPPORTED, why).into_response();
+    }
+    next.run(request).await
 }
 
 async fn metrics(State(view): State<Arc<View>>, headers: HeaderMap) -> Response {
