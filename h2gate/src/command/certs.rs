@@ -106,7 +106,7 @@ fn say(
 ) -> Result<ExitCode> {
     match output {
         Output::Text => super::print(&text())?,
-        Output::Json => super::print(&format!("{:#}\n", json()))?,
+        Output::Json => super::print(&json::text(&json()))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -184,7 +184,7 @@ impl Outcome {
 }
 
 fn conclusion(outcome: Outcome, after: &pb::Certificate, patience: Duration) -> String {
-    let name = &after.name;
+    let name = one_line(&after.name);
     let what = match outcome {
         Outcome::Promoted => "renewed".to_owned(),
         Outcome::Unchanged => "nothing new at its source".to_owned(),

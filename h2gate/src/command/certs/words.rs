@@ -57,8 +57,8 @@ pub(super) fn span(seconds: u64) -> String {
 }
 
 /// The first 12 digits, as logs and metrics show a generation.
-pub(super) fn short(generation: &str) -> &str {
-    generation.get(..12).unwrap_or(generation)
+pub(super) fn short(generation: &str) -> String {
+    one_line(generation.get(..12).unwrap_or(generation))
 }
 
 /// Text from a CA or a file name in it may hold anything: a terminal must not obey it.
