@@ -4,6 +4,7 @@
 //! A bundle that lets all of them in again touches no connection. Dates of client certificates are no matter:
 //! one may expire under an open connection.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use rustls::Error;
@@ -73,12 +74,15 @@ impl Worker {
         self.mark_dirty(key);
     }
 
-    /// The time that its streams had is over.
-    pub(super) fn cut_refused(&mut self, key: Key) {
+    /// The time that their streams had is over. All at once: a CA that is gone may have thousands of clients.
+    pub(super) fn cut_streams_of(&mut self, refused: &HashSet<Key>) {
+        if refused.is_empty() {
+            return;
+        }
         let running: Vec<Key> = self
             .relays
             .iter()
-            .filter(|(_, relay)| relay.down.connection == key)
+            .filter(|(_, relay)| refused.contains(&relay.down.connection))
             .map(|(relay, _)| relay)
             .collect();
         for relay in running {

@@ -73,6 +73,8 @@ impl Worker {
             .iter()
             .filter_map(|(key, c)| Some((key, self.overdue(c)?)))
             .collect();
+        let refused = overdue.iter().filter(|(_, why)| *why == Overdue::Refused);
+        self.cut_streams_of(&refused.map(|(key, _)| *key).collect());
         for (key, why) in overdue {
             match why {
                 Overdue::Handshake => {
@@ -88,14 +90,11 @@ impl Worker {
                     self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"header block unfinished");
                 }
                 Overdue::Idle => self.abort(key, ErrorCode::NO_ERROR, b"idle"),
-                Overdue::Refused => {
-                    self.cut_refused(key);
-                    self.abort(
-                        key,
-                        ErrorCode::NO_ERROR,
-                        b"client certificate not accepted any more",
-                    );
-                }
+                Overdue::Refused => self.abort(
+                    key,
+                    ErrorCode::NO_ERROR,
+                    b"client certificate not accepted any more",
+                ),
                 Overdue::Lingering => self.remove(key),
             }
         }
