@@ -190,13 +190,15 @@ fn roots(file: &Path) -> Result<RootCertStore, HttpError> {
 fn is_allowed(uri: &Uri) -> bool {
     match uri.scheme_str() {
         Some("https") => true,
-        Some("http") => uri
-            .host()
-            .map(|host| host.trim_start_matches('[').trim_end_matches(']'))
-            .and_then(|host| host.parse::<IpAddr>().ok())
-            .is_some_and(|address| address.is_loopback()),
+        Some("http") => uri.host().is_some_and(is_this_machine),
         _ => false,
     }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    // RFC 6761 §6.3: this name leads nowhere else.
+    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// hyper tells what went wrong only in the causes of its errors.
@@ -288,6 +290,8 @@ mod tests {
             ("https://ca.example/dir", true),
             ("http://127.0.0.1:4000/dir", true),
             ("http://[::1]:4000/dir", true),
+            ("http://localhost:4000/dir", true),
+            ("http://localhost.example:4000/dir", false),
             ("http://ca.example/dir", false),
             ("http://10.0.0.1/dir", false),
             ("/dir", false),
