@@ -27,7 +27,8 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'a, Result<Option<Zeroizing<Vec<u8>>>, StoreError>>;
 
     /// Replaces the document. Once this is `Ok`, it survives a crash of the machine. After an error the old
-    /// one is there, byte for byte. Cancelled, it may still happen.
+    /// one is there, byte for byte; or the new one, if only the last step failed, which makes it survive a crash.
+    /// Cancelled, it may still happen.
     fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// The names of the certificates that are kept. One whose name is too long for a file may be left out.

@@ -17,8 +17,9 @@ use crate::store::{BoxFuture, Document, STATE_DEADLINE, Store, StoreError};
 /// The version of the documents of this part.
 pub(super) const FORMAT: u32 = 1;
 
-/// More than the largest document needs, so that no half of a key is left behind by a buffer that grew.
-const ROOM: usize = 16 * 1024;
+/// More than the largest document needs (an order's, for a hundred long names), so that no half of a key is left
+/// behind by a buffer that grew.
+pub(super) const ROOM: usize = 128 * 1024;
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]

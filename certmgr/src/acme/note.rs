@@ -92,3 +92,41 @@ fn key_type(key: KeyType) -> &'static str {
         .find(|(_, kind)| *kind == key)
         .map_or("", |(name, _)| name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acme::{kept::ROOM, keys, tests::request};
+
+    #[tokio::test]
+    async fn the_largest_note_has_room_in_a_buffer_that_never_grows() {
+        // RFC 1035 §2.3.4: no longer name has a record beside it. The configuration takes a hundred of them.
+        let label = "x".repeat(60);
+        let names: Vec<String> = (100..200)
+            .map(|number| format!("{number}.{label}.{label}.{label}.{}", "x".repeat(50)))
+            .collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let authority = Authority {
+            name: "ca".to_owned(),
+            directory: format!("https://ca.example/{}", "x".repeat(1_000)),
+            ca_file: None,
+            contact: Vec::new(),
+            profile: None,
+            external_account: None,
+        };
+        let purpose = Purpose::new(&authority, &authority.directory, &request("a", &names));
+        let key = keys::generate(KeyType::EcdsaP256).await.unwrap();
+        let mut note = Note::new(purpose, Secret(key));
+        note.order = Some(authority.directory.clone());
+        note.records = names
+            .iter()
+            .map(|name| TxtRecord {
+                name: format!("_acme-challenge.{name}"),
+                value: "x".repeat(43),
+            })
+            .collect();
+        let size = serde_json::to_vec(&note).unwrap().len();
+        // An RSA key is larger, by less than this.
+        assert!(size + 4_096 < ROOM, "{size}");
+    }
+}
