@@ -14,7 +14,8 @@ pub const MAX_NAMES: usize = 16;
 /// The longest name, and the longest subject, that is kept.
 const MAX_NAME_BYTES: usize = 2048;
 
-/// The names of a verified certificate. All of them are printable ASCII.
+/// The names of a verified certificate. All of them are printable ASCII without quotes; a backslash is in a
+/// subject alone, and never its last character.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The subject as RFC 4514 writes it; empty if it has none, or one that is too long to be passed on.
@@ -28,8 +29,9 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the names of a certificate that was verified. Names that are not printable ASCII or are longer
-    /// than 2 KiB are left out, and so are those beyond [`MAX_NAMES`].
+    /// Reads the names of a certificate that was verified. Names that are not printable ASCII, have a quote or
+    /// a backslash in them (RFC 3986 §2 and RFC 1123 §2.1 know neither) or are longer than 2 KiB are left out,
+    /// and so are those beyond [`MAX_NAMES`].
     pub fn of(certificate: &CertificateDer<'_>) -> Self {
         let mut identity = Self {
             subject: String::new(),
@@ -53,7 +55,8 @@ impl Identity {
                 GeneralName::DNSName(host) => (&mut identity.dns, host),
                 _ => continue,
             };
-            let safe = name.len() <= MAX_NAME_BYTES && name.bytes().all(|byte| byte.is_ascii_graphic());
+            let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+            let safe = name.len() <= MAX_NAME_BYTES && name.bytes().all(plain);
             if safe && !name.is_empty() && kept.len() < MAX_NAMES {
                 kept.push((*name).to_owned());
             }
@@ -118,16 +121,17 @@ fn keyword(oid: &str) -> Option<&'static str> {
     })
 }
 
-/// RFC 4514 §2.4; bytes that are not printable ASCII as hex pairs, which it allows.
+/// RFC 4514 §2.4. It allows hex pairs for any byte: for what is not printable ASCII, and for quotes and
+/// backslashes, because readers of headers differ about backslashes before a quote.
 fn escaped(text: &str) -> String {
     let last = text.len().saturating_sub(1);
     let mut escaped = String::with_capacity(text.len());
     for (at, byte) in text.bytes().enumerate() {
         let at_edge = (at == 0 && matches!(byte, b' ' | b'#')) || (at == last && byte == b' ');
         match byte {
-            b'"' | b'+' | b',' | b';' | b'<' | b'>' | b'\\' => escaped.extend(['\\', char::from(byte)]),
+            b'+' | b',' | b';' | b'<' | b'>' => escaped.extend(['\\', char::from(byte)]),
             _ if at_edge => escaped.extend(['\\', char::from(byte)]),
-            b' '..=b'~' => escaped.push(char::from(byte)),
+            b' '..=b'~' if !matches!(byte, b'"' | b'\\') => escaped.push(char::from(byte)),
             _ => {
                 let _ = write!(escaped, "\\{byte:02X}");
             }

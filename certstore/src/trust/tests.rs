@@ -308,7 +308,7 @@ fn an_identity_is_subject_names_and_fingerprint() {
     let identity = identity(&params);
     assert_eq!(
         identity.subject,
-        r#"CN=\ #\C3\A4\0A\ ,O=A\, \"B\" \+ C\;=\<\>\\,C=DE"#
+        r#"CN=\ #\C3\A4\0A\ ,O=A\, \22B\22 \+ C\;=\<\>\5C,C=DE"#
     );
     assert_eq!(identity.dns, ["a.example.com", "b.example.com"]);
     assert_eq!(identity.uris, ["spiffe://example.org/a"]);
@@ -322,7 +322,15 @@ fn an_identity_is_subject_names_and_fingerprint() {
 #[test]
 fn names_that_could_break_a_header_are_left_out() {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
-    for name in ["good.example", "a\r\nx-injected: b", "a b", "", "c\u{7f}"] {
+    for name in [
+        "good.example",
+        "a\r\nx-injected: b",
+        "a b",
+        "",
+        "c\u{7f}",
+        "d\"",
+        "e\\",
+    ] {
         params
             .subject_alt_names
             .push(SanType::DnsName(name.try_into().unwrap()));
