@@ -15,6 +15,7 @@ mod expiry;
 mod fetched;
 mod keeping;
 mod kept;
+mod leftovers;
 mod ordered;
 mod revocation;
 mod told;
@@ -45,6 +46,7 @@ use view::Failing;
 
 pub use check::{Summary, check};
 pub(crate) use fetched::keep;
+pub(crate) use leftovers::leave;
 pub(crate) use ordered::{Ordering, Orders, order};
 pub(crate) use view::first as first_view;
 

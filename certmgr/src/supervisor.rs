@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::acme;
-use crate::certificate::{Certificate, Lines, Ordering, first_view, keep, order};
+use crate::certificate::{Certificate, Lines, Ordering, Orders, first_view, keep, leave, order};
 use crate::config::{CertificateConfig, Issuers, Observer, Options, Source, TrustObserver};
 use crate::control::{
     Command, CommandError, Control, MAX_COMMANDS, MAX_WATCHED_EVENTS, PlanError, Reply, View,
@@ -113,6 +113,12 @@ impl Handle {
             } else {
                 running.task.abort();
                 desk.dismiss(name, !wanted.contains_key(name));
+                let is_ordered = |config: &CertificateConfig| matches!(config.source, Source::Acme(_));
+                if let Some(orders) = running.orders.take()
+                    && !wanted.get(name).is_some_and(is_ordered)
+                {
+                    self.runtime.spawn(leave(orders));
+                }
             }
             same
         });
@@ -177,10 +183,11 @@ impl Handle {
         };
         let story = match reader {
             Some(reader) => self.runtime.spawn(keep(certificate, reader)),
-            None => self.runtime.spawn(order(certificate, orders)),
+            None => self.runtime.spawn(order(certificate, orders.clone())),
         };
         Running {
             config,
+            orders,
             task: story,
             loaded,
             commands,
@@ -224,6 +231,8 @@ struct TasksState {
 
 struct Running {
     config: CertificateConfig,
+    /// What its orders need, if it is ordered.
+    orders: Option<Arc<Orders>>,
     task: JoinHandle<()>,
     loaded: watch::Receiver<bool>,
     commands: mpsc::Sender<Command>,

@@ -14,6 +14,7 @@ use super::Certificate;
 use super::accept::authority_name;
 use super::attempt::{self, Arrived, Before, Outcome};
 use super::kept::Version;
+use super::leftovers;
 use super::revocation::leaf_of;
 use super::told::later;
 use crate::acme::{IssueError, IssueFault, Issuer};
@@ -199,14 +200,7 @@ impl Certificate {
     /// Removes what an order left behind that a crash ended, unless another process is at it.
     async fn take_back(&mut self, orders: &Arc<Orders>) {
         let orders = Arc::clone(orders);
-        let name = self.config.name.clone();
-        let taken_back = self.meanwhile(async move {
-            match timeout(STATE_DEADLINE, orders.state.lease.try_acquire(&name)).await {
-                Ok(Ok(Some(_lease))) => orders.issuer.clean_up(&name).await,
-                // The next go says what is wrong with the state.
-                Ok(Ok(None) | Err(_)) | Err(_) => Ok(()),
-            }
-        });
+        let taken_back = self.meanwhile(async move { leftovers::take_back(&orders).await });
         if let Err(error) = taken_back.await {
             tracing::warn!(
                 certificate = self.config.name,

@@ -187,6 +187,8 @@ pub(super) struct TestAuthority {
     pub(super) placed: AtomicU64,
     pub(super) replaced: AtomicU64,
     pub(super) revoked: Mutex<Vec<Vec<u8>>>,
+    /// For which certificates what orders left behind was removed.
+    pub(super) cleaned_up: Mutex<Vec<String>>,
     pub(super) window: Mutex<Option<(u64, u64)>>,
     pub(super) questions: AtomicU64,
     /// Positions of authorities that cannot be reached.
@@ -211,6 +213,7 @@ impl TestAuthority {
             placed: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
             revoked: Mutex::default(),
+            cleaned_up: Mutex::default(),
             window: Mutex::default(),
             questions: AtomicU64::new(0),
             down: Mutex::default(),
@@ -343,7 +346,8 @@ impl Issuer for TestIssuer {
         })
     }
 
-    fn clean_up<'a>(&'a self, _certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>> {
+    fn clean_up<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>> {
+        lock(&self.authority.cleaned_up).push(certificate.to_owned());
         Box::pin(async { Ok(()) })
     }
 

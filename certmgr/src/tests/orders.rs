@@ -312,6 +312,28 @@ async fn changed_domains_are_ordered_while_the_old_ones_serve() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_order_left_behind_is_removed_when_a_reload_ends_it_for_good() {
+    let elsewhere = CertificateConfig::from_files("api", "/nonexistent/chain.pem", "/nonexistent/key.pem");
+    for configs in [Vec::new(), vec![elsewhere]] {
+        let world = World::new();
+        let crash = Crash::at(1);
+        world.authority.crashes_with(&crash);
+        let manager = world.start();
+        crash.happened().await;
+        let at_the_start = std::mem::take(&mut *lock(&world.authority.cleaned_up));
+        assert_eq!(at_the_start, ["api"]);
+        manager.handle.reload(configs);
+        let removed = timeout(DEADLINE, async {
+            while lock(&world.authority.cleaned_up).is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        removed.await.expect("nothing is removed");
+        assert_eq!(*lock(&world.authority.cleaned_up), ["api"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_revocation_replaces_first_and_survives_a_restart() {
     let world = World::new();
     let mut manager = world.start();
