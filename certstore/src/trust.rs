@@ -25,7 +25,7 @@ use crate::bundle::Generation;
 pub use error::TrustError;
 pub use identity::{Identity, MAX_NAMES};
 pub(crate) use verifier::Verifier;
-pub use verifier::lacks_bundle;
+pub use verifier::{MAX_CLIENT_CHAIN, lacks_bundle};
 
 /// The most bytes that the CA certificates or the revocation lists may have.
 pub const MAX_TRUST_BYTES: usize = 4 << 20;

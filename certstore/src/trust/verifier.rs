@@ -12,6 +12,10 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::store::TrustSlot;
 
+/// The most bytes of a client's own certificate and those that it sends with it. All of them are kept for as
+/// long as the connection lives, whether or not a CA has signed them; lawful chains have 2 to 8 KiB.
+pub const MAX_CLIENT_CHAIN: usize = 16 << 10;
+
 /// Verifies against whatever bundle is in the slot. Configurations that hold it need not be built anew.
 #[derive(Debug)]
 pub(crate) struct Verifier {
@@ -25,9 +29,20 @@ pub(crate) struct Verifier {
 #[error("the trust bundle `{0}` has not been loaded yet")]
 struct NoBundle(Arc<str>);
 
+/// The same for a chain that is too long to be kept.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the client's certificate and those that it sends with it have {0} bytes; at most {MAX_CLIENT_CHAIN} are taken"
+)]
+struct ChainTooLong(usize);
+
 /// Whether a client was refused for want of a trust bundle: not its fault, and the next try may succeed.
 pub fn lacks_bundle(error: &Error) -> bool {
     matches!(error, Error::InvalidCertificate(CertificateError::Other(OtherError(reason))) if reason.is::<NoBundle>())
+}
+
+fn refusal(reason: impl std::error::Error + Send + Sync + 'static) -> Error {
+    CertificateError::Other(OtherError(Arc::new(reason))).into()
 }
 
 impl Verifier {
@@ -56,14 +71,15 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        let bytes = intermediates.iter().map(|der| der.len()).sum::<usize>() + end_entity.len();
+        if bytes > MAX_CLIENT_CHAIN {
+            return Err(refusal(ChainTooLong(bytes)));
+        }
         match self.slot.bundle() {
             Some(bundle) => bundle
                 .verifier()
                 .verify_client_cert(end_entity, intermediates, now),
-            None => {
-                let reason = Arc::new(NoBundle(Arc::clone(self.slot.name())));
-                Err(CertificateError::Other(OtherError(reason)).into())
-            }
+            None => Err(refusal(NoBundle(Arc::clone(self.slot.name())))),
         }
     }
 
