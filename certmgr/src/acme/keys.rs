@@ -35,7 +35,8 @@ pub(super) async fn generate(kind: KeyType) -> Result<Zeroizing<String>, KeyErro
             KeyType::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
             KeyType::Rsa3072 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072),
             KeyType::Rsa4096 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096),
-        }?;
+        };
+        let pair = Zeroizing::new(pair?);
         Ok(Zeroizing::new(pair.serialize_pem()))
     })
     .await
@@ -44,7 +45,7 @@ pub(super) async fn generate(kind: KeyType) -> Result<Zeroizing<String>, KeyErro
 
 /// The signing request in DER (RFC 8555 §7.4): all names as alternative names, and no common name.
 pub(super) fn signing_request(key_pem: &str, domains: &[Name]) -> Result<Vec<u8>, KeyError> {
-    let key = KeyPair::from_pem(key_pem)?;
+    let key = Zeroizing::new(KeyPair::from_pem(key_pem)?);
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.subject_alt_names = domains
@@ -54,7 +55,7 @@ pub(super) fn signing_request(key_pem: &str, domains: &[Name]) -> Result<Vec<u8>
             name => Ok(SanType::DnsName(Ia5String::try_from(name.to_string())?)),
         })
         .collect::<Result<_, rcgen::Error>>()?;
-    Ok(params.serialize_request(&key)?.der().to_vec())
+    Ok(params.serialize_request(&*key)?.der().to_vec())
 }
 
 /// RFC 8737 §3: self-signed, for exactly this name or address, with the digest of the key authorization.
