@@ -17,6 +17,7 @@ mod keeping;
 mod kept;
 mod leftovers;
 mod ordered;
+mod orders;
 mod revocation;
 mod told;
 pub(crate) mod trouble;
@@ -47,7 +48,8 @@ use view::Failing;
 pub use check::{Summary, check};
 pub(crate) use fetched::keep;
 pub(crate) use leftovers::leave;
-pub(crate) use ordered::{Ordering, Orders, order};
+pub(crate) use ordered::order;
+pub(crate) use orders::{Ordering, Orders};
 pub(crate) use view::first as first_view;
 
 /// A certificate's lines to the outside.

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::attempt::Arrived;
 use super::kept::{Kept, Origin, Version};
-use super::ordered::{Course, LONGEST_REST, Orders};
+use super::ordered::{Course, LONGEST_REST};
+use super::orders::Orders;
 use super::{Age, Certificate, Found, copy};
 use crate::acme::{IssueError, IssueFault};
 use crate::control;

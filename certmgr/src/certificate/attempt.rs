@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::keeping::{Unloaded, load};
 use super::kept::{Kept, Version};
-use super::ordered::Orders;
+use super::orders::Orders;
 use crate::acme::{IssueError, IssueFault, Issued, Request};
 use crate::lease::Guard;
 use crate::ledger::{Attempt, NotNow, Order, OrderKind, Wait, lease_of};

@@ -7,7 +7,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use super::kept::{Kept, Unusable, Version};
-use super::ordered::Orders;
+use super::orders::Orders;
 use super::{Certificate, copy};
 use crate::error::Reason;
 use crate::event::Event;

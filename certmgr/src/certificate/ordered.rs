@@ -15,15 +15,13 @@ use super::accept::authority_name;
 use super::attempt::{self, Arrived, Before, Outcome};
 use super::kept::Version;
 use super::leftovers;
+use super::orders::{Orders, is_of_kind};
 use super::revocation::leaf_of;
 use super::told::later;
-use crate::acme::{IssueError, IssueFault, Issuer};
-use crate::config::{AcmeSource, CertificateConfig, Issuers, KeyType, Options, Random};
+use crate::acme::{IssueError, IssueFault};
 use crate::control;
 use crate::event::{self, Event};
-use crate::ledger::Ledger;
-use crate::schedule::{self, Action, Advice, Draw, Held, Known, Life, Probe, Record, Rules, Steady, Why};
-use crate::state::State;
+use crate::schedule::{self, Action, Advice, Draw, Held, Known, Life, Probe, Record, Steady, Why};
 use crate::store::{STATE_DEADLINE, StoreError};
 
 /// The schedule is asked again after this long, whatever it said: the clock may have been set.
@@ -37,68 +35,6 @@ const BUSY_REST: Duration = Duration::from_secs(10);
 
 /// An order takes minutes at most; a process that has been at it for so long hangs.
 const BUSY_PATIENCE: Duration = Duration::from_secs(15 * 60);
-
-/// What the orders of all certificates have in common. One in a process.
-pub(crate) struct Ordering {
-    state: State,
-    ledger: Arc<Ledger>,
-    issuers: Issuers,
-    random: Random,
-}
-
-/// What the orders of one certificate need.
-pub(crate) struct Orders {
-    pub(super) config: CertificateConfig,
-    pub(super) source: AcmeSource,
-    pub(super) issuer: Arc<dyn Issuer>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) state: State,
-    pub(super) rules: Rules,
-    random: Random,
-}
-
-impl Ordering {
-    pub(crate) fn new(state: State, issuers: Issuers, options: &Options) -> Self {
-        Self {
-            ledger: Arc::new(Ledger::new(state.clone(), Arc::clone(&options.now))),
-            state,
-            issuers,
-            random: Arc::clone(&options.random),
-        }
-    }
-
-    pub(crate) fn ledger(&self) -> Arc<Ledger> {
-        Arc::clone(&self.ledger)
-    }
-
-    pub(crate) fn orders(&self, config: &CertificateConfig, source: &AcmeSource) -> Arc<Orders> {
-        Arc::new(Orders {
-            config: config.clone(),
-            source: source.clone(),
-            issuer: (self.issuers)(source),
-            ledger: Arc::clone(&self.ledger),
-            state: self.state.clone(),
-            rules: Rules::from(source),
-            random: Arc::clone(&self.random),
-        })
-    }
-}
-
-impl Orders {
-    /// Whether a kept version is what is configured: all domains, the kind of key, one of the CAs.
-    pub(super) fn wants(&self, version: &Version) -> bool {
-        let facts = &version.facts;
-        let covered = |wanted| facts.names.iter().any(|name| name.covers(wanted));
-        let from = facts.authority.as_ref();
-        self.config.domains.iter().all(covered)
-            && is_of_kind(facts.key_kind, self.source.key)
-            && self
-                .source
-                .authorities
-                .iter()
-                .any(|one| Some(&one.directory) == from)
-    }
-}
 
 /// What the task remembers from turn to turn.
 #[derive(Default)]
@@ -454,17 +390,5 @@ impl Certificate {
                 Some(command) = self.lines.commands.recv() => self.obey(command).await,
             }
         }
-    }
-}
-
-fn is_of_kind(key: certstore::KeyKind, wanted: KeyType) -> bool {
-    use certstore::KeyKind;
-
-    match wanted {
-        KeyType::EcdsaP256 => key == KeyKind::EcdsaP256,
-        KeyType::EcdsaP384 => key == KeyKind::EcdsaP384,
-        KeyType::Rsa2048 => key == KeyKind::Rsa(2048),
-        KeyType::Rsa3072 => key == KeyKind::Rsa(3072),
-        KeyType::Rsa4096 => key == KeyKind::Rsa(4096),
     }
 }

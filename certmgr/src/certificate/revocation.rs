@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::Certificate;
 use super::accept::authority_name;
-use super::ordered::{Course, Orders};
+use super::ordered::Course;
+use super::orders::Orders;
 use super::told::place;
 use crate::acme::RevocationReason;
 use crate::control::CommandError;

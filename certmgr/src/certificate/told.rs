@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::Certificate;
 use super::attempt::state_fault;
-use super::ordered::{Course, LONGEST_REST, Limited, Orders, SHORTEST_REST};
+use super::ordered::{Course, LONGEST_REST, Limited, SHORTEST_REST};
+use super::orders::Orders;
 use super::view::Failing;
 use crate::acme::{IssueError, IssueFault};
 use crate::control::{self, NextStep};
@@ -132,7 +133,7 @@ impl Certificate {
                 rules.min_interval.as_secs()
             ),
             Held::BackOff => format!(
-                "the last attempt failed; `h2gate certs renew {}` tries at once",
+                "the last attempt failed or was cut short; `h2gate certs renew {}` tries at once",
                 self.config.name
             ),
         }

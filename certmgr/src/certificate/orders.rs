@@ -1,0 +1,84 @@
+//! What orders need: the CAs, the ledger, the state.
+
+use std::sync::Arc;
+
+use certstore::KeyKind;
+
+use super::kept::Version;
+use crate::acme::Issuer;
+use crate::config::{AcmeSource, CertificateConfig, Issuers, KeyType, Options, Random};
+use crate::ledger::Ledger;
+use crate::schedule::Rules;
+use crate::state::State;
+
+/// What the orders of all certificates have in common. One in a process.
+pub(crate) struct Ordering {
+    state: State,
+    ledger: Arc<Ledger>,
+    issuers: Issuers,
+    random: Random,
+}
+
+/// What the orders of one certificate need.
+pub(crate) struct Orders {
+    pub(super) config: CertificateConfig,
+    pub(super) source: AcmeSource,
+    pub(super) issuer: Arc<dyn Issuer>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) state: State,
+    pub(super) rules: Rules,
+    pub(super) random: Random,
+}
+
+impl Ordering {
+    pub(crate) fn new(state: State, issuers: Issuers, options: &Options) -> Self {
+        Self {
+            ledger: Arc::new(Ledger::new(state.clone(), Arc::clone(&options.now))),
+            state,
+            issuers,
+            random: Arc::clone(&options.random),
+        }
+    }
+
+    pub(crate) fn ledger(&self) -> Arc<Ledger> {
+        Arc::clone(&self.ledger)
+    }
+
+    pub(crate) fn orders(&self, config: &CertificateConfig, source: &AcmeSource) -> Arc<Orders> {
+        Arc::new(Orders {
+            config: config.clone(),
+            source: source.clone(),
+            issuer: (self.issuers)(source),
+            ledger: Arc::clone(&self.ledger),
+            state: self.state.clone(),
+            rules: Rules::from(source),
+            random: Arc::clone(&self.random),
+        })
+    }
+}
+
+impl Orders {
+    /// Whether a kept version is what is configured: all domains, the kind of key, one of the CAs.
+    pub(super) fn wants(&self, version: &Version) -> bool {
+        let facts = &version.facts;
+        let covered = |wanted| facts.names.iter().any(|name| name.covers(wanted));
+        let from = facts.authority.as_ref();
+        self.config.domains.iter().all(covered)
+            && is_of_kind(facts.key_kind, self.source.key)
+            && self
+                .source
+                .authorities
+                .iter()
+                .any(|one| Some(&one.directory) == from)
+    }
+}
+
+pub(super) fn is_of_kind(key: KeyKind, wanted: KeyType) -> bool {
+    match wanted {
+        KeyType::EcdsaP256 => key == KeyKind::EcdsaP256,
+        KeyType::EcdsaP384 => key == KeyKind::EcdsaP384,
+        KeyType::Rsa2048 => key == KeyKind::Rsa(2048),
+        KeyType::Rsa3072 => key == KeyKind::Rsa(3072),
+        KeyType::Rsa4096 => key == KeyKind::Rsa(4096),
+    }
+}
