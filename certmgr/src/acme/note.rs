@@ -14,7 +14,6 @@ use crate::store::{Document, StoreError};
 pub(super) struct Note {
     format: u32,
     /// What it is an order for. A changed configuration makes it worthless.
-    #[serde(flatten)]
     purpose: Purpose,
     /// The certificate's key.
     pub(super) key: Secret,
