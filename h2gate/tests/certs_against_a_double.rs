@@ -337,8 +337,14 @@ fn plan(inside: bool, complete: bool) -> pb::PlanResponse {
         why: "little of its life is left".to_owned(),
         expected_life: days(90),
     };
+    // As CAs write 90 days: the last second counts.
+    let mut first = order(20, "api");
+    first.expected_life = first.expected_life.map(|life| prost_types::Duration {
+        seconds: life.seconds - 1,
+        ..life
+    });
     pb::PlanResponse {
-        orders: vec![order(20, "api"), order(50, "another-name")],
+        orders: vec![first, order(50, "another-name")],
         limits: vec![
             pb::PlannedLimit {
                 authority: "letsencrypt".to_owned(),

@@ -46,7 +46,8 @@ fn orders(plan: &pb::PlanResponse, now: Now) -> Table<5> {
             when.map_or(String::new(), |time| format!("{} ({})", at(time), due(time, now))),
             one_line(&order.name),
             one_line(&order.authority),
-            life.map_or(String::new(), span),
+            // RFC 5280 §4.1.2.5: the last second counts, so 90 days are not shown as 89.
+            life.map_or(String::new(), |life| span(life.saturating_add(1))),
             one_line(&order.why),
         ]);
     }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::{Client, Watch};
 use super::failure::Failure;
-use super::words::{Now, at_and_when, one_line, short};
+use super::words::{Now, at_and_when, due, one_line, short};
 use super::{json, say, show};
 use crate::cli::Output;
 use crate::command::print;
@@ -192,7 +192,14 @@ fn conclusion(outcome: Outcome, after: &pb::Certificate, patience: Duration) -> 
         Outcome::Limited => {
             "not renewed yet: a limit of its CA holds it up, and it is ordered after that".to_owned()
         }
-        Outcome::Failed => "not renewed; it is tried again by itself".to_owned(),
+        Outcome::Failed => {
+            let next = after.next.as_ref().and_then(|step| step.time.as_ref());
+            let next = next.map(|time| format!(" {}", due(time, Now::read())));
+            format!(
+                "not renewed; it is tried again by itself{}",
+                next.unwrap_or_default()
+            )
+        }
         Outcome::Timeout => format!(
             "no end within {} s; the renewal goes on, and `h2gate certs show {name}` tells how it went",
             patience.as_secs()
