@@ -9,6 +9,7 @@ help: ## This list
 # Without optimisation, which compiles in less than half the time (on two cores 2:40 instead of 6:15 from nothing) and is fast
 # enough for one person. The product is `cargo build --release`.
 demo: ## See it work: TLS, four kinds of RPC, a new certificate every 10 s (Ctrl-C ends it)
+	@echo "compiling first: some minutes from nothing, a second the next time"
 	cargo run --quiet --locked --package h2gate -- demo
 
 test: ## What CI runs: lints, unit tests, the end-to-end suite with small counts; installs its tools into .tools/

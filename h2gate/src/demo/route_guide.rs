@@ -245,6 +245,9 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // The set has services of the gateway, too, which this backend does not have.
+        .with_service_name("routeguide.RouteGuide")
+        .with_service_name("grpc.health.v1.Health")
 }
 
 #[cfg(test)]

@@ -205,6 +205,10 @@ async fn health_says_serving_and_reflection_lists_the_service() {
     };
     let names: Vec<_> = list.service.iter().map(|s| s.name.as_str()).collect();
     assert!(names.contains(&"routeguide.RouteGuide"), "{names:?}");
+    assert!(
+        !names.contains(&"h2gate.certs.v1.CertificateService"),
+        "{names:?}"
+    );
 }
 
 #[tokio::test]
