@@ -8,6 +8,7 @@
 //! what serves goes on serving.
 
 mod accept;
+mod anchored;
 mod attempt;
 mod check;
 mod command;
@@ -88,6 +89,8 @@ pub(crate) struct Certificate {
     orders: Option<Arc<Orders>>,
     /// Marked when another trust bundle comes into force.
     trust_changes: watch::Receiver<()>,
+    /// For one that is ordered: it has been marked, and what serves is not proved again yet.
+    anchors_changed: bool,
 }
 
 /// What a look at a pair brings.
@@ -124,6 +127,8 @@ impl Certificate {
         lines: Lines,
     ) -> Self {
         let trust_changes = post.trust_changes();
+        // What is kept was proved against other anchors, or against none.
+        let anchors_changed = config.trust.is_some();
         Self {
             config: Arc::new(config),
             post,
@@ -142,6 +147,7 @@ impl Certificate {
             asked: false,
             orders: None,
             trust_changes,
+            anchors_changed,
         }
     }
 

@@ -149,6 +149,12 @@ impl Certificate {
     /// What is left over from earlier turns.
     async fn tidy(&mut self, orders: &Arc<Orders>, course: &mut Course) {
         self.restore_if_unread().await;
+        if self.anchors_changed {
+            if course.holding.is_some() {
+                course.not_before = None;
+            }
+            self.prove_to_anchors(orders).await;
+        }
         // Another look is worth while only once something has been issued for these names.
         if course.looked_for != Some(course.issued_at) {
             course.looked_for = Some(course.issued_at);
@@ -379,7 +385,7 @@ impl Certificate {
         });
     }
 
-    /// Until the next turn, or until somebody asks for a new one.
+    /// Until the next turn, until somebody asks for a new one, or until other anchors are in force.
     async fn rest(&mut self, wait: Duration) {
         let until = Instant::now() + wait.min(LONGEST_REST);
         // A wish that waits for a `Retry-After` has been heard already.
@@ -387,6 +393,10 @@ impl Certificate {
         while heard || !self.asked {
             tokio::select! {
                 () = sleep_until(until) => return,
+                Ok(()) = self.trust_changes.changed(), if self.config.trust.is_some() => {
+                    self.anchors_changed = true;
+                    return;
+                }
                 Some(command) = self.lines.commands.recv() => self.obey(command).await,
             }
         }

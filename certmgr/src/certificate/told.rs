@@ -162,9 +162,9 @@ impl Certificate {
         if course.holding.is_some() {
             return;
         }
-        let action = match self.failing {
-            Some(_) => control::Action::Retry,
-            None => control::Action::Order,
+        let action = match &self.failing {
+            Some(failing) if !failing.is_of_proof() => control::Action::Retry,
+            Some(_) | None => control::Action::Order,
         };
         let (at, why) = match (&course.told.limited, next.held) {
             (Some(limited), _) => (limited.until.max(next.order_at), limited.limit.clone()),

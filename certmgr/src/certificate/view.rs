@@ -25,6 +25,11 @@ impl Failing {
     pub(super) fn is_of_state(&self) -> bool {
         self.class.as_str() == IssueFault::State.as_str()
     }
+
+    /// Whether what there is may not serve, as against nothing having come.
+    pub(super) fn is_of_proof(&self) -> bool {
+        self.class.as_str() == "prove"
+    }
 }
 
 /// Before the task has said anything.

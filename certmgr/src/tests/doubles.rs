@@ -229,6 +229,11 @@ impl TestAuthority {
         *lock(&self.crash) = Arc::clone(crash);
     }
 
+    /// The anchor that what it issues leads to.
+    pub(super) fn anchor(&self) -> String {
+        self.ca.0.pem()
+    }
+
     pub(super) fn placed(&self) -> u64 {
         self.placed.load(Ordering::SeqCst)
     }

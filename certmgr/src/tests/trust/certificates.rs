@@ -1,5 +1,7 @@
 //! Certificates that must lead to the anchors of a trust bundle.
 
+use super::super::doubles::acme_config;
+use super::super::orders::World;
 use super::*;
 
 /// Longer than a bundle is waited for before that is told.
@@ -117,4 +119,67 @@ async fn what_is_kept_serves_at_once_and_is_held_against_the_anchors_when_they_c
     assert_eq!(manager.serving(), Some(pair.generation()));
     bundle.write(&ca.0.pem(), "");
     manager.recovered(&pair).await;
+}
+
+/// A certificate that is ordered and needs the bundle, which is not there.
+fn ordered(world: &World, bundle: &Bundle) -> TestManager {
+    let config = CertificateConfig {
+        trust: Some("internal".to_owned()),
+        ..acme_config()
+    };
+    let manager = world.start_with(config);
+    let internal = bundle.config_without_lists("internal");
+    manager.handle.reload_trust(vec![internal]);
+    manager
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_ordered_and_waits_for_its_anchors_serves_as_soon_as_they_come() {
+    let (world, bundle) = (World::new(), Bundle::new());
+    let mut manager = ordered(&world, &bundle);
+    let event = manager.told_in_time("holding").await;
+    assert!(event.to_string().contains("trust bundle internal"), "{event}");
+    // Right after it was looked at for the last time: the next look would be a minute away.
+    let before = world.clock.now();
+    bundle.write(&world.authority.anchor(), "");
+    manager.told_in_time("promoted").await;
+    let waited = world.clock.now() - before;
+    assert!(waited < 10, "{waited} s");
+    assert_eq!(world.authority.placed(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_ordered_is_proved_again_against_another_bundle_and_serves_on() {
+    let (world, bundle, other) = (World::new(), Bundle::new(), TestCa::new());
+    bundle.write(&world.authority.anchor(), "");
+    let mut manager = ordered(&world, &bundle);
+    manager.told_in_time("promoted").await;
+    let serving = manager.serving();
+    let trouble = |manager: &TestManager| manager.handle.control().view("api").unwrap().trouble;
+    manager.told_since();
+
+    bundle.write(&other.0.pem(), "");
+    match manager.told_in_time("refused").await {
+        Event::Refused { serving: on, .. } => assert_eq!(on, serving),
+        other => panic!("{other}"),
+    }
+    assert_eq!(trouble(&manager).unwrap().class.as_str(), "prove");
+    // Another bundle of which the same is to be said.
+    bundle.write(&TestCa::new().0.pem(), "");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(manager.told_since(), [""; 0], "told once");
+    assert_eq!((manager.serving(), world.authority.placed()), (serving, 1));
+
+    bundle.write(&world.authority.anchor(), "");
+    manager.told_in_time("recovered").await;
+    assert!(trouble(&manager).is_none());
+    assert_eq!((manager.serving(), world.authority.placed()), (serving, 1));
+    drop(manager);
+
+    // The same at the start, when the bundle has changed meanwhile.
+    bundle.write(&other.0.pem(), "");
+    let mut manager = ordered(&world, &bundle);
+    manager.told_in_time("restored").await;
+    manager.told_in_time("refused").await;
+    assert_eq!(manager.serving(), serving);
 }

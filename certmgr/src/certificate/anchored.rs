@@ -1,0 +1,88 @@
+//! What serves and was ordered, held against the anchors of its trust bundle: at the start, and when they change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use certstore::{CertBundle, Profile, prove};
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+
+use super::accept::authority_name;
+use super::orders::Orders;
+use super::trouble::Failure;
+use super::view::Failing;
+use super::{Certificate, copy};
+use crate::error::{Error, Reason};
+use crate::event::Event;
+
+impl Certificate {
+    /// Another trust bundle is in force, or may be. What serves goes on serving; whether it leads there is told when
+    /// it has changed. Of a bundle that has not been read yet its own story tells.
+    pub(super) async fn prove_to_anchors(&mut self, orders: &Orders) {
+        self.anchors_changed = false;
+        let (Some(serving), Ok(profile)) = (self.serving(), self.profile()) else {
+            return;
+        };
+        let Some(version) = self.kept.version(serving.generation()) else {
+            return;
+        };
+        // New domains are a reason to order, and not to refuse.
+        let profile = Profile {
+            domains: Vec::new(),
+            ..profile
+        };
+        let (pair, content, now) = (copy(&version.pair), version.content(), (self.options.now)());
+        let proved = spawn_blocking(move || {
+            let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
+            Ok(prove(bundle, &profile, now).map(drop)?)
+        });
+        let proved = proved.await;
+        match proved.unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string()))) {
+            Ok(()) => self.leads_there(),
+            Err(reason) => {
+                let from = self.authority_of(serving.generation(), orders);
+                let place = from.map_or_else(
+                    || "what serves".to_owned(),
+                    |authority| authority_name(orders, authority),
+                );
+                let error = Error {
+                    places: vec![place],
+                    reason,
+                };
+                self.leads_elsewhere(*Failure::new(error, Some(content)));
+            }
+        }
+    }
+
+    fn leads_there(&mut self) {
+        if !self.trouble.end() {
+            return;
+        }
+        self.failing.take_if(|failing| failing.is_of_proof());
+        self.post.clear_refusal();
+        self.show_state();
+        if let Some(serving) = self.serving() {
+            self.post.tell(Event::Recovered {
+                name: Arc::clone(self.post.name()),
+                generation: serving.generation(),
+            });
+        }
+    }
+
+    fn leads_elsewhere(&mut self, failure: Failure) {
+        // It is whole: nothing is waited for.
+        if !self.trouble.note(&failure, Instant::now(), Duration::ZERO) {
+            return;
+        }
+        // An order that fails is worse.
+        if self.failing.as_ref().is_none_or(Failing::is_of_proof) {
+            self.note_failing(&failure.error, (self.options.now)());
+        }
+        self.show_refusal(&failure.error);
+        self.post.tell(Event::Refused {
+            name: Arc::clone(self.post.name()),
+            error: failure.error,
+            serving: self.serving().map(|serving| serving.generation()),
+        });
+    }
+}
