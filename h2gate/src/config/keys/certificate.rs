@@ -116,7 +116,7 @@ pub(in crate::config) static CERTIFICATE: Section = Section {
             "allow_rollback",
             Shape::Switch,
             Value("false"),
-            "Whether a certificate that ends earlier than the one that serves may replace it.",
+            "Whether a certificate that begins earlier than the one that serves, or lacks the intermediate that it needs, may replace it.",
         ),
         key(
             "files",
