@@ -1,4 +1,4 @@
-//! Who may order a certificate: one manager at a time for each name.
+//! One process at a time: who may order a certificate, or change the ledger.
 
 pub(crate) mod local;
 
@@ -7,14 +7,14 @@ use std::fmt;
 
 use crate::store::{BoxFuture, StoreError};
 
-/// Gives out the right to order.
+/// Gives out rights that one process at a time may have.
 pub(crate) trait Lease: Send + Sync + fmt::Debug {
-    /// The right to order this certificate until the guard is dropped; `None` if another manager has it now.
-    /// Whoever gets it looks again at what is kept, then acts: another manager may just have ordered.
-    fn try_acquire<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>>;
+    /// The right of this name until the guard is dropped; `None` if another process, or another task of this one,
+    /// has it now. Whoever gets it looks again at what is kept, then acts: another one may just have acted.
+    fn try_acquire<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>>;
 }
 
-/// The right to order, given back when dropped.
+/// A right, given back when dropped.
 #[must_use = "dropping it gives the lease back"]
 pub(crate) struct Guard {
     _held: Box<dyn Any + Send + Sync>,

@@ -10,7 +10,6 @@ mod book;
 mod limits;
 
 use std::fmt;
-
 use std::time::Duration;
 
 use certstore::{Name, UnixTime};

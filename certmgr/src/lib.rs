@@ -1,11 +1,15 @@
 //! Where certificates come from, and the story of each one from its source to the store.
 //!
-//! [`start`] runs one task for each configured certificate. A task reads its source, hands the bytes through
-//! `certstore`'s one door, and installs what is proved; every turn of events is an [`Event`]. Whatever goes
-//! wrong, what serves goes on serving.
+//! [`start`] runs one task for each configured certificate and trust bundle. A task reads its source or asks a
+//! CA, hands the bytes through `certstore`'s one door, and installs what is proved; every turn of events is an
+//! [`Event`] or a [`TrustEvent`]. Whatever goes wrong, what serves goes on serving.
 //!
-//! - `certificate.rs` tells the story;
-//! - `source/` knows how to read one consistent pair from somewhere;
+//! - `certificate.rs` tells the story of a certificate, `trust.rs` that of a trust bundle;
+//! - `source.rs` knows how to read one consistent pair from somewhere;
+//! - `acme.rs` orders from a CA, and `dns.rs` writes the TXT records that prove control;
+//! - `schedule.rs` decides when to order, `ledger.rs` whether the CA would take it, `plan.rs` looks ahead;
+//! - `state.rs` and `store.rs` keep what must outlive the process;
+//! - `control.rs` and `service.rs` are what operators see and command;
 //! - `supervisor.rs` starts, stops and replaces the tasks when the configuration changes.
 
 #![warn(missing_docs)]

@@ -1,6 +1,6 @@
 //! Wakes tasks when something happens in the directories they care about.
 //!
-//! Only a hint: whoever is woken looks for himself, and polls in any case. Directories are watched, never
+//! Only a hint: what is woken looks for itself, and polls in any case. Directories are watched, never
 //! files, for a file that is replaced by a rename takes its watch away with it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -29,8 +29,8 @@ impl Local {
 }
 
 impl Lease for Local {
-    fn try_acquire<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>> {
-        let path = self.directory.join(file_name(certificate));
+    fn try_acquire<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>> {
+        let path = self.directory.join(file_name(name));
         Box::pin(async move {
             let place = path.display().to_string();
             let ended = tokio::task::spawn_blocking(move || lock(&path)).await;

@@ -9,8 +9,8 @@ use crate::rfc3339;
 
 /// Why a candidate is refused by `TrustBundle::parse`. Positions count from 1, in the order of the text.
 ///
-/// All of these are the operator's, or the CA's, to mend; trying the same bytes again cannot help, but for
-/// none that the clock decides.
+/// All of these are the operator's, or the CA's, to mend; trying the same bytes again cannot help, unless
+/// the clock decides.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
     /// The text of the CA certificates cannot be read.
