@@ -130,4 +130,12 @@ impl KeyType {
         ("rsa-3072", Self::Rsa3072),
         ("rsa-4096", Self::Rsa4096),
     ];
+
+    /// Its name in the configuration, in what is kept and in what is shown.
+    pub fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(_, one)| *one == self)
+            .map_or("", |(name, _)| name)
+    }
 }

@@ -280,7 +280,7 @@ impl Book {
         let lately = self
             .orders
             .iter()
-            .filter(|placed| placed.set == set && placed.key == label(key) && placed.was_issued())
+            .filter(|placed| placed.set == set && placed.key == key.name() && placed.was_issued())
             .filter(|placed| now.steady < stamps.of(placed.at).after(MEMORY))
             .count();
         u32::try_from(lately).unwrap_or(u32::MAX)
@@ -303,7 +303,7 @@ impl Book {
 
 impl Standing {
     fn is_of(&self, set: &str, key: KeyType) -> bool {
-        self.set == set && self.key == label(key)
+        self.set == set && self.key == key.name()
     }
 }
 
@@ -341,7 +341,7 @@ fn failing<'a>(standings: impl Iterator<Item = Option<&'a Standing>>, stamps: &S
 
 /// The lease under which a name set with a key type is ordered, whichever certificate it is for. No host name.
 pub(crate) fn lease_of(domains: &[Name], key: KeyType) -> String {
-    format!("/names/{}/{}", set_id(&names_of(domains)), label(key))
+    format!("/names/{}/{}", set_id(&names_of(domains)), key.name())
 }
 
 /// A name set does not know order or case.
@@ -361,13 +361,6 @@ fn set_id(names: &[String]) -> String {
         .take(8)
         .map(|byte| format!("{byte:02x}"))
         .collect()
-}
-
-fn label(key: KeyType) -> &'static str {
-    KeyType::ALL
-        .iter()
-        .find(|(_, one)| *one == key)
-        .map_or("", |(label, _)| label)
 }
 
 fn unix_time(seconds: u64) -> UnixTime {

@@ -34,14 +34,7 @@ pub(super) fn certificate(view: &View) -> pb::Certificate {
 
 /// The whole hash in hex.
 pub(super) fn generation(generation: Generation) -> String {
-    use std::fmt::Write as _;
-    generation
-        .as_bytes()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    format!("{generation:x}")
 }
 
 pub(super) fn event(event: &Event, now: UnixTime) -> pb::Event {

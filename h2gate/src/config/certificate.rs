@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use certmgr::{CertificateConfig, FileSource, KeyType, Source};
 use certstore::Name;
 
-pub(super) use acme::{Surroundings, key_name, report_same_orders};
+pub(super) use acme::{Surroundings, report_same_orders};
 pub(super) use aws::{bundle_s3, bundle_secrets_manager};
 
 use super::diagnostic::{Diagnostics, Place, Spanned};
@@ -167,11 +167,15 @@ impl FileCertificate {
     }
 }
 
-/// `api` for the first kind of key, `api+rsa-2048` for another. No name of the file has a `+`.
+/// What separates a certificate's name from the kind of its key, where one entry of the file orders several. No
+/// name of the file has it.
+pub(super) const SEPARATOR: char = '+';
+
+/// `api` for the first kind of key, `api+rsa-2048` for another.
 fn name_of(name: &str, key: Option<KeyType>) -> String {
     match key {
         None => name.to_owned(),
-        Some(key) => format!("{name}+{}", key_name(key)),
+        Some(key) => format!("{name}{SEPARATOR}{}", key.name()),
     }
 }
 

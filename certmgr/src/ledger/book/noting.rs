@@ -6,8 +6,7 @@ use std::time::Duration;
 use certstore::UnixTime;
 
 use super::{
-    Book, Class, Hold, Issuance, MEMORY, Noted, Outcome, Placed, Run, Stamps, Standing, label, names_of,
-    set_id,
+    Book, Class, Hold, Issuance, MEMORY, Noted, Outcome, Placed, Run, Stamps, Standing, names_of, set_id,
 };
 use crate::acme::{IssueError, IssueFault};
 use crate::config::KeyType;
@@ -46,7 +45,7 @@ impl Book {
             id,
             at,
             set,
-            key: label(order.key).to_owned(),
+            key: order.key.name().to_owned(),
             authority: order.authority.directory.clone(),
             kind,
             outcome: None,
@@ -70,7 +69,7 @@ impl Book {
             id: 0,
             at,
             set,
-            key: label(order.key).to_owned(),
+            key: order.key.name().to_owned(),
             authority: order.authority.directory.clone(),
             kind,
             outcome: Some(Outcome::Issued),
@@ -146,7 +145,7 @@ impl Book {
             None => {
                 self.standings.push(Standing {
                     set: set.to_owned(),
-                    key: label(key).to_owned(),
+                    key: key.name().to_owned(),
                     authority: authority.to_owned(),
                     issued: None,
                     failing: None,

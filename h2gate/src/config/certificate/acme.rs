@@ -40,14 +40,6 @@ pub(super) struct FileAcme {
     first_retry: Duration,
 }
 
-/// Its name in the file.
-pub(in crate::config) fn key_name(key: KeyType) -> &'static str {
-    KeyType::ALL
-        .iter()
-        .find(|(_, one)| *one == key)
-        .map_or("", |(name, _)| name)
-}
-
 impl FileAcme {
     pub(super) fn decode(fields: &Fields<'_>, paths: &mut Paths<'_>, found: &mut Diagnostics) -> Self {
         let contact = contact(fields, found);
@@ -241,7 +233,7 @@ fn keys(fields: &Fields<'_>, found: &mut Diagnostics) -> Vec<KeyType> {
     let mut kinds: Vec<KeyType> = Vec::new();
     for key in fields.values("key", read, found) {
         if kinds.contains(&key.value) {
-            let message = format!("the kind `{}` is given twice", key_name(key.value));
+            let message = format!("the kind `{}` is given twice", key.value.name());
             found.error(key.place, message, Some("keep one".to_owned()));
         } else {
             kinds.push(key.value);

@@ -8,17 +8,14 @@ use certmgr::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::config::certificate::key_name;
+use crate::config::certificate::SEPARATOR;
 use crate::config::keys::AUTHORITIES;
 use crate::config::values::write_duration;
-
-/// What separates a certificate's name from the kind of its key, where one entry of the file orders several.
-const SEPARATOR: char = '+';
 
 /// The entries of the file: certificates that differ in the kind of their key alone are one.
 pub(super) fn certificates(all: &[CertificateConfig]) -> Value {
     all.iter()
-        .filter(|one| !one.name.contains(SEPARATOR))
+        .filter(|one| is_written(&one.name))
         .map(|one| certificate(one, all))
         .collect()
 }
@@ -162,7 +159,7 @@ fn acme_source(acme: &AcmeSource, keys: Vec<KeyType>) -> Value {
     if let Challenge::Dns01(provider) = &acme.challenge {
         insert(&mut map, "dns", dns(provider));
     }
-    let keys = keys.into_iter().map(key_name).collect::<Vec<_>>();
+    let keys = keys.into_iter().map(KeyType::name).collect::<Vec<_>>();
     match keys.as_slice() {
         [one] => insert(&mut map, "key", *one),
         _ => insert(&mut map, "key", keys),

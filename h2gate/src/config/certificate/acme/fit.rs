@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use certmgr::{Authority, Challenge, KeyType};
 use certstore::Name;
 
-use super::{FileAcme, key_name};
+use super::FileAcme;
 use crate::config::certificate::FileCertificate;
 use crate::config::diagnostic::{Diagnostics, Place, Spanned};
 use crate::config::values::is_local;
@@ -158,7 +158,7 @@ pub(in crate::config) fn report_same_orders(certificates: &[FileCertificate], fo
         if domains.is_empty() {
             continue;
         }
-        let orders = acme.keys.iter().map(|key: &KeyType| key_name(*key));
+        let orders = acme.keys.iter().map(|key: &KeyType| key.name());
         for key in orders {
             let first = *seen
                 .entry((domains.clone(), key))
