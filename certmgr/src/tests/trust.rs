@@ -214,10 +214,16 @@ async fn a_client_that_is_revoked_is_refused_from_the_swap_on() {
     trusting.tells("trust_promoted").await;
     assert!(trusting.lets_in(&good) && trusting.lets_in(&bad));
     bundle.write(&ca.pem(), &ca.list(&[2], 9));
-    match trusting.tells("trust_promoted").await {
-        TrustEvent::Promoted { revoked, .. } => assert_eq!(revoked, 1),
-        other => panic!("{other}"),
-    }
+    let event = trusting.tells("trust_promoted").await;
+    assert!(
+        matches!(event, TrustEvent::Promoted { revoked: 1, .. }),
+        "{event}"
+    );
+    let told = event.to_string();
+    assert!(
+        told.contains(" is trusted: 1 CA, ") && told.contains(", 1 revocation list (1 revoked), "),
+        "{told}"
+    );
     assert!(trusting.lets_in(&good) && !trusting.lets_in(&bad));
 }
 
@@ -248,7 +254,7 @@ async fn a_broken_bundle_replaces_nothing_and_is_told_once() {
         bundle.write(&ca_pem, &crl_pem);
         let told = trusting.tells("trust_refused").await;
         assert!(
-            told.is_error() && told.to_string().contains("is trusted on"),
+            told.is_error() && told.to_string().contains("stays trusted"),
             "{what}: {told}"
         );
         assert!(trusting.lets_in(&client), "{what}");

@@ -228,14 +228,19 @@ impl fmt::Display for TrustEvent {
                 next_update,
                 took,
             } => {
-                write!(f, "{name}: generation {generation} is trusted: {authorities} CAs")?;
+                write!(
+                    f,
+                    "{name}: generation {generation} is trusted: {}",
+                    Count(*authorities, "CA")
+                )?;
                 if let Some(not_after) = not_after {
                     write!(f, ", the last until {}", rfc3339(*not_after))?;
                 }
                 if let Some(next_update) = next_update {
                     write!(
                         f,
-                        ", {revocation_lists} revocation lists ({revoked} revoked), the first due by {}",
+                        ", {} ({revoked} revoked), the first due by {}",
+                        Count(*revocation_lists, "revocation list"),
                         rfc3339(*next_update)
                     )?;
                 }
@@ -283,7 +288,7 @@ impl fmt::Display for TrustEvent {
                 next_update,
             } => write!(
                 f,
-                "{name}: the revocation list of {issuer} was to be replaced by {} and is used on: who was revoked \
+                "{name}: the revocation list of {issuer} was to be replaced by {} and is still used: who was revoked \
                  since then gets in; publish the CA's newest list",
                 rfc3339(*next_update)
             ),
@@ -302,8 +307,8 @@ impl fmt::Display for TrustEvent {
                 not_after,
             } => write!(
                 f,
-                "{name}: every CA has expired, the last one ({subject}) on {}, and is trusted on for want of a \
-                 newer one; add its successor",
+                "{name}: every CA has expired, the last one ({subject}) on {}; they stay trusted, for there is \
+                 no newer one; add its successor",
                 rfc3339(*not_after)
             ),
         }
@@ -316,8 +321,18 @@ struct Still(Option<Generation>);
 impl fmt::Display for Still {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(generation) => write!(f, "; generation {generation} is trusted on"),
+            Some(generation) => write!(f, "; generation {generation} stays trusted"),
             None => f.write_str("; nobody is trusted under this name yet"),
         }
+    }
+}
+
+/// `1 CA`, `2 CAs`.
+struct Count(usize, &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ending = if self.0 == 1 { "" } else { "s" };
+        write!(f, "{} {}{ending}", self.0, self.1)
     }
 }
