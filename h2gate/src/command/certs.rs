@@ -31,19 +31,15 @@ pub fn certs(arguments: &CertsArguments) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start")?;
-    if let CertsCommand::Revoke { name, reason, yes } = &arguments.command {
-        // It asks a question between its calls, and so brings its own turns of the runtime.
-        return revoke::revoke(&runtime, &admin, name, *reason, *yes, arguments.output);
-    }
     runtime.block_on(answer(&admin, arguments))
 }
 
 async fn answer(admin: &Admin, arguments: &CertsArguments) -> Result<ExitCode> {
-    let mut client = Client::connect(admin).await?;
+    let connect = || Client::connect(admin);
     let output = arguments.output;
     match &arguments.command {
         CertsCommand::List => {
-            let certificates = client.list().await?;
+            let certificates = connect().await?.list().await?;
             say(
                 output,
                 || list::text(&certificates, Now::read(), table::width()),
@@ -51,7 +47,7 @@ async fn answer(admin: &Admin, arguments: &CertsArguments) -> Result<ExitCode> {
             )
         }
         CertsCommand::Show { name } => {
-            let certificate = client.show(name).await?;
+            let certificate = connect().await?.show(name).await?;
             say(
                 output,
                 || show::text(&certificate, Now::read()),
@@ -60,10 +56,10 @@ async fn answer(admin: &Admin, arguments: &CertsArguments) -> Result<ExitCode> {
         }
         CertsCommand::Renew { name, wait, timeout } => {
             let wait = wait.then_some(*timeout);
-            renew::renew(&mut client, name, wait, output).await
+            renew::renew(&mut connect().await?, name, wait, output).await
         }
         CertsCommand::Rollback { name, to } => {
-            let generation = client.roll_back(name, to.as_deref()).await?;
+            let generation = connect().await?.roll_back(name, to.as_deref()).await?;
             say(
                 output,
                 || {
@@ -73,10 +69,11 @@ async fn answer(admin: &Admin, arguments: &CertsArguments) -> Result<ExitCode> {
                 || json::rolled_back(name, &generation),
             )
         }
-        // Done above.
-        CertsCommand::Revoke { .. } => Ok(ExitCode::FAILURE),
+        CertsCommand::Revoke { name, reason, yes } => {
+            revoke::revoke(admin, name, *reason, *yes, output).await
+        }
         CertsCommand::RollAccountKey { name } => {
-            client.roll_account_key(name).await?;
+            connect().await?.roll_account_key(name).await?;
             say(
                 output,
                 || format!("{name}: its account has a new key, and the CA knows it\n"),
@@ -84,7 +81,7 @@ async fn answer(admin: &Admin, arguments: &CertsArguments) -> Result<ExitCode> {
             )
         }
         CertsCommand::Plan { horizon } => {
-            let plan = client.plan(*horizon).await?;
+            let plan = connect().await?.plan(*horizon).await?;
             say(
                 output,
                 || plan::text(&plan, *horizon, Now::read(), table::width()),

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use proto::certs::v1 as pb;
-use tokio::runtime::Runtime;
 
 use super::admin::Admin;
 use super::client::Client;
@@ -13,8 +12,7 @@ use super::words::{Now, at_and_when, one_line, short};
 use super::{json, say};
 use crate::cli::{Output, Reason};
 
-pub(super) fn revoke(
-    runtime: &Runtime,
+pub(super) async fn revoke(
     admin: &Admin,
     name: &str,
     reason: Reason,
@@ -26,7 +24,7 @@ pub(super) fn revoke(
             "revoking cannot be undone, and there is no terminal to ask on; nothing is done (--yes does not ask)"
         );
     }
-    let certificate = runtime.block_on(async { Client::connect(admin).await?.show(name).await })?;
+    let certificate = Client::connect(admin).await?.show(name).await?;
     // What did not come from a CA is refused by the program; there is nothing to ask about.
     if !yes && certificate.acme.is_some() && !is_meant(&certificate)? {
         bail!("nothing is done");
@@ -36,7 +34,7 @@ pub(super) fn revoke(
         reason: wire(reason).into(),
     };
     // The answer may have taken longer than an idle connection lives.
-    runtime.block_on(async { Client::connect(admin).await?.revoke(request).await })?;
+    Client::connect(admin).await?.revoke(request).await?;
     say(
         output,
         || {
@@ -49,6 +47,7 @@ pub(super) fn revoke(
     )
 }
 
+/// Blocks: nothing else runs while a person thinks.
 fn is_meant(certificate: &pb::Certificate) -> Result<bool> {
     let mut out = std::io::stderr().lock();
     write!(out, "{}", question(certificate, Now::read()))?;
