@@ -122,6 +122,20 @@ pub struct Examination {
     pub resolved: Option<Resolved>,
 }
 
+impl Examination {
+    /// Of a file of which nothing could be read.
+    fn of_nothing(found: Diagnostics) -> Self {
+        Self {
+            found,
+            certificates: Vec::new(),
+            trust_bundles: Vec::new(),
+            state_dir: None,
+            access_log: None,
+            resolved: None,
+        }
+    }
+}
+
 /// A certificate and where the file speaks of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocatedCertificate {
@@ -194,14 +208,7 @@ pub fn examine(path: &Path) -> Examination {
         Err((message, remedy)) => {
             let mut found = Diagnostics::new(path, "");
             found.error(Place::FILE, message, remedy);
-            Examination {
-                found,
-                certificates: Vec::new(),
-                trust_bundles: Vec::new(),
-                state_dir: None,
-                access_log: None,
-                resolved: None,
-            }
+            Examination::of_nothing(found)
         }
     }
 }
@@ -212,14 +219,7 @@ fn examine_text(path: &Path, text: &str) -> Examination {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut found = Diagnostics::new(path, &text);
     let Some(parts) = resolve::resolve(path, &mut found) else {
-        return Examination {
-            found,
-            certificates: Vec::new(),
-            trust_bundles: Vec::new(),
-            state_dir: None,
-            access_log: None,
-            resolved: None,
-        };
+        return Examination::of_nothing(found);
     };
     let (certificates, trust_bundles) = (parts.certificates, parts.trust_bundles);
     let state_dir = parts.state_dir;

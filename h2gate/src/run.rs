@@ -243,9 +243,10 @@ impl Running {
         let (trust_before, trust_after) = (trust::in_use(running), trust::in_use(resolved));
         // New names come first, so that a listener that names them finds them; what the old listeners name
         // stays until the new ones are in force.
+        let trusted = with_new_names(&trust_before, &trust_after, |one| &one.name);
+        self.manager.reload_trust(trusted);
         self.manager
-            .reload_trust(trust::with_new_names(&trust_before, &trust_after));
-        self.manager.reload(certificates::with_new_names(before, after));
+            .reload(with_new_names(before, after, |one| &one.name));
         let _ = timeout(NEW_NAMES, self.manager.first_load_done()).await;
         let gateway = match self.gateway.reload(resolved.gateway.clone()) {
             Ok(applied) => applied,
@@ -297,6 +298,16 @@ impl Running {
     pub async fn failed(&self) -> Failure {
         self.gateway.failed().await
     }
+}
+
+/// What runs, and those of the new ones whose names are not among it.
+fn with_new_names<T: Clone>(before: &[T], after: &[T], name: impl Fn(&T) -> &str) -> Vec<T> {
+    let is_new = |one: &&T| before.iter().all(|known| name(known) != name(one));
+    before
+        .iter()
+        .chain(after.iter().filter(is_new))
+        .cloned()
+        .collect()
 }
 
 fn open_access_log(resolved: &Resolved) -> Result<Option<AccessLog>, StartError> {

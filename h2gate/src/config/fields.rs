@@ -230,7 +230,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// One of the words that the table allows, by its position there.
+    /// One of the words that the table allows.
     pub(super) fn choice(&self, name: &'static str, found: &mut Diagnostics) -> Option<&'static str> {
         let Some(Shape::Choice(words)) = self.section.key(name).map(|key| key.shape) else {
             return None;

@@ -7,19 +7,6 @@ use certmgr::{CertificateConfig, Event, IssueFault, Options, Reason, Source, Sta
 
 use crate::config::Resolved;
 
-/// What runs, and those of the new ones whose names are not among it.
-pub(super) fn with_new_names(
-    before: &[CertificateConfig],
-    after: &[CertificateConfig],
-) -> Vec<CertificateConfig> {
-    let is_new = |one: &&CertificateConfig| before.iter().all(|known| known.name != one.name);
-    before
-        .iter()
-        .chain(after.iter().filter(is_new))
-        .cloned()
-        .collect()
-}
-
 /// Opens the state directory. One that cannot be used is only told of where nothing is lost without it:
 /// certificates of other sources serve all the same, but a cold start needs those sources.
 pub(super) async fn open_state(resolved: &Resolved) -> Result<Option<State>, StateError> {
