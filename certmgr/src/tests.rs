@@ -6,6 +6,7 @@ mod kept;
 mod life;
 mod orders;
 mod refusals;
+mod shared;
 mod swaps;
 pub(crate) mod trust;
 mod waits;

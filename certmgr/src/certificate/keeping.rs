@@ -1,18 +1,24 @@
 //! What is kept on disk: read at the start, written at each promotion.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use certstore::{CertBundle, Profile, Proved, prove};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::kept::{Kept, Unusable, Version};
 use super::orders::Orders;
 use super::{Certificate, copy};
 use crate::error::Reason;
 use crate::event::Event;
+use crate::lease::Guard;
 use crate::source::Pair;
+use crate::state::State;
 use crate::store::{Document, STATE_DEADLINE, Store, StoreError};
+
+/// How often it is asked whether another process has finished writing.
+const LEASE_PERIOD: Duration = Duration::from_millis(20);
 
 /// Whether the disk has what [`Certificate::kept`] holds.
 #[derive(Debug, Default)]
@@ -161,30 +167,32 @@ impl Certificate {
         self.note_keeping(kept)
     }
 
+    /// Writes it, with what another process that shares the state has written since.
     pub(super) async fn write_kept(&mut self) -> Result<(), StoreError> {
-        let Some(store) = self.store() else { return Ok(()) };
+        let Some(state) = self.options.state.clone() else {
+            return Ok(());
+        };
         self.keeping.behind = true;
         if self.keeping.unread {
             self.read_kept().await;
         }
-        if self.keeping.unread {
-            return Err(StoreError {
-                place: self.config.name.clone(),
-                text: "what is kept of it cannot be read, and nothing is written over it unread".to_owned(),
-            });
-        }
-        let document = self.document();
-        let bytes = self.kept.to_json().map_err(|error| StoreError {
-            place: self.config.name.clone(),
-            text: error.to_string(),
-        })?;
         if let Some(mut earlier) = self.keeping.running.take()
             && timeout(STATE_DEADLINE, &mut earlier).await.is_err()
         {
             self.keeping.running = Some(earlier);
             return Err(StoreError::hanging(&self.config.name));
         }
-        let mut running = tokio::spawn(async move { store.write(&document, &bytes).await });
+        let alone = alone(&state, &self.config.name).await?;
+        self.merge_kept(&state).await?;
+        let document = self.document();
+        let bytes = self.kept.to_json().map_err(|error| StoreError {
+            place: self.config.name.clone(),
+            text: error.to_string(),
+        })?;
+        let mut running = tokio::spawn(async move {
+            let _alone = alone;
+            state.store.write(&document, &bytes).await
+        });
         match timeout(STATE_DEADLINE, &mut running).await {
             Ok(ended) => ended.unwrap_or_else(|panicked| {
                 Err(StoreError {
@@ -198,6 +206,24 @@ impl Certificate {
             }
         }
         self.keeping.behind = false;
+        self.kept.written();
+        Ok(())
+    }
+
+    async fn merge_kept(&mut self, state: &State) -> Result<(), StoreError> {
+        match load(Arc::clone(&state.store), &self.document()).await {
+            Ok(Some((disk, _))) => self.kept.merge(disk),
+            // What is broken was told of at the start.
+            Ok(None) | Err(Unloaded::Broken(_)) => {}
+            Err(Unloaded::Unread { .. }) => {
+                self.keeping.unread = true;
+                return Err(StoreError {
+                    place: self.config.name.clone(),
+                    text: "what is kept of it cannot be read, and nothing is written over it unread"
+                        .to_owned(),
+                });
+            }
+        }
         Ok(())
     }
 
@@ -241,6 +267,21 @@ impl Certificate {
     fn document(&self) -> Document {
         Document::Certificate(self.config.name.clone())
     }
+}
+
+/// The right to read and replace the document. Another process has it for a moment only.
+async fn alone(state: &State, name: &str) -> Result<Guard, StoreError> {
+    // No host name, so no certificate's name by habit.
+    let lease = format!("/kept/{name}");
+    let held = timeout(STATE_DEADLINE, async {
+        loop {
+            if let Some(guard) = state.lease.try_acquire(&lease).await? {
+                return Ok(guard);
+            }
+            sleep(LEASE_PERIOD).await;
+        }
+    });
+    held.await.unwrap_or_else(|_| Err(StoreError::hanging(name)))
 }
 
 /// What is kept cannot be used.

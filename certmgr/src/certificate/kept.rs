@@ -36,6 +36,15 @@ pub(super) struct Kept {
     held_back: Vec<String>,
     /// What must be revoked once something else serves.
     pub(super) revocation: Option<Revocation>,
+    base: Base,
+}
+
+/// What the disk had when it was last read or written here: what differs from it now is our own doing.
+#[derive(Debug, Default)]
+struct Base {
+    generations: Vec<Generation>,
+    held_back: Vec<String>,
+    revocation: Option<Revocation>,
 }
 
 /// A pair that serves, or did.
@@ -46,7 +55,7 @@ pub(super) struct Version {
 }
 
 /// A wish to revoke.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Revocation {
     /// In hex.
     generation: String,
@@ -136,6 +145,12 @@ impl Kept {
         self.held_back.retain(|held| *held != name);
         self.versions.retain(|other| other.generation() != generation);
         self.versions.insert(0, version);
+        self.trim();
+        self.mark();
+    }
+
+    /// The oldest ones go, but what is to be revoked stays.
+    fn trim(&mut self) {
         while self.versions.len() > MAX_VERSIONS {
             let wanted = self
                 .revocation
@@ -148,7 +163,6 @@ impl Kept {
                 .unwrap_or(MAX_VERSIONS);
             self.versions.remove(oldest);
         }
-        self.mark();
     }
 
     /// Takes in what the disk has besides: it could not be read before.
@@ -165,7 +179,50 @@ impl Kept {
             }
         }
         self.revocation = self.revocation.take().or(disk.revocation);
+        self.base = disk.base;
         self.mark();
+    }
+
+    /// Takes in what another process that shares the state has written since: versions that came, versions that
+    /// went, what was held back or is not any more, a wish to revoke. Our own changes since then stand, and so does
+    /// what comes first here.
+    pub(super) fn merge(&mut self, disk: Self) {
+        let base = std::mem::replace(&mut self.base, disk.base);
+        let mut index = 0;
+        self.versions.retain(|version| {
+            index += 1;
+            let generation = version.generation();
+            let is_there = |known: &Version| known.generation() == generation;
+            index == 1 || !base.generations.contains(&generation) || disk.versions.iter().any(is_there)
+        });
+        for version in disk.versions {
+            let generation = version.generation();
+            if self.version(generation).is_none() && !base.generations.contains(&generation) {
+                self.versions.push(version);
+            }
+        }
+        let ours = std::mem::replace(&mut self.held_back, disk.held_back);
+        self.held_back
+            .retain(|held| ours.contains(held) || !base.held_back.contains(held));
+        for held in ours {
+            if !base.held_back.contains(&held) && !self.held_back.contains(&held) {
+                self.held_back.push(held);
+            }
+        }
+        if self.revocation == base.revocation {
+            self.revocation = disk.revocation;
+        }
+        self.trim();
+        self.mark();
+    }
+
+    /// The disk has all of it now.
+    pub(super) fn written(&mut self) {
+        self.base = Base {
+            generations: self.versions.iter().map(Version::generation).collect(),
+            held_back: self.held_back.clone(),
+            revocation: self.revocation.clone(),
+        };
     }
 
     pub(super) fn hold_back(&mut self, generation: Generation) {
@@ -297,8 +354,10 @@ impl Kept {
                     reason: RevocationReason::from_name(&stored.reason)?,
                 })
             }),
+            base: Base::default(),
         };
         kept.mark();
+        kept.written();
         Ok((kept, broken))
     }
 }

@@ -137,12 +137,12 @@ fn ordered(world: &World, bundle: &Bundle) -> TestManager {
 async fn what_was_ordered_and_waits_for_its_anchors_serves_as_soon_as_they_come() {
     let (world, bundle) = (World::new(), Bundle::new());
     let mut manager = ordered(&world, &bundle);
-    let event = manager.told_in_time("holding").await;
+    let event = manager.told("holding").await;
     assert!(event.to_string().contains("trust bundle internal"), "{event}");
     // Right after it was looked at for the last time: the next look would be a minute away.
     let before = world.clock.now();
     bundle.write(&world.authority.anchor(), "");
-    manager.told_in_time("promoted").await;
+    manager.told("promoted").await;
     let waited = world.clock.now() - before;
     assert!(waited < 10, "{waited} s");
     assert_eq!(world.authority.placed(), 1);
@@ -153,13 +153,13 @@ async fn what_was_ordered_is_proved_again_against_another_bundle_and_serves_on()
     let (world, bundle, other) = (World::new(), Bundle::new(), TestCa::new());
     bundle.write(&world.authority.anchor(), "");
     let mut manager = ordered(&world, &bundle);
-    manager.told_in_time("promoted").await;
+    manager.told("promoted").await;
     let serving = manager.serving();
     let trouble = |manager: &TestManager| manager.handle.control().view("api").unwrap().trouble;
     manager.told_since();
 
     bundle.write(&other.0.pem(), "");
-    match manager.told_in_time("refused").await {
+    match manager.told("refused").await {
         Event::Refused { serving: on, .. } => assert_eq!(on, serving),
         other => panic!("{other}"),
     }
@@ -171,7 +171,7 @@ async fn what_was_ordered_is_proved_again_against_another_bundle_and_serves_on()
     assert_eq!((manager.serving(), world.authority.placed()), (serving, 1));
 
     bundle.write(&world.authority.anchor(), "");
-    manager.told_in_time("recovered").await;
+    manager.told("recovered").await;
     assert!(trouble(&manager).is_none());
     assert_eq!((manager.serving(), world.authority.placed()), (serving, 1));
     drop(manager);
@@ -179,7 +179,7 @@ async fn what_was_ordered_is_proved_again_against_another_bundle_and_serves_on()
     // The same at the start, when the bundle has changed meanwhile.
     bundle.write(&other.0.pem(), "");
     let mut manager = ordered(&world, &bundle);
-    manager.told_in_time("restored").await;
-    manager.told_in_time("refused").await;
+    manager.told("restored").await;
+    manager.told("refused").await;
     assert_eq!(manager.serving(), serving);
 }
