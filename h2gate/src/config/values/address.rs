@@ -10,7 +10,7 @@ use super::name::domain;
 
 /// `ip:port` to listen on; `[ip]:port` for IPv6.
 pub(in crate::config) fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {
-    let (host, port) = host_and_port(text)?;
+    let (host, port) = host_and_port(text, 443)?;
     match host {
         "" | "*" => Err(Wrong::but(
             format!("`{text}` does not say which address"),
@@ -58,7 +58,7 @@ pub(in crate::config) fn endpoint(text: &str) -> Result<EndpointAddress, Wrong> 
             "let the backend listen on TCP and write host:port",
         ));
     }
-    let (host, port) = host_and_port(text)?;
+    let (host, port) = host_and_port(text, 50051)?;
     if port == 0 {
         return Err(Wrong::new(format!(
             "`{text}` has port 0, which nobody can connect to"
@@ -116,7 +116,8 @@ pub(in crate::config) fn network(text: &str) -> Result<IpNet, Wrong> {
     Ok(network)
 }
 
-fn host_and_port(text: &str) -> Result<(&str, u16), Wrong> {
+/// `usual` is the port that remedies name.
+fn host_and_port(text: &str, usual: u16) -> Result<(&str, u16), Wrong> {
     if let Some((scheme, rest)) = text.split_once("://") {
         let rest = rest.trim_matches('/');
         return Err(Wrong::but(
@@ -135,7 +136,7 @@ fn host_and_port(text: &str) -> Result<(&str, u16), Wrong> {
             let host = host.parse::<Ipv6Addr>().ok()?;
             (port.parse::<u16>().ok()? > 0).then(|| format!("\"[{host}]:{port}\""))
         });
-        let example = guess.unwrap_or_else(|| format!("\"[{address}]:443\""));
+        let example = guess.unwrap_or_else(|| format!("\"[{address}]:{usual}\""));
         return Err(Wrong::but(
             format!("`{text}` has no port"),
             format!("IPv6 addresses need brackets before the port: {example}"),
@@ -150,19 +151,19 @@ fn host_and_port(text: &str) -> Result<(&str, u16), Wrong> {
         }
         return Err(Wrong::but(
             format!("`{text}` has no port"),
-            format!("write host:port, such as {text}:443"),
+            format!("write host:port, such as {text}:{usual}"),
         ));
     };
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
         if host.starts_with('[') {
             return Err(Wrong::but(
                 format!("`{text}` has no port"),
-                format!("write \"{text}:443\""),
+                format!("write \"{text}:{usual}\""),
             ));
         }
         let guess = match host.parse::<Ipv6Addr>() {
             Ok(host) => format!("\"[{host}]:{port}\""),
-            Err(_) => "\"[::1]:443\"".to_owned(),
+            Err(_) => format!("\"[::1]:{usual}\""),
         };
         return Err(Wrong::but(
             format!("`{text}` has more than one colon"),
@@ -173,7 +174,7 @@ fn host_and_port(text: &str) -> Result<(&str, u16), Wrong> {
         Ok(number) if !port.starts_with('+') => Ok((host, number)),
         _ if port.is_empty() => Err(Wrong::but(
             format!("`{text}` has no port"),
-            format!("write host:port, such as {text}443"),
+            format!("write host:port, such as {text}{usual}"),
         )),
         _ => Err(Wrong::but(
             format!("`{port}` is not a port"),
