@@ -273,7 +273,9 @@ impl RemoteFault {
             Self::Kms => "let the role that h2gate runs as decrypt with the KMS key (kms:Decrypt)",
             Self::NotFound => "check its name, region and account, or put it there",
             Self::TooLarge => "store what is needed for this name, and nothing else",
-            Self::Malformed => "store it in the configured format, or configure the format and the passphrase that it has",
+            Self::Malformed => {
+                "store it in the configured format, or configure the format and the passphrase that it has"
+            }
             Self::Configuration => "correct the configuration",
         }
     }
