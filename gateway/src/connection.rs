@@ -230,16 +230,16 @@ impl Accepted {
         if let Some(edge) = &self.listener.tls {
             // Of two bundles that serve while it lasts the older one: then it is verified once more.
             let bundle = edge.client_trust.as_ref().map_or(0, ClientTrust::serial);
-            let shaken = handshake::shake(&mut self.stream, edge).await?;
-            label = match shaken.session.version() {
+            let completed = handshake::run(&mut self.stream, edge).await?;
+            label = match completed.session.version() {
                 Some(ProtocolVersion::TLSv1_2) => TlsLabel::Tls12,
                 _ => TlsLabel::Tls13,
             };
-            shard.handshake_done(label, shaken.session.is_resumed(), self.at.elapsed());
-            certificate = shaken.certificate;
-            presented = Presented::during(&shaken.session, bundle);
-            transport = Transport::Tls(shaken.session);
-            early = shaken.early;
+            shard.handshake_done(label, completed.session.is_resumed(), self.at.elapsed());
+            certificate = completed.certificate;
+            presented = Presented::during(&completed.session, bundle);
+            transport = Transport::Tls(completed.session);
+            early = completed.early;
         }
         drop(self.handshake);
         let address = self.peer.ip().to_canonical();

@@ -18,7 +18,7 @@ const BUFFER: usize = 4096;
 const MAX_FLIGHT: usize = 72 << 10;
 
 /// A handshake that is done.
-pub(super) struct Shaken {
+pub(super) struct Completed {
     pub(super) session: Box<Session>,
     /// Serial number of the certificate that was shown.
     pub(super) certificate: u64,
@@ -49,16 +49,16 @@ enum Asked {
 }
 
 /// Runs the handshake to its end, whichever that is. The deadline is the caller's.
-pub(super) async fn shake(stream: &mut TcpStream, edge: &Edge) -> Result<Shaken, Ended> {
+pub(super) async fn run(stream: &mut TcpStream, edge: &Edge) -> Result<Completed, Ended> {
     // Nearly always no challenge is out, and then nobody looks at the ClientHello but the session.
     if !edge.challenges.expects_tls_alpn() {
-        return Flights::new(stream, edge.service.clone(), Vec::new())?
-            .fly()
+        return Handshake::new(stream, edge.service.clone(), Vec::new())?
+            .run()
             .await;
     }
     let (asked, hello) = read_hello(stream).await?;
     match asked {
-        Asked::Service => Flights::new(stream, edge.service.clone(), hello)?.fly().await,
+        Asked::Service => Handshake::new(stream, edge.service.clone(), hello)?.run().await,
         Asked::Challenge(name) => {
             let known = name.is_some_and(|name| edge.challenges.tls_alpn(&name).is_some());
             if !known {
@@ -69,8 +69,10 @@ pub(super) async fn shake(stream: &mut TcpStream, edge: &Edge) -> Result<Shaken,
                 )
                 .await);
             }
-            let shaken = Flights::new(stream, edge.challenge.clone(), hello)?.fly().await?;
-            part(stream, shaken.session).await;
+            let completed = Handshake::new(stream, edge.challenge.clone(), hello)?
+                .run()
+                .await?;
+            part(stream, completed.session).await;
             Err(Ended::Challenge)
         }
     }
@@ -127,7 +129,7 @@ async fn read_more<'a>(
 }
 
 /// A handshake under way.
-struct Flights<'a> {
+struct Handshake<'a> {
     stream: &'a mut TcpStream,
     session: Box<Session>,
     /// Read already, and not yet seen by the session.
@@ -139,7 +141,7 @@ struct Flights<'a> {
     early: Vec<u8>,
 }
 
-impl<'a> Flights<'a> {
+impl<'a> Handshake<'a> {
     fn new(
         stream: &'a mut TcpStream,
         config: std::sync::Arc<rustls::ServerConfig>,
@@ -158,7 +160,7 @@ impl<'a> Flights<'a> {
         })
     }
 
-    async fn fly(mut self) -> Result<Shaken, Ended> {
+    async fn run(mut self) -> Result<Completed, Ended> {
         let mut buffer = std::mem::take(&mut self.hello);
         if !buffer.is_empty() {
             self.take(&mut buffer, 0).await?;
@@ -178,7 +180,7 @@ impl<'a> Flights<'a> {
             };
             self.take(&mut buffer, kept).await?;
         }
-        Ok(Shaken {
+        Ok(Completed {
             session: self.session,
             certificate: self.certificate,
             early: self.early,

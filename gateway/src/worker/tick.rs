@@ -50,7 +50,7 @@ impl Worker {
             self.serve_all_waiting();
             self.keep_within_memory();
         }
-        self.hold_to_trust();
+        self.reverify();
         self.log.hand_over();
     }
 

@@ -1,5 +1,5 @@
-//! Clients that presented a certificate are held to the trust bundle that serves now, not only to that of
-//! their handshake: who would not be let in any more is told to go.
+//! Clients that presented a certificate are verified again by the trust bundle that serves now: who would not be
+//! let in any more is told to go.
 //!
 //! A bundle that lets all of them in again touches no connection. Dates of client certificates are no matter:
 //! one may expire under an open connection.
@@ -30,14 +30,14 @@ impl Worker {
     }
 
     /// A client that was verified while bundles changed is looked at again.
-    pub(super) fn hold_later(&mut self, key: Key) {
+    pub(super) fn reverify_later(&mut self, key: Key) {
         if self.connections.get(key).is_some_and(|c| is_outdated(c)) {
             self.outdated.push(key);
         }
     }
 
     /// Verifies again, as many as fit into the share of this tick.
-    pub(super) fn hold_to_trust(&mut self) {
+    pub(super) fn reverify(&mut self) {
         let begin = Instant::now();
         while let Some(key) = self.outdated.pop() {
             if let Some(error) = self.connections.get_mut(key).and_then(|c| verify_again(c)) {
