@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use certmgr::Source;
+use certmgr::{Source, Summary};
 use certstore::UnixTime;
 use rustix::fs::{Access, access};
 use serde_json::{Value, json};
@@ -16,8 +16,8 @@ mod sources;
 mod summary;
 mod trust;
 
-use sources::{Checked, Condition};
-use trust::{CheckedTrust, TrustCondition};
+use sources::Checked;
+use trust::Contents;
 
 /// Checks a configuration file and the certificates that it names; nothing is changed or started.
 pub fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
@@ -37,8 +37,8 @@ pub fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
 struct Report {
     found: Diagnostics,
     now: UnixTime,
-    certificates: Vec<Checked>,
-    trust_bundles: Vec<CheckedTrust>,
+    certificates: Vec<Checked<Summary>>,
+    trust_bundles: Vec<Checked<Contents>>,
     /// `None` if the configuration itself cannot be used.
     resolved: Option<Resolved>,
 }
@@ -110,16 +110,11 @@ impl Report {
 
     fn json(&self, strict: bool) -> Value {
         let certificates = self.certificates.iter().map(|checked| {
-            let summary = checked.summary();
-            let usable = match checked.state {
-                Condition::Usable(_) => Some(true),
-                Condition::Unusable => Some(false),
-                Condition::NotAsked(_) => None,
-            };
+            let summary = checked.contents();
             json!({
                 "name": checked.name,
                 "source": checked.source,
-                "usable": usable,
+                "usable": checked.is_usable(),
                 "names": summary.map(|s| s.names.iter().map(ToString::to_string).collect::<Vec<_>>()),
                 "not_before": summary.map(|s| date::date_time(s.not_before)),
                 "not_after": summary.map(|s| date::date_time(s.not_after)),
@@ -128,15 +123,11 @@ impl Report {
             })
         });
         let trust_bundles = self.trust_bundles.iter().map(|checked| {
-            let (usable, contents) = match &checked.state {
-                TrustCondition::Usable(contents) => (Some(true), Some(contents)),
-                TrustCondition::Unusable => (Some(false), None),
-                TrustCondition::NotAsked(_) => (None, None),
-            };
+            let contents = checked.contents();
             json!({
                 "name": checked.name,
                 "source": checked.source,
-                "usable": usable,
+                "usable": checked.is_usable(),
                 "authorities": contents.map(|c| c.authorities),
                 "revocation_lists": contents.map(|c| c.revocation_lists),
                 "until": contents.and_then(|c| c.until).map(date::date_time),

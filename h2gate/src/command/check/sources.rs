@@ -17,29 +17,39 @@ use crate::config::{Diagnostics, LocatedCertificate, LocatedPath, PathUse, Place
 /// A certificate with less time left than this is worth a word.
 const SOON_SECONDS: u64 = 14 * 86_400;
 
-/// A certificate and what is known about it.
-pub(super) struct Checked {
+/// A certificate or a trust bundle, and what is known about it.
+pub(super) struct Checked<T> {
     pub(super) name: String,
     /// The key of the configuration: `files`, `acme` and so on.
     pub(super) source: &'static str,
-    pub(super) state: Condition,
+    pub(super) state: Condition<T>,
 }
 
-/// What is known about a certificate.
-pub(super) enum Condition {
-    /// Read and proved.
-    Usable(Summary),
+/// What is known about it.
+pub(super) enum Condition<T> {
+    /// Read, and it would be used.
+    Usable(T),
     /// Read, or not, and refused.
     Unusable,
     /// Its source is elsewhere and was not asked; the words say where.
     NotAsked(String),
 }
 
-impl Checked {
-    pub(super) fn summary(&self) -> Option<&Summary> {
+impl<T> Checked<T> {
+    /// What it holds, if it is usable.
+    pub(super) fn contents(&self) -> Option<&T> {
         match &self.state {
-            Condition::Usable(summary) => Some(summary),
+            Condition::Usable(contents) => Some(contents),
             Condition::Unusable | Condition::NotAsked(_) => None,
+        }
+    }
+
+    /// `None`: its source was not asked.
+    pub(super) fn is_usable(&self) -> Option<bool> {
+        match self.state {
+            Condition::Usable(_) => Some(true),
+            Condition::Unusable => Some(false),
+            Condition::NotAsked(_) => None,
         }
     }
 }
@@ -50,7 +60,7 @@ pub(super) fn certificate(
     anchors: &[CertificateDer<'static>],
     now: UnixTime,
     found: &mut Diagnostics,
-) -> Checked {
+) -> Checked<Summary> {
     let one = &located.certificate;
     paths(&located.paths, found);
     let state = match elsewhere(&one.source) {

@@ -1,16 +1,18 @@
 //! What a good configuration will do, at a glance.
 
-use certmgr::{CertificateConfig, Challenge, Source};
+use certmgr::{CertificateConfig, Challenge, Source, Summary};
 use certstore::UnixTime;
 use gateway::settings::{Backend, ClientAuthMode, EndpointAddress, Listener, Protocol, Route, TlsVersion};
 
-use super::{Checked, CheckedTrust, Condition, TrustCondition, date};
+use super::date;
+use super::sources::{Checked, Condition};
+use super::trust::Contents;
 use crate::config::Resolved;
 
 pub(super) fn text(
     resolved: &Resolved,
-    checked: &[Checked],
-    trust_bundles: &[CheckedTrust],
+    checked: &[Checked<Summary>],
+    trust_bundles: &[Checked<Contents>],
     now: UnixTime,
 ) -> String {
     let gateway = &resolved.gateway;
@@ -94,7 +96,7 @@ fn listener(listener: &Listener) -> (String, String) {
     (listener.name.clone(), format!("{}  {how}", listener.address))
 }
 
-fn certificate(checked: &Checked, now: UnixTime) -> (String, String) {
+fn certificate(checked: &Checked<Summary>, now: UnixTime) -> (String, String) {
     let what = match &checked.state {
         Condition::Unusable => "unusable".to_owned(),
         Condition::NotAsked(source) => format!("{source}; not asked"),
@@ -116,11 +118,11 @@ fn certificate(checked: &Checked, now: UnixTime) -> (String, String) {
     (checked.name.clone(), what)
 }
 
-fn trust(checked: &CheckedTrust, now: UnixTime) -> (String, String) {
+fn trust(checked: &Checked<Contents>, now: UnixTime) -> (String, String) {
     let what = match &checked.state {
-        TrustCondition::Unusable => "unusable".to_owned(),
-        TrustCondition::NotAsked(source) => format!("{source}; not asked"),
-        TrustCondition::Usable(contents) => {
+        Condition::Unusable => "unusable".to_owned(),
+        Condition::NotAsked(source) => format!("{source}; not asked"),
+        Condition::Usable(contents) => {
             let until = contents.until.map_or(String::new(), |until| {
                 let left = date::days(until.as_secs().saturating_sub(now.as_secs()));
                 format!(", good until {}, {left}", date::date(until))

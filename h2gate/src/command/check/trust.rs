@@ -5,24 +5,8 @@ use certstore::{Part, TrustBundle, UnixTime};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::sources::{self, read};
+use super::sources::{self, Checked, Condition, read};
 use crate::config::{Diagnostics, LocatedPath, LocatedTrust, PathUse};
-
-/// A trust bundle and what is known about it.
-pub(super) struct CheckedTrust {
-    pub(super) name: String,
-    pub(super) source: &'static str,
-    pub(super) state: TrustCondition,
-}
-
-pub(super) enum TrustCondition {
-    /// Read, and it would be used.
-    Usable(Contents),
-    /// Read, or not, and refused.
-    Unusable,
-    /// Its source is elsewhere and was not asked; the words say where.
-    NotAsked(String),
-}
 
 /// What a bundle holds.
 pub(super) struct Contents {
@@ -35,21 +19,23 @@ pub(super) struct Contents {
 }
 
 /// What the chain of a certificate with this `trust` must lead to; nothing if the bundle is not known here.
-pub(super) fn anchors<'a>(bundles: &'a [CheckedTrust], trust: Option<&str>) -> &'a [CertificateDer<'static>] {
+pub(super) fn anchors<'a>(
+    bundles: &'a [Checked<Contents>],
+    trust: Option<&str>,
+) -> &'a [CertificateDer<'static>] {
     let bundle = bundles.iter().find(|bundle| Some(bundle.name.as_str()) == trust);
-    match bundle.map(|bundle| &bundle.state) {
-        Some(TrustCondition::Usable(contents)) => &contents.anchors,
-        _ => &[],
-    }
+    bundle
+        .and_then(Checked::contents)
+        .map_or(&[], |contents| &contents.anchors)
 }
 
-pub(super) fn check(located: &LocatedTrust, now: UnixTime, found: &mut Diagnostics) -> CheckedTrust {
+pub(super) fn check(located: &LocatedTrust, now: UnixTime, found: &mut Diagnostics) -> Checked<Contents> {
     let one = &located.trust;
     let state = match sources::elsewhere(&one.source) {
-        Some(place) => TrustCondition::NotAsked(place),
-        None => files(located, now, found).map_or(TrustCondition::Unusable, TrustCondition::Usable),
+        Some(place) => Condition::NotAsked(place),
+        None => files(located, now, found).map_or(Condition::Unusable, Condition::Usable),
     };
-    CheckedTrust {
+    Checked {
         name: one.name.clone(),
         source: one.source.kind(),
         state,
