@@ -48,7 +48,7 @@ use view::Failing;
 
 pub use check::{Summary, check};
 pub(crate) use fetched::keep;
-pub(crate) use leftovers::leave;
+pub(crate) use leftovers::{Leftover, clear};
 pub(crate) use ordered::order;
 pub(crate) use orders::{Ordering, Orders};
 pub(crate) use view::first as first_view;

@@ -36,6 +36,12 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
         Box::pin(async { Ok(Vec::new()) })
     }
 
+    /// The names of the certificates of which an order is noted. One whose name is too long for a file may be left
+    /// out.
+    fn orders(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// Removes the document; one that is not there is no error.
     fn remove<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<(), StoreError>>;
 }

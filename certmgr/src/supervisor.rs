@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use certstore::{Installed, Proved, Reader, Refusal, Writer};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::acme;
-use crate::certificate::{Certificate, Lines, Ordering, Orders, first_view, keep, leave, order};
+use crate::certificate::{Certificate, Leftover, Lines, Ordering, Orders, clear, first_view, keep, order};
 use crate::config::{CertificateConfig, Issuers, Observer, Options, Source, TrustObserver};
 use crate::control::{
     Command, CommandError, Control, MAX_COMMANDS, MAX_WATCHED_EVENTS, PlanError, Reply, View,
@@ -76,6 +76,7 @@ pub(crate) fn start_with(
         }),
     };
     handle.reload(configs);
+    handle.tidy();
     handle
 }
 
@@ -106,6 +107,7 @@ impl Handle {
             .map(|config| (config.name.clone(), config))
             .collect();
         let desk = &self.desk;
+        let (mut before, mut leftovers) = (HashMap::new(), Vec::new());
         tasks.running.retain(|name, running| {
             let same = wanted.get(name) == Some(&running.config);
             if same {
@@ -114,18 +116,60 @@ impl Handle {
                 running.task.abort();
                 desk.dismiss(name, !wanted.contains_key(name));
                 let is_ordered = |config: &CertificateConfig| matches!(config.source, Source::Acme(_));
-                if let Some(orders) = running.orders.take()
-                    && !wanted.get(name).is_some_and(is_ordered)
-                {
-                    self.runtime.spawn(leave(orders));
+                match running.orders.take() {
+                    Some(orders) if wanted.get(name).is_some_and(is_ordered) => {
+                        before.insert(name.clone(), orders);
+                    }
+                    Some(orders) => leftovers.push(Leftover::of(&orders)),
+                    None => {}
                 }
             }
             same
         });
         for (name, config) in wanted {
             tasks.last_id = tasks.last_id.saturating_add(1);
-            let running = self.run(config, tasks.last_id);
+            let running = self.run(config, tasks.last_id, before.remove(&name));
             tasks.running.insert(name, running);
+        }
+        while tasks.leftovers.try_join_next().is_some() {}
+        if !leftovers.is_empty() {
+            let cleared = clear(leftovers, self.is_ordered());
+            tasks.leftovers.spawn_on(cleared, &self.runtime);
+        }
+    }
+
+    /// Clears what is left of orders that ended with an earlier process, of certificates that are not ordered now.
+    fn tidy(&self) {
+        let Some(ordering) = self.ordering.clone() else {
+            return;
+        };
+        let mut tasks = self.tasks.state();
+        let sources: Vec<_> = tasks
+            .running
+            .values()
+            .filter_map(|running| match &running.config.source {
+                Source::Acme(source) => Some(source.as_ref().clone()),
+                Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
+            })
+            .collect();
+        let is_ordered = self.is_ordered();
+        let tidied = async move {
+            let leftovers = Leftover::find(&ordering, &sources, &is_ordered).await;
+            clear(leftovers, is_ordered).await;
+        };
+        tasks.leftovers.spawn_on(tidied, &self.runtime);
+    }
+
+    /// Whether a certificate of this name is ordered when it is asked.
+    fn is_ordered(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
+        // What is cleared belongs to the tasks, so it must not keep them.
+        let tasks = Arc::downgrade(&self.tasks);
+        move |name| {
+            let Some(tasks) = tasks.upgrade() else {
+                return true;
+            };
+            let running = &tasks.state().running;
+            running.get(name).is_some_and(|running| running.orders.is_some())
         }
     }
 
@@ -154,7 +198,7 @@ impl Handle {
     /// Stops all tasks. What serves goes on serving.
     pub fn stop(self) {}
 
-    fn run(&self, config: CertificateConfig, id: u64) -> Running {
+    fn run(&self, config: CertificateConfig, id: u64, before: Option<Arc<Orders>>) -> Running {
         self.desk.appoint(&config.name, id);
         let name: Arc<str> = config.name.as_str().into();
         let (loaded_sender, loaded) = watch::channel(false);
@@ -183,7 +227,7 @@ impl Handle {
         };
         let story = match reader {
             Some(reader) => self.runtime.spawn(keep(certificate, reader)),
-            None => self.runtime.spawn(order(certificate, orders.clone())),
+            None => self.runtime.spawn(order(certificate, orders.clone(), before)),
         };
         Running {
             config,
@@ -202,6 +246,7 @@ impl Drop for Handle {
             running.task.abort();
             self.desk.dismiss(&name, false);
         }
+        drop(std::mem::take(&mut self.tasks.state().leftovers));
         self.stop_trust();
     }
 }
@@ -227,6 +272,8 @@ struct TasksState {
     last_id: u64,
     running: BTreeMap<String, Running>,
     trust: BTreeMap<String, RunningTrust>,
+    /// What clears up after orders that nobody goes on with.
+    leftovers: JoinSet<()>,
 }
 
 struct Running {

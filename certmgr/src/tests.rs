@@ -3,6 +3,7 @@
 mod crashes;
 mod doubles;
 mod kept;
+mod leftovers;
 mod life;
 mod orders;
 mod refusals;

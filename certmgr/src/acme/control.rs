@@ -91,16 +91,14 @@ pub(super) async fn take_back(client: &Client, certificate: &str, note: &mut Not
     if note.records.is_empty() {
         return Ok(());
     }
-    let Some(txt) = &client.txt else {
-        warn!(
+    match &client.txt {
+        Some(txt) => txt.clean_up(&note.records).await?,
+        None => warn!(
             certificate,
             records = ?note.records,
             "TXT records of an earlier order are left behind: dns-01 is not configured any more; remove them by hand"
-        );
-        note.records.clear();
-        return Ok(());
-    };
-    txt.clean_up(&note.records).await?;
+        ),
+    }
     note.records.clear();
     note.write(&client.shared.shelf, certificate)
         .await

@@ -1,18 +1,31 @@
-//! What an order left behind in the DNS that a crash or a reload ended.
+//! What an order left behind that a crash or a reload ended: TXT records, and its note with the key.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
-use super::Orders;
-use crate::acme::IssueError;
+use super::orders::{Ordering, Orders};
+use crate::acme::{IssueError, Issuer};
+use crate::config::{AcmeSource, Challenge, DnsProvider, KeyType};
+use crate::lease::Guard;
+use crate::state::State;
 use crate::store::STATE_DEADLINE;
 
 /// Between two looks whether a task that was ended has let go.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Removes it. `false`: another process or task is at it.
+/// How long one attempt to clear may take: a DNS provider answers within minutes, or a command for each record.
+const LONGEST_CLEARING: Duration = Duration::from_secs(15 * 60);
+
+/// The waits before each attempt to clear. After the last one it is left to the next start.
+const ATTEMPTS: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_secs(60),
+    Duration::from_secs(10 * 60),
+];
+
+/// Removes the records of an order that is gone on with. `false`: another process or task is at it.
 pub(super) async fn take_back(orders: &Orders) -> Result<bool, IssueError> {
     let name = &orders.config.name;
     match timeout(STATE_DEADLINE, orders.state.lease.try_acquire(name)).await {
@@ -23,22 +36,157 @@ pub(super) async fn take_back(orders: &Orders) -> Result<bool, IssueError> {
     }
 }
 
-/// Removes it for a certificate that nobody orders any more, once its task has let go. No later order would.
-pub(crate) async fn leave(orders: Arc<Orders>) {
-    let until = Instant::now() + STATE_DEADLINE;
-    loop {
-        match take_back(&orders).await {
-            Ok(false) if Instant::now() < until => sleep(LOOK).await,
-            Ok(_) => return,
-            Err(error) => {
-                tracing::warn!(
-                    certificate = orders.config.name,
-                    "what its last order left behind is still there, and it is not ordered any more: {error} ({}; \
-                     then remove the TXT records by hand)",
-                    error.remedy
+/// As [`take_back`], for a certificate that is proved in another way now: only who has written the records knows
+/// how to remove them. Its task has been ended, and lets go within moments.
+pub(super) async fn take_back_as_before(before: &Orders) -> Result<(), IssueError> {
+    match acquire(&before.state, &before.config.name).await {
+        Some(_lease) => before.issuer.clean_up(&before.config.name).await,
+        None => Ok(()),
+    }
+}
+
+/// An order of a certificate that nobody orders any more: no later order would tidy up after it.
+pub(crate) struct Leftover {
+    certificate: String,
+    state: State,
+    /// Who may be able to remove its records; the first that can does.
+    issuers: Vec<Arc<dyn Issuer>>,
+}
+
+impl Leftover {
+    /// What may be left of these orders.
+    pub(crate) fn of(orders: &Orders) -> Self {
+        Self {
+            certificate: orders.config.name.clone(),
+            state: orders.state.clone(),
+            issuers: vec![Arc::clone(&orders.issuer)],
+        }
+    }
+
+    /// The notes on disk of certificates that are not ordered any more. Which DNS provider their records are at is
+    /// not noted, for a command must not come from there: those that are configured are asked.
+    pub(crate) async fn find(
+        ordering: &Ordering,
+        sources: &[AcmeSource],
+        is_ordered: impl Fn(&str) -> bool,
+    ) -> Vec<Self> {
+        let state = ordering.state();
+        let names = match timeout(STATE_DEADLINE, state.store.orders()).await {
+            Ok(Ok(names)) => names,
+            // Each order says for itself what is wrong with the state.
+            Ok(Err(_)) | Err(_) => return Vec::new(),
+        };
+        let issuers = issuers(ordering, sources);
+        names
+            .into_iter()
+            .filter(|name| !is_ordered(name))
+            .map(|certificate| {
+                tracing::info!(
+                    certificate,
+                    "an order is given up: its certificate is not ordered any more"
                 );
-                return;
+                Self {
+                    certificate,
+                    state: state.clone(),
+                    issuers: issuers.clone(),
+                }
+            })
+            .collect()
+    }
+
+    /// Removes records and note. An order that another process is at is left to it, and so is a certificate that
+    /// has come back.
+    async fn clear(&self, is_ordered: &impl Fn(&str) -> bool) -> Result<(), IssueError> {
+        let Some(_lease) = acquire(&self.state, &self.certificate).await else {
+            return Ok(());
+        };
+        if is_ordered(&self.certificate) {
+            return Ok(());
+        }
+        let mut failure = None;
+        for issuer in &self.issuers {
+            match issuer.clean_up(&self.certificate).await {
+                Ok(()) => return issuer.done(&self.certificate).await,
+                Err(error) => failure = Some(error),
             }
         }
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+/// Clears all of them. What cannot be cleared is tried a few times, and found again at the next start.
+pub(crate) async fn clear(mut leftovers: Vec<Leftover>, is_ordered: impl Fn(&str) -> bool) {
+    for wait in ATTEMPTS {
+        sleep(wait).await;
+        let mut left = Vec::new();
+        for leftover in leftovers {
+            let certificate = &leftover.certificate;
+            match timeout(LONGEST_CLEARING, leftover.clear(&is_ordered)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => tracing::warn!(
+                    certificate,
+                    "it is not ordered any more, and what its last order left behind is still there: {error} ({})",
+                    error.remedy
+                ),
+                Err(_) => tracing::warn!(
+                    certificate,
+                    "it is not ordered any more, and what its last order left behind could not be removed within {} \
+                     min; see that the DNS provider or its command answers",
+                    LONGEST_CLEARING.as_secs() / 60
+                ),
+            }
+            left.push(leftover);
+        }
+        leftovers = left;
+        if leftovers.is_empty() {
+            return;
+        }
+    }
+}
+
+/// The lease, once a task that was ended has let go of it. `None`: another process has it, or the state is not
+/// to be had.
+async fn acquire(state: &State, certificate: &str) -> Option<Guard> {
+    let held = timeout(STATE_DEADLINE, async {
+        loop {
+            match state.lease.try_acquire(certificate).await {
+                Ok(None) => sleep(LOOK).await,
+                ended => return ended.ok().flatten(),
+            }
+        }
+    });
+    held.await.ok().flatten()
+}
+
+/// One for each DNS provider that is configured. Route 53 comes first: it knows whether a record was there, and a
+/// command may not. Without any, one that says which records are to be removed by hand.
+fn issuers(ordering: &Ordering, sources: &[AcmeSource]) -> Vec<Arc<dyn Issuer>> {
+    let mut with_dns: Vec<&AcmeSource> = Vec::new();
+    for source in sources {
+        let is_new = with_dns.iter().all(|known| known.challenge != source.challenge);
+        if is_new && matches!(source.challenge, Challenge::Dns01(_)) {
+            with_dns.push(source);
+        }
+    }
+    with_dns.sort_by_key(|source| matches!(source.challenge, Challenge::Dns01(DnsProvider::Exec(_))));
+    if with_dns.is_empty() {
+        return vec![ordering.issuer(&nowhere())];
+    }
+    with_dns
+        .into_iter()
+        .map(|source| ordering.issuer(source))
+        .collect()
+}
+
+/// Names no CA and no DNS provider.
+fn nowhere() -> AcmeSource {
+    AcmeSource {
+        authorities: Vec::new(),
+        challenge: Challenge::Http01,
+        key: KeyType::EcdsaP256,
+        preferred_chain: None,
+        resolvers: Vec::new(),
+        min_interval: Duration::ZERO,
+        first_retry: Duration::ZERO,
     }
 }

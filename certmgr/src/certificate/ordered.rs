@@ -91,8 +91,13 @@ enum Turn {
     Rest(Duration),
 }
 
-/// Keeps one certificate served and renewed until the task is aborted.
-pub(crate) async fn order(mut certificate: Certificate, orders: Option<Arc<Orders>>) {
+/// Keeps one certificate served and renewed until the task is aborted. `before` is what its orders needed until a
+/// reload, if they did.
+pub(crate) async fn order(
+    mut certificate: Certificate,
+    orders: Option<Arc<Orders>>,
+    before: Option<Arc<Orders>>,
+) {
     certificate.orders.clone_from(&orders);
     certificate.restore().await;
     certificate.tell_expiry();
@@ -102,7 +107,7 @@ pub(crate) async fn order(mut certificate: Certificate, orders: Option<Arc<Order
         return certificate.stay_without_state().await;
     };
     let mut course = Course::default();
-    certificate.take_back(&orders).await;
+    certificate.take_back(&orders, before).await;
     loop {
         certificate.tidy(&orders, &mut course).await;
         match certificate.plan(&orders, &mut course).await {
@@ -134,9 +139,15 @@ impl Certificate {
     }
 
     /// Removes what an order left behind that a crash ended, unless another process is at it.
-    async fn take_back(&mut self, orders: &Arc<Orders>) {
+    async fn take_back(&mut self, orders: &Arc<Orders>, before: Option<Arc<Orders>>) {
         let orders = Arc::clone(orders);
-        let taken_back = self.meanwhile(async move { leftovers::take_back(&orders).await });
+        let before = before.filter(|before| before.source.challenge != orders.source.challenge);
+        let taken_back = self.meanwhile(async move {
+            if let Some(before) = before {
+                leftovers::take_back_as_before(&before).await?;
+            }
+            leftovers::take_back(&orders).await
+        });
         if let Err(error) = taken_back.await {
             tracing::warn!(
                 certificate = self.config.name,

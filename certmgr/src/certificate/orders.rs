@@ -11,7 +11,8 @@ use crate::ledger::Ledger;
 use crate::schedule::Rules;
 use crate::state::State;
 
-/// What the orders of all certificates have in common. One in a process.
+/// What the orders of all certificates have in common. One in a process. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Ordering {
     state: State,
     ledger: Arc<Ledger>,
@@ -44,11 +45,19 @@ impl Ordering {
         Arc::clone(&self.ledger)
     }
 
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(super) fn issuer(&self, source: &AcmeSource) -> Arc<dyn Issuer> {
+        (self.issuers)(source)
+    }
+
     pub(crate) fn orders(&self, config: &CertificateConfig, source: &AcmeSource) -> Arc<Orders> {
         Arc::new(Orders {
             config: config.clone(),
             source: source.clone(),
-            issuer: (self.issuers)(source),
+            issuer: self.issuer(source),
             ledger: Arc::clone(&self.ledger),
             state: self.state.clone(),
             rules: Rules::from(source),

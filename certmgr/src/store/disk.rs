@@ -56,6 +56,18 @@ impl Disk {
         self.directory.join(directory).join(file)
     }
 
+    async fn names(&self, directory: &str) -> Result<Vec<String>, StoreError> {
+        let directory = self.directory.join(directory);
+        let place = directory.display().to_string();
+        let ended = tokio::task::spawn_blocking(move || names_in(&directory)).await;
+        ended
+            .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+            .map_err(|error| StoreError {
+                place,
+                text: error.to_string(),
+            })
+    }
+
     /// Runs on the blocking pool: a disk may hang.
     async fn run<T: Send + 'static>(
         &self,
@@ -83,17 +95,11 @@ impl Store for Disk {
     }
 
     fn certificates(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
-        let directory = self.directory.join("certificates");
-        Box::pin(async move {
-            let place = directory.display().to_string();
-            let ended = tokio::task::spawn_blocking(move || names_in(&directory)).await;
-            ended
-                .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
-                .map_err(|error| StoreError {
-                    place,
-                    text: error.to_string(),
-                })
-        })
+        Box::pin(self.names("certificates"))
+    }
+
+    fn orders(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(self.names("orders"))
     }
 
     fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {

@@ -33,6 +33,7 @@ async fn crash_at(step: i64) -> Option<Ended> {
     let happened = timeout(Duration::from_secs(600), crash.happened()).await;
     drop(manager);
     let step = happened.ok()?;
+    crash.is_over();
 
     authority.crashes_with(&Crash::never());
     let (state, _) = TestStore::open(directory.path(), &Crash::never());

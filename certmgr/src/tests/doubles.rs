@@ -1,7 +1,7 @@
 //! Stand-ins: a store that fails or stops at a chosen step, a CA that issues by itself, a clock that runs with
 //! the timers of the test.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Mutex, MutexGuard};
@@ -25,6 +25,7 @@ pub(super) struct Crash {
     left: AtomicI64,
     armed: AtomicBool,
     happened: watch::Sender<Option<&'static str>>,
+    over: watch::Sender<bool>,
 }
 
 impl Crash {
@@ -39,11 +40,23 @@ impl Crash {
         Arc::default()
     }
 
-    async fn step(&self, name: &'static str) {
+    /// An error once the crash is over: of what the process was at, nothing is left, no lock either.
+    async fn step(&self, name: &'static str) -> Result<(), StoreError> {
         if self.armed.load(Ordering::SeqCst) && self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
             self.happened.send_replace(Some(name));
-            pending::<()>().await;
+            let mut over = self.over.subscribe();
+            let _ = over.wait_for(|over| *over).await;
+            return Err(StoreError {
+                place: "state".to_owned(),
+                text: "the process has ended".to_owned(),
+            });
         }
+        Ok(())
+    }
+
+    /// Once its tasks have been dropped.
+    pub(super) fn is_over(&self) {
+        self.over.send_replace(true);
     }
 
     pub(super) async fn happened(&self) -> &'static str {
@@ -111,12 +124,16 @@ impl Store for TestStore {
         self.inner.certificates()
     }
 
+    fn orders(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        self.inner.orders()
+    }
+
     fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.refusal()?;
-            self.crash.step("before a write").await;
+            self.crash.step("before a write").await?;
             self.inner.write(document, bytes).await?;
-            self.crash.step("after a write").await;
+            self.crash.step("after a write").await?;
             Ok(())
         })
     }
@@ -124,9 +141,9 @@ impl Store for TestStore {
     fn remove<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.refusal()?;
-            self.crash.step("before a removal").await;
+            self.crash.step("before a removal").await?;
             self.inner.remove(document).await?;
-            self.crash.step("after a removal").await;
+            self.crash.step("after a removal").await?;
             Ok(())
         })
     }
@@ -187,6 +204,10 @@ pub(super) struct TestAuthority {
     pub(super) placed: AtomicU64,
     pub(super) replaced: AtomicU64,
     pub(super) revoked: Mutex<Vec<Vec<u8>>>,
+    /// TXT records by certificate and by who has written them.
+    pub(super) records: Mutex<BTreeSet<(String, String)>>,
+    /// No DNS provider answers.
+    pub(super) dns_down: AtomicBool,
     /// For which certificates what orders left behind was removed.
     pub(super) cleaned_up: Mutex<Vec<String>>,
     pub(super) window: Mutex<Option<(u64, u64)>>,
@@ -213,6 +234,8 @@ impl TestAuthority {
             placed: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
             revoked: Mutex::default(),
+            records: Mutex::default(),
+            dns_down: AtomicBool::new(false),
             cleaned_up: Mutex::default(),
             window: Mutex::default(),
             questions: AtomicU64::new(0),
@@ -241,8 +264,9 @@ impl TestAuthority {
     /// For the tasks: each certificate has an issuer of its own, on the given store.
     pub(super) fn issuers(self: &Arc<Self>, state: &State) -> Issuers {
         let (authority, store) = (Arc::clone(self), Arc::clone(&state.store));
-        Arc::new(move |_: &AcmeSource| {
+        Arc::new(move |source: &AcmeSource| {
             Arc::new(TestIssuer {
+                provider: format!("{:?}", source.challenge),
                 authority: Arc::clone(&authority),
                 store: Arc::clone(&store),
             }) as Arc<dyn Issuer>
@@ -251,7 +275,9 @@ impl TestAuthority {
 
     async fn step(&self, name: &'static str) {
         let crash = Arc::clone(&lock(&self.crash));
-        crash.step(name).await;
+        if crash.step(name).await.is_err() {
+            pending::<()>().await;
+        }
     }
 
     fn sign(&self, names: &[Name], key: &KeyPair, answer: Answer) -> TestPair {
@@ -272,6 +298,8 @@ impl TestAuthority {
 
 /// Keeps a note of its order as the real one does: first the key, then the URL.
 struct TestIssuer {
+    /// Who writes its TXT records.
+    provider: String,
     authority: Arc<TestAuthority>,
     store: Arc<dyn Store>,
 }
@@ -291,7 +319,15 @@ impl TestIssuer {
         Some((url.to_owned(), KeyPair::from_pem(key).unwrap()))
     }
 
+    /// From the note of the order on, its record may be there; without a crash it is taken back at the end.
     async fn place(&self, request: &Request) -> Result<Issued, IssueError> {
+        let record = (request.certificate.clone(), self.provider.clone());
+        let issued = self.place_with(request, &record).await;
+        lock(&self.authority.records).remove(&record);
+        issued
+    }
+
+    async fn place_with(&self, request: &Request, record: &(String, String)) -> Result<Issued, IssueError> {
         let authority = &self.authority;
         let (mut url, key) = match self.noted(&request.certificate).await {
             Some(noted) => noted,
@@ -308,6 +344,7 @@ impl TestIssuer {
             authority.step("after the order is placed").await;
             self.note(&request.certificate, &url, &key).await?;
         }
+        lock(&authority.records).insert(record.clone());
         authority.step("before it is finalized").await;
         let answer = *lock(&authority.answer);
         if lock(&authority.down).contains(&request.authority) {
@@ -353,7 +390,19 @@ impl Issuer for TestIssuer {
 
     fn clean_up<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>> {
         lock(&self.authority.cleaned_up).push(certificate.to_owned());
-        Box::pin(async { Ok(()) })
+        let is_left = {
+            let mut records = lock(&self.authority.records);
+            if !self.authority.dns_down.load(Ordering::SeqCst) {
+                records.remove(&(certificate.to_owned(), self.provider.clone()));
+            }
+            records.iter().any(|(name, _)| name == certificate)
+        };
+        Box::pin(async move {
+            match is_left {
+                true => Err(failure(IssueFault::Dns, "the record is still there")),
+                false => Ok(()),
+            }
+        })
     }
 
     fn renewal_info<'a>(

@@ -5,6 +5,9 @@ use serde_json::json;
 use super::answers::problem;
 use super::scripted::Scripted;
 use super::*;
+use crate::acme::kept::Secret;
+use crate::acme::keys;
+use crate::acme::note::{Note, Purpose};
 
 #[tokio::test]
 async fn an_order_whose_answer_was_lost_is_gone_on_with() {
@@ -62,4 +65,27 @@ async fn an_order_that_stays_where_it_is_makes_room_for_another_in_the_end() {
         assert!(error.text.contains("still `processing` after 1 s"), "{error}");
         assert_eq!(ca.count("/new-order"), orders);
     }
+}
+
+#[tokio::test]
+async fn records_that_nobody_can_remove_any_more_are_told_of_once_and_forgotten() {
+    let ca = Scripted::start(|_| None);
+    let source = ca.source();
+    let asked = request("a", &["a.example.com"]);
+    let shared = Shared::new(open(&ca.folder), Challenges::default(), 1);
+    let purpose = Purpose::new(&source.authorities[0], "https://ca.example/account", &asked);
+    let mut note = Note::new(purpose, Secret(keys::generate(KeyType::EcdsaP256).await.unwrap()));
+    note.order = Some("https://ca.example/order".to_owned());
+    note.records = vec![TxtRecord {
+        name: "_acme-challenge.a.example.com".to_owned(),
+        value: "x".to_owned(),
+    }];
+    note.write(&shared.shelf, "a").await.unwrap();
+    // By tls-alpn-01: no DNS provider is configured.
+    let client = Client::new(&source, &shared);
+    client.clean_up("a").await.unwrap();
+    let note = Note::read(&shared.shelf, "a").await.unwrap().unwrap();
+    assert_eq!((note.records, note.order.is_some()), (Vec::new(), true));
+    client.done("a").await.unwrap();
+    assert!(Note::read(&shared.shelf, "a").await.unwrap().is_none());
 }
