@@ -5,6 +5,7 @@ mod pebble;
 mod scripted;
 
 mod answers;
+mod at_once;
 mod crash;
 mod orders;
 mod standing;
