@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use certstore::{BundleError, Part, ProveError, TrustError};
+use certstore::{BundleError, Found, Part, ProveError, TrustError};
 
 use crate::acme::{IssueError, IssueFault};
-use crate::config::FileSource;
+use crate::config::{FileSource, Source};
 
 /// A failed attempt to get a pair from its source. Trying again is always lawful, and the task does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,9 @@ pub enum Reason {
     /// What was read is no usable pair.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// The same of what a remote store holds: there is no file to look after.
+    #[error(transparent)]
+    Stored(BundleError),
     /// The pair may not serve, here and now.
     #[error(transparent)]
     Prove(#[from] ProveError),
@@ -132,7 +135,7 @@ impl Error {
             Reason::Hanging(_) => "hanging",
             Reason::Moving => "moving",
             Reason::Internal(_) => "internal",
-            Reason::Bundle(_) => "bundle",
+            Reason::Bundle(_) | Reason::Stored(_) => "bundle",
             Reason::Prove(_) | Reason::Trust(_) | Reason::NoAnchors { .. } => "prove",
             Reason::Remote { fault, .. } => fault.as_str(),
             Reason::Issue(error) => error.class.as_str(),
@@ -177,7 +180,11 @@ impl Error {
             | Reason::Remote { .. }
             | Reason::Issue(_)
             | Reason::Internal(_) => true,
-            Reason::Bundle(_) | Reason::Prove(_) | Reason::Trust(_) | Reason::NoAnchors { .. } => false,
+            Reason::Bundle(_)
+            | Reason::Stored(_)
+            | Reason::Prove(_)
+            | Reason::Trust(_)
+            | Reason::NoAnchors { .. } => false,
         }
     }
 
@@ -195,6 +202,7 @@ impl Error {
             | Reason::Hanging(_)
             | Reason::Internal(_)
             | Reason::Bundle(_)
+            | Reason::Stored(_)
             | Reason::Prove(_)
             | Reason::Trust(_) => false,
         }
@@ -221,11 +229,13 @@ impl Error {
             Reason::Moving => "replace the pair less often, or by renaming whole files",
             Reason::Internal(_) => "please report it, with the log",
             Reason::Bundle(BundleError::NoCertificate { found })
+            | Reason::Stored(BundleError::NoCertificate { found })
                 if found.to_string().contains("CERTIFICATE REQUEST") =>
             {
                 "this is a certificate signing request, not a certificate: give the chain that the CA sent back for it"
             }
             Reason::Bundle(error) => error.remedy(),
+            Reason::Stored(error) => stored_remedy(error),
             Reason::Prove(error) => error.remedy(),
             Reason::Trust(error) => error.remedy(),
             Reason::NoAnchors { .. } => "see what is told of the trust bundle",
@@ -234,10 +244,57 @@ impl Error {
 }
 
 impl Reason {
+    /// The same, with the remedy for where it comes from.
+    pub(crate) fn from_source(self, source: &Source) -> Self {
+        match (self, source) {
+            (Self::Bundle(error), Source::S3(_) | Source::SecretsManager(_)) => Self::Stored(error),
+            (reason, _) => reason,
+        }
+    }
+
+    /// What to do about a chain from a CA that may not serve. It is ordered again in any case.
+    pub(crate) fn remedy_at_ca(&self) -> &'static str {
+        match self {
+            Self::Bundle(_) | Self::Stored(_) => {
+                "nothing, if the next order brings a good one; if not, tell the CA, try without `preferred_chain`, or name \
+                 another CA"
+            }
+            Self::Prove(error) => match error {
+                ProveError::Expired { .. } | ProveError::AboutToExpire { .. } => {
+                    "mend the clock if it is ahead; if it is right, tell the CA, or name another one"
+                }
+                ProveError::NotYetValid { .. } => {
+                    "mend the clock if it is behind; if it is right, tell the CA, or name another one"
+                }
+                ProveError::WrongNames { .. } => {
+                    "tell the CA that it leaves out what was ordered, or name another one"
+                }
+                ProveError::MissingIntermediate { .. } | ProveError::IntermediateNotValid { .. } => {
+                    "tell the CA that its chain cannot be used, choose another `preferred_chain`, or name another CA"
+                }
+                ProveError::Untrusted { .. } => {
+                    "name a CA that leads to the trust bundle under `trust`, or add its root to the bundle"
+                }
+                ProveError::Older { .. } => {
+                    "mend the clock if it was set; `allow_rollback: true` takes it all the same"
+                }
+                ProveError::Handshake { .. } => "choose another `key` or `profile`",
+            },
+            Self::NoAnchors { .. } => "see what is told of the trust bundle",
+            Self::Io { .. }
+            | Self::Hanging(_)
+            | Self::Moving
+            | Self::Remote { .. }
+            | Self::Issue(_)
+            | Self::Internal(_)
+            | Self::Trust(_) => "please report it, with the log",
+        }
+    }
+
     /// Which part of a pair it is about.
     pub(crate) fn part(&self) -> Part {
         match self {
-            Self::Bundle(error) => error.part(),
+            Self::Bundle(error) | Self::Stored(error) => error.part(),
             Self::Prove(_) => Part::Chain,
             Self::Trust(error) => error.part(),
             Self::Io { .. }
@@ -248,6 +305,37 @@ impl Reason {
             | Self::Internal(_)
             | Self::NoAnchors { .. } => Part::Both,
         }
+    }
+}
+
+/// As [`BundleError::remedy`], for an object or a secret. What says nothing of files is the same.
+fn stored_remedy(error: &BundleError) -> &'static str {
+    match error {
+        BundleError::Empty { .. } | BundleError::Truncated { .. } | BundleError::BadSection { .. } => {
+            "store it again in full"
+        }
+        BundleError::TooLarge { .. } => "store the chain or the key, and nothing else",
+        BundleError::NotPem {
+            found: Found::Pkcs12, ..
+        } => "set `format: pkcs12` for a secret, or store it as PEM: `openssl pkcs12 -in FILE -nodes`",
+        BundleError::NotPem { .. } => {
+            "store it as PEM: `-----BEGIN CERTIFICATE-----`, `-----BEGIN PRIVATE KEY-----`; or correct which object, \
+             field or format is read"
+        }
+        BundleError::NoCertificate { .. } | BundleError::NoKey { .. } => {
+            "check that the objects or fields of chain and key are not exchanged"
+        }
+        BundleError::ManyKeys { .. } => "leave only the key of the first certificate in it",
+        BundleError::ManyCertificates { .. } | BundleError::IssuerNotCa { .. } => {
+            "leave only the leaf and its CA's intermediates in it"
+        }
+        BundleError::EncryptedKey => {
+            "store the key without a passphrase (`openssl pkey -in FILE -out FILE`): the store encrypts it"
+        }
+        BundleError::LeafNotFirst { .. } | BundleError::WrongOrder { .. } => {
+            "order the chain: the server's certificate first, then each one's issuer"
+        }
+        other => other.remedy(),
     }
 }
 
@@ -300,5 +388,47 @@ impl FileSource {
             files.push(self.key.display().to_string());
         }
         files
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use certstore::CertBundle;
+    use rcgen::generate_simple_self_signed;
+
+    use super::*;
+
+    #[test]
+    fn only_where_there_are_files_a_remedy_speaks_of_files() {
+        let good = generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
+        let (chain, key) = (good.cert.pem(), good.signing_key.serialize_pem());
+        let cases = [
+            ("", key.clone()),
+            (&chain[..chain.len() / 2], key.clone()),
+            (&chain, format!("{key}{key}")),
+            (&chain, chain.clone()),
+            (&key, key.clone()),
+            ("{}", key.clone()),
+            (&"x".repeat(1 << 20), key.clone()),
+        ];
+        for (chain, key) in cases {
+            let error = || CertBundle::parse(chain.as_bytes(), key.as_bytes()).unwrap_err();
+            let remedy = |reason| {
+                let places = Vec::new();
+                Error { places, reason }.remedy().to_owned()
+            };
+            let in_files = remedy(Reason::Bundle(error()));
+            assert!(
+                in_files.contains("file") || in_files.contains("path"),
+                "{in_files}"
+            );
+            let from_ca = Reason::Bundle(error()).remedy_at_ca();
+            for elsewhere in [remedy(Reason::Stored(error())).as_str(), from_ca] {
+                let of_files = ["file", "path", "renamed"]
+                    .iter()
+                    .any(|word| elsewhere.contains(word));
+                assert!(!of_files && !elsewhere.is_empty(), "{}: {elsewhere}", error());
+            }
+        }
     }
 }

@@ -63,7 +63,7 @@ impl Certificate {
                     class: IssueFault::Certificate,
                     authority: authority_name(orders, arrived.authority),
                     text: format!("what it issued may not serve: {reason}"),
-                    remedy: error_of(orders, &arrived, reason).remedy().to_owned(),
+                    remedy: reason.remedy_at_ca().to_owned(),
                     retry_after: None,
                 };
                 if let Some(attempt) = arrived.attempt.take() {

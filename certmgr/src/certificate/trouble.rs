@@ -129,7 +129,7 @@ impl Fact {
             Reason::Internal(_) => Cause::Internal,
             Reason::Remote { fault, .. } => Cause::Remote(*fault),
             Reason::Issue(error) => Cause::Issue(error.class),
-            Reason::Bundle(error) => Cause::Bundle(discriminant(error)),
+            Reason::Bundle(error) | Reason::Stored(error) => Cause::Bundle(discriminant(error)),
             Reason::Prove(error) => Cause::Prove(discriminant(error)),
             Reason::Trust(error) => Cause::Trust(discriminant(error)),
             Reason::NoAnchors { .. } => Cause::NoAnchors,
@@ -151,6 +151,7 @@ fn is_final(error: &Error) -> bool {
         | Reason::Moving
         | Reason::Remote { .. }
         | Reason::Bundle(_)
+        | Reason::Stored(_)
         | Reason::Trust(_)
         | Reason::NoAnchors { .. } => false,
     }

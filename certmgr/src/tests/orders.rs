@@ -247,6 +247,7 @@ async fn what_may_not_serve_is_refused_and_a_new_one_ordered_by_the_back_off() {
     };
     assert_eq!(error.class().as_str(), "certificate");
     assert!(error.to_string().contains("a.test"), "{error}");
+    assert!(error.remedy().contains("tell the CA"), "{error}");
     world.authority.answers(Answer::Issue);
     manager.told_in_time("promoted").await;
     assert!(world.clock.now() - start >= 54, "not before the first retry");
