@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use certstore::{Name, UnixTime};
 
-pub(crate) use client::{Client, Shared};
+pub(crate) use client::{Client, Shared, max_attempt};
 
 use crate::config::KeyType;
 use crate::source::Pair;

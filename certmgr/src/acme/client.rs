@@ -113,19 +113,8 @@ impl Client {
         Lookup::new(&self.source.resolvers)
     }
 
-    /// How long one attempt may take. What the operator grants to DNS records comes on top.
     fn max_attempt(&self, request: &Request) -> Duration {
-        let records = u32::try_from(request.domains.len()).unwrap_or(u32::MAX);
-        let for_records = match &self.source.challenge {
-            Challenge::TlsAlpn01 | Challenge::Http01 => Duration::ZERO,
-            Challenge::Dns01(DnsProvider::Route53(route53)) => route53.propagation_timeout,
-            // Each of them is written by a call of its own, and removed by another.
-            Challenge::Dns01(DnsProvider::Exec(hook)) => hook
-                .timeout
-                .saturating_mul(records.saturating_mul(2))
-                .saturating_add(hook.propagation),
-        };
-        MAX_ATTEMPT.saturating_add(for_records)
+        max_attempt(&self.source.challenge, request.domains.len())
     }
 
     fn authority(&self, position: usize) -> Result<&Authority, IssueError> {
@@ -235,6 +224,21 @@ impl Client {
         let url = member.account.id().to_owned();
         account::open_anew(member.session, &self.shared, &url).await
     }
+}
+
+/// How long one attempt for so many names may take. What the operator grants to DNS records comes on top.
+pub(crate) fn max_attempt(challenge: &Challenge, names: usize) -> Duration {
+    let records = u32::try_from(names).unwrap_or(u32::MAX);
+    let for_records = match challenge {
+        Challenge::TlsAlpn01 | Challenge::Http01 => Duration::ZERO,
+        Challenge::Dns01(DnsProvider::Route53(route53)) => route53.propagation_timeout,
+        // Each of them is written by a call of its own, and removed by another.
+        Challenge::Dns01(DnsProvider::Exec(hook)) => hook
+            .timeout
+            .saturating_mul(records.saturating_mul(2))
+            .saturating_add(hook.propagation),
+    };
+    MAX_ATTEMPT.saturating_add(for_records)
 }
 
 async fn revoke_as(member: &Member, leaf: &[u8], reason: RevocationReason) -> Result<(), Stop> {

@@ -33,9 +33,6 @@ pub(super) const SHORTEST_REST: Duration = Duration::from_secs(1);
 /// After a go that found another process at it.
 const BUSY_REST: Duration = Duration::from_secs(10);
 
-/// An order takes minutes at most; a process that has been at it for so long hangs.
-const BUSY_PATIENCE: Duration = Duration::from_secs(15 * 60);
-
 /// What the task remembers from turn to turn.
 #[derive(Default)]
 pub(super) struct Course {
@@ -304,7 +301,7 @@ impl Certificate {
                 self.accept(orders, course, arrived).await;
             }
             Outcome::Elsewhere(kept) => self.take_over(orders, kept).await,
-            Outcome::Busy => self.note_busy(course),
+            Outcome::Busy => self.note_busy(orders, course),
             Outcome::Limited(wait) => self.note_limit(course, wait, limited.as_ref()),
             Outcome::Failed(error) => {
                 let pause = orders.rules.first_retry.clamp(SHORTEST_REST, LONGEST_REST);
@@ -314,20 +311,21 @@ impl Certificate {
         }
     }
 
-    fn note_busy(&mut self, course: &mut Course) {
+    /// A process that has been at it for longer than a go may take hangs.
+    fn note_busy(&mut self, orders: &Orders, course: &mut Course) {
         course.not_before = Some(Instant::now() + BUSY_REST);
         if !std::mem::replace(&mut course.told.waiting, true) {
             let name = Arc::clone(self.post.name());
             self.post.tell(Event::Waiting { name });
         }
         let since = *course.busy_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= BUSY_PATIENCE && !std::mem::replace(&mut course.told.busy, true) {
+        if since.elapsed() >= orders.max_go() && !std::mem::replace(&mut course.told.busy, true) {
             let error = IssueError {
                 class: IssueFault::State,
                 authority: String::new(),
                 text: format!(
                     "another process that shares `state_dir` has been ordering it for {} minutes",
-                    BUSY_PATIENCE.as_secs() / 60
+                    orders.max_go().as_secs() / 60
                 ),
                 remedy: "see what that process says, and end it if it hangs".to_owned(),
                 retry_after: None,

@@ -1,11 +1,12 @@
 //! What orders need: the CAs, the ledger, the state.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use certstore::KeyKind;
 
 use super::kept::Version;
-use crate::acme::Issuer;
+use crate::acme::{Issuer, max_attempt};
 use crate::config::{AcmeSource, CertificateConfig, Issuers, KeyType, Options, Random};
 use crate::ledger::Ledger;
 use crate::schedule::Rules;
@@ -67,6 +68,12 @@ impl Ordering {
 }
 
 impl Orders {
+    /// How long one go may take: an attempt at each of the CAs.
+    pub(super) fn max_go(&self) -> Duration {
+        let attempts = u32::try_from(self.source.authorities.len()).unwrap_or(u32::MAX);
+        max_attempt(&self.source.challenge, self.config.domains.len()).saturating_mul(attempts)
+    }
+
     /// Whether a kept version is what is configured: all domains, the kind of key, one of the CAs.
     pub(super) fn wants(&self, version: &Version) -> bool {
         let facts = &version.facts;

@@ -5,7 +5,7 @@ use super::orders::{DAY, World, days_since};
 use super::*;
 use crate::State;
 use crate::acme::IssueFault;
-use crate::config::{KeyType, Source};
+use crate::config::{Challenge, DnsProvider, ExecHook, KeyType, Source};
 
 /// Everything that has been told, until nothing more is for so long.
 async fn told_within(manager: &mut TestManager, wait: u64) -> Vec<Event> {
@@ -330,4 +330,24 @@ async fn a_document_of_a_newer_program_is_left_alone() {
     tokio::time::sleep(Duration::from_secs(DAY)).await;
     assert_eq!(world.authority.placed(), 1);
     assert_eq!(fs::read_to_string(&file).unwrap(), newer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_waits_for_dns_records_as_long_as_it_may_does_not_hang() {
+    let world = World::new();
+    let mut config = acme_config();
+    if let Source::Acme(source) = &mut config.source {
+        source.challenge = Challenge::Dns01(DnsProvider::Exec(ExecHook {
+            command: vec!["hook".to_owned()],
+            timeout: SOON,
+            propagation: Duration::from_secs(DAY),
+        }));
+    }
+    let state = State::open(world.directory.path()).unwrap();
+    let _lease = state.lease.try_acquire("api").await.unwrap().unwrap();
+    let mut manager = world.start_with(config);
+    let told = told_within(&mut manager, DAY).await;
+    assert_eq!(kinds(&told), ["ordering", "waiting"]);
+    let told = told_within(&mut manager, DAY / 8).await;
+    assert_eq!(kinds(&told), ["failing"]);
 }
