@@ -1,5 +1,6 @@
 //! The handle of a running gateway: start, reload, drain, watch.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use crate::access_log::AccessLogSink;
@@ -44,9 +47,9 @@ pub enum StartError {
     /// A listener could not be made.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The system gave no thread.
-    #[error("a worker thread cannot be started")]
-    Thread(#[from] std::io::Error),
+    /// The system gave no thread, or no descriptors for its runtime.
+    #[error("a worker cannot be started")]
+    Worker(#[from] io::Error),
 }
 
 /// A reload was refused. What ran before runs on unchanged.
@@ -131,20 +134,26 @@ impl Gateway {
         let discovery = Discovery::start();
         discovery.follow(&snapshot.backends);
         let (tell, failure) = watch::channel(None);
-        let tell = Arc::new(tell);
-        let mut threads = Vec::with_capacity(workers);
-        for (index, mut inbox) in inboxes.into_iter().enumerate() {
-            let (shared, tell) = (shared.clone(), tell.clone());
-            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            threads.push(thread.spawn(move || keep_running(index, &shared, &mut inbox, &tell))?);
-        }
-        Ok(Self {
+        let mut gateway = Self {
             shared,
             settings: Mutex::new(settings),
             discovery,
-            threads,
+            threads: Vec::with_capacity(workers),
             failure,
-        })
+        };
+        let (ready, begun) = std::sync::mpsc::channel();
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            let (shared, tell, ready) = (gateway.shared.clone(), tell.clone(), ready.clone());
+            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            let thread = thread.spawn(move || begin(index, &shared, inbox, &ready, &tell))?;
+            gateway.threads.push(thread);
+        }
+        drop(ready);
+        // Whoever is told that the gateway runs may take every descriptor that is left.
+        for made in begun {
+            made?;
+        }
+        Ok(gateway)
     }
 
     /// Listeners by name, with the address that was really bound.
@@ -265,7 +274,8 @@ impl Drop for Gateway {
         let mut all_told = true;
         for mailbox in &self.shared.peers {
             // A full mailbox belongs to a worker that is stuck; it ends with the process.
-            all_told &= mailbox.commands.try_send(Command::Stop).is_ok();
+            let told = mailbox.commands.try_send(Command::Stop);
+            all_told &= !matches!(told, Err(TrySendError::Full(_)));
         }
         for thread in self.threads.drain(..).filter(|_| all_told) {
             // What the workers still had to say, in the access log above all, is said when they are gone.
@@ -274,14 +284,34 @@ impl Drop for Gateway {
     }
 }
 
+/// The life of a worker's thread.
+fn begin(
+    index: usize,
+    shared: &Arc<Shared>,
+    mut inbox: mpsc::Receiver<Command>,
+    ready: &std::sync::mpsc::Sender<io::Result<()>>,
+    tell: &watch::Sender<Option<Failure>>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (runtime, made) = match runtime {
+        Ok(runtime) => (Some(runtime), Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    let _ = ready.send(made);
+    if let Some(runtime) = runtime {
+        keep_running(index, &runtime, shared, &mut inbox, tell);
+    }
+}
+
 fn keep_running(
     index: usize,
+    runtime: &Runtime,
     shared: &Arc<Shared>,
     inbox: &mut mpsc::Receiver<Command>,
     tell: &watch::Sender<Option<Failure>>,
 ) {
     let mut last_panic: Option<Instant> = None;
-    while worker::run(index, shared, inbox) == Exit::Panicked {
+    while worker::run(index, runtime, shared, inbox) == Exit::Panicked {
         let now = Instant::now();
         Event::WorkerPanicked { worker: index }.tell(now);
         if last_panic.is_some_and(|at| now.duration_since(at) < PANIC_WINDOW) {
