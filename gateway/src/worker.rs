@@ -22,6 +22,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
@@ -176,16 +177,14 @@ impl Deref for View {
 }
 
 /// Runs a worker on this thread until it is told to stop or something panics.
-pub(crate) fn run(index: usize, shared: &Arc<Shared>, commands: &mut mpsc::Receiver<Command>) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(worker = index, %error, "a worker's runtime cannot be made");
-            return Exit::Panicked;
-        }
-    };
+pub(crate) fn run(
+    index: usize,
+    runtime: &Runtime,
+    shared: &Arc<Shared>,
+    commands: &mut mpsc::Receiver<Command>,
+) -> Exit {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        LocalSet::new().block_on(&runtime, turn_by_turn(index, shared.clone(), commands))
+        LocalSet::new().block_on(runtime, turn_by_turn(index, shared.clone(), commands))
     }));
     outcome.unwrap_or(Exit::Panicked)
 }
