@@ -145,7 +145,7 @@ impl Gateway {
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let (shared, tell, ready) = (gateway.shared.clone(), tell.clone(), ready.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            let thread = thread.spawn(move || begin(index, &shared, inbox, &ready, &tell))?;
+            let thread = thread.spawn(move || begin(index, &shared, inbox, ready, &tell))?;
             gateway.threads.push(thread);
         }
         drop(ready);
@@ -289,7 +289,7 @@ fn begin(
     index: usize,
     shared: &Arc<Shared>,
     mut inbox: mpsc::Receiver<Command>,
-    ready: &std::sync::mpsc::Sender<io::Result<()>>,
+    ready: std::sync::mpsc::Sender<io::Result<()>>,
     tell: &watch::Sender<Option<Failure>>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -298,6 +298,8 @@ fn begin(
         Err(error) => (None, Err(error)),
     };
     let _ = ready.send(made);
+    // The start waits until every worker has let go of it.
+    drop(ready);
     if let Some(runtime) = runtime {
         keep_running(index, &runtime, shared, &mut inbox, tell);
     }
