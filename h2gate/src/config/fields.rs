@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::bounds::Amount;
 use super::diagnostic::{Diagnostics, Place, Spanned};
-use super::keys::{Fallback, Key, Section, Shape};
+use super::keys::{Fallback, Key, Section, Shape, Wait};
 use super::tree::{Entry, Node, Value};
 use super::unknown;
 use super::values::{self, Wrong};
@@ -256,16 +256,10 @@ impl<'a> Fields<'a> {
     }
 
     /// The bounded duration behind `name`; without the key, or after a mistake, its default.
-    pub(super) fn wait(
-        &self,
-        name: &'static str,
-        bounds: (u64, u64, u64),
-        found: &mut Diagnostics,
-    ) -> Spanned<Duration> {
-        let (least, most, fallback) = bounds;
-        let read = |text: &str| values::within(text, least, most);
+    pub(super) fn wait(&self, name: &'static str, wait: Wait, found: &mut Diagnostics) -> Spanned<Duration> {
+        let read = |text: &str| values::within(text, wait.least, wait.most);
         self.value(name, read, found).unwrap_or(Spanned {
-            value: Duration::from_secs(fallback),
+            value: wait.default,
             place: self.place,
         })
     }

@@ -1,6 +1,8 @@
 //! Every key of the configuration file, once: decoding, `schema`, the reference in `docs/` and the
 //! effective configuration all read these tables.
 
+use std::time::Duration;
+
 use super::bounds;
 
 mod aws;
@@ -8,7 +10,9 @@ mod certificate;
 mod listener;
 mod trust;
 
-pub(super) use certificate::{AUTHORITIES, KnownAuthority, WAITS};
+pub(super) use certificate::{
+    AUTHORITIES, EXEC_TIMEOUT, FIRST_RETRY, KnownAuthority, MIN_INTERVAL, POLL, ROUTE53_TIMEOUT, Wait,
+};
 #[cfg(test)]
 pub(super) use listener::TLS;
 
@@ -70,8 +74,8 @@ pub(super) enum Shape {
     Duration,
     /// A duration that may be zero.
     Age,
-    /// A duration from the first to the second, both in seconds.
-    Within(u64, u64),
+    /// A duration from the first to the second.
+    Within(Duration, Duration),
     /// `{ burst: N, per_second: N }` or `unlimited`.
     Rate,
     /// `{ file: PATH }`, `{ env: NAME }` or `{ secrets_manager: NAME }`.

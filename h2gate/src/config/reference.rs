@@ -1,7 +1,5 @@
 //! The tables of keys as others want them: a JSON Schema, and one row per key for the reference.
 
-use std::time::Duration;
-
 use certmgr::KeyType;
 use serde_json::{Map, Value, json};
 
@@ -73,14 +71,12 @@ fn kind(shape: Shape) -> String {
         Shape::Count => "number".to_owned(),
         Shape::Size => "size".to_owned(),
         Shape::Duration | Shape::Age => "duration".to_owned(),
-        Shape::Within(least, most) => format!("duration, {} to {}", seconds(least), seconds(most)),
+        Shape::Within(least, most) => {
+            format!("duration, {} to {}", write_duration(least), write_duration(most))
+        }
         Shape::Rate => "rate".to_owned(),
         Shape::Secret => "secret reference".to_owned(),
     }
-}
-
-fn seconds(seconds: u64) -> String {
-    write_duration(Duration::from_secs(seconds))
 }
 
 fn form_name(form: Form) -> &'static str {

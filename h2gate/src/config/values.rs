@@ -109,21 +109,16 @@ pub(super) fn age(text: &str) -> Result<Duration, Wrong> {
     }
 }
 
-/// As [`duration`], within these bounds in seconds.
-pub(super) fn within(text: &str, least: u64, most: u64) -> Result<Duration, Wrong> {
+/// As [`duration`], within these bounds.
+pub(super) fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, Wrong> {
     let given = duration(text)?;
-    let bounds = Duration::from_secs(least)..=Duration::from_secs(most);
-    if bounds.contains(&given) {
+    if (least..=most).contains(&given) {
         return Ok(given);
     }
-    let what = if given < *bounds.start() { "short" } else { "long" };
+    let what = if given < least { "short" } else { "long" };
     Err(Wrong::but(
         format!("`{text}` is too {what}"),
-        format!(
-            "write {} to {}",
-            write_duration(*bounds.start()),
-            write_duration(*bounds.end())
-        ),
+        format!("write {} to {}", write_duration(least), write_duration(most)),
     ))
 }
 

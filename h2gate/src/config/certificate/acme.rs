@@ -14,15 +14,17 @@ pub(in crate::config) use fit::{Surroundings, report_same_orders};
 use super::{Paths, aws, secret};
 use crate::config::diagnostic::{Diagnostics, Spanned};
 use crate::config::fields::Fields;
-use crate::config::keys::{AUTHORITIES, KnownAuthority, WAITS};
+use crate::config::keys::{
+    AUTHORITIES, EXEC_TIMEOUT, FIRST_RETRY, KnownAuthority, MIN_INTERVAL, ROUTE53_TIMEOUT,
+};
 use crate::config::unknown::closest;
 use crate::config::values::{self, Wrong, shorten};
 use crate::config::{PathUse, path};
 
 /// What `propagation` is without its key.
 const PROPAGATION: Duration = Duration::from_secs(30);
-/// The longest `propagation`, in seconds.
-const MAX_PROPAGATION: u64 = 3_600;
+/// The longest `propagation`.
+const MAX_PROPAGATION: Duration = Duration::from_secs(3_600);
 /// Orders at a public CA closer than this soon meet its limits.
 const HASTY: Duration = Duration::from_secs(600);
 
@@ -53,8 +55,8 @@ impl FileAcme {
         let keys = keys(fields, found);
         let preferred_chain = fields.value("preferred_chain", values::text, found);
         let resolvers = fields.values("resolvers", values::resolver, found);
-        let min_interval = fields.wait("min_interval", WAITS.min_interval, found);
-        let first_retry = fields.wait("first_retry", WAITS.first_retry, found);
+        let min_interval = fields.wait("min_interval", MIN_INTERVAL, found);
+        let first_retry = fields.wait("first_retry", FIRST_RETRY, found);
         let authorities = std::iter::once(first).chain(others).collect::<Option<Vec<_>>>();
         if let Some(public) = known(authorities.as_deref().unwrap_or_default()).find(|known| known.public)
             && min_interval.value < HASTY
@@ -291,7 +293,7 @@ fn provider(fields: &Fields<'_>, paths: &mut Paths<'_>, found: &mut Diagnostics)
             zone: route53
                 .value("zone", values::text, found)
                 .map(|zone| zone.value.trim_start_matches("/hostedzone/").to_owned()),
-            propagation_timeout: route53.wait("timeout", WAITS.route53_timeout, found).value,
+            propagation_timeout: route53.wait("timeout", ROUTE53_TIMEOUT, found).value,
         })
     });
     let exec = fields
@@ -303,10 +305,10 @@ fn provider(fields: &Fields<'_>, paths: &mut Paths<'_>, found: &mut Diagnostics)
 
 fn exec_hook(fields: &Fields<'_>, paths: &mut Paths<'_>, found: &mut Diagnostics) -> Option<ExecHook> {
     let words = fields.values("command", values::text, found);
-    let timeout = fields.wait("timeout", WAITS.exec_timeout, found).value;
+    let timeout = fields.wait("timeout", EXEC_TIMEOUT, found).value;
     let propagation = |text: &str| match values::age(text)? {
         Duration::ZERO => Ok(Duration::ZERO),
-        _ => values::within(text, 0, MAX_PROPAGATION),
+        _ => values::within(text, Duration::ZERO, MAX_PROPAGATION),
     };
     let propagation = fields.value("propagation", propagation, found);
     let place = words.first()?.place;

@@ -5,7 +5,7 @@ use certmgr::{Aws, S3Object, S3Objects, S3Source, SecretFormat, SecretsManagerSo
 use super::{Paths, secret};
 use crate::config::diagnostic::Diagnostics;
 use crate::config::fields::Fields;
-use crate::config::keys::WAITS;
+use crate::config::keys::POLL;
 use crate::config::values;
 
 /// Region, endpoint and role.
@@ -80,7 +80,7 @@ fn s3(fields: &Fields<'_>, objects: Option<S3Objects>, found: &mut Diagnostics) 
     let bucket = fields.value("bucket", values::bucket, found);
     let aws = aws(fields, found);
     let path_style = fields.switch("path_style", found);
-    let poll = fields.wait("poll", WAITS.poll, found).value;
+    let poll = fields.wait("poll", POLL, found).value;
     let queue = fields.value("queue", values::queue, found).map(|url| url.value);
     Some(S3Source {
         aws,
@@ -164,7 +164,7 @@ fn secrets_manager(
 ) -> Option<SecretsManagerSource> {
     let secret = fields.value("secret", values::text, found);
     let aws = aws(fields, found);
-    let poll = fields.wait("poll", WAITS.poll, found).value;
+    let poll = fields.wait("poll", POLL, found).value;
     Some(SecretsManagerSource {
         aws,
         secret: secret?.value,

@@ -1,8 +1,9 @@
 //! Keys of what is read from AWS, for certificates and for trust bundles.
 
 use super::Fallback::{Absent, Inner, Required, Value};
-use super::certificate::{WAITS, seconds, wait};
+use super::certificate::{self, wait};
 use super::{Form, Key, Section, Shape, key};
+use crate::config::values::write_duration;
 
 pub(super) const REGION: Key = key(
     "region",
@@ -24,8 +25,8 @@ pub(super) const ROLE: Key = key(
 );
 const POLL: Key = wait(
     "poll",
-    WAITS.poll,
-    || seconds(WAITS.poll.2),
+    certificate::POLL,
+    || write_duration(certificate::POLL.default),
     "How often it is read. Each wait differs by up to 10 %.",
 );
 const BUCKET: Key = key("bucket", Shape::Text(Form::Text), Required, "Name of the bucket.");

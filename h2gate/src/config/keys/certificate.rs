@@ -1,5 +1,7 @@
 //! Keys of `certificates`: what every certificate has, files, and ACME.
 
+use std::time::Duration;
+
 use super::Fallback::{Absent, Computed, Required, RequiredThere, Value};
 use super::aws::{ENDPOINT, REGION, ROLE, S3, SECRETS_MANAGER};
 use super::{Form, Key, OneOf, Section, Shape, key};
@@ -8,38 +10,45 @@ use crate::config::values::write_duration;
 /// What stands in place of a default where one of several sources is needed.
 pub(super) const ANOTHER_SOURCE: super::Fallback = Absent("one of the other sources");
 
-/// Bounds and defaults of ACME's waits, in seconds: least, most, default.
-#[derive(Debug)]
-pub(in crate::config) struct Waits {
-    pub(in crate::config) min_interval: (u64, u64, u64),
-    pub(in crate::config) first_retry: (u64, u64, u64),
-    pub(in crate::config) exec_timeout: (u64, u64, u64),
-    pub(in crate::config) route53_timeout: (u64, u64, u64),
-    /// Of every source that is polled.
-    pub(in crate::config) poll: (u64, u64, u64),
+/// What a wait may be, and what it is without a word.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::config) struct Wait {
+    pub(in crate::config) least: Duration,
+    pub(in crate::config) most: Duration,
+    pub(in crate::config) default: Duration,
 }
 
-/// A poll is never more often than every 5 s: with retries that stays below one request a second.
-pub(in crate::config) const WAITS: Waits = Waits {
-    min_interval: (1, 30 * 86_400, 3_600),
-    first_retry: (1, 86_400, 60),
-    exec_timeout: (1, 3_600, 120),
-    route53_timeout: (10, 3_600, 300),
-    poll: (5, 86_400, 60),
-};
+impl Wait {
+    const fn of_seconds(least: u64, most: u64, default: u64) -> Self {
+        Self {
+            least: Duration::from_secs(least),
+            most: Duration::from_secs(most),
+            default: Duration::from_secs(default),
+        }
+    }
+}
+
+pub(in crate::config) const MIN_INTERVAL: Wait = Wait::of_seconds(1, 30 * 86_400, 3_600);
+pub(in crate::config) const FIRST_RETRY: Wait = Wait::of_seconds(1, 86_400, 60);
+pub(in crate::config) const EXEC_TIMEOUT: Wait = Wait::of_seconds(1, 3_600, 120);
+pub(in crate::config) const ROUTE53_TIMEOUT: Wait = Wait::of_seconds(10, 3_600, 300);
+/// Of every source that is polled, never more often than every 5 s: with retries that stays below one request a
+/// second.
+pub(in crate::config) const POLL: Wait = Wait::of_seconds(5, 86_400, 60);
 
 /// A key with a bounded duration.
 pub(super) const fn wait(
     name: &'static str,
-    bounds: (u64, u64, u64),
-    fallback: fn() -> String,
+    wait: Wait,
+    default: fn() -> String,
     about: &'static str,
 ) -> Key {
-    key(name, Shape::Within(bounds.0, bounds.1), Computed(fallback), about)
-}
-
-pub(super) fn seconds(seconds: u64) -> String {
-    write_duration(std::time::Duration::from_secs(seconds))
+    key(
+        name,
+        Shape::Within(wait.least, wait.most),
+        Computed(default),
+        about,
+    )
 }
 
 /// A CA that has a name of its own.
@@ -270,14 +279,14 @@ pub(in crate::config) static ACME: Section = Section {
         ),
         wait(
             "min_interval",
-            WAITS.min_interval,
-            || seconds(WAITS.min_interval.2),
+            MIN_INTERVAL,
+            || write_duration(MIN_INTERVAL.default),
             "Two orders for these domains are never closer than this, unless somebody asks for one by name.",
         ),
         wait(
             "first_retry",
-            WAITS.first_retry,
-            || seconds(WAITS.first_retry.2),
+            FIRST_RETRY,
+            || write_duration(FIRST_RETRY.default),
             "Wait after a failed order; ten times longer after each further one, up to a day.",
         ),
         key(
@@ -406,8 +415,8 @@ static ROUTE53: Section = Section {
         ROLE,
         wait(
             "timeout",
-            WAITS.route53_timeout,
-            || seconds(WAITS.route53_timeout.2),
+            ROUTE53_TIMEOUT,
+            || write_duration(ROUTE53_TIMEOUT.default),
             "How long a change may take until it is on all name servers (INSYNC).",
         ),
     ],
@@ -432,8 +441,8 @@ static EXEC: Section = Section {
         ),
         wait(
             "timeout",
-            WAITS.exec_timeout,
-            || seconds(WAITS.exec_timeout.2),
+            EXEC_TIMEOUT,
+            || write_duration(EXEC_TIMEOUT.default),
             "After this long the command is killed, and the order has failed.",
         ),
         key(
