@@ -11,36 +11,20 @@ mod run_support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use certmgr::{Action, ErrorClass, Event};
-use run_support::{Folder, Program, SOON, config, get, nobody, shows};
+use run_support::{Folder, Running, SOON, config, get, nobody, shows};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// The program with what its admin address shows.
-struct Serving {
-    folder: Folder,
-    program: Program,
-    admin: SocketAddr,
+fn serving(text: &str) -> Running {
+    let folder = Folder::new();
+    write_ca(&folder, "first");
+    Running::start(folder, text)
 }
 
-impl Serving {
-    fn start(text: &str) -> Self {
-        let folder = Folder::new();
-        write_ca(&folder, "first");
-        folder.config(text);
-        let mut program = folder.run(&[]);
-        let admin = program.address(&["admin interface"]);
-        shows(admin, "/ready", |status, _| status == 200);
-        Self {
-            folder,
-            program,
-            admin,
-        }
-    }
-
+impl Running {
     fn certificate(&self, name: &str) -> Value {
         let page: Value = serde_json::from_str(&get(self.admin, "/certificates").1).unwrap();
         let all = page["certificates"].as_array().unwrap().clone();
@@ -67,8 +51,8 @@ impl Serving {
 
     fn write_new_pair(&self) {
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        fs::write(self.folder.path("key.pem"), pair.signing_key.serialize_pem()).unwrap();
-        fs::write(self.folder.path("chain.pem"), pair.cert.pem()).unwrap();
+        self.folder
+            .put_pair(&pair.cert.pem(), &pair.signing_key.serialize_pem());
     }
 }
 
@@ -142,7 +126,7 @@ routes:"#,
 
 #[test]
 fn a_certificate_that_is_well_is_described_with_its_next_step() {
-    let it = Serving::start(&config(nobody()));
+    let it = serving(&config(nobody()));
     let page = it.becomes("local", |page| {
         page["next"]["why"] == "the source is read again and again"
     });
@@ -186,7 +170,7 @@ fn a_certificate_that_is_well_is_described_with_its_next_step() {
 
 #[test]
 fn every_series_of_a_closed_set_is_there_from_the_start() {
-    let it = Serving::start(&config(nobody()));
+    let it = serving(&config(nobody()));
     let metrics = it.metrics();
     for event in Event::KINDS {
         let series = format!("h2gate_certificate_events_total{{certificate=\"local\",event=\"{event}\"}}");
@@ -206,7 +190,7 @@ fn every_series_of_a_closed_set_is_there_from_the_start() {
 
 #[test]
 fn trouble_is_shown_by_class_with_its_remedy_until_it_is_over() {
-    let it = Serving::start(&config(nobody()));
+    let it = serving(&config(nobody()));
     let key = fs::read_to_string(it.folder.path("key.pem")).unwrap();
     fs::write(it.folder.path("key.pem"), "no key").unwrap();
     let page = it.becomes("local", |page| page["refused"].is_object());
@@ -254,7 +238,7 @@ fn trouble_is_shown_by_class_with_its_remedy_until_it_is_over() {
 
 #[test]
 fn what_served_before_stays_on_the_page() {
-    let it = Serving::start(&config(nobody()));
+    let it = serving(&config(nobody()));
     let first = it.certificate("local")["serving"]["generation"].clone();
     it.write_new_pair();
     let page = it.becomes("local", |page| {
@@ -274,7 +258,7 @@ fn what_served_before_stays_on_the_page() {
 
 #[test]
 fn a_failed_order_is_told_with_its_class_and_the_next_attempt() {
-    let it = Serving::start(&with_acme());
+    let it = serving(&with_acme());
     let page = it.becomes("ordered", |page| page["trouble"].is_object());
     assert_eq!(page["source"]["kind"], "acme");
     assert_eq!(page["source"]["places"], json!(["https://127.0.0.1:9/directory"]));
@@ -311,7 +295,7 @@ fn a_failed_order_is_told_with_its_class_and_the_next_attempt() {
 
 #[test]
 fn the_series_of_a_certificate_go_with_it() {
-    let mut it = Serving::start(&with_acme());
+    let mut it = serving(&with_acme());
     assert!(it.metrics().count("h2gate_certificate_") > 0);
     assert!(it.metrics().0.contains("certificate=\"ordered\""));
     it.folder.config(&config(nobody()));
@@ -329,7 +313,7 @@ fn the_series_of_a_certificate_go_with_it() {
 
 #[test]
 fn a_trust_bundle_is_shown_and_its_turns_are_counted() {
-    let it = Serving::start(&with_trust_bundle(&config(nobody())));
+    let it = serving(&with_trust_bundle(&config(nobody())));
     let subject = |name: &str| format!("CN={name}");
     let page_shows = |name: &str| {
         shows(it.admin, "/certificates", |_, page| {
@@ -354,7 +338,7 @@ fn a_trust_bundle_is_shown_and_its_turns_are_counted() {
 
 #[test]
 fn the_sample_alerts_ask_for_series_that_exist() {
-    let it = Serving::start(&with_trust_bundle(&with_acme()));
+    let it = serving(&with_trust_bundle(&with_acme()));
     it.becomes("ordered", |page| page["trouble"].is_object());
     let metrics = it.metrics();
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md")).unwrap();

@@ -16,7 +16,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 
 use certs_support::{TestPair, becomes, certs, command, run, shown};
-use run_support::{Folder, Program, config, nobody, shows};
+use run_support::{Folder, Program, Running, config, nobody};
 use serde_json::{Value, json};
 
 /// A program with the certificate `local`, and `missing`, whose files are not there.
@@ -32,17 +32,18 @@ impl Serving {
     fn start() -> Self {
         let folder = Folder::new();
         let first = TestPair::new();
-        fs::write(folder.path("chain.pem"), &first.chain).unwrap();
-        fs::write(folder.path("key.pem"), &first.key).unwrap();
+        folder.put_pair(&first.chain, &first.key);
         let missing =
             "certificates:\n  - name: missing\n    files: { chain: \"$DIR/no.pem\", key: \"$DIR/no.key\" }\n";
         let text = config(nobody())
             .replace("certificates:\n", missing)
             .replace("[local]", "[local, missing]");
-        folder.config(&text);
-        let mut program = folder.run(&[]);
-        let (plain, _, admin) = program.started();
-        shows(admin, "/ready", |status, _| status == 200);
+        let Running {
+            folder,
+            program,
+            plain,
+            admin,
+        } = Running::start(folder, &text);
         Self {
             folder,
             program,
@@ -58,10 +59,7 @@ impl Serving {
 
     /// Puts a pair in place and waits until it serves.
     fn serves(&self, pair: &TestPair) {
-        for (name, text) in [("chain.pem", &pair.chain), ("key.pem", &pair.key)] {
-            fs::write(self.folder.path("new"), text).unwrap();
-            fs::rename(self.folder.path("new"), self.folder.path(name)).unwrap();
-        }
+        self.folder.put_pair(&pair.chain, &pair.key);
         let wanted = pair.generation();
         becomes(self.admin, "local", |now| now["serving"]["generation"] == *wanted);
     }

@@ -10,15 +10,14 @@
 mod certs_support;
 mod run_support;
 
-use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 
 use certs_support::{LONG, TestPair};
 use proto::certs::v1 as pb;
 use proto::certs::v1::certificate_service_client::CertificateServiceClient;
 use proto::certs::v1::watch_response::Item;
-use run_support::{Folder, Program, config, nobody, shows};
+use run_support::{Folder, Running, config, nobody};
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
@@ -29,26 +28,11 @@ use tonic_reflection::pb::v1 as reflection;
 
 const SERVICE: &str = "h2gate.certs.v1.CertificateService";
 
-struct Serving {
-    folder: Folder,
-    program: Program,
-    admin: SocketAddr,
+fn serving() -> Running {
+    Running::start(Folder::new(), &config(nobody()))
 }
 
-impl Serving {
-    fn start() -> Self {
-        let folder = Folder::new();
-        folder.config(&config(nobody()));
-        let mut program = folder.run(&[]);
-        let (_, _, admin) = program.started();
-        shows(admin, "/ready", |status, _| status == 200);
-        Self {
-            folder,
-            program,
-            admin,
-        }
-    }
-
+impl Running {
     async fn channel(&self) -> Channel {
         let endpoint = Channel::from_shared(format!("http://{}", self.admin)).unwrap();
         timeout(LONG, endpoint.connect()).await.unwrap().unwrap()
@@ -56,13 +40,6 @@ impl Serving {
 
     async fn client(&self) -> CertificateServiceClient<Channel> {
         CertificateServiceClient::new(self.channel().await)
-    }
-
-    fn put(&self, pair: &TestPair) {
-        for (name, text) in [("chain.pem", &pair.chain), ("key.pem", &pair.key)] {
-            fs::write(self.folder.path("new"), text).unwrap();
-            fs::rename(self.folder.path("new"), self.folder.path(name)).unwrap();
-        }
     }
 }
 
@@ -84,7 +61,7 @@ async fn reflection_lists_the_service_and_has_its_file() {
     use reflection::server_reflection_request::MessageRequest;
     use reflection::server_reflection_response::MessageResponse;
 
-    let it = Serving::start();
+    let it = serving();
     let channel = it.channel().await;
     let mut client = reflection::server_reflection_client::ServerReflectionClient::new(channel);
     let ask = |message| reflection::ServerReflectionRequest {
@@ -122,7 +99,7 @@ async fn reflection_lists_the_service_and_has_its_file() {
 
 #[tokio::test]
 async fn health_is_on_the_same_port() {
-    let it = Serving::start();
+    let it = serving();
     let mut client = HealthClient::new(it.channel().await);
     let answer = client.check(HealthCheckRequest::default()).await.unwrap();
     assert_eq!(answer.into_inner().status(), ServingStatus::Serving);
@@ -130,7 +107,7 @@ async fn health_is_on_the_same_port() {
 
 #[tokio::test]
 async fn a_watcher_is_told_what_is_and_then_of_a_promotion() {
-    let it = Serving::start();
+    let it = serving();
     let mut items = it
         .client()
         .await
@@ -145,7 +122,7 @@ async fn a_watcher_is_told_what_is_and_then_of_a_promotion() {
     assert_eq!(next(&mut items).await, Item::SnapshotEnd(pb::SnapshotEnd {}));
     let pair = TestPair::new();
     assert_ne!(before.serving.unwrap().generation, pair.generation());
-    it.put(&pair);
+    it.folder.put_pair(&pair.chain, &pair.key);
     let promoted = loop {
         match next(&mut items).await {
             Item::Event(event) if event.kind == "promoted" => break event,
@@ -171,7 +148,7 @@ async fn a_watcher_is_told_what_is_and_then_of_a_promotion() {
 
 #[tokio::test]
 async fn what_changes_something_is_logged_with_who_asked_and_what_looks_is_not() {
-    let mut it = Serving::start();
+    let mut it = serving();
     let mut client = it.client().await;
     let name = || "local".to_owned();
     client.list(pb::ListRequest {}).await.unwrap();
@@ -205,7 +182,7 @@ fn form(path: &str, body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_web_page_in_a_browser_on_this_machine_commands_nothing() {
-    let mut it = Serving::start();
+    let mut it = serving();
     // A message of gRPC: not compressed, 7 bytes, field 1 is `local`.
     let message = b"\0\0\0\0\x07\x0a\x05local";
     for command in ["Renew", "Rollback", "Revoke", "RollAccountKey", "Get"] {
@@ -226,7 +203,7 @@ fn a_web_page_in_a_browser_on_this_machine_commands_nothing() {
 
 #[tokio::test]
 async fn a_name_that_is_not_configured_is_not_written_into_the_log() {
-    let mut it = Serving::start();
+    let mut it = serving();
     let mut client = it.client().await;
     let name = "x\n2026-01-01T00:00:00Z ERROR forged".to_owned();
     let unknown = client.renew(pb::RenewRequest { name }).await.unwrap_err();
@@ -239,7 +216,7 @@ async fn a_name_that_is_not_configured_is_not_written_into_the_log() {
 
 #[tokio::test]
 async fn refusals_have_the_code_that_programs_go_by() {
-    let it = Serving::start();
+    let it = serving();
     let mut client = it.client().await;
     let unknown = client.watch(named("other")).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);

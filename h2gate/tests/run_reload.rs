@@ -9,33 +9,16 @@
 
 mod run_support;
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 
-use run_support::{Folder, Program, config, get, nobody, shows};
+use run_support::{Folder, Running, config, get, nobody, shows};
 use rustix::process::Signal;
 
-struct Serving {
-    folder: Folder,
-    program: Program,
-    plain: SocketAddr,
-    admin: SocketAddr,
+fn serving() -> Running {
+    Running::start(Folder::new(), &config(nobody()))
 }
 
-fn serving() -> Serving {
-    let folder = Folder::new();
-    folder.config(&config(nobody()));
-    let mut program = folder.run(&[]);
-    let (plain, _, admin) = program.started();
-    shows(admin, "/ready", |status, _| status == 200);
-    Serving {
-        folder,
-        program,
-        plain,
-        admin,
-    }
-}
-
-impl Serving {
+impl Running {
     fn assert_unharmed(&self, config_before: &str) {
         assert_eq!(get(self.admin, "/config").1, config_before);
         assert_eq!(get(self.admin, "/ready").0, 200);

@@ -56,6 +56,14 @@ impl Folder {
         fs::rename(new, self.path("h2gate.yaml")).unwrap();
     }
 
+    /// Puts a pair in place of the one that is there, each file by a rename.
+    pub(crate) fn put_pair(&self, chain: &str, key: &str) {
+        for (name, text) in [("chain.pem", chain), ("key.pem", key)] {
+            fs::write(self.path("new"), text).unwrap();
+            fs::rename(self.path("new"), self.path(name)).unwrap();
+        }
+    }
+
     /// Starts the program.
     pub(crate) fn run(&self, environment: &[(&str, &str)]) -> Program {
         self.start(Command::new(env!("CARGO_BIN_EXE_h2gate")), environment)
@@ -249,6 +257,31 @@ impl Program {
             .read_to_string(&mut text)
             .unwrap();
         text
+    }
+}
+
+/// The program at work, once it is ready.
+pub(crate) struct Running {
+    pub(crate) folder: Folder,
+    pub(crate) program: Program,
+    /// The listener without TLS.
+    pub(crate) plain: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+impl Running {
+    /// With this configuration, which has the listeners of [`config`].
+    pub(crate) fn start(folder: Folder, text: &str) -> Self {
+        folder.config(text);
+        let mut program = folder.run(&[]);
+        let (plain, _, admin) = program.started();
+        shows(admin, "/ready", |status, _| status == 200);
+        Self {
+            folder,
+            program,
+            plain,
+            admin,
+        }
     }
 }
 
