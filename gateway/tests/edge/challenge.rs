@@ -145,7 +145,7 @@ fn a_challenge_is_answered_before_there_is_any_certificate() {
     });
 }
 
-/// The ClientHello's record in pieces: of one record, or of records with so many bytes each.
+/// A client, and its ClientHello in one record.
 fn hello(config: &Arc<ClientConfig>, name: &str) -> (ClientConnection, Vec<u8>) {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut tls = ClientConnection::new(Arc::clone(config), name).unwrap();
