@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::http::{self, Message};
+use crate::ports::free_address;
 use crate::process::Double;
-use crate::{eventually, free_port, tool};
+use crate::{eventually, tool};
 
 /// The DNS server that Pebble asks (`pebble-challtestsrv`): every name is 127.0.0.1 until a test says otherwise.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct TestDns {
 impl TestDns {
     /// A server that nobody else asks.
     pub async fn start() -> Self {
-        let (address, management) = (local(free_port()), local(free_port()));
+        let (address, management) = (free_address(), free_address());
         let none = String::new();
         let arguments = [
             ("-dnsserver", address.to_string()),
@@ -165,10 +166,6 @@ impl Mirror {
 async fn post(management: SocketAddr, path: &str, body: Value) -> std::io::Result<Message> {
     let request = Message::request("POST", path, "localhost", body.to_string());
     http::ask(management, &request).await
-}
-
-fn local(port: u16) -> SocketAddr {
-    ([127, 0, 0, 1], port).into()
 }
 
 fn absolute(name: &str) -> String {

@@ -270,7 +270,7 @@ impl TestGateway {
         self.folder.path()
     }
 
-    /// The pair that it serves by default.
+    /// Where the pair of the certificate of this name lies: chain and key.
     pub fn pair_path(&self, name: &str) -> (PathBuf, PathBuf) {
         let folder = self.folder.path().join(name);
         (folder.join("chain.pem"), folder.join("key.pem"))

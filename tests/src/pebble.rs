@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::http::{self, Message};
+use crate::ports::free_address;
 use crate::process::Double;
 use crate::{FaultProxy, TestCa, TestDns, eventually, free_port, tool};
 
@@ -58,7 +59,7 @@ impl TestPebble {
 
     /// A CA as asked.
     pub async fn with(options: PebbleOptions) -> Self {
-        let (api, management) = (local(free_port()), local(free_port()));
+        let (api, management) = (free_address(), free_address());
         let (tls_port, http_port) = (free_port(), free_port());
         let ca = TestCa::new();
         let pair = ca.pair();
@@ -168,8 +169,10 @@ impl TestPebble {
         self.double.log().count(&["Issued certificate serial"])
     }
 
-    /// What it answers from now on when it is asked for renewal information of this certificate (PEM).
-    pub async fn set_renewal_info(&self, certificate: &str, answer: &str) {
+    /// It wants this certificate (PEM) renewed at once, whoever asks from now on (RFC 9773).
+    pub async fn advise_renewal_now(&self, certificate: &str) {
+        let answer =
+            r#"{"suggestedWindow": {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}}"#;
         let body = json!({ "Certificate": certificate, "ARIResponse": answer }).to_string();
         self.manage("POST", "/set-renewal-info/", &body).await;
     }
@@ -233,8 +236,4 @@ fn spawn(folder: &TempDir, dns: &TestDns, environment: &[(&'static str, String)]
     let arguments = ["-strict", "-config", config.to_str().unwrap(), "-dnsserver"].map(str::to_owned);
     let arguments = arguments.into_iter().chain([dns.address().to_string()]);
     Double::start(&tool("bin/pebble"), arguments, environment)
-}
-
-fn local(port: u16) -> SocketAddr {
-    ([127, 0, 0, 1], port).into()
 }

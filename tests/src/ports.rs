@@ -1,10 +1,15 @@
 use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Below the range from which Linux takes ports for outgoing connections, so that no client is given one in between.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
+
+/// A free port of the loopback address.
+pub(crate) fn free_address() -> SocketAddr {
+    ([127, 0, 0, 1], free_port()).into()
+}
 
 /// A port on which nobody listens. Each is handed out once per process; processes begin at different places.
 pub fn free_port() -> u16 {

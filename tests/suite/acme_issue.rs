@@ -15,10 +15,6 @@ const ORDER: Duration = Duration::from_secs(60);
 /// Where Pebble answers questions for renewal information.
 const RENEWAL_INFO: &str = "/renewalInfo/";
 
-/// What Pebble answers to be renewed at once.
-const RENEW_NOW: &str =
-    r#"{"suggestedWindow": {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}}"#;
-
 /// A gateway before the real RouteGuide, its files' certificate first, one from `pebble` second.
 async fn with_acme(pebble: &TestPebble, domains: &[&str]) -> (TestCa, TestBackend, TestGatewayBuilder) {
     let ca = TestCa::new();
@@ -63,7 +59,7 @@ async fn renewal_by_ari_under_load_harms_nobody() {
         (pebble.proxy.count(RENEWAL_INFO) > 0).then_some(())
     })
     .await;
-    pebble.set_renewal_info(&first.leaf_pem(), RENEW_NOW).await;
+    pebble.advise_renewal_now(&first.leaf_pem()).await;
     pebble.proxy.heal();
     let second = gateway
         .shows_another(&roots, "api.example.com", first.serial(), ORDER)
@@ -130,7 +126,7 @@ async fn before_the_first_certificate_it_is_ready_and_says_no_plainly() {
 }
 
 #[tokio::test]
-async fn http_01_on_a_listener_that_redirects_everything_else() {
+async fn http_01_works_on_a_listener_that_redirects_everything_else() {
     let pebble = TestPebble::start().await;
     let (_ca, _backend, builder) = with_acme(&pebble, &["api.example.com"]).await;
     let gateway = builder
@@ -215,7 +211,7 @@ async fn dns_01_follows_a_delegation_into_another_zone() {
 }
 
 #[tokio::test]
-async fn dns_01_by_a_command_of_ones_own() {
+async fn dns_01_works_by_a_command_of_ones_own() {
     let pebble = TestPebble::start().await;
     let (_ca, _backend, builder) = with_acme(&pebble, &["*.example.com"]).await;
     let hook = pebble.dns.hook(builder.folder());
@@ -243,7 +239,7 @@ async fn dns_01_by_a_command_of_ones_own() {
 }
 
 #[tokio::test]
-async fn two_kinds_of_key_for_one_name() {
+async fn one_name_is_served_with_two_kinds_of_key() {
     let pebble = TestPebble::start().await;
     let (_ca, _backend, builder) = with_acme(&pebble, &["api.example.com"]).await;
     let gateway = builder

@@ -244,12 +244,12 @@ async fn survives_everywhere(challenge: Challenge) {
 }
 
 #[tokio::test]
-async fn killed_at_every_step_of_an_order_by_dns_01() {
+async fn an_order_by_dns_01_survives_death_at_its_steps() {
     survives_everywhere(Challenge::Dns01).await;
 }
 
 #[tokio::test]
-async fn killed_at_every_step_of_an_order_by_tls_alpn_01() {
+async fn an_order_by_tls_alpn_01_survives_death_at_its_steps() {
     survives_everywhere(Challenge::TlsAlpn01).await;
 }
 

@@ -2,27 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Load, TestBackend, TestCa, TestGateway, TestMoto, TlsOptions, scaled};
+use e2e::{Load, Pair, TestBackend, TestCa, TestGateway, TestGatewayBuilder, TestMoto, TlsOptions, scaled};
 
 /// The poll of the test gateways, its jitter, and the reading.
 const ONE_POLL: Duration = Duration::from_millis(5_500 + 2_000);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rotation_in_s3_under_load_harms_nobody() {
-    let moto = TestMoto::start().await;
+/// Puts new pairs in place while clients call.
+async fn rotates(source: impl FnOnce(TestGatewayBuilder) -> TestGatewayBuilder, put: impl AsyncFn(&Pair)) {
     let (ca, backend) = (TestCa::new(), TestBackend::guide("one").await);
-    let bucket = moto.bucket().await;
     let mut serving = ca.pair();
-    moto.put_pair(&bucket, &serving).await;
-    let gateway = TestGateway::builder(&ca, &backend)
-        .without_main()
-        .s3(&moto, &bucket)
-        .start()
-        .await;
+    put(&serving).await;
+    let builder = TestGateway::builder(&ca, &backend).without_main();
+    let gateway = source(builder).start().await;
     let load = Load::start(gateway.address(), &ca, TlsOptions::default()).await;
     for _ in 0..scaled(1, 10) {
         let next = ca.pair();
-        moto.put_pair(&bucket, &next).await;
+        put(&next).await;
         let shown = gateway
             .shows_another(&ca, "localhost", serving.serial, ONE_POLL)
             .await;
@@ -33,28 +28,19 @@ async fn rotation_in_s3_under_load_harms_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rotation_in_s3_under_load_harms_nobody() {
+    let moto = TestMoto::start().await;
+    let bucket = moto.bucket().await;
+    let put = async |pair: &Pair| moto.put_pair(&bucket, pair).await;
+    rotates(|builder| builder.s3(&moto, &bucket), put).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rotation_in_secrets_manager_under_load_harms_nobody() {
     let moto = TestMoto::start().await;
-    let (ca, backend) = (TestCa::new(), TestBackend::guide("one").await);
     let secret = moto.name("secret");
-    let mut serving = ca.pair();
-    moto.put_pair_secret(&secret, &serving).await;
-    let gateway = TestGateway::builder(&ca, &backend)
-        .without_main()
-        .secrets_manager(&moto, &secret)
-        .start()
-        .await;
-    let load = Load::start(gateway.address(), &ca, TlsOptions::default()).await;
-    for _ in 0..scaled(1, 10) {
-        let next = ca.pair();
-        moto.put_pair_secret(&secret, &next).await;
-        let shown = gateway
-            .shows_another(&ca, "localhost", serving.serial, ONE_POLL)
-            .await;
-        assert_eq!(shown.serial(), next.serial);
-        serving = next;
-    }
-    load.unharmed().await;
+    let put = async |pair: &Pair| moto.put_pair_secret(&secret, pair).await;
+    rotates(|builder| builder.secrets_manager(&moto, &secret), put).await;
 }
 
 #[tokio::test]
@@ -82,7 +68,7 @@ async fn a_message_in_the_queue_is_quicker_than_the_poll() {
 }
 
 #[tokio::test]
-async fn a_pair_in_one_object_and_a_secret_in_pem() {
+async fn a_pair_in_one_object_and_one_in_a_pem_secret_serve() {
     let moto = TestMoto::start().await;
     let (ca, backend) = (TestCa::new(), TestBackend::guide("one").await);
     let (bucket, secret) = (moto.bucket().await, moto.name("pem"));
