@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use prost::Message as _;
 
 const ROOT: &str = "proto";
-const FILES: [&str; 2] = ["routeguide/route_guide.proto", "h2gate/certs/v1/certificates.proto"];
+const FILES: [&str; 2] = [
+    "routeguide/route_guide.proto",
+    "h2gate/certs/v1/certificates.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={ROOT}");
