@@ -27,7 +27,7 @@ pub struct CertificateConfig {
     pub domains: Vec<Name>,
     /// Where it comes from.
     pub source: Source,
-    /// Whether a pair that is older than what serves may replace it.
+    /// Whether a pair that begins earlier than what serves, or lacks the intermediate that it needs, may replace it.
     pub allow_rollback: bool,
     /// The trust bundle (a [`TrustConfig`] of this name) whose anchors the chain must lead to. `None`: no
     /// anchors are demanded.
