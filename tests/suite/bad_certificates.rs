@@ -311,18 +311,18 @@ async fn all_kinds(place: Place) {
 }
 
 #[tokio::test]
-async fn from_files() {
+async fn no_bad_pair_in_files_ever_serves() {
     let folder = tempfile::tempdir().unwrap();
     all_kinds(Place::Files(folder.path().to_owned())).await;
 }
 
 #[tokio::test]
-async fn from_s3() {
+async fn no_bad_pair_in_s3_ever_serves() {
     all_kinds(Place::S3(TestMoto::start().await)).await;
 }
 
 #[tokio::test]
-async fn from_secrets_manager() {
+async fn no_bad_pair_in_secrets_manager_ever_serves() {
     all_kinds(Place::SecretsManager(TestMoto::start().await)).await;
 }
 
@@ -351,9 +351,6 @@ fn remedy_at_a_ca(kind: &Kind) -> &'static str {
 
 /// Three attempts and the waits between them, which grow from one second.
 const ALLOWED_ATTEMPT: Duration = Duration::from_secs(150);
-
-const RENEW_NOW: &str =
-    r#"{"suggestedWindow": {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}}"#;
 
 /// What a lying CA sends in the place of this chain: what kind of lie, the first label of its name says.
 fn lie(ca: &TestCa, chain: &[u8]) -> Vec<u8> {
@@ -403,7 +400,7 @@ async fn ordered(pebble: &TestPebble, ca: &TestCa, backend: &TestBackend) -> Tes
 }
 
 #[tokio::test]
-async fn from_a_ca_that_lies() {
+async fn no_bad_certificate_of_a_ca_ever_serves() {
     let _busy = busy().await;
     let order = Duration::from_secs(60);
     let pebble = TestPebble::start().await;
@@ -413,7 +410,7 @@ async fn from_a_ca_that_lies() {
     let mut serving = BTreeMap::new();
     for kind in FROM_A_CA {
         let shown = gateway.shows(&roots, &format!("{kind}.test"), order).await;
-        pebble.set_renewal_info(&shown.leaf_pem(), RENEW_NOW).await;
+        pebble.advise_renewal_now(&shown.leaf_pem()).await;
         serving.insert(kind, shown.serial());
     }
 
