@@ -245,7 +245,7 @@ impl Error {
 
 impl Reason {
     /// The same, with the remedy for where it comes from.
-    pub(crate) fn from_source(self, source: &Source) -> Self {
+    pub(crate) fn held_in(self, source: &Source) -> Self {
         match (self, source) {
             (Self::Bundle(error), Source::S3(_) | Source::SecretsManager(_)) => Self::Stored(error),
             (reason, _) => reason,

@@ -40,7 +40,7 @@ pub(crate) async fn keep(mut certificate: Certificate, mut source: Reader) {
                 }
                 Err((reason, content)) => {
                     let places = source.places_of(reason.part());
-                    let reason = reason.from_source(&certificate.config.source);
+                    let reason = reason.held_in(&certificate.config.source);
                     certificate.fail(*Failure::new(Error { places, reason }, Some(content)));
                 }
             },

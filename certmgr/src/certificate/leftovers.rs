@@ -71,10 +71,9 @@ impl Leftover {
         is_ordered: impl Fn(&str) -> bool,
     ) -> Vec<Self> {
         let state = ordering.state();
-        let names = match timeout(STATE_DEADLINE, state.store.orders()).await {
-            Ok(Ok(names)) => names,
+        let Ok(Ok(names)) = timeout(STATE_DEADLINE, state.store.orders()).await else {
             // Each order says for itself what is wrong with the state.
-            Ok(Err(_)) | Err(_) => return Vec::new(),
+            return Vec::new();
         };
         let issuers = issuers(ordering, sources);
         names
