@@ -30,6 +30,7 @@ mod unknown;
 mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, Spanned};
+pub(crate) use process::ADMIN_ADDRESS;
 pub use reference::{Setting, schema, settings};
 
 /// In place of a directory: nothing is kept.

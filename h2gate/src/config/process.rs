@@ -15,7 +15,8 @@ use super::values::{self, Wrong};
 use super::{AccessLog, Destination, Log, LogFormat, NO_STATE, cgroup, path};
 
 /// Where the admin interface listens unless told otherwise.
-const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9901);
+pub(crate) const ADMIN_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9901);
 
 /// Where state is kept unless told otherwise.
 const STATE_DIR: &str = "/var/lib/h2gate";

@@ -10,10 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use http::uri::Authority;
 
 use crate::cli::CertsArguments;
-use crate::config;
-
-/// Where h2gate listens for its operators unless told otherwise.
-const DEFAULT: &str = "127.0.0.1:9901";
+use crate::config::{self, ADMIN_ADDRESS};
 
 /// Host and port of an admin interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,20 +23,13 @@ impl FromStr for AdminAddress {
     fn from_str(text: &str) -> Result<Self, String> {
         let bare = text.strip_prefix("http://").unwrap_or(text);
         let bare = bare.strip_suffix('/').unwrap_or(bare);
-        let wrong = || format!("`{text}` is no address: write HOST:PORT, such as {DEFAULT}");
+        let wrong = || format!("`{text}` is no address: write HOST:PORT, such as {ADMIN_ADDRESS}");
         let authority: Authority = bare.parse().map_err(|_| wrong())?;
         let whole = authority.port_u16().is_some_and(|port| port != 0) && !authority.host().is_empty();
         if !whole || bare.contains('@') {
             return Err(wrong());
         }
         Ok(Self(authority))
-    }
-}
-
-impl From<SocketAddr> for AdminAddress {
-    fn from(address: SocketAddr) -> Self {
-        let text = address.to_string();
-        Self(text.parse().unwrap_or_else(|_| Authority::from_static(DEFAULT)))
     }
 }
 
@@ -89,8 +79,7 @@ impl Admin {
             let file = PathBuf::from(file);
             return Ok((configured(&file)?, NamedBy::File(file)));
         }
-        let address = DEFAULT.parse().map_err(anyhow::Error::msg)?;
-        Ok((address, NamedBy::Default))
+        Ok((of_socket(ADMIN_ADDRESS)?, NamedBy::Default))
     }
 }
 
@@ -125,7 +114,12 @@ fn configured(file: &Path) -> Result<AdminAddress> {
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
         IpAddr::V4(_) | IpAddr::V6(_) => {}
     }
-    Ok(address.into())
+    of_socket(address)
+}
+
+/// Fails for a link-local address with a scope, which no URL can name.
+fn of_socket(address: SocketAddr) -> Result<AdminAddress> {
+    address.to_string().parse().map_err(anyhow::Error::msg)
 }
 
 #[cfg(test)]
