@@ -201,7 +201,7 @@ impl Why {
 impl Draw {
     /// `random` gives numbers from 0 up to but not including 1.
     pub(crate) fn new(random: &mut dyn FnMut() -> f64) -> Self {
-        Self((random() * f64::from(Self::PARTS)).clamp(0.0, 999.0) as u16)
+        Self::from_thousandths((random() * f64::from(Self::PARTS)) as u16)
     }
 
     const PARTS: u16 = 1000;
