@@ -1,5 +1,6 @@
 //! Starts, stops and replaces the tasks as the configuration asks.
 
+mod leftovers;
 mod trust;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,7 +14,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::acme;
-use crate::certificate::{Certificate, Leftover, Lines, Ordering, Orders, clear, first_view, keep, order};
+use crate::certificate::{Certificate, Leftover, Lines, Ordering, Orders, first_view, keep, order};
 use crate::config::{CertificateConfig, Issuers, Observer, Options, Source, TrustObserver};
 use crate::control::{
     Command, CommandError, Control, MAX_COMMANDS, MAX_WATCHED_EVENTS, PlanError, Reply, View,
@@ -131,46 +132,7 @@ impl Handle {
             let running = self.run(config, tasks.last_id, before.remove(&name));
             tasks.running.insert(name, running);
         }
-        while tasks.leftovers.try_join_next().is_some() {}
-        if !leftovers.is_empty() {
-            let cleared = clear(leftovers, self.is_ordered());
-            tasks.leftovers.spawn_on(cleared, &self.runtime);
-        }
-    }
-
-    /// Clears what is left of orders that ended with an earlier process, of certificates that are not ordered now.
-    fn tidy(&self) {
-        let Some(ordering) = self.ordering.clone() else {
-            return;
-        };
-        let mut tasks = self.tasks.state();
-        let sources: Vec<_> = tasks
-            .running
-            .values()
-            .filter_map(|running| match &running.config.source {
-                Source::Acme(source) => Some(source.as_ref().clone()),
-                Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
-            })
-            .collect();
-        let is_ordered = self.is_ordered();
-        let tidied = async move {
-            let leftovers = Leftover::find(&ordering, &sources, &is_ordered).await;
-            clear(leftovers, is_ordered).await;
-        };
-        tasks.leftovers.spawn_on(tidied, &self.runtime);
-    }
-
-    /// Whether a certificate of this name is ordered when it is asked.
-    fn is_ordered(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
-        // What is cleared belongs to the tasks, so it must not keep them.
-        let tasks = Arc::downgrade(&self.tasks);
-        move |name| {
-            let Some(tasks) = tasks.upgrade() else {
-                return true;
-            };
-            let running = &tasks.state().running;
-            running.get(name).is_some_and(|running| running.orders.is_some())
-        }
+        self.clear(&mut tasks, leftovers);
     }
 
     /// Ends once the first read of every certificate and trust bundle has ended, whether or not it brought

@@ -1,0 +1,53 @@
+//! Tidies up after orders that nobody goes on with.
+
+use std::sync::Arc;
+
+use super::{Handle, TasksState};
+use crate::certificate::{Leftover, clear};
+use crate::config::Source;
+
+impl Handle {
+    /// Clears these beside everything else; it ends with the handle.
+    pub(super) fn clear(&self, tasks: &mut TasksState, leftovers: Vec<Leftover>) {
+        while tasks.leftovers.try_join_next().is_some() {}
+        if !leftovers.is_empty() {
+            let cleared = clear(leftovers, self.is_ordered());
+            tasks.leftovers.spawn_on(cleared, &self.runtime);
+        }
+    }
+
+    /// Clears what is left of orders that ended with an earlier process, of certificates that are not ordered now.
+    pub(super) fn tidy(&self) {
+        let Some(ordering) = self.ordering.clone() else {
+            return;
+        };
+        let mut tasks = self.tasks.state();
+        let sources: Vec<_> = tasks
+            .running
+            .values()
+            .filter_map(|running| match &running.config.source {
+                Source::Acme(source) => Some(source.as_ref().clone()),
+                Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
+            })
+            .collect();
+        let is_ordered = self.is_ordered();
+        let tidied = async move {
+            let leftovers = Leftover::find(&ordering, &sources, &is_ordered).await;
+            clear(leftovers, is_ordered).await;
+        };
+        tasks.leftovers.spawn_on(tidied, &self.runtime);
+    }
+
+    /// Whether a certificate of this name is ordered when it is asked.
+    fn is_ordered(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
+        // What is cleared belongs to the tasks, so it must not keep them.
+        let tasks = Arc::downgrade(&self.tasks);
+        move |name| {
+            let Some(tasks) = tasks.upgrade() else {
+                return true;
+            };
+            let running = &tasks.state().running;
+            running.get(name).is_some_and(|running| running.orders.is_some())
+        }
+    }
+}
