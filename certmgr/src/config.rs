@@ -104,8 +104,13 @@ pub enum SecretReference {
     File(PathBuf),
     /// A variable of the environment.
     Environment(String),
-    /// A secret in AWS Secrets Manager by name or ARN, in the region and account of the default chain.
-    SecretsManager(String),
+    /// A secret in AWS Secrets Manager.
+    SecretsManager {
+        /// Name or ARN.
+        secret: String,
+        /// Which AWS, as whom.
+        aws: Aws,
+    },
 }
 
 /// Called with each event, in order for each certificate, from the certificate's task. Must not block.

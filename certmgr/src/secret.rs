@@ -37,7 +37,7 @@ pub(crate) async fn read(reference: &SecretReference) -> Result<Zeroizing<String
     let bytes = match reference {
         SecretReference::File(path) => read_file_in_time(path).await,
         SecretReference::Environment(name) => read_variable(name),
-        SecretReference::SecretsManager(secret) => fetch(secret).await,
+        SecretReference::SecretsManager { secret, aws } => fetch(secret, aws).await,
     };
     bytes
         .and_then(text)
@@ -50,7 +50,7 @@ fn place(reference: &SecretReference) -> String {
     match reference {
         SecretReference::File(path) => path.display().to_string(),
         SecretReference::Environment(name) => format!("environment variable {name}"),
-        SecretReference::SecretsManager(secret) => format!("secret {secret}"),
+        SecretReference::SecretsManager { secret, .. } => format!("secret {secret}"),
     }
 }
 
@@ -102,9 +102,9 @@ fn read_variable(name: &str) -> Found<Zeroizing<Vec<u8>>> {
         .ok_or_else(|| (RemoteFault::NotFound, "it is not set".to_owned()))
 }
 
-async fn fetch(secret: &str) -> Found<Zeroizing<Vec<u8>>> {
+async fn fetch(secret: &str, aws: &Aws) -> Found<Zeroizing<Vec<u8>>> {
     let told = |failure: aws::Failure| (failure.fault, failure.text);
-    let config = aws::config(&Aws::default()).await.map_err(told)?;
+    let config = aws::config(aws).await.map_err(told)?;
     let client = secrets_manager::client(&config);
     secrets_manager::fetch(&client, secret).await.map_err(told)
 }

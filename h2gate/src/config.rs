@@ -54,6 +54,8 @@ pub struct Resolved {
     pub state_dir: Option<PathBuf>,
     /// Whether a crash may write the memory, with its keys, to disk.
     pub core_dumps: bool,
+    /// Orders at CAs under way at once.
+    pub max_orders: usize,
     /// The admin interface.
     pub admin: Admin,
     /// The program's own log.
@@ -247,6 +249,7 @@ fn examine_text(path: &Path, text: &str) -> Examination {
             .collect(),
         state_dir: state_dir.value.clone(),
         core_dumps: parts.core_dumps,
+        max_orders: parts.max_orders,
         admin: parts.admin,
         log: parts.log,
         access_log: parts.access_log.map(|log| log.value),

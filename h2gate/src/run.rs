@@ -132,7 +132,7 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
     let manager = certmgr::start(
         resolved.certificates.clone(),
         writer,
-        certificates::options(&events, state),
+        certificates::options(&resolved, &events, state),
     );
     manager.reload_trust(trust::in_use(&resolved));
     let access_log = open_access_log(&resolved)?;
@@ -343,12 +343,14 @@ fn keep_fixed(running: &Resolved, next: &mut Resolved) -> Vec<&'static str> {
     keep(running.access_log != next.access_log, "access_log");
     keep(running.state_dir != next.state_dir, "state_dir");
     keep(running.core_dumps != next.core_dumps, "core_dumps");
+    keep(running.max_orders != next.max_orders, "limits.max_orders");
     keep(running.log.format != next.log.format, "log.format");
     next.gateway.workers = running.gateway.workers;
     next.admin = running.admin;
     next.access_log.clone_from(&running.access_log);
     next.state_dir.clone_from(&running.state_dir);
     next.core_dumps = running.core_dumps;
+    next.max_orders = running.max_orders;
     next.log.format = running.log.format;
     pending
 }

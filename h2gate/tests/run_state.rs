@@ -76,11 +76,12 @@ fn another_state_directory_waits_for_the_next_start() {
     let mut program = folder.run(&[]);
     let (_, _, admin) = program.started();
     folder.config(&in_place_of_state(
-        "state_dir: \"$DIR/another\"\ncore_dumps: true",
+        "state_dir: \"$DIR/another\"\ncore_dumps: true\nlimits: { max_orders: 2 }",
     ));
     program.signal(Signal::HUP);
     program.says(&["next start", "state_dir"]);
     program.says(&["next start", "core_dumps"]);
+    program.says(&["next start", "limits.max_orders"]);
     let in_force = get(admin, "/config").1;
     let kept = folder.path("state").display().to_string();
     assert!(

@@ -1,12 +1,21 @@
 //! Timeouts and limits: one table per struct gives the keys, their defaults, and how a number gets
 //! into its field, so that a field and its key cannot drift apart.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use gateway::settings::{Limits, Timeouts};
 
 use super::keys::{Fallback, Key, Section, Shape};
 use super::values::{write_duration, write_size};
+
+/// What `max_orders` may be.
+pub(super) const MAX_ORDERS: RangeInclusive<u64> = 1..=64;
+
+/// That of the certificate manager.
+pub(super) fn default_max_orders() -> usize {
+    certmgr::Options::default().max_orders
+}
 
 /// What a bound is set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +197,7 @@ bounds! {
         max_waiting: Count, "Requests that wait for a connection to an endpoint, per worker and endpoint. More are answered UNAVAILABLE at once.";
     }
     plus {
+        Key { name: "max_orders", shape: Shape::CountWithin(*MAX_ORDERS.start(), *MAX_ORDERS.end()), fallback: Fallback::Computed(|| default_max_orders().to_string()), about: "Orders at CAs (ACME) under way at once, all certificates together; the others wait for their turn. Fixed after start.", secret: false };
         Key { name: "client", shape: Shape::Map(&CLIENT), fallback: Fallback::Inner, about: "Limits of each connection of a client.", secret: false };
         Key { name: "backend", shape: Shape::Map(&BACKEND), fallback: Fallback::Inner, about: "Limits of each connection to a backend.", secret: false };
     }

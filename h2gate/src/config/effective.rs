@@ -17,6 +17,7 @@ const REDACTED: &str = "<redacted>";
 pub(super) fn json(resolved: &Resolved) -> Value {
     let gateway = &resolved.gateway;
     let mut limits = amounts(&LIMIT_BOUNDS, &gateway.limits);
+    limits.insert("max_orders".to_owned(), json!(resolved.max_orders));
     limits.insert(
         "client".to_owned(),
         amounts(&CLIENT_BOUNDS, &gateway.limits.client).into(),

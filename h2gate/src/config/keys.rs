@@ -69,6 +69,8 @@ pub(super) enum Shape {
     Switch,
     Choice(&'static [&'static str]),
     Count,
+    /// A count from the first to the second.
+    CountWithin(u64, u64),
     Size,
     /// More than zero.
     Duration,
@@ -78,7 +80,7 @@ pub(super) enum Shape {
     Within(Duration, Duration),
     /// `{ burst: N, per_second: N }` or `unlimited`.
     Rate,
-    /// `{ file: PATH }`, `{ env: NAME }` or `{ secrets_manager: NAME }`.
+    /// `{ file: PATH }`, `{ env: NAME }` or `{ secrets_manager: NAME }`, the last with `region` and the like.
     Secret,
 }
 
@@ -487,6 +489,9 @@ pub(super) static SECRET: Section = Section {
             Absent("elsewhere"),
             "Name or ARN of a secret in AWS Secrets Manager.",
         ),
+        aws::REFERENCE_REGION,
+        aws::REFERENCE_ENDPOINT,
+        aws::REFERENCE_ROLE,
     ],
     one_of: Some(OneOf {
         what: "a place",

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use gateway::settings::{Limits, Timeouts};
 
-use super::bounds::{Amount, BACKEND_BOUNDS, Bounds, CLIENT_BOUNDS, LIMIT_BOUNDS, TIMEOUT_BOUNDS};
+use super::bounds::{
+    self, Amount, BACKEND_BOUNDS, Bounds, CLIENT_BOUNDS, LIMIT_BOUNDS, MAX_ORDERS, TIMEOUT_BOUNDS,
+};
 use super::certificate::path_text;
 use super::diagnostic::{Diagnostics, Place, Spanned};
 use super::fields::Fields;
@@ -147,10 +149,11 @@ pub(super) fn timeouts(file: &Fields<'_>, found: &mut Diagnostics) -> Timeouts {
     timeouts
 }
 
-pub(super) fn limits(file: &Fields<'_>, found: &mut Diagnostics) -> Limits {
+/// The limits of the data path, and how many orders at CAs may be under way at once.
+pub(super) fn limits(file: &Fields<'_>, found: &mut Diagnostics) -> (Limits, usize) {
     let mut limits = Limits::default();
     let Some(fields) = file.map("limits", found) else {
-        return limits;
+        return (limits, bounds::default_max_orders());
     };
     set_all(&LIMIT_BOUNDS, &mut limits, &fields, found);
     if let Some(client) = fields.map("client", found) {
@@ -168,7 +171,18 @@ pub(super) fn limits(file: &Fields<'_>, found: &mut Diagnostics) -> Limits {
             Some("one connection must fit into the process's share".to_owned()),
         );
     }
-    limits
+    (limits, max_orders(&fields, found))
+}
+
+fn max_orders(limits: &Fields<'_>, found: &mut Diagnostics) -> usize {
+    let given = limits.value(
+        "max_orders",
+        |text| values::count_within(text, &MAX_ORDERS),
+        found,
+    );
+    given
+        .and_then(|given| usize::try_from(given.value).ok())
+        .unwrap_or_else(bounds::default_max_orders)
 }
 
 fn set_all<T>(bounds: &Bounds<T>, target: &mut T, fields: &Fields<'_>, found: &mut Diagnostics) {

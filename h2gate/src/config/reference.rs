@@ -69,6 +69,7 @@ fn kind(shape: Shape) -> String {
             .collect::<Vec<_>>()
             .join(" or "),
         Shape::Count => "number".to_owned(),
+        Shape::CountWithin(least, most) => format!("number, {least} to {most}"),
         Shape::Size => "size".to_owned(),
         Shape::Duration | Shape::Age => "duration".to_owned(),
         Shape::Within(least, most) => {
@@ -156,7 +157,7 @@ fn typed(shape: Shape, text: &str) -> Value {
     };
     match shape {
         Shape::Switch => json!(text == "true"),
-        Shape::Count => text
+        Shape::Count | Shape::CountWithin(..) => text
             .parse::<u64>()
             .map_or_else(|_| json!(text), |number| json!(number)),
         Shape::Rate => rate().unwrap_or_else(|| json!(text)),
@@ -188,6 +189,7 @@ fn shape_schema(shape: Shape) -> Value {
             json!({ "enum": words })
         }
         Shape::Count => json!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "const": "unlimited" }] }),
+        Shape::CountWithin(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Shape::Size => json!({ "anyOf": [
             { "type": "integer", "minimum": 1 },
             { "type": "string", "pattern": "^[0-9][0-9_]* ?([KMG]i?)?B$" },

@@ -21,6 +21,7 @@ pub(super) struct Parts {
     pub(super) trust_bundles: Vec<LocatedTrust>,
     pub(super) state_dir: Spanned<Option<PathBuf>>,
     pub(super) core_dumps: bool,
+    pub(super) max_orders: usize,
     pub(super) admin: Admin,
     pub(super) log: Log,
     pub(super) access_log: Option<Spanned<AccessLog>>,
@@ -63,7 +64,7 @@ pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
     let log = process::log(&file, found);
     let access_log = process::access_log(&file, folder, found);
     let timeouts = process::timeouts(&file, found);
-    let limits = process::limits(&file, found);
+    let (limits, max_orders) = process::limits(&file, found);
     let workers = process::workers(&file, found);
 
     Names::new(
@@ -137,6 +138,7 @@ pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
         trust_bundles: trust_bundles.into_iter().filter_map(FileTrust::resolve).collect(),
         state_dir,
         core_dumps,
+        max_orders,
         admin: Admin { address: admin.value },
         log,
         access_log,

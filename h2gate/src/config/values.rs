@@ -1,6 +1,7 @@
 //! Text → typed values: durations, sizes, numbers, addresses, domains. Pure; each says what is wrong
 //! and what to write instead.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 mod address;
@@ -182,6 +183,17 @@ pub(super) fn count(text: &str) -> Result<u64, Wrong> {
             "write digits, such as 1000 or 100_000",
         )),
     }
+}
+
+/// A [`count`] within bounds.
+pub(super) fn count_within(text: &str, bounds: &RangeInclusive<u64>) -> Result<u64, Wrong> {
+    let given = count(text)?;
+    if bounds.contains(&given) {
+        return Ok(given);
+    }
+    let what = if given < *bounds.start() { "few" } else { "many" };
+    let remedy = format!("write {} to {}", bounds.start(), bounds.end());
+    Err(Wrong::but(format!("{given} are too {what}"), remedy))
 }
 
 /// `true` or `false`, and nothing else.

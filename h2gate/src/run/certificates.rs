@@ -27,11 +27,12 @@ pub(super) async fn open_state(resolved: &Resolved) -> Result<Option<State>, Sta
     }
 }
 
-/// How the manager works: as it likes, with this state, and every event is counted.
-pub(super) fn options(events: &Events, state: Option<State>) -> Options {
+/// How the manager works: as it likes, within the limits and with this state, and every event is counted.
+pub(super) fn options(resolved: &Resolved, events: &Events, state: Option<State>) -> Options {
     let (events, of_trust) = (events.clone(), events.clone());
     Options {
         state,
+        max_orders: resolved.max_orders,
         observer: Some(Arc::new(move |event: &Event| events.count(event))),
         trust_observer: Some(Arc::new(move |event: &TrustEvent| of_trust.count_trust(event))),
         ..Options::default()
@@ -156,6 +157,18 @@ mod tests {
             next: UnixTime::now(),
             serving: None,
         }
+    }
+
+    #[test]
+    fn the_manager_orders_no_more_at_once_than_the_file_says() {
+        let with = |limits: &str| {
+            let text = format!("listeners: [{{ name: l, address: '127.0.0.1:1' }}]\n{limits}");
+            let resolved = crate::config::parse("h2gate.yaml".as_ref(), &text).expect("it is lawful");
+            options(&resolved, &Events::default(), None).max_orders
+        };
+        assert_eq!(with(""), Options::default().max_orders);
+        assert_eq!(with("limits: { max_orders: 1 }"), 1);
+        assert_eq!(with("limits: { max_orders: 64 }"), 64);
     }
 
     #[test]

@@ -307,11 +307,24 @@ async fn a_secret_may_be_a_container_in_binary_or_in_base64() {
         .unwrap();
     let passphrase = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(passphrase.path(), "changeit\n").unwrap();
-    for name in ["text", "binary"] {
-        let format = SecretFormat::Pkcs12 {
-            passphrase: Some(SecretReference::File(passphrase.path().to_owned())),
-        };
-        let pair = secret(moto.aws(), name, format).read().await.unwrap();
-        certstore::CertBundle::parse(&pair.chain, &pair.key).unwrap();
+    client
+        .create_secret()
+        .name("passphrase")
+        .secret_string("changeit")
+        .send()
+        .await
+        .unwrap();
+    let stored = SecretReference::SecretsManager {
+        secret: "passphrase".to_owned(),
+        aws: moto.aws(),
+    };
+    for passphrase in [SecretReference::File(passphrase.path().to_owned()), stored] {
+        for name in ["text", "binary"] {
+            let format = SecretFormat::Pkcs12 {
+                passphrase: Some(passphrase.clone()),
+            };
+            let pair = secret(moto.aws(), name, format).read().await.unwrap();
+            certstore::CertBundle::parse(&pair.chain, &pair.key).unwrap();
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use certmgr::{
-    AcmeSource, Authority, Challenge, DnsProvider, ExecHook, ExternalAccount, KeyType, Route53, Source,
+    AcmeSource, Authority, Aws, Challenge, DnsProvider, ExecHook, ExternalAccount, KeyType, Route53, Source,
 };
 
 pub(in crate::config) use fit::{Surroundings, report_same_orders};
@@ -213,7 +213,7 @@ fn external_account(
 ) -> Option<ExternalAccount> {
     let account = fields.map("external_account", found)?;
     let kid = account.value("kid", values::text, found);
-    let hmac_key = secret::reference(&account, "hmac_key", paths, found);
+    let hmac_key = secret::reference(&account, "hmac_key", &Aws::default(), paths, found);
     Some(ExternalAccount {
         kid: kid?.value,
         hmac_key: hmac_key?,

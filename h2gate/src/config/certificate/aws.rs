@@ -100,7 +100,8 @@ pub(super) fn pair_secrets_manager(
 ) -> Option<SecretsManagerSource> {
     let format = fields.choice("format", found);
     let names = fields.map("fields", found);
-    let passphrase = secret::reference(fields, "passphrase", paths, found);
+    let aws = aws(fields, found);
+    let passphrase = secret::reference(fields, "passphrase", &aws, paths, found);
     if fields.has("passphrase") && format != Some("pkcs12") {
         let place = fields.place_of("passphrase");
         let remedy = "write `format: pkcs12`, or remove it";
@@ -121,7 +122,7 @@ pub(super) fn pair_secrets_manager(
             key: field("key", "private_key"),
         },
     };
-    secrets_manager(fields, format, found)
+    secrets_manager(fields, aws, format, found)
 }
 
 /// `secrets_manager` of a trust bundle. Without a field for revocation lists, the field of the CA
@@ -142,7 +143,7 @@ pub(in crate::config) fn bundle_secrets_manager(
             chain: ca,
         },
     };
-    secrets_manager(fields, format, found)
+    secrets_manager(fields, aws(fields, found), format, found)
 }
 
 fn refuse_fields(fields: &Fields<'_>, format: Option<&'static str>, found: &mut Diagnostics) {
@@ -159,11 +160,11 @@ fn field_name(fields: Option<&Fields<'_>>, name: &'static str, found: &mut Diagn
 
 fn secrets_manager(
     fields: &Fields<'_>,
+    aws: Aws,
     format: SecretFormat,
     found: &mut Diagnostics,
 ) -> Option<SecretsManagerSource> {
     let secret = fields.value("secret", values::text, found);
-    let aws = aws(fields, found);
     let poll = fields.wait("poll", POLL, found).value;
     Some(SecretsManagerSource {
         aws,

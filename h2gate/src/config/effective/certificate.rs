@@ -8,6 +8,7 @@ use certmgr::{
 };
 use serde_json::{Map, Value, json};
 
+use super::REDACTED;
 use crate::config::certificate::SEPARATOR;
 use crate::config::keys::AUTHORITIES;
 use crate::config::values::write_duration;
@@ -148,7 +149,12 @@ fn reference(secret: &SecretReference) -> Value {
     match secret {
         SecretReference::File(path) => json!({ "file": path.display().to_string() }),
         SecretReference::Environment(name) => json!({ "env": name }),
-        SecretReference::SecretsManager(name) => json!({ "secrets_manager": name }),
+        SecretReference::SecretsManager { secret, aws } => {
+            let mut map = Map::new();
+            insert(&mut map, "secrets_manager", secret.as_str());
+            insert_aws(&mut map, aws);
+            map.into()
+        }
     }
 }
 
@@ -210,7 +216,11 @@ fn dns(provider: &DnsProvider) -> Value {
             json!({ "route53": map })
         }
         DnsProvider::Exec(exec) => {
-            insert(&mut map, "command", exec.command.clone());
+            // Arguments may hold tokens of the provider; the program is told, and how many there are.
+            let arguments = exec.command.iter().skip(1).map(|_| REDACTED);
+            let program = exec.command.first().map(String::as_str);
+            let command = program.into_iter().chain(arguments).collect::<Vec<_>>();
+            insert(&mut map, "command", command);
             insert_duration(&mut map, "timeout", exec.timeout);
             insert_duration(&mut map, "propagation", exec.propagation);
             json!({ "exec": map })

@@ -23,6 +23,24 @@ pub(super) const ROLE: Key = key(
     Absent("the credentials as they are"),
     "ARN of a role to assume. Credentials come from the default chain: environment, profile, ECS task role, EKS Pod Identity, IRSA, instance role.",
 );
+pub(super) const REFERENCE_REGION: Key = key(
+    "region",
+    Shape::Text(Form::Text),
+    Absent("that of the source around it, or of the environment"),
+    "AWS region of `secrets_manager`.",
+);
+pub(super) const REFERENCE_ENDPOINT: Key = key(
+    "endpoint",
+    Shape::Text(Form::Url),
+    Absent("that of the source around it, or of AWS"),
+    "URL of another service in place of `secrets_manager`.",
+);
+pub(super) const REFERENCE_ROLE: Key = key(
+    "role",
+    Shape::Text(Form::Text),
+    Absent("that of the source around it, or the credentials as they are"),
+    "ARN of a role to assume for `secrets_manager`.",
+);
 const POLL: Key = wait(
     "poll",
     certificate::POLL,

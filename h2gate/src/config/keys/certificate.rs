@@ -437,7 +437,7 @@ static EXEC: Section = Section {
             "command",
             Shape::Texts(Form::Text),
             Required,
-            "The program and its first arguments. A program with a slash in its name begins at the folder of the configuration file.",
+            "The program and its first arguments; no secrets, which belong into a file or the environment. A program with a slash in its name begins at the folder of the configuration file.",
         ),
         wait(
             "timeout",
