@@ -85,6 +85,8 @@ pub(crate) struct Certificate {
     last_success_at: Option<UnixTime>,
     /// Somebody wants a new one now, and nothing has been done about it yet.
     asked: bool,
+    /// For one that is ordered: a wish that an attempt has begun for, and that none has fulfilled yet.
+    wanted: bool,
     /// For one that is ordered.
     orders: Option<Arc<Orders>>,
     /// Marked when another trust bundle comes into force.
@@ -145,6 +147,7 @@ impl Certificate {
             expiry_told: None,
             last_success_at: None,
             asked: false,
+            wanted: false,
             orders: None,
             trust_changes,
             anchors_changed,
@@ -255,6 +258,7 @@ impl Certificate {
     fn well(&mut self) {
         self.last_success_at = Some((self.options.now)());
         self.failing = None;
+        self.wanted = false;
         self.show_state();
         if self.trouble.end() {
             self.post.clear_refusal();

@@ -198,6 +198,7 @@ impl<'a> Forecast<'a> {
             },
             probe: None,
             requested: false,
+            wanted: false,
             names_changed: false,
         };
         let next = schedule::next(&known, &self.rules, now);

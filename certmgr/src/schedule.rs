@@ -56,6 +56,8 @@ pub(crate) struct Known {
     pub(crate) probe: Option<Probe>,
     /// Somebody asks for a new one by name. Stays until an attempt has begun.
     pub(crate) requested: bool,
+    /// Somebody asked for one, an attempt has begun, and none has come since.
+    pub(crate) wanted: bool,
     /// What serves does not cover what is configured.
     pub(crate) names_changed: bool,
 }
@@ -179,6 +181,8 @@ pub enum Why {
     NamesChanged,
     /// Somebody asked for it.
     Requested,
+    /// Nothing else is due, but the last attempt failed, perhaps before a restart.
+    Retried,
     /// The CA says when (RFC 9773).
     Advised,
     /// So little of its life is left.
@@ -192,6 +196,7 @@ impl Why {
             Self::First => "first",
             Self::NamesChanged => "names_changed",
             Self::Requested => "requested",
+            Self::Retried => "retried",
             Self::Advised => "advised",
             Self::LifeSpent => "life_spent",
         }
@@ -294,18 +299,22 @@ impl Record {
 
 /// What is to be done next for a certificate.
 pub(crate) fn next(known: &Known, rules: &Rules, now: Now) -> Next {
-    let (due, why) = due(known, now);
-    let leave = until_leave(known, rules, why, now);
-    let order_wait = leave.map_or(due, |(wait, _)| due.max(wait));
-    let held = leave
-        .filter(|(wait, _)| due.is_zero() && !wait.is_zero())
-        .map(|(_, held)| held);
+    let due = due(known, now);
+    let planned = planned(known, rules, due, now);
+    let Planned {
+        wait: order_wait,
+        why,
+        held,
+    } = match unfulfilled(known) {
+        Some(why) => sooner(planned, self::planned(known, rules, (Duration::ZERO, why), now)),
+        None => planned,
+    };
     let order = Some((order_wait, Action::Issue));
     let question = question(known, now);
     let probe = probe(known, now);
     // What the CA advises may change when a routine order is due, so the question goes first.
     let candidates = match why {
-        Why::Advised | Why::LifeSpent => [question, order, probe],
+        Why::Advised | Why::LifeSpent | Why::Retried => [question, order, probe],
         Why::First | Why::NamesChanged | Why::Requested => [order, question, probe],
     };
     let (wait, action) = candidates
@@ -321,6 +330,42 @@ pub(crate) fn next(known: &Known, rules: &Rules, now: Now) -> Next {
         ),
         why,
         held,
+    }
+}
+
+/// An order that is to be placed.
+struct Planned {
+    wait: Duration,
+    why: Why,
+    held: Option<Held>,
+}
+
+/// What is due, once nothing forbids it any more.
+fn planned(known: &Known, rules: &Rules, (due, why): (Duration, Why), now: Now) -> Planned {
+    let leave = until_leave(known, rules, why, now);
+    Planned {
+        wait: leave.map_or(due, |(wait, _)| due.max(wait)),
+        why,
+        held: leave
+            .filter(|(wait, _)| due.is_zero() && !wait.is_zero())
+            .map(|(_, held)| held),
+    }
+}
+
+fn sooner(one: Planned, other: Planned) -> Planned {
+    if other.wait < one.wait { other } else { one }
+}
+
+/// Why an order is wanted though nothing may be due: what was begun stays wanted until it succeeds. An attempt that
+/// ended with the process does not count: it may have brought what serves now.
+fn unfulfilled(known: &Known) -> Option<Why> {
+    let failed = known
+        .record
+        .failing
+        .is_some_and(|failing| failing.class.is_some());
+    match known.wanted {
+        true => Some(Why::Requested),
+        false => failed.then_some(Why::Retried),
     }
 }
 
@@ -372,16 +417,16 @@ fn floor(issued: &LastIssued, why: Why, rules: &Rules) -> Duration {
             .min_interval
             .saturating_mul(OBEDIENCE.saturating_pow(issued.lately.saturating_sub(1)))
             .clamp(rules.min_interval, rules.min_interval.max(DAY)),
-        Why::First | Why::NamesChanged | Why::Requested | Why::LifeSpent => rules.min_interval,
+        Why::First | Why::NamesChanged | Why::Requested | Why::Retried | Why::LifeSpent => rules.min_interval,
     }
 }
 
 /// How long until nothing forbids an order any more, and what forbids it longest. Somebody's wish overrides the
-/// floor and the back-off, and nothing overrides a `Retry-After`.
+/// floor and the back-off once, and nothing overrides a `Retry-After`.
 fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Option<(Duration, Held)> {
     let record = &known.record;
     let hold = record.held_until();
-    if why == Why::Requested {
+    if known.requested {
         return hold.map(|hold| (now.until(hold), Held::RetryAfter));
     }
     let floor = record

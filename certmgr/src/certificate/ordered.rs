@@ -236,6 +236,7 @@ impl Certificate {
             record: record.clone(),
             probe: course.probe,
             requested: self.asked,
+            wanted: self.wanted,
             names_changed: serving.is_some_and(|serving| self.is_outdated(&serving, orders)),
         };
         Ok((schedule::next(&known, &orders.rules, orders.ledger.now()), record))
@@ -275,6 +276,7 @@ impl Certificate {
     /// One go at the CAs.
     async fn go(&mut self, orders: &Arc<Orders>, course: &mut Course, why: Why) {
         let asked = std::mem::take(&mut self.asked);
+        self.wanted |= asked;
         self.seen_at = Instant::now();
         course.not_before = Some(Instant::now() + SHORTEST_REST);
         if !course.told.waiting && course.told.limited.is_none() {
@@ -394,12 +396,15 @@ impl Certificate {
         });
     }
 
-    /// Until the next turn, until somebody asks for a new one, or until other anchors are in force.
+    /// Until the next turn, until somebody asks for a new one or has another version serve, or until other anchors
+    /// are in force.
     async fn rest(&mut self, wait: Duration) {
         let until = Instant::now() + wait.min(LONGEST_REST);
         // A wish that waits for a `Retry-After` has been heard already.
         let heard = self.asked;
-        while heard || !self.asked {
+        let generation = |serving: Option<Arc<Serving>>| serving.map(|serving| serving.generation());
+        let served = generation(self.serving());
+        while (heard || !self.asked) && generation(self.serving()) == served {
             tokio::select! {
                 () = sleep_until(until) => return,
                 Ok(()) = self.trust_changes.changed(), if self.config.trust.is_some() => {

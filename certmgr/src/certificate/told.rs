@@ -114,7 +114,7 @@ impl Certificate {
             .told
             .held
             .is_some_and(|(one, told)| one == held && told.as_secs().abs_diff(at.as_secs()) < TOLD_APART);
-        if told || (self.failing.is_some() && next.why != Why::Requested) {
+        if told || (self.failing.is_some() && !self.asked) {
             return;
         }
         course.told.held = Some((held, at));

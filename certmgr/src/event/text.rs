@@ -170,6 +170,7 @@ pub(crate) fn words(why: Why) -> &'static str {
         Why::First => "nothing serves yet",
         Why::NamesChanged => "its domains, key type or CA are configured otherwise than what serves has them",
         Why::Requested => "somebody asks for it",
+        Why::Retried => "it was wanted before and has not come yet",
         Why::Advised => "its CA suggests it (ARI)",
         Why::LifeSpent => "little of its life is left",
     }

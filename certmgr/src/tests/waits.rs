@@ -93,6 +93,88 @@ async fn a_restart_after_failures_tells_what_it_waits_for_and_since_when() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wish_that_fails_long_before_it_is_due_stands_until_it_is_fulfilled() {
+    let world = World::new();
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    tokio::time::sleep(Duration::from_secs(DAY)).await;
+    world.authority.answers(Answer::Fail(IssueFault::Challenge));
+    let wished = world.clock.now();
+    manager.handle.control().renew("api").await.unwrap();
+    let mut at = Vec::new();
+    for _ in 0..3 {
+        let Event::Failing { next, .. } = manager.told_in_time("failing").await else {
+            panic!("not failing");
+        };
+        at.push((world.clock.now() - wished, next.as_secs() - world.clock.now()));
+    }
+    for ((_, wait), about) in at.iter().zip([60, 600, 6000]) {
+        assert!((about * 9 / 10..=about * 11 / 10).contains(wait), "{at:?}");
+    }
+    assert!(
+        at[1].0.abs_diff(at[0].1) <= 15,
+        "tried again when it was said: {at:?}"
+    );
+    world.authority.answers(Answer::Issue);
+    manager.told_in_time("promoted").await;
+    let took = (world.clock.now() - wished) / 60;
+    assert!((98..=125).contains(&took), "{took} minutes");
+    let view = manager.handle.control().view("api").unwrap();
+    assert!(view.trouble.is_none());
+    tokio::time::sleep(Duration::from_secs(DAY)).await;
+    assert_eq!(world.authority.placed(), 2, "it is fulfilled by one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_that_failed_is_tried_again_after_a_restart() {
+    let world = World::new();
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    tokio::time::sleep(Duration::from_secs(DAY)).await;
+    world.authority.answers(Answer::Fail(IssueFault::Challenge));
+    manager.handle.control().renew("api").await.unwrap();
+    manager.told_in_time("failing").await;
+    drop(manager);
+    world.authority.answers(Answer::Issue);
+    let start = world.clock.now();
+    let mut manager = world.start();
+    let event = manager.told_in_time("limited").await;
+    assert!(
+        event
+            .to_string()
+            .contains("`h2gate certs renew api` tries at once"),
+        "{event}"
+    );
+    let view = manager.handle.control().view("api").unwrap();
+    assert!(view.trouble.is_none(), "nothing has failed yet: {view:?}");
+    manager.told_in_time("promoted").await;
+    let took = world.clock.now() - start;
+    assert!((50..120).contains(&took), "{took} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_shows_at_once_when_what_serves_now_is_renewed() {
+    let world = World::new();
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    tokio::time::sleep(Duration::from_secs(5 * DAY)).await;
+    let control = manager.handle.control();
+    let due = |control: &crate::Control| {
+        let view = control.view("api").unwrap();
+        view.acme.unwrap().next_order.unwrap().0.as_secs()
+    };
+    let first = due(&control);
+    control.renew("api").await.unwrap();
+    manager.told_in_time("promoted").await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let second = due(&control);
+    assert!(second > first + 4 * DAY, "{second} {first}");
+    control.rollback("api", None).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(due(&control), first);
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_certificates_for_the_same_names_one_is_ordered_and_both_serve_it() {
     let world = World::new();
     let state = State::open(world.directory.path()).unwrap();

@@ -29,6 +29,7 @@ fn serving(span: Duration) -> Known {
         record: Record::default(),
         probe: None,
         requested: false,
+        wanted: false,
         names_changed: false,
     }
 }
@@ -262,6 +263,52 @@ fn a_wish_overrides_floor_and_back_off_but_not_the_ca() {
         order_after(&known, DAY).0,
         DAY,
         "the second authority may be asked"
+    );
+}
+
+#[test]
+fn a_wish_that_failed_is_tried_again_by_the_back_off_and_not_when_the_next_one_is_due() {
+    let mut known = serving(90 * DAY);
+    known.wanted = true;
+    known.record.failing = Some(failing(1, IssueFault::Refused, DAY));
+    assert_eq!(order_after(&known, DAY), (DAY + MINUTE, Why::Requested));
+    assert_eq!(next(&known, &RULES, now_at(DAY)).held, Some(Held::BackOff));
+    known.record.failing = Some(failing(3, IssueFault::Refused, DAY));
+    assert_eq!(order_after(&known, DAY).0, DAY + 100 * MINUTE);
+    // What a limit of the CA kept from being tried at all is wanted all the same.
+    known.record.failing = None;
+    assert_eq!(order_after(&known, DAY), (DAY, Why::Requested));
+    known.wanted = false;
+    assert_eq!(order_after(&known, DAY), (60 * DAY, Why::LifeSpent));
+}
+
+#[test]
+fn a_wish_overrides_the_floor_once() {
+    let mut known = serving(90 * DAY);
+    known.wanted = true;
+    known.record.last_issued = Some(LastIssued {
+        at: Steady(BEGIN + DAY),
+        not_before: None,
+        lately: 1,
+    });
+    assert_eq!(order_after(&known, DAY), (DAY + HOUR, Why::Requested));
+}
+
+#[test]
+fn what_failed_before_a_restart_is_tried_again_by_the_back_off_unless_the_restart_cut_it_short() {
+    let mut known = serving(90 * DAY);
+    known.record.failing = Some(failing(2, IssueFault::Refused, DAY));
+    assert_eq!(order_after(&known, DAY), (DAY + 10 * MINUTE, Why::Retried));
+    known.record.failing = Some(Failing {
+        class: None,
+        ..failing(2, IssueFault::Refused, DAY)
+    });
+    assert_eq!(order_after(&known, DAY), (60 * DAY, Why::LifeSpent));
+    // What is due by itself keeps its reason.
+    known.record.failing = Some(failing(2, IssueFault::Refused, 61 * DAY));
+    assert_eq!(
+        order_after(&known, 61 * DAY),
+        (61 * DAY + 10 * MINUTE, Why::LifeSpent)
     );
 }
 

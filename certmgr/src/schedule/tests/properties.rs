@@ -75,6 +75,7 @@ prop_compose! {
         holds in prop::collection::vec(option::of(instant()), 0..3),
         probe in option::of((seconds(86_400), any::<bool>(), draw())),
         requested in any::<bool>(),
+        wanted in any::<bool>(),
         names_changed in any::<bool>(),
     ) -> Known {
         Known {
@@ -91,6 +92,7 @@ prop_compose! {
             },
             probe: probe.map(|(ago, reachable, draw)| Probe { at: Steady(BEGIN - ago), reachable, draw }),
             requested,
+            wanted,
             names_changed,
         }
     }
@@ -133,7 +135,7 @@ proptest! {
     fn an_order_without_a_wish_keeps_the_floor(known in known(), rules in rules(), wall in instant()) {
         let next = next(&known, &rules, now(wall));
         if let (Some(issued), Action::Issue) = (known.record.last_issued, next.action)
-            && next.why != Why::Requested
+            && !known.requested
         {
             prop_assert!(BEGIN + next.wait >= issued.at.0 + rules.min_interval);
         }

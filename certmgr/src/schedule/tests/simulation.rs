@@ -371,6 +371,7 @@ impl<'a> World<'a> {
             ),
             probe: self.probe,
             requested: false,
+            wanted: false,
             names_changed: false,
         };
         match self.setup.mutant {
