@@ -434,7 +434,7 @@ async fn what_is_kept_and_broken_is_told_and_the_source_heals_it() {
         String::new(),
         "[]".to_owned(),
         whole[..whole.len() / 2].to_owned(),
-        with("\"format\": 1", "\"format\": 2"),
+        with("\"format\": 1", "\"format\": 0"),
         with("\"ca\": \"", "\"ca\": \"#"),
         with("\"ca\": \"", "\"ca\": \"AAAA"),
         with("\"generation\": \"", "\"generation\": \"0"),
@@ -449,6 +449,32 @@ async fn what_is_kept_and_broken_is_told_and_the_source_heals_it() {
         let mut again = Trusting::start(vec![bundle.config()], with_state(state.path()));
         again.tells("trust_restored").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_newer_program_keeps_is_not_written_over() {
+    let (bundle, ca) = (Bundle::new(), Authority::new("one"));
+    bundle.write(&ca.pem(), &ca.list(&[], 9));
+    let state = TempDir::new().unwrap();
+    let document = state.path().join("trust/clients.json");
+    fs::create_dir_all(state.path().join("trust")).unwrap();
+    let newer = "{ \"format\": 2, \"roots\": [] }";
+    fs::write(&document, newer).unwrap();
+    let mut trusting = Trusting::start(vec![bundle.config()], with_state(state.path()));
+    let told = trusting.tells("trust_kept_broken").await.to_string();
+    assert!(
+        told.contains("format 2") && told.contains("run the newer h2gate"),
+        "{told}"
+    );
+    trusting.tells("trust_promoted").await;
+    let told = trusting.tells("trust_keep_failed").await.to_string();
+    assert!(
+        told.contains("nothing is written over it") && !told.contains("free space"),
+        "{told}"
+    );
+    assert_eq!(fs::read_to_string(&document).unwrap(), newer);
+    fs::remove_file(&document).unwrap();
+    trusting.tells("trust_kept").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -260,10 +260,7 @@ impl fmt::Display for TrustEvent {
                     "{name}: generation {generation} is trusted as before the start"
                 )
             }
-            Self::KeptBroken { name, text } => write!(
-                f,
-                "{name}: {text}; it is not used, and replaced by the next good bundle"
-            ),
+            Self::KeptBroken { name, text } => write!(f, "{name}: {text}"),
             Self::KeepFailed {
                 name,
                 generation,

@@ -7,7 +7,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::{Trust, TrustEvent, kept};
+use super::kept::{self, Unusable};
+use super::{Trust, TrustEvent};
 use crate::source::{Content, Pair};
 use crate::store::{Document, STATE_DEADLINE, Store, StoreError};
 
@@ -17,6 +18,8 @@ pub(super) struct Keeping {
     /// What it does not have yet.
     behind: Option<Zeroizing<Vec<u8>>>,
     told: bool,
+    /// What the disk has could not be read, or is a newer program's: nothing is written over it unread.
+    unread: bool,
     /// A write that was given up waiting for. No second one is begun beside it.
     running: Option<JoinHandle<Result<(), StoreError>>>,
 }
@@ -32,7 +35,11 @@ impl Trust {
         let pair = match load(store, self.document()).await {
             Ok(Some(pair)) => pair,
             Ok(None) => return,
-            Err(text) => return self.tell_broken(text),
+            Err(Unloaded::Unread { text, remedy }) => {
+                self.keeping.unread = true;
+                return self.tell_broken(format!("{text}; it is left as it is and read again ({remedy})"));
+            }
+            Err(Unloaded::Broken(text)) => return self.tell_replaced(&text),
         };
         let (revocation, content) = (self.config.revocation, pair.content());
         let serving = self.serving();
@@ -45,9 +52,11 @@ impl Trust {
         });
         match restored.await {
             Ok(Some(Ok(proved))) => self.put_back(proved, content),
-            Ok(Some(Err(error))) => self.tell_broken(format!("what is kept of it cannot be used: {error}")),
+            Ok(Some(Err(error))) => {
+                self.tell_replaced(&format!("what is kept of it cannot be used: {error}"))
+            }
             Ok(None) => {}
-            Err(panicked) => self.tell_broken(panicked.to_string()),
+            Err(panicked) => self.tell_replaced(&panicked.to_string()),
         }
     }
 
@@ -100,6 +109,15 @@ impl Trust {
             return Err(StoreError::hanging(&self.config.name));
         }
         let document = self.document();
+        if self.keeping.unread {
+            if let Err(Unloaded::Unread { text, remedy }) = load(Arc::clone(&store), document.clone()).await {
+                return Err(StoreError {
+                    place: self.config.name.clone(),
+                    text: format!("{text}, and nothing is written over it unread ({remedy})"),
+                });
+            }
+            self.keeping.unread = false;
+        }
         let mut running = tokio::spawn(async move { store.write(&document, &bytes).await });
         match timeout(STATE_DEADLINE, &mut running).await {
             Ok(ended) => ended.unwrap_or_else(|panicked| {
@@ -130,11 +148,20 @@ impl Trust {
                 self.post.tell(&TrustEvent::KeepFailed {
                     name,
                     generation,
-                    text: format!("{error} (free space in `state_dir`, or let h2gate write there)"),
+                    text: match self.keeping.unread {
+                        true => error.to_string(),
+                        false => format!("{error} (free space in `state_dir`, or let h2gate write there)"),
+                    },
                 });
             }
             Ok(()) | Err(_) => {}
         }
+    }
+
+    fn tell_replaced(&self, text: &str) {
+        self.tell_broken(format!(
+            "{text}; it is not used, and replaced by the next good bundle"
+        ));
     }
 
     fn tell_broken(&self, text: String) {
@@ -151,16 +178,34 @@ impl Trust {
     }
 }
 
-async fn load(store: Arc<dyn Store>, document: Document) -> Result<Option<Pair>, String> {
+/// What is kept cannot be used.
+enum Unloaded {
+    /// The disk does not give it, or it is a newer program's: it may be whole.
+    Unread { text: String, remedy: &'static str },
+    /// Nothing of it can be used.
+    Broken(String),
+}
+
+async fn load(store: Arc<dyn Store>, document: Document) -> Result<Option<Pair>, Unloaded> {
+    let unread = |text: &str| {
+        Err(Unloaded::Unread {
+            text: format!("what is kept of it cannot be read: {text}"),
+            remedy: "mend the disk, or let h2gate read the file",
+        })
+    };
     let bytes = match timeout(STATE_DEADLINE, store.read(&document)).await {
         Ok(Ok(Some(bytes))) => bytes,
         Ok(Ok(None)) => return Ok(None),
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err("what is kept of it cannot be read: the disk does not answer".to_owned()),
+        Ok(Err(error)) => return unread(&error.to_string()),
+        Err(_) => return unread("the disk does not answer"),
     };
-    spawn_blocking(move || kept::parse(&bytes))
-        .await
-        .unwrap_or_else(|panicked| Err(panicked.to_string()))
-        .map(Some)
-        .map_err(|text| format!("what is kept of it {text}"))
+    let parsed = spawn_blocking(move || kept::parse(&bytes)).await;
+    match parsed.unwrap_or_else(|panicked| Err(Unusable::Broken(panicked.to_string()))) {
+        Ok(pair) => Ok(Some(pair)),
+        Err(Unusable::Newer(text)) => Err(Unloaded::Unread {
+            text: format!("what is kept of it {text}"),
+            remedy: "run the newer h2gate again, or give this one another `state_dir`",
+        }),
+        Err(Unusable::Broken(text)) => Err(Unloaded::Broken(format!("what is kept of it {text}"))),
+    }
 }

@@ -1,6 +1,7 @@
 //! What is kept of a trust bundle: the texts that it was made of, for the next start.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +16,27 @@ const FORMAT: u32 = 1;
 
 /// What the fields beside the texts take, generously.
 const FIELDS_BYTES: usize = 1024;
+
+/// Why a document is not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unusable {
+    /// A newer h2gate has written it.
+    Newer(String),
+    /// It is not what any h2gate writes, or not what is demanded now.
+    Broken(String),
+}
+
+impl From<String> for Unusable {
+    fn from(text: String) -> Self {
+        Self::Broken(text)
+    }
+}
+
+/// What every format has.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
 
 /// The texts are base64 of the bytes that the source gave.
 #[derive(Serialize, Deserialize)]
@@ -55,14 +77,18 @@ pub(super) fn to_json(
 }
 
 /// Reads a document. Checks what is in it, which costs milliseconds.
-pub(super) fn parse(bytes: &[u8]) -> Result<Pair, String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Pair, Unusable> {
     // The text of the error holds a position and no content.
-    let document: Document<'_> = serde_json::from_slice(bytes)
-        .map_err(|error| format!("is broken at line {} column {}", error.line(), error.column()))?;
-    if document.format != FORMAT {
-        let format = document.format;
-        return Err(format!("has format {format}, and this h2gate knows {FORMAT}"));
+    let broken =
+        |error: serde_json::Error| format!("is broken at line {} column {}", error.line(), error.column());
+    let Format { format } = serde_json::from_slice(bytes).map_err(broken)?;
+    let unknown = format!("has format {format}, and this h2gate knows {FORMAT}");
+    match format.cmp(&FORMAT) {
+        Ordering::Greater => return Err(Unusable::Newer(unknown)),
+        Ordering::Less => return Err(Unusable::Broken(unknown)),
+        Ordering::Equal => {}
     }
+    let document: Document<'_> = serde_json::from_slice(bytes).map_err(broken)?;
     let ca = decode(&document.ca)?;
     let pair = Pair {
         key: match &document.crl {
@@ -74,7 +100,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Pair, String> {
     let restored = TrustBundle::restore(&pair.chain, &pair.key, document.revocation)
         .map_err(|error| format!("cannot be used: {error}"))?;
     if restored.bundle().generation().to_string() != document.generation {
-        return Err("is not what its name says".to_owned());
+        return Err("is not what its name says".to_owned().into());
     }
     Ok(pair)
 }
