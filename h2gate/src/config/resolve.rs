@@ -1,8 +1,10 @@
 //! The whole file: decode every part, then let the parts refer to each other.
 
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use gateway::settings::{Route, Settings};
+use gateway::settings::{Limits, Route, Settings, Timeouts};
 
 use super::backend::FileBackend;
 use super::certificate::{FileCertificate, Surroundings, report_same_orders};
@@ -27,91 +29,130 @@ pub(super) struct Parts {
     pub(super) access_log: Option<Spanned<AccessLog>>,
 }
 
+/// Every part as the file has it; none has been held against another yet.
+struct File {
+    listeners: Vec<FileListener>,
+    certificates: Vec<FileCertificate>,
+    trust_bundles: Vec<FileTrust>,
+    routes: Vec<FileRoute>,
+    backends: Vec<FileBackend>,
+    state_dir: Spanned<Option<PathBuf>>,
+    core_dumps: bool,
+    admin: Spanned<SocketAddr>,
+    log: Log,
+    access_log: Option<Spanned<AccessLog>>,
+    timeouts: Timeouts,
+    limits: Limits,
+    max_orders: usize,
+    workers: NonZeroUsize,
+}
+
+impl File {
+    fn decode(fields: &Fields<'_>, folder: &Path, found: &mut Diagnostics) -> Self {
+        let (limits, max_orders) = process::limits(fields, found);
+        Self {
+            listeners: each(fields, "listeners", FileListener::decode, found),
+            certificates: each(
+                fields,
+                "certificates",
+                |f, found| FileCertificate::decode(f, folder, found),
+                found,
+            ),
+            trust_bundles: each(
+                fields,
+                "trust_bundles",
+                |f, found| FileTrust::decode(f, folder, found),
+                found,
+            ),
+            routes: each(fields, "routes", FileRoute::decode, found),
+            backends: each(fields, "backends", FileBackend::decode, found),
+            state_dir: process::state_dir(fields, folder, found),
+            core_dumps: fields.switch("core_dumps", found),
+            admin: process::admin(fields, found),
+            log: process::log(fields, found),
+            access_log: process::access_log(fields, folder, found),
+            timeouts: process::timeouts(fields, found),
+            limits,
+            max_orders,
+            workers: process::workers(fields, found),
+        }
+    }
+}
+
+/// Each entry of the list `name`.
+fn each<T>(
+    fields: &Fields<'_>,
+    name: &'static str,
+    decode: impl Fn(&Fields<'_>, &mut Diagnostics) -> T,
+    found: &mut Diagnostics,
+) -> Vec<T> {
+    let entries = fields.maps(name, found);
+    entries.iter().map(|entry| decode(entry, found)).collect()
+}
+
 /// Decodes and resolves. The parts are whole only if no error was reported.
 pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
     let root = tree::parse(found)?;
-    let file = Fields::open(&root, &keys::TOP, None, found)?;
+    let fields = Fields::open(&root, &keys::TOP, None, found)?;
     let folder = path.parent().unwrap_or(Path::new(""));
+    let file = File::decode(&fields, folder, found);
+    Some(refer(file, &|list| fields.misspelled(list), found))
+}
 
-    let listeners = file
-        .maps("listeners", found)
-        .iter()
-        .map(|f| FileListener::decode(f, found))
-        .collect::<Vec<_>>();
-    let certificates = file
-        .maps("certificates", found)
-        .iter()
-        .map(|f| FileCertificate::decode(f, folder, found))
-        .collect::<Vec<_>>();
-    let trust_bundles = file
-        .maps("trust_bundles", found)
-        .iter()
-        .map(|f| FileTrust::decode(f, folder, found))
-        .collect::<Vec<_>>();
-    let routes = file
-        .maps("routes", found)
-        .iter()
-        .map(|f| FileRoute::decode(f, found))
-        .collect::<Vec<_>>();
-    let backends = file
-        .maps("backends", found)
-        .iter()
-        .map(|f| FileBackend::decode(f, found))
-        .collect::<Vec<_>>();
-    let state_dir = process::state_dir(&file, folder, found);
-    let core_dumps = file.switch("core_dumps", found);
-    let admin = process::admin(&file, found);
-    let log = process::log(&file, found);
-    let access_log = process::access_log(&file, folder, found);
-    let timeouts = process::timeouts(&file, found);
-    let (limits, max_orders) = process::limits(&file, found);
-    let workers = process::workers(&file, found);
+/// The names of the lists that others refer to.
+struct Lists {
+    certificates: Names,
+    trust_bundles: Names,
+    backends: Names,
+}
 
-    Names::new(
-        "listener",
-        "listeners",
-        listeners.iter().map(|l| l.name.as_ref()),
-        found,
-    );
-    let certificate_names = Names::new(
-        "certificate",
-        "certificates",
-        certificates.iter().map(|c| c.name.as_ref()),
-        found,
-    )
-    .misspelled(file.misspelled("certificates"));
-    let trust_names = Names::new(
-        "trust bundle",
-        "trust_bundles",
-        trust_bundles.iter().map(|t| t.name.as_ref()),
-        found,
-    )
-    .misspelled(file.misspelled("trust_bundles"));
-    let backend_names = Names::new(
-        "backend",
-        "backends",
-        backends.iter().map(|b| b.name.as_ref()),
-        found,
-    )
-    .misspelled(file.misspelled("backends"));
-    listener::report_conflicts(&addresses(&listeners, &admin), found);
+impl Lists {
+    /// Reports names that are given twice, those of listeners as well.
+    fn new(file: &File, misspelled: &dyn Fn(&'static str) -> bool, found: &mut Diagnostics) -> Self {
+        let listeners = file.listeners.iter().map(|l| l.name.as_ref());
+        let certificates = file.certificates.iter().map(|c| c.name.as_ref());
+        let trust_bundles = file.trust_bundles.iter().map(|t| t.name.as_ref());
+        let backends = file.backends.iter().map(|b| b.name.as_ref());
+        Names::new("listener", "listeners", listeners, found);
+        Self {
+            certificates: Names::new("certificate", "certificates", certificates, found)
+                .misspelled(misspelled("certificates")),
+            trust_bundles: Names::new("trust bundle", "trust_bundles", trust_bundles, found)
+                .misspelled(misspelled("trust_bundles")),
+            backends: Names::new("backend", "backends", backends, found).misspelled(misspelled("backends")),
+        }
+    }
+}
 
-    report_no_state(&state_dir, &certificates, found);
+/// Lets the parts refer to each other. `misspelled` lists may hold what others name.
+fn refer(file: File, misspelled: &dyn Fn(&'static str) -> bool, found: &mut Diagnostics) -> Parts {
+    let lists = Lists::new(&file, misspelled, found);
+    let File {
+        listeners,
+        certificates,
+        trust_bundles,
+        routes,
+        backends,
+        ..
+    } = file;
+    listener::report_conflicts(&addresses(&listeners, &file.admin), found);
+
+    report_no_state(&file.state_dir, &certificates, found);
     report_same_orders(&certificates, found);
 
     let doubts = Doubts::new(&listeners, &certificates, &trust_bundles, &routes, &backends);
     let surroundings = Surroundings {
         tls: addresses_of(&listeners, |l| l.tls.is_some()),
         http: addresses_of(&listeners, |l| l.http.is_some()),
-        listeners_whole: !file.misspelled("listeners"),
+        listeners_whole: !misspelled("listeners"),
     };
     let targets = Targets {
-        certificates: certificate_names,
+        certificates: lists.certificates,
         kept_as: certificates
             .iter()
             .filter_map(|c| Some((c.name.as_ref()?.value.clone(), c.names())))
             .collect(),
-        trust_bundles: trust_names,
+        trust_bundles: lists.trust_bundles,
     };
     let listeners = listeners
         .into_iter()
@@ -121,34 +162,33 @@ pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
         .into_iter()
         .flat_map(|c| c.resolve(&surroundings, &targets.trust_bundles, found))
         .collect();
-    let routes = route::resolve(routes, &backend_names, found);
+    let routes = route::resolve(routes, &lists.backends, found);
     if found.errors() == 0 {
         doubts.report(&routes, found);
     }
-    Some(Parts {
+    Parts {
         gateway: Settings {
-            workers,
+            workers: file.workers,
             listeners,
             routes,
             backends: backends.into_iter().filter_map(FileBackend::resolve).collect(),
-            timeouts,
-            limits,
+            timeouts: file.timeouts,
+            limits: file.limits,
         },
         certificates,
         trust_bundles: trust_bundles.into_iter().filter_map(FileTrust::resolve).collect(),
-        state_dir,
-        core_dumps,
-        max_orders,
-        admin: Admin { address: admin.value },
-        log,
-        access_log,
-    })
+        state_dir: file.state_dir,
+        core_dumps: file.core_dumps,
+        max_orders: file.max_orders,
+        admin: Admin {
+            address: file.admin.value,
+        },
+        log: file.log,
+        access_log: file.access_log,
+    }
 }
 
-fn addresses_of(
-    listeners: &[FileListener],
-    of: impl Fn(&FileListener) -> bool,
-) -> Vec<Option<std::net::SocketAddr>> {
+fn addresses_of(listeners: &[FileListener], of: impl Fn(&FileListener) -> bool) -> Vec<Option<SocketAddr>> {
     let chosen = listeners.iter().filter(|listener| of(listener));
     chosen
         .map(|listener| Some(listener.address.as_ref()?.value))
@@ -171,10 +211,7 @@ fn report_no_state(
     }
 }
 
-fn addresses(
-    listeners: &[FileListener],
-    admin: &Spanned<std::net::SocketAddr>,
-) -> Vec<(String, Spanned<std::net::SocketAddr>)> {
+fn addresses(listeners: &[FileListener], admin: &Spanned<SocketAddr>) -> Vec<(String, Spanned<SocketAddr>)> {
     let named = |l: &FileListener| {
         let name = l.name.as_ref().map_or("another listener".to_owned(), |name| {
             format!("listener `{}`", name.value)
