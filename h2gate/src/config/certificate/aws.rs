@@ -25,14 +25,25 @@ fn object(
     version: &'static str,
     found: &mut Diagnostics,
 ) -> Option<S3Object> {
-    let key = fields.value(name, values::text, found).map(|key| key.value);
+    let key = fields.value(name, values::text, found);
+    if let Some(key) = &key
+        && let Some(rest) = key.value.strip_prefix('/')
+    {
+        // S3 takes it for a part of the key, and says that the object is not there.
+        let message = format!(
+            "the key of the object begins with a slash: `{}`",
+            values::shorten(&key.value)
+        );
+        let remedy = format!("write `{}`, unless the object is named so", values::shorten(rest));
+        found.warning(key.place, message, Some(remedy));
+    }
     let given = fields.value(version, values::text, found);
     if let (Some(given), false) = (&given, fields.has(name)) {
         let message = format!("`{version}` without `{name}` means nothing");
         found.error(given.place, message, Some(format!("add `{name}`, or remove it")));
     }
     Some(S3Object {
-        key: key?,
+        key: key?.value,
         version: given.map(|version| version.value),
     })
 }
