@@ -111,7 +111,8 @@ pub struct View {
     pub next: NextStep,
     /// The trouble that lasts; `None` when all is well.
     pub trouble: Option<LastError>,
-    /// When the source was last read, or the CA asked, with success. Seconds of the wall clock.
+    /// When the source was last read with success; for ACME, when its CA last issued, or another process that shares
+    /// the state had it issued. `None`: not since this process began. Seconds of the wall clock.
     pub last_success_at: Option<UnixTime>,
     /// More about one that comes from a CA.
     pub acme: Option<AcmeView>,

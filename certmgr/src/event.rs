@@ -117,7 +117,8 @@ pub enum Event {
         /// From the beginning of the attempt.
         took: Duration,
     },
-    /// An issued certificate is not valid yet by our clock, and waits. Told once for each.
+    /// An issued certificate waits: it is not valid yet by our clock, or the trust bundle that it is proved against
+    /// has not been read yet. Told once for each.
     Holding {
         /// The certificate.
         name: Arc<str>,
@@ -187,7 +188,8 @@ pub enum Event {
         /// The CA's name.
         authority: String,
     },
-    /// The CA has not revoked it. Tried again at each turn; told once for each reason.
+    /// The CA has not revoked it. Tried again after a minute, then after twice as long each time, up to an hour, and
+    /// never before its `Retry-After`; told once for each class of error.
     RevocationFailed {
         /// The certificate.
         name: Arc<str>,
@@ -196,8 +198,8 @@ pub enum Event {
         /// CA, reason and remedy.
         error: Error,
     },
-    /// What serves has less than a fifth of its life left, and no successor has come. Told once for each
-    /// generation.
+    /// What serves has less than a fifth of its life left (what is renewed here, and does not fail: an eighth), and no
+    /// successor has come. Told once for each generation.
     ExpiresSoon {
         /// The certificate.
         name: Arc<str>,

@@ -135,8 +135,8 @@ impl Handle {
         self.clear(&mut tasks, leftovers);
     }
 
-    /// Ends once the first read of every certificate and trust bundle has ended, whether or not it brought
-    /// something that can serve, or something kept serves: from then on a replica may call itself ready. What comes from ACME is waited for only until it is
+    /// Ends once every certificate and trust bundle has either been read once (whatever that brought) or serves what
+    /// was kept: from then on a replica may call itself ready. What comes from ACME is waited for only until it is
     /// known what is kept of it, for the CA's challenge has to reach us. What a later reload adds is not waited for.
     pub fn first_load_done(&self) -> impl Future<Output = ()> + Send + 'static {
         let tasks = self.tasks.state();

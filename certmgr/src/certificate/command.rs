@@ -12,7 +12,7 @@ use crate::event::Event;
 
 impl Certificate {
     pub(super) async fn obey(&mut self, command: Command) {
-        // Whoever asked may be gone; the answer is for him alone.
+        // Whoever asked may be gone, and nobody else wants the answer.
         match command {
             Command::Renew(reply) => {
                 self.asked = true;

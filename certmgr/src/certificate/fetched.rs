@@ -109,7 +109,7 @@ impl Certificate {
             .next_retry()
             .map(|retry| self.config.source.retry(retry));
         let wait = retry.unwrap_or(poll).min(poll);
-        self.show_next_read(wait);
+        self.show_next_read(wait, poll);
         let next = Instant::now() + wait;
         loop {
             let (hint, commands) = (source.hint(), &mut self.lines.commands);
@@ -133,7 +133,7 @@ impl Certificate {
                         self.seen_at = Instant::now();
                         return;
                     }
-                    self.show_next_read(next.saturating_duration_since(Instant::now()));
+                    self.show_next_read(next.saturating_duration_since(Instant::now()), poll);
                 }
             }
         }
@@ -145,12 +145,16 @@ impl Certificate {
         self.seen_at = Instant::now();
     }
 
-    fn show_next_read(&self, wait: Duration) {
+    fn show_next_read(&self, wait: Duration, poll: Duration) {
+        let every = match poll.as_secs() {
+            0 => format!("{} ms", poll.as_millis()),
+            seconds => format!("{seconds} s"),
+        };
         let now = (self.options.now)();
         self.show(NextStep {
             action: Action::Read,
             at: certstore::UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + wait),
-            why: "the source is read again and again".to_owned(),
+            why: format!("the source is read at least every {every}"),
         });
     }
 }

@@ -105,7 +105,7 @@ impl Reader {
     }
 }
 
-/// A client that tries once: whoever reads again and again has a pace of his own.
+/// A client that tries once: the story of a source tries again at its own pace.
 pub(crate) fn client(config: &SdkConfig) -> Client {
     let config = aws_sdk_secretsmanager::config::Builder::from(config)
         .retry_config(RetryConfig::disabled())

@@ -157,9 +157,16 @@ fn replace_once(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Made with mode 0600.
     let new = tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
-        .tempfile_in(directory)?;
+        .tempfile_in(directory)
+        .map_err(|error| unmade(directory, &error))?;
     put(new, path, bytes)?;
     File::open(directory)?.sync_all()
+}
+
+/// The name of a temporary file, which the error has, says nothing to people.
+fn unmade(directory: &Path, error: &io::Error) -> io::Error {
+    let text = format!("no file can be made in {}: {}", directory.display(), error.kind());
+    io::Error::new(error.kind(), text)
 }
 
 fn put(mut new: NamedTempFile, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -139,3 +139,19 @@ fn a_files_name_tells_the_certificates_unless_it_was_cut() {
         assert_eq!(name_of(foreign), None, "{foreign}");
     }
 }
+
+#[tokio::test]
+async fn a_directory_that_takes_no_file_is_named_and_the_temporary_file_is_not() {
+    let directory = TempDir::new().unwrap();
+    let disk = Disk::new(&directory.path().join("gone"));
+    let document = Document::Certificate("api".to_owned());
+    let error = disk.write(&document, b"{}").await.unwrap_err();
+    let place = directory.path().join("gone/certificates");
+    assert!(
+        error
+            .text
+            .contains(&format!("no file can be made in {}", place.display())),
+        "{error}"
+    );
+    assert!(!error.text.contains(TEMPORARY_PREFIX), "{error}");
+}
