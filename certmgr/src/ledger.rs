@@ -205,13 +205,13 @@ impl Ledger {
                 return Ok(guard);
             }
             if Instant::now() >= deadline {
-                return Err(StoreError {
-                    place: PLACE.to_owned(),
-                    text: format!(
+                return Err(StoreError::new(
+                    PLACE,
+                    format!(
                         "another process has kept it locked for {} s; end that process if it hangs",
                         LEASE_DEADLINE.as_secs()
                     ),
-                });
+                ));
             }
             sleep(LEASE_PERIOD).await;
         }
@@ -265,10 +265,10 @@ fn read(bytes: &[u8], now: Now) -> Result<Book, StoreError> {
             );
             Ok(Book::after_loss(now))
         }
-        Err(newer @ Unreadable::Newer(_)) => Err(StoreError {
-            place: PLACE.to_owned(),
-            text: format!("{newer}; run the newer version of h2gate again, or use another state directory"),
-        }),
+        Err(newer @ Unreadable::Newer(_)) => Err(StoreError::new(
+            PLACE,
+            format!("{newer}; run the newer version of h2gate again, or use another state directory"),
+        )),
     }
 }
 

@@ -72,12 +72,19 @@ pub(crate) struct StoreError {
 }
 
 impl StoreError {
+    pub(crate) fn new(place: impl Into<String>, text: impl fmt::Display) -> Self {
+        Self {
+            place: place.into(),
+            text: text.to_string(),
+        }
+    }
+
     /// No answer within [`STATE_DEADLINE`].
     pub(crate) fn hanging(place: &str) -> Self {
-        Self {
-            place: place.to_owned(),
-            text: format!("the disk gave no answer within {} s", STATE_DEADLINE.as_secs()),
-        }
+        Self::new(
+            place,
+            format!("the disk gave no answer within {} s", STATE_DEADLINE.as_secs()),
+        )
     }
 }
 

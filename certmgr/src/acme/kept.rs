@@ -88,10 +88,8 @@ impl Shelf {
 
     pub(super) async fn write<T: Serialize>(&self, document: &Document, value: &T) -> Result<(), StoreError> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
-        serde_json::to_writer(&mut *bytes, value).map_err(|error| StoreError {
-            place: format!("{document:?}"),
-            text: error.to_string(),
-        })?;
+        serde_json::to_writer(&mut *bytes, value)
+            .map_err(|error| StoreError::new(format!("{document:?}"), error))?;
         self.alone(document, |store, document| {
             Box::pin(async move { store.write(&document, &bytes).await })
         })
@@ -125,10 +123,7 @@ impl Shelf {
         });
         let ended = match ended.await {
             Ok(Ok(ended)) => ended,
-            Ok(Err(panicked)) => Err(StoreError {
-                place: format!("{document:?}"),
-                text: panicked.to_string(),
-            }),
+            Ok(Err(panicked)) => Err(StoreError::new(format!("{document:?}"), panicked)),
             Err(_) => Err(StoreError::hanging(&format!("{document:?}"))),
         };
         #[cfg(test)]

@@ -160,10 +160,7 @@ enum Refused {
 async fn ask(orders: &Orders, authority: usize, before: &Before) -> Result<(Issued, Attempt), Refused> {
     let (config, source) = (&orders.config, &orders.source);
     let Some(asked) = source.authorities.get(authority) else {
-        return Err(Refused::Store(StoreError {
-            place: config.name.clone(),
-            text: "no such authority".to_owned(),
-        }));
+        return Err(Refused::Store(StoreError::new(&config.name, "no such authority")));
     };
     let replaces = before
         .replaces

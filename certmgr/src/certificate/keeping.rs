@@ -185,21 +185,18 @@ impl Certificate {
         let alone = alone(&state, &self.config.name).await?;
         self.merge_kept(&state).await?;
         let document = self.document();
-        let bytes = self.kept.to_json().map_err(|error| StoreError {
-            place: self.config.name.clone(),
-            text: error.to_string(),
-        })?;
+        let bytes = self
+            .kept
+            .to_json()
+            .map_err(|error| StoreError::new(&self.config.name, error))?;
         let mut running = tokio::spawn(async move {
             let _alone = alone;
             state.store.write(&document, &bytes).await
         });
         match timeout(STATE_DEADLINE, &mut running).await {
-            Ok(ended) => ended.unwrap_or_else(|panicked| {
-                Err(StoreError {
-                    place: self.config.name.clone(),
-                    text: panicked.to_string(),
-                })
-            })?,
+            Ok(ended) => {
+                ended.unwrap_or_else(|panicked| Err(StoreError::new(&self.config.name, panicked)))?
+            }
             Err(_) => {
                 self.keeping.running = Some(running);
                 return Err(StoreError::hanging(&self.config.name));
@@ -217,11 +214,10 @@ impl Certificate {
             Ok(None) | Err(Unloaded::Broken(_)) => {}
             Err(Unloaded::Unread { .. }) => {
                 self.keeping.unread = true;
-                return Err(StoreError {
-                    place: self.config.name.clone(),
-                    text: "what is kept of it cannot be read, and nothing is written over it unread"
-                        .to_owned(),
-                });
+                return Err(StoreError::new(
+                    &self.config.name,
+                    "what is kept of it cannot be read, and nothing is written over it unread",
+                ));
             }
         }
         Ok(())

@@ -37,10 +37,7 @@ impl Lease for Local {
             ended
                 .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
                 .map(|held| held.map(Guard::new))
-                .map_err(|error| StoreError {
-                    place,
-                    text: error.to_string(),
-                })
+                .map_err(|error| StoreError::new(place, error))
         })
     }
 }

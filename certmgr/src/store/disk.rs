@@ -62,10 +62,7 @@ impl Disk {
         let ended = tokio::task::spawn_blocking(move || names_in(&directory)).await;
         ended
             .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
-            .map_err(|error| StoreError {
-                place,
-                text: error.to_string(),
-            })
+            .map_err(|error| StoreError::new(place, error))
     }
 
     /// Runs on the blocking pool: a disk may hang.
@@ -79,10 +76,7 @@ impl Disk {
         let ended = tokio::task::spawn_blocking(move || act(&path)).await;
         ended
             .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
-            .map_err(|error| StoreError {
-                place,
-                text: error.to_string(),
-            })
+            .map_err(|error| StoreError::new(place, error))
     }
 }
 

@@ -46,10 +46,7 @@ impl Crash {
             self.happened.send_replace(Some(name));
             let mut over = self.over.subscribe();
             let _ = over.wait_for(|over| *over).await;
-            return Err(StoreError {
-                place: "state".to_owned(),
-                text: "the process has ended".to_owned(),
-            });
+            return Err(StoreError::new("state", "the process has ended"));
         }
         Ok(())
     }
@@ -95,10 +92,7 @@ impl TestStore {
 
     fn refusal(&self) -> Result<(), StoreError> {
         match self.fails.load(Ordering::SeqCst) {
-            true => Err(StoreError {
-                place: "state".to_owned(),
-                text: "No space left on device".to_owned(),
-            }),
+            true => Err(StoreError::new("state", "No space left on device")),
             false => Ok(()),
         }
     }
@@ -111,10 +105,10 @@ impl Store for TestStore {
     ) -> BoxFuture<'a, Result<Option<Zeroizing<Vec<u8>>>, StoreError>> {
         Box::pin(async move {
             if self.unreadable.load(Ordering::SeqCst) && matches!(document, Document::Certificate(_)) {
-                return Err(StoreError {
-                    place: "state/certificates/api.json".to_owned(),
-                    text: "Input/output error".to_owned(),
-                });
+                return Err(StoreError::new(
+                    "state/certificates/api.json",
+                    "Input/output error",
+                ));
             }
             self.inner.read(document).await
         })

@@ -80,11 +80,8 @@ impl Trust {
         generation: Generation,
         pair: &Pair,
     ) -> Result<(), StoreError> {
-        let document =
-            kept::to_json(generation, self.config.revocation, pair).map_err(|error| StoreError {
-                place: self.config.name.clone(),
-                text: error.to_string(),
-            })?;
+        let document = kept::to_json(generation, self.config.revocation, pair)
+            .map_err(|error| StoreError::new(&self.config.name, error))?;
         self.keeping.behind = Some(document);
         self.write().await
     }
@@ -111,21 +108,18 @@ impl Trust {
         let document = self.document();
         if self.keeping.unread {
             if let Err(Unloaded::Unread { text, remedy }) = load(Arc::clone(&store), document.clone()).await {
-                return Err(StoreError {
-                    place: self.config.name.clone(),
-                    text: format!("{text}, and nothing is written over it unread ({remedy})"),
-                });
+                return Err(StoreError::new(
+                    &self.config.name,
+                    format!("{text}, and nothing is written over it unread ({remedy})"),
+                ));
             }
             self.keeping.unread = false;
         }
         let mut running = tokio::spawn(async move { store.write(&document, &bytes).await });
         match timeout(STATE_DEADLINE, &mut running).await {
-            Ok(ended) => ended.unwrap_or_else(|panicked| {
-                Err(StoreError {
-                    place: self.config.name.clone(),
-                    text: panicked.to_string(),
-                })
-            })?,
+            Ok(ended) => {
+                ended.unwrap_or_else(|panicked| Err(StoreError::new(&self.config.name, panicked)))?
+            }
             Err(_) => {
                 self.keeping.running = Some(running);
                 return Err(StoreError::hanging(&self.config.name));

@@ -109,10 +109,10 @@ impl Store for Full {
 
     fn write<'a>(&'a self, document: &'a Document, _: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            Err(StoreError {
-                place: format!("{document:?}"),
-                text: "No space left on device".to_owned(),
-            })
+            Err(StoreError::new(
+                format!("{document:?}"),
+                "No space left on device",
+            ))
         })
     }
 
