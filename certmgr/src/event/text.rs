@@ -9,9 +9,40 @@ use crate::schedule::Why;
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.name())?;
+        match self {
+            Self::Promoted { .. }
+            | Self::Restored { .. }
+            | Self::RolledBack { .. }
+            | Self::KeptBroken { .. }
+            | Self::KeepFailed { .. }
+            | Self::Kept { .. } => self.serving(f),
+            Self::Refused { .. }
+            | Self::Unreadable { .. }
+            | Self::Recovered { .. }
+            | Self::Unchanged { .. }
+            | Self::HeldBack { .. } => self.source(f),
+            Self::Ordering { .. }
+            | Self::Issued { .. }
+            | Self::Holding { .. }
+            | Self::Failing { .. }
+            | Self::Limited { .. }
+            | Self::Waiting { .. } => self.order(f),
+            Self::RenewalAdvised { .. }
+            | Self::Revoked { .. }
+            | Self::RevocationFailed { .. }
+            | Self::ExpiresSoon { .. }
+            | Self::Expired { .. } => self.end(f),
+        }
+    }
+}
+
+/// The words after the name, a function for each group of events. Each says nothing of the other groups.
+impl Event {
+    /// What serves from now on, and what is kept of it.
+    fn serving(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Promoted {
-                name,
                 generation,
                 names,
                 key_kind,
@@ -19,7 +50,7 @@ impl fmt::Display for Event {
                 took,
                 ..
             } => {
-                write!(f, "{name}: generation {generation} ({key_kind}) serves ")?;
+                write!(f, "generation {generation} ({key_kind}) serves ")?;
                 for (index, name) in names.iter().enumerate() {
                     write!(f, "{}{name}", if index == 0 { "" } else { ", " })?;
                 }
@@ -31,135 +62,136 @@ impl fmt::Display for Event {
                     rfc3339(*not_after)
                 )
             }
-            Self::Refused { name, error, serving } => {
-                write!(f, "{name}: refused: {error}{}", Still(*serving))
-            }
-            Self::Unreadable { name, error, serving } => write!(f, "{name}: {error}{}", Still(*serving)),
-            Self::Recovered { name, generation } => {
-                write!(
-                    f,
-                    "{name}: the source is well again; generation {generation} serves"
-                )
-            }
-            Self::Unchanged { name, generation } => {
-                write!(
-                    f,
-                    "{name}: the source still holds generation {generation}, which serves"
-                )
-            }
             Self::Restored {
-                name,
                 generation,
                 not_after,
+                ..
             } => write!(
                 f,
-                "{name}: generation {generation} serves as before the start, until {}",
+                "generation {generation} serves as before the start, until {}",
                 rfc3339(*not_after)
             ),
-            Self::KeptBroken { name, text } => write!(f, "{name}: {text}"),
-            Self::KeepFailed {
-                name,
-                generation,
-                text,
-            } => write!(
+            Self::RolledBack { from, to, .. } => {
+                write!(f, "generation {to} serves again, an operator went back to it")?;
+                from.iter()
+                    .try_for_each(|from| write!(f, "; {from} is held back"))
+            }
+            Self::KeptBroken { text, .. } => write!(f, "{text}"),
+            Self::KeepFailed { generation, text, .. } => write!(
                 f,
-                "{name}: generation {generation} serves, but the next start will not have it: {text}"
+                "generation {generation} serves, but the next start will not have it: {text}"
             ),
-            Self::Kept { name, generation } => write!(f, "{name}: generation {generation} is kept now"),
-            Self::Ordering { name, why } => write!(f, "{name}: a certificate is ordered: {}", words(*why)),
+            Self::Kept { generation, .. } => write!(f, "generation {generation} is kept now"),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the source holds, or why it gives nothing.
+    fn source(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { error, serving, .. } => {
+                write!(f, "refused: {error}{}", Still(*serving))
+            }
+            Self::Unreadable { error, serving, .. } => write!(f, "{error}{}", Still(*serving)),
+            Self::Recovered { generation, .. } => {
+                write!(f, "the source is well again; generation {generation} serves")
+            }
+            Self::Unchanged { generation, .. } => {
+                write!(f, "the source still holds generation {generation}, which serves")
+            }
+            Self::HeldBack { generation, .. } => write!(
+                f,
+                "the source holds generation {generation}, which an operator rolled back from; put another \
+                 pair there, or ask for {generation} by a rollback"
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// An order on its way.
+    fn order(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ordering { why, .. } => write!(f, "a certificate is ordered: {}", words(*why)),
             Self::Issued {
-                name,
                 authority,
                 order,
                 took,
+                ..
             } => write!(
                 f,
-                "{name}: issued by {authority} after {} s, order {order}",
+                "issued by {authority} after {} s, order {order}",
                 took.as_secs()
             ),
-            Self::Holding { name, error } => write!(f, "{name}: the issued certificate waits: {error}"),
+            Self::Holding { error, .. } => write!(f, "the issued certificate waits: {error}"),
             Self::Failing {
-                name,
                 error,
                 since,
                 attempts,
                 next,
                 serving,
+                ..
             } => {
                 let what = serving.map_or("no certificate", |_| "not renewed");
-                write!(f, "{name}: {what}: {error}; ")?;
+                write!(f, "{what}: {error}; ")?;
                 if *attempts > 1 {
                     write!(f, "failing since {}, {attempts} attempts; ", rfc3339(*since))?;
                 }
                 write!(f, "next attempt at {}{}", rfc3339(*next), Still(*serving))
             }
-            Self::Limited { name, limit, until } => {
-                write!(f, "{name}: the order waits until {}: {limit}", rfc3339(*until))
+            Self::Limited { limit, until, .. } => {
+                write!(f, "the order waits until {}: {limit}", rfc3339(*until))
             }
-            Self::Waiting { name } => {
+            Self::Waiting { .. } => {
                 write!(
                     f,
-                    "{name}: waits for another process that shares the state, or for another certificate for the same names, \
+                    "waits for another process that shares the state, or for another certificate for the same names, \
                      to end its order"
                 )
             }
-            Self::RenewalAdvised {
-                name,
-                at,
-                explanation,
-            } => {
-                write!(
-                    f,
-                    "{name}: will be renewed at {}, as its CA suggests",
-                    rfc3339(*at)
-                )?;
+            _ => Ok(()),
+        }
+    }
+
+    /// What comes of what serves in the end.
+    fn end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RenewalAdvised { at, explanation, .. } => {
+                write!(f, "will be renewed at {}, as its CA suggests", rfc3339(*at))?;
                 explanation.iter().try_for_each(|why| write!(f, " ({why})"))
             }
-            Self::RolledBack { name, from, to } => {
-                write!(
-                    f,
-                    "{name}: generation {to} serves again, an operator went back to it"
-                )?;
-                from.iter()
-                    .try_for_each(|from| write!(f, "; {from} is held back"))
-            }
-            Self::HeldBack { name, generation } => write!(
-                f,
-                "{name}: the source holds generation {generation}, which an operator rolled back from; put another \
-                 pair there, or ask for {generation} by a rollback"
-            ),
             Self::Revoked {
-                name,
                 generation,
                 authority,
-            } => write!(f, "{name}: generation {generation} is revoked at {authority}"),
+                ..
+            } => write!(f, "generation {generation} is revoked at {authority}"),
             Self::RevocationFailed {
-                name,
-                generation,
-                error,
-            } => write!(f, "{name}: generation {generation} is not revoked yet: {error}"),
+                generation, error, ..
+            } => {
+                write!(f, "generation {generation} is not revoked yet: {error}")
+            }
             Self::ExpiresSoon {
-                name,
                 generation,
                 not_after,
                 remedy,
+                ..
             } => {
                 write!(
                     f,
-                    "{name}: generation {generation} expires at {}; {remedy}",
+                    "generation {generation} expires at {}; {remedy}",
                     rfc3339(*not_after)
                 )
             }
             Self::Expired {
-                name,
                 generation,
                 not_after,
                 remedy,
+                ..
             } => write!(
                 f,
-                "{name}: generation {generation} expired at {} and serves on for want of a better one; {remedy}",
+                "generation {generation} expired at {} and serves on for want of a better one; {remedy}",
                 rfc3339(*not_after)
             ),
+            _ => Ok(()),
         }
     }
 }

@@ -217,9 +217,28 @@ enum Level {
 
 impl fmt::Display for TrustEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.name())?;
+        match self {
+            Self::Promoted { .. }
+            | Self::Restored { .. }
+            | Self::KeptBroken { .. }
+            | Self::KeepFailed { .. }
+            | Self::Kept { .. } => self.in_force(f),
+            Self::Refused { .. } | Self::Unreadable { .. } | Self::Recovered { .. } => self.source(f),
+            Self::ListDue { .. }
+            | Self::ListOverdue { .. }
+            | Self::ExpiresSoon { .. }
+            | Self::Expired { .. } => self.age(f),
+        }
+    }
+}
+
+/// The words after the name, a function for each group of events. Each says nothing of the other groups.
+impl TrustEvent {
+    /// What is in force from now on, and what is kept of it.
+    fn in_force(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Promoted {
-                name,
                 generation,
                 authorities,
                 revocation_lists,
@@ -227,10 +246,11 @@ impl fmt::Display for TrustEvent {
                 not_after,
                 next_update,
                 took,
+                ..
             } => {
                 write!(
                     f,
-                    "{name}: generation {generation} is trusted: {}",
+                    "generation {generation} is trusted: {}",
                     Count(*authorities, "CA")
                 )?;
                 if let Some(not_after) = not_after {
@@ -246,68 +266,67 @@ impl fmt::Display for TrustEvent {
                 }
                 write!(f, "; after {} ms", took.as_millis())
             }
-            Self::Refused { name, error, serving } => {
-                write!(f, "{name}: refused: {error}{}", Still(*serving))
+            Self::Restored { generation, .. } => {
+                write!(f, "generation {generation} is trusted as before the start")
             }
-            Self::Unreadable { name, error, serving } => write!(f, "{name}: {error}{}", Still(*serving)),
-            Self::Recovered { name, generation } => write!(
+            Self::KeptBroken { text, .. } => write!(f, "{text}"),
+            Self::KeepFailed { generation, text, .. } => write!(
                 f,
-                "{name}: the source is well again; generation {generation} is trusted"
+                "generation {generation} is trusted, but the next start will not have it: {text}"
             ),
-            Self::Restored { name, generation } => {
-                write!(
-                    f,
-                    "{name}: generation {generation} is trusted as before the start"
-                )
+            Self::Kept { generation, .. } => write!(f, "generation {generation} is kept now"),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the source holds, or why it gives nothing.
+    fn source(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { error, serving, .. } => {
+                write!(f, "refused: {error}{}", Still(*serving))
             }
-            Self::KeptBroken { name, text } => write!(f, "{name}: {text}"),
-            Self::KeepFailed {
-                name,
-                generation,
-                text,
-            } => write!(
-                f,
-                "{name}: generation {generation} is trusted, but the next start will not have it: {text}"
-            ),
-            Self::Kept { name, generation } => write!(f, "{name}: generation {generation} is kept now"),
+            Self::Unreadable { error, serving, .. } => write!(f, "{error}{}", Still(*serving)),
+            Self::Recovered { generation, .. } => {
+                write!(f, "the source is well again; generation {generation} is trusted")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What of it comes to its end.
+    fn age(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::ListDue {
-                name,
-                issuer,
-                next_update,
+                issuer, next_update, ..
             } => write!(
                 f,
-                "{name}: the revocation list of {issuer} is to be replaced by {}; publish the CA's next list",
+                "the revocation list of {issuer} is to be replaced by {}; publish the CA's next list",
                 rfc3339(*next_update)
             ),
             Self::ListOverdue {
-                name,
-                issuer,
-                next_update,
+                issuer, next_update, ..
             } => write!(
                 f,
-                "{name}: the revocation list of {issuer} was to be replaced by {} and is still used: who was revoked \
+                "the revocation list of {issuer} was to be replaced by {} and is still used: who was revoked \
                  since then gets in; publish the CA's newest list",
                 rfc3339(*next_update)
             ),
             Self::ExpiresSoon {
-                name,
-                subject,
-                not_after,
+                subject, not_after, ..
             } => write!(
                 f,
-                "{name}: its last CA ({subject}) expires on {}; add its successor",
+                "its last CA ({subject}) expires on {}; add its successor",
                 rfc3339(*not_after)
             ),
             Self::Expired {
-                name,
-                subject,
-                not_after,
+                subject, not_after, ..
             } => write!(
                 f,
-                "{name}: every CA has expired, the last one ({subject}) on {}; they stay trusted, for there is \
+                "every CA has expired, the last one ({subject}) on {}; they stay trusted, for there is \
                  no newer one; add its successor",
                 rfc3339(*not_after)
             ),
+            _ => Ok(()),
         }
     }
 }
