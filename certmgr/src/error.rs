@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use certstore::{BundleError, Found, Part, ProveError, TrustError};
+use certstore::{BundleError, Found, Part, PemError, ProveError, TrustError};
 
 use crate::acme::{IssueError, IssueFault};
 use crate::config::{FileSource, Source};
@@ -62,6 +62,9 @@ pub enum Reason {
     /// What was read is no usable trust bundle, here and now.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The same of what a remote store holds: there is no file to look after.
+    #[error(transparent)]
+    StoredTrust(TrustError),
     /// The chain must lead to anchors that are not there yet.
     #[error("cannot be proved: the trust bundle {trust} has not been read yet")]
     NoAnchors {
@@ -136,7 +139,9 @@ impl Error {
             Reason::Moving => "moving",
             Reason::Internal(_) => "internal",
             Reason::Bundle(_) | Reason::Stored(_) => "bundle",
-            Reason::Prove(_) | Reason::Trust(_) | Reason::NoAnchors { .. } => "prove",
+            Reason::Prove(_) | Reason::Trust(_) | Reason::StoredTrust(_) | Reason::NoAnchors { .. } => {
+                "prove"
+            }
             Reason::Remote { fault, .. } => fault.as_str(),
             Reason::Issue(error) => error.class.as_str(),
         })
@@ -184,6 +189,7 @@ impl Error {
             | Reason::Stored(_)
             | Reason::Prove(_)
             | Reason::Trust(_)
+            | Reason::StoredTrust(_)
             | Reason::NoAnchors { .. } => false,
         }
     }
@@ -204,7 +210,8 @@ impl Error {
             | Reason::Bundle(_)
             | Reason::Stored(_)
             | Reason::Prove(_)
-            | Reason::Trust(_) => false,
+            | Reason::Trust(_)
+            | Reason::StoredTrust(_) => false,
         }
     }
 
@@ -238,6 +245,7 @@ impl Error {
             Reason::Stored(error) => stored_remedy(error),
             Reason::Prove(error) => error.remedy(),
             Reason::Trust(error) => error.remedy(),
+            Reason::StoredTrust(error) => stored_trust_remedy(error),
             Reason::NoAnchors { .. } => "see what is told of the trust bundle",
         }
     }
@@ -248,6 +256,7 @@ impl Reason {
     pub(crate) fn held_in(self, source: &Source) -> Self {
         match (self, source) {
             (Self::Bundle(error), Source::S3(_) | Source::SecretsManager(_)) => Self::Stored(error),
+            (Self::Trust(error), Source::S3(_) | Source::SecretsManager(_)) => Self::StoredTrust(error),
             (reason, _) => reason,
         }
     }
@@ -287,7 +296,8 @@ impl Reason {
             | Self::Remote { .. }
             | Self::Issue(_)
             | Self::Internal(_)
-            | Self::Trust(_) => "please report it, with the log",
+            | Self::Trust(_)
+            | Self::StoredTrust(_) => "please report it, with the log",
         }
     }
 
@@ -296,7 +306,7 @@ impl Reason {
         match self {
             Self::Bundle(error) | Self::Stored(error) => error.part(),
             Self::Prove(_) => Part::Chain,
-            Self::Trust(error) => error.part(),
+            Self::Trust(error) | Self::StoredTrust(error) => error.part(),
             Self::Io { .. }
             | Self::Hanging(_)
             | Self::Moving
@@ -334,6 +344,28 @@ fn stored_remedy(error: &BundleError) -> &'static str {
         }
         BundleError::LeafNotFirst { .. } | BundleError::WrongOrder { .. } => {
             "order the chain: the server's certificate first, then each one's issuer"
+        }
+        other => other.remedy(),
+    }
+}
+
+/// As [`TrustError::remedy`], for an object or a secret. What says nothing of files is the same.
+fn stored_trust_remedy(error: &TrustError) -> &'static str {
+    match error {
+        TrustError::Authorities(pem) | TrustError::RevocationLists(pem) => match (pem, error) {
+            (PemError::Empty | PemError::Truncated { .. } | PemError::BadSection { .. }, _) => {
+                "store it again in full"
+            }
+            (PemError::NotPem { found: Found::Der } | PemError::TooLarge { .. }, _) => error.remedy(),
+            (PemError::NotPem { .. }, TrustError::Authorities(_)) => {
+                "store it as PEM: `-----BEGIN CERTIFICATE-----`; or correct which object, field or format is read"
+            }
+            (PemError::NotPem { .. }, _) => {
+                "store it as PEM: `-----BEGIN X509 CRL-----`; or correct which object, field or format is read"
+            }
+        },
+        TrustError::NoAuthority { .. } => {
+            "check that the objects or fields of CA certificates and revocation lists are not exchanged"
         }
         other => other.remedy(),
     }
@@ -393,10 +425,55 @@ impl FileSource {
 
 #[cfg(test)]
 mod tests {
-    use certstore::CertBundle;
-    use rcgen::generate_simple_self_signed;
+    use certstore::{CertBundle, TrustBundle, UnixTime};
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, generate_simple_self_signed};
 
     use super::*;
+    use crate::config::{Aws, SecretFormat, SecretsManagerSource};
+
+    fn remedy(reason: Reason) -> String {
+        let places = Vec::new();
+        Error { places, reason }.remedy().to_owned()
+    }
+
+    fn speaks_of_files(text: &str) -> bool {
+        ["file", "path", "renamed"].iter().any(|word| text.contains(word))
+    }
+
+    #[test]
+    fn only_where_there_are_files_the_remedy_of_a_trust_bundle_speaks_of_files() {
+        let key = KeyPair::generate().unwrap();
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let (ca, key) = (ca.self_signed(&key).unwrap().pem(), key.serialize_pem());
+        let cases = [
+            ("", ""),
+            (&ca[..ca.len() / 2], ""),
+            ("-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n", ""),
+            ("{}", ""),
+            (&key, ""),
+            (&ca, "{}"),
+            (&ca, "-----BEGIN X509 CRL-----\nAAAA"),
+        ];
+        let source = Source::SecretsManager(SecretsManagerSource {
+            aws: Aws::default(),
+            secret: "prod/clients".to_owned(),
+            format: SecretFormat::Pem,
+            poll: Duration::from_secs(60),
+        });
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+        for (ca, lists) in cases {
+            let error = || TrustBundle::parse(ca.as_bytes(), lists.as_bytes(), true, now).unwrap_err();
+            let in_files = remedy(Reason::Trust(error()));
+            assert!(speaks_of_files(&in_files), "{}: {in_files}", error());
+            let stored = remedy(Reason::Trust(error()).held_in(&source));
+            assert!(
+                !speaks_of_files(&stored) && !stored.is_empty(),
+                "{}: {stored}",
+                error()
+            );
+        }
+    }
 
     #[test]
     fn only_where_there_are_files_a_remedy_speaks_of_files() {
@@ -413,10 +490,6 @@ mod tests {
         ];
         for (chain, key) in cases {
             let error = || CertBundle::parse(chain.as_bytes(), key.as_bytes()).unwrap_err();
-            let remedy = |reason| {
-                let places = Vec::new();
-                Error { places, reason }.remedy().to_owned()
-            };
             let in_files = remedy(Reason::Bundle(error()));
             assert!(
                 in_files.contains("file") || in_files.contains("path"),
@@ -424,10 +497,11 @@ mod tests {
             );
             let from_ca = Reason::Bundle(error()).remedy_at_ca();
             for elsewhere in [remedy(Reason::Stored(error())).as_str(), from_ca] {
-                let of_files = ["file", "path", "renamed"]
-                    .iter()
-                    .any(|word| elsewhere.contains(word));
-                assert!(!of_files && !elsewhere.is_empty(), "{}: {elsewhere}", error());
+                assert!(
+                    !speaks_of_files(elsewhere) && !elsewhere.is_empty(),
+                    "{}: {elsewhere}",
+                    error()
+                );
             }
         }
     }

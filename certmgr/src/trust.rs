@@ -74,6 +74,7 @@ pub(crate) async fn keep(mut trust: Trust, mut source: source::Reader) {
                 Ok(Found::New(candidate)) => trust.promote(*candidate).await,
                 Err((reason, content)) => {
                     let places = source.places_of(reason.part());
+                    let reason = reason.held_in(&trust.config.source);
                     trust
                         .fail(*Failure::new(Error { places, reason }, Some(content)))
                         .await;

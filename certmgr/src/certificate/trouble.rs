@@ -131,7 +131,7 @@ impl Fact {
             Reason::Issue(error) => Cause::Issue(error.class),
             Reason::Bundle(error) | Reason::Stored(error) => Cause::Bundle(discriminant(error)),
             Reason::Prove(error) => Cause::Prove(discriminant(error)),
-            Reason::Trust(error) => Cause::Trust(discriminant(error)),
+            Reason::Trust(error) | Reason::StoredTrust(error) => Cause::Trust(discriminant(error)),
             Reason::NoAnchors { .. } => Cause::NoAnchors,
         };
         Self {
@@ -153,6 +153,7 @@ fn is_final(error: &Error) -> bool {
         | Reason::Bundle(_)
         | Reason::Stored(_)
         | Reason::Trust(_)
+        | Reason::StoredTrust(_)
         | Reason::NoAnchors { .. } => false,
     }
 }

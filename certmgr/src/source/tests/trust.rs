@@ -79,6 +79,7 @@ async fn a_bundle_of_objects_is_swapped_and_stays_when_they_are_gone() {
     put(&client, "ca.crl", "half a list").await;
     let told = events.tell("trust_refused").await;
     assert!(told.to_string().contains("s3://certs/ca.crl"), "{told}");
+    assert!(told.to_string().contains("store it as PEM"), "{told}");
     let gone = client.delete_object().bucket("certs").key("ca.crl");
     gone.send().await.unwrap();
     events.tell("trust_unreadable").await;
