@@ -85,6 +85,8 @@ pub(crate) struct Certificate {
     last_success_at: Option<UnixTime>,
     /// Somebody wants a new one now, and nothing has been done about it yet.
     asked: bool,
+    /// When somebody last did.
+    asked_at: Option<UnixTime>,
     /// For one that is ordered: a wish that an attempt has begun for, and that none has fulfilled yet.
     wanted: bool,
     /// For one that is ordered.
@@ -147,6 +149,7 @@ impl Certificate {
             expiry_told: None,
             last_success_at: None,
             asked: false,
+            asked_at: None,
             wanted: false,
             orders: None,
             trust_changes,

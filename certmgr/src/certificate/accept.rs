@@ -129,7 +129,12 @@ impl Certificate {
                 self.asked = false;
                 self.well();
             }
-            Ok(Found::Unchanged | Found::HeldBack(..)) => self.kept.promote(version),
+            Ok(Found::Unchanged | Found::HeldBack(..)) => {
+                if self.is_later_than_the_wish(&version) {
+                    (self.asked, self.wanted) = (false, false);
+                }
+                self.kept.promote(version);
+            }
             Err((reason, _)) => {
                 // It is known now, so the next go orders.
                 self.kept.versions.push(version);
@@ -144,6 +149,14 @@ impl Certificate {
                 self.post.tell(Event::Refused { name, error, serving });
             }
         }
+    }
+
+    /// Whether a version came after somebody last asked for a new one. What came within the same second may have
+    /// come before: it does not count.
+    fn is_later_than_the_wish(&self, version: &Version) -> bool {
+        self.asked_at
+            .zip(version.facts.promoted_at)
+            .is_some_and(|(asked_at, promoted_at)| promoted_at > asked_at)
     }
 }
 

@@ -15,7 +15,7 @@ impl Certificate {
         // Whoever asked may be gone, and nobody else wants the answer.
         match command {
             Command::Renew(reply) => {
-                self.asked = true;
+                self.ask();
                 let _ = reply.send(Ok(()));
             }
             Command::Rollback { to, reply } => {
@@ -40,6 +40,12 @@ impl Certificate {
                 });
             }
         }
+    }
+
+    /// Somebody wants a new one.
+    pub(super) fn ask(&mut self) {
+        self.asked = true;
+        self.asked_at = Some((self.options.now)());
     }
 
     /// Serves a kept version again, and holds back what served.

@@ -51,7 +51,7 @@ impl Certificate {
                 ),
             });
         }
-        self.asked = true;
+        self.ask();
         Ok(())
     }
 

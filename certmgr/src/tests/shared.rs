@@ -82,3 +82,40 @@ async fn a_wish_to_revoke_that_one_has_noted_is_gone_on_with_by_the_other() {
     }
     assert_ne!(other.serving(), Some(bad));
 }
+
+/// Starts one that knows what serves and holds back another generation, which it has forgotten, and asks it for a new
+/// one. Meanwhile another process has put that generation first, `promoted_after` seconds after the wish. How many
+/// orders are placed in the hours after it.
+async fn orders_after_a_wish(promoted_after: i64) -> u64 {
+    let world = World::new();
+    let path = world.directory.path().join("certificates/api.json");
+    let read = || serde_json::from_slice::<serde_json::Value>(&fs::read(&path).unwrap()).unwrap();
+    let write = |document: &serde_json::Value| fs::write(&path, document.to_string()).unwrap();
+    let mut one = world.start();
+    one.told_in_time("promoted").await;
+    one.handle.control().renew("api").await.unwrap();
+    one.told_in_time("promoted").await;
+    one.handle.control().rollback("api", None).await.unwrap();
+    drop(one);
+    let mut document = read();
+    let mut taken = document["versions"].as_array_mut().unwrap().remove(1);
+    write(&document);
+    let mut one = world.start();
+    one.told_in_time("restored").await;
+    tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
+    taken["promoted_at"] = world.clock.now().saturating_add_signed(promoted_after).into();
+    document["held_back"] = serde_json::json!([]);
+    document["versions"].as_array_mut().unwrap().insert(0, taken);
+    write(&document);
+    let placed = world.authority.placed();
+    one.handle.control().renew("api").await.unwrap();
+    one.told_in_time("ordering").await;
+    tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
+    world.authority.placed() - placed
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_is_fulfilled_by_what_another_process_has_renewed_since_and_by_nothing_older() {
+    assert_eq!(orders_after_a_wish(60).await, 0);
+    assert_eq!(orders_after_a_wish(-60).await, 1);
+}
