@@ -6,6 +6,7 @@
 //! when a fact is noted, and is part of the fact: so [`next`] may be asked as often as one likes.
 
 mod advice;
+mod clocks;
 mod retry;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::acme::IssueFault;
 use crate::config::AcmeSource;
 
 pub(crate) use advice::Advice;
+pub(crate) use clocks::{Now, Steady};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -28,20 +30,6 @@ const LEAST_SHARE_OF_LIFE: u32 = 4;
 
 /// The floor grows by this factor, up to a day, with each certificate that was lately renewed on advice.
 const OBEDIENCE: u32 = 4;
-
-/// Both clocks, read at one instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Now {
-    /// The clock that may be set.
-    pub(crate) wall: UnixTime,
-    /// The clock that only ever runs.
-    pub(crate) steady: Steady,
-}
-
-/// An instant on the steady clock: the wall clock as it stood when the process began, and from then on the
-/// time that has really passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Steady(pub(crate) Duration);
 
 /// What is known of a certificate.
 #[derive(Debug, Clone)]
@@ -232,39 +220,6 @@ impl From<&AcmeSource> for Rules {
             min_interval: source.min_interval,
             first_retry: source.first_retry,
         }
-    }
-}
-
-impl Now {
-    /// How long until an instant; zero if it has passed.
-    fn until(self, at: Steady) -> Duration {
-        at.0.saturating_sub(self.steady.0)
-    }
-
-    fn until_wall(self, at: UnixTime) -> Duration {
-        Duration::from_secs(at.as_secs().saturating_sub(self.wall.as_secs()))
-    }
-
-    /// Both clocks when the wall clock shows a later time, if nobody sets it.
-    pub(crate) fn later(self, at: UnixTime) -> Self {
-        Self {
-            wall: at.max(self.wall),
-            steady: self.steady.after(self.until_wall(at)),
-        }
-    }
-
-    /// What the wall clock shows at an instant, if nobody sets it.
-    pub(crate) fn wall_at(self, at: Steady) -> UnixTime {
-        let wall = Duration::from_secs(self.wall.as_secs());
-        let at =
-            (wall + at.0.saturating_sub(self.steady.0)).saturating_sub(self.steady.0.saturating_sub(at.0));
-        UnixTime::since_unix_epoch(at)
-    }
-}
-
-impl Steady {
-    pub(crate) fn after(self, wait: Duration) -> Self {
-        Self(self.0.saturating_add(wait))
     }
 }
 
