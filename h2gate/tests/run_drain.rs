@@ -81,6 +81,8 @@ async fn busy(extra: &str) -> Busy {
     folder.config(&format!("{}{extra}", config(backend.admin.address())));
     let mut program = folder.run(&[]);
     let (plain, _, admin) = program.started();
+    // A start says 503, too: who looks for a drain must not take the one for the other.
+    apart(move || shows(admin, "/ready", |status, _| status == 200)).await;
     let stream = open_stream(plain).await;
     Busy {
         backend,
