@@ -13,7 +13,7 @@ use certstore::{Name, UnixTime};
 use crate::config::{AcmeSource, Authority, CertificateConfig, Source};
 use crate::control::View;
 use crate::ledger::{Book, Order, OrderKind, Published, Stamps, peaks};
-use crate::schedule::{self, Known, LastIssued, Life, Now, Record, Rules, Steady, Why};
+use crate::schedule::{self, Known, LastIssued, Life, Now, Record, Rules, Steady, Why, later};
 
 /// A plan has at most this many orders.
 pub const MAX_PLANNED: usize = 10_000;
@@ -259,10 +259,6 @@ fn limits(forecasts: &[Forecast<'_>], book: &Book, stamps: &Stamps, now: Now) ->
             })
     };
     authorities.into_iter().flat_map(of_authority).collect()
-}
-
-fn later(at: UnixTime, by: Duration) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(at.as_secs()).saturating_add(by))
 }
 
 #[cfg(test)]

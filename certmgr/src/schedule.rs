@@ -17,7 +17,7 @@ use crate::acme::IssueFault;
 use crate::config::AcmeSource;
 
 pub(crate) use advice::Advice;
-pub(crate) use clocks::{Now, Steady};
+pub(crate) use clocks::{Now, Steady, later};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -280,9 +280,7 @@ pub(crate) fn next(known: &Known, rules: &Rules, now: Now) -> Next {
     Next {
         wait,
         action,
-        order_at: UnixTime::since_unix_epoch(
-            Duration::from_secs(now.wall.as_secs()).saturating_add(order_wait),
-        ),
+        order_at: later(now.wall, order_wait),
         why,
         held,
     }

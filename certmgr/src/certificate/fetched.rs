@@ -10,6 +10,7 @@ use super::{Age, Certificate, Found, Origin};
 use crate::control::{Action, NextStep};
 use crate::error::{Error, Reason};
 use crate::event::Event;
+use crate::schedule::later;
 use crate::source::Reader;
 
 /// A trust bundle may be so late before that is told of a certificate that needs it.
@@ -153,7 +154,7 @@ impl Certificate {
         let now = (self.options.now)();
         self.show(NextStep {
             action: Action::Read,
-            at: certstore::UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + wait),
+            at: later(now, wait),
             why: format!("the source is read at least every {every}"),
         });
     }

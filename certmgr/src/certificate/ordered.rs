@@ -17,11 +17,10 @@ use super::kept::Version;
 use super::leftovers;
 use super::orders::{Orders, is_of_kind};
 use super::revocation::leaf_of;
-use super::told::later;
 use crate::acme::{IssueError, IssueFault};
 use crate::control;
 use crate::event::{self, Event};
-use crate::schedule::{self, Action, Advice, Draw, Held, Known, Life, Probe, Record, Steady, Why};
+use crate::schedule::{self, Action, Advice, Draw, Held, Known, Life, Probe, Record, Steady, Why, later};
 use crate::store::{STATE_DEADLINE, StoreError};
 
 /// The schedule is asked again after this long, whatever it said: the clock may have been set.

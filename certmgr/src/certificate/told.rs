@@ -1,7 +1,6 @@
 //! What is told and shown of ordering.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use certstore::UnixTime;
 use tokio::time::Instant;
@@ -16,7 +15,7 @@ use crate::control::{self, NextStep};
 use crate::error::{Error, Reason};
 use crate::event::{self, Event};
 use crate::ledger::Wait;
-use crate::schedule::{self, Advice, Held, Rules, Why};
+use crate::schedule::{self, Advice, Held, Rules, Why, later};
 use crate::store::StoreError;
 
 /// A renewal that moves by less is not told again. Seconds.
@@ -210,8 +209,4 @@ pub(super) fn place(error: IssueError) -> Error {
         places: vec![place],
         reason: Reason::Issue(error),
     }
-}
-
-pub(super) fn later(now: UnixTime, wait: Duration) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()).saturating_add(wait))
 }

@@ -18,6 +18,11 @@ pub(crate) struct Now {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Steady(pub(crate) Duration);
 
+/// What the wall clock shows after this long, if nobody sets it.
+pub(crate) fn later(at: UnixTime, by: Duration) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(at.as_secs()).saturating_add(by))
+}
+
 impl Now {
     /// How long until an instant; zero if it has passed.
     pub(super) fn until(self, at: Steady) -> Duration {
