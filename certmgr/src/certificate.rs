@@ -295,10 +295,3 @@ impl Certificate {
         self.reader.current(self.post.name())
     }
 }
-
-fn copy(pair: &Pair) -> Pair {
-    Pair {
-        chain: pair.chain.clone(),
-        key: pair.key.clone(),
-    }
-}

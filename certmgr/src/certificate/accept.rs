@@ -10,7 +10,7 @@ use super::attempt::Arrived;
 use super::kept::{Kept, Origin, Version};
 use super::ordered::{Course, LONGEST_REST};
 use super::orders::Orders;
-use super::{Age, Certificate, Found, copy};
+use super::{Age, Certificate, Found};
 use crate::acme::{IssueError, IssueFault};
 use crate::control;
 use crate::error::{Error, Reason};
@@ -28,7 +28,7 @@ impl Certificate {
         course: &mut Course,
         mut arrived: Box<Arrived>,
     ) {
-        let pair = copy(&arrived.issued.pair);
+        let pair = arrived.issued.pair.clone();
         let not_before = CertBundle::parse(&pair.chain, &pair.key)
             .ok()
             .map(|bundle| bundle.not_before());
@@ -120,7 +120,7 @@ impl Certificate {
             authority: version.facts.authority.clone(),
             order: version.facts.order.clone(),
         };
-        let examined = self.examine(copy(&version.pair), Age::Newest).await;
+        let examined = self.examine(version.pair.clone(), Age::Newest).await;
         self.kept = kept;
         match examined {
             Ok(Found::New(candidate)) => {

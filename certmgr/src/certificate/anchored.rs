@@ -7,11 +7,11 @@ use certstore::{CertBundle, Profile, prove};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
+use super::Certificate;
 use super::accept::authority_name;
 use super::orders::Orders;
 use super::trouble::Failure;
 use super::view::Failing;
-use super::{Certificate, copy};
 use crate::error::{Error, Reason};
 use crate::event::Event;
 
@@ -31,7 +31,7 @@ impl Certificate {
             domains: Vec::new(),
             ..profile
         };
-        let (pair, content, now) = (copy(&version.pair), version.content(), (self.options.now)());
+        let (pair, content, now) = (version.pair.clone(), version.content(), (self.options.now)());
         let proved = spawn_blocking(move || {
             let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
             Ok(prove(bundle, &profile, now).map(drop)?)

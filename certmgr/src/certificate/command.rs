@@ -5,7 +5,7 @@ use std::sync::Arc;
 use certstore::{CertBundle, Generation, Profile, Proved, prove};
 use tokio::task::spawn_blocking;
 
-use super::{Certificate, Version, copy};
+use super::{Certificate, Version};
 use crate::control::{Command, CommandError};
 use crate::error::{Error, Reason};
 use crate::event::Event;
@@ -135,7 +135,7 @@ impl Certificate {
             allow_rollback: true,
             ..self.profile()?
         };
-        let (pair, now) = (copy(&version.pair), (self.options.now)());
+        let (pair, now) = (version.pair.clone(), (self.options.now)());
         let proved = spawn_blocking(move || {
             let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
             Ok(prove(bundle, &profile, now)?)

@@ -7,9 +7,9 @@ use certstore::{CertBundle, Profile, Proved, prove};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
+use super::Certificate;
 use super::kept::{Kept, Unusable, Version};
 use super::orders::Orders;
-use super::{Certificate, copy};
 use crate::error::Reason;
 use crate::event::Event;
 use crate::lease::Guard;
@@ -147,7 +147,7 @@ impl Certificate {
             alpn: self.options.alpn.clone(),
             ..Profile::default()
         };
-        let pair = copy(pair);
+        let pair = pair.clone();
         let proved = spawn_blocking(move || {
             let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
             let born = bundle.not_before();
