@@ -183,6 +183,19 @@ pub enum IssueFault {
 }
 
 impl IssueFault {
+    /// Every one, in the order of their declaration.
+    pub const ALL: [Self; 9] = [
+        Self::Unreachable,
+        Self::RateLimited,
+        Self::Challenge,
+        Self::Refused,
+        Self::SelfCheck,
+        Self::Dns,
+        Self::State,
+        Self::Configuration,
+        Self::Certificate,
+    ];
+
     /// The label.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -118,18 +118,7 @@ impl From<Class> for &'static str {
 
 impl From<String> for Class {
     fn from(label: String) -> Self {
-        const ALL: [IssueFault; 9] = [
-            IssueFault::Unreachable,
-            IssueFault::RateLimited,
-            IssueFault::Challenge,
-            IssueFault::Refused,
-            IssueFault::SelfCheck,
-            IssueFault::Dns,
-            IssueFault::State,
-            IssueFault::Configuration,
-            IssueFault::Certificate,
-        ];
-        let known = ALL.into_iter().find(|fault| fault.as_str() == label);
+        let known = IssueFault::ALL.into_iter().find(|fault| fault.as_str() == label);
         Self(known.unwrap_or(IssueFault::Refused))
     }
 }

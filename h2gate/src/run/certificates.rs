@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use certmgr::{CertificateConfig, Event, IssueFault, Options, Reason, Source, State, StateError, TrustEvent};
+use certmgr::{CertificateConfig, Event, Options, Reason, Source, State, StateError, TrustEvent};
 
 use crate::config::Resolved;
 
@@ -39,21 +39,8 @@ pub(super) fn options(resolved: &Resolved, events: &Events, state: Option<State>
     }
 }
 
-/// How an attempt to get a certificate by ACME ends: [`ISSUED`], or one of the faults.
+/// How an attempt to get a certificate by ACME ends: [`ISSUED`], or one of [`certmgr::IssueFault::ALL`].
 pub(crate) const ISSUED: &str = "issued";
-
-/// The faults of such an attempt.
-pub(crate) const FAULTS: [IssueFault; 9] = [
-    IssueFault::Unreachable,
-    IssueFault::RateLimited,
-    IssueFault::Challenge,
-    IssueFault::Refused,
-    IssueFault::SelfCheck,
-    IssueFault::Dns,
-    IssueFault::State,
-    IssueFault::Configuration,
-    IssueFault::Certificate,
-];
 
 /// Counts what is told of certificates and of trust bundles.
 #[derive(Debug, Clone, Default)]
@@ -134,7 +121,7 @@ fn count(counts: &Counts, name: &str, label: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use certmgr::{Error, IssueError};
+    use certmgr::{Error, IssueError, IssueFault};
     use certstore::UnixTime;
 
     use super::*;
@@ -180,13 +167,13 @@ mod tests {
             order: "https://ca.test/order/1".to_owned(),
             took: std::time::Duration::ZERO,
         });
-        for fault in FAULTS {
+        for fault in IssueFault::ALL {
             events.count(&failing(fault));
             events.count(&failing(fault));
         }
         let totals = events.totals();
         assert_eq!(totals.orders("api", ISSUED), 1);
-        for fault in FAULTS {
+        for fault in IssueFault::ALL {
             assert_eq!(totals.orders("api", fault.as_str()), 2, "{fault:?}");
         }
         assert_eq!(
@@ -225,6 +212,6 @@ mod tests {
             IssueFault::Configuration => 7,
             IssueFault::Certificate => 8,
         };
-        assert_eq!(FAULTS.map(position), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(IssueFault::ALL.map(position), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
     }
 }

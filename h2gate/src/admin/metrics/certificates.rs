@@ -3,13 +3,13 @@
 use std::fmt::Error;
 use std::time::Duration;
 
-use certmgr::{Action, ErrorClass, Event, View};
+use certmgr::{Action, ErrorClass, Event, IssueFault, View};
 use certstore::Status;
 use certstore::store::ServingStatus;
 
 use super::exposition::{Families, Labels};
 use crate::admin::certificates::seconds_left;
-use crate::run::certificates::{EventTotals, FAULTS, ISSUED};
+use crate::run::certificates::{EventTotals, ISSUED};
 
 /// What the figures are taken from.
 pub(super) struct Figures<'a> {
@@ -178,7 +178,7 @@ fn events(families: &mut Families<'_>, figures: &Figures<'_>) -> Result<(), Erro
             })
         }),
     )?;
-    let outcomes = || std::iter::once(ISSUED).chain(FAULTS.map(certmgr::IssueFault::as_str));
+    let outcomes = || std::iter::once(ISSUED).chain(IssueFault::ALL.map(IssueFault::as_str));
     families.counter(
         "h2gate_acme_orders",
         "Attempts to get a certificate by ACME, by how they ended",
