@@ -4,6 +4,7 @@
 //! full disk in the middle of a write.
 
 pub(crate) mod disk;
+mod writing;
 
 use std::fmt;
 use std::future::Future;
@@ -11,6 +12,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
+
+pub(crate) use writing::Writing;
 
 /// The store is waited for so long, at each call.
 pub(crate) const STATE_DEADLINE: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::{CertBundle, Profile, Proved, prove};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::Certificate;
@@ -15,7 +15,7 @@ use crate::event::Event;
 use crate::lease::Guard;
 use crate::source::Pair;
 use crate::state::State;
-use crate::store::{Document, STATE_DEADLINE, Store, StoreError};
+use crate::store::{Document, STATE_DEADLINE, Store, StoreError, Writing};
 
 /// How often it is asked whether another process has finished writing.
 const LEASE_PERIOD: Duration = Duration::from_millis(20);
@@ -29,8 +29,7 @@ pub(super) struct Keeping {
     /// in its place, before it has been.
     pub(super) unread: bool,
     told: bool,
-    /// A write that was given up waiting for. No second one is begun beside it.
-    running: Option<JoinHandle<Result<(), StoreError>>>,
+    writing: Writing,
 }
 
 impl Certificate {
@@ -176,12 +175,7 @@ impl Certificate {
         if self.keeping.unread {
             self.read_kept().await;
         }
-        if let Some(mut earlier) = self.keeping.running.take()
-            && timeout(STATE_DEADLINE, &mut earlier).await.is_err()
-        {
-            self.keeping.running = Some(earlier);
-            return Err(StoreError::hanging(&self.config.name));
-        }
+        self.keeping.writing.settled(&self.config.name).await?;
         let alone = alone(&state, &self.config.name).await?;
         self.merge_kept(&state).await?;
         let document = self.document();
@@ -189,19 +183,11 @@ impl Certificate {
             .kept
             .to_json()
             .map_err(|error| StoreError::new(&self.config.name, error))?;
-        let mut running = tokio::spawn(async move {
+        let write = async move {
             let _alone = alone;
             state.store.write(&document, &bytes).await
-        });
-        match timeout(STATE_DEADLINE, &mut running).await {
-            Ok(ended) => {
-                ended.unwrap_or_else(|panicked| Err(StoreError::new(&self.config.name, panicked)))?
-            }
-            Err(_) => {
-                self.keeping.running = Some(running);
-                return Err(StoreError::hanging(&self.config.name));
-            }
-        }
+        };
+        self.keeping.writing.run(&self.config.name, write).await?;
         self.keeping.behind = false;
         self.kept.written();
         Ok(())

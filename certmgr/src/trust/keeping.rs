@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use certstore::{Generation, ProvedTrust, TrustBundle};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::kept::{self, Unusable};
 use super::{Trust, TrustEvent};
 use crate::source::{Content, Pair};
-use crate::store::{Document, STATE_DEADLINE, Store, StoreError};
+use crate::store::{Document, STATE_DEADLINE, Store, StoreError, Writing};
 
 /// Whether the disk has what is in force.
 #[derive(Debug, Default)]
@@ -20,8 +20,7 @@ pub(super) struct Keeping {
     told: bool,
     /// What the disk has could not be read, or is a newer program's: nothing is written over it unread.
     unread: bool,
-    /// A write that was given up waiting for. No second one is begun beside it.
-    running: Option<JoinHandle<Result<(), StoreError>>>,
+    writing: Writing,
 }
 
 impl Trust {
@@ -99,12 +98,7 @@ impl Trust {
             self.keeping.behind = None;
             return Ok(());
         };
-        if let Some(mut earlier) = self.keeping.running.take()
-            && timeout(STATE_DEADLINE, &mut earlier).await.is_err()
-        {
-            self.keeping.running = Some(earlier);
-            return Err(StoreError::hanging(&self.config.name));
-        }
+        self.keeping.writing.settled(&self.config.name).await?;
         let document = self.document();
         if self.keeping.unread {
             if let Err(Unloaded::Unread { text, remedy }) = load(Arc::clone(&store), document.clone()).await {
@@ -115,16 +109,8 @@ impl Trust {
             }
             self.keeping.unread = false;
         }
-        let mut running = tokio::spawn(async move { store.write(&document, &bytes).await });
-        match timeout(STATE_DEADLINE, &mut running).await {
-            Ok(ended) => {
-                ended.unwrap_or_else(|panicked| Err(StoreError::new(&self.config.name, panicked)))?
-            }
-            Err(_) => {
-                self.keeping.running = Some(running);
-                return Err(StoreError::hanging(&self.config.name));
-            }
-        }
+        let write = async move { store.write(&document, &bytes).await };
+        self.keeping.writing.run(&self.config.name, write).await?;
         self.keeping.behind = None;
         Ok(())
     }
