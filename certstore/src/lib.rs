@@ -16,6 +16,7 @@ pub mod bundle;
 pub mod challenge;
 mod pem;
 pub mod prove;
+mod remote_text;
 pub mod resolver;
 pub mod store;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use bundle::{BadName, BundleError, CertBundle, Found, Generation, KeyKind, N
 pub use challenge::{Challenges, Published};
 pub use pem::PemError;
 pub use prove::{Evidence, Profile, ProveError, Proved, prove};
+pub use remote_text::RemoteText;
 pub use resolver::{Resolution, Resolver, take_resolution};
 pub use rustls_pki_types::UnixTime;
 pub use store::{

@@ -17,6 +17,7 @@ use crate::connection::{BackendPeer, Peer};
 use crate::rpc::relay::StreamOf;
 use crate::rpc::status::Refusal;
 use crate::snapshot::Backend;
+use crate::telemetry::event::Event;
 use crate::worker::Worker;
 use crate::worker::slab::Key;
 
@@ -170,9 +171,17 @@ impl Worker {
 
     /// The backend will take no more streams here (RFC 9113 §6.8).
     pub(crate) fn backend_going_away(&mut self, key: Key, code: ErrorCode, debug: &[u8]) {
-        if code != ErrorCode::NO_ERROR {
-            let said = String::from_utf8_lossy(debug);
-            tracing::warn!(%code, %said, "a backend ends a connection with an error");
+        if code != ErrorCode::NO_ERROR
+            && let Some(peer) = self.backend_peer(key)
+            && let Some(pool) = self.pools.get(peer.pool).and_then(Option::as_ref)
+        {
+            Event::BackendEndsConnection {
+                backend: &pool.backend.name,
+                endpoint: peer.endpoint,
+                code,
+                said: debug,
+            }
+            .tell(self.now);
         }
         self.leave_pool(key);
         let Some(connection) = self.connections.get_mut(key) else {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use e2e::{
-    Answer, BackendOptions, FrameConn, H2Client, TestBackend, TestCa, TestClient, TestGateway, eventually,
-    flags, free_port, kind, literal_block, pack, request, within,
+    Answer, BackendOptions, Frame, FrameConn, H2Client, TestBackend, TestCa, TestClient, TestGateway,
+    eventually, flags, free_port, kind, literal_block, pack, request, within,
 };
 use futures_util::future::join_all;
 use proto::routeguide::{Point, RouteNote};
@@ -495,4 +495,40 @@ async fn a_backend_that_breaks_the_protocol_harms_only_its_own_streams() {
         ordinary.ping().await.unwrap();
     }
     assert_eq!(ordinary.connects(), 1);
+}
+
+#[tokio::test]
+async fn what_a_backend_says_in_goaway_is_one_line_of_the_log_whatever_is_in_it() {
+    let ca = TestCa::new();
+    let angry = TestBackend::frames(|mut connection| async move {
+        connection.serve(&[]).await;
+        let asked = |frame: &Frame| frame.kind == kind::HEADERS;
+        connection.expect_politely("a request", SOON, asked).await;
+        let code = 2_u32.to_be_bytes();
+        let said = [
+            b"\n2026 ERROR forged \x1b[2J\xe2\x80\xae".as_slice(),
+            &[b'x'; 4_000],
+        ]
+        .concat();
+        connection
+            .send(kind::GOAWAY, 0, 0, &[&[0; 4], &code[..], &said].concat())
+            .await;
+        while connection.read().await.is_some() {}
+    })
+    .await;
+    let gateway = TestGateway::builder(&ca, &angry).start().await;
+    let client = H2Client::tls(&gateway, &ca).await;
+    for _ in 0..3 {
+        let asked = client.ask(request("/test.Echo/Unary").body(()).unwrap(), Bytes::new());
+        let _ = within("an answer", SOON, asked).await;
+    }
+    let ends = ["ends a connection with an error", "guide", "INTERNAL_ERROR"];
+    let line = gateway.logs(&ends).await;
+    assert!(
+        line.contains(r"\n2026 ERROR forged \u{1b}[2J\u{202e}xxx"),
+        "{line}"
+    );
+    assert!(line.len() < 1_000, "{} octets", line.len());
+    assert_eq!(gateway.log_count(&["ends a connection"]), 1);
+    assert!(!gateway.log().lines().any(|line| line.starts_with("2026 ERROR")));
 }

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use certstore::RemoteText;
 use rustls::{CertificateError, OtherError};
 
 use super::{HandshakeFailure, lock};
@@ -72,6 +73,17 @@ pub enum Event<'a> {
         /// Why.
         error: &'a io::Error,
     },
+    /// A backend ends a connection with an error (RFC 9113 §6.8).
+    BackendEndsConnection {
+        /// Name of the backend.
+        backend: &'a str,
+        /// Address of the endpoint.
+        endpoint: SocketAddr,
+        /// The code of its GOAWAY.
+        code: http2::ErrorCode,
+        /// What it added for people.
+        said: &'a [u8],
+    },
     /// The addresses of a name are not those of before.
     NameResolved {
         /// The DNS name.
@@ -118,6 +130,7 @@ impl Event<'_> {
             Self::ClientSentAway { .. } => Some(Subject::SentAway),
             Self::LimitReached { limit, .. } => Some(Subject::Limit(limit)),
             Self::EndpointDown { endpoint, .. } => Some(Subject::Endpoint(*endpoint)),
+            Self::BackendEndsConnection { endpoint, .. } => Some(Subject::Goaway(*endpoint)),
             Self::NameUnresolved { host, .. } => Some(Subject::Host((*host).to_owned())),
             Self::AccessLogFailed { .. } => Some(Subject::AccessLog),
             Self::WorkerPanicked { .. } | Self::EndpointUp { .. } | Self::NameResolved { .. } => None,
@@ -174,6 +187,15 @@ impl Event<'_> {
                 error,
             } => {
                 tracing::warn!(backend, %endpoint, %error, times, "endpoint cannot be reached");
+            }
+            Self::BackendEndsConnection {
+                backend,
+                endpoint,
+                code,
+                said,
+            } => {
+                let said = RemoteText::new(said);
+                tracing::warn!(backend, %endpoint, %code, ?said, times, "a backend ends a connection with an error");
             }
             Self::NameResolved { host, addresses } => {
                 tracing::info!(host, addresses, "name resolved");
@@ -249,6 +271,7 @@ enum Subject {
     SentAway,
     Limit(&'static str),
     Endpoint(SocketAddr),
+    Goaway(SocketAddr),
     Host(String),
     AccessLog,
 }
@@ -349,6 +372,12 @@ mod tests {
                 backend: "b",
                 endpoint,
                 error: &error,
+            },
+            Event::BackendEndsConnection {
+                backend: "b",
+                endpoint,
+                code: http2::ErrorCode::INTERNAL_ERROR,
+                said: b"\x1b[2J",
             },
             Event::NameResolved {
                 host: "h",
