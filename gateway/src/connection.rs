@@ -347,7 +347,7 @@ fn poll_read(shard: &Shard, key: Key, read: &mut OwnedReadHalf, context: &mut Co
             };
         }
         let mut scratch = worker.take_scratch();
-        let kept = worker.put_partial(key, &mut scratch);
+        let kept = worker.kept_of_record(key);
         let mut buffer = ReadBuf::new(scratch.get_mut(kept..).unwrap_or_default());
         let outcome = Pin::new(&mut *read).poll_read(context, &mut buffer);
         let n = buffer.filled().len();

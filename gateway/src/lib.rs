@@ -9,6 +9,8 @@ pub mod access_log;
 mod bridge;
 mod connection;
 mod forwarded;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gateway;
 pub mod route;
 mod rpc;

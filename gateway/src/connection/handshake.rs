@@ -167,8 +167,8 @@ impl<'a> Handshake<'a> {
         }
         while self.session.is_handshaking() {
             buffer.clear();
-            buffer.extend_from_slice(self.session.partial());
-            let kept = buffer.len();
+            let kept = self.session.kept();
+            buffer.resize(kept, 0);
             if buffer.capacity() == 0 {
                 buffer.reserve(BUFFER);
             }
@@ -242,7 +242,7 @@ async fn part(stream: &mut TcpStream, mut session: Box<Session>) {
 
 async fn flush(stream: &TcpStream, session: &mut Session) -> io::Result<()> {
     loop {
-        match session.flush(stream) {
+        match session.flush(|bytes| stream.try_write(bytes)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
             outcome => return outcome,
         }

@@ -3,16 +3,22 @@
 //! Records are decrypted where they were read, and encrypted into a buffer that all connections of a
 //! thread share. So an idle connection holds no buffer at all, and a busy one copies each byte once
 //! less in each direction than rustls' buffered interface does, which also reads 4 KiB at a time.
+//! The socket is a function that takes bytes: whoever calls owns it.
+
+mod records;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus};
+use rustls::server::ServerConnectionData;
+use rustls::unbuffered::{EncryptError, WriteTraffic};
 use rustls::{Error, HandshakeKind, ProtocolVersion, ServerConfig};
-use tokio::net::TcpStream;
+
+use self::records::Records;
 
 /// RFC 8446 §5.2, RFC 5246 §6.2.3: a whole record is never longer than this.
 pub(crate) const MAX_RECORD: usize = (16 << 10) + 2048 + 5;
@@ -31,99 +37,59 @@ thread_local! {
 
 /// The TLS state of one connection.
 pub(crate) struct Session {
-    tls: UnbufferedServerConnection,
-    /// The beginning of a record whose rest has not come yet.
-    partial: Vec<u8>,
+    records: Records,
     /// Encrypted bytes that the socket did not take.
     unsent: Vec<u8>,
-    /// TLS has failed: rustls must not be asked again. It still knows where in the input of that moment the
-    /// messages lie that it has not taken, and looks for them in whatever buffer comes next.
-    failed: bool,
 }
 
 impl Session {
     pub(crate) fn new(config: Arc<ServerConfig>) -> Result<Self, Error> {
-        let tls = UnbufferedServerConnection::new(config)?;
         Ok(Self {
-            tls,
-            partial: Vec::new(),
+            records: Records::new(config)?,
             unsent: Vec::new(),
-            failed: false,
         })
     }
 
     pub(crate) fn is_handshaking(&self) -> bool {
-        self.tls.is_handshaking()
+        self.records.tls().is_handshaking()
     }
 
     pub(crate) fn is_resumed(&self) -> bool {
-        self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
+        self.records.tls().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     pub(crate) fn version(&self) -> Option<ProtocolVersion> {
-        self.tls.protocol_version()
+        self.records.tls().protocol_version()
     }
 
     /// What the client presented, and rustls verified: its own certificate first. Empty if it has none.
     pub(crate) fn client_chain(&self) -> &[CertificateDer<'static>] {
-        self.tls.peer_certificates().unwrap_or_default()
+        self.records.tls().peer_certificates().unwrap_or_default()
     }
 
-    /// The beginning of a record: to be put before what is read next.
-    pub(crate) fn partial(&self) -> &[u8] {
-        &self.partial
+    /// How many bytes are kept of what was read, the beginning of a record above all. So much room must be left
+    /// before what is read next; at most [`MAX_RECORD`] after the handshake.
+    pub(crate) fn kept(&self) -> usize {
+        self.records.kept()
     }
 
-    /// Decrypts what was read, [`Self::partial`] first, in place, and hands on the payload.
+    /// Decrypts in place what was read, behind room of [`Self::kept`] bytes, and hands on the payload.
     ///
     /// On an error the alert for the peer is in [`Self::unsent`], and nothing more can be read.
-    pub(crate) fn decrypt(&mut self, wire: &mut [u8], mut deliver: impl FnMut(&[u8])) -> Result<(), Error> {
-        let mut done = 0;
-        loop {
-            let UnbufferedStatus { mut discard, state } = self
-                .tls
-                .process_tls_records(wire.get_mut(done..).unwrap_or_default());
-            let mut more = true;
-            match state {
-                Err(error) => {
-                    self.failed = true;
-                    self.encode_alert();
-                    return Err(error);
-                }
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.inspect_err(|_| self.failed = true)?;
-                        discard += record.discard;
-                        deliver(record.payload);
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, &mut self.unsent),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => {}
-                // BlockedHandshake, WriteTraffic, Closed: more bytes must come first. Early data is off.
-                Ok(_) => more = false,
-            }
-            done += discard;
-            if !more {
-                break;
-            }
-        }
-        let rest = wire.get(done..).unwrap_or_default();
-        if rest.is_empty() {
-            self.partial = Vec::new();
-        } else {
-            self.partial.clear();
-            self.partial.extend_from_slice(rest);
-        }
-        Ok(())
+    pub(crate) fn decrypt(&mut self, wire: &mut [u8], deliver: impl FnMut(&[u8])) -> Result<(), Error> {
+        self.records.read(wire, &mut self.unsent, deliver)
     }
 
     /// Writes what is unsent, then encrypts and writes `plain` from the front. Returns how much of
     /// `plain` was taken; all that was taken is on its way or in [`Self::unsent`].
     ///
     /// `WouldBlock` where the socket takes no more and nothing of `plain` was taken.
-    pub(crate) fn write(&mut self, plain: &[u8], socket: &TcpStream) -> io::Result<usize> {
-        self.flush(socket)?;
+    pub(crate) fn write(
+        &mut self,
+        plain: &[u8],
+        mut socket: impl FnMut(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.flush(&mut socket)?;
         let plain = plain.get(..plain.len().min(MAX_PLAIN)).unwrap_or_default();
         if plain.is_empty() {
             return Ok(0);
@@ -133,9 +99,9 @@ impl Session {
             let n = self.encrypt(plain, scratch)?;
             let mut sent = 0;
             // Control records of TLS's own that came up meanwhile go first.
-            let flushed = self.flush(socket);
+            let flushed = self.flush(&mut socket);
             while flushed.is_ok() && sent < n {
-                match socket.try_write(scratch.get(sent..n).unwrap_or_default()) {
+                match socket(scratch.get(sent..n).unwrap_or_default()) {
                     Ok(written) => sent += written,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => return Err(error),
@@ -148,14 +114,14 @@ impl Session {
     }
 
     /// Writes what is unsent; `WouldBlock` where the socket does not take all of it.
-    pub(crate) fn flush(&mut self, socket: &TcpStream) -> io::Result<()> {
+    pub(crate) fn flush(&mut self, mut socket: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
         let mut sent = 0;
         let outcome = loop {
             let rest = self.unsent.get(sent..).unwrap_or_default();
             if rest.is_empty() {
                 break Ok(());
             }
-            match socket.try_write(rest) {
+            match socket(rest) {
                 Ok(n) => sent += n,
                 Err(error) => break Err(error),
             }
@@ -172,63 +138,26 @@ impl Session {
         self.unsent.len()
     }
 
-    /// RFC 8446 §6.1: tells the peer that nothing more will come.
+    /// RFC 8446 §6.1: tells the peer that nothing more will come. Nothing more is read either.
     pub(crate) fn close_notify(&mut self) {
-        if self.failed {
-            return;
-        }
         let mut room = [0; RECORD_OVERHEAD];
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = self.tls.process_tls_records(&mut []).state
-            && let Ok(n) = traffic.queue_close_notify(&mut room)
-        {
+        let queue =
+            |mut traffic: WriteTraffic<'_, ServerConnectionData>| traffic.queue_close_notify(&mut room);
+        if let Some(Ok(n)) = self.records.write(&mut self.unsent, queue) {
             self.unsent.extend_from_slice(room.get(..n).unwrap_or_default());
+            self.records.close();
         }
     }
 
     fn encrypt(&mut self, plain: &[u8], room: &mut [u8]) -> io::Result<usize> {
-        if self.failed {
-            return Err(io::ErrorKind::NotConnected.into());
+        let encrypted = self
+            .records
+            .write(&mut self.unsent, |mut traffic| traffic.encrypt(plain, room));
+        match encrypted {
+            Some(Ok(n)) => Ok(n),
+            Some(Err(EncryptError::InsufficientSize(_))) => Err(io::ErrorKind::OutOfMemory.into()),
+            Some(Err(error @ EncryptError::EncryptExhausted)) => Err(io::Error::other(error)),
+            None => Err(io::ErrorKind::NotConnected.into()),
         }
-        loop {
-            match self
-                .tls
-                .process_tls_records(&mut [])
-                .state
-                .map_err(io::Error::other)?
-            {
-                ConnectionState::WriteTraffic(mut traffic) => {
-                    return traffic.encrypt(plain, room).map_err(|error| match error {
-                        EncryptError::InsufficientSize(_) => io::ErrorKind::OutOfMemory.into(),
-                        EncryptError::EncryptExhausted => io::Error::other(error),
-                    });
-                }
-                ConnectionState::EncodeTlsData(data) => encode(data, &mut self.unsent),
-                ConnectionState::TransmitTlsData(data) => data.done(),
-                // The peer said that it sends nothing more; we still may.
-                ConnectionState::PeerClosed => {}
-                _ => return Err(io::ErrorKind::NotConnected.into()),
-            }
-        }
-    }
-
-    /// What waits to be sent is given before any input is looked at, and no longer than it waits.
-    fn encode_alert(&mut self) {
-        while self.tls.wants_write()
-            && let Ok(ConnectionState::EncodeTlsData(data)) = self.tls.process_tls_records(&mut []).state
-        {
-            encode(data, &mut self.unsent);
-        }
-    }
-}
-
-fn encode<Data>(mut data: EncodeTlsData<'_, Data>, unsent: &mut Vec<u8>) {
-    let start = unsent.len();
-    // The first try only asks for the size.
-    if let Err(EncodeError::InsufficientSize(needed)) = data.encode(&mut []) {
-        unsent.resize(start + needed.required_size, 0);
-        let written = data
-            .encode(unsent.get_mut(start..).unwrap_or_default())
-            .unwrap_or(0);
-        unsent.truncate(start + written);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use http2::ErrorCode;
 
 use super::{EARLY_FLUSH, Key, MAX_OUTPUT, Worker};
-use crate::connection::session::{MAX_RECORD, Session};
+use crate::connection::session::Session;
 use crate::connection::{Connection, Peer, Transport};
 use crate::forwarded;
 use crate::rpc::relay::StreamOf;
@@ -59,17 +59,12 @@ impl Worker {
         !pause
     }
 
-    /// Puts the beginning of a record, kept from the last read, at the front of `scratch`. Says how
-    /// long it is.
-    pub(crate) fn put_partial(&self, key: Key, scratch: &mut [u8]) -> usize {
-        let Some(Transport::Tls(session)) = self.connections.get(key).map(|c| &c.transport) else {
-            return 0;
-        };
-        let partial = session.partial();
-        if let Some(front) = scratch.get_mut(..partial.len()) {
-            front.copy_from_slice(partial);
+    /// How much room what was kept of the last read needs before what is read next.
+    pub(crate) fn kept_of_record(&self, key: Key) -> usize {
+        match self.connections.get(key).map(|c| &c.transport) {
+            Some(Transport::Tls(session)) => session.kept(),
+            _ => 0,
         }
-        partial.len()
     }
 
     /// Payload that came in one flight with the end of the handshake.
@@ -79,7 +74,7 @@ impl Worker {
         self.after_reading(key);
     }
 
-    /// Bytes as they came from the socket, behind what [`Self::put_partial`] put there.
+    /// Bytes as they came from the socket, behind room of [`Self::kept_of_record`] bytes.
     pub(crate) fn received(&mut self, key: Key, wire: &mut [u8]) {
         self.now = Instant::now();
         let Some(connection) = self.connections.get_mut(key) else {
@@ -98,15 +93,13 @@ impl Worker {
             Transport::Tls(mut session) => {
                 let outcome = session.decrypt(wire, |payload| self.plaintext(key, payload));
                 let unsent = session.unsent() > 0;
-                // A record is never longer; what is kept for longer is not TLS as we allow it.
-                let too_long = session.partial().len() > MAX_RECORD;
                 let Some(connection) = self.connections.get_mut(key) else {
                     return;
                 };
                 connection.transport = Transport::Tls(session);
-                if outcome.is_err() || too_long {
+                if let Err(error) = outcome {
                     // The alert is still sent, nothing else.
-                    tracing::debug!(?outcome, "TLS of a running connection failed");
+                    tracing::debug!(%error, "TLS of a running connection failed");
                     self.close_after_flush(key);
                 } else if unsent {
                     self.mark_dirty(key);
@@ -335,7 +328,8 @@ impl Worker {
             let says_goodbye = connection.closing.replace(now).is_none() || drained;
             if let (true, Transport::Tls(session)) = (says_goodbye, &mut connection.transport) {
                 session.close_notify();
-                let _ = session.flush(connection.socket.as_ref());
+                let socket = connection.socket.as_ref();
+                let _ = session.flush(|bytes| socket.try_write(bytes));
             }
             // The tick removes it when the peer does not close its side soon.
             let _ = socket2::SockRef::from(connection.socket.as_ref()).shutdown(std::net::Shutdown::Write);
@@ -417,10 +411,10 @@ fn write_tls(
     socket: &tokio::net::TcpStream,
 ) -> io::Result<()> {
     while !h2.output().is_empty() {
-        let n = session.write(h2.output(), socket)?;
+        let n = session.write(h2.output(), |bytes| socket.try_write(bytes))?;
         h2.advance(n);
     }
-    session.flush(socket)
+    session.flush(|bytes| socket.try_write(bytes))
 }
 
 fn write_plain(h2: &mut http2::Connection, socket: &tokio::net::TcpStream) -> io::Result<()> {

@@ -10,6 +10,8 @@
 
 mod challenge;
 mod client_auth;
+#[path = "../../fuzz/bodies/forger.rs"]
+mod forger;
 mod hostile;
 mod http;
 mod sent_away;

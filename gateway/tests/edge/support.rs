@@ -265,8 +265,25 @@ impl TestGateway {
 
     /// A client that trusts this gateway's CA and offers this ALPN.
     pub(crate) fn client(&self, alpn: &[&str]) -> ClientConfig {
+        self.client_of_any(rustls::DEFAULT_VERSIONS, alpn)
+    }
+
+    /// The same, of one TLS version.
+    pub(crate) fn client_of(
+        &self,
+        version: &'static rustls::SupportedProtocolVersion,
+        alpn: &[&str],
+    ) -> ClientConfig {
+        self.client_of_any(&[version], alpn)
+    }
+
+    fn client_of_any(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        alpn: &[&str],
+    ) -> ClientConfig {
         let mut config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(self.ca.trusted())
             .with_no_client_auth();

@@ -1,0 +1,22 @@
+//! The bodies of the fuzz targets: inside the crate, because what they try is private.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test may stop where it stands"
+)]
+
+#[path = "../fuzz/bodies/forger.rs"]
+mod forger;
+#[cfg(test)]
+#[path = "../../http2/fuzz/replay.rs"]
+mod replay;
+#[path = "../fuzz/bodies/session.rs"]
+pub mod session;
+
+#[test]
+fn session_takes_any_records() {
+    replay::replay("session", session::run, 2000);
+}
