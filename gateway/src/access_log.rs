@@ -19,7 +19,8 @@ use self::time::Timestamp;
 pub use self::writer::{AccessLogSink, AccessLogTotals, AccessLogWriter, Destination};
 use crate::connection::Client;
 use crate::rpc::call::Kind;
-use crate::rpc::relay::{LogEntry, Relay};
+use crate::rpc::relay::LogEntry;
+use crate::telemetry::{BackendLabel, RouteLabel};
 
 /// Lines that a worker keeps while the buffer is busy; the oldest go first, all at once.
 const MAX_BATCH: usize = 1 << 20;
@@ -52,11 +53,19 @@ impl Batch {
     }
 
     /// The line of an RPC that has ended.
-    pub(crate) fn rpc(&mut self, rpc: &Relay, entry: &LogEntry, client: &Client, status: u8, took: Duration) {
+    pub(crate) fn rpc(
+        &mut self,
+        (route, backend): (RouteLabel, BackendLabel),
+        kind: Kind,
+        entry: &LogEntry,
+        client: &Client,
+        status: u8,
+        took: Duration,
+    ) {
         let identity = client.presented.as_deref().map(|presented| &presented.identity);
         self.add(&Line {
-            route: rpc.route.name(),
-            backend: rpc.backend.name(),
+            route: route.name(),
+            backend: backend.name(),
             endpoint: entry.endpoint,
             host: value(&entry.authority),
             path: value(&entry.path),
@@ -66,13 +75,14 @@ impl Batch {
             client_identity: identity.map(Identity::name).unwrap_or_default().as_bytes(),
             client_fingerprint: identity.map_or("", |identity| &identity.fingerprint).as_bytes(),
             http_status: entry.http_status,
-            grpc_status: (rpc.kind == Kind::Grpc).then_some(status),
+            grpc_status: (kind == Kind::Grpc).then_some(status),
             took,
             bytes_in: entry.bytes_in,
             bytes_out: entry.bytes_out,
             request_id: value(&entry.request_id),
             user_agent: value(&entry.user_agent),
             reason: entry.reason,
+            detail: entry.detail,
         });
     }
 

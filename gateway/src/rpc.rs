@@ -9,8 +9,9 @@ pub(crate) mod status;
 mod transfer;
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use http2::{ErrorCode, Event, Field};
+use http2::{Cause, ErrorCode, Event, Field};
 
 use self::call::{Call, Kind};
 use self::relay::{LogEntry, Phase, REPLAY_BYTES, Relay, Request, StreamOf};
@@ -40,9 +41,13 @@ impl Worker {
                 end,
             } => self.request_data(down(stream), tag, payload, end),
             Event::Trailers { stream, tag, fields } => self.request_trailers(down(stream), tag, fields),
+            Event::Refused { fields, code, cause } => self.refused_by_http2(key, fields, code, cause),
             Event::Reset {
-                stream, tag, code, ..
-            } => self.client_reset(down(stream), tag, code),
+                stream,
+                tag,
+                code,
+                cause,
+            } => self.client_reset(down(stream), tag, code, cause),
             Event::Pong { payload } => self.answered(key, payload),
             Event::Response { .. } | Event::Informational { .. } | Event::Settings | Event::GoAway { .. } => {
             }
@@ -83,7 +88,9 @@ impl Worker {
         };
         if client.is_sent_away() {
             // RFC 9113 §8.7: nothing was done, so it may ask again, where it shows a certificate anew.
-            return self.reset_stream(down, ErrorCode::REFUSED_STREAM);
+            let (code, reason) = (ErrorCode::REFUSED_STREAM, Refusal::ClientCertificate.reason());
+            self.reset_stream(down, code);
+            return self.count_refused(down.connection, &fields, code, reason, None);
         }
         forwarded::edit(&mut fields, &client.forwarding, &mut self.random);
         let log = wants_log.then(|| Box::new(LogEntry::of(&fields)));
@@ -119,6 +126,42 @@ impl Worker {
         relay.log = self.log.is_on().then(|| Box::new(LogEntry::of(fields)));
         let relay = self.relays.insert(relay);
         self.refuse(relay, refusal);
+    }
+
+    /// A request that HTTP/2 let in to nobody is counted and logged like any other, under no route.
+    fn refused_by_http2(&mut self, key: Key, fields: Vec<Field>, code: ErrorCode, cause: Cause) {
+        let reason = match cause {
+            Cause::Protocol(_) => "malformed",
+            Cause::Limit(_) => "limit",
+            Cause::GoingAway => Refusal::Draining.reason(),
+        };
+        self.count_refused(key, &fields, code, reason, Some(cause.words()));
+        http2::recycle(fields);
+    }
+
+    /// An RPC whose stream was reset before there was a relay for it.
+    fn count_refused(
+        &mut self,
+        key: Key,
+        fields: &[Field],
+        code: ErrorCode,
+        reason: &'static str,
+        detail: Option<&'static str>,
+    ) {
+        let (labels, status) = (
+            (self.snapshot.no_route, self.snapshot.no_backend),
+            status::of_reset(code),
+        );
+        self.metrics.rpc_started(labels.0);
+        self.metrics.rpc_ended(labels.0, labels.1, status, Duration::ZERO);
+        if self.log.is_on()
+            && let Some(Peer::Client(client)) = self.connections.get(key).map(|c| &c.peer)
+        {
+            let mut entry = LogEntry::of(fields);
+            (entry.reason, entry.detail) = (Some(reason), detail);
+            let kind = Call::of(fields).kind;
+            self.log.rpc(labels, kind, &entry, client, status, Duration::ZERO);
+        }
     }
 
     /// Ends an RPC that has no answer yet, or whose answer cannot go on, with a reason.
@@ -221,7 +264,8 @@ impl Worker {
         {
             client.promised = client.promised.saturating_sub(ended.granted as usize);
             if let Some(entry) = &ended.log {
-                self.log.rpc(&ended, entry, client, status, took);
+                let labels = (ended.route, ended.backend);
+                self.log.rpc(labels, ended.kind, entry, client, status, took);
             }
         }
         if let Some(connection) = self.connections.get_mut(ended.down.connection) {
@@ -282,17 +326,23 @@ impl Worker {
         (relay.up() == Some(up)).then_some((key, relay))
     }
 
-    /// The client reset its stream, or broke a rule on it: the backend hears the same code.
-    pub(crate) fn client_reset(&mut self, down: StreamOf, tag: u32, code: ErrorCode) {
+    /// The client's stream is gone: reset by the client with this code, which the backend hears too, or by us for a
+    /// cause that is no fault of the backend.
+    pub(crate) fn client_reset(&mut self, down: StreamOf, tag: u32, code: ErrorCode, cause: Option<Cause>) {
         let Some((key, relay)) = self.relay_down(tag, down) else {
             return;
         };
         relay.grpc_status.get_or_insert(status::CANCELLED);
         if let Some(log) = &mut relay.log {
-            log.reason = Some("client_reset");
+            log.reason = Some(match cause {
+                None => "client_reset",
+                Some(Cause::Limit(_)) => "limit",
+                Some(Cause::Protocol(_) | Cause::GoingAway) => "client_broke_protocol",
+            });
+            log.detail = cause.map(Cause::words);
         }
         if let Some(up) = relay.up() {
-            self.reset_stream(up, code);
+            self.reset_stream(up, if cause.is_none() { code } else { ErrorCode::CANCEL });
         }
         self.finish(key);
     }

@@ -11,7 +11,7 @@ mod send;
 mod spare;
 
 use crate::Field;
-use crate::error::{ConnectionError, ErrorCode};
+use crate::error::{Cause, ConnectionError, ErrorCode};
 use crate::flow::{DEFAULT_WINDOW, ReceiveWindow, SendWindow};
 use crate::frame::{self, settings};
 use crate::hpack::{Decoder, Encoder};
@@ -62,7 +62,7 @@ pub struct Config {
 /// What the peer did, as far as the caller has to know. Payloads borrow the input.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Server: a request's head, valid by RFC 9113 §8. Malformed ones are reset inside and never told.
+    /// Server: a request's head, valid by RFC 9113 §8. Those that are not are [`Refused`](Self::Refused).
     Request {
         /// The new stream.
         stream: StreamKey,
@@ -77,6 +77,16 @@ pub enum Event<'a> {
         stream: StreamKey,
         /// There is no body and there are no trailers.
         end: bool,
+    },
+    /// Server: a request that has no stream, for its head is malformed or no stream could be had. RST_STREAM is written
+    /// already; what follows on the wire is ignored. Told so that no RPC goes uncounted.
+    Refused {
+        /// What was decoded of the head, lawful or not: for the log alone.
+        fields: Vec<Field>,
+        /// The code of our RST_STREAM.
+        code: ErrorCode,
+        /// Which rule or limit.
+        cause: Cause,
     },
     /// Client: a 1xx head.
     Informational {
@@ -126,8 +136,8 @@ pub enum Event<'a> {
         tag: u32,
         /// The peer's code, or ours.
         code: ErrorCode,
-        /// False: the peer broke a rule and the stream was reset by us.
-        by_peer: bool,
+        /// The rule or limit for which we reset it; `None`: the peer did.
+        cause: Option<Cause>,
     },
     /// The peer's SETTINGS were applied: stream limit or windows may have changed.
     Settings,

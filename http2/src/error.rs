@@ -84,13 +84,26 @@ pub struct ConnectionError {
     pub cause: Cause,
 }
 
-/// Why a connection was ended.
+/// Why a connection or a stream was ended, or a request refused.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Cause {
     /// A rule of RFC 9113 or RFC 7541, in words.
     Protocol(&'static str),
     /// One of our [`Limits`](crate::Limits).
     Limit(Limit),
+    /// Our last GOAWAY was sent before the request came (RFC 9113 §6.8).
+    GoingAway,
+}
+
+impl Cause {
+    /// The rule, or the limit's name.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Protocol(what) => what,
+            Self::Limit(limit) => limit.name(),
+            Self::GoingAway => "the connection is going away",
+        }
+    }
 }
 
 impl ConnectionError {
@@ -111,10 +124,7 @@ impl ConnectionError {
     }
     /// The words for the debug data of GOAWAY.
     pub(crate) fn debug_data(&self) -> &'static str {
-        match self.cause {
-            Cause::Protocol(what) => what,
-            Cause::Limit(limit) => limit.name(),
-        }
+        self.cause.words()
     }
 }
 
@@ -123,6 +133,7 @@ impl fmt::Display for ConnectionError {
         match self.cause {
             Cause::Protocol(what) => write!(f, "the peer broke HTTP/2: {what} ({})", self.code),
             Cause::Limit(limit) => write!(f, "the peer reached the limit {} ({})", limit.name(), self.code),
+            Cause::GoingAway => write!(f, "{} ({})", self.cause.words(), self.code),
         }
     }
 }

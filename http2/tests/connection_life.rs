@@ -10,7 +10,7 @@
 
 mod support;
 
-use http2::{ErrorCode as E, Limits, OpenError};
+use http2::{Cause, ErrorCode as E, Limits, OpenError};
 use support::*;
 
 const LAST: u32 = 0x7fff_ffff;
@@ -40,7 +40,17 @@ fn a_server_drains_in_two_steps_and_lets_open_streams_finish() {
     assert_eq!(goaways(&lone.sent()), [(3, E::NO_ERROR)]);
     // A later one is refused, provably unprocessed, and the table stays in step.
     let late = lone.headers(5, true, POST);
-    assert_eq!(lone.feed(&late), Ok(vec![]));
+    let told = lone.feed(&late).unwrap();
+    assert!(
+        matches!(
+            told[..],
+            [Told::Refused {
+                cause: Cause::GoingAway,
+                ..
+            }]
+        ),
+        "{told:?}"
+    );
     assert_eq!(lone.sent()[0].code(), E::REFUSED_STREAM);
     lone.connection.send_headers(first, &fields(OK), true);
     assert!(!lone.connection.is_drained());

@@ -260,6 +260,15 @@ fn resets_that_the_peer_provokes_end_the_connection() {
     }
 }
 
+/// A [`POST`] that got no stream.
+fn refused(cause: Cause) -> Told {
+    Told::Refused {
+        fields: POST.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
+        code: E::REFUSED_STREAM,
+        cause,
+    }
+}
+
 #[test]
 fn streams_over_the_limit_are_refused_one_by_one_and_then_the_connection_ends() {
     let limits = Limits::edge();
@@ -271,7 +280,10 @@ fn streams_over_the_limit_are_refused_one_by_one_and_then_the_connection_ends() 
     for n in max..max + burst {
         let id = 2 * n + 1;
         let bytes = lone.headers(id, true, POST);
-        assert_eq!(lone.feed(&bytes), Ok(vec![]));
+        assert_eq!(
+            lone.feed(&bytes),
+            Ok(vec![refused(Cause::Limit(Limit::ConcurrentStreams))])
+        );
         let sent = lone.sent();
         assert_eq!(
             (sent[0].kind, sent[0].id, sent[0].code()),
@@ -293,8 +305,11 @@ fn a_refused_stream_makes_room_for_none_and_an_ended_one_does() {
     for n in 0..max {
         lone.request(2 * n + 1, true);
     }
-    let refused = lone.headers(2 * max + 1, true, POST);
-    assert_eq!(lone.feed(&refused), Ok(vec![]));
+    let bytes = lone.headers(2 * max + 1, true, POST);
+    assert_eq!(
+        lone.feed(&bytes),
+        Ok(vec![refused(Cause::Limit(Limit::ConcurrentStreams))])
+    );
     let first = lone.keys[0];
     lone.connection.send_headers(first, &fields(OK), true);
     lone.request(2 * max + 3, true);
@@ -314,7 +329,17 @@ fn rfc_9113_4_3_the_header_block_of_a_refused_stream_changes_the_table() {
         }
         let with_entry = [POST, &[("x-new", "entry"), ("x-new", "entry")]].concat();
         let refused = lone.headers(3, true, &with_entry);
-        assert_eq!(lone.feed(&refused), Ok(vec![]));
+        let told = lone.feed(&refused).unwrap();
+        let cause = if draining {
+            Cause::GoingAway
+        } else {
+            Cause::Limit(Limit::ConcurrentStreams)
+        };
+        assert!(
+            matches!(&told[..], [Told::Refused { fields, cause: why, .. }]
+                if fields.len() == 6 && *why == cause),
+            "{told:?}"
+        );
         assert_eq!(lone.sent().pop().unwrap().code(), E::REFUSED_STREAM);
         // Only an index is sent now; it must be known, also on a stream that is refused again.
         let next = lone.headers(5, true, &with_entry);
@@ -325,7 +350,7 @@ fn rfc_9113_4_3_the_header_block_of_a_refused_stream_changes_the_table() {
         let told = lone.feed(&next).unwrap();
         match &told[..] {
             [Told::Request { fields, .. }] if !draining => assert_eq!(fields.last().unwrap().1, "entry"),
-            told => assert!(draining && told.is_empty(), "{told:?}"),
+            told => assert!(draining && matches!(told, [Told::Refused { .. }]), "{told:?}"),
         }
     }
 }

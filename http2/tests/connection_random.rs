@@ -353,9 +353,9 @@ impl Conversation {
                 way.end_arrived |= end;
             }
             Told::Trailers { .. } => way.end_arrived = true,
-            Told::Reset { by_peer, code, .. } => {
+            Told::Reset { cause, code, .. } => {
                 assert!(
-                    by_peer,
+                    cause.is_none(),
                     "nobody broke a rule: {code} up {up} stream {id} {call:?}"
                 );
                 call.dead = true;

@@ -19,13 +19,16 @@ fn server_error(frames: &[Vec<u8>]) -> Option<E> {
     Lone::server(config()).feed_all(frames).err().map(|e| e.code)
 }
 
-fn reset(stream: u32, code: E) -> Told {
+/// A stream that we reset for this rule.
+fn reset(stream: u32, code: E, rule: &'static str) -> Told {
     Told::Reset {
         stream,
         code,
-        by_peer: false,
+        cause: Some(Cause::Protocol(rule)),
     }
 }
+
+const OVERRUN: &str = "the stream's flow-control window is overrun";
 
 #[test]
 fn rfc_9113_3_4_the_server_begins_with_settings() {
@@ -182,7 +185,8 @@ fn rfc_9113_5_1_half_closed_remote_streams_answer_stream_closed() {
         } else {
             lone.headers(1, true, &[("a", "b")])
         };
-        assert_eq!(lone.feed(&more).unwrap(), [reset(1, E::STREAM_CLOSED)]);
+        let rule = ["DATA after END_STREAM", "HEADERS after END_STREAM"][n];
+        assert_eq!(lone.feed(&more).unwrap(), [reset(1, E::STREAM_CLOSED, rule)]);
         let sent = lone.sent();
         assert_eq!((sent[0].kind, sent[0].code()), (RST_STREAM, E::STREAM_CLOSED));
         assert_eq!(lone.connection.send_data(key, b"late", true), 0);
@@ -207,7 +211,7 @@ fn rfc_9113_5_1_after_the_peers_reset_data_is_a_stream_error_and_headers_a_conne
         [Told::Reset {
             stream: 1,
             code: E::CANCEL,
-            by_peer: true
+            cause: None
         }]
     );
     assert_eq!(lone.feed(&frame(DATA, 0, 1, b"x")), Ok(vec![]));
@@ -356,17 +360,22 @@ fn rfc_7540_5_3_1_a_stream_does_not_depend_on_itself() {
         1,
         &[&[0, 0, 0, 1, 16][..], &whole[9..]].concat(),
     );
-    assert_eq!(lone.feed(&own_child), Ok(vec![]));
+    let told = lone.feed(&own_child).unwrap();
+    assert!(
+        matches!(&told[..], [Told::Refused { cause: Cause::Protocol("a stream depends on itself"), fields, .. }]
+            if fields.len() == POST.len()),
+        "{told:?}"
+    );
     assert_eq!(lone.sent()[0].code(), E::PROTOCOL_ERROR);
     lone.request(3, false);
     assert_eq!(
         lone.feed(&frame(PRIORITY, 0, 3, &[0, 0, 0, 3, 1])).unwrap(),
-        [reset(3, E::PROTOCOL_ERROR)]
+        [reset(3, E::PROTOCOL_ERROR, "a stream depends on itself")]
     );
     lone.request(5, false);
     assert_eq!(
         lone.feed(&frame(PRIORITY, 0, 5, &[0; 4])).unwrap(),
-        [reset(5, E::FRAME_SIZE_ERROR)]
+        [reset(5, E::FRAME_SIZE_ERROR, "PRIORITY is not five octets long")]
     );
     assert_eq!(
         lone.feed(&frame(PRIORITY, 0, 7, &[0, 0, 0, 7, 1]))
@@ -465,12 +474,16 @@ fn rfc_9113_6_9_window_updates_are_checked() {
     lone.request(1, false);
     assert_eq!(
         lone.feed(&window_update(1, 0)).unwrap(),
-        [reset(1, E::PROTOCOL_ERROR)]
+        [reset(1, E::PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")]
     );
     lone.request(3, false);
     assert_eq!(
         lone.feed(&window_update(3, 0x7fff_ffff)).unwrap(),
-        [reset(3, E::FLOW_CONTROL_ERROR)]
+        [reset(
+            3,
+            E::FLOW_CONTROL_ERROR,
+            "a flow-control window went above 2^31-1"
+        )]
     );
     assert_eq!(
         lone.feed(&window_update(3, 0x7fff_ffff)),
@@ -488,7 +501,7 @@ fn rfc_9113_6_9_1_overrun_windows_are_flow_control_errors() {
     assert_eq!(lone.feed(&frame(DATA, 0, 1, &[0; 100])).unwrap().len(), 1);
     assert_eq!(
         lone.feed(&frame(DATA, 0, 1, &[0; 1])).unwrap(),
-        [reset(1, E::FLOW_CONTROL_ERROR)]
+        [reset(1, E::FLOW_CONTROL_ERROR, OVERRUN)]
     );
     let mut lone = Lone::server(config());
     for id in [1, 3] {
@@ -517,7 +530,7 @@ fn rfc_9113_6_9_3_until_settings_are_acknowledged_the_peer_may_use_the_default_w
     assert_eq!(lone.feed(&frame(DATA, 0, 1, &[0; 100])).unwrap().len(), 1);
     assert_eq!(
         lone.feed(&frame(DATA, 0, 1, &[0; 1])).unwrap(),
-        [reset(1, E::FLOW_CONTROL_ERROR)]
+        [reset(1, E::FLOW_CONTROL_ERROR, OVERRUN)]
     );
 }
 
@@ -669,10 +682,15 @@ fn rfc_9113_8_4_nobody_pushes() {
 }
 
 #[test]
-fn rfc_9113_8_1_1_malformed_requests_are_reset_and_never_told() {
+fn rfc_9113_8_1_1_malformed_requests_are_reset_and_told_with_their_fields_and_the_rule() {
     let mut lone = Lone::server(config());
     let bad = lone.headers(1, true, &[(":method", "GET"), ("a", "b")]);
-    assert_eq!(lone.feed(&bad), Ok(vec![]));
+    let refused = Told::Refused {
+        fields: vec![(":method".into(), "GET".into()), ("a".into(), "b".into())],
+        code: E::PROTOCOL_ERROR,
+        cause: Cause::Protocol("a request without :method, :scheme or :path"),
+    };
+    assert_eq!(lone.feed(&bad), Ok(vec![refused]));
     assert_eq!(
         lone.sent(),
         [Frame {
@@ -699,10 +717,13 @@ fn rfc_9113_8_1_trailers_end_the_stream_or_it_is_reset() {
             fields: vec![("x".into(), "y".into())]
         }]
     );
-    for (id, end, list) in [(3, false, &[("x", "y")]), (5, true, &[(":path", "/")])] {
+    for (id, end, list, rule) in [
+        (3, false, &[("x", "y")], "trailers that do not end the stream"),
+        (5, true, &[(":path", "/")], "a pseudo-field in trailers"),
+    ] {
         lone.request(id, false);
         let bad = lone.headers(id, end, list);
-        assert_eq!(lone.feed(&bad).unwrap(), [reset(id, E::PROTOCOL_ERROR)]);
+        assert_eq!(lone.feed(&bad).unwrap(), [reset(id, E::PROTOCOL_ERROR, rule)]);
     }
 }
 
@@ -794,27 +815,40 @@ fn responses_are_checked_and_interim_ones_are_told_apart() {
 #[test]
 fn malformed_responses_reset_the_stream() {
     let mut lone = Lone::client(config());
-    let bad: [(bool, &[(&str, &str)]); 5] = [
-        (false, &[("a", "b")]),
-        (true, &[(":status", "100")]),
-        (false, &[(":status", "101")]),
-        (true, &[(":status", "200"), ("content-length", "5")]),
-        (false, &[(":status", "200"), ("connection", "close")]),
+    type Fields = &'static [(&'static str, &'static str)];
+    let bad: [(bool, Fields, &str); 5] = [
+        (false, &[("a", "b")], "a response without :status"),
+        (
+            true,
+            &[(":status", "100")],
+            "an interim response that ends the stream",
+        ),
+        (false, &[(":status", "101")], "a response with status 101"),
+        (
+            true,
+            &[(":status", "200"), ("content-length", "5")],
+            "DATA does not add up to content-length",
+        ),
+        (
+            false,
+            &[(":status", "200"), ("connection", "close")],
+            "a connection-specific field",
+        ),
     ];
-    for (n, (end, list)) in bad.into_iter().enumerate() {
+    for (n, (end, list, rule)) in bad.into_iter().enumerate() {
         let id = 2 * n as u32 + 1;
         lone.connection.open(&fields(POST), true, 9).unwrap();
         let bytes = lone.headers(id, end, list);
         assert_eq!(
             lone.feed(&bytes).unwrap(),
-            [reset(id, E::PROTOCOL_ERROR)],
+            [reset(id, E::PROTOCOL_ERROR, rule)],
             "{list:?}"
         );
     }
     lone.connection.open(&fields(POST), true, 9).unwrap();
     assert_eq!(
         lone.feed(&frame(DATA, 0, 11, b"no head yet")).unwrap(),
-        [reset(11, E::PROTOCOL_ERROR)]
+        [reset(11, E::PROTOCOL_ERROR, "DATA before the response's head")]
     );
 }
 
@@ -840,7 +874,11 @@ fn rfc_9110_8_6_answers_to_head_and_204_and_304_promise_no_content() {
         if more {
             told.extend(lone.feed(&frame(DATA, END_STREAM, id, b"12345")).unwrap());
         }
-        let bad = told.contains(&reset(id, E::PROTOCOL_ERROR));
+        let bad = told.contains(&reset(
+            id,
+            E::PROTOCOL_ERROR,
+            "DATA does not add up to content-length",
+        ));
         assert_eq!(bad, !good, "{status} {more}: {told:?}");
     }
 }
@@ -903,7 +941,12 @@ fn a_response_that_is_too_large_resets_its_stream_only() {
         let bytes = lone.headers(id, true, &list);
         let told = lone.feed(&bytes).unwrap();
         if id == 1 {
-            assert_eq!(told, [reset(1, E::ENHANCE_YOUR_CALM)]);
+            let over = Told::Reset {
+                stream: 1,
+                code: E::ENHANCE_YOUR_CALM,
+                cause: Some(Cause::Limit(http2::Limit::HeaderFields)),
+            };
+            assert_eq!(told, [over]);
             assert_eq!(lone.connection.take_reached(), Some(http2::Limit::HeaderFields));
         } else {
             assert!(matches!(told[..], [Told::Response { .. }]), "{told:?}");

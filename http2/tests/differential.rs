@@ -130,12 +130,8 @@ impl Service {
                 }
             }
             Told::Trailers { fields, .. } => self.end(c, key, &fields[0].1),
-            Told::Reset {
-                stream,
-                code,
-                by_peer,
-            } => {
-                assert!(by_peer);
+            Told::Reset { stream, code, cause } => {
+                assert_eq!(cause, None);
                 self.lengths.remove(&stream);
                 self.resets.push(code);
             }
@@ -523,7 +519,7 @@ fn our_client_sees_resets_and_trailers_only_answers_of_an_h2_server() {
             Told::Reset {
                 stream: 1,
                 code: E::ENHANCE_YOUR_CALM,
-                by_peer: true
+                cause: None
             }
         );
         let Told::Response {

@@ -30,6 +30,7 @@ mod interop;
 mod mtls;
 mod nonces;
 mod outsiders;
+mod refusals;
 mod reload;
 mod rotation;
 mod routes;

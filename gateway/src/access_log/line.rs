@@ -34,6 +34,8 @@ pub(super) struct Line<'a> {
     pub(super) user_agent: &'a [u8],
     /// Why the RPC did not end as the backend wanted.
     pub(super) reason: Option<&'a str>,
+    /// The rule or limit behind that.
+    pub(super) detail: Option<&'a str>,
 }
 
 impl Line<'_> {
@@ -78,6 +80,7 @@ impl Line<'_> {
         text(b",\"request_id\":", self.request_id, out);
         text(b",\"user_agent\":", self.user_agent, out);
         text(b",\"reason\":", self.reason.unwrap_or_default().as_bytes(), out);
+        text(b",\"detail\":", self.detail.unwrap_or_default().as_bytes(), out);
         out.extend_from_slice(b"}\n");
     }
 }

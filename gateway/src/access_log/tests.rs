@@ -52,6 +52,7 @@ fn line() -> Line<'static> {
         request_id: b"5e7c9bfc-7d8d-4b1f-9d3e-000000000000",
         user_agent: b"grpc-go/1.80.0",
         reason: None,
+        detail: None,
     }
 }
 

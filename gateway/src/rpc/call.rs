@@ -65,6 +65,7 @@ impl LogEntry {
             bytes_out: 0,
             endpoint: None,
             reason: None,
+            detail: None,
         };
         for field in fields {
             match field.known() {

@@ -47,6 +47,8 @@ pub(crate) struct LogEntry {
     pub(crate) bytes_out: u64,
     pub(crate) endpoint: Option<std::net::SocketAddr>,
     pub(crate) reason: Option<&'static str>,
+    /// The rule of HTTP/2 or the limit behind the reason.
+    pub(crate) detail: Option<&'static str>,
 }
 
 /// A stream and the connection it belongs to.

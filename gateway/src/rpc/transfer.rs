@@ -1,6 +1,6 @@
 //! What moves between the two streams of a relay: heads, bodies, trailers, resets, and credit.
 
-use http2::{ErrorCode, Event, Field};
+use http2::{Cause, ErrorCode, Event, Field};
 
 use super::call::Kind;
 use super::relay::{Phase, Relay, StreamOf};
@@ -41,11 +41,14 @@ impl Worker {
                 stream,
                 tag,
                 code,
-                by_peer,
-            } => self.backend_reset(up(stream), tag, code, by_peer),
+                cause,
+            } => self.backend_reset(up(stream), tag, code, cause),
             Event::Settings => self.serve_waiting(key),
             Event::GoAway { code, debug, .. } => self.backend_going_away(key, code, &debug),
-            Event::Request { .. } | Event::RequestTooLarge { .. } | Event::Pong { .. } => {}
+            Event::Request { .. }
+            | Event::RequestTooLarge { .. }
+            | Event::Refused { .. }
+            | Event::Pong { .. } => {}
         }
     }
 
@@ -247,7 +250,7 @@ impl Worker {
         }
     }
 
-    fn backend_reset(&mut self, up: StreamOf, tag: u32, code: ErrorCode, by_peer: bool) {
+    fn backend_reset(&mut self, up: StreamOf, tag: u32, code: ErrorCode, cause: Option<Cause>) {
         let Some((key, relay)) = self.relay_up(tag, up) else {
             return;
         };
@@ -255,11 +258,11 @@ impl Worker {
         if relay.answer_ended() {
             return self.end_answered(key);
         }
-        if by_peer && code == ErrorCode::REFUSED_STREAM && !relay.committed() {
+        if cause.is_none() && code == ErrorCode::REFUSED_STREAM && !relay.committed() {
             // RFC 9113 §8.7: it was not processed.
             return self.send_again(key);
         }
-        if !by_peer {
+        if cause.is_some() {
             let backend = self.backend_name(key);
             return self.refuse(key, &Refusal::UpstreamBroke { backend });
         }

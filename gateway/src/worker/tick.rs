@@ -219,7 +219,7 @@ impl Worker {
     /// A stream that holds too much is ended on both sides.
     pub(super) fn end_victim(&mut self, at: StreamOf, tag: u32) {
         self.reset_stream(at, ErrorCode::ENHANCE_YOUR_CALM);
-        self.client_reset(at, tag, ErrorCode::CANCEL);
+        self.client_reset(at, tag, ErrorCode::CANCEL, None);
         self.backend_lost(at, tag);
     }
 

@@ -206,7 +206,7 @@ impl Worker {
                 stream,
             };
             if from_client {
-                self.client_reset(at, tag, ErrorCode::CANCEL);
+                self.client_reset(at, tag, ErrorCode::CANCEL, None);
             } else {
                 self.backend_lost(at, tag);
             }

@@ -154,9 +154,9 @@ impl World {
                     to.received += payload.len() as u64;
                     to.held += payload.len() as u64;
                 }
-                Ok(Some(Event::Reset { by_peer, code, .. })) => {
+                Ok(Some(Event::Reset { cause, code, .. })) => {
                     // A server's DATA before its head is the caller's mistake, and is answered with a reset.
-                    assert!(self.forged || by_peer || code == ErrorCode::PROTOCOL_ERROR);
+                    assert!(self.forged || cause.is_none() || code == ErrorCode::PROTOCOL_ERROR);
                     self.reset = true;
                 }
                 Ok(Some(_)) => {}

@@ -2,7 +2,7 @@
 //! what breaks a rule.
 
 use super::{Connection, DRAIN_PING, Drain, Event, Phase, Role};
-use crate::error::{ConnectionError, ErrorCode};
+use crate::error::{Cause, ConnectionError, ErrorCode};
 use crate::flow::DEFAULT_WINDOW;
 use crate::frame::{self, Head, settings};
 use crate::limits::Limit;
@@ -11,12 +11,13 @@ use crate::stream::StreamKey;
 /// What the unread heads and trailers of one stream may amount to.
 const UNREAD_HEAD: usize = 4096;
 
+/// RFC 7540 §5.3.1.
+pub(super) const DEPENDS_ON_ITSELF: &str = "a stream depends on itself";
+
 type Told<'a> = Result<Option<Event<'a>>, ConnectionError>;
 
-const WINDOW_OVERFLOW: ConnectionError = ConnectionError::rule(
-    ErrorCode::FLOW_CONTROL_ERROR,
-    "a flow-control window went above 2^31-1",
-);
+const OVERFLOW: &str = "a flow-control window went above 2^31-1";
+const WINDOW_OVERFLOW: ConnectionError = ConnectionError::rule(ErrorCode::FLOW_CONTROL_ERROR, OVERFLOW);
 
 /// RFC 9113 §6: frames of a fixed length.
 fn exactly<const N: usize>(payload: &[u8]) -> Result<[u8; N], ConnectionError> {
@@ -169,10 +170,11 @@ impl Connection {
             return Ok(None);
         };
         if n == 0 {
-            return self.stream_error(key, ErrorCode::PROTOCOL_ERROR);
+            let cause = Cause::Protocol("WINDOW_UPDATE by nothing");
+            return self.stream_error(key, ErrorCode::PROTOCOL_ERROR, cause);
         }
         if stream.send.raise(n).is_err() {
-            return self.stream_error(key, ErrorCode::FLOW_CONTROL_ERROR);
+            return self.stream_error(key, ErrorCode::FLOW_CONTROL_ERROR, Cause::Protocol(OVERFLOW));
         }
         if !stream.queue.is_empty() && !stream.in_ring && stream.send.available() > 0 {
             stream.in_ring = true;
@@ -210,7 +212,7 @@ impl Connection {
             stream: key,
             tag,
             code,
-            by_peer: true,
+            cause: None,
         }))
     }
 
@@ -221,13 +223,13 @@ impl Connection {
             &[d0, d1, d2, d3, _weight] => {
                 // RFC 7540 §5.3.1: a stream cannot depend on itself.
                 let parent = u32::from_be_bytes([d0 & 0x7f, d1, d2, d3]);
-                (parent == head.id).then_some((ErrorCode::PROTOCOL_ERROR, "a stream depends on itself"))
+                (parent == head.id).then_some((ErrorCode::PROTOCOL_ERROR, DEPENDS_ON_ITSELF))
             }
             _ => Some((ErrorCode::FRAME_SIZE_ERROR, "PRIORITY is not five octets long")),
         };
         match (wrong, self.streams.find(head.id)) {
             (None, _) => Ok(None),
-            (Some((code, _)), Some(key)) => self.stream_error(key, code),
+            (Some((code, what)), Some(key)) => self.stream_error(key, code, Cause::Protocol(what)),
             // There is no stream that could be reset.
             (Some((code, what)), None) => Err(ConnectionError::rule(code, what)),
         }
@@ -247,7 +249,7 @@ impl Connection {
     }
 
     /// The peer broke a rule on this stream (RFC 9113 §5.4.2): it is reset, and the caller is told.
-    pub(super) fn stream_error<'a>(&mut self, key: StreamKey, code: ErrorCode) -> Told<'a> {
+    pub(super) fn stream_error<'a>(&mut self, key: StreamKey, code: ErrorCode, cause: Cause) -> Told<'a> {
         let Some(tag) = self.streams.get(key).map(|stream| stream.tag) else {
             return Ok(None);
         };
@@ -258,7 +260,7 @@ impl Connection {
             stream: key,
             tag,
             code,
-            by_peer: false,
+            cause: Some(cause),
         }))
     }
 

@@ -2,11 +2,14 @@
 
 use super::receive::Payload;
 use super::{Connection, Credit, Event, Role};
-use crate::error::{ConnectionError, ErrorCode};
+use crate::error::{Cause, ConnectionError, ErrorCode};
 use crate::frame::{self, Head};
 use crate::limits::Limit;
 use crate::message::UNKNOWN_LENGTH;
 use crate::stream::StreamKey;
+
+/// RFC 9113 §8.1.1.
+pub(super) const WRONG_LENGTH: Cause = Cause::Protocol("DATA does not add up to content-length");
 
 impl Connection {
     /// The head of a DATA frame (RFC 9113 §6.1); `padding` is the octet with its length if the frame has one. All that
@@ -45,24 +48,27 @@ impl Connection {
         let end = head.has(frame::END_STREAM);
         let wrong = if stream.remote_ended {
             // RFC 9113 §5.1, half-closed (remote).
-            Some(ErrorCode::STREAM_CLOSED)
+            Some((ErrorCode::STREAM_CLOSED, "DATA after END_STREAM"))
         } else if self.role == Role::Client && !stream.answered {
-            Some(ErrorCode::PROTOCOL_ERROR)
+            Some((ErrorCode::PROTOCOL_ERROR, "DATA before the response's head"))
         } else if !stream.receive.receive(head.len) {
-            Some(ErrorCode::FLOW_CONTROL_ERROR)
+            Some((
+                ErrorCode::FLOW_CONTROL_ERROR,
+                "the stream's flow-control window is overrun",
+            ))
         } else {
             None
         };
-        if let Some(code) = wrong {
+        if let Some((code, what)) = wrong {
             self.discard(head.len);
-            return self.stream_error(key, code);
+            return self.stream_error(key, code, Cause::Protocol(what));
         }
         if stream.content_left != UNKNOWN_LENGTH {
             // RFC 9113 §8.1.1: DATA must add up to content-length.
             let left = stream.content_left.checked_sub(payload as u64);
             match left {
                 Some(left) if left == 0 || !end => stream.content_left = left,
-                _ => return self.stream_error(key, ErrorCode::PROTOCOL_ERROR),
+                _ => return self.stream_error(key, ErrorCode::PROTOCOL_ERROR, WRONG_LENGTH),
             }
         }
         if padding > 0 {

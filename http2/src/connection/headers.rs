@@ -1,14 +1,15 @@
 //! Header blocks that come in, and the messages that they make (RFC 9113 §4.3, §8).
 
+use super::control::DEPENDS_ON_ITSELF;
+use super::data::WRONG_LENGTH;
 use super::receive::Block;
 use super::{Connection, Drain, Event, Role, spare};
 use crate::Field;
 use crate::Name;
-use crate::error::{ConnectionError, ErrorCode};
+use crate::error::{Cause, ConnectionError, ErrorCode};
 use crate::frame::{self, Head};
-use crate::hpack::Decoded;
 use crate::limits::Limit;
-use crate::message::{self, UNKNOWN_LENGTH};
+use crate::message::{self, Malformed, UNKNOWN_LENGTH};
 use crate::stream::{Stream, StreamKey};
 
 type Told<'a> = Result<Option<Event<'a>>, ConnectionError>;
@@ -20,6 +21,19 @@ struct Whole<'b> {
     end: bool,
     depends_on_itself: bool,
     bytes: &'b [u8],
+}
+
+/// What a header block came to.
+#[derive(Copy, Clone)]
+struct List {
+    /// The limit that was passed.
+    over: Option<Limit>,
+}
+
+impl From<Malformed> for Cause {
+    fn from(Malformed(what): Malformed) -> Self {
+        Self::Protocol(what)
+    }
 }
 
 impl Connection {
@@ -122,24 +136,19 @@ impl Connection {
         self.check_answers()?;
         let full = self.streams.len() >= self.config.limits.max_concurrent_streams as usize;
         if full || self.drain == Drain::Last {
-            self.decode_for_nobody(block.bytes)?;
-            if full {
-                self.note_reached(Limit::ConcurrentStreams);
-            }
-            return self.refuse(block.id);
+            let (fields, _) = self.decode(block.bytes)?;
+            return self.refuse(block.id, fields);
         }
         let (fields, decoded) = self.decode(block.bytes)?;
         if block.depends_on_itself {
-            spare::give_back_list(fields);
-            self.reset_provoked(block.id, ErrorCode::PROTOCOL_ERROR)?;
-            return Ok(None);
+            return self.malformed(block.id, fields, DEPENDS_ON_ITSELF);
         }
         let window = self
             .initial_stream_window()
             .max(self.window_before_acknowledgement());
         let mut stream = Stream::new(self.peer_initial_window, window, 0, self.now());
         stream.remote_ended = block.end;
-        if decoded.too_large {
+        if decoded.over.is_some() {
             spare::give_back_list(fields);
             stream.swallow = true;
             self.highest_told = block.id;
@@ -150,34 +159,49 @@ impl Connection {
             }));
         }
         match message::request(&fields) {
-            // RFC 9113 §8.1.1: a promise of content and no DATA.
-            Ok(length) if block.end && length != UNKNOWN_LENGTH && length != 0 => {}
+            Ok(length) if block.end && length != UNKNOWN_LENGTH && length != 0 => {
+                self.malformed(block.id, fields, WRONG_LENGTH.words())
+            }
             Ok(length) => {
                 stream.content_left = length;
                 self.highest_told = block.id;
                 let stream = self.streams.insert(block.id, stream);
-                return Ok(Some(Event::Request {
+                Ok(Some(Event::Request {
                     stream,
                     fields,
                     end: block.end,
-                }));
+                }))
             }
-            Err(_) => {}
+            Err(Malformed(what)) => self.malformed(block.id, fields, what),
         }
-        spare::give_back_list(fields);
-        self.reset_provoked(block.id, ErrorCode::PROTOCOL_ERROR)?;
-        Ok(None)
+    }
+
+    /// A request whose head breaks a rule (RFC 9113 §8.1.1).
+    #[cold]
+    fn malformed<'a>(&mut self, id: u32, fields: Vec<Field>, what: &'static str) -> Told<'a> {
+        let code = ErrorCode::PROTOCOL_ERROR;
+        self.reset_provoked(id, code)?;
+        let cause = Cause::Protocol(what);
+        Ok(Some(Event::Refused { fields, code, cause }))
     }
 
     /// RFC 9113 §5.1.2, §6.8: not processed, so it may be tried again elsewhere.
-    fn refuse<'a>(&mut self, id: u32) -> Told<'a> {
+    #[cold]
+    fn refuse<'a>(&mut self, id: u32, fields: Vec<Field>) -> Told<'a> {
+        let cause = if self.drain == Drain::Last {
+            Cause::GoingAway
+        } else {
+            self.note_reached(Limit::ConcurrentStreams);
+            Cause::Limit(Limit::ConcurrentStreams)
+        };
         let (limits, clock) = (&self.config.limits, &self.clock);
         if clock.is_some_and(|c| !self.buckets.refused_streams.take(limits.refused_streams, &c)) {
             return Err(ConnectionError::limit(Limit::RefusedStreams));
         }
         self.closed.reset(id);
-        self.reset_frame(id, ErrorCode::REFUSED_STREAM)?;
-        Ok(None)
+        let code = ErrorCode::REFUSED_STREAM;
+        self.reset_frame(id, code)?;
+        Ok(Some(Event::Refused { fields, code, cause }))
     }
 
     /// A later header block on a stream: trailers, in both roles (RFC 9113 §8.1).
@@ -189,20 +213,26 @@ impl Connection {
         let (tag, swallow, left) = (stream.tag, stream.swallow, stream.content_left);
         let wrong = if stream.remote_ended {
             // RFC 9113 §5.1, half-closed (remote).
-            Some(ErrorCode::STREAM_CLOSED)
-        } else if decoded.too_large && !swallow {
-            Some(ErrorCode::ENHANCE_YOUR_CALM)
-        } else if !block.end || block.depends_on_itself || (left != 0 && left != UNKNOWN_LENGTH) {
-            // RFC 9113 §8.1: trailers end the stream. §8.1.1: DATA must add up to content-length.
-            Some(ErrorCode::PROTOCOL_ERROR)
-        } else if message::trailers(&fields).is_err() {
-            Some(ErrorCode::PROTOCOL_ERROR)
+            let cause = Cause::Protocol("HEADERS after END_STREAM");
+            Some((ErrorCode::STREAM_CLOSED, cause))
+        } else if let Some(limit) = decoded.over.filter(|_| !swallow) {
+            Some((ErrorCode::ENHANCE_YOUR_CALM, Cause::Limit(limit)))
         } else {
-            None
+            let rule = if !block.end {
+                // RFC 9113 §8.1.
+                Some(Cause::Protocol("trailers that do not end the stream"))
+            } else if block.depends_on_itself {
+                Some(Cause::Protocol(DEPENDS_ON_ITSELF))
+            } else if left != 0 && left != UNKNOWN_LENGTH {
+                Some(WRONG_LENGTH)
+            } else {
+                message::trailers(&fields).err().map(Cause::from)
+            };
+            rule.map(|rule| (ErrorCode::PROTOCOL_ERROR, rule))
         };
-        if let Some(code) = wrong {
+        if let Some((code, cause)) = wrong {
             spare::give_back_list(fields);
-            return self.stream_error(key, code);
+            return self.stream_error(key, code, cause);
         }
         self.remote_end(key);
         if swallow {
@@ -226,22 +256,23 @@ impl Connection {
         }
         let (tag, head_request) = (stream.tag, stream.head_request);
         let (fields, decoded) = self.decode(block.bytes)?;
-        if decoded.too_large {
+        if let Some(limit) = decoded.over {
             spare::give_back_list(fields);
-            return self.stream_error(key, ErrorCode::ENHANCE_YOUR_CALM);
+            return self.stream_error(key, ErrorCode::ENHANCE_YOUR_CALM, Cause::Limit(limit));
         }
         let response = match message::response(&fields) {
-            Ok(response) if !block.depends_on_itself => response,
-            _ => {
-                spare::give_back_list(fields);
-                return self.stream_error(key, ErrorCode::PROTOCOL_ERROR);
-            }
+            Ok(_) if block.depends_on_itself => Err(Malformed(DEPENDS_ON_ITSELF)),
+            other => other,
+        };
+        let response = match response {
+            Ok(response) => response,
+            Err(malformed) => return self.bad_response(key, fields, malformed.into()),
         };
         if response.status < 200 {
             if block.end {
-                // RFC 9113 §8.1: an interim response ends nothing.
-                spare::give_back_list(fields);
-                return self.stream_error(key, ErrorCode::PROTOCOL_ERROR);
+                // RFC 9113 §8.1.
+                let cause = Cause::Protocol("an interim response that ends the stream");
+                return self.bad_response(key, fields, cause);
             }
             return Ok(Some(Event::Informational {
                 stream: key,
@@ -254,8 +285,7 @@ impl Connection {
         if without_content {
             // RFC 9113 §8.1.1: then no DATA may follow either, but for an empty frame.
         } else if block.end && response.content_length != UNKNOWN_LENGTH && response.content_length != 0 {
-            spare::give_back_list(fields);
-            return self.stream_error(key, ErrorCode::PROTOCOL_ERROR);
+            return self.bad_response(key, fields, WRONG_LENGTH);
         }
         if let Some(stream) = self.streams.get_mut(key) {
             stream.answered = true;
@@ -276,7 +306,15 @@ impl Connection {
         }))
     }
 
-    fn decode(&mut self, block: &[u8]) -> Result<(Vec<Field>, Decoded), ConnectionError> {
+    /// A response's head that breaks a rule.
+    #[cold]
+    fn bad_response<'a>(&mut self, key: StreamKey, fields: Vec<Field>, cause: Cause) -> Told<'a> {
+        spare::give_back_list(fields);
+        self.stream_error(key, ErrorCode::PROTOCOL_ERROR, cause)
+    }
+
+    /// The fields of a header block, and which limit they pass; those beyond it are left out.
+    fn decode(&mut self, block: &[u8]) -> Result<(Vec<Field>, List), ConnectionError> {
         let mut fields = spare::list();
         let limits = &self.config.limits;
         if block.len() > limits.max_header_block as usize {
@@ -290,14 +328,15 @@ impl Connection {
             .decoder
             .decode(block, list, count, &mut fields)
             .map_err(|_| UNDECODABLE)?;
-        if decoded.too_large {
-            self.note_reached(if decoded.fields > count {
-                Limit::HeaderFields
-            } else {
-                Limit::HeaderListSize
-            });
+        let over = match decoded.too_large {
+            true if decoded.fields > count => Some(Limit::HeaderFields),
+            true => Some(Limit::HeaderListSize),
+            false => None,
+        };
+        if let Some(limit) = over {
+            self.note_reached(limit);
         }
-        Ok((fields, decoded))
+        Ok((fields, List { over }))
     }
 
     /// RFC 9113 §4.3: a block that nobody wants still changes the table.

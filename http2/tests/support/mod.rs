@@ -3,7 +3,7 @@
 #![allow(unreachable_pub, reason = "a module shared by test binaries")]
 
 use http2::{
-    Config, Connection, ConnectionError, Credit, Encoder, ErrorCode, Event, Field, Limits, StreamKey,
+    Cause, Config, Connection, ConnectionError, Credit, Encoder, ErrorCode, Event, Field, Limits, StreamKey,
 };
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -119,6 +119,11 @@ pub enum Told {
         stream: u32,
         end: bool,
     },
+    Refused {
+        fields: Vec<(String, String)>,
+        code: ErrorCode,
+        cause: Cause,
+    },
     Informational {
         stream: u32,
         fields: Vec<(String, String)>,
@@ -140,7 +145,7 @@ pub enum Told {
     Reset {
         stream: u32,
         code: ErrorCode,
-        by_peer: bool,
+        cause: Option<Cause>,
     },
     Settings,
     GoAway {
@@ -179,6 +184,14 @@ pub fn own(event: Event<'_>) -> (Told, Option<StreamKey>) {
             },
             Some(stream),
         ),
+        Event::Refused { fields, code, cause } => (
+            Told::Refused {
+                fields: text(&fields),
+                code,
+                cause,
+            },
+            None,
+        ),
         Event::Informational { stream, fields, .. } => (
             Told::Informational {
                 stream: stream.id(),
@@ -214,15 +227,12 @@ pub fn own(event: Event<'_>) -> (Told, Option<StreamKey>) {
             Some(stream),
         ),
         Event::Reset {
-            stream,
-            code,
-            by_peer,
-            ..
+            stream, code, cause, ..
         } => (
             Told::Reset {
                 stream: stream.id(),
                 code,
-                by_peer,
+                cause,
             },
             Some(stream),
         ),

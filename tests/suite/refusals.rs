@@ -1,0 +1,143 @@
+//! Every RPC that ends at the gateway's HTTP/2 is counted, and its line in the access log says why.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use e2e::{
+    Frame, FrameConn, TestBackend, TestCa, TestGateway, eventually, flags, kind, literal_block, within,
+};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+const PROTOCOL_ERROR: u32 = 1;
+const REFUSED_STREAM: u32 = 7;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A gateway whose access log can be read, before a backend that tells that it has a request (`None`) and then the code
+/// by which that is reset.
+async fn scene(
+    limits: Value,
+) -> (
+    TestCa,
+    TestBackend,
+    TestGateway,
+    mpsc::Receiver<Option<h2::Reason>>,
+) {
+    let ca = TestCa::new();
+    let (tell, told) = mpsc::channel(8);
+    let backend = TestBackend::h2(move |mut exchange| {
+        let tell = tell.clone();
+        async move {
+            let _ = tell.send(None).await;
+            let _ = tell.send(Some(exchange.reset_by_peer().await)).await;
+        }
+    })
+    .await;
+    let gateway = TestGateway::builder(&ca, &backend)
+        .set("/access_log", json!({ "path": "-" }))
+        .set("/limits", json!({ "client": limits }))
+        .start()
+        .await;
+    (ca, backend, gateway, told)
+}
+
+fn head(path: &str, more: &[(&str, &str)]) -> Bytes {
+    let head = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":path", path),
+        (":authority", "localhost"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ];
+    literal_block(&[&head, more].concat())
+}
+
+async fn ask(connection: &mut FrameConn, stream: u32, block: &[u8]) {
+    connection
+        .send(kind::HEADERS, flags::END_HEADERS, stream, block)
+        .await;
+}
+
+async fn reset_of(connection: &mut FrameConn, stream: u32) -> u32 {
+    let reset = |frame: &Frame| frame.kind == kind::RST_STREAM && frame.stream == stream;
+    connection
+        .expect("RST_STREAM", PATIENCE, reset)
+        .await
+        .code()
+        .unwrap()
+}
+
+/// The line of the RPC with this path.
+async fn line_of(gateway: &TestGateway, path: &str) -> Value {
+    eventually("a line in the access log", PATIENCE, async || {
+        let output = gateway.output();
+        let mut lines = output
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.find(|line| line["path"] == path)
+    })
+    .await
+}
+
+async fn ended_under_no_route(gateway: &TestGateway, status: &str) -> f64 {
+    let labels = [("route", "-"), ("grpc_status", status)];
+    gateway.metrics().await.sum("h2gate_rpcs_total", &labels)
+}
+
+#[tokio::test]
+async fn a_malformed_request_is_counted_and_logged_with_the_rule_that_it_breaks() {
+    let (ca, _backend, gateway, _) = scene(json!({})).await;
+    let mut connection = FrameConn::client(&gateway, &ca, &[]).await;
+    ask(
+        &mut connection,
+        1,
+        &head("/test.Echo/Bad", &[("connection", "close")]),
+    )
+    .await;
+    assert_eq!(reset_of(&mut connection, 1).await, PROTOCOL_ERROR);
+    let line = line_of(&gateway, "/test.Echo/Bad").await;
+    assert_eq!(line["reason"], "malformed", "{line}");
+    assert_eq!(line["detail"], "a connection-specific field", "{line}");
+    assert_eq!(
+        (&line["host"], &line["grpc_status_name"]),
+        (&json!("localhost"), &json!("INTERNAL"))
+    );
+    assert!((ended_under_no_route(&gateway, "INTERNAL").await - 1.0).abs() < 0.1);
+}
+
+#[tokio::test]
+async fn a_request_over_the_stream_limit_is_counted_and_logged_with_the_limit() {
+    let (ca, _backend, gateway, _) = scene(json!({ "max_concurrent_streams": 1 })).await;
+    let mut connection = FrameConn::client(&gateway, &ca, &[]).await;
+    ask(&mut connection, 1, &head("/test.Echo/First", &[])).await;
+    ask(&mut connection, 3, &head("/test.Echo/Second", &[])).await;
+    assert_eq!(reset_of(&mut connection, 3).await, REFUSED_STREAM);
+    let line = line_of(&gateway, "/test.Echo/Second").await;
+    assert_eq!(
+        (&line["reason"], &line["detail"]),
+        (&json!("limit"), &json!("max_concurrent_streams"))
+    );
+    assert!((ended_under_no_route(&gateway, "UNAVAILABLE").await - 1.0).abs() < 0.1);
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_a_rule_is_logged_with_it_and_the_backend_hears_cancel() {
+    let (ca, _backend, gateway, mut told) = scene(json!({})).await;
+    let mut connection = FrameConn::client(&gateway, &ca, &[]).await;
+    ask(
+        &mut connection,
+        1,
+        &head("/test.Echo/Late", &[("content-length", "1")]),
+    )
+    .await;
+    let arrived = within("the backend has the request", PATIENCE, told.recv()).await;
+    assert_eq!(arrived, Some(None));
+    connection.send(kind::DATA, 0, 1, b"two").await;
+    assert_eq!(reset_of(&mut connection, 1).await, PROTOCOL_ERROR);
+    let code = within("the backend hears of it", PATIENCE, told.recv()).await;
+    assert_eq!(code, Some(Some(h2::Reason::CANCEL)));
+    let line = line_of(&gateway, "/test.Echo/Late").await;
+    assert_eq!(line["reason"], "client_broke_protocol", "{line}");
+    assert_eq!(line["detail"], "DATA does not add up to content-length", "{line}");
+}
