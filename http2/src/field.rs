@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::hpack::entry::{Entry, HEADER, NameFacts};
-use crate::hpack::predefined::{find_full, row_at};
+use crate::hpack::predefined::{EMPTY_AUTHORITY, EMPTY_HOST, find_full, row_at};
 
 /// How a field was sent by the peer, or shall be sent by us; kept for sending it on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -95,13 +95,17 @@ impl Name {
     }
 }
 
-/// What RFC 9113 §8.2.1 says of a field's bytes, worked out when the field was made.
+/// What RFC 9113 §8.2.1 and §8.3.1 say of a field's bytes, worked out when the field was made.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Facts {
     /// The name is a lower-case token, after one colon for a pseudo-field.
     pub(crate) name_legal: bool,
-    /// The value has no NUL, CR or LF, and no space or tab at either end.
+    /// The value has no NUL, CR or LF.
     pub(crate) value_legal: bool,
+    /// The value has a space or a tab at either end.
+    pub(crate) outer_blanks: bool,
+    /// The value is what its name demands: for `:authority`, `host`, `:path` and `:scheme`, [`grammar`](crate::grammar).
+    pub(crate) fits_name: bool,
 }
 
 /// One header field. Name and value are shared and hashed once, so a clone costs a count (nothing, for a row of
@@ -211,12 +215,14 @@ impl Field {
         }
     }
 
-    /// What is legal about its bytes (RFC 9113 §8.2.1).
+    /// What is legal about its bytes.
     pub(crate) fn facts(&self) -> Facts {
         match &self.0 {
-            Kind::Static(_) => Facts {
+            Kind::Static(index) => Facts {
                 name_legal: true,
                 value_legal: true,
+                outer_blanks: false,
+                fits_name: !matches!(*index, EMPTY_AUTHORITY | EMPTY_HOST),
             },
             Kind::Shared(entry) => entry.facts(),
         }
@@ -259,6 +265,16 @@ mod tests {
             (&b":method"[..], &b"POST"[..], 43)
         );
         assert_eq!(row.known(), Name::Method);
+    }
+
+    #[test]
+    fn a_static_row_is_judged_like_a_field_with_its_text() {
+        for index in 1..=61 {
+            let row = Field::predefined(index);
+            // `Never` keeps it from becoming the row.
+            let made = Field::with_indexing(row.name(), row.value(), Indexing::Never);
+            assert_eq!(row.facts(), made.facts(), "row {index}");
+        }
     }
 
     #[test]

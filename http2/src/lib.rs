@@ -61,6 +61,7 @@ mod error;
 mod field;
 mod flow;
 mod frame;
+mod grammar;
 pub mod hpack;
 mod limits;
 mod message;

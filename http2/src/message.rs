@@ -59,14 +59,84 @@ impl Regular {
     }
 }
 
-/// A request's head (RFC 9113 §8.3.1). Returns its content length or [`UNKNOWN_LENGTH`].
-pub(crate) fn request(fields: &[Field]) -> Result<u64, Malformed> {
+/// Why a list of fields is no message as it stands.
+enum Fault {
+    /// A regular field has blanks around its value, and may be lawful without them.
+    OuterBlanks,
+    Malformed(Malformed),
+}
+
+impl From<Malformed> for Fault {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+/// Reads `fields`; where regular fields have blanks around their values, once more without them.
+///
+/// RFC 9113 §8.2.1 forbids to forward such a value, and lawful programs send it: gRPC's libraries cut the blanks of
+/// metadata, and show those of `grpc-message`.
+fn read<T>(fields: &mut [Field], read: fn(&[Field]) -> Result<T, Fault>) -> Result<T, Malformed> {
+    let mut result = read(fields);
+    if matches!(result, Err(Fault::OuterBlanks)) {
+        trim(fields);
+        result = read(fields);
+    }
+    result.map_err(|fault| match fault {
+        Fault::OuterBlanks => Malformed("a pseudo-field has blanks around its value"),
+        Fault::Malformed(malformed) => malformed,
+    })
+}
+
+/// Takes the outer blanks of regular fields away. Those of `grpc-message` are percent-encoded, as its sender should have
+/// done (gRPC over HTTP/2, *Status-Message*), so that nothing of a text for people is lost.
+#[cold]
+fn trim(fields: &mut [Field]) {
+    let is_blank = |b: &&u8| matches!(b, b' ' | b'\t');
+    for field in fields {
+        if !field.facts().outer_blanks || field.name().first() == Some(&b':') {
+            continue;
+        }
+        let value = field.value();
+        let (before, rest) = value.split_at(value.iter().take_while(is_blank).count());
+        let (inner, after) = rest.split_at(rest.len() - rest.iter().rev().take_while(is_blank).count());
+        *field = if field.known() == Name::GrpcMessage {
+            let encoded = [&percent_encoded(before), inner, &percent_encoded(after)].concat();
+            Field::with_indexing(field.name(), &encoded, field.indexing())
+        } else {
+            Field::with_indexing(field.name(), inner, field.indexing())
+        };
+    }
+}
+
+fn percent_encoded(blanks: &[u8]) -> Vec<u8> {
+    let code = |b: &u8| if *b == b' ' { b"%20" } else { b"%09" };
+    blanks.iter().flat_map(code).copied().collect()
+}
+
+/// A request's head (RFC 9113 §8.3.1). Returns its content length or [`UNKNOWN_LENGTH`]. `host` beside `:authority` is
+/// taken out, whatever it says: nobody behind us then routes by another name than we did (gRFC A41).
+pub(crate) fn request(fields: &mut Vec<Field>) -> Result<u64, Malformed> {
+    let head = read(fields, read_request)?;
+    if head.spare_host {
+        fields.retain(|field| field.known() != Name::Host);
+    }
+    Ok(head.content_length)
+}
+
+/// What a request's head says.
+struct RequestHead {
+    content_length: u64,
+    spare_host: bool,
+}
+
+fn read_request(fields: &[Field]) -> Result<RequestHead, Fault> {
     let mut seen = 0;
     let mut regular = Regular::default();
     let mut method: &[u8] = b"";
     let mut path: &[u8] = b"";
-    let mut authority: Option<&[u8]> = None;
-    let mut host: Option<&[u8]> = None;
+    let mut host: Option<&Field> = None;
+    let mut hosts_differ = false;
     for field in fields {
         octets(field)?;
         let known = field.known();
@@ -79,26 +149,17 @@ pub(crate) fn request(fields: &[Field]) -> Result<u64, Malformed> {
                 path = field.value();
                 PATH
             }
-            Name::Authority => {
-                authority = Some(field.value());
-                AUTHORITY
-            }
-            Name::Scheme => {
-                if field.value().is_empty() {
-                    return Err(Malformed("an empty :scheme"));
-                }
-                SCHEME
-            }
+            Name::Authority => AUTHORITY,
+            Name::Scheme => SCHEME,
             // RFC 9113 §8.3: unknown ones, those of responses, and of protocols that we did not enable (RFC 8441).
             Name::Status | Name::Protocol | Name::OtherPseudo => {
-                return Err(Malformed("a pseudo-field that no request has"));
+                return Err(Malformed("a pseudo-field that no request has").into());
             }
             Name::Host => {
                 regular.any = true;
-                match host.replace(field.value()) {
-                    Some(earlier) if earlier != field.value() => return Err(Malformed("two hosts")),
-                    _ => continue,
-                }
+                hosts_differ |= host.is_some_and(|earlier| earlier.value() != field.value());
+                host = Some(field);
+                continue;
             }
             _ => {
                 regular.take(field, known)?;
@@ -106,56 +167,64 @@ pub(crate) fn request(fields: &[Field]) -> Result<u64, Malformed> {
             }
         };
         if regular.any {
-            return Err(Malformed("a pseudo-field after a regular field"));
+            return Err(Malformed("a pseudo-field after a regular field").into());
         }
         if seen & pseudo != 0 {
-            return Err(Malformed("a pseudo-field is given twice"));
+            return Err(Malformed("a pseudo-field is given twice").into());
         }
         seen |= pseudo;
     }
     if method == b"CONNECT" {
         // RFC 9113 §8.5: neither :scheme nor :path, but :authority.
         if seen != METHOD | AUTHORITY {
-            return Err(Malformed("CONNECT with other pseudo-fields than :authority"));
+            return Err(Malformed("CONNECT with other pseudo-fields than :authority").into());
         }
     } else {
         if seen & (METHOD | SCHEME | PATH) != METHOD | SCHEME | PATH {
-            return Err(Malformed("a request without :method, :scheme or :path"));
+            return Err(Malformed("a request without :method, :scheme or :path").into());
         }
         // RFC 9113 §8.3.1: the path of http and https is absolute, but for OPTIONS *.
-        if path.first() != Some(&b'/') && !(method == b"OPTIONS" && path == b"*") {
-            return Err(Malformed("a :path that is not absolute"));
+        if path == b"*" && method != b"OPTIONS" {
+            return Err(Malformed(NOT_A_PATH).into());
         }
     }
     if method != b"POST" && !is_token(method) {
-        return Err(Malformed("a :method that is no token"));
+        return Err(Malformed("a :method that is no token").into());
     }
-    if let Some(authority) = authority {
-        // RFC 9113 §8.3.1: no userinfo.
-        if authority.iter().fold(false, |any, &b| any | (b == b'@')) {
-            return Err(Malformed("userinfo in :authority"));
+    let spare_host = host.is_some() && seen & AUTHORITY != 0;
+    if let Some(host) = host.filter(|_| !spare_host) {
+        if hosts_differ {
+            return Err(Malformed("two hosts").into());
         }
-        // RFC 9113 §8.3.1: host that differs from :authority is malformed.
-        if host.is_some_and(|host| !host.eq_ignore_ascii_case(authority)) {
-            return Err(Malformed("host and :authority differ"));
+        if !host.facts().fits_name {
+            return Err(Malformed("host is not host[:port]").into());
         }
     }
-    Ok(regular.length())
+    Ok(RequestHead {
+        content_length: regular.length(),
+        spare_host,
+    })
 }
 
+const NOT_A_PATH: &str = ":path is no path with a query";
+
 /// A response's head (RFC 9113 §8.3.2).
-pub(crate) fn response(fields: &[Field]) -> Result<ResponseHead, Malformed> {
+pub(crate) fn response(fields: &mut [Field]) -> Result<ResponseHead, Malformed> {
+    read(fields, read_response)
+}
+
+fn read_response(fields: &[Field]) -> Result<ResponseHead, Fault> {
     let mut status = None;
     let mut regular = Regular::default();
     for field in fields {
         octets(field)?;
         match field.known() {
             Name::Status if regular.any || status.is_some() => {
-                return Err(Malformed(":status is given twice or after a regular field"));
+                return Err(Malformed(":status is given twice or after a regular field").into());
             }
             Name::Status => {
                 let &[a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] = field.value() else {
-                    return Err(Malformed(":status is no number of three digits"));
+                    return Err(Malformed(":status is no number of three digits").into());
                 };
                 status = Some(u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0'));
             }
@@ -164,14 +233,14 @@ pub(crate) fn response(fields: &[Field]) -> Result<ResponseHead, Malformed> {
             | Name::Path
             | Name::Authority
             | Name::Protocol
-            | Name::OtherPseudo => return Err(Malformed("a pseudo-field that no response has")),
+            | Name::OtherPseudo => return Err(Malformed("a pseudo-field that no response has").into()),
             known => regular.take(field, known)?,
         }
     }
     match status {
-        None => Err(Malformed("a response without :status")),
+        None => Err(Malformed("a response without :status").into()),
         // RFC 9113 §8.6: HTTP/2 has no 101.
-        Some(101) => Err(Malformed("a response with status 101")),
+        Some(101) => Err(Malformed("a response with status 101").into()),
         Some(status) => Ok(ResponseHead {
             status,
             content_length: regular.length(),
@@ -180,7 +249,11 @@ pub(crate) fn response(fields: &[Field]) -> Result<ResponseHead, Malformed> {
 }
 
 /// Trailers (RFC 9113 §8.1): no pseudo-field at all.
-pub(crate) fn trailers(fields: &[Field]) -> Result<(), Malformed> {
+pub(crate) fn trailers(fields: &mut [Field]) -> Result<(), Malformed> {
+    read(fields, read_trailers)
+}
+
+fn read_trailers(fields: &[Field]) -> Result<(), Fault> {
     let mut regular = Regular::default();
     for field in fields {
         octets(field)?;
@@ -191,24 +264,44 @@ pub(crate) fn trailers(fields: &[Field]) -> Result<(), Malformed> {
             | Name::Authority
             | Name::Status
             | Name::Protocol
-            | Name::OtherPseudo => return Err(Malformed("a pseudo-field in trailers")),
+            | Name::OtherPseudo => return Err(Malformed("a pseudo-field in trailers").into()),
             known => regular.take(field, known)?,
         }
     }
     Ok(())
 }
 
-/// RFC 9113 §8.2.1: the octets of names and values. Known since the field was made.
+/// RFC 9113 §8.2.1, §8.3.1: the octets of names and values. Known since the field was made.
 #[inline]
-fn octets(field: &Field) -> Result<(), Malformed> {
+fn octets(field: &Field) -> Result<(), Fault> {
+    let facts = field.facts();
+    if facts.name_legal & facts.value_legal & facts.fits_name & !facts.outer_blanks {
+        return Ok(());
+    }
+    what_is_wrong(field)
+}
+
+#[cold]
+fn what_is_wrong(field: &Field) -> Result<(), Fault> {
     let facts = field.facts();
     if !facts.name_legal {
-        return Err(Malformed("a field name is empty, not lower case, or no token"));
+        return Err(Malformed("a field name is empty, not lower case, or no token").into());
     }
     if !facts.value_legal {
-        return Err(Malformed("a field value has illegal octets or spaces around it"));
+        return Err(Malformed("a field value has a line end or NUL").into());
     }
-    Ok(())
+    if facts.outer_blanks {
+        return Err(Fault::OuterBlanks);
+    }
+    Err(Malformed(match field.known() {
+        Name::Authority if field.value().contains(&b'@') => "userinfo in :authority",
+        Name::Authority => ":authority is not host[:port]",
+        Name::Path => NOT_A_PATH,
+        Name::Scheme => ":scheme is no scheme",
+        // It counts only where there is no :authority.
+        _ => return Ok(()),
+    })
+    .into())
 }
 
 fn decimal(text: &[u8]) -> Option<u64> {

@@ -85,3 +85,44 @@ fn is_uuid(text: &str) -> bool {
     let lengths: Vec<_> = text.split('-').map(str::len).collect();
     lengths == [8, 4, 4, 4, 12] && text.chars().all(|c| c == '-' || c.is_ascii_hexdigit())
 }
+
+/// RFC 9113 §8.2.1 forbids to forward blanks around a value, and servers and clients of gRPC send them.
+#[tokio::test]
+async fn blanks_around_values_harm_no_rpc() {
+    let (ca, _backend, gateway) = crate::scripted(|mut exchange| async move {
+        let seen = exchange.request.headers["x-meta"].to_str().unwrap().to_owned();
+        exchange.trailers_only(&[
+            ("grpc-status", "5"),
+            ("grpc-message", " no such thing "),
+            ("x-seen", &format!("<{seen}>")),
+            ("x-meta", "from the backend  "),
+        ]);
+    })
+    .await;
+    let client = H2Client::tls(&gateway, &ca).await;
+    for _ in 0..200 {
+        let asked = request("/test.Echo/Unary").header("x-meta", " from the client ");
+        let answer = client.ask(asked.body(()).unwrap(), Bytes::new()).await.unwrap();
+        assert_eq!(answer.grpc_status(), Some(5));
+        assert_eq!(answer.trailer("grpc-message"), "%20no such thing%20");
+        assert_eq!(answer.trailer("x-seen"), "<from the client>");
+        assert_eq!(answer.trailer("x-meta"), "from the backend");
+    }
+}
+
+/// gRFC A41.
+#[tokio::test]
+async fn host_beside_authority_reaches_no_backend() {
+    let (ca, _backend, gateway) = crate::scripted(|mut exchange| async move {
+        let host = exchange.request.headers.contains_key("host").to_string();
+        exchange.trailers_only(&[("grpc-status", "0"), ("x-host", &host)]);
+    })
+    .await;
+    let client = H2Client::tls(&gateway, &ca).await;
+    let asked = request("/test.Echo/Unary").header("host", "another.example");
+    let answer = client.ask(asked.body(()).unwrap(), Bytes::new()).await.unwrap();
+    assert_eq!(
+        (answer.grpc_status(), answer.trailer("x-host")),
+        (Some(0), "false")
+    );
+}

@@ -106,6 +106,54 @@ async fn a_malformed_request_is_counted_and_logged_with_the_rule_that_it_breaks(
     assert!((ended_under_no_route(&gateway, "INTERNAL").await - 1.0).abs() < 0.1);
 }
 
+/// RFC 9113 §8.3.1, RFC 3986: what decides where a request goes has one meaning.
+#[tokio::test]
+async fn an_authority_a_path_or_a_scheme_that_is_none_is_refused_with_the_reason() {
+    let (ca, _backend, gateway, _) = scene(json!({})).await;
+    let mut connection = FrameConn::client(&gateway, &ca, &[]).await;
+    let good = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":path", "/test.Echo/Good"),
+        (":authority", "localhost"),
+    ];
+    for (number, (name, value, rule)) in [
+        (
+            ":authority",
+            "evil.test?.example.com",
+            ":authority is not host[:port]",
+        ),
+        (":authority", "localhost:80/", ":authority is not host[:port]"),
+        (":path", "/test.Echo/Bad path", ":path is no path with a query"),
+        (":scheme", "ht tp", ":scheme is no scheme"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let bad = good.map(|(n, v)| if n == name { (n, value) } else { (n, v) });
+        let stream = 2 * number as u32 + 1;
+        ask(&mut connection, stream, &literal_block(&bad)).await;
+        assert_eq!(
+            reset_of(&mut connection, stream).await,
+            PROTOCOL_ERROR,
+            "{name}: {value}"
+        );
+        let line = eventually("a line for it", PATIENCE, async || {
+            let output = gateway.output();
+            let lines = output
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(line).unwrap());
+            lines.skip(number).next()
+        })
+        .await;
+        assert_eq!(
+            (&line["reason"], &line["detail"]),
+            (&json!("malformed"), &json!(rule)),
+            "{line}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_request_over_the_stream_limit_is_counted_and_logged_with_the_limit() {
     let (ca, _backend, gateway, _) = scene(json!({ "max_concurrent_streams": 1 })).await;

@@ -139,7 +139,7 @@ impl Connection {
             let (fields, _) = self.decode(block.bytes)?;
             return self.refuse(block.id, fields);
         }
-        let (fields, decoded) = self.decode(block.bytes)?;
+        let (mut fields, decoded) = self.decode(block.bytes)?;
         if block.depends_on_itself {
             return self.malformed(block.id, fields, DEPENDS_ON_ITSELF);
         }
@@ -158,7 +158,7 @@ impl Connection {
                 end: block.end,
             }));
         }
-        match message::request(&fields) {
+        match message::request(&mut fields) {
             Ok(length) if block.end && length != UNKNOWN_LENGTH && length != 0 => {
                 self.malformed(block.id, fields, WRONG_LENGTH.words())
             }
@@ -206,7 +206,7 @@ impl Connection {
 
     /// A later header block on a stream: trailers, in both roles (RFC 9113 §8.1).
     fn trailers<'a>(&mut self, key: StreamKey, block: Whole<'_>) -> Told<'a> {
-        let (fields, decoded) = self.decode(block.bytes)?;
+        let (mut fields, decoded) = self.decode(block.bytes)?;
         let Some(stream) = self.streams.get(key) else {
             return Ok(None);
         };
@@ -226,7 +226,7 @@ impl Connection {
             } else if left != 0 && left != UNKNOWN_LENGTH {
                 Some(WRONG_LENGTH)
             } else {
-                message::trailers(&fields).err().map(Cause::from)
+                message::trailers(&mut fields).err().map(Cause::from)
             };
             rule.map(|rule| (ErrorCode::PROTOCOL_ERROR, rule))
         };
@@ -255,12 +255,12 @@ impl Connection {
             return self.trailers(key, block);
         }
         let (tag, head_request) = (stream.tag, stream.head_request);
-        let (fields, decoded) = self.decode(block.bytes)?;
+        let (mut fields, decoded) = self.decode(block.bytes)?;
         if let Some(limit) = decoded.over {
             spare::give_back_list(fields);
             return self.stream_error(key, ErrorCode::ENHANCE_YOUR_CALM, Cause::Limit(limit));
         }
-        let response = match message::response(&fields) {
+        let response = match message::response(&mut fields) {
             Ok(_) if block.depends_on_itself => Err(Malformed(DEPENDS_ON_ITSELF)),
             other => other,
         };

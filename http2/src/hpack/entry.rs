@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::predefined::{find_full, find_name};
 use crate::field::{Facts, Indexing, Name};
+use crate::grammar;
 
 /// A name and a value behind one count, after a header of [`HEADER`] bytes:
 ///
@@ -12,7 +13,7 @@ use crate::field::{Facts, Indexing, Name};
 /// | 0–7 | hash of name and value; 0 unless [`Indexing::Incremental`], since nothing else is ever looked up |
 /// | 8–11 | length of the name |
 /// | 12 | [`Name`] |
-/// | 13 | [`Indexing`] in the two low bits, then [`LEGAL_NAME`], [`LEGAL_VALUE`] |
+/// | 13 | [`Indexing`] in the two low bits, then [`LEGAL_NAME`], [`LEGAL_VALUE`], [`OUTER_BLANKS`], [`FITS_NAME`] |
 /// | 14 | static index of the name, or 0 |
 /// | 15 | static index of the whole field, or 0 |
 ///
@@ -21,9 +22,11 @@ use crate::field::{Facts, Indexing, Name};
 pub(crate) struct Entry(Rc<[u8]>);
 
 pub(crate) const HEADER: usize = 16;
-const INDEXING: u8 = 0b0011;
-const LEGAL_NAME: u8 = 0b0100;
-const LEGAL_VALUE: u8 = 0b1000;
+const INDEXING: u8 = 0b0000_0011;
+const LEGAL_NAME: u8 = 0b0000_0100;
+const LEGAL_VALUE: u8 = 0b0000_1000;
+const OUTER_BLANKS: u8 = 0b0001_0000;
+const FITS_NAME: u8 = 0b0010_0000;
 
 /// What is known of a name before its value is read.
 #[derive(Copy, Clone)]
@@ -66,7 +69,9 @@ impl Entry {
             };
             let flags = indexing as u8
                 | if name.legal { LEGAL_NAME } else { 0 }
-                | if value_is_legal(value) { LEGAL_VALUE } else { 0 };
+                | if has_breaks(value) { 0 } else { LEGAL_VALUE }
+                | if has_outer_blanks(value) { OUTER_BLANKS } else { 0 }
+                | if fits(name.known, value) { FITS_NAME } else { 0 };
             let [h0, h1, h2, h3, h4, h5, h6, h7] = hash.to_le_bytes();
             let [n0, n1, n2, n3] = (name_len as u32).to_le_bytes();
             let full = find_full(name.index, value);
@@ -127,6 +132,8 @@ impl Entry {
         Facts {
             name_legal: flags & LEGAL_NAME != 0,
             value_legal: flags & LEGAL_VALUE != 0,
+            outer_blanks: flags & OUTER_BLANKS != 0,
+            fits_name: flags & FITS_NAME != 0,
         }
     }
 
@@ -184,13 +191,23 @@ static TOKEN: [bool; 256] = {
     token
 };
 
-/// RFC 9113 §8.2.1: no NUL, CR or LF anywhere, no space or tab at either end.
-fn value_is_legal(value: &[u8]) -> bool {
-    let open = |edge: Option<&u8>| !matches!(edge, Some(b' ' | b'\t'));
-    open(value.first()) && open(value.last()) && !has_breaks(value)
+/// RFC 9113 §8.3.1: the values that decide where a request goes.
+fn fits(name: Name, value: &[u8]) -> bool {
+    match name {
+        Name::Authority | Name::Host => grammar::is_authority(value),
+        Name::Path => grammar::is_path(value),
+        Name::Scheme => grammar::is_scheme(value),
+        _ => true,
+    }
 }
 
-/// Arrays of fixed length and no early exit: this is how the loop becomes a few vector instructions. Ends that do
+/// RFC 9113 §8.2.1: a space or a tab at either end.
+fn has_outer_blanks(value: &[u8]) -> bool {
+    let blank = |edge: Option<&u8>| matches!(edge, Some(b' ' | b'\t'));
+    blank(value.first()) || blank(value.last())
+}
+
+/// RFC 9113 §8.2.1: NUL, CR or LF. Arrays of fixed length and no early exit: this is how the loop becomes a few vector instructions. Ends that do
 /// not fill an array are looked at together with bytes that were seen already.
 fn has_breaks(value: &[u8]) -> bool {
     fn any<const N: usize>(bytes: &[u8; N]) -> bool {
@@ -286,30 +303,25 @@ mod tests {
     }
 
     #[test]
-    fn values_with_line_ends_nul_or_outer_blanks_are_not_legal() {
+    fn line_ends_and_nul_are_not_legal_and_outer_blanks_are_noticed() {
         for value in ["", "a", "a b", "\u{1}", "\u{7f}", "é", &"x".repeat(99)] {
-            assert!(entry(b"n", value.as_bytes()).facts().value_legal, "{value:?}");
+            let facts = entry(b"n", value.as_bytes()).facts();
+            assert!(facts.value_legal && !facts.outer_blanks, "{value:?}");
         }
         for len in 1..70 {
             for (at, mark) in (0..len).flat_map(|at| [(at, 0), (at, b'\r'), (at, b'\n')]) {
                 let mut value = vec![b'x'; len];
-                assert!(value_is_legal(&value));
+                assert!(!has_breaks(&value));
                 value[at] = mark;
-                assert!(!value_is_legal(&value), "{mark} at {at} of {len}");
+                assert!(has_breaks(&value), "{mark} at {at} of {len}");
             }
         }
-        for value in [
-            " a",
-            "a ",
-            "\ta",
-            "a\t",
-            " ",
-            "a\0b",
-            "a\rb",
-            "a\nb",
-            &("x".repeat(37) + "\n"),
-        ] {
+        for value in ["a\0b", "a\rb", "a\nb", &("x".repeat(37) + "\n")] {
             assert!(!entry(b"n", value.as_bytes()).facts().value_legal, "{value:?}");
+        }
+        for value in [" a", "a ", "\ta", "a\t", " "] {
+            let facts = entry(b"n", value.as_bytes()).facts();
+            assert!(facts.value_legal && facts.outer_blanks, "{value:?}");
         }
     }
 }

@@ -20,6 +20,10 @@ impl Predefined {
 /// How many rows the static table has; index 62 is the newest dynamic entry (RFC 7541 §2.3.3).
 pub(crate) const STATIC_LEN: usize = 61;
 
+/// The rows of `:authority` and `host`, whose values are empty.
+pub(crate) const EMPTY_AUTHORITY: u8 = 1;
+pub(crate) const EMPTY_HOST: u8 = 38;
+
 /// The row at `index`, counted from 1 as on the wire; an empty row for any other index.
 pub(crate) fn row_at(index: u8) -> &'static Predefined {
     TABLE.get(usize::from(index)).unwrap_or(&BLANK)
