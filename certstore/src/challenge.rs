@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use rustls::sign::CertifiedKey;
 
+use crate::host;
+
 /// The published answers of one store. Clones share them.
 #[derive(Clone, Default)]
 pub struct Challenges {
@@ -51,8 +53,8 @@ enum Place {
 }
 
 impl Challenges {
-    /// Shows this certificate to whoever asks for `acme-tls/1` by this name (RFC 8737 §3), in any case of
-    /// letters. An IP address may be given as such: it is asked for by its reverse name (RFC 8738 §6).
+    /// Shows this certificate to whoever asks for `acme-tls/1` by this name (RFC 8737 §3), however it is
+    /// written. An IP address may be given as such: it is asked for by its reverse name (RFC 8738 §6).
     pub fn publish_tls_alpn(&self, server_name: &str, certificate: Arc<CertifiedKey>) -> Published {
         let name = asked_name(server_name);
         let serial = self.shared.change(|answers, serial| {
@@ -92,8 +94,8 @@ impl Challenges {
     /// The certificate to show to a client that asks for this name by `acme-tls/1`.
     pub fn tls_alpn(&self, server_name: &str) -> Option<Arc<CertifiedKey>> {
         let answers = self.shared.answers.load();
-        let lowered = server_name.to_ascii_lowercase();
-        let (_, certificate) = answers.tls_alpn.get(lowered.as_str())?.last()?;
+        let name = host::normal(server_name)?;
+        let (_, certificate) = answers.tls_alpn.get(name.as_str())?.last()?;
         Some(Arc::clone(certificate))
     }
 
@@ -143,7 +145,7 @@ fn take_back<T>(answers: &mut HashMap<Box<str>, Vec<(u64, T)>>, place: &str, ser
 fn asked_name(server_name: &str) -> Box<str> {
     match server_name.parse() {
         Ok(address) => reverse_name(address).into(),
-        Err(_) => server_name.to_ascii_lowercase().into(),
+        Err(_) => host::normal(server_name).unwrap_or_default().into(),
     }
 }
 
@@ -199,6 +201,7 @@ mod tests {
         let name = challenges.publish_tls_alpn("A.Example.com", certificate(&ca));
         assert!(!reader.is_empty() && reader.expects_tls_alpn());
         assert!(reader.tls_alpn("a.EXAMPLE.com").is_some());
+        assert!(reader.tls_alpn("a.example.com.").is_some());
         assert!(reader.tls_alpn("b.example.com").is_none());
         let token = challenges.publish_http("token", "token.thumbprint");
         assert_eq!(reader.http("token").as_deref(), Some("token.thumbprint"));

@@ -15,6 +15,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::bundle::{Generation, Name};
+use crate::host;
 use crate::store::Serving;
 
 /// What the last look-up on this thread came to.
@@ -68,19 +69,16 @@ impl Resolver {
         self
     }
 
-    /// What a client with this SNI (in any case) and these signature schemes is served now.
+    /// What a client with this SNI and these signature schemes is served now. RFC 6066 §3 has no dot at the end
+    /// of a name, but gRPC clients that dial an absolute name send it, and rustls hands it over.
     pub fn pick(&self, server_name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<Serving>> {
         let view = self.table.view.load();
-        let lowered;
-        let name = match server_name {
-            // rustls hands names over in lower case, so this allocates for other callers only.
-            Some(name) if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
-                lowered = name.to_ascii_lowercase();
-                Some(lowered.as_str())
-            }
-            other => other,
-        };
-        view.pick(name, schemes).cloned()
+        let by_name = server_name.and_then(|name| {
+            host::with_normal(name.as_bytes(), |name| {
+                view.pick(str::from_utf8(name).ok(), schemes).cloned()
+            })
+        });
+        by_name.unwrap_or_else(|| view.pick(None, schemes).cloned())
     }
 }
 

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// One name of a certificate. DNS names are kept in lower case, without a trailing dot.
+use crate::host;
+
+/// One name of a certificate. Hosts are kept in their normal form (see [`host`]).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Name {
     /// Exactly this host.
@@ -30,11 +32,11 @@ impl Name {
         if let Ok(ip) = bare.parse::<IpAddr>() {
             return Ok(Self::Ip(ip));
         }
-        let lower = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-        match lower.strip_prefix("*.") {
+        let named = host::normal(text).ok_or_else(bad)?;
+        match named.strip_prefix("*.") {
             // RFC 9525 §6.3: the wildcard stands for the whole left-most label, and for nothing else.
-            Some(parent) if is_host_name(parent) => Ok(Self::Wildcard(parent.into())),
-            None if is_host_name(&lower) => Ok(Self::Dns(lower.into())),
+            Some(parent) if host::is_name(parent.as_bytes()) => Ok(Self::Wildcard(parent.into())),
+            None if host::is_name(named.as_bytes()) => Ok(Self::Dns(named.into())),
             _ => Err(bad()),
         }
     }
@@ -58,24 +60,6 @@ impl fmt::Display for Name {
             Self::Ip(ip) => write!(f, "{ip}"),
         }
     }
-}
-
-/// Letters, digits, hyphens and underscores in labels of 1 to 63, at most 253 in all (RFC 1035 §2.3.4).
-fn is_host_name(text: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    // A last label of digits only is a mistyped IPv4 address, never a host.
-    let digits_last = text
-        .rsplit('.')
-        .next()
-        .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-    text.len() <= 253 && text.split('.').all(label) && !digits_last
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 use rcgen::{PKCS_ECDSA_P384_SHA384, RsaKeySize};
 use rustls::client::Resumption;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, HandshakeKind};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConnection};
+use rustls_pki_types::ServerName;
 
 use super::*;
 use crate::store::{Reader, Writer, store};
@@ -79,6 +80,42 @@ fn exact_then_wildcard_then_default() {
         assert_eq!(serving.generation(), first.bundle().generation(), "{name:?}");
     }
     assert!(handshake(&server, &client, "unknown.test").is_err());
+}
+
+/// rustls' own client leaves the dot out, so one byte of its ClientHello becomes it.
+#[test]
+fn a_name_with_a_dot_at_its_end_is_that_name() {
+    let ca = TestCa::new();
+    let (default, api) = (ca.pair(&["default.test"]), ca.pair(&["api.example.test"]));
+    let wildcard = ca.pair(&["*.other.test"]);
+    let (_writer, _, resolver) = serving(&[&default, &api, &wildcard]);
+    for (asked, pair) in [
+        ("api.example.test", &api),
+        ("API.Example.test", &api),
+        ("x.other.test", &wildcard),
+    ] {
+        let named = ServerName::try_from(format!("{asked}z")).unwrap();
+        let mut client = ClientConnection::new(Arc::new(client(&[&ca])), named).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        let wanted = format!("{asked}z");
+        let at = hello
+            .windows(wanted.len())
+            .position(|window| window == wanted.as_bytes())
+            .unwrap();
+        hello[at + asked.len()] = b'.';
+        let mut server = ServerConnection::new(server(resolver.clone())).unwrap();
+        server.read_tls(&mut hello.as_slice()).unwrap();
+        server.process_new_packets().unwrap();
+        assert_eq!(
+            server.server_name(),
+            Some(format!("{}.", asked.to_ascii_lowercase()).as_str())
+        );
+        let Some(Resolution::Serving { generation, .. }) = take_resolution() else {
+            panic!("nothing was picked for {asked}.");
+        };
+        assert_eq!(generation, pair.bundle().generation(), "{asked}.");
+    }
 }
 
 #[test]
