@@ -3,11 +3,12 @@
 //! Nothing of it reaches a backend. What is decided about a request is [`answer`], without I/O.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use certstore::Challenges;
+use certstore::{Challenges, host};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, LOCATION};
 use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
@@ -115,7 +116,7 @@ fn answer<B>(
 /// 443 is the one that clients of `http:` without a port mean. It always leads to the host that the client
 /// itself named.
 fn location<B>(request: &Request<B>) -> Option<HeaderValue> {
-    let host = host(request)?;
+    let host = asked_host(request)?;
     // RFC 9112 §3.2.4: `OPTIONS *` asks about no path.
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let path = if path.starts_with('/') { path } else { "/" };
@@ -123,7 +124,7 @@ fn location<B>(request: &Request<B>) -> Option<HeaderValue> {
 }
 
 /// The host that the client asks for, without its port, if it names exactly one.
-fn host<B>(request: &Request<B>) -> Option<String> {
+fn asked_host<B>(request: &Request<B>) -> Option<String> {
     let mut named = request.headers().get_all(HOST).iter();
     let header = named.next();
     // RFC 9112 §3.2: a request of HTTP/1.1 has one Host field; §3.2.2: a whole URI overrules it.
@@ -134,20 +135,17 @@ fn host<B>(request: &Request<B>) -> Option<String> {
         Some(authority) => authority.clone(),
         None => Authority::try_from(header?.as_bytes()).ok()?,
     };
-    let host = authority.host();
     // RFC 9110 §4.2.4: a user in an authority is there to deceive.
-    let honest = !authority.as_str().contains('@') && is_host(host) && *request.method() != Method::CONNECT;
-    honest.then(|| host.to_ascii_lowercase())
-}
-
-/// Letters, digits, `.`, `-` and `_`, or an IPv6 address in brackets.
-fn is_host(host: &str) -> bool {
-    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-            !host.is_empty() && host.bytes().all(plain)
-        }
+    if authority.as_str().contains('@') || *request.method() == Method::CONNECT {
+        return None;
+    }
+    let host = host::normal(authority.host())?;
+    if host::is_name(host.as_bytes()) {
+        return Some(host);
+    }
+    match host.parse().ok()? {
+        IpAddr::V4(_) => Some(host),
+        IpAddr::V6(address) => Some(format!("[{address}]")),
     }
 }
 
@@ -206,6 +204,7 @@ mod tests {
             ("/", "example.com", "https://example.com/"),
             ("/a/b?c=d&e", "Example.COM", "https://example.com/a/b?c=d&e"),
             ("/", "example.com:8080", "https://example.com/"),
+            ("/", "Example.com.:80", "https://example.com/"),
             ("/", "192.0.2.7:80", "https://192.0.2.7/"),
             ("/x", "[2001:db8::1]:80", "https://[2001:db8::1]/x"),
             (
@@ -260,6 +259,8 @@ mod tests {
             &[":80"],
             &["ex\u{e4}mple"],
             &["<script>"],
+            &["1.2.3.999"],
+            &["a..example"],
         ] {
             assert_eq!(asked("GET", "/", hosts, Redirect::Https).0, 400, "{hosts:?}");
         }
