@@ -10,6 +10,7 @@ pub(crate) mod permit;
 pub(crate) mod session;
 pub(crate) mod socket;
 pub(crate) mod tls;
+pub(crate) mod unmet;
 
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
@@ -81,8 +82,16 @@ pub(crate) struct Client {
     pub(crate) tls: TlsLabel,
     /// Serial number of the certificate that it was shown; 0 without TLS.
     pub(crate) certificate: u64,
+    /// Whether its ClientHello offered ALPN.
+    pub(crate) alpn: bool,
     /// The certificate by which it has proved who it is.
     pub(crate) presented: Option<Box<Presented>>,
+    /// Which reload of the worker `listener` and `position` are of.
+    pub(crate) reload: u64,
+    /// Position of its listener in the worker's snapshot.
+    pub(crate) position: usize,
+    /// Since when, and why, it is told to go and gets no further RPC.
+    pub(crate) sent_away: Option<(Instant, SentAway)>,
     /// Bytes of credit given to backends on behalf of this connection beyond the base windows.
     pub(crate) promised: usize,
     /// How much may be promised: little at first, twice as much with each answered probe.
@@ -104,8 +113,29 @@ pub(crate) struct Presented {
     pub(crate) bundle: u64,
     /// When it was presented: its dates were right then.
     pub(crate) at: UnixTime,
-    /// Since when the bundle that serves does not accept it any more.
-    pub(crate) refused_at: Option<Instant>,
+}
+
+/// Why a connected client is told to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SentAway {
+    /// The trust bundle does not accept its certificate any more.
+    Certificate,
+    /// Its listener asks for something that it does not fulfil, or is gone.
+    Listener,
+}
+
+impl SentAway {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 2] = [Self::Certificate, Self::Listener];
+
+    /// As shown in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Listener => "listener",
+        }
+    }
 }
 
 /// A connection that speaks HTTP/2, on either side.
@@ -161,10 +191,26 @@ impl Client {
         self.probe.is_none() && self.budget < max_budget && self.unproven >= self.budget / 2
     }
 
-    /// Whether it was told to go because its certificate is not accepted any more.
+    /// Whether it was told to go.
     pub(crate) fn is_sent_away(&self) -> bool {
-        let presented = self.presented.as_deref();
-        presented.is_some_and(|presented| presented.refused_at.is_some())
+        self.sent_away.is_some()
+    }
+
+    /// Its listener was replaced by one whose demands it fulfils: what backends are told of it follows, and so
+    /// does whom its certificate must lead to.
+    pub(crate) fn move_to(&mut self, listener: Arc<Listener>) {
+        self.listener = listener;
+        if self.listener.client_trust().is_none() {
+            // Nobody would verify it again, and of a new client no certificate would be asked.
+            self.presented = None;
+        }
+        if let Some(presented) = &mut self.presented {
+            // No bundle has this serial number.
+            presented.bundle = 0;
+        }
+        if let Some(settings) = self.listener.settings.http2() {
+            self.forwarding = forwarding(settings, self.address, self.tls, self.presented.as_deref());
+        }
     }
 
     /// A PING was answered; if it was the probe, this client reads.
@@ -185,7 +231,6 @@ impl Presented {
             identity: Identity::of(certificate),
             bundle,
             at: UnixTime::now(),
-            refused_at: None,
         }))
     }
 }
@@ -197,6 +242,21 @@ impl Peer {
             Self::Backend(peer) => peer.endpoint.ip(),
         }
     }
+}
+
+/// What backends are told of a client by a listener with these settings.
+fn forwarding(settings: &Http2, address: IpAddr, tls: TlsLabel, presented: Option<&Presented>) -> Forwarding {
+    let trusted = settings
+        .trusted_peers
+        .iter()
+        .any(|range| range.contains(&address));
+    Forwarding::new(
+        settings.add_headers,
+        address,
+        tls != TlsLabel::Plaintext,
+        presented.map(|presented| &presented.identity),
+        trusted,
+    )
 }
 
 /// From accept to close. Returns when the connection has left the worker's table.
@@ -225,7 +285,8 @@ impl Accepted {
     async fn secure(mut self, shard: &Shard, settings: &Http2) -> Result<Secured, Ended> {
         let _ = self.stream.set_nodelay(true);
         socket::keep_alive(&self.stream);
-        let (mut label, mut certificate, mut presented) = (TlsLabel::Plaintext, 0, None);
+        let (mut label, mut alpn) = (TlsLabel::Plaintext, false);
+        let (mut certificate, mut presented) = (0, None);
         let (mut transport, mut early) = (Transport::Plaintext, Vec::new());
         if let Some(edge) = &self.listener.tls {
             // Of two bundles that serve while it lasts the older one: then it is verified once more.
@@ -238,29 +299,23 @@ impl Accepted {
             shard.handshake_done(label, completed.session.is_resumed(), self.at.elapsed());
             certificate = completed.certificate;
             presented = Presented::during(&completed.session, bundle);
+            alpn = completed.session.has_alpn();
             transport = Transport::Tls(completed.session);
             early = completed.early;
         }
         drop(self.handshake);
         let address = self.peer.ip().to_canonical();
-        let trusted = settings
-            .trusted_peers
-            .iter()
-            .any(|range| range.contains(&address));
-        let forwarding = Forwarding::new(
-            settings.add_headers,
-            address,
-            label != TlsLabel::Plaintext,
-            presented.as_deref().map(|presented| &presented.identity),
-            trusted,
-        );
         let client = Client {
             address,
-            forwarding,
+            forwarding: forwarding(settings, address, label, presented.as_deref()),
             listener: self.listener,
             tls: label,
             certificate,
+            alpn,
             presented,
+            reload: 0,
+            position: 0,
+            sent_away: None,
             promised: 0,
             budget: FIRST_BUDGET,
             unproven: 0,

@@ -6,14 +6,21 @@
 //! 1. an exact host before a wildcard, a long wildcard before a short one, any wildcard before no host;
 //! 2. then a route that names the service before one that does not;
 //! 3. then a route that names the method before one that does not;
-//! 4. then the one that comes first in the settings.
+//! 4. then a route that names the listener before one that does not;
+//! 5. then the one that comes first in the settings.
 //!
 //! So a host does not fence its requests in: where no route of `api.example.com` takes the method, a
 //! route of `*.example.com` may, and last one without a host. Who wants a fence gives the host a route
 //! without a service.
+//!
+//! A listener is a fence: its requests never take a route that names other listeners. It comes last in the
+//! order because it says where a request came in and nothing of what is asked: a route for one method says
+//! more than a route for all that comes in at one door. Each listener has a [`Router`] of its own, made of the
+//! routes that it can reach, so that the fence costs a request nothing.
 
-mod host;
 mod table;
+
+use certstore::host;
 
 use crate::settings;
 use table::Table;
@@ -22,7 +29,7 @@ use table::Table;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteIndex(pub usize);
 
-/// The routes of one snapshot, arranged for look-ups.
+/// The routes that one listener of a snapshot can reach, arranged for look-ups.
 #[derive(Debug, Default)]
 pub struct Router {
     exact: Table<Rules>,
@@ -46,11 +53,16 @@ struct Rules {
 }
 
 impl Router {
-    /// Arranges `routes`; the answers of [`Self::find`] are positions in it.
+    /// Arranges those of `routes` that requests of this listener may take; the answers of [`Self::find`] are
+    /// positions in `routes`.
     #[must_use]
-    pub fn new(routes: &[settings::Route]) -> Self {
+    pub fn new(routes: &[settings::Route], listener: &str) -> Self {
         let mut router = Self::default();
-        for (position, route) in routes.iter().enumerate() {
+        let numbered = || routes.iter().enumerate();
+        let named = numbered().filter(|(_, route)| route.listeners.contains(listener));
+        let open = numbered().filter(|(_, route)| route.listeners.is_empty());
+        // Of routes for the same host, service and method the one that is added first stays.
+        for (position, route) in named.chain(open) {
             if route.hosts.is_empty() {
                 router.any.add(route, RouteIndex(position));
             }
@@ -66,13 +78,13 @@ impl Router {
 
     /// The route of a request with this `:authority` (or `host`) and `:path`.
     ///
-    /// The authority may carry a port and any case. Only a path of the form `/package.Service/Method`
-    /// can match a route that names a service or a method.
+    /// The authority may carry a port and any case. Only a path of the form `/package.Service/Method`, with
+    /// whatever query or fragment behind it, can match a route that names a service or a method.
     #[must_use]
     pub fn find(&self, authority: &[u8], path: &[u8]) -> Option<RouteIndex> {
         let call = Call::parse(path);
         let call = call.as_ref();
-        let by_host = host::with_plain(authority, |host| {
+        let by_host = host::with_normal(host::without_port(authority), |host| {
             let exact = self
                 .exact
                 .find(host, table::hash(host))
@@ -84,18 +96,22 @@ impl Router {
 
     fn find_by_suffix(&self, host: &[u8], call: Option<&Call<'_>>) -> Option<RouteIndex> {
         self.wildcard_lengths.iter().find_map(|&length| {
-            // At least one byte stands for the star: `.example.com` is no host of `*.example.com`.
-            let start = host.len().checked_sub(length).filter(|&start| start > 0)?;
-            let suffix = host.get(start..).filter(|suffix| suffix.first() == Some(&b'.'))?;
-            self.wildcard.find(suffix, table::hash(suffix))?.find(call)
+            let (labels, suffix) = host.split_at_checked(host.len().checked_sub(length)?)?;
+            if suffix.first() != Some(&b'.') {
+                return None;
+            }
+            let rules = self.wildcard.find(suffix, table::hash(suffix))?;
+            // At least one label stands for the star, and nothing but labels: strangers choose what is there.
+            host::are_labels(labels).then(|| rules.find(call))?
         })
     }
 
     fn rules_of(&mut self, pattern: &str) -> &mut Rules {
-        match pattern.strip_prefix('*') {
+        let normal = host::normal(pattern).unwrap_or_default();
+        match normal.strip_prefix('*') {
             Some("") => &mut self.any,
-            Some(suffix) => self.wildcard.entry(suffix.to_ascii_lowercase().as_bytes()),
-            None => self.exact.entry(pattern.to_ascii_lowercase().as_bytes()),
+            Some(suffix) => self.wildcard.entry(suffix.as_bytes()),
+            None => self.exact.entry(normal.as_bytes()),
         }
     }
 }
@@ -139,6 +155,9 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn parse(path: &'a [u8]) -> Option<Self> {
+        // Backends that find their methods by the path of a URI (tonic) do not see its tail, whatever the
+        // content type.
+        let path = without_tail(path);
         let (b'/', rest) = path.split_first()? else {
             return None;
         };
@@ -153,6 +172,26 @@ impl<'a> Call<'a> {
             method,
         })
     }
+}
+
+/// The path of RFC 3986 §3.3, without the query and fragment that `:path` may carry.
+fn without_tail(path: &[u8]) -> &[u8] {
+    let begins_tail = |byte: &u8| matches!(byte, b'?' | b'#');
+    // Without an early exit this runs over many bytes at a time. Tails are rare.
+    if !path.iter().fold(false, |found, byte| found | begins_tail(byte)) {
+        return path;
+    }
+    path.split(begins_tail).next().unwrap_or_default()
+}
+
+/// Whether backends may read this path as another one: it has a tail, percent-encoded bytes, or (if it has more
+/// than a service and a method) segments `.` or `..`. No gRPC library sends such a path (gRPC over HTTP/2,
+/// *Path*), and a route by service or method would not see what is meant.
+pub(crate) fn is_ambiguous(path: &[u8]) -> bool {
+    let marks = |byte: &u8| matches!(byte, b'?' | b'#' | b'%');
+    let marked = path.iter().fold(false, |found, byte| found | marks(byte));
+    let mut segments = path.split(|byte| *byte == b'/');
+    marked || segments.any(|segment| matches!(segment, b"." | b".."))
 }
 
 #[cfg(test)]

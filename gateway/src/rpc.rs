@@ -17,9 +17,9 @@ use self::call::{Call, Kind};
 use self::relay::{LogEntry, Phase, REPLAY_BYTES, Relay, Request, StreamOf};
 use self::status::Refusal;
 use crate::connection::{Connection, Peer};
-use crate::forwarded;
 use crate::worker::Worker;
 use crate::worker::slab::Key;
+use crate::{forwarded, route};
 
 impl Worker {
     /// What a client's connection told.
@@ -64,10 +64,28 @@ impl Worker {
 
     /// An RPC from its head to the backend that will have it.
     fn begin(&mut self, down: StreamOf, mut fields: Vec<Field>, end: bool) {
+        self.follow_listener(down.connection);
+        let Some(Connection {
+            peer: Peer::Client(client),
+            ..
+        }) = self.connections.get(down.connection).map(|c| &**c)
+        else {
+            return;
+        };
+        if let Some((_, why)) = client.sent_away {
+            // RFC 9113 §8.7: nothing was done, so it may ask again on a connection that fulfils what is asked.
+            let (code, reason) = (ErrorCode::REFUSED_STREAM, Refusal::SentAway(why).reason());
+            self.reset_stream(down, code);
+            return self.count_refused(down.connection, &fields, code, reason, None);
+        }
         let call = Call::of(&fields);
+        if call.kind == Kind::Grpc && route::is_ambiguous(call.path) {
+            let kind = call.kind;
+            return self.turn_away(down, &fields, kind, &Refusal::AmbiguousPath, end);
+        }
         // RFC 9113 §8.5: only CONNECT has no path. A gateway for RPCs opens no tunnels.
         let routed = (!call.path.is_empty())
-            .then(|| self.snapshot.router.find(call.authority, call.path))
+            .then(|| self.snapshot.route(client.position, call.authority, call.path))
             .flatten();
         let Some(route) = routed else {
             let kind = call.kind;
@@ -86,12 +104,6 @@ impl Worker {
         else {
             return;
         };
-        if client.is_sent_away() {
-            // RFC 9113 §8.7: nothing was done, so it may ask again, where it shows a certificate anew.
-            let (code, reason) = (ErrorCode::REFUSED_STREAM, Refusal::ClientCertificate.reason());
-            self.reset_stream(down, code);
-            return self.count_refused(down.connection, &fields, code, reason, None);
-        }
         forwarded::edit(&mut fields, &client.forwarding, &mut self.random);
         let log = wants_log.then(|| Box::new(LogEntry::of(&fields)));
         let request = Request {

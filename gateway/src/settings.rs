@@ -159,7 +159,9 @@ pub struct AddHeaders {
 pub struct Route {
     /// Name in the configuration or made from the match; a metric label.
     pub name: String,
-    /// Hosts that match; empty matches all. Lower case, without port, `*.example.com` for one label or more.
+    /// Names of the listeners whose requests may take it; empty is all of them.
+    pub listeners: BTreeSet<String>,
+    /// Hosts that match; empty matches all. Without port, `*.example.com` for one label or more.
     pub hosts: BTreeSet<String>,
     /// Full gRPC service name (`package.Service`); `None` matches all.
     pub service: Option<String>,

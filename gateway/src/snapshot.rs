@@ -13,8 +13,9 @@ use crate::telemetry::{BackendLabel, Metrics, RouteLabel};
 /// What a worker looks at while it works. Handed over whole; a running RPC has copied what it needs.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    pub(crate) router: Router,
-    /// Parallel to the routes that the router was built from.
+    /// Parallel to `listeners`.
+    routers: Vec<Arc<Router>>,
+    /// Parallel to the routes that the routers were built from.
     pub(crate) routes: Vec<Target>,
     pub(crate) backends: Vec<Arc<Backend>>,
     /// Where requests are counted that no route takes.
@@ -78,7 +79,7 @@ impl Snapshot {
             })
             .collect();
         Ok(Self {
-            router: Router::new(&settings.routes),
+            routers: routers(settings),
             routes,
             backends,
             no_route: metrics.route(NONE),
@@ -90,7 +91,36 @@ impl Snapshot {
     }
 }
 
+/// For each listener; one for all while no route names any.
+fn routers(settings: &Settings) -> Vec<Arc<Router>> {
+    let routes = settings.routes.as_slice();
+    let all_alike = routes.iter().all(|route| route.listeners.is_empty());
+    let shared = all_alike.then(|| Arc::new(Router::new(routes, "")));
+    let of = |listener: &crate::settings::Listener| Arc::new(Router::new(routes, &listener.name));
+    let listeners = settings.listeners.iter();
+    listeners
+        .map(|listener| shared.clone().unwrap_or_else(|| of(listener)))
+        .collect()
+}
+
 impl Snapshot {
+    /// The route of a request with this `:authority` and `:path` that came in by the listener at `position`.
+    pub(crate) fn route(&self, position: usize, authority: &[u8], path: &[u8]) -> Option<RouteIndex> {
+        self.routers.get(position)?.find(authority, path)
+    }
+
+    /// The listener that clients of `before` belong to now, with its position: that very one, the one of its name,
+    /// or the one at its address, which then was renamed. `None` if it is gone.
+    pub(crate) fn successor(&self, before: &Arc<Listener>) -> Option<(usize, &Arc<Listener>)> {
+        let find = |is_it: &dyn Fn(&Arc<Listener>) -> bool| {
+            let mut numbered = self.listeners.iter().enumerate();
+            numbered.find(|(_, listener)| is_it(listener))
+        };
+        find(&|listener| Arc::ptr_eq(listener, before))
+            .or_else(|| find(&|listener| listener.settings.name == before.settings.name))
+            .or_else(|| find(&|listener| listener.local == before.local))
+    }
+
     /// Where a route of this snapshot leads.
     pub(crate) fn target(&self, route: RouteIndex) -> Option<(Target, &Arc<Backend>)> {
         let target = *self.routes.get(route.0)?;

@@ -19,6 +19,7 @@ pub use self::totals::{
     BackendTotals, ConnectionTotals, HandshakeTotals, Histogram, RouteTotals, RpcTotals, Totals,
 };
 pub use self::worker::WorkerMetrics;
+pub use crate::connection::SentAway;
 
 /// Name of a status as gRPC spells it. A number without a name is for clients the same as UNKNOWN.
 #[must_use]

@@ -5,6 +5,7 @@
 //! of *dirty* connections; when all of them have run, the flusher writes each of those once.
 
 mod accept;
+mod follow;
 mod reverify;
 pub(crate) mod slab;
 mod tick;
@@ -141,9 +142,11 @@ pub(crate) struct Worker {
     held_published: usize,
     ticks: u32,
     draining: bool,
+    /// How many snapshots there were.
+    reloads: u64,
     /// How many swaps of trust bundles were followed.
     trust_swaps: u64,
-    /// Clients to be verified again.
+    /// Clients to be held against their listener and its trust bundle again.
     outdated: Vec<Key>,
 }
 
@@ -335,6 +338,8 @@ impl Worker {
             held_published: 0,
             ticks: 0,
             draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),
+            // A new client is of none yet.
+            reloads: 1,
             trust_swaps: 0,
             outdated: Vec::new(),
             shared,
@@ -343,6 +348,8 @@ impl Worker {
 
     fn reload(&mut self, snapshot: Arc<Snapshot>) {
         self.snapshot = Rc::new(View::of(snapshot));
+        self.reloads = self.reloads.wrapping_add(1);
+        self.note_outdated();
         self.follow_reload();
     }
 
@@ -386,6 +393,8 @@ impl Worker {
         {
             connection.h2.drain();
         }
+        // A reload may have come while it shook hands.
+        self.follow_listener(key);
         self.reverify_later(key);
         self.mark_dirty(key);
         key

@@ -21,7 +21,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use certstore::TrustBundle;
 use gateway::settings::{ClientAuth, ClientAuthMode, Redirect, Tls};
-use gateway::telemetry::HandshakeFailure;
+use gateway::telemetry::{HandshakeFailure, SentAway};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use rustls::ClientConfig;
 use rustls_pki_types::PrivateKeyDer;
@@ -153,7 +153,7 @@ fn a_bundle_is_named_by_one_line_before_it_is_there_and_by_another_when_it_sends
     assert!(told("told to go").is_empty());
     gateway.writer.install_trust("partners", bundle(&other));
     eventually("two clients are sent away", || {
-        (gateway.totals().clients_sent_away == 2).then_some(())
+        (gateway.sent_away(SentAway::Certificate) == 2).then_some(())
     });
     let lines = told("told to go");
     assert_eq!(lines.len(), 1, "{lines:#?}");

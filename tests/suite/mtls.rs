@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use e2e::{
     H2Client, Leaf, Pair, TestBackend, TestCa, TestGateway, TestGatewayBuilder, TlsOptions, eventually,
-    request,
+    free_port, request,
 };
 use serde_json::json;
 
@@ -200,4 +200,37 @@ async fn a_bundle_outlives_its_files() {
     scene.gateway.start_again().await;
     assert!(scene.caller(Some(&known)).await.is_some());
     assert_eq!(scene.caller(Some(&scene.identity(&TestCa::new()))).await, None);
+}
+
+/// A route for clients with a certificate alone, beside a listener that asks for none.
+#[tokio::test]
+async fn a_route_of_the_listener_with_client_certificates_is_out_of_reach_by_the_other() {
+    let open = free_port();
+    let address = format!("127.0.0.1:{open}");
+    let scene = Scene::start("required", |builder| {
+        builder
+            .add(
+                "/listeners",
+                json!({ "name": "open", "address": address, "tls": { "certificates": ["main"] } }),
+            )
+            .set(
+                "/routes/0/match",
+                json!({ "listener": "public", "service": "test.Echo" }),
+            )
+    })
+    .await;
+    let inside = scene
+        .connected(Some(&scene.identity(&scene.clients)))
+        .await
+        .unwrap();
+    assert!(named_to_the_backend(&inside).await.is_some());
+    let shaken = TlsOptions::default()
+        .connect(([127, 0, 0, 1], open).into(), &scene.ca)
+        .await
+        .unwrap();
+    let without = H2Client::try_over(shaken.0).await.unwrap();
+    for path in ["/test.Echo/Unary", "/test.Echo/Unary?", "/x/../test.Echo/Unary"] {
+        let answer = without.ask(request(path).body(()).unwrap(), Bytes::new()).await;
+        assert_eq!(answer.unwrap().grpc_status(), Some(12), "{path}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Clients that we did not write: four languages' gRPC libraries, grpcurl, curl, openssl.
 
-use e2e::{run_tool, scaled, tool};
+use e2e::{Leaf, TestCa, TestGateway, run_tool, scaled, tool};
 
 use crate::guide;
 
@@ -155,5 +155,40 @@ async fn openssl_sees_h2_chosen_and_the_alert_otherwise() {
             said.contains("alert no application protocol") && said.contains("SSL alert number 120"),
             "{said}"
         );
+    }
+}
+
+#[tokio::test]
+async fn openssl_gets_the_certificate_of_a_name_with_a_dot_at_its_end() {
+    let ca = TestCa::new();
+    let api = ca.issue(&Leaf::named(&["api.example.com"]));
+    let gateway = TestGateway::before(&ca, &[([127, 0, 0, 1], 1).into()])
+        .certificate("api", &api)
+        .start()
+        .await;
+    let address = gateway.address().to_string();
+    for (name, is_api) in [
+        ("api.example.com", true),
+        ("API.example.com.", true),
+        ("b.example.com.", false),
+    ] {
+        let arguments = [
+            "s_client",
+            "-connect",
+            &address,
+            "-servername",
+            name,
+            "-alpn",
+            "h2",
+        ];
+        let ended = run_tool("openssl", &arguments).await;
+        let shown = String::from_utf8_lossy(&ended.stdout);
+        let pem = shown
+            .split_inclusive("-----END CERTIFICATE-----")
+            .next()
+            .and_then(|text| text.split_once("-----BEGIN CERTIFICATE-----"))
+            .unwrap_or_else(|| panic!("{shown}"));
+        let text = |pem: &str| pem.split_whitespace().collect::<String>();
+        assert_eq!(text(&api.chain).contains(&text(pem.1)), is_api, "{name}");
     }
 }

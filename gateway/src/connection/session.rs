@@ -62,6 +62,11 @@ impl Session {
         self.records.tls().protocol_version()
     }
 
+    /// Whether the client offered ALPN: a protocol was chosen then.
+    pub(crate) fn has_alpn(&self) -> bool {
+        self.records.tls().alpn_protocol().is_some()
+    }
+
     /// What the client presented, and rustls verified: its own certificate first. Empty if it has none.
     pub(crate) fn client_chain(&self) -> &[CertificateDer<'static>] {
         self.records.tls().peer_certificates().unwrap_or_default()

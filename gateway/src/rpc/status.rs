@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use http2::{ErrorCode, Field, Indexing, Name};
 
+use crate::connection::SentAway;
+
 pub(crate) const OK: u8 = 0;
 pub(crate) const CANCELLED: u8 = 1;
 pub(crate) const UNKNOWN: u8 = 2;
@@ -40,8 +42,10 @@ pub(crate) enum Refusal {
     DeadlineExceeded,
     /// The gateway shuts down.
     Draining,
-    /// The certificate that the client presented is not accepted any more.
-    ClientCertificate,
+    /// The client was told to go, and its time is over.
+    SentAway(SentAway),
+    /// A gRPC request whose path backends may read as another one.
+    AmbiguousPath,
 }
 
 impl Refusal {
@@ -71,7 +75,9 @@ impl Refusal {
             Self::UpstreamBroke { .. } => ("upstream_broke_protocol", INTERNAL, 502),
             Self::DeadlineExceeded => ("deadline_exceeded", DEADLINE_EXCEEDED, 504),
             Self::Draining => ("draining", UNAVAILABLE, 503),
-            Self::ClientCertificate => ("client_certificate", UNAUTHENTICATED, 403),
+            Self::SentAway(SentAway::Certificate) => ("client_certificate", UNAUTHENTICATED, 403),
+            Self::SentAway(SentAway::Listener) => ("listener_changed", UNAVAILABLE, 503),
+            Self::AmbiguousPath => ("ambiguous_path", UNIMPLEMENTED, 404),
         }
     }
 
@@ -101,9 +107,15 @@ impl Refusal {
             }
             Self::DeadlineExceeded => "the deadline passed before the backend had answered".into(),
             Self::Draining => "this gateway is shutting down; connect again and try again".into(),
-            Self::ClientCertificate => {
+            Self::SentAway(SentAway::Certificate) => {
                 "the client's certificate is not accepted any more; connect again with one that is".into()
             }
+            Self::SentAway(SentAway::Listener) => {
+                "this listener of the gateway asks for more than the connection fulfils; connect again".into()
+            }
+            Self::AmbiguousPath => "the path of a gRPC request is /package.Service/Method, without query, \
+                fragment, percent-encoding, `.` and `..`"
+                .into(),
         }
     }
 

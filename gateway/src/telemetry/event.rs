@@ -14,6 +14,7 @@ use certstore::RemoteText;
 use rustls::{CertificateError, OtherError};
 
 use super::{HandshakeFailure, lock};
+pub use crate::connection::unmet::Unmet;
 
 /// One line per kind of event and subject in this time.
 const QUIET: Duration = Duration::from_secs(60);
@@ -34,16 +35,16 @@ pub enum Event<'a> {
         /// What TLS says about it, if it was TLS that failed.
         error: Option<&'a rustls::Error>,
     },
-    /// The trust bundle that serves does not accept the certificate of a connected client any more.
+    /// A connected client is told to go.
     ClientSentAway {
         /// Name of the listener.
         listener: &'a str,
         /// The client of whom this line is told.
         peer: IpAddr,
-        /// Who it has proved to be.
-        identity: &'a str,
-        /// What is wrong with its certificate now.
-        error: &'a rustls::Error,
+        /// Who it has proved to be, if it has.
+        identity: Option<&'a str>,
+        /// Why.
+        departure: Departure<'a>,
     },
     /// A limit held somebody back.
     LimitReached {
@@ -109,6 +110,15 @@ pub enum Event<'a> {
     },
 }
 
+/// Why a connected client is told to go.
+#[derive(Debug, Clone, Copy)]
+pub enum Departure<'a> {
+    /// The trust bundle that serves does not accept its certificate any more.
+    Certificate(&'a rustls::Error),
+    /// Its listener asks for what it does not fulfil.
+    Listener(Unmet),
+}
+
 static TOLD: LazyLock<Mutex<Throttle>> = LazyLock::new(Mutex::default);
 
 impl Event<'_> {
@@ -127,7 +137,10 @@ impl Event<'_> {
     fn subject(&self) -> Option<Subject> {
         match self {
             Self::HandshakeFailed { class, .. } => Some(Subject::Handshake(*class)),
-            Self::ClientSentAway { .. } => Some(Subject::SentAway),
+            Self::ClientSentAway { departure, .. } => Some(match departure {
+                Departure::Certificate(_) => Subject::Certificate,
+                Departure::Listener(unmet) => Subject::Unmet(*unmet),
+            }),
             Self::LimitReached { limit, .. } => Some(Subject::Limit(limit)),
             Self::EndpointDown { endpoint, .. } => Some(Subject::Endpoint(*endpoint)),
             Self::BackendEndsConnection { endpoint, .. } => Some(Subject::Goaway(*endpoint)),
@@ -163,10 +176,18 @@ impl Event<'_> {
                 listener,
                 peer,
                 identity,
-                error,
+                departure: Departure::Certificate(error),
             } => {
                 let error = words(error);
                 tracing::warn!(listener, %peer, identity, %error, times, "a connected client is told to go: its certificate is not accepted any more");
+            }
+            Self::ClientSentAway {
+                listener,
+                peer,
+                identity,
+                departure: Departure::Listener(unmet),
+            } => {
+                tracing::warn!(listener, %peer, identity, times, "a connected client is told to go: {unmet}");
             }
             Self::LimitReached { limit, peer } => {
                 let peer = peer.map(tracing::field::display);
@@ -268,7 +289,8 @@ fn hint(class: HandshakeFailure) -> impl fmt::Display {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Subject {
     Handshake(HandshakeFailure),
-    SentAway,
+    Certificate,
+    Unmet(Unmet),
     Limit(&'static str),
     Endpoint(SocketAddr),
     Goaway(SocketAddr),
@@ -356,8 +378,14 @@ mod tests {
             Event::ClientSentAway {
                 listener: "public",
                 peer,
-                identity: "spiffe://example.org/a",
-                error: &rustls::Error::NoCertificatesPresented,
+                identity: Some("spiffe://example.org/a"),
+                departure: Departure::Certificate(&rustls::Error::NoCertificatesPresented),
+            },
+            Event::ClientSentAway {
+                listener: "public",
+                peer,
+                identity: None,
+                departure: Departure::Listener(Unmet::Tls),
             },
             Event::LimitReached {
                 limit: "streams",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::worker::WorkerMetrics;
-use super::{HandshakeFailure, HttpRequest, Label, TlsLabel, lock};
+use super::{HandshakeFailure, HttpRequest, Label, SentAway, TlsLabel, lock};
 
 /// One reading of all counters. Counts never go down while the process lives; what is *open*, *active* or
 /// *held* is a state.
@@ -29,8 +29,8 @@ pub struct Totals {
     pub handshake_failures: Vec<(HandshakeFailure, u64)>,
     /// Handshakes of `acme-tls/1` in which a CA saw the answer to its challenge.
     pub challenges_answered: u64,
-    /// Connected clients that were told to go, because a new trust bundle does not accept their certificates.
-    pub clients_sent_away: u64,
+    /// Connected clients that were told to go; all reasons.
+    pub clients_sent_away: Vec<(SentAway, u64)>,
     /// Requests of plain HTTP; all kinds.
     pub http_requests: Vec<(HttpRequest, u64)>,
     /// How often each limit was reached; only those that were, by name.
@@ -140,7 +140,7 @@ pub(super) fn add_up(
         handshakes: TlsLabel::ALL.map(|version| handshakes(workers, version)).into(),
         handshake_failures: HandshakeFailure::ALL.map(|class| failures(workers, class)).into(),
         challenges_answered: sum(|worker| worker.challenges_answered.value()),
-        clients_sent_away: sum(|worker| worker.clients_sent_away.value()),
+        clients_sent_away: SentAway::ALL.map(|why| sent_away(workers, why)).into(),
         http_requests: HttpRequest::ALL.map(|kind| http_requests(workers, kind)).into(),
         limits: limits(workers),
         held_bytes: sum(|worker| worker.held_bytes.value()),
@@ -255,6 +255,13 @@ fn failures(workers: &[Arc<WorkerMetrics>], class: HandshakeFailure) -> (Handsha
         .iter()
         .filter_map(|worker| worker.handshake_failures.get(class.index()));
     (class, counts.map(|count| count.value()).sum())
+}
+
+fn sent_away(workers: &[Arc<WorkerMetrics>], why: SentAway) -> (SentAway, u64) {
+    let counts = workers
+        .iter()
+        .filter_map(|worker| worker.clients_sent_away.get(why as usize));
+    (why, counts.map(|count| count.value()).sum())
 }
 
 fn http_requests(workers: &[Arc<WorkerMetrics>], kind: HttpRequest) -> (HttpRequest, u64) {

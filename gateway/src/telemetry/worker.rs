@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::by_index::ByIndex;
 use super::counter::Counter;
 use super::histogram::Buckets;
-use super::{BackendLabel, HandshakeFailure, HttpRequest, RouteLabel, TlsLabel, lock};
+use super::{BackendLabel, HandshakeFailure, HttpRequest, RouteLabel, SentAway, TlsLabel, lock};
 
 /// gRPC statuses 0 to 16.
 pub(super) const STATUSES: usize = 17;
@@ -24,7 +24,7 @@ pub struct WorkerMetrics {
     pub(super) handshakes: [HandshakeCounters; TlsLabel::ALL.len()],
     pub(super) handshake_failures: [Counter; HandshakeFailure::ALL.len()],
     pub(super) challenges_answered: Counter,
-    pub(super) clients_sent_away: Counter,
+    pub(super) clients_sent_away: [Counter; SentAway::ALL.len()],
     pub(super) http_requests: [Counter; HttpRequest::ALL.len()],
     /// Few are alive at once, and they are touched once per connection: a lock is cheap enough.
     pub(super) open: Mutex<Vec<Open>>,
@@ -144,9 +144,11 @@ impl WorkerMetrics {
         self.challenges_answered.add(1);
     }
 
-    /// A connected client is told to go, because its certificate is not accepted any more.
-    pub fn client_sent_away(&self) {
-        self.clients_sent_away.add(1);
+    /// A connected client is told to go.
+    pub fn client_sent_away(&self, why: SentAway) {
+        if let Some(count) = self.clients_sent_away.get(why as usize) {
+            count.add(1);
+        }
     }
 
     /// A request of plain HTTP was answered.

@@ -4,15 +4,16 @@
 //! A bundle that lets all of them in again touches no connection. Dates of client certificates are no matter:
 //! one may expire under an open connection.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rustls::Error;
 
-use super::{Key, Worker};
-use crate::connection::{Connection, Peer, Transport};
+use super::{Key, Worker, follow};
+use crate::connection::{Connection, Peer, SentAway, Transport};
 use crate::rpc::status::Refusal;
-use crate::telemetry::event::Event;
+use crate::snapshot::Snapshot;
+use crate::telemetry::event::Departure;
 
 /// Of each tick, for verifying certificates again: a swap may ask for thousands, and RPCs go on meanwhile.
 const SHARE_OF_TICK: Duration = Duration::from_millis(5);
@@ -25,23 +26,35 @@ impl Worker {
             return;
         }
         self.trust_swaps = swaps;
-        let concerned = self.connections.iter().filter(|(_, c)| is_outdated(c));
+        self.note_outdated();
+    }
+
+    /// Notes every client that a swap or a reload may concern.
+    pub(super) fn note_outdated(&mut self) {
+        let snapshot = &self.snapshot;
+        let concerned = self.connections.iter().filter(|(_, c)| is_outdated(c, snapshot));
         self.outdated = concerned.map(|(key, _)| key).collect();
     }
 
     /// A client that was verified while bundles changed is looked at again.
     pub(super) fn reverify_later(&mut self, key: Key) {
-        if self.connections.get(key).is_some_and(|c| is_outdated(c)) {
+        let snapshot = &self.snapshot;
+        if self
+            .connections
+            .get(key)
+            .is_some_and(|c| is_outdated(c, snapshot))
+        {
             self.outdated.push(key);
         }
     }
 
-    /// Verifies again, as many as fit into the share of this tick.
+    /// Looks at clients again, as many as fit into the share of this tick.
     pub(super) fn reverify(&mut self) {
         let begin = Instant::now();
         while let Some(key) = self.outdated.pop() {
+            self.follow_listener(key);
             if let Some(error) = self.connections.get_mut(key).and_then(|c| verify_again(c)) {
-                self.send_away(key, &error);
+                self.send_away(key, SentAway::Certificate, &Departure::Certificate(&error));
             }
             if begin.elapsed() >= SHARE_OF_TICK {
                 return;
@@ -49,57 +62,35 @@ impl Worker {
         }
     }
 
-    /// GOAWAY: its streams may end, as in a drain.
-    fn send_away(&mut self, key: Key, error: &Error) {
-        let Some(Connection {
-            peer: Peer::Client(client),
-            h2,
-            ..
-        }) = self.connections.get_mut(key).map(|c| &mut **c)
-        else {
-            return;
-        };
-        if let Some(presented) = &mut client.presented {
-            presented.refused_at = Some(self.now);
-            Event::ClientSentAway {
-                listener: &client.listener.settings.name,
-                peer: client.address,
-                identity: presented.identity.name(),
-                error,
-            }
-            .tell(self.now);
-        }
-        h2.drain();
-        self.metrics.client_sent_away();
-        self.mark_dirty(key);
-    }
-
     /// The time that their streams had is over. All at once: a CA that is gone may have thousands of clients.
-    pub(super) fn cut_streams_of(&mut self, refused: &HashSet<Key>) {
-        if refused.is_empty() {
+    pub(super) fn cut_streams_of(&mut self, sent_away: &HashMap<Key, SentAway>) {
+        if sent_away.is_empty() {
             return;
         }
-        let running: Vec<Key> = self
+        let running: Vec<(Key, SentAway)> = self
             .relays
             .iter()
-            .filter(|(_, relay)| refused.contains(&relay.down.connection))
-            .map(|(relay, _)| relay)
+            .filter_map(|(relay, running)| Some((relay, *sent_away.get(&running.down.connection)?)))
             .collect();
-        for relay in running {
-            self.refuse(relay, &Refusal::ClientCertificate);
+        for (relay, why) in running {
+            self.refuse(relay, &Refusal::SentAway(why));
         }
     }
 }
 
-/// Whether the bundle that serves is another one than this client was last verified against.
-fn is_outdated(connection: &Connection) -> bool {
+/// Whether this client's listener was replaced, or the bundle that serves is another one than it was last verified
+/// against.
+fn is_outdated(connection: &Connection, snapshot: &Snapshot) -> bool {
     let Peer::Client(client) = &connection.peer else {
         return false;
     };
+    if follow::is_left_behind(client, snapshot) {
+        return true;
+    }
     let (Some(presented), Some(trust)) = (&client.presented, client.listener.client_trust()) else {
         return false;
     };
-    presented.refused_at.is_none() && presented.bundle != trust.serial()
+    client.sent_away.is_none() && presented.bundle != trust.serial()
 }
 
 /// Why the bundle that serves now would not let this client in.
@@ -108,6 +99,9 @@ fn verify_again(connection: &mut Connection) -> Option<Error> {
     else {
         return None;
     };
+    if client.is_sent_away() {
+        return None;
+    }
     let (presented, trust) = (client.presented.as_mut()?, client.listener.client_trust()?);
     presented.bundle = trust.serial();
     trust.accepts(session.client_chain(), presented.at).err()

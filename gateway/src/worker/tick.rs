@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http2::ErrorCode;
 
 use super::{Key, Worker};
-use crate::connection::{Connection, Peer};
+use crate::connection::{Connection, Peer, SentAway};
 use crate::rpc::relay::StreamOf;
 use crate::rpc::status::Refusal;
 use crate::telemetry::HandshakeFailure;
@@ -29,9 +29,8 @@ enum Overdue {
     HeaderBlock,
     /// No stream for [`crate::settings::Timeouts::idle`].
     Idle,
-    /// Its client's certificate is not accepted any more, and its streams have had
-    /// [`crate::settings::Timeouts::drain`] to end.
-    Refused,
+    /// Its client was told to go, and its streams have had [`crate::settings::Timeouts::drain`] to end.
+    SentAway(SentAway),
     /// The last word was said long enough ago.
     Lingering,
 }
@@ -73,8 +72,11 @@ impl Worker {
             .iter()
             .filter_map(|(key, c)| Some((key, self.overdue(c)?)))
             .collect();
-        let refused = overdue.iter().filter(|(_, why)| *why == Overdue::Refused);
-        self.cut_streams_of(&refused.map(|(key, _)| *key).collect());
+        let sent_away = overdue.iter().filter_map(|(key, overdue)| match overdue {
+            Overdue::SentAway(why) => Some((*key, *why)),
+            _ => None,
+        });
+        self.cut_streams_of(&sent_away.collect());
         for (key, why) in overdue {
             match why {
                 Overdue::Handshake => {
@@ -90,11 +92,7 @@ impl Worker {
                     self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"header block unfinished");
                 }
                 Overdue::Idle => self.abort(key, ErrorCode::NO_ERROR, b"idle"),
-                Overdue::Refused => self.abort(
-                    key,
-                    ErrorCode::NO_ERROR,
-                    b"client certificate not accepted any more",
-                ),
+                Overdue::SentAway(why) => self.abort(key, ErrorCode::NO_ERROR, last_words(why)),
                 Overdue::Lingering => self.remove(key),
             }
         }
@@ -128,12 +126,10 @@ impl Worker {
         let Peer::Client(client) = &connection.peer else {
             return None;
         };
-        let refused_at = client
-            .presented
-            .as_ref()
-            .and_then(|presented| presented.refused_at);
-        if refused_at.is_some_and(|at| since(at) >= timeouts.drain) {
-            return Some(Overdue::Refused);
+        if let Some((at, why)) = client.sent_away
+            && since(at) >= timeouts.drain
+        {
+            return Some(Overdue::SentAway(why));
         }
         if connection
             .header_block
@@ -234,5 +230,13 @@ impl Worker {
         for key in clients {
             self.abort(key, ErrorCode::NO_ERROR, b"shutting down");
         }
+    }
+}
+
+/// The text of a GOAWAY for a client whose time to go is over.
+fn last_words(why: SentAway) -> &'static [u8] {
+    match why {
+        SentAway::Certificate => b"client certificate not accepted any more",
+        SentAway::Listener => b"the listener asks for more than this connection fulfils",
     }
 }

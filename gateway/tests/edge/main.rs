@@ -14,5 +14,6 @@ mod client_auth;
 mod forger;
 mod hostile;
 mod http;
+mod reload;
 mod sent_away;
 mod support;

@@ -5,32 +5,53 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant, SystemTime};
 
 use gateway::settings::ClientAuthMode;
+use gateway::telemetry::SentAway;
 use rcgen::date_time_ymd;
-use rustls::{AlertDescription, ClientConnection, StreamOwned};
+use rustls::{AlertDescription, ClientConfig, ClientConnection, StreamOwned};
 
 use crate::client_auth::{Papers, asking, client, enters, forged_request, install, params, revoking};
-use crate::support::{PATIENCE, TestCa, TestGateway, eventually, shake, speaks_http2};
+use crate::support::{PATIENCE, PREFACE, TestCa, TestGateway, connect, eventually, shake, speaks_http2};
 
-const RST_STREAM: u8 = 3;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
 
 /// A client on an HTTP/2 connection that it keeps.
-struct Open(StreamOwned<ClientConnection, TcpStream>);
+pub(crate) struct Open<S = StreamOwned<ClientConnection, TcpStream>>(pub(crate) S);
 
 /// A frame of the gateway: its type, flags and payload.
-type Frame = (u8, u8, Vec<u8>);
+pub(crate) type Frame = (u8, u8, Vec<u8>);
 
 impl Open {
-    fn with(gateway: &TestGateway, papers: &Papers) -> Self {
-        let config = client(gateway, Some(papers), rustls::ALL_VERSIONS);
+    pub(crate) fn with(gateway: &TestGateway, papers: &Papers) -> Self {
+        Self::over(gateway, client(gateway, Some(papers), rustls::ALL_VERSIONS))
+    }
+
+    /// Without a certificate.
+    pub(crate) fn anyone(gateway: &TestGateway) -> Self {
+        Self::over(gateway, client(gateway, None, rustls::ALL_VERSIONS))
+    }
+
+    pub(crate) fn over(gateway: &TestGateway, config: ClientConfig) -> Self {
         let mut stream = shake(gateway.address(), config, "localhost").unwrap();
         speaks_http2(&mut stream).unwrap();
         let mut open = Self(stream);
         open.skip_settings();
         open
     }
+}
 
+impl Open<TcpStream> {
+    pub(crate) fn plaintext(gateway: &TestGateway) -> Self {
+        let mut stream = connect(gateway.address());
+        stream.write_all(PREFACE).unwrap();
+        let mut open = Self(stream);
+        open.skip_settings();
+        open
+    }
+}
+
+impl<S: Read + Write> Open<S> {
     /// `speaks_http2` has read the head of the gateway's SETTINGS; here goes the rest, up to the whole frame that
     /// acknowledges ours.
     fn skip_settings(&mut self) {
@@ -44,7 +65,7 @@ impl Open {
     }
 
     /// The next frame; `None` when the gateway has closed.
-    fn next(&mut self) -> Option<Frame> {
+    pub(crate) fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head).ok()?;
         let length = usize::from(head[1]) << 8 | usize::from(head[2]);
@@ -54,7 +75,7 @@ impl Open {
     }
 
     /// The gateway answers, and says nothing else before.
-    fn stays(&mut self) {
+    pub(crate) fn stays(&mut self) {
         self.0.write_all(b"\0\0\x08\x06\0\0\0\0\0pingpong").unwrap();
         loop {
             match self.next().expect("an answer to PING") {
@@ -66,7 +87,7 @@ impl Open {
     }
 
     /// Waits for the first GOAWAY; RFC 9113 §6.8: it names every stream that could be.
-    fn is_told_to_go(&mut self) {
+    pub(crate) fn is_told_to_go(&mut self) {
         loop {
             let (kind, _, payload) = self.next().expect("GOAWAY before the end");
             if kind == GOAWAY {
@@ -76,7 +97,7 @@ impl Open {
     }
 
     /// Answers PINGs, as every client does, until the gateway closes.
-    fn is_closed(&mut self) {
+    pub(crate) fn is_closed(&mut self) {
         while let Some((kind, flags, payload)) = self.next() {
             if (kind, flags) == (PING, 0) {
                 // The gateway may have gone already.
@@ -105,7 +126,7 @@ fn a_revoked_client_is_told_to_go_and_the_others_stay() {
     one.is_told_to_go();
     one.is_closed();
     two.stays();
-    assert_eq!(gateway.totals().clients_sent_away, 2);
+    assert_eq!(gateway.sent_away(SentAway::Certificate), 2);
     // And what a dropped CA had issued.
     install(&mut gateway, &[&other], "", false);
     two.is_told_to_go();
@@ -141,10 +162,7 @@ fn a_client_without_a_certificate_is_nobodys_to_revoke() {
     let (ca, other) = (TestCa::new("clients"), TestCa::new("others"));
     install(&mut gateway, &[&ca], "", false);
     let mut known = Open::with(&gateway, &Papers::of(&ca, &params(1)));
-    let config = client(&gateway, None, rustls::ALL_VERSIONS);
-    let mut nobody = Open(shake(gateway.address(), config, "localhost").unwrap());
-    speaks_http2(&mut nobody.0).unwrap();
-    nobody.skip_settings();
+    let mut nobody = Open::anyone(&gateway);
     install(&mut gateway, &[&other], "", false);
     known.is_told_to_go();
     nobody.stays();

@@ -13,7 +13,7 @@ use gateway::settings::{
     AddHeaders, Backend, EndpointAddress, Http1, Http2, Limits, Listener, Protocol, Redirect, Route,
     Settings, Timeouts, Tls, TlsVersion, WithoutAlpn,
 };
-use gateway::telemetry::Totals;
+use gateway::telemetry::{SentAway, Totals};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::sign::CertifiedKey;
@@ -195,6 +195,13 @@ impl TestGateway {
         self.gateway.metrics().totals()
     }
 
+    /// How many connected clients were told to go for this reason.
+    pub(crate) fn sent_away(&self, why: SentAway) -> u64 {
+        let totals = self.totals();
+        let found = totals.clients_sent_away.iter().find(|(known, _)| *known == why);
+        found.map_or(0, |(_, count)| *count)
+    }
+
     /// How many handshakes failed in this class.
     pub(crate) fn failures(&self, class: gateway::telemetry::HandshakeFailure) -> u64 {
         let totals = self.totals();
@@ -225,6 +232,7 @@ impl TestGateway {
             }];
             settings.routes = vec![Route {
                 name: "r".to_owned(),
+                listeners: Default::default(),
                 hosts: Default::default(),
                 service: None,
                 method: None,

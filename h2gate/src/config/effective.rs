@@ -115,6 +115,9 @@ fn listener(listener: &Listener) -> Value {
 
 fn route(route: &Route, backends: &[Backend]) -> Value {
     let mut matched = Map::new();
+    if !route.listeners.is_empty() {
+        matched.insert("listener".to_owned(), json!(route.listeners));
+    }
     if !route.hosts.is_empty() {
         matched.insert("host".to_owned(), json!(route.hosts));
     }

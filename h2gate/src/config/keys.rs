@@ -310,8 +310,14 @@ pub(super) static ROUTE: Section = Section {
 
 pub(super) static MATCH: Section = Section {
     title: "`match` of a route",
-    about: "All given keys must match. Exact hosts come before wildcards, longer wildcards before shorter ones, then service and method before less.",
+    about: "All given keys must match. Exact hosts come before wildcards, longer wildcards before shorter ones, then service and method before less, then a route that names the listener before one that does not. Services and methods are compared with the path up to its query; a gRPC request with a query, a fragment, percent-encoding, `.` or `..` in its path is answered UNIMPLEMENTED.",
     keys: &[
+        key(
+            "listener",
+            Shape::OneOrMore(Form::Reference),
+            Absent("every listener"),
+            "Name of an entry of `listeners`, or a list of names: requests that come in by other listeners never take this route.",
+        ),
         key(
             "host",
             Shape::OneOrMore(Form::Host),
@@ -344,6 +350,7 @@ pub(super) static MATCH: Section = Section {
         ("domain", "host"),
         ("authority", "host"),
         ("services", "service"),
+        ("listeners", "listener"),
     ],
 };
 

@@ -93,6 +93,14 @@ impl FileTls {
         self.client_auth.as_ref()?.1.as_ref()
     }
 
+    /// The trust bundle without whose certificates nobody gets in.
+    pub(super) fn demanded_trust(&self) -> Option<&str> {
+        match self.client_auth.as_ref()? {
+            (ClientAuthMode::Required, Some(trust)) => Some(&trust.value),
+            _ => None,
+        }
+    }
+
     fn decode(fields: &Fields<'_>, found: &mut Diagnostics) -> Self {
         Self {
             certificates: fields.values("certificates", values::label, found),

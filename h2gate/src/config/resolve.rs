@@ -10,7 +10,7 @@ use super::backend::FileBackend;
 use super::certificate::{FileCertificate, Surroundings, report_same_orders};
 use super::diagnostic::{Diagnostics, Place, Spanned};
 use super::fields::Fields;
-use super::listener::{self, FileListener, Targets};
+use super::listener::{self, FileListener, FileTls, Targets};
 use super::names::Names;
 use super::route::{self, FileRoute};
 use super::trust::FileTrust;
@@ -101,20 +101,22 @@ pub(super) fn resolve(path: &Path, found: &mut Diagnostics) -> Option<Parts> {
 
 /// The names of the lists that others refer to.
 struct Lists {
+    listeners: Names,
     certificates: Names,
     trust_bundles: Names,
     backends: Names,
 }
 
 impl Lists {
-    /// Reports names that are given twice, those of listeners as well.
+    /// Reports names that are given twice.
     fn new(file: &File, misspelled: &dyn Fn(&'static str) -> bool, found: &mut Diagnostics) -> Self {
         let listeners = file.listeners.iter().map(|l| l.name.as_ref());
         let certificates = file.certificates.iter().map(|c| c.name.as_ref());
         let trust_bundles = file.trust_bundles.iter().map(|t| t.name.as_ref());
         let backends = file.backends.iter().map(|b| b.name.as_ref());
-        Names::new("listener", "listeners", listeners, found);
         Self {
+            listeners: Names::new("listener", "listeners", listeners, found)
+                .misspelled(misspelled("listeners")),
             certificates: Names::new("certificate", "certificates", certificates, found)
                 .misspelled(misspelled("certificates")),
             trust_bundles: Names::new("trust bundle", "trust_bundles", trust_bundles, found)
@@ -154,6 +156,11 @@ fn refer(file: File, misspelled: &dyn Fn(&'static str) -> bool, found: &mut Diag
             .collect(),
         trust_bundles: lists.trust_bundles,
     };
+    let plain_http = listeners
+        .iter()
+        .filter(|listener| listener.http.is_some())
+        .filter_map(|listener| Some(listener.name.as_ref()?.value.clone()))
+        .collect();
     let listeners = listeners
         .into_iter()
         .filter_map(|l| l.resolve(&targets, found))
@@ -162,7 +169,12 @@ fn refer(file: File, misspelled: &dyn Fn(&'static str) -> bool, found: &mut Diag
         .into_iter()
         .flat_map(|c| c.resolve(&surroundings, &targets.trust_bundles, found))
         .collect();
-    let routes = route::resolve(routes, &lists.backends, found);
+    let targets = route::Targets {
+        listeners: lists.listeners,
+        plain_http,
+        backends: lists.backends,
+    };
+    let routes = route::resolve(routes, &targets, found);
     if found.errors() == 0 {
         doubts.report(&routes, found);
     }
@@ -225,6 +237,20 @@ fn addresses(listeners: &[FileListener], admin: &Spanned<SocketAddr>) -> Vec<(St
     all
 }
 
+/// Two listeners for RPCs of which the first demands certificates of one trust bundle and the second does not.
+fn unlike(listeners: &[FileListener]) -> Option<(String, String)> {
+    let of_rpcs = listeners.iter().filter(|listener| listener.http.is_none());
+    let all = of_rpcs
+        .filter_map(|listener| {
+            let demanded = listener.tls.as_ref().and_then(FileTls::demanded_trust);
+            Some((listener.name.as_ref()?, demanded))
+        })
+        .collect::<Vec<_>>();
+    let (demanding, trust) = all.iter().find(|(_, trust)| trust.is_some())?;
+    let (other, _) = all.iter().find(|(_, other)| other != trust)?;
+    Some((demanding.value.clone(), other.value.clone()))
+}
+
 /// What can run, but is probably not meant; only told where nothing worse was found, since a mistyped
 /// reference leaves its target unused as well.
 struct Doubts {
@@ -234,6 +260,10 @@ struct Doubts {
     used_trust_bundles: Vec<String>,
     backends: Vec<Spanned<String>>,
     hosts: Vec<Spanned<String>>,
+    /// Where routes stand that every listener shares.
+    shared: Vec<Place>,
+    /// A listener that demands client certificates, and one that demands others or none.
+    unlike: Option<(String, String)>,
     /// What TLS clients can be shown; `None` if that is not known from the file alone.
     covered: Option<Vec<String>>,
 }
@@ -278,11 +308,36 @@ impl Doubts {
             used_certificates,
             backends: backends.iter().filter_map(|b| b.name.clone()).collect(),
             hosts: routes.iter().flat_map(|r| r.hosts.clone()).collect(),
+            shared: routes
+                .iter()
+                .filter(|route| route.listeners.is_empty())
+                .map(FileRoute::place)
+                .collect(),
+            unlike: unlike(listeners),
             covered: known.then_some(covered),
         }
     }
 
+    /// A route is as open as the most open listener that reaches it.
+    fn report_shared_routes(&self, found: &mut Diagnostics) {
+        let (Some((demanding, other)), [first, others @ ..]) = (&self.unlike, self.shared.as_slice()) else {
+            return;
+        };
+        let (these, they) = match others.len() {
+            0 => ("this route is".to_owned(), "it"),
+            n => (format!("this route and {n} more are"), "them"),
+        };
+        let message = format!(
+            "{these} reached by listener `{demanding}`, which demands client certificates, and by `{other}`, which lets others reach {they}"
+        );
+        let remedy = format!(
+            "add `listener: {demanding}` to the `match` of routes that are for its clients alone, `listener: [{demanding}, {other}]` to those for both"
+        );
+        found.warning(*first, message, Some(remedy));
+    }
+
     fn report(self, routes: &[Route], found: &mut Diagnostics) {
+        self.report_shared_routes(found);
         for certificate in self
             .certificates
             .iter()

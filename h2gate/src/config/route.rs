@@ -15,6 +15,7 @@ pub(super) struct FileRoute {
     name: Option<Spanned<String>>,
     /// Of the whole route.
     place: Place,
+    pub(super) listeners: Vec<Spanned<String>>,
     pub(super) hosts: Vec<Spanned<String>>,
     service: Option<Spanned<String>>,
     method: Option<Spanned<String>>,
@@ -27,6 +28,10 @@ impl FileRoute {
     pub(super) fn decode(fields: &Fields<'_>, found: &mut Diagnostics) -> Self {
         let before = found.errors();
         let matched = fields.map("match", found);
+        let listeners = matched
+            .as_ref()
+            .map(|m| m.values("listener", values::label, found))
+            .unwrap_or_default();
         let hosts = matched
             .as_ref()
             .map(|m| m.values("host", values::host_pattern, found))
@@ -49,6 +54,7 @@ impl FileRoute {
         Self {
             name: fields.value("name", values::label, found),
             place: matched.map_or(fields.place, |_| fields.place_of("match")),
+            listeners,
             hosts,
             service,
             method,
@@ -57,7 +63,12 @@ impl FileRoute {
         }
     }
 
-    /// For messages and metrics, if the file gives no name: host, service and method.
+    /// Where its `match` stands.
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// For messages and metrics, if the file gives no name: host, service, method and listener.
     fn made_name(&self) -> String {
         let mut name = match self.hosts.as_slice() {
             [] => String::new(),
@@ -68,13 +79,35 @@ impl FileRoute {
             name.push('/');
             name.push_str(&part.value);
         }
-        if name.is_empty() { "*".to_owned() } else { name }
+        if name.is_empty() {
+            name.push('*');
+        }
+        if let [listener, others @ ..] = self.listeners.as_slice() {
+            name.push_str(&format!("@{}", listener.value));
+            if !others.is_empty() {
+                name.push_str(&format!("+{}", others.len()));
+            }
+        }
+        name
     }
 
-    fn resolve(self, name: String, backends: &Names, found: &mut Diagnostics) -> Option<Route> {
+    fn resolve(self, name: String, targets: &Targets, found: &mut Diagnostics) -> Option<Route> {
+        for listener in &self.listeners {
+            if targets.listeners.position(listener, found).is_some()
+                && targets.plain_http.contains(&listener.value)
+            {
+                let message = format!(
+                    "listener `{}` speaks plain HTTP and takes no RPCs",
+                    listener.value
+                );
+                let remedy = "name listeners without `http`, or leave `listener` out".to_owned();
+                found.error(listener.place, message, Some(remedy));
+            }
+        }
         Some(Route {
             name,
-            backend: backends.position(&self.backend?, found)?,
+            backend: targets.backends.position(&self.backend?, found)?,
+            listeners: self.listeners.into_iter().map(|one| one.value).collect(),
             hosts: self.hosts.into_iter().map(|host| host.value).collect(),
             service: self.service.map(|service| service.value),
             method: self.method.map(|method| method.value),
@@ -82,8 +115,17 @@ impl FileRoute {
     }
 }
 
+/// What routes may refer to.
+#[derive(Debug)]
+pub(super) struct Targets {
+    pub(super) listeners: Names,
+    /// Names of the listeners that take no RPCs.
+    pub(super) plain_http: Vec<String>,
+    pub(super) backends: Names,
+}
+
 /// Resolves all routes, and reports names and matches that are given twice.
-pub(super) fn resolve(routes: Vec<FileRoute>, backends: &Names, found: &mut Diagnostics) -> Vec<Route> {
+pub(super) fn resolve(routes: Vec<FileRoute>, targets: &Targets, found: &mut Diagnostics) -> Vec<Route> {
     Names::new(
         "route",
         "routes",
@@ -101,7 +143,7 @@ pub(super) fn resolve(routes: Vec<FileRoute>, backends: &Names, found: &mut Diag
             Some(name) => name.value.clone(),
             None => free_name(route.made_name(), &mut taken),
         };
-        resolved.extend(route.resolve(name, backends, found));
+        resolved.extend(route.resolve(name, targets, found));
     }
     resolved
 }
@@ -126,8 +168,15 @@ fn report_duplicates(routes: &[FileRoute], found: &mut Diagnostics) {
             [] => vec![(None, route.place)],
             hosts => hosts.iter().map(|host| (Some(&host.value), host.place)).collect(),
         };
-        for (host, place) in hosts {
-            if let Some(first) = first_with.insert((host, service, method), place) {
+        let listeners = match route.listeners.as_slice() {
+            [] => vec![None],
+            listeners => listeners.iter().map(|listener| Some(&listener.value)).collect(),
+        };
+        let each = hosts
+            .iter()
+            .flat_map(|host| listeners.iter().map(move |listener| (*host, *listener)));
+        for ((host, place), listener) in each {
+            if let Some(first) = first_with.insert((listener, host, service, method), place) {
                 let what = host.map_or("this match".to_owned(), |host| {
                     format!("`{host}` with this match")
                 });

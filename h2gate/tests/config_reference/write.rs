@@ -95,6 +95,7 @@ const VALUES: &[(&str, &str)] = &[
     ("trust_bundles[].secrets_manager.secret", "prod/clients"),
     ("trust_bundles[].secrets_manager.fields.crl", "crl"),
     ("routes[].name", "get-feature"),
+    ("routes[].match.listener", "public"),
     ("routes[].match.host", "api.example.com"),
     ("routes[].match.service", "routeguide.RouteGuide"),
     ("routes[].match.method", "GetFeature"),

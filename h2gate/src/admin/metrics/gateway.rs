@@ -111,8 +111,11 @@ fn handshakes(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error>
     )?;
     families.counter(
         "h2gate_clients_sent_away",
-        "Connected clients that were told to go: the trust bundle does not accept their certificates any more",
-        [(vec![], totals.clients_sent_away)],
+        "Connected clients that were told to go, by reason: their certificate is not accepted any more, or their listener asks for more",
+        totals
+            .clients_sent_away
+            .iter()
+            .map(|(why, count)| (vec![("reason", why.name())], *count)),
     )?;
     families.counter(
         "h2gate_http_requests",
