@@ -15,7 +15,7 @@ demo: ## See it work: TLS, four kinds of RPC, a new certificate every 10 s (Ctrl
 test: ## What CI runs: lints, unit tests, the end-to-end suite with small counts; installs its tools into .tools/
 	scripts/test
 
-proof: ## The same with full counts on a release build (about half an hour); the log stays in .proof/
+proof: ## The same with full counts on a release build (about half an hour); the log and the table of attacks stay in .proof/
 	@mkdir -p .proof
 	bash -o pipefail -c 'H2GATE_PROOF=1 scripts/test 2>&1 | tee .proof/proof.log'
 

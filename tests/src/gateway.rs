@@ -136,8 +136,9 @@ impl TestGatewayBuilder {
     }
 
     /// Started by this command, which becomes the program that its last arguments name.
+    /// Twice: the later command inside the earlier.
     pub fn under(mut self, command: &[&str]) -> Self {
-        self.under = command.iter().map(|&word| word.to_owned()).collect();
+        self.under.extend(command.iter().map(|&word| word.to_owned()));
         self
     }
 

@@ -4,14 +4,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use e2e::{
-    FrameConn, H2Client, TestBackend, TestCa, TestGateway, alone, echo_body, eventually, flags, kind, pack,
-    proof, request, scaled, setting, within,
+    FrameConn, H2Client, TestBackend, TestCa, TestGateway, echo_body, eventually, flags, kind, pack, request,
+    scaled, setting, within,
 };
-use futures_util::future::join_all;
 
 use crate::scripted;
-
-const MIB: u64 = 1 << 20;
 
 const TINY: usize = 10_000;
 
@@ -161,102 +158,4 @@ async fn a_chatty_stream_that_nobody_reads_harms_no_other_on_the_same_backend_co
         slowest < Duration::from_secs(1),
         "an RPC beside it took {slowest:?}"
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn fifty_clients_with_closed_windows_cost_less_than_64_mib_and_no_other_anything() {
-    deaf_clients(&[(setting::INITIAL_WINDOW_SIZE, 0)], false).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn fifty_clients_that_leave_their_sockets_unread_cost_less_than_64_mib() {
-    deaf_clients(&[(setting::INITIAL_WINDOW_SIZE, 0x7fff_ffff)], true).await;
-}
-
-async fn deaf_clients(settings: &[(u16, u32)], open_connection_window: bool) {
-    const CONNECTIONS: usize = 50;
-    const STREAMS: usize = 100;
-    let _alone = alone().await;
-    let (ca, backend, gateway) = scripted(|mut exchange| async move {
-        if exchange.path() == "/test.Echo/Big" {
-            exchange.head(&[]);
-            for _ in 0..64 {
-                if exchange.send(Bytes::from(vec![1; 16_384])).await.is_err() {
-                    return;
-                }
-            }
-            return exchange.trailers(&[("grpc-status", "0")]);
-        }
-        echo_body(exchange).await;
-    })
-    .await;
-    let good = H2Client::tls(&gateway, &ca).await;
-    // Warm: what a first RPC allocates is not the attack's.
-    let mut waits = Waits::default();
-    waits.ask(&good).await;
-    let before = gateway.memory();
-
-    let open = async |_| {
-        let mut connection = FrameConn::client(&gateway, &ca, settings).await;
-        if open_connection_window {
-            connection
-                .send(kind::WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes())
-                .await;
-        }
-        connection
-            .expect("SETTINGS", Duration::from_secs(5), |frame| {
-                frame.kind == kind::SETTINGS
-            })
-            .await;
-        connection.send(kind::SETTINGS, flags::ACK, 0, &[]).await;
-        for stream in 0..STREAMS as u32 {
-            connection.request(2 * stream + 1, "/test.Echo/Big", true).await;
-        }
-        connection
-    };
-    let deaf = join_all((0..CONNECTIONS).map(open)).await;
-    eventually(
-        "all streams are at the backend",
-        Duration::from_secs(20),
-        async || {
-            waits.ask(&good).await;
-            (backend.requests() >= CONNECTIONS * STREAMS).then_some(())
-        },
-    )
-    .await;
-    // What can be held is held by now, or it comes during these seconds.
-    let until = Instant::now() + Duration::from_secs(scaled(3, 15) as u64);
-    let mut most = 0;
-    while Instant::now() < until {
-        waits.ask(&good).await;
-        most = most.max(gateway.memory());
-    }
-    let grown = most.saturating_sub(before);
-    let held = gateway.metrics().await.sum("h2gate_held_bytes", &[]) / MIB as f64;
-    eprintln!(
-        "{CONNECTIONS} × {STREAMS} deaf streams: {} MiB, of which {held:.1} MiB in queues; worst wait beside them {:?}",
-        grown / MIB,
-        waits.worst
-    );
-    assert!(grown < 64 * MIB, "{} MiB", grown / MIB);
-    let bound = Duration::from_millis(if proof() { 250 } else { 1_500 });
-    assert!(waits.worst < bound, "an RPC beside them took {:?}", waits.worst);
-    drop(deaf);
-}
-
-#[derive(Default)]
-struct Waits {
-    worst: Duration,
-}
-
-impl Waits {
-    async fn ask(&mut self, client: &H2Client) {
-        let began = Instant::now();
-        let asked = client.ask(request("/test.Echo/Unary").body(()).unwrap(), pack(b"ping"));
-        let answer = within("an RPC beside it", Duration::from_secs(5), asked)
-            .await
-            .unwrap();
-        assert_eq!(answer.grpc_status(), Some(0));
-        self.worst = self.worst.max(began.elapsed());
-    }
 }

@@ -7,7 +7,6 @@
     reason = "a failure is a failed test"
 )]
 
-mod abuse;
 mod acme_issue;
 mod admin;
 mod arrows;
@@ -25,6 +24,7 @@ mod fairness;
 #[path = "../conformance/h2spec.rs"]
 mod h2spec;
 mod headers;
+mod heads;
 #[path = "../conformance/interop.rs"]
 mod interop;
 mod mtls;

@@ -1,0 +1,73 @@
+//! What was seen of one attack.
+
+use std::time::Duration;
+
+use e2e::Metrics;
+
+use crate::attacker::Tally;
+use crate::process::Usage;
+
+/// What was seen of one attack.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    /// Before the attack.
+    pub(crate) calm: Seen,
+    /// From its beginning until a moment after its end.
+    pub(crate) attacked: Seen,
+    /// Resident memory of the gateway before it, in bytes.
+    pub(crate) memory_before: u64,
+    /// What the attacker says.
+    pub(crate) tally: Tally,
+    /// The gateway's metrics afterwards; none if it does not answer.
+    pub(crate) metrics: Option<Metrics>,
+    /// The gateway's log.
+    pub(crate) log: String,
+    /// How long somebody who came afterwards waited for the first answer; none if there was none.
+    pub(crate) newcomer: Option<Duration>,
+    /// The gateway runs.
+    pub(crate) alive: bool,
+    /// It is the second try.
+    pub(crate) repeated: bool,
+}
+
+/// What was seen in one span of time.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Answers to the quiet clients.
+    pub(crate) answers: usize,
+    /// What went wrong for them.
+    pub(crate) failures: Vec<String>,
+    /// Their worst wait.
+    pub(crate) worst: Duration,
+    /// The most resident memory of the gateway, in bytes.
+    pub(crate) memory: u64,
+    /// What the gateway has used.
+    pub(crate) gateway: Usage,
+    /// How late a thread beside the quiet clients woke up at worst: a wait that is not the gateway's.
+    pub(crate) late: Duration,
+}
+
+impl Evidence {
+    /// The gateway's CPU time for the attack: without what the quiet clients cost.
+    pub(crate) fn gateway_cpu(&self) -> Duration {
+        let each = self.calm.gateway.cpu.as_secs_f64() / self.calm.answers.max(1) as f64;
+        let quiet = Duration::from_secs_f64(each * self.attacked.answers as f64);
+        self.attacked.gateway.cpu.saturating_sub(quiet)
+    }
+
+    /// The gateway's CPU time for the attack, in times of the attacker's.
+    pub(crate) fn cpu_ratio(&self) -> f64 {
+        self.gateway_cpu().as_secs_f64() / self.tally.cpu.as_secs_f64().max(1e-6)
+    }
+
+    /// How much memory the gateway has taken for it, in bytes.
+    pub(crate) fn grown(&self) -> u64 {
+        self.attacked.memory.saturating_sub(self.memory_before)
+    }
+
+    /// Others took so much of the machine that times mean little.
+    pub(crate) fn disturbed(&self) -> bool {
+        const LATE: Duration = Duration::from_millis(20);
+        self.attacked.late > LATE || self.calm.worst > LATE || self.attacked.gateway.waited > LATE
+    }
+}

@@ -1,0 +1,275 @@
+//! The scene of an attack: a gateway of one worker, backends, quiet clients, and the attacker's process.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use e2e::{
+    BackendOptions, H2Client, Metrics, TestBackend, TestCa, TestGateway, TlsOptions, echo_body, free_port,
+    proof,
+};
+use serde_json::json;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::attack::{Attack, Backend, STREAMS};
+use crate::attacker::{self, Orders, Tally};
+use crate::backend::Victim;
+use crate::evidence::{Evidence, Seen};
+use crate::process::{Usage, gateway_words};
+use crate::quiet::{self, Quiet};
+use crate::verdict::{self, PROCESS_MEMORY};
+
+/// After an attack: what it left to do is its, too.
+const AFTERMATH: Duration = Duration::from_millis(300);
+/// How much longer than it was told an attacker may take until it is ended.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Everything but the attacker.
+pub(crate) struct Scene {
+    ca: TestCa,
+    gateway: TestGateway,
+    quiet: Quiet,
+    clock: Clock,
+    hostile: u16,
+    _quiet_backend: TestBackend,
+    _victim: Option<Victim>,
+    _full: Option<TestBackend>,
+}
+
+impl Scene {
+    /// Plays one attack from the beginning to the end.
+    pub(crate) fn play(attack: &Attack) -> Evidence {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let evidence = runtime.block_on(async {
+            let mut scene = Self::set(attack).await;
+            scene.attacked(attack).await
+        });
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        evidence
+    }
+
+    async fn set(attack: &Attack) -> Self {
+        let ca = TestCa::new();
+        let quiet_backend = TestBackend::h2(echo_body).await;
+        let hostile = free_port();
+        let (mut victim, mut full) = (None, None);
+        let attacked = match attack.backend {
+            Backend::Answers | Backend::Mute | Backend::Shut | Backend::Large => {
+                let started = Victim::start(attack.backend);
+                let address = started.address();
+                victim = Some(started);
+                address
+            }
+            Backend::Full => full.insert(full_backend().await).address(),
+            Backend::Hostile => ([127, 0, 0, 1], hostile).into(),
+        };
+        let quiet_to = if full.is_some() { "attacked" } else { "quiet" };
+        let builder = TestGateway::builder(&ca, &quiet_backend)
+            .set("/workers", 1)
+            .set("/limits", json!({ "process_memory": PROCESS_MEMORY.to_string() }))
+            .set(
+                "/backends",
+                json!([
+                    { "name": "quiet", "endpoints": [quiet_backend.address().to_string()] },
+                    { "name": "attacked", "endpoints": [attacked.to_string()] },
+                ]),
+            )
+            .set(
+                "/routes",
+                json!([
+                    { "name": "quiet", "match": { "host": "localhost", "service": "quiet.Echo" }, "backend": quiet_to },
+                    { "name": "attacked", "match": { "host": "localhost" }, "backend": "attacked" },
+                ]),
+            )
+            .under(&gateway_words());
+        let gateway = (attack.gateway)(builder).start().await;
+        let quiet = Quiet::start(&gateway, &ca).await;
+        Self {
+            ca,
+            gateway,
+            quiet,
+            clock: Clock::start(),
+            hostile,
+            _quiet_backend: quiet_backend,
+            _victim: victim,
+            _full: full,
+        }
+    }
+
+    async fn attacked(&mut self, attack: &Attack) -> Evidence {
+        let calm = Duration::from_secs_f32(if proof() { 2.0 } else { 0.4 });
+        let ((), calm) = self.watched(tokio::time::sleep(calm)).await;
+        let memory_before = self.gateway.memory();
+        let attacking = async {
+            let tally = self.attack(attack).await;
+            tokio::time::sleep(AFTERMATH).await;
+            tally
+        };
+        let (tally, attacked) = self.watched(attacking).await;
+        let newcomer = self.newcomer().await;
+        Evidence {
+            calm,
+            attacked,
+            memory_before,
+            tally,
+            metrics: self.metrics().await,
+            log: self.gateway.log(),
+            newcomer,
+            alive: self.gateway.is_running(),
+            repeated: false,
+        }
+    }
+
+    /// Runs something, and sees what happens meanwhile.
+    async fn watched<T>(&self, what: impl Future<Output = T>) -> (T, Seen) {
+        let process = self.gateway.pid().to_string();
+        let before = Usage::of(&process);
+        self.quiet.take();
+        self.clock.take();
+        let mut memory = 0;
+        let watching = async {
+            loop {
+                memory = memory.max(resident(&process));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = what => outcome,
+            () = watching => unreachable!("it watches for ever"),
+        };
+        let suffered = self.quiet.take();
+        let after = Usage::of(&process);
+        let seen = Seen {
+            answers: suffered.answers,
+            failures: suffered.failures,
+            worst: suffered.worst,
+            memory,
+            gateway: Usage {
+                cpu: after.cpu.saturating_sub(before.cpu),
+                waited: after.waited.saturating_sub(before.waited),
+            },
+            late: self.clock.take(),
+        };
+        (outcome, seen)
+    }
+
+    /// The attacker in its process, to its end.
+    async fn attack(&self, attack: &Attack) -> Tally {
+        let orders = Orders {
+            attack: attack.name.to_owned(),
+            address: self.gateway.address(),
+            ca: self.ca.file(),
+            hostile: self.hostile,
+            lasts: attack.seconds.now(),
+            persists: !attack.limits.is_empty(),
+        };
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args([attacker::COMMAND, &orders.text()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let ended = timeout(orders.lasts + PATIENCE, child.wait_with_output()).await;
+        let Ok(Ok(output)) = ended else {
+            return Tally::trouble("it did not come to its end");
+        };
+        Tally::parse(&String::from_utf8_lossy(&output.stdout))
+            .unwrap_or_else(|| Tally::trouble(&format!("{}", output.status)))
+    }
+
+    /// The metrics once the attacker's connections are gone; as they are, if some stay.
+    async fn metrics(&self) -> Option<Metrics> {
+        let give_up_at = Instant::now() + Duration::from_secs(3);
+        loop {
+            let (_, page) = self.gateway.get("/metrics").await?;
+            let metrics = Metrics::parse(&page);
+            if verdict::left_behind(&metrics) == 0 || Instant::now() > give_up_at {
+                return Some(metrics);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// How long somebody waits who comes now: to the first answer.
+    async fn newcomer(&self) -> Option<Duration> {
+        let began = Instant::now();
+        let coming = async {
+            let shaken = TlsOptions::default()
+                .connect(self.gateway.address(), &self.ca)
+                .await;
+            let client = H2Client::try_over(shaken.ok()?.0).await.ok()?;
+            quiet::ask(&client).await.ok()
+        };
+        timeout(Duration::from_secs(10), coming).await.ok()??;
+        Some(began.elapsed())
+    }
+}
+
+/// Few streams, all of which an attacker may take and keep.
+async fn full_backend() -> TestBackend {
+    let options = BackendOptions {
+        max_concurrent_streams: Some(STREAMS),
+        ..BackendOptions::default()
+    };
+    TestBackend::h2_with(options, |mut exchange| async move {
+        if exchange.path().starts_with("/quiet.") {
+            return echo_body(exchange).await;
+        }
+        exchange.reset_by_peer().await;
+    })
+    .await
+}
+
+/// Resident memory in octets; 0 once the process has ended.
+fn resident(process: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
+}
+
+/// A thread that sleeps a millisecond again and again, and notes how late it wakes up: what the machine does to
+/// everybody beside the gateway.
+struct Clock {
+    late: Arc<AtomicU64>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Clock {
+    fn start() -> Self {
+        const PAUSE: Duration = Duration::from_millis(1);
+        let clock = Self {
+            late: Arc::default(),
+            stopped: Arc::default(),
+        };
+        let (late, stopped) = (Arc::clone(&clock.late), Arc::clone(&clock.stopped));
+        std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                std::thread::sleep(PAUSE);
+                let over = began.elapsed().saturating_sub(PAUSE);
+                late.fetch_max(over.as_micros() as u64, Ordering::Relaxed);
+            }
+        });
+        clock
+    }
+
+    /// The worst since this was last asked.
+    fn take(&self) -> Duration {
+        Duration::from_micros(self.late.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+}
