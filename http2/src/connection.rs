@@ -227,6 +227,7 @@ enum Drain {
     Last,
 }
 
+pub use self::data::Owed;
 pub(crate) use self::spare::give_back_list as recycle;
 
 impl Connection {
@@ -304,7 +305,8 @@ impl Connection {
             limits.max_header_list_size,
         );
         self.output.frame(frame::SETTINGS, 0, 0, &payload);
-        if let Some(n) = self.receive.raise(self.config.connection_window) {
+        let window = self.config.connection_window.max(DEFAULT_WINDOW);
+        if let Some(n) = self.receive.renew(window) {
             self.output.frame(frame::WINDOW_UPDATE, 0, 0, &n.to_be_bytes());
         }
     }

@@ -107,16 +107,24 @@ impl ReceiveWindow {
         Some(n)
     }
 
-    /// Widens the window; returns the increment to send now, with what was owed.
-    pub(crate) fn raise(&mut self, target: u32) -> Option<u32> {
+    /// Octets that the peer is owed.
+    #[inline]
+    pub(crate) fn owed(&self) -> u32 {
+        self.owed
+    }
+
+    /// The whole window is to be `target`; returns the increment to send now, with what is owed. Wider it is at once.
+    /// RFC 9113 §6.9 has no way to take a window back, so it becomes narrower by what is owed and not given, at most.
+    pub(crate) fn renew(&mut self, target: u32) -> Option<u32> {
         let target = target.min(MAX_WINDOW);
-        if target <= self.target {
-            return None;
-        }
-        let n = target - self.target + std::mem::take(&mut self.owed);
-        self.target = target;
+        let withheld = self.owed.min(self.target.saturating_sub(target));
+        self.owed -= withheld;
+        self.target -= withheld;
+        let more = target.saturating_sub(self.target);
+        self.target += more;
+        let n = more + std::mem::take(&mut self.owed);
         self.open = self.open.saturating_add_unsigned(n);
-        Some(n)
+        (n > 0).then_some(n)
     }
 
     /// The peer has learnt that its initial window is smaller by `n` than it had to assume (RFC 9113 §6.9.3).
@@ -181,14 +189,30 @@ mod tests {
     }
 
     #[test]
-    fn raising_gives_what_is_owed_too() {
+    fn a_wider_window_comes_with_what_is_owed() {
         let mut w = ReceiveWindow::new(100);
         assert!(w.receive(30));
         assert_eq!(w.release(20), 20);
-        assert_eq!(w.raise(150), Some(70));
-        assert_eq!(w.raise(150), None);
+        assert_eq!(w.renew(150), Some(70));
+        assert_eq!(w.renew(150), None);
         assert_eq!(w.held(), 10);
         assert!(w.receive(140));
+        assert!(!w.receive(1));
+    }
+
+    #[test]
+    fn a_window_becomes_narrower_by_what_is_owed_and_never_by_more() {
+        let mut w = ReceiveWindow::new(100);
+        assert_eq!((w.renew(10), w.target()), (None, 100));
+        assert!(w.receive(60));
+        assert_eq!(w.release(50), 50);
+        // 40 are open and 10 held: these were promised.
+        assert_eq!((w.renew(0), w.target(), w.held()), (None, 50, 10));
+        assert!(w.receive(40));
+        assert!(!w.receive(1));
+        assert_eq!(w.release(50), 50);
+        assert_eq!((w.renew(20), w.target(), w.held()), (Some(20), 20, 0));
+        assert!(w.receive(20));
         assert!(!w.receive(1));
     }
 

@@ -67,7 +67,7 @@ mod limits;
 mod message;
 mod stream;
 
-pub use connection::{Config, Connection, Credit, Event};
+pub use connection::{Config, Connection, Credit, Event, Owed};
 pub use error::{Cause, ConnectionError, ErrorCode, OpenError};
 pub use field::{Field, Indexing, Name};
 pub use hpack::{DecodeError, Decoded, Decoder, Encoder};

@@ -10,7 +10,7 @@
 
 mod support;
 
-use http2::{Config, Credit, ErrorCode as E};
+use http2::{Config, Credit, ErrorCode as E, Owed};
 use support::*;
 
 /// A server with an open stream whose head was sent.
@@ -254,14 +254,14 @@ fn credit_on_receipt_never_lets_a_stalled_stream_block_the_connection() {
 }
 
 #[test]
-fn a_raised_window_is_told_at_once_and_never_lowered() {
+fn a_wider_window_is_told_at_once_and_one_that_was_given_is_not_taken_back() {
     let mut lone = Lone::client(Config {
         initial_stream_window: 8_192,
         ..config()
     });
     let key = lone.connection.open(&fields(POST), true, 0).unwrap();
     lone.sent();
-    lone.connection.raise_window(key, 100_000);
+    lone.connection.renew(key, 100_000);
     assert_eq!(
         lone.sent(),
         [Frame {
@@ -271,9 +271,40 @@ fn a_raised_window_is_told_at_once_and_never_lowered() {
             payload: 91_808_u32.to_be_bytes().into()
         }]
     );
-    lone.connection.raise_window(key, 50_000);
+    lone.connection.renew(key, 50_000);
     assert_eq!(lone.connection.window_target(key), 100_000);
     assert_eq!(lone.sent(), []);
+}
+
+#[test]
+fn what_is_owed_waits_for_its_renewal_and_may_make_the_window_narrower() {
+    let mut lone = Lone::server(Config {
+        initial_stream_window: 65_536,
+        connection_window: 1 << 20,
+        ..config()
+    });
+    let key = lone.request(1, false);
+    for _ in 0..3 {
+        lone.feed(&frame(DATA, 0, 1, &[0; 16_384])).unwrap();
+    }
+    lone.sent();
+    let window = 65_536;
+    let owed = |octets| Some(Owed { octets, window });
+    assert_eq!(lone.connection.owe(key, 40_000), owed(40_000));
+    assert_eq!(lone.connection.unreleased(), 9_152);
+    assert_eq!(lone.connection.owe(key, 9_152), owed(49_152));
+    assert_eq!(lone.sent(), []);
+    // 16,384 are open; of the 49,152 that are owed as many are given as make 20,000.
+    assert_eq!(lone.connection.renew(key, 20_000), 20_000);
+    let update = |n: u32| Frame {
+        kind: WINDOW_UPDATE,
+        flags: 0,
+        id: 1,
+        payload: n.to_be_bytes().into(),
+    };
+    assert_eq!(lone.sent(), [update(20_000 - 16_384)]);
+    assert_eq!(lone.connection.renew(key, 30_000), 30_000);
+    assert_eq!(lone.sent(), [update(10_000)]);
 }
 
 #[test]
@@ -286,7 +317,7 @@ fn no_window_is_told_to_a_peer_that_has_ended() {
     }
     lone.sent();
     lone.connection.release(key, 3 * 16_384);
-    lone.connection.raise_window(key, 1 << 20);
+    lone.connection.renew(key, 1 << 20);
     assert!(lone.sent().iter().all(|f| f.id == 0));
 }
 
@@ -374,7 +405,7 @@ fn a_stale_key_does_nothing() {
     assert_eq!(c.send_data(key, b"x", true), 0);
     c.reset(key, E::CANCEL);
     c.release(key, 100);
-    c.raise_window(key, 1 << 20);
+    c.renew(key, 1 << 20);
     assert_eq!((c.window_target(key), c.sendable(key), c.queued(key)), (0, 0, 0));
     assert_eq!(lone.sent(), []);
 }

@@ -398,7 +398,11 @@ impl Conversation {
         };
         let n = n.min(way.held);
         way.held -= n;
-        if let Some(key) = key {
+        let Some(key) = key else { return };
+        if self.random.one_in(3) {
+            // What is owed is given back by some later renewal.
+            connection.owe(key, n as u32);
+        } else {
             connection.release(key, n as u32);
         }
     }
@@ -447,7 +451,7 @@ impl Conversation {
                     (&mut self.server, c.server)
                 };
                 if let Some(key) = key {
-                    connection.raise_window(key, n as u32);
+                    connection.renew(key, n as u32);
                 }
             }
             8..10 => self.write(up, n),
@@ -482,7 +486,7 @@ impl Conversation {
                     for (connection, key) in [(&mut self.client, c.client), (&mut self.server, c.server)] {
                         if let Some(key) = key {
                             // A window of 0 must be opened by somebody.
-                            connection.raise_window(key, 65_535);
+                            connection.renew(key, 65_535);
                         }
                     }
                 }
@@ -571,12 +575,13 @@ fn any_call(c: &mut Connection, keys: &[StreamKey], random: &mut Random) {
         )),
         _ => {
             let Some(&key) = random.pick(keys) else { return };
-            match random.below(8) {
+            match random.below(9) {
                 0 => c.send_headers(key, &fields(OK), random.one_in(3)),
                 1 => drop(c.send_data(key, &bytes, random.one_in(3))),
                 2 => c.send_trailers(key, fields(&[("a", "b")])),
                 3 => c.release(key, n as u32),
-                4 => c.raise_window(key, n as u32),
+                4 => _ = c.renew(key, n as u32),
+                7 => _ = c.owe(key, n as u32),
                 5 => c.reset(key, E::CANCEL),
                 6 => c.set_tag(key, 9),
                 _ => drop((c.sendable(key), c.queued(key), c.window_target(key))),

@@ -110,7 +110,7 @@ impl World {
                 c.release(key, amount as u32 * 300);
                 end.held = end.held.saturating_sub(amount as u64 * 300);
             }
-            (8, Some(key)) => c.raise_window(key, amount as u32 * 1000),
+            (8, Some(key)) => _ = c.renew(key, amount as u32 * 1000),
             (9, _) => c.ping([amount as u8; 8]),
             (10, _) if amount == 255 => c.drain(),
             (11, _) if amount == 255 && which == 255 => {

@@ -11,6 +11,15 @@ use crate::stream::StreamKey;
 /// RFC 9113 §8.1.1.
 pub(super) const WRONG_LENGTH: Cause = Cause::Protocol("DATA does not add up to content-length");
 
+/// What the peer is owed on one stream.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Owed {
+    /// Octets that were passed on and not given back.
+    pub octets: u32,
+    /// The stream's whole window, of which they are a part.
+    pub window: u32,
+}
+
 impl Connection {
     /// The head of a DATA frame (RFC 9113 §6.1); `padding` is the octet with its length if the frame has one. All that
     /// can be wrong with the frame is found here, before any of its payload is told.
@@ -183,16 +192,40 @@ impl Connection {
         }
     }
 
-    /// Raises (never lowers) the stream's receive window to `target`; the WINDOW_UPDATE goes out at once.
-    pub fn raise_window(&mut self, stream: StreamKey, target: u32) {
+    /// As [`release`](Self::release), but the stream's own window is not given back: [`renew`](Self::renew) does that,
+    /// when the caller finds that enough is owed. `None`: there is no such stream, or its peer has ended and needs no
+    /// window any more.
+    #[inline]
+    pub fn owe(&mut self, stream: StreamKey, n: u32) -> Option<Owed> {
+        let s = self.streams.get_mut(stream)?;
+        let n = s.receive.release(n);
+        let owed = (!s.remote_ended).then(|| Owed {
+            octets: s.receive.owed(),
+            window: s.receive.target(),
+        });
+        if self.config.connection_credit == Credit::OnRelease {
+            self.credit_connection(n);
+        }
+        owed
+    }
+
+    /// The stream's receive window is to be `target`, and what is owed is given back with it, at once. It becomes wider
+    /// by any number, and narrower by no more than what is owed: a window that was given cannot be taken back
+    /// (RFC 9113 §6.9). Returns the window as it stands then, 0 if there is no such stream.
+    pub fn renew(&mut self, stream: StreamKey, target: u32) -> u32 {
         let Some(s) = self.streams.get_mut(stream) else {
-            return;
+            return 0;
         };
-        if !s.remote_ended
-            && let Some(n) = s.receive.raise(target)
-        {
+        let more = if s.remote_ended {
+            None
+        } else {
+            s.receive.renew(target)
+        };
+        let window = s.receive.target();
+        if let Some(n) = more {
             self.window_update(stream, n);
         }
+        window
     }
 
     fn window_update(&mut self, stream: StreamKey, n: u32) {
@@ -200,6 +233,11 @@ impl Connection {
             self.output
                 .frame(frame::WINDOW_UPDATE, 0, stream.id(), &n.to_be_bytes());
         }
+    }
+
+    /// Octets that came on all streams and were not passed on yet, by [`Credit::OnRelease`].
+    pub fn unreleased(&self) -> usize {
+        self.receive.held() as usize
     }
 
     /// The stream's receive window as it stands, released or not; 0 if there is no such stream.
