@@ -3,8 +3,8 @@
 //! A test reads as a sentence: a [`TestBackend`] answers, a [`TestGateway`] (the real program, in a process of its own)
 //! stands in front of it with a certificate of a [`TestCa`], and clients ask: [`TestClient`] like a person with tonic,
 //! [`H2Client`] with the whole of HTTP/2 in view, [`FrameConn`] frame by frame and as badly as it likes, or many at once:
-//! [`Load`]. Its certificates come from a [`TestPebble`] with its [`TestDns`], or from a [`TestMoto`], each behind a
-//! [`FaultProxy`].
+//! [`Load`]. A [`DelayProxy`] puts a distance between two of them. Its certificates come from a [`TestPebble`] with its
+//! [`TestDns`], or from a [`TestMoto`], each behind a [`FaultProxy`].
 //!
 //! Every wait is for a fact and has a deadline ([`within`], [`eventually`]). Whatever goes wrong here is a failed test,
 //! so everything panics with what was expected.
@@ -19,6 +19,7 @@
 mod backend;
 mod ca;
 mod client;
+mod delay_proxy;
 mod dns;
 mod dns_question;
 mod fault_proxy;
@@ -45,6 +46,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use backend::{BackendOptions, Exchange, TestBackend};
 pub use ca::{KeyKind, Leaf, Pair, TestCa, Trust, Validity};
 pub use client::TestClient;
+pub use delay_proxy::DelayProxy;
 pub use dns::TestDns;
 pub use fault_proxy::{Call, Edit, Fault, FaultProxy};
 pub use files::PairFiles;

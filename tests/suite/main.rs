@@ -21,6 +21,7 @@ mod disk_full;
 mod doubles;
 mod drain;
 mod fairness;
+mod flow_control;
 #[path = "../conformance/h2spec.rs"]
 mod h2spec;
 mod headers;
