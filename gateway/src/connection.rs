@@ -32,6 +32,7 @@ use self::permit::{ConnectionPermit, HandshakePermit};
 use self::session::Session;
 use crate::bridge;
 use crate::forwarded::Forwarding;
+use crate::rpc::credit::{Bounds, Credit};
 use crate::settings::{Http1, Http2, Protocol};
 use crate::telemetry::{HandshakeFailure, TlsLabel};
 use crate::worker::Shard;
@@ -43,6 +44,9 @@ const READS_PER_TURN: usize = 4;
 /// promises to take, and the kernel takes megabytes for one that reads nothing; only an answered PING
 /// shows that what was written before it has been read.
 const FIRST_BUDGET: usize = 64 << 10;
+/// Streams that stand still leave windows open. All windows towards backends come to at most so many budgets of a client
+/// that has shown that it reads, and never to more than may be queued for it.
+const STILL_BUDGETS: usize = 16;
 /// Output of a backend connection that takes no further RPC until some of it has left.
 const MAX_UNSENT: usize = 256 << 10;
 
@@ -92,9 +96,11 @@ pub(crate) struct Client {
     pub(crate) position: usize,
     /// Since when, and why, it is told to go and gets no further RPC.
     pub(crate) sent_away: Option<(Instant, SentAway)>,
-    /// Bytes of credit given to backends on behalf of this connection beyond the base windows.
-    pub(crate) promised: usize,
-    /// How much may be promised: little at first, twice as much with each answered probe.
+    /// How far ahead it may send on all its streams.
+    pub(crate) requests: Credit,
+    /// How far ahead backends may send for it.
+    pub(crate) answers: Credit,
+    /// The budget of `answers`: little at first, twice as much with each answered probe.
     pub(crate) budget: usize,
     /// Bytes written since the last probe was answered.
     pub(crate) unproven: usize,
@@ -189,6 +195,22 @@ impl Client {
     pub(crate) fn wrote(&mut self, n: usize, max_budget: usize) -> bool {
         self.unproven = self.unproven.saturating_add(n);
         self.probe.is_none() && self.budget < max_budget && self.unproven >= self.budget / 2
+    }
+
+    /// How far ahead backends may send on all streams of this client, for which `waiting` bytes are queued of at most
+    /// `max_queued`.
+    pub(crate) fn answer_bounds(&self, waiting: usize, max_queued: usize) -> Bounds {
+        let proven = self.budget > FIRST_BUDGET;
+        let most = if proven {
+            self.budget.saturating_mul(STILL_BUDGETS)
+        } else {
+            self.budget
+        };
+        Bounds {
+            budget: self.budget,
+            most: most.min(max_queued),
+            waiting,
+        }
     }
 
     /// Whether it was told to go.
@@ -316,7 +338,8 @@ impl Accepted {
             reload: 0,
             position: 0,
             sent_away: None,
-            promised: 0,
+            requests: Credit::default(),
+            answers: Credit::default(),
             budget: FIRST_BUDGET,
             unproven: 0,
             probe: None,

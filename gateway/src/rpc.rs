@@ -4,6 +4,7 @@
 //! backend connection being made) holds the relay in its pool, never a task.
 
 pub(crate) mod call;
+pub(crate) mod credit;
 pub(crate) mod relay;
 pub(crate) mod status;
 mod transfer;
@@ -262,7 +263,7 @@ impl Worker {
 
     /// Both sides have been handed everything: count it, log it, forget it.
     pub(crate) fn finish(&mut self, relay: Key) {
-        let Some(ended) = self.relays.remove(relay) else {
+        let Some(mut ended) = self.relays.remove(relay) else {
             return;
         };
         let took = ended.took(self.now);
@@ -274,7 +275,8 @@ impl Worker {
             ..
         }) = self.connections.get_mut(ended.down.connection).map(|c| &mut **c)
         {
-            client.promised = client.promised.saturating_sub(ended.granted as usize);
+            client.requests.end(&mut ended.request);
+            client.answers.end(&mut ended.answer);
             if let Some(entry) = &ended.log {
                 let labels = (ended.route, ended.backend);
                 self.log.rpc(labels, ended.kind, entry, client, status, took);

@@ -44,11 +44,14 @@ use crate::upstream::pool::Pool;
 /// it is shared by all connections of a worker.
 const SCRATCH: usize = (64 << 10) + MAX_RECORD;
 /// What a client may send on a stream before any of it has moved on (ARCHITECTURE, memory and flow control).
-const CLIENT_STREAM_WINDOW: u32 = 1 << 20;
+/// A gRPC message of 64 KiB fits in with its prefix: it goes in one flight.
+const CLIENT_STREAM_WINDOW: u32 = 80 << 10;
+/// Windows of requests beyond their base come to at most so many times [`crate::settings::Limits::connection_memory`].
+pub(crate) const UPLOAD_BUDGETS: usize = 2;
 /// What a backend may send on a stream before the client's side has been asked (ARCHITECTURE, memory and flow control).
 pub(crate) const BACKEND_STREAM_WINDOW: u32 = 4 << 10;
-/// RFC 9113 §6.9.1: the largest window. One stalled client must never stop a shared connection.
-const BACKEND_CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// RFC 9113 §6.9.1: the largest window.
+const MAX_WINDOW: u32 = (1 << 31) - 1;
 /// Output of a client's connection before DATA waits on its stream.
 const MAX_OUTPUT: usize = 64 << 10;
 /// The same of a backend's, which many clients share.
@@ -355,15 +358,16 @@ impl Worker {
 
     /// HTTP/2 towards a client: what it may make us hold is bounded (ARCHITECTURE, memory and flow control).
     pub(crate) fn client_config(&self) -> http2::Config {
-        let memory = self
-            .snapshot
-            .limits
-            .connection_memory
-            .min(BACKEND_CONNECTION_WINDOW as usize);
+        let limits = &self.snapshot.limits;
+        let memory = limits.connection_memory;
+        let stream = CLIENT_STREAM_WINDOW.min(u32::try_from(memory).unwrap_or(u32::MAX));
+        // As wide as all windows of streams together: however many of them are stuck, they stop no other.
+        let streams = (stream as usize).saturating_mul(limits.client.max_concurrent_streams as usize);
+        let all = memory.saturating_mul(UPLOAD_BUDGETS).saturating_add(streams);
         http2::Config {
             limits: self.snapshot.client_limits.clone(),
-            initial_stream_window: CLIENT_STREAM_WINDOW.min(memory as u32),
-            connection_window: memory as u32,
+            initial_stream_window: stream,
+            connection_window: u32::try_from(all).unwrap_or(u32::MAX).min(MAX_WINDOW),
             connection_credit: http2::Credit::OnRelease,
             max_output: MAX_OUTPUT,
         }
@@ -374,7 +378,7 @@ impl Worker {
         http2::Config {
             limits: self.snapshot.backend_limits.clone(),
             initial_stream_window: BACKEND_STREAM_WINDOW,
-            connection_window: BACKEND_CONNECTION_WINDOW,
+            connection_window: MAX_WINDOW,
             connection_credit: http2::Credit::OnReceipt,
             max_output: MAX_BACKEND_OUTPUT,
         }

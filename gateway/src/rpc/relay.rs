@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use http2::{Field, StreamKey};
 
 use super::call::Kind;
+use super::credit::Grant;
 use crate::telemetry::{BackendLabel, RouteLabel};
 use crate::worker::slab::Key;
 
@@ -27,10 +28,10 @@ pub(crate) struct Relay {
     pub(crate) attempts: u8,
     pub(crate) started: Instant,
     pub(crate) deadline: Option<Instant>,
-    /// Receive window given to the backend's stream on behalf of this client.
-    pub(crate) granted: u32,
-    /// Bytes of the answer that have moved on since the window was last looked at.
-    pub(crate) moved: u32,
+    /// How far ahead the client may send.
+    pub(crate) request: Grant,
+    /// How far ahead the backend may send.
+    pub(crate) answer: Grant,
     pub(crate) grpc_status: Option<u8>,
     pub(crate) log: Option<Box<LogEntry>>,
 }
@@ -99,8 +100,8 @@ impl Relay {
             attempts: 0,
             started,
             deadline: None,
-            granted: 0,
-            moved: 0,
+            request: Grant::default(),
+            answer: Grant::default(),
             grpc_status: None,
             log: None,
         }

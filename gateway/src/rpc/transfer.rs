@@ -3,17 +3,13 @@
 use http2::{Cause, ErrorCode, Event, Field};
 
 use super::call::Kind;
+use super::credit::{Bounds, MAX_STREAM_WINDOW};
 use super::relay::{Phase, Relay, StreamOf};
 use super::status::{self, Refusal};
 use crate::connection::{Connection, Peer};
 use crate::forwarded;
 use crate::worker::slab::Key;
-use crate::worker::{BACKEND_STREAM_WINDOW, Worker};
-
-/// The most that a backend may send ahead on one stream (ARCHITECTURE, memory and flow control).
-const MAX_STREAM_CREDIT: u32 = 1 << 20;
-/// One stream gets at most this share of what its client's connection has left.
-const CREDIT_SHARE: usize = 4;
+use crate::worker::{BACKEND_STREAM_WINDOW, UPLOAD_BUDGETS, Worker};
 
 impl Worker {
     /// What a backend's connection told.
@@ -60,11 +56,6 @@ impl Worker {
         let Some(mut request) = relay.take_request() else {
             return true;
         };
-        let Some(down) = self.connections.get(relay.down.connection) else {
-            return true;
-        };
-        let sendable = down.h2.sendable(relay.down.stream);
-        let credit = credit(down, sendable);
         let whole = relay.request_ended && request.body.is_empty() && request.trailers.is_none();
         let Some(up) = self.connections.get_mut(connection) else {
             relay.phase = Phase::Held(request);
@@ -74,9 +65,6 @@ impl Worker {
             relay.phase = Phase::Held(request);
             return false;
         };
-        if credit > BACKEND_STREAM_WINDOW {
-            up.h2.raise_window(stream, credit);
-        }
         if let (Some(log), Peer::Backend(peer)) = (&mut relay.log, &up.peer) {
             log.endpoint = Some(peer.endpoint);
         }
@@ -91,24 +79,14 @@ impl Worker {
         relay.attempts += 1;
         self.held_bodies = self.held_bodies.saturating_sub(request.body.len());
         request.keep_no_more();
-        relay.granted = credit;
         let first = relay.attempts == 1;
-        let down = relay.down;
         relay.phase = Phase::Sent(StreamOf { connection, stream }, request);
+        self.begin_credit(key);
         self.mark_dirty(connection);
-        if let Some(Connection {
-            h2,
-            peer: Peer::Client(client),
-            ..
-        }) = self.connections.get_mut(down.connection).map(|c| &mut **c)
-        {
-            client.promised += credit as usize;
-            // Bytes that waited here for a connection are owed to the client once they move on. A
-            // body that is sent again was paid for the first time.
-            if first && sent > 0 {
-                h2.release(down.stream, sent as u32);
-                self.mark_dirty(down.connection);
-            }
+        // Bytes that waited here for a connection are owed to the client once they move on. A body that is
+        // sent again was paid for the first time.
+        if first && sent > 0 {
+            self.credit_client(key, sent as u32);
         }
         true
     }
@@ -137,14 +115,16 @@ impl Worker {
             return;
         };
         let sent = connection.h2.send_data(up.stream, payload, end);
+        let is_gone = sent < payload.len() && connection.h2.queued(up.stream) == 0;
         self.has_output(up.connection);
-        if sent > 0
-            && let Some(connection) = self.connections.get_mut(down.connection)
-        {
-            connection.h2.release(down.stream, sent as u32);
+        if is_gone {
+            // The backend's stream has ended before the client's: nobody takes this.
+            self.discard(down, payload.len());
+        } else if sent > 0 {
+            self.credit_client(key, sent as u32);
         }
-        if end && self.relays.get(key).is_some_and(Relay::answer_ended) {
-            self.finish(key);
+        if self.relays.get(key).is_some_and(Relay::answer_ended) {
+            self.answer_ended(key);
         }
     }
 
@@ -243,10 +223,24 @@ impl Worker {
         self.answer_ended(key);
     }
 
-    /// The backend has said all; the RPC ends when the client has too.
+    /// The backend has said all; the RPC ends when the client has too. A backend that does not take the rest of the
+    /// request any more would keep the client from its end: that rest is dropped.
     fn answer_ended(&mut self, key: Key) {
-        if self.relays.get(key).is_some_and(|relay| relay.request_ended) {
-            self.finish(key);
+        let Some(relay) = self.relays.get(key) else { return };
+        if relay.request_ended {
+            return self.finish(key);
+        }
+        let (Some(up), down) = (relay.up(), relay.down) else {
+            return;
+        };
+        let waiting = self
+            .connections
+            .get(up.connection)
+            .map_or(0, |c| c.h2.queued(up.stream));
+        if waiting > 0 {
+            self.reset_stream(up, ErrorCode::CANCEL);
+            self.discard(down, waiting);
+            self.mark_dirty(down.connection);
         }
     }
 
@@ -279,14 +273,10 @@ impl Worker {
         let Some(relay) = self.relays.get_mut(key) else {
             return;
         };
-        let (granted, down) = (std::mem::take(&mut relay.granted), relay.down);
+        let down = relay.down;
         let request = relay.take_request();
-        if let Some(Connection {
-            peer: Peer::Client(client),
-            ..
-        }) = self.connections.get_mut(down.connection).map(|c| &mut **c)
-        {
-            client.promised = client.promised.saturating_sub(granted as usize);
+        if let Some(Peer::Client(client)) = self.connections.get_mut(down.connection).map(|c| &mut c.peer) {
+            client.answers.end(&mut relay.answer);
         }
         let backend = self.backend_of(key);
         match (request, backend, self.relays.get_mut(key)) {
@@ -327,68 +317,144 @@ impl Worker {
         };
         if let Some((relay, _)) = self.relay_down(tag, at) {
             self.credit_backend(relay, bytes);
-        } else if let Some((_, relay)) = self.relay_up(tag, at) {
-            let down = relay.down;
-            self.discard(down, bytes as usize);
-            self.mark_dirty(down.connection);
+        } else if let Some((relay, _)) = self.relay_up(tag, at) {
+            self.credit_client(relay, bytes);
         }
     }
 
-    /// The client took `bytes` of the answer; the backend may send as many more, and further ahead
-    /// where the client's window has opened.
+    /// An RPC was given to a backend, which may send ahead what the client would take now.
+    fn begin_credit(&mut self, key: Key) {
+        let Some(relay) = self.relays.get_mut(key) else {
+            return;
+        };
+        let (Some(up), down) = (relay.up(), relay.down) else {
+            return;
+        };
+        let Some(Connection {
+            h2,
+            peer: Peer::Client(client),
+            ..
+        }) = self.connections.get_mut(down.connection).map(|c| &mut **c)
+        else {
+            return;
+        };
+        let wanted = h2.sendable(down.stream).min(MAX_STREAM_WINDOW);
+        let wanted = wanted.saturating_sub(BACKEND_STREAM_WINDOW);
+        relay.answer = client.answers.begin(client.budget, wanted);
+        if relay.answer.beyond > 0
+            && let Some(connection) = self.connections.get_mut(up.connection)
+        {
+            connection
+                .h2
+                .renew(up.stream, BACKEND_STREAM_WINDOW + relay.answer.beyond);
+        }
+    }
+
+    /// The client took `bytes` of the answer: the backend may send as many more, and further ahead where the
+    /// client's window has opened.
     fn credit_backend(&mut self, key: Key, bytes: u32) {
         let Some(relay) = self.relays.get_mut(key) else {
             return;
         };
         let Some(up) = relay.up() else { return };
-        relay.moved += bytes;
-        let look_again =
-            relay.granted < MAX_STREAM_CREDIT && relay.moved >= relay.granted.max(BACKEND_STREAM_WINDOW) / 2;
-        let mut raise = None;
-        if look_again {
-            relay.moved = 0;
-            if let Some(Connection {
-                h2,
-                peer: Peer::Client(client),
-                ..
-            }) = self.connections.get_mut(relay.down.connection).map(|c| &mut **c)
-            {
-                let wanted = h2.sendable(relay.down.stream).min(MAX_STREAM_CREDIT);
-                let spare =
-                    (client.budget.saturating_sub(client.promised + h2.queued_total()) / CREDIT_SHARE) as u32;
-                let target = wanted.min(relay.granted.saturating_add(spare));
-                if target > relay.granted {
-                    client.promised += (target - relay.granted) as usize;
-                    relay.granted = target;
-                    raise = Some(target);
-                }
-            }
+        let Some(connection) = self.connections.get_mut(up.connection) else {
+            return;
+        };
+        let Some(owed) = connection.h2.owe(up.stream, bytes) else {
+            return;
+        };
+        let due = match relay.answer.beyond {
+            0 => owed.window / 2,
+            // What remains of a window behind its last renewal waits for a whole round trip: little of it then.
+            _ => owed.window / 8,
+        };
+        if owed.octets < due {
+            return;
         }
-        if let Some(connection) = self.connections.get_mut(up.connection) {
-            connection.h2.release(up.stream, bytes);
-            if let Some(target) = raise.filter(|target| *target > BACKEND_STREAM_WINDOW) {
-                connection.h2.raise_window(up.stream, target);
-            }
-            if !connection.h2.output().is_empty() {
-                self.mark_dirty(up.connection);
-            }
+        let base = owed.window.saturating_sub(relay.answer.beyond);
+        let mut beyond = relay.answer.beyond;
+        if let Some(Connection {
+            h2,
+            peer: Peer::Client(client),
+            ..
+        }) = self.connections.get_mut(relay.down.connection).map(|c| &mut **c)
+        {
+            let bounds = client.answer_bounds(h2.queued_total(), self.snapshot.limits.client.max_queued);
+            let sendable = h2.sendable(relay.down.stream).saturating_sub(base);
+            let share = client.answers.renew(&mut relay.answer, bounds);
+            beyond = share
+                .min(sendable.max(beyond))
+                .min(MAX_STREAM_WINDOW.saturating_sub(base));
         }
+        let Some(connection) = self.connections.get_mut(up.connection) else {
+            return;
+        };
+        let window = connection.h2.renew(up.stream, base + beyond);
+        if let Some(Peer::Client(client)) = self
+            .connections
+            .get_mut(relay.down.connection)
+            .map(|c| &mut c.peer)
+        {
+            client
+                .answers
+                .settle(&mut relay.answer, window.saturating_sub(base));
+        }
+        self.mark_dirty(up.connection);
     }
-}
 
-/// How far ahead a backend may send for this client: what the client would take now, within a share
-/// of what its connection may make us hold.
-fn credit(down: &Connection, sendable: u32) -> u32 {
-    let Peer::Client(client) = &down.peer else {
-        return 0;
-    };
-    let share = client
-        .budget
-        .saturating_sub(client.promised + down.h2.queued_total())
-        / CREDIT_SHARE;
-    let share = u32::try_from(share).unwrap_or(u32::MAX);
-    let credit = sendable.min(MAX_STREAM_CREDIT).min(share);
-    if credit > BACKEND_STREAM_WINDOW { credit } else { 0 }
+    /// The backend took `bytes` of the request: the client may send as many more, and further ahead where nothing
+    /// of it waits for the backend.
+    fn credit_client(&mut self, key: Key, bytes: u32) {
+        let Some(relay) = self.relays.get_mut(key) else {
+            return;
+        };
+        let (Some(up), down) = (relay.up(), relay.down) else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(down.connection) else {
+            return;
+        };
+        let Some(owed) = connection.h2.owe(down.stream, bytes) else {
+            return;
+        };
+        let due = match relay.request.beyond {
+            // A message of 64 KiB fits into the base window: it costs no WINDOW_UPDATE.
+            0 => owed.window / 8 * 7,
+            _ => owed.window / 4,
+        };
+        if owed.octets < due {
+            return;
+        }
+        let is_waiting = self
+            .connections
+            .get(up.connection)
+            .is_some_and(|connection| connection.h2.queued(up.stream) > 0);
+        let budget = self.snapshot.limits.connection_memory;
+        let Some(Connection {
+            h2,
+            peer: Peer::Client(client),
+            ..
+        }) = self.connections.get_mut(down.connection).map(|c| &mut **c)
+        else {
+            return;
+        };
+        let base = owed.window.saturating_sub(relay.request.beyond);
+        let bounds = Bounds {
+            budget,
+            most: budget.saturating_mul(UPLOAD_BUDGETS),
+            waiting: h2.unreleased(),
+        };
+        let share = client.requests.renew(&mut relay.request, bounds);
+        let mut beyond = share.min(MAX_STREAM_WINDOW.saturating_sub(base));
+        if is_waiting {
+            beyond = beyond.min(relay.request.beyond);
+        }
+        let window = h2.renew(down.stream, base + beyond);
+        client
+            .requests
+            .settle(&mut relay.request, window.saturating_sub(base));
+        self.mark_dirty(down.connection);
+    }
 }
 
 impl Relay {

@@ -192,7 +192,7 @@ bounds! {
     {
         max_connections: Count, "Connections of clients, all workers together. More are closed at accept.";
         max_handshakes: Count, "Unfinished handshakes at once, all workers together. Each costs CPU before the client has shown anything.";
-        connection_memory: Size, "Bytes held for one client connection whose client reads too slowly. Beyond it the stream that holds most is reset.";
+        connection_memory: Size, "Bytes that may be under way or wait for one client connection beyond the base windows of its streams, in each direction: what all its windows share.";
         process_memory: Size, "Bytes held in queues by the whole process. Beyond it the connection that holds most gives way.";
         max_waiting: Count, "Requests that wait for a connection to an endpoint, per worker and endpoint. More are answered UNAVAILABLE at once.";
     }
