@@ -19,6 +19,8 @@ const CERTIFICATE: &[u8] = b"x-forwarded-client-cert";
 pub(crate) struct Forwarding {
     trusted: bool,
     request_id: bool,
+    /// That of the next hop: backends are reached without TLS. What the client used is in `proto`.
+    scheme: Field,
     address: Option<Address>,
     proto: Option<Field>,
     /// Boxed, for most connections have none.
@@ -57,6 +59,7 @@ impl Forwarding {
         Self {
             trusted,
             request_id: add.request_id,
+            scheme: Field::new(b":scheme", b"http"),
             address,
             proto,
             certificate: certificate.map(|identity| {
@@ -70,6 +73,10 @@ impl Forwarding {
 /// Makes the fields of a request those that a backend may believe. `random` is the state from
 /// [`seed`]; it makes request ids, which are unique but no secret.
 pub(crate) fn edit(fields: &mut Vec<Field>, client: &Forwarding, random: &mut u64) {
+    // RFC 9113 §8.3.1: the scheme of the target; Kestrel resets streams whose scheme is not the transport's.
+    if let Some(scheme) = fields.iter_mut().find(|field| field.known() == Name::Scheme) {
+        *scheme = client.scheme.clone();
+    }
     if fields.iter().any(is_about_the_client) {
         if client.trusted {
             return add_to_what_is_there(fields, client, random);
@@ -260,6 +267,22 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect()
+    }
+
+    #[test]
+    fn the_scheme_is_that_of_the_hop_to_the_backend_whoever_asks() {
+        for trusted in [false, true] {
+            let fields = edited(&[(":scheme", "https"), (":path", "/s.S/M")], ALL, trusted);
+            assert_eq!(
+                pairs(&fields[..3]),
+                [
+                    (":scheme", "http"),
+                    (":path", "/s.S/M"),
+                    ("x-forwarded-for", "192.0.2.7")
+                ]
+            );
+            assert_eq!(pairs(&fields[3..4]), [("x-forwarded-proto", "https")]);
+        }
     }
 
     #[test]

@@ -58,6 +58,22 @@ async fn a_strangers_word_is_replaced_by_what_the_gateway_knows() {
 }
 
 #[tokio::test]
+async fn backends_see_the_scheme_of_their_own_connection() {
+    let (ca, _backend, gateway) = crate::scripted(async |mut exchange| {
+        let scheme = exchange.request.uri.scheme_str().unwrap_or_default().to_owned();
+        let proto = exchange.request.headers["x-forwarded-proto"].clone();
+        let told = [("saw-scheme", scheme.as_str()), ("saw-proto", proto.to_str().unwrap())];
+        exchange.trailers_only(&[&[("grpc-status", "0")], &told[..]].concat());
+    })
+    .await;
+    let client = H2Client::tls(&gateway, &ca).await;
+    let asked = request("/test.Echo/Unary").body(()).unwrap();
+    assert_eq!(asked.uri().scheme_str(), Some("https"));
+    let answer = client.ask(asked, Bytes::new()).await.unwrap();
+    assert_eq!((answer.trailer("saw-scheme"), answer.trailer("saw-proto")), ("http", "https"));
+}
+
+#[tokio::test]
 async fn nothing_is_added_where_that_is_switched_off() {
     let off = json!({ "forwarded_for": false, "forwarded_proto": false, "request_id": false });
     let seen = seen(|gateway| gateway.set("/listeners/0/add_headers", off)).await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http2::{Field, StreamKey};
+use http2::{Field, Name, StreamKey};
 
 use super::call::Kind;
 use super::credit::Grant;
@@ -32,6 +32,8 @@ pub(crate) struct Relay {
     pub(crate) request: Grant,
     /// How far ahead the backend may send.
     pub(crate) answer: Grant,
+    /// `:status` of the backend's answer; 0 while there is none.
+    pub(crate) http_status: u16,
     pub(crate) grpc_status: Option<u8>,
     pub(crate) log: Option<Box<LogEntry>>,
 }
@@ -102,6 +104,7 @@ impl Relay {
             deadline: None,
             request: Grant::default(),
             answer: Grant::default(),
+            http_status: 0,
             grpc_status: None,
             log: None,
         }
@@ -140,6 +143,14 @@ impl Relay {
 }
 
 impl Request {
+    /// What the backend is told of the time that the RPC may take.
+    pub(crate) fn set_timeout(&mut self, timeout: &Field) {
+        let told = self.fields.iter_mut();
+        for field in told.filter(|field| field.known() == Name::GrpcTimeout) {
+            *field = timeout.clone();
+        }
+    }
+
     /// Lets a body go that is longer than what is kept of a request that was sent.
     pub(crate) fn keep_no_more(&mut self) {
         if self.body.len() > REPLAY_BYTES {

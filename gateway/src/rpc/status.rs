@@ -216,6 +216,18 @@ pub(crate) fn http_status_of(fields: &[Field]) -> u16 {
         .unwrap_or(0)
 }
 
+/// gRPC, *HTTP to gRPC Status Code Mapping*: what clients make of an answer without `grpc-status`.
+pub(crate) fn of_http(status: u16) -> u8 {
+    match status {
+        400 => INTERNAL,
+        401 => UNAUTHENTICATED,
+        403 => PERMISSION_DENIED,
+        404 => UNIMPLEMENTED,
+        429 | 502..=504 => UNAVAILABLE,
+        _ => UNKNOWN,
+    }
+}
+
 /// `Timeout → 1*8DIGIT unit`: hours, minutes, seconds, milli-, micro- or nanoseconds.
 pub(crate) fn parse_grpc_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
@@ -229,6 +241,25 @@ pub(crate) fn parse_grpc_timeout(value: &[u8]) -> Option<Duration> {
         b'n' => Some(Duration::from_nanos(count)),
         _ => None,
     }
+}
+
+/// A `grpc-timeout` that is never longer than `left`, in the finest unit that eight digits allow; `None` once nothing is
+/// left.
+pub(crate) fn grpc_timeout(left: Duration) -> Option<Field> {
+    const UNITS: [(u128, char); 6] = [
+        (1, 'n'),
+        (1_000, 'u'),
+        (1_000_000, 'm'),
+        (1_000_000_000, 'S'),
+        (60_000_000_000, 'M'),
+        (3_600_000_000_000, 'H'),
+    ];
+    const MAX: u128 = 99_999_999;
+    let nanos = left.as_nanos();
+    let (size, unit) = UNITS.into_iter().find(|(size, _)| nanos / size <= MAX)?;
+    let value = format!("{}{unit}", nanos / size);
+    // It hardly comes again, so no table should remember it.
+    (nanos > 0).then(|| Field::with_indexing(b"grpc-timeout", value.as_bytes(), Indexing::Without))
 }
 
 /// `"application/grpc" [("+proto" / "+json" / {custom})]`, maybe with parameters; not gRPC-Web.

@@ -1,5 +1,7 @@
 //! What moves between the two streams of a relay: heads, bodies, trailers, resets, and credit.
 
+use std::time::Duration;
+
 use http2::{Cause, ErrorCode, Event, Field};
 
 use super::call::Kind;
@@ -10,6 +12,10 @@ use crate::connection::{Connection, Peer};
 use crate::forwarded;
 use crate::worker::slab::Key;
 use crate::worker::{BACKEND_STREAM_WINDOW, UPLOAD_BUDGETS, Worker};
+
+/// An RPC that has waited for longer tells its backend how much is left of its time; for less, the field stays as it came, and
+/// in the backend's table.
+const TIMEOUT_PRECISION: Duration = Duration::from_millis(1);
 
 impl Worker {
     /// What a backend's connection told.
@@ -56,6 +62,16 @@ impl Worker {
         let Some(mut request) = relay.take_request() else {
             return true;
         };
+        if let Some(deadline) = relay.deadline
+            && self.now.saturating_duration_since(relay.started) > TIMEOUT_PRECISION
+        {
+            let Some(left) = status::grpc_timeout(deadline.saturating_duration_since(self.now)) else {
+                relay.phase = Phase::Held(request);
+                self.refuse(key, &Refusal::DeadlineExceeded);
+                return true;
+            };
+            request.set_timeout(&left);
+        }
         let whole = relay.request_ended && request.body.is_empty() && request.trailers.is_none();
         let Some(up) = self.connections.get_mut(connection) else {
             relay.phase = Phase::Held(request);
@@ -170,8 +186,9 @@ impl Worker {
             return;
         };
         let before = std::mem::replace(&mut relay.phase, Phase::Committed(up));
+        relay.http_status = status::http_status_of(&fields);
         if let Some(log) = &mut relay.log {
-            log.http_status = status::http_status_of(&fields);
+            log.http_status = relay.http_status;
         }
         if end {
             relay.end_answer(&fields);
@@ -462,7 +479,7 @@ impl Relay {
     fn end_answer(&mut self, fields: &[Field]) {
         let status = status::grpc_status_of(fields);
         self.grpc_status = Some(status.unwrap_or(if self.kind == Kind::Grpc {
-            status::UNKNOWN
+            status::of_http(self.http_status)
         } else {
             status::OK
         }));

@@ -139,3 +139,43 @@ fn grpc_is_told_from_its_relatives() {
         assert!(!is_grpc(text.as_bytes()), "{text}");
     }
 }
+
+#[test]
+fn what_is_left_of_a_timeout_is_told_rounded_down_in_eight_digits() {
+    for (left, told) in [
+        (Duration::from_nanos(1), "1n"),
+        (Duration::from_millis(99), "99000000n"),
+        (Duration::from_millis(100), "100000u"),
+        (Duration::from_secs(99), "99000000u"),
+        (Duration::from_micros(100_000_999), "100000m"),
+        (Duration::from_secs(100_000), "100000S"),
+        (Duration::from_secs(100_000_119), "1666668M"),
+        (Duration::from_secs(99_999_999 * 3600), "99999999H"),
+    ] {
+        let field = grpc_timeout(left).unwrap();
+        assert_eq!(value(&[field], "grpc-timeout"), told);
+        let read = parse_grpc_timeout(told.as_bytes()).unwrap();
+        assert!(read <= left && !read.is_zero(), "{told}");
+    }
+    assert!(grpc_timeout(Duration::ZERO).is_none());
+}
+
+#[test]
+fn http_statuses_become_statuses_by_the_table_of_grpc() {
+    for (http, grpc) in [
+        (400, 13),
+        (401, 16),
+        (403, 7),
+        (404, 12),
+        (429, 14),
+        (502, 14),
+        (503, 14),
+        (504, 14),
+        (200, 2),
+        (302, 2),
+        (500, 2),
+        (0, 2),
+    ] {
+        assert_eq!(of_http(http), grpc, "{http}");
+    }
+}
