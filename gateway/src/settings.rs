@@ -178,8 +178,10 @@ pub struct Backend {
     pub name: String,
     /// Where it can be reached; never empty.
     pub endpoints: Vec<EndpointAddress>,
-    /// How long a TCP connect may take.
+    /// How long an endpoint may take from TCP's connect to its SETTINGS.
     pub connect_timeout: Duration,
+    /// How long what was sent may stay unacknowledged, or the peer's TCP window shut; zero leaves it to the system.
+    pub tcp_user_timeout: Duration,
 }
 
 /// An endpoint as the configuration gives it.

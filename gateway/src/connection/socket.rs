@@ -12,8 +12,6 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// Asked again this often, four times in all.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 const KEEPALIVE_TRIES: u32 = 4;
-/// What was sent to a backend must be acknowledged by its TCP within this time.
-const BACKEND_SILENCE: Duration = Duration::from_secs(30);
 
 /// How long a refused client may take to hear why.
 const LINGER: Duration = Duration::from_secs(1);
@@ -29,10 +27,13 @@ pub(crate) fn keep_alive(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&settings);
 }
 
-/// The same for a backend, and sooner where something waits for its acknowledgement.
-pub(crate) fn keep_alive_backend(stream: &TcpStream) {
+/// The same for a backend, and sooner where something waits for its acknowledgement. `user_timeout`: TCP_USER_TIMEOUT
+/// (tcp(7)), which a window of zero uses up, too; zero leaves it to the system.
+pub(crate) fn keep_alive_backend(stream: &TcpStream, user_timeout: Duration) {
     keep_alive(stream);
-    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(BACKEND_SILENCE));
+    if !user_timeout.is_zero() {
+        let _ = SockRef::from(stream).set_tcp_user_timeout(Some(user_timeout));
+    }
 }
 
 /// Closes our side and reads away what is under way: a close with unread bytes becomes a TCP reset,

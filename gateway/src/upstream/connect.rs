@@ -82,7 +82,7 @@ async fn connect(shard: Rc<Shard>, backend: Arc<Backend>, endpoint: SocketAddr) 
     match outcome {
         Ok(stream) => {
             let _ = stream.set_nodelay(true);
-            crate::connection::socket::keep_alive_backend(&stream);
+            crate::connection::socket::keep_alive_backend(&stream, backend.settings.tcp_user_timeout);
             let (key, read) = shard.worker().connected(&backend, endpoint, stream);
             read_until_closed(&shard, key, read).await;
         }

@@ -229,6 +229,7 @@ impl TestGateway {
                 name: "b".to_owned(),
                 endpoints: vec![EndpointAddress::Address(endpoint)],
                 connect_timeout: PATIENCE,
+                tcp_user_timeout: PATIENCE,
             }];
             settings.routes = vec![Route {
                 name: "r".to_owned(),

@@ -12,12 +12,16 @@ use super::values;
 /// Long enough for one lost SYN and its repetition, short enough to try elsewhere.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Of a dead host nothing else is heard; within it, a living one has acknowledged or lost several repetitions.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A backend as the file has it; `None` where a mistake was reported.
 #[derive(Debug)]
 pub(super) struct FileBackend {
     pub(super) name: Option<Spanned<String>>,
     endpoints: Vec<Spanned<EndpointAddress>>,
     connect_timeout: Duration,
+    tcp_user_timeout: Duration,
 }
 
 impl FileBackend {
@@ -39,6 +43,9 @@ impl FileBackend {
             connect_timeout: fields
                 .value("connect_timeout", values::duration, found)
                 .map_or(CONNECT_TIMEOUT, |timeout| timeout.value),
+            tcp_user_timeout: fields
+                .value("tcp_user_timeout", values::age, found)
+                .map_or(TCP_USER_TIMEOUT, |timeout| timeout.value),
         }
     }
 
@@ -51,6 +58,7 @@ impl FileBackend {
                 .map(|endpoint| endpoint.value)
                 .collect(),
             connect_timeout: self.connect_timeout,
+            tcp_user_timeout: self.tcp_user_timeout,
         })
     }
 }

@@ -139,6 +139,7 @@ fn backend(backend: &Backend) -> Value {
         "name": backend.name,
         "endpoints": backend.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         "connect_timeout": write_duration(backend.connect_timeout),
+        "tcp_user_timeout": write_duration(backend.tcp_user_timeout),
     })
 }
 

@@ -142,6 +142,7 @@ fn backend(metrics: &Metrics, name: &str, endpoints: Vec<EndpointAddress>) -> Ar
         name: name.to_owned(),
         endpoints,
         connect_timeout: Duration::from_secs(5),
+        tcp_user_timeout: Duration::ZERO,
     };
     Arc::new(Backend::new(&settings, metrics))
 }

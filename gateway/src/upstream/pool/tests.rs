@@ -23,6 +23,7 @@ fn pool(ports: &[u16]) -> Pool {
             .map(|port| EndpointAddress::Address(address(*port)))
             .collect(),
         connect_timeout: Duration::from_secs(1),
+        tcp_user_timeout: Duration::ZERO,
     };
     Pool::new(Arc::new(Backend::new(&settings, &Metrics::new(1))))
 }
