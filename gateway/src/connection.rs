@@ -35,6 +35,8 @@ use crate::forwarded::Forwarding;
 use crate::rpc::credit::{Bounds, Credit};
 use crate::settings::{Http1, Http2, Protocol};
 use crate::telemetry::{HandshakeFailure, TlsLabel};
+use crate::upstream::share::{EndpointId, Shares, Streams};
+use crate::upstream::spoken::Opening;
 use crate::worker::Shard;
 use crate::worker::slab::Key;
 
@@ -96,6 +98,8 @@ pub(crate) struct Client {
     pub(crate) position: usize,
     /// Since when, and why, it is told to go and gets no further RPC.
     pub(crate) sent_away: Option<(Instant, SentAway)>,
+    /// The streams that its RPCs hold at backends that have few.
+    pub(crate) shares: Shares,
     /// How far ahead it may send on all its streams.
     pub(crate) requests: Credit,
     /// How far ahead backends may send for it.
@@ -156,6 +160,8 @@ pub(crate) struct Connection {
     pub(crate) blocked: bool,
     /// Nothing more is read; since when, and waiting for the last bytes to leave.
     pub(crate) closing: Option<Instant>,
+    /// A backend took no more, since when; what it has still said is read.
+    pub(crate) write_failed_at: Option<Instant>,
     /// Waits for room in the output before it reads on.
     pub(crate) paused: Option<Waker>,
     /// Waits for room in the socket before it writes on.
@@ -180,7 +186,8 @@ pub(crate) enum Transport {
 #[derive(Debug)]
 pub(crate) enum Peer {
     Client(Client),
-    Backend(BackendPeer),
+    /// With what was heard of it before its SETTINGS.
+    Backend(BackendPeer, Opening),
 }
 
 /// An endpoint of a backend, as its pool knows it.
@@ -188,6 +195,7 @@ pub(crate) enum Peer {
 pub(crate) struct BackendPeer {
     pub(crate) pool: usize,
     pub(crate) endpoint: SocketAddr,
+    pub(crate) id: EndpointId,
 }
 
 impl Client {
@@ -258,10 +266,14 @@ impl Presented {
 }
 
 impl Peer {
+    pub(crate) fn is_backend(&self) -> bool {
+        matches!(self, Self::Backend(..))
+    }
+
     pub(crate) fn address(&self) -> IpAddr {
         match self {
             Self::Client(client) => client.address,
-            Self::Backend(peer) => peer.endpoint.ip(),
+            Self::Backend(peer, _) => peer.endpoint.ip(),
         }
     }
 }
@@ -338,6 +350,7 @@ impl Accepted {
             reload: 0,
             position: 0,
             sent_away: None,
+            shares: Shares::default(),
             requests: Credit::default(),
             answers: Credit::default(),
             budget: FIRST_BUDGET,
@@ -391,6 +404,7 @@ impl Connection {
             dirty: false,
             blocked: false,
             closing: None,
+            write_failed_at: None,
             paused: None,
             writer: None,
             opened_at,
@@ -402,10 +416,18 @@ impl Connection {
 }
 
 impl Connection {
-    /// Whether another RPC may be opened on this backend connection now.
-    pub(crate) fn takes_streams(&self) -> bool {
-        let open = self.closing.is_none() && !self.h2.peer_going_away();
-        open && self.h2.available_streams() > 0 && self.h2.output().len() < MAX_UNSENT
+    /// RPCs that may be opened on this backend connection now.
+    pub(crate) fn streams(&self) -> Streams {
+        let open = self.closing.is_none() && self.write_failed_at.is_none() && self.has_room();
+        Streams {
+            available: if open { self.h2.available_streams() } else { 0 },
+            limit: self.h2.stream_limit(),
+        }
+    }
+
+    /// Whether its output has room for another RPC.
+    pub(crate) fn has_room(&self) -> bool {
+        self.h2.output().len() < MAX_UNSENT
     }
 }
 

@@ -277,6 +277,9 @@ impl Worker {
         {
             client.requests.end(&mut ended.request);
             client.answers.end(&mut ended.answer);
+            if let Some(endpoint) = ended.shared {
+                client.shares.remove(endpoint);
+            }
             if let Some(entry) = &ended.log {
                 let labels = (ended.route, ended.backend);
                 self.log.rpc(labels, ended.kind, entry, client, status, took);
@@ -288,6 +291,9 @@ impl Worker {
         let up = ended.up();
         match ended.phase {
             Phase::Held(request) => {
+                if let Some(pool) = self.pools.get_mut(ended.backend.index()).and_then(Option::as_mut) {
+                    pool.forget_waiting(ended.down.connection, relay);
+                }
                 self.held_bodies = self.held_bodies.saturating_sub(request.body.len());
                 self.keep_spare(request);
             }

@@ -237,8 +237,10 @@ pub struct Limits {
     pub connection_memory: usize,
     /// Bytes held in queues by the whole process. Default 256 MiB.
     pub process_memory: usize,
-    /// Requests that wait for a backend connection, per worker and endpoint. Default 1,000.
+    /// Requests that wait for a connection or a stream of a backend, per worker and backend. Default 1,000.
     pub max_waiting: usize,
+    /// How long one of them waits. Default 30 s: a backend that starts anew is back by then, and what waits is held in memory.
+    pub max_wait: Duration,
 }
 
 impl Default for Limits {
@@ -251,6 +253,7 @@ impl Default for Limits {
             connection_memory: 4 << 20,
             process_memory: 256 << 20,
             max_waiting: 1_000,
+            max_wait: Duration::from_secs(30),
         }
     }
 }

@@ -1,65 +1,96 @@
 //! Backends: which endpoint gets an RPC, and the connections to it.
 //!
-//! Connections are made lazily, one per worker and endpoint, another when its stream limit is
+//! Connections are made when RPCs come, one per worker and endpoint, another when its stream limit is
 //! reached.
 
 mod connect;
 pub(crate) mod discovery;
 pub(crate) mod pool;
+pub(crate) mod share;
+pub(crate) mod spoken;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http2::ErrorCode;
 
-use self::pool::{Choice, Pool};
-use crate::connection::{BackendPeer, Peer};
+use self::connect::Fault;
+use self::pool::{Left, Pick, Pool};
+use self::share::{Asking, Streams};
+use crate::connection::{BackendPeer, Connection, Peer};
 use crate::rpc::relay::StreamOf;
 use crate::rpc::status::Refusal;
 use crate::snapshot::Backend;
 use crate::telemetry::event::Event;
 use crate::worker::Worker;
-use crate::worker::slab::Key;
+use crate::worker::slab::{Key, Slab};
+
+/// A connection that is ended by GOAWAY before this age, and has served nothing, was of no use.
+const USELESS_BEFORE: Duration = Duration::from_secs(1);
+
+/// What a connection to a backend takes now.
+fn streams(connections: &Slab<Box<Connection>>) -> impl Fn(Key) -> Streams {
+    |key| connections.get(key).map_or(Streams::default(), |c| c.streams())
+}
+
+/// A client as one that asks for a stream; `None` if it is gone.
+fn asking<'c>(connections: &'c Slab<Box<Connection>>) -> impl Fn(Key) -> Option<Asking<'c>> {
+    |key| match &**connections.get(key)? {
+        Connection {
+            h2,
+            peer: Peer::Client(client),
+            ..
+        } => Some(Asking {
+            streams: u32::try_from(h2.open_streams()).unwrap_or(u32::MAX),
+            shares: &client.shares,
+        }),
+        _ => None,
+    }
+}
 
 impl Worker {
-    /// Finds an endpoint for a held RPC: it is sent at once, waits for a connection, or is refused.
+    /// Finds an endpoint for a held RPC: it is sent at once, waits for a connection or a stream, or is refused.
     pub(crate) fn pick(&mut self, relay: Key, backend: &Arc<Backend>) {
         self.follow(backend);
+        let Some(client) = self.relays.get(relay).map(|relay| relay.down.connection) else {
+            return;
+        };
+        let index = backend.label.index();
         let mut asked_discovery = false;
-        let mut purged = false;
         loop {
             let (now, max_waiting) = (self.now, self.snapshot.limits.max_waiting);
             let connections = &self.connections;
-            let Some(pool) = self.pools.get_mut(backend.label.index()).and_then(Option::as_mut) else {
+            let Some(pool) = self.pools.get_mut(index).and_then(Option::as_mut) else {
                 return;
             };
-            let takes = |key: Key| connections.get(key).is_some_and(|c| c.takes_streams());
-            match pool.choose(now, max_waiting, takes) {
-                Choice::Ready(connection) => {
-                    if self.send(relay, connection) {
+            let Some(asks) = asking(connections)(client) else {
+                return;
+            };
+            match pool.pick(now, asks, streams(connections)) {
+                Pick::Ready(connection) => {
+                    let others = pool.has_passed_over();
+                    let sent = self.send(relay, connection);
+                    if others {
+                        self.connect_wanted(index);
+                    }
+                    if sent {
                         return;
                     }
                 }
-                Choice::Connect(endpoint) => {
-                    pool.wait(endpoint, relay);
-                    return self.connect(backend.clone(), endpoint);
+                Pick::Wait if pool.wait(client, relay, now, max_waiting) => {
+                    return self.connect_wanted(index);
                 }
-                Choice::Wait(endpoint) => return pool.wait(endpoint, relay),
-                Choice::Full if !purged => {
-                    // RPCs that were cancelled while they waited take nobody's place.
-                    pool.forget_waiting(|waiting| self.relays.get(waiting).is_some());
-                    purged = true;
-                }
-                Choice::Full => {
+                Pick::Wait => {
                     let backend = backend.name.to_string();
                     return self.refuse(relay, &Refusal::TooManyWaiting { backend });
                 }
-                Choice::Nothing if !asked_discovery => {
+                Pick::Nothing if !asked_discovery => {
                     // An answer may have come since the last tick.
                     pool.follow_addresses();
                     asked_discovery = true;
                 }
-                Choice::Nothing => {
+                Pick::Nothing => {
                     let refusal = pool.why_nothing();
                     return self.refuse(relay, &refusal);
                 }
@@ -84,48 +115,70 @@ impl Worker {
         }
     }
 
-    /// A connection can take streams again: those that wait for its endpoint go first.
+    /// A connection can take streams again: those that wait for its backend go first.
     pub(crate) fn serve_waiting(&mut self, key: Key) {
         let Some(peer) = self.backend_peer(key) else {
             return;
         };
-        while self.connections.get(key).is_some_and(|c| c.takes_streams()) {
+        loop {
+            let (now, connections) = (self.now, &self.connections);
             let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut) else {
                 return;
             };
-            let Some(relay) = pool.next_waiting(peer.endpoint) else {
-                return;
+            let place = (peer.endpoint, key);
+            let Some((client, waiter)) =
+                pool.next_waiting(place, now, asking(connections), streams(connections))
+            else {
+                break;
             };
-            if !self.send(relay, key) {
-                self.wait_again(peer, relay);
+            if !self.send(waiter.relay, key) {
+                if let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut) {
+                    pool.put_back(client, waiter);
+                }
                 break;
             }
         }
-        self.connect_for_waiting(peer.pool);
+        self.connect_wanted(peer.pool);
     }
 
-    /// Waiting RPCs that no event reaches: more of them than the connections take, or a pause that ended.
-    pub(crate) fn serve_all_waiting(&mut self) {
-        let mut connections = Vec::new();
-        for pool in self.pools.iter().flatten() {
-            connections.extend(pool.connections_with_waiting());
-        }
-        for key in connections {
-            self.serve_waiting(key);
-        }
+    /// Waiting RPCs that no event reaches: a pause of an endpoint has ended, or they have waited for too long.
+    pub(crate) fn look_after_waiting(&mut self) {
         for index in 0..self.pools.len() {
-            self.connect_for_waiting(index);
+            let pool = self.pools.get(index).and_then(Option::as_ref);
+            let Some(pool) = pool.filter(|pool| pool.has_waiting()) else {
+                continue;
+            };
+            let max_wait = self.snapshot.limits.max_wait;
+            let refusal = Refusal::WaitedTooLong {
+                backend: pool.backend.name.to_string(),
+                max_wait,
+            };
+            let ready = pool.ready();
+            for relay in pool.waiting().expired(self.now, max_wait) {
+                self.refuse(relay, &refusal);
+            }
+            for key in ready {
+                self.serve_waiting(key);
+            }
+            self.connect_wanted(index);
         }
     }
 
-    /// Makes the connections that the RPCs waiting in a pool need.
-    fn connect_for_waiting(&mut self, pool: usize) {
-        let Some(pool) = self.pools.get(pool).and_then(Option::as_ref) else {
+    /// Makes the connections that a pool needs. If there is none and none can be made now, those who wait are told.
+    fn connect_wanted(&mut self, index: usize) {
+        let Some(pool) = self.pools.get_mut(index).and_then(Option::as_mut) else {
             return;
         };
         let backend = pool.backend.clone();
-        for endpoint in pool.wanting(self.now) {
+        for endpoint in pool.wanting(self.now, streams(&self.connections)) {
             self.connect(backend.clone(), endpoint);
+        }
+        let hopeless = self.pools.get(index).and_then(Option::as_ref);
+        if let Some(pool) = hopeless.filter(|pool| pool.is_hopeless()) {
+            let refusal = pool.why_nothing();
+            for relay in pool.waiting().all() {
+                self.refuse(relay, &refusal);
+            }
         }
     }
 
@@ -147,12 +200,6 @@ impl Worker {
         }
     }
 
-    fn wait_again(&mut self, peer: BackendPeer, relay: Key) {
-        if let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut) {
-            pool.wait_first(peer.endpoint, relay);
-        }
-    }
-
     /// A stream has ended on this connection.
     pub(crate) fn stream_freed(&mut self, key: Key) {
         let Some(peer) = self.backend_peer(key) else {
@@ -169,19 +216,53 @@ impl Worker {
         self.mark_if_finished(key);
     }
 
-    /// The backend will take no more streams here (RFC 9113 §6.8).
-    pub(crate) fn backend_going_away(&mut self, key: Key, code: ErrorCode, debug: &[u8]) {
-        if code != ErrorCode::NO_ERROR
-            && let Some(peer) = self.backend_peer(key)
-            && let Some(pool) = self.pools.get(peer.pool).and_then(Option::as_ref)
-        {
-            Event::BackendEndsConnection {
-                backend: &pool.backend.name,
-                endpoint: peer.endpoint,
-                code,
-                said: debug,
+    /// A backend's SETTINGS came: with the first of them its connection is ready.
+    pub(crate) fn backend_settings(&mut self, key: Key) {
+        let Some(peer) = self.backend_peer(key) else {
+            return;
+        };
+        let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut) else {
+            return;
+        };
+        if let Some(was_down) = pool.greeted(peer.endpoint, key) {
+            self.metrics.upstream_connected(pool.backend.label);
+            if was_down {
+                Event::EndpointUp {
+                    backend: &pool.backend.name,
+                    endpoint: peer.endpoint,
+                }
+                .tell(self.now);
             }
-            .tell(self.now);
+        }
+        self.serve_waiting(key);
+    }
+
+    /// The backend will take no more streams here (RFC 9113 §6.8), and has taken none above `last`.
+    pub(crate) fn backend_going_away(&mut self, key: Key, last: u32, code: ErrorCode, debug: &[u8]) {
+        let Some(peer) = self.backend_peer(key) else {
+            return;
+        };
+        let now = self.now;
+        let random = crate::forwarded::next(&mut self.random);
+        if let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut) {
+            if code != ErrorCode::NO_ERROR {
+                Event::BackendEndsConnection {
+                    backend: &pool.backend.name,
+                    endpoint: peer.endpoint,
+                    code,
+                    said: debug,
+                }
+                .tell(now);
+            }
+            let age = self
+                .connections
+                .get(key)
+                .map(|c| now.saturating_duration_since(c.opened_at));
+            if last == 0 && age.is_some_and(|age| age < USELESS_BEFORE) {
+                pool.was_useless(peer.endpoint, now, random);
+            } else {
+                pool.was_useful(peer.endpoint);
+            }
         }
         self.leave_pool(key);
         let Some(connection) = self.connections.get_mut(key) else {
@@ -222,22 +303,30 @@ impl Worker {
 
     /// No RPC is given to this connection any more; those it has go on.
     pub(crate) fn leave_pool(&mut self, key: Key) {
-        if let Some(peer) = self.backend_peer(key)
-            && let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut)
-        {
-            pool.forget(peer.endpoint, key);
+        let Some(peer) = self.backend_peer(key) else {
+            return;
+        };
+        let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut) else {
+            return;
+        };
+        match pool.leave(peer.endpoint, key) {
+            Left::Attempt => self.greeting_failed(key, Fault::Closed),
+            Left::Ready if pool.has_waiting() => self.connect_wanted(peer.pool),
+            Left::Ready | Left::Nothing => {}
         }
     }
 
-    pub(crate) fn upstream_gone(&mut self, peer: &BackendPeer) {
-        if let Some(pool) = self.pools.get(peer.pool).and_then(Option::as_ref) {
+    pub(crate) fn upstream_gone(&mut self, connection: &Connection, peer: &BackendPeer) {
+        if let Some(pool) = self.pools.get(peer.pool).and_then(Option::as_ref)
+            && connection.h2.is_established()
+        {
             self.metrics.upstream_closed(pool.backend.label);
         }
     }
 
-    fn backend_peer(&self, key: Key) -> Option<BackendPeer> {
+    pub(crate) fn backend_peer(&self, key: Key) -> Option<BackendPeer> {
         match &self.connections.get(key)?.peer {
-            Peer::Backend(peer) => Some(*peer),
+            Peer::Backend(peer, _) => Some(*peer),
             Peer::Client(_) => None,
         }
     }

@@ -24,8 +24,6 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// What the peer is until it says otherwise (RFC 9113 §6.5.2 knows no limit; a hundred is what the RFC recommends).
-const STREAMS_BEFORE_SETTINGS: u32 = 100;
 /// The table that we announce by saying nothing (RFC 9113 §6.5.2).
 const HEADER_TABLE_SIZE: usize = 4096;
 /// What the PING carries that goes with the first GOAWAY of a graceful end.
@@ -184,7 +182,7 @@ pub struct Connection {
     receive: ReceiveWindow,
     /// The peer's SETTINGS_INITIAL_WINDOW_SIZE.
     peer_initial_window: u32,
-    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS.
+    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS; none until they have come.
     peer_max_streams: u32,
     /// Server: the highest id that the peer used.
     highest_seen: u32,
@@ -260,7 +258,7 @@ impl Connection {
             send: SendWindow::new(DEFAULT_WINDOW),
             receive: ReceiveWindow::new(DEFAULT_WINDOW),
             peer_initial_window: DEFAULT_WINDOW,
-            peer_max_streams: STREAMS_BEFORE_SETTINGS,
+            peer_max_streams: 0,
             highest_seen: 0,
             highest_told: 0,
             next_id: 1,

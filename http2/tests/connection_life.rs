@@ -153,8 +153,13 @@ fn goaway_may_carry_words_and_any_code() {
 
 #[test]
 fn a_client_obeys_the_servers_stream_limit() {
-    let client = http2::Connection::client(with_limits(Limits::backend()));
-    assert_eq!(client.available_streams(), 100, "before SETTINGS");
+    let mut client = http2::Connection::client(with_limits(Limits::backend()));
+    assert_eq!(
+        (client.available_streams(), client.stream_limit()),
+        (0, 0),
+        "before SETTINGS"
+    );
+    assert_eq!(client.open(&fields(POST), false, 0), Err(OpenError::StreamLimit));
     let mut lone = Lone::client(with_limits(Limits::backend()));
     assert_eq!(lone.connection.available_streams(), u32::MAX);
     lone.feed(&settings(&[(3, 2)])).unwrap();

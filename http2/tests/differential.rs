@@ -45,14 +45,17 @@ async fn drive(
 ) {
     let (mut reader, mut writer) = tokio::io::split(io);
     let mut buffer = vec![0; 10_000];
-    let mut done = false;
-    while !done || !connection.output().is_empty() {
+    let (mut done, mut taken) = (false, true);
+    while !done || (taken && !connection.output().is_empty()) {
         tokio::select! {
-            n = writer.write(connection.output()), if !connection.output().is_empty() => {
-                let Ok(n) = n else { return };
-                connection.advance(n);
-                connection.pump();
-            }
+            n = writer.write(connection.output()), if taken && !connection.output().is_empty() => match n {
+                Ok(n) => {
+                    connection.advance(n);
+                    connection.pump();
+                }
+                // A peer that has closed has said all before that.
+                Err(_) => taken = false,
+            },
             n = reader.read(&mut buffer) => {
                 let n = n.unwrap_or(0);
                 let mut input = &buffer[..n];
@@ -380,7 +383,7 @@ async fn with_server(
     config: Config,
     goaway_after: usize,
     start: impl FnOnce(&mut Connection),
-    told: impl FnMut(&mut Connection, Told, Option<StreamKey>) -> bool,
+    mut told: impl FnMut(&mut Connection, Told, Option<StreamKey>) -> bool,
 ) -> Connection {
     let (near, far) = tokio::io::duplex(20_000);
     let server = tokio::task::spawn_local(async move {
@@ -401,8 +404,17 @@ async fn with_server(
         }
     });
     let mut connection = Connection::client(config);
-    start(&mut connection);
-    drive(near, &mut connection, told).await;
+    let mut start = Some(start);
+    let start_and_tell = |c: &mut Connection, event, key| {
+        // Before the server's SETTINGS no stream can be opened.
+        if event == Told::Settings
+            && let Some(start) = start.take()
+        {
+            start(c);
+        }
+        told(c, event, key)
+    };
+    drive(near, &mut connection, start_and_tell).await;
     server.await.unwrap();
     connection
 }

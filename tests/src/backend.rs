@@ -1,15 +1,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Response, request};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 
 use crate::FrameConn;
+use crate::ports::free_address;
 
 /// A backend on 127.0.0.1, plaintext HTTP/2. Dropped, it closes its socket and every connection at once.
 #[derive(Debug)]
@@ -153,6 +156,39 @@ impl Drop for TestBackend {
         if let Kind::Scripted(task) = &self.kind {
             task.abort();
         }
+    }
+}
+
+/// An address that drops SYNs: a listener whose backlog is full and that accepts nobody.
+#[derive(Debug)]
+pub struct Unreachable {
+    address: SocketAddr,
+    _listener: TcpListener,
+    _backlog: Vec<TcpStream>,
+}
+
+impl Unreachable {
+    /// Fills the backlog until a connect is not answered.
+    pub async fn new() -> Self {
+        const UNANSWERED: Duration = Duration::from_millis(300);
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(free_address()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut backlog = Vec::new();
+        while let Ok(connected) = timeout(UNANSWERED, TcpStream::connect(address)).await {
+            backlog.push(connected.unwrap());
+        }
+        Self {
+            address,
+            _listener: listener,
+            _backlog: backlog,
+        }
+    }
+
+    /// Where nobody answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 

@@ -43,7 +43,7 @@ mod wait;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub use backend::{BackendOptions, Exchange, TestBackend};
+pub use backend::{BackendOptions, Exchange, TestBackend, Unreachable};
 pub use ca::{KeyKind, Leaf, Pair, TestCa, Trust, Validity};
 pub use client::TestClient;
 pub use delay_proxy::DelayProxy;

@@ -62,7 +62,10 @@ async fn backends_see_the_scheme_of_their_own_connection() {
     let (ca, _backend, gateway) = crate::scripted(async |mut exchange| {
         let scheme = exchange.request.uri.scheme_str().unwrap_or_default().to_owned();
         let proto = exchange.request.headers["x-forwarded-proto"].clone();
-        let told = [("saw-scheme", scheme.as_str()), ("saw-proto", proto.to_str().unwrap())];
+        let told = [
+            ("saw-scheme", scheme.as_str()),
+            ("saw-proto", proto.to_str().unwrap()),
+        ];
         exchange.trailers_only(&[&[("grpc-status", "0")], &told[..]].concat());
     })
     .await;
@@ -70,7 +73,10 @@ async fn backends_see_the_scheme_of_their_own_connection() {
     let asked = request("/test.Echo/Unary").body(()).unwrap();
     assert_eq!(asked.uri().scheme_str(), Some("https"));
     let answer = client.ask(asked, Bytes::new()).await.unwrap();
-    assert_eq!((answer.trailer("saw-scheme"), answer.trailer("saw-proto")), ("http", "https"));
+    assert_eq!(
+        (answer.trailer("saw-scheme"), answer.trailer("saw-proto")),
+        ("http", "https")
+    );
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ mod demo;
 mod disk_full;
 mod doubles;
 mod drain;
+mod endpoints;
 mod fairness;
 mod flow_control;
 #[path = "../conformance/h2spec.rs"]

@@ -7,6 +7,7 @@ use http2::{Field, Name, StreamKey};
 use super::call::Kind;
 use super::credit::Grant;
 use crate::telemetry::{BackendLabel, RouteLabel};
+use crate::upstream::share::EndpointId;
 use crate::worker::slab::Key;
 
 /// Bytes of a request body that are kept until the backend has answered, so that an RPC which
@@ -28,6 +29,8 @@ pub(crate) struct Relay {
     pub(crate) attempts: u8,
     pub(crate) started: Instant,
     pub(crate) deadline: Option<Instant>,
+    /// The endpoint at which its stream counts as one of its client's share.
+    pub(crate) shared: Option<EndpointId>,
     /// How far ahead the client may send.
     pub(crate) request: Grant,
     /// How far ahead the backend may send.
@@ -102,6 +105,7 @@ impl Relay {
             attempts: 0,
             started,
             deadline: None,
+            shared: None,
             request: Grant::default(),
             answer: Grant::default(),
             http_status: 0,

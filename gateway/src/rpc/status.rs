@@ -34,6 +34,13 @@ pub(crate) enum Refusal {
     ConnectFailed { backend: String },
     /// As many RPCs as may wait for a connection to the backend are waiting.
     TooManyWaiting { backend: String },
+    /// The RPC has waited for a connection or a stream for as long as it may.
+    WaitedTooLong { backend: String, max_wait: Duration },
+    /// The backend's endpoints speak something else than HTTP/2, which has a name if it is known.
+    NotHttp2 {
+        backend: String,
+        instead: Option<&'static str>,
+    },
     /// The backend's connection broke; the RPC may have been processed.
     UpstreamClosed { backend: String },
     /// What the backend sent is not HTTP/2.
@@ -71,6 +78,8 @@ impl Refusal {
             Self::NoEndpoints { .. } => ("no_endpoints", UNAVAILABLE, 503),
             Self::ConnectFailed { .. } => ("connect_failed", UNAVAILABLE, 503),
             Self::TooManyWaiting { .. } => ("too_many_waiting", UNAVAILABLE, 503),
+            Self::WaitedTooLong { .. } => ("max_wait", UNAVAILABLE, 503),
+            Self::NotHttp2 { .. } => ("not_http2", UNAVAILABLE, 502),
             Self::UpstreamClosed { .. } => ("upstream_closed", UNAVAILABLE, 502),
             Self::UpstreamBroke { .. } => ("upstream_broke_protocol", INTERNAL, 502),
             Self::DeadlineExceeded => ("deadline_exceeded", DEADLINE_EXCEEDED, 504),
@@ -98,6 +107,16 @@ impl Refusal {
             }
             Self::TooManyWaiting { backend } => {
                 format!("too many RPCs wait for a connection to backend `{backend}`; try again after a pause")
+            }
+            Self::WaitedTooLong { backend, max_wait } => format!(
+                "the RPC has waited {max_wait:?} (limits.max_wait) for a stream of backend `{backend}`, and nobody has seen \
+                it; try again after a pause"
+            ),
+            Self::NotHttp2 { backend, instead } => {
+                let instead = instead.unwrap_or("something else");
+                format!(
+                    "backend `{backend}` speaks {instead}, not HTTP/2 without TLS (h2c); check the port of its endpoints"
+                )
             }
             Self::UpstreamClosed { backend } => {
                 format!("backend `{backend}` closed its connection; the RPC may have been processed")

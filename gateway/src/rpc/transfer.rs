@@ -45,8 +45,8 @@ impl Worker {
                 code,
                 cause,
             } => self.backend_reset(up(stream), tag, code, cause),
-            Event::Settings => self.serve_waiting(key),
-            Event::GoAway { code, debug, .. } => self.backend_going_away(key, code, &debug),
+            Event::Settings => self.backend_settings(key),
+            Event::GoAway { last, code, debug } => self.backend_going_away(key, last, code, &debug),
             Event::Request { .. }
             | Event::RequestTooLarge { .. }
             | Event::Refused { .. }
@@ -81,8 +81,11 @@ impl Worker {
             relay.phase = Phase::Held(request);
             return false;
         };
-        if let (Some(log), Peer::Backend(peer)) = (&mut relay.log, &up.peer) {
-            log.endpoint = Some(peer.endpoint);
+        if let Peer::Backend(peer, _) = &up.peer {
+            relay.shared = up.streams().are_few().then_some(peer.id);
+            if let Some(log) = &mut relay.log {
+                log.endpoint = Some(peer.endpoint);
+            }
         }
         let mut sent = 0;
         if !whole {
@@ -96,9 +99,15 @@ impl Worker {
         self.held_bodies = self.held_bodies.saturating_sub(request.body.len());
         request.keep_no_more();
         let first = relay.attempts == 1;
+        let (down, shared) = (relay.down.connection, relay.shared);
         relay.phase = Phase::Sent(StreamOf { connection, stream }, request);
         self.begin_credit(key);
         self.mark_dirty(connection);
+        if let Some(endpoint) = shared
+            && let Some(Peer::Client(client)) = self.connections.get_mut(down).map(|c| &mut c.peer)
+        {
+            client.shares.add(endpoint);
+        }
         // Bytes that waited here for a connection are owed to the client once they move on. A body that is
         // sent again was paid for the first time.
         if first && sent > 0 {
@@ -290,10 +299,13 @@ impl Worker {
         let Some(relay) = self.relays.get_mut(key) else {
             return;
         };
-        let down = relay.down;
+        let (down, shared) = (relay.down, relay.shared.take());
         let request = relay.take_request();
         if let Some(Peer::Client(client)) = self.connections.get_mut(down.connection).map(|c| &mut c.peer) {
             client.answers.end(&mut relay.answer);
+            if let Some(endpoint) = shared {
+                client.shares.remove(endpoint);
+            }
         }
         let backend = self.backend_of(key);
         match (request, backend, self.relays.get_mut(key)) {

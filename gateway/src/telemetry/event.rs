@@ -65,14 +65,14 @@ pub enum Event<'a> {
         /// Address of the endpoint.
         endpoint: SocketAddr,
     },
-    /// An endpoint takes no connection.
+    /// An endpoint takes no connection, or does not speak HTTP/2.
     EndpointDown {
         /// Name of the backend.
         backend: &'a str,
         /// Address of the endpoint.
         endpoint: SocketAddr,
         /// Why.
-        error: &'a io::Error,
+        error: fmt::Arguments<'a>,
     },
     /// A backend ends a connection with an error (RFC 9113 §6.8).
     BackendEndsConnection {
@@ -207,7 +207,7 @@ impl Event<'_> {
                 endpoint,
                 error,
             } => {
-                tracing::warn!(backend, %endpoint, %error, times, "endpoint cannot be reached");
+                tracing::warn!(backend, %endpoint, %error, times, "endpoint cannot be used");
             }
             Self::BackendEndsConnection {
                 backend,
@@ -399,7 +399,7 @@ mod tests {
             Event::EndpointDown {
                 backend: "b",
                 endpoint,
-                error: &error,
+                error: format_args!("refused"),
             },
             Event::BackendEndsConnection {
                 backend: "b",

@@ -1,22 +1,52 @@
-//! Making a connection to an endpoint, beside the turns of the worker.
+//! Making a connection to an endpoint, beside the turns of the worker: TCP, then the peer's SETTINGS.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http2::ErrorCode;
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::time::{sleep_until, timeout_at};
 
+use super::spoken::{Opening, Spoken};
 use crate::connection::{BackendPeer, Connection, Peer, Transport, read_until_closed};
 use crate::snapshot::Backend;
 use crate::telemetry::event::Event;
 use crate::worker::slab::Key;
 use crate::worker::{Shard, Worker};
 
+/// Why no RPC can be given to an endpoint.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Connect(io::Error),
+    /// No SETTINGS within `connect_timeout`.
+    Silent,
+    /// The peer closed before its SETTINGS.
+    Closed,
+    Spoke(Spoken),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) => error.fmt(f),
+            Self::Silent => f.write_str("it sent no HTTP/2 SETTINGS within connect_timeout"),
+            Self::Closed => {
+                f.write_str("it accepted the connection and closed it before its HTTP/2 SETTINGS")
+            }
+            Self::Spoke(spoken) => spoken.fmt(f),
+        }
+    }
+}
+
 impl Worker {
     /// Starts a task that connects; RPCs wait in the pool meanwhile, bounded by `connect_timeout`.
-    pub(crate) fn connect(&mut self, backend: Arc<Backend>, endpoint: SocketAddr) {
+    pub(super) fn connect(&mut self, backend: Arc<Backend>, endpoint: SocketAddr) {
         let Some(shard) = self.shard.upgrade() else { return };
         if let Some(pool) = self.pools.get_mut(backend.label.index()).and_then(Option::as_mut) {
             pool.connecting(endpoint);
@@ -25,11 +55,21 @@ impl Worker {
         shard.spawn(async move { connect(on, backend, endpoint).await });
     }
 
-    fn connected(&mut self, backend: &Backend, endpoint: SocketAddr, stream: TcpStream) -> (Key, Reading) {
+    /// TCP is connected: our preface and SETTINGS are in the output.
+    fn greet(
+        &mut self,
+        backend: &Backend,
+        endpoint: SocketAddr,
+        stream: TcpStream,
+    ) -> Option<(Key, OwnedReadHalf)> {
         let (read, write) = stream.into_split();
         let pool = backend.label.index();
         let h2 = http2::Connection::client(self.backend_config());
-        let peer = Peer::Backend(BackendPeer { pool, endpoint });
+        let id = {
+            let known = self.pools.get_mut(pool).and_then(Option::as_mut)?;
+            known.id_of(endpoint)?
+        };
+        let peer = Peer::Backend(BackendPeer { pool, endpoint, id }, Opening::default());
         let key = self.enter(Connection::new(
             h2,
             peer,
@@ -37,55 +77,78 @@ impl Worker {
             write,
             Instant::now(),
         ));
-        self.metrics.upstream_connected(backend.label);
-        let pool = self.pools.get_mut(pool).and_then(Option::as_mut);
-        if pool.is_some_and(|pool| pool.connected(endpoint, key)) {
-            Event::EndpointUp {
-                backend: &backend.name,
-                endpoint,
-            }
-            .tell(self.now);
+        if let Some(pool) = self.pools.get_mut(pool).and_then(Option::as_mut) {
+            pool.greeting(endpoint, key);
         }
-        self.serve_waiting(key);
-        (key, read)
+        Some((key, read))
     }
 
-    fn connect_failed(&mut self, backend: &Arc<Backend>, endpoint: SocketAddr, error: &io::Error) {
+    /// The time for the peer's SETTINGS is over.
+    fn greeting_is_due(&mut self, key: Key) {
         self.now = Instant::now();
+        if self.connections.get(key).is_some_and(|c| !c.h2.is_established()) {
+            self.greeting_failed(key, Fault::Silent);
+            self.abort(key, ErrorCode::SETTINGS_TIMEOUT, b"no SETTINGS in time");
+        }
+    }
+
+    /// A connection of which there was hope will not be ready. What it spoke tells more than `fault`.
+    pub(super) fn greeting_failed(&mut self, key: Key, fault: Fault) {
+        let Some(Peer::Backend(peer, opening)) = self.connections.get(key).map(|c| &c.peer) else {
+            return;
+        };
+        let (peer, spoken) = (*peer, opening.spoken());
+        let Some(pool) = self.pools.get(peer.pool).and_then(Option::as_ref) else {
+            return;
+        };
+        let backend = pool.backend.clone();
+        self.attempt_failed(&backend, peer.endpoint, spoken.map_or(fault, Fault::Spoke));
+    }
+
+    fn attempt_failed(&mut self, backend: &Arc<Backend>, endpoint: SocketAddr, fault: Fault) {
         self.metrics.upstream_failed(backend.label);
         Event::EndpointDown {
             backend: &backend.name,
             endpoint,
-            error,
+            error: format_args!("{fault}"),
         }
         .tell(self.now);
         let random = crate::forwarded::next(&mut self.random);
-        let now = self.now;
-        let waiting = self.pools.get_mut(backend.label.index()).and_then(Option::as_mut);
-        for relay in waiting
-            .map(|pool| pool.failed(endpoint, now, random))
-            .unwrap_or_default()
-        {
-            // Nobody has seen it: another endpoint may have it.
-            self.pick(relay, backend);
+        let spoke = match fault {
+            Fault::Spoke(spoken) => Some(spoken),
+            Fault::Connect(_) | Fault::Silent | Fault::Closed => None,
+        };
+        let index = backend.label.index();
+        if let Some(pool) = self.pools.get_mut(index).and_then(Option::as_mut) {
+            pool.failed(endpoint, spoke, self.now, random);
         }
+        // Who waits has another endpoint to wait for, or is told.
+        self.connect_wanted(index);
     }
 }
 
-type Reading = tokio::net::tcp::OwnedReadHalf;
-
 async fn connect(shard: Rc<Shard>, backend: Arc<Backend>, endpoint: SocketAddr) {
-    let connecting = tokio::time::timeout(backend.settings.connect_timeout, TcpStream::connect(endpoint));
-    let outcome = connecting
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    match outcome {
-        Ok(stream) => {
-            let _ = stream.set_nodelay(true);
-            crate::connection::socket::keep_alive_backend(&stream, backend.settings.tcp_user_timeout);
-            let (key, read) = shard.worker().connected(&backend, endpoint, stream);
-            read_until_closed(&shard, key, read).await;
+    let deadline = tokio::time::Instant::now() + backend.settings.connect_timeout;
+    let connected = timeout_at(deadline, TcpStream::connect(endpoint)).await;
+    let stream = match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(stream) => stream,
+        Err(error) => {
+            let mut worker = shard.worker();
+            worker.now = Instant::now();
+            return worker.attempt_failed(&backend, endpoint, Fault::Connect(error));
         }
-        Err(error) => shard.worker().connect_failed(&backend, endpoint, &error),
+    };
+    let _ = stream.set_nodelay(true);
+    crate::connection::socket::keep_alive_backend(&stream, backend.settings.tcp_user_timeout);
+    let Some((key, read)) = shard.worker().greet(&backend, endpoint, stream) else {
+        return;
+    };
+    let mut reading = pin!(read_until_closed(&shard, key, read));
+    tokio::select! {
+        biased;
+        () = &mut reading => return,
+        () = sleep_until(deadline) => {}
     }
+    shard.worker().greeting_is_due(key);
+    reading.await;
 }

@@ -1,10 +1,17 @@
 //! The endpoints of one backend as one worker sees them: pure choice, no I/O.
+//!
+//! As in gRPC's `round_robin`: RPCs go round the endpoints that are *ready* (a connection is made, and the peer's SETTINGS
+//! have come), the others are connected beside that, and where none is ready an RPC waits for whichever is first.
 
-use std::collections::VecDeque;
+mod waiting;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::waiting::{Waiter, Waiting};
+use super::share::{Asking, EndpointId, Streams, may_have_another};
+use super::spoken::Spoken;
 use crate::rpc::status::Refusal;
 use crate::snapshot::Backend;
 use crate::worker::slab::Key;
@@ -12,7 +19,7 @@ use crate::worker::slab::Key;
 /// Connections of one worker to one endpoint. Each further one is opened only because the peer's
 /// stream limit forces it, and costs write batching.
 const MAX_CONNECTIONS: usize = 16;
-/// First pause after a connect that failed; doubles up to [`MAX_BACKOFF`], with ±25 % jitter.
+/// First pause after an attempt to connect that failed; doubles up to [`MAX_BACKOFF`], with ±25 % jitter.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// Short, because an endpoint that comes back should be used within a second or two.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
@@ -23,33 +30,60 @@ pub(crate) struct Pool {
     pub(crate) backend: Arc<Backend>,
     endpoints: Vec<Endpoint>,
     next: usize,
+    /// For names of endpoints, which no other ever gets.
+    named: u32,
+    /// An endpoint was passed over to which a connection can be made.
+    passed_over: bool,
+    /// RPCs held until a connection can take them.
+    waiting: Waiting,
 }
 
 #[derive(Debug)]
 struct Endpoint {
+    id: EndpointId,
     address: SocketAddr,
-    connections: Vec<Key>,
-    connecting: bool,
-    /// RPCs held until a connection can take them, oldest first.
-    waiting: VecDeque<Key>,
+    /// Connections whose peer has sent its SETTINGS, and said no goodbye.
+    ready: Vec<Key>,
+    attempt: Attempt,
+    /// Attempts that failed in a row.
     failures: u32,
     retry_at: Option<Instant>,
+    /// Connections in a row that were ended before they had served anything.
+    useless: u32,
+    /// What it spoke at the last attempt, if that was not HTTP/2.
+    spoke: Option<Spoken>,
     /// Not in the backend's addresses any more: only what runs goes on.
     gone: bool,
 }
 
+/// A connection that is being made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    None,
+    /// By TCP.
+    Connecting,
+    /// TCP is done; the peer's SETTINGS are to come.
+    Greeting(Key),
+}
+
 /// What to do with an RPC.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Choice {
+pub(crate) enum Pick {
     /// This connection takes a stream now.
     Ready(Key),
-    /// Make a connection to this endpoint and wait for it.
-    Connect(SocketAddr),
-    /// A connection to this endpoint is being made, or one of its streams must end first.
-    Wait(SocketAddr),
-    /// Too many wait already.
-    Full,
+    /// It waits, for a connection or for a stream.
+    Wait,
     /// No endpoint can be tried now.
+    Nothing,
+}
+
+/// What a connection was to its endpoint when it left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Its SETTINGS had not come.
+    Attempt,
+    Ready,
+    /// It had left before.
     Nothing,
 }
 
@@ -59,6 +93,9 @@ impl Pool {
             backend,
             endpoints: Vec::new(),
             next: 0,
+            named: 0,
+            passed_over: false,
+            waiting: Waiting::default(),
         };
         pool.follow_addresses();
         pool
@@ -73,123 +110,213 @@ impl Pool {
         }
         for address in addresses.iter() {
             if !self.endpoints.iter().any(|known| known.address == *address) {
-                self.endpoints.push(Endpoint::new(*address));
+                self.named += 1;
+                let id = EndpointId {
+                    pool: self.backend.label.index() as u32,
+                    number: self.named,
+                };
+                self.endpoints.push(Endpoint::new(id, *address));
             }
         }
-        self.endpoints
-            .retain(|e| !e.gone || e.connecting || !e.connections.is_empty() || !e.waiting.is_empty());
+        self.endpoints.retain(|e| !e.gone || e.is_alive());
     }
 
-    /// The next endpoint in turn that can be used; `takes` says whether a connection takes a stream.
-    pub(crate) fn choose(&mut self, now: Instant, max_waiting: usize, takes: impl Fn(Key) -> bool) -> Choice {
-        let mut full = false;
+    /// The next endpoint in turn that is ready and has a stream for this client; `streams` says what a connection takes.
+    pub(crate) fn pick(
+        &mut self,
+        now: Instant,
+        asking: Asking<'_>,
+        streams: impl Fn(Key) -> Streams,
+    ) -> Pick {
+        let mut hope = false;
         for _ in 0..self.endpoints.len() {
             self.next = if self.next + 1 < self.endpoints.len() {
                 self.next + 1
             } else {
                 0
             };
-            let Some(endpoint) = self.endpoints.get_mut(self.next) else {
-                break;
+            let Some(endpoint) = self.endpoints.get(self.next).filter(|e| !e.gone) else {
+                continue;
             };
-            match endpoint.choose(now, max_waiting, &takes) {
-                Choice::Nothing => {}
-                Choice::Full => full = true,
-                usable => return usable,
+            if let Some(ready) = endpoint.stream_for(now, asking, &streams) {
+                return Pick::Ready(ready);
             }
+            let due = endpoint.is_due(now);
+            self.passed_over |= due;
+            hope |= due || endpoint.is_alive();
         }
-        if full { Choice::Full } else { Choice::Nothing }
+        if hope { Pick::Wait } else { Pick::Nothing }
     }
 
-    /// Why [`Self::choose`] found nothing.
+    /// Whether somebody waits who should not: no connection is there, and none is being made.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        // Those that are gone serve who has waited for them, if there are no others.
+        !self.waiting.is_empty() && !self.endpoints.iter().any(|e| e.is_alive() && self.serves(e))
+    }
+
+    /// Why nothing was found.
     pub(crate) fn why_nothing(&self) -> Refusal {
         let backend = self.backend.name.to_string();
-        if self.endpoints.iter().all(|endpoint| endpoint.gone) {
-            Refusal::NoEndpoints { backend }
-        } else {
-            Refusal::ConnectFailed { backend }
+        let spoke = self.endpoints.iter().find_map(|endpoint| endpoint.spoke.as_ref());
+        match spoke {
+            _ if self.all_gone() => Refusal::NoEndpoints { backend },
+            Some(spoke) => Refusal::NotHttp2 {
+                backend,
+                instead: spoke.name(),
+            },
+            None => Refusal::ConnectFailed { backend },
         }
     }
 
-    pub(crate) fn wait(&mut self, address: SocketAddr, relay: Key) {
-        if let Some(endpoint) = self.endpoint(address) {
-            endpoint.waiting.push_back(relay);
+    /// Holds an RPC. `false`: too many wait already.
+    pub(crate) fn wait(&mut self, client: Key, relay: Key, now: Instant, max_waiting: usize) -> bool {
+        let admitted = self.waiting.admits(client, max_waiting);
+        if admitted {
+            self.waiting.push(client, Waiter { relay, since: now });
         }
+        admitted
     }
 
-    /// Back to the head of the queue, where it came from.
-    pub(crate) fn wait_first(&mut self, address: SocketAddr, relay: Key) {
-        if let Some(endpoint) = self.endpoint(address) {
-            endpoint.waiting.push_front(relay);
+    /// An RPC for a stream of this connection, of the next client in turn that may have one.
+    pub(crate) fn next_waiting<'c>(
+        &mut self,
+        (address, key): (SocketAddr, Key),
+        now: Instant,
+        asking: impl Fn(Key) -> Option<Asking<'c>>,
+        streams: impl Fn(Key) -> Streams,
+    ) -> Option<(Key, Waiter)> {
+        if self.waiting.is_empty() || streams(key).available == 0 {
+            return None;
         }
+        let endpoint = self.endpoints.iter().find(|e| e.address == address)?;
+        if !endpoint.ready.contains(&key) || !self.serves(endpoint) {
+            return None;
+        }
+        self.waiting.next(|client| {
+            asking(client).is_none_or(|asking| endpoint.shares_with(now, asking, key, &streams))
+        })
     }
 
-    pub(crate) fn next_waiting(&mut self, address: SocketAddr) -> Option<Key> {
-        self.endpoint(address)?.waiting.pop_front()
+    /// An RPC that could not be sent after all.
+    pub(crate) fn put_back(&mut self, client: Key, waiter: Waiter) {
+        self.waiting.put_back(client, waiter);
+    }
+
+    /// An RPC that has ended waits no more.
+    pub(crate) fn forget_waiting(&mut self, client: Key, relay: Key) {
+        if !self.waiting.is_empty() {
+            self.waiting.remove(client, relay);
+        }
     }
 
     pub(crate) fn has_waiting(&self) -> bool {
-        self.endpoints.iter().any(|endpoint| !endpoint.waiting.is_empty())
+        !self.waiting.is_empty()
+    }
+
+    /// RPCs that wait in vain or for too long; ending them takes them out.
+    pub(crate) fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
+    /// Connections that may have a stream for those who wait.
+    pub(crate) fn ready(&self) -> Vec<Key> {
+        let serving = self.endpoints.iter().filter(|e| self.serves(e));
+        serving
+            .flat_map(|endpoint| endpoint.ready.iter().copied())
+            .collect()
+    }
+
+    /// Whether [`pick`](Self::pick) has passed over an endpoint to which a connection can be made.
+    pub(crate) fn has_passed_over(&self) -> bool {
+        self.passed_over
+    }
+
+    /// Endpoints to which a connection is to be made now: those that have none, and, if RPCs wait, those whose connections
+    /// are full.
+    pub(crate) fn wanting(&mut self, now: Instant, streams: impl Fn(Key) -> Streams) -> Vec<SocketAddr> {
+        self.passed_over = false;
+        let wanting = self.endpoints.iter().filter(|endpoint| {
+            endpoint.is_due(now) || !self.waiting.is_empty() && endpoint.is_full(now, &streams)
+        });
+        wanting.map(|endpoint| endpoint.address).collect()
     }
 
     pub(crate) fn connecting(&mut self, address: SocketAddr) {
         if let Some(endpoint) = self.endpoint(address) {
-            endpoint.connecting = true;
+            endpoint.attempt = Attempt::Connecting;
         }
     }
 
-    /// The connect succeeded. `true`: the endpoint had been down.
-    pub(crate) fn connected(&mut self, address: SocketAddr, key: Key) -> bool {
-        let Some(endpoint) = self.endpoint(address) else {
-            return false;
-        };
-        endpoint.connecting = false;
-        endpoint.retry_at = None;
-        endpoint.connections.push(key);
-        std::mem::take(&mut endpoint.failures) > 0
+    /// `None`: it is not known any more.
+    pub(crate) fn id_of(&self, address: SocketAddr) -> Option<EndpointId> {
+        let endpoint = self.endpoints.iter().find(|e| e.address == address)?;
+        Some(endpoint.id)
     }
 
-    /// The connect failed: a pause, and those who waited look for another endpoint.
-    pub(crate) fn failed(&mut self, address: SocketAddr, now: Instant, random: u64) -> VecDeque<Key> {
-        let Some(endpoint) = self.endpoint(address) else {
-            return VecDeque::new();
-        };
-        endpoint.connecting = false;
-        endpoint.retry_at = Some(now + backoff(endpoint.failures, random));
-        endpoint.failures = endpoint.failures.saturating_add(1);
-        std::mem::take(&mut endpoint.waiting)
-    }
-
-    pub(crate) fn forget(&mut self, address: SocketAddr, key: Key) {
+    /// TCP is connected.
+    pub(crate) fn greeting(&mut self, address: SocketAddr, key: Key) {
         if let Some(endpoint) = self.endpoint(address) {
-            endpoint.connections.retain(|known| *known != key);
+            endpoint.attempt = Attempt::Greeting(key);
         }
     }
 
-    /// Drops waiting RPCs that are not there any more.
-    pub(crate) fn forget_waiting(&mut self, is_there: impl Fn(Key) -> bool) {
-        for endpoint in &mut self.endpoints {
-            endpoint.waiting.retain(|relay| is_there(*relay));
+    /// SETTINGS came. `Some`: they are the first of this connection; `true`: the endpoint had been down.
+    pub(crate) fn greeted(&mut self, address: SocketAddr, key: Key) -> Option<bool> {
+        let endpoint = self.endpoint(address)?;
+        if endpoint.attempt != Attempt::Greeting(key) {
+            return None;
+        }
+        endpoint.attempt = Attempt::None;
+        endpoint.retry_at = None;
+        endpoint.spoke = None;
+        endpoint.ready.push(key);
+        Some(std::mem::take(&mut endpoint.failures) > 0)
+    }
+
+    /// The attempt failed: a pause.
+    pub(crate) fn failed(&mut self, address: SocketAddr, spoke: Option<Spoken>, now: Instant, random: u64) {
+        if let Some(endpoint) = self.endpoint(address) {
+            endpoint.attempt = Attempt::None;
+            endpoint.spoke = spoke;
+            endpoint.retry_at = Some(now + backoff(endpoint.failures, random));
+            endpoint.failures = endpoint.failures.saturating_add(1);
         }
     }
 
-    /// Connections to endpoints at which somebody waits.
-    pub(crate) fn connections_with_waiting(&self) -> impl Iterator<Item = Key> {
-        let waiting = self
-            .endpoints
-            .iter()
-            .filter(|endpoint| !endpoint.waiting.is_empty());
-        waiting.flat_map(|endpoint| endpoint.connections.iter().copied())
+    /// A connection takes no RPC any more. One of which [`Left::Attempt`] is said is still to be told as
+    /// [`failed`](Self::failed).
+    pub(crate) fn leave(&mut self, address: SocketAddr, key: Key) -> Left {
+        let Some(endpoint) = self.endpoint(address) else {
+            return Left::Nothing;
+        };
+        if endpoint.attempt == Attempt::Greeting(key) {
+            return Left::Attempt;
+        }
+        let before = endpoint.ready.len();
+        endpoint.ready.retain(|known| *known != key);
+        if endpoint.ready.len() < before {
+            Left::Ready
+        } else {
+            Left::Nothing
+        }
     }
 
-    /// Endpoints at which somebody waits and to which a further connection may be made now.
-    pub(crate) fn wanting(&self, now: Instant) -> Vec<SocketAddr> {
-        let wanting = self.endpoints.iter().filter(|endpoint| {
-            let free = !endpoint.connecting && endpoint.connections.len() < MAX_CONNECTIONS;
-            let paused = endpoint.retry_at.is_some_and(|at| at > now);
-            !endpoint.waiting.is_empty() && free && !paused
-        });
-        wanting.map(|endpoint| endpoint.address).collect()
+    /// A connection was ended without having served anything, soon after it was made. That happens, but an endpoint that does
+    /// nothing else gets its pauses.
+    pub(crate) fn was_useless(&mut self, address: SocketAddr, now: Instant, random: u64) {
+        if let Some(endpoint) = self.endpoint(address) {
+            if endpoint.useless > 0 {
+                endpoint.retry_at = Some(now + backoff(endpoint.useless - 1, random));
+            }
+            endpoint.useless = endpoint.useless.saturating_add(1);
+        }
+    }
+
+    /// A connection has ended that was of use.
+    pub(crate) fn was_useful(&mut self, address: SocketAddr) {
+        if let Some(endpoint) = self.endpoint(address) {
+            endpoint.useless = 0;
+        }
     }
 
     /// The configuration names this backend no more: only what runs goes on.
@@ -199,23 +326,22 @@ impl Pool {
         }
     }
 
-    /// Connections to endpoints that are in no list of addresses any more.
+    /// Connections to endpoints that are in no list of addresses any more, and that nobody waits for.
     pub(crate) fn leftovers(&self) -> impl Iterator<Item = Key> {
-        self.endpoints
+        let left = self
+            .endpoints
             .iter()
-            .filter(|endpoint| endpoint.gone)
-            .flat_map(|e| e.connections.iter().copied())
+            .filter(|e| e.gone && !(self.has_waiting() && self.serves(e)));
+        left.flat_map(|e| e.ready.iter().copied())
     }
 
-    /// Endpoints with somebody waiting, no connection, and none being made.
-    pub(crate) fn stranded(&mut self) -> Vec<Key> {
-        let stranded = self
-            .endpoints
-            .iter_mut()
-            .filter(|e| !e.connecting && e.connections.is_empty());
-        stranded
-            .flat_map(|endpoint| std::mem::take(&mut endpoint.waiting))
-            .collect()
+    fn all_gone(&self) -> bool {
+        self.endpoints.iter().all(|endpoint| endpoint.gone)
+    }
+
+    /// Whether this endpoint has streams for RPCs that wait.
+    fn serves(&self, endpoint: &Endpoint) -> bool {
+        !endpoint.gone || self.all_gone()
     }
 
     fn endpoint(&mut self, address: SocketAddr) -> Option<&mut Endpoint> {
@@ -226,39 +352,86 @@ impl Pool {
 }
 
 impl Endpoint {
-    fn new(address: SocketAddr) -> Self {
+    fn new(id: EndpointId, address: SocketAddr) -> Self {
         Self {
+            id,
             address,
-            connections: Vec::new(),
-            connecting: false,
-            waiting: VecDeque::new(),
+            ready: Vec::new(),
+            attempt: Attempt::None,
             failures: 0,
             retry_at: None,
+            useless: 0,
+            spoke: None,
             gone: false,
         }
     }
 
-    fn choose(&self, now: Instant, max_waiting: usize, takes: impl Fn(Key) -> bool) -> Choice {
-        if self.gone {
-            return Choice::Nothing;
+    /// A connection is there, or is being made.
+    fn is_alive(&self) -> bool {
+        !self.ready.is_empty() || self.attempt != Attempt::None
+    }
+
+    /// A first connection is to be made now.
+    fn is_due(&self, now: Instant) -> bool {
+        !self.gone && !self.is_alive() && !self.is_paused(now)
+    }
+
+    fn is_paused(&self, now: Instant) -> bool {
+        self.retry_at.is_some_and(|at| at > now)
+    }
+
+    /// A further connection is of use: it would have streams, and those that are there have none.
+    fn is_full(&self, now: Instant, streams: impl Fn(Key) -> Streams) -> bool {
+        let full = |key: &Key| {
+            let streams = streams(*key);
+            // RFC 9113 §5.1.2: who allows none at all wants none now.
+            streams.available == 0 && streams.limit > 0
+        };
+        self.unopened(now) > 0
+            && self.attempt == Attempt::None
+            && !self.ready.is_empty()
+            && self.ready.iter().all(full)
+    }
+
+    /// How many further connections may be made.
+    fn unopened(&self, now: Instant) -> usize {
+        if self.gone || self.is_paused(now) {
+            return 0;
         }
-        if let Some(ready) = self.connections.iter().copied().find(|key| takes(*key)) {
-            return Choice::Ready(ready);
+        MAX_CONNECTIONS.saturating_sub(self.ready.len())
+    }
+
+    /// A connection with a stream for this client.
+    fn stream_for(&self, now: Instant, asking: Asking<'_>, streams: impl Fn(Key) -> Streams) -> Option<Key> {
+        let open = |key: &Key| streams(*key).available > 0;
+        let key = self.ready.iter().copied().find(open)?;
+        self.shares_with(now, asking, key, &streams).then_some(key)
+    }
+
+    /// Whether this client may have another stream here; `key` has one.
+    fn shares_with(
+        &self,
+        now: Instant,
+        asking: Asking<'_>,
+        key: Key,
+        streams: impl Fn(Key) -> Streams,
+    ) -> bool {
+        let one = streams(key);
+        // What it holds in all is mostly few enough, and costs nothing to ask.
+        if !one.are_few() || may_have_another(asking.streams.into(), one.available.into()) {
+            return true;
         }
-        let paused = self.retry_at.is_some_and(|at| at > now);
-        if paused && self.connections.is_empty() {
-            Choice::Nothing
-        } else if self.waiting.len() >= max_waiting {
-            Choice::Full
-        } else if self.connecting || paused || self.connections.len() >= MAX_CONNECTIONS {
-            Choice::Wait(self.address)
-        } else {
-            Choice::Connect(self.address)
-        }
+        let free: u64 = self
+            .ready
+            .iter()
+            .map(|key| u64::from(streams(*key).available))
+            .sum();
+        let unopened = self.unopened(now) as u64 * u64::from(one.limit);
+        may_have_another(asking.shares.at(self.id).into(), free + unopened)
     }
 }
 
-/// The pause after `failures` connects in a row have failed before this one.
+/// The pause after `failures` attempts in a row have failed before this one.
 fn backoff(failures: u32, random: u64) -> Duration {
     let base = FIRST_BACKOFF
         .saturating_mul(1 << failures.min(8))

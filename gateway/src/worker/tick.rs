@@ -23,7 +23,7 @@ const MAX_VICTIMS: usize = 64;
 /// Why a connection is ended by the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Overdue {
-    /// No preface and SETTINGS, of a client or a backend, within [`crate::settings::Timeouts::handshake`].
+    /// No preface and SETTINGS of a client within [`crate::settings::Timeouts::handshake`].
     Handshake,
     /// A header block unfinished for [`crate::settings::Timeouts::header_block`].
     HeaderBlock,
@@ -31,7 +31,7 @@ enum Overdue {
     Idle,
     /// Its client was told to go, and its streams have had [`crate::settings::Timeouts::drain`] to end.
     SentAway(SentAway),
-    /// The last word was said long enough ago.
+    /// The last word was said long enough ago, or nothing could be said any more.
     Lingering,
 }
 
@@ -41,12 +41,12 @@ impl Worker {
         if self.deadlines > 0 {
             self.end_late_rpcs();
         }
+        self.look_after_waiting();
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(SLOW) {
             self.end_overdue_connections();
             self.follow_trust();
             self.follow_discovery();
-            self.serve_all_waiting();
             self.keep_within_memory();
         }
         self.reverify();
@@ -117,15 +117,15 @@ impl Worker {
     fn overdue(&self, connection: &Connection) -> Option<Overdue> {
         let timeouts = &self.snapshot.timeouts;
         let since = |at: Instant| self.now.saturating_duration_since(at);
-        if let Some(at) = connection.closing {
+        if let Some(at) = connection.closing.or(connection.write_failed_at) {
             return (since(at) >= LINGER).then_some(Overdue::Lingering);
-        }
-        if !connection.h2.is_established() {
-            return (since(connection.opened_at) >= timeouts.handshake).then_some(Overdue::Handshake);
         }
         let Peer::Client(client) = &connection.peer else {
             return None;
         };
+        if !connection.h2.is_established() {
+            return (since(connection.opened_at) >= timeouts.handshake).then_some(Overdue::Handshake);
+        }
         if let Some((at, why)) = client.sent_away
             && since(at) >= timeouts.drain
         {
@@ -141,7 +141,7 @@ impl Worker {
         idle.then_some(Overdue::Idle)
     }
 
-    fn abort(&mut self, key: Key, code: ErrorCode, debug: &[u8]) {
+    pub(crate) fn abort(&mut self, key: Key, code: ErrorCode, debug: &[u8]) {
         self.end_streams(key);
         if let Some(connection) = self.connections.get_mut(key) {
             connection.h2.abort(code, debug);
@@ -151,11 +151,9 @@ impl Worker {
 
     fn follow_discovery(&mut self) {
         let mut leftovers = Vec::new();
-        let mut stranded = Vec::new();
         for pool in self.pools.iter_mut().flatten() {
             pool.follow_addresses();
             leftovers.extend(pool.leftovers());
-            stranded.extend(pool.stranded());
         }
         for key in leftovers {
             if self
@@ -164,11 +162,6 @@ impl Worker {
                 .is_some_and(|c| c.h2.open_streams() == 0)
             {
                 self.close_after_flush(key);
-            }
-        }
-        for relay in stranded {
-            if let Some(backend) = self.backend_of(relay) {
-                self.pick(relay, &backend);
             }
         }
     }

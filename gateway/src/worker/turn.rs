@@ -32,7 +32,7 @@ enum Flushed {
     Blocked,
     /// Its share of this turn is used up.
     More,
-    /// The transport is gone.
+    /// The transport takes nothing any more.
     Lost,
 }
 
@@ -131,6 +131,12 @@ impl Worker {
     }
 
     fn plaintext(&mut self, key: Key, mut input: &[u8]) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !connection.h2.is_established()
+            && let Peer::Backend(_, opening) = &mut connection.peer
+        {
+            opening.hear(input);
+        }
         while let Some(connection) = self.connections.get_mut(key) {
             let from_client = matches!(connection.peer, Peer::Client(_));
             match connection.h2.receive(&mut input, self.now) {
@@ -175,6 +181,7 @@ impl Worker {
         if connection.is_some_and(|c| matches!(c.peer, Peer::Client(_)) && !c.h2.is_established()) {
             self.not_http2(key);
         }
+        self.leave_pool(key);
         if let http2::Cause::Limit(limit) = error.cause {
             self.limit_reached(key, limit.name());
         }
@@ -223,7 +230,7 @@ impl Worker {
         self.held = self.held.saturating_sub(connection.held);
         match &connection.peer {
             Peer::Client(client) => self.metrics.connection_gone(client.tls, client.certificate),
-            Peer::Backend(peer) => self.upstream_gone(peer),
+            Peer::Backend(peer, _) => self.upstream_gone(&connection, peer),
         }
         let _ = socket2::SockRef::from(connection.socket.as_ref()).shutdown(std::net::Shutdown::Both);
         // The task that waits for room in the socket would never hear of it again.
@@ -266,7 +273,8 @@ impl Worker {
             return;
         };
         let mut flushed = None;
-        if !connection.blocked {
+        let had_room = connection.has_room();
+        if !connection.blocked && connection.write_failed_at.is_none() {
             let before = connection.h2.output().len();
             flushed = Some(write(connection));
             if connection.h2.output().len() < PAUSE_OUTPUT
@@ -283,14 +291,31 @@ impl Worker {
                 flushed = flushed.map(Flushed::and_more);
             }
         }
+        let makes_room = !had_room && connection.has_room();
         self.count_held(key);
         self.settle(key);
+        if makes_room {
+            self.stream_freed(key);
+        }
         match flushed {
             None => {}
             Some(Flushed::Empty) => self.emptied(key),
             Some(Flushed::More) => self.mark_dirty(key),
             Some(Flushed::Blocked) => self.wait_until_writable(key),
-            Some(Flushed::Lost) => self.remove(key),
+            Some(Flushed::Lost) => self.write_failed(key),
+        }
+    }
+
+    /// A backend that takes no more may have said why: answers, and a GOAWAY that tells what it has not seen. What the
+    /// kernel has received can be read to the end, also after a reset.
+    fn write_failed(&mut self, key: Key) {
+        let now = self.now;
+        match self.connections.get_mut(key) {
+            Some(connection) if connection.closing.is_none() && connection.peer.is_backend() => {
+                connection.write_failed_at = Some(now);
+                self.leave_pool(key);
+            }
+            _ => self.remove(key),
         }
     }
 

@@ -194,7 +194,8 @@ bounds! {
         max_handshakes: Count, "Unfinished handshakes at once, all workers together. Each costs CPU before the client has shown anything.";
         connection_memory: Size, "Bytes that may be under way or wait for one client connection beyond the base windows of its streams, in each direction: what all its windows share.";
         process_memory: Size, "Bytes held in queues by the whole process. Beyond it the connection that holds most gives way.";
-        max_waiting: Count, "Requests that wait for a connection to an endpoint, per worker and endpoint. More are answered UNAVAILABLE at once.";
+        max_waiting: Count, "Requests that wait for a connection or a stream of a backend, per worker and backend. More are answered UNAVAILABLE at once; no client connection takes all of the places.";
+        max_wait: Duration, "How long a request waits for a connection or a stream of a backend; then it is answered UNAVAILABLE. One whose deadline is earlier ends with that.";
     }
     plus {
         Key { name: "max_orders", shape: Shape::CountWithin(*MAX_ORDERS.start(), *MAX_ORDERS.end()), fallback: Fallback::Computed(|| default_max_orders().to_string()), about: "Orders at CAs (ACME) under way at once, all certificates together; the others wait for their turn. Fixed after start.", secret: false };

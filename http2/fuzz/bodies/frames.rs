@@ -37,6 +37,10 @@ fn connection(client: bool) -> Connection {
         Connection::server(config)
     };
     if client {
+        // Streams are opened only once the server's SETTINGS are here (RFC 9113 §3.4); these are empty.
+        let mut settings = &[0, 0, 0, 4, 0, 0, 0, 0, 0][..];
+        let event = connection.receive(&mut settings, Instant::now());
+        assert!(matches!(event, Ok(Some(Event::Settings))));
         for tag in 0..3 {
             let head = [
                 Field::new(b":method", b"POST"),

@@ -43,17 +43,22 @@ impl Connection {
         Ok(self.streams.insert(id, stream))
     }
 
-    /// Client: how many more streams may be opened now, by the peer's SETTINGS_MAX_CONCURRENT_STREAMS (100 before its
-    /// SETTINGS) and our own limit. 0 for ever once [`ids_exhausted`](Self::ids_exhausted).
+    /// Client: how many more streams may be opened now, by the peer's SETTINGS_MAX_CONCURRENT_STREAMS and our own limit. 0
+    /// until the peer's SETTINGS have come: the RFC allows streams before (§6.5.2), but servers whose limit is low refuse
+    /// them. 0 for ever once [`ids_exhausted`](Self::ids_exhausted).
     pub fn available_streams(&self) -> u32 {
         let over = self.phase == Phase::Over || self.drain != Drain::No || self.peer_last.is_some();
         if self.role == Role::Server || over || self.ids_exhausted() {
             return 0;
         }
         let open = u32::try_from(self.streams.len()).unwrap_or(u32::MAX);
+        self.stream_limit().saturating_sub(open)
+    }
+
+    /// Client: how many streams may be open at once; 0 until the peer's SETTINGS have come.
+    pub fn stream_limit(&self) -> u32 {
         self.peer_max_streams
             .min(self.config.limits.max_concurrent_streams)
-            .saturating_sub(open)
     }
 
     /// Client: all stream ids were used, 2^30 of them, and they are never used twice (RFC 9113 §5.1.1): no stream can be

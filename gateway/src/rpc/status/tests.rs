@@ -14,6 +14,14 @@ fn all() -> Vec<Refusal> {
         Refusal::TooManyWaiting {
             backend: backend.clone(),
         },
+        Refusal::WaitedTooLong {
+            backend: backend.clone(),
+            max_wait: Duration::from_secs(30),
+        },
+        Refusal::NotHttp2 {
+            backend: backend.clone(),
+            instead: Some("SSH"),
+        },
         Refusal::UpstreamClosed {
             backend: backend.clone(),
         },
