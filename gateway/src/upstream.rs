@@ -106,10 +106,7 @@ impl Worker {
         }
         match self.pools.get_mut(index) {
             Some(Some(pool)) if Arc::ptr_eq(&pool.backend, backend) => {}
-            Some(Some(pool)) => {
-                pool.backend = backend.clone();
-                pool.follow_addresses();
-            }
+            Some(Some(pool)) => pool.follow_backend(backend.clone()),
             Some(empty) => *empty = Some(Pool::new(backend.clone())),
             None => {}
         }
@@ -191,10 +188,7 @@ impl Worker {
                 .iter()
                 .find(|backend| backend.label == pool.backend.label)
             {
-                Some(backend) => {
-                    pool.backend = backend.clone();
-                    pool.follow_addresses();
-                }
+                Some(backend) => pool.follow_backend(backend.clone()),
                 None => pool.retire(),
             }
         }

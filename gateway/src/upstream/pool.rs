@@ -34,6 +34,8 @@ pub(crate) struct Pool {
     named: u32,
     /// An endpoint was passed over to which a connection can be made.
     passed_over: bool,
+    /// No snapshot names the backend any more.
+    retired: bool,
     /// RPCs held until a connection can take them.
     waiting: Waiting,
 }
@@ -95,16 +97,26 @@ impl Pool {
             next: 0,
             named: 0,
             passed_over: false,
+            retired: false,
             waiting: Waiting::default(),
         };
         pool.follow_addresses();
         pool
     }
 
-    /// Takes over the addresses that discovery knows now. Endpoints that stay keep their state.
+    /// Goes over to the settings and addresses of `backend`, the newest of its name.
+    pub(crate) fn follow_backend(&mut self, backend: Arc<Backend>) {
+        self.backend = backend;
+        self.retired = false;
+        self.follow_addresses();
+    }
+
+    /// Takes over the addresses that discovery knows now; none for a retired pool. Endpoints that stay keep their
+    /// state.
     pub(crate) fn follow_addresses(&mut self) {
         // Discovery publishes to the backend; nobody tells a pool.
         let addresses = self.backend.addresses.load();
+        let addresses = if self.retired { &[] } else { addresses.as_slice() };
         for endpoint in &mut self.endpoints {
             endpoint.gone = !addresses.contains(&endpoint.address);
         }
@@ -321,9 +333,8 @@ impl Pool {
 
     /// The configuration names this backend no more: only what runs goes on.
     pub(crate) fn retire(&mut self) {
-        for endpoint in &mut self.endpoints {
-            endpoint.gone = true;
-        }
+        self.retired = true;
+        self.follow_addresses();
     }
 
     /// Connections to endpoints that are in no list of addresses any more, and that nobody waits for.

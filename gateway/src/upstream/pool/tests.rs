@@ -283,6 +283,20 @@ fn an_endpoint_that_discovery_lost_gets_nothing_new_and_its_connection_is_left_o
 }
 
 #[test]
+fn a_retired_pool_stays_retired_whatever_discovery_says_until_its_backend_is_named_again() {
+    let mut pool = pool(&[1]);
+    let [connection] = keys();
+    connect(&mut pool, 1, connection);
+    pool.retire();
+    pool.follow_addresses();
+    assert_eq!(pool.leftovers().collect::<Vec<_>>(), [connection]);
+    assert_eq!(pick(&mut pool, Instant::now(), WIDE), Pick::Nothing);
+    pool.follow_backend(pool.backend.clone());
+    assert_eq!(pool.leftovers().count(), 0);
+    assert_eq!(pick(&mut pool, Instant::now(), WIDE), Pick::Ready(connection));
+}
+
+#[test]
 fn who_has_waited_for_an_endpoint_that_is_gone_is_served_by_it_if_there_is_no_other() {
     let mut pool = pool(&[1]);
     let now = Instant::now();
