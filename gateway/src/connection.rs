@@ -40,7 +40,7 @@ use crate::upstream::spoken::Opening;
 use crate::worker::Shard;
 use crate::worker::slab::Key;
 
-/// How many reads one connection may have in a turn before others get theirs.
+/// How many reads one connection may have in a turn before others get theirs; long ones end it sooner (`worker/pace.rs`).
 const READS_PER_TURN: usize = 4;
 /// Credit that a new client connection may be given beyond the base windows. Windows say what a client
 /// promises to take, and the kernel takes megabytes for one that reads nothing; only an answered PING
@@ -170,6 +170,8 @@ pub(crate) struct Connection {
     pub(crate) active_at: Instant,
     /// The number of the header block that is unfinished, and since when.
     pub(crate) header_block: Option<(u64, Instant)>,
+    /// Payload that came, and waits for the next turn because this one was used up. Less than a read.
+    pub(crate) unhandled: Vec<u8>,
     /// Bytes that this connection was last counted with in the worker's total.
     pub(crate) held: usize,
 }
@@ -325,7 +327,7 @@ impl Accepted {
         if let Some(edge) = &self.listener.tls {
             // Of two bundles that serve while it lasts the older one: then it is verified once more.
             let bundle = edge.client_trust.as_ref().map_or(0, ClientTrust::serial);
-            let completed = handshake::run(&mut self.stream, edge).await?;
+            let completed = handshake::run(&mut self.stream, edge, &shard.pace).await?;
             label = match completed.session.version() {
                 Some(ProtocolVersion::TLSv1_2) => TlsLabel::Tls12,
                 _ => TlsLabel::Tls13,
@@ -410,6 +412,7 @@ impl Connection {
             opened_at,
             active_at: opened_at,
             header_block: None,
+            unhandled: Vec::new(),
             held: 0,
         }
     }
@@ -438,6 +441,7 @@ pub(crate) async fn read_until_closed(shard: &Shard, key: Key, mut read: OwnedRe
 
 fn poll_read(shard: &Shard, key: Key, read: &mut OwnedReadHalf, context: &mut Context<'_>) -> Poll<()> {
     let mut worker = shard.worker();
+    worker.begin_share();
     for _ in 0..READS_PER_TURN {
         if !worker.may_read(key, context) {
             return if worker.knows(key) {
@@ -445,6 +449,12 @@ fn poll_read(shard: &Shard, key: Key, read: &mut OwnedReadHalf, context: &mut Co
             } else {
                 Poll::Ready(())
             };
+        }
+        if worker.go_on(key) {
+            if worker.share_is_used_up() {
+                break;
+            }
+            continue;
         }
         let mut scratch = worker.take_scratch();
         let kept = worker.kept_of_record(key);
@@ -465,7 +475,10 @@ fn poll_read(shard: &Shard, key: Key, read: &mut OwnedReadHalf, context: &mut Co
         if !worker.knows(key) {
             return Poll::Ready(());
         }
+        if worker.share_is_used_up() {
+            break;
+        }
     }
-    context.waker().wake_by_ref();
+    shard.pace.go_on_later(context.waker());
     Poll::Pending
 }

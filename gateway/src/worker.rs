@@ -2,10 +2,12 @@
 //!
 //! Nothing here is shared but immutable snapshots and a few counts, so the data path has no lock. A
 //! turn goes: tasks of readable connections feed [`Worker::received`], which writes into the output
-//! of *dirty* connections; when all of them have run, the flusher writes each of those once.
+//! of *dirty* connections; when all of them have run, the flusher writes each of those once. No connection's
+//! part of a turn is long ([`pace`]).
 
 mod accept;
 mod follow;
+pub(crate) mod pace;
 mod reverify;
 pub(crate) mod slab;
 mod tick;
@@ -28,6 +30,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
 use self::accept::Acceptors;
+use self::pace::{Pace, Share};
 use self::slab::{Key, Slab};
 use crate::access_log::AccessLogSink;
 use crate::connection::listener::Listener;
@@ -112,6 +115,7 @@ pub(crate) enum Exit {
 pub(crate) struct Shard {
     worker: RefCell<Worker>,
     metrics: Arc<WorkerMetrics>,
+    pub(crate) pace: Pace,
     panicked: Notify,
     /// Tells those who are in no table of connections.
     drains: Notify,
@@ -130,6 +134,8 @@ pub(crate) struct Worker {
     pub(crate) shard: Weak<Shard>,
     /// The time of this turn.
     pub(crate) now: Instant,
+    /// What the connection that is read from has used of its turn.
+    share: Share,
     /// Relays alive that have a deadline.
     pub(crate) deadlines: usize,
     pub(crate) random: u64,
@@ -207,10 +213,13 @@ async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Re
             flusher.clone(),
         )),
         metrics,
+        pace: Pace::default(),
         panicked: Notify::new(),
         drains: Notify::new(),
     });
     shard.spawn(flush_when_dirty(shard.clone(), flusher));
+    let pacer = shard.clone();
+    shard.spawn(async move { pacer.pace.call_up().await });
     let mut acceptors = Acceptors::default();
     acceptors.follow(&shard);
     let mut tick = tokio::time::interval(TICK);
@@ -242,7 +251,10 @@ async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Re
 async fn flush_when_dirty(shard: Rc<Shard>, flusher: Rc<Notify>) {
     loop {
         flusher.notified().await;
-        shard.worker().flush_dirty();
+        while shard.worker().flush_dirty() {
+            // The sockets are asked first, and whoever is ready goes first.
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -329,6 +341,7 @@ impl Worker {
             metrics,
             shard,
             now: Instant::now(),
+            share: Share::default(),
             deadlines: 0,
             random: crate::forwarded::seed(),
             log: crate::access_log::Batch::new(shared.access_log.clone()),

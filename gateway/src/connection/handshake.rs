@@ -1,6 +1,7 @@
 //! The TLS handshake of one socket: who is asked for, the flights, and how a refusal is told.
 
 use std::io;
+use std::time::Instant;
 
 use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,6 +11,7 @@ use super::session::Session;
 use super::socket;
 use super::tls::{self, Edge};
 use crate::telemetry::HandshakeFailure;
+use crate::worker::pace::Pace;
 
 /// Read buffer of a handshake; a post-quantum ClientHello has about 1.8 kB.
 const BUFFER: usize = 4096;
@@ -49,16 +51,20 @@ enum Asked {
 }
 
 /// Runs the handshake to its end, whichever that is. The deadline is the caller's.
-pub(super) async fn run(stream: &mut TcpStream, edge: &Edge) -> Result<Completed, Ended> {
+pub(super) async fn run(stream: &mut TcpStream, edge: &Edge, pace: &Pace) -> Result<Completed, Ended> {
     // Nearly always no challenge is out, and then nobody looks at the ClientHello but the session.
     if !edge.challenges.expects_tls_alpn() {
-        return Handshake::new(stream, edge.service.clone(), Vec::new())?
+        return Handshake::new(stream, edge.service.clone(), Vec::new(), pace)?
             .run()
             .await;
     }
     let (asked, hello) = read_hello(stream).await?;
     match asked {
-        Asked::Service => Handshake::new(stream, edge.service.clone(), hello)?.run().await,
+        Asked::Service => {
+            Handshake::new(stream, edge.service.clone(), hello, pace)?
+                .run()
+                .await
+        }
         Asked::Challenge(name) => {
             let known = name.is_some_and(|name| edge.challenges.tls_alpn(&name).is_some());
             if !known {
@@ -69,7 +75,7 @@ pub(super) async fn run(stream: &mut TcpStream, edge: &Edge) -> Result<Completed
                 )
                 .await);
             }
-            let completed = Handshake::new(stream, edge.challenge.clone(), hello)?
+            let completed = Handshake::new(stream, edge.challenge.clone(), hello, pace)?
                 .run()
                 .await?;
             part(stream, completed.session).await;
@@ -131,6 +137,7 @@ async fn read_more<'a>(
 /// A handshake under way.
 struct Handshake<'a> {
     stream: &'a mut TcpStream,
+    pace: &'a Pace,
     session: Box<Session>,
     /// Read already, and not yet seen by the session.
     hello: Vec<u8>,
@@ -146,11 +153,13 @@ impl<'a> Handshake<'a> {
         stream: &'a mut TcpStream,
         config: std::sync::Arc<rustls::ServerConfig>,
         hello: Vec<u8>,
+        pace: &'a Pace,
     ) -> Result<Self, Ended> {
         let session =
             Session::new(config).map_err(|error| Ended::Failed(HandshakeFailure::Other, Some(error)))?;
         Ok(Self {
             stream,
+            pace,
             session: Box::new(session),
             hello,
             first: [0; 4],
@@ -193,11 +202,14 @@ impl<'a> Handshake<'a> {
             *known = *byte;
         }
         self.received += wire.len() - kept;
+        self.pace.handshake().await;
+        let began = Instant::now();
         let early = &mut self.early;
         let outcome = self
             .session
             .decrypt(wire, |payload| early.extend_from_slice(payload));
         let resolution = certstore::take_resolution();
+        self.pace.handshake_took(began.elapsed());
         if let Some(certstore::Resolution::Serving { serial, .. }) = &resolution {
             self.certificate = *serial;
         }

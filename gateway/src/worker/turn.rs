@@ -4,10 +4,11 @@
 use std::io;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http2::ErrorCode;
 
+use super::pace::Share;
 use super::{EARLY_FLUSH, Key, MAX_OUTPUT, Worker};
 use crate::connection::session::Session;
 use crate::connection::{Connection, Peer, Transport};
@@ -20,6 +21,10 @@ use crate::telemetry::event::Event;
 const PAUSE_OUTPUT: usize = 4 * MAX_OUTPUT;
 /// Times that one connection may fill its output again within a flush.
 const FLUSH_ROUNDS: usize = 4;
+/// What flushing may use of a turn, above the last [`UNTIMED_FLUSHES`].
+const FLUSH_TIME: Duration = Duration::from_millis(2);
+/// Flushes after which the clock is read.
+const UNTIMED_FLUSHES: usize = 8;
 /// Changes of the held bytes smaller than this are not told to the other workers.
 const HELD_STEP: usize = 64 << 10;
 
@@ -70,13 +75,44 @@ impl Worker {
     /// Payload that came in one flight with the end of the handshake.
     pub(crate) fn came_early(&mut self, key: Key, payload: &[u8]) {
         self.now = Instant::now();
+        self.begin_share();
+        self.share.begin(self.now);
         self.plaintext(key, payload);
         self.after_reading(key);
+    }
+
+    /// A connection's part of a turn begins.
+    pub(crate) fn begin_share(&mut self) {
+        self.share = Share::default();
+    }
+
+    /// Whether the connection that is read from has had its part of this turn.
+    pub(crate) fn share_is_used_up(&self) -> bool {
+        self.share.is_used_up()
+    }
+
+    /// Goes on with what was left when the last turn of this connection ended. `false`: nothing was.
+    pub(crate) fn go_on(&mut self, key: Key) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
+        if connection.unhandled.is_empty() {
+            return false;
+        }
+        let unhandled = std::mem::take(&mut connection.unhandled);
+        if connection.closing.is_none() {
+            self.now = Instant::now();
+            self.share.begin(self.now);
+            self.plaintext(key, &unhandled);
+            self.after_reading(key);
+        }
+        true
     }
 
     /// Bytes as they came from the socket, behind room of [`Self::kept_of_record`] bytes.
     pub(crate) fn received(&mut self, key: Key, wire: &mut [u8]) {
         self.now = Instant::now();
+        self.share.begin(self.now);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -138,8 +174,15 @@ impl Worker {
             opening.hear(input);
         }
         while let Some(connection) = self.connections.get_mut(key) {
+            if self.share.is_used_up() {
+                connection.unhandled.extend_from_slice(input);
+                break;
+            }
             let from_client = matches!(connection.peer, Peer::Client(_));
-            match connection.h2.receive(&mut input, self.now) {
+            let before = input.len();
+            let received = connection.h2.receive(&mut input, self.now);
+            self.share.count(before - input.len());
+            match received {
                 Ok(None) => break,
                 Ok(Some(event)) if from_client => self.client_event(key, event),
                 Ok(Some(event)) => self.backend_event(key, event),
@@ -239,20 +282,22 @@ impl Worker {
         }
     }
 
-    /// Flushes each dirty connection once; those that used up their share come back next turn.
-    pub(super) fn flush_dirty(&mut self) {
-        for _ in 0..self.dirty.len() {
+    /// Flushes each dirty connection once, as far as the time goes. `true`: some come back next turn.
+    pub(super) fn flush_dirty(&mut self) -> bool {
+        let began = Instant::now();
+        for number in 1..=self.dirty.len() {
             let Some(key) = self.dirty.pop_front() else { break };
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.dirty = false;
             }
             self.flush(key);
-        }
-        if !self.dirty.is_empty() {
-            self.flusher.notify_one();
+            if number.is_multiple_of(UNTIMED_FLUSHES) && began.elapsed() >= FLUSH_TIME {
+                break;
+            }
         }
         self.log.hand_over();
         self.metrics.turn();
+        !self.dirty.is_empty()
     }
 
     /// Output grows; it is written now if it has grown enough, and by the end of the turn otherwise.
@@ -328,7 +373,8 @@ impl Worker {
             Transport::Tls(session) => session.unsent(),
             Transport::Plaintext | Transport::Lent => 0,
         };
-        let held = connection.h2.queued_total() + connection.h2.output().len() + unsent;
+        let queued = connection.h2.queued_total() + connection.h2.output().len();
+        let held = queued + unsent + connection.unhandled.capacity();
         let before = std::mem::replace(&mut connection.held, held);
         self.held = (self.held + held).saturating_sub(before);
         if let Some((stream, tag, _)) = connection.h2.over_queue_bound() {
