@@ -38,7 +38,8 @@ pub(crate) struct Attack {
     pub(crate) also: fn(&Evidence) -> Option<String>,
 }
 
-/// What stands behind the gateway for the attacker's requests. The quiet clients have a backend of their own.
+/// What stands behind the gateway for the attacker's requests. The quiet clients have a backend of their own. Each
+/// answers its first request, so that there is a connection to it before the attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     /// Answers each head at once, all in one head, and swallows the rest.
@@ -47,6 +48,8 @@ pub(crate) enum Backend {
     Mute,
     /// Never answers, and opens no window: bodies stay where they are.
     Shut,
+    /// Never answers, and stops reading altogether.
+    Deaf,
     /// Answers with a mebibyte, as fast as it is taken.
     Large,
     /// Allows [`STREAMS`] streams on a connection, and answers the quiet clients alone, who share it.

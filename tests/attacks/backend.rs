@@ -86,7 +86,7 @@ async fn accept(listener: &TcpListener, kind: Backend) {
     }
 }
 
-/// Reads frames until the peer closes; answers each head with a whole answer, or none.
+/// Reads frames until the peer closes; answers each head with a whole answer, or the first alone.
 async fn serve(mut stream: TcpStream, backend: Backend) -> Option<()> {
     let answers = backend == Backend::Answers;
     let window = if backend == Backend::Shut { 0 } else { WIDE };
@@ -107,7 +107,7 @@ async fn serve(mut stream: TcpStream, backend: Backend) -> Option<()> {
     }
     input.advance(FrameConn::preface().len());
     loop {
-        let mut swallowed = 0;
+        let (mut swallowed, mut greeted) = (0, false);
         while let Some(head) = input.get(..9) {
             let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
             let (of, flag) = (head[3], head[4]);
@@ -121,9 +121,12 @@ async fn serve(mut stream: TcpStream, backend: Backend) -> Option<()> {
                     let echo: &[u8] = if of == kind::PING { payload } else { &[] };
                     out.put(Frame::bytes(of, flags::ACK, 0, echo));
                 }
-                kind::HEADERS | kind::CONTINUATION if answers && flag & flags::END_HEADERS != 0 => {
+                kind::HEADERS | kind::CONTINUATION
+                    if (answers || id == 1) && flag & flags::END_HEADERS != 0 =>
+                {
                     let ends = flags::END_HEADERS | flags::END_STREAM;
                     out.put(Frame::bytes(kind::HEADERS, ends, id, &answer));
+                    greeted = true;
                 }
                 _ => {}
             }
@@ -133,6 +136,9 @@ async fn serve(mut stream: TcpStream, backend: Backend) -> Option<()> {
             out.put(Frame::bytes(kind::WINDOW_UPDATE, 0, 0, &swallowed.to_be_bytes()));
         }
         stream.write_all(&out.split()).await.ok()?;
+        if backend == Backend::Deaf && greeted {
+            std::future::pending::<()>().await;
+        }
         read(&mut stream, &mut input).await?;
     }
 }

@@ -68,6 +68,6 @@ impl Evidence {
     /// Others took so much of the machine that times mean little.
     pub(crate) fn disturbed(&self) -> bool {
         const LATE: Duration = Duration::from_millis(20);
-        self.attacked.late > LATE || self.calm.worst > LATE || self.attacked.gateway.waited > LATE
+        self.attacked.late > LATE || self.calm.worst > LATE
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use e2e::{
     BackendOptions, H2Client, Metrics, TestBackend, TestCa, TestGateway, TlsOptions, echo_body, free_port,
-    proof,
+    proof, request, within,
 };
 use serde_json::json;
 use tokio::process::Command;
@@ -23,6 +24,8 @@ use crate::verdict::{self, PROCESS_MEMORY};
 
 /// After an attack: what it left to do is its, too.
 const AFTERMATH: Duration = Duration::from_millis(300);
+/// The request before the attack.
+const WARM: &str = "/t.T/Warm";
 /// How much longer than it was told an attacker may take until it is ended.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -48,7 +51,10 @@ impl Scene {
             .unwrap();
         let evidence = runtime.block_on(async {
             let mut scene = Self::set(attack).await;
-            scene.attacked(attack).await
+            let evidence = scene.attacked(attack).await;
+            // Its end is no part of this.
+            scene.gateway.kill();
+            evidence
         });
         runtime.shutdown_timeout(Duration::from_secs(5));
         evidence
@@ -60,7 +66,7 @@ impl Scene {
         let hostile = free_port();
         let (mut victim, mut full) = (None, None);
         let attacked = match attack.backend {
-            Backend::Answers | Backend::Mute | Backend::Shut | Backend::Large => {
+            Backend::Answers | Backend::Mute | Backend::Shut | Backend::Deaf | Backend::Large => {
                 let started = Victim::start(attack.backend);
                 let address = started.address();
                 victim = Some(started);
@@ -89,6 +95,13 @@ impl Scene {
             )
             .under(&gateway_words());
         let gateway = (attack.gateway)(builder).start().await;
+        if attack.backend != Backend::Hostile {
+            let client = H2Client::tls(&gateway, &ca).await;
+            let asked = client.ask(request(WARM).body(()).unwrap(), Bytes::new());
+            within("the attacked backend answers once", Duration::from_secs(5), asked)
+                .await
+                .unwrap();
+        }
         let quiet = Quiet::start(&gateway, &ca).await;
         Self {
             ca,
@@ -103,7 +116,7 @@ impl Scene {
     }
 
     async fn attacked(&mut self, attack: &Attack) -> Evidence {
-        let calm = Duration::from_secs_f32(if proof() { 2.0 } else { 0.4 });
+        let calm = Duration::from_secs_f32(if proof() { 2.0 } else { 0.3 });
         let ((), calm) = self.watched(tokio::time::sleep(calm)).await;
         let memory_before = self.gateway.memory();
         let attacking = async {
@@ -220,7 +233,7 @@ async fn full_backend() -> TestBackend {
         ..BackendOptions::default()
     };
     TestBackend::h2_with(options, |mut exchange| async move {
-        if exchange.path().starts_with("/quiet.") {
+        if exchange.path().starts_with("/quiet.") || exchange.path() == WARM {
             return echo_body(exchange).await;
         }
         exchange.reset_by_peer().await;

@@ -30,6 +30,7 @@ mod heads;
 #[path = "../conformance/interop.rs"]
 mod interop;
 mod mtls;
+mod neighbours;
 mod nonces;
 mod outsiders;
 mod refusals;

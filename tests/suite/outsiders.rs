@@ -52,7 +52,7 @@ async fn grpcio_of_python() {
 #[tokio::test]
 async fn a_client_does_not_trust_a_foreign_ca() {
     let (_ca, _backend, gateway) = guide().await;
-    let foreign = e2e::TestCa::new();
+    let foreign = TestCa::new();
     let address = format!("localhost:{}", gateway.address().port());
     let ended = run_tool(tool("clients/go"), &[&address, foreign.file().to_str().unwrap()]).await;
     assert_eq!(ended.status.code(), Some(1));
@@ -88,7 +88,7 @@ async fn grpcurl_calls_by_reflection_through_the_gateway() {
 #[tokio::test]
 async fn curl_with_prior_knowledge_negotiates_h2_and_gets_404() {
     let (ca, backend, _) = guide().await;
-    let gateway = e2e::TestGateway::builder(&ca, &backend)
+    let gateway = TestGateway::builder(&ca, &backend)
         .set(
             "/routes/0/match",
             serde_json::json!({ "service": "routeguide.RouteGuide" }),

