@@ -104,7 +104,7 @@ fn is_about_the_client(field: &Field) -> bool {
         Name::XForwardedFor
             | Name::XForwardedProto
             | Name::XForwardedClientCert
-            | Name::XForwarded
+            | Name::ClientClaim
             | Name::XRequestId
     )
 }
@@ -228,7 +228,7 @@ mod tests {
         request_id: false,
         client_certificate: false,
     };
-    const FORGED: [(&str, &str); 7] = [
+    const FORGED: [(&str, &str); 11] = [
         (":path", "/s.S/M"),
         ("x-forwarded-for", "6.6.6.6"),
         ("x-forwarded-proto", "gopher"),
@@ -236,6 +236,10 @@ mod tests {
         ("x-forwarded-client-cert", "By=me"),
         ("x-forwarded-host", "other"),
         ("x-request-id", "mine"),
+        ("x_forwarded_for", "6.6.6.6"),
+        ("forwarded", "for=6.6.6.6"),
+        ("x-real-ip", "6.6.6.6"),
+        ("client-cert", ":MIIB:"),
     ];
 
     fn edited(fields: &[(&str, &str)], add: AddHeaders, trusted: bool) -> Vec<(String, String)> {

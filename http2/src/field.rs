@@ -83,8 +83,9 @@ names! {
     XForwardedProto,
     /// `x-forwarded-client-cert`
     XForwardedClientCert,
-    /// Any other name that begins with `x-forwarded-`.
-    XForwarded,
+    /// Any other name by which proxies tell of the client, its address or its certificate, however its hyphens
+    /// are written.
+    ClientClaim,
     /// `x-request-id`
     XRequestId,
 }
@@ -285,11 +286,63 @@ mod tests {
         assert_eq!(known(":other"), Name::OtherPseudo);
         assert_eq!(known("te"), Name::Te);
         assert_eq!(known("x-forwarded-for"), Name::XForwardedFor);
-        assert_eq!(known("x-forwarded-host"), Name::XForwarded);
+        assert_eq!(known("x-forwarded-host"), Name::ClientClaim);
         assert_eq!(known("x-request-id"), Name::XRequestId);
         assert_eq!(known("grpc-encoding"), Name::Other);
         assert_eq!(known("X-Request-Id"), Name::Other);
         assert_eq!(known(""), Name::Other);
+    }
+
+    #[test]
+    fn names_that_tell_of_a_client_are_known_in_every_spelling() {
+        let known = |name: &str| Field::new(name.as_bytes(), b"v").known();
+        for name in [
+            "forwarded",
+            "x-real-ip",
+            "x_real_ip",
+            "x-real_ip",
+            "x-forwarded",
+            "x_forwarded_for",
+            "x-forwarded_for",
+            "x_forwarded-client_cert",
+            "x_request_id",
+            "client-cert",
+            "client_cert",
+            "client-cert-chain",
+            "x-client-cert",
+            "x-client-cert-chain",
+            "x_client_certificate",
+            "x-client-verify",
+            "x-ssl-client-cert",
+            "x-ssl-client-s-dn",
+            "ssl-client-cert",
+            "ssl_client_verify",
+            "x-amzn-mtls-clientcert",
+            "x-amzn-mtls-clientcert-subject",
+            "x-arr-clientcert",
+        ] {
+            assert_eq!(known(name), Name::ClientClaim, "{name}");
+        }
+        for name in [
+            "x-forward",
+            "forwarded-by-me",
+            "x-real-ipx",
+            "x-request-idx",
+            "x-request",
+            "client",
+            "client-certs",
+            "client-certificate-id",
+            "x-client-id",
+            "x-client-ip",
+            "x-ssl",
+            "ssl",
+            "x-amzn-trace-id",
+            "xforwardedfor",
+            "x",
+            "f",
+        ] {
+            assert_eq!(known(name), Name::Other, "{name}");
+        }
     }
 
     #[test]

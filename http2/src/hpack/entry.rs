@@ -47,7 +47,7 @@ impl NameFacts {
         }
         let known = match name {
             [b':', ..] => Name::OtherPseudo,
-            _ if name.starts_with(b"x-forwarded-") => Name::XForwarded,
+            _ if tells_of_a_client(name) => Name::ClientClaim,
             _ => Name::Other,
         };
         Self {
@@ -56,6 +56,41 @@ impl NameFacts {
             legal: name_is_legal(name),
         }
     }
+}
+
+/// Whether proxies tell backends by this name who a client is: RFC 7239, RFC 9440, and what nginx, HAProxy, Apache,
+/// Envoy, AWS and Azure write. Servers of CGI's kind take `_` and `-` for the same, so both are looked for.
+fn tells_of_a_client(name: &[u8]) -> bool {
+    const WHOLE: [&[u8]; 6] = [
+        b"forwarded",
+        b"x-forwarded",
+        b"x-real-ip",
+        b"x-request-id",
+        b"client-cert",
+        b"client-cert-chain",
+    ];
+    const BEGINNINGS: [&[u8]; 7] = [
+        b"x-forwarded-",
+        b"x-client-cert",
+        b"x-client-verify",
+        b"x-ssl-client-",
+        b"ssl-client-",
+        b"x-amzn-mtls-clientcert",
+        b"x-arr-clientcert",
+    ];
+    let begins = |beginning: &&[u8]| {
+        let letters = name.iter().zip(*beginning);
+        name.len() >= beginning.len()
+            && letters
+                .into_iter()
+                .all(|(is, wanted)| is == wanted || (*is == b'_' && *wanted == b'-'))
+    };
+    // Nearly every name differs in its first letter.
+    matches!(name.first(), Some(b'x' | b'f' | b'c' | b's'))
+        && (BEGINNINGS.iter().any(begins)
+            || WHOLE
+                .iter()
+                .any(|whole| whole.len() == name.len() && begins(whole)))
 }
 
 impl Entry {
