@@ -28,7 +28,7 @@ pub use bundle::{BadName, BundleError, CertBundle, Found, Generation, KeyKind, N
 pub use challenge::{Challenges, Published};
 pub use pem::PemError;
 pub use prove::{Evidence, Profile, ProveError, Proved, prove};
-pub use remote_text::RemoteText;
+pub use remote_text::{RemoteText, is_shown};
 pub use resolver::{Resolution, Resolver, take_resolution};
 pub use rustls_pki_types::UnixTime;
 pub use store::{

@@ -4,6 +4,7 @@
 //! a line, an encrypted key, or a `.p12` would all be "nothing found".
 
 use crate::bundle::Found;
+use crate::is_shown;
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
@@ -153,7 +154,7 @@ pub(crate) fn labels(sections: &[Section<'_>]) -> Found {
 fn shown(label: &[u8]) -> String {
     String::from_utf8_lossy(label)
         .chars()
-        .filter(|letter| !letter.is_control())
+        .filter(|letter| is_shown(*letter))
         .take(SHOWN_LABEL_CHARS)
         .collect()
 }

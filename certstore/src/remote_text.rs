@@ -32,6 +32,15 @@ impl<'a> RemoteText<'a> {
     }
 }
 
+/// Whether a log or a terminal may show this character of a remote text as it is: it can be printed, and neither
+/// commands a terminal nor turns, hides or joins what is around it.
+pub fn is_shown(char: char) -> bool {
+    match char {
+        ' '..='~' => true,
+        _ => char.escape_debug().len() == 1,
+    }
+}
+
 impl fmt::Display for RemoteText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut left = self.max_chars;
@@ -103,6 +112,24 @@ mod tests {
         for char in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {
             let shown = RemoteText::new(char.encode_utf8(&mut [0; 4])).to_string();
             assert!(!shown.chars().any(char::is_control), "{char:?}: {shown}");
+            assert!(shown.chars().all(is_shown), "{char:?}: {shown}");
+        }
+    }
+
+    #[test]
+    fn what_commands_a_terminal_or_hides_is_never_shown_as_it_is() {
+        let bad = "\0\n\r\t\u{1b}\u{7f}\u{9b}\u{ad}\u{200b}\u{200f}\u{202a}\u{202e}\u{2028}\u{2029}\u{2066}\u{2069}\u{feff}\u{e0041}";
+        assert!(!bad.chars().any(is_shown));
+        assert!("a \"quoted\" \\ it's Größe 寸法 ✓".chars().all(is_shown));
+    }
+
+    #[test]
+    fn all_that_is_shown_is_no_control() {
+        for char in (0..=u32::from(char::MAX))
+            .filter_map(char::from_u32)
+            .filter(|char| is_shown(*char))
+        {
+            assert!(!char.is_control(), "{char:?}");
         }
     }
 

@@ -7,11 +7,16 @@ pub mod run;
 pub mod schema;
 pub mod version;
 
-/// Writes to standard output. A reader that has seen enough (`| head`) is no failure.
+use crate::remote_text::in_lines;
+
+/// Writes lines to standard output, which may be a terminal: it has nothing to obey. A reader that has seen enough (`| head`) is no failure.
 pub(crate) fn print(text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out
+        .write_all(in_lines(text).as_bytes())
+        .and_then(|()| out.flush())
+    {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }

@@ -14,6 +14,7 @@ pub mod config;
 pub mod demo;
 pub mod logging;
 pub mod process;
+mod remote_text;
 pub mod run;
 
 /// The program's table of contents. Exit codes: [`cli::EXIT_CODES`].
@@ -27,7 +28,7 @@ pub fn main() -> ExitCode {
         cli::Command::Version => command::version::version(),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("h2gate: {error:#}");
+        eprintln!("{}", remote_text::in_lines(&format!("h2gate: {error:#}")));
         ExitCode::FAILURE
     })
 }

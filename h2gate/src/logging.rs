@@ -11,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
-use self::queue::Queue;
+use self::queue::{Queue, Style};
 use crate::config::{Log, LogFormat};
 
 /// Names the environment variable that overrides the level of the file.
@@ -71,10 +71,12 @@ impl Logging {
             None => parse(&log.level, "log.level")?,
         };
         let (filter, handle) = reload::Layer::new(filter);
-        let queue = Queue::start(std::io::stderr(), log.format).map_err(LoggingError::Thread)?;
-        let lines = fmt::layer()
-            .with_writer(queue.clone())
-            .with_ansi(std::io::stderr().is_terminal());
+        let style = Style {
+            format: log.format,
+            coloured: std::io::stderr().is_terminal(),
+        };
+        let queue = Queue::start(std::io::stderr(), style).map_err(LoggingError::Thread)?;
+        let lines = fmt::layer().with_writer(queue.clone()).with_ansi(style.coloured);
         let lines = match log.format {
             LogFormat::Text => lines.boxed(),
             LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -86,8 +88,16 @@ impl Logging {
         // A panic is told in the form of every other line, for those who read the log by machine.
         std::panic::set_hook(Box::new(|panic| {
             let thread = std::thread::current();
+            let place = panic.location().map(tracing::field::display);
+            let message = panic.payload_as_str().unwrap_or("a payload that is no text");
+            tracing::error!(thread = thread.name(), place, "panicked: {message}");
+            // A line of the log is a line, so each frame has its own.
             let backtrace = std::backtrace::Backtrace::capture();
-            tracing::error!(thread = thread.name(), "{panic}\n{backtrace}");
+            if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
+                for frame in backtrace.to_string().lines() {
+                    tracing::error!(thread = thread.name(), "{}", frame.trim());
+                }
+            }
         }));
         Ok(Self {
             queue,

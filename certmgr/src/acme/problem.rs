@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use certstore::is_shown;
 use http::StatusCode;
 use instant_acme::Problem;
 
@@ -193,7 +194,7 @@ pub(super) fn bounded(text: &str) -> String {
     let mut clean: String = text
         .chars()
         .take(MAX_TEXT)
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if is_shown(c) { c } else { ' ' })
         .collect();
     if text.chars().nth(MAX_TEXT).is_some() {
         clean.push('…');
@@ -249,6 +250,9 @@ fn remedy_of_call(error: &HttpError) -> &'static str {
     match error {
         HttpError::Roots(_) => "check `ca_file`, or install the system's CA certificates (ca-certificates)",
         HttpError::NotAllowed(_) => "give the CA's directory as an https:// URL",
+        HttpError::Astray { .. } => {
+            "ask the CA why its answers lead there; a CA that runs beside h2gate needs a directory URL that says so"
+        }
         HttpError::Broken { text, .. } if text.contains("certificate") => {
             "the CA's own certificate is not trusted: set `ca_file` to the CA certificates that it leads to"
         }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use certstore::is_shown;
 
 use crate::error::{Reason, RemoteFault};
 
@@ -78,7 +79,7 @@ where
 pub(crate) fn presentable(text: &str) -> String {
     let text: String = text
         .chars()
-        .map(|char| if char.is_control() { ' ' } else { char })
+        .map(|char| if is_shown(char) { char } else { ' ' })
         .take(MAX_TEXT_CHARS)
         .collect();
     text.trim().to_owned()

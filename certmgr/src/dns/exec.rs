@@ -8,6 +8,7 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use certstore::is_shown;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
@@ -181,7 +182,7 @@ impl Tail {
             .collect();
         let first = lines.len().saturating_sub(MAX_LINES);
         let last = lines.get(first..).unwrap_or_default().join(" | ");
-        last.chars().filter(|character| !character.is_control()).collect()
+        last.chars().filter(|character| is_shown(*character)).collect()
     }
 }
 

@@ -18,6 +18,7 @@ use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo, X509Name, X50
 use super::error::BundleError;
 use super::name::Name;
 use super::{CertBundle, Certificate, Generation, KeyKind, MIN_RSA_BITS, Warning};
+use crate::is_shown;
 
 /// The longest RSA key that TLS libraries verify.
 const MAX_RSA_BITS: usize = 8192;
@@ -441,7 +442,7 @@ pub(crate) fn text(name: &X509Name<'_>) -> String {
     let text: String = name
         .to_string()
         .chars()
-        .filter(|letter| !letter.is_control())
+        .filter(|letter| is_shown(*letter))
         .take(SHOWN_SUBJECT_CHARS)
         .collect();
     if text.is_empty() {

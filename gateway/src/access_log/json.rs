@@ -33,12 +33,16 @@ fn escaped(bytes: &[u8], out: &mut Vec<u8>) {
         for char in chunk.valid().chars() {
             match char {
                 '"' | '\\' => out.extend_from_slice(&[b'\\', char as u8]),
-                // A log is also looked at with pagers and terminals: they get no control characters.
-                '\0'..' ' | '\x7f'..'\u{a0}' | '\u{2028}' | '\u{2029}' => {
-                    // Writing into a Vec cannot fail.
-                    let _ = write!(out, "\\u{:04x}", u32::from(char));
+                _ if certstore::is_shown(char) => {
+                    out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
                 }
-                _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+                // A log is also looked at with pagers and terminals.
+                _ => {
+                    for unit in char.encode_utf16(&mut [0; 2]) {
+                        // Writing into a Vec cannot fail.
+                        let _ = write!(out, "\\u{unit:04x}");
+                    }
+                }
             }
         }
         if !chunk.invalid().is_empty() {

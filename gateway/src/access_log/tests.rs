@@ -147,22 +147,25 @@ fn numbers_are_decimal() {
 /// Takes a JSON string apart by the rules of RFC 8259; `None` if it is none.
 fn parsed(text: &str) -> Option<String> {
     let mut rest = text.strip_prefix('"')?.strip_suffix('"')?.chars();
-    let mut value = String::new();
+    // What is beyond U+FFFF is two escapes, a surrogate each.
+    let mut value = Vec::new();
+    let put = |value: &mut Vec<u16>, char: char| value.extend_from_slice(char.encode_utf16(&mut [0; 2]));
     while let Some(char) = rest.next() {
         match char {
             '\\' => match rest.next()? {
                 'u' => {
                     let digits: String = rest.by_ref().take(4).collect();
-                    value.push(char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?);
+                    value.push(u16::from_str_radix(&digits, 16).ok()?);
                 }
-                quoted @ ('"' | '\\') => value.push(quoted),
+                quoted @ ('"' | '\\') => put(&mut value, quoted),
                 _ => return None,
             },
-            '"' | '\0'..' ' => return None,
-            _ => value.push(char),
+            '"' => return None,
+            char if !certstore::is_shown(char) => return None,
+            char => put(&mut value, char),
         }
     }
-    Some(value)
+    String::from_utf16(&value).ok()
 }
 
 proptest! {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{CheckArguments, Output};
 use crate::config::{self, Diagnostics, Examination, Place, Resolved, Spanned};
+use crate::remote_text::in_json;
 
 mod date;
 mod sources;
@@ -24,7 +25,7 @@ pub fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
     let report = Report::of(&arguments.config, UnixTime::now());
     match arguments.output {
         Output::Text => super::print(&report.text(arguments.strict))?,
-        Output::Json => super::print(&format!("{:#}\n", report.json(arguments.strict)))?,
+        Output::Json => super::print(&in_json(&format!("{:#}\n", report.json(arguments.strict))))?,
     }
     Ok(if report.passes(arguments.strict) {
         ExitCode::SUCCESS

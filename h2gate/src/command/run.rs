@@ -13,6 +13,7 @@ use crate::cli::RunArguments;
 use crate::config::{self, Resolved};
 use crate::logging::{Change, Logging};
 use crate::process::{raise_open_file_limit, refuse_core_dumps};
+use crate::remote_text::in_lines;
 use crate::run::file_watch::{FileWatch, Look};
 use crate::run::{self, Running};
 
@@ -28,7 +29,7 @@ pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let resolved = match config::load(&arguments.config) {
         Ok(resolved) => resolved,
         Err(mistakes) => {
-            eprint!("{mistakes}");
+            eprint!("{}", in_lines(&mistakes.to_string()));
             return Ok(ExitCode::FAILURE);
         }
     };

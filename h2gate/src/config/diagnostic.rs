@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use certstore::is_shown;
 use serde_json::{Value, json};
 
 /// A stretch of one line. Lines and columns begin at 1 and count characters.
@@ -292,7 +293,7 @@ fn window(line: &str, column: usize) -> (String, usize) {
     let skipped = (column - 1).saturating_sub(BEFORE);
     let shown = line.chars().skip(skipped).take(SHOWN);
     let clean = shown
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if is_shown(c) { c } else { ' ' })
         .collect::<String>();
     (clean.trim_end().to_owned(), column - 1 - skipped)
 }

@@ -8,13 +8,25 @@ use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::LogFormat;
+use crate::remote_text::{in_json, in_line};
 
 /// Bytes that may wait; what comes beyond is dropped and counted.
 const MAX_PENDING: usize = 1 << 20;
 
 /// The way to the thread that writes.
 #[derive(Debug, Clone)]
-pub(super) struct Queue(Arc<Shared>);
+pub(super) struct Queue {
+    shared: Arc<Shared>,
+    style: Style,
+}
+
+/// How the formatter writes lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Style {
+    pub(super) format: LogFormat,
+    /// With escape sequences of its own.
+    pub(super) coloured: bool,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -32,18 +44,24 @@ struct Pending {
 
 impl Queue {
     /// Starts the thread. It ends with the process.
-    pub(super) fn start(output: impl Write + Send + 'static, format: LogFormat) -> io::Result<Self> {
-        let queue = Self(Arc::default());
-        let shared = Arc::clone(&queue.0);
+    pub(super) fn start(output: impl Write + Send + 'static, style: Style) -> io::Result<Self> {
+        let queue = Self {
+            shared: Arc::default(),
+            style,
+        };
+        let shared = Arc::clone(&queue.shared);
         let thread = std::thread::Builder::new().name("log".to_owned());
-        thread.spawn(move || shared.write_for_ever(output, format))?;
+        thread.spawn(move || shared.write_for_ever(output, style.format))?;
         Ok(queue)
     }
 
     /// Waits until everything so far is written; `false` if that took longer than `patience`.
     pub(super) fn flush(&self, patience: Duration) -> bool {
         let busy = |pending: &mut Pending| pending.writing || !pending.text.is_empty();
-        let waited = self.0.changed.wait_timeout_while(self.0.lock(), patience, busy);
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(self.shared.lock(), patience, busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
@@ -56,18 +74,26 @@ impl<'a> MakeWriter<'a> for Queue {
     }
 }
 
-/// Every write is one whole line or more: that is how the formatter calls.
+/// Every write is one whole line: that is how the formatter calls. Whatever others' words are in it, it stays one
+/// line, and a terminal has nothing to obey.
 impl Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut pending = self.0.lock();
+        let written = line.len();
+        let line = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
+        let line = match self.style.format {
+            LogFormat::Text => in_line(&line, self.style.coloured),
+            LogFormat::Json => in_json(&line),
+        };
+        let mut pending = self.shared.lock();
         if pending.text.len() + line.len() > MAX_PENDING {
             pending.dropped += 1;
         } else {
-            pending.text.extend_from_slice(line);
+            pending.text.extend_from_slice(line.as_bytes());
+            pending.text.push(b'\n');
             drop(pending);
-            self.0.changed.notify_all();
+            self.shared.changed.notify_all();
         }
-        Ok(line.len())
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -146,11 +172,16 @@ mod tests {
         }
     }
 
+    const TEXT: Style = Style {
+        format: LogFormat::Text,
+        coloured: false,
+    };
+
     fn stuck() -> (Queue, SyncSender<()>, Receiver<Vec<u8>>) {
         let (permit, permissions) = sync_channel(10);
         let (written, text) = sync_channel(10);
         (
-            Queue::start(Stuck { permissions, written }, LogFormat::Text).unwrap(),
+            Queue::start(Stuck { permissions, written }, TEXT).unwrap(),
             permit,
             text,
         )
@@ -161,23 +192,53 @@ mod tests {
     #[test]
     fn a_reader_that_stands_still_stops_nobody_and_is_told_what_it_missed() {
         let (queue, permit, text) = stuck();
-        let line = [b'x'; 1 << 10];
+        let line = [b'x'; (1 << 10) - 1];
         for _ in 0..4096 {
             (&queue).write_all(&line).unwrap();
         }
         assert!(!queue.flush(Duration::from_millis(1)));
         let mut all = Vec::new();
-        while !all.ends_with(b"\n") {
+        while !String::from_utf8_lossy(&all).contains("lines of this log were lost") {
             permit.send(()).unwrap();
             all.extend(text.recv_timeout(SOON).unwrap());
         }
-        let kept = all.iter().filter(|byte| **byte == b'x').count() >> 10;
+        let kept = all.iter().filter(|byte| **byte == b'x').count() / line.len();
         assert!((1024..=2048).contains(&kept), "{kept}");
         let told = String::from_utf8(all.into_iter().skip(kept << 10).collect()).unwrap();
         assert!(
             told.contains("lines of this log were lost") && told.contains("lines="),
             "{told}"
         );
+    }
+
+    #[test]
+    fn others_words_forge_no_line_and_command_no_terminal() {
+        let words = "said=\u{1b}[2J\u{202e}a\n2026 ERROR forged";
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let (permit, permissions) = sync_channel(10);
+            let (wrote, text) = sync_channel(10);
+            let stuck = Stuck {
+                permissions,
+                written: wrote,
+            };
+            let queue = Queue::start(stuck, Style { format, ..TEXT }).unwrap();
+            // The formatter has escaped what JSON's grammar asks for.
+            let line = match format {
+                LogFormat::Text => format!("{words}\n"),
+                LogFormat::Json => format!("{}\n", serde_json::json!({ "said": words })),
+            };
+            (&queue).write_all(line.as_bytes()).unwrap();
+            permit.send(()).unwrap();
+            let text = String::from_utf8(text.recv_timeout(SOON).unwrap()).unwrap();
+            let line = text.strip_suffix('\n').unwrap();
+            assert!(line.chars().all(certstore::is_shown), "{line:?}");
+            if format == LogFormat::Text {
+                assert_eq!(line, r"said=\u{1b}[2J\u{202e}a\n2026 ERROR forged");
+            } else {
+                let value: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert_eq!(value["said"], words);
+            }
+        }
     }
 
     #[test]

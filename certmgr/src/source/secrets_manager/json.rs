@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use certstore::is_shown;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::error::Category;
@@ -81,7 +82,7 @@ impl Found {
 fn short(name: &str) -> String {
     let short: String = name
         .chars()
-        .filter(|char| !char.is_control())
+        .filter(|char| is_shown(*char))
         .take(MAX_NAME_CHARS)
         .collect();
     format!("`{short}`")

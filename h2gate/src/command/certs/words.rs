@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use certstore::{UnixTime, rfc3339};
+use certstore::{UnixTime, is_shown, rfc3339};
 use prost_types::Timestamp;
 
 /// The wall clock, in seconds since 1970.
@@ -63,9 +63,7 @@ pub(super) fn short(generation: &str) -> String {
 
 /// Text from a CA or a file name in it may hold anything: a terminal must not obey it.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.chars().map(|c| if is_shown(c) { c } else { ' ' }).collect()
 }
 
 pub(super) fn seconds(time: &Timestamp) -> u64 {
@@ -101,6 +99,6 @@ mod tests {
 
     #[test]
     fn a_terminal_has_nothing_to_obey() {
-        assert_eq!(one_line("a\u{1b}[2J\r\nb\u{9b}c"), "a [2J  b c");
+        assert_eq!(one_line("a\u{1b}[2J\r\nb\u{9b}c\u{202e}d"), "a [2J  b c d");
     }
 }
