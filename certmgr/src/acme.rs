@@ -6,6 +6,7 @@ mod chain;
 mod claims;
 mod client;
 mod control;
+mod home;
 mod http;
 mod jws;
 mod kept;

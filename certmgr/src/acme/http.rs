@@ -22,6 +22,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::time::timeout;
 
+use super::home::{Home, Resolver};
 use super::problem::bounded;
 use crate::failpoint;
 
@@ -50,7 +51,8 @@ pub(super) type Body = BodyWrapper<Bytes>;
 
 /// A client for one CA. Its connections live as long as it does.
 pub(super) struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Body>,
+    client: Client<HttpsConnector<HttpConnector<Resolver>>, Body>,
+    home: Arc<Home>,
 }
 
 /// No answer, or none that is the CA's. Whether it has acted is not known, except for [`HttpError::NotAllowed`].
@@ -62,6 +64,9 @@ pub(super) enum HttpError {
     /// Nothing was sent: only HTTPS is spoken, except with this machine itself.
     #[error("{0} is not an https:// URL")]
     NotAllowed(String),
+    /// Nothing was sent: a CA has no business to send us there.
+    #[error("the CA sends us to {url}, which {why}")]
+    Astray { url: String, why: &'static str },
     #[error("{host}: no answer within {} s", CALL_TIMEOUT.as_secs())]
     Timeout { host: String },
     #[error("{host}: {text}")]
@@ -76,8 +81,9 @@ pub(super) enum HttpError {
 }
 
 impl Http {
-    /// Reads the CA certificates that the CA's own certificate must lead to; connects nowhere.
-    pub(super) async fn new(ca_file: Option<&Path>) -> Result<Self, HttpError> {
+    /// Reads the CA certificates that the CA's own certificate must lead to; connects nowhere. `directory` is the URL
+    /// of the CA's directory.
+    pub(super) async fn new(directory: &str, ca_file: Option<&Path>) -> Result<Self, HttpError> {
         let ca_file = ca_file.map(PathBuf::from);
         let read = tokio::task::spawn_blocking(move || tls(ca_file.as_deref()));
         let config = match timeout(ROOTS_TIMEOUT, read).await {
@@ -90,7 +96,8 @@ impl Http {
                 )));
             }
         };
-        let mut tcp = HttpConnector::new();
+        let home = Arc::new(Home::of(directory));
+        let mut tcp = HttpConnector::new_with_resolver(Resolver(Arc::clone(&home)));
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.enforce_http(false);
         // HTTP/1.1: a call that hangs then ends its connection, and no other call waits on it.
@@ -103,7 +110,7 @@ impl Http {
             .pool_timer(hyper_util::rt::TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build(connector);
-        Ok(Self { client })
+        Ok(Self { client, home })
     }
 
     /// Sends it and reads the whole answer, whatever its status but for redirects. `kind` names the endpoint for failpoints.
@@ -113,7 +120,11 @@ impl Http {
         kind: &str,
     ) -> Result<Response<Bytes>, HttpError> {
         if !is_allowed(request.uri()) {
-            return Err(HttpError::NotAllowed(request.uri().to_string()));
+            return Err(HttpError::NotAllowed(bounded(&request.uri().to_string())));
+        }
+        if let Some(why) = self.home.forbids(request.uri()) {
+            let url = bounded(&request.uri().to_string());
+            return Err(HttpError::Astray { url, why });
         }
         let host = request.uri().host().unwrap_or_default().to_owned();
         request.headers_mut().insert(USER_AGENT, AGENT);
@@ -127,7 +138,10 @@ impl Http {
         match answer {
             Ok(Ok(answer)) if answer.status().is_redirection() => Err(redirected(host, &answer)),
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(text)) => Err(HttpError::Broken { host, text }),
+            Ok(Err(text)) => {
+                let text = bounded(&text);
+                Err(HttpError::Broken { host, text })
+            }
             Err(_) => Err(HttpError::Timeout { host }),
         }
     }

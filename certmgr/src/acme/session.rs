@@ -100,7 +100,7 @@ struct Sender(Arc<Line>);
 
 impl Session {
     pub(super) async fn open(authority: &Authority) -> Result<Self, Trouble> {
-        let http = Http::new(authority.ca_file.as_deref()).await?;
+        let http = Http::new(&authority.directory, authority.ca_file.as_deref()).await?;
         let answer = get(&http, &authority.directory, "directory").await?;
         let bytes = answer.body().clone();
         let directory = parse(&answer, "the directory")?;

@@ -156,12 +156,16 @@ impl Pebble {
     }
 
     pub(super) async fn manage(&self, method: Method, path: &str, body: &str) -> String {
-        let http = Http::new(Some(&self.ca_file)).await.unwrap();
+        let http = Http::new(&self.authority().directory, Some(&self.ca_file))
+            .await
+            .unwrap();
         send(&http, method, &format!("https://{}{path}", self.management), body).await
     }
 
     async fn answers(&self) {
-        let http = Http::new(Some(&self.ca_file)).await.unwrap();
+        let http = Http::new(&self.authority().directory, Some(&self.ca_file))
+            .await
+            .unwrap();
         until_answers(&http, &self.authority().directory).await;
         until_answers(&http, &format!("https://{}/roots/0", self.management)).await;
     }
@@ -196,7 +200,9 @@ impl Dns {
         let dns = Self {
             address,
             management,
-            http: Http::new(Some(ca_file)).await.unwrap(),
+            http: Http::new(&format!("http://{management}"), Some(ca_file))
+                .await
+                .unwrap(),
             _process: process,
         };
         until_answers(&dns.http, &format!("http://{management}/")).await;
