@@ -6,12 +6,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
+use certstore::RemoteText;
 use futures_util::stream::{self, Stream};
 use proto::certs::v1 as pb;
 use proto::certs::v1::certificate_service_server::{CertificateService, CertificateServiceServer};
 use proto::certs::v1::watch_response::Item;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tonic::metadata::{KeyRef, MetadataMap};
 use tonic::{Request, Response, Status};
 
 use crate::config::Clock;
@@ -36,6 +38,7 @@ impl Service {
     /// The name is looked up first: what is logged is a name of the configuration, and no text of a stranger's.
     fn allowed<T>(&self, request: &Request<T>, command: &str, certificate: &str) -> Result<(), Status> {
         self.control.view(certificate).map_err(status)?;
+        not_by_proxy(request.metadata(), command, certificate)?;
         allowed(request.remote_addr(), command, certificate)
     }
 }
@@ -114,6 +117,27 @@ impl CertificateService for Service {
         let plan = plan.map_err(|error| Status::failed_precondition(error.to_string()))?;
         Ok(Response::new(convert::plan(&plan)))
     }
+}
+
+/// A proxy on this machine has a loopback address, and asks for whoever reaches it.
+fn not_by_proxy(metadata: &MetadataMap, command: &str, certificate: &str) -> Result<(), Status> {
+    let named = |key: &str| matches!(key, "forwarded" | "via" | "x-real-ip" | "x-request-id");
+    let tells = metadata.keys().find_map(|key| match key {
+        KeyRef::Ascii(key) => Some(key.as_str()).filter(|key| named(key) || key.starts_with("x-forwarded")),
+        KeyRef::Binary(_) => None,
+    });
+    let Some(field) = tells else { return Ok(()) };
+    let field = RemoteText::new(field);
+    tracing::warn!(
+        certificate,
+        command,
+        %field,
+        "{certificate}: a proxy asks for {command}, and may not"
+    );
+    Err(Status::permission_denied(format!(
+        "{command} is not done for a proxy, and this request came by one: it has the field `{field}`; call the admin \
+         address itself"
+    )))
 }
 
 /// Whether whoever asks may change something: only from this machine, for there is no authentication and the

@@ -21,6 +21,9 @@ pub struct Settings {
     pub routes: Vec<Route>,
     /// Groups of endpoints that routes name by position in this list.
     pub backends: Vec<Backend>,
+    /// Where the admin interface of this process listens, which believes callers on this machine: no endpoint leads
+    /// there, whatever its name resolves to.
+    pub admin: Option<SocketAddr>,
     /// Deadlines of connections.
     pub timeouts: Timeouts,
     /// Bounds of memory and of what a client may ask for.
@@ -198,6 +201,26 @@ pub enum EndpointAddress {
     },
 }
 
+/// Whether somebody on this machine who connects to `to` reaches what listens on `listening`.
+///
+/// Of the addresses of this machine only the loopback ones are known here: who listens on every address is reached
+/// by others as well (see [`is_this_machine`]).
+#[must_use]
+pub fn reaches(to: SocketAddr, listening: SocketAddr) -> bool {
+    let (ip, own) = (to.ip().to_canonical(), listening.ip().to_canonical());
+    // connect(2) to the unspecified address leads to this machine.
+    let to_anywhere_here = ip.is_loopback() || ip.is_unspecified();
+    let same =
+        ip == own || (own.is_unspecified() && to_anywhere_here) || (ip.is_unspecified() && own.is_loopback());
+    to.port() == listening.port() && same
+}
+
+/// Whether a connection ends on the machine that it began on: the kernel then gives both ends one address.
+#[must_use]
+pub fn is_this_machine(local: SocketAddr, peer: SocketAddr) -> bool {
+    local.ip().to_canonical() == peer.ip().to_canonical()
+}
+
 /// Deadlines. None of them ever cuts a stream that is running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
@@ -254,6 +277,37 @@ impl Default for Limits {
             process_memory: 256 << 20,
             max_waiting: 1_000,
             max_wait: Duration::from_secs(30),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_here_is_reached_by_every_name_of_this_machine() {
+        let reached = |to: &str, listening: &str| reaches(to.parse().unwrap(), listening.parse().unwrap());
+        for (to, listening) in [
+            ("127.0.0.1:9901", "127.0.0.1:9901"),
+            ("[::ffff:127.0.0.1]:9901", "127.0.0.1:9901"),
+            ("0.0.0.0:9901", "127.0.0.1:9901"),
+            ("[::]:9901", "[::1]:9901"),
+            ("127.0.0.1:9901", "0.0.0.0:9901"),
+            ("127.0.0.2:9901", "[::]:9901"),
+            ("[::1]:9901", "[::]:9901"),
+            ("10.0.0.7:9901", "10.0.0.7:9901"),
+        ] {
+            assert!(reached(to, listening), "{to} {listening}");
+        }
+        for (to, listening) in [
+            ("127.0.0.1:9902", "127.0.0.1:9901"),
+            ("127.0.0.2:9901", "127.0.0.1:9901"),
+            ("10.0.0.7:9901", "127.0.0.1:9901"),
+            ("10.0.0.7:9901", "0.0.0.0:9901"),
+            ("127.0.0.1:9901", "10.0.0.7:9901"),
+        ] {
+            assert!(!reached(to, listening), "{to} {listening}");
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Snapshot {
     pub(crate) no_route: RouteLabel,
     pub(crate) no_backend: BackendLabel,
     pub(crate) listeners: Vec<Arc<Listener>>,
+    /// Where no endpoint may lead.
+    pub(crate) admin: Option<SocketAddr>,
     pub(crate) timeouts: Timeouts,
     pub(crate) limits: Limits,
 }
@@ -85,6 +87,7 @@ impl Snapshot {
             no_route: metrics.route(NONE),
             no_backend: metrics.backend(NONE),
             listeners,
+            admin: settings.admin,
             timeouts: settings.timeouts.clone(),
             limits: settings.limits.clone(),
         })

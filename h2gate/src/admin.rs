@@ -5,6 +5,7 @@
 
 mod certificates;
 mod grpc;
+mod hosts;
 pub(crate) mod metrics;
 mod page;
 mod readiness;
@@ -22,6 +23,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 pub use self::grpc::Services;
+pub use self::hosts::Hosts;
 pub(crate) use self::page::PENDING_RESTART;
 pub use self::readiness::{Phase, Readiness};
 pub use self::server::Bounds;
@@ -50,12 +52,12 @@ impl Bound {
         self.address
     }
 
-    /// Begins to answer.
-    pub async fn serve(self, view: Arc<View>, bounds: Bounds) -> Result<Admin, StartError> {
+    /// Begins to answer those who ask by an IP address, `localhost` or one of `hosts`.
+    pub async fn serve(self, view: Arc<View>, bounds: Bounds, hosts: Hosts) -> Result<Admin, StartError> {
         let reporter = HealthReporter::new();
         // A new reporter calls the whole healthy.
         reporter.set_service_status("", ServingStatus::NotServing).await;
-        let router = page::router(Arc::clone(&view), grpc::routes(&reporter, view.control())?);
+        let router = page::router(Arc::clone(&view), grpc::routes(&reporter, view.control())?, hosts);
         let mut tasks = JoinSet::new();
         tasks.spawn(grpc::report(
             reporter,

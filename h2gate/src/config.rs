@@ -67,10 +67,12 @@ pub struct Resolved {
 }
 
 /// The admin interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Names by which it may be asked, beside `localhost` and IP addresses; `*.example.com` for one label or more.
+    pub hosts: Vec<String>,
 }
 
 /// The program's own log, on standard error.

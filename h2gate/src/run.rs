@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::admin::{self, Admin, Bounds, Phase, Services, Sources, View};
+use crate::admin::{self, Admin, Bounds, Hosts, Phase, Services, Sources, View};
 use crate::config::{self, Resolved};
 use crate::process::{open_file_limit, unix_now};
 
@@ -125,6 +125,8 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
     let bound = admin::Bound::bind(address)
         .await
         .map_err(|source| StartError::AdminAddress { address, source })?;
+    resolved.gateway.admin = Some(bound.address());
+    let hosts = Hosts::new(resolved.admin.hosts.clone());
 
     let events = certificates::Events::default();
     let state = certificates::open_state(&resolved).await?;
@@ -147,7 +149,7 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
         control: Some(manager.control()),
     };
     let view = Arc::new(View::new(sources, resolved.effective(), services(&resolved)));
-    let admin = bound.serve(Arc::clone(&view), Bounds::default()).await?;
+    let admin = bound.serve(Arc::clone(&view), Bounds::default(), hosts).await?;
 
     let mut tasks = JoinSet::new();
     let (first_load, readiness) = (manager.first_load_done(), view.readiness().clone());
@@ -346,7 +348,8 @@ fn keep_fixed(running: &Resolved, next: &mut Resolved) -> Vec<&'static str> {
     keep(running.max_orders != next.max_orders, "limits.max_orders");
     keep(running.log.format != next.log.format, "log.format");
     next.gateway.workers = running.gateway.workers;
-    next.admin = running.admin;
+    next.admin.clone_from(&running.admin);
+    next.gateway.admin = running.gateway.admin;
     next.access_log.clone_from(&running.access_log);
     next.state_dir.clone_from(&running.state_dir);
     next.core_dumps = running.core_dumps;

@@ -50,7 +50,7 @@ async fn an_unfinished_head_is_closed_even_if_bytes_trickle() {
     };
     let admin = TestAdmin::with_bounds(bounds).await;
     let mut slow = admin.connect().await;
-    slow.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n").await.unwrap();
+    slow.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
     let (mut read, mut write) = slow.split();
     let trickle = async {
         while write.write_all(b"x: y\r\n").await.is_ok() {
@@ -73,12 +73,12 @@ async fn a_long_head_is_refused() {
     let long = "x".repeat(64 << 10);
     // The port may close before it has read all.
     let _ = stream
-        .write_all(format!("GET / HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n").as_bytes())
+        .write_all(format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {long}\r\n\r\n").as_bytes())
         .await;
     drop(stream);
     let mut stream = admin.connect().await;
     let fitting = "x".repeat(8 << 10);
-    let text = format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx: {fitting}\r\n\r\n");
+    let text = format!("GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx: {fitting}\r\n\r\n");
     stream.write_all(text.as_bytes()).await.unwrap();
     assert_eq!(Answer::read(&mut stream).await.status, 200);
 }
@@ -88,11 +88,11 @@ async fn requests_follow_one_another_on_one_connection() {
     let admin = TestAdmin::start().await;
     let mut stream = admin.connect().await;
     stream
-        .write_all(b"GET /live HTTP/1.1\r\nhost: a\r\n\r\n")
+        .write_all(b"GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .await
         .unwrap();
     stream
-        .write_all(b"GET /live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .write_all(b"GET /live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .await
         .unwrap();
     assert!(Answer::read(&mut stream).await.body.contains("HTTP/1.1 200"));

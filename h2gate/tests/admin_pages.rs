@@ -209,3 +209,45 @@ async fn trust_bundles_are_shown_with_what_is_due() {
         );
     }
 }
+
+/// DNS rebinding: a web page leads its own name here, and its scripts read what they find as their own.
+#[tokio::test]
+async fn a_strange_host_is_answered_nothing() {
+    let admin = TestAdmin::start().await;
+    let ask = async |version: &str, hosts: &str| {
+        let text = format!("GET /config HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");
+        admin.say(&text).await
+    };
+    for host in [
+        "evil.example",
+        "evil.example:9901",
+        "localhost.evil.example",
+        "\u{1b}[2J.example",
+    ] {
+        let answer = ask("1.1", &format!("host: {host}\r\n")).await;
+        // hyper itself refuses what is no host at all.
+        assert!([421, 400].contains(&answer.status), "{host:?} {answer:?}");
+        assert!(!answer.body.contains("listeners"), "{answer:?}");
+        assert!(
+            answer.status == 400 || answer.body.contains("admin.hosts"),
+            "{answer:?}"
+        );
+        assert!(!answer.body.contains('\u{1b}'), "{answer:?}");
+    }
+    let two = "host: localhost\r\nhost: evil.example\r\n";
+    assert_ne!(ask("1.1", two).await.status, 200);
+    // Probes of a balancer or of Kubernetes name the address of the pod; some old ones name nothing.
+    for host in [
+        "10.1.2.3:9901",
+        "[fd00::1]:9901",
+        "localhost",
+        "H2gate.internal:9901",
+    ] {
+        assert_eq!(
+            ask("1.1", &format!("host: {host}\r\n")).await.status,
+            200,
+            "{host}"
+        );
+    }
+    assert_eq!(ask("1.0", "").await.status, 200);
+}

@@ -12,7 +12,7 @@ mod run_support;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use h2gate::admin::{Admin, Bound, Bounds, Phase, Services, Sources, View};
+use h2gate::admin::{Admin, Bound, Bounds, Hosts, Phase, Services, Sources, View};
 use h2gate::run::certificates::Events;
 use run_support::{Folder, Program, SOON, config, get, holds, shows};
 use rustix::process::Signal;
@@ -42,7 +42,10 @@ impl Backend {
         };
         let view = Arc::new(View::new(sources, Value::Null, Services::new()));
         let bound = Bound::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-        let admin = bound.serve(view.clone(), Bounds::default()).await.unwrap();
+        let admin = bound
+            .serve(view.clone(), Bounds::default(), Hosts::default())
+            .await
+            .unwrap();
         Self { admin, view }
     }
 }

@@ -55,6 +55,32 @@ impl TestService {
     }
 }
 
+#[tokio::test]
+async fn a_command_that_came_by_a_proxy_is_refused() {
+    let test = TestService::start().await;
+    for field in [
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "forwarded",
+        "via",
+        "x-real-ip",
+        "x-request-id",
+    ] {
+        let mut request = Request::new(pb::RenewRequest {
+            name: "api".to_owned(),
+        });
+        request.extensions_mut().insert(TcpConnectInfo {
+            local_addr: None,
+            remote_addr: Some(SocketAddr::from(([127, 0, 0, 1], 4711))),
+        });
+        request.metadata_mut().insert(field, "192.0.2.7".parse().unwrap());
+        let refused = test.service.renew(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+        assert!(refused.message().contains(field), "{refused}");
+    }
+    test.renew().await;
+}
+
 fn ask(peer: Option<&str>) -> Result<(), Status> {
     allowed(peer.map(|peer| peer.parse().unwrap()), "revoke", "api")
 }

@@ -15,6 +15,7 @@ use tokio::time::{sleep_until, timeout_at};
 
 use super::spoken::{Opening, Spoken};
 use crate::connection::{BackendPeer, Connection, Peer, Transport, read_until_closed};
+use crate::settings;
 use crate::snapshot::Backend;
 use crate::telemetry::event::Event;
 use crate::worker::slab::Key;
@@ -129,7 +130,8 @@ impl Worker {
 
 async fn connect(shard: Rc<Shard>, backend: Arc<Backend>, endpoint: SocketAddr) {
     let deadline = tokio::time::Instant::now() + backend.settings.connect_timeout;
-    let connected = timeout_at(deadline, TcpStream::connect(endpoint)).await;
+    let admin = shard.worker().snapshot.admin;
+    let connected = timeout_at(deadline, reach(endpoint, admin)).await;
     let stream = match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(stream) => stream,
         Err(error) => {
@@ -151,4 +153,22 @@ async fn connect(shard: Rc<Shard>, backend: Arc<Backend>, endpoint: SocketAddr) 
     }
     shard.worker().greeting_is_due(key);
     reading.await;
+}
+
+/// A connection to anybody but our own admin interface, which does for callers on this machine what no client may
+/// ask for. A name may resolve to it, and so may the port of another address of this machine.
+async fn reach(endpoint: SocketAddr, admin: Option<SocketAddr>) -> io::Result<TcpStream> {
+    let own = || io::Error::other("this is the admin interface of this gateway, and no backend");
+    if admin.is_some_and(|admin| settings::reaches(endpoint, admin)) {
+        return Err(own());
+    }
+    let stream = TcpStream::connect(endpoint).await?;
+    if let Some(admin) = admin
+        && admin.ip().is_unspecified()
+        && admin.port() == endpoint.port()
+        && settings::is_this_machine(stream.local_addr()?, stream.peer_addr()?)
+    {
+        return Err(own());
+    }
+    Ok(stream)
 }

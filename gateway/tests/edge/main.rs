@@ -14,6 +14,7 @@ mod client_auth;
 mod forger;
 mod hostile;
 mod http;
+mod own_admin;
 mod reload;
 mod sent_away;
 mod support;

@@ -156,6 +156,7 @@ impl TestGateway {
             ],
             routes: Vec::new(),
             backends: Vec::new(),
+            admin: None,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
         };
@@ -210,6 +211,11 @@ impl TestGateway {
             .iter()
             .find(|(known, _)| *known == class);
         found.map_or(0, |(_, count)| *count)
+    }
+
+    /// Waits until each name of an endpoint was looked up.
+    pub(crate) fn discovered(&self) {
+        self.runtime.block_on(self.gateway.discovered());
     }
 
     /// Goes over to what `change` makes of the settings.

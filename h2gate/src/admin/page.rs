@@ -9,13 +9,15 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use certstore::RemoteText;
 use serde_json::Value;
 use tonic::service::Routes;
 
-use super::View;
 use super::metrics::exposition::Format;
 use super::readiness::Phase;
 use super::yaml;
+use super::{Hosts, View};
+use crate::remote_text::in_json;
 
 /// What `/` and every unknown path answer.
 const INDEX: &str = "\
@@ -40,7 +42,7 @@ const MAX_BODY: u64 = 64 << 10;
 const JSON: &str = "application/json";
 
 /// All paths, with the gRPC services beside them.
-pub(super) fn router(view: Arc<View>, services: Routes) -> Router {
+pub(super) fn router(view: Arc<View>, services: Routes, hosts: Hosts) -> Router {
     let pages = Router::new()
         .route("/", get(async || INDEX))
         .route("/metrics", get(metrics))
@@ -56,11 +58,14 @@ pub(super) fn router(view: Arc<View>, services: Routes) -> Router {
         .merge(pages)
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn_with_state(hosts, guard))
 }
 
-/// What holds for every answer: no long bodies, no caches, no guessing of types by browsers.
-async fn guard(request: Request, next: Next) -> Response {
+/// What holds for every answer: none by strange names, no long bodies, no caches, no guessing of types by browsers.
+async fn guard(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    if let Some(stranger) = hosts.stranger(request.uri(), request.headers()) {
+        return unknown_host(&stranger, request.headers());
+    }
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > MAX_BODY) {
@@ -74,6 +79,24 @@ async fn guard(request: Request, next: Next) -> Response {
         HeaderValue::from_static("nosniff"),
     );
     response
+}
+
+/// RFC 9110 §15.5.20. A gRPC client would take an HTTP status for UNKNOWN.
+fn unknown_host(host: &str, headers: &HeaderMap) -> Response {
+    let why = format!(
+        "the admin interface is asked by an IP address, by `localhost` or by a name of `admin.hosts`, not by {:?}",
+        RemoteText::new(host)
+    );
+    match is_grpc(headers) {
+        true => tonic::Status::permission_denied(why).into_http(),
+        false => (StatusCode::MISDIRECTED_REQUEST, format!("{why}\n")).into_response(),
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.starts_with("application/grpc"))
 }
 
 /// Commands are done for whoever asks from this machine, and so does every web page in a browser on it: a form
@@ -145,7 +168,8 @@ async fn certificates(State(view): State<Arc<View>>) -> Response {
 }
 
 fn json(value: &Value) -> Response {
-    ([(header::CONTENT_TYPE, JSON)], format!("{value:#}\n")).into_response()
+    let text = in_json(&format!("{value:#}\n")).into_owned();
+    ([(header::CONTENT_TYPE, JSON)], text).into_response()
 }
 
 async fn not_allowed() -> Response {
@@ -157,10 +181,7 @@ async fn not_allowed() -> Response {
 }
 
 async fn unknown(headers: HeaderMap) -> Response {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
-    if content_type.is_some_and(|kind| kind.starts_with("application/grpc")) {
+    if is_grpc(&headers) {
         // An HTTP status would reach a gRPC client as UNKNOWN or worse.
         return tonic::Status::unimplemented(
             "the admin port serves health, certificates and reflection only",

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::bounds::{Amount, BACKEND_BOUNDS, Bounds, CLIENT_BOUNDS, LIMIT_BOUNDS, TIMEOUT_BOUNDS};
 use super::keys::{Section, Shape, TOP};
 use super::values::write_duration;
-use super::{Destination, LogFormat, NO_STATE, Resolved};
+use super::{Admin, Destination, LogFormat, NO_STATE, Resolved};
 
 const REDACTED: &str = "<redacted>";
 
@@ -33,7 +33,7 @@ pub(super) fn json(resolved: &Resolved) -> Value {
         "routes": gateway.routes.iter().map(|r| route(r, &gateway.backends)).collect::<Vec<_>>(),
         "backends": gateway.backends.iter().map(backend).collect::<Vec<_>>(),
         "state_dir": state_dir(resolved),
-        "admin": { "address": resolved.admin.address.to_string() },
+        "admin": admin(&resolved.admin),
         "log": {
             "level": resolved.log.level,
             "format": match resolved.log.format { LogFormat::Text => "text", LogFormat::Json => "json" },
@@ -52,6 +52,15 @@ pub(super) fn json(resolved: &Resolved) -> Value {
     }
     redact(&mut all, &TOP);
     all
+}
+
+fn admin(admin: &Admin) -> Value {
+    let mut map = Map::new();
+    map.insert("address".to_owned(), json!(admin.address.to_string()));
+    if !admin.hosts.is_empty() {
+        map.insert("hosts".to_owned(), json!(admin.hosts));
+    }
+    map.into()
 }
 
 fn state_dir(resolved: &Resolved) -> String {

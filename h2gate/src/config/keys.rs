@@ -406,15 +406,29 @@ pub(super) static BACKEND: Section = Section {
 pub(super) static ADMIN: Section = Section {
     title: "`admin`",
     about: "Metrics, readiness, the effective configuration, and gRPC health and reflection of the gateway itself.",
-    keys: &[key(
-        "address",
-        Shape::Text(Form::ListenAddress),
-        Value("127.0.0.1:9901"),
-        "Where it listens. There is no authentication: keep it on loopback or in a private network.",
-    )],
+    keys: &[
+        key(
+            "address",
+            Shape::Text(Form::ListenAddress),
+            Value("127.0.0.1:9901"),
+            "Where it listens. There is no authentication: keep it on loopback or in a private network.",
+        ),
+        key(
+            "hosts",
+            Shape::OneOrMore(Form::Host),
+            Absent("none but `localhost`"),
+            "One host or a list: names by which it may be asked (`Host`, `:authority`). IP addresses and `localhost` always may; any other name is answered 421, so that no web page can ask by a name of its own (DNS rebinding).",
+        ),
+    ],
     one_of: None,
     future: &[],
-    synonyms: &[("port", "address"), ("listen", "address"), ("bind", "address")],
+    synonyms: &[
+        ("port", "address"),
+        ("listen", "address"),
+        ("bind", "address"),
+        ("host", "hosts"),
+        ("names", "hosts"),
+    ],
 };
 
 pub(super) static LOG: Section = Section {

@@ -26,17 +26,26 @@ const STATE_DIR: &str = "/var/lib/h2gate";
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 const COMPONENTS: [&str; 5] = ["h2gate", "gateway", "http2", "certmgr", "certstore"];
 
-pub(super) fn admin(file: &Fields<'_>, found: &mut Diagnostics) -> Spanned<SocketAddr> {
+/// Where the admin interface listens, and by which names it may be asked.
+pub(super) fn admin(file: &Fields<'_>, found: &mut Diagnostics) -> (Spanned<SocketAddr>, Vec<String>) {
+    let fields = file.map("admin", found);
+    let hosts = fields
+        .as_ref()
+        .map(|fields| fields.values("hosts", values::host_pattern, found))
+        .unwrap_or_default();
+    let address = fields.and_then(|fields| admin_address(&fields, found));
     let default = Spanned {
         value: ADMIN_ADDRESS,
         place: Place::FILE,
     };
-    let Some(fields) = file.map("admin", found) else {
-        return default;
-    };
-    let Some(address) = fields.value("address", values::socket_address, found) else {
-        return default;
-    };
+    (
+        address.unwrap_or(default),
+        hosts.into_iter().map(|host| host.value).collect(),
+    )
+}
+
+fn admin_address(fields: &Fields<'_>, found: &mut Diagnostics) -> Option<Spanned<SocketAddr>> {
+    let address = fields.value("address", values::socket_address, found)?;
     if !address.value.ip().is_loopback() {
         let message = format!(
             "the admin interface on {} can be reached from outside, without any authentication",
@@ -48,7 +57,7 @@ pub(super) fn admin(file: &Fields<'_>, found: &mut Diagnostics) -> Spanned<Socke
         );
         found.warning(address.place, message, Some(remedy));
     }
-    address
+    Some(address)
 }
 
 /// Where state is kept; `None` is nowhere.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use gateway::settings::{Limits, Route, Settings, Timeouts};
 
-use super::backend::FileBackend;
+use super::backend::{self, FileBackend};
 use super::certificate::{FileCertificate, Surroundings, report_same_orders};
 use super::diagnostic::{Diagnostics, Place, Spanned};
 use super::fields::Fields;
@@ -39,6 +39,7 @@ struct File {
     state_dir: Spanned<Option<PathBuf>>,
     core_dumps: bool,
     admin: Spanned<SocketAddr>,
+    admin_hosts: Vec<String>,
     log: Log,
     access_log: Option<Spanned<AccessLog>>,
     timeouts: Timeouts,
@@ -50,6 +51,7 @@ struct File {
 impl File {
     fn decode(fields: &Fields<'_>, folder: &Path, found: &mut Diagnostics) -> Self {
         let (limits, max_orders) = process::limits(fields, found);
+        let (admin, admin_hosts) = process::admin(fields, found);
         Self {
             listeners: each(fields, "listeners", FileListener::decode, found),
             certificates: each(
@@ -68,7 +70,8 @@ impl File {
             backends: each(fields, "backends", FileBackend::decode, found),
             state_dir: process::state_dir(fields, folder, found),
             core_dumps: fields.switch("core_dumps", found),
-            admin: process::admin(fields, found),
+            admin,
+            admin_hosts,
             log: process::log(fields, found),
             access_log: process::access_log(fields, folder, found),
             timeouts: process::timeouts(fields, found),
@@ -138,6 +141,7 @@ fn refer(file: File, misspelled: &dyn Fn(&'static str) -> bool, found: &mut Diag
         ..
     } = file;
     listener::report_conflicts(&addresses(&listeners, &file.admin), found);
+    backend::report_own_admin(&backends, file.admin.value, found);
 
     report_no_state(&file.state_dir, &certificates, found);
     report_same_orders(&certificates, found);
@@ -184,6 +188,8 @@ fn refer(file: File, misspelled: &dyn Fn(&'static str) -> bool, found: &mut Diag
             listeners,
             routes,
             backends: backends.into_iter().filter_map(FileBackend::resolve).collect(),
+            // What is bound is known when it is.
+            admin: Some(file.admin.value),
             timeouts: file.timeouts,
             limits: file.limits,
         },
@@ -194,6 +200,7 @@ fn refer(file: File, misspelled: &dyn Fn(&'static str) -> bool, found: &mut Diag
         max_orders: file.max_orders,
         admin: Admin {
             address: file.admin.value,
+            hosts: file.admin_hosts,
         },
         log: file.log,
         access_log: file.access_log,
@@ -259,6 +266,8 @@ struct Doubts {
     trust_bundles: Vec<Spanned<String>>,
     used_trust_bundles: Vec<String>,
     backends: Vec<Spanned<String>>,
+    /// Endpoints that are listeners of this very configuration.
+    loops: Vec<(Place, String)>,
     hosts: Vec<Spanned<String>>,
     /// Where routes stand that every listener shares.
     shared: Vec<Place>,
@@ -307,6 +316,7 @@ impl Doubts {
             certificates: certificates.iter().filter_map(|c| c.name.clone()).collect(),
             used_certificates,
             backends: backends.iter().filter_map(|b| b.name.clone()).collect(),
+            loops: backend::loops(backends, listeners),
             hosts: routes.iter().flat_map(|r| r.hosts.clone()).collect(),
             shared: routes
                 .iter()
@@ -338,6 +348,12 @@ impl Doubts {
 
     fn report(self, routes: &[Route], found: &mut Diagnostics) {
         self.report_shared_routes(found);
+        for (place, listener) in &self.loops {
+            let message =
+                format!("this endpoint is listener `{listener}` of this gateway: RPCs go in circles");
+            let remedy = "name the address of the backend".to_owned();
+            found.warning(*place, message, Some(remedy));
+        }
         for certificate in self
             .certificates
             .iter()

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::telemetry::Metrics;
-use h2gate::admin::{Admin, Bound, Bounds, Services, Sources, View};
+use h2gate::admin::{Admin, Bound, Bounds, Hosts, Services, Sources, View};
 use h2gate::run::certificates::Events;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -37,6 +37,10 @@ impl TestAdmin {
     }
 
     pub(crate) async fn with_bounds(bounds: Bounds) -> Self {
+        Self::with(bounds, Hosts::new(vec!["h2gate.internal".to_owned()])).await
+    }
+
+    async fn with(bounds: Bounds, hosts: Hosts) -> Self {
         let (certificates, reader) = certstore::store();
         let metrics = Arc::new(Metrics::new(2));
         let services = Services::from(["routeguide.RouteGuide".to_owned()]);
@@ -50,7 +54,7 @@ impl TestAdmin {
         };
         let view = Arc::new(View::new(sources, effective, services));
         let bound = Bound::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-        let admin = bound.serve(view.clone(), bounds).await.unwrap();
+        let admin = bound.serve(view.clone(), bounds, hosts).await.unwrap();
         Self {
             view,
             metrics,
@@ -73,7 +77,14 @@ impl TestAdmin {
 
     /// `fields` are whole header lines, each with its end.
     pub(crate) async fn ask(&self, method: &str, path: &str, fields: &str) -> Answer {
-        let text = format!("{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{fields}\r\n");
+        self.say(&format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{fields}\r\n"
+        ))
+        .await
+    }
+
+    /// A whole request.
+    pub(crate) async fn say(&self, text: &str) -> Answer {
         let mut stream = self.connect().await;
         stream.write_all(text.as_bytes()).await.unwrap();
         Answer::read(&mut stream).await

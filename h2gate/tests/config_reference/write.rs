@@ -105,6 +105,7 @@ const VALUES: &[(&str, &str)] = &[
         "backends[].endpoints",
         "[\"guide.internal:50051\", \"10.0.0.7:50051\"]",
     ),
+    ("admin.hosts", "h2gate.internal"),
     ("workers", "2"),
 ];
 

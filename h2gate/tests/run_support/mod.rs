@@ -291,7 +291,7 @@ pub(crate) fn get(admin: SocketAddr, path: &str) -> (u16, String) {
     stream.set_read_timeout(Some(SOON)).unwrap();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
     )
     .unwrap();
     let mut text = String::new();
