@@ -50,7 +50,9 @@ async fn an_unfinished_head_is_closed_even_if_bytes_trickle() {
     };
     let admin = TestAdmin::with_bounds(bounds).await;
     let mut slow = admin.connect().await;
-    slow.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
+    slow.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n")
+        .await
+        .unwrap();
     let (mut read, mut write) = slow.split();
     let trickle = async {
         while write.write_all(b"x: y\r\n").await.is_ok() {

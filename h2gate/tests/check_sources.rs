@@ -172,3 +172,75 @@ backends: [{ name: guide, endpoints: ["127.0.0.1:50051"] }]
         "{text}"
     );
 }
+
+const FILES: &str = r#"
+state_dir: state
+listeners:
+  - name: public
+    address: "127.0.0.1:8443"
+    tls: { certificates: [api] }
+certificates:
+  - name: api
+    files: { chain: certs/api.pem, key: certs/api.key }
+routes:
+  - { match: {}, backend: guide }
+backends:
+  - { name: guide, endpoints: ["127.0.0.1:50051"] }
+"#;
+
+#[test]
+fn what_others_may_read_or_write_is_doubted() {
+    use std::fs::{Permissions, create_dir, set_permissions, write};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = Folder::new(FILES, 86_400);
+    let pair = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    create_dir(folder.path("certs")).unwrap();
+    create_dir(folder.path("state")).unwrap();
+    write(folder.path("certs/api.pem"), pair.cert.pem()).unwrap();
+    write(folder.path("certs/api.key"), pair.signing_key.serialize_pem()).unwrap();
+    let found = |key: u32, certs: u32, state: u32| {
+        for (path, mode) in [("certs/api.key", key), ("certs", certs), ("state", state)] {
+            set_permissions(folder.path(path), Permissions::from_mode(mode)).unwrap();
+        }
+        let (good, text) = folder.check("text");
+        assert!(good, "{text}");
+        text
+    };
+    for (key, certs, state) in [
+        (0o600, 0o755, 0o700),
+        (0o440, 0o1777, 0o755),
+        (0o640, 0o750, 0o500),
+    ] {
+        let text = found(key, certs, state);
+        assert!(!text.contains("mode"), "{key:o} {certs:o} {state:o}: {text}");
+    }
+    for (key, certs, state, told) in [
+        (
+            0o644,
+            0o755,
+            0o700,
+            "every user may read or change the private key",
+        ),
+        (
+            0o602,
+            0o755,
+            0o700,
+            "every user may read or change the private key",
+        ),
+        (
+            0o660,
+            0o755,
+            0o700,
+            "the group may read or change the private key",
+        ),
+        (0o600, 0o777, 0o700, "every user may replace the private key"),
+        (0o600, 0o775, 0o700, "the group may replace the private key"),
+        (0o600, 0o755, 0o770, "may be written by the group"),
+        (0o600, 0o755, 0o707, "may be written by every user"),
+    ] {
+        let text = found(key, certs, state);
+        assert!(text.contains(told) && text.contains("chmod"), "{told}: {text}");
+        assert!(text.contains("good, with 2 warnings"), "{told}: {text}");
+    }
+}

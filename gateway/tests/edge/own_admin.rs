@@ -45,6 +45,7 @@ fn nobody_gets_to_the_own_admin_by_whatever_name() {
                 name: format!("b{stream}"),
                 endpoints: vec![endpoint.clone()],
                 connect_timeout: PATIENCE,
+                tcp_user_timeout: PATIENCE,
             }];
             settings.routes = vec![Route {
                 name: "r".to_owned(),

@@ -2,6 +2,7 @@
 //! the paths that the file names for them are looked at.
 
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use certmgr::{CertificateConfig, Source, Summary};
@@ -165,9 +166,13 @@ fn tell(error: &certmgr::Error, located: &LocatedCertificate, found: &mut Diagno
 fn paths(paths: &[LocatedPath], found: &mut Diagnostics) {
     for one in paths {
         match one.purpose {
-            PathUse::Chain | PathUse::Key | PathUse::TrustCa | PathUse::TrustCrl => {}
+            PathUse::Chain | PathUse::TrustCa | PathUse::TrustCrl => {}
+            PathUse::Key => private(one, "the private key", found),
             PathUse::CaFile => ca_file(one, found),
-            PathUse::Secret => secret(one, found),
+            PathUse::Secret => {
+                secret(one, found);
+                private(one, "the secret", found);
+            }
             PathUse::Program => program(one, found),
         }
     }
@@ -226,6 +231,53 @@ fn secret(one: &LocatedPath, found: &mut Diagnostics) {
     found.error(one.place, message, Some(remedy.to_owned()));
 }
 
+/// A file that is read by its owner, or through its group, and written by its owner alone. What is not there is told
+/// elsewhere.
+fn private(one: &LocatedPath, what: &str, found: &mut Diagnostics) {
+    let path = one.path.display();
+    let mut doubt = |message: String, remedy: String| found.warning(one.place, message, Some(remedy));
+    if let Ok(file) = std::fs::metadata(&one.path)
+        && let Some(who) = open_to(file.mode(), 0o006, 0o020)
+    {
+        doubt(
+            format!(
+                "{who} may read or change {what} in {path} (mode {:04o})",
+                file.mode() & 0o7777
+            ),
+            format!("chmod 0600 {path}; for a Secret in Kubernetes set `defaultMode: 0400`"),
+        );
+    }
+    let folder = one.path.parent().unwrap_or(Path::new("."));
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    if let Ok(directory) = std::fs::metadata(folder)
+        // In a directory with the sticky bit nobody may replace what is another's (unlink(2)).
+        && directory.mode() & 0o1000 == 0
+        && let Some(who) = open_to(directory.mode(), 0o002, 0o020)
+    {
+        doubt(
+            format!(
+                "{who} may replace {what} in {path}: they may write in {} (mode {:04o})",
+                folder.display(),
+                directory.mode() & 0o7777
+            ),
+            format!("chmod go-w {}", folder.display()),
+        );
+    }
+}
+
+/// Who has one of these rights: all others, or the file's group.
+fn open_to(mode: u32, others: u32, group: u32) -> Option<&'static str> {
+    match (mode & others != 0, mode & group != 0) {
+        (true, _) => Some("every user"),
+        (false, true) => Some("the group"),
+        (false, false) => None,
+    }
+}
+
 fn program(one: &LocatedPath, found: &mut Diagnostics) {
     if let Err(error) = access(&one.path, Access::EXEC_OK) {
         let message = format!("{} cannot be run: {error}", one.path.display());
@@ -255,9 +307,17 @@ pub(super) fn state_dir(directory: &Spanned<std::path::PathBuf>, needed: bool, f
 fn unusable(path: &Path) -> Option<(String, String)> {
     let writable = |directory: &Path| access(directory, Access::WRITE_OK | Access::EXEC_OK);
     if path.is_dir() {
-        let error = writable(path).err()?;
-        let remedy = "let the user that h2gate runs as write in it, and nobody else".to_owned();
-        return Some((format!("cannot be written: {error}"), remedy));
+        if let Err(error) = writable(path) {
+            let remedy = "let the user that h2gate runs as write in it, and nobody else".to_owned();
+            return Some((format!("cannot be written: {error}"), remedy));
+        }
+        let mode = std::fs::metadata(path).ok()?.mode() & 0o7777;
+        let who = open_to(mode, 0o002, 0o020)?;
+        let remedy = format!("chmod 0700 {}, or give a directory of its own", path.display());
+        return Some((
+            format!("may be written by {who} (mode {mode:04o}), and it holds private keys"),
+            remedy,
+        ));
     }
     if path.exists() {
         return Some(("is no directory".to_owned(), "give another path".to_owned()));
