@@ -43,7 +43,8 @@ pub(crate) struct Seen {
     pub(crate) memory: u64,
     /// What the gateway has used.
     pub(crate) gateway: Usage,
-    /// How late a thread beside the quiet clients woke up at worst: a wait that is not the gateway's.
+    /// How late a thread that only sleeps woke up at worst, beside the quiet clients or the gateway: what others on the
+    /// machine did to both.
     pub(crate) late: Duration,
 }
 

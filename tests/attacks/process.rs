@@ -71,6 +71,17 @@ pub(crate) fn take_place() {
     }
 }
 
+/// Moves the thread that calls this to another CPU.
+pub(crate) fn move_thread(cpu: &str) {
+    // PID/task/TID
+    let Ok(thread) = std::fs::read_link("/proc/thread-self") else {
+        return;
+    };
+    if let Some(id) = thread.file_name() {
+        Command::new("taskset").args(["-cp", cpu]).arg(id).output().ok();
+    }
+}
+
 /// Lets the thread that calls this, and what it starts, go last.
 pub(crate) fn go_last() {
     rustix::process::nice(10).ok();

@@ -18,7 +18,7 @@ use crate::attack::{Attack, Backend, STREAMS};
 use crate::attacker::{self, Orders, Tally};
 use crate::backend::Victim;
 use crate::evidence::{Evidence, Seen};
-use crate::process::{Usage, gateway_words};
+use crate::process::{Usage, gateway_words, move_thread, places};
 use crate::quiet::{self, Quiet};
 use crate::verdict::{self, PROCESS_MEMORY};
 
@@ -34,7 +34,7 @@ pub(crate) struct Scene {
     ca: TestCa,
     gateway: TestGateway,
     quiet: Quiet,
-    clock: Clock,
+    clocks: [Clock; 2],
     hostile: u16,
     _quiet_backend: TestBackend,
     _victim: Option<Victim>,
@@ -107,7 +107,7 @@ impl Scene {
             ca,
             gateway,
             quiet,
-            clock: Clock::start(),
+            clocks: [Clock::start(), Clock::start_beside_gateway()],
             hostile,
             _quiet_backend: quiet_backend,
             _victim: victim,
@@ -144,7 +144,7 @@ impl Scene {
         let process = self.gateway.pid().to_string();
         let before = Usage::of(&process);
         self.quiet.take();
-        self.clock.take();
+        self.late();
         let mut memory = 0;
         let watching = async {
             loop {
@@ -168,9 +168,15 @@ impl Scene {
                 cpu: after.cpu.saturating_sub(before.cpu),
                 waited: after.waited.saturating_sub(before.waited),
             },
-            late: self.clock.take(),
+            late: self.late(),
         };
         (outcome, seen)
+    }
+
+    /// How late a clock was at worst since this was last asked.
+    fn late(&self) -> Duration {
+        let [here, there] = &self.clocks;
+        here.take().max(there.take())
     }
 
     /// The attacker in its process, to its end.
@@ -250,14 +256,24 @@ fn resident(process: &str) -> u64 {
 }
 
 /// A thread that sleeps a millisecond again and again, and notes how late it wakes up: what the machine does to
-/// everybody beside the gateway.
+/// everybody, whatever the gateway does.
 struct Clock {
     late: Arc<AtomicU64>,
     stopped: Arc<AtomicBool>,
 }
 
 impl Clock {
+    /// Among the quiet clients.
     fn start() -> Self {
+        Self::start_where(None)
+    }
+
+    /// On the gateway's CPU, which it shares with equal rights: it is late there only if somebody else is in the way.
+    fn start_beside_gateway() -> Self {
+        Self::start_where(places().map(|(gateway, _)| gateway.as_str()))
+    }
+
+    fn start_where(cpu: Option<&'static str>) -> Self {
         const PAUSE: Duration = Duration::from_millis(1);
         let clock = Self {
             late: Arc::default(),
@@ -265,6 +281,9 @@ impl Clock {
         };
         let (late, stopped) = (Arc::clone(&clock.late), Arc::clone(&clock.stopped));
         std::thread::spawn(move || {
+            if let Some(cpu) = cpu {
+                move_thread(cpu);
+            }
             while !stopped.load(Ordering::Relaxed) {
                 let began = Instant::now();
                 std::thread::sleep(PAUSE);
