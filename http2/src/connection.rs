@@ -195,6 +195,8 @@ pub struct Connection {
     /// PINGs of the caller that were not answered yet.
     pings_out: u32,
     queued_total: usize,
+    /// What queued data and waiting trailers have from the allocator.
+    waiting_heap: usize,
     /// Streams that have queued data and a window, in turn.
     ring: VecDeque<StreamKey>,
     drained: VecDeque<(StreamKey, u32, u32)>,
@@ -265,6 +267,7 @@ impl Connection {
             peer_last: None,
             pings_out: 0,
             queued_total: 0,
+            waiting_heap: 0,
             ring: VecDeque::new(),
             drained: VecDeque::new(),
             buckets: Buckets::new(&config.limits),
@@ -479,6 +482,25 @@ impl Connection {
         taken
     }
 
+    /// Octets that this connection has from the allocator beside its own size. Cheap: a sum of what is known.
+    pub fn memory(&self) -> usize {
+        self.waiting_heap
+            + self.output.heap()
+            + self.reader.heap()
+            + self.streams.heap()
+            + self.closed.heap()
+            + self.decoder.heap()
+            + self.encoder.heap()
+            + self.ring.capacity() * size_of::<StreamKey>()
+            + self.drained.capacity() * size_of::<(StreamKey, u32, u32)>()
+            + self.reached.capacity() * size_of::<Limit>()
+    }
+
+    /// The part of [`memory`](Self::memory) that is data and trailers that wait on streams.
+    pub fn waiting_memory(&self) -> usize {
+        self.waiting_heap
+    }
+
     /// Limits that were reached and answered on a stream, one at a time, for metrics. (A fatal one is in the
     /// [`ConnectionError`].)
     pub fn take_reached(&mut self) -> Option<Limit> {
@@ -495,6 +517,7 @@ impl Connection {
     fn remove(&mut self, key: StreamKey) -> Option<Gone> {
         let stream = self.streams.remove(key)?;
         self.queued_total -= stream.queued;
+        self.waiting_heap = self.waiting_heap.saturating_sub(stream.waiting_heap);
         // Keys of streams that are gone wait in the ring for their turn; more of them than streams are swept out, or a
         // peer with a closed window could make them pile up.
         if self.ring.len() > 2 * self.streams.len() + 32 {

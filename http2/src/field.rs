@@ -216,6 +216,14 @@ impl Field {
         }
     }
 
+    /// Its part of the memory that goes when nobody holds it any more.
+    fn heap_share(&self) -> usize {
+        match &self.0 {
+            Kind::Static(_) => 0,
+            Kind::Shared(entry) => entry.heap_share(),
+        }
+    }
+
     /// What is legal about its bytes.
     pub(crate) fn facts(&self) -> Facts {
         match &self.0 {
@@ -234,6 +242,18 @@ impl Field {
         let names: [&[u8]; 4] = [b"authorization", b"proxy-authorization", b"cookie", b"set-cookie"];
         self.indexing() == Indexing::Never || names.iter().any(|name| self.name().eq_ignore_ascii_case(name))
     }
+}
+
+/// Lists up to this size are taken for what they would be without sharing.
+const SMALL_LIST: usize = 4096;
+
+/// About what this list keeps in memory: fields that others hold as well count in part.
+pub(crate) fn heap_of(fields: &[Field]) -> usize {
+    let all = fields.iter().map(Field::size).sum();
+    if all <= SMALL_LIST {
+        return all;
+    }
+    fields.iter().map(Field::heap_share).sum()
 }
 
 /// `name: value`, the value left out where it may be a secret.

@@ -74,6 +74,13 @@ pub use hpack::{DecodeError, Decoded, Decoder, Encoder};
 pub use limits::{Limit, Limits, Rate};
 pub use stream::StreamKey;
 
+/// About what a list of fields keeps in memory, in octets. Fields are shared, by tables and by other lists: one that
+/// others hold as well counts in part, so that all lists together come to what they really keep.
+#[must_use]
+pub fn memory_of(fields: &Vec<Field>) -> usize {
+    fields.capacity() * size_of::<Field>() + field::heap_of(fields)
+}
+
 /// A list of fields from an event is no longer needed: its memory serves a later event of this thread. Not required.
 pub fn recycle(fields: Vec<Field>) {
     connection::recycle(fields);

@@ -117,6 +117,13 @@ pub(crate) struct Gone {
     pub(crate) held: u32,
     /// Octets that were queued, and are dropped.
     pub(crate) queued: usize,
+    /// What these and its trailers had from the allocator.
+    pub(crate) waiting_heap: usize,
+}
+
+/// What a list of fields that waits has from the allocator, as if it shared none of them.
+pub(crate) fn heap_of_list(fields: &Vec<Field>) -> usize {
+    fields.capacity() * size_of::<Field>() + fields.iter().map(Field::size).sum::<usize>()
 }
 
 /// All open and half closed streams, by key and by id.
@@ -146,13 +153,9 @@ fn with_spare<T: Default>(f: impl FnOnce(&mut Vec<Streams>) -> T) -> T {
 }
 
 impl Streams {
-    #[cfg(test)]
+    /// Octets that the table has from the allocator, without what its streams queue.
     pub(crate) fn heap(&self) -> usize {
-        let queues: usize = self.slots.iter().map(|s| s.queue.capacity()).sum();
-        queues
-            + self.slots.capacity() * size_of::<Stream>()
-            + self.free.capacity() * 4
-            + self.by_id.capacity() * 8
+        self.slots.capacity() * size_of::<Stream>() + self.free.capacity() * 4 + self.by_id.capacity() * 8
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -225,6 +228,7 @@ impl Streams {
             remote_ended: stream.remote_ended,
             held: stream.receive.held(),
             queued: stream.queue.len(),
+            waiting_heap: stream.queue.heap() + stream.trailers.as_ref().map_or(0, heap_of_list),
         };
         stream.id = 0;
         stream.queue = Queue::default();

@@ -17,7 +17,6 @@ pub(super) struct Closed {
 }
 
 impl Closed {
-    #[cfg(test)]
     pub(super) fn heap(&self) -> usize {
         self.reset.capacity() * 4
     }

@@ -23,7 +23,6 @@ struct Tail {
 }
 
 impl Output {
-    #[cfg(test)]
     pub(super) fn heap(&self) -> usize {
         self.buffer.capacity()
     }

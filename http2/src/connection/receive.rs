@@ -54,7 +54,6 @@ impl Reader {
         }
     }
 
-    #[cfg(test)]
     pub(super) fn heap(&self) -> usize {
         self.partial.capacity()
             + self

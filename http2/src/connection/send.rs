@@ -6,7 +6,7 @@ use crate::error::OpenError;
 use crate::flow::MAX_WINDOW;
 use crate::frame::MAX_PAYLOAD;
 use crate::limits::Limit;
-use crate::stream::{Stream, StreamKey};
+use crate::stream::{Stream, StreamKey, heap_of_list};
 use crate::{Field, Name};
 
 impl Connection {
@@ -107,6 +107,7 @@ impl Connection {
             self.trailers_now(stream, fields);
         } else {
             s.end_queued = true;
+            self.waiting_heap += heap_of_list(&fields);
             s.trailers = Some(fields);
         }
     }
@@ -162,7 +163,7 @@ impl Connection {
             }
         }
         let rest = payload.get(now..).unwrap_or_default();
-        s.queue.push(rest);
+        self.waiting_heap += s.queue.push(rest);
         s.end_queued = end;
         self.queued_total += rest.len();
         if !s.in_ring && s.send.available() > 0 {
@@ -197,9 +198,11 @@ impl Connection {
             let all = n == s.queue.len();
             let last = all && s.end_queued && s.trailers.is_none();
             self.output.data(key.id(), piece, last);
-            s.queue.consume(n);
+            let mut freed = s.queue.consume(n);
             s.send.consume(n);
             let trailers = if all { s.trailers.take() } else { None };
+            freed += trailers.as_ref().map_or(0, heap_of_list);
+            self.waiting_heap = self.waiting_heap.saturating_sub(freed);
             if !all && s.send.available() > 0 {
                 s.in_ring = true;
                 self.ring.push_back(key);
@@ -273,6 +276,14 @@ impl Connection {
     pub fn heaviest(&self) -> Option<(StreamKey, u32, usize)> {
         let (key, stream) = self.streams.iter().max_by_key(|(_, s)| s.queue.len())?;
         (!stream.queue.is_empty()).then_some((key, stream.tag, stream.queue.len()))
+    }
+
+    /// The stream for which most is held, and its tag: octets that are queued on it, octets of it that were not passed
+    /// on, and what the caller keeps for a stream with this tag. Looks at all streams.
+    pub fn heaviest_with(&self, kept: impl Fn(u32) -> usize) -> Option<(StreamKey, u32)> {
+        let weight = |s: &Stream| s.queue.len() + s.receive.held() as usize + kept(s.tag);
+        let (key, stream) = self.streams.iter().max_by_key(|(_, s)| weight(s))?;
+        Some((key, stream.tag))
     }
 
     /// The heaviest stream if more is queued than [`Limits::max_queued`](crate::Limits::max_queued): reset it, and ask

@@ -61,6 +61,11 @@ impl Decoder {
         self.update_due = self.table.max_size() > self.limit;
     }
 
+    /// Octets that it has from the allocator.
+    pub(crate) fn heap(&self) -> usize {
+        self.table.heap() + self.text.capacity()
+    }
+
     /// Decodes one whole header block (all fragments joined), appending to `out`.
     ///
     /// Past `max_list_size` (sum of [`Field::size`], RFC 9113 §6.5.2) or `max_fields` no field is kept any more,

@@ -89,6 +89,11 @@ impl Encoder {
         self.update = Some(SizeUpdate { smallest, last: size });
     }
 
+    /// Octets that it has from the allocator.
+    pub(crate) fn heap(&self) -> usize {
+        self.table.heap() + self.index.heap()
+    }
+
     /// Appends one header block with these fields, in their order.
     pub fn encode(&mut self, fields: &[Field], out: &mut Vec<u8>) {
         if let Some(update) = self.update.take() {

@@ -195,6 +195,11 @@ impl Entry {
         self.0.len() - HEADER + 32
     }
 
+    /// Octets that it has from the allocator, by how many hold it beside a table.
+    pub(crate) fn heap_share(&self) -> usize {
+        self.size() / Rc::strong_count(&self.0).saturating_sub(1).max(1)
+    }
+
     /// Whether both stand for the same bytes. The header is compared with them: equal text sent the same way has
     /// an equal header, and only entries sent the same way are ever compared.
     pub(crate) fn same(&self, other: &Self) -> bool {

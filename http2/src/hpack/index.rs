@@ -114,6 +114,10 @@ impl Index {
         }
     }
 
+    pub(super) fn heap(&self) -> usize {
+        self.groups.capacity() * size_of::<[Slot; SLOTS]>()
+    }
+
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.groups.is_empty()

@@ -67,6 +67,11 @@ impl Table {
         }
     }
 
+    /// Octets that it has from the allocator: an entry's size (RFC 7541 §4.1) is just what it takes.
+    pub(super) fn heap(&self) -> usize {
+        self.size + self.entries.capacity() * size_of::<Entry>()
+    }
+
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
         self.size

@@ -17,7 +17,6 @@ impl Index {
         self.len
     }
 
-    #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.cells.len()
     }
