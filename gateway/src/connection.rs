@@ -38,6 +38,7 @@ use crate::telemetry::{HandshakeFailure, TlsLabel};
 use crate::upstream::share::{EndpointId, Shares, Streams};
 use crate::upstream::spoken::Opening;
 use crate::worker::Shard;
+use crate::worker::memory::Charge;
 use crate::worker::slab::Key;
 
 /// How many reads one connection may have in a turn before others get theirs; long ones end it sooner (`worker/pace.rs`).
@@ -172,8 +173,8 @@ pub(crate) struct Connection {
     pub(crate) header_block: Option<(u64, Instant)>,
     /// Payload that came, and waits for the next turn because this one was used up. Less than a read.
     pub(crate) unhandled: Vec<u8>,
-    /// Bytes that this connection was last counted with in the worker's total.
-    pub(crate) held: usize,
+    /// What it is charged with of the worker's memory.
+    pub(crate) charge: Charge,
 }
 
 /// What lies between HTTP/2 and the socket.
@@ -207,18 +208,18 @@ impl Client {
         self.probe.is_none() && self.budget < max_budget && self.unproven >= self.budget / 2
     }
 
-    /// How far ahead backends may send on all streams of this client, for which `waiting` bytes are queued of at most
-    /// `max_queued`.
-    pub(crate) fn answer_bounds(&self, waiting: usize, max_queued: usize) -> Bounds {
+    /// How far ahead backends may send on all streams of this client, for which `waiting` bytes are queued, and at most
+    /// `most` may come.
+    pub(crate) fn answer_bounds(&self, waiting: usize, most: usize) -> Bounds {
         let proven = self.budget > FIRST_BUDGET;
-        let most = if proven {
+        let grants = if proven {
             self.budget.saturating_mul(STILL_BUDGETS)
         } else {
             self.budget
         };
         Bounds {
-            budget: self.budget,
-            most: most.min(max_queued),
+            budget: self.budget.min(most),
+            most: grants.min(most),
             waiting,
         }
     }
@@ -327,7 +328,7 @@ impl Accepted {
         if let Some(edge) = &self.listener.tls {
             // Of two bundles that serve while it lasts the older one: then it is verified once more.
             let bundle = edge.client_trust.as_ref().map_or(0, ClientTrust::serial);
-            let completed = handshake::run(&mut self.stream, edge, &shard.pace).await?;
+            let completed = handshake::run(&mut self.stream, edge, shard).await?;
             label = match completed.session.version() {
                 Some(ProtocolVersion::TLSv1_2) => TlsLabel::Tls12,
                 _ => TlsLabel::Tls13,
@@ -413,7 +414,7 @@ impl Connection {
             active_at: opened_at,
             header_block: None,
             unhandled: Vec::new(),
-            held: 0,
+            charge: Charge::default(),
         }
     }
 }

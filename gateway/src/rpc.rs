@@ -108,6 +108,7 @@ impl Worker {
         forwarded::edit(&mut fields, &client.forwarding, &mut self.random);
         let log = wants_log.then(|| Box::new(LogEntry::of(&fields)));
         let request = Request {
+            fields_memory: u32::try_from(http2::memory_of(&fields)).unwrap_or(u32::MAX),
             fields,
             body: self.spare.pop().unwrap_or_default(),
             ..Default::default()
@@ -115,11 +116,14 @@ impl Worker {
         let labels = (target.label, backend.label);
         let mut relay = Relay::held(down, request, labels, kind, end, self.now);
         (relay.log, relay.deadline) = (log, deadline);
+        relay.charged = relay.memory();
+        let charged = relay.charged;
         self.metrics.rpc_started(target.label);
         self.deadlines += usize::from(deadline.is_some());
         let relay = self.relays.insert(relay);
         if let Some(connection) = self.connections.get_mut(down.connection) {
             connection.h2.set_tag(down.stream, relay.index());
+            connection.charge.recount(0, charged);
         }
         self.pick(relay, backend);
     }
@@ -287,6 +291,7 @@ impl Worker {
         }
         if let Some(connection) = self.connections.get_mut(ended.down.connection) {
             connection.active_at = self.now;
+            connection.charge.recount(ended.charged, 0);
         }
         let up = ended.up();
         match ended.phase {
@@ -294,7 +299,6 @@ impl Worker {
                 if let Some(pool) = self.pools.get_mut(ended.backend.index()).and_then(Option::as_mut) {
                     pool.forget_waiting(ended.down.connection, relay);
                 }
-                self.held_bodies = self.held_bodies.saturating_sub(request.body.len());
                 self.keep_spare(request);
             }
             Phase::Sent(_, request) => self.keep_spare(request),

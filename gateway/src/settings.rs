@@ -256,9 +256,9 @@ pub struct Limits {
     pub max_connections: usize,
     /// Handshakes that may be unfinished at once, all workers together. Default 10,000.
     pub max_handshakes: usize,
-    /// Bytes held for one client connection beyond the base windows. Default 4 MiB.
+    /// Bytes under way or waiting for one client connection beyond the base windows, in each direction. Default 4 MiB.
     pub connection_memory: usize,
-    /// Bytes held in queues by the whole process. Default 256 MiB.
+    /// Bytes that peers make the whole process keep. Default 256 MiB.
     pub process_memory: usize,
     /// Requests that wait for a connection or a stream of a backend, per worker and backend. Default 1,000.
     pub max_waiting: usize,

@@ -7,6 +7,7 @@
 
 mod accept;
 mod follow;
+pub(crate) mod memory;
 pub(crate) mod pace;
 mod reverify;
 pub(crate) mod slab;
@@ -73,8 +74,10 @@ pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) connections: Count,
     pub(crate) handshakes: Count,
-    /// Bytes queued in all workers.
+    /// What all workers' connections are charged with.
     pub(crate) held: std::sync::atomic::AtomicUsize,
+    /// Connections of clients that hold much.
+    pub(crate) large: std::sync::atomic::AtomicUsize,
     pub(crate) draining: std::sync::atomic::AtomicBool,
     pub(crate) peers: Vec<Mailbox>,
 }
@@ -145,10 +148,7 @@ pub(crate) struct Worker {
     dirty: VecDeque<Key>,
     flusher: Rc<Notify>,
     scratch: Vec<u8>,
-    held: usize,
-    /// Bodies of requests that wait for a backend connection.
-    pub(crate) held_bodies: usize,
-    held_published: usize,
+    memory: memory::Memory,
     ticks: u32,
     draining: bool,
     /// How many snapshots there were.
@@ -349,9 +349,7 @@ impl Worker {
             dirty: VecDeque::new(),
             flusher,
             scratch: vec![0; SCRATCH],
-            held: 0,
-            held_bodies: 0,
-            held_published: 0,
+            memory: memory::Memory::default(),
             ticks: 0,
             draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),
             // A new client is of none yet.
@@ -471,8 +469,9 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.log.hand_over();
         // After a panic the process lives on: what was held here is held no more.
-        self.shared
-            .held
-            .fetch_sub(self.held_published, std::sync::atomic::Ordering::Relaxed);
+        let (held, large) = self.memory.published();
+        let order = std::sync::atomic::Ordering::Relaxed;
+        self.shared.held.fetch_sub(held, order);
+        self.shared.large.fetch_sub(large, order);
     }
 }

@@ -11,6 +11,8 @@ use super::session::Session;
 use super::socket;
 use super::tls::{self, Edge};
 use crate::telemetry::HandshakeFailure;
+use crate::worker::Shard;
+use crate::worker::memory::HandshakeMemory;
 use crate::worker::pace::Pace;
 
 /// Read buffer of a handshake; a post-quantum ClientHello has about 1.8 kB.
@@ -51,17 +53,18 @@ enum Asked {
 }
 
 /// Runs the handshake to its end, whichever that is. The deadline is the caller's.
-pub(super) async fn run(stream: &mut TcpStream, edge: &Edge, pace: &Pace) -> Result<Completed, Ended> {
+pub(super) async fn run(stream: &mut TcpStream, edge: &Edge, shard: &Shard) -> Result<Completed, Ended> {
+    let (pace, mut memory) = (&shard.pace, HandshakeMemory::new(shard));
     // Nearly always no challenge is out, and then nobody looks at the ClientHello but the session.
     if !edge.challenges.expects_tls_alpn() {
-        return Handshake::new(stream, edge.service.clone(), Vec::new(), pace)?
+        return Handshake::new(stream, edge.service.clone(), Vec::new(), pace, memory)?
             .run()
             .await;
     }
-    let (asked, hello) = read_hello(stream).await?;
+    let (asked, hello) = read_hello(stream, &mut memory).await?;
     match asked {
         Asked::Service => {
-            Handshake::new(stream, edge.service.clone(), hello, pace)?
+            Handshake::new(stream, edge.service.clone(), hello, pace, memory)?
                 .run()
                 .await
         }
@@ -75,7 +78,7 @@ pub(super) async fn run(stream: &mut TcpStream, edge: &Edge, pace: &Pace) -> Res
                 )
                 .await);
             }
-            let completed = Handshake::new(stream, edge.challenge.clone(), hello, pace)?
+            let completed = Handshake::new(stream, edge.challenge.clone(), hello, pace, memory)?
                 .run()
                 .await?;
             part(stream, completed.session).await;
@@ -86,11 +89,14 @@ pub(super) async fn run(stream: &mut TcpStream, edge: &Edge, pace: &Pace) -> Res
 
 /// Reads until the ClientHello is whole, in however many records and segments it comes, and gives all
 /// bytes back for the session. What is no ClientHello is left to the session, which says so.
-async fn read_hello(stream: &mut TcpStream) -> Result<(Asked, Vec<u8>), Ended> {
+async fn read_hello(
+    stream: &mut TcpStream,
+    memory: &mut HandshakeMemory<'_>,
+) -> Result<(Asked, Vec<u8>), Ended> {
     let mut acceptor = Acceptor::default();
     let mut hello = Vec::with_capacity(BUFFER);
     loop {
-        let mut news = read_more(stream, &mut hello).await?;
+        let mut news = read_more(stream, &mut hello, memory, 0).await?;
         while !news.is_empty() {
             if acceptor.read_tls(&mut news).is_err() {
                 return Ok((Asked::Service, hello));
@@ -118,17 +124,21 @@ impl Asked {
     }
 }
 
-/// Appends what comes next and gives it. A flight without an end is not read on.
+/// Appends what comes next and gives it. A flight without an end is not read on, and no long one while memory is full.
+/// So much as `beside` is kept besides.
 async fn read_more<'a>(
     stream: &mut TcpStream,
     buffer: &'a mut Vec<u8>,
+    memory: &mut HandshakeMemory<'_>,
+    beside: usize,
 ) -> Result<&'a [u8], HandshakeFailure> {
     let before = buffer.len();
     let n = stream.read_buf(buffer).await.unwrap_or(0);
     if n == 0 && before == 0 {
         return Err(HandshakeFailure::Probe);
     }
-    if n == 0 || buffer.len() > MAX_FLIGHT {
+    let has_room = memory.count(buffer.capacity() + beside);
+    if n == 0 || buffer.len() > MAX_FLIGHT || (!has_room && buffer.len() > BUFFER) {
         return Err(HandshakeFailure::Other);
     }
     Ok(buffer.get(before..).unwrap_or_default())
@@ -146,6 +156,7 @@ struct Handshake<'a> {
     received: usize,
     certificate: u64,
     early: Vec<u8>,
+    memory: HandshakeMemory<'a>,
 }
 
 impl<'a> Handshake<'a> {
@@ -154,6 +165,7 @@ impl<'a> Handshake<'a> {
         config: std::sync::Arc<rustls::ServerConfig>,
         hello: Vec<u8>,
         pace: &'a Pace,
+        memory: HandshakeMemory<'a>,
     ) -> Result<Self, Ended> {
         let session =
             Session::new(config).map_err(|error| Ended::Failed(HandshakeFailure::Other, Some(error)))?;
@@ -166,6 +178,7 @@ impl<'a> Handshake<'a> {
             received: 0,
             certificate: 0,
             early: Vec::new(),
+            memory,
         })
     }
 
@@ -181,7 +194,8 @@ impl<'a> Handshake<'a> {
             if buffer.capacity() == 0 {
                 buffer.reserve(BUFFER);
             }
-            match read_more(self.stream, &mut buffer).await {
+            let beside = self.session.memory() + self.early.capacity();
+            match read_more(self.stream, &mut buffer, &mut self.memory, beside).await {
                 Err(HandshakeFailure::Probe) if self.received > 0 => {
                     return Err(HandshakeFailure::Other.into());
                 }

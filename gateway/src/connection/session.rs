@@ -143,6 +143,11 @@ impl Session {
         self.unsent.len()
     }
 
+    /// Octets that both buffers have from the allocator.
+    pub(crate) fn memory(&self) -> usize {
+        self.records.memory() + self.unsent.capacity()
+    }
+
     /// RFC 8446 §6.1: tells the peer that nothing more will come. Nothing more is read either.
     pub(crate) fn close_notify(&mut self) {
         let mut room = [0; RECORD_OVERHEAD];

@@ -66,16 +66,20 @@ impl LogEntry {
             endpoint: None,
             reason: None,
             detail: None,
+            memory: 0,
         };
+        let mut memory = size_of::<Self>();
         for field in fields {
             match field.known() {
                 Name::Authority => entry.authority = Some(field.clone()),
                 Name::Path => entry.path = Some(field.clone()),
                 Name::UserAgent => entry.user_agent = Some(field.clone()),
                 Name::XRequestId => entry.request_id = Some(field.clone()),
-                _ => {}
+                _ => continue,
             }
+            memory += field.size();
         }
+        entry.memory = u32::try_from(memory).unwrap_or(u32::MAX);
         entry
     }
 }

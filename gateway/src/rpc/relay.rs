@@ -37,6 +37,8 @@ pub(crate) struct Relay {
     pub(crate) answer: Grant,
     /// `:status` of the backend's answer; 0 while there is none.
     pub(crate) http_status: u16,
+    /// What it keeps in memory, as it was last charged to its client.
+    pub(crate) charged: u32,
     pub(crate) grpc_status: Option<u8>,
     pub(crate) log: Option<Box<LogEntry>>,
 }
@@ -55,6 +57,8 @@ pub(crate) struct LogEntry {
     pub(crate) reason: Option<&'static str>,
     /// The rule of HTTP/2 or the limit behind the reason.
     pub(crate) detail: Option<&'static str>,
+    /// What the fields above keep in memory, and this.
+    pub(crate) memory: u32,
 }
 
 /// A stream and the connection it belongs to.
@@ -82,6 +86,8 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     /// More was sent on than is kept: the body cannot be sent again.
     pub(crate) body_gone: bool,
+    /// What `fields` keep in memory.
+    pub(crate) fields_memory: u32,
     pub(crate) trailers: Option<Vec<Field>>,
 }
 
@@ -109,6 +115,7 @@ impl Relay {
             request: Grant::default(),
             answer: Grant::default(),
             http_status: 0,
+            charged: 0,
             grpc_status: None,
             log: None,
         }
@@ -120,6 +127,18 @@ impl Relay {
             Phase::Held(_) => None,
             Phase::Sent(up, _) | Phase::Committed(up) => Some(*up),
         }
+    }
+
+    /// Octets that the request keeps, as long as it may have to be sent.
+    pub(crate) fn request_memory(&self) -> usize {
+        let (request, waits) = match &self.phase {
+            Phase::Held(request) => (request, self.attempts == 0),
+            Phase::Sent(_, request) => (request, false),
+            Phase::Committed(_) => return 0,
+        };
+        let body = request.body.capacity() - if waits { request.body.len() } else { 0 };
+        let trailers = request.trailers.as_ref().map_or(0, http2::memory_of);
+        request.fields_memory as usize + body + trailers
     }
 
     pub(crate) fn committed(&self) -> bool {

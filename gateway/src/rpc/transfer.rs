@@ -96,11 +96,13 @@ impl Worker {
             }
         }
         relay.attempts += 1;
-        self.held_bodies = self.held_bodies.saturating_sub(request.body.len());
         request.keep_no_more();
         let first = relay.attempts == 1;
         let (down, shared) = (relay.down.connection, relay.shared);
         relay.phase = Phase::Sent(StreamOf { connection, stream }, request);
+        if !whole {
+            self.recount(key);
+        }
         self.begin_credit(key);
         self.mark_dirty(connection);
         if let Some(endpoint) = shared
@@ -124,18 +126,23 @@ impl Worker {
         if let Some(log) = &mut relay.log {
             log.bytes_in += payload.len() as u64;
         }
+        let mut has_changed = false;
         let up = match &mut relay.phase {
             Phase::Held(request) => {
                 request.body.extend_from_slice(payload);
-                self.held_bodies += payload.len();
-                return;
+                return self.recount(key);
             }
             Phase::Sent(up, request) => {
+                let before = request.body.capacity();
                 request.keep(payload);
+                has_changed = request.body.capacity() != before;
                 *up
             }
             Phase::Committed(up) => *up,
         };
+        if has_changed {
+            self.recount(key);
+        }
         let Some(connection) = self.connections.get_mut(up.connection) else {
             return;
         };
@@ -162,10 +169,14 @@ impl Worker {
         };
         relay.request_ended = true;
         match &mut relay.phase {
-            Phase::Held(request) => request.trailers = Some(fields),
+            Phase::Held(request) => {
+                request.trailers = Some(fields);
+                self.recount(key);
+            }
             Phase::Sent(up, request) => {
                 let up = *up;
                 request.trailers = Some(fields.clone());
+                self.recount(key);
                 self.send_trailers(up, fields);
             }
             Phase::Committed(up) => {
@@ -203,7 +214,10 @@ impl Worker {
             relay.end_answer(&fields);
         }
         let down = relay.down;
+        let charged = relay.memory();
+        let charged_before = std::mem::replace(&mut relay.charged, charged);
         if let Some(connection) = self.connections.get_mut(down.connection) {
+            connection.charge.recount(charged_before, charged);
             connection.h2.send_headers(down.stream, &fields, end);
             http2::recycle(fields);
             self.mark_dirty(down.connection);
@@ -310,7 +324,6 @@ impl Worker {
         let backend = self.backend_of(key);
         match (request, backend, self.relays.get_mut(key)) {
             (Some(request), Some(backend), Some(relay)) => {
-                self.held_bodies += request.body.len();
                 relay.phase = Phase::Held(request);
                 self.pick(key, &backend);
             }
@@ -353,6 +366,7 @@ impl Worker {
 
     /// An RPC was given to a backend, which may send ahead what the client would take now.
     fn begin_credit(&mut self, key: Key) {
+        let memory = self.memory_window();
         let Some(relay) = self.relays.get_mut(key) else {
             return;
         };
@@ -369,7 +383,7 @@ impl Worker {
         };
         let wanted = h2.sendable(down.stream).min(MAX_STREAM_WINDOW);
         let wanted = wanted.saturating_sub(BACKEND_STREAM_WINDOW);
-        relay.answer = client.answers.begin(client.budget, wanted);
+        relay.answer = client.answers.begin(client.budget.min(memory), wanted);
         if relay.answer.beyond > 0
             && let Some(connection) = self.connections.get_mut(up.connection)
         {
@@ -382,6 +396,7 @@ impl Worker {
     /// The client took `bytes` of the answer: the backend may send as many more, and further ahead where the
     /// client's window has opened.
     fn credit_backend(&mut self, key: Key, bytes: u32) {
+        let memory = self.memory_window();
         let Some(relay) = self.relays.get_mut(key) else {
             return;
         };
@@ -408,7 +423,8 @@ impl Worker {
             ..
         }) = self.connections.get_mut(relay.down.connection).map(|c| &mut **c)
         {
-            let bounds = client.answer_bounds(h2.queued_total(), self.snapshot.limits.client.max_queued);
+            let most = memory.min(self.snapshot.limits.client.max_queued);
+            let bounds = client.answer_bounds(h2.queued_total(), most);
             let sendable = h2.sendable(relay.down.stream).saturating_sub(base);
             let share = client.answers.renew(&mut relay.answer, bounds);
             beyond = share
@@ -434,6 +450,7 @@ impl Worker {
     /// The backend took `bytes` of the request: the client may send as many more, and further ahead where nothing
     /// of it waits for the backend.
     fn credit_client(&mut self, key: Key, bytes: u32) {
+        let memory = self.memory_window();
         let Some(relay) = self.relays.get_mut(key) else {
             return;
         };
@@ -458,7 +475,7 @@ impl Worker {
             .connections
             .get(up.connection)
             .is_some_and(|connection| connection.h2.queued(up.stream) > 0);
-        let budget = self.snapshot.limits.connection_memory;
+        let budget = self.snapshot.limits.connection_memory.min(memory);
         let Some(Connection {
             h2,
             peer: Peer::Client(client),
@@ -470,7 +487,7 @@ impl Worker {
         let base = owed.window.saturating_sub(relay.request.beyond);
         let bounds = Bounds {
             budget,
-            most: budget.saturating_mul(UPLOAD_BUDGETS),
+            most: budget.saturating_mul(UPLOAD_BUDGETS).min(memory),
             waiting: h2.unreleased(),
         };
         let share = client.requests.renew(&mut relay.request, bounds);

@@ -1,13 +1,11 @@
 //! What happens by the clock: deadlines of RPCs and connections, discovery's news, memory.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http2::ErrorCode;
 
 use super::{Key, Worker};
 use crate::connection::{Connection, Peer, SentAway};
-use crate::rpc::relay::StreamOf;
 use crate::rpc::status::Refusal;
 use crate::telemetry::HandshakeFailure;
 use crate::telemetry::event::Event;
@@ -16,9 +14,6 @@ use crate::telemetry::event::Event;
 const SLOW: u32 = 5;
 /// A connection that has said its last word waits this long for the peer to close.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// Streams ended at once to save memory; the next tick goes on.
-const MAX_VICTIMS: usize = 64;
 
 /// Why a connection is ended by the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +42,7 @@ impl Worker {
             self.end_overdue_connections();
             self.follow_trust();
             self.follow_discovery();
-            self.keep_within_memory();
+            self.review_memory();
         }
         self.reverify();
         self.log.hand_over();
@@ -164,52 +159,6 @@ impl Worker {
                 self.close_after_flush(key);
             }
         }
-    }
-
-    /// When the process holds more than it may: in each worker that holds its share or more, the
-    /// streams that hold most are ended until it holds less.
-    pub(super) fn keep_within_memory(&mut self) {
-        let max = self.snapshot.limits.process_memory;
-        let workers = self.shared.peers.len();
-        for _ in 0..MAX_VICTIMS {
-            // What was told to the others lags a little behind what is held here.
-            let others = self
-                .shared
-                .held
-                .load(Ordering::Relaxed)
-                .saturating_sub(self.held_published);
-            let total = others + self.held();
-            if total <= max || self.held().saturating_mul(workers) < total {
-                return;
-            }
-            // A backend's connection is shared by many clients; what it holds is ended stream by stream.
-            let holders = self.connections.iter().filter(|(_, c)| c.closing.is_none());
-            let Some((key, connection)) = holders.max_by_key(|(_, connection)| connection.held) else {
-                return;
-            };
-            let is_client = matches!(connection.peer, Peer::Client(_));
-            let victim = connection.h2.heaviest();
-            self.limit_reached(key, "process_memory");
-            match victim {
-                Some((stream, tag, _)) => self.end_victim(
-                    StreamOf {
-                        connection: key,
-                        stream,
-                    },
-                    tag,
-                ),
-                None if is_client => self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"memory"),
-                None => return,
-            }
-            self.count_held(key);
-        }
-    }
-
-    /// A stream that holds too much is ended on both sides.
-    pub(super) fn end_victim(&mut self, at: StreamOf, tag: u32) {
-        self.reset_stream(at, ErrorCode::ENHANCE_YOUR_CALM);
-        self.client_reset(at, tag, ErrorCode::CANCEL, None);
-        self.backend_lost(at, tag);
     }
 
     /// The grace of a drain is over.

@@ -2,7 +2,6 @@
 //! that has output is flushed once.
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -25,8 +24,6 @@ const FLUSH_ROUNDS: usize = 4;
 const FLUSH_TIME: Duration = Duration::from_millis(2);
 /// Flushes after which the clock is read.
 const UNTIMED_FLUSHES: usize = 8;
-/// Changes of the held bytes smaller than this are not told to the other workers.
-const HELD_STEP: usize = 64 << 10;
 
 /// What became of a flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +155,7 @@ impl Worker {
                 self.mark_dirty(key);
             }
         }
+        self.count_held(key);
     }
 
     /// The transport is gone: the other half of every stream is told.
@@ -270,7 +268,7 @@ impl Worker {
         let Some(connection) = self.connections.remove(key) else {
             return;
         };
-        self.held = self.held.saturating_sub(connection.held);
+        self.uncount(&connection);
         match &connection.peer {
             Peer::Client(client) => self.metrics.connection_gone(client.tls, client.certificate),
             Peer::Backend(peer, _) => self.upstream_gone(&connection, peer),
@@ -364,31 +362,6 @@ impl Worker {
         }
     }
 
-    /// What this connection holds, also one that is blocked, counts against the bounds on memory.
-    pub(super) fn count_held(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let unsent = match &connection.transport {
-            Transport::Tls(session) => session.unsent(),
-            Transport::Plaintext | Transport::Lent => 0,
-        };
-        let queued = connection.h2.queued_total() + connection.h2.output().len();
-        let held = queued + unsent + connection.unhandled.capacity();
-        let before = std::mem::replace(&mut connection.held, held);
-        self.held = (self.held + held).saturating_sub(before);
-        if let Some((stream, tag, _)) = connection.h2.over_queue_bound() {
-            self.end_victim(
-                StreamOf {
-                    connection: key,
-                    stream,
-                },
-                tag,
-            );
-        }
-        self.publish_held();
-    }
-
     fn emptied(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -430,29 +403,6 @@ impl Worker {
         };
         connection.writer = Some(context.waker().clone());
         connection.socket.as_ref().poll_write_ready(context).map(|_| ())
-    }
-
-    /// What this worker holds, in connections and in requests that wait for a backend.
-    pub(super) fn held(&self) -> usize {
-        self.held + self.held_bodies
-    }
-
-    fn publish_held(&mut self) {
-        let held = self.held();
-        if held.abs_diff(self.held_published) >= HELD_STEP {
-            let total = &self.shared.held;
-            if held > self.held_published {
-                total.fetch_add(held - self.held_published, Ordering::Relaxed);
-            } else {
-                total.fetch_sub(self.held_published - held, Ordering::Relaxed);
-            }
-            let grown = held > self.held_published;
-            self.held_published = held;
-            self.metrics.held_bytes(held);
-            if grown {
-                self.keep_within_memory();
-            }
-        }
     }
 }
 

@@ -62,6 +62,11 @@ impl Records {
         self.kept.len()
     }
 
+    /// Octets that what is kept has from the allocator.
+    pub(super) fn memory(&self) -> usize {
+        self.kept.capacity()
+    }
+
     /// Takes what was read, which lies in `wire` behind room for what is kept; decrypts it in place and delivers
     /// the payload. What TLS has to say comes into `out`: on an error the alert, as far as there is one.
     pub(super) fn read(

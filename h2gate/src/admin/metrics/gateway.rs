@@ -167,7 +167,7 @@ fn workers(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error> {
     )?;
     families.gauge(
         "h2gate_held_bytes",
-        "Bytes in queues between clients and backends",
+        "Bytes that peers make the process keep: all that counts against limits.process_memory",
         one(Some(totals.held_bytes)),
     )?;
     families.counter(

@@ -1,0 +1,350 @@
+//! What peers make this worker keep, whom it is charged to, and who gives way when it is too much.
+//!
+//! Everything that a client's bytes make us keep is charged to its connection: answers that wait for it, requests that
+//! wait for backends wherever they wait, fields of RPCs whose answer has not begun, copies for a second attempt,
+//! tables, partial frames and records. What an ordinary connection needs is free, so that many of them take nothing
+//! from those that carry something.
+
+use std::cmp::Reverse;
+use std::sync::atomic::Ordering;
+
+use http2::ErrorCode;
+
+use super::{Key, Shard, Worker};
+use crate::connection::{Connection, Peer, Transport};
+use crate::rpc::relay::{Relay, StreamOf};
+
+/// What is not counted of each connection: tables, a small stream table, and a few RPCs under way.
+const FREE: usize = 16 << 10;
+/// The allocator gives about this part more than it is asked for: its sizes are eighths of powers of two.
+const ROUNDING: usize = 8;
+/// A connection that is charged with as much is *large*: only large ones have a share, and only they give way.
+const LARGE: usize = 16 << 10;
+/// Changes of the sum smaller than this are not told to the other workers.
+const STEP: usize = 64 << 10;
+/// Streams ended at once to save memory; the next growth or tick goes on.
+const MAX_VICTIMS: usize = 64;
+/// After a search without a victim there is none before this part of the memory has been added, or time has passed.
+const SEARCH_AGAIN: usize = 64;
+
+/// The account of one worker.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// The sum of what all connections are charged with.
+    held: usize,
+    /// What of it the other workers know.
+    published: usize,
+    /// Clients that are large, or were when they were last looked at.
+    large: Vec<Key>,
+    /// What one client may have under way while memory is short; else there is no such bound.
+    window: usize,
+    /// No victim is looked for below this.
+    rest_until: usize,
+    /// Victims are being ended now.
+    is_saving: bool,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            held: 0,
+            published: 0,
+            large: Vec::new(),
+            window: usize::MAX,
+            rest_until: 0,
+            is_saving: false,
+        }
+    }
+}
+
+impl Memory {
+    /// What the other workers believe that is held here, and how many large connections.
+    pub(super) fn published(&self) -> (usize, usize) {
+        (self.published, self.large.len())
+    }
+}
+
+/// What one connection is charged with.
+#[derive(Debug, Default)]
+pub(crate) struct Charge {
+    /// What its RPCs keep beside the streams of HTTP/2; see [`Relay::memory`].
+    pub(crate) rpcs: usize,
+    /// All of it, as it was last counted.
+    held: usize,
+    /// The least since the last look at large connections.
+    least: usize,
+    /// The least of the time before that look: what does not move.
+    steady: usize,
+    /// It is in the list of large ones.
+    is_large: bool,
+}
+
+impl Charge {
+    /// A relay was counted with `before` and keeps `now`.
+    pub(crate) fn recount(&mut self, before: u32, now: u32) {
+        self.rpcs = (self.rpcs + now as usize).saturating_sub(before as usize);
+    }
+
+    /// Who gives way first. What moves counts little, for it will be gone in a moment.
+    fn weight(&self) -> usize {
+        self.steady.min(self.held).max(self.held / 16)
+    }
+}
+
+/// What an unfinished handshake keeps of its client's bytes; counted until it is dropped.
+pub(crate) struct HandshakeMemory<'a> {
+    shard: &'a Shard,
+    counted: usize,
+}
+
+impl<'a> HandshakeMemory<'a> {
+    pub(crate) fn new(shard: &'a Shard) -> Self {
+        Self { shard, counted: 0 }
+    }
+
+    /// It keeps `now` bytes. `false`: memory is full, and a handshake with more than an ordinary one has to end.
+    pub(crate) fn count(&mut self, now: usize) -> bool {
+        if now == self.counted {
+            return true;
+        }
+        let mut worker = self.shard.worker();
+        worker.memory.held = (worker.memory.held + now).saturating_sub(self.counted);
+        self.counted = now;
+        worker.publish();
+        worker.held_by_all() <= worker.snapshot.limits.process_memory
+    }
+}
+
+impl Drop for HandshakeMemory<'_> {
+    fn drop(&mut self) {
+        self.count(0);
+    }
+}
+
+impl Worker {
+    /// Counts what this connection holds now, and ends the stream that holds most if more is queued than may be.
+    pub(crate) fn count_held(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let held = memory(connection);
+        let held = (held + held / ROUNDING).saturating_sub(FREE);
+        let charge = &mut connection.charge;
+        self.memory.held = (self.memory.held + held).saturating_sub(charge.held);
+        charge.held = held;
+        charge.least = charge.least.min(held);
+        if held >= LARGE && !charge.is_large && matches!(connection.peer, Peer::Client(_)) {
+            charge.is_large = true;
+            self.memory.large.push(key);
+            self.shared.large.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some((stream, tag, _)) = connection.h2.over_queue_bound() {
+            let at = StreamOf {
+                connection: key,
+                stream,
+            };
+            self.end_victim(at, tag);
+        }
+        self.publish();
+    }
+
+    /// A connection has left the table.
+    pub(super) fn uncount(&mut self, connection: &Connection) {
+        self.memory.held = self.memory.held.saturating_sub(connection.charge.held);
+    }
+
+    /// What a relay keeps has changed.
+    pub(crate) fn recount(&mut self, key: Key) {
+        let Some(relay) = self.relays.get_mut(key) else {
+            return;
+        };
+        let now = relay.memory();
+        let before = std::mem::replace(&mut relay.charged, now);
+        if before != now
+            && let Some(connection) = self.connections.get_mut(relay.down.connection)
+        {
+            connection.charge.recount(before, now);
+        }
+    }
+
+    /// What one client's streams may have under way in one direction; no bound while memory is not short.
+    pub(crate) fn memory_window(&self) -> usize {
+        self.memory.window
+    }
+
+    fn publish(&mut self) {
+        let Memory { held, published, .. } = self.memory;
+        if held.abs_diff(published) < STEP {
+            return;
+        }
+        let total = &self.shared.held;
+        if held > published {
+            total.fetch_add(held - published, Ordering::Relaxed);
+        } else {
+            total.fetch_sub(published - held, Ordering::Relaxed);
+        }
+        self.memory.published = held;
+        self.metrics.held_bytes(held);
+        self.bound_windows();
+        if held > published && held >= self.memory.rest_until {
+            self.keep_within_memory();
+        }
+    }
+
+    /// While memory is short, what one client may have under way is half of its share: with what is being written it
+    /// is less than the share then, also when some more clients share the memory.
+    fn bound_windows(&mut self) {
+        let is_short = self.held_by_all() > self.snapshot.limits.process_memory / 2;
+        self.memory.window = if is_short { self.share() / 2 } else { usize::MAX };
+    }
+
+    /// What all workers hold. What was told to the others lags a little behind what is held here.
+    fn held_by_all(&self) -> usize {
+        let all = self.shared.held.load(Ordering::Relaxed);
+        all.saturating_sub(self.memory.published) + self.memory.held
+    }
+
+    /// An equal part of the memory for each large connection of the process.
+    fn share(&self) -> usize {
+        self.snapshot.limits.process_memory / self.shared.large.load(Ordering::Relaxed).max(1)
+    }
+
+    /// Who is not large any more leaves the list, which is never longer than memory divided by [`LARGE`].
+    fn forget_small(&mut self) {
+        let before = self.memory.large.len();
+        let connections = &mut self.connections;
+        self.memory.large.retain(|key| match connections.get_mut(*key) {
+            Some(connection) => {
+                connection.charge.is_large = connection.charge.held >= LARGE;
+                connection.charge.is_large
+            }
+            None => false,
+        });
+        let gone = before - self.memory.large.len();
+        self.shared.large.fetch_sub(gone, Ordering::Relaxed);
+    }
+
+    /// Twice a second: what has stood still since the last time, and whether memory is short.
+    pub(super) fn review_memory(&mut self) {
+        self.forget_small();
+        for key in &self.memory.large {
+            if let Some(connection) = self.connections.get_mut(*key) {
+                let charge = &mut connection.charge;
+                charge.steady = charge.least;
+                charge.least = charge.held;
+            }
+        }
+        self.memory.rest_until = 0;
+        self.bound_windows();
+        self.keep_within_memory();
+    }
+
+    /// When the process holds more than it may: of the clients that hold more than their share, those that hold most
+    /// lose the streams for which most is held, until they hold their share or memory is enough. One that holds less
+    /// than its share is never touched.
+    pub(super) fn keep_within_memory(&mut self) {
+        let max = self.snapshot.limits.process_memory;
+        if self.held_by_all() <= max || self.memory.is_saving {
+            return;
+        }
+        self.memory.is_saving = true;
+        self.forget_small();
+        let share = self.share();
+        let mut heaviest: Vec<(usize, Key)> = Vec::new();
+        for key in &self.memory.large {
+            if let Some(connection) = self.connections.get(*key)
+                && connection.charge.held > share
+                && connection.closing.is_none()
+            {
+                heaviest.push((connection.charge.weight(), *key));
+            }
+        }
+        self.memory.rest_until = if heaviest.is_empty() {
+            self.memory.held + max / SEARCH_AGAIN
+        } else {
+            0
+        };
+        heaviest.sort_unstable_by_key(|(weight, _)| Reverse(*weight));
+        let mut left = MAX_VICTIMS;
+        for (_, key) in heaviest {
+            while self.held_by_all() > max && left > 0 && self.lighten(key, share) {
+                left -= 1;
+            }
+            if left == 0 || self.held_by_all() <= max {
+                break;
+            }
+        }
+        self.memory.is_saving = false;
+    }
+
+    /// Ends the stream of this connection for which most is held. `false`: it holds its share, or nothing any more.
+    fn lighten(&mut self, key: Key, share: usize) -> bool {
+        let relays = &self.relays;
+        let Some(connection) = self.connections.get(key).filter(|c| c.charge.held > share) else {
+            return false;
+        };
+        let kept = |tag| {
+            let relay = relays.key_at(tag).and_then(|relay| relays.get(relay));
+            relay
+                .filter(|relay| relay.down.connection == key)
+                .map_or(0, |relay| relay.charged as usize)
+        };
+        let victim = connection.h2.heaviest_with(kept);
+        self.limit_reached(key, "process_memory");
+        match victim {
+            Some((stream, tag)) => {
+                let at = StreamOf {
+                    connection: key,
+                    stream,
+                };
+                self.end_victim(at, tag);
+                self.count_held(key);
+                true
+            }
+            None => {
+                self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"memory");
+                false
+            }
+        }
+    }
+
+    /// A stream that holds too much is ended on both sides.
+    fn end_victim(&mut self, at: StreamOf, tag: u32) {
+        self.reset_stream(at, ErrorCode::ENHANCE_YOUR_CALM);
+        self.client_reset(at, tag, ErrorCode::CANCEL, None);
+        self.backend_lost(at, tag);
+    }
+}
+
+/// What this connection has from the allocator, beside what each connection has.
+fn memory(connection: &Connection) -> usize {
+    let Connection {
+        h2,
+        peer,
+        transport,
+        unhandled,
+        charge,
+        ..
+    } = connection;
+    let transport = match transport {
+        Transport::Tls(session) => session.memory(),
+        Transport::Plaintext | Transport::Lent => 0,
+    };
+    let http2 = match peer {
+        // Requests wait for a backend on its connection, or in their relay: until they are passed on they are the
+        // client's.
+        Peer::Client(_) => h2.memory() + h2.unreleased() + charge.rpcs,
+        Peer::Backend(..) => h2.memory().saturating_sub(h2.waiting_memory()),
+    };
+    http2 + transport + unhandled.capacity()
+}
+
+impl Relay {
+    /// Octets that this RPC keeps beside its streams. A body that waits for its first backend counts as what the
+    /// client's connection has not passed on.
+    pub(crate) fn memory(&self) -> u32 {
+        let log = self.log.as_ref().map_or(0, |log| log.memory as usize);
+        let all = size_of::<Self>() + log + self.request_memory();
+        u32::try_from(all).unwrap_or(u32::MAX)
+    }
+}
