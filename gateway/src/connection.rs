@@ -437,7 +437,11 @@ impl Connection {
 
 /// Feeds the worker whatever the socket brings until the connection is gone from its table.
 pub(crate) async fn read_until_closed(shard: &Shard, key: Key, mut read: OwnedReadHalf) {
-    poll_fn(|context| poll_read(shard, key, &mut read, context)).await;
+    poll_fn(|context| {
+        let polled = shard.contained_about(key, || poll_read(shard, key, &mut read, context));
+        polled.unwrap_or(Poll::Ready(()))
+    })
+    .await;
 }
 
 fn poll_read(shard: &Shard, key: Key, read: &mut OwnedReadHalf, context: &mut Context<'_>) -> Poll<()> {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, watch};
 
 use crate::access_log::AccessLogSink;
 pub use crate::connection::listener::BindError;
@@ -20,12 +20,11 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::telemetry::event::Event;
 use crate::upstream::discovery::Discovery;
+use crate::worker::panics::{self, Rests};
 use crate::worker::{self, Command, Exit, Mailbox, Shared};
 
 /// Commands and sockets that may wait for a worker.
 const MAILBOX: usize = 1024;
-/// A worker that panics twice within this time ends the process.
-const PANIC_WINDOW: Duration = Duration::from_secs(60);
 /// How often a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// After the grace: time for the last words to leave.
@@ -38,7 +37,6 @@ pub struct Gateway {
     settings: Mutex<Settings>,
     discovery: Discovery,
     threads: Vec<JoinHandle<()>>,
-    failure: watch::Receiver<Option<Failure>>,
 }
 
 /// The gateway could not start. Nothing is left behind.
@@ -84,17 +82,6 @@ pub struct Drained {
     pub cut: usize,
 }
 
-/// Why the process has to end.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// This worker panicked twice within a minute.
-    #[error("worker {worker} panicked twice within a minute; this is a bug in h2gate")]
-    Panics {
-        /// Its number.
-        worker: usize,
-    },
-}
-
 impl Gateway {
     /// Binds every listener, then starts the workers.
     ///
@@ -115,6 +102,7 @@ impl Gateway {
                     Mailbox {
                         commands,
                         connections: Count::default(),
+                        resting: false.into(),
                     },
                     inbox,
                 )
@@ -134,19 +122,17 @@ impl Gateway {
         });
         let discovery = Discovery::start();
         discovery.follow(&snapshot.backends);
-        let (tell, failure) = watch::channel(None);
         let mut gateway = Self {
             shared,
             settings: Mutex::new(settings),
             discovery,
             threads: Vec::with_capacity(workers),
-            failure,
         };
         let (ready, begun) = std::sync::mpsc::channel();
         for (index, inbox) in inboxes.into_iter().enumerate() {
-            let (shared, tell, ready) = (gateway.shared.clone(), tell.clone(), ready.clone());
+            let (shared, ready) = (gateway.shared.clone(), ready.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            let thread = thread.spawn(move || begin(index, &shared, inbox, ready, &tell))?;
+            let thread = thread.spawn(move || begin(index, &shared, inbox, ready))?;
             gateway.threads.push(thread);
         }
         drop(ready);
@@ -193,6 +179,8 @@ impl Gateway {
             let place = mailbox.commands.try_reserve();
             places.push(place.map_err(|_| ReloadError::Worker { worker })?);
         }
+        // A worker that starts again meanwhile, and has thrown the command away, has the newest.
+        self.shared.snapshot.store(after.clone());
         for place in places {
             place.send(Command::Reload(after.clone()));
         }
@@ -200,7 +188,6 @@ impl Gateway {
         let listeners_kept = after.listeners.iter().filter(kept).count();
         let listeners_new = after.listeners.len() - listeners_kept;
         self.discovery.follow(&after.backends);
-        self.shared.snapshot.store(after);
         *running = settings;
         Ok(Applied {
             listeners_kept,
@@ -234,19 +221,6 @@ impl Gateway {
             self.wait_for_clients(Instant::now() + LAST_WORDS).await;
         }
         Drained { cut }
-    }
-
-    /// Resolves when the process must end, and says why.
-    pub async fn failed(&self) -> Failure {
-        let mut failure = self.failure.clone();
-        match failure.wait_for(Option::is_some).await {
-            Ok(known) => match &*known {
-                Some(failure) => failure.clone(),
-                None => std::future::pending().await,
-            },
-            // All workers were stopped in order.
-            Err(_) => std::future::pending().await,
-        }
     }
 
     async fn command_all(&self, command: impl Fn() -> Command) {
@@ -291,8 +265,8 @@ fn begin(
     shared: &Arc<Shared>,
     mut inbox: mpsc::Receiver<Command>,
     ready: std::sync::mpsc::Sender<io::Result<()>>,
-    tell: &watch::Sender<Option<Failure>>,
 ) {
+    panics::keep_on_this_thread();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (runtime, made) = match runtime {
         Ok(runtime) => (Some(runtime), Ok(())),
@@ -302,25 +276,32 @@ fn begin(
     // The start waits until every worker has let go of it.
     drop(ready);
     if let Some(runtime) = runtime {
-        keep_running(index, &runtime, shared, &mut inbox, tell);
+        keep_running(index, &runtime, shared, &mut inbox);
     }
 }
 
-fn keep_running(
-    index: usize,
-    runtime: &Runtime,
-    shared: &Arc<Shared>,
-    inbox: &mut mpsc::Receiver<Command>,
-    tell: &watch::Sender<Option<Failure>>,
-) {
-    let mut last_panic: Option<Instant> = None;
-    while worker::run(index, runtime, shared, inbox) == Exit::Panicked {
-        let now = Instant::now();
-        Event::WorkerPanicked { worker: index }.tell(now);
-        if last_panic.is_some_and(|at| now.duration_since(at) < PANIC_WINDOW) {
-            tell.send_replace(Some(Failure::Panics { worker: index }));
+/// No number of panics ends the process: what has brought one on may come again, and other workers serve meanwhile.
+fn keep_running(index: usize, runtime: &Runtime, shared: &Arc<Shared>, inbox: &mut mpsc::Receiver<Command>) {
+    let mut rests = Rests::default();
+    loop {
+        let began = Instant::now();
+        if worker::run(index, runtime, shared, inbox) == Exit::Stopped {
             return;
         }
-        last_panic = Some(now);
+        let now = Instant::now();
+        let rest = rests.after(now.duration_since(began));
+        Event::WorkerPanicked { worker: index, rest }.tell(now);
+        let resting = shared.peers.get(index).map(|mailbox| &mailbox.resting);
+        let is_resting = |rests| {
+            if let Some(resting) = resting {
+                resting.store(rests, Ordering::Relaxed);
+            }
+        };
+        is_resting(true);
+        let exit = worker::rest(index, runtime, shared, inbox, rest);
+        is_resting(false);
+        if exit == Exit::Stopped {
+            return;
+        }
     }
 }

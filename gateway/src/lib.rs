@@ -8,6 +8,7 @@
 pub mod access_log;
 mod bridge;
 mod connection;
+pub mod failpoint;
 mod forwarded;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -20,4 +21,4 @@ pub mod telemetry;
 mod upstream;
 mod worker;
 
-pub use gateway::{Applied, BindError, Drained, Failure, Gateway, ReloadError, StartError};
+pub use gateway::{Applied, BindError, Drained, Gateway, ReloadError, StartError};

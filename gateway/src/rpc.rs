@@ -20,7 +20,7 @@ use self::status::Refusal;
 use crate::connection::{Connection, Peer};
 use crate::worker::Worker;
 use crate::worker::slab::Key;
-use crate::{forwarded, route};
+use crate::{failpoint, forwarded, route};
 
 impl Worker {
     /// What a client's connection told.
@@ -65,6 +65,7 @@ impl Worker {
 
     /// An RPC from its head to the backend that will have it.
     fn begin(&mut self, down: StreamOf, mut fields: Vec<Field>, end: bool) {
+        failpoint::hit("request");
         self.follow_listener(down.connection);
         let Some(Connection {
             peer: Peer::Client(client),

@@ -13,6 +13,7 @@ mod worker;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 pub use self::histogram::HISTOGRAM_BOUNDS;
 pub use self::totals::{
@@ -242,6 +243,7 @@ impl HttpRequest {
 /// The counters of all workers, and the names that they count by.
 #[derive(Debug)]
 pub struct Metrics {
+    began: Instant,
     workers: Vec<Arc<WorkerMetrics>>,
     routes: Mutex<Labels>,
     backends: Mutex<Labels>,
@@ -260,6 +262,7 @@ impl Metrics {
     #[must_use]
     pub fn new(workers: usize) -> Self {
         Self {
+            began: Instant::now(),
             workers: (0..workers).map(|_| Arc::default()).collect(),
             routes: Mutex::default(),
             backends: Mutex::default(),
@@ -284,6 +287,24 @@ impl Metrics {
         let metrics = self.workers.get(index).cloned().unwrap_or_default();
         metrics.begin();
         metrics
+    }
+
+    /// The counters of a worker that has begun, for whoever stands in for it on its thread.
+    pub(crate) fn counters(&self, index: usize) -> Arc<WorkerMetrics> {
+        self.workers.get(index).cloned().unwrap_or_default()
+    }
+
+    /// Since they were made.
+    pub(crate) fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// How long no worker has run. They do so ten times a second if they can.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        let last = self.workers.iter().map(|worker| worker.alive_at.value()).max();
+        self.age()
+            .saturating_sub(Duration::from_millis(last.unwrap_or_default()))
     }
 
     /// Adds up what all workers have counted.

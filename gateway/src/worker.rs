@@ -9,20 +9,21 @@ mod accept;
 mod follow;
 pub(crate) mod memory;
 pub(crate) mod pace;
+pub(crate) mod panics;
+mod rest;
 mod reverify;
+mod shard;
 pub(crate) mod slab;
 mod tick;
 mod turn;
 
-use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -31,8 +32,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
 use self::accept::Acceptors;
-use self::pace::{Pace, Share};
+use self::pace::Share;
+pub(crate) use self::rest::rest;
+pub(crate) use self::shard::Shard;
 use self::slab::{Key, Slab};
+use self::tick::Walks;
 use crate::access_log::AccessLogSink;
 use crate::connection::listener::Listener;
 use crate::connection::permit::Count;
@@ -40,8 +44,7 @@ use crate::connection::session::MAX_RECORD;
 use crate::connection::{Connection, Peer};
 use crate::rpc::relay::Relay;
 use crate::snapshot::Snapshot;
-use crate::telemetry::event::Event;
-use crate::telemetry::{HandshakeFailure, HttpRequest, Metrics, TlsLabel, WorkerMetrics};
+use crate::telemetry::{Metrics, WorkerMetrics};
 use crate::upstream::pool::Pool;
 
 /// One read takes at most this much, less the beginning of a record that was kept from the one before;
@@ -78,7 +81,7 @@ pub(crate) struct Shared {
     pub(crate) held: std::sync::atomic::AtomicUsize,
     /// Connections of clients that hold much.
     pub(crate) large: std::sync::atomic::AtomicUsize,
-    pub(crate) draining: std::sync::atomic::AtomicBool,
+    pub(crate) draining: AtomicBool,
     pub(crate) peers: Vec<Mailbox>,
 }
 
@@ -86,6 +89,8 @@ pub(crate) struct Shared {
 pub(crate) struct Mailbox {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) connections: Count,
+    /// Between a panic and the next start: it is given no sockets.
+    pub(crate) resting: AtomicBool,
 }
 
 /// What can be asked of a worker from outside.
@@ -110,18 +115,8 @@ pub(crate) enum Command {
 pub(crate) enum Exit {
     /// The gateway was dropped.
     Stopped,
-    /// Something panicked; its connections are gone.
+    /// Something panicked that could not be got over; its connections are gone.
     Panicked,
-}
-
-/// A worker as its own tasks reach it.
-pub(crate) struct Shard {
-    worker: RefCell<Worker>,
-    metrics: Arc<WorkerMetrics>,
-    pub(crate) pace: Pace,
-    panicked: Notify,
-    /// Tells those who are in no table of connections.
-    drains: Notify,
 }
 
 /// The state of one worker.
@@ -150,6 +145,7 @@ pub(crate) struct Worker {
     scratch: Vec<u8>,
     memory: memory::Memory,
     ticks: u32,
+    walks: Walks,
     draining: bool,
     /// How many snapshots there were.
     reloads: u64,
@@ -198,30 +194,27 @@ pub(crate) fn run(
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         LocalSet::new().block_on(runtime, turn_by_turn(index, shared.clone(), commands))
     }));
-    outcome.unwrap_or(Exit::Panicked)
+    outcome.unwrap_or_else(|_| {
+        shard::tell_panic(&shared.metrics.counters(index));
+        Exit::Panicked
+    })
 }
 
 async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Receiver<Command>) -> Exit {
     let flusher = Rc::new(Notify::new());
     let metrics = shared.metrics.worker(index);
-    let shard = Rc::new_cyclic(|shard| Shard {
-        worker: RefCell::new(Worker::new(
-            index,
-            shared,
-            metrics.clone(),
-            shard.clone(),
-            flusher.clone(),
-        )),
-        metrics,
-        pace: Pace::default(),
-        panicked: Notify::new(),
-        drains: Notify::new(),
+    let shard = Shard::new(metrics.clone(), |shard| {
+        Worker::new(index, shared, metrics, shard, flusher.clone())
     });
     shard.spawn(flush_when_dirty(shard.clone(), flusher));
     let pacer = shard.clone();
     shard.spawn(async move { pacer.pace.call_up().await });
     let mut acceptors = Acceptors::default();
     acceptors.follow(&shard);
+    if shard.worker().draining {
+        // It was told so before, or will be told so again.
+        acceptors.stop(&shard);
+    }
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -230,19 +223,21 @@ async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Re
                 None | Some(Command::Stop) => return Exit::Stopped,
                 Some(Command::HandOver { stream, peer, listener }) => accept::take_over(&shard, stream, peer, listener),
                 Some(Command::Reload(snapshot)) => {
-                    shard.worker().reload(snapshot);
+                    shard.contained(|worker| worker.reload(snapshot));
                     if !shard.worker().draining {
                         acceptors.follow(&shard);
                     }
                 }
                 Some(Command::Drain) => {
                     acceptors.stop(&shard);
-                    shard.worker().drain();
+                    shard.until_done(Worker::drain);
                     shard.drains.notify_waiters();
                 }
-                Some(Command::Close) => shard.worker().close_all(),
+                Some(Command::Close) => shard.until_done(Worker::close_all),
             },
-            _ = tick.tick() => shard.worker().tick(),
+            _ = tick.tick() => {
+                shard.contained(Worker::tick);
+            }
             () = shard.panicked.notified() => return Exit::Panicked,
         }
     }
@@ -251,75 +246,11 @@ async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Re
 async fn flush_when_dirty(shard: Rc<Shard>, flusher: Rc<Notify>) {
     loop {
         flusher.notified().await;
-        while shard.worker().flush_dirty() {
+        // After a panic others are left to flush.
+        while shard.contained(Worker::flush_dirty).unwrap_or(true) {
             // The sockets are asked first, and whoever is ready goes first.
             tokio::task::yield_now().await;
         }
-    }
-}
-
-impl Shard {
-    pub(crate) fn worker(&self) -> RefMut<'_, Worker> {
-        self.worker.borrow_mut()
-    }
-
-    /// Runs a task of this worker. A panic in it ends the whole worker.
-    pub(crate) fn spawn(
-        self: &Rc<Self>,
-        task: impl Future<Output = ()> + 'static,
-    ) -> tokio::task::JoinHandle<()> {
-        let shard = self.clone();
-        // Boxed out here: inside, the task would be stored twice, once as captured and once as pinned.
-        let mut task = Box::pin(task);
-        tokio::task::spawn_local(poll_fn(move |context| {
-            let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
-            polled.unwrap_or_else(|_| {
-                shard.panicked.notify_one();
-                Poll::Ready(())
-            })
-        }))
-    }
-
-    pub(crate) fn handshake_timeout(&self) -> Duration {
-        self.worker().snapshot.timeouts.handshake
-    }
-
-    pub(crate) fn handshake_done(&self, tls: TlsLabel, resumed: bool, took: Duration) {
-        self.metrics.handshake_done(tls, resumed, took);
-    }
-
-    /// Resolves when the worker drains, at once if it does already.
-    pub(crate) async fn drained(&self) {
-        let told = self.drains.notified();
-        if !self.worker().draining {
-            told.await;
-        }
-    }
-
-    pub(crate) fn http_request(&self, kind: HttpRequest) {
-        self.metrics.http_request(kind);
-    }
-
-    pub(crate) fn challenge_answered(&self) {
-        self.metrics.challenge_answered();
-    }
-
-    pub(crate) fn handshake_failed(
-        &self,
-        class: HandshakeFailure,
-        why: Option<rustls::Error>,
-        listener: &Listener,
-        peer: SocketAddr,
-    ) {
-        self.metrics.handshake_failed(class);
-        let (listener, peer) = (listener.settings.name.as_str(), peer.ip().to_canonical());
-        Event::HandshakeFailed {
-            class,
-            listener,
-            peer,
-            error: why.as_ref(),
-        }
-        .tell(Instant::now());
     }
 }
 
@@ -351,7 +282,8 @@ impl Worker {
             scratch: vec![0; SCRATCH],
             memory: memory::Memory::default(),
             ticks: 0,
-            draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),
+            walks: Walks::default(),
+            draining: shared.draining.load(Ordering::Relaxed),
             // A new client is of none yet.
             reloads: 1,
             trust_swaps: 0,
@@ -447,13 +379,24 @@ impl Worker {
 
     fn drain(&mut self) {
         self.draining = true;
-        let clients: Vec<Key> = self.clients().collect();
-        for key in clients {
-            if let Some(connection) = self.connections.get_mut(key) {
-                connection.h2.drain();
-            }
-            self.mark_dirty(key);
+        self.begin_draining();
+    }
+
+    fn get_over(&mut self, about: Option<Key>) -> bool {
+        let touched = self.connections.take_touched();
+        self.memory.get_over_panic();
+        let mut some = false;
+        for key in [about, touched].into_iter().flatten() {
+            some |= self.knows(key);
+            self.lost(key);
         }
+        // The flusher was told of them by the first, which it may have been flushing.
+        if !self.dirty.is_empty() {
+            self.flusher.notify_one();
+        }
+        // An RPC may be known to neither of its connections.
+        self.walks.look_at_all_relays();
+        some
     }
 
     fn clients(&self) -> impl Iterator<Item = Key> {
@@ -470,8 +413,7 @@ impl Drop for Worker {
         self.log.hand_over();
         // After a panic the process lives on: what was held here is held no more.
         let (held, large) = self.memory.published();
-        let order = std::sync::atomic::Ordering::Relaxed;
-        self.shared.held.fetch_sub(held, order);
-        self.shared.large.fetch_sub(large, order);
+        self.shared.held.fetch_sub(held, Ordering::Relaxed);
+        self.shared.large.fetch_sub(large, Ordering::Relaxed);
     }
 }

@@ -79,10 +79,7 @@ pub async fn run(options: &Options) -> anyhow::Result<bool> {
         ));
     }
     let play = Play::begin(&scene, options)?;
-    tokio::select! {
-        () = end.reached() => {}
-        error = scene.gateway.failed() => play.tally.failure(&error),
-    }
+    end.reached().await;
     let summary = play.end(scene, every).await;
 
     say(&summary.to_string());

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::access_log::{AccessLogSink, AccessLogWriter, Destination};
-use gateway::{Drained, Failure, Gateway};
+use gateway::{Drained, Gateway};
 use open_files::Lowered;
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -294,11 +294,6 @@ impl Running {
                 tracing::warn!("the access log did not take its last lines in time");
             }
         }
-    }
-
-    /// Resolves when the process must end, and says why.
-    pub async fn failed(&self) -> Failure {
-        self.gateway.failed().await
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::session::Session;
 use super::socket;
 use super::tls::{self, Edge};
+use crate::failpoint;
 use crate::telemetry::HandshakeFailure;
 use crate::worker::Shard;
 use crate::worker::memory::HandshakeMemory;
@@ -219,6 +220,7 @@ impl<'a> Handshake<'a> {
         self.pace.handshake().await;
         let began = Instant::now();
         let early = &mut self.early;
+        failpoint::hit("handshake");
         let outcome = self
             .session
             .decrypt(wire, |payload| early.extend_from_slice(payload));

@@ -9,9 +9,9 @@ use super::credit::{Bounds, MAX_STREAM_WINDOW};
 use super::relay::{Phase, Relay, StreamOf};
 use super::status::{self, Refusal};
 use crate::connection::{Connection, Peer};
-use crate::forwarded;
 use crate::worker::slab::Key;
 use crate::worker::{BACKEND_STREAM_WINDOW, UPLOAD_BUDGETS, Worker};
+use crate::{failpoint, forwarded};
 
 /// An RPC that has waited for longer tells its backend how much is left of its time; for less, the field stays as it came, and
 /// in the backend's table.
@@ -31,7 +31,10 @@ impl Worker {
                 tag,
                 fields,
                 end,
-            } => self.response(up(stream), tag, fields, end),
+            } => {
+                failpoint::hit("response");
+                self.response(up(stream), tag, fields, end);
+            }
             Event::Data {
                 stream,
                 tag,

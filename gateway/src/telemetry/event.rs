@@ -53,10 +53,20 @@ pub enum Event<'a> {
         /// Who was held back, if it was a peer.
         peer: Option<IpAddr>,
     },
-    /// A worker panicked; its connections are gone.
+    /// Something panicked while it served.
+    Panicked {
+        /// File and line.
+        place: &'a str,
+        /// What it said; a peer may have had a part in it.
+        message: &'a str,
+    },
+    /// A panic was about no connection that could be ended, or ending it panicked again: a worker's connections are
+    /// gone.
     WorkerPanicked {
         /// Its number.
         worker: usize,
+        /// How long it rests before it starts again.
+        rest: Duration,
     },
     /// An endpoint that was down takes connections again.
     EndpointUp {
@@ -146,6 +156,7 @@ impl Event<'_> {
             Self::BackendEndsConnection { endpoint, .. } => Some(Subject::Goaway(*endpoint)),
             Self::NameUnresolved { host, .. } => Some(Subject::Host((*host).to_owned())),
             Self::AccessLogFailed { .. } => Some(Subject::AccessLog),
+            Self::Panicked { place, .. } => Some(Subject::Panic((*place).to_owned())),
             Self::WorkerPanicked { .. } | Self::EndpointUp { .. } | Self::NameResolved { .. } => None,
         }
     }
@@ -193,10 +204,20 @@ impl Event<'_> {
                 let peer = peer.map(tracing::field::display);
                 tracing::warn!(limit, peer, times, "limit reached");
             }
-            Self::WorkerPanicked { worker } => {
+            Self::Panicked { place, message } => {
+                let message = RemoteText::new(message.as_bytes());
+                tracing::error!(
+                    place,
+                    ?message,
+                    times,
+                    "a panic while a connection was served; this is a bug in h2gate"
+                );
+            }
+            Self::WorkerPanicked { worker, rest } => {
                 tracing::error!(
                     worker,
-                    "a worker panicked and starts again; this is a bug in h2gate"
+                    ?rest,
+                    "a worker has lost its connections by a panic and starts again; this is a bug in h2gate"
                 );
             }
             Self::EndpointUp { backend, endpoint } => {
@@ -296,6 +317,7 @@ enum Subject {
     Goaway(SocketAddr),
     Host(String),
     AccessLog,
+    Panic(String),
 }
 
 /// When each subject was last told, and how often it was kept quiet since.
@@ -391,7 +413,14 @@ mod tests {
                 limit: "streams",
                 peer: None,
             },
-            Event::WorkerPanicked { worker: 1 },
+            Event::Panicked {
+                place: "file.rs:1",
+                message: "index out of bounds",
+            },
+            Event::WorkerPanicked {
+                worker: 1,
+                rest: Duration::from_millis(100),
+            },
             Event::EndpointUp {
                 backend: "b",
                 endpoint,

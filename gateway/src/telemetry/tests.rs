@@ -159,3 +159,13 @@ fn statuses_have_the_names_of_grpc() {
     assert_eq!(grpc_status_name(16), "UNAUTHENTICATED");
     assert_eq!(grpc_status_name(17), "UNKNOWN");
 }
+
+#[test]
+fn silence_is_the_time_since_any_worker_has_run() {
+    let metrics = Metrics::new(2);
+    let before = metrics.age();
+    assert!(metrics.silence() >= before);
+    // One of them is enough.
+    metrics.counters(1).alive(metrics.age() + Duration::from_secs(1));
+    assert_eq!(metrics.silence(), Duration::ZERO);
+}

@@ -39,6 +39,8 @@ pub struct Totals {
     pub held_bytes: u64,
     /// Passes of the workers' loops.
     pub turns: u64,
+    /// Panics, each of which ended a connection or a worker.
+    pub panics: u64,
     /// Times that a worker was started again after a panic.
     pub worker_restarts: u64,
 }
@@ -145,6 +147,7 @@ pub(super) fn add_up(
         limits: limits(workers),
         held_bytes: sum(|worker| worker.held_bytes.value()),
         turns: sum(|worker| worker.turns.value()),
+        panics: sum(|worker| worker.panics.value()),
         worker_restarts: sum(WorkerMetrics::restarts),
     }
 }

@@ -31,6 +31,9 @@ pub struct WorkerMetrics {
     pub(super) limits: Limits,
     pub(super) held_bytes: Counter,
     pub(super) turns: Counter,
+    pub(super) panics: Counter,
+    /// Milliseconds of [`super::Metrics::age`] at which the worker last ran.
+    pub(super) alive_at: Counter,
     starts: Counter,
 }
 
@@ -230,6 +233,16 @@ impl WorkerMetrics {
     #[inline]
     pub fn turn(&self) {
         self.turns.add(1);
+    }
+
+    /// Something panicked, and ended a connection or the worker.
+    pub fn panicked(&self) {
+        self.panics.add(1);
+    }
+
+    /// The worker runs, at this age of the metrics.
+    pub fn alive(&self, age: Duration) {
+        self.alive_at.set(age.as_millis() as u64);
     }
 
     /// A worker takes over: what its predecessor had open is gone with it.

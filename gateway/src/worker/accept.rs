@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
@@ -14,11 +15,12 @@ use super::{Command, Shard, Shared};
 use crate::connection::listener::Listener;
 use crate::connection::permit::{ConnectionPermit, HandshakePermit};
 use crate::connection::{Accepted, serve};
+use crate::failpoint;
 use crate::telemetry::event::Event;
 use crate::telemetry::{HandshakeFailure, WorkerMetrics};
 
 /// Pause after an accept that failed for want of descriptors or memory, so as not to spin.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// Handing over is not worth its wake-up for a smaller difference.
 const WORTH_HANDING_OVER: usize = 2;
 
@@ -52,24 +54,31 @@ impl Acceptors {
         let index = shard.worker().index;
         for (listener, task) in self.0.drain(..) {
             task.abort();
-            let Ok(socket) = listener.socket(index) else {
-                continue;
-            };
-            loop {
-                match socket.accept() {
-                    Ok((stream, peer)) => {
-                        shard.metrics.connection_accepted();
-                        let _ = stream.set_nonblocking(true);
-                        take_over(shard, stream, peer, listener.clone());
-                    }
-                    Err(error) if is_about_one_connection(&error) => {}
-                    Err(_) => break,
-                }
-            }
-            // Other handles of this socket are open; this ends its listening for all of them.
-            let _ = socket2::SockRef::from(&socket).shutdown(std::net::Shutdown::Both);
+            stop_listening(index, &listener, |stream, peer| {
+                shard.metrics.connection_accepted();
+                take_over(shard, stream, peer, listener.clone());
+            });
         }
     }
+}
+
+/// Gives away what the kernel has accepted already, then refuses newcomers.
+pub(super) fn stop_listening(index: usize, listener: &Listener, give: impl Fn(TcpStream, SocketAddr)) {
+    let Ok(socket) = listener.socket(index) else {
+        return;
+    };
+    loop {
+        match socket.accept() {
+            Ok((stream, peer)) => {
+                let _ = stream.set_nonblocking(true);
+                give(stream, peer);
+            }
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(_) => break,
+        }
+    }
+    // Other handles of this socket are open; this ends its listening for all of them.
+    let _ = socket2::SockRef::from(&socket).shutdown(std::net::Shutdown::Both);
 }
 
 async fn accept(shard: Rc<Shard>, listener: Arc<Listener>) {
@@ -83,7 +92,10 @@ async fn accept(shard: Rc<Shard>, listener: Arc<Listener>) {
     };
     loop {
         match socket.accept().await {
-            Ok((stream, peer)) => place(&shard, stream, peer, &listener),
+            Ok((stream, peer)) => {
+                failpoint::hit("accept");
+                place(&shard, stream, peer, &listener);
+            }
             // The connection was gone before it was accepted; the next one need not be.
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -95,7 +107,7 @@ async fn accept(shard: Rc<Shard>, listener: Arc<Listener>) {
     }
 }
 
-fn is_about_one_connection(error: &io::Error) -> bool {
+pub(super) fn is_about_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
@@ -134,16 +146,21 @@ fn place(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, lis
 
 /// The least loaded worker, if `index` has more than its share beside it.
 fn less_loaded(shared: &Shared, index: usize) -> Option<usize> {
-    let loads = || {
-        shared
-            .peers
-            .iter()
-            .map(|mailbox| mailbox.connections.now())
-            .enumerate()
-    };
     let mine = shared.peers.get(index)?.connections.now();
-    let (least, load) = loads().min_by_key(|(_, load)| *load)?;
-    (least != index && mine >= load + WORTH_HANDING_OVER).then_some(least)
+    let (least, load) = least_loaded(shared, index)?;
+    (mine >= load + WORTH_HANDING_OVER).then_some(least)
+}
+
+/// The one of the others that runs and has the fewest connections, and how many these are.
+pub(super) fn least_loaded(shared: &Shared, index: usize) -> Option<(usize, usize)> {
+    let others = shared
+        .peers
+        .iter()
+        .enumerate()
+        .filter(|(other, mailbox)| *other != index && !mailbox.resting.load(Ordering::Relaxed));
+    others
+        .map(|(other, mailbox)| (other, mailbox.connections.now()))
+        .min_by_key(|(_, load)| *load)
 }
 
 /// A raw socket becomes this worker's for ever.
@@ -179,11 +196,11 @@ fn start(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, lis
             (Some(_), None) => return refuse(&worker.metrics, "max_handshakes", peer),
         }
     };
-    shard.spawn(serve(shard.clone(), accepted));
+    shard.spawn_about_one(serve(shard.clone(), accepted));
 }
 
 /// The socket is dropped without a word: a handshake is what cannot be afforded.
-fn refuse(metrics: &WorkerMetrics, limit: &'static str, peer: SocketAddr) {
+pub(super) fn refuse(metrics: &WorkerMetrics, limit: &'static str, peer: SocketAddr) {
     metrics.handshake_failed(HandshakeFailure::TooMany);
     limit_reached(metrics, limit, Some(peer));
 }

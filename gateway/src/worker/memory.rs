@@ -58,6 +58,11 @@ impl Default for Memory {
 }
 
 impl Memory {
+    /// A panic may have come while victims were being ended.
+    pub(super) fn get_over_panic(&mut self) {
+        self.is_saving = false;
+    }
+
     /// What the other workers believe that is held here, and how many large connections.
     pub(super) fn published(&self) -> (usize, usize) {
         (self.published, self.large.len())

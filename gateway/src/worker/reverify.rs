@@ -4,14 +4,12 @@
 //! A bundle that lets all of them in again touches no connection. Dates of client certificates are no matter:
 //! one may expire under an open connection.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rustls::Error;
 
 use super::{Key, Worker, follow};
 use crate::connection::{Connection, Peer, SentAway, Transport};
-use crate::rpc::status::Refusal;
 use crate::snapshot::Snapshot;
 use crate::telemetry::event::Departure;
 
@@ -59,21 +57,6 @@ impl Worker {
             if begin.elapsed() >= SHARE_OF_TICK {
                 return;
             }
-        }
-    }
-
-    /// The time that their streams had is over. All at once: a CA that is gone may have thousands of clients.
-    pub(super) fn cut_streams_of(&mut self, sent_away: &HashMap<Key, SentAway>) {
-        if sent_away.is_empty() {
-            return;
-        }
-        let running: Vec<(Key, SentAway)> = self
-            .relays
-            .iter()
-            .filter_map(|(relay, running)| Some((relay, *sent_away.get(&running.down.connection)?)))
-            .collect();
-        for (relay, why) in running {
-            self.refuse(relay, &Refusal::SentAway(why));
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What happens by the clock: deadlines of RPCs and connections, discovery's news, memory.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use http2::ErrorCode;
 
 use super::{Key, Worker};
 use crate::connection::{Connection, Peer, SentAway};
+use crate::failpoint;
 use crate::rpc::status::Refusal;
 use crate::telemetry::HandshakeFailure;
 use crate::telemetry::event::Event;
@@ -14,6 +16,11 @@ use crate::telemetry::event::Event;
 const SLOW: u32 = 5;
 /// A connection that has said its last word waits this long for the peer to close.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// What each walk over all that lives may use of a tick: 100,000 relays are seen in two of them.
+const PART: Duration = Duration::from_millis(2);
+/// Looks after which the clock is read.
+const UNTIMED: usize = 256;
 
 /// Why a connection is ended by the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,16 +37,60 @@ enum Overdue {
     Lingering,
 }
 
+/// Walks over all that lives: each goes on in the next tick where its part of this one was used up.
+#[derive(Debug, Default)]
+pub(super) struct Walks {
+    relays: u32,
+    /// So often the walk over relays must still come to its end, whether any has a deadline or not.
+    wanted: u8,
+    /// `None` between two walks.
+    connections: Option<u32>,
+    drain: Option<u32>,
+    /// Connections whose RPCs the walk over relays ends, and which end when it has seen all.
+    cut: HashMap<Key, SentAway>,
+}
+
+impl Walks {
+    /// Every relay that lives now is to be looked at.
+    pub(super) fn look_at_all_relays(&mut self) {
+        self.wanted = if self.relays == 0 { 1 } else { 2 };
+    }
+}
+
+/// The time that a walk may use of one tick.
+struct Part {
+    began: Instant,
+    seen: usize,
+}
+
+impl Part {
+    fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+            seen: 0,
+        }
+    }
+
+    /// One more was looked at. The clock is read where something was done, and now and then.
+    fn is_used_up(&mut self, acted: bool) -> bool {
+        self.seen += 1;
+        (acted || self.seen.is_multiple_of(UNTIMED)) && self.began.elapsed() >= PART
+    }
+}
+
 impl Worker {
     pub(super) fn tick(&mut self) {
         self.now = Instant::now();
-        if self.deadlines > 0 {
-            self.end_late_rpcs();
-        }
+        self.metrics.alive(self.shared.metrics.age());
+        self.go_on_draining();
+        self.end_late_rpcs();
         self.look_after_waiting();
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(SLOW) {
-            self.end_overdue_connections();
+            self.walks.connections.get_or_insert(0);
+        }
+        self.end_overdue_connections();
+        if self.ticks.is_multiple_of(SLOW) {
             self.follow_trust();
             self.follow_discovery();
             self.review_memory();
@@ -48,49 +99,116 @@ impl Worker {
         self.log.hand_over();
     }
 
-    fn end_late_rpcs(&mut self) {
-        let now = self.now;
-        let late: Vec<Key> = self
-            .relays
-            .iter()
-            .filter(|(_, relay)| relay.is_late(now))
-            .map(|(key, _)| key)
-            .collect();
-        for relay in late {
-            self.refuse(relay, &Refusal::DeadlineExceeded);
+    /// RPCs whose deadline has passed, whose client is to be cut off, or whose connection a panic took.
+    pub(super) fn end_late_rpcs(&mut self) {
+        if self.deadlines == 0 && self.walks.wanted == 0 {
+            return;
+        }
+        let mut part = Part::begin();
+        while let Some((key, relay)) = self.relays.next(self.walks.relays) {
+            self.walks.relays = key.index() + 1;
+            let (down, up) = (relay.down, relay.up());
+            let is_late = relay.is_late(self.now);
+            let mut acted = true;
+            if is_late {
+                self.refuse(key, &Refusal::DeadlineExceeded);
+            } else if self.walks.wanted == 0 {
+                acted = false;
+            } else if let Some(why) = self.walks.cut.get(&down.connection) {
+                self.refuse(key, &Refusal::SentAway(*why));
+            } else if !self.knows(down.connection) {
+                self.client_reset(down, key.index(), ErrorCode::CANCEL, None);
+            } else if let Some(up) = up.filter(|up| !self.knows(up.connection)) {
+                self.backend_lost(up, key.index());
+            } else {
+                acted = false;
+            }
+            if part.is_used_up(acted) {
+                return;
+            }
+        }
+        self.walks.relays = 0;
+        self.walks.wanted = self.walks.wanted.saturating_sub(1);
+        if self.walks.wanted == 0 {
+            for (key, why) in std::mem::take(&mut self.walks.cut) {
+                self.abort(key, ErrorCode::NO_ERROR, last_words(why));
+            }
         }
     }
 
     fn end_overdue_connections(&mut self) {
-        let overdue: Vec<(Key, Overdue)> = self
-            .connections
-            .iter()
-            .filter_map(|(key, c)| Some((key, self.overdue(c)?)))
-            .collect();
-        let sent_away = overdue.iter().filter_map(|(key, overdue)| match overdue {
-            Overdue::SentAway(why) => Some((*key, *why)),
-            _ => None,
-        });
-        self.cut_streams_of(&sent_away.collect());
-        for (key, why) in overdue {
-            match why {
-                Overdue::Handshake => {
-                    self.not_http2(key);
-                    self.abort(
-                        key,
-                        ErrorCode::SETTINGS_TIMEOUT,
-                        b"no preface and SETTINGS in time",
-                    );
-                }
-                Overdue::HeaderBlock => {
-                    self.limit_reached(key, "header_block_timeout");
-                    self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"header block unfinished");
-                }
-                Overdue::Idle => self.abort(key, ErrorCode::NO_ERROR, b"idle"),
-                Overdue::SentAway(why) => self.abort(key, ErrorCode::NO_ERROR, last_words(why)),
-                Overdue::Lingering => self.remove(key),
+        let Some(mut at) = self.walks.connections else {
+            return;
+        };
+        let mut part = Part::begin();
+        while let Some((key, _)) = self.connections.next(at) {
+            at = key.index() + 1;
+            self.walks.connections = Some(at);
+            self.connections.touch(key);
+            failpoint::hit("tick");
+            let connection = self.connections.get(key);
+            let overdue = connection.and_then(|connection| self.overdue(connection));
+            if let Some(why) = overdue {
+                self.end_overdue(key, why);
+            }
+            if part.is_used_up(overdue.is_some()) {
+                return;
             }
         }
+        self.walks.connections = None;
+    }
+
+    fn end_overdue(&mut self, key: Key, why: Overdue) {
+        match why {
+            Overdue::Handshake => {
+                self.not_http2(key);
+                self.abort(
+                    key,
+                    ErrorCode::SETTINGS_TIMEOUT,
+                    b"no preface and SETTINGS in time",
+                );
+            }
+            Overdue::HeaderBlock => {
+                self.limit_reached(key, "header_block_timeout");
+                self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"header block unfinished");
+            }
+            Overdue::Idle => self.abort(key, ErrorCode::NO_ERROR, b"idle"),
+            // Its RPCs end first, each with its reason. A CA that is gone may have thousands of clients.
+            Overdue::SentAway(why) => {
+                if self.walks.cut.insert(key, why).is_none() {
+                    self.walks.look_at_all_relays();
+                }
+            }
+            Overdue::Lingering => self.remove(key),
+        }
+    }
+
+    /// GOAWAY to the clients of this worker, as many as a tick has time for.
+    pub(super) fn begin_draining(&mut self) {
+        self.walks.drain = Some(0);
+        self.go_on_draining();
+    }
+
+    fn go_on_draining(&mut self) {
+        let Some(mut at) = self.walks.drain else {
+            return;
+        };
+        let mut part = Part::begin();
+        while let Some((key, _)) = self.connections.next(at) {
+            at = key.index() + 1;
+            self.walks.drain = Some(at);
+            if let Some(connection) = self.connections.get_mut(key)
+                && matches!(connection.peer, Peer::Client(_))
+            {
+                failpoint::hit("drain");
+                connection.h2.drain();
+                self.mark_dirty(key);
+            }
+            if part.is_used_up(false) {
+                return;
+            }
+        }
+        self.walks.drain = None;
     }
 
     /// What came was no preface and SETTINGS, or nothing came in time.

@@ -11,9 +11,9 @@ use super::pace::Share;
 use super::{EARLY_FLUSH, Key, MAX_OUTPUT, Worker};
 use crate::connection::session::Session;
 use crate::connection::{Connection, Peer, Transport};
-use crate::forwarded;
 use crate::rpc::relay::StreamOf;
 use crate::telemetry::event::Event;
+use crate::{failpoint, forwarded};
 
 /// A client that takes nothing and whose output has grown to this is not read from:
 /// answers (heads, trailers, acknowledgements) are not under flow control.
@@ -287,8 +287,8 @@ impl Worker {
             let Some(key) = self.dirty.pop_front() else { break };
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.dirty = false;
+                self.flush(key);
             }
-            self.flush(key);
             if number.is_multiple_of(UNTIMED_FLUSHES) && began.elapsed() >= FLUSH_TIME {
                 break;
             }
@@ -311,6 +311,7 @@ impl Worker {
     }
 
     fn flush(&mut self, key: Key) {
+        failpoint::hit("flush");
         let max_budget = self.snapshot.limits.connection_memory;
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -387,7 +388,7 @@ impl Worker {
         };
         connection.blocked = true;
         let waiting = shard.clone();
-        shard.spawn(async move {
+        shard.spawn_about_one(async move {
             std::future::poll_fn(|context| waiting.worker().poll_writable(key, context)).await;
             let mut worker = waiting.worker();
             if let Some(connection) = worker.connections.get_mut(key) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, Request, State};
@@ -25,7 +26,7 @@ h2gate admin interface
 
 /metrics        Prometheus text format; OpenMetrics if asked for by accept
 /ready          200 while new connections are welcome, else 503 with the reason
-/live           200 while the process answers
+/live           200, or 503 when no worker has run for half a minute
 /config         what runs, with defaults filled in and secrets redacted (YAML; ?format=json)
 /certificates   what serves, from where, what was refused, what happens next; trust bundles (JSON)
 
@@ -47,7 +48,7 @@ pub(super) fn router(view: Arc<View>, services: Routes, hosts: Hosts) -> Router 
         .route("/", get(async || INDEX))
         .route("/metrics", get(metrics))
         .route("/ready", get(ready))
-        .route("/live", get(async || "live\n"))
+        .route("/live", get(live))
         .route("/config", get(config))
         .route("/certificates", get(certificates))
         .with_state(view);
@@ -120,6 +121,20 @@ async fn metrics(State(view): State<Arc<View>>, headers: HeaderMap) -> Response 
     }
 }
 
+/// Probes of liveness start the process again; a worker that is busy, or rests after a panic, does not ask for that.
+const MAX_SILENCE: Duration = Duration::from_secs(30);
+
+async fn live(State(view): State<Arc<View>>) -> Response {
+    liveness(view.silence()).into_response()
+}
+
+fn liveness(silence: Duration) -> (StatusCode, &'static str) {
+    if silence < MAX_SILENCE {
+        return (StatusCode::OK, "live\n");
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "no worker runs\n")
+}
+
 async fn ready(State(view): State<Arc<View>>) -> Response {
     let phase = view.readiness().phase();
     let status = match phase {
@@ -189,4 +204,15 @@ async fn unknown(headers: HeaderMap) -> Response {
         .into_http();
     }
     (StatusCode::NOT_FOUND, format!("no such path\n\n{INDEX}")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_alive_while_a_worker_has_run_within_half_a_minute() {
+        assert_eq!(liveness(Duration::from_millis(29_999)).0, StatusCode::OK);
+        assert_eq!(liveness(MAX_SILENCE).0, StatusCode::SERVICE_UNAVAILABLE);
+    }
 }

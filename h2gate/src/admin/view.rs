@@ -2,6 +2,7 @@
 
 use std::fmt::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gateway::access_log::AccessLogSink;
 use gateway::telemetry::Metrics;
@@ -94,6 +95,14 @@ impl View {
     /// What the manager says of each certificate.
     fn certificate_views(&self) -> Vec<certmgr::View> {
         self.control().map(certmgr::Control::list).unwrap_or_default()
+    }
+
+    /// How long no worker of the gateway has run; nothing, if there is none.
+    pub(super) fn silence(&self) -> Duration {
+        self.sources
+            .gateway
+            .as_ref()
+            .map_or(Duration::ZERO, |metrics| metrics.silence())
     }
 
     pub(super) fn metrics(&self, format: Format) -> Result<String, Error> {

@@ -87,7 +87,6 @@ async fn serve(path: &Path, resolved: Resolved, logging: &Logging) -> anyhow::Re
                     Look::Same | Look::Moving => {}
                 }
             }
-            failure = running.failed() => return Ok(give_up(&failure)),
         }
     }
     Ok(drain(running, &mut signals).await)
@@ -151,7 +150,7 @@ fn warn_all(resolved: &Resolved) {
     }
 }
 
-/// Streams may end; then it is over. A SIGINT on the way, or a failure, ends it at once.
+/// Streams may end; then it is over. A SIGINT on the way ends it at once.
 async fn drain(running: Running, signals: &mut Signals) -> ExitCode {
     let grace = running.drain_grace().await;
     tracing::info!(grace_s = grace.as_secs_f64(), "draining; SIGINT ends it at once");
@@ -170,13 +169,7 @@ async fn drain(running: Running, signals: &mut Signals) -> ExitCode {
             running.stop().await;
             ExitCode::FAILURE
         }
-        failure = running.failed() => give_up(&failure),
     }
-}
-
-fn give_up(failure: &gateway::Failure) -> ExitCode {
-    tracing::error!("the process ends: {failure}");
-    ExitCode::FAILURE
 }
 
 /// What a signal asks for.

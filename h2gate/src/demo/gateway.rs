@@ -41,11 +41,6 @@ impl Gateway {
         self.running.admin_address()
     }
 
-    /// Resolves if it cannot go on.
-    pub(super) async fn failed(&self) -> anyhow::Error {
-        self.running.failed().await.into()
-    }
-
     pub(super) async fn stop(self) {
         self.running.drain(GRACE).await;
     }

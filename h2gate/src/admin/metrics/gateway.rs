@@ -176,6 +176,11 @@ fn workers(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error> {
         [(vec![], totals.turns)],
     )?;
     families.counter(
+        "h2gate_panics",
+        "Panics, each of which ended a connection or a worker",
+        [(vec![], totals.panics)],
+    )?;
+    families.counter(
         "h2gate_worker_restarts",
         "Workers that were started again after a panic",
         [(vec![], totals.worker_restarts)],
