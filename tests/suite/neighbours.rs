@@ -127,7 +127,6 @@ async fn grown_deaf(gateway: &TestGateway, ca: &TestCa) -> FrameConn {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "what the process holds is not bounded in full yet"]
 async fn downloads_beside_clients_that_hold_all_memory_are_whole() {
     const ATTACKERS: usize = 85;
     const DOWNLOADS: usize = 60;

@@ -51,7 +51,6 @@ pub(crate) const ATTACKS: &[Attack] = &[
         work: |target| uploads(target, 50, 100),
         backend: Backend::Shut,
         seconds: LONGER,
-        defended: false,
         ..Attack::USUAL
     },
     Attack {
@@ -59,7 +58,6 @@ pub(crate) const ATTACKS: &[Attack] = &[
         does: "1,000 connections, each with 120 KiB of a header block that is not continued",
         work: half_blocks,
         seconds: LONGER,
-        defended: false,
         ..Attack::USUAL
     },
     Attack {
