@@ -122,21 +122,30 @@ impl Encoder {
     }
 
     fn incremental(&mut self, entry: &Entry, out: &mut Vec<u8>) {
-        // What fills the table pushes out everything else; RFC 7541 §4.4: what is larger only empties it.
-        if entry.size() > self.table.max_size() / 4 * 3 {
+        // RFC 7541 §4.4: what is larger than the table only empties it.
+        if entry.size() > self.table.max_size() {
             return self.literal(0x00, 4, entry, out);
         }
+        // What fills the table pushes out everything else, and must have come before.
+        let fills = entry.size() > self.table.max_size() / 4 * 3;
         match self.index.find(entry, &self.table) {
             Sighting::InTable(age) => integer::encode(0x80, 7, STATIC_LEN + 1 + age, out),
-            Sighting::First if !self.style.eager && self.index.remember(entry, &self.table) => {
-                self.literal(0x00, 4, entry, out);
-            }
+            Sighting::First if self.waits(entry, fills) => self.literal(0x00, 4, entry, out),
             Sighting::First | Sighting::Again => {
                 self.literal(0x40, 6, entry, out);
                 self.table.insert(entry.clone());
                 self.index.inserted(entry, &self.table);
             }
         }
+    }
+
+    /// Whether a field that is seen first enters the table only when it comes again; that it came is noted.
+    fn waits(&mut self, entry: &Entry, fills: bool) -> bool {
+        if self.style.eager && !fills {
+            return false;
+        }
+        let noted = self.index.remember(entry, &self.table);
+        noted || fills
     }
 
     /// RFC 7541 §6.2: the name by its static index or as text, then the value.

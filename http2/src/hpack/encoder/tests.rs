@@ -167,15 +167,35 @@ fn what_is_not_indexed_takes_a_static_row_but_no_place_in_the_table() {
 }
 
 #[test]
-fn what_would_fill_the_table_is_not_put_into_it() {
+fn what_fills_the_table_enters_it_when_it_comes_again_and_what_is_larger_never() {
     let mut encoder = Encoder::with_style(PLAIN);
     encode(&mut encoder, &[("a", "1")]);
-    let long = "x".repeat(3072 - 32);
+    let long = "x".repeat(4096 - 32);
+    // Once: what others have in the table stays.
+    assert_eq!(encode(&mut encoder, &[("b", &long[1..])])[0], 0x00);
+    assert_eq!(encode(&mut encoder, &[("a", "1")]), [0xBE]);
+    assert_eq!(encode(&mut encoder, &[("b", &long[1..])])[0], 0x40);
+    assert_eq!(encode(&mut encoder, &[("b", &long[1..])]), [0xBE]);
+    // It has come once before, and another may have come between.
+    encode(&mut encoder, &[("b", &long[2..])]);
+    assert_eq!(encode(&mut encoder, &[("b", &long[1..])]), [0xBE]);
     for _ in 0..3 {
         assert_eq!(encode(&mut encoder, &[("b", &long)])[0], 0x00);
     }
-    assert_eq!(encode(&mut encoder, &[("a", "1")]), [0xBE]);
-    assert_eq!(encode(&mut encoder, &[("b", &long[1..])])[0], 0x40);
+    assert_eq!(encode(&mut encoder, &[("b", &long[1025..])])[0], 0x40);
+}
+
+#[test]
+fn a_field_that_repeats_within_one_head_is_written_twice_and_then_named() {
+    for style in [Style::LIGHT, Style::COMPACT] {
+        for size in [200, 3_000, 4_090] {
+            let mut encoder = Encoder::with_style(style);
+            let value = "v".repeat(size - 38);
+            let block = encode(&mut encoder, &[("x-bomb", &*value); 15]);
+            assert!(block.len() < 2 * size + 15, "{size}: {}", block.len());
+            assert_eq!(block[block.len() - 13..], [0xBE; 13]);
+        }
+    }
 }
 
 #[test]
