@@ -256,7 +256,7 @@ impl Connection {
             decoder: Decoder::new(HEADER_TABLE_SIZE),
             encoder: Encoder::new(),
             streams: Streams::default(),
-            closed: Closed::default(),
+            closed: Closed::new(&config.limits),
             send: SendWindow::new(DEFAULT_WINDOW),
             receive: ReceiveWindow::new(DEFAULT_WINDOW),
             peer_initial_window: DEFAULT_WINDOW,
