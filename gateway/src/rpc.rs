@@ -31,9 +31,16 @@ impl Worker {
         };
         match event {
             Event::Request { stream, fields, end } => self.begin(down(stream), fields, end),
-            Event::RequestTooLarge { stream, end } => {
-                self.limit_reached(key, http2::Limit::HeaderListSize.name());
-                self.turn_away(down(stream), &[], Kind::Grpc, &Refusal::RequestTooLarge, end);
+            Event::RequestTooLarge {
+                stream,
+                fields,
+                limit,
+                end,
+            } => {
+                let kind = Call::of(&fields).kind;
+                let refusal = Refusal::RequestTooLarge { limit: limit.name() };
+                self.turn_away(down(stream), &fields, kind, &refusal, end);
+                http2::recycle(fields);
             }
             Event::Data {
                 stream,
@@ -97,7 +104,8 @@ impl Worker {
         let Some((target, backend)) = snapshot.target(route) else {
             return;
         };
-        let (kind, deadline) = (call.kind, call.timeout.map(|timeout| self.now + timeout));
+        let (kind, timeout) = (call.kind, call.timeout);
+        let deadline = timeout.map(|timeout| self.now + timeout);
         let wants_log = self.log.is_on();
         let Some(Connection {
             peer: Peer::Client(client),
@@ -125,6 +133,9 @@ impl Worker {
         if let Some(connection) = self.connections.get_mut(down.connection) {
             connection.h2.set_tag(down.stream, relay.index());
             connection.charge.recount(0, charged);
+            if let Some(timeout) = timeout {
+                connection.h2.expect_reset_after(down.stream, timeout);
+            }
         }
         self.pick(relay, backend);
     }
@@ -138,6 +149,12 @@ impl Worker {
         refusal: &Refusal,
         request_ended: bool,
     ) {
+        // A head that is too large has a rate of its own.
+        if !matches!(refusal, Refusal::RequestTooLarge { .. })
+            && let Some(connection) = self.connections.get_mut(down.connection)
+        {
+            connection.h2.turned_away(down.stream);
+        }
         let labels = (self.snapshot.no_route, self.snapshot.no_backend);
         self.metrics.rpc_started(labels.0);
         let mut relay = Relay::held(down, Request::default(), labels, kind, request_ended, self.now);
@@ -196,6 +213,7 @@ impl Worker {
         ending.grpc_status = Some(refusal.grpc_status());
         if let Some(log) = &mut ending.log {
             log.reason = Some(refusal.reason());
+            log.detail = refusal.limit().or(log.detail);
             if !committed {
                 log.http_status = if kind == Kind::Grpc {
                     200

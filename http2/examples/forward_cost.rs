@@ -205,8 +205,9 @@ impl World {
         while let Some(event) = self.up.receive(&mut input, now).unwrap() {
             match event {
                 Event::Response { tag, fields, end, .. } => {
-                    self.down
-                        .send_headers(self.relays[tag as usize].0.unwrap(), &fields, end);
+                    let stream = self.relays[tag as usize].0.unwrap();
+                    self.down.served(stream);
+                    self.down.send_headers(stream, &fields, end);
                     http2::recycle(fields);
                 }
                 Event::Data {

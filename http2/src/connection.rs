@@ -1,7 +1,25 @@
 //! A connection: bytes in, events out; commands in, bytes out.
 
+/// One event (or `$n` of them) against one rate of the same name.
+macro_rules! spend {
+    ($connection:ident, $rate:ident, $limit:ident) => {
+        spend!($connection, $rate, $limit, 1)
+    };
+    ($connection:ident, $rate:ident, $limit:ident, $n:expr) => {
+        if let Some(clock) = &$connection.clock
+            && !$connection
+                .buckets
+                .$rate
+                .take_many($connection.config.limits.$rate, clock, $n)
+        {
+            return Err(ConnectionError::limit(Limit::$limit));
+        }
+    };
+}
+
 mod closed;
 mod control;
+mod credit;
 mod data;
 mod headers;
 mod output;
@@ -73,6 +91,11 @@ pub enum Event<'a> {
     RequestTooLarge {
         /// The new stream.
         stream: StreamKey,
+        /// What came before the limit, and the content type wherever it stood. Not judged by RFC 9113 §8: for the answer
+        /// and the log alone.
+        fields: Vec<Field>,
+        /// Which limit.
+        limit: Limit,
         /// There is no body and there are no trailers.
         end: bool,
     },
@@ -202,6 +225,8 @@ pub struct Connection {
     drained: VecDeque<(StreamKey, u32, u32)>,
     buckets: Buckets,
     reached: VecDeque<Limit>,
+    /// A limit that a call of ours passed, and that ends the connection at the next [`receive`](Self::receive).
+    exceeded: Option<Limit>,
 }
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -253,7 +278,7 @@ impl Connection {
             reader: Reader::new(role == Role::Server),
             headers_frames: 0,
             output: Output::default(),
-            decoder: Decoder::new(HEADER_TABLE_SIZE),
+            decoder: headers::decoder(&config.limits),
             encoder: Encoder::new(),
             streams: Streams::default(),
             closed: Closed::new(&config.limits),
@@ -272,6 +297,7 @@ impl Connection {
             drained: VecDeque::new(),
             buckets: Buckets::new(&config.limits),
             reached: VecDeque::new(),
+            exceeded: None,
             config,
         };
         connection.greet();
@@ -338,6 +364,9 @@ impl Connection {
             Some(clock) => clock.now = now,
             None => self.clock = Some(Clock { began: now, now }),
         }
+        if let Some(limit) = self.exceeded {
+            return Err(self.fail(ConnectionError::limit(limit)));
+        }
         self.read(input)
     }
 
@@ -349,8 +378,9 @@ impl Connection {
         error
     }
 
-    fn now(&self) -> Option<Instant> {
-        self.clock.map(|clock| clock.now)
+    /// Milliseconds of the connection's life; 0 before anything was received.
+    fn millis(&self) -> u32 {
+        self.clock.map_or(0, |clock| clock.millis())
     }
 
     /// What is to be written.
@@ -532,7 +562,7 @@ impl Connection {
 
     /// Both sides have ended.
     fn finish(&mut self, key: StreamKey) {
-        self.buckets.stream_ended(&self.config.limits);
+        self.earn(key, true);
         if self.role == Role::Server {
             self.closed.ended(key.id());
         }

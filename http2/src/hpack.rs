@@ -43,6 +43,10 @@ pub enum DecodeError {
     SizeUpdateMisplaced,
     /// We announced a smaller table, the peer agreed, and did not say so in its next block (RFC 9113 §4.3.1).
     SizeUpdateMissing,
+    /// The list is larger than [`Decoder::stopping_past`] reads.
+    ListTooLarge,
+    /// There are more fields than [`Decoder::stopping_past`] reads.
+    TooManyFields,
     /// Fields over the limit named a long name by index again and again: bytes to copy for us, none to send for
     /// the peer.
     NamesAmplified,
@@ -58,6 +62,8 @@ impl fmt::Display for DecodeError {
             Self::SizeUpdateTooLarge => "the header block sets a larger table than was announced",
             Self::SizeUpdateMisplaced => "the header block sets the table size after a field",
             Self::SizeUpdateMissing => "the header block does not confirm the smaller table",
+            Self::ListTooLarge => "the header block holds too large a list",
+            Self::TooManyFields => "the header block holds too many fields",
             Self::NamesAmplified => "the header block repeats long names by index beyond the limit",
         })
     }

@@ -35,26 +35,49 @@ pub struct Limits {
     /// Streams that the peer may have open (server), or that we open at most (client). Edge 256: gRPC clients live with
     /// 100, and each stream may hold a window of data. More are refused one by one (RFC 9113 §5.1.2).
     pub max_concurrent_streams: u32,
-    /// Streams refused because too many were open. Edge 2,000 at once and 100/s, one more earned by each stream that
-    /// ended in order: a client may send a whole flight before it has read our SETTINGS. Fatal.
+    /// Streams refused because too many were open. Edge 2,000 at once and 100/s, half a one more earned by each stream
+    /// that a backend answered: a client may send a whole flight before it has read our SETTINGS. Fatal. What comes
+    /// later on a stream that was refused is ignored (RFC 9113 §5.1), for as many as this allows at once.
     pub refused_streams: Rate,
     /// Sum of name + value + 32 over all fields of a head or of trailers (RFC 9113 §6.5.2), cookie crumbs counted.
-    /// Edge 64 KiB: gRPC clients stop at 8 to 16 KiB. More: `RequestTooLarge`, or the stream is reset.
+    /// Edge 64 KiB: gRPC clients stop at 8 to 16 KiB. More: `RequestTooLarge`, or the stream is reset; more than four
+    /// times as much: fatal, for then the block is not read to its end, and that breaks the table.
     pub max_header_list_size: u32,
     /// Number of fields of a head or of trailers, cookie crumbs counted one by one. Edge 256. One octet of a header
     /// block can name a field of the table, so size on the wire bounds nothing (CVE-2026-49975 class, the HPACK bomb
     /// CVE-2016-6581). Answered like `max_header_list_size`.
     pub max_header_fields: u32,
-    /// Octets of one header block as sent, over all its CONTINUATION frames. Edge 128 KiB, twice the list, so that a
-    /// list that is somewhat too large can still be answered. Fatal, for what is not decoded breaks the table.
+    /// Octets of one header block as sent, over all its CONTINUATION frames. Edge 256 KiB, four times the list, so that
+    /// a list that is too large can still be answered. Fatal, for what is not decoded breaks the table.
     pub max_header_block: u32,
+    /// Octets of header lists that the octets of their blocks do not explain, which four each do: what a table makes of
+    /// one octet. Edge 16 MiB at once and 1 MiB/s; each request brings its own back, up to 8 KiB, when it ends, unless it
+    /// was turned away or reset at once. So metadata that repeats on every RPC costs nothing, while a block of 33 octets
+    /// that stands for 61 KiB (CVE-2016-6581, the HPACK bomb, one list at a time) is soon too much. Fatal.
+    pub header_expansion: Rate,
+    /// Requests over `max_header_list_size` or `max_header_fields`, each of which is read and answered. Edge 200 at once
+    /// and 20/s, half a one more earned by each stream that a backend answered. Fatal.
+    pub oversized_requests: Rate,
+    /// Requests that the caller answered itself, for no backend is meant ([`Connection::turned_away`]). Edge 2,000 at
+    /// once and 200/s, half a one more earned by each stream that a backend answered. Fatal.
+    ///
+    /// [`Connection::turned_away`]: crate::Connection::turned_away
+    pub turned_away: Rate,
+    /// Interim (1xx) heads of one response. 100: servers send one or two. The stream is reset. RFC 9110 §15.2 sets no
+    /// bound, and each is relayed.
+    pub max_informational: u32,
     /// CONTINUATION frames of one header block, empty ones too. Edge 32. Fatal. CVE-2024-27983, CVE-2023-45288,
     /// CVE-2024-28182: endless CONTINUATION frames that no header list limit sees.
     pub max_continuations: u32,
     /// Resets by the peer of streams that had no response head yet and were younger than `rapid_reset_age`. Edge 1,000
-    /// at once and 33/s, one more earned by each stream that ended in order. Fatal. CVE-2023-44487 (rapid reset): the
-    /// reset frees the place at once while the backend still works.
+    /// at once and 33/s, half a one more earned by each stream that a backend answered and that ended in order. Fatal.
+    /// CVE-2023-44487 (rapid reset): the reset frees the place at once while the backend still works.
     pub rapid_resets: Rate,
+    /// The same at or after the stream's own deadline ([`Connection::expect_reset_after`]): explained, and yet work for
+    /// a backend. Edge 10,000 at once and 1,000/s, half a one more earned as above. Fatal.
+    ///
+    /// [`Connection::expect_reset_after`]: crate::Connection::expect_reset_after
+    pub deadline_resets: Rate,
     /// How old a stream must be for its reset to be no rapid one. Edge 1 s: deadlines and impatient people are older.
     pub rapid_reset_age: Duration,
     /// Resets that the peer made us send: malformed messages, broken windows, frames on closed streams. Edge 100 at
@@ -99,9 +122,14 @@ impl Limits {
             refused_streams: Rate::new(2_000, 100),
             max_header_list_size: 64 << 10,
             max_header_fields: 256,
-            max_header_block: 128 << 10,
+            max_header_block: 256 << 10,
+            header_expansion: Rate::new(16 << 20, 1 << 20),
+            oversized_requests: Rate::new(200, 20),
+            turned_away: Rate::new(2_000, 200),
+            max_informational: 100,
             max_continuations: 32,
             rapid_resets: Rate::new(1_000, 33),
+            deadline_resets: Rate::new(10_000, 1_000),
             rapid_reset_age: Duration::from_secs(1),
             provoked_resets: Rate::new(100, 10),
             pings: Rate::new(200, 10),
@@ -126,8 +154,13 @@ impl Limits {
             max_header_list_size: 256 << 10,
             max_header_fields: 2_048,
             max_header_block: 1 << 20,
+            header_expansion: Rate::UNLIMITED,
+            oversized_requests: Rate::UNLIMITED,
+            turned_away: Rate::UNLIMITED,
+            max_informational: 100,
             max_continuations: 256,
             rapid_resets: Rate::UNLIMITED,
+            deadline_resets: Rate::UNLIMITED,
             rapid_reset_age: Duration::ZERO,
             provoked_resets: wide,
             pings: wide,
@@ -156,8 +189,13 @@ pub enum Limit {
     HeaderListSize,
     HeaderFields,
     HeaderBlock,
+    HeaderExpansion,
+    OversizedRequests,
+    TurnedAway,
+    Informational,
     Continuations,
     RapidResets,
+    DeadlineResets,
     ProvokedResets,
     Pings,
     Settings,
@@ -178,8 +216,13 @@ impl Limit {
         Self::HeaderListSize,
         Self::HeaderFields,
         Self::HeaderBlock,
+        Self::HeaderExpansion,
+        Self::OversizedRequests,
+        Self::TurnedAway,
+        Self::Informational,
         Self::Continuations,
         Self::RapidResets,
+        Self::DeadlineResets,
         Self::ProvokedResets,
         Self::Pings,
         Self::Settings,
@@ -200,8 +243,13 @@ impl Limit {
             Self::HeaderListSize => "max_header_list_size",
             Self::HeaderFields => "max_header_fields",
             Self::HeaderBlock => "max_header_block",
+            Self::HeaderExpansion => "header_expansion",
+            Self::OversizedRequests => "oversized_requests",
+            Self::TurnedAway => "turned_away",
+            Self::Informational => "max_informational",
             Self::Continuations => "max_continuations",
             Self::RapidResets => "rapid_resets",
+            Self::DeadlineResets => "deadline_resets",
             Self::ProvokedResets => "provoked_resets",
             Self::Pings => "pings",
             Self::Settings => "settings",
@@ -261,17 +309,26 @@ impl Bucket {
     /// One event; false once the rate is exceeded.
     #[inline]
     pub(crate) fn take(&mut self, rate: Rate, clock: &Clock) -> bool {
-        if self.tokens == 0 {
+        self.take_many(rate, clock, 1)
+    }
+
+    /// `n` events at once; false once the rate is exceeded.
+    #[inline]
+    pub(crate) fn take_many(&mut self, rate: Rate, clock: &Clock, n: u32) -> bool {
+        if self.tokens < n {
             let now = clock.millis();
             let elapsed = u64::from(now.wrapping_sub(self.filled_ms));
             let fresh = elapsed.saturating_mul(u64::from(rate.per_second)) / 1000;
-            self.tokens = u32::try_from(fresh).unwrap_or(u32::MAX).min(rate.burst);
-            if self.tokens == 0 {
+            let fresh = u32::try_from(fresh).unwrap_or(u32::MAX);
+            if fresh > 0 {
+                self.tokens = self.tokens.saturating_add(fresh).min(rate.burst);
+                self.filled_ms = now;
+            }
+            if self.tokens < n {
                 return false;
             }
-            self.filled_ms = now;
         }
-        self.tokens -= 1;
+        self.tokens -= n;
         true
     }
 }
@@ -280,7 +337,13 @@ impl Bucket {
 #[derive(Clone, Debug)]
 pub(crate) struct Buckets {
     pub(crate) refused_streams: Bucket,
+    pub(crate) header_expansion: Bucket,
+    pub(crate) oversized_requests: Bucket,
+    pub(crate) turned_away: Bucket,
     pub(crate) rapid_resets: Bucket,
+    pub(crate) deadline_resets: Bucket,
+    /// The next stream that earns brings a whole token.
+    half_earned: bool,
     pub(crate) provoked_resets: Bucket,
     pub(crate) pings: Bucket,
     pub(crate) settings: Bucket,
@@ -295,7 +358,12 @@ impl Buckets {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             refused_streams: Bucket::new(limits.refused_streams),
+            header_expansion: Bucket::new(limits.header_expansion),
+            oversized_requests: Bucket::new(limits.oversized_requests),
+            turned_away: Bucket::new(limits.turned_away),
             rapid_resets: Bucket::new(limits.rapid_resets),
+            deadline_resets: Bucket::new(limits.deadline_resets),
+            half_earned: false,
             provoked_resets: Bucket::new(limits.provoked_resets),
             pings: Bucket::new(limits.pings),
             settings: Bucket::new(limits.settings),
@@ -315,11 +383,18 @@ impl Buckets {
         self.window_updates.earn(limits.window_updates, 4);
     }
 
-    /// A stream ended in order.
+    /// A stream ended in order, and a backend had answered it: half a token, for what costs nobody else anything must
+    /// not buy what does, nor an answer buy as much work again.
     #[inline]
-    pub(crate) fn stream_ended(&mut self, limits: &Limits) {
-        self.refused_streams.earn(limits.refused_streams, 1);
-        self.rapid_resets.earn(limits.rapid_resets, 1);
+    pub(crate) fn served(&mut self, limits: &Limits) {
+        self.half_earned = !self.half_earned;
+        if !self.half_earned {
+            self.refused_streams.earn(limits.refused_streams, 1);
+            self.oversized_requests.earn(limits.oversized_requests, 1);
+            self.turned_away.earn(limits.turned_away, 1);
+            self.rapid_resets.earn(limits.rapid_resets, 1);
+            self.deadline_resets.earn(limits.deadline_resets, 1);
+        }
     }
 
     /// We sent a DATA frame, or more of one.

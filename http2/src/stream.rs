@@ -34,7 +34,6 @@ use crate::flow::{ReceiveWindow, SendWindow};
 use crate::message::UNKNOWN_LENGTH;
 use index::Index;
 use std::cell::RefCell;
-use std::time::Instant;
 
 /// Names one stream of one connection. A key outlives its stream harmlessly: ids are never used twice.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -60,8 +59,8 @@ pub(crate) struct Stream {
     pub(crate) receive: ReceiveWindow,
     /// Octets of DATA that the peer's content-length still promises.
     pub(crate) content_left: u64,
-    /// When it was opened.
-    pub(crate) opened: Option<Instant>,
+    /// When it was opened, in milliseconds of the connection's life.
+    pub(crate) opened_ms: u32,
     /// We sent END_STREAM: half closed (local).
     pub(crate) local_ended: bool,
     /// The peer sent END_STREAM: half closed (remote).
@@ -74,6 +73,16 @@ pub(crate) struct Stream {
     pub(crate) head_request: bool,
     /// END_STREAM follows the queue, or the trailers.
     pub(crate) end_queued: bool,
+    /// Server: a backend answered it.
+    pub(crate) served: bool,
+    /// Server: the caller answered it, for it was meant for no backend.
+    pub(crate) turned_away: bool,
+    /// Server: octets of `header_expansion` that come back when it ends.
+    pub(crate) expansion: u16,
+    /// Client: interim heads so far.
+    pub(crate) informational: u32,
+    /// Server: milliseconds after which a reset by the peer is explained; 0: never.
+    pub(crate) deadline_ms: u32,
     /// Waits in the ring of streams that could send.
     pub(crate) in_ring: bool,
     /// Data that waits for windows or for room in the output.
@@ -83,20 +92,25 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(send_window: u32, receive_window: u32, tag: u32, opened: Option<Instant>) -> Self {
+    pub(crate) fn new(send_window: u32, receive_window: u32, tag: u32, opened_ms: u32) -> Self {
         Self {
             id: 0,
             tag,
             send: SendWindow::new(send_window),
             receive: ReceiveWindow::new(receive_window),
             content_left: UNKNOWN_LENGTH,
-            opened,
+            opened_ms,
             local_ended: false,
             remote_ended: false,
             answered: false,
             swallow: false,
             head_request: false,
             end_queued: false,
+            served: false,
+            turned_away: false,
+            expansion: 0,
+            informational: 0,
+            deadline_ms: 0,
             in_ring: false,
             queue: Queue::default(),
             trailers: None,
@@ -286,7 +300,7 @@ mod tests {
     use super::*;
 
     fn stream() -> Stream {
-        Stream::new(0, 0, 0, None)
+        Stream::new(0, 0, 0, 0)
     }
 
     #[test]

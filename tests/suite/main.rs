@@ -29,6 +29,7 @@ mod headers;
 mod heads;
 #[path = "../conformance/interop.rs"]
 mod interop;
+mod limits;
 mod memory;
 mod mtls;
 mod neighbours;

@@ -26,8 +26,10 @@ const UNAUTHENTICATED: u8 = 16;
 pub(crate) enum Refusal {
     /// No route takes this host, service and method.
     NoRoute,
-    /// The header list is over a limit.
-    RequestTooLarge,
+    /// The header list is over a limit of `limits.client`.
+    RequestTooLarge { limit: &'static str },
+    /// What the backend sent for this RPC is over a limit of `limits.backend`.
+    ResponseOverLimit { backend: String, limit: &'static str },
     /// The backend has no address: its name was never resolved.
     NoEndpoints { backend: String },
     /// No endpoint of the backend could be connected to of late.
@@ -71,10 +73,19 @@ impl Refusal {
         self.row().2
     }
 
+    /// The limit behind it, for the access log.
+    pub(crate) fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::RequestTooLarge { limit } | Self::ResponseOverLimit { limit, .. } => Some(limit),
+            _ => None,
+        }
+    }
+
     fn row(&self) -> (&'static str, u8, u16) {
         match self {
             Self::NoRoute => ("no_route", UNIMPLEMENTED, 404),
-            Self::RequestTooLarge => ("request_too_large", RESOURCE_EXHAUSTED, 431),
+            Self::RequestTooLarge { .. } => ("request_too_large", RESOURCE_EXHAUSTED, 431),
+            Self::ResponseOverLimit { .. } => ("response_over_limit", RESOURCE_EXHAUSTED, 502),
             Self::NoEndpoints { .. } => ("no_endpoints", UNAVAILABLE, 503),
             Self::ConnectFailed { .. } => ("connect_failed", UNAVAILABLE, 503),
             Self::TooManyWaiting { .. } => ("too_many_waiting", UNAVAILABLE, 503),
@@ -96,9 +107,15 @@ impl Refusal {
             Self::NoRoute => "no route of the gateway takes this host and method; \
                 check the authority that the client sends and the routes in the configuration"
                 .into(),
-            Self::RequestTooLarge => {
-                "the request's metadata is larger than the gateway allows; send less of it".into()
+            Self::RequestTooLarge { limit } => {
+                format!(
+                    "the request's metadata is over the gateway's limit `limits.client.{limit}`; send less of it"
+                )
             }
+            Self::ResponseOverLimit { backend, limit } => format!(
+                "the response of backend `{backend}` is over the gateway's limit `limits.backend.{limit}`; \
+                 let it send less, or raise the limit"
+            ),
             Self::NoEndpoints { backend } => {
                 format!("backend `{backend}` has no address: its name does not resolve; check its endpoints")
             }

@@ -221,6 +221,7 @@ impl Worker {
         let charged_before = std::mem::replace(&mut relay.charged, charged);
         if let Some(connection) = self.connections.get_mut(down.connection) {
             connection.charge.recount(charged_before, charged);
+            connection.h2.served(down.stream);
             connection.h2.send_headers(down.stream, &fields, end);
             http2::recycle(fields);
             self.mark_dirty(down.connection);
@@ -299,9 +300,19 @@ impl Worker {
             // RFC 9113 §8.7: it was not processed.
             return self.send_again(key);
         }
-        if cause.is_some() {
+        if let Some(cause) = cause {
+            if let Some(log) = &mut relay.log {
+                log.detail = Some(cause.words());
+            }
             let backend = self.backend_name(key);
-            return self.refuse(key, &Refusal::UpstreamBroke { backend });
+            let refusal = match cause {
+                Cause::Limit(limit) => Refusal::ResponseOverLimit {
+                    backend,
+                    limit: limit.name(),
+                },
+                Cause::Protocol(_) | Cause::GoingAway => Refusal::UpstreamBroke { backend },
+            };
+            return self.refuse(key, &refusal);
         }
         relay.grpc_status = Some(status::of_reset(code));
         if let Some(log) = &mut relay.log {

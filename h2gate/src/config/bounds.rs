@@ -213,11 +213,16 @@ macro_rules! http2_bounds {
             {
                 max_concurrent_streams: Count, "Streams (RPCs) open at once on one connection. Each may hold a window of data.";
                 refused_streams: Rate, "Streams beyond `max_concurrent_streams`; each is refused, too many end the connection.";
-                max_header_list_size: Size, "Sum of all headers of a request or response, 32 bytes added for each.";
-                max_header_fields: Count, "Number of headers of a request or response. Compression makes one byte name a header, so bytes alone bound nothing.";
-                max_header_block: Size, "A block of headers as sent, compressed.";
+                max_header_list_size: Size, "Sum of all headers of a request or response, 32 bytes added for each. Up to four times as much is read and refused; more ends the connection.";
+                max_header_fields: Count, "Number of headers of a request or response. Compression makes one byte name a header, so bytes alone bound nothing. Up to four times as many are read and refused; more end the connection.";
+                max_header_block: Size, "A block of headers as sent, compressed. Four times `max_header_list_size` lets lists that are too large be refused one by one.";
+                header_expansion: Rate, "Bytes of headers that four times their blocks do not explain: what compression makes of a few bytes. Each request brings up to 8 KiB of its own back when it ends.";
+                oversized_requests: Rate, "Requests over `max_header_list_size` or `max_header_fields`; each is refused, too many end the connection.";
+                turned_away: Rate, "Requests that no route takes; each is answered, too many end the connection.";
+                max_informational: Count, "Interim (1xx) heads of one response; more reset the stream.";
                 max_continuations: Count, "CONTINUATION frames of one block of headers.";
                 rapid_resets: Rate, "Resets of young streams without a response (the rapid reset attack).";
+                deadline_resets: Rate, "The same at or after the deadline that the request itself names (`grpc-timeout`, at least 10 ms).";
                 rapid_reset_age: Age, "How old a stream must be for its reset to be no rapid one.";
                 provoked_resets: Rate, "Resets that the peer makes us send by breaking rules.";
                 pings: Rate, "PING frames that want an answer.";
@@ -239,7 +244,7 @@ http2_bounds!(
     CLIENT,
     http2::Limits::edge(),
     "`limits.client`",
-    "Limits of each connection of a client. Rates count frames of which lawful clients send few; traffic that explains them is not counted."
+    "Limits of each connection of a client. Rates count frames of which lawful clients send few; traffic that explains them is not counted, and what backends answered earns half a one back."
 );
 http2_bounds!(
     BACKEND_BOUNDS,

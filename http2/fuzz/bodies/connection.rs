@@ -45,6 +45,8 @@ impl World {
         // The fuzzer pings and raises windows like nobody else.
         (limits.pings, limits.window_updates) = (Rate::UNLIMITED, Rate::UNLIMITED);
         limits.max_unread_answers = u32::MAX;
+        // Within its reach.
+        limits.turned_away = Rate::new(3, 1);
         let config = |bits: u8| Config {
             limits: Rc::new(limits.clone()),
             initial_stream_window: if bits & 1 == 0 { 10 } else { 100_000 },
@@ -130,6 +132,12 @@ impl World {
                 c.pump();
                 while c.next_drained().is_some() {}
             }
+            (125, Some(key)) => c.served(key),
+            (126, Some(key)) => {
+                c.turned_away(key);
+                self.reset = true;
+            }
+            (127, Some(key)) => c.expect_reset_after(key, Duration::from_millis(amount as u64)),
             _ => self.deliver(side, amount * 100),
         }
         self.now += Duration::from_millis(1);

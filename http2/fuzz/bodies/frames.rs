@@ -1,8 +1,8 @@
 //! Bytes from a stranger, after an honest greeting: whole and in pieces they tell the same, and nobody panics.
 
-use http2::{Config, Connection, ConnectionError, Credit, Event, Field, Limits};
+use http2::{Config, Connection, ConnectionError, Credit, Event, Field, Limits, Rate, StreamKey};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Input: a byte whose lowest bit says whether we are the client; a byte for the length of the pieces; then what the
 /// peer sends.
@@ -20,8 +20,11 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 fn connection(client: bool) -> Connection {
+    let mut limits = Limits::edge();
+    // Within reach of the input.
+    limits.turned_away = Rate::new(4, 0);
     let config = Config {
-        limits: Rc::new(Limits::edge()),
+        limits: Rc::new(limits),
         initial_stream_window: 1_000,
         connection_window: 70_000,
         connection_credit: if client {
@@ -53,6 +56,19 @@ fn connection(client: bool) -> Connection {
     connection
 }
 
+/// What a gateway tells of a request, by the id of its stream alone.
+fn judge(connection: &mut Connection, stream: StreamKey) {
+    match stream.id() % 8 {
+        1 => {
+            connection.served(stream);
+            connection.send_headers(stream, &[Field::new(b":status", b"200")], true);
+        }
+        3 => connection.turned_away(stream),
+        5 => connection.expect_reset_after(stream, Duration::from_millis(10)),
+        _ => {}
+    }
+}
+
 type Outcome = (Vec<String>, Option<ConnectionError>, Vec<u8>);
 
 /// Everything that is told, with adjacent pieces of DATA as one; the error; the output.
@@ -79,6 +95,9 @@ fn told<'a>(connection: &mut Connection, pieces: impl Iterator<Item = &'a [u8]>,
                 Ok(Some(event)) => {
                     events.extend(last_data.take().map(|d| format!("{d:?}")));
                     events.push(format!("{event:?}"));
+                    if let Event::Request { stream, .. } = event {
+                        judge(connection, stream);
+                    }
                 }
                 Ok(None) => {
                     assert!(input.is_empty());

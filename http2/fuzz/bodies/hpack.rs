@@ -1,6 +1,6 @@
 //! Header blocks from a stranger: decoded with limits, sent on over two more hops, and read back unchanged.
 
-use http2::{Decoder, Encoder, Field, Indexing};
+use http2::{DecodeError, Decoder, Encoder, Field, Indexing, Name};
 
 /// Input: the announced table size in units of 32 bytes; the list limit in units of 64; the field limit; then
 /// blocks, each with a byte before it that is its length. A length of 255 stands for no block but for new SETTINGS
@@ -27,10 +27,15 @@ pub(crate) fn run(data: &[u8]) {
     }
 }
 
+/// The size and the number of fields past which the stopping decoder reads no block.
+const STOP: (usize, usize) = (4_000, 40);
+
 /// The decoder under test, one with no limits beside it, and two ways on.
 struct Hops {
     limited: Decoder,
     free: Decoder,
+    /// Until it has stopped.
+    stopping: Option<Decoder>,
     ways: [(Encoder, Decoder); 2],
 }
 
@@ -39,6 +44,7 @@ impl Hops {
         Self {
             limited: Decoder::new(announced),
             free: Decoder::new(announced),
+            stopping: Some(Decoder::new(announced).stopping_past(STOP.0, STOP.1)),
             ways: [Encoder::new(), Encoder::compact()].map(|encoder| (encoder, Decoder::new(4096))),
         }
     }
@@ -55,7 +61,7 @@ impl Hops {
         let unbound = self.free.decode(block, usize::MAX, usize::MAX, &mut all);
         let (Ok(bound), Ok(unbound)) = (bound, unbound) else {
             // Without limits nothing is ever too much to copy; every other error is the same.
-            assert!(bound.is_err() && (unbound == bound || bound == Err(http2::DecodeError::NamesAmplified)));
+            assert!(bound.is_err() && (unbound == bound || bound == Err(DecodeError::NamesAmplified)));
             return false;
         };
         assert_eq!(
@@ -66,8 +72,16 @@ impl Hops {
             (unbound.list_size, unbound.fields),
             (all.iter().map(Field::size).sum(), all.len())
         );
-        assert_eq!(bound.too_large, kept.len() < all.len());
-        assert!(kept.len() <= max_fields && kept.iter().map(Field::size).sum::<usize>() <= max_list_size);
+        self.stop_in_time(block, &all);
+        let mut size = 0;
+        let fits = |(field, number): &(&Field, usize)| -> bool {
+            size += field.size();
+            size <= max_list_size && *number <= max_fields
+        };
+        let fitting = all.iter().zip(1..).take_while(fits).count();
+        assert_eq!(bound.too_large, fitting < all.len());
+        let (kept, past) = kept.split_at(fitting);
+        assert!(past.len() <= 1 && past.iter().all(|field| field.known() == Name::ContentType));
         assert!(
             kept.iter()
                 .zip(&all)
@@ -85,6 +99,23 @@ impl Hops {
             assert!(back.iter().zip(&all).all(|(back, all)| same(back, all)));
         }
         true
+    }
+}
+
+impl Hops {
+    /// A decoder that stops does so exactly where the list is larger than it reads.
+    fn stop_in_time(&mut self, block: &[u8], all: &[Field]) {
+        let Some(decoder) = &mut self.stopping else { return };
+        let stopped = decoder.decode(block, STOP.0 / 4, STOP.1 / 4, &mut Vec::new());
+        let size: usize = all.iter().map(Field::size).sum();
+        match stopped {
+            Ok(_) => assert!(size <= STOP.0 && all.len() <= STOP.1),
+            Err(DecodeError::ListTooLarge | DecodeError::TooManyFields) => {
+                assert!(size > STOP.0 || all.len() > STOP.1);
+                self.stopping = None;
+            }
+            Err(_) => self.stopping = None,
+        }
     }
 }
 

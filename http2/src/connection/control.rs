@@ -7,6 +7,7 @@ use crate::flow::DEFAULT_WINDOW;
 use crate::frame::{self, Head, settings};
 use crate::limits::Limit;
 use crate::stream::StreamKey;
+use std::time::Duration;
 
 /// What the unread heads and trailers of one stream may amount to.
 const UNREAD_HEAD: usize = 4096;
@@ -24,20 +25,6 @@ fn exactly<const N: usize>(payload: &[u8]) -> Result<[u8; N], ConnectionError> {
     payload
         .try_into()
         .map_err(|_| ConnectionError::rule(ErrorCode::FRAME_SIZE_ERROR, "a frame has the wrong length"))
-}
-
-/// One event against one rate of the same name.
-macro_rules! spend {
-    ($connection:ident, $rate:ident, $limit:ident) => {
-        if let Some(clock) = &$connection.clock
-            && !$connection
-                .buckets
-                .$rate
-                .take($connection.config.limits.$rate, clock)
-        {
-            return Err(ConnectionError::limit(Limit::$limit));
-        }
-    };
 }
 
 impl Connection {
@@ -197,12 +184,15 @@ impl Connection {
         let tag = stream.tag;
         if self.role == Role::Server {
             // CVE-2023-44487: only what is reset before it could be answered.
-            let age = self
-                .now()
-                .zip(stream.opened)
-                .map(|(now, then)| now.saturating_duration_since(then));
-            if !stream.answered && age.is_none_or(|age| age < self.config.limits.rapid_reset_age) {
+            let age = Duration::from_millis(self.millis().wrapping_sub(stream.opened_ms).into());
+            let young = !stream.answered && age < self.config.limits.rapid_reset_age;
+            if young && !stream.is_past_deadline(age) {
                 spend!(self, rapid_resets, RapidResets);
+            } else {
+                if young {
+                    spend!(self, deadline_resets, DeadlineResets);
+                }
+                self.earn(key, false);
             }
             self.closed.ended(head.id);
         }
@@ -303,6 +293,11 @@ impl Connection {
         if self.phase == Phase::Over {
             self.remove(stream);
             return;
+        }
+        if self.role == Role::Server {
+            // An answer that is whole is in order, although its request is not wanted to the end (RFC 9113 §8.1).
+            let in_order = self.streams.get(stream).is_some_and(|s| s.local_ended);
+            self.earn(stream, in_order);
         }
         if let Some(gone) = self.remove(stream) {
             if self.role == Role::Server && !gone.remote_ended {

@@ -3,12 +3,13 @@
 use super::control::DEPENDS_ON_ITSELF;
 use super::data::WRONG_LENGTH;
 use super::receive::Block;
-use super::{Connection, Drain, Event, Role, spare};
+use super::{Connection, Drain, Event, HEADER_TABLE_SIZE, Role, credit, spare};
 use crate::Field;
 use crate::Name;
 use crate::error::{Cause, ConnectionError, ErrorCode};
 use crate::frame::{self, Head};
-use crate::limits::Limit;
+use crate::hpack::{DecodeError, Decoder};
+use crate::limits::{Limit, Limits};
 use crate::message::{self, Malformed, UNKNOWN_LENGTH};
 use crate::stream::{Stream, StreamKey};
 
@@ -28,6 +29,18 @@ struct Whole<'b> {
 struct List {
     /// The limit that was passed.
     over: Option<Limit>,
+    /// Octets that the block does not explain.
+    expansion: u32,
+}
+
+/// Past a limit of the list the block is read on, for the table's sake, to this many times the limit.
+const READ_TIMES: usize = 4;
+
+/// The decoder for the peer's header blocks.
+pub(super) fn decoder(limits: &Limits) -> Decoder {
+    let stop = |limit: u32| (limit as usize).saturating_mul(READ_TIMES);
+    Decoder::new(HEADER_TABLE_SIZE)
+        .stopping_past(stop(limits.max_header_list_size), stop(limits.max_header_fields))
 }
 
 impl From<Malformed> for Cause {
@@ -146,15 +159,18 @@ impl Connection {
         let window = self
             .initial_stream_window()
             .max(self.window_before_acknowledgement());
-        let mut stream = Stream::new(self.peer_initial_window, window, 0, self.now());
+        let mut stream = Stream::new(self.peer_initial_window, window, 0, self.millis());
         stream.remote_ended = block.end;
-        if decoded.over.is_some() {
-            spare::give_back_list(fields);
+        stream.note_expansion(decoded.expansion);
+        if let Some(limit) = decoded.over {
+            spend!(self, oversized_requests, OversizedRequests);
             stream.swallow = true;
             self.highest_told = block.id;
             let stream = self.streams.insert(block.id, stream);
             return Ok(Some(Event::RequestTooLarge {
                 stream,
+                fields,
+                limit,
                 end: block.end,
             }));
         }
@@ -207,9 +223,10 @@ impl Connection {
     /// A later header block on a stream: trailers, in both roles (RFC 9113 §8.1).
     fn trailers<'a>(&mut self, key: StreamKey, block: Whole<'_>) -> Told<'a> {
         let (mut fields, decoded) = self.decode(block.bytes)?;
-        let Some(stream) = self.streams.get(key) else {
+        let Some(stream) = self.streams.get_mut(key) else {
             return Ok(None);
         };
+        stream.note_expansion(decoded.expansion);
         let (tag, swallow, left) = (stream.tag, stream.swallow, stream.content_left);
         let wrong = if stream.remote_ended {
             // RFC 9113 §5.1, half-closed (remote).
@@ -269,6 +286,16 @@ impl Connection {
             Err(malformed) => return self.bad_response(key, fields, malformed.into()),
         };
         if response.status < 200 {
+            let most = self.config.limits.max_informational;
+            if let Some(stream) = self.streams.get_mut(key) {
+                stream.informational = stream.informational.saturating_add(1);
+                if stream.informational > most {
+                    self.note_reached(Limit::Informational);
+                    spare::give_back_list(fields);
+                    let cause = Cause::Limit(Limit::Informational);
+                    return self.stream_error(key, ErrorCode::ENHANCE_YOUR_CALM, cause);
+                }
+            }
             if block.end {
                 // RFC 9113 §8.1.
                 let cause = Cause::Protocol("an interim response that ends the stream");
@@ -327,7 +354,11 @@ impl Connection {
         let decoded = self
             .decoder
             .decode(block, list, count, &mut fields)
-            .map_err(|_| UNDECODABLE)?;
+            .map_err(undecodable)?;
+        let expansion = credit::expansion(decoded.list_size, block.len());
+        if expansion > 0 {
+            spend!(self, header_expansion, HeaderExpansion, expansion);
+        }
         let over = match decoded.too_large {
             true if decoded.fields > count => Some(Limit::HeaderFields),
             true => Some(Limit::HeaderListSize),
@@ -336,7 +367,7 @@ impl Connection {
         if let Some(limit) = over {
             self.note_reached(limit);
         }
-        Ok((fields, List { over }))
+        Ok((fields, List { over, expansion }))
     }
 
     /// RFC 9113 §4.3: a block that nobody wants still changes the table.
@@ -345,15 +376,23 @@ impl Connection {
             return Err(ConnectionError::limit(Limit::HeaderBlock));
         }
         let mut fields = Vec::new();
-        self.decoder
+        let decoded = self
+            .decoder
             .decode(block, 0, 0, &mut fields)
-            .map_err(|_| UNDECODABLE)?;
+            .map_err(undecodable)?;
+        let expansion = credit::expansion(decoded.list_size, block.len());
+        spend!(self, header_expansion, HeaderExpansion, expansion);
         Ok(())
     }
 }
 
-const UNDECODABLE: ConnectionError =
-    ConnectionError::rule(ErrorCode::COMPRESSION_ERROR, "a header block cannot be decoded");
+fn undecodable(error: DecodeError) -> ConnectionError {
+    match error {
+        DecodeError::ListTooLarge => ConnectionError::limit(Limit::HeaderListSize),
+        DecodeError::TooManyFields => ConnectionError::limit(Limit::HeaderFields),
+        _ => ConnectionError::rule(ErrorCode::COMPRESSION_ERROR, "a header block cannot be decoded"),
+    }
+}
 
 /// Whether these fields are the head of an interim response.
 pub(super) fn is_interim(fields: &[Field]) -> bool {

@@ -32,7 +32,7 @@ impl Connection {
             self.peer_initial_window,
             self.initial_stream_window(),
             tag,
-            self.now(),
+            self.millis(),
         );
         stream.local_ended = end;
         let method = fields.iter().find(|f| f.known() == Name::Method);
@@ -76,7 +76,9 @@ impl Connection {
         }
     }
 
-    /// Server: an interim (1xx) or the final response head, at once. `end`: without body and trailers.
+    /// Server: an interim (1xx) or the final response head, at once. `end`: without body and trailers. An interim head is
+    /// left out if the peer has left as many answers unread as
+    /// [`Limits::max_unread_answers`](crate::Limits::max_unread_answers) allows.
     pub fn send_headers(&mut self, stream: StreamKey, fields: &[Field], end: bool) {
         let Some(s) = self
             .streams
@@ -88,7 +90,12 @@ impl Connection {
         if self.role == Role::Client || self.phase == Phase::Over {
             return;
         }
-        s.answered |= !is_interim(fields);
+        let interim = is_interim(fields);
+        s.answered |= !interim;
+        if interim && self.check_answers().is_err() {
+            // RFC 9110 §15.2 wants them relayed, and a peer that reads nothing would have them pile up.
+            return;
+        }
         let n = self
             .output
             .headers(stream.id(), end, |block| self.encoder.encode(fields, block));

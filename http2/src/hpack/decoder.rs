@@ -6,7 +6,7 @@ use super::entry::{Entry, HEADER, NameFacts};
 use super::predefined::{STATIC_LEN, name_index, row_at};
 use super::table::Table;
 use super::{DEFAULT_TABLE_SIZE, DecodeError, huffman, integer};
-use crate::field::{Field, Indexing};
+use crate::field::{Field, Indexing, Name};
 
 /// Reads the header blocks of one peer, in the order in which they were sent.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct Decoder {
     limit: usize,
     /// The next block must begin with a size update.
     update_due: bool,
+    /// Past these sizes and numbers of fields no block is read on.
+    stop: (usize, usize),
     /// Where a literal is put together: [`HEADER`] bytes, name, value.
     text: Vec<u8>,
 }
@@ -50,8 +52,17 @@ impl Decoder {
             announced: table_size,
             limit: table_size.max(DEFAULT_TABLE_SIZE),
             update_due: false,
+            stop: (usize::MAX, usize::MAX),
             text: Vec::new(),
         }
+    }
+
+    /// The same decoder, for which a block with more than `list_size` octets of fields or more than `fields` of them is
+    /// an error as soon as that is seen: what such a block costs is then bounded, whatever its length.
+    #[must_use]
+    pub fn stopping_past(mut self, list_size: usize, fields: usize) -> Self {
+        self.stop = (list_size, fields);
+        self
     }
 
     /// The peer acknowledged our SETTINGS. Matters only if they announced less than 4,096: the next block must
@@ -68,8 +79,9 @@ impl Decoder {
 
     /// Decodes one whole header block (all fragments joined), appending to `out`.
     ///
-    /// Past `max_list_size` (sum of [`Field::size`], RFC 9113 §6.5.2) or `max_fields` no field is kept any more,
-    /// but the block is decoded to its end, so that the table stays in step with the peer's.
+    /// Past `max_list_size` (sum of [`Field::size`], RFC 9113 §6.5.2) or `max_fields` no field is kept any more but
+    /// one `content-type`, by which a refusal is worded; the block is decoded to its end, so that the table stays in
+    /// step with the peer's.
     ///
     /// The cost is bounded by the block: an indexed field is a count, and nothing is allocated for it; a literal
     /// is one allocation of its own length, plus its name if that was indexed.
@@ -89,6 +101,8 @@ impl Decoder {
             decoded: Decoded::default(),
             max_list_size,
             max_fields,
+            stop: self.stop,
+            content_type: false,
             out,
         };
         let mut name_bytes = block
@@ -154,7 +168,8 @@ impl Decoder {
             0 => Err(DecodeError::InvalidIndex),
             1..=STATIC_LEN => {
                 let index = index as u8;
-                if list.admits(row_at(index).size()) {
+                let row = row_at(index);
+                if list.admits(row.size(), || row.known)? {
                     // Not `push`: it wants the field in memory before it knows that there is room, and to move it
                     // from there stalls on the bytes just stored. Measured: a third of a warm request.
                     list.out.extend(iter::once(index).map(Field::predefined));
@@ -166,7 +181,7 @@ impl Decoder {
                     .table
                     .at(index - STATIC_LEN - 1)
                     .ok_or(DecodeError::InvalidIndex)?;
-                if list.admits(entry.size()) {
+                if list.admits(entry.size(), || entry.known())? {
                     list.out
                         .extend(iter::once(entry).map(|entry| Field::shared(entry.clone())));
                 }
@@ -213,7 +228,7 @@ impl Decoder {
             }
         };
         let value_len = read_string(rest, &mut self.text, HEADER + name_len)?;
-        let admitted = list.admits(name_len + value_len + 32);
+        let admitted = list.admits(name_len + value_len + 32, || name.known)?;
         if !admitted && indexing != Indexing::Incremental {
             return Ok(());
         }
@@ -237,17 +252,37 @@ struct List<'a> {
     decoded: Decoded,
     max_list_size: usize,
     max_fields: usize,
+    stop: (usize, usize),
+    /// A `content-type` was kept past the limits.
+    content_type: bool,
     out: &'a mut Vec<Field>,
 }
 
 impl List<'_> {
     /// Counts a field and tells whether it is kept.
-    fn admits(&mut self, size: usize) -> bool {
+    #[inline]
+    fn admits(&mut self, size: usize, name: impl FnOnce() -> Name) -> Result<bool, DecodeError> {
         let decoded = &mut self.decoded;
         decoded.list_size = decoded.list_size.saturating_add(size);
         decoded.fields += 1;
         decoded.too_large |= decoded.list_size > self.max_list_size || decoded.fields > self.max_fields;
-        !decoded.too_large
+        if decoded.too_large {
+            return self.admits_past_limits(name());
+        }
+        Ok(true)
+    }
+
+    #[cold]
+    fn admits_past_limits(&mut self, name: Name) -> Result<bool, DecodeError> {
+        if self.decoded.list_size > self.stop.0 {
+            return Err(DecodeError::ListTooLarge);
+        }
+        if self.decoded.fields > self.stop.1 {
+            return Err(DecodeError::TooManyFields);
+        }
+        let first = name == Name::ContentType && !self.content_type;
+        self.content_type |= first;
+        Ok(first)
     }
 }
 

@@ -3,7 +3,8 @@
 #![allow(unreachable_pub, reason = "a module shared by test binaries")]
 
 use http2::{
-    Cause, Config, Connection, ConnectionError, Credit, Encoder, ErrorCode, Event, Field, Limits, StreamKey,
+    Cause, Config, Connection, ConnectionError, Credit, Encoder, ErrorCode, Event, Field, Limit, Limits,
+    StreamKey,
 };
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -117,6 +118,8 @@ pub enum Told {
     },
     RequestTooLarge {
         stream: u32,
+        fields: Vec<(String, String)>,
+        limit: Limit,
         end: bool,
     },
     Refused {
@@ -177,9 +180,16 @@ pub fn own(event: Event<'_>) -> (Told, Option<StreamKey>) {
             },
             Some(stream),
         ),
-        Event::RequestTooLarge { stream, end } => (
+        Event::RequestTooLarge {
+            stream,
+            fields,
+            limit,
+            end,
+        } => (
             Told::RequestTooLarge {
                 stream: stream.id(),
+                fields: text(&fields),
+                limit,
                 end,
             },
             Some(stream),

@@ -4,7 +4,13 @@ fn all() -> Vec<Refusal> {
     let backend = "g%ide ü".to_owned();
     vec![
         Refusal::NoRoute,
-        Refusal::RequestTooLarge,
+        Refusal::RequestTooLarge {
+            limit: "max_header_fields",
+        },
+        Refusal::ResponseOverLimit {
+            backend: backend.clone(),
+            limit: "max_informational",
+        },
         Refusal::NoEndpoints {
             backend: backend.clone(),
         },
