@@ -224,6 +224,15 @@ impl Field {
         }
     }
 
+    /// Nothing is wrong with its bytes.
+    #[inline]
+    pub(crate) fn is_lawful(&self) -> bool {
+        match &self.0 {
+            Kind::Static(index) => !matches!(*index, EMPTY_AUTHORITY | EMPTY_HOST),
+            Kind::Shared(entry) => entry.is_lawful(),
+        }
+    }
+
     /// What is legal about its bytes.
     pub(crate) fn facts(&self) -> Facts {
         match &self.0 {
@@ -295,6 +304,7 @@ mod tests {
             // `Never` keeps it from becoming the row.
             let made = Field::with_indexing(row.name(), row.value(), Indexing::Never);
             assert_eq!(row.facts(), made.facts(), "row {index}");
+            assert_eq!(row.is_lawful(), made.is_lawful(), "row {index}");
         }
     }
 

@@ -274,8 +274,7 @@ fn read_trailers(fields: &[Field]) -> Result<(), Fault> {
 /// RFC 9113 §8.2.1, §8.3.1: the octets of names and values. Known since the field was made.
 #[inline]
 fn octets(field: &Field) -> Result<(), Fault> {
-    let facts = field.facts();
-    if facts.name_legal & facts.value_legal & facts.fits_name & !facts.outer_blanks {
+    if field.is_lawful() {
         return Ok(());
     }
     what_is_wrong(field)

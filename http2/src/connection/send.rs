@@ -32,7 +32,8 @@ impl Connection {
             self.peer_initial_window,
             self.initial_stream_window(),
             tag,
-            self.millis(),
+            // A server's resets are not judged by age.
+            0,
         );
         stream.local_ended = end;
         let method = fields.iter().find(|f| f.known() == Name::Method);

@@ -162,6 +162,13 @@ impl Entry {
         }
     }
 
+    /// All that [`Facts`] ask for.
+    #[inline]
+    pub(crate) fn is_lawful(&self) -> bool {
+        let flags = self.header()[13];
+        flags & (LEGAL_NAME | LEGAL_VALUE | FITS_NAME | OUTER_BLANKS) == LEGAL_NAME | LEGAL_VALUE | FITS_NAME
+    }
+
     pub(crate) fn facts(&self) -> Facts {
         let flags = self.header()[13];
         Facts {
@@ -247,27 +254,9 @@ fn has_outer_blanks(value: &[u8]) -> bool {
     blank(value.first()) || blank(value.last())
 }
 
-/// RFC 9113 §8.2.1: NUL, CR or LF. Arrays of fixed length and no early exit: this is how the loop becomes a few vector instructions. Ends that do
-/// not fill an array are looked at together with bytes that were seen already.
+/// RFC 9113 §8.2.1: NUL, CR or LF.
 fn has_breaks(value: &[u8]) -> bool {
-    fn any<const N: usize>(bytes: &[u8; N]) -> bool {
-        bytes.iter().fold(0, |bad, &b| {
-            bad | u8::from(b == 0) | u8::from(b == b'\r') | u8::from(b == b'\n')
-        }) != 0
-    }
-    let (chunks, rest) = value.as_chunks::<16>();
-    let whole = chunks.iter().fold(false, |bad, chunk| bad | any(chunk));
-    let end = match (
-        value.last_chunk::<16>(),
-        rest.first_chunk::<8>(),
-        rest.last_chunk::<8>(),
-    ) {
-        _ if rest.is_empty() => false,
-        (Some(end), _, _) => any(end),
-        (None, Some(front), Some(back)) => any(front) | any(back),
-        _ => rest.iter().any(|&b| matches!(b, 0 | b'\r' | b'\n')),
-    };
-    whole | end
+    grammar::any(value, |b| (b == 0) | (b == b'\r') | (b == b'\n'))
 }
 
 /// Multiply and fold, 16 bytes a step. It is not keyed: a peer that makes fields meet loses compression and
