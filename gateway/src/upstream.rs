@@ -57,7 +57,7 @@ impl Worker {
             return;
         };
         let index = backend.label.index();
-        let mut asked_discovery = false;
+        let (mut asked_discovery, mut asked_for_room) = (false, false);
         loop {
             let (now, max_waiting) = (self.now, self.snapshot.limits.max_waiting);
             let connections = &self.connections;
@@ -82,8 +82,13 @@ impl Worker {
                     return self.connect_wanted(index);
                 }
                 Pick::Wait => {
+                    let gives_way = pool.waiting().gives_way_to(client).filter(|_| !asked_for_room);
                     let backend = backend.name.to_string();
-                    return self.refuse(relay, &Refusal::TooManyWaiting { backend });
+                    self.refuse(gives_way.unwrap_or(relay), &Refusal::TooManyWaiting { backend });
+                    if gives_way.is_none() {
+                        return;
+                    }
+                    asked_for_room = true;
                 }
                 Pick::Nothing if !asked_discovery => {
                     // An answer may have come since the last tick.

@@ -25,7 +25,6 @@ pub(crate) const ATTACKS: &[Attack] = &[
             proof: 10.0,
             short: 1.5,
         },
-        defended: false,
         ..Attack::USUAL
     },
     Attack {

@@ -34,6 +34,17 @@ impl Waiting {
         may_have_another(held as u64, max.saturating_sub(self.len) as u64)
     }
 
+    /// The RPC that gives its place to one of `client`, which has none while all are taken: the youngest of whoever has
+    /// most, if that client keeps another one.
+    pub(crate) fn gives_way_to(&self, client: Key) -> Option<Key> {
+        if self.queues.contains_key(&client) {
+            return None;
+        }
+        let longest = self.queues.values().max_by_key(|queue| queue.len())?;
+        let youngest = longest.back().filter(|_| longest.len() > 1)?;
+        Some(youngest.relay)
+    }
+
     pub(crate) fn push(&mut self, client: Key, waiter: Waiter) {
         self.len += 1;
         match self.queues.entry(client) {
@@ -193,5 +204,21 @@ mod tests {
         }
         assert_eq!(waiting.len, 88);
         assert!(waiting.admits(modest, 100));
+    }
+
+    #[test]
+    fn who_has_nothing_gets_a_place_of_whoever_has_most() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        let [many, few, modest, another, a, b, c, d] = keys();
+        for (client, relay) in [(few, a), (many, b), (many, c)] {
+            waiting.push(client, waiter(relay, now));
+        }
+        assert!(!waiting.admits(modest, 3));
+        assert_eq!(waiting.gives_way_to(many), None);
+        assert_eq!(waiting.gives_way_to(modest), Some(c));
+        waiting.remove(many, c);
+        assert!(waiting.admits(modest, 3));
+        waiting.push(modest, waiter(d, now));
+        assert_eq!(waiting.gives_way_to(another), None, "nobody loses the last one");
     }
 }
