@@ -48,7 +48,6 @@ async fn rpcs_that_repeat_their_metadata_at_full_rate_pass() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "resets that a deadline explains are not told from others yet"]
 async fn deadlines_that_a_mute_backend_lets_pass_end_no_healthy_stream() {
     let (ca, backend, gateway) = scripted(|mut exchange| async move {
         if exchange.path() == "/test.Echo/Mute" {

@@ -18,7 +18,10 @@ use crate::worker::pace::Pace;
 
 /// Read buffer of a handshake; a post-quantum ClientHello has about 1.8 kB.
 const BUFFER: usize = 4096;
-/// Bytes of one unfinished flight. rustls takes handshake messages below 64 KiB, which a client's chain may
+/// Bytes of one unfinished flight of a client that is asked for no certificate: a ClientHello, which nobody splits into
+/// more than one record, and what lies before and behind it.
+const MAX_HELLO: usize = 24 << 10;
+/// The same where clients present certificates. rustls takes handshake messages below 64 KiB, which a client's chain may
 /// nearly fill, in records of their own and with others behind it.
 const MAX_FLIGHT: usize = 72 << 10;
 
@@ -55,7 +58,12 @@ enum Asked {
 
 /// Runs the handshake to its end, whichever that is. The deadline is the caller's.
 pub(super) async fn run(stream: &mut TcpStream, edge: &Edge, shard: &Shard) -> Result<Completed, Ended> {
-    let (pace, mut memory) = (&shard.pace, HandshakeMemory::new(shard));
+    let max_flight = if edge.client_trust.is_some() {
+        MAX_FLIGHT
+    } else {
+        MAX_HELLO
+    };
+    let (pace, mut memory) = (&shard.pace, HandshakeMemory::new(shard, max_flight));
     // Nearly always no challenge is out, and then nobody looks at the ClientHello but the session.
     if !edge.challenges.expects_tls_alpn() {
         return Handshake::new(stream, edge.service.clone(), Vec::new(), pace, memory)?
@@ -139,7 +147,7 @@ async fn read_more<'a>(
         return Err(HandshakeFailure::Probe);
     }
     let has_room = memory.count(buffer.capacity() + beside);
-    if n == 0 || buffer.len() > MAX_FLIGHT || (!has_room && buffer.len() > BUFFER) {
+    if n == 0 || buffer.len() > memory.max_flight() || (!has_room && buffer.len() > BUFFER) {
         return Err(HandshakeFailure::Other);
     }
     Ok(buffer.get(before..).unwrap_or_default())
@@ -189,8 +197,14 @@ impl<'a> Handshake<'a> {
             self.take(&mut buffer, 0).await?;
         }
         while self.session.is_handshaking() {
-            buffer.clear();
             let kept = self.session.kept();
+            if kept > BUFFER {
+                // The session keeps them; a client that lets us wait for more must not have them twice.
+                buffer = Vec::new();
+                self.memory.count(self.session.memory() + self.early.capacity());
+                let _ = self.stream.readable().await;
+            }
+            buffer.clear();
             buffer.resize(kept, 0);
             if buffer.capacity() == 0 {
                 buffer.reserve(BUFFER);

@@ -100,11 +100,22 @@ impl Charge {
 pub(crate) struct HandshakeMemory<'a> {
     shard: &'a Shard,
     counted: usize,
+    max_flight: usize,
 }
 
 impl<'a> HandshakeMemory<'a> {
-    pub(crate) fn new(shard: &'a Shard) -> Self {
-        Self { shard, counted: 0 }
+    /// For a handshake of whose client one flight has at most `max_flight` bytes.
+    pub(crate) fn new(shard: &'a Shard, max_flight: usize) -> Self {
+        Self {
+            shard,
+            counted: 0,
+            max_flight,
+        }
+    }
+
+    /// Bytes of one flight of this client, at most.
+    pub(crate) fn max_flight(&self) -> usize {
+        self.max_flight
     }
 
     /// It keeps `now` bytes. `false`: memory is full, and a handshake with more than an ordinary one has to end.

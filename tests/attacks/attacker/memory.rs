@@ -65,7 +65,6 @@ pub(crate) const ATTACKS: &[Attack] = &[
         does: "2,000 connections, each with 60 KiB of a ClientHello that is not continued",
         work: half_hellos,
         seconds: LONGER,
-        defended: false,
         ..Attack::USUAL
     },
     Attack {

@@ -20,7 +20,6 @@ pub(crate) const ATTACKS: &[Attack] = &[
         does: "the same, with a request before each that the gateway itself turns away",
         work: bought,
         limits: &["rapid_resets"],
-        defended: false,
         ..Attack::USUAL
     },
     Attack {
