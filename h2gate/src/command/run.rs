@@ -106,7 +106,11 @@ async fn reload(path: &Path, running: &Running, logging: &Logging) {
         Ok(resolved) => resolved,
         Err(mistakes) => {
             running.reload_refused();
-            tracing::error!("reload refused, what ran before runs on:\n{mistakes}");
+            tracing::error!("reload refused, what ran before runs on:");
+            // A line of the log for each line: there, what looks like the end of one is escaped.
+            for line in mistakes.to_string().lines() {
+                tracing::error!("{line}");
+            }
             return;
         }
     };
@@ -146,7 +150,10 @@ fn apply_log(logging: &Logging, log: &config::Log) {
 
 fn warn_all(resolved: &Resolved) {
     if !resolved.warnings.is_empty() {
-        tracing::warn!("the configuration can run, but:\n{}", resolved.warnings);
+        tracing::warn!("the configuration can run, but:");
+        for line in resolved.warnings.to_string().lines() {
+            tracing::warn!("{line}");
+        }
     }
 }
 
