@@ -311,8 +311,11 @@ fn unusable(path: &Path) -> Option<(String, String)> {
             let remedy = "let the user that h2gate runs as write in it, and nobody else".to_owned();
             return Some((format!("cannot be written: {error}"), remedy));
         }
-        let mode = std::fs::metadata(path).ok()?.mode() & 0o7777;
-        let who = open_to(mode, 0o002, 0o020)?;
+        let metadata = std::fs::metadata(path).ok()?;
+        let mode = metadata.mode() & 0o7777;
+        // As `run` judges it: a volume in Kubernetes belongs to root and is written through its group (fsGroup).
+        let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+        let who = open_to(mode, 0o002, if is_ours { 0o020 } else { 0 })?;
         let remedy = format!("chmod 0700 {}, or give a directory of its own", path.display());
         return Some((
             format!("may be written by {who} (mode {mode:04o}), and it holds private keys"),
