@@ -1,9 +1,19 @@
 //! The values that `:authority`, `host`, `:path` and `:scheme` may have (RFC 9113 §8.3.1, RFC 3986). They decide where a
 //! request goes, so a reader behind us must not find another meaning in them.
 
-/// `host[:port]`: a registered name, an IPv4 address or an address in brackets, never empty and without userinfo
-/// (RFC 3986 §3.2.2, §3.2.3; RFC 9113 §8.3.1).
+/// `host[:port]` of RFC 3986, or several addresses with ports between commas, which is what gRPC's libraries in C++,
+/// Python, Ruby and PHP say where they are given `ipv4:` or `ipv6:` and more than one address. A list names no host.
 pub(crate) fn is_authority(value: &[u8]) -> bool {
+    is_host_and_port(value) || (value.contains(&b',') && value.split(|&b| b == b',').all(is_socket_address))
+}
+
+fn is_socket_address(text: &[u8]) -> bool {
+    str::from_utf8(text).is_ok_and(|text| text.parse::<core::net::SocketAddr>().is_ok())
+}
+
+/// A registered name, an IPv4 address or an address in brackets, never empty and without userinfo, and a port (RFC 3986
+/// §3.2.2, §3.2.3; RFC 9113 §8.3.1).
+fn is_host_and_port(value: &[u8]) -> bool {
     let (host, port) = match value {
         [b'[', rest @ ..] => {
             let Some(end) = rest.iter().position(|&b| b == b']') else {
@@ -162,6 +172,8 @@ mod tests {
             "[2001:db8::1]:443",
             "[::ffff:192.0.2.1]",
             "[fe80::1%25eth0]:1",
+            "192.0.2.1:443,192.0.2.2:444",
+            "[2001:db8::1]:443,[2001:db8::2]:443",
             "h:",
             "h:65536000",
         ] {
@@ -175,6 +187,9 @@ mod tests {
             "evil.test?.example.com",
             "evil.test#.example.com",
             "host:80/.example.com",
+            "host:80,host:81",
+            "192.0.2.1:443,evil.example:443",
+            "192.0.2.1:443,",
             "host/x",
             "h\\x",
             "h x",

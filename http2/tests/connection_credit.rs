@@ -112,6 +112,30 @@ fn two_hundred_calls_a_second_that_end_by_their_deadline_of_100_ms_go_on_for_eve
     assert_eq!(lone.sent()[0].id, 1);
 }
 
+/// grpc-go writes `grpc-timeout` before the call waits for its stream.
+#[test]
+fn deadlines_that_passed_while_calls_waited_for_their_streams_are_explained() {
+    let timeout = Duration::from_millis(500);
+    let mut lone = edge();
+    let mut open = VecDeque::new();
+    for number in 0..6_000 {
+        let id = 2 * number + 1;
+        let key = lone.request(id, true);
+        lone.connection.expect_reset_after(key, timeout);
+        open.push_back(id);
+        if open.len() == 256 {
+            // The youngest: it has just got the place of one that ended.
+            let id = open.pop_back().unwrap();
+            assert_eq!(
+                lone.feed(&rst_stream(id, E::CANCEL)).unwrap().len(),
+                1,
+                "call {number}"
+            );
+        }
+        lone.sent();
+    }
+}
+
 #[test]
 fn a_deadline_that_anybody_could_ask_for_explains_no_reset() {
     let burst = Limits::edge().rapid_resets.burst;

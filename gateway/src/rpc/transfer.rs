@@ -100,7 +100,6 @@ impl Worker {
         }
         relay.attempts += 1;
         request.keep_no_more();
-        let first = relay.attempts == 1;
         let (down, shared) = (relay.down.connection, relay.shared);
         relay.phase = Phase::Sent(StreamOf { connection, stream }, request);
         if !whole {
@@ -113,9 +112,9 @@ impl Worker {
         {
             client.shares.add(endpoint);
         }
-        // Bytes that waited here for a connection are owed to the client once they move on. A body that is
-        // sent again was paid for the first time.
-        if first && sent > 0 {
+        // Bytes that waited here for a connection are owed to the client once they move on, also those that came while
+        // the RPC waited a second time. What is sent again was paid for the first time: never more than is owed is paid.
+        if sent > 0 {
             self.credit_client(key, sent as u32);
         }
         true

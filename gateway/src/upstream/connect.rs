@@ -87,7 +87,9 @@ impl Worker {
     /// The time for the peer's SETTINGS is over.
     fn greeting_is_due(&mut self, key: Key) {
         self.now = Instant::now();
-        if self.connections.get(key).is_some_and(|c| !c.h2.is_established()) {
+        // One that is closing has failed before, and its endpoint may be at another attempt.
+        let waits = |c: &Connection| !c.h2.is_established() && c.closing.is_none();
+        if self.connections.get(key).is_some_and(|c| waits(c)) {
             self.greeting_failed(key, Fault::Silent);
             self.abort(key, ErrorCode::SETTINGS_TIMEOUT, b"no SETTINGS in time");
         }

@@ -15,6 +15,8 @@ const MOST_EXPANSION: u32 = 8 << 10;
 const SHORTEST_DEADLINE: Duration = Duration::from_millis(10);
 /// A reset may come this much before the deadline, or a tenth of it: HEADERS may have been on their way for longer.
 const EARLY_MS: u32 = 5;
+/// A deadline, in milliseconds, that explains a reset at any age.
+const AT_ANY_AGE: u32 = 1;
 
 /// Octets of a header list that its block does not explain.
 pub(super) fn expansion(list: usize, block: usize) -> u32 {
@@ -49,13 +51,17 @@ impl Connection {
 
     /// Server: the peer gives this request so much time (`grpc-timeout`). A reset by the peer at that age or later
     /// counts against [`Limits::deadline_resets`](crate::Limits::deadline_resets) and not against `rapid_resets`, if it
-    /// is at least 10 ms.
+    /// is at least 10 ms. Where nearly as many streams are open as may be, so does an earlier one: the client's library
+    /// may have written the field before the call waited for its stream, and of its time little is left.
     #[inline]
     pub fn expect_reset_after(&mut self, stream: StreamKey, timeout: Duration) {
+        let most = self.config.limits.max_concurrent_streams as usize;
+        let is_crowded = self.streams.len() >= most - most / 8;
         if timeout >= SHORTEST_DEADLINE
             && let Some(stream) = self.streams.get_mut(stream)
         {
-            stream.deadline_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+            let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+            stream.deadline_ms = if is_crowded { AT_ANY_AGE } else { millis };
         }
     }
 
