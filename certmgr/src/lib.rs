@@ -54,5 +54,10 @@ pub use state::{State, StateError};
 pub use supervisor::{Handle, start};
 pub use trust::TrustEvent;
 
+// One file for both: this crate's tests cannot depend on the end-to-end ones.
+#[cfg(test)]
+#[expect(unreachable_pub, reason = "it is public where the end-to-end tests show it")]
+#[path = "../../tests/src/ports.rs"]
+mod ports;
 #[cfg(test)]
 mod tests;

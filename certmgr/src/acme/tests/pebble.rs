@@ -1,7 +1,7 @@
 //! Pebble and its DNS server as child processes.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::super::http::{Body, Http};
 use super::{DEADLINE, Place, answer_http, answer_tls_alpn};
 use crate::config::Authority;
+use crate::ports::{free_address, free_port};
 
 /// How Pebble shall behave.
 #[derive(Default)]
@@ -61,11 +62,9 @@ impl Pebble {
     pub(super) async fn with(wishes: Wishes) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca_file = certificates(folder.path());
-        let ports = free_ports::<4>();
         let dns = Arc::new(Dns::start(folder.path(), &ca_file).await);
-        let [api, management, tls_port, http_port] = ports;
-        let api = SocketAddr::from(([127, 0, 0, 1], api));
-        let management = SocketAddr::from(([127, 0, 0, 1], management));
+        let (api, management) = (free_address(), free_address());
+        let (tls_port, http_port) = (free_port(), free_port());
         let external = wishes.external_account;
         let keys: serde_json::Map<String, Value> = external
             .iter()
@@ -173,9 +172,7 @@ impl Pebble {
 
 impl Dns {
     async fn start(folder: &Path, ca_file: &Path) -> Self {
-        let [dns, management] = free_ports();
-        let address = SocketAddr::from(([127, 0, 0, 1], dns));
-        let management = SocketAddr::from(([127, 0, 0, 1], management));
+        let (address, management) = (free_address(), free_address());
         let process = Command::new(tool("pebble-challtestsrv"))
             .args(["-dnsserver", &address.to_string()])
             .args(["-management", &management.to_string()])
@@ -266,12 +263,6 @@ fn tool(name: &str) -> PathBuf {
         path.display()
     );
     path
-}
-
-/// Free a moment ago: whoever wants one must take it soon.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let held: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// A CA, and a certificate of it for Pebble's own interface.

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::SecretReference;
+use crate::ports::free_address;
 
 /// How long a test waits for what must happen.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -25,10 +26,7 @@ pub(super) struct Moto {
 
 impl Moto {
     pub(super) async fn start() -> Self {
-        let address = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let address = free_address();
         let program = tool("moto_server");
         let process = Command::new(&program)
             .args(["-H", "127.0.0.1", "-p", &address.port().to_string()])

@@ -8,11 +8,12 @@ use std::process::Stdio;
 use aws_sdk_route53::types::{
     ChangeAction, HostedZoneConfig, ResourceRecord, ResourceRecordSet, Vpc, VpcRegion,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::*;
 use crate::dns::Lookup;
+use crate::ports::free_address;
 
 /// A moto of its own; ends with the test.
 struct Moto {
@@ -27,9 +28,7 @@ impl Moto {
             PathBuf::from,
         );
         let program = tools.join("bin/moto_server");
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let address = free_address();
         let process = Command::new(&program)
             .args(["-H", "127.0.0.1", "-p", &address.port().to_string()])
             .stdin(Stdio::null())
