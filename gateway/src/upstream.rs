@@ -11,7 +11,7 @@ pub(crate) mod spoken;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http2::ErrorCode;
 
@@ -26,8 +26,12 @@ use crate::telemetry::event::Event;
 use crate::worker::Worker;
 use crate::worker::slab::{Key, Slab};
 
-/// A connection that is ended by GOAWAY before this age, and has served nothing, was of no use.
+/// A connection that ends before this age, and has answered nothing, was of no use.
 const USELESS_BEFORE: Duration = Duration::from_secs(1);
+
+fn was_useless(connection: &Connection, now: Instant) -> bool {
+    connection.h2.header_blocks() == 0 && now.saturating_duration_since(connection.opened_at) < USELESS_BEFORE
+}
 
 /// What a connection to a backend takes now.
 fn streams(connections: &Slab<Box<Connection>>) -> impl Fn(Key) -> Streams {
@@ -236,32 +240,21 @@ impl Worker {
         self.serve_waiting(key);
     }
 
-    /// The backend will take no more streams here (RFC 9113 §6.8), and has taken none above `last`.
-    pub(crate) fn backend_going_away(&mut self, key: Key, last: u32, code: ErrorCode, debug: &[u8]) {
+    /// The backend will take no more streams here (RFC 9113 §6.8).
+    pub(crate) fn backend_going_away(&mut self, key: Key, code: ErrorCode, debug: &[u8]) {
         let Some(peer) = self.backend_peer(key) else {
             return;
         };
-        let now = self.now;
-        let random = crate::forwarded::next(&mut self.random);
-        if let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut) {
-            if code != ErrorCode::NO_ERROR {
-                Event::BackendEndsConnection {
-                    backend: &pool.backend.name,
-                    endpoint: peer.endpoint,
-                    code,
-                    said: debug,
-                }
-                .tell(now);
+        if code != ErrorCode::NO_ERROR
+            && let Some(pool) = self.pools.get(peer.pool).and_then(Option::as_ref)
+        {
+            Event::BackendEndsConnection {
+                backend: &pool.backend.name,
+                endpoint: peer.endpoint,
+                code,
+                said: debug,
             }
-            let age = self
-                .connections
-                .get(key)
-                .map(|c| now.saturating_duration_since(c.opened_at));
-            if last == 0 && age.is_some_and(|age| age < USELESS_BEFORE) {
-                pool.was_useless(peer.endpoint, now, random);
-            } else {
-                pool.was_useful(peer.endpoint);
-            }
+            .tell(self.now);
         }
         self.leave_pool(key);
         let Some(connection) = self.connections.get_mut(key) else {
@@ -310,8 +303,19 @@ impl Worker {
         };
         match pool.leave(peer.endpoint, key) {
             Left::Attempt => self.greeting_failed(key, Fault::Closed),
-            Left::Ready if pool.has_waiting() => self.connect_wanted(peer.pool),
-            Left::Ready | Left::Nothing => {}
+            Left::Ready => {
+                let random = crate::forwarded::next(&mut self.random);
+                let connection = self.connections.get(key);
+                if connection.is_some_and(|connection| was_useless(connection, self.now)) {
+                    pool.was_useless(peer.endpoint, self.now, random);
+                } else {
+                    pool.was_useful(peer.endpoint);
+                }
+                if pool.has_waiting() {
+                    self.connect_wanted(peer.pool);
+                }
+            }
+            Left::Nothing => {}
         }
     }
 

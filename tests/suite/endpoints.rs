@@ -87,6 +87,17 @@ async fn an_endpoint_that_accepts_and_says_nothing_costs_no_rpc() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_greets_and_closes_costs_no_rpc_and_is_not_hammered() {
+    let closing = TestBackend::frames(async |mut connection| {
+        connection.serve(&[(setting::MAX_CONCURRENT_STREAMS, 0)]).await;
+    })
+    .await;
+    nobody_notices(closing.address()).await;
+    let connections = closing.connections();
+    assert!((1..=40).contains(&connections), "{connections} connections");
+}
+
+#[tokio::test]
 async fn a_backend_that_never_sends_settings_is_unavailable_after_connect_timeout() {
     let ca = TestCa::new();
     let mute = TestBackend::frames(async |mut connection| while connection.read().await.is_some() {}).await;

@@ -49,7 +49,7 @@ impl Worker {
                 cause,
             } => self.backend_reset(up(stream), tag, code, cause),
             Event::Settings => self.backend_settings(key),
-            Event::GoAway { last, code, debug } => self.backend_going_away(key, last, code, &debug),
+            Event::GoAway { code, debug, .. } => self.backend_going_away(key, code, &debug),
             Event::Request { .. }
             | Event::RequestTooLarge { .. }
             | Event::Refused { .. }
