@@ -152,7 +152,7 @@ pub(crate) struct Worker {
     /// How many swaps of trust bundles were followed.
     trust_swaps: u64,
     /// Clients to be held against their listener and its trust bundle again.
-    outdated: Vec<Key>,
+    outdated: reverify::Outdated,
 }
 
 /// The snapshot as one worker holds it: an RPC takes a reference to it without touching memory that
@@ -287,7 +287,7 @@ impl Worker {
             // A new client is of none yet.
             reloads: 1,
             trust_swaps: 0,
-            outdated: Vec::new(),
+            outdated: reverify::Outdated::default(),
             shared,
         }
     }
@@ -295,7 +295,7 @@ impl Worker {
     fn reload(&mut self, snapshot: Arc<Snapshot>) {
         self.snapshot = Rc::new(View::of(snapshot));
         self.reloads = self.reloads.wrapping_add(1);
-        self.note_outdated();
+        self.outdated.look_at_all();
         self.follow_reload();
     }
 

@@ -300,6 +300,10 @@ fn while_a_worker_rests_the_others_serve_its_sockets() {
         let rested = before == 1 && resting() == 1;
         rested.then(|| assert_eq!(clients.len(), CLIENTS, "some were not served"))
     });
+    eventually("both run again, and every connection has closed once", || {
+        let totals = scene.totals();
+        (resting() == 0 && totals.connections_accepted == totals.connections_closed).then_some(())
+    });
 }
 
 #[test]

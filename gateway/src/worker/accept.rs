@@ -55,7 +55,6 @@ impl Acceptors {
         for (listener, task) in self.0.drain(..) {
             task.abort();
             stop_listening(index, &listener, |stream, peer| {
-                shard.metrics.connection_accepted();
                 take_over(shard, stream, peer, listener.clone());
             });
         }
@@ -113,7 +112,6 @@ pub(super) fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 fn place(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: &Arc<Listener>) {
-    shard.metrics.connection_accepted();
     let (shared, index) = {
         let worker = shard.worker();
         (worker.shared.clone(), worker.index)
@@ -177,6 +175,7 @@ fn start(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, lis
         let Some(mine) = shared.peers.get(worker.index) else {
             return;
         };
+        worker.metrics.connection_accepted();
         let counts = (&shared.connections, &mine.connections);
         let connection = ConnectionPermit::take(counts, limits.max_connections, &worker.metrics);
         let handshake = HandshakePermit::take(&shared.handshakes, limits.max_handshakes);

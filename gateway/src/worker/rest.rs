@@ -99,8 +99,6 @@ impl<'a> Resting<'a> {
 
     /// To a worker that runs; where none does, the client is not kept waiting.
     fn give_away(&self, stream: std::net::TcpStream, peer: SocketAddr, listener: &Arc<Listener>) {
-        let metrics = self.shared.metrics.counters(self.index);
-        metrics.connection_accepted();
         let running = accept::least_loaded(self.shared, self.index);
         let mailbox = running.and_then(|(worker, _)| self.shared.peers.get(worker));
         let command = Command::HandOver {
@@ -109,6 +107,8 @@ impl<'a> Resting<'a> {
             listener: listener.clone(),
         };
         if mailbox.is_none_or(|mailbox| mailbox.commands.try_send(command).is_err()) {
+            let metrics = self.shared.metrics.counters(self.index);
+            metrics.connection_accepted();
             metrics.connection_closed();
             accept::refuse(&metrics, "running_workers", peer);
         }

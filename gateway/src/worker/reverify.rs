@@ -15,23 +15,33 @@ use crate::telemetry::event::Departure;
 
 /// Of each tick, for verifying certificates again: a swap may ask for thousands, and RPCs go on meanwhile.
 const SHARE_OF_TICK: Duration = Duration::from_millis(5);
+/// Clients that nothing concerns, after which the clock is read.
+const UNTIMED: usize = 256;
+
+/// The walk over clients that a swap or a reload may concern.
+#[derive(Debug, Default)]
+pub(super) struct Outdated {
+    at: u32,
+    /// So often it must still come to the end.
+    rounds: u8,
+}
+
+impl Outdated {
+    /// Every client that is connected now is to be looked at.
+    pub(super) fn look_at_all(&mut self) {
+        self.rounds = if self.at == 0 { 1 } else { 2 };
+    }
+}
 
 impl Worker {
-    /// Notes every client that a swap may concern. Nearly always there was none.
+    /// Begins to look for clients that a swap may concern. Nearly always there was none.
     pub(super) fn follow_trust(&mut self) {
         let swaps = self.shared.certificates.trust_swaps();
         if swaps == self.trust_swaps {
             return;
         }
         self.trust_swaps = swaps;
-        self.note_outdated();
-    }
-
-    /// Notes every client that a swap or a reload may concern.
-    pub(super) fn note_outdated(&mut self) {
-        let snapshot = &self.snapshot;
-        let concerned = self.connections.iter().filter(|(_, c)| is_outdated(c, snapshot));
-        self.outdated = concerned.map(|(key, _)| key).collect();
+        self.outdated.look_at_all();
     }
 
     /// A client that was verified while bundles changed is looked at again.
@@ -42,22 +52,33 @@ impl Worker {
             .get(key)
             .is_some_and(|c| is_outdated(c, snapshot))
         {
-            self.outdated.push(key);
+            self.outdated.look_at_all();
         }
     }
 
     /// Looks at clients again, as many as fit into the share of this tick.
     pub(super) fn reverify(&mut self) {
-        let begin = Instant::now();
-        while let Some(key) = self.outdated.pop() {
-            self.follow_listener(key);
-            if let Some(error) = self.connections.get_mut(key).and_then(|c| verify_again(c)) {
-                self.send_away(key, SentAway::Certificate, &Departure::Certificate(&error));
+        if self.outdated.rounds == 0 {
+            return;
+        }
+        let began = Instant::now();
+        let mut seen = 0_usize;
+        while let Some((key, connection)) = self.connections.next(self.outdated.at) {
+            self.outdated.at = key.index() + 1;
+            seen += 1;
+            let outdated = is_outdated(connection, &self.snapshot);
+            if outdated {
+                self.follow_listener(key);
+                if let Some(error) = self.connections.get_mut(key).and_then(|c| verify_again(c)) {
+                    self.send_away(key, SentAway::Certificate, &Departure::Certificate(&error));
+                }
             }
-            if begin.elapsed() >= SHARE_OF_TICK {
+            if (outdated || seen.is_multiple_of(UNTIMED)) && began.elapsed() >= SHARE_OF_TICK {
                 return;
             }
         }
+        self.outdated.at = 0;
+        self.outdated.rounds -= 1;
     }
 }
 

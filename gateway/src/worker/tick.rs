@@ -279,7 +279,7 @@ impl Worker {
         }
     }
 
-    /// The grace of a drain is over.
+    /// The grace of a drain is over: all of it at once, for nobody is left to wait.
     pub(super) fn close_all(&mut self) {
         self.now = Instant::now();
         let running: Vec<Key> = self.relays.iter().map(|(key, _)| key).collect();
