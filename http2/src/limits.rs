@@ -74,7 +74,8 @@ pub struct Limits {
     /// CVE-2023-44487 (rapid reset): the reset frees the place at once while the backend still works.
     pub rapid_resets: Rate,
     /// The same at or after the stream's own deadline ([`Connection::expect_reset_after`]): explained, and yet work for
-    /// a backend. Edge 10,000 at once and 1,000/s, half a one more earned as above. Fatal.
+    /// a backend. Edge 20,000 at once and 5,000/s, half a one more earned as above: a full connection whose calls all end
+    /// by a deadline of 100 ms resets 2,560/s. Fatal.
     ///
     /// [`Connection::expect_reset_after`]: crate::Connection::expect_reset_after
     pub deadline_resets: Rate,
@@ -129,7 +130,7 @@ impl Limits {
             max_informational: 100,
             max_continuations: 32,
             rapid_resets: Rate::new(1_000, 33),
-            deadline_resets: Rate::new(10_000, 1_000),
+            deadline_resets: Rate::new(20_000, 5_000),
             rapid_reset_age: Duration::from_secs(1),
             provoked_resets: Rate::new(100, 10),
             pings: Rate::new(200, 10),

@@ -112,6 +112,28 @@ fn two_hundred_calls_a_second_that_end_by_their_deadline_of_100_ms_go_on_for_eve
     assert_eq!(lone.sent()[0].id, 1);
 }
 
+#[test]
+fn a_full_connection_whose_calls_all_end_by_their_deadline_of_100_ms_goes_on_for_a_minute() {
+    let timeout = Duration::from_millis(100);
+    let mut lone = edge();
+    let mut id = 1;
+    for flight in 0..600 {
+        let mut open = Vec::new();
+        for _ in 0..Limits::edge().max_concurrent_streams {
+            let key = lone.request(id, true);
+            lone.connection.expect_reset_after(key, timeout);
+            open.push(id);
+            id += 2;
+        }
+        lone.later(timeout);
+        for id in open {
+            let told = lone.feed(&rst_stream(id, E::CANCEL)).unwrap();
+            assert_eq!(told.len(), 1, "flight {flight}");
+        }
+        lone.sent();
+    }
+}
+
 /// grpc-go writes `grpc-timeout` before the call waits for its stream.
 #[test]
 fn deadlines_that_passed_while_calls_waited_for_their_streams_are_explained() {
@@ -353,6 +375,29 @@ fn ten_thousand_calls_a_second_that_repeat_metadata_of_3_5_kib_for_a_minute_are_
             lone.connection.advance(lone.connection.output().len());
         }
         lone.later(Duration::from_micros(100));
+    }
+}
+
+/// A client whose calls are cancelled while they are young, and answered before and after that, gets back what their
+/// metadata took.
+#[test]
+fn metadata_of_cancelled_calls_comes_back() {
+    let mut lone = edge();
+    let expected = Limits::edge().header_expansion.burst / 8_000;
+    for n in 0..4 * expected {
+        // Ten references to 800 octets.
+        let block = bomb(n == 0, 800, 10);
+        let told = lone.feed(&frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &block));
+        assert!(matches!(&told.unwrap()[..], [Told::Request { .. }]), "call {n}");
+        let key = *lone.keys.last().unwrap();
+        if n % 4 == 0 {
+            let told = lone.feed(&rst_stream(2 * n + 1, E::CANCEL)).unwrap();
+            assert_eq!(told.len(), 1, "call {n}");
+        } else {
+            lone.connection.served(key);
+            lone.connection.send_headers(key, &fields(OK), true);
+        }
+        lone.sent();
     }
 }
 

@@ -186,14 +186,12 @@ impl Connection {
             // CVE-2023-44487: only what is reset before it could be answered.
             let age = Duration::from_millis(self.millis().wrapping_sub(stream.opened_ms).into());
             let young = !stream.answered && age < self.config.limits.rapid_reset_age;
-            if young && !stream.is_past_deadline(age) {
+            if young && stream.is_past_deadline(age) {
+                spend!(self, deadline_resets, DeadlineResets);
+            } else if young {
                 spend!(self, rapid_resets, RapidResets);
-            } else {
-                if young {
-                    spend!(self, deadline_resets, DeadlineResets);
-                }
-                self.earn(key, false);
             }
+            self.earn(key, false);
             self.closed.ended(head.id);
         }
         // Only now: an error must leave the stream to `take_streams`, or its end would never be told.
