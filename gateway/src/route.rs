@@ -38,6 +38,10 @@ pub struct Router {
     /// Lengths of the keys of `wildcard`, longest first: no more look-ups than that, whatever the host.
     wildcard_lengths: Vec<usize>,
     any: Rules,
+    /// Some route names a host.
+    asks_for_hosts: bool,
+    /// Some route names a service or a method.
+    asks_for_calls: bool,
 }
 
 /// The routes of one host.
@@ -70,6 +74,10 @@ impl Router {
                 router.rules_of(pattern).add(route, RouteIndex(position));
             }
         }
+        router.asks_for_hosts = routes.iter().any(|route| !route.hosts.is_empty());
+        router.asks_for_calls = routes
+            .iter()
+            .any(|route| route.service.is_some() || route.method.is_some());
         router.wildcard_lengths = router.wildcard.keys().map(<[u8]>::len).collect();
         router.wildcard_lengths.sort_unstable_by(|a, b| b.cmp(a));
         router.wildcard_lengths.dedup();
@@ -82,8 +90,11 @@ impl Router {
     /// whatever query or fragment behind it, can match a route that names a service or a method.
     #[must_use]
     pub fn find(&self, authority: &[u8], path: &[u8]) -> Option<RouteIndex> {
-        let call = Call::parse(path);
+        let call = self.asks_for_calls.then(|| Call::parse(path)).flatten();
         let call = call.as_ref();
+        if !self.asks_for_hosts {
+            return self.any.find(call);
+        }
         let by_host = host::with_normal(host::without_port(authority), |host| {
             let exact = self
                 .exact
@@ -184,14 +195,14 @@ fn without_tail(path: &[u8]) -> &[u8] {
     path.split(begins_tail).next().unwrap_or_default()
 }
 
-/// Whether backends may read this path as another one: it has a tail, percent-encoded bytes, or (if it has more
-/// than a service and a method) segments `.` or `..`. No gRPC library sends such a path (gRPC over HTTP/2,
-/// *Path*), and a route by service or method would not see what is meant.
+/// Whether backends may read this path as another one: it has a tail, percent-encoded bytes, or segments that are
+/// empty, `.` or `..`. No gRPC library sends such a path (gRPC over HTTP/2, *Path*), and a route by service or method
+/// would not see what is meant. Nearly no path comes here: see [`Field::is_plain_path`](http2::Field::is_plain_path).
 pub(crate) fn is_ambiguous(path: &[u8]) -> bool {
-    let marks = |byte: &u8| matches!(byte, b'?' | b'#' | b'%');
-    let marked = path.iter().fold(false, |found, byte| found | marks(byte));
-    let mut segments = path.split(|byte| *byte == b'/');
-    marked || segments.any(|segment| matches!(segment, b"." | b".."))
+    let marked = path.iter().any(|byte| matches!(byte, b'?' | b'#' | b'%'));
+    // The first slash begins the first segment; alone, it is the root and nothing else.
+    let mut segments = path.split(|byte| *byte == b'/').skip(1);
+    marked || path.len() > 1 && segments.any(|segment| matches!(segment, b"" | b"." | b".."))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use self::status::Refusal;
 use crate::connection::{Connection, Peer};
 use crate::worker::Worker;
 use crate::worker::slab::Key;
-use crate::{failpoint, forwarded, route};
+use crate::{failpoint, forwarded};
 
 impl Worker {
     /// What a client's connection told.
@@ -88,7 +88,7 @@ impl Worker {
             return self.count_refused(down.connection, &fields, code, reason, None);
         }
         let call = Call::of(&fields);
-        if call.kind == Kind::Grpc && route::is_ambiguous(call.path) {
+        if call.kind == Kind::Grpc && call.is_ambiguous {
             let kind = call.kind;
             return self.turn_away(down, &fields, kind, &Refusal::AmbiguousPath, end);
         }

@@ -216,6 +216,16 @@ impl Field {
         }
     }
 
+    /// A `:path` of which it is known that it means the same to every reader: plain segments (letters, digits, `-`, `.`,
+    /// `_`), none of them empty or with a dot in front, and nothing behind them (RFC 3986 §3.3). `false` says nothing.
+    #[inline]
+    pub fn is_plain_path(&self) -> bool {
+        match &self.0 {
+            Kind::Static(_) => false,
+            Kind::Shared(entry) => entry.is_plain_path(),
+        }
+    }
+
     /// Its part of the memory that goes when nobody holds it any more.
     fn heap_share(&self) -> usize {
         match &self.0 {

@@ -55,13 +55,23 @@ pub(crate) fn is_path(value: &[u8]) -> bool {
     let Some((b'/', rest)) = value.split_first() else {
         return value == b"*";
     };
-    // Nearly all paths end here.
-    if !any(rest, |b| !(is_plain(b) | (b == b'/'))) {
-        return true;
-    }
     let tail = rest.iter().position(|&b| b == b'?' || b == b'#');
     let (path, tail) = rest.split_at(tail.unwrap_or(rest.len()));
     all_of(path, PATH, true) && all_of(tail, TAIL, false)
+}
+
+/// A path that means the same to every reader, as all paths of gRPC's libraries do: segments of plain octets, none of
+/// them empty or with a dot in front. Nothing to decode, nothing to remove, no tail.
+pub(crate) fn is_plain_path(value: &[u8]) -> bool {
+    let Some(((first, rest), (last, front))) = value.split_first().zip(value.split_last()) else {
+        return false;
+    };
+    // Of each octet and the one behind it.
+    let strange = |a: u8, b: u8| {
+        let slash = b == b'/';
+        !(is_plain(b) | slash) | ((a == b'/') & (slash | (b == b'.')))
+    };
+    *first == b'/' && *last != b'/' && !any_pair(front, rest, strange)
 }
 
 /// RFC 3986 §3.1.
@@ -78,25 +88,33 @@ fn is_plain(b: u8) -> bool {
     letter | digit | (b == b'-') | (b == b'.') | (b == b'_')
 }
 
-/// Whether `test` holds for any octet. Arrays of fixed length and no early exit: this is how the loop becomes a few vector
-/// instructions. Ends that do not fill an array are looked at together with octets that were seen already.
+/// Whether `test` holds for any octet.
 #[inline(always)]
 pub(crate) fn any(text: &[u8], test: impl Fn(u8) -> bool + Copy) -> bool {
+    any_pair(text, text, |b, _| test(b))
+}
+
+/// Whether `test` holds for an octet of one text and that of the other, as long, in the same place. Arrays of fixed
+/// length and no early exit: this is how the loop becomes a few vector instructions. Ends that do not fill an array are
+/// looked at together with octets that were seen already.
+#[inline(always)]
+fn any_pair(one: &[u8], other: &[u8], test: impl Fn(u8, u8) -> bool + Copy) -> bool {
     #[inline(always)]
-    fn any_of<const N: usize>(octets: &[u8; N], test: impl Fn(u8) -> bool) -> bool {
-        octets.iter().fold(0, |any, &b| any | u8::from(test(b))) != 0
+    fn any_of<const N: usize>(one: &[u8; N], other: &[u8; N], test: impl Fn(u8, u8) -> bool) -> bool {
+        let pairs = one.iter().zip(other);
+        pairs.fold(0, |any, (&a, &b)| any | u8::from(test(a, b))) != 0
     }
-    let (chunks, rest) = text.as_chunks::<16>();
-    let whole = chunks.iter().fold(false, |any, chunk| any | any_of(chunk, test));
-    let end = match (
-        text.last_chunk::<16>(),
-        rest.first_chunk::<8>(),
-        rest.last_chunk::<8>(),
-    ) {
+    let ((chunks, rest), (others, other_rest)) = (one.as_chunks::<16>(), other.as_chunks::<16>());
+    let whole = chunks.iter().zip(others);
+    let whole = whole.fold(false, |any, (a, b)| any | any_of(a, b, test));
+    let ends = one.last_chunk::<16>().zip(other.last_chunk::<16>());
+    let fronts = rest.first_chunk::<8>().zip(other_rest.first_chunk::<8>());
+    let backs = rest.last_chunk::<8>().zip(other_rest.last_chunk::<8>());
+    let end = match (ends, fronts, backs) {
         _ if rest.is_empty() => false,
-        (Some(end), _, _) => any_of(end, test),
-        (None, Some(front), Some(back)) => any_of(front, test) | any_of(back, test),
-        _ => rest.iter().any(|&b| test(b)),
+        (Some((a, b)), _, _) => any_of(a, b, test),
+        (None, Some((a, b)), Some((c, d))) => any_of(a, b, test) | any_of(c, d, test),
+        _ => rest.iter().zip(other_rest).any(|(&a, &b)| test(a, b)),
     };
     whole | end
 }
@@ -282,6 +300,27 @@ mod tests {
                 text[at] = octet;
                 assert!(any(&text, |b| !is_plain(b)), "{octet} at {at} of {len}");
             }
+        }
+    }
+
+    #[test]
+    fn a_plain_path_means_the_same_to_every_reader() {
+        let long = format!("/{}/{}", "p".repeat(40), "m".repeat(40));
+        for plain in ["/a", "/routeguide.RouteGuide/GetFeature", "/a/b/c-d_e.9", &long] {
+            assert!(is_plain_path(plain.as_bytes()), "{plain:?}");
+            assert!(is_path(plain.as_bytes()), "{plain:?}");
+            // Wherever it stands.
+            for at in 1..plain.len() {
+                for mark in ["?", "#", "%41", "//", "/./", "/../", "~", " ", "\u{e9}"] {
+                    let marked = [&plain[..at], mark, &plain[at..]].concat();
+                    assert!(!is_plain_path(marked.as_bytes()), "{marked:?}");
+                }
+            }
+        }
+        for not in [
+            "", "*", "/", "a/b", "//", "/.", "/..", "/a/", "/a/.", "/a/.b", "/.a",
+        ] {
+            assert!(!is_plain_path(not.as_bytes()), "{not:?}");
         }
     }
 

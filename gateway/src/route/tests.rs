@@ -169,6 +169,9 @@ fn paths_that_backends_may_read_as_another_are_told_apart() {
         "/a/../s.S/M",
         "/./s.S/M",
         "/s.S/M/..",
+        "/s.S/M/",
+        "//s.S/M",
+        "/s.S//M",
     ] {
         assert!(is_ambiguous(path.as_bytes()), "{path}");
     }

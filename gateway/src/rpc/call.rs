@@ -6,6 +6,7 @@ use http2::{Field, Name};
 
 use super::relay::LogEntry;
 use super::status;
+use crate::route;
 
 /// A request as routing and deadlines see it.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(crate) struct Call<'a> {
     /// `:authority`, or `host` where a client sends only that.
     pub(crate) authority: &'a [u8],
     pub(crate) path: &'a [u8],
+    /// Backends may read the path as another one; see [`route::is_ambiguous`].
+    pub(crate) is_ambiguous: bool,
     pub(crate) kind: Kind,
     /// `grpc-timeout`; one that cannot be read is passed on for the backend to judge.
     pub(crate) timeout: Option<Duration>,
@@ -34,6 +37,7 @@ impl<'a> Call<'a> {
         let mut call = Self {
             authority: b"",
             path: b"",
+            is_ambiguous: false,
             kind: Kind::Plain,
             timeout: None,
         };
@@ -41,7 +45,10 @@ impl<'a> Call<'a> {
             match field.known() {
                 Name::Authority => call.authority = field.value(),
                 Name::Host if call.authority.is_empty() => call.authority = field.value(),
-                Name::Path => call.path = field.value(),
+                Name::Path => {
+                    call.path = field.value();
+                    call.is_ambiguous = !field.is_plain_path() && route::is_ambiguous(call.path);
+                }
                 Name::Method if field.value() == b"HEAD" => call.kind = Kind::Head,
                 Name::ContentType if status::is_grpc(field.value()) => call.kind = Kind::Grpc,
                 Name::GrpcTimeout => call.timeout = status::parse_grpc_timeout(field.value()),

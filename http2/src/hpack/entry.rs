@@ -13,7 +13,7 @@ use crate::grammar;
 /// | 0–7 | hash of name and value; 0 unless [`Indexing::Incremental`], since nothing else is ever looked up |
 /// | 8–11 | length of the name |
 /// | 12 | [`Name`] |
-/// | 13 | [`Indexing`] in the two low bits, then [`LEGAL_NAME`], [`LEGAL_VALUE`], [`OUTER_BLANKS`], [`FITS_NAME`] |
+/// | 13 | [`Indexing`] in the two low bits, then [`LEGAL_NAME`], [`LEGAL_VALUE`], [`OUTER_BLANKS`], [`FITS_NAME`], [`PLAIN_PATH`] |
 /// | 14 | static index of the name, or 0 |
 /// | 15 | static index of the whole field, or 0 |
 ///
@@ -27,6 +27,7 @@ const LEGAL_NAME: u8 = 0b0000_0100;
 const LEGAL_VALUE: u8 = 0b0000_1000;
 const OUTER_BLANKS: u8 = 0b0001_0000;
 const FITS_NAME: u8 = 0b0010_0000;
+const PLAIN_PATH: u8 = 0b0100_0000;
 
 /// What is known of a name before its value is read.
 #[derive(Copy, Clone)]
@@ -102,11 +103,14 @@ impl Entry {
                 Indexing::Incremental => hash(field, name_len),
                 Indexing::Without | Indexing::Never => 0,
             };
-            let flags = indexing as u8
-                | if name.legal { LEGAL_NAME } else { 0 }
-                | if has_breaks(value) { 0 } else { LEGAL_VALUE }
-                | if has_outer_blanks(value) { OUTER_BLANKS } else { 0 }
-                | if fits(name.known, value) { FITS_NAME } else { 0 };
+            let of_value = if name.known == Name::Path && grammar::is_plain_path(value) {
+                PLAIN_PATH | LEGAL_VALUE | FITS_NAME
+            } else {
+                (if has_breaks(value) { 0 } else { LEGAL_VALUE })
+                    | if has_outer_blanks(value) { OUTER_BLANKS } else { 0 }
+                    | if fits(name.known, value) { FITS_NAME } else { 0 }
+            };
+            let flags = indexing as u8 | if name.legal { LEGAL_NAME } else { 0 } | of_value;
             let [h0, h1, h2, h3, h4, h5, h6, h7] = hash.to_le_bytes();
             let [n0, n1, n2, n3] = (name_len as u32).to_le_bytes();
             let full = find_full(name.index, value);
@@ -167,6 +171,10 @@ impl Entry {
     pub(crate) fn is_lawful(&self) -> bool {
         let flags = self.header()[13];
         flags & (LEGAL_NAME | LEGAL_VALUE | FITS_NAME | OUTER_BLANKS) == LEGAL_NAME | LEGAL_VALUE | FITS_NAME
+    }
+
+    pub(crate) fn is_plain_path(&self) -> bool {
+        self.header()[13] & PLAIN_PATH != 0
     }
 
     pub(crate) fn facts(&self) -> Facts {
