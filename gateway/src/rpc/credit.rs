@@ -12,6 +12,8 @@ const SHARE: usize = 2;
 const FIRST_SHARE: usize = 4;
 /// The part of the budget that is for streams that move, whatever the windows of others that stand still.
 const MOVING_SHARE: usize = 4;
+/// After so many short streams in a row the next ones are taken for short, too.
+const ALL_SHORT: u32 = 256;
 /// What all grants of a connection come to at most, whatever is configured.
 const ALL: usize = u32::MAX as usize;
 
@@ -22,6 +24,8 @@ pub(crate) struct Credit {
     granted: u32,
     /// Renewals so far, of all streams; wraps.
     renewals: u32,
+    /// Streams in a row that ended and would not have needed more than their base window.
+    short: u32,
 }
 
 /// What one stream has of its connection's [`Credit`].
@@ -31,6 +35,8 @@ pub(crate) struct Grant {
     pub(crate) beyond: u32,
     /// The number of the renewal that was its last.
     renewal: u32,
+    /// More has moved than half of the base window.
+    pub(crate) is_long: bool,
 }
 
 /// What bounds the windows of one connection in one direction.
@@ -45,14 +51,17 @@ pub(crate) struct Bounds {
 }
 
 impl Credit {
-    /// The first grant of a stream, of which nothing has moved yet; it would use `wanted`.
+    /// The first grant of a stream, of which nothing has moved yet; it would use `wanted`. None where all that came
+    /// before was short: a grant is a frame, and a long stream that has none loses a round trip to the backend.
     pub(crate) fn begin(&mut self, budget: usize, wanted: u32) -> Grant {
+        let wanted = if self.short < ALL_SHORT { wanted } else { 0 };
         let share = budget.min(ALL).saturating_sub(self.granted as usize) / FIRST_SHARE;
         let beyond = wanted.min(narrow(share));
         self.granted = self.granted.saturating_add(beyond);
         Grant {
             beyond,
             renewal: self.renewals,
+            is_long: false,
         }
     }
 
@@ -62,6 +71,7 @@ impl Credit {
     /// without looking at the others, it has its part of what is kept for those that move.
     pub(crate) fn renew(&mut self, grant: &mut Grant, bounds: Bounds) -> u32 {
         self.renewals = self.renewals.wrapping_add(1);
+        grant.is_long = true;
         let since = self.renewals.wrapping_sub(grant.renewal).max(1) as usize;
         grant.renewal = self.renewals;
         let others = self.granted.saturating_sub(grant.beyond) as usize;
@@ -81,6 +91,11 @@ impl Credit {
 
     /// The stream has ended.
     pub(crate) fn end(&mut self, grant: &mut Grant) {
+        self.short = if grant.is_long {
+            0
+        } else {
+            self.short.saturating_add(1)
+        };
         self.settle(grant, 0);
     }
 }
@@ -124,6 +139,26 @@ mod tests {
         assert_eq!(only.beyond, MAX_STREAM_WINDOW);
         credit.end(&mut only);
         assert_eq!(credit.granted, 0);
+    }
+
+    #[test]
+    fn after_many_short_streams_grants_wait_for_a_long_one() {
+        let mut credit = Credit::default();
+        for _ in 0..ALL_SHORT {
+            let mut grant = credit.begin(4 * MIB, u32::MAX);
+            assert!(grant.beyond > 0);
+            credit.end(&mut grant);
+        }
+        let mut long = credit.begin(4 * MIB, u32::MAX);
+        assert_eq!(long.beyond, 0);
+        let beyond = credit.renew(&mut long, bounds());
+        assert_eq!(
+            beyond, MAX_STREAM_WINDOW,
+            "its first renewal gives all that it may have"
+        );
+        credit.settle(&mut long, beyond);
+        credit.end(&mut long);
+        assert!(credit.begin(4 * MIB, u32::MAX).beyond > 0);
     }
 
     #[test]

@@ -91,6 +91,7 @@ impl Worker {
             }
         }
         let mut sent = 0;
+        let holds_more = !request.body.is_empty() || request.trailers.is_some();
         if !whole {
             let end = relay.request_ended && request.trailers.is_none();
             sent = up.h2.send_data(stream, &request.body, end);
@@ -102,7 +103,8 @@ impl Worker {
         request.keep_no_more();
         let (down, shared) = (relay.down.connection, relay.shared);
         relay.phase = Phase::Sent(StreamOf { connection, stream }, request);
-        if !whole {
+        // A body that waited was charged to the connection of the client as long as it waited.
+        if holds_more {
             self.recount(key);
         }
         self.begin_credit(key);
@@ -420,6 +422,7 @@ impl Worker {
         let Some(owed) = connection.h2.owe(up.stream, bytes) else {
             return;
         };
+        relay.answer.is_long |= owed.octets >= BACKEND_STREAM_WINDOW / 2;
         let due = match relay.answer.beyond {
             0 => owed.window / 2,
             // What remains of a window behind its last renewal waits for a whole round trip: little of it then.
