@@ -73,11 +73,15 @@ impl Forwarding {
 /// Makes the fields of a request those that a backend may believe. `random` is the state from
 /// [`seed`]; it makes request ids, which are unique but no secret.
 pub(crate) fn edit(fields: &mut Vec<Field>, client: &Forwarding, random: &mut u64) {
-    // RFC 9113 §8.3.1: the scheme of the target; Kestrel resets streams whose scheme is not the transport's.
-    if let Some(scheme) = fields.iter_mut().find(|field| field.known() == Name::Scheme) {
-        *scheme = client.scheme.clone();
+    let mut tells_of_the_client = false;
+    for field in fields.iter_mut() {
+        if field.known() == Name::Scheme {
+            // RFC 9113 §8.3.1: the scheme of the target; Kestrel resets streams whose scheme is not the transport's.
+            *field = client.scheme.clone();
+        }
+        tells_of_the_client |= is_about_the_client(field);
     }
-    if fields.iter().any(is_about_the_client) {
+    if tells_of_the_client {
         if client.trusted {
             return add_to_what_is_there(fields, client, random);
         }

@@ -205,7 +205,7 @@ impl Pool {
             return None;
         }
         self.waiting.next(|client| {
-            asking(client).is_none_or(|asking| endpoint.shares_with(now, asking, key, &streams))
+            asking(client).is_none_or(|asking| endpoint.shares_with(now, asking, streams(key), &streams))
         })
     }
 
@@ -414,20 +414,19 @@ impl Endpoint {
 
     /// A connection with a stream for this client.
     fn stream_for(&self, now: Instant, asking: Asking<'_>, streams: impl Fn(Key) -> Streams) -> Option<Key> {
-        let open = |key: &Key| streams(*key).available > 0;
-        let key = self.ready.iter().copied().find(open)?;
-        self.shares_with(now, asking, key, &streams).then_some(key)
+        let mut ready = self.ready.iter().map(|key| (*key, streams(*key)));
+        let (key, one) = ready.find(|(_, one)| one.available > 0)?;
+        self.shares_with(now, asking, one, &streams).then_some(key)
     }
 
-    /// Whether this client may have another stream here; `key` has one.
+    /// Whether this client may have another stream here; a connection with `one` has it.
     fn shares_with(
         &self,
         now: Instant,
         asking: Asking<'_>,
-        key: Key,
+        one: Streams,
         streams: impl Fn(Key) -> Streams,
     ) -> bool {
-        let one = streams(key);
         // What it holds in all is mostly few enough, and costs nothing to ask.
         if !one.are_few() || may_have_another(asking.streams.into(), one.available.into()) {
             return true;
