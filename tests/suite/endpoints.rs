@@ -551,6 +551,84 @@ async fn a_goaway_before_a_reset_lets_what_nobody_saw_be_sent_again() {
     uploading.abort();
 }
 
+/// The client has used up its window by then: without credit for what was passed on it would wait for ever.
+#[tokio::test]
+async fn a_body_that_came_while_its_rpc_waited_a_second_time_is_passed_on_and_paid_for() {
+    const WINDOW: usize = 80 << 10;
+    const FRAME: usize = 16 << 10;
+    const WHOLE: usize = 256 << 10;
+    let ca = TestCa::new();
+    let (connections, greets) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let backend = TestBackend::frames({
+        let greets = greets.clone();
+        move |mut connection| {
+            let (number, greets) = (connections.fetch_add(1, Ordering::SeqCst), greets.clone());
+            async move {
+                if number == 0 {
+                    connection.serve(&[]).await;
+                    let head = |frame: &Frame| frame.kind == kind::HEADERS;
+                    connection.expect_politely("a request", SOON, head).await;
+                    // NO_ERROR, and nothing was seen.
+                    connection.send(kind::GOAWAY, 0, 0, &[0; 8]).await;
+                    while connection.read().await.is_some() {}
+                    return;
+                }
+                greets.acquire().await.unwrap().forget();
+                connection.serve(&[(setting::INITIAL_WINDOW_SIZE, 1 << 30)]).await;
+                let window = (1_u32 << 30).to_be_bytes();
+                connection.send(kind::WINDOW_UPDATE, 0, 0, &window).await;
+                let (mut received, mut ended) = (0, false);
+                while !ended {
+                    let data = |frame: &Frame| frame.kind == kind::DATA;
+                    let frame = connection.expect_politely("DATA", SOON, data).await;
+                    received += frame.payload.len();
+                    ended = frame.flags & flags::END_STREAM != 0;
+                    if ended {
+                        assert_eq!(received, WHOLE);
+                        answer(&mut connection, frame.stream).await;
+                    }
+                }
+                while connection.read().await.is_some() {}
+            }
+        }
+    })
+    .await;
+    let gateway = TestGateway::builder(&ca, &backend)
+        .set("/workers", 1)
+        .start()
+        .await;
+    let mut client = FrameConn::client(&gateway, &ca, &[]).await;
+    client.request(1, "/test.Echo/Upload", false).await;
+    eventually("the RPC waits for another connection", SOON, async || {
+        (backend.connections() == 2).then_some(())
+    })
+    .await;
+    let body = [7; FRAME];
+    for _ in 0..WINDOW / FRAME {
+        client.send(kind::DATA, 0, 1, &body).await;
+    }
+    client.send(kind::PING, 0, 0, b"read it?").await;
+    let pong = |frame: &Frame| frame.kind == kind::PING && frame.flags & flags::ACK != 0;
+    client.expect_politely("an answer to PING", SOON, pong).await;
+    greets.add_permits(1);
+    let (mut sent, mut credit) = (WINDOW, 0);
+    while sent < WHOLE {
+        let update = |frame: &Frame| frame.kind == kind::WINDOW_UPDATE && frame.stream == 1;
+        let frame = client
+            .expect_politely("credit for the stream", SOON, update)
+            .await;
+        credit += u32::from_be_bytes(frame.payload[..4].try_into().unwrap()) as usize;
+        while credit >= FRAME && sent < WHOLE {
+            sent += FRAME;
+            credit -= FRAME;
+            let end = if sent == WHOLE { flags::END_STREAM } else { 0 };
+            client.send(kind::DATA, end, 1, &body).await;
+        }
+    }
+    let head = |frame: &Frame| frame.kind == kind::HEADERS;
+    client.expect_politely("an answer", SOON, head).await;
+}
+
 /// How an upload to a backend ends that lives and reads nothing, if it ends within `limit`.
 async fn upload_to_who_reads_nothing(user_timeout: &str, limit: Duration) -> Option<Option<u32>> {
     let ca = TestCa::new();
