@@ -32,8 +32,6 @@ pub(crate) struct Attack {
     pub(crate) cpu: Cpu,
     /// How long it goes on, in a proof and otherwise.
     pub(crate) seconds: Seconds,
-    /// It is defended in full. Otherwise only a proof judges it by all that must hold.
-    pub(crate) defended: bool,
     /// Another thing that must hold: a complaint, if it does not.
     pub(crate) also: fn(&Evidence) -> Option<String>,
 }
@@ -107,7 +105,6 @@ impl Attack {
             proof: 5.0,
             short: 0.5,
         },
-        defended: true,
         also: |_| None,
     };
 }

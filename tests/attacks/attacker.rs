@@ -222,6 +222,14 @@ impl Target {
         }
     }
 
+    /// The same target, for those who only help: what they do is not noted.
+    pub(crate) fn uncounted(&self) -> Self {
+        Self {
+            tally: Rc::default(),
+            ..self.clone()
+        }
+    }
+
     /// Its time is up.
     pub(crate) fn is_over(&self) -> bool {
         self.left().is_zero()

@@ -49,6 +49,8 @@ fn main() -> ExitCode {
 /// Runs the attacks whose names have one of these words (all, if there are none), and tells the outcome as cargo's
 /// runner does.
 fn suite(words: &[String]) -> ExitCode {
+    quiet::check_itself();
+    verdict::check_itself();
     let wanted: Vec<_> = words.iter().filter(|word| !word.starts_with('-')).collect();
     let chosen: Vec<_> = attack::all()
         .filter(|attack| wanted.is_empty() || wanted.iter().any(|word| attack.name.contains(word.as_str())))

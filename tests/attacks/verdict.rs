@@ -5,7 +5,8 @@ use std::time::Duration;
 use e2e::{Metrics, proof};
 
 use crate::attack::{Attack, Cpu, Memory};
-use crate::evidence::Evidence;
+use crate::attacker::Tally;
+use crate::evidence::{Evidence, Seen};
 use crate::quiet;
 
 const MIB: u64 = 1 << 20;
@@ -51,8 +52,11 @@ pub(crate) fn judge(attack: &Attack, evidence: &Evidence) -> Verdict {
     if let Some(trouble) = &evidence.tally.trouble {
         facts.push(format!("the attack itself failed: {trouble}"));
     }
-    if !attack.defended && !proof() {
-        return verdict;
+    if evidence.tally.connections == 0 {
+        facts.push("the attacker made no connection".to_owned());
+    }
+    if evidence.attacked.answers == 0 {
+        facts.push("no quiet client had an answer".to_owned());
     }
     if !evidence.attacked.failures.is_empty() {
         let failures = &evidence.attacked.failures;
@@ -105,4 +109,34 @@ fn limits(attack: &Attack, evidence: &Evidence) -> Option<String> {
     let reached = |limit: &&str| metrics.sum("h2gate_limits_reached_total", &[("limit", limit)]) > 0.5;
     (!attack.limits.is_empty() && !attack.limits.iter().any(reached))
         .then(|| format!("{} not reached", attack.limits.join(" or ")))
+}
+
+/// A stall and an attack that never was are complained of, and what went well is not.
+pub(crate) fn check_itself() {
+    let limits = "# TYPE h2gate_limits_reached_total counter\n";
+    let well = || Evidence {
+        calm: Seen::default(),
+        attacked: Seen {
+            answers: 1,
+            ..Seen::default()
+        },
+        memory_before: 0,
+        tally: Tally {
+            connections: 1,
+            ..Tally::default()
+        },
+        metrics: Some(Metrics::parse(limits)),
+        log: String::new(),
+        newcomer: Some(Duration::ZERO),
+        alive: true,
+        repeated: false,
+    };
+    let judged = |evidence: &Evidence| judge(&Attack::USUAL, evidence).facts;
+    assert_eq!(judged(&well()), [""; 0]);
+    let mut stalled = well();
+    stalled.attacked.answers = 0;
+    assert_eq!(judged(&stalled), ["no quiet client had an answer"]);
+    let mut alone = well();
+    alone.tally.connections = 0;
+    assert_eq!(judged(&alone), ["the attacker made no connection"]);
 }

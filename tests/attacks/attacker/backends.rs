@@ -75,8 +75,10 @@ fn taken(target: Target) -> Work {
     })
 }
 
-/// A client of the gateway that asks one thing after another, and reads or not; its backend does the rest.
+/// A client of the gateway that asks one thing after another, and reads or not; its backend does the rest, and what is
+/// counted is the backend's.
 async fn ask_all_the_time(target: &Target, deaf: bool) {
+    let target = target.uncounted();
     let head = Head::new("localhost", "/t.T/Ask", &[], 0);
     while !target.is_over() {
         let Some(mut connection) = target.client(&[]).await else {

@@ -249,8 +249,9 @@ fn garbage(target: Target) -> Work {
 fn churn(target: Target) -> Work {
     Box::pin(async move {
         while !target.is_over() {
-            drop(TcpStream::connect(target.address).await);
-            target.connected();
+            if TcpStream::connect(target.address).await.is_ok() {
+                target.connected();
+            }
             drop(target.secured().await);
             let Some(mut connection) = target.client(&[]).await else {
                 continue;
@@ -304,8 +305,16 @@ fn handshakes(target: Target) -> Work {
             let options = TlsOptions::name(COSTLY);
             while !target.is_over() {
                 let shaken = options.connect(target.address, &target.roots).await;
+                let how = match shaken {
+                    Ok(_) => "dropped",
+                    Err(refusal) if refusal.0.contains("peer certificate") => "answered",
+                    Err(_) => {
+                        target.ended("handshake refused");
+                        continue;
+                    }
+                };
                 target.connected();
-                target.ended(if shaken.is_ok() { "dropped" } else { "answered" });
+                target.ended(how);
             }
         });
         join_all(shaking).await;
@@ -358,12 +367,11 @@ fn descriptors(target: Target) -> Work {
     Box::pin(async move {
         let mut held = Vec::new();
         while held.len() < 1_000 && !target.is_over() {
-            held.extend(
-                timeout(target.left(), TcpStream::connect(target.address))
-                    .await
-                    .ok(),
-            );
-            target.connected();
+            let connecting = timeout(target.left(), TcpStream::connect(target.address));
+            if let Ok(Ok(socket)) = connecting.await {
+                target.connected();
+                held.push(socket);
+            }
         }
         tokio::time::sleep(target.left()).await;
         target.ended("dropped");
