@@ -84,6 +84,7 @@ impl Worker {
         if let Some((_, why)) = client.sent_away {
             // RFC 9113 §8.7: nothing was done, so it may ask again on a connection that fulfils what is asked.
             let (code, reason) = (ErrorCode::REFUSED_STREAM, Refusal::SentAway(why).reason());
+            self.count_turned_away(down);
             self.reset_stream(down, code);
             return self.count_refused(down.connection, &fields, code, reason, None);
         }
@@ -150,10 +151,8 @@ impl Worker {
         request_ended: bool,
     ) {
         // A head that is too large has a rate of its own.
-        if !matches!(refusal, Refusal::RequestTooLarge { .. })
-            && let Some(connection) = self.connections.get_mut(down.connection)
-        {
-            connection.h2.turned_away(down.stream);
+        if !matches!(refusal, Refusal::RequestTooLarge { .. }) {
+            self.count_turned_away(down);
         }
         let labels = (self.snapshot.no_route, self.snapshot.no_backend);
         self.metrics.rpc_started(labels.0);
@@ -161,6 +160,13 @@ impl Worker {
         relay.log = self.log.is_on().then(|| Box::new(LogEntry::of(fields)));
         let relay = self.relays.insert(relay);
         self.refuse(relay, refusal);
+    }
+
+    /// A request that no backend gets has a rate, and earns nothing.
+    fn count_turned_away(&mut self, down: StreamOf) {
+        if let Some(connection) = self.connections.get_mut(down.connection) {
+            connection.h2.turned_away(down.stream);
+        }
     }
 
     /// A request that HTTP/2 let in to nobody is counted and logged like any other, under no route.

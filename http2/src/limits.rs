@@ -58,8 +58,8 @@ pub struct Limits {
     /// Requests over `max_header_list_size` or `max_header_fields`, each of which is read and answered. Edge 200 at once
     /// and 20/s, half a one more earned by each stream that a backend answered. Fatal.
     pub oversized_requests: Rate,
-    /// Requests that the caller answered itself, for no backend is meant ([`Connection::turned_away`]). Edge 2,000 at
-    /// once and 200/s, half a one more earned by each stream that a backend answered. Fatal.
+    /// Requests that the caller answered or refused itself, for no backend is meant ([`Connection::turned_away`]). Edge
+    /// 2,000 at once and 200/s, half a one more earned by each stream that a backend answered. Fatal.
     ///
     /// [`Connection::turned_away`]: crate::Connection::turned_away
     pub turned_away: Rate,

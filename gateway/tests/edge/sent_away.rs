@@ -22,6 +22,13 @@ pub(crate) struct Open<S = StreamOwned<ClientConnection, TcpStream>>(pub(crate) 
 /// A frame of the gateway: its type, flags and payload.
 pub(crate) type Frame = (u8, u8, Vec<u8>);
 
+/// A request on this stream.
+pub(crate) fn request_on(stream: u32) -> Vec<u8> {
+    let mut request = forged_request();
+    request[5..9].copy_from_slice(&stream.to_be_bytes());
+    request
+}
+
 impl Open {
     pub(crate) fn with(gateway: &TestGateway, papers: &Papers) -> Self {
         Self::over(gateway, client(gateway, Some(papers), rustls::ALL_VERSIONS))
@@ -154,6 +161,36 @@ fn a_client_that_was_told_to_go_and_stays_gets_no_further_rpc() {
     // RFC 9113 §7: REFUSED_STREAM.
     assert_eq!(answer, (RST_STREAM, vec![0, 0, 0, 7]));
     assert!(heard.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_client_that_was_told_to_go_may_not_ask_without_end() {
+    let mut gateway = TestGateway::with(asking(ClientAuthMode::Required));
+    let ca = TestCa::new("clients");
+    install(&mut gateway, &[&ca], "", false);
+    gateway.serve_by_backend();
+    gateway.reload(|settings| settings.timeouts.drain = 3 * PATIENCE);
+    let mut open = Open::with(&gateway, &Papers::of(&ca, &params(1)));
+    install(&mut gateway, &[&ca], &revoking(&ca, &[1], 2100), true);
+    open.is_told_to_go();
+    let (mut requests, began) = (0, Instant::now());
+    let code = 'asking: loop {
+        open.0.write_all(&request_on(2 * requests + 1)).unwrap();
+        requests += 1;
+        loop {
+            match open.next().expect("an answer") {
+                (GOAWAY, _, payload) => break 'asking payload[7],
+                (RST_STREAM, ..) => break,
+                _ => {}
+            }
+        }
+        assert!(began.elapsed() < 2 * PATIENCE, "{requests} requests");
+        assert!(requests < 20_000);
+    };
+    // RFC 9113 §7: ENHANCE_YOUR_CALM.
+    assert_eq!(code, 11);
+    let reached = gateway.totals().limits;
+    assert!(reached.contains(&("turned_away", 1)), "{reached:?}");
 }
 
 #[test]

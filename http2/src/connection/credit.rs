@@ -34,8 +34,8 @@ impl Connection {
         }
     }
 
-    /// Server: the caller answers this request itself, because no backend is meant by it. It earns nothing and counts
-    /// against [`Limits::turned_away`](crate::Limits::turned_away); if that is exceeded, the next
+    /// Server: the caller answers or refuses this request itself, because no backend is to have it. It earns nothing
+    /// and counts against [`Limits::turned_away`](crate::Limits::turned_away); if that is exceeded, the next
     /// [`receive`](Self::receive) is an error.
     pub fn turned_away(&mut self, stream: StreamKey) {
         if let Some(stream) = self.streams.get_mut(stream) {
