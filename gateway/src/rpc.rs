@@ -174,10 +174,20 @@ impl Worker {
         let reason = match cause {
             Cause::Protocol(_) => "malformed",
             Cause::Limit(_) => "limit",
-            Cause::GoingAway => Refusal::Draining.reason(),
+            Cause::GoingAway => self.why_going(key).reason(),
         };
         self.count_refused(key, &fields, code, reason, Some(cause.words()));
         http2::recycle(fields);
+    }
+
+    /// Why this client was told to go.
+    fn why_going(&self, key: Key) -> Refusal {
+        match self.connections.get(key).map(|c| &c.peer) {
+            Some(Peer::Client(client)) => client
+                .sent_away
+                .map_or(Refusal::Draining, |(_, why)| Refusal::SentAway(why)),
+            _ => Refusal::Draining,
+        }
     }
 
     /// An RPC whose stream was reset before there was a relay for it.

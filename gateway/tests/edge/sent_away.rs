@@ -194,6 +194,42 @@ fn a_client_that_was_told_to_go_may_not_ask_without_end() {
 }
 
 #[test]
+fn a_request_that_crosses_the_last_words_to_a_revoked_client_is_logged_as_its() {
+    let file = std::env::temp_dir().join(format!("h2gate-crossed-{}.log", std::process::id()));
+    let mut gateway = TestGateway::with_access_log(asking(ClientAuthMode::Required), &file);
+    let ca = TestCa::new("clients");
+    install(&mut gateway, &[&ca], "", false);
+    gateway.serve_by_backend();
+    gateway.reload(|settings| settings.timeouts.drain = PATIENCE);
+    let papers = Papers::of(&ca, &params(1));
+    let mut open = Open::with(&gateway, &papers);
+    // This one keeps the connection open.
+    open.0.write_all(&request_on(1)).unwrap();
+    open.stays();
+    install(&mut gateway, &[&ca], &revoking(&ca, &[1], 2100), true);
+    open.is_told_to_go();
+    // Its PING is answered, and the GOAWAY that names a last stream is there.
+    loop {
+        match open.next().expect("the last GOAWAY") {
+            (PING, 0, payload) => {
+                let answer = [b"\0\0\x08\x06\x01\0\0\0\0", &payload[..]].concat();
+                open.0.write_all(&answer).unwrap();
+            }
+            (GOAWAY, _, payload) => break assert_eq!(payload[..4], [0, 0, 0, 1]),
+            _ => {}
+        }
+    }
+    open.0.write_all(&request_on(3)).unwrap();
+    let line = eventually("a line of the RPC", || {
+        std::fs::read_to_string(&file)
+            .ok()
+            .filter(|text| !text.is_empty())
+    });
+    assert!(line.contains(r#""reason":"client_certificate""#), "{line}");
+    let _ = std::fs::remove_file(&file);
+}
+
+#[test]
 fn a_client_without_a_certificate_is_nobodys_to_revoke() {
     let mut gateway = TestGateway::with(asking(ClientAuthMode::Optional));
     let (ca, other) = (TestCa::new("clients"), TestCa::new("others"));
