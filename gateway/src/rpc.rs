@@ -93,17 +93,14 @@ impl Worker {
             let kind = call.kind;
             return self.turn_away(down, &fields, kind, &Refusal::AmbiguousPath, end);
         }
+        let snapshot = Rc::clone(&self.snapshot);
         // RFC 9113 §8.5: only CONNECT has no path. A gateway for RPCs opens no tunnels.
         let routed = (!call.path.is_empty())
-            .then(|| self.snapshot.route(client.position, call.authority, call.path))
+            .then(|| snapshot.route(client.position, call.authority, call.path))
             .flatten();
-        let Some(route) = routed else {
+        let Some((target, backend)) = routed.and_then(|route| snapshot.target(route)) else {
             let kind = call.kind;
             return self.turn_away(down, &fields, kind, &Refusal::NoRoute, end);
-        };
-        let snapshot = Rc::clone(&self.snapshot);
-        let Some((target, backend)) = snapshot.target(route) else {
-            return;
         };
         let (kind, timeout) = (call.kind, call.timeout);
         let deadline = timeout.map(|timeout| self.now + timeout);

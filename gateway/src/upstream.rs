@@ -66,10 +66,12 @@ impl Worker {
             let (now, max_waiting) = (self.now, self.snapshot.limits.max_waiting);
             let connections = &self.connections;
             let Some(pool) = self.pools.get_mut(index).and_then(Option::as_mut) else {
-                return;
+                let backend = backend.name.to_string();
+                return self.refuse(relay, &Refusal::NoEndpoints { backend });
             };
             let Some(asks) = asking(connections)(client) else {
-                return;
+                // Nobody is left to be told.
+                return self.finish(relay);
             };
             match pool.pick(now, asks, streams(connections)) {
                 Pick::Ready(connection) => {
