@@ -199,6 +199,9 @@ pub(crate) struct BackendPeer {
     pub(crate) pool: usize,
     pub(crate) endpoint: SocketAddr,
     pub(crate) id: EndpointId,
+    /// It is one of the connections of its backend that the metrics tell of: its SETTINGS came while they were waited
+    /// for.
+    pub(crate) counted: bool,
 }
 
 impl Client {

@@ -231,6 +231,9 @@ impl Worker {
         };
         if let Some(was_down) = pool.greeted(peer.endpoint, key) {
             self.metrics.upstream_connected(pool.backend.label);
+            if let Some(Peer::Backend(peer, _)) = self.connections.get_mut(key).map(|c| &mut c.peer) {
+                peer.counted = true;
+            }
             if was_down {
                 Event::EndpointUp {
                     backend: &pool.backend.name,
@@ -321,9 +324,9 @@ impl Worker {
         }
     }
 
-    pub(crate) fn upstream_gone(&mut self, connection: &Connection, peer: &BackendPeer) {
+    pub(crate) fn upstream_gone(&mut self, peer: &BackendPeer) {
         if let Some(pool) = self.pools.get(peer.pool).and_then(Option::as_ref)
-            && connection.h2.is_established()
+            && peer.counted
         {
             self.metrics.upstream_closed(pool.backend.label);
         }

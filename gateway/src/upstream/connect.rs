@@ -70,7 +70,13 @@ impl Worker {
             let known = self.pools.get_mut(pool).and_then(Option::as_mut)?;
             known.id_of(endpoint)?
         };
-        let peer = Peer::Backend(BackendPeer { pool, endpoint, id }, Opening::default());
+        let peer = BackendPeer {
+            pool,
+            endpoint,
+            id,
+            counted: false,
+        };
+        let peer = Peer::Backend(peer, Opening::default());
         let key = self.enter(Connection::new(
             h2,
             peer,

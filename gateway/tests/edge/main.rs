@@ -18,3 +18,4 @@ mod own_admin;
 mod reload;
 mod sent_away;
 mod support;
+mod upstream;

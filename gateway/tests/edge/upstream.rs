@@ -1,0 +1,86 @@
+//! Backends, and what the metrics tell of the connections to them.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use gateway::settings::{Backend, EndpointAddress, Route};
+use gateway::telemetry::BackendTotals;
+
+use crate::sent_away::{Open, RST_STREAM, request_on};
+use crate::support::{PATIENCE, TestGateway, eventually};
+
+const HEADERS: u8 = 1;
+
+/// All requests go to these.
+fn route_to(gateway: &mut TestGateway, connect_timeout: Duration, endpoints: &[EndpointAddress]) {
+    gateway.reload(|settings| {
+        settings.backends = vec![Backend {
+            name: "b".to_owned(),
+            endpoints: endpoints.to_vec(),
+            connect_timeout,
+            tcp_user_timeout: PATIENCE,
+        }];
+        settings.routes = vec![Route {
+            name: "r".to_owned(),
+            listeners: Default::default(),
+            hosts: Default::default(),
+            service: None,
+            method: None,
+            backend: 0,
+        }];
+    });
+}
+
+fn totals(gateway: &TestGateway) -> BackendTotals {
+    let backends = gateway.totals().backends;
+    backends.into_iter().find(|totals| totals.backend == "b").unwrap()
+}
+
+/// An RPC, to its end; the head or the reset.
+fn asked(open: &mut Open, stream: u32) -> (u8, Vec<u8>) {
+    open.0.write_all(&request_on(stream)).unwrap();
+    loop {
+        let (kind, _, payload) = open.next().expect("an answer");
+        if matches!(kind, HEADERS | RST_STREAM) {
+            return (kind, payload);
+        }
+    }
+}
+
+/// They greet and reset the connection at once: what we write fails, and their SETTINGS are read all the same.
+#[test]
+fn connections_that_were_never_counted_are_not_counted_as_gone() {
+    let listening = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listening.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for (number, stream) in (0..).zip(listening.incoming()) {
+            let Ok(mut stream) = stream else { return };
+            // Some of them between our look at the socket and our first write.
+            let pause = Duration::from_micros(100 * (number % 60));
+            std::thread::spawn(move || {
+                std::thread::sleep(pause);
+                // RFC 9113 §3.4: empty SETTINGS.
+                let _ = stream.write_all(b"\0\0\0\x04\0\0\0\0\0");
+                let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            });
+        }
+    });
+    let mut gateway = TestGateway::start();
+    let endpoints: Vec<_> = (1..=200)
+        .map(|host| EndpointAddress::Address(SocketAddr::from(([127, 0, 0, host], port))))
+        .collect();
+    route_to(&mut gateway, PATIENCE, &endpoints);
+    let mut open = Open::anyone(&gateway);
+    asked(&mut open, 1);
+    eventually("all have been tried, and each that was made is gone", || {
+        let BackendTotals {
+            connected,
+            failed,
+            closed,
+            open,
+            ..
+        } = totals(&gateway);
+        (open == 0 && connected + failed >= 200 && closed == connected).then_some(())
+    });
+}
