@@ -119,7 +119,10 @@ fn place(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, lis
     let Some(other) = less_loaded(&shared, index) else {
         return start(shard, stream, peer, listener.clone());
     };
-    let Ok(stream) = stream.into_std() else { return };
+    let stream = match stream.into_std() {
+        Ok(stream) => stream,
+        Err(error) => return lose(&shard.metrics, &error, peer),
+    };
     let command = Command::HandOver {
         stream,
         peer,
@@ -163,9 +166,16 @@ pub(super) fn least_loaded(shared: &Shared, index: usize) -> Option<(usize, usiz
 
 /// A raw socket becomes this worker's for ever.
 pub(super) fn take_over(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, listener: Arc<Listener>) {
-    if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
-        start(shard, stream, peer, listener);
+    match tokio::net::TcpStream::from_std(stream) {
+        Ok(stream) => start(shard, stream, peer, listener),
+        Err(error) => lose(&shard.metrics, &error, peer),
     }
+}
+
+/// The system could not hand over a socket that it has accepted: it has nothing left to watch it with.
+fn lose(metrics: &WorkerMetrics, error: &io::Error, peer: SocketAddr) {
+    tracing::debug!(%error, %peer, "a connection that was accepted cannot be used");
+    refuse(metrics, "file_descriptors", peer);
 }
 
 fn start(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: Arc<Listener>) {
