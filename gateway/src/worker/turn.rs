@@ -367,6 +367,10 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if !connection.h2.output().is_empty() {
+            // Its memory was counted since, and it may have been told to go for that: its last words leave first.
+            return self.mark_dirty(key);
+        }
         let drained = connection.h2.is_drained();
         if connection.closing.is_some() || drained {
             let now = self.now;
