@@ -105,7 +105,8 @@ async fn read_hello(
     let mut acceptor = Acceptor::default();
     let mut hello = Vec::with_capacity(BUFFER);
     loop {
-        let mut news = read_more(stream, &mut hello, memory, 0).await?;
+        let beside = hello.len();
+        let mut news = read_more(stream, &mut hello, memory, beside).await?;
         while !news.is_empty() {
             if acceptor.read_tls(&mut news).is_err() {
                 return Ok((Asked::Service, hello));
@@ -119,6 +120,8 @@ async fn read_hello(
                 Err(_) => return Ok((Asked::Service, hello)),
             }
         }
+        // Two keep them while the rest is waited for: the acceptor has no other use for its own than to read on.
+        memory.count(2 * hello.capacity());
     }
 }
 

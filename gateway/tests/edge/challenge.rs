@@ -115,6 +115,32 @@ fn an_unknown_name_is_refused_by_alert_and_counted() {
     });
 }
 
+/// One copy is for whoever looks whom it asks for, and one for the session.
+#[test]
+fn a_half_hello_is_counted_twice_while_a_challenge_is_out() {
+    const CLIENTS: usize = 40;
+    const HALF: usize = 16_000;
+    let gateway = TestGateway::start();
+    let _published = gateway
+        .reader
+        .challenges()
+        .publish_tls_alpn("a.example.com", answer("a.example.com"));
+    // RFC 8446 §4, §5.1: a record of 16,382 octets that begins a ClientHello of 20,000; the end of the record is missing.
+    let mut half = vec![22, 3, 1, 0x3f, 0xfe, 1, 0, 0x4e, 0x20];
+    half.resize(HALF, 0);
+    let open: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut stream = connect(gateway.address());
+            stream.write_all(&half).unwrap();
+            stream
+        })
+        .collect();
+    eventually("both are counted", || {
+        (gateway.totals().held_bytes > (CLIENTS * HALF * 3 / 2) as u64).then_some(())
+    });
+    drop(open);
+}
+
 #[test]
 fn without_a_challenge_acme_tls_is_a_protocol_like_any_other() {
     let gateway = TestGateway::start();
