@@ -179,6 +179,8 @@ impl Gateway {
             let place = mailbox.commands.try_reserve();
             places.push(place.map_err(|_| ReloadError::Worker { worker })?);
         }
+        // Backends that are new know their addresses before a worker has an RPC for them.
+        self.discovery.follow(&after.backends);
         // A worker that starts again meanwhile, and has thrown the command away, has the newest.
         self.shared.snapshot.store(after.clone());
         for place in places {
@@ -187,7 +189,6 @@ impl Gateway {
         let kept = |listener: &&Arc<_>| before.listeners.iter().any(|known| Arc::ptr_eq(known, listener));
         let listeners_kept = after.listeners.iter().filter(kept).count();
         let listeners_new = after.listeners.len() - listeners_kept;
-        self.discovery.follow(&after.backends);
         *running = settings;
         Ok(Applied {
             listeners_kept,

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use gateway::settings::{Backend, EndpointAddress, Route};
@@ -82,5 +83,65 @@ fn connections_that_were_never_counted_are_not_counted_as_gone() {
             ..
         } = totals(&gateway);
         (open == 0 && connected + failed >= 200 && closed == connected).then_some(())
+    });
+}
+
+/// Whatever a reload changes about a backend, its addresses are known.
+#[test]
+fn a_reload_leaves_no_moment_without_the_addresses_of_a_name() {
+    let mut gateway = TestGateway::start();
+    let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listening.local_addr().unwrap().port();
+    // Each RPC is answered by a reset.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        listening.set_nonblocking(true).unwrap();
+        runtime.block_on(async {
+            let listening = tokio::net::TcpListener::from_std(listening).unwrap();
+            while let Ok((stream, _)) = listening.accept().await {
+                tokio::spawn(async move {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((_, mut answer))) = connection.accept().await {
+                        answer.send_reset(h2::Reason::CANCEL);
+                    }
+                });
+            }
+        });
+    });
+    let name = EndpointAddress::Name {
+        host: "localhost".to_owned(),
+        port,
+    };
+    let endpoints = [name];
+    route_to(&mut gateway, PATIENCE, &endpoints);
+    gateway.discovered();
+    let mut open = Open::anyone(&gateway);
+    let answered = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            for number in 0..1_000 {
+                let (kind, payload) = asked(&mut open, 2 * number + 1);
+                // RFC 9113 §7: CANCEL, from the backend.
+                assert_eq!(
+                    (kind, &payload[..]),
+                    (RST_STREAM, &[0, 0, 0, 8][..]),
+                    "RPC {number}"
+                );
+                answered.store(number, Ordering::Relaxed);
+            }
+        });
+        for number in 0.. {
+            // An RPC between two reloads, or none, or several.
+            std::thread::sleep(Duration::from_micros(10 * (number % 50)));
+            route_to(&mut gateway, PATIENCE + Duration::from_millis(number), &endpoints);
+            if asking.is_finished() {
+                break;
+            }
+        }
+        asking.join().unwrap();
+        assert_eq!(answered.load(Ordering::Relaxed), 999);
     });
 }
