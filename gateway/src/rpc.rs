@@ -369,7 +369,7 @@ impl Worker {
     }
 
     /// The living relay with this tag, if it really is the one of this client's stream.
-    fn relay_down(&mut self, tag: u32, down: StreamOf) -> Option<(Key, &mut Relay)> {
+    pub(crate) fn relay_down(&mut self, tag: u32, down: StreamOf) -> Option<(Key, &mut Relay)> {
         let key = self.relays.key_at(tag)?;
         let relay = self.relays.get_mut(key)?;
         (relay.down == down).then_some((key, relay))

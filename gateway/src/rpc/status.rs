@@ -30,6 +30,8 @@ pub(crate) enum Refusal {
     RequestTooLarge { limit: &'static str },
     /// What the backend sent for this RPC is over a limit of `limits.backend`.
     ResponseOverLimit { backend: String, limit: &'static str },
+    /// So much waits for the RPC that it gives way to others, or to the rest of its connection.
+    GaveWay { limit: &'static str },
     /// The backend has no address: its name was never resolved.
     NoEndpoints { backend: String },
     /// No endpoint of the backend could be connected to of late.
@@ -76,7 +78,9 @@ impl Refusal {
     /// The limit behind it, for the access log.
     pub(crate) fn limit(&self) -> Option<&'static str> {
         match self {
-            Self::RequestTooLarge { limit } | Self::ResponseOverLimit { limit, .. } => Some(limit),
+            Self::RequestTooLarge { limit }
+            | Self::ResponseOverLimit { limit, .. }
+            | Self::GaveWay { limit } => Some(limit),
             _ => None,
         }
     }
@@ -86,6 +90,7 @@ impl Refusal {
             Self::NoRoute => ("no_route", UNIMPLEMENTED, 404),
             Self::RequestTooLarge { .. } => ("request_too_large", RESOURCE_EXHAUSTED, 431),
             Self::ResponseOverLimit { .. } => ("response_over_limit", RESOURCE_EXHAUSTED, 502),
+            Self::GaveWay { .. } => ("limit", RESOURCE_EXHAUSTED, 503),
             Self::NoEndpoints { .. } => ("no_endpoints", UNAVAILABLE, 503),
             Self::ConnectFailed { .. } => ("connect_failed", UNAVAILABLE, 503),
             Self::TooManyWaiting { .. } => ("too_many_waiting", UNAVAILABLE, 503),
@@ -115,6 +120,10 @@ impl Refusal {
             Self::ResponseOverLimit { backend, limit } => format!(
                 "the response of backend `{backend}` is over the gateway's limit `limits.backend.{limit}`; \
                  let it send less, or raise the limit"
+            ),
+            Self::GaveWay { limit } => format!(
+                "the gateway's limit `{limit}` is reached, and for this RPC most is kept; send or ask for less at a time, \
+                 or try again after a pause"
             ),
             Self::NoEndpoints { backend } => {
                 format!("backend `{backend}` has no address: its name does not resolve; check its endpoints")

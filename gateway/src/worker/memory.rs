@@ -8,12 +8,16 @@
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
-use http2::ErrorCode;
+use http2::{ErrorCode, Limit};
 
 use super::{Key, Shard, Worker};
 use crate::connection::{Connection, Peer, Transport};
+use crate::rpc::call::Kind;
 use crate::rpc::relay::{Relay, StreamOf};
+use crate::rpc::status::Refusal;
 
+/// The name of the limit of what all workers hold.
+const PROCESS_MEMORY: &str = "process_memory";
 /// What is not counted of each connection: tables, a small stream table, and a few RPCs under way.
 const FREE: usize = 16 << 10;
 /// The allocator gives about this part more than it is asked for: its sizes are eighths of powers of two.
@@ -159,7 +163,7 @@ impl Worker {
                 connection: key,
                 stream,
             };
-            self.end_victim(at, tag);
+            self.end_victim(at, tag, Limit::Queued.name());
         }
         self.publish();
     }
@@ -306,14 +310,14 @@ impl Worker {
                 .map_or(0, |relay| relay.charged as usize)
         };
         let victim = connection.h2.heaviest_with(kept);
-        self.limit_reached(key, "process_memory");
+        self.limit_reached(key, PROCESS_MEMORY);
         match victim {
             Some((stream, tag)) => {
                 let at = StreamOf {
                     connection: key,
                     stream,
                 };
-                self.end_victim(at, tag);
+                self.end_victim(at, tag, PROCESS_MEMORY);
                 self.count_held(key);
                 true
             }
@@ -324,11 +328,33 @@ impl Worker {
         }
     }
 
-    /// A stream that holds too much is ended on both sides.
-    fn end_victim(&mut self, at: StreamOf, tag: u32) {
+    /// A stream that holds too much is ended on both sides, and what is queued on it is dropped. The client is told why
+    /// where nothing that waits for it is before the words; RST_STREAM says the same with less.
+    fn end_victim(&mut self, at: StreamOf, tag: u32, limit: &'static str) {
+        let waits_for_client = self
+            .connections
+            .get(at.connection)
+            .is_some_and(|c| !c.peer.is_backend() && c.h2.queued(at.stream) > 0);
+        let refusal = Refusal::GaveWay { limit };
+        if let Some((relay, _)) = self.relay_up(tag, at) {
+            self.reset_stream(at, ErrorCode::CANCEL);
+            return self.refuse(relay, &refusal);
+        }
+        if let Some((key, relay)) = self.relay_down(tag, at) {
+            if !waits_for_client && (relay.kind == Kind::Grpc || !relay.committed()) {
+                return self.refuse(key, &refusal);
+            }
+            relay.grpc_status = Some(refusal.grpc_status());
+            if let Some(log) = &mut relay.log {
+                (log.reason, log.detail) = (Some(refusal.reason()), refusal.limit());
+            }
+            if let Some(up) = relay.up() {
+                self.reset_stream(up, ErrorCode::CANCEL);
+            }
+            self.finish(key);
+        }
+        // gRPC over HTTP/2, Errors: RESOURCE_EXHAUSTED for its client.
         self.reset_stream(at, ErrorCode::ENHANCE_YOUR_CALM);
-        self.client_reset(at, tag, ErrorCode::CANCEL, None);
-        self.backend_lost(at, tag);
     }
 }
 

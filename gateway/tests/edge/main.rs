@@ -12,6 +12,7 @@ mod challenge;
 mod client_auth;
 #[path = "../../fuzz/bodies/forger.rs"]
 mod forger;
+mod gives_way;
 mod hostile;
 mod http;
 mod own_admin;

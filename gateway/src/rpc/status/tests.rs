@@ -11,6 +11,9 @@ fn all() -> Vec<Refusal> {
             backend: backend.clone(),
             limit: "max_informational",
         },
+        Refusal::GaveWay {
+            limit: "process_memory",
+        },
         Refusal::NoEndpoints {
             backend: backend.clone(),
         },
@@ -34,6 +37,9 @@ fn all() -> Vec<Refusal> {
         Refusal::UpstreamBroke { backend },
         Refusal::DeadlineExceeded,
         Refusal::Draining,
+        Refusal::SentAway(SentAway::Certificate),
+        Refusal::SentAway(SentAway::Listener),
+        Refusal::AmbiguousPath,
     ]
 }
 
