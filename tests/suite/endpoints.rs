@@ -459,8 +459,8 @@ async fn a_backend_hears_what_is_left_of_the_timeout() {
     );
 }
 
-/// A backend that has windows for more than it reads. It begins each connection by `greet`, is given its first requests up
-/// to the first DATA, answers by `answer`, and closes with bytes unread: TCP resets the connection.
+/// A backend that has windows for more than it reads. It is given its first requests up to the first DATA, answers by
+/// `answer`, and closes with bytes unread: TCP resets the connection.
 async fn closing<F>(
     answer: impl Fn(FrameConn, u32, usize) -> F + Clone + Send + Sync + 'static,
 ) -> TestBackend
