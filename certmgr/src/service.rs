@@ -121,9 +121,8 @@ impl CertificateService for Service {
 
 /// A proxy on this machine has a loopback address, and asks for whoever reaches it.
 fn not_by_proxy(metadata: &MetadataMap, command: &str, certificate: &str) -> Result<(), Status> {
-    let named = |key: &str| matches!(key, "forwarded" | "via" | "x-real-ip" | "x-request-id");
     let tells = metadata.keys().find_map(|key| match key {
-        KeyRef::Ascii(key) => Some(key.as_str()).filter(|key| named(key) || key.starts_with("x-forwarded")),
+        KeyRef::Ascii(key) => Some(key.as_str()).filter(|key| is_written_by_proxies(key)),
         KeyRef::Binary(_) => None,
     });
     let Some(field) = tells else { return Ok(()) };
@@ -138,6 +137,30 @@ fn not_by_proxy(metadata: &MetadataMap, command: &str, certificate: &str) -> Res
         "{command} is not done for a proxy, and this request came by one: it has the field `{field}`; call the admin \
          address itself"
     )))
+}
+
+/// Whether proxies add a field of this name: to tell of themselves, or of a client by what `http2` takes for such a claim.
+/// Servers of CGI's kind take `_` and `-` for the same.
+fn is_written_by_proxies(key: &str) -> bool {
+    const WHOLE: [&str; 6] = [
+        "forwarded",
+        "via",
+        "x-real-ip",
+        "x-request-id",
+        "client-cert",
+        "client-cert-chain",
+    ];
+    const BEGINNINGS: [&str; 7] = [
+        "x-forwarded",
+        "x-client-cert",
+        "x-client-verify",
+        "x-ssl-client-",
+        "ssl-client-",
+        "x-amzn-mtls-clientcert",
+        "x-arr-clientcert",
+    ];
+    let key = key.replace('_', "-");
+    WHOLE.contains(&key.as_str()) || BEGINNINGS.iter().any(|beginning| key.starts_with(beginning))
 }
 
 /// Whether whoever asks may change something: only from this machine, for there is no authentication and the

@@ -65,6 +65,15 @@ async fn a_command_that_came_by_a_proxy_is_refused() {
         "via",
         "x-real-ip",
         "x-request-id",
+        "x_real_ip",
+        "client-cert",
+        "client-cert-chain",
+        "x-client-cert-subject",
+        "x-client-verify",
+        "x-ssl-client-cert",
+        "ssl_client_s_dn",
+        "x-amzn-mtls-clientcert-serial-number",
+        "x-arr-clientcert",
     ] {
         let mut request = Request::new(pb::RenewRequest {
             name: "api".to_owned(),
