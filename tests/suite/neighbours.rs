@@ -178,6 +178,9 @@ async fn downloads_beside_clients_that_hold_all_memory_are_whole() {
         assert_eq!(whole.len(), size, "download {number}");
     }));
     within("all downloads are whole", Duration::from_secs(120), downloads).await;
+    let limit = [("limit", "process_memory")];
+    let reached = gateway.metrics().await.sum("h2gate_limits_reached_total", &limit);
+    assert!(reached > 0.5, "memory was never short");
     let grown = most.load(Ordering::Relaxed).saturating_sub(before) as usize;
     eprintln!(
         "{DOWNLOADS} downloads beside {ATTACKERS} attackers: grown by {} MiB",
