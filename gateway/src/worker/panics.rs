@@ -58,12 +58,7 @@ pub(crate) fn last() -> Panic {
 
 impl Panic {
     fn of(info: &PanicHookInfo<'_>) -> Self {
-        let payload = info.payload();
-        let message = payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or_default();
+        let message = info.payload_as_str().unwrap_or_default();
         let place = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
         Self {
             place: place.unwrap_or_else(|| "?".into()),
