@@ -262,7 +262,8 @@ pub struct Limits {
     pub process_memory: usize,
     /// Requests that wait for a connection or a stream of a backend, per worker and backend. Default 1,000.
     pub max_waiting: usize,
-    /// How long one of them waits. Default 30 s: a backend that starts anew is back by then, and what waits is held in memory.
+    /// How long one of them waits. Default 30 s: a backend that starts anew is back by then, and what waits is held in
+    /// memory.
     pub max_wait: Duration,
 }
 

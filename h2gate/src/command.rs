@@ -9,7 +9,8 @@ pub mod version;
 
 use crate::remote_text::in_lines;
 
-/// Writes lines to standard output, which may be a terminal: it has nothing to obey. A reader that has seen enough (`| head`) is no failure.
+/// Writes lines to standard output, which may be a terminal: it has nothing to obey. A reader that has seen
+/// enough (`| head`) is no failure.
 pub(crate) fn print(text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();

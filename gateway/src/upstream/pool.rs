@@ -1,7 +1,8 @@
 //! The endpoints of one backend as one worker sees them: pure choice, no I/O.
 //!
-//! As in gRPC's `round_robin`: RPCs go round the endpoints that are *ready* (a connection is made, and the peer's SETTINGS
-//! have come), the others are connected beside that, and where none is ready an RPC waits for whichever is first.
+//! As in gRPC's `round_robin`: RPCs go round the endpoints that are *ready* (a connection is made, and the peer's
+//! SETTINGS have come), the others are connected beside that, and where none is ready an RPC waits for whichever is
+//! first.
 
 mod waiting;
 
@@ -133,7 +134,8 @@ impl Pool {
         self.endpoints.retain(|e| !e.gone || e.is_alive());
     }
 
-    /// The next endpoint in turn that is ready and has a stream for this client; `streams` says what a connection takes.
+    /// The next endpoint in turn that is ready and has a stream for this client; `streams` says what a connection
+    /// takes.
     pub(crate) fn pick(
         &mut self,
         now: Instant,
@@ -243,8 +245,8 @@ impl Pool {
         self.passed_over
     }
 
-    /// Endpoints to which a connection is to be made now: those that have none, and, if RPCs wait, those whose connections
-    /// are full.
+    /// Endpoints to which a connection is to be made now: those that have none, and, if RPCs wait, those whose
+    /// connections are full.
     pub(crate) fn wanting(&mut self, now: Instant, streams: impl Fn(Key) -> Streams) -> Vec<SocketAddr> {
         self.passed_over = false;
         let wanting = self.endpoints.iter().filter(|endpoint| {
@@ -313,8 +315,8 @@ impl Pool {
         }
     }
 
-    /// A connection was ended without having served anything, soon after it was made. That happens, but an endpoint that does
-    /// nothing else gets its pauses.
+    /// A connection was ended without having served anything, soon after it was made. That happens, but an endpoint
+    /// that does nothing else gets its pauses.
     pub(crate) fn was_useless(&mut self, address: SocketAddr, now: Instant, random: u64) {
         if let Some(endpoint) = self.endpoint(address) {
             if endpoint.useless > 0 {
