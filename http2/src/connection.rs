@@ -207,6 +207,8 @@ pub struct Connection {
     peer_initial_window: u32,
     /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS; none until they have come.
     peer_max_streams: u32,
+    /// The peer's SETTINGS_MAX_HEADER_LIST_SIZE; without limit until it says one.
+    peer_max_list: u32,
     /// Server: the highest id that the peer used.
     highest_seen: u32,
     /// Server: the highest id that was told to the caller.
@@ -286,6 +288,7 @@ impl Connection {
             receive: ReceiveWindow::new(DEFAULT_WINDOW),
             peer_initial_window: DEFAULT_WINDOW,
             peer_max_streams: 0,
+            peer_max_list: u32::MAX,
             highest_seen: 0,
             highest_told: 0,
             next_id: 1,

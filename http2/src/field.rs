@@ -360,6 +360,15 @@ mod tests {
             "x-amzn-mtls-clientcert",
             "x-amzn-mtls-clientcert-subject",
             "x-arr-clientcert",
+            "x-client-ip",
+            "x-cluster-client-ip",
+            "true-client-ip",
+            "cf-connecting-ip",
+            "fastly-client-ip",
+            "x-envoy-external-address",
+            "x-envoy-internal",
+            "x-tls-client-cert",
+            "x-original-forwarded-for",
         ] {
             assert_eq!(known(name), Name::ClientClaim, "{name}");
         }
@@ -373,7 +382,8 @@ mod tests {
             "client-certs",
             "client-certificate-id",
             "x-client-id",
-            "x-client-ip",
+            "x-client-ipx",
+            "x-envoy-attempt-count",
             "x-ssl",
             "ssl",
             "x-amzn-trace-id",

@@ -96,10 +96,11 @@ impl ReceiveWindow {
         n
     }
 
-    /// The increment to send now: once half of the window is owed, so that updates are few and the peer never waits.
+    /// The increment to send now: once half of what is not held is owed, so that updates are few and the peer never
+    /// waits. What is held may be held for ever: if half of the whole window were asked for, it could not be owed.
     #[inline]
     pub(crate) fn due(&mut self) -> Option<u32> {
-        if self.owed == 0 || self.owed < self.target / 2 {
+        if self.owed == 0 || i64::from(self.owed) < i64::from(self.open) {
             return None;
         }
         let n = std::mem::take(&mut self.owed);
@@ -160,14 +161,27 @@ mod tests {
     #[test]
     fn half_of_a_receive_window_must_be_owed_before_it_is_told() {
         let mut w = ReceiveWindow::new(100);
-        assert!(w.receive(100));
-        assert!(!w.receive(1));
+        assert!(w.receive(50));
         assert_eq!(w.release(49), 49);
         assert_eq!(w.due(), None);
         assert_eq!(w.release(1), 1);
         assert_eq!(w.due(), Some(50));
-        assert!(w.receive(50));
+        assert!(w.receive(100));
         assert!(!w.receive(1));
+    }
+
+    #[test]
+    fn what_is_held_for_ever_leaves_the_rest_of_the_window_moving() {
+        let mut w = ReceiveWindow::new(100);
+        assert!(w.receive(90));
+        for _ in 0..100 {
+            assert!(w.receive(5));
+            assert_eq!(w.release(5), 5);
+            assert_eq!((w.due(), w.held()), (Some(5), 90));
+        }
+        // All of it, and then a little comes back.
+        assert!(w.receive(10));
+        assert_eq!((w.release(1), w.due()), (1, Some(1)));
     }
 
     #[test]

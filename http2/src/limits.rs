@@ -70,11 +70,12 @@ pub struct Limits {
     /// CVE-2024-28182: endless CONTINUATION frames that no header list limit sees.
     pub max_continuations: u32,
     /// Resets by the peer of streams that had no response head yet and were younger than `rapid_reset_age`. Edge 1,000
-    /// at once and 33/s, half a one more earned by each stream that a backend answered and that ended in order. Fatal.
+    /// at once and 33/s, seven eighths of one more earned by each stream that a backend answered and that ended in
+    /// order. Fatal.
     /// CVE-2023-44487 (rapid reset): the reset frees the place at once while the backend still works.
     pub rapid_resets: Rate,
     /// The same at or after the stream's own deadline ([`Connection::expect_reset_after`]): explained, and yet work for
-    /// a backend. Edge 20,000 at once and 5,000/s, half a one more earned as above: a full connection whose calls all end
+    /// a backend. Edge 20,000 at once and 5,000/s, half a one more earned by each such stream: a full connection whose calls all end
     /// by a deadline of 100 ms resets 2,560/s. Fatal.
     ///
     /// [`Connection::expect_reset_after`]: crate::Connection::expect_reset_after
@@ -343,8 +344,8 @@ pub(crate) struct Buckets {
     pub(crate) turned_away: Bucket,
     pub(crate) rapid_resets: Bucket,
     pub(crate) deadline_resets: Bucket,
-    /// The next stream that earns brings a whole token.
-    half_earned: bool,
+    /// Streams that have earned something; wraps.
+    served: u8,
     pub(crate) provoked_resets: Bucket,
     pub(crate) pings: Bucket,
     pub(crate) settings: Bucket,
@@ -364,7 +365,7 @@ impl Buckets {
             turned_away: Bucket::new(limits.turned_away),
             rapid_resets: Bucket::new(limits.rapid_resets),
             deadline_resets: Bucket::new(limits.deadline_resets),
-            half_earned: false,
+            served: 0,
             provoked_resets: Bucket::new(limits.provoked_resets),
             pings: Bucket::new(limits.pings),
             settings: Bucket::new(limits.settings),
@@ -384,16 +385,18 @@ impl Buckets {
         self.window_updates.earn(limits.window_updates, 4);
     }
 
-    /// A stream ended in order, and a backend had answered it: half a token, for what costs nobody else anything must
-    /// not buy what does, nor an answer buy as much work again.
+    /// A stream ended in order, and a backend had answered it: a part of a token, for an answer must not buy as much work
+    /// again. Of cancelled calls it is the larger part, since clients that hedge cancel one for each that is answered.
     #[inline]
     pub(crate) fn served(&mut self, limits: &Limits) {
-        self.half_earned = !self.half_earned;
-        if !self.half_earned {
+        self.served = self.served.wrapping_add(1);
+        if !self.served.is_multiple_of(8) {
+            self.rapid_resets.earn(limits.rapid_resets, 1);
+        }
+        if self.served.is_multiple_of(2) {
             self.refused_streams.earn(limits.refused_streams, 1);
             self.oversized_requests.earn(limits.oversized_requests, 1);
             self.turned_away.earn(limits.turned_away, 1);
-            self.rapid_resets.earn(limits.rapid_resets, 1);
             self.deadline_resets.earn(limits.deadline_resets, 1);
         }
     }

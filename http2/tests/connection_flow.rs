@@ -171,28 +171,23 @@ fn credit_on_release_bounds_what_one_peer_makes_us_hold() {
     for _ in 0..4 {
         lone.feed(&frame(DATA, 0, 1, &[0; 16_000])).unwrap();
     }
-    lone.connection.release(keys[0], 44_999);
+    let update = |id, n: u32| Frame {
+        kind: WINDOW_UPDATE,
+        flags: 0,
+        id,
+        payload: n.to_be_bytes().into(),
+    };
+    // As much as the peer may still send.
+    lone.connection.release(keys[0], 9_999);
     assert_eq!(lone.sent(), []);
     lone.connection.release(keys[0], 1);
-    assert_eq!(
-        lone.sent(),
-        [Frame {
-            kind: WINDOW_UPDATE,
-            flags: 0,
-            id: 1,
-            payload: 45_000_u32.to_be_bytes().into()
-        }]
-    );
-    lone.connection.release(keys[0], 5_000);
-    assert_eq!(
-        lone.sent(),
-        [Frame {
-            kind: WINDOW_UPDATE,
-            flags: 0,
-            id: 0,
-            payload: 50_000_u32.to_be_bytes().into()
-        }]
-    );
+    assert_eq!(lone.sent(), [update(1, 10_000)]);
+    lone.connection.release(keys[0], 10_000);
+    assert_eq!(lone.sent(), [update(0, 20_000)]);
+    lone.connection.release(keys[0], 60_000);
+    let mut all = lone.sent();
+    all.sort_by_key(|frame| frame.id);
+    assert_eq!(all, [update(0, 60_000), update(1, 70_000)]);
     // More than came is not credited.
     lone.connection.release(keys[0], 1_000_000);
     lone.connection.release(keys[1], 1_000_000);

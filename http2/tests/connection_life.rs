@@ -58,6 +58,21 @@ fn a_server_drains_in_two_steps_and_lets_open_streams_finish() {
     assert!(lone.connection.is_drained());
 }
 
+/// RFC 9113 §6.5.2: what the peer says last, each field with 32 octets beside its name and value.
+#[test]
+fn the_peers_bound_of_a_list_is_known() {
+    let mut lone = Lone::client(config());
+    let list = fields(&[(":method", "POST"), ("a", "bc")]);
+    assert!(
+        lone.connection.takes_list(&list),
+        "without a limit until it says one"
+    );
+    for (size, taken) in [(78, true), (77, false), (u32::MAX, true), (0, false)] {
+        lone.feed(&settings(&[(6, size)])).unwrap();
+        assert_eq!(lone.connection.takes_list(&list), taken, "{size}");
+    }
+}
+
 #[test]
 fn an_idle_server_is_drained_once_the_client_has_answered() {
     let mut lone = Lone::server(config());

@@ -47,6 +47,9 @@ impl Connection {
             None => {}
         }
         self.settings_received = true;
+        if let Some(size) = changes.max_header_list_size {
+            self.peer_max_list = size;
+        }
         if let Some(new) = changes.initial_window_size {
             // RFC 9113 §6.9.2: the difference goes to all streams, and an overflow ends the connection.
             let old = std::mem::replace(&mut self.peer_initial_window, new);

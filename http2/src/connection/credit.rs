@@ -25,8 +25,8 @@ pub(super) fn expansion(list: usize, block: usize) -> u32 {
 }
 
 impl Connection {
-    /// Server: a backend has answered this stream. Once it ends in order, that earns the peer half of one reset, refusal
-    /// or request that is turned away.
+    /// Server: a backend has answered this stream. Once it ends in order, that earns the peer seven eighths of a rapid reset,
+    /// and half of one refusal or request that is turned away.
     #[inline]
     pub fn served(&mut self, stream: StreamKey) {
         if let Some(stream) = self.streams.get_mut(stream) {

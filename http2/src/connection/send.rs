@@ -62,6 +62,13 @@ impl Connection {
             .min(self.config.limits.max_concurrent_streams)
     }
 
+    /// Whether the peer wants a list of fields of this size (RFC 9113 §6.5.2, SETTINGS_MAX_HEADER_LIST_SIZE). It is advice,
+    /// but some end the connection over a larger one, and with it all other streams. Nothing here is bound by it.
+    pub fn takes_list(&self, fields: &[Field]) -> bool {
+        let most = self.peer_max_list as usize;
+        self.peer_max_list == u32::MAX || fields.iter().map(Field::size).sum::<usize>() <= most
+    }
+
     /// Client: all stream ids were used, 2^30 of them, and they are never used twice (RFC 9113 §5.1.1): no stream can be
     /// opened any more, while those that are open go on. A new connection is needed; [`drain`](Self::drain) this one. A
     /// server opens no streams: always false.

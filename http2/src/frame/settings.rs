@@ -18,6 +18,7 @@ pub(crate) struct Changes {
     pub(crate) header_table_size: Option<u32>,
     pub(crate) max_concurrent_streams: Option<u32>,
     pub(crate) initial_window_size: Option<u32>,
+    pub(crate) max_header_list_size: Option<u32>,
 }
 
 /// Reads the payload of a SETTINGS frame without ACK. `from_server`: who sent it.
@@ -62,8 +63,8 @@ pub(crate) fn parse(payload: &[u8], from_server: bool) -> Result<Changes, Connec
                     "SETTINGS_ENABLE_CONNECT_PROTOCOL is neither 0 nor 1",
                 ));
             }
-            // RFC 9113 §6.5.2: unknown settings are ignored. MAX_FRAME_SIZE allows more than we ever send, and
-            // MAX_HEADER_LIST_SIZE is advice.
+            MAX_HEADER_LIST_SIZE => changes.max_header_list_size = Some(value),
+            // RFC 9113 §6.5.2: unknown settings are ignored. MAX_FRAME_SIZE allows more than we ever send.
             _ => {}
         }
     }

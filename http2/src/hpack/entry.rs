@@ -60,15 +60,25 @@ impl NameFacts {
 }
 
 /// Whether proxies tell backends by this name who a client is: RFC 7239, RFC 9440, and what nginx, HAProxy, Apache,
-/// Envoy, AWS and Azure write. Servers of CGI's kind take `_` and `-` for the same, so both are looked for.
+/// Envoy, AWS, Azure, Akamai, Cloudflare and Fastly write. Servers of CGI's kind take `_` and `-` for the same, so both
+/// are looked for.
 fn tells_of_a_client(name: &[u8]) -> bool {
-    const WHOLE: [&[u8]; 6] = [
+    const WHOLE: [&[u8]; 15] = [
         b"forwarded",
         b"x-forwarded",
         b"x-real-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"true-client-ip",
+        b"cf-connecting-ip",
+        b"fastly-client-ip",
+        b"x-envoy-external-address",
+        b"x-envoy-internal",
         b"x-request-id",
+        b"x-tls-client-cert",
         b"client-cert",
         b"client-cert-chain",
+        b"x-original-forwarded-for",
     ];
     const BEGINNINGS: [&[u8]; 7] = [
         b"x-forwarded-",
@@ -87,7 +97,7 @@ fn tells_of_a_client(name: &[u8]) -> bool {
                 .all(|(is, wanted)| is == wanted || (*is == b'_' && *wanted == b'-'))
     };
     // Nearly every name differs in its first letter.
-    matches!(name.first(), Some(b'x' | b'f' | b'c' | b's'))
+    matches!(name.first(), Some(b'x' | b'f' | b'c' | b's' | b't'))
         && (BEGINNINGS.iter().any(begins)
             || WHOLE
                 .iter()
