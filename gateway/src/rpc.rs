@@ -233,7 +233,15 @@ impl Worker {
                 } else {
                     refusal.http_status()
                 };
+                if kind == Kind::Plain {
+                    log.bytes_out += refusal.body().len() as u64;
+                }
             }
+        }
+        if let Refusal::TooManyWaiting { .. } | Refusal::WaitedTooLong { .. } = refusal
+            && let Some(limit) = refusal.limit()
+        {
+            self.limit_reached(down.connection, limit);
         }
         if let Some(up) = up {
             self.reset_stream(up, ErrorCode::CANCEL);

@@ -26,11 +26,14 @@ use crate::telemetry::event::Event;
 use crate::worker::Worker;
 use crate::worker::slab::{Key, Slab};
 
-/// A connection that ends before this age, and has answered nothing, was of no use.
+/// A connection that ends before this age, has answered nothing and is about to answer nothing, was of no use.
 const USELESS_BEFORE: Duration = Duration::from_secs(1);
 
 fn was_useless(connection: &Connection, now: Instant) -> bool {
-    connection.h2.header_blocks() == 0 && now.saturating_duration_since(connection.opened_at) < USELESS_BEFORE
+    let goes_on = connection.h2.peer_going_away() && connection.h2.open_streams() > 0;
+    connection.h2.header_blocks() == 0
+        && !goes_on
+        && now.saturating_duration_since(connection.opened_at) < USELESS_BEFORE
 }
 
 /// What a connection to a backend takes now.
@@ -261,11 +264,12 @@ impl Worker {
             }
             .tell(self.now);
         }
-        self.leave_pool(key);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        for (stream, tag) in connection.h2.take_unprocessed() {
+        let unprocessed = connection.h2.take_unprocessed();
+        self.leave_pool(key);
+        for (stream, tag) in unprocessed {
             if let Some((relay, _)) = self.relay_up(
                 tag,
                 StreamOf {
@@ -311,10 +315,16 @@ impl Worker {
             Left::Ready => {
                 let random = crate::forwarded::next(&mut self.random);
                 let connection = self.connections.get(key);
-                if connection.is_some_and(|connection| was_useless(connection, self.now)) {
-                    pool.was_useless(peer.endpoint, self.now, random);
-                } else {
+                if connection.is_none_or(|connection| !was_useless(connection, self.now)) {
                     pool.was_useful(peer.endpoint);
+                } else if pool.was_useless(peer.endpoint, self.now, random) {
+                    self.metrics.upstream_failed(pool.backend.label);
+                    Event::EndpointDown {
+                        backend: &pool.backend.name,
+                        endpoint: peer.endpoint,
+                        error: format_args!("it ends each connection before it has answered anything"),
+                    }
+                    .tell(self.now);
                 }
                 if pool.has_waiting() {
                     self.connect_wanted(peer.pool);

@@ -629,6 +629,118 @@ async fn a_body_that_came_while_its_rpc_waited_a_second_time_is_passed_on_and_pa
     client.expect_politely("an answer", SOON, head).await;
 }
 
+/// As grpc-java and grpc-core announce one, and end the connection of whoever sends more.
+#[tokio::test]
+async fn a_request_over_the_backends_bound_of_metadata_never_reaches_the_connection_that_others_share() {
+    let ca = TestCa::new();
+    let backend = TestBackend::frames(async |mut connection| {
+        connection.serve(&[(setting::MAX_HEADER_LIST_SIZE, 8_192)]).await;
+        while let Some(frame) = connection.read().await {
+            if frame.kind == kind::HEADERS {
+                assert!(frame.payload.len() < 9_000, "it came");
+                answer(&mut connection, frame.stream).await;
+            }
+        }
+    })
+    .await;
+    let gateway = TestGateway::builder(&ca, &backend)
+        .set("/workers", 1)
+        .start()
+        .await;
+    let client = H2Client::tls(&gateway, &ca).await;
+    for (size, status) in [(10, 0), (12_000, 8), (7_000, 0), (9_000, 8), (10, 0)] {
+        let metadata = "v".repeat(size);
+        let asked = request("/test.Echo/Unary").header("x-metadata", metadata);
+        let asked = client.ask(asked.body(()).unwrap(), Bytes::new());
+        let answer = within("an answer", SOON, asked).await.unwrap();
+        assert_eq!(answer.grpc_status(), Some(status), "{size}: {answer:?}");
+    }
+    assert_eq!(backend.connections(), 1);
+}
+
+/// A short `max_connection_age`: GOAWAY comes before the first answer, and the RPC goes on.
+#[tokio::test]
+async fn connections_that_are_young_when_they_say_goodbye_and_still_answer_get_no_pauses() {
+    let ca = TestCa::new();
+    let backend = TestBackend::frames(async |mut connection| {
+        connection.serve(&[]).await;
+        let head = |frame: &Frame| frame.kind == kind::HEADERS;
+        let first = connection.expect_politely("a request", SOON, head).await;
+        let goaway = [&first.stream.to_be_bytes()[..], &[0; 4]].concat();
+        connection.send(kind::GOAWAY, 0, 0, &goaway).await;
+        connection.send(kind::PING, 0, 0, b"heard it").await;
+        let pong = |frame: &Frame| frame.kind == kind::PING && frame.flags & flags::ACK != 0;
+        connection.expect_politely("an answer to PING", SOON, pong).await;
+        answer(&mut connection, first.stream).await;
+        while connection.read().await.is_some() {}
+    })
+    .await;
+    let gateway = TestGateway::builder(&ca, &backend)
+        .set("/workers", 1)
+        .start()
+        .await;
+    let client = H2Client::tls(&gateway, &ca).await;
+    for round in 0..10 {
+        let ask = || client.ask(request("/test.Echo/Unary").body(()).unwrap(), Bytes::new());
+        let answers = within("answers", SOON, join_all((0..3).map(|_| ask()))).await;
+        for answer in answers {
+            let answer = answer.unwrap();
+            assert_eq!(answer.grpc_status(), Some(0), "round {round}: {answer:?}");
+        }
+    }
+}
+
+/// RFC 9113 §8.1: the answer is whole, and nobody reads the rest of the request.
+#[tokio::test]
+async fn a_client_is_told_to_stop_when_its_answer_is_whole_and_its_upload_waits() {
+    let ca = TestCa::new();
+    let backend = TestBackend::frames(async |mut connection| {
+        connection.serve(&[(setting::INITIAL_WINDOW_SIZE, 1_000)]).await;
+        let first = connection
+            .expect_politely("DATA", SOON, |frame| frame.kind == kind::DATA)
+            .await;
+        answer(&mut connection, first.stream).await;
+        while connection.read().await.is_some() {}
+    })
+    .await;
+    let gateway = TestGateway::builder(&ca, &backend).start().await;
+    let mut client = FrameConn::client(&gateway, &ca, &[]).await;
+    client.request(1, "/test.Echo/Upload", false).await;
+    for _ in 0..4 {
+        client.send(kind::DATA, 0, 1, &[7; 16 << 10]).await;
+    }
+    let head = |frame: &Frame| frame.kind == kind::HEADERS && frame.flags & flags::END_STREAM != 0;
+    client.expect_politely("the whole answer", SOON, head).await;
+    let reset = |frame: &Frame| frame.kind == kind::RST_STREAM && frame.stream == 1;
+    let reset = client.expect_politely("an end of the upload", SOON, reset).await;
+    assert_eq!(reset.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_a_backend_breaks_on_a_stream_is_a_line_of_the_log() {
+    let ca = TestCa::new();
+    let backend = TestBackend::frames(async |mut connection| {
+        connection.serve(&[]).await;
+        while let Some(frame) = connection.read().await {
+            if frame.kind == kind::HEADERS {
+                let block = literal_block(&[(":status", "200"), ("X-Upper", "no")]);
+                connection
+                    .send(kind::HEADERS, flags::END_HEADERS, frame.stream, &block)
+                    .await;
+            }
+        }
+    })
+    .await;
+    let gateway = TestGateway::builder(&ca, &backend).start().await;
+    let client = H2Client::tls(&gateway, &ca).await;
+    let asked = client.ask(request("/test.Echo/Unary").body(()).unwrap(), Bytes::new());
+    let answer = within("an answer", SOON, asked).await.unwrap();
+    assert_eq!(answer.grpc_status(), Some(13), "{answer:?}");
+    gateway
+        .logs(&["a backend breaks HTTP/2 on a stream", "name"])
+        .await;
+}
+
 /// How an upload to a backend ends that lives and reads nothing, if it ends within `limit`.
 async fn upload_to_who_reads_nothing(user_timeout: &str, limit: Duration) -> Option<Option<u32>> {
     let ca = TestCa::new();

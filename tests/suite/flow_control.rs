@@ -205,7 +205,8 @@ async fn stuck_uploads(count: usize, first: usize) {
     eprintln!("{count} uploads stuck after {last} octets; the gateway holds {held}");
     // What neither the backend's windows nor the gateway's own let through.
     assert!(held > (count * (8 << 10)) as f64, "nothing is stuck here: {held}");
-    for _ in 0..3 {
+    // More than the whole window of the connection.
+    for _ in 0..150 {
         let asked = client.ask(request("/test.Echo/Unary").body(()).unwrap(), pack(&[7; 200_000]));
         let answer = within("an RPC to another backend", SOON, asked).await.unwrap();
         assert_eq!((answer.body.len(), answer.grpc_status()), (200_005, Some(0)));
@@ -216,6 +217,12 @@ async fn stuck_uploads(count: usize, first: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_stuck_uploads_stop_no_rpc_of_their_connection_to_another_backend() {
     stuck_uploads(40, 0).await;
+}
+
+/// They hold most of the connection's window.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_and_fifty_stuck_uploads_stop_no_rpc_either() {
+    stuck_uploads(250, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -189,3 +189,27 @@ async fn a_stream_that_breaks_a_rule_is_logged_with_it_and_the_backend_hears_can
     assert_eq!(line["reason"], "client_broke_protocol", "{line}");
     assert_eq!(line["detail"], "DATA does not add up to content-length", "{line}");
 }
+
+#[tokio::test]
+async fn rpcs_of_a_client_that_passed_a_limit_are_logged_with_its_name() {
+    let limits = json!({ "pings": { "burst": 5, "per_second": 1 } });
+    let (ca, _backend, gateway, mut told) = scene(limits).await;
+    let mut connection = FrameConn::client(&gateway, &ca, &[]).await;
+    ask(&mut connection, 1, &head("/test.Echo/Open", &[])).await;
+    assert_eq!(within("the backend", PATIENCE, told.recv()).await, Some(None));
+    for _ in 0..20 {
+        if connection
+            .write(&Frame::bytes(kind::PING, 0, 0, &[0; 8]))
+            .await
+            .is_err()
+        {
+            break;
+        }
+    }
+    let line = line_of(&gateway, "/test.Echo/Open").await;
+    assert_eq!(
+        (&line["reason"], &line["detail"]),
+        (&json!("limit"), &json!("pings")),
+        "{line}"
+    );
+}

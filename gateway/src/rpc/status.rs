@@ -30,6 +30,8 @@ pub(crate) enum Refusal {
     RequestTooLarge { limit: &'static str },
     /// What the backend sent for this RPC is over a limit of `limits.backend`.
     ResponseOverLimit { backend: String, limit: &'static str },
+    /// The request has more fields than its backend wants (RFC 9113 §6.5.2, SETTINGS_MAX_HEADER_LIST_SIZE).
+    RequestOverBackendsLimit { backend: String },
     /// So much waits for the RPC that it gives way to others, or to the rest of its connection.
     GaveWay { limit: &'static str },
     /// The backend has no address: its name was never resolved.
@@ -81,6 +83,8 @@ impl Refusal {
             Self::RequestTooLarge { limit }
             | Self::ResponseOverLimit { limit, .. }
             | Self::GaveWay { limit } => Some(limit),
+            Self::TooManyWaiting { .. } => Some("max_waiting"),
+            Self::WaitedTooLong { .. } => Some("max_wait"),
             _ => None,
         }
     }
@@ -90,6 +94,7 @@ impl Refusal {
             Self::NoRoute => ("no_route", UNIMPLEMENTED, 404),
             Self::RequestTooLarge { .. } => ("request_too_large", RESOURCE_EXHAUSTED, 431),
             Self::ResponseOverLimit { .. } => ("response_over_limit", RESOURCE_EXHAUSTED, 502),
+            Self::RequestOverBackendsLimit { .. } => ("request_over_backend_limit", RESOURCE_EXHAUSTED, 431),
             Self::GaveWay { .. } => ("limit", RESOURCE_EXHAUSTED, 503),
             Self::NoEndpoints { .. } => ("no_endpoints", UNAVAILABLE, 503),
             Self::ConnectFailed { .. } => ("connect_failed", UNAVAILABLE, 503),
@@ -121,6 +126,10 @@ impl Refusal {
                 "the response of backend `{backend}` is over the gateway's limit `limits.backend.{limit}`; \
                  let it send less, or raise the limit"
             ),
+            Self::RequestOverBackendsLimit { backend } => format!(
+                "the request's metadata is more than backend `{backend}` takes (its SETTINGS_MAX_HEADER_LIST_SIZE); send less \
+                 of it, or raise the limit there"
+            ),
             Self::GaveWay { limit } => format!(
                 "the gateway's limit `{limit}` is reached, and for this RPC most is kept; send or ask for less at a time, \
                  or try again after a pause"
@@ -129,7 +138,9 @@ impl Refusal {
                 format!("backend `{backend}` has no address: its name does not resolve; check its endpoints")
             }
             Self::ConnectFailed { backend } => {
-                format!("no endpoint of backend `{backend}` can be reached; check that it runs and listens")
+                format!(
+                    "no endpoint of backend `{backend}` can be used now; check that it runs, listens and keeps its connections"
+                )
             }
             Self::TooManyWaiting { backend } => {
                 format!("too many RPCs wait for a connection to backend `{backend}`; try again after a pause")

@@ -80,6 +80,12 @@ impl Worker {
             relay.phase = Phase::Held(request);
             return false;
         };
+        let trailers = request.trailers.as_deref().unwrap_or_default();
+        if !up.h2.takes_list(&request.fields) || !up.h2.takes_list(trailers) {
+            relay.phase = Phase::Held(request);
+            self.refuse_too_large(key);
+            return true;
+        }
         let Ok(stream) = up.h2.open(&request.fields, whole, key.index()) else {
             relay.phase = Phase::Held(request);
             return false;
@@ -120,6 +126,13 @@ impl Worker {
             self.credit_client(key, sent as u32);
         }
         true
+    }
+
+    /// The backend wants no list of fields as large as this request's. It may end its connection over one, which other
+    /// clients share.
+    fn refuse_too_large(&mut self, key: Key) {
+        let backend = self.backend_name(key);
+        self.refuse(key, &Refusal::RequestOverBackendsLimit { backend });
     }
 
     pub(super) fn request_data(&mut self, down: StreamOf, tag: u32, payload: &[u8], end: bool) {
@@ -172,6 +185,13 @@ impl Worker {
             return;
         };
         relay.request_ended = true;
+        let up = relay.up().and_then(|up| self.connections.get(up.connection));
+        if up.is_some_and(|up| !up.h2.takes_list(&fields)) {
+            return self.refuse_too_large(key);
+        }
+        let Some(relay) = self.relays.get_mut(key) else {
+            return;
+        };
         match &mut relay.phase {
             Phase::Held(request) => {
                 request.trailers = Some(fields);
@@ -269,7 +289,7 @@ impl Worker {
     }
 
     /// The backend has said all; the RPC ends when the client has too. A backend that does not take the rest of the
-    /// request any more would keep the client from its end: that rest is dropped.
+    /// request any more would keep the client from its end: nobody wants that rest.
     fn answer_ended(&mut self, key: Key) {
         let Some(relay) = self.relays.get(key) else { return };
         if relay.request_ended {
@@ -283,9 +303,8 @@ impl Worker {
             .get(up.connection)
             .map_or(0, |c| c.h2.queued(up.stream));
         if waiting > 0 {
-            self.reset_stream(up, ErrorCode::CANCEL);
             self.discard(down, waiting);
-            self.mark_dirty(down.connection);
+            self.end_answered(key);
         }
     }
 
@@ -306,6 +325,15 @@ impl Worker {
                 log.detail = Some(cause.words());
             }
             let backend = self.backend_name(key);
+            let endpoint = self.backend_peer(up.connection).map(|peer| peer.endpoint);
+            if let (Some(endpoint), Cause::Protocol(rule)) = (endpoint, cause) {
+                crate::telemetry::event::Event::BackendBreaksRule {
+                    backend: &backend,
+                    endpoint,
+                    rule,
+                }
+                .tell(self.now);
+            }
             let refusal = match cause {
                 Cause::Limit(limit) => Refusal::ResponseOverLimit {
                     backend,
@@ -345,6 +373,9 @@ impl Worker {
             (None, _, Some(relay)) => {
                 // The client's library knows that this code is safe to retry.
                 relay.grpc_status = Some(status::UNAVAILABLE);
+                if let Some(log) = &mut relay.log {
+                    log.reason = Some("backend_refused");
+                }
                 self.reset_stream(down, ErrorCode::REFUSED_STREAM);
                 self.finish(key);
             }

@@ -95,6 +95,15 @@ pub enum Event<'a> {
         /// What it added for people.
         said: &'a [u8],
     },
+    /// What a backend sent on a stream is not lawful HTTP/2.
+    BackendBreaksRule {
+        /// Name of the backend.
+        backend: &'a str,
+        /// Address of the endpoint.
+        endpoint: SocketAddr,
+        /// The rule that it broke.
+        rule: &'static str,
+    },
     /// The addresses of a name are not those of before.
     NameResolved {
         /// The DNS name.
@@ -154,6 +163,7 @@ impl Event<'_> {
             Self::LimitReached { limit, .. } => Some(Subject::Limit(limit)),
             Self::EndpointDown { endpoint, .. } => Some(Subject::Endpoint(*endpoint)),
             Self::BackendEndsConnection { endpoint, .. } => Some(Subject::Goaway(*endpoint)),
+            Self::BackendBreaksRule { endpoint, .. } => Some(Subject::Rule(*endpoint)),
             Self::NameUnresolved { host, .. } => Some(Subject::Host((*host).to_owned())),
             Self::AccessLogFailed { .. } => Some(Subject::AccessLog),
             Self::Panicked { place, .. } => Some(Subject::Panic((*place).to_owned())),
@@ -239,6 +249,13 @@ impl Event<'_> {
                 let said = RemoteText::new(said);
                 tracing::warn!(backend, %endpoint, %code, ?said, times, "a backend ends a connection with an error");
             }
+            Self::BackendBreaksRule {
+                backend,
+                endpoint,
+                rule,
+            } => {
+                tracing::warn!(backend, %endpoint, times, "a backend breaks HTTP/2 on a stream: {rule}");
+            }
             Self::NameResolved { host, addresses } => {
                 tracing::info!(host, addresses, "name resolved");
             }
@@ -315,6 +332,7 @@ enum Subject {
     Limit(&'static str),
     Endpoint(SocketAddr),
     Goaway(SocketAddr),
+    Rule(SocketAddr),
     Host(String),
     AccessLog,
     Panic(String),

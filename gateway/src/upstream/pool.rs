@@ -316,14 +316,17 @@ impl Pool {
     }
 
     /// A connection was ended without having served anything, soon after it was made. That happens, but an endpoint
-    /// that does nothing else gets its pauses.
-    pub(crate) fn was_useless(&mut self, address: SocketAddr, now: Instant, random: u64) {
-        if let Some(endpoint) = self.endpoint(address) {
-            if endpoint.useless > 0 {
-                endpoint.retry_at = Some(now + backoff(endpoint.useless - 1, random));
-            }
-            endpoint.useless = endpoint.useless.saturating_add(1);
+    /// that does nothing else gets its pauses. `true`: this is one.
+    pub(crate) fn was_useless(&mut self, address: SocketAddr, now: Instant, random: u64) -> bool {
+        let Some(endpoint) = self.endpoint(address) else {
+            return false;
+        };
+        let again = endpoint.useless > 0;
+        if again {
+            endpoint.retry_at = Some(now + backoff(endpoint.useless - 1, random));
         }
+        endpoint.useless = endpoint.useless.saturating_add(1);
+        again
     }
 
     /// A connection has ended that was of use.

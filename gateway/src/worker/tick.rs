@@ -255,7 +255,7 @@ impl Worker {
     }
 
     pub(crate) fn abort(&mut self, key: Key, code: ErrorCode, debug: &[u8]) {
-        self.end_streams(key);
+        self.end_streams(key, None);
         if let Some(connection) = self.connections.get_mut(key) {
             connection.h2.abort(code, debug);
         }

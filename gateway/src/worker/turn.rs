@@ -229,12 +229,13 @@ impl Worker {
         if let Some(connection) = self.connections.get(key) {
             tracing::debug!(peer = ?connection.peer, %error, "a connection is ended for breaking HTTP/2");
         }
+        self.end_streams(key, Some(error.cause));
         self.close_after_flush(key);
     }
 
     /// Ends the streams now and the connection when its last bytes have left.
     pub(crate) fn close_after_flush(&mut self, key: Key) {
-        self.end_streams(key);
+        self.end_streams(key, None);
         let now = self.now;
         if let Some(connection) = self.connections.get_mut(key) {
             connection.closing.get_or_insert(now);
@@ -242,8 +243,8 @@ impl Worker {
         self.mark_dirty(key);
     }
 
-    /// Every stream on this connection ends; the other halves are told.
-    pub(super) fn end_streams(&mut self, key: Key) {
+    /// Every stream on this connection ends; the other halves are told. `cause`: the peer's fault, if it is one.
+    pub(super) fn end_streams(&mut self, key: Key, cause: Option<http2::Cause>) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -254,7 +255,7 @@ impl Worker {
                 stream,
             };
             if from_client {
-                self.client_reset(at, tag, ErrorCode::CANCEL, None);
+                self.client_reset(at, tag, ErrorCode::CANCEL, cause);
             } else {
                 self.backend_lost(at, tag);
             }
@@ -264,7 +265,7 @@ impl Worker {
     /// Takes a connection out of the table. Its reading task ends by the closed socket.
     pub(crate) fn remove(&mut self, key: Key) {
         self.leave_pool(key);
-        self.end_streams(key);
+        self.end_streams(key, None);
         let Some(connection) = self.connections.remove(key) else {
             return;
         };

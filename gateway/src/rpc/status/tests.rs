@@ -11,6 +11,9 @@ fn all() -> Vec<Refusal> {
             backend: backend.clone(),
             limit: "max_informational",
         },
+        Refusal::RequestOverBackendsLimit {
+            backend: backend.clone(),
+        },
         Refusal::GaveWay {
             limit: "process_memory",
         },
