@@ -74,7 +74,7 @@ fn who_gives_way_for_memory_is_told_so() {
         settings.limits.process_memory = 256 << 10;
     });
     let mut open = Open::anyone(&scene.gateway);
-    for number in 0..20 {
+    for number in 0..60 {
         let stream = 2 * number + 1;
         let mut request = request_on(stream);
         // The body goes on: its end would be the flag of this octet.

@@ -263,10 +263,11 @@ impl TestGateway {
                     // Dropping it would be an answer, too.
                     let mut unanswered = Vec::new();
                     while let Some(Ok((request, answer))) = connection.accept().await {
-                        unanswered.push(answer);
                         let told = request.headers().get_all("x-forwarded-client-cert").iter();
                         let told = told.map(|value| value.to_str().unwrap().to_owned()).collect();
                         heard.lock().unwrap().push(told);
+                        // A body that is dropped would open its window again.
+                        unanswered.push((request, answer));
                     }
                 });
             }
