@@ -173,8 +173,10 @@ pub(super) fn take_over(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, 
 }
 
 /// The system could not hand over a socket that it has accepted: it has nothing left to watch it with.
-fn lose(metrics: &WorkerMetrics, error: &io::Error, peer: SocketAddr) {
+pub(super) fn lose(metrics: &WorkerMetrics, error: &io::Error, peer: SocketAddr) {
     tracing::debug!(%error, %peer, "a connection that was accepted cannot be used");
+    metrics.connection_accepted();
+    metrics.connection_closed();
     refuse(metrics, "file_descriptors", peer);
 }
 

@@ -86,11 +86,10 @@ impl<'a> Resting<'a> {
                     Some(Command::Close) => {}
                 },
                 accepted = next(&self.sockets) => match accepted {
-                    Some((stream, peer, listener)) => {
-                        if let Ok(stream) = stream.into_std() {
-                            self.give_away(stream, peer, listener);
-                        }
-                    }
+                    Some((stream, peer, listener)) => match stream.into_std() {
+                        Ok(stream) => self.give_away(stream, peer, listener),
+                        Err(error) => accept::lose(&self.shared.metrics.counters(self.index), &error, peer),
+                    },
                     None => tokio::time::sleep(EXHAUSTED_PAUSE).await,
                 },
             }
