@@ -37,12 +37,15 @@ use crate::settings::{Http1, Http2, Protocol};
 use crate::telemetry::{HandshakeFailure, TlsLabel};
 use crate::upstream::share::{EndpointId, Shares, Streams};
 use crate::upstream::spoken::Opening;
-use crate::worker::Shard;
 use crate::worker::memory::Charge;
+use crate::worker::pace::{Account, Slice};
 use crate::worker::slab::Key;
+use crate::worker::{Shard, Worker};
 
 /// How many reads one connection may have in a turn before others get theirs; long ones end it sooner (`worker/pace.rs`).
 const READS_PER_TURN: usize = 4;
+/// What is read at once while many want a turn.
+const SHORT_READ: usize = 16 << 10;
 /// Credit that a new client connection may be given beyond the base windows. Windows say what a client
 /// promises to take, and the kernel takes megabytes for one that reads nothing; only an answered PING
 /// shows that what was written before it has been read.
@@ -390,7 +393,7 @@ impl Secured {
 
 impl Established {
     async fn read_until_closed(self, shard: &Shard) {
-        read_until_closed(shard, self.key, self.read).await;
+        read_until_closed(shard, self.key, self.read, Account::client()).await;
     }
 }
 
@@ -439,23 +442,72 @@ impl Connection {
 }
 
 /// Feeds the worker whatever the socket brings until the connection is gone from its table.
-pub(crate) async fn read_until_closed(shard: &Shard, key: Key, mut read: OwnedReadHalf) {
+pub(crate) async fn read_until_closed(
+    shard: &Shard,
+    key: Key,
+    mut read: OwnedReadHalf,
+    mut account: Account,
+) {
     poll_fn(|context| {
-        let polled = shard.contained_about(key, || poll_read(shard, key, &mut read, context));
+        let polled = shard.contained_about(key, || take_turn(shard, key, &mut read, &mut account, context));
         polled.unwrap_or(Poll::Ready(()))
     })
     .await;
 }
 
-fn poll_read(shard: &Shard, key: Key, read: &mut OwnedReadHalf, context: &mut Context<'_>) -> Poll<()> {
+/// What a turn of reading has come to.
+enum Reading {
+    /// Nothing is there to be read, or it may not be now; the task will be woken.
+    Waits,
+    /// The turn is used up.
+    More,
+    /// The connection has left the worker's table.
+    Gone,
+}
+
+fn take_turn(
+    shard: &Shard,
+    key: Key,
+    read: &mut OwnedReadHalf,
+    account: &mut Account,
+    context: &mut Context<'_>,
+) -> Poll<()> {
     let mut worker = shard.worker();
-    worker.begin_share();
+    let Some(slice) = shard.pace.begin(account, worker.now, context) else {
+        return Poll::Pending;
+    };
+    worker.begin_share(slice);
+    let reading = poll_read(&mut worker, key, read, slice, context);
+    if let Some(began) = worker.share_began() {
+        account.set_dear(worker.has_open_block(key));
+        shard.pace.end(account, slice, began, worker.share_is_used_up());
+    }
+    match reading {
+        Reading::Waits => {
+            account.has_read_all();
+            Poll::Pending
+        }
+        Reading::Gone => Poll::Ready(()),
+        Reading::More => {
+            shard.pace.go_on_later(account, worker.now, context);
+            Poll::Pending
+        }
+    }
+}
+
+fn poll_read(
+    worker: &mut Worker,
+    key: Key,
+    read: &mut OwnedReadHalf,
+    slice: Slice,
+    context: &mut Context<'_>,
+) -> Reading {
     for _ in 0..READS_PER_TURN {
         if !worker.may_read(key, context) {
             return if worker.knows(key) {
-                Poll::Pending
+                Reading::Waits
             } else {
-                Poll::Ready(())
+                Reading::Gone
             };
         }
         if worker.go_on(key) {
@@ -466,13 +518,18 @@ fn poll_read(shard: &Shard, key: Key, read: &mut OwnedReadHalf, context: &mut Co
         }
         let mut scratch = worker.take_scratch();
         let kept = worker.kept_of_record(key);
-        let mut buffer = ReadBuf::new(scratch.get_mut(kept..).unwrap_or_default());
+        let room = if slice.is_short() {
+            SHORT_READ.min(scratch.len().saturating_sub(kept))
+        } else {
+            scratch.len().saturating_sub(kept)
+        };
+        let mut buffer = ReadBuf::new(scratch.get_mut(kept..kept + room).unwrap_or_default());
         let outcome = Pin::new(&mut *read).poll_read(context, &mut buffer);
         let n = buffer.filled().len();
         match outcome {
             Poll::Pending => {
                 worker.give_scratch(scratch);
-                return Poll::Pending;
+                return Reading::Waits;
             }
             Poll::Ready(Ok(())) if n > 0 => {
                 worker.received(key, scratch.get_mut(..kept + n).unwrap_or_default());
@@ -481,12 +538,11 @@ fn poll_read(shard: &Shard, key: Key, read: &mut OwnedReadHalf, context: &mut Co
         }
         worker.give_scratch(scratch);
         if !worker.knows(key) {
-            return Poll::Ready(());
+            return Reading::Gone;
         }
         if worker.share_is_used_up() {
             break;
         }
     }
-    shard.pace.go_on_later(context.waker());
-    Poll::Pending
+    Reading::More
 }

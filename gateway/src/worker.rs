@@ -249,8 +249,10 @@ async fn flush_when_dirty(shard: Rc<Shard>, flusher: Rc<Notify>) {
         // After a panic others are left to flush.
         while shard.contained(Worker::flush_dirty).unwrap_or(true) {
             // The sockets are asked first, and whoever is ready goes first.
+            shard.pace.turn_is_over();
             tokio::task::yield_now().await;
         }
+        shard.pace.turn_is_over();
     }
 }
 

@@ -18,6 +18,7 @@ use crate::connection::{BackendPeer, Connection, Peer, Transport, read_until_clo
 use crate::settings;
 use crate::snapshot::Backend;
 use crate::telemetry::event::Event;
+use crate::worker::pace::Account;
 use crate::worker::slab::Key;
 use crate::worker::{Shard, Worker};
 
@@ -153,7 +154,7 @@ async fn connect(shard: Rc<Shard>, backend: Arc<Backend>, endpoint: SocketAddr) 
     let Some((key, read)) = shard.worker().greet(&backend, endpoint, stream) else {
         return;
     };
-    let mut reading = pin!(read_until_closed(&shard, key, read));
+    let mut reading = pin!(read_until_closed(&shard, key, read, Account::backend()));
     tokio::select! {
         biased;
         () = &mut reading => return,

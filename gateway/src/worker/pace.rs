@@ -1,50 +1,82 @@
 //! Who goes on when: each takes a short turn, and between the turns of those who have more the sockets are asked.
 //!
-//! A task that wakes itself comes before the reactor has run, again and again. So connections that have more to do
-//! than their share, and handshakes, go on by a queue: whoever has just become ready goes first, then some of the
-//! queue, in order.
+//! A task that wakes itself comes before the reactor has run, again and again, and thousands that become ready at once
+//! run before it does. So connections that have more to do than their slice, those that become ready when others have
+//! used enough, and handshakes go on by queues ([`turns`]).
+
+pub(crate) mod turns;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// What one connection may use of a turn, above a read and its last event.
-const SHARE: Duration = Duration::from_micros(500);
+pub(crate) use self::turns::{Account, Slice};
+use self::turns::{Answer, SHARE, Turns};
+
 /// Work after which the clock is read: octets, and for each event [`EVENT`].
 const UNTIMED: usize = 4096;
 const EVENT: usize = 256;
-/// Connections that go on between two looks at the sockets.
-const GOING_ON: usize = 8;
+/// The same in a short slice.
+const UNTIMED_SHORT: usize = 2 * EVENT;
 /// What handshakes may use between two looks at the sockets, above the last one: about one signature of an RSA key
 /// of 4096 bits.
 const HANDSHAKES: Duration = Duration::from_millis(2);
 
 /// What one connection has used of its turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Share {
+    time: Duration,
+    /// Work after which the clock is read.
+    untimed_most: usize,
     /// Set by the first work.
-    until: Option<Instant>,
+    began: Option<Instant>,
     untimed: usize,
     used_up: bool,
 }
 
+impl Default for Share {
+    fn default() -> Self {
+        Self {
+            time: SHARE,
+            untimed_most: UNTIMED,
+            began: None,
+            untimed: 0,
+            used_up: false,
+        }
+    }
+}
+
 impl Share {
+    /// So much of a turn.
+    pub(super) fn of(slice: Slice) -> Self {
+        Self {
+            time: slice.time,
+            untimed_most: if slice.is_short() { UNTIMED_SHORT } else { UNTIMED },
+            ..Self::default()
+        }
+    }
+
     /// The turn's work begins, if it has not begun.
     pub(super) fn begin(&mut self, now: Instant) {
-        self.until.get_or_insert(now + SHARE);
+        self.began.get_or_insert(now);
+    }
+
+    /// When the turn's work began, if there was any.
+    pub(super) fn began(&self) -> Option<Instant> {
+        self.began
     }
 
     /// An event that took so many octets was handled.
     pub(super) fn count(&mut self, octets: usize) {
         self.untimed += octets + EVENT;
-        if self.untimed >= UNTIMED {
+        if self.untimed >= self.untimed_most {
             self.untimed = 0;
-            self.used_up |= self.until.is_some_and(|until| Instant::now() >= until);
+            self.used_up |= self.began.is_some_and(|began| began.elapsed() >= self.time);
         }
     }
 
@@ -56,7 +88,7 @@ impl Share {
 /// Those who wait for their next turn.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    going_on: RefCell<VecDeque<Waker>>,
+    turns: RefCell<Turns<Waker>>,
     handshakes: RefCell<Handshakes>,
     wanted: Notify,
 }
@@ -76,10 +108,36 @@ struct Ticket {
 }
 
 impl Pace {
-    /// Wakes a connection that has more to do after those that have become ready meanwhile.
-    pub(crate) fn go_on_later(&self, waker: &Waker) {
-        self.going_on.borrow_mut().push_back(waker.clone());
+    /// The turn of a connection that was woken, if it is its turn. If not, it is woken when it is. `now` may be the
+    /// time of the last turn.
+    pub(crate) fn begin(&self, account: &mut Account, now: Instant, context: &Context<'_>) -> Option<Slice> {
+        let answer = self.turns.borrow().ask(account, now);
+        match answer {
+            Answer::Go(slice) => Some(slice),
+            Answer::Waits => None,
+            Answer::Wait => {
+                self.go_on_later(account, now, context);
+                None
+            }
+        }
+    }
+
+    /// A turn is over in which work began at `began`; `is_measured`: its end is worth the clock.
+    pub(crate) fn end(&self, account: &mut Account, slice: Slice, began: Instant, is_measured: bool) {
+        let ended = (is_measured || slice.is_short()).then(Instant::now);
+        self.turns.borrow_mut().took(account, slice, began, ended);
+    }
+
+    /// Wakes a connection that has more to do when it is its turn again.
+    pub(crate) fn go_on_later(&self, account: &mut Account, now: Instant, context: &Context<'_>) {
+        let waker = context.waker().clone();
+        self.turns.borrow_mut().wait(account, now, waker);
         self.wanted.notify_one();
+    }
+
+    /// All who were ready have run, and the sockets are asked next.
+    pub(super) fn turn_is_over(&self) {
+        self.turns.borrow_mut().looked();
     }
 
     /// Resolves when a handshake may do its work; what it took is to be told to [`Self::handshake_took`]. First come,
@@ -134,10 +192,8 @@ impl Pace {
         let mut handshakes = self.handshakes.borrow_mut();
         handshakes.used = Duration::ZERO;
         handshakes.call_next();
-        let mut going_on = self.going_on.borrow_mut();
-        let some = going_on.len().min(GOING_ON);
-        going_on.drain(..some).for_each(Waker::wake);
-        !going_on.is_empty() || !handshakes.waiting.is_empty()
+        let more = self.turns.borrow_mut().call(Waker::wake);
+        more || !handshakes.waiting.is_empty()
     }
 }
 
@@ -158,20 +214,8 @@ impl Handshakes {
 #[cfg(test)]
 mod tests {
     use std::pin::{Pin, pin};
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Wake};
 
     use super::*;
-
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 
     fn is_called(waiting: &mut Pin<&mut impl Future<Output = ()>>) -> bool {
         waiting
@@ -182,18 +226,19 @@ mod tests {
 
     #[test]
     fn few_connections_go_on_between_two_looks_at_the_sockets() {
-        let (pace, woken) = (Pace::default(), Arc::<Woken>::default());
-        let waker = Waker::from(woken.clone());
-        for _ in 0..2 * GOING_ON + 1 {
-            pace.go_on_later(&waker);
+        let pace = Pace::default();
+        let (now, context) = (Instant::now(), Context::from_waker(Waker::noop()));
+        let mut accounts: Vec<_> = (0..17).map(|_| Account::client()).collect();
+        for account in &mut accounts {
+            pace.go_on_later(account, now, &context);
         }
-        let rounds: Vec<_> = (0..3)
-            .map(|_| (pace.call_some(), woken.0.load(Ordering::Relaxed)))
-            .collect();
-        assert_eq!(
-            rounds,
-            [(true, GOING_ON), (true, 2 * GOING_ON), (false, 2 * GOING_ON + 1)]
-        );
+        let mut gone = Vec::new();
+        for _ in 0..3 {
+            pace.call_some();
+            gone.push(accounts.len());
+            accounts.retain_mut(|account| pace.begin(account, now, &context).is_none());
+        }
+        assert_eq!(gone, [17, 9, 1]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http2::ErrorCode;
 
-use super::pace::Share;
+use super::pace::{Share, Slice};
 use super::{EARLY_FLUSH, Key, MAX_OUTPUT, Worker};
 use crate::connection::session::Session;
 use crate::connection::{Connection, Peer, Transport};
@@ -72,15 +72,27 @@ impl Worker {
     /// Payload that came in one flight with the end of the handshake.
     pub(crate) fn came_early(&mut self, key: Key, payload: &[u8]) {
         self.now = Instant::now();
-        self.begin_share();
+        self.share = Share::default();
         self.share.begin(self.now);
         self.plaintext(key, payload);
         self.after_reading(key);
     }
 
     /// A connection's part of a turn begins.
-    pub(crate) fn begin_share(&mut self) {
-        self.share = Share::default();
+    pub(crate) fn begin_share(&mut self, slice: Slice) {
+        self.share = Share::of(slice);
+    }
+
+    /// When the work of this part began, if there was any.
+    pub(crate) fn share_began(&self) -> Option<Instant> {
+        self.share.began()
+    }
+
+    /// Whether a header block of this connection is unfinished: its last octet may cost as much as thousands.
+    pub(crate) fn has_open_block(&self, key: Key) -> bool {
+        self.connections
+            .get(key)
+            .is_some_and(|c| c.header_block.is_some())
     }
 
     /// Whether the connection that is read from has had its part of this turn.
