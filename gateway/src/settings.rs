@@ -254,7 +254,8 @@ pub struct Limits {
     pub backend: http2::Limits,
     /// Connections of clients, all workers together. Default 100,000.
     pub max_connections: usize,
-    /// Handshakes that may be unfinished at once, all workers together. Default 10,000.
+    /// Handshakes that may be unfinished at once, all workers together; never more than one for each 16 KiB of
+    /// `process_memory`. Default 10,000.
     pub max_handshakes: usize,
     /// Bytes under way or waiting for one client connection beyond the base windows, in each direction. Default 4 MiB.
     pub connection_memory: usize,

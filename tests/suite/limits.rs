@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use e2e::{
-    Answer, Frame, FrameConn, H2Client, TestBackend, TestCa, TestGateway, echo_body, flags, kind,
-    literal_block, pack, request, within,
+    Answer, Frame, FrameConn, H2Client, TestBackend, TestCa, TestGateway, TlsOptions, echo_body, eventually,
+    flags, kind, literal_block, pack, request, within,
 };
 use http::{Method, Request, StatusCode};
 use serde_json::json;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 
 const ENHANCE_YOUR_CALM: u32 = 11;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -225,4 +227,47 @@ async fn calls_that_end_by_their_own_deadline_cost_no_stream_of_their_connection
     assert_eq!(data.payload, pack(b"ping"));
     let metrics = gateway.metrics().await;
     assert!(!metrics.page().contains("rapid_resets"), "{}", metrics.page());
+}
+
+/// Of who says nothing, as many as are allowed are waited for; the next one is turned away at once, and finds a place
+/// when one of them has gone.
+#[tokio::test]
+async fn unfinished_handshakes_are_bounded_by_their_number_and_by_memory() {
+    for limits in [
+        json!({ "max_handshakes": 5 }),
+        json!({ "process_memory": "80KiB", "connection_memory": "64KiB" }),
+    ] {
+        let ca = TestCa::new();
+        let backend = TestBackend::h2(echo_body).await;
+        let gateway = TestGateway::builder(&ca, &backend)
+            .set("/workers", 1)
+            .set("/limits", limits.clone())
+            .start()
+            .await;
+        let mut silent = Vec::new();
+        for _ in 0..5 {
+            silent.push(TcpStream::connect(gateway.address()).await.unwrap());
+        }
+        let mut one_more = TcpStream::connect(gateway.address()).await.unwrap();
+        let ended = within(
+            "the end of one more",
+            Duration::from_secs(3),
+            one_more.read(&mut [0]),
+        )
+        .await;
+        assert!(matches!(ended, Ok(0) | Err(_)), "{limits}: {ended:?}");
+        assert!(
+            gateway
+                .metrics()
+                .await
+                .sum("h2gate_limits_reached_total", &[("limit", "max_handshakes")])
+                > 0.5
+        );
+        drop(silent);
+        eventually("a place", PATIENCE, async || {
+            let shaken = TlsOptions::default().connect(gateway.address(), &ca).await;
+            shaken.is_ok().then_some(())
+        })
+        .await;
+    }
 }

@@ -21,6 +21,8 @@ use crate::telemetry::{HandshakeFailure, WorkerMetrics};
 
 /// Pause after an accept that failed for want of descriptors or memory, so as not to spin.
 pub(super) const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// Octets that an unfinished handshake may come to: its first bytes, the session, and its task.
+const HANDSHAKE_MEMORY: usize = 16 << 10;
 /// Handing over is not worth its wake-up for a smaller difference.
 const WORTH_HANDING_OVER: usize = 2;
 
@@ -190,7 +192,10 @@ fn start(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, lis
         worker.metrics.connection_accepted();
         let counts = (&shared.connections, &mine.connections);
         let connection = ConnectionPermit::take(counts, limits.max_connections, &worker.metrics);
-        let handshake = HandshakePermit::take(&shared.handshakes, limits.max_handshakes);
+        let max_handshakes = limits
+            .max_handshakes
+            .min(limits.process_memory / HANDSHAKE_MEMORY);
+        let handshake = HandshakePermit::take(&shared.handshakes, max_handshakes);
         match (connection, handshake) {
             (Some(connection), Some(handshake)) => Accepted {
                 stream,

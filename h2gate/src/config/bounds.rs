@@ -191,7 +191,7 @@ bounds! {
     title "`limits`"; about "Bounds of the whole process and of each connection. The defaults are safe towards strangers.";
     {
         max_connections: Count, "Connections of clients, all workers together. More are closed at accept.";
-        max_handshakes: Count, "Unfinished handshakes at once, all workers together. Each costs CPU before the client has shown anything.";
+        max_handshakes: Count, "Unfinished handshakes at once, all workers together; never more than one for each 16 KiB of `process_memory`. Each costs CPU before the client has shown anything.";
         connection_memory: Size, "Bytes that may be under way or wait for one client connection beyond the base windows of its streams, in each direction: what all its windows share.";
         process_memory: Size, "Bytes that peers make the whole process keep, beside 16 KiB of each connection: all that waits, and fields, copies and tables. Beyond it clients that hold more than an equal share lose the streams that hold most. From half of it on, no client may have more than half of its share under way.";
         max_waiting: Count, "Requests that wait for a connection or a stream of a backend, per worker and backend. More are answered UNAVAILABLE at once; no client connection takes all of the places, and one that has none gets one of whoever has most.";
