@@ -379,7 +379,11 @@ impl Worker {
                 self.reset_stream(down, ErrorCode::REFUSED_STREAM);
                 self.finish(key);
             }
-            _ => {}
+            (Some(_), None, Some(_)) => {
+                let backend = self.backend_name(key);
+                self.refuse(key, &Refusal::NoEndpoints { backend });
+            }
+            (_, _, None) => {}
         }
     }
 

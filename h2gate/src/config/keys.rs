@@ -310,7 +310,7 @@ pub(super) static ROUTE: Section = Section {
 
 pub(super) static MATCH: Section = Section {
     title: "`match` of a route",
-    about: "All given keys must match. Exact hosts come before wildcards, longer wildcards before shorter ones, then service and method before less, then a route that names the listener before one that does not. Services and methods are compared with the path up to its query; a gRPC request with a query, a fragment, percent-encoding, `.` or `..` in its path is answered UNIMPLEMENTED.",
+    about: "All given keys must match. Exact hosts come before wildcards, longer wildcards before shorter ones, then service and method before less, then a route that names the listener before one that does not. Services and methods are compared with the path up to its query, octet by octet; where a backend takes them in any case of letters (ASP.NET Core does), a route without a service that leads to it passes by the fences of its services. A gRPC request with a query, a fragment, percent-encoding, or an empty, `.` or `..` segment in its path is answered UNIMPLEMENTED.",
     keys: &[
         key(
             "listener",
