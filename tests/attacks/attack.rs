@@ -118,6 +118,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Attack> {
         attacker::control::ATTACKS,
         attacker::memory::ATTACKS,
         attacker::backends::ATTACKS,
+        attacker::crowds::ATTACKS,
     ]
     .into_iter()
     .flatten()

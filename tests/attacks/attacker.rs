@@ -5,6 +5,7 @@
 
 pub(crate) mod backends;
 pub(crate) mod control;
+pub(crate) mod crowds;
 pub(crate) mod heads;
 pub(crate) mod hpack;
 pub(crate) mod memory;

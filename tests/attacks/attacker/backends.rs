@@ -106,7 +106,7 @@ async fn ask_all_the_time(target: &Target, deaf: bool) {
 }
 
 /// The client at one side of the gateway, and at the other a backend that does this to each of its connections.
-async fn played<F: Future<Output = ()> + 'static>(
+pub(crate) async fn played<F: Future<Output = ()> + 'static>(
     target: &Target,
     client: impl Future<Output = ()>,
     serve: impl Fn(FrameConn) -> F,
