@@ -1,18 +1,42 @@
 //! From a stream's id to its slot.
 
+use std::hash::{BuildHasher, RandomState};
+
 /// Ids to slots, open addressing with at most half of the cells in use. Written for what ids are: never 0, growing, few
-/// at a time. A peer could choose ids that collide; then a look-up costs one step per open stream, whose number is
-/// bounded, and that is less than the frame that asks for it costs to decrypt.
-#[derive(Debug, Default)]
+/// at a time; and on a connection to a backend a few hundred thousand. Who has streams opened and ended there chooses
+/// which ids stay, and in a server's role the peer chooses the ids themselves: the key, which nobody outside knows, is
+/// why they cannot be chosen to lie side by side.
+#[derive(Debug)]
 pub(super) struct Index {
     /// Empty, or a power of two of cells: id and slot; id 0 is free.
     cells: Vec<(u32, u32)>,
     len: usize,
+    /// Random and odd. It decides where ids lie and nothing that can be seen outside.
+    key: u64,
+    /// Cells that searches have looked at.
+    #[cfg(test)]
+    looks: std::cell::Cell<u64>,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self::keyed(RandomState::new().hash_one(0))
+    }
 }
 
 const SMALLEST: usize = 8;
 
 impl Index {
+    fn keyed(key: u64) -> Self {
+        Self {
+            cells: Vec::new(),
+            len: 0,
+            key: key | 1,
+            #[cfg(test)]
+            looks: std::cell::Cell::new(0),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -26,11 +50,21 @@ impl Index {
         self.len = 0;
     }
 
-    /// Where the search for `id` begins.
+    /// Where the search for `id` begins: any cell of the table, however large it is.
     #[inline]
     fn home(&self, id: u32) -> usize {
-        // Fibonacci hashing; the upper half of the product is the better mixed one.
-        (id.wrapping_mul(0x9e37_79b1) >> 15) as usize & self.cells.len().wrapping_sub(1)
+        // The first step breaks up ids that lie at even distances, the second is the secret one.
+        let mixed = u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let product = (mixed ^ (mixed >> 32)).wrapping_mul(self.key);
+        (product >> 32) as usize & self.cells.len().wrapping_sub(1)
+    }
+
+    /// The cell at `place`.
+    #[inline]
+    fn look(&self, place: usize) -> Option<(u32, u32)> {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
+        self.cells.get(place).copied()
     }
 
     #[inline]
@@ -50,9 +84,9 @@ impl Index {
     fn place(&self, id: u32) -> Option<usize> {
         let mut place = self.home(id);
         loop {
-            match self.cells.get(place) {
-                Some(&(found, _)) if found == id && id != 0 => return Some(place),
-                Some(&(0, _)) | None => return None,
+            match self.look(place) {
+                Some((found, _)) if found == id && id != 0 => return Some(place),
+                Some((0, _)) | None => return None,
                 Some(_) => place = self.after(place),
             }
         }
@@ -64,13 +98,12 @@ impl Index {
             self.grow();
         }
         let mut place = self.home(id);
-        while let Some(cell) = self.cells.get_mut(place) {
-            if cell.0 == 0 {
-                *cell = (id, slot);
-                self.len += 1;
-                return;
-            }
+        while self.look(place).is_some_and(|(other, _)| other != 0) {
             place = self.after(place);
+        }
+        if let Some(cell) = self.cells.get_mut(place) {
+            *cell = (id, slot);
+            self.len += 1;
         }
     }
 
@@ -91,7 +124,7 @@ impl Index {
         let mask = self.cells.len().wrapping_sub(1);
         let mut next = self.after(hole);
         // Whoever was pushed on over the hole moves back into it, so that no search ends early.
-        while let Some(&(moved, slot)) = self.cells.get(next) {
+        while let Some((moved, slot)) = self.look(next) {
             if moved == 0 {
                 break;
             }
@@ -121,7 +154,7 @@ mod tests {
 
     #[test]
     fn it_agrees_with_a_map_of_the_standard_library() {
-        // The second way of choosing ids makes all of them collide in a table of 1,024 cells.
+        // The second way of choosing ids leaves only their highest bits to tell them apart.
         for stride in [2, 1 << 26] {
             let (mut index, mut map) = (Index::default(), HashMap::new());
             let mut random = 7_u32;
@@ -158,5 +191,60 @@ mod tests {
         assert_eq!((index.get(0), index.get(1), index.get(3)), (None, Some(9), None));
         index.clear();
         assert_eq!((index.get(1), index.len()), (None, 0));
+    }
+
+    /// Cells that one operation looks at, on average over insertion, search and removal of these ids.
+    fn looks_each(key: u64, ids: impl Iterator<Item = u32> + Clone) -> u64 {
+        let mut index = Index::keyed(key);
+        let mut operations = 0;
+        for id in ids.clone() {
+            index.insert(id, id);
+            operations += 1;
+        }
+        for id in ids.clone() {
+            assert_eq!(index.get(id), Some(id));
+            operations += 1;
+        }
+        for id in ids {
+            index.remove(id);
+            operations += 1;
+        }
+        assert_eq!(index.len(), 0);
+        index.looks.get() / operations
+    }
+
+    #[test]
+    fn a_search_is_short_however_many_streams_are_open() {
+        for key in [
+            0x1234_5678_9abc_def1,
+            0xfeed_beef_0bad_cafe,
+            0x0706_0504_0302_0101,
+        ] {
+            for (streams, stride) in [
+                (100, 2),
+                (1 << 17, 2),
+                (300_000, 2),
+                (1 << 18, 64),
+                (1 << 18, 8192),
+            ] {
+                let looks = looks_each(key, (0..streams).map(|n| n * stride + 1));
+                assert!(
+                    looks <= 4,
+                    "{looks} for {streams} streams, {stride} apart, key {key:x}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn ids_that_lie_side_by_side_under_one_key_do_not_under_another() {
+        // Of eight times as many streams those stay open that begin in the first quarter of the table.
+        let (mut guessed, streams) = (Index::keyed(0x1234_5678_9abc_def1), 1 << 12);
+        guessed.cells = vec![(0, 0); 2 * streams];
+        let chosen = (1..).step_by(2).filter(|id| guessed.home(*id) < streams / 2);
+        let chosen: Vec<u32> = chosen.take(streams).collect();
+        assert!(looks_each(guessed.key, chosen.iter().copied()) > 200);
+        let looks = looks_each(Index::default().key, chosen.iter().copied());
+        assert!(looks <= 8, "{looks}");
     }
 }
