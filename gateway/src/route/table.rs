@@ -39,21 +39,25 @@ impl<V> Table<V> {
     /// The value of `key`, whose [`hash`] the caller knows.
     #[inline]
     pub(super) fn find(&self, key: &[u8], hash: u64) -> Option<&V> {
-        self.probe(hash)
-            .find(|entry| entry.hash == hash && *entry.key == *key)
-            .map(|entry| &entry.value)
+        self.search(key, hash).map(|(_, entry)| &entry.value)
     }
 
-    /// The entries that sit where `hash` would, in the order in which they are searched.
     #[inline]
-    fn probe(&self, hash: u64) -> impl Iterator<Item = &Entry<V>> {
+    fn search(&self, key: &[u8], hash: u64) -> Option<(usize, &Entry<V>)> {
+        self.probe(hash)
+            .find(|(_, entry)| entry.hash == hash && *entry.key == *key)
+    }
+
+    /// The entries that sit where `hash` would, with their positions, in the order in which they are searched.
+    #[inline]
+    fn probe(&self, hash: u64) -> impl Iterator<Item = (usize, &Entry<V>)> {
         let mask = self.slots.len().wrapping_sub(1);
         let mut place = hash as usize & mask;
         std::iter::from_fn(move || {
             // Free slots end the search, and so does an empty table.
-            let entry = self.slots.get(place)?.checked_sub(1)?;
+            let position = self.slots.get(place)?.checked_sub(1)? as usize;
             place = (place + 1) & mask;
-            self.entries.get(entry as usize)
+            self.entries.get(position).map(|entry| (position, entry))
         })
     }
 }
@@ -62,7 +66,7 @@ impl<V: Default> Table<V> {
     /// The value of `key`, made if it is new.
     pub(super) fn entry(&mut self, key: &[u8]) -> &mut V {
         let hash = hash(key);
-        let known = self.entries.iter().position(|entry| *entry.key == *key);
+        let known = self.search(key, hash).map(|(position, _)| position);
         let position = known.unwrap_or(self.entries.len());
         if known.is_none() {
             self.entries.push(Entry {
@@ -70,20 +74,25 @@ impl<V: Default> Table<V> {
                 key: key.into(),
                 value: V::default(),
             });
-            self.arrange();
+            if self.slots.len() < self.entries.len() * 2 {
+                self.slots = vec![0; (self.entries.len() * 2).next_power_of_two()];
+                self.arrange(0);
+            } else {
+                self.arrange(position);
+            }
         }
         #[expect(clippy::indexing_slicing, reason = "a found position, or the one just pushed")]
         &mut self.entries[position].value
     }
 
-    fn arrange(&mut self) {
-        let mask = (self.entries.len() * 2).next_power_of_two() - 1;
-        self.slots = vec![0; mask + 1];
-        for (number, entry) in (1..).zip(&self.entries) {
+    /// Gives the entries from the position `first` on their slots.
+    fn arrange(&mut self, first: usize) {
+        let mask = self.slots.len().wrapping_sub(1);
+        for (position, entry) in self.entries.iter().enumerate().skip(first) {
             let mut place = entry.hash as usize & mask;
             while let Some(slot) = self.slots.get_mut(place) {
                 if *slot == 0 {
-                    *slot = number;
+                    *slot = position as u32 + 1;
                     break;
                 }
                 place = (place + 1) & mask;
@@ -137,6 +146,26 @@ mod tests {
                 expected
             );
         }
+    }
+
+    #[test]
+    fn a_search_is_short_however_many_keys_there_are() {
+        let mut table = Table::<usize>::default();
+        let keys: Vec<String> = (0..150_000)
+            .map(|n| format!("/package.Service{n}/Method"))
+            .collect();
+        for key in &keys {
+            *table.entry(key.as_bytes()) += 1;
+        }
+        let looks = |key: &String| {
+            let hash = hash(key.as_bytes());
+            1 + table
+                .probe(hash)
+                .position(|(_, entry)| *entry.key == *key.as_bytes())
+                .unwrap()
+        };
+        assert_eq!(table.keys().count(), keys.len());
+        assert!(keys.iter().map(looks).sum::<usize>() <= 2 * keys.len());
     }
 
     #[test]
