@@ -252,7 +252,7 @@ impl Worker {
             // The head has left: the status can still follow it as trailers.
             if let Some(connection) = self.connections.get_mut(down.connection) {
                 connection.h2.send_trailers(down.stream, refusal.trailers());
-                if !request_ended && connection.h2.queued(down.stream) == 0 {
+                if !request_ended && !connection.h2.is_waiting(down.stream) {
                     connection.h2.reset(down.stream, ErrorCode::NO_ERROR);
                 }
             }
@@ -272,9 +272,9 @@ impl Worker {
         if let Some(up) = up {
             self.reset_stream(up, ErrorCode::CANCEL);
         }
-        // What is still queued must leave; the client then ends its side, or goes.
+        // What still waits must leave; the client then ends its side, or goes.
         if let Some(connection) = self.connections.get_mut(down.connection)
-            && connection.h2.queued(down.stream) == 0
+            && !connection.h2.is_waiting(down.stream)
         {
             connection.h2.reset(down.stream, ErrorCode::NO_ERROR);
             self.mark_dirty(down.connection);
@@ -298,7 +298,7 @@ impl Worker {
         if !body.is_empty() {
             connection.h2.send_data(down.stream, &body, true);
         }
-        if !request_ended && connection.h2.queued(down.stream) == 0 {
+        if !request_ended && !connection.h2.is_waiting(down.stream) {
             // RFC 9113 §8.1: the answer is complete; the rest of the request is not wanted.
             connection.h2.reset(down.stream, ErrorCode::NO_ERROR);
         }
@@ -349,7 +349,7 @@ impl Worker {
             if self
                 .connections
                 .get(up.connection)
-                .is_some_and(|c| c.h2.queued(up.stream) > 0)
+                .is_some_and(|c| c.h2.is_waiting(up.stream))
             {
                 self.reset_stream(up, ErrorCode::CANCEL);
             }

@@ -71,7 +71,9 @@ pub struct Config {
     /// When that window is given back.
     pub connection_credit: Credit,
     /// Once `output()` holds this much, DATA is queued on its stream instead of framed. The last frame may pass it, so
-    /// `output()` holds at most this and 16,393 octets of DATA frames, beside heads and answers.
+    /// `output()` holds at most this and 16,393 octets of DATA frames, beside heads and answers. Once it holds this and
+    /// [`Limits::max_unread_answers`] more, final response heads and trailers wait on their streams as well, and interim
+    /// heads are left out: one header block may pass that.
     pub max_output: usize,
 }
 
@@ -220,10 +222,12 @@ pub struct Connection {
     /// PINGs of the caller that were not answered yet.
     pings_out: u32,
     queued_total: usize,
-    /// What queued data and waiting trailers have from the allocator.
+    /// What queued data, and heads and trailers that wait, have from the allocator.
     waiting_heap: usize,
     /// Streams that have queued data and a window, in turn.
     ring: VecDeque<StreamKey>,
+    /// Streams whose head or trailers wait for room in the output, in turn.
+    unframed: VecDeque<StreamKey>,
     drained: VecDeque<(StreamKey, u32, u32)>,
     buckets: Buckets,
     reached: VecDeque<Limit>,
@@ -297,6 +301,7 @@ impl Connection {
             queued_total: 0,
             waiting_heap: 0,
             ring: VecDeque::new(),
+            unframed: VecDeque::new(),
             drained: VecDeque::new(),
             buckets: Buckets::new(&config.limits),
             reached: VecDeque::new(),
@@ -524,12 +529,12 @@ impl Connection {
             + self.closed.heap()
             + self.decoder.heap()
             + self.encoder.heap()
-            + self.ring.capacity() * size_of::<StreamKey>()
+            + (self.ring.capacity() + self.unframed.capacity()) * size_of::<StreamKey>()
             + self.drained.capacity() * size_of::<(StreamKey, u32, u32)>()
             + self.reached.capacity() * size_of::<Limit>()
     }
 
-    /// The part of [`memory`](Self::memory) that is data and trailers that wait on streams.
+    /// The part of [`memory`](Self::memory) that is data, heads and trailers that wait on streams.
     pub fn waiting_memory(&self) -> usize {
         self.waiting_heap
     }
@@ -551,10 +556,11 @@ impl Connection {
         let stream = self.streams.remove(key)?;
         self.queued_total -= stream.queued;
         self.waiting_heap = self.waiting_heap.saturating_sub(stream.waiting_heap);
-        // Keys of streams that are gone wait in the ring for their turn; more of them than streams are swept out, or a
+        // Keys of streams that are gone wait in ring and line for their turn; more of them than streams are swept out, or a
         // peer with a closed window could make them pile up.
-        if self.ring.len() > 2 * self.streams.len() + 32 {
+        if self.ring.len() + self.unframed.len() > 2 * self.streams.len() + 32 {
             self.ring.retain(|&key| self.streams.get(key).is_some());
+            self.unframed.retain(|&key| self.streams.get(key).is_some());
         }
         // What the caller held of it is its own affair now, not the connection's.
         if self.config.connection_credit == Credit::OnRelease {

@@ -108,7 +108,9 @@ pub struct Limits {
     /// and trailers, for which another 4 KiB are allowed per stream of `max_concurrent_streams`: a client that pauses
     /// has all its calls answered meanwhile. Edge 256 KiB, so 1.25 MiB in all. Fatal once more is asked for.
     /// CVE-2019-9517 (internal data buffering), and all the floods above by a peer that never reads. Whoever drives the
-    /// connection does well to stop reading from it long before.
+    /// connection does well to stop reading from it long before. Heads and trailers wait on their streams, unframed, from
+    /// this and [`Config::max_output`](crate::Config::max_output) on: what was one octet each for whoever sent them may be
+    /// a thousand for a peer without a table.
     pub max_unread_answers: u32,
     /// Octets of payload that wait on all streams for windows or for the peer to read. Edge 64 MiB. Not enforced here,
     /// for bytes that were accepted are never dropped: [`Connection::over_queue_bound`](crate::Connection::over_queue_bound)

@@ -83,12 +83,23 @@ pub(crate) struct Stream {
     pub(crate) informational: u32,
     /// Server: milliseconds after which a reset by the peer is explained; 0: never.
     pub(crate) deadline_ms: u32,
-    /// Waits in the ring of streams that could send.
+    /// Waits in the ring of streams that could send, or in the line of those whose head or trailers are not framed.
     pub(crate) in_ring: bool,
     /// Data that waits for windows or for room in the output.
     pub(crate) queue: Queue,
-    /// Trailers that wait behind the queue.
+    /// The head and the trailers that wait.
+    pub(crate) lists: Option<Box<Lists>>,
+}
+
+/// Lists of fields that are not framed yet.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    /// The final response head, which waits for room in the output, before the queue.
+    pub(crate) head: Option<Vec<Field>>,
+    /// Trailers, which wait behind the queue, or for room in the output.
     pub(crate) trailers: Option<Vec<Field>>,
+    /// What all of it has from the allocator.
+    pub(crate) heap: usize,
 }
 
 impl Stream {
@@ -113,13 +124,44 @@ impl Stream {
             deadline_ms: 0,
             in_ring: false,
             queue: Queue::default(),
-            trailers: None,
+            lists: None,
         }
     }
 
     /// Nothing more can be handed to it for sending.
     pub(crate) fn send_closed(&self) -> bool {
         self.local_ended || self.end_queued
+    }
+
+    /// Nothing of it waits that would have to be framed before what is handed in now.
+    #[inline]
+    pub(crate) fn is_clear(&self) -> bool {
+        self.queue.is_empty() && self.lists.as_ref().is_none_or(|lists| lists.head.is_none())
+    }
+
+    /// What its head and trailers that wait have from the allocator.
+    pub(crate) fn heap_of_lists(&self) -> usize {
+        self.lists.as_ref().map_or(0, |lists| lists.heap)
+    }
+
+    /// The final head waits. Tells how much its heap has grown.
+    pub(crate) fn put_head(&mut self, fields: Vec<Field>) -> usize {
+        let grown = heap_of_list(&fields);
+        self.lists_with(grown).head = Some(fields);
+        grown
+    }
+
+    /// Trailers wait. Tells how much its heap has grown.
+    pub(crate) fn put_trailers(&mut self, fields: Vec<Field>) -> usize {
+        let grown = heap_of_list(&fields);
+        self.lists_with(grown).trailers = Some(fields);
+        grown
+    }
+
+    fn lists_with(&mut self, more: usize) -> &mut Lists {
+        let lists = self.lists.get_or_insert_default();
+        lists.heap += more;
+        lists
     }
 }
 
@@ -131,13 +173,15 @@ pub(crate) struct Gone {
     pub(crate) held: u32,
     /// Octets that were queued, and are dropped.
     pub(crate) queued: usize,
-    /// What these and its trailers had from the allocator.
+    /// What these, its head and its trailers had from the allocator.
     pub(crate) waiting_heap: usize,
 }
 
-/// What a list of fields that waits has from the allocator, as if it shared none of them.
-pub(crate) fn heap_of_list(fields: &Vec<Field>) -> usize {
-    fields.capacity() * size_of::<Field>() + fields.iter().map(Field::size).sum::<usize>()
+/// What a list of fields that waits has from the allocator, as if it shared none of them, and its part of [`Lists`].
+fn heap_of_list(fields: &Vec<Field>) -> usize {
+    size_of::<Lists>()
+        + fields.capacity() * size_of::<Field>()
+        + fields.iter().map(Field::size).sum::<usize>()
 }
 
 /// All open and half closed streams, by key and by id.
@@ -242,11 +286,11 @@ impl Streams {
             remote_ended: stream.remote_ended,
             held: stream.receive.held(),
             queued: stream.queue.len(),
-            waiting_heap: stream.queue.heap() + stream.trailers.as_ref().map_or(0, heap_of_list),
+            waiting_heap: stream.queue.heap() + stream.heap_of_lists(),
         };
         stream.id = 0;
         stream.queue = Queue::default();
-        stream.trailers = None;
+        stream.lists = None;
         self.by_id.remove(key.id);
         self.free.push(key.slot);
         if self.by_id.len() == 0 && self.slots.capacity() > KEPT_SLOTS {

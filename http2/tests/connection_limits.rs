@@ -10,7 +10,7 @@
 
 mod support;
 
-use http2::{Cause, Config, Connection, Credit, ErrorCode as E, Limit, Limits, Rate};
+use http2::{Cause, Config, Connection, Credit, ErrorCode as E, Field, Indexing, Limit, Limits, Rate};
 use std::time::Duration;
 use support::*;
 
@@ -488,8 +488,156 @@ fn requests_whose_answers_are_never_read_end_the_connection() {
             }
         }
     }
-    assert_eq!(ended, Some(Cause::Limit(Limit::UnreadAnswers)));
-    assert!(lone.connection.output().len() < 1300 << 10);
+    // Answers wait on their streams, so no more streams can be had.
+    assert_eq!(ended, Some(Cause::Limit(Limit::RefusedStreams)));
+    assert!(lone.connection.output().len() < 400 << 10);
+}
+
+/// 230 fields that are one octet each in a table, and 205 KiB as text.
+fn bomb() -> Vec<Field> {
+    let field = Field::with_indexing(b"x", &[b'y'; 900], Indexing::Without);
+    let mut head = fields(OK);
+    head.resize(231, field);
+    head
+}
+
+/// A pair whose client has asked for `streams` calls, which are for the server to answer.
+fn asked(streams: u32) -> Pair {
+    let mut pair = Pair::new(with_limits(Limits::backend()), config());
+    for _ in 0..streams {
+        pair.client.open(&fields(POST), true, 0).unwrap();
+    }
+    pair.run();
+    assert_eq!(pair.requests.len(), streams as usize);
+    pair
+}
+
+/// Most that `output()` may hold with one block of `bomb()` beyond the bound.
+fn most_output() -> usize {
+    let config = config();
+    config.max_output + config.limits.max_unread_answers as usize + (210 << 10)
+}
+
+#[test]
+fn heads_and_trailers_that_are_not_read_wait_on_their_streams() {
+    let mut pair = asked(100);
+    for &key in &pair.requests {
+        pair.server.send_headers(key, &bomb(), false);
+        pair.server.send_data(key, b"hello", false);
+        pair.server.send_trailers(key, bomb().split_off(1));
+        assert!(pair.server.output().len() <= most_output());
+    }
+    let waiting = pair.server.waiting_memory();
+    assert!(waiting > 0 && pair.server.memory() - waiting < 2 << 20);
+    assert!(
+        pair.requests
+            .iter()
+            .skip(1)
+            .all(|&key| pair.server.is_waiting(key))
+    );
+    // All of it leaves when it is read, each answer in its order.
+    pair.run();
+    assert_eq!((pair.server.open_streams(), pair.server.waiting_memory()), (0, 0));
+    for id in (1..200).step_by(2) {
+        let of_stream = pair.client_told.iter().filter_map(|told| match told {
+            Told::Response { stream, fields, .. } if *stream == id => Some(fields.len()),
+            Told::Data { stream, payload, .. } if *stream == id => Some(payload.len()),
+            Told::Trailers { stream, fields } if *stream == id => Some(1000 + fields.len()),
+            _ => None,
+        });
+        assert_eq!(of_stream.collect::<Vec<_>>(), [231, 5, 1230], "stream {id}");
+    }
+}
+
+#[test]
+fn trailers_that_are_not_read_wait_in_both_roles() {
+    let mut pair = asked(250);
+    for &key in &pair.requests {
+        pair.server.send_headers(key, &fields(OK), false);
+    }
+    for &key in &pair.requests {
+        pair.server.send_trailers(key, bomb().split_off(1));
+    }
+    assert!(pair.server.output().len() <= most_output());
+    // Those that are cancelled meanwhile leave nothing.
+    let before = pair.server.waiting_memory();
+    for &key in pair.requests.iter().skip(50) {
+        pair.server.reset(key, E::CANCEL);
+    }
+    assert!(pair.server.waiting_memory() < before / 4);
+    pair.run();
+    assert_eq!((pair.server.open_streams(), pair.server.waiting_memory()), (0, 0));
+    let trailers = |told: &&Told| matches!(told, Told::Trailers { .. });
+    assert_eq!(pair.client_told.iter().filter(trailers).count(), 50);
+
+    let mut limits = Limits::backend();
+    limits.max_unread_answers = 256 << 10;
+    let mut client = Lone::client(with_limits(limits)).connection;
+    let streams = [0; 250].map(|tag| client.open(&fields(POST), false, tag).unwrap());
+    for key in streams {
+        client.send_trailers(key, bomb().split_off(1));
+    }
+    assert!(
+        client.output().len() <= most_output(),
+        "{}",
+        client.output().len()
+    );
+    let mut written = 0;
+    while !client.output().is_empty() {
+        written += client.output().len();
+        client.advance(client.output().len());
+        client.pump();
+    }
+    assert!(written > 250 * 205_000 && client.waiting_memory() == 0);
+    assert!(!streams.into_iter().any(|key| client.is_waiting(key)));
+}
+
+#[test]
+fn a_client_that_reads_slowly_has_all_of_its_answers() {
+    let mut pair = asked(100);
+    for (n, &key) in pair.requests.iter().enumerate() {
+        let own = fields(&[(":status", "200"), ("x", &format!("{n}").repeat(4000))]);
+        pair.server.send_headers(key, &own, false);
+        pair.server.send_data(key, &[7; 20_000], false);
+        pair.server
+            .send_trailers(key, fields(&[("grpc-status", "0"), ("y", &"z".repeat(n * 50))]));
+    }
+    let (mut data, mut heads, mut ends, mut reads) = (0, 0, 0, 0);
+    while ends < 100 {
+        reads += 1;
+        let n = pair.server.output().len().min(1_500);
+        assert!(
+            n > 0,
+            "something is left and nothing comes: {heads} {data} {ends}"
+        );
+        let taken = pair.server.output()[..n].to_vec();
+        pair.server.advance(n);
+        pair.server.pump();
+        let mut input = taken.as_slice();
+        while let Some(event) = pair.client.receive(&mut input, pair.now).unwrap() {
+            let (told, key) = own(event);
+            match told {
+                Told::Response { .. } => heads += 1,
+                Told::Data { payload, .. } => {
+                    data += payload.len();
+                    pair.client.release(key.unwrap(), payload.len() as u32);
+                }
+                Told::Trailers { .. } => ends += 1,
+                Told::Pong { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        // It does what such clients do meanwhile.
+        if reads % 100 == 0 {
+            pair.client.ping(*b"are you?");
+        }
+        let said = pair.client.output().to_vec();
+        pair.client.advance(said.len());
+        let mut input = said.as_slice();
+        while pair.server.receive(&mut input, pair.now).unwrap().is_some() {}
+    }
+    assert_eq!((heads, data), (100, 2_000_000));
+    assert_eq!((pair.server.open_streams(), pair.server.waiting_memory()), (0, 0));
 }
 
 #[test]

@@ -249,6 +249,7 @@ impl Conversation {
         let mut limits = Limits::edge();
         limits.max_concurrent_streams = 8;
         limits.rapid_resets = http2::Rate::UNLIMITED;
+        let edge = limits.clone();
         let config = |random: &mut Random| Config {
             initial_stream_window: [0, 1, 100, 5_000, 65_535, 1 << 20][random.below(6)],
             connection_window: [65_535, 70_000, 1 << 20][random.below(3)],
@@ -258,10 +259,15 @@ impl Conversation {
                 Credit::OnRelease
             },
             max_output: [1, 100, 10_000, 1 << 20][random.below(4)],
-            limits: limits.clone().into(),
+            limits: edge.clone().into(),
         };
         let client = Connection::client(config(&mut random));
-        let server = Connection::server(config(&mut random));
+        // Heads and trailers often have to wait.
+        limits.max_unread_answers = [0, 50, 256 << 10][random.below(3)];
+        let server = Connection::server(Config {
+            limits: limits.clone().into(),
+            ..config(&mut random)
+        });
         let model = [WindowModel::new(), WindowModel::new()];
         let (wires, calls) = ([Vec::new(), Vec::new()], Vec::new());
         Self {

@@ -274,7 +274,7 @@ impl Worker {
         for key in &self.memory.large {
             if let Some(connection) = self.connections.get(*key)
                 && connection.charge.held > share
-                && connection.closing.is_none()
+                && (connection.closing.is_none() || connection.blocked)
             {
                 heaviest.push((connection.charge.weight(), *key));
             }
@@ -287,8 +287,12 @@ impl Worker {
         heaviest.sort_unstable_by_key(|(weight, _)| Reverse(*weight));
         let mut left = MAX_VICTIMS;
         for (_, key) in heaviest {
-            while self.held_by_all() > max && left > 0 && self.lighten(key, share) {
-                left -= 1;
+            while self.held_by_all() > max && left > 0 {
+                let ended = self.lighten(key, share);
+                if ended == 0 {
+                    break;
+                }
+                left = left.saturating_sub(ended);
             }
             if left == 0 || self.held_by_all() <= max {
                 break;
@@ -297,12 +301,22 @@ impl Worker {
         self.memory.is_saving = false;
     }
 
-    /// Ends the stream of this connection for which most is held. `false`: it holds its share, or nothing any more.
-    fn lighten(&mut self, key: Key, share: usize) -> bool {
+    /// Ends the stream of this connection for which most is held, or all of it, if most is output that its peer does not
+    /// take: the end of a stream frees nothing of that. Tells how many streams were ended; 0: it holds its share, or
+    /// nothing any more.
+    fn lighten(&mut self, key: Key, share: usize) -> usize {
         let relays = &self.relays;
         let Some(connection) = self.connections.get(key).filter(|c| c.charge.held > share) else {
-            return false;
+            return 0;
         };
+        let holds_by_output = connection.closing.is_some() || connection.h2.output().len() > share;
+        if connection.blocked && holds_by_output {
+            let ended = connection.h2.open_streams().max(1);
+            self.limit_reached(key, PROCESS_MEMORY);
+            // Its last words would have to wait behind what it does not take.
+            self.remove(key);
+            return ended;
+        }
         let kept = |tag| {
             let relay = relays.key_at(tag).and_then(|relay| relays.get(relay));
             relay
@@ -319,11 +333,11 @@ impl Worker {
                 };
                 self.end_victim(at, tag, PROCESS_MEMORY);
                 self.count_held(key);
-                true
+                1
             }
             None => {
                 self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"memory");
-                false
+                0
             }
         }
     }
@@ -334,7 +348,7 @@ impl Worker {
         let waits_for_client = self
             .connections
             .get(at.connection)
-            .is_some_and(|c| !c.peer.is_backend() && c.h2.queued(at.stream) > 0);
+            .is_some_and(|c| !c.peer.is_backend() && c.h2.is_waiting(at.stream));
         let refusal = Refusal::GaveWay { limit };
         if let Some((relay, _)) = self.relay_up(tag, at) {
             self.reset_stream(at, ErrorCode::CANCEL);

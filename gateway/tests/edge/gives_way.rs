@@ -1,9 +1,10 @@
 //! RPCs for which too much is kept: their clients, the access log and the metrics are told which limit it was.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 
-use gateway::settings::Settings;
+use gateway::settings::{EndpointAddress, Settings};
 
 use crate::sent_away::{Open, request_on};
 use crate::support::{TestGateway, eventually, tls};
@@ -113,6 +114,63 @@ fn who_waits_for_a_backend_that_has_too_much_waiting_is_told_so() {
         r#""detail":"max_queued""#,
         r#""grpc_status_name":"RESOURCE_EXHAUSTED""#,
     ]);
+}
+
+/// What was framed for a client that takes nothing is not freed by the end of its streams.
+#[test]
+fn who_takes_none_of_the_heads_that_it_asks_for_gives_way_with_all_of_it() {
+    let endpoint = answers_by_large_heads();
+    let scene = Scene::set("unread-heads", |settings| {
+        settings.limits.process_memory = 256 << 10;
+        settings.backends[0].endpoints = vec![EndpointAddress::Address(endpoint)];
+    });
+    let mut open = Open::anyone(&scene.gateway);
+    // SETTINGS_HEADER_TABLE_SIZE 0: each field of a head is to be written out.
+    open.0.write_all(b"\0\0\x06\x04\0\0\0\0\0\0\x01\0\0\0\0").unwrap();
+    for number in 0..100 {
+        open.0.write_all(&request_on(2 * number + 1)).unwrap();
+    }
+    let mut most = 0;
+    eventually("it is ended", || {
+        let totals = scene.gateway.totals();
+        most = most.max(totals.held_bytes);
+        let open: u64 = totals.connections.iter().map(|of| of.open).sum();
+        (open == 0).then_some(())
+    });
+    assert!(scene.reached("process_memory"));
+    assert!(most < 2 << 20, "{most}");
+}
+
+/// A backend each of whose answers is a head of 231 octets that stands for 205 KiB.
+fn answers_by_large_heads() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            std::thread::spawn(|| answer_all(connection.unwrap()));
+        }
+    });
+    address
+}
+
+/// Until the gateway closes.
+fn answer_all(mut connection: TcpStream) -> std::io::Result<()> {
+    connection.read_exact(&mut [0; 24])?;
+    connection.write_all(b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0")?;
+    // :status 200, and a field that the table keeps.
+    let mut block = [&b"\x88\x40\x01x\x7f\x85\x06"[..], &[b'y'; 900]].concat();
+    loop {
+        let mut head = [0; 9];
+        connection.read_exact(&mut head)?;
+        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        connection.read_exact(&mut vec![0; length])?;
+        if head[3] == HEADERS {
+            let length = u32::try_from(block.len()).unwrap().to_be_bytes();
+            let frame = [&length[1..], &[HEADERS, 4 | END_STREAM], &head[5..], &block].concat();
+            connection.write_all(&frame)?;
+            block = [&[0x88][..], &[0xbe; 230]].concat();
+        }
+    }
 }
 
 fn data(stream: u32, octets: usize) -> Vec<u8> {

@@ -6,8 +6,9 @@ use crate::error::OpenError;
 use crate::flow::MAX_WINDOW;
 use crate::frame::MAX_PAYLOAD;
 use crate::limits::Limit;
-use crate::stream::{Stream, StreamKey, heap_of_list};
+use crate::stream::{Lists, Stream, StreamKey};
 use crate::{Field, Name};
+use std::collections::VecDeque;
 
 impl Connection {
     /// Client: opens a stream with a request's head; `end`: without body and trailers. `tag` is the caller's handle,
@@ -84,14 +85,14 @@ impl Connection {
         }
     }
 
-    /// Server: an interim (1xx) or the final response head, at once. `end`: without body and trailers. An interim head is
-    /// left out if the peer has left as many answers unread as
-    /// [`Limits::max_unread_answers`](crate::Limits::max_unread_answers) allows.
+    /// Server: an interim (1xx) or the final response head. `end`: without body and trailers. Where the output has no
+    /// room (see [`Config::max_output`](super::Config::max_output)), the final head waits on its stream, and an interim
+    /// one is left out.
     pub fn send_headers(&mut self, stream: StreamKey, fields: &[Field], end: bool) {
         let Some(s) = self
             .streams
             .get_mut(stream)
-            .filter(|s| !s.send_closed() && s.queue.is_empty())
+            .filter(|s| !s.send_closed() && s.is_clear())
         else {
             return;
         };
@@ -100,10 +101,24 @@ impl Connection {
         }
         let interim = is_interim(fields);
         s.answered |= !interim;
-        if interim && self.check_answers().is_err() {
-            // RFC 9110 §15.2 wants them relayed, and a peer that reads nothing would have them pile up.
-            return;
+        if self.takes_blocks() {
+            self.head_now(stream, fields, end);
+        } else if !interim {
+            self.head_waits(stream, fields.to_vec(), end);
         }
+        // RFC 9110 §15.2 wants interim heads relayed, and a peer that reads nothing would have them pile up.
+    }
+
+    /// Whether the output has room for a header block. One octet of a peer's block can stand for thousands of ours, and
+    /// no window bounds them.
+    #[inline]
+    fn takes_blocks(&self) -> bool {
+        let answers = self.config.limits.max_unread_answers as usize;
+        self.output.len() < self.config.max_output.saturating_add(answers)
+    }
+
+    #[inline]
+    fn head_now(&mut self, stream: StreamKey, fields: &[Field], end: bool) {
         let n = self
             .output
             .headers(stream.id(), end, |block| self.encoder.encode(fields, block));
@@ -113,23 +128,82 @@ impl Connection {
         }
     }
 
-    /// Trailers; ends our side. They wait behind queued data and are encoded only when they are framed.
+    #[cold]
+    fn head_waits(&mut self, stream: StreamKey, fields: Vec<Field>, end: bool) {
+        if let Some(s) = self.streams.get_mut(stream) {
+            s.end_queued = end;
+            self.waiting_heap += s.put_head(fields);
+            s.in_ring = true;
+            self.unframed.push_back(stream);
+        }
+    }
+
+    /// Frames heads and trailers that have waited, as far as the output has room again. What waits behind a head follows
+    /// it.
+    #[cold]
+    fn frame_waiting(&mut self) {
+        while self.takes_blocks() {
+            let Some(key) = self.unframed.pop_front() else {
+                self.unframed = VecDeque::new();
+                return;
+            };
+            let Some(s) = self.streams.get_mut(key) else {
+                continue;
+            };
+            let is_empty = s.queue.is_empty();
+            s.in_ring = !is_empty && s.send.available() > 0;
+            if s.in_ring {
+                self.ring.push_back(key);
+            }
+            let Some(lists) = s.lists.take() else { continue };
+            self.waiting_heap = self.waiting_heap.saturating_sub(lists.heap);
+            let Lists {
+                head, mut trailers, ..
+            } = *lists;
+            if let Some(fields) = trailers.take_if(|_| !is_empty) {
+                self.waiting_heap += s.put_trailers(fields);
+            }
+            let end = is_empty && s.end_queued && trailers.is_none();
+            if let Some(fields) = head {
+                self.head_now(key, &fields, end);
+                super::spare::give_back_list(fields);
+            }
+            if let Some(fields) = trailers {
+                self.trailers_now(key, fields);
+            }
+        }
+    }
+
+    /// Trailers; ends our side. They wait behind queued data, and for room in the output, and are encoded only when they
+    /// are framed.
     pub fn send_trailers(&mut self, stream: StreamKey, fields: Vec<Field>) {
         let Some(s) = self.streams.get_mut(stream).filter(|s| !s.send_closed()) else {
             return;
         };
-        if s.queue.is_empty() {
+        if s.is_clear() {
             self.trailers_now(stream, fields);
         } else {
             s.end_queued = true;
-            self.waiting_heap += heap_of_list(&fields);
-            s.trailers = Some(fields);
+            self.waiting_heap += s.put_trailers(fields);
+        }
+    }
+
+    #[cold]
+    fn trailers_wait(&mut self, stream: StreamKey, fields: Vec<Field>) {
+        if let Some(s) = self.streams.get_mut(stream) {
+            s.end_queued = true;
+            self.waiting_heap += s.put_trailers(fields);
+            s.in_ring = true;
+            self.unframed.push_back(stream);
         }
     }
 
     fn trailers_now(&mut self, stream: StreamKey, fields: Vec<Field>) {
         if self.phase == Phase::Over {
             return;
+        }
+        if !self.takes_blocks() {
+            return self.trailers_wait(stream, fields);
         }
         let n = self
             .output
@@ -154,7 +228,7 @@ impl Connection {
             return 0;
         }
         let mut now = 0;
-        if s.queue.is_empty() {
+        if s.is_clear() {
             now = payload
                 .len()
                 .min(s.send.available())
@@ -188,11 +262,15 @@ impl Connection {
         now
     }
 
-    /// Frames queued data where windows and output have room again: one frame of each stream in turn. Call it after
+    /// Frames what waits where windows and output have room again: heads and trailers, then one frame of data of each
+    /// stream in turn. Call it after
     /// [`advance`](Self::advance).
     pub fn pump(&mut self) {
         if self.phase == Phase::Over {
             return;
+        }
+        if !self.unframed.is_empty() {
+            self.frame_waiting();
         }
         loop {
             let room = self.room().min(self.send.available());
@@ -211,12 +289,14 @@ impl Connection {
                 continue;
             }
             let all = n == s.queue.len();
-            let last = all && s.end_queued && s.trailers.is_none();
+            let last = all && s.end_queued && s.lists.is_none();
             self.output.data(key.id(), piece, last);
             let mut freed = s.queue.consume(n);
             s.send.consume(n);
-            let trailers = if all { s.trailers.take() } else { None };
-            freed += trailers.as_ref().map_or(0, heap_of_list);
+            // Its head has left before its data.
+            let lists = if all { s.lists.take() } else { None };
+            freed += lists.as_ref().map_or(0, |lists| lists.heap);
+            let trailers = lists.and_then(|lists| lists.trailers);
             self.waiting_heap = self.waiting_heap.saturating_sub(freed);
             if !all && s.send.available() > 0 {
                 s.in_ring = true;
@@ -282,6 +362,12 @@ impl Connection {
         self.streams.get(stream).map_or(0, |s| s.queue.len())
     }
 
+    /// Whether anything that was handed in for this stream is not framed yet: data, the final head or trailers.
+    pub fn is_waiting(&self, stream: StreamKey) -> bool {
+        let waits = |s: &Stream| !s.queue.is_empty() || s.lists.is_some();
+        self.streams.get(stream).is_some_and(waits)
+    }
+
     /// Octets that are queued on all streams.
     pub fn queued_total(&self) -> usize {
         self.queued_total
@@ -293,10 +379,10 @@ impl Connection {
         (!stream.queue.is_empty()).then_some((key, stream.tag, stream.queue.len()))
     }
 
-    /// The stream for which most is held, and its tag: octets that are queued on it, octets of it that were not passed
-    /// on, and what the caller keeps for a stream with this tag. Looks at all streams.
+    /// The stream for which most is held, and its tag: octets that are queued on it, its head and trailers that wait,
+    /// octets of it that were not passed on, and what the caller keeps for a stream with this tag. Looks at all streams.
     pub fn heaviest_with(&self, kept: impl Fn(u32) -> usize) -> Option<(StreamKey, u32)> {
-        let weight = |s: &Stream| s.queue.len() + s.receive.held() as usize + kept(s.tag);
+        let weight = |s: &Stream| s.queue.len() + s.heap_of_lists() + s.receive.held() as usize + kept(s.tag);
         let (key, stream) = self.streams.iter().max_by_key(|(_, s)| weight(s))?;
         Some((key, stream.tag))
     }

@@ -46,7 +46,7 @@ fn heap(c: &Connection) -> usize {
     let waiting: usize = c
         .streams
         .iter()
-        .map(|(_, s)| s.queue.heap() + s.trailers.as_ref().map_or(0, crate::stream::heap_of_list))
+        .map(|(_, s)| s.queue.heap() + s.heap_of_lists())
         .sum();
     assert_eq!(waiting, c.waiting_memory());
     c.memory() - c.decoder.heap() - c.encoder.heap()

@@ -92,11 +92,10 @@ fn bursts(target: Target, authority: &'static str) -> Work {
                     *member = None;
                 }
             }
-            let reading =
-                crowd
-                    .iter_mut()
-                    .flatten()
-                    .map(async |connection| while connection.read().await.is_some() {});
+            let reading = crowd
+                .iter_mut()
+                .flatten()
+                .map(async |connection| while connection.read().await.is_some() {});
             timeout_at(again_at, join_all(reading)).await.ok();
         }
         crowd.iter().flatten().for_each(|_| target.ended(OPEN));
