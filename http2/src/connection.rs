@@ -34,6 +34,7 @@ use crate::flow::{DEFAULT_WINDOW, ReceiveWindow, SendWindow};
 use crate::frame::{self, settings};
 use crate::hpack::{Decoder, Encoder};
 use crate::limits::{Buckets, Clock, Limit, Limits};
+use crate::message::Trimmed;
 use crate::stream::{Gone, StreamKey, Streams};
 use closed::Closed;
 use output::Output;
@@ -199,6 +200,7 @@ pub struct Connection {
     output: Output,
     decoder: Decoder,
     encoder: Encoder,
+    trimmed: Trimmed,
     streams: Streams,
     closed: Closed,
     /// What we may send on the whole connection.
@@ -286,6 +288,7 @@ impl Connection {
             output: Output::default(),
             decoder: headers::decoder(&config.limits),
             encoder: Encoder::new(),
+            trimmed: Trimmed::default(),
             streams: Streams::default(),
             closed: Closed::new(&config.limits),
             send: SendWindow::new(DEFAULT_WINDOW),
@@ -529,6 +532,7 @@ impl Connection {
             + self.closed.heap()
             + self.decoder.heap()
             + self.encoder.heap()
+            + self.trimmed.heap()
             + (self.ring.capacity() + self.unframed.capacity()) * size_of::<StreamKey>()
             + self.drained.capacity() * size_of::<(StreamKey, u32, u32)>()
             + self.reached.capacity() * size_of::<Limit>()

@@ -176,6 +176,14 @@ impl Field {
         }
     }
 
+    /// Where the text lies, 0 for a row of the static table: it tells fields apart that are alive.
+    pub(crate) fn address(&self) -> usize {
+        match &self.0 {
+            Kind::Static(_) => 0,
+            Kind::Shared(entry) => entry.address(),
+        }
+    }
+
     /// The name as it was sent, in any case of letters and with any bytes.
     pub fn name(&self) -> &[u8] {
         match &self.0 {

@@ -1,7 +1,10 @@
 //! Which field lists are a request, a response, trailers (RFC 9113 §8). A malformed message is a stream error of type
 //! PROTOCOL_ERROR (§8.1.1) and is never passed on.
 
+mod blanks;
+
 use crate::{Field, Name};
+pub(crate) use blanks::Trimmed;
 
 /// Why a message is malformed, in words.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -76,10 +79,14 @@ impl From<Malformed> for Fault {
 ///
 /// RFC 9113 §8.2.1 forbids to forward such a value, and lawful programs send it: gRPC's libraries cut the blanks of
 /// metadata, and show those of `grpc-message`.
-fn read<T>(fields: &mut [Field], read: fn(&[Field]) -> Result<T, Fault>) -> Result<T, Malformed> {
+fn read<T>(
+    fields: &mut [Field],
+    trimmed: &mut Trimmed,
+    read: fn(&[Field]) -> Result<T, Fault>,
+) -> Result<T, Malformed> {
     let mut result = read(fields);
     if matches!(result, Err(Fault::OuterBlanks)) {
-        trim(fields);
+        trimmed.trim(fields);
         result = read(fields);
     }
     result.map_err(|fault| match fault {
@@ -88,36 +95,10 @@ fn read<T>(fields: &mut [Field], read: fn(&[Field]) -> Result<T, Fault>) -> Resu
     })
 }
 
-/// Takes the outer blanks of regular fields away. Those of `grpc-message` are percent-encoded, as its sender should have
-/// done (gRPC over HTTP/2, *Status-Message*), so that nothing of a text for people is lost.
-#[cold]
-fn trim(fields: &mut [Field]) {
-    let is_blank = |b: &&u8| matches!(b, b' ' | b'\t');
-    for field in fields {
-        if !field.facts().outer_blanks || field.name().first() == Some(&b':') {
-            continue;
-        }
-        let value = field.value();
-        let (before, rest) = value.split_at(value.iter().take_while(is_blank).count());
-        let (inner, after) = rest.split_at(rest.len() - rest.iter().rev().take_while(is_blank).count());
-        *field = if field.known() == Name::GrpcMessage {
-            let encoded = [&percent_encoded(before), inner, &percent_encoded(after)].concat();
-            Field::with_indexing(field.name(), &encoded, field.indexing())
-        } else {
-            Field::with_indexing(field.name(), inner, field.indexing())
-        };
-    }
-}
-
-fn percent_encoded(blanks: &[u8]) -> Vec<u8> {
-    let code = |b: &u8| if *b == b' ' { b"%20" } else { b"%09" };
-    blanks.iter().flat_map(code).copied().collect()
-}
-
 /// A request's head (RFC 9113 §8.3.1). Returns its content length or [`UNKNOWN_LENGTH`]. `host` beside `:authority` is
 /// taken out, whatever it says: nobody behind us then routes by another name than we did (gRFC A41).
-pub(crate) fn request(fields: &mut Vec<Field>) -> Result<u64, Malformed> {
-    let head = read(fields, read_request)?;
+pub(crate) fn request(fields: &mut Vec<Field>, trimmed: &mut Trimmed) -> Result<u64, Malformed> {
+    let head = read(fields, trimmed, read_request)?;
     if head.spare_host {
         fields.retain(|field| field.known() != Name::Host);
     }
@@ -209,8 +190,8 @@ fn read_request(fields: &[Field]) -> Result<RequestHead, Fault> {
 const NOT_A_PATH: &str = ":path is no path with a query";
 
 /// A response's head (RFC 9113 §8.3.2).
-pub(crate) fn response(fields: &mut [Field]) -> Result<ResponseHead, Malformed> {
-    read(fields, read_response)
+pub(crate) fn response(fields: &mut [Field], trimmed: &mut Trimmed) -> Result<ResponseHead, Malformed> {
+    read(fields, trimmed, read_response)
 }
 
 fn read_response(fields: &[Field]) -> Result<ResponseHead, Fault> {
@@ -249,8 +230,8 @@ fn read_response(fields: &[Field]) -> Result<ResponseHead, Fault> {
 }
 
 /// Trailers (RFC 9113 §8.1): no pseudo-field at all.
-pub(crate) fn trailers(fields: &mut [Field]) -> Result<(), Malformed> {
-    read(fields, read_trailers)
+pub(crate) fn trailers(fields: &mut [Field], trimmed: &mut Trimmed) -> Result<(), Malformed> {
+    read(fields, trimmed, read_trailers)
 }
 
 fn read_trailers(fields: &[Field]) -> Result<(), Fault> {

@@ -174,7 +174,7 @@ impl Connection {
                 end: block.end,
             }));
         }
-        match message::request(&mut fields) {
+        match message::request(&mut fields, &mut self.trimmed) {
             Ok(length) if block.end && length != UNKNOWN_LENGTH && length != 0 => {
                 self.malformed(block.id, fields, WRONG_LENGTH.words())
             }
@@ -243,7 +243,9 @@ impl Connection {
             } else if left != 0 && left != UNKNOWN_LENGTH {
                 Some(WRONG_LENGTH)
             } else {
-                message::trailers(&mut fields).err().map(Cause::from)
+                message::trailers(&mut fields, &mut self.trimmed)
+                    .err()
+                    .map(Cause::from)
             };
             rule.map(|rule| (ErrorCode::PROTOCOL_ERROR, rule))
         };
@@ -277,7 +279,7 @@ impl Connection {
             spare::give_back_list(fields);
             return self.stream_error(key, ErrorCode::ENHANCE_YOUR_CALM, Cause::Limit(limit));
         }
-        let response = match message::response(&mut fields) {
+        let response = match message::response(&mut fields, &mut self.trimmed) {
             Ok(_) if block.depends_on_itself => Err(Malformed(DEPENDS_ON_ITSELF)),
             other => other,
         };

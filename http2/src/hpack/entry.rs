@@ -225,6 +225,10 @@ impl Entry {
         self.size() / Rc::strong_count(&self.0).saturating_sub(1).max(1)
     }
 
+    pub(crate) fn address(&self) -> usize {
+        Rc::as_ptr(&self.0).cast::<u8>().addr()
+    }
+
     /// Whether both stand for the same bytes. The header is compared with them: equal text sent the same way has
     /// an equal header, and only entries sent the same way are ever compared.
     pub(crate) fn same(&self, other: &Self) -> bool {

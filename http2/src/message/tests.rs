@@ -1,6 +1,18 @@
 use super::*;
 use crate::Indexing;
 
+fn request(fields: &mut Vec<Field>) -> Result<u64, Malformed> {
+    super::request(fields, &mut Trimmed::default())
+}
+
+fn response(fields: &mut [Field]) -> Result<ResponseHead, Malformed> {
+    super::response(fields, &mut Trimmed::default())
+}
+
+fn trailers(fields: &mut [Field]) -> Result<(), Malformed> {
+    super::trailers(fields, &mut Trimmed::default())
+}
+
 fn list(text: &[(&str, &str)]) -> Vec<Field> {
     text.iter()
         .map(|(name, value)| Field::new(name.as_bytes(), value.as_bytes()))
