@@ -84,7 +84,7 @@ names! {
     /// `x-forwarded-client-cert`
     XForwardedClientCert,
     /// Any other name by which proxies tell of the client, its address or its certificate, however its hyphens
-    /// are written.
+    /// are written; docs/security.md lists them.
     ClientClaim,
     /// `x-request-id`
     XRequestId,
@@ -377,6 +377,24 @@ mod tests {
             "x-envoy-internal",
             "x-tls-client-cert",
             "x-original-forwarded-for",
+            "x-ssl-cert",
+            "x-ssl-issuer",
+            "tls-client-cert",
+            "x-clientcert",
+            "x-client-dn",
+            "x-client-s-dn",
+            "x-client-i-dn",
+            "x-cert-subject",
+            "x-cert-issuer-dn",
+            "x-mtls-client",
+            "x-spiffe-id",
+            "x-azure-clientip",
+            "x-azure-socketip",
+            "x-appengine-user-ip",
+            "x-appengine-remote-addr",
+            "x-forwarded.for",
+            "x.forwarded.for",
+            "x-real.ip",
         ] {
             assert_eq!(known(name), Name::ClientClaim, "{name}");
         }
@@ -395,6 +413,15 @@ mod tests {
             "x-ssl",
             "ssl",
             "x-amzn-trace-id",
+            "x-azure-ref",
+            "x-appengine-country",
+            "x-cert",
+            "x-cert-pins",
+            "x-client-dnt",
+            "x-mtls",
+            "x-spiffe",
+            "tls-client",
+            "tls-version",
             "xforwardedfor",
             "x",
             "f",

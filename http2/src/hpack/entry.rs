@@ -60,10 +60,10 @@ impl NameFacts {
 }
 
 /// Whether proxies tell backends by this name who a client is: RFC 7239, RFC 9440, and what nginx, HAProxy, Apache,
-/// Envoy, AWS, Azure, Akamai, Cloudflare and Fastly write. Servers of CGI's kind take `_` and `-` for the same, so both
-/// are looked for.
+/// Envoy, AWS, Azure, App Engine, Akamai, Cloudflare and Fastly write. Servers of CGI's kind take `_`, `.` and `-` for
+/// the same, so all are looked for. docs/security.md lists them.
 fn tells_of_a_client(name: &[u8]) -> bool {
-    const WHOLE: [&[u8]; 15] = [
+    const WHOLE: [&[u8]; 21] = [
         b"forwarded",
         b"x-forwarded",
         b"x-real-ip",
@@ -75,17 +75,30 @@ fn tells_of_a_client(name: &[u8]) -> bool {
         b"x-envoy-external-address",
         b"x-envoy-internal",
         b"x-request-id",
-        b"x-tls-client-cert",
+        b"x-azure-clientip",
+        b"x-azure-socketip",
+        b"x-appengine-user-ip",
+        b"x-appengine-remote-addr",
         b"client-cert",
         b"client-cert-chain",
+        b"x-client-dn",
+        b"x-client-s-dn",
+        b"x-client-i-dn",
         b"x-original-forwarded-for",
     ];
-    const BEGINNINGS: [&[u8]; 7] = [
+    const BEGINNINGS: [&[u8]; 14] = [
         b"x-forwarded-",
         b"x-client-cert",
+        b"x-clientcert",
         b"x-client-verify",
-        b"x-ssl-client-",
+        b"x-cert-subject",
+        b"x-cert-issuer",
+        b"x-mtls-",
+        b"x-spiffe-",
+        b"x-ssl-",
+        b"x-tls-client-",
         b"ssl-client-",
+        b"tls-client-",
         b"x-amzn-mtls-clientcert",
         b"x-arr-clientcert",
     ];
@@ -94,7 +107,7 @@ fn tells_of_a_client(name: &[u8]) -> bool {
         name.len() >= beginning.len()
             && letters
                 .into_iter()
-                .all(|(is, wanted)| is == wanted || (*is == b'_' && *wanted == b'-'))
+                .all(|(is, wanted)| is == wanted || (matches!(is, b'_' | b'.') && *wanted == b'-'))
     };
     // Nearly every name differs in its first letter.
     matches!(name.first(), Some(b'x' | b'f' | b'c' | b's' | b't'))

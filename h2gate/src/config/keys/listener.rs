@@ -35,7 +35,7 @@ pub(in crate::config) static LISTENER: Section = Section {
             "trusted_peers",
             Shape::Texts(Form::Network),
             Absent("nobody"),
-            "Peers, such as a load balancer in front, whose `x-forwarded-*` and `x-request-id` headers are believed and kept. From all others they are dropped, and so are other names by which proxies tell of a client (`forwarded`, `x-real-ip`, `client-cert`, `x-client-cert`, `ssl-client-*` and the like), with `_` for `-` as well.",
+            "Peers, such as a load balancer in front, whose `x-forwarded-*` and `x-request-id` headers are believed and kept. From all others they are dropped, and so are other names by which proxies tell of a client, with `_` or `.` for `-` as well; docs/security.md lists them all. There is no key for more names or fewer.",
         ),
         key(
             "add_headers",
