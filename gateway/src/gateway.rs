@@ -116,6 +116,7 @@ impl Gateway {
             connections: Count::default(),
             handshakes: Count::default(),
             held: AtomicUsize::new(0),
+            held_by_large: AtomicUsize::new(0),
             large: AtomicUsize::new(0),
             draining: false.into(),
             peers: mailboxes,

@@ -79,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) handshakes: Count,
     /// What all workers' connections are charged with.
     pub(crate) held: std::sync::atomic::AtomicUsize,
+    /// What of it those are charged with that are counted by `large`.
+    pub(crate) held_by_large: std::sync::atomic::AtomicUsize,
     /// Connections of clients that hold much.
     pub(crate) large: std::sync::atomic::AtomicUsize,
     pub(crate) draining: AtomicBool,
@@ -146,6 +148,8 @@ pub(crate) struct Worker {
     memory: memory::Memory,
     ticks: u32,
     walks: Walks,
+    /// Woken when there is more to do than a turn may last.
+    chores: Rc<Notify>,
     draining: bool,
     /// How many snapshots there were.
     reloads: u64,
@@ -207,6 +211,7 @@ async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Re
         Worker::new(index, shared, metrics, shard, flusher.clone())
     });
     shard.spawn(flush_when_dirty(shard.clone(), flusher));
+    shard.spawn(do_chores(shard.clone()));
     let pacer = shard.clone();
     shard.spawn(async move { pacer.pace.call_up().await });
     let mut acceptors = Acceptors::default();
@@ -256,6 +261,18 @@ async fn flush_when_dirty(shard: Rc<Shard>, flusher: Rc<Notify>) {
     }
 }
 
+/// What is begun at once and has more to it than a turn may last: a part of it between two looks at the sockets.
+async fn do_chores(shard: Rc<Shard>) {
+    let wanted = shard.worker().chores.clone();
+    loop {
+        wanted.notified().await;
+        // After a panic the rest is left to do.
+        while shard.contained(Worker::do_chores).unwrap_or(true) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 impl Worker {
     fn new(
         index: usize,
@@ -285,6 +302,7 @@ impl Worker {
             memory: memory::Memory::default(),
             ticks: 0,
             walks: Walks::default(),
+            chores: Rc::default(),
             draining: shared.draining.load(Ordering::Relaxed),
             // A new client is of none yet.
             reloads: 1,
@@ -414,8 +432,6 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.log.hand_over();
         // After a panic the process lives on: what was held here is held no more.
-        let (held, large) = self.memory.published();
-        self.shared.held.fetch_sub(held, Ordering::Relaxed);
-        self.shared.large.fetch_sub(large, Ordering::Relaxed);
+        self.memory.withdraw(&self.shared);
     }
 }

@@ -72,7 +72,7 @@ pub use error::{Cause, ConnectionError, ErrorCode, OpenError};
 pub use field::{Field, Indexing, Name};
 pub use hpack::{DecodeError, Decoded, Decoder, Encoder};
 pub use limits::{Limit, Limits, Rate};
-pub use stream::StreamKey;
+pub use stream::{STREAM_MEMORY, StreamKey};
 
 /// About what a list of fields keeps in memory, in octets. Fields are shared, by tables and by other lists: one that
 /// others hold as well counts in part, so that all lists together come to what they really keep.

@@ -210,6 +210,9 @@ fn with_spare<T: Default>(f: impl FnOnce(&mut Vec<Streams>) -> T) -> T {
     borrowed.ok().flatten().unwrap_or_default()
 }
 
+/// What one open stream has from the allocator in the table of its connection.
+pub const STREAM_MEMORY: usize = size_of::<Stream>() + 4 + 8;
+
 impl Streams {
     /// Octets that the table has from the allocator, without what its streams queue.
     pub(crate) fn heap(&self) -> usize {

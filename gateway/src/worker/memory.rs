@@ -2,15 +2,15 @@
 //!
 //! Everything that a client's bytes make us keep is charged to its connection: answers that wait for it, requests that
 //! wait for backends wherever they wait, fields of RPCs whose answer has not begun, copies for a second attempt,
-//! tables, partial frames and records. What an ordinary connection needs is free, so that many of them take nothing
-//! from those that carry something.
+//! tables, partial frames and records, and the streams of its RPCs at backends. What an ordinary connection needs is
+//! free, so that many of them take nothing from those that carry something.
 
-use std::cmp::Reverse;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http2::{ErrorCode, Limit};
 
-use super::{Key, Shard, Worker};
+use super::tick::Part;
+use super::{Key, Shard, Shared, Worker};
 use crate::connection::{Connection, Peer, Transport};
 use crate::rpc::call::Kind;
 use crate::rpc::relay::{Relay, StreamOf};
@@ -26,8 +26,10 @@ const ROUNDING: usize = 8;
 const LARGE: usize = 16 << 10;
 /// Changes of the sum smaller than this are not told to the other workers.
 const STEP: usize = 64 << 10;
-/// Streams ended at once to save memory; the next growth or tick goes on.
-const MAX_VICTIMS: usize = 64;
+/// Streams of one connection that are ended at once to save memory.
+const VICTIMS: usize = 16;
+/// Connections that are looked at when memory grows beyond its bound; what is left goes on between turns.
+const AT_ONCE: usize = 4;
 /// After a search without a victim there is none before this part of the memory has been added, or time has passed.
 const SEARCH_AGAIN: usize = 64;
 
@@ -38,12 +40,17 @@ pub(super) struct Memory {
     held: usize,
     /// What of it the other workers know.
     published: usize,
+    /// The same of what large clients are charged with.
+    held_by_large: usize,
+    published_by_large: usize,
     /// Clients that are large, or were when they were last looked at.
     large: Vec<Key>,
     /// What one client may have under way while memory is short; else there is no such bound.
     window: usize,
     /// No victim is looked for below this.
     rest_until: usize,
+    /// Those above their share at the last look, the heaviest last.
+    victims: Vec<Key>,
     /// Victims are being ended now.
     is_saving: bool,
 }
@@ -53,9 +60,12 @@ impl Default for Memory {
         Self {
             held: 0,
             published: 0,
+            held_by_large: 0,
+            published_by_large: 0,
             large: Vec::new(),
             window: usize::MAX,
             rest_until: 0,
+            victims: Vec::new(),
             is_saving: false,
         }
     }
@@ -67,9 +77,13 @@ impl Memory {
         self.is_saving = false;
     }
 
-    /// What the other workers believe that is held here, and how many large connections.
-    pub(super) fn published(&self) -> (usize, usize) {
-        (self.published, self.large.len())
+    /// What is held here is held no more.
+    pub(super) fn withdraw(&self, shared: &Shared) {
+        shared.held.fetch_sub(self.published, Ordering::Relaxed);
+        shared
+            .held_by_large
+            .fetch_sub(self.published_by_large, Ordering::Relaxed);
+        shared.large.fetch_sub(self.large.len(), Ordering::Relaxed);
     }
 }
 
@@ -151,10 +165,14 @@ impl Worker {
         let held = (held + held / ROUNDING).saturating_sub(FREE);
         let charge = &mut connection.charge;
         self.memory.held = (self.memory.held + held).saturating_sub(charge.held);
+        if charge.is_large {
+            self.memory.held_by_large = (self.memory.held_by_large + held).saturating_sub(charge.held);
+        }
         charge.held = held;
         charge.least = charge.least.min(held);
         if held >= LARGE && !charge.is_large && matches!(connection.peer, Peer::Client(_)) {
             charge.is_large = true;
+            self.memory.held_by_large += held;
             self.memory.large.push(key);
             self.shared.large.fetch_add(1, Ordering::Relaxed);
         }
@@ -170,7 +188,11 @@ impl Worker {
 
     /// A connection has left the table.
     pub(super) fn uncount(&mut self, connection: &Connection) {
-        self.memory.held = self.memory.held.saturating_sub(connection.charge.held);
+        let charge = &connection.charge;
+        self.memory.held = self.memory.held.saturating_sub(charge.held);
+        if charge.is_large {
+            self.memory.held_by_large = self.memory.held_by_large.saturating_sub(charge.held);
+        }
     }
 
     /// What a relay keeps has changed.
@@ -197,13 +219,13 @@ impl Worker {
         if held.abs_diff(published) < STEP {
             return;
         }
-        let total = &self.shared.held;
-        if held > published {
-            total.fetch_add(held - published, Ordering::Relaxed);
-        } else {
-            total.fetch_sub(published - held, Ordering::Relaxed);
-        }
-        self.memory.published = held;
+        publish(&self.shared.held, &mut self.memory.published, held);
+        let by_large = self.memory.held_by_large;
+        publish(
+            &self.shared.held_by_large,
+            &mut self.memory.published_by_large,
+            by_large,
+        );
         self.metrics.held_bytes(held);
         self.bound_windows();
         if held > published && held >= self.memory.rest_until {
@@ -224,19 +246,28 @@ impl Worker {
         all.saturating_sub(self.memory.published) + self.memory.held
     }
 
-    /// An equal part of the memory for each large connection of the process.
+    /// An equal part for each large connection of the process of the memory that nobody else holds: while more is held
+    /// than may be, one of them holds more.
     fn share(&self) -> usize {
-        self.snapshot.limits.process_memory / self.shared.large.load(Ordering::Relaxed).max(1)
+        let by_large = self.shared.held_by_large.load(Ordering::Relaxed);
+        let by_large = by_large.saturating_sub(self.memory.published_by_large) + self.memory.held_by_large;
+        let by_others = self.held_by_all().saturating_sub(by_large);
+        let left = self.snapshot.limits.process_memory.saturating_sub(by_others);
+        left / self.shared.large.load(Ordering::Relaxed).max(1)
     }
 
     /// Who is not large any more leaves the list, which is never longer than memory divided by [`LARGE`].
     fn forget_small(&mut self) {
         let before = self.memory.large.len();
-        let connections = &mut self.connections;
+        let (connections, held_by_large) = (&mut self.connections, &mut self.memory.held_by_large);
         self.memory.large.retain(|key| match connections.get_mut(*key) {
             Some(connection) => {
-                connection.charge.is_large = connection.charge.held >= LARGE;
-                connection.charge.is_large
+                let charge = &mut connection.charge;
+                charge.is_large = charge.held >= LARGE;
+                if !charge.is_large {
+                    *held_by_large = held_by_large.saturating_sub(charge.held);
+                }
+                charge.is_large
             }
             None => false,
         });
@@ -254,20 +285,44 @@ impl Worker {
                 charge.least = charge.held;
             }
         }
-        self.memory.rest_until = 0;
         self.bound_windows();
-        self.keep_within_memory();
+    }
+
+    fn is_over_memory(&self) -> bool {
+        self.held_by_all() > self.snapshot.limits.process_memory
     }
 
     /// When the process holds more than it may: of the clients that hold more than their share, those that hold most
     /// lose the streams for which most is held, until they hold their share or memory is enough. One that holds less
-    /// than its share is never touched.
+    /// than its share is never touched. Some of it is done at once, the rest between turns
+    /// ([`Self::go_on_saving`]).
     pub(super) fn keep_within_memory(&mut self) {
-        let max = self.snapshot.limits.process_memory;
-        if self.held_by_all() <= max || self.memory.is_saving {
+        if !self.is_over_memory() || self.memory.is_saving {
             return;
         }
-        self.memory.is_saving = true;
+        if self.memory.victims.is_empty() {
+            self.find_victims();
+        }
+        for _ in 0..AT_ONCE {
+            if !self.save_some() {
+                return;
+            }
+        }
+        self.chores.notify_one();
+    }
+
+    /// Says whether there is more to do.
+    pub(super) fn go_on_saving(&mut self) -> bool {
+        let mut part = Part::begin();
+        while self.save_some() {
+            if part.is_used_up(true) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn find_victims(&mut self) {
         self.forget_small();
         let share = self.share();
         let mut heaviest: Vec<(usize, Key)> = Vec::new();
@@ -280,42 +335,43 @@ impl Worker {
             }
         }
         self.memory.rest_until = if heaviest.is_empty() {
-            self.memory.held + max / SEARCH_AGAIN
+            self.memory.held + self.snapshot.limits.process_memory / SEARCH_AGAIN
         } else {
             0
         };
-        heaviest.sort_unstable_by_key(|(weight, _)| Reverse(*weight));
-        let mut left = MAX_VICTIMS;
-        for (_, key) in heaviest {
-            while self.held_by_all() > max && left > 0 {
-                let ended = self.lighten(key, share);
-                if ended == 0 {
-                    break;
-                }
-                left = left.saturating_sub(ended);
-            }
-            if left == 0 || self.held_by_all() <= max {
-                break;
-            }
-        }
-        self.memory.is_saving = false;
+        heaviest.sort_unstable_by_key(|(weight, _)| *weight);
+        self.memory.victims = heaviest.into_iter().map(|(_, key)| key).collect();
     }
 
-    /// Ends the stream of this connection for which most is held, or all of it, if most is output that its peer does not
-    /// take: the end of a stream frees nothing of that. Tells how many streams were ended; 0: it holds its share, or
-    /// nothing any more.
-    fn lighten(&mut self, key: Key, share: usize) -> usize {
-        let relays = &self.relays;
+    /// Ends some streams of the next victim. `false`: memory is enough, or nobody is left who holds too much.
+    fn save_some(&mut self) -> bool {
+        if !self.is_over_memory() {
+            self.memory.victims = Vec::new();
+        }
+        let Some(key) = self.memory.victims.last().copied() else {
+            return false;
+        };
+        self.memory.is_saving = true;
+        if !self.lighten(key) {
+            self.memory.victims.pop();
+        }
+        self.memory.is_saving = false;
+        true
+    }
+
+    /// Ends the streams of this connection for which most is held, or all of it, if most is output that its peer does not
+    /// take: the end of a stream frees nothing of that. `false`: it holds its share, or nothing any more.
+    fn lighten(&mut self, key: Key) -> bool {
+        let (share, relays) = (self.share(), &self.relays);
         let Some(connection) = self.connections.get(key).filter(|c| c.charge.held > share) else {
-            return 0;
+            return false;
         };
         let holds_by_output = connection.closing.is_some() || connection.h2.output().len() > share;
         if connection.blocked && holds_by_output {
-            let ended = connection.h2.open_streams().max(1);
             self.limit_reached(key, PROCESS_MEMORY);
             // Its last words would have to wait behind what it does not take.
             self.remove(key);
-            return ended;
+            return false;
         }
         let kept = |tag| {
             let relay = relays.key_at(tag).and_then(|relay| relays.get(relay));
@@ -323,23 +379,26 @@ impl Worker {
                 .filter(|relay| relay.down.connection == key)
                 .map_or(0, |relay| relay.charged as usize)
         };
-        let victim = connection.h2.heaviest_with(kept);
-        self.limit_reached(key, PROCESS_MEMORY);
-        match victim {
-            Some((stream, tag)) => {
-                let at = StreamOf {
-                    connection: key,
-                    stream,
-                };
-                self.end_victim(at, tag, PROCESS_MEMORY);
-                self.count_held(key);
-                1
-            }
-            None => {
-                self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"memory");
-                0
+        let victims = connection.h2.heaviest_with(VICTIMS, kept);
+        if victims.is_empty() {
+            self.limit_reached(key, PROCESS_MEMORY);
+            self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"memory");
+            return false;
+        }
+        for (stream, tag) in victims {
+            let at = StreamOf {
+                connection: key,
+                stream,
+            };
+            self.limit_reached(key, PROCESS_MEMORY);
+            self.end_victim(at, tag, PROCESS_MEMORY);
+            self.count_held(key);
+            let holds_more = self.connections.get(key).is_some_and(|c| c.charge.held > share);
+            if !self.is_over_memory() || !holds_more {
+                return false;
             }
         }
+        true
     }
 
     /// A stream that holds too much is ended on both sides, and what is queued on it is dropped. The client is told why
@@ -372,6 +431,16 @@ impl Worker {
     }
 }
 
+/// The other workers are told.
+fn publish(total: &AtomicUsize, published: &mut usize, now: usize) {
+    if now > *published {
+        total.fetch_add(now - *published, Ordering::Relaxed);
+    } else {
+        total.fetch_sub(*published - now, Ordering::Relaxed);
+    }
+    *published = now;
+}
+
 /// What this connection has from the allocator, beside what each connection has.
 fn memory(connection: &Connection) -> usize {
     let Connection {
@@ -390,17 +459,20 @@ fn memory(connection: &Connection) -> usize {
         // Requests wait for a backend on its connection, or in their relay: until they are passed on they are the
         // client's.
         Peer::Client(_) => h2.memory() + h2.unreleased() + charge.rpcs,
-        Peer::Backend(..) => h2.memory().saturating_sub(h2.waiting_memory()),
+        Peer::Backend(..) => {
+            let streams = h2.open_streams() * http2::STREAM_MEMORY;
+            h2.memory().saturating_sub(h2.waiting_memory() + streams)
+        }
     };
     http2 + transport + unhandled.capacity()
 }
 
 impl Relay {
-    /// Octets that this RPC keeps beside its streams. A body that waits for its first backend counts as what the
-    /// client's connection has not passed on.
+    /// Octets that this RPC keeps beside its client's stream; the backend's is among them. A body that waits for its first
+    /// backend counts as what the client's connection has not passed on.
     pub(crate) fn memory(&self) -> u32 {
         let log = self.log.as_ref().map_or(0, |log| log.memory as usize);
-        let all = size_of::<Self>() + log + self.request_memory();
+        let all = size_of::<Self>() + http2::STREAM_MEMORY + log + self.request_memory();
         u32::try_from(all).unwrap_or(u32::MAX)
     }
 }

@@ -58,13 +58,13 @@ impl Walks {
 }
 
 /// The time that a walk may use of one tick.
-struct Part {
+pub(super) struct Part {
     began: Instant,
     seen: usize,
 }
 
 impl Part {
-    fn begin() -> Self {
+    pub(super) fn begin() -> Self {
         Self {
             began: Instant::now(),
             seen: 0,
@@ -72,7 +72,7 @@ impl Part {
     }
 
     /// One more was looked at. The clock is read where something was done, and now and then.
-    fn is_used_up(&mut self, acted: bool) -> bool {
+    pub(super) fn is_used_up(&mut self, acted: bool) -> bool {
         self.seen += 1;
         (acted || self.seen.is_multiple_of(UNTIMED)) && self.began.elapsed() >= PART
     }
@@ -95,8 +95,15 @@ impl Worker {
             self.follow_discovery();
             self.review_memory();
         }
+        self.keep_within_memory();
         self.reverify();
         self.log.hand_over();
+    }
+
+    /// A part of what was begun and not finished. Says whether there is more.
+    pub(super) fn do_chores(&mut self) -> bool {
+        self.now = Instant::now();
+        self.go_on_saving()
     }
 
     /// RPCs whose deadline has passed, whose client is to be cut off, or whose connection a panic took.

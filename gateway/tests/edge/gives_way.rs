@@ -3,11 +3,12 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use gateway::settings::{EndpointAddress, Settings};
 
 use crate::sent_away::{Open, request_on};
-use crate::support::{TestGateway, eventually, tls};
+use crate::support::{Heard, TestGateway, eventually, tls};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -17,6 +18,7 @@ const END_STREAM: u8 = 1;
 /// A gateway with a log, and one backend that answers nothing and takes 65,535 octets.
 struct Scene {
     gateway: TestGateway,
+    heard: Heard,
     log: PathBuf,
 }
 
@@ -24,9 +26,39 @@ impl Scene {
     fn set(name: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let log = std::env::temp_dir().join(format!("h2gate-{name}-{}.log", std::process::id()));
         let mut gateway = TestGateway::with_access_log(tls(), &log);
-        gateway.serve_by_backend();
+        let heard = gateway.serve_by_backend();
         gateway.reload(change);
-        Self { gateway, log }
+        Self { gateway, heard, log }
+    }
+
+    /// So many clients with 200 requests each that nobody answers.
+    fn unanswered(&self, clients: usize) -> Vec<Open> {
+        let mut first = Open::anyone(&self.gateway);
+        first.0.write_all(&request_on(1)).unwrap();
+        eventually("a backend that is connected", || {
+            self.heard.lock().unwrap().first().map(|_| ())
+        });
+        let mut open: Vec<_> = (0..clients).map(|_| Open::anyone(&self.gateway)).collect();
+        let requests: Vec<u8> = (0..200).flat_map(|number| request_on(2 * number + 1)).collect();
+        for client in &mut open {
+            client.0.write_all(&requests).unwrap();
+        }
+        open.push(first);
+        open
+    }
+
+    fn held(&self) -> usize {
+        self.gateway.totals().held_bytes.try_into().unwrap()
+    }
+
+    /// What is held stands still.
+    fn settled(&self) -> usize {
+        let mut last = (0, 0);
+        eventually("memory that does not grow", || {
+            let held = self.held();
+            last = (held, if held == last.0 { last.1 + 1 } else { 0 });
+            (last.1 > 30).then_some(held)
+        })
     }
 
     /// The log has a line with all of this.
@@ -171,6 +203,47 @@ fn answer_all(mut connection: TcpStream) -> std::io::Result<()> {
             block = [&[0x88][..], &[0xbe; 230]].concat();
         }
     }
+}
+
+/// Smaller changes of what is held are not told.
+const STEP: usize = 64 << 10;
+
+#[test]
+fn memory_is_soon_within_its_bound_however_many_rpcs_hold_it() {
+    let mut scene = Scene::set("many-rpcs", |_| {});
+    let clients = scene.unanswered(20);
+    let memory = scene.settled() / 3;
+    scene
+        .gateway
+        .reload(|settings| settings.limits.process_memory = memory);
+    let began = Instant::now();
+    eventually("memory within its bound", || {
+        (scene.held() < memory + STEP).then_some(())
+    });
+    // 64 streams in half a second would take twenty.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(scene.held() > memory / 2, "{} of {memory}", scene.held());
+    drop(clients);
+    eventually("memory given back", || (scene.held() < 2 * STEP).then_some(()));
+}
+
+#[test]
+fn what_is_held_of_rpcs_at_backends_has_its_victims_too() {
+    let mut scene = Scene::set("at-backends", |_| {});
+    let clients = scene.unanswered(20);
+    let held = scene.settled();
+    // All clients hold the same, and all of them together held less than this while backends' tables were nobody's.
+    let memory = held / 100 * 97;
+    scene
+        .gateway
+        .reload(|settings| settings.limits.process_memory = memory);
+    assert!(held - memory > STEP, "{held}");
+    eventually("memory within its bound", || {
+        (scene.held() < memory + STEP).then_some(())
+    });
+    // Nobody has lost more than was necessary.
+    assert!(scene.held() > memory / 10 * 9, "{} of {memory}", scene.held());
+    drop(clients);
 }
 
 fn data(stream: u32, octets: usize) -> Vec<u8> {

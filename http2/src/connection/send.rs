@@ -8,6 +8,7 @@ use crate::frame::MAX_PAYLOAD;
 use crate::limits::Limit;
 use crate::stream::{Lists, Stream, StreamKey};
 use crate::{Field, Name};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 impl Connection {
@@ -379,12 +380,22 @@ impl Connection {
         (!stream.queue.is_empty()).then_some((key, stream.tag, stream.queue.len()))
     }
 
-    /// The stream for which most is held, and its tag: octets that are queued on it, its head and trailers that wait,
-    /// octets of it that were not passed on, and what the caller keeps for a stream with this tag. Looks at all streams.
-    pub fn heaviest_with(&self, kept: impl Fn(u32) -> usize) -> Option<(StreamKey, u32)> {
+    /// The streams for which most is held, at most so many, and their tags, the heaviest first: octets that are queued on
+    /// them, their heads and trailers that wait, octets of them that were not passed on, and what the caller keeps for a
+    /// stream with this tag. Looks at all streams once.
+    pub fn heaviest_with(&self, most: usize, kept: impl Fn(u32) -> usize) -> Vec<(StreamKey, u32)> {
         let weight = |s: &Stream| s.queue.len() + s.heap_of_lists() + s.receive.held() as usize + kept(s.tag);
-        let (key, stream) = self.streams.iter().max_by_key(|(_, s)| weight(s))?;
-        Some((key, stream.tag))
+        let mut all: Vec<_> = self
+            .streams
+            .iter()
+            .map(|(key, s)| (weight(s), key, s.tag))
+            .collect();
+        if most > 0 && most < all.len() {
+            all.select_nth_unstable_by_key(most - 1, |(weight, ..)| Reverse(*weight));
+        }
+        all.truncate(most);
+        all.sort_by_key(|(weight, ..)| Reverse(*weight));
+        all.into_iter().map(|(_, key, tag)| (key, tag)).collect()
     }
 
     /// The heaviest stream if more is queued than [`Limits::max_queued`](crate::Limits::max_queued): reset it, and ask
