@@ -19,11 +19,11 @@ use self::connect::Fault;
 use self::pool::{Left, Pick, Pool};
 use self::share::{Asking, Streams};
 use crate::connection::{BackendPeer, Connection, Peer};
-use crate::rpc::relay::StreamOf;
 use crate::rpc::status::Refusal;
 use crate::snapshot::Backend;
 use crate::telemetry::event::Event;
 use crate::worker::Worker;
+use crate::worker::ending::Fate;
 use crate::worker::slab::{Key, Slab};
 
 /// A connection that ends before this age, has answered nothing and is about to answer nothing, was of no use.
@@ -269,17 +269,7 @@ impl Worker {
         };
         let unprocessed = connection.h2.take_unprocessed();
         self.leave_pool(key);
-        for (stream, tag) in unprocessed {
-            if let Some((relay, _)) = self.relay_up(
-                tag,
-                StreamOf {
-                    connection: key,
-                    stream,
-                },
-            ) {
-                self.send_again(relay);
-            }
-        }
+        self.end_taken(key, Fate::Unprocessed, unprocessed);
         self.mark_if_finished(key);
     }
 

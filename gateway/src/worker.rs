@@ -6,6 +6,7 @@
 //! part of a turn is long ([`pace`]).
 
 mod accept;
+pub(crate) mod ending;
 mod follow;
 pub(crate) mod memory;
 pub(crate) mod pace;
@@ -32,6 +33,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
 use self::accept::Acceptors;
+use self::ending::Endings;
 use self::pace::Share;
 pub(crate) use self::rest::rest;
 pub(crate) use self::shard::Shard;
@@ -138,6 +140,7 @@ pub(crate) struct Worker {
     share: Share,
     /// Relays alive that have a deadline.
     pub(crate) deadlines: usize,
+    endings: Endings,
     pub(crate) random: u64,
     pub(crate) log: crate::access_log::Batch,
     /// Buffers of finished requests, for the next ones.
@@ -293,6 +296,7 @@ impl Worker {
             now: Instant::now(),
             share: Share::default(),
             deadlines: 0,
+            endings: Endings::default(),
             random: crate::forwarded::seed(),
             log: crate::access_log::Batch::new(shared.access_log.clone()),
             spare: Vec::new(),

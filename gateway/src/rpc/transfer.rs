@@ -136,6 +136,7 @@ impl Worker {
     }
 
     pub(super) fn request_data(&mut self, down: StreamOf, tag: u32, payload: &[u8], end: bool) {
+        self.end_before(down, tag);
         let Some((key, relay)) = self.relay_down(tag, down) else {
             return self.discard(down, payload.len());
         };
@@ -181,6 +182,7 @@ impl Worker {
         if let Some(Peer::Client(client)) = self.connections.get(down.connection).map(|c| &c.peer) {
             forwarded::edit_trailers(&mut fields, &client.forwarding);
         }
+        self.end_before(down, tag);
         let Some((key, relay)) = self.relay_down(tag, down) else {
             return;
         };

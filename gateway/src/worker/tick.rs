@@ -103,7 +103,7 @@ impl Worker {
     /// A part of what was begun and not finished. Says whether there is more.
     pub(super) fn do_chores(&mut self) -> bool {
         self.now = Instant::now();
-        self.go_on_saving()
+        [self.go_on_ending(), self.go_on_saving()].contains(&true)
     }
 
     /// RPCs whose deadline has passed, whose client is to be cut off, or whose connection a panic took.

@@ -5,13 +5,11 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http2::ErrorCode;
-
+use super::ending::Fate;
 use super::pace::{Share, Slice};
 use super::{EARLY_FLUSH, Key, MAX_OUTPUT, Worker};
 use crate::connection::session::Session;
 use crate::connection::{Connection, Peer, Transport};
-use crate::rpc::relay::StreamOf;
 use crate::telemetry::event::Event;
 use crate::{failpoint, forwarded};
 
@@ -255,23 +253,18 @@ impl Worker {
         self.mark_dirty(key);
     }
 
-    /// Every stream on this connection ends; the other halves are told. `cause`: the peer's fault, if it is one.
+    /// Every stream on this connection ends; the other halves are told, some at once ([`Self::end_taken`]). `cause`: the peer's fault, if it is one.
     pub(super) fn end_streams(&mut self, key: Key, cause: Option<http2::Cause>) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let from_client = matches!(connection.peer, Peer::Client(_));
-        for (stream, tag) in connection.h2.take_streams() {
-            let at = StreamOf {
-                connection: key,
-                stream,
-            };
-            if from_client {
-                self.client_reset(at, tag, ErrorCode::CANCEL, cause);
-            } else {
-                self.backend_lost(at, tag);
-            }
-        }
+        let fate = if connection.peer.is_backend() {
+            Fate::BackendGone
+        } else {
+            Fate::ClientGone(cause)
+        };
+        let streams = connection.h2.take_streams();
+        self.end_taken(key, fate, streams);
     }
 
     /// Takes a connection out of the table. Its reading task ends by the closed socket.

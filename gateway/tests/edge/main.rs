@@ -15,6 +15,7 @@ mod forger;
 mod gives_way;
 mod hostile;
 mod http;
+mod many;
 mod own_admin;
 mod reload;
 mod sent_away;

@@ -14,7 +14,7 @@ use crate::support::{PATIENCE, TestGateway, eventually};
 const HEADERS: u8 = 1;
 
 /// All requests go to these.
-fn route_to(gateway: &mut TestGateway, connect_timeout: Duration, endpoints: &[EndpointAddress]) {
+pub(crate) fn route_to(gateway: &mut TestGateway, connect_timeout: Duration, endpoints: &[EndpointAddress]) {
     gateway.reload(|settings| {
         settings.backends = vec![Backend {
             name: "b".to_owned(),
