@@ -128,6 +128,9 @@ impl Worker {
         self.metrics.rpc_started(target.label);
         self.deadlines += usize::from(deadline.is_some());
         let relay = self.relays.insert(relay);
+        if let Some(deadline) = deadline {
+            self.end_at(deadline, relay);
+        }
         if let Some(connection) = self.connections.get_mut(down.connection) {
             connection.h2.set_tag(down.stream, relay.index());
             connection.charge.recount(0, charged);

@@ -6,6 +6,7 @@
 //! part of a turn is long ([`pace`]).
 
 mod accept;
+pub(crate) mod deadlines;
 pub(crate) mod ending;
 mod follow;
 pub(crate) mod memory;
@@ -33,6 +34,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
 use self::accept::Acceptors;
+use self::deadlines::Deadlines;
 use self::ending::Endings;
 use self::pace::Share;
 pub(crate) use self::rest::rest;
@@ -67,7 +69,7 @@ const MAX_OUTPUT: usize = 64 << 10;
 const MAX_BACKEND_OUTPUT: usize = 256 << 10;
 /// Output that is written before the turn ends: more would only wait, and fall out of the cache.
 const EARLY_FLUSH: usize = 48 << 10;
-/// Deadlines are looked at this often.
+/// Deadlines end at the beginning of one of these.
 const TICK: Duration = Duration::from_millis(100);
 
 /// What workers and the control side have in common.
@@ -140,6 +142,9 @@ pub(crate) struct Worker {
     share: Share,
     /// Relays alive that have a deadline.
     pub(crate) deadlines: usize,
+    /// When they are due, in ticks since `began`.
+    due: Deadlines<Key>,
+    began: Instant,
     endings: Endings,
     pub(crate) random: u64,
     pub(crate) log: crate::access_log::Batch,
@@ -296,6 +301,8 @@ impl Worker {
             now: Instant::now(),
             share: Share::default(),
             deadlines: 0,
+            due: Deadlines::default(),
+            began: Instant::now(),
             endings: Endings::default(),
             random: crate::forwarded::seed(),
             log: crate::access_log::Batch::new(shared.access_log.clone()),

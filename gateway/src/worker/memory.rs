@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http2::{ErrorCode, Limit};
 
+use super::deadlines::DEADLINE_MEMORY;
 use super::tick::Part;
 use super::{Key, Shard, Shared, Worker};
 use crate::connection::{Connection, Peer, Transport};
@@ -472,7 +473,8 @@ impl Relay {
     /// backend counts as what the client's connection has not passed on.
     pub(crate) fn memory(&self) -> u32 {
         let log = self.log.as_ref().map_or(0, |log| log.memory as usize);
-        let all = size_of::<Self>() + http2::STREAM_MEMORY + log + self.request_memory();
+        let deadline = self.deadline.map_or(0, |_| DEADLINE_MEMORY);
+        let all = size_of::<Self>() + http2::STREAM_MEMORY + deadline + log + self.request_memory();
         u32::try_from(all).unwrap_or(u32::MAX)
     }
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use http2::ErrorCode;
 
-use super::{Key, Worker};
+use super::deadlines::Step;
+use super::{Key, TICK, Worker};
 use crate::connection::{Connection, Peer, SentAway};
 use crate::failpoint;
 use crate::rpc::status::Refusal;
@@ -19,6 +20,11 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// What each walk over all that lives may use of a tick: 100,000 relays are seen in two of them.
 const PART: Duration = Duration::from_millis(2);
+/// The most that ending late RPCs uses of a turn.
+const LATE: Duration = Duration::from_millis(10);
+/// Entries of deadlines that are looked at in a tick, while too many are of RPCs that have ended: more than are made
+/// in one.
+const SWEPT: usize = 32 << 10;
 /// Looks after which the clock is read.
 const UNTIMED: usize = 256;
 
@@ -41,7 +47,7 @@ enum Overdue {
 #[derive(Debug, Default)]
 pub(super) struct Walks {
     relays: u32,
-    /// So often the walk over relays must still come to its end, whether any has a deadline or not.
+    /// So often the walk over relays must still come to its end.
     wanted: u8,
     /// `None` between two walks.
     connections: Option<u32>,
@@ -57,15 +63,21 @@ impl Walks {
     }
 }
 
-/// The time that a walk may use of one tick.
+/// The time that a walk may use of one tick, or of one turn.
 pub(super) struct Part {
+    time: Duration,
     began: Instant,
     seen: usize,
 }
 
 impl Part {
     pub(super) fn begin() -> Self {
+        Self::of(PART)
+    }
+
+    fn of(time: Duration) -> Self {
         Self {
+            time,
             began: Instant::now(),
             seen: 0,
         }
@@ -74,7 +86,7 @@ impl Part {
     /// One more was looked at. The clock is read where something was done, and now and then.
     pub(super) fn is_used_up(&mut self, acted: bool) -> bool {
         self.seen += 1;
-        (acted || self.seen.is_multiple_of(UNTIMED)) && self.began.elapsed() >= PART
+        (acted || self.seen.is_multiple_of(UNTIMED)) && self.began.elapsed() >= self.time
     }
 }
 
@@ -83,7 +95,10 @@ impl Worker {
         self.now = Instant::now();
         self.metrics.alive(self.shared.metrics.age());
         self.go_on_draining();
-        self.end_late_rpcs();
+        if self.end_late_rpcs() | self.look_at_relays() {
+            self.chores.notify_one();
+        }
+        self.forget_deadlines();
         self.look_after_waiting();
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(SLOW) {
@@ -103,25 +118,77 @@ impl Worker {
     /// A part of what was begun and not finished. Says whether there is more.
     pub(super) fn do_chores(&mut self) -> bool {
         self.now = Instant::now();
-        [self.go_on_ending(), self.go_on_saving()].contains(&true)
+        let more = [
+            self.end_late_rpcs(),
+            self.look_at_relays(),
+            self.go_on_ending(),
+            self.go_on_saving(),
+        ];
+        more.contains(&true)
     }
 
-    /// RPCs whose deadline has passed, whose client is to be cut off, or whose connection a panic took.
-    pub(super) fn end_late_rpcs(&mut self) {
-        if self.deadlines == 0 && self.walks.wanted == 0 {
-            return;
+    /// This RPC is to be ended at the first tick after `deadline`.
+    pub(crate) fn end_at(&mut self, deadline: Instant, relay: Key) {
+        // What does not fit is due in thirteen years.
+        if let Some(due) = self.tick_of(deadline).and_then(|tick| tick.checked_add(1)) {
+            self.due.insert(due, relay);
+        }
+    }
+
+    /// How many ticks of this worker have begun at `at`.
+    fn tick_of(&self, at: Instant) -> Option<u32> {
+        let since = at.saturating_duration_since(self.began);
+        u32::try_from(since.as_millis() / TICK.as_millis()).ok()
+    }
+
+    /// RPCs whose deadline has passed: the more time for them, the longer it has. Says whether there are more.
+    pub(super) fn end_late_rpcs(&mut self) -> bool {
+        if let Some(tick) = self.tick_of(self.now) {
+            self.due.advance(tick);
+        }
+        let Some(overdue) = self.due.overdue() else {
+            return false;
+        };
+        let mut part = Part::of((PART * overdue.saturating_add(1)).min(LATE));
+        loop {
+            let acted = match self.due.next() {
+                Step::Due(key) => self.end_if_late(key),
+                Step::Sorted => false,
+                Step::Nothing => return false,
+            };
+            if part.is_used_up(acted) {
+                return true;
+            }
+        }
+    }
+
+    fn end_if_late(&mut self, key: Key) -> bool {
+        let is_late = self.relays.get(key).is_some_and(|relay| relay.is_late(self.now));
+        if is_late {
+            self.refuse(key, &Refusal::DeadlineExceeded);
+        }
+        is_late
+    }
+
+    /// Entries of RPCs that ended before their deadline are as few as those of others.
+    fn forget_deadlines(&mut self) {
+        if self.due.is_stale(self.deadlines) {
+            let relays = &self.relays;
+            self.due.sweep(|key| relays.get(key).is_some(), SWEPT);
+        }
+    }
+
+    /// RPCs whose client is to be cut off, or whose connection a panic took. Says whether there are more.
+    pub(super) fn look_at_relays(&mut self) -> bool {
+        if self.walks.wanted == 0 {
+            return false;
         }
         let mut part = Part::begin();
         while let Some((key, relay)) = self.relays.next(self.walks.relays) {
             self.walks.relays = key.index() + 1;
             let (down, up) = (relay.down, relay.up());
-            let is_late = relay.is_late(self.now);
             let mut acted = true;
-            if is_late {
-                self.refuse(key, &Refusal::DeadlineExceeded);
-            } else if self.walks.wanted == 0 {
-                acted = false;
-            } else if let Some(why) = self.walks.cut.get(&down.connection) {
+            if let Some(why) = self.walks.cut.get(&down.connection) {
                 self.refuse(key, &Refusal::SentAway(*why));
             } else if !self.knows(down.connection) {
                 self.client_reset(down, key.index(), ErrorCode::CANCEL, None);
@@ -131,7 +198,7 @@ impl Worker {
                 acted = false;
             }
             if part.is_used_up(acted) {
-                return;
+                return true;
             }
         }
         self.walks.relays = 0;
@@ -141,6 +208,7 @@ impl Worker {
                 self.abort(key, ErrorCode::NO_ERROR, last_words(why));
             }
         }
+        self.walks.wanted > 0
     }
 
     fn end_overdue_connections(&mut self) {

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 
 use gateway::settings::EndpointAddress;
 
@@ -178,6 +179,19 @@ fn all_rpcs_that_a_backend_has_not_processed_are_sent_again_whole() {
     }
 }
 
+/// As [`request_on`], with a deadline.
+fn request_within(stream: u32, timeout: &str) -> Vec<u8> {
+    let mut request = request_on(stream);
+    request.push(0);
+    for text in ["grpc-timeout", timeout] {
+        request.push(u8::try_from(text.len()).unwrap());
+        request.extend(text.as_bytes());
+    }
+    let length = u32::try_from(request.len() - 9).unwrap().to_be_bytes();
+    request[..3].copy_from_slice(&length[1..]);
+    request
+}
+
 const CROWD: u32 = 60;
 
 /// So many clients with many RPCs each, all of which the backend has heard.
@@ -213,4 +227,16 @@ fn others_have_their_turns_while_the_rpcs_of_a_backend_that_is_gone_end() {
     while running() > 0 {}
     let turns = gateway.totals().turns - before;
     assert!(turns > 10, "{turns}");
+}
+
+#[test]
+fn deadlines_of_thousands_delay_no_other() {
+    let (gateway, backend, mut neighbour, _connection) = scene();
+    let _crowd = crowd(&gateway, &backend, |stream| request_within(stream, "3S"));
+    // The last of all in the table, and due with the others.
+    let asked_at = Instant::now();
+    neighbour.0.write_all(&request_within(3, "3S")).unwrap();
+    while !matches!(neighbour.next().expect("an answer"), (HEADERS, ..)) {}
+    let took = asked_at.elapsed();
+    assert!(took < Duration::from_millis(4_500), "{took:?}");
 }
