@@ -34,6 +34,15 @@ const AT_ONCE: usize = 4;
 /// After a search without a victim there is none before this part of the memory has been added, or time has passed.
 const SEARCH_AGAIN: usize = 64;
 
+/// What a connection without RPCs has from the allocator, about.
+const IDLE: usize = 8 << 10;
+/// When so much was freed, pages are given back to the system.
+const FREED: usize = 1 << 20;
+/// For so many looks at memory after that: the allocator lets pages rest for a second, and may return them in parts.
+const RETURNING: u8 = 20;
+/// Larger than what allocators put beside other things.
+const BLOCK: usize = 1 << 20;
+
 /// The account of one worker.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -54,6 +63,28 @@ pub(super) struct Memory {
     victims: Vec<Key>,
     /// Victims are being ended now.
     is_saving: bool,
+    returning: Returning,
+}
+
+/// Whether memory was freed that the system should have back.
+#[derive(Debug, Default)]
+struct Returning {
+    /// The most that was had since memory was freed last.
+    most: usize,
+    looks: u8,
+}
+
+impl Returning {
+    /// So much is had now. `true`: the allocator is to be reminded.
+    fn is_due(&mut self, now: usize) -> bool {
+        self.most = self.most.max(now);
+        if self.most - now >= FREED {
+            (self.most, self.looks) = (now, RETURNING);
+        }
+        let is_due = self.looks > 0;
+        self.looks = self.looks.saturating_sub(1);
+        is_due
+    }
 }
 
 impl Default for Memory {
@@ -68,6 +99,7 @@ impl Default for Memory {
             rest_until: 0,
             victims: Vec::new(),
             is_saving: false,
+            returning: Returning::default(),
         }
     }
 }
@@ -287,6 +319,13 @@ impl Worker {
             }
         }
         self.bound_windows();
+        let connections = self.shared.peers.get(self.index);
+        let idle = connections.map_or(0, |mine| mine.connections.now() * IDLE);
+        if self.memory.returning.is_due(self.memory.held + idle) {
+            // mimalloc returns pages that have rested when another one is freed, and a worker that has become idle
+            // frees none. A block that has pages of its own is one; it is not written to.
+            drop(std::hint::black_box(Vec::<u8>::with_capacity(BLOCK)));
+        }
     }
 
     fn is_over_memory(&self) -> bool {
@@ -476,5 +515,27 @@ impl Relay {
         let deadline = self.deadline.map_or(0, |_| DEADLINE_MEMORY);
         let all = size_of::<Self>() + http2::STREAM_MEMORY + deadline + log + self.request_memory();
         u32::try_from(all).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_allocator_is_reminded_for_some_time_after_much_was_freed() {
+        let mut returning = Returning::default();
+        let reminders = |returning: &mut Returning, had: &[usize]| -> usize {
+            had.iter().filter(|had| returning.is_due(**had)).count()
+        };
+        assert_eq!(
+            reminders(&mut returning, &[0, 5 * FREED, 5 * FREED, 4 * FREED + 1]),
+            0
+        );
+        // What is freed little by little adds up.
+        let mut after = vec![4 * FREED; 100];
+        assert_eq!(reminders(&mut returning, &after), usize::from(RETURNING));
+        after.fill(0);
+        assert_eq!(reminders(&mut returning, &after), usize::from(RETURNING));
     }
 }
