@@ -171,6 +171,7 @@ impl Worker {
     /// The transport is gone: the other half of every stream is told.
     pub(crate) fn lost(&mut self, key: Key) {
         self.now = Instant::now();
+        self.share.begin(self.now);
         self.remove(key);
     }
 
