@@ -3,9 +3,12 @@
 //! A worker renders lines into a batch of its own and hands it over once per turn. One thread
 //! writes. Between them is a bounded buffer: when the disk is slower than the traffic, lines are
 //! dropped and counted, and RPCs go on.
+//!
+//! What lines say is the choice of strangers: each value has a bound, and each connection a rate ([`Spent`]).
 
 mod json;
 mod line;
+mod rate;
 mod time;
 mod writer;
 
@@ -15,6 +18,7 @@ use certstore::Identity;
 use http2::Field;
 
 use self::line::Line;
+pub(crate) use self::rate::{Spent, Verdict};
 use self::time::Timestamp;
 pub use self::writer::{AccessLogSink, AccessLogTotals, AccessLogWriter, Destination};
 use crate::connection::Client;
@@ -52,7 +56,7 @@ impl Batch {
         self.sink.is_some()
     }
 
-    /// The line of an RPC that has ended.
+    /// The line of an RPC that has ended; tells how many octets it has.
     pub(crate) fn rpc(
         &mut self,
         (route, backend): (RouteLabel, BackendLabel),
@@ -61,7 +65,7 @@ impl Batch {
         client: &Client,
         status: u8,
         took: Duration,
-    ) {
+    ) -> usize {
         let identity = client.presented.as_deref().map(|presented| &presented.identity);
         self.add(&Line {
             route: route.name(),
@@ -83,7 +87,14 @@ impl Batch {
             user_agent: value(&entry.user_agent),
             reason: entry.reason,
             detail: entry.detail,
-        });
+        })
+    }
+
+    /// An RPC has no line, because its connection had too many.
+    pub(crate) fn over_rate(&self) {
+        if let Some(sink) = &self.sink {
+            sink.over_rate();
+        }
     }
 
     /// Gives the lines to the writer, or keeps them until the next turn if it is just taking some.
@@ -100,16 +111,19 @@ impl Batch {
         }
     }
 
-    fn add(&mut self, line: &Line<'_>) {
-        let Some(sink) = &self.sink else { return };
+    /// Renders the line; tells how many octets it has.
+    fn add(&mut self, line: &Line<'_>) -> usize {
+        let Some(sink) = &self.sink else { return 0 };
         if self.text.len() >= MAX_BATCH {
             sink.dropped(self.lines);
             self.text.clear();
             self.lines = 0;
         }
         let now = self.now.get_or_insert_with(|| Timestamp::of(SystemTime::now()));
+        let before = self.text.len();
         line.render(now, &mut self.text);
         self.lines += 1;
+        self.text.len() - before
     }
 }
 

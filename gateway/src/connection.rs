@@ -30,6 +30,7 @@ use self::handshake::Ended;
 use self::listener::Listener;
 use self::permit::{ConnectionPermit, HandshakePermit};
 use self::session::Session;
+use crate::access_log::Spent;
 use crate::bridge;
 use crate::forwarded::Forwarding;
 use crate::rpc::credit::{Bounds, Credit};
@@ -178,6 +179,8 @@ pub(crate) struct Connection {
     pub(crate) unhandled: Vec<u8>,
     /// What it is charged with of the worker's memory.
     pub(crate) charge: Charge,
+    /// What its RPCs have written into the access log.
+    pub(crate) logged: Spent,
 }
 
 /// What lies between HTTP/2 and the socket.
@@ -421,6 +424,7 @@ impl Connection {
             header_block: None,
             unhandled: Vec::new(),
             charge: Charge::default(),
+            logged: Spent::default(),
         }
     }
 }

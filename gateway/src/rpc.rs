@@ -17,7 +17,9 @@ use http2::{Cause, ErrorCode, Event, Field};
 use self::call::{Call, Kind};
 use self::relay::{LogEntry, Phase, REPLAY_BYTES, Relay, Request, StreamOf};
 use self::status::Refusal;
+use crate::access_log::Verdict;
 use crate::connection::{Connection, Peer};
+use crate::telemetry::{BackendLabel, RouteLabel};
 use crate::worker::Worker;
 use crate::worker::slab::Key;
 use crate::{failpoint, forwarded};
@@ -205,13 +207,11 @@ impl Worker {
         );
         self.metrics.rpc_started(labels.0);
         self.metrics.rpc_ended(labels.0, labels.1, status, Duration::ZERO);
-        if self.log.is_on()
-            && let Some(Peer::Client(client)) = self.connections.get(key).map(|c| &c.peer)
-        {
+        if self.log.is_on() {
             let mut entry = LogEntry::of(fields);
             (entry.reason, entry.detail) = (Some(reason), detail);
             let kind = Call::of(fields).kind;
-            self.log.rpc(labels, kind, &entry, client, status, Duration::ZERO);
+            self.log_rpc(key, labels, kind, &entry, status, Duration::ZERO);
         }
     }
 
@@ -308,6 +308,34 @@ impl Worker {
         self.mark_dirty(down.connection);
     }
 
+    fn log_rpc(
+        &mut self,
+        key: Key,
+        labels: (RouteLabel, BackendLabel),
+        kind: Kind,
+        entry: &LogEntry,
+        status: u8,
+        took: Duration,
+    ) {
+        let Some(Connection {
+            peer: Peer::Client(client),
+            logged,
+            ..
+        }) = self.connections.get_mut(key).map(|c| &mut **c)
+        else {
+            return;
+        };
+        let verdict = logged.may_add(self.snapshot.limits.access_log_rate, self.now);
+        if verdict == Verdict::Yes {
+            logged.add(self.log.rpc(labels, kind, entry, client, status, took));
+            return;
+        }
+        self.log.over_rate();
+        if verdict == Verdict::NoMore {
+            self.limit_reached(key, "access_log_rate");
+        }
+    }
+
     /// Both sides have been handed everything: count it, log it, forget it.
     pub(crate) fn finish(&mut self, relay: Key) {
         let Some(mut ended) = self.relays.remove(relay) else {
@@ -327,10 +355,10 @@ impl Worker {
             if let Some(endpoint) = ended.shared {
                 client.shares.remove(endpoint);
             }
-            if let Some(entry) = &ended.log {
-                let labels = (ended.route, ended.backend);
-                self.log.rpc(labels, ended.kind, entry, client, status, took);
-            }
+        }
+        if let Some(entry) = &ended.log {
+            let labels = (ended.route, ended.backend);
+            self.log_rpc(ended.down.connection, labels, ended.kind, entry, status, took);
         }
         if let Some(connection) = self.connections.get_mut(ended.down.connection) {
             connection.active_at = self.now;

@@ -266,6 +266,9 @@ pub struct Limits {
     /// How long one of them waits. Default 30 s: a backend that starts anew is back by then, and what waits is held in
     /// memory.
     pub max_wait: Duration,
+    /// Octets of access log that one client connection may have in a second; its further lines are dropped and counted.
+    /// Default 8 MiB: more than 10,000 RPCs a second have.
+    pub access_log_rate: usize,
 }
 
 impl Default for Limits {
@@ -279,6 +282,7 @@ impl Default for Limits {
             process_memory: 256 << 20,
             max_waiting: 1_000,
             max_wait: Duration::from_secs(30),
+            access_log_rate: 8 << 20,
         }
     }
 }

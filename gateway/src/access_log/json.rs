@@ -4,21 +4,33 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// What a peer sent is cut after this many bytes, so that a line has a bound.
-const LONGEST: usize = 1024;
+/// Longest path or name of the configuration or of a certificate, as it stands in the line.
+pub(super) const LONG: usize = 1024;
+/// Longest value of what says little: authority, user agent, request id.
+pub(super) const SHORT: usize = 256;
 
-/// A string with its quotes. Bytes that are not UTF-8 become U+FFFD; what is cut ends with `…`.
-pub(super) fn string(bytes: &[u8], out: &mut Vec<u8>) {
+/// What an octet is written with in hexadecimal.
+const HEX: [u8; 16] = *b"0123456789abcdef";
+
+/// A string with its quotes, of at most `longest` octets between them. Octets that are no UTF-8 become U+FFFD; what is
+/// cut ends with `…`, the one character of a line that is not ASCII. So neither the line's length nor its cost is the
+/// peer's to choose, whatever it sends.
+pub(super) fn string(bytes: &[u8], longest: usize, out: &mut Vec<u8>) {
     out.push(b'"');
-    // Nearly always all bytes are plain. Without an early exit the test runs over many at a time.
-    let plain = bytes.iter().fold(true, |plain, byte| plain & is_plain(*byte));
-    match bytes.split_at_checked(LONGEST) {
-        None if plain => out.extend_from_slice(bytes),
-        None => escaped(bytes, out),
-        Some((start, _)) => {
-            escaped(start, out);
-            out.extend_from_slice("…".as_bytes());
-        }
+    let (start, cut) = match bytes.split_at_checked(longest) {
+        Some((start, rest)) => (start, !rest.is_empty()),
+        None => (bytes, false),
+    };
+    // Nearly always all octets are plain. Without an early exit the test runs over many at a time.
+    let plain = start.iter().fold(true, |plain, byte| plain & is_plain(*byte));
+    let whole = if plain {
+        out.extend_from_slice(start);
+        !cut
+    } else {
+        escaped(start, longest, out) && !cut
+    };
+    if !whole {
+        out.extend_from_slice("…".as_bytes());
     }
     out.push(b'"');
 }
@@ -27,30 +39,54 @@ fn is_plain(byte: u8) -> bool {
     (b' '..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\')
 }
 
-/// RFC 8259 §7.
-fn escaped(bytes: &[u8], out: &mut Vec<u8>) {
+/// RFC 8259 §7. `false`: not all of it has room in `longest` octets.
+fn escaped(bytes: &[u8], longest: usize, out: &mut Vec<u8>) -> bool {
+    let end = out.len() + longest;
     for chunk in bytes.utf8_chunks() {
         for char in chunk.valid().chars() {
-            match char {
-                '"' | '\\' => out.extend_from_slice(&[b'\\', char as u8]),
-                _ if certstore::is_shown(char) => {
-                    out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
-                }
-                // A log is also looked at with pagers and terminals.
+            let written = match char {
+                '"' | '\\' => put(&[b'\\', char as u8], end, out),
+                ' '..='~' => put(&[char as u8], end, out),
+                // A log is also looked at with pagers and terminals, and which other characters do no harm there
+                // costs more to ask than a request.
                 _ => {
-                    for unit in char.encode_utf16(&mut [0; 2]) {
-                        // Writing into a Vec cannot fail.
-                        let _ = write!(out, "\\u{unit:04x}");
+                    let (mut units, mut text) = ([0; 2], [0; 12]);
+                    let units = char.encode_utf16(&mut units);
+                    for (unit, text) in units.iter().zip(text.chunks_exact_mut(6)) {
+                        text.copy_from_slice(&unicode(*unit));
                     }
+                    put(text.get(..6 * units.len()).unwrap_or_default(), end, out)
                 }
+            };
+            if !written {
+                return false;
             }
         }
-        if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
+        if !chunk.invalid().is_empty() && !put(&unicode(0xfffd), end, out) {
+            return false;
         }
     }
+    true
 }
 
+/// Appends all of it or, where it would pass `end`, nothing.
+fn put(text: &[u8], end: usize, out: &mut Vec<u8>) -> bool {
+    let fits = out.len() + text.len() <= end;
+    if fits {
+        out.extend_from_slice(text);
+    }
+    fits
+}
+
+/// `\u001b`
+fn unicode(unit: u16) -> [u8; 6] {
+    let digit = |shift: u16| {
+        HEX.get(usize::from(unit >> shift & 0xf))
+            .copied()
+            .unwrap_or_default()
+    };
+    [b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]
+}
 /// A number in decimal.
 pub(super) fn number(mut value: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];

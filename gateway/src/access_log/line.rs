@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::json;
+use super::json::{self, LONG, SHORT};
 use super::time::Timestamp;
 use crate::telemetry::{TlsLabel, grpc_status_name};
 
@@ -39,21 +39,22 @@ pub(super) struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Appends the line, with its end. No bytes in it can break the line or its JSON.
+    /// Appends the line, with its end. No bytes in it can break the line or its JSON, and what a stranger
+    /// sends adds at most [`LONG`] and three times [`SHORT`] to its length.
     pub(super) fn render(&self, now: &Timestamp, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"time\":\"");
         out.extend_from_slice(now.text());
         out.extend_from_slice(b"\",\"route\":");
-        json::string(self.route.as_bytes(), out);
+        json::string(self.route.as_bytes(), LONG, out);
         out.extend_from_slice(b",\"backend\":");
-        json::string(self.backend.as_bytes(), out);
+        json::string(self.backend.as_bytes(), LONG, out);
         if let Some(endpoint) = self.endpoint {
             out.extend_from_slice(b",\"endpoint\":\"");
             json::socket_address(endpoint, out);
             out.push(b'"');
         }
-        text(b",\"host\":", self.host, out);
-        text(b",\"path\":", self.path, out);
+        text(b",\"host\":", self.host, SHORT, out);
+        text(b",\"path\":", self.path, LONG, out);
         out.extend_from_slice(b",\"client\":\"");
         json::address(self.client, out);
         out.extend_from_slice(b"\",\"tls\":\"");
@@ -62,8 +63,8 @@ impl Line<'_> {
         if self.certificate != 0 {
             number(b",\"certificate\":", self.certificate, out);
         }
-        text(b",\"client_identity\":", self.client_identity, out);
-        text(b",\"client_fingerprint\":", self.client_fingerprint, out);
+        text(b",\"client_identity\":", self.client_identity, LONG, out);
+        text(b",\"client_fingerprint\":", self.client_fingerprint, LONG, out);
         if self.http_status != 0 {
             number(b",\"http_status\":", self.http_status.into(), out);
         }
@@ -77,19 +78,20 @@ impl Line<'_> {
         json::milliseconds(self.took, out);
         number(b",\"bytes_in\":", self.bytes_in, out);
         number(b",\"bytes_out\":", self.bytes_out, out);
-        text(b",\"request_id\":", self.request_id, out);
-        text(b",\"user_agent\":", self.user_agent, out);
-        text(b",\"reason\":", self.reason.unwrap_or_default().as_bytes(), out);
-        text(b",\"detail\":", self.detail.unwrap_or_default().as_bytes(), out);
+        text(b",\"request_id\":", self.request_id, SHORT, out);
+        text(b",\"user_agent\":", self.user_agent, SHORT, out);
+        let (reason, detail) = (self.reason.unwrap_or_default(), self.detail.unwrap_or_default());
+        text(b",\"reason\":", reason.as_bytes(), LONG, out);
+        text(b",\"detail\":", detail.as_bytes(), LONG, out);
         out.extend_from_slice(b"}\n");
     }
 }
 
 #[inline]
-fn text(key: &[u8], value: &[u8], out: &mut Vec<u8>) {
+fn text(key: &[u8], value: &[u8], longest: usize, out: &mut Vec<u8>) {
     if !value.is_empty() {
         out.extend_from_slice(key);
-        json::string(value, out);
+        json::string(value, longest, out);
     }
 }
 

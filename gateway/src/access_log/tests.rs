@@ -111,7 +111,7 @@ fn what_is_absent_has_no_key() {
 
 fn string(bytes: &[u8]) -> String {
     let mut out = Vec::new();
-    json::string(bytes, &mut out);
+    json::string(bytes, json::LONG, &mut out);
     String::from_utf8(out).unwrap()
 }
 
@@ -125,11 +125,132 @@ fn strings_are_escaped() {
     );
     assert_eq!(
         string("grün ☂ \u{2028}\u{85}".as_bytes()),
-        "\"grün ☂ \\u2028\\u0085\""
+        r#""gr\u00fcn \u2602 \u2028\u0085""#
     );
-    assert_eq!(string(b"a\xff\xfe\xc3"), "\"a\u{fffd}\u{fffd}\u{fffd}\"");
-    assert_eq!(string(&[b'x'; 1023]).len(), 1025);
+    assert_eq!(string(b"a\xff\xfe\xc3"), r#""a\ufffd\ufffd\ufffd""#);
+    assert_eq!(string(&[b'x'; 1024]), format!("\"{}\"", "x".repeat(1024)));
     assert_eq!(string(&[b'x'; 1025]), format!("\"{}…\"", "x".repeat(1024)));
+}
+
+/// What a hostile client may put into a value, of more octets than any is shown with.
+fn hostile() -> Vec<Vec<u8>> {
+    let repeated = |what: &[u8]| what.repeat(4096 / what.len());
+    vec![
+        repeated(b"\x01"),
+        repeated(b"\""),
+        repeated(b"z"),
+        repeated(b"\xff"),
+        repeated("ü".as_bytes()),
+        repeated("\u{ffdc}".as_bytes()),
+        repeated("\u{10ffff}".as_bytes()),
+        [repeated(b"z"), b"\x01".to_vec()].concat(),
+        [b"z".repeat(255), "ü".repeat(1024).into_bytes()].concat(),
+    ]
+}
+
+#[test]
+fn no_octets_make_a_value_longer_than_its_bound_and_what_is_cut_says_so() {
+    for value in hostile() {
+        for longest in [json::SHORT, json::LONG] {
+            let mut out = Vec::new();
+            json::string(&value, longest, &mut out);
+            let text = String::from_utf8(out).unwrap();
+            let shown = text
+                .strip_prefix('"')
+                .and_then(|text| text.strip_suffix("…\""))
+                .unwrap();
+            assert!(shown.len() <= longest, "{} octets", shown.len());
+            assert!(shown.len() > longest - 12, "{} octets", shown.len());
+            assert!(shown.is_ascii(), "{text}");
+            assert!(parsed(&format!("\"{shown}\"")).is_some(), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_line_is_short_whatever_a_client_sends() {
+    for value in hostile() {
+        let usual = rendered(&line()).len();
+        let line = Line {
+            host: &value,
+            path: &value,
+            request_id: &value,
+            user_agent: &value,
+            ..line()
+        };
+        let octets = rendered(&line).len();
+        assert!(
+            octets <= usual + 3 * 256 + 1024 + 4 * "…".len(),
+            "{octets} octets"
+        );
+    }
+}
+
+#[test]
+fn what_honest_clients_send_is_shown_whole() {
+    let agent = "grpc-node-js/1.12.2 ".repeat(12);
+    let path = format!("/{}/{}", "a.b.c".repeat(40), "Method".repeat(100));
+    let line = Line {
+        user_agent: agent.as_bytes(),
+        path: path.as_bytes(),
+        ..line()
+    };
+    let text = rendered(&line);
+    assert!(text.contains(&agent) && text.contains(&path) && text.is_ascii());
+}
+
+/// What is made of lines of `octets` each, `each` apart, within `period`: how many there are, how many are not made, and
+/// how often that is told.
+fn made(octets: usize, each: Duration, period: Duration) -> (usize, usize, usize) {
+    let rate = crate::settings::Limits::default().access_log_rate;
+    let (mut spent, start) = (Spent::default(), Instant::now());
+    let (mut made, mut refused, mut told) = (0, 0, 0);
+    let mut passed = Duration::ZERO;
+    while passed < period {
+        match spent.may_add(rate, start + passed) {
+            Verdict::Yes => {
+                made += 1;
+                spent.add(octets);
+            }
+            verdict => {
+                refused += 1;
+                told += usize::from(verdict == Verdict::NoMore);
+            }
+        }
+        passed += each;
+    }
+    (made, refused, told)
+}
+
+#[test]
+fn ten_thousand_rpcs_a_second_of_one_connection_are_all_logged() {
+    let usual = rendered(&line()).len();
+    assert!((300..700).contains(&usual), "{usual}");
+    let (lines, refused, _) = made(usual, Duration::from_micros(100), Duration::from_secs(5));
+    assert_eq!((lines, refused), (50_000, 0));
+}
+
+#[test]
+fn a_connection_that_has_had_its_rate_has_no_further_line_in_that_second() {
+    let (lines, refused, told) = made(2_000, Duration::from_micros(20), Duration::from_secs(4));
+    let rate = crate::settings::Limits::default().access_log_rate;
+    // The first second has two halves: before it came to the rate, and the window that began then.
+    assert!(
+        (4 * rate..=5 * rate + 10_000).contains(&(lines * 2_000)),
+        "{lines} lines"
+    );
+    assert_eq!(lines + refused, 200_000);
+    assert!((3..=4).contains(&told), "told {told} times");
+}
+
+#[test]
+fn a_rate_of_nothing_logs_nothing_and_without_a_rate_all_is_logged() {
+    let now = Instant::now();
+    let mut spent = Spent::default();
+    assert_eq!(spent.may_add(0, now), Verdict::NoMore);
+    assert_eq!(spent.may_add(0, now + Duration::from_secs(9)), Verdict::StillNot);
+    spent.add(usize::MAX - 1);
+    assert_eq!(spent.may_add(usize::MAX, now), Verdict::Yes);
 }
 
 #[test]
@@ -161,7 +282,7 @@ fn parsed(text: &str) -> Option<String> {
                 _ => return None,
             },
             '"' => return None,
-            char if !certstore::is_shown(char) => return None,
+            char if !matches!(char, ' '..='~') => return None,
             char => put(&mut value, char),
         }
     }
@@ -176,7 +297,7 @@ proptest! {
             any::<String>().prop_map(String::into_bytes),
         ]
     ) {
-        let bytes = bytes.get(..bytes.len().min(1023)).unwrap();
+        let bytes = bytes.get(..bytes.len().min(160)).unwrap();
         let parsed = parsed(&string(bytes));
         prop_assert_eq!(parsed, Some(String::from_utf8_lossy(bytes).into_owned()));
     }
@@ -219,7 +340,7 @@ fn all_lines_of_all_workers_are_in_the_file_once_the_writer_is_closed() {
         sink.totals(),
         AccessLogTotals {
             written: 2000,
-            dropped: 0
+            ..Default::default()
         }
     );
     let text = fs::read_to_string(folder.file("log")).unwrap();
@@ -311,7 +432,8 @@ fn a_writer_that_cannot_keep_up_costs_lines_and_never_memory_or_time() {
         sink.totals(),
         AccessLogTotals {
             written: 10_000 - dropped,
-            dropped
+            dropped,
+            over_rate: 0,
         }
     );
 }
@@ -328,8 +450,8 @@ fn a_full_buffer_and_a_closed_writer_drop_what_comes() {
     assert_eq!(
         sink.totals(),
         AccessLogTotals {
-            written: 0,
-            dropped: 6
+            dropped: 6,
+            ..Default::default()
         }
     );
 }
@@ -345,8 +467,8 @@ fn what_cannot_be_written_is_counted() {
     assert_eq!(
         sink.totals(),
         AccessLogTotals {
-            written: 0,
-            dropped: 1
+            dropped: 1,
+            ..Default::default()
         }
     );
 }

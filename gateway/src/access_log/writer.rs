@@ -37,6 +37,8 @@ pub struct AccessLogTotals {
     pub written: u64,
     /// Lines lost because the writer could not keep up, had been closed, or could not write.
     pub dropped: u64,
+    /// Lines that were not made because their connection had too many in a second.
+    pub over_rate: u64,
 }
 
 /// The way to the writer. Cheap to clone; never waits for the disk.
@@ -57,6 +59,7 @@ struct Shared {
     changed: Condvar,
     written: AtomicU64,
     dropped: AtomicU64,
+    over_rate: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +103,7 @@ impl AccessLogSink {
         AccessLogTotals {
             written: self.0.written.load(Relaxed),
             dropped: self.0.dropped.load(Relaxed),
+            over_rate: self.0.over_rate.load(Relaxed),
         }
     }
 
@@ -139,6 +143,11 @@ impl AccessLogSink {
     /// Counts lines that never got here.
     pub(super) fn dropped(&self, lines: u64) {
         self.0.dropped.fetch_add(lines, Relaxed);
+    }
+
+    /// Counts a line that was not made, because its connection had too many.
+    pub(super) fn over_rate(&self) {
+        self.0.over_rate.fetch_add(1, Relaxed);
     }
 }
 

@@ -126,6 +126,33 @@ fn who_gives_way_for_memory_is_told_so() {
 }
 
 #[test]
+fn who_fills_the_access_log_has_no_more_lines_in_that_second_and_is_told_of() {
+    let scene = Scene::set("access-log-rate", |settings| {
+        settings.limits.access_log_rate = 2_000;
+        settings.routes.clear();
+    });
+    let mut open = Open::anyone(&scene.gateway);
+    // Each is answered; a second has room for a few lines of some 300 octets.
+    for number in 0..60 {
+        open.0.write_all(&request_on(2 * number + 1)).unwrap();
+        let _ = answer(&mut open);
+    }
+    eventually("the limit", || scene.reached("access_log_rate").then_some(()));
+    scene.tells(&[r#""reason":"no_route""#]);
+    let lines = std::fs::read_to_string(&scene.log).unwrap().lines().count();
+    assert!((1..50).contains(&lines), "{lines} lines");
+    // Another connection has its own.
+    let mut other = Open::anyone(&scene.gateway);
+    let before = lines;
+    other.0.write_all(&request_on(1)).unwrap();
+    let _ = answer(&mut other);
+    eventually("a line of the other", || {
+        let text = std::fs::read_to_string(&scene.log).ok()?;
+        (text.lines().count() > before).then_some(())
+    });
+}
+
+#[test]
 fn who_waits_for_a_backend_that_has_too_much_waiting_is_told_so() {
     let scene = Scene::set("max-queued", |settings| {
         settings.limits.backend.max_queued = 30_000;

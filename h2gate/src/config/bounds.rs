@@ -196,6 +196,7 @@ bounds! {
         process_memory: Size, "Bytes that peers make the whole process keep, beside 16 KiB of each connection: all that waits, and fields, copies and tables. Beyond it clients that hold more than an equal share lose the streams that hold most. From half of it on, no client may have more than half of its share under way.";
         max_waiting: Count, "Requests that wait for a connection or a stream of a backend, per worker and backend. More are answered UNAVAILABLE at once; no client connection takes all of the places, and one that has none gets one of whoever has most.";
         max_wait: Duration, "How long a request waits for a connection or a stream of a backend; then it is answered UNAVAILABLE. One whose deadline is earlier ends with that.";
+        access_log_rate: Size, "Bytes of lines in the access log that one client connection may have in a second. Its further lines are dropped and counted. The default has room for 10,000 RPCs a second and more; raise it for clients, such as proxies, that send more on one connection.";
     }
     plus {
         Key { name: "max_orders", shape: Shape::CountWithin(*MAX_ORDERS.start(), *MAX_ORDERS.end()), fallback: Fallback::Computed(|| default_max_orders().to_string()), about: "Orders at CAs (ACME) under way at once, all certificates together; the others wait for their turn. Fixed after start.", secret: false };

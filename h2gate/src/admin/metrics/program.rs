@@ -45,6 +45,7 @@ pub(super) fn families(
         [
             (vec![("result", "written")], access_log.written),
             (vec![("result", "dropped")], access_log.dropped),
+            (vec![("result", "over_rate")], access_log.over_rate),
         ],
     )
 }
