@@ -2,20 +2,26 @@
 //!
 //! `H2GATE_LOG` wins over the file, so that one start can be made talkative without an edit.
 
+mod others;
 mod queue;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
+use self::others::Throttled;
 use self::queue::{Queue, Style};
 use crate::config::{Log, LogFormat};
 
 /// Names the environment variable that overrides the level of the file.
 pub const ENVIRONMENT: &str = "H2GATE_LOG";
+
+/// The crates that are ours, by which parts of the log are named.
+pub(crate) const PARTS: [&str; 5] = ["h2gate", "gateway", "http2", "certmgr", "certstore"];
 
 /// How long the end of the program waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -78,8 +84,14 @@ impl Logging {
         let queue = Queue::start(std::io::stderr(), style).map_err(LoggingError::Thread)?;
         let lines = fmt::layer().with_writer(queue.clone()).with_ansi(style.coloured);
         let lines = match log.format {
-            LogFormat::Text => lines.boxed(),
-            LogFormat::Json => lines.json().flatten_event(true).boxed(),
+            LogFormat::Text => lines
+                .map_event_format(|format| Throttled::new(format, log.format))
+                .boxed(),
+            LogFormat::Json => lines
+                .json()
+                .flatten_event(true)
+                .map_event_format(|format| Throttled::new(format, log.format))
+                .boxed(),
         };
         tracing_subscriber::registry()
             .with(filter)
@@ -123,9 +135,25 @@ impl Drop for Logging {
     }
 }
 
+/// A level without a name is that of our own crates. Others, of whose lines strangers can cause any number, say errors
+/// alone unless they are named.
 fn parse(text: &str, origin: &'static str) -> Result<EnvFilter, LoggingError> {
+    let mut directives = Vec::new();
+    let mut general = None;
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match part.parse::<LevelFilter>() {
+            Ok(level) => general = Some(level),
+            Err(_) => directives.push(part.to_owned()),
+        }
+    }
+    if let Some(level) = general {
+        let ours = PARTS.iter().map(|part| format!("{part}={level}"));
+        let others = std::iter::once(level.min(LevelFilter::ERROR).to_string());
+        // Of two for one name the last is in force.
+        directives.splice(0..0, others.chain(ours));
+    }
     EnvFilter::builder()
-        .parse(text)
+        .parse(directives.join(","))
         .map_err(|source| LoggingError::Level {
             text: text.to_owned(),
             origin,
@@ -145,5 +173,66 @@ mod tests {
             error.to_string(),
             "the log level \"gateway=loud\" of log.level cannot be read"
         );
+    }
+
+    /// Which of these would be in the log.
+    fn shown(level: &str) -> Vec<&'static str> {
+        let subscriber = tracing_subscriber::registry().with(parse(level, "log.level").unwrap());
+        tracing::subscriber::with_default(subscriber, || {
+            macro_rules! shown {
+                ($($name:literal: $target:literal $level:ident,)*) => {
+                    [$(tracing::enabled!(target: $target, tracing::Level::$level).then_some($name)),*]
+                };
+            }
+            let all = shown! {
+                "gateway trace": "gateway::worker" TRACE,
+                "gateway debug": "gateway::worker" DEBUG,
+                "h2gate debug": "h2gate::run" DEBUG,
+                "h2gate info": "h2gate::run" INFO,
+                "certmgr info": "certmgr" INFO,
+                "gateway error": "gateway::worker" ERROR,
+                "rustls debug": "rustls::msgs::handshake" DEBUG,
+                "rustls warn": "rustls::msgs::handshake" WARN,
+                "aws error": "aws_config::profile" ERROR,
+            };
+            all.into_iter().flatten().collect()
+        })
+    }
+
+    #[test]
+    fn a_level_is_that_of_our_own_crates_and_others_say_errors_alone() {
+        let errors = ["gateway error", "aws error"];
+        let infos = [&["h2gate info", "certmgr info"][..], &errors].concat();
+        assert_eq!(shown("error"), errors);
+        assert_eq!(shown("info"), infos);
+        assert_eq!(shown("INFO"), infos);
+        let debug = [&["gateway debug", "h2gate debug"][..], &infos].concat();
+        assert_eq!(shown("debug"), debug);
+        assert_eq!(
+            shown("info,gateway=debug"),
+            [&["gateway debug"][..], &infos].concat()
+        );
+        assert_eq!(
+            shown("gateway=debug,info"),
+            [&["gateway debug"][..], &infos].concat()
+        );
+        assert_eq!(shown("off"), [""; 0]);
+        assert_eq!(shown("off,gateway=error"), ["gateway error"]);
+    }
+
+    #[test]
+    fn a_dependency_that_is_named_says_what_is_asked_of_it() {
+        assert_eq!(
+            shown("info,rustls=warn"),
+            [
+                "h2gate info",
+                "certmgr info",
+                "gateway error",
+                "rustls warn",
+                "aws error"
+            ]
+        );
+        assert_eq!(shown("rustls=debug"), ["rustls debug", "rustls warn"]);
+        assert_eq!(shown("error,aws_config=off"), ["gateway error"]);
     }
 }

@@ -439,7 +439,7 @@ pub(super) static LOG: Section = Section {
             "level",
             Shape::Text(Form::LogLevel),
             Value("info"),
-            "`error`, `warn`, `info`, `debug` or `trace`; after commas other levels for parts: `info,gateway=debug`. Parts: `h2gate`, `gateway`, `http2`, `certmgr`, `certstore`.",
+            "`error`, `warn`, `info`, `debug` or `trace`; after commas other levels for parts: `info,gateway=debug`. Parts: `h2gate`, `gateway`, `http2`, `certmgr`, `certstore`. Libraries say errors alone, whatever the level, unless they are named: `info,rustls=warn`.",
         ),
         key(
             "format",

@@ -15,6 +15,7 @@ use super::fields::Fields;
 use super::unknown::closest;
 use super::values::{self, Wrong};
 use super::{AccessLog, Destination, Log, LogFormat, NO_STATE, cgroup, path};
+use crate::logging::PARTS;
 
 /// Where the admin interface listens unless told otherwise.
 pub(crate) const ADMIN_ADDRESS: SocketAddr =
@@ -24,7 +25,24 @@ pub(crate) const ADMIN_ADDRESS: SocketAddr =
 const STATE_DIR: &str = "/var/lib/h2gate";
 
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
-const COMPONENTS: [&str; 5] = ["h2gate", "gateway", "http2", "certmgr", "certstore"];
+/// Crates of others that have a log. They say errors alone unless they are named.
+const DEPENDENCIES: [&str; 15] = [
+    "rustls",
+    "rustls_platform_verifier",
+    "h2",
+    "hyper_util",
+    "hyper_rustls",
+    "tonic",
+    "tower",
+    "hickory_net",
+    "hickory_proto",
+    "hickory_resolver",
+    "aws_config",
+    "aws_runtime",
+    "aws_sigv4",
+    "aws_smithy_runtime",
+    "notify",
+];
 
 /// Where the admin interface listens, and by which names it may be asked.
 pub(super) fn admin(file: &Fields<'_>, found: &mut Diagnostics) -> (Spanned<SocketAddr>, Vec<String>) {
@@ -103,10 +121,11 @@ fn log_level(text: &str) -> Result<String, Wrong> {
                 "write PART=LEVEL, as in info,gateway=debug",
             ));
         };
-        if !COMPONENTS.contains(&component) {
-            let remedy = match closest(component, COMPONENTS.into_iter()) {
+        let mut known = PARTS.into_iter().chain(DEPENDENCIES);
+        if !known.any(|known| known == component) {
+            let remedy = match closest(component, PARTS.into_iter().chain(DEPENDENCIES)) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("parts are {}", COMPONENTS.join(", ")),
+                None => format!("parts are {}", PARTS.join(", ")),
             };
             return Err(Wrong::but(
                 format!("there is no part `{}`", values::shorten(component)),

@@ -1,10 +1,12 @@
 //! Between those who log and standard error: a bounded queue and a thread, so that a pipe that nobody reads
 //! stops no worker.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::LogFormat;
@@ -12,6 +14,12 @@ use crate::remote_text::{in_json, in_line};
 
 /// Bytes that may wait; what comes beyond is dropped and counted.
 const MAX_PENDING: usize = 1 << 20;
+/// Octets of one line without its end, whoever says it; the rest is cut off.
+const MAX_LINE: usize = 4 << 10;
+/// Octets of one value of a JSON line that had to be cut, before others' characters are escaped.
+const MAX_VALUE: usize = 256;
+/// What is left of a JSON line whose values do not fit even so.
+const ESSENTIAL: [&str; 5] = ["timestamp", "level", "target", "message", "times"];
 
 /// The way to the thread that writes.
 #[derive(Debug, Clone)]
@@ -81,8 +89,8 @@ impl Write for &Queue {
         let written = line.len();
         let line = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
         let line = match self.style.format {
-            LogFormat::Text => in_line(&line, self.style.coloured),
-            LogFormat::Json => in_json(&line),
+            LogFormat::Text => text_line(&line, self.style.coloured),
+            LogFormat::Json => json_line(&line),
         };
         let mut pending = self.shared.lock();
         if pending.text.len() + line.len() > MAX_PENDING {
@@ -130,6 +138,64 @@ impl Shared {
         pending.writing = true;
         std::mem::take(&mut pending.dropped)
     }
+}
+
+/// At most [`MAX_LINE`] octets.
+fn text_line(line: &str, coloured: bool) -> Cow<'_, str> {
+    // What is cut off is not worth escaping.
+    let shown = in_line(begin(line, MAX_LINE), coloured);
+    if line.len() <= MAX_LINE && shown.len() <= MAX_LINE {
+        return shown;
+    }
+    let end = if coloured { "…\x1b[0m" } else { "…" };
+    let mut cut = begin(&shown, MAX_LINE - end.len());
+    // Half of an escape sequence would take what follows with it.
+    if let Some((before, sequence)) = cut.rsplit_once('\x1b')
+        && !sequence.contains('m')
+    {
+        cut = before;
+    }
+    format!("{cut}{end}").into()
+}
+
+/// JSON of at most [`MAX_LINE`] octets: values are cut, or left out.
+fn json_line(line: &str) -> Cow<'_, str> {
+    if line.len() <= MAX_LINE {
+        let shown = in_json(line);
+        if shown.len() <= MAX_LINE {
+            return shown;
+        }
+    }
+    // It comes from the formatter, so it is JSON.
+    let mut value: Value = serde_json::from_str(line).unwrap_or_default();
+    shorten(&mut value);
+    for essential in [false, true] {
+        if let (true, Some(map)) = (essential, value.as_object_mut()) {
+            map.retain(|key, _| ESSENTIAL.contains(&key.as_str()));
+        }
+        let text = value.to_string();
+        let shown = in_json(&text);
+        if shown.len() <= MAX_LINE {
+            return shown.into_owned().into();
+        }
+    }
+    r#"{"level":"WARN","target":"h2gate::logging","message":"a line was too long for this log"}"#.into()
+}
+
+fn shorten(value: &mut Value) {
+    match value {
+        Value::String(text) if text.len() > MAX_VALUE => {
+            *text = format!("{}…", begin(text, MAX_VALUE));
+        }
+        Value::Array(items) => items.iter_mut().for_each(shorten),
+        Value::Object(map) => map.values_mut().for_each(shorten),
+        _ => {}
+    }
+}
+
+/// As much of the text as has room in so many octets.
+fn begin(text: &str, octets: usize) -> &str {
+    text.get(..text.floor_char_boundary(octets)).unwrap_or_default()
 }
 
 fn lost(lines: u64, format: LogFormat) -> String {
@@ -235,10 +301,53 @@ mod tests {
             if format == LogFormat::Text {
                 assert_eq!(line, r"said=\u{1b}[2J\u{202e}a\n2026 ERROR forged");
             } else {
-                let value: serde_json::Value = serde_json::from_str(line).unwrap();
+                let value: Value = serde_json::from_str(line).unwrap();
                 assert_eq!(value["said"], words);
             }
         }
+    }
+
+    #[test]
+    fn no_line_is_longer_than_its_bound_and_a_cut_one_says_so() {
+        for said in ["x".repeat(15_000), "\u{1}".repeat(15_000), "ü".repeat(15_000)] {
+            let line = text_line(&format!("WARN rustls: said={said}"), false).into_owned();
+            assert!(
+                (MAX_LINE - 16..=MAX_LINE).contains(&line.len()),
+                "{} octets",
+                line.len()
+            );
+            assert!(
+                line.starts_with("WARN rustls: said=") && line.ends_with('…'),
+                "{line}"
+            );
+            let coloured = format!("\x1b[33mWARN\x1b[0m {said}\x1b[2m");
+            let line = text_line(&coloured, true).into_owned();
+            assert!(line.len() <= MAX_LINE && line.ends_with("…\x1b[0m"), "{line}");
+            let many: serde_json::Map<_, _> = (0..100)
+                .map(|n| (format!("key{n}"), Value::from(said.clone())))
+                .collect();
+            for more in [Value::Null, many.into()] {
+                let whole =
+                    serde_json::json!({ "level": "WARN", "message": said, "target": "rustls", "more": more });
+                let line = json_line(&whole.to_string()).into_owned();
+                assert!(line.len() <= MAX_LINE, "{} octets", line.len());
+                let value: Value = serde_json::from_str(&line).unwrap();
+                assert_eq!(
+                    (&value["level"], &value["target"]),
+                    (&"WARN".into(), &"rustls".into())
+                );
+                let message = value["message"].as_str().unwrap();
+                assert!(message.len() > 200 && message.ends_with('…'), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_near_its_bound_is_whole() {
+        let said = "x".repeat(MAX_LINE - 100);
+        assert_eq!(text_line(&said, false), said);
+        let json = serde_json::json!({ "message": said }).to_string();
+        assert_eq!(json_line(&json), json);
     }
 
     #[test]
