@@ -295,6 +295,13 @@ fn read(path: &Path) -> Result<Vec<u8>, (String, Option<String>)> {
     };
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
+    // Opening a pipe would wait for its writer.
+    if !std::fs::metadata(path).map_err(cannot)?.is_file() {
+        return Err((
+            "cannot read the file: it is not a regular file".to_owned(),
+            Some("write the configuration to a file, and give its path".to_owned()),
+        ));
+    }
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(("the file is larger than 1 MiB".to_owned(), None));

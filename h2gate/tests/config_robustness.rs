@@ -39,6 +39,57 @@ fn aliases_do_not_grow_beyond_the_bound() {
 }
 
 #[test]
+fn the_text_that_aliases_stand_for_is_bounded() {
+    let long = "x".repeat(500_000);
+    told(
+        &format!("a: &a {long}\nb: [{}]\n", ["*a"; 20_000].join(", ")),
+        "aliases stand for more than 4 MiB of text",
+    );
+    // What a mapping's keys hold is text as well.
+    told(
+        &format!("a: &a {{ {long}: 1 }}\nb: [{}]\n", ["*a"; 20_000].join(", ")),
+        "aliases stand for more than 4 MiB of text",
+    );
+    let found = refused(&format!("a: &a {long}\nb: [{}]\n", ["*a"; 20_000].join(", "))).to_string();
+    assert!(
+        found.contains("x.yaml:2:") && found.contains("use fewer aliases"),
+        "{found}"
+    );
+}
+
+#[test]
+fn aliases_of_a_lawful_size_are_read() {
+    let certificates = "[&c { name: one, files: { chain: /c, key: /k } }]";
+    let names = ["*n"; 1_000].join(", ");
+    let text = format!(
+        "a: &n {}\ncertificates: {certificates}\nb: [{names}]\n",
+        "x".repeat(4_000)
+    );
+    let found = refused(&text).to_string();
+    assert!(!found.contains("aliases"), "{found}");
+}
+
+#[test]
+fn very_many_slips_of_indentation_are_quick() {
+    let text = format!("listeners:\n{}", "- a\n  b\n".repeat(110_000));
+    told(&text, "indented too deep");
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_and_waited_for_by_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&pipe, &link).unwrap();
+    for path in [pipe.as_path(), &link, folder.path(), Path::new("/dev/zero")] {
+        let found = config::load(path).expect_err("it must be refused").to_string();
+        assert!(found.contains("it is not a regular file"), "{found}");
+    }
+}
+
+#[test]
 fn an_alias_inside_its_own_value_is_refused() {
     told("a: &a [*a]\n", "this alias stands inside the value that it names");
 }

@@ -15,6 +15,8 @@ const MAX_DEPTH: usize = 32;
 /// Values that aliases (`*name`) may stand for: bounds what a few lines can grow to. What is written out
 /// is bounded by the size of the file.
 const MAX_EXPANDED: usize = 100_000;
+/// And octets of text: four times the largest file.
+const MAX_EXPANDED_TEXT: usize = 4 << 20;
 /// Keys of one mapping; each is compared with all before it.
 const MAX_KEYS: usize = 1_000;
 
@@ -53,12 +55,35 @@ impl Node {
         }
     }
 
-    fn size(&self) -> usize {
-        1 + match &self.value {
-            Value::Nothing | Value::Text(_) => 0,
-            Value::List(items) => items.iter().map(Self::size).sum(),
-            Value::Map(entries) => entries.iter().map(|e| e.value.size()).sum(),
+    /// How many values it is, and the octets of their text.
+    fn size(&self) -> Size {
+        let mut size = Size { values: 1, text: 0 };
+        match &self.value {
+            Value::Nothing => {}
+            Value::Text(text) => size.text += text.len(),
+            Value::List(items) => items.iter().for_each(|item| size.add(item.size())),
+            Value::Map(entries) => {
+                for entry in entries {
+                    size.text += entry.key.value.len();
+                    size.add(entry.value.size());
+                }
+            }
         }
+        size
+    }
+}
+
+/// What a value takes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    values: usize,
+    text: usize,
+}
+
+impl Size {
+    fn add(&mut self, other: Self) {
+        self.values += other.values;
+        self.text += other.text;
     }
 }
 
@@ -72,7 +97,7 @@ pub(super) fn parse(found: &mut Diagnostics) -> Option<Node> {
     let mut builder = Builder {
         frames: Vec::new(),
         anchors: HashMap::new(),
-        expanded: 0,
+        expanded: Size::default(),
         root: None,
         found,
     };
@@ -142,8 +167,8 @@ struct Stop;
 struct Builder<'a> {
     frames: Vec<Frame>,
     anchors: HashMap<usize, Node>,
-    /// Values that aliases stood for so far.
-    expanded: usize,
+    /// What aliases stood for so far.
+    expanded: Size,
     root: Option<Node>,
     found: &'a mut Diagnostics,
 }
@@ -165,7 +190,9 @@ impl Builder<'_> {
                     return self.stop(place, format!("tag `{name}` has no meaning here"), None);
                 }
                 let mut text = text.into_owned();
-                if style == ScalarStyle::Plain && span.end.line() > span.start.line() {
+                let is_joined = style == ScalarStyle::Plain && span.end.line() > span.start.line();
+                // What is joined is looked for in the whole text, so only as often as it can be told.
+                if is_joined && !self.found.is_full() {
                     text = self.first_line(span, place);
                 }
                 let nothing = style == ScalarStyle::Plain && matches!(text.as_str(), "" | "~" | "null");
@@ -263,17 +290,21 @@ impl Builder<'_> {
 
     fn alias(&mut self, id: usize, place: Place) -> Result<(), Stop> {
         // An anchor is known once its node is complete, so a node cannot hold itself.
-        match self.anchors.get(&id).cloned() {
-            Some(node) => {
-                self.expanded += node.size();
-                if self.expanded > MAX_EXPANDED {
-                    let message = format!("aliases stand for more than {MAX_EXPANDED} values");
-                    return self.stop(place, message, None);
-                }
-                self.node(node, 0)
-            }
-            None => self.stop(place, "this alias stands inside the value that it names", None),
-        }
+        let Some(node) = self.anchors.get(&id) else {
+            return self.stop(place, "this alias stands inside the value that it names", None);
+        };
+        self.expanded.add(node.size());
+        let too_much = if self.expanded.values > MAX_EXPANDED {
+            format!("{MAX_EXPANDED} values")
+        } else if self.expanded.text > MAX_EXPANDED_TEXT {
+            format!("{} MiB of text", MAX_EXPANDED_TEXT >> 20)
+        } else {
+            let node = node.clone();
+            return self.node(node, 0);
+        };
+        let message = format!("up to this one, aliases stand for more than {too_much}");
+        let remedy = "use fewer aliases, or shorter ones".to_owned();
+        self.stop(place, message, Some(remedy))
     }
 
     fn node(&mut self, mut node: Node, anchor: usize) -> Result<(), Stop> {

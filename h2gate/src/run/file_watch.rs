@@ -113,6 +113,10 @@ impl FileWatch {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its writer.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
     let mut contents = Vec::new();
     fs::File::open(path)?.take(MAX_BYTES).read_to_end(&mut contents)?;
     Ok(contents)
@@ -199,6 +203,22 @@ mod tests {
             fs::write(&path, contents).unwrap();
             assert_eq!(looks(&mut watch), ONE_CHANGE);
         }
+    }
+
+    #[test]
+    fn a_file_that_became_a_pipe_is_told_as_missing_and_holds_nobody_up() {
+        let (folder, path, mut watch) = at_rest();
+        let pipe = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+        fs::rename(&pipe, &path).unwrap();
+        assert_eq!(
+            [watch.look(), watch.look(), watch.look(), watch.look()],
+            [Look::Moving, Look::Moving, Look::Gone, Look::Same]
+        );
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "two").unwrap();
+        assert_eq!(looks(&mut watch), ONE_CHANGE);
     }
 
     #[test]
