@@ -185,6 +185,8 @@ pub enum PathUse {
     CaFile,
     /// A secret and nothing else.
     Secret,
+    /// No path: the name of a variable of the environment that holds a secret.
+    Variable,
     /// A program that is run.
     Program,
     /// CA certificates of a trust bundle.
@@ -293,8 +295,6 @@ fn read(path: &Path) -> Result<Vec<u8>, (String, Option<String>)> {
         };
         (format!("cannot read the file: {error}"), remedy)
     };
-    let file = std::fs::File::open(path).map_err(cannot)?;
-    let mut bytes = Vec::new();
     // Opening a pipe would wait for its writer.
     if !std::fs::metadata(path).map_err(cannot)?.is_file() {
         return Err((
@@ -302,6 +302,8 @@ fn read(path: &Path) -> Result<Vec<u8>, (String, Option<String>)> {
             Some("write the configuration to a file, and give its path".to_owned()),
         ));
     }
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(("the file is larger than 1 MiB".to_owned(), None));

@@ -133,6 +133,53 @@ fn programs_can_tell_what_was_not_asked_from_what_is_bad() {
     );
 }
 
+const ACCOUNT: &str = r#"
+state_dir: state
+listeners:
+  - { name: public, address: "[::]:8443", tls: { certificates: [ordered] } }
+certificates:
+  - name: ordered
+    domains: [a.example.com]
+    acme:
+      directory: zerossl
+      accept_terms: true
+      challenge: tls-alpn-01
+      # REPLACE-ME in a comment is no matter.
+      external_account: { kid: REPLACE-ME, hmac_key: { env: H2GATE_TEST_UNSET_KEY } } # change-me
+routes: [{ match: {}, backend: guide }]
+backends: [{ name: guide, endpoints: ["127.0.0.1:50051"] }]
+"#;
+
+#[test]
+fn a_variable_that_is_not_set_and_what_an_example_left_open_are_doubts() {
+    let (good, text) = Folder::new(ACCOUNT, 1).check("text");
+    assert!(good, "{text}");
+    for words in [
+        "h2gate.yaml:13:32: warning: `REPLACE-ME` stands for a value that is yours to give",
+        "the variable of the environment that holds a secret, H2GATE_TEST_UNSET_KEY, is not set here",
+        "set it where h2gate runs",
+    ] {
+        assert!(text.contains(words), "{words} is missing:\n{text}");
+    }
+    assert_eq!(text.matches("is yours to give").count(), 1, "{text}");
+    let set = ACCOUNT
+        .replace("H2GATE_TEST_UNSET_KEY", "PATH")
+        .replace("kid: REPLACE-ME", "kid: k1");
+    let (good, text) = Folder::new(&set, 1).check("text");
+    assert!(good && !text.contains("warning"), "{text}");
+}
+
+#[test]
+fn a_variable_in_a_path_is_told_to_mean_nothing() {
+    let text = ACCOUNT.replace("{ env: H2GATE_TEST_UNSET_KEY }", "{ file: \"${KEY}\" }");
+    let (good, text) = Folder::new(&text, 1).check("text");
+    assert!(
+        !good && text.contains("`${KEY}`: variables are not expanded here"),
+        "{text}"
+    );
+    assert!(text.contains("write the path itself"), "{text}");
+}
+
 #[test]
 fn a_trust_bundle_that_run_would_refuse_is_told_at_the_path_to_blame() {
     let (good, text) = Folder::new(REMOTE, -60).check("text");

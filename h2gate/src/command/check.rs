@@ -54,6 +54,7 @@ impl Report {
             access_log,
             resolved,
         } = config::examine(path);
+        sources::placeholders(&mut found);
         let is_acme = |source: &Source| matches!(source, Source::Acme(_));
         let needs_state = certificates.iter().any(|one| is_acme(&one.certificate.source));
         let trust_bundles = trust_bundles

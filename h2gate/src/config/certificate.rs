@@ -75,6 +75,11 @@ impl<'a> Paths<'a> {
         path
     }
 
+    /// What `check` looks for in the environment.
+    fn note_variable(&mut self, name: &Spanned<String>) {
+        self.note(PathBuf::from(&name.value), name.place, PathUse::Variable);
+    }
+
     pub(super) fn into_found(self) -> Vec<LocatedPath> {
         self.found
     }
@@ -223,7 +228,16 @@ pub(super) fn path_text(text: &str) -> Result<String, Wrong> {
         ));
     }
     if text.is_empty() || text.contains('\0') || text.contains('\n') {
-        return Err(Wrong::new("this is not a path"));
+        return Err(Wrong::but(
+            "this is not a path",
+            "write the path of a file in one line",
+        ));
+    }
+    if text.contains("${") || text.contains("$(") {
+        return Err(Wrong::but(
+            format!("`{}`: variables are not expanded here", values::shorten(text)),
+            "write the path itself, or let another program (envsubst) write this file before the start",
+        ));
     }
     Ok(text.to_owned())
 }

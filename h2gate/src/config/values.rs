@@ -176,7 +176,10 @@ pub(super) fn write_size(bytes: u64) -> String {
 pub(super) fn count(text: &str) -> Result<u64, Wrong> {
     let digits = text.starts_with(|c: char| c.is_ascii_digit());
     match text.replace('_', "").parse::<u64>() {
-        Ok(0) => Err(Wrong::new("must be at least 1")),
+        Ok(0) => Err(Wrong::but(
+            "must be at least 1",
+            "write 1 or more, or leave the key out for its default",
+        )),
         Ok(n) if digits => Ok(n),
         _ => Err(Wrong::but(
             format!("`{text}` is not a whole number"),

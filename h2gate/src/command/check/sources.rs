@@ -15,6 +15,9 @@ use rustls::pki_types::pem::PemObject as _;
 use super::date;
 use crate::config::{Diagnostics, LocatedCertificate, LocatedPath, PathUse, Place, Spanned};
 
+/// What nobody would mean as it stands, in capitals.
+const PLACEHOLDERS: [&str; 5] = ["REPLACE-ME", "REPLACE_ME", "CHANGE-ME", "CHANGE_ME", "CHANGEME"];
+
 /// A certificate with less time left than this is worth a word.
 const SOON_SECONDS: u64 = 14 * 86_400;
 
@@ -173,6 +176,7 @@ fn paths(paths: &[LocatedPath], found: &mut Diagnostics) {
                 secret(one, found);
                 private(one, "the secret", found);
             }
+            PathUse::Variable => variable(one, found),
             PathUse::Program => program(one, found),
         }
     }
@@ -229,6 +233,53 @@ fn secret(one: &LocatedPath, found: &mut Diagnostics) {
     let message = format!("the file of a secret, {}, {wrong}", one.path.display());
     let remedy = "write the secret to it, and let the user that h2gate runs as read it";
     found.error(one.place, message, Some(remedy.to_owned()));
+}
+
+/// A doubt alone: `check` may be run elsewhere, and without secrets. The value itself is not told.
+fn variable(one: &LocatedPath, found: &mut Diagnostics) {
+    let what = match std::env::var_os(&one.path) {
+        None => "is not set",
+        Some(value) if value.is_empty() => "is empty",
+        Some(_) => return,
+    };
+    let name = one.path.display();
+    let message = format!("the variable of the environment that holds a secret, {name}, {what} here");
+    let remedy = "set it where h2gate runs, or write the secret to a file and give `{ file: PATH }`";
+    found.warning(one.place, message, Some(remedy.to_owned()));
+}
+
+/// Words of examples that were left as they are.
+pub(super) fn placeholders(found: &mut Diagnostics) {
+    let text = found.text().to_owned();
+    for (number, line) in text.lines().enumerate() {
+        let is_comment = |(at, _): &(usize, &str)| {
+            let before = line.get(..*at).unwrap_or_default();
+            before.is_empty() || before.ends_with([' ', '\t'])
+        };
+        let end = line
+            .match_indices('#')
+            .find(is_comment)
+            .map_or(line.len(), |(at, _)| at);
+        let written = line.get(..end).unwrap_or_default();
+        let upper = written.to_ascii_uppercase();
+        let first = PLACEHOLDERS
+            .iter()
+            .filter_map(|word| Some((upper.find(word)?, word)))
+            .min();
+        let Some((at, word)) = first else { continue };
+        let place = Place {
+            line: number + 1,
+            column: written.get(..at).unwrap_or_default().chars().count() + 1,
+            length: word.len(),
+        };
+        let left = written.get(at..at + word.len()).unwrap_or(word);
+        let remedy = "write the value that belongs here".to_owned();
+        found.warning(
+            place,
+            format!("`{left}` stands for a value that is yours to give"),
+            Some(remedy),
+        );
+    }
 }
 
 /// A file that is read by its owner, or through its group, and written by its owner alone. What is not there is told

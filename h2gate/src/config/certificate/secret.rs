@@ -20,9 +20,10 @@ pub(super) fn reference(
     let file = paths
         .read(&secret, "file", PathUse::Secret, found)
         .map(SecretReference::File);
-    let variable = secret
-        .value("env", values::variable, found)
-        .map(|name| SecretReference::Environment(name.value));
+    let variable = secret.value("env", values::variable, found).map(|name| {
+        paths.note_variable(&name);
+        SecretReference::Environment(name.value)
+    });
     let own = aws::aws(&secret, found);
     let aws = Aws {
         region: own.region.or_else(|| source.region.clone()),

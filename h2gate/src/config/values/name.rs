@@ -70,7 +70,10 @@ pub(in crate::config) fn domain(text: &str) -> Result<String, Wrong> {
         .next()
         .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
     if !labels_lawful || last_is_number || name.len() > 253 {
-        return Err(Wrong::new(format!("`{}` is not a host name", shorten(text))));
+        return Err(Wrong::but(
+            format!("`{}` is not a host name", shorten(text)),
+            "write letters, digits and hyphens between dots, such as api.example.com; a part has at most 63 of them, the whole 253",
+        ));
     }
     Ok(text.to_ascii_lowercase())
 }
