@@ -145,7 +145,7 @@ pub enum HandshakeFailure {
     UnknownChallenge,
     /// Not done within the handshake deadline.
     Timeout,
-    /// TLS was done, but no HTTP/2 preface and SETTINGS followed.
+    /// TLS was done or is not spoken here, but no HTTP/2 preface and SETTINGS followed.
     NotHttp2,
     /// A limit of connections or handshakes was reached.
     TooMany,

@@ -29,6 +29,34 @@ async fn a_probe_is_answered_while_silent_connections_hold_all_places() {
 }
 
 #[tokio::test]
+async fn a_probe_is_answered_beside_heads_that_come_octet_by_octet() {
+    let admin = TestAdmin::with_bounds(Bounds {
+        max_connections: 4,
+        ..Bounds::default()
+    })
+    .await;
+    let mut busy = Vec::new();
+    for _ in 0..4 {
+        busy.push(admin.connect().await);
+    }
+    let mut probe = admin.connect().await;
+    probe.write_all(b"GET /live HTTP/1.1\r\n").await.unwrap();
+    // All of them are busier than the probe when the next one comes.
+    for _ in 0..5 {
+        tokio::time::sleep(SHORT / 20).await;
+        for stream in &mut busy {
+            let _ = stream.write_all(b"G").await;
+        }
+    }
+    tokio::time::sleep(SHORT / 4).await;
+    busy.push(admin.connect().await);
+    tokio::time::sleep(SHORT / 4).await;
+    let rest = b"host: localhost\r\nconnection: close\r\n\r\n";
+    probe.write_all(rest).await.unwrap();
+    assert_eq!(Answer::read(&mut probe).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_connection_without_a_byte_is_closed() {
     let admin = TestAdmin::with_bounds(Bounds {
         idle: SHORT,

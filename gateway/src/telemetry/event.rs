@@ -318,7 +318,9 @@ fn hint(class: HandshakeFailure) -> impl fmt::Display {
             "a CA asks for a challenge that is not out here; another replica may have ordered, or it came late"
         }
         HandshakeFailure::Timeout => "the client did not finish in time",
-        HandshakeFailure::NotHttp2 => "TLS was done, but no HTTP/2 followed",
+        HandshakeFailure::NotHttp2 => {
+            "no HTTP/2 came, or the client closed before its SETTINGS; it speaks something else, or was cut off"
+        }
         HandshakeFailure::TooMany => "a limit of connections or handshakes was reached",
         HandshakeFailure::Other => "the connection broke, or its bytes are no TLS",
     }

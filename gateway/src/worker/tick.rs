@@ -7,7 +7,7 @@ use http2::ErrorCode;
 
 use super::deadlines::Step;
 use super::{Key, TICK, Worker};
-use crate::connection::{Connection, Peer, SentAway};
+use crate::connection::{Connection, Peer, SentAway, Transport};
 use crate::failpoint;
 use crate::rpc::status::Refusal;
 use crate::telemetry::HandshakeFailure;
@@ -244,7 +244,7 @@ impl Worker {
                 );
             }
             Overdue::HeaderBlock => {
-                self.limit_reached(key, "header_block_timeout");
+                self.limit_reached(key, "timeouts.header_block");
                 self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"header block unfinished");
             }
             Overdue::Idle => self.abort(key, ErrorCode::NO_ERROR, b"idle"),
@@ -288,9 +288,28 @@ impl Worker {
 
     /// What came was no preface and SETTINGS, or nothing came in time.
     pub(super) fn not_http2(&self, key: Key) {
-        let class = HandshakeFailure::NotHttp2;
-        self.metrics.handshake_failed(class);
-        if let Some(Peer::Client(client)) = self.connections.get(key).map(|c| &c.peer) {
+        if let Some(connection) = self.connections.get(key) {
+            self.never_spoke(connection, HandshakeFailure::NotHttp2);
+        }
+    }
+
+    /// A client is gone of which nothing was told yet. If its SETTINGS never came, that is a class of its own.
+    pub(super) fn gone_early(&self, connection: &Connection) {
+        if connection.closing.is_some() || connection.h2.is_established() {
+            return;
+        }
+        // Of TLS something has come in any case.
+        let is_silent = connection.active_at == connection.opened_at;
+        let class = match connection.transport {
+            Transport::Plaintext if is_silent => HandshakeFailure::Probe,
+            _ => HandshakeFailure::NotHttp2,
+        };
+        self.never_spoke(connection, class);
+    }
+
+    fn never_spoke(&self, connection: &Connection, class: HandshakeFailure) {
+        if let Peer::Client(client) = &connection.peer {
+            self.metrics.handshake_failed(class);
             let listener = client.listener.settings.name.as_str();
             Event::HandshakeFailed {
                 class,

@@ -141,6 +141,9 @@ impl Worker {
                 };
                 connection.transport = Transport::Tls(session);
                 if let Err(error) = outcome {
+                    if connection.closing.is_none() && !connection.h2.is_established() {
+                        self.not_http2(key);
+                    }
                     // The alert is still sent, nothing else.
                     tracing::debug!(%error, "TLS of a running connection failed");
                     self.close_after_flush(key);
@@ -275,6 +278,7 @@ impl Worker {
         let Some(connection) = self.connections.remove(key) else {
             return;
         };
+        self.gone_early(&connection);
         self.uncount(&connection);
         match &connection.peer {
             Peer::Client(client) => self.metrics.connection_gone(client.tls, client.certificate),

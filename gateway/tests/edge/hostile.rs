@@ -3,11 +3,13 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use gateway::settings::Protocol;
+use gateway::telemetry::HandshakeFailure;
 use rustls::ClientConnection;
 
 use crate::challenge::answer;
 use crate::forger::Forger;
-use crate::support::{PREFACE, TestGateway, connect, shake, speaks_http2};
+use crate::support::{PREFACE, TestGateway, connect, eventually, shake, speaks_http2};
 
 /// RFC 8446 §5.1, §6: content types.
 const HANDSHAKE: u8 = 22;
@@ -93,4 +95,46 @@ fn a_message_in_pieces_costs_nothing_but_its_connection() {
         heard.extend(next);
     }
     assert_eq!(gateway.totals().worker_restarts, 0);
+}
+
+/// Who goes before SETTINGS is counted once, by what came before.
+#[test]
+fn whoever_goes_before_its_settings_is_in_one_class() {
+    let mut gateway = TestGateway::start();
+    let counted = |gateway: &TestGateway, class, count| {
+        eventually("the class", || (gateway.failures(class) == count).then_some(()));
+        let failures = gateway.totals().handshake_failures;
+        failures.iter().map(|(_, count)| count).sum::<u64>()
+    };
+    // Behind TLS.
+    for number in 1..=2 {
+        let mut stream = shake(gateway.address(), gateway.client(&["h2"]), "localhost").unwrap();
+        if number == 2 {
+            stream.write_all(&PREFACE[..20]).unwrap();
+        }
+        drop(stream);
+        assert_eq!(counted(&gateway, HandshakeFailure::NotHttp2, number), number);
+    }
+    gateway.reload(|settings| {
+        if let Protocol::Http2(http2) = &mut settings.listeners[0].protocol {
+            http2.tls = None;
+        }
+    });
+    // Without TLS: nothing, half of a preface, and another protocol.
+    drop(connect(gateway.address()));
+    assert_eq!(counted(&gateway, HandshakeFailure::Probe, 1), 3);
+    for (number, octets) in [(3, &PREFACE[..20]), (4, b"GET / HTTP/1.1\r\n\r\n")] {
+        let mut stream = connect(gateway.address());
+        stream.write_all(octets).unwrap();
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+        assert_eq!(counted(&gateway, HandshakeFailure::NotHttp2, number), number + 1);
+    }
+    // Whoever came so far is in none.
+    let mut stream = connect(gateway.address());
+    stream.write_all(PREFACE).unwrap();
+    stream.read_exact(&mut [0; 9]).unwrap();
+    drop(stream);
+    drop(connect(gateway.address()));
+    assert_eq!(counted(&gateway, HandshakeFailure::Probe, 2), 6);
 }

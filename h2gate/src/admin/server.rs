@@ -23,7 +23,7 @@ use tonic::transport::server::Connected;
 /// Bounds of the admin port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Connections at once; one more closes the one that was silent longest.
+    /// Connections at once; one more closes the one to which nothing was said for longest.
     pub max_connections: usize,
     /// For the head of one request over HTTP/1.1.
     pub header_read: Duration,
@@ -102,7 +102,7 @@ struct Connections {
 
 struct Open {
     task: AbortHandle,
-    last: Arc<AtomicU64>,
+    said: Arc<AtomicU64>,
 }
 
 impl Connections {
@@ -117,21 +117,22 @@ impl Connections {
 
     fn open(&mut self, stream: TcpStream, router: Router) {
         if self.open.len() >= self.bounds.max_connections {
-            // Not the new one: a probe must get through while somebody holds all the others.
+            // Not the new one: a probe must get through while somebody holds all the others, and whoever sends a head
+            // octet by octet has no answer, however busy.
             let silent = self
                 .open
                 .iter()
-                .min_by_key(|(_, open)| open.last.load(Ordering::Relaxed));
+                .min_by_key(|(_, open)| open.said.load(Ordering::Relaxed));
             if let Some(open) = silent.map(|(id, _)| *id).and_then(|id| self.open.remove(&id)) {
                 open.task.abort();
             }
         }
         let activity = Activity::new(self.born);
-        let last = Arc::clone(&activity.last);
+        let said = Arc::clone(&activity.said);
         let task = self
             .tasks
             .spawn(connection(stream, router, self.bounds, activity));
-        self.open.insert(task.id(), Open { task, last });
+        self.open.insert(task.id(), Open { task, said });
     }
 
     /// Waits for the next connection that ended; for ever while none is open.
@@ -179,11 +180,12 @@ async fn connection(stream: TcpStream, router: Router, bounds: Bounds, activity:
     }
 }
 
-/// When the last byte moved on a connection.
+/// When the last byte moved on a connection, and when the last one was written; at first, when it was accepted.
 #[derive(Debug, Clone)]
 struct Activity {
     born: Instant,
     last: Arc<AtomicU64>,
+    said: Arc<AtomicU64>,
 }
 
 impl Activity {
@@ -191,14 +193,21 @@ impl Activity {
         let new = Self {
             born,
             last: Arc::default(),
+            said: Arc::default(),
         };
-        new.now();
+        new.wrote();
         new
     }
 
-    fn now(&self) {
+    fn read(&self) {
         let since = u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.last.store(since, Ordering::Relaxed);
+    }
+
+    fn wrote(&self) {
+        self.read();
+        self.said
+            .store(self.last.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     async fn silent_for(&self, idle: Duration) {
@@ -225,7 +234,7 @@ impl AsyncRead for Watched {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let done = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
-        self.activity.now();
+        self.activity.read();
         Poll::Ready(done)
     }
 }
@@ -233,7 +242,7 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let done = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
-        self.activity.now();
+        self.activity.wrote();
         Poll::Ready(done)
     }
 
@@ -255,7 +264,7 @@ impl AsyncWrite for Watched {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let done = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes));
-        self.activity.now();
+        self.activity.wrote();
         Poll::Ready(done)
     }
 }

@@ -380,7 +380,7 @@ pub(super) static BACKEND: Section = Section {
             "tcp_user_timeout",
             Shape::Age,
             Value("30s"),
-            "TCP_USER_TIMEOUT (tcp(7), RFC 5482): how long what was sent to an endpoint may stay unacknowledged before its connection is given up. The time counts while the endpoint's TCP window is zero, too, so it cuts a backend that lives and reads nothing for so long. `0s` leaves it to the system (about 15 minutes on Linux).",
+            "TCP_USER_TIMEOUT (tcp(7), RFC 5482): how long what was sent to an endpoint may stay unacknowledged before its connection is given up. The time counts while the endpoint's TCP window is zero, too, so it cuts a backend that lives and reads nothing for so long, if more was sent than its socket takes. Uploads seldom come to that: HTTP/2's windows stop them while TCP's is still open, all is acknowledged, and nothing is cut; such an RPC ends by its own deadline. `0s` leaves it to the system (about 15 minutes on Linux).",
         ),
     ],
     one_of: None,
