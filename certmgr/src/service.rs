@@ -140,26 +140,48 @@ fn not_by_proxy(metadata: &MetadataMap, command: &str, certificate: &str) -> Res
 }
 
 /// Whether proxies add a field of this name: to tell of themselves, or of a client by what `http2` takes for such a claim.
-/// Servers of CGI's kind take `_` and `-` for the same.
+/// Servers of CGI's kind take `_`, `.` and `-` for the same.
 fn is_written_by_proxies(key: &str) -> bool {
-    const WHOLE: [&str; 6] = [
+    const WHOLE: [&str; 21] = [
         "forwarded",
         "via",
+        "x-original-forwarded-for",
         "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "fastly-client-ip",
+        "x-envoy-external-address",
+        "x-envoy-internal",
+        "x-azure-clientip",
+        "x-azure-socketip",
+        "x-appengine-user-ip",
+        "x-appengine-remote-addr",
         "x-request-id",
         "client-cert",
         "client-cert-chain",
+        "x-client-dn",
+        "x-client-s-dn",
+        "x-client-i-dn",
     ];
-    const BEGINNINGS: [&str; 7] = [
+    const BEGINNINGS: [&str; 14] = [
         "x-forwarded",
         "x-client-cert",
+        "x-clientcert",
         "x-client-verify",
-        "x-ssl-client-",
+        "x-cert-subject",
+        "x-cert-issuer",
+        "x-mtls-",
+        "x-spiffe-",
+        "x-ssl-",
+        "x-tls-client-",
         "ssl-client-",
+        "tls-client-",
         "x-amzn-mtls-clientcert",
         "x-arr-clientcert",
     ];
-    let key = key.replace('_', "-");
+    let key = key.replace(['_', '.'], "-");
     WHOLE.contains(&key.as_str()) || BEGINNINGS.iter().any(|beginning| key.starts_with(beginning))
 }
 

@@ -74,6 +74,13 @@ async fn a_command_that_came_by_a_proxy_is_refused() {
         "ssl_client_s_dn",
         "x-amzn-mtls-clientcert-serial-number",
         "x-arr-clientcert",
+        "true-client-ip",
+        "x-azure-clientip",
+        "x-original.forwarded-for",
+        "x-ssl-cert",
+        "tls-client-cert",
+        "x-mtls-client",
+        "x-spiffe-id",
     ] {
         let mut request = Request::new(pb::RenewRequest {
             name: "api".to_owned(),
