@@ -328,11 +328,20 @@ fn stored_remedy(error: &BundleError) -> &'static str {
         BundleError::NotPem {
             found: Found::Pkcs12, ..
         } => "set `format: pkcs12` for a secret, or store it as PEM: `openssl pkcs12 -in FILE -nodes`",
+        BundleError::NotPem {
+            found: Found::Pkcs7 | Found::JavaKeyStore | Found::OpenSshKey | Found::JsonString | Found::Base64,
+            ..
+        } => error.remedy(),
         BundleError::NotPem { .. } => {
             "store it as PEM: `-----BEGIN CERTIFICATE-----`, `-----BEGIN PRIVATE KEY-----`; or correct which object, \
              field or format is read"
         }
-        BundleError::NoCertificate { .. } | BundleError::NoKey { .. } => {
+        BundleError::NoCertificate {
+            found: Found::Sections(_),
+        }
+        | BundleError::NoKey {
+            found: Found::Sections(_),
+        } => {
             "check that the objects or fields of chain and key are not exchanged"
         }
         BundleError::ManyKeys { .. } => "leave only the key of the first certificate in it",
@@ -356,7 +365,13 @@ fn stored_trust_remedy(error: &TrustError) -> &'static str {
             (PemError::Empty | PemError::Truncated { .. } | PemError::BadSection { .. }, _) => {
                 "store it again in full"
             }
-            (PemError::NotPem { found: Found::Der } | PemError::TooLarge { .. }, _) => error.remedy(),
+            (
+                PemError::NotPem { found: Found::Der }
+                | PemError::TooLarge { .. }
+                | PemError::NoLineBreaks { .. }
+                | PemError::Joined { .. },
+                _,
+            ) => error.remedy(),
             (PemError::NotPem { .. }, TrustError::Authorities(_)) => {
                 "store it as PEM: `-----BEGIN CERTIFICATE-----`; or correct which object, field or format is read"
             }

@@ -3,8 +3,8 @@
 //!
 //! Policy, where the standards leave a choice:
 //! - A self-signed pair as `openssl req -x509` makes it (CA:TRUE, no key usage, only a common name, even no
-//!   name at all) is lawful, with a [`Warning`] for each oddity. The same in a certificate that a CA issued
-//!   is refused, for every client refuses it.
+//!   name at all) is lawful, with a [`Warning`] for each oddity. So is CA:TRUE in a certificate that a CA issued;
+//!   without any alternative name that one is refused, for every client refuses it.
 //! - A root at the end of the chain is lawful: superfluous, and common.
 //! - Keys in the chain's input and certificates in the key's are skipped, so one combined file may be passed
 //!   as both.
@@ -257,8 +257,10 @@ pub enum Warning {
     NoNames,
     /// A subject alternative name that no client can ask for was skipped.
     OddNames,
-    /// Self-signed with CA:TRUE: some clients refuse a CA certificate as a server's.
+    /// A leaf with CA:TRUE: OpenSSL, curl, Go and Java accept a CA certificate as a server's, rustls refuses it.
     CaAsServer,
+    /// The leaf demands a stapled OCSP response (RFC 7633), and none is sent.
+    MustStaple,
     /// The chain ends with a root, which clients do not need.
     RootInChain,
 }
@@ -273,6 +275,10 @@ impl fmt::Display for Warning {
             Self::NoNames => "names no host: only clients that skip verification will accept it",
             Self::OddNames => "has alternative names that are no host names; they are skipped",
             Self::CaAsServer => "is a CA certificate: some clients refuse it as a server's",
+            Self::MustStaple => {
+                "demands a stapled OCSP response (must-staple), which is not sent: clients that look at it will refuse it; \
+                 issue it without"
+            }
             Self::RootInChain => "the chain ends with a root certificate, which clients do not need",
         })
     }

@@ -2,17 +2,52 @@
 //!
 //! Sections are found here, because decoders skip what they do not know: a file that was cut in the middle of
 //! a line, an encrypted key, or a `.p12` would all be "nothing found".
+//!
+//! Nothing of the text is ever shown. A key on one line has its numbers where a label is looked for, so a label is
+//! shown only if it is one of [`KNOWN_LABELS`].
+
+use rustls_pki_types::pem::{PemObject, SectionKind};
+use zeroize::Zeroizing;
 
 use crate::bundle::Found;
-use crate::is_shown;
 
-const BEGIN: &[u8] = b"-----BEGIN ";
-const END: &[u8] = b"-----END ";
+const BEGIN: &[u8] = b"-----BEGIN";
+const END: &[u8] = b"-----END";
 const DASHES: &[u8] = b"-----";
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// The labels named in a message, and how much of each: they come from a file that may hold anything.
+/// The labels named in a message.
 const SHOWN_LABELS: usize = 5;
-const SHOWN_LABEL_CHARS: usize = 40;
+
+/// What stands for a label that is not known.
+const UNKNOWN_LABEL: &str = "unknown";
+
+/// The labels of RFC 7468 and those that OpenSSL, OpenSSH and Java write.
+const KNOWN_LABELS: [&str; 23] = [
+    "ATTRIBUTE CERTIFICATE",
+    "CERTIFICATE",
+    "CERTIFICATE REQUEST",
+    "CMS",
+    "DH PARAMETERS",
+    "DSA PARAMETERS",
+    "DSA PRIVATE KEY",
+    "EC PARAMETERS",
+    "EC PRIVATE KEY",
+    "ENCRYPTED PRIVATE KEY",
+    "NEW CERTIFICATE REQUEST",
+    "OPENSSH PRIVATE KEY",
+    "PGP PRIVATE KEY BLOCK",
+    "PKCS7",
+    "PRIVATE KEY",
+    "PUBLIC KEY",
+    "RSA PRIVATE KEY",
+    "RSA PUBLIC KEY",
+    "SSH2 ENCRYPTED PRIVATE KEY",
+    "TRUSTED CERTIFICATE",
+    "X509 CERTIFICATE",
+    "X509 CRL",
+    "X9.42 DH PARAMETERS",
+];
 
 /// Why a text has no sections that could be read. What it is the text of, the caller knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +75,20 @@ pub enum PemError {
         /// The section's label.
         label: String,
     },
+    /// A section stands on one line with its boundaries, as forms leave it.
+    #[error("its line breaks are missing: `{label}` does not stand on lines of its own")]
+    NoLineBreaks {
+        /// The section's label.
+        label: String,
+    },
+    /// Two sections meet on one line, as two files do of which the first has no line break at its end.
+    #[error(
+        "a line break is missing: the end of a section and the beginning of the next, `{label}`, are one line"
+    )]
+    Joined {
+        /// The label of the section that begins there.
+        label: String,
+    },
     /// A section's body is not base64, or its first line is broken.
     #[error("it holds a broken `{label}` section: {reason}")]
     BadSection {
@@ -50,30 +99,93 @@ pub enum PemError {
     },
 }
 
-/// One section, from its BEGIN line to its END line.
-#[derive(Debug)]
-pub(crate) struct Section<'a> {
-    pub(crate) label: &'a [u8],
-    pub(crate) text: &'a [u8],
+/// One section.
+pub(crate) struct Section {
+    label: Label,
+    /// Base64, without white space around the lines and without headers.
+    body: Zeroizing<Vec<u8>>,
+    /// RFC 1421 §4.6.1.1: how OpenSSL marks an encrypted key in the old format.
+    is_encrypted: bool,
 }
 
-impl<'a> Section<'a> {
-    pub(crate) fn lines(&self) -> impl Iterator<Item = &'a [u8]> {
-        self.text
-            .split(|byte| matches!(byte, b'\n' | b'\r'))
-            .map(<[u8]>::trim_ascii_end)
+/// What stands between `BEGIN` and the dashes, with single blanks between its words.
+#[derive(Clone, PartialEq, Eq)]
+struct Label(Vec<u8>);
+
+impl Section {
+    pub(crate) fn is(&self, label: &str) -> bool {
+        self.label.0 == label.as_bytes()
     }
 
-    pub(crate) fn not_base64(&self) -> PemError {
+    /// The second is the label of before RFC 7468, which OpenSSL takes as well.
+    pub(crate) fn is_certificate(&self) -> bool {
+        self.is("CERTIFICATE") || self.is("X509 CERTIFICATE")
+    }
+
+    pub(crate) fn is_private_key(&self) -> bool {
+        self.label.0.ends_with(b"PRIVATE KEY")
+    }
+
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.is_encrypted || self.is("ENCRYPTED PRIVATE KEY")
+    }
+
+    /// Whether it holds the same, under whatever label.
+    pub(crate) fn has_body_of(&self, other: &Self) -> bool {
+        *self.body == *other.body
+    }
+
+    /// Its body, decoded.
+    pub(crate) fn der(&self) -> Result<Zeroizing<Vec<u8>>, PemError> {
+        // The decoder takes more care of what is secret.
+        let label = if self.is_private_key() {
+            "PRIVATE KEY"
+        } else {
+            "CERTIFICATE"
+        };
+        let begin = format!("-----BEGIN {label}-----\n");
+        let end = format!("\n-----END {label}-----\n");
+        let mut pem = Zeroizing::new(Vec::with_capacity(begin.len() + self.body.len() + end.len()));
+        pem.extend_from_slice(begin.as_bytes());
+        pem.extend_from_slice(&self.body);
+        pem.extend_from_slice(end.as_bytes());
+        <(SectionKind, Vec<u8>)>::from_pem_slice(&pem)
+            .map(|(_, der)| Zeroizing::new(der))
+            .map_err(|_| PemError::BadSection {
+                label: self.label.shown(),
+                reason: "its body is not base64",
+            })
+    }
+}
+
+impl Label {
+    fn of(text: &[u8]) -> Self {
+        let words: Vec<&[u8]> = text
+            .split(u8::is_ascii_whitespace)
+            .filter(|word| !word.is_empty())
+            .collect();
+        Self(words.join(&b' '))
+    }
+
+    fn shown(&self) -> String {
+        let known = KNOWN_LABELS.iter().find(|known| known.as_bytes() == self.0);
+        (*known.unwrap_or(&UNKNOWN_LABEL)).to_owned()
+    }
+
+    fn bad(&self, reason: &'static str) -> PemError {
         PemError::BadSection {
-            label: shown(self.label),
-            reason: "its body is not base64",
+            label: self.shown(),
+            reason,
         }
     }
+
+    fn truncated(&self) -> PemError {
+        PemError::Truncated { label: self.shown() }
+    }
 }
 
-/// All sections of the text, in its order; at least one.
-pub(crate) fn sections(pem: &[u8], max: usize) -> Result<Vec<Section<'_>>, PemError> {
+/// All sections of the text, in its order; at least one. Text around them does not matter.
+pub(crate) fn sections(pem: &[u8], max: usize) -> Result<Vec<Section>, PemError> {
     if pem.len() > max {
         return Err(PemError::TooLarge {
             bytes: pem.len(),
@@ -81,82 +193,187 @@ pub(crate) fn sections(pem: &[u8], max: usize) -> Result<Vec<Section<'_>>, PemEr
         });
     }
     // Editors on Windows put a byte order mark before the first line.
-    let pem = pem.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(pem);
+    let pem = pem.strip_prefix(BYTE_ORDER_MARK).unwrap_or(pem);
     if pem.trim_ascii().is_empty() {
         return Err(PemError::Empty);
     }
-    let bad = |label: &[u8], reason| PemError::BadSection {
-        label: shown(label),
-        reason,
-    };
-    let truncated = |label: &[u8]| PemError::Truncated { label: shown(label) };
+    let with_breaks = with_line_breaks(pem);
+    let text = with_breaks.as_ref().map_or(pem, |text| text.as_slice());
 
     let mut sections = Vec::new();
-    let mut open: Option<(&[u8], &[u8])> = None;
-    let mut rest = pem;
+    let mut open: Option<Section> = None;
+    let mut rest = text;
     while !rest.is_empty() {
-        let from_here = rest;
         let length = rest
             .iter()
             .position(|byte| matches!(byte, b'\n' | b'\r'))
             .unwrap_or(rest.len());
         let (line, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        let is_ended = !after.is_empty();
         rest = after.get(1..).unwrap_or(&[]);
         let is_last = rest.trim_ascii().is_empty();
-        let line = line.trim_ascii_end();
+        // Where two files were joined, there may be a mark in the middle.
+        let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii();
 
-        if let Some(label) = line.strip_prefix(BEGIN) {
-            if let Some((unfinished, _)) = open {
-                return Err(truncated(unfinished));
+        if let Some(begun) = boundary(line, BEGIN) {
+            if let Some(unfinished) = open {
+                return Err(unfinished.label.truncated());
             }
-            match label.strip_suffix(DASHES) {
-                Some(label) => open = Some((label, from_here)),
-                None if is_last => return Err(truncated(label)),
-                None => return Err(bad(label, "its first line does not end with five dashes")),
-            }
-        } else if let Some(label) = line.strip_prefix(END) {
-            match (open.take(), label.strip_suffix(DASHES)) {
-                (Some((begun, start)), Some(ended)) if begun == ended => {
-                    let length = start.len() - from_here.len() + line.len();
-                    sections.push(Section {
-                        label: begun,
-                        text: start.get(..length).unwrap_or(start),
-                    });
+            open = Some(Section {
+                label: begins(&begun, is_last)?,
+                body: Zeroizing::new(Vec::with_capacity(max_body(rest))),
+                is_encrypted: false,
+            });
+        } else if let Some(ended) = boundary(line, END) {
+            match open.take() {
+                Some(section) => {
+                    ends(&section.label, &ended, is_last)?;
+                    sections.push(section);
                 }
-                (Some((begun, _)), None) if is_last => return Err(truncated(begun)),
-                (Some((begun, _)), _) => return Err(bad(begun, "its last line names another section")),
-                (None, label) => {
-                    return Err(bad(label.unwrap_or_default(), "it ends and has not begun"));
-                }
+                None => match guess(pem) {
+                    found @ (Found::Json | Found::JsonString) => return Err(PemError::NotPem { found }),
+                    _ => return Err(ended.label.bad("it ends and has not begun")),
+                },
             }
-        } else if is_last && open.is_none() && line.starts_with(b"-") {
-            return Err(truncated(b"?"));
+        } else if let Some(section) = &mut open {
+            section.take_line(line)?;
+        } else if is_last && is_cut_boundary(line, is_ended) {
+            return Err(Label::of(b"").truncated());
         }
     }
     match open {
-        Some((label, _)) => Err(truncated(label)),
+        Some(section) => Err(section.label.truncated()),
         None if sections.is_empty() => Err(PemError::NotPem { found: guess(pem) }),
         None => Ok(sections),
     }
 }
 
+impl Section {
+    fn take_line(&mut self, line: &[u8]) -> Result<(), PemError> {
+        if contains(line, END) {
+            return Err(PemError::NoLineBreaks {
+                label: self.label.shown(),
+            });
+        }
+        // RFC 1421 §4.4: headers stand before the body; base64 has no colon.
+        if self.body.is_empty() && line.contains(&b':') {
+            self.is_encrypted |= line.starts_with(b"Proc-Type:") && line.ends_with(b"ENCRYPTED");
+        } else {
+            self.body.extend_from_slice(line);
+        }
+        Ok(())
+    }
+}
+
+/// What a body can take at most, so that its buffer never grows and leaves a copy behind.
+fn max_body(rest: &[u8]) -> usize {
+    rest.windows(END.len())
+        .position(|window| window == END)
+        .unwrap_or(rest.len())
+}
+
+/// A line that begins or ends a section.
+struct Boundary<'a> {
+    label: Label,
+    /// What follows the dashes behind the label; `None` without them.
+    tail: Option<&'a [u8]>,
+}
+
+fn boundary<'a>(line: &'a [u8], word: &[u8]) -> Option<Boundary<'a>> {
+    let rest = line.strip_prefix(word)?;
+    if !rest.first().is_some_and(u8::is_ascii_whitespace) {
+        return None;
+    }
+    let dashes = rest.windows(DASHES.len()).position(|window| window == DASHES);
+    Some(match dashes.and_then(|at| rest.split_at_checked(at)) {
+        Some((label, tail)) => Boundary {
+            label: Label::of(label),
+            tail: tail.strip_prefix(DASHES).map(<[u8]>::trim_ascii),
+        },
+        None => Boundary {
+            label: Label::of(rest),
+            tail: None,
+        },
+    })
+}
+
+fn begins(line: &Boundary<'_>, is_last: bool) -> Result<Label, PemError> {
+    match line.tail {
+        Some([]) => Ok(line.label.clone()),
+        None if is_last => Err(line.label.truncated()),
+        Some(tail) if tail.iter().any(|byte| *byte != b'-') => Err(PemError::NoLineBreaks {
+            label: line.label.shown(),
+        }),
+        Some(_) | None => Err(line.label.bad("its first line does not end with five dashes")),
+    }
+}
+
+fn ends(begun: &Label, line: &Boundary<'_>, is_last: bool) -> Result<(), PemError> {
+    match line.tail {
+        Some([]) if line.label == *begun => Ok(()),
+        Some(tail) if contains(tail, BEGIN) => Err(PemError::Joined {
+            label: boundary(tail, BEGIN).map_or_else(|| UNKNOWN_LABEL.to_owned(), |next| next.label.shown()),
+        }),
+        None if is_last => Err(begun.truncated()),
+        Some([]) | None => Err(begun.bad("its last line names another section")),
+        Some(_) => Err(begun.bad("something follows on its last line")),
+    }
+}
+
+/// Whether the last line is the beginning of a boundary. A line of dashes alone is one only if nothing ends it.
+fn is_cut_boundary(line: &[u8], is_ended: bool) -> bool {
+    !line.is_empty() && BEGIN.starts_with(line) && (!is_ended || line.len() > DASHES.len())
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// PEM that went through a form or a shell may have its line breaks as `\n` in letters, beside true ones. `None` if
+/// it has not. Base64 has no backslash.
+fn with_line_breaks(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    if ![&b"-----\\n"[..], b"-----\\r", b"-----\\\\n", b"-----\\\\r"]
+        .iter()
+        .any(|mark| contains(text, mark))
+    {
+        return None;
+    }
+    let mut broken = Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'\\' {
+            let unescaped = after
+                .iter()
+                .position(|byte| *byte != b'\\')
+                .unwrap_or(after.len());
+            if let Some([b'n' | b'r', after @ ..]) = after.get(unescaped..) {
+                broken.push(b'\n');
+                rest = after;
+                continue;
+            }
+        }
+        broken.push(byte);
+    }
+    Some(broken)
+}
+
 /// What there is instead of what was wanted.
-pub(crate) fn labels(sections: &[Section<'_>]) -> Found {
+pub(crate) fn labels(sections: &[Section]) -> Found {
+    let any = |label: &str| sections.iter().any(|section| section.is(label));
+    if any("PKCS7") || any("CMS") {
+        return Found::Pkcs7;
+    }
+    if any("OPENSSH PRIVATE KEY") {
+        return Found::OpenSshKey;
+    }
     let mut labels: Vec<String> = Vec::new();
-    for label in sections.iter().map(|section| shown(section.label)) {
+    for label in sections.iter().map(|section| section.label.shown()) {
         if !labels.contains(&label) && labels.len() < SHOWN_LABELS {
             labels.push(label);
         }
     }
     Found::Sections(labels)
-}
-
-fn shown(label: &[u8]) -> String {
-    String::from_utf8_lossy(label)
-        .chars()
-        .filter(|letter| is_shown(*letter))
-        .take(SHOWN_LABEL_CHARS)
-        .collect()
 }
 
 /// What something without PEM sections is, by its first bytes.
@@ -166,14 +383,38 @@ fn guess(bytes: &[u8]) -> Found {
         [0x30, _, 2, 1, 3, ..] | [0x30, 0x81, _, 2, 1, 3, ..] | [0x30, 0x82, _, _, 2, 1, 3, ..] => {
             Found::Pkcs12
         }
+        [0x30, 0x80..=0x84, ..] if is_pkcs7(bytes) => Found::Pkcs7,
         [0x30, 0x80..=0x84, ..] => Found::Der,
         [0xFE, 0xED, 0xFE, 0xED, ..] | [0xCE, 0xCE, 0xCE, 0xCE, ..] => Found::JavaKeyStore,
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [b'-', 0, b'-', 0, ..] | [0, b'-', 0, b'-', ..] => Found::Utf16,
-        _ => match bytes.trim_ascii_start() {
-            [b'{' | b'[', ..] => Found::Json,
-            [b'<', ..] => Found::Markup,
-            text if std::str::from_utf8(text).is_ok_and(|text| !text.contains('\0')) => Found::Text,
-            _ => Found::Binary,
-        },
+        _ => guess_text(bytes.trim_ascii_start()),
     }
+}
+
+fn guess_text(text: &[u8]) -> Found {
+    match text {
+        [b'{' | b'[', ..] => Found::Json,
+        [b'"', ..] => Found::JsonString,
+        [b'<', ..] => Found::Markup,
+        // `-----BEGIN `, the magic number of a Java key store, and a DER sequence with a length of two bytes.
+        _ if text.starts_with(b"LS0tLS1CRUdJTi") => Found::Base64,
+        _ if text.starts_with(b"/u3+7Q") || text.starts_with(b"zs7Ozg") => Found::JavaKeyStore,
+        _ if text.starts_with(b"MI") && is_base64(text) => Found::Base64,
+        _ if std::str::from_utf8(text).is_ok_and(|text| !text.contains('\0')) => Found::Text,
+        _ => Found::Binary,
+    }
+}
+
+fn is_base64(text: &[u8]) -> bool {
+    let lawful = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || matches!(byte, b'+' | b'/' | b'=')
+    };
+    text.len() > 64 && text.iter().all(lawful)
+}
+
+/// Whether it begins as a ContentInfo with signedData does (RFC 5652 §5.1).
+pub(crate) fn is_pkcs7(der: &[u8]) -> bool {
+    const SIGNED_DATA: &[u8] = &[0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x07, 0x02];
+    der.first() == Some(&0x30)
+        && (2..=6).any(|at| der.get(at..).is_some_and(|rest| rest.starts_with(SIGNED_DATA)))
 }

@@ -39,6 +39,9 @@ const WEAK_SIGNATURES: [(&str, &str); 6] = [
 /// RFC 6962 §3.3: signed certificate timestamps, which only public CAs embed.
 const SIGNED_CERTIFICATE_TIMESTAMPS: &str = "1.3.6.1.4.1.11129.2.4.2";
 
+/// RFC 7633 §6.
+const TLS_FEATURE: &str = "1.3.6.1.5.5.7.1.24";
+
 /// The policies of the CA/Browser Forum's Baseline Requirements (§7.1.6.1) and EV guidelines.
 const PUBLIC_CA_POLICIES: &str = "2.23.140.1.";
 
@@ -236,12 +239,10 @@ fn check_purpose(leaf: &Parsed<'_>, self_signed: bool) -> Result<Vec<Warning>, B
         warnings.push(Warning::SelfSigned);
     }
     if leaf.x509.is_ca() {
-        if !self_signed {
-            return Err(BundleError::LeafIsCa {
-                subject: text(leaf.x509.subject()),
-            });
-        }
         warnings.push(Warning::CaAsServer);
+    }
+    if demands_stapling(leaf) {
+        warnings.push(Warning::MustStaple);
     }
     let bad = |error: X509Error| leaf.bad(&error);
     // RFC 5280 §4.2.1.3, RFC 8446 §4.4.2.2: digitalSignature must be set if the extension is present.
@@ -258,6 +259,17 @@ fn check_purpose(leaf: &Parsed<'_>, self_signed: bool) -> Result<Vec<Warning>, B
         return Err(BundleError::ExtendedKeyUsage);
     }
     Ok(warnings)
+}
+
+/// RFC 7633 §4: the feature status_request (5) in the list.
+fn demands_stapling(leaf: &Parsed<'_>) -> bool {
+    leaf.x509.extensions().iter().any(|extension| {
+        extension.oid.to_id_string() == TLS_FEATURE
+            && extension
+                .value
+                .windows(3)
+                .any(|feature| feature == [0x02, 0x01, 0x05])
+    })
 }
 
 fn names(

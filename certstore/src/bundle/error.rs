@@ -32,10 +32,18 @@ pub enum Found {
     Der,
     /// A PKCS#12 container, such as a `.p12` or `.pfx` file.
     Pkcs12,
+    /// A PKCS#7 container of certificates, such as a `.p7b` file.
+    Pkcs7,
     /// A Java key store.
     JavaKeyStore,
+    /// A private key as OpenSSH writes it.
+    OpenSshKey,
     /// JSON.
     Json,
+    /// A text in quotes, such as JSON that was put into JSON once more.
+    JsonString,
+    /// PEM that was encoded in base64 once more, or DER in base64 without the boundaries of PEM.
+    Base64,
     /// An HTML or XML page.
     Markup,
     /// Text in UTF-16.
@@ -53,8 +61,12 @@ impl fmt::Display for Found {
         f.write_str(match self {
             Self::Der => "binary DER data",
             Self::Pkcs12 => "a PKCS#12 container",
+            Self::Pkcs7 => "a PKCS#7 container",
             Self::JavaKeyStore => "a Java key store",
+            Self::OpenSshKey => "a key in the format of OpenSSH",
             Self::Json => "JSON",
+            Self::JsonString => "a text in quotes, such as JSON within JSON",
+            Self::Base64 => "base64 without BEGIN and END lines",
             Self::Markup => "an HTML or XML page",
             Self::Utf16 => "text in UTF-16",
             Self::Text => "text without any PEM section",
@@ -102,6 +114,25 @@ pub enum BundleError {
         /// The section's label.
         label: String,
     },
+    /// A section stands on one line with its boundaries, as forms leave it.
+    #[error("the line breaks of the {part} are missing: `{label}` does not stand on lines of its own")]
+    NoLineBreaks {
+        /// Which input.
+        part: Part,
+        /// The section's label.
+        label: String,
+    },
+    /// Two sections meet on one line, as two files do of which the first has no line break at its end.
+    #[error(
+        "a line break of the {part} is missing: the end of a section and the beginning of the next, `{label}`, are one \
+         line"
+    )]
+    Joined {
+        /// Which input.
+        part: Part,
+        /// The label of the section that begins there.
+        label: String,
+    },
     /// A section's body is not base64, or its first line is broken.
     #[error("the {part} holds a broken `{label}` section: {reason}")]
     BadSection {
@@ -119,7 +150,7 @@ pub enum BundleError {
         found: Found,
     },
     /// PEM, but no private key.
-    #[error("the key file holds no private key, only {found}")]
+    #[error("the key file holds no private key of a usable format, only {found}")]
     NoKey {
         /// What is there.
         found: Found,
@@ -246,14 +277,6 @@ pub enum BundleError {
         /// Which one.
         position: usize,
     },
-    /// A CA's certificate used as a server's. Lawful only when self-signed.
-    #[error(
-        "the first certificate of the chain is a CA certificate ({subject}); clients refuse it as a server's"
-    )]
-    LeafIsCa {
-        /// Its subject.
-        subject: String,
-    },
     /// Key usage without digitalSignature.
     #[error("the certificate's key usage lacks digitalSignature, which every TLS handshake here needs")]
     KeyUsage,
@@ -265,6 +288,8 @@ pub enum BundleError {
     NoNames,
 }
 
+const OPENSSH_REMEDY: &str = "convert it in place: `ssh-keygen -p -m PKCS8 -N '' -f FILE`";
+
 impl BundleError {
     /// Which input must be mended.
     pub fn part(&self) -> Part {
@@ -273,6 +298,8 @@ impl BundleError {
             | Self::TooLarge { part, .. }
             | Self::NotPem { part, .. }
             | Self::Truncated { part, .. }
+            | Self::NoLineBreaks { part, .. }
+            | Self::Joined { part, .. }
             | Self::BadSection { part, .. } => *part,
             Self::NoKey { .. } | Self::ManyKeys { .. } | Self::EncryptedKey | Self::BadKey => Part::Key,
             Self::KeyMismatch { .. } => Part::Both,
@@ -289,7 +316,6 @@ impl BundleError {
             | Self::BadSignature { .. }
             | Self::Duplicate { .. }
             | Self::IssuerNotCa { .. }
-            | Self::LeafIsCa { .. }
             | Self::KeyUsage
             | Self::ExtendedKeyUsage
             | Self::NoNames => Part::Chain,
@@ -310,14 +336,35 @@ impl BundleError {
                     "convert it: `openssl x509 -inform der` for a certificate, `openssl pkey -inform der` for a key"
                 }
                 Found::Pkcs12 => "convert it: `openssl pkcs12 -in FILE -nodes`",
+                Found::Pkcs7 => "convert it: `openssl pkcs7 -inform der -in FILE -print_certs`",
+                Found::OpenSshKey => OPENSSH_REMEDY,
                 Found::JavaKeyStore => {
                     "export it: `keytool -importkeystore -deststoretype pkcs12`, then `openssl pkcs12`"
                 }
                 Found::Utf16 => "save it as plain ASCII or UTF-8",
+                Found::JsonString => "take the quotes away, and give the text its line breaks",
+                Found::Base64 => {
+                    "decode it once: `base64 -d FILE`; if that gives no PEM, put the BEGIN and END lines around it"
+                }
                 Found::Json | Found::Markup | Found::Text | Found::Binary | Found::Sections(_) => {
                     "check the path: the file must hold `-----BEGIN CERTIFICATE-----` or `-----BEGIN PRIVATE KEY-----`"
                 }
             },
+            Self::NoLineBreaks { .. } => {
+                "put line breaks after `-----BEGIN …-----` and before `-----END …-----`, where they were when it was made"
+            }
+            Self::Joined { .. } => "put a line break between `-----END …-----` and `-----BEGIN …-----`",
+            Self::NoCertificate { found: Found::Pkcs7 } => {
+                "convert it: `openssl pkcs7 -in FILE -print_certs`"
+            }
+            Self::NoCertificate {
+                found: Found::Sections(labels),
+            } if labels.iter().any(|label| label == "TRUSTED CERTIFICATE") => {
+                "convert it: `openssl x509 -in FILE`, for each certificate"
+            }
+            Self::NoKey {
+                found: Found::OpenSshKey,
+            } => OPENSSH_REMEDY,
             Self::NoCertificate { .. } | Self::NoKey { .. } => {
                 "check that the paths of chain and key are not exchanged"
             }
@@ -343,7 +390,6 @@ impl BundleError {
             }
             Self::Duplicate { .. } => "remove the second one",
             Self::IssuerNotCa { .. } => "leave only the leaf and its CA's intermediates in the file",
-            Self::LeafIsCa { .. } => "issue a server certificate from this CA and use that",
             Self::KeyUsage => "issue it with key usage digitalSignature, or without the extension",
             Self::ExtendedKeyUsage => "issue it with extended key usage serverAuth",
             Self::NoNames => "issue it with the host names as subject alternative names",

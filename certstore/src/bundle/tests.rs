@@ -6,6 +6,9 @@ use rcgen::{
 use super::*;
 use crate::testing::*;
 
+mod secrets;
+mod spellings;
+
 fn parse(chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<CertBundle, BundleError> {
     CertBundle::parse(chain.as_ref(), key.as_ref())
 }
@@ -364,17 +367,41 @@ fn a_certificate_for_another_purpose_is_refused() {
     let pair = ca.issue(params, ecdsa());
     assert_eq!(refusal(pair.chain(), &pair.key), BundleError::ExtendedKeyUsage);
 
+    let pair = ca.issue(leaf_params(&[]), ecdsa());
+    assert_eq!(refusal(pair.chain(), &pair.key), BundleError::NoNames);
+}
+
+/// `openssl verify -purpose sslserver`, curl, Go and Java accept such a leaf.
+#[test]
+fn a_leaf_that_is_a_ca_is_taken_with_a_warning() {
     let mut params = leaf_params(&["a.test"]);
     params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
-    let pair = ca.issue(params, ecdsa());
-    assert!(matches!(
-        refusal(pair.chain(), &pair.key),
-        BundleError::LeafIsCa { .. }
-    ));
+    let pair = TestCa::new().issue(params, ecdsa());
+    assert_eq!(pair.bundle().warnings(), [Warning::CaAsServer]);
+    pair.proved();
+}
 
-    let pair = ca.issue(leaf_params(&[]), ecdsa());
-    assert_eq!(refusal(pair.chain(), &pair.key), BundleError::NoNames);
+#[test]
+fn a_leaf_that_demands_stapling_is_taken_with_a_warning() {
+    let ca = TestCa::new();
+    for (features, warnings) in [
+        (&[5][..], &[Warning::MustStaple][..]),
+        (&[17], &[]),
+        (&[17, 5], &[Warning::MustStaple]),
+    ] {
+        let content: Vec<u8> = features
+            .iter()
+            .flat_map(|feature| [0x02, 0x01, *feature])
+            .collect();
+        let content = [&[0x30, content.len() as u8][..], &content].concat();
+        let mut params = leaf_params(&["a.test"]);
+        params.custom_extensions = vec![CustomExtension::from_oid_content(
+            &[1, 3, 6, 1, 5, 5, 7, 1, 24],
+            content,
+        )];
+        assert_eq!(ca.issue(params, ecdsa()).bundle().warnings(), warnings);
+    }
 }
 
 #[test]

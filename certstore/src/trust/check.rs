@@ -7,7 +7,6 @@ use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
@@ -17,11 +16,10 @@ use x509_parser::time::ASN1Time;
 use super::{Authority, MAX_AUTHORITIES, MAX_TRUST_BYTES, RevocationList, TrustBundle, TrustError};
 use crate::bundle::Generation;
 use crate::bundle::chain::{is_list_signed_by, text};
-use crate::pem::{PemError, Section, labels, sections};
+use crate::pem::{PemError, labels, sections};
 
-const CERTIFICATE: &[u8] = b"CERTIFICATE";
-/// RFC 7468 §7.
-const REVOCATION_LIST: &[u8] = b"X509 CRL";
+/// RFC 7468 §6.
+const REVOCATION_LIST: &str = "X509 CRL";
 
 pub(super) fn bundle(ca_pem: &[u8], crl_pem: &[u8], revocation: bool) -> Result<TrustBundle, TrustError> {
     let anchors = certificates(ca_pem)?;
@@ -57,9 +55,9 @@ pub(super) fn bundle(ca_pem: &[u8], crl_pem: &[u8], revocation: bool) -> Result<
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let sections = sections(pem, MAX_TRUST_BYTES).map_err(TrustError::Authorities)?;
     let mut certificates: Vec<CertificateDer<'static>> = Vec::new();
-    for section in sections.iter().filter(|section| section.label == CERTIFICATE) {
-        let der = CertificateDer::from_pem_slice(section.text)
-            .map_err(|_| TrustError::Authorities(section.not_base64()))?;
+    for section in sections.iter().filter(|section| section.is_certificate()) {
+        let der = section.der().map_err(TrustError::Authorities)?;
+        let der = CertificateDer::from(der.to_vec());
         if !certificates.contains(&der) {
             certificates.push(der);
         }
@@ -82,14 +80,10 @@ fn revocation_lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'stat
         Err(PemError::Empty) => return Ok(Vec::new()),
         Err(error) => return Err(TrustError::RevocationLists(error)),
     };
-    let decode = |section: &Section<'_>| {
-        CertificateRevocationListDer::from_pem_slice(section.text)
-            .map_err(|_| TrustError::RevocationLists(section.not_base64()))
-    };
-    let wanted = sections.iter().filter(|section| section.label == REVOCATION_LIST);
     let mut lists: Vec<CertificateRevocationListDer<'static>> = Vec::new();
-    for list in wanted.map(decode) {
-        let list = list?;
+    for section in sections.iter().filter(|section| section.is(REVOCATION_LIST)) {
+        let list = section.der().map_err(TrustError::RevocationLists)?;
+        let list = CertificateRevocationListDer::from(list.to_vec());
         if !lists.contains(&list) {
             lists.push(list);
         }

@@ -12,11 +12,15 @@ use zeroize::Zeroizing;
 /// So many names of fields are told when the wanted one is not among them.
 const MAX_NAMES_TOLD: usize = 12;
 
-/// So much of each.
+/// A longer one is no name: somebody's key may stand in its place.
 const MAX_NAME_CHARS: usize = 40;
+
+/// Editors on Windows put it before the first brace.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The texts of the two fields; the same name twice is lawful.
 pub(super) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<[Zeroizing<Vec<u8>>; 2], String> {
+    let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     let mut json = serde_json::Deserializer::from_slice(json);
     let object = json
         .deserialize_map(Object { wanted })
@@ -80,12 +84,13 @@ impl Found {
 }
 
 fn short(name: &str) -> String {
-    let short: String = name
-        .chars()
-        .filter(|char| is_shown(*char))
-        .take(MAX_NAME_CHARS)
-        .collect();
-    format!("`{short}`")
+    match name.chars().count() {
+        0..=MAX_NAME_CHARS => {
+            let shown: String = name.chars().filter(|char| is_shown(*char)).collect();
+            format!("`{shown}`")
+        }
+        count => format!("one of {count} characters"),
+    }
 }
 
 impl<'de> Visitor<'de> for Object<'_> {
@@ -176,6 +181,24 @@ mod tests {
     fn two_fields_are_read_and_the_others_do_not_matter() {
         let json = r#" {"a": [1, {"b": null}], "private_key": "k\nl", "certificate": "c", "z": 1.5} "#;
         assert_eq!(read(json), Ok(("c".to_owned(), "k\nl".to_owned())));
+    }
+
+    #[test]
+    fn a_byte_order_mark_does_no_harm() {
+        let json = "\u{feff}{\"certificate\": \"c\", \"private_key\": \"k\"}";
+        assert_eq!(read(json), Ok(("c".to_owned(), "k".to_owned())));
+    }
+
+    #[test]
+    fn a_key_in_the_place_of_a_name_is_not_told() {
+        let key = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+        for json in [
+            format!("{{\"{key}\": 1}}"),
+            format!("{{\"-----BEGIN PRIVATE KEY-----\\n{key}\": 1}}"),
+        ] {
+            let told = read(&json).unwrap_err();
+            assert!(told.contains("characters") && !told.contains("MIGH"), "{told}");
+        }
     }
 
     #[test]
