@@ -341,18 +341,13 @@ fn stored_remedy(error: &BundleError) -> &'static str {
         }
         | BundleError::NoKey {
             found: Found::Sections(_),
-        } => {
-            "check that the objects or fields of chain and key are not exchanged"
-        }
+        } => "check that the objects or fields of chain and key are not exchanged",
         BundleError::ManyKeys { .. } => "leave only the key of the first certificate in it",
         BundleError::ManyCertificates { .. } | BundleError::IssuerNotCa { .. } => {
             "leave only the leaf and its CA's intermediates in it"
         }
         BundleError::EncryptedKey => {
             "store the key without a passphrase (`openssl pkey -in FILE -out FILE`): the store encrypts it"
-        }
-        BundleError::LeafNotFirst { .. } | BundleError::WrongOrder { .. } => {
-            "order the chain: the server's certificate first, then each one's issuer"
         }
         other => other.remedy(),
     }

@@ -6,13 +6,18 @@
 //!   name at all) is lawful, with a [`Warning`] for each oddity. So is CA:TRUE in a certificate that a CA issued;
 //!   without any alternative name that one is refused, for every client refuses it.
 //! - A root at the end of the chain is lawful: superfluous, and common.
+//! - Certificates twice, in another order, or of no use are put in order or left out, with a warning. A leaf whose
+//!   issuer is not among the CA certificates that come with it is refused.
+//! - A signature that is not right is refused; one of an algorithm that is not supported is warned of.
 //! - Keys in the chain's input and certificates in the key's are skipped, so one combined file may be passed
 //!   as both.
 
 pub(crate) mod chain;
 mod error;
 mod name;
+mod path;
 mod pem;
+pub(crate) mod signed;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +27,7 @@ use rustls::SignatureScheme;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::UnixTime;
 
+pub use chain::chain_order;
 pub use error::{BundleError, Found, Part};
 pub use name::{BadName, Name};
 
@@ -53,6 +59,8 @@ pub(crate) struct Certificate {
     pub(crate) not_before: UnixTime,
     pub(crate) not_after: UnixTime,
     pub(crate) self_signed: bool,
+    /// The input has a self-signed certificate of the same name and key as well.
+    pub(crate) is_also_root: bool,
     /// DER.
     pub(crate) subject: Vec<u8>,
     /// DER.
@@ -121,6 +129,19 @@ impl CertBundle {
         &self.certificates
     }
 
+    /// The same with the first so many certificates of its chain. Its generation stays what it is: that of what
+    /// came.
+    pub(crate) fn cut_to(mut self, chain_len: usize) -> Self {
+        if chain_len < self.chain_len() {
+            let chain = self.certified.cert.iter().take(chain_len).cloned().collect();
+            self.certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&self.certified.key)));
+            self.certificates.truncate(chain_len);
+            self.warnings.retain(|warning| *warning != Warning::RootInChain);
+            self.warnings.push(Warning::ExpiredLeftOut);
+        }
+        self
+    }
+
     /// Whether the leaf carries what only public CAs put there.
     pub(crate) fn is_of_public_ca(&self) -> bool {
         self.public_ca
@@ -140,7 +161,8 @@ impl fmt::Debug for CertBundle {
     }
 }
 
-/// The identity of a bundle: SHA-256 over its DER chain and its public key. Shown as 12 hex digits.
+/// The identity of a bundle: SHA-256 over its chain in DER, in order and each certificate once, and its public key.
+/// Shown as 12 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Generation([u8; 32]);
 
@@ -263,11 +285,33 @@ pub enum Warning {
     MustStaple,
     /// The chain ends with a root, which clients do not need.
     RootInChain,
+    /// A certificate came more than once; it is served once.
+    Duplicates,
+    /// An issuer's certificate has expired that clients need not have; it is not served, nor what follows it.
+    ExpiredLeftOut,
+    /// Certificates that belong to no chain of the leaf are not served.
+    Superfluous,
+    /// The certificates came in another order than they are served in.
+    Reordered,
+    /// That a certificate was signed by its issuer cannot be verified here.
+    Unverified {
+        /// Which one of those that are served, counted from 1, the leaf.
+        position: usize,
+        /// What it is signed with.
+        algorithm: &'static str,
+    },
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Unverified { position, algorithm } => {
+                return write!(
+                    f,
+                    "certificate {position} of the chain is signed with {algorithm}, which is not supported: that its \
+                     issuer has signed it is not verified, and not all clients can"
+                );
+            }
             Self::SelfSigned => "self-signed: clients must be told to trust exactly this certificate",
             Self::NamesFromCommonName => {
                 "no subject alternative name: the common name is used, but many clients ignore it"
@@ -278,6 +322,18 @@ impl fmt::Display for Warning {
             Self::MustStaple => {
                 "demands a stapled OCSP response (must-staple), which is not sent: clients that look at it will refuse it; \
                  issue it without"
+            }
+            Self::Duplicates => "has certificates more than once; each is served once",
+            Self::ExpiredLeftOut => {
+                "has an expired certificate of an issuer; it is not served: clients that trust that issuer itself do \
+                 not need it, others refuse it"
+            }
+            Self::Superfluous => {
+                "has certificates that are in no chain from the server's to a root; they are not served"
+            }
+            Self::Reordered => {
+                "has its certificates in the wrong order; they are served in the right one: the server's, then each \
+                 one's issuer"
             }
             Self::RootInChain => "the chain ends with a root certificate, which clients do not need",
         })

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::SupportedProtocolVersion;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::bundle::{CertBundle, Certificate, Name};
+use crate::bundle::{CertBundle, Certificate, Name, Warning};
 use crate::store::Serving;
 
 pub use error::{Evidence, ProveError};
@@ -78,6 +78,10 @@ impl Proved {
 pub fn prove(bundle: CertBundle, profile: &Profile, now: UnixTime) -> Result<Proved, ProveError> {
     let serving = profile.serving.as_ref().map(|serving| serving.bundle());
     let unchanged = serving.is_some_and(|serving| serving.generation() == bundle.generation());
+    let bundle = match unchanged {
+        true => bundle,
+        false => without_expired_tail(bundle, now),
+    };
     if !unchanged {
         check_dates(&bundle, profile.min_remaining, now)?;
     }
@@ -86,7 +90,7 @@ pub fn prove(bundle: CertBundle, profile: &Profile, now: UnixTime) -> Result<Pro
         let within_life = now.max(bundle.not_before()).min(bundle.not_after());
         check_anchors(&bundle, profile, within_life)?;
     } else {
-        check_issuer(&bundle, profile)?;
+        check_issuer(&bundle)?;
         check_anchors(&bundle, profile, now)?;
         if let Some(serving) = serving.filter(|_| !profile.allow_rollback) {
             check_not_worse(&bundle, serving)?;
@@ -148,31 +152,37 @@ fn check_names(bundle: &CertBundle, domains: &[Name]) -> Result<(), ProveError> 
     })
 }
 
-fn check_issuer(bundle: &CertBundle, profile: &Profile) -> Result<(), ProveError> {
-    let Some(top) = bundle.certificates().last() else {
-        return Ok(());
-    };
-    let missing = |evidence| {
-        Err(ProveError::MissingIntermediate {
-            issuer: top.issuer_text.clone(),
-            evidence,
-        })
-    };
+/// Leaves out what has expired in the tail of a chain, from the first such certificate on.
+///
+/// The one before it has not, so its issuer signs beyond the end of this certificate, and must have another one: a
+/// root's, of which this is the cross-signed form, or a renewed one. Who trusts that needs this one not; others refuse
+/// it. The leaf's own issuer is needed, unless the input shows that it is a root.
+fn without_expired_tail(bundle: CertBundle, now: UnixTime) -> CertBundle {
+    let certificates = bundle.certificates();
+    let needed = certificates
+        .get(1)
+        .map_or(1, |issuer| if issuer.is_also_root { 1 } else { 2 });
+    let expired = |certificate: &Certificate| now > certificate.not_after && !certificate.self_signed;
+    let tail = certificates.iter().position(expired);
+    match tail.filter(|at| *at >= needed) {
+        Some(at) => bundle.cut_to(at),
+        None => bundle,
+    }
+}
+
+fn check_issuer(bundle: &CertBundle) -> Result<(), ProveError> {
     // Baseline Requirements §6.1.7: a root's key signs no subscriber's certificate.
     if is_alone(bundle) && bundle.is_of_public_ca() {
-        return missing(Evidence::PublicCa);
-    }
-    // The half of a file that is being written can end exactly between two certificates.
-    let had_it = |serving: &Arc<Serving>| {
-        let intermediates = serving.bundle().certificates().iter().skip(1);
-        intermediates
-            .filter(|other| !other.self_signed)
-            .any(|other| other.subject == top.issuer)
-    };
-    if !top.self_signed && !profile.allow_rollback && profile.serving.as_ref().is_some_and(had_it) {
-        return missing(Evidence::ServedBefore);
+        return Err(missing_intermediate(bundle, Evidence::PublicCa));
     }
     Ok(())
+}
+
+fn missing_intermediate(bundle: &CertBundle, evidence: Evidence) -> ProveError {
+    ProveError::MissingIntermediate {
+        issuer: bundle.issuer().to_owned(),
+        evidence,
+    }
 }
 
 /// A leaf of which nothing says who vouches for its issuer.
@@ -187,14 +197,23 @@ fn check_anchors(bundle: &CertBundle, profile: &Profile, at: UnixTime) -> Result
     }
     match verify_to_anchors(bundle, &profile.anchors, at) {
         Ok(()) => Ok(()),
-        Err(webpki::Error::UnknownIssuer) if is_alone(bundle) => Err(ProveError::MissingIntermediate {
-            issuer: bundle.issuer().to_owned(),
-            evidence: Evidence::Anchors,
-        }),
+        Err(webpki::Error::UnknownIssuer) if is_alone(bundle) => {
+            Err(missing_intermediate(bundle, Evidence::Anchors))
+        }
         Err(error) => Err(ProveError::Untrusted {
-            reason: error.to_string(),
+            reason: unsupported(bundle).unwrap_or_else(|| error.to_string()),
         }),
     }
+}
+
+/// What stands in the way of a verifier, if it is that.
+fn unsupported(bundle: &CertBundle) -> Option<String> {
+    bundle.warnings().iter().find_map(|warning| match warning {
+        Warning::Unverified { position, algorithm } => Some(format!(
+            "certificate {position} of the chain is signed with {algorithm}, which is not supported"
+        )),
+        _ => None,
+    })
 }
 
 fn verify_to_anchors(
@@ -217,8 +236,18 @@ fn verify_to_anchors(
         .map(|_| ())
 }
 
-/// Fewer days of life are lawful: that is a switch to a shorter profile. An earlier birth is not.
 fn check_not_worse(bundle: &CertBundle, serving: &CertBundle) -> Result<(), ProveError> {
+    // The half of a file that is being written can end exactly between two certificates.
+    let issuer = bundle
+        .certificates()
+        .last()
+        .filter(|top| !top.self_signed)
+        .map(|top| top.issuer.as_slice());
+    let mut intermediates = serving.certificates().iter().skip(1);
+    if intermediates.any(|other| !other.self_signed && Some(other.subject.as_slice()) == issuer) {
+        return Err(missing_intermediate(bundle, Evidence::ServedBefore));
+    }
+    // Fewer days of life are lawful: that is a switch to a shorter profile. An earlier birth is not.
     let (not_before, serving_not_before) = (bundle.not_before(), serving.not_before());
     if not_before < serving_not_before {
         return Err(ProveError::Older {

@@ -44,7 +44,7 @@ const KINDS: [Kind; 12] = [
         "issue it for all configured domains",
     ),
     kind("no-chain", "lacks the intermediate", "use the full chain"),
-    kind("wrong-order", "chain", "order the file"),
+    kind("foreign-chain", "certificate 1", "put the intermediates of the CA"),
     kind("rsa-1024", "1024", "issue a new certificate"),
     kind("two-keys", "2 private keys", "leave only the key"),
     kind("huge", "bytes", "check that the path"),
@@ -105,7 +105,7 @@ fn spoiled_chain(kind: &str, chain: &str) -> String {
         "half" => chain[..chain.len() / 3].to_owned(),
         "empty" => String::new(),
         "no-chain" => certificates[0].clone(),
-        "wrong-order" => certificates.iter().rev().map(String::as_str).collect(),
+        "foreign-chain" => certificates[0].clone() + &TestCa::with_intermediate().issuer().0,
         "huge" => chain.repeat((1 << 20) / chain.len()),
         other => panic!("no such kind: {other}"),
     }
@@ -188,7 +188,6 @@ impl Place {
             (Self::Files(_), _) => kind.remedy,
             (_, "huge") => "and nothing else",
             (_, "half" | "empty") => "store it again in full",
-            (_, "wrong-order") => "order the chain",
             _ => kind.remedy,
         }
     }
@@ -335,7 +334,7 @@ const FROM_A_CA: [&str; 10] = [
     "not-yet-valid",
     "wrong-name",
     "no-chain",
-    "wrong-order",
+    "foreign-chain",
     "huge",
     GOOD.name,
 ];

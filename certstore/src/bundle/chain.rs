@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::{digest, signature};
+use aws_lc_rs::digest;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -12,12 +12,12 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::public_key::PublicKey;
-use x509_parser::revocation_list::CertificateRevocationList;
-use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo, X509Name, X509Version};
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Name, X509Version};
 
 use super::error::BundleError;
 use super::name::Name;
-use super::{CertBundle, Certificate, Generation, KeyKind, MIN_RSA_BITS, Warning};
+use super::signed::{self, Verdict};
+use super::{CertBundle, Certificate, Generation, KeyKind, MAX_CERTIFICATES, MIN_RSA_BITS, Warning, path};
 use crate::is_shown;
 
 /// The longest RSA key that TLS libraries verify.
@@ -46,30 +46,46 @@ const TLS_FEATURE: &str = "1.3.6.1.5.5.7.1.24";
 const PUBLIC_CA_POLICIES: &str = "2.23.140.1.";
 
 pub(super) fn check(
-    chain: Vec<CertificateDer<'static>>,
+    input: Vec<CertificateDer<'static>>,
     key: &PrivateKeyDer<'static>,
 ) -> Result<CertBundle, BundleError> {
-    let parsed = parse(&chain)?;
-    let Some(leaf) = parsed.first() else {
+    let mut warnings = Vec::new();
+    let count = input.len();
+    let input = each_once(input);
+    if input.len() > MAX_CERTIFICATES {
+        return Err(BundleError::ManyCertificates { count: input.len() });
+    }
+    if input.len() < count {
+        warnings.push(Warning::Duplicates);
+    }
+    let parsed = parse(&input)?;
+    let Some(first) = parsed.first() else {
         return Err(BundleError::NoCertificate {
             found: super::Found::Sections(Vec::new()),
         });
     };
-    let key_kind = check_strength(&parsed)?;
-    let signing = any_supported_type(key).map_err(|_| BundleError::BadKey)?;
-    check_key_is_of_leaf(&parsed, &*signing)?;
-    check_order(&parsed)?;
+    let Ok(signing) = any_supported_type(key) else {
+        // If it is of a kind that nobody could use, that is what is wrong.
+        return Err(check_strength(&[first]).err().unwrap_or(BundleError::BadKey));
+    };
+    let leaf = leaf_of(&parsed, &*signing)?;
+    let chain = path::from_leaf(leaf, &parsed, &mut warnings)?;
+    let key_kind = check_strength(&chain)?;
     let self_signed = leaf.is_self_signed();
-    let mut warnings = check_purpose(leaf, self_signed)?;
+    check_purpose(leaf, self_signed, &mut warnings)?;
     let names = names(leaf, self_signed, &mut warnings)?;
-    if parsed.len() > 1 && parsed.last().is_some_and(Parsed::is_self_signed) {
+    if chain.len() > 1 && chain.last().is_some_and(|top| top.is_self_signed()) {
         warnings.push(Warning::RootInChain);
     }
     let public_ca = is_of_public_ca(leaf);
-    let certificates = parsed.iter().map(Parsed::facts).collect();
-    let generation = generation(&chain, leaf);
-    drop(parsed);
-    let certified = Arc::new(CertifiedKey::new(chain, signing));
+    let is_also_root = |one: &Parsed<'_>| {
+        let mut roots = parsed.iter().filter(|other| other.is_self_signed());
+        roots.any(|root| root.is_of_same_name_and_key(one))
+    };
+    let certificates = chain.iter().map(|one| one.facts(is_also_root(one))).collect();
+    let ders: Vec<_> = chain.iter().map(|one| one.der.clone()).collect();
+    let generation = generation(&ders, leaf);
+    let certified = Arc::new(CertifiedKey::new(ders, signing));
     Ok(CertBundle {
         certified,
         names,
@@ -81,21 +97,69 @@ pub(super) fn check(
     })
 }
 
-struct Parsed<'a> {
-    position: usize,
-    x509: X509Certificate<'a>,
+fn each_once(input: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'static>> {
+    let mut once: Vec<CertificateDer<'static>> = Vec::new();
+    for der in input {
+        if !once.contains(&der) {
+            once.push(der);
+        }
+    }
+    once
+}
+
+/// The places of a certificate and its issuers, as far as they are there, in the order in which they are served.
+/// For containers whose certificates have no order. Each is in DER; `leaf` is a place, and what cannot be parsed is
+/// passed over.
+pub fn chain_order(certificates: &[&[u8]], leaf: usize) -> Vec<usize> {
+    let ders: Vec<CertificateDer<'static>> = certificates
+        .iter()
+        .map(|der| CertificateDer::from(der.to_vec()))
+        .collect();
+    let parsed: Vec<_> = ders
+        .iter()
+        .enumerate()
+        .filter_map(|(index, der)| parse_one(index + 1, der).ok())
+        .collect();
+    let chain = parsed
+        .iter()
+        .find(|parsed| parsed.position == leaf + 1)
+        .and_then(|leaf| path::from_leaf(leaf, &parsed, &mut Vec::new()).ok());
+    match chain {
+        Some(chain) => chain.iter().map(|one| one.position - 1).collect(),
+        None => vec![leaf],
+    }
+}
+
+/// A certificate of the input.
+pub(super) struct Parsed<'a> {
+    /// Its place in the input, from 1.
+    pub(super) position: usize,
+    pub(super) x509: X509Certificate<'a>,
+    der: &'a CertificateDer<'static>,
 }
 
 fn parse<'a>(chain: &'a [CertificateDer<'static>]) -> Result<Vec<Parsed<'a>>, BundleError> {
-    let mut parsed: Vec<Parsed<'a>> = Vec::with_capacity(chain.len());
-    for (index, der) in chain.iter().enumerate() {
-        let position = index + 1;
-        let bad = |reason: String| BundleError::BadCertificate { position, reason };
-        let (rest, x509) =
-            x509_parser::parse_x509_certificate(der).map_err(|error| bad(error.to_string()))?;
-        if !rest.is_empty() {
-            return Err(bad(format!("{} bytes follow its end", rest.len())));
-        }
+    chain
+        .iter()
+        .enumerate()
+        .map(|(index, der)| parse_one(index + 1, der))
+        .collect()
+}
+
+fn parse_one<'a>(position: usize, der: &'a CertificateDer<'static>) -> Result<Parsed<'a>, BundleError> {
+    let bad = |reason: String| BundleError::BadCertificate { position, reason };
+    let (rest, x509) = x509_parser::parse_x509_certificate(der).map_err(|error| bad(error.to_string()))?;
+    if !rest.is_empty() {
+        return Err(bad(format!("{} bytes follow its end", rest.len())));
+    }
+    Ok(Parsed { position, x509, der })
+}
+
+/// Refuses weak keys and signatures anywhere in the chain. Gives the kind of the leaf's key.
+fn check_strength(chain: &[&Parsed<'_>]) -> Result<KeyKind, BundleError> {
+    let mut leaf_kind = None;
+    for (index, one) in chain.iter().enumerate() {
+        let (position, x509) = (one.position, &one.x509);
         // RFC 5280 §4.1.2.1: 2 stands for version 3.
         if x509.version() != X509Version::V3 {
             return Err(BundleError::OldVersion {
@@ -103,25 +167,6 @@ fn parse<'a>(chain: &'a [CertificateDer<'static>]) -> Result<Vec<Parsed<'a>>, Bu
                 version: x509.version().0.saturating_add(1),
             });
         }
-        if let Some(first) = parsed
-            .iter()
-            .find(|earlier| earlier.x509.as_raw() == x509.as_raw())
-        {
-            return Err(BundleError::Duplicate {
-                position,
-                first: first.position,
-            });
-        }
-        parsed.push(Parsed { position, x509 });
-    }
-    Ok(parsed)
-}
-
-/// Refuses weak keys and signatures anywhere in the chain. Gives the kind of the leaf's key.
-fn check_strength(parsed: &[Parsed<'_>]) -> Result<KeyKind, BundleError> {
-    let mut leaf_kind = None;
-    for Parsed { position, x509 } in parsed {
-        let position = *position;
         let kind = match key_kind(x509.public_key()) {
             Some(KeyKind::Rsa(bits)) if usize::from(bits) < MIN_RSA_BITS => {
                 return Err(BundleError::WeakKey {
@@ -131,8 +176,8 @@ fn check_strength(parsed: &[Parsed<'_>]) -> Result<KeyKind, BundleError> {
             }
             kind => kind,
         };
-        if position == 1 {
-            leaf_kind = kind;
+        if index == 0 {
+            leaf_kind = kind.ok_or(BundleError::UnsupportedKey { position })?.into();
         }
         // The signature of a self-issued certificate proves nothing to anybody, so its strength is no matter.
         if x509.issuer() != x509.subject() {
@@ -175,66 +220,31 @@ fn key_kind(spki: &SubjectPublicKeyInfo<'_>) -> Option<KeyKind> {
     }
 }
 
-fn check_key_is_of_leaf(parsed: &[Parsed<'_>], signing: &dyn SigningKey) -> Result<(), BundleError> {
+/// The certificate of this key, wherever it stands. Of several the first.
+fn leaf_of<'a, 'b>(
+    parsed: &'b [Parsed<'a>],
+    signing: &dyn SigningKey,
+) -> Result<&'b Parsed<'a>, BundleError> {
+    let first = || parsed.first().map(|first| text(first.x509.subject()));
+    let mismatch = || BundleError::KeyMismatch {
+        subject: first().unwrap_or_default(),
+    };
     let Some(public) = signing.public_key() else {
         // No key kind that gets here hides its public key; if one did, the trial handshakes would tell.
-        return Ok(());
+        return parsed.first().ok_or_else(mismatch);
     };
-    let owner = parsed
+    parsed
         .iter()
-        .find(|certificate| certificate.x509.public_key().raw == public.as_ref());
-    let subject = |certificate: &Parsed<'_>| text(certificate.x509.subject());
-    match owner {
-        Some(Parsed { position: 1, .. }) => Ok(()),
-        Some(owner) => Err(BundleError::LeafNotFirst {
-            position: owner.position,
-            subject: subject(owner),
-        }),
-        None => Err(BundleError::KeyMismatch {
-            subject: parsed.first().map(subject).unwrap_or_default(),
-        }),
-    }
-}
-
-/// RFC 5246 §7.4.2: each certificate must directly certify the one preceding it. RFC 8446 §4.4.2 lets
-/// servers be lax, but not all clients can cope.
-fn check_order(parsed: &[Parsed<'_>]) -> Result<(), BundleError> {
-    for (certificate, next) in parsed.iter().zip(parsed.iter().skip(1)) {
-        let position = certificate.position;
-        if certificate.is_issued_by(next) {
-            if !next.may_issue() {
-                return Err(BundleError::IssuerNotCa {
-                    position: next.position,
-                });
-            }
-            continue;
-        }
-        let elsewhere = parsed
-            .iter()
-            .find(|other| other.position != position && certificate.is_issued_by(other))
-            .map(|issuer| issuer.position);
-        return Err(match elsewhere {
-            Some(issuer_position) => BundleError::WrongOrder {
-                position,
-                issuer_position,
-            },
-            None if certificate.x509.issuer() == next.x509.subject() => BundleError::BadSignature {
-                position,
-                issuer: text(next.x509.subject()),
-            },
-            None => BundleError::ChainBroken {
-                position,
-                wanted: text(certificate.x509.issuer()),
-                found: text(next.x509.subject()),
-            },
-        });
-    }
-    Ok(())
+        .find(|certificate| certificate.x509.public_key().raw == public.as_ref())
+        .ok_or_else(mismatch)
 }
 
 /// Whether the leaf may be a TLS server's.
-fn check_purpose(leaf: &Parsed<'_>, self_signed: bool) -> Result<Vec<Warning>, BundleError> {
-    let mut warnings = Vec::new();
+fn check_purpose(
+    leaf: &Parsed<'_>,
+    self_signed: bool,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), BundleError> {
     if self_signed {
         warnings.push(Warning::SelfSigned);
     }
@@ -258,7 +268,7 @@ fn check_purpose(leaf: &Parsed<'_>, self_signed: bool) -> Result<Vec<Warning>, B
     if extended.is_some_and(|usage| !usage.value.server_auth && !usage.value.any) {
         return Err(BundleError::ExtendedKeyUsage);
     }
-    Ok(warnings)
+    Ok(())
 }
 
 /// RFC 7633 §4: the feature status_request (5) in the list.
@@ -361,22 +371,54 @@ fn generation(chain: &[CertificateDer<'_>], leaf: &Parsed<'_>) -> Generation {
 }
 
 impl Parsed<'_> {
-    fn is_self_signed(&self) -> bool {
-        self.is_issued_by(self)
+    /// What cannot be verified here and names itself its issuer counts as self-signed.
+    pub(super) fn is_self_signed(&self) -> bool {
+        self.signed_by(self) != Verdict::NotSigned
     }
 
-    fn is_issued_by(&self, issuer: &Self) -> bool {
+    /// Whether this is the issuer, by name and signature.
+    pub(super) fn signed_by(&self, issuer: &Self) -> Verdict {
+        if self.names_as_issuer(issuer) {
+            signed::of_certificate(&self.x509, issuer.x509.public_key())
+        } else {
+            Verdict::NotSigned
+        }
+    }
+
+    pub(super) fn names_as_issuer(&self, issuer: &Self) -> bool {
         self.x509.issuer().as_raw() == issuer.x509.subject().as_raw()
-            && is_signed_by(&self.x509, issuer.x509.public_key())
+    }
+
+    pub(super) fn is_of_same_name_and_key(&self, other: &Self) -> bool {
+        self.x509.subject().as_raw() == other.x509.subject().as_raw()
+            && self.x509.public_key().raw == other.x509.public_key().raw
+    }
+
+    /// RFC 5280 §4.2.1.1.
+    pub(super) fn authority_key(&self) -> Option<&[u8]> {
+        let mut extensions = self.x509.extensions().iter();
+        extensions.find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(authority) => Some(authority.key_identifier.as_ref()?.0),
+            _ => None,
+        })
+    }
+
+    /// RFC 5280 §4.2.1.2.
+    pub(super) fn subject_key(&self) -> Option<&[u8]> {
+        let mut extensions = self.x509.extensions().iter();
+        extensions.find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0),
+            _ => None,
+        })
     }
 
     /// RFC 5280 §4.2.1.9, §4.2.1.3: an issuer has cA set, and keyCertSign if it has key usage at all.
-    fn may_issue(&self) -> bool {
+    pub(super) fn may_issue(&self) -> bool {
         let usage = self.x509.key_usage().ok().flatten();
         self.x509.is_ca() && usage.is_none_or(|usage| usage.value.key_cert_sign())
     }
 
-    fn facts(&self) -> Certificate {
+    fn facts(&self, is_also_root: bool) -> Certificate {
         let instant =
             |seconds: i64| UnixTime::since_unix_epoch(Duration::from_secs(seconds.try_into().unwrap_or(0)));
         let validity = self.x509.validity();
@@ -384,6 +426,7 @@ impl Parsed<'_> {
             not_before: instant(validity.not_before.timestamp()),
             not_after: instant(validity.not_after.timestamp()),
             self_signed: self.is_self_signed(),
+            is_also_root,
             subject: self.x509.subject().as_raw().to_vec(),
             issuer: self.x509.issuer().as_raw().to_vec(),
             issuer_text: text(self.x509.issuer()),
@@ -396,57 +439,6 @@ impl Parsed<'_> {
             reason: error.to_string(),
         }
     }
-}
-
-fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &SubjectPublicKeyInfo<'_>) -> bool {
-    match certificate.verify_signature(Some(issuer)) {
-        Ok(()) => true,
-        Err(X509Error::SignatureUnsupportedAlgorithm) => is_signed_by_p521(
-            &certificate.signature_algorithm,
-            certificate.tbs_certificate.as_ref(),
-            &certificate.signature_value.data,
-            issuer,
-        ),
-        Err(_) => false,
-    }
-}
-
-/// The same of a revocation list.
-pub(crate) fn is_list_signed_by(
-    list: &CertificateRevocationList<'_>,
-    issuer: &SubjectPublicKeyInfo<'_>,
-) -> bool {
-    match list.verify_signature(issuer) {
-        Ok(()) => true,
-        Err(X509Error::SignatureUnsupportedAlgorithm) => is_signed_by_p521(
-            &list.signature_algorithm,
-            list.tbs_cert_list.as_ref(),
-            &list.signature_value.data,
-            issuer,
-        ),
-        Err(_) => false,
-    }
-}
-
-/// The parser's own verification stops at P-384.
-fn is_signed_by_p521(
-    signed_with: &AlgorithmIdentifier<'_>,
-    signed: &[u8],
-    signature: &[u8],
-    issuer: &SubjectPublicKeyInfo<'_>,
-) -> bool {
-    if key_kind(issuer) != Some(KeyKind::EcdsaP521) {
-        return false;
-    }
-    let algorithm: &dyn signature::VerificationAlgorithm = match signed_with.algorithm.to_id_string().as_str()
-    {
-        "1.2.840.10045.4.3.2" => &signature::ECDSA_P521_SHA256_ASN1,
-        "1.2.840.10045.4.3.3" => &signature::ECDSA_P521_SHA384_ASN1,
-        "1.2.840.10045.4.3.4" => &signature::ECDSA_P521_SHA512_ASN1,
-        _ => return false,
-    };
-    let key = signature::UnparsedPublicKey::new(algorithm, &issuer.subject_public_key.data);
-    key.verify(signed, signature).is_ok()
 }
 
 /// A name for people.

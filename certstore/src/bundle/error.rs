@@ -78,7 +78,7 @@ impl fmt::Display for Found {
     }
 }
 
-/// Why a chain and a key make no bundle. Positions count certificates from 1, the leaf.
+/// Why a chain and a key make no bundle. Positions count certificates from 1, in the order of the input, each once.
 ///
 /// All of these are the operator's (or a half-finished writer's) to mend; trying the same bytes again
 /// cannot help. The text holds no byte of the key.
@@ -222,54 +222,29 @@ pub enum BundleError {
         /// The leaf's subject.
         subject: String,
     },
-    /// The key belongs to a later certificate: the leaf does not come first.
+    /// The issuer of the leaf is not among the CA certificates that are there.
     #[error(
-        "the chain is in the wrong order: the key belongs to certificate {position} ({subject}), which must be first"
-    )]
-    LeafNotFirst {
-        /// Where the leaf is.
-        position: usize,
-        /// The leaf's subject.
-        subject: String,
-    },
-    /// The issuer is there, at the wrong place.
-    #[error(
-        "the chain is in the wrong order: certificate {position} is issued by certificate {issuer_position}, \
-         which must come right after it"
-    )]
-    WrongOrder {
-        /// The certificate whose issuer does not follow.
-        position: usize,
-        /// Where the issuer is.
-        issuer_position: usize,
-    },
-    /// The next certificate is not the issuer, and no other one is.
-    #[error(
-        "the chain breaks after certificate {position}: its issuer is {wanted}, but the next certificate is {found}"
+        "the chain breaks after certificate {position}: its issuer is {wanted}, which is not there, but {found} is"
     )]
     ChainBroken {
-        /// The last certificate that fits.
+        /// The leaf.
         position: usize,
         /// The issuer it names.
         wanted: String,
-        /// The subject of the one that follows.
+        /// The subject of a CA certificate that is there instead.
         found: String,
     },
     /// The name fits, the signature does not: an older or newer key of the same CA.
-    #[error("the signature of certificate {position} was not made by certificate {} ({issuer})", position + 1)]
+    #[error(
+        "the signature of certificate {position} was not made by certificate {issuer_position} ({issuer})"
+    )]
     BadSignature {
         /// The certificate with the signature.
         position: usize,
-        /// The subject of the one that follows.
+        /// The one that has the issuer's name.
+        issuer_position: usize,
+        /// That name.
         issuer: String,
-    },
-    /// The same certificate twice.
-    #[error("certificate {position} of the chain is the same as certificate {first}")]
-    Duplicate {
-        /// The second of the two.
-        position: usize,
-        /// The first of the two.
-        first: usize,
     },
     /// An issuer that may not issue.
     #[error("certificate {position} of the chain signs others but is not a CA certificate")]
@@ -310,11 +285,8 @@ impl BundleError {
             | Self::WeakKey { .. }
             | Self::UnsupportedKey { .. }
             | Self::WeakSignature { .. }
-            | Self::LeafNotFirst { .. }
-            | Self::WrongOrder { .. }
             | Self::ChainBroken { .. }
             | Self::BadSignature { .. }
-            | Self::Duplicate { .. }
             | Self::IssuerNotCa { .. }
             | Self::KeyUsage
             | Self::ExtendedKeyUsage
@@ -382,13 +354,9 @@ impl BundleError {
             }
             Self::WeakSignature { .. } => "issue it again with SHA-256",
             Self::KeyMismatch { .. } => "put the key that the certificate was requested with beside it",
-            Self::LeafNotFirst { .. } | Self::WrongOrder { .. } => {
-                "order the file: the server's certificate first, then each one's issuer"
-            }
             Self::ChainBroken { .. } | Self::BadSignature { .. } => {
                 "put the intermediates of the CA that issued this certificate after it, and no others"
             }
-            Self::Duplicate { .. } => "remove the second one",
             Self::IssuerNotCa { .. } => "leave only the leaf and its CA's intermediates in the file",
             Self::KeyUsage => "issue it with key usage digitalSignature, or without the extension",
             Self::ExtendedKeyUsage => "issue it with extended key usage serverAuth",

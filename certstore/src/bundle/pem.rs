@@ -3,8 +3,8 @@
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
+use super::MAX_PEM_BYTES;
 use super::error::{BundleError, Found, Part};
-use super::{MAX_CERTIFICATES, MAX_PEM_BYTES};
 use crate::pem::{PemError, is_pkcs7, labels, sections};
 
 /// The tags of ASN.1 that tell kinds of private keys apart.
@@ -28,12 +28,11 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, B
         }
         certificates.push(CertificateDer::from(der.to_vec()));
     }
-    match certificates.len() {
-        0 => Err(BundleError::NoCertificate {
+    match certificates.is_empty() {
+        true => Err(BundleError::NoCertificate {
             found: labels(&sections),
         }),
-        count if count > MAX_CERTIFICATES => Err(BundleError::ManyCertificates { count }),
-        _ => Ok(certificates),
+        false => Ok(certificates),
     }
 }
 

@@ -6,7 +6,9 @@ use rcgen::{
 use super::*;
 use crate::testing::*;
 
+mod order;
 mod secrets;
+mod signatures;
 mod spellings;
 
 fn parse(chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<CertBundle, BundleError> {
@@ -255,60 +257,6 @@ fn a_key_of_another_pair_is_refused() {
         refusal(pair.chain(), &other.key),
         BundleError::KeyMismatch { .. }
     ));
-}
-
-#[test]
-fn the_leaf_must_come_first_and_each_issuer_next() {
-    let ca = TestCa::new();
-    let pair = ca.pair(&["a.test"]);
-    let (intermediate, root) = (ca.intermediate.pem(), ca.root.pem());
-    let reversed = intermediate.clone() + &pair.leaf;
-    assert!(matches!(
-        refusal(reversed, &pair.key),
-        BundleError::LeafNotFirst { position: 2, .. }
-    ));
-    let swapped = pair.leaf.clone() + &root + &intermediate;
-    assert_eq!(
-        refusal(swapped, &pair.key),
-        BundleError::WrongOrder {
-            position: 1,
-            issuer_position: 3
-        }
-    );
-    let whole = parse(pair.chain() + &root, &pair.key).unwrap();
-    assert_eq!(whole.warnings(), [Warning::RootInChain]);
-}
-
-#[test]
-fn a_foreign_certificate_in_the_chain_is_refused() {
-    let (ca, other) = (TestCa::new(), TestCa::named("Other"));
-    let pair = ca.pair(&["a.test"]);
-    let foreign = pair.leaf.clone() + &other.intermediate.pem();
-    assert!(matches!(
-        refusal(foreign, &pair.key),
-        BundleError::ChainBroken { position: 1, .. }
-    ));
-    // The same names, another key.
-    let namesake = pair.leaf.clone() + &TestCa::new().intermediate.pem();
-    assert!(matches!(
-        refusal(namesake, &pair.key),
-        BundleError::BadSignature { position: 1, .. }
-    ));
-    let twice = pair.leaf.clone() + &pair.leaf;
-    assert_eq!(
-        refusal(twice, &pair.key),
-        BundleError::Duplicate {
-            position: 2,
-            first: 1
-        }
-    );
-    let many = pair.chain() + &other.intermediate.pem().repeat(MAX_CERTIFICATES);
-    assert_eq!(
-        refusal(many, &pair.key),
-        BundleError::ManyCertificates {
-            count: MAX_CERTIFICATES + 2
-        }
-    );
 }
 
 #[test]

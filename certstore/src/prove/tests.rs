@@ -175,7 +175,8 @@ fn an_intermediate_that_serves_now_may_not_get_lost() {
         issuers: Vec::new(),
         ..ca.pair(&["a.test"])
     };
-    let error = prove(alone.bundle(), &after(&ca.pair(&["a.test"])), NOW).unwrap_err();
+    let serving = ca.pair(&["a.test"]);
+    let error = prove(alone.bundle(), &after(&serving), NOW).unwrap_err();
     assert!(matches!(
         error,
         ProveError::MissingIntermediate {
@@ -189,6 +190,60 @@ fn an_intermediate_that_serves_now_may_not_get_lost() {
         prove(ca.pair(&["a.test"]).bundle(), &after(&with_root), NOW).is_ok(),
         "a root may be left out"
     );
+}
+
+/// The whole of the chain that serves: leaf, intermediate, and the root signed by an older one until that day.
+fn with_cross_signed_root(ca: &TestCa, pair: TestPair, until: i64) -> TestPair {
+    let old = rcgen::CertifiedIssuer::self_signed(ca_params("Old root"), ecdsa()).unwrap();
+    let mut params = ca_params("Test root");
+    set_validity(&mut params, -300, until);
+    let cross = params.signed_by(ca.root.key(), &old).unwrap().pem();
+    let issuers = [pair.issuers, vec![cross]].concat();
+    TestPair { issuers, ..pair }
+}
+
+#[test]
+fn a_cross_signed_root_past_its_end_is_left_out_with_a_warning() {
+    use crate::Warning;
+    let ca = TestCa::new();
+    let pair = with_cross_signed_root(&ca, ca.pair(&["a.test"]), -2);
+    let whole = pair.bundle();
+    assert_eq!(whole.chain_len(), 3);
+    let proved = prove(pair.bundle(), &Profile::default(), NOW).unwrap();
+    let bundle = proved.bundle();
+    assert_eq!(bundle.chain_len(), 2);
+    assert_eq!(bundle.warnings(), [Warning::ExpiredLeftOut]);
+    assert_eq!(bundle.generation(), whole.generation(), "it is what came");
+    // Before its end it is served, and what serves is not looked at again.
+    let before = prove(pair.bundle(), &Profile::default(), days_after_now(-3)).unwrap();
+    assert_eq!(before.bundle().chain_len(), 3);
+    prove(pair.bundle(), &after(&pair), NOW).unwrap();
+    // To anchors it leads without.
+    let anchored = Profile {
+        anchors: vec![ca.root.der().clone()],
+        ..Profile::default()
+    };
+    prove(pair.bundle(), &anchored, NOW).unwrap();
+}
+
+#[test]
+fn the_leafs_own_issuer_is_left_out_only_if_it_is_a_root() {
+    let ca = TestCa::new();
+    let key = ecdsa();
+    let pair = TestPair {
+        leaf: leaf_params(&["a.test"]).signed_by(&key, &ca.root).unwrap().pem(),
+        issuers: Vec::new(),
+        key: key.serialize_pem(),
+    };
+    let mut pair = with_cross_signed_root(&ca, pair, -2);
+    let error = prove(pair.bundle(), &Profile::default(), NOW).unwrap_err();
+    assert!(
+        matches!(error, ProveError::IntermediateNotValid { position: 2, .. }),
+        "{error}"
+    );
+    pair.issuers.push(ca.root.pem());
+    let proved = prove(pair.bundle(), &Profile::default(), NOW).unwrap();
+    assert_eq!(proved.bundle().chain_len(), 1);
 }
 
 #[test]

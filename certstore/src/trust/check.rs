@@ -15,7 +15,8 @@ use x509_parser::time::ASN1Time;
 
 use super::{Authority, MAX_AUTHORITIES, MAX_TRUST_BYTES, RevocationList, TrustBundle, TrustError};
 use crate::bundle::Generation;
-use crate::bundle::chain::{is_list_signed_by, text};
+use crate::bundle::chain::text;
+use crate::bundle::signed::{self, Verdict};
 use crate::pem::{PemError, labels, sections};
 
 /// RFC 7468 §6.
@@ -131,8 +132,19 @@ fn check_lists(
         webpki::BorrowedCertRevocationList::from_der(der).map_err(|error| bad(error.to_string()))?;
         let (_, list) = CertificateRevocationList::from_der(der).map_err(|error| bad(error.to_string()))?;
         let issuer = text(list.issuer());
-        if !authorities.iter().any(|authority| is_list_of(&list, authority)) {
-            return Err(TrustError::StrangeRevocationList { position, issuer });
+        let verdicts = authorities.iter().map(|authority| verdict(&list, authority));
+        match verdicts.max_by_key(|verdict| rank(*verdict)) {
+            Some(Verdict::Signed) => {}
+            Some(Verdict::Unsupported(algorithm)) => {
+                return Err(TrustError::UnsupportedRevocationList {
+                    position,
+                    issuer,
+                    algorithm,
+                });
+            }
+            Some(Verdict::NotSigned) | None => {
+                return Err(TrustError::StrangeRevocationList { position, issuer });
+            }
         }
         let raw = list.issuer().as_raw().to_vec();
         // RFC 5280 §5.2.5: a CA may split its list by distribution points; ours are whole.
@@ -177,7 +189,23 @@ fn check_complete(
 }
 
 fn is_list_of(list: &CertificateRevocationList<'_>, authority: &X509Certificate<'_>) -> bool {
-    list.issuer().as_raw() == authority.subject().as_raw() && is_list_signed_by(list, authority.public_key())
+    verdict(list, authority) == Verdict::Signed
+}
+
+fn verdict(list: &CertificateRevocationList<'_>, authority: &X509Certificate<'_>) -> Verdict {
+    match list.issuer().as_raw() == authority.subject().as_raw() {
+        true => signed::of_list(list, authority.public_key()),
+        false => Verdict::NotSigned,
+    }
+}
+
+/// Of several CAs of one name the one that has signed it counts.
+fn rank(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::NotSigned => 0,
+        Verdict::Unsupported(_) => 1,
+        Verdict::Signed => 2,
+    }
 }
 
 fn verifier(

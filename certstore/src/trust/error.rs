@@ -79,6 +79,16 @@ pub enum TrustError {
         /// Who it says has signed it.
         issuer: String,
     },
+    /// A revocation list of a CA of the bundle, by an algorithm with which nobody can tell here.
+    #[error("revocation list {position} ({issuer}) is signed with {algorithm}, which is not supported")]
+    UnsupportedRevocationList {
+        /// Which one.
+        position: usize,
+        /// The CA.
+        issuer: String,
+        /// What it is signed with.
+        algorithm: &'static str,
+    },
     /// Two revocation lists of one CA.
     #[error("revocation lists {first} and {position} are of one CA ({issuer})")]
     SecondRevocationList {
@@ -123,6 +133,7 @@ impl TrustError {
             | Self::Expired { .. } => Part::Chain,
             Self::RevocationLists(_)
             | Self::BadRevocationList { .. }
+            | Self::UnsupportedRevocationList { .. }
             | Self::SecondRevocationList { .. }
             | Self::RevocationListExpired { .. }
             | Self::NoRevocationList { .. } => Part::Key,
@@ -159,6 +170,10 @@ impl TrustError {
             }
             Self::StrangeRevocationList { .. } => {
                 "add the certificate of the CA that signed the list, or remove the list"
+            }
+            Self::UnsupportedRevocationList { .. } => {
+                "let the CA sign its lists with ECDSA on P-256, P-384 or P-521, RSA or Ed25519, and SHA-256, SHA-384 or \
+                 SHA-512"
             }
             Self::SecondRevocationList { .. } => "leave only the newer one",
             Self::RevocationListExpired { .. } => {

@@ -239,6 +239,30 @@ fn a_bundle_of_which_all_have_expired_is_refused_and_of_which_one_has_is_not() {
 }
 
 #[test]
+fn lists_are_verified_or_told_that_nobody_can() {
+    // testdata/make_signed.py
+    for name in ["p256_sha512", "p384_sha512", "p521_sha256", "pss_sha256"] {
+        let text = String::from_utf8(crate::testing::fixture(&format!("list_{name}.pem"))).unwrap();
+        let proved = parse(&text, &text, true).unwrap();
+        assert_eq!(proved.bundle().revocation_lists().len(), 1, "{name}");
+    }
+    for (name, algorithm) in [
+        ("ed448", "Ed448"),
+        ("brainpool", "brainpool"),
+        ("pss_salt_20", "RSA-PSS"),
+    ] {
+        let text = String::from_utf8(crate::testing::fixture(&format!("list_{name}.pem"))).unwrap();
+        let error = parse(&text, &text, true).unwrap_err();
+        assert!(
+            matches!(error, TrustError::UnsupportedRevocationList { .. }),
+            "{name}: {error}"
+        );
+        assert!(error.to_string().contains(algorithm), "{error}");
+        assert_eq!(error.part(), Part::Key);
+    }
+}
+
+#[test]
 fn lists_signed_on_p521_are_known() {
     let ca = CertifiedIssuer::self_signed(ca_params("p521"), key(&rcgen::PKCS_ECDSA_P521_SHA512)).unwrap();
     parse(&ca.pem(), &list(&ca, &[1], 5), true).unwrap();

@@ -21,6 +21,9 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// The texts of the two fields; the same name twice is lawful.
 pub(super) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<[Zeroizing<Vec<u8>>; 2], String> {
     let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
+    if json.trim_ascii_start().starts_with(b"\"") {
+        return Err("it is a text in quotes, and no JSON object: store what stands in the quotes".to_owned());
+    }
     let mut json = serde_json::Deserializer::from_slice(json);
     let object = json
         .deserialize_map(Object { wanted })
@@ -221,8 +224,12 @@ mod tests {
             ),
             ("-----BEGIN CERTIFICATE-----", "it is not JSON (line 1, column 2)"),
             (
-                r#""SECRET""#,
-                "it is no JSON object with each field once (line 1, column 8)",
+                r#""{\"certificate\": \"SECRET\"}""#,
+                "it is a text in quotes, and no JSON object: store what stands in the quotes",
+            ),
+            (
+                "1",
+                "it is no JSON object with each field once (line 1, column 1)",
             ),
             (r#"{"x": 1} SECRET"#, "it is not JSON (line 1, column 10)"),
             (

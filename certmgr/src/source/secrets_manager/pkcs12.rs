@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use certstore::bundle::chain_order;
 use p12_keystore::error::Error;
 use p12_keystore::{Certificate, Pkcs12Archive};
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
@@ -17,7 +18,7 @@ const SEQUENCE: u8 = 0x30;
 /// Opens a container, in binary or in base64, and puts its chain in order. Costs up to seconds.
 ///
 /// Bags have no order that could be relied on: the leaf is the certificate with the key's public half, and each
-/// next one is the issuer of the one before. What does not belong to that chain is left out.
+/// next one is the issuer that signed the one before. What does not belong to that chain is left out.
 pub(super) fn open(container: &[u8], passphrase: &str) -> Result<Pair, String> {
     let decoded;
     let container = if container.first() == Some(&SEQUENCE) {
@@ -96,18 +97,17 @@ fn chain_of<'a>(key: &[u8], certificates: &[&'a Certificate]) -> Result<Vec<&'a 
         .ok_or("the private key in the PKCS#12 container is of a kind that is not supported")?;
     let leaf = certificates
         .iter()
-        .find(|certificate| public_key(certificate.as_der()).as_deref() == Some(public.as_slice()))
+        .position(|certificate| public_key(certificate.as_der()).as_deref() == Some(public.as_slice()))
         .ok_or("no certificate in the PKCS#12 container belongs to its private key")?;
-    let mut chain = vec![*leaf];
-    let mut last = *leaf;
-    while let Some(issuer) = certificates.iter().find(|candidate| {
-        candidate.subject() == last.issuer()
-            && !chain.iter().any(|known| known.subject() == candidate.subject())
-    }) {
-        chain.push(issuer);
-        last = issuer;
-    }
-    Ok(chain)
+    let ders: Vec<&[u8]> = certificates
+        .iter()
+        .map(|certificate| certificate.as_der())
+        .collect();
+    let order = chain_order(&ders, leaf);
+    Ok(order
+        .iter()
+        .filter_map(|place| certificates.get(*place).copied())
+        .collect())
 }
 
 /// The SubjectPublicKeyInfo of a certificate.

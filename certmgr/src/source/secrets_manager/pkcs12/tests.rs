@@ -17,6 +17,8 @@ const EMPTY_PASSPHRASE: &str = include_str!("empty.p12.base64");
 const WITHOUT_MAC: &str = include_str!("nomac.p12.base64");
 const WITHOUT_KEY: &str = include_str!("nokey.p12.base64");
 const WITHOUT_CERTIFICATE: &str = include_str!("nocert.p12.base64");
+/// An intermediate of the same name before the one that signed the leaf, made by make_namesakes.py.
+const NAMESAKES: &str = include_str!("namesakes.p12.base64");
 /// Neither encrypted nor with a MAC: every byte of it reaches the parsers.
 const BARE: &str = include_str!("bare.p12.base64");
 
@@ -40,6 +42,13 @@ fn a_container_of_each_kind_gives_its_key_and_its_chain_in_order() {
     }
     let pair = open_text(WITHOUT_MAC, PASSPHRASE).unwrap();
     assert_eq!(CertBundle::parse(&pair.chain, &pair.key).unwrap().chain_len(), 1);
+}
+
+#[test]
+fn of_two_issuers_of_one_name_the_one_that_signed_is_taken() {
+    let pair = open_text(NAMESAKES, PASSPHRASE).unwrap();
+    let bundle = CertBundle::parse(&pair.chain, &pair.key).unwrap();
+    assert_eq!((bundle.chain_len(), bundle.warnings()), (2, &[][..]));
 }
 
 #[test]
