@@ -8,11 +8,13 @@
 //! - A root at the end of the chain is lawful: superfluous, and common.
 //! - Certificates twice, in another order, or of no use are put in order or left out, with a warning. A leaf whose
 //!   issuer is not among the CA certificates that come with it is refused.
+//! - Names and path lengths that an issuer does not allow are refused; what only some clients refuse is warned of.
 //! - A signature that is not right is refused; one of an algorithm that is not supported is warned of.
 //! - Keys in the chain's input and certificates in the key's are skipped, so one combined file may be passed
 //!   as both.
 
 pub(crate) mod chain;
+mod constraints;
 mod error;
 mod name;
 mod path;
@@ -293,6 +295,13 @@ pub enum Warning {
     Superfluous,
     /// The certificates came in another order than they are served in.
     Reordered,
+    /// An issuer's certificate for which some clients refuse the chain, and others do not.
+    Path {
+        /// Which one of those that are served, counted from 1, the leaf.
+        position: usize,
+        /// What is odd about it, and who minds.
+        reason: &'static str,
+    },
     /// That a certificate was signed by its issuer cannot be verified here.
     Unverified {
         /// Which one of those that are served, counted from 1, the leaf.
@@ -311,6 +320,9 @@ impl fmt::Display for Warning {
                     "certificate {position} of the chain is signed with {algorithm}, which is not supported: that its \
                      issuer has signed it is not verified, and not all clients can"
                 );
+            }
+            Self::Path { position, reason } => {
+                return write!(f, "certificate {position} of the chain {reason}");
             }
             Self::SelfSigned => "self-signed: clients must be told to trust exactly this certificate",
             Self::NamesFromCommonName => {

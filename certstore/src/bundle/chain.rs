@@ -17,7 +17,9 @@ use x509_parser::x509::{SubjectPublicKeyInfo, X509Name, X509Version};
 use super::error::BundleError;
 use super::name::Name;
 use super::signed::{self, Verdict};
-use super::{CertBundle, Certificate, Generation, KeyKind, MAX_CERTIFICATES, MIN_RSA_BITS, Warning, path};
+use super::{
+    CertBundle, Certificate, Generation, KeyKind, MAX_CERTIFICATES, MIN_RSA_BITS, Warning, constraints, path,
+};
 use crate::is_shown;
 
 /// The longest RSA key that TLS libraries verify.
@@ -71,6 +73,7 @@ pub(super) fn check(
     let leaf = leaf_of(&parsed, &*signing)?;
     let chain = path::from_leaf(leaf, &parsed, &mut warnings)?;
     let key_kind = check_strength(&chain)?;
+    constraints::check(&chain, &mut warnings)?;
     let self_signed = leaf.is_self_signed();
     check_purpose(leaf, self_signed, &mut warnings)?;
     let names = names(leaf, self_signed, &mut warnings)?;
@@ -339,7 +342,7 @@ fn names(
     Ok(names)
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
+pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
         16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),

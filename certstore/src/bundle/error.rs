@@ -252,6 +252,26 @@ pub enum BundleError {
         /// Which one.
         position: usize,
     },
+    /// An issuer may not issue for one of the leaf's names.
+    #[error("certificate {position} of the chain ({subject}) does not allow certificates for {name}")]
+    NameConstraint {
+        /// The issuer.
+        position: usize,
+        /// Its subject.
+        subject: String,
+        /// The first name that it does not allow.
+        name: String,
+    },
+    /// More issuers below one than it allows.
+    #[error("certificate {position} of the chain allows {limit} issuers below it (pathLen), and has {below}")]
+    PathLength {
+        /// The issuer.
+        position: usize,
+        /// What it allows.
+        limit: u32,
+        /// What there is.
+        below: u32,
+    },
     /// Key usage without digitalSignature.
     #[error("the certificate's key usage lacks digitalSignature, which every TLS handshake here needs")]
     KeyUsage,
@@ -288,6 +308,8 @@ impl BundleError {
             | Self::ChainBroken { .. }
             | Self::BadSignature { .. }
             | Self::IssuerNotCa { .. }
+            | Self::NameConstraint { .. }
+            | Self::PathLength { .. }
             | Self::KeyUsage
             | Self::ExtendedKeyUsage
             | Self::NoNames => Part::Chain,
@@ -358,6 +380,10 @@ impl BundleError {
                 "put the intermediates of the CA that issued this certificate after it, and no others"
             }
             Self::IssuerNotCa { .. } => "leave only the leaf and its CA's intermediates in the file",
+            Self::NameConstraint { .. } => {
+                "issue it from a CA that may issue for its names: all clients refuse this chain"
+            }
+            Self::PathLength { .. } => "issue it from a CA that stands higher: all clients refuse this chain",
             Self::KeyUsage => "issue it with key usage digitalSignature, or without the extension",
             Self::ExtendedKeyUsage => "issue it with extended key usage serverAuth",
             Self::NoNames => "issue it with the host names as subject alternative names",

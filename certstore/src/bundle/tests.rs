@@ -6,6 +6,7 @@ use rcgen::{
 use super::*;
 use crate::testing::*;
 
+mod constraints;
 mod order;
 mod secrets;
 mod signatures;
