@@ -179,6 +179,7 @@ impl Certificate {
                 .serving
                 .as_ref()
                 .map(|serving| serving.bundle().not_before());
+            profile.from_ca = age == Age::Newest;
             // CAs date back by an hour or by the whole day: what comes from another one may look older.
             profile.allow_rollback |=
                 age == Age::Newest && serving.is_some_and(|at| bundle.not_before() < at);

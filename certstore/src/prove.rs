@@ -28,6 +28,8 @@ pub struct Profile {
     pub serving: Option<Arc<Serving>>,
     /// Lets a candidate be older than what serves, and lack an intermediate that it has.
     pub allow_rollback: bool,
+    /// The candidate came whole from a CA: what it lacks, nobody is still writing.
+    pub from_ca: bool,
     /// A candidate with less life left than this is refused as about to expire.
     pub min_remaining: Duration,
     /// If not empty, the chain must lead to one of these.
@@ -43,6 +45,7 @@ impl Default for Profile {
             domains: Vec::new(),
             serving: None,
             allow_rollback: false,
+            from_ca: false,
             min_remaining: Duration::from_secs(60),
             anchors: Vec::new(),
         }
@@ -71,6 +74,9 @@ impl Proved {
 /// A bundle of the generation that serves already is not held to dates again: what serves is never taken
 /// away because of its age. It must still cover the wanted domains and lead to the given anchors.
 ///
+/// A candidate may not be worse than what serves, if that could serve still: what has expired, or lacks a wanted
+/// domain, holds nothing up.
+///
 /// What it proves is the pair, under our own TLS library. It does not prove each client's taste: whether a
 /// client trusts the CA, or can verify this kind of key, it cannot say.
 ///
@@ -92,8 +98,9 @@ pub fn prove(bundle: CertBundle, profile: &Profile, now: UnixTime) -> Result<Pro
     } else {
         check_issuer(&bundle)?;
         check_anchors(&bundle, profile, now)?;
-        if let Some(serving) = serving.filter(|_| !profile.allow_rollback) {
-            check_not_worse(&bundle, serving)?;
+        let rival = serving.filter(|serving| !profile.allow_rollback && could_serve(serving, profile, now));
+        if let Some(serving) = rival {
+            check_not_worse(&bundle, serving, profile)?;
         }
     }
     let bundle = Arc::new(bundle);
@@ -236,15 +243,22 @@ fn verify_to_anchors(
         .map(|_| ())
 }
 
-fn check_not_worse(bundle: &CertBundle, serving: &CertBundle) -> Result<(), ProveError> {
-    // The half of a file that is being written can end exactly between two certificates.
-    let issuer = bundle
-        .certificates()
-        .last()
-        .filter(|top| !top.self_signed)
-        .map(|top| top.issuer.as_slice());
-    let mut intermediates = serving.certificates().iter().skip(1);
-    if intermediates.any(|other| !other.self_signed && Some(other.subject.as_slice()) == issuer) {
+/// Whether clients could be content with what serves, here and now.
+fn could_serve(serving: &CertBundle, profile: &Profile, now: UnixTime) -> bool {
+    now <= serving.not_after() && check_names(serving, &profile.domains).is_ok()
+}
+
+fn check_not_worse(bundle: &CertBundle, serving: &CertBundle, profile: &Profile) -> Result<(), ProveError> {
+    // The half of a file that is being written can end exactly behind the leaf. A longer chain that ends earlier than
+    // before is a CA's own doing, and a root, which is all that a leaf alone may lack, is nobody's need.
+    let issuer = bundle.certificates().first().map(|leaf| leaf.issuer.as_slice());
+    let had_it = || {
+        let mut intermediates = serving.certificates().iter().skip(1);
+        intermediates.any(|other| {
+            !other.self_signed && !other.is_also_root && Some(other.subject.as_slice()) == issuer
+        })
+    };
+    if is_alone(bundle) && !profile.from_ca && had_it() {
         return Err(missing_intermediate(bundle, Evidence::ServedBefore));
     }
     // Fewer days of life are lawful: that is a switch to a shorter profile. An earlier birth is not.

@@ -184,6 +184,25 @@ fn an_intermediate_that_serves_now_may_not_get_lost() {
             ..
         }
     ));
+    let allowed = [
+        Profile {
+            allow_rollback: true,
+            ..after(&serving)
+        },
+        // What a CA sends is whole.
+        Profile {
+            from_ca: true,
+            ..after(&serving)
+        },
+        // Another one is wanted than what serves.
+        Profile {
+            serving: Some(self::serving(&ca.pair(&["b.test"]))),
+            ..wanting(&["a.test"])
+        },
+    ];
+    for profile in allowed {
+        prove(alone.bundle(), &profile, NOW).unwrap();
+    }
     let mut with_root = ca.pair(&["a.test"]);
     with_root.issuers.push(ca.root.pem());
     assert!(
@@ -200,6 +219,56 @@ fn with_cross_signed_root(ca: &TestCa, pair: TestPair, until: i64) -> TestPair {
     let cross = params.signed_by(ca.root.key(), &old).unwrap().pem();
     let issuers = [pair.issuers, vec![cross]].concat();
     TestPair { issuers, ..pair }
+}
+
+#[test]
+fn a_chain_that_its_ca_shortens_serves() {
+    let ca = TestCa::new();
+    let long = with_cross_signed_root(&ca, ca.pair(&["a.test"]), 3_000);
+    prove(ca.pair(&["a.test"]).bundle(), &after(&long), NOW).unwrap();
+    // A root that issues by itself was sent with its cross-signed form and is not any more.
+    let direct = |key: &rcgen::KeyPair| leaf_params(&["a.test"]).signed_by(key, &ca.root).unwrap().pem();
+    let (old_key, new_key) = (ecdsa(), ecdsa());
+    let pair = TestPair {
+        leaf: direct(&old_key),
+        issuers: Vec::new(),
+        key: old_key.serialize_pem(),
+    };
+    let mut served = with_cross_signed_root(&ca, pair, 3_000);
+    served.issuers.push(ca.root.pem());
+    let alone = TestPair {
+        leaf: direct(&new_key),
+        issuers: Vec::new(),
+        key: new_key.serialize_pem(),
+    };
+    prove(alone.bundle(), &after(&served), NOW).unwrap();
+}
+
+#[test]
+fn what_has_expired_holds_nothing_up() {
+    let ca = TestCa::new();
+    let expired = ca.pair_valid(&["a.test"], -30, 20);
+    let profile = after(&expired);
+    let alone = TestPair {
+        issuers: Vec::new(),
+        ..ca.pair_valid(&["a.test"], -30, 60)
+    };
+    let older = ca.pair_valid(&["a.test"], -40, 60);
+    for (bundle, refused) in [(&alone, "lacks"), (&older, "older")] {
+        let error = prove(bundle.bundle(), &profile, NOW).unwrap_err();
+        assert!(error.to_string().contains(refused), "{error}");
+        prove(bundle.bundle(), &profile, days_after_now(21)).unwrap();
+    }
+}
+
+#[test]
+fn an_older_candidate_for_the_names_that_are_wanted_now_is_taken() {
+    let ca = TestCa::new();
+    let profile = Profile {
+        serving: Some(serving(&ca.pair_valid(&["b.test"], -10, 80))),
+        ..wanting(&["a.test"])
+    };
+    prove(ca.pair_valid(&["a.test"], -40, 50).bundle(), &profile, NOW).unwrap();
 }
 
 #[test]

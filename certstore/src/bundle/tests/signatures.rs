@@ -1,5 +1,5 @@
 //! What cannot be verified is not what is wrong. The fixtures' script is testdata/make_signed.py; the judges were
-//! `openssl verify` 3.0 (and with it curl), Go 1.26 and Java 21.
+//! `openssl verify` 3.0 (and with it curl), Go 1.26 and Java 17.
 
 use super::*;
 
