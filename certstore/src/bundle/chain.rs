@@ -133,6 +133,30 @@ pub fn chain_order(certificates: &[&[u8]], leaf: usize) -> Vec<usize> {
     }
 }
 
+/// Whether a chain in order leads to one of these anchors by signatures, and within what the issuers and the anchor
+/// allow. Dates are not looked at. For leaves that the verifier does not take.
+pub(crate) fn leads_to(chain: &[CertificateDer<'static>], anchors: &[CertificateDer<'static>]) -> bool {
+    let parse = |ders| parse(ders).unwrap_or_default();
+    let (chain, anchors): (Vec<Parsed<'_>>, Vec<Parsed<'_>>) = (parse(chain), parse(anchors));
+    let mut path: Vec<&Parsed<'_>> = Vec::new();
+    for certificate in &chain {
+        path.push(certificate);
+        let issued_by = |anchor: &&Parsed<'_>| certificate.signed_by(anchor) == Verdict::Signed;
+        for anchor in anchors.iter().filter(issued_by) {
+            let mut to_anchor = path.clone();
+            to_anchor.push(anchor);
+            let mut warnings = Vec::new();
+            let position = to_anchor.len();
+            let is_of_anchor =
+                |warning: &Warning| matches!(warning, Warning::Path { position: of, .. } if *of == position);
+            if constraints::check(&to_anchor, &mut warnings).is_ok() && !warnings.iter().any(is_of_anchor) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
 /// A certificate of the input.
 pub(super) struct Parsed<'a> {
     /// Its place in the input, from 1.

@@ -100,6 +100,10 @@ fn method(signed_with: &AlgorithmIdentifier<'_>, issuer: &SubjectPublicKeyInfo<'
             key == "1.2.840.10045.2.1",
             unsupported("ECDSA with a hash that is too short"),
         ),
+        // RFC 9881 §2.
+        "2.16.840.1.101.3.4.3.17" | "2.16.840.1.101.3.4.3.18" | "2.16.840.1.101.3.4.3.19" => {
+            unsupported("ML-DSA")
+        }
         _ => unsupported("an algorithm that is not known"),
     }
 }

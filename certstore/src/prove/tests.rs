@@ -343,6 +343,42 @@ fn given_anchors_are_demanded() {
     );
 }
 
+/// OpenSSL, curl, Go and Java take it.
+#[test]
+fn a_leaf_that_is_a_ca_leads_to_anchors_by_its_signatures() {
+    let (ca, namesake) = (TestCa::new(), TestCa::new());
+    let leaf = || {
+        let mut params = leaf_params(&["a.test"]);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params
+    };
+    let pair = ca.issue(leaf(), ecdsa());
+    let anchored = |anchor: &rcgen::CertifiedIssuer<'static, rcgen::KeyPair>| Profile {
+        anchors: vec![anchor.der().clone()],
+        ..Profile::default()
+    };
+    for anchor in [&ca.root, &ca.intermediate] {
+        prove(pair.bundle(), &anchored(anchor), NOW).unwrap();
+    }
+    let mut bound = ca_params("Test root");
+    bound.name_constraints = Some(rcgen::NameConstraints {
+        permitted_subtrees: vec![rcgen::GeneralSubtree::DnsName("other.test".to_owned())],
+        excluded_subtrees: Vec::new(),
+    });
+    let bound = rcgen::CertifiedIssuer::self_signed(bound, ecdsa()).unwrap();
+    let intermediate =
+        rcgen::CertifiedIssuer::signed_by(ca_params("Test intermediate"), ecdsa(), &bound).unwrap();
+    let below = TestCa {
+        root: bound,
+        intermediate,
+    };
+    let forbidden = below.issue(leaf(), ecdsa());
+    for (pair, anchor) in [(&pair, &namesake.root), (&forbidden, &below.root)] {
+        let error = prove(pair.bundle(), &anchored(anchor), NOW).unwrap_err();
+        assert!(matches!(error, ProveError::Untrusted { .. }), "{error}");
+    }
+}
+
 #[test]
 fn what_serves_is_held_to_other_anchors_and_to_no_dates() {
     let (ca, other) = (TestCa::new(), TestCa::named("Other"));

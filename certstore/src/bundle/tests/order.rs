@@ -230,3 +230,26 @@ fn the_order_of_bags_is_found_by_signatures() {
     );
     assert_eq!(chain_order(&ders, 3), [3]);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(48))]
+    /// In whatever order and how often they come, the same chain is served, and served again it is itself.
+    #[test]
+    fn any_order_gives_the_same_chain(came in proptest::collection::vec(0_usize..6, 0..12)) {
+        let (ca, other) = (TestCa::new(), TestCa::named("Other"));
+        let pair = ca.pair(&["a.test"]);
+        let (right, namesake) = (ca.intermediate.pem(), TestCa::new().intermediate.pem());
+        let pems = [&pair.leaf, &right, &ca.root.pem(), &namesake, &other.intermediate.pem(), &other.root.pem()];
+        // The leaf and its issuer come in any case, somewhere.
+        let mut text: String = came.iter().map(|at| pems[*at].as_str()).collect();
+        text = if came.len() % 2 == 0 { text + &right + &pair.leaf } else { pair.leaf.clone() + &text + &right };
+        let bundle = parse(&text, &pair.key).unwrap();
+        let served = bundle.certified_key().cert.clone();
+        let with_root = came.contains(&2);
+        proptest::prop_assert_eq!(served.len(), if with_root { 3 } else { 2 });
+        proptest::prop_assert_eq!(served[0].as_ref(), der(&pair.leaf));
+        proptest::prop_assert_eq!(served[1].as_ref(), der(&right));
+        let again = if with_root { pair.chain() + &ca.root.pem() } else { pair.chain() };
+        proptest::prop_assert_eq!(parse(again, &pair.key).unwrap().generation(), bundle.generation());
+    }
+}

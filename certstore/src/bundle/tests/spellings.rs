@@ -253,3 +253,43 @@ fn the_same_key_twice_is_one_key() {
     let pair = TestCa::new().pair(&["a.test"]);
     same(&pair, pair.chain(), pair.key.repeat(2));
 }
+
+proptest::proptest! {
+    /// What PEM is made of, in any order, panics nowhere and shows nothing but known labels.
+    #[test]
+    fn pieces_of_pem_in_any_order_do_no_harm(pieces in proptest::collection::vec(0_usize..PIECES.len(), 0..24)) {
+        let text: String = pieces.iter().map(|at| PIECES[*at]).collect();
+        for part in [CertBundle::parse(text.as_bytes(), b"").err(), CertBundle::parse(CHAIN.as_bytes(), text.as_bytes()).err()] {
+            let told = part.map(|error| format!("{error}{error:?}{}", error.remedy())).unwrap_or_default();
+            proptest::prop_assert!(!told.contains("S3CR"), "{}", told);
+        }
+    }
+}
+
+const PIECES: [&str; 22] = [
+    "-----BEGIN ",
+    "-----BEGIN",
+    "-----END ",
+    "-----END",
+    "-----",
+    "-",
+    "CERTIFICATE",
+    "PRIVATE KEY",
+    "RSA PRIVATE KEY",
+    "X509 CRL",
+    "S3CRET",
+    "UzNDUkVU",
+    "\n",
+    "\r\n",
+    "\\n",
+    "\\",
+    "\u{feff}",
+    " ",
+    "\t",
+    ":",
+    "\"",
+    "{",
+];
+
+/// A chain that can be read, so that the key is looked at.
+const CHAIN: &str = include_str!("../../../testdata/sec1_alone.pem");
