@@ -111,8 +111,10 @@ fn each_once(input: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'static>
 }
 
 /// The places of a certificate and its issuers, as far as they are there, in the order in which they are served.
+///
 /// For containers whose certificates have no order. Each is in DER; `leaf` is a place, and what cannot be parsed is
-/// passed over.
+/// passed over. Those that have the issuer's name and have not signed it follow if none has: [`CertBundle::parse`]
+/// says so.
 pub fn chain_order(certificates: &[&[u8]], leaf: usize) -> Vec<usize> {
     let ders: Vec<CertificateDer<'static>> = certificates
         .iter()
@@ -123,14 +125,16 @@ pub fn chain_order(certificates: &[&[u8]], leaf: usize) -> Vec<usize> {
         .enumerate()
         .filter_map(|(index, der)| parse_one(index + 1, der).ok())
         .collect();
-    let chain = parsed
-        .iter()
-        .find(|parsed| parsed.position == leaf + 1)
-        .and_then(|leaf| path::from_leaf(leaf, &parsed, &mut Vec::new()).ok());
-    match chain {
-        Some(chain) => chain.iter().map(|one| one.position - 1).collect(),
-        None => vec![leaf],
-    }
+    let Some(first) = parsed.iter().find(|parsed| parsed.position == leaf + 1) else {
+        return vec![leaf];
+    };
+    let chain = path::from_leaf(first, &parsed, &mut Vec::new()).unwrap_or_else(|_| {
+        let namesakes = parsed
+            .iter()
+            .filter(|other| other.position != first.position && first.names_as_issuer(other));
+        std::iter::once(first).chain(namesakes).collect()
+    });
+    chain.iter().map(|one| one.position - 1).collect()
 }
 
 /// Whether a chain in order leads to one of these anchors by signatures, and within what the issuers and the anchor

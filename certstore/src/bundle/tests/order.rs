@@ -223,11 +223,8 @@ fn the_order_of_bags_is_found_by_signatures() {
     ];
     let ders: Vec<&[u8]> = ders.iter().map(Vec::as_slice).collect();
     assert_eq!(chain_order(&ders, 2), [2, 4, 1]);
-    assert_eq!(
-        chain_order(&ders[..3], 2),
-        [2],
-        "the container's reader takes it, and the gate judges it"
-    );
+    assert_eq!(chain_order(&ders[..3], 2), [2, 0], "which is refused, and told");
+    assert_eq!(chain_order(&ders[1..4], 1), [1], "a stranger is left out");
     assert_eq!(chain_order(&ders, 3), [3]);
 }
 
