@@ -2,12 +2,14 @@
 """Makes the fixtures that are signed with what our generator cannot: ./make_signed.py (needs `cryptography`).
 
 signed_*.pem: a leaf, the self-signed CA that signed it, and the leaf's key. list_*.pem: a CA and its revocation list.
-not_signed_*.pem: the same, by another key of the CA's name. Throwaway keys.
+not_signed_*.pem: the same, by another key of the CA's name. issuer_*.pem: a leaf that names its issuer oddly, the
+issuer, and the leaf's key. Throwaway keys.
 """
 import datetime as dt, os
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization as ser
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, padding, rsa
+from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 
 os.chdir(os.path.dirname(os.path.abspath(__file__)))
@@ -45,6 +47,29 @@ def revocation_list(issuer, key, digest, **pss):
 def pss(digest, salt, mask=None):
     return {"rsa_padding": padding.PSS(padding.MGF1(mask or digest), salt)}
 
+
+def issuer_named_oddly(file, name_of_issuer, *extensions):
+    root, issuer, leaf_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+    b = x509.CertificateBuilder().subject_name(name("Issuer")).issuer_name(name("Root")).public_key(issuer.public_key())
+    b = b.serial_number(77).not_valid_before(begins).not_valid_after(ends).add_extension(x509.BasicConstraints(True, None), True)
+    ca = b.add_extension(x509.SubjectKeyIdentifier.from_public_key(issuer.public_key()), False).sign(root, hashes.SHA256())
+    b = x509.CertificateBuilder().subject_name(name("leaf")).issuer_name(name_of_issuer).public_key(leaf_key.public_key())
+    b = b.serial_number(78).not_valid_before(begins).not_valid_after(ends)
+    b = b.add_extension(x509.SubjectAlternativeName([x509.DNSName("a.test")]), False)
+    for extension in extensions:
+        b = b.add_extension(extension or x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), False)
+    leaf = b.sign(issuer, hashes.SHA256())
+    private = leaf_key.private_bytes(ser.Encoding.PEM, ser.PrivateFormat.PKCS8, ser.NoEncryption())
+    write(f"issuer_{file}.pem", pem(leaf, ca) + private)
+
+
+printable = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Issuer", _ASN1Type.PrintableString)])
+by_serial = lambda serial: x509.AuthorityKeyIdentifier(None, [x509.DirectoryName(name("Root"))], serial)
+issuer_named_oddly("right_key", name("Issuer"), None)
+issuer_named_oddly("right_serial", name("Issuer"), by_serial(77))
+issuer_named_oddly("other_key", name("Issuer"), x509.AuthorityKeyIdentifier(bytes(20), None, None))
+issuer_named_oddly("other_serial", name("Issuer"), by_serial(79))
+issuer_named_oddly("other_spelling", printable, None)
 
 rsa_key = rsa.generate_private_key(65537, 2048)
 sha256, sha384, sha512 = hashes.SHA256(), hashes.SHA384(), hashes.SHA512()

@@ -12,7 +12,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::public_key::PublicKey;
-use x509_parser::x509::{SubjectPublicKeyInfo, X509Name, X509Version};
+use x509_parser::x509::{AttributeTypeAndValue, SubjectPublicKeyInfo, X509Name, X509Version};
 
 use super::error::BundleError;
 use super::name::Name;
@@ -416,8 +416,38 @@ impl Parsed<'_> {
         }
     }
 
+    /// In whatever spelling: RFC 5280 §7.1.
     pub(super) fn names_as_issuer(&self, issuer: &Self) -> bool {
+        self.spells_as_issuer(issuer) || components(self.x509.issuer()) == components(issuer.x509.subject())
+    }
+
+    /// In the same octets.
+    pub(super) fn spells_as_issuer(&self, issuer: &Self) -> bool {
         self.x509.issuer().as_raw() == issuer.x509.subject().as_raw()
+    }
+
+    /// Whether it says that a certificate other than this one is its issuer's (RFC 5280 §4.2.1.1).
+    pub(super) fn points_elsewhere(&self, issuer: &Self) -> bool {
+        let mut extensions = self.x509.extensions().iter();
+        let authority = extensions.find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(authority) => Some(authority),
+            _ => None,
+        });
+        let Some(authority) = authority else { return false };
+        let differ = |one: Option<&[u8]>, other: Option<&[u8]>| {
+            one.zip(other).is_some_and(|(one, other)| one != other)
+        };
+        let key = authority.key_identifier.as_ref().map(|identifier| identifier.0);
+        let names = authority.authority_cert_issuer.iter().flatten();
+        let mut names = names.filter_map(|name| match name {
+            GeneralName::DirectoryName(name) => Some(components(name)),
+            _ => None,
+        });
+        differ(key, issuer.subject_key())
+            || differ(authority.authority_cert_serial, Some(issuer.x509.raw_serial()))
+            || names
+                .next()
+                .is_some_and(|name| name != components(issuer.x509.issuer()))
     }
 
     pub(super) fn is_of_same_name_and_key(&self, other: &Self) -> bool {
@@ -470,6 +500,25 @@ impl Parsed<'_> {
             reason: error.to_string(),
         }
     }
+}
+
+/// The parts of a name, from the root of the directory on. RFC 5280 §7.1: case and blanks do not count.
+pub(super) fn components(name: &X509Name<'_>) -> Vec<String> {
+    let part = |attribute: &AttributeTypeAndValue<'_>| {
+        let value = match attribute.as_str() {
+            Ok(text) => text
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .to_lowercase(),
+            Err(_) => format!("{:?}", attribute.as_slice()),
+        };
+        format!("{}={value}", attribute.attr_type())
+    };
+    let parts = name
+        .iter_rdn()
+        .map(|rdn| rdn.iter().map(part).collect::<Vec<_>>().join("+"));
+    parts.collect()
 }
 
 /// A name for people.

@@ -6,9 +6,8 @@
 use std::net::IpAddr;
 
 use x509_parser::extensions::{GeneralName, GeneralSubtree, NameConstraints, ParsedExtension};
-use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
-use super::chain::{Parsed, address};
+use super::chain::{Parsed, address, components};
 use super::error::BundleError;
 use super::{Warning, chain};
 
@@ -128,25 +127,6 @@ fn is_subject_forbidden(leaf: &Parsed<'_>, constraints: &NameConstraints<'_>) ->
     let is_below = |base: &Vec<String>| subject.starts_with(base);
     !subject.is_empty()
         && (excluded.iter().any(is_below) || (!permitted.is_empty() && !permitted.iter().any(is_below)))
-}
-
-/// The parts of a name, from the root of the directory on. RFC 5280 §7.1: case and blanks do not count.
-fn components(name: &X509Name<'_>) -> Vec<String> {
-    let part = |attribute: &AttributeTypeAndValue<'_>| {
-        let value = match attribute.as_str() {
-            Ok(text) => text
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ")
-                .to_lowercase(),
-            Err(_) => format!("{:?}", attribute.as_slice()),
-        };
-        format!("{}={value}", attribute.attr_type())
-    };
-    let parts = name
-        .iter_rdn()
-        .map(|rdn| rdn.iter().map(part).collect::<Vec<_>>().join("+"));
-    parts.collect()
 }
 
 fn has_others(constraints: &NameConstraints<'_>) -> bool {

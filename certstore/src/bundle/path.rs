@@ -40,6 +40,23 @@ pub(super) fn from_leaf<'a, 'b>(
                 algorithm,
             });
         }
+        let mut warn = |reason| {
+            warnings.push(Warning::Path {
+                position: chain.len(),
+                reason,
+            });
+        };
+        if !last.spells_as_issuer(issuer) {
+            warn(
+                "spells its issuer's name otherwise than the issuer does: Go refuses the chain, OpenSSL and Java do not",
+            );
+        }
+        if last.points_elsewhere(issuer) {
+            warn(
+                "names another certificate as its issuer's (authority key identifier): OpenSSL refuses the chain, Go and \
+                 Java do not",
+            );
+        }
         chain.push(issuer);
         last = issuer;
     }

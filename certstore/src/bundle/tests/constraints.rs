@@ -181,3 +181,24 @@ fn what_a_root_does_not_allow_is_warned_of() {
         panic!("{:?}", bundle.warnings())
     };
 }
+
+/// testdata/make_signed.py; the judges were those of the others.
+#[test]
+fn issuers_that_are_named_oddly_are_found_and_warned_of() {
+    for (name, who_minds) in [
+        ("right_key", None),
+        ("right_serial", None),
+        ("other_key", Some("OpenSSL refuses")),
+        ("other_serial", Some("OpenSSL refuses")),
+        ("other_spelling", Some("Go refuses")),
+    ] {
+        let text = fixture(&format!("issuer_{name}.pem"));
+        let bundle = parse(&text, &text).unwrap();
+        assert_eq!(bundle.chain_len(), 2, "{name}");
+        match (bundle.warnings(), who_minds) {
+            ([], None) => {}
+            ([Warning::Path { position: 1, reason }], Some(who_minds)) if reason.contains(who_minds) => {}
+            (other, _) => panic!("{name}: {other:?}"),
+        }
+    }
+}
