@@ -2,7 +2,8 @@
 
 mod run_support;
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 
 use run_support::{Folder, config, get, nobody, shows};
 use rustix::process::Signal;
@@ -105,4 +106,52 @@ fn a_filter_that_cannot_be_read_is_quoted() {
         said.contains("\"gateway=loud\" of the environment variable H2GATE_LOG"),
         "{said}"
     );
+}
+
+/// A ClientHello of TLS 1.3 (RFC 8446 §4.1.2) that asks for a name which is none (RFC 6066 §3), of `length` octets.
+fn hello_for_no_name(length: usize) -> Vec<u8> {
+    let with_length = |octets: &[u8]| {
+        let length = u16::try_from(octets.len()).unwrap_or(u16::MAX).to_be_bytes();
+        [&length[..], octets].concat()
+    };
+    let extension = |kind: u16, octets: &[u8]| [&kind.to_be_bytes()[..], &with_length(octets)].concat();
+    let name = [&[0][..], &with_length(&b"\x01_".repeat(length / 2))].concat();
+    let key_share = [&[0, 29][..], &with_length(&[9; 32])].concat();
+    let extensions = [
+        extension(0, &with_length(&name)),
+        extension(10, &[0, 2, 0, 29]),
+        extension(13, &[0, 2, 4, 3]),
+        extension(43, &[2, 3, 4]),
+        extension(51, &with_length(&key_share)),
+    ];
+    let body = [
+        &[3, 3][..],
+        &[7; 32],
+        &[0, 0, 2, 0x13, 1, 1, 0],
+        &with_length(&extensions.concat()),
+    ];
+    let message = [&[1, 0][..], &with_length(&body.concat())].concat();
+    [&[22, 3, 1][..], &with_length(&message)].concat()
+}
+
+#[test]
+fn strangers_cannot_make_libraries_fill_the_log() {
+    for (level, lines) in [("info", 0), ("debug", 0), ("info,rustls=warn", 1)] {
+        let folder = Folder::new();
+        folder.config(&config(nobody()));
+        let mut program = folder.run(&[("H2GATE_LOG", level)]);
+        let (_, secure, admin) = program.started();
+        shows(admin, "/ready", |status, _| status == 200);
+        for _ in 0..50 {
+            let mut stream = TcpStream::connect(secure).unwrap();
+            stream.write_all(&hello_for_no_name(14_000)).unwrap();
+            // Until it has an answer, it may not have been read.
+            let _ = stream.read(&mut [0; 64]).unwrap();
+        }
+        program.signal(Signal::TERM);
+        program.ends();
+        let said = program.all_it_said();
+        assert_eq!(said.matches("Illegal SNI").count(), lines, "{level}: {said}");
+        assert!(said.lines().all(|line| line.len() <= 4096), "{level}");
+    }
 }
