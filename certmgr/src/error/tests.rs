@@ -54,10 +54,12 @@ fn only_where_there_are_files_the_remedy_of_a_trust_bundle_speaks_of_files() {
 fn only_where_there_are_files_a_remedy_speaks_of_files() {
     let good = generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
     let (chain, key) = (good.cert.pem(), good.signing_key.serialize_pem());
+    let another = generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
+    let another = another.signing_key.serialize_pem();
     let cases = [
         ("", key.clone()),
         (&chain[..chain.len() / 2], key.clone()),
-        (&chain, format!("{key}{key}")),
+        (&chain, format!("{key}{another}")),
         (&chain, chain.clone()),
         (&key, key.clone()),
         ("{}", key.clone()),
