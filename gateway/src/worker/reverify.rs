@@ -4,10 +4,11 @@
 //! A bundle that lets all of them in again touches no connection. Dates of client certificates are no matter:
 //! one may expire under an open connection.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::Error;
 
+use super::tick::Part;
 use super::{Key, Worker, follow};
 use crate::connection::{Connection, Peer, SentAway, Transport};
 use crate::snapshot::Snapshot;
@@ -15,8 +16,6 @@ use crate::telemetry::event::Departure;
 
 /// Of each tick, for verifying certificates again: a swap may ask for thousands, and RPCs go on meanwhile.
 const SHARE_OF_TICK: Duration = Duration::from_millis(5);
-/// Clients that nothing concerns, after which the clock is read.
-const UNTIMED: usize = 256;
 
 /// The walk over clients that a swap or a reload may concern.
 #[derive(Debug, Default)]
@@ -61,11 +60,9 @@ impl Worker {
         if self.outdated.rounds == 0 {
             return;
         }
-        let began = Instant::now();
-        let mut seen = 0_usize;
+        let mut part = Part::of(SHARE_OF_TICK);
         while let Some((key, connection)) = self.connections.next(self.outdated.at) {
             self.outdated.at = key.index() + 1;
-            seen += 1;
             let outdated = is_outdated(connection, &self.snapshot);
             if outdated {
                 self.follow_listener(key);
@@ -73,7 +70,7 @@ impl Worker {
                     self.send_away(key, SentAway::Certificate, &Departure::Certificate(&error));
                 }
             }
-            if (outdated || seen.is_multiple_of(UNTIMED)) && began.elapsed() >= SHARE_OF_TICK {
+            if part.is_used_up(outdated) {
                 return;
             }
         }

@@ -75,7 +75,7 @@ impl Part {
         Self::of(PART)
     }
 
-    fn of(time: Duration) -> Self {
+    pub(super) fn of(time: Duration) -> Self {
         Self {
             time,
             began: Instant::now(),
