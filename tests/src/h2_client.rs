@@ -117,16 +117,19 @@ async fn send_all(stream: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<()
         let capacity = match granted {
             Some(capacity) => capacity?,
             // The stream has ended: by its reset, or by an answer that came early.
-            None => {
-                return Err(std::future::poll_fn(|context| stream.poll_reset(context))
-                    .await?
-                    .into());
-            }
+            None => return Err(reset_of(stream).await?.into()),
         };
         let piece = bytes.split_to(capacity.min(bytes.len()));
-        stream.send_data(piece, bytes.is_empty())?;
+        if let Err(error) = stream.send_data(piece, bytes.is_empty()) {
+            // The reset can come between the capacity and its use; it says more than `inactive stream`.
+            return Err(reset_of(stream).await.map_or(error, h2::Error::from));
+        }
     }
     Ok(())
+}
+
+async fn reset_of(stream: &mut SendStream<Bytes>) -> Result<Reason, h2::Error> {
+    std::future::poll_fn(|context| stream.poll_reset(context)).await
 }
 
 impl Answer {
