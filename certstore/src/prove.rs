@@ -75,8 +75,8 @@ impl Proved {
 /// A bundle of the generation that serves already is not held to dates again: what serves is never taken
 /// away because of its age. It must still cover the wanted domains and lead to the given anchors.
 ///
-/// A candidate may not be worse than what serves, if that could serve still: what has expired, or lacks a wanted
-/// domain, holds nothing up.
+/// A candidate may not be worse than what serves, if that could serve still: what has expired, is not valid yet, lacks
+/// a wanted domain or leads to none of the anchors holds nothing up.
 ///
 /// What it proves is the pair, under our own TLS library. It does not prove each client's taste: whether a
 /// client trusts the CA, or can verify this kind of key, it cannot say.
@@ -248,9 +248,11 @@ fn verify_to_anchors(
         .map(|_| ())
 }
 
-/// Whether clients could be content with what serves, here and now.
+/// Whether clients could be content with what serves, here and now, and the operator as well.
 fn could_serve(serving: &CertBundle, profile: &Profile, now: UnixTime) -> bool {
-    now <= serving.not_after() && check_names(serving, &profile.domains).is_ok()
+    (serving.not_before()..=serving.not_after()).contains(&now)
+        && check_names(serving, &profile.domains).is_ok()
+        && check_anchors(serving, profile, now).is_ok()
 }
 
 fn check_not_worse(bundle: &CertBundle, serving: &CertBundle, profile: &Profile) -> Result<(), ProveError> {

@@ -272,6 +272,29 @@ fn an_older_candidate_for_the_names_that_are_wanted_now_is_taken() {
 }
 
 #[test]
+fn what_is_not_valid_yet_or_leads_to_no_anchor_holds_nothing_up() {
+    let (ca, other) = (TestCa::new(), TestCa::named("Other"));
+    let older = ca.pair_valid(&["a.test"], -40, 50);
+    let ahead = after(&ca.pair_valid(&["a.test"], -10, 80));
+    assert!(prove(older.bundle(), &ahead, NOW).is_err());
+    prove(older.bundle(), &ahead, days_after_now(-11)).unwrap();
+    let anchored = |pair: &TestPair| Profile {
+        anchors: vec![ca.root.der().clone()],
+        ..after(pair)
+    };
+    assert!(
+        prove(
+            older.bundle(),
+            &anchored(&ca.pair_valid(&["a.test"], -10, 80)),
+            NOW
+        )
+        .is_err()
+    );
+    let elsewhere = other.pair_valid(&["a.test"], -10, 80);
+    prove(older.bundle(), &anchored(&elsewhere), NOW).unwrap();
+}
+
+#[test]
 fn a_cross_signed_root_past_its_end_is_left_out_with_a_warning() {
     use crate::Warning;
     let ca = TestCa::new();
