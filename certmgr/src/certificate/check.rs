@@ -1,11 +1,17 @@
 //! A look at what is configured, without running it.
 
-use certstore::{CertBundle, Generation, KeyKind, Name, Profile, UnixTime, Warning, prove};
+use std::path::Path;
+use std::sync::Arc;
+
+use certstore::{CertBundle, Generation, KeyKind, Name, Profile, Serving, UnixTime, Warning, prove, store};
 use rustls_pki_types::CertificateDer;
 
+use super::keeping::prove_as_kept;
+use super::kept::{Kept, hex};
 use crate::config::{CertificateConfig, Source};
 use crate::error::{Error, Reason, RemoteFault};
 use crate::source::file;
+use crate::store::{Document, disk};
 
 /// What `check` says about a pair that could serve now.
 #[derive(Debug, Clone)]
@@ -20,19 +26,24 @@ pub struct Summary {
     pub key_kind: KeyKind,
     /// The hash of the chain and the public key.
     pub generation: Generation,
+    /// Whether an operator rolled back from it: what is kept serves, until the files bring something else.
+    pub held_back: bool,
     /// How many certificates the chain has.
     pub chain_len: usize,
     /// What is lawful in it but worth knowing.
     pub warnings: Vec<Warning>,
 }
 
-/// Reads a certificate's files once and proves them, as the task would at its start. Installs nothing. Blocks.
+/// Reads a certificate's files once and proves them, as the task would at its start: what the state directory keeps
+/// serves by then. Installs and writes nothing. Blocks.
 ///
-/// With `anchors` the chain must lead to one of them; none demands nothing.
+/// With `anchors` the chain must lead to one of them; none demands nothing. A state directory that is not there, or
+/// cannot be read, keeps nothing.
 /// What comes from elsewhere is an error that says so: nothing is asked over the network.
 pub fn check(
     config: &CertificateConfig,
     anchors: &[CertificateDer<'static>],
+    state_dir: Option<&Path>,
     now: UnixTime,
 ) -> Result<Summary, Error> {
     let Source::Files(files) = &config.source else {
@@ -47,8 +58,11 @@ pub fn check(
             },
         });
     };
+    let kept = state_dir.and_then(|directory| kept(directory, &config.name));
     let profile = Profile {
         domains: config.domains.clone(),
+        serving: kept.as_ref().and_then(|kept| would_serve(kept, config)),
+        allow_rollback: config.allow_rollback,
         anchors: anchors.to_vec(),
         ..Profile::default()
     };
@@ -63,7 +77,26 @@ pub fn check(
         not_after: bundle.not_after(),
         key_kind: bundle.key_kind(),
         generation: bundle.generation(),
+        held_back: kept.is_some_and(|kept| kept.held_back().contains(&hex(bundle.generation()))),
         chain_len: bundle.chain_len(),
         warnings: bundle.warnings().to_vec(),
     })
+}
+
+/// What the state directory keeps of a certificate.
+fn kept(state_dir: &Path, name: &str) -> Option<Kept> {
+    let bytes = disk::read_now(state_dir, &Document::Certificate(name.to_owned())).ok()??;
+    Kept::parse(&bytes).ok().map(|(kept, _)| kept)
+}
+
+/// What would serve before any source is read.
+fn would_serve(kept: &Kept, config: &CertificateConfig) -> Option<Arc<Serving>> {
+    let alpn = Profile::default().alpn;
+    let fitting = kept.fitting(&config.domains);
+    let proved = fitting
+        .into_iter()
+        .find_map(|version| prove_as_kept(&version.pair, alpn.clone()).ok())?;
+    let (mut writer, reader) = store();
+    writer.install(&config.name, proved);
+    reader.current(&config.name)
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::{CertBundle, Profile, Proved, prove};
+use certstore::{CertBundle, Generation, Profile, Proved, prove};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::Certificate;
-use super::kept::{Kept, Unusable, Version};
+use super::kept::{Coverage, Kept, Unusable, Version};
 use super::orders::Orders;
 use crate::error::Reason;
 use crate::event::Event;
@@ -33,12 +33,14 @@ pub(super) struct Keeping {
 }
 
 impl Certificate {
-    /// Reads what is kept, and serves the newest version of it that still can, also when it has expired. Unless
-    /// something serves already: then this task replaces another one.
+    /// Reads what is kept, and serves the newest version of it that still can and has the configured names, also when
+    /// it has expired. Unless something serves already: then this task replaces another one.
     pub(super) async fn restore(&mut self) {
         self.read_kept().await;
         if let Some(serving) = self.serving() {
+            // What lacks a domain is held against the source again, which tells of it.
             let known = self.kept.version(serving.generation());
+            let known = known.filter(|version| version.coverage(&self.config.domains) == Coverage::Whole);
             self.content = self.content.or(known.map(Version::content));
             return;
         }
@@ -47,34 +49,58 @@ impl Certificate {
 
     async fn restore_newest(&mut self) {
         let mut restored = None;
-        for version in std::mem::take(&mut self.kept.versions) {
-            if restored.is_none() {
-                match self.prove_kept(&version.pair).await {
-                    Ok(proved) => {
-                        // `None`: a reload has replaced this task already.
-                        let Some(installed) = self.post.install(proved) else {
-                            return;
-                        };
-                        self.content = Some(version.content());
-                        restored = Some((installed.generation, version.facts.not_after));
-                    }
-                    Err(reason) => self.tell_broken(format!(
-                        "generation {} is kept and cannot serve: {reason}; the one before it is tried, and the next \
-                         good pair takes its place",
-                        version.generation()
-                    )),
+        let domains = &self.config.domains;
+        for version in self.kept.fitting(domains) {
+            match self.prove_kept(&version.pair).await {
+                Ok(proved) => {
+                    // `None`: a reload has replaced this task already.
+                    let Some(installed) = self.post.install(proved) else {
+                        return;
+                    };
+                    let is_whole = version.coverage(domains) == Coverage::Whole;
+                    let content = is_whole.then(|| version.content());
+                    restored = Some((installed.generation, version.facts.not_after, content));
+                    break;
                 }
+                Err(reason) => self.tell_broken(format!(
+                    "generation {} is kept and cannot serve: {reason}; the one before it is tried, and the next good \
+                     pair takes its place",
+                    version.generation()
+                )),
             }
-            self.kept.versions.push(version);
+        }
+        self.tell_other_names(restored.map(|(generation, ..)| generation));
+        if let Some((.., content)) = restored {
+            self.content = content;
         }
         self.show_state();
-        if let Some((generation, not_after)) = restored {
+        if let Some((generation, not_after, _)) = restored {
             self.post.tell(Event::Restored {
                 name: Arc::clone(self.post.name()),
                 generation,
                 not_after,
             });
         }
+    }
+
+    /// Says so if what served last lacks names that are configured now.
+    fn tell_other_names(&self, restored: Option<Generation>) {
+        let Some(last) = self.kept.versions.first() else {
+            return;
+        };
+        let what = match last.coverage(&self.config.domains) {
+            Coverage::Whole => return,
+            Coverage::Part if restored == Some(last.generation()) => {
+                "lacks some of `domains`; it serves until one that has all of them comes"
+            }
+            Coverage::Part => "lacks some of `domains`; an earlier one that has all of them serves",
+            Coverage::Nothing => "has none of `domains`, and does not serve",
+        };
+        tracing::warn!(
+            certificate = self.config.name,
+            "generation {}, which served last, {what}",
+            last.generation()
+        );
     }
 
     /// As [`restore`](Self::restore), if the disk did not give it before.
@@ -139,19 +165,9 @@ impl Certificate {
         }
     }
 
-    /// What has served may serve again: it is held neither to today's date nor to names that have been
-    /// configured since.
     async fn prove_kept(&self, pair: &Pair) -> Result<Proved, Reason> {
-        let profile = Profile {
-            alpn: self.options.alpn.clone(),
-            ..Profile::default()
-        };
-        let pair = pair.clone();
-        let proved = spawn_blocking(move || {
-            let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
-            let born = bundle.not_before();
-            Ok(prove(bundle, &profile, born)?)
-        });
+        let (pair, alpn) = (pair.clone(), self.options.alpn.clone());
+        let proved = spawn_blocking(move || prove_as_kept(&pair, alpn));
         proved
             .await
             .unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string())))
@@ -249,6 +265,17 @@ impl Certificate {
     fn document(&self) -> Document {
         Document::Certificate(self.config.name.clone())
     }
+}
+
+/// What has served may serve again: it is not held to today's date.
+pub(super) fn prove_as_kept(pair: &Pair, alpn: Vec<Vec<Vec<u8>>>) -> Result<Proved, Reason> {
+    let profile = Profile {
+        alpn,
+        ..Profile::default()
+    };
+    let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
+    let born = bundle.not_before();
+    Ok(prove(bundle, &profile, born)?)
 }
 
 /// The right to read and replace the document. Another process has it for a moment only.

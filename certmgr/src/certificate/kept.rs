@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use certstore::{CertBundle, Generation, UnixTime};
+use certstore::{CertBundle, Generation, Name, UnixTime};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -52,6 +52,15 @@ pub(super) struct Version {
     pub(super) facts: control::Version,
     pub(super) source: String,
     pub(super) pair: Pair,
+}
+
+/// What a version has of the names that are configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coverage {
+    /// All of them; whatever it names, if none is configured.
+    Whole,
+    Part,
+    Nothing,
 }
 
 /// A wish to revoke.
@@ -125,6 +134,16 @@ impl Version {
 
     pub(super) fn content(&self) -> Content {
         self.pair.content()
+    }
+
+    /// How many of these names it has.
+    pub(super) fn coverage(&self, domains: &[Name]) -> Coverage {
+        let covered = |wanted: &&Name| self.facts.names.iter().any(|name| name.covers(wanted));
+        match domains.iter().filter(covered).count() {
+            all if all == domains.len() => Coverage::Whole,
+            0 => Coverage::Nothing,
+            _ => Coverage::Part,
+        }
     }
 }
 
@@ -241,6 +260,19 @@ impl Kept {
         self.versions
             .iter()
             .find(|version| version.generation() == generation)
+    }
+
+    /// Those that may serve again under these names: first what has all of them, then what has some, each the newest
+    /// first. One that has none would answer in place of what is configured.
+    pub(super) fn fitting(&self, domains: &[Name]) -> Vec<&Version> {
+        let mut fitting: Vec<&Version> = self
+            .versions
+            .iter()
+            .filter(|version| version.coverage(domains) != Coverage::Nothing)
+            .collect();
+        // Stable: of equals the newest stays first.
+        fitting.sort_by_key(|version| version.coverage(domains) != Coverage::Whole);
+        fitting
     }
 
     /// Takes a version out, to be promoted again.

@@ -116,6 +116,11 @@ impl Store for Disk {
     }
 }
 
+/// A document, without opening the state. Blocks.
+pub(crate) fn read_now(directory: &Path, document: &Document) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    read(&Disk::new(directory).path(document))
+}
+
 fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let file = match File::open(path) {
         Ok(file) => file,

@@ -1,5 +1,7 @@
 //! What is kept on disk: it serves before any source is read, whatever has become of the source or of itself.
 
+use certstore::Name;
+
 use super::doubles::{Crash, TestStore};
 use super::*;
 use crate::{CommandError, State};
@@ -101,6 +103,121 @@ async fn what_has_expired_meanwhile_serves_again_and_another_expired_one_never_d
     kept.files.write(&fresh);
     manager.told("promoted").await;
     assert_eq!(manager.serving(), Some(fresh.generation()));
+}
+
+fn domains(names: &[&str]) -> Vec<Name> {
+    names.iter().map(|name| Name::parse(name).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_for_other_domains_does_not_serve_and_holds_nothing_up() {
+    let kept = Kept::new();
+    let before = kept.ca.pair_of("a.test", -10, 60);
+    kept.served(&[&before]).await;
+    let config = || CertificateConfig {
+        domains: domains(&["b.test"]),
+        ..kept.files.config()
+    };
+    // The source is away: nothing answers in its place.
+    kept.remove_source();
+    let mut manager = TestManager::start(vec![config()], kept.options());
+    assert_eq!(manager.next().await.kind(), "unreadable");
+    assert_eq!(manager.serving(), None);
+    drop(manager);
+    // The source still holds what is kept: that is refused as any other.
+    kept.files.write(&before);
+    let mut manager = TestManager::start(vec![config()], kept.options());
+    assert_eq!(manager.next().await.kind(), "refused");
+    assert_eq!(manager.serving(), None);
+    drop(manager);
+    // The right pair is older than what is kept.
+    let right = kept.ca.pair_of("b.test", -30, 60);
+    kept.files.write(&right);
+    let mut manager = TestManager::start(vec![config()], kept.options());
+    manager.promoted(&right).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_is_kept_the_newest_with_all_domains_serves_or_else_one_with_some() {
+    let kept = Kept::new();
+    let (old, new) = (
+        kept.ca.pair_of("a.test", -30, 60),
+        kept.ca.pair_of("b.test", -10, 60),
+    );
+    kept.served(&[&old, &new]).await;
+    let start = |names: &[&str]| {
+        let config = CertificateConfig {
+            domains: domains(names),
+            ..kept.files.config()
+        };
+        TestManager::start(vec![config], kept.options())
+    };
+    // The source holds the newer one.
+    let mut manager = start(&["a.test"]);
+    restored(&mut manager, &old).await;
+    assert_eq!(manager.next().await.kind(), "refused");
+    drop(manager);
+    let mut manager = start(&["b.test", "c.test"]);
+    restored(&mut manager, &new).await;
+    assert_eq!(
+        manager.next().await.kind(),
+        "refused",
+        "it lacks a name, and that is told"
+    );
+    assert_eq!(manager.serving(), Some(new.generation()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_holds_files_against_what_is_kept_as_a_run_does() {
+    let kept = Kept::new();
+    let (older, newer) = (
+        kept.ca.pair_of("a.test", -30, 60),
+        kept.ca.pair_of("a.test", -10, 60),
+    );
+    kept.served(&[&newer]).await;
+    kept.files.write(&older);
+    let check =
+        |config: &CertificateConfig, state: Option<&Path>| crate::check(config, &[], state, test_now());
+    let (config, state) = (kept.files.config(), kept.directory.path());
+    assert!(check(&config, None).is_ok());
+    assert!(check(&config, Some(&state.join("none"))).is_ok());
+    let error = check(&config, Some(state)).unwrap_err().to_string();
+    let mut manager = kept.start();
+    restored(&mut manager, &newer).await;
+    match manager.next().await {
+        Event::Refused { error: told, .. } => assert_eq!(told.to_string(), error),
+        other => panic!("{other:?}"),
+    }
+    drop(manager);
+    let meant = CertificateConfig {
+        allow_rollback: true,
+        ..kept.files.config()
+    };
+    assert!(check(&meant, Some(state)).is_ok());
+    let elsewhere = kept.ca.pair_of("b.test", -30, 60);
+    kept.files.write(&elsewhere);
+    let other = CertificateConfig {
+        domains: domains(&["b.test"]),
+        ..kept.files.config()
+    };
+    assert!(check(&other, Some(state)).is_ok(), "what is kept has other names");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_says_what_is_held_back() {
+    let kept = Kept::new();
+    let (first, second) = (kept.ca.pair(), kept.ca.pair());
+    kept.served(&[&first, &second]).await;
+    let mut manager = kept.start();
+    restored(&mut manager, &second).await;
+    manager.handle.control().rollback("api", None).await.unwrap();
+    drop(manager);
+    let checked = |pair| {
+        kept.files.write(pair);
+        crate::check(&kept.files.config(), &[], Some(kept.directory.path()), test_now()).unwrap()
+    };
+    assert!(checked(&second).held_back);
+    assert!(!checked(&first).held_back);
 }
 
 #[tokio::test(flavor = "multi_thread")]

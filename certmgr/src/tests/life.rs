@@ -201,12 +201,12 @@ fn check_says_what_a_pair_is_or_what_is_wrong_with_it() {
     let (ca, files) = (TestCa::new(), TestFiles::new());
     let pair = ca.pair();
     files.write(&pair);
-    let summary = crate::check(&files.config(), &[], test_now()).unwrap();
+    let summary = crate::check(&files.config(), &[], None, test_now()).unwrap();
     assert_eq!(summary.generation, pair.generation());
     assert_eq!(summary.names[0].to_string(), "a.test");
     assert_eq!(summary.chain_len, 2);
     fs::remove_file(files.chain()).unwrap();
-    let error = crate::check(&files.config(), &[], test_now()).unwrap_err();
+    let error = crate::check(&files.config(), &[], None, test_now()).unwrap_err();
     assert!(
         error
             .to_string()

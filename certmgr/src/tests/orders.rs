@@ -1,5 +1,7 @@
 //! Certificates that are renewed here, against a CA of the test and in tokio's own time.
 
+use certstore::Name;
+
 use super::doubles::{Answer, Crash, RunningClock, TestAuthority, TestStore, acme_config, failure, lock};
 use super::*;
 use crate::acme::IssueFault;
@@ -293,7 +295,7 @@ async fn changed_domains_are_ordered_while_the_old_ones_serve() {
     let old = manager.serving();
     tokio::time::sleep(Duration::from_secs(7200)).await;
     let mut config = acme_config();
-    config.domains.push(certstore::Name::parse("b.test").unwrap());
+    config.domains.push(Name::parse("b.test").unwrap());
     world.authority.answers(Answer::Fail(IssueFault::Unreachable));
     manager.handle.reload(vec![config.clone()]);
     manager.told_in_time("failing").await;
@@ -302,14 +304,19 @@ async fn changed_domains_are_ordered_while_the_old_ones_serve() {
     manager.told_in_time("promoted").await;
     let names = manager.reader.current("api").unwrap().bundle().names().len();
     assert_eq!(names, 2);
-    // A restart with them serves at once, and one with others does as well.
+    // A restart with them serves at once, and so does one with some of them; one with others alone does not.
     let serving = manager.serving();
     drop(manager);
-    config.domains = vec![certstore::Name::parse("c.test").unwrap()];
     world.authority.answers(Answer::Fail(IssueFault::Unreachable));
-    let mut manager = world.start_with(config);
+    config.domains.push(Name::parse("c.test").unwrap());
+    let mut manager = world.start_with(config.clone());
     manager.told_in_time("restored").await;
     assert_eq!(manager.serving(), serving);
+    drop(manager);
+    config.domains = vec![Name::parse("c.test").unwrap()];
+    let mut manager = world.start_with(config);
+    manager.told_in_time("failing").await;
+    assert_eq!(manager.serving(), None);
 }
 
 #[tokio::test(start_paused = true)]

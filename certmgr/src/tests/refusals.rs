@@ -180,7 +180,7 @@ async fn each_bad_pair_is_refused_by_name_and_healed_by_the_next_good_one() {
         let refusal = manager.reader.list()[0].refusal.clone().unwrap();
         assert_eq!(refusal.message, error.to_string());
         assert_eq!(
-            crate::check(&config, &[], test_now()).unwrap_err(),
+            crate::check(&config, &[], None, test_now()).unwrap_err(),
             *error,
             "{title}"
         );

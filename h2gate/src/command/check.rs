@@ -61,11 +61,12 @@ impl Report {
             .iter()
             .map(|one| trust::check(one, now, &mut found))
             .collect::<Vec<_>>();
+        let kept_in = state_dir.as_ref().map(|directory| directory.value.as_path());
         let certificates = certificates
             .iter()
             .map(|one| {
                 let anchors = trust::anchors(&trust_bundles, one.certificate.trust.as_deref());
-                sources::certificate(one, anchors, now, &mut found)
+                sources::certificate(one, anchors, kept_in, now, &mut found)
             })
             .collect();
         if let Some(directory) = state_dir {

@@ -58,10 +58,11 @@ impl<T> Checked<T> {
     }
 }
 
-/// With `anchors` the chain must lead to one of them.
+/// With `anchors` the chain must lead to one of them. What `state_dir` keeps is what it would take the place of.
 pub(super) fn certificate(
     located: &LocatedCertificate,
     anchors: &[CertificateDer<'static>],
+    state_dir: Option<&Path>,
     now: UnixTime,
     found: &mut Diagnostics,
 ) -> Checked<Summary> {
@@ -69,7 +70,7 @@ pub(super) fn certificate(
     paths(&located.paths, found);
     let state = match elsewhere(&one.source) {
         Some(place) => Condition::NotAsked(place),
-        None => files(located, anchors, now, found).map_or(Condition::Unusable, Condition::Usable),
+        None => files(located, anchors, state_dir, now, found).map_or(Condition::Unusable, Condition::Usable),
     };
     Checked {
         name: one.name.clone(),
@@ -95,11 +96,12 @@ pub(super) fn elsewhere(source: &Source) -> Option<String> {
 fn files(
     located: &LocatedCertificate,
     anchors: &[CertificateDer<'static>],
+    state_dir: Option<&Path>,
     now: UnixTime,
     found: &mut Diagnostics,
 ) -> Option<Summary> {
     let (one, place) = (&located.certificate, located.name_place);
-    let summary = match certmgr::check(one, anchors, now) {
+    let summary = match certmgr::check(one, anchors, state_dir, now) {
         Ok(summary) => summary,
         Err(error) => {
             tell(&error, located, found);
@@ -109,6 +111,17 @@ fn files(
     };
     for warning in &summary.warnings {
         found.warning(place, format!("certificate `{}`: {warning}", one.name), None);
+    }
+    if summary.held_back {
+        let message = format!(
+            "certificate `{}`: generation {} does not serve, for it was rolled back from",
+            one.name, summary.generation
+        );
+        let remedy = format!(
+            "put another pair in its place, or `h2gate certs rollback {} --to {}`",
+            one.name, summary.generation
+        );
+        found.warning(place, message, Some(remedy));
     }
     let left = summary.not_after.as_secs().saturating_sub(now.as_secs());
     if left < SOON_SECONDS {
@@ -138,7 +151,7 @@ fn tell_key_as_well(
     }
     let name = located.certificate.name.clone();
     let alone = CertificateConfig::from_files(name, files.key.clone(), files.key.clone());
-    let unreadable = certmgr::check(&alone, &[], now)
+    let unreadable = certmgr::check(&alone, &[], None, now)
         .err()
         .filter(certmgr::Error::is_unreadable);
     if let Some(error) = unreadable {
