@@ -156,8 +156,50 @@ pub struct IssueError {
     pub text: String,
     /// What to do about it, in one sentence.
     pub remedy: String,
-    /// The CA's own word on when to come back. Never undercut.
-    pub retry_after: Option<Duration>,
+    /// When to come back, if the answer said so.
+    pub retry_after: Option<RetryAfter>,
+}
+
+/// When to come back, and how much that word counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryAfter {
+    /// Rounded up.
+    seconds: u64,
+    said_of: SaidOf,
+}
+
+/// What a wait is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SaidOf {
+    /// A limit, by the CA itself. Never undercut.
+    Limit,
+    /// An outage, by whoever answered: obeyed within the bounds of the back-off.
+    Outage,
+}
+
+impl RetryAfter {
+    pub(crate) fn new(wait: Duration, said_of: SaidOf) -> Self {
+        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+        Self { seconds, said_of }
+    }
+
+    fn wait(self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+impl IssueError {
+    /// How long the CA itself wants to be left alone.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        let said = self.retry_after.filter(|after| after.said_of != SaidOf::Outage);
+        said.map(RetryAfter::wait)
+    }
+
+    /// How long anybody else wants us to wait.
+    pub(crate) fn hint(&self) -> Option<Duration> {
+        let said = self.retry_after.filter(|after| after.said_of == SaidOf::Outage);
+        said.map(RetryAfter::wait)
+    }
 }
 
 /// Classes of failure; a metric label each.

@@ -36,7 +36,7 @@ mod supervisor;
 mod trust;
 mod watch;
 
-pub use acme::{IssueError, IssueFault, RevocationReason};
+pub use acme::{IssueError, IssueFault, RetryAfter, RevocationReason};
 pub use certificate::{Summary, check};
 pub use config::{
     AcmeSource, Authority, Aws, CertificateConfig, Challenge, Clock, DnsProvider, ExecHook, ExternalAccount,

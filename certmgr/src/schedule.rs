@@ -67,7 +67,7 @@ pub(crate) struct Record {
     pub(crate) last_issued: Option<LastIssued>,
     /// The failed attempts since the last success.
     pub(crate) failing: Option<Failing>,
-    /// For each authority, by position: until when its `Retry-After` holds.
+    /// For each authority, by position: until when a limit holds that it has told itself.
     pub(crate) holds: Vec<Option<Steady>>,
 }
 
@@ -94,6 +94,8 @@ pub(crate) struct Failing {
     pub(crate) class: Option<IssueFault>,
     /// Position of the first authority that was unreachable in the last one.
     pub(crate) unreachable: Option<usize>,
+    /// How long those who answered in the CAs' places want to be left alone. No word of a CA's own.
+    pub(crate) hint: Duration,
     /// Drawn for the last one: scatters what follows it.
     pub(crate) draw: Draw,
 }

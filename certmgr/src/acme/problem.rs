@@ -1,6 +1,7 @@
 //! What a CA's refusal means: whose fault, when to come back, and what to do.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use certstore::is_shown;
 use http::StatusCode;
@@ -8,7 +9,7 @@ use instant_acme::Problem;
 
 use super::http::{Head, HttpError};
 use super::jws::BadKey;
-use super::{IssueError, IssueFault};
+use super::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::config::{Authority, Challenge};
 
 /// What all types of problems begin with (RFC 8555 §6.7).
@@ -103,7 +104,7 @@ impl Trouble {
             Cause::Http(error @ HttpError::NotAllowed(_)) => (IssueFault::Configuration, error.to_string()),
             Cause::Http(error) => (IssueFault::Unreachable, error.to_string()),
             Cause::Problem(problem) => (class(problem, &self.head), words(problem)),
-            Cause::Nonsense(text) => (class_of_status(&self.head), with_status(text, &self.head)),
+            Cause::Nonsense(text) => (IssueFault::Unreachable, with_status(text, &self.head)),
             Cause::Key(bad) => (IssueFault::State, format!("the account's key {bad}")),
         };
         let remedy = match &self.cause {
@@ -119,8 +120,19 @@ impl Trouble {
             retry_after: self
                 .head
                 .retry_after
-                .filter(|_| matches!(class, IssueFault::RateLimited | IssueFault::Unreachable)),
+                .filter(|_| matches!(class, IssueFault::RateLimited | IssueFault::Unreachable))
+                .map(|wait| self.weighed(wait)),
         }
+    }
+
+    /// RFC 8555 §6.6: a limit is said in a problem document of its own type. All else may come from a proxy or a
+    /// balancer, or from a page that somebody has put up for the time of a repair.
+    fn weighed(&self, wait: Duration) -> RetryAfter {
+        let said_of = match self.is("rateLimited") {
+            true => SaidOf::Limit,
+            false => SaidOf::Outage,
+        };
+        RetryAfter::new(wait, said_of)
     }
 }
 
@@ -138,20 +150,9 @@ fn class(problem: &Problem, head: &Head) -> IssueFault {
         "externalAccountRequired" | "invalidProfile" | "invalidContact" | "unsupportedContact" => {
             IssueFault::Configuration
         }
-        _ => match class_of_status(head) {
-            IssueFault::RateLimited => IssueFault::RateLimited,
-            IssueFault::Unreachable if head.status.is_server_error() => IssueFault::Unreachable,
-            _ => IssueFault::Refused,
-        },
-    }
-}
-
-/// Where there is no problem document: a load balancer in front of the CA has answered, or somebody else.
-fn class_of_status(head: &Head) -> IssueFault {
-    match head.status {
-        StatusCode::TOO_MANY_REQUESTS => IssueFault::RateLimited,
-        StatusCode::SERVICE_UNAVAILABLE if head.retry_after.is_some() => IssueFault::RateLimited,
-        _ => IssueFault::Unreachable,
+        _ if head.status == StatusCode::TOO_MANY_REQUESTS => IssueFault::RateLimited,
+        _ if head.status.is_server_error() => IssueFault::Unreachable,
+        _ => IssueFault::Refused,
     }
 }
 

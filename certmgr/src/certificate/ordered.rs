@@ -380,7 +380,7 @@ impl Certificate {
                         error.remedy
                     );
                 }
-                Advice::unknown(generation, error.retry_after, before.as_ref(), now, random)
+                Advice::unknown(generation, error.limit(), before.as_ref(), now, random)
             }
         });
     }

@@ -95,7 +95,7 @@ impl Certificate {
             }
             Err(error) => {
                 let rest = course.revocation.map_or(FIRST_REST, |(_, rest)| rest * 2);
-                let rest = rest.min(LONGEST_REST).max(error.retry_after.unwrap_or_default());
+                let rest = rest.min(LONGEST_REST).max(error.limit().unwrap_or_default());
                 course.revocation = Some((Instant::now() + rest, rest));
                 if course.told.revocation.replace(error.class) != Some(error.class) {
                     let error = place(error);

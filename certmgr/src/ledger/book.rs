@@ -66,6 +66,9 @@ struct Run {
     last: u64,
     /// `None`: interrupted, or still under way.
     class: Option<Class>,
+    /// Seconds for which whoever answered in the CA's place wants to be left alone.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    hint: u64,
     draw: u16,
 }
 
@@ -324,8 +327,15 @@ fn failing<'a>(standings: impl Iterator<Item = Option<&'a Standing>>, stamps: &S
         last: stamps.of(last.last),
         class: last.class.map(|Class(fault)| fault),
         unreachable,
+        // Each go asks them all: whoever is back first may serve.
+        hint: runs.iter().map(|(_, run)| Duration::from_secs(run.hint)).min()?,
         draw: Draw::from_thousandths(last.draw),
     })
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(seconds: &u64) -> bool {
+    *seconds == 0
 }
 
 /// The lease under which a name set with a key type is ordered, whichever certificate it is for. No host name.

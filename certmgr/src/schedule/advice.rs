@@ -78,10 +78,10 @@ impl Advice {
         }
     }
 
-    /// The CA could not be asked. What it said before about this generation still counts.
+    /// The CA could not be asked, or has told a limit. What it said before about this generation still counts.
     pub(crate) fn unknown(
         generation: Generation,
-        retry_after: Option<Duration>,
+        limit: Option<Duration>,
         before: Option<&Self>,
         now: Now,
         random: &mut dyn FnMut() -> f64,
@@ -90,8 +90,8 @@ impl Advice {
         Self {
             generation,
             asked: now.steady,
-            // A `Retry-After` beyond half a day comes from a CA that is not answering at all, and is obeyed.
-            ask_again_after: retry_after.map_or(unanswered, |after| after.max(SOONEST)),
+            // Beyond half a day, too: it is the CA's own word.
+            ask_again_after: limit.map_or(unanswered, |after| after.max(SOONEST)),
             answer: before.and_then(|before| before.answer_for(generation)).cloned(),
         }
     }

@@ -29,15 +29,17 @@ const HASTENED: Duration = Duration::from_secs(30 * 60);
 pub(super) fn at(failing: &Failing, probe: Option<&Probe>, left: Duration, rules: &Rules) -> Steady {
     let back_off = back_off(failing.attempts, rules.first_retry);
     let hurried = |least: u32| (left / SHARE_OF_WHAT_IS_LEFT).max(rules.first_retry.saturating_mul(least));
+    // Whoever says it need not be the CA: it never costs more than a failure of the same moment may.
+    let hint = failing.hint.min(hurried(HURRIED)).min(DAY);
     let wait = match failing.class {
         // Each attempt has cost the CA a whole certificate.
         Some(IssueFault::Certificate) => back_off,
         Some(_) => back_off.min(hurried(HURRIED)),
         None => back_off.min(hurried(HURRIED_INTERRUPTED)),
     };
-    let at = failing.last.after(scattered(wait, failing.draw));
+    let at = failing.last.after(scattered(wait, failing.draw).max(hint));
     match probe_after(failing, probe) {
-        Some(probe) if probe.reachable => at.min(probe.at.max(failing.last.after(HASTENED))),
+        Some(probe) if probe.reachable => at.min(probe.at.max(failing.last.after(HASTENED.max(hint)))),
         _ => at,
     }
 }

@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::acme::{IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RevocationReason};
+use crate::acme::{
+    IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RetryAfter, RevocationReason, SaidOf,
+};
 use crate::config::{AcmeSource, Authority, Challenge, KeyType, Source};
 use crate::source::Pair;
 use crate::state::State;
@@ -184,6 +186,8 @@ pub(super) enum Answer {
     IssueElsewhere,
     /// Not before so many seconds have passed.
     ComeBackAfter(u64),
+    /// Somebody answers in the CA's place, and says to come back after so many seconds.
+    PageFor(u64),
     Fail(IssueFault),
 }
 
@@ -348,8 +352,14 @@ impl TestIssuer {
             Answer::Fail(class) => return Err(failure(class, "no")),
             Answer::ComeBackAfter(seconds) => {
                 return Err(IssueError {
-                    retry_after: Some(Duration::from_secs(seconds)),
+                    retry_after: Some(RetryAfter::new(Duration::from_secs(seconds), SaidOf::Limit)),
                     ..failure(IssueFault::RateLimited, "too many certificates")
+                });
+            }
+            Answer::PageFor(seconds) => {
+                return Err(IssueError {
+                    retry_after: Some(RetryAfter::new(Duration::from_secs(seconds), SaidOf::Outage)),
+                    ..failure(IssueFault::Unreachable, "a page, with the status 503")
                 });
             }
             _ => lock(&authority.asked).push(request.authority),

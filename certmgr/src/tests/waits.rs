@@ -67,6 +67,32 @@ async fn days_of_retry_after_outlast_wishes_and_restarts_and_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_page_that_asks_for_a_year_holds_up_neither_the_first_certificate_nor_a_wish() {
+    let world = World::new();
+    world.authority.answers(Answer::PageFor(365 * DAY));
+    let start = world.clock.now();
+    let mut manager = world.start();
+    let Event::Failing { next, .. } = manager.told_in_time("failing").await else {
+        panic!("not failing");
+    };
+    assert!(next.as_secs() - start <= 20 * 60, "next at {next:?}");
+    world.authority.answers(Answer::Issue);
+    manager.told_in_time("promoted").await;
+    assert!(world.clock.now() - start <= 20 * 60);
+    // The same page is before the CA when somebody asks for a new one.
+    tokio::time::sleep(Duration::from_secs(DAY)).await;
+    world.authority.answers(Answer::PageFor(365 * DAY));
+    manager.handle.control().renew("api").await.unwrap();
+    manager.told_in_time("failing").await;
+    world.authority.answers(Answer::Issue);
+    let wished = world.clock.now();
+    manager.handle.control().renew("api").await.unwrap();
+    manager.told_in_time("promoted").await;
+    let took = world.clock.now() - wished;
+    assert!(took <= 60, "{took} s");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_after_failures_tells_what_it_waits_for_and_since_when() {
     let world = World::new();
     world.authority.answers(Answer::Fail(IssueFault::Challenge));

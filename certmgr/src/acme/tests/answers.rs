@@ -147,14 +147,30 @@ async fn a_rate_limit_is_told_with_the_time_to_come_back() {
     );
     let error = at_new_order(429, &[("Retry-After", "3600")], body).await;
     assert_eq!(error.class, IssueFault::RateLimited);
-    assert_eq!(error.retry_after, Some(Duration::from_secs(3_600)));
+    assert_eq!(error.limit(), Some(Duration::from_secs(3_600)));
     assert_eq!(
         error.text,
         "cannot order a certificate: too many certificates already issued for example.com (rateLimited)"
     );
-    let error = at_new_order(503, &[("Retry-After", "120")], "<html>busy</html>".to_owned()).await;
-    assert_eq!(error.class, IssueFault::RateLimited);
-    assert_eq!(error.retry_after, Some(Duration::from_secs(120)));
+    let busy = problem("rateLimited", "Service busy; retry later.");
+    let error = at_new_order(503, &[("Retry-After", "120")], busy).await;
+    assert_eq!(error.limit(), Some(Duration::from_secs(120)));
+}
+
+#[tokio::test]
+async fn only_a_cas_own_word_on_a_limit_is_a_limit() {
+    for (status, body) in [
+        (429, "<html>slow down</html>".to_owned()),
+        (503, "<html>maintenance</html>".to_owned()),
+        (503, String::new()),
+        (500, problem("serverInternal", "oops")),
+        (503, "{}".to_owned()),
+        (429, "{}".to_owned()),
+    ] {
+        let error = at_new_order(status, &[("Retry-After", "31536000")], body.clone()).await;
+        assert_eq!(error.limit(), None, "{status} {body}");
+        assert!(error.hint().is_some(), "{status} {body}");
+    }
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ impl Book {
             since: standing.failing.map_or(at, |run| run.since),
             last: at,
             class: None,
+            hint: 0,
             draw: draw.thousandths(),
         });
         let id = self.next_id;
@@ -106,7 +107,7 @@ impl Book {
             return;
         };
         let at = stamps.note(now);
-        let hold = error.retry_after.map(|wait| Hold {
+        let hold = error.limit().map(|wait| Hold {
             at,
             // Rounded up: never undercut.
             seconds: wait.min(MAX_RETRY_AFTER).as_secs().saturating_add(1),
@@ -119,6 +120,7 @@ impl Book {
             if let Some(run) = &mut standing.failing {
                 run.class = Some(class);
                 run.last = at;
+                run.hint = error.hint().map_or(0, |wait| wait.as_secs());
             }
             if error.class == IssueFault::Certificate {
                 standing.issued = Some(Issuance { at, not_before: None });

@@ -17,7 +17,7 @@ pub(super) enum Rule {
     Probes,
     /// A CA was back for an hour, and there was no certificate.
     Return,
-    /// A `Retry-After` was undercut.
+    /// The `Retry-After` of a limit was undercut.
     Hold,
     /// Two orders were too close.
     Floor,
@@ -72,8 +72,8 @@ fn holds(log: &[Happened]) -> Vec<(Rule, String)> {
         match one.what {
             What::Failed {
                 authority,
+                class: Some(IssueFault::RateLimited),
                 retry_after: Some(wait),
-                ..
             } => held[authority] = one.at + wait,
             What::Ordered { authority, .. } | What::Probed { authority, .. } if one.at < held[authority] => {
                 breaches.push(breach(Rule::Hold, one.at, "sooner than Retry-After"));

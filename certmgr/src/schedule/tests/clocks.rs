@@ -7,6 +7,7 @@ use rand::Rng;
 use super::checker::{Rule, check};
 use super::seeded;
 use super::simulation::*;
+use crate::acme::IssueFault;
 
 const FAR: i64 = 40 * 86_400;
 
@@ -125,6 +126,7 @@ fn a_restart_under_a_clock_that_was_set_back_waits_no_longer_than_after_a_fresh_
 fn control_waits_by_the_wall_clock_are_caught() {
     let mut ahead = Setup::new(90 * DAY, Says::Nothing, 80 * DAY, 1).down(59 * DAY, 5 * DAY);
     ahead.cas[0].retry_after = Some(2 * DAY);
+    ahead.cas[0].answers = Some(IssueFault::RateLimited);
     ahead.clock = vec![(61 * DAY, FAR)];
     let mut behind = Setup::new(90 * DAY, Says::Nothing, 95 * DAY, 1).down(59 * DAY, 20 * DAY);
     behind.clock = vec![(61 * DAY, -FAR)];

@@ -41,6 +41,7 @@ fn failing(attempts: u32, class: IssueFault, last: Duration) -> Failing {
         last: Steady(BEGIN + last),
         class: Some(class),
         unreachable: (class == IssueFault::Unreachable).then_some(0),
+        hint: Duration::ZERO,
         draw: Draw(500),
     }
 }
@@ -337,6 +338,35 @@ fn an_unreachable_directory_is_looked_at_and_its_answer_hastens_the_next_attempt
         (10 * MINUTE, Action::Issue),
         "half an hour after the last one"
     );
+}
+
+#[test]
+fn who_answers_in_the_cas_place_costs_a_part_of_the_life_that_is_left_and_a_day_at_most() {
+    let mut known = serving(90 * DAY);
+    let hinted = |hint| Failing {
+        hint,
+        ..failing(1, IssueFault::Unreachable, Duration::ZERO)
+    };
+    for (left, hint, wait) in [
+        (60 * DAY, 5 * MINUTE, 5 * MINUTE),
+        (60 * DAY, 365 * DAY, DAY),
+        (10 * DAY, 365 * DAY, 12 * HOUR),
+        (HOUR, 365 * DAY, 15 * MINUTE),
+    ] {
+        let last = 90 * DAY - left;
+        known.record.failing = Some(Failing {
+            last: Steady(BEGIN + last),
+            ..hinted(hint)
+        });
+        known.names_changed = true;
+        assert_eq!(order_after(&known, last).0, last + wait, "{left:?} {hint:?}");
+        known.requested = true;
+        assert_eq!(order_after(&known, last).0, last, "a wish is not held up");
+        known.requested = false;
+    }
+    known.serving = None;
+    known.record.failing = Some(hinted(365 * DAY));
+    assert_eq!(order_after(&known, Duration::ZERO).0, 15 * MINUTE);
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn nothing_goes_unserved_while_a_ca_is_down_and_it_is_renewed_within_an_hour_of_
 }
 
 #[test]
-fn a_retry_after_is_never_undercut() {
+fn a_limit_is_never_undercut_and_no_other_wish_to_be_left_alone_costs_a_certificate() {
     let mut random = seeded("retry_after");
     for answers in [None, Some(IssueFault::RateLimited)] {
         for (life, longest) in LIVES {
@@ -196,6 +196,7 @@ fn the_first_certificate_comes_within_an_hour_of_the_cas_return() {
 fn control_holds_that_are_not_obeyed_are_caught() {
     let setups = mutants(Mutant::NoHolds, "holds").into_iter().map(|mut setup| {
         setup.cas[0].retry_after = Some(3 * HOUR);
+        setup.cas[0].answers = Some(IssueFault::RateLimited);
         setup
     });
     assert_caught(Rule::Hold, setups);

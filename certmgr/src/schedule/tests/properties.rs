@@ -41,10 +41,11 @@ prop_compose! {
         ago in seconds(90 * 86_400),
         class in fault(),
         unreachable in option::of(0_usize..2),
+        hint in seconds(YEAR),
         draw in draw(),
     ) -> Failing {
         let last = Steady(BEGIN - ago);
-        Failing { attempts, since: Steady(since).min(last), last, class, unreachable, draw }
+        Failing { attempts, since: Steady(since).min(last), last, class, unreachable, hint, draw }
     }
 }
 

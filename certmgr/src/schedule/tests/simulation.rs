@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::super::*;
-use crate::acme::{IssueError, RenewalInfo};
+use crate::acme::{IssueError, RenewalInfo, RetryAfter, SaidOf};
 use crate::config::{Authority, KeyType};
 use crate::ledger::{Book, Order, OrderKind, Stamps};
 
@@ -338,7 +338,8 @@ impl<'a> World<'a> {
         let down = self.fault(authority).is_some();
         self.advice = Some(if down {
             let retry_after = self.setup.cas[authority].retry_after;
-            Advice::unknown(life.generation, retry_after, before.as_ref(), now, &mut random)
+            let error = self.error(self.fault(authority).unwrap(), retry_after);
+            Advice::unknown(life.generation, error.limit(), before.as_ref(), now, &mut random)
         } else {
             let says = self.setup.cas[authority].says;
             let info = window(says, not_before, life.span(), self.time);
@@ -462,7 +463,13 @@ impl<'a> World<'a> {
             authority: "ca".to_owned(),
             text: "down".to_owned(),
             remedy: "wait".to_owned(),
-            retry_after,
+            retry_after: retry_after.map(|wait| {
+                let said_of = match class {
+                    IssueFault::RateLimited => SaidOf::Limit,
+                    _ => SaidOf::Outage,
+                };
+                RetryAfter::new(wait, said_of)
+            }),
         }
     }
 
