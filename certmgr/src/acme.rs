@@ -54,6 +54,9 @@ pub(crate) trait Issuer: Send + Sync {
     /// Reads the CA's directory, to see whether it is there: costs it nothing.
     fn probe(&self, authority: usize) -> BoxFuture<'_, Result<(), IssueError>>;
 
+    /// Whether nothing speaks against ordering this: the self-check alone, which costs the CA no more than a probe.
+    fn check_names<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>>;
+
     /// Revokes a certificate (RFC 8555 §7.6). One that is revoked already is no error.
     fn revoke<'a>(
         &'a self,

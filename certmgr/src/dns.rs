@@ -12,7 +12,7 @@ mod route53;
 
 use std::sync::Arc;
 
-pub(crate) use check::{Ca, Severity, check};
+pub(crate) use check::{Ca, Finding, Severity, check};
 pub(crate) use lookup::Lookup;
 
 use crate::acme::{IssueError, IssueFault};

@@ -40,7 +40,7 @@ pub(crate) struct Known {
     pub(crate) advice: Option<Advice>,
     /// What the ledger says.
     pub(crate) record: Record,
-    /// The last look at the directory.
+    /// The last look at what made an attempt fail.
     pub(crate) probe: Option<Probe>,
     /// Somebody asks for a new one by name. Stays until an attempt has begun.
     pub(crate) requested: bool,
@@ -104,11 +104,14 @@ pub(crate) struct Failing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Draw(u16);
 
-/// A look at a CA's directory.
+/// A look at what made an attempt fail, where that costs the CA nothing: its directory, or the names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Probe {
     pub(crate) at: Steady,
-    pub(crate) reachable: bool,
+    /// The directory answers, or nothing speaks against the names.
+    pub(crate) good: bool,
+    /// One since the last attempt was not.
+    pub(crate) was_bad: bool,
     pub(crate) draw: Draw,
 }
 
@@ -160,6 +163,8 @@ pub(crate) enum Action {
         /// Its position.
         authority: usize,
     },
+    /// Look whether anything speaks against the names, as before an order.
+    CheckNames,
 }
 
 /// Why a certificate is ordered.
@@ -419,13 +424,12 @@ fn question(known: &Known, now: Now) -> Option<(Duration, Action)> {
     ))
 }
 
-/// When the directory of an authority that was unreachable is looked at.
+/// When what made the last attempt fail is looked at.
 fn probe(known: &Known, now: Now) -> Option<(Duration, Action)> {
     let failing = known.record.failing.as_ref()?;
-    let authority = failing.unreachable?;
-    let at = retry::probe_at(failing, known.probe.as_ref())?;
-    let at = known.record.hold_of(authority).map_or(at, |hold| at.max(hold));
-    Some((now.until(at), Action::Probe { authority }))
+    let (at, action) = retry::probe_at(failing, known.probe.as_ref())?;
+    let hold = known.record.hold_of(failing.unreachable.unwrap_or(0));
+    Some((now.until(at.max(hold.unwrap_or(at))), action))
 }
 
 #[cfg(test)]

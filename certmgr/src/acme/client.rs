@@ -306,6 +306,13 @@ impl Issuer for Client {
         Box::pin(async move { self.session(authority).await.map(drop) })
     }
 
+    fn check_names<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>> {
+        Box::pin(async move {
+            let session = self.session(request.authority).await?;
+            Ok(order::findings(self, &session, None, request).await.is_empty())
+        })
+    }
+
     fn revoke<'a>(
         &'a self,
         authority: usize,

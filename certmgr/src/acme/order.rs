@@ -16,6 +16,8 @@ use super::session::act;
 use super::{IssueError, IssueFault, Issued, Request, chain, control, kept, keys};
 use crate::source::Pair;
 
+pub(super) use placing::findings;
+
 /// After so many waits in vain, each of [`Client::max_wait`], an order is given up.
 const MAX_STUCK: u32 = 3;
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::keeping::{Unloaded, load};
 use super::kept::{Kept, Version};
 use super::orders::Orders;
-use crate::acme::{IssueError, IssueFault, Issued, Request};
+use crate::acme::{IssueError, IssueFault, Issued};
 use crate::lease::Guard;
 use crate::ledger::{Attempt, NotNow, Order, OrderKind, Wait, lease_of};
 use crate::schedule::Steady;
@@ -190,13 +190,7 @@ async fn ask(orders: &Orders, authority: usize, before: &Before) -> Result<(Issu
             NotNow::Wait(wait) => Refused::Wait(wait),
             NotNow::Store(error) => Refused::Store(error),
         })?;
-    let request = Request {
-        certificate: config.name.clone(),
-        domains: config.domains.clone(),
-        key: source.key,
-        authority,
-        replaces,
-    };
+    let request = orders.request(authority, replaces);
     let mut issued = orders.issuer.issue(&request).await;
     if let Ok(finished) = &issued
         && before.orders.contains(&finished.order)

@@ -84,6 +84,7 @@ enum Turn {
     Order(Why),
     Ask(usize),
     Probe(usize),
+    CheckNames,
     Rest(Duration),
 }
 
@@ -111,6 +112,7 @@ pub(crate) async fn order(
             Turn::Order(why) => certificate.go(&orders, &mut course, why).await,
             Turn::Ask(authority) => certificate.ask_advice(&orders, &mut course, authority).await,
             Turn::Probe(authority) => certificate.probe(&orders, &mut course, authority).await,
+            Turn::CheckNames => certificate.check_names(&orders, &mut course).await,
             Turn::Rest(wait) => {
                 certificate.tell_expiry();
                 certificate.rest(wait).await;
@@ -208,6 +210,7 @@ impl Certificate {
         match next.action {
             Action::AskRenewalInfo { authority } => Turn::Ask(authority),
             Action::Probe { authority } => Turn::Probe(authority),
+            Action::CheckNames => Turn::CheckNames,
             Action::Issue => match blocked {
                 Some(wait) => Turn::Rest(wait),
                 None => Turn::Order(next.why),
@@ -278,6 +281,7 @@ impl Certificate {
         self.wanted |= asked;
         self.seen_at = Instant::now();
         course.not_before = Some(Instant::now() + SHORTEST_REST);
+        course.probe = None;
         if !course.told.waiting && course.told.limited.is_none() {
             let name = Arc::clone(self.post.name());
             self.post.tell(Event::Ordering { name, why });
@@ -388,11 +392,15 @@ impl Certificate {
     async fn probe(&mut self, orders: &Arc<Orders>, course: &mut Course, authority: usize) {
         let issuer = Arc::clone(&orders.issuer);
         let found = self.meanwhile(async move { issuer.probe(authority).await }).await;
-        course.probe = Some(Probe {
-            at: orders.ledger.now().steady,
-            reachable: found.is_ok(),
-            draw: Draw::new(&mut || (orders.random)()),
-        });
+        note_probe(orders, course, Some(found.is_ok()));
+    }
+
+    async fn check_names(&mut self, orders: &Arc<Orders>, course: &mut Course) {
+        let (issuer, request) = (Arc::clone(&orders.issuer), orders.request(0, None));
+        let found = self
+            .meanwhile(async move { issuer.check_names(&request).await })
+            .await;
+        note_probe(orders, course, found.ok());
     }
 
     /// Until the next turn, until somebody asks for a new one or has another version serve, or until other anchors
@@ -414,4 +422,15 @@ impl Certificate {
             }
         }
     }
+}
+
+/// `None`: it could not be seen.
+fn note_probe(orders: &Orders, course: &mut Course, good: Option<bool>) {
+    let was_bad = course.probe.is_some_and(|probe| probe.was_bad);
+    course.probe = Some(Probe {
+        at: orders.ledger.now().steady,
+        good: good == Some(true),
+        was_bad: was_bad || good == Some(false),
+        draw: Draw::new(&mut || (orders.random)()),
+    });
 }

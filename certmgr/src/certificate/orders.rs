@@ -6,7 +6,7 @@ use std::time::Duration;
 use certstore::KeyKind;
 
 use super::kept::Version;
-use crate::acme::{Issuer, max_attempt};
+use crate::acme::{Issuer, Request, max_attempt};
 use crate::config::{AcmeSource, CertificateConfig, Issuers, KeyType, Options, Random};
 use crate::ledger::Ledger;
 use crate::schedule::Rules;
@@ -72,6 +72,17 @@ impl Orders {
     pub(super) fn max_go(&self) -> Duration {
         let attempts = u32::try_from(self.source.authorities.len()).unwrap_or(u32::MAX);
         max_attempt(&self.source.challenge, self.config.domains.len()).saturating_mul(attempts)
+    }
+
+    /// An order at one of the CAs.
+    pub(super) fn request(&self, authority: usize, replaces: Option<Vec<u8>>) -> Request {
+        Request {
+            certificate: self.config.name.clone(),
+            domains: self.config.domains.clone(),
+            key: self.source.key,
+            authority,
+            replaces,
+        }
     }
 
     /// Whether a kept version is what is configured: all domains, the kind of key, one of the CAs.

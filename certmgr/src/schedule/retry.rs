@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DAY, Draw, Failing, Probe, Rules, Steady};
+use super::{Action, DAY, Draw, Failing, Probe, Rules, Steady};
 use crate::acme::IssueFault;
 
 /// Where a waiting time of the back-off is nearer to a day than this, it is a day.
@@ -18,7 +18,7 @@ const HURRIED: u32 = 15;
 /// The same for attempts that ended with the process: a crash loop may order once an hour.
 const HURRIED_INTERRUPTED: u32 = 60;
 
-/// While the CA is unreachable its directory is looked at in intervals within this range, drawn.
+/// What made the last attempt fail is looked at, where that costs the CA nothing, in intervals within this range, drawn.
 const PROBE: (Duration, Duration) = (Duration::from_secs(10 * 60), Duration::from_secs(30 * 60));
 
 /// A directory that answers makes an attempt due at once, but not sooner after the last one than this: there are
@@ -26,6 +26,9 @@ const PROBE: (Duration, Duration) = (Duration::from_secs(10 * 60), Duration::fro
 const HASTENED: Duration = Duration::from_secs(30 * 60);
 
 /// When the next attempt is due, if this much of a life was left after the last one (none: zero).
+///
+/// Who has nothing left to lose is not in a hurry: CAs count failures that follow each other, and Let's Encrypt
+/// pauses names for some of them until a person asks.
 pub(super) fn at(failing: &Failing, probe: Option<&Probe>, left: Duration, rules: &Rules) -> Steady {
     let back_off = back_off(failing.attempts, rules.first_retry);
     let hurried = |least: u32| (left / SHARE_OF_WHAT_IS_LEFT).max(rules.first_retry.saturating_mul(least));
@@ -34,29 +37,45 @@ pub(super) fn at(failing: &Failing, probe: Option<&Probe>, left: Duration, rules
     let wait = match failing.class {
         // Each attempt has cost the CA a whole certificate.
         Some(IssueFault::Certificate) => back_off,
+        // The CA has seen nothing of it.
+        Some(IssueFault::State | IssueFault::Configuration) => back_off.min(hurried(HURRIED)),
+        _ if left.is_zero() => back_off,
         Some(_) => back_off.min(hurried(HURRIED)),
         None => back_off.min(hurried(HURRIED_INTERRUPTED)),
     };
     let at = failing.last.after(scattered(wait, failing.draw).max(hint));
-    match probe_after(failing, probe) {
-        Some(probe) if probe.reachable => at.min(probe.at.max(failing.last.after(HASTENED.max(hint)))),
+    match (probe_after(failing, probe), failing.unreachable) {
+        (Some(probe), Some(_)) if probe.good => at.min(probe.at.max(failing.last.after(HASTENED.max(hint)))),
+        (Some(probe), None) if has_turned(failing, probe) => at.min(probe.at),
         _ => at,
     }
 }
 
-/// When the directory is looked at next; `None` once it was seen to answer.
-pub(super) fn probe_at(failing: &Failing, probe: Option<&Probe>) -> Option<Steady> {
+/// What is looked at next, and when; `None` once it was seen to be well again, or if nothing can be seen for free.
+pub(super) fn probe_at(failing: &Failing, probe: Option<&Probe>) -> Option<(Steady, Action)> {
+    let action = match (failing.unreachable, failing.class) {
+        (Some(authority), _) => Action::Probe { authority },
+        (None, Some(IssueFault::SelfCheck | IssueFault::Challenge)) => Action::CheckNames,
+        (None, _) => return None,
+    };
     let (from, draw) = match probe_after(failing, probe) {
-        Some(probe) if probe.reachable => return None,
+        Some(probe) if probe.good && failing.unreachable.is_some() || has_turned(failing, probe) => {
+            return None;
+        }
         Some(probe) => (probe.at, probe.draw),
         None => (failing.last, failing.draw),
     };
-    Some(from.after(draw.within(PROBE.0, PROBE.1)))
+    Some((from.after(draw.within(PROBE.0, PROBE.1)), action))
 }
 
 /// A probe counts if it came after the last attempt.
 fn probe_after<'a>(failing: &Failing, probe: Option<&'a Probe>) -> Option<&'a Probe> {
-    probe.filter(|probe| failing.unreachable.is_some() && probe.at >= failing.last)
+    probe.filter(|probe| probe.at >= failing.last)
+}
+
+/// Names that were well when the CA failed to see the challenge's answer say nothing by being well.
+fn has_turned(failing: &Failing, probe: &Probe) -> bool {
+    probe.good && (probe.was_bad || failing.class == Some(IssueFault::SelfCheck))
 }
 
 /// Ten times longer after each failure, up to a day.

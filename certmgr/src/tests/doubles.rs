@@ -210,6 +210,8 @@ pub(super) struct TestAuthority {
     pub(super) cleaned_up: Mutex<Vec<String>>,
     pub(super) window: Mutex<Option<(u64, u64)>>,
     pub(super) questions: AtomicU64,
+    /// Something speaks against the names.
+    pub(super) names_bad: AtomicBool,
     /// Positions of authorities that cannot be reached.
     pub(super) down: Mutex<Vec<usize>>,
     /// Which authorities have issued.
@@ -237,6 +239,7 @@ impl TestAuthority {
             cleaned_up: Mutex::default(),
             window: Mutex::default(),
             questions: AtomicU64::new(0),
+            names_bad: AtomicBool::new(false),
             down: Mutex::default(),
             asked: Mutex::default(),
         })
@@ -437,6 +440,11 @@ impl Issuer for TestIssuer {
                 _ => Ok(()),
             }
         })
+    }
+
+    fn check_names<'a>(&'a self, _request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>> {
+        let good = !self.authority.names_bad.load(Ordering::SeqCst);
+        Box::pin(async move { Ok(good) })
     }
 
     fn revoke<'a>(

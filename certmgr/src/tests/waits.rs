@@ -93,6 +93,24 @@ async fn a_page_that_asks_for_a_year_holds_up_neither_the_first_certificate_nor_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_that_fails_for_months_with_nothing_serving_is_tried_daily_and_at_once_when_its_dns_is_mended()
+{
+    let world = World::new();
+    world.authority.answers(Answer::Fail(IssueFault::Challenge));
+    world.authority.names_bad.store(true, Ordering::SeqCst);
+    let mut manager = world.start();
+    let events = told_within(&mut manager, 30 * DAY).await;
+    let failures = kinds(&events).iter().filter(|kind| **kind == "failing").count();
+    assert!((28..=36).contains(&failures), "{failures} in 30 days");
+    world.authority.answers(Answer::Issue);
+    world.authority.names_bad.store(false, Ordering::SeqCst);
+    let mended = world.clock.now();
+    manager.told_in_time("promoted").await;
+    let minutes = (world.clock.now() - mended) / 60;
+    assert!(minutes <= 31, "{minutes} minutes");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_after_failures_tells_what_it_waits_for_and_since_when() {
     let world = World::new();
     world.authority.answers(Answer::Fail(IssueFault::Challenge));

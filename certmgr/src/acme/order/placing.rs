@@ -5,10 +5,11 @@ use instant_acme::{CertificateIdentifier, Identifier, NewOrder, Order};
 use tracing::{info, warn};
 
 use super::{Attempt, Stop};
+use crate::acme::client::Client;
 use crate::acme::problem::{Cause, Trouble, bounded};
-use crate::acme::session::act;
-use crate::acme::{IssueError, IssueFault, renewal};
-use crate::dns::{self, Ca, Severity};
+use crate::acme::session::{Session, act};
+use crate::acme::{IssueError, IssueFault, Request, renewal};
+use crate::dns::{self, Ca, Finding, Severity};
 
 impl Attempt<'_> {
     /// The profile is asked for by name only if the CA has it: its own refusal would not say what it has.
@@ -36,15 +37,8 @@ impl Attempt<'_> {
 
     /// The self-check: what would make the order fail is told before the CA counts the failure.
     pub(super) async fn check_names(&self) -> Result<(), Stop> {
-        let session = &self.member.session;
-        let ca = Ca {
-            name: &session.authority.name,
-            identities: &session.directory.meta.caa_identities,
-            account: Some(self.member.account.id()),
-        };
-        let source = &self.client.source;
-        let lookup = self.client.lookup();
-        let findings = dns::check(&lookup, &self.request.domains, &source.challenge, ca).await;
+        let account = Some(self.member.account.id());
+        let findings = findings(self.client, &self.member.session, account, self.request).await;
         let (blocking, others): (Vec<_>, Vec<_>) = findings
             .into_iter()
             .partition(|finding| finding.severity == Severity::Blocks);
@@ -128,6 +122,21 @@ impl Attempt<'_> {
             placed => placed,
         }
     }
+}
+
+/// What speaks against ordering these names.
+pub(in crate::acme) async fn findings(
+    client: &Client,
+    session: &Session,
+    account: Option<&str>,
+    request: &Request,
+) -> Vec<Finding> {
+    let ca = Ca {
+        name: &session.authority.name,
+        identities: &session.directory.meta.caa_identities,
+        account,
+    };
+    dns::check(&client.lookup(), &request.domains, &client.source.challenge, ca).await
 }
 
 fn identifier(name: &Name) -> Identifier {

@@ -115,7 +115,12 @@ fn back_off(log: &[Happened]) -> Vec<(Rule, String)> {
             What::Ordered { authority: 0, .. } if attempts > 0 => {
                 let hurried = MINUTE * if interrupted { 60 } else { 15 };
                 let left = until.saturating_sub(last);
-                let mut wait = WAITS[attempts.min(4) - 1].min((left / 20).max(hurried)) * 89 / 100;
+                let bound = if left.is_zero() {
+                    DAY
+                } else {
+                    (left / 20).max(hurried)
+                };
+                let mut wait = WAITS[attempts.min(4) - 1].min(bound) * 89 / 100;
                 if back {
                     wait = wait.min(30 * MINUTE);
                 }

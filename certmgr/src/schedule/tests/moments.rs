@@ -234,9 +234,89 @@ fn failures_wait_less_when_little_life_is_left() {
             "a useless certificate each time"
         );
     }
+}
+
+#[test]
+fn who_has_nothing_to_lose_is_not_in_a_hurry() {
+    let mut known = serving(90 * DAY);
+    let over = 91 * DAY;
+    for (class, waits) in [
+        (
+            IssueFault::Challenge,
+            [MINUTE, 10 * MINUTE, 100 * MINUTE, DAY, DAY],
+        ),
+        (
+            IssueFault::RateLimited,
+            [MINUTE, 10 * MINUTE, 100 * MINUTE, DAY, DAY],
+        ),
+        // Of our own disk the CA knows nothing.
+        (
+            IssueFault::State,
+            [MINUTE, 10 * MINUTE, 15 * MINUTE, 15 * MINUTE, 15 * MINUTE],
+        ),
+    ] {
+        for (attempts, wait) in (1..).zip(waits) {
+            known.record.failing = Some(failing(attempts, class, over));
+            assert_eq!(
+                order_after(&known, over).0,
+                over + wait,
+                "expired: {class:?} {attempts}"
+            );
+            let unserved = Known {
+                serving: None,
+                ..known.clone()
+            };
+            assert_eq!(
+                order_after(&unserved, over).0,
+                over + wait,
+                "{class:?} {attempts}"
+            );
+        }
+    }
+}
+
+#[test]
+fn names_that_turn_from_bad_to_good_are_ordered_at_once() {
+    let mut known = serving(90 * DAY);
     known.serving = None;
-    known.record.failing = Some(failing(9, IssueFault::Refused, DAY));
-    assert_eq!(order_after(&known, DAY).0, DAY + 15 * MINUTE);
+    let check = |good, was_bad| {
+        Some(Probe {
+            at: Steady(BEGIN + DAY + HOUR),
+            good,
+            was_bad,
+            draw: Draw(500),
+        })
+    };
+    let next_at = |known: &Known, at| {
+        let next = next(known, &RULES, now_at(at));
+        (next.wait, next.action)
+    };
+    for class in [IssueFault::Challenge, IssueFault::SelfCheck] {
+        known.record.failing = Some(failing(9, class, DAY));
+        known.probe = None;
+        assert_eq!(
+            next_at(&known, DAY),
+            (20 * MINUTE, Action::CheckNames),
+            "{class:?}"
+        );
+        known.probe = check(false, true);
+        assert_eq!(next_at(&known, DAY + HOUR), (20 * MINUTE, Action::CheckNames));
+        known.probe = check(true, true);
+        assert_eq!(next_at(&known, DAY + HOUR), (Duration::ZERO, Action::Issue));
+    }
+    known.probe = check(true, false);
+    assert_eq!(
+        next_at(&known, DAY + HOUR).1,
+        Action::Issue,
+        "the self-check blocked it"
+    );
+    known.record.failing = Some(failing(9, IssueFault::Challenge, DAY));
+    let (wait, action) = next_at(&known, DAY + HOUR);
+    assert_eq!(
+        (wait, action),
+        (20 * MINUTE, Action::CheckNames),
+        "they were well before"
+    );
 }
 
 #[test]
@@ -326,7 +406,8 @@ fn an_unreachable_directory_is_looked_at_and_its_answer_hastens_the_next_attempt
     );
     let probe = |reachable| Probe {
         at: Steady(BEGIN + last + 20 * MINUTE),
-        reachable,
+        good: reachable,
+        was_bad: false,
         draw: Draw(0),
     };
     known.probe = Some(probe(false));

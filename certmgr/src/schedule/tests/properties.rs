@@ -30,6 +30,7 @@ fn fault() -> impl Strategy<Value = Option<IssueFault>> {
         Just(Some(IssueFault::Unreachable)),
         Just(Some(IssueFault::RateLimited)),
         Just(Some(IssueFault::Challenge)),
+        Just(Some(IssueFault::SelfCheck)),
         Just(Some(IssueFault::Certificate)),
     ]
 }
@@ -74,7 +75,7 @@ prop_compose! {
         issued in option::of((seconds(YEAR), option::of(instant()), 0_u32..200)),
         failing in option::of(failing()),
         holds in prop::collection::vec(option::of(instant()), 0..3),
-        probe in option::of((seconds(86_400), any::<bool>(), draw())),
+        probe in option::of((seconds(86_400), any::<bool>(), any::<bool>(), draw())),
         requested in any::<bool>(),
         wanted in any::<bool>(),
         names_changed in any::<bool>(),
@@ -91,7 +92,7 @@ prop_compose! {
                 failing,
                 holds: holds.into_iter().map(|hold| hold.map(Steady)).collect(),
             },
-            probe: probe.map(|(ago, reachable, draw)| Probe { at: Steady(BEGIN - ago), reachable, draw }),
+            probe: probe.map(|(ago, good, was_bad, draw)| Probe { at: Steady(BEGIN - ago), good, was_bad, draw }),
             requested,
             wanted,
             names_changed,
@@ -124,6 +125,7 @@ proptest! {
                     prop_assert!(at >= first.0);
                 }
             }
+            Action::CheckNames => {}
             Action::AskRenewalInfo { authority } | Action::Probe { authority } => {
                 if let Some(Some(hold)) = known.record.holds.get(authority) {
                     prop_assert!(at >= hold.0);

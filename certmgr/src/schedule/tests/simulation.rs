@@ -231,6 +231,15 @@ impl<'a> World<'a> {
             Action::Issue => self.go(next.why),
             Action::AskRenewalInfo { authority } => self.ask(authority),
             Action::Probe { authority } => self.look(authority),
+            // Nothing ever speaks against the names here.
+            Action::CheckNames => {
+                self.probe = Some(Probe {
+                    at: now.steady,
+                    good: true,
+                    was_bad: false,
+                    draw: Draw::new(&mut || self.rng.random()),
+                });
+            }
         }
     }
 
@@ -353,7 +362,8 @@ impl<'a> World<'a> {
         self.happened(What::Probed { authority, reachable });
         self.probe = Some(Probe {
             at: self.now().steady,
-            reachable,
+            good: reachable,
+            was_bad: false,
             draw: Draw::new(&mut || self.rng.random()),
         });
     }
@@ -385,7 +395,7 @@ impl<'a> World<'a> {
             }
             Mutant::NoHaste => {
                 if let Some(probe) = &mut known.probe {
-                    probe.reachable = false;
+                    probe.good = false;
                 }
             }
             Mutant::NoFloor => known.record.last_issued = None,
