@@ -37,6 +37,7 @@ use crate::config::{CertificateConfig, Options};
 use crate::control::{Command, NextStep, View};
 use crate::error::{Error, Reason};
 use crate::event::Event;
+use crate::revocations::Revocations;
 use crate::source::{Content, Pair};
 use crate::supervisor::Post;
 
@@ -60,8 +61,19 @@ pub(crate) struct Lines {
     pub(crate) commands: mpsc::Receiver<Command>,
     /// What they see.
     pub(crate) view: watch::Sender<View>,
-    /// Whether the first read has ended.
-    pub(crate) loaded: watch::Sender<bool>,
+    /// How far it has come since the start.
+    pub(crate) stage: watch::Sender<Stage>,
+}
+
+/// What a certificate's task has behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Nothing.
+    Started,
+    /// What is kept serves, if anything of it can.
+    Restored,
+    /// The first read has ended, or is not waited for.
+    Loaded,
 }
 
 /// One certificate and what its task knows about it.
@@ -91,6 +103,8 @@ pub(crate) struct Certificate {
     wanted: bool,
     /// For one that is ordered.
     orders: Option<Arc<Orders>>,
+    /// `None`: there is no state.
+    revocations: Option<Arc<Revocations>>,
     /// Marked when another trust bundle comes into force.
     trust_changes: watch::Receiver<()>,
     /// For one that is ordered: it has been marked, and what serves is not proved again yet.
@@ -101,7 +115,7 @@ pub(crate) struct Certificate {
 enum Found {
     /// It is what serves.
     Unchanged,
-    /// It is what an operator rolled back from.
+    /// It is what an operator rolled back from, or wants revoked.
     HeldBack(Generation, Content),
     /// Something else, and that may serve.
     New(Box<Candidate>),
@@ -128,6 +142,7 @@ impl Certificate {
         post: Post,
         reader: Reader,
         options: Arc<Options>,
+        revocations: Option<Arc<Revocations>>,
         lines: Lines,
     ) -> Self {
         let trust_changes = post.trust_changes();
@@ -152,6 +167,7 @@ impl Certificate {
             asked_at: None,
             wanted: false,
             orders: None,
+            revocations,
             trust_changes,
             anchors_changed,
         }
@@ -169,10 +185,12 @@ impl Certificate {
         };
         let now = (self.options.now)();
         let held = self.kept.held_back().to_vec();
+        let revocations = self.revocations.clone();
         let ended = spawn_blocking(move || {
             let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
             let generation = bundle.generation();
-            if held.contains(&hex(generation)) {
+            let is_wanted = |revocations: Arc<Revocations>| revocations.is_wanted(generation);
+            if held.contains(&hex(generation)) || revocations.is_some_and(is_wanted) {
                 return Ok(Found::HeldBack(generation, content));
             }
             let serving = profile
@@ -228,6 +246,9 @@ impl Certificate {
         let Some(installed) = self.post.install(proved) else {
             return kept.is_ok();
         };
+        if let Some(revocations) = &self.revocations {
+            revocations.wake();
+        }
         self.content = Some(content);
         self.failing = None;
         self.show_state();
@@ -276,8 +297,17 @@ impl Certificate {
         self.loaded();
     }
 
+    /// It has come so far, or farther.
+    fn has_reached(&self, stage: Stage) {
+        self.lines.stage.send_if_modified(|now| {
+            let later = *now < stage;
+            *now = stage.max(*now);
+            later
+        });
+    }
+
     fn loaded(&self) {
-        self.lines.loaded.send_replace(true);
+        self.has_reached(Stage::Loaded);
     }
 
     /// What an admin page shows as the reason why the newest candidate does not serve.
@@ -290,6 +320,12 @@ impl Certificate {
 
     fn show(&self, next: NextStep) {
         self.lines.view.send_modify(|view| self.update(view, next));
+    }
+
+    /// Whether it is to be revoked, or is: it must not serve again once something else does.
+    fn is_to_be_revoked(&self, generation: Generation) -> bool {
+        let revocations = self.revocations.as_ref();
+        revocations.is_some_and(|revocations| revocations.is_wanted(generation))
     }
 
     fn serving(&self) -> Option<Arc<Serving>> {

@@ -10,6 +10,7 @@ use crate::acme::{IssueError, RevocationReason};
 use crate::error::{Error, ErrorClass};
 use crate::event::Event;
 use crate::plan::Plan;
+use crate::revocations::Revocation;
 use crate::schedule::Why;
 use crate::store::StoreError;
 use crate::supervisor::Tasks;
@@ -48,6 +49,12 @@ impl Control {
         self.tasks.plan(horizon).await
     }
 
+    /// What is to be revoked, and what has been and would be valid still; also of certificates that are not configured
+    /// any more.
+    pub fn revocations(&self) -> Vec<Revocation> {
+        self.tasks.revocations()
+    }
+
     /// Every event from now on. A receiver that falls behind gets `RecvError::Lagged`; it looks at
     /// [`Control::list`] again then.
     pub fn watch(&self) -> broadcast::Receiver<Event> {
@@ -72,7 +79,8 @@ impl Control {
     }
 
     /// Replaces the certificate that serves, then revokes it at its CA. `Ok` once that has begun and is noted on
-    /// disk: it is gone on with after a crash; [`Event::Revoked`] tells the end. Certificates from ACME alone.
+    /// disk: it is gone on with after a crash, after the certificate's removal, and beside further wishes;
+    /// [`Event::Revoked`] tells the end. Certificates from ACME alone.
     pub async fn revoke(&self, name: &str, reason: RevocationReason) -> Result<(), CommandError> {
         self.tasks
             .ask(name, |reply| Command::Revoke { reason, reply })
@@ -116,6 +124,8 @@ pub struct View {
     pub last_success_at: Option<UnixTime>,
     /// More about one that comes from a CA.
     pub acme: Option<AcmeView>,
+    /// What of it is to be revoked, and what has been and would be valid still.
+    pub revocations: Vec<Revocation>,
 }
 
 /// A pair that serves, or did.

@@ -188,8 +188,8 @@ pub enum Event {
         /// The CA's name.
         authority: String,
     },
-    /// The CA has not revoked it. Tried again after a minute, then after twice as long each time, up to an hour, and
-    /// never before its `Retry-After`; told once for each class of error.
+    /// The CA has not revoked it. If it refuses, it is asked again daily; else after a minute, then after twice as long
+    /// each time, up to an hour, and not before its `Retry-After`. Told once for each class of error.
     RevocationFailed {
         /// The certificate.
         name: Arc<str>,
@@ -197,6 +197,15 @@ pub enum Event {
         generation: Generation,
         /// CA, reason and remedy.
         error: Error,
+    },
+    /// What should be revoked has expired before its CA did it. It is given up.
+    RevocationOver {
+        /// The certificate.
+        name: Arc<str>,
+        /// What should have been revoked.
+        generation: Generation,
+        /// Until when it was valid.
+        not_after: UnixTime,
     },
     /// What serves has less than a fifth of its life left (what is renewed here, and does not fail: an eighth), and no
     /// successor has come. Told once for each generation.
@@ -225,7 +234,7 @@ pub enum Event {
 
 impl Event {
     /// All kinds, for series that begin at zero.
-    pub const KINDS: [&'static str; 22] = [
+    pub const KINDS: [&'static str; 23] = [
         "promoted",
         "refused",
         "unreadable",
@@ -246,6 +255,7 @@ impl Event {
         "held_back",
         "revoked",
         "revocation_failed",
+        "revocation_over",
         "expires_soon",
         "expired",
     ];
@@ -273,6 +283,7 @@ impl Event {
             | Self::HeldBack { name, .. }
             | Self::Revoked { name, .. }
             | Self::RevocationFailed { name, .. }
+            | Self::RevocationOver { name, .. }
             | Self::ExpiresSoon { name, .. }
             | Self::Expired { name, .. } => name,
         }
@@ -301,6 +312,7 @@ impl Event {
             Self::HeldBack { .. } => "held_back",
             Self::Revoked { .. } => "revoked",
             Self::RevocationFailed { .. } => "revocation_failed",
+            Self::RevocationOver { .. } => "revocation_over",
             Self::ExpiresSoon { .. } => "expires_soon",
             Self::Expired { .. } => "expired",
         }
@@ -341,7 +353,10 @@ impl Event {
             | Self::RolledBack { .. }
             | Self::HeldBack { .. }
             | Self::Revoked { .. } => Level::Info,
-            Self::Holding { .. } | Self::Limited { .. } | Self::ExpiresSoon { .. } => Level::Warn,
+            Self::RevocationOver { .. }
+            | Self::Holding { .. }
+            | Self::Limited { .. }
+            | Self::ExpiresSoon { .. } => Level::Warn,
             // One failure of a CA may pass, and something serves.
             Self::Failing {
                 attempts: 1,

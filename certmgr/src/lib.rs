@@ -9,6 +9,7 @@
 //! - `acme.rs` orders from a CA, and `dns.rs` writes the TXT records that prove control;
 //! - `schedule.rs` decides when to order, `ledger.rs` whether the CA would take it, `plan.rs` looks ahead;
 //! - `state.rs` and `store.rs` keep what must outlive the process;
+//! - `revocations.rs` works off what operators want revoked;
 //! - `control.rs` and `service.rs` are what operators see and command;
 //! - `supervisor.rs` starts, stops and replaces the tasks when the configuration changes.
 
@@ -26,6 +27,7 @@ mod failpoint;
 mod lease;
 mod ledger;
 mod plan;
+mod revocations;
 mod schedule;
 mod secret;
 mod service;
@@ -48,6 +50,7 @@ pub use error::{Error, ErrorClass, Reason, RemoteFault};
 pub use event::Event;
 pub use ledger::{Counted, Limit, Published, Wait};
 pub use plan::{MAX_PLANNED, Plan, PlannedLimit, PlannedOrder};
+pub use revocations::{Progress, Revocation};
 pub use schedule::Why;
 pub use service::service;
 pub use state::{State, StateError};

@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status};
 use crate::config::Clock;
 use crate::control::{CommandError, Control};
 use crate::event::Event;
+use crate::revocations::Revocation;
 
 /// The longest request; each is a name and a few words.
 const MAX_REQUEST: usize = 16 << 10;
@@ -48,8 +49,17 @@ impl CertificateService for Service {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
 
     async fn list(&self, _: Request<pb::ListRequest>) -> Result<Response<pb::ListResponse>, Status> {
-        let certificates = self.control.list().iter().map(convert::certificate).collect();
-        Ok(Response::new(pb::ListResponse { certificates }))
+        let views = self.control.list();
+        let is_configured = |one: &Revocation| views.iter().any(|view| *view.name == *one.certificate);
+        let revocations = self.control.revocations();
+        Ok(Response::new(pb::ListResponse {
+            certificates: views.iter().map(convert::certificate).collect(),
+            revocations: revocations
+                .iter()
+                .filter(|one| !is_configured(one))
+                .map(convert::revocation)
+                .collect(),
+        }))
     }
 
     async fn get(&self, request: Request<pb::GetRequest>) -> Result<Response<pb::Certificate>, Status> {

@@ -6,6 +6,7 @@
 //! accounts/<directory>.json     accounts at CAs; with keys
 //! orders/<name>.json            orders under way; with keys
 //! ledger.json                   what was ordered when
+//! revocations/<hash>.json       what is to be revoked, and what has been
 //! trust/<name>.json             CA certificates and revocation lists that are in force
 //! locks/<name>                  who may order
 //! ```

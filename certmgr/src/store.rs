@@ -45,6 +45,11 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
         Box::pin(async { Ok(Vec::new()) })
     }
 
+    /// The generations that are to be revoked, or have been, in hex.
+    fn revocations(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// Removes the document; one that is not there is no error.
     fn remove<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<(), StoreError>>;
 }
@@ -58,6 +63,8 @@ pub(crate) enum Document {
     Account(String),
     /// The order that is under way for a certificate's name, with its key and what must be cleaned up after it.
     Order(String),
+    /// The wish to revoke a generation, by its whole hash in hex.
+    Revocation(String),
     /// What was ordered when: the issuance budget.
     Ledger,
     /// What is trusted under a trust bundle's name.
@@ -98,6 +105,7 @@ impl Document {
             Self::Certificate(_) => "certificate",
             Self::Account(_) => "account",
             Self::Order(_) => "order",
+            Self::Revocation(_) => "revocation",
             Self::Ledger => "ledger",
             Self::Trust(_) => "trust",
         }

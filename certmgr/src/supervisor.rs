@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::acme;
-use crate::certificate::{Certificate, Leftover, Lines, Ordering, Orders, first_view, keep, order};
+use crate::certificate::{Certificate, Leftover, Lines, Ordering, Orders, Stage, first_view, keep, order};
 use crate::config::{CertificateConfig, Issuers, Observer, Options, Source, TrustObserver};
 use crate::control::{
     Command, CommandError, Control, MAX_COMMANDS, MAX_WATCHED_EVENTS, PlanError, Reply, View,
@@ -22,6 +22,7 @@ use crate::control::{
 use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::plan::{self, Plan};
+use crate::revocations::{Revocation, Revocations};
 use crate::source;
 use crate::state::State;
 use crate::watch::Watcher;
@@ -50,9 +51,10 @@ pub(crate) fn start_with(
     let (events, _) = broadcast::channel(MAX_WATCHED_EVENTS);
     let ordering = options.state.clone().map(|state| {
         let issuers = issuers.unwrap_or_else(|| real_issuers(&state, &reader, options.max_orders));
-        Ordering::new(state, issuers, &options)
+        Ordering::new(state, issuers, reader.clone(), &options)
     });
     let ledger = ordering.as_ref().map(Ordering::ledger);
+    let revocations = ordering.as_ref().map(Ordering::revocations);
     let handle = Handle {
         runtime: tokio::runtime::Handle::current(),
         watcher: options.watch.then(Watcher::new).flatten(),
@@ -72,12 +74,14 @@ pub(crate) fn start_with(
         options: Arc::new(options),
         tasks: Arc::new(Tasks {
             ledger,
+            revocations,
             state: Mutex::default(),
             events,
         }),
     };
     handle.reload(configs);
     handle.tidy();
+    handle.revoke();
     handle
 }
 
@@ -133,6 +137,10 @@ impl Handle {
             tasks.running.insert(name, running);
         }
         self.clear(&mut tasks, leftovers);
+        if let Some(revocations) = &self.tasks.revocations {
+            // What was removed does not serve any more.
+            revocations.wake();
+        }
     }
 
     /// Ends once every certificate and trust bundle has either been read once (whatever that brought) or serves what
@@ -141,12 +149,12 @@ impl Handle {
     pub fn first_load_done(&self) -> impl Future<Output = ()> + Send + 'static {
         let tasks = self.tasks.state();
         let bundles = tasks.trust.values().map(|running| running.loaded.clone());
-        let certificates = tasks.running.values().map(|running| running.loaded.clone());
-        let loading: Vec<_> = bundles.chain(certificates).collect();
+        let bundles: Vec<_> = bundles.collect();
+        let certificates = tasks.have_reached(Stage::Loaded);
         drop(tasks);
         async move {
-            for mut loaded in loading {
-                // A task that is gone (replaced by a reload) has nothing left to wait for.
+            certificates.await;
+            for mut loaded in bundles {
                 let _ = loaded.wait_for(|loaded| *loaded).await;
             }
         }
@@ -163,7 +171,7 @@ impl Handle {
     fn run(&self, config: CertificateConfig, id: u64, before: Option<Arc<Orders>>) -> Running {
         self.desk.appoint(&config.name, id);
         let name: Arc<str> = config.name.as_str().into();
-        let (loaded_sender, loaded) = watch::channel(false);
+        let (stage_sender, stage) = watch::channel(Stage::Started);
         let (commands, received) = mpsc::channel(MAX_COMMANDS);
         let (view_sender, view) = watch::channel(first_view(&name, &config, (self.options.now)()));
         let post = Post {
@@ -176,10 +184,11 @@ impl Handle {
             post,
             self.reader.clone(),
             Arc::clone(&self.options),
+            self.tasks.revocations.clone(),
             Lines {
                 commands: received,
                 view: view_sender,
-                loaded: loaded_sender,
+                stage: stage_sender,
             },
         );
         let reader = source::Reader::new(&config.source, self.options.poll, self.watcher.as_ref());
@@ -195,7 +204,7 @@ impl Handle {
             config,
             orders,
             task: story,
-            loaded,
+            stage,
             commands,
             view,
         }
@@ -225,6 +234,8 @@ impl fmt::Debug for Handle {
 pub(crate) struct Tasks {
     /// `None`: there is no state, so nothing is ordered.
     ledger: Option<Arc<Ledger>>,
+    /// `None`: there is no state.
+    revocations: Option<Arc<Revocations>>,
     state: Mutex<TasksState>,
     events: broadcast::Sender<Event>,
 }
@@ -238,30 +249,54 @@ struct TasksState {
     leftovers: JoinSet<()>,
 }
 
+impl TasksState {
+    /// Ends once all that run now have come so far.
+    fn have_reached(&self, stage: Stage) -> impl Future<Output = ()> + Send + use<> {
+        let stages: Vec<_> = self
+            .running
+            .values()
+            .map(|running| running.stage.clone())
+            .collect();
+        async move {
+            for mut one in stages {
+                // A task that is gone (replaced by a reload) has nothing left to wait for.
+                let _ = one.wait_for(|reached| *reached >= stage).await;
+            }
+        }
+    }
+}
+
 struct Running {
     config: CertificateConfig,
     /// What its orders need, if it is ordered.
     orders: Option<Arc<Orders>>,
     task: JoinHandle<()>,
-    loaded: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<View>,
 }
 
 impl Tasks {
     pub(crate) fn views(&self) -> Vec<View> {
+        let revocations = self.revocations();
         let running = &self.state().running;
         running
             .values()
-            .map(|running| running.view.borrow().clone())
+            .map(|running| with_revocations(running.view.borrow().clone(), &revocations))
             .collect()
+    }
+
+    /// What is to be revoked, and what has been, whatever is configured.
+    pub(crate) fn revocations(&self) -> Vec<Revocation> {
+        let revocations = self.revocations.as_ref();
+        revocations.map_or_else(Vec::new, |revocations| revocations.views())
     }
 
     pub(crate) fn view(&self, name: &str) -> Result<View, CommandError> {
         let state = self.state();
         let running = state.running.get(name).ok_or_else(|| unknown(&state, name))?;
         let view = running.view.borrow().clone();
-        Ok(view)
+        Ok(with_revocations(view, &self.revocations()))
     }
 
     pub(crate) async fn plan(&self, horizon: Duration) -> Result<Plan, PlanError> {
@@ -318,6 +353,13 @@ impl Tasks {
     }
 }
 
+/// A view with the wishes to revoke of its certificate.
+fn with_revocations(mut view: View, revocations: &[Revocation]) -> View {
+    let of_it = |one: &&Revocation| one.certificate == *view.name;
+    view.revocations = revocations.iter().filter(of_it).cloned().collect();
+    view
+}
+
 fn unknown(state: &TasksState, name: &str) -> CommandError {
     CommandError::Unknown {
         name: name.to_owned(),
@@ -356,6 +398,16 @@ struct DeskState {
 impl Desk {
     fn state(&self) -> MutexGuard<'_, DeskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs the event and hands it to all who listen.
+    fn tell(&self, event: Event) {
+        event.log();
+        if let Some(observer) = &self.observer {
+            observer(&event);
+        }
+        // Nobody watches, which is lawful.
+        let _ = self.events.send(event);
     }
 
     fn appoint(&self, name: &str, id: u64) {
@@ -399,14 +451,9 @@ impl Post {
         self.with_writer(|writer| writer.clear_refusal(&self.name));
     }
 
-    /// Logs the event and hands it to all who listen.
+    /// As [`Desk::tell`].
     pub(crate) fn tell(&self, event: Event) {
-        event.log();
-        if let Some(observer) = &self.desk.observer {
-            observer(&event);
-        }
-        // Nobody watches, which is lawful.
-        let _ = self.desk.events.send(event);
+        self.desk.tell(event);
     }
 
     /// Marked whenever another trust bundle comes into force.

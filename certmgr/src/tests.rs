@@ -7,6 +7,7 @@ mod leftovers;
 mod life;
 mod orders;
 mod refusals;
+mod revocations;
 mod shared;
 mod swaps;
 pub(crate) mod trust;

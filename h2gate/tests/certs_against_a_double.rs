@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use certs_support::{Ran, certs};
 use proto::certs::v1 as pb;
 use proto::certs::v1::certificate_service_server::{CertificateService, CertificateServiceServer};
+use proto::certs::v1::revocation::Progress;
 use proto::certs::v1::watch_response::Item;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::json;
@@ -81,8 +82,10 @@ impl CertificateService for Double {
 
     async fn list(&self, _: Request<pb::ListRequest>) -> Result<Response<pb::ListResponse>, Status> {
         self.note("list")?;
-        let certificates = vec![from_a_ca()];
-        Ok(Response::new(pb::ListResponse { certificates }))
+        Ok(Response::new(pb::ListResponse {
+            certificates: vec![from_a_ca()],
+            revocations: vec![revocation("gone", Progress::Asking)],
+        }))
     }
 
     async fn get(&self, _: Request<pb::GetRequest>) -> Result<Response<pb::Certificate>, Status> {
@@ -196,7 +199,28 @@ fn from_a_ca() -> pb::Certificate {
             key: "ecdsa-p256".to_owned(),
             renewal_explanation: "see https://acme.test/why".to_owned(),
         }),
+        revocations: vec![
+            revocation("api", Progress::Refused),
+            revocation("api", Progress::Revoked),
+        ],
         ..pb::Certificate::default()
+    }
+}
+
+fn revocation(name: &str, progress: Progress) -> pb::Revocation {
+    let is_refused = progress == Progress::Refused;
+    pb::Revocation {
+        name: name.to_owned(),
+        generation: "fedcba9876543210".repeat(4),
+        authority: "letsencrypt".to_owned(),
+        reason: "key-compromise".to_owned(),
+        asked_time: at(now() - 7_300),
+        progress: progress.into(),
+        message: match is_refused {
+            true => "no\u{1b}[2J (wait)".to_owned(),
+            false => String::new(),
+        },
+        next_time: at(now() + 3_900).filter(|_| is_refused),
     }
 }
 
@@ -218,6 +242,14 @@ async fn a_certificate_from_a_ca_is_listed_and_shown_and_no_terminal_obeys_what_
     assert!(table.contains(" (in 12 d)  retry in 6"), "{table}");
     assert!(
         table.contains("\n  trouble for 2 h, 4 attempts: letsencrypt: too many [2J orders; wait\n"),
+        "{table}"
+    );
+    let refused = "revocation of generation fedcba987654 at letsencrypt (key-compromise), asked for 2 h ago: the CA \
+                   refuses: no [2J (wait); next attempt in 6";
+    assert!(table.contains(&format!("\n  {refused}")), "{table}");
+    assert!(!table.contains("done"), "what is done needs no word: {table}");
+    assert!(
+        table.contains("\ngone, which is not configured any more: revocation of generation fedcba987654 "),
         "{table}"
     );
     let page = double.certs(&["show", "api"]).await.worked();

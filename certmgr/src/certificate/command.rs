@@ -50,6 +50,10 @@ impl Certificate {
 
     /// Serves a kept version again, and holds back what served.
     async fn roll_back(&mut self, to: Option<&str>) -> Result<Generation, CommandError> {
+        if let Some(revocations) = &self.revocations {
+            // Another process may have noted one. What cannot be read stays as it was known.
+            let _ = revocations.refresh().await;
+        }
         let serving = self.serving().map(|serving| serving.generation());
         let generation = self.find(to, serving)?;
         let Some(version) = self.kept.version(generation) else {
@@ -80,6 +84,9 @@ impl Certificate {
                 name: self.config.name.clone(),
             });
         }
+        if let Some(revocations) = &self.revocations {
+            revocations.wake();
+        }
         self.content = Some(content);
         self.held = None;
         self.show_state();
@@ -94,11 +101,7 @@ impl Certificate {
 
     /// The one kept version that is meant.
     fn find(&self, to: Option<&str>, serving: Option<Generation>) -> Result<Generation, CommandError> {
-        let others = self
-            .kept
-            .versions
-            .iter()
-            .filter(|version| Some(version.generation()) != serving);
+        let others = self.others(serving);
         let fits = |version: &&Version| {
             to.is_none_or(|to| !to.is_empty() && version.hex().starts_with(&to.to_ascii_lowercase()))
         };
@@ -114,17 +117,22 @@ impl Certificate {
         }
     }
 
+    /// What may serve again beside what serves.
+    fn others(&self, serving: Option<Generation>) -> impl Iterator<Item = &Version> {
+        let versions = self.kept.versions.iter();
+        versions.filter(move |version| {
+            let generation = version.generation();
+            Some(generation) != serving && !self.is_to_be_revoked(generation)
+        })
+    }
+
     fn no_such_version(&self, to: Option<&str>, serving: Option<Generation>) -> CommandError {
         CommandError::NoSuchVersion {
             name: self.config.name.clone(),
             wanted: to.unwrap_or_default().to_owned(),
             known: self
-                .kept
-                .versions
-                .iter()
-                .map(Version::generation)
-                .filter(|generation| Some(*generation) != serving)
-                .map(|generation| generation.to_string())
+                .others(serving)
+                .map(|version| version.generation().to_string())
                 .collect(),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::trouble::Failure;
-use super::{Age, Certificate, Found, Origin};
+use super::{Age, Certificate, Found, Origin, Stage};
 use crate::control::{Action, NextStep};
 use crate::error::{Error, Reason};
 use crate::event::Event;
@@ -19,6 +19,7 @@ const TRUST_SETTLE: Duration = Duration::from_secs(5);
 /// Keeps one certificate served from its source until the task is aborted.
 pub(crate) async fn keep(mut certificate: Certificate, mut source: Reader) {
     certificate.restore().await;
+    certificate.has_reached(Stage::Restored);
     if certificate.config.trust.is_some() {
         // What is kept was proved against other anchors, or against none.
         certificate.doubt();

@@ -36,6 +36,9 @@ impl Certificate {
     /// Reads what is kept, and serves the newest version of it that still can and has the configured names, also when
     /// it has expired. Unless something serves already: then this task replaces another one.
     pub(super) async fn restore(&mut self) {
+        if let Some(revocations) = &self.revocations {
+            revocations.loaded().await;
+        }
         self.read_kept().await;
         if let Some(serving) = self.serving() {
             // What lacks a domain is held against the source again, which tells of it.
@@ -50,7 +53,14 @@ impl Certificate {
     async fn restore_newest(&mut self) {
         let mut restored = None;
         let domains = &self.config.domains;
+        let is_revoked = |version: &&Version| {
+            let revocations = self.revocations.as_ref();
+            revocations.is_some_and(|revocations| revocations.is_revoked(version.generation()))
+        };
         for version in self.kept.fitting(domains) {
+            if is_revoked(&version) {
+                continue;
+            }
             match self.prove_kept(&version.pair).await {
                 Ok(proved) => {
                     // `None`: a reload has replaced this task already.
@@ -125,11 +135,10 @@ impl Certificate {
             let other = load(Arc::clone(&store), &Document::Certificate(name)).await;
             let Ok(Some((other, _))) = other else { continue };
             let now = (self.options.now)();
-            let to_revoke = other.to_revoke().map(|(version, _)| version.generation());
             let fits = |version: &Version| {
                 orders.wants(version)
                     && now < version.facts.not_after
-                    && to_revoke != Some(version.generation())
+                    && !self.is_to_be_revoked(version.generation())
             };
             // Only the first: that is what serves there.
             if let Some(version) = other.versions.into_iter().next().filter(fits) {
@@ -194,6 +203,9 @@ impl Certificate {
         self.keeping.writing.settled(&self.config.name).await?;
         let alone = alone(&state, &self.config.name).await?;
         self.merge_kept(&state).await?;
+        if let Some(revocations) = &self.revocations {
+            self.kept.forget(|generation| revocations.is_wanted(generation));
+        }
         let document = self.document();
         let bytes = self
             .kept

@@ -11,7 +11,6 @@ use certstore::{CertBundle, Generation, Name, UnixTime};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::acme::RevocationReason;
 use crate::control;
 use crate::source::{Content, Pair};
 
@@ -34,8 +33,6 @@ pub(super) struct Kept {
     pub(super) versions: Vec<Version>,
     /// Generations that the source must not bring back, in hex.
     held_back: Vec<String>,
-    /// What must be revoked once something else serves.
-    pub(super) revocation: Option<Revocation>,
     base: Base,
 }
 
@@ -44,7 +41,6 @@ pub(super) struct Kept {
 struct Base {
     generations: Vec<Generation>,
     held_back: Vec<String>,
-    revocation: Option<Revocation>,
 }
 
 /// A pair that serves, or did.
@@ -61,14 +57,6 @@ pub(super) enum Coverage {
     Whole,
     Part,
     Nothing,
-}
-
-/// A wish to revoke.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Revocation {
-    /// In hex.
-    generation: String,
-    pub(super) reason: RevocationReason,
 }
 
 /// Why a document is not used.
@@ -164,24 +152,8 @@ impl Kept {
         self.held_back.retain(|held| *held != name);
         self.versions.retain(|other| other.generation() != generation);
         self.versions.insert(0, version);
-        self.trim();
+        self.versions.truncate(MAX_VERSIONS);
         self.mark();
-    }
-
-    /// The oldest ones go, but what is to be revoked stays.
-    fn trim(&mut self) {
-        while self.versions.len() > MAX_VERSIONS {
-            let wanted = self
-                .revocation
-                .as_ref()
-                .map(|revocation| revocation.generation.clone());
-            let oldest = self
-                .versions
-                .iter()
-                .rposition(|version| Some(hex(version.generation())) != wanted)
-                .unwrap_or(MAX_VERSIONS);
-            self.versions.remove(oldest);
-        }
     }
 
     /// Takes in what the disk has besides: it could not be read before.
@@ -197,13 +169,12 @@ impl Kept {
                 self.held_back.push(held);
             }
         }
-        self.revocation = self.revocation.take().or(disk.revocation);
         self.base = disk.base;
         self.mark();
     }
 
     /// Takes in what another process that shares the state has written since: versions that came, versions that
-    /// went, what was held back or is not any more, a wish to revoke. Our own changes since then stand, and so does
+    /// went, what was held back or is not any more. Our own changes since then stand, and so does
     /// what comes first here.
     pub(super) fn merge(&mut self, disk: Self) {
         let base = std::mem::replace(&mut self.base, disk.base);
@@ -228,10 +199,7 @@ impl Kept {
                 self.held_back.push(held);
             }
         }
-        if self.revocation == base.revocation {
-            self.revocation = disk.revocation;
-        }
-        self.trim();
+        self.versions.truncate(MAX_VERSIONS);
         self.mark();
     }
 
@@ -240,7 +208,6 @@ impl Kept {
         self.base = Base {
             generations: self.versions.iter().map(Version::generation).collect(),
             held_back: self.held_back.clone(),
-            revocation: self.revocation.clone(),
         };
     }
 
@@ -284,28 +251,13 @@ impl Kept {
         Some(self.versions.remove(index))
     }
 
-    pub(super) fn revoke(&mut self, generation: Generation, reason: RevocationReason) {
-        self.revocation = Some(Revocation {
-            generation: hex(generation),
-            reason,
+    /// What is to be revoked, or is, goes once something else is first: it must never serve again.
+    pub(super) fn forget(&mut self, is_wanted: impl Fn(Generation) -> bool) {
+        let mut index = 0;
+        self.versions.retain(|version| {
+            index += 1;
+            index == 1 || !is_wanted(version.generation())
         });
-    }
-
-    /// What is to be revoked, if it is still kept.
-    pub(super) fn to_revoke(&self) -> Option<(&Version, RevocationReason)> {
-        let revocation = self.revocation.as_ref()?;
-        let version = self
-            .versions
-            .iter()
-            .find(|version| hex(version.generation()) == revocation.generation)?;
-        Some((version, revocation.reason))
-    }
-
-    /// It is revoked: it must never serve again.
-    pub(super) fn revoked(&mut self, generation: Generation) {
-        self.revocation = None;
-        self.versions.retain(|version| version.generation() != generation);
-        self.hold_back(generation);
     }
 
     fn mark(&mut self) {
@@ -339,10 +291,6 @@ impl Kept {
                 })
                 .collect(),
             held_back: self.held_back.clone(),
-            revocation: self.revocation.as_ref().map(|revocation| StoredRevocation {
-                generation: revocation.generation.clone(),
-                reason: revocation.reason.as_str().to_owned(),
-            }),
         };
         let size = encoded
             .iter()
@@ -380,12 +328,6 @@ impl Kept {
         let mut kept = Self {
             versions,
             held_back: document.held_back,
-            revocation: document.revocation.and_then(|stored| {
-                Some(Revocation {
-                    generation: stored.generation,
-                    reason: RevocationReason::from_name(&stored.reason)?,
-                })
-            }),
             base: Base::default(),
         };
         kept.mark();
@@ -406,8 +348,6 @@ struct Document<'a> {
     versions: Vec<Stored<'a>>,
     #[serde(default)]
     held_back: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    revocation: Option<StoredRevocation>,
 }
 
 /// Chain and key are base64 of the bytes that the source gave: they need no escapes, so that no copy is made of
@@ -427,12 +367,6 @@ struct Stored<'a> {
     chain: Cow<'a, str>,
     #[serde(borrow)]
     key: Cow<'a, str>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredRevocation {
-    generation: String,
-    reason: String,
 }
 
 impl Stored<'_> {

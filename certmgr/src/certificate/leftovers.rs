@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::orders::{Ordering, Orders};
 use crate::acme::{IssueError, Issuer};
-use crate::config::{AcmeSource, Challenge, DnsProvider, KeyType};
+use crate::config::{AcmeSource, Challenge, DnsProvider};
 use crate::lease::Guard;
 use crate::state::State;
 use crate::store::STATE_DEADLINE;
@@ -169,23 +169,10 @@ fn issuers(ordering: &Ordering, sources: &[AcmeSource]) -> Vec<Arc<dyn Issuer>> 
     }
     with_dns.sort_by_key(|source| matches!(source.challenge, Challenge::Dns01(DnsProvider::Exec(_))));
     if with_dns.is_empty() {
-        return vec![ordering.issuer(&nowhere())];
+        return vec![ordering.issuer(&AcmeSource::of(Vec::new()))];
     }
     with_dns
         .into_iter()
         .map(|source| ordering.issuer(source))
         .collect()
-}
-
-/// Names no CA and no DNS provider.
-fn nowhere() -> AcmeSource {
-    AcmeSource {
-        authorities: Vec::new(),
-        challenge: Challenge::Http01,
-        key: KeyType::EcdsaP256,
-        preferred_chain: None,
-        resolvers: Vec::new(),
-        min_interval: Duration::ZERO,
-        first_retry: Duration::ZERO,
-    }
 }

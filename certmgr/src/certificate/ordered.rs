@@ -51,7 +51,6 @@ pub(super) struct Course {
     pub(super) busy_since: Option<Instant>,
     /// The chain serves, but is not kept: the note of its order stays until it is.
     pub(super) undone: bool,
-    pub(super) revocation: Option<(Instant, Duration)>,
     pub(super) told: Told,
 }
 
@@ -67,7 +66,6 @@ pub(super) struct Told {
     pub(super) busy: bool,
     pub(super) unadvised: Option<IssueFault>,
     pub(super) holding: bool,
-    pub(super) revocation: Option<IssueFault>,
 }
 
 /// A limit of a CA that an order waits for.
@@ -173,7 +171,6 @@ impl Certificate {
             course.undone = false;
             self.forget_order(orders).await;
         }
-        self.go_on_with_revocation(orders, course).await;
     }
 
     async fn plan(&mut self, orders: &Arc<Orders>, course: &mut Course) -> Turn {
@@ -268,11 +265,10 @@ impl Certificate {
     fn is_outdated(&self, serving: &Serving, orders: &Orders) -> bool {
         let (generation, bundle) = (serving.generation(), serving.bundle());
         let covered = |wanted| bundle.names().iter().any(|name| name.covers(wanted));
-        let to_revoke = self.kept.to_revoke().map(|(version, _)| version.generation());
         !self.config.domains.iter().all(covered)
             || !is_of_kind(bundle.key_kind(), orders.source.key)
             || self.authority_of(generation, orders).is_none()
-            || to_revoke == Some(generation)
+            || self.is_to_be_revoked(generation)
     }
 
     /// One go at the CAs.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::KeyKind;
+use certstore::{KeyKind, Reader};
 
 use super::kept::Version;
 use crate::acme::{Issuer, Request, max_attempt};
 use crate::config::{AcmeSource, CertificateConfig, Issuers, KeyType, Options, Random};
 use crate::ledger::Ledger;
+use crate::revocations::Revocations;
 use crate::schedule::Rules;
 use crate::state::State;
 
@@ -19,6 +20,7 @@ pub(crate) struct Ordering {
     ledger: Arc<Ledger>,
     issuers: Issuers,
     random: Random,
+    revocations: Arc<Revocations>,
 }
 
 /// What the orders of one certificate need.
@@ -33,8 +35,11 @@ pub(crate) struct Orders {
 }
 
 impl Ordering {
-    pub(crate) fn new(state: State, issuers: Issuers, options: &Options) -> Self {
+    pub(crate) fn new(state: State, issuers: Issuers, reader: Reader, options: &Options) -> Self {
+        let now = Arc::clone(&options.now);
+        let revocations = Revocations::new(state.clone(), Arc::clone(&issuers), reader, now);
         Self {
+            revocations: Arc::new(revocations),
             ledger: Arc::new(Ledger::new(state.clone(), Arc::clone(&options.now))),
             state,
             issuers,
@@ -44,6 +49,10 @@ impl Ordering {
 
     pub(crate) fn ledger(&self) -> Arc<Ledger> {
         Arc::clone(&self.ledger)
+    }
+
+    pub(crate) fn revocations(&self) -> Arc<Revocations> {
+        Arc::clone(&self.revocations)
     }
 
     pub(super) fn state(&self) -> &State {

@@ -52,6 +52,7 @@ pub(crate) fn first(name: &Arc<str>, config: &CertificateConfig, now: UnixTime) 
             Source::Acme(source) => Some(acme(source)),
             Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
         },
+        revocations: Vec::new(),
     }
 }
 

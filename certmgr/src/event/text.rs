@@ -31,6 +31,7 @@ impl fmt::Display for Event {
             Self::RenewalAdvised { .. }
             | Self::Revoked { .. }
             | Self::RevocationFailed { .. }
+            | Self::RevocationOver { .. }
             | Self::ExpiresSoon { .. }
             | Self::Expired { .. } => self.end(f),
         }
@@ -169,6 +170,15 @@ impl Event {
             } => {
                 write!(f, "generation {generation} is not revoked yet: {error}")
             }
+            Self::RevocationOver {
+                generation,
+                not_after,
+                ..
+            } => write!(
+                f,
+                "generation {generation} expired at {} before its CA revoked it; it is not asked for any more",
+                rfc3339(*not_after)
+            ),
             Self::ExpiresSoon {
                 generation,
                 not_after,

@@ -10,6 +10,7 @@ use crate::acme::RevocationReason;
 use crate::control::{AcmeView, Action, LastError, NextStep, Version, View};
 use crate::event::{Event, words};
 use crate::plan::{Plan, PlannedLimit, PlannedOrder};
+use crate::revocations::{Progress, Revocation};
 
 /// How far a plan looks if nobody says.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -29,6 +30,27 @@ pub(super) fn certificate(view: &View) -> pb::Certificate {
         trouble: view.trouble.as_ref().map(trouble),
         last_success_time: view.last_success_at.map(timestamp),
         acme: view.acme.as_ref().map(acme),
+        revocations: view.revocations.iter().map(revocation).collect(),
+    }
+}
+
+pub(super) fn revocation(one: &Revocation) -> pb::Revocation {
+    use pb::revocation::Progress as Wire;
+    let progress = match one.progress {
+        Progress::Serving => Wire::Serving,
+        Progress::Asking => Wire::Asking,
+        Progress::Refused => Wire::Refused,
+        Progress::Revoked => Wire::Revoked,
+    };
+    pb::Revocation {
+        name: one.certificate.clone(),
+        generation: generation(one.generation),
+        authority: one.authority.clone(),
+        reason: one.reason.as_str().to_owned(),
+        asked_time: Some(timestamp(one.asked_at)),
+        progress: progress.into(),
+        message: one.message.clone().unwrap_or_default(),
+        next_time: one.next_at.map(timestamp),
     }
 }
 

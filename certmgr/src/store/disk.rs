@@ -16,7 +16,7 @@ use crate::failpoint;
 const TEMPORARY_PREFIX: &str = ".new-";
 
 /// The subdirectories of the state directory that hold documents.
-pub(crate) const DIRECTORIES: [&str; 4] = ["certificates", "accounts", "orders", "trust"];
+pub(crate) const DIRECTORIES: [&str; 5] = ["certificates", "accounts", "orders", "revocations", "trust"];
 
 /// A document that is larger is not one of ours.
 const MAX_DOCUMENT_BYTES: u64 = 16 * 1024 * 1024;
@@ -45,6 +45,7 @@ impl Disk {
             Document::Certificate(name) => self.file("certificates", name),
             Document::Account(name) => self.file("accounts", name),
             Document::Order(name) => self.file("orders", name),
+            Document::Revocation(generation) => self.file("revocations", generation),
             Document::Ledger => self.directory.join("ledger.json"),
             Document::Trust(name) => self.file("trust", name),
         }
@@ -94,6 +95,10 @@ impl Store for Disk {
 
     fn orders(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
         Box::pin(self.names("orders"))
+    }
+
+    fn revocations(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(self.names("revocations"))
     }
 
     fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -233,7 +238,12 @@ pub(crate) fn file_name(name: &str) -> String {
 /// The names behind [`file_name`]s. A name that was cut is left out.
 fn names_in(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(directory)? {
+    let entries = match fs::read_dir(directory) {
+        // Of a layout before it, on a disk that cannot be written.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+        entries => entries?,
+    };
+    for entry in entries {
         let file = entry?.file_name();
         let name = file.to_str().and_then(|file| file.strip_suffix(".json"));
         names.extend(name.and_then(name_of));

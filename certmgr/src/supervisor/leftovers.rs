@@ -1,10 +1,11 @@
-//! Tidies up after orders that nobody goes on with.
+//! What is done beside the certificates that are configured: orders that nobody goes on with are tidied up after, and
+//! what is to be revoked is.
 
 use std::sync::Arc;
 
 use super::{Handle, TasksState};
-use crate::certificate::{Leftover, clear};
-use crate::config::Source;
+use crate::certificate::{Leftover, Stage, clear};
+use crate::config::{Authority, Source};
 
 impl Handle {
     /// Clears these beside everything else; it ends with the handle.
@@ -36,6 +37,33 @@ impl Handle {
             clear(leftovers, is_ordered).await;
         };
         tasks.leftovers.spawn_on(tidied, &self.runtime);
+    }
+
+    /// Works off what is to be revoked, of whatever certificate; it ends with the handle.
+    pub(super) fn revoke(&self) {
+        let Some(revocations) = self.tasks.revocations.clone() else {
+            return;
+        };
+        // What is worked off belongs to the tasks, so it must not keep them.
+        let (tasks, desk) = (Arc::downgrade(&self.tasks), Arc::clone(&self.desk));
+        let configured = move |is_it: &dyn Fn(&Authority) -> bool| {
+            let tasks = tasks.upgrade()?;
+            let running = &tasks.state().running;
+            running
+                .values()
+                .filter_map(|running| match &running.config.source {
+                    Source::Acme(source) => Some(&source.authorities),
+                    Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
+                })
+                .flatten()
+                .find(|authority| is_it(authority))
+                .cloned()
+        };
+        let mut tasks = self.tasks.state();
+        // Before it is known what serves, nothing could be said not to.
+        let restored = tasks.have_reached(Stage::Restored);
+        let work = revocations.work(restored, configured, move |event| desk.tell(event));
+        tasks.leftovers.spawn_on(work, &self.runtime);
     }
 
     /// Whether a certificate of this name is ordered when it is asked.

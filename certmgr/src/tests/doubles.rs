@@ -124,6 +124,10 @@ impl Store for TestStore {
         self.inner.orders()
     }
 
+    fn revocations(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        self.inner.revocations()
+    }
+
     fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.refusal()?;
@@ -202,6 +206,10 @@ pub(super) struct TestAuthority {
     pub(super) placed: AtomicU64,
     pub(super) replaced: AtomicU64,
     pub(super) revoked: Mutex<Vec<Vec<u8>>>,
+    /// How it answers wishes to revoke, if not by doing so.
+    pub(super) revokes_not: Mutex<Option<IssueFault>>,
+    /// How often it was asked to revoke.
+    pub(super) revocations: AtomicU64,
     /// TXT records by certificate and by who has written them.
     pub(super) records: Mutex<BTreeSet<(String, String)>>,
     /// No DNS provider answers.
@@ -234,6 +242,8 @@ impl TestAuthority {
             placed: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
             revoked: Mutex::default(),
+            revokes_not: Mutex::default(),
+            revocations: AtomicU64::new(0),
             records: Mutex::default(),
             dns_down: AtomicBool::new(false),
             cleaned_up: Mutex::default(),
@@ -453,8 +463,18 @@ impl Issuer for TestIssuer {
         leaf: &'a [u8],
         _reason: RevocationReason,
     ) -> BoxFuture<'a, Result<(), IssueError>> {
-        lock(&self.authority.revoked).push(leaf.to_vec());
-        Box::pin(async { Ok(()) })
+        let authority = Arc::clone(&self.authority);
+        let leaf = leaf.to_vec();
+        Box::pin(async move {
+            authority.step("before it is revoked").await;
+            authority.revocations.fetch_add(1, Ordering::SeqCst);
+            if let Some(class) = *lock(&authority.revokes_not) {
+                return Err(failure(class, "no"));
+            }
+            lock(&authority.revoked).push(leaf);
+            authority.step("after it is revoked").await;
+            Ok(())
+        })
     }
 
     fn has_unfinished<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<bool, IssueError>> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use certmgr::{AcmeView, LastError, NextStep, Version, View};
+use certmgr::{AcmeView, LastError, NextStep, Revocation, Version, View};
 use certstore::store::{ServingStatus, ServingTrust, TrustStatus};
 use certstore::{Refusal, Status, UnixTime, rfc3339};
 use serde_json::{Value, json};
@@ -13,15 +13,19 @@ use serde_json::{Value, json};
 pub(super) fn page(
     certificates: &[Status],
     views: &[View],
+    revocations: &[Revocation],
     trust_bundles: &[TrustStatus],
     now: Duration,
 ) -> Value {
+    let is_configured = |one: &&Revocation| views.iter().any(|view| *view.name == *one.certificate);
+    let others = revocations.iter().filter(|one| !is_configured(one));
     let certificates = certificates.iter().map(|status| {
         let view = views.iter().find(|view| view.name == status.name);
         certificate(status, view, now)
     });
     json!({
         "certificates": certificates.collect::<Value>(),
+        "revocations": others.map(revocation).collect::<Value>(),
         "trust_bundles": trust_bundles.iter().map(trust_bundle).collect::<Value>(),
     })
 }
@@ -39,6 +43,7 @@ fn certificate(status: &Status, view: Option<&View>, now: Duration) -> Value {
         "last_success_at": view.and_then(|view| view.last_success_at).map(rfc3339),
         "previous": view.map(|view| view.previous.iter().map(version).collect::<Value>()),
         "acme": view.and_then(|view| view.acme.as_ref()).map(acme),
+        "revocations": view.map(|view| view.revocations.iter().map(revocation).collect::<Value>()),
     })
 }
 
@@ -98,6 +103,19 @@ fn acme(acme: &AcmeView) -> Value {
         "key": acme.key,
         "explanation": acme.explanation,
         "next_order": acme.next_order.map(|(at, why)| json!({ "at": rfc3339(at), "why": why.as_str() })),
+    })
+}
+
+fn revocation(one: &Revocation) -> Value {
+    json!({
+        "name": one.certificate,
+        "generation": one.generation.to_string(),
+        "authority": one.authority,
+        "reason": one.reason.as_str(),
+        "asked_at": rfc3339(one.asked_at),
+        "progress": one.progress.as_str(),
+        "message": one.message,
+        "next_at": one.next_at.map(rfc3339),
     })
 }
 

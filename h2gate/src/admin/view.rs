@@ -87,6 +87,10 @@ impl View {
         certificates::page(
             &certificates.list(),
             &self.certificate_views(),
+            &self
+                .control()
+                .map(certmgr::Control::revocations)
+                .unwrap_or_default(),
             &certificates.trust_list(),
             unix_now(),
         )

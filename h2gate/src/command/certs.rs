@@ -16,6 +16,7 @@ mod renew;
 mod revoke;
 mod show;
 mod table;
+mod wishes;
 mod words;
 
 pub use admin::AdminAddress;
@@ -39,11 +40,11 @@ async fn answer(admin: &Admin, arguments: &CertsArguments) -> Result<ExitCode> {
     let output = arguments.output;
     match &arguments.command {
         CertsCommand::List => {
-            let certificates = connect().await?.list().await?;
+            let all = connect().await?.list().await?;
             say(
                 output,
-                || list::text(&certificates, Now::read(), table::width()),
-                || json::certificates(&certificates),
+                || list::text(&all, Now::read(), table::width()),
+                || json::certificates(&all),
             )
         }
         CertsCommand::Show { name } => {

@@ -45,10 +45,10 @@ impl Client {
         Ok(Self { admin: name, service })
     }
 
-    /// All certificates, by name.
-    pub(super) async fn list(&mut self) -> Result<Vec<pb::Certificate>, Failure> {
+    /// All certificates, by name, and what is to be revoked of others.
+    pub(super) async fn list(&mut self) -> Result<pb::ListResponse, Failure> {
         let call = self.service.list(pb::ListRequest {});
-        Ok(answer(&self.admin, DEADLINE, call).await?.certificates)
+        answer(&self.admin, DEADLINE, call).await
     }
 
     pub(super) async fn show(&mut self, name: &str) -> Result<pb::Certificate, Failure> {

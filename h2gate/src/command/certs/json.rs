@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::list::action;
 use super::plan::is_inside;
-use super::words;
+use super::{wishes, words};
 use crate::remote_text::in_json;
 
 /// The line or lines to print. JSON lets DEL and the controls of U+0080 to U+009F stand, and a terminal may obey
@@ -15,8 +15,24 @@ pub(super) fn text(value: &Value) -> String {
     in_json(&format!("{value:#}\n")).into_owned()
 }
 
-pub(super) fn certificates(all: &[pb::Certificate]) -> Value {
-    json!({ "certificates": all.iter().map(certificate).collect::<Vec<_>>() })
+pub(super) fn certificates(all: &pb::ListResponse) -> Value {
+    json!({
+        "certificates": all.certificates.iter().map(certificate).collect::<Vec<_>>(),
+        "revocations": all.revocations.iter().map(revocation).collect::<Vec<_>>(),
+    })
+}
+
+fn revocation(one: &pb::Revocation) -> Value {
+    json!({
+        "name": one.name,
+        "generation": one.generation,
+        "authority": one.authority,
+        "reason": one.reason,
+        "asked_at": time(&one.asked_time),
+        "progress": wishes::name(one),
+        "message": said(&one.message),
+        "next_at": time(&one.next_time),
+    })
 }
 
 pub(super) fn certificate(one: &pb::Certificate) -> Value {
@@ -46,6 +62,7 @@ pub(super) fn certificate(one: &pb::Certificate) -> Value {
             "key": acme.key,
             "renewal_explanation": said(&acme.renewal_explanation),
         })),
+        "revocations": one.revocations.iter().map(revocation).collect::<Vec<_>>(),
     })
 }
 

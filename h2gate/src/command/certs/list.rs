@@ -1,13 +1,27 @@
-//! `h2gate certs list`: one line for each certificate, and one more for each that has trouble.
+//! `h2gate certs list`: one line for each certificate, one more if it has trouble, and one for each wish to revoke that
+//! is open, also of certificates that are not configured any more.
 
 use proto::certs::v1 as pb;
 
 use super::table::{Column, Table};
+use super::wishes;
 use super::words::{Now, at_and_when, due, one_line, seconds, short, span};
 
 const NOTHING: &str = "-";
 
-pub(super) fn text(certificates: &[pb::Certificate], now: Now, width: Option<usize>) -> String {
+pub(super) fn text(all: &pb::ListResponse, now: Now, width: Option<usize>) -> String {
+    let mut text = table(&all.certificates, now, width);
+    for one in all.revocations.iter().filter(|one| wishes::is_open(one)) {
+        let name = one_line(&one.name);
+        text.push_str(&format!(
+            "{name}, which is not configured any more: {}\n",
+            wishes::text(one, now)
+        ));
+    }
+    text
+}
+
+fn table(certificates: &[pb::Certificate], now: Now, width: Option<usize>) -> String {
     if certificates.is_empty() {
         return "no certificates are configured\n".to_owned();
     }
@@ -19,8 +33,10 @@ pub(super) fn text(certificates: &[pb::Certificate], now: Now, width: Option<usi
         Column::Whole("NEXT"),
     ]);
     for certificate in certificates {
-        let note = certificate.trouble.as_ref().map(|one| trouble(one, now));
-        table.row_with_note(cells(certificate, now), note);
+        let trouble = certificate.trouble.iter().map(|one| trouble(one, now));
+        let open = certificate.revocations.iter().filter(|one| wishes::is_open(one));
+        let notes = trouble.chain(open.map(|one| wishes::text(one, now)));
+        table.row_with_notes(cells(certificate, now), notes.collect());
     }
     table.text(width)
 }

@@ -3,6 +3,7 @@
 use proto::certs::v1 as pb;
 
 use super::list::{action, attempts};
+use super::wishes;
 use super::words::{Now, at, at_and_when, due, one_line};
 
 pub(super) fn text(certificate: &pb::Certificate, now: Now) -> String {
@@ -31,6 +32,9 @@ pub(super) fn text(certificate: &pb::Certificate, now: Now) -> String {
     }
     if let Some(one) = &certificate.trouble {
         trouble(&mut page, one, now);
+    }
+    for one in &certificate.revocations {
+        page.line(0, "to revoke", &wishes::text(one, now));
     }
     for previous in &certificate.previous {
         page.line(0, "before", &previous.generation);

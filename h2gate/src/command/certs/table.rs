@@ -21,11 +21,11 @@ pub(super) fn width() -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
-/// A head and rows; a row may have a note below it.
+/// A head and rows; a row may have notes below it.
 #[derive(Debug)]
 pub(super) struct Table<const N: usize> {
     columns: [Column; N],
-    rows: Vec<([String; N], Option<String>)>,
+    rows: Vec<([String; N], Vec<String>)>,
 }
 
 impl<const N: usize> Table<N> {
@@ -37,20 +37,20 @@ impl<const N: usize> Table<N> {
     }
 
     pub(super) fn row(&mut self, cells: [String; N]) {
-        self.rows.push((cells, None));
+        self.rows.push((cells, Vec::new()));
     }
 
-    pub(super) fn row_with_note(&mut self, cells: [String; N], note: Option<String>) {
-        self.rows.push((cells, note));
+    pub(super) fn row_with_notes(&mut self, cells: [String; N], notes: Vec<String>) {
+        self.rows.push((cells, notes));
     }
 
     /// At most `width` wide, as far as the columns that are never cut allow that.
     pub(super) fn text(&self, width: Option<usize>) -> String {
         let widths = self.widths(width);
         let mut text = line(&self.columns.map(|column| column.name().to_owned()), &widths);
-        for (cells, note) in &self.rows {
+        for (cells, notes) in &self.rows {
             text.push_str(&line(cells, &widths));
-            if let Some(note) = note {
+            for note in notes {
                 let room = width.map_or(usize::MAX, |width| width.saturating_sub(GAP).max(NARROWEST));
                 text.push_str(&format!("  {}\n", cut(note, room)));
             }
@@ -115,8 +115,8 @@ mod tests {
         let mut table = Table::new([Column::Cut("NAME"), Column::Whole("WHEN"), Column::Cut("WHY")]);
         let cells = |name: &str, why: &str| [name.to_owned(), "2026-11-20".to_owned(), why.to_owned()];
         table.row(cells("a", "so it is"));
-        let note = Some("a note that is longer than the table may be".to_owned());
-        table.row_with_note(cells("a-rather-long-name", "because of this and that"), note);
+        let notes = vec!["a note that is longer than the table may be".to_owned()];
+        table.row_with_notes(cells("a-rather-long-name", "because of this and that"), notes);
         table
     }
 

@@ -1,0 +1,255 @@
+//! What operators want revoked: a durable list, one document for each wish, worked off by whoever runs.
+//!
+//! A wish holds all that its CA must be told, so it outlives the certificate's place in the configuration and among
+//! the kept versions. The CA is told once nothing of this process serves what is named. A wish ends by the CA's word or
+//! with the certificate's life; until then what is revoked stays listed, so that it never serves again, in no process.
+
+mod going;
+mod wish;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use certstore::{Generation, Reader, UnixTime};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use crate::acme::RevocationReason;
+use crate::config::{Clock, Issuers};
+use crate::state::State;
+use crate::store::{Document, STATE_DEADLINE, StoreError};
+
+use going::Going;
+pub(crate) use wish::Wish;
+
+/// The list is read again after this long: another process may have noted something.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// The list as this process knows it. One in a process.
+pub(crate) struct Revocations {
+    state: State,
+    issuers: Issuers,
+    reader: Reader,
+    now: Clock,
+    listed: Mutex<BTreeMap<Generation, Listed>>,
+    /// Documents that are none of ours, and told of.
+    broken: Mutex<BTreeSet<String>>,
+    /// Held while the list on disk is read or added to.
+    disk: tokio::sync::Mutex<()>,
+    loaded: watch::Sender<bool>,
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct Listed {
+    wish: Wish,
+    going: Going,
+}
+
+/// A wish to revoke, and what has become of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// The certificate's name in the configuration, as it was when it was asked for.
+    pub certificate: String,
+    /// What is to be revoked.
+    pub generation: Generation,
+    /// The CA's name.
+    pub authority: String,
+    /// Why.
+    pub reason: RevocationReason,
+    /// When it was asked for.
+    pub asked_at: UnixTime,
+    /// Where it stands.
+    pub progress: Progress,
+    /// Why it has not been done so far, in words for a person, with the remedy.
+    pub message: Option<String>,
+    /// When the CA is asked again, if it has refused or could not be asked.
+    pub next_at: Option<UnixTime>,
+}
+
+/// Where a wish to revoke stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Progress {
+    /// It serves, for its replacement has not come.
+    Serving,
+    /// The CA is asked.
+    Asking,
+    /// The CA has refused; it is asked again daily.
+    Refused,
+    /// The CA has revoked it, and it is not served again.
+    Revoked,
+}
+
+impl Progress {
+    /// Its name, for people and machines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Asking => "asking",
+            Self::Refused => "refused",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl Revocations {
+    pub(crate) fn new(state: State, issuers: Issuers, reader: Reader, now: Clock) -> Self {
+        Self {
+            state,
+            issuers,
+            reader,
+            now,
+            listed: Mutex::default(),
+            broken: Mutex::default(),
+            disk: tokio::sync::Mutex::default(),
+            loaded: watch::Sender::new(false),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Notes a wish. Once this is `Ok` it survives a crash, the certificate's removal, and further wishes. Another
+    /// one for the same generation takes its place, and is tried at once.
+    pub(crate) async fn add(&self, wish: Wish) -> Result<(), StoreError> {
+        let _disk = self.disk.lock().await;
+        self.write(&wish).await?;
+        let going = Going::default();
+        self.listed().insert(wish.generation, Listed { wish, going });
+        self.wake();
+        Ok(())
+    }
+
+    /// Whether it must not serve any more, once something else does.
+    pub(crate) fn is_wanted(&self, generation: Generation) -> bool {
+        self.listed().contains_key(&generation)
+    }
+
+    /// Whether its CA has revoked it.
+    pub(crate) fn is_revoked(&self, generation: Generation) -> bool {
+        let listed = self.listed();
+        listed
+            .get(&generation)
+            .is_some_and(|one| one.wish.revoked_at.is_some())
+    }
+
+    /// All of them, in the order in which they were asked for.
+    pub(crate) fn views(&self) -> Vec<Revocation> {
+        let mut views: Vec<_> = self.listed().values().map(|one| self.view(one)).collect();
+        views.sort_by_key(|view| (view.asked_at, view.generation));
+        views
+    }
+
+    fn view(&self, Listed { wish, going }: &Listed) -> Revocation {
+        let progress = if wish.revoked_at.is_some() {
+            Progress::Revoked
+        } else if self.serves(wish.generation) {
+            Progress::Serving
+        } else if wish.refused.is_some() {
+            Progress::Refused
+        } else {
+            Progress::Asking
+        };
+        let is_open = matches!(progress, Progress::Asking | Progress::Refused);
+        let refused = wish.refused.as_ref().map(|refused| refused.text.clone());
+        Revocation {
+            certificate: wish.certificate.clone(),
+            generation: wish.generation,
+            authority: wish.authority.name.clone(),
+            reason: wish.reason,
+            asked_at: wish.asked_at,
+            progress,
+            message: refused.or_else(|| going.message.clone()).filter(|_| is_open),
+            next_at: going.next_at.filter(|_| is_open),
+        }
+    }
+
+    fn serves(&self, generation: Generation) -> bool {
+        let serves =
+            |status: certstore::Status| status.serving.is_some_and(|one| one.generation == generation);
+        self.reader.list().into_iter().any(serves)
+    }
+
+    /// Reads the list again. What cannot be read stays as it was known.
+    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
+        let _disk = self.disk.lock().await;
+        let names = timeout(STATE_DEADLINE, self.state.store.revocations())
+            .await
+            .unwrap_or_else(|_| Err(StoreError::hanging("revocations")))?;
+        let mut found = Vec::new();
+        for name in names {
+            if let Some(wish) = self.read(&name).await? {
+                found.push(wish);
+            }
+        }
+        let mut listed = self.listed();
+        listed.retain(|generation, _| found.iter().any(|wish| wish.generation == *generation));
+        for wish in found {
+            match listed.get_mut(&wish.generation) {
+                Some(known) => known.wish = wish,
+                None => {
+                    let going = Going::default();
+                    listed.insert(wish.generation, Listed { wish, going });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the list has been read for the first time, or could not be.
+    pub(crate) async fn loaded(&self) {
+        let mut loaded = self.loaded.subscribe();
+        let _ = timeout(STATE_DEADLINE, loaded.wait_for(|loaded| *loaded)).await;
+    }
+
+    /// Something may have become possible: a replacement serves, or a certificate is gone.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// `None`: it is not there, or is none of ours.
+    async fn read(&self, name: &str) -> Result<Option<Wish>, StoreError> {
+        let document = Document::Revocation(name.to_owned());
+        let bytes = timeout(STATE_DEADLINE, self.state.store.read(&document))
+            .await
+            .unwrap_or_else(|_| Err(StoreError::hanging(name)))?;
+        let Some(bytes) = bytes else { return Ok(None) };
+        let wish = Wish::parse(&bytes);
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(text) = &wish
+            && broken.insert(name.to_owned())
+        {
+            tracing::error!(
+                revocation = name,
+                "a wish to revoke {text}; it is not carried out (ask for it again, or see to it at the CA)"
+            );
+        }
+        Ok(wish.ok())
+    }
+
+    async fn write(&self, wish: &Wish) -> Result<(), StoreError> {
+        let document = document(wish.generation);
+        let bytes = wish
+            .to_json()
+            .map_err(|error| StoreError::new(&wish.certificate, error))?;
+        timeout(STATE_DEADLINE, self.state.store.write(&document, &bytes))
+            .await
+            .unwrap_or_else(|_| Err(StoreError::hanging(&wish.certificate)))
+    }
+
+    fn listed(&self) -> MutexGuard<'_, BTreeMap<Generation, Listed>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Revocations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Revocations")
+            .field("listed", &self.listed().len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn document(generation: Generation) -> Document {
+    Document::Revocation(format!("{generation:x}"))
+}

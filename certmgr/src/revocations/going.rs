@@ -1,0 +1,239 @@
+//! How the list is worked off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use certstore::UnixTime;
+use futures_util::stream::{self, StreamExt as _};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::wish::{Refused, Wish};
+use super::{LOOK, Revocations, document};
+use crate::acme::{IssueError, IssueFault};
+use crate::config::{AcmeSource, Authority};
+use crate::error::{Error, Reason};
+use crate::event::Event;
+use crate::schedule::later;
+use crate::store::{STATE_DEADLINE, StoreError};
+
+/// So many CAs are asked at once.
+const MAX_AT_ONCE: usize = 4;
+
+/// Between two attempts to revoke, if the CA could not be asked; doubled up to [`LONGEST_REST`].
+const FIRST_REST: Duration = Duration::from_secs(60);
+const LONGEST_REST: Duration = Duration::from_secs(3600);
+
+/// After the CA has refused.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What this process knows of a wish beside the wish.
+#[derive(Debug, Default)]
+pub(super) struct Going {
+    /// Not before this instant.
+    pub(super) not_before: Option<Instant>,
+    pub(super) next_at: Option<UnixTime>,
+    pub(super) message: Option<String>,
+    rest: Duration,
+    told: Option<IssueFault>,
+}
+
+/// Finds a CA that is configured now.
+pub(crate) trait Configured:
+    Fn(&dyn Fn(&Authority) -> bool) -> Option<Authority> + Send + Sync
+{
+}
+
+impl<F: Fn(&dyn Fn(&Authority) -> bool) -> Option<Authority> + Send + Sync> Configured for F {}
+
+impl Revocations {
+    /// Works the list off until it is dropped, once it is known what serves at the start. `configured` knows the CA of a
+    /// wish as it is configured now, and each turn is told.
+    pub(crate) async fn work(
+        self: Arc<Self>,
+        restored: impl Future<Output = ()> + Send,
+        configured: impl Configured,
+        tell: impl Fn(Event) + Send + Sync,
+    ) {
+        let (mut told, mut restored) = (false, Some(restored));
+        loop {
+            let read = self.refresh().await;
+            self.loaded.send_replace(true);
+            if let Some(restored) = restored.take() {
+                restored.await;
+            }
+            match read {
+                Ok(()) => told = false,
+                Err(error) if !std::mem::replace(&mut told, true) => {
+                    tracing::warn!(
+                        "what is to be revoked cannot be read: {error}; what is known of it is gone on with"
+                    );
+                }
+                Err(_) => {}
+            }
+            let open: Vec<Wish> = self.listed().values().map(|one| one.wish.clone()).collect();
+            stream::iter(open)
+                .for_each_concurrent(MAX_AT_ONCE, |wish| self.go_on(wish, &configured, &tell))
+                .await;
+            tokio::select! {
+                () = sleep(self.rest()) => {}
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// Until the next look, or the next attempt if that comes first.
+    fn rest(&self) -> Duration {
+        let now = Instant::now();
+        let listed = self.listed();
+        let waits = listed.values().filter_map(|one| one.going.not_before);
+        waits
+            .map(|at| at.saturating_duration_since(now))
+            .filter(|wait| !wait.is_zero())
+            .fold(LOOK, Duration::min)
+    }
+
+    async fn go_on(&self, wish: Wish, configured: &impl Configured, tell: &(impl Fn(Event) + Send + Sync)) {
+        let now = (self.now)();
+        if now > wish.not_after {
+            return self.end(&wish, tell).await;
+        }
+        if wish.revoked_at.is_some() || self.serves(wish.generation) || !self.is_due(&wish, now) {
+            return;
+        }
+        let lease = format!("/revoke/{:x}", wish.generation);
+        let held = timeout(STATE_DEADLINE, self.state.lease.try_acquire(&lease)).await;
+        let Ok(Ok(Some(_lease))) = held else {
+            // Another process is at it; or the state is not to be had, which whoever writes says.
+            return;
+        };
+        // Take it, look again, then act.
+        let wish = match self.read(&format!("{:x}", wish.generation)).await {
+            Ok(Some(wish)) if wish.revoked_at.is_none() => wish,
+            Ok(_) => return,
+            Err(error) => return self.failed(wish, fault(&error), tell).await,
+        };
+        let authority = configured(&|one| wish.is_at(one)).unwrap_or_else(|| wish.authority.clone());
+        let issuer = (self.issuers)(&AcmeSource::of(vec![authority]));
+        match issuer.revoke(0, &wish.leaf, wish.reason).await {
+            Ok(()) => self.revoked(wish, tell).await,
+            Err(error) => self.failed(wish, error, tell).await,
+        }
+    }
+
+    /// A refusal is on disk, so a restart asks no sooner; a clock that was set back does not hold it up.
+    fn is_due(&self, wish: &Wish, now: UnixTime) -> bool {
+        let mut listed = self.listed();
+        let Some(known) = listed.get_mut(&wish.generation) else {
+            return false;
+        };
+        if let (None, Some(refused)) = (known.going.not_before, &wish.refused) {
+            let since = now.as_secs().checked_sub(refused.at.as_secs());
+            let rest = since.map_or(Duration::ZERO, |since| {
+                DAY.saturating_sub(Duration::from_secs(since))
+            });
+            known.going.not_before = Some(Instant::now() + rest);
+            known.going.next_at = Some(later(now, rest));
+        }
+        known.going.not_before.is_none_or(|at| Instant::now() >= at)
+    }
+
+    async fn revoked(&self, wish: Wish, tell: &(impl Fn(Event) + Send + Sync)) {
+        let wish = Wish {
+            revoked_at: Some((self.now)()),
+            refused: None,
+            ..wish
+        };
+        // What the CA has revoked is asked for again until that is noted, which it bears.
+        if let Err(error) = self.write(&wish).await {
+            return self.failed(wish, fault(&error), tell).await;
+        }
+        tell(Event::Revoked {
+            name: wish.certificate.as_str().into(),
+            generation: wish.generation,
+            authority: wish.authority.name.clone(),
+        });
+        if let Some(known) = self.listed().get_mut(&wish.generation) {
+            known.wish = wish;
+        }
+    }
+
+    async fn failed(&self, wish: Wish, error: IssueError, tell: &(impl Fn(Event) + Send + Sync)) {
+        let now = (self.now)();
+        let is_refused = error.class == IssueFault::Refused;
+        let text = format!("{error} ({})", error.remedy);
+        if is_refused {
+            let refused = Some(Refused {
+                at: now,
+                text: text.clone(),
+            });
+            let wish = Wish {
+                refused,
+                ..wish.clone()
+            };
+            // Without it, it is only asked again sooner.
+            let _ = self.write(&wish).await;
+            if let Some(known) = self.listed().get_mut(&wish.generation) {
+                known.wish = wish;
+            }
+        }
+        let is_news = {
+            let mut listed = self.listed();
+            let Some(known) = listed.get_mut(&wish.generation) else {
+                return;
+            };
+            let going = &mut known.going;
+            going.rest = (going.rest * 2).clamp(FIRST_REST, LONGEST_REST);
+            let hint = error.hint().unwrap_or_default().min(LONGEST_REST);
+            let rest = match error.class {
+                IssueFault::Refused => DAY,
+                _ => going.rest.max(hint).max(error.limit().unwrap_or_default()),
+            };
+            going.not_before = Some(Instant::now() + rest);
+            going.next_at = Some(later(now, rest));
+            going.message = Some(text);
+            going.told.replace(error.class) != Some(error.class)
+        };
+        if is_news {
+            tell(Event::RevocationFailed {
+                name: wish.certificate.as_str().into(),
+                generation: wish.generation,
+                error: Error {
+                    places: vec![wish.authority.name],
+                    reason: Reason::Issue(error),
+                },
+            });
+        }
+    }
+
+    /// Its life is over: nobody takes it for good any more, and its CA lists it no longer.
+    async fn end(&self, wish: &Wish, tell: &(impl Fn(Event) + Send + Sync)) {
+        let _disk = self.disk.lock().await;
+        let removed = timeout(
+            STATE_DEADLINE,
+            self.state.store.remove(&document(wish.generation)),
+        )
+        .await;
+        if !matches!(removed, Ok(Ok(()))) {
+            // It is tried again at the next look.
+            return;
+        }
+        self.listed().remove(&wish.generation);
+        if wish.revoked_at.is_none() {
+            tell(Event::RevocationOver {
+                name: wish.certificate.as_str().into(),
+                generation: wish.generation,
+                not_after: wish.not_after,
+            });
+        }
+    }
+}
+
+fn fault(error: &StoreError) -> IssueError {
+    IssueError {
+        class: IssueFault::State,
+        authority: String::new(),
+        text: format!("what becomes of it cannot be noted: {error}"),
+        remedy: "free space in `state_dir`, or let h2gate read and write there".to_owned(),
+        retry_after: None,
+    }
+}

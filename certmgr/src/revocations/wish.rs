@@ -1,0 +1,211 @@
+//! One wish, as it is on disk. No secret in it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use certstore::{Generation, UnixTime};
+use serde::{Deserialize, Serialize};
+
+use crate::acme::RevocationReason;
+use crate::config::{Authority, ExternalAccount, SecretReference};
+
+/// The document's format.
+const FORMAT: u32 = 1;
+
+/// A wish to revoke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) certificate: String,
+    pub(crate) generation: Generation,
+    /// DER.
+    pub(crate) leaf: Vec<u8>,
+    pub(crate) not_after: UnixTime,
+    pub(crate) authority: Authority,
+    pub(crate) reason: RevocationReason,
+    pub(crate) asked_at: UnixTime,
+    /// The CA's last word, if it has refused.
+    pub(crate) refused: Option<Refused>,
+    pub(crate) revoked_at: Option<UnixTime>,
+}
+
+/// What a CA said against it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) at: UnixTime,
+    pub(crate) text: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    format: u32,
+    certificate: String,
+    generation: String,
+    leaf: String,
+    not_after: u64,
+    authority: StoredAuthority,
+    reason: String,
+    asked_at: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<StoredRefusal>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revoked_at: Option<u64>,
+}
+
+/// What is needed to find the CA, and our account there among those that are kept.
+#[derive(Serialize, Deserialize)]
+struct StoredAuthority {
+    name: String,
+    directory: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ca_file: Option<PathBuf>,
+    #[serde(default)]
+    contact: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    external_account: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRefusal {
+    at: u64,
+    text: String,
+}
+
+impl Wish {
+    pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let authority = &self.authority;
+        let stored = Stored {
+            format: FORMAT,
+            certificate: self.certificate.clone(),
+            generation: format!("{:x}", self.generation),
+            leaf: STANDARD.encode(&self.leaf),
+            not_after: self.not_after.as_secs(),
+            authority: StoredAuthority {
+                name: authority.name.clone(),
+                directory: authority.directory.clone(),
+                ca_file: authority.ca_file.clone(),
+                contact: authority.contact.clone(),
+                external_account: authority.external_account.as_ref().map(|one| one.kid.clone()),
+            },
+            reason: self.reason.as_str().to_owned(),
+            asked_at: self.asked_at.as_secs(),
+            refused: self.refused.as_ref().map(|refused| StoredRefusal {
+                at: refused.at.as_secs(),
+                text: refused.text.clone(),
+            }),
+            revoked_at: self.revoked_at.map(|at| at.as_secs()),
+        };
+        let mut bytes = serde_json::to_vec_pretty(&stored)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let stored: Stored = serde_json::from_slice(bytes)
+            .map_err(|error| format!("is broken at line {} column {}", error.line(), error.column()))?;
+        if stored.format > FORMAT {
+            return Err(format!(
+                "has format {}, and this h2gate knows {FORMAT}",
+                stored.format
+            ));
+        }
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let broken = |what: &str| format!("holds no {what}");
+        Ok(Self {
+            certificate: stored.certificate,
+            generation: generation(&stored.generation).ok_or_else(|| broken("generation"))?,
+            leaf: STANDARD.decode(&stored.leaf).map_err(|_| broken("certificate"))?,
+            not_after: at(stored.not_after),
+            authority: Authority {
+                name: stored.authority.name,
+                directory: stored.authority.directory,
+                ca_file: stored.authority.ca_file,
+                contact: stored.authority.contact,
+                profile: None,
+                // It names the account. The HMAC key is for a new one, which could not revoke.
+                external_account: stored.authority.external_account.map(|kid| ExternalAccount {
+                    kid,
+                    hmac_key: SecretReference::File(PathBuf::new()),
+                }),
+            },
+            reason: RevocationReason::from_name(&stored.reason).ok_or_else(|| broken("reason"))?,
+            asked_at: at(stored.asked_at),
+            refused: stored.refused.map(|refused| Refused {
+                at: at(refused.at),
+                text: refused.text,
+            }),
+            revoked_at: stored.revoked_at.map(at),
+        })
+    }
+
+    /// Whether this is the CA, and our account there.
+    pub(super) fn is_at(&self, authority: &Authority) -> bool {
+        let kid = |one: &Authority| one.external_account.as_ref().map(|external| external.kid.clone());
+        authority.directory == self.authority.directory && kid(authority) == kid(&self.authority)
+    }
+}
+
+/// The whole hash, from hex.
+fn generation(hex: &str) -> Option<Generation> {
+    let digit = |byte: &u8| {
+        char::from(*byte)
+            .to_digit(16)
+            .and_then(|one| u8::try_from(one).ok())
+    };
+    let mut bytes = Vec::with_capacity(32);
+    for pair in hex.as_bytes().chunks(2) {
+        let [high, low] = pair else { return None };
+        bytes.push(digit(high)? * 16 + digit(low)?);
+    }
+    <[u8; 32]>::try_from(bytes).ok().map(Generation::from_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_is_read_as_it_was_written_and_nothing_else_is_taken_for_one() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let wish = Wish {
+            certificate: "api".to_owned(),
+            generation: Generation::from_bytes([0xa7; 32]),
+            leaf: vec![0x30, 0, 0xff],
+            not_after: at(9),
+            authority: Authority {
+                name: "test".to_owned(),
+                directory: "https://ca.test/directory".to_owned(),
+                ca_file: Some(PathBuf::from("/etc/ca.pem")),
+                contact: vec!["a@b.test".to_owned()],
+                profile: None,
+                external_account: Some(ExternalAccount {
+                    kid: "k".to_owned(),
+                    hmac_key: SecretReference::File(PathBuf::new()),
+                }),
+            },
+            reason: RevocationReason::KeyCompromise,
+            asked_at: at(7),
+            refused: Some(Refused {
+                at: at(8),
+                text: "no".to_owned(),
+            }),
+            revoked_at: Some(at(9)),
+        };
+        let bytes = wish.to_json().unwrap();
+        assert_eq!(Wish::parse(&bytes), Ok(wish));
+        let text = String::from_utf8(bytes).unwrap();
+        for (from, to) in [
+            ("a7a7", "a7"),
+            ("\"format\": 1", "\"format\": 2"),
+            ("key-compromise", "whim"),
+            ("\"leaf\": \"", "\"leaf\": \"*"),
+            ("{", "["),
+        ] {
+            assert!(
+                Wish::parse(text.replacen(from, to, 1).as_bytes()).is_err(),
+                "{to}"
+            );
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What operators want revoked is revoked in the end, whatever else is asked for, removed or broken meanwhile.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use super::doubles::{Answer, Crash, TestStore, acme_config, lock};
+use super::orders::{DAY, World, days_since};
+use super::*;
+use crate::acme::IssueFault;
+use crate::{CommandError, Progress, Revocation, RevocationReason, State};
+
+impl World {
+    /// Without a certificate in the configuration.
+    fn start_empty(&self) -> TestManager {
+        let state = State::open(self.directory.path()).unwrap();
+        let issuers = self.authority.issuers(&state);
+        TestManager::start_with(Vec::new(), self.options(&state), Some(issuers))
+    }
+
+    fn revokes_not(&self, class: Option<IssueFault>) {
+        *lock(&self.authority.revokes_not) = class;
+    }
+
+    fn revoked(&self) -> Vec<Vec<u8>> {
+        lock(&self.authority.revoked).clone()
+    }
+}
+
+impl TestManager {
+    fn leaf(&self) -> Vec<u8> {
+        let serving = self.reader.current("api").unwrap();
+        serving.bundle().certified_key().cert[0].to_vec()
+    }
+
+    async fn revoke(&self) -> Result<(), CommandError> {
+        let control = self.handle.control();
+        control.revoke("api", RevocationReason::KeyCompromise).await
+    }
+
+    fn revocations(&self) -> Vec<Revocation> {
+        self.handle.control().revocations()
+    }
+
+    fn progress(&self) -> Vec<Progress> {
+        self.revocations().iter().map(|one| one.progress).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_wish_leaves_the_first_alone() {
+    let world = World::new();
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    world.revokes_not(Some(IssueFault::Unreachable));
+    let first = manager.leaf();
+    manager.revoke().await.unwrap();
+    manager.told_in_time("promoted").await;
+    manager.told_in_time("revocation_failed").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let second = manager.leaf();
+    manager.revoke().await.unwrap();
+    assert_eq!(manager.progress(), [Progress::Asking, Progress::Serving]);
+    manager.told_in_time("promoted").await;
+    manager.told_in_time("revocation_failed").await;
+    // A crash loses neither.
+    drop(manager);
+    world.revokes_not(None);
+    let mut manager = world.start();
+    manager.told_in_time("revoked").await;
+    manager.told_in_time("revoked").await;
+    let mut revoked = world.revoked();
+    revoked.sort();
+    let mut wanted = [first, second];
+    wanted.sort();
+    assert_eq!(revoked, wanted);
+    assert_eq!(manager.progress(), [Progress::Revoked; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_removed_right_after_the_wish_is_revoked_by_whoever_runs() {
+    for restarts in [false, true] {
+        let world = World::new();
+        let mut manager = world.start();
+        manager.told_in_time("promoted").await;
+        let leaf = manager.leaf();
+        world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+        manager.revoke().await.unwrap();
+        if restarts {
+            drop(manager);
+            manager = world.start_empty();
+        } else {
+            manager.handle.reload(Vec::new());
+        }
+        match manager.told_in_time("revoked").await {
+            Event::Revoked { name, authority, .. } => assert_eq!((&*name, &*authority), ("api", "test")),
+            other => panic!("{other}"),
+        }
+        assert_eq!(world.revoked(), [leaf]);
+        // The name comes back: what is revoked does not.
+        let mut manager = world.start();
+        manager.told_in_time("failing").await;
+        assert_eq!(manager.serving(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_becomes_of_a_wish_is_shown_at_each_step() {
+    let world = World::new();
+    world.authority.days.store(2, SeqCst);
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    assert_eq!(manager.revocations(), []);
+    let first = manager.serving().unwrap();
+    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    manager.revoke().await.unwrap();
+    let shown = manager.handle.control().view("api").unwrap().revocations;
+    assert_eq!(shown, manager.revocations());
+    assert_eq!(
+        (shown[0].generation, shown[0].progress),
+        (first, Progress::Serving)
+    );
+    assert_eq!(
+        (shown[0].reason, &*shown[0].authority),
+        (RevocationReason::KeyCompromise, "test")
+    );
+    manager.told_in_time("failing").await;
+    assert!(world.revoked().is_empty(), "nothing else serves yet");
+    world.revokes_not(Some(IssueFault::Unreachable));
+    world.authority.answers(Answer::Issue);
+    manager.told_in_time("promoted").await;
+    manager.told_in_time("revocation_failed").await;
+    let shown = manager.revocations();
+    assert_eq!(shown[0].progress, Progress::Asking);
+    assert_eq!(shown[0].message.as_deref(), Some("no (wait)"));
+    assert_eq!(shown[0].next_at.unwrap().as_secs(), world.clock.now() + 60);
+    world.revokes_not(None);
+    manager.told_in_time("revoked").await;
+    let shown = manager.revocations();
+    assert_eq!((shown[0].progress, &shown[0].message), (Progress::Revoked, &None));
+    assert_eq!(shown[0].next_at, None);
+    // It is listed for as long as it would be valid.
+    tokio::time::sleep(Duration::from_secs(2 * DAY)).await;
+    assert_eq!(manager.revocations(), []);
+    assert!(!manager.told_since().contains(&"revocation_over"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_final_refusal_is_shown_and_asked_for_again_daily_until_the_end_of_its_life() {
+    let world = World::new();
+    world.authority.days.store(8, SeqCst);
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    let start = world.clock.now();
+    world.revokes_not(Some(IssueFault::Refused));
+    manager.revoke().await.unwrap();
+    manager.told_in_time("revocation_failed").await;
+    let asked = || world.authority.revocations.load(SeqCst);
+    assert_eq!((asked(), manager.progress()), (1, vec![Progress::Refused]));
+    assert_eq!(manager.revocations()[0].message.as_deref(), Some("no (wait)"));
+    // Nor is it asked more often by starts.
+    for _ in 0..3 {
+        drop(manager);
+        manager = world.start();
+        manager.told_in_time("restored").await;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!((asked(), manager.progress()), (1, vec![Progress::Refused]));
+    }
+    tokio::time::sleep(Duration::from_secs(5 * DAY)).await;
+    assert!((5..=7).contains(&asked()), "{} times in five days", asked());
+    manager.told_in_time("revocation_over").await;
+    let life = days_since(start, &world.clock);
+    assert!((7.9..8.1).contains(&life), "after {life} days");
+    assert_eq!(manager.revocations(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_to_be_revoked_never_serves_again_once_its_replacement_does() {
+    let world = World::new();
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    world.revokes_not(Some(IssueFault::Unreachable));
+    manager.revoke().await.unwrap();
+    manager.told_in_time("promoted").await;
+    let refused = manager.handle.control().rollback("api", None).await;
+    assert!(
+        matches!(refused, Err(CommandError::NoSuchVersion { .. })),
+        "{refused:?}"
+    );
+    let path = world.directory.path().join("certificates/api.json");
+    let document: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    assert_eq!(document["versions"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_revoked_does_not_serve_from_a_backup_nor_under_another_name() {
+    let world = World::new();
+    let path = world.directory.path().join("certificates/api.json");
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    let backup = fs::read(&path).unwrap();
+    manager.revoke().await.unwrap();
+    manager.told_in_time("revoked").await;
+    drop(manager);
+    fs::write(&path, backup).unwrap();
+    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    let mut manager = world.start();
+    manager.told_in_time("failing").await;
+    assert_eq!(manager.serving(), None);
+    drop(manager);
+    let renamed = CertificateConfig {
+        name: "other".to_owned(),
+        ..acme_config()
+    };
+    let mut manager = world.start_with(renamed);
+    manager.told_in_time("failing").await;
+    assert!(manager.reader.current("other").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_that_cannot_be_noted_is_refused() {
+    let world = World::new();
+    let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
+    let mut manager = world.start_on(&state, acme_config());
+    manager.told_in_time("promoted").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    store.fails.store(true, SeqCst);
+    let refused = manager.revoke().await.unwrap_err();
+    assert!(
+        refused.to_string().contains("No space left on device"),
+        "{refused}"
+    );
+    assert_eq!(manager.revocations(), []);
+    store.fails.store(false, SeqCst);
+    tokio::time::sleep(Duration::from_secs(DAY)).await;
+    assert!(world.revoked().is_empty());
+}
