@@ -20,6 +20,7 @@ mod leftovers;
 mod ordered;
 mod orders;
 mod revocation;
+mod shared;
 mod told;
 pub(crate) mod trouble;
 mod view;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 use certstore::{CertBundle, Generation, Profile, Proved, Reader, Refusal, Serving, UnixTime, prove};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::config::{CertificateConfig, Options};
 use crate::control::{Command, NextStep, View};
@@ -267,14 +268,17 @@ impl Certificate {
         self.note_keeping(kept)
     }
 
-    /// Runs something that does not need this certificate, and does what operators ask for meanwhile.
+    /// Runs something that does not need this certificate, and does what operators ask for, here and in other processes,
+    /// meanwhile.
     async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {
+            let look = self.next_look();
             tokio::select! {
                 biased;
                 done = &mut work => return done,
                 Some(command) = self.lines.commands.recv() => self.obey(command).await,
+                () = sleep_until(look) => self.look_again().await,
             }
         }
     }

@@ -29,6 +29,12 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
         document: &'a Document,
     ) -> BoxFuture<'a, Result<Option<Zeroizing<Vec<u8>>>, StoreError>>;
 
+    /// Something that is another one after each write, for one look; `None`: there is no document, or it cannot be said.
+    /// Much cheaper than [`read`](Self::read).
+    fn stamp<'a>(&'a self, _document: &'a Document) -> BoxFuture<'a, Result<Option<Stamp>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Replaces the document. Once this is `Ok`, it survives a crash of the machine. After an error the old
     /// one is there, byte for byte; or the new one, if only the last step failed, which makes it survive a crash.
     /// Cancelled, it may still happen.
@@ -69,6 +75,14 @@ pub(crate) enum Document {
     Ledger,
     /// What is trusted under a trust bundle's name.
     Trust(String),
+}
+
+/// What tells one writing of a document from another: of a file its number, time and size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) file: u64,
+    pub(crate) time: (i64, i64),
+    pub(crate) size: u64,
 }
 
 /// A document could not be kept or had.

@@ -1,4 +1,4 @@
-//! What comes from a CA, or from another process that shares the state, on its way to serving.
+//! What comes from a CA, on its way to serving.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use certstore::{CertBundle, ProveError, UnixTime};
 use tokio::time::Instant;
 
 use super::attempt::Arrived;
-use super::kept::{Kept, Origin, Version};
+use super::kept::Origin;
 use super::ordered::{Course, LONGEST_REST};
 use super::orders::Orders;
 use super::{Age, Certificate, Found};
@@ -108,55 +108,6 @@ impl Certificate {
                 "the note of a finished order stays: {error}"
             );
         }
-    }
-
-    /// Another process that shares the state has renewed it: its pair is proved here as well, then serves.
-    pub(super) async fn take_over(&mut self, orders: &Orders, mut kept: Kept) {
-        let newest = kept.versions.first().map(Version::generation);
-        let Some(version) = newest.and_then(|newest| kept.take(newest)) else {
-            return;
-        };
-        let origin = Origin {
-            authority: version.facts.authority.clone(),
-            order: version.facts.order.clone(),
-        };
-        let examined = self.examine(version.pair.clone(), Age::Newest).await;
-        self.kept = kept;
-        match examined {
-            Ok(Found::New(candidate)) => {
-                self.promote(*candidate, origin).await;
-                // A wish that came while it was under way is fulfilled by it.
-                self.asked = false;
-                self.well();
-            }
-            Ok(Found::Unchanged | Found::HeldBack(..)) => {
-                if self.is_later_than_the_wish(&version) {
-                    (self.asked, self.wanted) = (false, false);
-                }
-                self.kept.promote(version);
-            }
-            Err((reason, _)) => {
-                // It is known now, so the next go orders.
-                self.kept.versions.push(version);
-                let error = Error {
-                    places: vec![format!("{}, kept by another process", orders.config.name)],
-                    reason,
-                };
-                self.note_failing(&error, (self.options.now)());
-                self.show_refusal(&error);
-                let name = Arc::clone(self.post.name());
-                let serving = self.serving().map(|serving| serving.generation());
-                self.post.tell(Event::Refused { name, error, serving });
-            }
-        }
-    }
-
-    /// Whether a version came after somebody last asked for a new one. What came within the same second may have
-    /// come before: it does not count.
-    fn is_later_than_the_wish(&self, version: &Version) -> bool {
-        self.asked_at
-            .zip(version.facts.promoted_at)
-            .is_some_and(|(asked_at, promoted_at)| promoted_at > asked_at)
     }
 }
 

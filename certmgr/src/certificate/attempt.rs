@@ -8,7 +8,7 @@ use certstore::Generation;
 use tokio::time::{Instant, timeout};
 
 use super::keeping::{Unloaded, load};
-use super::kept::{Kept, Version};
+use super::kept::Version;
 use super::orders::Orders;
 use crate::acme::{IssueError, IssueFault, Issued};
 use crate::lease::Guard;
@@ -40,8 +40,8 @@ pub(super) struct Before {
 pub(super) enum Outcome {
     /// A chain from a CA, not proved yet.
     Arrived(Box<Arrived>),
-    /// Another process has renewed it meanwhile: this is what is kept now.
-    Elsewhere(Kept),
+    /// Another process has renewed it meanwhile.
+    Elsewhere,
     /// Another process is at it, or another certificate for the same names; or was a moment ago.
     Busy,
     /// The limits of every CA forbid it; this one ends first.
@@ -86,7 +86,7 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before) -> Outcome {
         Ok(Some((kept, _))) => {
             let newest = kept.versions.first().map(Version::generation);
             if newest.is_some_and(|newest| !before.generations.contains(&newest)) {
-                return Outcome::Elsewhere(kept);
+                return Outcome::Elsewhere;
             }
         }
         // What is broken is told of at the start, and does not keep from ordering.

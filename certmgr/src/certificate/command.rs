@@ -137,7 +137,7 @@ impl Certificate {
         }
     }
 
-    async fn prove_again(&self, version: &Version) -> Result<Proved, Reason> {
+    pub(super) async fn prove_again(&self, version: &Version) -> Result<Proved, Reason> {
         let profile = Profile {
             serving: None,
             allow_rollback: true,

@@ -114,6 +114,7 @@ impl Certificate {
         self.show_next_read(wait, poll);
         let next = Instant::now() + wait;
         loop {
+            let look = self.next_look();
             let (hint, commands) = (source.hint(), &mut self.lines.commands);
             let trust_changes = &mut self.trust_changes;
             tokio::select! {
@@ -137,6 +138,7 @@ impl Certificate {
                     }
                     self.show_next_read(next.saturating_duration_since(Instant::now()), poll);
                 }
+                () = sleep_until(look) => self.look_again().await,
             }
         }
     }

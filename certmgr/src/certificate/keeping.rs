@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use certstore::{CertBundle, Generation, Profile, Proved, prove};
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Certificate;
 use super::kept::{Coverage, Kept, Unusable, Version};
@@ -15,13 +15,13 @@ use crate::event::Event;
 use crate::lease::Guard;
 use crate::source::Pair;
 use crate::state::State;
-use crate::store::{Document, STATE_DEADLINE, Store, StoreError, Writing};
+use crate::store::{Document, STATE_DEADLINE, Stamp, Store, StoreError, Writing};
 
 /// How often it is asked whether another process has finished writing.
 const LEASE_PERIOD: Duration = Duration::from_millis(20);
 
 /// Whether the disk has what [`Certificate::kept`] holds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keeping {
     /// It does not.
     behind: bool,
@@ -30,6 +30,28 @@ pub(super) struct Keeping {
     pub(super) unread: bool,
     told: bool,
     writing: Writing,
+    /// The document as it was last looked at.
+    pub(super) seen: Option<Stamp>,
+    pub(super) looked_at: Instant,
+    /// Another process has put something else first, and it has not been seen to.
+    pub(super) follows: bool,
+    /// That it cannot be followed has been told.
+    pub(super) unfollowed_told: bool,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self {
+            behind: false,
+            unread: false,
+            told: false,
+            writing: Writing::default(),
+            seen: None,
+            looked_at: Instant::now(),
+            follows: false,
+            unfollowed_told: false,
+        }
+    }
 }
 
 impl Certificate {
@@ -45,6 +67,8 @@ impl Certificate {
             let known = self.kept.version(serving.generation());
             let known = known.filter(|version| version.coverage(&self.config.domains) == Coverage::Whole);
             self.content = self.content.or(known.map(Version::content));
+            let newer = |first: &Version| first.facts.not_before > serving.bundle().not_before();
+            self.keeping.follows = self.kept.versions.first().is_some_and(newer);
             return;
         }
         self.restore_newest().await;
@@ -174,7 +198,7 @@ impl Certificate {
         }
     }
 
-    async fn prove_kept(&self, pair: &Pair) -> Result<Proved, Reason> {
+    pub(super) async fn prove_kept(&self, pair: &Pair) -> Result<Proved, Reason> {
         let (pair, alpn) = (pair.clone(), self.options.alpn.clone());
         let proved = spawn_blocking(move || prove_as_kept(&pair, alpn));
         proved
@@ -203,9 +227,7 @@ impl Certificate {
         self.keeping.writing.settled(&self.config.name).await?;
         let alone = alone(&state, &self.config.name).await?;
         self.merge_kept(&state).await?;
-        if let Some(revocations) = &self.revocations {
-            self.kept.forget(|generation| revocations.is_wanted(generation));
-        }
+        self.forget_revoked();
         let document = self.document();
         let bytes = self
             .kept
@@ -223,7 +245,7 @@ impl Certificate {
 
     async fn merge_kept(&mut self, state: &State) -> Result<(), StoreError> {
         match load(Arc::clone(&state.store), &self.document()).await {
-            Ok(Some((disk, _))) => self.kept.merge(disk),
+            Ok(Some((disk, _))) => self.keeping.follows |= self.kept.merge(disk),
             // What is broken was told of at the start.
             Ok(None) | Err(Unloaded::Broken(_)) => {}
             Err(Unloaded::Unread { .. }) => {
@@ -270,11 +292,11 @@ impl Certificate {
         self.post.tell(Event::KeptBroken { name, text });
     }
 
-    fn store(&self) -> Option<Arc<dyn Store>> {
+    pub(super) fn store(&self) -> Option<Arc<dyn Store>> {
         self.options.state.as_ref().map(|state| Arc::clone(&state.store))
     }
 
-    fn document(&self) -> Document {
+    pub(super) fn document(&self) -> Document {
         Document::Certificate(self.config.name.clone())
     }
 }

@@ -174,10 +174,12 @@ impl Kept {
     }
 
     /// Takes in what another process that shares the state has written since: versions that came, versions that
-    /// went, what was held back or is not any more. Our own changes since then stand, and so does
-    /// what comes first here.
-    pub(super) fn merge(&mut self, disk: Self) {
+    /// went, what was held back or is not any more, what comes first. Our own changes since then
+    /// stand; what comes first here stays in any case, for it serves. True if another version comes first now.
+    pub(super) fn merge(&mut self, disk: Self) -> bool {
         let base = std::mem::replace(&mut self.base, disk.base);
+        let ours = self.versions.first().map(Version::generation);
+        let theirs = disk.versions.first().map(Version::generation);
         let mut index = 0;
         self.versions.retain(|version| {
             index += 1;
@@ -191,16 +193,24 @@ impl Kept {
                 self.versions.push(version);
             }
         }
-        let ours = std::mem::replace(&mut self.held_back, disk.held_back);
+        let held_here = std::mem::replace(&mut self.held_back, disk.held_back);
         self.held_back
-            .retain(|held| ours.contains(held) || !base.held_back.contains(held));
-        for held in ours {
+            .retain(|held| held_here.contains(held) || !base.held_back.contains(held));
+        for held in held_here {
             if !base.held_back.contains(&held) && !self.held_back.contains(&held) {
                 self.held_back.push(held);
             }
         }
+        let is_moved = ours == base.generations.first().copied() && theirs != ours;
+        if is_moved
+            && let Some(theirs) = theirs
+            && let Some(version) = self.take(theirs)
+        {
+            self.versions.insert(0, version);
+        }
         self.versions.truncate(MAX_VERSIONS);
         self.mark();
+        is_moved && theirs.is_some()
     }
 
     /// The disk has all of it now.
@@ -216,6 +226,10 @@ impl Kept {
         let too_many = self.held_back.len().saturating_sub(MAX_HELD_BACK);
         self.held_back.drain(..too_many);
         self.mark();
+    }
+
+    pub(super) fn is_held_back(&self, generation: Generation) -> bool {
+        self.held_back.contains(&hex(generation))
     }
 
     /// All that are held back, in hex.

@@ -156,6 +156,7 @@ impl Certificate {
     /// What is left over from earlier turns.
     async fn tidy(&mut self, orders: &Arc<Orders>, course: &mut Course) {
         self.restore_if_unread().await;
+        self.look_again().await;
         if self.anchors_changed {
             if course.holding.is_some() {
                 course.not_before = None;
@@ -301,7 +302,7 @@ impl Certificate {
                 course.told.holding = false;
                 self.accept(orders, course, arrived).await;
             }
-            Outcome::Elsewhere(kept) => self.take_over(orders, kept).await,
+            Outcome::Elsewhere => self.look_again().await,
             Outcome::Busy => self.note_busy(orders, course),
             Outcome::Limited(wait) => self.note_limit(course, wait, limited.as_ref()),
             Outcome::Failed(error) => {

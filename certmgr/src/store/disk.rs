@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use aws_lc_rs::digest;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
-use super::{BoxFuture, Document, Store, StoreError};
+use super::{BoxFuture, Document, Stamp, Store, StoreError};
 use crate::failpoint;
 
 /// Files that are being written. No document's name begins with a dot.
@@ -89,6 +90,10 @@ impl Store for Disk {
         Box::pin(self.run(document, read))
     }
 
+    fn stamp<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<Option<Stamp>, StoreError>> {
+        Box::pin(self.run(document, stamp))
+    }
+
     fn certificates(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
         Box::pin(self.names("certificates"))
     }
@@ -142,6 +147,18 @@ fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     ));
     io::Read::read_to_end(&mut io::Read::take(file, MAX_DOCUMENT_BYTES), &mut bytes)?;
     Ok(Some(bytes))
+}
+
+fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
+    match fs::metadata(path) {
+        Ok(file) => Ok(Some(Stamp {
+            file: file.ino(),
+            time: (file.mtime(), file.mtime_nsec()),
+            size: file.len(),
+        })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Replaces a file so that it is the old one or the new one whenever somebody looks, also after a crash.

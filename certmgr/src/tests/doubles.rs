@@ -18,7 +18,7 @@ use crate::acme::{
 use crate::config::{AcmeSource, Authority, Challenge, KeyType, Source};
 use crate::source::Pair;
 use crate::state::State;
-use crate::store::{BoxFuture, Document, Store, StoreError};
+use crate::store::{BoxFuture, Document, Stamp, Store, StoreError};
 
 /// Stops whoever comes to a certain step, as a crash does: nothing after it happens.
 #[derive(Debug, Default)]
@@ -114,6 +114,10 @@ impl Store for TestStore {
             }
             self.inner.read(document).await
         })
+    }
+
+    fn stamp<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<Option<Stamp>, StoreError>> {
+        self.inner.stamp(document)
     }
 
     fn certificates(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {

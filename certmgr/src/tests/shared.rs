@@ -1,6 +1,6 @@
 //! Two processes that share one state directory: what an operator asks of one of them is not lost by the other.
 
-use super::doubles::Answer;
+use super::doubles::{Answer, acme_config};
 use super::orders::World;
 use super::*;
 use crate::RevocationReason;
@@ -11,6 +11,7 @@ async fn two_with_a_past(world: &World) -> [TestManager; 2] {
     let (mut one, mut other) = (world.start(), world.start());
     one.told_in_time("promoted").await;
     other.told_in_time("promoted").await;
+    one.handle.control().renew("api").await.unwrap();
     one.told_in_time("promoted").await;
     other.told_in_time("promoted").await;
     assert_eq!(one.serving(), other.serving());
@@ -83,9 +84,8 @@ async fn a_wish_to_revoke_that_one_has_noted_is_gone_on_with_by_the_other() {
     assert_ne!(other.serving(), Some(bad));
 }
 
-/// Starts one that knows what serves and holds back another generation, which it has forgotten, and asks it for a new
-/// one. Meanwhile another process has put that generation first, `promoted_after` seconds after the wish. How many
-/// orders are placed in the hours after it.
+/// Starts one that serves the first of two versions, and asks it for a new one. Meanwhile another process has put the
+/// second one first again, `promoted_after` seconds after the wish. How many orders are placed in the hours after it.
 async fn orders_after_a_wish(promoted_after: i64) -> u64 {
     let world = World::new();
     let path = world.directory.path().join("certificates/api.json");
@@ -102,14 +102,15 @@ async fn orders_after_a_wish(promoted_after: i64) -> u64 {
     write(&document);
     let mut one = world.start();
     one.told_in_time("restored").await;
-    tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
+    // Between two of its looks, so that none is under way.
+    tokio::time::sleep(Duration::from_secs(3 * 3600 + 25)).await;
     taken["promoted_at"] = world.clock.now().saturating_add_signed(promoted_after).into();
     document["held_back"] = serde_json::json!([]);
     document["versions"].as_array_mut().unwrap().insert(0, taken);
     write(&document);
     let placed = world.authority.placed();
     one.handle.control().renew("api").await.unwrap();
-    one.told_in_time("ordering").await;
+    one.told_in_time("promoted").await;
     tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
     world.authority.placed() - placed
 }
@@ -118,4 +119,117 @@ async fn orders_after_a_wish(promoted_after: i64) -> u64 {
 async fn a_wish_is_fulfilled_by_what_another_process_has_renewed_since_and_by_nothing_older() {
     assert_eq!(orders_after_a_wish(60).await, 0);
     assert_eq!(orders_after_a_wish(-60).await, 1);
+}
+
+/// In which a process must have seen what another one did.
+const MINUTE: Duration = Duration::from_secs(61);
+
+#[tokio::test(start_paused = true)]
+async fn what_one_renews_serves_in_the_other_within_a_minute() {
+    let world = World::new();
+    let [one, other] = two_with_a_past(&world).await;
+    let placed = world.authority.placed();
+    one.handle.control().renew("api").await.unwrap();
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(world.authority.placed(), placed + 1);
+    assert_eq!(one.serving(), other.serving());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_rolls_back_from_serves_in_no_other() {
+    let world = World::new();
+    let [one, mut other] = two_with_a_past(&world).await;
+    let bad = one.serving();
+    let good = one.handle.control().rollback("api", None).await.unwrap();
+    match other.told_in_time("rolled_back").await {
+        Event::RolledBack { from, to, .. } => assert_eq!((from, to), (bad, good)),
+        other => panic!("{other}"),
+    }
+    assert_eq!(other.serving(), Some(good));
+    // And forth again, by name.
+    let control = other.handle.control();
+    control
+        .rollback("api", Some(&bad.unwrap().to_string()))
+        .await
+        .unwrap();
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!((one.serving(), other.serving()), (bad, bad));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_revokes_goes_from_the_other_and_returns_in_none() {
+    let world = World::new();
+    let [mut one, other] = two_with_a_past(&world).await;
+    let bad = one.serving().unwrap();
+    let control = one.handle.control();
+    control
+        .revoke("api", RevocationReason::KeyCompromise)
+        .await
+        .unwrap();
+    one.told_in_time("revoked").await;
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(one.serving(), other.serving());
+    assert_ne!(other.serving(), Some(bad));
+    let back = other
+        .handle
+        .control()
+        .rollback("api", Some(&bad.to_string()))
+        .await;
+    assert!(back.is_err(), "{back:?}");
+    // Whatever the other one writes does not bring it back either.
+    other.handle.control().renew("api").await.unwrap();
+    tokio::time::sleep(MINUTE).await;
+    drop((one, other));
+    let document = fs::read_to_string(world.directory.path().join("certificates/api.json")).unwrap();
+    assert!(!document.contains(&format!("{bad:x}")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_that_are_configured_otherwise_each_serve_their_own() {
+    let world = World::new();
+    let mut one = world.start();
+    one.told_in_time("promoted").await;
+    let serving = one.serving();
+    let config = CertificateConfig {
+        domains: vec![certstore::Name::parse("b.test").unwrap()],
+        ..acme_config()
+    };
+    let mut other = world.start_with(config);
+    other.told_in_time("promoted").await;
+    tokio::time::sleep(Duration::from_secs(7200)).await;
+    assert_eq!(one.serving(), serving);
+    assert_eq!(world.authority.placed(), 2);
+    assert_eq!(other.told_since(), [""; 0]);
+    assert_eq!(one.told_since(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_files_a_rollback_is_followed_and_each_reads_the_others_for_itself() {
+    let (directory, ca) = (TempDir::new().unwrap(), TestCa::new());
+    let files = [TestFiles::new(), TestFiles::new()];
+    let start = |files: &TestFiles| {
+        let options = Options {
+            poll: Duration::from_secs(5),
+            state: Some(crate::State::open(directory.path()).unwrap()),
+            ..polling()
+        };
+        TestManager::start(vec![files.config()], options)
+    };
+    let (good, bad) = (ca.pair_of("a.test", -20, 60), ca.pair_of("a.test", -10, 60));
+    files.iter().for_each(|files| files.write(&good));
+    let (mut one, mut other) = (start(&files[0]), start(&files[1]));
+    one.promoted(&good).await;
+    other.told_in_time("promoted").await;
+    // Where each has its own files, one that is late is not hurried.
+    files[0].rename(&bad);
+    one.promoted(&bad).await;
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(other.serving(), Some(good.generation()));
+    files[1].rename(&bad);
+    other.told_in_time("promoted").await;
+    one.handle.control().rollback("api", None).await.unwrap();
+    other.told_in_time("rolled_back").await;
+    assert_eq!(other.serving(), Some(good.generation()));
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(other.serving(), Some(good.generation()));
 }

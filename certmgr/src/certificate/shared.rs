@@ -1,0 +1,180 @@
+//! What another process that shares the state has made of a certificate: it is looked at again, and followed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use certstore::{Generation, Proved};
+use tokio::time::{Instant, timeout};
+
+use super::Certificate;
+use super::keeping::{Unloaded, load};
+use super::kept::{Coverage, Version};
+use crate::error::{Error, Reason};
+use crate::event::Event;
+use crate::store::STATE_DEADLINE;
+
+/// What is kept is looked at again after this long at most.
+pub(super) const LOOK: Duration = Duration::from_secs(60);
+
+impl Certificate {
+    /// When it is time to look again.
+    pub(super) fn next_look(&self) -> Instant {
+        self.keeping.looked_at + LOOK
+    }
+
+    /// Takes in what another process has written since, and serves what it has put first: a renewal, what it rolled
+    /// back to, or the replacement of what it wants revoked.
+    pub(super) async fn look_again(&mut self) {
+        self.keeping.looked_at = Instant::now();
+        self.take_in().await;
+        if self.keeping.follows {
+            self.follow().await;
+        }
+    }
+
+    async fn take_in(&mut self) {
+        let Some(store) = self.store().filter(|_| !self.keeping.unread) else {
+            return;
+        };
+        let document = self.document();
+        let Ok(Ok(stamp)) = timeout(STATE_DEADLINE, store.stamp(&document)).await else {
+            return;
+        };
+        if stamp == self.keeping.seen {
+            return;
+        }
+        // What is written while it is read is seen at the next look.
+        match load(store, &document).await {
+            Ok(Some((disk, _))) => {
+                self.keeping.seen = stamp;
+                self.keeping.follows |= self.kept.merge(disk);
+                self.forget_revoked();
+                self.show_state();
+            }
+            // What is broken was told of at the start, or the next write says so.
+            Ok(None) | Err(Unloaded::Broken(_)) => self.keeping.seen = stamp,
+            Err(Unloaded::Unread { .. }) => {}
+        }
+    }
+
+    /// What is to be revoked stays only while it serves.
+    pub(super) fn forget_revoked(&mut self) {
+        if let Some(revocations) = &self.revocations {
+            self.kept.forget(|generation| revocations.is_wanted(generation));
+        }
+    }
+
+    /// Serves what comes first. Where each process reads the source itself, only in place of what must not serve.
+    async fn follow(&mut self) {
+        let serving = self.serving().map(|serving| serving.generation());
+        let first = self.kept.versions.first();
+        let Some(first) = first.filter(|first| Some(first.generation()) != serving) else {
+            self.followed();
+            return;
+        };
+        let is_put_aside = serving.is_none_or(|serving| self.is_put_aside(serving));
+        let is_wanted = |version: &Version| self.orders.as_ref().is_some_and(|orders| orders.wants(version));
+        if self.is_put_aside(first.generation()) || !(is_put_aside || is_wanted(first)) {
+            self.followed();
+            return;
+        }
+        let (generation, content) = (first.generation(), first.content());
+        match self.prove_first(first, serving).await {
+            Ok(proved) => {
+                self.seen_at = Instant::now();
+                let Some(installed) = self.post.install(proved) else {
+                    return;
+                };
+                self.content = Some(content);
+                self.held = None;
+                self.followed();
+                self.fulfil_wish(generation);
+                self.show_state();
+                if let Some(revocations) = &self.revocations {
+                    revocations.wake();
+                }
+                self.tell_followed(serving, generation, installed.serial);
+            }
+            Err(reason) => self.tell_unfollowed(reason),
+        }
+    }
+
+    fn followed(&mut self) {
+        (self.keeping.follows, self.keeping.unfollowed_told) = (false, false);
+    }
+
+    /// What was rolled back from, or is to be revoked.
+    fn is_put_aside(&self, generation: Generation) -> bool {
+        self.kept.is_held_back(generation) || self.is_to_be_revoked(generation)
+    }
+
+    /// As any candidate. In place of what is to be revoked it is good enough that it serves elsewhere.
+    async fn prove_first(&self, first: &Version, serving: Option<Generation>) -> Result<Proved, Reason> {
+        let proved = self.prove_again(first).await;
+        let is_revoked = serving.is_some_and(|serving| self.is_to_be_revoked(serving));
+        let is_ours = first.coverage(&self.config.domains) != Coverage::Nothing;
+        match proved {
+            Err(_) if is_revoked && is_ours => self.prove_kept(&first.pair).await,
+            proved => proved,
+        }
+    }
+
+    /// Somebody may have wanted a new one; what has come since is one.
+    fn fulfil_wish(&mut self, generation: Generation) {
+        if self.orders.is_none() {
+            return;
+        }
+        let is_later = self
+            .kept
+            .version(generation)
+            .is_some_and(|version| self.is_later_than_the_wish(version));
+        if is_later || !(self.asked || self.wanted) {
+            self.asked = false;
+            self.well();
+        }
+    }
+
+    /// Whether a version came after somebody last asked for a new one. What came within the same second may have
+    /// come before: it does not count.
+    fn is_later_than_the_wish(&self, version: &Version) -> bool {
+        self.asked_at
+            .zip(version.facts.promoted_at)
+            .is_some_and(|(asked_at, promoted_at)| promoted_at > asked_at)
+    }
+
+    fn tell_followed(&self, from: Option<Generation>, to: Generation, serial: u64) {
+        let name = Arc::clone(self.post.name());
+        if from.is_some_and(|from| self.kept.is_held_back(from)) {
+            return self.post.tell(Event::RolledBack { name, from, to });
+        }
+        let Some(serving) = self.serving() else { return };
+        let bundle = serving.bundle();
+        self.post.tell(Event::Promoted {
+            name,
+            generation: to,
+            serial,
+            names: bundle.names().to_vec(),
+            key_kind: bundle.key_kind(),
+            not_after: bundle.not_after(),
+            warnings: bundle.warnings().to_vec(),
+            took: self.seen_at.elapsed(),
+        });
+    }
+
+    fn tell_unfollowed(&mut self, reason: Reason) {
+        if std::mem::replace(&mut self.keeping.unfollowed_told, true) {
+            return;
+        }
+        let error = Error {
+            places: vec![format!("{}, kept by another process", self.config.name)],
+            reason,
+        };
+        self.note_failing(&error, (self.options.now)());
+        self.show_refusal(&error);
+        self.post.tell(Event::Refused {
+            name: Arc::clone(self.post.name()),
+            error,
+            serving: self.serving().map(|serving| serving.generation()),
+        });
+    }
+}
