@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -317,6 +318,22 @@ fn hand_over_all(batch: &mut Batch) {
 
 fn lines_of(path: &Path) -> usize {
     fs::read_to_string(path).unwrap().lines().count()
+}
+
+#[test]
+fn others_of_the_system_cannot_read_a_log_that_is_made() {
+    let folder = Folder::new();
+    let path = folder.file("log");
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    let (_sink, writer) = AccessLogSink::open(Destination::File(path.clone())).unwrap();
+    // The umask of the process may take more.
+    assert_eq!(mode() & !0o640, 0, "{:o}", mode());
+    assert_eq!(mode() & 0o600, 0o600);
+    assert!(writer.close(PATIENCE));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+    let (_sink, writer) = AccessLogSink::open(Destination::File(path.clone())).unwrap();
+    assert_eq!(mode(), 0o604, "what somebody has set stays");
+    assert!(writer.close(PATIENCE));
 }
 
 #[test]

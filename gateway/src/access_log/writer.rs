@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -18,6 +19,8 @@ const MAX_PENDING_LINES: u64 = 64 << 10;
 const WRITE_AT: usize = 256 << 10;
 /// How long the writer lets lines gather: waking a thread for each would cost more than the lines.
 const GATHER: Duration = Duration::from_millis(50);
+/// The rights to a file that is made; one that is there keeps its own.
+const FILE_MODE: u32 = 0o640;
 /// A buffer that grew beyond this gives its memory back.
 const KEEP: usize = 512 << 10;
 
@@ -265,9 +268,11 @@ impl Output {
     fn open(destination: &Destination) -> io::Result<Self> {
         match destination {
             Destination::Stdout => Ok(Self::Stdout),
+            // It names clients and what they ask for: others of the system have no business with it.
             Destination::File(path) => File::options()
                 .append(true)
                 .create(true)
+                .mode(FILE_MODE)
                 .open(path)
                 .map(Self::File),
         }
