@@ -115,13 +115,16 @@ impl Trust {
         if self.content == Some(content) {
             return Ok(Found::Unchanged(content));
         }
-        let (serving, revocation, now) = (self.serving(), self.config.revocation, (self.options.now)());
+        let (in_force, revocation, now) = (self.bundle(), self.config.revocation, (self.options.now)());
         let examined = spawn_blocking(move || {
             let proved = TrustBundle::restore(&pair.chain, &pair.key, revocation)?;
-            if serving == Some(proved.bundle().generation()) {
+            if in_force.as_ref().map(|bundle| bundle.generation()) == Some(proved.bundle().generation()) {
                 return Ok(Found::Unchanged(content));
             }
-            let proved = TrustBundle::parse(&pair.chain, &pair.key, revocation, now)?;
+            let mut proved = TrustBundle::parse(&pair.chain, &pair.key, revocation, now)?;
+            if let Some(in_force) = in_force {
+                proved = proved.not_older_than(&in_force)?;
+            }
             Ok(Found::New(Box::new(Candidate { proved, pair })))
         });
         examined

@@ -6,6 +6,8 @@
 //!   key). A bundle of which every CA has expired is refused as a candidate.
 //! - A revocation list past its nextUpdate is refused as a candidate, and one that is in use goes on being
 //!   used: it still knows who was revoked.
+//! - A revocation list is refused as a candidate if the one in force of that CA is newer: who was revoked would be let
+//!   in again.
 //! - With `revocation` each CA of the bundle has its list, and a peer whose status no list tells is refused.
 //!   Without it the lists that are there count, and other peers pass.
 
@@ -70,6 +72,22 @@ pub struct RevocationList {
     pub next_update: UnixTime,
     /// How many certificates it revokes.
     pub revoked: usize,
+    pub(crate) raw_issuer: Vec<u8>,
+    /// RFC 5280 §5.2.3, without zeros at its beginning; `None`: it has none.
+    pub(crate) number: Option<Vec<u8>>,
+}
+
+impl RevocationList {
+    /// Whether its CA has made it before the other. Number and date may contradict each other, as when a CA has begun
+    /// to count anew: then it is not known, and a guard must not hold for ever.
+    fn is_older_than(&self, other: &Self) -> bool {
+        let by_date = self.this_update.cmp(&other.this_update);
+        let by_number = match (&self.number, &other.number) {
+            (Some(one), Some(other)) => one.len().cmp(&other.len()).then_with(|| one.cmp(other)),
+            _ => by_date,
+        };
+        by_date.is_le() && by_number.is_le() && (by_date.is_lt() || by_number.is_lt())
+    }
 }
 
 impl TrustBundle {
@@ -151,6 +169,22 @@ impl TrustBundle {
 }
 
 impl ProvedTrust {
+    /// Refuses it if it brings back a revocation list that is older than one in force.
+    pub fn not_older_than(self, in_force: &TrustBundle) -> Result<Self, TrustError> {
+        for list in &self.bundle.revocation_lists {
+            let of_its_ca = |other: &&RevocationList| other.raw_issuer == list.raw_issuer;
+            let known = in_force.revocation_lists.iter().find(of_its_ca);
+            if let Some(known) = known.filter(|known| list.is_older_than(known)) {
+                return Err(TrustError::OlderRevocationList {
+                    issuer: list.issuer.clone(),
+                    this_update: list.this_update,
+                    known: known.this_update,
+                });
+            }
+        }
+        Ok(self)
+    }
+
     /// What was proved.
     pub fn bundle(&self) -> &Arc<TrustBundle> {
         &self.bundle

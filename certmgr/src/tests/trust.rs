@@ -228,6 +228,20 @@ async fn a_client_that_is_revoked_is_refused_from_the_swap_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_older_list_lets_nobody_in_again() {
+    let (bundle, ca) = (Bundle::new(), Authority::new("one"));
+    let bad = ca.client(2);
+    let (older, newer) = (ca.list(&[], 9), ca.list(&[2], 9));
+    bundle.write(&ca.pem(), &newer);
+    let mut trusting = Trusting::start(vec![bundle.config()], watching());
+    trusting.tells("trust_promoted").await;
+    bundle.write(&ca.pem(), &older);
+    let event = trusting.tells("trust_refused").await;
+    assert!(event.to_string().contains("is older"), "{event}");
+    assert!(!trusting.lets_in(&bad));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broken_bundle_replaces_nothing_and_is_told_once() {
     let (bundle, ca, other) = (Bundle::new(), Authority::new("one"), Authority::new("two"));
     let (client, list) = (ca.client(1), ca.list(&[], 9));

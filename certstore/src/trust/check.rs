@@ -164,6 +164,8 @@ fn check_lists(
             this_update: instant(list.last_update()),
             next_update: instant(next_update),
             revoked: list.iter_revoked_certificates().count(),
+            raw_issuer: list.issuer().as_raw().to_vec(),
+            number: list.crl_number().map(|number| number.to_bytes_be()),
         });
     }
     Ok(facts)

@@ -113,6 +113,20 @@ pub enum TrustError {
         /// What our clock says.
         now: UnixTime,
     },
+    /// A newer revocation list of the CA is in force.
+    #[error(
+        "the revocation list of {issuer} is older (made {}) than the one in force (made {})",
+        rfc3339(*.this_update),
+        rfc3339(*.known)
+    )]
+    OlderRevocationList {
+        /// The CA.
+        issuer: String,
+        /// When it was made.
+        this_update: UnixTime,
+        /// When the one in force was made.
+        known: UnixTime,
+    },
     /// Revocation lists are demanded, and a CA has none.
     #[error("revocation is demanded, but there is no revocation list of {subject}")]
     NoRevocationList {
@@ -136,6 +150,7 @@ impl TrustError {
             | Self::UnsupportedRevocationList { .. }
             | Self::SecondRevocationList { .. }
             | Self::RevocationListExpired { .. }
+            | Self::OlderRevocationList { .. }
             | Self::NoRevocationList { .. } => Part::Key,
             Self::StrangeRevocationList { .. } | Self::TooMany { .. } => Part::Both,
         }
@@ -178,6 +193,9 @@ impl TrustError {
             Self::SecondRevocationList { .. } => "leave only the newer one",
             Self::RevocationListExpired { .. } => {
                 "publish the CA's newest list; if it is current, set this host's clock"
+            }
+            Self::OlderRevocationList { .. } => {
+                "publish the CA's newest list; if one has to go back, let the CA make a new one"
             }
             Self::NoRevocationList { .. } => "add the CA's list, or do not demand revocation",
         }

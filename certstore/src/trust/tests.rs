@@ -64,6 +64,50 @@ fn a_bundle_tells_what_it_is_made_of() {
 }
 
 #[test]
+fn a_list_that_is_older_than_the_one_in_force_does_not_replace_it() {
+    let (ca, other) = (authority("one"), authority("two"));
+    let bundle = |number: u64, made: i64| {
+        let at =
+            |days| date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(days_after_now(days).as_secs());
+        let params = CertificateRevocationListParams {
+            this_update: at(made),
+            next_update: at(5),
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let crl = params.signed_by(&ca).unwrap().pem().unwrap() + &list(&other, &[], 5);
+        parse(&(ca.pem() + &other.pem()), &crl, true).unwrap()
+    };
+    let in_force = bundle(300, -5);
+    for (number, made, is_older) in [
+        (299, -6, true),
+        (299, -5, true),
+        (300, -6, true),
+        // One octet less.
+        (7, -6, true),
+        (300, -5, false),
+        (301, -5, false),
+        (300, -4, false),
+        (65_536, -4, false),
+        // The CA counts anew, or its clock was wrong: nobody can tell.
+        (1, -4, false),
+        (301, -6, false),
+    ] {
+        let candidate = bundle(number, made).not_older_than(in_force.bundle());
+        assert_eq!(candidate.is_err(), is_older, "number {number}, made {made}");
+        let Err(error) = candidate else { continue };
+        assert!(matches!(&error, TrustError::OlderRevocationList { issuer, .. } if issuer == "CN=one"));
+        assert_eq!(error.part(), Part::Key);
+        assert!(error.remedy().contains("newest"));
+    }
+    // A list of another CA, and one of a CA that had none, are held against nothing.
+    let without = parse(&(ca.pem() + &other.pem()), "", false).unwrap();
+    bundle(1, -9).not_older_than(without.bundle()).unwrap();
+}
+
+#[test]
 fn one_text_may_hold_both() {
     let ca = authority("one");
     let both = list(&ca, &[1], 5) + &ca.pem() + &ecdsa().serialize_pem();
