@@ -40,7 +40,7 @@ use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::revocations::Revocations;
 use crate::source::{Content, Pair};
-use crate::supervisor::Post;
+use crate::supervisor::{Post, Stage};
 
 use expiry::Expiry;
 use keeping::Keeping;
@@ -64,17 +64,6 @@ pub(crate) struct Lines {
     pub(crate) view: watch::Sender<View>,
     /// How far it has come since the start.
     pub(crate) stage: watch::Sender<Stage>,
-}
-
-/// What a certificate's task has behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
-    /// Nothing.
-    Started,
-    /// What is kept serves, if anything of it can.
-    Restored,
-    /// The first read has ended, or is not waited for.
-    Loaded,
 }
 
 /// One certificate and what its task knows about it.
@@ -303,11 +292,7 @@ impl Certificate {
 
     /// It has come so far, or farther.
     fn has_reached(&self, stage: Stage) {
-        self.lines.stage.send_if_modified(|now| {
-            let later = *now < stage;
-            *now = stage.max(*now);
-            later
-        });
+        stage.reach(&self.lines.stage);
     }
 
     fn loaded(&self) {

@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::acme;
-use crate::certificate::{Certificate, Leftover, Lines, Ordering, Orders, Stage, first_view, keep, order};
+use crate::certificate::{Certificate, Leftover, Lines, Ordering, Orders, first_view, keep, order};
 use crate::config::{CertificateConfig, Issuers, Observer, Options, Source, TrustObserver};
 use crate::control::{
     Command, CommandError, Control, MAX_COMMANDS, MAX_WATCHED_EVENTS, PlanError, Reply, View,
@@ -143,21 +143,17 @@ impl Handle {
         }
     }
 
+    /// Ends once what was kept of every certificate and trust bundle serves, or is known not to: from then on a handshake
+    /// is answered with what served last.
+    pub fn restored(&self) -> impl Future<Output = ()> + Send + 'static {
+        all_reach(Stage::Restored, self.tasks.state().stages())
+    }
+
     /// Ends once every certificate and trust bundle has either been read once (whatever that brought) or serves what
     /// was kept: from then on a replica may call itself ready. What comes from ACME is waited for only until it is
     /// known what is kept of it, for the CA's challenge has to reach us. What a later reload adds is not waited for.
     pub fn first_load_done(&self) -> impl Future<Output = ()> + Send + 'static {
-        let tasks = self.tasks.state();
-        let bundles = tasks.trust.values().map(|running| running.loaded.clone());
-        let bundles: Vec<_> = bundles.collect();
-        let certificates = tasks.have_reached(Stage::Loaded);
-        drop(tasks);
-        async move {
-            certificates.await;
-            for mut loaded in bundles {
-                let _ = loaded.wait_for(|loaded| *loaded).await;
-            }
-        }
+        all_reach(Stage::Loaded, self.tasks.state().stages())
     }
 
     /// To see and steer them.
@@ -230,6 +226,36 @@ impl fmt::Debug for Handle {
     }
 }
 
+/// What a certificate's or a trust bundle's task has behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Nothing.
+    Started,
+    /// What is kept serves, if anything of it can.
+    Restored,
+    /// It serves, or the first read has ended, or neither is waited for.
+    Loaded,
+}
+
+impl Stage {
+    /// It has come so far, or farther.
+    pub(crate) fn reach(self, stage: &watch::Sender<Self>) {
+        stage.send_if_modified(|now| {
+            let is_later = *now < self;
+            *now = self.max(*now);
+            is_later
+        });
+    }
+}
+
+/// Ends once all of them have come so far.
+async fn all_reach(stage: Stage, of: Vec<watch::Receiver<Stage>>) {
+    for mut one in of {
+        // A task that is gone (replaced by a reload) has nothing left to wait for.
+        let _ = one.wait_for(|reached| *reached >= stage).await;
+    }
+}
+
 /// The tasks that run, and the ways to them.
 pub(crate) struct Tasks {
     /// `None`: there is no state, so nothing is ordered.
@@ -250,19 +276,11 @@ struct TasksState {
 }
 
 impl TasksState {
-    /// Ends once all that run now have come so far.
-    fn have_reached(&self, stage: Stage) -> impl Future<Output = ()> + Send + use<> {
-        let stages: Vec<_> = self
-            .running
-            .values()
-            .map(|running| running.stage.clone())
-            .collect();
-        async move {
-            for mut one in stages {
-                // A task that is gone (replaced by a reload) has nothing left to wait for.
-                let _ = one.wait_for(|reached| *reached >= stage).await;
-            }
-        }
+    /// How far those that run now have come.
+    fn stages(&self) -> Vec<watch::Receiver<Stage>> {
+        let bundles = self.trust.values().map(|running| running.stage.clone());
+        let certificates = self.running.values().map(|running| running.stage.clone());
+        bundles.chain(certificates).collect()
     }
 }
 

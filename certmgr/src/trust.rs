@@ -21,7 +21,7 @@ use crate::certificate::trouble::{Failure, Trouble};
 use crate::config::{Options, TrustConfig};
 use crate::error::{Error, Reason};
 use crate::source::{self, Content, Pair};
-use crate::supervisor::TrustPost;
+use crate::supervisor::{Stage, TrustPost};
 
 use age::{Ageing, What};
 use keeping::Keeping;
@@ -37,8 +37,8 @@ pub(crate) struct Trust {
     post: TrustPost,
     reader: Reader,
     options: Arc<Options>,
-    /// Whether something is in force, or the first read has ended.
-    loaded: watch::Sender<bool>,
+    /// How far it has come since the start.
+    stage: watch::Sender<Stage>,
     /// When the change that is being looked at was seen.
     seen_at: Instant,
     /// The content that is in force.
@@ -65,6 +65,7 @@ struct Candidate {
 /// Keeps one trust bundle in force from its source until the task is aborted.
 pub(crate) async fn keep(mut trust: Trust, mut source: source::Reader) {
     trust.restore().await;
+    Stage::Restored.reach(&trust.stage);
     trust.tell_ageing();
     loop {
         match source.read().await {
@@ -92,14 +93,14 @@ impl Trust {
         post: TrustPost,
         reader: Reader,
         options: Arc<Options>,
-        loaded: watch::Sender<bool>,
+        stage: watch::Sender<Stage>,
     ) -> Self {
         Self {
             config,
             post,
             reader,
             options,
-            loaded,
+            stage,
             seen_at: Instant::now(),
             content: None,
             keeping: Keeping::default(),
@@ -233,7 +234,7 @@ impl Trust {
     }
 
     fn loaded(&self) {
-        self.loaded.send_replace(true);
+        Stage::Loaded.reach(&self.stage);
     }
 
     fn serving(&self) -> Option<Generation> {

@@ -29,6 +29,9 @@ use crate::process::{open_file_limit, unix_now};
 /// How long a reload waits for the first read of certificates and trust bundles whose names are new.
 const NEW_NAMES: Duration = Duration::from_secs(2);
 
+/// How long a start waits for what is kept to serve before the ports open.
+const KEPT: Duration = Duration::from_secs(10);
+
 /// How long the end of the program waits for the access log's last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
@@ -116,7 +119,8 @@ pub struct Running {
 /// Puts everything together and starts it. To be called inside a Tokio runtime, which carries the control
 /// work; the gateway brings its own threads.
 ///
-/// Returns once all listeners are bound. Certificates may still be on their way: see [`Running::ready`].
+/// What served last serves before the ports open. Returns once all listeners are bound; certificates may still be on their
+/// way: see [`Running::ready`].
 pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
     let mut resolved = resolved;
     let lowered = open_files::fit(&mut resolved, open_file_limit());
@@ -137,6 +141,12 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
         certificates::options(&resolved, &events, state),
     );
     manager.reload_trust(trust::in_use(&resolved));
+    // Whoever connects from now on would be answered with less than what served last.
+    if timeout(KEPT, manager.restored()).await.is_err() {
+        tracing::warn!(
+            "the state directory is slow: what it keeps may not serve from the first connection on"
+        );
+    }
     let access_log = open_access_log(&resolved)?;
     let sink = access_log.as_ref().map(|log| log.sink.clone());
     let gateway = Gateway::start(resolved.gateway.clone(), reader.clone(), sink.clone())?;

@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::trouble::Failure;
-use super::{Age, Certificate, Found, Origin, Stage};
+use super::{Age, Certificate, Found, Origin};
 use crate::control::{Action, NextStep};
 use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::schedule::later;
 use crate::source::Reader;
+use crate::supervisor::Stage;
 
 /// A trust bundle may be so late before that is told of a certificate that needs it.
 const TRUST_SETTLE: Duration = Duration::from_secs(5);
@@ -19,7 +20,10 @@ const TRUST_SETTLE: Duration = Duration::from_secs(5);
 /// Keeps one certificate served from its source until the task is aborted.
 pub(crate) async fn keep(mut certificate: Certificate, mut source: Reader) {
     certificate.restore().await;
-    certificate.has_reached(Stage::Restored);
+    certificate.has_reached(match certificate.serving() {
+        Some(_) => Stage::Loaded,
+        None => Stage::Restored,
+    });
     if certificate.config.trust.is_some() {
         // What is kept was proved against other anchors, or against none.
         certificate.doubt();

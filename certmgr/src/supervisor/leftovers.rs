@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{Handle, TasksState};
-use crate::certificate::{Leftover, Stage, clear};
+use super::{Handle, Stage, TasksState, all_reach};
+use crate::certificate::{Leftover, clear};
 use crate::config::{Authority, Source};
 
 impl Handle {
@@ -61,7 +61,7 @@ impl Handle {
         };
         let mut tasks = self.tasks.state();
         // Before it is known what serves, nothing could be said not to.
-        let restored = tasks.have_reached(Stage::Restored);
+        let restored = all_reach(Stage::Restored, tasks.stages());
         let work = revocations.work(restored, configured, move |event| desk.tell(event));
         tasks.leftovers.spawn_on(work, &self.runtime);
     }

@@ -7,7 +7,7 @@ use certstore::{Installed, ProvedTrust, Refusal, Writer};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Desk, Handle};
+use super::{Desk, Handle, Stage};
 use crate::config::TrustConfig;
 use crate::source;
 use crate::trust::{Trust, TrustEvent, keep};
@@ -15,7 +15,7 @@ use crate::trust::{Trust, TrustEvent, keep};
 pub(super) struct RunningTrust {
     config: TrustConfig,
     task: JoinHandle<()>,
-    pub(super) loaded: watch::Receiver<bool>,
+    pub(super) stage: watch::Receiver<Stage>,
 }
 
 impl Handle {
@@ -57,18 +57,18 @@ impl Handle {
             id,
             name: config.name.as_str().into(),
         };
-        let (loaded_sender, loaded) = watch::channel(false);
+        let (stage_sender, stage) = watch::channel(Stage::Started);
         let trust = Trust::new(
             config.clone(),
             post,
             self.reader.clone(),
             Arc::clone(&self.options),
-            loaded_sender,
+            stage_sender,
         );
         Some(RunningTrust {
             config,
             task: self.runtime.spawn(keep(trust, source)),
-            loaded,
+            stage,
         })
     }
 

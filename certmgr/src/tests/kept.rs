@@ -221,6 +221,24 @@ async fn a_check_says_what_is_held_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_serves_from_the_state_waits_for_no_source() {
+    let kept = Kept::new();
+    let pair = kept.ca.pair();
+    kept.served(&[&pair]).await;
+    kept.remove_source();
+    // That it cannot be read would be told after an hour.
+    let options = Options {
+        settle: NEVER,
+        ..kept.options()
+    };
+    let manager = TestManager::start(vec![kept.files.config()], options);
+    timeout(DEADLINE, manager.handle.restored()).await.unwrap();
+    assert_eq!(manager.serving(), Some(pair.generation()));
+    let loaded = timeout(DEADLINE, manager.handle.first_load_done()).await;
+    loaded.expect("readiness waits for a source though something serves");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broken_version_is_told_of_and_the_one_before_it_serves() {
     let kept = Kept::new();
     let (first, second) = (kept.ca.pair(), kept.ca.pair());

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 /// Where the process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Listeners are not bound, or the first read of the certificates has not ended.
+    /// Listeners are not bound, or a certificate has neither been read for the first time nor serves what was kept.
     Starting,
     /// New connections are welcome.
     Ready,
