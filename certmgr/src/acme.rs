@@ -20,6 +20,7 @@ mod session;
 use std::time::Duration;
 
 use certstore::{Name, UnixTime};
+use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use client::{Client, Shared, max_attempt};
 
@@ -31,6 +32,9 @@ use crate::store::BoxFuture;
 ///
 /// Authorities are named by position in its list. No call outlives its own timeouts: each ends.
 pub(crate) trait Issuer: Send + Sync {
+    /// Waits until one more order may be under way. Dropped, it lets the next one begin.
+    fn turn(&self) -> BoxFuture<'_, Turn>;
+
     /// Goes on with the order that is noted for this name, or places a new one, until the chain is there.
     ///
     /// Everything that a crash could lose is on disk before the CA is told: the key before the order is
@@ -71,6 +75,21 @@ pub(crate) trait Issuer: Send + Sync {
     /// Replaces the key of our account there (RFC 8555 §7.3.5). A crash in between loses neither key: the next
     /// call of any kind finds out which one the CA knows.
     fn roll_account_key(&self, authority: usize) -> BoxFuture<'_, Result<(), IssueError>>;
+}
+
+/// One of the orders that may be under way at once.
+#[derive(Debug, Default)]
+#[must_use = "it ends when it is dropped"]
+pub(crate) struct Turn {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Turn {
+    pub(crate) fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            _permit: Some(permit),
+        }
+    }
 }
 
 /// What is ordered.

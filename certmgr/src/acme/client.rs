@@ -19,7 +19,8 @@ use super::note::Note;
 use super::order::{self, Stop};
 use super::session::{Session, act};
 use super::{
-    IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RevocationReason, control, kept, renewal,
+    IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RevocationReason, Turn, control, kept,
+    renewal,
 };
 use crate::config::{AcmeSource, Authority, Challenge, DnsProvider};
 use crate::dns::{self, Lookup, TxtRecords};
@@ -139,7 +140,6 @@ impl Client {
     }
 
     async fn order(&self, request: &Request) -> Result<Issued, IssueError> {
-        let _turn = Arc::clone(&self.shared.orders).acquire_owned().await;
         let member = self.member(request.authority).await?;
         let member = match self.attempt(&member, request).await {
             Err(Stop::NoAccount(_)) => self.anew(member).await?,
@@ -272,6 +272,13 @@ impl Stop {
 }
 
 impl Issuer for Client {
+    fn turn(&self) -> BoxFuture<'_, Turn> {
+        Box::pin(async move {
+            let permit = Arc::clone(&self.shared.orders).acquire_owned().await;
+            permit.map(Turn::new).unwrap_or_default()
+        })
+    }
+
     fn issue<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Issued, IssueError>> {
         Box::pin(self.order(request))
     }

@@ -64,6 +64,8 @@ pub(super) struct Arrived {
 }
 
 pub(super) async fn run(orders: Arc<Orders>, before: Before) -> Outcome {
+    // Before anything is noted: who only waits has not ordered.
+    let _turn = orders.issuer.turn().await;
     let began = Instant::now();
     let name = orders.config.name.as_str();
     let (domains, key) = (&orders.config.domains, orders.source.key);

@@ -8,12 +8,13 @@ use std::sync::{Mutex, MutexGuard};
 
 use certstore::Name;
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::*;
 use crate::acme::{
-    IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RetryAfter, RevocationReason, SaidOf,
+    IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RetryAfter, RevocationReason, SaidOf, Turn,
 };
 use crate::config::{AcmeSource, Authority, Challenge, KeyType, Source};
 use crate::source::Pair;
@@ -199,6 +200,9 @@ pub(super) enum Answer {
     Fail(IssueFault),
 }
 
+/// More than any test needs at once.
+pub(super) const TURNS: u32 = 1_000;
+
 /// A CA with its own memory and its own, true, clock; several issuers may talk to it.
 pub(super) struct TestAuthority {
     ca: TestCa,
@@ -226,6 +230,8 @@ pub(super) struct TestAuthority {
     pub(super) names_bad: AtomicBool,
     /// Positions of authorities that cannot be reached.
     pub(super) down: Mutex<Vec<usize>>,
+    /// How many orders may be under way at once.
+    pub(super) turns: Arc<Semaphore>,
     /// Which authorities have issued.
     pub(super) asked: Mutex<Vec<usize>>,
 }
@@ -255,6 +261,7 @@ impl TestAuthority {
             questions: AtomicU64::new(0),
             names_bad: AtomicBool::new(false),
             down: Mutex::default(),
+            turns: Arc::new(Semaphore::new(TURNS as usize)),
             asked: Mutex::default(),
         })
     }
@@ -397,6 +404,11 @@ impl TestIssuer {
 }
 
 impl Issuer for TestIssuer {
+    fn turn(&self) -> BoxFuture<'_, Turn> {
+        let turns = Arc::clone(&self.authority.turns);
+        Box::pin(async move { Turn::new(turns.acquire_owned().await.unwrap()) })
+    }
+
     fn issue<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Issued, IssueError>> {
         Box::pin(self.place(request))
     }

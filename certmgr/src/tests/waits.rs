@@ -1,6 +1,6 @@
 //! Orders that may not be placed yet, and what is told of them; states that cannot be read; CAs that date strangely.
 
-use super::doubles::{Answer, Crash, TestStore, acme_config, lock};
+use super::doubles::{Answer, Crash, TURNS, TestStore, acme_config, lock};
 use super::orders::{DAY, World, days_since};
 use super::*;
 use crate::State;
@@ -108,6 +108,23 @@ async fn a_name_that_fails_for_months_with_nothing_serving_is_tried_daily_and_at
     manager.told_in_time("promoted").await;
     let minutes = (world.clock.now() - mended) / 60;
     assert!(minutes <= 31, "{minutes} minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_has_only_waited_for_its_turn_is_no_attempt() {
+    let world = World::new();
+    let turns = Arc::clone(&world.authority.turns);
+    let all = turns.acquire_many_owned(TURNS).await.unwrap();
+    let manager = world.start();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    drop(manager);
+    drop(all);
+    let start = world.clock.now();
+    let mut manager = world.start();
+    let event = manager.next().await;
+    assert_eq!(event.kind(), "ordering", "{event}");
+    manager.told_in_time("promoted").await;
+    assert!(world.clock.now() - start < 10);
 }
 
 #[tokio::test(start_paused = true)]

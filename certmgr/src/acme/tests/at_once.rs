@@ -35,7 +35,10 @@ async fn as_many_orders_as_allowed_are_under_way_at_once_and_no_more() {
     let orders = (0..6).map(|number| {
         let host = format!("host{number}.example.com");
         let client = &client;
-        async move { client.issue(&request(&host, &[&host])).await.map(drop) }
+        async move {
+            let _turn = client.turn().await;
+            client.issue(&request(&host, &[&host])).await.map(drop)
+        }
     });
     let ended = tokio::time::timeout(DEADLINE, futures_util::future::join_all(orders)).await;
     ended
