@@ -277,3 +277,6 @@ impl fmt::Debug for Ledger {
         f.debug_struct("Ledger").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

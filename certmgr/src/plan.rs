@@ -247,7 +247,7 @@ fn limits(forecasts: &[Forecast<'_>], book: &Book, stamps: &Stamps, now: Now) ->
     authorities.dedup_by(|one, other| one.directory == other.directory);
     let of_authority = |authority: &Authority| {
         let name = authority.name.clone();
-        peaks(book, &authority.directory, stamps)
+        peaks(book, &authority.directory, stamps, now)
             .into_iter()
             .map(move |peak| PlannedLimit {
                 authority: name.clone(),

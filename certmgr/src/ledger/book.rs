@@ -300,6 +300,15 @@ impl Standing {
 }
 
 impl Placed {
+    /// Whether the CA may have seen an order, as far as is known.
+    pub(super) fn was_placed(&self) -> bool {
+        use IssueFault::{Configuration, SelfCheck, State};
+        !matches!(
+            self.outcome,
+            Some(Outcome::Failed(Class(Configuration | SelfCheck | State)))
+        )
+    }
+
     /// Whether the CA made a certificate, whatever became of it.
     pub(super) fn was_issued(&self) -> bool {
         match self.outcome {

@@ -15,6 +15,9 @@ use crate::acme::IssueFault;
 use crate::schedule::{Now, Steady};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
+/// An attempt without an outcome is under way for so long; then its process has died in the middle of it.
+const UNDER_WAY: Duration = Duration::from_secs(2 * 60 * 60);
+
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What a CA counts.
@@ -160,7 +163,7 @@ pub(super) fn check(
         for subject in limit.subjects(&names) {
             let counts = |placed: &&Placed| {
                 placed.authority == order.authority.directory
-                    && limit.counts(placed)
+                    && limit.counts(placed, stamps, now)
                     && limit.concerns(placed, set, subject.as_deref(), book)
             };
             let taken = book
@@ -198,17 +201,17 @@ pub(crate) struct Peak {
 }
 
 /// For each limit of a CA the window with the most in it. Failed validations are left out.
-pub(crate) fn peaks(book: &Book, directory: &str, stamps: &Stamps) -> Vec<Peak> {
+pub(crate) fn peaks(book: &Book, directory: &str, stamps: &Stamps, now: Now) -> Vec<Peak> {
     of(directory)
         .iter()
         .filter(|limit| limit.counted != Counted::FailedValidations)
-        .map(|limit| peak(book, directory, limit, stamps))
+        .map(|limit| peak(book, directory, limit, stamps, now))
         .collect()
 }
 
-fn peak(book: &Book, directory: &str, limit: &Published, stamps: &Stamps) -> Peak {
+fn peak(book: &Book, directory: &str, limit: &Published, stamps: &Stamps, now: Now) -> Peak {
     let mut taken: BTreeMap<Option<String>, Vec<Steady>> = BTreeMap::new();
-    let counted = |placed: &&Placed| placed.authority == directory && limit.counts(placed);
+    let counted = |placed: &&Placed| placed.authority == directory && limit.counts(placed, stamps, now);
     for placed in book.orders().iter().filter(counted) {
         let names = book.names(&placed.set);
         let subjects = match limit.counted {
@@ -274,12 +277,17 @@ impl Published {
         subjects
     }
 
-    fn counts(&self, placed: &Placed) -> bool {
+    fn counts(&self, placed: &Placed, stamps: &Stamps, now: Now) -> bool {
+        let may_be_issued = || {
+            // What is under way may bring a certificate yet.
+            placed.outcome.is_none() && now.steady < stamps.of(placed.at).after(UNDER_WAY)
+        };
         match self.counted {
-            Counted::Orders => !self.exempt.contains(&placed.kind),
+            Counted::Orders => !self.exempt.contains(&placed.kind) && placed.was_placed(),
             // An order that went on after a failure was counted nowhere else.
             Counted::RegisteredDomain | Counted::SameNames => {
-                placed.was_issued() && (placed.kind == Kind::Resumed || !self.exempt.contains(&placed.kind))
+                (placed.was_issued() || may_be_issued())
+                    && (placed.kind == Kind::Resumed || !self.exempt.contains(&placed.kind))
             }
             Counted::FailedValidations => {
                 placed.outcome == Some(Outcome::Failed(Class(IssueFault::Challenge)))

@@ -13,8 +13,11 @@ use crate::config::KeyType;
 use crate::ledger::Order;
 use crate::schedule::{Draw, Now};
 
-/// Orders that are remembered at most; the oldest go first.
+/// Orders that are remembered at most; the oldest go first, those that brought a certificate last.
 const MAX_ORDERS: usize = 4096;
+
+/// What brought nothing is remembered as long as the longest limit that counts it, on orders, looks back.
+const MEMORY_OF_FAILURES: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// A name set that nothing was noted of for so long is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(400 * 24 * 60 * 60);
@@ -163,9 +166,31 @@ impl Book {
     /// Forgets what no rule asks for any more.
     fn prune(&mut self, stamps: &Stamps, now: Now) {
         let is_past = |at: u64, after: Duration| stamps.of(at).after(after) < now.steady;
-        self.orders.retain(|placed| !is_past(placed.at, MEMORY));
+        self.orders.retain(|placed| {
+            let brought_nothing = placed.outcome.is_some() && !placed.was_issued();
+            !is_past(
+                placed.at,
+                if brought_nothing {
+                    MEMORY_OF_FAILURES
+                } else {
+                    MEMORY
+                },
+            )
+        });
+        // What was issued is counted longest by the CAs.
         let surplus = (self.orders.len() + 1).saturating_sub(MAX_ORDERS);
-        self.orders.drain(..surplus);
+        let failed = self.orders.iter().filter(|placed| !placed.was_issued()).count();
+        let mut failed_surplus = surplus.min(failed);
+        let mut issued_surplus = surplus - failed_surplus;
+        self.orders.retain(|placed| {
+            let left = match placed.was_issued() {
+                true => &mut issued_surplus,
+                false => &mut failed_surplus,
+            };
+            let goes = *left > 0;
+            *left = left.saturating_sub(1);
+            !goes
+        });
         self.holds
             .retain(|_, hold| !is_past(hold.at, Duration::from_secs(hold.seconds)));
         self.lost = self.lost.filter(|at| !is_past(*at, MEMORY));

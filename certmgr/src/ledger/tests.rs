@@ -1,0 +1,183 @@
+//! What the ledger counts, in sentences.
+
+use super::*;
+use crate::acme::IssueFault;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
+/// A book, and the clock by which it is written.
+struct TestLedger {
+    book: Book,
+    stamps: Stamps,
+    now: Now,
+}
+
+/// An order for one host.
+struct TestOrder {
+    domains: Vec<Name>,
+    authority: Authority,
+    kind: OrderKind,
+}
+
+impl TestOrder {
+    fn order(&self) -> Order<'_> {
+        Order {
+            domains: &self.domains,
+            key: KeyType::EcdsaP256,
+            authority: &self.authority,
+            kind: self.kind,
+        }
+    }
+
+    fn at(self, directory: &str) -> Self {
+        Self {
+            authority: Authority {
+                directory: directory.to_owned(),
+                ..self.authority
+            },
+            ..self
+        }
+    }
+
+    fn as_kind(self, kind: OrderKind) -> Self {
+        Self { kind, ..self }
+    }
+}
+
+/// A new one, at Let's Encrypt.
+fn order(host: &str) -> TestOrder {
+    TestOrder {
+        domains: vec![Name::parse(host).unwrap()],
+        authority: Authority {
+            name: "ca".to_owned(),
+            directory: LETS_ENCRYPT.to_owned(),
+            ca_file: None,
+            contact: Vec::new(),
+            profile: None,
+            external_account: None,
+        },
+        kind: OrderKind::New,
+    }
+}
+
+fn failure(class: IssueFault) -> IssueError {
+    IssueError {
+        class,
+        authority: "ca".to_owned(),
+        text: "no".to_owned(),
+        remedy: "wait".to_owned(),
+        retry_after: None,
+    }
+}
+
+impl TestLedger {
+    fn new() -> Self {
+        let begin = Duration::from_secs(1_800_000_000);
+        Self {
+            book: Book::default(),
+            stamps: Stamps::default(),
+            now: Now {
+                wall: UnixTime::since_unix_epoch(begin),
+                steady: Steady(begin),
+            },
+        }
+    }
+
+    fn after(&mut self, wait: Duration) {
+        let wall = Duration::from_secs(self.now.wall.as_secs()) + wait;
+        self.now = Now {
+            wall: UnixTime::since_unix_epoch(wall),
+            steady: self.now.steady.after(wait),
+        };
+    }
+
+    fn asks(&self, order: &TestOrder) -> Result<(), Wait> {
+        self.book.may_order(&order.order(), &self.stamps, self.now)
+    }
+
+    /// As the story does: it asks, and then notes what is under way.
+    fn begins(&mut self, order: &TestOrder) -> Result<Noted, Wait> {
+        self.asks(order)?;
+        let draw = Draw::from_thousandths(500);
+        Ok(self.book.intend(&order.order(), draw, &mut self.stamps, self.now))
+    }
+
+    fn is_issued(&mut self, noted: Noted) {
+        self.book.issued(noted, self.now.wall, &mut self.stamps, self.now);
+    }
+
+    fn fails(&mut self, noted: Noted, class: IssueFault) {
+        self.book
+            .failed(noted, &failure(class), &mut self.stamps, self.now);
+    }
+}
+
+#[test]
+fn what_is_under_way_counts_so_that_a_first_start_passes_no_limit() {
+    let mut ledger = TestLedger::new();
+    let host = |number: usize| order(&format!("host{number}.example.com"));
+    let begun: Vec<Noted> = (0..60)
+        .filter_map(|number| ledger.begins(&host(number)).ok())
+        .collect();
+    assert_eq!(begun.len(), 50);
+    let refused = ledger.asks(&host(60)).unwrap_err();
+    assert!(refused.to_string().contains("registered domain"), "{refused}");
+    // Those that bring nothing make room again.
+    for noted in &begun[..10] {
+        ledger.fails(*noted, IssueFault::Unreachable);
+    }
+    let more = (50..70).filter_map(|number| ledger.begins(&host(number)).ok());
+    assert_eq!(more.count(), 10);
+    for noted in &begun[10..] {
+        ledger.is_issued(*noted);
+    }
+    ledger.after(3 * HOUR);
+    // What no process is at any more has died, and those that were issued count for a week.
+    let more = (70..100).filter_map(|number| ledger.begins(&host(number)).ok());
+    assert_eq!(more.count(), 10);
+}
+
+#[test]
+fn what_never_reached_the_ca_counts_towards_none_of_its_limits() {
+    let mut ledger = TestLedger::new();
+    for number in 0..400 {
+        let noted = ledger.begins(&order(&format!("host{number}.test"))).unwrap();
+        let classes = [
+            IssueFault::SelfCheck,
+            IssueFault::State,
+            IssueFault::Configuration,
+        ];
+        ledger.fails(noted, classes[number % 3]);
+    }
+    for number in 0..300 {
+        let noted = ledger.begins(&order(&format!("host{number}.test"))).unwrap();
+        ledger.fails(noted, IssueFault::RateLimited);
+    }
+    let refused = ledger.asks(&order("other.test")).unwrap_err();
+    assert!(
+        refused.to_string().contains("300 orders per account"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn what_was_issued_is_remembered_however_many_orders_fail_afterwards() {
+    let mut ledger = TestLedger::new();
+    for _ in 0..5 {
+        let noted = ledger.begins(&order("a.test")).unwrap();
+        ledger.is_issued(noted);
+    }
+    ledger.asks(&order("a.test")).unwrap_err();
+    for number in 0..5_000 {
+        let other = order(&format!("host{number}.test")).at("https://ca.test/");
+        let noted = ledger.begins(&other).unwrap();
+        ledger.fails(noted, IssueFault::Challenge);
+        ledger.after(Duration::from_secs(1));
+    }
+    let refused = ledger.asks(&order("a.test")).unwrap_err();
+    assert!(refused.wait > 6 * DAY, "{refused}");
+}
