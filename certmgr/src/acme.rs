@@ -17,6 +17,8 @@ mod problem;
 mod renewal;
 mod session;
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::{Name, UnixTime};
@@ -69,8 +71,8 @@ pub(crate) trait Issuer: Send + Sync {
         reason: RevocationReason,
     ) -> BoxFuture<'a, Result<(), IssueError>>;
 
-    /// Whether an order for this name is noted on disk. To go on with it is no new order.
-    fn has_unfinished<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<bool, IssueError>>;
+    /// Whether such an order, at the same CA, is noted on disk. To go on with it is no new order.
+    fn has_unfinished<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>>;
 
     /// Replaces the key of our account there (RFC 8555 §7.3.5). A crash in between loses neither key: the next
     /// call of any kind finds out which one the CA knows.
@@ -104,6 +106,14 @@ pub(crate) struct Request {
     pub(crate) authority: usize,
     /// DER of the certificate that this one replaces, if it came from the same authority (RFC 9773 §5).
     pub(crate) replaces: Option<Vec<u8>>,
+    /// Asked right before a new order is placed. `None`: nobody counts.
+    pub(crate) leave: Option<Arc<dyn Leave>>,
+}
+
+/// Counts orders. What was meant to go on with an order, or to replace a certificate, may turn out otherwise.
+pub(crate) trait Leave: fmt::Debug + Send + Sync {
+    /// Whether a new order may be placed, which does or does not name what it replaces.
+    fn to_place(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>>;
 }
 
 /// A chain and its key, fresh from the CA. Not proved yet.

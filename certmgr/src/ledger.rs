@@ -95,6 +95,12 @@ pub(crate) enum OrderKind {
 #[must_use = "its outcome must be noted"]
 pub(crate) struct Attempt(Noted);
 
+impl Attempt {
+    pub(crate) fn noted(&self) -> Noted {
+        self.0
+    }
+}
+
 /// Why there is no leave to order now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotNow {
@@ -166,6 +172,21 @@ impl Ledger {
         self.write(&mut inner, book, stamps).await?;
         drop(lease);
         Ok(Attempt(noted))
+    }
+
+    /// Asks whether an attempt that is noted may be an order of this kind after all, and notes it as such.
+    pub(crate) async fn note_as(&self, noted: Noted, order: Order<'_>) -> Result<(), NotNow> {
+        let mut inner = self.inner.lock().await;
+        if inner.book.is_noted_as(noted, &order) {
+            return Ok(());
+        }
+        let lease = self.lease().await?;
+        self.refresh(&mut inner).await?;
+        let (mut book, stamps) = (inner.book.clone(), inner.stamps.clone());
+        book.note_as(noted, &order, &stamps, self.now())?;
+        self.write(&mut inner, book, stamps).await?;
+        drop(lease);
+        Ok(())
     }
 
     /// Notes that a certificate came and may serve. What cannot be written counts in this process all the same,

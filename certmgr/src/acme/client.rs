@@ -329,10 +329,11 @@ impl Issuer for Client {
         Box::pin(self.revoke_one(authority, leaf, reason))
     }
 
-    fn has_unfinished<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<bool, IssueError>> {
+    fn has_unfinished<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>> {
         Box::pin(async move {
-            let note = self.note(certificate).await?;
-            Ok(note.is_some_and(|note| note.order.is_some()))
+            let authority = self.authority(request.authority)?;
+            let note = self.note(&request.certificate).await?;
+            Ok(note.is_some_and(|note| note.order.is_some() && note.is_at(authority, request)))
         })
     }
 

@@ -68,6 +68,11 @@ impl Note {
         self.purpose == *purpose
     }
 
+    /// Whether it is for such an order at this CA, by whichever account.
+    pub(super) fn is_at(&self, authority: &Authority, request: &Request) -> bool {
+        self.is_for(&Purpose::new(authority, &self.purpose.account_url, request))
+    }
+
     pub(super) async fn read(shelf: &Shelf, certificate: &str) -> Result<Option<Self>, StoreError> {
         shelf.read(&document(certificate)).await
     }

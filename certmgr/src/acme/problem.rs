@@ -39,6 +39,8 @@ pub(super) enum Cause {
     Nonsense(String),
     /// The account's key cannot sign.
     Key(BadKey),
+    /// Nothing was asked: there is no leave to.
+    NoLeave(Box<IssueError>),
 }
 
 impl From<Cause> for Trouble {
@@ -100,6 +102,7 @@ impl Trouble {
     /// For people and for the schedule. `doing` says what we wanted: "order a certificate".
     pub(super) fn into_error(self, authority: &Authority, doing: &str) -> IssueError {
         let (class, text) = match &self.cause {
+            Cause::NoLeave(error) => return IssueError::clone(error),
             Cause::Http(error @ HttpError::Roots(_)) => (IssueFault::Configuration, error.to_string()),
             Cause::Http(error @ HttpError::NotAllowed(_)) => (IssueFault::Configuration, error.to_string()),
             Cause::Http(error) => (IssueFault::Unreachable, error.to_string()),

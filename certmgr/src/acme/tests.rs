@@ -232,6 +232,7 @@ pub(super) fn request(certificate: &str, domains: &[&str]) -> Request {
         key: KeyType::EcdsaP256,
         authority: 0,
         replaces: None,
+        leave: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! One go at the CAs for one certificate: lease → look again → note → issue. It owns all it needs, so the
 //! certificate's task can do what operators ask for meanwhile; dropped at any point, it can be gone on with.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use tokio::time::{Instant, timeout};
 use super::keeping::{Unloaded, load};
 use super::kept::Version;
 use super::orders::Orders;
-use crate::acme::{IssueError, IssueFault, Issued};
+use crate::acme::{IssueError, IssueFault, Issued, Leave};
 use crate::lease::Guard;
-use crate::ledger::{Attempt, NotNow, Order, OrderKind, Wait, lease_of};
+use crate::ledger::{Attempt, NotNow, Noted, Order, OrderKind, Wait, lease_of};
 use crate::schedule::Steady;
-use crate::store::{Document, STATE_DEADLINE, StoreError};
+use crate::store::{BoxFuture, Document, STATE_DEADLINE, StoreError};
 
 /// The ledger waits for other processes, reads and writes.
 const LEDGER_DEADLINE: Duration = STATE_DEADLINE.saturating_mul(3);
@@ -159,7 +160,7 @@ enum Refused {
 }
 
 /// Asks one CA, once the ledger has given leave and has noted it.
-async fn ask(orders: &Orders, authority: usize, before: &Before) -> Result<(Issued, Attempt), Refused> {
+async fn ask(orders: &Arc<Orders>, authority: usize, before: &Before) -> Result<(Issued, Attempt), Refused> {
     let (config, source) = (&orders.config, &orders.source);
     let Some(asked) = source.authorities.get(authority) else {
         return Err(Refused::Store(StoreError::new(&config.name, "no such authority")));
@@ -169,12 +170,9 @@ async fn ask(orders: &Orders, authority: usize, before: &Before) -> Result<(Issu
         .as_ref()
         .filter(|(from, _)| *from == authority)
         .map(|(_, leaf)| leaf.clone());
-    let unfinished = orders
-        .issuer
-        .has_unfinished(&config.name)
-        .await
-        .map_err(Refused::Issue)?;
-    let kind = match (unfinished, &replaces) {
+    let mut request = orders.request(authority, replaces);
+    let unfinished = orders.issuer.has_unfinished(&request).await;
+    let kind = match (unfinished.map_err(Refused::Issue)?, &request.replaces) {
         (true, _) => OrderKind::Resumed,
         (false, Some(_)) => OrderKind::Replacing,
         (false, None) => OrderKind::New,
@@ -192,7 +190,11 @@ async fn ask(orders: &Orders, authority: usize, before: &Before) -> Result<(Issu
             NotNow::Wait(wait) => Refused::Wait(wait),
             NotNow::Store(error) => Refused::Store(error),
         })?;
-    let request = orders.request(authority, replaces);
+    request.leave = Some(Arc::new(Noting {
+        orders: Arc::clone(orders),
+        authority,
+        noted: attempt.noted(),
+    }));
     let mut issued = orders.issuer.issue(&request).await;
     if let Ok(finished) = &issued
         && before.orders.contains(&finished.order)
@@ -211,6 +213,52 @@ async fn ask(orders: &Orders, authority: usize, before: &Before) -> Result<(Issu
             }
             Err(Refused::Issue(error))
         }
+    }
+}
+
+/// An attempt that is noted may turn out to be of another kind than it was noted as.
+struct Noting {
+    orders: Arc<Orders>,
+    authority: usize,
+    noted: Noted,
+}
+
+impl Leave for Noting {
+    fn to_place(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>> {
+        Box::pin(async move {
+            let Some(authority) = self.orders.source.authorities.get(self.authority) else {
+                return Ok(());
+            };
+            let order = Order {
+                domains: &self.orders.config.domains,
+                key: self.orders.source.key,
+                authority,
+                kind: if replacing {
+                    OrderKind::Replacing
+                } else {
+                    OrderKind::New
+                },
+            };
+            let noted = timeout(LEDGER_DEADLINE, self.orders.ledger.note_as(self.noted, order));
+            match noted.await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(NotNow::Wait(wait))) => Err(IssueError {
+                    class: IssueFault::RateLimited,
+                    authority: authority.name.clone(),
+                    text: format!("it would have to be a new order: {wait}"),
+                    remedy: "wait: it is tried again".to_owned(),
+                    retry_after: None,
+                }),
+                Ok(Err(NotNow::Store(error))) => Err(state_fault(&error)),
+                Err(_) => Err(state_fault(&StoreError::hanging(&self.orders.config.name))),
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Noting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Noting").field(&self.noted).finish()
     }
 }
 

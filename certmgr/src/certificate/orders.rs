@@ -91,6 +91,7 @@ impl Orders {
             key: self.source.key,
             authority,
             replaces,
+            leave: None,
         }
     }
 

@@ -43,7 +43,7 @@ impl TestOrder {
         }
     }
 
-    fn as_kind(self, kind: OrderKind) -> Self {
+    fn of_kind(self, kind: OrderKind) -> Self {
         Self { kind, ..self }
     }
 }
@@ -180,4 +180,30 @@ fn what_was_issued_is_remembered_however_many_orders_fail_afterwards() {
     }
     let refused = ledger.asks(&order("a.test")).unwrap_err();
     assert!(refused.wait > 6 * DAY, "{refused}");
+}
+
+#[test]
+fn what_turns_out_to_be_a_new_order_is_counted_as_one_and_kept_inside_the_limits() {
+    for kind in [OrderKind::Replacing, OrderKind::Resumed] {
+        let mut ledger = TestLedger::new();
+        let become_new = |ledger: &mut TestLedger| {
+            let noted = ledger.begins(&order("a.test").of_kind(kind)).unwrap();
+            let new = order("a.test");
+            let (stamps, now) = (ledger.stamps.clone(), ledger.now);
+            assert!(!ledger.book.is_noted_as(noted, &new.order()));
+            let leave = ledger.book.note_as(noted, &new.order(), &stamps, now);
+            leave.map(|()| {
+                assert!(ledger.book.is_noted_as(noted, &new.order()));
+                ledger.is_issued(noted);
+            })
+        };
+        for _ in 0..5 {
+            become_new(&mut ledger).unwrap();
+        }
+        let refused = become_new(&mut ledger).unwrap_err();
+        assert!(refused.to_string().contains("same names"), "{kind:?}: {refused}");
+        ledger.asks(&order("a.test")).unwrap_err();
+        // As it was meant, it is exempt.
+        ledger.asks(&order("a.test").of_kind(kind)).unwrap();
+    }
 }

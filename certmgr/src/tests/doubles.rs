@@ -493,8 +493,8 @@ impl Issuer for TestIssuer {
         })
     }
 
-    fn has_unfinished<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<bool, IssueError>> {
-        Box::pin(async move { Ok(self.noted(certificate).await.is_some()) })
+    fn has_unfinished<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>> {
+        Box::pin(async move { Ok(self.noted(&request.certificate).await.is_some()) })
     }
 
     fn roll_account_key(&self, _authority: usize) -> BoxFuture<'_, Result<(), IssueError>> {

@@ -95,6 +95,10 @@ impl Attempt<'_> {
         identifiers: &[Identifier],
         replaces: Option<CertificateIdentifier<'static>>,
     ) -> Result<Order, Trouble> {
+        if let Some(leave) = &self.request.leave {
+            let given = leave.to_place(replaces.is_some()).await;
+            given.map_err(|error| Trouble::from(Cause::NoLeave(Box::new(error))))?;
+        }
         let session = &self.member.session;
         let mut new = NewOrder::new(identifiers);
         if let Some(profile) = &session.authority.profile {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 
-use super::super::RevocationReason;
+use super::super::{Leave, RevocationReason};
 use super::pebble::{Pebble, Wishes};
 use super::scripted::{CHAIN, Scripted};
 use super::*;
@@ -334,6 +334,88 @@ async fn a_ca_that_fails_over_what_is_replaced_takes_the_order_without() {
     };
     ca.issue_as(&ca.source(), &renewal).await.unwrap();
     assert_eq!(ca.count("/new-order"), 2);
+}
+
+#[tokio::test]
+async fn leave_is_asked_for_what_is_placed_and_not_for_what_was_meant() {
+    let ca = Scripted::start(|asked| {
+        (asked.path == "/new-order" && asked.payload()["replaces"].is_string()).then(|| {
+            (
+                409,
+                Vec::new(),
+                problem("alreadyReplaced", "it has been replaced"),
+            )
+        })
+    });
+    let counted = Arc::new(Counted::default());
+    let renewal = Request {
+        replaces: Some(a_leaf()),
+        leave: Some(Arc::clone(&counted) as Arc<dyn Leave>),
+        ..request("a", &["a.example.com"])
+    };
+    ca.issue_as(&ca.source(), &renewal).await.unwrap();
+    assert_eq!(*counted.asked.lock().unwrap(), [true, false]);
+    // Without leave nothing is placed.
+    counted.refuses.store(1, Ordering::SeqCst);
+    let before = ca.count("/new-order");
+    let other = Request {
+        certificate: "b".to_owned(),
+        ..renewal
+    };
+    let error = ca.issue_as(&ca.source(), &other).await.err().unwrap();
+    assert_eq!(
+        (error.class, error.text.as_str()),
+        (IssueFault::RateLimited, "no leave")
+    );
+    assert_eq!(ca.count("/new-order"), before + 1, "the replacement alone");
+}
+
+#[tokio::test]
+async fn an_order_that_is_noted_at_one_ca_is_unfinished_there_alone() {
+    let ca = Scripted::start(|asked| (asked.path == "/finalize").then(|| (502, Vec::new(), String::new())));
+    let mut wishes = ca.source();
+    let mut fallback = wishes.authorities[0].clone();
+    fallback.directory.push_str("/of-another");
+    wishes.authorities.push(fallback);
+    let asked = request("a", &["a.example.com"]);
+    ca.issue_as(&wishes, &asked).await.err().unwrap();
+    let client = Client::new(&wishes, &Shared::new(open(&ca.folder), Challenges::default(), 1));
+    let unfinished = async |asked: Request| client.has_unfinished(&asked).await.unwrap();
+    assert!(unfinished(asked.clone()).await);
+    let elsewhere = Request {
+        authority: 1,
+        ..asked.clone()
+    };
+    assert!(!unfinished(elsewhere).await, "there it would be a new one");
+    let otherwise = request("a", &["b.example.com"]);
+    assert!(!unfinished(otherwise).await, "and for other names as well");
+}
+
+/// Gives leave until it is told otherwise, and notes for what.
+#[derive(Debug, Default)]
+struct Counted {
+    asked: Mutex<Vec<bool>>,
+    /// Refuses what replaces nothing.
+    refuses: AtomicUsize,
+}
+
+impl Leave for Counted {
+    fn to_place(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>> {
+        self.asked.lock().unwrap().push(replacing);
+        let refused = !replacing && self.refuses.load(Ordering::SeqCst) > 0;
+        Box::pin(async move {
+            match refused {
+                false => Ok(()),
+                true => Err(IssueError {
+                    class: IssueFault::RateLimited,
+                    authority: "scripted".to_owned(),
+                    text: "no leave".to_owned(),
+                    remedy: "wait".to_owned(),
+                    retry_after: None,
+                }),
+            }
+        })
+    }
 }
 
 /// A certificate that says which key issued it, as those of CAs do.

@@ -36,7 +36,7 @@ async fn at_each_step(challenge: Challenge, domains: &[&str]) {
         let client = place.client(&wishes);
         client.clean_up("a").await.unwrap();
         assert_eq!(place.txt.left(), [], "step {steps}");
-        let unfinished = client.has_unfinished("a").await.unwrap();
+        let unfinished = client.has_unfinished(&asked).await.unwrap();
         let issued = issue(&client, &asked)
             .await
             .unwrap_or_else(|error| panic!("step {steps}: {error}\n{}", pebble.log()));

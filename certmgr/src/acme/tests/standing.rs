@@ -29,7 +29,12 @@ async fn a_ca_that_has_forgotten_us_is_told_the_same_key_again() {
     let before = account_document(&place, &pebble.authority()).await;
     pebble.restart().await;
     // The noted order is forgotten as well.
-    assert!(client.has_unfinished("a").await.unwrap());
+    assert!(
+        client
+            .has_unfinished(&request("a", &["a.example.com"]))
+            .await
+            .unwrap()
+    );
     let issued = issue(&client, &request("a", &["a.example.com"])).await.unwrap();
     assert_serves(&issued, &["a.example.com"]);
     let after = account_document(&place, &pebble.authority()).await;

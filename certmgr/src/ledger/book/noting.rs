@@ -10,7 +10,7 @@ use super::{
 };
 use crate::acme::{IssueError, IssueFault};
 use crate::config::KeyType;
-use crate::ledger::Order;
+use crate::ledger::{Order, Wait};
 use crate::schedule::{Draw, Now};
 
 /// Orders that are remembered at most; the oldest go first, those that brought a certificate last.
@@ -55,6 +55,32 @@ impl Book {
             outcome: None,
         });
         Noted(id)
+    }
+
+    /// Whether an attempt is noted as an order of this kind.
+    pub(crate) fn is_noted_as(&self, noted: Noted, order: &Order<'_>) -> bool {
+        let kind = self.kind(order, &set_id(&names_of(order.domains)));
+        self.orders
+            .iter()
+            .any(|placed| placed.id == noted.0 && placed.kind == kind)
+    }
+
+    /// Notes an attempt as an order of this kind, if the CA would take it beside all the others.
+    pub(crate) fn note_as(
+        &mut self,
+        noted: Noted,
+        order: &Order<'_>,
+        stamps: &Stamps,
+        now: Now,
+    ) -> Result<(), Wait> {
+        let Some(index) = self.orders.iter().position(|placed| placed.id == noted.0) else {
+            return Ok(());
+        };
+        let placed = self.orders.remove(index);
+        self.may_order(order, stamps, now)?;
+        let kind = self.kind(order, &placed.set);
+        self.orders.insert(index, Placed { kind, ..placed });
+        Ok(())
     }
 
     /// Notes an order to come as if it had succeeded.
