@@ -203,8 +203,10 @@ pub struct RetryAfter {
 /// What a wait is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SaidOf {
-    /// A limit, by the CA itself. Never undercut.
-    Limit,
+    /// A limit on our account, or on whoever asks from here, by the CA itself. Never undercut.
+    Account,
+    /// A limit on the names of one order, likewise.
+    Names,
     /// An outage, by whoever answered: obeyed within the bounds of the back-off.
     Outage,
 }
@@ -225,6 +227,12 @@ impl IssueError {
     pub(crate) fn limit(&self) -> Option<Duration> {
         let said = self.retry_after.filter(|after| after.said_of != SaidOf::Outage);
         said.map(RetryAfter::wait)
+    }
+
+    /// Whether [`IssueError::limit`] is about all that we might order there.
+    pub(crate) fn is_of_account(&self) -> bool {
+        self.retry_after
+            .is_some_and(|after| after.said_of == SaidOf::Account)
     }
 
     /// How long anybody else wants us to wait.

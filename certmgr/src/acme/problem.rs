@@ -131,12 +131,29 @@ impl Trouble {
     /// RFC 8555 §6.6: a limit is said in a problem document of its own type. All else may come from a proxy or a
     /// balancer, or from a page that somebody has put up for the time of a repair.
     fn weighed(&self, wait: Duration) -> RetryAfter {
-        let said_of = match self.is("rateLimited") {
-            true => SaidOf::Limit,
-            false => SaidOf::Outage,
+        let said_of = match &self.cause {
+            Cause::Problem(problem) if self.is("rateLimited") && is_of_names(problem) => SaidOf::Names,
+            Cause::Problem(_) if self.is("rateLimited") => SaidOf::Account,
+            _ => SaidOf::Outage,
         };
         RetryAfter::new(wait, said_of)
     }
+}
+
+/// A limit on names says which, or that it is about an exact set of them; one on an account or an address of ours
+/// has no word of them.
+fn is_of_names(problem: &Problem) -> bool {
+    let detail = problem.detail.as_deref().unwrap_or_default();
+    // A link to the documentation has a host, too, and is no name of an order.
+    let is_name = |word: &str| {
+        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        let top = bare.rsplit_once('.').map_or("", |(_, top)| top);
+        !word.contains("://") && top.len() >= 2 && top.bytes().all(|byte| byte.is_ascii_alphabetic())
+    };
+    let of_names = |part: &instant_acme::Subproblem| part.identifier.is_some();
+    problem.subproblems.iter().any(of_names)
+        || detail.contains("exact set")
+        || detail.split_whitespace().any(is_name)
 }
 
 fn kind_of(problem: Option<&str>) -> &str {

@@ -37,7 +37,7 @@ pub(crate) struct Book {
     sets: BTreeMap<String, Vec<String>>,
     standings: Vec<Standing>,
     orders: Vec<Placed>,
-    /// `Retry-After` of authorities that were not able to answer anybody.
+    /// Limits that authorities have told on all that we might order there.
     holds: BTreeMap<String, Hold>,
 }
 

@@ -1,7 +1,7 @@
 //! What the ledger counts, in sentences.
 
 use super::*;
-use crate::acme::IssueFault;
+use crate::acme::{IssueFault, RetryAfter, SaidOf};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -205,5 +205,31 @@ fn what_turns_out_to_be_a_new_order_is_counted_as_one_and_kept_inside_the_limits
         ledger.asks(&order("a.test")).unwrap_err();
         // As it was meant, it is exempt.
         ledger.asks(&order("a.test").of_kind(kind)).unwrap();
+    }
+}
+
+#[test]
+fn a_limit_on_the_account_stops_all_of_it_and_one_on_names_these_alone() {
+    for (said_of, of_all) in [(SaidOf::Account, true), (SaidOf::Names, false)] {
+        let mut ledger = TestLedger::new();
+        let (refused, under_way) = (
+            ledger.begins(&order("a.test")).unwrap(),
+            ledger.begins(&order("b.test")).unwrap(),
+        );
+        let error = IssueError {
+            retry_after: Some(RetryAfter::new(2 * HOUR, said_of)),
+            ..failure(IssueFault::RateLimited)
+        };
+        ledger
+            .book
+            .failed(refused, &error, &mut ledger.stamps, ledger.now);
+        // What came through before does not lift it.
+        ledger.is_issued(under_way);
+        assert!(ledger.asks(&order("a.test")).is_err());
+        assert_eq!(ledger.asks(&order("c.test")).is_err(), of_all, "{said_of:?}");
+        ledger.asks(&order("c.test").at("https://ca.test/")).unwrap();
+        ledger.after(2 * HOUR + MINUTE);
+        ledger.asks(&order("a.test")).unwrap();
+        ledger.asks(&order("c.test")).unwrap();
     }
 }

@@ -376,7 +376,7 @@ impl TestIssuer {
             Answer::Fail(class) => return Err(failure(class, "no")),
             Answer::ComeBackAfter(seconds) => {
                 return Err(IssueError {
-                    retry_after: Some(RetryAfter::new(Duration::from_secs(seconds), SaidOf::Limit)),
+                    retry_after: Some(RetryAfter::new(Duration::from_secs(seconds), SaidOf::Names)),
                     ..failure(IssueFault::RateLimited, "too many certificates")
                 });
             }

@@ -126,7 +126,6 @@ impl Book {
                 });
             }
         }
-        self.holds.remove(&authority);
     }
 
     /// Notes that no certificate came, or one that may not serve.
@@ -154,12 +153,13 @@ impl Book {
             if error.class == IssueFault::Certificate {
                 standing.issued = Some(Issuance { at, not_before: None });
             }
-            standing.hold = hold.or(standing.hold);
+            standing.hold = hold.filter(|_| !error.is_of_account()).or(standing.hold);
         }
-        if error.class == IssueFault::Unreachable
-            && let Some(hold) = hold
-        {
-            self.holds.insert(authority, hold);
+        if let Some(hold) = hold.filter(|_| error.is_of_account()) {
+            let longer = |one: &Hold| one.until(stamps) > hold.until(stamps);
+            if !self.holds.get(&authority).is_some_and(longer) {
+                self.holds.insert(authority, hold);
+            }
         }
     }
 

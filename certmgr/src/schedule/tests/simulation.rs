@@ -475,7 +475,7 @@ impl<'a> World<'a> {
             remedy: "wait".to_owned(),
             retry_after: retry_after.map(|wait| {
                 let said_of = match class {
-                    IssueFault::RateLimited => SaidOf::Limit,
+                    IssueFault::RateLimited => SaidOf::Names,
                     _ => SaidOf::Outage,
                 };
                 RetryAfter::new(wait, said_of)
