@@ -242,8 +242,12 @@ impl Life {
 
     /// When so much of it is spent that it is renewed without advice: a third is left, or half of a short life.
     fn renewal_by_share(&self) -> UnixTime {
-        let parts = if self.span() < SHORT_LIFE { 2 } else { 3 };
-        self.before_end(self.span() / parts)
+        self.before_end(self.share())
+    }
+
+    /// What is left of it then.
+    fn share(&self) -> Duration {
+        self.span() / if self.span() < SHORT_LIFE { 2 } else { 3 }
     }
 }
 
@@ -370,13 +374,17 @@ fn we_have_it_since(known: &Known, life: &Life) -> Option<Steady> {
 }
 
 /// Two orders for one name set are never closer than this.
-fn floor(issued: &LastIssued, why: Why, rules: &Rules) -> Duration {
+fn floor(issued: &LastIssued, why: Why, life: Option<&Life>, rules: &Rules) -> Duration {
     match why {
-        // A CA that answers "now" for each new certificate is obeyed less and less often.
-        Why::Advised => rules
-            .min_interval
-            .saturating_mul(OBEDIENCE.saturating_pow(issued.lately.saturating_sub(1)))
-            .clamp(rules.min_interval, rules.min_interval.max(DAY)),
+        // A CA that answers "now" for each new certificate is obeyed less and less often, but as often as it would be
+        // ordered without advice: a certificate may live for a day alone.
+        Why::Advised => {
+            let most = life.map_or(DAY, |life| DAY.min(life.span() - life.share()));
+            rules
+                .min_interval
+                .saturating_mul(OBEDIENCE.saturating_pow(issued.lately.saturating_sub(1)))
+                .clamp(rules.min_interval, rules.min_interval.max(most))
+        }
         Why::First | Why::NamesChanged | Why::Requested | Why::Retried | Why::LifeSpent => rules.min_interval,
     }
 }
@@ -389,9 +397,11 @@ fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Option<(Dura
     if known.requested {
         return hold.map(|hold| (now.until(hold), Held::RetryAfter));
     }
-    let floor = record
-        .last_issued
-        .map(|issued| issued.at.after(floor(&issued, why, rules)));
+    let floor = record.last_issued.map(|issued| {
+        issued
+            .at
+            .after(floor(&issued, why, known.serving.as_ref(), rules))
+    });
     let retry = record.failing.as_ref().map(|failing| {
         let since = now.steady.0.saturating_sub(failing.last.0);
         let left_then = known

@@ -24,6 +24,13 @@ pub(super) async fn info(session: &Session, leaf: &[u8]) -> Result<Option<Renewa
     let answer = session.get("renewal-info", &url).await?;
     let info: instant_acme::RenewalInfo = parse(&answer, "the renewal information")?;
     let window = info.suggested_window;
+    // RFC 9773 §4.2: as if there were no answer. Windows of less than a second have none of our seconds between
+    // start and end, and are windows all the same.
+    if window.end <= window.start {
+        return Err(Trouble::from(Cause::Nonsense(
+            "the renewal window ends before it begins, or as it begins".to_owned(),
+        )));
+    }
     let (Some(start), Some(end)) = (instant(window.start), instant(window.end)) else {
         return Err(Trouble::from(Cause::Nonsense(
             "the renewal window begins before 1970".to_owned(),

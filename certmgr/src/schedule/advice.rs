@@ -19,8 +19,8 @@ const UNSAID: Duration = Duration::from_secs(6 * 60 * 60);
 /// After a question without answer the next one comes within this range, drawn.
 const UNANSWERED: (Duration, Duration) = (Duration::from_secs(30 * 60), Duration::from_secs(60 * 60));
 
-/// Advice that leaves less than this part of the span for what can go wrong is not followed.
-const LAST_PART: u32 = 6;
+/// So much of the span is left for what can go wrong, where the window allows it.
+const LAST_PART: u32 = 50;
 
 /// What a CA said, or did not say, about the renewal of one generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ struct Answer {
 
 impl Advice {
     /// The CA has answered; `None`: it gives no advice. A window that has not moved keeps the moment that was
-    /// chosen in it. One that ends before it starts is no answer.
+    /// chosen in it.
     pub(crate) fn new(
         generation: Generation,
         info: Option<&RenewalInfo>,
@@ -50,22 +50,19 @@ impl Advice {
         random: &mut dyn FnMut() -> f64,
     ) -> Self {
         let known = before.and_then(|before| before.answer_for(generation));
-        let answer = info
-            // RFC 9773 §4.2: an end that does not follow the start is as if there were no answer.
-            .filter(|info| info.window.0 < info.window.1)
-            .map(|info| {
-                let (start, end) = info.window;
-                let draw = match known.filter(|known| (known.start, known.end) == (start, end)) {
-                    Some(known) => known.draw,
-                    None => Draw::new(random),
-                };
-                Answer {
-                    start,
-                    end,
-                    draw,
-                    explanation: info.explanation.clone(),
-                }
-            });
+        let answer = info.map(|info| {
+            let (start, end) = info.window;
+            let draw = match known.filter(|known| (known.start, known.end) == (start, end)) {
+                Some(known) => known.draw,
+                None => Draw::new(random),
+            };
+            Answer {
+                start,
+                end,
+                draw,
+                explanation: info.explanation.clone(),
+            }
+        });
         let ask_again_after = match info {
             Some(info) => info.retry_after.unwrap_or(UNSAID).clamp(SOONEST, LATEST),
             None => LATEST,
@@ -108,23 +105,19 @@ impl Advice {
 
     /// The moment chosen in the window; `None` if there is no advice for this life, or none to be followed.
     ///
-    /// RFC 9773 §4.2 wants it random in the window. Where the window reaches beyond the moment at which this life
-    /// would be renewed without advice, only the part before that is drawn from: waiting longer would win nothing
-    /// and lose the time in which a CA may be down.
+    /// RFC 9773 §4.2: random in the whole window. What it has beyond the last part of the life counts as the begin of
+    /// that part, and a window that begins after the end of the life is none.
     pub(super) fn moment(&self, life: &Life) -> Option<UnixTime> {
         let answer = self.answer_for(life.generation)?;
-        let share = life.renewal_by_share();
-        let latest = if answer.start <= share {
-            share
-        } else {
-            life.before_end(life.span() / LAST_PART)
-        };
-        if answer.start > latest {
+        if answer.start >= life.not_after {
             return None;
         }
-        let start = Duration::from_secs(answer.start.as_secs());
-        let end = Duration::from_secs(answer.end.min(latest).as_secs());
-        Some(UnixTime::since_unix_epoch(answer.draw.within(start, end)))
+        let (start, end) = (answer.start.as_secs(), answer.end.as_secs());
+        let drawn = answer
+            .draw
+            .within(Duration::from_secs(start), Duration::from_secs(end));
+        let latest = life.before_end(life.span() / LAST_PART).max(answer.start);
+        Some(UnixTime::since_unix_epoch(drawn).min(latest))
     }
 
     fn answer_for(&self, generation: Generation) -> Option<&Answer> {

@@ -136,29 +136,28 @@ fn advice_about_another_certificate_does_not_count() {
 }
 
 #[test]
-fn a_window_reaches_no_further_than_the_share_of_life_unless_it_begins_there() {
+fn the_whole_window_is_drawn_from_but_for_the_last_of_the_life() {
     let mut known = serving(90 * DAY);
+    let last = 90 * DAY - 90 * DAY / 50;
     for (from, to, draw, due) in [
-        (59, 61, 0.5, 59 * DAY + 12 * HOUR),
-        (60, 61, 0.9, 60 * DAY),
-        (62, 64, 0.5, 63 * DAY),
-        (70, 90, 0.5, 72 * DAY + 12 * HOUR),
+        (59 * DAY, 61 * DAY, 0.5, 60 * DAY),
+        (59 * DAY, 63 * DAY, 0.75, 62 * DAY),
+        (70 * DAY, 90 * DAY, 0.5, 80 * DAY),
+        (76 * DAY, 78 * DAY, 0.5, 77 * DAY),
+        // Shorter than a second.
+        (40 * DAY, 40 * DAY, 0.5, 40 * DAY),
+        (80 * DAY, 100 * DAY, 0.9, last),
+        (90 * DAY - HOUR, 90 * DAY - MINUTE, 0.5, 90 * DAY - HOUR),
     ] {
-        known.advice = Some(advice(from * DAY, to * DAY, draw));
+        known.advice = Some(advice(from, to, draw));
         assert_eq!(
             order_after(&known, Duration::ZERO),
             (due, Why::Advised),
-            "{from} {to}"
+            "{from:?} {to:?}"
         );
     }
-    for (from, to) in [(76, 78), (91, 95), (40, 40), (41, 40)] {
-        known.advice = Some(advice(from * DAY, to * DAY, 0.0));
-        assert_eq!(
-            order_after(&known, Duration::ZERO),
-            (60 * DAY, Why::LifeSpent),
-            "{from} {to}"
-        );
-    }
+    known.advice = Some(advice(91 * DAY, 95 * DAY, 0.0));
+    assert_eq!(order_after(&known, Duration::ZERO), (60 * DAY, Why::LifeSpent));
 }
 
 #[test]

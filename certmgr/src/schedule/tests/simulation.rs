@@ -498,7 +498,8 @@ fn window(says: Says, not_before: Duration, life: Duration, time: Duration) -> O
         Says::Nonsense => (time + DAY, time - DAY),
         Says::TooLate => (end + DAY, end + 2 * DAY),
     };
-    Some(RenewalInfo {
+    // RFC 9773 §4.2: such an answer never gets so far.
+    (from < to).then_some(RenewalInfo {
         window: (unix(from), unix(to)),
         explanation: None,
         retry_after: Some(6 * HOUR),
