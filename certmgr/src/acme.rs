@@ -6,6 +6,7 @@ mod chain;
 mod claims;
 mod client;
 mod control;
+mod desk;
 mod home;
 mod http;
 mod jws;

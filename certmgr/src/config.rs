@@ -98,7 +98,7 @@ pub struct FileSource {
 }
 
 /// Where a secret of the configuration is. The configuration never holds the secret itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SecretReference {
     /// A file; one line break at its end does not count.
     File(PathBuf),

@@ -14,9 +14,11 @@ use tracing::warn;
 
 use super::account::{self, Member};
 use super::claims::Claims;
+use super::desk::Desk;
 use super::kept::Shelf;
 use super::note::Note;
 use super::order::{self, Stop};
+use super::problem::Trouble;
 use super::session::{Session, act};
 use super::{
     IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RevocationReason, Turn, control, kept,
@@ -48,6 +50,7 @@ pub(crate) struct Shared {
     orders: Arc<Semaphore>,
     max_orders: u32,
     pub(super) claims: Arc<Claims>,
+    desk: Desk,
     /// One for each account, held while it is registered or changed.
     accounts: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -63,6 +66,7 @@ impl Shared {
             orders: Arc::new(Semaphore::new(max_orders as usize)),
             max_orders,
             claims: Arc::default(),
+            desk: Desk::default(),
             accounts: Mutex::default(),
         })
     }
@@ -302,10 +306,17 @@ impl Issuer for Client {
         leaf: &'a [u8],
     ) -> BoxFuture<'a, Result<Option<RenewalInfo>, IssueError>> {
         Box::pin(async move {
-            let session = self.session(authority).await?;
-            renewal::info(&session, leaf)
-                .await
-                .map_err(|trouble| trouble.into_error(&session.authority, "ask when to renew"))
+            let authority = self.authority(authority)?;
+            let failed = |trouble: Trouble| trouble.into_error(authority, "ask when to renew");
+            let asked = self.shared.desk.ask(authority).await.map_err(failed)?;
+            match renewal::info(&asked.session, leaf).await {
+                Ok(info) => Ok(info),
+                Err(trouble) => {
+                    let error = failed(trouble);
+                    asked.failed(error.limit()).await;
+                    Err(error)
+                }
+            }
         })
     }
 

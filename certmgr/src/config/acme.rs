@@ -43,7 +43,7 @@ impl AcmeSource {
 }
 
 /// A CA and our account there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Authority {
     /// For people and in labels: `letsencrypt`, or the host of the directory.
     pub name: String,
@@ -60,7 +60,7 @@ pub struct Authority {
 }
 
 /// RFC 8555 §7.3.4.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ExternalAccount {
     /// The key identifier that the CA gave.
     pub kid: String,

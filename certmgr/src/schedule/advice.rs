@@ -63,10 +63,15 @@ impl Advice {
                 explanation: info.explanation.clone(),
             }
         });
-        let ask_again_after = match info {
-            Some(info) => info.retry_after.unwrap_or(UNSAID).clamp(SOONEST, LATEST),
-            None => LATEST,
+        let said = match info {
+            Some(info) => info
+                .retry_after
+                .unwrap_or(UNSAID)
+                .clamp(SOONEST, LATEST / 11 * 10),
+            None => LATEST / 11 * 10,
         };
+        // Many that have asked at once do not come back at once.
+        let ask_again_after = Draw::new(random).within(said, said / 10 * 11);
         Self {
             generation,
             asked: now.steady,

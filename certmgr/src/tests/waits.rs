@@ -232,7 +232,8 @@ async fn a_rollback_shows_at_once_when_what_serves_now_is_renewed() {
     assert!(second > first + 4 * DAY, "{second} {first}");
     control.rollback("api", None).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(due(&control), first);
+    // The clock that only runs has parts of a second.
+    assert!(due(&control).abs_diff(first) <= 1);
 }
 
 #[tokio::test(start_paused = true)]

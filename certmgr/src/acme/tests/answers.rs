@@ -455,7 +455,7 @@ impl Leave for Counted {
 }
 
 /// A certificate that says which key issued it, as those of CAs do.
-fn a_leaf() -> Vec<u8> {
+pub(super) fn a_leaf() -> Vec<u8> {
     let issuer =
         rcgen::CertifiedIssuer::self_signed(CertificateParams::default(), KeyPair::generate().unwrap())
             .unwrap();

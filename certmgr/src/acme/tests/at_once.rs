@@ -49,3 +49,46 @@ async fn as_many_orders_as_allowed_are_under_way_at_once_and_no_more() {
     assert_eq!(most.load(Ordering::SeqCst), 2);
     assert_eq!(ca.count("/new-order"), 6);
 }
+
+#[tokio::test]
+async fn many_that_ask_when_to_renew_read_one_directory_and_come_one_after_the_other() {
+    let ca = Scripted::start(|asked| {
+        asked.path.starts_with("/renewal-info/").then(|| {
+            let window = serde_json::json!({ "suggestedWindow": {
+                "start": "2030-01-01T00:00:00Z", "end": "2030-01-01T00:00:00.5Z",
+            } });
+            (200, vec![("Retry-After", "21600")], window.to_string())
+        })
+    });
+    let shared = Shared::new(open(&ca.folder), Challenges::default(), 2);
+    let client = Client::new(&ca.source(), &shared);
+    let leaf = answers::a_leaf();
+    let begun = tokio::time::Instant::now();
+    let questions = (0..6).map(|_| client.renewal_info(0, &leaf));
+    let answers = futures_util::future::join_all(questions).await;
+    for answer in answers {
+        // Half a second is a window, too.
+        assert!(answer.unwrap().is_some_and(|info| info.window.0 == info.window.1));
+    }
+    assert_eq!(ca.count("/directory"), 1);
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_window_that_ends_as_it_begins_is_no_answer() {
+    // RFC 9773 §4.2.
+    let ca = Scripted::start(|asked| {
+        asked.path.starts_with("/renewal-info/").then(|| {
+            let window = serde_json::json!({ "suggestedWindow": {
+                "start": "2030-01-01T00:00:00Z", "end": "2030-01-01T00:00:00Z",
+            } });
+            (200, Vec::new(), window.to_string())
+        })
+    });
+    let client = Client::new(
+        &ca.source(),
+        &Shared::new(open(&ca.folder), Challenges::default(), 1),
+    );
+    let error = client.renewal_info(0, &answers::a_leaf()).await.unwrap_err();
+    assert!(error.text.contains("window"), "{error}");
+}

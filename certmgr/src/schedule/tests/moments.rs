@@ -186,7 +186,7 @@ fn advice_is_asked_for_twice_a_day_and_not_more_than_once_a_minute() {
         ..life(90 * DAY)
     });
     for (said, asked) in [
-        (Some(DAY * 3), 12 * HOUR),
+        (Some(DAY * 3), 12 * HOUR / 11 * 10),
         (Some(Duration::ZERO), MINUTE),
         (Some(HOUR), HOUR),
         (None, 6 * HOUR),
@@ -199,6 +199,12 @@ fn advice_is_asked_for_twice_a_day_and_not_more_than_once_a_minute() {
         let now = now_at(Duration::ZERO);
         known.advice = Some(Advice::new(generation(1), Some(&info), None, now, &mut || 0.0));
         assert_eq!(next(&known, &RULES, now).wait, asked, "{said:?}");
+        known.advice = Some(Advice::new(generation(1), Some(&info), None, now, &mut || 0.999));
+        let latest = next(&known, &RULES, now).wait;
+        assert!(
+            asked < latest && latest <= 12 * HOUR,
+            "not all at once: {said:?} {latest:?}"
+        );
     }
 }
 
