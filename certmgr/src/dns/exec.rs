@@ -8,7 +8,7 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use certstore::is_shown;
+use certstore::{RemoteText, is_shown};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
@@ -55,8 +55,26 @@ impl Hook {
         Self { hook }
     }
 
+    /// A name may have come out of a CNAME, from whoever answers for the zone: nothing in it may mean anything to a
+    /// shell, or look like an option.
+    fn checked(record: &TxtRecord) -> Result<(), IssueError> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        if record.name.bytes().all(fits) && !record.name.starts_with('-') {
+            return Ok(());
+        }
+        Err(failure(
+            format!(
+                "the command for DNS records is not run for the name `{}`: it has more in it than letters, digits, \
+                 `-`, `.` and `_`",
+                RemoteText::new(&record.name)
+            ),
+            "let the CNAME of `_acme-challenge` lead to a name of these alone",
+        ))
+    }
+
     /// Ends the command and all that it has started, at the timeout and when cancelled.
     async fn run(&self, action: Action, record: &TxtRecord) -> Result<(), IssueError> {
+        Self::checked(record)?;
         let Some((program, arguments)) = self.hook.command.split_first() else {
             return Err(failure(
                 "the command for DNS records is empty",

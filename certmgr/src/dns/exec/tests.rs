@@ -7,6 +7,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 use super::*;
+use crate::acme::IssueFault;
 
 /// How long a test waits for what must happen. Never reached when all is well.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -207,4 +208,41 @@ async fn of_a_long_text_only_the_end_is_kept() {
     tail.read(text.as_bytes()).await;
     assert_eq!(tail.0.len(), MAX_WORDS);
     assert!(tail.lines().ends_with("x | the end"));
+}
+
+#[tokio::test]
+async fn a_name_that_a_shell_could_misread_runs_nothing() {
+    let script = Script::new("echo \"$@\" >> $HERE/called");
+    let hook = script.hook(DEADLINE);
+    for name in [
+        "_acme-challenge.example.com;reboot",
+        "$(reboot).example.com",
+        "a b.example.com",
+        "-rf.example.com",
+        "a\u{1b}[31m.example.com",
+        "*.example.com",
+        "münchen.example",
+        "a\\032b.example.com",
+    ] {
+        let record = [TxtRecord {
+            name: name.to_owned(),
+            value: "x".to_owned(),
+        }];
+        for ended in [hook.present(&record).await, hook.clean_up(&record).await] {
+            let error = ended.unwrap_err();
+            assert_eq!(error.class, IssueFault::Dns, "{name}");
+            assert!(!error.text.contains('\u{1b}'), "{error}");
+        }
+    }
+    assert_eq!(script.read("called"), "");
+    let good = [TxtRecord {
+        name: "_acme-challenge.A-1.example.com".to_owned(),
+        value: "-x_".to_owned(),
+    }];
+    hook.present(&good).await.unwrap();
+    assert!(
+        script
+            .read("called")
+            .contains("present _acme-challenge.A-1.example.com -x_")
+    );
 }
