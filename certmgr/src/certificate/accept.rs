@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::attempt::Arrived;
 use super::kept::Origin;
-use super::ordered::{Course, LONGEST_REST};
+use super::ordered::{Course, LONGEST_REST, SHORTEST_REST};
 use super::orders::Orders;
 use super::{Age, Certificate, Found};
 use crate::acme::{IssueError, IssueFault};
@@ -84,12 +84,14 @@ impl Certificate {
             _ => "what was issued is not valid yet by our clock",
         };
         self.show_now(control::Action::Hold, why);
-        if !std::mem::replace(&mut course.told.holding, true) {
+        let rest = until_valid(&error.reason).unwrap_or(LONGEST_REST.min(orders.rules.first_retry));
+        // Clocks differ by seconds: what passes within one rest is not worth a word.
+        if rest >= LONGEST_REST && !std::mem::replace(&mut course.told.holding, true) {
             let name = Arc::clone(self.post.name());
             self.post.tell(Event::Holding { name, error });
         }
         course.held_since.get_or_insert_with(Instant::now);
-        course.not_before = Some(Instant::now() + LONGEST_REST.min(orders.rules.first_retry));
+        course.not_before = Some(Instant::now() + rest);
         course.holding = Some(arrived);
     }
 
@@ -120,6 +122,17 @@ fn may_be_proved_later(reason: &Reason, held_since: Option<Instant>) -> bool {
         }
         Reason::NoAnchors { .. } | Reason::Internal(_) => true,
         _ => false,
+    }
+}
+
+/// How long until it is valid by our clock, which may be set before that.
+fn until_valid(reason: &Reason) -> Option<Duration> {
+    match reason {
+        Reason::Prove(ProveError::NotYetValid { not_before, now }) => {
+            let left = Duration::from_secs(not_before.as_secs().saturating_sub(now.as_secs()));
+            Some(left.clamp(SHORTEST_REST, LONGEST_REST))
+        }
+        _ => None,
     }
 }
 

@@ -390,6 +390,29 @@ async fn a_ca_that_dates_back_by_the_whole_day_may_follow_one_that_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_some_seconds_behind_the_cas_costs_as_many_seconds() {
+    let world = World::new();
+    world.authority.answers(Answer::IssueFor(3));
+    let start = world.clock.now();
+    let mut manager = world.start();
+    let mut told = Vec::new();
+    loop {
+        let event = timeout(DEADLINE, manager.events.recv()).await.unwrap().unwrap();
+        told.push(event.kind());
+        if event.kind() == "promoted" {
+            break;
+        }
+    }
+    let took = world.clock.now() - start;
+    assert!((3..=6).contains(&took), "{took} s");
+    assert_eq!(
+        told,
+        ["ordering", "issued", "promoted"],
+        "nothing worth a warning"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_ca_dates_far_ahead_is_given_up_after_a_day() {
     let world = World::new();
     world.authority.answers(Answer::IssueFor(400 * DAY));
