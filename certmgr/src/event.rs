@@ -117,6 +117,19 @@ pub enum Event {
         /// From the beginning of the attempt.
         took: Duration,
     },
+    /// A CA before the one that has issued gave none. Told for each order and each such CA.
+    FellBack {
+        /// The certificate.
+        name: Arc<str>,
+        /// The CA that gave none.
+        authority: String,
+        /// Why.
+        text: String,
+        /// What to do about it.
+        remedy: String,
+        /// The CA that has issued.
+        issued_by: String,
+    },
     /// An issued certificate waits: it is not valid yet by our clock, or the trust bundle that it is proved against
     /// has not been read yet. Told once for each.
     Holding {
@@ -234,7 +247,7 @@ pub enum Event {
 
 impl Event {
     /// All kinds, for series that begin at zero.
-    pub const KINDS: [&'static str; 23] = [
+    pub const KINDS: [&'static str; 24] = [
         "promoted",
         "refused",
         "unreadable",
@@ -246,6 +259,7 @@ impl Event {
         "kept",
         "ordering",
         "issued",
+        "fell_back",
         "holding",
         "failing",
         "limited",
@@ -274,6 +288,7 @@ impl Event {
             | Self::Kept { name, .. }
             | Self::Ordering { name, .. }
             | Self::Issued { name, .. }
+            | Self::FellBack { name, .. }
             | Self::Holding { name, .. }
             | Self::Failing { name, .. }
             | Self::Limited { name, .. }
@@ -303,6 +318,7 @@ impl Event {
             Self::Kept { .. } => "kept",
             Self::Ordering { .. } => "ordering",
             Self::Issued { .. } => "issued",
+            Self::FellBack { .. } => "fell_back",
             Self::Holding { .. } => "holding",
             Self::Failing { .. } => "failing",
             Self::Limited { .. } => "limited",
@@ -354,6 +370,7 @@ impl Event {
             | Self::HeldBack { .. }
             | Self::Revoked { .. } => Level::Info,
             Self::RevocationOver { .. }
+            | Self::FellBack { .. }
             | Self::Holding { .. }
             | Self::Limited { .. }
             | Self::ExpiresSoon { .. } => Level::Warn,

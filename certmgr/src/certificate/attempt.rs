@@ -58,10 +58,19 @@ pub(super) struct Arrived {
     pub(super) authority: usize,
     /// `None` once its outcome is noted.
     pub(super) attempt: Option<Attempt>,
+    /// Why those before it gave none.
+    pub(super) passed_over: Vec<PassedOver>,
     /// When the go began.
     pub(super) began: Instant,
     /// Kept until the chain is dealt with, so that no other process orders meanwhile.
     pub(super) _leases: [Guard; 2],
+}
+
+/// A CA that was asked in vain, or could not be asked, before another one issued.
+#[derive(Debug)]
+pub(super) enum PassedOver {
+    Failed(IssueError),
+    Limited(Wait),
 }
 
 pub(super) async fn run(orders: Arc<Orders>, before: Before) -> Outcome {
@@ -104,7 +113,7 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before) -> Outcome {
             });
         }
     }
-    let (mut failure, mut shortest) = (None::<IssueError>, None::<Wait>);
+    let mut passed_over = Vec::new();
     for authority in 0..orders.source.authorities.len() {
         match ask(&orders, authority, &before).await {
             Ok((issued, attempt)) => {
@@ -112,22 +121,28 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before) -> Outcome {
                     issued,
                     authority,
                     attempt: Some(attempt),
+                    passed_over,
                     began,
                     _leases: leases,
                 }));
             }
-            Err(Refused::Wait(wait)) => {
+            Err(Refused::Wait(wait)) => passed_over.push(PassedOver::Limited(wait)),
+            Err(Refused::Store(error)) => return Outcome::Failed(state_fault(&error)),
+            Err(Refused::Issue(error)) => passed_over.push(PassedOver::Failed(error)),
+        }
+    }
+    let (mut failure, mut shortest) = (None::<IssueError>, None::<Wait>);
+    for passed in passed_over {
+        match (passed, &mut failure) {
+            (PassedOver::Limited(wait), _) => {
                 if shortest.as_ref().is_none_or(|shortest| wait.wait < shortest.wait) {
                     shortest = Some(wait);
                 }
             }
-            Err(Refused::Store(error)) => return Outcome::Failed(state_fault(&error)),
-            Err(Refused::Issue(error)) => match &mut failure {
-                Some(first) => {
-                    first.text = format!("{}; {}: {}", first.text, error.authority, error.text);
-                }
-                None => failure = Some(error),
-            },
+            (PassedOver::Failed(error), Some(first)) => {
+                first.text = format!("{}; {}: {}", first.text, error.authority, error.text);
+            }
+            (PassedOver::Failed(error), None) => failure = Some(error),
         }
     }
     match (failure, shortest) {

@@ -300,6 +300,9 @@ impl Certificate {
                     took: arrived.began.elapsed(),
                 });
                 course.told.holding = false;
+                for passed in &arrived.passed_over {
+                    self.tell_passed_over(passed, &authority_name(orders, arrived.authority));
+                }
                 self.accept(orders, course, arrived).await;
             }
             Outcome::Elsewhere => self.look_again().await,

@@ -6,7 +6,7 @@ use certstore::UnixTime;
 use tokio::time::Instant;
 
 use super::Certificate;
-use super::attempt::state_fault;
+use super::attempt::{PassedOver, state_fault};
 use super::ordered::{Course, LONGEST_REST, Limited, SHORTEST_REST};
 use super::orders::Orders;
 use super::view::Failing;
@@ -42,6 +42,21 @@ impl Certificate {
             });
         }
         course.told.limited = Some(limited);
+    }
+
+    /// The next CA has issued, so nothing fails; but the first one is to be mended.
+    pub(super) fn tell_passed_over(&self, passed: &PassedOver, issued_by: &str) {
+        let (authority, text, remedy) = match passed {
+            PassedOver::Failed(error) => (&error.authority, error.text.clone(), error.remedy.as_str()),
+            PassedOver::Limited(wait) => (&wait.authority, wait.to_string(), "nothing, if it passes"),
+        };
+        self.post.tell(Event::FellBack {
+            name: Arc::clone(self.post.name()),
+            authority: authority.clone(),
+            text,
+            remedy: remedy.to_owned(),
+            issued_by: issued_by.to_owned(),
+        });
     }
 
     pub(super) async fn fail_go(&mut self, orders: &Orders, course: &Course, error: IssueError) {

@@ -24,6 +24,7 @@ impl fmt::Display for Event {
             | Self::HeldBack { .. } => self.source(f),
             Self::Ordering { .. }
             | Self::Issued { .. }
+            | Self::FellBack { .. }
             | Self::Holding { .. }
             | Self::Failing { .. }
             | Self::Limited { .. }
@@ -113,6 +114,13 @@ impl Event {
     fn order(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ordering { why, .. } => write!(f, "a certificate is ordered: {}", words(*why)),
+            Self::FellBack {
+                authority,
+                text,
+                remedy,
+                issued_by,
+                ..
+            } => write!(f, "{authority} gave none, {issued_by} did: {text} ({remedy})"),
             Self::Issued {
                 authority,
                 order,

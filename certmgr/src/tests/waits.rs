@@ -336,6 +336,12 @@ async fn the_second_ca_serves_while_the_first_is_away_and_the_first_renews_when_
     let world = World::new();
     lock(&world.authority.down).push(0);
     let mut manager = world.start_with(with_fallback());
+    let event = manager.told_in_time("fell_back").await;
+    assert!(!event.is_error(), "{event}");
+    assert_eq!(
+        event.to_string(),
+        "api: test gave none, second did: connection refused (wait)"
+    );
     manager.told_in_time("promoted").await;
     let authority = |manager: &TestManager| {
         let serving = manager.handle.control().view("api").unwrap().serving;
