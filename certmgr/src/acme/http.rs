@@ -239,6 +239,8 @@ pub(super) struct Head {
     pub(super) location: Option<String>,
     /// RFC 8555 §7.4.2: other chains for the same certificate.
     pub(super) alternates: Vec<String>,
+    /// HTML: somebody else answers, or the CA speaks to people.
+    pub(super) is_page: bool,
 }
 
 impl Head {
@@ -257,6 +259,21 @@ impl Head {
                 .filter_map(text)
                 .flat_map(|value| alternates(&value))
                 .collect(),
+            is_page: false,
+        }
+    }
+
+    /// With what its body shows.
+    pub(super) fn with_body(self, body: &[u8]) -> Self {
+        let start = body.trim_ascii_start();
+        let begins = |tag: &[u8]| {
+            start
+                .get(..tag.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(tag))
+        };
+        Self {
+            is_page: begins(b"<!doctype html") || begins(b"<html"),
+            ..self
         }
     }
 }

@@ -107,12 +107,23 @@ impl Trouble {
             Cause::Http(error @ HttpError::NotAllowed(_)) => (IssueFault::Configuration, error.to_string()),
             Cause::Http(error) => (IssueFault::Unreachable, error.to_string()),
             Cause::Problem(problem) => (class(problem, &self.head), words(problem)),
+            Cause::Nonsense(_) if self.head.is_page => (
+                IssueFault::Unreachable,
+                with_status(
+                    "a page for browsers, and nothing that a CA says to a program",
+                    &self.head,
+                ),
+            ),
             Cause::Nonsense(text) => (IssueFault::Unreachable, with_status(text, &self.head)),
             Cause::Key(bad) => (IssueFault::State, format!("the account's key {bad}")),
         };
         let remedy = match &self.cause {
             Cause::Problem(problem) => remedy(problem, class),
             Cause::Http(error) => remedy_of_call(error),
+            Cause::Nonsense(_) if self.head.is_page => {
+                "see whether the directory's URL is the one that the CA publishes, and what on the way answers in its \
+                 place: a proxy, a sign-in page, the CA's balancer during a repair"
+            }
             _ => remedy_of_class(class),
         };
         IssueError {
@@ -274,6 +285,9 @@ fn remedy_of_call(error: &HttpError) -> &'static str {
         HttpError::Astray { .. } => {
             "ask the CA why its answers lead there; a CA that runs beside h2gate needs a directory URL that says so"
         }
+        HttpError::Broken { text, .. } if is_of_dates(text) => {
+            "set this machine's clock right (NTP); if it is right, the CA has let its own certificate expire"
+        }
         HttpError::Broken { text, .. } if text.contains("certificate") => {
             "the CA's own certificate is not trusted: set `ca_file` to the CA certificates that it leads to"
         }
@@ -282,6 +296,13 @@ fn remedy_of_call(error: &HttpError) -> &'static str {
         }
         HttpError::Timeout { .. } | HttpError::Broken { .. } => remedy_of_class(IssueFault::Unreachable),
     }
+}
+
+/// Whether a certificate is refused for when it is valid: rustls' words for it.
+fn is_of_dates(text: &str) -> bool {
+    ["Expired", "expired", "NotValidYet", "not valid yet"]
+        .iter()
+        .any(|word| text.contains(word))
 }
 
 /// The CA has tried to see the answer to its challenge, with this result.

@@ -260,7 +260,7 @@ pub(super) fn parse<T: DeserializeOwned>(answer: &Response<Bytes>, what: &str) -
 }
 
 pub(super) fn head(answer: &Response<Bytes>) -> Head {
-    Head::of(answer.status(), answer.headers(), SystemTime::now())
+    Head::of(answer.status(), answer.headers(), SystemTime::now()).with_body(answer.body())
 }
 
 /// Only success is an answer (RFC 8555 §6.7).

@@ -29,7 +29,9 @@ use tokio::sync::Notify;
 use self::pebble::Dns;
 use super::client::{Client, Shared};
 use super::{IssueError, IssueFault, Issued, Issuer as _, Request};
-use crate::config::{AcmeSource, Authority, Challenge, DnsProvider, ExecHook, KeyType};
+use crate::config::{
+    AcmeSource, Authority, Challenge, DnsProvider, ExecHook, ExternalAccount, KeyType, SecretReference,
+};
 use crate::dns::{TxtRecord, TxtRecords};
 use crate::state::State;
 use crate::store::{BoxFuture, Document, Store, StoreError};

@@ -186,8 +186,11 @@ impl<'a> Register<'a> {
             .post("new-account", url, Signer::Key(&key), Some(&payload))
             .await;
         Ok(answer.and_then(|answer| {
-            let location = head(&answer).location;
-            location.ok_or_else(|| Trouble::from(Cause::Nonsense("newAccount gave no URL".to_owned())))
+            let head = head(&answer);
+            head.location.clone().ok_or_else(|| Trouble {
+                cause: Cause::Nonsense("newAccount gave no URL".to_owned()),
+                head: Box::new(head),
+            })
         }))
     }
 
@@ -254,7 +257,20 @@ impl<'a> Register<'a> {
     }
 
     fn failed(&self, trouble: Trouble) -> IssueError {
-        trouble.into_error(self.authority(), "register an account")
+        // RFC 8555 §7.3.4: CAs refuse a binding in words of their own, and some do not say what it was about.
+        let is_of_binding = trouble.is_refusal()
+            && self.authority().external_account.is_some()
+            && ["malformed", "unauthorized", "externalAccountRequired", ""]
+                .iter()
+                .any(|kind| trouble.is(kind));
+        let mut error = trouble.into_error(self.authority(), "register an account");
+        if is_of_binding {
+            error.class = IssueFault::Configuration;
+            error.remedy = "compare `kid` and `hmac_key` of `external_account` with what the CA gave you; most CAs take \
+                            each pair for a single account and for some days: get a new one if in doubt"
+                .to_owned();
+        }
+        error
     }
 
     fn error(&self, class: IssueFault, text: &str, remedy: &str) -> IssueError {

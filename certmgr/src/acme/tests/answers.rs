@@ -194,6 +194,90 @@ async fn a_limit_on_the_account_is_told_from_one_on_names() {
 }
 
 #[tokio::test]
+async fn a_page_is_told_as_a_page() {
+    for path in ["/directory", "/new-account", "/new-order", "/finalize"] {
+        for status in [200, 403, 502, 503] {
+            let ca = Scripted::start(move |asked| {
+                let page = "\n<!DOCTYPE html><html><title>Sign in</title></html>";
+                (asked.path == path).then(|| (status, Vec::new(), page.to_owned()))
+            });
+            let error = ca.issue().await.err().unwrap();
+            assert_eq!(error.class, IssueFault::Unreachable, "{path} {status}: {error}");
+            assert!(
+                error.text.contains("a page for browsers"),
+                "{path} {status}: {error}"
+            );
+            assert!(!error.text.contains("serialize"), "{error}");
+            assert!(error.remedy.contains("proxy"), "{}", error.remedy);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_of_an_external_account_is_told_as_such() {
+    for (status, kind) in [
+        (400, "malformed"),
+        (401, "unauthorized"),
+        (403, "externalAccountRequired"),
+    ] {
+        let ca = Scripted::start(move |asked| {
+            (asked.path == "/new-account").then(|| (status, Vec::new(), problem(kind, "MAC is invalid")))
+        });
+        let secret = ca.folder.path().join("hmac");
+        std::fs::write(&secret, "AQIDBA").unwrap();
+        let mut wishes = ca.source();
+        wishes.authorities[0].external_account = Some(ExternalAccount {
+            kid: "kid-1".to_owned(),
+            hmac_key: SecretReference::File(secret),
+        });
+        let error = ca
+            .issue_as(&wishes, &request("a", &["a.example.com"]))
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(error.class, IssueFault::Configuration, "{kind}: {error}");
+        assert!(error.text.contains("MAC is invalid"), "{error}");
+        assert!(error.remedy.contains("`hmac_key`"), "{kind}: {}", error.remedy);
+    }
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_not_told_as_a_ca_that_is_not_trusted() {
+    use crate::acme::http::HttpError;
+    use crate::acme::problem::{Cause, Trouble};
+
+    let remedy = |text: &str| {
+        let host = "ca.example".to_owned();
+        let text = text.to_owned();
+        let trouble = Trouble::from(Cause::Http(HttpError::Broken { host, text }));
+        let ca = Scripted::start(|_| None);
+        trouble.into_error(&ca.source().authorities[0], "order").remedy
+    };
+    for error in [
+        rustls::CertificateError::Expired,
+        rustls::CertificateError::NotValidYet,
+    ] {
+        let said = rustls::Error::InvalidCertificate(error).to_string();
+        assert!(remedy(&said).contains("clock"), "{said}");
+    }
+    let now = UnixTime::now();
+    let expired = rustls::CertificateError::ExpiredContext {
+        time: now,
+        not_after: now,
+    };
+    let early = rustls::CertificateError::NotValidYetContext {
+        time: now,
+        not_before: now,
+    };
+    for error in [expired, early] {
+        let said = rustls::Error::InvalidCertificate(error).to_string();
+        assert!(remedy(&said).contains("clock"), "{said}");
+    }
+    let said = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer).to_string();
+    assert!(remedy(&said).contains("`ca_file`"), "{said}");
+}
+
+#[tokio::test]
 async fn only_a_cas_own_word_on_a_limit_is_a_limit() {
     for (status, body) in [
         (429, "<html>slow down</html>".to_owned()),
