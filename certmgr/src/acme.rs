@@ -45,7 +45,8 @@ pub(crate) trait Issuer: Send + Sync {
     /// taken back on every way out; after a crash by [`Issuer::clean_up`].
     fn issue<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Issued, IssueError>>;
 
-    /// The caller has kept the issued pair for good: the note of its order may go.
+    /// The caller has kept the issued pair for good: the note of its order may go. An error of the DNS says that TXT
+    /// records are left, which stay noted for [`Issuer::clean_up`].
     fn done<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>>;
 
     /// Takes back what an order left behind that a crash ended: TXT records.

@@ -181,11 +181,14 @@ impl Client {
         }
     }
 
-    /// Removes the note; one with TXT records that could not be removed stays, without its order.
-    pub(super) async fn forget(&self, certificate: &str, note: &mut Note) -> Result<(), IssueError> {
-        if let Err(error) = control::take_back(self, certificate, note).await {
-            warn!(certificate, remedy = %error.remedy, "TXT records are not removed yet: {error}");
-        }
+    /// Removes the note; one with TXT records that could not be removed stays, without its order. Says why they could
+    /// not.
+    pub(super) async fn forget(
+        &self,
+        certificate: &str,
+        note: &mut Note,
+    ) -> Result<Option<IssueError>, IssueError> {
+        let left = control::take_back(self, certificate, note).await.err();
         let shelf = &self.shared.shelf;
         let kept = if note.records.is_empty() {
             Note::remove(shelf, certificate).await
@@ -193,7 +196,8 @@ impl Client {
             note.order = None;
             note.write(shelf, certificate).await
         };
-        kept.map_err(|error| kept::trouble(&error, None))
+        kept.map_err(|error| kept::trouble(&error, None))?;
+        Ok(left)
     }
 
     async fn revoke_one(
@@ -290,7 +294,7 @@ impl Issuer for Client {
     fn done<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>> {
         Box::pin(async move {
             match self.note(certificate).await? {
-                Some(mut note) => self.forget(certificate, &mut note).await,
+                Some(mut note) => self.forget(certificate, &mut note).await?.map_or(Ok(()), Err),
                 None => Ok(()),
             }
         })

@@ -258,10 +258,15 @@ impl Attempt<'_> {
 
     /// The order is of no use any more. TXT records that could not be removed stay noted.
     async fn forget(&self, note: &mut Note) -> Result<(), Stop> {
-        self.client
-            .forget(self.certificate(), note)
-            .await
-            .map_err(|error| self.error(error))
+        let left = self.client.forget(self.certificate(), note).await;
+        if let Some(error) = left.map_err(|error| self.error(error))? {
+            warn!(
+                certificate = self.certificate(),
+                remedy = %error.remedy,
+                "TXT records are not removed yet: {error}"
+            );
+        }
+        Ok(())
     }
 
     fn error(&self, error: IssueError) -> Stop {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::attempt::Arrived;
 use super::kept::Origin;
-use super::ordered::{Course, LONGEST_REST, SHORTEST_REST};
+use super::ordered::{Course, LONGEST_REST, Left, SHORTEST_REST};
 use super::orders::Orders;
 use super::{Age, Certificate, Found};
 use crate::acme::{IssueError, IssueFault};
@@ -39,7 +39,7 @@ impl Certificate {
                 let kept = self.promote(*candidate, origin).await;
                 self.note_issued(orders, &mut arrived, not_before).await;
                 if kept {
-                    self.forget_order(orders).await;
+                    self.forget_order(orders, course).await;
                 } else {
                     course.undone = true;
                 }
@@ -49,7 +49,7 @@ impl Certificate {
             }
             Ok(Found::Unchanged | Found::HeldBack(..)) => {
                 self.note_issued(orders, &mut arrived, not_before).await;
-                self.forget_order(orders).await;
+                self.forget_order(orders, course).await;
                 self.post.clear_refusal();
                 self.well();
             }
@@ -69,7 +69,7 @@ impl Certificate {
                 if let Some(attempt) = arrived.attempt.take() {
                     note(orders.ledger.failed(attempt, &error).await, &self.config.name);
                 }
-                self.forget_order(orders).await;
+                self.forget_order(orders, course).await;
                 self.fail_go(orders, course, error).await;
             }
         }
@@ -102,14 +102,20 @@ impl Certificate {
         }
     }
 
-    /// The note of a finished order goes. If it stays, the next go finds out that it is finished.
-    pub(super) async fn forget_order(&self, orders: &Orders) {
-        if let Err(error) = orders.issuer.done(&self.config.name).await {
-            tracing::warn!(
-                certificate = self.config.name,
-                "the note of a finished order stays: {error}"
-            );
+    /// The note of a finished order goes. If it stays, the next go finds out that it is finished; TXT records that
+    /// stay are removed later.
+    pub(super) async fn forget_order(&self, orders: &Orders, course: &mut Course) {
+        let Err(error) = orders.issuer.done(&self.config.name).await else {
+            return;
+        };
+        if error.class == IssueFault::Dns {
+            course.left = Some(Left::new(Instant::now(), orders.rules.first_retry));
+            return;
         }
+        tracing::warn!(
+            certificate = self.config.name,
+            "the note of a finished order stays: {error}"
+        );
     }
 }
 

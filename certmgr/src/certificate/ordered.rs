@@ -17,6 +17,8 @@ use super::kept::Version;
 use super::leftovers;
 use super::orders::{Orders, is_of_kind};
 use super::revocation::leaf_of;
+use super::told::place;
+use super::view::Failing;
 use crate::acme::{IssueError, IssueFault};
 use crate::control;
 use crate::event::{self, Event};
@@ -28,6 +30,9 @@ pub(super) const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// Between two goes, whatever the schedule says.
 pub(super) const SHORTEST_REST: Duration = Duration::from_secs(1);
+
+/// Between two tries to remove what an order left behind.
+const LONGEST_LEFT_REST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// After a go that found another process at it.
 const BUSY_REST: Duration = Duration::from_secs(10);
@@ -51,7 +56,39 @@ pub(super) struct Course {
     pub(super) busy_since: Option<Instant>,
     /// The chain serves, but is not kept: the note of its order stays until it is.
     pub(super) undone: bool,
+    /// TXT records of an order that is over.
+    pub(super) left: Option<Left>,
     pub(super) told: Told,
+}
+
+/// What could not be removed yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Left {
+    /// When it is tried again.
+    at: Instant,
+    /// The wait after that.
+    rest: Duration,
+    /// Shown as the certificate's trouble.
+    shown: bool,
+}
+
+impl Left {
+    pub(super) fn new(now: Instant, first_retry: Duration) -> Self {
+        Self {
+            at: now,
+            rest: first_retry,
+            shown: false,
+        }
+    }
+
+    /// After another try in vain: ten times later each time, up to a day.
+    fn again(self, now: Instant) -> Self {
+        Self {
+            at: now + self.rest,
+            rest: self.rest.saturating_mul(10).min(LONGEST_LEFT_REST),
+            shown: true,
+        }
+    }
 }
 
 /// What has been told and still holds.
@@ -102,7 +139,7 @@ pub(crate) async fn order(
         return certificate.stay_without_state().await;
     };
     let mut course = Course::default();
-    certificate.take_back(&orders, before).await;
+    certificate.take_back(&orders, &mut course, before).await;
     loop {
         certificate.tidy(&orders, &mut course).await;
         match certificate.plan(&orders, &mut course).await {
@@ -135,8 +172,9 @@ impl Certificate {
     }
 
     /// Removes what an order left behind that a crash ended, unless another process is at it.
-    async fn take_back(&mut self, orders: &Arc<Orders>, before: Option<Arc<Orders>>) {
+    async fn take_back(&mut self, orders: &Arc<Orders>, course: &mut Course, before: Option<Arc<Orders>>) {
         let orders = Arc::clone(orders);
+        let first_retry = orders.rules.first_retry;
         let before = before.filter(|before| before.source.challenge != orders.source.challenge);
         let taken_back = self.meanwhile(async move {
             if let Some(before) = before {
@@ -145,11 +183,52 @@ impl Certificate {
             leftovers::take_back(&orders).await
         });
         if let Err(error) = taken_back.await {
-            tracing::warn!(
-                certificate = self.config.name,
-                "what an earlier order left behind is still there: {error} ({}); the next order removes it",
-                error.remedy
-            );
+            let now = Instant::now();
+            course.left = Some(Left::new(now, first_retry).again(now));
+            self.show_left(error);
+        }
+    }
+
+    /// Tries again to remove what an order left behind. A renewal, which would do it, may be months away.
+    async fn remove_left(&mut self, orders: &Arc<Orders>, course: &mut Course) {
+        let Some(left) = course.left.filter(|left| left.at <= Instant::now()) else {
+            return;
+        };
+        let of_order = Arc::clone(orders);
+        let removed = self.meanwhile(async move { leftovers::take_back(&of_order).await });
+        match removed.await {
+            Ok(true) => {
+                course.left = None;
+                if left.shown && self.failing.as_ref().is_some_and(Failing::is_of_dns) {
+                    self.failing = None;
+                    self.post.clear_refusal();
+                    self.show_state();
+                    tracing::info!(
+                        certificate = self.config.name,
+                        "what an order left behind is removed"
+                    );
+                }
+            }
+            Ok(false) => {
+                let at = Instant::now() + BUSY_REST;
+                course.left = Some(Left { at, ..left });
+            }
+            Err(error) => {
+                course.left = Some(left.again(Instant::now()));
+                self.show_left(error);
+            }
+        }
+    }
+
+    /// An order that fails is told of by itself, and its trouble goes first.
+    fn show_left(&mut self, error: IssueError) {
+        tracing::warn!(
+            certificate = self.config.name,
+            "what an order left behind is still there: {error} ({}); it is tried again",
+            error.remedy
+        );
+        if self.failing.as_ref().is_none_or(Failing::is_of_dns) {
+            self.note_failing(&place(error), (self.options.now)());
         }
     }
 
@@ -170,8 +249,9 @@ impl Certificate {
         }
         if self.keep_again().await && course.undone {
             course.undone = false;
-            self.forget_order(orders).await;
+            self.forget_order(orders, course).await;
         }
+        self.remove_left(orders, course).await;
     }
 
     async fn plan(&mut self, orders: &Arc<Orders>, course: &mut Course) -> Turn {

@@ -26,6 +26,11 @@ impl Failing {
         self.class.as_str() == IssueFault::State.as_str()
     }
 
+    /// Whether the DNS provider does not do what is asked.
+    pub(super) fn is_of_dns(&self) -> bool {
+        self.class.as_str() == IssueFault::Dns.as_str()
+    }
+
     /// Whether what there is may not serve, as against nothing having come.
     pub(super) fn is_of_proof(&self) -> bool {
         self.class.as_str() == "prove"

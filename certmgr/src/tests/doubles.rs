@@ -345,7 +345,9 @@ impl TestIssuer {
     async fn place(&self, request: &Request) -> Result<Issued, IssueError> {
         let record = (request.certificate.clone(), self.provider.clone());
         let issued = self.place_with(request, &record).await;
-        lock(&self.authority.records).remove(&record);
+        if !self.authority.dns_down.load(Ordering::SeqCst) {
+            lock(&self.authority.records).remove(&record);
+        }
         issued
     }
 
@@ -417,7 +419,14 @@ impl Issuer for TestIssuer {
         Box::pin(async move {
             let document = Document::Order(certificate.to_owned());
             let removed = self.store.remove(&document).await;
-            removed.map_err(|error| failure(IssueFault::State, &error.to_string()))
+            removed.map_err(|error| failure(IssueFault::State, &error.to_string()))?;
+            match lock(&self.authority.records)
+                .iter()
+                .any(|(name, _)| name == certificate)
+            {
+                true => Err(failure(IssueFault::Dns, "the record is still there")),
+                false => Ok(()),
+            }
         })
     }
 

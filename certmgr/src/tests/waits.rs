@@ -419,6 +419,28 @@ async fn a_clock_some_seconds_behind_the_cas_costs_as_many_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn txt_records_that_cannot_be_removed_are_shown_as_trouble_and_removed_long_before_the_next_order() {
+    let world = World::new();
+    world.authority.dns_down.store(true, Ordering::SeqCst);
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let trouble = |manager: &TestManager| manager.handle.control().view("api").unwrap().trouble;
+    let shown = trouble(&manager).expect("nothing is shown");
+    assert_eq!(shown.class.as_str(), "dns");
+    assert!(shown.message.contains("still there"), "{shown:?}");
+    tokio::time::sleep(Duration::from_secs(6 * 3_600)).await;
+    let tries = lock(&world.authority.cleaned_up).len();
+    assert!((3..=8).contains(&tries), "{tries} in six hours");
+    assert!(trouble(&manager).is_some());
+    world.authority.dns_down.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(DAY)).await;
+    assert_eq!(lock(&world.authority.records).len(), 0);
+    assert!(trouble(&manager).is_none(), "{:?}", trouble(&manager));
+    assert_eq!(world.authority.placed(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_ca_dates_far_ahead_is_given_up_after_a_day() {
     let world = World::new();
     world.authority.answers(Answer::IssueFor(400 * DAY));

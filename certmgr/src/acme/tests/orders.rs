@@ -73,7 +73,8 @@ async fn a_record_that_cannot_be_removed_stays_noted_until_it_is() {
     place.txt.failures.store(2, Ordering::SeqCst);
     issue(&client, &request("a", &["a.example.com"])).await.unwrap();
     assert_eq!(place.txt.left().len(), 1);
-    client.done("a").await.unwrap();
+    let error = client.done("a").await.unwrap_err();
+    assert_eq!((error.class, error.remedy.as_str()), (IssueFault::Dns, "wake it"));
     assert_eq!(place.txt.left().len(), 1);
     assert!(
         !client
