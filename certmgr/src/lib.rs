@@ -55,7 +55,7 @@ pub use schedule::Why;
 pub use service::service;
 pub use state::{State, StateError};
 pub use supervisor::{Handle, start};
-pub use trust::TrustEvent;
+pub use trust::{TrustEvent, kept_trust};
 
 // One file for both: this crate's tests cannot depend on the end-to-end ones.
 #[cfg(test)]

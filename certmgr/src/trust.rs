@@ -9,6 +9,7 @@ mod event;
 mod keeping;
 mod kept;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::certificate::trouble::{Failure, Trouble};
 use crate::config::{Options, TrustConfig};
 use crate::error::{Error, Reason};
 use crate::source::{self, Content, Pair};
+use crate::store::{Document, disk};
 use crate::supervisor::{Stage, TrustPost};
 
 use age::{Ageing, What};
@@ -247,6 +249,16 @@ impl Trust {
         let one = all.into_iter().find(|one| one.name == *name)?;
         Some(one.serving?.bundle)
     }
+}
+
+/// What the state directory keeps of a trust bundle, and `run` would put into force before any source is read. Writes
+/// nothing; what cannot be read or used is as good as nothing. Blocks.
+pub fn kept_trust(state_dir: &Path, config: &TrustConfig) -> Option<Arc<TrustBundle>> {
+    let document = Document::Trust(config.name.clone());
+    let bytes = disk::read_now(state_dir, &document).ok()??;
+    let pair = kept::parse(&bytes).ok()?;
+    let proved = TrustBundle::restore(&pair.chain, &pair.key, config.revocation).ok()?;
+    Some(Arc::clone(proved.bundle()))
 }
 
 fn told(name: &Arc<str>, ageing: &Ageing) -> TrustEvent {

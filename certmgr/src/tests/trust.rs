@@ -4,7 +4,7 @@ mod certificates;
 
 use std::sync::atomic::AtomicI64;
 
-use certstore::TrustStatus;
+use certstore::{TrustBundle, TrustStatus};
 use rcgen::{
     CertificateRevocationListParams, ExtendedKeyUsagePurpose, KeyIdMethod, KeyUsagePurpose,
     RevokedCertParams, SerialNumber,
@@ -239,6 +239,32 @@ async fn an_older_list_lets_nobody_in_again() {
     let event = trusting.tells("trust_refused").await;
     assert!(event.to_string().contains("is older"), "{event}");
     assert!(!trusting.lets_in(&bad));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_finds_what_is_kept() {
+    let (bundle, ca, directory) = (Bundle::new(), Authority::new("one"), TempDir::new().unwrap());
+    let options = Options {
+        state: Some(State::open(directory.path()).unwrap()),
+        ..watching()
+    };
+    assert!(crate::kept_trust(directory.path(), &bundle.config()).is_none());
+    let (older, newer) = (ca.list(&[], 9), ca.list(&[2], 9));
+    bundle.write(&ca.pem(), &newer);
+    let mut trusting = Trusting::start(vec![bundle.config()], options);
+    trusting.tells("trust_promoted").await;
+    let kept = crate::kept_trust(directory.path(), &bundle.config()).unwrap();
+    assert_eq!(
+        Some(kept.generation()),
+        trusting
+            .status()
+            .serving
+            .map(|serving| serving.bundle.generation())
+    );
+    let parse =
+        |list: &str| TrustBundle::parse(ca.pem().as_bytes(), list.as_bytes(), true, test_now()).unwrap();
+    assert!(parse(&older).not_older_than(&kept).is_err());
+    assert!(parse(&newer).not_older_than(&kept).is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,11 +57,11 @@ impl Report {
         sources::placeholders(&mut found);
         let is_acme = |source: &Source| matches!(source, Source::Acme(_));
         let needs_state = certificates.iter().any(|one| is_acme(&one.certificate.source));
+        let kept_in = state_dir.as_ref().map(|directory| directory.value.as_path());
         let trust_bundles = trust_bundles
             .iter()
-            .map(|one| trust::check(one, now, &mut found))
+            .map(|one| trust::check(one, kept_in, now, &mut found))
             .collect::<Vec<_>>();
-        let kept_in = state_dir.as_ref().map(|directory| directory.value.as_path());
         let certificates = certificates
             .iter()
             .map(|one| {

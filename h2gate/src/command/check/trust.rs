@@ -1,7 +1,9 @@
 //! Trust bundles on disk, through the door that `run` uses.
 
+use std::path::Path;
+
 use certmgr::Source;
-use certstore::{Part, TrustBundle, UnixTime};
+use certstore::{Part, ProvedTrust, TrustBundle, UnixTime};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -29,11 +31,17 @@ pub(super) fn anchors<'a>(
         .map_or(&[], |contents| &contents.anchors)
 }
 
-pub(super) fn check(located: &LocatedTrust, now: UnixTime, found: &mut Diagnostics) -> Checked<Contents> {
+/// What `state_dir` keeps is what it would take the place of.
+pub(super) fn check(
+    located: &LocatedTrust,
+    state_dir: Option<&Path>,
+    now: UnixTime,
+    found: &mut Diagnostics,
+) -> Checked<Contents> {
     let one = &located.trust;
     let state = match sources::elsewhere(&one.source) {
         Some(place) => Condition::NotAsked(place),
-        None => files(located, now, found).map_or(Condition::Unusable, Condition::Usable),
+        None => files(located, state_dir, now, found).map_or(Condition::Unusable, Condition::Usable),
     };
     Checked {
         name: one.name.clone(),
@@ -42,7 +50,12 @@ pub(super) fn check(located: &LocatedTrust, now: UnixTime, found: &mut Diagnosti
     }
 }
 
-fn files(located: &LocatedTrust, now: UnixTime, found: &mut Diagnostics) -> Option<Contents> {
+fn files(
+    located: &LocatedTrust,
+    state_dir: Option<&Path>,
+    now: UnixTime,
+    found: &mut Diagnostics,
+) -> Option<Contents> {
     let Source::Files(_) = located.trust.source else {
         return None;
     };
@@ -56,7 +69,13 @@ fn files(located: &LocatedTrust, now: UnixTime, found: &mut Diagnostics) -> Opti
         None => authorities.clone(),
         Some(lists) => lists?,
     };
-    match TrustBundle::parse(&authorities, &lists, located.trust.revocation, now) {
+    let kept = state_dir.and_then(|directory| certmgr::kept_trust(directory, &located.trust));
+    let parsed = TrustBundle::parse(&authorities, &lists, located.trust.revocation, now);
+    let not_older = |proved: ProvedTrust| match &kept {
+        Some(kept) => proved.not_older_than(kept),
+        None => Ok(proved),
+    };
+    match parsed.and_then(not_older) {
         Ok(proved) => Some(contents(proved.bundle(), &authorities)),
         Err(error) => {
             let blamed: &LocatedPath = match (error.part(), crl) {
