@@ -124,6 +124,33 @@ async fn revoke_replaces_first_and_the_ca_confirms_it() {
 }
 
 #[tokio::test]
+async fn what_is_removed_right_after_the_command_is_revoked_all_the_same() {
+    let mut scene = Scene::start().await;
+    let old = scene.first.serial();
+    // Its replacement does not come.
+    scene
+        .pebble
+        .proxy
+        .spoil("POST /order-plz", e2e::Fault::status(503));
+    let (worked, told) = scene.certs(&["revoke", "acme", "--yes"]).await;
+    assert!(worked, "{told}");
+    let (_, told) = scene.certs(&["list"]).await;
+    assert!(told.contains("waits until its replacement serves"), "{told}");
+    scene
+        .gateway
+        .set("/listeners/0/tls/certificates", serde_json::json!(["main"]));
+    let config: Value = serde_json::from_str(&scene.gateway.config_text()).unwrap();
+    let main = config["certificates"][0].clone();
+    scene.gateway.rewrite("/certificates", serde_json::json!([main]));
+    scene.gateway.hang_up();
+    scene.gateway.logs(&["event=\"revoked\"", "acme"]).await;
+    assert_eq!(scene.pebble.certificate_status(old).await, "Revoked");
+    let all = scene.json(&["list"]).await;
+    assert_eq!(all["revocations"][0]["name"], "acme", "{all}");
+    assert_eq!(all["revocations"][0]["progress"], "revoked", "{all}");
+}
+
+#[tokio::test]
 async fn list_show_and_plan_tell_what_the_program_knows() {
     let scene = Scene::start().await;
     let list = scene.json(&["list"]).await.to_string();
