@@ -317,6 +317,12 @@ impl Certificate {
         revocations.is_some_and(|revocations| revocations.is_wanted(generation))
     }
 
+    /// Whether its CA has revoked it.
+    fn is_revoked(&self, generation: Generation) -> bool {
+        let revocations = self.revocations.as_ref();
+        revocations.is_some_and(|revocations| revocations.is_revoked(generation))
+    }
+
     fn serving(&self) -> Option<Arc<Serving>> {
         self.reader.current(self.post.name())
     }

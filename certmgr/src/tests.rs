@@ -1,6 +1,7 @@
 //! The story as a whole, on real files. This file is the vocabulary.
 
 mod crashes;
+mod disorders;
 mod doubles;
 mod kept;
 mod leftovers;

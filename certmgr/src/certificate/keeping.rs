@@ -77,12 +77,8 @@ impl Certificate {
     async fn restore_newest(&mut self) {
         let mut restored = None;
         let domains = &self.config.domains;
-        let is_revoked = |version: &&Version| {
-            let revocations = self.revocations.as_ref();
-            revocations.is_some_and(|revocations| revocations.is_revoked(version.generation()))
-        };
         for version in self.kept.fitting(domains) {
-            if is_revoked(&version) {
+            if self.is_revoked(version.generation()) {
                 continue;
             }
             match self.prove_kept(&version.pair).await {

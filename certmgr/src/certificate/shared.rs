@@ -48,6 +48,10 @@ impl Certificate {
             Ok(Some((disk, _))) => {
                 self.keeping.seen = stamp;
                 self.keeping.follows |= self.kept.merge(disk);
+                if let Some(revocations) = &self.revocations {
+                    // Why it has changed may be there. What cannot be read stays as it was known.
+                    let _ = revocations.refresh().await;
+                }
                 self.forget_revoked();
                 self.show_state();
             }
@@ -74,7 +78,7 @@ impl Certificate {
         };
         let is_put_aside = serving.is_none_or(|serving| self.is_put_aside(serving));
         let is_wanted = |version: &Version| self.orders.as_ref().is_some_and(|orders| orders.wants(version));
-        if self.is_put_aside(first.generation()) || !(is_put_aside || is_wanted(first)) {
+        if !self.may_come(first.generation(), serving) || !(is_put_aside || is_wanted(first)) {
             self.followed();
             return;
         }
@@ -101,6 +105,15 @@ impl Certificate {
 
     fn followed(&mut self) {
         (self.keeping.follows, self.keeping.unfollowed_told) = (false, false);
+    }
+
+    /// What is to be revoked and serves elsewhere, for its replacement has not come, is better than what has been
+    /// replaced there.
+    fn may_come(&self, first: Generation, serving: Option<Generation>) -> bool {
+        let to_be_revoked = |generation| self.is_to_be_revoked(generation);
+        !self.kept.is_held_back(first)
+            && !self.is_revoked(first)
+            && (!to_be_revoked(first) || serving.is_some_and(to_be_revoked))
     }
 
     /// What was rolled back from, or is to be revoked.
