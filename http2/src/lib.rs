@@ -65,6 +65,7 @@ mod grammar;
 pub mod hpack;
 mod limits;
 mod message;
+mod slots;
 mod stream;
 
 pub use connection::{Config, Connection, Credit, Event, Owed};
@@ -72,6 +73,7 @@ pub use error::{Cause, ConnectionError, ErrorCode, OpenError};
 pub use field::{Field, Indexing, Name};
 pub use hpack::{DecodeError, Decoded, Decoder, Encoder};
 pub use limits::{Limit, Limits, Rate};
+pub use slots::Slots;
 pub use stream::{STREAM_MEMORY, StreamKey};
 
 /// About what a list of fields keeps in memory, in octets. Fields are shared, by tables and by other lists: one that

@@ -32,6 +32,7 @@ use crate::Field;
 use crate::connection::queue::Queue;
 use crate::flow::{ReceiveWindow, SendWindow};
 use crate::message::UNKNOWN_LENGTH;
+use crate::slots::Slots;
 use index::Index;
 use std::cell::RefCell;
 
@@ -52,8 +53,6 @@ impl StreamKey {
 /// A stream that is open or half closed.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    /// 0: the slot is free.
-    id: u32,
     pub(crate) tag: u32,
     pub(crate) send: SendWindow,
     pub(crate) receive: ReceiveWindow,
@@ -105,7 +104,6 @@ pub(crate) struct Lists {
 impl Stream {
     pub(crate) fn new(send_window: u32, receive_window: u32, tag: u32, opened_ms: u32) -> Self {
         Self {
-            id: 0,
             tag,
             send: SendWindow::new(send_window),
             receive: ReceiveWindow::new(receive_window),
@@ -187,8 +185,7 @@ fn heap_of_list(fields: &Vec<Field>) -> usize {
 /// All open and half closed streams, by key and by id.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    slots: Vec<Stream>,
-    free: Vec<u32>,
+    slots: Slots<Stream>,
     by_id: Index,
     /// Last time it needed a large table.
     large: bool,
@@ -211,12 +208,12 @@ fn with_spare<T: Default>(f: impl FnOnce(&mut Vec<Streams>) -> T) -> T {
 }
 
 /// What one open stream has from the allocator in the table of its connection.
-pub const STREAM_MEMORY: usize = size_of::<Stream>() + 4 + 8;
+pub const STREAM_MEMORY: usize = Slots::<Stream>::ENTRY + Index::ENTRY;
 
 impl Streams {
     /// Octets that the table has from the allocator, without what its streams queue.
     pub(crate) fn heap(&self) -> usize {
-        self.slots.capacity() * size_of::<Stream>() + self.free.capacity() * 4 + self.by_id.capacity() * 8
+        self.slots.heap() + self.by_id.heap()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -234,33 +231,19 @@ impl Streams {
 
     #[inline]
     pub(crate) fn get(&self, key: StreamKey) -> Option<&Stream> {
-        self.slots
-            .get(key.slot as usize)
-            .filter(|s| s.id == key.id && key.id != 0)
+        self.slots.get(key.slot, key.id)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
-        self.slots
-            .get_mut(key.slot as usize)
-            .filter(|s| s.id == key.id && key.id != 0)
+        self.slots.get_mut(key.slot, key.id)
     }
 
-    pub(crate) fn insert(&mut self, id: u32, mut stream: Stream) -> StreamKey {
-        stream.id = id;
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => {
-                if self.slots.len() == self.slots.capacity() {
-                    self.grow();
-                }
-                u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
-            }
-        };
-        match self.slots.get_mut(slot as usize) {
-            Some(free) => *free = stream,
-            None => self.slots.push(stream),
+    pub(crate) fn insert(&mut self, id: u32, stream: Stream) -> StreamKey {
+        if self.by_id.len() == self.slots.capacity() && self.slots.capacity() <= KEPT_SLOTS {
+            self.grow();
         }
+        let slot = self.slots.insert(id, stream);
         self.by_id.insert(id, slot);
         StreamKey { slot, id }
     }
@@ -269,54 +252,40 @@ impl Streams {
     #[cold]
     fn grow(&mut self) {
         self.large |= self.slots.capacity() >= KEPT_SLOTS;
-        if self.large && self.slots.capacity() <= KEPT_SLOTS {
-            let Some(mut table) = with_spare(Vec::pop) else {
-                return;
-            };
-            table.slots.append(&mut self.slots);
+        if self.large
+            && let Some(mut table) = with_spare(Vec::pop)
+        {
             for (id, slot) in self.by_id.iter() {
                 table.by_id.insert(id, slot);
             }
-            table.large = true;
-            *self = table;
+            self.by_id = table.by_id;
+            self.slots.move_into(table.slots);
         }
     }
 
     /// Takes the stream out. What it queued goes with it.
     pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Gone> {
-        let stream = self.get_mut(key)?;
-        let gone = Gone {
+        let stream = self.slots.remove(key.slot, key.id)?;
+        self.by_id.remove(key.id);
+        if self.by_id.len() == 0 && self.slots.capacity() > KEPT_SLOTS {
+            self.give_back();
+        }
+        Some(Gone {
             remote_ended: stream.remote_ended,
             held: stream.receive.held(),
             queued: stream.queue.len(),
             waiting_heap: stream.queue.heap() + stream.heap_of_lists(),
-        };
-        stream.id = 0;
-        stream.queue = Queue::default();
-        stream.lists = None;
-        self.by_id.remove(key.id);
-        self.free.push(key.slot);
-        if self.by_id.len() == 0 && self.slots.capacity() > KEPT_SLOTS {
-            self.give_back();
-        }
-        Some(gone)
+        })
     }
 
     /// No stream is left in a large table.
     #[cold]
     fn give_back(&mut self) {
-        let large = self.slots.len() > KEPT_SLOTS;
-        let mut table = std::mem::replace(
-            self,
-            Self {
-                large,
-                ..Self::default()
-            },
-        );
-        if table.slots.capacity() <= LARGEST_SPARE {
-            table.slots.clear();
-            table.free.clear();
-            table.by_id.clear();
+        let mut table = std::mem::take(self);
+        self.large = table.slots.was_filled_beyond(KEPT_SLOTS);
+        table.slots.clear();
+        table.by_id.clear();
+        if table.slots.capacity().max(table.by_id.capacity()) <= LARGEST_SPARE {
             with_spare(|spare| {
                 if spare.len() < SPARE_TABLES {
                     spare.push(table);
@@ -326,19 +295,13 @@ impl Streams {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (StreamKey, &Stream)> {
-        self.slots
-            .iter()
-            .zip(0..)
-            .filter(|(s, _)| s.id != 0)
-            .map(|(s, slot)| (StreamKey { slot, id: s.id }, s))
+        let entries = self.slots.iter();
+        entries.map(|(slot, id, stream)| (StreamKey { slot, id }, stream))
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (StreamKey, &mut Stream)> {
-        self.slots
-            .iter_mut()
-            .zip(0..)
-            .filter(|(s, _)| s.id != 0)
-            .map(|(s, slot)| (StreamKey { slot, id: s.id }, s))
+        let entries = self.slots.iter_mut();
+        entries.map(|(slot, id, stream)| (StreamKey { slot, id }, stream))
     }
 }
 

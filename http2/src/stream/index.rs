@@ -25,6 +25,8 @@ impl Default for Index {
 }
 
 const SMALLEST: usize = 8;
+/// Smaller tables do not shrink.
+const WORTH_SHRINKING: usize = 4096;
 
 impl Index {
     fn keyed(key: u64) -> Self {
@@ -39,6 +41,13 @@ impl Index {
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Octets from the allocator for each id, at least.
+    pub(super) const ENTRY: usize = size_of::<(u32, u32)>();
+
+    pub(super) fn heap(&self) -> usize {
+        self.cells.len() * Self::ENTRY
     }
 
     pub(super) fn capacity(&self) -> usize {
@@ -95,7 +104,7 @@ impl Index {
     /// `id` is not in it and not 0.
     pub(super) fn insert(&mut self, id: u32, slot: u32) {
         if self.cells.len() < 2 * (self.len + 1) {
-            self.grow();
+            self.resize((self.cells.len() * 2).max(SMALLEST));
         }
         let mut place = self.home(id);
         while self.look(place).is_some_and(|(other, _)| other != 0) {
@@ -108,10 +117,10 @@ impl Index {
     }
 
     #[cold]
-    fn grow(&mut self) {
-        let larger = vec![(0, 0); (self.cells.len() * 2).max(SMALLEST)];
+    fn resize(&mut self, cells: usize) {
+        let cells = vec![(0, 0); cells];
         self.len = 0;
-        for (id, slot) in std::mem::replace(&mut self.cells, larger) {
+        for (id, slot) in std::mem::replace(&mut self.cells, cells) {
             if id != 0 {
                 self.insert(id, slot);
             }
@@ -139,6 +148,9 @@ impl Index {
         }
         if let Some(cell) = self.cells.get_mut(hole) {
             *cell = (0, 0);
+        }
+        if self.cells.len() >= WORTH_SHRINKING && self.len < self.cells.len() / 16 {
+            self.resize(self.cells.len() / 4);
         }
     }
 
@@ -180,6 +192,16 @@ mod tests {
             }
             assert_eq!(index.iter().collect::<HashMap<_, _>>(), map);
         }
+    }
+
+    #[test]
+    fn memory_goes_when_most_ids_have_gone() {
+        let mut index = Index::default();
+        (1..=100_000).for_each(|id| index.insert(id, id));
+        (101..=100_000).for_each(|id| index.remove(id));
+        assert!(index.capacity() <= WORTH_SHRINKING, "{}", index.capacity());
+        assert!((1..=100).all(|id| index.get(id) == Some(id)));
+        assert_eq!((index.len(), index.get(101)), (100, None));
     }
 
     #[test]
