@@ -259,7 +259,8 @@ pub struct Limits {
     pub max_handshakes: usize,
     /// Bytes under way or waiting for one client connection beyond the base windows, in each direction. Default 4 MiB.
     pub connection_memory: usize,
-    /// Bytes that peers make the whole process keep. Default 256 MiB.
+    /// Bytes that the whole process may have: what peers make it keep, and 16 MiB for itself, at most a quarter. Default
+    /// 256 MiB.
     pub process_memory: usize,
     /// Requests that wait for a connection or a stream of a backend, per worker and backend. Default 1,000.
     pub max_waiting: usize,

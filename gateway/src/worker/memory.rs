@@ -19,8 +19,12 @@ use crate::rpc::status::Refusal;
 
 /// The name of the limit of what all workers hold.
 const PROCESS_MEMORY: &str = "process_memory";
-/// What is not counted of each connection: tables, a small stream table, and a few RPCs under way.
+/// What is not counted of a connection that holds little: tables, a small stream table, and a few RPCs under way. Of one
+/// that holds twice as much everything is counted.
 const FREE: usize = 16 << 10;
+/// What the process has at rest, and at most so much of `process_memory`, is left to it.
+const AT_REST: usize = 16 << 20;
+const MOST_AT_REST: usize = 4;
 /// The allocator gives about this part more than it is asked for: its sizes are eighths of powers of two.
 const ROUNDING: usize = 8;
 /// A connection that is charged with as much is *large*: only large ones have a share, and only they give way.
@@ -178,7 +182,7 @@ impl<'a> HandshakeMemory<'a> {
         worker.memory.held = (worker.memory.held + now).saturating_sub(self.counted);
         self.counted = now;
         worker.publish();
-        worker.held_by_all() <= worker.snapshot.limits.process_memory
+        !worker.is_over_memory()
     }
 }
 
@@ -195,7 +199,7 @@ impl Worker {
             return;
         };
         let held = memory(connection);
-        let held = (held + held / ROUNDING).saturating_sub(FREE);
+        let held = charged_for(held + held / ROUNDING);
         let charge = &mut connection.charge;
         self.memory.held = (self.memory.held + held).saturating_sub(charge.held);
         if charge.is_large {
@@ -269,8 +273,14 @@ impl Worker {
     /// While memory is short, what one client may have under way is half of its share: with what is being written it
     /// is less than the share then, also when some more clients share the memory.
     fn bound_windows(&mut self) {
-        let is_short = self.held_by_all() > self.snapshot.limits.process_memory / 2;
+        let is_short = self.held_by_all() > self.most_held() / 2;
         self.memory.window = if is_short { self.share() / 2 } else { usize::MAX };
+    }
+
+    /// What all workers may hold.
+    fn most_held(&self) -> usize {
+        let memory = self.snapshot.limits.process_memory;
+        memory - AT_REST.min(memory / MOST_AT_REST)
     }
 
     /// What all workers hold. What was told to the others lags a little behind what is held here.
@@ -285,7 +295,7 @@ impl Worker {
         let by_large = self.shared.held_by_large.load(Ordering::Relaxed);
         let by_large = by_large.saturating_sub(self.memory.published_by_large) + self.memory.held_by_large;
         let by_others = self.held_by_all().saturating_sub(by_large);
-        let left = self.snapshot.limits.process_memory.saturating_sub(by_others);
+        let left = self.most_held().saturating_sub(by_others);
         left / self.shared.large.load(Ordering::Relaxed).max(1)
     }
 
@@ -329,7 +339,7 @@ impl Worker {
     }
 
     fn is_over_memory(&self) -> bool {
-        self.held_by_all() > self.snapshot.limits.process_memory
+        self.held_by_all() > self.most_held()
     }
 
     /// When the process holds more than it may: of the clients that hold more than their share, those that hold most
@@ -375,7 +385,7 @@ impl Worker {
             }
         }
         self.memory.rest_until = if heaviest.is_empty() {
-            self.memory.held + self.snapshot.limits.process_memory / SEARCH_AGAIN
+            self.memory.held + self.most_held() / SEARCH_AGAIN
         } else {
             0
         };
@@ -471,6 +481,12 @@ impl Worker {
     }
 }
 
+/// What a connection is charged with that has so much from the allocator.
+fn charged_for(held: usize) -> usize {
+    let free = FREE.saturating_sub(held.saturating_sub(FREE));
+    held.saturating_sub(free)
+}
+
 /// The other workers are told.
 fn publish(total: &AtomicUsize, published: &mut usize, now: usize) {
     if now > *published {
@@ -521,6 +537,14 @@ impl Relay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_holds_little_is_charged_with_nothing_and_who_holds_much_with_all_of_it() {
+        let charged: Vec<_> = [0, 16, 17, 24, 31, 32, 1_000]
+            .map(|kib| charged_for(kib << 10) >> 10)
+            .into();
+        assert_eq!(charged, [0, 0, 2, 16, 30, 32, 1_000]);
+    }
 
     #[test]
     fn the_allocator_is_reminded_for_some_time_after_much_was_freed() {
