@@ -161,6 +161,8 @@ pub(crate) struct Connection {
     pub(crate) socket: OwnedWriteHalf,
     /// In the list of those to flush at the end of the turn.
     pub(crate) dirty: bool,
+    /// It has used much lately: others are written to first.
+    pub(crate) gives_way: bool,
     /// The socket takes no more; a task waits until it does.
     pub(crate) blocked: bool,
     /// Nothing more is read; since when, and waiting for the last bytes to leave.
@@ -414,6 +416,7 @@ impl Connection {
             transport,
             socket,
             dirty: false,
+            gives_way: false,
             blocked: false,
             closing: None,
             write_failed_at: None,
@@ -483,8 +486,9 @@ fn take_turn(
     worker.begin_share(slice);
     let reading = poll_read(&mut worker, key, read, slice, context);
     if let Some(began) = worker.share_began() {
-        account.set_dear(worker.has_open_block(key));
         shard.pace.end(account, slice, began, worker.share_is_used_up());
+        let is_dear = worker.end_share(key, account.gives_way());
+        account.set_dear(is_dear);
     }
     match reading {
         Reading::Waits => {

@@ -8,6 +8,7 @@
 mod accept;
 pub(crate) mod deadlines;
 pub(crate) mod ending;
+mod flush;
 mod follow;
 pub(crate) mod memory;
 pub(crate) mod pace;
@@ -19,7 +20,6 @@ pub(crate) mod slab;
 mod tick;
 mod turn;
 
-use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,6 +36,7 @@ use tokio::task::LocalSet;
 use self::accept::Acceptors;
 use self::deadlines::Deadlines;
 use self::ending::Endings;
+use self::flush::Dirty;
 use self::pace::Share;
 pub(crate) use self::rest::rest;
 pub(crate) use self::shard::Shard;
@@ -150,7 +151,7 @@ pub(crate) struct Worker {
     pub(crate) log: crate::access_log::Batch,
     /// Buffers of finished requests, for the next ones.
     pub(crate) spare: Vec<Vec<u8>>,
-    dirty: VecDeque<Key>,
+    dirty: Dirty,
     flusher: Rc<Notify>,
     scratch: Vec<u8>,
     memory: memory::Memory,
@@ -307,7 +308,7 @@ impl Worker {
             random: crate::forwarded::seed(),
             log: crate::access_log::Batch::new(shared.access_log.clone()),
             spare: Vec::new(),
-            dirty: VecDeque::new(),
+            dirty: Dirty::default(),
             flusher,
             scratch: vec![0; SCRATCH],
             memory: memory::Memory::default(),
@@ -376,19 +377,6 @@ impl Worker {
         self.reverify_later(key);
         self.mark_dirty(key);
         key
-    }
-
-    /// To be flushed when all that is ready has run.
-    pub(crate) fn mark_dirty(&mut self, key: Key) {
-        if let Some(connection) = self.connections.get_mut(key)
-            && !connection.dirty
-        {
-            connection.dirty = true;
-            if self.dirty.is_empty() {
-                self.flusher.notify_one();
-            }
-            self.dirty.push_back(key);
-        }
     }
 
     pub(crate) fn knows(&self, key: Key) -> bool {

@@ -93,6 +93,11 @@ impl Account {
         self.used_at = Some(now);
     }
 
+    /// Whether others of its kind go first, as far as is known: what was used is forgotten when a turn is asked for.
+    pub(crate) fn gives_way(&self) -> bool {
+        !self.is_backend && self.level() > 0
+    }
+
     fn level(&self) -> usize {
         let level = LEVELS.iter().filter(|most| self.used > **most).count();
         let least = if self.is_dear {
