@@ -232,11 +232,15 @@ fn others_have_their_turns_while_the_rpcs_of_a_backend_that_is_gone_end() {
 #[test]
 fn deadlines_of_thousands_delay_no_other() {
     let (gateway, backend, mut neighbour, _connection) = scene();
+    let began = Instant::now();
     let _crowd = crowd(&gateway, &backend, |stream| request_within(stream, "3S"));
+    let opened_in = began.elapsed();
     // The last of all in the table, and due with the others.
     let asked_at = Instant::now();
     neighbour.0.write_all(&request_within(3, "3S")).unwrap();
     while !matches!(neighbour.next().expect("an answer"), (HEADERS, ..)) {}
     let took = asked_at.elapsed();
-    assert!(took < Duration::from_millis(4_500), "{took:?}");
+    // To end them all takes less than to open them did, whatever else this machine does.
+    let most = Duration::from_millis(3_500) + opened_in;
+    assert!(took < most, "{took:?}, opened in {opened_in:?}");
 }
