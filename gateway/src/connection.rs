@@ -485,8 +485,8 @@ fn take_turn(
     };
     worker.begin_share(slice);
     let reading = poll_read(&mut worker, key, read, slice, context);
-    if let Some(began) = worker.share_began() {
-        shard.pace.end(account, slice, began, worker.share_is_used_up());
+    if let Some(work) = worker.work_of_share() {
+        shard.pace.end(account, slice, work, worker.share_is_used_up());
         let is_dear = worker.end_share(key, account.gives_way());
         account.set_dear(is_dear);
     }

@@ -259,7 +259,7 @@ pub struct Limits {
     pub max_handshakes: usize,
     /// Bytes under way or waiting for one client connection beyond the base windows, in each direction. Default 4 MiB.
     pub connection_memory: usize,
-    /// Bytes that the whole process may have: what peers make it keep, and 16 MiB for itself, at most a quarter. Default
+    /// Bytes that the whole process may have: what peers make it keep, and 20 MiB for itself, at most a third. Default
     /// 256 MiB.
     pub process_memory: usize,
     /// Requests that wait for a connection or a stream of a backend, per worker and backend. Default 1,000.

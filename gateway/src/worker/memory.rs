@@ -6,6 +6,7 @@
 //! free, so that many of them take nothing from those that carry something.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use http2::{ErrorCode, Limit};
 
@@ -22,9 +23,9 @@ const PROCESS_MEMORY: &str = "process_memory";
 /// What is not counted of a connection that holds little: tables, a small stream table, and a few RPCs under way. Of one
 /// that holds twice as much everything is counted.
 const FREE: usize = 16 << 10;
-/// What the process has at rest, and at most so much of `process_memory`, is left to it.
-const AT_REST: usize = 16 << 20;
-const MOST_AT_REST: usize = 4;
+/// What the process has at rest is left to it of `process_memory`, at most this part of that.
+const AT_REST: usize = 20 << 20;
+const MOST_AT_REST: usize = 3;
 /// The allocator gives about this part more than it is asked for: its sizes are eighths of powers of two.
 const ROUNDING: usize = 8;
 /// A connection that is charged with as much is *large*: only large ones have a share, and only they give way.
@@ -350,15 +351,16 @@ impl Worker {
         if !self.is_over_memory() || self.memory.is_saving {
             return;
         }
+        let began = Instant::now();
         if self.memory.victims.is_empty() {
             self.find_victims();
         }
-        for _ in 0..AT_ONCE {
-            if !self.save_some() {
-                return;
-            }
+        let goes_on = (0..AT_ONCE).all(|_| self.save_some());
+        if goes_on {
+            self.chores.notify_one();
         }
-        self.chores.notify_one();
+        // Whoever is served now is seldom one of those who hold too much.
+        self.share.excuse(began.elapsed());
     }
 
     /// Says whether there is more to do.

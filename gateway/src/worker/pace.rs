@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-pub(crate) use self::turns::{Account, Slice};
+pub(crate) use self::turns::{Account, Slice, Work};
 use self::turns::{Answer, SHARE, Turns};
 
 /// Work after which the clock is read: octets, and for each event [`EVENT`].
@@ -23,6 +23,8 @@ const UNTIMED: usize = 4096;
 const EVENT: usize = 256;
 /// The same in a short slice.
 const UNTIMED_SHORT: usize = 2 * EVENT;
+/// Work that takes no longer than a short slice, whatever the clock says.
+const LITTLE: usize = 8 * EVENT;
 /// What handshakes may use between two looks at the sockets, above the last one: about one signature of an RSA key
 /// of 4096 bits.
 const HANDSHAKES: Duration = Duration::from_millis(2);
@@ -35,6 +37,10 @@ pub(super) struct Share {
     untimed_most: usize,
     /// Set by the first work.
     began: Option<Instant>,
+    for_others: Duration,
+    /// Octets, and for each event [`EVENT`].
+    done: usize,
+    /// What of it was done since the clock was read.
     untimed: usize,
     used_up: bool,
 }
@@ -45,6 +51,8 @@ impl Default for Share {
             time: SHARE,
             untimed_most: UNTIMED,
             began: None,
+            for_others: Duration::ZERO,
+            done: 0,
             untimed: 0,
             used_up: false,
         }
@@ -66,17 +74,29 @@ impl Share {
         self.began.get_or_insert(now);
     }
 
-    /// When the turn's work began, if there was any.
-    pub(super) fn began(&self) -> Option<Instant> {
-        self.began
+    /// So much of the turn was used for others.
+    pub(super) fn excuse(&mut self, time: Duration) {
+        self.for_others += time;
+    }
+
+    /// What was done, if anything was.
+    pub(super) fn work(&self) -> Option<Work> {
+        let began = self.began?;
+        Some(Work {
+            began,
+            for_others: self.for_others,
+            is_little: self.done <= LITTLE,
+        })
     }
 
     /// An event that took so many octets was handled.
     pub(super) fn count(&mut self, octets: usize) {
+        self.done += octets + EVENT;
         self.untimed += octets + EVENT;
         if self.untimed >= self.untimed_most {
             self.untimed = 0;
-            self.used_up |= self.began.is_some_and(|began| began.elapsed() >= self.time);
+            let time = self.time + self.for_others;
+            self.used_up |= self.began.is_some_and(|began| began.elapsed() >= time);
         }
     }
 
@@ -122,10 +142,10 @@ impl Pace {
         }
     }
 
-    /// A turn is over in which work began at `began`; `is_measured`: its end is worth the clock.
-    pub(crate) fn end(&self, account: &mut Account, slice: Slice, began: Instant, is_measured: bool) {
+    /// A turn is over in which `work` was done; `is_measured`: its end is worth the clock.
+    pub(crate) fn end(&self, account: &mut Account, slice: Slice, work: Work, is_measured: bool) {
         let ended = (is_measured || slice.is_short()).then(Instant::now);
-        self.turns.borrow_mut().took(account, slice, began, ended);
+        self.turns.borrow_mut().took(account, slice, work, ended);
     }
 
     /// Wakes a connection that has more to do when it is its turn again.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::ending::Fate;
 use super::flush::PAUSE_OUTPUT;
-use super::pace::{Share, Slice};
+use super::pace::{Share, Slice, Work};
 use super::{Key, Worker};
 use crate::connection::{Peer, Transport};
 use crate::telemetry::event::Event;
@@ -48,9 +48,9 @@ impl Worker {
         self.share = Share::of(slice);
     }
 
-    /// When the work of this part began, if there was any.
-    pub(crate) fn share_began(&self) -> Option<Instant> {
-        self.share.began()
+    /// What was done in this part, if anything was.
+    pub(crate) fn work_of_share(&self) -> Option<Work> {
+        self.share.work()
     }
 
     /// A connection's part of a turn is over. `gives_way`: of its kind others are written to first. Says whether a

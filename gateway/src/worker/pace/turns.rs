@@ -20,7 +20,8 @@ const FEW: usize = 8;
 const FIRST: Duration = Duration::from_micros(25);
 const LATER: Duration = Duration::from_micros(100);
 /// Clients that used less than the first of these lately go before those that used less than the second, and so on.
-const LEVELS: [Duration; 3] = [
+const LEVELS: [Duration; 4] = [
+    Duration::from_micros(50),
     Duration::from_micros(200),
     Duration::from_millis(1),
     Duration::from_millis(5),
@@ -28,7 +29,7 @@ const LEVELS: [Duration; 3] = [
 /// Who last brought so much work at once waits behind those who have used little.
 const MUCH: Duration = Duration::from_micros(100);
 /// Where those wait at least whose next octet may be dear: it may end a large header block.
-const DEAR: usize = 2;
+const DEAR: usize = 3;
 /// What was used is forgotten at this part of the time that passes: a hundredth of a core is everybody's.
 const FORGOTTEN: u32 = 100;
 /// What was used beyond this is forgotten at once.
@@ -107,6 +108,16 @@ impl Account {
         };
         level.max(least)
     }
+}
+
+/// What was done in a turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    pub(super) began: Instant,
+    /// What of it was not for this connection.
+    pub(super) for_others: Duration,
+    /// So little that it takes no more than a slice: if it took longer, the thread was not on a CPU.
+    pub(super) is_little: bool,
 }
 
 /// A place in a queue.
@@ -242,14 +253,9 @@ impl<W> Turns<W> {
         }
     }
 
-    /// A turn is over in which work began at `began`. Where it was measured it is known when it ended.
-    pub(super) fn took(
-        &mut self,
-        account: &mut Account,
-        slice: Slice,
-        began: Instant,
-        ended: Option<Instant>,
-    ) {
+    /// A turn is over. Where it was measured it is known when it ended.
+    pub(super) fn took(&mut self, account: &mut Account, slice: Slice, work: Work, ended: Option<Instant>) {
+        let began = work.began;
         // What is not measured is what lies between two beginnings, without the time in which nobody was ready.
         if let Some((last, true)) = self.last {
             self.ready_used += began.saturating_duration_since(last).min(2 * SHARE);
@@ -259,18 +265,20 @@ impl<W> Turns<W> {
             account.brought = Duration::ZERO;
             return;
         };
+        let all = ended.saturating_duration_since(began);
         if slice.is_ready {
-            self.ready_used += ended.saturating_duration_since(began);
+            self.ready_used += all;
             self.last = None;
         }
-        let took = ended.saturating_duration_since(began) + TURN;
+        let most = if work.is_little { slice.time } else { all };
+        let took = all.saturating_sub(work.for_others).min(most) + TURN;
         account.forget(ended);
         account.used = (account.used + took).min(MOST);
         account.brought = (account.brought + took).min(MOST);
         if !slice.is_ready
             && let Some(queue) = self.queues.get_mut(slice.queue)
         {
-            queue.usual = (7 * queue.usual + took) / 8;
+            queue.usual = (7 * queue.usual + all + TURN) / 8;
         }
     }
 

@@ -7,7 +7,7 @@ use super::*;
 const MICRO: Duration = Duration::from_micros(1);
 
 /// A connection that has events to handle, and what each of them costs.
-struct Work {
+struct Member {
     account: Account,
     events: VecDeque<Duration>,
     became_ready: Option<Instant>,
@@ -17,7 +17,7 @@ struct Work {
 struct Crowd {
     now: Instant,
     turns: Turns<usize>,
-    work: HashMap<usize, Work>,
+    work: HashMap<usize, Member>,
     run_queue: VecDeque<usize>,
     /// From becoming ready to the end of all that came with it.
     waited: HashMap<usize, Duration>,
@@ -40,7 +40,7 @@ impl Crowd {
         let (events, became_ready) = (VecDeque::new(), None);
         self.work.insert(
             who,
-            Work {
+            Member {
                 account,
                 events,
                 became_ready,
@@ -86,7 +86,12 @@ impl Crowd {
             is_used_up = self.now - began >= slice.time;
         }
         let ended = (is_used_up || slice.is_short()).then_some(self.now);
-        self.turns.took(&mut work.account, slice, began, ended);
+        let done = Work {
+            began,
+            for_others: Duration::ZERO,
+            is_little: false,
+        };
+        self.turns.took(&mut work.account, slice, done, ended);
         if is_used_up {
             self.turns.wait(&mut work.account, self.now, who);
         } else {
@@ -229,4 +234,28 @@ fn few_have_long_turns_and_are_not_measured() {
     }
     while crowd.round() {}
     assert!(crowd.turns_taken <= 6 * 11, "{}", crowd.turns_taken);
+}
+
+#[test]
+fn who_was_interrupted_or_worked_for_others_is_not_put_behind() {
+    let (began, long) = (Instant::now(), 20_000 * MICRO);
+    let slice = Slice {
+        time: FIRST,
+        is_ready: true,
+        queue: 1,
+    };
+    let level = |for_others, is_little| {
+        let (mut turns, mut account) = (Turns::<usize>::default(), Account::client());
+        let work = Work {
+            began,
+            for_others,
+            is_little,
+        };
+        turns.took(&mut account, slice, work, Some(began + long));
+        account.has_read_all();
+        account.level()
+    };
+    assert_eq!(level(long, false), 0);
+    assert_eq!(level(Duration::ZERO, true), 0);
+    assert_eq!(level(Duration::ZERO, false), LEVELS.len());
 }
