@@ -23,8 +23,9 @@ const UNTIMED: usize = 4096;
 const EVENT: usize = 256;
 /// The same in a short slice.
 const UNTIMED_SHORT: usize = 2 * EVENT;
-/// Work that takes no longer than a short slice, whatever the clock says.
-const LITTLE: usize = 8 * EVENT;
+/// Work that is little, whatever the clock says: a request with its message, and what comes with it. Who has used little
+/// lately is not stopped in it.
+const LITTLE: usize = 6 * EVENT;
 /// What handshakes may use between two looks at the sockets, above the last one: about one signature of an RSA key
 /// of 4096 bits.
 const HANDSHAKES: Duration = Duration::from_millis(2);
@@ -64,7 +65,11 @@ impl Share {
     pub(super) fn of(slice: Slice) -> Self {
         Self {
             time: slice.time,
-            untimed_most: if slice.is_short() { UNTIMED_SHORT } else { UNTIMED },
+            untimed_most: match slice.is_short() {
+                true if slice.is_first() => LITTLE,
+                true => UNTIMED_SHORT,
+                false => UNTIMED,
+            },
             ..Self::default()
         }
     }
@@ -295,6 +300,27 @@ mod tests {
         assert!(!is_called(&mut next));
         assert!(!pace.call_some());
         assert!(is_called(&mut next));
+    }
+
+    #[test]
+    fn who_has_used_little_is_not_stopped_within_one_request() {
+        let turns = Turns::<usize>::default();
+        let mut account = Account::client();
+        let Answer::Go(usual) = turns.ask(&mut account, Instant::now()) else {
+            panic!("nobody waits");
+        };
+        let used_up_by = |slice: Slice| {
+            let mut share = Share::of(slice);
+            share.begin(Instant::now().checked_sub(SHARE).unwrap());
+            // WINDOW_UPDATE, a head, a message.
+            for octets in [13, 300, 30] {
+                share.count(octets);
+            }
+            share.is_used_up()
+        };
+        assert!(!used_up_by(usual.shortened(1)));
+        assert!(used_up_by(usual.shortened(2)), "a busy one is");
+        assert!(!used_up_by(usual));
     }
 
     #[test]

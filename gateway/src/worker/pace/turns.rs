@@ -34,6 +34,8 @@ const DEAR: usize = 3;
 const FORGOTTEN: u32 = 100;
 /// What was used beyond this is forgotten at once.
 const MOST: Duration = Duration::from_millis(10);
+/// What little work costs at most where nothing disturbs it: about an RPC.
+const LITTLE: Duration = Duration::from_micros(12);
 /// What a turn costs beside its work: a read, and a write for it.
 const TURN: Duration = Duration::from_micros(5);
 
@@ -116,7 +118,7 @@ pub(crate) struct Work {
     pub(super) began: Instant,
     /// What of it was not for this connection.
     pub(super) for_others: Duration,
-    /// So little that it takes no more than a slice: if it took longer, the thread was not on a CPU.
+    /// If it took longer than [`LITTLE`], the thread was not on a CPU, or nothing in its cache.
     pub(super) is_little: bool,
 }
 
@@ -140,6 +142,20 @@ impl Slice {
     /// Many want a turn: each has little, and it is measured.
     pub(crate) fn is_short(self) -> bool {
         self.time < SHARE
+    }
+
+    #[cfg(test)]
+    pub(super) fn shortened(self, queue: usize) -> Self {
+        Self {
+            time: FIRST,
+            queue,
+            ..self
+        }
+    }
+
+    /// Of a client that has used little lately.
+    pub(super) fn is_first(self) -> bool {
+        self.queue == 1
     }
 }
 
@@ -270,7 +286,7 @@ impl<W> Turns<W> {
             self.ready_used += all;
             self.last = None;
         }
-        let most = if work.is_little { slice.time } else { all };
+        let most = if work.is_little { LITTLE } else { all };
         let took = all.saturating_sub(work.for_others).min(most) + TURN;
         account.forget(ended);
         account.used = (account.used + took).min(MOST);
