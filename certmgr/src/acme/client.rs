@@ -312,7 +312,7 @@ impl Issuer for Client {
         Box::pin(async move {
             let authority = self.authority(authority)?;
             let failed = |trouble: Trouble| trouble.into_error(authority, "ask when to renew");
-            let asked = self.shared.desk.ask(authority).await.map_err(failed)?;
+            let asked = self.shared.desk.ask(authority).await?;
             match renewal::info(&asked.session, leaf).await {
                 Ok(info) => Ok(info),
                 Err(trouble) => {

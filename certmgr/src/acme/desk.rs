@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::problem::Trouble;
 use super::session::Session;
+use super::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::config::Authority;
 
 /// Between two questions to one CA. Let's Encrypt allows 40 a second to each address.
@@ -16,6 +16,12 @@ const APART: Duration = Duration::from_millis(200);
 
 /// A directory is read anew after so long.
 const DIRECTORY_LIFE: Duration = Duration::from_secs(10 * 60);
+
+/// One that could not be read is not asked for again so soon: who comes meanwhile is told the same.
+const FAILURE_LIFE: Duration = Duration::from_secs(60);
+
+/// Nobody waits for a turn longer than this: a certificate's story stands still meanwhile.
+const MAX_QUEUE: Duration = Duration::from_secs(5 * 60);
 
 /// One in a process.
 #[derive(Default)]
@@ -26,8 +32,18 @@ pub(super) struct Desk {
 /// Who asks one CA.
 #[derive(Default)]
 struct Queue {
-    session: tokio::sync::Mutex<Option<(Instant, Arc<Session>)>>,
-    free_at: Mutex<Option<Instant>>,
+    session: tokio::sync::Mutex<Option<(Instant, Opened)>>,
+    turns: Mutex<Turns>,
+}
+
+type Opened = Result<Arc<Session>, IssueError>;
+
+#[derive(Debug, Default)]
+struct Turns {
+    /// When the next question may be asked.
+    free_at: Option<Instant>,
+    /// Until when the CA wants no questions at all.
+    limited_until: Option<Instant>,
 }
 
 /// A CA that may be asked now.
@@ -38,12 +54,19 @@ pub(super) struct Asked {
 
 impl Desk {
     /// Waits for its turn at this CA.
-    pub(super) async fn ask(&self, authority: &Authority) -> Result<Asked, Trouble> {
+    pub(super) async fn ask(&self, authority: &Authority) -> Result<Asked, IssueError> {
         let queue = {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(queues.entry(authority.clone()).or_default())
         };
-        let turn = queue.next_turn(Instant::now());
+        let turn = queue.turns().next(Instant::now());
+        let turn = turn.map_err(|wait| IssueError {
+            class: IssueFault::RateLimited,
+            authority: authority.name.clone(),
+            text: format!("it may be asked when to renew in {} s", wait.as_secs()),
+            remedy: "nothing: it is asked again".to_owned(),
+            retry_after: Some(RetryAfter::new(wait, SaidOf::Account)),
+        })?;
         sleep_until(turn).await;
         let session = queue.session(authority).await?;
         Ok(Asked { session, queue })
@@ -54,35 +77,52 @@ impl Asked {
     /// The CA has not answered as it should: whoever comes next reads its directory anew, and not before this long.
     pub(super) async fn failed(&self, limit: Option<Duration>) {
         *self.queue.session.lock().await = None;
-        let free_at = Instant::now() + limit.unwrap_or_default();
-        let mut turn = self.queue.free_at();
-        *turn = (*turn).max(Some(free_at));
+        if let Some(limit) = limit {
+            self.queue.turns().limited_until = Some(Instant::now() + limit);
+        }
     }
 }
 
 impl Queue {
-    fn free_at(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.free_at.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn next_turn(&self, now: Instant) -> Instant {
-        let mut free_at = self.free_at();
-        let turn = free_at.map_or(now, |free_at| free_at.max(now));
-        *free_at = Some(turn + APART);
-        turn
+    fn turns(&self) -> std::sync::MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who comes while the directory is being read waits for it.
-    async fn session(&self, authority: &Authority) -> Result<Arc<Session>, Trouble> {
+    async fn session(&self, authority: &Authority) -> Opened {
         let mut kept = self.session.lock().await;
-        if let Some((since, session)) = &*kept
-            && since.elapsed() < DIRECTORY_LIFE
-        {
-            return Ok(Arc::clone(session));
+        if let Some((since, opened)) = &*kept {
+            let life = if opened.is_ok() {
+                DIRECTORY_LIFE
+            } else {
+                FAILURE_LIFE
+            };
+            if since.elapsed() < life {
+                return opened.clone();
+            }
         }
-        let session = Arc::new(Session::open(authority).await?);
-        *kept = Some((Instant::now(), Arc::clone(&session)));
-        Ok(session)
+        let opened = Session::open(authority)
+            .await
+            .map(Arc::new)
+            .map_err(|trouble| trouble.into_error(authority, "read the CA's directory"));
+        *kept = Some((Instant::now(), opened.clone()));
+        opened
+    }
+}
+
+impl Turns {
+    /// When the next one to ask may do so; else how long nobody may.
+    fn next(&mut self, now: Instant) -> Result<Instant, Duration> {
+        let limited = self.limited_until.filter(|until| *until > now);
+        if let Some(until) = limited {
+            return Err(until - now);
+        }
+        let turn = self.free_at.map_or(now, |free_at| free_at.max(now));
+        if turn - now > MAX_QUEUE {
+            return Err(turn - now);
+        }
+        self.free_at = Some(turn + APART);
+        Ok(turn)
     }
 }
 
@@ -98,13 +138,23 @@ mod tests {
 
     #[test]
     fn three_hundred_who_ask_at_once_ask_one_after_the_other() {
-        let (queue, now) = (Queue::default(), Instant::now());
-        let turns: Vec<Instant> = (0..300).map(|_| queue.next_turn(now)).collect();
-        assert_eq!(turns[0], now);
-        assert!(turns.windows(2).all(|two| two[1] - two[0] >= APART));
-        assert_eq!(
-            queue.next_turn(now + Duration::from_secs(90)),
-            now + Duration::from_secs(90)
-        );
+        let (mut turns, now) = (Turns::default(), Instant::now());
+        let all: Vec<Instant> = (0..300).map(|_| turns.next(now).unwrap()).collect();
+        assert_eq!(all[0], now);
+        assert!(all.windows(2).all(|two| two[1] - two[0] >= APART));
+        let later = now + Duration::from_secs(90);
+        assert_eq!(turns.next(later), Ok(later));
+    }
+
+    #[test]
+    fn nobody_waits_for_long_whatever_the_ca_says_and_however_many_ask() {
+        let (mut turns, now) = (Turns::default(), Instant::now());
+        let waits = (0..10_000).map(|_| turns.next(now));
+        let longest = waits.filter_map(Result::ok).map(|turn| turn - now).max();
+        assert!(longest.is_some_and(|wait| wait <= MAX_QUEUE));
+        let day = Duration::from_secs(86_400);
+        turns.limited_until = Some(now + day);
+        assert_eq!(turns.next(now), Err(day));
+        turns.next(now + day).unwrap();
     }
 }

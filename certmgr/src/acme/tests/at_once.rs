@@ -92,3 +92,16 @@ async fn a_window_that_ends_as_it_begins_is_no_answer() {
     let error = client.renewal_info(0, &answers::a_leaf()).await.unwrap_err();
     assert!(error.text.contains("window"), "{error}");
 }
+
+#[tokio::test]
+async fn a_ca_that_is_down_is_asked_for_its_directory_once_by_all_who_want_its_advice() {
+    let ca = Scripted::start(|asked| (asked.path == "/directory").then(|| (503, Vec::new(), String::new())));
+    let shared = Shared::new(open(&ca.folder), Challenges::default(), 2);
+    let client = Client::new(&ca.source(), &shared);
+    let leaf = answers::a_leaf();
+    let questions = (0..4).map(|_| client.renewal_info(0, &leaf));
+    for answer in futures_util::future::join_all(questions).await {
+        assert_eq!(answer.unwrap_err().class, IssueFault::Unreachable);
+    }
+    assert_eq!(ca.count("/directory"), 1);
+}
