@@ -235,6 +235,14 @@ pub(super) fn bounded(text: &str) -> String {
 }
 
 fn remedy(problem: &Problem, class: IssueFault) -> &'static str {
+    // Let's Encrypt does so after 1,152 failures in a row, and no wait ends it.
+    if problem
+        .detail
+        .as_deref()
+        .is_some_and(|detail| detail.contains("unpause"))
+    {
+        return "mend what makes the name fail, then open the link in the CA's words: it waits for a person";
+    }
     // The problems of single names say more than the one above them.
     let kinds = std::iter::once(problem.r#type.as_deref())
         .chain(problem.subproblems.iter().map(|part| part.r#type.as_deref()));

@@ -194,6 +194,16 @@ async fn a_limit_on_the_account_is_told_from_one_on_names() {
 }
 
 #[tokio::test]
+async fn a_name_that_the_ca_has_paused_is_told_as_waiting_for_a_person() {
+    let words = "Your account is temporarily prevented from requesting certificates for a.example.com and possibly others. \
+                 Please visit: https://portal.letsencrypt.org/sfe/v1/unpause?jwt=e30";
+    let error = at_new_order(429, &[], problem("rateLimited", words)).await;
+    assert_eq!(error.class, IssueFault::RateLimited);
+    assert!(error.text.contains("unpause?jwt=e30"), "{error}");
+    assert!(error.remedy.contains("a person"), "{}", error.remedy);
+}
+
+#[tokio::test]
 async fn a_page_is_told_as_a_page() {
     for path in ["/directory", "/new-account", "/new-order", "/finalize"] {
         for status in [200, 403, 502, 503] {
