@@ -14,6 +14,10 @@ use crate::config::values::is_local;
 /// More names in one certificate than the public CAs sign.
 const MAX_DOMAINS: usize = 100;
 
+/// The profiles in which Let's Encrypt signs fewer names, and how many. <https://letsencrypt.org/docs/profiles/>
+const SMALL_PROFILES: [&str; 2] = ["tlsserver", "shortlived"];
+const MAX_DOMAINS_OF_SMALL_PROFILES: usize = 25;
+
 /// What of the rest of the file matters to orders.
 #[derive(Debug)]
 pub(in crate::config) struct Surroundings {
@@ -46,6 +50,16 @@ impl FileAcme {
             let remedy = "make two certificates of it".to_owned();
             found.error(beyond.place, message, Some(remedy));
         }
+        if let (Some(beyond), Some((one, profile))) =
+            (domains.get(MAX_DOMAINS_OF_SMALL_PROFILES), self.small_profile())
+        {
+            let message = format!(
+                "{one} signs at most {MAX_DOMAINS_OF_SMALL_PROFILES} domains by the profile `{profile}`, and here are {}",
+                domains.len()
+            );
+            let remedy = "make two certificates of it, or take another `profile`".to_owned();
+            found.warning(beyond.place, message, Some(remedy));
+        }
         let mut seen = BTreeSet::new();
         for domain in domains {
             if !seen.insert(&domain.value) {
@@ -57,6 +71,15 @@ impl FileAcme {
         if let (Some(challenge), true) = (&self.challenge, surroundings.listeners_whole) {
             self.check_listeners(challenge, surroundings, found);
         }
+    }
+
+    /// The first CA that is asked for a profile of fewer names.
+    fn small_profile(&self) -> Option<(&str, &str)> {
+        self.authorities.iter().flatten().find_map(|one| {
+            let profile = one.profile.as_deref()?;
+            let is_small = one.name.starts_with("letsencrypt") && SMALL_PROFILES.contains(&profile);
+            is_small.then_some((one.name.as_str(), profile))
+        })
     }
 
     fn check_domain(&self, domain: &Spanned<Name>, found: &mut Diagnostics) {
