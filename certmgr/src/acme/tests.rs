@@ -252,8 +252,13 @@ fn assert_serves(issued: &Issued, domains: &[&str]) -> CertBundle {
     parse()
 }
 
+/// As the story of a certificate does it: it waits for its turn first.
 async fn issue(client: &Client, request: &Request) -> Result<Issued, IssueError> {
-    tokio::time::timeout(DEADLINE, client.issue(request))
+    let issued = async {
+        let _turn = client.turn().await;
+        client.issue(request).await
+    };
+    tokio::time::timeout(DEADLINE, issued)
         .await
         .expect("the order takes too long")
 }

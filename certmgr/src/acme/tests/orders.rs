@@ -194,7 +194,8 @@ async fn an_account_is_bound_to_the_external_one() {
     let error = issue(&client(Some("not base64!")), &asked).await.err().unwrap();
     assert_eq!(error.class, IssueFault::Configuration, "{error}");
     let error = issue(&client(Some("AAAA")), &asked).await.err().unwrap();
-    assert_eq!(error.class, IssueFault::Refused, "{error}");
+    assert_eq!(error.class, IssueFault::Configuration, "{error}");
+    assert!(error.remedy.contains("`hmac_key`"), "{}", error.remedy);
 
     let issued = issue(&client(Some(&format!("{KEY}\n"))), &asked).await.unwrap();
     assert_serves(&issued, &["api.example.com"]);
