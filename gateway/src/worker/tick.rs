@@ -18,7 +18,7 @@ const SLOW: u32 = 5;
 /// A connection that has said its last word waits this long for the peer to close.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What each walk over all that lives may use of a tick: 100,000 relays are seen in two of them.
+/// What each walk over all that lives may use of a tick.
 const PART: Duration = Duration::from_millis(2);
 /// The most that ending late RPCs uses of a turn.
 const LATE: Duration = Duration::from_millis(10);
