@@ -28,7 +28,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use self::handshake::Ended;
 use self::listener::Listener;
-use self::permit::{ConnectionPermit, HandshakePermit};
+use self::permit::{ConnectionPermit, UnprovenPermit};
 use self::session::Session;
 use crate::access_log::Spent;
 use crate::bridge;
@@ -64,7 +64,7 @@ pub(crate) struct Accepted {
     pub(crate) listener: Arc<Listener>,
     pub(crate) at: Instant,
     pub(crate) connection: ConnectionPermit,
-    pub(crate) handshake: HandshakePermit,
+    pub(crate) unproven: UnprovenPermit,
 }
 
 /// TLS is done, or was not asked for.
@@ -351,7 +351,7 @@ impl Accepted {
             transport = Transport::Tls(completed.session);
             early = completed.early;
         }
-        drop(self.handshake);
+        drop(self.unproven);
         let address = self.peer.ip().to_canonical();
         let client = Client {
             address,

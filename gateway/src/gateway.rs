@@ -115,6 +115,7 @@ impl Gateway {
             snapshot: ArcSwap::new(snapshot.clone()),
             connections: Count::default(),
             handshakes: Count::default(),
+            http1: Count::default(),
             held: AtomicUsize::new(0),
             held_by_large: AtomicUsize::new(0),
             large: AtomicUsize::new(0),

@@ -255,12 +255,15 @@ pub struct Limits {
     /// Connections of clients, all workers together. Default 100,000.
     pub max_connections: usize,
     /// Handshakes that may be unfinished at once, all workers together; never more than one for each 16 KiB of
-    /// `process_memory`. Default 10,000.
+    /// [`Self::memory_for_peers`]. Default 10,000.
     pub max_handshakes: usize,
+    /// Connections to HTTP/1.1 listeners, all workers together; never more than one for each 64 KiB of
+    /// [`Self::memory_for_peers`]. Default 4,000.
+    pub max_http1_connections: usize,
     /// Bytes under way or waiting for one client connection beyond the base windows, in each direction. Default 4 MiB.
     pub connection_memory: usize,
-    /// Bytes that the whole process may have: what peers make it keep, and 20 MiB for itself, at most a third. Default
-    /// 256 MiB.
+    /// Bytes that the whole process may have beside 8 to 24 KiB of each connection: what peers make it keep, and 20 MiB for
+    /// itself, at most a third. Default 256 MiB.
     pub process_memory: usize,
     /// Requests that wait for a connection or a stream of a backend, per worker and backend. Default 1,000.
     pub max_waiting: usize,
@@ -272,6 +275,19 @@ pub struct Limits {
     pub access_log_rate: usize,
 }
 
+impl Limits {
+    /// What the process has at rest, and at most which part of its memory is left to it.
+    const AT_REST: usize = 20 << 20;
+    const MOST_AT_REST: usize = 3;
+
+    /// What of `process_memory` peers may make all workers keep.
+    #[must_use]
+    pub fn memory_for_peers(&self) -> usize {
+        let memory = self.process_memory;
+        memory - Self::AT_REST.min(memory / Self::MOST_AT_REST)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -279,6 +295,7 @@ impl Default for Limits {
             backend: http2::Limits::backend(),
             max_connections: 100_000,
             max_handshakes: 10_000,
+            max_http1_connections: 4_000,
             connection_memory: 4 << 20,
             process_memory: 256 << 20,
             max_waiting: 1_000,

@@ -82,6 +82,8 @@ pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) connections: Count,
     pub(crate) handshakes: Count,
+    /// Connections of HTTP/1.1.
+    pub(crate) http1: Count,
     /// What all workers' connections are charged with.
     pub(crate) held: std::sync::atomic::AtomicUsize,
     /// What of it those are charged with that are counted by `large`.

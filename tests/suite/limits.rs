@@ -235,7 +235,7 @@ async fn calls_that_end_by_their_own_deadline_cost_no_stream_of_their_connection
 async fn unfinished_handshakes_are_bounded_by_their_number_and_by_memory() {
     for limits in [
         json!({ "max_handshakes": 5 }),
-        json!({ "process_memory": "80KiB", "connection_memory": "64KiB" }),
+        json!({ "process_memory": "120KiB", "connection_memory": "64KiB" }),
     ] {
         let ca = TestCa::new();
         let backend = TestBackend::h2(echo_body).await;

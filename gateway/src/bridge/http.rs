@@ -41,10 +41,9 @@ pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted, redirect: Redire
         stream,
         listener,
         connection: _counted,
-        handshake,
+        unproven: _counted_too,
         ..
     } = accepted;
-    drop(handshake);
     let _ = stream.set_nodelay(true);
     socket::keep_alive(&stream);
     let challenges = &listener.challenges;

@@ -21,9 +21,9 @@ pub(crate) struct ConnectionPermit {
     metrics: Arc<WorkerMetrics>,
 }
 
-/// A handshake that has not ended.
+/// A handshake that has not ended, or a connection of HTTP/1.1.
 #[derive(Debug)]
-pub(crate) struct HandshakePermit(#[expect(dead_code, reason = "counts by living")] Permit);
+pub(crate) struct UnprovenPermit(#[expect(dead_code, reason = "counts by living")] Permit);
 
 impl Count {
     pub(crate) fn now(&self) -> usize {
@@ -67,7 +67,7 @@ impl Drop for ConnectionPermit {
     }
 }
 
-impl HandshakePermit {
+impl UnprovenPermit {
     /// `None` when `max` are under way.
     pub(crate) fn take(count: &Count, max: usize) -> Option<Self> {
         count.take(max).map(Self)
@@ -78,7 +78,7 @@ impl HandshakePermit {
 mod tests {
     use std::sync::Arc;
 
-    use super::{ConnectionPermit, Count, HandshakePermit};
+    use super::{ConnectionPermit, Count, UnprovenPermit};
 
     #[test]
     fn a_permit_counts_as_long_as_it_lives() {
@@ -91,7 +91,7 @@ mod tests {
         drop(first);
         assert_eq!((process.now(), worker.now()), (0, 0));
         let handshakes = Count::default();
-        let under_way = HandshakePermit::take(&handshakes, 1);
-        assert!(under_way.is_some() && HandshakePermit::take(&handshakes, 1).is_none());
+        let under_way = UnprovenPermit::take(&handshakes, 1);
+        assert!(under_way.is_some() && UnprovenPermit::take(&handshakes, 1).is_none());
     }
 }

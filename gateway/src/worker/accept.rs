@@ -13,16 +13,20 @@ use tokio::task::JoinHandle;
 
 use super::{Command, Shard, Shared};
 use crate::connection::listener::Listener;
-use crate::connection::permit::{ConnectionPermit, HandshakePermit};
+use crate::connection::permit::{ConnectionPermit, UnprovenPermit};
 use crate::connection::{Accepted, serve};
 use crate::failpoint;
+use crate::settings::Protocol;
 use crate::telemetry::event::Event;
 use crate::telemetry::{HandshakeFailure, WorkerMetrics};
 
 /// Pause after an accept that failed for want of descriptors or memory, so as not to spin.
 pub(super) const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-/// Octets that an unfinished handshake may come to: its first bytes, the session, and its task.
+/// Octets that an unfinished handshake may come to: its first bytes, the session, and its task. A connection of HTTP/1.1
+/// comes to as many.
 const HANDSHAKE_MEMORY: usize = 16 << 10;
+/// The part of the process's memory that connections of HTTP/1.1 may have.
+const HTTP1_PART: usize = 4;
 /// Handing over is not worth its wake-up for a smaller difference.
 const WORTH_HANDING_OVER: usize = 2;
 
@@ -192,24 +196,33 @@ fn start(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, lis
         worker.metrics.connection_accepted();
         let counts = (&shared.connections, &mine.connections);
         let connection = ConnectionPermit::take(counts, limits.max_connections, &worker.metrics);
-        let max_handshakes = limits
-            .max_handshakes
-            .min(limits.process_memory / HANDSHAKE_MEMORY);
-        let handshake = HandshakePermit::take(&shared.handshakes, max_handshakes);
-        match (connection, handshake) {
-            (Some(connection), Some(handshake)) => Accepted {
+        let fitting = limits.memory_for_peers() / HANDSHAKE_MEMORY;
+        let (unproven, max, limit) = match &listener.settings.protocol {
+            Protocol::Http2(_) => (
+                &shared.handshakes,
+                limits.max_handshakes.min(fitting),
+                "max_handshakes",
+            ),
+            Protocol::Http1(_) => (
+                &shared.http1,
+                limits.max_http1_connections.min(fitting / HTTP1_PART),
+                "max_http1_connections",
+            ),
+        };
+        match (connection, UnprovenPermit::take(unproven, max)) {
+            (Some(connection), Some(unproven)) => Accepted {
                 stream,
                 peer,
                 listener,
                 at: Instant::now(),
                 connection,
-                handshake,
+                unproven,
             },
             (None, _) => {
                 worker.metrics.connection_closed();
                 return refuse(&worker.metrics, "max_connections", peer);
             }
-            (Some(_), None) => return refuse(&worker.metrics, "max_handshakes", peer),
+            (Some(_), None) => return refuse(&worker.metrics, limit, peer),
         }
     };
     shard.spawn_about_one(serve(shard.clone(), accepted));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use gateway::telemetry::HttpRequest;
 
+use crate::sent_away::Open;
 use crate::support::{TestGateway, connect, eventually};
 
 /// Writes, and reads until the gateway closes.
@@ -119,4 +120,34 @@ fn a_drain_does_not_wait_for_idle_connections() {
     let drained = gateway.drain(Duration::from_secs(8));
     assert_eq!(drained.cut, 0);
     assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn connections_are_bounded_and_those_within_the_bound_are_answered() {
+    let mut gateway = TestGateway::start();
+    gateway.reload(|settings| settings.limits.max_http1_connections = 2);
+    let mut within: Vec<_> = (0..2).map(|_| connect(gateway.plain_address())).collect();
+    for stream in &mut within {
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\nGET /half")
+            .unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 308");
+    }
+    assert_eq!(
+        talk(&gateway, format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes()),
+        ""
+    );
+    let limits = gateway.totals().limits;
+    let reached = limits.iter().find(|(limit, _)| *limit == "max_http1_connections");
+    assert_eq!(reached.map(|(_, count)| *count), Some(1));
+    // TLS has places of its own.
+    Open::anyone(&gateway);
+    drop(within);
+    eventually("a place", || {
+        talk(&gateway, format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes())
+            .starts_with("HTTP/1.1 308 ")
+            .then_some(())
+    });
 }

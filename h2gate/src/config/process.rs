@@ -190,14 +190,11 @@ pub(super) fn limits(file: &Fields<'_>, found: &mut Diagnostics) -> (Limits, usi
     if let Some(backend) = fields.map("backend", found) {
         set_all(&BACKEND_BOUNDS, &mut limits.backend, &backend, found);
     }
-    if limits.connection_memory > limits.process_memory {
+    if limits.connection_memory > limits.memory_for_peers() {
         let place = fields.place_of("connection_memory");
-        let message = "`connection_memory` is more than `process_memory`";
-        found.error(
-            place,
-            message,
-            Some("one connection must fit into the process's share".to_owned()),
-        );
+        let message = "`connection_memory` is more than `process_memory` leaves for connections";
+        let remedy = "one connection must fit into it; 20 MiB of `process_memory`, at most a third, are the process's own";
+        found.error(place, message, Some(remedy.to_owned()));
     }
     (limits, max_orders(&fields, found))
 }
