@@ -161,8 +161,8 @@ pub(crate) struct Connection {
     pub(crate) socket: OwnedWriteHalf,
     /// In the list of those to flush at the end of the turn.
     pub(crate) dirty: bool,
-    /// It has used much lately: others are written to first.
-    pub(crate) gives_way: bool,
+    /// It has used or brought much lately: so long others are written to first.
+    pub(crate) gives_way_until: Instant,
     /// The socket takes no more; a task waits until it does.
     pub(crate) blocked: bool,
     /// Nothing more is read; since when, and waiting for the last bytes to leave.
@@ -416,7 +416,7 @@ impl Connection {
             transport,
             socket,
             dirty: false,
-            gives_way: false,
+            gives_way_until: opened_at,
             blocked: false,
             closing: None,
             write_failed_at: None,
@@ -487,14 +487,14 @@ fn take_turn(
     let reading = poll_read(&mut worker, key, read, slice, context);
     if let Some(work) = worker.work_of_share() {
         shard.pace.end(account, slice, work, worker.share_is_used_up());
-        let is_dear = worker.end_share(key, account.gives_way());
+        if matches!(reading, Reading::Waits) {
+            account.has_read_all();
+        }
+        let is_dear = worker.end_share(key, account.gives_way_for());
         account.set_dear(is_dear);
     }
     match reading {
-        Reading::Waits => {
-            account.has_read_all();
-            Poll::Pending
-        }
+        Reading::Waits => Poll::Pending,
         Reading::Gone => Poll::Ready(()),
         Reading::More => {
             shard.pace.go_on_later(account, worker.now, context);

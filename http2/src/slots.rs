@@ -1,7 +1,7 @@
 //! A table whose entries stay where they are, and which gives memory back when many of them are gone.
 //!
 //! An entry is named by its place and a number, so a name that outlived its entry finds nothing instead of a
-//! stranger. Places lie in chunks that come and go: no growth moves more than the first of them.
+//! stranger. Places lie in chunks that come and go: no growth moves more than one of them.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ struct Beyond<T> {
     with_room: BTreeSet<usize>,
 }
 
-/// Slots beside each other. Without entries it has no memory, unless it is the first or the one that is being filled.
+/// Slots beside each other. Without entries it has no memory, unless it is the one that is being filled, or the only one.
 #[derive(Debug)]
 struct Chunk<T> {
     slots: Vec<Slot<T>>,
@@ -120,7 +120,8 @@ impl<T> Slots<T> {
     /// Octets from the allocator for each entry, if its table is full.
     pub const ENTRY: usize = size_of::<Slot<T>>();
 
-    /// Puts an entry into the first chunk with room. Returns its place.
+    /// Puts an entry into the chunk that is being filled. Returns its place. A number is never given twice while a name
+    /// with it may live.
     #[inline]
     pub fn insert(&mut self, number: u32, value: T) -> u32 {
         if self.filled == 0 && !self.first.is_full() {
@@ -296,9 +297,10 @@ impl<T> Slots<T> {
         self.capacity as usize
     }
 
-    /// Whether more than so many entries of the first chunk were there at once.
+    /// Whether more than so many entries were there at once, of the last that have gone. Where there were several chunks
+    /// the first may have gone.
     pub(crate) fn was_filled_beyond(&self, count: usize) -> bool {
-        self.first.slots.len() > count
+        self.first.slots.len() > count || self.first.slots.is_empty()
     }
 
     /// Octets that it has from the allocator, without what its entries have.

@@ -267,7 +267,9 @@ impl Streams {
     pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Gone> {
         let stream = self.slots.remove(key.slot, key.id)?;
         self.by_id.remove(key.id);
-        if self.by_id.len() == 0 && self.slots.capacity() > KEPT_SLOTS {
+        if self.by_id.len() == 0
+            && (self.slots.capacity() > KEPT_SLOTS || self.by_id.capacity() > 2 * KEPT_SLOTS)
+        {
             self.give_back();
         }
         Some(Gone {
@@ -285,7 +287,9 @@ impl Streams {
         self.large = table.slots.was_filled_beyond(KEPT_SLOTS);
         table.slots.clear();
         table.by_id.clear();
-        if table.slots.capacity().max(table.by_id.capacity()) <= LARGEST_SPARE {
+        if table.slots.capacity() > KEPT_SLOTS
+            && table.slots.capacity().max(table.by_id.capacity()) <= LARGEST_SPARE
+        {
             with_spare(|spare| {
                 if spare.len() < SPARE_TABLES {
                     spare.push(table);
@@ -355,6 +359,21 @@ mod tests {
         let key = small.insert(201, stream());
         small.remove(key);
         assert!((1..=KEPT_SLOTS).contains(&small.slots.capacity()));
+    }
+
+    #[test]
+    fn a_table_of_several_chunks_leaves_nothing_behind_in_whatever_order_they_go() {
+        for backwards in [false, true] {
+            let mut streams = Streams::default();
+            let mut keys: Vec<_> = (0..600).map(|n| streams.insert(2 * n + 1, stream())).collect();
+            if backwards {
+                keys.reverse();
+            }
+            for key in keys {
+                assert!(streams.remove(key).is_some());
+            }
+            assert_eq!((streams.heap(), streams.large), (0, true), "{backwards}");
+        }
     }
 
     #[test]

@@ -21,11 +21,12 @@ const FLUSH_TIME: Duration = Duration::from_millis(2);
 /// Flushes after which the clock is read.
 const UNTIMED_FLUSHES: usize = 8;
 /// Output of a client that is written after that of those who have less.
-const MUCH: usize = 8 << 10;
+const MUCH_OUTPUT: usize = 8 << 10;
 
 /// Connections with output.
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
+    /// Backends, and clients that ask for little.
     first: VecDeque<Key>,
     /// Clients that have used much lately, and those that have much output.
     later: VecDeque<Key>,
@@ -60,7 +61,7 @@ impl Flushed {
 impl Connection {
     /// Whether what waits to be written is more than a few answers. What a backend is sent is of many clients.
     fn writes_much(&self) -> bool {
-        matches!(self.peer, Peer::Client(_)) && self.h2.output().len() >= MUCH
+        matches!(self.peer, Peer::Client(_)) && self.h2.output().len() >= MUCH_OUTPUT
     }
 }
 
@@ -74,7 +75,7 @@ impl Worker {
             if self.dirty.is_empty() {
                 self.flusher.notify_one();
             }
-            let queue = if connection.gives_way {
+            let queue = if self.now < connection.gives_way_until {
                 &mut self.dirty.later
             } else {
                 &mut self.dirty.first

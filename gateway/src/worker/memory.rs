@@ -23,9 +23,6 @@ const PROCESS_MEMORY: &str = "process_memory";
 /// What is not counted of a connection that holds little: tables, a small stream table, and a few RPCs under way. Of one
 /// that holds twice as much everything is counted.
 const FREE: usize = 16 << 10;
-/// What the process has at rest is left to it of `process_memory`, at most this part of that.
-const AT_REST: usize = 20 << 20;
-const MOST_AT_REST: usize = 3;
 /// The allocator gives about this part more than it is asked for: its sizes are eighths of powers of two.
 const ROUNDING: usize = 8;
 /// A connection that is charged with as much is *large*: only large ones have a share, and only they give way.
@@ -274,14 +271,8 @@ impl Worker {
     /// While memory is short, what one client may have under way is half of its share: with what is being written it
     /// is less than the share then, also when some more clients share the memory.
     fn bound_windows(&mut self) {
-        let is_short = self.held_by_all() > self.most_held() / 2;
+        let is_short = self.held_by_all() > self.snapshot.limits.memory_for_peers() / 2;
         self.memory.window = if is_short { self.share() / 2 } else { usize::MAX };
-    }
-
-    /// What all workers may hold.
-    fn most_held(&self) -> usize {
-        let memory = self.snapshot.limits.process_memory;
-        memory - AT_REST.min(memory / MOST_AT_REST)
     }
 
     /// What all workers hold. What was told to the others lags a little behind what is held here.
@@ -296,7 +287,7 @@ impl Worker {
         let by_large = self.shared.held_by_large.load(Ordering::Relaxed);
         let by_large = by_large.saturating_sub(self.memory.published_by_large) + self.memory.held_by_large;
         let by_others = self.held_by_all().saturating_sub(by_large);
-        let left = self.most_held().saturating_sub(by_others);
+        let left = self.snapshot.limits.memory_for_peers().saturating_sub(by_others);
         left / self.shared.large.load(Ordering::Relaxed).max(1)
     }
 
@@ -340,7 +331,7 @@ impl Worker {
     }
 
     fn is_over_memory(&self) -> bool {
-        self.held_by_all() > self.most_held()
+        self.held_by_all() > self.snapshot.limits.memory_for_peers()
     }
 
     /// When the process holds more than it may: of the clients that hold more than their share, those that hold most
@@ -387,7 +378,7 @@ impl Worker {
             }
         }
         self.memory.rest_until = if heaviest.is_empty() {
-            self.memory.held + self.most_held() / SEARCH_AGAIN
+            self.memory.held + self.snapshot.limits.memory_for_peers() / SEARCH_AGAIN
         } else {
             0
         };

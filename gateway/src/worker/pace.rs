@@ -25,7 +25,9 @@ const EVENT: usize = 256;
 const UNTIMED_SHORT: usize = 2 * EVENT;
 /// Work that is little, whatever the clock says: a request with its message, and what comes with it. Who has used little
 /// lately is not stopped in it.
-const LITTLE: usize = 6 * EVENT;
+const LITTLE_WORK: usize = 6 * EVENT;
+/// The same as it comes by the socket: records without payload are work, too.
+const LITTLE_WIRE: usize = 2048;
 /// What handshakes may use between two looks at the sockets, above the last one: about one signature of an RSA key
 /// of 4096 bits.
 const HANDSHAKES: Duration = Duration::from_millis(2);
@@ -41,6 +43,8 @@ pub(super) struct Share {
     for_others: Duration,
     /// Octets, and for each event [`EVENT`].
     done: usize,
+    /// Octets that were read.
+    wire: usize,
     /// What of it was done since the clock was read.
     untimed: usize,
     used_up: bool,
@@ -54,6 +58,7 @@ impl Default for Share {
             began: None,
             for_others: Duration::ZERO,
             done: 0,
+            wire: 0,
             untimed: 0,
             used_up: false,
         }
@@ -66,7 +71,7 @@ impl Share {
         Self {
             time: slice.time,
             untimed_most: match slice.is_short() {
-                true if slice.is_first() => LITTLE,
+                true if slice.is_first() => LITTLE_WORK,
                 true => UNTIMED_SHORT,
                 false => UNTIMED,
             },
@@ -77,6 +82,11 @@ impl Share {
     /// The turn's work begins, if it has not begun.
     pub(super) fn begin(&mut self, now: Instant) {
         self.began.get_or_insert(now);
+    }
+
+    /// So many octets were read from the socket.
+    pub(super) fn read(&mut self, octets: usize) {
+        self.wire += octets;
     }
 
     /// So much of the turn was used for others.
@@ -90,7 +100,7 @@ impl Share {
         Some(Work {
             began,
             for_others: self.for_others,
-            is_little: self.done <= LITTLE,
+            is_little: self.done <= LITTLE_WORK && self.wire <= LITTLE_WIRE,
         })
     }
 
@@ -300,6 +310,18 @@ mod tests {
         assert!(!is_called(&mut next));
         assert!(!pace.call_some());
         assert!(is_called(&mut next));
+    }
+
+    #[test]
+    fn records_without_payload_are_work_as_well() {
+        let is_little = |wire| {
+            let mut share = Share::default();
+            share.begin(Instant::now());
+            share.count(0);
+            share.read(wire);
+            share.work().unwrap().is_little
+        };
+        assert!(is_little(LITTLE_WIRE) && !is_little(LITTLE_WIRE + 1));
     }
 
     #[test]

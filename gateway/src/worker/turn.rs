@@ -1,7 +1,7 @@
 //! A connection's part of a turn: what was read of it goes through HTTP/2 into the other side's output.
 
 use std::task::Context;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ending::Fate;
 use super::flush::PAUSE_OUTPUT;
@@ -53,13 +53,14 @@ impl Worker {
         self.share.work()
     }
 
-    /// A connection's part of a turn is over. `gives_way`: of its kind others are written to first. Says whether a
-    /// header block of it is unfinished: its last octet may cost as much as thousands.
-    pub(crate) fn end_share(&mut self, key: Key, gives_way: bool) -> bool {
+    /// A connection's part of a turn is over; for so long others are written to first. Says whether a header block of
+    /// it is unfinished: its last octet may cost as much as thousands.
+    pub(crate) fn end_share(&mut self, key: Key, gives_way_for: Duration) -> bool {
+        let now = self.now;
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };
-        connection.gives_way = gives_way;
+        connection.gives_way_until = now + gives_way_for;
         connection.header_block.is_some()
     }
 
@@ -90,6 +91,7 @@ impl Worker {
     pub(crate) fn received(&mut self, key: Key, wire: &mut [u8]) {
         self.now = Instant::now();
         self.share.begin(self.now);
+        self.share.read(wire.len());
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };

@@ -35,7 +35,9 @@ const FORGOTTEN: u32 = 100;
 /// What was used beyond this is forgotten at once.
 const MOST: Duration = Duration::from_millis(10);
 /// What little work costs at most where nothing disturbs it: about an RPC.
-const LITTLE: Duration = Duration::from_micros(12);
+const LITTLE_TIME: Duration = Duration::from_micros(12);
+/// For so long others are written to before one who brought much.
+const REMEMBERED: Duration = Duration::from_secs(1);
 /// What a turn costs beside its work: a read, and a write for it.
 const TURN: Duration = Duration::from_micros(5);
 
@@ -96,9 +98,15 @@ impl Account {
         self.used_at = Some(now);
     }
 
-    /// Whether others of its kind go first, as far as is known: what was used is forgotten when a turn is asked for.
-    pub(crate) fn gives_way(&self) -> bool {
-        !self.is_backend && self.level() > 0
+    /// For how long others are written to first.
+    pub(crate) fn gives_way_for(&self) -> Duration {
+        if self.is_backend {
+            Duration::ZERO
+        } else if self.brings_much {
+            REMEMBERED
+        } else {
+            FORGOTTEN * self.used.saturating_sub(LEVELS[0])
+        }
     }
 
     fn level(&self) -> usize {
@@ -118,7 +126,8 @@ pub(crate) struct Work {
     pub(super) began: Instant,
     /// What of it was not for this connection.
     pub(super) for_others: Duration,
-    /// If it took longer than [`LITTLE`], the thread was not on a CPU, or nothing in its cache.
+    /// No more than a request with its message needs: if it took long, the thread was not on a CPU, or nothing in its
+    /// cache. Not so where the last octet of a header block may have come.
     pub(super) is_little: bool,
 }
 
@@ -278,7 +287,9 @@ impl<W> Turns<W> {
         }
         self.last = Some((began, slice.is_ready));
         let Some(ended) = ended else {
+            account.forget(began);
             account.brought = Duration::ZERO;
+            account.brings_much &= !work.is_little;
             return;
         };
         let all = ended.saturating_duration_since(began);
@@ -286,7 +297,8 @@ impl<W> Turns<W> {
             self.ready_used += all;
             self.last = None;
         }
-        let most = if work.is_little { LITTLE } else { all };
+        let is_excused = work.is_little && !account.is_dear && (slice.is_ready || slice.is_first());
+        let most = if is_excused { LITTLE_TIME } else { all };
         let took = all.saturating_sub(work.for_others).min(most) + TURN;
         account.forget(ended);
         account.used = (account.used + took).min(MOST);

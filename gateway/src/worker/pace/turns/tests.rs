@@ -236,26 +236,57 @@ fn few_have_long_turns_and_are_not_measured() {
     assert!(crowd.turns_taken <= 6 * 11, "{}", crowd.turns_taken);
 }
 
-#[test]
-fn who_was_interrupted_or_worked_for_others_is_not_put_behind() {
+/// The level of one who has had one turn of 20 ms.
+fn level_after(for_others: Duration, is_little: bool, was_dear: bool) -> usize {
     let (began, long) = (Instant::now(), 20_000 * MICRO);
     let slice = Slice {
         time: FIRST,
         is_ready: true,
         queue: 1,
     };
-    let level = |for_others, is_little| {
-        let (mut turns, mut account) = (Turns::<usize>::default(), Account::client());
-        let work = Work {
-            began,
-            for_others,
-            is_little,
-        };
-        turns.took(&mut account, slice, work, Some(began + long));
-        account.has_read_all();
-        account.level()
+    let (mut turns, mut account) = (Turns::<usize>::default(), Account::client());
+    account.set_dear(was_dear);
+    let work = Work {
+        began,
+        for_others,
+        is_little,
     };
-    assert_eq!(level(long, false), 0);
-    assert_eq!(level(Duration::ZERO, true), 0);
-    assert_eq!(level(Duration::ZERO, false), LEVELS.len());
+    turns.took(&mut account, slice, work, Some(began + long));
+    account.set_dear(false);
+    account.has_read_all();
+    account.level()
+}
+
+#[test]
+fn who_was_interrupted_or_worked_for_others_is_not_put_behind() {
+    assert_eq!(level_after(20_000 * MICRO, false, false), 0);
+    assert_eq!(level_after(Duration::ZERO, true, false), 0);
+    assert_eq!(level_after(Duration::ZERO, false, false), LEVELS.len());
+    // The last octet of a header block is little, and may cost as much as thousands.
+    assert_eq!(level_after(Duration::ZERO, true, true), LEVELS.len());
+}
+
+#[test]
+fn who_was_busy_once_is_written_to_with_the_others_again() {
+    let (mut turns, mut account) = (Turns::<usize>::default(), Account::client());
+    let Answer::Go(slice) = turns.ask(&mut account, Instant::now()) else {
+        panic!("nobody waits");
+    };
+    let began = Instant::now();
+    let much = Work {
+        began,
+        for_others: Duration::ZERO,
+        is_little: false,
+    };
+    turns.took(&mut account, slice, much, Some(began + 20_000 * MICRO));
+    account.has_read_all();
+    assert_eq!(account.gives_way_for(), REMEMBERED);
+    let little = Work {
+        began: began + Duration::from_secs(2),
+        is_little: true,
+        ..much
+    };
+    turns.took(&mut account, slice, little, None);
+    assert_eq!(account.gives_way_for(), Duration::ZERO);
+    assert_eq!(Account::backend().gives_way_for(), Duration::ZERO);
 }
