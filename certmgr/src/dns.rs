@@ -24,6 +24,11 @@ use crate::store::BoxFuture;
 ///
 /// In its errors [`IssueError::authority`] is empty: a provider knows no CA. The issuer fills it in.
 pub(crate) trait TxtRecords: Send + Sync {
+    /// Refuses what [`present`](Self::present) would never write. Asks nobody: it is for before anything is noted.
+    fn check(&self, _records: &[TxtRecord]) -> Result<(), IssueError> {
+        Ok(())
+    }
+
     /// Makes all records exist and be seen by the provider's name servers. All of one order in one call;
     /// several values of one name stand side by side, beside values that others have put there.
     fn present<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>>;

@@ -265,6 +265,7 @@ async fn write_records(
     if records.is_empty() {
         return Ok(());
     }
+    txt.check(&records).map_err(by)?;
     note.records.clone_from(&records);
     note.write(&client.shared.shelf, certificate)
         .await

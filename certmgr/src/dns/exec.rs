@@ -55,26 +55,8 @@ impl Hook {
         Self { hook }
     }
 
-    /// A name may have come out of a CNAME, from whoever answers for the zone: nothing in it may mean anything to a
-    /// shell, or look like an option.
-    fn checked(record: &TxtRecord) -> Result<(), IssueError> {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-        if record.name.bytes().all(fits) && !record.name.starts_with('-') {
-            return Ok(());
-        }
-        Err(failure(
-            format!(
-                "the command for DNS records is not run for the name `{}`: it has more in it than letters, digits, \
-                 `-`, `.` and `_`",
-                RemoteText::new(&record.name)
-            ),
-            "let the CNAME of `_acme-challenge` lead to a name of these alone",
-        ))
-    }
-
-    /// Ends the command and all that it has started, at the timeout and when cancelled.
+    /// Ends the command and all that it has started, at the timeout and when cancelled. The record's name is plain.
     async fn run(&self, action: Action, record: &TxtRecord) -> Result<(), IssueError> {
-        Self::checked(record)?;
         let Some((program, arguments)) = self.hook.command.split_first() else {
             return Err(failure(
                 "the command for DNS records is empty",
@@ -126,9 +108,31 @@ impl Hook {
     }
 }
 
+/// A name may have come out of a CNAME, from whoever answers for the zone: nothing in it may mean anything to a
+/// shell, or look like an option.
+fn is_plain(record: &TxtRecord) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    record.name.bytes().all(fits) && !record.name.starts_with('-')
+}
+
 impl TxtRecords for Hook {
+    fn check(&self, records: &[TxtRecord]) -> Result<(), IssueError> {
+        let Some(odd) = records.iter().find(|record| !is_plain(record)) else {
+            return Ok(());
+        };
+        Err(failure(
+            format!(
+                "the command for DNS records is not run for the name `{}`: it has more in it than letters, digits, \
+                 `-`, `.` and `_`",
+                RemoteText::new(&odd.name)
+            ),
+            "let the CNAME of `_acme-challenge` lead to a name of these alone",
+        ))
+    }
+
     fn present<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
         Box::pin(async move {
+            self.check(records)?;
             for record in records {
                 failpoint::hit("dns.present.before", "");
                 self.run(Action::Present, record).await?;
@@ -144,6 +148,14 @@ impl TxtRecords for Hook {
             // One that cannot be removed must not keep the others.
             let mut first_failure = Ok(());
             for record in records {
+                if !is_plain(record) {
+                    tracing::warn!(
+                        name = %RemoteText::new(&record.name),
+                        "a TXT record counts as removed, for the command is not run for its name; if an earlier \
+                         version has written it, remove it by hand"
+                    );
+                    continue;
+                }
                 failpoint::hit("dns.cleanup.before", "");
                 let removed = self.run(Action::Cleanup, record).await;
                 failpoint::hit("dns.cleanup.after", "");

@@ -89,3 +89,60 @@ async fn records_that_nobody_can_remove_any_more_are_told_of_once_and_forgotten(
     client.done("a").await.unwrap();
     assert!(Note::read(&shared.shelf, "a").await.unwrap().is_none());
 }
+
+/// Writes no record, and can remove none.
+struct Picky;
+
+impl TxtRecords for Picky {
+    fn check(&self, records: &[TxtRecord]) -> Result<(), IssueError> {
+        Err(IssueError {
+            class: IssueFault::Dns,
+            authority: String::new(),
+            text: format!("{} is odd", records[0].name),
+            remedy: "choose another name".to_owned(),
+            retry_after: None,
+        })
+    }
+
+    fn present<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
+        Box::pin(async move { self.check(records) })
+    }
+
+    fn clean_up<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
+        Box::pin(async move { self.check(records) })
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_nobody_writes_is_not_noted_and_holds_up_no_later_order() {
+    let ca = Scripted::start(|asked| match asked.path.as_str() {
+        "/new-order" | "/order" => {
+            let order = json!({
+                "status": "pending", "finalize": "<ca>/finalize", "authorizations": ["<ca>/authorization"],
+            });
+            let status = if asked.path == "/order" { 200 } else { 201 };
+            Some((status, vec![("Location", "<ca>/order")], order.to_string()))
+        }
+        "/authorization" => {
+            let authorization = json!({
+                "identifier": { "type": "dns", "value": "a.example.com" }, "status": "pending",
+                "challenges": [{
+                    "type": "dns-01", "url": "<ca>/challenge", "token": "token", "status": "pending",
+                }],
+            });
+            Some((200, Vec::new(), authorization.to_string()))
+        }
+        _ => None,
+    });
+    let source = AcmeSource {
+        challenge: dns_01(),
+        ..ca.source()
+    };
+    let shared = Shared::new(open(&ca.folder), Challenges::default(), 1);
+    let mut client = Client::new(&source, &shared);
+    client.txt = Some(Arc::new(Picky));
+    let error = client.issue(&request("a", &["a.example.com"])).await.err().unwrap();
+    assert!(error.text.contains("is odd"), "{error}");
+    let note = Note::read(&shared.shelf, "a").await.unwrap().unwrap();
+    assert_eq!(note.records, []);
+}
