@@ -34,8 +34,8 @@ pub(crate) struct Revocations {
     reader: Reader,
     now: Clock,
     listed: Mutex<BTreeMap<Generation, Listed>>,
-    /// Documents that are none of ours, and told of.
-    broken: Mutex<BTreeSet<String>>,
+    /// Documents that are there and cannot be read, by name: in hex, what each is about.
+    unread: Mutex<BTreeSet<String>>,
     /// Held while the list on disk is read or added to.
     disk: tokio::sync::Mutex<()>,
     loaded: watch::Sender<bool>,
@@ -102,7 +102,7 @@ impl Revocations {
             reader,
             now,
             listed: Mutex::default(),
-            broken: Mutex::default(),
+            unread: Mutex::default(),
             disk: tokio::sync::Mutex::default(),
             loaded: watch::Sender::new(false),
             wake: Notify::new(),
@@ -122,7 +122,7 @@ impl Revocations {
 
     /// Whether it must not serve any more, once something else does.
     pub(crate) fn is_wanted(&self, generation: Generation) -> bool {
-        self.listed().contains_key(&generation)
+        self.listed().contains_key(&generation) || self.unread().contains(&name_of(generation))
     }
 
     /// Whether its CA has revoked it.
@@ -170,20 +170,33 @@ impl Revocations {
         self.reader.list().into_iter().any(serves)
     }
 
-    /// Reads the list again. What cannot be read stays as it was known.
+    /// Reads the list again. What cannot be read stays as it was known, be it all or one document.
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
         let _disk = self.disk.lock().await;
         let names = timeout(STATE_DEADLINE, self.state.store.revocations())
             .await
             .unwrap_or_else(|_| Err(StoreError::hanging("revocations")))?;
-        let mut found = Vec::new();
+        let (mut found, mut unread) = (Vec::new(), BTreeSet::new());
         for name in names {
-            if let Some(wish) = self.read(&name).await? {
-                found.push(wish);
+            match self.read(&name).await {
+                Ok(wish) => found.extend(wish),
+                Err(error) => {
+                    if !self.unread().contains(&name) {
+                        tracing::error!(
+                            revocation = name,
+                            "a wish to revoke cannot be read: {error}; what it is about is replaced if it serves, and \
+                             not revoked before the wish can be read (ask for it again, or see to it at the CA)"
+                        );
+                    }
+                    unread.insert(name);
+                }
             }
         }
         let mut listed = self.listed();
-        listed.retain(|generation, _| found.iter().any(|wish| wish.generation == *generation));
+        listed.retain(|generation, _| {
+            unread.contains(&name_of(*generation)) || found.iter().any(|wish| wish.generation == *generation)
+        });
+        *self.unread() = unread;
         for wish in found {
             match listed.get_mut(&wish.generation) {
                 Some(known) => known.wish = wish,
@@ -207,24 +220,15 @@ impl Revocations {
         self.wake.notify_one();
     }
 
-    /// `None`: it is not there, or is none of ours.
+    /// `None`: it is not there.
     async fn read(&self, name: &str) -> Result<Option<Wish>, StoreError> {
         let document = Document::Revocation(name.to_owned());
         let bytes = timeout(STATE_DEADLINE, self.state.store.read(&document))
             .await
             .unwrap_or_else(|_| Err(StoreError::hanging(name)))?;
         let Some(bytes) = bytes else { return Ok(None) };
-        let wish = Wish::parse(&bytes);
-        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(text) = &wish
-            && broken.insert(name.to_owned())
-        {
-            tracing::error!(
-                revocation = name,
-                "a wish to revoke {text}; it is not carried out (ask for it again, or see to it at the CA)"
-            );
-        }
-        Ok(wish.ok())
+        let wish = Wish::parse(&bytes).map_err(|text| StoreError::new(name, format!("it {text}")))?;
+        Ok(Some(wish))
     }
 
     async fn write(&self, wish: &Wish) -> Result<(), StoreError> {
@@ -235,6 +239,10 @@ impl Revocations {
         timeout(STATE_DEADLINE, self.state.store.write(&document, &bytes))
             .await
             .unwrap_or_else(|_| Err(StoreError::hanging(&wish.certificate)))
+    }
+
+    fn unread(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn listed(&self) -> MutexGuard<'_, BTreeMap<Generation, Listed>> {
@@ -251,5 +259,10 @@ impl fmt::Debug for Revocations {
 }
 
 fn document(generation: Generation) -> Document {
-    Document::Revocation(format!("{generation:x}"))
+    Document::Revocation(name_of(generation))
+}
+
+/// In hex, whole.
+fn name_of(generation: Generation) -> String {
+    format!("{generation:x}")
 }

@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::wish::{Refused, Wish};
-use super::{LOOK, Revocations, document};
+use super::{LOOK, Revocations, document, name_of};
 use crate::acme::{IssueError, IssueFault};
 use crate::config::{AcmeSource, Authority};
 use crate::error::{Error, Reason};
@@ -100,14 +100,14 @@ impl Revocations {
         if wish.revoked_at.is_some() || self.serves(wish.generation) || !self.is_due(&wish, now) {
             return;
         }
-        let lease = format!("/revoke/{:x}", wish.generation);
+        let lease = format!("/revoke/{}", name_of(wish.generation));
         let held = timeout(STATE_DEADLINE, self.state.lease.try_acquire(&lease)).await;
         let Ok(Ok(Some(_lease))) = held else {
             // Another process is at it; or the state is not to be had, which whoever writes says.
             return;
         };
         // Take it, look again, then act.
-        let wish = match self.read(&format!("{:x}", wish.generation)).await {
+        let wish = match self.read(&name_of(wish.generation)).await {
             Ok(Some(wish)) if wish.revoked_at.is_none() => wish,
             Ok(_) => return,
             Err(error) => return self.failed(wish, fault(&error), tell).await,

@@ -233,3 +233,56 @@ async fn a_wish_that_cannot_be_noted_is_refused() {
     tokio::time::sleep(Duration::from_secs(DAY)).await;
     assert!(world.revoked().is_empty());
 }
+
+impl World {
+    fn document_of(&self, name: &str) -> PathBuf {
+        self.directory.path().join(format!("revocations/{name}.json"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_cannot_be_read_keeps_no_other_wish_from_being_carried_out() {
+    let world = World::new();
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    let leaf = manager.leaf();
+    world.revokes_not(Some(IssueFault::Unreachable));
+    manager.revoke().await.unwrap();
+    manager.told_in_time("revocation_failed").await;
+    drop(manager);
+    // More than any document may hold, and the first to be read; and one that is nobody's.
+    let large = fs::File::create(world.document_of(&"00".repeat(32))).unwrap();
+    large.set_len(17 << 20).unwrap();
+    fs::write(world.document_of("ffff"), "{").unwrap();
+    world.revokes_not(None);
+    let manager = world.start();
+    let revoked = timeout(Duration::from_secs(DAY), async {
+        while world.revoked().is_empty() {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+    });
+    assert!(revoked.await.is_ok(), "it is not revoked");
+    assert_eq!(world.revoked(), [leaf]);
+    assert_eq!(manager.revocations().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_broken_document_is_about_stays_listed_and_is_replaced_after_a_restart() {
+    let world = World::new();
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    let first = manager.serving().unwrap();
+    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    manager.revoke().await.unwrap();
+    let known = manager.revocations();
+    fs::write(world.document_of(&format!("{first:x}")), "{").unwrap();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(manager.revocations(), known);
+    drop(manager);
+    world.authority.answers(Answer::Issue);
+    let mut manager = world.start();
+    let replaced = timeout(Duration::from_secs(DAY), manager.told_in_time("promoted"));
+    assert!(replaced.await.is_ok(), "it is not replaced");
+    assert_ne!(manager.serving(), Some(first));
+    assert!(world.revoked().is_empty());
+}
