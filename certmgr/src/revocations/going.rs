@@ -23,7 +23,7 @@ const MAX_AT_ONCE: usize = 4;
 const FIRST_REST: Duration = Duration::from_secs(60);
 const LONGEST_REST: Duration = Duration::from_secs(3600);
 
-/// After the CA has refused.
+/// After the CA has refused; and how long a life is over before a wish is forgotten, for the clock may be wrong.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What this process knows of a wish beside the wish.
@@ -33,6 +33,8 @@ pub(super) struct Going {
     pub(super) not_before: Option<Instant>,
     pub(super) next_at: Option<UnixTime>,
     pub(super) message: Option<String>,
+    /// Since when its life has been over, as the wall clock has it.
+    over_since: Option<Instant>,
     rest: Duration,
     told: Option<IssueFault>,
 }
@@ -94,10 +96,11 @@ impl Revocations {
 
     async fn go_on(&self, wish: Wish, configured: &impl Configured, tell: &(impl Fn(Event) + Send + Sync)) {
         let now = (self.now)();
-        if now > wish.not_after {
+        let is_over = now > wish.not_after;
+        if self.is_long_over(&wish, is_over) {
             return self.end(&wish, tell).await;
         }
-        if wish.revoked_at.is_some() || self.serves(wish.generation) || !self.is_due(&wish, now) {
+        if is_over || wish.revoked_at.is_some() || self.serves(wish.generation) || !self.is_due(&wish, now) {
             return;
         }
         let lease = format!("/revoke/{}", name_of(wish.generation));
@@ -118,6 +121,21 @@ impl Revocations {
             Ok(()) => self.revoked(wish, tell).await,
             Err(error) => self.failed(wish, error, tell).await,
         }
+    }
+
+    /// One look at a clock that is ahead destroys nothing: only a clock that cannot be set ends a wish.
+    fn is_long_over(&self, wish: &Wish, is_over: bool) -> bool {
+        let mut listed = self.listed();
+        let Some(known) = listed.get_mut(&wish.generation) else {
+            return false;
+        };
+        let going = &mut known.going;
+        if !is_over {
+            going.over_since = None;
+            return false;
+        }
+        going.next_at = None;
+        going.over_since.get_or_insert_with(Instant::now).elapsed() >= DAY
     }
 
     /// A refusal is on disk, so a restart asks no sooner; a clock that was set back does not hold it up.
