@@ -25,14 +25,13 @@ const ATTEMPTS: [Duration; 3] = [
     Duration::from_secs(10 * 60),
 ];
 
-/// Removes the records of an order that is gone on with. `false`: another process or task is at it.
+/// Removes the records of an order that is gone on with. `false`: another process or task is at it, or the state is
+/// not to be had, which the next order tells of.
 pub(super) async fn take_back(orders: &Orders) -> Result<bool, IssueError> {
     let name = &orders.config.name;
     match timeout(STATE_DEADLINE, orders.state.lease.try_acquire(name)).await {
         Ok(Ok(Some(_lease))) => orders.issuer.clean_up(name).await.map(|()| true),
-        Ok(Ok(None)) => Ok(false),
-        // The next order says what is wrong with the state.
-        Ok(Err(_)) | Err(_) => Ok(true),
+        Ok(Ok(None) | Err(_)) | Err(_) => Ok(false),
     }
 }
 

@@ -171,7 +171,7 @@ impl Certificate {
         self.meanwhile(pending()).await
     }
 
-    /// Removes what an order left behind that a crash ended, unless another process is at it.
+    /// Removes what an order left behind that a crash ended, at once or as soon as nobody else is at it.
     async fn take_back(&mut self, orders: &Arc<Orders>, course: &mut Course, before: Option<Arc<Orders>>) {
         let orders = Arc::clone(orders);
         let first_retry = orders.rules.first_retry;
@@ -182,10 +182,15 @@ impl Certificate {
             }
             leftovers::take_back(&orders).await
         });
-        if let Err(error) = taken_back.await {
-            let now = Instant::now();
-            course.left = Some(Left::new(now, first_retry).again(now));
-            self.show_left(error);
+        let taken_back = taken_back.await;
+        let now = Instant::now();
+        match taken_back {
+            Ok(true) => {}
+            Ok(false) => course.left = Some(Left::new(now + BUSY_REST, first_retry)),
+            Err(error) => {
+                course.left = Some(Left::new(now, first_retry).again(now));
+                self.show_left(error);
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use crate::acme::{
     IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RetryAfter, RevocationReason, SaidOf, Turn,
 };
 use crate::config::{AcmeSource, Authority, Challenge, KeyType, Source};
+use crate::lease::{Guard, Lease};
 use crate::source::Pair;
 use crate::state::State;
 use crate::store::{BoxFuture, Document, Stamp, Store, StoreError};
@@ -151,6 +152,38 @@ impl Store for TestStore {
             self.crash.step("after a removal").await?;
             Ok(())
         })
+    }
+}
+
+/// Leases that can be had, or not.
+#[derive(Debug)]
+pub(super) struct TestLease {
+    inner: Arc<dyn Lease>,
+    pub(super) fails: AtomicBool,
+}
+
+impl TestLease {
+    /// A state in this directory with such leases. None can be had yet.
+    pub(super) fn open(directory: &Path) -> (State, Arc<Self>) {
+        let state = State::open(directory).unwrap();
+        let lease = Arc::new(Self {
+            inner: Arc::clone(&state.lease),
+            fails: AtomicBool::new(true),
+        });
+        let with_double = State {
+            lease: Arc::clone(&lease) as Arc<dyn Lease>,
+            ..state
+        };
+        (with_double, lease)
+    }
+}
+
+impl Lease for TestLease {
+    fn try_acquire<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>> {
+        match self.fails.load(Ordering::SeqCst) {
+            true => Box::pin(async { Err(StoreError::new("state/locks", "Input/output error")) }),
+            false => self.inner.try_acquire(name),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Orders that a reload or the end of the program cuts off, of certificates that nobody orders afterwards.
 
-use super::doubles::{Crash, acme_config, lock};
+use super::doubles::{Crash, TestLease, acme_config, lock};
 use super::orders::World;
 use super::*;
 use crate::State;
@@ -128,4 +128,27 @@ async fn who_has_written_the_records_removes_them_when_another_provider_is_confi
     manager.handle.reload(vec![by_hook("api", "another hook")]);
     manager.told_in_time("promoted").await;
     assert!(!world.has_record());
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_are_not_forgotten_while_no_lease_can_be_had() {
+    let world = World::new();
+    let config = by_hook("api", "hook");
+    let mut manager = world.start_with(config.clone());
+    manager.told_in_time("promoted").await;
+    drop(manager);
+    let Source::Acme(source) = &config.source else {
+        panic!("it is not ordered");
+    };
+    let record = ("api".to_owned(), format!("{:?}", source.challenge));
+    lock(&world.authority.records).insert(record);
+    let (state, lease) = TestLease::open(world.directory.path());
+    let mut manager = world.start_on(&state, config);
+    manager.told_in_time("restored").await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(world.has_record());
+    lease.fails.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(!world.has_record(), "it is forgotten");
+    assert_eq!(world.authority.placed(), 1);
 }
