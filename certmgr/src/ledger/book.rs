@@ -300,12 +300,12 @@ impl Standing {
 }
 
 impl Placed {
-    /// Whether the CA may have seen an order, as far as is known.
+    /// Whether the CA may have seen an order, as far as is known: our own disk may have failed before it, or after.
     pub(super) fn was_placed(&self) -> bool {
-        use IssueFault::{Configuration, SelfCheck, State};
+        use IssueFault::{Configuration, SelfCheck};
         !matches!(
             self.outcome,
-            Some(Outcome::Failed(Class(Configuration | SelfCheck | State)))
+            Some(Outcome::Failed(Class(Configuration | SelfCheck)))
         )
     }
 
