@@ -94,9 +94,10 @@ impl Trouble {
         }
     }
 
-    /// Whether what was asked for is not there, with or without a word of the CA's.
+    /// Whether what was asked for is not there, with or without a word of the CA's. Not by a page: anybody on the way
+    /// may have put it up.
     pub(super) fn is_gone(&self) -> bool {
-        matches!(self.head.status, StatusCode::NOT_FOUND | StatusCode::GONE)
+        matches!(self.head.status, StatusCode::NOT_FOUND | StatusCode::GONE) && !self.head.is_page
     }
 
     /// For people and for the schedule. `doing` says what we wanted: "order a certificate".

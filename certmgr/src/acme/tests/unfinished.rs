@@ -54,6 +54,28 @@ async fn an_order_that_is_not_there_any_more_makes_room_for_another_whatever_the
 }
 
 #[tokio::test]
+async fn a_page_in_the_cas_place_takes_no_order_away() {
+    for status in [404, 410] {
+        let (finalized, asked_for) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let ca = Scripted::start(move |asked| match asked.path.as_str() {
+            "/finalize" if finalized.fetch_add(1, Ordering::SeqCst) == 0 => {
+                Some((502, Vec::new(), String::new()))
+            }
+            "/order" if asked_for.fetch_add(1, Ordering::SeqCst) == 0 => {
+                let page = "<!DOCTYPE html><title>We are moving</title>".to_owned();
+                Some((status, Vec::new(), page))
+            }
+            _ => None,
+        });
+        ca.issue().await.err().unwrap();
+        let error = ca.issue().await.err().unwrap();
+        assert_eq!(error.class, IssueFault::Unreachable, "{error}");
+        ca.issue().await.unwrap();
+        assert_eq!((ca.count("/new-order"), ca.count("/order")), (1, 2), "{status}");
+    }
+}
+
+#[tokio::test]
 async fn an_order_that_stays_where_it_is_makes_room_for_another_in_the_end() {
     let ca = Scripted::start(|asked| {
         let order = json!({ "status": "processing", "finalize": "<ca>/finalize", "authorizations": [] });
@@ -141,7 +163,11 @@ async fn a_record_that_nobody_writes_is_not_noted_and_holds_up_no_later_order() 
     let shared = Shared::new(open(&ca.folder), Challenges::default(), 1);
     let mut client = Client::new(&source, &shared);
     client.txt = Some(Arc::new(Picky));
-    let error = client.issue(&request("a", &["a.example.com"])).await.err().unwrap();
+    let error = client
+        .issue(&request("a", &["a.example.com"]))
+        .await
+        .err()
+        .unwrap();
     assert!(error.text.contains("is odd"), "{error}");
     let note = Note::read(&shared.shelf, "a").await.unwrap().unwrap();
     assert_eq!(note.records, []);
