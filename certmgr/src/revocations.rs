@@ -228,6 +228,9 @@ impl Revocations {
             .unwrap_or_else(|_| Err(StoreError::hanging(name)))?;
         let Some(bytes) = bytes else { return Ok(None) };
         let wish = Wish::parse(&bytes).map_err(|text| StoreError::new(name, format!("it {text}")))?;
+        if name_of(wish.generation) != name {
+            return Err(StoreError::new(name, "it is not about what its name says"));
+        }
         Ok(Some(wish))
     }
 

@@ -305,3 +305,21 @@ async fn a_clock_that_is_ahead_for_a_while_costs_no_wish() {
     assert_eq!(world.revoked(), [leaf]);
     assert!(!manager.told_since().contains(&"revocation_over"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_document_under_another_name_is_no_wish() {
+    let world = World::new();
+    let mut manager = world.start();
+    manager.told_in_time("promoted").await;
+    let first = manager.serving().unwrap();
+    world.revokes_not(Some(IssueFault::Unreachable));
+    manager.revoke().await.unwrap();
+    manager.told_in_time("revocation_failed").await;
+    drop(manager);
+    let own = world.document_of(&format!("{first:x}"));
+    fs::rename(own, world.document_of(&"00".repeat(32))).unwrap();
+    world.revokes_not(None);
+    let manager = world.start();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!((manager.revocations(), world.revoked()), (Vec::new(), Vec::new()));
+}
