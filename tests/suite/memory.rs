@@ -135,7 +135,7 @@ async fn fields_of_requests_that_nobody_answers_stay_within_the_memory_of_the_pr
         most_held / MIB
     );
     assert!(
-        most_held > MEMORY * 3 / 4,
+        most_held > MEMORY / 2,
         "no attack: {} MiB held",
         most_held / MIB
     );
