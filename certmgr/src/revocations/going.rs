@@ -165,14 +165,16 @@ impl Revocations {
         if let Err(error) = self.write(&wish).await {
             return self.failed(wish, fault(&error), tell).await;
         }
-        tell(Event::Revoked {
+        let revoked = Event::Revoked {
             name: wish.certificate.as_str().into(),
             generation: wish.generation,
             authority: wish.authority.name.clone(),
-        });
+        };
         if let Some(known) = self.listed().get_mut(&wish.generation) {
             known.wish = wish;
         }
+        // Whoever hears it sees it.
+        tell(revoked);
     }
 
     async fn failed(&self, wish: Wish, error: IssueError, tell: &(impl Fn(Event) + Send + Sync)) {
