@@ -134,11 +134,7 @@ async fn fields_of_requests_that_nobody_answers_stay_within_the_memory_of_the_pr
         grown / MIB,
         most_held / MIB
     );
-    assert!(
-        most_held > MEMORY / 2,
-        "no attack: {} MiB held",
-        most_held / MIB
-    );
+    assert!(most_held > MEMORY / 2, "no attack: {} MiB held", most_held / MIB);
     assert!(reached > 0.5, "nobody had to give way");
     // What it needs besides for any traffic is not the attack's: buffers of both workers.
     assert!(grown <= MEMORY * 5 / 4 + 8 * MIB, "{} MiB", grown / MIB);
