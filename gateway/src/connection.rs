@@ -159,7 +159,7 @@ pub(crate) struct Connection {
     pub(crate) peer: Peer,
     pub(crate) transport: Transport,
     pub(crate) socket: OwnedWriteHalf,
-    /// In the list of those to flush at the end of the turn.
+    /// In a queue of those to flush at the end of the turn.
     pub(crate) dirty: bool,
     /// It has used or brought much lately: so long others are written to first.
     pub(crate) gives_way_until: Instant,

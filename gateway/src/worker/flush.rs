@@ -87,14 +87,13 @@ impl Worker {
     /// Flushes each dirty connection once, as far as the time goes. `true`: some come back next turn.
     pub(super) fn flush_dirty(&mut self) -> bool {
         let began = Instant::now();
-        let mut left = self.dirty.first.len();
         let is_time_left =
             |flushed: usize| !flushed.is_multiple_of(UNTIMED_FLUSHES) || began.elapsed() < FLUSH_TIME;
         let mut flushed = 0;
-        while left > 0
-            && let Some(key) = self.dirty.first.pop_front()
-        {
-            left -= 1;
+        for _ in 0..self.dirty.first.len() {
+            let Some(key) = self.dirty.first.pop_front() else {
+                break;
+            };
             if self.connections.get(key).is_some_and(|c| c.writes_much()) {
                 self.dirty.later.push_back(key);
                 continue;
@@ -106,14 +105,11 @@ impl Worker {
             }
         }
         // Some of these in any case.
-        flushed = 0;
-        left = self.dirty.later.len();
-        while left > 0
-            && let Some(key) = self.dirty.later.pop_front()
-        {
-            left -= 1;
+        for flushed in 1..=self.dirty.later.len() {
+            let Some(key) = self.dirty.later.pop_front() else {
+                break;
+            };
             self.flush_one(key);
-            flushed += 1;
             if !is_time_left(flushed) {
                 break;
             }
@@ -242,6 +238,7 @@ impl Worker {
         connection.socket.as_ref().poll_write_ready(context).map(|_| ())
     }
 }
+
 /// Writes until nothing is left, the socket is full, or the share of this turn is used up.
 fn write(connection: &mut Connection) -> Flushed {
     for _ in 0..FLUSH_ROUNDS {
