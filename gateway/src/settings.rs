@@ -270,6 +270,9 @@ pub struct Limits {
     /// How long one of them waits. Default 30 s: a backend that starts anew is back by then, and what waits is held in
     /// memory.
     pub max_wait: Duration,
+    /// How long a client that has no stream of a backend waits for one while others have all of them; then who has most
+    /// loses its youngest. From `max_wait` on: nobody does. Default 1 s.
+    pub max_starved: Duration,
     /// Octets of access log that one client connection may have in a second; its further lines are dropped and counted.
     /// Default 8 MiB: more than 10,000 RPCs a second have.
     pub access_log_rate: usize,
@@ -300,6 +303,7 @@ impl Default for Limits {
             process_memory: 256 << 20,
             max_waiting: 1_000,
             max_wait: Duration::from_secs(30),
+            max_starved: Duration::from_secs(1),
             access_log_rate: 8 << 20,
         }
     }

@@ -9,6 +9,7 @@ pub(crate) mod pool;
 pub(crate) mod share;
 pub(crate) mod spoken;
 
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,8 +18,9 @@ use http2::ErrorCode;
 
 use self::connect::Fault;
 use self::pool::{Left, Pick, Pool};
-use self::share::{Asking, Streams};
+use self::share::{Asking, EndpointId, Streams};
 use crate::connection::{BackendPeer, Connection, Peer};
+use crate::rpc::relay::StreamOf;
 use crate::rpc::status::Refusal;
 use crate::snapshot::Backend;
 use crate::telemetry::event::Event;
@@ -28,6 +30,12 @@ use crate::worker::slab::{Key, Slab};
 
 /// A connection that ends before this age, has answered nothing and is about to answer nothing, was of no use.
 const USELESS_BEFORE: Duration = Duration::from_secs(1);
+
+/// Streams that are taken from clients at one look at those who wait, at most.
+const TAKEN_AT_ONCE: usize = 64;
+
+/// The name of [`Limits::max_starved`](crate::settings::Limits::max_starved).
+pub(crate) const MAX_STARVED: &str = "max_starved";
 
 fn was_useless(connection: &Connection, now: Instant) -> bool {
     let goes_on = connection.h2.peer_going_away() && connection.h2.open_streams() > 0;
@@ -172,7 +180,75 @@ impl Worker {
                 self.serve_waiting(key);
             }
             self.connect_wanted(index);
+            self.feed_starving(index);
         }
+    }
+
+    /// Takes a stream from whoever has most for each client that has none and has waited for `max_starved`, because
+    /// others have all of them and do not end. Its place goes to one who has none, for the others have too many
+    /// ([`share`]).
+    fn feed_starving(&mut self, index: usize) {
+        let limits = &self.snapshot.limits;
+        let (now, max_starved, connections) = (self.now, limits.max_starved, &self.connections);
+        let Some(pool) = self.pools.get(index).and_then(Option::as_ref) else {
+            return;
+        };
+        let starving = pool.starving(now, max_starved, asking(connections), TAKEN_AT_ONCE);
+        if starving == 0 || max_starved >= limits.max_wait {
+            return;
+        }
+        let taken = pool.taken(now, streams(connections));
+        let backend = pool.backend.name.to_string();
+        let mut holders: BinaryHeap<(u32, usize)> = BinaryHeap::new();
+        let mut places: Vec<(Key, EndpointId)> = Vec::new();
+        for (key, connection) in connections.iter() {
+            let Peer::Client(client) = &connection.peer else {
+                continue;
+            };
+            for endpoint in &taken {
+                holders.push((client.shares.at(*endpoint), places.len()));
+                places.push((key, *endpoint));
+            }
+        }
+        for _ in 0..starving {
+            let Some((held, place)) = holders.pop().filter(|(held, _)| *held > 1) else {
+                return;
+            };
+            if let Some((client, endpoint)) = places.get(place).copied() {
+                self.take_stream(client, endpoint, &backend);
+            }
+            holders.push((held - 1, place));
+        }
+    }
+
+    /// Ends the youngest of a client's RPCs at an endpoint.
+    fn take_stream(&mut self, client: Key, endpoint: EndpointId, backend: &str) {
+        let (now, relays) = (self.now, &self.relays);
+        let relay = |tag| {
+            let relay = relays.key_at(tag).and_then(|key| relays.get(key))?;
+            (relay.down.connection == client && relay.shared == Some(endpoint)).then_some(relay)
+        };
+        // What is queued on a stream counts as well, but less than a millisecond of its age.
+        let youth = |tag| {
+            relay(tag).map_or(0, |relay| {
+                let age = now.saturating_duration_since(relay.started).as_millis() as usize;
+                (usize::MAX >> 1) - age.saturating_mul(1 << 26).min(usize::MAX >> 2)
+            })
+        };
+        let Some(connection) = self.connections.get(client) else {
+            return;
+        };
+        let youngest = connection.h2.heaviest_with(1, youth);
+        let Some((stream, tag)) = youngest.into_iter().find(|(_, tag)| relay(*tag).is_some()) else {
+            return;
+        };
+        let at = StreamOf {
+            connection: client,
+            stream,
+        };
+        let backend = backend.to_owned();
+        self.limit_reached(client, MAX_STARVED);
+        self.end_victim(at, tag, &Refusal::GaveStream { backend });
     }
 
     /// Makes the connections that a pool needs. If there is none and none can be made now, those who wait are told.

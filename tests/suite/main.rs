@@ -40,6 +40,7 @@ mod reload;
 mod rotation;
 mod routes;
 mod rpc;
+mod shares;
 mod sources_down;
 mod stalls;
 mod stuck;

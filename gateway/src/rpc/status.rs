@@ -9,6 +9,7 @@ use std::time::Duration;
 use http2::{ErrorCode, Field, Indexing, Name};
 
 use crate::connection::SentAway;
+use crate::upstream::MAX_STARVED;
 
 pub(crate) const OK: u8 = 0;
 pub(crate) const CANCELLED: u8 = 1;
@@ -34,6 +35,8 @@ pub(crate) enum Refusal {
     RequestOverBackendsLimit { backend: String },
     /// So much waits for the RPC that it gives way to others, or to the rest of its connection.
     GaveWay { limit: &'static str },
+    /// Others wait for a stream of the backend and have none, while its client has more of them than anybody else.
+    GaveStream { backend: String },
     /// The backend has no address: its name was never resolved.
     NoEndpoints { backend: String },
     /// No endpoint of the backend could be connected to of late.
@@ -83,6 +86,7 @@ impl Refusal {
             Self::RequestTooLarge { limit }
             | Self::ResponseOverLimit { limit, .. }
             | Self::GaveWay { limit } => Some(limit),
+            Self::GaveStream { .. } => Some(MAX_STARVED),
             Self::TooManyWaiting { .. } => Some("max_waiting"),
             Self::WaitedTooLong { .. } => Some("max_wait"),
             _ => None,
@@ -96,6 +100,7 @@ impl Refusal {
             Self::ResponseOverLimit { .. } => ("response_over_limit", RESOURCE_EXHAUSTED, 502),
             Self::RequestOverBackendsLimit { .. } => ("request_over_backend_limit", RESOURCE_EXHAUSTED, 431),
             Self::GaveWay { .. } => ("limit", RESOURCE_EXHAUSTED, 503),
+            Self::GaveStream { .. } => ("gave_stream", UNAVAILABLE, 503),
             Self::NoEndpoints { .. } => ("no_endpoints", UNAVAILABLE, 503),
             Self::ConnectFailed { .. } => ("connect_failed", UNAVAILABLE, 503),
             Self::TooManyWaiting { .. } => ("too_many_waiting", UNAVAILABLE, 503),
@@ -133,6 +138,10 @@ impl Refusal {
             Self::GaveWay { limit } => format!(
                 "the gateway's limit `{limit}` is reached, and for this RPC most is kept; send or ask for less at a time, \
                  or try again after a pause"
+            ),
+            Self::GaveStream { backend } => format!(
+                "all streams of backend `{backend}` are taken, this client has most of them, and others have waited for one \
+                 (limits.max_starved); the RPC may have been processed. Allow more streams there, or run more of it"
             ),
             Self::NoEndpoints { backend } => {
                 format!("backend `{backend}` has no address: its name does not resolve; check its endpoints")

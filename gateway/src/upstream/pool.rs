@@ -39,6 +39,8 @@ pub(crate) struct Pool {
     retired: bool,
     /// RPCs held until a connection can take them.
     waiting: Waiting,
+    /// When one of them was given a stream for the last time.
+    served_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -100,6 +102,7 @@ impl Pool {
             passed_over: false,
             retired: false,
             waiting: Waiting::default(),
+            served_at: None,
         };
         pool.follow_addresses();
         pool
@@ -206,9 +209,11 @@ impl Pool {
         if !endpoint.ready.contains(&key) || !self.serves(endpoint) {
             return None;
         }
-        self.waiting.next(|client| {
+        let next = self.waiting.next(|client| {
             asking(client).is_none_or(|asking| endpoint.shares_with(now, asking, streams(key), &streams))
-        })
+        })?;
+        self.served_at = Some(now);
+        Some(next)
     }
 
     /// An RPC that could not be sent after all.
@@ -230,6 +235,39 @@ impl Pool {
     /// RPCs that wait in vain or for too long; ending them takes them out.
     pub(crate) fn waiting(&self) -> &Waiting {
         &self.waiting
+    }
+
+    /// How many clients hold no stream of this backend and have waited for so long, while nobody who waits was given one;
+    /// `most` at most.
+    pub(crate) fn starving<'c>(
+        &self,
+        now: Instant,
+        wait: Duration,
+        asking: impl Fn(Key) -> Option<Asking<'c>>,
+        most: usize,
+    ) -> usize {
+        if self
+            .served_at
+            .is_some_and(|at| now.saturating_duration_since(at) < wait)
+        {
+            return 0;
+        }
+        let has_none = |asks: Asking<'_>| self.endpoints.iter().all(|e| asks.shares.at(e.id) == 0);
+        let waiting = self.waiting.since(now, wait);
+        let starving = waiting.filter(|client| asking(*client).is_some_and(has_none));
+        starving.take(most).count()
+    }
+
+    /// Endpoints all of whose streams are taken, and to which no further connection can be made now.
+    pub(crate) fn taken(&self, now: Instant, streams: impl Fn(Key) -> Streams) -> Vec<EndpointId> {
+        let is_taken = |endpoint: &&Endpoint| {
+            let none_left = endpoint.ready.iter().all(|key| streams(*key).available == 0);
+            none_left
+                && endpoint.attempt == Attempt::None
+                && endpoint.unopened(now) == 0
+                && self.serves(endpoint)
+        };
+        self.endpoints.iter().filter(is_taken).map(|e| e.id).collect()
     }
 
     /// Connections that may have a stream for those who wait.
@@ -432,8 +470,13 @@ impl Endpoint {
         one: Streams,
         streams: impl Fn(Key) -> Streams,
     ) -> bool {
+        if !one.are_few() {
+            return true;
+        }
+        let unopened = self.unopened(now) as u64 * u64::from(one.limit);
+        let places = unopened + self.ready.len() as u64 * u64::from(one.limit);
         // What it holds in all is mostly few enough, and costs nothing to ask.
-        if !one.are_few() || may_have_another(asking.streams.into(), one.available.into()) {
+        if may_have_another(asking.streams.into(), u64::from(one.available) + unopened, places) {
             return true;
         }
         let free: u64 = self
@@ -441,8 +484,7 @@ impl Endpoint {
             .iter()
             .map(|key| u64::from(streams(*key).available))
             .sum();
-        let unopened = self.unopened(now) as u64 * u64::from(one.limit);
-        may_have_another(asking.shares.at(self.id).into(), free + unopened)
+        may_have_another(asking.shares.at(self.id).into(), free + unopened, places)
     }
 }
 

@@ -1,11 +1,14 @@
 //! How the streams of an endpoint that has few of them are shared among clients.
 //!
 //! The rule is that of buffers with a dynamic threshold (Choudhury and Hahne, 1998): nobody is given more than
-//! [`TIMES_FREE`] times what is then still free. A single client gets nearly all, many get alike, and there is always
-//! something left for who comes next and has nothing.
+//! [`TIMES_FREE`] times what is then still free, and some are kept back for those who have none. A single client gets
+//! nearly all, many get alike, and there is something left for who comes next. Where those who came one after the other
+//! have taken the last ones nevertheless, the rule has no remedy: the worker takes one back (`Worker::feed_starving`).
 
 /// A client's connection may hold this many times as many of the places as are still free.
 const TIMES_FREE: u64 = 8;
+/// One place in so many, at least one, is for clients that hold none.
+const KEPT_BACK: u64 = 16;
 /// An endpoint that allows this many streams on a connection is not short of them, and nothing is counted.
 const PLENTY: u32 = 1 << 16;
 
@@ -70,9 +73,10 @@ pub(crate) struct Asking<'a> {
     pub(crate) shares: &'a Shares,
 }
 
-/// Whether somebody who holds `held` places may have one more of the `free` ones.
-pub(crate) fn may_have_another(held: u64, free: u64) -> bool {
-    free > 0 && (held == 0 || held < TIMES_FREE.saturating_mul(free - 1))
+/// Whether somebody who holds `held` of `places` may have one more of the `free` ones.
+pub(crate) fn may_have_another(held: u64, free: u64, places: u64) -> bool {
+    let kept_back = (places / KEPT_BACK).max(1);
+    free > 0 && (held == 0 || held < TIMES_FREE.saturating_mul(free.saturating_sub(kept_back)))
 }
 
 #[cfg(test)]
@@ -89,7 +93,7 @@ mod tests {
         loop {
             let before = free;
             for held in &mut held {
-                if may_have_another(*held, free) {
+                if may_have_another(*held, free, places) {
                     (*held, free) = (*held + 1, free - 1);
                 }
             }
@@ -101,7 +105,7 @@ mod tests {
 
     #[test]
     fn one_client_gets_nearly_all() {
-        assert_eq!(left_by(1, 1_600), (178, vec![1_422]));
+        assert_eq!(left_by(1, 1_600), (266, vec![1_334]));
         assert_eq!(left_by(1, 1), (0, vec![1]));
         assert_eq!(left_by(1, 2), (1, vec![1]));
     }
@@ -118,6 +122,20 @@ mod tests {
                 "{clients}: {free} left, {held:?}"
             );
         }
+    }
+
+    #[test]
+    fn those_who_come_one_after_the_other_leave_something_to_many_that_hold_none() {
+        let (mut free, places) = (320, 320);
+        let mut clients = 0;
+        while free > 0 {
+            let mut held = 0;
+            while may_have_another(held, free, places) {
+                (held, free) = (held + 1, free - 1);
+            }
+            clients += 1;
+        }
+        assert!(clients > 20, "{clients}");
     }
 
     #[test]

@@ -216,7 +216,8 @@ impl Worker {
                 connection: key,
                 stream,
             };
-            self.end_victim(at, tag, Limit::Queued.name());
+            let limit = Limit::Queued.name();
+            self.end_victim(at, tag, &Refusal::GaveWay { limit });
         }
         self.publish();
     }
@@ -434,7 +435,8 @@ impl Worker {
                 stream,
             };
             self.limit_reached(key, PROCESS_MEMORY);
-            self.end_victim(at, tag, PROCESS_MEMORY);
+            let limit = PROCESS_MEMORY;
+            self.end_victim(at, tag, &Refusal::GaveWay { limit });
             self.count_held(key);
             let holds_more = self.connections.get(key).is_some_and(|c| c.charge.held > share);
             if !self.is_over_memory() || !holds_more {
@@ -444,21 +446,20 @@ impl Worker {
         true
     }
 
-    /// A stream that holds too much is ended on both sides, and what is queued on it is dropped. The client is told why
+    /// A stream that others need more is ended on both sides, and what is queued on it is dropped. The client is told why
     /// where nothing that waits for it is before the words; RST_STREAM says the same with less.
-    fn end_victim(&mut self, at: StreamOf, tag: u32, limit: &'static str) {
+    pub(crate) fn end_victim(&mut self, at: StreamOf, tag: u32, refusal: &Refusal) {
         let waits_for_client = self
             .connections
             .get(at.connection)
             .is_some_and(|c| !c.peer.is_backend() && c.h2.is_waiting(at.stream));
-        let refusal = Refusal::GaveWay { limit };
         if let Some((relay, _)) = self.relay_up(tag, at) {
             self.reset_stream(at, ErrorCode::CANCEL);
-            return self.refuse(relay, &refusal);
+            return self.refuse(relay, refusal);
         }
         if let Some((key, relay)) = self.relay_down(tag, at) {
             if !waits_for_client && (relay.kind == Kind::Grpc || !relay.committed()) {
-                return self.refuse(key, &refusal);
+                return self.refuse(key, refusal);
             }
             relay.grpc_status = Some(refusal.grpc_status());
             if let Some(log) = &mut relay.log {

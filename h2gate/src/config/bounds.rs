@@ -197,6 +197,7 @@ bounds! {
         process_memory: Size, "Bytes that the whole process may have beside 8 to 24 KiB of each connection: what peers make it keep (all that waits, and fields, copies and tables), and 20 MiB for itself, at most a third. Beyond it clients that hold more than an equal share lose the streams that hold most. From half of it on, no client may have more than half of its share under way.";
         max_waiting: Count, "Requests that wait for a connection or a stream of a backend, per worker and backend. More are answered UNAVAILABLE at once; no client connection takes all of the places, and one that has none gets one of whoever has most.";
         max_wait: Duration, "How long a request waits for a connection or a stream of a backend; then it is answered UNAVAILABLE. One whose deadline is earlier ends with that.";
+        max_starved: Duration, "How long a client that has no stream of a backend waits for one while others have all of them and none ends; then the client that has most of them loses its youngest (UNAVAILABLE). From `max_wait` on nobody loses one.";
         access_log_rate: Size, "Bytes of lines in the access log that one client connection may have in a second. Its further lines are dropped and counted. The default has room for 10,000 RPCs a second and more; raise it for clients, such as proxies, that send more on one connection.";
     }
     plus {

@@ -17,6 +17,9 @@ fn all() -> Vec<Refusal> {
         Refusal::GaveWay {
             limit: "process_memory",
         },
+        Refusal::GaveStream {
+            backend: backend.clone(),
+        },
         Refusal::NoEndpoints {
             backend: backend.clone(),
         },

@@ -211,8 +211,13 @@ fn a_client_with_many_streams_leaves_the_last_ones_to_others() {
         connect(&mut pool, 1, connection);
     }
     let id = pool.id_of(address(1)).unwrap();
-    let two_left = |key| Streams {
-        available: if key == connections[3] { 2 } else { 0 },
+    // 11 of 160, ten of which are for those who have none.
+    let few_left = |key| Streams {
+        available: match key {
+            key if key == connections[3] => 10,
+            key if key == connections[4] => 1,
+            _ => 0,
+        },
         limit: 10,
     };
     let holding = |streams: u32, at: EndpointId| {
@@ -220,7 +225,7 @@ fn a_client_with_many_streams_leaves_the_last_ones_to_others() {
         (0..streams).for_each(|_| shares.add(at));
         shares
     };
-    let mut picked = |streams, shares: &Shares| pool.pick(now, Asking { streams, shares }, two_left);
+    let mut picked = |streams, shares: &Shares| pool.pick(now, Asking { streams, shares }, few_left);
     let ready = Pick::Ready(connections[3]);
     assert_eq!(picked(8, &holding(7, id)), ready);
     assert_eq!(picked(9, &holding(8, id)), Pick::Wait);
@@ -230,6 +235,39 @@ fn a_client_with_many_streams_leaves_the_last_ones_to_others() {
         ready,
         "its streams are elsewhere"
     );
+}
+
+#[test]
+fn who_has_none_starves_only_where_all_are_taken_and_none_was_given() {
+    let mut pool = pool(&[1]);
+    let (now, second) = (Instant::now(), Duration::from_secs(1));
+    let connections: [Key; MAX_CONNECTIONS] = keys();
+    let [client, other, relay] = keys();
+    let (none, mut some) = (Shares::default(), Shares::default());
+    let asking = |shares: &'static Shares| move |_| Some(Asking { streams: 9, shares });
+    for connection in &connections[..15] {
+        connect(&mut pool, 1, *connection);
+    }
+    pool.wait(client, relay, now, 10);
+    assert!(pool.taken(now, FULL).is_empty(), "another connection can be made");
+    connect(&mut pool, 1, connections[15]);
+    let id = pool.id_of(address(1)).unwrap();
+    assert_eq!(pool.taken(now, FULL), [id]);
+    assert!(pool.taken(now, WIDE).is_empty());
+    some.add(id);
+    let (none, some): (&'static Shares, &'static Shares) =
+        (Box::leak(Box::new(none)), Box::leak(Box::new(some)));
+    let starving = |pool: &Pool, at, shares| pool.starving(at, second, asking(shares), 5);
+    assert_eq!(starving(&pool, now, none), 0, "it has just come");
+    assert_eq!(starving(&pool, now + second, none), 1);
+    assert_eq!(starving(&pool, now + second, some), 0, "it has one");
+    // Others end: its turn comes.
+    pool.wait(other, relay, now, 10);
+    let place = (address(1), connections[0]);
+    pool.next_waiting(place, now + second, asking(none), WIDE)
+        .unwrap();
+    assert_eq!(starving(&pool, now + second, none), 0);
+    assert_eq!(starving(&pool, now + 2 * second, none), 1);
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Waiting {
     /// Whether one more RPC of this client may wait where `max` may wait in all. Places are shared as streams are.
     pub(crate) fn admits(&self, client: Key, max: usize) -> bool {
         let held = self.queues.get(&client).map_or(0, VecDeque::len);
-        may_have_another(held as u64, max.saturating_sub(self.len) as u64)
+        may_have_another(held as u64, max.saturating_sub(self.len) as u64, max as u64)
     }
 
     /// The RPC that gives its place to one of `client`, which has none while all are taken: the youngest of whoever has
@@ -93,6 +93,14 @@ impl Waiting {
             self.queues.remove(&client);
             self.turns.retain(|known| *known != client);
         }
+    }
+
+    /// Clients whose oldest RPC has waited for so long, in their turn.
+    pub(crate) fn since(&self, now: Instant, wait: Duration) -> impl Iterator<Item = Key> {
+        self.turns.iter().copied().filter(move |client| {
+            let oldest = self.queues.get(client).and_then(VecDeque::front);
+            oldest.is_some_and(|waiter| now.saturating_duration_since(waiter.since) >= wait)
+        })
     }
 
     /// RPCs that have waited for as long as they may. They are to be ended, which takes them out.
@@ -202,7 +210,7 @@ mod tests {
         while waiting.admits(greedy, 100) {
             waiting.push(greedy, waiter(relays.insert(()), now));
         }
-        assert_eq!(waiting.len, 88);
+        assert_eq!(waiting.len, 84);
         assert!(waiting.admits(modest, 100));
     }
 
