@@ -195,20 +195,26 @@ pub struct IssueError {
 }
 
 /// When to come back, and how much that word counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetryAfter {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryAfter(Box<Said>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Said {
     /// Rounded up.
     seconds: u64,
-    said_of: SaidOf,
+    of: SaidOf,
 }
 
 /// What a wait is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SaidOf {
     /// A limit on our account, or on whoever asks from here, by the CA itself. Never undercut.
     Account,
     /// A limit on the names of one order, likewise.
     Names,
+    /// A limit on this name, in lower case, likewise: on all orders below it, if it is above the names of the one that
+    /// met the limit.
+    Name(String),
     /// An outage, by whoever answered: obeyed within the bounds of the back-off.
     Outage,
 }
@@ -216,31 +222,42 @@ pub(crate) enum SaidOf {
 impl RetryAfter {
     pub(crate) fn new(wait: Duration, said_of: SaidOf) -> Self {
         let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
-        Self { seconds, said_of }
+        Self(Box::new(Said { seconds, of: said_of }))
     }
 
-    fn wait(self) -> Duration {
-        Duration::from_secs(self.seconds)
+    fn wait(&self) -> Duration {
+        Duration::from_secs(self.0.seconds)
     }
 }
 
 impl IssueError {
     /// How long the CA itself wants to be left alone.
     pub(crate) fn limit(&self) -> Option<Duration> {
-        let said = self.retry_after.filter(|after| after.said_of != SaidOf::Outage);
-        said.map(RetryAfter::wait)
+        let said = self.retry_after.as_ref();
+        said.filter(|after| after.0.of != SaidOf::Outage)
+            .map(RetryAfter::wait)
     }
 
     /// Whether [`IssueError::limit`] is about all that we might order there.
     pub(crate) fn is_of_account(&self) -> bool {
         self.retry_after
-            .is_some_and(|after| after.said_of == SaidOf::Account)
+            .as_ref()
+            .is_some_and(|after| after.0.of == SaidOf::Account)
+    }
+
+    /// The name that [`IssueError::limit`] is about, if the CA named one.
+    pub(crate) fn limited_name(&self) -> Option<&str> {
+        match &self.retry_after.as_ref()?.0.of {
+            SaidOf::Name(name) => Some(name),
+            SaidOf::Account | SaidOf::Names | SaidOf::Outage => None,
+        }
     }
 
     /// How long anybody else wants us to wait.
     pub(crate) fn hint(&self) -> Option<Duration> {
-        let said = self.retry_after.filter(|after| after.said_of == SaidOf::Outage);
-        said.map(RetryAfter::wait)
+        let said = self.retry_after.as_ref();
+        said.filter(|after| after.0.of == SaidOf::Outage)
+            .map(RetryAfter::wait)
     }
 }
 

@@ -144,28 +144,38 @@ impl Trouble {
     /// balancer, or from a page that somebody has put up for the time of a repair.
     fn weighed(&self, wait: Duration) -> RetryAfter {
         let said_of = match &self.cause {
-            Cause::Problem(problem) if self.is("rateLimited") && is_of_names(problem) => SaidOf::Names,
-            Cause::Problem(_) if self.is("rateLimited") => SaidOf::Account,
+            Cause::Problem(problem) if self.is("rateLimited") => limited(problem),
             _ => SaidOf::Outage,
         };
         RetryAfter::new(wait, said_of)
     }
 }
 
-/// A limit on names says which, or that it is about an exact set of them; one on an account or an address of ours
-/// has no word of them.
-fn is_of_names(problem: &Problem) -> bool {
+/// What a limit is on. One on names says which, or that it is about an exact set of them; one on an account or an
+/// address of ours has no word of them. (RFC 8555 §6.6 has no field for it but the subproblems.)
+fn limited(problem: &Problem) -> SaidOf {
     let detail = problem.detail.as_deref().unwrap_or_default();
-    // A link to the documentation has a host, too, and is no name of an order.
-    let is_name = |word: &str| {
-        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-        let top = bare.rsplit_once('.').map_or("", |(_, top)| top);
-        !word.contains("://") && top.len() >= 2 && top.bytes().all(|byte| byte.is_ascii_alphabetic())
-    };
+    let mut named: Vec<String> = detail.split_whitespace().filter_map(name_in).collect();
+    named.sort_unstable();
+    named.dedup();
     let of_names = |part: &instant_acme::Subproblem| part.identifier.is_some();
-    problem.subproblems.iter().any(of_names)
-        || detail.contains("exact set")
-        || detail.split_whitespace().any(is_name)
+    if detail.contains("exact set") || problem.subproblems.iter().any(of_names) {
+        return SaidOf::Names;
+    }
+    match <[String; 1]>::try_from(named) {
+        Ok([name]) => SaidOf::Name(name),
+        Err(named) if named.is_empty() => SaidOf::Account,
+        Err(_) => SaidOf::Names,
+    }
+}
+
+/// A link to the documentation has a host, too, and is no name of an order.
+fn name_in(word: &str) -> Option<String> {
+    let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    let top = bare.rsplit_once('.').map_or("", |(_, top)| top);
+    let is_name =
+        !word.contains("://") && top.len() >= 2 && top.bytes().all(|byte| byte.is_ascii_alphabetic());
+    is_name.then(|| bare.to_ascii_lowercase())
 }
 
 fn kind_of(problem: Option<&str>) -> &str {

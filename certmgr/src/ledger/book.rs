@@ -24,6 +24,15 @@ const FORMAT: u32 = 1;
 /// Orders are remembered as long as the longest of the published limits looks back.
 pub(super) const MEMORY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// An attempt without an outcome is under way for so long; then its process has died in the middle of it.
+const UNDER_WAY: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Orders go one at a time for so long after a limit that a CA has told on more than one name set.
+const CAUTION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How soon an order asks again whether the one before it has been answered.
+const TURN: Duration = Duration::from_secs(15);
+
 /// The whole ledger. Instants are seconds of the wall clock at which they were noted; [`Stamps`] says when they
 /// were on the steady one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +46,8 @@ pub(crate) struct Book {
     sets: BTreeMap<String, Vec<String>>,
     standings: Vec<Standing>,
     orders: Vec<Placed>,
-    /// Limits that authorities have told on all that we might order there.
+    /// Limits that authorities have told: on all that we might order there, by the authority; on all below a domain,
+    /// by [`hold_on`].
     holds: BTreeMap<String, Hold>,
 }
 
@@ -206,7 +216,7 @@ impl Book {
         let last = known.chain(lost).max_by_key(|issued| stamps.of(issued.at));
         let holds = authorities
             .iter()
-            .map(|authority| self.hold(&set, key, &authority.directory, stamps))
+            .map(|authority| self.hold(domains, key, &authority.directory, stamps))
             .collect();
         Record {
             last_issued: last.map(|issued| LastIssued {
@@ -222,11 +232,14 @@ impl Book {
     /// Whether the CA would take this order.
     pub(crate) fn may_order(&self, order: &Order<'_>, stamps: &Stamps, now: Now) -> Result<(), Wait> {
         let set = set_id(&names_of(order.domains));
-        let hold = self.hold(&set, order.key, &order.authority.directory, stamps);
+        let hold = self.hold(order.domains, order.key, &order.authority.directory, stamps);
         if let Some(left) = hold.map(|until| until.0.saturating_sub(now.steady.0))
             && !left.is_zero()
         {
             return Err(Wait::retry_after(&order.authority.name, left));
+        }
+        if self.awaits_another(order, &set, stamps, now) {
+            return Err(Wait::retry_after(&order.authority.name, TURN));
         }
         limits::check(self, order, &set, stamps, now)
     }
@@ -259,13 +272,49 @@ impl Book {
             .find(|one| one.is_of(set, key) && one.authority == authority)
     }
 
-    fn hold(&self, set: &str, key: KeyType, authority: &str, stamps: &Stamps) -> Option<Steady> {
-        let own = self.standing(set, key, authority).and_then(|one| one.hold);
-        let general = self.holds.get(authority).copied();
-        own.into_iter()
-            .chain(general)
-            .map(|hold| hold.until(stamps))
-            .max()
+    fn hold(&self, domains: &[Name], key: KeyType, authority: &str, stamps: &Stamps) -> Option<Steady> {
+        let names = names_of(domains);
+        let own = self
+            .standing(&set_id(&names), key, authority)
+            .and_then(|one| one.hold);
+        let shared = self.shared_holds(&names, authority).map(|(_, hold)| hold);
+        own.into_iter().chain(shared).map(|hold| hold.until(stamps)).max()
+    }
+
+    /// The limits that are not on one name set alone, each with its domain; `None`: on the whole account.
+    fn shared_holds<'a>(
+        &'a self,
+        names: &'a [String],
+        authority: &'a str,
+    ) -> impl Iterator<Item = (Option<&'a str>, Hold)> {
+        let account = self.holds.get(authority).map(|hold| (None, *hold));
+        let domains = names.iter().flat_map(|name| {
+            std::iter::successors(Some(name.as_str()), |name| Some(name.split_once('.')?.1))
+        });
+        let on_domains = domains.filter_map(move |domain| {
+            let hold = self.holds.get(&hold_on(authority, domain))?;
+            Some((Some(domain), *hold))
+        });
+        account.into_iter().chain(on_domains)
+    }
+
+    /// Whether another order must be answered first: for some time after a hold orders go one at a time, so that one
+    /// alone learns whether the limit is met again.
+    fn awaits_another(&self, order: &Order<'_>, set: &str, stamps: &Stamps, now: Now) -> bool {
+        let names = names_of(order.domains);
+        let authority = order.authority.directory.as_str();
+        self.shared_holds(&names, authority)
+            .filter(|(_, hold)| now.steady < hold.until(stamps).after(CAUTION))
+            .any(|(domain, _)| {
+                self.orders.iter().any(|placed| {
+                    placed.authority == authority
+                        && placed.set != set
+                        && placed.is_under_way(stamps, now)
+                        && domain.is_none_or(|domain| {
+                            self.names(&placed.set).iter().any(|name| is_below(name, domain))
+                        })
+                })
+            })
     }
 
     fn issued_lately(&self, set: &str, key: KeyType, stamps: &Stamps, now: Now) -> u32 {
@@ -300,6 +349,11 @@ impl Standing {
 }
 
 impl Placed {
+    /// Whether it may bring a certificate yet.
+    pub(super) fn is_under_way(&self, stamps: &Stamps, now: Now) -> bool {
+        self.outcome.is_none() && now.steady < stamps.of(self.at).after(UNDER_WAY)
+    }
+
     /// Whether the CA may have seen an order, as far as is known: our own disk may have failed before it, or after.
     pub(super) fn was_placed(&self) -> bool {
         use IssueFault::{Configuration, SelfCheck};
@@ -359,6 +413,16 @@ fn names_of(domains: &[Name]) -> Vec<String> {
         .map(|name| name.to_string().to_ascii_lowercase())
         .collect();
     names.into_iter().collect()
+}
+
+/// Where a limit on all below a domain stands among the holds. No directory's URL has a blank.
+fn hold_on(authority: &str, domain: &str) -> String {
+    format!("{authority} {domain}")
+}
+
+fn is_below(name: &str, domain: &str) -> bool {
+    let above = name.strip_suffix(domain);
+    above.is_some_and(|labels| labels.is_empty() || labels.ends_with('.'))
 }
 
 fn set_id(names: &[String]) -> String {

@@ -15,9 +15,6 @@ use crate::acme::IssueFault;
 use crate::schedule::{Now, Steady};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
-/// An attempt without an outcome is under way for so long; then its process has died in the middle of it.
-const UNDER_WAY: Duration = Duration::from_secs(2 * 60 * 60);
-
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What a CA counts.
@@ -278,15 +275,11 @@ impl Published {
     }
 
     fn counts(&self, placed: &Placed, stamps: &Stamps, now: Now) -> bool {
-        let may_be_issued = || {
-            // What is under way may bring a certificate yet.
-            placed.outcome.is_none() && now.steady < stamps.of(placed.at).after(UNDER_WAY)
-        };
         match self.counted {
             Counted::Orders => !self.exempt.contains(&placed.kind) && placed.was_placed(),
             // An order that went on after a failure was counted nowhere else.
             Counted::RegisteredDomain | Counted::SameNames => {
-                (placed.was_issued() || may_be_issued())
+                (placed.was_issued() || placed.is_under_way(stamps, now))
                     && (placed.kind == Kind::Resumed || !self.exempt.contains(&placed.kind))
             }
             Counted::FailedValidations => {

@@ -207,15 +207,26 @@ fn what_turns_out_to_be_a_new_order_is_counted_as_one_and_kept_inside_the_limits
 }
 
 #[test]
-fn a_limit_on_the_account_stops_all_of_it_and_one_on_names_these_alone() {
-    for (said_of, of_all) in [(SaidOf::Account, true), (SaidOf::Names, false)] {
+fn a_limit_stops_what_it_is_on_and_nothing_else() {
+    let on = |name: &str| SaidOf::Name(name.to_owned());
+    for (said_of, stopped) in [
+        (
+            SaidOf::Account,
+            &["a.b.test", "c.b.test", "b.test", "cb.test", "d.test"][..],
+        ),
+        (SaidOf::Names, &["a.b.test"]),
+        (on("a.b.test"), &["a.b.test"]),
+        (on("b.test"), &["a.b.test", "c.b.test", "b.test"]),
+        // It names one that was not asked for.
+        (on("d.test"), &["a.b.test"]),
+    ] {
         let mut ledger = TestLedger::new();
         let (refused, under_way) = (
-            ledger.begins(&order("a.test")).unwrap(),
-            ledger.begins(&order("b.test")).unwrap(),
+            ledger.begins(&order("a.b.test")).unwrap(),
+            ledger.begins(&order("e.b.test")).unwrap(),
         );
         let error = IssueError {
-            retry_after: Some(RetryAfter::new(2 * HOUR, said_of)),
+            retry_after: Some(RetryAfter::new(2 * HOUR, said_of.clone())),
             ..failure(IssueFault::RateLimited)
         };
         ledger
@@ -223,11 +234,49 @@ fn a_limit_on_the_account_stops_all_of_it_and_one_on_names_these_alone() {
             .failed(refused, &error, &mut ledger.stamps, ledger.now);
         // What came through before does not lift it.
         ledger.is_issued(under_way);
-        assert!(ledger.asks(&order("a.test")).is_err());
-        assert_eq!(ledger.asks(&order("c.test")).is_err(), of_all, "{said_of:?}");
-        ledger.asks(&order("c.test").at("https://ca.test/")).unwrap();
+        let all = ["a.b.test", "c.b.test", "b.test", "cb.test", "d.test"];
+        let waits = |ledger: &TestLedger| -> Vec<&str> {
+            let waits = all.into_iter().filter(|name| ledger.asks(&order(name)).is_err());
+            waits.collect()
+        };
+        assert_eq!(waits(&ledger), stopped, "{said_of:?}");
+        ledger.asks(&order("c.b.test").at("https://ca.test/")).unwrap();
         ledger.after(2 * HOUR + MINUTE);
-        ledger.asks(&order("a.test")).unwrap();
-        ledger.asks(&order("c.test")).unwrap();
+        assert_eq!(waits(&ledger), [""; 0], "{said_of:?}");
+    }
+}
+
+#[test]
+fn after_a_limit_orders_go_one_at_a_time_for_a_day() {
+    for (said_of, together) in [
+        (SaidOf::Account, false),
+        (SaidOf::Name("b.test".to_owned()), true),
+    ] {
+        let mut ledger = TestLedger::new();
+        let refused = ledger.begins(&order("a.b.test")).unwrap();
+        let error = IssueError {
+            retry_after: Some(RetryAfter::new(2 * HOUR, said_of)),
+            ..failure(IssueFault::RateLimited)
+        };
+        ledger
+            .book
+            .failed(refused, &error, &mut ledger.stamps, ledger.now);
+        ledger.after(2 * HOUR + MINUTE);
+        let first = ledger.begins(&order("c.b.test")).unwrap();
+        let wait = ledger.asks(&order("d.b.test")).unwrap_err();
+        assert!(wait.wait < MINUTE && wait.limit == Limit::RetryAfter, "{wait}");
+        assert_eq!(ledger.asks(&order("a.test")).is_ok(), together);
+        ledger.asks(&order("c.b.test")).unwrap();
+        ledger.asks(&order("d.b.test").at("https://ca.test/")).unwrap();
+        ledger.is_issued(first);
+        let second = ledger.begins(&order("d.b.test")).unwrap();
+        ledger.asks(&order("e.b.test")).unwrap_err();
+        // Its process has died.
+        ledger.after(3 * HOUR);
+        ledger.asks(&order("e.b.test")).unwrap();
+        ledger.is_issued(second);
+        ledger.after(24 * HOUR);
+        let _ = ledger.begins(&order("f.b.test")).unwrap();
+        ledger.asks(&order("g.b.test")).unwrap();
     }
 }

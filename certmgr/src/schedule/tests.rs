@@ -7,6 +7,7 @@ mod moments;
 mod outages;
 mod properties;
 mod simulation;
+mod year;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

@@ -159,37 +159,44 @@ async fn a_rate_limit_is_told_with_the_time_to_come_back() {
 
 #[tokio::test]
 async fn a_limit_on_the_account_is_told_from_one_on_names() {
-    for (detail, of_account) in [
+    for (detail, of_account, name) in [
         (
             "too many new orders (300) from this account in the last 3h0m0s, retry after 2030-01-01 00:00:00 UTC: see \
           https://letsencrypt.org/docs/rate-limits/#new-orders-per-account",
             true,
+            None,
         ),
         (
             "too many new registrations (10) from this IP address in the last 3h0m0s",
             true,
+            None,
         ),
-        ("Service busy; retry later.", true),
+        ("Service busy; retry later.", true, None),
         (
             "too many certificates (50) already issued for \"example.com\" in the last 168h0m0s, retry after …",
             false,
+            Some("example.com"),
         ),
         (
             "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s",
             false,
+            None,
         ),
         (
             "too many failed authorizations (5) for \"a.example.com\" in the last 1h0m0s",
             false,
+            Some("a.example.com"),
         ),
         (
             "Your account is temporarily prevented from requesting certificates for a.example.com.",
             false,
+            Some("a.example.com"),
         ),
     ] {
         let error = at_new_order(429, &[("Retry-After", "3600")], problem("rateLimited", detail)).await;
         assert_eq!(error.limit(), Some(Duration::from_secs(3_600)), "{detail}");
         assert_eq!(error.is_of_account(), of_account, "{detail}");
+        assert_eq!(error.limited_name(), name, "{detail}");
     }
 }
 

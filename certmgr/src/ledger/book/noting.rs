@@ -6,7 +6,8 @@ use std::time::Duration;
 use certstore::UnixTime;
 
 use super::{
-    Book, Class, Hold, Issuance, MEMORY, Noted, Outcome, Placed, Run, Stamps, Standing, names_of, set_id,
+    Book, CAUTION, Class, Hold, Issuance, MEMORY, Noted, Outcome, Placed, Run, Stamps, Standing, hold_on,
+    is_below, names_of, set_id,
 };
 use crate::acme::{IssueError, IssueFault};
 use crate::config::KeyType;
@@ -155,11 +156,17 @@ impl Book {
             }
             standing.hold = hold.filter(|_| !error.is_of_account()).or(standing.hold);
         }
-        if let Some(hold) = hold.filter(|_| error.is_of_account()) {
-            let longer = |one: &Hold| one.until(stamps) > hold.until(stamps);
-            if !self.holds.get(&authority).is_some_and(longer) {
-                self.holds.insert(authority, hold);
-            }
+        let Some(hold) = hold else {
+            return;
+        };
+        let key = match error.limited_name() {
+            _ if error.is_of_account() => authority,
+            Some(name) if self.names(&set).iter().any(|own| is_below(own, name)) => hold_on(&authority, name),
+            _ => return,
+        };
+        let longer = |one: &Hold| one.until(stamps) > hold.until(stamps);
+        if !self.holds.get(&key).is_some_and(longer) {
+            self.holds.insert(key, hold);
         }
     }
 
@@ -218,7 +225,7 @@ impl Book {
             !goes
         });
         self.holds
-            .retain(|_, hold| !is_past(hold.at, Duration::from_secs(hold.seconds)));
+            .retain(|_, hold| !is_past(hold.at, Duration::from_secs(hold.seconds).saturating_add(CAUTION)));
         self.lost = self.lost.filter(|at| !is_past(*at, MEMORY));
         self.standings.retain(|one| {
             let issued = one.issued.map(|issued| issued.at);
