@@ -3,7 +3,8 @@
 //! Each message reaches one reader only: who runs several gateways gives each its own queue (by SNS or
 //! EventBridge), or leaves the others to their polls.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use aws_config::Region;
@@ -11,7 +12,8 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
-use tokio::sync::Notify;
+use tokio::runtime;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -34,52 +36,85 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 /// What S3 sends when a notification is set up.
 const TEST_EVENT: &str = "s3:TestEvent";
 
-/// Listens from the first [`Queue::hint`] until it is dropped.
+/// The hints of a queue, for one source. Sources with the same queue share one listener: each message reaches one
+/// reader only, and that one tells them all. It listens from the first [`Queue::hint`] until the last of them is dropped.
 #[derive(Debug)]
 pub(super) struct Queue {
     url: String,
     aws: Aws,
-    changed: Arc<Notify>,
-    listening: Option<JoinHandle<()>>,
+    joined: Option<Joined>,
 }
+
+#[derive(Debug)]
+struct Joined {
+    changed: watch::Receiver<()>,
+    _listening: Arc<Listening>,
+}
+
+/// Ends the listener when it is dropped.
+#[derive(Debug)]
+struct Listening {
+    changed: watch::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// Listeners end with the runtime that runs them, hence its place in the key.
+type Listeners = HashMap<(runtime::Id, String, Aws), Weak<Listening>>;
+
+static LISTENERS: LazyLock<Mutex<Listeners>> = LazyLock::new(Mutex::default);
 
 impl Queue {
     pub(super) fn new(url: String, aws: Aws) -> Self {
         Self {
             url,
             aws,
-            changed: Arc::new(Notify::new()),
-            listening: None,
+            joined: None,
         }
     }
 
-    /// Resolves after a message. Several that come close together are one hint.
+    /// Resolves after a message. Several that come close together are one hint. Cancelling it loses none.
     pub(super) async fn hint(&mut self) -> Instant {
-        if self.listening.is_none() {
-            let listener = Listener {
-                url: self.url.clone(),
-                aws: self.aws.clone(),
-                changed: Arc::clone(&self.changed),
-            };
-            self.listening = Some(tokio::spawn(listener.listen()));
-        }
-        self.changed.notified().await;
+        let joined = match &mut self.joined {
+            Some(joined) => joined,
+            None => self.joined.insert(join(&self.url, &self.aws)),
+        };
+        // What was told before this one came is of no interest to it, and its listener lives as long as it.
+        let _ = joined.changed.changed().await;
         Instant::now()
     }
 }
 
-impl Drop for Queue {
+fn join(url: &str, aws: &Aws) -> Joined {
+    let key = (runtime::Handle::current().id(), url.to_owned(), aws.clone());
+    let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
+    listeners.retain(|_, listening| listening.strong_count() > 0);
+    let listening = listeners.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
+        let changed = watch::Sender::new(());
+        let listener = Listener {
+            url: url.to_owned(),
+            aws: aws.clone(),
+            changed: changed.clone(),
+        };
+        let task = tokio::spawn(listener.listen());
+        Arc::new(Listening { changed, task })
+    });
+    listeners.insert(key, Arc::downgrade(&listening));
+    Joined {
+        changed: listening.changed.subscribe(),
+        _listening: listening,
+    }
+}
+
+impl Drop for Listening {
     fn drop(&mut self) {
-        if let Some(listening) = &self.listening {
-            listening.abort();
-        }
+        self.task.abort();
     }
 }
 
 struct Listener {
     url: String,
     aws: Aws,
-    changed: Arc<Notify>,
+    changed: watch::Sender<()>,
 }
 
 impl Listener {
@@ -88,9 +123,8 @@ impl Listener {
         let mut pace = Pace::new(Instant::now());
         let mut retry = RETRY.0;
         let mut told = false;
-        let mut client = None;
         loop {
-            match self.receive(&mut client, &mut pace).await {
+            match self.receive(&mut pace).await {
                 Ok(()) => {
                     if told {
                         tracing::info!(queue = %self.url, "the queue works again");
@@ -100,6 +134,7 @@ impl Listener {
                     sleep_until(pace.free_at()).await;
                 }
                 Err(failure) => {
+                    aws::refused(&self.aws);
                     if !told {
                         tracing::warn!(
                             queue = %self.url, error = %failure,
@@ -114,11 +149,8 @@ impl Listener {
         }
     }
 
-    async fn receive(&self, client: &mut Option<Client>, pace: &mut Pace) -> Result<(), Failure> {
-        let client = match client {
-            Some(client) => client,
-            None => client.insert(self.client().await?),
-        };
+    async fn receive(&self, pace: &mut Pace) -> Result<(), Failure> {
+        let client = self.client().await?;
         pace.spend(Instant::now());
         let answer = client
             .receive_message()
@@ -133,7 +165,7 @@ impl Listener {
             return Ok(());
         }
         if messages.iter().any(tells_of_a_change) {
-            self.changed.notify_one();
+            self.changed.send_replace(());
         }
         pace.spend(Instant::now());
         client
