@@ -21,7 +21,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::SharedHttpClient;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use tokio::runtime;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub(crate) use failure::{Failure, failure, presentable};
 
@@ -53,13 +53,17 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Under which name an assumed role's sessions appear in CloudTrail.
 const SESSION_NAME: &str = "h2gate";
 
+/// Where calls are refused, credentials are looked for anew this often at most.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+
 /// A client's connections end with the runtime that made them, hence its place in the key.
-type Loaded = HashMap<(runtime::Id, Aws), SdkConfig>;
+type Loaded = HashMap<(runtime::Id, Aws), (SdkConfig, Instant)>;
 
 static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
 
 /// The configuration that every client of AWS is made from: region, credentials, timeouts. Made once for each
-/// [`Aws`], so that credentials are fetched once.
+/// [`Aws`], so that credentials are fetched once; and anew after [`refused`]. A client is cheap to make from it and is
+/// made for each reading.
 ///
 /// The endpoint of `aws` is that of the service which is asked, never that of STS: for STS the environment
 /// counts (`AWS_ENDPOINT_URL_STS`). Fails without a region, for then nothing can be asked.
@@ -69,7 +73,7 @@ pub(crate) async fn config(aws: &Aws) -> Result<SdkConfig, Failure> {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .get(&key)
-        .cloned();
+        .map(|(config, _)| config.clone());
     if let Some(config) = loaded {
         return Ok(config);
     }
@@ -77,7 +81,21 @@ pub(crate) async fn config(aws: &Aws) -> Result<SdkConfig, Failure> {
         .await
         .unwrap_or_else(|_| Err(no_answer("region and credentials could not be found out")))?;
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(loaded.entry(key).or_insert(config).clone())
+    let (config, _) = loaded.entry(key).or_insert((config, Instant::now()));
+    Ok(config.clone())
+}
+
+/// AWS has refused a call: the next [`config`] looks for region and credentials anew, for the SDK reads a profile once
+/// and keeps keys without an end for ever, while operators rotate them.
+pub(crate) fn refused(aws: &Aws) {
+    let key = (runtime::Handle::current().id(), aws.clone());
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if loaded
+        .get(&key)
+        .is_some_and(|(_, since)| since.elapsed() >= RELOAD_INTERVAL)
+    {
+        loaded.remove(&key);
+    }
 }
 
 fn no_answer(what: &str) -> Failure {
@@ -159,10 +177,15 @@ async fn credentials(provider: ProviderConfig) -> SharedCredentialsProvider {
     SharedCredentialsProvider::new(default_chain(provider).await)
 }
 
-/// No test changes the environment of the process, and no double of AWS looks at credentials.
+/// No test changes the environment of the process. The key's number is that of the loading.
 #[cfg(test)]
 async fn credentials(_provider: ProviderConfig) -> SharedCredentialsProvider {
-    SharedCredentialsProvider::new(aws_credential_types::Credentials::for_tests())
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static LOADINGS: AtomicU32 = AtomicU32::new(0);
+    let key = format!("KEY{}", LOADINGS.fetch_add(1, Ordering::Relaxed));
+    let credentials = aws_credential_types::Credentials::new(key, "secret", None, None, "tests");
+    SharedCredentialsProvider::new(credentials)
 }
 
 #[cfg_attr(test, expect(dead_code, reason = "tests have fixed credentials"))]

@@ -106,7 +106,8 @@ async fn fetch(secret: &str, aws: &Aws) -> Found<Zeroizing<Vec<u8>>> {
     let told = |failure: aws::Failure| (failure.fault, failure.text);
     let config = aws::config(aws).await.map_err(told)?;
     let client = secrets_manager::client(&config);
-    secrets_manager::fetch(&client, secret).await.map_err(told)
+    let fetched = secrets_manager::fetch(&client, secret).await;
+    fetched.inspect_err(|_| aws::refused(aws)).map_err(told)
 }
 
 /// As text, without one line break at its end. Nothing at all is no secret.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use aws_sdk_route53::Client;
 use aws_sdk_route53::types::{Change, ChangeBatch, ChangeStatus, RrType};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
@@ -44,7 +44,6 @@ static WRITES: Mutex<()> = Mutex::const_new(());
 pub(super) struct Zones {
     config: Route53,
     pace: Pace,
-    client: OnceCell<Client>,
 }
 
 /// What is asked for in one zone.
@@ -58,17 +57,11 @@ impl Zones {
         Self {
             config,
             pace: Pace::default(),
-            client: OnceCell::new(),
         }
     }
 
-    async fn client(&self) -> Result<&Client, IssueError> {
-        self.client
-            .get_or_try_init(|| async {
-                let config = aws_config(&self.config.aws).await?;
-                Ok(Client::new(&config))
-            })
-            .await
+    async fn client(&self) -> Result<Client, IssueError> {
+        Ok(Client::new(&aws_config(&self.config.aws).await?))
     }
 
     async fn write(
@@ -77,7 +70,21 @@ impl Zones {
         wanted: Wanted,
         deadline: Instant,
     ) -> Result<(), IssueError> {
-        let call = Call::new(self.client().await?, self.pace, deadline);
+        let written = self.write_in_zones(records, wanted, deadline).await;
+        written.inspect_err(|_| {
+            crate::aws::refused(&self.config.aws);
+            crate::aws::refused(&anywhere(&self.config.aws));
+        })
+    }
+
+    async fn write_in_zones(
+        &self,
+        records: &[TxtRecord],
+        wanted: Wanted,
+        deadline: Instant,
+    ) -> Result<(), IssueError> {
+        let client = self.client().await?;
+        let call = Call::new(&client, self.pace, deadline);
         let mut under_way = Vec::new();
         let mut first_failure = Ok(());
         for work in self.by_zone(&call, records, wanted).await? {
@@ -290,19 +297,23 @@ async fn aws_config(aws: &Aws) -> Result<aws_config::SdkConfig, IssueError> {
         Ok(config) => return Ok(config),
         Err(refused) => refused,
     };
-    if refused.fault == RemoteFault::Configuration && aws.region.is_none() {
-        let anywhere = Aws {
-            region: Some("us-east-1".to_owned()),
-            ..aws.clone()
-        };
-        if let Ok(config) = crate::aws::config(&anywhere).await {
-            return Ok(config);
-        }
+    if refused.fault == RemoteFault::Configuration
+        && aws.region.is_none()
+        && let Ok(config) = crate::aws::config(&anywhere(aws)).await
+    {
+        return Ok(config);
     }
     Err(failure(
         format!("Route 53 cannot be asked: {refused}"),
         "correct the settings of `route53` or of the AWS environment",
     ))
+}
+
+fn anywhere(aws: &Aws) -> Aws {
+    Aws {
+        region: Some("us-east-1".to_owned()),
+        ..aws.clone()
+    }
 }
 
 #[cfg(test)]

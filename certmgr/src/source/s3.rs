@@ -34,7 +34,6 @@ pub(crate) struct Reader {
     source: S3Source,
     /// Of an object.
     max_bytes: usize,
-    client: Option<Client>,
     pace: Pace,
     first: Object,
     /// `None`: both parts are in the first.
@@ -74,7 +73,6 @@ impl Reader {
         Self {
             source,
             max_bytes,
-            client: None,
             pace: Pace::new(Instant::now()),
             first,
             second,
@@ -85,7 +83,9 @@ impl Reader {
     pub(crate) async fn read(&mut self) -> Result<Pair, Error> {
         sleep_until(self.pace.free_at()).await;
         match timeout(READ_TIMEOUT, self.read_both()).await {
-            Ok(read) => read,
+            Ok(read) => read
+                .inspect_err(|_| aws::refused(&self.source.aws))
+                .map_err(|error| self.naming_the_host(error)),
             Err(_) => Err(Failure {
                 fault: RemoteFault::Unreachable,
                 text: format!("S3 gave no whole answer within {} s", READ_TIMEOUT.as_secs()),
@@ -149,10 +149,32 @@ impl Reader {
         Ok(pair_of(first, second))
     }
 
-    async fn client(&mut self) -> Result<Client, Error> {
-        if let Some(client) = &self.client {
-            return Ok(client.clone());
+    /// Few stores beside AWS know a bucket by a host name of its own, which is what is asked without `path_style`.
+    fn naming_the_host(&self, mut error: Error) -> Error {
+        let S3Source {
+            aws,
+            bucket,
+            path_style,
+            ..
+        } = &self.source;
+        if let Reason::Remote {
+            fault: RemoteFault::Unreachable,
+            text,
+        } = &mut error.reason
+            && let Some(endpoint) = aws.endpoint.as_deref().filter(|_| !path_style)
+        {
+            let host = endpoint
+                .split_once("://")
+                .map_or(endpoint, |(_, host)| host)
+                .trim_end_matches('/');
+            text.push_str(&format!(
+                "; the host that was asked is {bucket}.{host}: set `path_style: true` if the store has no hosts for buckets"
+            ));
         }
+        error
+    }
+
+    async fn client(&self) -> Result<Client, Error> {
         let config = aws::config(&self.source.aws)
             .await
             .map_err(|failure| failure.at(self.places_of(Part::Both)))?;
@@ -160,7 +182,7 @@ impl Reader {
             .force_path_style(self.source.path_style)
             .retry_config(RetryConfig::disabled())
             .build();
-        Ok(self.client.insert(Client::from_conf(config)).clone())
+        Ok(Client::from_conf(config))
     }
 }
 

@@ -35,7 +35,6 @@ const CURRENT: &str = "AWSCURRENT";
 #[derive(Debug)]
 pub(crate) struct Reader {
     source: SecretsManagerSource,
-    client: Option<Client>,
     pace: Pace,
     /// What the last good secret was, and the pair in it: a PKCS#12 container is costly to open.
     opened: Option<(Content, Pair)>,
@@ -47,7 +46,6 @@ impl Reader {
     pub(crate) fn new(source: SecretsManagerSource) -> Self {
         Self {
             source,
-            client: None,
             pace: Pace::new(Instant::now()),
             opened: None,
             opening: Arc::default(),
@@ -82,9 +80,11 @@ impl Reader {
     }
 
     async fn fetch_and_open(&mut self) -> Result<Pair, Failure> {
-        let client = self.client().await?;
+        let client = client(&aws::config(&self.source.aws).await?);
         self.pace.spend(Instant::now());
-        let secret = fetch(&client, &self.source.secret).await?;
+        let secret = fetch(&client, &self.source.secret)
+            .await
+            .inspect_err(|_| aws::refused(&self.source.aws))?;
         let content = Content::of(&[&secret]);
         if let Some((of, pair)) = &self.opened
             && *of == content
@@ -94,14 +94,6 @@ impl Reader {
         let pair = open(secret, &self.source.format, &self.opening).await?;
         self.opened = Some((content, pair.clone()));
         Ok(pair)
-    }
-
-    async fn client(&mut self) -> Result<Client, Failure> {
-        if let Some(client) = &self.client {
-            return Ok(client.clone());
-        }
-        let config = aws::config(&self.source.aws).await?;
-        Ok(self.client.insert(client(&config)).clone())
     }
 }
 

@@ -2,6 +2,7 @@
 //! the most that is asked. Time is virtual.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
@@ -352,6 +353,74 @@ async fn a_queue_in_trouble_is_asked_ever_more_seldom() {
     let hint = tokio::time::timeout(Duration::from_secs(3_600), reader.hint()).await;
     assert!(hint.is_err());
     assert!((5..=20).contains(&queue.asked()), "{}", queue.asked());
+}
+
+#[tokio::test]
+async fn a_store_without_hosts_for_buckets_is_told_by_the_host_that_was_asked() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut told = Vec::new();
+    for path_style in [false, true] {
+        let source = Source::S3(S3Source {
+            aws: Aws {
+                region: Some("us-east-1".to_owned()),
+                endpoint: Some(format!("http://localhost:{}/", nobody.port())),
+                role: None,
+            },
+            bucket: "certs".to_owned(),
+            objects: pair_of_objects(),
+            path_style,
+            poll: POLL,
+            queue: None,
+        });
+        let error = Reader::new(&source, POLL, None)
+            .unwrap()
+            .read()
+            .await
+            .unwrap_err();
+        let (fault, text) = remote(&error);
+        assert_eq!(fault, RemoteFault::Unreachable);
+        told.push(text.to_owned());
+    }
+    let host = format!("certs.localhost:{}: set `path_style: true`", nobody.port());
+    assert!(told[0].contains(&host), "{}", told[0]);
+    assert!(!told[1].contains("path_style"), "{}", told[1]);
+}
+
+/// Keys that were rotated where the SDK has read them once: a profile, the environment of a container's agent.
+#[tokio::test(start_paused = true)]
+async fn credentials_that_are_refused_are_looked_for_anew() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let refuses = Arc::new(AtomicBool::new(true));
+    let (told, refusing) = (Arc::clone(&seen), Arc::clone(&refuses));
+    let server = FaultServer::start(move |asked| {
+        let key = asked.headers["authorization"].split(['=', '/']).nth(1).unwrap();
+        told.lock().unwrap().push(key.to_owned());
+        match refusing.load(Ordering::Relaxed) {
+            true => json_error("UnrecognizedClientException", "The security token is invalid."),
+            false => secrets(asked),
+        }
+    })
+    .await;
+    let mut reader = server.secret(json());
+    let keys = || std::mem::take(&mut *seen.lock().unwrap());
+    for _ in 0..40 {
+        let error = reader.read().await.unwrap_err();
+        assert_eq!(remote(&error).0, RemoteFault::Denied);
+        sleep(Duration::from_secs(1)).await;
+    }
+    let refused = keys();
+    let distinct: HashSet<_> = refused.iter().collect();
+    assert!((3..=6).contains(&distinct.len()), "{refused:?}");
+    refuses.store(false, Ordering::Relaxed);
+    for _ in 0..3 {
+        assert_eq!(texts(&reader.read().await.unwrap()), ("chain", "key"));
+        sleep(Duration::from_secs(3_600)).await;
+    }
+    let taken: HashSet<_> = keys().into_iter().collect();
+    assert_eq!(taken.len(), 1, "what works is kept: {taken:?}");
 }
 
 #[tokio::test]
