@@ -281,6 +281,10 @@ fn not_text(error: &std::string::FromUtf8Error) -> (String, Option<String>) {
         .filter(|b| **b == b'\n')
         .count()
         + 1;
+    if error.as_bytes().contains(&0) {
+        let remedy = "name the file with the configuration".to_owned();
+        return ("this is no text".to_owned(), Some(remedy));
+    }
     (
         format!("line {line} is not UTF-8 text"),
         Some("save the file as UTF-8".to_owned()),

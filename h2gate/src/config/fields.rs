@@ -394,8 +394,41 @@ fn read_text<T>(
 }
 
 /// Reports that `node` is not of the kind that `shape` asks for.
+/// Who writes a pair of files where the name of a certificate is wanted, as other gateways take it.
+pub(super) fn pair_of_files(node: &Node) -> Option<String> {
+    const PARTS: [&str; 10] = [
+        "cert",
+        "cert_file",
+        "certificate",
+        "certificate_file",
+        "chain",
+        "crt",
+        "private_key",
+        "key",
+        "key_file",
+        "files",
+    ];
+    let entries = match &node.value {
+        Value::List(items) => return items.iter().find_map(pair_of_files),
+        Value::Map(entries) => entries,
+        _ => return None,
+    };
+    let is_part = |entry: &Entry| PARTS.contains(&entry.key.value.as_str());
+    entries.iter().any(is_part).then(|| {
+        "describe it at the top level (`certificates: [{name: api, files: {chain: …, key: …}}]`), and name it in the \
+         listener (`tls: {certificates: [api]}`)"
+            .to_owned()
+    })
+}
+
 fn report_kind(node: &Node, name: &str, shape: Shape, found: &mut Diagnostics) {
     let (wanted, remedy) = match (shape, &node.value) {
+        (Shape::Texts(_) | Shape::OneOrMore(_) | Shape::Text(_), Value::Map(_))
+            if name == "certificates"
+                && let Some(remedy) = pair_of_files(node) =>
+        {
+            ("the name of a certificate", remedy)
+        }
         (Shape::Maps(_), Value::Map(_)) => ("a list", "begin each entry with `- `".to_owned()),
         (Shape::Maps(_), _) => (
             "a list of entries",

@@ -42,6 +42,47 @@ pub(super) fn report_tabs(found: &mut Diagnostics) -> bool {
     true
 }
 
+/// What is written in another language than YAML. `true` if that is what this is.
+pub(super) fn report_foreign(found: &mut Diagnostics) -> bool {
+    let is_block = |line: &str| {
+        let mut words = line.split_whitespace();
+        let begins = matches!(
+            words.next(),
+            Some("server" | "http" | "events" | "stream" | "upstream" | "location")
+        );
+        begins && words.next_back() == Some("{")
+    };
+    let text = found.text();
+    let comment = text.lines().position(|line| !line.trim().is_empty());
+    let comment = comment.filter(|index| {
+        text.lines()
+            .nth(*index)
+            .is_some_and(|line| line.starts_with("//"))
+    });
+    let block = text.lines().position(is_block);
+    let block = block.filter(|_| text.lines().any(|line| line.trim_end().ends_with(';')));
+    let (index, message, remedy) = match (comment, block) {
+        (_, Some(block)) => (
+            block,
+            "this is written for nginx",
+            "the configuration is YAML: see examples/minimal.yaml for the smallest one that serves",
+        ),
+        (Some(comment), None) => (
+            comment,
+            "`//` begins no comment in YAML",
+            "begin comments with `#`",
+        ),
+        (None, None) => return false,
+    };
+    let place = Place {
+        line: index + 1,
+        column: 1,
+        length: 1,
+    };
+    found.error(place, message, Some(remedy.to_owned()));
+    true
+}
+
 /// A mapping that was open where a key stands, and the column (from 0) of its keys.
 #[derive(Debug, Clone, Copy)]
 struct Scope {

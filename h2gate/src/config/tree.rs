@@ -90,7 +90,7 @@ impl Size {
 /// Reads one document. Mistakes of syntax end the reading, because what follows them means nothing;
 /// duplicate keys do not. `None`: there was a mistake of syntax, or nothing at all in the file.
 pub(super) fn parse(found: &mut Diagnostics) -> Option<Node> {
-    if indentation::report_tabs(found) {
+    if indentation::report_foreign(found) || indentation::report_tabs(found) {
         return None;
     }
     let text = found.text().to_owned();

@@ -6,6 +6,9 @@ use super::keys::{Section, walk};
 use super::tree::{Entry, Value};
 use super::values::shorten;
 
+/// What other gateways must be told.
+const NEEDLESS: [&str; 5] = ["http2", "h2", "alpn", "alpn_protocols", "grpc"];
+
 /// Reports an unknown key with the best guess at what was meant.
 pub(super) fn report(section: &'static Section, entry: &Entry, found: &mut Diagnostics) {
     let name = entry.key.value.as_str();
@@ -20,6 +23,11 @@ pub(super) fn report(section: &'static Section, entry: &Entry, found: &mut Diagn
         found.error(place, message, Some((*instead).to_owned()));
         return;
     }
+    if NEEDLESS.contains(&name) {
+        let message = format!("`{name}` needs no setting: HTTP/2 is what is spoken, wherever gRPC is");
+        found.error(place, message, Some("remove the line".to_owned()));
+        return;
+    }
     if name == "<<" {
         let remedy = "write the keys out; whole values can be shared by `&name` and `*name`".to_owned();
         found.error(place, "merging mappings by `<<` is not supported", Some(remedy));
@@ -30,7 +38,8 @@ pub(super) fn report(section: &'static Section, entry: &Entry, found: &mut Diagn
         name => format!("unknown key `{}` in {}", shorten(name), section.title),
     };
     let message = message.replace(" in the top level", " at the top level");
-    let remedy = glued(name, entry, section)
+    let remedy = super::fields::pair_of_files(&entry.value)
+        .or_else(|| glued(name, entry, section))
         .or_else(|| plural(name, entry, section))
         .or_else(|| {
             indentation::where_it_belongs(found.text(), place.line)

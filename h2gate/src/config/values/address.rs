@@ -118,6 +118,12 @@ pub(in crate::config) fn network(text: &str) -> Result<IpNet, Wrong> {
 
 /// `usual` is the port that remedies name.
 fn host_and_port(text: &str, usual: u16) -> Result<(&str, u16), Wrong> {
+    if text.contains("${") || text.starts_with('$') {
+        return Err(Wrong::but(
+            format!("`{text}` is a variable for a shell"),
+            "write the value itself: nothing is filled in from the environment here",
+        ));
+    }
     if let Some((scheme, rest)) = text.split_once("://") {
         let rest = rest.trim_matches('/');
         return Err(Wrong::but(
