@@ -95,13 +95,6 @@ pub(crate) fn edit(fields: &mut Vec<Field>, client: &Forwarding, random: &mut u6
     }
 }
 
-/// The same for the fields that follow a request's body. Nothing is added there.
-pub(crate) fn edit_trailers(fields: &mut Vec<Field>, client: &Forwarding) {
-    if !client.trusted {
-        fields.retain(|field| !is_about_the_client(field));
-    }
-}
-
 fn is_about_the_client(field: &Field) -> bool {
     matches!(
         field.known(),
@@ -297,25 +290,6 @@ mod tests {
     fn a_stranger_cannot_forge_anything() {
         let fields = edited(&FORGED, NONE, false);
         assert_eq!(pairs(&fields), [(":path", "/s.S/M"), ("te", "trailers")]);
-    }
-
-    #[test]
-    fn trailers_are_no_way_around() {
-        for (trusted, kept) in [(false, &[FORGED[3]][..]), (true, &FORGED[1..])] {
-            let forged = FORGED[1..].iter();
-            let mut fields: Vec<Field> = forged
-                .map(|(name, value)| Field::new(name.as_bytes(), value.as_bytes()))
-                .collect();
-            let peer = "192.0.2.7".parse().unwrap();
-            let client = Forwarding::new(ALL, peer, true, Some(&identity()), trusted);
-            edit_trailers(&mut fields, &client);
-            let left: Vec<_> = fields.iter().map(|field| (field.name(), field.value())).collect();
-            let kept: Vec<_> = kept
-                .iter()
-                .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
-                .collect();
-            assert_eq!(left, kept);
-        }
     }
 
     #[test]

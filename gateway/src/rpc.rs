@@ -6,6 +6,7 @@
 pub(crate) mod call;
 pub(crate) mod credit;
 pub(crate) mod relay;
+pub(crate) mod resets;
 pub(crate) mod status;
 mod transfer;
 
@@ -50,7 +51,7 @@ impl Worker {
                 payload,
                 end,
             } => self.request_data(down(stream), tag, payload, end),
-            Event::Trailers { stream, tag, fields } => self.request_trailers(down(stream), tag, fields),
+            Event::Trailers { stream, tag, .. } => self.request_trailers(down(stream), tag),
             Event::Refused { fields, code, cause } => self.refused_by_http2(key, fields, code, cause),
             Event::Reset {
                 stream,
@@ -225,7 +226,7 @@ impl Worker {
             return self.end_answered(relay);
         }
         let (down, kind, request_ended) = (ending.down, ending.kind, ending.request_ended);
-        let (up, committed) = (ending.up(), ending.committed());
+        let committed = ending.committed();
         ending.grpc_status = Some(refusal.grpc_status());
         if let Some(log) = &mut ending.log {
             log.reason = Some(refusal.reason());
@@ -246,9 +247,7 @@ impl Worker {
         {
             self.limit_reached(down.connection, limit);
         }
-        if let Some(up) = up {
-            self.reset_stream(up, ErrorCode::CANCEL);
-        }
+        self.cancel(relay, ErrorCode::CANCEL);
         if !committed {
             self.answer(down, refusal, kind, request_ended);
         } else if kind == Kind::Grpc {
@@ -271,10 +270,8 @@ impl Worker {
         let Some(ended) = self.relays.get(relay) else {
             return;
         };
-        let (up, down) = (ended.up(), ended.down);
-        if let Some(up) = up {
-            self.reset_stream(up, ErrorCode::CANCEL);
-        }
+        let down = ended.down;
+        self.cancel(relay, ErrorCode::CANCEL);
         // What still waits must leave; the client then ends its side, or goes.
         if let Some(connection) = self.connections.get_mut(down.connection)
             && !connection.h2.is_waiting(down.stream)
@@ -352,9 +349,10 @@ impl Worker {
         {
             client.requests.end(&mut ended.request);
             client.answers.end(&mut ended.answer);
-            if let Some(endpoint) = ended.shared {
-                client.shares.remove(endpoint);
-            }
+        }
+        let is_reset_later = self.resets.keeps(&ended);
+        if let Some(endpoint) = ended.shared.filter(|_| !is_reset_later) {
+            self.give_back_share(ended.down.connection, endpoint);
         }
         if let Some(entry) = &ended.log {
             let labels = (ended.route, ended.backend);
@@ -375,7 +373,7 @@ impl Worker {
             Phase::Sent(_, request) => self.keep_spare(request),
             Phase::Committed(_) => {}
         }
-        if let Some(up) = up {
+        if let Some(up) = up.filter(|_| !is_reset_later) {
             // A backend that answered before it had the whole request does not get the rest.
             if self
                 .connections
@@ -436,9 +434,7 @@ impl Worker {
             });
             log.detail = cause.map(Cause::words);
         }
-        if let Some(up) = relay.up() {
-            self.reset_stream(up, if cause.is_none() { code } else { ErrorCode::CANCEL });
-        }
+        self.cancel(key, if cause.is_none() { code } else { ErrorCode::CANCEL });
         self.finish(key);
     }
 

@@ -48,6 +48,7 @@ use crate::connection::permit::Count;
 use crate::connection::session::MAX_RECORD;
 use crate::connection::{Connection, Peer};
 use crate::rpc::relay::Relay;
+use crate::rpc::resets::Resets;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Metrics, WorkerMetrics};
 use crate::upstream::pool::Pool;
@@ -147,6 +148,8 @@ pub(crate) struct Worker {
     pub(crate) deadlines: usize,
     /// When they are due, in ticks since `began`.
     due: Deadlines<Key>,
+    /// Streams of backends that are to be reset.
+    pub(crate) resets: Resets,
     began: Instant,
     endings: Endings,
     pub(crate) random: u64,
@@ -305,6 +308,7 @@ impl Worker {
             share: Share::default(),
             deadlines: 0,
             due: Deadlines::default(),
+            resets: Resets::default(),
             began: Instant::now(),
             endings: Endings::default(),
             random: crate::forwarded::seed(),

@@ -40,6 +40,8 @@ pub struct BackendOptions {
     pub connection_window: u32,
     /// SETTINGS_MAX_HEADER_LIST_SIZE
     pub max_header_list_size: u32,
+    /// The library's own limits against floods hold.
+    pub impatient: bool,
 }
 
 impl Default for BackendOptions {
@@ -49,6 +51,7 @@ impl Default for BackendOptions {
             stream_window: 1 << 20,
             connection_window: 16 << 20,
             max_header_list_size: 1 << 20,
+            impatient: false,
         }
     }
 }
@@ -205,12 +208,15 @@ async fn serve<F>(
         .initial_window_size(options.stream_window)
         .initial_connection_window_size(options.connection_window)
         .max_header_list_size(options.max_header_list_size)
-        .max_frame_size(16_384)
+        .max_frame_size(16_384);
+    if !options.impatient {
         // The gateway is not to be judged by the temper of the library on the other side.
-        .data_frame_budget(usize::MAX >> 1)
-        .max_concurrent_reset_streams(10_000)
-        .max_pending_accept_reset_streams(100_000)
-        .max_local_error_reset_streams(None);
+        builder
+            .data_frame_budget(usize::MAX >> 1)
+            .max_concurrent_reset_streams(10_000)
+            .max_pending_accept_reset_streams(100_000)
+            .max_local_error_reset_streams(None);
+    }
     if let Some(limit) = options.max_concurrent_streams {
         builder.max_concurrent_streams(limit);
     }

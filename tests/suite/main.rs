@@ -45,6 +45,7 @@ mod sources_down;
 mod stalls;
 mod stuck;
 mod swap;
+mod tempers;
 mod tls;
 
 use e2e::{Exchange, TestBackend, TestCa, TestGateway};

@@ -31,6 +31,8 @@ pub(crate) struct Relay {
     pub(crate) deadline: Option<Instant>,
     /// The endpoint at which its stream counts as one of its client's share.
     pub(crate) shared: Option<EndpointId>,
+    /// When a backend was given it for the last time.
+    pub(crate) sent_at: Instant,
     /// How far ahead the client may send.
     pub(crate) request: Grant,
     /// How far ahead the backend may send.
@@ -88,7 +90,6 @@ pub(crate) struct Request {
     pub(crate) body_gone: bool,
     /// What `fields` keep in memory.
     pub(crate) fields_memory: u32,
-    pub(crate) trailers: Option<Vec<Field>>,
 }
 
 impl Relay {
@@ -112,6 +113,7 @@ impl Relay {
             started,
             deadline: None,
             shared: None,
+            sent_at: started,
             request: Grant::default(),
             answer: Grant::default(),
             http_status: 0,
@@ -137,8 +139,7 @@ impl Relay {
             Phase::Committed(_) => return 0,
         };
         let body = request.body.capacity() - if waits { request.body.len() } else { 0 };
-        let trailers = request.trailers.as_ref().map_or(0, http2::memory_of);
-        request.fields_memory as usize + body + trailers
+        request.fields_memory as usize + body
     }
 
     pub(crate) fn committed(&self) -> bool {

@@ -9,9 +9,9 @@ use super::credit::{Bounds, MAX_STREAM_WINDOW};
 use super::relay::{Phase, Relay, StreamOf};
 use super::status::{self, Refusal};
 use crate::connection::{Connection, Peer};
+use crate::failpoint;
 use crate::worker::slab::Key;
 use crate::worker::{BACKEND_STREAM_WINDOW, UPLOAD_BUDGETS, Worker};
-use crate::{failpoint, forwarded};
 
 /// An RPC that has waited for longer tells its backend how much is left of its time; for less, the field stays as it came, and
 /// in the backend's table.
@@ -75,13 +75,12 @@ impl Worker {
             };
             request.set_timeout(&left);
         }
-        let whole = relay.request_ended && request.body.is_empty() && request.trailers.is_none();
+        let whole = relay.request_ended && request.body.is_empty();
         let Some(up) = self.connections.get_mut(connection) else {
             relay.phase = Phase::Held(request);
             return false;
         };
-        let trailers = request.trailers.as_deref().unwrap_or_default();
-        if !up.h2.takes_list(&request.fields) || !up.h2.takes_list(trailers) {
+        if !up.h2.takes_list(&request.fields) {
             relay.phase = Phase::Held(request);
             self.refuse_too_large(key);
             return true;
@@ -97,14 +96,11 @@ impl Worker {
             }
         }
         let mut sent = 0;
-        let holds_more = !request.body.is_empty() || request.trailers.is_some();
+        let holds_more = !request.body.is_empty();
         if !whole {
-            let end = relay.request_ended && request.trailers.is_none();
-            sent = up.h2.send_data(stream, &request.body, end);
-            if let Some(trailers) = &request.trailers {
-                up.h2.send_trailers(stream, trailers.clone());
-            }
+            sent = up.h2.send_data(stream, &request.body, relay.request_ended);
         }
+        relay.sent_at = self.now;
         relay.attempts += 1;
         request.keep_no_more();
         let (down, shared) = (relay.down.connection, relay.shared);
@@ -178,41 +174,10 @@ impl Worker {
         }
     }
 
-    pub(super) fn request_trailers(&mut self, down: StreamOf, tag: u32, mut fields: Vec<Field>) {
-        if let Some(Peer::Client(client)) = self.connections.get(down.connection).map(|c| &c.peer) {
-            forwarded::edit_trailers(&mut fields, &client.forwarding);
-        }
-        self.end_before(down, tag);
-        let Some((key, relay)) = self.relay_down(tag, down) else {
-            return;
-        };
-        relay.request_ended = true;
-        let up = relay.up().and_then(|up| self.connections.get(up.connection));
-        if up.is_some_and(|up| !up.h2.takes_list(&fields)) {
-            return self.refuse_too_large(key);
-        }
-        let Some(relay) = self.relays.get_mut(key) else {
-            return;
-        };
-        match &mut relay.phase {
-            Phase::Held(request) => {
-                request.trailers = Some(fields);
-                self.recount(key);
-            }
-            Phase::Sent(up, request) => {
-                let up = *up;
-                request.trailers = Some(fields.clone());
-                self.recount(key);
-                self.send_trailers(up, fields);
-            }
-            Phase::Committed(up) => {
-                let (up, done) = (*up, relay.answer_ended());
-                self.send_trailers(up, fields);
-                if done {
-                    self.finish(key);
-                }
-            }
-        }
+    /// The request ends, and what came behind its body does not go on: gRPC has no trailers of requests, and some servers
+    /// end the connection over them, which other clients share. (RFC 9110 §6.5: who passes a message on may drop them.)
+    pub(super) fn request_trailers(&mut self, down: StreamOf, tag: u32) {
+        self.request_data(down, tag, &[], true);
     }
 
     fn informational(&mut self, up: StreamOf, tag: u32, fields: &[Field]) {
@@ -362,9 +327,9 @@ impl Worker {
         let request = relay.take_request();
         if let Some(Peer::Client(client)) = self.connections.get_mut(down.connection).map(|c| &mut c.peer) {
             client.answers.end(&mut relay.answer);
-            if let Some(endpoint) = shared {
-                client.shares.remove(endpoint);
-            }
+        }
+        if let Some(endpoint) = shared {
+            self.give_back_share(down.connection, endpoint);
         }
         let backend = self.backend_of(key);
         match (request, backend, self.relays.get_mut(key)) {

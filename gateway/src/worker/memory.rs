@@ -454,7 +454,6 @@ impl Worker {
             .get(at.connection)
             .is_some_and(|c| !c.peer.is_backend() && c.h2.is_waiting(at.stream));
         if let Some((relay, _)) = self.relay_up(tag, at) {
-            self.reset_stream(at, ErrorCode::CANCEL);
             return self.refuse(relay, refusal);
         }
         if let Some((key, relay)) = self.relay_down(tag, at) {
@@ -465,9 +464,7 @@ impl Worker {
             if let Some(log) = &mut relay.log {
                 (log.reason, log.detail) = (Some(refusal.reason()), refusal.limit());
             }
-            if let Some(up) = relay.up() {
-                self.reset_stream(up, ErrorCode::CANCEL);
-            }
+            self.cancel(key, ErrorCode::CANCEL);
             self.finish(key);
         }
         // gRPC over HTTP/2, Errors: RESOURCE_EXHAUSTED for its client.

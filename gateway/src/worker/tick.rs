@@ -95,7 +95,7 @@ impl Worker {
         self.now = Instant::now();
         self.metrics.alive(self.shared.metrics.age());
         self.go_on_draining();
-        if self.end_late_rpcs() | self.look_at_relays() {
+        if self.end_late_rpcs() | self.look_at_relays() | self.reset_some() {
             self.chores.notify_one();
         }
         self.forget_deadlines();
@@ -121,6 +121,7 @@ impl Worker {
         let more = [
             self.end_late_rpcs(),
             self.look_at_relays(),
+            self.reset_some(),
             self.go_on_ending(),
             self.go_on_saving(),
         ];
@@ -160,6 +161,12 @@ impl Worker {
                 return true;
             }
         }
+    }
+
+    /// Streams of backends that are to be reset by now. Says whether there are more.
+    fn reset_some(&mut self) -> bool {
+        let mut part = Part::begin();
+        self.reset_later(|| part.is_used_up(true))
     }
 
     fn end_if_late(&mut self, key: Key) -> bool {

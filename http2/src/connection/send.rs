@@ -363,6 +363,11 @@ impl Connection {
         self.streams.get(stream).map_or(0, |s| s.queue.len())
     }
 
+    /// Whether the stream is open or half closed.
+    pub fn is_open(&self, stream: StreamKey) -> bool {
+        self.streams.get(stream).is_some()
+    }
+
     /// Whether anything that was handed in for this stream is not framed yet: data, the final head or trailers.
     pub fn is_waiting(&self, stream: StreamKey) -> bool {
         let waits = |s: &Stream| !s.queue.is_empty() || s.lists.is_some();

@@ -1,0 +1,89 @@
+//! Streams of backends that are reset a little later than they could be.
+//!
+//! Servers count streams that are reset before they were taken up, and end the connection over a few of them (h2, and so
+//! tonic: 20); other clients share it. So a stream without an answer is reset when it is a tenth of a second old, and counts
+//! as its client's as long as that.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use http2::ErrorCode;
+
+use super::relay::{Phase, Relay, StreamOf};
+use crate::connection::Peer;
+use crate::upstream::share::EndpointId;
+use crate::worker::Worker;
+use crate::worker::slab::Key;
+
+/// A server that is alive has taken a stream up by then.
+const TAKEN_UP: Duration = Duration::from_millis(100);
+
+/// Resets that wait, in the order in which they were asked for. There are no more than streams of backends.
+#[derive(Debug, Default)]
+pub(crate) struct Resets(VecDeque<Later>);
+
+#[derive(Debug)]
+struct Later {
+    due: Instant,
+    at: StreamOf,
+    code: ErrorCode,
+    /// The client in whose share the stream is, and where.
+    share: Option<(Key, EndpointId)>,
+}
+
+impl Resets {
+    /// Whether the stream of an RPC that ends now is reset later; its share goes with it.
+    pub(super) fn keeps(&mut self, ended: &Relay) -> bool {
+        let Some(later) = self.0.back_mut().filter(|later| ended.up() == Some(later.at)) else {
+            return false;
+        };
+        later.share = ended.shared.map(|endpoint| (ended.down.connection, endpoint));
+        true
+    }
+}
+
+impl Worker {
+    /// Resets the backend's stream of an RPC that ends now, or sees to it that it is reset. To be followed by
+    /// [`Worker::finish`].
+    pub(crate) fn cancel(&mut self, key: Key, code: ErrorCode) {
+        let Some((relay, at)) = self.relays.get(key).and_then(|relay| Some((relay, relay.up()?))) else {
+            return;
+        };
+        let due = relay.sent_at + TAKEN_UP;
+        let is_answered = !matches!(relay.phase, Phase::Sent(..));
+        let backend = self.connections.get(at.connection);
+        if is_answered || self.now >= due || !backend.is_some_and(|backend| backend.h2.is_open(at.stream)) {
+            return self.reset_stream(at, code);
+        }
+        self.resets.0.push_back(Later {
+            due,
+            at,
+            code,
+            share: None,
+        });
+    }
+
+    /// Resets that are due, until `is_over`. Says whether there are more.
+    pub(crate) fn reset_later(&mut self, mut is_over: impl FnMut() -> bool) -> bool {
+        while self.resets.0.front().is_some_and(|later| later.due <= self.now) {
+            let Some(later) = self.resets.0.pop_front() else {
+                return false;
+            };
+            self.reset_stream(later.at, later.code);
+            if let Some((client, endpoint)) = later.share {
+                self.give_back_share(client, endpoint);
+            }
+            self.stream_freed(later.at.connection);
+            if is_over() {
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(crate) fn give_back_share(&mut self, client: Key, endpoint: EndpointId) {
+        if let Some(Peer::Client(client)) = self.connections.get_mut(client).map(|c| &mut c.peer) {
+            client.shares.remove(endpoint);
+        }
+    }
+}
