@@ -328,7 +328,7 @@ impl fmt::Display for Warning {
             Self::NamesFromCommonName => {
                 "no subject alternative name: the common name is used, but many clients ignore it"
             }
-            Self::NoNames => "names no host: only clients that skip verification will accept it",
+            Self::NoNames => "names no host: clients refuse it, unless they fall back on the common name or verify nothing",
             Self::OddNames => "has alternative names that are no host names; they are skipped",
             Self::CaAsServer => "is a CA certificate: some clients refuse it as a server's",
             Self::MustStaple => {

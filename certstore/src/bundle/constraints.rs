@@ -24,6 +24,20 @@ pub(super) fn check(chain: &[&Parsed<'_>], warnings: &mut Vec<Warning>) -> Resul
             reason: "allows any extended key usage and does not name serverAuth: OpenSSL refuses it, Go and Java do not",
         });
     }
+    for (index, certificate) in chain.iter().enumerate() {
+        // RFC 5280 §4.1.2.2: positive.
+        if certificate
+            .x509
+            .raw_serial()
+            .first()
+            .is_some_and(|first| first & 0x80 != 0)
+        {
+            warnings.push(Warning::Path {
+                position: index + 1,
+                reason: "has a negative serial number: Go refuses it, OpenSSL and Java do not",
+            });
+        }
+    }
     // RFC 5280 §6.1.4 (l): who issues for himself does not count.
     let mut issuers_below = 0;
     for (index, issuer) in issuers.iter().enumerate() {
@@ -64,9 +78,11 @@ pub(super) fn check(chain: &[&Parsed<'_>], warnings: &mut Vec<Warning>) -> Resul
             }
         }
         if lacks_server_auth(issuer) {
-            warn(
-                "has an extended key usage without serverAuth: OpenSSL and Go refuse the chain, Java does not",
-            );
+            warn(if allows_any_usage(issuer) {
+                "allows any extended key usage and does not name serverAuth: OpenSSL refuses the chain, Go and Java do not"
+            } else {
+                "has an extended key usage without serverAuth: OpenSSL and Go refuse the chain, Java does not"
+            });
         }
         if has_unknown_critical_extension(issuer) {
             warn(
@@ -230,6 +246,11 @@ impl Base {
 fn lacks_server_auth(certificate: &Parsed<'_>) -> bool {
     let usage = certificate.x509.extended_key_usage().ok().flatten();
     usage.is_some_and(|usage| !usage.value.server_auth)
+}
+
+fn allows_any_usage(certificate: &Parsed<'_>) -> bool {
+    let usage = certificate.x509.extended_key_usage().ok().flatten();
+    usage.is_some_and(|usage| usage.value.any)
 }
 
 fn has_unknown_critical_extension(issuer: &Parsed<'_>) -> bool {
