@@ -11,7 +11,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_sdk_secretsmanager::Client;
-use certstore::Part;
+use certstore::{CertBundle, Part};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 use zeroize::Zeroizing;
@@ -136,10 +136,12 @@ async fn open(
 ) -> Result<Pair, Failure> {
     match format {
         SecretFormat::Json { chain, key } => {
-            let [chain, key] = json::fields(&secret, [chain, key]).map_err(malformed)?;
+            let read = json::fields(&secret, [chain, key]).map_err(malformed)?;
+            let [chain, key] = read.wanted.map(with_line_breaks);
+            let others = read.others.into_iter().map(with_line_breaks);
             Ok(Pair {
-                chain: with_line_breaks(chain),
-                key: with_line_breaks(key),
+                chain: joined(chain, &key, others),
+                key,
             })
         }
         SecretFormat::Pem => {
@@ -175,6 +177,23 @@ fn malformed(text: String) -> Failure {
         fault: RemoteFault::Malformed,
         text,
     }
+}
+
+/// The chain with what stands in other fields, as far as it goes on with that: many keep the issuers apart from the
+/// leaf, each under a name of its own.
+fn joined(
+    chain: Zeroizing<Vec<u8>>,
+    key: &[u8],
+    others: impl Iterator<Item = Zeroizing<Vec<u8>>>,
+) -> Zeroizing<Vec<u8>> {
+    let length = |chain: &[u8]| CertBundle::parse(chain, key).map_or(0, |bundle| bundle.chain_len());
+    others.fold(chain, |chain, other| {
+        let longer = Zeroizing::new([chain.as_slice(), b"\n", &other].concat());
+        match length(&longer) > length(&chain) {
+            true => longer,
+            false => chain,
+        }
+    })
 }
 
 /// PEM that went through a form or a shell often has its line breaks as `\n` in letters. Text without any true

@@ -1,4 +1,5 @@
-//! Two text fields of a JSON object. What is wrong is told by place and name, never by content.
+//! Two text fields of a JSON object, and what certificates stand in others. What is wrong is told by place and name,
+//! never by content.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,8 +19,20 @@ const MAX_NAME_CHARS: usize = 40;
 /// Editors on Windows put it before the first brace.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// The texts of the two fields; the same name twice is lawful.
-pub(super) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<[Zeroizing<Vec<u8>>; 2], String> {
+/// With this begins what is looked for in other fields.
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
+/// What is read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fields {
+    /// The texts of the two fields.
+    pub(super) wanted: [Zeroizing<Vec<u8>>; 2],
+    /// Texts with certificates in other fields, or in lists of texts there.
+    pub(super) others: Vec<Zeroizing<Vec<u8>>>,
+}
+
+/// Reads an object. The same name twice among the wanted ones is lawful.
+pub(super) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<Fields, String> {
     let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     if json.trim_ascii_start().starts_with(b"\"") {
         return Err("it is a text in quotes, and no JSON object: store what stands in the quotes".to_owned());
@@ -30,7 +43,10 @@ pub(super) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<[Zeroizing<Vec<u8
         .and_then(|object| json.end().map(|()| object))
         .map_err(|error| told(&error))?;
     let [first, second] = wanted;
-    Ok([object.text(first)?, object.text(second)?])
+    Ok(Fields {
+        wanted: [object.text(first)?, object.text(second)?],
+        others: object.others,
+    })
 }
 
 fn told(error: &serde_json::Error) -> String {
@@ -50,11 +66,13 @@ struct Object<'a> {
 #[derive(Default)]
 struct Found {
     texts: Vec<(String, Field)>,
+    others: Vec<Zeroizing<Vec<u8>>>,
     names: BTreeSet<String>,
 }
 
 enum Field {
     Text(Zeroizing<Vec<u8>>),
+    List(Vec<Self>),
     /// Something else, by its kind.
     Other(&'static str),
 }
@@ -63,6 +81,7 @@ impl Found {
     fn text(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
         match self.texts.iter().find(|(found, _)| found == name) {
             Some((_, Field::Text(text))) => Ok(text.clone()),
+            Some((_, Field::List(_))) => Err(format!("its field `{name}` is a list, not a text")),
             Some((_, Field::Other(kind))) => Err(format!("its field `{name}` is {kind}, not a text")),
             None if self.names.is_empty() => Err(format!("it has no field `{name}`, nor any other")),
             None => Err(format!("it has no field `{name}`, but {}", self.names_told())),
@@ -82,6 +101,18 @@ impl Found {
             format!("{names} and {more} more")
         } else {
             names
+        }
+    }
+}
+
+impl Field {
+    fn certificates(self, found: &mut Vec<Zeroizing<Vec<u8>>>) {
+        match self {
+            Self::Text(text) if text.windows(CERTIFICATE.len()).any(|part| part == CERTIFICATE) => {
+                found.push(text);
+            }
+            Self::List(list) => list.into_iter().for_each(|one| one.certificates(found)),
+            Self::Text(_) | Self::Other(_) => {}
         }
     }
 }
@@ -106,10 +137,11 @@ impl<'de> Visitor<'de> for Object<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
         let mut found = Found::default();
         while let Some(name) = map.next_key::<String>()? {
+            let field: Field = map.next_value()?;
             if self.wanted.contains(&name.as_str()) {
-                found.texts.push((name.clone(), map.next_value()?));
+                found.texts.push((name.clone(), field));
             } else {
-                map.next_value::<IgnoredAny>()?;
+                field.certificates(&mut found.others);
             }
             // RFC 8259 §4: what a name that comes twice means is not defined.
             if !found.names.insert(name) {
@@ -160,8 +192,11 @@ impl<'de> Visitor<'de> for AnyField {
     }
 
     fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Field, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Field::Other("a list"))
+        let mut fields = Vec::new();
+        while let Some(field) = list.next_element()? {
+            fields.push(field);
+        }
+        Ok(Field::List(fields))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field, A::Error> {
@@ -175,7 +210,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<(String, String), String> {
-        let [chain, key] = fields(json.as_bytes(), ["certificate", "private_key"])?;
+        let [chain, key] = fields(json.as_bytes(), ["certificate", "private_key"])?.wanted;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         Ok((text(&chain), text(&key)))
     }
@@ -206,8 +241,27 @@ mod tests {
 
     #[test]
     fn one_field_may_be_both() {
-        let [chain, key] = fields(br#"{"pem": "x"}"#, ["pem", "pem"]).unwrap();
+        let [chain, key] = fields(br#"{"pem": "x"}"#, ["pem", "pem"]).unwrap().wanted;
         assert_eq!((chain.as_slice(), key.as_slice()), (&b"x"[..], &b"x"[..]));
+    }
+
+    #[test]
+    fn certificates_in_other_fields_are_found() {
+        let pem = |text: &str| format!("-----BEGIN CERTIFICATE-----\\n{text}");
+        let json = format!(
+            r#"{{"a": "{}", "private_key": "k", "b": ["x", "{}", [1, "{}"]], "certificate": "{}", "c": {{"d": "{}"}}, "e": "s"}}"#,
+            pem("1"),
+            pem("2"),
+            pem("3"),
+            pem("4"),
+            pem("5")
+        );
+        let others = fields(json.as_bytes(), ["certificate", "private_key"])
+            .unwrap()
+            .others;
+        let expected =
+            ["1", "2", "3"].map(|text| Zeroizing::new(pem(text).replace("\\n", "\n").into_bytes()));
+        assert_eq!(others, expected);
     }
 
     #[test]

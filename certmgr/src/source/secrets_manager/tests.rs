@@ -1,3 +1,6 @@
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use serde_json::json;
+
 use super::*;
 
 async fn opened(secret: &str, format: SecretFormat) -> Result<(String, String), Failure> {
@@ -14,7 +17,7 @@ async fn opened_after(
     Ok((text(&pair.chain), text(&pair.key)))
 }
 
-fn json(chain: &str, key: &str) -> SecretFormat {
+fn fields(chain: &str, key: &str) -> SecretFormat {
     SecretFormat::Json {
         chain: chain.to_owned(),
         key: key.to_owned(),
@@ -28,14 +31,71 @@ fn both(chain: &str, key: &str) -> Result<(String, String), Failure> {
 #[tokio::test]
 async fn fields_are_named_by_the_configuration() {
     let secret = r#"{"ca": "CA\n", "crl": "CRL\n"}"#;
-    assert_eq!(opened(secret, json("ca", "crl")).await, both("CA\n", "CRL\n"));
-    assert_eq!(opened(secret, json("ca", "ca")).await, both("CA\n", "CA\n"));
+    assert_eq!(opened(secret, fields("ca", "crl")).await, both("CA\n", "CRL\n"));
+    assert_eq!(opened(secret, fields("ca", "ca")).await, both("CA\n", "CA\n"));
+}
+
+/// An authority of this name below another one.
+fn authority(name: &str, above: Option<&CertifiedIssuer<'_, KeyPair>>) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    let key = KeyPair::generate().unwrap();
+    match above {
+        Some(above) => CertifiedIssuer::signed_by(params, key, above),
+        None => CertifiedIssuer::self_signed(params, key),
+    }
+    .unwrap()
+}
+
+#[tokio::test]
+async fn issuers_in_fields_of_their_own_are_joined_to_the_leaf() {
+    let root = authority("root", None);
+    let upper = authority("upper", Some(&root));
+    let lower = authority("lower", Some(&upper));
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &lower).unwrap().pem();
+    let (lower, upper, strange) = (lower.pem(), upper.pem(), authority("strange", None).pem());
+    let both = format!("{lower}{upper}");
+    let letters = both.replace('\n', "\\n");
+    // As ACM's exports, Vault and people name them.
+    for (more, length) in [
+        (json!({ "chain": both }), 3),
+        (json!({ "certificateChain": letters }), 3),
+        (json!({ "issuing_ca": lower, "ca_chain": [lower, upper] }), 3),
+        (json!({ "a": strange, "b": lower }), 2),
+        (json!({ "client_ca": strange }), 1),
+        (
+            json!({ "backup": key.serialize_pem(), "password": "x", "n": 1 }),
+            1,
+        ),
+    ] {
+        let mut secret = json!({ "certificate": leaf, "private_key": key.serialize_pem() });
+        secret
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let (chain, key) = opened(&secret.to_string(), fields("certificate", "private_key"))
+            .await
+            .unwrap();
+        let bundle = CertBundle::parse(chain.as_bytes(), key.as_bytes()).unwrap();
+        assert_eq!(bundle.chain_len(), length, "{more}");
+        assert_eq!(bundle.warnings(), [], "{more}");
+    }
+    // One that goes on to the same length, or is complete, stays as it is.
+    let whole = format!("{leaf}{both}");
+    let secret = json!({ "certificate": whole, "private_key": key.serialize_pem(), "chain": both });
+    let (chain, _) = opened(&secret.to_string(), fields("certificate", "private_key"))
+        .await
+        .unwrap();
+    assert_eq!(chain, whole);
 }
 
 #[tokio::test]
 async fn line_breaks_in_letters_are_line_breaks() {
     let secret = r#"{"certificate": "-----BEGIN\\nAAAA\\r\\n-----END", "private_key": "a\nb\\nc"}"#;
-    let read = opened(secret, json("certificate", "private_key")).await;
+    let read = opened(secret, fields("certificate", "private_key")).await;
     assert_eq!(read, both("-----BEGIN\nAAAA\n-----END", "a\nb\\nc"));
     assert_eq!(opened(r"a\nb", SecretFormat::Pem).await, both("a\nb", "a\nb"));
     assert_eq!(opened("a\\", SecretFormat::Pem).await, both("a\\", "a\\"));
@@ -94,7 +154,7 @@ fn a_place_names_the_field() {
     let reader = Reader::new(SecretsManagerSource {
         aws: Default::default(),
         secret: "prod/api".to_owned(),
-        format: json("certificate", "private_key"),
+        format: fields("certificate", "private_key"),
         poll: Duration::from_secs(60),
     });
     assert_eq!(

@@ -173,7 +173,7 @@ pub(in crate::config) static SECRETS_MANAGER: Section = Section {
 
 pub(in crate::config) static FIELDS: Section = Section {
     title: "`fields` of a secret",
-    about: "Names of the fields of the JSON object. Other fields do not matter.",
+    about: "Names of the fields of the JSON object. Of other fields only certificates matter that the chain goes on with: they are added to it.",
     keys: &[
         key(
             "chain",
