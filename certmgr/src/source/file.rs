@@ -303,11 +303,20 @@ fn read_place(
         return Err(too_large(source, max_bytes, part, size));
     }
     let file = File::open(&place.resolved).map_err(|error| failed(&error))?;
+    // Where content is made as it is read (procfs, some of FUSE), the size is told as 0.
+    let most = if size == 0 {
+        max_bytes.saturating_add(1)
+    } else {
+        size
+    };
     // Room for one byte more than expected: a buffer that had to grow would leave a copy of the key behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size.saturating_add(1)));
-    file.take(metadata.len())
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most.saturating_add(1)));
+    file.take(u64::try_from(most).unwrap_or(u64::MAX))
         .read_to_end(&mut bytes)
         .map_err(|error| failed(&error))?;
+    if bytes.len() > max_bytes {
+        return Err(too_large(source, max_bytes, part, bytes.len()));
+    }
     Ok(bytes)
 }
 

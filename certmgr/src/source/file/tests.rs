@@ -54,6 +54,41 @@ fn chain_and_key_are_of_one_state_however_fast_the_symlink_is_swapped() {
     assert_eq!(*read(&source).unwrap().chain, b"999");
 }
 
+/// An environment is such a file: its size is told as 0.
+#[test]
+fn what_has_a_size_of_0_is_read_all_the_same() {
+    let content = format!("\n-----BEGIN CERTIFICATE-----\n{}", "AAAA".repeat(3_000));
+    let mut process = std::process::Command::new("cat")
+        .env_clear()
+        .env("PEM", &content)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let environ = PathBuf::from(format!("/proc/{}/environ", process.id()));
+    let source = FileSource {
+        chain: environ.clone(),
+        key: environ.clone(),
+    };
+    let told = [
+        fs::metadata(&environ).unwrap().len(),
+        read(&source).unwrap().key.len() as u64,
+    ];
+    let bounded = read_up_to(&source, 1_000);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(told, [0, "PEM=".len() as u64 + content.len() as u64 + 1]);
+    assert!(
+        matches!(
+            bounded.unwrap_err().reason,
+            Reason::Remote {
+                fault: RemoteFault::TooLarge,
+                ..
+            }
+        ),
+        "no more than is allowed"
+    );
+}
+
 #[test]
 fn all_directories_where_a_change_can_happen_are_named() {
     let directory = TempDir::new().unwrap();
