@@ -71,6 +71,11 @@ pub(crate) struct Certificate {
     pub(crate) issuer_text: String,
 }
 
+/// Whether a PEM text holds certificates, whatever they are: an answer that is none at all is not a wrong one.
+pub fn look_for_certificates(chain_pem: &[u8]) -> Result<(), BundleError> {
+    pem::certificates(chain_pem).map(drop)
+}
+
 impl CertBundle {
     /// Parses and checks a PEM chain and a PEM key (PKCS#8, PKCS#1 or SEC1). The only way to get a bundle.
     ///

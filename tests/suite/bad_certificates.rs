@@ -347,6 +347,8 @@ fn remedy_at_a_ca(kind: &Kind) -> &'static str {
     match kind.name {
         "expired" | "not-yet-valid" => "mend the clock",
         "wrong-name" => "tell the CA that",
+        // No certificate at all: the same one is downloaded again.
+        "half" | "huge" => "nothing, if it passes",
         _ => "nothing, if the next order brings a good one",
     }
 }

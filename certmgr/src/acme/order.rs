@@ -209,6 +209,11 @@ impl Attempt<'_> {
                     .error(IssueFault::Unreachable, "the certificate is not there yet"),
             )
         })?;
+        // Who answers so may be somebody on the way, and the certificate is there all the same.
+        if let Err(error) = certstore::bundle::look_for_certificates(default.as_bytes()) {
+            let text = format!("what was downloaded is no certificate: {error}");
+            return Err(Stop::Stuck(self.member.error(IssueFault::Unreachable, &text)));
+        }
         let preferred = self.client.source.preferred_chain.as_deref();
         let chain = chain::choose(self.member, default, &alternates, preferred).await;
         Ok(Issued {

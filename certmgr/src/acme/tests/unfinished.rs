@@ -76,6 +76,40 @@ async fn a_page_in_the_cas_place_takes_no_order_away() {
 }
 
 #[tokio::test]
+async fn a_page_in_the_place_of_the_certificate_takes_no_order_away() {
+    for answer in [
+        "<!DOCTYPE html><title>We are moving</title>",
+        "OK",
+        "{}",
+        "-----BEGIN CERTIFICATE-----\nAAAA",
+        "-----BEGIN PKCS7-----\nAAAA\n-----END PKCS7-----\n",
+    ] {
+        let asked_for = AtomicUsize::new(0);
+        let ca = Scripted::start(move |asked| {
+            let is_first = asked.path == "/certificate" && asked_for.fetch_add(1, Ordering::SeqCst) == 0;
+            is_first.then(|| (200, Vec::new(), answer.to_owned()))
+        });
+        let error = ca.issue().await.err().unwrap();
+        assert_eq!(error.class, IssueFault::Unreachable, "{error}");
+        assert!(error.text.contains("is no certificate"), "{error}");
+        ca.issue().await.unwrap();
+        assert_eq!(
+            (ca.count("/new-order"), ca.count("/certificate")),
+            (1, 2),
+            "{answer}"
+        );
+    }
+    // Who never has the certificate is asked for another one in the end.
+    let ca = Scripted::start(|asked| {
+        (asked.path == "/certificate").then(|| (200, Vec::new(), "<html>".to_owned()))
+    });
+    for orders in [1, 1, 1, 2] {
+        ca.issue().await.err().unwrap();
+        assert_eq!(ca.count("/new-order"), orders);
+    }
+}
+
+#[tokio::test]
 async fn an_order_that_stays_where_it_is_makes_room_for_another_in_the_end() {
     let ca = Scripted::start(|asked| {
         let order = json!({ "status": "processing", "finalize": "<ca>/finalize", "authorizations": [] });
