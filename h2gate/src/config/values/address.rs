@@ -87,7 +87,7 @@ pub(in crate::config) fn endpoint(text: &str) -> Result<EndpointAddress, Wrong> 
     let host = match host.strip_suffix('.') {
         // An absolute name: the resolver's search list is not tried.
         Some(relative) => format!("{}.", domain(relative)?),
-        None => domain(&host.replace('_', "-")).map(|_| host.to_ascii_lowercase())?,
+        None => domain(host)?,
     };
     Ok(EndpointAddress::Name { host, port })
 }

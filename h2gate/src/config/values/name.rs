@@ -61,7 +61,8 @@ pub(in crate::config) fn domain(text: &str) -> Result<String, Wrong> {
     }
     let labels_lawful = name.split('.').all(|label| {
         (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            // Names beyond RFC 952's are certified and served, though public CAs certify none with `_`.
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
             && !label.starts_with('-')
             && !label.ends_with('-')
     });
@@ -72,7 +73,7 @@ pub(in crate::config) fn domain(text: &str) -> Result<String, Wrong> {
     if !labels_lawful || last_is_number || name.len() > 253 {
         return Err(Wrong::but(
             format!("`{}` is not a host name", shorten(text)),
-            "write letters, digits and hyphens between dots, such as api.example.com; a part has at most 63 of them, the whole 253",
+            "write letters, digits, `-` and `_` between dots, such as api.example.com; a part has at most 63 of them, the whole 253",
         ));
     }
     Ok(text.to_ascii_lowercase())
@@ -165,6 +166,10 @@ mod tests {
     fn hosts_are_lower_case_and_wildcards_are_whole_labels() {
         assert_eq!(host_pattern("API.Example.com"), Ok("api.example.com".to_owned()));
         assert_eq!(host_pattern("*.example.com"), Ok("*.example.com".to_owned()));
+        assert_eq!(
+            host_pattern("my_svc.Example.com"),
+            Ok("my_svc.example.com".to_owned())
+        );
         assert_eq!(host_pattern("[::1]"), Ok("[::1]".to_owned()));
         assert_eq!(host_pattern("127.0.0.1"), Ok("127.0.0.1".to_owned()));
         for text in [
@@ -174,7 +179,7 @@ mod tests {
             "-a.b",
             "a*.b",
             "*.*.b",
-            "a_b.c",
+            "a b.c",
             "1.2.3.400",
             "bücher.example",
             "a.b.",

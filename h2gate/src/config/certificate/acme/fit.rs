@@ -18,6 +18,9 @@ const MAX_DOMAINS: usize = 100;
 const SMALL_PROFILES: [&str; 2] = ["tlsserver", "shortlived"];
 const MAX_DOMAINS_OF_SMALL_PROFILES: usize = 25;
 
+/// Whom the Baseline Requirements (§7.1.2.7.12) bind: no names with `_`.
+const PUBLIC: [&str; 3] = ["letsencrypt", "zerossl", "google"];
+
 /// What of the rest of the file matters to orders.
 #[derive(Debug)]
 pub(in crate::config) struct Surroundings {
@@ -111,6 +114,14 @@ impl FileAcme {
                         one.name
                     );
                     let remedy = "write `profile: shortlived`".to_owned();
+                    found.warning(domain.place, message, Some(remedy));
+                }
+            }
+            Name::Dns(host) if host.contains('_') => {
+                let is_public = |one: &&Authority| PUBLIC.iter().any(|public| one.name.starts_with(public));
+                if let Some(one) = self.authorities.iter().flatten().find(is_public) {
+                    let message = format!("{} signs no names with `_`, and `{host}` is one", one.name);
+                    let remedy = "take another name, or a private CA".to_owned();
                     found.warning(domain.place, message, Some(remedy));
                 }
             }
