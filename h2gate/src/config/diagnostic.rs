@@ -93,10 +93,15 @@ pub struct Diagnostics {
     untold: bool,
     /// Lines that are never shown.
     concealed: BTreeSet<usize>,
+    /// What stands in PEM sections of the text, and is shown in no message.
+    pasted: Vec<String>,
 }
 
 /// Keys beside which people write secrets, also where the text cannot be read as YAML at all.
 const SECRET_KEYS: [&str; 2] = ["hmac_key", "passphrase"];
+
+/// A shorter run of letters of base64 says nothing of a key.
+const MIN_PASTED: usize = 8;
 
 /// More errors, or warnings, than anybody reads; the work for each is not free.
 const MAX_TOLD: usize = 200;
@@ -111,6 +116,7 @@ impl Diagnostics {
             list: Vec::new(),
             untold: false,
             concealed: BTreeSet::new(),
+            pasted: pasted(text),
         }
     }
 
@@ -157,8 +163,8 @@ impl Diagnostics {
         let found = Diagnostic {
             severity,
             place,
-            message,
-            remedy,
+            message: self.without_pasted(message),
+            remedy: remedy.map(|remedy| self.without_pasted(remedy)),
         };
         // An alias (`*name`) decodes the same text once more; the mistake in it is still one.
         if !self.list.contains(&found) {
@@ -223,14 +229,28 @@ impl Diagnostics {
         }
     }
 
+    /// The text with `…` in the place of what was pasted.
+    fn without_pasted(&self, text: String) -> String {
+        if self.pasted.is_empty() {
+            return text;
+        }
+        let is_pasted =
+            |run: &str| run.len() >= MIN_PASTED && self.pasted.iter().any(|one| one.contains(run));
+        let mut shown = String::with_capacity(text.len());
+        for piece in text.split_inclusive(|c| !is_base64(c)) {
+            let run = piece.trim_end_matches(|c| !is_base64(c));
+            shown.push_str(if is_pasted(run) { "…" } else { run });
+            shown.extend(piece.chars().skip(run.chars().count()));
+        }
+        shown
+    }
+
     /// Keys belong into files of their own; one that was pasted here must not get into a log all the same.
-    fn may_be_secret(&self, number: usize, line: &str) -> bool {
-        let base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
-        let encoded = || line.split(|c: char| !base64(c)).any(|run| run.len() >= 40);
+    fn may_be_secret(&self, number: usize, line: &str, shown: &str) -> bool {
         self.concealed.contains(&number)
             || SECRET_KEYS.iter().any(|key| line.contains(key))
             || line.contains("-----BEGIN")
-            || (self.text.contains("PRIVATE KEY") && encoded())
+            || runs(shown).any(|run| self.pasted.iter().any(|one| one.contains(run)))
     }
 
     fn write_one(&self, f: &mut fmt::Formatter<'_>, found: &Diagnostic) -> fmt::Result {
@@ -249,7 +269,8 @@ impl Diagnostics {
             return Ok(());
         };
         let (number, column) = (place.line.to_string(), place.column.max(1));
-        if self.may_be_secret(place.line, line) {
+        let (shown, before) = window(line, column);
+        if self.may_be_secret(place.line, line, &shown) {
             writeln!(
                 f,
                 "{}:{number}:{column}: {}: {message}",
@@ -267,9 +288,8 @@ impl Diagnostics {
             self.path.display(),
             severity.name()
         )?;
-        let (line, before) = window(line, column);
-        let room = line.chars().count().saturating_sub(before).max(1);
-        writeln!(f, "  {number} | {line}")?;
+        let room = shown.chars().count().saturating_sub(before).max(1);
+        writeln!(f, "  {number} | {shown}")?;
         let carets = "^".repeat(place.length.clamp(1, room));
         writeln!(
             f,
@@ -283,6 +303,34 @@ impl Diagnostics {
         }
         Ok(())
     }
+}
+
+fn is_base64(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=')
+}
+
+/// Runs of letters of base64.
+fn runs(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c| !is_base64(c))
+        .filter(|run| run.len() >= MIN_PASTED)
+}
+
+/// What stands in PEM sections, and in what is left of them: as far as there are letters of base64, blanks and line
+/// breaks, also those in letters.
+fn pasted(text: &str) -> Vec<String> {
+    let mut pasted = Vec::new();
+    for section in text.split("-----BEGIN").skip(1) {
+        let (_, rest) = section.split_once("-----").unwrap_or(("", section));
+        let is_body = |c: char| is_base64(c) || c.is_ascii_whitespace() || c == '\\';
+        let body = rest.split(|c| !is_body(c)).next().unwrap_or_default();
+        // The next key of the mapping, where the section does not end.
+        let body = match rest.get(body.len()..) {
+            Some(after) if after.starts_with([':', '_']) => body.trim_end_matches(is_base64),
+            _ => body,
+        };
+        pasted.extend(runs(body).map(str::to_owned));
+    }
+    pasted
 }
 
 /// A line may be as long as the file; this much of it around the column is shown, without tabs and
