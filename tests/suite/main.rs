@@ -35,6 +35,7 @@ mod mtls;
 mod neighbours;
 mod nonces;
 mod outsiders;
+mod pairs;
 mod refusals;
 mod reload;
 mod rotation;
