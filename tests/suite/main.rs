@@ -33,6 +33,7 @@ mod limits;
 mod memory;
 mod mtls;
 mod neighbours;
+mod no_secret_leaves;
 mod nonces;
 mod outsiders;
 mod pairs;

@@ -6,6 +6,7 @@ use rcgen::{
 use super::*;
 use crate::testing::*;
 
+mod broken_keys;
 mod constraints;
 mod order;
 mod secrets;
