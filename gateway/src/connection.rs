@@ -1,8 +1,8 @@
 //! The story of a client's connection: accepted → secured → HTTP/2 → closed.
 //!
 //! Each stage is a type, and going on consumes the one before. One deadline runs from accept until
-//! the client's preface and SETTINGS are here; after that the worker's tick watches unfinished
-//! header blocks and idle time.
+//! the client's preface and SETTINGS are here; after that the worker's tick watches what is begun
+//! and not ended, and idle time.
 
 mod handshake;
 pub(crate) mod listener;
@@ -440,6 +440,15 @@ impl Connection {
             available: if open { self.h2.available_streams() } else { 0 },
             limit: self.h2.stream_limit(),
         }
+    }
+
+    /// Whether the peer has begun a frame or a TLS record, and not ended it.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        let record = match &self.transport {
+            Transport::Tls(session) => session.kept() > 0,
+            Transport::Plaintext | Transport::Lent => false,
+        };
+        record || self.h2.is_frame_open()
     }
 
     /// Whether its output has room for another RPC.

@@ -226,7 +226,8 @@ pub fn is_this_machine(local: SocketAddr, peer: SocketAddr) -> bool {
 pub struct Timeouts {
     /// From accept to the client's preface and SETTINGS. Default 10 s.
     pub handshake: Duration,
-    /// For one unfinished header block. Default 10 s.
+    /// For one unfinished header block. Within another frame or a TLS record, six times as long without an octet. Default
+    /// 10 s.
     pub header_block: Duration,
     /// For a connection without streams. Default 1 h: gRPC clients connect early and wait.
     pub idle: Duration,

@@ -463,6 +463,11 @@ impl Connection {
         self.reader.header_block_open()
     }
 
+    /// A frame other than DATA is unfinished, or the header block that it is of.
+    pub fn is_frame_open(&self) -> bool {
+        self.reader.is_frame_open()
+    }
+
     /// How many header blocks have begun so far: HEADERS frames, each counted once and as soon as its type has come,
     /// and no CONTINUATION. While [`header_block_open`](Self::header_block_open), it is the number of the block that is
     /// unfinished: as long as it stays the same, the peer is sending one and the same block.
@@ -536,6 +541,11 @@ impl Connection {
             + (self.ring.capacity() + self.unframed.capacity()) * size_of::<StreamKey>()
             + self.drained.capacity() * size_of::<(StreamKey, u32, u32)>()
             + self.reached.capacity() * size_of::<Limit>()
+    }
+
+    /// The part of [`memory`](Self::memory) that is an unfinished frame or header block of the peer's.
+    pub fn unfinished_memory(&self) -> usize {
+        self.reader.heap()
     }
 
     /// The part of [`memory`](Self::memory) that is data, heads and trailers that wait on streams.

@@ -33,6 +33,8 @@ const STEP: usize = 64 << 10;
 const VICTIMS: usize = 16;
 /// Connections that are looked at when memory grows beyond its bound; what is left goes on between turns.
 const AT_ONCE: usize = 4;
+/// Who is no client has this part of the memory: what backends have begun and not ended comes to no more.
+const PARTS: usize = 4;
 /// After a search without a victim there is none before this part of the memory has been added, or time has passed.
 const SEARCH_AGAIN: usize = 64;
 
@@ -57,6 +59,10 @@ pub(super) struct Memory {
     published_by_large: usize,
     /// Clients that are large, or were when they were last looked at.
     large: Vec<Key>,
+    /// What backends have begun and not ended: frames and header blocks.
+    unfinished: usize,
+    /// Backends' connections of which much is unfinished, or was when they were last looked at.
+    unfinished_backends: Vec<Key>,
     /// What one client may have under way while memory is short; else there is no such bound.
     window: usize,
     /// No victim is looked for below this.
@@ -97,6 +103,8 @@ impl Default for Memory {
             held_by_large: 0,
             published_by_large: 0,
             large: Vec::new(),
+            unfinished: 0,
+            unfinished_backends: Vec::new(),
             window: usize::MAX,
             rest_until: 0,
             victims: Vec::new(),
@@ -135,6 +143,8 @@ pub(crate) struct Charge {
     steady: usize,
     /// It is in the list of large ones.
     is_large: bool,
+    /// Of a backend: what of it is frames and header blocks that have not ended.
+    unfinished: usize,
 }
 
 impl Charge {
@@ -219,6 +229,7 @@ impl Worker {
             let limit = Limit::Queued.name();
             self.end_victim(at, tag, &Refusal::GaveWay { limit });
         }
+        self.count_unfinished(key);
         self.publish();
     }
 
@@ -229,6 +240,48 @@ impl Worker {
         if charge.is_large {
             self.memory.held_by_large = self.memory.held_by_large.saturating_sub(charge.held);
         }
+        self.memory.unfinished = self.memory.unfinished.saturating_sub(charge.unfinished);
+    }
+
+    /// What backends begin and do not end is no client's, so no client gives way for it: those of them that keep most end
+    /// until the others are within their part.
+    fn count_unfinished(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if !connection.peer.is_backend() {
+            return;
+        }
+        let now = connection.h2.unfinished_memory();
+        let before = std::mem::replace(&mut connection.charge.unfinished, now);
+        self.memory.unfinished = (self.memory.unfinished + now).saturating_sub(before);
+        if before < LARGE && now >= LARGE {
+            self.memory.unfinished_backends.push(key);
+        }
+        while self.memory.unfinished > self.part() {
+            let connections = &self.connections;
+            let unfinished = |key: &Key| connections.get(*key).map_or(0, |c| c.charge.unfinished);
+            self.memory
+                .unfinished_backends
+                .retain(|key| unfinished(key) >= LARGE);
+            let heaviest = self
+                .memory
+                .unfinished_backends
+                .iter()
+                .copied()
+                .max_by_key(unfinished);
+            let Some(heaviest) = heaviest else {
+                return;
+            };
+            self.limit_reached(heaviest, PROCESS_MEMORY);
+            self.end_unfinished(heaviest, b"memory");
+            self.count_held(heaviest);
+        }
+    }
+
+    /// This worker's part of what others than clients may have of the memory.
+    fn part(&self) -> usize {
+        self.snapshot.limits.memory_for_peers() / PARTS / self.shared.peers.len().max(1)
     }
 
     /// What a relay keeps has changed.

@@ -18,6 +18,10 @@ const SLOW: u32 = 5;
 /// A connection that has said its last word waits this long for the peer to close.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// A peer may be silent within a frame or a TLS record for so many times [`crate::settings::Timeouts::header_block`]: a
+/// network that is gone for a moment cuts nobody off.
+const SILENCE: u32 = 6;
+
 /// What each walk over all that lives may use of a tick.
 const PART: Duration = Duration::from_millis(2);
 /// The most that ending late RPCs uses of a turn.
@@ -35,6 +39,8 @@ enum Overdue {
     Handshake,
     /// A header block unfinished for [`crate::settings::Timeouts::header_block`].
     HeaderBlock,
+    /// Nothing came for [`SILENCE`] of those within a frame or a TLS record.
+    Silent,
     /// No stream for [`crate::settings::Timeouts::idle`].
     Idle,
     /// Its client was told to go, and its streams have had [`crate::settings::Timeouts::drain`] to end.
@@ -252,7 +258,11 @@ impl Worker {
             }
             Overdue::HeaderBlock => {
                 self.limit_reached(key, "timeouts.header_block");
-                self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"header block unfinished");
+                self.end_unfinished(key, b"header block unfinished");
+            }
+            Overdue::Silent => {
+                self.limit_reached(key, "timeouts.header_block");
+                self.end_unfinished(key, b"frame or record unfinished");
             }
             Overdue::Idle => self.abort(key, ErrorCode::NO_ERROR, b"idle"),
             // Its RPCs end first, each with its reason. A CA that is gone may have thousands of clients.
@@ -334,16 +344,15 @@ impl Worker {
         if let Some(at) = connection.closing.or(connection.write_failed_at) {
             return (since(at) >= LINGER).then_some(Overdue::Lingering);
         }
-        let Peer::Client(client) = &connection.peer else {
-            return None;
-        };
-        if !connection.h2.is_established() {
-            return (since(connection.opened_at) >= timeouts.handshake).then_some(Overdue::Handshake);
-        }
-        if let Some((at, why)) = client.sent_away
-            && since(at) >= timeouts.drain
-        {
-            return Some(Overdue::SentAway(why));
+        if let Peer::Client(client) = &connection.peer {
+            if !connection.h2.is_established() {
+                return (since(connection.opened_at) >= timeouts.handshake).then_some(Overdue::Handshake);
+            }
+            if let Some((at, why)) = client.sent_away
+                && since(at) >= timeouts.drain
+            {
+                return Some(Overdue::SentAway(why));
+            }
         }
         if connection
             .header_block
@@ -351,8 +360,22 @@ impl Worker {
         {
             return Some(Overdue::HeaderBlock);
         }
-        let idle = connection.h2.open_streams() == 0 && since(connection.active_at) >= timeouts.idle;
+        let silent_for = since(connection.active_at);
+        let silence = timeouts.header_block.saturating_mul(SILENCE);
+        // Who is not read from may have sent the rest.
+        if silent_for >= silence && connection.is_unfinished() && connection.paused.is_none() {
+            return Some(Overdue::Silent);
+        }
+        let is_client = !connection.peer.is_backend();
+        let idle = is_client && connection.h2.open_streams() == 0 && silent_for >= timeouts.idle;
         idle.then_some(Overdue::Idle)
+    }
+
+    /// Ends whoever keeps us waiting for the rest of what it has begun. Of a backend the RPCs are lost, and later ones go
+    /// elsewhere.
+    pub(super) fn end_unfinished(&mut self, key: Key, debug: &[u8]) {
+        self.leave_pool(key);
+        self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, debug);
     }
 
     pub(crate) fn abort(&mut self, key: Key, code: ErrorCode, debug: &[u8]) {

@@ -180,7 +180,7 @@ bounds! {
     title "`timeouts`"; about "Deadlines of connections. None of them cuts a running stream.";
     {
         handshake: Duration, "From accept to the client's HTTP/2 preface and SETTINGS, TLS included. Frees what silent connections hold.";
-        header_block: Duration, "For one unfinished block of headers. Stops clients that send a request one byte at a time.";
+        header_block: Duration, "For one unfinished block of headers, of a client or a backend. Stops clients that send a request one byte at a time. Who has begun another frame or a TLS record may be silent for six times as long.";
         idle: Duration, "For a connection without streams. Long, because gRPC clients connect early and wait; keep it above the idle timeout of a load balancer in front.";
         drain: Duration, "How long running streams may go on after SIGTERM. Keep it below the time that the platform waits before it kills.";
     }

@@ -67,6 +67,10 @@ impl Reader {
         self.partial.get(3) == Some(&frame::HEADERS)
     }
 
+    pub(super) fn is_frame_open(&self) -> bool {
+        self.block.is_some() || !self.partial.is_empty()
+    }
+
     pub(super) fn header_block_open(&self) -> bool {
         self.block.is_some() || matches!(self.partial.get(3), Some(&(frame::HEADERS | frame::CONTINUATION)))
     }
