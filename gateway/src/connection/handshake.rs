@@ -63,7 +63,21 @@ pub(super) async fn run(stream: &mut TcpStream, edge: &Edge, shard: &Shard) -> R
     } else {
         MAX_HELLO
     };
-    let (pace, mut memory) = (&shard.pace, HandshakeMemory::new(shard, max_flight));
+    let memory = HandshakeMemory::new(shard, max_flight);
+    let gives_way = memory.gives_way();
+    tokio::select! {
+        biased;
+        () = gives_way.notified() => Err(HandshakeFailure::TooMany.into()),
+        outcome = shake_hands(stream, edge, &shard.pace, memory) => outcome,
+    }
+}
+
+async fn shake_hands(
+    stream: &mut TcpStream,
+    edge: &Edge,
+    pace: &Pace,
+    mut memory: HandshakeMemory<'_>,
+) -> Result<Completed, Ended> {
     // Nearly always no challenge is out, and then nobody looks at the ClientHello but the session.
     if !edge.challenges.expects_tls_alpn() {
         return Handshake::new(stream, edge.service.clone(), Vec::new(), pace, memory)?
@@ -136,8 +150,7 @@ impl Asked {
     }
 }
 
-/// Appends what comes next and gives it. A flight without an end is not read on, and no long one while memory is full.
-/// So much as `beside` is kept besides.
+/// Appends what comes next and gives it. A flight without an end is not read on. So much as `beside` is kept besides.
 async fn read_more<'a>(
     stream: &mut TcpStream,
     buffer: &'a mut Vec<u8>,
@@ -149,8 +162,8 @@ async fn read_more<'a>(
     if n == 0 && before == 0 {
         return Err(HandshakeFailure::Probe);
     }
-    let has_room = memory.count(buffer.capacity() + beside);
-    if n == 0 || buffer.len() > memory.max_flight() || (!has_room && buffer.len() > BUFFER) {
+    memory.count(buffer.capacity() + beside);
+    if n == 0 || buffer.len() > memory.max_flight() {
         return Err(HandshakeFailure::Other);
     }
     Ok(buffer.get(before..).unwrap_or_default())

@@ -234,7 +234,7 @@ pub(super) fn refuse(metrics: &WorkerMetrics, limit: &'static str, peer: SocketA
     limit_reached(metrics, limit, Some(peer));
 }
 
-fn limit_reached(metrics: &WorkerMetrics, limit: &'static str, peer: Option<SocketAddr>) {
+pub(super) fn limit_reached(metrics: &WorkerMetrics, limit: &'static str, peer: Option<SocketAddr>) {
     metrics.limit_reached(limit);
     Event::LimitReached {
         limit,

@@ -5,12 +5,16 @@
 //! tables, partial frames and records, and the streams of its RPCs at backends. What an ordinary connection needs is
 //! free, so that many of them take nothing from those that carry something.
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use http2::{ErrorCode, Limit};
+use tokio::sync::Notify;
 
+use super::accept;
 use super::deadlines::DEADLINE_MEMORY;
+use super::slab::Slab;
 use super::tick::Part;
 use super::{Key, Shard, Shared, Worker};
 use crate::connection::{Connection, Peer, Transport};
@@ -33,8 +37,10 @@ const STEP: usize = 64 << 10;
 const VICTIMS: usize = 16;
 /// Connections that are looked at when memory grows beyond its bound; what is left goes on between turns.
 const AT_ONCE: usize = 4;
-/// Who is no client has this part of the memory: what backends have begun and not ended comes to no more.
+/// Who is no client has such a part of the memory: one for what backends have begun and not ended, and one for handshakes.
 const PARTS: usize = 4;
+/// What an ordinary handshake keeps, at most: it gives way to no other.
+const ORDINARY_HANDSHAKE: usize = 4 << 10;
 /// After a search without a victim there is none before this part of the memory has been added, or time has passed.
 const SEARCH_AGAIN: usize = 64;
 
@@ -63,6 +69,10 @@ pub(super) struct Memory {
     unfinished: usize,
     /// Backends' connections of which much is unfinished, or was when they were last looked at.
     unfinished_backends: Vec<Key>,
+    /// What unfinished handshakes keep.
+    handshakes: usize,
+    /// Those of them that keep much.
+    long_handshakes: Slab<LongHandshake>,
     /// What one client may have under way while memory is short; else there is no such bound.
     window: usize,
     /// No victim is looked for below this.
@@ -105,6 +115,8 @@ impl Default for Memory {
             large: Vec::new(),
             unfinished: 0,
             unfinished_backends: Vec::new(),
+            handshakes: 0,
+            long_handshakes: Slab::new(),
             window: usize::MAX,
             rest_until: 0,
             victims: Vec::new(),
@@ -159,11 +171,29 @@ impl Charge {
     }
 }
 
+/// A handshake that keeps more than an ordinary one.
+#[derive(Debug)]
+struct LongHandshake {
+    held: usize,
+    since: Instant,
+    gives_way: Rc<Notify>,
+}
+
+impl LongHandshake {
+    /// Which gives way first: what was kept, for as long as it was.
+    fn weight(&self, now: Instant) -> u128 {
+        (1 + now.saturating_duration_since(self.since).as_millis()) * self.held as u128
+    }
+}
+
 /// What an unfinished handshake keeps of its client's bytes; counted until it is dropped.
 pub(crate) struct HandshakeMemory<'a> {
     shard: &'a Shard,
     counted: usize,
     max_flight: usize,
+    /// Its entry among those that keep much, as long as it was not told to end.
+    long: Option<Key>,
+    gives_way: Rc<Notify>,
 }
 
 impl<'a> HandshakeMemory<'a> {
@@ -173,6 +203,8 @@ impl<'a> HandshakeMemory<'a> {
             shard,
             counted: 0,
             max_flight,
+            long: None,
+            gives_way: Rc::default(),
         }
     }
 
@@ -181,16 +213,42 @@ impl<'a> HandshakeMemory<'a> {
         self.max_flight
     }
 
-    /// It keeps `now` bytes. `false`: memory is full, and a handshake with more than an ordinary one has to end.
-    pub(crate) fn count(&mut self, now: usize) -> bool {
+    /// Told when this handshake has to end for the others.
+    pub(crate) fn gives_way(&self) -> Rc<Notify> {
+        self.gives_way.clone()
+    }
+
+    /// It keeps `now` bytes.
+    pub(crate) fn count(&mut self, now: usize) {
         if now == self.counted {
-            return true;
+            return;
         }
         let mut worker = self.shard.worker();
-        worker.memory.held = (worker.memory.held + now).saturating_sub(self.counted);
+        let memory = &mut worker.memory;
+        let entry = self.long.map(|key| memory.long_handshakes.get_mut(key));
+        match entry {
+            // It was told to end, and is not counted any more.
+            Some(None) => return,
+            Some(Some(entry)) if now > ORDINARY_HANDSHAKE => entry.held = now,
+            Some(Some(_)) => {
+                if let Some(key) = self.long.take() {
+                    memory.long_handshakes.remove(key);
+                }
+            }
+            None if now > ORDINARY_HANDSHAKE => {
+                self.long = Some(memory.long_handshakes.insert(LongHandshake {
+                    held: now,
+                    since: Instant::now(),
+                    gives_way: self.gives_way.clone(),
+                }));
+            }
+            None => {}
+        }
+        memory.handshakes = (memory.handshakes + now).saturating_sub(self.counted);
+        memory.held = (memory.held + now).saturating_sub(self.counted);
         self.counted = now;
+        worker.keep_handshakes_within_part();
         worker.publish();
-        !worker.is_over_memory()
     }
 }
 
@@ -276,6 +334,22 @@ impl Worker {
             self.limit_reached(heaviest, PROCESS_MEMORY);
             self.end_unfinished(heaviest, b"memory");
             self.count_held(heaviest);
+        }
+    }
+
+    /// The handshakes that have kept most for longest end until the others are within their part: no client gives way for
+    /// one who may never be one.
+    fn keep_handshakes_within_part(&mut self) {
+        while self.memory.handshakes > self.part() {
+            let (now, long) = (Instant::now(), &mut self.memory.long_handshakes);
+            let heaviest = long.iter().max_by_key(|(_, long)| long.weight(now));
+            let Some(ended) = heaviest.map(|(key, _)| key).and_then(|key| long.remove(key)) else {
+                return;
+            };
+            self.memory.handshakes = self.memory.handshakes.saturating_sub(ended.held);
+            self.memory.held = self.memory.held.saturating_sub(ended.held);
+            ended.gives_way.notify_one();
+            accept::limit_reached(&self.metrics, PROCESS_MEMORY, None);
         }
     }
 

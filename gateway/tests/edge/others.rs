@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use gateway::settings::{Backend, EndpointAddress, Route};
+use gateway::telemetry::HandshakeFailure;
 
 use crate::sent_away::{GOAWAY, Open, PING, RST_STREAM, request_on};
-use crate::support::{PATIENCE, TestGateway, eventually};
+use crate::support::{PATIENCE, TestGateway, connect, eventually};
 
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
@@ -152,6 +153,52 @@ fn a_backend_has_as_much_time_for_a_header_block_as_a_client() {
     };
     assert_eq!(flags & END_STREAM, END_STREAM);
     assert_eq!(reached(&gateway, "timeouts.header_block"), 1);
+    has_lost_nothing(&mut honest);
+}
+
+/// RFC 8446 §4: of a ClientHello of 60,000 octets, which comes in records of 16 KiB.
+fn half_a_hello() -> Vec<u8> {
+    let mut hello = vec![22, 3, 1, 0x40, 0, 1, 0, 0xea, 0x60, 3, 3];
+    hello.resize(5 + (16 << 10), 0);
+    hello.extend([22, 3, 1, 0x40, 0]);
+    hello.resize(23_000, 0);
+    hello
+}
+
+#[test]
+fn handshakes_that_keep_much_give_way_to_each_other_and_clients_to_none_of_them() {
+    let memory = 8 << 20;
+    let (gateway, mut honest) = scene(memory);
+    let before = held(&gateway);
+    let mut most = 0;
+    let hello = half_a_hello();
+    let mut half_open: Vec<_> = (0..500)
+        .map(|number| {
+            let mut stream = connect(gateway.address());
+            // Those that end early may be gone by now.
+            let _ = stream.write_all(&hello);
+            if number % 20 == 0 {
+                most = most.max(held(&gateway));
+            }
+            stream
+        })
+        .collect();
+    // 16 MiB in all, of which a quarter of the memory may stay.
+    eventually("handshakes that end", || {
+        most = most.max(held(&gateway));
+        let [ended, failed] =
+            [HandshakeFailure::TooMany, HandshakeFailure::Other].map(|class| gateway.failures(class));
+        (ended + failed >= 350).then_some(())
+    });
+    assert!(most <= before + memory / 4 + (64 << 10), "{most} after {before}");
+    assert!(gateway.failures(HandshakeFailure::TooMany) >= 350);
+    // The oldest went first.
+    half_open.truncate(200);
+    for stream in &mut half_open {
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    let mut newcomer = Open::anyone(&gateway);
+    newcomer.stays();
     has_lost_nothing(&mut honest);
 }
 
