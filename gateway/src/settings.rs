@@ -263,8 +263,8 @@ pub struct Limits {
     pub max_http1_connections: usize,
     /// Bytes under way or waiting for one client connection beyond the base windows, in each direction. Default 4 MiB.
     pub connection_memory: usize,
-    /// Bytes that the whole process may have beside 8 to 24 KiB of each connection: what peers make it keep, and 20 MiB for
-    /// itself, at most a third. Default 256 MiB.
+    /// Bytes that the whole process may have: what peers make it keep, and 20 MiB for itself, at most a third. Beside it
+    /// each connection has 8 KiB and up to 16 KiB more; see `worker/memory.rs`. Default 256 MiB.
     pub process_memory: usize,
     /// Requests that wait for a connection or a stream of a backend, per worker and backend. Default 1,000.
     pub max_waiting: usize,

@@ -296,7 +296,7 @@ impl Worker {
         flusher: Rc<Notify>,
     ) -> Self {
         let snapshot = shared.snapshot.load_full();
-        Self {
+        let mut worker = Self {
             index,
             connections: Slab::new(),
             relays: Slab::new(),
@@ -327,11 +327,14 @@ impl Worker {
             trust_swaps: 0,
             outdated: reverify::Outdated::default(),
             shared,
-        }
+        };
+        worker.bound_memory();
+        worker
     }
 
     fn reload(&mut self, snapshot: Arc<Snapshot>) {
         self.snapshot = Rc::new(View::of(snapshot));
+        self.bound_memory();
         self.reloads = self.reloads.wrapping_add(1);
         self.outdated.look_at_all();
         self.follow_reload();

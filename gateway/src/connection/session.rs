@@ -159,6 +159,11 @@ impl Session {
         }
     }
 
+    /// Nothing is read or written any more, and nothing is kept.
+    pub(crate) fn forget(&mut self) {
+        self.records.forget();
+    }
+
     fn encrypt(&mut self, plain: &[u8], room: &mut [u8]) -> io::Result<usize> {
         let encrypted = self
             .records

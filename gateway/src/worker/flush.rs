@@ -138,7 +138,7 @@ impl Worker {
         }
     }
 
-    fn flush(&mut self, key: Key) {
+    pub(super) fn flush(&mut self, key: Key) {
         failpoint::hit("flush");
         let max_budget = self.snapshot.limits.connection_memory;
         let Some(connection) = self.connections.get_mut(key) else {
@@ -207,10 +207,12 @@ impl Worker {
                 session.close_notify();
                 let socket = connection.socket.as_ref();
                 let _ = session.flush(|bytes| socket.try_write(bytes));
+                session.forget();
             }
             // The tick removes it when the peer does not close its side soon.
             let _ = socket2::SockRef::from(connection.socket.as_ref()).shutdown(std::net::Shutdown::Write);
             self.leave_pool(key);
+            self.count_held(key);
         }
     }
 

@@ -25,12 +25,17 @@ use crate::rpc::status::Refusal;
 /// The name of the limit of what all workers hold.
 const PROCESS_MEMORY: &str = "process_memory";
 /// What is not counted of a connection that holds little: tables, a small stream table, and a few RPCs under way. Of one
-/// that holds twice as much everything is counted.
+/// that holds twice as much everything is counted. While connections are many it is less, down to [`LEAST_FREE`], so
+/// that of all of them no more than a part of the memory is not counted.
 const FREE: usize = 16 << 10;
+const LEAST_FREE: usize = 4 << 10;
 /// The allocator gives about this part more than it is asked for: its sizes are eighths of powers of two.
 const ROUNDING: usize = 8;
-/// A connection that is charged with as much is *large*: only large ones have a share, and only they give way.
+/// Of which much is unfinished: of a backend. A client is *large* that is charged with what is free of others: only large
+/// ones have a share, and only they give way.
 const LARGE: usize = 16 << 10;
+/// What is not counted may make the process larger than its memory by such a part; what is more takes from peers.
+const BEYOND: usize = 4;
 /// Changes of the sum smaller than this are not told to the other workers.
 const STEP: usize = 64 << 10;
 /// Streams of one connection that are ended at once to save memory.
@@ -56,6 +61,9 @@ const BLOCK: usize = 1 << 20;
 /// The account of one worker.
 #[derive(Debug)]
 pub(super) struct Memory {
+    /// What is free of each connection now, and how much memory is left for what is counted.
+    free: usize,
+    bound: usize,
     /// The sum of what all connections are charged with.
     held: usize,
     /// What of it the other workers know.
@@ -108,6 +116,8 @@ impl Returning {
 impl Default for Memory {
     fn default() -> Self {
         Self {
+            free: FREE,
+            bound: usize::MAX,
             held: 0,
             published: 0,
             held_by_large: 0,
@@ -147,8 +157,9 @@ impl Memory {
 pub(crate) struct Charge {
     /// What its RPCs keep beside the streams of HTTP/2; see [`Relay::memory`].
     pub(crate) rpcs: usize,
-    /// All of it, as it was last counted.
+    /// All of it, as it was last counted, and what was free then.
     held: usize,
+    free: usize,
     /// The least since the last look at large connections.
     least: usize,
     /// The least of the time before that look: what does not move.
@@ -265,15 +276,16 @@ impl Worker {
             return;
         };
         let held = memory(connection);
-        let held = charged_for(held + held / ROUNDING);
+        let free = self.memory.free;
+        let held = charged_for(held + held / ROUNDING, free);
         let charge = &mut connection.charge;
         self.memory.held = (self.memory.held + held).saturating_sub(charge.held);
         if charge.is_large {
             self.memory.held_by_large = (self.memory.held_by_large + held).saturating_sub(charge.held);
         }
-        charge.held = held;
+        (charge.held, charge.free) = (held, free);
         charge.least = charge.least.min(held);
-        if held >= LARGE && !charge.is_large && matches!(connection.peer, Peer::Client(_)) {
+        if held >= free && !charge.is_large && matches!(connection.peer, Peer::Client(_)) {
             charge.is_large = true;
             self.memory.held_by_large += held;
             self.memory.large.push(key);
@@ -289,6 +301,14 @@ impl Worker {
         }
         self.count_unfinished(key);
         self.publish();
+    }
+
+    /// Something else is free now than when this connection was counted.
+    pub(super) fn recount_free(&mut self, key: Key) {
+        let free = self.memory.free;
+        if self.connections.get(key).is_some_and(|c| c.charge.free != free) {
+            self.count_held(key);
+        }
     }
 
     /// A connection has left the table.
@@ -399,7 +419,7 @@ impl Worker {
     /// While memory is short, what one client may have under way is half of its share: with what is being written it
     /// is less than the share then, also when some more clients share the memory.
     fn bound_windows(&mut self) {
-        let is_short = self.held_by_all() > self.snapshot.limits.memory_for_peers() / 2;
+        let is_short = self.held_by_all() > self.memory.bound / 2;
         self.memory.window = if is_short { self.share() / 2 } else { usize::MAX };
     }
 
@@ -410,23 +430,27 @@ impl Worker {
     }
 
     /// An equal part for each large connection of the process of the memory that nobody else holds: while more is held
-    /// than may be, one of them holds more.
+    /// than may be, one of them holds more. A part of it is always theirs, whatever others hold.
     fn share(&self) -> usize {
         let by_large = self.shared.held_by_large.load(Ordering::Relaxed);
         let by_large = by_large.saturating_sub(self.memory.published_by_large) + self.memory.held_by_large;
         let by_others = self.held_by_all().saturating_sub(by_large);
-        let left = self.snapshot.limits.memory_for_peers().saturating_sub(by_others);
-        left / self.shared.large.load(Ordering::Relaxed).max(1)
+        share(
+            self.memory.bound,
+            by_others,
+            self.shared.large.load(Ordering::Relaxed),
+        )
     }
 
-    /// Who is not large any more leaves the list, which is never longer than memory divided by [`LARGE`].
+    /// Who is not large any more leaves the list, which is never longer than memory divided by [`LEAST_FREE`].
     fn forget_small(&mut self) {
         let before = self.memory.large.len();
         let (connections, held_by_large) = (&mut self.connections, &mut self.memory.held_by_large);
+        let free = self.memory.free;
         self.memory.large.retain(|key| match connections.get_mut(*key) {
             Some(connection) => {
                 let charge = &mut connection.charge;
-                charge.is_large = charge.held >= LARGE;
+                charge.is_large = charge.held >= free;
                 if !charge.is_large {
                     *held_by_large = held_by_large.saturating_sub(charge.held);
                 }
@@ -459,12 +483,25 @@ impl Worker {
     }
 
     fn is_over_memory(&self) -> bool {
-        self.held_by_all() > self.snapshot.limits.memory_for_peers()
+        self.held_by_all() > self.memory.bound
+    }
+
+    /// How much is free of each connection from now on: the walk over all of them counts them again.
+    pub(super) fn bound_free(&mut self) {
+        let connections = self.shared.connections.now();
+        self.memory.free = free_of_each(self.snapshot.limits.memory_for_peers(), connections);
+    }
+
+    /// How much memory that leaves for what is counted, after all have been.
+    pub(super) fn bound_memory(&mut self) {
+        let limits = &self.snapshot.limits;
+        let uncounted = self.shared.connections.now() * (IDLE + self.memory.free);
+        self.memory.bound = bound(limits.memory_for_peers(), limits.process_memory, uncounted);
     }
 
     /// When the process holds more than it may: of the clients that hold more than their share, those that hold most
     /// lose the streams for which most is held, until they hold their share or memory is enough. One that holds less
-    /// than its share is never touched. Some of it is done at once, the rest between turns
+    /// than its share is never touched, unless it is of something that was begun and not ended. Some of it is done at once, the rest between turns
     /// ([`Self::go_on_saving`]).
     pub(super) fn keep_within_memory(&mut self) {
         if !self.is_over_memory() || self.memory.is_saving {
@@ -493,25 +530,32 @@ impl Worker {
         false
     }
 
+    /// Those who keep what they have begun go before all others, and while there is one of them nobody else goes.
     fn find_victims(&mut self) {
         self.forget_small();
         let share = self.share();
+        let mut keeping: Vec<(usize, Key)> = Vec::new();
         let mut heaviest: Vec<(usize, Key)> = Vec::new();
         for key in &self.memory.large {
             if let Some(connection) = self.connections.get(*key)
-                && connection.charge.held > share
                 && (connection.closing.is_none() || connection.blocked)
             {
-                heaviest.push((connection.charge.weight(), *key));
+                let weighed = (connection.charge.weight(), *key);
+                if keeps_unfinished(connection) {
+                    keeping.push(weighed);
+                } else if connection.charge.held > share {
+                    heaviest.push(weighed);
+                }
             }
         }
-        self.memory.rest_until = if heaviest.is_empty() {
-            self.memory.held + self.snapshot.limits.memory_for_peers() / SEARCH_AGAIN
+        let mut victims = if keeping.is_empty() { heaviest } else { keeping };
+        self.memory.rest_until = if victims.is_empty() {
+            self.memory.held + self.memory.bound / SEARCH_AGAIN
         } else {
             0
         };
-        heaviest.sort_unstable_by_key(|(weight, _)| *weight);
-        self.memory.victims = heaviest.into_iter().map(|(_, key)| key).collect();
+        victims.sort_unstable_by_key(|(weight, _)| *weight);
+        self.memory.victims = victims.into_iter().map(|(_, key)| key).collect();
     }
 
     /// Ends some streams of the next victim. `false`: memory is enough, or nobody is left who holds too much.
@@ -534,14 +578,25 @@ impl Worker {
     /// take: the end of a stream frees nothing of that. `false`: it holds its share, or nothing any more.
     fn lighten(&mut self, key: Key) -> bool {
         let (share, relays) = (self.share(), &self.relays);
-        let Some(connection) = self.connections.get(key).filter(|c| c.charge.held > share) else {
+        let Some(connection) = self.connections.get(key) else {
             return false;
         };
+        let keeps_unfinished = keeps_unfinished(connection);
+        if !keeps_unfinished && connection.charge.held <= share {
+            return false;
+        }
         let holds_by_output = connection.closing.is_some() || connection.h2.output().len() > share;
         if connection.blocked && holds_by_output {
             self.limit_reached(key, PROCESS_MEMORY);
             // Its last words would have to wait behind what it does not take.
             self.remove(key);
+            return false;
+        }
+        if keeps_unfinished {
+            self.limit_reached(key, PROCESS_MEMORY);
+            self.abort(key, ErrorCode::ENHANCE_YOUR_CALM, b"memory");
+            // What it has begun is given up with the last words.
+            self.flush(key);
             return false;
         }
         let kept = |tag| {
@@ -600,9 +655,40 @@ impl Worker {
 }
 
 /// What a connection is charged with that has so much from the allocator.
-fn charged_for(held: usize) -> usize {
-    let free = FREE.saturating_sub(held.saturating_sub(FREE));
+fn charged_for(held: usize, free: usize) -> usize {
+    let free = free.saturating_sub(held.saturating_sub(free));
     held.saturating_sub(free)
+}
+
+/// What is free of each of so many connections. In steps, for when it changes all of them are counted again.
+fn free_of_each(memory_for_peers: usize, connections: usize) -> usize {
+    let most = memory_for_peers / PARTS / connections.max(1);
+    [FREE, FREE / 2]
+        .into_iter()
+        .find(|free| *free <= most)
+        .unwrap_or(LEAST_FREE)
+}
+
+/// What peers may have while so much of theirs is not counted: at least half of their memory.
+fn bound(memory_for_peers: usize, process_memory: usize, uncounted: usize) -> usize {
+    let too_much = uncounted.saturating_sub(process_memory / BEYOND);
+    memory_for_peers - too_much.min(memory_for_peers / 2)
+}
+
+/// Most of what this client holds is a frame or a TLS record that it has begun: no end of a stream frees it, and nobody
+/// is served by it.
+fn keeps_unfinished(connection: &Connection) -> bool {
+    let record = match &connection.transport {
+        Transport::Tls(session) => session.kept(),
+        Transport::Plaintext | Transport::Lent => 0,
+    };
+    let unfinished = record + connection.h2.unfinished_memory();
+    connection.is_unfinished() && connection.paused.is_none() && 2 * unfinished > connection.charge.held
+}
+
+/// An equal part for each of so many large clients of what others leave of memory, which is a part of it at least.
+fn share(bound: usize, by_others: usize, large: usize) -> usize {
+    bound.saturating_sub(by_others).max(bound / PARTS) / large.max(1)
 }
 
 /// The other workers are told.
@@ -659,9 +745,36 @@ mod tests {
     #[test]
     fn who_holds_little_is_charged_with_nothing_and_who_holds_much_with_all_of_it() {
         let charged: Vec<_> = [0, 16, 17, 24, 31, 32, 1_000]
-            .map(|kib| charged_for(kib << 10) >> 10)
+            .map(|kib| charged_for(kib << 10, FREE) >> 10)
             .into();
         assert_eq!(charged, [0, 0, 2, 16, 30, 32, 1_000]);
+        assert_eq!(
+            [3, 4, 6, 8, 9].map(|kib| charged_for(kib << 10, LEAST_FREE) >> 10),
+            [0, 0, 4, 8, 9]
+        );
+    }
+
+    #[test]
+    fn what_is_not_counted_of_many_connections_takes_from_what_is() {
+        let (peers, process) = (44 << 20, 64 << 20);
+        let free: Vec<_> = [0, 1, 704, 705, 1_408, 1_409, 100_000]
+            .map(|connections| free_of_each(peers, connections) >> 10)
+            .into();
+        assert_eq!(free, [16, 16, 16, 8, 8, 4, 4]);
+        // Until the half of it is left, the process is a quarter larger than its memory at most.
+        for connections in [10, 682, 704, 1_000, 2_000, 3_200] {
+            let uncounted = connections * (IDLE + free_of_each(peers, connections));
+            let bound = bound(peers, process, uncounted);
+            assert!(bound > peers / 2, "{connections}");
+            assert!(uncounted + bound <= peers + process / BEYOND, "{connections}");
+        }
+        assert_eq!(bound(peers, process, 100_000 * (IDLE + LEAST_FREE)), peers / 2);
+    }
+
+    #[test]
+    fn a_part_of_memory_is_for_large_clients_whatever_others_hold() {
+        let shares: Vec<_> = [0, 40, 80, 1_000].map(|others| share(100, others, 5)).into();
+        assert_eq!(shares, [20, 12, 5, 5]);
     }
 
     #[test]

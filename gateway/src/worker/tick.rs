@@ -107,8 +107,9 @@ impl Worker {
         self.forget_deadlines();
         self.look_after_waiting();
         self.ticks = self.ticks.wrapping_add(1);
-        if self.ticks.is_multiple_of(SLOW) {
-            self.walks.connections.get_or_insert(0);
+        if self.ticks.is_multiple_of(SLOW) && self.walks.connections.is_none() {
+            self.bound_free();
+            self.walks.connections = Some(0);
         }
         self.end_overdue_connections();
         if self.ticks.is_multiple_of(SLOW) {
@@ -236,14 +237,16 @@ impl Worker {
             failpoint::hit("tick");
             let connection = self.connections.get(key);
             let overdue = connection.and_then(|connection| self.overdue(connection));
-            if let Some(why) = overdue {
-                self.end_overdue(key, why);
+            match overdue {
+                Some(why) => self.end_overdue(key, why),
+                None => self.recount_free(key),
             }
             if part.is_used_up(overdue.is_some()) {
                 return;
             }
         }
         self.walks.connections = None;
+        self.bound_memory();
     }
 
     fn end_overdue(&mut self, key: Key, why: Overdue) {

@@ -202,6 +202,31 @@ fn handshakes_that_keep_much_give_way_to_each_other_and_clients_to_none_of_them(
     has_lost_nothing(&mut honest);
 }
 
+#[test]
+fn what_many_hold_that_hold_little_is_counted_and_they_give_way_for_it() {
+    // Of which half is for what is counted, where there are so many connections.
+    let memory = 2 << 20;
+    let (gateway, mut honest) = scene(memory);
+    let config = gateway.client(&["h2"]);
+    let many: Vec<_> = (0..150)
+        .map(|_| {
+            let mut client = Open::over(&gateway, config.clone());
+            client.0.write_all(&request_on(1)).unwrap();
+            // RFC 8446 §5.1: a record of 16 KiB, of which the rest never comes.
+            client.0.sock.write_all(b"\x17\x03\x03\x40\x00").unwrap();
+            client.0.sock.write_all(&[0; 15_900]).unwrap();
+            client
+        })
+        .collect();
+    eventually("some that end", || {
+        let enough = reached(&gateway, "process_memory") >= 60;
+        (enough && held(&gateway) < memory / 2 + (128 << 10)).then_some(())
+    });
+    has_lost_nothing(&mut honest);
+    drop(many);
+    honest.stays();
+}
+
 /// Within a frame, and within a TLS record.
 #[test]
 fn who_begins_something_and_falls_silent_is_ended() {

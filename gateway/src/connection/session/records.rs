@@ -113,6 +113,12 @@ impl Records {
         self.end.get_or_insert(End::Closed);
     }
 
+    /// It is as if TLS had failed, and nothing is kept.
+    pub(super) fn forget(&mut self) {
+        self.end = Some(End::Failed);
+        (self.kept, self.whole) = (Vec::new(), 0);
+    }
+
     /// Goes on without anything new until payload can be encrypted, and lets `write` do so. `None` where it
     /// cannot: the handshake is not done, both sides have closed, or TLS has failed.
     pub(super) fn write<R>(
