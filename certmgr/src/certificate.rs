@@ -31,9 +31,9 @@ use std::sync::Arc;
 
 use certstore::{CertBundle, Generation, Profile, Proved, Reader, Refusal, Serving, UnixTime, prove};
 use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
+use crate::blocking;
 use crate::config::{CertificateConfig, Options};
 use crate::control::{Command, NextStep, View};
 use crate::error::{Error, Reason};
@@ -176,7 +176,7 @@ impl Certificate {
         let now = (self.options.now)();
         let held = self.kept.held_back().to_vec();
         let revocations = self.revocations.clone();
-        let ended = spawn_blocking(move || {
+        let ended = blocking::prove(move || {
             let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
             let generation = bundle.generation();
             let is_wanted = |revocations: Arc<Revocations>| revocations.is_wanted(generation);

@@ -17,6 +17,7 @@
 
 mod acme;
 mod aws;
+mod blocking;
 mod certificate;
 mod config;
 mod control;

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use certstore::{Generation, ProvedTrust, Reader, Refusal, TrustBundle};
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
+use crate::blocking;
 use crate::certificate::trouble::{Failure, Trouble};
 use crate::config::{Options, TrustConfig};
 use crate::error::{Error, Reason};
@@ -119,7 +119,7 @@ impl Trust {
             return Ok(Found::Unchanged(content));
         }
         let (in_force, revocation, now) = (self.bundle(), self.config.revocation, (self.options.now)());
-        let examined = spawn_blocking(move || {
+        let examined = blocking::prove(move || {
             let proved = TrustBundle::restore(&pair.chain, &pair.key, revocation)?;
             if in_force.as_ref().map(|bundle| bundle.generation()) == Some(proved.bundle().generation()) {
                 return Ok(Found::Unchanged(content));

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::{CertBundle, Profile, prove};
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::Certificate;
@@ -12,6 +11,7 @@ use super::accept::authority_name;
 use super::orders::Orders;
 use super::trouble::Failure;
 use super::view::Failing;
+use crate::blocking;
 use crate::error::{Error, Reason};
 use crate::event::Event;
 
@@ -32,7 +32,7 @@ impl Certificate {
             ..profile
         };
         let (pair, content, now) = (version.pair.clone(), version.content(), (self.options.now)());
-        let proved = spawn_blocking(move || {
+        let proved = blocking::prove(move || {
             let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
             Ok(prove(bundle, &profile, now).map(drop)?)
         });

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use certstore::{CertBundle, Generation, Profile, Proved, prove};
-use tokio::task::spawn_blocking;
 
 use super::{Certificate, Version};
+use crate::blocking;
 use crate::control::{Command, CommandError};
 use crate::error::{Error, Reason};
 use crate::event::Event;
@@ -144,7 +144,7 @@ impl Certificate {
             ..self.profile()?
         };
         let (pair, now) = (version.pair.clone(), (self.options.now)());
-        let proved = spawn_blocking(move || {
+        let proved = blocking::prove(move || {
             let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
             Ok(prove(bundle, &profile, now)?)
         });

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::{CertBundle, Generation, Profile, Proved, prove};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Certificate;
 use super::kept::{Coverage, Kept, Unusable, Version};
 use super::orders::Orders;
+use crate::blocking;
 use crate::error::Reason;
 use crate::event::Event;
 use crate::lease::Guard;
@@ -196,7 +196,7 @@ impl Certificate {
 
     pub(super) async fn prove_kept(&self, pair: &Pair) -> Result<Proved, Reason> {
         let (pair, alpn) = (pair.clone(), self.options.alpn.clone());
-        let proved = spawn_blocking(move || prove_as_kept(&pair, alpn));
+        let proved = blocking::prove(move || prove_as_kept(&pair, alpn));
         proved
             .await
             .unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string())))
@@ -348,7 +348,7 @@ pub(super) async fn load(
         Ok(Err(error)) => return unread(&error.to_string()),
         Err(_) => return unread("the disk does not answer"),
     };
-    let parsed = spawn_blocking(move || Kept::parse(&bytes)).await;
+    let parsed = blocking::prove(move || Kept::parse(&bytes)).await;
     match parsed.unwrap_or_else(|panicked| Err(Unusable::Broken(panicked.to_string()))) {
         Ok((kept, broken)) => {
             let told = broken.into_iter().map(|text| {

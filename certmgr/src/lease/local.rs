@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Guard, Lease};
+use crate::blocking;
 use crate::store::disk::file_name;
 use crate::store::{BoxFuture, StoreError};
 
@@ -33,7 +34,7 @@ impl Lease for Local {
         let path = self.directory.join(file_name(name));
         Box::pin(async move {
             let place = path.display().to_string();
-            let ended = tokio::task::spawn_blocking(move || lock(&path)).await;
+            let ended = blocking::call_state(move || lock(&path)).await;
             ended
                 .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
                 .map(|held| held.map(Guard::new))

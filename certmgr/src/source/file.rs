@@ -20,11 +20,12 @@ use std::time::Duration;
 use certstore::bundle::MAX_PEM_BYTES;
 use certstore::{BundleError, Part};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::Pair;
+use super::pace::jittered;
+use crate::blocking::{Ended, Seat, Work};
 use crate::config::FileSource;
 use crate::error::{Error, Reason, RemoteFault};
 use crate::watch::{Subscription, Watcher};
@@ -34,6 +35,9 @@ const DEBOUNCE: Duration = Duration::from_millis(5);
 
 /// A reading that takes longer is told as hanging. It is not given up, and no second one is begun beside it.
 const READ_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A reading that takes longer holds up no others.
+const TURN: Duration = Duration::from_secs(1);
 
 /// How often a reading that was told as hanging is asked whether it is done.
 const HANGING_PERIOD: Duration = Duration::from_millis(100);
@@ -55,7 +59,9 @@ pub(crate) struct Reader {
     seen_at: Option<Instant>,
     /// Away while a reading is running.
     subscription: Option<Subscription>,
-    running: Option<JoinHandle<Reading>>,
+    running: Option<Work<Reading>>,
+    /// `None` before the first reading.
+    seat: Option<Seat>,
 }
 
 /// What the blocking part gives back.
@@ -81,19 +87,25 @@ impl Reader {
             changed,
             seen_at: None,
             running: None,
+            seat: None,
         }
     }
 
     pub(crate) async fn read(&mut self) -> Result<Pair, Error> {
         self.seen_at = None;
+        let by = Instant::now() + READ_DEADLINE;
         if self.running.is_none() {
             self.running = Some(self.begin());
         }
         let Some(running) = &mut self.running else {
             return Err(self.failed(Reason::Hanging(READ_DEADLINE)));
         };
-        let Ok(ended) = timeout(READ_DEADLINE, running).await else {
-            return Err(self.failed(Reason::Hanging(READ_DEADLINE)));
+        let ended = loop {
+            match timeout(TURN, running.ended()).await {
+                Ok(ended) => break ended,
+                Err(_) if Instant::now() >= by => return Err(self.failed(Reason::Hanging(READ_DEADLINE))),
+                Err(_) => running.hangs(),
+            }
         };
         self.running = None;
         match ended {
@@ -102,9 +114,9 @@ impl Reader {
                 reading.outcome
             }
             // The runtime is going down, and this task with it.
-            Err(ended) if ended.is_cancelled() => pending().await,
-            // A panic, which no input may cause. The next turn begins anew, by polling alone.
-            Err(ended) => Err(self.failed(Reason::Internal(ended.to_string()))),
+            Err(Ended::Gone) => pending().await,
+            // The next turn begins anew, by polling alone.
+            Err(ended @ Ended::Panicked) => Err(self.failed(Reason::Internal(ended.to_string()))),
         }
     }
 
@@ -125,17 +137,23 @@ impl Reader {
     }
 
     pub(crate) fn poll(&self) -> Duration {
-        self.poll
+        let spread = self.seat.as_ref().map_or(self.poll, |seat| seat.poll(self.poll));
+        // Many that began together do not go on together.
+        if spread > self.poll {
+            jittered(spread, rand::random())
+        } else {
+            self.poll
+        }
     }
 
     pub(crate) fn places_of(&self, part: Part) -> Vec<String> {
         places_of(&self.files, part)
     }
 
-    fn begin(&mut self) -> JoinHandle<Reading> {
+    fn begin(&mut self) -> Work<Reading> {
         let (files, max_bytes) = (Arc::clone(&self.files), self.max_bytes);
         let mut subscription = self.subscription.take();
-        tokio::task::spawn_blocking(move || {
+        self.seat.get_or_insert_with(Seat::take).read(move || {
             // Before the reading, so that no change falls between the two.
             if let Some(subscription) = &mut subscription {
                 subscription.follow(&directories(&files));
@@ -157,11 +175,12 @@ impl Reader {
 }
 
 /// Ends when a reading that had been told as hanging is done after all; never, if there is none.
-async fn finished(running: Option<&JoinHandle<Reading>>) {
+async fn finished(running: Option<&Work<Reading>>) {
     match running {
         Some(running) => {
-            while !running.is_finished() {
+            while !running.has_ended() {
                 sleep(HANGING_PERIOD).await;
+                running.hangs();
             }
         }
         None => pending().await,

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::pace::{Pace, jittered};
 use super::{Content, Pair};
 use crate::aws::{self, Failure, failure};
+use crate::blocking;
 use crate::config::{SecretFormat, SecretsManagerSource};
 use crate::error::{Error, RemoteFault};
 use crate::secret;
@@ -161,7 +162,7 @@ async fn open(
             };
             let alone = Arc::clone(opening).lock_owned().await;
             // A derivation of a million rounds takes a second of a core, and there may be many.
-            tokio::task::spawn_blocking(move || {
+            blocking::prove(move || {
                 let _alone = alone;
                 pkcs12::open(&secret, &passphrase)
             })

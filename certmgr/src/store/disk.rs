@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use super::{BoxFuture, Document, Stamp, Store, StoreError};
-use crate::failpoint;
+use crate::{blocking, failpoint};
 
 /// Files that are being written. No document's name begins with a dot.
 const TEMPORARY_PREFIX: &str = ".new-";
@@ -61,7 +61,7 @@ impl Disk {
     async fn names(&self, directory: &str) -> Result<Vec<String>, StoreError> {
         let directory = self.directory.join(directory);
         let place = directory.display().to_string();
-        let ended = tokio::task::spawn_blocking(move || names_in(&directory)).await;
+        let ended = blocking::call_state(move || names_in(&directory)).await;
         ended
             .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
             .map_err(|error| StoreError::new(place, error))
@@ -75,7 +75,7 @@ impl Disk {
     ) -> Result<T, StoreError> {
         let path = self.path(document);
         let place = path.display().to_string();
-        let ended = tokio::task::spawn_blocking(move || act(&path)).await;
+        let ended = blocking::call_state(move || act(&path)).await;
         ended
             .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
             .map_err(|error| StoreError::new(place, error))

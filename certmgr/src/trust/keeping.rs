@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use certstore::{Generation, ProvedTrust, TrustBundle};
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::kept::{self, Unusable};
 use super::{Trust, TrustEvent};
+use crate::blocking;
 use crate::source::{Content, Pair};
 use crate::store::{Document, STATE_DEADLINE, Store, StoreError, Writing};
 
@@ -42,7 +42,7 @@ impl Trust {
         };
         let (revocation, content) = (self.config.revocation, pair.content());
         let serving = self.serving();
-        let restored = spawn_blocking(move || {
+        let restored = blocking::prove(move || {
             let restore = |revocation| TrustBundle::restore(&pair.chain, &pair.key, revocation);
             let generation = |revocation| restore(revocation).ok().map(|one| one.bundle().generation());
             let is_in_force =
@@ -179,7 +179,7 @@ async fn load(store: Arc<dyn Store>, document: Document) -> Result<Option<Pair>,
         Ok(Err(error)) => return unread(&error.to_string()),
         Err(_) => return unread("the disk does not answer"),
     };
-    let parsed = spawn_blocking(move || kept::parse(&bytes)).await;
+    let parsed = blocking::prove(move || kept::parse(&bytes)).await;
     match parsed.unwrap_or_else(|panicked| Err(Unusable::Broken(panicked.to_string()))) {
         Ok(pair) => Ok(Some(pair)),
         Err(Unusable::Newer(text)) => Err(Unloaded::Unread {

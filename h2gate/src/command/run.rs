@@ -19,6 +19,8 @@ use crate::run::{self, Running};
 
 /// Threads of the control work: certificates, discovery, admin. The data path has its own.
 const CONTROL_THREADS: usize = 2;
+/// Threads for what blocks. `certmgr` lets a few work at once; what hangs in a file system keeps one for each file.
+const BLOCKING_THREADS: usize = 320;
 /// How often the file is looked at; and again, once it was seen to move.
 const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(250));
 /// For control work that still reads a file when everything else has ended.
@@ -51,6 +53,7 @@ pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
 pub fn control_runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
         .thread_name("control")
         .enable_all()
         .build()
