@@ -1,15 +1,18 @@
 //! What serves under each certificate name and until when, what happens next, and what is wrong.
+//!
+//! Of what is 0 there is no series, except whether one serves: a thousand certificates have a page of a megabyte. So that
+//! a rate sees the first event, events are also counted for all certificates together, each kind from the start.
 
 use std::fmt::Error;
 use std::time::Duration;
 
-use certmgr::{Action, ErrorClass, Event, IssueFault, View};
+use certmgr::{Event, View};
 use certstore::Status;
 use certstore::store::ServingStatus;
 
 use super::exposition::{Families, Labels};
 use crate::admin::certificates::seconds_left;
-use crate::run::certificates::{EventTotals, ISSUED};
+use crate::run::certificates::EventTotals;
 
 /// What the figures are taken from.
 pub(super) struct Figures<'a> {
@@ -46,7 +49,8 @@ fn store(families: &mut Families<'_>, figures: &Figures<'_>) -> Result<(), Error
         "1 while the newest candidate of this name is refused and what served before goes on",
         certificates
             .iter()
-            .map(|status| (name(&status.name), u64::from(status.refusal.is_some()))),
+            .filter(|status| status.refusal.is_some())
+            .map(|status| (name(&status.name), 1_u64)),
     )?;
     families.gauge(
         "h2gate_certificate_expires_in_seconds",
@@ -112,14 +116,10 @@ fn next(families: &mut Families<'_>, views: &[View]) -> Result<(), Error> {
     )?;
     families.gauge(
         "h2gate_certificate_next_action",
-        "1 for what happens next with the certificate, 0 for everything else",
-        views.iter().flat_map(|view| {
-            Action::ALL.map(|action| {
-                (
-                    vec![("certificate", &*view.name), ("action", action.as_str())],
-                    u64::from(view.next.action == action),
-                )
-            })
+        "1 for what happens next with the certificate",
+        views.iter().map(|view| {
+            let action = view.next.action.as_str();
+            (vec![("certificate", &*view.name), ("action", action)], 1_u64)
         }),
     )?;
     families.gauge(
@@ -134,15 +134,10 @@ fn next(families: &mut Families<'_>, views: &[View]) -> Result<(), Error> {
 fn trouble(families: &mut Families<'_>, views: &[View]) -> Result<(), Error> {
     families.gauge(
         "h2gate_certificate_trouble",
-        "1 for the class of the trouble that lasts, 0 for every other class",
-        views.iter().flat_map(|view| {
-            let lasting = view.trouble.as_ref().map(|trouble| trouble.class);
-            ErrorClass::ALL.map(|class| {
-                (
-                    vec![("certificate", &*view.name), ("class", class.as_str())],
-                    u64::from(lasting == Some(class)),
-                )
-            })
+        "1 for the class of the trouble that lasts",
+        views.iter().filter_map(|view| {
+            let class = view.trouble.as_ref()?.class.as_str();
+            Some((vec![("certificate", &*view.name), ("class", class)], 1_u64))
         }),
     )?;
     families.gauge(
@@ -154,46 +149,39 @@ fn trouble(families: &mut Families<'_>, views: &[View]) -> Result<(), Error> {
     )?;
     families.gauge(
         "h2gate_certificate_consecutive_failures",
-        "Attempts that have failed since the last one that succeeded",
-        views.iter().map(|view| {
-            let attempts = view.trouble.as_ref().map_or(0, |trouble| trouble.attempts);
-            (name(&view.name), u64::from(attempts))
-        }),
+        "Attempts that have failed since the last one that succeeded; absent while all is well",
+        views
+            .iter()
+            .filter_map(|view| Some((name(&view.name), u64::from(view.trouble.as_ref()?.attempts)))),
     )
 }
 
-/// Every series is there from the start, so that a rate sees the first event.
 fn events(families: &mut Families<'_>, figures: &Figures<'_>) -> Result<(), Error> {
     let totals = figures.events;
     families.counter(
         "h2gate_certificate_events",
-        "Turns in the life of a certificate, by kind",
+        "Turns in the life of a certificate, by kind, once there has been one",
         figures.certificates.iter().flat_map(|status| {
-            let certificate = &*status.name;
-            Event::KINDS.map(|event| {
-                (
-                    vec![("certificate", certificate), ("event", event)],
-                    totals.events(certificate, event),
-                )
-            })
+            let counts = totals.events(&status.name);
+            counts.map(|(event, count)| (vec![("certificate", &*status.name), ("event", event)], count))
         }),
     )?;
-    let outcomes = || std::iter::once(ISSUED).chain(IssueFault::ALL.map(IssueFault::as_str));
+    families.counter(
+        "h2gate_certificate_events_all",
+        "Turns in the life of all certificates since the start, by kind",
+        Event::KINDS.map(|event| (vec![("event", event)], totals.events_of_kind(event))),
+    )?;
     families.counter(
         "h2gate_acme_orders",
-        "Attempts to get a certificate by ACME, by how they ended",
+        "Attempts to get a certificate by ACME, by how they ended, once there has been one",
         figures
             .views
             .iter()
             .filter(|view| view.acme.is_some())
             .flat_map(|view| {
-                let certificate = &*view.name;
-                outcomes().map(move |outcome| {
-                    (
-                        vec![("certificate", certificate), ("outcome", outcome)],
-                        totals.orders(certificate, outcome),
-                    )
-                })
+                let counts = totals.orders(&view.name);
+                counts
+                    .map(|(outcome, count)| (vec![("certificate", &*view.name), ("outcome", outcome)], count))
             }),
     )
 }
