@@ -1,7 +1,8 @@
-//! Wakes tasks when something happens in the directories they care about.
+//! Wakes tasks when something happens to the files and links they care about.
 //!
 //! Only a hint: what is woken looks for itself, and polls in any case. Directories are watched, never
-//! files, for a file that is replaced by a rename takes its watch away with it.
+//! files, for a file that is replaced by a rename takes its watch away with it. What else lies in such a directory (a
+//! log, the pairs of others) wakes nobody.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -38,11 +39,30 @@ struct Directory {
     users: usize,
 }
 
-/// Who is woken for which directory, and which directories went away under their watch.
+/// Who is woken for what, and which directories went away under their watch.
 #[derive(Default)]
 struct Listeners {
-    by_directory: HashMap<PathBuf, Vec<Arc<Notify>>>,
+    /// By the path of a file, a link, or a watched directory itself.
+    by_path: HashMap<PathBuf, Vec<Arc<Notify>>>,
+    /// Of these paths alone.
     gone: HashSet<PathBuf>,
+}
+
+impl Listeners {
+    fn add(&mut self, path: &Path, changed: &Arc<Notify>) {
+        let waiting = self.by_path.entry(path.to_owned()).or_default();
+        waiting.push(Arc::clone(changed));
+    }
+
+    fn remove(&mut self, path: &Path, changed: &Arc<Notify>) {
+        if let Some(waiting) = self.by_path.get_mut(path) {
+            waiting.retain(|other| !Arc::ptr_eq(other, changed));
+            if waiting.is_empty() {
+                self.by_path.remove(path);
+                self.gone.remove(path);
+            }
+        }
+    }
 }
 
 impl Watcher {
@@ -73,6 +93,7 @@ impl Watcher {
             watcher: Arc::clone(self),
             changed,
             directories: BTreeSet::new(),
+            paths: BTreeSet::new(),
         }
     }
 
@@ -127,8 +148,6 @@ impl Watcher {
         if known.users == 0 {
             directories.remove(directory);
             let _ = notify.unwatch(directory);
-            drop(watches);
-            lock(&self.listeners).gone.remove(directory);
         }
     }
 }
@@ -139,68 +158,69 @@ impl fmt::Debug for Watcher {
     }
 }
 
-/// One task's set of directories. Dropping it ends its watches.
+/// What one task cares about. Dropping it ends its watches.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     watcher: Arc<Watcher>,
     changed: Arc<Notify>,
+    /// Those that are watched.
     directories: BTreeSet<PathBuf>,
+    /// What it is woken for.
+    paths: BTreeSet<PathBuf>,
 }
 
 impl Subscription {
-    /// Makes these the directories that wake the task. Cheap when nothing changed. Those that cannot be
-    /// watched now are tried again at the next call. Does blocking system calls.
-    pub(crate) fn follow(&mut self, wanted: &BTreeSet<PathBuf>) {
-        for directory in self.directories.intersection(wanted) {
+    /// Makes these the files and links that wake the task; each directory that holds one of them does, too, when it is
+    /// moved or removed. Cheap when nothing changed. What cannot be watched now is tried again at the next call. Does
+    /// blocking system calls.
+    pub(crate) fn follow(&mut self, entries: &BTreeSet<PathBuf>) {
+        let wanted: BTreeSet<PathBuf> = entries
+            .iter()
+            .filter_map(|entry| entry.parent())
+            .map(Path::to_owned)
+            .collect();
+        // Before the watches, so that nothing is missed that a watch tells.
+        self.listen(wanted.union(entries).cloned().collect());
+        for directory in self.directories.intersection(&wanted) {
             self.watcher.refresh(directory);
         }
-        let stale: Vec<PathBuf> = self.directories.difference(wanted).cloned().collect();
-        for directory in stale {
-            self.leave(&directory);
+        for directory in self.directories.difference(&wanted) {
+            self.watcher.remove(directory);
         }
-        for directory in wanted {
-            if !self.directories.contains(directory) && self.watcher.add(directory) {
-                let mut listeners = lock(&self.watcher.listeners);
-                listeners
-                    .by_directory
-                    .entry(directory.clone())
-                    .or_default()
-                    .push(Arc::clone(&self.changed));
-                drop(listeners);
-                self.directories.insert(directory.clone());
-            }
-        }
+        let watcher = &self.watcher;
+        let is_watched = |directory: &PathBuf| self.directories.contains(directory) || watcher.add(directory);
+        self.directories = wanted.into_iter().filter(is_watched).collect();
     }
 
-    fn leave(&mut self, directory: &Path) {
-        self.directories.remove(directory);
+    fn listen(&mut self, paths: BTreeSet<PathBuf>) {
+        if paths == self.paths {
+            return;
+        }
         let mut listeners = lock(&self.watcher.listeners);
-        if let Some(waiting) = listeners.by_directory.get_mut(directory) {
-            waiting.retain(|changed| !Arc::ptr_eq(changed, &self.changed));
-            if waiting.is_empty() {
-                listeners.by_directory.remove(directory);
-            }
+        for path in self.paths.difference(&paths) {
+            listeners.remove(path, &self.changed);
+        }
+        for path in paths.difference(&self.paths) {
+            listeners.add(path, &self.changed);
         }
         drop(listeners);
-        self.watcher.remove(directory);
+        self.paths = paths;
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        for directory in std::mem::take(&mut self.directories) {
-            self.leave(&directory);
-        }
+        self.follow(&BTreeSet::new());
     }
 }
 
 fn wake(listeners: &mut Listeners, event: notify::Result<notify::Event>) {
-    let Listeners { by_directory, gone } = listeners;
+    let Listeners { by_path, gone } = listeners;
     let event = match event {
         Ok(event) if !event.need_rescan() => event,
         // Events were lost: everybody looks.
         Ok(_) | Err(_) => {
-            return by_directory
+            return by_path
                 .values()
                 .flatten()
                 .for_each(|changed| changed.notify_one());
@@ -217,18 +237,14 @@ fn wake(listeners: &mut Listeners, event: notify::Result<notify::Event>) {
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
     );
     for path in &event.paths {
-        if leaves && by_directory.contains_key(path) {
+        let Some(waiting) = by_path.get(path) else {
+            continue;
+        };
+        if leaves {
+            // That of a file is never asked for.
             gone.insert(path.clone());
         }
-        let directories = [Some(path.as_path()), path.parent()];
-        for changed in directories
-            .into_iter()
-            .flatten()
-            .filter_map(|dir| by_directory.get(dir))
-            .flatten()
-        {
-            changed.notify_one();
-        }
+        waiting.iter().for_each(|changed| changed.notify_one());
     }
 }
 
@@ -243,4 +259,41 @@ fn inode(directory: &Path) -> Option<Inode> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each change under these locks is a single step, so what a panic elsewhere left behind is whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use futures_util::FutureExt as _;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_else_is_written_to_a_folder_wakes_nobody() {
+        let directory = TempDir::new().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let watcher = Watcher::new().unwrap();
+        let follow = |name: &str| {
+            let changed = Arc::new(Notify::new());
+            let mut subscription = watcher.subscribe(Arc::clone(&changed));
+            subscription.follow(&BTreeSet::from([root.join(name)]));
+            (changed, subscription)
+        };
+        let ((changed, _own), (marked, mut other)) = (follow("tls.crt"), follow("mark"));
+        for line in 0..1_000 {
+            fs::write(root.join("h2gate.log"), line.to_string()).unwrap();
+        }
+        // Events come in order: this is the last.
+        fs::write(root.join("mark"), "").unwrap();
+        marked.notified().await;
+        assert!(changed.notified().now_or_never().is_none());
+        fs::write(root.join("tls.crt"), "").unwrap();
+        changed.notified().await;
+        // Who cares for another file from now on is woken for that one alone.
+        other.follow(&BTreeSet::from([root.join("h2gate.log")]));
+        fs::write(root.join("h2gate.log"), "").unwrap();
+        marked.notified().await;
+    }
 }

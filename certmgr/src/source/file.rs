@@ -20,7 +20,7 @@ use std::time::Duration;
 use certstore::bundle::MAX_PEM_BYTES;
 use certstore::{BundleError, Part};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use zeroize::Zeroizing;
 
 use super::Pair;
@@ -32,6 +32,16 @@ use crate::watch::{Subscription, Watcher};
 
 /// After a sign of change: a writer of two files gets this long before they are read.
 const DEBOUNCE: Duration = Duration::from_millis(5);
+
+/// Signs of change come so far apart at most, but for a few at once: what is written all the time is not read all the
+/// time.
+const SIGNS_APART: Duration = Duration::from_millis(100);
+
+/// So many.
+const SIGNS_AT_ONCE: u32 = 30;
+
+/// More links than this are a loop (ELOOP).
+const MAX_LINKS: u32 = 40;
 
 /// A reading that takes longer is told as hanging. It is not given up, and no second one is begun beside it.
 const READ_DEADLINE: Duration = Duration::from_secs(10);
@@ -57,6 +67,8 @@ pub(crate) struct Reader {
     changed: Arc<Notify>,
     /// When the change that is not read yet was seen.
     seen_at: Option<Instant>,
+    /// The signs that were followed are paid for until then.
+    paid_until: Instant,
     /// Away while a reading is running.
     subscription: Option<Subscription>,
     running: Option<Work<Reading>>,
@@ -86,6 +98,7 @@ impl Reader {
             subscription: watcher.map(|watcher| watcher.subscribe(Arc::clone(&changed))),
             changed,
             seen_at: None,
+            paid_until: Instant::now(),
             running: None,
             seat: None,
         }
@@ -120,7 +133,7 @@ impl Reader {
         }
     }
 
-    /// Resolves after a sign of change in a directory of the files, or when a hanging reading is done.
+    /// Resolves after a sign of change of the files, or when a hanging reading is done.
     pub(crate) async fn hint(&mut self) -> Instant {
         let seen_at = match self.seen_at {
             Some(seen_at) => seen_at,
@@ -132,7 +145,9 @@ impl Reader {
                 *self.seen_at.insert(Instant::now())
             }
         };
-        sleep(DEBOUNCE).await;
+        let free_at = self.paid_until.checked_sub(SIGNS_APART * (SIGNS_AT_ONCE - 1));
+        sleep_until(free_at.unwrap_or(seen_at).max(seen_at + DEBOUNCE)).await;
+        self.paid_until = self.paid_until.max(Instant::now()) + SIGNS_APART;
         seen_at
     }
 
@@ -156,7 +171,7 @@ impl Reader {
         self.seat.get_or_insert_with(Seat::take).read(move || {
             // Before the reading, so that no change falls between the two.
             if let Some(subscription) = &mut subscription {
-                subscription.follow(&directories(&files));
+                subscription.follow(&entries(&files));
             }
             let outcome = read_up_to(&files, max_bytes);
             Reading {
@@ -228,26 +243,48 @@ fn is_missing(error: &Error) -> bool {
     )
 }
 
-/// All directories in which a change can mean another pair: where the paths lead through a symlink, and
-/// where they end.
-pub(crate) fn directories(source: &FileSource) -> BTreeSet<PathBuf> {
-    let mut directories = BTreeSet::new();
+/// All files and links whose change can mean another pair: those that the paths lead through, and those at their ends.
+fn entries(source: &FileSource) -> BTreeSet<PathBuf> {
+    let mut entries = BTreeSet::new();
     for path in [&source.chain, &source.key] {
         // Absolute, for that is how the system names what changed.
-        let Ok(path) = std::path::absolute(path) else {
-            continue;
-        };
-        let ends = [Some(path.clone()), path.canonicalize().ok()];
-        directories.extend(
-            ends.iter()
-                .flatten()
-                .filter_map(|path| path.parent())
-                .map(Path::to_owned),
-        );
-        let links = path.ancestors().filter(|ancestor| ancestor.is_symlink());
-        directories.extend(links.filter_map(Path::parent).map(Path::to_owned));
+        if let Ok(path) = std::path::absolute(path) {
+            follow(&path, &mut entries);
+        }
     }
-    directories
+    entries
+}
+
+/// Goes along an absolute path as the system does (path_resolution(7)), up to its end or to what is missing.
+fn follow(path: &Path, entries: &mut BTreeSet<PathBuf>) {
+    let parts = |path: &Path| -> Vec<PathBuf> {
+        let parts = path.components().rev();
+        parts.map(|part| PathBuf::from(part.as_os_str())).collect()
+    };
+    let (mut at, mut rest, mut links) = (PathBuf::from("/"), parts(path), 0);
+    while let Some(part) = rest.pop() {
+        if part == Path::new("..") {
+            at.pop();
+            continue;
+        }
+        // That of the root takes the place of all.
+        let next = at.join(&part);
+        match std::fs::read_link(&next) {
+            Ok(target) if links < MAX_LINKS => {
+                links += 1;
+                rest.extend(parts(&target));
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                // It is no link.
+                at.clone_from(&next);
+                if !rest.is_empty() {
+                    continue;
+                }
+            }
+            Ok(_) | Err(_) => rest.clear(),
+        }
+        entries.insert(next);
+    }
 }
 
 /// Where a path leads and what is there, as far as a change could be told from it.

@@ -90,25 +90,59 @@ fn what_has_a_size_of_0_is_read_all_the_same() {
 }
 
 #[test]
-fn all_directories_where_a_change_can_happen_are_named() {
+fn all_that_a_change_can_happen_to_is_named_and_nothing_else() {
     let directory = TempDir::new().unwrap();
     let root = directory.path().canonicalize().unwrap();
     fs::create_dir_all(root.join("mount/..1")).unwrap();
     fs::write(root.join("mount/..1/tls.crt"), "").unwrap();
+    fs::write(root.join("mount/tls.log"), "").unwrap();
     symlink("..1", root.join("mount/..data")).unwrap();
     symlink("..data/tls.crt", root.join("mount/tls.crt")).unwrap();
     symlink("mount", root.join("link")).unwrap();
-    let key = PathBuf::from("tls.key");
-    let found = directories(&FileSource {
-        chain: root.join("link/tls.crt"),
-        key,
-    });
-    let expected: BTreeSet<PathBuf> = [
-        std::env::current_dir().unwrap(),
-        root.clone(),
-        root.join("link"),
-        root.join("mount/..1"),
-    ]
-    .into();
-    assert_eq!(found, expected);
+    symlink(root.join("loop"), root.join("loop")).unwrap();
+    let found = |chain: &str| {
+        let source = FileSource {
+            chain: root.join(chain),
+            key: PathBuf::from("tls.key"),
+        };
+        let mut found = entries(&source);
+        assert!(found.remove(&std::env::current_dir().unwrap().join("tls.key")));
+        found
+    };
+    let paths = |paths: &[&str]| paths.iter().map(|path| root.join(path)).collect::<BTreeSet<_>>();
+    let through_links = ["link", "mount/tls.crt", "mount/..data", "mount/..1/tls.crt"];
+    assert_eq!(found("link/tls.crt"), paths(&through_links));
+    assert_eq!(
+        found("link/../mount/./..1/tls.crt"),
+        paths(&["link", "mount/..1/tls.crt"])
+    );
+    assert_eq!(found("gone/tls.crt"), paths(&["gone"]));
+    assert_eq!(found("loop/tls.crt"), paths(&["loop"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_all_the_time_is_read_ten_times_a_second() {
+    let directory = TempDir::new().unwrap();
+    let mut reader = Reader::new(source(directory.path()), 100, Duration::from_secs(2), None);
+    let began = Instant::now();
+    let mut followed = Vec::new();
+    while began.elapsed() < Duration::from_secs(10) {
+        reader.changed.notify_one();
+        reader.hint().await;
+        // It is read.
+        reader.seen_at = None;
+        followed.push(began.elapsed());
+    }
+    assert!(
+        followed.len() <= 100 + SIGNS_AT_ONCE as usize,
+        "{}",
+        followed.len()
+    );
+    // A few are followed at once: a chain, its key, and what comes after them.
+    assert!(followed[29] <= 30 * DEBOUNCE, "{followed:?}");
+    sleep(Duration::from_secs(5)).await;
+    let again = Instant::now();
+    reader.changed.notify_one();
+    reader.hint().await;
+    assert_eq!(again.elapsed(), DEBOUNCE);
 }
