@@ -15,12 +15,17 @@ impl PairFiles {
     /// Two plain files, `chain.pem` and `key.pem`.
     pub fn plain(folder: &Path, pair: &Pair) -> Self {
         fs::create_dir_all(folder).unwrap();
-        let files = Self {
-            folder: folder.to_owned(),
-            linked: false,
-        };
+        let files = Self::at(folder);
         files.write_in_place(pair);
         files
+    }
+
+    /// The plain files that are there.
+    pub fn at(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            linked: false,
+        }
     }
 
     /// As Kubernetes mounts a secret: the files are links through `..data`, itself a link to a folder of one version.

@@ -346,12 +346,26 @@ impl TestGateway {
 
     /// Resident memory in bytes.
     pub fn memory(&self) -> u64 {
+        self.status("VmRSS:") * 1024
+    }
+
+    /// The most resident memory that it has had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:") * 1024
+    }
+
+    /// Threads now.
+    pub fn threads(&self) -> u64 {
+        self.status("Threads:")
+    }
+
+    fn status(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status
             .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .expect("a living process has memory");
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+            .find(|line| line.starts_with(field))
+            .expect("a living process has it");
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// CPU time used so far, user and system.

@@ -30,6 +30,7 @@ mod heads;
 #[path = "../conformance/interop.rs"]
 mod interop;
 mod limits;
+mod many;
 mod memory;
 mod mtls;
 mod neighbours;
