@@ -27,10 +27,11 @@ pub(crate) mod queue;
 mod receive;
 mod send;
 mod spare;
+mod turns;
 
 use crate::Field;
 use crate::error::{Cause, ConnectionError, ErrorCode};
-use crate::flow::{DEFAULT_WINDOW, ReceiveWindow, SendWindow};
+use crate::flow::{DEFAULT_WINDOW, ReceiveWindow, SendOffset, SendWindow};
 use crate::frame::{self, settings};
 use crate::hpack::{Decoder, Encoder};
 use crate::limits::{Buckets, Clock, Limit, Limits};
@@ -42,6 +43,7 @@ use receive::Reader;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
+use turns::Turns;
 
 /// The table that we announce by saying nothing (RFC 9113 §6.5.2).
 const HEADER_TABLE_SIZE: usize = 4096;
@@ -209,6 +211,8 @@ pub struct Connection {
     receive: ReceiveWindow,
     /// The peer's SETTINGS_INITIAL_WINDOW_SIZE.
     peer_initial_window: u32,
+    /// No stream's window is further above that.
+    most_raised: SendOffset,
     /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS; none until they have come.
     peer_max_streams: u32,
     /// The peer's SETTINGS_MAX_HEADER_LIST_SIZE; without limit until it says one.
@@ -226,13 +230,13 @@ pub struct Connection {
     queued_total: usize,
     /// What queued data, and heads and trailers that wait, have from the allocator.
     waiting_heap: usize,
-    /// Streams that have queued data and a window, in turn.
-    ring: VecDeque<StreamKey>,
+    /// Streams that have queued data.
+    turns: Turns,
     /// Streams whose head or trailers wait for room in the output, in turn.
     unframed: VecDeque<StreamKey>,
     drained: VecDeque<(StreamKey, u32, u32)>,
     buckets: Buckets,
-    reached: VecDeque<Limit>,
+    reached: Vec<Limit>,
     /// A limit that a call of ours passed, and that ends the connection at the next [`receive`](Self::receive).
     exceeded: Option<Limit>,
 }
@@ -294,6 +298,7 @@ impl Connection {
             send: SendWindow::new(DEFAULT_WINDOW),
             receive: ReceiveWindow::new(DEFAULT_WINDOW),
             peer_initial_window: DEFAULT_WINDOW,
+            most_raised: SendOffset::default(),
             peer_max_streams: 0,
             peer_max_list: u32::MAX,
             highest_seen: 0,
@@ -303,11 +308,11 @@ impl Connection {
             pings_out: 0,
             queued_total: 0,
             waiting_heap: 0,
-            ring: VecDeque::new(),
+            turns: Turns::default(),
             unframed: VecDeque::new(),
             drained: VecDeque::new(),
             buckets: Buckets::new(&config.limits),
-            reached: VecDeque::new(),
+            reached: Vec::new(),
             exceeded: None,
             config,
         };
@@ -538,7 +543,8 @@ impl Connection {
             + self.decoder.heap()
             + self.encoder.heap()
             + self.trimmed.heap()
-            + (self.ring.capacity() + self.unframed.capacity()) * size_of::<StreamKey>()
+            + self.turns.heap()
+            + self.unframed.capacity() * size_of::<StreamKey>()
             + self.drained.capacity() * size_of::<(StreamKey, u32, u32)>()
             + self.reached.capacity() * size_of::<Limit>()
     }
@@ -556,12 +562,12 @@ impl Connection {
     /// Limits that were reached and answered on a stream, one at a time, for metrics. (A fatal one is in the
     /// [`ConnectionError`].)
     pub fn take_reached(&mut self) -> Option<Limit> {
-        self.reached.pop_front()
+        self.reached.pop()
     }
 
     fn note_reached(&mut self, limit: Limit) {
         if self.reached.len() < REACHED {
-            self.reached.push_back(limit);
+            self.reached.push(limit);
         }
     }
 
@@ -572,8 +578,8 @@ impl Connection {
         self.waiting_heap = self.waiting_heap.saturating_sub(stream.waiting_heap);
         // Keys of streams that are gone wait in ring and line for their turn; more of them than streams are swept out, or a
         // peer with a closed window could make them pile up.
-        if self.ring.len() + self.unframed.len() > 2 * self.streams.len() + 32 {
-            self.ring.retain(|&key| self.streams.get(key).is_some());
+        if self.turns.len() + self.unframed.len() > 2 * self.streams.len() + 32 {
+            self.turns.sweep(&self.streams);
             self.unframed.retain(|&key| self.streams.get(key).is_some());
         }
         // What the caller held of it is its own affair now, not the connection's.

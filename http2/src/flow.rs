@@ -9,7 +9,7 @@ pub(crate) const DEFAULT_WINDOW: u32 = 65_535;
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Overflow;
 
-/// What we may send. May be negative after the peer lowered the initial window (RFC 9113 §6.9.2).
+/// What we may send on the connection.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct SendWindow(i32);
 
@@ -37,11 +37,47 @@ impl SendWindow {
         self.0 = self.0.checked_add_unsigned(n).ok_or(Overflow)?;
         Ok(())
     }
+}
 
-    /// SETTINGS_INITIAL_WINDOW_SIZE went from `old` to `new`.
-    pub(crate) fn shift(&mut self, old: u32, new: u32) -> Result<(), Overflow> {
-        let size = i64::from(self.0) + i64::from(new) - i64::from(old);
-        self.0 = i32::try_from(size).map_err(|_| Overflow)?;
+/// What we may send on a stream, less the initial window that the peer allows all of them: what WINDOW_UPDATE gave and was
+/// not sent. So a new initial window changes every stream's without a look at any (RFC 9113 §6.9.2), and may leave it
+/// negative.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub(crate) struct SendOffset(i32);
+
+impl SendOffset {
+    #[inline]
+    fn window(self, initial: u32) -> i64 {
+        i64::from(initial) + i64::from(self.0)
+    }
+
+    #[inline]
+    pub(crate) fn available(self, initial: u32) -> usize {
+        usize::try_from(self.window(initial)).unwrap_or(0)
+    }
+
+    /// `n` octets were sent; never more than `available`, and so never below the least that fits.
+    #[inline]
+    pub(crate) fn consume(&mut self, n: usize) {
+        self.0 = self
+            .0
+            .saturating_sub_unsigned(u32::try_from(n).unwrap_or(u32::MAX));
+    }
+
+    /// Whether the window is too large with this initial one.
+    #[inline]
+    pub(crate) fn overflows(self, initial: u32) -> bool {
+        self.window(initial) > i64::from(MAX_WINDOW)
+    }
+
+    /// WINDOW_UPDATE.
+    #[inline]
+    pub(crate) fn raise(&mut self, n: u32, initial: u32) -> Result<(), Overflow> {
+        let raised = Self(self.0.checked_add_unsigned(n).ok_or(Overflow)?);
+        if raised.overflows(initial) {
+            return Err(Overflow);
+        }
+        *self = raised;
         Ok(())
     }
 }
@@ -141,12 +177,19 @@ mod tests {
 
     #[test]
     fn a_send_window_may_become_negative_and_recover() {
-        let mut w = SendWindow::new(100);
+        let mut w = SendOffset::default();
+        assert_eq!(w.available(100), 100);
         w.consume(60);
-        w.shift(100, 10).unwrap();
-        assert_eq!((w.available(), w), (0, SendWindow(-50)));
-        w.raise(51).unwrap();
-        assert_eq!(w.available(), 1);
+        assert_eq!((w.available(10), w.window(10)), (0, -50));
+        w.raise(51, 10).unwrap();
+        assert_eq!(w.available(10), 1);
+        // Down to the least that there is, and up again.
+        let mut w = SendOffset::default();
+        w.consume(MAX_WINDOW as usize);
+        assert_eq!(w.window(0), -i64::from(MAX_WINDOW));
+        assert_eq!((w.available(0), w.available(MAX_WINDOW)), (0, 0));
+        w.raise(MAX_WINDOW, 0).unwrap();
+        assert_eq!((w.available(0), w.available(7)), (0, 7));
     }
 
     #[test]
@@ -154,8 +197,14 @@ mod tests {
         let mut w = SendWindow::new(MAX_WINDOW - 1);
         assert_eq!(w.raise(1), Ok(()));
         assert_eq!(w.raise(1), Err(Overflow));
-        assert_eq!(w.shift(0, 1), Err(Overflow));
         assert_eq!(SendWindow::new(0).raise(u32::MAX), Err(Overflow));
+        let mut w = SendOffset::default();
+        assert_eq!(w.raise(MAX_WINDOW, 1), Err(Overflow));
+        assert_eq!(w.raise(MAX_WINDOW - 1, 1), Ok(()));
+        assert_eq!(w.raise(1, 1), Err(Overflow));
+        assert_eq!(w.available(1), MAX_WINDOW as usize);
+        assert!(!w.overflows(1) && w.overflows(2));
+        assert_eq!(SendOffset::default().raise(u32::MAX, 0), Err(Overflow));
     }
 
     #[test]

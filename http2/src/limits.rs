@@ -88,7 +88,10 @@ pub struct Limits {
     /// PING frames that want an answer. Edge 200 at once and 10/s, one more earned by each DATA frame that we sent
     /// (gRPC measures bandwidth with one PING per round trip of data). Fatal. CVE-2019-9512.
     pub pings: Rate,
-    /// SETTINGS frames that want an answer. Edge 50 at once and 1/s. Fatal. CVE-2019-9515.
+    /// SETTINGS frames that want an answer. Edge 50 at once and 1/s. Backend 1,000 at once and 10/s: servers that measure
+    /// bandwidth send about ten in all. Fatal. A new initial window costs the same however many streams there are, but where
+    /// one was raised to nearly 2^31 and windows grow, all may have to be looked at: one more for each 1,024 of them.
+    /// CVE-2019-9515.
     pub settings: Rate,
     /// PRIORITY frames, which do nothing here. Edge 500 at once and 10/s, two more earned by each new stream. Fatal.
     /// CVE-2019-9513.
@@ -168,7 +171,7 @@ impl Limits {
             rapid_reset_age: Duration::ZERO,
             provoked_resets: wide,
             pings: wide,
-            settings: Rate::new(10_000, 100),
+            settings: Rate::new(1_000, 10),
             priorities: wide,
             window_updates: Rate::UNLIMITED,
             empty_data: Rate::UNLIMITED,

@@ -30,7 +30,7 @@ mod index;
 
 use crate::Field;
 use crate::connection::queue::Queue;
-use crate::flow::{ReceiveWindow, SendWindow};
+use crate::flow::{ReceiveWindow, SendOffset};
 use crate::message::UNKNOWN_LENGTH;
 use crate::slots::Slots;
 use index::Index;
@@ -54,7 +54,8 @@ impl StreamKey {
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) tag: u32,
-    pub(crate) send: SendWindow,
+    /// What may be sent on it beyond the peer's initial window.
+    pub(crate) send: SendOffset,
     pub(crate) receive: ReceiveWindow,
     /// Octets of DATA that the peer's content-length still promises.
     pub(crate) content_left: u64,
@@ -82,7 +83,8 @@ pub(crate) struct Stream {
     pub(crate) informational: u32,
     /// Server: milliseconds after which a reset by the peer is explained; 0: never.
     pub(crate) deadline_ms: u32,
-    /// Waits in the ring of streams that could send, or in the line of those whose head or trailers are not framed.
+    /// Waits in the ring of streams that could send, or in the line of those whose head or trailers are not framed. If it
+    /// has data and is in neither, its window is what it waits for.
     pub(crate) in_ring: bool,
     /// Data that waits for windows or for room in the output.
     pub(crate) queue: Queue,
@@ -102,10 +104,10 @@ pub(crate) struct Lists {
 }
 
 impl Stream {
-    pub(crate) fn new(send_window: u32, receive_window: u32, tag: u32, opened_ms: u32) -> Self {
+    pub(crate) fn new(receive_window: u32, tag: u32, opened_ms: u32) -> Self {
         Self {
             tag,
-            send: SendWindow::new(send_window),
+            send: SendOffset::default(),
             receive: ReceiveWindow::new(receive_window),
             content_left: UNKNOWN_LENGTH,
             opened_ms,
@@ -124,6 +126,12 @@ impl Stream {
             queue: Queue::default(),
             lists: None,
         }
+    }
+
+    /// It has data, and no window for it.
+    #[inline]
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.queue.is_empty() && !self.in_ring
     }
 
     /// Nothing more can be handed to it for sending.
@@ -314,7 +322,7 @@ mod tests {
     use super::*;
 
     fn stream() -> Stream {
-        Stream::new(0, 0, 0, 0)
+        Stream::new(0, 0, 0)
     }
 
     #[test]

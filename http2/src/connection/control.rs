@@ -3,7 +3,7 @@
 
 use super::{Connection, DRAIN_PING, Drain, Event, Phase, Role};
 use crate::error::{Cause, ConnectionError, ErrorCode};
-use crate::flow::DEFAULT_WINDOW;
+use crate::flow::{DEFAULT_WINDOW, SendOffset};
 use crate::frame::{self, Head, settings};
 use crate::limits::Limit;
 use crate::stream::StreamKey;
@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// What the unread heads and trailers of one stream may amount to.
 const UNREAD_HEAD: usize = 4096;
+
+/// So many streams are looked at for one token of `settings`: a few microseconds.
+const LOOKS: usize = 1024;
 
 /// RFC 7540 §5.3.1.
 pub(super) const DEPENDS_ON_ITSELF: &str = "a stream depends on itself";
@@ -51,20 +54,30 @@ impl Connection {
             self.peer_max_list = size;
         }
         if let Some(new) = changes.initial_window_size {
-            // RFC 9113 §6.9.2: the difference goes to all streams, and an overflow ends the connection.
-            let old = std::mem::replace(&mut self.peer_initial_window, new);
-            for (key, stream) in self.streams.iter_mut() {
-                stream.send.shift(old, new).map_err(|_| WINDOW_OVERFLOW)?;
-                if !stream.queue.is_empty() && !stream.in_ring && stream.send.available() > 0 {
-                    stream.in_ring = true;
-                    self.ring.push_back(key);
-                }
-            }
+            self.change_initial_window(new)?;
         }
         let n = self.output.frame(frame::SETTINGS, frame::ACK, 0, &[]);
         self.answer(n)?;
         self.pump();
         Ok(Some(Event::Settings))
+    }
+
+    /// RFC 9113 §6.9.2: the difference goes to all streams, and an overflow ends the connection. No stream is looked at,
+    /// unless one was raised so high that it might overflow.
+    fn change_initial_window(&mut self, new: u32) -> Result<(), ConnectionError> {
+        if self.most_raised.overflows(new) {
+            // It may have sent since, or be gone. The same can be made true again for the next change.
+            let looks = u32::try_from(self.streams.len() / LOOKS).unwrap_or(u32::MAX);
+            spend!(self, settings, Settings, looks);
+            let raised = self.streams.iter().map(|(_, stream)| stream.send);
+            self.most_raised = raised.fold(SendOffset::default(), SendOffset::max);
+            if self.most_raised.overflows(new) {
+                return Err(WINDOW_OVERFLOW);
+            }
+        }
+        let old = std::mem::replace(&mut self.peer_initial_window, new);
+        self.turns.initial_window_changed(old, new);
+        Ok(())
     }
 
     /// From now on the peer obeys what we announced (RFC 9113 §6.5.3).
@@ -163,12 +176,14 @@ impl Connection {
             let cause = Cause::Protocol("WINDOW_UPDATE by nothing");
             return self.stream_error(key, ErrorCode::PROTOCOL_ERROR, cause);
         }
-        if stream.send.raise(n).is_err() {
+        let (initial, before) = (self.peer_initial_window, stream.send);
+        if stream.send.raise(n, initial).is_err() {
             return self.stream_error(key, ErrorCode::FLOW_CONTROL_ERROR, Cause::Protocol(OVERFLOW));
         }
-        if !stream.queue.is_empty() && !stream.in_ring && stream.send.available() > 0 {
-            stream.in_ring = true;
-            self.ring.push_back(key);
+        self.most_raised = self.most_raised.max(stream.send);
+        if stream.is_blocked() {
+            self.turns.leave_blocked(key, before);
+            self.turns.join(key, stream, initial);
             self.pump();
         }
         Ok(None)

@@ -159,7 +159,7 @@ impl Connection {
         let window = self
             .initial_stream_window()
             .max(self.window_before_acknowledgement());
-        let mut stream = Stream::new(self.peer_initial_window, window, 0, self.millis());
+        let mut stream = Stream::new(window, 0, self.millis());
         stream.remote_ended = block.end;
         stream.note_expansion(decoded.expansion);
         if let Some(limit) = decoded.over {

@@ -30,13 +30,8 @@ impl Connection {
         }
         let id = self.next_id;
         self.next_id += 2;
-        let mut stream = Stream::new(
-            self.peer_initial_window,
-            self.initial_stream_window(),
-            tag,
-            // A server's resets are not judged by age.
-            0,
-        );
+        // A server's resets are not judged by age: 0.
+        let mut stream = Stream::new(self.initial_stream_window(), tag, 0);
         stream.local_ended = end;
         let method = fields.iter().find(|f| f.known() == Name::Method);
         stream.head_request = method.is_some_and(|f| f.value() == b"HEAD");
@@ -152,9 +147,9 @@ impl Connection {
                 continue;
             };
             let is_empty = s.queue.is_empty();
-            s.in_ring = !is_empty && s.send.available() > 0;
-            if s.in_ring {
-                self.ring.push_back(key);
+            s.in_ring = false;
+            if !is_empty {
+                self.turns.join(key, s, self.peer_initial_window);
             }
             let Some(lists) = s.lists.take() else { continue };
             self.waiting_heap = self.waiting_heap.saturating_sub(lists.heap);
@@ -232,7 +227,7 @@ impl Connection {
         if s.is_clear() {
             now = payload
                 .len()
-                .min(s.send.available())
+                .min(s.send.available(self.peer_initial_window))
                 .min(self.send.available())
                 .min(room);
             if now > 0 {
@@ -253,12 +248,12 @@ impl Connection {
             }
         }
         let rest = payload.get(now..).unwrap_or_default();
+        let waits_already = s.in_ring || s.is_blocked();
         self.waiting_heap += s.queue.push(rest);
         s.end_queued = end;
         self.queued_total += rest.len();
-        if !s.in_ring && s.send.available() > 0 {
-            s.in_ring = true;
-            self.ring.push_back(stream);
+        if !waits_already {
+            self.turns.join(stream, s, self.peer_initial_window);
         }
         now
     }
@@ -278,15 +273,21 @@ impl Connection {
             if room == 0 {
                 return;
             }
-            let Some(key) = self.ring.pop_front() else { break };
+            let initial = self.peer_initial_window;
+            let Some(key) = self.turns.next(&self.streams, initial) else {
+                break;
+            };
             let Some(s) = self.streams.get_mut(key) else {
                 continue;
             };
-            let piece = s.queue.front(MAX_PAYLOAD.min(s.send.available()).min(room));
+            let piece = s
+                .queue
+                .front(MAX_PAYLOAD.min(s.send.available(initial)).min(room));
             let n = piece.len();
             s.in_ring = false;
             if n == 0 {
-                // The window was narrowed meanwhile; WINDOW_UPDATE brings the stream back.
+                // The window was narrowed meanwhile.
+                self.turns.join(key, s, initial);
                 continue;
             }
             let all = n == s.queue.len();
@@ -299,9 +300,8 @@ impl Connection {
             freed += lists.as_ref().map_or(0, |lists| lists.heap);
             let trailers = lists.and_then(|lists| lists.trailers);
             self.waiting_heap = self.waiting_heap.saturating_sub(freed);
-            if !all && s.send.available() > 0 {
-                s.in_ring = true;
-                self.ring.push_back(key);
+            if !all {
+                self.turns.join(key, s, initial);
             }
             let tag = s.tag;
             self.send.consume(n);
@@ -314,10 +314,7 @@ impl Connection {
                 self.local_end(key);
             }
         }
-        // The ring is empty: a large one is not kept.
-        if self.ring.capacity() > 64 {
-            self.ring.shrink_to(0);
-        }
+        self.turns.shrink();
     }
 
     /// Octets of DATA that the output takes. A frame that was begun may pass `max_output`, for a nearly full output must
@@ -354,7 +351,10 @@ impl Connection {
         let Some(s) = self.streams.get(stream).filter(|s| !s.send_closed()) else {
             return 0;
         };
-        let window = s.send.available().min(self.send.available());
+        let window = s
+            .send
+            .available(self.peer_initial_window)
+            .min(self.send.available());
         u32::try_from(window.saturating_sub(s.queue.len())).unwrap_or(0)
     }
 

@@ -103,7 +103,7 @@ fn keys_of_streams_that_are_gone_do_not_pile_up() {
         );
         write_all(&mut server);
     }
-    assert!(server.ring.len() <= 40, "{}", server.ring.len());
+    assert!(server.turns.len() <= 40, "{}", server.turns.len());
 }
 
 /// RFC 9113 §5.1.1: the ids of a connection are used up, and none is used twice.
