@@ -69,6 +69,8 @@ pub(crate) struct Record {
     pub(crate) failing: Option<Failing>,
     /// For each authority, by position: until when a limit holds that it has told itself.
     pub(crate) holds: Vec<Option<Steady>>,
+    /// When limits allow an order at an authority that is not among those that fail; `None`: all of them do, or none.
+    pub(crate) untried: Option<Steady>,
 }
 
 /// What a CA issued.
@@ -407,7 +409,8 @@ fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Option<(Dura
         let left_then = known
             .serving
             .map_or(Duration::ZERO, |life| now.until_wall(life.not_after) + since);
-        retry::at(failing, known.probe.as_ref(), left_then, rules)
+        let at = retry::at(failing, known.probe.as_ref(), left_then, rules);
+        retry::hastened_by_others(at, failing, record.untried)
     });
     let all = [
         (floor, Held::Floor),

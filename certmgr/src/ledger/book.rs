@@ -218,15 +218,45 @@ impl Book {
             .iter()
             .map(|authority| self.hold(domains, key, &authority.directory, stamps))
             .collect();
+        let failing = failing(authorities.iter().map(standing), stamps);
         Record {
+            untried: failing.and_then(|_| self.untried(domains, key, authorities, stamps, now)),
             last_issued: last.map(|issued| LastIssued {
                 at: stamps.of(issued.at),
                 not_before: issued.not_before.map(unix_time),
                 lately: self.issued_lately(&set, key, stamps, now),
             }),
-            failing: failing(authorities.iter().map(standing), stamps),
+            failing,
             holds,
         }
+    }
+
+    /// When the first of those authorities may be asked that are not failing.
+    fn untried(
+        &self,
+        domains: &[Name],
+        key: KeyType,
+        authorities: &[Authority],
+        stamps: &Stamps,
+        now: Now,
+    ) -> Option<Steady> {
+        let set = set_id(&names_of(domains));
+        let is_failing = |authority: &&Authority| {
+            let standing = self.standing(&set, key, &authority.directory);
+            standing.is_some_and(|one| one.failing.is_some())
+        };
+        let others = authorities.iter().filter(|authority| !is_failing(authority));
+        let at = others.map(|authority| {
+            let order = Order {
+                domains,
+                key,
+                authority,
+                kind: OrderKind::New,
+            };
+            let wait = self.may_order(&order, stamps, now).err().map(|wait| wait.wait);
+            now.steady.after(wait.unwrap_or_default())
+        });
+        at.min()
     }
 
     /// Whether the CA would take this order.

@@ -91,6 +91,7 @@ prop_compose! {
                 }),
                 failing,
                 holds: holds.into_iter().map(|hold| hold.map(Steady)).collect(),
+                untried: None,
             },
             probe: probe.map(|(ago, good, was_bad, draw)| Probe { at: Steady(BEGIN - ago), good, was_bad, draw }),
             requested,

@@ -777,6 +777,26 @@ fn agree(
     }
 }
 
+/// 300 orders of an account in three hours; the others fail at the dead CA meanwhile.
+#[test]
+fn who_waits_for_an_accounts_limit_is_served_when_it_allows() {
+    let setup = Setup {
+        fleet: fleet(400),
+        horizon: 5 * HOUR,
+        losses: Vec::new(),
+        outage: YEAR..YEAR,
+    };
+    let mut world = World::new(&setup, seeded("who_waits_for_an_accounts_limit"));
+    world.play_until(2 * HOUR);
+    let of_their_own = |name: &&&str| !name.ends_with("big.test");
+    assert!(world.unserved().iter().filter(of_their_own).count() > 50);
+    world.play_until(setup.horizon);
+    let unserved = world.unserved();
+    let unserved: Vec<_> = unserved.iter().filter(of_their_own).collect();
+    assert_eq!(unserved, [&"host7.d0.test"]);
+    assert_eq!(world.ca.refusals, []);
+}
+
 #[test]
 fn a_state_that_is_lost_each_night_meets_each_limit_once_and_obeys() {
     let nights: Vec<Duration> = (1..12).map(|night| night * DAY / 2).collect();
@@ -818,7 +838,7 @@ fn a_state_that_is_lost_each_night_meets_each_limit_once_and_obeys() {
                  other: &(Duration, Limited, Duration)| {
         let lost = nights
             .iter()
-            .any(|night| (*at..other.0).contains(&(BEGIN + *night)));
+            .any(|night| (*at..=other.0).contains(&(BEGIN + *night)));
         *limited == other.1 && (*at + REFUSED_WITHIN..*until).contains(&other.0) && !lost
     };
     for refusal in &world.ca.refusals {
