@@ -50,6 +50,7 @@ use view::Failing;
 
 pub use check::{Summary, check};
 pub(crate) use fetched::keep;
+pub(crate) use keeping::comes_first;
 pub(crate) use leftovers::{Leftover, clear};
 pub(crate) use ordered::order;
 pub(crate) use orders::{Ordering, Orders};

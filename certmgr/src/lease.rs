@@ -1,4 +1,4 @@
-//! One process at a time: who may order a certificate, or change the ledger.
+//! One process at a time: who may order a certificate, change the ledger, or have a certificate revoked.
 
 pub(crate) mod local;
 
@@ -7,11 +7,15 @@ use std::fmt;
 
 use crate::store::{BoxFuture, StoreError};
 
-/// Gives out rights that one process at a time may have.
+/// Gives out rights that one process at a time may have, or several that share it.
 pub(crate) trait Lease: Send + Sync + fmt::Debug {
     /// The right of this name until the guard is dropped; `None` if another process, or another task of this one,
     /// has it now. Whoever gets it looks again at what is kept, then acts: another one may just have acted.
     fn try_acquire<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>>;
+
+    /// A share in the right of this name until the guard is dropped: while anybody has one, nobody has the whole right.
+    /// `None` if somebody has that now.
+    fn try_share<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>>;
 }
 
 /// A right, given back when dropped.

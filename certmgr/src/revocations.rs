@@ -1,10 +1,12 @@
 //! What operators want revoked: a durable list, one document for each wish, worked off by whoever runs.
 //!
 //! A wish holds all that its CA must be told, so it outlives the certificate's place in the configuration and among
-//! the kept versions. The CA is told once nothing of this process serves what is named. A wish ends by the CA's word or
-//! with the certificate's life; until then what is revoked stays listed, so that it never serves again, in no process.
+//! the kept versions. The CA is told once what is named is replaced, on disk too, or no process serves it. A wish ends by
+//! the CA's word or with the certificate's life; until then what is revoked stays listed, so that it never serves again,
+//! in no process.
 
 mod going;
+mod holding;
 mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,10 +20,13 @@ use tokio::time::timeout;
 
 use crate::acme::RevocationReason;
 use crate::config::{Clock, Issuers};
+use crate::lease::Guard;
 use crate::state::State;
 use crate::store::{Document, STATE_DEADLINE, StoreError};
 
 use going::Going;
+pub(crate) use holding::Configured;
+use holding::Holding;
 pub(crate) use wish::Wish;
 
 /// The list is read again after this long: another process may have noted something.
@@ -36,6 +41,8 @@ pub(crate) struct Revocations {
     listed: Mutex<BTreeMap<Generation, Listed>>,
     /// Documents that are there and cannot be read, by name: in hex, what each is about.
     unread: Mutex<BTreeSet<String>>,
+    /// The share by which other processes see that this one is there.
+    counted: tokio::sync::Mutex<Option<Guard>>,
     /// Held while the list on disk is read or added to.
     disk: tokio::sync::Mutex<()>,
     loaded: watch::Sender<bool>,
@@ -72,7 +79,7 @@ pub struct Revocation {
 /// Where a wish to revoke stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Progress {
-    /// It serves, for its replacement has not come.
+    /// It serves, here or in another process, for its replacement has not come.
     Serving,
     /// The CA is asked.
     Asking,
@@ -103,6 +110,7 @@ impl Revocations {
             now,
             listed: Mutex::default(),
             unread: Mutex::default(),
+            counted: tokio::sync::Mutex::default(),
             disk: tokio::sync::Mutex::default(),
             loaded: watch::Sender::new(false),
             wake: Notify::new(),
@@ -113,8 +121,9 @@ impl Revocations {
     /// one for the same generation takes its place, and is tried at once.
     pub(crate) async fn add(&self, wish: Wish) -> Result<(), StoreError> {
         let _disk = self.disk.lock().await;
+        let holding = self.first_share(wish.generation).await;
         self.write(&wish).await?;
-        let going = Going::default();
+        let going = Going::new(holding);
         self.listed().insert(wish.generation, Listed { wish, going });
         self.wake();
         Ok(())
@@ -141,9 +150,10 @@ impl Revocations {
     }
 
     fn view(&self, Listed { wish, going }: &Listed) -> Revocation {
+        let holding = &going.holding;
         let progress = if wish.revoked_at.is_some() {
             Progress::Revoked
-        } else if self.serves(wish.generation) {
+        } else if self.serves(wish.generation) || holding.is_elsewhere() {
             Progress::Serving
         } else if wish.refused.is_some() {
             Progress::Refused
@@ -152,6 +162,12 @@ impl Revocations {
         };
         let is_open = matches!(progress, Progress::Asking | Progress::Refused);
         let refused = wish.refused.as_ref().map(|refused| refused.text.clone());
+        let waits = holding.waits().map(str::to_owned);
+        let message = match progress {
+            Progress::Revoked => None,
+            Progress::Serving => waits.filter(|_| !self.serves(wish.generation)),
+            Progress::Asking | Progress::Refused => waits.or(refused).or_else(|| going.message.clone()),
+        };
         Revocation {
             certificate: wish.certificate.clone(),
             generation: wish.generation,
@@ -159,7 +175,7 @@ impl Revocations {
             reason: wish.reason,
             asked_at: wish.asked_at,
             progress,
-            message: refused.or_else(|| going.message.clone()).filter(|_| is_open),
+            message,
             next_at: going.next_at.filter(|_| is_open),
         }
     }
@@ -201,7 +217,7 @@ impl Revocations {
             match listed.get_mut(&wish.generation) {
                 Some(known) => known.wish = wish,
                 None => {
-                    let going = Going::default();
+                    let going = Going::new(Holding::new(None));
                     listed.insert(wish.generation, Listed { wish, going });
                 }
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::{CertBundle, Generation, Profile, Proved, prove};
+use certstore::{CertBundle, Generation, Name, Profile, Proved, prove};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Certificate;
@@ -24,7 +24,7 @@ const LEASE_PERIOD: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Keeping {
     /// It does not.
-    behind: bool,
+    pub(super) behind: bool,
     /// What the disk has could not be read, and may be whole: nothing is written over it, and nothing is ordered
     /// in its place, before it has been.
     pub(super) unread: bool,
@@ -294,6 +294,20 @@ impl Certificate {
 
     pub(super) fn document(&self) -> Document {
         Document::Certificate(self.config.name.clone())
+    }
+}
+
+/// What of a certificate would be tried first after a start under these names.
+pub(crate) async fn comes_first(
+    state: &State,
+    name: &str,
+    domains: &[Name],
+) -> Result<Option<Generation>, StoreError> {
+    let document = Document::Certificate(name.to_owned());
+    match load(Arc::clone(&state.store), &document).await {
+        Ok(Some((kept, _))) => Ok(kept.fitting(domains).first().map(|first| first.generation())),
+        Ok(None) | Err(Unloaded::Broken(_)) => Ok(None),
+        Err(Unloaded::Unread { text, .. }) => Err(StoreError::new(name, text)),
     }
 }
 

@@ -21,36 +21,45 @@ pub(crate) struct Local {
     directory: Arc<Path>,
 }
 
+/// Of the whole right, or of a share.
+type Lock = fn(&File) -> Result<(), TryLockError>;
+
 impl Local {
     pub(crate) fn new(state: &Path) -> Self {
         Self {
             directory: state.join(DIRECTORY).into(),
         }
     }
+
+    async fn lock(&self, name: &str, how: Lock) -> Result<Option<Guard>, StoreError> {
+        let path = self.directory.join(file_name(name));
+        let place = path.display().to_string();
+        let ended = blocking::call_state(move || lock(&path, how)).await;
+        ended
+            .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+            .map(|held| held.map(Guard::new))
+            .map_err(|error| StoreError::new(place, error))
+    }
 }
 
 impl Lease for Local {
     fn try_acquire<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>> {
-        let path = self.directory.join(file_name(name));
-        Box::pin(async move {
-            let place = path.display().to_string();
-            let ended = blocking::call_state(move || lock(&path)).await;
-            ended
-                .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
-                .map(|held| held.map(Guard::new))
-                .map_err(|error| StoreError::new(place, error))
-        })
+        Box::pin(self.lock(name, File::try_lock))
+    }
+
+    fn try_share<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>> {
+        Box::pin(self.lock(name, File::try_lock_shared))
     }
 }
 
-fn lock(path: &Path) -> io::Result<Option<File>> {
+fn lock(path: &Path, how: Lock) -> io::Result<Option<File>> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .open(path)?;
-    match file.try_lock() {
+    match how(&file) {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),

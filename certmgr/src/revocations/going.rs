@@ -1,5 +1,6 @@
 //! How the list is worked off.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::wish::{Refused, Wish};
+use super::holding::{Configured, Holding};
 use super::{LOOK, Revocations, document, name_of};
 use crate::acme::{IssueError, IssueFault};
-use crate::config::{AcmeSource, Authority};
+use crate::config::AcmeSource;
 use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::schedule::later;
@@ -27,8 +29,9 @@ const LONGEST_REST: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What this process knows of a wish beside the wish.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Going {
+    pub(super) holding: Holding,
     /// Not before this instant.
     pub(super) not_before: Option<Instant>,
     pub(super) next_at: Option<UnixTime>,
@@ -39,47 +42,67 @@ pub(super) struct Going {
     told: Option<IssueFault>,
 }
 
-/// Finds a CA that is configured now.
-pub(crate) trait Configured:
-    Fn(&dyn Fn(&Authority) -> bool) -> Option<Authority> + Send + Sync
-{
+impl Going {
+    pub(super) fn new(holding: Holding) -> Self {
+        Self {
+            holding,
+            not_before: None,
+            next_at: None,
+            message: None,
+            over_since: None,
+            rest: Duration::ZERO,
+            told: None,
+        }
+    }
+
+    pub(super) fn rest_for(&mut self, rest: Duration, now: UnixTime) {
+        self.not_before = Some(Instant::now() + rest);
+        self.next_at = Some(later(now, rest));
+    }
 }
 
-impl<F: Fn(&dyn Fn(&Authority) -> bool) -> Option<Authority> + Send + Sync> Configured for F {}
-
 impl Revocations {
-    /// Works the list off until it is dropped, once it is known what serves at the start. `configured` knows the CA of a
-    /// wish as it is configured now, and each turn is told.
+    /// Works the list off until it is dropped, once it is known what serves at the start. Each turn is told.
     pub(crate) async fn work(
         self: Arc<Self>,
         restored: impl Future<Output = ()> + Send,
         configured: impl Configured,
         tell: impl Fn(Event) + Send + Sync,
     ) {
-        let (mut told, mut restored) = (false, Some(restored));
+        let mut told = false;
+        self.look(&mut told).await;
+        self.loaded.send_replace(true);
+        restored.await;
         loop {
-            let read = self.refresh().await;
-            self.loaded.send_replace(true);
-            if let Some(restored) = restored.take() {
-                restored.await;
-            }
-            match read {
-                Ok(()) => told = false,
-                Err(error) if !std::mem::replace(&mut told, true) => {
-                    tracing::warn!(
-                        "what is to be revoked cannot be read: {error}; what is known of it is gone on with"
-                    );
-                }
-                Err(_) => {}
-            }
+            self.hold(&configured).await;
             let open: Vec<Wish> = self.listed().values().map(|one| one.wish.clone()).collect();
-            stream::iter(open)
-                .for_each_concurrent(MAX_AT_ONCE, |wish| self.go_on(wish, &configured, &tell))
-                .await;
+            let mut round = pin!(
+                stream::iter(open)
+                    .for_each_concurrent(MAX_AT_ONCE, |wish| self.go_on(wish, &configured, &tell))
+            );
+            // Others count on what they want being seen in time, whatever a CA is at.
+            while timeout(LOOK, &mut round).await.is_err() {
+                self.look(&mut told).await;
+                self.hold(&configured).await;
+            }
             tokio::select! {
                 () = sleep(self.rest()) => {}
                 () = self.wake.notified() => {}
             }
+            self.look(&mut told).await;
+        }
+    }
+
+    async fn look(&self, told: &mut bool) {
+        self.be_counted().await;
+        match self.refresh().await {
+            Ok(()) => *told = false,
+            Err(error) if !std::mem::replace(told, true) => {
+                tracing::warn!(
+                    "what is to be revoked cannot be read: {error}; what is known of it is gone on with"
+                );
+            }
+            Err(_) => {}
         }
     }
 
@@ -100,14 +123,14 @@ impl Revocations {
         if self.is_long_over(&wish, is_over) {
             return self.end(&wish, tell).await;
         }
-        if is_over || wish.revoked_at.is_some() || self.serves(wish.generation) || !self.is_due(&wish, now) {
+        let is_settled = is_over || wish.revoked_at.is_some();
+        if is_settled || self.is_in_use(wish.generation) || !self.is_due(&wish, now) {
             return;
         }
-        let lease = format!("/revoke/{}", name_of(wish.generation));
-        let held = timeout(STATE_DEADLINE, self.state.lease.try_acquire(&lease)).await;
-        let Ok(Ok(Some(_lease))) = held else {
-            // Another process is at it; or the state is not to be had, which whoever writes says.
-            return;
+        let _right = match self.right(wish.generation).await {
+            Ok(Some(right)) => right,
+            Ok(None) => return,
+            Err(error) => return self.failed(wish, fault(&error), tell).await,
         };
         // Take it, look again, then act.
         let wish = match self.read(&name_of(wish.generation)).await {
@@ -115,7 +138,12 @@ impl Revocations {
             Ok(_) => return,
             Err(error) => return self.failed(wish, fault(&error), tell).await,
         };
-        let authority = configured(&|one| wish.is_at(one)).unwrap_or_else(|| wish.authority.clone());
+        // What the CA does could not be noted either.
+        if let Err(error) = self.write(&wish).await {
+            return self.failed(wish, fault(&error), tell).await;
+        }
+        let configured = configured.authority(&|one| wish.is_at(one));
+        let authority = configured.unwrap_or_else(|| wish.authority.clone());
         let issuer = (self.issuers)(&AcmeSource::of(vec![authority]));
         match issuer.revoke(0, &wish.leaf, wish.reason).await {
             Ok(()) => self.revoked(wish, tell).await,
@@ -149,8 +177,7 @@ impl Revocations {
             let rest = since.map_or(Duration::ZERO, |since| {
                 DAY.saturating_sub(Duration::from_secs(since))
             });
-            known.going.not_before = Some(Instant::now() + rest);
-            known.going.next_at = Some(later(now, rest));
+            known.going.rest_for(rest, now);
         }
         known.going.not_before.is_none_or(|at| Instant::now() >= at)
     }
@@ -208,8 +235,7 @@ impl Revocations {
                 IssueFault::Refused => DAY,
                 _ => going.rest.max(hint).max(error.limit().unwrap_or_default()),
             };
-            going.not_before = Some(Instant::now() + rest);
-            going.next_at = Some(later(now, rest));
+            going.rest_for(rest, now);
             going.message = Some(text);
             going.told.replace(error.class) != Some(error.class)
         };

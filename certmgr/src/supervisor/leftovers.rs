@@ -1,11 +1,14 @@
 //! What is done beside the certificates that are configured: orders that nobody goes on with are tidied up after, and
 //! what is to be revoked is.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use super::{Handle, Stage, TasksState, all_reach};
+use certstore::Name;
+
+use super::{Handle, Stage, Tasks, TasksState, all_reach};
 use crate::certificate::{Leftover, clear};
 use crate::config::{Authority, Source};
+use crate::revocations::Configured;
 
 impl Handle {
     /// Clears these beside everything else; it ends with the handle.
@@ -44,21 +47,7 @@ impl Handle {
         let Some(revocations) = self.tasks.revocations.clone() else {
             return;
         };
-        // What is worked off belongs to the tasks, so it must not keep them.
-        let (tasks, desk) = (Arc::downgrade(&self.tasks), Arc::clone(&self.desk));
-        let configured = move |is_it: &dyn Fn(&Authority) -> bool| {
-            let tasks = tasks.upgrade()?;
-            let running = &tasks.state().running;
-            running
-                .values()
-                .filter_map(|running| match &running.config.source {
-                    Source::Acme(source) => Some(&source.authorities),
-                    Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
-                })
-                .flatten()
-                .find(|authority| is_it(authority))
-                .cloned()
-        };
+        let (configured, desk) = (RunningNow(Arc::downgrade(&self.tasks)), Arc::clone(&self.desk));
         let mut tasks = self.tasks.state();
         // Before it is known what serves, nothing could be said not to.
         let restored = all_reach(Stage::Restored, tasks.stages());
@@ -77,5 +66,33 @@ impl Handle {
             let running = &tasks.state().running;
             running.get(name).is_some_and(|running| running.orders.is_some())
         }
+    }
+}
+
+/// The certificates as they are configured when it is asked. What is worked off belongs to the tasks, so it must not
+/// keep them.
+struct RunningNow(Weak<Tasks>);
+
+impl Configured for RunningNow {
+    fn authority(&self, is_it: &dyn Fn(&Authority) -> bool) -> Option<Authority> {
+        let tasks = self.0.upgrade()?;
+        let running = &tasks.state().running;
+        running
+            .values()
+            .filter_map(|running| match &running.config.source {
+                Source::Acme(source) => Some(&source.authorities),
+                Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
+            })
+            .flatten()
+            .find(|authority| is_it(authority))
+            .cloned()
+    }
+
+    fn domains(&self, certificate: &str) -> Option<Vec<Name>> {
+        let tasks = self.0.upgrade()?;
+        let running = &tasks.state().running;
+        running
+            .get(certificate)
+            .map(|running| running.config.domains.clone())
     }
 }

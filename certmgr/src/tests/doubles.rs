@@ -34,10 +34,15 @@ pub(super) struct Crash {
 
 impl Crash {
     pub(super) fn at(step: i64) -> Arc<Self> {
-        let crash = Self::default();
-        crash.left.store(step, Ordering::SeqCst);
-        crash.armed.store(true, Ordering::SeqCst);
-        Arc::new(crash)
+        let crash = Self::never();
+        crash.arm(step);
+        crash
+    }
+
+    /// It comes so many steps from now.
+    pub(super) fn arm(&self, step: i64) {
+        self.left.store(step, Ordering::SeqCst);
+        self.armed.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn never() -> Arc<Self> {
@@ -60,6 +65,10 @@ impl Crash {
         self.over.send_replace(true);
     }
 
+    pub(super) fn has_happened(&self) -> bool {
+        self.happened.borrow().is_some()
+    }
+
     pub(super) async fn happened(&self) -> &'static str {
         let mut happened = self.happened.subscribe();
         let name = *happened.wait_for(Option::is_some).await.unwrap();
@@ -72,7 +81,9 @@ impl Crash {
 pub(super) struct TestStore {
     inner: Arc<dyn Store>,
     pub(super) fails: AtomicBool,
-    /// Documents with keys of certificates cannot be read.
+    /// Documents with keys of certificates cannot be written.
+    pub(super) unwritable: AtomicBool,
+    /// Nor read.
     pub(super) unreadable: AtomicBool,
     crash: Arc<Crash>,
 }
@@ -84,6 +95,7 @@ impl TestStore {
         let store = Arc::new(Self {
             inner: Arc::clone(&state.store),
             fails: AtomicBool::new(false),
+            unwritable: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
             crash: Arc::clone(crash),
         });
@@ -94,8 +106,10 @@ impl TestStore {
         (with_double, store)
     }
 
-    fn refusal(&self) -> Result<(), StoreError> {
-        match self.fails.load(Ordering::SeqCst) {
+    fn refusal(&self, document: &Document) -> Result<(), StoreError> {
+        let is_unwritable =
+            self.unwritable.load(Ordering::SeqCst) && matches!(document, Document::Certificate(_));
+        match is_unwritable || self.fails.load(Ordering::SeqCst) {
             true => Err(StoreError::new("state", "No space left on device")),
             false => Ok(()),
         }
@@ -136,7 +150,7 @@ impl Store for TestStore {
 
     fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            self.refusal()?;
+            self.refusal(document)?;
             self.crash.step("before a write").await?;
             self.inner.write(document, bytes).await?;
             self.crash.step("after a write").await?;
@@ -146,7 +160,7 @@ impl Store for TestStore {
 
     fn remove<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            self.refusal()?;
+            self.refusal(document)?;
             self.crash.step("before a removal").await?;
             self.inner.remove(document).await?;
             self.crash.step("after a removal").await?;
@@ -183,6 +197,13 @@ impl Lease for TestLease {
         match self.fails.load(Ordering::SeqCst) {
             true => Box::pin(async { Err(StoreError::new("state/locks", "Input/output error")) }),
             false => self.inner.try_acquire(name),
+        }
+    }
+
+    fn try_share<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>> {
+        match self.fails.load(Ordering::SeqCst) {
+            true => Box::pin(async { Err(StoreError::new("state/locks", "Input/output error")) }),
+            false => self.inner.try_share(name),
         }
     }
 }
@@ -318,21 +339,21 @@ impl TestAuthority {
 
     /// For the tasks: each certificate has an issuer of its own, on the given store.
     pub(super) fn issuers(self: &Arc<Self>, state: &State) -> Issuers {
+        self.issuers_of(state, None)
+    }
+
+    /// Of one process among several, which crashes for itself.
+    pub(super) fn issuers_of(self: &Arc<Self>, state: &State, crash: Option<&Arc<Crash>>) -> Issuers {
         let (authority, store) = (Arc::clone(self), Arc::clone(&state.store));
+        let crash = crash.cloned();
         Arc::new(move |source: &AcmeSource| {
             Arc::new(TestIssuer {
                 provider: format!("{:?}", source.challenge),
                 authority: Arc::clone(&authority),
                 store: Arc::clone(&store),
+                crash: crash.clone(),
             }) as Arc<dyn Issuer>
         })
-    }
-
-    async fn step(&self, name: &'static str) {
-        let crash = Arc::clone(&lock(&self.crash));
-        if crash.step(name).await.is_err() {
-            pending::<()>().await;
-        }
     }
 
     fn sign(&self, names: &[Name], key: &KeyPair, answer: Answer) -> TestPair {
@@ -357,21 +378,34 @@ struct TestIssuer {
     provider: String,
     authority: Arc<TestAuthority>,
     store: Arc<dyn Store>,
+    /// `None`: that of all.
+    crash: Option<Arc<Crash>>,
 }
 
 impl TestIssuer {
-    async fn note(&self, certificate: &str, url: &str, key: &KeyPair) -> Result<(), IssueError> {
-        let note = format!("{url}\n{}", key.serialize_pem());
-        let document = Document::Order(certificate.to_owned());
+    async fn step(&self, name: &'static str) {
+        let crash = self.crash.clone();
+        let crash = crash.unwrap_or_else(|| Arc::clone(&lock(&self.authority.crash)));
+        if crash.step(name).await.is_err() {
+            pending::<()>().await;
+        }
+    }
+
+    async fn note(&self, request: &Request, url: &str, key: &KeyPair) -> Result<(), IssueError> {
+        let note = format!("{url}\n{:?}\n{}", request.domains, key.serialize_pem());
+        let document = Document::Order(request.certificate.clone());
         let written = self.store.write(&document, note.as_bytes()).await;
         written.map_err(|error| failure(IssueFault::State, &error.to_string()))
     }
 
-    async fn noted(&self, certificate: &str) -> Option<(String, KeyPair)> {
-        let document = Document::Order(certificate.to_owned());
+    /// `None`: there is none, or it is for other names.
+    async fn noted(&self, request: &Request) -> Option<(String, KeyPair)> {
+        let document = Document::Order(request.certificate.clone());
         let bytes = self.store.read(&document).await.unwrap()?;
-        let (url, key) = std::str::from_utf8(&bytes).unwrap().split_once('\n').unwrap();
-        Some((url.to_owned(), KeyPair::from_pem(key).unwrap()))
+        let mut parts = std::str::from_utf8(&bytes).unwrap().splitn(3, '\n');
+        let [url, names, key] = [(); 3].map(|()| parts.next().unwrap());
+        let is_it = names == format!("{:?}", request.domains);
+        is_it.then(|| (url.to_owned(), KeyPair::from_pem(key).unwrap()))
     }
 
     /// From the note of the order on, its record may be there; without a crash it is taken back at the end.
@@ -386,23 +420,23 @@ impl TestIssuer {
 
     async fn place_with(&self, request: &Request, record: &(String, String)) -> Result<Issued, IssueError> {
         let authority = &self.authority;
-        let (mut url, key) = match self.noted(&request.certificate).await {
+        let (mut url, key) = match self.noted(request).await {
             Some(noted) => noted,
             None => (String::new(), KeyPair::generate().unwrap()),
         };
         if url.is_empty() {
-            self.note(&request.certificate, "", &key).await?;
-            authority.step("before the order is placed").await;
+            self.note(request, "", &key).await?;
+            self.step("before the order is placed").await;
             let number = authority.placed.fetch_add(1, Ordering::SeqCst);
             if request.replaces.is_some() {
                 authority.replaced.fetch_add(1, Ordering::SeqCst);
             }
             url = format!("https://ca.test/order/{number}");
-            authority.step("after the order is placed").await;
-            self.note(&request.certificate, &url, &key).await?;
+            self.step("after the order is placed").await;
+            self.note(request, &url, &key).await?;
         }
         lock(&authority.records).insert(record.clone());
-        authority.step("before it is finalized").await;
+        self.step("before it is finalized").await;
         let answer = *lock(&authority.answer);
         if lock(&authority.down).contains(&request.authority) {
             return Err(failure(IssueFault::Unreachable, "connection refused"));
@@ -427,7 +461,7 @@ impl TestIssuer {
             .entry(url.clone())
             .or_insert_with(|| authority.sign(&request.domains, &key, answer))
             .clone();
-        authority.step("after it is finalized").await;
+        self.step("after it is finalized").await;
         Ok(Issued {
             pair: Pair {
                 chain: Zeroizing::new(pair.chain().into_bytes()),
@@ -524,19 +558,19 @@ impl Issuer for TestIssuer {
         let authority = Arc::clone(&self.authority);
         let leaf = leaf.to_vec();
         Box::pin(async move {
-            authority.step("before it is revoked").await;
+            self.step("before it is revoked").await;
             authority.revocations.fetch_add(1, Ordering::SeqCst);
             if let Some(class) = *lock(&authority.revokes_not) {
                 return Err(failure(class, "no"));
             }
             lock(&authority.revoked).push(leaf);
-            authority.step("after it is revoked").await;
+            self.step("after it is revoked").await;
             Ok(())
         })
     }
 
     fn has_unfinished<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>> {
-        Box::pin(async move { Ok(self.noted(&request.certificate).await.is_some()) })
+        Box::pin(async move { Ok(self.noted(request).await.is_some()) })
     }
 
     fn roll_account_key(&self, _authority: usize) -> BoxFuture<'_, Result<(), IssueError>> {

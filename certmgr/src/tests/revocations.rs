@@ -9,6 +9,31 @@ use crate::acme::IssueFault;
 use crate::{CommandError, Progress, Revocation, RevocationReason, State};
 
 impl World {
+    /// Its certificate serves.
+    async fn serving(&self) -> TestManager {
+        let mut manager = self.start();
+        manager.told_in_time("promoted").await;
+        manager
+    }
+
+    /// What served is to be revoked and has been replaced, and the CA was asked in vain. With its leaf.
+    async fn with_a_wish(&self) -> (TestManager, Vec<u8>) {
+        let mut manager = self.serving().await;
+        let leaf = manager.leaf();
+        self.revokes_not(Some(IssueFault::Unreachable));
+        manager.revoke().await.unwrap();
+        manager.told_in_time("revocation_failed").await;
+        (manager, leaf)
+    }
+
+    /// As [`serving`](Self::serving), with a wish to revoke it, for which no replacement comes.
+    async fn with_a_wish_in_vain(&self) -> TestManager {
+        let manager = self.serving().await;
+        self.authority.answers(Answer::Fail(IssueFault::Unreachable));
+        manager.revoke().await.unwrap();
+        manager
+    }
+
     /// Without a certificate in the configuration.
     fn start_empty(&self) -> TestManager {
         let state = State::open(self.directory.path()).unwrap();
@@ -48,13 +73,7 @@ impl TestManager {
 #[tokio::test(start_paused = true)]
 async fn a_second_wish_leaves_the_first_alone() {
     let world = World::new();
-    let mut manager = world.start();
-    manager.told_in_time("promoted").await;
-    world.revokes_not(Some(IssueFault::Unreachable));
-    let first = manager.leaf();
-    manager.revoke().await.unwrap();
-    manager.told_in_time("promoted").await;
-    manager.told_in_time("revocation_failed").await;
+    let (mut manager, first) = world.with_a_wish().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let second = manager.leaf();
     manager.revoke().await.unwrap();
@@ -79,11 +98,8 @@ async fn a_second_wish_leaves_the_first_alone() {
 async fn what_is_removed_right_after_the_wish_is_revoked_by_whoever_runs() {
     for restarts in [false, true] {
         let world = World::new();
-        let mut manager = world.start();
-        manager.told_in_time("promoted").await;
+        let mut manager = world.with_a_wish_in_vain().await;
         let leaf = manager.leaf();
-        world.authority.answers(Answer::Fail(IssueFault::Unreachable));
-        manager.revoke().await.unwrap();
         if restarts {
             drop(manager);
             manager = world.start_empty();
@@ -106,8 +122,7 @@ async fn what_is_removed_right_after_the_wish_is_revoked_by_whoever_runs() {
 async fn what_becomes_of_a_wish_is_shown_at_each_step() {
     let world = World::new();
     world.authority.days.store(2, SeqCst);
-    let mut manager = world.start();
-    manager.told_in_time("promoted").await;
+    let mut manager = world.serving().await;
     assert_eq!(manager.revocations(), []);
     let first = manager.serving().unwrap();
     world.authority.answers(Answer::Fail(IssueFault::Unreachable));
@@ -147,8 +162,7 @@ async fn what_becomes_of_a_wish_is_shown_at_each_step() {
 async fn a_final_refusal_is_shown_and_asked_for_again_daily_until_the_end_of_its_life() {
     let world = World::new();
     world.authority.days.store(8, SeqCst);
-    let mut manager = world.start();
-    manager.told_in_time("promoted").await;
+    let mut manager = world.serving().await;
     let start = world.clock.now();
     world.revokes_not(Some(IssueFault::Refused));
     manager.revoke().await.unwrap();
@@ -175,11 +189,7 @@ async fn a_final_refusal_is_shown_and_asked_for_again_daily_until_the_end_of_its
 #[tokio::test(start_paused = true)]
 async fn what_is_to_be_revoked_never_serves_again_once_its_replacement_does() {
     let world = World::new();
-    let mut manager = world.start();
-    manager.told_in_time("promoted").await;
-    world.revokes_not(Some(IssueFault::Unreachable));
-    manager.revoke().await.unwrap();
-    manager.told_in_time("promoted").await;
+    let (manager, _) = world.with_a_wish().await;
     let refused = manager.handle.control().rollback("api", None).await;
     assert!(
         matches!(refused, Err(CommandError::NoSuchVersion { .. })),
@@ -194,8 +204,7 @@ async fn what_is_to_be_revoked_never_serves_again_once_its_replacement_does() {
 async fn what_is_revoked_does_not_serve_from_a_backup_nor_under_another_name() {
     let world = World::new();
     let path = world.directory.path().join("certificates/api.json");
-    let mut manager = world.start();
-    manager.told_in_time("promoted").await;
+    let mut manager = world.serving().await;
     let backup = fs::read(&path).unwrap();
     manager.revoke().await.unwrap();
     manager.told_in_time("revoked").await;
@@ -243,12 +252,7 @@ impl World {
 #[tokio::test(start_paused = true)]
 async fn a_document_that_cannot_be_read_keeps_no_other_wish_from_being_carried_out() {
     let world = World::new();
-    let mut manager = world.start();
-    manager.told_in_time("promoted").await;
-    let leaf = manager.leaf();
-    world.revokes_not(Some(IssueFault::Unreachable));
-    manager.revoke().await.unwrap();
-    manager.told_in_time("revocation_failed").await;
+    let (manager, leaf) = world.with_a_wish().await;
     drop(manager);
     // More than any document may hold, and the first to be read; and one that is nobody's.
     let large = fs::File::create(world.document_of(&"00".repeat(32))).unwrap();
@@ -269,11 +273,8 @@ async fn a_document_that_cannot_be_read_keeps_no_other_wish_from_being_carried_o
 #[tokio::test(start_paused = true)]
 async fn what_a_broken_document_is_about_stays_listed_and_is_replaced_after_a_restart() {
     let world = World::new();
-    let mut manager = world.start();
-    manager.told_in_time("promoted").await;
+    let manager = world.with_a_wish_in_vain().await;
     let first = manager.serving().unwrap();
-    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
-    manager.revoke().await.unwrap();
     let known = manager.revocations();
     fs::write(world.document_of(&format!("{first:x}")), "{").unwrap();
     tokio::time::sleep(Duration::from_secs(300)).await;
@@ -290,12 +291,7 @@ async fn what_a_broken_document_is_about_stays_listed_and_is_replaced_after_a_re
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_ahead_for_a_while_costs_no_wish() {
     let world = World::new();
-    let mut manager = world.start();
-    manager.told_in_time("promoted").await;
-    let leaf = manager.leaf();
-    world.revokes_not(Some(IssueFault::Unreachable));
-    manager.revoke().await.unwrap();
-    manager.told_in_time("revocation_failed").await;
+    let (mut manager, leaf) = world.with_a_wish().await;
     world.clock.set_by_days(1_000);
     tokio::time::sleep(Duration::from_secs(DAY / 2)).await;
     world.clock.set_by_days(-1_000);
@@ -309,17 +305,108 @@ async fn a_clock_that_is_ahead_for_a_while_costs_no_wish() {
 #[tokio::test(start_paused = true)]
 async fn a_document_under_another_name_is_no_wish() {
     let world = World::new();
-    let mut manager = world.start();
-    manager.told_in_time("promoted").await;
-    let first = manager.serving().unwrap();
-    world.revokes_not(Some(IssueFault::Unreachable));
-    manager.revoke().await.unwrap();
-    manager.told_in_time("revocation_failed").await;
+    let (manager, _) = world.with_a_wish().await;
+    let wanted = manager.revocations()[0].generation;
     drop(manager);
-    let own = world.document_of(&format!("{first:x}"));
+    let own = world.document_of(&format!("{wanted:x}"));
     fs::rename(own, world.document_of(&"00".repeat(32))).unwrap();
     world.revokes_not(None);
     let manager = world.start();
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!((manager.revocations(), world.revoked()), (Vec::new(), Vec::new()));
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_serves_is_revoked_once_its_replacement_has_come() {
+    let world = World::new();
+    let other = world.start_empty();
+    let mut manager = world.with_a_wish_in_vain().await;
+    let leaf = manager.leaf();
+    tokio::time::sleep(6 * HOUR).await;
+    assert!(world.revoked().is_empty(), "it serves");
+    let shown = other.revocations();
+    assert_eq!(shown[0].progress, Progress::Serving);
+    assert!(shown[0].message.as_ref().unwrap().starts_with("another process"));
+    world.authority.answers(Answer::Issue);
+    manager.told_in_time("revoked").await;
+    assert_eq!(world.revoked(), [leaf]);
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(other.progress(), [Progress::Revoked]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_has_ended_holds_no_revocation_up() {
+    let world = World::new();
+    let mut other = world.start_empty();
+    let manager = world.with_a_wish_in_vain().await;
+    let leaf = manager.leaf();
+    tokio::time::sleep(HOUR).await;
+    drop(manager);
+    timeout(Duration::from_secs(130), other.told_in_time("revoked")).await.unwrap();
+    assert_eq!(world.revoked(), [leaf]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_serves_it_too_has_time_to_see_the_wish() {
+    let world = World::new();
+    let mut manager = world.serving().await;
+    let mut other = world.start();
+    other.told_in_time("restored").await;
+    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    manager.revoke().await.unwrap();
+    manager.handle.reload(Vec::new());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let shown = manager.revocations();
+    assert_eq!(shown[0].progress, Progress::Asking);
+    assert!(shown[0].message.as_ref().unwrap().contains("two minutes"));
+    tokio::time::sleep(HOUR).await;
+    assert!(world.revoked().is_empty(), "it serves");
+    assert_eq!(manager.progress(), [Progress::Serving]);
+    drop(other);
+    timeout(Duration::from_secs(130), manager.told_in_time("revoked")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_revoked_once_its_replacement_is_on_disk() {
+    let world = World::new();
+    let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
+    let mut manager = world.start_on(&state, acme_config());
+    manager.told_in_time("promoted").await;
+    let (first, leaf) = (manager.serving(), manager.leaf());
+    store.unwritable.store(true, SeqCst);
+    manager.revoke().await.unwrap();
+    manager.told_in_time("promoted").await;
+    tokio::time::sleep(HOUR).await;
+    assert!(world.revoked().is_empty(), "a restart would bring it back");
+    let shown = manager.revocations();
+    assert!(shown[0].message.as_ref().unwrap().contains("not in `state_dir` yet"));
+    drop(manager);
+    let mut manager = world.start_on(&state, acme_config());
+    match manager.told_in_time("restored").await {
+        Event::Restored { generation, .. } => assert_eq!(Some(generation), first),
+        other => panic!("{other}"),
+    }
+    store.unwritable.store(false, SeqCst);
+    manager.told_in_time("revoked").await;
+    assert_eq!(world.revoked(), [leaf]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ca_is_not_told_what_cannot_be_noted() {
+    let world = World::new();
+    let (manager, leaf) = world.with_a_wish().await;
+    drop(manager);
+    let asked = world.authority.revocations.load(SeqCst);
+    let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
+    store.fails.store(true, SeqCst);
+    world.revokes_not(None);
+    let mut manager = world.start_on(&state, acme_config());
+    manager.told_in_time("revocation_failed").await;
+    tokio::time::sleep(6 * HOUR).await;
+    assert_eq!(world.authority.revocations.load(SeqCst), asked);
+    store.fails.store(false, SeqCst);
+    manager.told_in_time("revoked").await;
+    assert_eq!(world.revoked(), [leaf]);
 }

@@ -1,0 +1,272 @@
+//! Who serves what is to be revoked. Each process has a share in what it serves of that; the CA is told by one that has
+//! seen its replacement serve, or else by one that nobody keeps from having the whole of it. A crash gives shares back.
+
+use std::time::Duration;
+
+use certstore::{Generation, Name};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::wish::Wish;
+use super::{LOOK, Listed, Revocations, name_of};
+use crate::certificate::comes_first;
+use crate::config::Authority;
+use crate::lease::Guard;
+use crate::store::{STATE_DEADLINE, StoreError};
+
+/// After this long every process has seen a wish, and has its share in what it serves.
+const NOTICE: Duration = LOOK.saturating_mul(2);
+
+/// Each process that works on the list has a share in it.
+const PROCESSES: &str = "/revoke/processes";
+
+/// Held while a process finds out whether it is the only one: two at once could each miss the other.
+const COUNTING: &str = "/revoke/counting";
+
+/// How often a share is tried for that another process keeps for a moment.
+const SHARE_PERIOD: Duration = Duration::from_millis(20);
+
+/// What is configured now.
+pub(crate) trait Configured: Send + Sync {
+    /// The CA of which this is true.
+    fn authority(&self, is_it: &dyn Fn(&Authority) -> bool) -> Option<Authority>;
+
+    /// The domains of the certificate of this name.
+    fn domains(&self, certificate: &str) -> Option<Vec<Name>>;
+}
+
+/// What this process knows of who serves one.
+#[derive(Debug)]
+pub(super) struct Holding {
+    known_since: Instant,
+    /// It serves here, or would again after a restart.
+    share: Option<Share>,
+    /// It did, and what has all its names has taken its place.
+    is_replaced: bool,
+    obstacle: Option<Obstacle>,
+}
+
+/// In what serves here.
+#[derive(Debug)]
+pub(super) struct Share {
+    _lease: Guard,
+    names: Vec<Name>,
+}
+
+/// What kept the CA from being told when it was last tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Obstacle {
+    /// Another process serves it, or would after a restart.
+    Elsewhere,
+    /// Another process may serve it without having seen the wish.
+    Unseen,
+}
+
+/// The right to tell the CA.
+#[must_use = "dropping it gives the leases back"]
+pub(super) struct Right {
+    _to_tell: Guard,
+    /// Not needed for what was replaced here: others follow within a minute.
+    _whole: Option<Guard>,
+}
+
+impl Holding {
+    pub(super) fn new(share: Option<Share>) -> Self {
+        Self {
+            known_since: Instant::now(),
+            share,
+            is_replaced: false,
+            obstacle: None,
+        }
+    }
+
+    /// The CA has been told by another process.
+    pub(super) fn is_free(&mut self) {
+        self.obstacle = None;
+    }
+
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.obstacle == Some(Obstacle::Elsewhere)
+    }
+
+    /// Why the CA is not told yet, in words for a person.
+    pub(super) fn waits(&self) -> Option<&'static str> {
+        match (&self.share, self.obstacle) {
+            (Some(_), _) => {
+                Some("its replacement is not in `state_dir` yet: after a restart it would serve again")
+            }
+            (None, Some(Obstacle::Elsewhere)) => {
+                Some("another process on this `state_dir` serves it, or would after a restart")
+            }
+            (None, Some(Obstacle::Unseen)) => {
+                Some("other processes on this `state_dir` have two minutes to say that they serve it")
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+impl Revocations {
+    /// Takes a share in what this process serves, or would serve again after a restart, and lets go of the rest.
+    pub(super) async fn hold(&self, configured: &impl Configured) {
+        let is_held = |one: &Listed| one.going.holding.share.is_some();
+        let known: Vec<(Wish, bool)> = self
+            .listed()
+            .values()
+            .map(|one| (one.wish.clone(), is_held(one)))
+            .collect();
+        for (wish, is_held) in known {
+            let generation = wish.generation;
+            let is_in_use = wish.revoked_at.is_none()
+                && (self.serves(generation) || is_held && self.would_serve(&wish, configured).await);
+            if is_in_use == is_held {
+                continue;
+            }
+            let share = if is_in_use {
+                self.share_of(generation).await
+            } else {
+                None
+            };
+            if let Some(known) = self.listed().get_mut(&generation) {
+                let holding = &mut known.going.holding;
+                let before = std::mem::replace(&mut holding.share, share);
+                let is_covered = |before: Share| self.covers(&wish.certificate, &before.names);
+                holding.is_replaced = !is_in_use && before.is_some_and(is_covered);
+                holding.obstacle = None;
+            }
+        }
+    }
+
+    /// Of what serves here, before anybody else knows of the wish.
+    pub(super) async fn first_share(&self, generation: Generation) -> Holding {
+        Holding::new(self.share_of(generation).await)
+    }
+
+    /// `None`: as for [`share`](Self::share).
+    async fn share_of(&self, generation: Generation) -> Option<Share> {
+        let serving = self.reader.list().into_iter().filter_map(|status| status.serving);
+        let names = serving
+            .filter(|serving| serving.generation == generation)
+            .map(|serving| serving.names)
+            .next()?;
+        let lease = self.share(&whole(generation)).await?;
+        Some(Share { _lease: lease, names })
+    }
+
+    /// Whether what serves under this name has all of these.
+    fn covers(&self, certificate: &str, names: &[Name]) -> bool {
+        let mut of_it = self
+            .reader
+            .list()
+            .into_iter()
+            .filter(|status| *status.name == *certificate);
+        let serving = of_it.next().and_then(|status| status.serving);
+        let has = |name: &Name| {
+            serving
+                .iter()
+                .flat_map(|one| &one.names)
+                .any(|other| other.covers(name))
+        };
+        names.iter().all(has)
+    }
+
+    /// Lets others know of this process. Before the list is read: who starts later sees a wish before anything serves.
+    pub(super) async fn be_counted(&self) {
+        let mut counted = self.counted.lock().await;
+        let until = Instant::now() + STATE_DEADLINE;
+        while counted.is_none() && Instant::now() < until {
+            *counted = self.share(PROCESSES).await;
+            if counted.is_none() {
+                // Another one is counting.
+                sleep(SHARE_PERIOD).await;
+            }
+        }
+    }
+
+    /// Whether this is the only process that works on the list.
+    async fn is_alone(&self) -> Result<bool, StoreError> {
+        let mut counted = self.counted.lock().await;
+        let Some(_counting) = self.acquire(COUNTING).await? else {
+            return Ok(false);
+        };
+        *counted = None;
+        let is_alone = self.acquire(PROCESSES).await?.is_some();
+        *counted = self.share(PROCESSES).await;
+        Ok(is_alone)
+    }
+
+    /// Whether it would serve again after a restart. What cannot be read may be it.
+    async fn would_serve(&self, wish: &Wish, configured: &impl Configured) -> bool {
+        let Some(domains) = configured.domains(&wish.certificate) else {
+            return false;
+        };
+        let first = comes_first(&self.state, &wish.certificate, &domains).await;
+        first.map_or(true, |first| first == Some(wish.generation))
+    }
+
+    /// Whether it serves here, or would again after a restart.
+    pub(super) fn is_in_use(&self, generation: Generation) -> bool {
+        let is_held = |one: &Listed| one.going.holding.share.is_some();
+        self.listed().get(&generation).is_some_and(is_held) || self.serves(generation)
+    }
+
+    /// The right to have it revoked. `None`: another process is at it, or serves it, or may serve it without knowing.
+    pub(super) async fn right(&self, generation: Generation) -> Result<Option<Right>, StoreError> {
+        let Some(to_tell) = self.acquire(&format!("/revoke/{}", name_of(generation))).await? else {
+            self.note_obstacle(generation, None);
+            return Ok(None);
+        };
+        let mut whole_of_it = None;
+        let is_replaced = |one: &Listed| one.going.holding.is_replaced;
+        if !self.listed().get(&generation).is_some_and(is_replaced) {
+            whole_of_it = self.acquire(&whole(generation)).await?;
+            let obstacle = match &whole_of_it {
+                None => Some(Obstacle::Elsewhere),
+                Some(_) if self.notice(generation).is_zero() || self.is_alone().await? => None,
+                Some(_) => Some(Obstacle::Unseen),
+            };
+            self.note_obstacle(generation, obstacle);
+            if obstacle.is_some() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Right {
+            _to_tell: to_tell,
+            _whole: whole_of_it,
+        }))
+    }
+
+    /// How long others may still need to see a wish.
+    fn notice(&self, generation: Generation) -> Duration {
+        let listed = self.listed();
+        let since = listed
+            .get(&generation)
+            .map(|known| known.going.holding.known_since);
+        since.map_or(NOTICE, |since| NOTICE.saturating_sub(since.elapsed()))
+    }
+
+    fn note_obstacle(&self, generation: Generation, obstacle: Option<Obstacle>) {
+        let notice = self.notice(generation);
+        if let Some(known) = self.listed().get_mut(&generation) {
+            known.going.holding.obstacle = obstacle;
+            if obstacle == Some(Obstacle::Unseen) {
+                known.going.rest_for(notice, (self.now)());
+            }
+        }
+    }
+
+    async fn acquire(&self, lease: &str) -> Result<Option<Guard>, StoreError> {
+        timeout(STATE_DEADLINE, self.state.lease.try_acquire(lease))
+            .await
+            .unwrap_or_else(|_| Err(StoreError::hanging(lease)))
+    }
+
+    /// `None`: another process has the whole of it, or the state is not to be had; it is tried again at the next look.
+    async fn share(&self, lease: &str) -> Option<Guard> {
+        let share = timeout(STATE_DEADLINE, self.state.lease.try_share(lease));
+        share.await.ok()?.ok()?
+    }
+}
+
+fn whole(generation: Generation) -> String {
+    format!("/serves/{}", name_of(generation))
+}
