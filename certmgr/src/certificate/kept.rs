@@ -265,13 +265,26 @@ impl Kept {
         Some(self.versions.remove(index))
     }
 
-    /// What is to be revoked, or is, goes once something else is first: it must never serve again.
-    pub(super) fn forget(&mut self, is_wanted: impl Fn(Generation) -> bool) {
-        let mut index = 0;
+    /// What is to be revoked, or is, goes once something else is first: it must never serve again. Until then what serves
+    /// stays. True if anything went.
+    pub(super) fn forget(
+        &mut self,
+        serving: Option<Generation>,
+        is_wanted: impl Fn(Generation) -> bool,
+    ) -> bool {
+        let before = self.versions.len();
+        let first = self.versions.first().map(Version::generation);
+        let stays = match first.filter(|first| is_wanted(*first)) {
+            Some(first) => serving
+                .filter(|serving| self.version(*serving).is_some())
+                .or(Some(first)),
+            None => None,
+        };
         self.versions.retain(|version| {
-            index += 1;
-            index == 1 || !is_wanted(version.generation())
+            let generation = version.generation();
+            Some(generation) == stays || !is_wanted(generation)
         });
+        self.versions.len() < before
     }
 
     fn mark(&mut self) {

@@ -61,10 +61,15 @@ impl Certificate {
         }
     }
 
-    /// What is to be revoked stays only while it serves.
+    /// What is to be revoked stays only while it serves: another process may have put it first again.
     pub(super) fn forget_revoked(&mut self) {
-        if let Some(revocations) = &self.revocations {
-            self.kept.forget(|generation| revocations.is_wanted(generation));
+        let serving = self.serving().map(|serving| serving.generation());
+        if let Some(revocations) = &self.revocations
+            && self
+                .kept
+                .forget(serving, |generation| revocations.is_wanted(generation))
+        {
+            self.keeping.behind = true;
         }
     }
 

@@ -410,3 +410,24 @@ async fn the_ca_is_not_told_what_cannot_be_noted() {
     manager.told_in_time("revoked").await;
     assert_eq!(world.revoked(), [leaf]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_to_be_revoked_does_not_stay_on_disk_because_it_was_put_first_again() {
+    let world = World::new();
+    let path = world.directory.path().join("certificates/api.json");
+    let read = || serde_json::from_slice::<serde_json::Value>(&fs::read(&path).unwrap()).unwrap();
+    let mut manager = world.serving().await;
+    let before = read()["versions"][0].clone();
+    world.revokes_not(Some(IssueFault::Unreachable));
+    manager.revoke().await.unwrap();
+    manager.told_in_time("revocation_failed").await;
+    let serving = manager.serving();
+    tokio::time::sleep(HOUR).await;
+    let mut document = read();
+    document["versions"].as_array_mut().unwrap().insert(0, before.clone());
+    fs::write(&path, document.to_string()).unwrap();
+    tokio::time::sleep(Duration::from_secs(130)).await;
+    let kept = read()["versions"].as_array().unwrap().clone();
+    assert!(!kept.iter().any(|one| one["generation"] == before["generation"]), "a restart would serve it");
+    assert_eq!((manager.serving(), kept.len()), (serving, 1));
+}
