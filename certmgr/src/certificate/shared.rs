@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::{Generation, Proved};
+use certstore::{Generation, Proved, Serving};
 use tokio::time::{Instant, timeout};
 
 use super::Certificate;
@@ -88,7 +88,7 @@ impl Certificate {
             return;
         }
         let (generation, content) = (first.generation(), first.content());
-        match self.prove_first(first, serving).await {
+        match self.prove_first(first).await {
             Ok(proved) => {
                 self.seen_at = Instant::now();
                 let Some(installed) = self.post.install(proved) else {
@@ -126,13 +126,14 @@ impl Certificate {
         self.kept.is_held_back(generation) || self.is_to_be_revoked(generation)
     }
 
-    /// As any candidate. In place of what is to be revoked it is good enough that it serves elsewhere.
-    async fn prove_first(&self, first: &Version, serving: Option<Generation>) -> Result<Proved, Reason> {
+    /// As any candidate. In place of what is to be revoked it is good enough that it serves elsewhere and has all its names.
+    async fn prove_first(&self, first: &Version) -> Result<Proved, Reason> {
         let proved = self.prove_again(first).await;
-        let is_revoked = serving.is_some_and(|serving| self.is_to_be_revoked(serving));
-        let is_ours = first.coverage(&self.config.domains) != Coverage::Nothing;
+        let serving = self.serving();
+        let serving = serving.filter(|serving| self.is_to_be_revoked(serving.generation()));
+        let replaces = |serving: Arc<Serving>| first.coverage(serving.bundle().names()) == Coverage::Whole;
         match proved {
-            Err(_) if is_revoked && is_ours => self.prove_kept(&first.pair).await,
+            Err(_) if serving.is_some_and(replaces) => self.prove_kept(&first.pair).await,
             proved => proved,
         }
     }

@@ -68,8 +68,8 @@ async fn a_wish_to_revoke_that_one_has_noted_is_gone_on_with_by_the_other() {
     let [mut one, mut other] = two_with_a_past(&world).await;
     let bad = one.serving().unwrap();
     world.authority.answers(Answer::Fail(IssueFault::Unreachable));
-    let control = one.handle.control();
-    control
+    one.handle
+        .control()
         .revoke("api", RevocationReason::KeyCompromise)
         .await
         .unwrap();
@@ -182,6 +182,31 @@ async fn what_one_revokes_goes_from_the_other_and_returns_in_none() {
     drop((one, other));
     let document = fs::read_to_string(world.directory.path().join("certificates/api.json")).unwrap();
     assert!(!document.contains(&format!("{bad:x}")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_to_be_revoked_gives_way_to_what_has_all_its_names() {
+    let world = World::new();
+    let [mut one, other] = two_with_a_past(&world).await;
+    let bad = other.serving();
+    let config = CertificateConfig {
+        domains: vec![certstore::Name::parse("b.test").unwrap()],
+        ..acme_config()
+    };
+    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    other.handle.reload(vec![config]);
+    // Its next attempt is minutes away.
+    tokio::time::sleep(3 * MINUTE).await;
+    assert_eq!(other.serving(), bad);
+    world.authority.answers(Answer::Issue);
+    let control = one.handle.control();
+    control
+        .revoke("api", RevocationReason::KeyCompromise)
+        .await
+        .unwrap();
+    one.told_in_time("promoted").await;
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(other.serving(), one.serving());
 }
 
 #[tokio::test(start_paused = true)]
