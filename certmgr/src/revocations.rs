@@ -118,9 +118,17 @@ impl Revocations {
     }
 
     /// Notes a wish. Once this is `Ok` it survives a crash, the certificate's removal, and further wishes. Another
-    /// one for the same generation takes its place, and is tried at once.
+    /// one for the same generation takes its place, and is tried at once, or when the CA's own limit allows.
     pub(crate) async fn add(&self, wish: Wish) -> Result<(), StoreError> {
         let _disk = self.disk.lock().await;
+        let before = self
+            .listed()
+            .get(&wish.generation)
+            .and_then(|one| one.wish.said.clone());
+        let wish = Wish {
+            said: before.filter(|said| !said.is_refusal),
+            ..wish
+        };
         let holding = self.first_share(wish.generation).await;
         self.write(&wish).await?;
         let going = Going::new(holding);
@@ -155,18 +163,18 @@ impl Revocations {
             Progress::Revoked
         } else if self.serves(wish.generation) || holding.is_elsewhere() {
             Progress::Serving
-        } else if wish.refused.is_some() {
+        } else if wish.said.as_ref().is_some_and(|said| said.is_refusal) {
             Progress::Refused
         } else {
             Progress::Asking
         };
         let is_open = matches!(progress, Progress::Asking | Progress::Refused);
-        let refused = wish.refused.as_ref().map(|refused| refused.text.clone());
+        let said = || wish.said.as_ref().map(|said| said.text.clone());
         let waits = holding.waits().map(str::to_owned);
         let message = match progress {
             Progress::Revoked => None,
             Progress::Serving => waits.filter(|_| !self.serves(wish.generation)),
-            Progress::Asking | Progress::Refused => waits.or(refused).or_else(|| going.message.clone()),
+            Progress::Asking | Progress::Refused => waits.or_else(|| going.message.clone()).or_else(said),
         };
         Revocation {
             certificate: wish.certificate.clone(),
@@ -215,7 +223,12 @@ impl Revocations {
         *self.unread() = unread;
         for wish in found {
             match listed.get_mut(&wish.generation) {
-                Some(known) => known.wish = wish,
+                Some(known) => {
+                    if wish.said.is_some() && known.wish.said != wish.said {
+                        known.going.said_since();
+                    }
+                    known.wish = wish;
+                }
                 None => {
                     let going = Going::new(Holding::new(None));
                     listed.insert(wish.generation, Listed { wish, going });

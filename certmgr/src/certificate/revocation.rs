@@ -35,7 +35,7 @@ impl Certificate {
             authority: authority.clone(),
             reason,
             asked_at: (self.options.now)(),
-            refused: None,
+            said: None,
             revoked_at: None,
         };
         revocations.add(wish).await.map_err(|error| CommandError::State {

@@ -8,8 +8,8 @@ use certstore::UnixTime;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::wish::{Refused, Wish};
 use super::holding::{Configured, Holding};
+use super::wish::{Said, Wish};
 use super::{LOOK, Revocations, document, name_of};
 use crate::acme::{IssueError, IssueFault};
 use crate::config::AcmeSource;
@@ -53,6 +53,12 @@ impl Going {
             rest: Duration::ZERO,
             told: None,
         }
+    }
+
+    /// The CA has said something to another process since this one asked it.
+    pub(super) fn said_since(&mut self) {
+        (self.not_before, self.next_at, self.message) = (None, None, None);
+        self.holding.is_free();
     }
 
     pub(super) fn rest_for(&mut self, rest: Duration, now: UnixTime) {
@@ -166,16 +172,16 @@ impl Revocations {
         going.over_since.get_or_insert_with(Instant::now).elapsed() >= DAY
     }
 
-    /// A refusal is on disk, so a restart asks no sooner; a clock that was set back does not hold it up.
+    /// What the CA said is on disk, so a restart asks no sooner; a clock that was set back does not hold it up.
     fn is_due(&self, wish: &Wish, now: UnixTime) -> bool {
         let mut listed = self.listed();
         let Some(known) = listed.get_mut(&wish.generation) else {
             return false;
         };
-        if let (None, Some(refused)) = (known.going.not_before, &wish.refused) {
-            let since = now.as_secs().checked_sub(refused.at.as_secs());
+        if let (None, Some(said)) = (known.going.not_before, &wish.said) {
+            let since = now.as_secs().checked_sub(said.at.as_secs());
             let rest = since.map_or(Duration::ZERO, |since| {
-                DAY.saturating_sub(Duration::from_secs(since))
+                said.wait.saturating_sub(Duration::from_secs(since))
             });
             known.going.rest_for(rest, now);
         }
@@ -185,7 +191,7 @@ impl Revocations {
     async fn revoked(&self, wish: Wish, tell: &(impl Fn(Event) + Send + Sync)) {
         let wish = Wish {
             revoked_at: Some((self.now)()),
-            refused: None,
+            said: None,
             ..wish
         };
         // What the CA has revoked is asked for again until that is noted, which it bears.
@@ -206,17 +212,16 @@ impl Revocations {
 
     async fn failed(&self, wish: Wish, error: IssueError, tell: &(impl Fn(Event) + Send + Sync)) {
         let now = (self.now)();
-        let is_refused = error.class == IssueFault::Refused;
+        let is_refusal = error.class == IssueFault::Refused;
         let text = format!("{error} ({})", error.remedy);
-        if is_refused {
-            let refused = Some(Refused {
+        if let Some(wait) = is_refusal.then_some(DAY).or_else(|| error.limit()) {
+            let said = Some(Said {
                 at: now,
                 text: text.clone(),
+                wait,
+                is_refusal,
             });
-            let wish = Wish {
-                refused,
-                ..wish.clone()
-            };
+            let wish = Wish { said, ..wish.clone() };
             // Without it, it is only asked again sooner.
             let _ = self.write(&wish).await;
             if let Some(known) = self.listed().get_mut(&wish.generation) {

@@ -25,16 +25,20 @@ pub(crate) struct Wish {
     pub(crate) authority: Authority,
     pub(crate) reason: RevocationReason,
     pub(crate) asked_at: UnixTime,
-    /// The CA's last word, if it has refused.
-    pub(crate) refused: Option<Refused>,
+    /// The CA's last word against it.
+    pub(crate) said: Option<Said>,
     pub(crate) revoked_at: Option<UnixTime>,
 }
 
 /// What a CA said against it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub(crate) struct Said {
     pub(crate) at: UnixTime,
     pub(crate) text: String,
+    /// It is not asked again for so long.
+    pub(crate) wait: Duration,
+    /// It will not do it, as against not now.
+    pub(crate) is_refusal: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,7 +52,7 @@ struct Stored {
     reason: String,
     asked_at: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    refused: Option<StoredRefusal>,
+    said: Option<StoredWord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revoked_at: Option<u64>,
 }
@@ -67,9 +71,11 @@ struct StoredAuthority {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredRefusal {
+struct StoredWord {
     at: u64,
     text: String,
+    wait: u64,
+    is_refusal: bool,
 }
 
 impl Wish {
@@ -90,9 +96,11 @@ impl Wish {
             },
             reason: self.reason.as_str().to_owned(),
             asked_at: self.asked_at.as_secs(),
-            refused: self.refused.as_ref().map(|refused| StoredRefusal {
-                at: refused.at.as_secs(),
-                text: refused.text.clone(),
+            said: self.said.as_ref().map(|said| StoredWord {
+                at: said.at.as_secs(),
+                text: said.text.clone(),
+                wait: said.wait.as_secs(),
+                is_refusal: said.is_refusal,
             }),
             revoked_at: self.revoked_at.map(|at| at.as_secs()),
         };
@@ -131,9 +139,11 @@ impl Wish {
             },
             reason: RevocationReason::from_name(&stored.reason).ok_or_else(|| broken("reason"))?,
             asked_at: at(stored.asked_at),
-            refused: stored.refused.map(|refused| Refused {
-                at: at(refused.at),
-                text: refused.text,
+            said: stored.said.map(|said| Said {
+                at: at(said.at),
+                text: said.text,
+                wait: Duration::from_secs(said.wait),
+                is_refusal: said.is_refusal,
             }),
             revoked_at: stored.revoked_at.map(at),
         })
@@ -186,9 +196,11 @@ mod tests {
             },
             reason: RevocationReason::KeyCompromise,
             asked_at: at(7),
-            refused: Some(Refused {
+            said: Some(Said {
                 at: at(8),
                 text: "no".to_owned(),
+                wait: Duration::from_secs(60),
+                is_refusal: true,
             }),
             revoked_at: Some(at(9)),
         };

@@ -269,7 +269,7 @@ pub(super) struct TestAuthority {
     pub(super) replaced: AtomicU64,
     pub(super) revoked: Mutex<Vec<Vec<u8>>>,
     /// How it answers wishes to revoke, if not by doing so.
-    pub(super) revokes_not: Mutex<Option<IssueFault>>,
+    pub(super) revokes_not: Mutex<Option<IssueError>>,
     /// How often it was asked to revoke.
     pub(super) revocations: AtomicU64,
     /// TXT records by certificate and by who has written them.
@@ -560,8 +560,8 @@ impl Issuer for TestIssuer {
         Box::pin(async move {
             self.step("before it is revoked").await;
             authority.revocations.fetch_add(1, Ordering::SeqCst);
-            if let Some(class) = *lock(&authority.revokes_not) {
-                return Err(failure(class, "no"));
+            if let Some(error) = lock(&authority.revokes_not).clone() {
+                return Err(error);
             }
             lock(&authority.revoked).push(leaf);
             self.step("after it is revoked").await;

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::doubles::{Answer, Crash, TestStore, acme_config, lock};
+use super::doubles::{Answer, Crash, TestStore, acme_config, failure, lock};
 use super::orders::{DAY, World, days_since};
 use super::*;
-use crate::acme::IssueFault;
+use crate::acme::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::{CommandError, Progress, Revocation, RevocationReason, State};
 
 impl World {
@@ -42,7 +42,7 @@ impl World {
     }
 
     fn revokes_not(&self, class: Option<IssueFault>) {
-        *lock(&self.authority.revokes_not) = class;
+        *lock(&self.authority.revokes_not) = class.map(|class| failure(class, "no"));
     }
 
     fn revoked(&self) -> Vec<Vec<u8>> {
@@ -344,7 +344,9 @@ async fn a_process_that_has_ended_holds_no_revocation_up() {
     let leaf = manager.leaf();
     tokio::time::sleep(HOUR).await;
     drop(manager);
-    timeout(Duration::from_secs(130), other.told_in_time("revoked")).await.unwrap();
+    timeout(Duration::from_secs(130), other.told_in_time("revoked"))
+        .await
+        .unwrap();
     assert_eq!(world.revoked(), [leaf]);
 }
 
@@ -365,7 +367,9 @@ async fn who_serves_it_too_has_time_to_see_the_wish() {
     assert!(world.revoked().is_empty(), "it serves");
     assert_eq!(manager.progress(), [Progress::Serving]);
     drop(other);
-    timeout(Duration::from_secs(130), manager.told_in_time("revoked")).await.unwrap();
+    timeout(Duration::from_secs(130), manager.told_in_time("revoked"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -381,7 +385,13 @@ async fn it_is_revoked_once_its_replacement_is_on_disk() {
     tokio::time::sleep(HOUR).await;
     assert!(world.revoked().is_empty(), "a restart would bring it back");
     let shown = manager.revocations();
-    assert!(shown[0].message.as_ref().unwrap().contains("not in `state_dir` yet"));
+    assert!(
+        shown[0]
+            .message
+            .as_ref()
+            .unwrap()
+            .contains("not in `state_dir` yet")
+    );
     drop(manager);
     let mut manager = world.start_on(&state, acme_config());
     match manager.told_in_time("restored").await {
@@ -424,10 +434,68 @@ async fn what_is_to_be_revoked_does_not_stay_on_disk_because_it_was_put_first_ag
     let serving = manager.serving();
     tokio::time::sleep(HOUR).await;
     let mut document = read();
-    document["versions"].as_array_mut().unwrap().insert(0, before.clone());
+    document["versions"]
+        .as_array_mut()
+        .unwrap()
+        .insert(0, before.clone());
     fs::write(&path, document.to_string()).unwrap();
     tokio::time::sleep(Duration::from_secs(130)).await;
     let kept = read()["versions"].as_array().unwrap().clone();
-    assert!(!kept.iter().any(|one| one["generation"] == before["generation"]), "a restart would serve it");
+    assert!(
+        !kept.iter().any(|one| one["generation"] == before["generation"]),
+        "a restart would serve it"
+    );
     assert_eq!((manager.serving(), kept.len()), (serving, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_of_the_ca_outlives_a_restart() {
+    let world = World::new();
+    let mut manager = world.serving().await;
+    let error = IssueError {
+        retry_after: Some(RetryAfter::new(72 * HOUR, SaidOf::Account)),
+        ..failure(IssueFault::RateLimited, "too many")
+    };
+    *lock(&world.authority.revokes_not) = Some(error);
+    manager.revoke().await.unwrap();
+    manager.told_in_time("revocation_failed").await;
+    let next_at = manager.revocations()[0].next_at;
+    let (asked, since) = (|| world.authority.revocations.load(SeqCst), world.clock.now());
+    assert_eq!(asked(), 1);
+    world.revokes_not(None);
+    drop(manager);
+    let mut manager = world.start();
+    tokio::time::sleep(HOUR).await;
+    let shown = manager.revocations();
+    assert_eq!((shown[0].progress, shown[0].next_at), (Progress::Asking, next_at));
+    assert_eq!(shown[0].message.as_deref(), Some("too many (wait)"));
+    manager.told_in_time("revoked").await;
+    assert_eq!(asked(), 2);
+    assert!(world.clock.now() >= since + 72 * 3600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_trouble_is_shown_whichever_process_met_it() {
+    let world = World::new();
+    let mut manager = world.serving().await;
+    world.revokes_not(Some(IssueFault::Refused));
+    manager.revoke().await.unwrap();
+    manager.told_in_time("revocation_failed").await;
+    let other = world.start_empty();
+    *lock(&world.authority.revokes_not) = Some(failure(IssueFault::Unreachable, "no answer"));
+    manager.told_in_time("revocation_failed").await;
+    assert_eq!(
+        manager.revocations()[0].message.as_deref(),
+        Some("no answer (wait)")
+    );
+    assert_eq!(other.progress(), [Progress::Refused]);
+    // Both are at it by now, in vain; what the CA tells one of them holds for both.
+    *lock(&world.authority.revokes_not) = Some(failure(IssueFault::Refused, "never"));
+    tokio::time::sleep(2 * HOUR).await;
+    let asked = world.authority.revocations.load(SeqCst);
+    tokio::time::sleep(20 * HOUR).await;
+    assert_eq!(world.authority.revocations.load(SeqCst), asked);
+    for manager in [&manager, &other] {
+        assert_eq!(manager.revocations()[0].message.as_deref(), Some("never (wait)"));
+    }
 }
