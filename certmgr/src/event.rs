@@ -185,12 +185,15 @@ pub enum Event {
         /// What serves now.
         to: Generation,
     },
-    /// The source holds what an operator rolled back from; it is left there. Told once for each generation.
+    /// The source holds what an operator rolled back from, or wants revoked; it is left there. Told once for each
+    /// generation.
     HeldBack {
         /// The certificate.
         name: Arc<str>,
         /// What the source holds.
         generation: Generation,
+        /// The latter.
+        to_be_revoked: bool,
     },
     /// The CA has revoked a certificate at an operator's wish.
     Revoked {

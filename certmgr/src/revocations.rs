@@ -11,6 +11,7 @@ mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::acme::RevocationReason;
 use crate::config::{Clock, Issuers};
 use crate::lease::Guard;
 use crate::state::State;
-use crate::store::{Document, STATE_DEADLINE, StoreError};
+use crate::store::{Document, STATE_DEADLINE, StoreError, disk};
 
 use going::Going;
 pub(crate) use holding::Configured;
@@ -288,6 +289,12 @@ impl fmt::Debug for Revocations {
             .field("listed", &self.listed().len())
             .finish_non_exhaustive()
     }
+}
+
+/// What a state directory has of a wish to revoke this, without opening the state. Blocks.
+pub(crate) fn wish_now(state_dir: &Path, generation: Generation) -> Option<Wish> {
+    let bytes = disk::read_now(state_dir, &document(generation)).ok()??;
+    Wish::parse(&bytes).ok()
 }
 
 fn document(generation: Generation) -> Document {

@@ -7,9 +7,10 @@ use certstore::{CertBundle, Generation, KeyKind, Name, Profile, Serving, UnixTim
 use rustls_pki_types::CertificateDer;
 
 use super::keeping::prove_as_kept;
-use super::kept::{Kept, hex};
+use super::kept::{Kept, Version, hex};
 use crate::config::{CertificateConfig, Source};
 use crate::error::{Error, Reason, RemoteFault};
+use crate::revocations::wish_now;
 use crate::source::file;
 use crate::store::{Document, disk};
 
@@ -28,6 +29,8 @@ pub struct Summary {
     pub generation: Generation,
     /// Whether an operator rolled back from it: what is kept serves, until the files bring something else.
     pub held_back: bool,
+    /// Whether it is to be revoked, or is: it is not promoted either.
+    pub to_be_revoked: bool,
     /// How many certificates the chain has.
     pub chain_len: usize,
     /// What is lawful in it but worth knowing.
@@ -61,7 +64,10 @@ pub fn check(
     let kept = state_dir.and_then(|directory| kept(directory, &config.name));
     let profile = Profile {
         domains: config.domains.clone(),
-        serving: kept.as_ref().and_then(|kept| would_serve(kept, config)),
+        serving: kept
+            .as_ref()
+            .zip(state_dir)
+            .and_then(|(kept, state_dir)| would_serve(kept, state_dir, config)),
         allow_rollback: config.allow_rollback,
         anchors: anchors.to_vec(),
         ..Profile::default()
@@ -77,6 +83,7 @@ pub fn check(
         not_after: bundle.not_after(),
         key_kind: bundle.key_kind(),
         generation: bundle.generation(),
+        to_be_revoked: state_dir.is_some_and(|directory| wish_now(directory, bundle.generation()).is_some()),
         held_back: kept.is_some_and(|kept| kept.held_back().contains(&hex(bundle.generation()))),
         chain_len: bundle.chain_len(),
         warnings: bundle.warnings().to_vec(),
@@ -90,11 +97,15 @@ fn kept(state_dir: &Path, name: &str) -> Option<Kept> {
 }
 
 /// What would serve before any source is read.
-fn would_serve(kept: &Kept, config: &CertificateConfig) -> Option<Arc<Serving>> {
+fn would_serve(kept: &Kept, state_dir: &Path, config: &CertificateConfig) -> Option<Arc<Serving>> {
     let alpn = Profile::default().alpn;
+    let is_revoked = |version: &&Version| {
+        wish_now(state_dir, version.generation()).is_some_and(|wish| wish.revoked_at.is_some())
+    };
     let fitting = kept.fitting(&config.domains);
     let proved = fitting
         .into_iter()
+        .filter(|version| !is_revoked(version))
         .find_map(|version| prove_as_kept(&version.pair, alpn.clone()).ok())?;
     let (mut writer, reader) = store();
     writer.install(&config.name, proved);

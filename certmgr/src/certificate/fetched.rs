@@ -70,7 +70,7 @@ impl Certificate {
         self.well();
     }
 
-    /// The source holds what an operator rolled back from.
+    /// The source holds what an operator rolled back from, or wants revoked.
     fn leave(&mut self, generation: certstore::Generation, content: crate::source::Content) {
         let known = self.held.replace(content) == Some(content);
         if !known || self.asked {
@@ -78,6 +78,7 @@ impl Certificate {
             self.post.tell(Event::HeldBack {
                 name: Arc::clone(self.post.name()),
                 generation,
+                to_be_revoked: self.is_to_be_revoked(generation),
             });
         }
         self.well();

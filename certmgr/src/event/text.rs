@@ -101,6 +101,14 @@ impl Event {
             Self::Unchanged { generation, .. } => {
                 write!(f, "the source still holds generation {generation}, which serves")
             }
+            Self::HeldBack {
+                generation,
+                to_be_revoked: true,
+                ..
+            } => write!(
+                f,
+                "the source holds generation {generation}, which is to be revoked, or is; put another pair there"
+            ),
             Self::HeldBack { generation, .. } => write!(
                 f,
                 "the source holds generation {generation}, which an operator rolled back from; put another \

@@ -2,6 +2,9 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::doubles::{Answer, Crash, TestStore, acme_config, failure, lock};
 use super::orders::{DAY, World, days_since};
 use super::*;
@@ -498,4 +501,56 @@ async fn the_newest_trouble_is_shown_whichever_process_met_it() {
     for manager in [&manager, &other] {
         assert_eq!(manager.revocations()[0].message.as_deref(), Some("never (wait)"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_that_hold_what_is_to_be_revoked_do_not_serve_and_are_told_of() {
+    let world = World::new();
+    let path = world.directory.path().join("certificates/api.json");
+    let mut manager = world.serving().await;
+    let document: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let part = |name| {
+        STANDARD
+            .decode(document["versions"][0][name].as_str().unwrap())
+            .unwrap()
+    };
+    let files = TestFiles::new();
+    files.write_bytes(part("chain"), part("key"));
+    let config = CertificateConfig {
+        name: "other".to_owned(),
+        ..files.config()
+    };
+    let checked = || {
+        let state_dir = Some(world.directory.path());
+        crate::check(&config, &[], state_dir, (world.clock.clock())()).unwrap()
+    };
+    assert!(!checked().to_be_revoked);
+    world.revokes_not(Some(IssueFault::Unreachable));
+    manager.revoke().await.unwrap();
+    manager.told_in_time("revocation_failed").await;
+    assert!(checked().to_be_revoked);
+    let mut other = world.start_with(config.clone());
+    let told = other.told_in_time("held_back").await.to_string();
+    assert!(told.contains("is to be revoked"), "{told}");
+    assert!(other.reader.current("other").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_knows_that_what_is_revoked_does_not_serve_again() {
+    let (world, ca) = (World::new(), TestCa::new());
+    let path = world.directory.path().join("certificates/api.json");
+    let mut manager = world.serving().await;
+    let backup = fs::read(&path).unwrap();
+    let files = TestFiles::new();
+    files.write(&ca.pair_of("a.test", -30, 60));
+    let checked = || {
+        let state_dir = Some(world.directory.path());
+        crate::check(&files.config(), &[], state_dir, (world.clock.clock())())
+    };
+    assert!(checked().unwrap_err().to_string().contains("older"));
+    manager.revoke().await.unwrap();
+    manager.told_in_time("revoked").await;
+    drop(manager);
+    fs::write(path, backup).unwrap();
+    assert!(checked().is_ok());
 }

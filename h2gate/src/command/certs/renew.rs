@@ -188,7 +188,9 @@ fn conclusion(outcome: Outcome, after: &pb::Certificate, patience: Duration) -> 
     let what = match outcome {
         Outcome::Promoted => "renewed".to_owned(),
         Outcome::Unchanged => "nothing new at its source".to_owned(),
-        Outcome::HeldBack => "not renewed: its source holds what was rolled back from".to_owned(),
+        Outcome::HeldBack => {
+            "not renewed: its source holds what was rolled back from or is to be revoked".to_owned()
+        }
         Outcome::Limited => {
             "not renewed yet: a limit of its CA holds it up, and it is ordered after that".to_owned()
         }

@@ -123,6 +123,13 @@ fn files(
         );
         found.warning(place, message, Some(remedy));
     }
+    if summary.to_be_revoked {
+        let message = format!(
+            "certificate `{}`: generation {} does not serve, for it is to be revoked, or is",
+            one.name, summary.generation
+        );
+        found.warning(place, message, Some("put another pair in its place".to_owned()));
+    }
     let left = summary.not_after.as_secs().saturating_sub(now.as_secs());
     if left < SOON_SECONDS {
         let until = date::date(summary.not_after);
