@@ -1,7 +1,6 @@
 //! How the list is worked off.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::UnixTime;
@@ -70,26 +69,26 @@ impl Going {
 impl Revocations {
     /// Works the list off until it is dropped, once it is known what serves at the start. Each turn is told.
     pub(crate) async fn work(
-        self: Arc<Self>,
+        &self,
         restored: impl Future<Output = ()> + Send,
-        configured: impl Configured,
-        tell: impl Fn(Event) + Send + Sync,
+        configured: &impl Configured,
+        tell: &(impl Fn(Event) + Send + Sync),
     ) {
         let mut told = false;
         self.look(&mut told).await;
         self.loaded.send_replace(true);
         restored.await;
         loop {
-            self.hold(&configured).await;
+            self.hold(configured).await;
             let open: Vec<Wish> = self.listed().values().map(|one| one.wish.clone()).collect();
             let mut round = pin!(
                 stream::iter(open)
-                    .for_each_concurrent(MAX_AT_ONCE, |wish| self.go_on(wish, &configured, &tell))
+                    .for_each_concurrent(MAX_AT_ONCE, |wish| self.go_on(wish, configured, tell))
             );
             // Others count on what they want being seen in time, whatever a CA is at.
             while timeout(LOOK, &mut round).await.is_err() {
                 self.look(&mut told).await;
-                self.hold(&configured).await;
+                self.hold(configured).await;
             }
             tokio::select! {
                 () = sleep(self.rest()) => {}

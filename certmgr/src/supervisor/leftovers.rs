@@ -1,14 +1,23 @@
 //! What is done beside the certificates that are configured: orders that nobody goes on with are tidied up after, and
 //! what is to be revoked is.
 
+use std::future::ready;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use certstore::Name;
+use futures_util::FutureExt as _;
+use tokio::time::sleep;
 
 use super::{Handle, Stage, Tasks, TasksState, all_reach};
 use crate::certificate::{Leftover, clear};
 use crate::config::{Authority, Source};
 use crate::revocations::Configured;
+use crate::store::BoxFuture;
+
+/// Before what ended by a panic is begun anew.
+const REST_AFTER_PANIC: Duration = Duration::from_secs(60);
 
 impl Handle {
     /// Clears these beside everything else; it ends with the handle.
@@ -51,7 +60,19 @@ impl Handle {
         let mut tasks = self.tasks.state();
         // Before it is known what serves, nothing could be said not to.
         let restored = all_reach(Stage::Restored, tasks.stages());
-        let work = revocations.work(restored, configured, move |event| desk.tell(event));
+        let work = async move {
+            let mut restored: BoxFuture<'_, ()> = Box::pin(restored);
+            loop {
+                let tell = |event| desk.tell(event);
+                let work = revocations.work(restored, &configured, &tell);
+                let _ = AssertUnwindSafe(work).catch_unwind().await;
+                tracing::error!(
+                    "what is to be revoked is not worked off, by a bug; it is begun anew in a minute"
+                );
+                sleep(REST_AFTER_PANIC).await;
+                restored = Box::pin(ready(()));
+            }
+        };
         tasks.leftovers.spawn_on(work, &self.runtime);
     }
 

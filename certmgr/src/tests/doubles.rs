@@ -270,6 +270,8 @@ pub(super) struct TestAuthority {
     pub(super) revoked: Mutex<Vec<Vec<u8>>>,
     /// How it answers wishes to revoke, if not by doing so.
     pub(super) revokes_not: Mutex<Option<IssueError>>,
+    /// Whoever asks it to revoke panics, once.
+    pub(super) revokes_with_a_bug: AtomicBool,
     /// How often it was asked to revoke.
     pub(super) revocations: AtomicU64,
     /// TXT records by certificate and by who has written them.
@@ -307,6 +309,7 @@ impl TestAuthority {
             replaced: AtomicU64::new(0),
             revoked: Mutex::default(),
             revokes_not: Mutex::default(),
+            revokes_with_a_bug: AtomicBool::new(false),
             revocations: AtomicU64::new(0),
             records: Mutex::default(),
             dns_down: AtomicBool::new(false),
@@ -560,6 +563,10 @@ impl Issuer for TestIssuer {
         Box::pin(async move {
             self.step("before it is revoked").await;
             authority.revocations.fetch_add(1, Ordering::SeqCst);
+            assert!(
+                !authority.revokes_with_a_bug.swap(false, Ordering::SeqCst),
+                "a bug"
+            );
             if let Some(error) = lock(&authority.revokes_not).clone() {
                 return Err(error);
             }

@@ -554,3 +554,15 @@ async fn a_check_knows_that_what_is_revoked_does_not_serve_again() {
     fs::write(path, backup).unwrap();
     assert!(checked().is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_bug_ends_no_revocation() {
+    let world = World::new();
+    let mut manager = world.serving().await;
+    let leaf = manager.leaf();
+    world.authority.revokes_with_a_bug.store(true, SeqCst);
+    manager.revoke().await.unwrap();
+    let revoked = timeout(Duration::from_secs(DAY), manager.told_in_time("revoked"));
+    assert!(revoked.await.is_ok(), "it is not revoked");
+    assert_eq!(world.revoked(), [leaf]);
+}
