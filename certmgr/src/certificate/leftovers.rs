@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::orders::{Ordering, Orders};
-use crate::acme::{IssueError, Issuer};
+use crate::acme::{IssueError, IssueFault, Issuer};
 use crate::config::{AcmeSource, Challenge, DnsProvider};
 use crate::lease::Guard;
 use crate::state::State;
-use crate::store::STATE_DEADLINE;
+use crate::store::{STATE_DEADLINE, StoreError};
 
 /// Between two looks whether a task that was ended has let go.
 const LOOK: Duration = Duration::from_millis(100);
@@ -38,7 +38,7 @@ pub(super) async fn take_back(orders: &Orders) -> Result<bool, IssueError> {
 /// As [`take_back`], for a certificate that is proved in another way now: only who has written the records knows
 /// how to remove them. Its task has been ended, and lets go within moments.
 pub(super) async fn take_back_as_before(before: &Orders) -> Result<(), IssueError> {
-    match acquire(&before.state, &before.config.name).await {
+    match acquire(&before.state, &before.config.name).await? {
         Some(_lease) => before.issuer.clean_up(&before.config.name).await,
         None => Ok(()),
     }
@@ -95,7 +95,7 @@ impl Leftover {
     /// Removes records and note. An order that another process is at is left to it, and so is a certificate that
     /// has come back.
     async fn clear(&self, is_ordered: &impl Fn(&str) -> bool) -> Result<(), IssueError> {
-        let Some(_lease) = acquire(&self.state, &self.certificate).await else {
+        let Some(_lease) = acquire(&self.state, &self.certificate).await? else {
             return Ok(());
         };
         if is_ordered(&self.certificate) {
@@ -142,18 +142,25 @@ pub(crate) async fn clear(mut leftovers: Vec<Leftover>, is_ordered: impl Fn(&str
     }
 }
 
-/// The lease, once a task that was ended has let go of it. `None`: another process has it, or the state is not
-/// to be had.
-async fn acquire(state: &State, certificate: &str) -> Option<Guard> {
-    let held = timeout(STATE_DEADLINE, async {
-        loop {
-            match state.lease.try_acquire(certificate).await {
-                Ok(None) => sleep(LOOK).await,
-                ended => return ended.ok().flatten(),
+/// The lease, once a task that was ended has let go of it. `None`: another process has it.
+async fn acquire(state: &State, certificate: &str) -> Result<Option<Guard>, IssueError> {
+    let until = Instant::now() + STATE_DEADLINE;
+    loop {
+        let held = timeout_at(until, state.lease.try_acquire(certificate)).await;
+        match held.unwrap_or_else(|_| Err(StoreError::hanging(certificate))) {
+            Ok(None) if Instant::now() < until => sleep(LOOK).await,
+            Ok(held) => return Ok(held),
+            Err(error) => {
+                return Err(IssueError {
+                    class: IssueFault::State,
+                    authority: String::new(),
+                    text: format!("nobody can be kept from ordering it meanwhile: {error}"),
+                    remedy: "let h2gate read and write in `state_dir`".to_owned(),
+                    retry_after: None,
+                });
             }
         }
-    });
-    held.await.ok().flatten()
+    }
 }
 
 /// One for each DNS provider that is configured. Route 53 comes first: it knows whether a record was there, and a

@@ -152,3 +152,16 @@ async fn records_are_not_forgotten_while_no_lease_can_be_had() {
     assert!(!world.has_record(), "it is forgotten");
     assert_eq!(world.authority.placed(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_while_no_lease_can_be_had_is_tidied_later() {
+    let world = World::new();
+    drop(world.in_the_middle().await);
+    let (state, lease) = TestLease::open(world.directory.path());
+    let _manager = world.start_on(&state, by_hook("other", "hook"));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(world.has_record() && world.has_note());
+    lease.fails.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    world.is_tidied().await;
+}
