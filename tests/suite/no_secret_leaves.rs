@@ -377,7 +377,7 @@ async fn nothing_of_a_broken_key_is_told() {
         }
         assert!(kinds >= 40, "{kinds} kinds");
         let names = scene.names;
-        let gateway = scene.builder.unwrap().start().await;
+        let gateway = scene.builder.unwrap().spawn();
         decided(&gateway, &names).await;
         // The page of one is made of what all are shown by.
         let shown: Vec<String> = names
