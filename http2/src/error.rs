@@ -122,9 +122,13 @@ impl ConnectionError {
             cause: Cause::Limit(limit),
         }
     }
-    /// The words for the debug data of GOAWAY.
+    /// The words for the debug data of GOAWAY. gRFC A8: by these very words for PINGs a client of gRPC knows that it keeps
+    /// alive too often, and waits twice as long from then on.
     pub(crate) fn debug_data(&self) -> &'static str {
-        self.cause.words()
+        match self.cause {
+            Cause::Limit(Limit::Pings) => "too_many_pings",
+            cause => cause.words(),
+        }
     }
 }
 

@@ -60,6 +60,23 @@ fn floods_of_control_frames_end_the_connection_at_their_burst() {
     }
 }
 
+/// gRFC A8: clients of gRPC double the interval of their PINGs for these words alone.
+#[test]
+fn who_pings_too_often_is_told_in_the_words_that_grpc_knows() {
+    let ping = frame(PING, 0, 0, &[0; 8]);
+    for (bytes, words) in [
+        (ping, &b"too_many_pings"[..]),
+        (goaway(0, E::NO_ERROR), b"goaways"),
+    ] {
+        let mut lone = edge();
+        lone.sent();
+        assert!(endures(&mut lone, &bytes, 1000).1.is_some());
+        let last = lone.sent().pop().unwrap();
+        assert_eq!((last.kind, &last.payload[8..]), (GOAWAY, words));
+        assert_eq!(last.payload[4..8], E::ENHANCE_YOUR_CALM.0.to_be_bytes());
+    }
+}
+
 #[test]
 fn what_comes_at_the_lawful_rate_goes_on_for_ever() {
     let l = Limits::edge();
