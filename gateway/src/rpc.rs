@@ -420,14 +420,25 @@ impl Worker {
     }
 
     /// The client's stream is gone: reset by the client with this code, which the backend hears too, or by us for a
-    /// cause that is no fault of the backend.
+    /// cause that is no fault of the backend. Clients reset what they ask for when its time is over, some of them before
+    /// our own deadline fires: then the backend was late, and nobody has changed their mind.
     pub(crate) fn client_reset(&mut self, down: StreamOf, tag: u32, code: ErrorCode, cause: Option<Cause>) {
+        let now = self.now;
         let Some((key, relay)) = self.relay_down(tag, down) else {
             return;
         };
-        relay.grpc_status.get_or_insert(status::CANCELLED);
+        let late = Refusal::DeadlineExceeded;
+        let is_late = cause.is_none()
+            && relay.deadline.is_some_and(|deadline| {
+                http2::explains_reset(deadline.duration_since(relay.started), relay.took(now))
+            });
+        relay.grpc_status.get_or_insert(match is_late {
+            true => late.grpc_status(),
+            false => status::CANCELLED,
+        });
         if let Some(log) = &mut relay.log {
             log.reason = Some(match cause {
+                None if is_late => late.reason(),
                 None => "client_reset",
                 Some(Cause::Limit(_)) => "limit",
                 Some(Cause::Protocol(_) | Cause::GoingAway) => "client_broke_protocol",

@@ -264,6 +264,7 @@ enum Drain {
     Last,
 }
 
+pub use self::credit::explains_reset;
 pub use self::data::Owed;
 pub(crate) use self::spare::give_back_list as recycle;
 

@@ -68,7 +68,7 @@ mod message;
 mod slots;
 mod stream;
 
-pub use connection::{Config, Connection, Credit, Event, Owed};
+pub use connection::{Config, Connection, Credit, Event, Owed, explains_reset};
 pub use error::{Cause, ConnectionError, ErrorCode, OpenError};
 pub use field::{Field, Indexing, Name};
 pub use hpack::{DecodeError, Decoded, Decoder, Encoder};

@@ -197,6 +197,7 @@ async fn calls_that_end_by_their_own_deadline_cost_no_stream_of_their_connection
     let limits = json!({ "rapid_resets": { "burst": 5, "per_second": 1 }, "rapid_reset_age": "10s" });
     let gateway = TestGateway::builder(&ca, &backend)
         .set("/limits", json!({ "client": limits }))
+        .set("/access_log", json!({ "path": "-" }))
         .start()
         .await;
     let mut connection = FrameConn::client(&gateway, &ca, &[]).await;
@@ -211,6 +212,14 @@ async fn calls_that_end_by_their_own_deadline_cost_no_stream_of_their_connection
             .send(kind::HEADERS, flags::END_HEADERS, id, &hang)
             .await;
     }
+    // Who changes their mind does it earlier.
+    let cancelled = ids.len() as u32 * 2 + 3;
+    connection
+        .send(kind::HEADERS, flags::END_HEADERS, cancelled, &hang)
+        .await;
+    connection
+        .send(kind::RST_STREAM, 0, cancelled, &8_u32.to_be_bytes())
+        .await;
     // A little early: requests travel for longer than their resets, and the gateway's own deadline must not come first.
     tokio::time::sleep(Duration::from_millis(1_950)).await;
     for &id in &ids {
@@ -227,6 +236,23 @@ async fn calls_that_end_by_their_own_deadline_cost_no_stream_of_their_connection
     assert_eq!(data.payload, pack(b"ping"));
     let metrics = gateway.metrics().await;
     assert!(!metrics.page().contains("rapid_resets"), "{}", metrics.page());
+    // A backend that lets deadlines pass is seen as that.
+    for (status, reason, count) in [
+        ("DEADLINE_EXCEEDED", "deadline_exceeded", ids.len()),
+        ("CANCELLED", "client_reset", 1),
+    ] {
+        let ended = metrics.sum("h2gate_rpcs_total", &[("grpc_status", status)]);
+        assert!((ended - count as f64).abs() < 0.1, "{status}: {}", metrics.page());
+        let (name, reason) = (format!("\"{status}\""), format!("\"{reason}\""));
+        eventually("the lines of them", PATIENCE, async || {
+            let output = gateway.output();
+            let lines = output
+                .lines()
+                .filter(|line| line.contains(&name) && line.contains(&reason));
+            (lines.count() == count).then_some(())
+        })
+        .await;
+    }
 }
 
 /// Of who says nothing, as many as are allowed are waited for; the next one is turned away at once, and finds a place

@@ -14,7 +14,7 @@ const MOST_EXPANSION: u32 = 8 << 10;
 /// Shorter deadlines explain no reset: anybody could ask for them.
 const SHORTEST_DEADLINE: Duration = Duration::from_millis(10);
 /// A reset may come this much before the deadline, or a tenth of it: HEADERS may have been on their way for longer.
-const EARLY_MS: u32 = 5;
+const EARLY: Duration = Duration::from_millis(5);
 /// A deadline, in milliseconds, that explains a reset at any age.
 const AT_ANY_AGE: u32 = 1;
 
@@ -93,8 +93,11 @@ impl Stream {
 
     /// Whether its deadline explains a reset at this age.
     pub(super) fn is_past_deadline(&self, age: Duration) -> bool {
-        let early = (self.deadline_ms / 10).max(EARLY_MS);
-        let due = Duration::from_millis(self.deadline_ms.saturating_sub(early).into());
-        self.deadline_ms != 0 && age >= due
+        self.deadline_ms != 0 && explains_reset(Duration::from_millis(self.deadline_ms.into()), age)
     }
+}
+
+/// Whether a peer that gave its request so much time resets it at this age because the time is over.
+pub fn explains_reset(timeout: Duration, age: Duration) -> bool {
+    age >= timeout.saturating_sub(EARLY.max(timeout / 10))
 }
