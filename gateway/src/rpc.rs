@@ -92,9 +92,9 @@ impl Worker {
             return self.count_refused(down.connection, &fields, code, reason, None);
         }
         let call = Call::of(&fields);
-        if call.kind == Kind::Grpc && call.is_ambiguous {
+        if let Some(refusal) = call.unfit() {
             let kind = call.kind;
-            return self.turn_away(down, &fields, kind, &Refusal::AmbiguousPath, end);
+            return self.turn_away(down, &fields, kind, &refusal, end);
         }
         let snapshot = Rc::clone(&self.snapshot);
         // RFC 9113 §8.5: only CONNECT has no path. A gateway for RPCs opens no tunnels.

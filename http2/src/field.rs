@@ -234,6 +234,17 @@ impl Field {
         }
     }
 
+    /// Its name ends with `-bin`, and its value is not the base64 that gRPC has there: padded or not, without blanks, of
+    /// zero bits where the last digit has more than are needed (RFC 4648 §3.5), and several values between commas.
+    /// Servers of gRPC decode such fields before they know to which RPC they belong, and some end the connection.
+    #[inline]
+    pub fn is_miscoded(&self) -> bool {
+        match &self.0 {
+            Kind::Static(_) => false,
+            Kind::Shared(entry) => entry.is_miscoded(),
+        }
+    }
+
     /// Its part of the memory that goes when nobody holds it any more.
     fn heap_share(&self) -> usize {
         match &self.0 {
@@ -427,6 +438,23 @@ mod tests {
             "f",
         ] {
             assert_eq!(known(name), Name::Other, "{name}");
+        }
+    }
+
+    #[test]
+    fn binary_fields_without_base64_are_known_however_they_come() {
+        let is_miscoded = |name: &str, value: &str| {
+            let of =
+                |indexing| Field::with_indexing(name.as_bytes(), value.as_bytes(), indexing).is_miscoded();
+            let all = [Indexing::Incremental, Indexing::Without, Indexing::Never].map(of);
+            assert!(all.iter().all(|one| *one == all[0]), "{name}: {value}");
+            all[0]
+        };
+        for name in ["x-a-bin", "-bin", "grpc-trace-bin", "x-forwarded-bin"] {
+            assert!(is_miscoded(name, "!!!!") && !is_miscoded(name, "AAAA"), "{name}");
+        }
+        for name in ["x-a", "bin", "x-bin-a", "authorization", ":path"] {
+            assert!(!is_miscoded(name, "!!!!"), "{name}");
         }
     }
 

@@ -1,5 +1,5 @@
 //! The values that `:authority`, `host`, `:path` and `:scheme` may have (RFC 9113 §8.3.1, RFC 3986). They decide where a
-//! request goes, so a reader behind us must not find another meaning in them.
+//! request goes, so a reader behind us must not find another meaning in them. And those of gRPC's binary fields.
 
 /// `host[:port]` of RFC 3986, or several addresses with ports between commas, which is what gRPC's libraries in C++,
 /// Python, Ruby and PHP say where they are given `ipv4:` or `ipv6:` and more than one address. A list names no host.
@@ -77,6 +77,35 @@ pub(crate) fn is_plain_path(value: &[u8]) -> bool {
 /// RFC 3986 §3.1.
 pub(crate) fn is_scheme(value: &[u8]) -> bool {
     value.first().is_some_and(u8::is_ascii_alphabetic) && all_of(value, SCHEME, false)
+}
+
+/// gRPC over HTTP/2, *Binary-Header*: any number of values in base64, with commas and nothing else between them.
+pub(crate) fn is_base64_list(value: &[u8]) -> bool {
+    value.split(|&b| b == b',').all(is_base64)
+}
+
+/// RFC 4648 §4, padded or not. What the last digit has beyond the last octet is zero, as encoders must leave it (§3.5) and
+/// not all decoders of gRPC's libraries look past.
+fn is_base64(text: &[u8]) -> bool {
+    let digits = match text {
+        [digits @ .., b'=', b'='] | [digits @ .., b'='] if text.len().is_multiple_of(4) => digits,
+        _ => text,
+    };
+    let rest_is_zero = match (digits.len() % 4, digits.last()) {
+        (0, _) => true,
+        (2, Some(last)) => b"AQgw".contains(last),
+        (3, Some(last)) => b"AEIMQUYcgkosw048".contains(last),
+        _ => false,
+    };
+    rest_is_zero && !any(digits, |b| !is_base64_digit(b))
+}
+
+/// No branch, as in [`is_plain`].
+#[inline(always)]
+fn is_base64_digit(b: u8) -> bool {
+    let letter = (b | 0x20).wrapping_sub(b'a') < 26;
+    let digit = b.wrapping_sub(b'0') < 10;
+    letter | digit | (b == b'+') | (b == b'/')
 }
 
 /// Letters, digits, `-`, `.` and `_`: *unreserved* without the tilde (RFC 3986 §2.3). No branch, so that many octets are
@@ -321,6 +350,34 @@ mod tests {
             "", "*", "/", "a/b", "//", "/.", "/..", "/a/", "/a/.", "/a/.b", "/.a",
         ] {
             assert!(!is_plain_path(not.as_bytes()), "{not:?}");
+        }
+    }
+
+    #[test]
+    fn binary_values_are_base64_and_lists_of_it() {
+        for good in [
+            "", "AA", "AA==", "AAA", "AAA=", "AAAA", "+/+/", "/w", "zw8=", "AA,BA==", ",", "AA,,AAA=",
+            "AAAAAA==",
+        ] {
+            assert!(is_base64_list(good.as_bytes()), "{good:?}");
+        }
+        for bad in [
+            "A", "A=", "=", "==", "====", "AA=", "A===", "AAA==", "AAAA=", "AAAA====", "AA==AA==", "_-_-",
+            "!!!!", "AA,!", "AA, AA", "AA ,AA", " AA", "AA AA", "AB", "AB==", "AAB", "AAB=", "AA\n",
+            "\u{e9}A", "AAAA,A",
+        ] {
+            assert!(!is_base64_list(bad.as_bytes()), "{bad:?}");
+        }
+        // As an encoder writes it, any octets of any length; and with one more bit nothing of that length.
+        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        for octet in 0..=255_u8 {
+            assert_eq!(is_base64_digit(octet), DIGITS.contains(&octet), "{octet}");
+        }
+        for (value, last) in DIGITS.iter().enumerate() {
+            let of = |before: &str| [before.as_bytes(), &[*last]].concat();
+            assert_eq!(is_base64(&of("A")), value.is_multiple_of(16));
+            assert_eq!(is_base64(&of("AA")), value.is_multiple_of(4));
+            assert!(is_base64(&of("AAA")) && !is_base64(&of("AAAA")));
         }
     }
 

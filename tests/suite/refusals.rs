@@ -106,6 +106,54 @@ async fn a_malformed_request_is_counted_and_logged_with_the_rule_that_it_breaks(
     assert!((ended_under_no_route(&gateway, "INTERNAL").await - 1.0).abs() < 0.1);
 }
 
+/// gRPC over HTTP/2, *Binary-Header*: grpc-java ends its connection by one that is no base64, with everybody's RPCs.
+#[tokio::test]
+async fn a_binary_field_without_base64_reaches_no_backend_of_grpc() {
+    let (ca, _backend, gateway, mut told) = scene(json!({})).await;
+    let mut connection = FrameConn::client(&gateway, &ca, &[]).await;
+    let whole = flags::END_HEADERS | flags::END_STREAM;
+    for (number, value) in ["!!!!", "A", "_-_-", "AA, BB", "AB"].into_iter().enumerate() {
+        let (stream, path) = (2 * number as u32 + 1, format!("/test.Echo/Bad{number}"));
+        let block = head(&path, &[("x-good-bin", "AA=="), ("x-user-bin", value)]);
+        connection.send(kind::HEADERS, whole, stream, &block).await;
+        let answer = |frame: &Frame| frame.kind == kind::HEADERS && frame.stream == stream;
+        let answer = connection.expect("the refusal", PATIENCE, answer).await;
+        assert_eq!(answer.flags & flags::END_STREAM, flags::END_STREAM);
+        let line = line_of(&gateway, &path).await;
+        assert_eq!(
+            (&line["reason"], &line["grpc_status_name"]),
+            (&json!("miscoded_field"), &json!("INTERNAL")),
+            "{value}: {line}"
+        );
+    }
+    let plain = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":path", "/plain"),
+        (":authority", "localhost"),
+        ("content-type", "text/plain"),
+        ("x-user-bin", "!!!!"),
+    ];
+    let lawful = [
+        ("x-user-bin", "AA,+/+/,,zw=="),
+        ("x-empty-bin", ""),
+        ("x-user", "!"),
+    ];
+    for (stream, block) in [
+        (101, literal_block(&plain)),
+        (103, head("/test.Echo/Good", &lawful)),
+    ] {
+        ask(&mut connection, stream, &block).await;
+        let arrived = within("the backend has the request", PATIENCE, told.recv()).await;
+        assert_eq!(arrived, Some(None), "nothing came before it");
+        connection
+            .send(kind::RST_STREAM, 0, stream, &8_u32.to_be_bytes())
+            .await;
+        let code = within("the backend hears of it", PATIENCE, told.recv()).await;
+        assert_eq!(code, Some(Some(h2::Reason::CANCEL)));
+    }
+}
+
 /// RFC 9113 §8.3.1, RFC 3986: what decides where a request goes has one meaning.
 #[tokio::test]
 async fn an_authority_a_path_or_a_scheme_that_is_none_is_refused_with_the_reason() {

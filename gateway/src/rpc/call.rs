@@ -5,7 +5,7 @@ use std::time::Duration;
 use http2::{Field, Name};
 
 use super::relay::LogEntry;
-use super::status;
+use super::status::{self, Refusal};
 use crate::route;
 
 /// A request as routing and deadlines see it.
@@ -16,6 +16,8 @@ pub(crate) struct Call<'a> {
     pub(crate) path: &'a [u8],
     /// Backends may read the path as another one; see [`route::is_ambiguous`].
     pub(crate) is_ambiguous: bool,
+    /// A binary field of gRPC that is none.
+    pub(crate) miscoded: Option<&'a Field>,
     pub(crate) kind: Kind,
     /// `grpc-timeout`; one that cannot be read is passed on for the backend to judge.
     pub(crate) timeout: Option<Duration>,
@@ -38,6 +40,7 @@ impl<'a> Call<'a> {
             authority: b"",
             path: b"",
             is_ambiguous: false,
+            miscoded: None,
             kind: Kind::Plain,
             timeout: None,
         };
@@ -52,10 +55,20 @@ impl<'a> Call<'a> {
                 Name::Method if field.value() == b"HEAD" => call.kind = Kind::Head,
                 Name::ContentType if status::is_grpc(field.value()) => call.kind = Kind::Grpc,
                 Name::GrpcTimeout => call.timeout = status::parse_grpc_timeout(field.value()),
+                Name::Other | Name::ClientClaim if field.is_miscoded() => call.miscoded = Some(field),
                 _ => {}
             }
         }
         call
+    }
+
+    /// What no library of gRPC sends, and no backend shall see.
+    pub(crate) fn unfit(&self) -> Option<Refusal> {
+        match self.kind {
+            Kind::Grpc if self.is_ambiguous => Some(Refusal::AmbiguousPath),
+            Kind::Grpc => self.miscoded.map(Refusal::miscoded),
+            Kind::Plain | Kind::Head => None,
+        }
     }
 }
 

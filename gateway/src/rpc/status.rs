@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use certstore::RemoteText;
 use http2::{ErrorCode, Field, Indexing, Name};
 
 use crate::connection::SentAway;
@@ -62,9 +63,18 @@ pub(crate) enum Refusal {
     SentAway(SentAway),
     /// A gRPC request whose path backends may read as another one.
     AmbiguousPath,
+    /// A gRPC request with a binary field of this name that is no base64: some backends end the connection by it, which
+    /// others share.
+    MiscodedField { name: String },
 }
 
 impl Refusal {
+    /// The refusal for this field of a gRPC request.
+    pub(crate) fn miscoded(field: &Field) -> Self {
+        let name = RemoteText::new(field.name()).at_most(64).to_string();
+        Self::MiscodedField { name }
+    }
+
     /// Name for the access log.
     pub(crate) fn reason(&self) -> &'static str {
         self.row().0
@@ -113,6 +123,7 @@ impl Refusal {
             Self::SentAway(SentAway::Certificate) => ("client_certificate", UNAUTHENTICATED, 403),
             Self::SentAway(SentAway::Listener) => ("listener_changed", UNAVAILABLE, 503),
             Self::AmbiguousPath => ("ambiguous_path", UNIMPLEMENTED, 404),
+            Self::MiscodedField { .. } => ("miscoded_field", INTERNAL, 400),
         }
     }
 
@@ -178,6 +189,10 @@ impl Refusal {
             Self::SentAway(SentAway::Listener) => {
                 "this listener of the gateway asks for more than the connection fulfils; connect again".into()
             }
+            Self::MiscodedField { name } => format!(
+                "the metadata `{name}` is no base64, which gRPC demands of names in `-bin`: send it as binary metadata of the \
+                 client's library, or as base64 without blanks"
+            ),
             Self::AmbiguousPath => "the path of a gRPC request is /package.Service/Method, without query, \
                 fragment, percent-encoding, `.` and `..`"
                 .into(),

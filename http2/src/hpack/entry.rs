@@ -13,7 +13,7 @@ use crate::grammar;
 /// | 0–7 | hash of name and value; 0 unless [`Indexing::Incremental`], since nothing else is ever looked up |
 /// | 8–11 | length of the name |
 /// | 12 | [`Name`] |
-/// | 13 | [`Indexing`] in the two low bits, then [`LEGAL_NAME`], [`LEGAL_VALUE`], [`OUTER_BLANKS`], [`FITS_NAME`], [`PLAIN_PATH`] |
+/// | 13 | [`Indexing`] in the two low bits, then [`LEGAL_NAME`], [`LEGAL_VALUE`], [`OUTER_BLANKS`], [`FITS_NAME`], [`PLAIN_PATH`], [`MISCODED`] |
 /// | 14 | static index of the name, or 0 |
 /// | 15 | static index of the whole field, or 0 |
 ///
@@ -28,6 +28,7 @@ const LEGAL_VALUE: u8 = 0b0000_1000;
 const OUTER_BLANKS: u8 = 0b0001_0000;
 const FITS_NAME: u8 = 0b0010_0000;
 const PLAIN_PATH: u8 = 0b0100_0000;
+const MISCODED: u8 = 0b1000_0000;
 
 /// What is known of a name before its value is read.
 #[derive(Copy, Clone)]
@@ -121,7 +122,7 @@ impl Entry {
     /// Makes an entry of `text`: [`HEADER`] bytes to be overwritten, the name, the value.
     pub(crate) fn seal(text: &mut [u8], name_len: usize, name: NameFacts, indexing: Indexing) -> Self {
         if let Some((header, field)) = text.split_first_chunk_mut::<HEADER>() {
-            let value = field.get(name_len..).unwrap_or_default();
+            let (own_name, value) = field.split_at_checked(name_len).unwrap_or_default();
             let hash = match indexing {
                 Indexing::Incremental => hash(field, name_len),
                 Indexing::Without | Indexing::Never => 0,
@@ -132,6 +133,7 @@ impl Entry {
                 (if has_breaks(value) { 0 } else { LEGAL_VALUE })
                     | if has_outer_blanks(value) { OUTER_BLANKS } else { 0 }
                     | if fits(name.known, value) { FITS_NAME } else { 0 }
+                    | if is_miscoded(own_name, value) { MISCODED } else { 0 }
             };
             let flags = indexing as u8 | if name.legal { LEGAL_NAME } else { 0 } | of_value;
             let [h0, h1, h2, h3, h4, h5, h6, h7] = hash.to_le_bytes();
@@ -198,6 +200,10 @@ impl Entry {
 
     pub(crate) fn is_plain_path(&self) -> bool {
         self.header()[13] & PLAIN_PATH != 0
+    }
+
+    pub(crate) fn is_miscoded(&self) -> bool {
+        self.header()[13] & MISCODED != 0
     }
 
     pub(crate) fn facts(&self) -> Facts {
@@ -281,6 +287,11 @@ fn fits(name: Name, value: &[u8]) -> bool {
         Name::Scheme => grammar::is_scheme(value),
         _ => true,
     }
+}
+
+/// gRPC over HTTP/2, *Binary-Header*: a name that ends with `-bin` has a value in base64.
+fn is_miscoded(name: &[u8], value: &[u8]) -> bool {
+    name.ends_with(b"-bin") && !grammar::is_base64_list(value)
 }
 
 /// RFC 9113 §8.2.1: a space or a tab at either end.

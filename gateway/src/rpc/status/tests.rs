@@ -46,6 +46,7 @@ fn all() -> Vec<Refusal> {
         Refusal::SentAway(SentAway::Certificate),
         Refusal::SentAway(SentAway::Listener),
         Refusal::AmbiguousPath,
+        Refusal::miscoded(&Field::new(b"x-a-bin", b"!")),
     ]
 }
 
