@@ -226,9 +226,13 @@ impl Running {
                 let effective = with_pending(next.effective(), &needs_restart);
                 self.view.reconfigured(effective, services(&next));
                 self.view.reloads().applied(unix_now());
-                if lowered != in_force.lowered {
-                    lowered.iter().for_each(Lowered::warn);
-                }
+                let lowered = match (lowered, in_force.lowered) {
+                    (Some(now), Some(told)) if !now.is_news_after(&told) => Some(told),
+                    (now, _) => {
+                        now.iter().for_each(Lowered::warn);
+                        now
+                    }
+                };
                 *in_force = InForce {
                     resolved: next,
                     lowered,

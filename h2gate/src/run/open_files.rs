@@ -19,6 +19,12 @@ pub(super) struct Lowered {
 }
 
 impl Lowered {
+    /// Whether it is news to who was told of `told`. Each endpoint takes a descriptor or two, and is not worth a word.
+    pub(super) fn is_news_after(&self, told: &Self) -> bool {
+        let much_less = self.fitting < told.fitting - told.fitting / 10;
+        (self.wanted, self.open_files) != (told.wanted, told.open_files) || much_less
+    }
+
     /// Says so.
     pub(super) fn warn(&self) {
         let Self {
@@ -65,6 +71,28 @@ fn fitting(limit: u64, workers: usize, endpoints: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_endpoints_more_or_less_are_no_news() {
+        let told = Lowered {
+            wanted: 100_000,
+            fitting: 17_874,
+            open_files: 20_000,
+        };
+        for fitting in [17_874, 17_872, 17_876, 16_100, 17_990] {
+            assert!(!Lowered { fitting, ..told }.is_news_after(&told), "{fitting}");
+        }
+        let (wanted, open_files) = (50_000, 30_000);
+        assert!(Lowered { wanted, ..told }.is_news_after(&told));
+        assert!(Lowered { open_files, ..told }.is_news_after(&told));
+        assert!(
+            Lowered {
+                fitting: 16_000,
+                ..told
+            }
+            .is_news_after(&told)
+        );
+    }
 
     #[test]
     fn backends_probes_and_certificates_keep_their_descriptors() {
