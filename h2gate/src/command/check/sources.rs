@@ -358,7 +358,7 @@ fn program(one: &LocatedPath, found: &mut Diagnostics) {
 }
 
 /// Whether `run` could keep state there. Nothing is created. The default that nobody wrote and nobody needs is
-/// not worth a word: this may be another machine.
+/// worth a word in the summary alone: this may be another machine.
 pub(super) fn state_dir(directory: &Spanned<std::path::PathBuf>, needed: bool, found: &mut Diagnostics) {
     if !needed && directory.place == Place::FILE {
         return;
@@ -375,7 +375,8 @@ pub(super) fn state_dir(directory: &Spanned<std::path::PathBuf>, needed: bool, f
     }
 }
 
-fn unusable(path: &Path) -> Option<(String, String)> {
+/// What keeps the state directory from being used, and the remedy.
+pub(super) fn unusable(path: &Path) -> Option<(String, String)> {
     let writable = |directory: &Path| access(directory, Access::WRITE_OK | Access::EXEC_OK);
     if path.is_dir() {
         if let Err(error) = writable(path) {

@@ -5,7 +5,7 @@ use certstore::UnixTime;
 use gateway::settings::{Backend, ClientAuthMode, EndpointAddress, Listener, Protocol, Route, TlsVersion};
 
 use super::date;
-use super::sources::{Checked, Condition};
+use super::sources::{self, Checked, Condition};
 use super::trust::Contents;
 use crate::config::Resolved;
 
@@ -63,7 +63,14 @@ pub(super) fn text(
         .state_dir
         .as_ref()
         .map_or("none is kept".to_owned(), |directory| {
-            directory.display().to_string()
+            let path = directory.display();
+            // No warning: this may be another machine than that of `run`, and it serves without.
+            match sources::unusable(directory) {
+                Some((what, _)) => {
+                    format!("{path} {what}; `run` as this user would keep nothing for a cold start")
+                }
+                None => path.to_string(),
+            }
         });
     let process = vec![
         ("admin".to_owned(), resolved.admin.address.to_string()),
