@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gateway::settings::{Limits, Timeouts};
 
-use super::keys::{Fallback, Key, Section, Shape};
+use super::keys::{DEADLINES, Fallback, Key, Section, Shape};
 use super::values::{write_duration, write_size};
 
 /// What `max_orders` may be.
@@ -137,6 +137,7 @@ macro_rules! bounds {
         title $title:literal; about $about:literal;
         { $($field:ident: $shape:ident, $why:literal;)* }
         $(plus { $($extra:expr;)* })?
+        $(future { $($future:literal => $instead:expr;)* })?
     ) => {
         pub(super) static $section: Section = Section {
             title: $title,
@@ -155,7 +156,7 @@ macro_rules! bounds {
                 $($({ $extra },)*)?
             ],
             one_of: None,
-            future: &[],
+            future: &[$($(($future, $instead),)*)?],
             synonyms: &[],
         };
         pub(super) static $bounds: Bounds<$target> = Bounds {
@@ -183,6 +184,12 @@ bounds! {
         header_block: Duration, "For one unfinished block of headers, of a client or a backend. Stops clients that send a request one byte at a time. Who has begun another frame or a TLS record may be silent for six times as long.";
         idle: Duration, "For a connection without streams. Long, because gRPC clients connect early and wait; keep it above the idle timeout of a load balancer in front.";
         drain: Duration, "How long running streams may go on after SIGTERM. Keep it below the time that the platform waits before it kills.";
+    }
+    future {
+        "request" => DEADLINES;
+        "rpc" => DEADLINES;
+        "response" => DEADLINES;
+        "connect" => "it is `connect_timeout` of a backend";
     }
 }
 

@@ -271,6 +271,12 @@ pub(super) static TOP: Section = Section {
     ],
 };
 
+/// Instead of what other gateways do for RPCs.
+pub(super) const DEADLINES: &str = "leave it out: clients set deadlines (`grpc-timeout`), and they are kept";
+const RETRIES: &str = "leave it out: what provably reached no backend is sent again anyway; for more, let clients retry (`retryPolicy` in their service config)";
+const KEEPALIVE: &str = "leave it out: `tcp_user_timeout` ends a connection that takes nothing any more";
+const PASSIVE: &str = "leave it out: RPCs go to endpoints that can be connected to, and others are tried again with pauses; let a name of `endpoints` resolve to healthy ones alone";
+
 pub(super) static ROUTE: Section = Section {
     title: "a route",
     about: "One rule: requests that match go to a backend.",
@@ -297,8 +303,10 @@ pub(super) static ROUTE: Section = Section {
     one_of: None,
     future: &[
         ("backends", "name one `backend`"),
-        ("timeout", "leave it out"),
-        ("retry", "leave it out"),
+        ("timeout", DEADLINES),
+        ("retry", RETRIES),
+        ("retries", RETRIES),
+        ("retry_policy", RETRIES),
     ],
     synonyms: &[
         ("cluster", "backend"),
@@ -368,7 +376,7 @@ pub(super) static BACKEND: Section = Section {
             "endpoints",
             Shape::Texts(Form::Endpoint),
             Required,
-            "`ip:port` or `name:port`. A name is resolved at start and every 30 seconds, and all its addresses are used.",
+            "`ip:port` or `name:port`. A name is resolved at start and every 30 seconds, and all its addresses are used. Each worker has one connection to each of them, and opens further ones, 16 at most, where the endpoint's limit of streams (SETTINGS_MAX_CONCURRENT_STREAMS) is reached.",
         ),
         key(
             "connect_timeout",
@@ -391,7 +399,13 @@ pub(super) static BACKEND: Section = Section {
         ),
         ("dns", "write `endpoints: [\"name:port\"]`"),
         ("srv", "write `endpoints: [\"name:port\"]`"),
-        ("health_check", "leave it out"),
+        ("health_check", PASSIVE),
+        ("health_checks", PASSIVE),
+        ("keepalive", KEEPALIVE),
+        ("keep_alive", KEEPALIVE),
+        ("retries", RETRIES),
+        ("retry", RETRIES),
+        ("retry_policy", RETRIES),
         ("balance", "leave it out: round robin is used"),
     ],
     synonyms: &[
