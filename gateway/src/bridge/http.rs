@@ -3,6 +3,7 @@
 //! Nothing of it reaches a backend. What is decided about a request is [`answer`], without I/O.
 
 use std::convert::Infallible;
+use std::future::{poll_fn, ready};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -14,28 +15,28 @@ use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 
 use crate::connection::{Accepted, socket};
 use crate::settings::Redirect;
 use crate::telemetry::HttpRequest;
 use crate::worker::Shard;
+use crate::worker::pace::Stranger;
 
 /// Bytes of a request's head, and of what hyper reads ahead.
 const MAX_HEAD: usize = 8 << 10;
 /// Lines of a head. A browser sends about twenty.
 const MAX_FIELDS: usize = 64;
-/// For the head of a request, from accept or from the answer before.
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// For all of a connection: who wants more connects again. It also bounds who reads no answers.
-const MAX_LIFE: Duration = Duration::from_secs(60);
+/// From accept to close.
+const MAX_LIFE: Duration = Duration::from_secs(10);
 /// For the answer that is under way when a drain begins.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// RFC 8555 §8.3.
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
-/// From accept to close.
+/// From accept to close. One request is answered: hyper would handle pipelined ones in one go, and whoever wants more
+/// connects again.
 pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted, redirect: Redirect) {
     let Accepted {
         stream,
@@ -50,28 +51,30 @@ pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted, redirect: Redire
     let service = service_fn(|request| {
         let (kind, response) = answer(&request, challenges, redirect);
         shard.http_request(kind);
-        async move { Ok::<_, Infallible>(response) }
+        ready(Ok::<_, Infallible>(response))
     });
     let mut http1 = http1::Builder::new();
     http1
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
+        .keep_alive(false)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_FIELDS);
-    let mut talk = pin!(http1.serve_connection(TokioIo::new(stream), service));
-    let life = tokio::time::timeout(MAX_LIFE, async {
-        tokio::select! {
-            ended = talk.as_mut() => return ended,
-            () = shard.drained() => {}
+    let mut talk = http1.serve_connection(TokioIo::new(stream), service);
+    let life = pin!(async {
+        let ended = tokio::select! {
+            ended = poll_fn(|context| talk.poll_without_shutdown(context)) => ended,
+            () = shard.drained() => {
+                std::pin::Pin::new(&mut talk).graceful_shutdown();
+                let last = poll_fn(|context| talk.poll_without_shutdown(context));
+                tokio::time::timeout(LAST_ANSWER, last).await.unwrap_or(Ok(()))
+            }
+        };
+        if ended.is_err_and(|error| error.is_parse()) {
+            shard.http_request(HttpRequest::Malformed);
         }
-        talk.as_mut().graceful_shutdown();
-        tokio::time::timeout(LAST_ANSWER, talk).await.unwrap_or(Ok(()))
+        // RFC 9112 §9.6: requests behind the last one that is answered are read away.
+        socket::linger(&mut talk.into_parts().io.into_inner()).await;
     });
-    if let Ok(Err(error)) = life.await
-        && error.is_parse()
-    {
-        shard.http_request(HttpRequest::Malformed);
-    }
+    let _ = tokio::time::timeout(MAX_LIFE, shard.pace.by_turns(Stranger::Http1, life)).await;
 }
 
 /// What a request gets, and what it was.

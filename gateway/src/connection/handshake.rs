@@ -14,7 +14,7 @@ use crate::failpoint;
 use crate::telemetry::HandshakeFailure;
 use crate::worker::Shard;
 use crate::worker::memory::HandshakeMemory;
-use crate::worker::pace::Pace;
+use crate::worker::pace::{Pace, Stranger};
 
 /// Read buffer of a handshake; a post-quantum ClientHello has about 1.8 kB.
 const BUFFER: usize = 4096;
@@ -247,7 +247,7 @@ impl<'a> Handshake<'a> {
             *known = *byte;
         }
         self.received += wire.len() - kept;
-        self.pace.handshake().await;
+        self.pace.turn(Stranger::Handshake).await;
         let began = Instant::now();
         let early = &mut self.early;
         failpoint::hit("handshake");
@@ -255,7 +255,7 @@ impl<'a> Handshake<'a> {
             .session
             .decrypt(wire, |payload| early.extend_from_slice(payload));
         let resolution = certstore::take_resolution();
-        self.pace.handshake_took(began.elapsed());
+        self.pace.took(Stranger::Handshake, began.elapsed());
         if let Some(certstore::Resolution::Serving { serial, .. }) = &resolution {
             self.certificate = *serial;
         }

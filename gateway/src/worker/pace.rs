@@ -2,13 +2,14 @@
 //!
 //! A task that wakes itself comes before the reactor has run, again and again, and thousands that become ready at once
 //! run before it does. So connections that have more to do than their slice, those that become ready when others have
-//! used enough, and handshakes go on by queues ([`turns`]).
+//! used enough ([`turns`]), and strangers ([`Stranger`]) go on by queues.
 
 pub(crate) mod turns;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ const LITTLE_WIRE: usize = 2048;
 /// What handshakes may use between two looks at the sockets, above the last one: about one signature of an RSA key
 /// of 4096 bits.
 const HANDSHAKES: Duration = Duration::from_millis(2);
+/// The same of connections of HTTP/1.1: about six requests.
+const HTTP1: Duration = Duration::from_micros(500);
 
 /// What one connection has used of its turn.
 #[derive(Debug)]
@@ -124,18 +127,36 @@ impl Share {
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     turns: RefCell<Turns<Waker>>,
-    handshakes: RefCell<Handshakes>,
+    handshakes: RefCell<Queue>,
+    http1: RefCell<Queue>,
     wanted: Notify,
 }
 
+/// Who costs work before anything is known of it. Each kind has a queue and a share of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Stranger {
+    Handshake,
+    Http1,
+}
+
+impl Stranger {
+    fn share(self) -> Duration {
+        match self {
+            Self::Handshake => HANDSHAKES,
+            Self::Http1 => HTTP1,
+        }
+    }
+}
+
+/// Strangers of one kind.
 #[derive(Debug, Default)]
-struct Handshakes {
+struct Queue {
     /// Since the sockets were asked.
     used: Duration,
     waiting: VecDeque<Rc<Ticket>>,
 }
 
-/// A handshake that waits for its turn. It has gone if nobody else holds its ticket.
+/// A stranger that waits for its turn. It has gone if nobody else holds its ticket.
 #[derive(Debug, Default)]
 struct Ticket {
     called: Cell<bool>,
@@ -175,16 +196,23 @@ impl Pace {
         self.turns.borrow_mut().looked();
     }
 
-    /// Resolves when a handshake may do its work; what it took is to be told to [`Self::handshake_took`]. First come,
-    /// first served.
-    pub(crate) async fn handshake(&self) {
+    fn queue(&self, kind: Stranger) -> &RefCell<Queue> {
+        match kind {
+            Stranger::Handshake => &self.handshakes,
+            Stranger::Http1 => &self.http1,
+        }
+    }
+
+    /// Resolves when a stranger may do its work; what it took is to be told to [`Self::took`]. First come, first
+    /// served.
+    pub(crate) async fn turn(&self, kind: Stranger) {
         let ticket = {
-            let mut handshakes = self.handshakes.borrow_mut();
-            if handshakes.waiting.is_empty() && handshakes.used < HANDSHAKES {
+            let mut queue = self.queue(kind).borrow_mut();
+            if queue.waiting.is_empty() && queue.used < kind.share() {
                 return;
             }
             let ticket = Rc::<Ticket>::default();
-            handshakes.waiting.push_back(Rc::clone(&ticket));
+            queue.waiting.push_back(Rc::clone(&ticket));
             ticket
         };
         self.wanted.notify_one();
@@ -198,14 +226,33 @@ impl Pace {
         .await;
     }
 
-    /// A handshake has done some of its work.
-    pub(crate) fn handshake_took(&self, took: Duration) {
-        let mut handshakes = self.handshakes.borrow_mut();
-        handshakes.used += took;
-        if handshakes.used < HANDSHAKES {
-            handshakes.call_next();
+    /// A stranger has done some of its work.
+    pub(crate) fn took(&self, kind: Stranger, took: Duration) {
+        let mut queue = self.queue(kind).borrow_mut();
+        queue.used += took;
+        if queue.used < kind.share() {
+            queue.call_next();
         } else {
             self.wanted.notify_one();
+        }
+    }
+
+    /// Does all of a stranger's work, in each turn as much as goes without waiting.
+    pub(crate) async fn by_turns<W: Future>(&self, kind: Stranger, mut work: Pin<&mut W>) -> W::Output {
+        loop {
+            self.turn(kind).await;
+            let began = Instant::now();
+            let polled = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+            self.took(kind, began.elapsed());
+            if let Poll::Ready(done) = polled {
+                return done;
+            }
+            let mut is_woken = false;
+            poll_fn(|_| match std::mem::replace(&mut is_woken, true) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            })
+            .await;
         }
     }
 
@@ -224,15 +271,18 @@ impl Pace {
 
     /// Says whether others still wait.
     fn call_some(&self) -> bool {
-        let mut handshakes = self.handshakes.borrow_mut();
-        handshakes.used = Duration::ZERO;
-        handshakes.call_next();
-        let more = self.turns.borrow_mut().call(Waker::wake);
-        more || !handshakes.waiting.is_empty()
+        let mut more = self.turns.borrow_mut().call(Waker::wake);
+        for queue in [&self.handshakes, &self.http1] {
+            let mut queue = queue.borrow_mut();
+            queue.used = Duration::ZERO;
+            queue.call_next();
+            more |= !queue.waiting.is_empty();
+        }
+        more
     }
 }
 
-impl Handshakes {
+impl Queue {
     fn call_next(&mut self) {
         while let Some(ticket) = self.waiting.pop_front() {
             if Rc::strong_count(&ticket) > 1 {
@@ -248,7 +298,7 @@ impl Handshakes {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::{Pin, pin};
+    use std::pin::pin;
 
     use super::*;
 
@@ -280,17 +330,17 @@ mod tests {
     fn handshakes_have_a_share_of_a_turn_and_go_in_order() {
         let pace = Pace::default();
         // Nobody waits, and time is left.
-        assert!(is_called(&mut pin!(pace.handshake())));
-        pace.handshake_took(HANDSHAKES / 2);
-        assert!(is_called(&mut pin!(pace.handshake())));
-        pace.handshake_took(HANDSHAKES / 2);
-        let mut first = pin!(pace.handshake());
-        let mut second = pin!(pace.handshake());
+        assert!(is_called(&mut pin!(pace.turn(Stranger::Handshake))));
+        pace.took(Stranger::Handshake, HANDSHAKES / 2);
+        assert!(is_called(&mut pin!(pace.turn(Stranger::Handshake))));
+        pace.took(Stranger::Handshake, HANDSHAKES / 2);
+        let mut first = pin!(pace.turn(Stranger::Handshake));
+        let mut second = pin!(pace.turn(Stranger::Handshake));
         assert!(!is_called(&mut first) && !is_called(&mut second));
         assert!(pace.call_some());
         assert!(is_called(&mut first) && !is_called(&mut second));
         // A short one leaves time for the next.
-        pace.handshake_took(HANDSHAKES / 4);
+        pace.took(Stranger::Handshake, HANDSHAKES / 4);
         assert!(is_called(&mut second));
         assert!(!pace.call_some());
     }
@@ -298,18 +348,59 @@ mod tests {
     #[test]
     fn a_handshake_that_has_gone_keeps_nobody_waiting() {
         let pace = Pace::default();
-        pace.handshake_took(HANDSHAKES);
+        pace.took(Stranger::Handshake, HANDSHAKES);
         {
-            let mut gone = pin!(pace.handshake());
+            let mut gone = pin!(pace.turn(Stranger::Handshake));
             assert!(!is_called(&mut gone));
         }
-        let mut gone = Box::pin(pace.handshake());
+        let mut gone = Box::pin(pace.turn(Stranger::Handshake));
         assert!(!is_called(&mut gone.as_mut()));
         drop(gone);
-        let mut next = pin!(pace.handshake());
+        let mut next = pin!(pace.turn(Stranger::Handshake));
         assert!(!is_called(&mut next));
         assert!(!pace.call_some());
         assert!(is_called(&mut next));
+    }
+
+    #[test]
+    fn few_strangers_do_their_work_between_two_looks_at_the_sockets() {
+        let pace = Pace::default();
+        let polls = Cell::new(0);
+        let talk = || async {
+            for _ in 0..2 {
+                let began = Instant::now();
+                while began.elapsed() < HTTP1 / 2 {}
+                polls.set(polls.get() + 1);
+                let mut is_first = true;
+                poll_fn(|_| match std::mem::replace(&mut is_first, false) {
+                    true => Poll::Pending,
+                    false => Poll::Ready(()),
+                })
+                .await;
+            }
+        };
+        let mut talks: Vec<_> = (0..20)
+            .map(|_| {
+                let pace = &pace;
+                Box::pin(async move { pace.by_turns(Stranger::Http1, pin!(talk())).await })
+            })
+            .collect();
+        let (mut looks, mut most) = (0, 0);
+        while !talks.is_empty() {
+            let before = polls.get();
+            // All of them are ready, again and again.
+            for _ in 0..3 {
+                talks.retain_mut(|talk| !is_called(&mut talk.as_mut()));
+            }
+            most = most.max(polls.get() - before);
+            looks += 1;
+            pace.call_some();
+        }
+        assert_eq!((polls.get(), most), (40, 2));
+        assert!(looks >= 20, "{looks}");
+        // Handshakes have a share of their own.
+        pace.took(Stranger::Http1, HTTP1);
+        assert!(is_called(&mut pin!(pace.turn(Stranger::Handshake))));
     }
 
     #[test]

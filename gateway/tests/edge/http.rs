@@ -56,12 +56,29 @@ fn a_ca_gets_its_answer_and_browsers_a_redirect() {
     assert_eq!(counts, [1, 1, 1, 0, 0]);
 }
 
+/// RFC 9112 §9.6.
 #[test]
-fn a_connection_serves_several_requests() {
+fn a_connection_has_one_answer_and_is_closed_by_it_however_much_is_pipelined() {
     let gateway = TestGateway::start();
-    let request = "GET / HTTP/1.1\r\nhost: a.example\r\n\r\n".repeat(3) + "GET / HTTP/1.1\r\n" + CLOSE;
-    let answer = talk(&gateway, request.as_bytes());
-    assert_eq!(answer.matches("HTTP/1.1 308 ").count(), 4, "{answer}");
+    let request = "GET / HTTP/1.1\r\nhost: a.example\r\n\r\n";
+    // More than is read ahead with the first one, and more than is read away.
+    for pipelined in [1, 2, 300, 5_000] {
+        let mut stream = connect(gateway.plain_address());
+        // It may be closed before all of it was taken.
+        let _ = stream.write_all(request.repeat(pipelined).as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8(answer).unwrap();
+        if pipelined <= 300 {
+            assert_eq!(
+                answer.matches("HTTP/1.1 308 ").count(),
+                1,
+                "{pipelined}: {answer}"
+            );
+            assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        }
+    }
+    assert_eq!(count(&gateway, HttpRequest::Redirected), 4);
 }
 
 #[test]
