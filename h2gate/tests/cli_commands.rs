@@ -73,6 +73,7 @@ routes:
 backends:
   - name: guide
     endpoints: [\"127.0.0.1:50051\"]
+state_dir: state
 ";
 
 #[test]
