@@ -21,8 +21,15 @@ pub(crate) struct Local {
     directory: Arc<Path>,
 }
 
-/// Of the whole right, or of a share.
-type Lock = fn(&File) -> Result<(), TryLockError>;
+/// What is taken of a right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    /// NFS wants a file that is open for writing.
+    Whole,
+    /// Kept for as long as a process runs: a file that is open for writing would keep the disk from being mounted
+    /// read-only.
+    Share,
+}
 
 impl Local {
     pub(crate) fn new(state: &Path) -> Self {
@@ -44,22 +51,36 @@ impl Local {
 
 impl Lease for Local {
     fn try_acquire<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>> {
-        Box::pin(self.lock(name, File::try_lock))
+        Box::pin(self.lock(name, Lock::Whole))
     }
 
     fn try_share<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>> {
-        Box::pin(self.lock(name, File::try_lock_shared))
+        Box::pin(self.lock(name, Lock::Share))
     }
 }
 
 fn lock(path: &Path, how: Lock) -> io::Result<Option<File>> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
-    match how(&file) {
+    let mut to_write = OpenOptions::new();
+    to_write.write(true).create(true).truncate(false).mode(0o600);
+    let (file, locked) = match how {
+        Lock::Whole => {
+            let file = to_write.open(path)?;
+            let locked = file.try_lock();
+            (file, locked)
+        }
+        Lock::Share => {
+            let file = match File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    drop(to_write.open(path)?);
+                    File::open(path)?
+                }
+                opened => opened?,
+            };
+            let locked = file.try_lock_shared();
+            (file, locked)
+        }
+    };
+    match locked {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
