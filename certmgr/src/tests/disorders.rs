@@ -429,17 +429,23 @@ async fn run(seed: u64) -> usize {
     disorder.wanted.len()
 }
 
-/// The seed that `H2GATE_SEED` gives, or some that chance draws: a hundred if `H2GATE_PROOF` is 1.
+/// What is played where neither a seed nor a proof is asked for.
+const SEEDS: [u64; 4] = [
+    18_280_444_969_017_186_840,
+    9_434_880_058_052_532_189,
+    6_882_558_654_270_089_325,
+    9_160_716_364_111_030_298,
+];
+
+/// The seed that `H2GATE_SEED` gives, or a hundred that chance draws if `H2GATE_PROOF` is 1, or [`SEEDS`].
 #[tokio::test(start_paused = true)]
 async fn whatever_comes_between_what_is_asked_for_is_revoked_and_never_returns() {
     let given = std::env::var("H2GATE_SEED").ok();
     let is_proof = std::env::var_os("H2GATE_PROOF").is_some_and(|value| value == "1");
     let seeds: Vec<u64> = match given.map(|seed| seed.parse().unwrap()) {
         Some(seed) => vec![seed],
-        None => {
-            let count = if is_proof { 100 } else { 4 };
-            (0..count).map(|_| rand::rng().random()).collect()
-        }
+        None if is_proof => (0..100).map(|_| rand::rng().random()).collect(),
+        None => SEEDS.to_vec(),
     };
     let mut wanted = 0;
     for seed in seeds {
