@@ -205,7 +205,8 @@ impl Book {
         stamps: &Stamps,
         now: Now,
     ) -> Record {
-        let set = set_id(&names_of(domains));
+        let names = names_of(domains);
+        let set = set_id(&names);
         let standing = |authority: &Authority| self.standing(&set, key, &authority.directory);
         let known = self
             .standings
@@ -216,11 +217,24 @@ impl Book {
         let last = known.chain(lost).max_by_key(|issued| stamps.of(issued.at));
         let holds = authorities
             .iter()
-            .map(|authority| self.hold(domains, key, &authority.directory, stamps))
+            .map(|authority| self.hold((&set, &names), key, &authority.directory, stamps))
             .collect();
         let failing = failing(authorities.iter().map(standing), stamps);
+        let untried = authorities.iter().filter(|authority| {
+            failing.is_some() && standing(authority).is_none_or(|one| one.failing.is_none())
+        });
+        let untried = untried.map(|authority| {
+            let order = Order {
+                domains,
+                key,
+                authority,
+                kind: OrderKind::New,
+            };
+            let wait = self.leave(&order, (&set, &names), stamps, now).err();
+            now.steady.after(wait.map_or(Duration::ZERO, |wait| wait.wait))
+        });
         Record {
-            untried: failing.and_then(|_| self.untried(domains, key, authorities, stamps, now)),
+            untried: untried.min(),
             last_issued: last.map(|issued| LastIssued {
                 at: stamps.of(issued.at),
                 not_before: issued.not_before.map(unix_time),
@@ -231,47 +245,29 @@ impl Book {
         }
     }
 
-    /// When the first of those authorities may be asked that are not failing.
-    fn untried(
-        &self,
-        domains: &[Name],
-        key: KeyType,
-        authorities: &[Authority],
-        stamps: &Stamps,
-        now: Now,
-    ) -> Option<Steady> {
-        let set = set_id(&names_of(domains));
-        let is_failing = |authority: &&Authority| {
-            let standing = self.standing(&set, key, &authority.directory);
-            standing.is_some_and(|one| one.failing.is_some())
-        };
-        let others = authorities.iter().filter(|authority| !is_failing(authority));
-        let at = others.map(|authority| {
-            let order = Order {
-                domains,
-                key,
-                authority,
-                kind: OrderKind::New,
-            };
-            let wait = self.may_order(&order, stamps, now).err().map(|wait| wait.wait);
-            now.steady.after(wait.unwrap_or_default())
-        });
-        at.min()
-    }
-
     /// Whether the CA would take this order.
     pub(crate) fn may_order(&self, order: &Order<'_>, stamps: &Stamps, now: Now) -> Result<(), Wait> {
-        let set = set_id(&names_of(order.domains));
-        let hold = self.hold(order.domains, order.key, &order.authority.directory, stamps);
+        let names = names_of(order.domains);
+        self.leave(order, (&set_id(&names), &names), stamps, now)
+    }
+
+    fn leave(
+        &self,
+        order: &Order<'_>,
+        (set, names): (&str, &[String]),
+        stamps: &Stamps,
+        now: Now,
+    ) -> Result<(), Wait> {
+        let hold = self.hold((set, names), order.key, &order.authority.directory, stamps);
         if let Some(left) = hold.map(|until| until.0.saturating_sub(now.steady.0))
             && !left.is_zero()
         {
             return Err(Wait::retry_after(&order.authority.name, left));
         }
-        if self.awaits_another(order, &set, stamps, now) {
+        if self.awaits_another((set, names), &order.authority.directory, stamps, now) {
             return Err(Wait::retry_after(&order.authority.name, TURN));
         }
-        limits::check(self, order, &set, stamps, now)
+        limits::check(self, order, set, stamps, now)
     }
 
     pub(super) fn orders(&self) -> &[Placed] {
@@ -302,12 +298,15 @@ impl Book {
             .find(|one| one.is_of(set, key) && one.authority == authority)
     }
 
-    fn hold(&self, domains: &[Name], key: KeyType, authority: &str, stamps: &Stamps) -> Option<Steady> {
-        let names = names_of(domains);
-        let own = self
-            .standing(&set_id(&names), key, authority)
-            .and_then(|one| one.hold);
-        let shared = self.shared_holds(&names, authority).map(|(_, hold)| hold);
+    fn hold(
+        &self,
+        (set, names): (&str, &[String]),
+        key: KeyType,
+        authority: &str,
+        stamps: &Stamps,
+    ) -> Option<Steady> {
+        let own = self.standing(set, key, authority).and_then(|one| one.hold);
+        let shared = self.shared_holds(names, authority).map(|(_, hold)| hold);
         own.into_iter().chain(shared).map(|hold| hold.until(stamps)).max()
     }
 
@@ -330,10 +329,14 @@ impl Book {
 
     /// Whether another order must be answered first: for some time after a hold orders go one at a time, so that one
     /// alone learns whether the limit is met again.
-    fn awaits_another(&self, order: &Order<'_>, set: &str, stamps: &Stamps, now: Now) -> bool {
-        let names = names_of(order.domains);
-        let authority = order.authority.directory.as_str();
-        self.shared_holds(&names, authority)
+    fn awaits_another(
+        &self,
+        (set, names): (&str, &[String]),
+        authority: &str,
+        stamps: &Stamps,
+        now: Now,
+    ) -> bool {
+        self.shared_holds(names, authority)
             .filter(|(_, hold)| now.steady < hold.until(stamps).after(CAUTION))
             .any(|(domain, _)| {
                 self.orders.iter().any(|placed| {
