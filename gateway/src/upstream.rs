@@ -206,8 +206,12 @@ impl Worker {
                 continue;
             };
             for endpoint in &taken {
-                holders.push((client.shares.at(*endpoint), places.len()));
-                places.push((key, *endpoint));
+                let held = client.shares.at(*endpoint);
+                // The last one is left to everybody.
+                if held > 1 {
+                    holders.push((held, places.len()));
+                    places.push((key, *endpoint));
+                }
             }
         }
         for _ in 0..starving {

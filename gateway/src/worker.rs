@@ -17,7 +17,7 @@ mod rest;
 mod reverify;
 mod shard;
 pub(crate) mod slab;
-mod tick;
+pub(crate) mod tick;
 mod turn;
 
 use std::net::{SocketAddr, TcpStream};

@@ -14,6 +14,7 @@ use crate::connection::Peer;
 use crate::upstream::share::EndpointId;
 use crate::worker::Worker;
 use crate::worker::slab::Key;
+use crate::worker::tick::Part;
 
 /// A server that is alive has taken a stream up by then.
 const TAKEN_UP: Duration = Duration::from_millis(100);
@@ -63,18 +64,16 @@ impl Worker {
         });
     }
 
-    /// Resets that are due, until `is_over`. Says whether there are more.
-    pub(crate) fn reset_later(&mut self, mut is_over: impl FnMut() -> bool) -> bool {
-        while self.resets.0.front().is_some_and(|later| later.due <= self.now) {
-            let Some(later) = self.resets.0.pop_front() else {
-                return false;
-            };
+    /// Streams of backends that are to be reset by now. Says whether there are more.
+    pub(crate) fn reset_some(&mut self) -> bool {
+        let mut part = Part::begin();
+        while let Some(later) = self.resets.0.pop_front_if(|later| later.due <= self.now) {
             self.reset_stream(later.at, later.code);
             if let Some((client, endpoint)) = later.share {
                 self.give_back_share(client, endpoint);
             }
             self.stream_freed(later.at.connection);
-            if is_over() {
+            if part.is_used_up(true) {
                 return true;
             }
         }

@@ -70,14 +70,14 @@ impl Walks {
 }
 
 /// The time that a walk may use of one tick, or of one turn.
-pub(super) struct Part {
+pub(crate) struct Part {
     time: Duration,
     began: Instant,
     seen: usize,
 }
 
 impl Part {
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         Self::of(PART)
     }
 
@@ -90,7 +90,7 @@ impl Part {
     }
 
     /// One more was looked at. The clock is read where something was done, and now and then.
-    pub(super) fn is_used_up(&mut self, acted: bool) -> bool {
+    pub(crate) fn is_used_up(&mut self, acted: bool) -> bool {
         self.seen += 1;
         (acted || self.seen.is_multiple_of(UNTIMED)) && self.began.elapsed() >= self.time
     }
@@ -168,12 +168,6 @@ impl Worker {
                 return true;
             }
         }
-    }
-
-    /// Streams of backends that are to be reset by now. Says whether there are more.
-    fn reset_some(&mut self) -> bool {
-        let mut part = Part::begin();
-        self.reset_later(|| part.is_used_up(true))
     }
 
     fn end_if_late(&mut self, key: Key) -> bool {
