@@ -111,82 +111,82 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
-/// It reads standard input, which is at its end, and closes.
-fn openssl(question: &Question) -> Vec<String> {
-    let trusting = |port: u16, host: &str, roots: &str| {
-        let name = match host.parse::<std::net::IpAddr>() {
-            Ok(_) => ["-verify_ip", host, "-noservername"].map(str::to_owned).to_vec(),
-            Err(_) => ["-verify_hostname", host, "-servername", host]
-                .map(str::to_owned)
-                .to_vec(),
-        };
-        let address = format!("127.0.0.1:{port}");
-        let base = [
-            "openssl",
-            "s_client",
-            "-connect",
-            &address,
-            "-verify_return_error",
-            "-alpn",
-            "h2",
-        ];
-        let roots = ["-CAfile", roots, "-no-CApath", "-no-CAstore"];
-        [words(&base), name, words(&roots)].concat()
-    };
-    match &question.asked {
-        Asked::Serve { port, host, roots } => trusting(*port, host, roots),
-        Asked::Read {
-            good,
-            roots,
-            chain,
-            key,
-            passphrase,
-            ..
-        } => {
-            let pass = format!("pass:{passphrase}");
-            let key = key.as_ref().unwrap_or(chain);
-            let mut pair = words(&["-cert", chain, "-key", key, "-pass", &pass]);
-            if key != chain {
-                pair.extend(words(&["-cert_chain", chain]));
-            }
-            [trusting(*good, "good.pairs.test", roots), pair].concat()
+impl Asked {
+    /// The server that is asked: its port, its name, and the roots that are trusted.
+    fn server(&self) -> (u16, &str, &str) {
+        match self {
+            Self::Serve { port, host, roots } => (*port, host, roots),
+            Self::Read { good, roots, .. } => (*good, "good.pairs.test", roots),
         }
     }
 }
 
-fn curl(question: &Question) -> Vec<String> {
-    let trusting = |port: u16, host: &str, roots: &str| {
-        let resolve = format!("{host}:{port}:127.0.0.1");
-        let url = format!("https://{host}:{port}/");
-        let base = [
-            "curl",
-            "--silent",
-            "--show-error",
-            "--noproxy",
-            "*",
-            "--max-time",
-            "20",
-        ];
-        let more = ["--resolve", &resolve, "--cacert", roots, &url];
-        [words(&base), words(&more)].concat()
-    };
-    match &question.asked {
-        Asked::Serve { port, host, roots } => trusting(*port, host, roots),
-        Asked::Read {
-            good,
-            roots,
-            chain,
-            key,
-            passphrase,
-            ..
-        } => {
-            let pair = match key {
-                Some(key) => words(&["--cert", chain, "--key", key, "--pass", passphrase]),
-                None => words(&["--cert", chain, "--cert-type", "P12", "--pass", passphrase]),
-            };
-            [trusting(*good, "good.pairs.test", roots), pair].concat()
+/// It reads standard input, which is at its end, and closes.
+fn openssl(question: &Question) -> Vec<String> {
+    let (port, host, roots) = question.asked.server();
+    let address = format!("127.0.0.1:{port}");
+    let mut command = words(&[
+        "openssl",
+        "s_client",
+        "-connect",
+        &address,
+        "-verify_return_error",
+        "-alpn",
+        "h2",
+    ]);
+    command.extend(match host.parse::<std::net::IpAddr>() {
+        Ok(_) => words(&["-verify_ip", host, "-noservername"]),
+        Err(_) => words(&["-verify_hostname", host, "-servername", host]),
+    });
+    command.extend(words(&["-CAfile", roots, "-no-CApath", "-no-CAstore"]));
+    if let Asked::Read {
+        chain,
+        key,
+        passphrase,
+        ..
+    } = &question.asked
+    {
+        let pass = format!("pass:{passphrase}");
+        let key = key.as_ref().unwrap_or(chain);
+        command.extend(words(&["-cert", chain, "-key", key, "-pass", &pass]));
+        if key != chain {
+            command.extend(words(&["-cert_chain", chain]));
         }
     }
+    command
+}
+
+fn curl(question: &Question) -> Vec<String> {
+    let (port, host, roots) = question.asked.server();
+    let resolve = format!("{host}:{port}:127.0.0.1");
+    let url = format!("https://{host}:{port}/");
+    let mut command = words(&[
+        "curl",
+        "--silent",
+        "--show-error",
+        "--noproxy",
+        "*",
+        "--max-time",
+        "20",
+        "--resolve",
+        &resolve,
+        "--cacert",
+        roots,
+        &url,
+    ]);
+    if let Asked::Read {
+        chain,
+        key,
+        passphrase,
+        ..
+    } = &question.asked
+    {
+        command.extend(match key {
+            Some(key) => words(&["--cert", chain, "--key", key, "--pass", passphrase]),
+            None => words(&["--cert", chain, "--cert-type", "P12", "--pass", passphrase]),
+        });
+    }
+    command
 }
 
 /// One process for all questions: judge.go or Judge.java.
