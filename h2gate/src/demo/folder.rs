@@ -5,10 +5,16 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use super::authority::Pair;
+
+/// For what the gateway has begun to write into its state directory, on a thread of its own: until then the folder may
+/// get new content while it is removed.
+const LAST_WRITES: Duration = Duration::from_secs(2);
 
 /// Removed with all its content when dropped.
 pub(super) struct Folder {
@@ -75,5 +81,46 @@ impl Folder {
             Some(before) => fs::remove_dir_all(certificates.join(before)),
             None => Ok(()),
         }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + LAST_WRITES;
+        // The last attempt is the one of `root`.
+        while let Err(error) = fs::remove_dir_all(self.path())
+            && error.kind() != io::ErrorKind::NotFound
+            && Instant::now() < deadline
+        {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_removed_while_somebody_still_writes_into_it() {
+        let folder = Folder::create("").unwrap();
+        let root = folder.path().to_owned();
+        let state = root.join("state");
+        fs::create_dir(&state).unwrap();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let writer = thread::spawn(move || {
+            let until = Instant::now() + Duration::from_millis(100);
+            let mut number = 0;
+            while Instant::now() < until {
+                // Where one is removed, the next is there.
+                let _ = fs::write(state.join(number.to_string()), "");
+                number += 1;
+                begun.send(()).ok();
+            }
+        });
+        has_begun.recv().unwrap();
+        drop(folder);
+        assert!(!root.exists());
+        writer.join().unwrap();
     }
 }
