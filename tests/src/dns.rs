@@ -42,7 +42,7 @@ impl TestDns {
             management,
             double,
         };
-        eventually("the DNS server answers", Duration::from_secs(15), async || {
+        eventually("the DNS server answers", Duration::from_secs(60), async || {
             post(dns.management, "/dns-request-history", json!({ "host": "." }))
                 .await
                 .ok()

@@ -14,7 +14,7 @@ use crate::{
     program,
 };
 
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// A gateway that will be started: its configuration as JSON, which is YAML too.
 #[derive(Debug)]
@@ -318,7 +318,7 @@ impl TestGateway {
 
     /// Waits until a line of the log holds all of these.
     pub async fn logs(&self, words: &[&str]) -> String {
-        self.logs_within(Duration::from_secs(10), words).await
+        self.logs_within(Duration::from_secs(30), words).await
     }
 
     /// As [`TestGateway::logs`], waiting this long.

@@ -203,7 +203,7 @@ impl TestPebble {
     }
 
     async fn answers(&self) {
-        eventually("Pebble answers", Duration::from_secs(15), async || {
+        eventually("Pebble answers", Duration::from_secs(60), async || {
             let request = Message::request("GET", "/roots/0", "localhost", "");
             http::ask_tls(self.management, &self.https, &request).await.ok()?;
             let request = Message::request("GET", "/dir", "localhost", "");

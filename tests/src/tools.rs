@@ -20,7 +20,7 @@ pub fn tool(name: &str) -> PathBuf {
     path
 }
 
-/// Runs a program to its end, at most two minutes.
+/// Runs a program to its end, at most five minutes.
 pub async fn run_tool(program: impl AsRef<Path>, arguments: &[&str]) -> Output {
     let program = program.as_ref();
     let child = Command::new(program)
@@ -33,7 +33,7 @@ pub async fn run_tool(program: impl AsRef<Path>, arguments: &[&str]) -> Output {
         .unwrap_or_else(|error| panic!("{} starts: {error}", program.display()));
     let ended = within(
         format!("{} ends", program.display()),
-        Duration::from_secs(120),
+        Duration::from_secs(300),
         child.wait_with_output(),
     );
     ended.await.unwrap()

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::sync::Arc;
 
-use e2e::{free_port, pem};
+use e2e::pem;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;
@@ -92,9 +92,8 @@ async fn openssl(kinds: &Kinds, kind: &Kind, chain: &[CertificateDer<'static>], 
         path
     };
     let (leaf, rest) = (write("leaf", &chain[..1]), write("rest", &chain[1..]));
-    let port = free_port();
     let mut server = Command::new("openssl")
-        .args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-www"])
+        .args(["s_server", "-accept", "127.0.0.1:0", "-www"])
         .args(["-cert", &leaf, "-cert_chain", &rest, "-key", key])
         .args(["-cipher", "DEFAULT@SECLEVEL=0"])
         .stdin(Stdio::null())
@@ -105,7 +104,9 @@ async fn openssl(kinds: &Kinds, kind: &Kind, chain: &[CertificateDer<'static>], 
         .unwrap();
     let mut said = BufReader::new(server.stdout.take().unwrap()).lines();
     while let Some(line) = said.next_line().await.unwrap() {
-        if line == "ACCEPT" {
+        if let Some(address) = line.strip_prefix("ACCEPT ") {
+            let (_, port) = address.rsplit_once(':').unwrap();
+            let port = port.parse().unwrap();
             tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
             return Server::OpenSsl(port, server);
         }
