@@ -28,7 +28,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use self::handshake::Ended;
 use self::listener::Listener;
-use self::permit::{ConnectionPermit, UnprovenPermit};
+use self::permit::ConnectionPermit;
 use self::session::Session;
 use crate::access_log::Spent;
 use crate::bridge;
@@ -40,6 +40,7 @@ use crate::upstream::share::{EndpointId, Shares, Streams};
 use crate::upstream::spoken::Opening;
 use crate::worker::memory::Charge;
 use crate::worker::pace::{Account, Slice};
+use crate::worker::places::Place;
 use crate::worker::slab::Key;
 use crate::worker::{Shard, Worker};
 
@@ -63,8 +64,7 @@ pub(crate) struct Accepted {
     pub(crate) peer: SocketAddr,
     pub(crate) listener: Arc<Listener>,
     pub(crate) at: Instant,
-    pub(crate) connection: ConnectionPermit,
-    pub(crate) unproven: UnprovenPermit,
+    pub(crate) place: Place,
 }
 
 /// TLS is done, or was not asked for.
@@ -339,7 +339,7 @@ impl Accepted {
         if let Some(edge) = &self.listener.tls {
             // Of two bundles that serve while it lasts the older one: then it is verified once more.
             let bundle = edge.client_trust.as_ref().map_or(0, ClientTrust::serial);
-            let completed = handshake::run(&mut self.stream, edge, shard).await?;
+            let completed = handshake::run(&mut self.stream, edge, shard, &mut self.place).await?;
             label = match completed.session.version() {
                 Some(ProtocolVersion::TLSv1_2) => TlsLabel::Tls12,
                 _ => TlsLabel::Tls13,
@@ -351,7 +351,7 @@ impl Accepted {
             transport = Transport::Tls(completed.session);
             early = completed.early;
         }
-        drop(self.unproven);
+        let permit = self.place.proved().ok_or(HandshakeFailure::TooMany)?;
         let address = self.peer.ip().to_canonical();
         let client = Client {
             address,
@@ -370,7 +370,7 @@ impl Accepted {
             budget: FIRST_BUDGET,
             unproven: 0,
             probe: None,
-            _permit: self.connection,
+            _permit: permit,
         };
         Ok(Secured {
             stream: self.stream,

@@ -13,6 +13,7 @@ mod follow;
 pub(crate) mod memory;
 pub(crate) mod pace;
 pub(crate) mod panics;
+pub(crate) mod places;
 mod rest;
 mod reverify;
 mod shard;

@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::connection::{Accepted, socket};
 use crate::settings::Redirect;
-use crate::telemetry::HttpRequest;
+use crate::telemetry::{HandshakeFailure, HttpRequest};
 use crate::worker::Shard;
 use crate::worker::pace::Stranger;
 
@@ -40,11 +40,12 @@ const CHALLENGES: &str = "/.well-known/acme-challenge/";
 pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted, redirect: Redirect) {
     let Accepted {
         stream,
+        peer,
         listener,
-        connection: _counted,
-        unproven: _counted_too,
+        place,
         ..
     } = accepted;
+    let gives_way = place.gives_way();
     let _ = stream.set_nodelay(true);
     socket::keep_alive(&stream);
     let challenges = &listener.challenges;
@@ -74,7 +75,12 @@ pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted, redirect: Redire
         // RFC 9112 §9.6: requests behind the last one that is answered are read away.
         socket::linger(&mut talk.into_parts().io.into_inner()).await;
     });
-    let _ = tokio::time::timeout(MAX_LIFE, shard.pace.by_turns(Stranger::Http1, life)).await;
+    let all = tokio::time::timeout(MAX_LIFE, shard.pace.by_turns(Stranger::Http1, life));
+    tokio::select! {
+        biased;
+        () = gives_way.notified() => shard.handshake_failed(HandshakeFailure::TooMany, None, &listener, peer),
+        _ = all => {}
+    }
 }
 
 /// What a request gets, and what it was.

@@ -15,6 +15,7 @@ use crate::telemetry::HandshakeFailure;
 use crate::worker::Shard;
 use crate::worker::memory::HandshakeMemory;
 use crate::worker::pace::{Pace, Stranger};
+use crate::worker::places::Place;
 
 /// Read buffer of a handshake; a post-quantum ClientHello has about 1.8 kB.
 const BUFFER: usize = 4096;
@@ -57,18 +58,23 @@ enum Asked {
 }
 
 /// Runs the handshake to its end, whichever that is. The deadline is the caller's.
-pub(super) async fn run(stream: &mut TcpStream, edge: &Edge, shard: &Shard) -> Result<Completed, Ended> {
+pub(super) async fn run(
+    stream: &mut TcpStream,
+    edge: &Edge,
+    shard: &Shard,
+    place: &mut Place,
+) -> Result<Completed, Ended> {
     let max_flight = if edge.client_trust.is_some() {
         MAX_FLIGHT
     } else {
         MAX_HELLO
     };
-    let memory = HandshakeMemory::new(shard, max_flight);
-    let gives_way = memory.gives_way();
+    let gives_way = place.gives_way();
+    let memory = HandshakeMemory::new(shard, max_flight, gives_way.clone());
     tokio::select! {
         biased;
         () = gives_way.notified() => Err(HandshakeFailure::TooMany.into()),
-        outcome = shake_hands(stream, edge, &shard.pace, memory) => outcome,
+        outcome = shake_hands(stream, edge, &shard.pace, place, memory) => outcome,
     }
 }
 
@@ -76,18 +82,19 @@ async fn shake_hands(
     stream: &mut TcpStream,
     edge: &Edge,
     pace: &Pace,
+    place: &mut Place,
     mut memory: HandshakeMemory<'_>,
 ) -> Result<Completed, Ended> {
     // Nearly always no challenge is out, and then nobody looks at the ClientHello but the session.
     if !edge.challenges.expects_tls_alpn() {
-        return Handshake::new(stream, edge.service.clone(), Vec::new(), pace, memory)?
+        return Handshake::new(stream, edge.service.clone(), Vec::new(), pace, place, memory)?
             .run()
             .await;
     }
     let (asked, hello) = read_hello(stream, &mut memory).await?;
     match asked {
         Asked::Service => {
-            Handshake::new(stream, edge.service.clone(), hello, pace, memory)?
+            Handshake::new(stream, edge.service.clone(), hello, pace, place, memory)?
                 .run()
                 .await
         }
@@ -101,7 +108,7 @@ async fn shake_hands(
                 )
                 .await);
             }
-            let completed = Handshake::new(stream, edge.challenge.clone(), hello, pace, memory)?
+            let completed = Handshake::new(stream, edge.challenge.clone(), hello, pace, place, memory)?
                 .run()
                 .await?;
             part(stream, completed.session).await;
@@ -173,6 +180,7 @@ async fn read_more<'a>(
 struct Handshake<'a> {
     stream: &'a mut TcpStream,
     pace: &'a Pace,
+    place: &'a mut Place,
     session: Box<Session>,
     /// Read already, and not yet seen by the session.
     hello: Vec<u8>,
@@ -190,6 +198,7 @@ impl<'a> Handshake<'a> {
         config: std::sync::Arc<rustls::ServerConfig>,
         hello: Vec<u8>,
         pace: &'a Pace,
+        place: &'a mut Place,
         memory: HandshakeMemory<'a>,
     ) -> Result<Self, Ended> {
         let session =
@@ -197,6 +206,7 @@ impl<'a> Handshake<'a> {
         Ok(Self {
             stream,
             pace,
+            place,
             session: Box::new(session),
             hello,
             first: [0; 4],
@@ -260,9 +270,16 @@ impl<'a> Handshake<'a> {
             self.certificate = *serial;
         }
         match outcome {
-            Ok(()) => flush(self.stream, &mut self.session)
-                .await
-                .map_err(|_| HandshakeFailure::Other.into()),
+            Ok(()) => {
+                let is_answer = self.session.unsent() > 0;
+                flush(self.stream, &mut self.session)
+                    .await
+                    .map_err(|_| HandshakeFailure::Other)?;
+                if is_answer {
+                    self.place.answered(Instant::now());
+                }
+                Ok(())
+            }
             Err(error) => Err(self.refuse(error, resolution).await),
         }
     }

@@ -1,4 +1,4 @@
-//! Counts that end with what they count: connections and unfinished handshakes of the whole process.
+//! Counts that end with what they count: connections of the whole process, and those of them that have proved nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ pub(crate) struct Count(Arc<AtomicUsize>);
 
 /// One unit of a [`Count`]; given back when dropped.
 #[derive(Debug)]
-struct Permit(Count);
+pub(crate) struct Permit(Count);
 
 /// A client connection that exists.
 #[derive(Debug)]
@@ -21,21 +21,18 @@ pub(crate) struct ConnectionPermit {
     metrics: Arc<WorkerMetrics>,
 }
 
-/// A handshake that has not ended, or a connection of HTTP/1.1.
-#[derive(Debug)]
-pub(crate) struct UnprovenPermit(#[expect(dead_code, reason = "counts by living")] Permit);
-
 impl Count {
     pub(crate) fn now(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn take(&self, max: usize) -> Option<Permit> {
-        if self.0.fetch_add(1, Ordering::Relaxed) < max {
-            return Some(Permit(self.clone()));
-        }
-        self.0.fetch_sub(1, Ordering::Relaxed);
-        None
+    /// `None` when there are `max`.
+    pub(crate) fn take(&self, max: usize) -> Option<Permit> {
+        let one_more = |now: usize| (now < max).then_some(now + 1);
+        let taken = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        taken.is_ok().then(|| Permit(self.clone()))
     }
 }
 
@@ -67,18 +64,11 @@ impl Drop for ConnectionPermit {
     }
 }
 
-impl UnprovenPermit {
-    /// `None` when `max` are under way.
-    pub(crate) fn take(count: &Count, max: usize) -> Option<Self> {
-        count.take(max).map(Self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use super::{ConnectionPermit, Count, UnprovenPermit};
+    use super::{ConnectionPermit, Count};
 
     #[test]
     fn a_permit_counts_as_long_as_it_lives() {
@@ -91,7 +81,7 @@ mod tests {
         drop(first);
         assert_eq!((process.now(), worker.now()), (0, 0));
         let handshakes = Count::default();
-        let under_way = UnprovenPermit::take(&handshakes, 1);
-        assert!(under_way.is_some() && UnprovenPermit::take(&handshakes, 1).is_none());
+        let under_way = handshakes.take(1);
+        assert!(under_way.is_some() && handshakes.take(1).is_none());
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::{Command, Shard, Shared};
 use crate::connection::listener::Listener;
-use crate::connection::permit::{ConnectionPermit, UnprovenPermit};
+use crate::connection::permit::ConnectionPermit;
 use crate::connection::{Accepted, serve};
 use crate::failpoint;
 use crate::settings::Protocol;
@@ -27,6 +27,8 @@ pub(super) const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 const HANDSHAKE_MEMORY: usize = 16 << 10;
 /// The part of the process's memory that connections of HTTP/1.1 may have.
 const HTTP1_PART: usize = 4;
+/// The name of the limit of connections of all kinds.
+const MAX_CONNECTIONS: &str = "max_connections";
 /// Handing over is not worth its wake-up for a smaller difference.
 const WORTH_HANDING_OVER: usize = 2;
 
@@ -187,43 +189,57 @@ pub(super) fn lose(metrics: &WorkerMetrics, error: &io::Error, peer: SocketAddr)
 }
 
 fn start(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: Arc<Listener>) {
-    let accepted = {
+    let at = Instant::now();
+    let place = {
         let worker = shard.worker();
         let (shared, limits) = (&worker.shared, &worker.snapshot.limits);
         let Some(mine) = shared.peers.get(worker.index) else {
             return;
         };
         worker.metrics.connection_accepted();
-        let counts = (&shared.connections, &mine.connections);
-        let connection = ConnectionPermit::take(counts, limits.max_connections, &worker.metrics);
         let fitting = limits.memory_for_peers() / HANDSHAKE_MEMORY;
-        let (unproven, max, limit) = match &listener.settings.protocol {
+        let (count, max, limit, places, others) = match &listener.settings.protocol {
             Protocol::Http2(_) => (
                 &shared.handshakes,
                 limits.max_handshakes.min(fitting),
                 "max_handshakes",
+                &shard.handshakes,
+                &shard.http1,
             ),
             Protocol::Http1(_) => (
                 &shared.http1,
                 limits.max_http1_connections.min(fitting / HTTP1_PART),
                 "max_http1_connections",
+                &shard.http1,
+                &shard.handshakes,
             ),
         };
-        match (connection, UnprovenPermit::take(unproven, max)) {
-            (Some(connection), Some(unproven)) => Accepted {
-                stream,
-                peer,
-                listener,
-                at: Instant::now(),
-                connection,
-                unproven,
-            },
-            (None, _) => {
+        let counts = (&shared.connections, &mine.connections);
+        let counted = || {
+            let unproven = count.take(max).ok_or(limit)?;
+            let connection = ConnectionPermit::take(counts, limits.max_connections, &worker.metrics);
+            Ok((connection.ok_or(MAX_CONNECTIONS)?, unproven))
+        };
+        let counted = counted().or_else(|full| {
+            let others = || (full == MAX_CONNECTIONS).then(|| others.make_room(at)).flatten();
+            let gone = places.make_room(at).or_else(others).ok_or(full)?;
+            limit_reached(&worker.metrics, full, Some(gone));
+            counted()
+        });
+        match counted {
+            Ok(counted) => places.take(counted, peer, at),
+            Err(limit) => {
                 worker.metrics.connection_closed();
-                return refuse(&worker.metrics, "max_connections", peer);
+                return refuse(&worker.metrics, limit, peer);
             }
-            (Some(_), None) => return refuse(&worker.metrics, limit, peer),
         }
+    };
+    let accepted = Accepted {
+        stream,
+        peer,
+        listener,
+        at,
+        place,
     };
     shard.spawn_about_one(serve(shard.clone(), accepted));
 }

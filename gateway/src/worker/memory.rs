@@ -208,25 +208,21 @@ pub(crate) struct HandshakeMemory<'a> {
 }
 
 impl<'a> HandshakeMemory<'a> {
-    /// For a handshake of whose client one flight has at most `max_flight` bytes.
-    pub(crate) fn new(shard: &'a Shard, max_flight: usize) -> Self {
+    /// For a handshake of whose client one flight has at most `max_flight` bytes. `gives_way` is told when it has to
+    /// end for the others.
+    pub(crate) fn new(shard: &'a Shard, max_flight: usize, gives_way: Rc<Notify>) -> Self {
         Self {
             shard,
             counted: 0,
             max_flight,
             long: None,
-            gives_way: Rc::default(),
+            gives_way,
         }
     }
 
     /// Bytes of one flight of this client, at most.
     pub(crate) fn max_flight(&self) -> usize {
         self.max_flight
-    }
-
-    /// Told when this handshake has to end for the others.
-    pub(crate) fn gives_way(&self) -> Rc<Notify> {
-        self.gives_way.clone()
     }
 
     /// It keeps `now` bytes.

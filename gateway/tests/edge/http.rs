@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use gateway::telemetry::HttpRequest;
+use gateway::telemetry::{HandshakeFailure, HttpRequest};
 
+use crate::newcomers::{open, reached, silent_up_to};
 use crate::sent_away::Open;
 use crate::support::{TestGateway, connect, eventually};
 
@@ -140,28 +141,54 @@ fn a_drain_does_not_wait_for_idle_connections() {
 }
 
 #[test]
-fn connections_are_bounded_and_those_within_the_bound_are_answered() {
+fn who_says_nothing_keeps_no_ca_out() {
+    const LIMIT: &str = "max_http1_connections";
     let mut gateway = TestGateway::start();
     gateway.reload(|settings| settings.limits.max_http1_connections = 2);
-    let mut within: Vec<_> = (0..2).map(|_| connect(gateway.plain_address())).collect();
-    for stream in &mut within {
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\nGET /half")
-            .unwrap();
-        let mut status = [0; 12];
-        stream.read_exact(&mut status).unwrap();
-        assert_eq!(&status, b"HTTP/1.1 308");
-    }
-    assert_eq!(
-        talk(&gateway, format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes()),
-        ""
-    );
-    let limits = gateway.totals().limits;
-    let reached = limits.iter().find(|(limit, _)| *limit == "max_http1_connections");
-    assert_eq!(reached.map(|(_, count)| *count), Some(1));
+    let _published = gateway
+        .reader
+        .challenges()
+        .publish_http("token", "token.thumbprint");
+    let begin = Instant::now();
+    let silent = silent_up_to(LIMIT, &gateway, gateway.plain_address());
     // TLS has places of its own.
     Open::anyone(&gateway);
-    drop(within);
+    let request = format!("GET /.well-known/acme-challenge/token HTTP/1.1\r\n{CLOSE}");
+    eventually("an answer for a CA", || {
+        talk(&gateway, request.as_bytes())
+            .ends_with("token.thumbprint")
+            .then_some(())
+    });
+    // By themselves they end after ten seconds.
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    assert!(open(&silent) > 0, "no more have gone than had to");
+    eventually("no more than there are places", || {
+        (open(&silent) <= 2).then_some(())
+    });
+    assert!(reached(&gateway, LIMIT) > 1);
+    assert!(gateway.failures(HandshakeFailure::TooMany) > 1);
+}
+
+#[test]
+fn connections_within_the_bound_are_answered_and_one_more_is_refused() {
+    let mut gateway = TestGateway::start();
+    gateway.reload(|settings| settings.limits.max_http1_connections = 2);
+    // A machine that stood still has shown nothing: after a second they make room.
+    eventually("one more", || {
+        let begin = Instant::now();
+        let mut within: Vec<_> = (0..2).map(|_| connect(gateway.plain_address())).collect();
+        for stream in &mut within {
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\nGET /half")
+                .unwrap();
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).ok()?;
+            assert_eq!(&status, b"HTTP/1.1 308");
+        }
+        let answer = talk(&gateway, format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes());
+        (begin.elapsed() < Duration::from_millis(900)).then(|| assert_eq!(answer, ""))
+    });
+    assert!(reached(&gateway, "max_http1_connections") > 0);
     eventually("a place", || {
         talk(&gateway, format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes())
             .starts_with("HTTP/1.1 308 ")

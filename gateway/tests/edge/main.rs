@@ -16,6 +16,7 @@ mod gives_way;
 mod hostile;
 mod http;
 mod many;
+mod newcomers;
 mod others;
 mod own_admin;
 mod reload;

@@ -1,0 +1,220 @@
+//! Places of those who have proved nothing yet: handshakes that have not ended, and connections of HTTP/1.1.
+//!
+//! All workers together have a number of them. While all are taken, who has been unfinished for longest makes room for
+//! a newcomer: silence keeps nobody out. For a moment each is safe, or a flood of newcomers would throw out whoever has
+//! a long way; only while all are is a newcomer refused.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::connection::permit::{ConnectionPermit, Permit};
+
+/// For so long nobody has to make room: after accept, and once more after our first answer. Three round trips of 300 ms.
+const SAFE: Duration = Duration::from_secs(1);
+
+/// Those of one kind on one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    /// Who makes room first comes first.
+    taken: RefCell<BTreeMap<Rank, Unproven>>,
+    next: Cell<u64>,
+}
+
+/// From when on it makes room, and a number of its own.
+type Rank = (Instant, u64);
+
+#[derive(Debug)]
+struct Unproven {
+    connection: ConnectionPermit,
+    _counted: Permit,
+    peer: SocketAddr,
+    gives_way: Rc<Notify>,
+}
+
+/// The place of a connection whose client has proved nothing yet; free when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    places: Rc<Places>,
+    rank: Rank,
+    gives_way: Rc<Notify>,
+    is_answered: bool,
+}
+
+impl Places {
+    /// A newcomer takes a place that was counted for it.
+    pub(crate) fn take(
+        self: &Rc<Self>,
+        (connection, counted): (ConnectionPermit, Permit),
+        peer: SocketAddr,
+        now: Instant,
+    ) -> Place {
+        let number = self.next.get();
+        self.next.set(number.wrapping_add(1));
+        let rank = (now + SAFE, number);
+        let gives_way = Rc::<Notify>::default();
+        let unproven = Unproven {
+            connection,
+            _counted: counted,
+            peer,
+            gives_way: gives_way.clone(),
+        };
+        self.taken.borrow_mut().insert(rank, unproven);
+        Place {
+            places: self.clone(),
+            rank,
+            gives_way,
+            is_answered: false,
+        }
+    }
+
+    /// Who has been unfinished for longest is told to go, unless it is safe, and is not counted any more. Gives its
+    /// address.
+    pub(crate) fn make_room(&self, now: Instant) -> Option<SocketAddr> {
+        let mut taken = self.taken.borrow_mut();
+        let first = taken.first_entry().filter(|first| first.key().0 <= now)?;
+        let gone = first.remove();
+        gone.gives_way.notify_one();
+        Some(gone.peer)
+    }
+}
+
+impl Place {
+    /// Told when this connection has to end for another one.
+    pub(crate) fn gives_way(&self) -> Rc<Notify> {
+        self.gives_way.clone()
+    }
+
+    /// Something was sent, and its client has a way to go again. Only the first time counts.
+    pub(crate) fn answered(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.is_answered, true) {
+            return;
+        }
+        let mut taken = self.places.taken.borrow_mut();
+        if let Some(unproven) = taken.remove(&self.rank) {
+            self.rank.0 = now + SAFE;
+            taken.insert(self.rank, unproven);
+        }
+    }
+
+    /// Its client has shown enough to stay. `None`: it was told to go before.
+    pub(crate) fn proved(self) -> Option<ConnectionPermit> {
+        let unproven = self.places.taken.borrow_mut().remove(&self.rank)?;
+        Some(unproven.connection)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.taken.borrow_mut().remove(&self.rank);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::connection::permit::Count;
+
+    const MAX: usize = 3;
+
+    /// Three places, on a clock of its own.
+    struct Scene {
+        places: Rc<Places>,
+        counted: Count,
+        began: Instant,
+        taken: Vec<Place>,
+    }
+
+    impl Scene {
+        fn set() -> Self {
+            Self {
+                places: Rc::default(),
+                counted: Count::default(),
+                began: Instant::now(),
+                taken: Vec::new(),
+            }
+        }
+
+        fn at(&self, millis: u64) -> Instant {
+            self.began + Duration::from_millis(millis)
+        }
+
+        /// Who comes from this port at this time: a place for it, and the port of who went for it.
+        fn comes(&self, port: u16, millis: u64) -> (Option<Place>, Option<u16>) {
+            let gone = match self.counted.now() < MAX {
+                true => None,
+                false => self.places.make_room(self.at(millis)),
+            };
+            let place = self.counted.take(MAX).map(|counted| {
+                let all = Count::default();
+                let connection = ConnectionPermit::take((&all, &all), 9, &Arc::default()).unwrap();
+                let peer = ([192, 0, 2, 1], port).into();
+                self.places.take((connection, counted), peer, self.at(millis))
+            });
+            assert!(self.counted.now() <= MAX);
+            (place, gone.map(|peer| peer.port()))
+        }
+
+        /// The same, who stays and says nothing. `None` if it is refused, else who went.
+        fn stays(&mut self, port: u16, millis: u64) -> Option<Option<u16>> {
+            let (place, gone) = self.comes(port, millis);
+            self.taken.push(place?);
+            Some(gone)
+        }
+    }
+
+    #[test]
+    fn who_is_silent_for_longest_makes_room_and_there_are_never_more_than_places() {
+        let mut scene = Scene::set();
+        for port in [1, 2, 3] {
+            assert_eq!(scene.stays(port, u64::from(port)), Some(None));
+        }
+        assert_eq!(scene.stays(4, 1_000), None, "all are safe");
+        for port in [1, 2, 3] {
+            assert_eq!(scene.stays(10 + port, 2_000), Some(Some(port)));
+        }
+        assert_eq!(scene.stays(4, 2_999), None);
+        assert_eq!(scene.stays(4, 3_000), Some(Some(11)));
+        // Who has gone frees nothing when its task ends, too.
+        scene.taken.drain(..4);
+        assert_eq!(scene.counted.now(), MAX);
+        scene.taken.clear();
+        assert_eq!(scene.counted.now(), 0);
+    }
+
+    #[test]
+    fn who_has_a_long_way_outlasts_a_flood_of_newcomers() {
+        let mut scene = Scene::set();
+        let (honest, _) = scene.comes(443, 0);
+        let mut honest = honest.unwrap();
+        let mut served = 0;
+        for millis in 0..1_400 {
+            if millis == 900 {
+                honest.answered(scene.at(millis));
+            }
+            served += usize::from(scene.stays(1, millis).is_some());
+        }
+        // Two places that change hands each second.
+        assert_eq!(served, 4);
+        assert!(honest.proved().is_some());
+        assert_eq!(scene.counted.now(), MAX - 1);
+    }
+
+    #[test]
+    fn an_answer_counts_once() {
+        let scene = Scene::set();
+        let _others = [scene.comes(1, 500), scene.comes(2, 500)];
+        let (place, _) = scene.comes(3, 0);
+        let mut place = place.unwrap();
+        place.answered(scene.at(0));
+        place.answered(scene.at(900));
+        assert_eq!(scene.comes(4, 1_000).1, Some(3));
+        assert!(place.proved().is_none());
+    }
+}
