@@ -126,7 +126,7 @@ pub(in crate::config) static CLIENT_AUTH: Section = Section {
 
 pub(in crate::config) static HTTP: Section = Section {
     title: "`http` of a listener",
-    about: "Plain HTTP/1.1, never gRPC. `/.well-known/acme-challenge/` answers ACME HTTP-01; everything else is as below.",
+    about: "Plain HTTP/1.1, never gRPC. Each connection is answered one request and then closed. `/.well-known/acme-challenge/` answers ACME HTTP-01; everything else is as below.",
     keys: &[key(
         "redirect",
         Shape::Choice(&["https", "none"]),
