@@ -42,6 +42,8 @@ pub(crate) struct Orders {
     pub(crate) attack: String,
     /// The gateway's listener.
     pub(crate) address: SocketAddr,
+    /// Its listener of HTTP/1.1.
+    pub(crate) http1: SocketAddr,
     /// A file with the CA that its certificates come from.
     pub(crate) ca: PathBuf,
     /// Where the gateway looks for a backend of the attacker's own.
@@ -56,6 +58,7 @@ impl Orders {
         json!({
             "attack": self.attack,
             "address": self.address.to_string(),
+            "http1": self.http1.to_string(),
             "ca": self.ca,
             "hostile": self.hostile,
             "lasts": self.lasts.as_secs_f64(),
@@ -70,6 +73,7 @@ impl Orders {
         Self {
             attack: word("attack"),
             address: word("address").parse().unwrap(),
+            http1: word("http1").parse().unwrap(),
             ca: word("ca").into(),
             hostile: value["hostile"].as_u64().unwrap().try_into().unwrap(),
             lasts: Duration::from_secs_f64(value["lasts"].as_f64().unwrap()),
@@ -189,6 +193,7 @@ fn more_descriptors() {
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
+    pub(crate) http1: SocketAddr,
     pub(crate) hostile: u16,
     until: Instant,
     /// When it gives up, though it was never sent away.
@@ -210,6 +215,7 @@ impl Target {
         let until = Instant::now() + orders.lasts;
         Self {
             address: orders.address,
+            http1: orders.http1,
             hostile: orders.hostile,
             until,
             persists_until: until

@@ -1,5 +1,6 @@
 //! The scene of an attack: a gateway of one worker, backends, quiet clients, and the attacker's process.
 
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,6 +36,7 @@ pub(crate) struct Scene {
     gateway: TestGateway,
     quiet: Quiet,
     clocks: [Clock; 2],
+    http1: SocketAddr,
     hostile: u16,
     _quiet_backend: TestBackend,
     _victim: Option<Victim>,
@@ -63,7 +65,7 @@ impl Scene {
     async fn set(attack: &Attack) -> Self {
         let ca = TestCa::new();
         let quiet_backend = TestBackend::h2(echo_body).await;
-        let hostile = free_port();
+        let (hostile, http1) = (free_port(), SocketAddr::from(([127, 0, 0, 1], free_port())));
         let (mut victim, mut full) = (None, None);
         let attacked = match attack.backend {
             Backend::Answers | Backend::Mute | Backend::Shut | Backend::Deaf | Backend::Large => {
@@ -78,6 +80,10 @@ impl Scene {
         let quiet_to = if full.is_some() { "attacked" } else { "quiet" };
         let builder = TestGateway::builder(&ca, &quiet_backend)
             .set("/workers", 1)
+            .add(
+                "/listeners",
+                json!({ "name": "plain", "address": http1.to_string(), "http": { "redirect": "https" } }),
+            )
             .set("/limits", json!({ "process_memory": PROCESS_MEMORY.to_string() }))
             .set(
                 "/backends",
@@ -108,6 +114,7 @@ impl Scene {
             gateway,
             quiet,
             clocks: [Clock::start(), Clock::start_beside_gateway()],
+            http1,
             hostile,
             _quiet_backend: quiet_backend,
             _victim: victim,
@@ -184,6 +191,7 @@ impl Scene {
         let orders = Orders {
             attack: attack.name.to_owned(),
             address: self.gateway.address(),
+            http1: self.http1,
             ca: self.ca.file(),
             hostile: self.hostile,
             lasts: attack.seconds.now(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use e2e::{Frame, FrameConn, flags, kind, literal_block};
+use e2e::{Frame, FrameConn, flags, kind, literal_block, setting};
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
 
@@ -38,6 +38,13 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "interim_heads_unread",
         does: "the same to a client that does not read",
         work: |target| interim(target, true),
+        backend: Backend::Hostile,
+        ..Attack::USUAL
+    },
+    Attack {
+        name: "half_answer_heads",
+        does: "a backend that takes one stream on a connection, and begins 60 KiB of a head that it does not end, to 200 clients",
+        work: half_heads,
         backend: Backend::Hostile,
         ..Attack::USUAL
     },
@@ -149,6 +156,35 @@ fn interim(target: Target, deaf: bool) -> Work {
             }
         };
         Box::pin(played(&target, ask_all_the_time(&target, deaf), serve)).await;
+        target.ended(OPEN);
+        target.tally()
+    })
+}
+
+fn half_heads(target: Target) -> Work {
+    Box::pin(async move {
+        let large = literal_block(&[("x-large", &"v".repeat(15_000))]);
+        let counted = target.clone();
+        let serve = move |mut connection: FrameConn| {
+            let (target, large) = (counted.clone(), large.clone());
+            async move {
+                connection.serve(&[(setting::MAX_CONCURRENT_STREAMS, 1)]).await;
+                while let Some(frame) = connection.read().await {
+                    if frame.kind != kind::HEADERS {
+                        continue;
+                    }
+                    let mut half = BytesMut::new();
+                    let status = literal_block(&[(":status", "200")]);
+                    half.put(Frame::bytes(kind::HEADERS, 0, frame.stream, &status));
+                    (0..4).for_each(|_| half.put(Frame::bytes(kind::CONTINUATION, 0, frame.stream, &large)));
+                    target.sent(half.len());
+                    connection.write(&half).await.ok();
+                }
+                target.ended("dropped");
+            }
+        };
+        let asking = join_all((0..200).map(|_| ask_all_the_time(&target, false)));
+        Box::pin(played(&target, async { drop(asking.await) }, serve)).await;
         target.ended(OPEN);
         target.tally()
     })

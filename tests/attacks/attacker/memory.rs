@@ -56,14 +56,28 @@ pub(crate) const ATTACKS: &[Attack] = &[
     Attack {
         name: "half_blocks",
         does: "1,000 connections, each with 120 KiB of a header block that is not continued",
-        work: half_blocks,
+        work: |target| halves(target, 1_000, half_block(7, 16_000)),
+        seconds: LONGER,
+        ..Attack::USUAL
+    },
+    Attack {
+        name: "small_halves",
+        does: "6,000 connections, each with 8 KiB of a header block that is not continued",
+        work: |target| halves(target, 6_000, half_block(0, 8_000)),
         seconds: LONGER,
         ..Attack::USUAL
     },
     Attack {
         name: "half_hellos",
         does: "2,000 connections, each with 60 KiB of a ClientHello that is not continued",
-        work: half_hellos,
+        work: |target| half_hellos(target, 60_000),
+        seconds: LONGER,
+        ..Attack::USUAL
+    },
+    Attack {
+        name: "small_hellos",
+        does: "the same with 23,000 octets, which a ClientHello may have",
+        work: |target| half_hellos(target, 23_000),
         seconds: LONGER,
         ..Attack::USUAL
     },
@@ -171,17 +185,32 @@ fn uploads(target: Target, connections: usize, streams: u32) -> Work {
     })
 }
 
-fn half_blocks(target: Target) -> Work {
+/// A HEADERS frame and so many CONTINUATIONs with a field of this length, without END_HEADERS. The last frame lacks its
+/// end as well.
+fn half_block(continuations: usize, length: usize) -> Bytes {
+    let head = Head::new("localhost", "/t.T/Mute", &[], 0);
+    let large = literal_block(&[("x-large", &"v".repeat(length))]);
+    let mut half = BytesMut::new();
+    if continuations == 0 {
+        half.put(Frame::bytes(
+            kind::HEADERS,
+            0,
+            1,
+            &[&head.first()[..], &large[..]].concat(),
+        ));
+    } else {
+        half.put(Frame::bytes(kind::HEADERS, 0, 1, head.first()));
+        (0..continuations).for_each(|_| half.put(Frame::bytes(kind::CONTINUATION, 0, 1, &large)));
+    }
+    half.truncate(half.len() - 1);
+    half.freeze()
+}
+
+/// So many connections that begin with this and say no more.
+fn halves(target: Target, count: usize, half: Bytes) -> Work {
     Box::pin(async move {
-        let head = Head::new("localhost", "/t.T/Mute", &[], 0);
-        let large = literal_block(&[("x-large", &"v".repeat(16_000))]);
-        let mut half = BytesMut::from(&Frame::bytes(kind::HEADERS, 0, 1, head.first())[..]);
-        (0..7).for_each(|_| half.put(Frame::bytes(kind::CONTINUATION, 0, 1, &large)));
-        // The last frame lacks its end as well.
-        let half = half.freeze();
-        let half = half.slice(..half.len() - 1);
         let mut held = Vec::new();
-        while held.len() < 1_000 && !target.is_over() {
+        while held.len() < count && !target.is_over() {
             let Some(mut connection) = target.client(&[]).await else {
                 continue;
             };
@@ -194,12 +223,14 @@ fn half_blocks(target: Target) -> Work {
     })
 }
 
-fn half_hellos(target: Target) -> Work {
+/// So many octets of a larger one.
+fn half_hellos(target: Target, octets: usize) -> Work {
     Box::pin(async move {
-        // RFC 8446 §4: a handshake message of 65,000 octets, in records of 16 KiB, the last of which is missing.
+        // RFC 8446 §4: a handshake message of 5,000 octets more, in records of 16 KiB, the last of which is missing.
         let mut half = BytesMut::new();
-        let mut message = vec![1, 0, 0xfd, 0xe8];
-        message.resize(4 + 60_000, 0);
+        let whole = (octets as u32 + 5_000).to_be_bytes();
+        let mut message = vec![1, whole[1], whole[2], whole[3]];
+        message.resize(4 + octets, 0);
         for fragment in message.chunks(16_384) {
             half.put_slice(&[22, 3, 1]);
             half.put_u16(fragment.len() as u16);

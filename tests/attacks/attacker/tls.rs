@@ -21,6 +21,14 @@ use crate::attack::{Attack, Cpu, Seconds, Work};
 static OLD: &[&SupportedProtocolVersion] = &[&TLS12];
 static NEW: &[&SupportedProtocolVersion] = &[&TLS13];
 
+/// Handshakes that may be unfinished at once where silence is the attack.
+const PLACES: usize = 300;
+/// How long a newcomer tries to get in beside them.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// [`Tally::endings`](super::Tally::endings): a newcomer got in, or did not.
+const LET_IN: &str = "newcomer let in";
+const KEPT_OUT: &str = "newcomer kept out";
+
 /// The name of the certificate that costs most to show.
 const COSTLY: &str = "costly.example.com";
 
@@ -63,6 +71,12 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "churn",
         does: "connections dropped after TCP, after TLS, and with an RPC open",
         work: churn,
+        ..Attack::USUAL
+    },
+    Attack {
+        name: "pipelined_http1",
+        does: "64 KiB of requests of HTTP/1.1 in one write, on 32 connections at once and ever new ones",
+        work: pipelined,
         ..Attack::USUAL
     },
     Attack {
@@ -110,6 +124,26 @@ pub(crate) const ATTACKS: &[Attack] = &[
         seconds: Seconds {
             proof: 10.0,
             short: 1.5,
+        },
+        ..Attack::USUAL
+    },
+    Attack {
+        name: "silent_connections",
+        does: "as many connections that say nothing as may be unfinished at once, each made again when it is closed",
+        work: silent,
+        gateway: |gateway| gateway.set("/limits/max_handshakes", PLACES),
+        limits: &["max_handshakes"],
+        seconds: Seconds {
+            proof: 8.0,
+            short: 3.0,
+        },
+        also: |evidence| {
+            let kept_out = evidence.tally.count(KEPT_OUT);
+            if kept_out > 0 {
+                return Some(format!("{kept_out} newcomers were kept out for {PATIENCE:?}"));
+            }
+            let let_in = evidence.tally.count(LET_IN);
+            (let_in == 0).then(|| "no newcomer came".to_owned())
         },
         ..Attack::USUAL
     },
@@ -265,6 +299,27 @@ fn churn(target: Target) -> Work {
     })
 }
 
+fn pipelined(target: Target) -> Work {
+    Box::pin(async move {
+        let request = b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n";
+        let requests = request.repeat((64 << 10) / request.len());
+        let asking = (0..32).map(async |_| {
+            while !target.is_over() {
+                let Ok(mut socket) = TcpStream::connect(target.http1).await else {
+                    continue;
+                };
+                target.connected();
+                target.sent(requests.len());
+                timeout(target.left(), socket.write_all(&requests)).await.ok();
+                let ended = timeout(target.left(), until_closed(&mut socket)).await;
+                target.ended(if ended.is_ok() { CLOSED } else { OPEN });
+            }
+        });
+        join_all(asking).await;
+        target.tally()
+    })
+}
+
 /// The first flight of a client, as rustls writes it.
 fn hello(target: &Target, name: &str, alpn: &[u8]) -> Vec<u8> {
     let mut config = Arc::unwrap_or_clone(TlsOptions::default().config(&target.roots));
@@ -359,6 +414,33 @@ fn idle(target: Target) -> Work {
             held.extend(target.client(&[]).await);
         }
         wait_for_ends(&target, held.into_iter()).await;
+        target.tally()
+    })
+}
+
+fn silent(target: Target) -> Work {
+    Box::pin(async move {
+        let holding = join_all((0..PLACES).map(async |_| {
+            while !target.is_over() {
+                let Ok(mut socket) = TcpStream::connect(target.address).await else {
+                    continue;
+                };
+                target.connected();
+                let ended = timeout(target.left(), until_closed(&mut socket)).await;
+                target.ended(if ended.is_ok() { CLOSED } else { OPEN });
+                // Who is refused at once shall not spin.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }));
+        let coming = async {
+            let uncounted = target.uncounted();
+            while target.left() > PATIENCE {
+                let in_time = timeout(PATIENCE, async { while uncounted.secured().await.is_none() {} }).await;
+                target.ended(if in_time.is_ok() { LET_IN } else { KEPT_OUT });
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        join(holding, coming).await;
         target.tally()
     })
 }
