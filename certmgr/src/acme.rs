@@ -268,6 +268,8 @@ pub enum IssueFault {
     Unreachable,
     /// The CA has had enough of us for now.
     RateLimited,
+    /// The CA takes no orders for a name until a person says so there.
+    Paused,
     /// The CA could not see the challenge's answer.
     Challenge,
     /// The CA refuses: account, terms, names, policy.
@@ -286,9 +288,10 @@ pub enum IssueFault {
 
 impl IssueFault {
     /// Every one, in the order of their declaration.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Unreachable,
         Self::RateLimited,
+        Self::Paused,
         Self::Challenge,
         Self::Refused,
         Self::SelfCheck,
@@ -303,6 +306,7 @@ impl IssueFault {
         match self {
             Self::Unreachable => "unreachable",
             Self::RateLimited => "rate_limited",
+            Self::Paused => "paused",
             Self::Challenge => "challenge",
             Self::Refused => "refused",
             Self::SelfCheck => "self_check",

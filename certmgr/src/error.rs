@@ -100,7 +100,7 @@ pub struct ErrorClass(&'static str);
 
 impl ErrorClass {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self("io"),
         Self("hanging"),
         Self("moving"),
@@ -116,6 +116,7 @@ impl ErrorClass {
         Self("malformed"),
         Self("configuration"),
         Self("rate_limited"),
+        Self("paused"),
         Self("challenge"),
         Self("refused"),
         Self("self_check"),

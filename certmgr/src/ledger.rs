@@ -4,9 +4,11 @@
 //! each order does not burn what the CA allows. An attempt without an outcome counts as a failed one.
 //!
 //! - `book.rs` is what it holds and how it changes, without I/O;
+//! - `in_a_row.rs` is how often a name has failed without a success, for which a CA pauses it;
 //! - `limits.rs` is what CAs allow.
 
 mod book;
+mod in_a_row;
 mod limits;
 
 use std::fmt;
@@ -76,6 +78,8 @@ pub(crate) struct Order<'a> {
     pub(crate) key: KeyType,
     pub(crate) authority: &'a Authority,
     pub(crate) kind: OrderKind,
+    /// Somebody asks for it: what is slow by our own choice alone does not count.
+    pub(crate) by_hand: bool,
 }
 
 /// How the CA counts it.
@@ -199,6 +203,11 @@ impl Ledger {
     /// same, and is written with the next note.
     pub(crate) async fn failed(&self, attempt: Attempt, error: &IssueError) -> Result<(), StoreError> {
         self.conclude(attempt, Err(error.clone())).await
+    }
+
+    /// What is to be said of the names of an order once one of them comes near to being paused.
+    pub(crate) async fn warning(&self, order: Order<'_>) -> Option<String> {
+        self.inner.lock().await.book.warning(&order)
     }
 
     async fn conclude(

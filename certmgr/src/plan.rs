@@ -224,6 +224,7 @@ impl<'a> Forecast<'a> {
                 Some(0) => OrderKind::Replacing,
                 _ => OrderKind::New,
             },
+            by_hand: false,
         }
     }
 

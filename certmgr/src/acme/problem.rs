@@ -18,6 +18,9 @@ const NAMESPACE: &str = "urn:ietf:params:acme:error:";
 /// The longest text of a CA that is repeated.
 const MAX_TEXT: usize = 600;
 
+/// The longest link to a CA's portal that is repeated: Let's Encrypt's has all that is paused in it.
+const MAX_LINK: usize = 2_000;
+
 /// How many names' own problems are told.
 const MAX_SUBPROBLEMS: usize = 10;
 
@@ -87,7 +90,7 @@ impl Trouble {
             Cause::Problem(problem) => {
                 !matches!(
                     class(problem, &self.head),
-                    IssueFault::RateLimited | IssueFault::Unreachable
+                    IssueFault::RateLimited | IssueFault::Paused | IssueFault::Unreachable
                 ) && !self.is("orderNotReady")
             }
             _ => false,
@@ -119,6 +122,7 @@ impl Trouble {
             Cause::Key(bad) => (IssueFault::State, format!("the account's key {bad}")),
         };
         let remedy = match &self.cause {
+            Cause::Problem(problem) if class == IssueFault::Paused => &remedy_of_pause(problem),
             Cause::Problem(problem) => remedy(problem, class),
             Cause::Http(error) => remedy_of_call(error),
             Cause::Nonsense(_) if self.head.is_page => {
@@ -135,7 +139,12 @@ impl Trouble {
             retry_after: self
                 .head
                 .retry_after
-                .filter(|_| matches!(class, IssueFault::RateLimited | IssueFault::Unreachable))
+                .filter(|_| {
+                    matches!(
+                        class,
+                        IssueFault::RateLimited | IssueFault::Paused | IssueFault::Unreachable
+                    )
+                })
                 .map(|wait| self.weighed(wait)),
         }
     }
@@ -184,8 +193,33 @@ fn kind_of(problem: Option<&str>) -> &str {
         .unwrap_or_default()
 }
 
+/// A name that an account may not order until a person has said so at the CA: RFC 8555 has no type for it.
+fn is_pause(problem: &Problem) -> bool {
+    let words = ["unpause", "temporarily prevented from requesting certificates"];
+    let detail = problem.detail.as_deref().unwrap_or_default();
+    kind_of(problem.r#type.as_deref()) == "rateLimited" && words.iter().any(|words| detail.contains(words))
+}
+
+/// Where the CA lets it be unpaused, if it says so in a form that may be repeated. RFC 3986 §2: what may stand in one.
+fn link_in(problem: &Problem) -> Option<&str> {
+    let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#@!$&*+,;=%".contains(&byte);
+    let words = problem.detail.as_deref()?.split_whitespace();
+    let link = words.map(|word| word.trim_end_matches(['.', ',', ';', ':']));
+    link.filter(|link| link.starts_with("https://") && link.len() <= MAX_LINK)
+        .find(|link| link.bytes().all(may_stand))
+}
+
+fn remedy_of_pause(problem: &Problem) -> String {
+    let place = link_in(problem).unwrap_or("the place that the CA's words name");
+    format!(
+        "mend what makes the name fail, let a person unpause it at {place}, then run `h2gate certs renew`; until then it \
+         is asked once a day"
+    )
+}
+
 fn class(problem: &Problem, head: &Head) -> IssueFault {
     match kind_of(problem.r#type.as_deref()) {
+        "rateLimited" if is_pause(problem) => IssueFault::Paused,
         "rateLimited" => IssueFault::RateLimited,
         "serverInternal" | "badNonce" => IssueFault::Unreachable,
         "connection" | "dns" | "tls" | "incorrectResponse" => IssueFault::Challenge,
@@ -208,7 +242,11 @@ fn with_status(text: &str, head: &Head) -> String {
 
 /// The problem in the CA's words, and each name's own.
 pub(super) fn words(problem: &Problem) -> String {
-    let mut text = one(problem.detail.as_deref(), problem.r#type.as_deref());
+    // The remedy has it whole.
+    let link = link_in(problem).filter(|_| is_pause(problem));
+    let detail = problem.detail.as_deref();
+    let short = detail.zip(link).map(|(detail, link)| detail.replace(link, "…"));
+    let mut text = one(short.as_deref().or(detail), problem.r#type.as_deref());
     for (index, part) in problem.subproblems.iter().enumerate() {
         if index == MAX_SUBPROBLEMS {
             let _ = write!(text, "; and {} more", problem.subproblems.len() - index);
@@ -246,14 +284,6 @@ pub(super) fn bounded(text: &str) -> String {
 }
 
 fn remedy(problem: &Problem, class: IssueFault) -> &'static str {
-    // Let's Encrypt does so after 1,152 failures in a row, and no wait ends it.
-    if problem
-        .detail
-        .as_deref()
-        .is_some_and(|detail| detail.contains("unpause"))
-    {
-        return "mend what makes the name fail, then open the link in the CA's words: it waits for a person";
-    }
     // The problems of single names say more than the one above them.
     let kinds = std::iter::once(problem.r#type.as_deref())
         .chain(problem.subproblems.iter().map(|part| part.r#type.as_deref()));
@@ -288,6 +318,7 @@ fn remedy_of_class(class: IssueFault) -> &'static str {
         IssueFault::RateLimited => {
             "wait: it is asked again when the CA allows it; order less often, or for fewer names"
         }
+        IssueFault::Paused => "let a person unpause the name at the CA",
         IssueFault::Challenge => "make the name lead to this gateway",
         IssueFault::Refused => "do what the CA's words say",
         IssueFault::SelfCheck | IssueFault::Configuration => "correct the configuration",

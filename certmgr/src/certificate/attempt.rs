@@ -35,6 +35,8 @@ pub(super) struct Before {
     pub(super) orders: Vec<String>,
     /// When a CA last issued for the same names, as the plan knew.
     pub(super) issued_at: Option<Steady>,
+    /// Somebody asks for it.
+    pub(super) by_hand: bool,
 }
 
 /// How it ended.
@@ -197,6 +199,7 @@ async fn ask(orders: &Arc<Orders>, authority: usize, before: &Before) -> Result<
         key: source.key,
         authority: asked,
         kind,
+        by_hand: before.by_hand,
     };
     let attempt = timeout(LEDGER_DEADLINE, orders.ledger.intend(order))
         .await
@@ -222,9 +225,12 @@ async fn ask(orders: &Arc<Orders>, authority: usize, before: &Before) -> Result<
     }
     match issued {
         Ok(issued) => Ok((issued, attempt)),
-        Err(error) => {
+        Err(mut error) => {
             if let Err(unwritten) = orders.ledger.failed(attempt, &error).await {
                 tracing::warn!(certificate = config.name, "the ledger of orders: {unwritten}");
+            }
+            if let Some(warning) = orders.ledger.warning(order).await {
+                error.text = format!("{}; {warning}", error.text);
             }
             Err(Refused::Issue(error))
         }
@@ -253,6 +259,8 @@ impl Leave for Noting {
                 } else {
                     OrderKind::New
                 },
+                // It was slowed down before it was noted.
+                by_hand: true,
             };
             let noted = timeout(LEDGER_DEADLINE, self.orders.ledger.note_as(self.noted, order));
             match noted.await {

@@ -369,7 +369,7 @@ impl Certificate {
             self.post.tell(Event::Ordering { name, why });
         }
         self.show_now(control::Action::Ordering, event::words(why));
-        let before = self.before(orders, course.issued_at);
+        let before = self.before(orders, course.issued_at, asked);
         let outcome = self.meanwhile(attempt::run(Arc::clone(orders), before)).await;
         // Whoever asks is told of the limit again.
         let limited = course.told.limited.take().filter(|_| !asked);
@@ -424,7 +424,7 @@ impl Certificate {
         }
     }
 
-    fn before(&self, orders: &Orders, issued_at: Option<Steady>) -> Before {
+    fn before(&self, orders: &Orders, issued_at: Option<Steady>, by_hand: bool) -> Before {
         let replaces = self.serving().and_then(|serving| {
             let authority = self.authority_of(serving.generation(), orders)?;
             Some((authority, leaf_of(serving.bundle())?))
@@ -438,6 +438,7 @@ impl Certificate {
                 .filter_map(|version| version.facts.order.clone())
                 .collect(),
             issued_at,
+            by_hand,
         }
     }
 

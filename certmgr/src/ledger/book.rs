@@ -10,7 +10,8 @@ use aws_lc_rs::digest;
 use certstore::{Name, UnixTime};
 use serde::{Deserialize, Serialize};
 
-use super::limits::{self, Wait};
+use super::in_a_row::InARow;
+use super::limits::{self, Limit, Wait};
 use super::{Order, OrderKind};
 use crate::acme::IssueFault;
 use crate::config::{Authority, KeyType};
@@ -29,6 +30,9 @@ const UNDER_WAY: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Orders go one at a time for so long after a limit that a CA has told on more than one name set.
 const CAUTION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A CA that has paused a name is asked again after so long: nothing tells when a person has unpaused it.
+const PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How soon an order asks again whether the one before it has been answered.
 const TURN: Duration = Duration::from_secs(15);
@@ -49,6 +53,9 @@ pub(crate) struct Book {
     /// Limits that authorities have told: on all that we might order there, by the authority; on all below a domain,
     /// by [`hold_on`].
     holds: BTreeMap<String, Hold>,
+    /// Names that have failed since they last succeeded, by [`name_at`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    in_a_row: BTreeMap<String, InARow>,
 }
 
 /// How things stand between a name set with a key type and an authority.
@@ -165,6 +172,7 @@ impl Default for Book {
             standings: Vec::new(),
             orders: Vec::new(),
             holds: BTreeMap::new(),
+            in_a_row: BTreeMap::new(),
         }
     }
 }
@@ -229,6 +237,7 @@ impl Book {
                 key,
                 authority,
                 kind: OrderKind::New,
+                by_hand: false,
             };
             let wait = self.leave(&order, (&set, &names), stamps, now).err();
             now.steady.after(wait.map_or(Duration::ZERO, |wait| wait.wait))
@@ -262,12 +271,58 @@ impl Book {
         if let Some(left) = hold.map(|until| until.0.saturating_sub(now.steady.0))
             && !left.is_zero()
         {
-            return Err(Wait::retry_after(&order.authority.name, left));
+            return Err(Wait::new(&order.authority.name, Limit::RetryAfter, left));
         }
         if self.awaits_another((set, names), &order.authority.directory, stamps, now) {
-            return Err(Wait::retry_after(&order.authority.name, TURN));
+            return Err(Wait::new(&order.authority.name, Limit::RetryAfter, TURN));
+        }
+        if !order.by_hand
+            && let Some((limit, left)) = self.slowed_down(order, (set, names), stamps, now)
+        {
+            return Err(Wait::new(&order.authority.name, limit, left));
         }
         limits::check(self, order, set, stamps, now)
+    }
+
+    /// What keeps an order back that the CA would count, or answer as it did the last time.
+    fn slowed_down(
+        &self,
+        order: &Order<'_>,
+        (set, names): (&str, &[String]),
+        stamps: &Stamps,
+        now: Now,
+    ) -> Option<(Limit, Duration)> {
+        let directory = &order.authority.directory;
+        let run = self
+            .standing(set, order.key, directory)
+            .and_then(|one| one.failing);
+        let paused = run
+            .filter(|run| run.class == Some(Class(IssueFault::Paused)))
+            .map(|run| {
+                let again = stamps.of(run.last).after(PAUSE);
+                (Limit::Paused, again.0.saturating_sub(now.steady.0))
+            });
+        let in_a_row = names.iter().filter_map(|name| {
+            limits::pause(directory)?;
+            let one = self.in_a_row.get(&name_at(directory, name))?;
+            let limit = Limit::InARow {
+                name: name.clone(),
+                failures: one.count,
+            };
+            Some((limit, one.rest(stamps, now)?))
+        });
+        let all = paused.into_iter().chain(in_a_row);
+        all.filter(|(_, left)| !left.is_zero())
+            .max_by_key(|(_, left)| *left)
+    }
+
+    /// What is to be said of the names of an order once one of them comes near to being paused.
+    pub(crate) fn warning(&self, order: &Order<'_>) -> Option<String> {
+        let directory = &order.authority.directory;
+        let pause = limits::pause(directory)?;
+        names_of(order.domains)
+            .iter()
+            .find_map(|name| self.in_a_row.get(&name_at(directory, name))?.warning(name, pause))
     }
 
     pub(super) fn orders(&self) -> &[Placed] {
@@ -370,6 +425,7 @@ impl Book {
         standings
             .chain(self.orders.iter().map(|placed| placed.at))
             .chain(self.holds.values().map(|hold| hold.at))
+            .chain(self.in_a_row.values().flat_map(|one| [one.since, one.last]))
             .chain(self.lost)
             .collect()
     }
@@ -394,6 +450,12 @@ impl Placed {
             self.outcome,
             Some(Outcome::Failed(Class(Configuration | SelfCheck)))
         )
+    }
+
+    /// Whether the CA has seen that a name fails, as far as is known: it refuses some for a failed validation, too.
+    pub(super) fn was_validated_in_vain(&self) -> bool {
+        use IssueFault::{Challenge, Refused};
+        matches!(self.outcome, Some(Outcome::Failed(Class(Challenge | Refused))))
     }
 
     /// Whether the CA made a certificate, whatever became of it.
@@ -451,6 +513,11 @@ fn names_of(domains: &[Name]) -> Vec<String> {
 /// Where a limit on all below a domain stands among the holds. No directory's URL has a blank.
 fn hold_on(authority: &str, domain: &str) -> String {
     format!("{authority} {domain}")
+}
+
+/// Where it stands how often a name has failed at a CA, with or without `*.`: as [`hold_on`].
+fn name_at(authority: &str, name: &str) -> String {
+    hold_on(authority, name.strip_prefix("*.").unwrap_or(name))
 }
 
 fn is_below(name: &str, domain: &str) -> bool {

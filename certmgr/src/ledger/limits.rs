@@ -106,6 +106,13 @@ pub(crate) fn of(directory: &str) -> &'static [Published] {
     }
 }
 
+/// At how many failed validations in a row a CA pauses a name. <https://letsencrypt.org/docs/rate-limits/>; staging
+/// does so later.
+pub(super) fn pause(directory: &str) -> Option<u32> {
+    let limits = of(directory);
+    (limits == LETS_ENCRYPT || limits == LETS_ENCRYPT_STAGING).then_some(1_152)
+}
+
 /// An order would break a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{authority}: {limit}; the next order is possible in {} s", .wait.as_secs())]
@@ -123,6 +130,15 @@ pub struct Wait {
 pub enum Limit {
     /// The CA said when to come back.
     RetryAfter,
+    /// The CA has paused a name until a person unpauses it.
+    Paused,
+    /// A name has failed so often in a row that it is tried seldom: the CA would pause it.
+    InARow {
+        /// Which.
+        name: String,
+        /// How often.
+        failures: u32,
+    },
     /// A published limit is used up.
     Published {
         /// Which.
@@ -133,10 +149,10 @@ pub enum Limit {
 }
 
 impl Wait {
-    pub(super) fn retry_after(authority: &str, wait: Duration) -> Self {
+    pub(super) fn new(authority: &str, limit: Limit, wait: Duration) -> Self {
         Self {
             authority: authority.to_owned(),
-            limit: Limit::RetryAfter,
+            limit,
             wait,
         }
     }
@@ -326,6 +342,11 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RetryAfter => f.write_str("it said to come back later"),
+            Self::Paused => f.write_str("it has paused a name until a person unpauses it"),
+            Self::InARow { name, failures } => write!(
+                f,
+                "{name} has failed {failures} times in a row, and is tried seldom lest the CA pause it"
+            ),
             Self::Published { limit, subject } => {
                 write!(f, "its limit of {limit}")?;
                 if let Some(subject) = subject {

@@ -21,6 +21,7 @@ struct TestOrder {
     domains: Vec<Name>,
     authority: Authority,
     kind: OrderKind,
+    by_hand: bool,
 }
 
 impl TestOrder {
@@ -30,6 +31,7 @@ impl TestOrder {
             key: KeyType::EcdsaP256,
             authority: &self.authority,
             kind: self.kind,
+            by_hand: self.by_hand,
         }
     }
 
@@ -46,6 +48,13 @@ impl TestOrder {
     fn of_kind(self, kind: OrderKind) -> Self {
         Self { kind, ..self }
     }
+
+    fn by_hand(self) -> Self {
+        Self {
+            by_hand: true,
+            ..self
+        }
+    }
 }
 
 /// A new one, at Let's Encrypt.
@@ -61,6 +70,7 @@ fn order(host: &str) -> TestOrder {
             external_account: None,
         },
         kind: OrderKind::New,
+        by_hand: false,
     }
 }
 
@@ -279,4 +289,68 @@ fn after_a_limit_orders_go_one_at_a_time_for_a_day() {
         let _ = ledger.begins(&order("f.b.test")).unwrap();
         ledger.asks(&order("g.b.test")).unwrap();
     }
+}
+
+#[test]
+fn a_name_that_has_failed_often_in_a_row_is_slowed_down_but_for_a_person_who_is_warned() {
+    let mut ledger = TestLedger::new();
+    let fail = |ledger: &mut TestLedger, order: &TestOrder, times: usize| {
+        for _ in 0..times {
+            let noted = ledger.begins(order).unwrap();
+            ledger.fails(noted, IssueFault::Challenge);
+            ledger.after(13 * MINUTE);
+        }
+    };
+    fail(&mut ledger, &order("a.test"), 200);
+    // Nothing that did not get so far counts.
+    let noted = ledger.begins(&order("a.test").by_hand()).unwrap();
+    ledger.fails(noted, IssueFault::Unreachable);
+    let refused = ledger.asks(&order("a.test")).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("a.test has failed 200 times in a row"),
+        "{refused}"
+    );
+    ledger.asks(&order("*.a.test")).unwrap_err();
+    ledger.asks(&order("b.test")).unwrap();
+    ledger.asks(&order("a.test").at("https://ca.test/")).unwrap();
+    let warning = |ledger: &TestLedger| ledger.book.warning(&order("a.test").order());
+    fail(&mut ledger, &order("a.test").by_hand(), 799);
+    assert_eq!(warning(&ledger), None);
+    fail(&mut ledger, &order("a.test").by_hand(), 1);
+    assert_eq!(
+        warning(&ledger).unwrap(),
+        "a.test has failed 1000 times in a row, and at 1152 the CA pauses it until a person unpauses it"
+    );
+    // However many, a week of rest is enough.
+    let kept = Book::parse(&ledger.book.to_bytes()).unwrap();
+    assert_eq!(kept, ledger.book);
+    ledger.after(7 * DAY - 15 * MINUTE);
+    ledger.asks(&order("a.test")).unwrap_err();
+    ledger.after(15 * MINUTE);
+    let noted = ledger.begins(&order("a.test")).unwrap();
+    ledger.is_issued(noted);
+    assert_eq!(warning(&ledger), None);
+    ledger.asks(&order("*.a.test")).unwrap();
+}
+
+#[test]
+fn a_paused_name_is_asked_for_daily_or_by_a_person_and_counts_anew() {
+    let mut ledger = TestLedger::new();
+    for _ in 0..220 {
+        let noted = ledger.begins(&order("a.test").by_hand()).unwrap();
+        ledger.fails(noted, IssueFault::Challenge);
+        ledger.after(13 * MINUTE);
+    }
+    let noted = ledger.begins(&order("a.test").by_hand()).unwrap();
+    ledger.fails(noted, IssueFault::Paused);
+    for wait in [Duration::ZERO, DAY - MINUTE] {
+        ledger.after(wait);
+        let refused = ledger.asks(&order("a.test")).unwrap_err();
+        assert_eq!(refused.limit, Limit::Paused, "{refused}");
+        ledger.asks(&order("a.test").by_hand()).unwrap();
+    }
+    ledger.after(MINUTE);
+    ledger.asks(&order("a.test")).unwrap();
 }

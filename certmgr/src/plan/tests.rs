@@ -219,6 +219,7 @@ fn what_was_ordered_lately_counts_towards_the_limits() {
             key: one.source.key,
             authority: &one.source.authorities[0],
             kind: OrderKind::New,
+            by_hand: false,
         };
         let noted = book.intend(&order, Draw::from_thousandths(0), &mut stamps, then);
         book.issued(noted, then.wall, &mut stamps, then);

@@ -33,7 +33,11 @@ pub(super) fn at(failing: &Failing, probe: Option<&Probe>, left: Duration, rules
     let back_off = back_off(failing.attempts, rules.first_retry);
     let hurried = |least: u32| (left / SHARE_OF_WHAT_IS_LEFT).max(rules.first_retry.saturating_mul(least));
     // Whoever says it need not be the CA: it never costs more than a failure of the same moment may.
-    let hint = failing.hint.min(hurried(HURRIED)).min(DAY);
+    let hint = match failing.class {
+        // No wait of ours ends it, and a person who has may ask at once.
+        Some(IssueFault::Paused) => DAY,
+        _ => failing.hint.min(hurried(HURRIED)).min(DAY),
+    };
     let wait = match failing.class {
         // Each attempt has cost the CA a whole certificate.
         Some(IssueFault::Certificate) => back_off,

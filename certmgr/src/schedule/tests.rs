@@ -3,6 +3,7 @@
 mod checker;
 mod clocks;
 mod crashes;
+mod in_a_row;
 mod moments;
 mod outages;
 mod properties;

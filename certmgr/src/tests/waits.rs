@@ -111,6 +111,49 @@ async fn a_name_that_fails_for_months_with_nothing_serving_is_tried_daily_and_at
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_paused_name_is_told_once_a_day_and_ordered_at_once_by_whoever_has_unpaused_it() {
+    let world = World::new();
+    world.authority.answers(Answer::Fail(IssueFault::Paused));
+    let mut manager = world.start();
+    let events = told_within(&mut manager, 3 * DAY).await;
+    assert_eq!(kinds(&events), ["ordering", "failing"].repeat(3));
+    world.authority.answers(Answer::Issue);
+    manager.handle.control().renew("api").await.unwrap();
+    let wished = world.clock.now();
+    manager.told_in_time("promoted").await;
+    assert!(world.clock.now() - wished < 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewing_by_hand_counts_towards_the_pause_and_warns_of_it() {
+    let world = World::new();
+    world.authority.answers(Answer::Fail(IssueFault::Challenge));
+    let mut config = acme_config();
+    if let Source::Acme(source) = &mut config.source {
+        "https://acme-v02.api.letsencrypt.org/directory".clone_into(&mut source.authorities[0].directory);
+    }
+    let mut manager = world.start_with(config.clone());
+    let event = manager.told_in_time("failing").await;
+    assert!(!event.to_string().contains("in a row"), "{event}");
+    drop(manager);
+    let path = world.directory.path().join("ledger.json");
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.matches("\"count\": 1,").count(), 1, "{text}");
+    fs::write(&path, text.replace("\"count\": 1,", "\"count\": 1000,")).unwrap();
+    let mut manager = world.start_with(config);
+    tokio::time::sleep(Duration::from_secs(DAY)).await;
+    assert_eq!(world.authority.placed(), 1, "slowed down");
+    let view = manager.handle.control().view("api").unwrap();
+    assert!(view.next.why.contains("1000 times in a row"), "{:?}", view.next);
+    for count in [1001, 1002] {
+        manager.handle.control().renew("api").await.unwrap();
+        let event = manager.told_in_time("failing").await.to_string();
+        let warning = format!("a.test has failed {count} times in a row, and at 1152 the CA pauses it");
+        assert!(event.contains(&warning), "{event}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_order_that_has_only_waited_for_its_turn_is_no_attempt() {
     let world = World::new();
     let turns = Arc::clone(&world.authority.turns);

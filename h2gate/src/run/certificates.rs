@@ -186,7 +186,7 @@ mod tests {
         for fault in IssueFault::ALL {
             assert_eq!(orders[fault.as_str()], 2, "{fault:?}");
         }
-        assert!(totals.events("api").eq([("failing", 18), ("issued", 1)]));
+        assert!(totals.events("api").eq([("failing", 20), ("issued", 1)]));
         assert_eq!(
             (totals.events("other").count(), totals.orders("other").count()),
             (0, 0)
@@ -195,7 +195,7 @@ mod tests {
         let totals = events.totals();
         assert_eq!(
             (totals.events_of_kind("failing"), totals.events_of_kind("kept")),
-            (19, 0)
+            (21, 0)
         );
     }
 
@@ -217,14 +217,15 @@ mod tests {
         let position = |fault| match fault {
             IssueFault::Unreachable => 0,
             IssueFault::RateLimited => 1,
-            IssueFault::Challenge => 2,
-            IssueFault::Refused => 3,
-            IssueFault::SelfCheck => 4,
-            IssueFault::Dns => 5,
-            IssueFault::State => 6,
-            IssueFault::Configuration => 7,
-            IssueFault::Certificate => 8,
+            IssueFault::Paused => 2,
+            IssueFault::Challenge => 3,
+            IssueFault::Refused => 4,
+            IssueFault::SelfCheck => 5,
+            IssueFault::Dns => 6,
+            IssueFault::State => 7,
+            IssueFault::Configuration => 8,
+            IssueFault::Certificate => 9,
         };
-        assert_eq!(IssueFault::ALL.map(position), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(IssueFault::ALL.map(position), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     }
 }

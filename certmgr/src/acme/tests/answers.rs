@@ -201,13 +201,48 @@ async fn a_limit_on_the_account_is_told_from_one_on_names() {
 }
 
 #[tokio::test]
-async fn a_name_that_the_ca_has_paused_is_told_as_waiting_for_a_person() {
-    let words = "Your account is temporarily prevented from requesting certificates for a.example.com and possibly others. \
-                 Please visit: https://portal.letsencrypt.org/sfe/v1/unpause?jwt=e30";
-    let error = at_new_order(429, &[], problem("rateLimited", words)).await;
-    assert_eq!(error.class, IssueFault::RateLimited);
-    assert!(error.text.contains("unpause?jwt=e30"), "{error}");
-    assert!(error.remedy.contains("a person"), "{}", error.remedy);
+async fn a_name_that_the_ca_has_paused_is_told_with_the_link_where_a_person_unpauses_it() {
+    let told = async |link: &str| {
+        let words = format!(
+            "Your account is temporarily prevented from requesting certificates for a.example.com and possibly others. \
+             Please visit: {link}"
+        );
+        let error = at_new_order(429, &[], problem("rateLimited", &words)).await;
+        assert_eq!(error.class, IssueFault::Paused, "{link}");
+        assert!(error.text.contains("for a.example.com and possibly"), "{error}");
+        assert!(error.remedy.contains("a person"), "{}", error.remedy);
+        assert_eq!(error.limit(), None);
+        error
+    };
+    // Longer than any other text of a CA that is repeated: it is of no use cut short.
+    let link = format!(
+        "https://portal.letsencrypt.org/sfe/v1/unpause?jwt=e30.{}.c2ln",
+        "x".repeat(900)
+    );
+    for said in [link.clone(), format!("{link}.")] {
+        let error = told(&said).await;
+        assert!(
+            error.remedy.contains(&format!("unpause it at {link}, then")),
+            "{}",
+            error.remedy
+        );
+        assert!(!error.text.contains("jwt"), "once is enough: {error}");
+    }
+    for said in [
+        format!("https://portal.test/{}", "x".repeat(2_000)),
+        "https://portal.test/\u{1b}[31m".to_owned(),
+        "https://portal.test/\u{202e}".to_owned(),
+        "javascript:alert(1)".to_owned(),
+        String::new(),
+    ] {
+        let error = told(&said).await;
+        let all = format!("{error} ({})", error.remedy);
+        assert!(
+            all.contains("at the place that the CA's words name, then"),
+            "{all}"
+        );
+        assert!(all.len() < 1_000 && all.chars().all(certstore::is_shown), "{all}");
+    }
 }
 
 #[tokio::test]

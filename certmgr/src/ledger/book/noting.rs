@@ -7,10 +7,11 @@ use certstore::UnixTime;
 
 use super::{
     Book, CAUTION, Class, Hold, Issuance, MEMORY, Noted, Outcome, Placed, Run, Stamps, Standing, hold_on,
-    is_below, names_of, set_id,
+    is_below, name_at, names_of, set_id,
 };
 use crate::acme::{IssueError, IssueFault};
 use crate::config::KeyType;
+use crate::ledger::in_a_row::InARow;
 use crate::ledger::{Order, Wait};
 use crate::schedule::{Draw, Now};
 
@@ -32,8 +33,15 @@ impl Book {
         self.prune(stamps, now);
         let names = names_of(order.domains);
         let set = set_id(&names);
-        self.sets.entry(set.clone()).or_insert(names);
         let at = stamps.note(now);
+        for name in &names {
+            let name = name_at(&order.authority.directory, name);
+            self.in_a_row
+                .entry(name)
+                .or_insert_with(|| InARow::begun(at))
+                .one_more(at);
+        }
+        self.sets.entry(set.clone()).or_insert(names);
         let kind = self.kind(order, &set);
         let standing = self.standing_mut(&set, order.key, &order.authority.directory);
         standing.failing = Some(Run {
@@ -173,7 +181,22 @@ impl Book {
     fn close(&mut self, noted: Noted, outcome: Outcome) -> Option<(String, String, String)> {
         let placed = self.orders.iter_mut().find(|placed| placed.id == noted.0)?;
         placed.outcome = Some(outcome);
-        Some((placed.set.clone(), placed.key.clone(), placed.authority.clone()))
+        let (is_issued, failed) = (placed.was_issued(), placed.was_validated_in_vain());
+        let (set, key, authority) = (placed.set.clone(), placed.key.clone(), placed.authority.clone());
+        // What is unpaused counts anew.
+        let counts_anew = is_issued || outcome == Outcome::Failed(Class(IssueFault::Paused));
+        for name in self.sets.get(&set).into_iter().flatten() {
+            let name = name_at(&authority, name);
+            match self.in_a_row.get_mut(&name) {
+                Some(one) if !counts_anew && (failed || one.count > 1) => {
+                    one.count -= u32::from(!failed);
+                }
+                _ => {
+                    self.in_a_row.remove(&name);
+                }
+            }
+        }
+        Some((set, key, authority))
     }
 
     fn standing_mut(&mut self, set: &str, key: KeyType, authority: &str) -> &mut Standing {
@@ -227,6 +250,7 @@ impl Book {
         self.holds
             .retain(|_, hold| !is_past(hold.at, Duration::from_secs(hold.seconds).saturating_add(CAUTION)));
         self.lost = self.lost.filter(|at| !is_past(*at, MEMORY));
+        self.in_a_row.retain(|_, one| !is_past(one.last, FORGOTTEN));
         self.standings.retain(|one| {
             let issued = one.issued.map(|issued| issued.at);
             let failed = one.failing.map(|run| run.last);

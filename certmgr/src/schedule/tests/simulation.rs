@@ -205,6 +205,7 @@ impl<'a> World<'a> {
                 key: KeyType::EcdsaP256,
                 authority: &world.authorities[0],
                 kind: OrderKind::New,
+                by_hand: false,
             };
             let now = world.now();
             let noted = world.book.intend(&order, Draw(500), &mut world.stamps, now);
@@ -269,6 +270,7 @@ impl<'a> World<'a> {
                 key: KeyType::EcdsaP256,
                 authority: &config,
                 kind,
+                by_hand: false,
             };
             if let Err(wait) = self.book.may_order(&order, &self.stamps, now)
                 && self.setup.mutant != Mutant::NoHolds

@@ -380,6 +380,7 @@ impl<'a> World<'a> {
                 key: KeyType::EcdsaP256,
                 authority: &self.authorities[certificate][position],
                 kind,
+                by_hand: false,
             };
             let stamps = &mut self.processes[process].stamps;
             if let Err(wait) = self.book.may_order(&order, stamps, now) {

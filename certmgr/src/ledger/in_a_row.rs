@@ -1,0 +1,67 @@
+//! Validations that fail one after the other, and the pause at which they end.
+//!
+//! Let's Encrypt pauses a name for an account that fails often enough with no success in between, and no wait ends that:
+//! a person must. Each certificate that has the name counts, and each account counts for itself.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::book::Stamps;
+use crate::schedule::{Now, Steady};
+
+/// So often a name may fail before it is slowed down.
+const FREELY: u32 = 200;
+
+/// Beyond that, one failure in so long, counted from the first: 1,152 of them would take more than five years.
+const APART: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
+/// However many have failed, such as by hand, a name is tried again after this long.
+const LONGEST_REST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// People are warned when so few are left.
+const NEAR: u32 = 152;
+
+/// How often a name has failed at a CA, with no success in between. An attempt that is under way counts as one that
+/// fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct InARow {
+    pub(super) count: u32,
+    pub(super) since: u64,
+    pub(super) last: u64,
+}
+
+impl InARow {
+    pub(super) fn begun(at: u64) -> Self {
+        Self {
+            count: 0,
+            since: at,
+            last: at,
+        }
+    }
+
+    pub(super) fn one_more(&mut self, at: u64) {
+        self.count = self.count.saturating_add(1);
+        self.last = at;
+    }
+
+    /// How long until it may be tried once more; `None`: now.
+    pub(super) fn rest(&self, stamps: &Stamps, now: Now) -> Option<Duration> {
+        let beyond = (self.count + 1)
+            .checked_sub(FREELY)
+            .filter(|beyond| *beyond > 0)?;
+        let in_line = stamps.of(self.since).after(APART.saturating_mul(beyond));
+        let Steady(at) = in_line.min(stamps.of(self.last).after(LONGEST_REST));
+        at.checked_sub(now.steady.0).filter(|rest| !rest.is_zero())
+    }
+
+    /// For people, once it is near to the CA's pause.
+    pub(super) fn warning(&self, name: &str, pause: u32) -> Option<String> {
+        (self.count.saturating_add(NEAR) >= pause).then(|| {
+            format!(
+                "{name} has failed {} times in a row, and at {pause} the CA pauses it until a person unpauses it",
+                self.count
+            )
+        })
+    }
+}
