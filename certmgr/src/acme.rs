@@ -27,7 +27,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use client::{Client, Shared, max_attempt};
 
-use crate::config::KeyType;
+use crate::config::{Authority, KeyType};
 use crate::source::Pair;
 use crate::store::BoxFuture;
 
@@ -116,6 +116,12 @@ pub(crate) struct Request {
 pub(crate) trait Leave: fmt::Debug + Send + Sync {
     /// Whether a new order may be placed, which does or does not name what it replaces.
     fn to_place(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>>;
+}
+
+/// Counts the accounts that are made at CAs.
+pub(crate) trait Registrar: Send + Sync {
+    /// Whether one more may be made, which is noted. One that the CA turns out to have already counts all the same.
+    fn may_register<'a>(&'a self, authority: &'a Authority) -> BoxFuture<'a, Result<(), IssueError>>;
 }
 
 /// A chain and its key, fresh from the CA. Not proved yet.

@@ -19,12 +19,12 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::error;
 
-use crate::acme::IssueError;
+use crate::acme::{IssueError, IssueFault, Registrar, RetryAfter, SaidOf};
 use crate::config::{Authority, Clock, KeyType};
 use crate::lease::Guard;
 use crate::schedule::{Draw, Now, Record, Steady};
 use crate::state::State;
-use crate::store::{Document, StoreError};
+use crate::store::{BoxFuture, Document, StoreError};
 
 pub(crate) use book::{Book, Noted, Stamps, lease_of};
 pub(crate) use limits::peaks;
@@ -205,6 +205,17 @@ impl Ledger {
         self.conclude(attempt, Err(error.clone())).await
     }
 
+    /// Asks whether an account may be made and notes that it will be, in one step.
+    async fn register(&self, authority: &Authority) -> Result<(), NotNow> {
+        let mut inner = self.inner.lock().await;
+        let _lease = self.lease().await?;
+        self.refresh(&mut inner).await?;
+        let (mut book, mut stamps) = (inner.book.clone(), inner.stamps.clone());
+        book.register(authority, &mut stamps, self.now())?;
+        self.write(&mut inner, book, stamps).await?;
+        Ok(())
+    }
+
     /// What is to be said of the names of an order once one of them comes near to being paused.
     pub(crate) async fn warning(&self, order: Order<'_>) -> Option<String> {
         self.inner.lock().await.book.warning(&order)
@@ -280,6 +291,35 @@ impl Ledger {
         inner.stamps = stamps;
         inner.document = Some(Some(bytes));
         Ok(())
+    }
+}
+
+impl Registrar for Ledger {
+    fn may_register<'a>(&'a self, authority: &'a Authority) -> BoxFuture<'a, Result<(), IssueError>> {
+        Box::pin(async move {
+            let (class, text, remedy, wait) = match self.register(authority).await {
+                Ok(()) => return Ok(()),
+                Err(NotNow::Wait(wait)) => (
+                    IssueFault::RateLimited,
+                    wait.to_string(),
+                    "let all certificates of a CA share one `external_account`; see whether the CA loses our account",
+                    Some(RetryAfter::new(wait.wait, SaidOf::Names)),
+                ),
+                Err(NotNow::Store(error)) => (
+                    IssueFault::State,
+                    error.to_string(),
+                    "check the state directory",
+                    None,
+                ),
+            };
+            Err(IssueError {
+                class,
+                authority: authority.name.clone(),
+                text: format!("no account is made: {text}"),
+                remedy: remedy.to_owned(),
+                retry_after: wait,
+            })
+        })
     }
 }
 

@@ -50,8 +50,9 @@ pub(crate) fn start_with(
     let reader = writer.reader();
     let (events, _) = broadcast::channel(MAX_WATCHED_EVENTS);
     let ordering = options.state.clone().map(|state| {
-        let issuers = issuers.unwrap_or_else(|| real_issuers(&state, &reader, options.max_orders));
-        Ordering::new(state, issuers, reader.clone(), &options)
+        let ledger = Arc::new(Ledger::new(state.clone(), Arc::clone(&options.now)));
+        let issuers = issuers.unwrap_or_else(|| real_issuers(&state, &reader, &ledger, options.max_orders));
+        Ordering::new(state, ledger, issuers, reader.clone(), &options)
     });
     let ledger = ordering.as_ref().map(Ordering::ledger);
     let revocations = ordering.as_ref().map(Ordering::revocations);
@@ -85,8 +86,9 @@ pub(crate) fn start_with(
     handle
 }
 
-fn real_issuers(state: &State, reader: &Reader, max_orders: usize) -> Issuers {
-    let shared = acme::Shared::new(state.clone(), reader.challenges().clone(), max_orders);
+fn real_issuers(state: &State, reader: &Reader, ledger: &Arc<Ledger>, max_orders: usize) -> Issuers {
+    let registrar = Arc::clone(ledger) as Arc<dyn acme::Registrar>;
+    let shared = acme::Shared::new(state.clone(), reader.challenges().clone(), registrar, max_orders);
     Arc::new(move |source| Arc::new(acme::Client::new(source, &shared)))
 }
 

@@ -21,8 +21,8 @@ use super::order::{self, Stop};
 use super::problem::Trouble;
 use super::session::{Session, act};
 use super::{
-    IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RevocationReason, Turn, control, kept,
-    renewal,
+    IssueError, IssueFault, Issued, Issuer, Registrar, RenewalInfo, Request, RevocationReason, Turn, control,
+    kept, renewal,
 };
 use crate::config::{AcmeSource, Authority, Challenge, DnsProvider};
 use crate::dns::{self, Lookup, TxtRecords};
@@ -51,13 +51,19 @@ pub(crate) struct Shared {
     max_orders: u32,
     pub(super) claims: Arc<Claims>,
     desk: Desk,
+    pub(super) registrar: Arc<dyn Registrar>,
     /// One for each account, held while it is registered or changed.
     accounts: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Shared {
     /// At most `max_orders` orders are under way at once; the others wait their turn.
-    pub(crate) fn new(state: State, challenges: Challenges, max_orders: usize) -> Arc<Self> {
+    pub(crate) fn new(
+        state: State,
+        challenges: Challenges,
+        registrar: Arc<dyn Registrar>,
+        max_orders: usize,
+    ) -> Arc<Self> {
         let max_orders = u32::try_from(max_orders.clamp(1, MAX_ORDERS)).unwrap_or(1);
         Arc::new(Self {
             lease: state.lease,
@@ -67,6 +73,7 @@ impl Shared {
             max_orders,
             claims: Arc::default(),
             desk: Desk::default(),
+            registrar,
             accounts: Mutex::default(),
         })
     }
@@ -374,12 +381,18 @@ mod tests {
     use super::*;
     use crate::acme::tests::request;
     use crate::config::{ExecHook, KeyType};
+    use crate::ledger::Ledger;
 
     #[test]
     fn an_attempt_is_not_cut_short_by_the_waits_that_dns_records_are_granted() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(&folder.path().join("state")).unwrap();
-        let shared = Shared::new(state, Challenges::default(), 1);
+        let shared = Shared::new(
+            state.clone(),
+            Challenges::default(),
+            Arc::new(Ledger::new(state, Arc::new(certstore::UnixTime::now))),
+            1,
+        );
         let max_attempt = |challenge: Challenge| {
             let source = AcmeSource {
                 authorities: Vec::new(),

@@ -35,12 +35,18 @@ pub(crate) struct Orders {
 }
 
 impl Ordering {
-    pub(crate) fn new(state: State, issuers: Issuers, reader: Reader, options: &Options) -> Self {
+    pub(crate) fn new(
+        state: State,
+        ledger: Arc<Ledger>,
+        issuers: Issuers,
+        reader: Reader,
+        options: &Options,
+    ) -> Self {
         let now = Arc::clone(&options.now);
         let revocations = Revocations::new(state.clone(), Arc::clone(&issuers), reader, now);
         Self {
             revocations: Arc::new(revocations),
-            ledger: Arc::new(Ledger::new(state.clone(), Arc::clone(&options.now))),
+            ledger,
             state,
             issuers,
             random: Arc::clone(&options.random),

@@ -53,6 +53,9 @@ pub(crate) struct Book {
     /// Limits that authorities have told: on all that we might order there, by the authority; on all below a domain,
     /// by [`hold_on`].
     holds: BTreeMap<String, Hold>,
+    /// When accounts were made, by the authority.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    accounts: BTreeMap<String, Vec<u64>>,
     /// Names that have failed since they last succeeded, by [`name_at`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     in_a_row: BTreeMap<String, InARow>,
@@ -172,6 +175,7 @@ impl Default for Book {
             standings: Vec::new(),
             orders: Vec::new(),
             holds: BTreeMap::new(),
+            accounts: BTreeMap::new(),
             in_a_row: BTreeMap::new(),
         }
     }
@@ -425,6 +429,7 @@ impl Book {
         standings
             .chain(self.orders.iter().map(|placed| placed.at))
             .chain(self.holds.values().map(|hold| hold.at))
+            .chain(self.accounts.values().flatten().copied())
             .chain(self.in_a_row.values().flat_map(|one| [one.since, one.last]))
             .chain(self.lost)
             .collect()

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::Order;
 use super::book::{Book, Class, Kind, Outcome, Placed, Stamps};
 use crate::acme::IssueFault;
+use crate::config::Authority;
 use crate::schedule::{Now, Steady};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -28,6 +29,8 @@ pub enum Counted {
     SameNames,
     /// Validations of a name that failed.
     FailedValidations,
+    /// Accounts that are made from one address.
+    Accounts,
 }
 
 /// A limit that a CA publishes.
@@ -73,6 +76,7 @@ const LETS_ENCRYPT: &[Published] = &[
     published(Counted::RegisteredDomain, 50, WEEK, NOT_RENEWING),
     published(Counted::SameNames, 5, WEEK, NOT_REPLACING),
     published(Counted::FailedValidations, 5, HOUR, &[]),
+    published(Counted::Accounts, 10, Duration::from_secs(3 * 60 * 60), &[]),
 ];
 
 /// <https://letsencrypt.org/docs/staging-environment/>
@@ -86,6 +90,7 @@ const LETS_ENCRYPT_STAGING: &[Published] = &[
     published(Counted::RegisteredDomain, 30_000, WEEK, NOT_RENEWING),
     published(Counted::SameNames, 30_000, WEEK, NOT_REPLACING),
     published(Counted::FailedValidations, 200, HOUR, &[]),
+    published(Counted::Accounts, 50, Duration::from_secs(3 * 60 * 60), &[]),
 ];
 
 /// The default quota of a project. <https://cloud.google.com/certificate-manager/docs/quotas>
@@ -202,6 +207,24 @@ pub(super) fn check(
     longest.map_or(Ok(()), Err)
 }
 
+/// Whether one more account stays inside the limit, after those that were made at these times.
+pub(super) fn check_accounts(authority: &Authority, made: Vec<Steady>, now: Now) -> Result<(), Wait> {
+    let is_it = |limit: &&Published| limit.counted == Counted::Accounts;
+    let Some(limit) = of(&authority.directory).iter().find(is_it) else {
+        return Ok(());
+    };
+    match until_free(made, limit, now) {
+        Some(wait) => {
+            let limit = Limit::Published {
+                limit: *limit,
+                subject: None,
+            };
+            Err(Wait::new(&authority.name, limit, wait))
+        }
+        None => Ok(()),
+    }
+}
+
 /// The most that is counted towards a limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Peak {
@@ -213,11 +236,11 @@ pub(crate) struct Peak {
     pub(crate) at: Option<Steady>,
 }
 
-/// For each limit of a CA the window with the most in it. Failed validations are left out.
+/// For each limit of a CA that orders count towards the window with the most in it. Failed validations are left out.
 pub(crate) fn peaks(book: &Book, directory: &str, stamps: &Stamps, now: Now) -> Vec<Peak> {
     of(directory)
         .iter()
-        .filter(|limit| limit.counted != Counted::FailedValidations)
+        .filter(|limit| !matches!(limit.counted, Counted::FailedValidations | Counted::Accounts))
         .map(|limit| peak(book, directory, limit, stamps, now))
         .collect()
 }
@@ -281,7 +304,7 @@ impl Published {
     /// What is counted separately: domains, names, or (`None`) everything together.
     fn subjects(&self, names: &[String]) -> Vec<Option<String>> {
         let mut subjects: Vec<_> = match self.counted {
-            Counted::Orders | Counted::SameNames => vec![None],
+            Counted::Orders | Counted::SameNames | Counted::Accounts => vec![None],
             Counted::RegisteredDomain => names.iter().map(|name| Some(registered_domain(name))).collect(),
             Counted::FailedValidations => names.iter().cloned().map(Some).collect(),
         };
@@ -301,6 +324,7 @@ impl Published {
             Counted::FailedValidations => {
                 placed.outcome == Some(Outcome::Failed(Class(IssueFault::Challenge)))
             }
+            Counted::Accounts => false,
         }
     }
 
@@ -322,6 +346,7 @@ impl Published {
             Counted::RegisteredDomain => "certificates per registered domain",
             Counted::SameNames => "certificates for the same names",
             Counted::FailedValidations => "failed validations per name",
+            Counted::Accounts => "new accounts per address",
         }
     }
 }

@@ -354,3 +354,28 @@ fn a_paused_name_is_asked_for_daily_or_by_a_person_and_counts_anew() {
     ledger.after(MINUTE);
     ledger.asks(&order("a.test")).unwrap();
 }
+
+#[test]
+fn ten_accounts_in_three_hours_are_allowed_whatever_they_are_for_and_more_later() {
+    let mut ledger = TestLedger::new();
+    let register = |ledger: &mut TestLedger, directory: &str| {
+        let order = order("a.test").at(directory);
+        let TestLedger { book, stamps, now } = ledger;
+        book.register(&order.authority, stamps, *now)
+    };
+    for _ in 0..10 {
+        register(&mut ledger, LETS_ENCRYPT).unwrap();
+        ledger.after(MINUTE);
+    }
+    let refused = register(&mut ledger, LETS_ENCRYPT).unwrap_err();
+    assert_eq!(refused.wait, 170 * MINUTE, "{refused}");
+    assert_eq!(Book::parse(&ledger.book.to_bytes()).unwrap(), ledger.book);
+    for _ in 0..100 {
+        register(&mut ledger, "https://ca.test/").unwrap();
+    }
+    ledger.after(refused.wait);
+    register(&mut ledger, LETS_ENCRYPT).unwrap();
+    register(&mut ledger, LETS_ENCRYPT).unwrap_err();
+    ledger.after(2 * HOUR + 59 * MINUTE);
+    ledger.asks(&order("a.test")).unwrap();
+}

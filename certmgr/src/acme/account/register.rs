@@ -181,6 +181,7 @@ impl<'a> Register<'a> {
             }
             None => {}
         }
+        self.shared.registrar.may_register(self.authority()).await?;
         let answer = self
             .session
             .post("new-account", url, Signer::Key(&key), Some(&payload))

@@ -128,7 +128,7 @@ pub(super) fn problem(kind: &str, detail: &str) -> String {
 }
 
 /// What an order comes to at a CA that answers newOrder like this.
-async fn at_new_order(
+pub(super) async fn at_new_order(
     status: u16,
     fields: &'static [(&'static str, &'static str)],
     body: String,
@@ -197,51 +197,6 @@ async fn a_limit_on_the_account_is_told_from_one_on_names() {
         assert_eq!(error.limit(), Some(Duration::from_secs(3_600)), "{detail}");
         assert_eq!(error.is_of_account(), of_account, "{detail}");
         assert_eq!(error.limited_name(), name, "{detail}");
-    }
-}
-
-#[tokio::test]
-async fn a_name_that_the_ca_has_paused_is_told_with_the_link_where_a_person_unpauses_it() {
-    let told = async |link: &str| {
-        let words = format!(
-            "Your account is temporarily prevented from requesting certificates for a.example.com and possibly others. \
-             Please visit: {link}"
-        );
-        let error = at_new_order(429, &[], problem("rateLimited", &words)).await;
-        assert_eq!(error.class, IssueFault::Paused, "{link}");
-        assert!(error.text.contains("for a.example.com and possibly"), "{error}");
-        assert!(error.remedy.contains("a person"), "{}", error.remedy);
-        assert_eq!(error.limit(), None);
-        error
-    };
-    // Longer than any other text of a CA that is repeated: it is of no use cut short.
-    let link = format!(
-        "https://portal.letsencrypt.org/sfe/v1/unpause?jwt=e30.{}.c2ln",
-        "x".repeat(900)
-    );
-    for said in [link.clone(), format!("{link}.")] {
-        let error = told(&said).await;
-        assert!(
-            error.remedy.contains(&format!("unpause it at {link}, then")),
-            "{}",
-            error.remedy
-        );
-        assert!(!error.text.contains("jwt"), "once is enough: {error}");
-    }
-    for said in [
-        format!("https://portal.test/{}", "x".repeat(2_000)),
-        "https://portal.test/\u{1b}[31m".to_owned(),
-        "https://portal.test/\u{202e}".to_owned(),
-        "javascript:alert(1)".to_owned(),
-        String::new(),
-    ] {
-        let error = told(&said).await;
-        let all = format!("{error} ({})", error.remedy);
-        assert!(
-            all.contains("at the place that the CA's words name, then"),
-            "{all}"
-        );
-        assert!(all.len() < 1_000 && all.chars().all(certstore::is_shown), "{all}");
     }
 }
 
@@ -551,7 +506,7 @@ async fn an_order_that_is_noted_at_one_ca_is_unfinished_there_alone() {
     wishes.authorities.push(fallback);
     let asked = request("a", &["a.example.com"]);
     ca.issue_as(&wishes, &asked).await.err().unwrap();
-    let client = Client::new(&wishes, &Shared::new(open(&ca.folder), Challenges::default(), 1));
+    let client = Client::new(&wishes, &shared(open(&ca.folder), Challenges::default(), 1));
     let unfinished = async |asked: Request| client.has_unfinished(&asked).await.unwrap();
     assert!(unfinished(asked.clone()).await);
     let elsewhere = Request {
@@ -701,7 +656,7 @@ async fn a_redirect_is_no_answer() {
 #[tokio::test]
 async fn what_is_answered_by_a_redirect_is_not_revoked() {
     let ca = Scripted::start(|asked| (asked.path == "/revoke").then(|| (302, Vec::new(), String::new())));
-    let shared = Shared::new(open(&ca.folder), Challenges::default(), 1);
+    let shared = shared(open(&ca.folder), Challenges::default(), 1);
     let client = Client::new(&ca.source(), &shared);
     let error = client
         .revoke(0, &a_leaf(), RevocationReason::KeyCompromise)

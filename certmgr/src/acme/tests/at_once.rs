@@ -30,7 +30,7 @@ async fn as_many_orders_as_allowed_are_under_way_at_once_and_no_more() {
         }
         None
     });
-    let shared = Shared::new(open(&ca.folder), Challenges::default(), 2);
+    let shared = shared(open(&ca.folder), Challenges::default(), 2);
     let client = Client::new(&ca.source(), &shared);
     let orders = (0..6).map(|number| {
         let host = format!("host{number}.example.com");
@@ -60,7 +60,7 @@ async fn many_that_ask_when_to_renew_read_one_directory_and_come_one_after_the_o
             (200, vec![("Retry-After", "21600")], window.to_string())
         })
     });
-    let shared = Shared::new(open(&ca.folder), Challenges::default(), 2);
+    let shared = shared(open(&ca.folder), Challenges::default(), 2);
     let client = Client::new(&ca.source(), &shared);
     let leaf = answers::a_leaf();
     let begun = tokio::time::Instant::now();
@@ -85,10 +85,7 @@ async fn a_window_that_ends_as_it_begins_is_no_answer() {
             (200, Vec::new(), window.to_string())
         })
     });
-    let client = Client::new(
-        &ca.source(),
-        &Shared::new(open(&ca.folder), Challenges::default(), 1),
-    );
+    let client = Client::new(&ca.source(), &shared(open(&ca.folder), Challenges::default(), 1));
     let error = client.renewal_info(0, &answers::a_leaf()).await.unwrap_err();
     assert!(error.text.contains("window"), "{error}");
 }
@@ -96,7 +93,7 @@ async fn a_window_that_ends_as_it_begins_is_no_answer() {
 #[tokio::test]
 async fn a_ca_that_is_down_is_asked_for_its_directory_once_by_all_who_want_its_advice() {
     let ca = Scripted::start(|asked| (asked.path == "/directory").then(|| (503, Vec::new(), String::new())));
-    let shared = Shared::new(open(&ca.folder), Challenges::default(), 2);
+    let shared = shared(open(&ca.folder), Challenges::default(), 2);
     let client = Client::new(&ca.source(), &shared);
     let leaf = answers::a_leaf();
     let questions = (0..4).map(|_| client.renewal_info(0, &leaf));

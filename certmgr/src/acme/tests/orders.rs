@@ -333,7 +333,7 @@ async fn half_of_the_nonces_may_be_refused() {
 async fn orders_of_many_certificates_wait_their_turn_and_share_an_account() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let shared = Shared::new(place.state.clone(), place.challenges.clone(), 2);
+    let shared = shared(place.state.clone(), place.challenges.clone(), 2);
     let source = source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns);
     let orders = (0..6).map(|number| {
         let client = place.client_of(&source, &shared);
@@ -352,7 +352,7 @@ async fn orders_of_many_certificates_wait_their_turn_and_share_an_account() {
 async fn two_certificates_for_one_name_do_not_hide_each_others_answers() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let shared = Shared::new(place.state.clone(), place.challenges.clone(), 4);
+    let shared = shared(place.state.clone(), place.challenges.clone(), 4);
     let source = source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns);
     let orders = (0..4).map(|number| {
         let client = place.client_of(&source, &shared);

@@ -74,7 +74,7 @@ impl Scripted {
         source: &AcmeSource,
         request: &Request,
     ) -> Result<Issued, IssueError> {
-        let shared = Shared::new(open(&self.folder), Challenges::default(), 1);
+        let shared = shared(open(&self.folder), Challenges::default(), 1);
         let mut client = Client::new(source, &shared);
         client.max_wait = Duration::from_secs(1);
         client.issue(request).await

@@ -48,7 +48,7 @@ async fn an_account_that_was_deactivated_is_replaced() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
     let wishes = source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns);
-    let shared = Shared::new(place.state.clone(), place.challenges.clone(), 4);
+    let shared = shared(place.state.clone(), place.challenges.clone(), 4);
     let session = Session::open(&pebble.authority()).await.unwrap();
     let member = account::open(session, &shared).await.unwrap();
     let url = member.account.id();
@@ -145,7 +145,7 @@ async fn a_new_account_key_fails_no_order_that_is_under_way() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
     let wishes = source(pebble.authority(), Challenge::Http01, &pebble.dns);
-    let shared = Shared::new(place.state.clone(), place.challenges.clone(), 4);
+    let shared = shared(place.state.clone(), place.challenges.clone(), 4);
     issue(
         &place.client_of(&wishes, &shared),
         &request("a", &["a.example.com"]),

@@ -128,7 +128,7 @@ async fn records_that_nobody_can_remove_any_more_are_told_of_once_and_forgotten(
     let ca = Scripted::start(|_| None);
     let source = ca.source();
     let asked = request("a", &["a.example.com"]);
-    let shared = Shared::new(open(&ca.folder), Challenges::default(), 1);
+    let shared = shared(open(&ca.folder), Challenges::default(), 1);
     let purpose = Purpose::new(&source.authorities[0], "https://ca.example/account", &asked);
     let mut note = Note::new(purpose, Secret(keys::generate(KeyType::EcdsaP256).await.unwrap()));
     note.order = Some("https://ca.example/order".to_owned());
@@ -194,7 +194,7 @@ async fn a_record_that_nobody_writes_is_not_noted_and_holds_up_no_later_order() 
         challenge: dns_01(),
         ..ca.source()
     };
-    let shared = Shared::new(open(&ca.folder), Challenges::default(), 1);
+    let shared = shared(open(&ca.folder), Challenges::default(), 1);
     let mut client = Client::new(&source, &shared);
     client.txt = Some(Arc::new(Picky));
     let error = client

@@ -10,9 +10,9 @@ use super::{
     is_below, name_at, names_of, set_id,
 };
 use crate::acme::{IssueError, IssueFault};
-use crate::config::KeyType;
+use crate::config::{Authority, KeyType};
 use crate::ledger::in_a_row::InARow;
-use crate::ledger::{Order, Wait};
+use crate::ledger::{Order, Wait, limits};
 use crate::schedule::{Draw, Now};
 
 /// Orders that are remembered at most; the oldest go first, those that brought a certificate last.
@@ -20,6 +20,9 @@ const MAX_ORDERS: usize = 4096;
 
 /// What brought nothing is remembered as long as the longest limit that counts it, on orders, looks back.
 const MEMORY_OF_FAILURES: Duration = Duration::from_secs(3 * 60 * 60);
+
+/// As long as CAs count accounts that are made from one address.
+const MEMORY_OF_ACCOUNTS: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// A name set that nothing was noted of for so long is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(400 * 24 * 60 * 60);
@@ -64,6 +67,24 @@ impl Book {
             outcome: None,
         });
         Noted(id)
+    }
+
+    /// Notes that an account is about to be made, if the CA would allow it.
+    pub(crate) fn register(
+        &mut self,
+        authority: &Authority,
+        stamps: &mut Stamps,
+        now: Now,
+    ) -> Result<(), Wait> {
+        let made = self.accounts.get(&authority.directory).into_iter().flatten();
+        limits::check_accounts(authority, made.map(|at| stamps.of(*at)).collect(), now)?;
+        self.prune(stamps, now);
+        let at = stamps.note(now);
+        self.accounts
+            .entry(authority.directory.clone())
+            .or_default()
+            .push(at);
+        Ok(())
     }
 
     /// Whether an attempt is noted as an order of this kind.
@@ -250,6 +271,10 @@ impl Book {
         self.holds
             .retain(|_, hold| !is_past(hold.at, Duration::from_secs(hold.seconds).saturating_add(CAUTION)));
         self.lost = self.lost.filter(|at| !is_past(*at, MEMORY));
+        self.accounts.retain(|_, made| {
+            made.retain(|at| !is_past(*at, MEMORY_OF_ACCOUNTS));
+            !made.is_empty()
+        });
         self.in_a_row.retain(|_, one| !is_past(one.last, FORGOTTEN));
         self.standings.retain(|one| {
             let issued = one.issued.map(|issued| issued.at);

@@ -1,0 +1,152 @@
+//! Limits that end by a person alone, and those on accounts.
+
+use serde_json::json;
+
+use super::answers::{at_new_order, problem};
+use super::scripted::Scripted;
+use super::*;
+use crate::ledger::Ledger;
+
+#[tokio::test]
+async fn a_name_that_the_ca_has_paused_is_told_with_the_link_where_a_person_unpauses_it() {
+    let told = async |link: &str| {
+        let words = format!(
+            "Your account is temporarily prevented from requesting certificates for a.example.com and possibly others. \
+             Please visit: {link}"
+        );
+        let error = at_new_order(429, &[], problem("rateLimited", &words)).await;
+        assert_eq!(error.class, IssueFault::Paused, "{link}");
+        assert!(error.text.contains("for a.example.com and possibly"), "{error}");
+        assert!(error.remedy.contains("a person"), "{}", error.remedy);
+        assert_eq!(error.limit(), None);
+        error
+    };
+    // Longer than any other text of a CA that is repeated: it is of no use cut short.
+    let link = format!(
+        "https://portal.letsencrypt.org/sfe/v1/unpause?jwt=e30.{}.c2ln",
+        "x".repeat(900)
+    );
+    for said in [link.clone(), format!("{link}.")] {
+        let error = told(&said).await;
+        assert!(
+            error.remedy.contains(&format!("unpause it at {link}, then")),
+            "{}",
+            error.remedy
+        );
+        assert!(!error.text.contains("jwt"), "once is enough: {error}");
+    }
+    for said in [
+        format!("https://portal.test/{}", "x".repeat(2_000)),
+        "https://portal.test/\u{1b}[31m".to_owned(),
+        "https://portal.test/\u{202e}".to_owned(),
+        "javascript:alert(1)".to_owned(),
+        String::new(),
+    ] {
+        let error = told(&said).await;
+        let all = format!("{error} ({})", error.remedy);
+        assert!(
+            all.contains("at the place that the CA's words name, then"),
+            "{all}"
+        );
+        assert!(all.len() < 1_000 && all.chars().all(certstore::is_shown), "{all}");
+    }
+}
+
+/// Counts as the ledger does at Let's Encrypt, wherever it is asked about.
+struct AtLetsEncrypt(Ledger);
+
+impl Registrar for AtLetsEncrypt {
+    fn may_register<'a>(&'a self, authority: &'a Authority) -> BoxFuture<'a, Result<(), IssueError>> {
+        Box::pin(async move {
+            let there = Authority {
+                directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
+                ..authority.clone()
+            };
+            self.0.may_register(&there).await
+        })
+    }
+}
+
+/// A first start of a certificate for each of these, all at once: how each ended.
+async fn first_start(
+    ca: &Scripted,
+    authorities: impl Iterator<Item = Authority>,
+) -> Vec<Result<Issued, IssueError>> {
+    let ledger = Ledger::new(open(&ca.folder), Arc::new(UnixTime::now));
+    let registrar = Arc::new(AtLetsEncrypt(ledger));
+    let shared = Shared::new(open(&ca.folder), Challenges::default(), registrar, 64);
+    let orders = authorities.enumerate().map(|(number, authority)| {
+        let source = AcmeSource {
+            authorities: vec![authority],
+            ..ca.source()
+        };
+        let client = Client::new(&source, &shared);
+        let host = format!("host{number}.example.com");
+        async move { client.issue(&request(&host, &[&host])).await }
+    });
+    futures_util::future::join_all(orders).await
+}
+
+#[tokio::test]
+async fn a_first_start_with_many_addresses_of_mail_makes_one_account() {
+    let ca = Scripted::start(|_| None);
+    let authority = ca.source().authorities.remove(0);
+    let ended = first_start(
+        &ca,
+        (0..30).map(|number| Authority {
+            contact: vec![format!("admin{number}@example.com")],
+            ..authority.clone()
+        }),
+    )
+    .await;
+    assert!(ended.iter().all(Result::is_ok));
+    assert_eq!(ca.count("/new-account"), 1);
+}
+
+#[tokio::test]
+async fn ten_accounts_are_made_in_three_hours_and_the_others_wait() {
+    let ca = Scripted::start(|_| None);
+    let secret = ca.folder.path().join("hmac");
+    std::fs::write(&secret, "AQIDBA").unwrap();
+    let authority = ca.source().authorities.remove(0);
+    let with_kid = |number: usize| Authority {
+        external_account: Some(ExternalAccount {
+            kid: format!("kid-{number}"),
+            hmac_key: SecretReference::File(secret.clone()),
+        }),
+        ..authority.clone()
+    };
+    let ended = first_start(&ca, (0..25).map(with_kid)).await;
+    let refused: Vec<_> = ended.iter().filter_map(|ended| ended.as_ref().err()).collect();
+    assert_eq!((refused.len(), ca.count("/new-account")), (15, 10));
+    for error in &refused {
+        assert_eq!(error.class, IssueFault::RateLimited, "{error}");
+        assert!(
+            error.text.contains("10 new accounts per address in 3 hours"),
+            "{error}"
+        );
+        let wait = error.limit().unwrap();
+        assert!((10_700..=10_801).contains(&wait.as_secs()), "{wait:?}");
+        assert!(!error.is_of_account(), "those that have one go on");
+    }
+    // Nor by a restart, and whoever has an account needs none.
+    let ended = first_start(&ca, (0..25).map(with_kid)).await;
+    assert_eq!(ended.iter().filter(|ended| ended.is_ok()).count(), 10);
+    assert_eq!(ca.count("/new-account"), 10);
+}
+
+#[tokio::test]
+async fn a_ca_that_loses_our_account_each_time_gets_no_more_than_it_allows() {
+    let ca = Scripted::start(|asked| {
+        (asked.path == "/new-order").then(|| {
+            let problem = json!({ "type": "urn:ietf:params:acme:error:accountDoesNotExist" });
+            (400, Vec::new(), problem.to_string())
+        })
+    });
+    let authority = ca.source().authorities.remove(0);
+    for _ in 0..12 {
+        let ended = first_start(&ca, std::iter::once(authority.clone())).await;
+        assert!(ended.iter().all(Result::is_err));
+    }
+    assert_eq!(ca.count("/new-account"), 10);
+}
