@@ -48,7 +48,7 @@ use kept::{Kept, Origin, Version, hex};
 use trouble::Trouble;
 use view::Failing;
 
-pub use check::{Summary, check};
+pub use check::{Summary, Unread, check, unread};
 pub(crate) use fetched::keep;
 pub(crate) use keeping::comes_first;
 pub(crate) use leftovers::{Leftover, clear};

@@ -40,7 +40,7 @@ mod trust;
 mod watch;
 
 pub use acme::{IssueError, IssueFault, RetryAfter, RevocationReason};
-pub use certificate::{Summary, check};
+pub use certificate::{Summary, Unread, check, unread};
 pub use config::{
     AcmeSource, Authority, Aws, CertificateConfig, Challenge, Clock, DnsProvider, ExecHook, ExternalAccount,
     FileSource, KeyType, Observer, Options, Random, Route53, S3Object, S3Objects, S3Source, SecretFormat,

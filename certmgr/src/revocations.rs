@@ -256,12 +256,8 @@ impl Revocations {
         let bytes = timeout(STATE_DEADLINE, self.state.store.read(&document))
             .await
             .unwrap_or_else(|_| Err(StoreError::hanging(name)))?;
-        let Some(bytes) = bytes else { return Ok(None) };
-        let wish = Wish::parse(&bytes).map_err(|text| StoreError::new(name, format!("it {text}")))?;
-        if name_of(wish.generation) != name {
-            return Err(StoreError::new(name, "it is not about what its name says"));
-        }
-        Ok(Some(wish))
+        let wish = bytes.map(|bytes| parse(&bytes, name)).transpose();
+        wish.map_err(|text| StoreError::new(name, format!("it {text}")))
     }
 
     async fn write(&self, wish: &Wish) -> Result<(), StoreError> {
@@ -291,10 +287,35 @@ impl fmt::Debug for Revocations {
     }
 }
 
-/// What a state directory has of a wish to revoke this, without opening the state. Blocks.
-pub(crate) fn wish_now(state_dir: &Path, generation: Generation) -> Option<Wish> {
-    let bytes = disk::read_now(state_dir, &document(generation)).ok()??;
-    Wish::parse(&bytes).ok()
+/// What a state directory has of a wish to revoke this, or why that cannot be read, without opening the state. Blocks.
+pub(crate) fn wish_now(state_dir: &Path, generation: Generation) -> Result<Option<Wish>, String> {
+    read_now(state_dir, &name_of(generation))
+}
+
+/// The wishes of a state directory that cannot be read: the name of each, and why. Likewise.
+pub(crate) fn unread_now(state_dir: &Path) -> Vec<(Document, String)> {
+    // A directory that cannot be read is told of as such.
+    let names = disk::names_now(state_dir, "revocations").unwrap_or_default();
+    let unread = names.into_iter().filter_map(|name| {
+        let text = read_now(state_dir, &name).err()?;
+        Some((Document::Revocation(name), text))
+    });
+    unread.collect()
+}
+
+fn read_now(state_dir: &Path, name: &str) -> Result<Option<Wish>, String> {
+    let bytes = disk::read_now(state_dir, &Document::Revocation(name.to_owned()));
+    let bytes = bytes.map_err(|error| format!("cannot be read: {error}"))?;
+    bytes.map(|bytes| parse(&bytes, name)).transpose()
+}
+
+/// A wish is about what its document's name says.
+fn parse(bytes: &[u8], name: &str) -> Result<Wish, String> {
+    let wish = Wish::parse(bytes)?;
+    match name_of(wish.generation) == name {
+        true => Ok(wish),
+        false => Err("is not about what its name says".to_owned()),
+    }
 }
 
 fn document(generation: Generation) -> Document {

@@ -291,3 +291,37 @@ fn what_others_may_read_or_write_is_doubted() {
         assert!(text.contains("good, with 2 warnings"), "{told}: {text}");
     }
 }
+
+#[test]
+fn what_the_state_directory_holds_that_cannot_be_used_is_told() {
+    use std::fs::{create_dir_all, write};
+
+    let folder = Folder::new(FILES, 86_400);
+    let pair = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    for directory in ["certs", "state/revocations", "state/certificates"] {
+        create_dir_all(folder.path(directory)).unwrap();
+    }
+    write(folder.path("certs/api.pem"), pair.cert.pem()).unwrap();
+    write(folder.path("certs/api.key"), pair.signing_key.serialize_pem()).unwrap();
+    assert!(!folder.check("text").1.contains("wish to revoke"));
+    let wish = format!("state/revocations/{}.json", "a7".repeat(32));
+    write(folder.path(&wish), "{ \"format\": 1, \"leaf\": \"MIIB").unwrap();
+    write(
+        folder.path("state/certificates/api.json"),
+        "{ \"key\": \"MIIB\" }",
+    )
+    .unwrap();
+    let (good, text) = folder.check("text");
+    assert!(good, "{text}");
+    for words in [
+        &format!(
+            "{} is a wish to revoke that is broken at line 1",
+            folder.path(&wish).display()
+        ),
+        "`h2gate certs revoke`",
+        "state/certificates/api.json keeps certificate `api`, and ",
+    ] {
+        assert!(text.contains(words), "{words} is missing:\n{text}");
+    }
+    assert!(!text.contains("MIIB"), "{text}");
+}

@@ -1,16 +1,16 @@
 //! A look at what is configured, without running it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use certstore::{CertBundle, Generation, KeyKind, Name, Profile, Serving, UnixTime, Warning, prove, store};
 use rustls_pki_types::CertificateDer;
 
 use super::keeping::prove_as_kept;
-use super::kept::{Kept, Version, hex};
+use super::kept::{Kept, Unusable, Version, hex};
 use crate::config::{CertificateConfig, Source};
 use crate::error::{Error, Reason, RemoteFault};
-use crate::revocations::wish_now;
+use crate::revocations::{unread_now, wish_now};
 use crate::source::file;
 use crate::store::{Document, disk};
 
@@ -40,8 +40,8 @@ pub struct Summary {
 /// Reads a certificate's files once and proves them, as the task would at its start: what the state directory keeps
 /// serves by then. Installs and writes nothing. Blocks.
 ///
-/// With `anchors` the chain must lead to one of them; none demands nothing. A state directory that is not there, or
-/// cannot be read, keeps nothing.
+/// With `anchors` the chain must lead to one of them; none demands nothing. A state directory that is not there keeps
+/// nothing, nor does what of it cannot be used, which [`unread`] tells.
 /// What comes from elsewhere is an error that says so: nothing is asked over the network.
 pub fn check(
     config: &CertificateConfig,
@@ -83,11 +83,51 @@ pub fn check(
         not_after: bundle.not_after(),
         key_kind: bundle.key_kind(),
         generation: bundle.generation(),
-        to_be_revoked: state_dir.is_some_and(|directory| wish_now(directory, bundle.generation()).is_some()),
+        // As in `run`, a wish that cannot be read is one.
+        to_be_revoked: state_dir
+            .is_some_and(|directory| wish_now(directory, bundle.generation()) != Ok(None)),
         held_back: kept.is_some_and(|kept| kept.held_back().contains(&hex(bundle.generation()))),
         chain_len: bundle.chain_len(),
         warnings: bundle.warnings().to_vec(),
     })
+}
+
+/// What a state directory holds that `run` cannot use, and tells of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// Which file.
+    pub file: PathBuf,
+    /// What is wrong with it, and what comes of it.
+    pub text: String,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+/// What of these certificates, and of all wishes to revoke, is in a state directory and cannot be used. Blocks.
+pub fn unread<'a>(state_dir: &Path, certificates: impl IntoIterator<Item = &'a str>) -> Vec<Unread> {
+    let wishes = unread_now(state_dir).into_iter().map(|(document, text)| Unread {
+        file: disk::path_of(state_dir, &document),
+        text: format!("is a wish to revoke that {text}: what it is about is replaced, and not revoked"),
+        remedy: "ask for it again with `h2gate certs revoke`, or see to it at the CA, and remove the file",
+    });
+    let kept = certificates.into_iter().flat_map(|name| {
+        let document = Document::Certificate(name.to_owned());
+        let file = disk::path_of(state_dir, &document);
+        let broken = match disk::read_now(state_dir, &document) {
+            Ok(None) => Vec::new(),
+            Ok(Some(bytes)) => match Kept::parse(&bytes) {
+                Ok((_, broken)) => broken,
+                Err(Unusable::Newer(text) | Unusable::Broken(text)) => vec![text],
+            },
+            Err(error) => vec![format!("cannot be read: {error}")],
+        };
+        broken.into_iter().map(move |text| Unread {
+            file: file.clone(),
+            text: format!("keeps certificate `{name}`, and {text}: it is not used"),
+            remedy: "remove the file, or put a copy of it there; the source brings a certificate anew",
+        })
+    });
+    wishes.chain(kept).collect()
 }
 
 /// What the state directory keeps of a certificate.
@@ -100,7 +140,8 @@ fn kept(state_dir: &Path, name: &str) -> Option<Kept> {
 fn would_serve(kept: &Kept, state_dir: &Path, config: &CertificateConfig) -> Option<Arc<Serving>> {
     let alpn = Profile::default().alpn;
     let is_revoked = |version: &&Version| {
-        wish_now(state_dir, version.generation()).is_some_and(|wish| wish.revoked_at.is_some())
+        let wish = wish_now(state_dir, version.generation());
+        wish.is_ok_and(|wish| wish.is_some_and(|wish| wish.revoked_at.is_some()))
     };
     let fitting = kept.fitting(&config.domains);
     let proved = fitting

@@ -131,6 +131,16 @@ pub(crate) fn read_now(directory: &Path, document: &Document) -> io::Result<Opti
     read(&Disk::new(directory).path(document))
 }
 
+/// The names of the documents of one of [`DIRECTORIES`], likewise.
+pub(crate) fn names_now(directory: &Path, of: &str) -> io::Result<Vec<String>> {
+    names_in(&directory.join(of))
+}
+
+/// Where a document lies.
+pub(crate) fn path_of(directory: &Path, document: &Document) -> PathBuf {
+    Disk::new(directory).path(document)
+}
+
 fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let file = match File::open(path) {
         Ok(file) => file,

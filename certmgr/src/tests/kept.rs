@@ -220,6 +220,27 @@ async fn a_check_says_what_is_held_back() {
     assert!(!checked(&first).held_back);
 }
 
+#[test]
+fn a_check_takes_a_wish_to_revoke_that_cannot_be_read_for_one_and_tells_of_it() {
+    let kept = Kept::new();
+    let pair = kept.ca.pair();
+    kept.files.write(&pair);
+    let state = kept.directory.path();
+    State::open(state).unwrap();
+    let check = || {
+        let checked = crate::check(&kept.files.config(), &[], Some(state), test_now()).unwrap();
+        (checked.to_be_revoked, crate::unread(state, ["api"]))
+    };
+    assert_eq!(check(), (false, Vec::new()));
+    let file = state.join(format!("revocations/{:x}.json", pair.generation()));
+    for broken in ["", "{", "[]", "{\"format\": 2}"] {
+        fs::write(&file, broken).unwrap();
+        let (to_be_revoked, unread) = check();
+        let files: Vec<_> = unread.iter().map(|one| &one.file).collect();
+        assert!(to_be_revoked && files == [&file], "{broken}: {unread:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_serves_from_the_state_waits_for_no_source() {
     let kept = Kept::new();

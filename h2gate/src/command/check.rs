@@ -68,9 +68,10 @@ impl Report {
                 let anchors = trust::anchors(&trust_bundles, one.certificate.trust.as_deref());
                 sources::certificate(one, anchors, kept_in, now, &mut found)
             })
-            .collect();
+            .collect::<Vec<_>>();
         if let Some(directory) = state_dir {
             sources::state_dir(&directory, needs_state, &mut found);
+            sources::unread(&directory, &certificates, &mut found);
         }
         if let Some(Spanned { value: path, place }) = access_log {
             check_access_log(&path, place, &mut found);

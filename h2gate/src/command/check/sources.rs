@@ -375,6 +375,19 @@ pub(super) fn state_dir(directory: &Spanned<std::path::PathBuf>, needed: bool, f
     }
 }
 
+/// What is in it that `run` would not use, and tell of.
+pub(super) fn unread(
+    directory: &Spanned<std::path::PathBuf>,
+    certificates: &[Checked<Summary>],
+    found: &mut Diagnostics,
+) {
+    let names = certificates.iter().map(|one| one.name.as_str());
+    for one in certmgr::unread(&directory.value, names) {
+        let message = format!("{} {}", one.file.display(), one.text);
+        found.warning(directory.place, message, Some(one.remedy.to_owned()));
+    }
+}
+
 /// What keeps the state directory from being used, and the remedy.
 pub(super) fn unusable(path: &Path) -> Option<(String, String)> {
     let writable = |directory: &Path| access(directory, Access::WRITE_OK | Access::EXEC_OK);
