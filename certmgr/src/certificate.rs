@@ -50,7 +50,7 @@ use view::Failing;
 
 pub use check::{Summary, Unread, check, unread};
 pub(crate) use fetched::keep;
-pub(crate) use keeping::comes_first;
+pub(crate) use keeping::{comes_first, is_replaced};
 pub(crate) use leftovers::{Leftover, clear};
 pub(crate) use ordered::order;
 pub(crate) use orders::{Ordering, Orders};

@@ -303,9 +303,31 @@ pub(crate) async fn comes_first(
     name: &str,
     domains: &[Name],
 ) -> Result<Option<Generation>, StoreError> {
+    let kept = kept_now(state, name).await?;
+    let fitting = kept.iter().flat_map(|kept| kept.fitting(domains));
+    Ok(fitting.map(Version::generation).next())
+}
+
+/// Whether this is not kept of a certificate any more, and what other processes follow has all these names.
+pub(crate) async fn is_replaced(
+    state: &State,
+    name: &str,
+    generation: Generation,
+    names: &[Name],
+) -> Result<bool, StoreError> {
+    let kept = kept_now(state, name).await?;
+    Ok(kept.is_some_and(|kept| {
+        let first = kept.versions.first();
+        kept.version(generation).is_none()
+            && first.is_some_and(|first| first.coverage(names) == Coverage::Whole)
+    }))
+}
+
+/// `None`: nothing of it can be used.
+async fn kept_now(state: &State, name: &str) -> Result<Option<Kept>, StoreError> {
     let document = Document::Certificate(name.to_owned());
     match load(Arc::clone(&state.store), &document).await {
-        Ok(Some((kept, _))) => Ok(kept.fitting(domains).first().map(|first| first.generation())),
+        Ok(Some((kept, _))) => Ok(Some(kept)),
         Ok(None) | Err(Unloaded::Broken(_)) => Ok(None),
         Err(Unloaded::Unread { text, .. }) => Err(StoreError::new(name, text)),
     }

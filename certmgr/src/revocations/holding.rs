@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::wish::Wish;
 use super::{LOOK, Listed, Revocations, name_of};
-use crate::certificate::comes_first;
+use crate::certificate::{comes_first, is_replaced};
 use crate::config::Authority;
 use crate::lease::Guard;
 use crate::store::{STATE_DEADLINE, StoreError};
@@ -40,7 +40,7 @@ pub(super) struct Holding {
     known_since: Instant,
     /// It serves here, or would again after a restart.
     share: Option<Share>,
-    /// It did, and what has all its names has taken its place.
+    /// It did, and what has all its names has taken its place, on disk too.
     is_replaced: bool,
     obstacle: Option<Obstacle>,
 }
@@ -79,6 +79,10 @@ impl Holding {
         }
     }
 
+    fn is_now(&mut self, share: Option<Share>, is_replaced: bool) {
+        (self.share, self.is_replaced, self.obstacle) = (share, is_replaced, None);
+    }
+
     /// The CA has been told by another process.
     pub(super) fn is_free(&mut self) {
         self.obstacle = None;
@@ -108,30 +112,23 @@ impl Holding {
 impl Revocations {
     /// Takes a share in what this process serves, or would serve again after a restart, and lets go of the rest.
     pub(super) async fn hold(&self, configured: &impl Configured) {
-        let is_held = |one: &Listed| one.going.holding.share.is_some();
-        let known: Vec<(Wish, bool)> = self
+        let names_of = |share: &Share| share.names.clone();
+        let known: Vec<(Wish, Option<Vec<Name>>)> = self
             .listed()
             .values()
-            .map(|one| (one.wish.clone(), is_held(one)))
+            .map(|one| (one.wish.clone(), one.going.holding.share.as_ref().map(names_of)))
             .collect();
-        for (wish, is_held) in known {
+        for (wish, held) in known {
             let generation = wish.generation;
             let is_in_use = wish.revoked_at.is_none()
-                && (self.serves(generation) || is_held && self.would_serve(&wish, configured).await);
-            if is_in_use == is_held {
-                continue;
-            }
-            let share = if is_in_use {
-                self.share_of(generation).await
-            } else {
-                None
+                && (self.serves(generation) || held.is_some() && self.would_serve(&wish, configured).await);
+            let (share, is_replaced) = match held {
+                None if is_in_use => (self.share_of(generation).await, false),
+                Some(names) if !is_in_use => (None, self.has_replaced(&wish, &names).await),
+                _ => continue,
             };
             if let Some(known) = self.listed().get_mut(&generation) {
-                let holding = &mut known.going.holding;
-                let before = std::mem::replace(&mut holding.share, share);
-                let is_covered = |before: Share| self.covers(&wish.certificate, &before.names);
-                holding.is_replaced = !is_in_use && before.is_some_and(is_covered);
-                holding.obstacle = None;
+                known.going.holding.is_now(share, is_replaced);
             }
         }
     }
@@ -150,6 +147,12 @@ impl Revocations {
             .next()?;
         let lease = self.share(&whole(generation)).await?;
         Some(Share { _lease: lease, names })
+    }
+
+    /// Whether something else that has all its names serves here in its place, and in other processes before long.
+    async fn has_replaced(&self, wish: &Wish, names: &[Name]) -> bool {
+        let on_disk = is_replaced(&self.state, &wish.certificate, wish.generation, names);
+        self.covers(&wish.certificate, names) && on_disk.await.unwrap_or(false)
     }
 
     /// Whether what serves under this name has all of these.

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use certstore::Name;
 
 use super::doubles::{Answer, Crash, TestStore, acme_config, failure, lock};
 use super::orders::{DAY, World, days_since};
@@ -402,6 +403,33 @@ async fn it_is_revoked_once_its_replacement_is_on_disk() {
         other => panic!("{other}"),
     }
     store.unwritable.store(false, SeqCst);
+    manager.told_in_time("revoked").await;
+    assert_eq!(world.revoked(), [leaf]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_replaces_it_here_alone_is_no_replacement_where_it_still_serves() {
+    let world = World::new();
+    let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
+    let mut manager = world.start_on(&state, acme_config());
+    manager.told_in_time("promoted").await;
+    let leaf = manager.leaf();
+    let mut other = world.start();
+    other.told_in_time("restored").await;
+    store.unwritable.store(true, SeqCst);
+    manager.revoke().await.unwrap();
+    manager.told_in_time("promoted").await;
+    // Under these names this process would not serve it again.
+    let config = CertificateConfig {
+        domains: vec![Name::parse("b.test").unwrap()],
+        ..acme_config()
+    };
+    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    manager.handle.reload(vec![config]);
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(other.leaf(), leaf, "nothing else is there to be followed");
+    assert!(world.revoked().is_empty(), "it serves");
+    drop(other);
     manager.told_in_time("revoked").await;
     assert_eq!(world.revoked(), [leaf]);
 }
