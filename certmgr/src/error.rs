@@ -80,8 +80,10 @@ pub enum RemoteFault {
     Unreachable,
     /// It asks for patience, or has trouble of its own (5xx).
     Unavailable,
-    /// We may not read it (403), or there are no credentials.
+    /// We may not read it (403).
     Denied,
+    /// We have no credentials to ask it with.
+    NoCredentials,
     /// We may not use the key that it is encrypted with.
     Kms,
     /// There is no such object or secret.
@@ -387,7 +389,7 @@ impl RemoteFault {
         match self {
             Self::Unreachable => "unreachable",
             Self::Unavailable => "unavailable",
-            Self::Denied => "denied",
+            Self::Denied | Self::NoCredentials => "denied",
             Self::Kms => "kms",
             Self::NotFound => "not_found",
             Self::TooLarge => "too_large",
@@ -401,6 +403,10 @@ impl RemoteFault {
             Self::Unreachable => "check the way to the service: network, security group, VPC endpoint, DNS",
             Self::Unavailable => "nothing, if it passes; it is asked again at the next poll",
             Self::Denied => "let the role that h2gate runs as read it, or check the credentials",
+            Self::NoCredentials => {
+                "give the task, pod or instance a role, or set keys; in a container on EC2 the metadata service must allow 2 \
+                 hops"
+            }
             Self::Kms => "let the role that h2gate runs as decrypt with the KMS key (kms:Decrypt)",
             Self::NotFound => "check its name, region and account, or put it there",
             Self::TooLarge => "store what is needed for this name, and nothing else",

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
+use aws_config::imds::client::error::ImdsError;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -12,6 +13,9 @@ use crate::error::{Reason, RemoteFault};
 
 /// No text of ours is longer: what a server sends may be anything.
 const MAX_TEXT_CHARS: usize = 400;
+
+/// Nor the cause for which there are no credentials: its remedy follows in the same line.
+const MAX_CAUSE_CHARS: usize = 100;
 
 /// What stands between us and an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,9 +90,10 @@ pub(crate) fn presentable(text: &str) -> String {
 }
 
 fn without_credentials(error: &CredentialsError) -> Failure {
+    let why = bounded(&why(error));
     let (fault, text) = match error {
         CredentialsError::CredentialsNotLoaded(_) => (
-            RemoteFault::Denied,
+            RemoteFault::NoCredentials,
             "there are no AWS credentials: none in the environment, the profile, or the metadata of task, pod or instance"
                 .to_owned(),
         ),
@@ -98,17 +103,49 @@ fn without_credentials(error: &CredentialsError) -> Failure {
         ),
         CredentialsError::InvalidConfiguration(_) => (
             RemoteFault::Configuration,
-            format!("the configuration of AWS credentials is wrong: {}", root(error)),
+            format!("the configuration of AWS credentials is wrong: {why}"),
+        ),
+        _ if is_of_metadata(&why) => (
+            RemoteFault::NoCredentials,
+            format!("AWS credentials could not be had: {why}"),
         ),
         _ => (
             RemoteFault::Denied,
-            format!("AWS credentials could not be had: {}", root(error)),
+            format!("AWS credentials could not be had: {why}"),
         ),
     };
     Failure {
         fault,
         text: presentable(&text),
     }
+}
+
+/// The innermost cause, without what the SDK has of the answer of an instance's metadata service: pages of its debug
+/// format, with the body.
+fn why(error: &CredentialsError) -> String {
+    let at_imds = |what: &str| format!("the instance metadata service (IMDS) {what}");
+    match cause::<ImdsError>(error) {
+        Some(ImdsError::ErrorResponse(answer)) => {
+            at_imds(&format!("answers HTTP {}", answer.response().status().as_u16()))
+        }
+        Some(ImdsError::FailedToLoadToken(_)) => at_imds(&format!("gives no session token: {}", root(error))),
+        Some(_) => at_imds(&format!("gives no answer: {}", root(error))),
+        None => root(error),
+    }
+}
+
+/// Whether who gives credentials to tasks, pods or instances gave none: by our words, or the SDK's.
+fn is_of_metadata(why: &str) -> bool {
+    why.contains("IMDS") || why.contains("HTTP credential provider")
+}
+
+/// What goes into a line with its remedy.
+fn bounded(why: &str) -> String {
+    let mut bounded: String = why.chars().take(MAX_CAUSE_CHARS).collect();
+    if bounded.len() < why.len() {
+        bounded.push('…');
+    }
+    bounded
 }
 
 /// An answer that could not be understood. A proxy or a service in trouble answers so, too.
@@ -236,7 +273,15 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::time::Duration;
+
+    use aws_config::imds::{self, credentials::ImdsCredentialsProvider};
+    use aws_config::provider_config::ProviderConfig;
+    use aws_credential_types::provider::ProvideCredentials as _;
+
     use super::*;
+    use crate::aws::http_client;
 
     #[test]
     fn each_refusal_has_its_fault() {
@@ -301,6 +346,76 @@ mod tests {
                 "{code} {message} {status}"
             );
         }
+    }
+
+    /// What is told of credentials from a metadata service of an instance that answers so to a question, after it has
+    /// given a token, or not.
+    async fn told_of_imds(token: &'static str, answer: String) -> String {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let mut head = [0; 4096];
+                let length = stream.read(&mut head).unwrap_or(0);
+                let is_for_token = head[..length].starts_with(b"PUT");
+                let answer = if is_for_token { token } else { &answer };
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let client = imds::Client::builder()
+            .configure(&ProviderConfig::without_region().with_http_client(http_client()))
+            .endpoint(endpoint)
+            .unwrap()
+            .max_attempts(1)
+            .operation_timeout(Duration::from_secs(1))
+            .build();
+        let provider = ImdsCredentialsProvider::builder().imds_client(client).build();
+        told(&provider.provide_credentials().await.unwrap_err())
+    }
+
+    fn told(error: &CredentialsError) -> String {
+        let error = without_credentials(error).at(vec!["s3://example-certificates/api/tls.crt".to_owned()]);
+        error.to_string()
+    }
+
+    #[tokio::test]
+    async fn metadata_that_gives_no_credentials_is_told_in_one_line_with_the_remedy() {
+        const TOKEN: &str = "HTTP/1.1 200 OK\r\nx-aws-ec2-metadata-token-ttl-seconds: 60\r\ncontent-length: 5\r\n\
+                             connection: close\r\n\r\ntoken";
+        let answer = |status: &str| {
+            let page = "<html>".repeat(100);
+            let length = page.len();
+            format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{page}")
+        };
+        let forbidden = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let of_task = "Non-success status from HTTP credential provider: StatusCode(404)";
+        for (told, words) in [
+            (
+                told_of_imds(TOKEN, answer("500 No")).await,
+                "(IMDS) answers HTTP 500",
+            ),
+            (told_of_imds(TOKEN, answer("404 No")).await, "no AWS credentials"),
+            (
+                told_of_imds(forbidden, String::new()).await,
+                "gives no session token",
+            ),
+            (told_of_imds("", String::new()).await, "no AWS credentials"),
+            (told(&CredentialsError::not_loaded("none")), "no AWS credentials"),
+            (
+                told(&CredentialsError::provider_error(of_task)),
+                "StatusCode(404)",
+            ),
+        ] {
+            assert!(told.contains(words), "{words}: {told}");
+            assert!(told.contains("give the task, pod or instance a role"), "{told}");
+            assert!(told.len() < 300, "{} octets: {told}", told.len());
+            assert!(!told.contains("html"), "{told}");
+        }
+        // Whoever is refused a role has credentials.
+        let refused = told(&CredentialsError::provider_error(
+            "is not authorized to perform: sts:AssumeRole",
+        ));
+        assert!(refused.contains("let the role that h2gate runs as"), "{refused}");
     }
 
     #[test]

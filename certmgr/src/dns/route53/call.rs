@@ -197,7 +197,7 @@ impl Fault {
 
     fn before_an_answer(fault: RemoteFault) -> Self {
         match fault {
-            RemoteFault::Denied => Self::Credentials,
+            RemoteFault::Denied | RemoteFault::NoCredentials => Self::Credentials,
             RemoteFault::Configuration => Self::Internal,
             _ => Self::Passing,
         }
