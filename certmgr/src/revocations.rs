@@ -26,8 +26,8 @@ use crate::state::State;
 use crate::store::{Document, STATE_DEADLINE, StoreError, disk};
 
 use going::Going;
-pub(crate) use holding::Configured;
 use holding::Holding;
+pub(crate) use holding::{Configured, Leave};
 pub(crate) use wish::Wish;
 
 /// The list is read again after this long: another process may have noted something.

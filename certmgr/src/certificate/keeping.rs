@@ -28,6 +28,8 @@ pub(super) struct Keeping {
     /// What the disk has could not be read, and may be whole: nothing is written over it, and nothing is ordered
     /// in its place, before it has been.
     pub(super) unread: bool,
+    /// Something of it does not serve, for another process was telling its CA to revoke it.
+    pub(super) passed_over: bool,
     told: bool,
     writing: Writing,
     /// The document as it was last looked at.
@@ -44,6 +46,7 @@ impl Default for Keeping {
         Self {
             behind: false,
             unread: false,
+            passed_over: false,
             told: false,
             writing: Writing::default(),
             seen: None,
@@ -74,8 +77,8 @@ impl Certificate {
         self.restore_newest().await;
     }
 
-    async fn restore_newest(&mut self) {
-        let mut restored = None;
+    pub(super) async fn restore_newest(&mut self) {
+        let (mut restored, mut passed_over) = (None, false);
         let domains = &self.config.domains;
         for version in self.kept.fitting(domains) {
             if self.is_revoked(version.generation()) {
@@ -83,10 +86,15 @@ impl Certificate {
             }
             match self.prove_kept(&version.pair).await {
                 Ok(proved) => {
+                    let Some(leave) = self.leave_to_serve(version).await else {
+                        passed_over = true;
+                        continue;
+                    };
                     // `None`: a reload has replaced this task already.
                     let Some(installed) = self.post.install(proved) else {
                         return;
                     };
+                    self.serves_now(version.generation(), leave);
                     let is_whole = version.coverage(domains) == Coverage::Whole;
                     let content = is_whole.then(|| version.content());
                     restored = Some((installed.generation, version.facts.not_after, content));
@@ -99,6 +107,7 @@ impl Certificate {
                 )),
             }
         }
+        self.keeping.passed_over = passed_over;
         self.tell_other_names(restored.map(|(generation, ..)| generation));
         if let Some((.., content)) = restored {
             self.content = content;

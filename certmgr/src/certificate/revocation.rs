@@ -1,11 +1,12 @@
 //! A wish to revoke what serves: noted on disk, then what serves is replaced; `revocations.rs` tells the CA.
 
-use certstore::CertBundle;
+use certstore::{CertBundle, Generation};
 
 use super::Certificate;
+use super::kept::Version;
 use crate::acme::RevocationReason;
 use crate::control::CommandError;
-use crate::revocations::Wish;
+use crate::revocations::{Leave, Wish};
 
 impl Certificate {
     /// Notes that what serves is to be revoked; the story replaces it first.
@@ -46,6 +47,23 @@ impl Certificate {
         })?;
         self.ask();
         Ok(())
+    }
+
+    /// `None`: its CA is being told that it is to be revoked, or has been.
+    pub(super) async fn leave_to_serve(&self, version: &Version) -> Option<Leave> {
+        match &self.revocations {
+            Some(revocations) => {
+                let names = &version.facts.names;
+                revocations.leave_to_serve(version.generation(), names).await
+            }
+            None => Some(Leave::default()),
+        }
+    }
+
+    pub(super) fn serves_now(&self, generation: Generation, leave: Leave) {
+        if let Some(revocations) = &self.revocations {
+            revocations.serves_now(generation, leave);
+        }
     }
 }
 

@@ -30,6 +30,10 @@ impl Certificate {
         if self.keeping.follows {
             self.follow().await;
         }
+        if self.keeping.passed_over && self.serving().is_none() {
+            // It may not have been revoked after all.
+            self.restore_newest().await;
+        }
     }
 
     async fn take_in(&mut self) {
@@ -90,10 +94,15 @@ impl Certificate {
         let (generation, content) = (first.generation(), first.content());
         match self.prove_first(first).await {
             Ok(proved) => {
+                // Otherwise it is tried again at the next look.
+                let Some(leave) = self.leave_to_serve(first).await else {
+                    return;
+                };
                 self.seen_at = Instant::now();
                 let Some(installed) = self.post.install(proved) else {
                     return;
                 };
+                self.serves_now(generation, leave);
                 self.content = Some(content);
                 self.held = None;
                 self.followed();

@@ -61,6 +61,14 @@ enum Obstacle {
     Unseen,
 }
 
+/// That something may serve again: from here on no process has it revoked.
+#[must_use = "it counts until what it is about serves"]
+#[derive(Default)]
+pub(crate) struct Leave {
+    /// `None`: nobody wants it revoked, or no lock is to be had, by others either.
+    share: Option<Share>,
+}
+
 /// The right to tell the CA.
 #[must_use = "dropping it gives the leases back"]
 pub(super) struct Right {
@@ -127,9 +135,40 @@ impl Revocations {
                 Some(names) if !is_in_use => (None, self.has_replaced(&wish, &names).await),
                 _ => continue,
             };
-            if let Some(known) = self.listed().get_mut(&generation) {
+            // It may have begun to serve again meanwhile.
+            let is_let_go = share.is_none() && (wish.revoked_at.is_some() || !self.serves(generation));
+            if (share.is_some() || is_let_go)
+                && let Some(known) = self.listed().get_mut(&generation)
+            {
                 known.going.holding.is_now(share, is_replaced);
             }
+        }
+    }
+
+    /// Asked before what is kept serves again. `None`: another process is telling its CA, or one has.
+    pub(crate) async fn leave_to_serve(&self, generation: Generation, names: &[Name]) -> Option<Leave> {
+        if !self.is_wanted(generation) {
+            return Some(Leave::default());
+        }
+        let share = match self.try_share(&whole(generation)).await {
+            Ok(Some(lease)) => Some(Share {
+                _lease: lease,
+                names: names.to_vec(),
+            }),
+            Ok(None) => return None,
+            Err(_) => None,
+        };
+        // Take it, look again, then act. What cannot be read stays as it was known.
+        let _ = self.refresh().await;
+        (!self.is_revoked(generation)).then_some(Leave { share })
+    }
+
+    /// What there was leave for serves.
+    pub(crate) fn serves_now(&self, generation: Generation, Leave { share }: Leave) {
+        if share.is_some()
+            && let Some(known) = self.listed().get_mut(&generation)
+        {
+            known.going.holding.is_now(share, false);
         }
     }
 
@@ -265,8 +304,14 @@ impl Revocations {
 
     /// `None`: another process has the whole of it, or the state is not to be had; it is tried again at the next look.
     async fn share(&self, lease: &str) -> Option<Guard> {
-        let share = timeout(STATE_DEADLINE, self.state.lease.try_share(lease));
-        share.await.ok()?.ok()?
+        self.try_share(lease).await.ok()?
+    }
+
+    /// `None`: another process has the whole of it.
+    async fn try_share(&self, lease: &str) -> Result<Option<Guard>, StoreError> {
+        timeout(STATE_DEADLINE, self.state.lease.try_share(lease))
+            .await
+            .unwrap_or_else(|_| Err(StoreError::hanging(lease)))
     }
 }
 

@@ -321,6 +321,7 @@ async fn a_document_under_another_name_is_no_wish() {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
 async fn what_another_process_serves_is_revoked_once_its_replacement_has_come() {
@@ -432,6 +433,46 @@ async fn what_replaces_it_here_alone_is_no_replacement_where_it_still_serves() {
     drop(other);
     manager.told_in_time("revoked").await;
     assert_eq!(world.revoked(), [leaf]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_ca_is_being_told_of_serves_in_no_process_that_starts_meanwhile() {
+    for is_revoked in [true, false] {
+        let world = World::new();
+        let manager = world.with_a_wish_in_vain().await;
+        let generation = manager.serving().unwrap();
+        drop(manager);
+        world.revokes_not(Some(IssueFault::Unreachable));
+        // Another process tells the CA.
+        let state = State::open(world.directory.path()).unwrap();
+        let lease = format!("/serves/{generation:x}");
+        let told = loop {
+            // What the one before had a share in ends with its tasks.
+            match state.lease.try_acquire(&lease).await.unwrap() {
+                Some(told) => break told,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let manager = world.start();
+        tokio::time::sleep(5 * MINUTE).await;
+        assert_eq!(manager.serving(), None);
+        let path = world
+            .directory
+            .path()
+            .join(format!("revocations/{generation:x}.json"));
+        if is_revoked {
+            let mut noted: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            noted["revoked_at"] = noted["asked_at"].clone();
+            fs::write(&path, noted.to_string()).unwrap();
+        }
+        drop(told);
+        tokio::time::sleep(5 * MINUTE).await;
+        // What the CA has not revoked after all is better than nothing.
+        assert_eq!(manager.serving(), Some(generation).filter(|_| !is_revoked));
+        world.revokes_not(None);
+        tokio::time::sleep(5 * MINUTE).await;
+        assert!(world.revoked().is_empty(), "it serves");
+    }
 }
 
 #[tokio::test(start_paused = true)]
