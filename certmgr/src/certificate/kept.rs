@@ -266,23 +266,20 @@ impl Kept {
     }
 
     /// What is to be revoked, or is, goes once something else is first: it must never serve again. Until then what serves
-    /// stays. True if anything went.
+    /// stays, beside what is first in its place elsewhere and is to be revoked, too. True if anything went.
     pub(super) fn forget(
         &mut self,
         serving: Option<Generation>,
         is_wanted: impl Fn(Generation) -> bool,
     ) -> bool {
         let before = self.versions.len();
+        let serving = serving.filter(|serving| self.version(*serving).is_some());
         let first = self.versions.first().map(Version::generation);
-        let stays = match first.filter(|first| is_wanted(*first)) {
-            Some(first) => serving
-                .filter(|serving| self.version(*serving).is_some())
-                .or(Some(first)),
-            None => None,
-        };
+        let has_else = [first, serving].into_iter().flatten().any(|one| !is_wanted(one));
         self.versions.retain(|version| {
-            let generation = version.generation();
-            Some(generation) == stays || !is_wanted(generation)
+            let generation = Some(version.generation());
+            let is_last = !has_else && [first, serving].contains(&generation);
+            is_last || !is_wanted(version.generation())
         });
         self.versions.len() < before
     }

@@ -436,6 +436,27 @@ async fn what_replaces_it_here_alone_is_no_replacement_where_it_still_serves() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_replaced_gives_way_in_all_although_its_replacement_is_to_be_revoked_too() {
+    let world = World::new();
+    let mut manager = world.with_a_wish_in_vain().await;
+    let mut other = world.start();
+    other.told_in_time("restored").await;
+    world.authority.answers(Answer::Issue);
+    manager.handle.control().renew("api").await.unwrap();
+    manager.told_in_time("promoted").await;
+    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    assert_ne!(other.serving(), manager.serving(), "it has not looked yet");
+    manager.revoke().await.unwrap();
+    tokio::time::sleep(2 * MINUTE).await;
+    assert_eq!(other.serving(), manager.serving());
+    tokio::time::sleep(2 * MINUTE).await;
+    for shown in [manager.progress(), other.progress()] {
+        assert_eq!(shown.len(), 2);
+        assert!(shown.contains(&Progress::Revoked) && shown.contains(&Progress::Serving));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_ca_is_being_told_of_serves_in_no_process_that_starts_meanwhile() {
     for is_revoked in [true, false] {
         let world = World::new();
