@@ -52,10 +52,13 @@ impl Worker {
         };
         let due = relay.sent_at + TAKEN_UP;
         let is_answered = !matches!(relay.phase, Phase::Sent(..));
-        let backend = self.connections.get(at.connection);
-        if is_answered || self.now >= due || !backend.is_some_and(|backend| backend.h2.is_open(at.stream)) {
+        let backend = self.connections.get_mut(at.connection).map(|c| &mut c.h2);
+        let Some(backend) = backend.filter(|h2| !is_answered && self.now < due && h2.is_open(at.stream))
+        else {
             return self.reset_stream(at, code);
-        }
+        };
+        // Nobody answers for its memory any more.
+        backend.abandon(at.stream);
         self.resets.0.push_back(Later {
             due,
             at,

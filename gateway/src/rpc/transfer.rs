@@ -224,7 +224,11 @@ impl Worker {
 
     fn response_data(&mut self, up: StreamOf, tag: u32, payload: &[u8], end: bool) {
         let Some((key, relay)) = self.relay_up(tag, up) else {
-            return self.discard(up, payload.len());
+            // Of a stream that is to be reset: its backend may say what its window still takes, and no more.
+            if let Some(backend) = self.connections.get_mut(up.connection) {
+                backend.h2.owe(up.stream, payload.len() as u32);
+            }
+            return;
         };
         if let Some(log) = &mut relay.log {
             log.bytes_out += payload.len() as u64;

@@ -1,6 +1,7 @@
 //! What goes out: heads at once, data as windows allow, the rest in turn.
 
 use super::headers::is_interim;
+use super::queue::Queue;
 use super::{Connection, Drain, Phase, Role};
 use crate::error::OpenError;
 use crate::flow::MAX_WINDOW;
@@ -258,6 +259,22 @@ impl Connection {
         now
     }
 
+    /// Drops what waits on the stream, and takes nothing more for it: its peer sees one that says nothing, until
+    /// [`reset`](Self::reset).
+    pub fn abandon(&mut self, stream: StreamKey) {
+        let Some(s) = self.streams.get_mut(stream) else {
+            return;
+        };
+        if s.is_blocked() {
+            self.turns.leave_blocked(stream, s.send);
+        }
+        self.queued_total -= s.queue.len();
+        let heap = s.queue.heap() + s.heap_of_lists();
+        self.waiting_heap = self.waiting_heap.saturating_sub(heap);
+        (s.queue, s.lists) = (Queue::default(), None);
+        s.end_queued = true;
+    }
+
     /// Frames what waits where windows and output have room again: heads and trailers, then one frame of data of each
     /// stream in turn. Call it after
     /// [`advance`](Self::advance).
@@ -286,8 +303,10 @@ impl Connection {
             let n = piece.len();
             s.in_ring = false;
             if n == 0 {
-                // The window was narrowed meanwhile.
-                self.turns.join(key, s, initial);
+                // The window was narrowed meanwhile, or what was queued is not wanted any more.
+                if !s.queue.is_empty() {
+                    self.turns.join(key, s, initial);
+                }
                 continue;
             }
             let all = n == s.queue.len();

@@ -108,6 +108,50 @@ fn keys_of_streams_that_are_gone_do_not_pile_up() {
 
 /// RFC 9113 §5.1.1: the ids of a connection are used up, and none is used twice.
 #[test]
+fn what_waits_on_an_abandoned_stream_is_dropped_and_others_go_on() {
+    let mut server = server();
+    let [blocked, ready, other] = [1, 3, 5].map(|id| {
+        let key = request(&mut server, id);
+        server.send_headers(key, &[Field::new(b":status", b"200")], false);
+        key
+    });
+    // All of the connection's window, and the stream's.
+    assert_eq!(server.send_data(blocked, &[0; 100_000], false), 65_535);
+    for key in [ready, other] {
+        assert_eq!(server.send_data(key, &[0; 10_000], false), 0);
+    }
+    server.send_trailers(ready, vec![Field::new(b"grpc-status", b"0")]);
+    write_all(&mut server);
+
+    server.abandon(blocked);
+    server.abandon(ready);
+    assert_eq!((server.queued_total(), server.queued(other)), (10_000, 10_000));
+    heap(&server);
+    assert_eq!(server.send_data(ready, &[0; 1], true), 0);
+    assert_eq!(server.sendable(blocked), 0);
+
+    for id in [0, 1, 3] {
+        receive(
+            &mut server,
+            &[0, 0, 4, frame::WINDOW_UPDATE, 0, 0, 0, 0, id, 0, 1, 0, 0],
+        );
+    }
+    server.pump();
+    let head = |id: u8| [0, 0x27, 0x10, frame::DATA, 0, 0, 0, 0, id];
+    assert_eq!(server.output()[..9], head(5));
+    assert_eq!(server.output().len(), 9 + 10_000);
+    assert_eq!(server.waiting_memory(), 0);
+    write_all(&mut server);
+
+    server.reset(blocked, ErrorCode::CANCEL);
+    assert_eq!(
+        server.output(),
+        [0, 0, 4, frame::RST_STREAM, 0, 0, 0, 0, 1, 0, 0, 0, 8]
+    );
+    assert_eq!(server.open_streams(), 2);
+}
+
+#[test]
 fn a_client_says_when_its_ids_are_used_up() {
     let mut client = Connection::client(config());
     receive(&mut client, &[0, 0, 0, frame::SETTINGS, 0, 0, 0, 0, 0]);

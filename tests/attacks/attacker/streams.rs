@@ -1,10 +1,14 @@
 //! Requests that are not meant.
 
+use std::time::Duration;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use e2e::{Frame, kind, literal_block};
+use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use super::hpack::{Head, in_frames, stream};
-use super::{Target, batched};
+use super::{CLOSED, OPEN, Target, batched};
 use crate::attack::{Attack, Backend, Work};
 
 pub(crate) const ATTACKS: &[Attack] = &[
@@ -30,6 +34,13 @@ pub(crate) const ATTACKS: &[Attack] = &[
             taken_back(target, head, cancel)
         },
         limits: &["rapid_resets"],
+        ..Attack::USUAL
+    },
+    Attack {
+        name: "expired_uploads",
+        does: "60 KiB of body each for RPCs that end by `grpc-timeout: 20m`, 20 ms, while a backend opens no window; 20 connections",
+        work: expired,
+        backend: Backend::Shut,
         ..Attack::USUAL
     },
     Attack {
@@ -98,6 +109,45 @@ pub(crate) const ATTACKS: &[Attack] = &[
 
 fn cancel(stream: u32) -> Bytes {
     Frame::bytes(kind::RST_STREAM, 0, stream, &8_u32.to_be_bytes())
+}
+
+/// RPCs that bring all that a stream may and are over soon after.
+fn expired(target: Target) -> Work {
+    /// At once on a connection, and until the next ones.
+    const FLIGHT: u32 = 16;
+    const PAUSE: Duration = Duration::from_millis(20);
+    Box::pin(async move {
+        let head = Head::new("localhost", "/t.T/Mute", &[("grpc-timeout", "20m")], 1);
+        let piece = vec![7; 15_000];
+        let uploading = (0..20).map(async |_| {
+            while !target.is_over() {
+                let Some(mut connection) = target.client(&[]).await else {
+                    continue;
+                };
+                let mut number = 0;
+                while !target.is_over() {
+                    let mut flight = BytesMut::new();
+                    for _ in 0..FLIGHT {
+                        flight.put(head.frame(number, false));
+                        (0..4).for_each(|_| flight.put(Frame::bytes(kind::DATA, 0, stream(number), &piece)));
+                        number += 1;
+                    }
+                    target.sent(flight.len());
+                    let written = timeout(target.left(), connection.write(&flight)).await;
+                    if !matches!(written, Ok(Ok(()))) {
+                        break;
+                    }
+                    // What the gateway says is read, or its credit never comes.
+                    timeout(PAUSE, async { while connection.read().await.is_some() {} })
+                        .await
+                        .ok();
+                }
+                target.ended(if target.is_over() { OPEN } else { CLOSED });
+            }
+        });
+        join_all(uploading).await;
+        target.tally()
+    })
 }
 
 /// Requests, each followed by this frame.
