@@ -33,6 +33,8 @@ const USELESS_BEFORE: Duration = Duration::from_secs(1);
 
 /// Streams that are taken from clients at one look at those who wait, at most.
 const TAKEN_AT_ONCE: usize = 64;
+/// What gRPC's C core says, with INTERNAL_ERROR, when it ends a connection that has been idle for as long as it allows.
+const IDLE: &[u8] = b"connection idle";
 
 /// The name of [`Limits::max_starved`](crate::settings::Limits::max_starved).
 pub(crate) const MAX_STARVED: &str = "max_starved";
@@ -333,7 +335,9 @@ impl Worker {
         let Some(peer) = self.backend_peer(key) else {
             return;
         };
+        let is_idle = code == ErrorCode::INTERNAL_ERROR && debug == IDLE;
         if code != ErrorCode::NO_ERROR
+            && !is_idle
             && let Some(pool) = self.pools.get(peer.pool).and_then(Option::as_ref)
         {
             Event::BackendEndsConnection {

@@ -169,7 +169,7 @@ async fn drain(running: Running, signals: &mut Signals) -> ExitCode {
             if drained.cut == 0 {
                 tracing::info!("drained; every stream has ended");
             } else {
-                tracing::warn!(connections = drained.cut, "the grace is over; connections with open streams were cut");
+                tracing::warn!(connections = drained.cut, "the grace is over; connections that were still open were cut");
             }
             running.stop().await;
             ExitCode::SUCCESS

@@ -23,7 +23,7 @@ pub(in crate::config) fn domain(text: &str) -> Result<String, Wrong> {
         return Ok(text.to_ascii_lowercase());
     }
     if let Some((scheme, rest)) = text.split_once("://") {
-        let host = rest.split('/').next().unwrap_or(rest);
+        let host = rest.split(['/', ':']).next().unwrap_or(rest);
         return Err(Wrong::but(
             format!("`{scheme}://` does not belong here"),
             format!("write the host alone: {host}"),
@@ -193,7 +193,7 @@ mod tests {
         for (text, remedy) in [
             ("api.example.com:443", "write the host alone: api.example.com"),
             (
-                "https://api.example.com/x",
+                "https://api.example.com:443/x",
                 "write the host alone: api.example.com",
             ),
             ("api.example.com/x", "write the host alone: api.example.com"),
