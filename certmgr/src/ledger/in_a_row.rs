@@ -47,7 +47,9 @@ impl InARow {
 
     /// How long until it may be tried once more; `None`: now.
     pub(super) fn rest(&self, stamps: &Stamps, now: Now) -> Option<Duration> {
-        let beyond = (self.count + 1)
+        let beyond = self
+            .count
+            .saturating_add(1)
             .checked_sub(FREELY)
             .filter(|beyond| *beyond > 0)?;
         let in_line = stamps.of(self.since).after(APART.saturating_mul(beyond));

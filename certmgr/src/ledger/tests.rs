@@ -353,6 +353,22 @@ fn a_paused_name_is_asked_for_daily_or_by_a_person_and_counts_anew() {
     }
     ledger.after(MINUTE);
     ledger.asks(&order("a.test")).unwrap();
+
+    // Of two names it is not known which one was meant.
+    for _ in 0..200 {
+        let noted = ledger.begins(&order("b.test").by_hand()).unwrap();
+        ledger.fails(noted, IssueFault::Challenge);
+        ledger.after(13 * MINUTE);
+    }
+    let mut both = order("b.test").by_hand();
+    both.domains.push(Name::parse("c.test").unwrap());
+    let noted = ledger.begins(&both).unwrap();
+    ledger.fails(noted, IssueFault::Paused);
+    let refused = ledger.asks(&order("b.test")).unwrap_err();
+    assert!(
+        refused.to_string().contains("b.test has failed 200 times"),
+        "{refused}"
+    );
 }
 
 #[test]

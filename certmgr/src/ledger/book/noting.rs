@@ -204,9 +204,11 @@ impl Book {
         placed.outcome = Some(outcome);
         let (is_issued, failed) = (placed.was_issued(), placed.was_validated_in_vain());
         let (set, key, authority) = (placed.set.clone(), placed.key.clone(), placed.authority.clone());
-        // What is unpaused counts anew.
-        let counts_anew = is_issued || outcome == Outcome::Failed(Class(IssueFault::Paused));
-        for name in self.sets.get(&set).into_iter().flatten() {
+        let names = self.sets.get(&set).into_iter().flatten();
+        // What is unpaused counts anew. Of several names it is not known which one was paused.
+        let is_paused = outcome == Outcome::Failed(Class(IssueFault::Paused)) && names.clone().count() == 1;
+        let counts_anew = is_issued || is_paused;
+        for name in names {
             let name = name_at(&authority, name);
             match self.in_a_row.get_mut(&name) {
                 Some(one) if !counts_anew && (failed || one.count > 1) => {
