@@ -64,7 +64,7 @@ impl Desk {
             class: IssueFault::RateLimited,
             authority: authority.name.clone(),
             text: format!("it may be asked when to renew in {} s", wait.as_secs()),
-            remedy: "nothing: it is asked again".to_owned(),
+            remedy: "nothing is to be done: it is asked again".to_owned(),
             retry_after: Some(RetryAfter::new(wait, SaidOf::Account)),
         })?;
         sleep_until(turn).await;

@@ -306,8 +306,8 @@ fn remedy_of_kind(kind: &str) -> Option<&'static str> {
         "invalidProfile" => "set `profile` to one that the CA offers, or remove it",
         "invalidContact" | "unsupportedContact" => "correct `contact`",
         "userActionRequired" => "accept the CA's new terms, as it says",
-        "accountDoesNotExist" => "nothing: the next attempt registers again",
-        "alreadyRevoked" => "nothing: it is revoked",
+        "accountDoesNotExist" => "nothing is to be done: the next attempt registers again",
+        "alreadyRevoked" => "nothing is to be done: it is revoked",
         _ => return None,
     })
 }

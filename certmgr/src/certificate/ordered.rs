@@ -315,10 +315,18 @@ impl Certificate {
             .await
             .unwrap_or_else(|_| Err(StoreError::hanging(&self.config.name)))?;
         let serving = self.serving();
+        let life = serving.as_deref().map(|serving| self.life(serving, orders));
+        let mut counted = record.clone();
+        // The floor spares a CA orders for what is there already. What is to be revoked is not.
+        if let Some(life) = life.filter(|life| self.is_to_be_revoked(life.generation)) {
+            counted
+                .last_issued
+                .take_if(|issued| issued.not_before == Some(life.not_before));
+        }
         let known = Known {
-            serving: serving.as_deref().map(|serving| self.life(serving, orders)),
+            serving: life,
             advice: course.advice.clone(),
-            record: record.clone(),
+            record: counted,
             probe: course.probe,
             requested: self.asked,
             wanted: self.wanted,

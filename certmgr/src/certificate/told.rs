@@ -143,8 +143,10 @@ impl Certificate {
         match held {
             Held::RetryAfter => "its CA has said not to come back sooner".to_owned(),
             Held::Floor => format!(
-                "one for the same names was issued lately, and `min_interval` is {} s",
-                rules.min_interval.as_secs()
+                "one for the same names was issued lately, and `min_interval` is {} s; `h2gate certs renew {}` orders at \
+                 once",
+                rules.min_interval.as_secs(),
+                self.config.name
             ),
             Held::BackOff => format!(
                 "the last attempt failed or was cut short; `h2gate certs renew {}` tries at once",

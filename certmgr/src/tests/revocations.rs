@@ -99,6 +99,23 @@ async fn a_second_wish_leaves_the_first_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replacement_whose_first_order_fails_waits_for_the_back_off_alone() {
+    let world = World::new();
+    let mut manager = world.with_a_wish_in_vain().await;
+    let asked = tokio::time::Instant::now();
+    manager.told_in_time("failing").await;
+    world.authority.answers(Answer::Issue);
+    manager.told_in_time("revoked").await;
+    // `min_interval` is an hour.
+    assert!(
+        asked.elapsed() < Duration::from_secs(1_800),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(world.authority.placed(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_removed_right_after_the_wish_is_revoked_by_whoever_runs() {
     for restarts in [false, true] {
         let world = World::new();

@@ -29,6 +29,13 @@ pub(in crate::config) fn domain(text: &str) -> Result<String, Wrong> {
             format!("write the host alone: {host}"),
         ));
     }
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    if let Some(address) = bare.filter(|text| text.parse::<IpAddr>().is_ok()) {
+        return Err(Wrong::but(
+            format!("`{text}` has brackets"),
+            format!("write {address}"),
+        ));
+    }
     if let Some((host, rest)) = text.split_once(['/', ':']) {
         let part = if rest.bytes().all(|b| b.is_ascii_digit()) {
             "port"
@@ -186,6 +193,12 @@ mod tests {
         ] {
             assert!(host_pattern(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_in_brackets_says_what_to_write() {
+        let wrong = domain("[::1]").expect_err("a domain");
+        assert_eq!(wrong.remedy.as_deref(), Some("write ::1"));
     }
 
     #[test]
