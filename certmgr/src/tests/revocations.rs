@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use certstore::Name;
 
-use super::doubles::{Answer, Crash, TestStore, acme_config, failure, lock};
+use super::doubles::{Answer, Crash, TestAuthority, TestStore, acme_config, failure, lock};
 use super::orders::{DAY, World, days_since};
 use super::*;
 use crate::acme::{IssueError, IssueFault, RetryAfter, SaidOf};
@@ -43,6 +43,15 @@ impl World {
         let state = State::open(self.directory.path()).unwrap();
         let issuers = self.authority.issuers(&state);
         TestManager::start_with(Vec::new(), self.options(&state), Some(issuers))
+    }
+
+    /// A process that its CA does not hear.
+    fn start_out_of_reach(&self) -> TestManager {
+        let state = State::open(self.directory.path()).unwrap();
+        let authority = TestAuthority::new(&self.clock);
+        authority.answers(Answer::Fail(IssueFault::Unreachable));
+        let issuers = authority.issuers(&state);
+        TestManager::start_with(vec![acme_config()], self.options(&state), Some(issuers))
     }
 
     fn revokes_not(&self, class: Option<IssueFault>) {
@@ -432,7 +441,7 @@ async fn what_replaces_it_here_alone_is_no_replacement_where_it_still_serves() {
     let mut manager = world.start_on(&state, acme_config());
     manager.told_in_time("promoted").await;
     let leaf = manager.leaf();
-    let mut other = world.start();
+    let mut other = world.start_out_of_reach();
     other.told_in_time("restored").await;
     store.unwritable.store(true, SeqCst);
     manager.revoke().await.unwrap();
@@ -447,6 +456,7 @@ async fn what_replaces_it_here_alone_is_no_replacement_where_it_still_serves() {
     tokio::time::sleep(HOUR).await;
     assert_eq!(other.leaf(), leaf, "nothing else is there to be followed");
     assert!(world.revoked().is_empty(), "it serves");
+    assert!(!other.told_since().contains(&"revoked"));
     drop(other);
     manager.told_in_time("revoked").await;
     assert_eq!(world.revoked(), [leaf]);
@@ -456,14 +466,17 @@ async fn what_replaces_it_here_alone_is_no_replacement_where_it_still_serves() {
 async fn what_is_replaced_gives_way_in_all_although_its_replacement_is_to_be_revoked_too() {
     let world = World::new();
     let mut manager = world.with_a_wish_in_vain().await;
-    let mut other = world.start();
+    let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
+    let mut other = world.start_on(&state, acme_config());
     other.told_in_time("restored").await;
+    store.unreadable.store(true, SeqCst);
     world.authority.answers(Answer::Issue);
     manager.handle.control().renew("api").await.unwrap();
     manager.told_in_time("promoted").await;
     world.authority.answers(Answer::Fail(IssueFault::Unreachable));
-    assert_ne!(other.serving(), manager.serving(), "it has not looked yet");
     manager.revoke().await.unwrap();
+    assert_ne!(other.serving(), manager.serving(), "it cannot follow yet");
+    store.unreadable.store(false, SeqCst);
     tokio::time::sleep(2 * MINUTE).await;
     assert_eq!(other.serving(), manager.serving());
     tokio::time::sleep(2 * MINUTE).await;
