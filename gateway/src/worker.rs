@@ -39,6 +39,7 @@ use self::deadlines::Deadlines;
 use self::ending::Endings;
 use self::flush::Dirty;
 use self::pace::Share;
+use self::places::Places;
 pub(crate) use self::rest::rest;
 pub(crate) use self::shard::Shard;
 use self::slab::{Key, Slab};
@@ -83,9 +84,10 @@ pub(crate) struct Shared {
     /// The newest snapshot, for a worker that starts again.
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) connections: Count,
-    pub(crate) handshakes: Count,
+    /// Handshakes that have not ended.
+    pub(crate) handshakes: Arc<Places>,
     /// Connections of HTTP/1.1.
-    pub(crate) http1: Count,
+    pub(crate) http1: Arc<Places>,
     /// What all workers' connections are charged with.
     pub(crate) held: std::sync::atomic::AtomicUsize,
     /// What of it those are charged with that are counted by `large`.

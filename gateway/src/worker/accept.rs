@@ -198,40 +198,38 @@ fn start(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, lis
         };
         worker.metrics.connection_accepted();
         let fitting = limits.memory_for_peers() / HANDSHAKE_MEMORY;
-        let (count, max, limit, places, others) = match &listener.settings.protocol {
+        let (places, max, limit, others) = match &listener.settings.protocol {
             Protocol::Http2(_) => (
                 &shared.handshakes,
                 limits.max_handshakes.min(fitting),
                 "max_handshakes",
-                &shard.handshakes,
-                &shard.http1,
+                &shared.http1,
             ),
             Protocol::Http1(_) => (
                 &shared.http1,
                 limits.max_http1_connections.min(fitting / HTTP1_PART),
                 "max_http1_connections",
-                &shard.http1,
-                &shard.handshakes,
+                &shared.handshakes,
             ),
         };
         let counts = (&shared.connections, &mine.connections);
         let counted = || {
-            let unproven = count.take(max).ok_or(limit)?;
+            let unproven = places.count(max).ok_or(limit)?;
             let connection = ConnectionPermit::take(counts, limits.max_connections, &worker.metrics);
             Ok((connection.ok_or(MAX_CONNECTIONS)?, unproven))
         };
-        let counted = counted().or_else(|full| {
+        loop {
+            let full = match counted() {
+                Ok(counted) => break places.take(counted, peer, at),
+                Err(full) => full,
+            };
+            // Another worker's newcomer may come before this one.
             let others = || (full == MAX_CONNECTIONS).then(|| others.make_room(at)).flatten();
-            let gone = places.make_room(at).or_else(others).ok_or(full)?;
-            limit_reached(&worker.metrics, full, Some(gone));
-            counted()
-        });
-        match counted {
-            Ok(counted) => places.take(counted, peer, at),
-            Err(limit) => {
+            let Some(gone) = places.make_room(at).or_else(others) else {
                 worker.metrics.connection_closed();
-                return refuse(&worker.metrics, limit, peer);
-            }
+                return refuse(&worker.metrics, full, peer);
+            };
+            limit_reached(&worker.metrics, full, Some(gone));
         }
     };
     let accepted = Accepted {

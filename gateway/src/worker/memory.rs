@@ -5,7 +5,7 @@
 //! tables, partial frames and records, and the streams of its RPCs at backends. What an ordinary connection needs is
 //! free, so that many of them take nothing from those that carry something.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -187,7 +187,7 @@ impl Charge {
 struct LongHandshake {
     held: usize,
     since: Instant,
-    gives_way: Rc<Notify>,
+    gives_way: Arc<Notify>,
 }
 
 impl LongHandshake {
@@ -204,13 +204,13 @@ pub(crate) struct HandshakeMemory<'a> {
     max_flight: usize,
     /// Its entry among those that keep much, as long as it was not told to end.
     long: Option<Key>,
-    gives_way: Rc<Notify>,
+    gives_way: Arc<Notify>,
 }
 
 impl<'a> HandshakeMemory<'a> {
     /// For a handshake of whose client one flight has at most `max_flight` bytes. `gives_way` is told when it has to
     /// end for the others.
-    pub(crate) fn new(shard: &'a Shard, max_flight: usize, gives_way: Rc<Notify>) -> Self {
+    pub(crate) fn new(shard: &'a Shard, max_flight: usize, gives_way: Arc<Notify>) -> Self {
         Self {
             shard,
             counted: 0,

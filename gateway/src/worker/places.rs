@@ -1,28 +1,33 @@
 //! Places of those who have proved nothing yet: handshakes that have not ended, and connections of HTTP/1.1.
 //!
-//! All workers together have a number of them. While all are taken, who has been unfinished for longest makes room for
-//! a newcomer: silence keeps nobody out. For a moment each is safe, or a flood of newcomers would throw out whoever has
+//! All workers together have a number of them. While all are taken, who has been unfinished for longest, on whichever
+//! worker, makes room for a newcomer: silence keeps nobody out. For a moment each is safe, or a flood of newcomers would throw out whoever has
 //! a long way; only while all are is a newcomer refused.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::connection::permit::{ConnectionPermit, Permit};
+use crate::connection::permit::{ConnectionPermit, Count, Permit};
 
 /// For so long nobody has to make room: after accept, and once more after our first answer. Three round trips of 300 ms.
 const SAFE: Duration = Duration::from_secs(1);
 
-/// Those of one kind on one worker.
+/// Those of one kind on all workers.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
+    counted: Count,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
     /// Who makes room first comes first.
-    taken: RefCell<BTreeMap<Rank, Unproven>>,
-    next: Cell<u64>,
+    by_rank: BTreeMap<Rank, Unproven>,
+    next: u64,
 }
 
 /// From when on it makes room, and a number of its own.
@@ -33,37 +38,42 @@ struct Unproven {
     connection: ConnectionPermit,
     _counted: Permit,
     peer: SocketAddr,
-    gives_way: Rc<Notify>,
+    gives_way: Arc<Notify>,
 }
 
 /// The place of a connection whose client has proved nothing yet; free when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    places: Rc<Places>,
+    places: Arc<Places>,
     rank: Rank,
-    gives_way: Rc<Notify>,
+    gives_way: Arc<Notify>,
     is_answered: bool,
 }
 
 impl Places {
+    /// One place more is taken. `None` when there are `max`.
+    pub(crate) fn count(&self, max: usize) -> Option<Permit> {
+        self.counted.take(max)
+    }
+
     /// A newcomer takes a place that was counted for it.
     pub(crate) fn take(
-        self: &Rc<Self>,
+        self: &Arc<Self>,
         (connection, counted): (ConnectionPermit, Permit),
         peer: SocketAddr,
         now: Instant,
     ) -> Place {
-        let number = self.next.get();
-        self.next.set(number.wrapping_add(1));
-        let rank = (now + SAFE, number);
-        let gives_way = Rc::<Notify>::default();
+        let mut taken = self.taken();
+        let rank = (now + SAFE, taken.next);
+        taken.next = taken.next.wrapping_add(1);
+        let gives_way = Arc::<Notify>::default();
         let unproven = Unproven {
             connection,
             _counted: counted,
             peer,
             gives_way: gives_way.clone(),
         };
-        self.taken.borrow_mut().insert(rank, unproven);
+        taken.by_rank.insert(rank, unproven);
         Place {
             places: self.clone(),
             rank,
@@ -75,17 +85,21 @@ impl Places {
     /// Who has been unfinished for longest is told to go, unless it is safe, and is not counted any more. Gives its
     /// address.
     pub(crate) fn make_room(&self, now: Instant) -> Option<SocketAddr> {
-        let mut taken = self.taken.borrow_mut();
-        let first = taken.first_entry().filter(|first| first.key().0 <= now)?;
-        let gone = first.remove();
+        let mut taken = self.taken();
+        let first = taken.by_rank.first_entry();
+        let gone = first.filter(|first| first.key().0 <= now)?.remove();
         gone.gives_way.notify_one();
         Some(gone.peer)
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Place {
     /// Told when this connection has to end for another one.
-    pub(crate) fn gives_way(&self) -> Rc<Notify> {
+    pub(crate) fn gives_way(&self) -> Arc<Notify> {
         self.gives_way.clone()
     }
 
@@ -94,39 +108,35 @@ impl Place {
         if std::mem::replace(&mut self.is_answered, true) {
             return;
         }
-        let mut taken = self.places.taken.borrow_mut();
-        if let Some(unproven) = taken.remove(&self.rank) {
+        let mut taken = self.places.taken();
+        if let Some(unproven) = taken.by_rank.remove(&self.rank) {
             self.rank.0 = now + SAFE;
-            taken.insert(self.rank, unproven);
+            taken.by_rank.insert(self.rank, unproven);
         }
     }
 
     /// Its client has shown enough to stay. `None`: it was told to go before.
     pub(crate) fn proved(self) -> Option<ConnectionPermit> {
-        let unproven = self.places.taken.borrow_mut().remove(&self.rank)?;
+        let unproven = self.places.taken().by_rank.remove(&self.rank)?;
         Some(unproven.connection)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.taken.borrow_mut().remove(&self.rank);
+        self.places.taken().by_rank.remove(&self.rank);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::connection::permit::Count;
 
     const MAX: usize = 3;
 
     /// Three places, on a clock of its own.
     struct Scene {
-        places: Rc<Places>,
-        counted: Count,
+        places: Arc<Places>,
         began: Instant,
         taken: Vec<Place>,
     }
@@ -134,11 +144,14 @@ mod tests {
     impl Scene {
         fn set() -> Self {
             Self {
-                places: Rc::default(),
-                counted: Count::default(),
+                places: Arc::default(),
                 began: Instant::now(),
                 taken: Vec::new(),
             }
+        }
+
+        fn count(&self) -> usize {
+            self.places.counted.now()
         }
 
         fn at(&self, millis: u64) -> Instant {
@@ -147,17 +160,17 @@ mod tests {
 
         /// Who comes from this port at this time: a place for it, and the port of who went for it.
         fn comes(&self, port: u16, millis: u64) -> (Option<Place>, Option<u16>) {
-            let gone = match self.counted.now() < MAX {
+            let gone = match self.count() < MAX {
                 true => None,
                 false => self.places.make_room(self.at(millis)),
             };
-            let place = self.counted.take(MAX).map(|counted| {
+            let place = self.places.count(MAX).map(|counted| {
                 let all = Count::default();
                 let connection = ConnectionPermit::take((&all, &all), 9, &Arc::default()).unwrap();
                 let peer = ([192, 0, 2, 1], port).into();
                 self.places.take((connection, counted), peer, self.at(millis))
             });
-            assert!(self.counted.now() <= MAX);
+            assert!(self.count() <= MAX);
             (place, gone.map(|peer| peer.port()))
         }
 
@@ -183,9 +196,9 @@ mod tests {
         assert_eq!(scene.stays(4, 3_000), Some(Some(11)));
         // Who has gone frees nothing when its task ends, too.
         scene.taken.drain(..4);
-        assert_eq!(scene.counted.now(), MAX);
+        assert_eq!(scene.count(), MAX);
         scene.taken.clear();
-        assert_eq!(scene.counted.now(), 0);
+        assert_eq!(scene.count(), 0);
     }
 
     #[test]
@@ -203,7 +216,7 @@ mod tests {
         // Two places that change hands each second.
         assert_eq!(served, 4);
         assert!(honest.proved().is_some());
-        assert_eq!(scene.counted.now(), MAX - 1);
+        assert_eq!(scene.count(), MAX - 1);
     }
 
     #[test]

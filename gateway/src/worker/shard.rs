@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::pace::Pace;
-use super::places::Places;
 use super::{Key, Worker, panics};
 use crate::connection::listener::Listener;
 use crate::telemetry::event::Event;
@@ -23,10 +22,6 @@ pub(crate) struct Shard {
     worker: RefCell<Worker>,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(crate) pace: Pace,
-    /// Handshakes that have not ended.
-    pub(super) handshakes: Rc<Places>,
-    /// Connections of HTTP/1.1.
-    pub(super) http1: Rc<Places>,
     /// A panic could not be got over: the worker ends.
     pub(super) panicked: Notify,
     ends: Cell<bool>,
@@ -40,8 +35,6 @@ impl Shard {
             worker: RefCell::new(worker(shard.clone())),
             metrics,
             pace: Pace::default(),
-            handshakes: Rc::default(),
-            http1: Rc::default(),
             panicked: Notify::new(),
             ends: Cell::new(false),
             drains: Notify::new(),

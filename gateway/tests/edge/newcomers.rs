@@ -16,7 +16,10 @@ const PLACES: usize = 3;
 
 /// A gateway that waits for the ends of handshakes for ever.
 fn patient(change: impl FnOnce(&mut Limits)) -> TestGateway {
-    let mut gateway = TestGateway::start();
+    made_patient(TestGateway::start(), change)
+}
+
+fn made_patient(mut gateway: TestGateway, change: impl FnOnce(&mut Limits)) -> TestGateway {
     gateway.reload(|settings| {
         settings.timeouts.handshake = Duration::from_secs(3600);
         change(&mut settings.limits);
@@ -91,6 +94,23 @@ fn who_says_nothing_keeps_no_newcomer_out() {
         });
         assert!(open(&silent) > 0, "{limit}: no more have gone than had to");
         assert!(gateway.failures(HandshakeFailure::TooMany) > 0);
+    }
+}
+
+#[test]
+fn who_says_nothing_to_one_worker_keeps_no_newcomer_out_of_another() {
+    let gateway = made_patient(TestGateway::with_workers(4), |limits| limits.max_handshakes = 1);
+    for _ in 0..3 {
+        let before = reached(&gateway, "max_handshakes");
+        let mut silent = Vec::new();
+        eventually("one that says nothing, and no place more", || {
+            silent.push(connect(gateway.address()));
+            (reached(&gateway, "max_handshakes") > before).then_some(())
+        });
+        // For a second after accept nobody has to go.
+        std::thread::sleep(Duration::from_secs(1));
+        let mut stream = shake(gateway.address(), gateway.client(&["h2"]), "localhost").unwrap();
+        speaks_http2(&mut stream).unwrap();
     }
 }
 

@@ -120,6 +120,17 @@ impl TestGateway {
         Self::without_certificate(tls, Redirect::Https).with_certificate()
     }
 
+    /// As [`start`](Self::start), with so many workers.
+    pub(crate) fn with_workers(count: usize) -> Self {
+        let mut gateway = Self::start();
+        gateway.settings.workers = count.try_into().unwrap();
+        gateway.gateway = {
+            let _inside = gateway.runtime.enter();
+            Gateway::start(gateway.settings.clone(), gateway.reader.clone(), None).unwrap()
+        };
+        gateway
+    }
+
     pub(crate) fn with_access_log(tls: Tls, file: &Path) -> Self {
         let log = AccessLogSink::open(Destination::File(file.to_owned())).unwrap();
         Self::new(tls, Redirect::Https, Some(log)).with_certificate()
