@@ -116,6 +116,7 @@ impl Gateway {
             connections: Count::default(),
             handshakes: Arc::default(),
             http1: Arc::default(),
+            at_rest: worker::memory::resident().unwrap_or(0),
             held: AtomicUsize::new(0),
             held_by_large: AtomicUsize::new(0),
             large: AtomicUsize::new(0),

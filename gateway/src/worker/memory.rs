@@ -58,6 +58,9 @@ const FREED: usize = 1 << 20;
 const RETURNING: u8 = 20;
 /// Larger than what allocators put beside other things.
 const BLOCK: usize = 1 << 20;
+/// What nothing is charged with stays for so many looks before it is believed: the allocator is longer in giving pages
+/// back.
+const LOOKS: usize = 4;
 
 /// The account of one worker.
 #[derive(Debug)]
@@ -65,6 +68,8 @@ pub(super) struct Memory {
     /// What is free of each connection now, and how much memory is left for what is counted.
     free: usize,
     bound: usize,
+    /// What the process has and nobody is charged with, at the last looks.
+    beyond: [usize; LOOKS],
     /// The sum of what all connections are charged with.
     held: usize,
     /// What of it the other workers know.
@@ -119,6 +124,7 @@ impl Default for Memory {
         Self {
             free: FREE,
             bound: usize::MAX,
+            beyond: [0; LOOKS],
             held: 0,
             published: 0,
             held_by_large: 0,
@@ -470,6 +476,10 @@ impl Worker {
             }
         }
         self.bound_windows();
+        let now = resident().map_or(0, |resident| resident.saturating_sub(self.held_by_all()));
+        let [.., oldest] = &mut self.memory.beyond;
+        *oldest = now;
+        self.memory.beyond.rotate_right(1);
         let connections = self.shared.peers.get(self.index);
         let idle = connections.map_or(0, |mine| mine.connections.now() * IDLE);
         if self.memory.returning.is_due(self.memory.held + idle) {
@@ -492,8 +502,11 @@ impl Worker {
     /// How much memory that leaves for what is counted, after all have been.
     pub(super) fn bound_memory(&mut self) {
         let limits = &self.snapshot.limits;
-        let uncounted = self.shared.connections.now() * (IDLE + self.memory.free);
-        self.memory.bound = bound(limits.memory_for_peers(), limits.process_memory, uncounted);
+        let (process, peers) = (limits.process_memory, limits.memory_for_peers());
+        let foreseen = self.shared.connections.now() * (IDLE + self.memory.free);
+        let at_rest = self.shared.at_rest.max(process - peers);
+        let uncounted = foreseen.max(lasting(self.memory.beyond, at_rest));
+        self.memory.bound = bound(peers, process, uncounted);
     }
 
     /// When the process holds more than it may: of the clients that hold more than their share, those that hold most
@@ -666,6 +679,19 @@ fn free_of_each(memory_for_peers: usize, connections: usize) -> usize {
         .unwrap_or(LEAST_FREE)
 }
 
+/// What the process has for nobody, beyond what it has at rest, and had at all of these looks.
+fn lasting(beyond: [usize; LOOKS], at_rest: usize) -> usize {
+    beyond.into_iter().min().unwrap_or(0).saturating_sub(at_rest)
+}
+
+/// What the process has in memory. `None` where the system does not tell.
+pub(crate) fn resident() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
+}
+
 /// What peers may have while so much of theirs is not counted: at least half of their memory.
 fn bound(memory_for_peers: usize, process_memory: usize, uncounted: usize) -> usize {
     let too_much = uncounted.saturating_sub(process_memory / BEYOND);
@@ -766,6 +792,17 @@ mod tests {
             assert!(uncounted + bound <= peers + process / BEYOND, "{connections}");
         }
         assert_eq!(bound(peers, process, 100_000 * (IDLE + LEAST_FREE)), peers / 2);
+    }
+
+    #[test]
+    fn what_the_process_has_for_nobody_counts_once_it_has_lasted() {
+        assert_eq!(lasting([60, 60, 60, 10], 20), 0);
+        assert_eq!(lasting([60, 55, 60, 70], 20), 35);
+        let had = resident().unwrap();
+        let more = std::hint::black_box(vec![1_u8; 64 << 20]);
+        let grown = resident().unwrap() - had;
+        assert!((48 << 20..80 << 20).contains(&grown), "{grown}");
+        drop(more);
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
-use e2e::{Frame, FrameConn, flags, kind, proof, setting};
+use e2e::{Frame, FrameConn, flags, kind, literal_block, proof, setting};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::backends::played;
-use super::hpack::{Head, indexing};
+use super::hpack::{Head, in_frames, indexing, stream};
 use super::{OPEN, Target};
 use crate::attack::{Attack, Backend, Seconds, Work};
 
@@ -41,6 +41,16 @@ pub(crate) const ATTACKS: &[Attack] = &[
         does: "900 connections × 250 RPCs without a body to a mute backend, more than 2¹⁷ on one connection to it, and all gone at once",
         work: held,
         seconds: LONGER,
+        ..Attack::USUAL
+    },
+    Attack {
+        name: "gaps",
+        does: "800 connections × 250 RPCs to a mute backend, all but one of each reset, and then 8,000 RPCs with 6,000 octets of metadata",
+        work: gaps,
+        seconds: Seconds {
+            proof: 12.0,
+            short: 5.0,
+        },
         ..Attack::USUAL
     },
     Attack {
@@ -112,6 +122,36 @@ fn held(target: Target) -> Work {
         for connection in &mut crowd {
             target.sent(requests.len());
             connection.write(&requests).await.ok();
+        }
+        tokio::time::sleep(target.left()).await;
+        crowd.iter().for_each(|_| target.ended(OPEN));
+        target.tally()
+    })
+}
+
+/// What stays of many leaves gaps among what has gone, and what comes then does not fit into them.
+fn gaps(target: Target) -> Work {
+    const RPCS: u32 = 250;
+    Box::pin(async move {
+        let head = Head::new("localhost", "/t.T/Mute", &[], 0);
+        let (mut requests, mut resets) = (BytesMut::new(), BytesMut::new());
+        (0..RPCS).for_each(|number| requests.put(head.frame(number, true)));
+        (1..RPCS).for_each(|number| {
+            let cancel = 8_u32.to_be_bytes();
+            resets.put(Frame::bytes(kind::RST_STREAM, 0, stream(number), &cancel));
+        });
+        let (first, metadata) = (head.first(), literal_block(&[("x-large", &"v".repeat(6_000))]));
+        let large = [first.as_ref(), metadata.as_ref()].concat();
+        let mut fill = BytesMut::new();
+        (RPCS..RPCS + 20).for_each(|number| fill.put(in_frames(stream(number), &large.clone().into())));
+        let mut crowd = crowd(&target, 800, &[]).await;
+        // Nothing young is reset, and what fills comes once it is known what stays.
+        for (what, count, pause) in [(requests, 800, 1.2), (resets, 800, 2.5), (fill, 400, 0.0)] {
+            for connection in crowd.iter_mut().take(count) {
+                target.sent(what.len());
+                connection.write(&what).await.ok();
+            }
+            tokio::time::sleep(Duration::from_secs_f32(pause)).await;
         }
         tokio::time::sleep(target.left()).await;
         crowd.iter().for_each(|_| target.ended(OPEN));
