@@ -245,11 +245,12 @@ async fn a_backend_that_stops_reading_an_upload_still_has_its_answers_delivered(
     // Heads are under no flow control. The connection is as full as can be once it takes no further RPC, and the
     // gateway makes another one.
     let mut heads = Vec::new();
-    for _ in 0..20 {
-        let large = request(HANG).header("x-large", "v".repeat(30_000)).body(());
-        heads.push(other.open(large.unwrap(), false).await.unwrap());
-    }
     eventually("a second connection is made", SOON, async || {
+        // Fewer streams than a client may have.
+        if heads.len() < 90 {
+            let large = request(HANG).header("x-large", "v".repeat(30_000)).body(());
+            heads.push(other.open(large.unwrap(), false).await.unwrap());
+        }
         (backend.connections() == 2).then_some(())
     })
     .await;
