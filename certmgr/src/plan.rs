@@ -62,9 +62,9 @@ pub struct PlannedLimit {
     pub limit: Published,
     /// The domain or names for which most is used; `None`: the account.
     pub subject: Option<String>,
-    /// The most that lies within any window of the limit.
+    /// The most that is used of it at once.
     pub peak: usize,
-    /// When the first of such a window begins; `None` if nothing counts towards the limit.
+    /// When the first of these is ordered; `None` if nothing counts towards the limit.
     pub peak_at: Option<UnixTime>,
     /// Whether the peak is allowed.
     pub inside: bool,

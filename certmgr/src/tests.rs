@@ -5,6 +5,7 @@ mod disorders;
 mod doubles;
 mod kept;
 mod leftovers;
+pub(crate) mod lets_encrypt;
 mod life;
 mod orders;
 mod refusals;

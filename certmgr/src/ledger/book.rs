@@ -22,8 +22,8 @@ pub(crate) use stamps::Stamps;
 /// The format that is written. A newer one is refused.
 const FORMAT: u32 = 1;
 
-/// Orders are remembered as long as the longest of the published limits looks back.
-pub(super) const MEMORY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// What counts as issued lately.
+const LATELY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// An attempt without an outcome is under way for so long; then its process has died in the middle of it.
 const UNDER_WAY: Duration = Duration::from_secs(2 * 60 * 60);
@@ -102,7 +102,8 @@ struct Hold {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Placed {
     id: u64,
-    pub(super) at: u64,
+    /// When it was answered; until then, when it was noted.
+    at: u64,
     pub(super) set: String,
     key: String,
     pub(super) authority: String,
@@ -413,8 +414,8 @@ impl Book {
         let lately = self
             .orders
             .iter()
-            .filter(|placed| placed.set == set && placed.key == key.name() && placed.was_issued())
-            .filter(|placed| now.steady < stamps.of(placed.at).after(MEMORY))
+            .filter(|placed| placed.is_of(set, key) && placed.was_issued())
+            .filter(|placed| now.steady < stamps.of(placed.at).after(LATELY))
             .count();
         u32::try_from(lately).unwrap_or(u32::MAX)
     }
@@ -443,6 +444,19 @@ impl Standing {
 }
 
 impl Placed {
+    pub(super) fn is_of(&self, set: &str, key: KeyType) -> bool {
+        self.set == set && self.key == key.name()
+    }
+
+    /// When the CA has counted it at the latest, as far as is known.
+    pub(super) fn counted_at(&self, stamps: &Stamps, now: Now) -> Steady {
+        let at = stamps.of(self.at);
+        match self.outcome {
+            Some(_) => at,
+            None => at.after(UNDER_WAY).min(now.steady),
+        }
+    }
+
     /// Whether it may bring a certificate yet.
     pub(super) fn is_under_way(&self, stamps: &Stamps, now: Now) -> bool {
         self.outcome.is_none() && now.steady < stamps.of(self.at).after(UNDER_WAY)

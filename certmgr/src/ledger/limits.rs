@@ -1,8 +1,8 @@
 //! What the CAs publish about how much may be ordered, and whether one more order stays inside.
 //!
-//! Where a CA refills its allowance little by little, here a window slides over what was counted, which allows
-//! the same on average and never more at once. A CA that is not named here publishes nothing; it says so itself,
-//! with a `Retry-After`.
+//! Let's Encrypt gives back one by one what was used of a limit (<https://letsencrypt.org/docs/rate-limits/>); where others
+//! say no more than a number and a time, a window slides. What is not remembered any more counts as if it had used up
+//! the limit. A CA that is not named here publishes nothing; it says so itself, with a `Retry-After`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,8 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Order;
-use super::book::{Book, Class, Kind, Outcome, Placed, Stamps};
-use crate::acme::IssueFault;
+use super::book::{Book, Kind, Placed, Stamps};
 use crate::config::Authority;
 use crate::schedule::{Now, Steady};
 
@@ -38,19 +37,23 @@ pub enum Counted {
 pub struct Published {
     /// What is counted.
     pub counted: Counted,
-    /// So many are allowed…
+    /// So many are allowed at once…
     pub max: usize,
-    /// … within this time.
+    /// … and come back within this time.
     pub window: Duration,
+    /// Whether what was used comes back one by one; else each once the window has passed.
+    refills: bool,
     /// Orders that the CA does not count.
     exempt: &'static [Kind],
 }
 
+/// Of a CA that gives back one by one.
 const fn published(counted: Counted, max: usize, window: Duration, exempt: &'static [Kind]) -> Published {
     Published {
         counted,
         max,
         window,
+        refills: true,
         exempt,
     }
 }
@@ -94,7 +97,10 @@ const LETS_ENCRYPT_STAGING: &[Published] = &[
 ];
 
 /// The default quota of a project. <https://cloud.google.com/certificate-manager/docs/quotas>
-const GOOGLE: &[Published] = &[published(Counted::Orders, 100, HOUR, ONLY_RESUMED)];
+const GOOGLE: &[Published] = &[Published {
+    refills: false,
+    ..published(Counted::Orders, 100, HOUR, ONLY_RESUMED)
+}];
 
 /// The limits of a CA, by the URL of its directory.
 pub(crate) fn of(directory: &str) -> &'static [Published] {
@@ -109,6 +115,12 @@ pub(crate) fn of(directory: &str) -> &'static [Published] {
         // ZeroSSL publishes none for ACME; of others nothing is known.
         _ => &[],
     }
+}
+
+/// How long is to be remembered what these limits of a CA count.
+pub(super) fn memory(directory: &str, counts: impl Fn(&Published) -> bool) -> Duration {
+    let limits = of(directory).iter().filter(|limit| counts(limit));
+    limits.map(Published::memory).max().unwrap_or_default()
 }
 
 /// At how many failed validations in a row a CA pauses a name. <https://letsencrypt.org/docs/rate-limits/>; staging
@@ -173,6 +185,8 @@ pub(super) fn check(
 ) -> Result<(), Wait> {
     let kind = book.kind(order, set);
     let names: Vec<String> = order.domains.iter().map(ToString::to_string).collect();
+    // Whoever orders has the lease of the names: what was under way there has died, and goes on with this order.
+    let is_over = |placed: &Placed| placed.outcome.is_none() && placed.is_of(set, order.key);
     let mut longest: Option<Wait> = None;
     for limit in of(&order.authority.directory) {
         if limit.exempt.contains(&kind) {
@@ -181,6 +195,7 @@ pub(super) fn check(
         for subject in limit.subjects(&names) {
             let counts = |placed: &&Placed| {
                 placed.authority == order.authority.directory
+                    && !(is_over(placed) && limit.counted != Counted::Orders)
                     && limit.counts(placed, stamps, now)
                     && limit.concerns(placed, set, subject.as_deref(), book)
             };
@@ -188,7 +203,7 @@ pub(super) fn check(
                 .orders()
                 .iter()
                 .filter(counts)
-                .map(|placed| stamps.of(placed.at));
+                .map(|placed| placed.counted_at(stamps, now));
             let Some(wait) = until_free(taken.collect(), limit, now) else {
                 continue;
             };
@@ -225,7 +240,7 @@ pub(super) fn check_accounts(authority: &Authority, made: Vec<Steady>, now: Now)
     }
 }
 
-/// The most that is counted towards a limit.
+/// The most that is used of a limit at once.
 #[derive(Debug, Clone)]
 pub(crate) struct Peak {
     pub(crate) limit: Published,
@@ -236,7 +251,7 @@ pub(crate) struct Peak {
     pub(crate) at: Option<Steady>,
 }
 
-/// For each limit of a CA that orders count towards the window with the most in it. Failed validations are left out.
+/// For each limit of a CA that orders count towards. Failed validations are left out.
 pub(crate) fn peaks(book: &Book, directory: &str, stamps: &Stamps, now: Now) -> Vec<Peak> {
     of(directory)
         .iter()
@@ -255,7 +270,8 @@ fn peak(book: &Book, directory: &str, limit: &Published, stamps: &Stamps, now: N
             _ => limit.subjects(names),
         };
         for subject in subjects {
-            taken.entry(subject).or_default().push(stamps.of(placed.at));
+            let at = placed.counted_at(stamps, now);
+            taken.entry(subject).or_default().push(at);
         }
     }
     let nothing = Peak {
@@ -265,7 +281,7 @@ fn peak(book: &Book, directory: &str, limit: &Published, stamps: &Stamps, now: N
         at: None,
     };
     taken.into_iter().fold(nothing, |most, (subject, times)| {
-        let (count, at) = most_at_once(times, limit.window);
+        let (count, at) = limit.most_used(times);
         if count <= most.count {
             return most;
         }
@@ -278,29 +294,73 @@ fn peak(book: &Book, directory: &str, limit: &Published, stamps: &Stamps, now: N
     })
 }
 
-/// How many lie within one window at most, and where the first such window begins.
-fn most_at_once(mut times: Vec<Steady>, window: Duration) -> (usize, Option<Steady>) {
-    times.sort_unstable();
-    let mut most = (0, None);
-    for (index, begin) in times.iter().enumerate() {
-        let within = times.partition_point(|at| *at < begin.after(window)) - index;
-        if within > most.0 {
-            most = (within, Some(*begin));
-        }
-    }
-    most
-}
-
-/// How long until fewer than the allowed number lie in the window; `None`: it is so now.
+/// How long until one more is allowed after these; `None`: it is now.
 fn until_free(mut taken: Vec<Steady>, limit: &Published, now: Now) -> Option<Duration> {
-    taken.retain(|at| now.steady < at.after(limit.window));
+    let before = |Steady(at): Steady, by| Steady(at.saturating_sub(by));
+    let remembered = before(now.steady, limit.memory());
+    taken.retain(|at| *at >= remembered);
     taken.sort_unstable();
-    let last_to_leave = taken.len().checked_sub(limit.max)?;
-    let free = taken.get(last_to_leave)?.after(limit.window);
-    Some(free.0.saturating_sub(now.steady.0))
+    let free = match limit.refill() {
+        Some(one) => {
+            // Before what is remembered all may have been used: then it was back so long ago.
+            let back = before(now.steady, limit.memory().saturating_sub(limit.window));
+            let full = taken.into_iter().fold(back, |full, at| {
+                full.max(at).after(one).min(at.after(limit.window))
+            });
+            before(full.after(one), limit.window)
+        }
+        None => {
+            let last_to_leave = taken.len().checked_sub(limit.max)?;
+            taken.get(last_to_leave)?.after(limit.window)
+        }
+    };
+    free.0.checked_sub(now.steady.0).filter(|wait| !wait.is_zero())
 }
 
 impl Published {
+    /// In which time one comes back, if they do so one by one.
+    fn refill(&self) -> Option<Duration> {
+        let max = u32::try_from(self.max).ok().filter(|_| self.refills)?;
+        self.window.checked_div(max)
+    }
+
+    /// For how long is to be remembered what was used. Within twice the window all of it comes back if nothing else is
+    /// used; whoever kept inside a window that slides, as earlier versions did, misses nothing of what is older than one.
+    fn memory(&self) -> Duration {
+        match self.refills {
+            true => self.window.saturating_mul(2),
+            false => self.window,
+        }
+    }
+
+    /// How many of these are in use at once at most, and the first of them.
+    fn most_used(&self, mut times: Vec<Steady>) -> (usize, Option<Steady>) {
+        times.sort_unstable();
+        let mut most = (0, None);
+        let (mut full, mut since) = (Steady(Duration::ZERO), None);
+        for (index, at) in times.iter().enumerate() {
+            let (used, first) = match self.refill() {
+                Some(one) => {
+                    if full <= *at {
+                        (full, since) = (*at, Some(*at));
+                    }
+                    full = full.after(one);
+                    let out = full.0.saturating_sub(at.0).as_nanos();
+                    let used = out.div_ceil(one.as_nanos().max(1));
+                    (usize::try_from(used).unwrap_or(usize::MAX), since)
+                }
+                None => {
+                    let end = times.partition_point(|other| *other < at.after(self.window));
+                    (end - index, Some(*at))
+                }
+            };
+            if used > most.0 {
+                most = (used, first);
+            }
+        }
+        most
+    }
+
     /// What is counted separately: domains, names, or (`None`) everything together.
     fn subjects(&self, names: &[String]) -> Vec<Option<String>> {
         let mut subjects: Vec<_> = match self.counted {
@@ -313,7 +373,7 @@ impl Published {
         subjects
     }
 
-    fn counts(&self, placed: &Placed, stamps: &Stamps, now: Now) -> bool {
+    pub(super) fn counts(&self, placed: &Placed, stamps: &Stamps, now: Now) -> bool {
         match self.counted {
             Counted::Orders => !self.exempt.contains(&placed.kind) && placed.was_placed(),
             // An order that went on after a failure was counted nowhere else.
@@ -321,9 +381,7 @@ impl Published {
                 (placed.was_issued() || placed.is_under_way(stamps, now))
                     && (placed.kind == Kind::Resumed || !self.exempt.contains(&placed.kind))
             }
-            Counted::FailedValidations => {
-                placed.outcome == Some(Outcome::Failed(Class(IssueFault::Challenge)))
-            }
+            Counted::FailedValidations => placed.was_validated_in_vain() || placed.is_under_way(stamps, now),
             Counted::Accounts => false,
         }
     }

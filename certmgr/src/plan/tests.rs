@@ -199,6 +199,14 @@ fn too_many_new_certificates_below_one_domain_break_the_cas_limit() {
     assert!(!limit(&beyond, Counted::RegisteredDomain).inside);
     assert_eq!(limit(&beyond, Counted::Orders).peak, 51);
     assert!(limit(&beyond, Counted::Orders).inside);
+    // One comes back in 202 minutes.
+    for (soon, peak) in [(HOUR, 51), (4 * HOUR, 50), (YEAR / 2, 50)] {
+        let mut later = fleet(51);
+        later[50].next = Some((at(soon), Why::First));
+        let plan = look(&later, YEAR);
+        let domain = limit(&plan, Counted::RegisteredDomain);
+        assert_eq!((domain.peak, domain.inside), (peak, peak <= 50), "{soon:?}");
+    }
     // Elsewhere it is another domain.
     let mut spread = fleet(50);
     spread.push(candidate_for("host.example.org", LETS_ENCRYPT));

@@ -6,23 +6,20 @@ use std::time::Duration;
 use certstore::UnixTime;
 
 use super::{
-    Book, CAUTION, Class, Hold, Issuance, MEMORY, Noted, Outcome, Placed, Run, Stamps, Standing, hold_on,
+    Book, CAUTION, Class, Hold, Issuance, LATELY, Noted, Outcome, Placed, Run, Stamps, Standing, hold_on,
     is_below, name_at, names_of, set_id,
 };
 use crate::acme::{IssueError, IssueFault};
 use crate::config::{Authority, KeyType};
 use crate::ledger::in_a_row::InARow;
-use crate::ledger::{Order, Wait, limits};
+use crate::ledger::{Counted, Order, Wait, limits};
 use crate::schedule::{Draw, Now};
 
 /// Orders that are remembered at most; the oldest go first, those that brought a certificate last.
 const MAX_ORDERS: usize = 4096;
 
-/// What brought nothing is remembered as long as the longest limit that counts it, on orders, looks back.
-const MEMORY_OF_FAILURES: Duration = Duration::from_secs(3 * 60 * 60);
-
-/// As long as CAs count accounts that are made from one address.
-const MEMORY_OF_ACCOUNTS: Duration = Duration::from_secs(3 * 60 * 60);
+/// A CA has counted an account so soon after it was noted: two calls of half a minute, and some more.
+const REGISTERED_WITHIN: Duration = Duration::from_secs(2 * 60);
 
 /// A name set that nothing was noted of for so long is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(400 * 24 * 60 * 60);
@@ -77,7 +74,8 @@ impl Book {
         now: Now,
     ) -> Result<(), Wait> {
         let made = self.accounts.get(&authority.directory).into_iter().flatten();
-        limits::check_accounts(authority, made.map(|at| stamps.of(*at)).collect(), now)?;
+        let counted = made.map(|at| stamps.of(*at).after(REGISTERED_WITHIN).min(now.steady));
+        limits::check_accounts(authority, counted.collect(), now)?;
         self.prune(stamps, now);
         let at = stamps.note(now);
         self.accounts
@@ -138,10 +136,10 @@ impl Book {
 
     /// Notes that a certificate came and may serve.
     pub(crate) fn issued(&mut self, noted: Noted, not_before: UnixTime, stamps: &mut Stamps, now: Now) {
-        let Some((set, key, authority)) = self.close(noted, Outcome::Issued) else {
+        let at = stamps.note(now);
+        let Some((set, key, authority)) = self.close(noted, Outcome::Issued, at) else {
             return;
         };
-        let at = stamps.note(now);
         for standing in self
             .standings
             .iter_mut()
@@ -161,10 +159,10 @@ impl Book {
     /// Notes that no certificate came, or one that may not serve.
     pub(crate) fn failed(&mut self, noted: Noted, error: &IssueError, stamps: &mut Stamps, now: Now) {
         let class = Class(error.class);
-        let Some((set, key, authority)) = self.close(noted, Outcome::Failed(class)) else {
+        let at = stamps.note(now);
+        let Some((set, key, authority)) = self.close(noted, Outcome::Failed(class), at) else {
             return;
         };
-        let at = stamps.note(now);
         let hold = error.limit().map(|wait| Hold {
             at,
             // Rounded up: never undercut.
@@ -199,9 +197,9 @@ impl Book {
         }
     }
 
-    fn close(&mut self, noted: Noted, outcome: Outcome) -> Option<(String, String, String)> {
+    fn close(&mut self, noted: Noted, outcome: Outcome, at: u64) -> Option<(String, String, String)> {
         let placed = self.orders.iter_mut().find(|placed| placed.id == noted.0)?;
-        placed.outcome = Some(outcome);
+        (placed.outcome, placed.at) = (Some(outcome), at);
         let (is_issued, failed) = (placed.was_issued(), placed.was_validated_in_vain());
         let (set, key, authority) = (placed.set.clone(), placed.key.clone(), placed.authority.clone());
         let names = self.sets.get(&set).into_iter().flatten();
@@ -247,14 +245,9 @@ impl Book {
         let is_past = |at: u64, after: Duration| stamps.of(at).after(after) < now.steady;
         self.orders.retain(|placed| {
             let brought_nothing = placed.outcome.is_some() && !placed.was_issued();
-            !is_past(
-                placed.at,
-                if brought_nothing {
-                    MEMORY_OF_FAILURES
-                } else {
-                    MEMORY
-                },
-            )
+            let least = if brought_nothing { Duration::ZERO } else { LATELY };
+            let counted = limits::memory(&placed.authority, |limit| limit.counts(placed, stamps, now));
+            placed.counted_at(stamps, now).after(least.max(counted)) >= now.steady
         });
         // What was issued is counted longest by the CAs.
         let surplus = (self.orders.len() + 1).saturating_sub(MAX_ORDERS);
@@ -272,9 +265,10 @@ impl Book {
         });
         self.holds
             .retain(|_, hold| !is_past(hold.at, Duration::from_secs(hold.seconds).saturating_add(CAUTION)));
-        self.lost = self.lost.filter(|at| !is_past(*at, MEMORY));
-        self.accounts.retain(|_, made| {
-            made.retain(|at| !is_past(*at, MEMORY_OF_ACCOUNTS));
+        self.lost = self.lost.filter(|at| !is_past(*at, LATELY));
+        self.accounts.retain(|authority, made| {
+            let memory = limits::memory(authority, |limit| limit.counted == Counted::Accounts);
+            made.retain(|at| !is_past(*at, memory.saturating_add(REGISTERED_WITHIN)));
             !made.is_empty()
         });
         self.in_a_row.retain(|_, one| !is_past(one.last, FORGOTTEN));

@@ -9,12 +9,12 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 
 use super::super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, generation, unix};
-use super::lets_encrypt::{LetsEncrypt, Limited};
 use crate::acme::{IssueError, IssueFault, RenewalInfo, RetryAfter, SaidOf};
 use crate::config::{AcmeSource, Authority, Challenge, KeyType};
 use crate::ledger::{Book, Noted, Order, OrderKind, Stamps};
 use crate::plan::{Candidate, look_ahead};
 use crate::schedule::*;
+use crate::tests::lets_encrypt::{LetsEncrypt, Limited};
 
 /// A CA says so soon that it takes no order.
 pub(super) const REFUSED_WITHIN: Duration = Duration::from_millis(300);

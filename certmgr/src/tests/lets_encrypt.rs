@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use certstore::Generation;
 
-use super::super::simulation::{BEGIN, DAY, HOUR};
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// One token, but for what is lost in rounding.
+const ONE: f64 = 1.0 - 1e-6;
 
 /// Tokens that come back one by one, as Let's Encrypt describes its limits.
-pub(super) struct Bucket {
+struct Bucket {
     max: f64,
     refill: Duration,
     left: f64,
@@ -16,28 +20,28 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    pub(super) fn new(max: u32, window: Duration) -> Self {
+    fn new(max: u32, window: Duration) -> Self {
         Self {
             max: f64::from(max),
             refill: window / max,
             left: f64::from(max),
-            at: BEGIN,
+            at: Duration::ZERO,
         }
     }
 
-    pub(super) fn refilled(&mut self, at: Duration) {
+    fn refilled(&mut self, at: Duration) {
         let came = at.saturating_sub(self.at).as_secs_f64() / self.refill.as_secs_f64();
         self.left = (self.left + came).min(self.max);
         self.at = at;
     }
 
     /// How long until there is one.
-    pub(super) fn short(&mut self, at: Duration) -> Option<Duration> {
+    fn short(&mut self, at: Duration) -> Option<Duration> {
         self.refilled(at);
-        (self.left < 1.0).then(|| self.refill.mul_f64(1.0 - self.left))
+        (self.left < ONE).then(|| self.refill.mul_f64(1.0 - self.left))
     }
 
-    pub(super) fn take(&mut self, at: Duration) {
+    fn take(&mut self, at: Duration) {
         self.refilled(at);
         self.left -= 1.0;
     }
@@ -45,7 +49,7 @@ impl Bucket {
 
 /// What the CA limits, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Limited {
+pub(crate) enum Limited {
     Account(u32),
     Domain(String),
     Set(String),
@@ -55,19 +59,19 @@ pub(super) enum Limited {
 
 /// <https://letsencrypt.org/docs/rate-limits/>
 #[derive(Default)]
-pub(super) struct LetsEncrypt {
-    pub(super) buckets: BTreeMap<Limited, Bucket>,
+pub(crate) struct LetsEncrypt {
+    buckets: BTreeMap<Limited, Bucket>,
     /// Certificates by their generation, and whether they were replaced.
-    pub(super) issued: BTreeMap<Generation, (String, bool)>,
+    pub(crate) issued: BTreeMap<Generation, (String, bool)>,
     /// Failed validations that follow each other.
-    pub(super) in_a_row: BTreeMap<String, u32>,
+    pub(crate) in_a_row: BTreeMap<String, u32>,
     /// Who was refused, when, and until when.
-    pub(super) refusals: Vec<(Duration, Limited, Duration)>,
+    pub(crate) refusals: Vec<(Duration, Limited, Duration)>,
 }
 
 impl LetsEncrypt {
     /// Takes a new order, or names the limit that it breaks. What is given back counts once there is a certificate.
-    pub(super) fn order(
+    pub(crate) fn order(
         &mut self,
         account: u32,
         name: &str,
@@ -107,24 +111,24 @@ impl LetsEncrypt {
         Ok(counted)
     }
 
-    pub(super) fn take(&mut self, limited: &Limited, at: Duration) {
+    pub(crate) fn take(&mut self, limited: &Limited, at: Duration) {
         if let Some(bucket) = self.buckets.get_mut(limited) {
             bucket.take(at);
         }
     }
 
-    pub(super) fn refuse(&mut self, limited: Limited, wait: Duration, at: Duration) -> (Limited, Duration) {
+    fn refuse(&mut self, limited: Limited, wait: Duration, at: Duration) -> (Limited, Duration) {
         self.refusals.push((at, limited.clone(), at + wait));
         (limited, wait)
     }
 
-    pub(super) fn validation_failed(&mut self, name: &str, at: Duration) {
+    pub(crate) fn validation_failed(&mut self, name: &str, at: Duration) {
         self.take(&Limited::Failures(name.to_owned()), at);
         *self.in_a_row.entry(name.to_owned()).or_default() += 1;
     }
 }
 
-/// All names of the fleet have three labels.
-pub(super) fn domain_of(name: &str) -> &str {
+/// All names that it is asked for have three labels.
+fn domain_of(name: &str) -> &str {
     name.split_once('.').unwrap().1
 }
