@@ -122,6 +122,10 @@ pub(crate) trait Leave: fmt::Debug + Send + Sync {
 pub(crate) trait Registrar: Send + Sync {
     /// Whether one more may be made, which is noted. One that the CA turns out to have already counts all the same.
     fn may_register<'a>(&'a self, authority: &'a Authority) -> BoxFuture<'a, Result<(), IssueError>>;
+
+    /// The CA gave none, so none counts. If it made one all the same, the next time gives that one to the same key (RFC
+    /// 8555 §7.3.1), and it counts then.
+    fn not_registered<'a>(&'a self, authority: &'a Authority) -> BoxFuture<'a, ()>;
 }
 
 /// A chain and its key, fresh from the CA. Not proved yet.

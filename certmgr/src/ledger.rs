@@ -17,7 +17,7 @@ use std::time::Duration;
 use certstore::{Name, UnixTime};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::acme::{IssueError, IssueFault, Registrar, RetryAfter, SaidOf};
 use crate::config::{Authority, Clock, KeyType};
@@ -216,6 +216,16 @@ impl Ledger {
         Ok(())
     }
 
+    /// Notes that the account has not been made. What cannot be written counts as made.
+    async fn unregister(&self, authority: &Authority) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock().await;
+        let _lease = self.lease().await?;
+        self.refresh(&mut inner).await?;
+        let (mut book, stamps) = (inner.book.clone(), inner.stamps.clone());
+        book.unregister(authority);
+        self.write(&mut inner, book, stamps).await
+    }
+
     /// What is to be said of the names of an order once one of them comes near to being paused.
     pub(crate) async fn warning(&self, order: Order<'_>) -> Option<String> {
         self.inner.lock().await.book.warning(&order)
@@ -319,6 +329,14 @@ impl Registrar for Ledger {
                 remedy: remedy.to_owned(),
                 retry_after: wait,
             })
+        })
+    }
+
+    fn not_registered<'a>(&'a self, authority: &'a Authority) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Err(error) = self.unregister(authority).await {
+                warn!("an account that was not made counts as made: {error}");
+            }
         })
     }
 }

@@ -114,8 +114,13 @@ impl Attempt<'_> {
         match fetched {
             Ok(mut order) => {
                 if order.state().status == OrderStatus::Invalid {
+                    // Nobody looked when it failed: validations in vain count towards the CA's limits all the same.
+                    let why = self.why_invalid(&mut order).await;
                     self.forget(&mut note).await?;
-                    return Ok(None);
+                    return match why.class {
+                        IssueFault::Challenge => Err(Stop::Dead(why)),
+                        _ => Ok(None),
+                    };
                 }
                 info!(
                     certificate = self.certificate(),

@@ -136,6 +136,10 @@ impl Registrar for Uncounted {
     fn may_register<'a>(&'a self, _: &'a Authority) -> BoxFuture<'a, Result<(), IssueError>> {
         Box::pin(async { Ok(()) })
     }
+
+    fn not_registered<'a>(&'a self, _: &'a Authority) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
 }
 
 fn open(folder: &TempDir) -> State {

@@ -186,6 +186,9 @@ impl<'a> Register<'a> {
             .session
             .post("new-account", url, Signer::Key(&key), Some(&payload))
             .await;
+        if answer.is_err() {
+            self.shared.registrar.not_registered(self.authority()).await;
+        }
         Ok(answer.and_then(|answer| {
             let head = head(&answer);
             head.location.clone().ok_or_else(|| Trouble {

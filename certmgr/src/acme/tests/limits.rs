@@ -1,5 +1,7 @@
 //! Limits that end by a person alone, and those on accounts.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use serde_json::json;
 
 use super::answers::{at_new_order, problem};
@@ -57,13 +59,18 @@ struct AtLetsEncrypt(Ledger);
 
 impl Registrar for AtLetsEncrypt {
     fn may_register<'a>(&'a self, authority: &'a Authority) -> BoxFuture<'a, Result<(), IssueError>> {
-        Box::pin(async move {
-            let there = Authority {
-                directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
-                ..authority.clone()
-            };
-            self.0.may_register(&there).await
-        })
+        Box::pin(async move { self.0.may_register(&there(authority)).await })
+    }
+
+    fn not_registered<'a>(&'a self, authority: &'a Authority) -> BoxFuture<'a, ()> {
+        Box::pin(async move { self.0.not_registered(&there(authority)).await })
+    }
+}
+
+fn there(authority: &Authority) -> Authority {
+    Authority {
+        directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
+        ..authority.clone()
     }
 }
 
@@ -150,4 +157,55 @@ async fn a_ca_that_loses_our_account_each_time_gets_no_more_than_it_allows() {
         assert!(ended.iter().all(Result::is_err));
     }
     assert_eq!(ca.count("/new-account"), 10);
+}
+
+#[tokio::test]
+async fn an_account_that_the_ca_has_not_made_does_not_count() {
+    const IN_VAIN: usize = 12;
+    let asked_for = AtomicUsize::new(0);
+    let ca = Scripted::start(move |asked| {
+        let is_refused = asked.path == "/new-account" && asked_for.fetch_add(1, Ordering::SeqCst) < IN_VAIN;
+        is_refused.then(|| (503, Vec::new(), "busy".to_owned()))
+    });
+    let authority = ca.source().authorities.remove(0);
+    let mut ended = Vec::new();
+    for _ in 0..=IN_VAIN {
+        ended.extend(first_start(&ca, std::iter::once(authority.clone())).await);
+    }
+    assert!(ended.iter().any(Result::is_ok), "no account is made any more");
+    assert_eq!(ca.count("/new-account"), IN_VAIN + 1);
+}
+
+#[tokio::test]
+async fn an_order_that_failed_while_nobody_looked_has_failed() {
+    let has_failed = Arc::new(AtomicBool::new(false));
+    let script = Arc::clone(&has_failed);
+    let ca = Scripted::start(move |asked| match asked.path.as_str() {
+        "/finalize" => Some((503, Vec::new(), String::new())),
+        "/order" if script.load(Ordering::SeqCst) => {
+            let authorizations = ["<ca>/authorization"];
+            let order = json!({ "status": "invalid", "finalize": "x", "authorizations": authorizations });
+            Some((200, Vec::new(), order.to_string()))
+        }
+        "/authorization" => {
+            let authorization = json!({
+                "status": "invalid", "identifier": { "type": "dns", "value": "a.example.com" },
+                "challenges": [{
+                    "type": "tls-alpn-01", "url": "x", "token": "t", "status": "invalid",
+                    "error": { "type": "urn:ietf:params:acme:error:connection", "detail": "refused" },
+                }],
+            });
+            Some((200, Vec::new(), authorization.to_string()))
+        }
+        _ => None,
+    });
+    assert!(ca.issue().await.is_err());
+    has_failed.store(true, Ordering::SeqCst);
+    let error = ca.issue().await.err().unwrap();
+    assert_eq!(error.class, IssueFault::Challenge, "{error}");
+    assert_eq!(ca.count("/new-order"), 1);
+    // Nothing is left to go on with.
+    has_failed.store(false, Ordering::SeqCst);
+    assert!(ca.issue().await.is_err());
+    assert_eq!(ca.count("/new-order"), 2);
 }

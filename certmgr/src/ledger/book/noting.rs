@@ -85,6 +85,13 @@ impl Book {
         Ok(())
     }
 
+    /// The account that was noted last has not been made.
+    pub(crate) fn unregister(&mut self, authority: &Authority) {
+        if let Some(made) = self.accounts.get_mut(&authority.directory) {
+            made.pop();
+        }
+    }
+
     /// Whether an attempt is noted as an order of this kind.
     pub(crate) fn is_noted_as(&self, noted: Noted, order: &Order<'_>) -> bool {
         let kind = self.kind(order, &set_id(&names_of(order.domains)));
