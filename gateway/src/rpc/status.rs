@@ -166,8 +166,9 @@ impl Refusal {
                 format!("too many RPCs wait for a connection to backend `{backend}`; try again after a pause")
             }
             Self::WaitedTooLong { backend, max_wait } => format!(
-                "the RPC has waited {max_wait:?} (limits.max_wait) for a stream of backend `{backend}`, and nobody has seen \
-                it; try again after a pause"
+                "the RPC has waited {max_wait:?} (limits.max_wait) for a stream of backend `{backend}`, of whose streams one \
+                 connection has at most eight times as many as are free; nobody has seen it: try again after a pause, or on \
+                 another connection"
             ),
             Self::NotHttp2 { backend, instead } => {
                 let instead = instead.unwrap_or("something else");
