@@ -1,5 +1,6 @@
 //! AWS: as whom we come, how long we wait, and what its answers mean.
 
+mod answers;
 mod failure;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use tokio::runtime;
 use tokio::time::{Instant, timeout};
 
+pub(crate) use answers::ReadByParts;
 pub(crate) use failure::{Failure, failure, presentable};
 
 use crate::config::Aws;
@@ -143,10 +145,11 @@ async fn load(aws: &Aws) -> Result<SdkConfig, Failure> {
 }
 
 fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
+    let client = aws_smithy_http_client::Builder::new()
         .pool_idle_timeout(IDLE_TIMEOUT)
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .build_https()
+        .build_https();
+    answers::bounded(client)
 }
 
 fn timeouts() -> TimeoutConfig {

@@ -9,6 +9,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use certstore::is_shown;
 
+use super::answers::TooLong;
 use crate::error::{Reason, RemoteFault};
 
 /// No text of ours is longer: what a server sends may be anything.
@@ -49,6 +50,7 @@ where
         return without_credentials(cause);
     }
     let (fault, text) = match error {
+        _ if cause::<TooLong>(error).is_some() => (RemoteFault::Unreachable, format!("{service}: {TooLong}")),
         SdkError::ConstructionFailure(_) => (
             RemoteFault::Configuration,
             format!("{service} cannot be asked: {}", root(error)),
@@ -96,6 +98,10 @@ fn without_credentials(error: &CredentialsError) -> Failure {
             RemoteFault::NoCredentials,
             "there are no AWS credentials: none in the environment, the profile, or the metadata of task, pod or instance"
                 .to_owned(),
+        ),
+        _ if cause::<TooLong>(error).is_some() => (
+            RemoteFault::Unreachable,
+            format!("who gives the AWS credentials cannot be understood: {TooLong}"),
         ),
         CredentialsError::ProviderTimedOut(_) => (
             RemoteFault::Unreachable,
@@ -382,8 +388,8 @@ mod tests {
     async fn metadata_that_gives_no_credentials_is_told_in_one_line_with_the_remedy() {
         const TOKEN: &str = "HTTP/1.1 200 OK\r\nx-aws-ec2-metadata-token-ttl-seconds: 60\r\ncontent-length: 5\r\n\
                              connection: close\r\n\r\ntoken";
-        let answer = |status: &str| {
-            let page = "<html>".repeat(100);
+        let answer = |status: &str, tags: usize| {
+            let page = "<html>".repeat(tags);
             let length = page.len();
             format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{page}")
         };
@@ -391,10 +397,13 @@ mod tests {
         let of_task = "Non-success status from HTTP credential provider: StatusCode(404)";
         for (told, words) in [
             (
-                told_of_imds(TOKEN, answer("500 No")).await,
+                told_of_imds(TOKEN, answer("500 No", 100)).await,
                 "(IMDS) answers HTTP 500",
             ),
-            (told_of_imds(TOKEN, answer("404 No")).await, "no AWS credentials"),
+            (
+                told_of_imds(TOKEN, answer("404 No", 100)).await,
+                "no AWS credentials",
+            ),
             (
                 told_of_imds(forbidden, String::new()).await,
                 "gives no session token",
@@ -411,6 +420,10 @@ mod tests {
             assert!(told.len() < 300, "{} octets: {told}", told.len());
             assert!(!told.contains("html"), "{told}");
         }
+        let too_long = told_of_imds(TOKEN, answer("200 OK", 200_000)).await;
+        let words =
+            "who gives the AWS credentials cannot be understood: the answer has more than 1048576 bytes";
+        assert!(too_long.contains(words), "{too_long}");
         // Whoever is refused a role has credentials.
         let refused = told(&CredentialsError::provider_error(
             "is not authorized to perform: sts:AssumeRole",

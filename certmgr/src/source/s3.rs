@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::Pair;
 use super::pace::{Pace, jittered};
 use super::queue::Queue;
-use crate::aws::{self, Failure, failure, presentable};
+use crate::aws::{self, Failure, ReadByParts, failure, presentable};
 use crate::config::{S3Object, S3Objects, S3Source};
 use crate::error::{Error, Reason, RemoteFault};
 
@@ -226,6 +226,8 @@ impl Look<'_> {
             .key(&object.address.key)
             .set_version_id(object.address.version.clone())
             .set_if_none_match(etag)
+            .customize()
+            .mutate_request(|request| request.add_extension(ReadByParts))
             .send()
             .await;
         let read = match answer {

@@ -19,6 +19,10 @@ use crate::error::{Error, Reason, RemoteFault};
 
 const POLL: Duration = Duration::from_secs(60);
 
+/// How long an endless body is, and each part of it. A reader without a bound would get to see the end.
+const ENDLESS: usize = 64 << 20;
+const PART: usize = 64 << 10;
+
 /// An HTTP/1.1 server that answers as it is told and notes when it was asked.
 #[derive(Clone)]
 struct FaultServer {
@@ -29,6 +33,8 @@ struct FaultServer {
 struct State {
     answer: Arc<dyn Fn(&Asked) -> Answer + Send + Sync>,
     asked: Vec<Instant>,
+    /// How many bytes of an endless body the kernel took: what was read of it, and what fits into its buffers.
+    taken: Option<usize>,
 }
 
 /// A request.
@@ -45,8 +51,8 @@ enum Answer {
     Truncated(Vec<u8>),
     /// The body comes byte by byte, one a second.
     Slow(Vec<u8>),
-    /// A body without a length, and without an end.
-    Endless,
+    /// A body of this status without a length, and as good as without an end.
+    Endless(u16),
     /// Nothing ever.
     Hang,
     /// The connection is torn down at once.
@@ -77,6 +83,7 @@ impl FaultServer {
             state: Arc::new(Mutex::new(State {
                 answer: Arc::new(answer),
                 asked: Vec::new(),
+                taken: None,
             })),
         };
         let accepting = server.clone();
@@ -96,6 +103,16 @@ impl FaultServer {
         self.state.lock().unwrap().asked.len()
     }
 
+    /// How much of an endless body was taken, once it is over.
+    async fn taken(&self) -> usize {
+        loop {
+            if let Some(taken) = self.state.lock().unwrap().taken.take() {
+                return taken;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     async fn serve(self, connection: TcpStream) {
         // A wait of the kernel's is not seen by virtual time, which would run ahead.
         connection.set_nodelay(true).unwrap();
@@ -106,7 +123,8 @@ impl FaultServer {
                 state.asked.push(Instant::now());
                 (state.answer)(&asked)
             };
-            if write_answer(connection.get_mut(), answer).await.is_none() {
+            let taken = |bytes| self.state.lock().unwrap().taken = Some(bytes);
+            if write_answer(connection.get_mut(), answer, taken).await.is_none() {
                 return;
             }
         }
@@ -157,7 +175,7 @@ async fn read_request(connection: &mut BufReader<TcpStream>) -> Option<Asked> {
 }
 
 /// `None` when the connection is over.
-async fn write_answer(connection: &mut TcpStream, answer: Answer) -> Option<()> {
+async fn write_answer(connection: &mut TcpStream, answer: Answer, taken: impl Fn(usize)) -> Option<()> {
     match answer {
         Answer::Whole(status, headers, body) => {
             connection
@@ -179,11 +197,15 @@ async fn write_answer(connection: &mut TcpStream, answer: Answer) -> Option<()> 
             }
             Some(())
         }
-        Answer::Endless => {
-            connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.ok()?;
-            loop {
-                connection.write_all(&[b'x'; 4096]).await.ok()?;
+        Answer::Endless(status) => {
+            let head = format!("HTTP/1.1 {status} Status\r\n\r\n");
+            connection.write_all(head.as_bytes()).await.ok()?;
+            let mut written = 0;
+            while written < ENDLESS && connection.write_all(&[b'x'; PART]).await.is_ok() {
+                written += PART;
             }
+            taken(written);
+            None
         }
         Answer::Hang => {
             let mut rest = Vec::new();

@@ -147,7 +147,7 @@ async fn faults_of_s3_change_no_pair_and_are_not_answered_by_haste() {
             "expecting 'b'",
         ),
         (large, TooLarge, "it has 262145 bytes; at most 262144 are read"),
-        (Answer::Endless, TooLarge, "at most 262144 are read"),
+        (Answer::Endless(200), TooLarge, "at most 262144 are read"),
         (
             Answer::Truncated(b"chai".to_vec()),
             Unreachable,
@@ -222,6 +222,63 @@ async fn faults_of_secrets_manager_change_no_pair_and_are_not_answered_by_haste(
         (Answer::Slow(vec![b' '; 1_000]), Unreachable, ""),
     ]);
     faults_are_told(&server, &mut reader, secrets, cases).await;
+}
+
+/// Beyond the bound there goes what the buffers of the two sockets hold.
+#[tokio::test]
+async fn an_endless_answer_is_not_taken() {
+    const MOST: usize = 24 << 20;
+    let told = |error: &Error, service: &str| {
+        let (fault, text) = remote(error);
+        assert_eq!(fault, RemoteFault::Unreachable, "{text}");
+        let words = "the answer has more than 1048576 bytes; something else than AWS may answer there";
+        assert_eq!(text, format!("{service}: {words}"));
+    };
+    for status in [200, 403, 500] {
+        let server = FaultServer::start(move |_| Answer::Endless(status)).await;
+        let error = server.secret(json()).read().await.unwrap_err();
+        let taken = server.taken().await;
+        assert!(taken < MOST, "Secrets Manager, {status}: {taken}, {error}");
+        told(&error, "Secrets Manager");
+        // An object has its own bound.
+        if status != 200 {
+            let error = server.s3(pair_of_objects()).read().await.unwrap_err();
+            let taken = server.taken().await;
+            assert!(taken < MOST, "S3, {status}: {taken}, {error}");
+            told(&error, "S3");
+        }
+        let url = format!("http://{}/1/changes", server.address);
+        let mut reader = s3(server.aws(), "bucket", pair_of_objects(), Some(url));
+        tokio::select! {
+            _ = reader.hint() => panic!("a hint"),
+            taken = server.taken() => assert!(taken < MOST, "SQS, {status}: {taken}"),
+        }
+    }
+}
+
+/// A secret of the longest kind, each of its bytes written as six, and the longest of trust.
+#[tokio::test(start_paused = true)]
+async fn the_longest_answers_of_use_are_read() {
+    let server = FaultServer::start(|_| {
+        let escaped = "\\u0078".repeat(65_536 - 38);
+        let secret = format!(r#"{{\"certificate\":\"{escaped}\",\"private_key\":\"k\"}}"#);
+        Answer::status(200, &format!(r#"{{"SecretString":"{secret}"}}"#))
+    })
+    .await;
+    let pair = server.secret(json()).read().await.unwrap();
+    assert_eq!(pair.chain.len(), 65_536 - 38);
+    assert_eq!(pair.key.as_slice(), b"k");
+    let server = FaultServer::start(|_| Answer::status(200, &"x".repeat(4 << 20))).await;
+    let source = Source::S3(S3Source {
+        aws: server.aws(),
+        bucket: "bucket".to_owned(),
+        objects: S3Objects::Bundle(object("ca.crl")),
+        path_style: true,
+        poll: POLL,
+        queue: None,
+    });
+    let mut reader = Reader::of_trust(&source, POLL, None).unwrap();
+    assert_eq!(reader.read().await.unwrap().chain.len(), 4 << 20);
 }
 
 #[tokio::test(start_paused = true)]
