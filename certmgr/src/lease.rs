@@ -4,6 +4,7 @@ pub(crate) mod local;
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::store::{BoxFuture, StoreError};
 
@@ -16,6 +17,15 @@ pub(crate) trait Lease: Send + Sync + fmt::Debug {
     /// A share in the right of this name until the guard is dropped: while anybody has one, nobody has the whole right.
     /// `None` if somebody has that now.
     fn try_share<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>>;
+
+    /// A share that can be taken and given back whatever has run out by then. It is not taken yet.
+    fn stand_by<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Standby>, StoreError>>;
+}
+
+/// A share that needs no file descriptor and no space any more to be taken.
+pub(crate) trait Standby: Send + Sync + fmt::Debug {
+    /// Takes it, or gives it back. Whether it is held then: somebody may have the whole right.
+    fn hold(&self, hold: bool) -> BoxFuture<'_, Result<bool, StoreError>>;
 }
 
 /// A right, given back when dropped.

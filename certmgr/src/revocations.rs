@@ -7,6 +7,7 @@
 
 mod going;
 mod holding;
+mod sight;
 mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ use crate::store::{Document, STATE_DEADLINE, StoreError, disk};
 use going::Going;
 use holding::Holding;
 pub(crate) use holding::{Configured, Leave};
+use sight::Sight;
 pub(crate) use wish::Wish;
 
 /// The list is read again after this long: another process may have noted something.
@@ -44,6 +46,7 @@ pub(crate) struct Revocations {
     unread: Mutex<BTreeSet<String>>,
     /// The share by which other processes see that this one is there.
     counted: tokio::sync::Mutex<Option<Guard>>,
+    sight: tokio::sync::Mutex<Sight>,
     /// Held while the list on disk is read or added to.
     disk: tokio::sync::Mutex<()>,
     loaded: watch::Sender<bool>,
@@ -112,6 +115,7 @@ impl Revocations {
             listed: Mutex::default(),
             unread: Mutex::default(),
             counted: tokio::sync::Mutex::default(),
+            sight: tokio::sync::Mutex::default(),
             disk: tokio::sync::Mutex::default(),
             loaded: watch::Sender::new(false),
             wake: Notify::new(),

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Guard, Lease};
+use super::{Guard, Lease, Standby};
 use crate::blocking;
 use crate::store::disk::file_name;
 use crate::store::{BoxFuture, StoreError};
@@ -19,6 +19,13 @@ pub(crate) const DIRECTORY: &str = "locks";
 #[derive(Debug)]
 pub(crate) struct Local {
     directory: Arc<Path>,
+}
+
+/// An open lock file.
+#[derive(Debug)]
+struct Opened {
+    file: Arc<File>,
+    place: String,
 }
 
 /// What is taken of a right.
@@ -57,25 +64,50 @@ impl Lease for Local {
     fn try_share<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>> {
         Box::pin(self.lock(name, Lock::Share))
     }
+
+    fn stand_by<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Standby>, StoreError>> {
+        Box::pin(async move {
+            let path = self.directory.join(file_name(name));
+            let place = path.display().to_string();
+            match blocking::call_state(move || open_to_share(&path)).await {
+                Ok(Ok(file)) => Ok(Arc::new(Opened {
+                    file: Arc::new(file),
+                    place,
+                }) as Arc<dyn Standby>),
+                Ok(Err(error)) => Err(StoreError::new(place, error)),
+                Err(ended) => Err(StoreError::new(place, ended)),
+            }
+        })
+    }
+}
+
+impl Standby for Opened {
+    fn hold(&self, hold: bool) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let file = Arc::clone(&self.file);
+        Box::pin(async move {
+            let done = blocking::call_state(move || match hold {
+                true => file.try_lock_shared(),
+                false => file.unlock().map_err(TryLockError::Error),
+            });
+            match done.await {
+                Ok(Ok(())) => Ok(hold),
+                Ok(Err(TryLockError::WouldBlock)) => Ok(false),
+                Ok(Err(TryLockError::Error(error))) => Err(StoreError::new(&self.place, error)),
+                Err(ended) => Err(StoreError::new(&self.place, ended)),
+            }
+        })
+    }
 }
 
 fn lock(path: &Path, how: Lock) -> io::Result<Option<File>> {
-    let mut to_write = OpenOptions::new();
-    to_write.write(true).create(true).truncate(false).mode(0o600);
     let (file, locked) = match how {
         Lock::Whole => {
-            let file = to_write.open(path)?;
+            let file = to_write().open(path)?;
             let locked = file.try_lock();
             (file, locked)
         }
         Lock::Share => {
-            let file = match File::open(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    drop(to_write.open(path)?);
-                    File::open(path)?
-                }
-                opened => opened?,
-            };
+            let file = open_to_share(path)?;
             let locked = file.try_lock_shared();
             (file, locked)
         }
@@ -85,4 +117,20 @@ fn lock(path: &Path, how: Lock) -> io::Result<Option<File>> {
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+fn open_to_share(path: &Path) -> io::Result<File> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            drop(to_write().open(path)?);
+            File::open(path)
+        }
+        opened => opened,
+    }
+}
+
+fn to_write() -> OpenOptions {
+    let mut to_write = OpenOptions::new();
+    to_write.write(true).create(true).truncate(false).mode(0o600);
+    to_write
 }

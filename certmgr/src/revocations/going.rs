@@ -100,7 +100,10 @@ impl Revocations {
 
     async fn look(&self, told: &mut bool) {
         self.be_counted().await;
-        match self.refresh().await {
+        self.ready_sight().await;
+        let seen = self.refresh().await;
+        self.saw(seen.as_ref().err().cloned()).await;
+        match seen {
             Ok(()) => *told = false,
             Err(error) if !std::mem::replace(told, true) => {
                 tracing::warn!(

@@ -59,6 +59,8 @@ enum Obstacle {
     Elsewhere,
     /// Another process may serve it without having seen the wish.
     Unseen,
+    /// Another process may serve it without being able to see the wish, or to say so.
+    Blind,
 }
 
 /// That something may serve again: from here on no process has it revoked.
@@ -96,6 +98,10 @@ impl Holding {
         self.obstacle = None;
     }
 
+    pub(super) fn is_held(&self) -> bool {
+        self.share.is_some()
+    }
+
     pub(super) fn is_elsewhere(&self) -> bool {
         self.obstacle == Some(Obstacle::Elsewhere)
     }
@@ -112,6 +118,9 @@ impl Holding {
             (None, Some(Obstacle::Unseen)) => {
                 Some("other processes on this `state_dir` have two minutes to say that they serve it")
             }
+            (None, Some(Obstacle::Blind)) => Some(
+                "a process on this `state_dir` cannot see what is to be revoked, and may serve it: its log says why",
+            ),
             (None, None) => None,
         }
     }
@@ -126,12 +135,19 @@ impl Revocations {
             .values()
             .map(|one| (one.wish.clone(), one.going.holding.share.as_ref().map(names_of)))
             .collect();
+        let mut untaken = None;
         for (wish, held) in known {
             let generation = wish.generation;
             let is_in_use = wish.revoked_at.is_none()
                 && (self.serves(generation) || held.is_some() && self.would_serve(&wish, configured).await);
             let (share, is_replaced) = match held {
-                None if is_in_use => (self.share_of(generation).await, false),
+                None if is_in_use => match self.share_of(generation).await {
+                    Ok(share) => (share, false),
+                    Err(error) => {
+                        untaken = Some(error);
+                        continue;
+                    }
+                },
                 Some(names) if !is_in_use => (None, self.has_replaced(&wish, &names).await),
                 _ => continue,
             };
@@ -143,6 +159,7 @@ impl Revocations {
                 known.going.holding.is_now(share, is_replaced);
             }
         }
+        self.show_sight(untaken).await;
     }
 
     /// Asked before what is kept serves again. `None`: another process is telling its CA, or one has.
@@ -156,7 +173,10 @@ impl Revocations {
                 names: names.to_vec(),
             }),
             Ok(None) => return None,
-            Err(_) => None,
+            Err(_) => {
+                self.sees_nothing().await;
+                None
+            }
         };
         // Take it, look again, then act. What cannot be read stays as it was known.
         let _ = self.refresh().await;
@@ -174,18 +194,19 @@ impl Revocations {
 
     /// Of what serves here, before anybody else knows of the wish.
     pub(super) async fn first_share(&self, generation: Generation) -> Holding {
-        Holding::new(self.share_of(generation).await)
+        // What could not be taken is tried again as soon as the wish is listed.
+        Holding::new(self.share_of(generation).await.unwrap_or_default())
     }
 
-    /// `None`: as for [`share`](Self::share).
-    async fn share_of(&self, generation: Generation) -> Option<Share> {
+    /// `None`: it does not serve here, or another process has the whole of it.
+    async fn share_of(&self, generation: Generation) -> Result<Option<Share>, StoreError> {
         let serving = self.reader.list().into_iter().filter_map(|status| status.serving);
-        let names = serving
-            .filter(|serving| serving.generation == generation)
-            .map(|serving| serving.names)
-            .next()?;
-        let lease = self.share(&whole(generation)).await?;
-        Some(Share { _lease: lease, names })
+        let mut of_it = serving.filter(|serving| serving.generation == generation);
+        let Some(names) = of_it.next().map(|serving| serving.names) else {
+            return Ok(None);
+        };
+        let lease = self.try_share(&whole(generation)).await?;
+        Ok(lease.map(|lease| Share { _lease: lease, names }))
     }
 
     /// Whether something else that has all its names serves here in its place, and in other processes before long.
@@ -263,8 +284,9 @@ impl Revocations {
             whole_of_it = self.acquire(&whole(generation)).await?;
             let obstacle = match &whole_of_it {
                 None => Some(Obstacle::Elsewhere),
-                Some(_) if self.notice(generation).is_zero() || self.is_alone().await? => None,
-                Some(_) => Some(Obstacle::Unseen),
+                Some(_) if self.is_alone().await? => None,
+                Some(_) if !self.notice(generation).is_zero() => Some(Obstacle::Unseen),
+                Some(_) => self.is_anybody_blind().await?.then_some(Obstacle::Blind),
             };
             self.note_obstacle(generation, obstacle);
             if obstacle.is_some() {
@@ -296,10 +318,8 @@ impl Revocations {
         }
     }
 
-    async fn acquire(&self, lease: &str) -> Result<Option<Guard>, StoreError> {
-        timeout(STATE_DEADLINE, self.state.lease.try_acquire(lease))
-            .await
-            .unwrap_or_else(|_| Err(StoreError::hanging(lease)))
+    pub(super) async fn acquire(&self, lease: &str) -> Result<Option<Guard>, StoreError> {
+        in_time(lease, self.state.lease.try_acquire(lease)).await
     }
 
     /// `None`: another process has the whole of it, or the state is not to be had; it is tried again at the next look.
@@ -309,10 +329,16 @@ impl Revocations {
 
     /// `None`: another process has the whole of it.
     async fn try_share(&self, lease: &str) -> Result<Option<Guard>, StoreError> {
-        timeout(STATE_DEADLINE, self.state.lease.try_share(lease))
-            .await
-            .unwrap_or_else(|_| Err(StoreError::hanging(lease)))
+        in_time(lease, self.state.lease.try_share(lease)).await
     }
+}
+
+pub(super) async fn in_time<T>(
+    lease: &str,
+    asked: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let answer = timeout(STATE_DEADLINE, asked).await;
+    answer.unwrap_or_else(|_| Err(StoreError::hanging(lease)))
 }
 
 fn whole(generation: Generation) -> String {

@@ -17,7 +17,7 @@ use crate::acme::{
     IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RetryAfter, RevocationReason, SaidOf, Turn,
 };
 use crate::config::{AcmeSource, Authority, Challenge, KeyType, Source};
-use crate::lease::{Guard, Lease};
+use crate::lease::{Guard, Lease, Standby};
 use crate::source::Pair;
 use crate::state::State;
 use crate::store::{BoxFuture, Document, Stamp, Store, StoreError};
@@ -85,6 +85,8 @@ pub(super) struct TestStore {
     pub(super) unwritable: AtomicBool,
     /// Nor read.
     pub(super) unreadable: AtomicBool,
+    /// It cannot be seen what is to be revoked.
+    pub(super) is_blind: AtomicBool,
     crash: Arc<Crash>,
 }
 
@@ -97,6 +99,7 @@ impl TestStore {
             fails: AtomicBool::new(false),
             unwritable: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
+            is_blind: AtomicBool::new(false),
             crash: Arc::clone(crash),
         });
         let with_double = State {
@@ -145,7 +148,10 @@ impl Store for TestStore {
     }
 
     fn revocations(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
-        self.inner.revocations()
+        match self.is_blind.load(Ordering::SeqCst) {
+            true => Box::pin(async { Err(StoreError::new("state/revocations", "Too many open files")) }),
+            false => self.inner.revocations(),
+        }
     }
 
     fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -204,6 +210,13 @@ impl Lease for TestLease {
         match self.fails.load(Ordering::SeqCst) {
             true => Box::pin(async { Err(StoreError::new("state/locks", "Input/output error")) }),
             false => self.inner.try_share(name),
+        }
+    }
+
+    fn stand_by<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Standby>, StoreError>> {
+        match self.fails.load(Ordering::SeqCst) {
+            true => Box::pin(async { Err(StoreError::new("state/locks", "Input/output error")) }),
+            false => self.inner.stand_by(name),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What operators want revoked is revoked in the end, whatever else is asked for, removed or broken meanwhile.
 
+mod blind;
+
 use std::sync::atomic::Ordering::SeqCst;
 
 use base64::Engine;

@@ -1,0 +1,41 @@
+//! A process that serves what is to be revoked, and cannot know or say so.
+
+use super::super::doubles::TestLease;
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn who_serves_it_without_being_able_to_say_so_holds_the_revocation_up() {
+    // Descriptors ran out: no lock file can be opened, or the list not be read either.
+    for sees_the_list in [true, false] {
+        let world = World::new();
+        let mut manager = world.serving().await;
+        let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
+        let (with_double, lease) = TestLease::open(world.directory.path());
+        lease.fails.store(false, SeqCst);
+        let state = State {
+            lease: with_double.lease,
+            ..state
+        };
+        let mut other = world.start_on(&state, acme_config());
+        other.told_in_time("restored").await;
+        lease.fails.store(true, SeqCst);
+        store.is_blind.store(!sees_the_list, SeqCst);
+        world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+        manager.revoke().await.unwrap();
+        manager.handle.reload(Vec::new());
+        tokio::time::sleep(6 * HOUR).await;
+        assert!(world.revoked().is_empty(), "it serves");
+        let shown = manager.revocations();
+        assert_eq!(shown[0].progress, Progress::Asking);
+        assert!(shown[0].message.as_ref().unwrap().contains("cannot see"));
+        // They are there again: it has its share as others have.
+        lease.fails.store(false, SeqCst);
+        store.is_blind.store(false, SeqCst);
+        tokio::time::sleep(6 * HOUR).await;
+        assert!(world.revoked().is_empty(), "it serves");
+        assert_eq!(manager.progress(), [Progress::Serving]);
+        drop(other);
+        let revoked = timeout(Duration::from_secs(130), manager.told_in_time("revoked"));
+        revoked.await.unwrap();
+    }
+}
