@@ -13,7 +13,7 @@ use proto::certs::v1::certificate_service_server::{CertificateService, Certifica
 use proto::certs::v1::watch_response::Item;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use tonic::metadata::{KeyRef, MetadataMap};
+use tonic::metadata::{Ascii, KeyRef, MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use crate::config::Clock;
@@ -40,6 +40,7 @@ impl Service {
     fn allowed<T>(&self, request: &Request<T>, command: &str, certificate: &str) -> Result<(), Status> {
         self.control.view(certificate).map_err(status)?;
         not_by_proxy(request.metadata(), command, certificate)?;
+        not_from_page(request.metadata(), command, certificate)?;
         allowed(request.remote_addr(), command, certificate)
     }
 }
@@ -146,6 +147,31 @@ fn not_by_proxy(metadata: &MetadataMap, command: &str, certificate: &str) -> Res
     Err(Status::permission_denied(format!(
         "{command} is not done for a proxy, and this request came by one: it has the field `{field}`; call the admin \
          address itself"
+    )))
+}
+
+/// A browser on this machine has a loopback address, too, and asks for whatever page it shows. None can speak gRPC on
+/// its own; should one learn to, the page that asks is a stranger's.
+fn not_from_page(metadata: &MetadataMap, command: &str, certificate: &str) -> Result<(), Status> {
+    const FETCHED_FROM: &str = "sec-fetch-site";
+    // W3C Fetch Metadata §2.4: `cross-site` and `same-site` are of other pages than what is asked.
+    let is_strange = |site: &MetadataValue<Ascii>| !matches!(site.as_bytes(), b"same-origin" | b"none");
+    let field = if metadata.contains_key("origin") {
+        "origin"
+    } else if metadata.get_all(FETCHED_FROM).iter().any(is_strange) {
+        FETCHED_FROM
+    } else {
+        return Ok(());
+    };
+    tracing::warn!(
+        certificate,
+        command,
+        field,
+        "{certificate}: a web page asks for {command}, and may not"
+    );
+    Err(Status::permission_denied(format!(
+        "{command} is not done for a web page, and this request came from one: it has the field `{field}`; run \
+         `h2gate certs`"
     )))
 }
 

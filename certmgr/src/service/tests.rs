@@ -97,6 +97,34 @@ async fn a_command_that_came_by_a_proxy_is_refused() {
     test.renew().await;
 }
 
+#[tokio::test]
+async fn a_command_that_came_from_a_web_page_is_refused() {
+    let test = TestService::start().await;
+    for (field, value, is_done) in [
+        ("origin", "http://evil.example", false),
+        ("origin", "null", false),
+        ("sec-fetch-site", "cross-site", false),
+        ("sec-fetch-site", "same-site", false),
+        ("sec-fetch-site", "same-origin", true),
+        ("sec-fetch-site", "none", true),
+    ] {
+        let mut request = Request::new(pb::RenewRequest {
+            name: "api".to_owned(),
+        });
+        request.extensions_mut().insert(TcpConnectInfo {
+            local_addr: None,
+            remote_addr: Some(SocketAddr::from(([127, 0, 0, 1], 4711))),
+        });
+        request.metadata_mut().insert(field, value.parse().unwrap());
+        let answer = test.service.renew(request).await;
+        assert_eq!(answer.is_ok(), is_done, "{field}: {value}");
+        if let Err(refused) = answer {
+            assert_eq!(refused.code(), Code::PermissionDenied);
+            assert!(refused.message().contains(&format!("`{field}`")), "{refused}");
+        }
+    }
+}
+
 fn ask(peer: Option<&str>) -> Result<(), Status> {
     allowed(peer.map(|peer| peer.parse().unwrap()), "revoke", "api")
 }
