@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::keeping::{Unloaded, load};
 use super::kept::Version;
 use super::orders::Orders;
-use crate::acme::{IssueError, IssueFault, Issued, Leave};
+use crate::acme::{IssueError, IssueFault, Issued, Leave, Turn};
 use crate::lease::Guard;
 use crate::ledger::{Attempt, NotNow, Noted, Order, OrderKind, Wait, lease_of};
 use crate::schedule::Steady;
@@ -75,9 +75,8 @@ pub(super) enum PassedOver {
     Limited(Wait),
 }
 
-pub(super) async fn run(orders: Arc<Orders>, before: Before) -> Outcome {
-    // Before anything is noted: who only waits has not ordered.
-    let _turn = orders.issuer.turn().await;
+/// `_turn` is kept until it ends.
+pub(super) async fn run(orders: Arc<Orders>, before: Before, _turn: Turn) -> Outcome {
     let began = Instant::now();
     let name = orders.config.name.as_str();
     let (domains, key) = (&orders.config.domains, orders.source.key);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::{Generation, Serving, UnixTime};
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Certificate;
@@ -19,7 +20,7 @@ use super::orders::{Orders, is_of_kind};
 use super::revocation::leaf_of;
 use super::told::place;
 use super::view::Failing;
-use crate::acme::{IssueError, IssueFault};
+use crate::acme::{self, IssueError, IssueFault};
 use crate::control;
 use crate::event::{self, Event};
 use crate::schedule::{self, Action, Advice, Draw, Held, Known, Life, Probe, Record, Steady, Why, later};
@@ -376,9 +377,12 @@ impl Certificate {
             let name = Arc::clone(self.post.name());
             self.post.tell(Event::Ordering { name, why });
         }
-        self.show_now(control::Action::Ordering, event::words(why));
         let before = self.before(orders, course.issued_at, asked);
-        let outcome = self.meanwhile(attempt::run(Arc::clone(orders), before)).await;
+        let turn = self.turn(orders).await;
+        self.show_now(control::Action::Ordering, event::words(why));
+        let outcome = self
+            .meanwhile(attempt::run(Arc::clone(orders), before, turn))
+            .await;
         // Whoever asks is told of the limit again.
         let limited = course.told.limited.take().filter(|_| !asked);
         if !matches!(outcome, Outcome::Busy) {
@@ -407,6 +411,17 @@ impl Certificate {
                 self.fail_go(orders, course, error).await;
             }
         }
+    }
+
+    /// Before anything is noted: who only waits has not ordered.
+    async fn turn(&mut self, orders: &Orders) -> acme::Turn {
+        const WAITS: &str = "it waits for its turn: as many orders are under way as `max_orders` allows";
+        let mut turn = orders.issuer.turn();
+        if let Some(turn) = (&mut turn).now_or_never() {
+            return turn;
+        }
+        self.show_now(control::Action::Order, WAITS);
+        self.meanwhile(turn).await
     }
 
     /// A process that has been at it for longer than a go may take hangs.

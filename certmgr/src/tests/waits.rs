@@ -160,6 +160,8 @@ async fn an_order_that_has_only_waited_for_its_turn_is_no_attempt() {
     let all = turns.acquire_many_owned(TURNS).await.unwrap();
     let manager = world.start();
     tokio::time::sleep(Duration::from_secs(5)).await;
+    let next = manager.handle.control().view("api").unwrap().next;
+    assert!(next.why.contains("`max_orders`"), "{next:?}");
     drop(manager);
     drop(all);
     let start = world.clock.now();
