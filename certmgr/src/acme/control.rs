@@ -18,6 +18,10 @@ use super::{IssueError, IssueFault, Request, jws, kept};
 use crate::config::Challenge;
 use crate::dns::TxtRecord;
 
+/// RFC 8555 §7.1.3: the CA's policy says how many there are, which need not be one for each name. Each is kept as long
+/// as the order, and asked for anew when it fails.
+const MAX_AUTHORIZATIONS_PER_NAME: usize = 2;
+
 /// Something that the CA wants to see.
 struct Question {
     /// Position of its authorization in the order.
@@ -58,7 +62,7 @@ pub(super) async fn answer(
     note: &mut Note,
     order: &mut Order,
 ) -> Result<Shown, Stop> {
-    fetch_authorizations(member, order).await?;
+    fetch_authorizations(member, request, order).await?;
     let questions = questions(client, member, request, order)?;
     let shown = match &client.source.challenge {
         Challenge::TlsAlpn01 => show_tls_alpn(client, member, &questions).await?,
@@ -105,30 +109,41 @@ pub(super) async fn take_back(client: &Client, certificate: &str, note: &mut Not
         .map_err(|error| kept::trouble(&error, None))
 }
 
+/// The most authorizations that an order of this is given.
+pub(super) fn max_authorizations(request: &Request) -> usize {
+    request.domains.len().saturating_mul(MAX_AUTHORIZATIONS_PER_NAME)
+}
+
 /// Each of them, so that the order's state holds them all.
-async fn fetch_authorizations(member: &Member, order: &mut Order) -> Result<(), Stop> {
-    for index in 0.. {
-        let more = act!(member.session, "authorization", has_authorization(order, index))
+async fn fetch_authorizations(member: &Member, request: &Request, order: &mut Order) -> Result<(), Stop> {
+    let (wanted, most) = (order.state().authorizations.len(), max_authorizations(request));
+    if wanted > most {
+        let names = match request.domains.len() {
+            1 => "1 name".to_owned(),
+            names => format!("{names} names"),
+        };
+        let text = format!("the CA wants {wanted} proofs for an order of {names}; at most {most} are given");
+        return Err(Stop::Dead(IssueError {
+            remedy: "ask the CA".to_owned(),
+            ..member.error(IssueFault::Refused, &text)
+        }));
+    }
+    for index in 0..wanted {
+        act!(member.session, "authorization", fetch_up_to(order, index))
             .map_err(|trouble| Stop::of(member, trouble, "read an authorization"))?;
-        if !more {
-            break;
-        }
     }
     Ok(())
 }
 
-/// Fetches up to this one; those that were fetched before cost nothing.
-async fn has_authorization(order: &mut Order, index: usize) -> Result<bool, instant_acme::Error> {
+/// Those that were fetched before cost nothing.
+async fn fetch_up_to(order: &mut Order, index: usize) -> Result<(), instant_acme::Error> {
     let mut authorizations = order.authorizations();
     for _ in 0..=index {
-        match authorizations.next().await {
-            Some(authorization) => {
-                authorization?;
-            }
-            None => return Ok(false),
+        if let Some(authorization) = authorizations.next().await {
+            authorization?;
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 async fn set_ready(order: &mut Order, index: usize, kind: ChallengeType) -> Result<(), instant_acme::Error> {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue, LINK, LOCATION, RETRY_AFTER, USER_AGENT};
 use http::{Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -38,6 +38,16 @@ const ROOTS_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer: directories, orders and chains have a few kilobytes.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
+/// The largest answer with an authorization, which is kept as long as its order: they have one or two kilobytes, with
+/// the records of the CA's looks.
+const MAX_AUTHORIZATION_BYTES: usize = 64 * 1024;
+
+/// The longest URL of a CA that is asked for or kept. CAs' own have a few hundred octets at most.
+const MAX_URL_BYTES: usize = 2_048;
+
+/// Why a longer one is refused.
+const TOO_LONG: &str = "is longer than 2048 octets";
+
 /// Shorter than CAs keep idle connections, so that none is closed under a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -64,7 +74,7 @@ pub(super) enum HttpError {
     /// Nothing was sent: only HTTPS is spoken, except with this machine itself.
     #[error("{0} is not an https:// URL")]
     NotAllowed(String),
-    /// Nothing was sent: a CA has no business to send us there.
+    /// A CA has no business to send us there, and we do not go.
     #[error("the CA sends us to {url}, which {why}")]
     Astray { url: String, why: &'static str },
     #[error("{host}: no answer within {} s", CALL_TIMEOUT.as_secs())]
@@ -119,11 +129,15 @@ impl Http {
         mut request: Request<Body>,
         kind: &str,
     ) -> Result<Response<Bytes>, HttpError> {
+        let url = request.uri().to_string();
+        if url.len() > MAX_URL_BYTES {
+            return Err(too_long(&url));
+        }
         if !is_allowed(request.uri()) {
-            return Err(HttpError::NotAllowed(bounded(&request.uri().to_string())));
+            return Err(HttpError::NotAllowed(bounded(&url)));
         }
         if let Some(why) = self.home.forbids(request.uri()) {
-            let url = bounded(&request.uri().to_string());
+            let url = bounded(&url);
             return Err(HttpError::Astray { url, why });
         }
         let host = request.uri().host().unwrap_or_default().to_owned();
@@ -131,13 +145,18 @@ impl Http {
         failpoint::hit("acme.before", kind);
         #[cfg(test)]
         super::tests::step().await;
-        let answer = timeout(CALL_TIMEOUT, Box::pin(self.exchange(request))).await;
+        let answer = timeout(CALL_TIMEOUT, Box::pin(self.exchange(request, max_bytes(kind)))).await;
         failpoint::hit("acme.after", kind);
         #[cfg(test)]
         super::tests::step().await;
         match answer {
             Ok(Ok(answer)) if answer.status().is_redirection() => Err(redirected(host, &answer)),
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => match answer.headers().get(LOCATION) {
+                Some(url) if url.len() > MAX_URL_BYTES => {
+                    Err(too_long(&String::from_utf8_lossy(url.as_bytes())))
+                }
+                _ => Ok(answer),
+            },
             Ok(Err(text)) => {
                 let text = bounded(&text);
                 Err(HttpError::Broken { host, text })
@@ -146,18 +165,33 @@ impl Http {
         }
     }
 
-    async fn exchange(&self, request: Request<Body>) -> Result<Response<Bytes>, String> {
+    async fn exchange(&self, request: Request<Body>, max_bytes: usize) -> Result<Response<Bytes>, String> {
         let answer = self
             .client
             .request(request)
             .await
             .map_err(|error| with_causes(&error))?;
         let (parts, body) = answer.into_parts();
-        let body = Limited::new(body, MAX_ANSWER_BYTES)
-            .collect()
-            .await
-            .map_err(|error| with_causes(&*error))?;
+        let read = Limited::new(body, max_bytes).collect().await;
+        let body = read.map_err(|error| match error.is::<LengthLimitError>() {
+            true => format!("an answer of more than {max_bytes} octets"),
+            false => with_causes(&*error),
+        })?;
         Ok(Response::from_parts(parts, body.to_bytes()))
+    }
+}
+
+fn max_bytes(kind: &str) -> usize {
+    match kind {
+        "authorization" => MAX_AUTHORIZATION_BYTES,
+        _ => MAX_ANSWER_BYTES,
+    }
+}
+
+fn too_long(url: &str) -> HttpError {
+    HttpError::Astray {
+        url: bounded(url),
+        why: TOO_LONG,
     }
 }
 

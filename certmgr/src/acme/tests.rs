@@ -6,6 +6,7 @@ mod scripted;
 
 mod answers;
 mod at_once;
+mod bounds;
 mod crash;
 mod limits;
 mod orders;

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::{Attempt, Stop};
+use crate::acme::control::max_authorizations;
 use crate::acme::problem::{bounded, class_of_challenge, remedy_of_challenge, words};
 use crate::acme::session::act;
 use crate::acme::{IssueError, IssueFault};
@@ -84,7 +85,8 @@ impl Attempt<'_> {
             error.remedy = "do what the CA's words say".to_owned();
         }
         let mut found = Vec::new();
-        let fetched = act!(session, "authorization", reasons(order, &mut found));
+        let most = max_authorizations(self.request);
+        let fetched = act!(session, "authorization", reasons(order, most, &mut found));
         if let Err(trouble) = fetched {
             debug!(?trouble, "the reasons could not be read");
         }
@@ -117,11 +119,18 @@ struct Reason {
     kind: Option<String>,
 }
 
-/// What the CA has against each name, read anew.
-async fn reasons(order: &mut Order, reasons: &mut Vec<Reason>) -> Result<(), instant_acme::Error> {
+/// What the CA has against each name, read anew from so many authorizations at most.
+async fn reasons(
+    order: &mut Order,
+    most: usize,
+    reasons: &mut Vec<Reason>,
+) -> Result<(), instant_acme::Error> {
     reasons.clear();
     let mut authorizations = order.authorizations();
-    while let Some(authorization) = authorizations.next().await {
+    for _ in 0..most {
+        let Some(authorization) = authorizations.next().await else {
+            break;
+        };
         let authorization = authorization?;
         let problems = authorization
             .challenges
