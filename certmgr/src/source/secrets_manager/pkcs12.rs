@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::source::Pair;
 
+mod cost;
+
 /// The tag of a DER sequence, with which each container begins. Base64 of one begins otherwise.
 const SEQUENCE: u8 = 0x30;
 
@@ -27,6 +29,7 @@ pub(super) fn open(container: &[u8], passphrase: &str) -> Result<Pair, String> {
         decoded = from_base64(container)?;
         decoded.as_slice()
     };
+    cost::check(container)?;
     let archive = Pkcs12Archive::from_pkcs12(container, passphrase).map_err(|error| told(&error))?;
     let key = match archive.keys.as_slice() {
         [key] => &key.key,

@@ -113,6 +113,100 @@ fn two_keys_are_refused() {
     assert_eq!(told, "the PKCS#12 container holds 2 private keys, not one");
 }
 
+/// What stands in a container without a MAC: as many parts, each encrypted with as many rounds.
+fn encrypted(parts: usize, algorithm: &[u8]) -> Vec<u8> {
+    let content = [oid(&[0x01, 0x07, 0x01]), algorithm.to_vec(), tlv(0x80, &[0; 32])].concat();
+    let encrypted = tlv(0x30, &[tlv(0x02, &[0]), tlv(0x30, &content)].concat());
+    let part = tlv(0x30, &[oid(&[0x01, 0x07, 0x06]), tlv(0xa0, &encrypted)].concat());
+    container(&part.repeat(parts), &[])
+}
+
+fn container(parts: &[u8], mac: &[u8]) -> Vec<u8> {
+    let safe = tlv(
+        0x30,
+        &[oid(&[0x01, 0x07, 0x01]), tlv(0xa0, &tlv(0x04, &tlv(0x30, parts)))].concat(),
+    );
+    tlv(0x30, &[tlv(0x02, &[3]), safe, mac.to_vec()].concat())
+}
+
+fn pbes2(rounds: u32) -> Vec<u8> {
+    let function = tlv(
+        0x30,
+        &[
+            oid(&[0x01, 0x05, 0x0c]),
+            tlv(0x30, &[tlv(0x04, &[0; 8]), integer(rounds)].concat()),
+        ]
+        .concat(),
+    );
+    let cipher = tlv(
+        0x30,
+        &[
+            tlv(0x06, &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x2a]),
+            tlv(0x04, &[0; 16]),
+        ]
+        .concat(),
+    );
+    let parameters = tlv(0x30, &[function, cipher].concat());
+    tlv(0x30, &[oid(&[0x01, 0x05, 0x0d]), parameters].concat())
+}
+
+fn pbes1(rounds: u32) -> Vec<u8> {
+    let parameters = tlv(0x30, &[tlv(0x04, &[0; 8]), integer(rounds)].concat());
+    tlv(0x30, &[oid(&[0x01, 0x0c, 0x01, 0x03]), parameters].concat())
+}
+
+fn mac(rounds: u32) -> Vec<u8> {
+    let sha256 = tlv(0x06, &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01]);
+    let digest = tlv(0x30, &[tlv(0x30, &sha256), tlv(0x04, &[0; 32])].concat());
+    tlv(0x30, &[digest, tlv(0x04, &[0; 8]), integer(rounds)].concat())
+}
+
+/// Below 1.2.840.113549.1.
+fn oid(last: &[u8]) -> Vec<u8> {
+    tlv(0x06, &[&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d], last].concat())
+}
+
+fn integer(value: u32) -> Vec<u8> {
+    let value = u64::from(value);
+    let bits = u64::BITS - value.leading_zeros();
+    let spare = 7 - bits as usize / 8;
+    tlv(0x02, &value.to_be_bytes()[spare..])
+}
+
+fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    [&[tag], shortest(&length).as_slice(), content].concat()
+}
+
+fn shortest(length: &[u8; 2]) -> Vec<u8> {
+    match *length {
+        [0, low @ 0..0x80] => vec![low],
+        [0, low] => vec![0x81, low],
+        [high, low] => vec![0x82, high, low],
+    }
+}
+
+#[test]
+fn what_a_container_costs_is_bounded_before_anything_is_derived() {
+    let told = |container: &[u8]| open(container, PASSPHRASE).unwrap_err();
+    let wrong = "passphrase is wrong";
+    for algorithm in [pbes1 as fn(u32) -> Vec<u8>, pbes2] {
+        // Each alone is lawful, and so is what any program writes.
+        assert!(told(&encrypted(8, &algorithm(1))).contains(wrong));
+        assert!(told(&encrypted(2, &algorithm(10_000))).contains(wrong));
+        let text = told(&encrypted(9, &algorithm(1)));
+        assert!(
+            text.contains("has 9 encrypted parts; at most 8 are opened"),
+            "{text}"
+        );
+        let text = told(&encrypted(4, &algorithm(1_000_000)));
+        assert!(text.contains("4000000 rounds in all; at most 3000000"), "{text}");
+        assert!(text.contains("-iter"), "{text}");
+    }
+    let text = told(&container(&[], &mac(3_000_001)));
+    assert!(text.contains("3000001 rounds in all"), "{text}");
+}
+
 #[test]
 fn no_truncated_or_spoilt_container_panics() {
     let whole = from_base64(BARE.as_bytes()).unwrap();

@@ -1,0 +1,151 @@
+//! What opening a container would cost, told without deriving anything.
+
+/// Parts that are encrypted, each with a derivation of its own: the certificates, the key.
+const MAX_ENCRYPTED_PARTS: usize = 8;
+
+/// Rounds of all derivations: two parts and the check of the whole with as many as the library takes for one, about
+/// three seconds. OpenSSL and Windows write some 6,000, Java 30,000.
+const MAX_ROUNDS: u64 = 3_000_000;
+
+/// Deeper than any container, and than the certificates in it.
+const MAX_DEPTH: u32 = 32;
+
+const SEQUENCE: u8 = 0x30;
+const INTEGER: u8 = 0x02;
+const OCTET_STRING: u8 = 0x04;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+const CONSTRUCTED: u8 = 0x20;
+
+/// PBES2 (RFC 8018 A.4), PBKDF2 (A.2) and scrypt (RFC 7914 §7), and what those of RFC 7292 C begin with.
+const PBES2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0d];
+const PBKDF2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0c];
+const SCRYPT: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0xda, 0x47, 0x04, 0x0b];
+const PBES1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x01];
+
+/// Refuses a container that would keep a core busy for longer than any that a program writes. What is encrypted inside
+/// of an encrypted part is not seen.
+pub(super) fn check(container: &[u8]) -> Result<(), String> {
+    let mut cost = Cost::default();
+    cost.see_mac(container);
+    cost.see(container, MAX_DEPTH);
+    if cost.parts > MAX_ENCRYPTED_PARTS {
+        return Err(format!(
+            "the PKCS#12 container has {} encrypted parts; at most {MAX_ENCRYPTED_PARTS} are opened: export the one \
+             key and its chain anew",
+            cost.parts
+        ));
+    }
+    if cost.rounds > MAX_ROUNDS {
+        return Err(format!(
+            "the PKCS#12 container asks for {} rounds in all; at most {MAX_ROUNDS} are derived: export it anew with \
+             fewer (openssl pkcs12 -export -iter 100000)",
+            cost.rounds
+        ));
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Cost {
+    parts: usize,
+    rounds: u64,
+}
+
+impl Cost {
+    /// RFC 7292 §4: the third of the container's own fields is the MacData, the third of which are the rounds.
+    fn see_mac(&mut self, container: &[u8]) {
+        fn third(of: Element<'_>) -> Option<Element<'_>> {
+            Elements(of.content).nth(2)
+        }
+        let mac = Elements(container).next().and_then(third);
+        if let Some(rounds) = mac.and_then(third)
+            && rounds.tag == INTEGER
+        {
+            self.add(number(rounds.content));
+        }
+    }
+
+    /// What stands in octet strings is looked at, too: so do containers hold their parts.
+    fn see(&mut self, der: &[u8], depth: u32) {
+        let Some(depth) = depth.checked_sub(1) else {
+            return;
+        };
+        for element in Elements(der) {
+            if element.tag == SEQUENCE {
+                self.see_algorithm(element.content);
+            }
+            if element.tag & CONSTRUCTED != 0 || element.tag == OCTET_STRING {
+                self.see(element.content, depth);
+            }
+        }
+    }
+
+    fn see_algorithm(&mut self, sequence: &[u8]) {
+        let mut fields = Elements(sequence);
+        let (Some(algorithm), Some(parameters)) = (fields.next(), fields.next()) else {
+            return;
+        };
+        if algorithm.tag != OBJECT_IDENTIFIER {
+            return;
+        }
+        let mut numbers = Elements(parameters.content)
+            .filter(|field| field.tag == INTEGER)
+            .map(|field| number(field.content));
+        match algorithm.content {
+            PBES2 => self.parts += 1,
+            PBKDF2 => self.add(numbers.next().unwrap_or(1)),
+            // The costs of memory, of blocks and of lanes: together they take about as long as so many rounds.
+            SCRYPT => self.add(numbers.take(3).fold(1, u64::saturating_mul)),
+            kind if kind.starts_with(PBES1) => {
+                self.parts += 1;
+                self.add(numbers.next().unwrap_or(1));
+            }
+            _ => {}
+        }
+    }
+
+    fn add(&mut self, rounds: u64) {
+        self.rounds = self.rounds.saturating_add(rounds);
+    }
+}
+
+/// One that is too large for 64 bits is larger than any bound.
+fn number(octets: &[u8]) -> u64 {
+    octets.iter().fold(0_u64, |number, octet| {
+        number.saturating_mul(256).saturating_add(u64::from(*octet))
+    })
+}
+
+struct Element<'a> {
+    tag: u8,
+    content: &'a [u8],
+}
+
+/// The elements that stand one after another, up to what is none.
+struct Elements<'a>(&'a [u8]);
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Element<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (tag, mut rest) = self.0.split_first()?;
+        if tag & 0x1f == 0x1f {
+            // X.690 §8.1.2.4: the number of the tag follows, up to an octet without the first bit.
+            let last = rest.iter().position(|octet| octet & 0x80 == 0)?;
+            rest = rest.get(last + 1..)?;
+        }
+        let (first, mut rest) = rest.split_first()?;
+        let length = match first {
+            0..0x80 => usize::from(*first),
+            // X.690 §10.1: the length is definite.
+            _ => {
+                let (length, after) = rest.split_at_checked(usize::from(first & 0x7f))?;
+                rest = after;
+                usize::try_from(number(length)).ok()?
+            }
+        };
+        let (content, after) = rest.split_at_checked(length)?;
+        self.0 = after;
+        Some(Element { tag: *tag, content })
+    }
+}
