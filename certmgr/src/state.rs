@@ -13,7 +13,7 @@
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +28,9 @@ const FORMAT: u64 = 1;
 
 /// The file that holds it.
 const FORMAT_FILE: &str = "format";
+
+/// What it may hold: a number and a line's end have far less.
+const MAX_FORMAT_BYTES: u64 = 32;
 
 /// What a fresh volume may hold before us.
 const NOT_OURS: [&str; 1] = ["lost+found"];
@@ -145,8 +148,12 @@ fn secure(directory: &Path, metadata: &Metadata) -> Result<(), StateError> {
 
 /// The layout's number; `None` for a directory that is new.
 fn format(directory: &Path) -> Result<Option<u64>, StateError> {
-    match fs::read_to_string(directory.join(FORMAT_FILE)) {
-        Ok(text) => text.trim().parse().map(Some).map_err(|_| {
+    match read_format(&directory.join(FORMAT_FILE)) {
+        Ok(None) => Err(StateError::new(
+            directory,
+            "its file `format` holds more than a number: write 1 into it, if the rest was not touched",
+        )),
+        Ok(Some(text)) => text.trim().parse().map(Some).map_err(|_| {
             StateError::new(
                 directory,
                 "its file `format` holds no number: write 1 into it, if the rest was not touched",
@@ -169,6 +176,15 @@ fn format(directory: &Path) -> Result<Option<u64>, StateError> {
             &error,
         )),
     }
+}
+
+/// `None`: it is longer than any that we write.
+fn read_format(file: &Path) -> io::Result<Option<String>> {
+    let mut text = String::new();
+    let read = File::open(file)?
+        .take(MAX_FORMAT_BYTES + 1)
+        .read_to_string(&mut text)?;
+    Ok((read as u64 <= MAX_FORMAT_BYTES).then_some(text))
 }
 
 /// Something in the directory that we would never have put there.

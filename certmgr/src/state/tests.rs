@@ -64,6 +64,19 @@ fn a_newer_format_is_refused_with_a_way_out_and_left_alone() {
 }
 
 #[test]
+fn a_format_of_any_size_costs_no_memory() {
+    let directory = TempDir::new().unwrap();
+    State::open(directory.path()).unwrap();
+    let format = directory.path().join("format");
+    let padded = |octets: usize| fs::write(&format, format!("{:octets$}", 1)).unwrap();
+    padded(32);
+    State::open(directory.path()).unwrap();
+    padded(33);
+    let text = refused(directory.path());
+    assert!(text.contains("holds more than a number"), "{text}");
+}
+
+#[test]
 fn what_others_may_write_to_is_refused() {
     let directory = TempDir::new().unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
