@@ -12,7 +12,7 @@ use super::client::Client;
 use super::keys::tls_alpn_certificate;
 use super::note::Note;
 use super::order::Stop;
-use super::problem::bounded;
+use super::problem::named;
 use super::session::act;
 use super::{IssueError, IssueFault, Request, jws, kept};
 use crate::config::Challenge;
@@ -197,7 +197,7 @@ fn questions(
         if !is_ordered(&domain, request) {
             let text = format!(
                 "the CA wants a proof for {}, which was not ordered",
-                bounded(&domain)
+                named(&domain)
             );
             return Err(refused(text, "ask the CA"));
         }

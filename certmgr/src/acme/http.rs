@@ -23,7 +23,7 @@ use rustls_pki_types::pem::PemObject as _;
 use tokio::time::timeout;
 
 use super::home::{Home, Resolver};
-use super::problem::bounded;
+use super::problem::{bounded, named};
 use crate::failpoint;
 
 /// Until the TCP connection stands.
@@ -134,10 +134,10 @@ impl Http {
             return Err(too_long(&url));
         }
         if !is_allowed(request.uri()) {
-            return Err(HttpError::NotAllowed(bounded(&url)));
+            return Err(HttpError::NotAllowed(named(&url)));
         }
         if let Some(why) = self.home.forbids(request.uri()) {
-            let url = bounded(&url);
+            let url = named(&url);
             return Err(HttpError::Astray { url, why });
         }
         let host = request.uri().host().unwrap_or_default().to_owned();
@@ -190,7 +190,7 @@ fn max_bytes(kind: &str) -> usize {
 
 fn too_long(url: &str) -> HttpError {
     HttpError::Astray {
-        url: bounded(url),
+        url: named(url),
         why: TOO_LONG,
     }
 }
@@ -201,7 +201,7 @@ fn redirected(host: String, answer: &Response<Bytes>) -> HttpError {
     HttpError::Redirected {
         host,
         status: answer.status(),
-        target: bounded(target.unwrap_or("nowhere")),
+        target: named(target.unwrap_or("nowhere")),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use certstore::is_shown;
+use certstore::{RemoteText, is_shown};
 use http::StatusCode;
 use instant_acme::Problem;
 
@@ -254,7 +254,11 @@ pub(super) fn words(problem: &Problem) -> String {
         }
         let part_text = one(part.detail.as_deref(), part.r#type.as_deref());
         let _ = match &part.identifier {
-            Some(identifier) => write!(text, "; {}: {part_text}", identifier.authorized(false)),
+            Some(identifier) => write!(
+                text,
+                "; {}: {part_text}",
+                named(&identifier.authorized(false).to_string())
+            ),
             None => write!(text, "; {part_text}"),
         };
     }
@@ -264,9 +268,24 @@ pub(super) fn words(problem: &Problem) -> String {
 fn one(detail: Option<&str>, kind: Option<&str>) -> String {
     let kind = kind.map(|kind| kind.strip_prefix(NAMESPACE).unwrap_or(kind));
     match (detail, kind) {
-        (Some(detail), Some(kind)) => format!("{} ({})", bounded(detail), bounded(kind)),
-        (Some(text), None) | (None, Some(text)) => bounded(text),
+        (Some(detail), Some(kind)) => format!("{} ({})", quoted(detail), named(kind)),
+        (Some(detail), None) => quoted(detail),
+        (None, Some(kind)) => named(kind),
         (None, None) => "a problem without words".to_owned(),
+    }
+}
+
+/// The CA's own words, which nobody shall take for ours.
+fn quoted(text: &str) -> String {
+    format!("{:?}", RemoteText::new(text).at_most(MAX_TEXT))
+}
+
+/// As [`quoted`], but for what can be one name or URL and no more.
+pub(super) fn named(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!&*+%".contains(&byte);
+    match !text.is_empty() && text.len() <= MAX_TEXT && text.bytes().all(is_plain) {
+        true => text.to_owned(),
+        false => quoted(text),
     }
 }
 

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use super::{Attempt, Stop};
 use crate::acme::client::Client;
-use crate::acme::problem::{Cause, Trouble, bounded};
+use crate::acme::problem::{Cause, Trouble, bounded, named};
 use crate::acme::session::{Session, act};
 use crate::acme::{IssueError, IssueFault, Request, renewal};
 use crate::dns::{self, Ca, Finding, Severity};
@@ -21,7 +21,7 @@ impl Attempt<'_> {
         if offered.contains_key(wanted) {
             return Ok(());
         }
-        let names: Vec<&str> = offered.keys().map(String::as_str).collect();
+        let names: Vec<String> = offered.keys().map(|name| named(name)).collect();
         let offers = match names.as_slice() {
             [] => "it offers none".to_owned(),
             names => format!("it offers {}", bounded(&names.join(", "))),

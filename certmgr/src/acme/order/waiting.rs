@@ -8,7 +8,7 @@ use tracing::debug;
 
 use super::{Attempt, Stop};
 use crate::acme::control::max_authorizations;
-use crate::acme::problem::{bounded, class_of_challenge, remedy_of_challenge, words};
+use crate::acme::problem::{class_of_challenge, named, remedy_of_challenge, words};
 use crate::acme::session::act;
 use crate::acme::{IssueError, IssueFault};
 
@@ -137,7 +137,7 @@ async fn reasons(
             .iter()
             .filter_map(|tried| tried.error.as_ref());
         reasons.extend(problems.map(|problem| Reason {
-            name: bounded(&authorization.identifier().to_string()),
+            name: named(&authorization.identifier().to_string()),
             words: words(problem),
             kind: problem.r#type.clone(),
         }));

@@ -150,7 +150,7 @@ async fn a_rate_limit_is_told_with_the_time_to_come_back() {
     assert_eq!(error.limit(), Some(Duration::from_secs(3_600)));
     assert_eq!(
         error.text,
-        "cannot order a certificate: too many certificates already issued for example.com (rateLimited)"
+        "cannot order a certificate: \"too many certificates already issued for example.com\" (rateLimited)"
     );
     let busy = problem("rateLimited", "Service busy; retry later.");
     let error = at_new_order(503, &[("Retry-After", "120")], busy).await;
@@ -335,7 +335,7 @@ async fn problems_of_single_names_are_told_with_their_names() {
     });
     let error = at_new_order(400, &[], body.to_string()).await;
     assert!(
-        error.text.contains("; a.example.com: CAA forbids (caa)"),
+        error.text.contains("; a.example.com: \"CAA forbids\" (caa)"),
         "{error}"
     );
     assert!(error.remedy.contains("CAA"), "{}", error.remedy);
@@ -715,7 +715,7 @@ async fn however_many_names_have_failed_the_text_is_bearable() {
     assert!(
         error
             .text
-            .starts_with("the order has failed: 0.example.com: refused (connection); 1."),
+            .starts_with("the order has failed: 0.example.com: \"refused\" (connection); 1."),
         "{error}"
     );
     assert!(error.text.ends_with("; and 90 more"), "{error}");

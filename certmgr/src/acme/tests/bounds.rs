@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::answers::PROBLEM;
+use super::answers::{PROBLEM, at_new_order};
 use super::scripted::Scripted;
 use super::*;
 
@@ -114,4 +114,28 @@ async fn a_url_that_is_too_long_is_neither_kept_nor_asked_for() {
     });
     let error = ca.issue().await.err().unwrap();
     assert!(error.text.contains("is longer than 2048 octets"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_ca_says_cannot_be_taken_for_what_h2gate_says() {
+    let forged = "no\" x\n2026 ERROR h2gate: forged certificate=api";
+    let body = json!({
+        "type": format!("{PROBLEM}{forged}"), "detail": forged,
+        "subproblems": [
+            { "type": forged, "detail": forged, "identifier": { "type": "dns", "value": forged } },
+            { "type": forged },
+        ],
+    });
+    let error = at_new_order(400, &[], body.to_string()).await;
+    let quoted = r#""no\" x\n2026 ERROR h2gate: forged certificate=api""#;
+    assert_eq!(
+        error.text,
+        format!("cannot order a certificate: {quoted} ({quoted}); {quoted}: {quoted} ({quoted}); {quoted}")
+    );
+    let target: &'static str = "<ca>/ ERROR h2gate: forged certificate=api";
+    let ca = Scripted::start(move |asked| {
+        (asked.path == "/new-order").then(|| (302, vec![("Location", target)], String::new()))
+    });
+    let error = ca.issue().await.err().unwrap();
+    assert!(error.text.contains(" redirects to \"http://"), "{error}");
 }
