@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use tokio::runtime;
@@ -46,6 +47,18 @@ pub(crate) async fn call_state<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Ended> {
     Pool::of_this_runtime().state_calls.begin(work).ended().await
+}
+
+/// The outcome of work that may hang, for callers without a runtime; `None` if there is none after so long. Work that
+/// hangs keeps a thread until the process ends.
+pub fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, outcome) = mpsc::channel();
+    let work = move || {
+        // Whoever asked may be gone.
+        let _ = sender.send(work());
+    };
+    thread::Builder::new().spawn(work).ok()?;
+    outcome.recv_timeout(limit).ok()
 }
 
 /// It has given nothing.
@@ -255,12 +268,21 @@ impl fmt::Debug for Seat {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
     use std::sync::atomic::AtomicUsize;
-    use std::sync::{Barrier, mpsc};
 
     use tokio::task::{JoinSet, yield_now};
 
     use super::*;
+
+    #[test]
+    fn what_hangs_is_not_waited_for_and_what_ends_is() {
+        let (release, hanging) = mpsc::channel::<()>();
+        let hangs = move || hanging.recv().is_ok();
+        assert_eq!(within(Duration::from_millis(1), hangs), None);
+        drop(release);
+        assert_eq!(within(Duration::MAX, || 1), Some(1));
+    }
 
     /// How many of a hundred calls run at once; they end in groups of `bound`, which need each other.
     async fn most_at_once<F>(bound: usize, call: impl Fn(Box<dyn FnOnce() + Send>) -> F) -> usize

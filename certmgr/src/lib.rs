@@ -40,6 +40,7 @@ mod trust;
 mod watch;
 
 pub use acme::{IssueError, IssueFault, RetryAfter, RevocationReason};
+pub use blocking::within;
 pub use certificate::{Summary, Unread, check, unread};
 pub use config::{
     AcmeSource, Authority, Aws, CertificateConfig, Challenge, Clock, DnsProvider, ExecHook, ExternalAccount,
@@ -54,6 +55,7 @@ pub use plan::{MAX_PLANNED, Plan, PlannedLimit, PlannedOrder};
 pub use revocations::{Progress, Revocation};
 pub use schedule::Why;
 pub use service::service;
+pub use source::file::READ_DEADLINE;
 pub use state::{State, StateError};
 pub use supervisor::{Handle, start};
 pub use trust::{TrustEvent, kept_trust};

@@ -72,7 +72,7 @@ pub fn check(
         anchors: anchors.to_vec(),
         ..Profile::default()
     };
-    let pair = file::read(files)?;
+    let pair = file::read_in_time(files)?;
     let proved = CertBundle::parse(&pair.chain, &pair.key)
         .map_err(|error| Error::bundle(files, error))
         .and_then(|bundle| prove(bundle, &profile, now).map_err(|error| Error::prove(files, error)))?;

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use super::Pair;
 use super::pace::jittered;
-use crate::blocking::{Ended, Seat, Work};
+use crate::blocking::{Ended, Seat, Work, within};
 use crate::config::FileSource;
 use crate::error::{Error, Reason, RemoteFault};
 use crate::watch::{Subscription, Watcher};
@@ -44,7 +44,7 @@ const SIGNS_AT_ONCE: u32 = 30;
 const MAX_LINKS: u32 = 40;
 
 /// A reading that takes longer is told as hanging. It is not given up, and no second one is begun beside it.
-const READ_DEADLINE: Duration = Duration::from_secs(10);
+pub const READ_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A reading that takes longer holds up no others.
 const TURN: Duration = Duration::from_secs(1);
@@ -205,6 +205,17 @@ async fn finished(running: Option<&Work<Reading>>) {
 /// Reads both files as they were together at one instant. Blocks on the file system.
 pub(crate) fn read(source: &FileSource) -> Result<Pair, Error> {
     read_up_to(source, MAX_PEM_BYTES)
+}
+
+/// As [`read`], for [`READ_DEADLINE`] at most.
+pub(crate) fn read_in_time(source: &FileSource) -> Result<Pair, Error> {
+    let files = source.clone();
+    within(READ_DEADLINE, move || read(&files)).unwrap_or_else(|| {
+        Err(Error {
+            places: source.both(),
+            reason: Reason::Hanging(READ_DEADLINE),
+        })
+    })
 }
 
 /// Each of the two may have so many bytes.

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use certmgr::{CertificateConfig, Source, Summary};
+use certmgr::{CertificateConfig, READ_DEADLINE, Source, Summary, within};
 use certstore::UnixTime;
 use certstore::trust::MAX_TRUST_BYTES;
 use rustix::fs::{Access, access};
@@ -204,13 +204,21 @@ fn paths(paths: &[LocatedPath], found: &mut Diagnostics) {
 
 /// All of a file that holds at most [`MAX_TRUST_BYTES`].
 pub(super) fn read(one: &LocatedPath, what: &str, found: &mut Diagnostics) -> Option<Vec<u8>> {
-    let wrong = match bounded(&one.path) {
-        Ok(bytes) if bytes.len() <= MAX_TRUST_BYTES => return Some(bytes),
-        Ok(_) => format!("has more than {} MiB", MAX_TRUST_BYTES >> 20),
-        Err(error) => format!("cannot be read: {error}"),
+    let path = one.path.clone();
+    let there = "put the file there, and let the user that h2gate runs as read it";
+    let (wrong, remedy) = match within(READ_DEADLINE, move || bounded(&path)) {
+        Some(Ok(bytes)) if bytes.len() <= MAX_TRUST_BYTES => return Some(bytes),
+        Some(Ok(_)) => (format!("has more than {} MiB", MAX_TRUST_BYTES >> 20), there),
+        Some(Err(error)) => (format!("cannot be read: {error}"), there),
+        None => (
+            format!(
+                "cannot be read: the file system gave no answer within {} s",
+                READ_DEADLINE.as_secs()
+            ),
+            "check the file system that the path is on",
+        ),
     };
     let message = format!("{what} in {} {wrong}", one.path.display());
-    let remedy = "put the file there, and let the user that h2gate runs as read it";
     found.error(one.place, message, Some(remedy.to_owned()));
     None
 }
