@@ -139,3 +139,57 @@ async fn what_a_ca_says_cannot_be_taken_for_what_h2gate_says() {
     let error = ca.issue().await.err().unwrap();
     assert!(error.text.contains(" redirects to \"http://"), "{error}");
 }
+
+#[tokio::test]
+async fn however_much_a_ca_says_about_its_profiles_the_text_is_bearable() {
+    let ca = Scripted::start(|asked| {
+        (asked.path == "/directory").then(|| {
+            let body = json!({
+                "newNonce": "<ca>/new-nonce", "newAccount": "<ca>/new-account", "newOrder": "<ca>/new-order",
+                "meta": { "profiles": { "x".repeat(100_000): "long" } },
+            });
+            (200, Vec::new(), body.to_string())
+        })
+    });
+    let mut wishes = ca.source();
+    wishes.authorities[0].profile = Some("classic".to_owned());
+    let error = ca.issue_as(&wishes, &request("a", &["a.example.com"])).await;
+    let error = error.err().unwrap();
+    assert_eq!(error.class, IssueFault::Configuration);
+    assert!(error.text.len() < 1_000, "{}", error.text.len());
+}
+
+#[tokio::test]
+async fn however_many_names_have_failed_the_text_is_bearable() {
+    let ca = Scripted::start(|asked| {
+        let authorizations: Vec<String> = (0..100)
+            .map(|number| format!("<ca>/authorization/{number}"))
+            .collect();
+        let order = json!({ "status": "invalid", "finalize": "x", "authorizations": authorizations });
+        if asked.path == "/finalize" {
+            return Some((200, Vec::new(), order.to_string()));
+        }
+        let number = asked.path.strip_prefix("/authorization/")?;
+        let authorization = json!({
+            "status": "invalid", "identifier": { "type": "dns", "value": format!("{number}.example.com") },
+            "challenges": [{
+                "type": "tls-alpn-01", "url": "x", "token": "t", "status": "invalid",
+                "error": { "type": format!("{PROBLEM}connection"), "detail": "refused" },
+            }],
+        });
+        Some((200, Vec::new(), authorization.to_string()))
+    });
+    let names: Vec<String> = (0..100).map(|number| format!("{number}.example.com")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let error = ca.issue_as(&ca.source(), &request("a", &names)).await;
+    let error = error.err().unwrap();
+    assert_eq!(error.class, IssueFault::Challenge, "{error}");
+    assert!(
+        error
+            .text
+            .starts_with("the order has failed: 0.example.com: \"refused\" (connection); 1."),
+        "{error}"
+    );
+    assert!(error.text.ends_with("; and 90 more"), "{error}");
+    assert_eq!(error.text.matches("refused").count(), 10, "{error}");
+}
