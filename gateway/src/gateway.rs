@@ -116,7 +116,7 @@ impl Gateway {
             connections: Count::default(),
             handshakes: Arc::default(),
             http1: Arc::default(),
-            at_rest: worker::memory::resident().unwrap_or(0),
+            at_rest: settings.owns_process.then(worker::memory::resident).flatten(),
             held: AtomicUsize::new(0),
             held_by_large: AtomicUsize::new(0),
             large: AtomicUsize::new(0),

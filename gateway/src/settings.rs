@@ -28,6 +28,9 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Bounds of memory and of what a client may ask for.
     pub limits: Limits,
+    /// The process is this gateway's: what it really has in memory counts towards [`Limits::process_memory`]. Fixed after
+    /// start.
+    pub owns_process: bool,
 }
 
 /// One listening address.

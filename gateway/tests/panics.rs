@@ -86,6 +86,7 @@ impl Scene {
             timeouts: Timeouts::default(),
             admin: None,
             limits: Limits::default(),
+            owns_process: false,
         };
         let settings = with_backend(settings, endpoint);
         let gateway = {

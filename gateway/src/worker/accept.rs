@@ -223,9 +223,13 @@ fn start(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, lis
                 Ok(counted) => break places.take(counted, peer, at),
                 Err(full) => full,
             };
-            // Another worker's newcomer may come before this one.
-            let others = || (full == MAX_CONNECTIONS).then(|| others.make_room(at)).flatten();
-            let Some(gone) = places.make_room(at).or_else(others) else {
+            let is_all = full == MAX_CONNECTIONS;
+            // Since a reload there may be more than are allowed: then nobody's end makes room.
+            let is_in_vain = is_all && shared.connections.now() > limits.max_connections;
+            let others = || is_all.then(|| others.make_room(at)).flatten();
+            let gone = || places.make_room(at).or_else(others);
+            // Another worker's newcomer may take the room.
+            let Some(gone) = (!is_in_vain).then(gone).flatten() else {
                 worker.metrics.connection_closed();
                 return refuse(&worker.metrics, full, peer);
             };

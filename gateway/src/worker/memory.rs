@@ -5,6 +5,8 @@
 //! tables, partial frames and records, and the streams of its RPCs at backends. What an ordinary connection needs is
 //! free, so that many of them take nothing from those that carry something.
 
+mod bounds;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -21,46 +23,34 @@ use crate::connection::{Connection, Peer, Transport};
 use crate::rpc::call::Kind;
 use crate::rpc::relay::{Relay, StreamOf};
 use crate::rpc::status::Refusal;
+pub(crate) use bounds::resident;
+use bounds::{FREE, IDLE, LOOKS, PARTS, bound, charged_for, free_of_each, lasting, share};
 
 /// The name of the limit of what all workers hold.
 const PROCESS_MEMORY: &str = "process_memory";
-/// What is not counted of a connection that holds little: tables, a small stream table, and a few RPCs under way. Of one
-/// that holds twice as much everything is counted. While connections are many it is less, down to [`LEAST_FREE`], so
-/// that of all of them no more than a part of the memory is not counted.
-const FREE: usize = 16 << 10;
-const LEAST_FREE: usize = 4 << 10;
 /// The allocator has about this part more than it is asked for: its sizes are eighths of powers of two, and what comes
 /// and goes leaves its pages with gaps.
 const OVERHEAD: usize = 4;
 /// Of which much is unfinished: of a backend. A client is *large* that is charged with what is free of others: only large
 /// ones have a share, and only they give way.
 const LARGE: usize = 16 << 10;
-/// What is not counted may make the process larger than its memory by such a part; what is more takes from peers.
-const BEYOND: usize = 6;
 /// Changes of the sum smaller than this are not told to the other workers.
 const STEP: usize = 64 << 10;
 /// Streams of one connection that are ended at once to save memory.
 const VICTIMS: usize = 16;
 /// Connections that are looked at when memory grows beyond its bound; what is left goes on between turns.
 const AT_ONCE: usize = 4;
-/// Who is no client has such a part of the memory: one for what backends have begun and not ended, and one for handshakes.
-const PARTS: usize = 4;
 /// What an ordinary handshake keeps, at most: it gives way to no other.
 const ORDINARY_HANDSHAKE: usize = 4 << 10;
 /// After a search without a victim there is none before this part of the memory has been added, or time has passed.
 const SEARCH_AGAIN: usize = 64;
 
-/// What a connection without RPCs has from the allocator, about.
-const IDLE: usize = 8 << 10;
 /// When so much was freed, pages are given back to the system.
 const FREED: usize = 1 << 20;
 /// For so many looks at memory after that: the allocator lets pages rest for a second, and may return them in parts.
 const RETURNING: u8 = 20;
 /// Larger than what allocators put beside other things.
 const BLOCK: usize = 1 << 20;
-/// What nothing is charged with stays for so many looks before it is believed: the allocator is longer in giving pages
-/// back.
-const LOOKS: usize = 4;
 
 /// The account of one worker.
 #[derive(Debug)]
@@ -476,7 +466,8 @@ impl Worker {
             }
         }
         self.bound_windows();
-        let now = resident().map_or(0, |resident| resident.saturating_sub(self.held_by_all()));
+        let now = self.shared.at_rest.and_then(|_| resident()).unwrap_or(0);
+        let now = now.saturating_sub(self.held_by_all());
         let [.., oldest] = &mut self.memory.beyond;
         *oldest = now;
         self.memory.beyond.rotate_right(1);
@@ -504,7 +495,7 @@ impl Worker {
         let limits = &self.snapshot.limits;
         let (process, peers) = (limits.process_memory, limits.memory_for_peers());
         let foreseen = self.shared.connections.now() * (IDLE + self.memory.free);
-        let at_rest = self.shared.at_rest.max(process - peers);
+        let at_rest = self.shared.at_rest.unwrap_or(0).max(process - peers);
         let uncounted = foreseen.max(lasting(self.memory.beyond, at_rest));
         self.memory.bound = bound(peers, process, uncounted);
     }
@@ -664,40 +655,6 @@ impl Worker {
     }
 }
 
-/// What a connection is charged with that has so much from the allocator.
-fn charged_for(held: usize, free: usize) -> usize {
-    let free = free.saturating_sub(held.saturating_sub(free));
-    held.saturating_sub(free)
-}
-
-/// What is free of each of so many connections. In steps, for when it changes all of them are counted again.
-fn free_of_each(memory_for_peers: usize, connections: usize) -> usize {
-    let most = memory_for_peers / PARTS / connections.max(1);
-    [FREE, FREE / 2]
-        .into_iter()
-        .find(|free| *free <= most)
-        .unwrap_or(LEAST_FREE)
-}
-
-/// What the process has for nobody, beyond what it has at rest, and had at all of these looks.
-fn lasting(beyond: [usize; LOOKS], at_rest: usize) -> usize {
-    beyond.into_iter().min().unwrap_or(0).saturating_sub(at_rest)
-}
-
-/// What the process has in memory. `None` where the system does not tell.
-pub(crate) fn resident() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib << 10)
-}
-
-/// What peers may have while so much of theirs is not counted: at least half of their memory.
-fn bound(memory_for_peers: usize, process_memory: usize, uncounted: usize) -> usize {
-    let too_much = uncounted.saturating_sub(process_memory / BEYOND);
-    memory_for_peers - too_much.min(memory_for_peers / 2)
-}
-
 /// Most of what this client holds is a frame or a TLS record that it has begun: no end of a stream frees it, and nobody
 /// is served by it.
 fn keeps_unfinished(connection: &Connection) -> bool {
@@ -707,11 +664,6 @@ fn keeps_unfinished(connection: &Connection) -> bool {
     };
     let unfinished = record + connection.h2.unfinished_memory();
     connection.is_unfinished() && connection.paused.is_none() && 2 * unfinished > connection.charge.held
-}
-
-/// An equal part for each of so many large clients of what others leave of memory, which is a part of it at least.
-fn share(bound: usize, by_others: usize, large: usize) -> usize {
-    bound.saturating_sub(by_others).max(bound / PARTS) / large.max(1)
 }
 
 /// The other workers are told.
@@ -764,52 +716,6 @@ impl Relay {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_holds_little_is_charged_with_nothing_and_who_holds_much_with_all_of_it() {
-        let charged: Vec<_> = [0, 16, 17, 24, 31, 32, 1_000]
-            .map(|kib| charged_for(kib << 10, FREE) >> 10)
-            .into();
-        assert_eq!(charged, [0, 0, 2, 16, 30, 32, 1_000]);
-        assert_eq!(
-            [3, 4, 6, 8, 9].map(|kib| charged_for(kib << 10, LEAST_FREE) >> 10),
-            [0, 0, 4, 8, 9]
-        );
-    }
-
-    #[test]
-    fn what_is_not_counted_of_many_connections_takes_from_what_is() {
-        let (peers, process) = (44 << 20, 64 << 20);
-        let free: Vec<_> = [0, 1, 704, 705, 1_408, 1_409, 100_000]
-            .map(|connections| free_of_each(peers, connections) >> 10)
-            .into();
-        assert_eq!(free, [16, 16, 16, 8, 8, 4, 4]);
-        // Until the half of it is left.
-        for connections in [10, 682, 704, 1_000, 2_000, 2_700] {
-            let uncounted = connections * (IDLE + free_of_each(peers, connections));
-            let bound = bound(peers, process, uncounted);
-            assert!(bound > peers / 2, "{connections}");
-            assert!(uncounted + bound <= peers + process / BEYOND, "{connections}");
-        }
-        assert_eq!(bound(peers, process, 100_000 * (IDLE + LEAST_FREE)), peers / 2);
-    }
-
-    #[test]
-    fn what_the_process_has_for_nobody_counts_once_it_has_lasted() {
-        assert_eq!(lasting([60, 60, 60, 10], 20), 0);
-        assert_eq!(lasting([60, 55, 60, 70], 20), 35);
-        let had = resident().unwrap();
-        let more = std::hint::black_box(vec![1_u8; 64 << 20]);
-        let grown = resident().unwrap() - had;
-        assert!((48 << 20..80 << 20).contains(&grown), "{grown}");
-        drop(more);
-    }
-
-    #[test]
-    fn a_part_of_memory_is_for_large_clients_whatever_others_hold() {
-        let shares: Vec<_> = [0, 40, 80, 1_000].map(|others| share(100, others, 5)).into();
-        assert_eq!(shares, [20, 12, 5, 5]);
-    }
 
     #[test]
     fn the_allocator_is_reminded_for_some_time_after_much_was_freed() {

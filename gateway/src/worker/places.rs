@@ -1,8 +1,8 @@
 //! Places of those who have proved nothing yet: handshakes that have not ended, and connections of HTTP/1.1.
 //!
 //! All workers together have a number of them. While all are taken, who has been unfinished for longest, on whichever
-//! worker, makes room for a newcomer: silence keeps nobody out. For a moment each is safe, or a flood of newcomers would throw out whoever has
-//! a long way; only while all are is a newcomer refused.
+//! worker, makes room for a newcomer: silence keeps nobody out. For a moment each is safe, or a flood of newcomers would
+//! throw out whoever has a long way; only while all are is a newcomer refused.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

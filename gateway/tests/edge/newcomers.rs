@@ -114,6 +114,22 @@ fn who_says_nothing_to_one_worker_keeps_no_newcomer_out_of_another() {
     }
 }
 
+#[test]
+fn nobody_goes_where_that_makes_no_room() {
+    let mut gateway = patient(|_| ());
+    let shake =
+        |gateway: &TestGateway| shake(gateway.address(), gateway.client(&["h2"]), "localhost").unwrap();
+    let silent = [connect(gateway.address()), connect(gateway.address())];
+    // Who comes after them has been accepted after them.
+    let established: Vec<_> = (0..PLACES).map(|_| shake(&gateway)).collect();
+    gateway.reload(|settings| settings.limits.max_connections = PLACES - 1);
+    // For a second after accept nobody has to go.
+    std::thread::sleep(Duration::from_secs(1));
+    let _refused = silent_up_to("max_connections", &gateway, gateway.address());
+    assert_eq!(open(&silent), silent.len());
+    drop(established);
+}
+
 /// A flood of newcomers comes while a client waits with the end of its handshake, whose beginning comes late by itself.
 fn outlasts_a_flood(hello_after: Duration, flood_after: Duration) {
     const FLOOD: u64 = 50;

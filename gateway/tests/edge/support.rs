@@ -170,6 +170,7 @@ impl TestGateway {
             admin: None,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+            owns_process: false,
         };
         let gateway = {
             let _inside = runtime.enter();

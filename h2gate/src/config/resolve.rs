@@ -192,6 +192,7 @@ fn refer(file: File, misspelled: &dyn Fn(&'static str) -> bool, found: &mut Diag
             admin: Some(file.admin.value),
             timeouts: file.timeouts,
             limits: file.limits,
+            owns_process: true,
         },
         certificates,
         trust_bundles: trust_bundles.into_iter().filter_map(FileTrust::resolve).collect(),
