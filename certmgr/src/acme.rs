@@ -116,6 +116,9 @@ pub(crate) struct Request {
 pub(crate) trait Leave: fmt::Debug + Send + Sync {
     /// Whether a new order may be placed, which does or does not name what it replaces.
     fn to_place(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>>;
+
+    /// What was to be gone on with has failed at the CA while nobody looked, and counts.
+    fn has_failed<'a>(&'a self, error: &'a IssueError) -> BoxFuture<'a, ()>;
 }
 
 /// Counts the accounts that are made at CAs.

@@ -205,6 +205,16 @@ impl Ledger {
         self.conclude(attempt, Err(error.clone())).await
     }
 
+    /// Notes that the order failed with which this attempt was to go on.
+    pub(crate) async fn has_failed(&self, noted: Noted, error: &IssueError) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock().await;
+        let _lease = self.lease().await?;
+        self.refresh(&mut inner).await?;
+        let (mut book, mut stamps) = (inner.book.clone(), inner.stamps.clone());
+        book.has_failed(noted, error, &mut stamps, self.now());
+        self.write(&mut inner, book, stamps).await
+    }
+
     /// Asks whether an account may be made and notes that it will be, in one step.
     async fn register(&self, authority: &Authority) -> Result<(), NotNow> {
         let mut inner = self.inner.lock().await;

@@ -93,7 +93,10 @@ impl Attempt<'_> {
         self.wait_while(order, OrderStatus::Processing).await?;
         match order.state().status {
             OrderStatus::Valid => self.download(note, order).await,
-            _ => Err(Stop::Dead(self.why_invalid(order).await)),
+            _ => {
+                let reasons = self.reasons(order).await;
+                Err(Stop::Dead(self.why_invalid(order, &reasons)))
+            }
         }
     }
 
@@ -114,13 +117,13 @@ impl Attempt<'_> {
         match fetched {
             Ok(mut order) => {
                 if order.state().status == OrderStatus::Invalid {
-                    // Nobody looked when it failed: validations in vain count towards the CA's limits all the same.
-                    let why = self.why_invalid(&mut order).await;
+                    let reasons = self.reasons(&mut order).await;
+                    // Without any it has run out.
+                    if let Some(leave) = self.request.leave.as_ref().filter(|_| !reasons.is_empty()) {
+                        leave.has_failed(&self.why_invalid(&mut order, &reasons)).await;
+                    }
                     self.forget(&mut note).await?;
-                    return match why.class {
-                        IssueFault::Challenge => Err(Stop::Dead(why)),
-                        _ => Ok(None),
-                    };
+                    return Ok(None);
                 }
                 info!(
                     certificate = self.certificate(),

@@ -276,6 +276,16 @@ impl Leave for Noting {
             }
         })
     }
+
+    fn has_failed<'a>(&'a self, error: &'a IssueError) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let name = &self.orders.config.name;
+            let noted = timeout(LEDGER_DEADLINE, self.orders.ledger.has_failed(self.noted, error));
+            if let Err(unwritten) = noted.await.unwrap_or_else(|_| Err(StoreError::hanging(name))) {
+                tracing::warn!(certificate = name, "the ledger of orders: {unwritten}");
+            }
+        })
+    }
 }
 
 impl fmt::Debug for Noting {

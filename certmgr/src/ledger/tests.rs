@@ -232,6 +232,25 @@ fn what_turns_out_to_be_a_new_order_is_counted_as_one_and_kept_inside_the_limits
 }
 
 #[test]
+fn what_failed_while_nobody_looked_counts_beside_the_attempt_that_finds_it() {
+    let mut ledger = TestLedger::new();
+    let (resumed, new) = (order("a.test").of_kind(OrderKind::Resumed), order("a.test"));
+    let mut crash = || {
+        let noted = ledger.begins(&resumed).unwrap();
+        let (failed, now) = (failure(IssueFault::Challenge), ledger.now);
+        ledger.book.has_failed(noted, &failed, &mut ledger.stamps, now);
+        ledger
+            .book
+            .note_as(noted, &new.order(), &ledger.stamps.clone(), now)
+    };
+    for _ in 0..4 {
+        crash().unwrap();
+    }
+    let refused = crash().unwrap_err();
+    assert!(refused.to_string().contains("failed validations"), "{refused}");
+}
+
+#[test]
 fn a_limit_stops_what_it_is_on_and_nothing_else() {
     let on = |name: &str| SaidOf::Name(name.to_owned());
     for (said_of, stopped) in [

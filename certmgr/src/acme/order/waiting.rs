@@ -76,19 +76,24 @@ impl Attempt<'_> {
     }
 
     /// What the CA says about each name that it could not be convinced of.
-    pub(super) async fn why_invalid(&self, order: &mut Order) -> IssueError {
+    pub(super) async fn reasons(&self, order: &mut Order) -> Vec<Reason> {
         let session = &self.member.session;
-        let challenge = &self.client.source.challenge;
-        let mut error = self.member.error(IssueFault::Refused, "the CA gives no reason");
-        if let Some(problem) = &order.state().error {
-            error.text = words(problem);
-            error.remedy = "do what the CA's words say".to_owned();
-        }
         let mut found = Vec::new();
         let most = max_authorizations(self.request);
         let fetched = act!(session, "authorization", reasons(order, most, &mut found));
         if let Err(trouble) = fetched {
             debug!(?trouble, "the reasons could not be read");
+        }
+        found
+    }
+
+    /// Why the order has failed, for these reasons.
+    pub(super) fn why_invalid(&self, order: &mut Order, found: &[Reason]) -> IssueError {
+        let challenge = &self.client.source.challenge;
+        let mut error = self.member.error(IssueFault::Refused, "the CA gives no reason");
+        if let Some(problem) = &order.state().error {
+            error.text = words(problem);
+            error.remedy = "do what the CA's words say".to_owned();
         }
         if let Some(Reason { name, kind, .. }) = found.first() {
             error.class = class_of_challenge(kind.as_deref());
@@ -113,7 +118,7 @@ async fn refresh(order: &mut Order) -> Result<(), instant_acme::Error> {
 }
 
 /// What the CA has against a name.
-struct Reason {
+pub(super) struct Reason {
     name: String,
     words: String,
     kind: Option<String>,

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
 
-use super::answers::{at_new_order, problem};
+use super::answers::{Counted, at_new_order, problem};
 use super::scripted::Scripted;
 use super::*;
+use crate::acme::Leave;
 use crate::ledger::Ledger;
 
 #[tokio::test]
@@ -177,35 +178,46 @@ async fn an_account_that_the_ca_has_not_made_does_not_count() {
 }
 
 #[tokio::test]
-async fn an_order_that_failed_while_nobody_looked_has_failed() {
-    let has_failed = Arc::new(AtomicBool::new(false));
-    let script = Arc::clone(&has_failed);
-    let ca = Scripted::start(move |asked| match asked.path.as_str() {
-        "/finalize" => Some((503, Vec::new(), String::new())),
-        "/order" if script.load(Ordering::SeqCst) => {
-            let authorizations = ["<ca>/authorization"];
-            let order = json!({ "status": "invalid", "finalize": "x", "authorizations": authorizations });
-            Some((200, Vec::new(), order.to_string()))
-        }
-        "/authorization" => {
-            let authorization = json!({
-                "status": "invalid", "identifier": { "type": "dns", "value": "a.example.com" },
-                "challenges": [{
-                    "type": "tls-alpn-01", "url": "x", "token": "t", "status": "invalid",
-                    "error": { "type": "urn:ietf:params:acme:error:connection", "detail": "refused" },
-                }],
-            });
-            Some((200, Vec::new(), authorization.to_string()))
-        }
-        _ => None,
-    });
-    assert!(ca.issue().await.is_err());
-    has_failed.store(true, Ordering::SeqCst);
-    let error = ca.issue().await.err().unwrap();
-    assert_eq!(error.class, IssueFault::Challenge, "{error}");
-    assert_eq!(ca.count("/new-order"), 1);
-    // Nothing is left to go on with.
-    has_failed.store(false, Ordering::SeqCst);
-    assert!(ca.issue().await.is_err());
-    assert_eq!(ca.count("/new-order"), 2);
+async fn an_order_that_failed_while_nobody_looked_counts_and_another_one_follows() {
+    for (kind, class) in [
+        ("connection", Some(IssueFault::Challenge)),
+        ("caa", Some(IssueFault::Refused)),
+        ("", None),
+    ] {
+        let has_failed = Arc::new(AtomicBool::new(false));
+        let script = Arc::clone(&has_failed);
+        let ca = Scripted::start(move |asked| match asked.path.as_str() {
+            "/finalize" => Some((503, Vec::new(), String::new())),
+            "/order" if script.load(Ordering::SeqCst) => {
+                let authorizations = ["<ca>/authorization"];
+                let order = json!({ "status": "invalid", "finalize": "x", "authorizations": authorizations });
+                Some((200, Vec::new(), order.to_string()))
+            }
+            "/authorization" => {
+                let mut challenge =
+                    json!({ "type": "tls-alpn-01", "url": "x", "token": "t", "status": "invalid" });
+                if !kind.is_empty() {
+                    let kind = format!("urn:ietf:params:acme:error:{kind}");
+                    challenge["error"] = json!({ "type": kind, "detail": "refused" });
+                }
+                let authorization = json!({
+                    "status": "invalid", "identifier": { "type": "dns", "value": "a.example.com" },
+                    "challenges": [challenge],
+                });
+                Some((200, Vec::new(), authorization.to_string()))
+            }
+            _ => None,
+        });
+        let counted = Arc::new(Counted::default());
+        let asked = Request {
+            leave: Some(Arc::clone(&counted) as Arc<dyn Leave>),
+            ..request("a", &["a.example.com"])
+        };
+        assert!(ca.issue_as(&ca.source(), &asked).await.is_err());
+        has_failed.store(true, Ordering::SeqCst);
+        assert!(ca.issue_as(&ca.source(), &asked).await.is_err());
+        let failed: Vec<_> = class.into_iter().collect();
+        assert_eq!(*counted.failed.lock().unwrap(), failed, "{kind}");
+        assert_eq!(ca.count("/new-order"), 2);
+    }
 }

@@ -163,6 +163,18 @@ impl Book {
         }
     }
 
+    /// Notes that the order failed with which this attempt was to go on, which goes on with another.
+    pub(crate) fn has_failed(&mut self, noted: Noted, error: &IssueError, stamps: &mut Stamps, now: Now) {
+        let Some(placed) = self.orders.iter().find(|placed| placed.id == noted.0) else {
+            return;
+        };
+        let id = self.next_id;
+        let gone = Placed { id, ..placed.clone() };
+        self.next_id = self.next_id.saturating_add(1);
+        self.orders.push(gone);
+        self.failed(Noted(id), error, stamps, now);
+    }
+
     /// Notes that no certificate came, or one that may not serve.
     pub(crate) fn failed(&mut self, noted: Noted, error: &IssueError, stamps: &mut Stamps, now: Now) {
         let class = Class(error.class);
