@@ -22,7 +22,7 @@ pub(crate) trait Lease: Send + Sync + fmt::Debug {
     fn stand_by<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Standby>, StoreError>>;
 }
 
-/// A share that needs no file descriptor and no space any more to be taken.
+/// A lock file that is already open: its share is taken and given back without a descriptor.
 pub(crate) trait Standby: Send + Sync + fmt::Debug {
     /// Takes it, or gives it back. Whether it is held then: somebody may have the whole right.
     fn hold(&self, hold: bool) -> BoxFuture<'_, Result<bool, StoreError>>;

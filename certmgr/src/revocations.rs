@@ -13,7 +13,7 @@ mod wish;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use certstore::{Generation, Reader, UnixTime};
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use crate::acme::RevocationReason;
 use crate::config::{Clock, Issuers};
-use crate::lease::Guard;
+use crate::lease::Standby;
 use crate::state::State;
 use crate::store::{Document, STATE_DEADLINE, StoreError, disk};
 
@@ -45,7 +45,7 @@ pub(crate) struct Revocations {
     /// Documents that are there and cannot be read, by name: in hex, what each is about.
     unread: Mutex<BTreeSet<String>>,
     /// The share by which other processes see that this one is there.
-    counted: tokio::sync::Mutex<Option<Guard>>,
+    counted: tokio::sync::Mutex<Option<Arc<dyn Standby>>>,
     sight: tokio::sync::Mutex<Sight>,
     /// Held while the list on disk is read or added to.
     disk: tokio::sync::Mutex<()>,

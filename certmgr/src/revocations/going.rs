@@ -197,7 +197,7 @@ impl Revocations {
             ..wish
         };
         // What the CA has revoked is asked for again until that is noted, which it bears.
-        if let Err(error) = self.write(&wish).await {
+        if let Err(error) = self.note(&wish).await {
             return self.failed(wish, fault(&error), tell).await;
         }
         let revoked = Event::Revoked {
@@ -205,11 +205,18 @@ impl Revocations {
             generation: wish.generation,
             authority: wish.authority.name.clone(),
         };
-        if let Some(known) = self.listed().get_mut(&wish.generation) {
-            known.wish = wish;
-        }
         // Whoever hears it sees it.
         tell(revoked);
+    }
+
+    /// Writes it, and lists it: no look at the disk that began before brings back what was there.
+    async fn note(&self, wish: &Wish) -> Result<(), StoreError> {
+        let _disk = self.disk.lock().await;
+        self.write(wish).await?;
+        if let Some(known) = self.listed().get_mut(&wish.generation) {
+            known.wish = wish.clone();
+        }
+        Ok(())
     }
 
     async fn failed(&self, wish: Wish, error: IssueError, tell: &(impl Fn(Event) + Send + Sync)) {
@@ -224,7 +231,8 @@ impl Revocations {
                 is_refusal,
             });
             let wish = Wish { said, ..wish.clone() };
-            // Without it, it is only asked again sooner.
+            // Without it, it is only asked again sooner, after a restart.
+            let _disk = self.disk.lock().await;
             let _ = self.write(&wish).await;
             if let Some(known) = self.listed().get_mut(&wish.generation) {
                 known.wish = wish;

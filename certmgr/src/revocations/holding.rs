@@ -1,6 +1,7 @@
 //! Who serves what is to be revoked. Each process has a share in what it serves of that; the CA is told by one that has
 //! seen its replacement serve, or else by one that nobody keeps from having the whole of it. A crash gives shares back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::{Generation, Name};
@@ -10,7 +11,7 @@ use super::wish::Wish;
 use super::{LOOK, Listed, Revocations, name_of};
 use crate::certificate::{comes_first, is_replaced};
 use crate::config::Authority;
-use crate::lease::Guard;
+use crate::lease::{Guard, Standby};
 use crate::store::{STATE_DEADLINE, StoreError};
 
 /// After this long every process has seen a wish, and has its share in what it serves.
@@ -23,7 +24,7 @@ const PROCESSES: &str = "/revoke/processes";
 const COUNTING: &str = "/revoke/counting";
 
 /// How often a share is tried for that another process keeps for a moment.
-const SHARE_PERIOD: Duration = Duration::from_millis(20);
+pub(super) const SHARE_PERIOD: Duration = Duration::from_millis(20);
 
 /// What is configured now.
 pub(crate) trait Configured: Send + Sync {
@@ -237,7 +238,7 @@ impl Revocations {
         let mut counted = self.counted.lock().await;
         let until = Instant::now() + STATE_DEADLINE;
         while counted.is_none() && Instant::now() < until {
-            *counted = self.share(PROCESSES).await;
+            *counted = self.counted_anew().await;
             if counted.is_none() {
                 // Another one is counting.
                 sleep(SHARE_PERIOD).await;
@@ -245,16 +246,29 @@ impl Revocations {
         }
     }
 
+    async fn counted_anew(&self) -> Option<Arc<dyn Standby>> {
+        let here = in_time(PROCESSES, self.state.lease.stand_by(PROCESSES))
+            .await
+            .ok()?;
+        let is_held = in_time(PROCESSES, here.hold(true)).await.ok()?;
+        is_held.then_some(here)
+    }
+
     /// Whether this is the only process that works on the list.
     async fn is_alone(&self) -> Result<bool, StoreError> {
         let mut counted = self.counted.lock().await;
+        let Some(here) = &*counted else {
+            return Ok(false);
+        };
         let Some(_counting) = self.acquire(COUNTING).await? else {
             return Ok(false);
         };
-        *counted = None;
-        let is_alone = self.acquire(PROCESSES).await?.is_some();
-        *counted = self.share(PROCESSES).await;
-        Ok(is_alone)
+        in_time(PROCESSES, here.hold(false)).await?;
+        let is_alone = self.acquire(PROCESSES).await.map(|all| all.is_some());
+        if !matches!(in_time(PROCESSES, here.hold(true)).await, Ok(true)) {
+            *counted = None;
+        }
+        is_alone
     }
 
     /// Whether it would serve again after a restart. What cannot be read may be it.
@@ -320,11 +334,6 @@ impl Revocations {
 
     pub(super) async fn acquire(&self, lease: &str) -> Result<Option<Guard>, StoreError> {
         in_time(lease, self.state.lease.try_acquire(lease)).await
-    }
-
-    /// `None`: another process has the whole of it, or the state is not to be had; it is tried again at the next look.
-    async fn share(&self, lease: &str) -> Option<Guard> {
-        self.try_share(lease).await.ok()?
     }
 
     /// `None`: another process has the whole of it.

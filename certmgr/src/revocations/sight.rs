@@ -1,14 +1,19 @@
-//! Who cannot see what is to be revoked, or not hold on to what serves of it, lets the others know, who then have
-//! nothing revoked. That must take nothing that may have run out meanwhile: the file is open from the start.
+//! The mark by which a process tells the others that it cannot see the list of wishes, or cannot take its share in what
+//! it serves of it. While one stands, nothing is revoked. Its file is open from the start, for descriptors may run out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use certstore::Generation;
+use tokio::time::{Instant, sleep};
 
-use super::holding::in_time;
+use super::holding::{SHARE_PERIOD, in_time};
 use super::{Revocations, name_of};
 use crate::lease::Standby;
 use crate::store::StoreError;
+
+/// How long the mark is tried for while others look for one. After that it is tried again at the next look.
+const MAX_SHOWING: Duration = Duration::from_secs(1);
 
 /// Whoever sees nothing has a share in it.
 const BLIND: &str = "/revoke/blind";
@@ -84,12 +89,18 @@ impl Revocations {
 
 impl Sight {
     async fn show(&mut self, is_blind: bool) {
-        let Some(standby) = &self.standby else { return };
-        if is_blind || self.is_held {
-            // Who is in the way looks whether anybody is blind, which takes no time; it is tried again at the next look.
-            // What hung may be done later: then there is something to give back.
-            let held = in_time(BLIND, standby.hold(is_blind)).await;
-            self.is_held = held.unwrap_or(true);
-        }
+        let Some(standby) = self.standby.as_ref().filter(|_| is_blind || self.is_held) else {
+            return;
+        };
+        let until = Instant::now() + MAX_SHOWING;
+        self.is_held = loop {
+            match in_time(BLIND, standby.hold(is_blind)).await {
+                // Another process looks just now whether anybody is blind.
+                Ok(false) if is_blind && Instant::now() < until => sleep(SHARE_PERIOD).await,
+                Ok(is_held) => break is_held,
+                // What hung may be done later: then there is something to give back.
+                Err(_) => break true,
+            }
+        };
     }
 }

@@ -180,6 +180,8 @@ impl Store for TestStore {
 pub(super) struct TestLease {
     inner: Arc<dyn Lease>,
     pub(super) fails: AtomicBool,
+    /// There is nothing to open a file with.
+    pub(super) gives_no_shares: AtomicBool,
 }
 
 impl TestLease {
@@ -189,6 +191,7 @@ impl TestLease {
         let lease = Arc::new(Self {
             inner: Arc::clone(&state.lease),
             fails: AtomicBool::new(true),
+            gives_no_shares: AtomicBool::new(false),
         });
         let with_double = State {
             lease: Arc::clone(&lease) as Arc<dyn Lease>,
@@ -207,7 +210,7 @@ impl Lease for TestLease {
     }
 
     fn try_share<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>> {
-        match self.fails.load(Ordering::SeqCst) {
+        match self.fails.load(Ordering::SeqCst) || self.gives_no_shares.load(Ordering::SeqCst) {
             true => Box::pin(async { Err(StoreError::new("state/locks", "Input/output error")) }),
             false => self.inner.try_share(name),
         }

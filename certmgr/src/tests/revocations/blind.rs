@@ -4,6 +4,25 @@ use super::super::doubles::TestLease;
 use super::*;
 
 #[tokio::test(start_paused = true)]
+async fn who_can_open_nothing_more_stays_counted() {
+    let world = World::new();
+    let (manager, _) = world.with_a_wish().await;
+    let (state, lease) = TestLease::open(world.directory.path());
+    lease.fails.store(false, SeqCst);
+    let issuers = world.authority.issuers(&state);
+    let other = TestManager::start_with(Vec::new(), world.options(&state), Some(issuers));
+    tokio::time::sleep(HOUR).await;
+    drop(manager);
+    lease.gives_no_shares.store(true, SeqCst);
+    // It works on the list alone, and looks whether it is.
+    tokio::time::sleep(6 * HOUR).await;
+    let processes = State::open(world.directory.path()).unwrap().lease;
+    let all = processes.try_acquire("/revoke/processes").await.unwrap();
+    assert!(all.is_none(), "it runs");
+    drop(other);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_serves_it_without_being_able_to_say_so_holds_the_revocation_up() {
     // Descriptors ran out: no lock file can be opened, or the list not be read either.
     for sees_the_list in [true, false] {
