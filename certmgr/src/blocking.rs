@@ -21,6 +21,10 @@ use tokio::task::spawn_blocking;
 /// Pairs and documents that are parsed and proved at once: each keeps a core busy, and the data path has them too.
 const MAX_PROOFS: usize = 2;
 
+/// Containers of PKCS#12 that are opened at once. What one costs is known only to who can decrypt it, so proofs wait for
+/// none.
+const MAX_CONTAINERS: usize = 1;
+
 /// Calls to the state directory at once. Over a network each takes tens of milliseconds, and the last of a thousand
 /// shall be done before the disk counts as hanging.
 const MAX_STATE_CALLS: usize = 8;
@@ -32,7 +36,7 @@ const MAX_READINGS: usize = 4;
 const MAX_HANGING: usize = 256;
 
 /// Between two polls of files, whoever makes them: each costs some tenths of a millisecond.
-const POLLS_APART: Duration = Duration::from_millis(20);
+const POLLS_APART: Duration = Duration::from_millis(30);
 
 /// Of each runtime, for so are the threads.
 static POOLS: LazyLock<Mutex<HashMap<runtime::Id, Arc<Pool>>>> = LazyLock::new(Mutex::default);
@@ -40,6 +44,11 @@ static POOLS: LazyLock<Mutex<HashMap<runtime::Id, Arc<Pool>>>> = LazyLock::new(M
 /// Parses or proves. Cancelled, it goes on if it has begun.
 pub(crate) async fn prove<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Ended> {
     Pool::of_this_runtime().proofs.begin(work).ended().await
+}
+
+/// Opens a container. Cancelled, it goes on if it has begun, and other containers wait for it.
+pub(crate) async fn open<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Ended> {
+    Pool::of_this_runtime().containers.begin(work).ended().await
 }
 
 /// Calls the state directory. Cancelled, it goes on if it has begun, and others wait for it.
@@ -75,6 +84,7 @@ pub(crate) enum Ended {
 /// The lanes of one runtime's blocking pool.
 struct Pool {
     proofs: Arc<Lane>,
+    containers: Arc<Lane>,
     state_calls: Arc<Lane>,
     readings: Arc<Lane>,
     /// Those that poll files.
@@ -92,6 +102,7 @@ impl Default for Pool {
     fn default() -> Self {
         Self {
             proofs: Lane::new(MAX_PROOFS),
+            containers: Lane::new(MAX_CONTAINERS),
             state_calls: Lane::new(MAX_STATE_CALLS),
             readings: Lane::new(MAX_READINGS),
             readers: AtomicU32::new(0),

@@ -162,7 +162,7 @@ async fn open(
             };
             let alone = Arc::clone(opening).lock_owned().await;
             // A derivation of a million rounds takes a second of a core, and there may be many.
-            blocking::prove(move || {
+            blocking::open(move || {
                 let _alone = alone;
                 pkcs12::open(&secret, &passphrase)
             })

@@ -7,6 +7,9 @@ const MAX_ENCRYPTED_PARTS: usize = 8;
 /// three seconds. OpenSSL and Windows write some 6,000, Java 30,000.
 const MAX_ROUNDS: u64 = 3_000_000;
 
+/// What one derivation keeps in memory at once, which only scrypt's does. OpenSSL's takes 16 MiB.
+const MAX_MEMORY: u64 = 64 << 20;
+
 /// Deeper than any container, and than the certificates in it.
 const MAX_DEPTH: u32 = 32;
 
@@ -35,6 +38,14 @@ pub(super) fn check(container: &[u8]) -> Result<(), String> {
             cost.parts
         ));
     }
+    if cost.memory > MAX_MEMORY {
+        return Err(format!(
+            "the PKCS#12 container asks for {} MiB to derive a key by scrypt; at most {} are given: export it anew with \
+             PBKDF2 (openssl pkcs12 -export)",
+            cost.memory >> 20,
+            MAX_MEMORY >> 20
+        ));
+    }
     if cost.rounds > MAX_ROUNDS {
         return Err(format!(
             "the PKCS#12 container asks for {} rounds in all; at most {MAX_ROUNDS} are derived: export it anew with \
@@ -49,6 +60,7 @@ pub(super) fn check(container: &[u8]) -> Result<(), String> {
 struct Cost {
     parts: usize,
     rounds: u64,
+    memory: u64,
 }
 
 impl Cost {
@@ -94,8 +106,14 @@ impl Cost {
         match algorithm.content {
             PBES2 => self.parts += 1,
             PBKDF2 => self.add(numbers.next().unwrap_or(1)),
-            // The costs of memory, of blocks and of lanes: together they take about as long as so many rounds.
-            SCRYPT => self.add(numbers.take(3).fold(1, u64::saturating_mul)),
+            SCRYPT => {
+                let mut number = || numbers.next().unwrap_or(1);
+                // RFC 7914 §2: the cost, the size of a block, and how often. All three take about as long as so many rounds.
+                let (cost, size, times) = (number(), number(), number());
+                let at_once = cost.saturating_mul(size);
+                self.add(at_once.saturating_mul(times));
+                self.memory = self.memory.max(at_once.saturating_mul(128));
+            }
             kind if kind.starts_with(PBES1) => {
                 self.parts += 1;
                 self.add(numbers.next().unwrap_or(1));

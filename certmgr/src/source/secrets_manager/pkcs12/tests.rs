@@ -130,14 +130,18 @@ fn container(parts: &[u8], mac: &[u8]) -> Vec<u8> {
 }
 
 fn pbes2(rounds: u32) -> Vec<u8> {
-    let function = tlv(
-        0x30,
-        &[
-            oid(&[0x01, 0x05, 0x0c]),
-            tlv(0x30, &[tlv(0x04, &[0; 8]), integer(rounds)].concat()),
-        ]
-        .concat(),
-    );
+    pbes2_by(&oid(&[0x01, 0x05, 0x0c]), &integer(rounds))
+}
+
+fn scrypt(cost: u32, size: u32) -> Vec<u8> {
+    let function = tlv(0x06, &[0x2b, 0x06, 0x01, 0x04, 0x01, 0xda, 0x47, 0x04, 0x0b]);
+    pbes2_by(&function, &[integer(cost), integer(size), integer(1)].concat())
+}
+
+/// With a key by this function, whose parameters follow the salt.
+fn pbes2_by(function: &[u8], parameters: &[u8]) -> Vec<u8> {
+    let parameters = tlv(0x30, &[&tlv(0x04, &[0; 8]), parameters].concat());
+    let function = tlv(0x30, &[function, &parameters].concat());
     let cipher = tlv(
         0x30,
         &[
@@ -203,6 +207,13 @@ fn what_a_container_costs_is_bounded_before_anything_is_derived() {
         assert!(text.contains("4000000 rounds in all; at most 3000000"), "{text}");
         assert!(text.contains("-iter"), "{text}");
     }
+    // As OpenSSL writes it.
+    assert!(told(&encrypted(2, &scrypt(16_384, 8))).contains(wrong));
+    let text = told(&encrypted(1, &scrypt(1 << 18, 11)));
+    assert!(
+        text.contains("asks for 352 MiB") && text.contains("at most 64"),
+        "{text}"
+    );
     let text = told(&container(&[], &mac(3_000_001)));
     assert!(text.contains("3000001 rounds in all"), "{text}");
 }
