@@ -154,7 +154,7 @@ fn not_by_proxy(metadata: &MetadataMap, command: &str, certificate: &str) -> Res
 /// its own; should one learn to, the page that asks is a stranger's.
 fn not_from_page(metadata: &MetadataMap, command: &str, certificate: &str) -> Result<(), Status> {
     const FETCHED_FROM: &str = "sec-fetch-site";
-    // W3C Fetch Metadata §2.4: `cross-site` and `same-site` are of other pages than what is asked.
+    // W3C Fetch Metadata §2.3: `cross-site` and `same-site` are of other pages than what is asked.
     let is_strange = |site: &MetadataValue<Ascii>| !matches!(site.as_bytes(), b"same-origin" | b"none");
     let field = if metadata.contains_key("origin") {
         "origin"

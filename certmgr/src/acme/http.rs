@@ -123,7 +123,8 @@ impl Http {
         Ok(Self { client, home })
     }
 
-    /// Sends it and reads the whole answer, whatever its status but for redirects. `kind` names the endpoint for failpoints.
+    /// Sends it and reads the whole answer, whatever its status but for redirects. `kind` names the
+    /// endpoint: for failpoints, and for how long its answer may be.
     pub(super) async fn call(
         &self,
         mut request: Request<Body>,

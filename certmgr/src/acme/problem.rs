@@ -68,9 +68,9 @@ impl From<instant_acme::Error> for Cause {
             instant_acme::Error::Crypto | instant_acme::Error::KeyRejected => Self::Key(BadKey),
             instant_acme::Error::Other(error) => match error.downcast::<HttpError>() {
                 Ok(error) => Self::Http(*error),
-                Err(error) => Self::Nonsense(error.to_string()),
+                Err(error) => Self::Nonsense(quoted(&error.to_string())),
             },
-            error => Self::Nonsense(error.to_string()),
+            error => Self::Nonsense(quoted(&error.to_string())),
         }
     }
 }
@@ -276,7 +276,7 @@ fn one(detail: Option<&str>, kind: Option<&str>) -> String {
 }
 
 /// The CA's own words, which nobody shall take for ours.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", RemoteText::new(text).at_most(MAX_TEXT))
 }
 

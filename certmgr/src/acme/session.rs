@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::http::{Body, Head, Http};
 use super::jws::Signer;
-use super::problem::{Cause, Trouble};
+use super::problem::{Cause, Trouble, quoted};
 use crate::config::Authority;
 
 /// How often one request is sent again because its nonce was refused, each with up to three by `instant_acme`.
@@ -254,7 +254,10 @@ async fn get(http: &Http, url: &str, kind: &str) -> Result<Response<Bytes>, Trou
 /// The body of an answer as the JSON that it should be.
 pub(super) fn parse<T: DeserializeOwned>(answer: &Response<Bytes>, what: &str) -> Result<T, Trouble> {
     serde_json::from_slice(answer.body()).map_err(|error| Trouble {
-        cause: Cause::Nonsense(format!("{what} is not what it should be: {error}")),
+        cause: Cause::Nonsense(format!(
+            "{what} is not what it should be: {}",
+            quoted(&error.to_string())
+        )),
         head: Box::new(head(answer)),
     })
 }

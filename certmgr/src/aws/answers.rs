@@ -11,7 +11,7 @@ use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 /// Of the body of an answer, and what follows it. The longest that can be of use is a secret of 64 KiB, each byte of
-/// which may take six in JSON. hyper has bounds of its own for heads: 408 KiB over HTTP/1.1, 16 KiB over HTTP/2.
+/// which may take six in JSON; S3 and EventBridge tell of a change in a few KiB, ten of which come at once. hyper has bounds of its own for heads: 408 KiB over HTTP/1.1, 16 KiB over HTTP/2.
 pub(crate) const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// Put into a request whose answer's body, in success, is read part by part and bounded by who reads it.

@@ -373,12 +373,12 @@ impl Certificate {
         self.seen_at = Instant::now();
         course.not_before = Some(Instant::now() + SHORTEST_REST);
         course.probe = None;
+        let before = self.before(orders, course.issued_at, asked);
+        let turn = self.turn(orders).await;
         if !course.told.waiting && course.told.limited.is_none() {
             let name = Arc::clone(self.post.name());
             self.post.tell(Event::Ordering { name, why });
         }
-        let before = self.before(orders, course.issued_at, asked);
-        let turn = self.turn(orders).await;
         self.show_now(control::Action::Ordering, event::words(why));
         let outcome = self
             .meanwhile(attempt::run(Arc::clone(orders), before, turn))
