@@ -66,9 +66,10 @@ impl Evidence {
         self.attacked.memory.saturating_sub(self.memory_before)
     }
 
-    /// Others took so much of the machine that times mean little.
+    /// Others took so much of the machine that times mean little, or the attacker so little that no ratio to it does.
     pub(crate) fn disturbed(&self) -> bool {
         const LATE: Duration = Duration::from_millis(20);
-        self.attacked.late > LATE || self.calm.worst > LATE
+        const LITTLE: Duration = Duration::from_millis(100);
+        self.attacked.late > LATE || self.calm.worst > LATE || self.tally.cpu < LITTLE
     }
 }

@@ -84,7 +84,7 @@ fn suite(words: &[String]) -> ExitCode {
     }
 }
 
-/// One attack, judged. It is tried once more if it failed by time alone while others had the machine.
+/// One attack, judged. It is tried once more if it failed by time alone and times mean little.
 fn tried(attack: &Attack) -> (evidence::Evidence, Verdict) {
     let once = || {
         let evidence = Scene::play(attack);

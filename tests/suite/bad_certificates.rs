@@ -190,6 +190,7 @@ impl Place {
     fn remedy(&self, kind: &Kind) -> &'static str {
         match (self, kind.name) {
             (Self::Files(_), _) => kind.remedy,
+            (Self::SecretsManager(_), "huge") => "something else than AWS",
             (_, "huge") => "and nothing else",
             (_, "half" | "empty") => "store it again in full",
             _ => kind.remedy,
