@@ -393,12 +393,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_poll_as_often_together_as_a_hundred() {
+    async fn many_poll_as_often_together_as_a_few_dozen() {
         let two_seconds = Duration::from_secs(2);
-        let mut seats: Vec<_> = (0..100).map(|_| Seat::take()).collect();
+        let mut seats: Vec<_> = (0..66).map(|_| Seat::take()).collect();
         assert_eq!(seats[0].poll(two_seconds), two_seconds);
-        seats.extend((100..1_000).map(|_| Seat::take()));
-        assert_eq!(seats[0].poll(two_seconds), Duration::from_secs(20));
+        seats.extend((66..1_000).map(|_| Seat::take()));
+        assert_eq!(seats[0].poll(two_seconds), Duration::from_secs(30));
         seats.truncate(1);
         assert_eq!(seats[0].poll(two_seconds), two_seconds);
     }
