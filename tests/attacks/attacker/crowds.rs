@@ -146,7 +146,7 @@ fn gaps(target: Target) -> Work {
         (RPCS..RPCS + 20).for_each(|number| fill.put(in_frames(stream(number), &large.clone().into())));
         let mut crowd = crowd(&target, 800, &[]).await;
         // Nothing young is reset, and what fills comes once it is known what stays.
-        for (what, count, pause) in [(requests, 800, 1.2), (resets, 800, 2.5), (fill, 400, 0.0)] {
+        for (what, count, pause) in [(requests, 800, 1.2), (resets, 800, 3.5), (fill, 400, 0.0)] {
             for connection in crowd.iter_mut().take(count) {
                 target.sent(what.len());
                 connection.write(&what).await.ok();
