@@ -269,15 +269,7 @@ async fn the_longest_answers_of_use_are_read() {
     assert_eq!(pair.chain.len(), 65_536 - 38);
     assert_eq!(pair.key.as_slice(), b"k");
     let server = FaultServer::start(|_| Answer::status(200, &"x".repeat(4 << 20))).await;
-    let source = Source::S3(S3Source {
-        aws: server.aws(),
-        bucket: "bucket".to_owned(),
-        objects: S3Objects::Bundle(object("ca.crl")),
-        path_style: true,
-        poll: POLL,
-        queue: None,
-    });
-    let mut reader = Reader::of_trust(&source, POLL, None).unwrap();
+    let mut reader = list_of(&server);
     assert_eq!(reader.read().await.unwrap().chain.len(), 4 << 20);
 }
 
@@ -340,14 +332,8 @@ async fn an_unchanged_pair_is_answered_by_conditions() {
     assert!(first.content() == second.content());
 }
 
-#[tokio::test(start_paused = true)]
-async fn revocation_lists_may_be_longer_than_a_pair() {
-    let long = "x".repeat(262_145);
-    let server = FaultServer::start({
-        let long = long.clone();
-        move |_| Answer::status(200, &long)
-    })
-    .await;
+/// Reads a revocation list from there.
+fn list_of(server: &FaultServer) -> Reader {
     let source = Source::S3(S3Source {
         aws: server.aws(),
         bucket: "bucket".to_owned(),
@@ -356,7 +342,18 @@ async fn revocation_lists_may_be_longer_than_a_pair() {
         poll: POLL,
         queue: None,
     });
-    let mut reader = Reader::of_trust(&source, POLL, None).unwrap();
+    Reader::of_trust(&source, POLL, None).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn revocation_lists_may_be_longer_than_a_pair() {
+    let long = "x".repeat(262_145);
+    let server = FaultServer::start({
+        let long = long.clone();
+        move |_| Answer::status(200, &long)
+    })
+    .await;
+    let mut reader = list_of(&server);
     assert_eq!(
         texts(&reader.read().await.unwrap()),
         (long.as_str(), long.as_str())
