@@ -207,33 +207,40 @@ impl Ledger {
 
     /// Notes that the order failed with which this attempt was to go on.
     pub(crate) async fn has_failed(&self, noted: Noted, error: &IssueError) -> Result<(), StoreError> {
-        let mut inner = self.inner.lock().await;
-        let _lease = self.lease().await?;
-        self.refresh(&mut inner).await?;
-        let (mut book, mut stamps) = (inner.book.clone(), inner.stamps.clone());
-        book.has_failed(noted, error, &mut stamps, self.now());
-        self.write(&mut inner, book, stamps).await
+        self.change(|book, stamps, now| {
+            book.has_failed(noted, error, stamps, now);
+            Ok(())
+        })
+        .await
     }
 
     /// Asks whether an account may be made and notes that it will be, in one step.
     async fn register(&self, authority: &Authority) -> Result<(), NotNow> {
-        let mut inner = self.inner.lock().await;
-        let _lease = self.lease().await?;
-        self.refresh(&mut inner).await?;
-        let (mut book, mut stamps) = (inner.book.clone(), inner.stamps.clone());
-        book.register(authority, &mut stamps, self.now())?;
-        self.write(&mut inner, book, stamps).await?;
-        Ok(())
+        self.change(|book, stamps, now| Ok(book.register(authority, stamps, now)?))
+            .await
     }
 
     /// Notes that the account has not been made. What cannot be written counts as made.
     async fn unregister(&self, authority: &Authority) -> Result<(), StoreError> {
+        self.change(|book, _, _| {
+            book.unregister(authority);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Changes what the store has, alone among all processes. What cannot be written, or is refused, has not happened.
+    async fn change<E: From<StoreError>>(
+        &self,
+        change: impl FnOnce(&mut Book, &mut Stamps, Now) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut inner = self.inner.lock().await;
         let _lease = self.lease().await?;
         self.refresh(&mut inner).await?;
-        let (mut book, stamps) = (inner.book.clone(), inner.stamps.clone());
-        book.unregister(authority);
-        self.write(&mut inner, book, stamps).await
+        let (mut book, mut stamps) = (inner.book.clone(), inner.stamps.clone());
+        change(&mut book, &mut stamps, self.now())?;
+        self.write(&mut inner, book, stamps).await?;
+        Ok(())
     }
 
     /// What is to be said of the names of an order once one of them comes near to being paused.
