@@ -116,7 +116,10 @@ impl Gateway {
             connections: Count::default(),
             handshakes: Arc::default(),
             http1: Arc::default(),
-            at_rest: settings.owns_process.then(worker::memory::resident).flatten(),
+            at_rest: settings
+                .owns_process
+                .then(worker::memory::Resident::read)
+                .flatten(),
             held: AtomicUsize::new(0),
             held_by_large: AtomicUsize::new(0),
             large: AtomicUsize::new(0),

@@ -89,7 +89,7 @@ pub(crate) struct Shared {
     /// Connections of HTTP/1.1.
     pub(crate) http1: Arc<Places>,
     /// What the process had in memory before it had clients, if it is this gateway's.
-    pub(crate) at_rest: Option<usize>,
+    pub(crate) at_rest: Option<memory::Resident>,
     /// What all workers' connections are charged with.
     pub(crate) held: std::sync::atomic::AtomicUsize,
     /// What of it those are charged with that are counted by `large`.

@@ -251,7 +251,8 @@ async fn downloads_are_not_cut_for_clients_that_hoard() {
         "{HOARDERS} hoarders beside {HONEST} downloads: {} MiB held at most, {reached} streams gave way",
         most / MIB
     );
-    assert!(most > MEMORY / 2, "memory was not short: {} MiB", most / MIB);
+    // What the process has for nobody may take the half of what peers may have, which is two thirds of it.
+    assert!(most > MEMORY / 4, "memory was not short: {} MiB", most / MIB);
     assert!(reached > 0.5, "nobody had to give way");
     assert!(most <= MEMORY * 5 / 4, "{} MiB", most / MIB);
     drop(hoarders);

@@ -23,7 +23,7 @@ use crate::connection::{Connection, Peer, Transport};
 use crate::rpc::call::Kind;
 use crate::rpc::relay::{Relay, StreamOf};
 use crate::rpc::status::Refusal;
-pub(crate) use bounds::resident;
+pub(crate) use bounds::Resident;
 use bounds::{FREE, IDLE, LOOKS, PARTS, bound, charged_for, free_of_each, lasting, share};
 
 /// The name of the limit of what all workers hold.
@@ -45,6 +45,11 @@ const ORDINARY_HANDSHAKE: usize = 4 << 10;
 /// After a search without a victim there is none before this part of the memory has been added, or time has passed.
 const SEARCH_AGAIN: usize = 64;
 
+/// Clients whose streams move give way once memory was over its bound at so many ticks in a row, or is over it by such a
+/// part: before that, whoever holds more and stands still may be another worker's.
+const MOVING_AFTER: u32 = 2;
+const MOVING_BEYOND: usize = 16;
+
 /// When so much was freed, pages are given back to the system.
 const FREED: usize = 1 << 20;
 /// For so many looks at memory after that: the allocator lets pages rest for a second, and may return them in parts.
@@ -58,6 +63,8 @@ pub(super) struct Memory {
     /// What is free of each connection now, and how much memory is left for what is counted.
     free: usize,
     bound: usize,
+    /// What `bound` comes to if what the process has for nobody now lasts: windows are narrow before streams have to end.
+    bound_soon: usize,
     /// What the process has and nobody is charged with, at the last looks.
     beyond: [usize; LOOKS],
     /// The sum of what all connections are charged with.
@@ -85,6 +92,8 @@ pub(super) struct Memory {
     victims: Vec<Key>,
     /// Victims are being ended now.
     is_saving: bool,
+    /// Ticks in a row that found more held than may be.
+    over_for: u32,
     returning: Returning,
 }
 
@@ -114,6 +123,7 @@ impl Default for Memory {
         Self {
             free: FREE,
             bound: usize::MAX,
+            bound_soon: usize::MAX,
             beyond: [0; LOOKS],
             held: 0,
             published: 0,
@@ -128,6 +138,7 @@ impl Default for Memory {
             rest_until: 0,
             victims: Vec::new(),
             is_saving: false,
+            over_for: 0,
             returning: Returning::default(),
         }
     }
@@ -176,6 +187,11 @@ impl Charge {
     /// Who gives way first. What moves counts little, for it will be gone in a moment.
     fn weight(&self) -> usize {
         self.steady.min(self.held).max(self.held / 16)
+    }
+
+    /// Most of what it holds now was not there half a second ago.
+    fn is_moving(&self) -> bool {
+        2 * self.weight() < self.held
     }
 }
 
@@ -409,11 +425,17 @@ impl Worker {
         }
     }
 
-    /// While memory is short, what one client may have under way is half of its share: with what is being written it
-    /// is less than the share then, also when some more clients share the memory.
+    /// While memory is short, what one client may have under way is a third of its share: what is kept of it comes to
+    /// twice as much, with buffers that are being written and the allocator's part. So it is less than the share, also when
+    /// some more clients share the memory.
     fn bound_windows(&mut self) {
-        let is_short = self.held_by_all() > self.memory.bound / 2;
-        self.memory.window = if is_short { self.share() / 2 } else { usize::MAX };
+        let bound = self.memory.bound_soon;
+        let is_short = self.held_by_all() > bound / 2;
+        self.memory.window = if is_short {
+            self.share_of(bound) / 3
+        } else {
+            usize::MAX
+        };
     }
 
     /// What all workers hold. What was told to the others lags a little behind what is held here.
@@ -425,14 +447,15 @@ impl Worker {
     /// An equal part for each large connection of the process of the memory that nobody else holds: while more is held
     /// than may be, one of them holds more. A part of it is always theirs, whatever others hold.
     fn share(&self) -> usize {
+        self.share_of(self.memory.bound)
+    }
+
+    /// The same if so much may be held.
+    fn share_of(&self, bound: usize) -> usize {
         let by_large = self.shared.held_by_large.load(Ordering::Relaxed);
         let by_large = by_large.saturating_sub(self.memory.published_by_large) + self.memory.held_by_large;
         let by_others = self.held_by_all().saturating_sub(by_large);
-        share(
-            self.memory.bound,
-            by_others,
-            self.shared.large.load(Ordering::Relaxed),
-        )
+        share(bound, by_others, self.shared.large.load(Ordering::Relaxed))
     }
 
     /// Who is not large any more leaves the list, which is never longer than memory divided by [`LEAST_FREE`].
@@ -465,8 +488,8 @@ impl Worker {
                 charge.least = charge.held;
             }
         }
-        self.bound_windows();
-        let now = self.shared.at_rest.and_then(|_| resident()).unwrap_or(0);
+        let at_rest = self.shared.at_rest.as_ref();
+        let now = at_rest.and_then(Resident::now).unwrap_or(0);
         let now = now.saturating_sub(self.held_by_all());
         let [.., oldest] = &mut self.memory.beyond;
         *oldest = now;
@@ -484,6 +507,24 @@ impl Worker {
         self.held_by_all() > self.memory.bound
     }
 
+    /// At each tick.
+    pub(super) fn check_memory(&mut self) {
+        self.memory.over_for = if self.is_over_memory() {
+            self.memory.over_for.saturating_add(1)
+        } else {
+            0
+        };
+        self.keep_within_memory();
+    }
+
+    fn spares_moving(&self) -> bool {
+        let much = self
+            .memory
+            .bound
+            .saturating_add(self.memory.bound / MOVING_BEYOND);
+        self.memory.over_for < MOVING_AFTER && self.held_by_all() <= much
+    }
+
     /// How much is free of each connection from now on: the walk over all of them counts them again.
     pub(super) fn bound_free(&mut self) {
         let connections = self.shared.connections.now();
@@ -495,9 +536,13 @@ impl Worker {
         let limits = &self.snapshot.limits;
         let (process, peers) = (limits.process_memory, limits.memory_for_peers());
         let foreseen = self.shared.connections.now() * (IDLE + self.memory.free);
-        let at_rest = self.shared.at_rest.unwrap_or(0).max(process - peers);
-        let uncounted = foreseen.max(lasting(self.memory.beyond, at_rest));
-        self.memory.bound = bound(peers, process, uncounted);
+        let at_rest = self.shared.at_rest.as_ref().map_or(0, Resident::all);
+        let at_rest = at_rest.max(process - peers);
+        let [newest, ..] = self.memory.beyond;
+        let bound = |beyond: usize| bound(peers, process, foreseen.max(beyond.saturating_sub(at_rest)));
+        self.memory.bound = bound(lasting(self.memory.beyond));
+        self.memory.bound_soon = bound(newest).min(self.memory.bound);
+        self.bound_windows();
     }
 
     /// When the process holds more than it may: of the clients that hold more than their share, those that hold most
@@ -534,7 +579,7 @@ impl Worker {
     /// Those who keep what they have begun go before all others, and while there is one of them nobody else goes.
     fn find_victims(&mut self) {
         self.forget_small();
-        let share = self.share();
+        let (share, spares_moving) = (self.share(), self.spares_moving());
         let mut keeping: Vec<(usize, Key)> = Vec::new();
         let mut heaviest: Vec<(usize, Key)> = Vec::new();
         for key in &self.memory.large {
@@ -544,7 +589,8 @@ impl Worker {
                 let weighed = (connection.charge.weight(), *key);
                 if keeps_unfinished(connection) {
                     keeping.push(weighed);
-                } else if connection.charge.held > share {
+                } else if connection.charge.held > share && !(spares_moving && connection.charge.is_moving())
+                {
                     heaviest.push(weighed);
                 }
             }

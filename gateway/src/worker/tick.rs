@@ -117,7 +117,7 @@ impl Worker {
             self.follow_discovery();
             self.review_memory();
         }
-        self.keep_within_memory();
+        self.check_memory();
         self.reverify();
         self.log.hand_over();
     }

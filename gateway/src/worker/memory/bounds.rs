@@ -30,21 +30,47 @@ pub(super) fn free_of_each(memory_for_peers: usize, connections: usize) -> usize
         .unwrap_or(LEAST_FREE)
 }
 
-/// What the process has for nobody, beyond what it has at rest, and had at all of these looks.
-pub(super) fn lasting(beyond: [usize; LOOKS], at_rest: usize) -> usize {
-    beyond.into_iter().min().unwrap_or(0).saturating_sub(at_rest)
+/// What the process had for nobody at all of these looks.
+pub(super) fn lasting(beyond: [usize; LOOKS]) -> usize {
+    beyond.into_iter().min().unwrap_or(0)
 }
 
-/// What the process has in memory. `None` where the system does not tell.
-pub(crate) fn resident() -> Option<usize> {
-    resident_in(&std::fs::read_to_string("/proc/self/status").ok()?)
+/// What the process has in memory.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Resident {
+    anonymous: usize,
+    /// Pages of files, its own program first. They come as the program is used, and the system takes them back when it
+    /// needs them: no peer has to answer for more of them.
+    of_files: usize,
 }
 
-/// The same, in the form of `/proc/self/status`.
-fn resident_in(status: &str) -> Option<usize> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib << 10)
+impl Resident {
+    /// `None` where the system does not tell.
+    pub(crate) fn read() -> Option<Self> {
+        Self::read_in(&std::fs::read_to_string("/proc/self/status").ok()?)
+    }
+
+    /// The same, of the text of `/proc/self/status`.
+    fn read_in(status: &str) -> Option<Self> {
+        let bytes = |name: &str| -> Option<usize> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kib: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
+            Some(kib << 10)
+        };
+        Some(Self {
+            anonymous: bytes("RssAnon:")?,
+            of_files: bytes("RssFile:")?,
+        })
+    }
+
+    pub(super) fn all(&self) -> usize {
+        self.anonymous + self.of_files
+    }
+
+    /// What it has now, with as many pages of files as it had when this was read.
+    pub(super) fn now(&self) -> Option<usize> {
+        Some(Self::read()?.anonymous + self.of_files)
+    }
 }
 
 /// What peers may have while so much of theirs is not counted: at least half of their memory.
@@ -93,17 +119,28 @@ mod tests {
 
     #[test]
     fn what_the_process_has_for_nobody_counts_once_it_has_lasted() {
-        assert_eq!(lasting([60, 60, 60, 60, 10], 20), 0);
-        assert_eq!(lasting([60, 55, 60, 60, 70], 20), 35);
+        assert_eq!(lasting([60, 60, 60, 60, 10]), 10);
+        assert_eq!(lasting([60, 55, 60, 60, 70]), 55);
     }
 
     #[test]
     fn what_is_resident_is_told_in_kib() {
-        let status = "VmHWM:\t   99 kB\nVmRSS:\t   21292 kB\nRssAnon:\t    3088 kB\n";
-        assert_eq!(resident_in(status), Some(21_292 << 10));
-        assert_eq!(resident_in("VmHWM:\t 99 kB\n"), None);
-        let own = std::fs::read_to_string("/proc/self/status").unwrap();
-        assert!(resident_in(&own).unwrap() > 1 << 20);
+        let status = "VmRSS:\t   21292 kB\nRssAnon:\t    3088 kB\nRssFile:\t   18204 kB\nRssShmem:\t 0 kB\n";
+        let resident = Resident::read_in(status).unwrap();
+        assert_eq!(
+            (resident.anonymous, resident.of_files),
+            (3_088 << 10, 18_204 << 10)
+        );
+        assert_eq!(resident.all(), 21_292 << 10);
+        assert_eq!(Resident::read_in("RssAnon:\t 99 kB\n"), None);
+        let own = Resident::read().unwrap();
+        assert!(own.anonymous > 1 << 17);
+        // Pages of files that come later are nobody's.
+        let with_more_files = Resident {
+            of_files: own.of_files + (1 << 30),
+            ..own
+        };
+        assert!(with_more_files.now().unwrap() > 1 << 30);
     }
 
     #[test]
