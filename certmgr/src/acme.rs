@@ -28,7 +28,7 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(crate) use client::{Client, Shared, max_attempt};
 
 use crate::config::{Authority, KeyType};
-use crate::source::Pair;
+use crate::pair::Pair;
 use crate::store::BoxFuture;
 
 /// Orders certificates for one [`AcmeSource`](crate::config::AcmeSource).

@@ -38,8 +38,8 @@ use crate::config::{CertificateConfig, Options};
 use crate::control::{Command, NextStep, View};
 use crate::error::{Error, Reason};
 use crate::event::Event;
+use crate::pair::{Content, Pair};
 use crate::revocations::Revocations;
-use crate::source::{Content, Pair};
 use crate::supervisor::{Post, Stage};
 
 use expiry::Expiry;

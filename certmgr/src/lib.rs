@@ -27,6 +27,7 @@ mod event;
 mod failpoint;
 mod lease;
 mod ledger;
+mod pair;
 mod plan;
 mod revocations;
 mod schedule;

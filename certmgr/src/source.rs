@@ -9,19 +9,17 @@ mod queue;
 mod s3;
 pub(crate) mod secrets_manager;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use certstore::Part;
 use certstore::bundle::MAX_PEM_BYTES;
 use certstore::trust::MAX_TRUST_BYTES;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use crate::config::Source;
 use crate::error::Error;
+use crate::pair::Pair;
 use crate::watch::Watcher;
 
 /// What is read over the network is not looked at sooner again, however incomplete it was.
@@ -125,51 +123,6 @@ impl Source {
             Self::Files(_) => retry,
             Self::S3(_) | Self::SecretsManager(_) | Self::Acme(_) => retry.max(REMOTE_RETRY),
         }
-    }
-}
-
-/// The bytes of a chain and a key that were in place at one and the same instant.
-#[derive(Clone)]
-pub(crate) struct Pair {
-    pub(crate) chain: Zeroizing<Vec<u8>>,
-    pub(crate) key: Zeroizing<Vec<u8>>,
-}
-
-/// Tells contents apart. Never shown: it is made of a secret.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Content([u8; 32]);
-
-impl Pair {
-    pub(crate) fn content(&self) -> Content {
-        Content::of(&[&self.chain, &self.key])
-    }
-}
-
-impl Content {
-    fn of(parts: &[&[u8]]) -> Self {
-        let mut context = digest::Context::new(&digest::SHA256);
-        for part in parts {
-            context.update(&part.len().to_be_bytes());
-            context.update(part);
-        }
-        let mut content = [0; 32];
-        content
-            .iter_mut()
-            .zip(context.finish().as_ref())
-            .for_each(|(to, from)| *to = *from);
-        Self(content)
-    }
-}
-
-impl fmt::Debug for Pair {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pair").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Content {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Content").finish_non_exhaustive()
     }
 }
 

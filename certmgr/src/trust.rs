@@ -21,7 +21,8 @@ use crate::blocking;
 use crate::certificate::trouble::{Failure, Trouble};
 use crate::config::{Options, TrustConfig};
 use crate::error::{Error, Reason};
-use crate::source::{self, Content, Pair};
+use crate::pair::{Content, Pair};
+use crate::source::{self};
 use crate::store::{Document, disk};
 use crate::supervisor::{Stage, TrustPost};
 

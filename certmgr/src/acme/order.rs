@@ -14,7 +14,7 @@ use super::note::{Note, Purpose};
 use super::problem::Trouble;
 use super::session::act;
 use super::{IssueError, IssueFault, Issued, Request, chain, control, kept, keys};
-use crate::source::Pair;
+use crate::pair::Pair;
 
 pub(super) use placing::findings;
 

@@ -71,7 +71,7 @@ impl Certificate {
     }
 
     /// The source holds what an operator rolled back from, or wants revoked.
-    fn leave(&mut self, generation: certstore::Generation, content: crate::source::Content) {
+    fn leave(&mut self, generation: certstore::Generation, content: crate::pair::Content) {
         let known = self.held.replace(content) == Some(content);
         if !known || self.asked {
             self.asked = false;

@@ -13,7 +13,7 @@ use crate::blocking;
 use crate::error::Reason;
 use crate::event::Event;
 use crate::lease::Guard;
-use crate::source::Pair;
+use crate::pair::Pair;
 use crate::state::State;
 use crate::store::{Document, STATE_DEADLINE, Stamp, Store, StoreError, Writing};
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::control;
-use crate::source::{Content, Pair};
+use crate::pair::{Content, Pair};
 
 /// The document's format.
 const FORMAT: u32 = 1;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::acme::IssueFault;
 use crate::error::{Error, Reason, RemoteFault};
-use crate::source::Content;
+use crate::pair::Content;
 
 /// The first wait before an incomplete pair is read again; doubled up to [`LONGEST_RETRY`].
 const SHORTEST_RETRY: Duration = Duration::from_millis(5);

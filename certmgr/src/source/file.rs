@@ -23,11 +23,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use zeroize::Zeroizing;
 
-use super::Pair;
 use super::pace::jittered;
 use crate::blocking::{Ended, Seat, Work, within};
 use crate::config::FileSource;
 use crate::error::{Error, Reason, RemoteFault};
+use crate::pair::Pair;
 use crate::watch::{Subscription, Watcher};
 
 /// After a sign of change: a writer of two files gets this long before they are read.

@@ -15,12 +15,12 @@ use certstore::Part;
 use tokio::time::{Instant, sleep_until, timeout};
 use zeroize::Zeroizing;
 
-use super::Pair;
 use super::pace::{Pace, jittered};
 use super::queue::Queue;
 use crate::aws::{self, Failure, ReadByParts, failure, presentable};
 use crate::config::{S3Object, S3Objects, S3Source};
 use crate::error::{Error, Reason, RemoteFault};
+use crate::pair::Pair;
 
 /// For a whole reading, bodies included: the SDK's timeouts end at an answer's head.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);

@@ -17,11 +17,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use zeroize::Zeroizing;
 
 use super::pace::{Pace, jittered};
-use super::{Content, Pair};
 use crate::aws::{self, Failure, failure};
 use crate::blocking;
 use crate::config::{SecretFormat, SecretsManagerSource};
 use crate::error::{Error, RemoteFault};
+use crate::pair::{Content, Pair};
 use crate::secret;
 
 /// The service's own limit; those that only speak its protocol may not keep it.

@@ -13,9 +13,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
-use super::{Pair, Reader};
+use super::Reader;
 use crate::config::{Aws, S3Object, S3Objects, S3Source, SecretFormat, SecretsManagerSource, Source};
 use crate::error::{Error, Reason, RemoteFault};
+use crate::pair::Pair;
 
 const POLL: Duration = Duration::from_secs(60);
 

@@ -18,7 +18,7 @@ use crate::acme::{
 };
 use crate::config::{AcmeSource, Authority, Challenge, KeyType, Source};
 use crate::lease::{Guard, Lease, Standby};
-use crate::source::Pair;
+use crate::pair::Pair;
 use crate::state::State;
 use crate::store::{BoxFuture, Document, Stamp, Store, StoreError};
 

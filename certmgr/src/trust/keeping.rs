@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::kept::{self, Unusable};
 use super::{Trust, TrustEvent};
 use crate::blocking;
-use crate::source::{Content, Pair};
+use crate::pair::{Content, Pair};
 use crate::store::{Document, STATE_DEADLINE, Store, StoreError, Writing};
 
 /// Whether the disk has what is in force.

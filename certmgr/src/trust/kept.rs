@@ -9,7 +9,7 @@ use certstore::{Generation, TrustBundle};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::source::Pair;
+use crate::pair::Pair;
 
 /// The document's format.
 const FORMAT: u32 = 1;

@@ -10,7 +10,7 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
-use crate::source::Pair;
+use crate::pair::Pair;
 
 mod cost;
 
