@@ -6,8 +6,8 @@ use std::time::Duration;
 use certstore::{Generation, KeyKind, Name, UnixTime, Warning};
 use tokio::sync::{broadcast, oneshot};
 
-use crate::acme::{IssueError, RevocationReason};
-use crate::error::{Error, ErrorClass};
+use crate::acme::RevocationReason;
+use crate::error::{Error, ErrorClass, IssueError};
 use crate::event::Event;
 use crate::plan::Plan;
 use crate::revocations::Revocation;

@@ -15,8 +15,8 @@ use std::sync::Arc;
 pub(crate) use check::{Ca, Finding, Severity, check};
 pub(crate) use lookup::Lookup;
 
-use crate::acme::{IssueError, IssueFault};
 use crate::config::DnsProvider;
+use crate::error::{IssueError, IssueFault};
 use crate::store::BoxFuture;
 
 /// Writes and removes TXT records. Both may be asked twice for the same record: what is there already is

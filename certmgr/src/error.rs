@@ -1,5 +1,7 @@
 //! Why a source gave nothing that can serve: which file, for what reason, and what to do.
 
+mod issue;
+
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -7,8 +9,10 @@ use std::time::Duration;
 
 use certstore::{BundleError, Found, Part, PemError, ProveError, TrustError};
 
-use crate::acme::{IssueError, IssueFault};
 use crate::config::{FileSource, Source};
+
+pub(crate) use issue::SaidOf;
+pub use issue::{IssueError, IssueFault, RetryAfter};
 
 /// A failed attempt to get a pair from its source. Trying again is always lawful, and the task does.
 #[derive(Debug, Clone, PartialEq, Eq)]

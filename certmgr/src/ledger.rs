@@ -19,8 +19,9 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::{error, warn};
 
-use crate::acme::{IssueError, IssueFault, Registrar, RetryAfter, SaidOf};
+use crate::acme::Registrar;
 use crate::config::{Authority, Clock, KeyType};
+use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::lease::Guard;
 use crate::schedule::{Draw, Now, Record, Steady};
 use crate::state::State;

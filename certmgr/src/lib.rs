@@ -40,7 +40,7 @@ mod supervisor;
 mod trust;
 mod watch;
 
-pub use acme::{IssueError, IssueFault, RetryAfter, RevocationReason};
+pub use acme::RevocationReason;
 pub use blocking::within;
 pub use certificate::{Summary, Unread, check, unread};
 pub use config::{
@@ -49,7 +49,7 @@ pub use config::{
     SecretReference, SecretsManagerSource, Source, TrustConfig, TrustObserver,
 };
 pub use control::{AcmeView, Action, CommandError, Control, LastError, NextStep, PlanError, Version, View};
-pub use error::{Error, ErrorClass, Reason, RemoteFault};
+pub use error::{Error, ErrorClass, IssueError, IssueFault, Reason, RemoteFault, RetryAfter};
 pub use event::Event;
 pub use ledger::{Counted, Limit, Published, Wait};
 pub use plan::{MAX_PLANNED, Plan, PlannedLimit, PlannedOrder};

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use certstore::{Generation, UnixTime};
 
-use crate::acme::IssueFault;
 use crate::config::AcmeSource;
+use crate::error::IssueFault;
 
 pub(crate) use advice::Advice;
 pub(crate) use clocks::{Now, Steady, later};

@@ -13,13 +13,13 @@ use serde_json::json;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use super::IssueError;
 use super::client::Shared;
 use super::jws::{self, AccountKey, Signer};
 use super::kept::{FORMAT, Secret};
 use super::problem::{Cause, Trouble};
 use super::session::Session;
 use crate::config::Authority;
+use crate::error::IssueError;
 
 use self::register::Register;
 

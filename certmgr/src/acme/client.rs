@@ -21,11 +21,11 @@ use super::order::{self, Stop};
 use super::problem::Trouble;
 use super::session::{Session, act};
 use super::{
-    IssueError, IssueFault, Issued, Issuer, Registrar, RenewalInfo, Request, RevocationReason, Turn, control,
-    kept, renewal,
+    Issued, Issuer, Registrar, RenewalInfo, Request, RevocationReason, Turn, control, kept, renewal,
 };
 use crate::config::{AcmeSource, Authority, Challenge, DnsProvider};
 use crate::dns::{self, Lookup, TxtRecords};
+use crate::error::{IssueError, IssueFault};
 use crate::lease::Lease;
 use crate::state::State;
 use crate::store::BoxFuture;

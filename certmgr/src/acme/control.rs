@@ -14,9 +14,10 @@ use super::note::Note;
 use super::order::Stop;
 use super::problem::named;
 use super::session::act;
-use super::{IssueError, IssueFault, Request, jws, kept};
+use super::{Request, jws, kept};
 use crate::config::Challenge;
 use crate::dns::TxtRecord;
+use crate::error::{IssueError, IssueFault};
 
 /// RFC 8555 §7.1.3: the CA's policy says how many there are, which need not be one for each name. Each is kept as long
 /// as the order, and asked for anew when it fails.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::session::Session;
-use super::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::config::Authority;
+use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 
 /// Between two questions to one CA. Let's Encrypt allows 40 a second to each address.
 const APART: Duration = Duration::from_millis(200);

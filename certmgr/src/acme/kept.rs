@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use super::{IssueError, IssueFault};
 use crate::config::Authority;
+use crate::error::{IssueError, IssueFault};
 use crate::store::{BoxFuture, Document, STATE_DEADLINE, Store, StoreError};
 
 /// The version of the documents of this part.

@@ -13,7 +13,8 @@ use super::kept::Secret;
 use super::note::{Note, Purpose};
 use super::problem::Trouble;
 use super::session::act;
-use super::{IssueError, IssueFault, Issued, Request, chain, control, kept, keys};
+use super::{Issued, Request, chain, control, kept, keys};
+use crate::error::{IssueError, IssueFault};
 use crate::pair::Pair;
 
 pub(super) use placing::findings;

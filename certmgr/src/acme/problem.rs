@@ -9,8 +9,8 @@ use instant_acme::Problem;
 
 use super::http::{Head, HttpError};
 use super::jws::BadKey;
-use super::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::config::{Authority, Challenge};
+use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 
 /// What all types of problems begin with (RFC 8555 §6.7).
 const NAMESPACE: &str = "urn:ietf:params:acme:error:";

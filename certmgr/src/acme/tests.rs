@@ -30,11 +30,12 @@ use tokio::sync::Notify;
 
 use self::pebble::Dns;
 use super::client::{Client, Shared};
-use super::{IssueError, IssueFault, Issued, Issuer as _, Registrar, Request};
+use super::{Issued, Issuer as _, Registrar, Request};
 use crate::config::{
     AcmeSource, Authority, Challenge, DnsProvider, ExecHook, ExternalAccount, KeyType, SecretReference,
 };
 use crate::dns::{TxtRecord, TxtRecords};
+use crate::error::{IssueError, IssueFault};
 use crate::state::State;
 use crate::store::{BoxFuture, Document, Store, StoreError};
 

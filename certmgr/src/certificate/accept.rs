@@ -11,9 +11,8 @@ use super::kept::Origin;
 use super::ordered::{Course, LONGEST_REST, Left, SHORTEST_REST};
 use super::orders::Orders;
 use super::{Age, Certificate, Found};
-use crate::acme::{IssueError, IssueFault};
 use crate::control;
-use crate::error::{Error, Reason};
+use crate::error::{Error, IssueError, IssueFault, Reason};
 use crate::event::Event;
 use crate::store::StoreError;
 

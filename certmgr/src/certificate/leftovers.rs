@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::orders::{Ordering, Orders};
-use crate::acme::{IssueError, IssueFault, Issuer};
+use crate::acme::Issuer;
 use crate::config::{AcmeSource, Challenge, DnsProvider};
+use crate::error::{IssueError, IssueFault};
 use crate::lease::Guard;
 use crate::state::State;
 use crate::store::{STATE_DEADLINE, StoreError};

@@ -10,8 +10,7 @@ use std::time::Duration;
 use certstore::{BundleError, ProveError, TrustError};
 use tokio::time::Instant;
 
-use crate::acme::IssueFault;
-use crate::error::{Error, Reason, RemoteFault};
+use crate::error::{Error, IssueFault, Reason, RemoteFault};
 use crate::pair::Content;
 
 /// The first wait before an incomplete pair is read again; doubled up to [`LONGEST_RETRY`].

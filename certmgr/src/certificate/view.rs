@@ -5,10 +5,9 @@ use std::sync::Arc;
 use certstore::{CertBundle, UnixTime};
 
 use super::Certificate;
-use crate::acme::IssueFault;
 use crate::config::{AcmeSource, CertificateConfig, KeyType, Source};
 use crate::control::{AcmeView, Action, LastError, NextStep, Version, View};
-use crate::error::{Error, ErrorClass};
+use crate::error::{Error, ErrorClass, IssueFault};
 
 /// Trouble that lasts.
 #[derive(Debug)]

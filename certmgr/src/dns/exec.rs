@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 
 use super::{TxtRecord, TxtRecords, failure};
-use crate::acme::IssueError;
 use crate::config::ExecHook;
+use crate::error::IssueError;
 use crate::failpoint;
 use crate::store::BoxFuture;
 

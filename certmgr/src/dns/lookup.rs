@@ -15,7 +15,7 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 use super::caa::{CaaRecord, CaaSet};
 use super::failure;
-use crate::acme::IssueError;
+use crate::error::IssueError;
 
 /// How long one name server has for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -24,9 +24,8 @@ use tracing::warn;
 use self::call::{Call, Fault, Pace, Refusal};
 use self::record_set::{Edit, How, RecordSet, Wanted};
 use super::{TxtRecord, TxtRecords, failure};
-use crate::acme::IssueError;
 use crate::config::{Aws, Route53};
-use crate::error::RemoteFault;
+use crate::error::{IssueError, RemoteFault};
 use crate::failpoint;
 use crate::store::BoxFuture;
 

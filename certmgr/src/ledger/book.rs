@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::in_a_row::InARow;
 use super::limits::{self, Limit, Wait};
 use super::{Order, OrderKind};
-use crate::acme::IssueFault;
 use crate::config::{Authority, KeyType};
+use crate::error::IssueFault;
 use crate::schedule::{Draw, Failing, LastIssued, Now, Record, Steady};
 
 pub(crate) use stamps::Stamps;

@@ -3,7 +3,7 @@
 mod buckets;
 
 use super::*;
-use crate::acme::{IssueFault, RetryAfter, SaidOf};
+use crate::error::{IssueFault, RetryAfter, SaidOf};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Action, DAY, Draw, Failing, Probe, Rules, Steady};
-use crate::acme::IssueFault;
+use crate::error::IssueFault;
 
 /// Where a waiting time of the back-off is nearer to a day than this, it is a day.
 const ABOUT_A_DAY: Duration = Duration::from_secs(12 * 60 * 60);

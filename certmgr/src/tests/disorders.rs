@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use super::doubles::{Answer, Crash, TestStore, acme_config, failure, lock};
 use super::orders::World;
 use super::*;
-use crate::acme::IssueFault;
+use crate::error::IssueFault;
 use crate::{CommandError, Progress, Revocation, RevocationReason};
 
 /// In which each process must have seen what the other did.

@@ -13,10 +13,9 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::acme::{
-    IssueError, IssueFault, Issued, Issuer, RenewalInfo, Request, RetryAfter, RevocationReason, SaidOf, Turn,
-};
+use crate::acme::{Issued, Issuer, RenewalInfo, Request, RevocationReason, Turn};
 use crate::config::{AcmeSource, Authority, Challenge, KeyType, Source};
+use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::lease::{Guard, Lease, Standby};
 use crate::pair::Pair;
 use crate::state::State;

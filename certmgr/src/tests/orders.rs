@@ -4,8 +4,8 @@ use certstore::Name;
 
 use super::doubles::{Answer, Crash, RunningClock, TestAuthority, TestStore, acme_config, failure, lock};
 use super::*;
-use crate::acme::IssueFault;
 use crate::config::Source;
+use crate::error::IssueFault;
 use crate::{Action, ErrorClass, RevocationReason, State};
 
 pub(super) const DAY: u64 = 86_400;

@@ -11,7 +11,7 @@ use certstore::Name;
 use super::doubles::{Answer, Crash, TestAuthority, TestStore, acme_config, failure, lock};
 use super::orders::{DAY, World, days_since};
 use super::*;
-use crate::acme::{IssueError, IssueFault, RetryAfter, SaidOf};
+use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::{CommandError, Progress, Revocation, RevocationReason, State};
 
 impl World {

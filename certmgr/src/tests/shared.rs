@@ -4,7 +4,7 @@ use super::doubles::{Answer, acme_config};
 use super::orders::World;
 use super::*;
 use crate::RevocationReason;
-use crate::acme::IssueFault;
+use crate::error::IssueFault;
 
 /// Both serve the same, and have served something else before.
 async fn two_with_a_past(world: &World) -> [TestManager; 2] {

@@ -4,8 +4,8 @@ use super::doubles::{Answer, Crash, TURNS, TestStore, acme_config, lock};
 use super::orders::{DAY, World, days_since};
 use super::*;
 use crate::State;
-use crate::acme::IssueFault;
 use crate::config::{Challenge, DnsProvider, ExecHook, KeyType, Source};
+use crate::error::IssueFault;
 
 /// Everything that has been told, until nothing more is for so long.
 async fn told_within(manager: &mut TestManager, wait: u64) -> Vec<Event> {

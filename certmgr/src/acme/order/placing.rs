@@ -8,8 +8,9 @@ use super::{Attempt, Stop};
 use crate::acme::client::Client;
 use crate::acme::problem::{Cause, Trouble, bounded, named};
 use crate::acme::session::{Session, act};
-use crate::acme::{IssueError, IssueFault, Request, renewal};
+use crate::acme::{Request, renewal};
 use crate::dns::{self, Ca, Finding, Severity};
+use crate::error::{IssueError, IssueFault};
 
 impl Attempt<'_> {
     /// The profile is asked for by name only if the CA has it: its own refusal would not say what it has.

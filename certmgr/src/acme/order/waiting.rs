@@ -10,7 +10,7 @@ use super::{Attempt, Stop};
 use crate::acme::control::max_authorizations;
 use crate::acme::problem::{class_of_challenge, named, remedy_of_challenge, words};
 use crate::acme::session::act;
-use crate::acme::{IssueError, IssueFault};
+use crate::error::{IssueError, IssueFault};
 
 /// Between two looks at the order, at first and at most, where the CA does not say.
 const FIRST_POLL: Duration = Duration::from_millis(250);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 use super::*;
-use crate::acme::IssueFault;
+use crate::error::IssueFault;
 
 /// How long a test waits for what must happen. Never reached when all is well.
 const DEADLINE: Duration = Duration::from_secs(20);

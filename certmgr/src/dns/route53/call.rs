@@ -13,10 +13,9 @@ use aws_sdk_route53::operation::list_hosted_zones_by_name::ListHostedZonesByName
 use aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSetsError;
 use tokio::time::{Instant, sleep};
 
-use crate::acme::IssueError;
 use crate::aws;
 use crate::dns::failure;
-use crate::error::RemoteFault;
+use crate::error::{IssueError, RemoteFault};
 
 /// The waits between questions.
 #[derive(Debug, Clone, Copy)]

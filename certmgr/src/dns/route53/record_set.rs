@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use aws_sdk_route53::types::{Change, ChangeAction, ResourceRecord, ResourceRecordSet, RrType};
 
-use crate::acme::IssueError;
 use crate::dns::failure;
+use crate::error::IssueError;
 
 /// How long resolvers may remember a set that holds nothing but ours, in seconds.
 const TTL: i64 = 60;

@@ -5,8 +5,8 @@ use std::fmt;
 use aws_sdk_route53::types::HostedZone;
 
 use super::call::{Call, Refusal};
-use crate::acme::IssueError;
 use crate::dns::failure;
+use crate::error::IssueError;
 
 /// Zones in one answer; the most that Route 53 gives.
 const PAGE: i32 = 100;

@@ -9,8 +9,8 @@ use super::{
     Book, CAUTION, Class, Hold, Issuance, LATELY, Noted, Outcome, Placed, Run, Stamps, Standing, hold_on,
     is_below, name_at, names_of, set_id,
 };
-use crate::acme::{IssueError, IssueFault};
 use crate::config::{Authority, KeyType};
+use crate::error::{IssueError, IssueFault};
 use crate::ledger::in_a_row::InARow;
 use crate::ledger::{Counted, Order, Wait, limits};
 use crate::schedule::{Draw, Now};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::simulation::{BEGIN, DAY, HOUR, Happened, MINUTE, Setup, What};
-use crate::acme::IssueFault;
+use crate::error::IssueFault;
 use crate::schedule::Why;
 
 /// What can be broken.

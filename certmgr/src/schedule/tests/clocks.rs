@@ -7,7 +7,7 @@ use rand::Rng;
 use super::checker::{Rule, check};
 use super::seeded;
 use super::simulation::*;
-use crate::acme::IssueFault;
+use crate::error::IssueFault;
 
 const FAR: i64 = 40 * 86_400;
 

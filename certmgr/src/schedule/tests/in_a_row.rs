@@ -8,8 +8,8 @@ use rand::Rng as _;
 use super::super::*;
 use super::seeded;
 use super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, generation, unix};
-use crate::acme::IssueError;
 use crate::config::{Authority, KeyType};
+use crate::error::IssueError;
 use crate::ledger::{Book, Order, OrderKind, Stamps};
 
 const PAUSED_AT: usize = 1_152;

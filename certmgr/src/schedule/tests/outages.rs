@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use super::checker::{Rule, check};
 use super::seeded;
 use super::simulation::*;
-use crate::acme::IssueFault;
+use crate::error::IssueFault;
 
 /// A life, and the longest time for which its CA may be away.
 const LIVES: [(Duration, Duration); 3] = [

@@ -8,8 +8,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::super::*;
-use crate::acme::{IssueError, RenewalInfo, RetryAfter, SaidOf};
+use crate::acme::RenewalInfo;
 use crate::config::{Authority, KeyType};
+use crate::error::{IssueError, RetryAfter, SaidOf};
 use crate::ledger::{Book, Order, OrderKind, Stamps};
 
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
