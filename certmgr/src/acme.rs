@@ -20,9 +20,8 @@ mod session;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use certstore::{Name, UnixTime};
+use certstore::Name;
 use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use client::{Client, Shared, max_attempt};
@@ -30,6 +29,7 @@ pub(crate) use client::{Client, Shared, max_attempt};
 use crate::config::{Authority, KeyType};
 use crate::error::IssueError;
 use crate::pair::Pair;
+use crate::schedule::RenewalInfo;
 use crate::store::BoxFuture;
 
 /// Orders certificates for one [`AcmeSource`](crate::config::AcmeSource).
@@ -137,17 +137,6 @@ pub(crate) struct Issued {
     pub(crate) pair: Pair,
     /// URL of the order.
     pub(crate) order: String,
-}
-
-/// When a CA wants a certificate renewed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RenewalInfo {
-    /// The window's start and end, both inclusive.
-    pub(crate) window: (UnixTime, UnixTime),
-    /// For people: why the window is what it is.
-    pub(crate) explanation: Option<String>,
-    /// When to ask again; `None` if the CA did not say.
-    pub(crate) retry_after: Option<Duration>,
 }
 
 /// RFC 5280 §5.3.1, those that a subscriber may give.

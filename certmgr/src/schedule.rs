@@ -16,7 +16,7 @@ use certstore::{Generation, UnixTime};
 use crate::config::AcmeSource;
 use crate::error::IssueFault;
 
-pub(crate) use advice::Advice;
+pub(crate) use advice::{Advice, RenewalInfo};
 pub(crate) use clocks::{Now, Steady, later};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -20,13 +20,12 @@ use super::note::Note;
 use super::order::{self, Stop};
 use super::problem::Trouble;
 use super::session::{Session, act};
-use super::{
-    Issued, Issuer, Registrar, RenewalInfo, Request, RevocationReason, Turn, control, kept, renewal,
-};
+use super::{Issued, Issuer, Registrar, Request, RevocationReason, Turn, control, kept, renewal};
 use crate::config::{AcmeSource, Authority, Challenge, DnsProvider};
 use crate::dns::{self, Lookup, TxtRecords};
 use crate::error::{IssueError, IssueFault};
 use crate::lease::Lease;
+use crate::schedule::RenewalInfo;
 use crate::state::State;
 use crate::store::BoxFuture;
 

@@ -8,9 +8,9 @@ use instant_acme::CertificateIdentifier;
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 
-use super::RenewalInfo;
 use super::problem::{Cause, Trouble, bounded};
 use super::session::{Session, head, parse};
+use crate::schedule::RenewalInfo;
 
 /// Asks the CA about one certificate. `None`: it has no such service.
 pub(super) async fn info(session: &Session, leaf: &[u8]) -> Result<Option<RenewalInfo>, Trouble> {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use certstore::{Generation, UnixTime};
 
 use super::{DAY, Draw, Life, Now, Steady};
-use crate::acme::RenewalInfo;
 
 /// However often a CA wants to be asked, it is not asked more often than this.
 const SOONEST: Duration = Duration::from_secs(60);
@@ -21,6 +20,17 @@ const UNANSWERED: (Duration, Duration) = (Duration::from_secs(30 * 60), Duration
 
 /// So much of the span is left for what can go wrong, where the window allows it.
 const LAST_PART: u32 = 50;
+
+/// When a CA wants a certificate renewed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RenewalInfo {
+    /// The window's start and end, both inclusive.
+    pub(crate) window: (UnixTime, UnixTime),
+    /// For people: why the window is what it is.
+    pub(crate) explanation: Option<String>,
+    /// When to ask again; `None` if the CA did not say.
+    pub(crate) retry_after: Option<Duration>,
+}
 
 /// What a CA said, or did not say, about the renewal of one generation.
 #[derive(Debug, Clone, PartialEq, Eq)]

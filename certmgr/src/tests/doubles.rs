@@ -13,11 +13,12 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::acme::{Issued, Issuer, RenewalInfo, Request, RevocationReason, Turn};
+use crate::acme::{Issued, Issuer, Request, RevocationReason, Turn};
 use crate::config::{AcmeSource, Authority, Challenge, KeyType, Source};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::lease::{Guard, Lease, Standby};
 use crate::pair::Pair;
+use crate::schedule::RenewalInfo;
 use crate::state::State;
 use crate::store::{BoxFuture, Document, Stamp, Store, StoreError};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, generation, unix};
-use crate::acme::RenewalInfo;
+use crate::schedule::RenewalInfo;
 
 fn now_at(at: Duration) -> Now {
     Now {

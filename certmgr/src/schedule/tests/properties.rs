@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::simulation::{BEGIN, DAY, generation, unix};
-use crate::acme::RenewalInfo;
+use crate::schedule::RenewalInfo;
 
 const YEAR: u64 = 366 * 86_400;
 

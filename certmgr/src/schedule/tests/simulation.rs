@@ -8,10 +8,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::super::*;
-use crate::acme::RenewalInfo;
 use crate::config::{Authority, KeyType};
 use crate::error::{IssueError, RetryAfter, SaidOf};
 use crate::ledger::{Book, Order, OrderKind, Stamps};
+use crate::schedule::RenewalInfo;
 
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);

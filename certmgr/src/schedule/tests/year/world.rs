@@ -9,11 +9,11 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 
 use super::super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, generation, unix};
-use crate::acme::RenewalInfo;
 use crate::config::{AcmeSource, Authority, Challenge, KeyType};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::ledger::{Book, Noted, Order, OrderKind, Stamps};
 use crate::plan::{Candidate, look_ahead};
+use crate::schedule::RenewalInfo;
 use crate::schedule::*;
 use crate::tests::lets_encrypt::{LetsEncrypt, Limited};
 
