@@ -2,6 +2,7 @@
 
 mod answers;
 mod failure;
+pub(crate) mod secrets_manager;
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};

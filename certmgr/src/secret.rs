@@ -7,10 +7,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::aws;
+use crate::aws::{self, secrets_manager};
 use crate::config::{Aws, SecretReference};
 use crate::error::RemoteFault;
-use crate::source::secrets_manager;
 
 /// Nothing that a configuration refers to as a secret is longer.
 const MAX_SECRET_BYTES: u64 = 65_536;

@@ -10,7 +10,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use certstore::is_shown;
 
 use super::answers::TooLong;
-use crate::error::{Reason, RemoteFault};
+use crate::error::{self, Reason, RemoteFault};
 
 /// No text of ours is longer: what a server sends may be anything.
 const MAX_TEXT_CHARS: usize = 400;
@@ -30,8 +30,8 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// As the error of a source.
-    pub(crate) fn at(self, places: Vec<String>) -> crate::Error {
-        crate::Error {
+    pub(crate) fn at(self, places: Vec<String>) -> error::Error {
+        error::Error {
             places,
             reason: Reason::Remote {
                 fault: self.fault,

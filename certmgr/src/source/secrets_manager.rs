@@ -1,6 +1,4 @@
 //! A chain and a key in one secret of AWS Secrets Manager, always its version of stage `AWSCURRENT`.
-//!
-//! Said, and not left to be assumed: what an unsaid stage means differs between services that speak the protocol.
 
 mod json;
 mod pkcs12;
@@ -8,29 +6,22 @@ mod pkcs12;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::SdkConfig;
-use aws_config::retry::RetryConfig;
-use aws_sdk_secretsmanager::Client;
 use certstore::{CertBundle, Part};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 use zeroize::Zeroizing;
 
 use super::pace::{Pace, jittered};
-use crate::aws::{self, Failure, failure};
+use crate::aws::secrets_manager::{client, fetch};
+use crate::aws::{self, Failure};
 use crate::blocking;
 use crate::config::{SecretFormat, SecretsManagerSource};
 use crate::error::{Error, RemoteFault};
 use crate::pair::{Content, Pair};
 use crate::secret;
 
-/// The service's own limit; those that only speak its protocol may not keep it.
-const MAX_SECRET_BYTES: usize = 65_536;
-
 /// For a whole reading, a passphrase from elsewhere included.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-const CURRENT: &str = "AWSCURRENT";
 
 /// Reads a pair from a secret.
 #[derive(Debug)]
@@ -96,38 +87,6 @@ impl Reader {
         self.opened = Some((content, pair.clone()));
         Ok(pair)
     }
-}
-
-/// A client that tries once: the story of a source tries again at its own pace.
-pub(crate) fn client(config: &SdkConfig) -> Client {
-    let config = aws_sdk_secretsmanager::config::Builder::from(config)
-        .retry_config(RetryConfig::disabled())
-        .build();
-    Client::from_conf(config)
-}
-
-/// The current bytes of a secret, text or binary.
-pub(crate) async fn fetch(client: &Client, secret: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let answer = client
-        .get_secret_value()
-        .secret_id(secret)
-        .version_stage(CURRENT)
-        .send()
-        .await
-        .map_err(|error| failure("Secrets Manager", &error))?;
-    let text = answer.secret_string.map(String::into_bytes);
-    let bytes = text.or_else(|| answer.secret_binary.map(|binary| binary.into_inner()));
-    let bytes = Zeroizing::new(bytes.unwrap_or_default());
-    if bytes.len() > MAX_SECRET_BYTES {
-        return Err(Failure {
-            fault: RemoteFault::TooLarge,
-            text: format!(
-                "it has {} bytes; at most {MAX_SECRET_BYTES} are read",
-                bytes.len()
-            ),
-        });
-    }
-    Ok(bytes)
 }
 
 async fn open(
