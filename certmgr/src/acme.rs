@@ -26,13 +26,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use client::{Client, Shared, max_attempt};
 
-use crate::config::{Authority, KeyType};
+use crate::config::{AcmeSource, Authority, KeyType};
 use crate::error::IssueError;
 use crate::pair::Pair;
 use crate::schedule::RenewalInfo;
 use crate::store::BoxFuture;
 
-/// Orders certificates for one [`AcmeSource`](crate::config::AcmeSource).
+/// Orders certificates for one [`AcmeSource`].
 ///
 /// Authorities are named by position in its list. No call outlives its own timeouts: each ends.
 pub(crate) trait Issuer: Send + Sync {
@@ -81,6 +81,9 @@ pub(crate) trait Issuer: Send + Sync {
     /// call of any kind finds out which one the CA knows.
     fn roll_account_key(&self, authority: usize) -> BoxFuture<'_, Result<(), IssueError>>;
 }
+
+/// Makes the issuer of an ACME certificate.
+pub(crate) type Issuers = Arc<dyn Fn(&AcmeSource) -> Arc<dyn Issuer> + Send + Sync>;
 
 /// One of the orders that may be under way at once.
 #[derive(Debug, Default)]

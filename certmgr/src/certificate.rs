@@ -34,10 +34,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::blocking;
-use crate::config::{CertificateConfig, Options};
+use crate::config::CertificateConfig;
 use crate::control::{Command, NextStep, View};
 use crate::error::{Error, Reason};
 use crate::event::Event;
+use crate::options::Options;
 use crate::pair::{Content, Pair};
 use crate::revocations::Revocations;
 use crate::supervisor::{Post, Stage};

@@ -20,7 +20,8 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, warn};
 
 use crate::acme::Registrar;
-use crate::config::{Authority, Clock, KeyType};
+use crate::clock::Clock;
+use crate::config::{Authority, KeyType};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::lease::Guard;
 use crate::schedule::{Draw, Now, Record, Steady};

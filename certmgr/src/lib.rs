@@ -19,6 +19,7 @@ mod acme;
 mod aws;
 mod blocking;
 mod certificate;
+mod clock;
 mod config;
 mod control;
 mod dns;
@@ -27,6 +28,7 @@ mod event;
 mod failpoint;
 mod lease;
 mod ledger;
+mod options;
 mod pair;
 mod plan;
 mod revocations;
@@ -43,15 +45,17 @@ mod watch;
 pub use acme::RevocationReason;
 pub use blocking::within;
 pub use certificate::{Summary, Unread, check, unread};
+pub use clock::{Clock, Random};
 pub use config::{
-    AcmeSource, Authority, Aws, CertificateConfig, Challenge, Clock, DnsProvider, ExecHook, ExternalAccount,
-    FileSource, KeyType, Observer, Options, Random, Route53, S3Object, S3Objects, S3Source, SecretFormat,
-    SecretReference, SecretsManagerSource, Source, TrustConfig, TrustObserver,
+    AcmeSource, Authority, Aws, CertificateConfig, Challenge, DnsProvider, ExecHook, ExternalAccount,
+    FileSource, KeyType, Route53, S3Object, S3Objects, S3Source, SecretFormat, SecretReference,
+    SecretsManagerSource, Source, TrustConfig,
 };
 pub use control::{AcmeView, Action, CommandError, Control, LastError, NextStep, PlanError, Version, View};
 pub use error::{Error, ErrorClass, IssueError, IssueFault, Reason, RemoteFault, RetryAfter};
 pub use event::Event;
 pub use ledger::{Counted, Limit, Published, Wait};
+pub use options::{Observer, Options, TrustObserver};
 pub use plan::{MAX_PLANNED, Plan, PlannedLimit, PlannedOrder};
 pub use revocations::{Progress, Revocation};
 pub use schedule::Why;

@@ -20,8 +20,8 @@ use certstore::{Generation, Reader, UnixTime};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use crate::acme::RevocationReason;
-use crate::config::{Clock, Issuers};
+use crate::acme::{Issuers, RevocationReason};
+use crate::clock::Clock;
 use crate::lease::Standby;
 use crate::state::State;
 use crate::store::{Document, STATE_DEADLINE, StoreError, disk};

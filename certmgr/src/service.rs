@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tonic::metadata::{Ascii, KeyRef, MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
-use crate::config::Clock;
+use crate::clock::Clock;
 use crate::control::{CommandError, Control};
 use crate::event::Event;
 use crate::revocations::Revocation;

@@ -13,14 +13,15 @@ use certstore::{Installed, Proved, Reader, Refusal, Writer};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::acme;
+use crate::acme::{self, Issuers};
 use crate::certificate::{Certificate, Leftover, Lines, Ordering, Orders, first_view, keep, order};
-use crate::config::{CertificateConfig, Issuers, Observer, Options, Source, TrustObserver};
+use crate::config::{CertificateConfig, Source};
 use crate::control::{
     Command, CommandError, Control, MAX_COMMANDS, MAX_WATCHED_EVENTS, PlanError, Reply, View,
 };
 use crate::event::Event;
 use crate::ledger::Ledger;
+use crate::options::{Observer, Options, TrustObserver};
 use crate::plan::{self, Plan};
 use crate::revocations::{Revocation, Revocations};
 use crate::source;

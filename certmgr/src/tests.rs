@@ -28,7 +28,7 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::config::Issuers;
+use crate::acme::Issuers;
 use crate::supervisor::start_with;
 use crate::{CertificateConfig, Clock, Event, Handle, Options};
 

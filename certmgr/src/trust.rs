@@ -19,8 +19,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::blocking;
 use crate::certificate::trouble::{Failure, Trouble};
-use crate::config::{Options, TrustConfig};
+use crate::config::TrustConfig;
 use crate::error::{Error, Reason};
+use crate::options::Options;
 use crate::pair::{Content, Pair};
 use crate::source::{self};
 use crate::store::{Document, disk};

@@ -6,9 +6,11 @@ use std::time::Duration;
 use certstore::{KeyKind, Reader};
 
 use super::kept::Version;
-use crate::acme::{Issuer, Request, max_attempt};
-use crate::config::{AcmeSource, CertificateConfig, Issuers, KeyType, Options, Random};
+use crate::acme::{Issuer, Issuers, Request, max_attempt};
+use crate::clock::Random;
+use crate::config::{AcmeSource, CertificateConfig, KeyType};
 use crate::ledger::Ledger;
+use crate::options::Options;
 use crate::revocations::Revocations;
 use crate::schedule::Rules;
 use crate::state::State;
