@@ -1,6 +1,7 @@
 //! What happens to certificates, each fact told once. Logs are one rendering; the program's counters another.
 
 mod text;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::error::Error;
 use crate::schedule::Why;
 
 pub(crate) use text::words;
+pub use trust::TrustEvent;
 
 /// A turn in a certificate's life.
 #[derive(Debug, Clone)]

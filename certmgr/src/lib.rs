@@ -53,7 +53,7 @@ pub use config::{
 };
 pub use control::{AcmeView, Action, CommandError, Control, LastError, NextStep, PlanError, Version, View};
 pub use error::{Error, ErrorClass, IssueError, IssueFault, Reason, RemoteFault, RetryAfter};
-pub use event::Event;
+pub use event::{Event, TrustEvent};
 pub use ledger::{Counted, Limit, Published, Wait};
 pub use options::{Observer, Options, TrustObserver};
 pub use plan::{MAX_PLANNED, Plan, PlannedLimit, PlannedOrder};
@@ -63,7 +63,7 @@ pub use service::service;
 pub use source::file::READ_DEADLINE;
 pub use state::{State, StateError};
 pub use supervisor::{Handle, start};
-pub use trust::{TrustEvent, kept_trust};
+pub use trust::kept_trust;
 
 // One file for both: this crate's tests cannot depend on the end-to-end ones.
 #[cfg(test)]

@@ -7,9 +7,8 @@ use std::time::Duration;
 use certstore::UnixTime;
 
 use crate::clock::{Clock, Random};
-use crate::event::Event;
+use crate::event::{Event, TrustEvent};
 use crate::state::State;
-use crate::trust::TrustEvent;
 
 /// Called with each event, in order for each certificate, from the certificate's task. Must not block.
 pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;

@@ -5,7 +5,6 @@
 //! certificates: one of each may be called the same.
 
 mod age;
-mod event;
 mod keeping;
 mod kept;
 
@@ -21,6 +20,7 @@ use crate::blocking;
 use crate::certificate::trouble::{Failure, Trouble};
 use crate::config::TrustConfig;
 use crate::error::{Error, Reason};
+use crate::event::TrustEvent;
 use crate::options::Options;
 use crate::pair::{Content, Pair};
 use crate::source::{self};
@@ -29,8 +29,6 @@ use crate::supervisor::{Stage, TrustPost};
 
 use age::{Ageing, What};
 use keeping::Keeping;
-
-pub use event::TrustEvent;
 
 /// The age of what is in force is looked at so often, however seldom its source is read.
 const LONGEST_REST: Duration = Duration::from_secs(60);

@@ -9,8 +9,9 @@ use tokio::task::JoinHandle;
 
 use super::{Desk, Handle, Stage};
 use crate::config::TrustConfig;
+use crate::event::TrustEvent;
 use crate::source;
-use crate::trust::{Trust, TrustEvent, keep};
+use crate::trust::{Trust, keep};
 
 pub(super) struct RunningTrust {
     config: TrustConfig,

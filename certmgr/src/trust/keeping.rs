@@ -6,9 +6,10 @@ use certstore::{Generation, ProvedTrust, TrustBundle};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::Trust;
 use super::kept::{self, Unusable};
-use super::{Trust, TrustEvent};
 use crate::blocking;
+use crate::event::TrustEvent;
 use crate::pair::{Content, Pair};
 use crate::store::{Document, STATE_DEADLINE, Store, StoreError, Writing};
 
