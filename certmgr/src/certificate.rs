@@ -22,7 +22,6 @@ mod orders;
 mod revocation;
 mod shared;
 mod told;
-pub(crate) mod trouble;
 mod view;
 
 use std::future::Future;
@@ -36,6 +35,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::blocking;
 use crate::config::CertificateConfig;
 use crate::control::{Command, NextStep, View};
+use crate::debounce::Trouble;
 use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::options::Options;
@@ -46,7 +46,6 @@ use crate::supervisor::{Post, Stage};
 use expiry::Expiry;
 use keeping::Keeping;
 use kept::{Kept, Origin, Version, hex};
-use trouble::Trouble;
 use view::Failing;
 
 pub use check::{Summary, Unread, check, unread};

@@ -22,6 +22,7 @@ mod certificate;
 mod clock;
 mod config;
 mod control;
+mod debounce;
 mod dns;
 mod error;
 mod event;

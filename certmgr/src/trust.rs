@@ -17,8 +17,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::blocking;
-use crate::certificate::trouble::{Failure, Trouble};
 use crate::config::TrustConfig;
+use crate::debounce::{Failure, Trouble};
 use crate::error::{Error, Reason};
 use crate::event::TrustEvent;
 use crate::options::Options;

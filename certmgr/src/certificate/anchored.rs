@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use super::Certificate;
 use super::accept::authority_name;
 use super::orders::Orders;
-use super::trouble::Failure;
 use super::view::Failing;
 use crate::blocking;
+use crate::debounce::Failure;
 use crate::error::{Error, Reason};
 use crate::event::Event;
 

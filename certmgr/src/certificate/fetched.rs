@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::trouble::Failure;
 use super::{Age, Certificate, Found, Origin};
 use crate::control::{Action, NextStep};
+use crate::debounce::Failure;
 use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::schedule::later;
