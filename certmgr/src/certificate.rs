@@ -40,8 +40,9 @@ use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::options::Options;
 use crate::pair::{Content, Pair};
+use crate::publish::Post;
 use crate::revocations::Revocations;
-use crate::supervisor::{Post, Stage};
+use crate::stage::Stage;
 
 use expiry::Expiry;
 use keeping::Keeping;

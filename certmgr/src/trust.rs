@@ -23,9 +23,10 @@ use crate::error::{Error, Reason};
 use crate::event::TrustEvent;
 use crate::options::Options;
 use crate::pair::{Content, Pair};
+use crate::publish::TrustPost;
 use crate::source::{self};
+use crate::stage::Stage;
 use crate::store::{Document, disk};
-use crate::supervisor::{Stage, TrustPost};
 
 use age::{Ageing, What};
 use keeping::Keeping;

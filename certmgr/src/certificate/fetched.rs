@@ -12,7 +12,7 @@ use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::schedule::later;
 use crate::source::Reader;
-use crate::supervisor::Stage;
+use crate::stage::Stage;
 
 /// A trust bundle may be so late before that is told of a certificate that needs it.
 const TRUST_SETTLE: Duration = Duration::from_secs(5);

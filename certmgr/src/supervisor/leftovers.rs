@@ -10,10 +10,11 @@ use certstore::Name;
 use futures_util::FutureExt as _;
 use tokio::time::sleep;
 
-use super::{Handle, Stage, Tasks, TasksState, all_reach};
+use super::{Handle, Tasks, TasksState, all_reach};
 use crate::certificate::{Leftover, clear};
 use crate::config::{Authority, Source};
 use crate::revocations::Configured;
+use crate::stage::Stage;
 use crate::store::BoxFuture;
 
 /// Before what ended by a panic is begun anew.

@@ -1,0 +1,163 @@
+//! How tasks publish: what serves through the one writer, and what happens as events.
+
+mod trust;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use certstore::{Installed, Proved, Refusal, Writer};
+use tokio::sync::{broadcast, watch};
+
+use crate::event::Event;
+use crate::options::{Observer, Options, TrustObserver};
+
+pub(crate) use trust::TrustPost;
+
+/// The one writer, shared by the tasks, and who of them may use it for which name.
+///
+/// An aborted task may still be in the middle of its last step; since it owns its name no longer, that step
+/// cannot bring back what a reload has removed.
+pub(crate) struct Desk {
+    state: Mutex<DeskState>,
+    observer: Option<Observer>,
+    trust_observer: Option<TrustObserver>,
+    /// Whenever another trust bundle comes into force.
+    trust_changes: watch::Sender<()>,
+    events: broadcast::Sender<Event>,
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct DeskState {
+    writer: Writer,
+    owners: HashMap<String, u64>,
+    trust_owners: HashMap<String, u64>,
+}
+
+impl Desk {
+    pub(crate) fn new(writer: Writer, options: &Options, events: broadcast::Sender<Event>) -> Self {
+        Self {
+            state: Mutex::new(DeskState {
+                writer,
+                owners: HashMap::new(),
+                trust_owners: HashMap::new(),
+            }),
+            observer: options.observer.clone(),
+            trust_observer: options.trust_observer.clone(),
+            trust_changes: watch::Sender::new(()),
+            events,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, DeskState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs the event and hands it to all who listen.
+    pub(crate) fn tell(&self, event: Event) {
+        event.log();
+        if let Some(observer) = &self.observer {
+            observer(&event);
+        }
+        // Nobody watches, which is lawful.
+        let _ = self.events.send(event);
+    }
+
+    pub(crate) fn appoint(&self, name: &str, id: u64) {
+        let mut state = self.state();
+        state.owners.insert(name.to_owned(), id);
+        state.writer.declare(name);
+    }
+
+    pub(crate) fn dismiss(&self, name: &str, remove: bool) {
+        let mut state = self.state();
+        state.owners.remove(name);
+        if remove {
+            state.writer.remove(name);
+        }
+    }
+}
+
+/// One task's way to the writer, for its own name alone.
+#[derive(Debug)]
+pub(crate) struct Post {
+    desk: Arc<Desk>,
+    id: u64,
+    name: Arc<str>,
+}
+
+impl Post {
+    pub(crate) fn new(desk: Arc<Desk>, id: u64, name: Arc<str>) -> Self {
+        Self { desk, id, name }
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// `None` if the task has been replaced.
+    pub(crate) fn install(&self, proved: Proved) -> Option<Installed> {
+        self.with_writer(|writer| writer.install(&self.name, proved))
+    }
+
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        self.with_writer(|writer| writer.refuse(&self.name, refusal));
+    }
+
+    pub(crate) fn clear_refusal(&self) {
+        self.with_writer(|writer| writer.clear_refusal(&self.name));
+    }
+
+    /// As [`Desk::tell`].
+    pub(crate) fn tell(&self, event: Event) {
+        self.desk.tell(event);
+    }
+
+    /// Marked whenever another trust bundle comes into force.
+    pub(crate) fn trust_changes(&self) -> watch::Receiver<()> {
+        self.desk.trust_changes.subscribe()
+    }
+
+    fn with_writer<T>(&self, act: impl FnOnce(&mut Writer) -> T) -> Option<T> {
+        let mut state = self.desk.state();
+        let owns = state.owners.get(&*self.name) == Some(&self.id);
+        owns.then(|| act(&mut state.writer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use certstore::{CertBundle, Profile, UnixTime, prove, store};
+    use rcgen::generate_simple_self_signed;
+
+    use super::*;
+
+    #[test]
+    fn a_replaced_task_cannot_bring_back_what_was_removed() {
+        let pair = generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
+        let (chain, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+        let proved = || {
+            let bundle = CertBundle::parse(chain.as_bytes(), key.as_bytes()).unwrap();
+            prove(bundle, &Profile::default(), UnixTime::now()).unwrap()
+        };
+        let (writer, reader) = store();
+        let desk = Arc::new(Desk::new(writer, &Options::default(), broadcast::channel(1).0));
+        let post = |id| Post::new(Arc::clone(&desk), id, "api".into());
+        desk.appoint("api", 1);
+        assert!(post(1).install(proved()).is_some());
+        desk.dismiss("api", true);
+        assert!(post(1).install(proved()).is_none());
+        assert!(reader.current("api").is_none() && reader.list().is_empty());
+        desk.appoint("api", 2);
+        assert!(post(1).install(proved()).is_none());
+        assert!(post(2).install(proved()).is_some());
+    }
+}
