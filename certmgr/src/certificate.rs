@@ -33,8 +33,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::blocking;
+use crate::command::Command;
 use crate::config::CertificateConfig;
-use crate::control::{Command, NextStep, View};
 use crate::debounce::Trouble;
 use crate::error::{Error, Reason};
 use crate::event::Event;
@@ -43,6 +43,7 @@ use crate::pair::{Content, Pair};
 use crate::publish::Post;
 use crate::revocations::Revocations;
 use crate::stage::Stage;
+use crate::view::{NextStep, View};
 
 use expiry::Expiry;
 use keeping::Keeping;

@@ -10,7 +10,7 @@
 //! - `schedule.rs` decides when to order, `ledger.rs` whether the CA would take it, `plan.rs` looks ahead;
 //! - `state.rs` and `store.rs` keep what must outlive the process;
 //! - `revocations.rs` works off what operators want revoked;
-//! - `control.rs` and `service.rs` are what operators see and command;
+//! - `view.rs` and `command.rs` are what operators see and command, `service.rs` its gRPC face;
 //! - `supervisor.rs` starts, stops and replaces the tasks when the configuration changes.
 
 #![warn(missing_docs)]
@@ -20,8 +20,8 @@ mod aws;
 mod blocking;
 mod certificate;
 mod clock;
+mod command;
 mod config;
-mod control;
 mod debounce;
 mod dns;
 mod error;
@@ -43,30 +43,31 @@ mod state;
 mod store;
 mod supervisor;
 mod trust;
+mod view;
 mod watch;
 
 pub use acme::RevocationReason;
 pub use blocking::within;
 pub use certificate::{Summary, Unread, check, unread};
 pub use clock::{Clock, Random};
+pub use command::CommandError;
 pub use config::{
     AcmeSource, Authority, Aws, CertificateConfig, Challenge, DnsProvider, ExecHook, ExternalAccount,
     FileSource, KeyType, Route53, S3Object, S3Objects, S3Source, SecretFormat, SecretReference,
     SecretsManagerSource, Source, TrustConfig,
 };
-pub use control::{AcmeView, Action, CommandError, Control, LastError, NextStep, PlanError, Version, View};
 pub use error::{Error, ErrorClass, IssueError, IssueFault, Reason, RemoteFault, RetryAfter};
 pub use event::{Event, TrustEvent};
 pub use ledger::{Counted, Limit, Published, Wait};
 pub use options::{Observer, Options, TrustObserver};
-pub use plan::{MAX_PLANNED, Plan, PlannedLimit, PlannedOrder};
-pub use revocations::{Progress, Revocation};
+pub use plan::{MAX_PLANNED, Plan, PlanError, PlannedLimit, PlannedOrder};
 pub use schedule::Why;
 pub use service::service;
 pub use source::file::READ_DEADLINE;
 pub use state::{State, StateError};
-pub use supervisor::{Handle, start};
+pub use supervisor::{Control, Handle, start};
 pub use trust::kept_trust;
+pub use view::{AcmeView, Action, LastError, NextStep, Progress, Revocation, Version, View};
 
 // One file for both: this crate's tests cannot depend on the end-to-end ones.
 #[cfg(test)]

@@ -11,9 +11,10 @@ use std::time::Duration;
 use certstore::{Name, UnixTime};
 
 use crate::config::{AcmeSource, Authority, CertificateConfig, Source};
-use crate::control::View;
 use crate::ledger::{Book, Order, OrderKind, Published, Stamps, peaks};
 use crate::schedule::{self, Known, LastIssued, Life, Now, Record, Rules, Steady, Why, later};
+use crate::store::StoreError;
+use crate::view::View;
 
 /// A plan has at most this many orders.
 pub const MAX_PLANNED: usize = 10_000;
@@ -260,6 +261,21 @@ fn limits(forecasts: &[Forecast<'_>], book: &Book, stamps: &Stamps, now: Now) ->
             })
     };
     authorities.into_iter().flat_map(of_authority).collect()
+}
+
+/// What was ordered lately cannot be read, so nothing can be said of what is to come.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PlanError {
+    message: String,
+}
+
+impl From<StoreError> for PlanError {
+    fn from(error: StoreError) -> Self {
+        Self {
+            message: error.to_string(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -16,15 +16,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use certstore::{Generation, Reader, UnixTime};
+use certstore::{Generation, Reader};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use crate::acme::{Issuers, RevocationReason};
+use crate::acme::Issuers;
 use crate::clock::Clock;
 use crate::lease::Standby;
 use crate::state::State;
 use crate::store::{Document, STATE_DEADLINE, StoreError, disk};
+use crate::view::{Progress, Revocation};
 
 use going::Going;
 use holding::Holding;
@@ -57,52 +58,6 @@ pub(crate) struct Revocations {
 struct Listed {
     wish: Wish,
     going: Going,
-}
-
-/// A wish to revoke, and what has become of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revocation {
-    /// The certificate's name in the configuration, as it was when it was asked for.
-    pub certificate: String,
-    /// What is to be revoked.
-    pub generation: Generation,
-    /// The CA's name.
-    pub authority: String,
-    /// Why.
-    pub reason: RevocationReason,
-    /// When it was asked for.
-    pub asked_at: UnixTime,
-    /// Where it stands.
-    pub progress: Progress,
-    /// Why it has not been done so far, in words for a person, with the remedy.
-    pub message: Option<String>,
-    /// When the CA is asked again, if it has refused or could not be asked.
-    pub next_at: Option<UnixTime>,
-}
-
-/// Where a wish to revoke stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Progress {
-    /// It serves, here or in another process, for its replacement has not come.
-    Serving,
-    /// The CA is asked.
-    Asking,
-    /// The CA has refused; it is asked again daily.
-    Refused,
-    /// The CA has revoked it, and it is not served again.
-    Revoked,
-}
-
-impl Progress {
-    /// Its name, for people and machines.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Serving => "serving",
-            Self::Asking => "asking",
-            Self::Refused => "refused",
-            Self::Revoked => "revoked",
-        }
-    }
 }
 
 impl Revocations {

@@ -17,9 +17,10 @@ use tonic::metadata::{Ascii, KeyRef, MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use crate::clock::Clock;
-use crate::control::{CommandError, Control};
+use crate::command::CommandError;
 use crate::event::Event;
-use crate::revocations::Revocation;
+use crate::supervisor::Control;
+use crate::view::Revocation;
 
 /// The longest request; each is a name and a few words.
 const MAX_REQUEST: usize = 16 << 10;

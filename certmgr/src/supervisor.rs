@@ -1,5 +1,6 @@
 //! Starts, stops and replaces the tasks as the configuration asks.
 
+mod control;
 mod leftovers;
 mod trust;
 
@@ -15,21 +16,22 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::acme::{self, Issuers};
 use crate::certificate::{Certificate, Leftover, Lines, Ordering, Orders, first_view, keep, order};
+use crate::command::{Command, CommandError, MAX_COMMANDS, Reply};
 use crate::config::{CertificateConfig, Source};
-use crate::control::{
-    Command, CommandError, Control, MAX_COMMANDS, MAX_WATCHED_EVENTS, PlanError, Reply, View,
-};
 use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::options::Options;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, PlanError};
 use crate::publish::{Desk, Post};
-use crate::revocations::{Revocation, Revocations};
+use crate::revocations::Revocations;
 use crate::source;
 use crate::stage::Stage;
 use crate::state::State;
+use crate::view::{Revocation, View};
 use crate::watch::Watcher;
 
+pub use control::Control;
+pub(crate) use control::MAX_WATCHED_EVENTS;
 use trust::RunningTrust;
 
 /// Starts a task for each certificate, on the tokio runtime that this is called in.

@@ -11,10 +11,10 @@ use super::kept::Origin;
 use super::ordered::{Course, LONGEST_REST, Left, SHORTEST_REST};
 use super::orders::Orders;
 use super::{Age, Certificate, Found};
-use crate::control;
 use crate::error::{Error, IssueError, IssueFault, Reason};
 use crate::event::Event;
 use crate::store::StoreError;
+use crate::view;
 
 /// What is not valid yet is waited for so long. Either our clock is put right by then, or the CA's is wrong.
 const LONGEST_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
@@ -82,7 +82,7 @@ impl Certificate {
             Reason::NoAnchors { .. } => "the trust bundle that it is proved against has not been read yet",
             _ => "what was issued is not valid yet by our clock",
         };
-        self.show_now(control::Action::Hold, why);
+        self.show_now(view::Action::Hold, why);
         let rest = until_valid(&error.reason).unwrap_or(LONGEST_REST.min(orders.rules.first_retry));
         // Clocks differ by seconds: what passes within one rest is not worth a word.
         if rest >= LONGEST_REST && !std::mem::replace(&mut course.told.holding, true) {

@@ -6,7 +6,7 @@ use certstore::{CertBundle, Generation, Profile, Proved, prove};
 
 use super::{Certificate, Version};
 use crate::blocking;
-use crate::control::{Command, CommandError};
+use crate::command::{Command, CommandError};
 use crate::error::{Error, Reason};
 use crate::event::Event;
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Age, Certificate, Found, Origin};
-use crate::control::{Action, NextStep};
 use crate::debounce::Failure;
 use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::schedule::later;
 use crate::source::Reader;
 use crate::stage::Stage;
+use crate::view::{Action, NextStep};
 
 /// A trust bundle may be so late before that is told of a certificate that needs it.
 const TRUST_SETTLE: Duration = Duration::from_secs(5);

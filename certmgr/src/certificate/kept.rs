@@ -11,8 +11,8 @@ use certstore::{CertBundle, Generation, Name, UnixTime};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::control;
 use crate::pair::{Content, Pair};
+use crate::view;
 
 /// The document's format.
 const FORMAT: u32 = 1;
@@ -45,7 +45,7 @@ struct Base {
 
 /// A pair that serves, or did.
 pub(super) struct Version {
-    pub(super) facts: control::Version,
+    pub(super) facts: view::Version,
     pub(super) source: String,
     pub(super) pair: Pair,
 }
@@ -85,7 +85,7 @@ impl Version {
         origin: Origin,
         promoted_at: UnixTime,
     ) -> Self {
-        let facts = control::Version {
+        let facts = view::Version {
             generation: bundle.generation(),
             names: bundle.names().to_vec(),
             key_kind: bundle.key_kind(),

@@ -21,11 +21,11 @@ use super::revocation::leaf_of;
 use super::told::place;
 use super::view::Failing;
 use crate::acme::{self};
-use crate::control;
 use crate::error::{IssueError, IssueFault};
 use crate::event::{self, Event};
 use crate::schedule::{self, Action, Advice, Draw, Held, Known, Life, Probe, Record, Steady, Why, later};
 use crate::store::{STATE_DEADLINE, StoreError};
+use crate::view;
 
 /// The schedule is asked again after this long, whatever it said: the clock may have been set.
 pub(super) const LONGEST_REST: Duration = Duration::from_secs(60);
@@ -380,7 +380,7 @@ impl Certificate {
             let name = Arc::clone(self.post.name());
             self.post.tell(Event::Ordering { name, why });
         }
-        self.show_now(control::Action::Ordering, event::words(why));
+        self.show_now(view::Action::Ordering, event::words(why));
         let outcome = self
             .meanwhile(attempt::run(Arc::clone(orders), before, turn))
             .await;
@@ -421,7 +421,7 @@ impl Certificate {
         if let Some(turn) = (&mut turn).now_or_never() {
             return turn;
         }
-        self.show_now(control::Action::Order, WAITS);
+        self.show_now(view::Action::Order, WAITS);
         self.meanwhile(turn).await
     }
 

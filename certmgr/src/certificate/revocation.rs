@@ -5,7 +5,7 @@ use certstore::{CertBundle, Generation};
 use super::Certificate;
 use super::kept::Version;
 use crate::acme::RevocationReason;
-use crate::control::CommandError;
+use crate::command::CommandError;
 use crate::revocations::{Leave, Wish};
 
 impl Certificate {

@@ -10,12 +10,12 @@ use super::attempt::{PassedOver, state_fault};
 use super::ordered::{Course, LONGEST_REST, Limited, SHORTEST_REST};
 use super::orders::Orders;
 use super::view::Failing;
-use crate::control::{self, NextStep};
 use crate::error::{Error, IssueError, IssueFault, Reason};
 use crate::event::{self, Event};
 use crate::ledger::Wait;
 use crate::schedule::{self, Advice, Held, Rules, Why, later};
 use crate::store::StoreError;
+use crate::view::{self, NextStep};
 
 /// A renewal that moves by less is not told again. Seconds.
 const TOLD_APART: u64 = 300;
@@ -110,7 +110,7 @@ impl Certificate {
             serving: self.serving().map(|serving| serving.generation()),
         });
         self.show(NextStep {
-            action: control::Action::Retry,
+            action: view::Action::Retry,
             at: next,
             why: "the last attempt failed".to_owned(),
         });
@@ -178,8 +178,8 @@ impl Certificate {
             return;
         }
         let action = match &self.failing {
-            Some(failing) if !failing.is_of_proof() => control::Action::Retry,
-            Some(_) | None => control::Action::Order,
+            Some(failing) if !failing.is_of_proof() => view::Action::Retry,
+            Some(_) | None => view::Action::Order,
         };
         let (at, why) = match (&course.told.limited, next.held) {
             (Some(limited), _) => (limited.until.max(next.order_at), limited.limit.clone()),
@@ -198,7 +198,7 @@ impl Certificate {
         });
     }
 
-    pub(super) fn show_now(&self, action: control::Action, why: &str) {
+    pub(super) fn show_now(&self, action: view::Action, why: &str) {
         self.show(NextStep {
             action,
             at: (self.options.now)(),

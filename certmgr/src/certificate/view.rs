@@ -6,8 +6,8 @@ use certstore::{CertBundle, UnixTime};
 
 use super::Certificate;
 use crate::config::{AcmeSource, CertificateConfig, KeyType, Source};
-use crate::control::{AcmeView, Action, LastError, NextStep, Version, View};
 use crate::error::{Error, ErrorClass, IssueFault};
+use crate::view::{AcmeView, Action, LastError, NextStep, Version, View};
 
 /// Trouble that lasts.
 #[derive(Debug)]

@@ -7,10 +7,9 @@ use proto::certs::v1 as pb;
 use tonic::Status;
 
 use crate::acme::RevocationReason;
-use crate::control::{AcmeView, Action, LastError, NextStep, Version, View};
 use crate::event::{Event, words};
 use crate::plan::{Plan, PlannedLimit, PlannedOrder};
-use crate::revocations::{Progress, Revocation};
+use crate::view::{AcmeView, Action, LastError, NextStep, Progress, Revocation, Version, View};
 
 /// How far a plan looks if nobody says.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -8,7 +8,7 @@ use tonic::Code;
 use tonic::transport::server::TcpConnectInfo;
 
 use super::*;
-use crate::control::MAX_WATCHED_EVENTS;
+use crate::supervisor::MAX_WATCHED_EVENTS;
 use crate::{CertificateConfig, Handle, Options, start};
 
 /// One certificate, `api`, from files.

@@ -1,0 +1,145 @@
+//! What an operator asks a certificate's task for, and why it may not be done.
+
+use certstore::Generation;
+use tokio::sync::oneshot;
+
+use crate::acme::RevocationReason;
+use crate::error::{Error, IssueError};
+
+/// Commands that wait for one certificate's task. More are refused as busy.
+pub(crate) const MAX_COMMANDS: usize = 8;
+
+/// A command cannot be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// No certificate has this name.
+    #[error("no certificate is named {name}; there {}", list(.known))]
+    Unknown {
+        /// The name that was given.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// Only what comes from ACME can be revoked by us, and has an account.
+    #[error(
+        "{name} comes from {source_kind}, not by ACME: it has no account here; revoke it where it was issued, and \
+         put its successor there"
+    )]
+    NotOrdered {
+        /// The certificate.
+        name: String,
+        /// The kind of its source.
+        source_kind: &'static str,
+    },
+    /// Nothing serves under this name.
+    #[error("nothing serves under {name} yet")]
+    NothingServes {
+        /// The certificate.
+        name: String,
+    },
+    /// What serves did not come from one of the configured CAs.
+    #[error(
+        "generation {generation} of {name} did not come from a configured CA: revoke it where it was issued"
+    )]
+    ForeignAuthority {
+        /// The certificate.
+        name: String,
+        /// What serves.
+        generation: Generation,
+    },
+    /// No kept version fits.
+    #[error("{}", no_such_version(.name, .wanted, .known))]
+    NoSuchVersion {
+        /// The certificate.
+        name: String,
+        /// What was asked for: the beginning of a generation, or nothing.
+        wanted: String,
+        /// Those that are kept, beside what serves.
+        known: Vec<String>,
+    },
+    /// Several kept versions fit.
+    #[error("several generations of {name} begin with {wanted}: {}", .known.join(", "))]
+    Ambiguous {
+        /// The certificate.
+        name: String,
+        /// What was asked for.
+        wanted: String,
+        /// Those that fit.
+        known: Vec<String>,
+    },
+    /// The version may not serve.
+    #[error("{name}: generation {generation} may not serve: {error}")]
+    Refused {
+        /// The certificate.
+        name: String,
+        /// Which version.
+        generation: Generation,
+        /// Why.
+        error: Box<Error>,
+    },
+    /// The CA did not do it.
+    #[error("{name}: {error} ({})", .error.remedy)]
+    Issue {
+        /// The certificate.
+        name: String,
+        /// Why.
+        error: Box<IssueError>,
+    },
+    /// What must be noted before the command begins cannot be written.
+    #[error("{name}: {text}")]
+    State {
+        /// The certificate.
+        name: String,
+        /// What is wrong, with the remedy.
+        text: String,
+    },
+    /// The task has its hands full.
+    #[error("{name} is busy with earlier commands; try again in a minute")]
+    Busy {
+        /// The certificate.
+        name: String,
+    },
+    /// A reload has replaced the task, or the program is stopping.
+    #[error("{name} has just been configured anew, or the program is stopping; try again")]
+    Gone {
+        /// The certificate.
+        name: String,
+    },
+}
+
+fn no_such_version(name: &str, wanted: &str, known: &[String]) -> String {
+    match (wanted, known) {
+        (_, []) => format!("{name} has nothing to go back to: beside what serves, no version is kept"),
+        ("", [one, ..]) => format!("{name} cannot go back to {one}"),
+        (wanted, known) => format!(
+            "{name} has no earlier generation that begins with {wanted}; there {}",
+            list(known)
+        ),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "are none".to_owned(),
+        [one] => format!("is {one}"),
+        many => format!("are {}", many.join(", ")),
+    }
+}
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, CommandError>>;
+
+/// What a certificate's task is asked for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Renew(Reply<()>),
+    Rollback {
+        to: Option<String>,
+        reply: Reply<Generation>,
+    },
+    Revoke {
+        reason: RevocationReason,
+        reply: Reply<()>,
+    },
+    RollAccountKey(Reply<()>),
+}

@@ -1,0 +1,96 @@
+//! What an operator sees and asks for while the program runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use certstore::Generation;
+use tokio::sync::broadcast;
+
+use super::Tasks;
+use crate::acme::RevocationReason;
+use crate::command::{Command, CommandError};
+use crate::event::Event;
+use crate::plan::{Plan, PlanError};
+use crate::view::{Revocation, View};
+
+/// Events that a slow watcher may be behind; the oldest are dropped for it, and it is told so.
+pub(crate) const MAX_WATCHED_EVENTS: usize = 256;
+
+/// Sees and steers the running certificates. Cheap to clone; outlives the [`Handle`](crate::Handle), and finds
+/// nothing then.
+#[derive(Clone)]
+pub struct Control {
+    tasks: Arc<Tasks>,
+}
+
+impl Control {
+    pub(crate) fn new(tasks: Arc<Tasks>) -> Self {
+        Self { tasks }
+    }
+
+    /// All certificates, by name.
+    pub fn list(&self) -> Vec<View> {
+        self.tasks.views()
+    }
+
+    /// One of them.
+    pub fn view(&self, name: &str) -> Result<View, CommandError> {
+        self.tasks.view(name)
+    }
+
+    /// What will be ordered from CAs within `horizon` from now, and whether that stays inside their limits. Asks
+    /// nobody, and orders nothing.
+    pub async fn plan(&self, horizon: Duration) -> Result<Plan, PlanError> {
+        self.tasks.plan(horizon).await
+    }
+
+    /// What is to be revoked, and what has been and would be valid still; also of certificates that are not configured
+    /// any more.
+    pub fn revocations(&self) -> Vec<Revocation> {
+        self.tasks.revocations()
+    }
+
+    /// Every event from now on. A receiver that falls behind gets `RecvError::Lagged`; it looks at
+    /// [`Control::list`] again then.
+    pub fn watch(&self) -> broadcast::Receiver<Event> {
+        self.tasks.watch()
+    }
+
+    /// Reads the source at once, or orders from the CA now, whatever the schedule says. The CA's own limits
+    /// hold all the same. `Ok` once that has begun: how it ends is told by events ([`Event::Promoted`],
+    /// [`Event::Unchanged`], [`Event::Failing`], [`Event::Refused`], [`Event::Unreadable`]).
+    pub async fn renew(&self, name: &str) -> Result<(), CommandError> {
+        self.tasks.ask(name, Command::Renew).await
+    }
+
+    /// Serves a kept version again: the one whose generation begins with `to`, or else the one that served
+    /// before. It is proved first. What served until now is held back: the source will not bring back exactly
+    /// that, but anything else. `Ok` once it serves.
+    pub async fn rollback(&self, name: &str, to: Option<&str>) -> Result<Generation, CommandError> {
+        let to = to.map(str::to_owned);
+        self.tasks
+            .ask(name, |reply| Command::Rollback { to, reply })
+            .await
+    }
+
+    /// Replaces the certificate that serves, then revokes it at its CA. `Ok` once that has begun and is noted on
+    /// disk: it is gone on with after a crash, after the certificate's removal, and beside further wishes;
+    /// [`Event::Revoked`] tells the end. Certificates from ACME alone.
+    pub async fn revoke(&self, name: &str, reason: RevocationReason) -> Result<(), CommandError> {
+        self.tasks
+            .ask(name, |reply| Command::Revoke { reason, reply })
+            .await
+    }
+
+    /// Replaces the key of the account at the CA that is asked first for this certificate (RFC 8555 §7.3.5).
+    /// `Ok` once the CA knows the new one. Certificates from ACME alone.
+    pub async fn roll_account_key(&self, name: &str) -> Result<(), CommandError> {
+        self.tasks.ask(name, Command::RollAccountKey).await
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
