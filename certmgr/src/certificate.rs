@@ -15,7 +15,6 @@ mod command;
 mod expiry;
 mod fetched;
 mod keeping;
-mod kept;
 mod leftovers;
 mod ordered;
 mod orders;
@@ -38,6 +37,7 @@ use crate::config::CertificateConfig;
 use crate::debounce::Trouble;
 use crate::error::{Error, Reason};
 use crate::event::Event;
+use crate::kept::{Kept, Origin, Version, hex};
 use crate::options::Options;
 use crate::pair::{Content, Pair};
 use crate::publish::Post;
@@ -47,12 +47,10 @@ use crate::view::{NextStep, View};
 
 use expiry::Expiry;
 use keeping::Keeping;
-use kept::{Kept, Origin, Version, hex};
 use view::Failing;
 
 pub use check::{Summary, Unread, check, unread};
 pub(crate) use fetched::keep;
-pub(crate) use keeping::{comes_first, is_replaced};
 pub(crate) use leftovers::{Leftover, clear};
 pub(crate) use ordered::order;
 pub(crate) use orders::{Ordering, Orders};

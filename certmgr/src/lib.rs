@@ -27,6 +27,7 @@ mod dns;
 mod error;
 mod event;
 mod failpoint;
+mod kept;
 mod lease;
 mod ledger;
 mod options;

@@ -7,12 +7,12 @@ use certstore::{CertBundle, ProveError, UnixTime};
 use tokio::time::Instant;
 
 use super::attempt::Arrived;
-use super::kept::Origin;
 use super::ordered::{Course, LONGEST_REST, Left, SHORTEST_REST};
 use super::orders::Orders;
 use super::{Age, Certificate, Found};
 use crate::error::{Error, IssueError, IssueFault, Reason};
 use crate::event::Event;
+use crate::kept::Origin;
 use crate::store::StoreError;
 use crate::view;
 

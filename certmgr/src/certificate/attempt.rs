@@ -8,11 +8,10 @@ use std::time::Duration;
 use certstore::Generation;
 use tokio::time::{Instant, timeout};
 
-use super::keeping::{Unloaded, load};
-use super::kept::Version;
 use super::orders::Orders;
 use crate::acme::{Issued, Leave, Turn};
 use crate::error::{IssueError, IssueFault};
+use crate::kept::{Unloaded, Version, load};
 use crate::lease::Guard;
 use crate::ledger::{Attempt, NotNow, Noted, Order, OrderKind, Wait, lease_of};
 use crate::schedule::Steady;

@@ -7,9 +7,9 @@ use certstore::{CertBundle, Generation, KeyKind, Name, Profile, Serving, UnixTim
 use rustls_pki_types::CertificateDer;
 
 use super::keeping::prove_as_kept;
-use super::kept::{Kept, Unusable, Version, hex};
 use crate::config::{CertificateConfig, Source};
 use crate::error::{Error, Reason, RemoteFault};
+use crate::kept::{Kept, Unusable, Version, hex};
 use crate::revocations::{unread_now, wish_now};
 use crate::source::file;
 use crate::store::{Document, disk};

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use certstore::{KeyKind, Reader};
 
-use super::kept::Version;
 use crate::acme::{Issuer, Issuers, Request, max_attempt};
 use crate::clock::Random;
 use crate::config::{AcmeSource, CertificateConfig, KeyType};
+use crate::kept::Version;
 use crate::ledger::Ledger;
 use crate::options::Options;
 use crate::revocations::Revocations;

@@ -3,9 +3,9 @@
 use certstore::{CertBundle, Generation};
 
 use super::Certificate;
-use super::kept::Version;
 use crate::acme::RevocationReason;
 use crate::command::CommandError;
+use crate::kept::Version;
 use crate::revocations::{Leave, Wish};
 
 impl Certificate {

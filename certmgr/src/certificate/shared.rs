@@ -7,10 +7,9 @@ use certstore::{Generation, Proved, Serving};
 use tokio::time::{Instant, timeout};
 
 use super::Certificate;
-use super::keeping::{Unloaded, load};
-use super::kept::{Coverage, Version};
 use crate::error::{Error, Reason};
 use crate::event::Event;
+use crate::kept::{Coverage, Unloaded, Version, load};
 use crate::store::STATE_DEADLINE;
 
 /// What is kept is looked at again after this long at most.

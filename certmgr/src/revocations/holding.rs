@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::wish::Wish;
 use super::{LOOK, Listed, Revocations, name_of};
-use crate::certificate::{comes_first, is_replaced};
 use crate::config::Authority;
+use crate::kept::{comes_first, is_replaced};
 use crate::lease::{Guard, Standby};
 use crate::store::{STATE_DEADLINE, StoreError};
 

@@ -1,6 +1,8 @@
 //! What is kept of a certificate: the pair that serves and those that served before it, for the next start and
 //! for a rollback. One document, replaced as a whole.
 
+mod reading;
+
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -13,6 +15,8 @@ use zeroize::Zeroizing;
 
 use crate::pair::{Content, Pair};
 use crate::view;
+
+pub(crate) use reading::{Unloaded, comes_first, is_replaced, load};
 
 /// The document's format.
 const FORMAT: u32 = 1;
@@ -28,9 +32,9 @@ const FIELDS_BYTES: usize = 4096;
 
 /// The kept pairs of one certificate.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     /// The last promoted one first.
-    pub(super) versions: Vec<Version>,
+    pub(crate) versions: Vec<Version>,
     /// Generations that the source must not bring back, in hex.
     held_back: Vec<String>,
     base: Base,
@@ -44,15 +48,15 @@ struct Base {
 }
 
 /// A pair that serves, or did.
-pub(super) struct Version {
-    pub(super) facts: view::Version,
-    pub(super) source: String,
-    pub(super) pair: Pair,
+pub(crate) struct Version {
+    pub(crate) facts: view::Version,
+    pub(crate) source: String,
+    pub(crate) pair: Pair,
 }
 
 /// What a version has of the names that are configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coverage {
+pub(crate) enum Coverage {
     /// All of them; whatever it names, if none is configured.
     Whole,
     Part,
@@ -61,7 +65,7 @@ pub(super) enum Coverage {
 
 /// Why a document is not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     /// A newer h2gate has written it.
     Newer(String),
     /// It is not what any h2gate writes.
@@ -70,15 +74,15 @@ pub(super) enum Unusable {
 
 /// Where a pair came from.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Origin {
+pub(crate) struct Origin {
     /// URL of the CA's directory.
-    pub(super) authority: Option<String>,
+    pub(crate) authority: Option<String>,
     /// URL of the order.
-    pub(super) order: Option<String>,
+    pub(crate) order: Option<String>,
 }
 
 impl Version {
-    pub(super) fn new(
+    pub(crate) fn new(
         bundle: &CertBundle,
         pair: Pair,
         source: &str,
@@ -105,27 +109,27 @@ impl Version {
         }
     }
 
-    pub(super) fn generation(&self) -> Generation {
+    pub(crate) fn generation(&self) -> Generation {
         self.facts.generation
     }
 
     /// In hex, whole.
-    pub(super) fn hex(&self) -> String {
+    pub(crate) fn hex(&self) -> String {
         hex(self.generation())
     }
 
     /// It serves again from now on.
-    pub(super) fn promoted_at(mut self, now: UnixTime) -> Self {
+    pub(crate) fn promoted_at(mut self, now: UnixTime) -> Self {
         self.facts.promoted_at = Some(now);
         self
     }
 
-    pub(super) fn content(&self) -> Content {
+    pub(crate) fn content(&self) -> Content {
         self.pair.content()
     }
 
     /// How many of these names it has.
-    pub(super) fn coverage(&self, domains: &[Name]) -> Coverage {
+    pub(crate) fn coverage(&self, domains: &[Name]) -> Coverage {
         let covered = |wanted: &&Name| self.facts.names.iter().any(|name| name.covers(wanted));
         match domains.iter().filter(covered).count() {
             all if all == domains.len() => Coverage::Whole,
@@ -146,7 +150,7 @@ impl fmt::Debug for Version {
 impl Kept {
     /// Puts a version first. Another one of the same generation goes, and so does the oldest if there are too
     /// many. It is held back no longer.
-    pub(super) fn promote(&mut self, version: Version) {
+    pub(crate) fn promote(&mut self, version: Version) {
         let generation = version.generation();
         let name = hex(generation);
         self.held_back.retain(|held| *held != name);
@@ -157,7 +161,7 @@ impl Kept {
     }
 
     /// Takes in what the disk has besides: it could not be read before.
-    pub(super) fn absorb(&mut self, disk: Self) {
+    pub(crate) fn absorb(&mut self, disk: Self) {
         for version in disk.versions {
             if self.version(version.generation()).is_none() {
                 self.versions.push(version);
@@ -176,7 +180,7 @@ impl Kept {
     /// Takes in what another process that shares the state has written since: versions that came, versions that
     /// went, what was held back or is not any more, what comes first. Our own changes since then
     /// stand; what comes first here stays in any case, for it serves. True if another version comes first now.
-    pub(super) fn merge(&mut self, disk: Self) -> bool {
+    pub(crate) fn merge(&mut self, disk: Self) -> bool {
         let base = std::mem::replace(&mut self.base, disk.base);
         let ours = self.versions.first().map(Version::generation);
         let theirs = disk.versions.first().map(Version::generation);
@@ -214,30 +218,30 @@ impl Kept {
     }
 
     /// The disk has all of it now.
-    pub(super) fn written(&mut self) {
+    pub(crate) fn written(&mut self) {
         self.base = Base {
             generations: self.versions.iter().map(Version::generation).collect(),
             held_back: self.held_back.clone(),
         };
     }
 
-    pub(super) fn hold_back(&mut self, generation: Generation) {
+    pub(crate) fn hold_back(&mut self, generation: Generation) {
         self.held_back.push(hex(generation));
         let too_many = self.held_back.len().saturating_sub(MAX_HELD_BACK);
         self.held_back.drain(..too_many);
         self.mark();
     }
 
-    pub(super) fn is_held_back(&self, generation: Generation) -> bool {
+    pub(crate) fn is_held_back(&self, generation: Generation) -> bool {
         self.held_back.contains(&hex(generation))
     }
 
     /// All that are held back, in hex.
-    pub(super) fn held_back(&self) -> &[String] {
+    pub(crate) fn held_back(&self) -> &[String] {
         &self.held_back
     }
 
-    pub(super) fn version(&self, generation: Generation) -> Option<&Version> {
+    pub(crate) fn version(&self, generation: Generation) -> Option<&Version> {
         self.versions
             .iter()
             .find(|version| version.generation() == generation)
@@ -245,7 +249,7 @@ impl Kept {
 
     /// Those that may serve again under these names: first what has all of them, then what has some, each the newest
     /// first. One that has none would answer in place of what is configured.
-    pub(super) fn fitting(&self, domains: &[Name]) -> Vec<&Version> {
+    pub(crate) fn fitting(&self, domains: &[Name]) -> Vec<&Version> {
         let mut fitting: Vec<&Version> = self
             .versions
             .iter()
@@ -257,7 +261,7 @@ impl Kept {
     }
 
     /// Takes a version out, to be promoted again.
-    pub(super) fn take(&mut self, generation: Generation) -> Option<Version> {
+    pub(crate) fn take(&mut self, generation: Generation) -> Option<Version> {
         let index = self
             .versions
             .iter()
@@ -267,7 +271,7 @@ impl Kept {
 
     /// What is to be revoked, or is, goes once something else is first: it must never serve again. Until then what serves
     /// stays, beside what is first in its place elsewhere and is to be revoked, too. True if anything went.
-    pub(super) fn forget(
+    pub(crate) fn forget(
         &mut self,
         serving: Option<Generation>,
         is_wanted: impl Fn(Generation) -> bool,
@@ -292,7 +296,7 @@ impl Kept {
 
     /// The document. Its size is known before it is written, so no copy of a key stays behind in a buffer that
     /// grew.
-    pub(super) fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+    pub(crate) fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
         let encoded: Vec<[Zeroizing<String>; 2]> = self
             .versions
             .iter()
@@ -328,7 +332,7 @@ impl Kept {
 
     /// Reads a document. Versions that are broken are left out and told of in the second part. Costs a check of
     /// each pair: blocks for milliseconds.
-    pub(super) fn parse(bytes: &[u8]) -> Result<(Self, Vec<String>), Unusable> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<(Self, Vec<String>), Unusable> {
         // The text of the error holds a position and no content.
         let broken = |error: serde_json::Error| Unusable::Broken(place_of(&error));
         let Format { format } = serde_json::from_slice(bytes).map_err(broken)?;
@@ -431,7 +435,7 @@ fn place_of(error: &serde_json::Error) -> String {
 }
 
 /// The whole hash.
-pub(super) fn hex(generation: Generation) -> String {
+pub(crate) fn hex(generation: Generation) -> String {
     generation
         .as_bytes()
         .iter()
