@@ -11,6 +11,7 @@ COPY certstore certstore
 COPY proto proto
 COPY certmgr certmgr
 COPY gateway gateway
+COPY demo demo
 COPY h2gate h2gate
 COPY tests tests
 RUN cargo build --release --locked -p h2gate && strip target/release/h2gate && mkdir -m 0700 /state

@@ -11,7 +11,6 @@ pub mod admin;
 pub mod cli;
 pub mod command;
 pub mod config;
-pub mod demo;
 pub mod logging;
 pub mod process;
 mod remote_text;

@@ -26,7 +26,7 @@ pub struct TestBackend {
 #[derive(Debug)]
 enum Kind {
     Scripted(AbortHandle),
-    Guide(Option<h2gate::demo::route_guide::Backend>),
+    Guide(Option<demo::route_guide::Backend>),
 }
 
 /// What a scripted backend announces.
@@ -59,7 +59,7 @@ impl Default for BackendOptions {
 impl TestBackend {
     /// The real RouteGuide service; each answer carries its name in `x-served-by`.
     pub async fn guide(name: &str) -> Self {
-        let backend = h2gate::demo::route_guide::Backend::start(name).await.unwrap();
+        let backend = demo::route_guide::Backend::start(name).await.unwrap();
         Self {
             address: backend.address(),
             connections: Arc::default(),

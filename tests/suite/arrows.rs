@@ -97,6 +97,7 @@ fn only_the_program_knows_its_configuration() {
         "proto/src",
         "certmgr/src",
         "gateway/src",
+        "demo/src",
     ] {
         nobody_says(folder, &["h2gate::", "saphyr"], &[]);
     }
@@ -185,6 +186,14 @@ fn certificate_manager_and_gateway_do_not_know_each_other() {
     }));
 }
 
+#[test]
+fn the_demo_knows_neither_gateway_nor_certificate_manager() {
+    let ours = ["http2", "certstore", "certmgr", "gateway", "h2gate"];
+    for line in tree("demo").lines() {
+        assert!(!ours.contains(&line.split(' ').next().unwrap()), "{line}");
+    }
+}
+
 /// The layers of `certmgr`: a module uses those of layers before its own alone, and lib.rs, the façade, is above all.
 /// ARCHITECTURE.md says what each layer is.
 const CERTMGR: &[&[&str]] = &[
@@ -227,7 +236,7 @@ fn modules_of_the_certificate_manager_use_only_layers_below_their_own() {
 const CIRCLES: &[(&str, &[&str])] = &[
     ("certstore", &["bundle", "pem"]),
     ("certstore", &["prove", "resolver", "store", "trust"]),
-    ("h2gate", &["admin", "cli", "command", "demo", "run"]),
+    ("h2gate", &["admin", "cli", "command", "run"]),
     ("h2gate", &["config", "logging"]),
     (
         "gateway",

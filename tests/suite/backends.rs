@@ -97,7 +97,7 @@ async fn a_backend_that_comes_back_serves_again() {
     within("the backend stops", SOON, backend.stop()).await;
     let status = within("an answer", SOON, client.ping()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
-    let _again = h2gate::demo::route_guide::Backend::start_at("one", address)
+    let _again = demo::route_guide::Backend::start_at("one", address)
         .await
         .unwrap();
     eventually("the backend serves again", SOON, async || {
@@ -371,7 +371,7 @@ async fn a_backend_that_dies_in_the_middle_is_unavailable_and_is_not_asked_twice
 #[tokio::test]
 async fn endpoints_may_be_ipv6_or_names() {
     let ca = TestCa::new();
-    let six = h2gate::demo::route_guide::Backend::start_at("six", "[::1]:0".parse().unwrap())
+    let six = demo::route_guide::Backend::start_at("six", "[::1]:0".parse().unwrap())
         .await
         .unwrap();
     let four = TestBackend::guide("four").await;

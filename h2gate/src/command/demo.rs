@@ -1,14 +1,24 @@
-//! `h2gate demo`.
+//! `h2gate demo`: the crate `demo` with the gateway that `h2gate run` runs.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use demo::Options;
 
 use crate::cli::DemoArguments;
-use crate::config::{Log, LogFormat};
-use crate::demo::{self, Options};
+use crate::config::{self, Log, LogFormat};
 use crate::logging::Logging;
 use crate::process::refuse_core_dumps;
+use crate::run::{self, Running};
+
+/// For the first read of the certificate.
+const STARTING: Duration = Duration::from_secs(10);
+
+/// For connections of others when the demo ends; our own clients are gone by then.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs the demonstration. Fails unless everything that it promises has held.
 pub fn demo(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
@@ -34,10 +44,63 @@ pub fn demo(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the demo's threads")?;
-    let good = runtime.block_on(demo::run(&options))?;
+    let good = runtime.block_on(demo::run::<Gateway>(&options))?;
     Ok(if good {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The assembly that `h2gate run` runs, reading the demo's file.
+struct Gateway {
+    running: Running,
+    address: SocketAddr,
+}
+
+impl demo::Gateway for Gateway {
+    async fn start(config: &Path) -> anyhow::Result<Self> {
+        let running = run::start(config::load(config)?).await?;
+        let ready = tokio::time::timeout(STARTING, running.ready()).await;
+        ready.context("the gateway did not read its certificate in time")?;
+        let listeners = running.listeners();
+        let (_, address) = *listeners.first().context("the gateway has no listener")?;
+        Ok(Self { running, address })
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn admin(&self) -> SocketAddr {
+        self.running.admin_address()
+    }
+
+    async fn stop(self) {
+        self.running.drain(GRACE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_program_reads_the_demos_file_without_a_complaint() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("h2gate.yaml");
+        let address = |text: &str| text.parse().unwrap();
+        let text = demo::configuration::text(
+            address("[::1]:0"),
+            address("127.0.0.1:0"),
+            &[address("127.0.0.1:1")],
+        );
+        std::fs::write(&file, text).unwrap();
+        let resolved = crate::config::load(&file).unwrap();
+        assert_eq!(resolved.gateway.routes.len(), 4);
+        let certmgr::Source::Files(files) = &resolved.certificates[0].source else {
+            panic!("{:?}", resolved.certificates[0].source)
+        };
+        assert_eq!(files.chain, folder.path().join("certs/tls.crt"));
+        assert_eq!(resolved.state_dir, Some(folder.path().join("state")));
+        assert_eq!(resolved.log.level, "warn");
+    }
 }

@@ -1,8 +1,12 @@
 //! `h2gate demo`: the real gateway between two RouteGuide backends and clients of its own, while
 //! its certificate is replaced again and again. Everything lives in one process and one
 //! temporary folder.
+//!
+//! The gateway itself comes from the caller ([`Gateway`]): this crate writes its configuration file and
+//! dials it, and knows nothing else of it.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +17,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 mod authority;
-mod configuration;
+pub mod configuration;
 mod dialer;
 mod folder;
-mod gateway;
 mod instructions;
 mod latency;
 mod live;
@@ -30,7 +33,6 @@ mod traffic;
 use authority::Authority;
 use dialer::Dialer;
 use folder::Folder;
-use gateway::Gateway;
 use rotation::Rotation;
 use route_guide::Backend;
 use stop::Stopper;
@@ -58,9 +60,24 @@ pub struct Options {
     pub quiet: bool,
 }
 
+/// A gateway that reads a configuration file and serves in this process.
+pub trait Gateway: Sized {
+    /// Starts the gateway that the file describes, and returns when clients are welcome.
+    fn start(config: &Path) -> impl Future<Output = anyhow::Result<Self>>;
+
+    /// The address of the first listener, with the port that the system chose.
+    fn address(&self) -> SocketAddr;
+
+    /// The address of the admin interface, with the port that the system chose.
+    fn admin(&self) -> SocketAddr;
+
+    /// Ends the gateway. Connections of others may take a moment to finish; those of the demo are closed by now.
+    fn stop(self) -> impl Future<Output = ()>;
+}
+
 /// Runs the demo from start to summary. `false`: something that it promises did not hold, and
 /// the summary says what.
-pub async fn run(options: &Options) -> anyhow::Result<bool> {
+pub async fn run<G: Gateway>(options: &Options) -> anyhow::Result<bool> {
     let every = options.rotate_every;
     anyhow::ensure!(
         every >= MIN_PERIOD,
@@ -70,7 +87,7 @@ pub async fn run(options: &Options) -> anyhow::Result<bool> {
     free(options.admin, "--admin")?;
     let end = End::prepare(options.run_for)?;
 
-    let scene = Scene::set(options).await?;
+    let scene = Scene::<G>::set(options).await?;
     if !options.quiet {
         say(&instructions::text(
             &scene.folder,
@@ -120,15 +137,15 @@ impl End {
 }
 
 /// What serves: backends, the folder with certificates and configuration, the gateway.
-struct Scene {
+struct Scene<G> {
     backends: [Backend; 2],
     folder: Arc<Folder>,
     rotation: Arc<Rotation>,
     ca: CertificateDer<'static>,
-    gateway: Gateway,
+    gateway: G,
 }
 
-impl Scene {
+impl<G: Gateway> Scene<G> {
     async fn set(options: &Options) -> anyhow::Result<Self> {
         let backends = [Backend::start("guide-1").await?, Backend::start("guide-2").await?];
         let authority = Authority::new(names(options.listen))?;
@@ -140,7 +157,7 @@ impl Scene {
         let endpoints = backends.each_ref().map(Backend::address);
         let text = configuration::text(options.listen, options.admin, &endpoints);
         std::fs::write(folder.config(), text).context("cannot write the demo's configuration")?;
-        let gateway = Gateway::start(&folder.config()).await?;
+        let gateway = G::start(&folder.config()).await?;
         Ok(Self {
             backends,
             folder,
@@ -167,7 +184,7 @@ struct Play {
 }
 
 impl Play {
-    fn begin(scene: &Scene, options: &Options) -> anyhow::Result<Self> {
+    fn begin<G: Gateway>(scene: &Scene<G>, options: &Options) -> anyhow::Result<Self> {
         let tally = Arc::new(Tally::new());
         let (stopper, stop) = stop::channel();
         let issued = scene.rotation.issued();
@@ -190,7 +207,7 @@ impl Play {
     }
 
     /// Ends clients, gateway and backends, in this order.
-    async fn end(self, scene: Scene, rotate_every: Duration) -> Summary {
+    async fn end<G: Gateway>(self, scene: Scene<G>, rotate_every: Duration) -> Summary {
         let Self {
             tally,
             stopper,

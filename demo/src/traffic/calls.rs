@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use super::Kind;
-use crate::demo::route_guide::{SERVED_BY, features};
+use crate::route_guide::{SERVED_BY, features};
 
 type Client = RouteGuideClient<Channel>;
 

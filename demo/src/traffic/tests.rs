@@ -12,12 +12,12 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::demo::authority::Authority;
-use crate::demo::folder::Folder;
-use crate::demo::rotation::Rotation;
-use crate::demo::route_guide::Backend;
-use crate::demo::stop;
-use crate::demo::tally::Counts;
+use crate::authority::Authority;
+use crate::folder::Folder;
+use crate::rotation::Rotation;
+use crate::route_guide::Backend;
+use crate::stop;
+use crate::tally::Counts;
 
 struct StandIn {
     address: SocketAddr,

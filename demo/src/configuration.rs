@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 /// The text of `h2gate.yaml`. Paths in it begin at the folder of the file.
-pub(super) fn text(listen: SocketAddr, admin: SocketAddr, endpoints: &[SocketAddr]) -> String {
+pub fn text(listen: SocketAddr, admin: SocketAddr, endpoints: &[SocketAddr]) -> String {
     let endpoints: Vec<_> = endpoints.iter().map(|address| format!("\"{address}\"")).collect();
     let endpoints = endpoints.join(", ");
     format!(
@@ -41,28 +41,4 @@ admin: {{ address: "{admin}" }}
 log: {{ level: warn }}
 "#
     )
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_program_reads_it_without_a_complaint() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("h2gate.yaml");
-        let address = |text: &str| text.parse().unwrap();
-        let text = super::text(
-            address("[::1]:0"),
-            address("127.0.0.1:0"),
-            &[address("127.0.0.1:1")],
-        );
-        std::fs::write(&file, text).unwrap();
-        let resolved = crate::config::load(&file).unwrap();
-        assert_eq!(resolved.gateway.routes.len(), 4);
-        let certmgr::Source::Files(files) = &resolved.certificates[0].source else {
-            panic!("{:?}", resolved.certificates[0].source)
-        };
-        assert_eq!(files.chain, folder.path().join("certs/tls.crt"));
-        assert_eq!(resolved.state_dir, Some(folder.path().join("state")));
-        assert_eq!(resolved.log.level, "warn");
-    }
 }
