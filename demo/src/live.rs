@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::stop::Stop;
-use super::tally::{Counts, Kind, Tally};
+use super::tally::{Counts, Tally};
 
 const REDRAW: Duration = Duration::from_millis(250);
 const NEW_LINE: Duration = Duration::from_secs(5);
@@ -32,18 +32,41 @@ fn write(text: &str) {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
 }
 
+/// At most 80 columns, whatever the figures are. The kinds of RPCs have their rows in the summary.
 fn line(elapsed: Duration, counts: &Counts) -> String {
-    let kinds = Kind::ALL.map(|kind| counts.rpcs.get(&kind).map_or(0, |rpcs| rpcs.succeeded));
-    let [get, list, record, chat] = kinds;
+    let certificate = figure(counts.newest_seen);
+    let [rpcs, failed, handshakes, reconnects] = [
+        (counts.succeeded(), "RPC", "s"),
+        (counts.failures, "failed", ""),
+        (counts.handshakes, "handshake", "s"),
+        (counts.reconnects, "reconnect", "s"),
+    ]
+    .map(|(count, noun, plural)| format!("{} {noun}{}", figure(count), if count == 1 { "" } else { plural }));
     format!(
-        "{:>4} s  {} RPCs (get {get}, list {list}, record {record}, chat {chat})  {}  certificate {}  {} handshakes  {}",
-        elapsed.as_secs(),
-        counts.succeeded(),
-        plural(counts.failures, "failure"),
-        counts.newest_seen,
-        counts.handshakes,
-        plural(counts.reconnects, "reconnect"),
+        "{:>5} {rpcs}  {failed}  certificate {certificate}  {handshakes}  {reconnects}",
+        time(elapsed)
     )
+}
+
+/// A count in at most four characters: from 10,000 on in thousands, then in millions and so on, rounded down.
+fn figure(count: u64) -> String {
+    let (mut count, mut units) = (count, ["", "k", "M", "G", "T", "P"].into_iter());
+    let mut unit = units.next();
+    while count > if unit == Some("") { 9_999 } else { 999 } {
+        count /= 1_000;
+        unit = units.next();
+    }
+    // 2^64 is 18 E.
+    format!("{count}{}", unit.unwrap_or("E"))
+}
+
+/// A time in at most five characters.
+fn time(elapsed: Duration) -> String {
+    match elapsed.as_secs() {
+        seconds @ 0..10_000 => format!("{seconds}s"),
+        seconds @ 10_000..600_000 => format!("{}m", seconds / 60),
+        seconds => format!("{}h", figure(seconds / 3_600)),
+    }
 }
 
 pub(super) fn plural(count: u64, noun: &str) -> String {
@@ -53,9 +76,10 @@ pub(super) fn plural(count: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tally::Kind;
 
     #[test]
-    fn the_line_holds_all_figures() {
+    fn the_line_holds_its_figures() {
         let mut counts = Counts::default();
         counts.handshake(3, 0, Duration::ZERO);
         counts.rpc(Kind::GetFeature, Duration::ZERO, "north".to_owned());
@@ -63,7 +87,41 @@ mod tests {
         counts.failure(Duration::ZERO, "oh".to_owned());
         assert_eq!(
             line(Duration::from_millis(7_900), &counts),
-            "   7 s  2 RPCs (get 1, list 0, record 0, chat 1)  1 failure  certificate 3  1 handshakes  0 reconnects"
+            "   7s 2 RPCs  1 failed  certificate 3  1 handshake  0 reconnects"
         );
+    }
+
+    #[test]
+    fn the_line_fits_80_columns_with_the_largest_figures() {
+        let line_of = |count, elapsed| {
+            let mut counts = Counts {
+                handshakes: count,
+                reconnects: count,
+                newest_seen: count,
+                failures: count,
+                ..Counts::default()
+            };
+            counts.rpcs.entry(Kind::GetFeature).or_default().succeeded = count;
+            line(elapsed, &counts)
+        };
+        let widest = line_of(9_999, Duration::from_secs(9_999));
+        assert_eq!(widest.len(), 80, "{widest}");
+        for (count, figure) in [
+            (9_999, "9999"),
+            (10_000, "10k"),
+            (999_999, "999k"),
+            (1_000_000, "1M"),
+            (u64::MAX, "18E"),
+        ] {
+            let line = line_of(count, Duration::from_secs(count));
+            assert!(line.len() <= 80, "{line}");
+            for shown in [
+                format!("certificate {figure}  "),
+                format!("  {figure} handshakes  "),
+                format!("  {figure} reconnects"),
+            ] {
+                assert!(line.contains(&shown), "{shown} in {line}");
+            }
+        }
     }
 }

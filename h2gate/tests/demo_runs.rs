@@ -112,7 +112,7 @@ fn ctrl_c_ends_with_the_summary_and_removes_the_folder() {
     let mut lines = BufReader::new(child.stderr.take().unwrap())
         .lines()
         .map(Result::unwrap);
-    let line = lines.find(|line| line.contains(" RPCs (")).unwrap();
+    let line = lines.find(|line| line.contains(" RPCs  ")).unwrap();
     let root = std::fs::read_dir(temporary.path())
         .unwrap()
         .next()
