@@ -219,6 +219,28 @@ fn the_effective_configuration_loads_again_as_itself() {
 }
 
 #[test]
+fn names_that_were_made_for_routes_load_again() {
+    let long = vec!["x".repeat(60); 4].join(".");
+    let first = parse(&format!(
+        "listeners:
+  - {{ name: one, address: 127.0.0.1:1 }}
+  - {{ name: two, address: 127.0.0.1:2 }}
+routes:
+  - {{ match: {{ host: [a.example, b.example], listener: [one, two] }}, backend: x }}
+  - {{ match: {{ host: [c.example, d.example], listener: one }}, backend: x }}
+  - {{ match: {{ host: {long}, listener: one }}, backend: x }}
+  - {{ match: {{ host: {long} }}, backend: x }}
+backends: [{{ name: x, endpoints: [127.0.0.1:3] }}]
+"
+    ))
+    .unwrap();
+    let name = |at: usize| first.gateway.routes[at].name.as_str();
+    assert_eq!([name(0), name(1)], ["a.example+1@one+1", "c.example+1@one"]);
+    let again = parse(&first.effective_yaml()).unwrap();
+    assert_eq!(again.effective(), first.effective());
+}
+
+#[test]
 fn the_schema_names_every_key_and_refuses_others() {
     let schema = config::schema();
     for setting in config::settings() {

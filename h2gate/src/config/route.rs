@@ -52,7 +52,7 @@ impl FileRoute {
             );
         }
         Self {
-            name: fields.value("name", values::label, found),
+            name: fields.value("name", values::route_label, found),
             place: matched.map_or(fields.place, |_| fields.place_of("match")),
             listeners,
             hosts,
@@ -88,6 +88,7 @@ impl FileRoute {
                 name.push_str(&format!("+{}", others.len()));
             }
         }
+        name.truncate(name.floor_char_boundary(values::MAX_MADE_LABEL));
         name
     }
 

@@ -9,7 +9,9 @@ mod name;
 mod remote;
 
 pub(super) use address::{endpoint, network, socket_address};
-pub(super) use name::{domain, grpc_method, grpc_service, host_pattern, label, shorten};
+pub(super) use name::{
+    MAX_MADE_LABEL, domain, grpc_method, grpc_service, host_pattern, label, route_label, shorten,
+};
 pub(super) use remote::{
     bucket, is_local, mail, may_hold_secret, queue, region, resolver, role, text, url, variable,
 };

@@ -4,10 +4,27 @@ use std::net::IpAddr;
 
 use super::Wrong;
 
+/// The longest name.
+const MAX_LABEL: usize = 200;
+
+/// The longest name that is made for a route: room is left for the number that tells it from another one.
+pub(in crate::config) const MAX_MADE_LABEL: usize = MAX_LABEL - 10;
+
 /// A name in the configuration; it becomes a metric label and appears in logs.
 pub(in crate::config) fn label(text: &str) -> Result<String, Wrong> {
-    let lawful = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '*' | ':');
-    if text.is_empty() || text.len() > 200 || !text.chars().all(lawful) {
+    label_with(&[], text)
+}
+
+/// The name of a route. Names that are made for routes have `@` and `+`, and are in the effective configuration.
+pub(in crate::config) fn route_label(text: &str) -> Result<String, Wrong> {
+    label_with(&['@', '+'], text)
+}
+
+fn label_with(others: &[char], text: &str) -> Result<String, Wrong> {
+    let lawful = |c: char| {
+        c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '*' | ':') || others.contains(&c)
+    };
+    if text.is_empty() || text.len() > MAX_LABEL || !text.chars().all(lawful) {
         let remedy = "use letters, digits and - _ . / only, at most 200";
         return Err(Wrong::but(
             format!("`{}` is not a usable name", shorten(text)),
