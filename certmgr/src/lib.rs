@@ -27,6 +27,8 @@ mod dns;
 mod error;
 mod event;
 mod failpoint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod kept;
 mod lease;
 mod ledger;

@@ -8,7 +8,7 @@
 mod going;
 mod holding;
 mod sight;
-mod wish;
+pub(crate) mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -7,7 +7,7 @@ pub(crate) mod file;
 mod pace;
 mod queue;
 mod s3;
-mod secrets_manager;
+pub(crate) mod secrets_manager;
 
 use std::sync::Arc;
 use std::time::Duration;

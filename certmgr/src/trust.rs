@@ -6,7 +6,7 @@
 
 mod age;
 mod keeping;
-mod kept;
+pub(crate) mod kept;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -216,6 +216,7 @@ const CERTMGR: &[&[&str]] = &[
     &["certificate", "trust"],
     &["supervisor"],
     &["service"],
+    &["fuzz"],
 ];
 
 #[test]

@@ -79,7 +79,7 @@ struct StoredWord {
 }
 
 impl Wish {
-    pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         let authority = &self.authority;
         let stored = Stored {
             format: FORMAT,
@@ -109,7 +109,7 @@ impl Wish {
         Ok(bytes)
     }
 
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let stored: Stored = serde_json::from_slice(bytes)
             .map_err(|error| format!("is broken at line {} column {}", error.line(), error.column()))?;
         if stored.format > FORMAT {

@@ -1,7 +1,7 @@
 //! A chain and a key in one secret of AWS Secrets Manager, always its version of stage `AWSCURRENT`.
 
-mod json;
-mod pkcs12;
+pub(crate) mod json;
+pub(crate) mod pkcs12;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,7 +19,7 @@ const FIELDS_BYTES: usize = 1024;
 
 /// Why a document is not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     /// A newer h2gate has written it.
     Newer(String),
     /// It is not what any h2gate writes, or not what is demanded now.
@@ -77,7 +77,7 @@ pub(super) fn to_json(
 }
 
 /// Reads a document. Checks what is in it, which costs milliseconds.
-pub(super) fn parse(bytes: &[u8]) -> Result<Pair, Unusable> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Pair, Unusable> {
     // The text of the error holds a position and no content.
     let broken =
         |error: serde_json::Error| format!("is broken at line {} column {}", error.line(), error.column());

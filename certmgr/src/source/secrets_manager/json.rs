@@ -24,7 +24,7 @@ const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// What is read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fields {
+pub(crate) struct Fields {
     /// The texts of the two fields.
     pub(super) wanted: [Zeroizing<Vec<u8>>; 2],
     /// Texts with certificates in other fields, or in lists of texts there.
@@ -32,7 +32,7 @@ pub(super) struct Fields {
 }
 
 /// Reads an object. The same name twice among the wanted ones is lawful.
-pub(super) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<Fields, String> {
+pub(crate) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<Fields, String> {
     let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     if json.trim_ascii_start().starts_with(b"\"") {
         return Err("it is a text in quotes, and no JSON object: store what stands in the quotes".to_owned());

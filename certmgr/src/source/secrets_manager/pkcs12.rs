@@ -21,7 +21,7 @@ const SEQUENCE: u8 = 0x30;
 ///
 /// Bags have no order that could be relied on: the leaf is the certificate with the key's public half, and each
 /// next one is the issuer that signed the one before. What does not belong to that chain is left out.
-pub(super) fn open(container: &[u8], passphrase: &str) -> Result<Pair, String> {
+pub(crate) fn open(container: &[u8], passphrase: &str) -> Result<Pair, String> {
     let decoded;
     let container = if container.first() == Some(&SEQUENCE) {
         container
