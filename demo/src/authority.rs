@@ -8,7 +8,7 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateDer;
 
-/// How far certificates reach into the past, for clients whose clock is behind.
+/// The age of a new certificate, for clients whose clock is behind.
 const SKEW: Duration = Duration::from_secs(60);
 const CA_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 const LEAF_LIFE: Duration = Duration::from_secs(24 * 3600);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::dialer::reachable;
 use super::folder::Folder;
 
-/// What is where, and how to reach it with the usual tools.
+/// The text: the places of everything, and the commands to reach it with the usual tools.
 pub(super) fn text(folder: &Folder, gateway: SocketAddr, admin: SocketAddr) -> String {
     let target = target(gateway);
     let admin = reachable(admin);

@@ -45,7 +45,7 @@ const ENDING: Duration = Duration::from_secs(10);
 /// Between two rotations: below it, certificates would be replaced before anybody could see them.
 const MIN_PERIOD: Duration = Duration::from_millis(100);
 
-/// What the demo is asked to do.
+/// The options of the demo.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// End after this long; `None`: at Ctrl-C.
@@ -54,7 +54,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where the admin interface listens; port 0 lets the system choose.
     pub admin: SocketAddr,
-    /// How often a new certificate is put in place.
+    /// Time between two new certificates.
     pub rotate_every: Duration,
     /// Only the summary.
     pub quiet: bool,
@@ -103,7 +103,7 @@ pub async fn run<G: Gateway>(options: &Options) -> anyhow::Result<bool> {
     Ok(summary.problems().is_empty())
 }
 
-/// When the demo ends: after its time, or when somebody says so.
+/// The end of the demo: after its time, or at a signal.
 struct End {
     run_for: Option<Duration>,
     interrupted: Signal,
@@ -136,7 +136,7 @@ impl End {
     }
 }
 
-/// What serves: backends, the folder with certificates and configuration, the gateway.
+/// The servers of the demo: backends, the folder with certificates and configuration, the gateway.
 struct Scene<G> {
     backends: [Backend; 2],
     folder: Arc<Folder>,
@@ -176,7 +176,7 @@ impl<G: Gateway> Scene<G> {
     }
 }
 
-/// What runs against the scene, and what it has seen.
+/// The tasks that run against the scene, and their counts.
 struct Play {
     tally: Arc<Tally>,
     stopper: Stopper,
@@ -246,7 +246,7 @@ async fn finish(mut task: JoinHandle<()>, what: &str, tally: &Tally) {
     }
 }
 
-/// What the certificate must cover: what the instructions and our own clients dial.
+/// The names that the certificate must cover: those that the instructions and our own clients dial.
 fn names(listen: SocketAddr) -> Vec<String> {
     let mut names = ["localhost", "127.0.0.1", "::1", "*.demo.local"]
         .map(str::to_owned)

@@ -13,7 +13,7 @@ use super::folder::Folder;
 use super::stop::Stop;
 use super::tally::Tally;
 
-/// How long a written certificate may take until fresh handshakes show it: a changed file is
+/// The longest time until fresh handshakes show a written certificate: a changed file is
 /// seen within 2 s, and a fresh handshake is never far away.
 pub(super) const SETTLING: Duration = Duration::from_secs(3);
 

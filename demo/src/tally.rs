@@ -1,4 +1,4 @@
-//! What the demo's own clients have seen.
+//! Counts of everything that the demo's own clients have seen.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -65,7 +65,7 @@ pub(super) struct Counts {
     pub(super) reconnects: u64,
     /// Number of the newest certificate that a handshake has shown.
     pub(super) newest_seen: u64,
-    /// How often a handshake has shown a newer certificate than all before it.
+    /// The number of handshakes that have shown a newer certificate than all before them.
     pub(super) rotations_seen: u64,
     /// All failures: of RPCs, handshakes, rotations, promises.
     pub(super) failures: u64,

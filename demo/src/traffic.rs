@@ -1,4 +1,4 @@
-//! What the demo keeps running against the gateway: kept connections with RPCs of all four
+//! The traffic of the demo against the gateway: kept connections with RPCs of all four
 //! kinds, a RouteChat on each that stays open from start to end, and fresh connections.
 
 use std::sync::Arc;

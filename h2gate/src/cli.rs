@@ -68,7 +68,7 @@ macro_rules! reference {
     };
 }
 
-/// What each exit code means; shown by `--help`.
+/// The meaning of each exit code; shown by `--help`.
 pub const EXIT_CODES: &str = exit_codes!();
 
 const EXAMPLES: &str = examples!();
@@ -88,7 +88,7 @@ const EXAMPLES: &str = examples!();
     arg_required_else_help = true,
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -128,7 +128,7 @@ pub struct CheckArguments {
     /// Configuration file (YAML)
     #[arg(short, long, value_name = "FILE", env = "H2GATE_CONFIG")]
     pub config: PathBuf,
-    /// How to print the result
+    /// Format of the result
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
     /// Treat warnings as errors
@@ -145,15 +145,15 @@ pub struct CertsArguments {
     /// Take the admin address from this configuration file [env: H2GATE_CONFIG=]
     #[arg(short, long, value_name = "FILE", global = true, conflicts_with = "admin")]
     pub config: Option<PathBuf>,
-    /// How to print the result
+    /// Format of the result
     #[arg(short, long, value_enum, default_value_t = Output::Text, global = true)]
     pub output: Output,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: CertsCommand,
 }
 
-/// What can be asked of the certificates of a running h2gate.
+/// The commands for the certificates of a running h2gate.
 #[derive(Debug, Clone, Subcommand)]
 pub enum CertsCommand {
     /// One line for each certificate: what serves, until when, what happens next
@@ -198,9 +198,9 @@ pub enum CertsCommand {
         /// Name of the certificate in the configuration
         name: String,
     },
-    /// What will be ordered when over the next year, and whether the CAs allow that; orders nothing
+    /// Show which orders are due over the next year, and if the CAs allow them; orders nothing
     Plan {
-        /// How far to look, such as 90d
+        /// Time to look ahead, such as 90d
         #[arg(long = "for", value_name = "DURATION", default_value = "365d", value_parser = config::duration)]
         horizon: Duration,
     },
@@ -221,7 +221,7 @@ pub enum Reason {
     CessationOfOperation,
 }
 
-/// How a result is printed.
+/// The format of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// For people
@@ -242,7 +242,7 @@ pub struct DemoArguments {
     /// Address of the admin interface
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9901")]
     pub admin: SocketAddr,
-    /// How often a new certificate is put in place
+    /// Time between two new certificates
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = config::duration)]
     pub rotate_every: Duration,
     /// No live line, only the summary

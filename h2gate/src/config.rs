@@ -52,7 +52,7 @@ pub struct Resolved {
     pub trust_bundles: Vec<TrustConfig>,
     /// Where state is kept; `None` keeps nothing, and then there are no ACME certificates.
     pub state_dir: Option<PathBuf>,
-    /// Whether a crash may write the memory, with its keys, to disk.
+    /// The permission for a crash to write the memory, with its keys, to disk.
     pub core_dumps: bool,
     /// Orders at CAs under way at once.
     pub max_orders: usize,
@@ -62,7 +62,7 @@ pub struct Resolved {
     pub log: Log,
     /// One line per RPC; `None` writes none.
     pub access_log: Option<AccessLog>,
-    /// What is probably not meant, though it can run. Holds the text of the file as well.
+    /// Warnings: settings that can run, but are probably not meant. Holds the text of the file as well.
     pub warnings: Diagnostics,
 }
 
@@ -80,11 +80,11 @@ pub struct Admin {
 pub struct Log {
     /// Filter in the form that `tracing_subscriber::EnvFilter` reads: `info` or `info,gateway=debug`.
     pub level: String,
-    /// How lines are written.
+    /// The format of log lines.
     pub format: LogFormat,
 }
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -112,7 +112,7 @@ pub enum Destination {
 /// All that can be said about one file.
 #[derive(Debug)]
 pub struct Examination {
-    /// What is wrong or doubtful, with the text of the file.
+    /// Errors and warnings, with the text of the file.
     pub found: Diagnostics,
     /// The certificates whose entries could be read, whatever else is wrong, so that their files can be
     /// checked as well.
@@ -123,7 +123,7 @@ pub struct Examination {
     pub state_dir: Option<Spanned<PathBuf>>,
     /// The file of the access log, if one is named.
     pub access_log: Option<Spanned<PathBuf>>,
-    /// What can run, if there was no error.
+    /// The configuration to run, if there was no error.
     pub resolved: Option<Resolved>,
 }
 
@@ -170,11 +170,11 @@ pub struct LocatedPath {
     pub path: PathBuf,
     /// Where it is written.
     pub place: Place,
-    /// What is expected there.
+    /// The purpose of the path.
     pub purpose: PathUse,
 }
 
-/// What is expected at a path.
+/// The purpose of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathUse {
     /// The PEM chain of a certificate.
@@ -201,13 +201,13 @@ pub fn load(path: &Path) -> Result<Resolved, Diagnostics> {
     resolved.ok_or(found)
 }
 
-/// As [`load`], for text that was read from `path` (relative paths in it begin at its folder).
+/// Does the same as [`load`] with a text that was read from `path` (relative paths in it begin at its folder).
 pub fn parse(path: &Path, text: &str) -> Result<Resolved, Diagnostics> {
     let Examination { found, resolved, .. } = examine_text(path, text);
     resolved.ok_or(found)
 }
 
-/// As [`load`], and keeps what could be read of a file that cannot run.
+/// Does the same as [`load`], and keeps the readable parts of a file that cannot run.
 pub fn examine(path: &Path) -> Examination {
     let text = read(path).and_then(|bytes| String::from_utf8(bytes).map_err(|error| not_text(&error)));
     match text {
@@ -316,12 +316,12 @@ fn read(path: &Path) -> Result<Vec<u8>, (String, Option<String>)> {
 }
 
 impl Resolved {
-    /// What runs, with every default filled in and secrets redacted; the shape is that of the file.
+    /// The configuration that runs, with every default filled in and secrets redacted; the shape is that of the file.
     pub fn effective(&self) -> serde_json::Value {
         effective::json(self)
     }
 
-    /// As [`Resolved::effective`], in YAML and in the order of the reference; it can be loaded again.
+    /// The same as [`Resolved::effective`] in YAML, in the order of the reference; it can be loaded again.
     pub fn effective_yaml(&self) -> String {
         effective::yaml(&self.effective())
     }

@@ -23,7 +23,7 @@ pub const ENVIRONMENT: &str = "H2GATE_LOG";
 /// The crates that are ours, by which parts of the log are named.
 pub(crate) const PARTS: [&str; 5] = ["h2gate", "gateway", "http2", "certmgr", "certstore"];
 
-/// How long the end of the program waits for the last lines.
+/// The longest wait for the last lines at the end of the program.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Changes the log while the program runs. To be kept until the end: dropping it waits for the lines that are
@@ -41,11 +41,11 @@ pub enum LoggingError {
     /// The filter has a mistake.
     #[error("the log level {text:?} of {origin} cannot be read")]
     Level {
-        /// What was given.
+        /// The text as it was given.
         text: String,
-        /// Who gave it.
+        /// The name of its source: a key of the file, or a variable.
         origin: &'static str,
-        /// What is wrong with it.
+        /// The parser's error.
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
@@ -57,7 +57,7 @@ pub enum LoggingError {
     Thread(#[source] std::io::Error),
 }
 
-/// What a changed `log` section came to.
+/// The result of a changed `log` section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// It is in force.

@@ -1,4 +1,4 @@
-//! What the kernel knows about this process, and what the program asks of it: more open files, no core dumps.
+//! The process and the kernel: facts about it, and requests to it: more open files, no core dumps.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -26,13 +26,13 @@ use crate::admin::{self, Admin, Bounds, Hosts, Phase, Services, Sources, View};
 use crate::config::{self, Resolved};
 use crate::process::{open_file_limit, unix_now};
 
-/// How long a reload waits for the first read of certificates and trust bundles whose names are new.
+/// The longest wait of a reload for the first read of certificates and trust bundles whose names are new.
 const NEW_NAMES: Duration = Duration::from_secs(2);
 
-/// How long a start waits for what is kept to serve before the ports open.
+/// The longest wait of a start until kept certificates serve, before the ports open.
 const KEPT: Duration = Duration::from_secs(10);
 
-/// How long the end of the program waits for the access log's last lines.
+/// The longest wait for the access log's last lines at the end of the program.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Why the program could not start. Nothing is left running.
@@ -41,9 +41,9 @@ pub enum StartError {
     /// The admin address cannot be bound.
     #[error("the admin interface cannot listen on {address}")]
     AdminAddress {
-        /// As configured.
+        /// The address, in the form of the configuration.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -59,9 +59,9 @@ pub enum StartError {
         .path.display()
     )]
     AccessLog {
-        /// As configured.
+        /// The path, in the form of the configuration.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -78,10 +78,10 @@ pub enum ReloadError {
     Gateway(#[from] gateway::ReloadError),
 }
 
-/// What a reload did.
+/// The result of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
-    /// What the gateway did.
+    /// The gateway's part of it.
     pub gateway: gateway::Applied,
     /// Settings that differ and that only a restart can change.
     pub needs_restart: Vec<&'static str>,
@@ -94,7 +94,7 @@ struct AccessLog {
     writer: AccessLogWriter,
 }
 
-/// What runs, whatever the file says by now.
+/// The configuration that runs; the file may differ by now.
 #[derive(Debug)]
 struct InForce {
     resolved: Resolved,
@@ -111,7 +111,7 @@ pub struct Running {
     admin: Admin,
     access_log: Option<AccessLog>,
     view: Arc<View>,
-    /// What runs now; the lock makes reloads follow one another.
+    /// The configuration that runs now; the lock makes reloads follow one another.
     in_force: Mutex<InForce>,
     _tasks: JoinSet<()>,
 }
@@ -119,7 +119,8 @@ pub struct Running {
 /// Puts everything together and starts it. To be called inside a Tokio runtime, which carries the control
 /// work; the gateway brings its own threads.
 ///
-/// What served last serves before the ports open. Returns once all listeners are bound; certificates may still be on their
+/// Starts the gateway. Kept certificates serve before the ports open. Returns once all listeners are bound;
+/// certificates may still be on their
 /// way: see [`Running::ready`].
 pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
     let mut resolved = resolved;
@@ -196,12 +197,12 @@ impl Running {
         &self.gateway
     }
 
-    /// What serves.
+    /// The certificates that serve.
     pub fn certificates(&self) -> &certstore::Reader {
         &self.certificates
     }
 
-    /// What the admin interface shows.
+    /// The facts that the admin interface shows.
     pub fn view(&self) -> &View {
         &self.view
     }
@@ -284,7 +285,7 @@ impl Running {
         self.gateway.drain(grace).await
     }
 
-    /// How long a drain may take, as configured now.
+    /// The longest time of a drain, from the configuration that runs now.
     pub async fn drain_grace(&self) -> Duration {
         self.in_force.lock().await.resolved.gateway.timeouts.drain
     }
@@ -311,7 +312,7 @@ impl Running {
     }
 }
 
-/// What runs, and those of the new ones whose names are not among it.
+/// The configuration that runs, and those entries of the new one whose names are not in it.
 fn with_new_names<T: Clone>(before: &[T], after: &[T], name: impl Fn(&T) -> &str) -> Vec<T> {
     let is_new = |one: &&T| before.iter().all(|known| name(known) != name(one));
     before

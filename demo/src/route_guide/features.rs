@@ -28,7 +28,7 @@ const SOUTH: i32 = 400_000_000;
 const WEST: i32 = -750_000_000;
 const STEP: i32 = 2_000_000;
 
-/// What the clients of the gRPC tutorials ask GetFeature for.
+/// The place that the clients of the gRPC tutorials ask GetFeature for.
 const WELL_KNOWN: (&str, Point) = (
     "Berkshire Valley",
     Point {
@@ -64,7 +64,7 @@ pub fn at(point: Point) -> Option<&'static str> {
     BY_PLACE.get(&(point.latitude, point.longitude)).copied()
 }
 
-/// Whether a point lies between two opposite corners, borders included.
+/// Says if a point lies between two opposite corners, borders included.
 pub fn inside(point: Point, corner: Point, opposite: Point) -> bool {
     let between = |x: i32, a: i32, b: i32| (a.min(b)..=a.max(b)).contains(&x);
     between(point.latitude, corner.latitude, opposite.latitude)

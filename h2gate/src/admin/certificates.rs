@@ -66,7 +66,7 @@ fn serving(serving: &ServingStatus, kept: Option<&Version>, now: Duration) -> Va
     })
 }
 
-/// What served before.
+/// One version of a certificate that served earlier.
 fn version(version: &Version) -> Value {
     json!({
         "generation": version.generation.to_string(),

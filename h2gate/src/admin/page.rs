@@ -20,7 +20,7 @@ use super::yaml;
 use super::{Hosts, View};
 use crate::remote_text::in_json;
 
-/// What `/` and every unknown path answer.
+/// The answer to `/` and to every unknown path.
 const INDEX: &str = "\
 h2gate admin interface
 
@@ -62,7 +62,7 @@ pub(super) fn router(view: Arc<View>, services: Routes, hosts: Hosts) -> Router 
         .layer(middleware::from_fn_with_state(hosts, guard))
 }
 
-/// What holds for every answer: none by strange names, no long bodies, no caches, no guessing of types by browsers.
+/// The rules for every answer: none by strange names, no long bodies, no caches, no guessing of types by browsers.
 async fn guard(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
     if let Some(stranger) = hosts.stranger(request.uri(), request.headers()) {
         return unknown_host(&stranger, request.headers());
@@ -161,7 +161,8 @@ async fn config(State(view): State<Arc<View>>, Query(query): Query<HashMap<Strin
     }
 }
 
-/// What waits for a restart is a comment, so that the page can be loaded as a configuration.
+/// The configuration that runs. Settings that wait for a restart are a comment, so that the page can be loaded as a
+/// file.
 fn with_comment(pending: &[Value], effective: &Value) -> String {
     let names = pending
         .iter()

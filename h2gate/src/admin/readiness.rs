@@ -1,4 +1,4 @@
-//! Whether this process should get new connections, as told to load balancers.
+//! Readiness: tells load balancers if this process should get new connections.
 
 use std::fmt;
 

@@ -180,7 +180,7 @@ async fn connection(stream: TcpStream, router: Router, bounds: Bounds, activity:
     }
 }
 
-/// When the last byte moved on a connection, and when the last one was written; at first, when it was accepted.
+/// Times of a connection: the last byte in either direction, and the last byte written. Both begin when it is accepted.
 #[derive(Debug, Clone)]
 struct Activity {
     born: Instant,

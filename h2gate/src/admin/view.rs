@@ -1,4 +1,4 @@
-//! What the admin interface shows: written by the program, read by the pages.
+//! The facts that the admin interface shows: written by the program, read by the pages.
 
 use std::fmt::Error;
 use std::sync::Arc;
@@ -24,15 +24,15 @@ pub struct Sources {
     pub gateway: Option<Arc<Metrics>>,
     /// The access log, if one is written.
     pub access_log: Option<AccessLogSink>,
-    /// What serves.
+    /// The certificates that serve.
     pub certificates: certstore::Reader,
-    /// What happened to it.
+    /// The events of certificates and trust bundles, counted.
     pub certificate_events: Events,
     /// The certificate manager, for operators; `None` in a process without one.
     pub control: Option<certmgr::Control>,
 }
 
-/// What the admin interface shows.
+/// The facts that the admin interface shows.
 #[derive(Debug)]
 pub struct View {
     readiness: Readiness,
@@ -60,7 +60,7 @@ impl View {
         self.services.send_replace(services);
     }
 
-    /// Whether new connections are welcome.
+    /// The readiness: says if new connections are welcome.
     pub fn readiness(&self) -> &Readiness {
         &self.readiness
     }
@@ -96,12 +96,12 @@ impl View {
         )
     }
 
-    /// What the manager says of each certificate.
+    /// The manager's view of each certificate.
     fn certificate_views(&self) -> Vec<certmgr::View> {
         self.control().map(certmgr::Control::list).unwrap_or_default()
     }
 
-    /// How long no worker of the gateway has run; nothing, if there is none.
+    /// The time for which no worker of the gateway has run; zero if there is no gateway.
     pub(super) fn silence(&self) -> Duration {
         self.sources
             .gateway

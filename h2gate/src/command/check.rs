@@ -34,7 +34,7 @@ pub fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What was found.
+/// The result of a check.
 struct Report {
     found: Diagnostics,
     now: UnixTime,
@@ -149,7 +149,7 @@ impl Report {
     }
 }
 
-/// Whether `run` could open the file of the access log. Nothing is created.
+/// Reports if `run` could not open the file of the access log. Nothing is created.
 fn check_access_log(path: &Path, place: Place, found: &mut Diagnostics) {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,

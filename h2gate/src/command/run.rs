@@ -21,7 +21,7 @@ use crate::run::{self, Running};
 const CONTROL_THREADS: usize = 2;
 /// Threads for what blocks. `certmgr` lets a few work at once; what hangs in a file system keeps one for each file.
 const BLOCKING_THREADS: usize = 320;
-/// How often the file is looked at; and again, once it was seen to move.
+/// The period of looks at the file; and the time to the next look once it has changed.
 const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(250));
 /// For control work that still reads a file when everything else has ended.
 const LEFTOVERS: Duration = Duration::from_secs(1);
@@ -182,7 +182,7 @@ async fn drain(running: Running, signals: &mut Signals) -> ExitCode {
     }
 }
 
-/// What a signal asks for.
+/// The request that a signal stands for.
 enum Asked {
     Reload,
     Reopen,

@@ -90,7 +90,7 @@ pub(super) fn loops(backends: &[FileBackend], listeners: &[FileListener]) -> Vec
         .collect()
 }
 
-/// Whether an endpoint leads to what listens there, as far as that is known without asking anybody.
+/// Says if an endpoint leads to the socket that listens there, if that is known without a query.
 fn leads_to(endpoint: &EndpointAddress, listening: SocketAddr) -> bool {
     match endpoint {
         EndpointAddress::Address(address) => reaches(*address, listening),

@@ -9,7 +9,7 @@ use gateway::settings::{Limits, Timeouts};
 use super::keys::{DEADLINES, Fallback, Key, Section, Shape};
 use super::values::{write_duration, write_size};
 
-/// What `max_orders` may be.
+/// The range of `max_orders`.
 pub(super) const MAX_ORDERS: RangeInclusive<u64> = 1..=64;
 
 /// That of the certificate manager.
@@ -17,7 +17,7 @@ pub(super) fn default_max_orders() -> usize {
     certmgr::Options::default().max_orders
 }
 
-/// What a bound is set to.
+/// The value of a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Amount {
     /// A count, or bytes.
@@ -31,7 +31,7 @@ pub(super) enum Amount {
 }
 
 impl Amount {
-    /// As it would be written in the file; a rate in YAML's flow style.
+    /// The text of the value in the file; a rate in YAML's flow style.
     pub(super) fn text(self, shape: Shape) -> String {
         match self {
             Self::Unlimited => "unlimited".to_owned(),

@@ -75,7 +75,7 @@ impl<'a> Paths<'a> {
         path
     }
 
-    /// What `check` looks for in the environment.
+    /// Notes a variable of the environment, for `check` to look for.
     fn note_variable(&mut self, name: &Spanned<String>) {
         self.note(PathBuf::from(&name.value), name.place, PathUse::Variable);
     }
@@ -103,7 +103,7 @@ impl FileCertificate {
         }
     }
 
-    /// What is ordered, if it comes from a CA.
+    /// The order, if the certificate comes from a CA.
     fn acme(&self) -> Option<&acme::FileAcme> {
         match &self.source {
             Some(Spanned {
@@ -114,7 +114,7 @@ impl FileCertificate {
         }
     }
 
-    /// Whether it is ordered from a CA.
+    /// Says if it is ordered from a CA.
     pub(super) fn is_acme(&self) -> bool {
         self.acme().is_some()
     }
@@ -172,7 +172,7 @@ impl FileCertificate {
     }
 }
 
-/// What separates a certificate's name from the kind of its key, where one entry of the file orders several. No
+/// The separator of a certificate's name and the kind of its key, where one entry of the file orders several. No
 /// name of the file has it.
 pub(super) const SEPARATOR: char = '+';
 

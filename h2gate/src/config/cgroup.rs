@@ -1,4 +1,4 @@
-//! How many CPUs this process may use: the cgroup's quota, not the cores of the host.
+//! The number of CPUs that this process may use: the cgroup's quota, not the cores of the host.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What is wrong with a file, where, and what to do about it.
+//! Errors and warnings about a file, each with its place and its remedy.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -47,7 +47,7 @@ impl<T> Spanned<T> {
     }
 }
 
-/// Whether the configuration can be used all the same.
+/// The weight of a diagnostic: says if the configuration can be used in spite of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// It cannot.
@@ -73,9 +73,9 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// Where.
     pub place: Place,
-    /// What is wrong, in one line.
+    /// The problem, in one line.
     pub message: String,
-    /// What to do, in one line.
+    /// The remedy, in one line.
     pub remedy: Option<String>,
 }
 
@@ -93,7 +93,7 @@ pub struct Diagnostics {
     untold: bool,
     /// Lines that are never shown.
     concealed: BTreeSet<usize>,
-    /// What stands in PEM sections of the text, and is shown in no message.
+    /// The content of PEM sections of the text, which is shown in no message.
     pasted: Vec<String>,
 }
 
@@ -120,7 +120,7 @@ impl Diagnostics {
         }
     }
 
-    /// Whether no further error will be kept.
+    /// Says if no further error will be kept.
     pub(super) fn is_full(&self) -> bool {
         self.errors() >= MAX_TOLD
     }
@@ -140,7 +140,7 @@ impl Diagnostics {
         self.push(Severity::Error, place, message.into(), remedy);
     }
 
-    /// Adds a doubt.
+    /// Adds a warning.
     pub fn warning(&mut self, place: Place, message: impl Into<String>, remedy: Option<String>) {
         self.push(Severity::Warning, place, message.into(), remedy);
     }
@@ -183,12 +183,12 @@ impl Diagnostics {
         self.list.is_empty()
     }
 
-    /// How many errors there are.
+    /// The number of errors.
     pub fn errors(&self) -> usize {
         self.iter().filter(|d| d.severity == Severity::Error).count()
     }
 
-    /// How many warnings there are.
+    /// The number of warnings.
     pub fn warnings(&self) -> usize {
         self.list.len() - self.errors()
     }
@@ -315,7 +315,7 @@ fn runs(text: &str) -> impl Iterator<Item = &str> {
         .filter(|run| run.len() >= MIN_PASTED)
 }
 
-/// What stands in PEM sections, and in what is left of them: as far as there are letters of base64, blanks and line
+/// The content of PEM sections, and of the rest of broken ones: as far as there are letters of base64, blanks and line
 /// breaks, also those in letters.
 fn pasted(text: &str) -> Vec<String> {
     let mut pasted = Vec::new();
@@ -383,7 +383,7 @@ mod tests {
                 column: 1,
                 length: 3,
             };
-            found.error(place, "wrong", Some("mend it".to_owned()));
+            found.error(place, "wrong", Some("correct it".to_owned()));
         }
         let told = found.to_string();
         assert!(!told.contains("MHcC"), "{told}");

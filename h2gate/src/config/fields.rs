@@ -110,7 +110,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Whether the key is written, whatever stands behind it.
+    /// Says if the key is written, with any value.
     pub(super) fn has(&self, name: &'static str) -> bool {
         self.entry(name).is_some()
     }
@@ -124,7 +124,7 @@ impl<'a> Fields<'a> {
         self.entries.iter().find(|entry| entry.key.value == name)
     }
 
-    /// Whether an unknown key was probably meant to be `name`, which is absent.
+    /// Says if an unknown key was probably meant to be `name`, which is absent.
     pub(super) fn misspelled(&self, name: &'static str) -> bool {
         self.entry(name).is_none() && unknown::stands_for(self.entries, self.section, name)
     }
@@ -394,7 +394,7 @@ fn read_text<T>(
 }
 
 /// Reports that `node` is not of the kind that `shape` asks for.
-/// Who writes a pair of files where the name of a certificate is wanted, as other gateways take it.
+/// The remedy for a pair of files in place of a certificate's name, which is the style of other gateways.
 pub(super) fn pair_of_files(node: &Node) -> Option<String> {
     const PARTS: [&str; 10] = [
         "cert",

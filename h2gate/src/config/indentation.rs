@@ -1,4 +1,4 @@
-//! What indentation and punctuation were meant to say: tabs, keys one level too deep or too shallow, and
+//! Mistakes of indentation and punctuation: tabs, keys one level too deep or too shallow, and
 //! text that YAML reads as something else. Works on lines, so that it also helps where YAML gives up.
 
 use super::diagnostic::{Diagnostics, Place};
@@ -42,7 +42,7 @@ pub(super) fn report_tabs(found: &mut Diagnostics) -> bool {
     true
 }
 
-/// What is written in another language than YAML. `true` if that is what this is.
+/// Reports a text that is written in another language than YAML. `true` if it is one.
 pub(super) fn report_foreign(found: &mut Diagnostics) -> bool {
     let is_block = |line: &str| {
         let mut words = line.split_whitespace();
@@ -180,7 +180,7 @@ fn key_of(line: &str) -> Option<(usize, &str)> {
     (word && (value.is_empty() || value.starts_with(' '))).then_some((line.len() - rest.len(), key))
 }
 
-/// A mistake of syntax: where it is to be mended, what it is in plain words, and the remedy. The parser
+/// A mistake of syntax: where it is to be corrected, what it is in plain words, and the remedy. The parser
 /// stops behind the mistake, often on the next line.
 pub(super) fn explain_syntax(text: &str, place: Place, info: &str) -> (Place, String, Option<String>) {
     let lines = text.lines().collect::<Vec<_>>();
@@ -400,7 +400,7 @@ fn open_bracket(line: &str) -> Option<(usize, char)> {
     open.first().copied()
 }
 
-/// Whether any mapping has such a key.
+/// Says if any mapping has such a key.
 fn known(word: &str) -> bool {
     let mut found = false;
     walk(&mut |_, section| found |= section.key(word).is_some());

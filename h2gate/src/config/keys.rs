@@ -25,7 +25,7 @@ use trust::TRUST_BUNDLE;
 pub(super) struct Section {
     /// In messages: "a listener".
     pub(super) title: &'static str,
-    /// What it is for; the first line of its part of the reference.
+    /// The purpose; the first line of its part of the reference.
     pub(super) about: &'static str,
     pub(super) keys: &'static [Key],
     /// Keys that exclude each other.
@@ -39,7 +39,7 @@ pub(super) struct Section {
 /// Keys of which at most one may be given.
 #[derive(Debug)]
 pub(super) struct OneOf {
-    /// What each of them is: "a source".
+    /// The noun for each of them: "a source".
     pub(super) what: &'static str,
     pub(super) keys: &'static [&'static str],
     /// One of them must be given.
@@ -58,7 +58,7 @@ pub(super) struct Key {
     pub(super) secret: bool,
 }
 
-/// What may stand behind a key.
+/// The kind of value of a key.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Shape {
     Map(&'static Section),
@@ -84,7 +84,7 @@ pub(super) enum Shape {
     Secret,
 }
 
-/// What a text means.
+/// The meaning of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Name,
@@ -106,7 +106,7 @@ pub(super) enum Form {
     Url,
 }
 
-/// What holds when a key is left out.
+/// The rule for a key that is left out.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fallback {
     /// It cannot be left out.
@@ -117,7 +117,7 @@ pub(super) enum Fallback {
     Absent(&'static str),
     /// This text, as it would be written.
     Value(&'static str),
-    /// As before, from the code that uses it.
+    /// A default too, from the code that uses it.
     Computed(fn() -> String),
     /// A mapping whose own keys have defaults.
     Inner,

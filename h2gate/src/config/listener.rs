@@ -33,7 +33,7 @@ pub(super) struct FileTls {
     client_auth: Option<(ClientAuthMode, Option<Spanned<String>>)>,
 }
 
-/// What listeners may refer to.
+/// The names that listeners may refer to.
 #[derive(Debug)]
 pub(super) struct Targets {
     pub(super) certificates: Names,

@@ -49,7 +49,7 @@ impl Names {
         }
     }
 
-    /// Whether the list itself was reported as misspelled; references to it are then not reported.
+    /// Marks the list itself as reported for a misspelled key; references to it are then not reported.
     pub(super) fn misspelled(self, misspelled: bool) -> Self {
         Self { misspelled, ..self }
     }

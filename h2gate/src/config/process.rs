@@ -1,4 +1,4 @@
-//! What concerns the whole process: admin interface, logs, timeouts, limits, workers.
+//! Settings of the whole process: admin interface, logs, timeouts, limits, workers.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;

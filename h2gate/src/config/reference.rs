@@ -11,15 +11,15 @@ use super::values::write_duration;
 pub struct Setting {
     /// Path of the mapping that holds it, such as `listeners[].tls`; empty at the top level.
     pub section: String,
-    /// What that mapping is for.
+    /// The purpose of that mapping.
     pub section_about: &'static str,
     /// Name of the key.
     pub name: &'static str,
-    /// What may stand behind it.
+    /// The values that it takes.
     pub kind: String,
     /// The default as it would be written, if there is one that can be.
     pub default: Option<String>,
-    /// What holds without the key, in words: the default, what its absence means, or `required`.
+    /// The meaning of an absent key, in words: the default, another rule, or `required`.
     pub otherwise: String,
     /// Why one would set it.
     pub about: &'static str,

@@ -16,7 +16,7 @@ use super::route::{self, FileRoute};
 use super::trust::FileTrust;
 use super::{AccessLog, Admin, LocatedCertificate, LocatedTrust, Log, keys, process, tree};
 
-/// What a [`super::Resolved`] is made of.
+/// The parts of a [`super::Resolved`].
 pub(super) struct Parts {
     pub(super) gateway: Settings,
     pub(super) certificates: Vec<LocatedCertificate>,
@@ -146,7 +146,7 @@ fn refer(file: File, misspelled: &dyn Fn(&'static str) -> bool, found: &mut Diag
     report_no_state(&file.state_dir, &certificates, found);
     report_same_orders(&certificates, found);
 
-    let doubts = Doubts::new(&listeners, &certificates, &trust_bundles, &routes, &backends);
+    let warnings = Warnings::new(&listeners, &certificates, &trust_bundles, &routes, &backends);
     let surroundings = Surroundings {
         tls: addresses_of(&listeners, |l| l.tls.is_some()),
         http: addresses_of(&listeners, |l| l.http.is_some()),
@@ -180,7 +180,7 @@ fn refer(file: File, misspelled: &dyn Fn(&'static str) -> bool, found: &mut Diag
     };
     let routes = route::resolve(routes, &targets, found);
     if found.errors() == 0 {
-        doubts.report(&routes, found);
+        warnings.report(&routes, found);
     }
     Parts {
         gateway: Settings {
@@ -238,7 +238,7 @@ fn addresses(listeners: &[FileListener], admin: &Spanned<SocketAddr>) -> Vec<(St
         });
         Some((name, l.address.clone()?))
     };
-    // The admin interface first where its address is the default: the listener is what can be mended.
+    // The admin interface first where its address is the default: the listener is what can be corrected.
     let admin = ("the admin interface".to_owned(), admin.clone());
     let mut all = vec![admin];
     all.extend(listeners.iter().filter_map(named));
@@ -259,9 +259,9 @@ fn unlike(listeners: &[FileListener]) -> Option<(String, String)> {
     Some((demanding.value.clone(), other.value.clone()))
 }
 
-/// What can run, but is probably not meant; only told where nothing worse was found, since a mistyped
+/// Warnings: settings that can run, but are probably not meant. Only reported without an error, since a mistyped
 /// reference leaves its target unused as well.
-struct Doubts {
+struct Warnings {
     certificates: Vec<Spanned<String>>,
     used_certificates: Vec<String>,
     trust_bundles: Vec<Spanned<String>>,
@@ -274,11 +274,11 @@ struct Doubts {
     shared: Vec<Place>,
     /// A listener that demands client certificates, and one that demands others or none.
     unlike: Option<(String, String)>,
-    /// What TLS clients can be shown; `None` if that is not known from the file alone.
+    /// The names that TLS clients can be shown; `None` if they are not known from the file alone.
     covered: Option<Vec<String>>,
 }
 
-impl Doubts {
+impl Warnings {
     fn new(
         listeners: &[FileListener],
         certificates: &[FileCertificate],

@@ -116,7 +116,7 @@ impl FileRoute {
     }
 }
 
-/// What routes may refer to.
+/// The names that routes may refer to.
 #[derive(Debug)]
 pub(super) struct Targets {
     pub(super) listeners: Names,
@@ -196,7 +196,7 @@ fn report_duplicates(routes: &[FileRoute], found: &mut Diagnostics) {
     }
 }
 
-/// Whether `pattern` (exact or `*.example.com`) covers the whole of `host`. For certificates `*` stands
+/// Says if `pattern` (exact or `*.example.com`) covers the whole of `host`. For certificates `*` stands
 /// for one label only (RFC 9525 §6.3); a wildcard host is covered by the same wildcard.
 pub(super) fn certificate_covers(pattern: &str, host: &str) -> bool {
     let behind_first_label = |name: &str| name.split_once('.').map(|(_, rest)| rest.to_owned());

@@ -27,7 +27,7 @@ pub(super) struct Node {
     pub(super) value: Value,
 }
 
-/// What a node holds.
+/// The content of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     /// Nothing after the colon, `~` or `null`.
@@ -55,7 +55,7 @@ impl Node {
         }
     }
 
-    /// How many values it is, and the octets of their text.
+    /// The number of values in it, and the octets of their text.
     fn size(&self) -> Size {
         let mut size = Size { values: 1, text: 0 };
         match &self.value {
@@ -73,7 +73,7 @@ impl Node {
     }
 }
 
-/// What a value takes.
+/// The size of a value.
 #[derive(Debug, Clone, Copy, Default)]
 struct Size {
     values: usize,
@@ -167,7 +167,7 @@ struct Stop;
 struct Builder<'a> {
     frames: Vec<Frame>,
     anchors: HashMap<usize, Node>,
-    /// What aliases stood for so far.
+    /// The size of everything that aliases stood for so far.
     expanded: Size,
     root: Option<Node>,
     found: &'a mut Diagnostics,

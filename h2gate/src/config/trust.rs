@@ -59,7 +59,7 @@ fn source(fields: &Fields<'_>, paths: &mut Paths<'_>, found: &mut Diagnostics) -
     files.or(s3).or(secret)
 }
 
-/// Whether a place of its own is given for revocation lists.
+/// Says if revocation lists have a place of their own.
 pub(super) fn names_lists(source: &Source) -> bool {
     match source {
         Source::Files(files) => files.chain != files.key,

@@ -6,7 +6,7 @@ use super::keys::{Section, walk};
 use super::tree::{Entry, Value};
 use super::values::shorten;
 
-/// What other gateways must be told.
+/// Keys that other gateways need and this one does not: HTTP/2 is always on.
 const NEEDLESS: [&str; 5] = ["http2", "h2", "alpn", "alpn_protocols", "grpc"];
 
 /// Reports an unknown key with the best guess at what was meant.
@@ -51,7 +51,7 @@ pub(super) fn report(section: &'static Section, entry: &Entry, found: &mut Diagn
     found.error(place, message, Some(remedy));
 }
 
-/// Whether one of the unknown keys is probably meant to be `name`; its absence is then no second mistake.
+/// Says if one of the unknown keys is probably meant to be `name`; its absence is then no second mistake.
 pub(super) fn stands_for(entries: &[Entry], section: &'static Section, name: &str) -> bool {
     entries.iter().map(|entry| entry.key.value.as_str()).any(|key| {
         // A source that does not exist yet stands for one that does.

@@ -103,7 +103,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Wrong> {
     }
 }
 
-/// As [`duration`], or zero.
+/// A duration, read like [`duration`], or zero.
 pub(super) fn age(text: &str) -> Result<Duration, Wrong> {
     if matches!(text, "0s" | "0ms") {
         Ok(Duration::ZERO)
@@ -112,7 +112,7 @@ pub(super) fn age(text: &str) -> Result<Duration, Wrong> {
     }
 }
 
-/// As [`duration`], within these bounds.
+/// A duration, read like [`duration`], within these bounds.
 pub(super) fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, Wrong> {
     let given = duration(text)?;
     if (least..=most).contains(&given) {

@@ -1,4 +1,5 @@
-//! What dependencies say: strangers can make some of them speak at every connection, so each place in their code has one
+//! Log lines of dependencies: strangers can make some of them speak at every connection, so each place in their code
+//! has one
 //! line a minute. What our own crates say has its measure where it is said.
 
 use std::collections::HashMap;
@@ -130,12 +131,12 @@ impl Visit for Place {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// When each place last had a line, and how many it did not have since.
+/// The last line of each place: its time, and the number of lines left out since.
 #[derive(Debug, Default)]
 struct Told(HashMap<Place, (Instant, u64)>);
 
 impl Told {
-    /// How many a line now stands for; 0 for no line.
+    /// The number of events that a line now stands for; 0 for no line.
     fn times(&mut self, place: Place, now: Instant) -> u64 {
         let is_quiet = |told: Instant| now.saturating_duration_since(told) < QUIET;
         if let Some((told, unsaid)) = self.0.get_mut(&place) {

@@ -18,7 +18,7 @@ const MAX_PENDING: usize = 1 << 20;
 const MAX_LINE: usize = 4 << 10;
 /// Octets of one value of a JSON line that had to be cut, before others' characters are escaped.
 const MAX_VALUE: usize = 256;
-/// What is left of a JSON line whose values do not fit even so.
+/// The fields that stay of a JSON line whose values do not fit even when they are cut.
 const ESSENTIAL: [&str; 5] = ["timestamp", "level", "target", "message", "times"];
 
 /// The way to the thread that writes.
@@ -28,7 +28,7 @@ pub(super) struct Queue {
     style: Style,
 }
 
-/// How the formatter writes lines.
+/// The style of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
     pub(super) format: LogFormat,
@@ -193,7 +193,7 @@ fn shorten(value: &mut Value) {
     }
 }
 
-/// As much of the text as has room in so many octets.
+/// The longest beginning of the text that fits into so many octets.
 fn begin(text: &str, octets: usize) -> &str {
     text.get(..text.floor_char_boundary(octets)).unwrap_or_default()
 }

@@ -27,7 +27,7 @@ pub(super) async fn open_state(resolved: &Resolved) -> Result<Option<State>, Sta
     }
 }
 
-/// How the manager works: as it likes, within the limits and with this state, and every event is counted.
+/// The manager's options: its defaults, within the limits and with this state, and every event is counted.
 pub(super) fn options(resolved: &Resolved, events: &Events, state: Option<State>) -> Options {
     let (events, of_trust) = (events.clone(), events.clone());
     Options {
@@ -39,14 +39,15 @@ pub(super) fn options(resolved: &Resolved, events: &Events, state: Option<State>
     }
 }
 
-/// How an attempt to get a certificate by ACME ends: [`ISSUED`], or one of [`certmgr::IssueFault::ALL`].
+/// The outcome of a successful attempt to get a certificate by ACME; the others are [`certmgr::IssueFault::ALL`].
 pub(crate) const ISSUED: &str = "issued";
 
 /// Counts what is told of certificates and of trust bundles.
 #[derive(Debug, Clone, Default)]
 pub struct Events(Arc<Mutex<EventTotals>>);
 
-/// What was told since the start. What a reload takes away and another brings back goes on counting.
+/// Counts of events since the start. If a reload removes a certificate and another one brings it back, its counts go
+/// on.
 #[derive(Debug, Clone, Default)]
 pub struct EventTotals {
     events: Counts,
@@ -80,7 +81,7 @@ impl Events {
 }
 
 impl EventTotals {
-    /// What was told of a certificate, by kind, each one of [`Event::KINDS`].
+    /// The events of a certificate, by kind, each one of [`Event::KINDS`].
     pub fn events(&self, certificate: &str) -> impl Iterator<Item = (&'static str, u64)> {
         counts(&self.events, certificate)
     }
@@ -105,7 +106,7 @@ impl EventTotals {
     }
 }
 
-/// What the event says of an order. The faults of an order are told by one kind of event.
+/// The outcome of an order, if the event has one. The faults of an order are told by one kind of event.
 fn outcome(event: &Event) -> Option<&'static str> {
     match event {
         Event::Issued { .. } => Some(ISSUED),

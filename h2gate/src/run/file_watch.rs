@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// More than is ever accepted as a configuration.
 const MAX_BYTES: u64 = 2 << 20;
 
-/// What tells one state of a file from another without reading it.
+/// The state of a file, to tell a change without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -30,7 +30,7 @@ pub(crate) struct FileWatch {
     absence: Absence,
 }
 
-/// Whether the file can be read.
+/// The absence of a file, as far as it was seen and told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Absence {
     No,
@@ -39,7 +39,7 @@ enum Absence {
     Told,
 }
 
-/// What a look came to.
+/// The result of a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Look {
     /// Nothing new, or the same contents under a new stamp, or still no file.

@@ -19,7 +19,7 @@ pub(super) struct Lowered {
 }
 
 impl Lowered {
-    /// Whether it is news to who was told of `told`. Each endpoint takes a descriptor or two, and is not worth a word.
+    /// Says if it is news after `told`. Each endpoint takes a descriptor or two, and such a change is not worth a line.
     pub(super) fn is_news_after(&self, told: &Self) -> bool {
         let much_less = self.fitting < told.fitting - told.fitting / 10;
         (self.wanted, self.open_files) != (told.wanted, told.open_files) || much_less

@@ -1,4 +1,4 @@
-//! What became of the reloads: for metrics.
+//! The results of reloads, for metrics.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,9 +20,9 @@ pub struct ReloadTotals {
     pub applied: u64,
     /// Refused; nothing changed.
     pub refused: u64,
-    /// Whether the last one was applied; true before the first.
+    /// The result of the last one: true if it was applied, and before the first.
     pub last_applied: bool,
-    /// When what runs was applied, since the Unix epoch.
+    /// The time at which the configuration that runs was applied, since the Unix epoch.
     pub applied_at: Duration,
 }
 

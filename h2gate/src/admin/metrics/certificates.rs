@@ -1,4 +1,4 @@
-//! What serves under each certificate name and until when, what happens next, and what is wrong.
+//! Metrics of each certificate: the one that serves, its end, its next step, and its errors.
 //!
 //! Of what is 0 there is no series, except whether one serves: a thousand certificates have a page of a megabyte. So that
 //! a rate sees the first event, events are also counted for all certificates together, each kind from the start.
@@ -14,11 +14,11 @@ use super::exposition::{Families, Labels};
 use crate::admin::certificates::seconds_left;
 use crate::run::certificates::EventTotals;
 
-/// What the figures are taken from.
+/// The sources of the figures.
 pub(super) struct Figures<'a> {
-    /// What the store holds.
+    /// The content of the store.
     pub(super) certificates: &'a [Status],
-    /// What the manager says of each; empty in a process without one.
+    /// The manager's view of each certificate; empty in a process without a manager.
     pub(super) views: &'a [View],
     pub(super) events: &'a EventTotals,
     /// Since the Unix epoch.

@@ -1,4 +1,4 @@
-//! What the data path counts.
+//! Metrics of the data path.
 
 use std::fmt::Error;
 use std::time::Duration;

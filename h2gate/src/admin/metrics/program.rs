@@ -1,4 +1,4 @@
-//! What the program itself does: its build, its readiness, its reloads, its access log.
+//! Metrics of the program itself: its build, its readiness, its reloads, its access log.
 
 use std::fmt::Error;
 

@@ -1,4 +1,4 @@
-//! What the certificates of clients are verified against, and until when that is good.
+//! Metrics of trust bundles, which the certificates of clients are verified against: their content and their end.
 
 use std::fmt::Error;
 

@@ -55,7 +55,7 @@ enum NamedBy {
 }
 
 impl Admin {
-    /// What the command line says goes before the environment, and both before the default.
+    /// Finds the address. The command line goes before the environment, and both before the default.
     pub(super) fn find(arguments: &CertsArguments) -> Result<Self> {
         let (address, from) = match (&arguments.admin, &arguments.config) {
             (Some(address), _) => (address.clone(), NamedBy::CommandLine),

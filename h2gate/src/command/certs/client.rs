@@ -105,7 +105,7 @@ impl Client {
     }
 }
 
-/// What happens to a certificate.
+/// The events of one certificate, as they come.
 #[derive(Debug)]
 pub(super) struct Watch {
     admin: String,

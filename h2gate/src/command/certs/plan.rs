@@ -8,7 +8,7 @@ use proto::certs::v1 as pb;
 use super::table::{Column, Table};
 use super::words::{Now, at, due, one_line, span};
 
-/// Whether every limit holds.
+/// Says if every limit holds.
 pub(super) fn is_inside(plan: &pb::PlanResponse) -> bool {
     plan.limits.iter().all(|limit| limit.inside)
 }

@@ -18,7 +18,7 @@ use crate::command::print;
 /// After so long without an event it is told what is waited for.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// How a renewal ended.
+/// The end of a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     /// Something new serves.
@@ -90,7 +90,7 @@ struct Following<'a> {
     name: &'a str,
     client: &'a mut Client,
     watch: Watch,
-    /// What served when it was asked for.
+    /// The certificate that served when the renewal was asked for.
     before: String,
     output: Output,
     events: Vec<pb::Event>,

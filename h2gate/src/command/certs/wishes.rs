@@ -25,7 +25,7 @@ pub(super) fn text(one: &pb::Revocation, now: Now) -> String {
     one_line(&text)
 }
 
-/// Whether there is anything left to do.
+/// Says if anything is left to do.
 pub(super) fn is_open(one: &pb::Revocation) -> bool {
     one.progress() != Progress::Revoked
 }

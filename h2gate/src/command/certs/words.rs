@@ -35,7 +35,7 @@ pub(super) fn when(time: &Timestamp, now: Now) -> String {
     }
 }
 
-/// As [`when`], for what is due: what should have happened happens now.
+/// The words for a time that is due, like [`when`]: a time in the past is now.
 pub(super) fn due(time: &Timestamp, now: Now) -> String {
     match seconds(time) <= now.0 {
         true => "now".to_owned(),

@@ -1,4 +1,4 @@
-//! What can be said about certificates without asking anybody: files are read and proved; of remote sources,
+//! The checks of certificates that ask nobody: files are read and proved; of remote sources,
 //! the paths that the file names for them are looked at.
 
 use std::io::Read as _;
@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::date;
 use crate::config::{Diagnostics, LocatedCertificate, LocatedPath, PathUse, Place, Spanned};
 
-/// What nobody would mean as it stands, in capitals.
+/// Placeholders of examples, which nobody means as values, in capitals.
 const PLACEHOLDERS: [&str; 5] = ["REPLACE-ME", "REPLACE_ME", "CHANGE-ME", "CHANGE_ME", "CHANGEME"];
 
 /// A certificate with less time left than this is worth a word.
@@ -29,7 +29,7 @@ pub(super) struct Checked<T> {
     pub(super) state: Condition<T>,
 }
 
-/// What is known about it.
+/// The condition of a checked certificate or trust bundle.
 pub(super) enum Condition<T> {
     /// Read, and it would be used.
     Usable(T),
@@ -40,7 +40,7 @@ pub(super) enum Condition<T> {
 }
 
 impl<T> Checked<T> {
-    /// What it holds, if it is usable.
+    /// The content, if it is usable.
     pub(super) fn contents(&self) -> Option<&T> {
         match &self.state {
             Condition::Usable(contents) => Some(contents),
@@ -263,7 +263,7 @@ fn secret(one: &LocatedPath, found: &mut Diagnostics) {
     found.error(one.place, message, Some(remedy.to_owned()));
 }
 
-/// A doubt alone: `check` may be run elsewhere, and without secrets. The value itself is not told.
+/// A warning alone: `check` may be run elsewhere, and without secrets. The value itself is not told.
 fn variable(one: &LocatedPath, found: &mut Diagnostics) {
     let what = match std::env::var_os(&one.path) {
         None => "is not set",
@@ -314,11 +314,11 @@ pub(super) fn placeholders(found: &mut Diagnostics) {
 /// elsewhere.
 fn private(one: &LocatedPath, what: &str, found: &mut Diagnostics) {
     let path = one.path.display();
-    let mut doubt = |message: String, remedy: String| found.warning(one.place, message, Some(remedy));
+    let mut warn = |message: String, remedy: String| found.warning(one.place, message, Some(remedy));
     if let Ok(file) = std::fs::metadata(&one.path)
         && let Some(who) = open_to(file.mode(), 0o006, 0o020)
     {
-        doubt(
+        warn(
             format!(
                 "{who} may read or change {what} in {path} (mode {:04o})",
                 file.mode() & 0o7777
@@ -337,7 +337,7 @@ fn private(one: &LocatedPath, what: &str, found: &mut Diagnostics) {
         && directory.mode() & 0o1000 == 0
         && let Some(who) = open_to(directory.mode(), 0o002, 0o020)
     {
-        doubt(
+        warn(
             format!(
                 "{who} may replace {what} in {path}: they may write in {} (mode {:04o})",
                 folder.display(),
@@ -348,7 +348,7 @@ fn private(one: &LocatedPath, what: &str, found: &mut Diagnostics) {
     }
 }
 
-/// Who has one of these rights: all others, or the file's group.
+/// The users that have one of these rights: all others, or the file's group.
 fn open_to(mode: u32, others: u32, group: u32) -> Option<&'static str> {
     match (mode & others != 0, mode & group != 0) {
         (true, _) => Some("every user"),
@@ -365,7 +365,7 @@ fn program(one: &LocatedPath, found: &mut Diagnostics) {
     }
 }
 
-/// Whether `run` could keep state there. Nothing is created. The default that nobody wrote and nobody needs is
+/// Reports if `run` could not keep state there. Nothing is created. The default that nobody wrote and nobody needs is
 /// worth a word in the summary alone: this may be another machine.
 pub(super) fn state_dir(directory: &Spanned<std::path::PathBuf>, needed: bool, found: &mut Diagnostics) {
     if !needed && directory.place == Place::FILE {
@@ -383,7 +383,7 @@ pub(super) fn state_dir(directory: &Spanned<std::path::PathBuf>, needed: bool, f
     }
 }
 
-/// What is in it that `run` would not use, and tell of.
+/// Reports documents in it that `run` would not use.
 pub(super) fn unread(
     directory: &Spanned<std::path::PathBuf>,
     certificates: &[Checked<Summary>],
@@ -396,7 +396,7 @@ pub(super) fn unread(
     }
 }
 
-/// What keeps the state directory from being used, and the remedy.
+/// The reason why the state directory cannot be used, and the remedy.
 pub(super) fn unusable(path: &Path) -> Option<(String, String)> {
     let writable = |directory: &Path| access(directory, Access::WRITE_OK | Access::EXEC_OK);
     if path.is_dir() {

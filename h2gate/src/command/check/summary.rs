@@ -1,4 +1,4 @@
-//! What a good configuration will do, at a glance.
+//! The summary of a good configuration.
 
 use certmgr::{CertificateConfig, Challenge, Source, Summary};
 use certstore::UnixTime;

@@ -10,17 +10,17 @@ use rustls::pki_types::pem::PemObject as _;
 use super::sources::{self, Checked, Condition, read};
 use crate::config::{Diagnostics, LocatedPath, LocatedTrust, PathUse};
 
-/// What a bundle holds.
+/// The content of a bundle.
 pub(super) struct Contents {
     pub(super) authorities: usize,
     pub(super) revocation_lists: usize,
-    /// When it needs a successor: the end of its last CA, or of its first revocation list.
+    /// The time until which it needs no successor: the end of its last CA, or of its first revocation list.
     pub(super) until: Option<UnixTime>,
     /// The CA certificates themselves.
     anchors: Vec<CertificateDer<'static>>,
 }
 
-/// What the chain of a certificate with this `trust` must lead to; nothing if the bundle is not known here.
+/// The CAs that the chain of a certificate with this `trust` must lead to; nothing if the bundle is not known here.
 pub(super) fn anchors<'a>(
     bundles: &'a [Checked<Contents>],
     trust: Option<&str>,
@@ -31,7 +31,7 @@ pub(super) fn anchors<'a>(
         .map_or(&[], |contents| &contents.anchors)
 }
 
-/// What `state_dir` keeps is what it would take the place of.
+/// Checks a bundle against the one that `state_dir` keeps, whose place it would take.
 pub(super) fn check(
     located: &LocatedTrust,
     state_dir: Option<&Path>,

@@ -21,14 +21,14 @@ use crate::config::unknown::closest;
 use crate::config::values::{self, Wrong, shorten};
 use crate::config::{PathUse, path};
 
-/// What `propagation` is without its key.
+/// The default of `propagation`.
 const PROPAGATION: Duration = Duration::from_secs(30);
 /// The longest `propagation`.
 const MAX_PROPAGATION: Duration = Duration::from_secs(3_600);
 /// Orders at a public CA closer than this soon meet its limits.
 const HASTY: Duration = Duration::from_secs(600);
 
-/// As the file has it, with at least one kind of key; `None` where a mistake was reported.
+/// The `acme` section of the file, with at least one kind of key; `None` where a mistake was reported.
 #[derive(Debug)]
 pub(super) struct FileAcme {
     /// Never empty.
@@ -82,7 +82,7 @@ impl FileAcme {
         std::iter::once(None).chain(others)
     }
 
-    /// What to order, for each kind of key.
+    /// The orders, one for each kind of key.
     pub(super) fn each_key(&self) -> impl Iterator<Item = (Option<KeyType>, Source)> {
         let first = self.keys.first().copied().unwrap_or(KeyType::EcdsaP256);
         self.keys().filter_map(move |key| {
@@ -157,7 +157,7 @@ fn authority(
     })
 }
 
-/// Whether the CA's terms are accepted; says whose they are where they are not.
+/// Reads `accept_terms`. An error names the CA whose terms are not accepted.
 fn terms(fields: &Fields<'_>, directory: Option<&str>, found: &mut Diagnostics) -> Option<()> {
     let accepted = fields.value("accept_terms", values::switch, found);
     let (place, what) = match accepted {

@@ -1,4 +1,4 @@
-//! What is read from AWS: pairs, and the CA certificates and revocation lists of trust bundles.
+//! Sources in AWS: pairs, and the CA certificates and revocation lists of trust bundles.
 
 use certmgr::{Aws, S3Object, S3Objects, S3Source, SecretFormat, SecretsManagerSource};
 

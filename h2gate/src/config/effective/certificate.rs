@@ -21,7 +21,7 @@ pub(super) fn certificates(all: &[CertificateConfig]) -> Value {
         .collect()
 }
 
-/// As the file names it in a list: the others follow from the first.
+/// Says if the file has a certificate of this name: further keys of the same entry have derived names.
 pub(super) fn is_written(name: &str) -> bool {
     !name.contains(SEPARATOR)
 }

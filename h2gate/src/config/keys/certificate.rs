@@ -7,10 +7,10 @@ use super::aws::{ENDPOINT, REGION, ROLE, S3, SECRETS_MANAGER};
 use super::{Form, Key, OneOf, Section, Shape, key};
 use crate::config::values::write_duration;
 
-/// What stands in place of a default where one of several sources is needed.
+/// The text in place of a default where one of several sources is needed.
 pub(super) const ANOTHER_SOURCE: super::Fallback = Absent("one of the other sources");
 
-/// What a wait may be, and what it is without a word.
+/// A wait: its bounds and its default.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::config) struct Wait {
     pub(in crate::config) least: Duration,

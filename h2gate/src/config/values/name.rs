@@ -174,7 +174,7 @@ fn identifier(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// What a message repeats of a text that may be long.
+/// The beginning of a text that may be long, for a message.
 pub(in crate::config) fn shorten(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", text.split_at(end).0),

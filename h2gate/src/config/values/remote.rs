@@ -1,4 +1,4 @@
-//! What lies outside: URLs, mail addresses, name servers, names that AWS gave.
+//! Values that name things elsewhere: URLs, mail addresses, name servers, names that AWS gave.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -88,7 +88,7 @@ pub(in crate::config) fn queue(text: &str) -> Result<String, Wrong> {
     }
 }
 
-/// Whether a text that was not understood had better not be shown: PEM, or a URL with a password.
+/// Says if a text that was not understood may hold a secret, and must not be shown: PEM, or a URL with a password.
 pub(in crate::config) fn may_hold_secret(text: &str) -> bool {
     let has_user = |after: &str| {
         after
@@ -99,7 +99,7 @@ pub(in crate::config) fn may_hold_secret(text: &str) -> bool {
     text.contains("-----BEGIN") || text.split_once("://").is_some_and(|(_, after)| has_user(after))
 }
 
-/// Whether a URL leads to this machine.
+/// Says if a URL leads to this machine.
 pub(in crate::config) fn is_local(url: &str) -> bool {
     let uri = url.parse::<Uri>().ok();
     uri.is_some_and(|uri| uri.host().is_some_and(is_this_machine))

@@ -1,4 +1,5 @@
-//! Whether an order fits what is around it: the domains, the challenge, the CA, the listeners, other orders.
+//! The checks of an order against the rest of the file: the domains, the challenge, the CA, the listeners, other
+//! orders.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ const MAX_DOMAINS_OF_SMALL_PROFILES: usize = 25;
 /// Whom the Baseline Requirements (§7.1.2.7.12) bind: no names with `_`.
 const PUBLIC: [&str; 3] = ["letsencrypt", "zerossl", "google"];
 
-/// What of the rest of the file matters to orders.
+/// The parts of the file that orders depend on.
 #[derive(Debug)]
 pub(in crate::config) struct Surroundings {
     /// Of the listeners with TLS. An address that could not be read is `None`.
@@ -33,7 +34,7 @@ pub(in crate::config) struct Surroundings {
 }
 
 impl FileAcme {
-    /// Whether the domains, the challenge, the CA and the listeners go together.
+    /// Reports where the domains, the challenge, the CA and the listeners do not go together.
     pub(in crate::config::certificate) fn check(
         &self,
         place: Place,
@@ -129,7 +130,7 @@ impl FileAcme {
         }
     }
 
-    /// Whether the CA finds its answer. On which port a listener is says nothing: a balancer may lead the CA's
+    /// Reports if the CA cannot find its answer. The port of a listener says nothing: a balancer may lead the CA's
     /// port there. Nothing leads from elsewhere to a loopback address.
     fn check_listeners(
         &self,
