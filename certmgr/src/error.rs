@@ -277,10 +277,10 @@ impl Reason {
             }
             Self::Prove(error) => match error {
                 ProveError::Expired { .. } | ProveError::AboutToExpire { .. } => {
-                    "mend the clock if it is ahead; if it is right, tell the CA, or name another one"
+                    "correct the clock if it is ahead; if it is right, tell the CA, or name another one"
                 }
                 ProveError::NotYetValid { .. } => {
-                    "mend the clock if it is behind; if it is right, tell the CA, or name another one"
+                    "correct the clock if it is behind; if it is right, tell the CA, or name another one"
                 }
                 ProveError::WrongNames { .. } => {
                     "tell the CA that it leaves out what was ordered, or name another one"
@@ -292,7 +292,7 @@ impl Reason {
                     "name a CA that leads to the trust bundle under `trust`, or add its root to the bundle"
                 }
                 ProveError::Older { .. } => {
-                    "mend the clock if it was set; `allow_rollback: true` takes it all the same"
+                    "correct the clock if it was set; `allow_rollback: true` takes it all the same"
                 }
                 ProveError::Handshake { .. } => "choose another `key` or `profile`",
             },

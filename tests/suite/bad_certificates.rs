@@ -37,7 +37,7 @@ const KINDS: [Kind; 12] = [
     kind("empty", "empty", "write the file again in full"),
     kind("broken-key", "key", "export the pair again"),
     kind("expired", "expired", "put a renewed pair in place"),
-    kind("not-yet-valid", "not valid before", "mend the clock"),
+    kind("not-yet-valid", "not valid before", "correct the clock"),
     kind(
         "wrong-name",
         "does not cover",
@@ -346,7 +346,7 @@ const FROM_A_CA: [&str; 9] = [
 /// Nobody can mend the CA's chain here.
 fn remedy_at_a_ca(kind: &Kind) -> &'static str {
     match kind.name {
-        "expired" | "not-yet-valid" => "mend the clock",
+        "expired" | "not-yet-valid" => "correct the clock",
         "wrong-name" => "tell the CA that",
         // No certificate at all: the same one is downloaded again.
         "half" | "huge" => "nothing, if it passes",

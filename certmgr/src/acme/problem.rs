@@ -212,7 +212,7 @@ fn link_in(problem: &Problem) -> Option<&str> {
 fn remedy_of_pause(problem: &Problem) -> String {
     let place = link_in(problem).unwrap_or("the place that the CA's words name");
     format!(
-        "mend what makes the name fail, let a person unpause it at {place}, then run `h2gate certs renew`; until then it \
+        "correct what makes the name fail, let a person unpause it at {place}, then run `h2gate certs renew`; until then it \
          is asked once a day"
     )
 }

@@ -62,7 +62,7 @@ pub(crate) async fn load(
     let unread = |text: &str| {
         Err(Unloaded::Unread {
             text: format!("what `state_dir` keeps of it cannot be read: {text}"),
-            remedy: "mend the disk, or let h2gate read the file",
+            remedy: "repair the disk, or let h2gate read the file",
         })
     };
     let bytes = match timeout(STATE_DEADLINE, store.read(document)).await {

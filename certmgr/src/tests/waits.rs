@@ -533,7 +533,10 @@ async fn a_document_that_cannot_be_read_is_neither_ordered_for_nor_written_over(
     let mut manager = world.start_on(&state, acme_config());
     let event = manager.next().await;
     assert_eq!(event.kind(), "kept_broken");
-    assert!(event.to_string().contains("read again (mend the disk"), "{event}");
+    assert!(
+        event.to_string().contains("read again (repair the disk"),
+        "{event}"
+    );
     let event = manager.told_in_time("failing").await;
     assert!(event.to_string().contains("nothing is ordered"), "{event}");
     let more = told_within(&mut manager, DAY).await;

@@ -171,7 +171,7 @@ async fn load(store: Arc<dyn Store>, document: Document) -> Result<Option<Pair>,
     let unread = |text: &str| {
         Err(Unloaded::Unread {
             text: format!("what is kept of it cannot be read: {text}"),
-            remedy: "mend the disk, or let h2gate read the file",
+            remedy: "repair the disk, or let h2gate read the file",
         })
     };
     let bytes = match timeout(STATE_DEADLINE, store.read(&document)).await {

@@ -116,9 +116,9 @@ impl ProveError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Expired { .. } | Self::AboutToExpire { .. } => {
-                "put a renewed pair in place, or mend the clock"
+                "put a renewed pair in place, or correct the clock"
             }
-            Self::NotYetValid { .. } => "wait, or mend the clock",
+            Self::NotYetValid { .. } => "wait, or correct the clock",
             Self::IntermediateNotValid { .. } => "put the CA's current intermediates after the certificate",
             Self::WrongNames { .. } => "issue it for all configured domains, or correct `domains`",
             Self::MissingIntermediate { .. } => {
