@@ -13,13 +13,13 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::access_log::AccessLogSink;
+use crate::backend::discovery::Discovery;
 pub use crate::connection::listener::BindError;
 use crate::connection::permit::Count;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::telemetry::event::Event;
-use crate::upstream::discovery::Discovery;
 use crate::worker::panics::{self, Rests};
 use crate::worker::{self, Command, Exit, Mailbox, Shared};
 

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod access_log;
+mod backend;
 mod bridge;
 mod connection;
 pub mod failpoint;
@@ -18,7 +19,6 @@ mod rpc;
 pub mod settings;
 mod snapshot;
 pub mod telemetry;
-mod upstream;
 mod worker;
 
 pub use gateway::{Applied, BindError, Drained, Gateway, ReloadError, StartError};

@@ -453,7 +453,7 @@ impl Worker {
     pub(crate) fn backend_lost(&mut self, up: StreamOf, tag: u32) {
         if let Some((key, _)) = self.relay_up(tag, up) {
             let backend = self.backend_name(key);
-            self.refuse(key, &Refusal::UpstreamClosed { backend });
+            self.refuse(key, &Refusal::BackendClosed { backend });
         }
     }
 }

@@ -45,6 +45,7 @@ pub(crate) use self::shard::Shard;
 use self::slab::{Key, Slab};
 use self::tick::Walks;
 use crate::access_log::AccessLogSink;
+use crate::backend::pool::Pool;
 use crate::connection::listener::Listener;
 use crate::connection::permit::Count;
 use crate::connection::session::MAX_RECORD;
@@ -53,7 +54,6 @@ use crate::rpc::relay::Relay;
 use crate::rpc::resets::Resets;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Metrics, WorkerMetrics};
-use crate::upstream::pool::Pool;
 
 /// One read takes at most this much, less the beginning of a record that was kept from the one before;
 /// it is shared by all connections of a worker.

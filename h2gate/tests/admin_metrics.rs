@@ -23,7 +23,7 @@ fn count_something(admin: &TestAdmin) {
     worker.handshake_failed(HandshakeFailure::NoCommonAlpn);
     worker.connection_opened(TlsLabel::Tls13, 7);
     worker.limit_reached("streams");
-    worker.upstream_connected(backend);
+    worker.backend_connected(backend);
     worker.held_bytes(4096);
 }
 
@@ -50,7 +50,7 @@ async fn counts_of_the_data_path_are_shown() {
         "h2gate_handshake_failures_total{class=\"no_common_alpn\"} 1",
         "h2gate_handshake_failures_total{class=\"probe\"} 0",
         "h2gate_limits_reached_total{limit=\"streams\"} 1",
-        "h2gate_upstream_connections{backend=\"one\"} 1",
+        "h2gate_backend_connections{backend=\"one\"} 1",
         "h2gate_held_bytes 4096",
         "h2gate_config_reloads_total{result=\"refused\"} 0",
         "h2gate_config_last_reload_successful 1",

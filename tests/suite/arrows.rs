@@ -129,7 +129,7 @@ fn the_pure_modules_do_no_io_and_read_no_clock() {
     );
     nobody_says("gateway/src/route", &words, &["tests"]);
     nobody_says(
-        "gateway/src/upstream",
+        "gateway/src/backend",
         &words,
         &["pool/tests", "connect", "discovery"],
     );

@@ -411,7 +411,7 @@ async fn a_dead_backend_is_not_hammered() {
     let connects = gateway
         .metrics()
         .await
-        .sum("h2gate_upstream_connect_failures_total", &[]);
+        .sum("h2gate_backend_connect_failures_total", &[]);
     assert!(
         (1.0..=100.0).contains(&connects),
         "{connects} connects for 500 RPCs"

@@ -396,7 +396,7 @@ async fn a_slow_client_gets_all_of_an_early_answer_from_a_backend_that_then_clos
         if !is_closed && body.len() == WINDOW as usize {
             close.notify_one();
             eventually("the backend's connection is gone", SOON, async || {
-                let open = gateway.metrics().await.sum("h2gate_upstream_connections", &[]);
+                let open = gateway.metrics().await.sum("h2gate_backend_connections", &[]);
                 (open < 0.5).then_some(())
             })
             .await;

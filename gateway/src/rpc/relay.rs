@@ -6,8 +6,8 @@ use http2::{Field, Name, StreamKey};
 
 use super::call::Kind;
 use super::credit::Grant;
+use crate::backend::share::EndpointId;
 use crate::telemetry::{BackendLabel, RouteLabel};
-use crate::upstream::share::EndpointId;
 use crate::worker::slab::Key;
 
 /// Bytes of a request body that are kept until the backend has answered, so that an RPC which

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use http2::ErrorCode;
 
 use super::relay::{Phase, Relay, StreamOf};
+use crate::backend::share::EndpointId;
 use crate::connection::Peer;
-use crate::upstream::share::EndpointId;
 use crate::worker::Worker;
 use crate::worker::slab::Key;
 use crate::worker::tick::Part;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use certstore::RemoteText;
 use http2::{ErrorCode, Field, Indexing, Name};
 
+use crate::backend::MAX_STARVED;
 use crate::connection::SentAway;
-use crate::upstream::MAX_STARVED;
 
 pub(crate) const OK: u8 = 0;
 pub(crate) const CANCELLED: u8 = 1;
@@ -52,9 +52,9 @@ pub(crate) enum Refusal {
         instead: Option<&'static str>,
     },
     /// The backend's connection broke; the RPC may have been processed.
-    UpstreamClosed { backend: String },
+    BackendClosed { backend: String },
     /// What the backend sent is not HTTP/2.
-    UpstreamBroke { backend: String },
+    BackendBroke { backend: String },
     /// The time of `grpc-timeout` is over.
     DeadlineExceeded,
     /// The gateway shuts down.
@@ -116,8 +116,8 @@ impl Refusal {
             Self::TooManyWaiting { .. } => ("too_many_waiting", UNAVAILABLE, 503),
             Self::WaitedTooLong { .. } => ("max_wait", UNAVAILABLE, 503),
             Self::NotHttp2 { .. } => ("not_http2", UNAVAILABLE, 502),
-            Self::UpstreamClosed { .. } => ("upstream_closed", UNAVAILABLE, 502),
-            Self::UpstreamBroke { .. } => ("upstream_broke_protocol", INTERNAL, 502),
+            Self::BackendClosed { .. } => ("backend_closed", UNAVAILABLE, 502),
+            Self::BackendBroke { .. } => ("backend_broke_protocol", INTERNAL, 502),
             Self::DeadlineExceeded => ("deadline_exceeded", DEADLINE_EXCEEDED, 504),
             Self::Draining => ("draining", UNAVAILABLE, 503),
             Self::SentAway(SentAway::Certificate) => ("client_certificate", UNAUTHENTICATED, 403),
@@ -176,10 +176,10 @@ impl Refusal {
                     "backend `{backend}` speaks {instead}, not HTTP/2 without TLS (h2c); check the port of its endpoints"
                 )
             }
-            Self::UpstreamClosed { backend } => {
+            Self::BackendClosed { backend } => {
                 format!("backend `{backend}` closed its connection; the RPC may have been processed")
             }
-            Self::UpstreamBroke { backend } => {
+            Self::BackendBroke { backend } => {
                 format!("backend `{backend}` sent what is not lawful HTTP/2; the gateway's log says more")
             }
             Self::DeadlineExceeded => "the deadline passed before the backend had answered".into(),

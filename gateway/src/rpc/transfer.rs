@@ -310,7 +310,7 @@ impl Worker {
                     backend,
                     limit: limit.name(),
                 },
-                Cause::Protocol(_) | Cause::GoingAway => Refusal::UpstreamBroke { backend },
+                Cause::Protocol(_) | Cause::GoingAway => Refusal::BackendBroke { backend },
             };
             return self.refuse(key, &refusal);
         }

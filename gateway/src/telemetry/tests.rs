@@ -92,10 +92,10 @@ fn handshakes_limits_and_backends_are_counted() {
     worker.limit_reached("ant");
     worker.limit_reached("zebra");
     let backend = metrics.backend("b");
-    worker.upstream_connected(backend);
-    worker.upstream_connected(backend);
-    worker.upstream_failed(backend);
-    worker.upstream_closed(backend);
+    worker.backend_connected(backend);
+    worker.backend_connected(backend);
+    worker.backend_failed(backend);
+    worker.backend_closed(backend);
     worker.connection_accepted();
     worker.held_bytes(77);
     worker.turn();
@@ -129,7 +129,7 @@ fn a_worker_that_starts_again_keeps_its_counts_and_nothing_open() {
     worker.connection_accepted();
     worker.connection_opened(TlsLabel::Tls13, 1);
     worker.rpc_started(route);
-    worker.upstream_connected(backend);
+    worker.backend_connected(backend);
     worker.held_bytes(5);
     let again = metrics.worker(0);
     again.rpc_started(route);

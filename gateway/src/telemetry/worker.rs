@@ -200,7 +200,7 @@ impl WorkerMetrics {
     }
 
     /// A connection to an endpoint of the backend was made.
-    pub fn upstream_connected(&self, backend: BackendLabel) {
+    pub fn backend_connected(&self, backend: BackendLabel) {
         let Some(counters) = self.backends.at(backend.index()) else {
             return;
         };
@@ -209,14 +209,14 @@ impl WorkerMetrics {
     }
 
     /// No connection to an endpoint of the backend could be made.
-    pub fn upstream_failed(&self, backend: BackendLabel) {
+    pub fn backend_failed(&self, backend: BackendLabel) {
         if let Some(counters) = self.backends.at(backend.index()) {
             counters.failed.add(1);
         }
     }
 
     /// A connection that was made is gone.
-    pub fn upstream_closed(&self, backend: BackendLabel) {
+    pub fn backend_closed(&self, backend: BackendLabel) {
         let Some(counters) = self.backends.at(backend.index()) else {
             return;
         };

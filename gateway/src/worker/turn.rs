@@ -254,7 +254,7 @@ impl Worker {
         self.uncount(&connection);
         match &connection.peer {
             Peer::Client(client) => self.metrics.connection_gone(client.tls, client.certificate),
-            Peer::Backend(peer, _) => self.upstream_gone(peer),
+            Peer::Backend(peer, _) => self.backend_gone(peer),
         }
         let _ = socket2::SockRef::from(connection.socket.as_ref()).shutdown(std::net::Shutdown::Both);
         // The task that waits for room in the socket would never hear of it again.

@@ -8,6 +8,7 @@
     reason = "a test that fails says so by panicking"
 )]
 
+mod backend;
 mod challenge;
 mod client_auth;
 #[path = "../../fuzz/bodies/forger.rs"]
@@ -22,4 +23,3 @@ mod own_admin;
 mod reload;
 mod sent_away;
 mod support;
-mod upstream;

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use gateway::settings::EndpointAddress;
 
+use crate::backend::route_to;
 use crate::sent_away::{Open, RST_STREAM, request_on};
 use crate::support::{PATIENCE, TestGateway};
-use crate::upstream::route_to;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;

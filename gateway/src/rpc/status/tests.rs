@@ -37,10 +37,10 @@ fn all() -> Vec<Refusal> {
             backend: backend.clone(),
             instead: Some("SSH"),
         },
-        Refusal::UpstreamClosed {
+        Refusal::BackendClosed {
             backend: backend.clone(),
         },
-        Refusal::UpstreamBroke { backend },
+        Refusal::BackendBroke { backend },
         Refusal::DeadlineExceeded,
         Refusal::Draining,
         Refusal::SentAway(SentAway::Certificate),

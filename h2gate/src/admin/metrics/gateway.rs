@@ -12,7 +12,7 @@ pub(super) fn families(families: &mut Families<'_>, totals: &Totals) -> Result<(
     rpcs(families, totals)?;
     connections(families, totals)?;
     handshakes(families, totals)?;
-    upstream(families, totals)?;
+    backends(families, totals)?;
     workers(families, totals)
 }
 
@@ -127,7 +127,7 @@ fn handshakes(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error>
     )
 }
 
-fn upstream(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error> {
+fn backends(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error> {
     let by_backend = |of: fn(&gateway::telemetry::BackendTotals) -> u64| {
         totals
             .backends
@@ -135,22 +135,22 @@ fn upstream(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error> {
             .map(move |backend| (vec![("backend", backend.backend)], of(backend)))
     };
     families.gauge(
-        "h2gate_upstream_connections",
+        "h2gate_backend_connections",
         "Open connections to a backend",
         by_backend(|backend| backend.open),
     )?;
     families.counter(
-        "h2gate_upstream_connects",
+        "h2gate_backend_connects",
         "Connections made to a backend",
         by_backend(|backend| backend.connected),
     )?;
     families.counter(
-        "h2gate_upstream_connect_failures",
+        "h2gate_backend_connect_failures",
         "Connects to a backend that failed",
         by_backend(|backend| backend.failed),
     )?;
     families.counter(
-        "h2gate_upstream_disconnects",
+        "h2gate_backend_disconnects",
         "Connections to a backend that were closed",
         by_backend(|backend| backend.closed),
     )

@@ -3,12 +3,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{FIRST_BACKOFF, Left, MAX_BACKOFF, MAX_CONNECTIONS, Pick, Pool, backoff};
+use crate::backend::share::{Asking, EndpointId, Shares, Streams};
+use crate::backend::spoken::Opening;
 use crate::rpc::status::Refusal;
 use crate::settings::{self, EndpointAddress};
 use crate::snapshot::Backend;
 use crate::telemetry::Metrics;
-use crate::upstream::share::{Asking, EndpointId, Shares, Streams};
-use crate::upstream::spoken::Opening;
 use crate::worker::slab::{Key, Slab};
 
 /// Connections with streams for everybody.

@@ -116,7 +116,7 @@ impl Worker {
     }
 
     fn attempt_failed(&mut self, backend: &Arc<Backend>, endpoint: SocketAddr, fault: Fault) {
-        self.metrics.upstream_failed(backend.label);
+        self.metrics.backend_failed(backend.label);
         Event::EndpointDown {
             backend: &backend.name,
             endpoint,

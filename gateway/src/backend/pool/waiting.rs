@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::upstream::share::may_have_another;
+use crate::backend::share::may_have_another;
 use crate::worker::slab::Key;
 
 /// An RPC that waits, and since when.

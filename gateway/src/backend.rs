@@ -315,7 +315,7 @@ impl Worker {
             return;
         };
         if let Some(was_down) = pool.greeted(peer.endpoint, key) {
-            self.metrics.upstream_connected(pool.backend.label);
+            self.metrics.backend_connected(pool.backend.label);
             if let Some(Peer::Backend(peer, _)) = self.connections.get_mut(key).map(|c| &mut c.peer) {
                 peer.counted = true;
             }
@@ -392,7 +392,7 @@ impl Worker {
                 if connection.is_none_or(|connection| !was_useless(connection, self.now)) {
                     pool.was_useful(peer.endpoint);
                 } else if pool.was_useless(peer.endpoint, self.now, random) {
-                    self.metrics.upstream_failed(pool.backend.label);
+                    self.metrics.backend_failed(pool.backend.label);
                     Event::EndpointDown {
                         backend: &pool.backend.name,
                         endpoint: peer.endpoint,
@@ -408,11 +408,11 @@ impl Worker {
         }
     }
 
-    pub(crate) fn upstream_gone(&mut self, peer: &BackendPeer) {
+    pub(crate) fn backend_gone(&mut self, peer: &BackendPeer) {
         if let Some(pool) = self.pools.get(peer.pool).and_then(Option::as_ref)
             && peer.counted
         {
-            self.metrics.upstream_closed(pool.backend.label);
+            self.metrics.backend_closed(pool.backend.label);
         }
     }
 
