@@ -42,7 +42,7 @@ use crate::worker::memory::Charge;
 use crate::worker::pace::{Account, Slice};
 use crate::worker::places::Place;
 use crate::worker::slab::Key;
-use crate::worker::{Shard, Worker};
+use crate::worker::{Worker, WorkerHandle};
 
 /// How many reads one connection may have in a turn before others get theirs; long ones end it sooner (`worker/pace.rs`).
 const READS_PER_TURN: usize = 4;
@@ -308,43 +308,43 @@ fn forwarding(settings: &Http2, address: IpAddr, tls: TlsLabel, presented: Optio
 }
 
 /// From accept to close. Returns when the connection has left the worker's table.
-pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted) {
-    let deadline = accepted.at + shard.handshake_timeout();
+pub(crate) async fn serve(handle: Rc<WorkerHandle>, accepted: Accepted) {
+    let deadline = accepted.at + handle.handshake_timeout();
     let (listener, peer) = (accepted.listener.clone(), accepted.peer);
     // What is boxed does not keep its room in the task of an idle connection.
     let settings = match &listener.settings.protocol {
         Protocol::Http2(settings) => settings,
         Protocol::Http1(Http1 { redirect }) => {
-            return Box::pin(bridge::http::serve(shard, accepted, *redirect)).await;
+            return Box::pin(bridge::http::serve(handle, accepted, *redirect)).await;
         }
     };
-    let securing = Box::pin(accepted.secure(&shard, settings));
+    let securing = Box::pin(accepted.secure(&handle, settings));
     let secured = match tokio::time::timeout_at(deadline.into(), securing).await {
         Ok(Ok(secured)) => secured,
-        Ok(Err(Ended::Challenge)) => return shard.challenge_answered(),
-        Ok(Err(Ended::Failed(class, why))) => return shard.handshake_failed(class, why, &listener, peer),
-        Err(_elapsed) => return shard.handshake_failed(HandshakeFailure::Timeout, None, &listener, peer),
+        Ok(Err(Ended::Challenge)) => return handle.challenge_answered(),
+        Ok(Err(Ended::Failed(class, why))) => return handle.handshake_failed(class, why, &listener, peer),
+        Err(_elapsed) => return handle.handshake_failed(HandshakeFailure::Timeout, None, &listener, peer),
     };
-    let established = secured.enter(&shard);
-    established.read_until_closed(&shard).await;
+    let established = secured.enter(&handle);
+    established.read_until_closed(&handle).await;
 }
 
 impl Accepted {
-    async fn secure(mut self, shard: &Shard, settings: &Http2) -> Result<Secured, Ended> {
+    async fn secure(mut self, handle: &WorkerHandle, settings: &Http2) -> Result<Secured, Ended> {
         let _ = self.stream.set_nodelay(true);
         socket::keep_alive(&self.stream);
         let (mut label, mut alpn) = (TlsLabel::Plaintext, false);
         let (mut certificate, mut presented) = (0, None);
         let (mut transport, mut early) = (Transport::Plaintext, Vec::new());
-        if let Some(edge) = &self.listener.tls {
+        if let Some(tls) = &self.listener.tls {
             // Of two bundles that serve while it lasts the older one: then it is verified once more.
-            let bundle = edge.client_trust.as_ref().map_or(0, ClientTrust::serial);
-            let completed = handshake::run(&mut self.stream, edge, shard, &mut self.place).await?;
+            let bundle = tls.client_trust.as_ref().map_or(0, ClientTrust::serial);
+            let completed = handshake::run(&mut self.stream, tls, handle, &mut self.place).await?;
             label = match completed.session.version() {
                 Some(ProtocolVersion::TLSv1_2) => TlsLabel::Tls12,
                 _ => TlsLabel::Tls13,
             };
-            shard.handshake_done(label, completed.session.is_resumed(), self.at.elapsed());
+            handle.handshake_done(label, completed.session.is_resumed(), self.at.elapsed());
             certificate = completed.certificate;
             presented = Presented::during(&completed.session, bundle);
             alpn = completed.session.has_alpn();
@@ -384,9 +384,9 @@ impl Accepted {
 
 impl Secured {
     /// Takes its place in the worker's table; our SETTINGS are in the output from here on.
-    fn enter(self, shard: &Rc<Shard>) -> Established {
+    fn enter(self, handle: &Rc<WorkerHandle>) -> Established {
         let (read, write) = self.stream.into_split();
-        let mut worker = shard.worker();
+        let mut worker = handle.worker();
         let h2 = http2::Connection::server(worker.client_config());
         let connection = Connection::new(h2, Peer::Client(self.client), self.transport, write, self.at);
         let key = worker.enter(connection);
@@ -397,8 +397,8 @@ impl Secured {
 }
 
 impl Established {
-    async fn read_until_closed(self, shard: &Shard) {
-        read_until_closed(shard, self.key, self.read, Account::client()).await;
+    async fn read_until_closed(self, handle: &WorkerHandle) {
+        read_until_closed(handle, self.key, self.read, Account::client()).await;
     }
 }
 
@@ -459,13 +459,13 @@ impl Connection {
 
 /// Feeds the worker whatever the socket brings until the connection is gone from its table.
 pub(crate) async fn read_until_closed(
-    shard: &Shard,
+    handle: &WorkerHandle,
     key: Key,
     mut read: OwnedReadHalf,
     mut account: Account,
 ) {
     poll_fn(|context| {
-        let polled = shard.contained_about(key, || take_turn(shard, key, &mut read, &mut account, context));
+        let polled = handle.contained_about(key, || take_turn(handle, key, &mut read, &mut account, context));
         polled.unwrap_or(Poll::Ready(()))
     })
     .await;
@@ -482,20 +482,20 @@ enum Reading {
 }
 
 fn take_turn(
-    shard: &Shard,
+    handle: &WorkerHandle,
     key: Key,
     read: &mut OwnedReadHalf,
     account: &mut Account,
     context: &mut Context<'_>,
 ) -> Poll<()> {
-    let mut worker = shard.worker();
-    let Some(slice) = shard.pace.begin(account, worker.now, context) else {
+    let mut worker = handle.worker();
+    let Some(slice) = handle.pace.begin(account, worker.now, context) else {
         return Poll::Pending;
     };
     worker.begin_share(slice);
     let reading = poll_read(&mut worker, key, read, slice, context);
     if let Some(work) = worker.work_of_share() {
-        shard.pace.end(account, slice, work, worker.share_is_used_up());
+        handle.pace.end(account, slice, work, worker.share_is_used_up());
         if matches!(reading, Reading::Waits) {
             account.has_read_all();
         }
@@ -506,7 +506,7 @@ fn take_turn(
         Reading::Waits => Poll::Pending,
         Reading::Gone => Poll::Ready(()),
         Reading::More => {
-            shard.pace.go_on_later(account, worker.now, context);
+            handle.pace.go_on_later(account, worker.now, context);
             Poll::Pending
         }
     }

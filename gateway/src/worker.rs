@@ -10,13 +10,13 @@ pub(crate) mod deadlines;
 pub(crate) mod ending;
 mod flush;
 mod follow;
+mod handle;
 pub(crate) mod memory;
 pub(crate) mod pace;
 pub(crate) mod panics;
 pub(crate) mod places;
 mod rest;
 mod reverify;
-mod shard;
 pub(crate) mod slab;
 pub(crate) mod tick;
 mod turn;
@@ -38,10 +38,10 @@ use self::accept::Acceptors;
 use self::deadlines::Deadlines;
 use self::ending::Endings;
 use self::flush::Dirty;
+pub(crate) use self::handle::WorkerHandle;
 use self::pace::Share;
 use self::places::Places;
 pub(crate) use self::rest::rest;
-pub(crate) use self::shard::Shard;
 use self::slab::{Key, Slab};
 use self::tick::Walks;
 use crate::access_log::AccessLogSink;
@@ -144,7 +144,7 @@ pub(crate) struct Worker {
     pub(crate) snapshot: Rc<View>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) shard: Weak<Shard>,
+    pub(crate) handle: Weak<WorkerHandle>,
     /// The time of this turn.
     pub(crate) now: Instant,
     /// What the connection that is read from has used of its turn.
@@ -218,7 +218,7 @@ pub(crate) fn run(
         LocalSet::new().block_on(runtime, turn_by_turn(index, shared.clone(), commands))
     }));
     outcome.unwrap_or_else(|_| {
-        shard::tell_panic(&shared.metrics.counters(index));
+        handle::tell_panic(&shared.metrics.counters(index));
         Exit::Panicked
     })
 }
@@ -226,18 +226,18 @@ pub(crate) fn run(
 async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Receiver<Command>) -> Exit {
     let flusher = Rc::new(Notify::new());
     let metrics = shared.metrics.worker(index);
-    let shard = Shard::new(metrics.clone(), |shard| {
-        Worker::new(index, shared, metrics, shard, flusher.clone())
+    let handle = WorkerHandle::new(metrics.clone(), |handle| {
+        Worker::new(index, shared, metrics, handle, flusher.clone())
     });
-    shard.spawn(flush_when_dirty(shard.clone(), flusher));
-    shard.spawn(do_chores(shard.clone()));
-    let pacer = shard.clone();
-    shard.spawn(async move { pacer.pace.call_up().await });
+    handle.spawn(flush_when_dirty(handle.clone(), flusher));
+    handle.spawn(do_chores(handle.clone()));
+    let pacer = handle.clone();
+    handle.spawn(async move { pacer.pace.call_up().await });
     let mut acceptors = Acceptors::default();
-    acceptors.follow(&shard);
-    if shard.worker().draining {
+    acceptors.follow(&handle);
+    if handle.worker().draining {
         // It was told so before, or will be told so again.
-        acceptors.stop(&shard);
+        acceptors.stop(&handle);
     }
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -245,48 +245,48 @@ async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Re
         tokio::select! {
             command = commands.recv() => match command {
                 None | Some(Command::Stop) => return Exit::Stopped,
-                Some(Command::HandOver { stream, peer, listener }) => accept::take_over(&shard, stream, peer, listener),
+                Some(Command::HandOver { stream, peer, listener }) => accept::take_over(&handle, stream, peer, listener),
                 Some(Command::Reload(snapshot)) => {
-                    shard.contained(|worker| worker.reload(snapshot));
-                    if !shard.worker().draining {
-                        acceptors.follow(&shard);
+                    handle.contained(|worker| worker.reload(snapshot));
+                    if !handle.worker().draining {
+                        acceptors.follow(&handle);
                     }
                 }
                 Some(Command::Drain) => {
-                    acceptors.stop(&shard);
-                    shard.until_done(Worker::drain);
-                    shard.drains.notify_waiters();
+                    acceptors.stop(&handle);
+                    handle.until_done(Worker::drain);
+                    handle.drains.notify_waiters();
                 }
-                Some(Command::Close) => shard.until_done(Worker::close_all),
+                Some(Command::Close) => handle.until_done(Worker::close_all),
             },
             _ = tick.tick() => {
-                shard.contained(Worker::tick);
+                handle.contained(Worker::tick);
             }
-            () = shard.panicked.notified() => return Exit::Panicked,
+            () = handle.panicked.notified() => return Exit::Panicked,
         }
     }
 }
 
-async fn flush_when_dirty(shard: Rc<Shard>, flusher: Rc<Notify>) {
+async fn flush_when_dirty(handle: Rc<WorkerHandle>, flusher: Rc<Notify>) {
     loop {
         flusher.notified().await;
         // After a panic others are left to flush.
-        while shard.contained(Worker::flush_dirty).unwrap_or(true) {
+        while handle.contained(Worker::flush_dirty).unwrap_or(true) {
             // The sockets are asked first, and whoever is ready goes first.
-            shard.pace.turn_is_over();
+            handle.pace.turn_is_over();
             tokio::task::yield_now().await;
         }
-        shard.pace.turn_is_over();
+        handle.pace.turn_is_over();
     }
 }
 
 /// What is begun at once and has more to it than a turn may last: a part of it between two looks at the sockets.
-async fn do_chores(shard: Rc<Shard>) {
-    let wanted = shard.worker().chores.clone();
+async fn do_chores(handle: Rc<WorkerHandle>) {
+    let wanted = handle.worker().chores.clone();
     loop {
         wanted.notified().await;
         // After a panic the rest is left to do.
-        while shard.contained(Worker::do_chores).unwrap_or(true) {
+        while handle.contained(Worker::do_chores).unwrap_or(true) {
             tokio::task::yield_now().await;
         }
     }
@@ -297,7 +297,7 @@ impl Worker {
         index: usize,
         shared: Arc<Shared>,
         metrics: Arc<WorkerMetrics>,
-        shard: Weak<Shard>,
+        handle: Weak<WorkerHandle>,
         flusher: Rc<Notify>,
     ) -> Self {
         let snapshot = shared.snapshot.load_full();
@@ -308,7 +308,7 @@ impl Worker {
             pools: Vec::new(),
             snapshot: Rc::new(View::of(snapshot)),
             metrics,
-            shard,
+            handle,
             now: Instant::now(),
             share: Share::default(),
             deadlines: 0,

@@ -20,7 +20,7 @@ use crate::snapshot::Backend;
 use crate::telemetry::event::Event;
 use crate::worker::pace::Account;
 use crate::worker::slab::Key;
-use crate::worker::{Shard, Worker};
+use crate::worker::{Worker, WorkerHandle};
 
 /// Why no RPC can be given to an endpoint.
 #[derive(Debug)]
@@ -49,12 +49,14 @@ impl fmt::Display for Fault {
 impl Worker {
     /// Starts a task that connects; RPCs wait in the pool meanwhile, bounded by `connect_timeout`.
     pub(super) fn connect(&mut self, backend: Arc<Backend>, endpoint: SocketAddr) {
-        let Some(shard) = self.shard.upgrade() else { return };
+        let Some(handle) = self.handle.upgrade() else {
+            return;
+        };
         if let Some(pool) = self.pools.get_mut(backend.label.index()).and_then(Option::as_mut) {
             pool.connecting(endpoint);
         }
-        let on = shard.clone();
-        shard.spawn(async move { connect(on, backend, endpoint).await });
+        let on = handle.clone();
+        handle.spawn(async move { connect(on, backend, endpoint).await });
     }
 
     /// TCP is connected: our preface and SETTINGS are in the output.
@@ -137,30 +139,30 @@ impl Worker {
     }
 }
 
-async fn connect(shard: Rc<Shard>, backend: Arc<Backend>, endpoint: SocketAddr) {
+async fn connect(handle: Rc<WorkerHandle>, backend: Arc<Backend>, endpoint: SocketAddr) {
     let deadline = tokio::time::Instant::now() + backend.settings.connect_timeout;
-    let admin = shard.worker().snapshot.admin;
+    let admin = handle.worker().snapshot.admin;
     let connected = timeout_at(deadline, reach(endpoint, admin)).await;
     let stream = match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(stream) => stream,
         Err(error) => {
-            let mut worker = shard.worker();
+            let mut worker = handle.worker();
             worker.now = Instant::now();
             return worker.attempt_failed(&backend, endpoint, Fault::Connect(error));
         }
     };
     let _ = stream.set_nodelay(true);
     crate::connection::socket::keep_alive_backend(&stream, backend.settings.tcp_user_timeout);
-    let Some((key, read)) = shard.worker().greet(&backend, endpoint, stream) else {
+    let Some((key, read)) = handle.worker().greet(&backend, endpoint, stream) else {
         return;
     };
-    let mut reading = pin!(read_until_closed(&shard, key, read, Account::backend()));
+    let mut reading = pin!(read_until_closed(&handle, key, read, Account::backend()));
     tokio::select! {
         biased;
         () = &mut reading => return,
         () = sleep_until(deadline) => {}
     }
-    shard.worker().greeting_is_due(key);
+    handle.worker().greeting_is_due(key);
     reading.await;
 }
 

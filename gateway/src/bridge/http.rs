@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use crate::connection::{Accepted, socket};
 use crate::settings::Redirect;
 use crate::telemetry::{HandshakeFailure, HttpRequest};
-use crate::worker::Shard;
+use crate::worker::WorkerHandle;
 use crate::worker::pace::Stranger;
 
 /// Bytes of a request's head, and of what hyper reads ahead.
@@ -37,7 +37,7 @@ const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
 /// From accept to close. One request is answered: hyper would handle pipelined ones in one go, and whoever wants more
 /// connects again.
-pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted, redirect: Redirect) {
+pub(crate) async fn serve(handle: Rc<WorkerHandle>, accepted: Accepted, redirect: Redirect) {
     let Accepted {
         stream,
         peer,
@@ -51,7 +51,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted, redirect: Redire
     let challenges = &listener.challenges;
     let service = service_fn(|request| {
         let (kind, response) = answer(&request, challenges, redirect);
-        shard.http_request(kind);
+        handle.http_request(kind);
         ready(Ok::<_, Infallible>(response))
     });
     let mut http1 = http1::Builder::new();
@@ -63,22 +63,22 @@ pub(crate) async fn serve(shard: Rc<Shard>, accepted: Accepted, redirect: Redire
     let life = pin!(async {
         let ended = tokio::select! {
             ended = poll_fn(|context| talk.poll_without_shutdown(context)) => ended,
-            () = shard.drained() => {
+            () = handle.drained() => {
                 std::pin::Pin::new(&mut talk).graceful_shutdown();
                 let last = poll_fn(|context| talk.poll_without_shutdown(context));
                 tokio::time::timeout(LAST_ANSWER, last).await.unwrap_or(Ok(()))
             }
         };
         if ended.is_err_and(|error| error.is_parse()) {
-            shard.http_request(HttpRequest::Malformed);
+            handle.http_request(HttpRequest::Malformed);
         }
         // RFC 9112 §9.6: requests behind the last one that is answered are read away.
         socket::linger(&mut talk.into_parts().io.into_inner()).await;
     });
-    let all = tokio::time::timeout(MAX_LIFE, shard.pace.by_turns(Stranger::Http1, life));
+    let all = tokio::time::timeout(MAX_LIFE, handle.pace.by_turns(Stranger::Http1, life));
     tokio::select! {
         biased;
-        () = gives_way.notified() => shard.handshake_failed(HandshakeFailure::TooMany, None, &listener, peer),
+        () = gives_way.notified() => handle.handshake_failed(HandshakeFailure::TooMany, None, &listener, peer),
         _ = all => {}
     }
 }

@@ -9,10 +9,10 @@ use tokio::net::TcpStream;
 
 use super::session::Session;
 use super::socket;
-use super::tls::{self, Edge};
+use super::tls::{self, ListenerTls};
 use crate::failpoint;
 use crate::telemetry::HandshakeFailure;
-use crate::worker::Shard;
+use crate::worker::WorkerHandle;
 use crate::worker::memory::HandshakeMemory;
 use crate::worker::pace::{Pace, Stranger};
 use crate::worker::places::Place;
@@ -60,46 +60,46 @@ enum Asked {
 /// Runs the handshake to its end, whichever that is. The deadline is the caller's.
 pub(super) async fn run(
     stream: &mut TcpStream,
-    edge: &Edge,
-    shard: &Shard,
+    tls: &ListenerTls,
+    handle: &WorkerHandle,
     place: &mut Place,
 ) -> Result<Completed, Ended> {
-    let max_flight = if edge.client_trust.is_some() {
+    let max_flight = if tls.client_trust.is_some() {
         MAX_FLIGHT
     } else {
         MAX_HELLO
     };
     let gives_way = place.gives_way();
-    let memory = HandshakeMemory::new(shard, max_flight, gives_way.clone());
+    let memory = HandshakeMemory::new(handle, max_flight, gives_way.clone());
     tokio::select! {
         biased;
         () = gives_way.notified() => Err(HandshakeFailure::TooMany.into()),
-        outcome = shake_hands(stream, edge, &shard.pace, place, memory) => outcome,
+        outcome = shake_hands(stream, tls, &handle.pace, place, memory) => outcome,
     }
 }
 
 async fn shake_hands(
     stream: &mut TcpStream,
-    edge: &Edge,
+    tls: &ListenerTls,
     pace: &Pace,
     place: &mut Place,
     mut memory: HandshakeMemory<'_>,
 ) -> Result<Completed, Ended> {
     // Nearly always no challenge is out, and then nobody looks at the ClientHello but the session.
-    if !edge.challenges.expects_tls_alpn() {
-        return Handshake::new(stream, edge.service.clone(), Vec::new(), pace, place, memory)?
+    if !tls.challenges.expects_tls_alpn() {
+        return Handshake::new(stream, tls.service.clone(), Vec::new(), pace, place, memory)?
             .run()
             .await;
     }
     let (asked, hello) = read_hello(stream, &mut memory).await?;
     match asked {
         Asked::Service => {
-            Handshake::new(stream, edge.service.clone(), hello, pace, place, memory)?
+            Handshake::new(stream, tls.service.clone(), hello, pace, place, memory)?
                 .run()
                 .await
         }
         Asked::Challenge(name) => {
-            let known = name.is_some_and(|name| edge.challenges.tls_alpn(&name).is_some());
+            let known = name.is_some_and(|name| tls.challenges.tls_alpn(&name).is_some());
             if !known {
                 return Err(turn_away(
                     stream,
@@ -108,7 +108,7 @@ async fn shake_hands(
                 )
                 .await);
             }
-            let completed = Handshake::new(stream, edge.challenge.clone(), hello, pace, place, memory)?
+            let completed = Handshake::new(stream, tls.challenge.clone(), hello, pace, place, memory)?
                 .run()
                 .await?;
             part(stream, completed.session).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use certstore::{Challenges, ClientTrust};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::tls::Edge;
+use super::tls::ListenerTls;
 use crate::settings;
 use crate::snapshot::Snapshot;
 
@@ -23,7 +23,7 @@ pub(crate) struct Listener {
     /// Answers for a CA.
     pub(crate) challenges: Challenges,
     /// `None` for plaintext.
-    pub(crate) tls: Option<Edge>,
+    pub(crate) tls: Option<ListenerTls>,
     /// One `SO_REUSEPORT` socket per worker. They stay open as long as a snapshot names the
     /// listener, because closing one throws away the connections waiting in it.
     sockets: Vec<TcpListener>,
@@ -109,7 +109,7 @@ impl Listener {
         let before = of_this_name.and_then(|listener| listener.tls.as_ref());
         let tls = wanted
             .tls()
-            .map(|tls| Edge::new(tls, certificates, before).map_err(tls_error))
+            .map(|tls| ListenerTls::new(tls, certificates, before).map_err(tls_error))
             .transpose()?;
         Ok(Arc::new(Self {
             settings: wanted.clone(),

@@ -23,7 +23,7 @@ const H2: &[u8] = b"h2";
 pub(crate) const ACME_TLS_1: &[u8] = b"acme-tls/1";
 
 /// What every handshake of a listener needs; certificates change inside the resolvers.
-pub(crate) struct Edge {
+pub(crate) struct ListenerTls {
     pub(crate) service: Arc<ServerConfig>,
     /// For the CA that checks that we hold a name (RFC 8737): its own policy, whatever the listener's is.
     pub(crate) challenge: Arc<ServerConfig>,
@@ -35,7 +35,7 @@ pub(crate) struct Edge {
     ticketer: Option<Arc<dyn ProducesTickets>>,
 }
 
-impl Edge {
+impl ListenerTls {
     /// The ticket keys of `before` go on, if it has the same policy: a stricter one must not be resumed around.
     pub(crate) fn new(
         tls: &Tls,

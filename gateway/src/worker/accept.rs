@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::{Command, Shard, Shared};
+use super::{Command, Shared, WorkerHandle};
 use crate::connection::listener::Listener;
 use crate::connection::permit::ConnectionPermit;
 use crate::connection::{Accepted, serve};
@@ -38,8 +38,8 @@ pub(super) struct Acceptors(Vec<(Arc<Listener>, JoinHandle<()>)>);
 
 impl Acceptors {
     /// Accepts on the listeners of the worker's snapshot; those that stayed the same are left alone.
-    pub(super) fn follow(&mut self, shard: &Rc<Shard>) {
-        let snapshot = shard.worker().snapshot.clone();
+    pub(super) fn follow(&mut self, handle: &Rc<WorkerHandle>) {
+        let snapshot = handle.worker().snapshot.clone();
         let wanted = &snapshot.listeners;
         self.0.retain(|(running, task)| {
             let stays = wanted.iter().any(|listener| Arc::ptr_eq(listener, running));
@@ -50,7 +50,7 @@ impl Acceptors {
         });
         for listener in wanted {
             if !self.0.iter().any(|(running, _)| Arc::ptr_eq(listener, running)) {
-                let task = shard.spawn(accept(shard.clone(), listener.clone()));
+                let task = handle.spawn(accept(handle.clone(), listener.clone()));
                 self.0.push((listener.clone(), task));
             }
         }
@@ -58,12 +58,12 @@ impl Acceptors {
 
     /// Takes what the kernel has accepted already, then refuses newcomers: they find another replica
     /// at once instead of waiting here.
-    pub(super) fn stop(&mut self, shard: &Rc<Shard>) {
-        let index = shard.worker().index;
+    pub(super) fn stop(&mut self, handle: &Rc<WorkerHandle>) {
+        let index = handle.worker().index;
         for (listener, task) in self.0.drain(..) {
             task.abort();
             stop_listening(index, &listener, |stream, peer| {
-                take_over(shard, stream, peer, listener.clone());
+                take_over(handle, stream, peer, listener.clone());
             });
         }
     }
@@ -88,8 +88,8 @@ pub(super) fn stop_listening(index: usize, listener: &Listener, give: impl Fn(Tc
     let _ = socket2::SockRef::from(&socket).shutdown(std::net::Shutdown::Both);
 }
 
-async fn accept(shard: Rc<Shard>, listener: Arc<Listener>) {
-    let index = shard.worker().index;
+async fn accept(handle: Rc<WorkerHandle>, listener: Arc<Listener>) {
+    let index = handle.worker().index;
     let socket = match listener.socket(index).and_then(TcpListener::from_std) {
         Ok(socket) => socket,
         Err(error) => {
@@ -101,13 +101,13 @@ async fn accept(shard: Rc<Shard>, listener: Arc<Listener>) {
         match socket.accept().await {
             Ok((stream, peer)) => {
                 failpoint::hit("accept");
-                place(&shard, stream, peer, &listener);
+                place(&handle, stream, peer, &listener);
             }
             // The connection was gone before it was accepted; the next one need not be.
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 tracing::debug!(%error, "connections cannot be accepted for now");
-                limit_reached(&shard.metrics, "file_descriptors", None);
+                limit_reached(&handle.metrics, "file_descriptors", None);
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }
@@ -119,17 +119,22 @@ pub(super) fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-fn place(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: &Arc<Listener>) {
+fn place(
+    handle: &Rc<WorkerHandle>,
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    listener: &Arc<Listener>,
+) {
     let (shared, index) = {
-        let worker = shard.worker();
+        let worker = handle.worker();
         (worker.shared.clone(), worker.index)
     };
     let Some(other) = less_loaded(&shared, index) else {
-        return start(shard, stream, peer, listener.clone());
+        return start(handle, stream, peer, listener.clone());
     };
     let stream = match stream.into_std() {
         Ok(stream) => stream,
-        Err(error) => return lose(&shard.metrics, &error, peer),
+        Err(error) => return lose(&handle.metrics, &error, peer),
     };
     let command = Command::HandOver {
         stream,
@@ -149,7 +154,7 @@ fn place(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, lis
         listener,
     }) = returned
     {
-        take_over(shard, stream, peer, listener);
+        take_over(handle, stream, peer, listener);
     }
 }
 
@@ -173,10 +178,15 @@ pub(super) fn least_loaded(shared: &Shared, index: usize) -> Option<(usize, usiz
 }
 
 /// A raw socket becomes this worker's for ever.
-pub(super) fn take_over(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, listener: Arc<Listener>) {
+pub(super) fn take_over(
+    handle: &Rc<WorkerHandle>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: Arc<Listener>,
+) {
     match tokio::net::TcpStream::from_std(stream) {
-        Ok(stream) => start(shard, stream, peer, listener),
-        Err(error) => lose(&shard.metrics, &error, peer),
+        Ok(stream) => start(handle, stream, peer, listener),
+        Err(error) => lose(&handle.metrics, &error, peer),
     }
 }
 
@@ -188,10 +198,15 @@ pub(super) fn lose(metrics: &WorkerMetrics, error: &io::Error, peer: SocketAddr)
     refuse(metrics, "file_descriptors", peer);
 }
 
-fn start(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: Arc<Listener>) {
+fn start(
+    handle: &Rc<WorkerHandle>,
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    listener: Arc<Listener>,
+) {
     let at = Instant::now();
     let place = {
-        let worker = shard.worker();
+        let worker = handle.worker();
         let (shared, limits) = (&worker.shared, &worker.snapshot.limits);
         let Some(mine) = shared.peers.get(worker.index) else {
             return;
@@ -243,7 +258,7 @@ fn start(shard: &Rc<Shard>, stream: tokio::net::TcpStream, peer: SocketAddr, lis
         at,
         place,
     };
-    shard.spawn_about_one(serve(shard.clone(), accepted));
+    handle.spawn_about_one(serve(handle.clone(), accepted));
 }
 
 /// The socket is dropped without a word: a handshake is what cannot be afforded.

@@ -217,12 +217,12 @@ impl Worker {
     }
 
     fn wait_until_writable(&mut self, key: Key) {
-        let (Some(connection), Some(shard)) = (self.connections.get_mut(key), self.shard.upgrade()) else {
+        let (Some(connection), Some(handle)) = (self.connections.get_mut(key), self.handle.upgrade()) else {
             return;
         };
         connection.blocked = true;
-        let waiting = shard.clone();
-        shard.spawn_about_one(async move {
+        let waiting = handle.clone();
+        handle.spawn_about_one(async move {
             std::future::poll_fn(|context| waiting.worker().poll_writable(key, context)).await;
             let mut worker = waiting.worker();
             if let Some(connection) = worker.connections.get_mut(key) {

@@ -18,7 +18,7 @@ use super::accept;
 use super::deadlines::DEADLINE_MEMORY;
 use super::slab::Slab;
 use super::tick::Part;
-use super::{Key, Shard, Shared, Worker};
+use super::{Key, Shared, Worker, WorkerHandle};
 use crate::connection::{Connection, Peer, Transport};
 use crate::rpc::call::Kind;
 use crate::rpc::relay::{Relay, StreamOf};
@@ -212,7 +212,7 @@ impl LongHandshake {
 
 /// What an unfinished handshake keeps of its client's bytes; counted until it is dropped.
 pub(crate) struct HandshakeMemory<'a> {
-    shard: &'a Shard,
+    handle: &'a WorkerHandle,
     counted: usize,
     max_flight: usize,
     /// Its entry among those that keep much, as long as it was not told to end.
@@ -223,9 +223,9 @@ pub(crate) struct HandshakeMemory<'a> {
 impl<'a> HandshakeMemory<'a> {
     /// For a handshake of whose client one flight has at most `max_flight` bytes. `gives_way` is told when it has to
     /// end for the others.
-    pub(crate) fn new(shard: &'a Shard, max_flight: usize, gives_way: Arc<Notify>) -> Self {
+    pub(crate) fn new(handle: &'a WorkerHandle, max_flight: usize, gives_way: Arc<Notify>) -> Self {
         Self {
-            shard,
+            handle,
             counted: 0,
             max_flight,
             long: None,
@@ -243,7 +243,7 @@ impl<'a> HandshakeMemory<'a> {
         if now == self.counted {
             return;
         }
-        let mut worker = self.shard.worker();
+        let mut worker = self.handle.worker();
         let memory = &mut worker.memory;
         let entry = self.long.map(|key| memory.long_handshakes.get_mut(key));
         match entry {

@@ -1,4 +1,4 @@
-//! A worker as its own tasks reach it: every piece of work is begun here, and what panics in it is caught here.
+//! The handle by which a worker's own tasks reach it: every piece of work is begun here, and what panics in it is caught here.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::future::{Future, poll_fn};
@@ -17,8 +17,8 @@ use crate::connection::listener::Listener;
 use crate::telemetry::event::Event;
 use crate::telemetry::{HandshakeFailure, HttpRequest, TlsLabel, WorkerMetrics};
 
-/// A worker as its own tasks reach it.
-pub(crate) struct Shard {
+/// The handle by which a worker's own tasks reach it.
+pub(crate) struct WorkerHandle {
     worker: RefCell<Worker>,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(crate) pace: Pace,
@@ -29,10 +29,10 @@ pub(crate) struct Shard {
     pub(super) drains: Notify,
 }
 
-impl Shard {
+impl WorkerHandle {
     pub(super) fn new(metrics: Arc<WorkerMetrics>, worker: impl FnOnce(Weak<Self>) -> Worker) -> Rc<Self> {
-        Rc::new_cyclic(|shard| Self {
-            worker: RefCell::new(worker(shard.clone())),
+        Rc::new_cyclic(|handle| Self {
+            worker: RefCell::new(worker(handle.clone())),
             metrics,
             pace: Pace::default(),
             panicked: Notify::new(),
@@ -50,15 +50,15 @@ impl Shard {
         self: &Rc<Self>,
         task: impl Future<Output = ()> + 'static,
     ) -> tokio::task::JoinHandle<()> {
-        let shard = self.clone();
-        self.spawn_caught(task, move || shard.end())
+        let handle = self.clone();
+        self.spawn_caught(task, move || handle.end())
     }
 
     /// Runs a task about one connection. A panic in it ends that connection.
     pub(crate) fn spawn_about_one(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
-        let shard = self.clone();
+        let handle = self.clone();
         self.spawn_caught(task, move || {
-            shard.get_over(None);
+            handle.get_over(None);
         });
     }
 
@@ -67,14 +67,14 @@ impl Shard {
         task: impl Future<Output = ()> + 'static,
         caught: impl Fn() + 'static,
     ) -> tokio::task::JoinHandle<()> {
-        let shard = self.clone();
+        let handle = self.clone();
         // Boxed out here: inside, the task would be stored twice, once as captured and once as pinned.
         let mut task = Box::pin(task);
         tokio::task::spawn_local(poll_fn(move |context| {
-            shard.worker().connections.take_touched();
+            handle.worker().connections.take_touched();
             let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
             polled.unwrap_or_else(|_| {
-                tell_panic(&shard.metrics);
+                tell_panic(&handle.metrics);
                 caught();
                 Poll::Ready(())
             })
