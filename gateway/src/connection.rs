@@ -108,7 +108,7 @@ pub(crate) struct Client {
     /// How far ahead it may send on all its streams.
     pub(crate) requests: Credit,
     /// How far ahead backends may send for it.
-    pub(crate) answers: Credit,
+    pub(crate) responses: Credit,
     /// The budget of `answers`: little at first, twice as much with each answered probe.
     pub(crate) budget: usize,
     /// Bytes written since the last probe was answered.
@@ -221,7 +221,7 @@ impl Client {
 
     /// How far ahead backends may send on all streams of this client, for which `waiting` bytes are queued, and at most
     /// `most` may come.
-    pub(crate) fn answer_bounds(&self, waiting: usize, most: usize) -> Bounds {
+    pub(crate) fn response_bounds(&self, waiting: usize, most: usize) -> Bounds {
         let proven = self.budget > FIRST_BUDGET;
         let grants = if proven {
             self.budget.saturating_mul(STILL_BUDGETS)
@@ -257,8 +257,8 @@ impl Client {
         }
     }
 
-    /// A PING was answered; if it was the probe, this client reads.
-    pub(crate) fn answered(&mut self, payload: [u8; 8], max_budget: usize) {
+    /// A PING was acknowledged; if it was the probe, this client reads.
+    pub(crate) fn on_pong(&mut self, payload: [u8; 8], max_budget: usize) {
         if self.probe == Some(payload) {
             self.probe = None;
             self.unproven = 0;
@@ -366,7 +366,7 @@ impl Accepted {
             sent_away: None,
             shares: Shares::default(),
             requests: Credit::default(),
-            answers: Credit::default(),
+            responses: Credit::default(),
             budget: FIRST_BUDGET,
             unproven: 0,
             probe: None,

@@ -42,7 +42,7 @@ impl Worker {
             } => {
                 let kind = Call::of(&fields).kind;
                 let refusal = Refusal::RequestTooLarge { limit: limit.name() };
-                self.turn_away(down(stream), &fields, kind, &refusal, end);
+                self.refuse_without_backend(down(stream), &fields, kind, &refusal, end);
                 http2::recycle(fields);
             }
             Event::Data {
@@ -59,17 +59,17 @@ impl Worker {
                 code,
                 cause,
             } => self.client_reset(down(stream), tag, code, cause),
-            Event::Pong { payload } => self.answered(key, payload),
+            Event::Pong { payload } => self.on_pong(key, payload),
             Event::Response { .. } | Event::Informational { .. } | Event::Settings | Event::GoAway { .. } => {
             }
         }
     }
 
-    /// A PING of ours was answered: what was written before it has been read.
-    fn answered(&mut self, key: Key, payload: [u8; 8]) {
+    /// A PING of ours was acknowledged: what was written before it has been read.
+    fn on_pong(&mut self, key: Key, payload: [u8; 8]) {
         let max = self.snapshot.limits.connection_memory;
         if let Some(Peer::Client(client)) = self.connections.get_mut(key).map(|c| &mut c.peer) {
-            client.answered(payload, max);
+            client.on_pong(payload, max);
         }
     }
 
@@ -94,7 +94,7 @@ impl Worker {
         let call = Call::of(&fields);
         if let Some(refusal) = call.unfit() {
             let kind = call.kind;
-            return self.turn_away(down, &fields, kind, &refusal, end);
+            return self.refuse_without_backend(down, &fields, kind, &refusal, end);
         }
         let snapshot = Rc::clone(&self.snapshot);
         // RFC 9113 §8.5: only CONNECT has no path. A gateway for RPCs opens no tunnels.
@@ -103,7 +103,7 @@ impl Worker {
             .flatten();
         let Some((target, backend)) = routed.and_then(|route| snapshot.target(route)) else {
             let kind = call.kind;
-            return self.turn_away(down, &fields, kind, &Refusal::NoRoute, end);
+            return self.refuse_without_backend(down, &fields, kind, &Refusal::NoRoute, end);
         };
         let (kind, timeout) = (call.kind, call.timeout);
         let deadline = timeout.map(|timeout| self.now + timeout);
@@ -145,7 +145,7 @@ impl Worker {
     }
 
     /// A request that no backend gets is counted and logged like any other, under no route.
-    fn turn_away(
+    fn refuse_without_backend(
         &mut self,
         down: StreamOf,
         fields: &[Field],
@@ -216,14 +216,14 @@ impl Worker {
         }
     }
 
-    /// Ends an RPC that has no answer yet, or whose answer cannot go on, with a reason.
+    /// Ends an RPC that has no response yet, or whose response cannot go on, with a reason.
     pub(crate) fn refuse(&mut self, relay: Key, refusal: &Refusal) {
         let Some(ending) = self.relays.get_mut(relay) else {
             return;
         };
-        if ending.answer_ended() {
+        if ending.is_response_complete() {
             // Nothing is to be said any more; only the rest of the request is in the way.
-            return self.end_answered(relay);
+            return self.abandon_request(relay);
         }
         let (down, kind, request_ended) = (ending.down, ending.kind, ending.request_ended);
         let committed = ending.committed();
@@ -249,7 +249,7 @@ impl Worker {
         }
         self.cancel(relay, ErrorCode::CANCEL);
         if !committed {
-            self.answer(down, refusal, kind, request_ended);
+            self.send_refusal(down, refusal, kind, request_ended);
         } else if kind == Kind::Grpc {
             // The head has left: the status can still follow it as trailers.
             if let Some(connection) = self.connections.get_mut(down.connection) {
@@ -265,8 +265,8 @@ impl Worker {
         self.finish(relay);
     }
 
-    /// The answer is whole and the rest of the request is not wanted (RFC 9113 §8.1).
-    pub(crate) fn end_answered(&mut self, relay: Key) {
+    /// The response is complete and the rest of the request is not wanted (RFC 9113 §8.1).
+    pub(crate) fn abandon_request(&mut self, relay: Key) {
         let Some(ended) = self.relays.get(relay) else {
             return;
         };
@@ -282,8 +282,8 @@ impl Worker {
         self.finish(relay);
     }
 
-    /// Sends a whole answer of our own and closes the stream.
-    fn answer(&mut self, down: StreamOf, refusal: &Refusal, kind: Kind, request_ended: bool) {
+    /// Sends a refusal as a whole response and closes the stream.
+    fn send_refusal(&mut self, down: StreamOf, refusal: &Refusal, kind: Kind, request_ended: bool) {
         let Some(connection) = self.connections.get_mut(down.connection) else {
             return;
         };
@@ -348,7 +348,7 @@ impl Worker {
         }) = self.connections.get_mut(ended.down.connection).map(|c| &mut **c)
         {
             client.requests.end(&mut ended.request);
-            client.answers.end(&mut ended.answer);
+            client.responses.end(&mut ended.response);
         }
         let is_reset_later = self.resets.keeps(&ended);
         if let Some(endpoint) = ended.shared.filter(|_| !is_reset_later) {

@@ -66,7 +66,7 @@ pub(crate) struct Stream {
     /// The peer sent END_STREAM: half closed (remote).
     pub(crate) remote_ended: bool,
     /// The final response head was sent (server) or received (client).
-    pub(crate) answered: bool,
+    pub(crate) has_response: bool,
     /// The request was too large: its DATA is swallowed.
     pub(crate) swallow: bool,
     /// The request was HEAD: a content-length promises nothing.
@@ -113,7 +113,7 @@ impl Stream {
             opened_ms,
             local_ended: false,
             remote_ended: false,
-            answered: false,
+            has_response: false,
             swallow: false,
             head_request: false,
             end_queued: false,

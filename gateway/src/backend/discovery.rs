@@ -36,12 +36,12 @@ pub(crate) struct Discovery {
     lookup: Lookup,
     state: Arc<Mutex<State>>,
     /// Some name has had its first answer.
-    answered: Arc<Notify>,
+    looked_up: Arc<Notify>,
 }
 
 /// How a name is asked for. The system's resolver, but for tests.
-type Lookup = Arc<dyn Fn(Name) -> Answering + Send + Sync>;
-type Answering = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+type Lookup = Arc<dyn Fn(Name) -> LookupFuture + Send + Sync>;
+type LookupFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 #[derive(Default)]
 struct State {
@@ -50,7 +50,7 @@ struct State {
     /// One task for each name, whoever uses it.
     tasks: HashMap<Name, AbortHandle>,
     /// Names that were never answered for, well or badly.
-    unanswered: BTreeSet<Name>,
+    pending: BTreeSet<Name>,
 }
 
 impl Discovery {
@@ -64,7 +64,7 @@ impl Discovery {
             runtime: Handle::current(),
             lookup,
             state: Arc::default(),
-            answered: Arc::default(),
+            looked_up: Arc::default(),
         }
     }
 
@@ -80,8 +80,8 @@ impl Discovery {
             }
         });
         state.book.keep_only(&names);
-        state.unanswered.retain(|name| names.contains(name));
-        self.answered.notify_waiters();
+        state.pending.retain(|name| names.contains(name));
+        self.looked_up.notify_waiters();
         state.backends = backends.to_vec();
         for backend in backends {
             publish(&state.book, backend);
@@ -94,9 +94,9 @@ impl Discovery {
                 name: name.clone(),
                 lookup: self.lookup.clone(),
                 state: self.state.clone(),
-                answered: self.answered.clone(),
+                looked_up: self.looked_up.clone(),
             };
-            state.unanswered.insert(name.clone());
+            state.pending.insert(name.clone());
             state
                 .tasks
                 .insert(name, self.runtime.spawn(asking.for_ever()).abort_handle());
@@ -107,11 +107,11 @@ impl Discovery {
     pub(crate) async fn settled(&self) {
         loop {
             // Made before looking, so that nothing is missed between the look and the wait.
-            let answered = self.answered.notified();
-            if lock(&self.state).unanswered.is_empty() {
+            let looked_up = self.looked_up.notified();
+            if lock(&self.state).pending.is_empty() {
                 return;
             }
-            answered.await;
+            looked_up.await;
         }
     }
 }
@@ -143,7 +143,7 @@ struct Asking {
     name: Name,
     lookup: Lookup,
     state: Arc<Mutex<State>>,
-    answered: Arc<Notify>,
+    looked_up: Arc<Notify>,
 }
 
 impl Asking {
@@ -163,7 +163,7 @@ impl Asking {
     /// Whether the name has an address now.
     fn take(&self, answer: io::Result<Vec<SocketAddr>>) -> bool {
         let mut state = lock(&self.state);
-        let novelty = state.book.answered(&self.name, answer);
+        let novelty = state.book.apply_lookup(&self.name, answer);
         let (host, now) = (self.name.0.as_str(), Instant::now().into_std());
         let known = state.book.known(&self.name);
         match &novelty {
@@ -189,8 +189,8 @@ impl Asking {
             }
             .tell(now),
         }
-        if state.unanswered.remove(&self.name) {
-            self.answered.notify_waiters();
+        if state.pending.remove(&self.name) {
+            self.looked_up.notify_waiters();
         }
         known > 0
     }

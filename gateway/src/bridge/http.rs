@@ -50,7 +50,7 @@ pub(crate) async fn serve(handle: Rc<WorkerHandle>, accepted: Accepted, redirect
     socket::keep_alive(&stream);
     let challenges = &listener.challenges;
     let service = service_fn(|request| {
-        let (kind, response) = answer(&request, challenges, redirect);
+        let (kind, response) = respond(&request, challenges, redirect);
         handle.http_request(kind);
         ready(Ok::<_, Infallible>(response))
     });
@@ -84,7 +84,7 @@ pub(crate) async fn serve(handle: Rc<WorkerHandle>, accepted: Accepted, redirect
 }
 
 /// What a request gets, and what it was.
-fn answer<B>(
+fn respond<B>(
     request: &Request<B>,
     challenges: &Challenges,
     redirect: Redirect,
@@ -182,7 +182,7 @@ mod tests {
         for host in hosts {
             request = request.header(HOST, *host);
         }
-        let (_, response) = answer(&request.body(()).unwrap(), &challenges, redirect);
+        let (_, response) = respond(&request.body(()).unwrap(), &challenges, redirect);
         let location = response.headers().get(LOCATION);
         let said = location.map_or(response.body().clone(), |location| {
             location.to_str().unwrap().to_owned()

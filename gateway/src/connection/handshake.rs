@@ -101,7 +101,7 @@ async fn shake_hands(
         Asked::Challenge(name) => {
             let known = name.is_some_and(|name| tls.challenges.tls_alpn(&name).is_some());
             if !known {
-                return Err(turn_away(
+                return Err(end_with_alert(
                     stream,
                     &tls::UNRECOGNIZED_NAME,
                     HandshakeFailure::UnknownChallenge,
@@ -276,7 +276,7 @@ impl<'a> Handshake<'a> {
                     .await
                     .map_err(|_| HandshakeFailure::Other)?;
                 if is_answer {
-                    self.place.answered(Instant::now());
+                    self.place.on_sent(Instant::now());
                 }
                 Ok(())
             }
@@ -289,7 +289,7 @@ impl<'a> Handshake<'a> {
         let failure = match resolution {
             Some(certstore::Resolution::NoAlpn) => {
                 let failure = HandshakeFailure::NoAlpnOffered;
-                return turn_away(self.stream, &tls::NO_APPLICATION_PROTOCOL, failure).await;
+                return end_with_alert(self.stream, &tls::NO_APPLICATION_PROTOCOL, failure).await;
             }
             Some(certstore::Resolution::NoCertificate) => HandshakeFailure::NoCertificate,
             _ => tls::classify(&error, &self.first),
@@ -302,7 +302,7 @@ impl<'a> Handshake<'a> {
 }
 
 /// Sends an alert of our own in place of the session's.
-async fn turn_away(stream: &mut TcpStream, alert: &[u8], failure: HandshakeFailure) -> Ended {
+async fn end_with_alert(stream: &mut TcpStream, alert: &[u8], failure: HandshakeFailure) -> Ended {
     let _ = stream.write_all(alert).await;
     socket::linger(stream).await;
     failure.into()

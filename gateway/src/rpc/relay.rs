@@ -36,7 +36,7 @@ pub(crate) struct Relay {
     /// How far ahead the client may send.
     pub(crate) request: Grant,
     /// How far ahead the backend may send.
-    pub(crate) answer: Grant,
+    pub(crate) response: Grant,
     /// `:status` of the backend's answer; 0 while there is none.
     pub(crate) http_status: u16,
     /// What it keeps in memory, as it was last charged to its client.
@@ -115,7 +115,7 @@ impl Relay {
             shared: None,
             sent_at: started,
             request: Grant::default(),
-            answer: Grant::default(),
+            response: Grant::default(),
             http_status: 0,
             charged: 0,
             grpc_status: None,

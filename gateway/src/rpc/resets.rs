@@ -51,9 +51,9 @@ impl Worker {
             return;
         };
         let due = relay.sent_at + TAKEN_UP;
-        let is_answered = !matches!(relay.phase, Phase::Sent(..));
+        let has_response = !matches!(relay.phase, Phase::Sent(..));
         let backend = self.connections.get_mut(at.connection).map(|c| &mut c.h2);
-        let Some(backend) = backend.filter(|h2| !is_answered && self.now < due && h2.is_open(at.stream))
+        let Some(backend) = backend.filter(|h2| !has_response && self.now < due && h2.is_open(at.stream))
         else {
             return self.reset_stream(at, code);
         };

@@ -169,8 +169,8 @@ impl Worker {
         } else if sent > 0 {
             self.credit_client(key, sent as u32);
         }
-        if self.relays.get(key).is_some_and(Relay::answer_ended) {
-            self.answer_ended(key);
+        if self.relays.get(key).is_some_and(Relay::is_response_complete) {
+            self.on_response_complete(key);
         }
     }
 
@@ -202,7 +202,7 @@ impl Worker {
             log.http_status = relay.http_status;
         }
         if end {
-            relay.end_answer(&fields);
+            relay.record_status(&fields);
         }
         let down = relay.down;
         let charged = relay.memory();
@@ -218,7 +218,7 @@ impl Worker {
             self.keep_spare(request);
         }
         if end {
-            self.answer_ended(key);
+            self.on_response_complete(key);
         }
     }
 
@@ -234,7 +234,7 @@ impl Worker {
             log.bytes_out += payload.len() as u64;
         }
         if end {
-            relay.end_answer(&[]);
+            relay.record_status(&[]);
         }
         let down = relay.down;
         let Some(connection) = self.connections.get_mut(down.connection) else {
@@ -243,7 +243,7 @@ impl Worker {
         let sent = connection.h2.send_data(down.stream, payload, end);
         self.has_output(down.connection);
         if end {
-            self.answer_ended(key);
+            self.on_response_complete(key);
         } else if sent > 0 {
             self.credit_backend(key, sent as u32);
         }
@@ -253,15 +253,15 @@ impl Worker {
         let Some((key, relay)) = self.relay_up(tag, up) else {
             return;
         };
-        relay.end_answer(&fields);
+        relay.record_status(&fields);
         let down = relay.down;
         self.send_trailers(down, fields);
-        self.answer_ended(key);
+        self.on_response_complete(key);
     }
 
-    /// The backend has said all; the RPC ends when the client has too. A backend that does not take the rest of the
+    /// The response is complete; the RPC ends when the client has too. A backend that does not take the rest of the
     /// request any more would keep the client from its end: nobody wants that rest.
-    fn answer_ended(&mut self, key: Key) {
+    fn on_response_complete(&mut self, key: Key) {
         let Some(relay) = self.relays.get(key) else { return };
         if relay.request_ended {
             return self.finish(key);
@@ -275,7 +275,7 @@ impl Worker {
             .map_or(0, |c| c.h2.queued(up.stream));
         if waiting > 0 {
             self.discard(down, waiting);
-            self.end_answered(key);
+            self.abandon_request(key);
         }
     }
 
@@ -284,8 +284,8 @@ impl Worker {
             return;
         };
         let down = relay.down;
-        if relay.answer_ended() {
-            return self.end_answered(key);
+        if relay.is_response_complete() {
+            return self.abandon_request(key);
         }
         if cause.is_none() && code == ErrorCode::REFUSED_STREAM && !relay.committed() {
             // RFC 9113 §8.7: it was not processed.
@@ -330,7 +330,7 @@ impl Worker {
         let (down, shared) = (relay.down, relay.shared.take());
         let request = relay.take_request();
         if let Some(Peer::Client(client)) = self.connections.get_mut(down.connection).map(|c| &mut c.peer) {
-            client.answers.end(&mut relay.answer);
+            client.responses.end(&mut relay.response);
         }
         if let Some(endpoint) = shared {
             self.give_back_share(down.connection, endpoint);
@@ -404,13 +404,13 @@ impl Worker {
         };
         let wanted = h2.sendable(down.stream).min(MAX_STREAM_WINDOW);
         let wanted = wanted.saturating_sub(BACKEND_STREAM_WINDOW);
-        relay.answer = client.answers.begin(client.budget.min(memory), wanted);
-        if relay.answer.beyond > 0
+        relay.response = client.responses.begin(client.budget.min(memory), wanted);
+        if relay.response.beyond > 0
             && let Some(connection) = self.connections.get_mut(up.connection)
         {
             connection
                 .h2
-                .renew(up.stream, BACKEND_STREAM_WINDOW + relay.answer.beyond);
+                .renew(up.stream, BACKEND_STREAM_WINDOW + relay.response.beyond);
         }
     }
 
@@ -428,8 +428,8 @@ impl Worker {
         let Some(owed) = connection.h2.owe(up.stream, bytes) else {
             return;
         };
-        relay.answer.is_long |= owed.octets >= BACKEND_STREAM_WINDOW / 2;
-        let due = match relay.answer.beyond {
+        relay.response.is_long |= owed.octets >= BACKEND_STREAM_WINDOW / 2;
+        let due = match relay.response.beyond {
             0 => owed.window / 2,
             // What remains of a window behind its last renewal waits for a whole round trip: little of it then.
             _ => owed.window / 8,
@@ -437,8 +437,8 @@ impl Worker {
         if owed.octets < due {
             return;
         }
-        let base = owed.window.saturating_sub(relay.answer.beyond);
-        let mut beyond = relay.answer.beyond;
+        let base = owed.window.saturating_sub(relay.response.beyond);
+        let mut beyond = relay.response.beyond;
         if let Some(Connection {
             h2,
             peer: Peer::Client(client),
@@ -446,9 +446,9 @@ impl Worker {
         }) = self.connections.get_mut(relay.down.connection).map(|c| &mut **c)
         {
             let most = memory.min(self.snapshot.limits.client.max_queued);
-            let bounds = client.answer_bounds(h2.queued_total(), most);
+            let bounds = client.response_bounds(h2.queued_total(), most);
             let sendable = h2.sendable(relay.down.stream).saturating_sub(base);
-            let share = client.answers.renew(&mut relay.answer, bounds);
+            let share = client.responses.renew(&mut relay.response, bounds);
             beyond = share
                 .min(sendable.max(beyond))
                 .min(MAX_STREAM_WINDOW.saturating_sub(base));
@@ -463,8 +463,8 @@ impl Worker {
             .map(|c| &mut c.peer)
         {
             client
-                .answers
-                .settle(&mut relay.answer, window.saturating_sub(base));
+                .responses
+                .settle(&mut relay.response, window.saturating_sub(base));
         }
         self.mark_dirty(up.connection);
     }
@@ -526,8 +526,8 @@ impl Worker {
 }
 
 impl Relay {
-    /// The backend's last word: its status, from trailers or a trailers-only head.
-    fn end_answer(&mut self, fields: &[Field]) {
+    /// Notes the status with which a response ends, from trailers or a trailers-only head.
+    fn record_status(&mut self, fields: &[Field]) {
         let status = status::grpc_status_of(fields);
         self.grpc_status = Some(status.unwrap_or(if self.kind == Kind::Grpc {
             status::of_http(self.http_status)
@@ -536,8 +536,8 @@ impl Relay {
         }));
     }
 
-    /// Whether the backend has said all.
-    pub(crate) fn answer_ended(&self) -> bool {
+    /// The backend has sent its whole response, status included.
+    pub(crate) fn is_response_complete(&self) -> bool {
         self.grpc_status.is_some()
     }
 }

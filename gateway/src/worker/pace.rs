@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 pub(crate) use self::turns::{Account, Slice, Work};
-use self::turns::{Answer, SHARE, Turns};
+use self::turns::{Admission, SHARE, Turns};
 
 /// Work after which the clock is read: octets, and for each event [`EVENT`].
 const UNTIMED: usize = 4096;
@@ -169,9 +169,9 @@ impl Pace {
     pub(crate) fn begin(&self, account: &mut Account, now: Instant, context: &Context<'_>) -> Option<Slice> {
         let answer = self.turns.borrow().ask(account, now);
         match answer {
-            Answer::Go(slice) => Some(slice),
-            Answer::Waits => None,
-            Answer::Wait => {
+            Admission::Granted(slice) => Some(slice),
+            Admission::AlreadyQueued => None,
+            Admission::MustQueue => {
                 self.go_on_later(account, now, context);
                 None
             }
@@ -419,7 +419,7 @@ mod tests {
     fn who_has_used_little_is_not_stopped_within_one_request() {
         let turns = Turns::<usize>::default();
         let mut account = Account::client();
-        let Answer::Go(usual) = turns.ask(&mut account, Instant::now()) else {
+        let Admission::Granted(usual) = turns.ask(&mut account, Instant::now()) else {
             panic!("nobody waits");
         };
         let used_up_by = |slice: Slice| {

@@ -47,7 +47,7 @@ pub(crate) struct Place {
     places: Arc<Places>,
     rank: Rank,
     gives_way: Arc<Notify>,
-    is_answered: bool,
+    is_sent_to: bool,
 }
 
 impl Places {
@@ -78,7 +78,7 @@ impl Places {
             places: self.clone(),
             rank,
             gives_way,
-            is_answered: false,
+            is_sent_to: false,
         }
     }
 
@@ -104,8 +104,8 @@ impl Place {
     }
 
     /// Something was sent, and its client has a way to go again. Only the first time counts.
-    pub(crate) fn answered(&mut self, now: Instant) {
-        if std::mem::replace(&mut self.is_answered, true) {
+    pub(crate) fn on_sent(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.is_sent_to, true) {
             return;
         }
         let mut taken = self.places.taken();
@@ -209,7 +209,7 @@ mod tests {
         let mut served = 0;
         for millis in 0..1_400 {
             if millis == 900 {
-                honest.answered(scene.at(millis));
+                honest.on_sent(scene.at(millis));
             }
             served += usize::from(scene.stays(1, millis).is_some());
         }
@@ -225,8 +225,8 @@ mod tests {
         let _others = [scene.comes(1, 500), scene.comes(2, 500)];
         let (place, _) = scene.comes(3, 0);
         let mut place = place.unwrap();
-        place.answered(scene.at(0));
-        place.answered(scene.at(900));
+        place.on_sent(scene.at(0));
+        place.on_sent(scene.at(900));
         assert_eq!(scene.comes(4, 1_000).1, Some(3));
         assert!(place.proved().is_none());
     }

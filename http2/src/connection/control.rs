@@ -57,7 +57,7 @@ impl Connection {
             self.change_initial_window(new)?;
         }
         let n = self.output.frame(frame::SETTINGS, frame::ACK, 0, &[]);
-        self.answer(n)?;
+        self.charge_answer(n)?;
         self.pump();
         Ok(Some(Event::Settings))
     }
@@ -110,7 +110,7 @@ impl Connection {
             // CVE-2019-9512.
             spend!(self, pings, Pings);
             let n = self.output.frame(frame::PING, frame::ACK, 0, &payload);
-            self.answer(n)?;
+            self.charge_answer(n)?;
             return Ok(None);
         }
         if self.drain == Drain::Announced && payload == DRAIN_PING {
@@ -203,7 +203,7 @@ impl Connection {
         if self.role == Role::Server {
             // CVE-2023-44487: only what is reset before it could be answered.
             let age = Duration::from_millis(self.millis().wrapping_sub(stream.opened_ms).into());
-            let young = !stream.answered && age < self.config.limits.rapid_reset_age;
+            let young = !stream.has_response && age < self.config.limits.rapid_reset_age;
             if young && stream.is_past_deadline(age) {
                 spend!(self, deadline_resets, DeadlineResets);
             } else if young {
@@ -282,23 +282,23 @@ impl Connection {
 
     pub(super) fn reset_frame(&mut self, id: u32, code: ErrorCode) -> Result<(), ConnectionError> {
         let n = self.output.frame(frame::RST_STREAM, 0, id, &code.0.to_be_bytes());
-        self.answer(n)
+        self.charge_answer(n)
     }
 
     /// The peer made us write the last `n` octets.
-    fn answer(&mut self, n: usize) -> Result<(), ConnectionError> {
-        self.output.count_answer(n);
-        self.check_answers()
+    fn charge_answer(&mut self, n: usize) -> Result<(), ConnectionError> {
+        self.output.add_unread_answer(n);
+        self.check_unread_answers()
     }
 
-    pub(super) fn check_answers(&self) -> Result<(), ConnectionError> {
+    pub(super) fn check_unread_answers(&self) -> Result<(), ConnectionError> {
         let limits = &self.config.limits;
         let heads = match self.role {
             // A client that pauses has all of its calls answered meanwhile, and then some of them with long trailers.
             Role::Server => (limits.max_concurrent_streams as usize).saturating_mul(UNREAD_HEAD),
             Role::Client => 0,
         };
-        if self.output.answers() > (limits.max_unread_answers as usize).saturating_add(heads) {
+        if self.output.unread_answers() > (limits.max_unread_answers as usize).saturating_add(heads) {
             return Err(ConnectionError::limit(Limit::UnreadAnswers));
         }
         Ok(())
@@ -325,7 +325,7 @@ impl Connection {
                 .output
                 .frame(frame::RST_STREAM, 0, stream.id(), &code.0.to_be_bytes());
             if self.role == Role::Server {
-                self.output.count_answer(n);
+                self.output.add_unread_answer(n);
             }
         }
     }

@@ -58,7 +58,7 @@ impl Connection {
         let wrong = if stream.remote_ended {
             // RFC 9113 §5.1, half-closed (remote).
             Some((ErrorCode::STREAM_CLOSED, "DATA after END_STREAM"))
-        } else if self.role == Role::Client && !stream.answered {
+        } else if self.role == Role::Client && !stream.has_response {
             Some((ErrorCode::PROTOCOL_ERROR, "DATA before the response's head"))
         } else if !stream.receive.receive(head.len) {
             Some((

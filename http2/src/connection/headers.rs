@@ -146,7 +146,7 @@ impl Connection {
         self.highest_seen = block.id;
         self.buckets.stream_began(&self.config.limits);
         // CVE-2019-9517: whoever reads no answers gets no more.
-        self.check_answers()?;
+        self.check_unread_answers()?;
         let full = self.streams.len() >= self.config.limits.max_concurrent_streams as usize;
         if full || self.drain == Drain::Last {
             let (fields, _) = self.decode(block.bytes)?;
@@ -270,7 +270,7 @@ impl Connection {
         let Some(stream) = self.streams.get(key) else {
             return Ok(None);
         };
-        if stream.answered || stream.remote_ended {
+        if stream.has_response || stream.remote_ended {
             return self.trailers(key, block);
         }
         let (tag, head_request) = (stream.tag, stream.head_request);
@@ -317,7 +317,7 @@ impl Connection {
             return self.bad_response(key, fields, WRONG_LENGTH);
         }
         if let Some(stream) = self.streams.get_mut(key) {
-            stream.answered = true;
+            stream.has_response = true;
             stream.content_left = if without_content {
                 0
             } else {

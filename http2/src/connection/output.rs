@@ -12,7 +12,7 @@ pub(super) struct Output {
     /// The last frame if it is DATA: more of the same stream is added to it.
     tail: Option<Tail>,
     /// Octets of answers that the peer asked for and has not read.
-    answers: usize,
+    unread_answers: usize,
 }
 
 #[derive(Debug)]
@@ -38,23 +38,23 @@ impl Output {
     }
 
     /// Octets of unread answers.
-    pub(super) fn answers(&self) -> usize {
-        self.answers
+    pub(super) fn unread_answers(&self) -> usize {
+        self.unread_answers
     }
 
     /// The last `n` octets answer the peer.
-    pub(super) fn count_answer(&mut self, n: usize) {
-        self.answers += n;
+    pub(super) fn add_unread_answer(&mut self, n: usize) {
+        self.unread_answers += n;
     }
 
     pub(super) fn advance(&mut self, n: usize) {
         // Whatever is read counts as an answer that was read. So a peer that reads slowly is never blamed, and one that
         // does not read gains nothing: every octet that it takes makes room for the one that it asked for.
-        self.answers = self.answers.saturating_sub(n);
+        self.unread_answers = self.unread_answers.saturating_sub(n);
         self.start = self.buffer.len().min(self.start + n);
         if self.start == self.buffer.len() {
             spare::give_back(&mut self.buffer);
-            (self.start, self.tail, self.answers) = (0, None, 0);
+            (self.start, self.tail, self.unread_answers) = (0, None, 0);
             return;
         }
         // Written octets are dropped once they are most of the buffer.

@@ -97,7 +97,7 @@ impl Connection {
             return;
         }
         let interim = is_interim(fields);
-        s.answered |= !interim;
+        s.has_response |= !interim;
         if self.takes_blocks() {
             self.head_now(stream, fields, end);
         } else if !interim {
@@ -119,7 +119,7 @@ impl Connection {
         let n = self
             .output
             .headers(stream.id(), end, |block| self.encoder.encode(fields, block));
-        self.output.count_answer(n);
+        self.output.add_unread_answer(n);
         if end {
             self.local_end(stream);
         }
@@ -206,7 +206,7 @@ impl Connection {
             .output
             .headers(stream.id(), true, |block| self.encoder.encode(&fields, block));
         if self.role == Role::Server {
-            self.output.count_answer(n);
+            self.output.add_unread_answer(n);
         }
         super::spare::give_back_list(fields);
         self.local_end(stream);

@@ -36,7 +36,7 @@ pub(super) fn names<'a>(endpoints: impl Iterator<Item = &'a EndpointAddress>) ->
 }
 
 impl Book {
-    pub(super) fn answered(&mut self, name: &Name, answer: io::Result<Vec<SocketAddr>>) -> Novelty {
+    pub(super) fn apply_lookup(&mut self, name: &Name, answer: io::Result<Vec<SocketAddr>>) -> Novelty {
         let mut addresses = match answer {
             Err(error) => return Novelty::Failed(error),
             Ok(none) if none.is_empty() => {

@@ -41,11 +41,11 @@ mod book_keeping {
             fixed("10.0.0.9:1"),
         ];
         assert_eq!(book.addresses(&endpoints), [address("10.0.0.9:1")]);
-        book.answered(
+        book.apply_lookup(
             &key("a"),
             Ok(vec![address("[2001:db8::1]:1"), address("10.0.0.1:1")]),
         );
-        book.answered(&key("b"), Ok(vec![address("10.0.0.1:1"), address("10.0.0.0:1")]));
+        book.apply_lookup(&key("b"), Ok(vec![address("10.0.0.1:1"), address("10.0.0.0:1")]));
         let expected = ["10.0.0.9:1", "10.0.0.1:1", "[2001:db8::1]:1", "10.0.0.0:1"].map(address);
         assert_eq!(book.addresses(&endpoints), expected);
     }
@@ -55,25 +55,31 @@ mod book_keeping {
         let mut book = Book::default();
         let (a, b) = (address("10.0.0.1:1"), address("10.0.0.2:1"));
         assert!(matches!(
-            book.answered(&key("a"), Ok(vec![a, b])),
+            book.apply_lookup(&key("a"), Ok(vec![a, b])),
             Novelty::Changed
         ));
         assert!(matches!(
-            book.answered(&key("a"), Ok(vec![b, a, b])),
+            book.apply_lookup(&key("a"), Ok(vec![b, a, b])),
             Novelty::Same
         ));
-        assert!(matches!(book.answered(&key("a"), Ok(vec![b])), Novelty::Changed));
+        assert!(matches!(
+            book.apply_lookup(&key("a"), Ok(vec![b])),
+            Novelty::Changed
+        ));
     }
 
     #[test]
     fn failures_and_empty_answers_keep_what_was_known() {
         let mut book = Book::default();
-        book.answered(&key("a"), Ok(vec![address("10.0.0.1:1")]));
+        book.apply_lookup(&key("a"), Ok(vec![address("10.0.0.1:1")]));
         assert!(matches!(
-            book.answered(&key("a"), Err(failure())),
+            book.apply_lookup(&key("a"), Err(failure())),
             Novelty::Failed(_)
         ));
-        assert!(matches!(book.answered(&key("a"), Ok(vec![])), Novelty::Failed(_)));
+        assert!(matches!(
+            book.apply_lookup(&key("a"), Ok(vec![])),
+            Novelty::Failed(_)
+        ));
         assert_eq!(book.addresses(&[name("a")]), [address("10.0.0.1:1")]);
     }
 
@@ -84,8 +90,8 @@ mod book_keeping {
             let addresses = (0..1000_u16).map(|n| SocketAddr::from(([10, net, (n >> 8) as u8, n as u8], 1)));
             addresses.collect::<Vec<_>>()
         };
-        book.answered(&key("a"), Ok(many(1)));
-        book.answered(&key("b"), Ok(many(2)));
+        book.apply_lookup(&key("a"), Ok(many(1)));
+        book.apply_lookup(&key("b"), Ok(many(2)));
         assert_eq!(book.addresses(&[name("a"), name("b")]).len(), MAX_ADDRESSES);
     }
 

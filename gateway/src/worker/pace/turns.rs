@@ -168,15 +168,15 @@ impl Slice {
     }
 }
 
-/// What is said to one who wants his turn.
+/// The decision on a connection that asks for a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// It is his.
-    Go(Slice),
-    /// He waits already, and will be woken.
-    Waits,
-    /// He has to take a ticket.
-    Wait,
+pub(super) enum Admission {
+    /// It may work for this long.
+    Granted(Slice),
+    /// It waits in a queue already, and will be woken.
+    AlreadyQueued,
+    /// It has to take a place in a queue.
+    MustQueue,
 }
 
 /// Who waits, and what was used since the sockets were asked.
@@ -226,16 +226,16 @@ impl<W> Default for Turns<W> {
 
 impl<W> Turns<W> {
     /// One who has become ready, was called, or was woken for another reason. `now` may be the time of the last turn.
-    pub(super) fn ask(&self, account: &mut Account, now: Instant) -> Answer {
+    pub(super) fn ask(&self, account: &mut Account, now: Instant) -> Admission {
         if let Some(ticket) = account.ticket {
             let Some(queue) = self.queues.get(ticket.queue) else {
-                return Answer::Waits;
+                return Admission::AlreadyQueued;
             };
             if ticket.number >= queue.first {
-                return Answer::Waits;
+                return Admission::AlreadyQueued;
             }
             account.ticket = None;
-            return Answer::Go(Slice {
+            return Admission::Granted(Slice {
                 time: queue.slice,
                 is_ready: false,
                 queue: ticket.queue,
@@ -247,17 +247,17 @@ impl<W> Turns<W> {
             queue: 0,
         };
         if self.ready_used >= READY {
-            return Answer::Wait;
+            return Admission::MustQueue;
         }
         if self.waiting > FEW && !account.is_backend {
             account.forget(now);
             if account.level() > 0 {
-                return Answer::Wait;
+                return Admission::MustQueue;
             }
             slice.time = FIRST;
             slice.queue = 1;
         }
-        Answer::Go(slice)
+        Admission::Granted(slice)
     }
 
     /// Behind those of the same kind who wait.

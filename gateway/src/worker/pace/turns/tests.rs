@@ -70,9 +70,9 @@ impl Crowd {
     fn run(&mut self, who: usize) {
         let work = self.work.get_mut(&who).unwrap();
         let slice = match self.turns.ask(&mut work.account, self.now) {
-            Answer::Go(slice) => slice,
-            Answer::Waits => return,
-            Answer::Wait => {
+            Admission::Granted(slice) => slice,
+            Admission::AlreadyQueued => return,
+            Admission::MustQueue => {
                 self.now += MICRO / 2;
                 return self.turns.wait(&mut work.account, self.now, who);
             }
@@ -269,7 +269,7 @@ fn who_was_interrupted_or_worked_for_others_is_not_put_behind() {
 #[test]
 fn who_was_busy_once_is_written_to_with_the_others_again() {
     let (mut turns, mut account) = (Turns::<usize>::default(), Account::client());
-    let Answer::Go(slice) = turns.ask(&mut account, Instant::now()) else {
+    let Admission::Granted(slice) = turns.ask(&mut account, Instant::now()) else {
         panic!("nobody waits");
     };
     let began = Instant::now();
