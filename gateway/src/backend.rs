@@ -18,11 +18,11 @@ use http2::ErrorCode;
 
 use self::connect::Fault;
 use self::pool::{Left, Pick, Pool};
-use self::share::{Asking, EndpointId, Streams};
+use self::share::{EndpointId, ShareRequest, Streams};
 use crate::connection::{BackendPeer, Connection, Peer};
 use crate::rpc::relay::StreamOf;
 use crate::rpc::status::Refusal;
-use crate::snapshot::Backend;
+use crate::snapshot::RunningBackend;
 use crate::telemetry::event::Event;
 use crate::worker::Worker;
 use crate::worker::ending::Fate;
@@ -52,13 +52,13 @@ fn streams(connections: &Slab<Box<Connection>>) -> impl Fn(Key) -> Streams {
 }
 
 /// A client as one that asks for a stream; `None` if it is gone.
-fn asking<'c>(connections: &'c Slab<Box<Connection>>) -> impl Fn(Key) -> Option<Asking<'c>> {
+fn asking<'c>(connections: &'c Slab<Box<Connection>>) -> impl Fn(Key) -> Option<ShareRequest<'c>> {
     |key| match &**connections.get(key)? {
         Connection {
             h2,
             peer: Peer::Client(client),
             ..
-        } => Some(Asking {
+        } => Some(ShareRequest {
             streams: u32::try_from(h2.open_streams()).unwrap_or(u32::MAX),
             shares: &client.shares,
         }),
@@ -68,7 +68,7 @@ fn asking<'c>(connections: &'c Slab<Box<Connection>>) -> impl Fn(Key) -> Option<
 
 impl Worker {
     /// Finds an endpoint for a held RPC: it is sent at once, waits for a connection or a stream, or is refused.
-    pub(crate) fn pick(&mut self, relay: Key, backend: &Arc<Backend>) {
+    pub(crate) fn pick(&mut self, relay: Key, backend: &Arc<RunningBackend>) {
         self.follow(backend);
         let Some(client) = self.relays.get(relay).map(|relay| relay.down.connection) else {
             return;
@@ -123,7 +123,7 @@ impl Worker {
     }
 
     /// Makes the backend's pool, or brings it in line with a reload.
-    fn follow(&mut self, backend: &Arc<Backend>) {
+    fn follow(&mut self, backend: &Arc<RunningBackend>) {
         let index = backend.label.index();
         if self.pools.len() <= index {
             self.pools.resize_with(index + 1, || None);
@@ -424,7 +424,7 @@ impl Worker {
     }
 
     /// The backend of an RPC, as the newest snapshot that has it knows it.
-    pub(crate) fn backend_of(&self, relay: Key) -> Option<Arc<Backend>> {
+    pub(crate) fn backend_of(&self, relay: Key) -> Option<Arc<RunningBackend>> {
         let index = self.relays.get(relay)?.backend.index();
         Some(self.pools.get(index)?.as_ref()?.backend.clone())
     }

@@ -27,7 +27,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use self::handshake::Ended;
-use self::listener::Listener;
+use self::listener::BoundListener;
 use self::permit::ConnectionPermit;
 use self::session::Session;
 use crate::access_log::Spent;
@@ -62,7 +62,7 @@ const MAX_UNSENT: usize = 256 << 10;
 pub(crate) struct Accepted {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
-    pub(crate) listener: Arc<Listener>,
+    pub(crate) listener: Arc<BoundListener>,
     pub(crate) at: Instant,
     pub(crate) place: Place,
 }
@@ -89,7 +89,7 @@ pub(crate) struct Client {
     pub(crate) address: IpAddr,
     /// What backends are told about it.
     pub(crate) forwarding: Forwarding,
-    pub(crate) listener: Arc<Listener>,
+    pub(crate) listener: Arc<BoundListener>,
     pub(crate) tls: TlsLabel,
     /// Serial number of the certificate that it was shown; 0 without TLS.
     pub(crate) certificate: u64,
@@ -242,7 +242,7 @@ impl Client {
 
     /// Its listener was replaced by one whose demands it fulfils: what backends are told of it follows, and so
     /// does whom its certificate must lead to.
-    pub(crate) fn move_to(&mut self, listener: Arc<Listener>) {
+    pub(crate) fn move_to(&mut self, listener: Arc<BoundListener>) {
         self.listener = listener;
         if self.listener.client_trust().is_none() {
             // Nobody would verify it again, and of a new client no certificate would be asked.

@@ -21,7 +21,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::telemetry::event::Event;
 use crate::worker::panics::{self, Rests};
-use crate::worker::{self, Command, Exit, Mailbox, Shared};
+use crate::worker::{self, Command, Exit, Mailbox, SharedState};
 
 /// Commands and sockets that may wait for a worker.
 const MAILBOX: usize = 1024;
@@ -32,7 +32,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A running gateway. Dropping it stops the workers at once; [`Gateway::drain`] first loses nothing.
 pub struct Gateway {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     /// What runs now; the lock makes reloads follow one another.
     settings: Mutex<Settings>,
     discovery: Discovery,
@@ -108,7 +108,7 @@ impl Gateway {
                 )
             })
             .unzip();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedState {
             metrics,
             certificates,
             access_log,
@@ -269,7 +269,7 @@ impl Drop for Gateway {
 /// The life of a worker's thread.
 fn begin(
     index: usize,
-    shared: &Arc<Shared>,
+    shared: &Arc<SharedState>,
     mut inbox: mpsc::Receiver<Command>,
     ready: std::sync::mpsc::Sender<io::Result<()>>,
 ) {
@@ -288,7 +288,12 @@ fn begin(
 }
 
 /// No number of panics ends the process: what has brought one on may come again, and other workers serve meanwhile.
-fn keep_running(index: usize, runtime: &Runtime, shared: &Arc<Shared>, inbox: &mut mpsc::Receiver<Command>) {
+fn keep_running(
+    index: usize,
+    runtime: &Runtime,
+    shared: &Arc<SharedState>,
+    inbox: &mut mpsc::Receiver<Command>,
+) {
     let mut rests = Rests::default();
     loop {
         let began = Instant::now();

@@ -90,7 +90,7 @@ impl Router {
     /// whatever query or fragment behind it, can match a route that names a service or a method.
     #[must_use]
     pub fn find(&self, authority: &[u8], path: &[u8]) -> Option<RouteIndex> {
-        let call = self.asks_for_calls.then(|| Call::parse(path)).flatten();
+        let call = self.asks_for_calls.then(|| MethodPath::parse(path)).flatten();
         let call = call.as_ref();
         if !self.asks_for_hosts {
             return self.any.find(call);
@@ -105,7 +105,7 @@ impl Router {
         by_host.flatten().or_else(|| self.any.find(call))
     }
 
-    fn find_by_suffix(&self, host: &[u8], call: Option<&Call<'_>>) -> Option<RouteIndex> {
+    fn find_by_suffix(&self, host: &[u8], call: Option<&MethodPath<'_>>) -> Option<RouteIndex> {
         self.wildcard_lengths.iter().find_map(|&length| {
             let (labels, suffix) = host.split_at_checked(host.len().checked_sub(length)?)?;
             if suffix.first() != Some(&b'.') {
@@ -140,11 +140,11 @@ impl Rules {
         };
     }
 
-    fn find(&self, call: Option<&Call<'_>>) -> Option<RouteIndex> {
+    fn find(&self, call: Option<&MethodPath<'_>>) -> Option<RouteIndex> {
         call.and_then(|call| self.find_named(call)).or(self.any)
     }
 
-    fn find_named(&self, call: &Call<'_>) -> Option<RouteIndex> {
+    fn find_named(&self, call: &MethodPath<'_>) -> Option<RouteIndex> {
         let by_method = self.methods.find(call.path, call.path_hash);
         let by_service = || self.services.find(call.service, call.service_hash);
         let by_bare_method = || {
@@ -156,7 +156,7 @@ impl Rules {
 }
 
 /// A path of the form `/package.Service/Method`, with what its look-ups need, computed once.
-struct Call<'a> {
+struct MethodPath<'a> {
     path: &'a [u8],
     path_hash: u64,
     service: &'a [u8],
@@ -164,7 +164,7 @@ struct Call<'a> {
     method: &'a [u8],
 }
 
-impl<'a> Call<'a> {
+impl<'a> MethodPath<'a> {
     fn parse(path: &'a [u8]) -> Option<Self> {
         // Backends that find their methods by the path of a URI (tonic) do not see its tail, whatever the
         // content type.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::connection::listener::{BindError, Listener};
+use crate::connection::listener::{BindError, BoundListener};
 use crate::route::{RouteIndex, Router};
 use crate::settings::{EndpointAddress, Limits, Settings, Timeouts};
 use crate::telemetry::{BackendLabel, Metrics, RouteLabel};
@@ -16,12 +16,12 @@ pub(crate) struct Snapshot {
     /// Parallel to `listeners`.
     routers: Vec<Arc<Router>>,
     /// Parallel to the routes that the routers were built from.
-    pub(crate) routes: Vec<Target>,
-    pub(crate) backends: Vec<Arc<Backend>>,
+    pub(crate) routes: Vec<RouteTarget>,
+    pub(crate) backends: Vec<Arc<RunningBackend>>,
     /// Where requests are counted that no route takes.
     pub(crate) no_route: RouteLabel,
     pub(crate) no_backend: BackendLabel,
-    pub(crate) listeners: Vec<Arc<Listener>>,
+    pub(crate) listeners: Vec<Arc<BoundListener>>,
     /// Where no endpoint may lead.
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) timeouts: Timeouts,
@@ -34,7 +34,7 @@ const NONE: &str = "-";
 
 /// Where a route leads.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Target {
+pub(crate) struct RouteTarget {
     pub(crate) label: RouteLabel,
     /// Position in [`Snapshot::backends`].
     pub(crate) backend: usize,
@@ -42,7 +42,7 @@ pub(crate) struct Target {
 
 /// A backend and the addresses that discovery last found for it.
 #[derive(Debug)]
-pub(crate) struct Backend {
+pub(crate) struct RunningBackend {
     pub(crate) settings: crate::settings::Backend,
     /// Its name, to be told without a copy.
     pub(crate) name: Arc<str>,
@@ -61,7 +61,7 @@ impl Snapshot {
         let listeners = settings
             .listeners
             .iter()
-            .map(|listener| Listener::bind_or_keep(listener, settings.workers, certificates, before))
+            .map(|listener| BoundListener::bind_or_keep(listener, settings.workers, certificates, before))
             .collect::<Result<Vec<_>, _>>()?;
         let backends = settings
             .backends
@@ -69,13 +69,13 @@ impl Snapshot {
             .map(|backend| {
                 let kept = before.and_then(|b| b.backends.iter().find(|known| known.settings == *backend));
                 kept.cloned()
-                    .unwrap_or_else(|| Arc::new(Backend::new(backend, metrics)))
+                    .unwrap_or_else(|| Arc::new(RunningBackend::new(backend, metrics)))
             })
             .collect();
         let routes = settings
             .routes
             .iter()
-            .map(|route| Target {
+            .map(|route| RouteTarget {
                 label: metrics.route(&route.name),
                 backend: route.backend,
             })
@@ -114,8 +114,8 @@ impl Snapshot {
 
     /// The listener that clients of `before` belong to now, with its position: that very one, the one of its name,
     /// or the one at its address, which then was renamed. `None` if it is gone.
-    pub(crate) fn successor(&self, before: &Arc<Listener>) -> Option<(usize, &Arc<Listener>)> {
-        let find = |is_it: &dyn Fn(&Arc<Listener>) -> bool| {
+    pub(crate) fn successor(&self, before: &Arc<BoundListener>) -> Option<(usize, &Arc<BoundListener>)> {
+        let find = |is_it: &dyn Fn(&Arc<BoundListener>) -> bool| {
             let mut numbered = self.listeners.iter().enumerate();
             numbered.find(|(_, listener)| is_it(listener))
         };
@@ -125,13 +125,13 @@ impl Snapshot {
     }
 
     /// Where a route of this snapshot leads.
-    pub(crate) fn target(&self, route: RouteIndex) -> Option<(Target, &Arc<Backend>)> {
+    pub(crate) fn target(&self, route: RouteIndex) -> Option<(RouteTarget, &Arc<RunningBackend>)> {
         let target = *self.routes.get(route.0)?;
         Some((target, self.backends.get(target.backend)?))
     }
 }
 
-impl Backend {
+impl RunningBackend {
     pub(crate) fn new(settings: &crate::settings::Backend, metrics: &Metrics) -> Self {
         // Names are resolved by discovery; addresses can be used at once.
         let known = settings.endpoints.iter().filter_map(|endpoint| match endpoint {

@@ -46,7 +46,7 @@ use self::slab::{Key, Slab};
 use self::tick::Walks;
 use crate::access_log::AccessLogSink;
 use crate::backend::pool::Pool;
-use crate::connection::listener::Listener;
+use crate::connection::listener::BoundListener;
 use crate::connection::permit::Count;
 use crate::connection::session::MAX_RECORD;
 use crate::connection::{Connection, Peer};
@@ -77,7 +77,7 @@ const EARLY_FLUSH: usize = 48 << 10;
 const TICK: Duration = Duration::from_millis(100);
 
 /// What workers and the control side have in common.
-pub(crate) struct Shared {
+pub(crate) struct SharedState {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) certificates: certstore::Reader,
     pub(crate) access_log: Option<AccessLogSink>,
@@ -115,7 +115,7 @@ pub(crate) enum Command {
     HandOver {
         stream: TcpStream,
         peer: SocketAddr,
-        listener: Arc<Listener>,
+        listener: Arc<BoundListener>,
     },
     /// GOAWAY to all clients, accept no more, let streams finish.
     Drain,
@@ -143,7 +143,7 @@ pub(crate) struct Worker {
     pub(crate) pools: Vec<Option<Pool>>,
     pub(crate) snapshot: Rc<View>,
     pub(crate) metrics: Arc<WorkerMetrics>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<SharedState>,
     pub(crate) handle: Weak<WorkerHandle>,
     /// The time of this turn.
     pub(crate) now: Instant,
@@ -211,7 +211,7 @@ impl Deref for View {
 pub(crate) fn run(
     index: usize,
     runtime: &Runtime,
-    shared: &Arc<Shared>,
+    shared: &Arc<SharedState>,
     commands: &mut mpsc::Receiver<Command>,
 ) -> Exit {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -223,7 +223,11 @@ pub(crate) fn run(
     })
 }
 
-async fn turn_by_turn(index: usize, shared: Arc<Shared>, commands: &mut mpsc::Receiver<Command>) -> Exit {
+async fn turn_by_turn(
+    index: usize,
+    shared: Arc<SharedState>,
+    commands: &mut mpsc::Receiver<Command>,
+) -> Exit {
     let flusher = Rc::new(Notify::new());
     let metrics = shared.metrics.worker(index);
     let handle = WorkerHandle::new(metrics.clone(), |handle| {
@@ -295,7 +299,7 @@ async fn do_chores(handle: Rc<WorkerHandle>) {
 impl Worker {
     fn new(
         index: usize,
-        shared: Arc<Shared>,
+        shared: Arc<SharedState>,
         metrics: Arc<WorkerMetrics>,
         handle: Weak<WorkerHandle>,
         flusher: Rc<Notify>,

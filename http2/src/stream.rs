@@ -33,7 +33,7 @@ use crate::connection::queue::Queue;
 use crate::flow::{ReceiveWindow, SendOffset};
 use crate::message::UNKNOWN_LENGTH;
 use crate::slots::Slots;
-use index::Index;
+use index::StreamIndex;
 use std::cell::RefCell;
 
 /// Names one stream of one connection. A key outlives its stream harmlessly: ids are never used twice.
@@ -194,7 +194,7 @@ fn heap_of_list(fields: &Vec<Field>) -> usize {
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     slots: Slots<Stream>,
-    by_id: Index,
+    by_id: StreamIndex,
     /// Last time it needed a large table.
     large: bool,
 }
@@ -216,7 +216,7 @@ fn with_spare<T: Default>(f: impl FnOnce(&mut Vec<Streams>) -> T) -> T {
 }
 
 /// What one open stream has from the allocator in the table of its connection.
-pub const STREAM_MEMORY: usize = Slots::<Stream>::ENTRY + Index::ENTRY;
+pub const STREAM_MEMORY: usize = Slots::<Stream>::ENTRY + StreamIndex::ENTRY;
 
 impl Streams {
     /// Octets that the table has from the allocator, without what its streams queue.

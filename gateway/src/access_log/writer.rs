@@ -46,17 +46,17 @@ pub struct AccessLogTotals {
 
 /// The way to the writer. Cheap to clone; never waits for the disk.
 #[derive(Debug, Clone)]
-pub struct AccessLogSink(Arc<Shared>);
+pub struct AccessLogSink(Arc<WriterState>);
 
 /// The thread that writes. Dropping it ends the thread after what is pending, without waiting for that.
 #[derive(Debug)]
 pub struct AccessLogWriter {
-    shared: Arc<Shared>,
+    shared: Arc<WriterState>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct WriterState {
     pending: Mutex<Pending>,
     /// For the writer: there is something to do. For [`AccessLogWriter::close`]: it is done.
     changed: Condvar,
@@ -80,7 +80,7 @@ impl AccessLogSink {
     /// Opens the destination and starts the thread that writes to it.
     pub fn open(destination: Destination) -> io::Result<(Self, AccessLogWriter)> {
         let output = Output::open(&destination)?;
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::<WriterState>::default();
         let for_thread = shared.clone();
         let thread = std::thread::Builder::new().name("access-log".into());
         let thread = thread.spawn(move || for_thread.write_all_lines(&destination, output))?;
@@ -180,7 +180,7 @@ impl Drop for AccessLogWriter {
     }
 }
 
-impl Shared {
+impl WriterState {
     fn lock(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -192,7 +192,7 @@ impl Shared {
 
     /// The life of the thread.
     fn write_all_lines(&self, destination: &Destination, mut output: Output) {
-        let mut taken = Taken::default();
+        let mut taken = FilledBuffer::default();
         while self.take(&mut taken) {
             if std::mem::take(&mut taken.reopen) {
                 match Output::open(destination) {
@@ -221,7 +221,7 @@ impl Shared {
     }
 
     /// Waits for lines or a request; `false` when all is written and nothing more will come.
-    fn take(&self, taken: &mut Taken) -> bool {
+    fn take(&self, taken: &mut FilledBuffer) -> bool {
         taken.text.clear();
         taken.text.shrink_to(KEEP);
         let mut pending = self.lock();
@@ -253,7 +253,7 @@ impl Pending {
 
 /// What the thread took from [`Pending`] in exchange for an empty buffer.
 #[derive(Default)]
-struct Taken {
+struct FilledBuffer {
     text: Vec<u8>,
     lines: u64,
     reopen: bool,

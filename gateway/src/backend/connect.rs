@@ -16,7 +16,7 @@ use tokio::time::{sleep_until, timeout_at};
 use super::spoken::{Opening, Spoken};
 use crate::connection::{BackendPeer, Connection, Peer, Transport, read_until_closed};
 use crate::settings;
-use crate::snapshot::Backend;
+use crate::snapshot::RunningBackend;
 use crate::telemetry::event::Event;
 use crate::worker::pace::Account;
 use crate::worker::slab::Key;
@@ -48,7 +48,7 @@ impl fmt::Display for Fault {
 
 impl Worker {
     /// Starts a task that connects; RPCs wait in the pool meanwhile, bounded by `connect_timeout`.
-    pub(super) fn connect(&mut self, backend: Arc<Backend>, endpoint: SocketAddr) {
+    pub(super) fn connect(&mut self, backend: Arc<RunningBackend>, endpoint: SocketAddr) {
         let Some(handle) = self.handle.upgrade() else {
             return;
         };
@@ -62,7 +62,7 @@ impl Worker {
     /// TCP is connected: our preface and SETTINGS are in the output.
     fn greet(
         &mut self,
-        backend: &Backend,
+        backend: &RunningBackend,
         endpoint: SocketAddr,
         stream: TcpStream,
     ) -> Option<(Key, OwnedReadHalf)> {
@@ -117,7 +117,7 @@ impl Worker {
         self.attempt_failed(&backend, peer.endpoint, spoken.map_or(fault, Fault::Spoke));
     }
 
-    fn attempt_failed(&mut self, backend: &Arc<Backend>, endpoint: SocketAddr, fault: Fault) {
+    fn attempt_failed(&mut self, backend: &Arc<RunningBackend>, endpoint: SocketAddr, fault: Fault) {
         self.metrics.backend_failed(backend.label);
         Event::EndpointDown {
             backend: &backend.name,
@@ -139,7 +139,7 @@ impl Worker {
     }
 }
 
-async fn connect(handle: Rc<WorkerHandle>, backend: Arc<Backend>, endpoint: SocketAddr) {
+async fn connect(handle: Rc<WorkerHandle>, backend: Arc<RunningBackend>, endpoint: SocketAddr) {
     let deadline = tokio::time::Instant::now() + backend.settings.connect_timeout;
     let admin = handle.worker().snapshot.admin;
     let connected = timeout_at(deadline, reach(endpoint, admin)).await;

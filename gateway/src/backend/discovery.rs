@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use self::book::{Book, Name, Novelty};
 use crate::settings::EndpointAddress;
-use crate::snapshot::Backend;
+use crate::snapshot::RunningBackend;
 use crate::telemetry::event::Event;
 
 /// From one look-up of a name to the next, give or take a tenth.
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Discovery {
     runtime: Handle,
     lookup: Lookup,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiscoveryState>>,
     /// Some name has had its first answer.
     looked_up: Arc<Notify>,
 }
@@ -44,9 +44,9 @@ type Lookup = Arc<dyn Fn(Name) -> LookupFuture + Send + Sync>;
 type LookupFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 #[derive(Default)]
-struct State {
+struct DiscoveryState {
     book: Book,
-    backends: Vec<Arc<Backend>>,
+    backends: Vec<Arc<RunningBackend>>,
     /// One task for each name, whoever uses it.
     tasks: HashMap<Name, AbortHandle>,
     /// Names that were never answered for, well or badly.
@@ -70,7 +70,7 @@ impl Discovery {
 
     /// Follows these backends and no others. Each has the addresses that are known for it when this
     /// returns; names that are new are asked for at once.
-    pub(crate) fn follow(&self, backends: &[Arc<Backend>]) {
+    pub(crate) fn follow(&self, backends: &[Arc<RunningBackend>]) {
         let mut state = lock(&self.state);
         let names = book::names(backends.iter().flat_map(|backend| &backend.settings.endpoints));
         state.tasks.retain(|name, task| {
@@ -90,7 +90,7 @@ impl Discovery {
             if state.tasks.contains_key(&name) {
                 continue;
             }
-            let asking = Asking {
+            let asking = LookupTask {
                 name: name.clone(),
                 lookup: self.lookup.clone(),
                 state: self.state.clone(),
@@ -122,12 +122,12 @@ impl Drop for Discovery {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<DiscoveryState>) -> MutexGuard<'_, DiscoveryState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A store only where something has changed: workers look at the pointer.
-fn publish(book: &Book, backend: &Backend) {
+fn publish(book: &Book, backend: &RunningBackend) {
     let addresses = book.addresses(&backend.settings.endpoints);
     if **backend.addresses.load() != addresses {
         backend.addresses.store(Arc::new(addresses));
@@ -139,14 +139,14 @@ async fn ask_system((host, port): Name) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// The task of one name.
-struct Asking {
+struct LookupTask {
     name: Name,
     lookup: Lookup,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiscoveryState>>,
     looked_up: Arc<Notify>,
 }
 
-impl Asking {
+impl LookupTask {
     /// Ends by being aborted.
     async fn for_ever(self) {
         let random = RandomState::new();
@@ -170,7 +170,7 @@ impl Asking {
             Novelty::Same => {}
             Novelty::Changed => {
                 let asks = |endpoint: &EndpointAddress| is(endpoint, &self.name);
-                let uses = |backend: &&Arc<Backend>| backend.settings.endpoints.iter().any(asks);
+                let uses = |backend: &&Arc<RunningBackend>| backend.settings.endpoints.iter().any(asks);
                 state
                     .backends
                     .iter()

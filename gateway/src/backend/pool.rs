@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::waiting::{Waiter, Waiting};
-use super::share::{Asking, EndpointId, Streams, may_have_another};
+use super::share::{EndpointId, ShareRequest, Streams, may_have_another};
 use super::spoken::Spoken;
 use crate::rpc::status::Refusal;
-use crate::snapshot::Backend;
+use crate::snapshot::RunningBackend;
 use crate::worker::slab::Key;
 
 /// Connections of one worker to one endpoint. Each further one is opened only because the peer's
@@ -28,7 +28,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// Endpoints of one backend, round robin.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    pub(crate) backend: Arc<Backend>,
+    pub(crate) backend: Arc<RunningBackend>,
     endpoints: Vec<Endpoint>,
     next: usize,
     /// For names of endpoints, which no other ever gets.
@@ -93,7 +93,7 @@ pub(crate) enum Left {
 }
 
 impl Pool {
-    pub(crate) fn new(backend: Arc<Backend>) -> Self {
+    pub(crate) fn new(backend: Arc<RunningBackend>) -> Self {
         let mut pool = Self {
             backend,
             endpoints: Vec::new(),
@@ -109,7 +109,7 @@ impl Pool {
     }
 
     /// Goes over to the settings and addresses of `backend`, the newest of its name.
-    pub(crate) fn follow_backend(&mut self, backend: Arc<Backend>) {
+    pub(crate) fn follow_backend(&mut self, backend: Arc<RunningBackend>) {
         self.backend = backend;
         self.retired = false;
         self.follow_addresses();
@@ -142,7 +142,7 @@ impl Pool {
     pub(crate) fn pick(
         &mut self,
         now: Instant,
-        asking: Asking<'_>,
+        asking: ShareRequest<'_>,
         streams: impl Fn(Key) -> Streams,
     ) -> Pick {
         let mut hope = false;
@@ -199,7 +199,7 @@ impl Pool {
         &mut self,
         (address, key): (SocketAddr, Key),
         now: Instant,
-        asking: impl Fn(Key) -> Option<Asking<'c>>,
+        asking: impl Fn(Key) -> Option<ShareRequest<'c>>,
         streams: impl Fn(Key) -> Streams,
     ) -> Option<(Key, Waiter)> {
         if self.waiting.is_empty() || streams(key).available == 0 {
@@ -243,7 +243,7 @@ impl Pool {
         &self,
         now: Instant,
         wait: Duration,
-        asking: impl Fn(Key) -> Option<Asking<'c>>,
+        asking: impl Fn(Key) -> Option<ShareRequest<'c>>,
         most: usize,
     ) -> usize {
         if self
@@ -252,7 +252,7 @@ impl Pool {
         {
             return 0;
         }
-        let has_none = |asks: Asking<'_>| self.endpoints.iter().all(|e| asks.shares.at(e.id) == 0);
+        let has_none = |asks: ShareRequest<'_>| self.endpoints.iter().all(|e| asks.shares.at(e.id) == 0);
         let waiting = self.waiting.since(now, wait);
         let starving = waiting.filter(|client| asking(*client).is_some_and(has_none));
         starving.take(most).count()
@@ -456,7 +456,12 @@ impl Endpoint {
     }
 
     /// A connection with a stream for this client.
-    fn stream_for(&self, now: Instant, asking: Asking<'_>, streams: impl Fn(Key) -> Streams) -> Option<Key> {
+    fn stream_for(
+        &self,
+        now: Instant,
+        asking: ShareRequest<'_>,
+        streams: impl Fn(Key) -> Streams,
+    ) -> Option<Key> {
         let mut ready = self.ready.iter().map(|key| (*key, streams(*key)));
         let (key, one) = ready.find(|(_, one)| one.available > 0)?;
         self.shares_with(now, asking, one, &streams).then_some(key)
@@ -466,7 +471,7 @@ impl Endpoint {
     fn shares_with(
         &self,
         now: Instant,
-        asking: Asking<'_>,
+        asking: ShareRequest<'_>,
         one: Streams,
         streams: impl Fn(Key) -> Streams,
     ) -> bool {

@@ -67,7 +67,7 @@ impl Shares {
 
 /// A client's connection that asks for a stream.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asking<'a> {
+pub(crate) struct ShareRequest<'a> {
     /// Its own streams, more of which than these it cannot hold anywhere.
     pub(crate) streams: u32,
     pub(crate) shares: &'a Shares,

@@ -16,7 +16,7 @@ use crate::snapshot::Snapshot;
 const BACKLOG: i32 = 4096;
 
 /// A bound address with everything a new connection on it needs.
-pub(crate) struct Listener {
+pub(crate) struct BoundListener {
     pub(crate) settings: settings::Listener,
     /// What was really bound; differs from the setting where the port was 0.
     pub(crate) local: SocketAddr,
@@ -63,16 +63,16 @@ fn explain(error: &io::Error) -> String {
     }
 }
 
-impl std::fmt::Debug for Listener {
+impl std::fmt::Debug for BoundListener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listener")
+        f.debug_struct("BoundListener")
             .field("settings", &self.settings)
             .field("local", &self.local)
             .finish()
     }
 }
 
-impl Listener {
+impl BoundListener {
     /// The listener for `wanted`: the very object of `before` where nothing changed, its sockets
     /// and ticket keys where only other settings did, a new one otherwise.
     pub(crate) fn bind_or_keep(

@@ -8,11 +8,11 @@ pub(super) struct Table<V> {
     /// Positions in `entries` plus one; zero is free. A power of two long, at most half full, so every
     /// search ends; empty while there is no entry.
     slots: Vec<u32>,
-    entries: Vec<Entry<V>>,
+    entries: Vec<TableEntry<V>>,
 }
 
 #[derive(Debug)]
-struct Entry<V> {
+struct TableEntry<V> {
     hash: u64,
     key: Box<[u8]>,
     value: V,
@@ -43,14 +43,14 @@ impl<V> Table<V> {
     }
 
     #[inline]
-    fn search(&self, key: &[u8], hash: u64) -> Option<(usize, &Entry<V>)> {
+    fn search(&self, key: &[u8], hash: u64) -> Option<(usize, &TableEntry<V>)> {
         self.probe(hash)
             .find(|(_, entry)| entry.hash == hash && *entry.key == *key)
     }
 
     /// The entries that sit where `hash` would, with their positions, in the order in which they are searched.
     #[inline]
-    fn probe(&self, hash: u64) -> impl Iterator<Item = (usize, &Entry<V>)> {
+    fn probe(&self, hash: u64) -> impl Iterator<Item = (usize, &TableEntry<V>)> {
         let mask = self.slots.len().wrapping_sub(1);
         let mut place = hash as usize & mask;
         std::iter::from_fn(move || {
@@ -69,7 +69,7 @@ impl<V: Default> Table<V> {
         let known = self.search(key, hash).map(|(position, _)| position);
         let position = known.unwrap_or(self.entries.len());
         if known.is_none() {
-            self.entries.push(Entry {
+            self.entries.push(TableEntry {
                 hash,
                 key: key.into(),
                 value: V::default(),

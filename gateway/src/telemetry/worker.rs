@@ -28,7 +28,7 @@ pub struct WorkerMetrics {
     pub(super) http_requests: [Counter; HttpRequest::ALL.len()],
     /// Few are alive at once, and they are touched once per connection: a lock is cheap enough.
     pub(super) open: Mutex<Vec<Open>>,
-    pub(super) limits: Limits,
+    pub(super) limits: LimitCounters,
     pub(super) held_bytes: Counter,
     pub(super) turns: Counter,
     pub(super) panics: Counter,
@@ -77,7 +77,7 @@ pub(super) struct Open {
 
 /// Each name takes the first free place for good.
 #[derive(Debug)]
-pub(super) struct Limits([(OnceLock<&'static str>, Counter); LIMITS]);
+pub(super) struct LimitCounters([(OnceLock<&'static str>, Counter); LIMITS]);
 
 impl WorkerMetrics {
     /// Counters that begin at zero.
@@ -285,13 +285,13 @@ impl EndedCounters {
     }
 }
 
-impl Default for Limits {
+impl Default for LimitCounters {
     fn default() -> Self {
         Self([const { (OnceLock::new(), Counter::new()) }; LIMITS])
     }
 }
 
-impl Limits {
+impl LimitCounters {
     fn reached(&self, name: &'static str) {
         for (known, count) in &self.0 {
             if *known.get_or_init(|| name) == name {

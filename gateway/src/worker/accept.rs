@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::{Command, Shared, WorkerHandle};
-use crate::connection::listener::Listener;
+use super::{Command, SharedState, WorkerHandle};
+use crate::connection::listener::BoundListener;
 use crate::connection::permit::ConnectionPermit;
 use crate::connection::{Accepted, serve};
 use crate::failpoint;
@@ -34,7 +34,7 @@ const WORTH_HANDING_OVER: usize = 2;
 
 /// The accepting tasks of one worker, one per listener.
 #[derive(Default)]
-pub(super) struct Acceptors(Vec<(Arc<Listener>, JoinHandle<()>)>);
+pub(super) struct Acceptors(Vec<(Arc<BoundListener>, JoinHandle<()>)>);
 
 impl Acceptors {
     /// Accepts on the listeners of the worker's snapshot; those that stayed the same are left alone.
@@ -70,7 +70,7 @@ impl Acceptors {
 }
 
 /// Gives away what the kernel has accepted already, then refuses newcomers.
-pub(super) fn stop_listening(index: usize, listener: &Listener, give: impl Fn(TcpStream, SocketAddr)) {
+pub(super) fn stop_listening(index: usize, listener: &BoundListener, give: impl Fn(TcpStream, SocketAddr)) {
     let Ok(socket) = listener.socket(index) else {
         return;
     };
@@ -88,7 +88,7 @@ pub(super) fn stop_listening(index: usize, listener: &Listener, give: impl Fn(Tc
     let _ = socket2::SockRef::from(&socket).shutdown(std::net::Shutdown::Both);
 }
 
-async fn accept(handle: Rc<WorkerHandle>, listener: Arc<Listener>) {
+async fn accept(handle: Rc<WorkerHandle>, listener: Arc<BoundListener>) {
     let index = handle.worker().index;
     let socket = match listener.socket(index).and_then(TcpListener::from_std) {
         Ok(socket) => socket,
@@ -123,7 +123,7 @@ fn place(
     handle: &Rc<WorkerHandle>,
     stream: tokio::net::TcpStream,
     peer: SocketAddr,
-    listener: &Arc<Listener>,
+    listener: &Arc<BoundListener>,
 ) {
     let (shared, index) = {
         let worker = handle.worker();
@@ -159,14 +159,14 @@ fn place(
 }
 
 /// The least loaded worker, if `index` has more than its share beside it.
-fn less_loaded(shared: &Shared, index: usize) -> Option<usize> {
+fn less_loaded(shared: &SharedState, index: usize) -> Option<usize> {
     let mine = shared.peers.get(index)?.connections.now();
     let (least, load) = least_loaded(shared, index)?;
     (mine >= load + WORTH_HANDING_OVER).then_some(least)
 }
 
 /// The one of the others that runs and has the fewest connections, and how many these are.
-pub(super) fn least_loaded(shared: &Shared, index: usize) -> Option<(usize, usize)> {
+pub(super) fn least_loaded(shared: &SharedState, index: usize) -> Option<(usize, usize)> {
     let others = shared
         .peers
         .iter()
@@ -182,7 +182,7 @@ pub(super) fn take_over(
     handle: &Rc<WorkerHandle>,
     stream: TcpStream,
     peer: SocketAddr,
-    listener: Arc<Listener>,
+    listener: Arc<BoundListener>,
 ) {
     match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => start(handle, stream, peer, listener),
@@ -202,7 +202,7 @@ fn start(
     handle: &Rc<WorkerHandle>,
     stream: tokio::net::TcpStream,
     peer: SocketAddr,
-    listener: Arc<Listener>,
+    listener: Arc<BoundListener>,
 ) {
     let at = Instant::now();
     let place = {

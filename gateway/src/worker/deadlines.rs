@@ -14,10 +14,10 @@ const WHEELS: usize = 32_usize.div_ceil(BITS as usize);
 const STALE: usize = 4096;
 
 /// Octets that one RPC with a deadline takes here, with a stale entry and what the slots keep in reserve.
-pub(crate) const DEADLINE_MEMORY: usize = 4 * size_of::<Entry<super::Key>>();
+pub(crate) const DEADLINE_MEMORY: usize = 4 * size_of::<TimerEntry<super::Key>>();
 
 #[derive(Debug, Clone, Copy)]
-struct Entry<K> {
+struct TimerEntry<K> {
     due: u32,
     key: K,
 }
@@ -38,9 +38,9 @@ pub(super) enum Step<K> {
 pub(super) struct Deadlines<K> {
     /// The tick that has begun.
     now: u32,
-    wheels: [[Vec<Entry<K>>; SLOTS]; WHEELS],
+    wheels: [[Vec<TimerEntry<K>>; SLOTS]; WHEELS],
     /// Slots whose time has come, and since when.
-    handed_out: VecDeque<(u32, Vec<Entry<K>>)>,
+    handed_out: VecDeque<(u32, Vec<TimerEntry<K>>)>,
     entries: usize,
     /// Where the sweep goes on: a slot, by its number, and a position in it.
     sweep: (usize, usize),
@@ -71,7 +71,7 @@ impl<K: Copy> Deadlines<K> {
         let digit = (due ^ self.now).checked_ilog2().unwrap_or(0) / BITS;
         let wheel = self.wheels.get_mut(digit as usize);
         if let Some(slot) = wheel.and_then(|wheel| wheel.get_mut(position(due, digit as usize))) {
-            slot.push(Entry { due, key });
+            slot.push(TimerEntry { due, key });
             self.entries += 1;
         }
     }

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::pace::Pace;
 use super::{Key, Worker, panics};
-use crate::connection::listener::Listener;
+use crate::connection::listener::BoundListener;
 use crate::telemetry::event::Event;
 use crate::telemetry::{HandshakeFailure, HttpRequest, TlsLabel, WorkerMetrics};
 
@@ -159,7 +159,7 @@ impl WorkerHandle {
         &self,
         class: HandshakeFailure,
         why: Option<rustls::Error>,
-        listener: &Listener,
+        listener: &BoundListener,
         peer: SocketAddr,
     ) {
         self.metrics.handshake_failed(class);

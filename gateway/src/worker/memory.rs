@@ -18,7 +18,7 @@ use super::accept;
 use super::deadlines::DEADLINE_MEMORY;
 use super::slab::Slab;
 use super::tick::Part;
-use super::{Key, Shared, Worker, WorkerHandle};
+use super::{Key, SharedState, Worker, WorkerHandle};
 use crate::connection::{Connection, Peer, Transport};
 use crate::rpc::call::Kind;
 use crate::rpc::relay::{Relay, StreamOf};
@@ -151,7 +151,7 @@ impl Memory {
     }
 
     /// What is held here is held no more.
-    pub(super) fn withdraw(&self, shared: &Shared) {
+    pub(super) fn withdraw(&self, shared: &SharedState) {
         shared.held.fetch_sub(self.published, Ordering::Relaxed);
         shared
             .held_by_large

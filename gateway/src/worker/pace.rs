@@ -127,8 +127,8 @@ impl Share {
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     turns: RefCell<Turns<Waker>>,
-    handshakes: RefCell<Queue>,
-    http1: RefCell<Queue>,
+    handshakes: RefCell<StrangerQueue>,
+    http1: RefCell<StrangerQueue>,
     wanted: Notify,
 }
 
@@ -150,15 +150,15 @@ impl Stranger {
 
 /// Strangers of one kind.
 #[derive(Debug, Default)]
-struct Queue {
+struct StrangerQueue {
     /// Since the sockets were asked.
     used: Duration,
-    waiting: VecDeque<Rc<Ticket>>,
+    waiting: VecDeque<Rc<QueuedStranger>>,
 }
 
 /// A stranger that waits for its turn. It has gone if nobody else holds its ticket.
 #[derive(Debug, Default)]
-struct Ticket {
+struct QueuedStranger {
     called: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -196,7 +196,7 @@ impl Pace {
         self.turns.borrow_mut().looked();
     }
 
-    fn queue(&self, kind: Stranger) -> &RefCell<Queue> {
+    fn queue(&self, kind: Stranger) -> &RefCell<StrangerQueue> {
         match kind {
             Stranger::Handshake => &self.handshakes,
             Stranger::Http1 => &self.http1,
@@ -211,7 +211,7 @@ impl Pace {
             if queue.waiting.is_empty() && queue.used < kind.share() {
                 return;
             }
-            let ticket = Rc::<Ticket>::default();
+            let ticket = Rc::<QueuedStranger>::default();
             queue.waiting.push_back(Rc::clone(&ticket));
             ticket
         };
@@ -282,7 +282,7 @@ impl Pace {
     }
 }
 
-impl Queue {
+impl StrangerQueue {
     fn call_next(&mut self) {
         while let Some(ticket) = self.waiting.pop_front() {
             if Rc::strong_count(&ticket) > 1 {

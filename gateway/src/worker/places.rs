@@ -20,11 +20,11 @@ const SAFE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     counted: Count,
-    taken: Mutex<Taken>,
+    taken: Mutex<OccupiedPlaces>,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct OccupiedPlaces {
     /// Who makes room first comes first.
     by_rank: BTreeMap<Rank, Unproven>,
     next: u64,
@@ -92,7 +92,7 @@ impl Places {
         Some(gone.peer)
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
+    fn taken(&self) -> MutexGuard<'_, OccupiedPlaces> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,14 +13,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::accept::{self, EXHAUSTED_PAUSE};
-use super::{Command, Exit, Shared};
-use crate::connection::listener::Listener;
+use super::{Command, Exit, SharedState};
+use crate::connection::listener::BoundListener;
 
 /// Waits for `time`, or until the gateway is gone.
 pub(crate) fn rest(
     index: usize,
     runtime: &Runtime,
-    shared: &Arc<Shared>,
+    shared: &Arc<SharedState>,
     commands: &mut mpsc::Receiver<Command>,
     time: Duration,
 ) -> Exit {
@@ -39,12 +39,12 @@ pub(crate) fn rest(
 
 struct Resting<'a> {
     index: usize,
-    shared: &'a Arc<Shared>,
-    sockets: Vec<(TcpListener, Arc<Listener>)>,
+    shared: &'a Arc<SharedState>,
+    sockets: Vec<(TcpListener, Arc<BoundListener>)>,
 }
 
 impl<'a> Resting<'a> {
-    fn of(index: usize, shared: &'a Arc<Shared>) -> Self {
+    fn of(index: usize, shared: &'a Arc<SharedState>) -> Self {
         let mut resting = Self {
             index,
             shared,
@@ -97,7 +97,7 @@ impl<'a> Resting<'a> {
     }
 
     /// To a worker that runs; where none does, the client is not kept waiting.
-    fn give_away(&self, stream: std::net::TcpStream, peer: SocketAddr, listener: &Arc<Listener>) {
+    fn give_away(&self, stream: std::net::TcpStream, peer: SocketAddr, listener: &Arc<BoundListener>) {
         let running = accept::least_loaded(self.shared, self.index);
         let mailbox = running.and_then(|(worker, _)| self.shared.peers.get(worker));
         let command = Command::HandOver {
@@ -116,8 +116,8 @@ impl<'a> Resting<'a> {
 
 /// The next connection on any of these; `None` where none can be accepted now.
 async fn next(
-    sockets: &[(TcpListener, Arc<Listener>)],
-) -> Option<(tokio::net::TcpStream, SocketAddr, &Arc<Listener>)> {
+    sockets: &[(TcpListener, Arc<BoundListener>)],
+) -> Option<(tokio::net::TcpStream, SocketAddr, &Arc<BoundListener>)> {
     poll_fn(|context| {
         for (socket, listener) in sockets {
             match socket.poll_accept(context) {

@@ -41,7 +41,7 @@ impl Closed {
     }
 
     pub(super) fn heap(&self) -> usize {
-        (self.young.ranges.capacity() + self.old.ranges.capacity()) * size_of::<Range>()
+        (self.young.ranges.capacity() + self.old.ranges.capacity()) * size_of::<IdRange>()
     }
 
     #[inline]
@@ -72,13 +72,13 @@ impl Closed {
 #[derive(Debug, Default)]
 struct Ids {
     /// In order, apart from each other.
-    ranges: Vec<Range>,
+    ranges: Vec<IdRange>,
     len: usize,
 }
 
 /// From one odd id to another, both within.
 #[derive(Copy, Clone, Debug)]
-struct Range {
+struct IdRange {
     first: u32,
     last: u32,
 }
@@ -122,7 +122,7 @@ impl Ids {
                     range.first = id;
                 }
             }
-            _ => self.ranges.insert(at, Range { first: id, last: id }),
+            _ => self.ranges.insert(at, IdRange { first: id, last: id }),
         }
     }
 }
@@ -153,7 +153,11 @@ mod tests {
         assert!((100..=200).contains(&remembered), "{remembered}");
         assert!((900..1000).all(|n| closed.was_reset(4 * n + 1)));
         assert!(closed.has_ended(1993) && !closed.has_ended(1991));
-        assert!(closed.heap() <= 4 * 100 * size_of::<Range>(), "{}", closed.heap());
+        assert!(
+            closed.heap() <= 4 * 100 * size_of::<IdRange>(),
+            "{}",
+            closed.heap()
+        );
     }
 
     #[test]

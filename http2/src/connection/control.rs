@@ -18,7 +18,7 @@ const LOOKS: usize = 1024;
 /// RFC 7540 §5.3.1.
 pub(super) const DEPENDS_ON_ITSELF: &str = "a stream depends on itself";
 
-type Told<'a> = Result<Option<Event<'a>>, ConnectionError>;
+pub(super) type FrameResult<'a> = Result<Option<Event<'a>>, ConnectionError>;
 
 const OVERFLOW: &str = "a flow-control window went above 2^31-1";
 const WINDOW_OVERFLOW: ConnectionError = ConnectionError::rule(ErrorCode::FLOW_CONTROL_ERROR, OVERFLOW);
@@ -32,7 +32,7 @@ fn exactly<const N: usize>(payload: &[u8]) -> Result<[u8; N], ConnectionError> {
 
 impl Connection {
     /// RFC 9113 §6.5.
-    pub(super) fn settings_frame<'a>(&mut self, head: Head, payload: &[u8]) -> Told<'a> {
+    pub(super) fn settings_frame<'a>(&mut self, head: Head, payload: &[u8]) -> FrameResult<'a> {
         if head.has(frame::ACK) {
             exactly::<0>(payload)?;
             self.settings_acknowledged();
@@ -104,7 +104,7 @@ impl Connection {
     }
 
     /// RFC 9113 §6.7.
-    pub(super) fn ping_frame<'a>(&mut self, head: Head, payload: &[u8]) -> Told<'a> {
+    pub(super) fn ping_frame<'a>(&mut self, head: Head, payload: &[u8]) -> FrameResult<'a> {
         let payload = exactly::<8>(payload)?;
         if !head.has(frame::ACK) {
             // CVE-2019-9512.
@@ -132,7 +132,7 @@ impl Connection {
     }
 
     /// RFC 9113 §6.8.
-    pub(super) fn goaway_received<'a>(&mut self, payload: &[u8]) -> Told<'a> {
+    pub(super) fn goaway_received<'a>(&mut self, payload: &[u8]) -> FrameResult<'a> {
         spend!(self, goaways, Goaways);
         let ([i0, i1, i2, i3, c0, c1, c2, c3], debug) =
             payload.split_first_chunk::<8>().ok_or(frame::TOO_SHORT)?;
@@ -150,7 +150,7 @@ impl Connection {
 
     /// RFC 9113 §6.9.
     #[inline]
-    pub(super) fn window_update_frame<'a>(&mut self, head: Head, payload: &[u8]) -> Told<'a> {
+    pub(super) fn window_update_frame<'a>(&mut self, head: Head, payload: &[u8]) -> FrameResult<'a> {
         let [n0, n1, n2, n3] = exactly::<4>(payload)?;
         let n = u32::from_be_bytes([n0 & 0x7f, n1, n2, n3]);
         spend!(self, window_updates, WindowUpdates);
@@ -190,7 +190,7 @@ impl Connection {
     }
 
     /// RFC 9113 §6.4.
-    pub(super) fn rst_stream_frame<'a>(&mut self, head: Head, payload: &[u8]) -> Told<'a> {
+    pub(super) fn rst_stream_frame<'a>(&mut self, head: Head, payload: &[u8]) -> FrameResult<'a> {
         let code = ErrorCode(u32::from_be_bytes(exactly(payload)?));
         let Some(key) = self.streams.find(head.id) else {
             self.check_not_idle(head.id)?;
@@ -223,7 +223,7 @@ impl Connection {
     }
 
     /// RFC 9113 §6.3: deprecated; read and ignored.
-    pub(super) fn priority_frame<'a>(&mut self, head: Head, payload: &[u8]) -> Told<'a> {
+    pub(super) fn priority_frame<'a>(&mut self, head: Head, payload: &[u8]) -> FrameResult<'a> {
         spend!(self, priorities, Priorities);
         let wrong = match payload {
             &[d0, d1, d2, d3, _weight] => {
@@ -255,7 +255,12 @@ impl Connection {
     }
 
     /// The peer broke a rule on this stream (RFC 9113 §5.4.2): it is reset, and the caller is told.
-    pub(super) fn stream_error<'a>(&mut self, key: StreamKey, code: ErrorCode, cause: Cause) -> Told<'a> {
+    pub(super) fn stream_error<'a>(
+        &mut self,
+        key: StreamKey,
+        code: ErrorCode,
+        cause: Cause,
+    ) -> FrameResult<'a> {
         let Some(tag) = self.streams.get(key).map(|stream| stream.tag) else {
             return Ok(None);
         };

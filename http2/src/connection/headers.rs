@@ -1,6 +1,6 @@
 //! Header blocks that come in, and the messages that they make (RFC 9113 §4.3, §8).
 
-use super::control::DEPENDS_ON_ITSELF;
+use super::control::{DEPENDS_ON_ITSELF, FrameResult};
 use super::data::WRONG_LENGTH;
 use super::receive::Block;
 use super::{Connection, Drain, Event, HEADER_TABLE_SIZE, Role, credit, spare};
@@ -13,8 +13,6 @@ use crate::limits::{Limit, Limits};
 use crate::message::{self, Malformed, UNKNOWN_LENGTH};
 use crate::stream::{Stream, StreamKey};
 
-type Told<'a> = Result<Option<Event<'a>>, ConnectionError>;
-
 /// A header block and the frame that began it.
 #[derive(Copy, Clone)]
 struct Whole<'b> {
@@ -26,7 +24,7 @@ struct Whole<'b> {
 
 /// What a header block came to.
 #[derive(Copy, Clone)]
-struct List {
+struct BlockSummary {
     /// The limit that was passed.
     over: Option<Limit>,
     /// Octets that the block does not explain.
@@ -51,7 +49,7 @@ impl From<Malformed> for Cause {
 
 impl Connection {
     /// HEADERS (RFC 9113 §6.2).
-    pub(super) fn headers_frame<'a>(&mut self, head: Head, payload: &[u8]) -> Told<'a> {
+    pub(super) fn headers_frame<'a>(&mut self, head: Head, payload: &[u8]) -> FrameResult<'a> {
         self.headers_frames += 1;
         let fragment = frame::header_fragment(head, payload)?;
         let end = head.has(frame::END_STREAM);
@@ -76,7 +74,7 @@ impl Connection {
     }
 
     /// CONTINUATION (RFC 9113 §6.10), of the block that is open.
-    pub(super) fn continuation_frame<'a>(&mut self, head: Head, payload: &[u8]) -> Told<'a> {
+    pub(super) fn continuation_frame<'a>(&mut self, head: Head, payload: &[u8]) -> FrameResult<'a> {
         let Some(mut block) = self.reader.block.take() else {
             return Ok(None);
         };
@@ -108,7 +106,7 @@ impl Connection {
         Ok(None)
     }
 
-    fn block<'a>(&mut self, block: Whole<'_>) -> Told<'a> {
+    fn block<'a>(&mut self, block: Whole<'_>) -> FrameResult<'a> {
         if let Some(key) = self.streams.find(block.id) {
             return match self.role {
                 Role::Client => self.block_from_server(key, block),
@@ -122,7 +120,7 @@ impl Connection {
     }
 
     /// Neither an open stream nor a new one.
-    fn block_without_stream<'a>(&mut self, block: Whole<'_>) -> Told<'a> {
+    fn block_without_stream<'a>(&mut self, block: Whole<'_>) -> FrameResult<'a> {
         if self.role == Role::Client || block.id.is_multiple_of(2) {
             // RFC 9113 §5.1.1: even ids belong to servers, which we forbade to push. A client's own streams that are
             // gone may still be answered.
@@ -142,7 +140,7 @@ impl Connection {
     }
 
     /// The first header block of a new stream.
-    fn request<'a>(&mut self, block: Whole<'_>) -> Told<'a> {
+    fn request<'a>(&mut self, block: Whole<'_>) -> FrameResult<'a> {
         self.highest_seen = block.id;
         self.buckets.stream_began(&self.config.limits);
         // CVE-2019-9517: whoever reads no answers gets no more.
@@ -194,7 +192,7 @@ impl Connection {
 
     /// A request whose head breaks a rule (RFC 9113 §8.1.1).
     #[cold]
-    fn malformed<'a>(&mut self, id: u32, fields: Vec<Field>, what: &'static str) -> Told<'a> {
+    fn malformed<'a>(&mut self, id: u32, fields: Vec<Field>, what: &'static str) -> FrameResult<'a> {
         let code = ErrorCode::PROTOCOL_ERROR;
         self.reset_provoked(id, code)?;
         let cause = Cause::Protocol(what);
@@ -203,7 +201,7 @@ impl Connection {
 
     /// RFC 9113 §5.1.2, §6.8: not processed, so it may be tried again elsewhere.
     #[cold]
-    fn refuse<'a>(&mut self, id: u32, fields: Vec<Field>) -> Told<'a> {
+    fn refuse<'a>(&mut self, id: u32, fields: Vec<Field>) -> FrameResult<'a> {
         let cause = if self.drain == Drain::Last {
             Cause::GoingAway
         } else {
@@ -221,7 +219,7 @@ impl Connection {
     }
 
     /// A later header block on a stream: trailers, in both roles (RFC 9113 §8.1).
-    fn trailers<'a>(&mut self, key: StreamKey, block: Whole<'_>) -> Told<'a> {
+    fn trailers<'a>(&mut self, key: StreamKey, block: Whole<'_>) -> FrameResult<'a> {
         let (mut fields, decoded) = self.decode(block.bytes)?;
         let Some(stream) = self.streams.get_mut(key) else {
             return Ok(None);
@@ -266,7 +264,7 @@ impl Connection {
     }
 
     /// A header block from the server on an open stream: 1xx, the final head, or trailers (RFC 9113 §8.1).
-    fn block_from_server<'a>(&mut self, key: StreamKey, block: Whole<'_>) -> Told<'a> {
+    fn block_from_server<'a>(&mut self, key: StreamKey, block: Whole<'_>) -> FrameResult<'a> {
         let Some(stream) = self.streams.get(key) else {
             return Ok(None);
         };
@@ -337,13 +335,13 @@ impl Connection {
 
     /// A response's head that breaks a rule.
     #[cold]
-    fn bad_response<'a>(&mut self, key: StreamKey, fields: Vec<Field>, cause: Cause) -> Told<'a> {
+    fn bad_response<'a>(&mut self, key: StreamKey, fields: Vec<Field>, cause: Cause) -> FrameResult<'a> {
         spare::give_back_list(fields);
         self.stream_error(key, ErrorCode::PROTOCOL_ERROR, cause)
     }
 
     /// The fields of a header block, and which limit they pass; those beyond it are left out.
-    fn decode(&mut self, block: &[u8]) -> Result<(Vec<Field>, List), ConnectionError> {
+    fn decode(&mut self, block: &[u8]) -> Result<(Vec<Field>, BlockSummary), ConnectionError> {
         let mut fields = spare::list();
         let limits = &self.config.limits;
         if block.len() > limits.max_header_block as usize {
@@ -369,7 +367,7 @@ impl Connection {
         if let Some(limit) = over {
             self.note_reached(limit);
         }
-        Ok((fields, List { over, expansion }))
+        Ok((fields, BlockSummary { over, expansion }))
     }
 
     /// RFC 9113 §4.3: a block that nobody wants still changes the table.

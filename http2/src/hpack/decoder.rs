@@ -97,7 +97,7 @@ impl Decoder {
     ) -> Result<Decoded, DecodeError> {
         let mut rest = block;
         self.size_updates(&mut rest)?;
-        let mut list = List {
+        let mut list = FieldList {
             decoded: Decoded::default(),
             max_list_size,
             max_fields,
@@ -163,7 +163,7 @@ impl Decoder {
         }
     }
 
-    fn indexed(&self, index: usize, list: &mut List<'_>) -> Result<(), DecodeError> {
+    fn indexed(&self, index: usize, list: &mut FieldList<'_>) -> Result<(), DecodeError> {
         match index {
             0 => Err(DecodeError::InvalidIndex),
             1..=STATIC_LEN => {
@@ -196,7 +196,7 @@ impl Decoder {
         indexing: Indexing,
         rest: &mut &[u8],
         name_bytes: &mut usize,
-        list: &mut List<'_>,
+        list: &mut FieldList<'_>,
     ) -> Result<(), DecodeError> {
         let (name_len, name) = match index {
             0 => {
@@ -248,7 +248,7 @@ impl Decoder {
 }
 
 /// What the block has come to so far.
-struct List<'a> {
+struct FieldList<'a> {
     decoded: Decoded,
     max_list_size: usize,
     max_fields: usize,
@@ -258,7 +258,7 @@ struct List<'a> {
     out: &'a mut Vec<Field>,
 }
 
-impl List<'_> {
+impl FieldList<'_> {
     /// Counts a field and tells whether it is kept.
     #[inline]
     fn admits(&mut self, size: usize, name: impl FnOnce() -> Name) -> Result<bool, DecodeError> {

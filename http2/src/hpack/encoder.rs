@@ -1,7 +1,7 @@
 //! Fields in, header blocks out.
 
 use super::entry::Entry;
-use super::index::{Index, Sighting};
+use super::index::{FieldIndex, Sighting};
 use super::predefined::STATIC_LEN;
 use super::table::Table;
 use super::{DEFAULT_TABLE_SIZE, huffman, integer};
@@ -19,7 +19,7 @@ use crate::field::{Field, Indexing};
 #[derive(Debug)]
 pub struct Encoder {
     table: Table,
-    index: Index,
+    index: FieldIndex,
     /// What to tell the peer at the beginning of the next block.
     update: Option<SizeUpdate>,
     style: Style,
@@ -71,7 +71,7 @@ impl Encoder {
     fn with_style(style: Style) -> Self {
         Self {
             table: Table::new(DEFAULT_TABLE_SIZE),
-            index: Index::default(),
+            index: FieldIndex::default(),
             update: None,
             style,
         }

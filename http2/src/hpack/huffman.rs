@@ -181,7 +181,7 @@ fn long_symbol(bits: u64) -> Option<(u8, u32)> {
 
 /// Codes of one length, moved up to 30 bits.
 #[derive(Copy, Clone)]
-struct Range {
+struct CodesOfLength {
     start: u32,
     end: u32,
     length: u32,
@@ -213,7 +213,7 @@ const LENGTHS: [u8; 257] = [
 ];
 
 static SORTED: [u16; 257] = sorted();
-static RANGES: [Range; 31] = ranges();
+static RANGES: [CodesOfLength; 31] = ranges();
 static CODES: [(u32, u8); 256] = codes();
 static STEPS: [Step; 1 << PEEK] = steps();
 
@@ -243,9 +243,9 @@ const fn sorted() -> [u16; 257] {
     clippy::indexing_slicing,
     reason = "runs in the compiler, which refuses an index out of bounds"
 )]
-const fn ranges() -> [Range; 31] {
+const fn ranges() -> [CodesOfLength; 31] {
     let sorted = sorted();
-    let mut ranges = [Range {
+    let mut ranges = [CodesOfLength {
         start: 0,
         end: 0,
         length: 0,
@@ -259,7 +259,7 @@ const fn ranges() -> [Range; 31] {
             end += 1 << (30 - length);
             symbol += 1;
         }
-        ranges[length] = Range {
+        ranges[length] = CodesOfLength {
             start,
             end,
             length: length as u32,

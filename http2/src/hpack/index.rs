@@ -9,13 +9,13 @@ use super::table::Table;
 /// A peer that makes hashes meet fills groups and makes us forget places. It loses compression; the cost of a
 /// look-up stays four compares.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub(super) struct FieldIndex {
     /// None until the first field, then a power of two.
-    groups: Vec<[Slot; SLOTS]>,
+    groups: Vec<[Candidate; SLOTS]>,
 }
 
 #[derive(Copy, Clone, Debug)]
-struct Slot {
+struct Candidate {
     /// The upper half of the hash; the lower half chose the group.
     tag: u32,
     /// The number that the entry had when it was put into the table.
@@ -37,7 +37,7 @@ pub(super) enum Sighting {
     First,
 }
 
-impl Index {
+impl FieldIndex {
     pub(super) fn find(&self, entry: &Entry, table: &Table) -> Sighting {
         let hash = entry.hash();
         let mut sighting = Sighting::First;
@@ -75,7 +75,7 @@ impl Index {
         let Some(group) = self.groups.get_mut(at) else {
             return false;
         };
-        let stale = |slot: &Slot| slot.age(table) >= table.len();
+        let stale = |slot: &Candidate| slot.age(table) >= table.len();
         let same = group
             .iter()
             .position(|slot| slot.tag == tag_of(hash) && stale(slot));
@@ -87,7 +87,7 @@ impl Index {
         };
         moved.rotate_right(1);
         if let Some(front) = moved.first_mut() {
-            *front = Slot {
+            *front = Candidate {
                 tag: tag_of(hash),
                 number,
             };
@@ -101,7 +101,7 @@ impl Index {
             return;
         }
         let groups = (self.groups.len() * 2).max(FIRST_GROUPS);
-        let unused = Slot {
+        let unused = Candidate {
             tag: 0,
             number: table.inserted().wrapping_sub(table.len() as u32).wrapping_sub(1),
         };
@@ -115,7 +115,7 @@ impl Index {
     }
 
     pub(super) fn heap(&self) -> usize {
-        self.groups.capacity() * size_of::<[Slot; SLOTS]>()
+        self.groups.capacity() * size_of::<[Candidate; SLOTS]>()
     }
 
     #[cfg(test)]
@@ -128,7 +128,7 @@ impl Index {
     }
 }
 
-impl Slot {
+impl Candidate {
     fn age(&self, table: &Table) -> usize {
         table.inserted().wrapping_sub(1).wrapping_sub(self.number) as usize
     }

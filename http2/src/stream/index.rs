@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 /// which ids stay, and in a server's role the peer chooses the ids themselves: the key, which nobody outside knows, is
 /// why they cannot be chosen to lie side by side.
 #[derive(Debug)]
-pub(super) struct Index {
+pub(super) struct StreamIndex {
     /// Empty, or a power of two of cells: id and slot; id 0 is free.
     cells: Vec<(u32, u32)>,
     len: usize,
@@ -18,7 +18,7 @@ pub(super) struct Index {
     looks: std::cell::Cell<u64>,
 }
 
-impl Default for Index {
+impl Default for StreamIndex {
     fn default() -> Self {
         Self::keyed(RandomState::new().hash_one(0))
     }
@@ -28,7 +28,7 @@ const SMALLEST: usize = 8;
 /// Smaller tables do not shrink.
 const WORTH_SHRINKING: usize = 4096;
 
-impl Index {
+impl StreamIndex {
     fn keyed(key: u64) -> Self {
         Self {
             cells: Vec::new(),
@@ -168,7 +168,7 @@ mod tests {
     fn it_agrees_with_a_map_of_the_standard_library() {
         // The second way of choosing ids leaves only their highest bits to tell them apart.
         for stride in [2, 1 << 26] {
-            let (mut index, mut map) = (Index::default(), HashMap::new());
+            let (mut index, mut map) = (StreamIndex::default(), HashMap::new());
             let mut random = 7_u32;
             for _ in 0..20_000 {
                 random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn memory_goes_when_most_ids_have_gone() {
-        let mut index = Index::default();
+        let mut index = StreamIndex::default();
         (1..=100_000).for_each(|id| index.insert(id, id));
         (101..=100_000).for_each(|id| index.remove(id));
         assert!(index.capacity() <= WORTH_SHRINKING, "{}", index.capacity());
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn zero_and_the_unknown_are_not_found() {
-        let mut index = Index::default();
+        let mut index = StreamIndex::default();
         assert_eq!((index.get(0), index.get(1)), (None, None));
         index.remove(1);
         index.insert(1, 9);
@@ -217,7 +217,7 @@ mod tests {
 
     /// Cells that one operation looks at, on average over insertion, search and removal of these ids.
     fn looks_each(key: u64, ids: impl Iterator<Item = u32> + Clone) -> u64 {
-        let mut index = Index::keyed(key);
+        let mut index = StreamIndex::keyed(key);
         let mut operations = 0;
         for id in ids.clone() {
             index.insert(id, id);
@@ -261,12 +261,12 @@ mod tests {
     #[test]
     fn ids_that_lie_side_by_side_under_one_key_do_not_under_another() {
         // Of eight times as many streams those stay open that begin in the first quarter of the table.
-        let (mut guessed, streams) = (Index::keyed(0x1234_5678_9abc_def1), 1 << 12);
+        let (mut guessed, streams) = (StreamIndex::keyed(0x1234_5678_9abc_def1), 1 << 12);
         guessed.cells = vec![(0, 0); 2 * streams];
         let chosen = (1..).step_by(2).filter(|id| guessed.home(*id) < streams / 2);
         let chosen: Vec<u32> = chosen.take(streams).collect();
         assert!(looks_each(guessed.key, chosen.iter().copied()) > 200);
-        let looks = looks_each(Index::default().key, chosen.iter().copied());
+        let looks = looks_each(StreamIndex::default().key, chosen.iter().copied());
         assert!(looks <= 8, "{looks}");
     }
 }

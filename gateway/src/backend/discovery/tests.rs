@@ -143,17 +143,17 @@ impl Script {
     }
 }
 
-fn backend(metrics: &Metrics, name: &str, endpoints: Vec<EndpointAddress>) -> Arc<Backend> {
+fn backend(metrics: &Metrics, name: &str, endpoints: Vec<EndpointAddress>) -> Arc<RunningBackend> {
     let settings = crate::settings::Backend {
         name: name.to_owned(),
         endpoints,
         connect_timeout: Duration::from_secs(5),
         tcp_user_timeout: Duration::ZERO,
     };
-    Arc::new(Backend::new(&settings, metrics))
+    Arc::new(RunningBackend::new(&settings, metrics))
 }
 
-fn addresses(backend: &Backend) -> Vec<String> {
+fn addresses(backend: &RunningBackend) -> Vec<String> {
     backend.addresses.load().iter().map(ToString::to_string).collect()
 }
 

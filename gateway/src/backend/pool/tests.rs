@@ -3,11 +3,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{FIRST_BACKOFF, Left, MAX_BACKOFF, MAX_CONNECTIONS, Pick, Pool, backoff};
-use crate::backend::share::{Asking, EndpointId, Shares, Streams};
+use crate::backend::share::{EndpointId, ShareRequest, Shares, Streams};
 use crate::backend::spoken::Opening;
 use crate::rpc::status::Refusal;
 use crate::settings::{self, EndpointAddress};
-use crate::snapshot::Backend;
+use crate::snapshot::RunningBackend;
 use crate::telemetry::Metrics;
 use crate::worker::slab::{Key, Slab};
 
@@ -36,7 +36,7 @@ fn pool(ports: &[u16]) -> Pool {
         connect_timeout: Duration::from_secs(1),
         tcp_user_timeout: Duration::ZERO,
     };
-    Pool::new(Arc::new(Backend::new(&settings, &Metrics::new(1))))
+    Pool::new(Arc::new(RunningBackend::new(&settings, &Metrics::new(1))))
 }
 
 fn keys<const N: usize>() -> [Key; N] {
@@ -45,8 +45,8 @@ fn keys<const N: usize>() -> [Key; N] {
 }
 
 /// A client that holds nothing anywhere.
-fn modest(shares: &Shares) -> Asking<'_> {
-    Asking { streams: 1, shares }
+fn modest(shares: &Shares) -> ShareRequest<'_> {
+    ShareRequest { streams: 1, shares }
 }
 
 fn pick(pool: &mut Pool, now: Instant, streams: impl Fn(Key) -> Streams) -> Pick {
@@ -225,7 +225,7 @@ fn a_client_with_many_streams_leaves_the_last_ones_to_others() {
         (0..streams).for_each(|_| shares.add(at));
         shares
     };
-    let mut picked = |streams, shares: &Shares| pool.pick(now, Asking { streams, shares }, few_left);
+    let mut picked = |streams, shares: &Shares| pool.pick(now, ShareRequest { streams, shares }, few_left);
     let ready = Pick::Ready(connections[3]);
     assert_eq!(picked(8, &holding(7, id)), ready);
     assert_eq!(picked(9, &holding(8, id)), Pick::Wait);
@@ -244,7 +244,7 @@ fn who_has_none_starves_only_where_all_are_taken_and_none_was_given() {
     let connections: [Key; MAX_CONNECTIONS] = keys();
     let [client, other, relay] = keys();
     let (none, mut some) = (Shares::default(), Shares::default());
-    let asking = |shares: &'static Shares| move |_| Some(Asking { streams: 9, shares });
+    let asking = |shares: &'static Shares| move |_| Some(ShareRequest { streams: 9, shares });
     for connection in &connections[..15] {
         connect(&mut pool, 1, *connection);
     }
@@ -283,7 +283,7 @@ fn connections_that_can_still_be_made_count_as_free() {
         available: 1,
         limit: 100,
     };
-    let asking = Asking {
+    let asking = ShareRequest {
         streams: 100,
         shares: &shares,
     };

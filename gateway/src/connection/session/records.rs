@@ -20,7 +20,7 @@ const ALERT: u8 = 21;
 /// accord it would wait for the rest of a message in pieces.
 const NO_RECORD: [u8; HEADER] = [0xFF; HEADER];
 
-type State<'c, 'i> = ConnectionState<'c, 'i, ServerConnectionData>;
+type TlsState<'c, 'i> = ConnectionState<'c, 'i, ServerConnectionData>;
 
 /// rustls, and what it must be given again.
 pub(super) struct Records {
@@ -129,17 +129,17 @@ impl Records {
         let mut write = Some(write);
         while self.end != Some(End::Failed) {
             let (discard, step) = call(&mut self.tls, &mut self.kept, |state| match state.ok()? {
-                State::WriteTraffic(traffic) => Some(Break(write.take()?(traffic))),
-                State::EncodeTlsData(data) => {
+                TlsState::WriteTraffic(traffic) => Some(Break(write.take()?(traffic))),
+                TlsState::EncodeTlsData(data) => {
                     encode(data, out);
                     Some(Continue(()))
                 }
-                State::TransmitTlsData(data) => {
+                TlsState::TransmitTlsData(data) => {
                     data.done();
                     Some(Continue(()))
                 }
                 // The peer said that it sends nothing more; we still may.
-                State::PeerClosed => Some(Continue(())),
+                TlsState::PeerClosed => Some(Continue(())),
                 // Nothing is kept that payload could be read from.
                 _ => None,
             });
@@ -166,22 +166,22 @@ impl Records {
             let mut of_payload = 0;
             let (discard, step) = call(&mut self.tls, undiscarded, |state| {
                 match state? {
-                    State::ReadTraffic(mut traffic) => {
+                    TlsState::ReadTraffic(mut traffic) => {
                         while let Some(record) = traffic.next_record() {
                             let record = record?;
                             of_payload += record.discard;
                             deliver(record.payload);
                         }
                     }
-                    State::EncodeTlsData(data) => {
+                    TlsState::EncodeTlsData(data) => {
                         // RFC 9113 §9.2.1: renegotiation is an error. rustls answers the first attempt with a
                         // warning, and warns of nothing else.
                         if encode(data, out) == Some(ALERT) {
                             return Err(Error::General("the client wants to renegotiate".into()));
                         }
                     }
-                    State::TransmitTlsData(data) => data.done(),
-                    State::PeerClosed => self.end = Some(End::Closed),
+                    TlsState::TransmitTlsData(data) => data.done(),
+                    TlsState::PeerClosed => self.end = Some(End::Closed),
                     // BlockedHandshake, WriteTraffic, Closed: more bytes must come first. Early data is off.
                     _ => return Ok(Break(())),
                 }
@@ -217,7 +217,7 @@ impl Records {
         let mut waits = true;
         while waits && self.tls.wants_write() {
             (_, waits) = call(&mut self.tls, undiscarded, |state| match state {
-                Ok(State::EncodeTlsData(data)) => encode(data, out).is_some(),
+                Ok(TlsState::EncodeTlsData(data)) => encode(data, out).is_some(),
                 _ => false,
             });
         }
@@ -229,7 +229,7 @@ impl Records {
 fn call<R>(
     tls: &mut UnbufferedServerConnection,
     undiscarded: &mut [u8],
-    take: impl FnOnce(Result<State<'_, '_>, Error>) -> R,
+    take: impl FnOnce(Result<TlsState<'_, '_>, Error>) -> R,
 ) -> (usize, R) {
     let UnbufferedStatus { discard, state } = tls.process_tls_records(undiscarded);
     (discard, take(state))

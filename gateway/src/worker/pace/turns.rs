@@ -52,7 +52,7 @@ pub(crate) struct Account {
     brought: Duration,
     brings_much: bool,
     is_dear: bool,
-    ticket: Option<Ticket>,
+    ticket: Option<QueuePosition>,
 }
 
 impl Account {
@@ -133,7 +133,7 @@ pub(crate) struct Work {
 
 /// A place in a queue.
 #[derive(Debug, Clone, Copy)]
-struct Ticket {
+struct QueuePosition {
     queue: usize,
     number: u64,
 }
@@ -183,7 +183,7 @@ pub(super) enum Admission {
 #[derive(Debug)]
 pub(super) struct Turns<W> {
     /// Backends, then clients by level.
-    queues: [Queue<W>; 2 + LEVELS.len()],
+    queues: [TurnQueue<W>; 2 + LEVELS.len()],
     waiting: usize,
     /// What those have used who have just become ready.
     ready_used: Duration,
@@ -192,7 +192,7 @@ pub(super) struct Turns<W> {
 }
 
 #[derive(Debug)]
-struct Queue<W> {
+struct TurnQueue<W> {
     waiting: VecDeque<W>,
     /// The number of the first that waits.
     first: u64,
@@ -202,7 +202,7 @@ struct Queue<W> {
     usual: Duration,
 }
 
-impl<W> Default for Queue<W> {
+impl<W> Default for TurnQueue<W> {
     fn default() -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -269,7 +269,7 @@ impl<W> Turns<W> {
             1 + account.level()
         };
         if let Some(queue) = self.queues.get_mut(number) {
-            account.ticket = Some(Ticket {
+            account.ticket = Some(QueuePosition {
                 queue: number,
                 number: queue.first + queue.waiting.len() as u64,
             });
