@@ -69,7 +69,7 @@ fn asking<'c>(connections: &'c Slab<Box<Connection>>) -> impl Fn(Key) -> Option<
 impl Worker {
     /// Finds an endpoint for a held RPC: it is sent at once, waits for a connection or a stream, or is refused.
     pub(crate) fn pick(&mut self, relay: Key, backend: &Arc<RunningBackend>) {
-        self.follow(backend);
+        self.update_pool(backend);
         let Some(client) = self.relays.get(relay).map(|relay| relay.down.connection) else {
             return;
         };
@@ -111,7 +111,7 @@ impl Worker {
                 }
                 Pick::Nothing if !asked_discovery => {
                     // An answer may have come since the last tick.
-                    pool.follow_addresses();
+                    pool.apply_addresses();
                     asked_discovery = true;
                 }
                 Pick::Nothing => {
@@ -123,14 +123,14 @@ impl Worker {
     }
 
     /// Makes the backend's pool, or brings it in line with a reload.
-    fn follow(&mut self, backend: &Arc<RunningBackend>) {
+    fn update_pool(&mut self, backend: &Arc<RunningBackend>) {
         let index = backend.label.index();
         if self.pools.len() <= index {
             self.pools.resize_with(index + 1, || None);
         }
         match self.pools.get_mut(index) {
             Some(Some(pool)) if Arc::ptr_eq(&pool.backend, backend) => {}
-            Some(Some(pool)) => pool.follow_backend(backend.clone()),
+            Some(Some(pool)) => pool.apply_backend(backend.clone()),
             Some(empty) => *empty = Some(Pool::new(backend.clone())),
             None => {}
         }
@@ -276,7 +276,7 @@ impl Worker {
     }
 
     /// Backends that the new snapshot does not name get no further RPC; the others follow it.
-    pub(crate) fn follow_reload(&mut self) {
+    pub(crate) fn apply_reload(&mut self) {
         let snapshot = Rc::clone(&self.snapshot);
         for pool in self.pools.iter_mut().flatten() {
             match snapshot
@@ -284,7 +284,7 @@ impl Worker {
                 .iter()
                 .find(|backend| backend.label == pool.backend.label)
             {
-                Some(backend) => pool.follow_backend(backend.clone()),
+                Some(backend) => pool.apply_backend(backend.clone()),
                 None => pool.retire(),
             }
         }
@@ -324,7 +324,7 @@ impl Worker {
                     backend: &pool.backend.name,
                     endpoint: peer.endpoint,
                 }
-                .tell(self.now);
+                .report(self.now);
             }
         }
         self.serve_waiting(key);
@@ -346,7 +346,7 @@ impl Worker {
                 code,
                 said: debug,
             }
-            .tell(self.now);
+            .report(self.now);
         }
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -398,7 +398,7 @@ impl Worker {
                         endpoint: peer.endpoint,
                         error: format_args!("it ends each connection before it has answered anything"),
                     }
-                    .tell(self.now);
+                    .report(self.now);
                 }
                 if pool.has_waiting() {
                     self.connect_wanted(peer.pool);

@@ -73,15 +73,15 @@ impl Forwarding {
 /// Makes the fields of a request those that a backend may believe. `random` is the state from
 /// [`seed`]; it makes request ids, which are unique but no secret.
 pub(crate) fn edit(fields: &mut Vec<Field>, client: &Forwarding, random: &mut u64) {
-    let mut tells_of_the_client = false;
+    let mut has_client_claim = false;
     for field in fields.iter_mut() {
         if field.known() == Name::Scheme {
             // RFC 9113 §8.3.1: the scheme of the target; Kestrel resets streams whose scheme is not the transport's.
             *field = client.scheme.clone();
         }
-        tells_of_the_client |= is_about_the_client(field);
+        has_client_claim |= is_about_the_client(field);
     }
-    if tells_of_the_client {
+    if has_client_claim {
         if client.trusted {
             return add_to_what_is_there(fields, client, random);
         }
@@ -333,15 +333,18 @@ mod tests {
     );
 
     #[test]
-    fn who_the_client_is_by_its_certificate_is_told_as_envoy_does() {
+    fn who_the_client_is_by_its_certificate_is_forwarded_as_envoy_does() {
         let only = AddHeaders {
             client_certificate: true,
             ..NONE
         };
-        let told = [("x-forwarded-client-cert", ELEMENT)];
-        assert_eq!(pairs(&edited_for(Some(&identity()), &[], only, false)), told);
+        let expected = [("x-forwarded-client-cert", ELEMENT)];
+        assert_eq!(pairs(&edited_for(Some(&identity()), &[], only, false)), expected);
         let forged = [("x-forwarded-client-cert", "Hash=00")];
-        assert_eq!(pairs(&edited_for(Some(&identity()), &forged, only, false)), told);
+        assert_eq!(
+            pairs(&edited_for(Some(&identity()), &forged, only, false)),
+            expected
+        );
         // Neither without the wish nor without a certificate.
         assert_eq!(pairs(&edited_for(Some(&identity()), &forged, NONE, false)), []);
         assert_eq!(pairs(&edited_for(None, &forged, only, false)), []);

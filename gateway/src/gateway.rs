@@ -28,7 +28,7 @@ const MAILBOX: usize = 1024;
 /// How often a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// After the grace: time for the last words to leave.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const FINAL_FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// A running gateway. Dropping it stops the workers at once; [`Gateway::drain`] first loses nothing.
 pub struct Gateway {
@@ -127,7 +127,7 @@ impl Gateway {
             peers: mailboxes,
         });
         let discovery = Discovery::start();
-        discovery.follow(&snapshot.backends);
+        discovery.set_backends(&snapshot.backends);
         let mut gateway = Self {
             shared,
             settings: Mutex::new(settings),
@@ -186,7 +186,7 @@ impl Gateway {
             places.push(place.map_err(|_| ReloadError::Worker { worker })?);
         }
         // Backends that are new know their addresses before a worker has an RPC for them.
-        self.discovery.follow(&after.backends);
+        self.discovery.set_backends(&after.backends);
         // A worker that starts again meanwhile, and has thrown the command away, has the newest.
         self.shared.snapshot.store(after.clone());
         for place in places {
@@ -225,7 +225,7 @@ impl Gateway {
         let cut = self.shared.connections.now();
         if cut > 0 {
             self.command_all(|| Command::Close).await;
-            self.wait_for_clients(Instant::now() + LAST_WORDS).await;
+            self.wait_for_clients(Instant::now() + FINAL_FLUSH_TIME).await;
         }
         Drained { cut }
     }
@@ -253,13 +253,13 @@ impl std::fmt::Debug for Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        let mut all_told = true;
+        let mut all_sent = true;
         for mailbox in &self.shared.peers {
             // A full mailbox belongs to a worker that is stuck; it ends with the process.
-            let told = mailbox.commands.try_send(Command::Stop);
-            all_told &= !matches!(told, Err(TrySendError::Full(_)));
+            let sent = mailbox.commands.try_send(Command::Stop);
+            all_sent &= !matches!(sent, Err(TrySendError::Full(_)));
         }
-        for thread in self.threads.drain(..).filter(|_| all_told) {
+        for thread in self.threads.drain(..).filter(|_| all_sent) {
             // What the workers still had to say, in the access log above all, is said when they are gone.
             let _ = thread.join();
         }
@@ -302,7 +302,7 @@ fn keep_running(
         }
         let now = Instant::now();
         let rest = rests.after(now.duration_since(began));
-        Event::WorkerPanicked { worker: index, rest }.tell(now);
+        Event::WorkerPanicked { worker: index, rest }.report(now);
         let resting = shared.peers.get(index).map(|mailbox| &mailbox.resting);
         let is_resting = |rests| {
             if let Some(resting) = resting {

@@ -76,7 +76,7 @@ impl Worker {
     /// An RPC from its head to the backend that will have it.
     fn begin(&mut self, down: StreamOf, mut fields: Vec<Field>, end: bool) {
         failpoint::hit("request");
-        self.follow_listener(down.connection);
+        self.apply_listener(down.connection);
         let Some(Connection {
             peer: Peer::Client(client),
             ..

@@ -9,12 +9,12 @@ mod accept;
 pub(crate) mod deadlines;
 pub(crate) mod ending;
 mod flush;
-mod follow;
 mod handle;
 pub(crate) mod memory;
 pub(crate) mod pace;
 pub(crate) mod panics;
 pub(crate) mod places;
+mod reload;
 mod rest;
 mod reverify;
 pub(crate) mod slab;
@@ -218,7 +218,7 @@ pub(crate) fn run(
         LocalSet::new().block_on(runtime, turn_by_turn(index, shared.clone(), commands))
     }));
     outcome.unwrap_or_else(|_| {
-        handle::tell_panic(&shared.metrics.counters(index));
+        handle::report_panic(&shared.metrics.counters(index));
         Exit::Panicked
     })
 }
@@ -238,7 +238,7 @@ async fn turn_by_turn(
     let pacer = handle.clone();
     handle.spawn(async move { pacer.pace.call_up().await });
     let mut acceptors = Acceptors::default();
-    acceptors.follow(&handle);
+    acceptors.apply_snapshot(&handle);
     if handle.worker().draining {
         // It was told so before, or will be told so again.
         acceptors.stop(&handle);
@@ -253,7 +253,7 @@ async fn turn_by_turn(
                 Some(Command::Reload(snapshot)) => {
                     handle.contained(|worker| worker.reload(snapshot));
                     if !handle.worker().draining {
-                        acceptors.follow(&handle);
+                        acceptors.apply_snapshot(&handle);
                     }
                 }
                 Some(Command::Drain) => {
@@ -346,7 +346,7 @@ impl Worker {
         self.bound_memory();
         self.reloads = self.reloads.wrapping_add(1);
         self.outdated.look_at_all();
-        self.follow_reload();
+        self.apply_reload();
     }
 
     /// HTTP/2 towards a client: what it may make us hold is bounded (ARCHITECTURE, memory and flow control).
@@ -391,7 +391,7 @@ impl Worker {
             connection.h2.drain();
         }
         // A reload may have come while it shook hands.
-        self.follow_listener(key);
+        self.apply_listener(key);
         self.reverify_later(key);
         self.mark_dirty(key);
         key

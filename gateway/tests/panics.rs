@@ -22,7 +22,7 @@ use h2::client::SendRequest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-use support::{PATIENCE, eventually, shake, speaks_http2};
+use support::{TEST_TIMEOUT, eventually, shake, speaks_http2};
 
 #[path = "edge/support.rs"]
 #[allow(dead_code, reason = "shared with the tests of the edge")]
@@ -130,7 +130,7 @@ impl Scene {
                 let (answer, _) = send.ready().await.ok()?.send_request(request, true).ok()?;
                 answer.await.ok()
             };
-            let answer = tokio::time::timeout(PATIENCE, asking).await;
+            let answer = tokio::time::timeout(TEST_TIMEOUT, asking).await;
             answer
                 .expect("an answer, or the end")
                 .is_some_and(|answer| answer.status() == 200)
@@ -141,7 +141,7 @@ impl Scene {
     fn only_ends(&mut self, victim: Client, others: &[Client], panics: u64) {
         let ended = self
             .runtime
-            .block_on(async { tokio::time::timeout(PATIENCE, victim.ended).await });
+            .block_on(async { tokio::time::timeout(TEST_TIMEOUT, victim.ended).await });
         ended.expect("its connection ends").unwrap().ok();
         for other in others {
             assert!(self.asks(other), "another client has noticed");
@@ -162,7 +162,7 @@ fn with_backend(mut settings: Settings, endpoint: SocketAddr) -> Settings {
     settings.backends = vec![Backend {
         name: "b".to_owned(),
         endpoints: vec![EndpointAddress::Address(endpoint)],
-        connect_timeout: PATIENCE,
+        connect_timeout: TEST_TIMEOUT,
         tcp_user_timeout: Duration::ZERO,
     }];
     settings.routes = vec![Route {
@@ -246,7 +246,7 @@ fn in_a_drain_the_others_still_hear_of_it() {
     let scene = Scene::set(1);
     let clients = [scene.client(), scene.client(), scene.client()];
     failpoint::arm("drain", 2);
-    let drained = scene.runtime.block_on(scene.gateway.drain(PATIENCE));
+    let drained = scene.runtime.block_on(scene.gateway.drain(TEST_TIMEOUT));
     assert_eq!(drained.cut, 0);
     for client in clients {
         scene.runtime.block_on(client.ended).unwrap().ok();
@@ -321,7 +321,7 @@ fn commands_reach_a_worker_that_rests() {
     settings.timeouts.idle = Duration::from_secs(1);
     let _inside = scene.runtime.enter();
     scene.gateway.reload(settings).unwrap();
-    scene.runtime.block_on(scene.gateway.drain(PATIENCE));
+    scene.runtime.block_on(scene.gateway.drain(TEST_TIMEOUT));
     eventually("nothing listens any more", || {
         std::net::TcpStream::connect(scene.address).is_err().then_some(())
     });

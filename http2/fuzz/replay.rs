@@ -16,12 +16,12 @@ pub(crate) fn replay(target: &str, run: fn(&[u8]), rounds: u64) {
     println!("FUZZ_SEED={seed} FUZZ_ROUNDS={rounds}");
     let began = Instant::now();
     for input in &seeds {
-        run_or_tell(run, input);
+        run_or_report(run, input);
     }
     let mut random = Random(seed);
     let mut done = 0;
     while time.map_or(done < rounds, |time| began.elapsed() < time) {
-        run_or_tell(run, &mutated(&seeds, &mut random));
+        run_or_report(run, &mutated(&seeds, &mut random));
         done += 1;
     }
     println!("{target}: {done} inputs in {:?}", began.elapsed());
@@ -47,7 +47,7 @@ fn from_environment(name: &str) -> Option<u64> {
 }
 
 /// Prints the input if the run panics.
-fn run_or_tell(run: fn(&[u8]), input: &[u8]) {
+fn run_or_report(run: fn(&[u8]), input: &[u8]) {
     struct Tell<'a>(&'a [u8]);
     impl Drop for Tell<'_> {
         fn drop(&mut self) {

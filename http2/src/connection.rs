@@ -220,7 +220,7 @@ pub struct Connection {
     /// Server: the highest id that the peer used.
     highest_seen: u32,
     /// Server: the highest id that was told to the caller.
-    highest_told: u32,
+    highest_reported: u32,
     /// Client: the id of the next stream.
     next_id: u32,
     /// The last stream id of the peer's GOAWAY.
@@ -303,7 +303,7 @@ impl Connection {
             peer_max_streams: 0,
             peer_max_list: u32::MAX,
             highest_seen: 0,
-            highest_told: 0,
+            highest_reported: 0,
             next_id: 1,
             peer_last: None,
             pings_out: 0,
@@ -449,7 +449,7 @@ impl Connection {
         self.phase = Phase::Over;
         self.headers_frames = self.header_blocks();
         self.reader = Reader::new(false);
-        self.goaway_frame(self.highest_told, code, debug);
+        self.goaway_frame(self.highest_reported, code, debug);
     }
 
     fn goaway_frame(&mut self, last: u32, code: ErrorCode, debug: &[u8]) {

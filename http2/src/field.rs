@@ -255,10 +255,10 @@ impl Field {
 
     /// Nothing is wrong with its bytes.
     #[inline]
-    pub(crate) fn is_lawful(&self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         match &self.0 {
             Kind::Static(index) => !matches!(*index, EMPTY_AUTHORITY | EMPTY_HOST),
-            Kind::Shared(entry) => entry.is_lawful(),
+            Kind::Shared(entry) => entry.is_valid(),
         }
     }
 
@@ -333,7 +333,7 @@ mod tests {
             // `Never` keeps it from becoming the row.
             let made = Field::with_indexing(row.name(), row.value(), Indexing::Never);
             assert_eq!(row.facts(), made.facts(), "row {index}");
-            assert_eq!(row.is_lawful(), made.is_lawful(), "row {index}");
+            assert_eq!(row.is_valid(), made.is_valid(), "row {index}");
         }
     }
 
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_tell_of_a_client_are_known_in_every_spelling() {
+    fn names_that_describe_a_client_are_known_in_every_spelling() {
         let known = |name: &str| Field::new(name.as_bytes(), b"v").known();
         for name in [
             "forwarded",

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_a_receive_window_must_be_owed_before_it_is_told() {
+    fn half_of_a_receive_window_must_be_owed_before_it_is_announced() {
         let mut w = ReceiveWindow::new(100);
         assert!(w.receive(50));
         assert_eq!(w.release(49), 49);

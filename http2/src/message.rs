@@ -255,7 +255,7 @@ fn read_trailers(fields: &[Field]) -> Result<(), Fault> {
 /// RFC 9113 §8.2.1, §8.3.1: the octets of names and values. Known since the field was made.
 #[inline]
 fn octets(field: &Field) -> Result<(), Fault> {
-    if field.is_lawful() {
+    if field.is_valid() {
         return Ok(());
     }
     what_is_wrong(field)

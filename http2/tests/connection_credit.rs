@@ -27,10 +27,10 @@ fn cancelled(lone: &mut Lone, id: u32, timeout: Option<Duration>, age: Duration)
         lone.connection.expect_reset_after(key, timeout);
     }
     lone.later(age);
-    let told = lone
+    let reported = lone
         .feed(&rst_stream(id, E::CANCEL))
         .map_err(|error| error.cause)?;
-    assert_eq!(told.len(), 1);
+    assert_eq!(reported.len(), 1);
     lone.sent();
     Ok(())
 }
@@ -68,8 +68,8 @@ fn two_hundred_and_fifty_hedged_calls_a_second_go_on_for_ever() {
         lone.request(4 * n + 1, true);
         lone.later(Duration::from_millis(4));
         answered(&mut lone, 4 * n + 3, true);
-        let told = lone.feed(&rst_stream(4 * n + 1, E::CANCEL)).unwrap();
-        assert_eq!(told.len(), 1, "call {n}");
+        let reported = lone.feed(&rst_stream(4 * n + 1, E::CANCEL)).unwrap();
+        assert_eq!(reported.len(), 1, "call {n}");
         lone.sent();
     }
 }
@@ -132,8 +132,8 @@ fn a_full_connection_whose_calls_all_end_by_their_deadline_of_100_ms_goes_on_for
         }
         lone.later(timeout);
         for id in open {
-            let told = lone.feed(&rst_stream(id, E::CANCEL)).unwrap();
-            assert_eq!(told.len(), 1, "flight {flight}");
+            let reported = lone.feed(&rst_stream(id, E::CANCEL)).unwrap();
+            assert_eq!(reported.len(), 1, "flight {flight}");
         }
         lone.sent();
     }
@@ -325,11 +325,11 @@ fn lists_that_are_much_larger_than_their_blocks_are_soon_too_much_although_a_bac
     let ended = loop {
         let block = bomb(n == 0, 2_048, 30);
         assert!(n == 0 || block.len() == 33);
-        let told = match lone.feed(&frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &block)) {
-            Ok(told) => told,
+        let reported = match lone.feed(&frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &block)) {
+            Ok(reported) => reported,
             Err(error) => break error.cause,
         };
-        assert!(matches!(&told[..], [Told::Request { fields, .. }] if fields.len() >= 33));
+        assert!(matches!(&reported[..], [OwnedEvent::Request { fields, .. }] if fields.len() >= 33));
         let key = *lone.keys.last().unwrap();
         lone.connection.served(key);
         lone.connection.send_headers(key, &fields(OK), true);
@@ -343,7 +343,7 @@ fn lists_that_are_much_larger_than_their_blocks_are_soon_too_much_although_a_bac
 }
 
 #[test]
-fn ten_thousand_calls_a_second_that_repeat_metadata_of_3_5_kib_for_a_minute_are_lawful() {
+fn ten_thousand_calls_a_second_that_repeat_metadata_of_3_5_kib_for_a_minute_are_allowed() {
     let metadata: Vec<_> = (0..7).map(|n| (format!("x-meta-{n}"), "v".repeat(460))).collect();
     let mut list = POST.to_vec();
     list.extend(
@@ -392,12 +392,15 @@ fn metadata_of_cancelled_calls_comes_back() {
     for n in 0..4 * expected {
         // Ten references to 800 octets.
         let block = bomb(n == 0, 800, 10);
-        let told = lone.feed(&frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &block));
-        assert!(matches!(&told.unwrap()[..], [Told::Request { .. }]), "call {n}");
+        let reported = lone.feed(&frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &block));
+        assert!(
+            matches!(&reported.unwrap()[..], [OwnedEvent::Request { .. }]),
+            "call {n}"
+        );
         let key = *lone.keys.last().unwrap();
         if n % 4 == 0 {
-            let told = lone.feed(&rst_stream(2 * n + 1, E::CANCEL)).unwrap();
-            assert_eq!(told.len(), 1, "call {n}");
+            let reported = lone.feed(&rst_stream(2 * n + 1, E::CANCEL)).unwrap();
+            assert_eq!(reported.len(), 1, "call {n}");
         } else {
             lone.connection.served(key);
             lone.connection.send_headers(key, &fields(OK), true);
@@ -408,7 +411,7 @@ fn metadata_of_cancelled_calls_comes_back() {
 
 /// RFC 9113 §5.1: frames that were on their way when we reset their stream are ignored.
 #[test]
-fn a_whole_flight_of_refused_streams_with_bodies_and_trailers_is_lawful() {
+fn a_whole_flight_of_refused_streams_with_bodies_and_trailers_is_allowed() {
     for max in [100, 1_000] {
         let mut limits = Limits::edge();
         limits.max_concurrent_streams = max;
@@ -430,7 +433,7 @@ fn a_whole_flight_of_refused_streams_with_bodies_and_trailers_is_lawful() {
 }
 
 #[test]
-fn a_list_of_up_to_four_times_its_bound_is_told_with_its_content_type_and_the_table_stays_in_step() {
+fn a_list_of_up_to_four_times_its_bound_is_reported_with_its_content_type_and_the_table_stays_in_step() {
     let mut limits = Limits::edge();
     limits.max_header_list_size = 1_000;
     limits.max_header_fields = 20;
@@ -448,16 +451,16 @@ fn a_list_of_up_to_four_times_its_bound_is_told_with_its_content_type_and_the_ta
             ("x-new", "entry"),
         ];
         let bytes = lone.headers(1, true, &[POST, more, &last].concat());
-        let told = lone.feed(&bytes).unwrap();
+        let reported = lone.feed(&bytes).unwrap();
         let [
-            Told::RequestTooLarge {
+            OwnedEvent::RequestTooLarge {
                 fields,
                 limit: reached,
                 ..
             },
-        ] = &told[..]
+        ] = &reported[..]
         else {
-            panic!("{told:?}")
+            panic!("{reported:?}")
         };
         let has = |name: &str, value: &str| fields.contains(&(name.into(), value.into()));
         assert!(has(":path", "/a/B") && has(":authority", "h") && has("content-type", "application/grpc"));
@@ -467,8 +470,10 @@ fn a_list_of_up_to_four_times_its_bound_is_told_with_its_content_type_and_the_ta
             fields.len()
         );
         let next = lone.headers(3, true, &[POST, &[("x-new", "entry")]].concat());
-        let told = lone.feed(&next).unwrap();
-        assert!(matches!(&told[..], [Told::Request { fields, .. }] if fields.last().unwrap().1 == "entry"));
+        let reported = lone.feed(&next).unwrap();
+        assert!(
+            matches!(&reported[..], [OwnedEvent::Request { fields, .. }] if fields.last().unwrap().1 == "entry")
+        );
     }
 }
 
@@ -479,10 +484,13 @@ fn beyond_four_times_a_bound_of_the_list_the_connection_ends() {
     let mut lone = edge();
     // RFC 7541 §6.2.1: two octets that make an entry; the table turns over all the time.
     let thrash = |n: usize| [vec![0x83, 0x86, 0x84], [0x41, 0x00].repeat(n)].concat();
-    let told = lone
+    let reported = lone
         .feed(&frame(HEADERS, END_HEADERS, 1, &thrash(4 * fields - 3)))
         .unwrap();
-    assert!(matches!(told[..], [Told::RequestTooLarge { .. }]), "{told:?}");
+    assert!(
+        matches!(reported[..], [OwnedEvent::RequestTooLarge { .. }]),
+        "{reported:?}"
+    );
     let error = lone
         .feed(&frame(HEADERS, END_HEADERS, 3, &thrash(4 * fields - 2)))
         .unwrap_err();
@@ -509,22 +517,25 @@ fn interim_heads_of_one_response_are_bounded() {
             let early = lone.headers(id, false, &[(":status", "103")]);
             assert!(matches!(
                 lone.feed(&early).unwrap()[..],
-                [Told::Informational { .. }]
+                [OwnedEvent::Informational { .. }]
             ));
         }
         if id == 1 {
             let head = lone.headers(id, true, OK);
-            assert!(matches!(lone.feed(&head).unwrap()[..], [Told::Response { .. }]));
+            assert!(matches!(
+                lone.feed(&head).unwrap()[..],
+                [OwnedEvent::Response { .. }]
+            ));
             continue;
         }
         let early = lone.headers(id, false, &[(":status", "103")]);
-        let told = lone.feed(&early).unwrap();
-        let reset = Told::Reset {
+        let reported = lone.feed(&early).unwrap();
+        let reset = OwnedEvent::Reset {
             stream: id,
             code: E::ENHANCE_YOUR_CALM,
             cause: Some(Cause::Limit(Limit::Informational)),
         };
-        assert_eq!(told, [reset]);
+        assert_eq!(reported, [reset]);
         assert_eq!(lone.connection.take_reached(), Some(Limit::Informational));
     }
 }

@@ -202,21 +202,21 @@ impl Talk {
         assert!(self.seen.insert(key.id(), seen).is_none(), "told twice: {key:?}");
     }
 
-    fn told(&mut self, told: &Told, key: Option<StreamKey>) {
+    fn on_event(&mut self, reported: &OwnedEvent, key: Option<StreamKey>) {
         let Some(key) = key else { return };
-        if let Told::Request { .. } | Told::RequestTooLarge { .. } = told {
+        if let OwnedEvent::Request { .. } | OwnedEvent::RequestTooLarge { .. } = reported {
             let tag = self.random.next() as u32;
-            self.saw(key, tag, matches!(told, Told::RequestTooLarge { .. }));
+            self.saw(key, tag, matches!(reported, OwnedEvent::RequestTooLarge { .. }));
         }
         let seen = self.seen.get_mut(&key.id()).expect("a stream that is known");
-        assert_eq!(seen.resets, 0, "{told:?} after the end");
-        match told {
-            Told::Request { end, .. }
-            | Told::RequestTooLarge { end, .. }
-            | Told::Response { end, .. }
-            | Told::Data { end, .. } => seen.peer_ended |= end,
-            Told::Trailers { .. } => seen.peer_ended = true,
-            Told::Reset { .. } => seen.resets += 1,
+        assert_eq!(seen.resets, 0, "{reported:?} after the end");
+        match reported {
+            OwnedEvent::Request { end, .. }
+            | OwnedEvent::RequestTooLarge { end, .. }
+            | OwnedEvent::Response { end, .. }
+            | OwnedEvent::Data { end, .. } => seen.peer_ended |= end,
+            OwnedEvent::Trailers { .. } => seen.peer_ended = true,
+            OwnedEvent::Reset { .. } => seen.resets += 1,
             _ => {}
         }
     }
@@ -229,8 +229,8 @@ impl Talk {
             loop {
                 match self.lone.connection.receive(&mut piece, self.lone.now) {
                     Ok(Some(event)) => {
-                        let (told, key) = own(event);
-                        self.told(&told, key);
+                        let (reported, key) = own(event);
+                        self.on_event(&reported, key);
                     }
                     Ok(None) => break,
                     Err(error) => return Err(error.cause),
@@ -289,7 +289,7 @@ impl Talk {
 }
 
 #[test]
-fn the_end_of_every_stream_is_told_once_however_the_connection_ends() {
+fn the_end_of_every_stream_is_reported_once_however_the_connection_ends() {
     let causes = RefCell::new(HashSet::new());
     for_seeds(2_000, |seed| {
         let mut talk = Talk::new(seed);

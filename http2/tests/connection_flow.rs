@@ -249,7 +249,7 @@ fn credit_on_receipt_never_lets_a_stalled_stream_block_the_connection() {
 }
 
 #[test]
-fn a_wider_window_is_told_at_once_and_one_that_was_given_is_not_taken_back() {
+fn a_wider_window_is_announced_at_once_and_one_that_was_given_is_not_taken_back() {
     let mut lone = Lone::client(Config {
         initial_stream_window: 8_192,
         ..config()
@@ -303,7 +303,7 @@ fn what_is_owed_waits_for_its_renewal_and_may_make_the_window_narrower() {
 }
 
 #[test]
-fn no_window_is_told_to_a_peer_that_has_ended() {
+fn no_window_is_announced_to_a_peer_that_has_ended() {
     let mut lone = Lone::server(config());
     let key = lone.request(1, false);
     for n in 1..=3 {
@@ -317,14 +317,14 @@ fn no_window_is_told_to_a_peer_that_has_ended() {
 }
 
 #[test]
-fn data_is_told_piece_by_piece_as_it_arrives() {
+fn data_is_reported_piece_by_piece_as_it_arrives() {
     let mut lone = Lone::server(config());
     let key = lone.request(1, false);
     let bytes = frame(DATA, END_STREAM, 1, b"abcdef");
     assert_eq!(lone.feed(&bytes[..5]), Ok(vec![]));
     assert_eq!(
         lone.feed(&bytes[5..11]).unwrap(),
-        [Told::Data {
+        [OwnedEvent::Data {
             stream: 1,
             payload: b"ab".to_vec(),
             end: false
@@ -333,7 +333,7 @@ fn data_is_told_piece_by_piece_as_it_arrives() {
     lone.connection.release(key, 2);
     assert_eq!(
         lone.feed(&bytes[11..]).unwrap(),
-        [Told::Data {
+        [OwnedEvent::Data {
             stream: 1,
             payload: b"cdef".to_vec(),
             end: true
@@ -342,7 +342,7 @@ fn data_is_told_piece_by_piece_as_it_arrives() {
 }
 
 #[test]
-fn a_stream_reset_in_the_middle_of_a_frame_tells_no_more_of_it() {
+fn a_stream_reset_in_the_middle_of_a_frame_reports_no_more_of_it() {
     let mut lone = Lone::server(config());
     let key = lone.request(1, false);
     let bytes = [

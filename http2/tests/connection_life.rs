@@ -40,16 +40,16 @@ fn a_server_drains_in_two_steps_and_lets_open_streams_finish() {
     assert_eq!(goaways(&lone.sent()), [(3, E::NO_ERROR)]);
     // A later one is refused, provably unprocessed, and the table stays in step.
     let late = lone.headers(5, true, POST);
-    let told = lone.feed(&late).unwrap();
+    let reported = lone.feed(&late).unwrap();
     assert!(
         matches!(
-            told[..],
-            [Told::Refused {
+            reported[..],
+            [OwnedEvent::Refused {
                 cause: Cause::GoingAway,
                 ..
             }]
         ),
-        "{told:?}"
+        "{reported:?}"
     );
     assert_eq!(lone.sent()[0].code(), E::REFUSED_STREAM);
     lone.connection.send_headers(first, &fields(OK), true);
@@ -103,15 +103,15 @@ fn a_client_drains_at_once() {
 }
 
 #[test]
-fn goaway_tells_which_streams_were_not_processed() {
+fn goaway_reports_which_streams_were_not_processed() {
     let mut lone = Lone::client(config());
     let keys: Vec<_> = (0..4)
         .map(|tag| lone.connection.open(&fields(POST), false, tag).unwrap())
         .collect();
-    let told = lone.feed(&goaway(LAST, E::NO_ERROR)).unwrap();
+    let reported = lone.feed(&goaway(LAST, E::NO_ERROR)).unwrap();
     assert_eq!(
-        told,
-        [Told::GoAway {
+        reported,
+        [OwnedEvent::GoAway {
             last: LAST,
             code: E::NO_ERROR,
             debug: vec![]
@@ -129,10 +129,10 @@ fn goaway_tells_which_streams_were_not_processed() {
     assert_eq!(lone.connection.take_unprocessed(), []);
     assert_eq!(lone.connection.open_streams(), 2);
     // RFC 9113 §6.8: the last id never grows.
-    let told = lone.feed(&goaway(7, E::NO_ERROR)).unwrap();
+    let reported = lone.feed(&goaway(7, E::NO_ERROR)).unwrap();
     assert_eq!(
-        told,
-        [Told::GoAway {
+        reported,
+        [OwnedEvent::GoAway {
             last: 3,
             code: E::NO_ERROR,
             debug: vec![]
@@ -155,10 +155,10 @@ fn goaway_may_carry_words_and_any_code() {
         0,
         &[&[0, 0, 0, 0, 0, 0, 0, 0xff][..], b"too_many_pings"].concat(),
     );
-    let told = lone.feed(&bytes).unwrap();
+    let reported = lone.feed(&bytes).unwrap();
     assert_eq!(
-        told,
-        [Told::GoAway {
+        reported,
+        [OwnedEvent::GoAway {
             last: 0,
             code: E(0xff),
             debug: b"too_many_pings".to_vec()
@@ -242,8 +242,8 @@ fn a_whole_call_goes_through_a_pair() {
     pair.client.send_data(ours, b"pong", true);
     pair.run();
     assert_eq!(
-        pair.server_told[1],
-        Told::Data {
+        pair.server_events[1],
+        OwnedEvent::Data {
             stream: 1,
             payload: b"pingpong".to_vec(),
             end: true
@@ -255,10 +255,10 @@ fn a_whole_call_goes_through_a_pair() {
     pair.server.send_data(theirs, b"answer", false);
     pair.server.send_trailers(theirs, fields(&[("grpc-status", "0")]));
     pair.run();
-    let kinds: Vec<_> = pair.client_told.iter().map(std::mem::discriminant).collect();
-    assert_eq!(kinds.len(), 4, "{:?}", pair.client_told);
-    assert!(matches!(pair.client_told[0], Told::Informational { .. }));
-    assert!(matches!(pair.client_told[3], Told::Trailers { .. }));
+    let kinds: Vec<_> = pair.client_events.iter().map(std::mem::discriminant).collect();
+    assert_eq!(kinds.len(), 4, "{:?}", pair.client_events);
+    assert!(matches!(pair.client_events[0], OwnedEvent::Informational { .. }));
+    assert!(matches!(pair.client_events[3], OwnedEvent::Trailers { .. }));
     assert_eq!((pair.client.open_streams(), pair.server.open_streams()), (0, 0));
 }
 

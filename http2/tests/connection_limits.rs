@@ -62,7 +62,7 @@ fn floods_of_control_frames_end_the_connection_at_their_burst() {
 
 /// gRFC A8: clients of gRPC double the interval of their PINGs for these words alone.
 #[test]
-fn who_pings_too_often_is_told_in_the_words_that_grpc_knows() {
+fn who_pings_too_often_gets_the_words_that_grpc_knows() {
     let ping = frame(PING, 0, 0, &[0; 8]);
     for (bytes, words) in [
         (ping, &b"too_many_pings"[..]),
@@ -78,7 +78,7 @@ fn who_pings_too_often_is_told_in_the_words_that_grpc_knows() {
 }
 
 #[test]
-fn what_comes_at_the_lawful_rate_goes_on_for_ever() {
+fn what_comes_at_the_permitted_rate_goes_on_for_ever() {
     let l = Limits::edge();
     let cases = [
         (frame(PING, 0, 0, &[0; 8]), l.pings),
@@ -128,14 +128,14 @@ fn empty_data_floods_end_but_a_thousand_flushes_do_not() {
 }
 
 #[test]
-fn ten_thousand_tiny_messages_in_one_burst_are_lawful() {
+fn ten_thousand_tiny_messages_in_one_burst_are_allowed() {
     let mut lone = edge();
     lone.request(1, false);
     let burst: Vec<u8> = (0..10_000).flat_map(|_| frame(DATA, 0, 1, b"12345")).collect();
-    let told = merge(lone.feed(&burst).unwrap());
+    let reported = merge(lone.feed(&burst).unwrap());
     assert_eq!(
-        told,
-        [Told::Data {
+        reported,
+        [OwnedEvent::Data {
             stream: 1,
             payload: b"12345".repeat(10_000),
             end: false
@@ -191,7 +191,7 @@ fn cancels_of_answered_or_old_streams_are_no_rapid_resets() {
 }
 
 #[test]
-fn ten_thousand_calls_a_second_with_one_percent_cancelled_are_lawful() {
+fn ten_thousand_calls_a_second_with_one_percent_cancelled_are_allowed() {
     let mut lone = edge();
     for n in 0..100_000_u32 {
         let id = 2 * n + 1;
@@ -208,7 +208,7 @@ fn ten_thousand_calls_a_second_with_one_percent_cancelled_are_lawful() {
 }
 
 #[test]
-fn a_window_update_for_each_message_is_lawful_when_data_flows() {
+fn a_window_update_for_each_message_is_allowed_when_data_flows() {
     // A client that updates both windows for each small message it reads.
     let mut lone = edge();
     let key = lone.request(1, true);
@@ -234,7 +234,7 @@ fn a_window_update_for_each_message_is_lawful_when_data_flows() {
 }
 
 #[test]
-fn a_ping_for_each_message_is_lawful_when_data_flows() {
+fn a_ping_for_each_message_is_allowed_when_data_flows() {
     let mut lone = edge();
     let key = lone.request(1, true);
     lone.connection.send_headers(key, &fields(OK), false);
@@ -279,8 +279,8 @@ fn resets_that_the_peer_provokes_end_the_connection() {
 }
 
 /// A [`POST`] that got no stream.
-fn refused(cause: Cause) -> Told {
-    Told::Refused {
+fn refused(cause: Cause) -> OwnedEvent {
+    OwnedEvent::Refused {
         fields: POST.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
         code: E::REFUSED_STREAM,
         cause,
@@ -347,16 +347,16 @@ fn rfc_9113_4_3_the_header_block_of_a_refused_stream_changes_the_table() {
         }
         let with_entry = [POST, &[("x-new", "entry"), ("x-new", "entry")]].concat();
         let refused = lone.headers(3, true, &with_entry);
-        let told = lone.feed(&refused).unwrap();
+        let reported = lone.feed(&refused).unwrap();
         let cause = if draining {
             Cause::GoingAway
         } else {
             Cause::Limit(Limit::ConcurrentStreams)
         };
         assert!(
-            matches!(&told[..], [Told::Refused { fields, cause: why, .. }]
+            matches!(&reported[..], [OwnedEvent::Refused { fields, cause: why, .. }]
                 if fields.len() == 6 && *why == cause),
-            "{told:?}"
+            "{reported:?}"
         );
         assert_eq!(lone.sent().pop().unwrap().code(), E::REFUSED_STREAM);
         // Only an index is sent now; it must be known, also on a stream that is refused again.
@@ -365,10 +365,15 @@ fn rfc_9113_4_3_the_header_block_of_a_refused_stream_changes_the_table() {
         if !draining {
             lone.connection.send_headers(first, &fields(OK), true);
         }
-        let told = lone.feed(&next).unwrap();
-        match &told[..] {
-            [Told::Request { fields, .. }] if !draining => assert_eq!(fields.last().unwrap().1, "entry"),
-            told => assert!(draining && matches!(told, [Told::Refused { .. }]), "{told:?}"),
+        let reported = lone.feed(&next).unwrap();
+        match &reported[..] {
+            [OwnedEvent::Request { fields, .. }] if !draining => {
+                assert_eq!(fields.last().unwrap().1, "entry")
+            }
+            reported => assert!(
+                draining && matches!(reported, [OwnedEvent::Refused { .. }]),
+                "{reported:?}"
+            ),
         }
     }
 }
@@ -406,9 +411,9 @@ fn header_fields_are_counted_with_each_cookie_crumb() {
             .chain(std::iter::repeat_n(("cookie", "a"), n))
             .collect();
         let bytes = lone.headers(1, true, &list);
-        let told = lone.feed(&bytes).unwrap();
+        let reported = lone.feed(&bytes).unwrap();
         assert_eq!(
-            matches!(told[..], [Told::RequestTooLarge { .. }]),
+            matches!(reported[..], [OwnedEvent::RequestTooLarge { .. }]),
             too_large,
             "{n} crumbs"
         );
@@ -427,8 +432,11 @@ fn the_header_list_is_measured_with_32_octets_for_each_field() {
     for (value, too_large) in [("123456789", false), ("1234567890", true)] {
         let mut lone = Lone::server(with_limits(limits.clone()));
         let bytes = lone.headers(1, true, &[POST, &[("a", value)]].concat());
-        let told = lone.feed(&bytes).unwrap();
-        assert_eq!(matches!(told[..], [Told::RequestTooLarge { .. }]), too_large);
+        let reported = lone.feed(&bytes).unwrap();
+        assert_eq!(
+            matches!(reported[..], [OwnedEvent::RequestTooLarge { .. }]),
+            too_large
+        );
     }
 }
 
@@ -445,10 +453,13 @@ fn a_bomb_of_indexed_fields_costs_no_memory() {
         &value,
     ]
     .concat();
-    let told = lone
+    let reported = lone
         .feed(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &bomb))
         .unwrap();
-    assert!(matches!(told[..], [Told::Request { .. }]), "{told:?}");
+    assert!(
+        matches!(reported[..], [OwnedEvent::Request { .. }]),
+        "{reported:?}"
+    );
     let mut block = vec![0x83, 0x86, 0x84];
     block.resize(16_000, 0xbe);
     let error = lone
@@ -556,10 +567,10 @@ fn heads_and_trailers_that_are_not_read_wait_on_their_streams() {
     pair.run();
     assert_eq!((pair.server.open_streams(), pair.server.waiting_memory()), (0, 0));
     for id in (1..200).step_by(2) {
-        let of_stream = pair.client_told.iter().filter_map(|told| match told {
-            Told::Response { stream, fields, .. } if *stream == id => Some(fields.len()),
-            Told::Data { stream, payload, .. } if *stream == id => Some(payload.len()),
-            Told::Trailers { stream, fields } if *stream == id => Some(1000 + fields.len()),
+        let of_stream = pair.client_events.iter().filter_map(|reported| match reported {
+            OwnedEvent::Response { stream, fields, .. } if *stream == id => Some(fields.len()),
+            OwnedEvent::Data { stream, payload, .. } if *stream == id => Some(payload.len()),
+            OwnedEvent::Trailers { stream, fields } if *stream == id => Some(1000 + fields.len()),
             _ => None,
         });
         assert_eq!(of_stream.collect::<Vec<_>>(), [231, 5, 1230], "stream {id}");
@@ -584,8 +595,8 @@ fn trailers_that_are_not_read_wait_in_both_roles() {
     assert!(pair.server.waiting_memory() < before / 4);
     pair.run();
     assert_eq!((pair.server.open_streams(), pair.server.waiting_memory()), (0, 0));
-    let trailers = |told: &&Told| matches!(told, Told::Trailers { .. });
-    assert_eq!(pair.client_told.iter().filter(trailers).count(), 50);
+    let trailers = |reported: &&OwnedEvent| matches!(reported, OwnedEvent::Trailers { .. });
+    assert_eq!(pair.client_events.iter().filter(trailers).count(), 50);
 
     let mut limits = Limits::backend();
     limits.max_unread_answers = 256 << 10;
@@ -632,15 +643,15 @@ fn a_client_that_reads_slowly_has_all_of_its_answers() {
         pair.server.pump();
         let mut input = taken.as_slice();
         while let Some(event) = pair.client.receive(&mut input, pair.now).unwrap() {
-            let (told, key) = own(event);
-            match told {
-                Told::Response { .. } => heads += 1,
-                Told::Data { payload, .. } => {
+            let (reported, key) = own(event);
+            match reported {
+                OwnedEvent::Response { .. } => heads += 1,
+                OwnedEvent::Data { payload, .. } => {
                     data += payload.len();
                     pair.client.release(key.unwrap(), payload.len() as u32);
                 }
-                Told::Trailers { .. } => ends += 1,
-                Told::Pong { .. } => {}
+                OwnedEvent::Trailers { .. } => ends += 1,
+                OwnedEvent::Pong { .. } => {}
                 other => panic!("{other:?}"),
             }
         }

@@ -82,27 +82,27 @@ fn client_bytes(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-type Outcome = (Vec<Told>, Option<http2::ConnectionError>, Vec<u8>);
+type Outcome = (Vec<OwnedEvent>, Option<http2::ConnectionError>, Vec<u8>);
 
 /// What a server tells, how it ends, and what it writes, when the bytes come in these pieces.
 fn in_pieces<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Outcome {
     let now = Instant::now();
     let mut server = Connection::server(config());
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for mut piece in pieces {
         loop {
             match server.receive(&mut piece, now) {
-                Ok(Some(event)) => told.push(own(event).0),
+                Ok(Some(event)) => reported.push(own(event).0),
                 Ok(None) => break,
-                Err(error) => return (merge(told), Some(error), server.output().to_vec()),
+                Err(error) => return (merge(reported), Some(error), server.output().to_vec()),
             }
         }
     }
-    (merge(told), None, server.output().to_vec())
+    (merge(reported), None, server.output().to_vec())
 }
 
 #[test]
-fn any_split_of_the_input_tells_the_same() {
+fn any_split_of_the_input_reports_the_same() {
     for_seeds(60, |seed| {
         let mut random = Random::new(seed);
         let bytes = client_bytes(&mut random);
@@ -314,7 +314,7 @@ impl Conversation {
             let Some(event) = to.receive(&mut input, self.now).expect("a valid conversation") else {
                 break;
             };
-            self.told(from_client, event);
+            self.on_event(from_client, event);
         }
         self.drained(!from_client);
     }
@@ -333,19 +333,19 @@ impl Conversation {
         }
     }
 
-    fn told(&mut self, up: bool, event: Event<'_>) {
-        let (told, key) = own(event);
+    fn on_event(&mut self, up: bool, event: Event<'_>) {
+        let (reported, key) = own(event);
         let Some(key) = key else { return };
         let id = key.id();
         let call = &mut self.calls[(id as usize - 1) / 2];
         let way = if up { &mut call.up } else { &mut call.down };
-        match told {
-            Told::Request { end, .. } => {
+        match reported {
+            OwnedEvent::Request { end, .. } => {
                 call.server = Some(key);
                 call.up.end_arrived = end;
             }
-            Told::Response { end, .. } => call.down.end_arrived = end,
-            Told::Data { payload, end, .. } => {
+            OwnedEvent::Response { end, .. } => call.down.end_arrived = end,
+            OwnedEvent::Data { payload, end, .. } => {
                 for (n, &got) in payload.iter().enumerate() {
                     assert_eq!(
                         got,
@@ -358,8 +358,8 @@ impl Conversation {
                 way.held += payload.len();
                 way.end_arrived |= end;
             }
-            Told::Trailers { .. } => way.end_arrived = true,
-            Told::Reset { cause, code, .. } => {
+            OwnedEvent::Trailers { .. } => way.end_arrived = true,
+            OwnedEvent::Reset { cause, code, .. } => {
                 assert!(
                     cause.is_none(),
                     "nobody broke a rule: {code} up {up} stream {id} {call:?}"

@@ -20,8 +20,8 @@ fn server_error(frames: &[Vec<u8>]) -> Option<E> {
 }
 
 /// A stream that we reset for this rule.
-fn reset(stream: u32, code: E, rule: &'static str) -> Told {
-    Told::Reset {
+fn reset(stream: u32, code: E, rule: &'static str) -> OwnedEvent {
+    OwnedEvent::Reset {
         stream,
         code,
         cause: Some(Cause::Protocol(rule)),
@@ -205,10 +205,10 @@ fn rfc_9113_5_1_half_closed_remote_streams_answer_stream_closed() {
 fn rfc_9113_5_1_after_the_peers_reset_data_is_a_stream_error_and_headers_a_connection_error() {
     let mut lone = Lone::server(config());
     lone.request(1, false);
-    let told = lone.feed(&rst_stream(1, E::CANCEL)).unwrap();
+    let reported = lone.feed(&rst_stream(1, E::CANCEL)).unwrap();
     assert_eq!(
-        told,
-        [Told::Reset {
+        reported,
+        [OwnedEvent::Reset {
             stream: 1,
             code: E::CANCEL,
             cause: None
@@ -254,9 +254,9 @@ fn rfc_9113_5_1_frames_in_flight_on_a_stream_that_we_reset_are_ignored_and_credi
     let mut with_entry = POST.to_vec();
     with_entry.push(("x-new", "entry"));
     let next = lone.headers(3, true, &with_entry);
-    let told = lone.feed(&next).unwrap();
-    let Told::Request { fields, .. } = &told[0] else {
-        panic!("{told:?}")
+    let reported = lone.feed(&next).unwrap();
+    let OwnedEvent::Request { fields, .. } = &reported[0] else {
+        panic!("{reported:?}")
     };
     assert_eq!(
         fields.last().unwrap(),
@@ -311,7 +311,7 @@ fn rfc_9113_6_10_a_header_block_may_lie_in_many_frames() {
     assert!(lone.connection.header_block_open());
     assert!(matches!(
         lone.feed(&last).unwrap()[..],
-        [Told::Request {
+        [OwnedEvent::Request {
             stream: 1,
             end: true,
             ..
@@ -339,7 +339,7 @@ fn padding_and_priority_of_headers_are_ignored() {
     let mut lone = Lone::server(config());
     let whole = lone.headers(1, true, POST);
     let padded = [&[3, 0, 0, 0, 0, 16][..], &whole[9..], &[0; 3]].concat();
-    let told = lone
+    let reported = lone
         .feed(&frame(
             HEADERS,
             END_HEADERS | END_STREAM | PADDED | 0x20,
@@ -347,7 +347,7 @@ fn padding_and_priority_of_headers_are_ignored() {
             &padded,
         ))
         .unwrap();
-    assert!(matches!(told[..], [Told::Request { .. }]));
+    assert!(matches!(reported[..], [OwnedEvent::Request { .. }]));
 }
 
 #[test]
@@ -360,11 +360,11 @@ fn rfc_7540_5_3_1_a_stream_does_not_depend_on_itself() {
         1,
         &[&[0, 0, 0, 1, 16][..], &whole[9..]].concat(),
     );
-    let told = lone.feed(&own_child).unwrap();
+    let reported = lone.feed(&own_child).unwrap();
     assert!(
-        matches!(&told[..], [Told::Refused { cause: Cause::Protocol("a stream depends on itself"), fields, .. }]
+        matches!(&reported[..], [OwnedEvent::Refused { cause: Cause::Protocol("a stream depends on itself"), fields, .. }]
             if fields.len() == POST.len()),
-        "{told:?}"
+        "{reported:?}"
     );
     assert_eq!(lone.sent()[0].code(), E::PROTOCOL_ERROR);
     lone.request(3, false);
@@ -390,10 +390,10 @@ fn padding_of_data_is_taken_off_and_credited() {
     let mut lone = Lone::server(config());
     let key = lone.request(1, false);
     let payload = [&[200][..], b"hello", &[0; 200]].concat();
-    let told = lone.feed(&frame(DATA, PADDED, 1, &payload)).unwrap();
+    let reported = lone.feed(&frame(DATA, PADDED, 1, &payload)).unwrap();
     assert_eq!(
-        told,
-        [Told::Data {
+        reported,
+        [OwnedEvent::Data {
             stream: 1,
             payload: b"hello".to_vec(),
             end: false
@@ -437,7 +437,7 @@ fn the_end_comes_with_the_last_octet_although_padding_follows() {
     let bytes = frame(DATA, PADDED | END_STREAM, 1, &[&[4][..], b"ab", &[0; 4]].concat());
     assert_eq!(
         merge(lone.feed(&bytes[..12]).unwrap()),
-        [Told::Data {
+        [OwnedEvent::Data {
             stream: 1,
             payload: b"ab".to_vec(),
             end: true
@@ -448,13 +448,13 @@ fn the_end_comes_with_the_last_octet_although_padding_follows() {
 }
 
 #[test]
-fn empty_data_is_told_only_at_the_end() {
+fn empty_data_is_reported_only_at_the_end() {
     let mut lone = Lone::server(config());
     lone.request(1, false);
     assert_eq!(lone.feed(&frame(DATA, 0, 1, &[])), Ok(vec![]));
     assert_eq!(
         lone.feed(&frame(DATA, END_STREAM, 1, &[])).unwrap(),
-        [Told::Data {
+        [OwnedEvent::Data {
             stream: 1,
             payload: vec![],
             end: true
@@ -584,11 +584,11 @@ fn rfc_9113_6_9_2_an_initial_window_that_overflows_a_stream_ends_the_connection(
 }
 
 #[test]
-fn rfc_9113_6_5_settings_are_acknowledged_and_told() {
+fn rfc_9113_6_5_settings_are_acknowledged_and_reported() {
     let mut lone = Lone::server(config());
     assert_eq!(
         lone.feed(&settings(&[(1, 0), (6, 1), (0xff, 3)])).unwrap(),
-        [Told::Settings]
+        [OwnedEvent::Settings]
     );
     assert_eq!(
         lone.sent(),
@@ -627,7 +627,7 @@ fn rfc_9113_6_5_2_a_smaller_header_table_is_obeyed() {
 }
 
 #[test]
-fn pings_are_echoed_and_ours_are_told() {
+fn pings_are_echoed_and_ours_are_reported() {
     let mut lone = Lone::server(config());
     assert_eq!(lone.feed(&frame(PING, 0, 0, b"12345678")), Ok(vec![]));
     assert_eq!(
@@ -652,7 +652,7 @@ fn pings_are_echoed_and_ours_are_told() {
     );
     assert_eq!(
         lone.feed(&frame(PING, ACK, 0, b"question")).unwrap(),
-        [Told::Pong {
+        [OwnedEvent::Pong {
             payload: *b"question"
         }]
     );
@@ -662,8 +662,8 @@ fn pings_are_echoed_and_ours_are_told() {
 #[test]
 fn rfc_9113_5_5_unknown_frames_are_passed_over() {
     let mut lone = Lone::server(config());
-    let told = lone.feed_all(&[frame(0xbb, 0xff, 0, &[7; 10_000]), frame(0xcc, 0, 77, &[])]);
-    assert_eq!(told, Ok(vec![]));
+    let reported = lone.feed_all(&[frame(0xbb, 0xff, 0, &[7; 10_000]), frame(0xcc, 0, 77, &[])]);
+    assert_eq!(reported, Ok(vec![]));
     lone.request(1, true);
 }
 
@@ -682,10 +682,10 @@ fn rfc_9113_8_4_nobody_pushes() {
 }
 
 #[test]
-fn rfc_9113_8_1_1_malformed_requests_are_reset_and_told_with_their_fields_and_the_rule() {
+fn rfc_9113_8_1_1_malformed_requests_are_reset_and_reported_with_their_fields_and_the_rule() {
     let mut lone = Lone::server(config());
     let bad = lone.headers(1, true, &[(":method", "GET"), ("a", "b")]);
-    let refused = Told::Refused {
+    let refused = OwnedEvent::Refused {
         fields: vec![(":method".into(), "GET".into()), ("a".into(), "b".into())],
         code: E::PROTOCOL_ERROR,
         cause: Cause::Protocol("a request without :method, :scheme or :path"),
@@ -709,10 +709,10 @@ fn rfc_9113_8_1_trailers_end_the_stream_or_it_is_reset() {
     let mut lone = Lone::server(config());
     lone.request(1, false);
     let trailers = lone.headers(1, true, &[("x", "y")]);
-    let told = lone.feed(&trailers).unwrap();
+    let reported = lone.feed(&trailers).unwrap();
     assert_eq!(
-        told,
-        [Told::Trailers {
+        reported,
+        [OwnedEvent::Trailers {
             stream: 1,
             fields: vec![("x".into(), "y".into())]
         }]
@@ -735,19 +735,22 @@ fn rfc_9113_8_1_1_data_adds_up_to_content_length() {
     let mut id = 1;
     let mut check = |length: &'static str, end, frames: &[(bool, usize)], trailers: bool, good: bool| {
         let head = lone.headers(id, end, &with_length(length));
-        let mut told = lone.feed(&head).unwrap();
+        let mut reported = lone.feed(&head).unwrap();
         for &(end, n) in frames {
-            told.extend(lone.feed(&data(id, end, n)).unwrap());
+            reported.extend(lone.feed(&data(id, end, n)).unwrap());
         }
         if trailers {
             let bytes = lone.headers(id, true, &[("x", "y")]);
-            told.extend(lone.feed(&bytes).unwrap());
+            reported.extend(lone.feed(&bytes).unwrap());
         }
         let was_reset = lone
             .sent()
             .iter()
             .any(|f| f.kind == RST_STREAM && f.code() == E::PROTOCOL_ERROR);
-        assert_eq!(was_reset, !good, "{length} {end} {frames:?} {trailers}: {told:?}");
+        assert_eq!(
+            was_reset, !good,
+            "{length} {end} {frames:?} {trailers}: {reported:?}"
+        );
         id += 2;
     };
     check("0", true, &[], false, true);
@@ -769,27 +772,27 @@ fn rfc_9113_8_1_1_data_adds_up_to_content_length() {
 }
 
 #[test]
-fn responses_are_checked_and_interim_ones_are_told_apart() {
+fn responses_are_checked_and_interim_ones_are_distinguished() {
     let mut lone = Lone::client(config());
     let key = lone.connection.open(&fields(POST), true, 42).unwrap();
     let early = lone.headers(1, false, &[(":status", "103"), ("link", "x")]);
     assert!(matches!(
         lone.feed(&early).unwrap()[..],
-        [Told::Informational { stream: 1, .. }]
+        [OwnedEvent::Informational { stream: 1, .. }]
     ));
     let head = lone.headers(1, false, &[(":status", "200"), ("content-length", "2")]);
     assert!(matches!(
         lone.feed(&head).unwrap()[..],
-        [Told::Response {
+        [OwnedEvent::Response {
             stream: 1,
             end: false,
             ..
         }]
     ));
-    let told = lone.feed(&frame(DATA, 0, 1, b"ab")).unwrap();
+    let reported = lone.feed(&frame(DATA, 0, 1, b"ab")).unwrap();
     assert_eq!(
-        told,
-        [Told::Data {
+        reported,
+        [OwnedEvent::Data {
             stream: 1,
             payload: b"ab".to_vec(),
             end: false
@@ -798,7 +801,7 @@ fn responses_are_checked_and_interim_ones_are_told_apart() {
     let trailers = lone.headers(1, true, &[("grpc-status", "0")]);
     assert!(matches!(
         lone.feed(&trailers).unwrap()[..],
-        [Told::Trailers { .. }]
+        [OwnedEvent::Trailers { .. }]
     ));
     assert_eq!(
         (lone.connection.open_streams(), lone.connection.window_target(key)),
@@ -870,16 +873,16 @@ fn rfc_9110_8_6_answers_to_head_and_204_and_304_promise_no_content() {
         let id = 2 * n as u32 + 1;
         lone.connection.open(&fields(request), true, 0).unwrap();
         let bytes = lone.headers(id, !more, &[(":status", status), ("content-length", "5")]);
-        let mut told = lone.feed(&bytes).unwrap();
+        let mut reported = lone.feed(&bytes).unwrap();
         if more {
-            told.extend(lone.feed(&frame(DATA, END_STREAM, id, b"12345")).unwrap());
+            reported.extend(lone.feed(&frame(DATA, END_STREAM, id, b"12345")).unwrap());
         }
-        let bad = told.contains(&reset(
+        let bad = reported.contains(&reset(
             id,
             E::PROTOCOL_ERROR,
             "DATA does not add up to content-length",
         ));
-        assert_eq!(bad, !good, "{status} {more}: {told:?}");
+        assert_eq!(bad, !good, "{status} {more}: {reported:?}");
     }
 }
 
@@ -898,14 +901,14 @@ fn a_request_that_is_too_large_can_be_answered_and_its_data_is_swallowed() {
             .map(|b| frame(CONTINUATION, 0, 1, b)),
     );
     frames.push(frame(CONTINUATION, END_HEADERS, 1, &[]));
-    let told = lone.feed_all(&frames).unwrap();
+    let reported = lone.feed_all(&frames).unwrap();
     assert!(
         matches!(
-            &told[..],
-            [Told::RequestTooLarge { stream: 1, end: false, fields, limit: http2::Limit::HeaderListSize }]
+            &reported[..],
+            [OwnedEvent::RequestTooLarge { stream: 1, end: false, fields, limit: http2::Limit::HeaderListSize }]
                 if fields.len() == 6
         ),
-        "{told:?}"
+        "{reported:?}"
     );
     assert_eq!(lone.connection.take_reached(), Some(http2::Limit::HeaderListSize));
     assert_eq!(lone.connection.take_reached(), None);
@@ -941,17 +944,20 @@ fn a_response_that_is_too_large_resets_its_stream_only() {
             .take(n)
             .collect();
         let bytes = lone.headers(id, true, &list);
-        let told = lone.feed(&bytes).unwrap();
+        let reported = lone.feed(&bytes).unwrap();
         if id == 1 {
-            let over = Told::Reset {
+            let over = OwnedEvent::Reset {
                 stream: 1,
                 code: E::ENHANCE_YOUR_CALM,
                 cause: Some(Cause::Limit(http2::Limit::HeaderFields)),
             };
-            assert_eq!(told, [over]);
+            assert_eq!(reported, [over]);
             assert_eq!(lone.connection.take_reached(), Some(http2::Limit::HeaderFields));
         } else {
-            assert!(matches!(told[..], [Told::Response { .. }]), "{told:?}");
+            assert!(
+                matches!(reported[..], [OwnedEvent::Response { .. }]),
+                "{reported:?}"
+            );
         }
     }
 }

@@ -146,16 +146,16 @@ fn an_overflow_is_found_on_the_stream_that_has_it_and_on_no_other() {
     lone.feed(&initial_window(MAX)).unwrap();
     assert_eq!(lone.connection.sendable(keys[0]), 65_535, "the connection's");
     // And no stream takes more now.
-    let told = lone.feed(&window_update(keys[0].id(), 1)).unwrap();
+    let reported = lone.feed(&window_update(keys[0].id(), 1)).unwrap();
     assert!(
         matches!(
-            told[..],
-            [Told::Reset {
+            reported[..],
+            [OwnedEvent::Reset {
                 code: E::FLOW_CONTROL_ERROR,
                 ..
             }]
         ),
-        "{told:?}"
+        "{reported:?}"
     );
 }
 
@@ -284,20 +284,20 @@ fn any_order_of_changes_sends_what_windows_allow_and_finds_every_overflow() {
                     let by = i64::from(new) - model.initial;
                     model.initial += by;
                     model.streams.values_mut().for_each(|(window, _)| *window += by);
-                    let told = lone.feed(&initial_window(new));
+                    let reported = lone.feed(&initial_window(new));
                     if model.streams.values().any(|(window, _)| *window > max) {
-                        assert_eq!(told.unwrap_err().code, E::FLOW_CONTROL_ERROR);
+                        assert_eq!(reported.unwrap_err().code, E::FLOW_CONTROL_ERROR);
                         return;
                     }
-                    told.unwrap();
+                    reported.unwrap();
                 }
                 (8, Some(key)) => {
                     let most = if random.one_in(9) { 6 } else { 4 };
                     let n = [1, 10, 100, 50_000, 1 << 30, MAX][random.below(most)];
-                    let told = lone.feed(&window_update(key.id(), n)).unwrap();
+                    let reported = lone.feed(&window_update(key.id(), n)).unwrap();
                     let (window, _) = model.streams.get_mut(&key.id()).unwrap();
                     *window += i64::from(n);
-                    assert_eq!(told.is_empty(), *window <= max);
+                    assert_eq!(reported.is_empty(), *window <= max);
                     if *window > max {
                         model.streams.remove(&key.id());
                         keys.retain(|&other| other != key);

@@ -37,11 +37,11 @@ fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::task::LocalSet::new().block_on(&runtime, bounded)
 }
 
-/// Moves bytes between the pipe and our connection until `told` says that it is done, or the pipe ends.
+/// Moves bytes between the pipe and our connection until `on_event` says that it is done, or the pipe ends.
 async fn drive(
     io: DuplexStream,
     connection: &mut Connection,
-    mut told: impl FnMut(&mut Connection, Told, Option<StreamKey>) -> bool,
+    mut on_event: impl FnMut(&mut Connection, OwnedEvent, Option<StreamKey>) -> bool,
 ) {
     let (mut reader, mut writer) = tokio::io::split(io);
     let mut buffer = vec![0; 10_000];
@@ -61,7 +61,7 @@ async fn drive(
                 let mut input = &buffer[..n];
                 while let Some(event) = connection.receive(&mut input, Instant::now()).unwrap() {
                     let (event, key) = own(event);
-                    done |= told(connection, event, key);
+                    done |= on_event(connection, event, key);
                 }
                 if n == 0 {
                     return;
@@ -83,10 +83,10 @@ struct Service {
 }
 
 impl Service {
-    fn told(&mut self, c: &mut Connection, event: Told, key: Option<StreamKey>) -> bool {
+    fn on_event(&mut self, c: &mut Connection, event: OwnedEvent, key: Option<StreamKey>) -> bool {
         let Some(key) = key else { return false };
         match event {
-            Told::Request {
+            OwnedEvent::Request {
                 stream,
                 fields: list,
                 end,
@@ -118,7 +118,7 @@ impl Service {
                     }
                 }
             }
-            Told::Data { stream, payload, end } => {
+            OwnedEvent::Data { stream, payload, end } => {
                 if let Some((path, length)) = self.lengths.get_mut(&stream) {
                     *length += payload.len();
                     if path == "/swallow" {
@@ -132,8 +132,8 @@ impl Service {
                     }
                 }
             }
-            Told::Trailers { fields, .. } => self.end(c, key, &fields[0].1),
-            Told::Reset { stream, code, cause } => {
+            OwnedEvent::Trailers { fields, .. } => self.end(c, key, &fields[0].1),
+            OwnedEvent::Reset { stream, code, cause } => {
                 assert_eq!(cause, None);
                 self.lengths.remove(&stream);
                 self.resets.push(code);
@@ -213,7 +213,10 @@ async fn with_client<F: Future<Output = ()>>(config: Config, test: impl FnOnce(C
     let server = tokio::task::spawn_local(async move {
         let mut service = Service::default();
         let mut connection = Connection::server(config);
-        drive(far, &mut connection, |c, told, key| service.told(c, told, key)).await;
+        drive(far, &mut connection, |c, reported, key| {
+            service.on_event(c, reported, key)
+        })
+        .await;
         assert_eq!(connection.queued_total(), 0);
         service
     });
@@ -383,7 +386,7 @@ async fn with_server(
     config: Config,
     goaway_after: usize,
     start: impl FnOnce(&mut Connection),
-    mut told: impl FnMut(&mut Connection, Told, Option<StreamKey>) -> bool,
+    mut on_event: impl FnMut(&mut Connection, OwnedEvent, Option<StreamKey>) -> bool,
 ) -> Connection {
     let (near, far) = tokio::io::duplex(20_000);
     let server = tokio::task::spawn_local(async move {
@@ -405,16 +408,16 @@ async fn with_server(
     });
     let mut connection = Connection::client(config);
     let mut start = Some(start);
-    let start_and_tell = |c: &mut Connection, event, key| {
+    let start_and_report = |c: &mut Connection, event, key| {
         // Before the server's SETTINGS no stream can be opened.
-        if event == Told::Settings
+        if event == OwnedEvent::Settings
             && let Some(start) = start.take()
         {
             start(c);
         }
-        told(c, event, key)
+        on_event(c, event, key)
     };
-    drive(near, &mut connection, start_and_tell).await;
+    drive(near, &mut connection, start_and_report).await;
     server.await.unwrap();
     connection
 }
@@ -457,21 +460,21 @@ fn our_client_uses_an_h2_server() {
                     }
                 },
                 |c, event, key| match event {
-                    Told::Settings => false,
-                    Told::Informational { fields, .. } => {
+                    OwnedEvent::Settings => false,
+                    OwnedEvent::Informational { fields, .. } => {
                         assert_eq!(fields[0].1, "103");
                         false
                     }
-                    Told::Response { fields, .. } => {
+                    OwnedEvent::Response { fields, .. } => {
                         assert_eq!(fields[0].1, "200");
                         false
                     }
-                    Told::Data { stream, payload, .. } => {
+                    OwnedEvent::Data { stream, payload, .. } => {
                         c.release(key.unwrap(), payload.len() as u32);
                         got.entry(stream).or_default().0.extend(payload);
                         false
                     }
-                    Told::Trailers { stream, fields } => {
+                    OwnedEvent::Trailers { stream, fields } => {
                         got.entry(stream).or_default().1 =
                             fields.iter().map(|(n, v)| format!("{n}={v};")).collect();
                         left -= 1;
@@ -503,7 +506,7 @@ fn our_client_uses_an_h2_server() {
 #[test]
 fn our_client_sees_resets_and_trailers_only_answers_of_an_h2_server() {
     run(async {
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         with_server(
             config(),
             0,
@@ -515,32 +518,32 @@ fn our_client_sees_resets_and_trailers_only_answers_of_an_h2_server() {
                 c.reset(key, E::CANCEL);
             },
             |c, event, _| {
-                if event != Told::Settings {
-                    told.push(event);
+                if event != OwnedEvent::Settings {
+                    reported.push(event);
                 }
-                if told.len() == 2 {
+                if reported.len() == 2 {
                     c.drain();
                 }
-                told.len() == 2
+                reported.len() == 2
             },
         )
         .await;
-        told.sort_by_key(|t| matches!(t, Told::Response { .. }));
+        reported.sort_by_key(|t| matches!(t, OwnedEvent::Response { .. }));
         assert_eq!(
-            told[0],
-            Told::Reset {
+            reported[0],
+            OwnedEvent::Reset {
                 stream: 1,
                 code: E::ENHANCE_YOUR_CALM,
                 cause: None
             }
         );
-        let Told::Response {
+        let OwnedEvent::Response {
             stream: 3,
             end: true,
             fields,
-        } = &told[1]
+        } = &reported[1]
         else {
-            panic!("{told:?}")
+            panic!("{reported:?}")
         };
         assert!(fields.contains(&("grpc-status".into(), "12".into())));
     });
@@ -562,9 +565,9 @@ fn our_client_finishes_its_streams_when_an_h2_server_goes_away() {
             },
             |c, event, key| {
                 match event {
-                    Told::GoAway { last, code, .. } => goaways.push((last, code)),
-                    Told::Data { payload, .. } => c.release(key.unwrap(), payload.len() as u32),
-                    Told::Trailers { .. } => ended += 1,
+                    OwnedEvent::GoAway { last, code, .. } => goaways.push((last, code)),
+                    OwnedEvent::Data { payload, .. } => c.release(key.unwrap(), payload.len() as u32),
+                    OwnedEvent::Trailers { .. } => ended += 1,
                     _ => {}
                 }
                 false

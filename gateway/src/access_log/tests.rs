@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::telemetry::TlsLabel;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A folder that is gone with its test.
 struct Folder(PathBuf);
@@ -205,7 +205,7 @@ fn what_honest_clients_send_is_shown_whole() {
 fn made(octets: usize, each: Duration, period: Duration) -> (usize, usize, usize) {
     let rate = crate::settings::Limits::default().access_log_rate;
     let (mut spent, start) = (Spent::default(), Instant::now());
-    let (mut made, mut refused, mut told) = (0, 0, 0);
+    let (mut made, mut refused, mut reported) = (0, 0, 0);
     let mut passed = Duration::ZERO;
     while passed < period {
         match spent.may_add(rate, start + passed) {
@@ -215,12 +215,12 @@ fn made(octets: usize, each: Duration, period: Duration) -> (usize, usize, usize
             }
             verdict => {
                 refused += 1;
-                told += usize::from(verdict == Verdict::NoMore);
+                reported += usize::from(verdict == Verdict::NoMore);
             }
         }
         passed += each;
     }
-    (made, refused, told)
+    (made, refused, reported)
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn ten_thousand_rpcs_a_second_of_one_connection_are_all_logged() {
 
 #[test]
 fn a_connection_that_has_had_its_rate_has_no_further_line_in_that_second() {
-    let (lines, refused, told) = made(2_000, Duration::from_micros(20), Duration::from_secs(4));
+    let (lines, refused, reported) = made(2_000, Duration::from_micros(20), Duration::from_secs(4));
     let rate = crate::settings::Limits::default().access_log_rate;
     // The first second has two halves: before it came to the rate, and the window that began then.
     assert!(
@@ -241,7 +241,7 @@ fn a_connection_that_has_had_its_rate_has_no_further_line_in_that_second() {
         "{lines} lines"
     );
     assert_eq!(lines + refused, 200_000);
-    assert!((3..=4).contains(&told), "told {told} times");
+    assert!((3..=4).contains(&reported), "told {reported} times");
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn parsed(text: &str) -> Option<String> {
 
 proptest! {
     #[test]
-    fn any_bytes_make_a_lawful_string_that_says_the_same(
+    fn any_bytes_make_a_valid_string_that_says_the_same(
         bytes in prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..64),
             any::<String>().prop_map(String::into_bytes),
@@ -329,11 +329,11 @@ fn others_of_the_system_cannot_read_a_log_that_is_made() {
     // The umask of the process may take more.
     assert_eq!(mode() & !0o640, 0, "{:o}", mode());
     assert_eq!(mode() & 0o600, 0o600);
-    assert!(writer.close(PATIENCE));
+    assert!(writer.close(CLOSE_TIMEOUT));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
     let (_sink, writer) = AccessLogSink::open(Destination::File(path.clone())).unwrap();
     assert_eq!(mode(), 0o604, "what somebody has set stays");
-    assert!(writer.close(PATIENCE));
+    assert!(writer.close(CLOSE_TIMEOUT));
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn all_lines_of_all_workers_are_in_the_file_once_the_writer_is_closed() {
             });
         }
     });
-    assert!(writer.close(PATIENCE));
+    assert!(writer.close(CLOSE_TIMEOUT));
     assert_eq!(
         sink.totals(),
         AccessLogTotals {
@@ -376,7 +376,7 @@ fn lines_appear_without_being_asked_for() {
     for round in 1..=3 {
         batch.add(&line());
         hand_over_all(&mut batch);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + CLOSE_TIMEOUT;
         while sink.totals().written < round {
             assert!(Instant::now() < until, "line {round} was never written");
             std::thread::yield_now();
@@ -392,7 +392,7 @@ fn a_rotated_file_is_left_for_a_new_one() {
     let mut batch = batch(&sink);
     batch.add(&line());
     hand_over_all(&mut batch);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + CLOSE_TIMEOUT;
     while sink.totals().written < 1 {
         assert!(Instant::now() < until);
         std::thread::yield_now();
@@ -406,7 +406,7 @@ fn a_rotated_file_is_left_for_a_new_one() {
     batch.add(&line());
     batch.add(&line());
     hand_over_all(&mut batch);
-    assert!(writer.close(PATIENCE));
+    assert!(writer.close(CLOSE_TIMEOUT));
     assert_eq!(
         (lines_of(&folder.file("log.1")), lines_of(&folder.file("log"))),
         (1, 2)
@@ -425,7 +425,7 @@ fn a_reopen_that_fails_keeps_the_old_file() {
     let mut batch = batch(&sink);
     batch.add(&line());
     hand_over_all(&mut batch);
-    assert!(writer.close(PATIENCE));
+    assert!(writer.close(CLOSE_TIMEOUT));
     assert_eq!(lines_of(&moved.join("log")), 1);
 }
 
@@ -444,7 +444,7 @@ fn a_writer_that_cannot_keep_up_costs_lines_and_never_memory_or_time() {
     let dropped = sink.totals().dropped;
     assert!(dropped > 0);
     hand_over_all(&mut batch);
-    assert!(writer.close(PATIENCE));
+    assert!(writer.close(CLOSE_TIMEOUT));
     assert_eq!(
         sink.totals(),
         AccessLogTotals {
@@ -462,7 +462,7 @@ fn a_full_buffer_and_a_closed_writer_drop_what_comes() {
     let too_much = vec![b' '; (8 << 20) + 1];
     while !sink.offer(&too_much, 5) {}
     assert_eq!(sink.totals().dropped, 5);
-    assert!(writer.close(PATIENCE));
+    assert!(writer.close(CLOSE_TIMEOUT));
     assert!(sink.offer(b"{}\n", 1));
     assert_eq!(
         sink.totals(),
@@ -480,7 +480,7 @@ fn what_cannot_be_written_is_counted() {
     let mut batch = batch(&sink);
     batch.add(&line());
     hand_over_all(&mut batch);
-    assert!(writer.close(PATIENCE));
+    assert!(writer.close(CLOSE_TIMEOUT));
     assert_eq!(
         sink.totals(),
         AccessLogTotals {

@@ -201,7 +201,7 @@ impl WriterState {
                         error: &error,
                         lines: 0,
                     }
-                    .tell(Instant::now()),
+                    .report(Instant::now()),
                 }
             }
             match output.write(&taken.text) {
@@ -211,7 +211,7 @@ impl WriterState {
                         error: &error,
                         lines: taken.lines,
                     }
-                    .tell(Instant::now());
+                    .report(Instant::now());
                     self.dropped.fetch_add(taken.lines, Relaxed)
                 }
             };

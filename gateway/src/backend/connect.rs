@@ -124,7 +124,7 @@ impl Worker {
             endpoint,
             error: format_args!("{fault}"),
         }
-        .tell(self.now);
+        .report(self.now);
         let random = crate::forwarded::next(&mut self.random);
         let spoke = match fault {
             Fault::Spoke(spoken) => Some(spoken),

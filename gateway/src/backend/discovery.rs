@@ -24,11 +24,11 @@ use crate::snapshot::RunningBackend;
 use crate::telemetry::event::Event;
 
 /// From one look-up of a name to the next, give or take a tenth.
-const EVERY: Duration = Duration::from_secs(30);
-/// The same for a name that has no address yet; doubled until it is [`EVERY`].
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
+/// The same for a name that has no address yet; doubled until it is [`RESOLVE_INTERVAL`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// A resolver that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Keeps [`Backend::addresses`] of the followed backends up to date until it is dropped.
 pub(crate) struct Discovery {
@@ -70,7 +70,7 @@ impl Discovery {
 
     /// Follows these backends and no others. Each has the addresses that are known for it when this
     /// returns; names that are new are asked for at once.
-    pub(crate) fn follow(&self, backends: &[Arc<RunningBackend>]) {
+    pub(crate) fn set_backends(&self, backends: &[Arc<RunningBackend>]) {
         let mut state = lock(&self.state);
         let names = book::names(backends.iter().flat_map(|backend| &backend.settings.endpoints));
         state.tasks.retain(|name, task| {
@@ -152,10 +152,10 @@ impl LookupTask {
         let random = RandomState::new();
         let mut retry = FIRST_RETRY;
         for round in 0_u64.. {
-            let answer = tokio::time::timeout(PATIENCE, (self.lookup)(self.name.clone())).await;
+            let answer = tokio::time::timeout(RESOLVE_TIMEOUT, (self.lookup)(self.name.clone())).await;
             let known = self.take(answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
-            let pause = if known { EVERY } else { retry };
-            retry = (retry * 2).min(EVERY);
+            let pause = if known { RESOLVE_INTERVAL } else { retry };
+            retry = (retry * 2).min(RESOLVE_INTERVAL);
             tokio::time::sleep(book::jittered(pause, random.hash_one(round))).await;
         }
     }
@@ -180,14 +180,14 @@ impl LookupTask {
                     host,
                     addresses: known,
                 }
-                .tell(now);
+                .report(now);
             }
             Novelty::Failed(error) => Event::NameUnresolved {
                 host,
                 error,
                 kept: known,
             }
-            .tell(now),
+            .report(now),
         }
         if state.pending.remove(&self.name) {
             self.looked_up.notify_waiters();

@@ -104,20 +104,20 @@ impl Pool {
             waiting: Waiting::default(),
             served_at: None,
         };
-        pool.follow_addresses();
+        pool.apply_addresses();
         pool
     }
 
     /// Goes over to the settings and addresses of `backend`, the newest of its name.
-    pub(crate) fn follow_backend(&mut self, backend: Arc<RunningBackend>) {
+    pub(crate) fn apply_backend(&mut self, backend: Arc<RunningBackend>) {
         self.backend = backend;
         self.retired = false;
-        self.follow_addresses();
+        self.apply_addresses();
     }
 
     /// Takes over the addresses that discovery knows now; none for a retired pool. Endpoints that stay keep their
     /// state.
-    pub(crate) fn follow_addresses(&mut self) {
+    pub(crate) fn apply_addresses(&mut self) {
         // Discovery publishes to the backend; nobody tells a pool.
         let addresses = self.backend.addresses.load();
         let addresses = if self.retired { &[] } else { addresses.as_slice() };
@@ -377,7 +377,7 @@ impl Pool {
     /// The configuration names this backend no more: only what runs goes on.
     pub(crate) fn retire(&mut self) {
         self.retired = true;
-        self.follow_addresses();
+        self.apply_addresses();
     }
 
     /// Connections to endpoints that are in no list of addresses any more, and that nobody waits for.

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn protocols_are_told_by_their_first_octets_however_they_come() {
+    fn protocols_are_recognised_by_their_first_octets_however_they_come() {
         for (pieces, name) in [
             (&[&b"HTTP/1.1 400 Bad Request\r\n"[..]][..], Some("HTTP/1.1")),
             (&[b"HT", b"TP/1", b".0 505"], Some("HTTP/1.1")),
@@ -101,12 +101,12 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_shown_escaped_and_cut() {
-        let told = spoken(&[b"-ERR \x1b[2J unknown command", &[b'x'; 1000]])
+        let reported = spoken(&[b"-ERR \x1b[2J unknown command", &[b'x'; 1000]])
             .unwrap()
             .to_string();
         assert!(
-            told.ends_with(r#"began with "-ERR \u{1b}[2J unknown commandxxxxxxx""#),
-            "{told}"
+            reported.ends_with(r#"began with "-ERR \u{1b}[2J unknown commandxxxxxxx""#),
+            "{reported}"
         );
     }
 }

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn one_hash_for_different_keys_is_told_apart_by_the_key() {
+    fn one_hash_for_different_keys_is_distinguished_by_the_key() {
         let mut table = Table::<u8>::default();
         *table.entry(b"a") = 1;
         assert_eq!(table.find(b"b", hash(b"a")), None);

@@ -150,7 +150,7 @@ fn a_tail_of_the_path_is_no_way_around_a_route_by_service_or_method() {
 }
 
 #[test]
-fn paths_that_backends_may_read_as_another_are_told_apart() {
+fn paths_that_backends_may_read_as_another_are_distinguished() {
     for path in [
         "/s.S/M",
         "/S/M",

@@ -169,8 +169,8 @@ impl Relay {
 impl Request {
     /// What the backend is told of the time that the RPC may take.
     pub(crate) fn set_timeout(&mut self, timeout: &Field) {
-        let told = self.fields.iter_mut();
-        for field in told.filter(|field| field.known() == Name::GrpcTimeout) {
+        let fields = self.fields.iter_mut();
+        for field in fields.filter(|field| field.known() == Name::GrpcTimeout) {
             *field = timeout.clone();
         }
     }

@@ -354,8 +354,8 @@ pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
 
 /// One to eight digits.
 fn number(digits: &[u8]) -> Option<u64> {
-    let lawful = matches!(digits.len(), 1..=8) && digits.iter().all(u8::is_ascii_digit);
-    lawful.then(|| {
+    let valid = matches!(digits.len(), 1..=8) && digits.iter().all(u8::is_ascii_digit);
+    valid.then(|| {
         digits
             .iter()
             .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))

@@ -303,7 +303,7 @@ impl Worker {
                     endpoint,
                     rule,
                 }
-                .tell(self.now);
+                .report(self.now);
             }
             let refusal = match cause {
                 Cause::Limit(limit) => Refusal::ResponseOverLimit {

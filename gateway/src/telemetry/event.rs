@@ -21,7 +21,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Subjects come from the configuration and the code, so there are few; a bound all the same.
 const MAX_SUBJECTS: usize = 4096;
 
-/// Something rare. [`Event::tell`] makes it a log line.
+/// Something rare. [`Event::report`] makes it a log line.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
     /// A client did not get to HTTP/2.
@@ -142,7 +142,7 @@ static TOLD: LazyLock<Mutex<Throttle>> = LazyLock::new(Mutex::default);
 
 impl Event<'_> {
     /// Logs the event, unless one of its kind and subject was logged within the last minute.
-    pub fn tell(&self, now: Instant) {
+    pub fn report(&self, now: Instant) {
         let times = match self.subject() {
             None => 1,
             Some(subject) => lock(&TOLD).times(subject, now),
@@ -347,17 +347,17 @@ struct Throttle(HashMap<Subject, (Instant, u64)>);
 impl Throttle {
     /// How many happenings a line now stands for; 0 for no line.
     fn times(&mut self, subject: Subject, now: Instant) -> u64 {
-        if let Some((told, unsaid)) = self.0.get_mut(&subject) {
-            if now.saturating_duration_since(*told) < QUIET {
-                *unsaid += 1;
+        if let Some((reported_at, suppressed)) = self.0.get_mut(&subject) {
+            if now.saturating_duration_since(*reported_at) < QUIET {
+                *suppressed += 1;
                 return 0;
             }
-            *told = now;
-            return 1 + std::mem::take(unsaid);
+            *reported_at = now;
+            return 1 + std::mem::take(suppressed);
         }
         if self.0.len() >= MAX_SUBJECTS {
             self.0
-                .retain(|_, (told, _)| now.saturating_duration_since(*told) < QUIET);
+                .retain(|_, (reported_at, _)| now.saturating_duration_since(*reported_at) < QUIET);
         }
         if self.0.len() < MAX_SUBJECTS {
             self.0.insert(subject, (now, 0));
@@ -371,7 +371,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subject_is_told_once_a_minute_with_how_often_it_happened() {
+    fn a_subject_is_reported_once_a_minute_with_how_often_it_happened() {
         let mut throttle = Throttle::default();
         let start = Instant::now();
         let probe = || Subject::Handshake(HandshakeFailure::Probe);
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_can_be_told() {
+    fn every_event_can_be_reported() {
         let error = io::Error::other("broken");
         let (peer, endpoint) = (
             IpAddr::from([192, 0, 2, 1]),
@@ -414,7 +414,7 @@ mod tests {
                 peer,
                 error: None,
             }
-            .tell(now);
+            .report(now);
         }
         for event in [
             Event::ClientSentAway {
@@ -475,7 +475,7 @@ mod tests {
                 lines: 1,
             },
         ] {
-            event.tell(now);
+            event.report(now);
         }
     }
 }

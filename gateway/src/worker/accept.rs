@@ -38,7 +38,7 @@ pub(super) struct Acceptors(Vec<(Arc<BoundListener>, JoinHandle<()>)>);
 
 impl Acceptors {
     /// Accepts on the listeners of the worker's snapshot; those that stayed the same are left alone.
-    pub(super) fn follow(&mut self, handle: &Rc<WorkerHandle>) {
+    pub(super) fn apply_snapshot(&mut self, handle: &Rc<WorkerHandle>) {
         let snapshot = handle.worker().snapshot.clone();
         let wanted = &snapshot.listeners;
         self.0.retain(|(running, task)| {
@@ -273,5 +273,5 @@ pub(super) fn limit_reached(metrics: &WorkerMetrics, limit: &'static str, peer: 
         limit,
         peer: peer.map(|peer| peer.ip().to_canonical()),
     }
-    .tell(Instant::now());
+    .report(Instant::now());
 }

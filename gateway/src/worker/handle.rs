@@ -74,7 +74,7 @@ impl WorkerHandle {
             handle.worker().connections.take_touched();
             let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
             polled.unwrap_or_else(|_| {
-                tell_panic(&handle.metrics);
+                report_panic(&handle.metrics);
                 caught();
                 Poll::Ready(())
             })
@@ -90,7 +90,7 @@ impl WorkerHandle {
             work(&mut worker)
         }));
         if done.is_err() {
-            tell_panic(&self.metrics);
+            report_panic(&self.metrics);
             if !self.get_over(None) {
                 self.end();
             }
@@ -107,7 +107,7 @@ impl WorkerHandle {
     pub(crate) fn contained_about<R>(&self, key: Key, work: impl FnOnce() -> R) -> Option<R> {
         let done = catch_unwind(AssertUnwindSafe(work));
         if done.is_err() {
-            tell_panic(&self.metrics);
+            report_panic(&self.metrics);
             self.get_over(Some(key));
         }
         done.ok()
@@ -120,7 +120,7 @@ impl WorkerHandle {
         let _ = certstore::take_resolution();
         let done = catch_unwind(AssertUnwindSafe(|| self.worker().get_over(about)));
         done.unwrap_or_else(|_| {
-            tell_panic(&self.metrics);
+            report_panic(&self.metrics);
             self.end();
             false
         })
@@ -141,9 +141,9 @@ impl WorkerHandle {
 
     /// Resolves when the worker drains, at once if it does already.
     pub(crate) async fn drained(&self) {
-        let told = self.drains.notified();
+        let draining = self.drains.notified();
         if !self.worker().draining {
-            told.await;
+            draining.await;
         }
     }
 
@@ -170,17 +170,17 @@ impl WorkerHandle {
             peer,
             error: why.as_ref(),
         }
-        .tell(Instant::now());
+        .report(Instant::now());
     }
 }
 
 /// What this thread has just caught.
-pub(super) fn tell_panic(metrics: &WorkerMetrics) {
+pub(super) fn report_panic(metrics: &WorkerMetrics) {
     metrics.panicked();
     let panic = panics::last();
     Event::Panicked {
         place: &panic.place,
         message: &panic.message,
     }
-    .tell(Instant::now());
+    .report(Instant::now());
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::Error;
 
 use super::tick::Part;
-use super::{Key, Worker, follow};
+use super::{Key, Worker, reload};
 use crate::connection::{Connection, Peer, SentAway, Transport};
 use crate::snapshot::Snapshot;
 use crate::telemetry::event::Departure;
@@ -34,7 +34,7 @@ impl Outdated {
 
 impl Worker {
     /// Begins to look for clients that a swap may concern. Nearly always there was none.
-    pub(super) fn follow_trust(&mut self) {
+    pub(super) fn apply_trust(&mut self) {
         let swaps = self.shared.certificates.trust_swaps();
         if swaps == self.trust_swaps {
             return;
@@ -65,7 +65,7 @@ impl Worker {
             self.outdated.at = key.index() + 1;
             let outdated = is_outdated(connection, &self.snapshot);
             if outdated {
-                self.follow_listener(key);
+                self.apply_listener(key);
                 if let Some(error) = self.connections.get_mut(key).and_then(|c| verify_again(c)) {
                     self.send_away(key, SentAway::Certificate, &Departure::Certificate(&error));
                 }
@@ -85,7 +85,7 @@ fn is_outdated(connection: &Connection, snapshot: &Snapshot) -> bool {
     let Peer::Client(client) = &connection.peer else {
         return false;
     };
-    if follow::is_left_behind(client, snapshot) {
+    if reload::is_left_behind(client, snapshot) {
         return true;
     }
     let (Some(presented), Some(trust)) = (&client.presented, client.listener.client_trust()) else {

@@ -14,7 +14,7 @@ use crate::telemetry::HandshakeFailure;
 use crate::telemetry::event::Event;
 
 /// Connections and pools are looked at every so many ticks: half a second.
-const SLOW: u32 = 5;
+const TICKS_PER_REVIEW: u32 = 5;
 /// A connection that has said its last word waits this long for the peer to close.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -107,14 +107,14 @@ impl Worker {
         self.forget_deadlines();
         self.look_after_waiting();
         self.ticks = self.ticks.wrapping_add(1);
-        if self.ticks.is_multiple_of(SLOW) && self.walks.connections.is_none() {
+        if self.ticks.is_multiple_of(TICKS_PER_REVIEW) && self.walks.connections.is_none() {
             self.bound_free();
             self.walks.connections = Some(0);
         }
         self.end_overdue_connections();
-        if self.ticks.is_multiple_of(SLOW) {
-            self.follow_trust();
-            self.follow_discovery();
+        if self.ticks.is_multiple_of(TICKS_PER_REVIEW) {
+            self.apply_trust();
+            self.apply_discovery();
             self.review_memory();
         }
         self.check_memory();
@@ -331,7 +331,7 @@ impl Worker {
                 peer: client.address,
                 error: None,
             }
-            .tell(self.now);
+            .report(self.now);
         }
     }
 
@@ -383,10 +383,10 @@ impl Worker {
         self.close_after_flush(key);
     }
 
-    fn follow_discovery(&mut self) {
+    fn apply_discovery(&mut self) {
         let mut leftovers = Vec::new();
         for pool in self.pools.iter_mut().flatten() {
-            pool.follow_addresses();
+            pool.apply_addresses();
             leftovers.extend(pool.leftovers());
         }
         for key in leftovers {

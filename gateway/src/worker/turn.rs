@@ -200,7 +200,7 @@ impl Worker {
             .connections
             .get(key)
             .map(|connection| connection.peer.address());
-        Event::LimitReached { limit, peer }.tell(self.now);
+        Event::LimitReached { limit, peer }.report(self.now);
     }
 
     fn broke_a_rule(&mut self, key: Key, error: &http2::ConnectionError) {

@@ -9,7 +9,7 @@ use gateway::settings::{Backend, EndpointAddress, Route};
 use gateway::telemetry::BackendTotals;
 
 use crate::sent_away::{Open, RST_STREAM, request_on};
-use crate::support::{PATIENCE, TestGateway, eventually};
+use crate::support::{TEST_TIMEOUT, TestGateway, eventually};
 
 const HEADERS: u8 = 1;
 
@@ -20,7 +20,7 @@ pub(crate) fn route_to(gateway: &mut TestGateway, connect_timeout: Duration, end
             name: "b".to_owned(),
             endpoints: endpoints.to_vec(),
             connect_timeout,
-            tcp_user_timeout: PATIENCE,
+            tcp_user_timeout: TEST_TIMEOUT,
         }];
         settings.routes = vec![Route {
             name: "r".to_owned(),
@@ -71,7 +71,7 @@ fn connections_that_were_never_counted_are_not_counted_as_gone() {
     let endpoints: Vec<_> = (1..=200)
         .map(|host| EndpointAddress::Address(SocketAddr::from(([127, 0, 0, host], port))))
         .collect();
-    route_to(&mut gateway, PATIENCE, &endpoints);
+    route_to(&mut gateway, TEST_TIMEOUT, &endpoints);
     let mut open = Open::anyone(&gateway);
     asked(&mut open, 1);
     eventually("all have been tried, and each that was made is gone", || {
@@ -116,7 +116,7 @@ fn a_reload_leaves_no_moment_without_the_addresses_of_a_name() {
         port,
     };
     let endpoints = [name];
-    route_to(&mut gateway, PATIENCE, &endpoints);
+    route_to(&mut gateway, TEST_TIMEOUT, &endpoints);
     gateway.discovered();
     let mut open = Open::anyone(&gateway);
     let answered = AtomicU32::new(0);
@@ -136,7 +136,11 @@ fn a_reload_leaves_no_moment_without_the_addresses_of_a_name() {
         for number in 0.. {
             // An RPC between two reloads, or none, or several.
             std::thread::sleep(Duration::from_micros(10 * (number % 50)));
-            route_to(&mut gateway, PATIENCE + Duration::from_millis(number), &endpoints);
+            route_to(
+                &mut gateway,
+                TEST_TIMEOUT + Duration::from_millis(number),
+                &endpoints,
+            );
             if asking.is_finished() {
                 break;
             }

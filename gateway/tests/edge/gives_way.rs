@@ -102,7 +102,7 @@ fn answer(open: &mut Open) -> Vec<u8> {
 }
 
 #[test]
-fn who_gives_way_for_memory_is_told_so() {
+fn who_gives_way_for_memory_gets_that_reason() {
     let scene = Scene::set("process-memory", |settings| {
         settings.limits.process_memory = 256 << 10;
     });
@@ -126,7 +126,7 @@ fn who_gives_way_for_memory_is_told_so() {
 }
 
 #[test]
-fn who_fills_the_access_log_has_no_more_lines_in_that_second_and_is_told_of() {
+fn who_fills_the_access_log_has_no_more_lines_in_that_second_and_is_reported() {
     let scene = Scene::set("access-log-rate", |settings| {
         settings.limits.access_log_rate = 2_000;
         settings.routes.clear();
@@ -153,7 +153,7 @@ fn who_fills_the_access_log_has_no_more_lines_in_that_second_and_is_told_of() {
 }
 
 #[test]
-fn who_waits_for_a_backend_that_has_too_much_waiting_is_told_so() {
+fn who_waits_for_a_backend_that_has_too_much_waiting_gets_that_reason() {
     let scene = Scene::set("max-queued", |settings| {
         settings.limits.backend.max_queued = 30_000;
     });

@@ -9,7 +9,7 @@ use gateway::settings::EndpointAddress;
 
 use crate::backend::route_to;
 use crate::sent_away::{Open, RST_STREAM, request_on};
-use crate::support::{PATIENCE, TestGateway};
+use crate::support::{TEST_TIMEOUT, TestGateway};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -31,7 +31,7 @@ impl Backend {
     fn start() -> Self {
         let listening = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listening.local_addr().unwrap();
-        let (told, connections) = channel();
+        let (accepted, connections) = channel();
         let (hears, heard) = channel();
         std::thread::spawn(move || {
             for (number, stream) in listening.incoming().enumerate() {
@@ -40,7 +40,7 @@ impl Backend {
                 stream
                     .write_all(b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0")
                     .unwrap();
-                let _ = told.send(stream.try_clone().unwrap());
+                let _ = accepted.send(stream.try_clone().unwrap());
                 let hears = hears.clone();
                 std::thread::spawn(move || listen(stream, number, &hears));
             }
@@ -53,12 +53,12 @@ impl Backend {
     }
 
     fn connection(&self) -> TcpStream {
-        self.connections.recv_timeout(PATIENCE).unwrap()
+        self.connections.recv_timeout(TEST_TIMEOUT).unwrap()
     }
 
     /// The next HEADERS or DATA.
     fn hears(&self) -> Heard {
-        self.heard.recv_timeout(PATIENCE).unwrap()
+        self.heard.recv_timeout(TEST_TIMEOUT).unwrap()
     }
 }
 
@@ -81,7 +81,7 @@ fn scene() -> (TestGateway, Backend, Open, TcpStream) {
     let mut gateway = TestGateway::start();
     route_to(
         &mut gateway,
-        PATIENCE,
+        TEST_TIMEOUT,
         &[EndpointAddress::Address(backend.address)],
     );
     let mut client = Open::anyone(&gateway);
@@ -114,7 +114,7 @@ fn end_many(client: &mut Open) {
 }
 
 #[test]
-fn all_rpcs_of_a_backend_that_is_gone_are_told() {
+fn all_rpcs_of_a_backend_that_is_gone_are_reported() {
     let (_gateway, backend, mut client, connection) = scene();
     open_many(&mut client);
     for _ in 1..MANY {

@@ -8,7 +8,7 @@ use gateway::settings::{Backend, EndpointAddress, Route};
 use gateway::telemetry::HandshakeFailure;
 
 use crate::sent_away::{GOAWAY, Open, PING, RST_STREAM, request_on};
-use crate::support::{PATIENCE, TestGateway, connect, eventually};
+use crate::support::{TEST_TIMEOUT, TestGateway, connect, eventually};
 
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
@@ -75,8 +75,8 @@ fn add_evil(gateway: &mut TestGateway, port: u16, endpoints: u8) {
         settings.backends.push(Backend {
             name: "evil".to_owned(),
             endpoints: addresses.map(EndpointAddress::Address).collect(),
-            connect_timeout: PATIENCE,
-            tcp_user_timeout: PATIENCE,
+            connect_timeout: TEST_TIMEOUT,
+            tcp_user_timeout: TEST_TIMEOUT,
         });
         settings.routes.push(Route {
             name: "evil".to_owned(),

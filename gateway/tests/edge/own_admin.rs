@@ -7,7 +7,7 @@ use gateway::settings::{Backend, EndpointAddress, Route};
 
 use crate::client_auth::forged_request;
 use crate::sent_away::Open;
-use crate::support::{PATIENCE, TestGateway};
+use crate::support::{TEST_TIMEOUT, TestGateway};
 
 const HEADERS: u8 = 1;
 
@@ -44,8 +44,8 @@ fn nobody_gets_to_the_own_admin_by_whatever_name() {
             settings.backends = vec![Backend {
                 name: format!("b{stream}"),
                 endpoints: vec![endpoint.clone()],
-                connect_timeout: PATIENCE,
-                tcp_user_timeout: PATIENCE,
+                connect_timeout: TEST_TIMEOUT,
+                tcp_user_timeout: TEST_TIMEOUT,
             }];
             settings.routes = vec![Route {
                 name: "r".to_owned(),

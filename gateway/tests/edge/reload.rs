@@ -8,7 +8,7 @@ use gateway::telemetry::SentAway;
 
 use crate::client_auth::{Papers, asking, client, forged_request, install, params};
 use crate::sent_away::{GOAWAY, Open, PING, RST_STREAM};
-use crate::support::{Heard, PATIENCE, TestCa, TestGateway, eventually, now, tls};
+use crate::support::{Heard, TEST_TIMEOUT, TestCa, TestGateway, eventually, now, tls};
 
 const HEADERS: u8 = 1;
 /// RFC 9113 §7.
@@ -43,13 +43,13 @@ fn a_client_without_a_certificate_goes_when_one_is_required() {
     let backend = gateway.serve_by_backend();
     let (mut idle, mut busy) = (Open::anyone(&gateway), Open::anyone(&gateway));
     gateway.reload(|settings| {
-        settings.timeouts.drain = PATIENCE;
+        settings.timeouts.drain = TEST_TIMEOUT;
         demand(settings, ClientAuthMode::Required, "clients");
     });
     // No tick needs to come first.
     busy.0.write_all(&forged_request()).unwrap();
-    busy.is_told_to_go_and_refused();
-    idle.is_told_to_go();
+    busy.is_sent_away_and_refused();
+    idle.is_sent_away();
     assert!(backend.lock().unwrap().is_empty());
     assert_eq!(gateway.sent_away(SentAway::Listener), 2);
     assert_eq!(gateway.sent_away(SentAway::Certificate), 0);
@@ -67,7 +67,7 @@ fn what_a_client_that_must_go_has_under_way_may_end_for_as_long_as_in_a_drain() 
         public(settings).tls.as_mut().unwrap().min_version = TlsVersion::V1_3;
         demand(settings, ClientAuthMode::Required, "clients");
     });
-    open.is_told_to_go();
+    open.is_sent_away();
     open.is_closed();
 }
 
@@ -87,7 +87,7 @@ fn whom_a_reload_does_not_concern_stays() {
     let mut open = Open::with(&gateway, &papers);
     let changes: [&dyn Fn(&mut Settings); 8] = [
         &|_| {},
-        &|settings| settings.timeouts.idle = PATIENCE * 100,
+        &|settings| settings.timeouts.idle = TEST_TIMEOUT * 100,
         &|settings| public(settings).tls.as_mut().unwrap().min_version = TlsVersion::V1_3,
         &|settings| public(settings).tls.as_mut().unwrap().without_alpn = WithoutAlpn::Refuse,
         &|settings| public(settings).trusted_peers = vec!["10.0.0.0/8".parse().unwrap()],
@@ -104,7 +104,7 @@ fn whom_a_reload_does_not_concern_stays() {
     let mut marker = Open::with(&gateway, &Papers::of(&third, &params(2)));
     install(&mut gateway, &[&ca], "", false);
     gateway.reload(|settings| demand(settings, ClientAuthMode::Optional, "clients"));
-    marker.is_told_to_go();
+    marker.is_sent_away();
     open.stays();
     gateway.reload(|settings| public(settings).tls.as_mut().unwrap().client_auth = None);
     open.is_answered(101);
@@ -122,10 +122,10 @@ fn a_raised_version_and_a_demanded_alpn_send_away_those_alone_that_lack_them() {
     silent.alpn_protocols.clear();
     let mut silent = Open::over(&gateway, silent);
     gateway.reload(|settings| public(settings).tls.as_mut().unwrap().min_version = TlsVersion::V1_3);
-    old.is_told_to_go();
+    old.is_sent_away();
     silent.stays();
     gateway.reload(|settings| public(settings).tls.as_mut().unwrap().without_alpn = WithoutAlpn::Refuse);
-    silent.is_told_to_go();
+    silent.is_sent_away();
     new.stays();
     assert_eq!(gateway.sent_away(SentAway::Listener), 2);
 }
@@ -142,7 +142,7 @@ fn another_trust_bundle_sends_away_those_alone_that_it_does_not_accept() {
     of_one.stays();
     let bundle = TrustBundle::parse(two.0.pem().as_bytes(), b"", false, now()).unwrap();
     gateway.writer.install_trust("partners", bundle);
-    of_one.is_told_to_go();
+    of_one.is_sent_away();
     of_two.stays();
     assert_eq!(gateway.sent_away(SentAway::Certificate), 1);
 }
@@ -152,7 +152,7 @@ fn clients_of_a_listener_that_is_gone_go() {
     let mut gateway = TestGateway::start();
     let mut open = Open::anyone(&gateway);
     gateway.reload(|settings| drop(settings.listeners.remove(0)));
-    open.is_told_to_go();
+    open.is_sent_away();
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn tls_is_asked_of_those_who_came_without() {
     gateway.reload(|settings| public(settings).tls = None);
     let mut plain = Open::plaintext(&gateway);
     gateway.reload(|settings| public(settings).tls = Some(tls()));
-    plain.is_told_to_go();
+    plain.is_sent_away();
 }
 
 #[test]
@@ -199,16 +199,16 @@ impl Open {
     }
 
     /// GOAWAY, and RST_STREAM for what it has asked meanwhile, in whatever order.
-    fn is_told_to_go_and_refused(&mut self) {
-        let (mut told, mut refused) = (false, false);
-        while !(told && refused) {
+    fn is_sent_away_and_refused(&mut self) {
+        let (mut went_away, mut refused) = (false, false);
+        while !(went_away && refused) {
             match self.next().expect("GOAWAY and RST_STREAM") {
                 (RST_STREAM, _, code) => {
                     assert_eq!(code, REFUSED_STREAM);
                     refused = true;
                 }
                 (PING, ..) => {}
-                (kind, _, _) => told |= kind == GOAWAY,
+                (kind, _, _) => went_away |= kind == GOAWAY,
             }
         }
     }

@@ -10,7 +10,7 @@ use rcgen::date_time_ymd;
 use rustls::{AlertDescription, ClientConfig, ClientConnection, StreamOwned};
 
 use crate::client_auth::{Papers, asking, client, enters, forged_request, install, params, revoking};
-use crate::support::{PATIENCE, PREFACE, TestCa, TestGateway, connect, eventually, shake, speaks_http2};
+use crate::support::{PREFACE, TEST_TIMEOUT, TestCa, TestGateway, connect, eventually, shake, speaks_http2};
 
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const PING: u8 = 6;
@@ -94,7 +94,7 @@ impl<S: Read + Write> Open<S> {
     }
 
     /// Waits for the first GOAWAY; RFC 9113 §6.8: it names every stream that could be.
-    pub(crate) fn is_told_to_go(&mut self) {
+    pub(crate) fn is_sent_away(&mut self) {
         loop {
             let (kind, _, payload) = self.next().expect("GOAWAY before the end");
             if kind == GOAWAY {
@@ -117,39 +117,39 @@ impl<S: Read + Write> Open<S> {
 }
 
 #[test]
-fn a_revoked_client_is_told_to_go_and_the_others_stay() {
+fn a_revoked_client_is_sent_away_and_the_others_stay() {
     let mut gateway = TestGateway::with(asking(ClientAuthMode::Required));
     let (ca, other) = (TestCa::new("clients"), TestCa::new("others"));
     install(&mut gateway, &[&ca], &revoking(&ca, &[], 2100), false);
     let papers = [1, 2, 3].map(|serial| Papers::of(&ca, &params(serial)));
     let [mut one, mut two, mut three] = papers.each_ref().map(|papers| Open::with(&gateway, papers));
     install(&mut gateway, &[&ca, &other], &revoking(&ca, &[3], 2100), false);
-    three.is_told_to_go();
+    three.is_sent_away();
     three.is_closed();
     // The control: the same swap left them where they were.
     one.stays();
     two.stays();
     install(&mut gateway, &[&ca], &revoking(&ca, &[3, 1], 2100), true);
-    one.is_told_to_go();
+    one.is_sent_away();
     one.is_closed();
     two.stays();
     assert_eq!(gateway.sent_away(SentAway::Certificate), 2);
     // And what a dropped CA had issued.
     install(&mut gateway, &[&other], "", false);
-    two.is_told_to_go();
+    two.is_sent_away();
     two.is_closed();
 }
 
 #[test]
-fn a_client_that_was_told_to_go_and_stays_gets_no_further_rpc() {
+fn a_client_that_was_sent_away_and_stays_gets_no_further_rpc() {
     let mut gateway = TestGateway::with(asking(ClientAuthMode::Required));
     let ca = TestCa::new("clients");
     install(&mut gateway, &[&ca], "", false);
     let heard = gateway.serve_by_backend();
-    gateway.reload(|settings| settings.timeouts.drain = PATIENCE);
+    gateway.reload(|settings| settings.timeouts.drain = TEST_TIMEOUT);
     let mut open = Open::with(&gateway, &Papers::of(&ca, &params(1)));
     install(&mut gateway, &[&ca], &revoking(&ca, &[1], 2100), true);
-    open.is_told_to_go();
+    open.is_sent_away();
     // It leaves the PING unanswered that is behind the GOAWAY, and so never gets the one that names a last stream.
     open.0.write_all(&forged_request()).unwrap();
     let answer = loop {
@@ -164,15 +164,15 @@ fn a_client_that_was_told_to_go_and_stays_gets_no_further_rpc() {
 }
 
 #[test]
-fn a_client_that_was_told_to_go_may_not_ask_without_end() {
+fn a_client_that_was_sent_away_may_not_ask_without_end() {
     let mut gateway = TestGateway::with(asking(ClientAuthMode::Required));
     let ca = TestCa::new("clients");
     install(&mut gateway, &[&ca], "", false);
     gateway.serve_by_backend();
-    gateway.reload(|settings| settings.timeouts.drain = 3 * PATIENCE);
+    gateway.reload(|settings| settings.timeouts.drain = 3 * TEST_TIMEOUT);
     let mut open = Open::with(&gateway, &Papers::of(&ca, &params(1)));
     install(&mut gateway, &[&ca], &revoking(&ca, &[1], 2100), true);
-    open.is_told_to_go();
+    open.is_sent_away();
     let (mut requests, began) = (0, Instant::now());
     let code = 'asking: loop {
         open.0.write_all(&request_on(2 * requests + 1)).unwrap();
@@ -184,7 +184,7 @@ fn a_client_that_was_told_to_go_may_not_ask_without_end() {
                 _ => {}
             }
         }
-        assert!(began.elapsed() < 2 * PATIENCE, "{requests} requests");
+        assert!(began.elapsed() < 2 * TEST_TIMEOUT, "{requests} requests");
         assert!(requests < 20_000);
     };
     // RFC 9113 §7: ENHANCE_YOUR_CALM.
@@ -200,14 +200,14 @@ fn a_request_that_crosses_the_last_words_to_a_revoked_client_is_logged_as_its() 
     let ca = TestCa::new("clients");
     install(&mut gateway, &[&ca], "", false);
     gateway.serve_by_backend();
-    gateway.reload(|settings| settings.timeouts.drain = PATIENCE);
+    gateway.reload(|settings| settings.timeouts.drain = TEST_TIMEOUT);
     let papers = Papers::of(&ca, &params(1));
     let mut open = Open::with(&gateway, &papers);
     // This one keeps the connection open.
     open.0.write_all(&request_on(1)).unwrap();
     open.stays();
     install(&mut gateway, &[&ca], &revoking(&ca, &[1], 2100), true);
-    open.is_told_to_go();
+    open.is_sent_away();
     // Its PING is answered, and the GOAWAY that names a last stream is there.
     loop {
         match open.next().expect("the last GOAWAY") {
@@ -237,7 +237,7 @@ fn a_client_without_a_certificate_is_nobodys_to_revoke() {
     let mut known = Open::with(&gateway, &Papers::of(&ca, &params(1)));
     let mut nobody = Open::anyone(&gateway);
     install(&mut gateway, &[&other], "", false);
-    known.is_told_to_go();
+    known.is_sent_away();
     nobody.stays();
 }
 
@@ -256,12 +256,12 @@ fn a_certificate_may_expire_under_an_open_connection() {
         refused.then_some(())
     });
     install(&mut gateway, &[&ca, &other], &revoking(&ca, &[2], 2100), false);
-    marker.is_told_to_go();
+    marker.is_sent_away();
     marker.is_closed();
     open.stays();
     // The control: its CA is looked at all the same.
     install(&mut gateway, &[&other], "", false);
-    open.is_told_to_go();
+    open.is_sent_away();
 }
 
 #[test]
@@ -280,12 +280,12 @@ fn what_a_refused_client_has_under_way_may_end_for_as_long_as_in_a_drain() {
         (heard.lock().unwrap().len() == 1).then_some(())
     });
     install(&mut gateway, &[&ca], &revoking(&ca, &[1], 2100), true);
-    open.is_told_to_go();
-    let told = Instant::now();
+    open.is_sent_away();
+    let sent_away_at = Instant::now();
     open.is_closed();
-    let took = told.elapsed();
+    let took = sent_away_at.elapsed();
     assert!(
-        (grace - Duration::from_millis(100)..PATIENCE).contains(&took),
+        (grace - Duration::from_millis(100)..TEST_TIMEOUT).contains(&took),
         "{took:?}"
     );
     let line = eventually("a line of the RPC", || {

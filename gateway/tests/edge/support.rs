@@ -21,7 +21,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::{PrivateKeyDer, ServerName};
 
 /// No wait of a test is longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn now() -> UnixTime {
     UnixTime::since_unix_epoch(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap())
@@ -33,7 +33,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 
 /// Asks until the fact is there.
 pub(crate) fn eventually<T>(fact: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     loop {
         if let Some(found) = ask() {
             return found;
@@ -246,8 +246,8 @@ impl TestGateway {
             settings.backends = vec![Backend {
                 name: "b".to_owned(),
                 endpoints: vec![EndpointAddress::Address(endpoint)],
-                connect_timeout: PATIENCE,
-                tcp_user_timeout: PATIENCE,
+                connect_timeout: TEST_TIMEOUT,
+                tcp_user_timeout: TEST_TIMEOUT,
             }];
             settings.routes = vec![Route {
                 name: "r".to_owned(),
@@ -275,9 +275,9 @@ impl TestGateway {
                     // Dropping it would be an answer, too.
                     let mut unanswered = Vec::new();
                     while let Some(Ok((request, answer))) = connection.accept().await {
-                        let told = request.headers().get_all("x-forwarded-client-cert").iter();
-                        let told = told.map(|value| value.to_str().unwrap().to_owned()).collect();
-                        heard.lock().unwrap().push(told);
+                        let values = request.headers().get_all("x-forwarded-client-cert").iter();
+                        let values = values.map(|value| value.to_str().unwrap().to_owned()).collect();
+                        heard.lock().unwrap().push(values);
                         // A body that is dropped would open its window again.
                         unanswered.push((request, answer));
                     }
@@ -321,9 +321,9 @@ impl TestGateway {
 }
 
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    let stream = TcpStream::connect_timeout(&address, TEST_TIMEOUT).unwrap();
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+    stream.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream
 }

@@ -10,8 +10,8 @@ pub(crate) fn run(data: &[u8]) {
     let [role, piece, bytes @ ..] = data else { return };
     let now = Instant::now();
     let client = role & 1 == 1;
-    let whole = told(&mut connection(client), std::iter::once(bytes), now);
-    let pieces = told(
+    let whole = reported(&mut connection(client), std::iter::once(bytes), now);
+    let pieces = reported(
         &mut connection(client),
         bytes.chunks(usize::from(*piece).max(1)),
         now,
@@ -72,7 +72,11 @@ fn judge(connection: &mut Connection, stream: StreamKey) {
 type Outcome = (Vec<String>, Option<ConnectionError>, Vec<u8>);
 
 /// Everything that is told, with adjacent pieces of DATA as one; the error; the output.
-fn told<'a>(connection: &mut Connection, pieces: impl Iterator<Item = &'a [u8]>, now: Instant) -> Outcome {
+fn reported<'a>(
+    connection: &mut Connection,
+    pieces: impl Iterator<Item = &'a [u8]>,
+    now: Instant,
+) -> Outcome {
     let mut events: Vec<String> = Vec::new();
     let mut last_data: Option<(u32, Vec<u8>)> = None;
     for mut input in pieces {

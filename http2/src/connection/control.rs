@@ -116,7 +116,7 @@ impl Connection {
         if self.drain == Drain::Announced && payload == DRAIN_PING {
             // RFC 9113 §6.8: the peer knows since a round trip that the connection ends.
             self.drain = Drain::Last;
-            self.goaway_frame(self.highest_told, ErrorCode::NO_ERROR, b"");
+            self.goaway_frame(self.highest_reported, ErrorCode::NO_ERROR, b"");
             return Ok(None);
         }
         match self.pings_out.checked_sub(1) {

@@ -163,7 +163,7 @@ impl Connection {
         if let Some(limit) = decoded.over {
             spend!(self, oversized_requests, OversizedRequests);
             stream.swallow = true;
-            self.highest_told = block.id;
+            self.highest_reported = block.id;
             let stream = self.streams.insert(block.id, stream);
             return Ok(Some(Event::RequestTooLarge {
                 stream,
@@ -178,7 +178,7 @@ impl Connection {
             }
             Ok(length) => {
                 stream.content_left = length;
-                self.highest_told = block.id;
+                self.highest_reported = block.id;
                 let stream = self.streams.insert(block.id, stream);
                 Ok(Some(Event::Request {
                     stream,

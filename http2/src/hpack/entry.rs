@@ -49,7 +49,7 @@ impl NameFacts {
         }
         let known = match name {
             [b':', ..] => Name::OtherPseudo,
-            _ if tells_of_a_client(name) => Name::ClientClaim,
+            _ if is_client_claim(name) => Name::ClientClaim,
             _ => Name::Other,
         };
         Self {
@@ -63,7 +63,7 @@ impl NameFacts {
 /// Whether proxies tell backends by this name who a client is: RFC 7239, RFC 9440, and what nginx, HAProxy, Apache,
 /// Envoy, AWS, Azure, App Engine, Akamai, Cloudflare and Fastly write. Servers of CGI's kind take `_`, `.` and `-` for
 /// the same, so all are looked for. docs/security.md lists them.
-fn tells_of_a_client(name: &[u8]) -> bool {
+fn is_client_claim(name: &[u8]) -> bool {
     const WHOLE: [&[u8]; 21] = [
         b"forwarded",
         b"x-forwarded",
@@ -193,7 +193,7 @@ impl Entry {
 
     /// All that [`Facts`] ask for.
     #[inline]
-    pub(crate) fn is_lawful(&self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         let flags = self.header()[13];
         flags & (LEGAL_NAME | LEGAL_VALUE | FITS_NAME | OUTER_BLANKS) == LEGAL_NAME | LEGAL_VALUE | FITS_NAME
     }

@@ -47,7 +47,7 @@ fn with(name: &str, value: &str) -> Result<u64, Malformed> {
 }
 
 #[test]
-fn ordinary_requests_are_lawful() {
+fn ordinary_requests_are_valid() {
     assert_eq!(and(&[]), Ok(UNKNOWN_LENGTH));
     assert_eq!(
         and(&[
@@ -192,7 +192,7 @@ fn outer_blanks_of_regular_fields_are_taken_away_and_those_of_grpc_message_encod
 }
 
 #[test]
-fn rfc_9113_8_2_1_names_and_values_have_lawful_octets() {
+fn rfc_9113_8_2_1_names_and_values_have_valid_octets() {
     for name in ["", "Upper", "sp ace", "col:on", "nul\0", "uml\u{e4}ut", "tab\t"] {
         assert!(and(&[(name, "v")]).is_err(), "{name:?}");
         assert!(

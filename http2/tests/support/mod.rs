@@ -110,7 +110,7 @@ pub fn split_frames(bytes: &mut Vec<u8>) -> Vec<Frame> {
 
 /// An event that owns what it tells.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Told {
+pub enum OwnedEvent {
     Request {
         stream: u32,
         fields: Vec<(String, String)>,
@@ -170,10 +170,10 @@ fn text(fields: &[Field]) -> Vec<(String, String)> {
 }
 
 /// The event, and the key of its stream.
-pub fn own(event: Event<'_>) -> (Told, Option<StreamKey>) {
+pub fn own(event: Event<'_>) -> (OwnedEvent, Option<StreamKey>) {
     match event {
         Event::Request { stream, fields, end } => (
-            Told::Request {
+            OwnedEvent::Request {
                 stream: stream.id(),
                 fields: text(&fields),
                 end,
@@ -186,7 +186,7 @@ pub fn own(event: Event<'_>) -> (Told, Option<StreamKey>) {
             limit,
             end,
         } => (
-            Told::RequestTooLarge {
+            OwnedEvent::RequestTooLarge {
                 stream: stream.id(),
                 fields: text(&fields),
                 limit,
@@ -195,7 +195,7 @@ pub fn own(event: Event<'_>) -> (Told, Option<StreamKey>) {
             Some(stream),
         ),
         Event::Refused { fields, code, cause } => (
-            Told::Refused {
+            OwnedEvent::Refused {
                 fields: text(&fields),
                 code,
                 cause,
@@ -203,7 +203,7 @@ pub fn own(event: Event<'_>) -> (Told, Option<StreamKey>) {
             None,
         ),
         Event::Informational { stream, fields, .. } => (
-            Told::Informational {
+            OwnedEvent::Informational {
                 stream: stream.id(),
                 fields: text(&fields),
             },
@@ -212,7 +212,7 @@ pub fn own(event: Event<'_>) -> (Told, Option<StreamKey>) {
         Event::Response {
             stream, fields, end, ..
         } => (
-            Told::Response {
+            OwnedEvent::Response {
                 stream: stream.id(),
                 fields: text(&fields),
                 end,
@@ -220,7 +220,7 @@ pub fn own(event: Event<'_>) -> (Told, Option<StreamKey>) {
             Some(stream),
         ),
         Event::Trailers { stream, fields, .. } => (
-            Told::Trailers {
+            OwnedEvent::Trailers {
                 stream: stream.id(),
                 fields: text(&fields),
             },
@@ -229,7 +229,7 @@ pub fn own(event: Event<'_>) -> (Told, Option<StreamKey>) {
         Event::Data {
             stream, payload, end, ..
         } => (
-            Told::Data {
+            OwnedEvent::Data {
                 stream: stream.id(),
                 payload: payload.to_vec(),
                 end,
@@ -239,31 +239,31 @@ pub fn own(event: Event<'_>) -> (Told, Option<StreamKey>) {
         Event::Reset {
             stream, code, cause, ..
         } => (
-            Told::Reset {
+            OwnedEvent::Reset {
                 stream: stream.id(),
                 code,
                 cause,
             },
             Some(stream),
         ),
-        Event::Settings => (Told::Settings, None),
-        Event::GoAway { last, code, debug } => (Told::GoAway { last, code, debug }, None),
-        Event::Pong { payload } => (Told::Pong { payload }, None),
+        Event::Settings => (OwnedEvent::Settings, None),
+        Event::GoAway { last, code, debug } => (OwnedEvent::GoAway { last, code, debug }, None),
+        Event::Pong { payload } => (OwnedEvent::Pong { payload }, None),
     }
 }
 
 /// Adjacent pieces of DATA of one stream as one.
-pub fn merge(events: Vec<Told>) -> Vec<Told> {
-    let mut merged: Vec<Told> = Vec::new();
+pub fn merge(events: Vec<OwnedEvent>) -> Vec<OwnedEvent> {
+    let mut merged: Vec<OwnedEvent> = Vec::new();
     for event in events {
         match (merged.last_mut(), event) {
             (
-                Some(Told::Data {
+                Some(OwnedEvent::Data {
                     stream: a,
                     payload: to,
                     end: to_end @ false,
                 }),
-                Told::Data {
+                OwnedEvent::Data {
                     stream: b,
                     payload,
                     end,
@@ -320,7 +320,7 @@ impl Lone {
     pub fn server(config: Config) -> Self {
         let mut lone = Self::new(Connection::server(config));
         let hello = [PREFACE, &settings(&[]), &frame(SETTINGS, ACK, 0, &[])].concat();
-        assert_eq!(lone.feed(&hello).unwrap(), [Told::Settings]);
+        assert_eq!(lone.feed(&hello).unwrap(), [OwnedEvent::Settings]);
         lone.sent();
         lone
     }
@@ -329,7 +329,7 @@ impl Lone {
     pub fn client(config: Config) -> Self {
         let mut lone = Self::new(Connection::client(config));
         let hello = [settings(&[]), frame(SETTINGS, ACK, 0, &[])].concat();
-        assert_eq!(lone.feed(&hello).unwrap(), [Told::Settings]);
+        assert_eq!(lone.feed(&hello).unwrap(), [OwnedEvent::Settings]);
         lone.connection.advance(PREFACE.len());
         lone.sent();
         lone
@@ -346,20 +346,22 @@ impl Lone {
     }
 
     /// What the connection tells when it receives `bytes`.
-    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<Vec<Told>, ConnectionError> {
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<Vec<OwnedEvent>, ConnectionError> {
         let mut events = Vec::new();
         while let Some(event) = self.connection.receive(&mut bytes, self.now)? {
-            let (told, key) = own(event);
-            if let (Told::Request { .. } | Told::RequestTooLarge { .. }, Some(key)) = (&told, key) {
+            let (reported, key) = own(event);
+            if let (OwnedEvent::Request { .. } | OwnedEvent::RequestTooLarge { .. }, Some(key)) =
+                (&reported, key)
+            {
                 self.keys.push(key);
             }
-            events.push(told);
+            events.push(reported);
         }
         assert!(bytes.is_empty(), "the input is used up");
         Ok(events)
     }
 
-    pub fn feed_all(&mut self, frames: &[Vec<u8>]) -> Result<Vec<Told>, ConnectionError> {
+    pub fn feed_all(&mut self, frames: &[Vec<u8>]) -> Result<Vec<OwnedEvent>, ConnectionError> {
         self.feed(&frames.concat())
     }
 
@@ -381,8 +383,11 @@ impl Lone {
     /// A request that was told; its key.
     pub fn request(&mut self, id: u32, end: bool) -> StreamKey {
         let bytes = self.headers(id, end, POST);
-        let told = self.feed(&bytes).unwrap();
-        assert!(matches!(told[..], [Told::Request { .. }]), "{told:?}");
+        let reported = self.feed(&bytes).unwrap();
+        assert!(
+            matches!(reported[..], [OwnedEvent::Request { .. }]),
+            "{reported:?}"
+        );
         *self.keys.last().unwrap()
     }
 
@@ -442,8 +447,8 @@ pub struct Pair {
     pub client: Connection,
     pub server: Connection,
     pub now: Instant,
-    pub client_told: Vec<Told>,
-    pub server_told: Vec<Told>,
+    pub client_events: Vec<OwnedEvent>,
+    pub server_events: Vec<OwnedEvent>,
     /// Keys of the requests that the server was told.
     pub requests: Vec<StreamKey>,
 }
@@ -454,13 +459,13 @@ impl Pair {
             client: Connection::client(client),
             server: Connection::server(server),
             now: Instant::now(),
-            client_told: Vec::new(),
-            server_told: Vec::new(),
+            client_events: Vec::new(),
+            server_events: Vec::new(),
             requests: Vec::new(),
         };
         pair.run();
-        pair.client_told.clear();
-        pair.server_told.clear();
+        pair.client_events.clear();
+        pair.server_events.clear();
         pair
     }
 
@@ -478,15 +483,15 @@ impl Pair {
             }
             let mut input = there.as_slice();
             while let Some(event) = self.server.receive(&mut input, self.now).unwrap() {
-                let (told, key) = own(event);
-                if let (Told::Request { .. }, Some(key)) = (&told, key) {
+                let (reported, key) = own(event);
+                if let (OwnedEvent::Request { .. }, Some(key)) = (&reported, key) {
                     self.requests.push(key);
                 }
-                self.server_told.push(told);
+                self.server_events.push(reported);
             }
             let mut input = back.as_slice();
             while let Some(event) = self.client.receive(&mut input, self.now).unwrap() {
-                self.client_told.push(own(event).0);
+                self.client_events.push(own(event).0);
             }
         }
     }

@@ -101,7 +101,7 @@ mod book_keeping {
             let pause = book::jittered(Duration::from_secs(30), random);
             assert!(pause >= Duration::from_millis(26_999) && pause <= Duration::from_millis(33_001));
         }
-        assert!(book::jittered(EVERY, 0) < book::jittered(EVERY, u64::MAX));
+        assert!(book::jittered(RESOLVE_INTERVAL, 0) < book::jittered(RESOLVE_INTERVAL, u64::MAX));
     }
 }
 
@@ -168,7 +168,7 @@ async fn names_are_asked_for_at_once_and_every_30_s() {
     let metrics = Metrics::new(1);
     let backend = backend(&metrics, "b", vec![fixed("10.9.9.9:1"), name("a")]);
     let discovery = script.discovery();
-    discovery.follow(std::slice::from_ref(&backend));
+    discovery.set_backends(std::slice::from_ref(&backend));
     assert_eq!(addresses(&backend), ["10.9.9.9:1"]);
     after(1).await;
     assert_eq!(addresses(&backend), ["10.9.9.9:1", "10.0.0.1:1"]);
@@ -185,7 +185,7 @@ async fn a_name_without_address_is_asked_for_again_soon() {
     let metrics = Metrics::new(1);
     let backend = backend(&metrics, "b", vec![name("a")]);
     let discovery = script.discovery();
-    discovery.follow(std::slice::from_ref(&backend));
+    discovery.set_backends(std::slice::from_ref(&backend));
     after(9).await;
     assert_eq!(addresses(&backend), ["10.0.0.1:1"]);
 }
@@ -196,7 +196,7 @@ async fn a_failure_keeps_the_last_addresses_the_very_same_object() {
     let metrics = Metrics::new(1);
     let backend = backend(&metrics, "b", vec![name("a")]);
     let discovery = script.discovery();
-    discovery.follow(std::slice::from_ref(&backend));
+    discovery.set_backends(std::slice::from_ref(&backend));
     after(1).await;
     let before = backend.addresses.load_full();
     after(200).await;
@@ -215,7 +215,7 @@ async fn a_resolver_that_hangs_has_failed() {
         *count.lock().unwrap() += 1;
         Box::pin(std::future::pending())
     }));
-    discovery.follow(std::slice::from_ref(&backend));
+    discovery.set_backends(std::slice::from_ref(&backend));
     after(60).await;
     assert!(*asked.lock().unwrap() >= 3);
 }
@@ -228,11 +228,11 @@ async fn a_changed_backend_starts_with_what_is_known_of_its_names() {
     let metrics = Metrics::new(1);
     let before = [backend(&metrics, "b", vec![name("a"), name("gone")])];
     let discovery = script.discovery();
-    discovery.follow(&before);
+    discovery.set_backends(&before);
     after(100).await;
     let after_reload = [backend(&metrics, "b", vec![fixed("10.9.9.9:1"), name("a")])];
     let (asked, gone) = (script.asked("a"), script.asked("gone"));
-    discovery.follow(&after_reload);
+    discovery.set_backends(&after_reload);
     assert_eq!(addresses(&after_reload[0]), ["10.9.9.9:1", "10.0.0.1:1"]);
     after(100).await;
     assert!(script.asked("a") > asked, "is asked for as before");
@@ -248,7 +248,7 @@ async fn it_is_settled_once_every_name_has_had_an_answer_good_or_bad() {
     let discovery = script.discovery();
     discovery.settled().await;
     let backend = backend(&metrics, "b", vec![name("a"), name("bad")]);
-    discovery.follow(std::slice::from_ref(&backend));
+    discovery.set_backends(std::slice::from_ref(&backend));
     assert!(addresses(&backend).is_empty());
     discovery.settled().await;
     assert_eq!(addresses(&backend), ["10.0.0.1:1"]);
@@ -261,7 +261,7 @@ async fn nothing_is_asked_for_after_a_drop() {
     let metrics = Metrics::new(1);
     let backend = backend(&metrics, "b", vec![name("a")]);
     let discovery = script.discovery();
-    discovery.follow(std::slice::from_ref(&backend));
+    discovery.set_backends(std::slice::from_ref(&backend));
     after(1).await;
     drop(discovery);
     after(300).await;

@@ -314,7 +314,7 @@ fn an_endpoint_that_discovery_lost_gets_nothing_new_and_its_connection_is_left_o
     let [connection] = keys();
     connect(&mut pool, 1, connection);
     pool.backend.addresses.store(Arc::new(vec![address(2)]));
-    pool.follow_addresses();
+    pool.apply_addresses();
     assert_eq!(pool.leftovers().collect::<Vec<_>>(), [connection]);
     assert_eq!(pick(&mut pool, now, WIDE), Pick::Wait);
     assert_eq!(pool.wanting(now, WIDE), [address(2)]);
@@ -326,10 +326,10 @@ fn a_retired_pool_stays_retired_whatever_discovery_says_until_its_backend_is_nam
     let [connection] = keys();
     connect(&mut pool, 1, connection);
     pool.retire();
-    pool.follow_addresses();
+    pool.apply_addresses();
     assert_eq!(pool.leftovers().collect::<Vec<_>>(), [connection]);
     assert_eq!(pick(&mut pool, Instant::now(), WIDE), Pick::Nothing);
-    pool.follow_backend(pool.backend.clone());
+    pool.apply_backend(pool.backend.clone());
     assert_eq!(pool.leftovers().count(), 0);
     assert_eq!(pick(&mut pool, Instant::now(), WIDE), Pick::Ready(connection));
 }

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_waited_for_the_longest_time_is_told_and_nobody_else() {
+    fn who_has_waited_for_the_longest_time_is_reported_and_nobody_else() {
         let mut waiting = Waiting::default();
         let start = Instant::now();
         let second = Duration::from_secs(1);

@@ -147,7 +147,7 @@ fn statuses_that_are_no_number_count_as_unknown() {
 }
 
 #[test]
-fn grpc_is_told_from_its_relatives() {
+fn grpc_is_distinguished_from_its_relatives() {
     for text in [
         "application/grpc",
         "application/grpc+proto",
@@ -168,8 +168,8 @@ fn grpc_is_told_from_its_relatives() {
 }
 
 #[test]
-fn what_is_left_of_a_timeout_is_told_rounded_down_in_eight_digits() {
-    for (left, told) in [
+fn what_is_left_of_a_timeout_is_sent_rounded_down_in_eight_digits() {
+    for (left, sent) in [
         (Duration::from_nanos(1), "1n"),
         (Duration::from_millis(99), "99000000n"),
         (Duration::from_millis(100), "100000u"),
@@ -180,9 +180,9 @@ fn what_is_left_of_a_timeout_is_told_rounded_down_in_eight_digits() {
         (Duration::from_secs(99_999_999 * 3600), "99999999H"),
     ] {
         let field = grpc_timeout(left).unwrap();
-        assert_eq!(value(&[field], "grpc-timeout"), told);
-        let read = parse_grpc_timeout(told.as_bytes()).unwrap();
-        assert!(read <= left && !read.is_zero(), "{told}");
+        assert_eq!(value(&[field], "grpc-timeout"), sent);
+        let read = parse_grpc_timeout(sent.as_bytes()).unwrap();
+        assert!(read <= left && !read.is_zero(), "{sent}");
     }
     assert!(grpc_timeout(Duration::ZERO).is_none());
 }

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_resident_is_told_in_kib() {
+    fn what_is_resident_is_reported_in_kib() {
         let status = "VmRSS:\t   21292 kB\nRssAnon:\t    3088 kB\nRssFile:\t   18204 kB\nRssShmem:\t 0 kB\n";
         let resident = Resident::read_in(status).unwrap();
         assert_eq!(

@@ -214,7 +214,7 @@ fn a_table_of_nothing_is_never_used() {
 
 // RFC 7541 §4.2.
 #[test]
-fn the_next_block_tells_the_smallest_size_in_between_and_the_last() {
+fn the_next_block_announces_the_smallest_size_in_between_and_the_last() {
     let updates = |sizes: &[usize]| {
         let mut encoder = Encoder::new();
         sizes.iter().for_each(|size| encoder.set_max_table_size(*size));

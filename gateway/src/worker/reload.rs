@@ -16,7 +16,7 @@ use crate::telemetry::event::{Departure, Event};
 impl Worker {
     /// Goes over to the listener of the newest snapshot that this client belongs to. Costs one compare unless
     /// there was a reload since.
-    pub(crate) fn follow_listener(&mut self, key: Key) {
+    pub(crate) fn apply_listener(&mut self, key: Key) {
         let Some(Connection {
             peer: Peer::Client(client),
             ..
@@ -67,7 +67,7 @@ impl Worker {
                 .map(|presented| presented.identity.name()),
             departure: *departure,
         }
-        .tell(self.now);
+        .report(self.now);
         h2.drain();
         self.metrics.client_sent_away(why);
         self.mark_dirty(key);

@@ -69,7 +69,7 @@ static LINES: LazyLock<Arc<Mutex<Vec<String>>>> = LazyLock::new(|| {
 });
 
 /// What was told with these words in it.
-fn told(words: &str) -> Vec<String> {
+fn logged(words: &str) -> Vec<String> {
     let lines = LINES.lock().unwrap();
     lines
         .iter()
@@ -116,7 +116,7 @@ fn many_handshakes_before_the_first_certificate_are_one_line() {
     eventually("five handshakes without a certificate", || {
         (gateway.failures(HandshakeFailure::NoCertificate) == 5).then_some(())
     });
-    let lines = told("class=\"no_certificate\"");
+    let lines = logged("class=\"no_certificate\"");
     assert_eq!(lines.len(), 1, "{lines:#?}");
     assert!(
         lines[0].contains("listener=\"public\"") && lines[0].contains("has not been loaded yet"),
@@ -140,7 +140,7 @@ fn a_bundle_is_named_by_one_line_before_it_is_there_and_by_another_when_it_sends
     eventually("three handshakes without a bundle", || {
         (gateway.failures(HandshakeFailure::NoTrustBundle) == 3).then_some(())
     });
-    let lines = told("class=\"no_trust_bundle\"");
+    let lines = logged("class=\"no_trust_bundle\"");
     assert_eq!(lines.len(), 1, "{lines:#?}");
     assert!(
         lines[0].contains("listener=\"public\"")
@@ -150,12 +150,12 @@ fn a_bundle_is_named_by_one_line_before_it_is_there_and_by_another_when_it_sends
     let bundle = |ca: &TestCa| TrustBundle::parse(ca.0.pem().as_bytes(), b"", false, support::now()).unwrap();
     gateway.writer.install_trust("partners", bundle(&ca));
     let _open = [(); 2].map(|()| enters(&gateway).unwrap());
-    assert!(told("told to go").is_empty());
+    assert!(logged("told to go").is_empty());
     gateway.writer.install_trust("partners", bundle(&other));
     eventually("two clients are sent away", || {
         (gateway.sent_away(SentAway::Certificate) == 2).then_some(())
     });
-    let lines = told("told to go");
+    let lines = logged("told to go");
     assert_eq!(lines.len(), 1, "{lines:#?}");
     assert!(
         lines[0].contains("identity=\"client.example.com\"")
