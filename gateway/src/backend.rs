@@ -67,7 +67,7 @@ fn asking<'c>(connections: &'c Slab<Box<Connection>>) -> impl Fn(Key) -> Option<
 }
 
 impl Worker {
-    /// Finds an endpoint for a held RPC: it is sent at once, waits for a connection or a stream, or is refused.
+    /// Finds an endpoint for a queued RPC: it is sent at once, waits for a connection or a stream, or is refused.
     pub(crate) fn pick(&mut self, relay: Key, backend: &Arc<RunningBackend>) {
         self.update_pool(backend);
         let Some(client) = self.relays.get(relay).map(|relay| relay.down.connection) else {
@@ -208,22 +208,22 @@ impl Worker {
                 continue;
             };
             for endpoint in &taken {
-                let held = client.shares.at(*endpoint);
+                let used = client.shares.at(*endpoint);
                 // The last one is left to everybody.
-                if held > 1 {
-                    holders.push((held, places.len()));
+                if used > 1 {
+                    holders.push((used, places.len()));
                     places.push((key, *endpoint));
                 }
             }
         }
         for _ in 0..starving {
-            let Some((held, place)) = holders.pop().filter(|(held, _)| *held > 1) else {
+            let Some((used, place)) = holders.pop().filter(|(used, _)| *used > 1) else {
                 return;
             };
             if let Some((client, endpoint)) = places.get(place).copied() {
                 self.take_stream(client, endpoint, &backend);
             }
-            holders.push((held - 1, place));
+            holders.push((used - 1, place));
         }
     }
 

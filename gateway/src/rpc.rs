@@ -124,7 +124,7 @@ impl Worker {
             ..Default::default()
         };
         let labels = (target.label, backend.label);
-        let mut relay = Relay::held(down, request, labels, kind, end, self.now);
+        let mut relay = Relay::new(down, request, labels, kind, end, self.now);
         (relay.log, relay.deadline) = (log, deadline);
         relay.charged = relay.memory();
         let charged = relay.charged;
@@ -159,7 +159,7 @@ impl Worker {
         }
         let labels = (self.snapshot.no_route, self.snapshot.no_backend);
         self.metrics.rpc_started(labels.0);
-        let mut relay = Relay::held(down, Request::default(), labels, kind, request_ended, self.now);
+        let mut relay = Relay::new(down, Request::default(), labels, kind, request_ended, self.now);
         relay.log = self.log.is_on().then(|| Box::new(LogEntry::of(fields)));
         let relay = self.relays.insert(relay);
         self.refuse(relay, refusal);
@@ -364,7 +364,7 @@ impl Worker {
         }
         let up = ended.up();
         match ended.phase {
-            Phase::Held(request) => {
+            Phase::Queued(request) => {
                 if let Some(pool) = self.pools.get_mut(ended.backend.index()).and_then(Option::as_mut) {
                     pool.forget_waiting(ended.down.connection, relay);
                 }

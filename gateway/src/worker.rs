@@ -174,7 +174,7 @@ pub(crate) struct Worker {
     reloads: u64,
     /// How many swaps of trust bundles were followed.
     trust_swaps: u64,
-    /// Clients to be held against their listener and its trust bundle again.
+    /// Clients to be compared with their listener and its trust bundle again.
     outdated: reverify::Outdated,
 }
 

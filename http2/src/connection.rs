@@ -583,9 +583,9 @@ impl Connection {
             self.turns.sweep(&self.streams);
             self.unframed.retain(|&key| self.streams.get(key).is_some());
         }
-        // What the caller held of it is its own affair now, not the connection's.
+        // What the caller has not released of it is its own affair now, not the connection's.
         if self.config.connection_credit == Credit::OnRelease {
-            self.credit_connection(stream.held);
+            self.credit_connection(stream.unreleased);
         }
         Some(stream)
     }

@@ -82,7 +82,7 @@ impl SendOffset {
     }
 }
 
-/// What the peer may send, and what we owe it. Always: target = open + owed + held by the caller.
+/// What the peer may send, and what we owe it. Always: target = open + owed + not yet released by the caller.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ReceiveWindow {
     /// What the peer may still send. Negative if the peer must first learn that its windows are smaller.
@@ -119,21 +119,21 @@ impl ReceiveWindow {
     }
 
     /// Octets that were received and not yet released.
-    pub(crate) fn held(&self) -> u32 {
-        let held = i64::from(self.target) - i64::from(self.open) - i64::from(self.owed);
-        u32::try_from(held).unwrap_or(0)
+    pub(crate) fn unreleased(&self) -> u32 {
+        let unreleased = i64::from(self.target) - i64::from(self.open) - i64::from(self.owed);
+        u32::try_from(unreleased).unwrap_or(0)
     }
 
-    /// `n` octets were passed on; returns how many of them had indeed been held.
+    /// `n` octets were passed on; returns how many of them had indeed not been released.
     #[inline]
     pub(crate) fn release(&mut self, n: u32) -> u32 {
-        let n = n.min(self.held());
+        let n = n.min(self.unreleased());
         self.owed += n;
         n
     }
 
-    /// The increment to send now: once half of what is not held is owed, so that updates are few and the peer never
-    /// waits. What is held may be held for ever: if half of the whole window were asked for, it could not be owed.
+    /// The increment to send now: once half of what is open or owed is owed, so that updates are few and the peer never
+    /// waits. The caller may release nothing for ever: if half of the whole window were asked for, it could not be owed.
     #[inline]
     pub(crate) fn due(&mut self) -> Option<u32> {
         if self.owed == 0 || i64::from(self.owed) < i64::from(self.open) {
@@ -220,13 +220,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_for_ever_leaves_the_rest_of_the_window_moving() {
+    fn what_is_never_released_leaves_the_rest_of_the_window_moving() {
         let mut w = ReceiveWindow::new(100);
         assert!(w.receive(90));
         for _ in 0..100 {
             assert!(w.receive(5));
             assert_eq!(w.release(5), 5);
-            assert_eq!((w.due(), w.held()), (Some(5), 90));
+            assert_eq!((w.due(), w.unreleased()), (Some(5), 90));
         }
         // All of it, and then a little comes back.
         assert!(w.receive(10));
@@ -234,12 +234,12 @@ mod tests {
     }
 
     #[test]
-    fn more_than_was_held_is_never_released() {
+    fn more_than_was_received_is_never_released() {
         let mut w = ReceiveWindow::new(100);
         assert!(w.receive(10));
         assert_eq!(w.release(1000), 10);
         assert_eq!(w.release(1000), 0);
-        assert_eq!(w.held(), 0);
+        assert_eq!(w.unreleased(), 0);
     }
 
     #[test]
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(w.release(20), 20);
         assert_eq!(w.renew(150), Some(70));
         assert_eq!(w.renew(150), None);
-        assert_eq!(w.held(), 10);
+        assert_eq!(w.unreleased(), 10);
         assert!(w.receive(140));
         assert!(!w.receive(1));
     }
@@ -269,12 +269,12 @@ mod tests {
         assert_eq!((w.renew(10), w.target()), (None, 100));
         assert!(w.receive(60));
         assert_eq!(w.release(50), 50);
-        // 40 are open and 10 held: these were promised.
-        assert_eq!((w.renew(0), w.target(), w.held()), (None, 50, 10));
+        // 40 are open and 10 unreleased: these were promised.
+        assert_eq!((w.renew(0), w.target(), w.unreleased()), (None, 50, 10));
         assert!(w.receive(40));
         assert!(!w.receive(1));
         assert_eq!(w.release(50), 50);
-        assert_eq!((w.renew(20), w.target(), w.held()), (Some(20), 20, 0));
+        assert_eq!((w.renew(20), w.target(), w.unreleased()), (Some(20), 20, 0));
         assert!(w.receive(20));
         assert!(!w.receive(1));
     }

@@ -176,7 +176,7 @@ impl Stream {
 pub(crate) struct Gone {
     pub(crate) remote_ended: bool,
     /// Octets that the caller had not released.
-    pub(crate) held: u32,
+    pub(crate) unreleased: u32,
     /// Octets that were queued, and are dropped.
     pub(crate) queued: usize,
     /// What these, its head and its trailers had from the allocator.
@@ -282,7 +282,7 @@ impl Streams {
         }
         Some(Gone {
             remote_ended: stream.remote_ended,
-            held: stream.receive.held(),
+            unreleased: stream.receive.unreleased(),
             queued: stream.queue.len(),
             waiting_heap: stream.queue.heap() + stream.heap_of_lists(),
         })

@@ -37,7 +37,7 @@ pub(crate) struct Pool {
     passed_over: bool,
     /// No snapshot names the backend any more.
     retired: bool,
-    /// RPCs held until a connection can take them.
+    /// RPCs queued until a connection can take them.
     waiting: Waiting,
     /// When one of them was given a stream for the last time.
     served_at: Option<Instant>,

@@ -73,10 +73,10 @@ pub(crate) struct ShareRequest<'a> {
     pub(crate) shares: &'a Shares,
 }
 
-/// Whether somebody who holds `held` of `places` may have one more of the `free` ones.
-pub(crate) fn may_have_another(held: u64, free: u64, places: u64) -> bool {
+/// Whether somebody who uses `used` of `places` may have one more of the `free` ones.
+pub(crate) fn may_have_another(used: u64, free: u64, places: u64) -> bool {
     let kept_back = (places / KEPT_BACK).max(1);
-    free > 0 && (held == 0 || held < TIMES_FREE.saturating_mul(free.saturating_sub(kept_back)))
+    free > 0 && (used == 0 || used < TIMES_FREE.saturating_mul(free.saturating_sub(kept_back)))
 }
 
 #[cfg(test)]
@@ -89,16 +89,16 @@ mod tests {
 
     /// What is left after all of these have taken as much as they may.
     fn left_by(clients: usize, places: u64) -> (u64, Vec<u64>) {
-        let (mut free, mut held) = (places, vec![0; clients]);
+        let (mut free, mut used) = (places, vec![0; clients]);
         loop {
             let before = free;
-            for held in &mut held {
-                if may_have_another(*held, free, places) {
-                    (*held, free) = (*held + 1, free - 1);
+            for used in &mut used {
+                if may_have_another(*used, free, places) {
+                    (*used, free) = (*used + 1, free - 1);
                 }
             }
             if free == before {
-                return (free, held);
+                return (free, used);
             }
         }
     }
@@ -113,13 +113,13 @@ mod tests {
     #[test]
     fn many_get_alike_and_one_place_is_left_for_who_has_none() {
         for clients in 2..=160 {
-            let (free, held) = left_by(clients, 160);
-            let (least, most) = (held.iter().min().unwrap(), held.iter().max().unwrap());
-            assert!(most - least <= 1, "{clients}: {held:?}");
-            assert!(free >= 1 || *most == 1, "{clients}: {free} left, {held:?}");
+            let (free, used) = left_by(clients, 160);
+            let (least, most) = (used.iter().min().unwrap(), used.iter().max().unwrap());
+            assert!(most - least <= 1, "{clients}: {used:?}");
+            assert!(free >= 1 || *most == 1, "{clients}: {free} left, {used:?}");
             assert!(
                 *most == 1 || *most <= 8 * free,
-                "{clients}: {free} left, {held:?}"
+                "{clients}: {free} left, {used:?}"
             );
         }
     }
@@ -129,9 +129,9 @@ mod tests {
         let (mut free, places) = (320, 320);
         let mut clients = 0;
         while free > 0 {
-            let mut held = 0;
-            while may_have_another(held, free, places) {
-                (held, free) = (held + 1, free - 1);
+            let mut used = 0;
+            while may_have_another(used, free, places) {
+                (used, free) = (used + 1, free - 1);
             }
             clients += 1;
         }

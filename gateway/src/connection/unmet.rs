@@ -1,4 +1,4 @@
-//! What a listener asks of its clients, held against one that is connected already.
+//! What a listener asks of its clients, compared with one that is connected already.
 
 use std::fmt;
 

@@ -74,7 +74,7 @@ pub(crate) struct StreamOf {
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// Nobody has it yet; a connection is being made.
-    Held(Request),
+    Queued(Request),
     /// A backend may have it, but has not answered.
     Sent(StreamOf, Request),
     /// The answer has begun.
@@ -94,7 +94,7 @@ pub(crate) struct Request {
 
 impl Relay {
     /// An RPC that nobody has yet, without deadline and log entry.
-    pub(crate) fn held(
+    pub(crate) fn new(
         down: StreamOf,
         request: Request,
         (route, backend): (RouteLabel, BackendLabel),
@@ -104,7 +104,7 @@ impl Relay {
     ) -> Self {
         Self {
             down,
-            phase: Phase::Held(request),
+            phase: Phase::Queued(request),
             route,
             backend,
             kind,
@@ -126,7 +126,7 @@ impl Relay {
     /// The backend's stream, if there is one.
     pub(crate) fn up(&self) -> Option<StreamOf> {
         match &self.phase {
-            Phase::Held(_) => None,
+            Phase::Queued(_) => None,
             Phase::Sent(up, _) | Phase::Committed(up) => Some(*up),
         }
     }
@@ -134,7 +134,7 @@ impl Relay {
     /// Octets that the request keeps, as long as it may have to be sent.
     pub(crate) fn request_memory(&self) -> usize {
         let (request, waits) = match &self.phase {
-            Phase::Held(request) => (request, self.attempts == 0),
+            Phase::Queued(request) => (request, self.attempts == 0),
             Phase::Sent(_, request) => (request, false),
             Phase::Committed(_) => return 0,
         };
@@ -155,7 +155,7 @@ impl Relay {
     pub(crate) fn take_request(&mut self) -> Option<Request> {
         let may = self.attempts < MAX_ATTEMPTS;
         match &mut self.phase {
-            Phase::Held(request) => Some(std::mem::take(request)),
+            Phase::Queued(request) => Some(std::mem::take(request)),
             Phase::Sent(_, request) if may && !request.body_gone => Some(std::mem::take(request)),
             Phase::Sent(..) | Phase::Committed(_) => None,
         }

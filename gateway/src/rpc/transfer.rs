@@ -57,7 +57,7 @@ impl Worker {
         }
     }
 
-    /// Gives a held RPC to a backend connection. `false`: that connection takes no more streams.
+    /// Gives a queued RPC to a backend connection. `false`: that connection takes no more streams.
     pub(crate) fn send(&mut self, key: Key, connection: Key) -> bool {
         let Some(relay) = self.relays.get_mut(key) else {
             return true;
@@ -69,7 +69,7 @@ impl Worker {
             && self.now.saturating_duration_since(relay.started) > TIMEOUT_PRECISION
         {
             let Some(left) = status::grpc_timeout(deadline.saturating_duration_since(self.now)) else {
-                relay.phase = Phase::Held(request);
+                relay.phase = Phase::Queued(request);
                 self.refuse(key, &Refusal::DeadlineExceeded);
                 return true;
             };
@@ -77,16 +77,16 @@ impl Worker {
         }
         let whole = relay.request_ended && request.body.is_empty();
         let Some(up) = self.connections.get_mut(connection) else {
-            relay.phase = Phase::Held(request);
+            relay.phase = Phase::Queued(request);
             return false;
         };
         if !up.h2.takes_list(&request.fields) {
-            relay.phase = Phase::Held(request);
+            relay.phase = Phase::Queued(request);
             self.refuse_too_large(key);
             return true;
         }
         let Ok(stream) = up.h2.open(&request.fields, whole, key.index()) else {
-            relay.phase = Phase::Held(request);
+            relay.phase = Phase::Queued(request);
             return false;
         };
         if let Peer::Backend(peer, _) = &up.peer {
@@ -142,7 +142,7 @@ impl Worker {
         }
         let mut has_changed = false;
         let up = match &mut relay.phase {
-            Phase::Held(request) => {
+            Phase::Queued(request) => {
                 request.body.extend_from_slice(payload);
                 return self.recount(key);
             }
@@ -338,7 +338,7 @@ impl Worker {
         let backend = self.backend_of(key);
         match (request, backend, self.relays.get_mut(key)) {
             (Some(request), Some(backend), Some(relay)) => {
-                relay.phase = Phase::Held(request);
+                relay.phase = Phase::Queued(request);
                 self.pick(key, &backend);
             }
             (None, _, Some(relay)) => {

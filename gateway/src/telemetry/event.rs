@@ -46,11 +46,11 @@ pub enum Event<'a> {
         /// Why.
         departure: Departure<'a>,
     },
-    /// A limit held somebody back.
+    /// A limit was reached.
     LimitReached {
         /// Its name.
         limit: &'static str,
-        /// Who was held back, if it was a peer.
+        /// The peer that reached it, if it was one.
         peer: Option<IpAddr>,
     },
     /// Something panicked while it served.

@@ -193,7 +193,7 @@ impl Worker {
         }
     }
 
-    /// A limit held this connection's peer back.
+    /// This connection's peer reached a limit.
     pub(crate) fn limit_reached(&self, key: Key, limit: &'static str) {
         self.metrics.limit_reached(limit);
         let peer = self

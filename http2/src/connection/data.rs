@@ -237,7 +237,7 @@ impl Connection {
 
     /// Octets that came on all streams and were not passed on yet, by [`Credit::OnRelease`].
     pub fn unreleased(&self) -> usize {
-        self.receive.held() as usize
+        self.receive.unreleased() as usize
     }
 
     /// The stream's receive window as it stands, released or not; 0 if there is no such stream.

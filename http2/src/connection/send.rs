@@ -404,11 +404,12 @@ impl Connection {
         (!stream.queue.is_empty()).then_some((key, stream.tag, stream.queue.len()))
     }
 
-    /// The streams for which most is held, at most so many, and their tags, the heaviest first: octets that are queued on
+    /// The streams for which most is kept, at most so many, and their tags, the heaviest first: octets that are queued on
     /// them, their heads and trailers that wait, octets of them that were not passed on, and what the caller keeps for a
     /// stream with this tag. Looks at all streams once.
     pub fn heaviest_with(&self, most: usize, kept: impl Fn(u32) -> usize) -> Vec<(StreamKey, u32)> {
-        let weight = |s: &Stream| s.queue.len() + s.heap_of_lists() + s.receive.held() as usize + kept(s.tag);
+        let weight =
+            |s: &Stream| s.queue.len() + s.heap_of_lists() + s.receive.unreleased() as usize + kept(s.tag);
         let mut all: Vec<_> = self
             .streams
             .iter()

@@ -1,4 +1,4 @@
-//! RPCs that are held until a connection can take them, in turns of their clients.
+//! RPCs that are queued until a connection can take them, in turns of their clients.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -30,8 +30,8 @@ impl Waiting {
 
     /// Whether one more RPC of this client may wait where `max` may wait in all. Places are shared as streams are.
     pub(crate) fn admits(&self, client: Key, max: usize) -> bool {
-        let held = self.queues.get(&client).map_or(0, VecDeque::len);
-        may_have_another(held as u64, max.saturating_sub(self.len) as u64, max as u64)
+        let queued = self.queues.get(&client).map_or(0, VecDeque::len);
+        may_have_another(queued as u64, max.saturating_sub(self.len) as u64, max as u64)
     }
 
     /// The RPC that gives its place to one of `client`, which has none while all are taken: the youngest of whoever has
