@@ -39,12 +39,12 @@ use crate::rpc::credit::{Bounds, Credit};
 use crate::settings::{Http1, Http2, Protocol};
 use crate::telemetry::{HandshakeFailure, TlsLabel};
 use crate::worker::memory::Charge;
-use crate::worker::pace::{Account, Slice};
 use crate::worker::places::Place;
+use crate::worker::scheduler::{Account, Slice};
 use crate::worker::slab::Key;
 use crate::worker::{Worker, WorkerHandle};
 
-/// How many reads one connection may have in a turn before others get theirs; long ones end it sooner (`worker/pace.rs`).
+/// How many reads one connection may have in a turn before others get theirs; long ones end it sooner (`worker/scheduler.rs`).
 const READS_PER_TURN: usize = 4;
 /// What is read at once while many want a turn.
 const SHORT_READ: usize = 16 << 10;
@@ -489,13 +489,15 @@ fn take_turn(
     context: &mut Context<'_>,
 ) -> Poll<()> {
     let mut worker = handle.worker();
-    let Some(slice) = handle.pace.begin(account, worker.now, context) else {
+    let Some(slice) = handle.scheduler.begin(account, worker.now, context) else {
         return Poll::Pending;
     };
     worker.begin_share(slice);
     let reading = poll_read(&mut worker, key, read, slice, context);
     if let Some(work) = worker.work_of_share() {
-        handle.pace.end(account, slice, work, worker.share_is_used_up());
+        handle
+            .scheduler
+            .end(account, slice, work, worker.share_is_used_up());
         if matches!(reading, Reading::Waits) {
             account.has_read_all();
         }
@@ -506,7 +508,7 @@ fn take_turn(
         Reading::Waits => Poll::Pending,
         Reading::Gone => Poll::Ready(()),
         Reading::More => {
-            handle.pace.go_on_later(account, worker.now, context);
+            handle.scheduler.go_on_later(account, worker.now, context);
             Poll::Pending
         }
     }

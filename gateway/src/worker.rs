@@ -3,7 +3,7 @@
 //! Nothing here is shared but immutable snapshots and a few counts, so the data path has no lock. A
 //! turn goes: tasks of readable connections feed [`Worker::received`], which writes into the output
 //! of *dirty* connections; when all of them have run, the flusher writes each of those once. No connection's
-//! part of a turn is long ([`pace`]).
+//! part of a turn is long ([`scheduler`]).
 
 mod accept;
 pub(crate) mod deadlines;
@@ -11,12 +11,12 @@ pub(crate) mod ending;
 mod flush;
 mod handle;
 pub(crate) mod memory;
-pub(crate) mod pace;
 pub(crate) mod panics;
 pub(crate) mod places;
 mod reload;
 mod rest;
 mod reverify;
+pub(crate) mod scheduler;
 pub(crate) mod slab;
 pub(crate) mod tick;
 mod turn;
@@ -39,9 +39,9 @@ use self::deadlines::Deadlines;
 use self::ending::Endings;
 use self::flush::Dirty;
 pub(crate) use self::handle::WorkerHandle;
-use self::pace::Share;
 use self::places::Places;
 pub(crate) use self::rest::rest;
+use self::scheduler::Share;
 use self::slab::{Key, Slab};
 use self::tick::Walks;
 use crate::access_log::AccessLogSink;
@@ -235,8 +235,8 @@ async fn turn_by_turn(
     });
     handle.spawn(flush_when_dirty(handle.clone(), flusher));
     handle.spawn(do_chores(handle.clone()));
-    let pacer = handle.clone();
-    handle.spawn(async move { pacer.pace.call_up().await });
+    let scheduler = handle.clone();
+    handle.spawn(async move { scheduler.scheduler.call_up().await });
     let mut acceptors = Acceptors::default();
     acceptors.apply_snapshot(&handle);
     if handle.worker().draining {
@@ -277,10 +277,10 @@ async fn flush_when_dirty(handle: Rc<WorkerHandle>, flusher: Rc<Notify>) {
         // After a panic others are left to flush.
         while handle.contained(Worker::flush_dirty).unwrap_or(true) {
             // The sockets are asked first, and whoever is ready goes first.
-            handle.pace.turn_is_over();
+            handle.scheduler.turn_is_over();
             tokio::task::yield_now().await;
         }
-        handle.pace.turn_is_over();
+        handle.scheduler.turn_is_over();
     }
 }
 

@@ -18,7 +18,7 @@ use crate::connection::{BackendPeer, Connection, Peer, Transport, read_until_clo
 use crate::settings;
 use crate::snapshot::RunningBackend;
 use crate::telemetry::event::Event;
-use crate::worker::pace::Account;
+use crate::worker::scheduler::Account;
 use crate::worker::slab::Key;
 use crate::worker::{Worker, WorkerHandle};
 

@@ -21,7 +21,7 @@ use crate::connection::{Accepted, socket};
 use crate::settings::Redirect;
 use crate::telemetry::{HandshakeFailure, HttpRequest};
 use crate::worker::WorkerHandle;
-use crate::worker::pace::Stranger;
+use crate::worker::scheduler::Stranger;
 
 /// Bytes of a request's head, and of what hyper reads ahead.
 const MAX_HEAD: usize = 8 << 10;
@@ -75,7 +75,7 @@ pub(crate) async fn serve(handle: Rc<WorkerHandle>, accepted: Accepted, redirect
         // RFC 9112 §9.6: requests behind the last one that is answered are read away.
         socket::linger(&mut talk.into_parts().io.into_inner()).await;
     });
-    let all = tokio::time::timeout(MAX_LIFE, handle.pace.by_turns(Stranger::Http1, life));
+    let all = tokio::time::timeout(MAX_LIFE, handle.scheduler.by_turns(Stranger::Http1, life));
     tokio::select! {
         biased;
         () = gives_way.notified() => handle.handshake_failed(HandshakeFailure::TooMany, None, &listener, peer),

@@ -14,8 +14,8 @@ use crate::failpoint;
 use crate::telemetry::HandshakeFailure;
 use crate::worker::WorkerHandle;
 use crate::worker::memory::HandshakeMemory;
-use crate::worker::pace::{Pace, Stranger};
 use crate::worker::places::Place;
+use crate::worker::scheduler::{Stranger, TurnScheduler};
 
 /// Read buffer of a handshake; a post-quantum ClientHello has about 1.8 kB.
 const BUFFER: usize = 4096;
@@ -74,27 +74,27 @@ pub(super) async fn run(
     tokio::select! {
         biased;
         () = gives_way.notified() => Err(HandshakeFailure::TooMany.into()),
-        outcome = shake_hands(stream, tls, &handle.pace, place, memory) => outcome,
+        outcome = shake_hands(stream, tls, &handle.scheduler, place, memory) => outcome,
     }
 }
 
 async fn shake_hands(
     stream: &mut TcpStream,
     tls: &ListenerTls,
-    pace: &Pace,
+    scheduler: &TurnScheduler,
     place: &mut Place,
     mut memory: HandshakeMemory<'_>,
 ) -> Result<Completed, Ended> {
     // Nearly always no challenge is out, and then nobody looks at the ClientHello but the session.
     if !tls.challenges.expects_tls_alpn() {
-        return Handshake::new(stream, tls.service.clone(), Vec::new(), pace, place, memory)?
+        return Handshake::new(stream, tls.service.clone(), Vec::new(), scheduler, place, memory)?
             .run()
             .await;
     }
     let (asked, hello) = read_hello(stream, &mut memory).await?;
     match asked {
         Asked::Service => {
-            Handshake::new(stream, tls.service.clone(), hello, pace, place, memory)?
+            Handshake::new(stream, tls.service.clone(), hello, scheduler, place, memory)?
                 .run()
                 .await
         }
@@ -108,7 +108,7 @@ async fn shake_hands(
                 )
                 .await);
             }
-            let completed = Handshake::new(stream, tls.challenge.clone(), hello, pace, place, memory)?
+            let completed = Handshake::new(stream, tls.challenge.clone(), hello, scheduler, place, memory)?
                 .run()
                 .await?;
             part(stream, completed.session).await;
@@ -179,7 +179,7 @@ async fn read_more<'a>(
 /// A handshake under way.
 struct Handshake<'a> {
     stream: &'a mut TcpStream,
-    pace: &'a Pace,
+    scheduler: &'a TurnScheduler,
     place: &'a mut Place,
     session: Box<Session>,
     /// Read already, and not yet seen by the session.
@@ -197,7 +197,7 @@ impl<'a> Handshake<'a> {
         stream: &'a mut TcpStream,
         config: std::sync::Arc<rustls::ServerConfig>,
         hello: Vec<u8>,
-        pace: &'a Pace,
+        scheduler: &'a TurnScheduler,
         place: &'a mut Place,
         memory: HandshakeMemory<'a>,
     ) -> Result<Self, Ended> {
@@ -205,7 +205,7 @@ impl<'a> Handshake<'a> {
             Session::new(config).map_err(|error| Ended::Failed(HandshakeFailure::Other, Some(error)))?;
         Ok(Self {
             stream,
-            pace,
+            scheduler,
             place,
             session: Box::new(session),
             hello,
@@ -257,7 +257,7 @@ impl<'a> Handshake<'a> {
             *known = *byte;
         }
         self.received += wire.len() - kept;
-        self.pace.turn(Stranger::Handshake).await;
+        self.scheduler.turn(Stranger::Handshake).await;
         let began = Instant::now();
         let early = &mut self.early;
         failpoint::hit("handshake");
@@ -265,7 +265,7 @@ impl<'a> Handshake<'a> {
             .session
             .decrypt(wire, |payload| early.extend_from_slice(payload));
         let resolution = certstore::take_resolution();
-        self.pace.took(Stranger::Handshake, began.elapsed());
+        self.scheduler.took(Stranger::Handshake, began.elapsed());
         if let Some(certstore::Resolution::Serving { serial, .. }) = &resolution {
             self.certificate = *serial;
         }

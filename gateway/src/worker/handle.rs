@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::pace::Pace;
+use super::scheduler::TurnScheduler;
 use super::{Key, Worker, panics};
 use crate::connection::listener::BoundListener;
 use crate::telemetry::event::Event;
@@ -21,7 +21,7 @@ use crate::telemetry::{HandshakeFailure, HttpRequest, TlsLabel, WorkerMetrics};
 pub(crate) struct WorkerHandle {
     worker: RefCell<Worker>,
     pub(super) metrics: Arc<WorkerMetrics>,
-    pub(crate) pace: Pace,
+    pub(crate) scheduler: TurnScheduler,
     /// A panic could not be got over: the worker ends.
     pub(super) panicked: Notify,
     ends: Cell<bool>,
@@ -34,7 +34,7 @@ impl WorkerHandle {
         Rc::new_cyclic(|handle| Self {
             worker: RefCell::new(worker(handle.clone())),
             metrics,
-            pace: Pace::default(),
+            scheduler: TurnScheduler::default(),
             panicked: Notify::new(),
             ends: Cell::new(false),
             drains: Notify::new(),

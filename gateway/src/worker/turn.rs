@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::ending::Fate;
 use super::flush::PAUSE_OUTPUT;
-use super::pace::{Share, Slice, Work};
+use super::scheduler::{Share, Slice, Work};
 use super::{Key, Worker};
 use crate::connection::{Peer, Transport};
 use crate::telemetry::event::Event;

@@ -123,9 +123,9 @@ impl Share {
     }
 }
 
-/// Those who wait for their next turn.
+/// The order in which connections and strangers have their turns on one worker.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct TurnScheduler {
     turns: RefCell<Turns<Waker>>,
     handshakes: RefCell<StrangerQueue>,
     http1: RefCell<StrangerQueue>,
@@ -163,7 +163,7 @@ struct QueuedStranger {
     waker: RefCell<Option<Waker>>,
 }
 
-impl Pace {
+impl TurnScheduler {
     /// The turn of a connection that was woken, if it is its turn. If not, it is woken when it is. `now` may be the
     /// time of the last turn.
     pub(crate) fn begin(&self, account: &mut Account, now: Instant, context: &Context<'_>) -> Option<Slice> {
@@ -311,60 +311,60 @@ mod tests {
 
     #[test]
     fn few_connections_go_on_between_two_looks_at_the_sockets() {
-        let pace = Pace::default();
+        let scheduler = TurnScheduler::default();
         let (now, context) = (Instant::now(), Context::from_waker(Waker::noop()));
         let mut accounts: Vec<_> = (0..17).map(|_| Account::client()).collect();
         for account in &mut accounts {
-            pace.go_on_later(account, now, &context);
+            scheduler.go_on_later(account, now, &context);
         }
         let mut gone = Vec::new();
         for _ in 0..3 {
-            pace.call_some();
+            scheduler.call_some();
             gone.push(accounts.len());
-            accounts.retain_mut(|account| pace.begin(account, now, &context).is_none());
+            accounts.retain_mut(|account| scheduler.begin(account, now, &context).is_none());
         }
         assert_eq!(gone, [17, 9, 1]);
     }
 
     #[test]
     fn handshakes_have_a_share_of_a_turn_and_go_in_order() {
-        let pace = Pace::default();
+        let scheduler = TurnScheduler::default();
         // Nobody waits, and time is left.
-        assert!(is_called(&mut pin!(pace.turn(Stranger::Handshake))));
-        pace.took(Stranger::Handshake, HANDSHAKES / 2);
-        assert!(is_called(&mut pin!(pace.turn(Stranger::Handshake))));
-        pace.took(Stranger::Handshake, HANDSHAKES / 2);
-        let mut first = pin!(pace.turn(Stranger::Handshake));
-        let mut second = pin!(pace.turn(Stranger::Handshake));
+        assert!(is_called(&mut pin!(scheduler.turn(Stranger::Handshake))));
+        scheduler.took(Stranger::Handshake, HANDSHAKES / 2);
+        assert!(is_called(&mut pin!(scheduler.turn(Stranger::Handshake))));
+        scheduler.took(Stranger::Handshake, HANDSHAKES / 2);
+        let mut first = pin!(scheduler.turn(Stranger::Handshake));
+        let mut second = pin!(scheduler.turn(Stranger::Handshake));
         assert!(!is_called(&mut first) && !is_called(&mut second));
-        assert!(pace.call_some());
+        assert!(scheduler.call_some());
         assert!(is_called(&mut first) && !is_called(&mut second));
         // A short one leaves time for the next.
-        pace.took(Stranger::Handshake, HANDSHAKES / 4);
+        scheduler.took(Stranger::Handshake, HANDSHAKES / 4);
         assert!(is_called(&mut second));
-        assert!(!pace.call_some());
+        assert!(!scheduler.call_some());
     }
 
     #[test]
     fn a_handshake_that_has_gone_keeps_nobody_waiting() {
-        let pace = Pace::default();
-        pace.took(Stranger::Handshake, HANDSHAKES);
+        let scheduler = TurnScheduler::default();
+        scheduler.took(Stranger::Handshake, HANDSHAKES);
         {
-            let mut gone = pin!(pace.turn(Stranger::Handshake));
+            let mut gone = pin!(scheduler.turn(Stranger::Handshake));
             assert!(!is_called(&mut gone));
         }
-        let mut gone = Box::pin(pace.turn(Stranger::Handshake));
+        let mut gone = Box::pin(scheduler.turn(Stranger::Handshake));
         assert!(!is_called(&mut gone.as_mut()));
         drop(gone);
-        let mut next = pin!(pace.turn(Stranger::Handshake));
+        let mut next = pin!(scheduler.turn(Stranger::Handshake));
         assert!(!is_called(&mut next));
-        assert!(!pace.call_some());
+        assert!(!scheduler.call_some());
         assert!(is_called(&mut next));
     }
 
     #[test]
     fn few_strangers_do_their_work_between_two_looks_at_the_sockets() {
-        let pace = Pace::default();
+        let scheduler = TurnScheduler::default();
         let polls = Cell::new(0);
         let talk = || async {
             for _ in 0..2 {
@@ -381,8 +381,8 @@ mod tests {
         };
         let mut talks: Vec<_> = (0..20)
             .map(|_| {
-                let pace = &pace;
-                Box::pin(async move { pace.by_turns(Stranger::Http1, pin!(talk())).await })
+                let scheduler = &scheduler;
+                Box::pin(async move { scheduler.by_turns(Stranger::Http1, pin!(talk())).await })
             })
             .collect();
         let (mut looks, mut most) = (0, 0);
@@ -394,13 +394,13 @@ mod tests {
             }
             most = most.max(polls.get() - before);
             looks += 1;
-            pace.call_some();
+            scheduler.call_some();
         }
         assert_eq!((polls.get(), most), (40, 2));
         assert!(looks >= 20, "{looks}");
         // Handshakes have a share of their own.
-        pace.took(Stranger::Http1, HTTP1);
-        assert!(is_called(&mut pin!(pace.turn(Stranger::Handshake))));
+        scheduler.took(Stranger::Http1, HTTP1);
+        assert!(is_called(&mut pin!(scheduler.turn(Stranger::Handshake))));
     }
 
     #[test]
