@@ -47,22 +47,22 @@ use turns::Turns;
 
 /// The table that we announce by saying nothing (RFC 9113 §6.5.2).
 const HEADER_TABLE_SIZE: usize = 4096;
-/// What the PING carries that goes with the first GOAWAY of a graceful end.
+/// The payload of the PING that goes with the first GOAWAY of a graceful end.
 const DRAIN_PING: [u8; 8] = *b"draining";
 /// Limits answered per stream wait here until the caller takes them, up to this many.
 const REACHED: usize = 256;
 
-/// When the connection's receive window is given back to the peer.
+/// The moment at which the connection's receive window is given back to the peer.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Credit {
-    /// As soon as data arrives: a stalled stream never blocks the others (client role). What one stream can make us
-    /// hold is bounded by its own window.
+    /// Given back as soon as data arrives: a stalled stream never blocks the others (client role). What one stream can
+    /// make us hold is bounded by its own window.
     OnReceipt,
-    /// When the data was passed on: bounds what one peer can make us hold on all its streams (server role).
+    /// Given back once the data was passed on: bounds what one peer can make us hold on all its streams (server role).
     OnRelease,
 }
 
-/// How a connection is to behave; shared limits, cheap to clone.
+/// The settings of one connection; limits are shared, so a clone is cheap.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Bounds and flood counters.
@@ -71,7 +71,7 @@ pub struct Config {
     pub initial_stream_window: u32,
     /// The receive window of the connection, raised by WINDOW_UPDATE after the preface; at least 65,535.
     pub connection_window: u32,
-    /// When that window is given back.
+    /// The moment at which that window is given back.
     pub connection_credit: Credit,
     /// Once `output()` holds this much, DATA is queued on its stream instead of framed. The last frame may pass it, so
     /// `output()` holds at most this and 16,393 octets of DATA frames, beside heads and answers. Once it holds this and
@@ -80,7 +80,7 @@ pub struct Config {
     pub max_output: usize,
 }
 
-/// What the peer did, as far as the caller has to know. Payloads borrow the input.
+/// An act of the peer that the caller has to know. Payloads borrow the input.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// Server: a request's head, valid by RFC 9113 §8. Those that are not are [`Refused`](Self::Refused).
@@ -96,8 +96,8 @@ pub enum Event<'a> {
     RequestTooLarge {
         /// The new stream.
         stream: StreamKey,
-        /// What came before the limit, and the content type wherever it stood. Not judged by RFC 9113 §8: for the answer
-        /// and the log alone.
+        /// The fields that came before the limit, and the content type wherever it stood. Not judged by RFC 9113 §8:
+        /// for the answer and the log alone.
         fields: Vec<Field>,
         /// Which limit.
         limit: Limit,
@@ -107,7 +107,7 @@ pub enum Event<'a> {
     /// Server: a request that has no stream, for its head is malformed or no stream could be had. RST_STREAM is written
     /// already; what follows on the wire is ignored. Told so that no RPC goes uncounted.
     Refused {
-        /// What was decoded of the head, lawful or not: for the log alone.
+        /// The decoded part of the head, valid or not: for the log alone.
         fields: Vec<Field>,
         /// The code of our RST_STREAM.
         code: ErrorCode,
@@ -173,12 +173,12 @@ pub enum Event<'a> {
         last: u32,
         /// Why.
         code: ErrorCode,
-        /// What the peer added for people.
+        /// The debug data, which the peer added for people.
         debug: Vec<u8>,
     },
     /// The answer to [`Connection::ping`].
     Pong {
-        /// What was sent.
+        /// The payload that was sent.
         payload: [u8; 8],
     },
 }
@@ -205,9 +205,9 @@ pub struct Connection {
     trimmed: Trimmed,
     streams: Streams,
     closed: Closed,
-    /// What we may send on the whole connection.
+    /// The octets that we may send on the whole connection.
     send: SendWindow,
-    /// What the peer may send on the whole connection.
+    /// The octets that the peer may send on the whole connection.
     receive: ReceiveWindow,
     /// The peer's SETTINGS_INITIAL_WINDOW_SIZE.
     peer_initial_window: u32,
@@ -228,7 +228,7 @@ pub struct Connection {
     /// PINGs of the caller that were not answered yet.
     pings_out: u32,
     queued_total: usize,
-    /// What queued data, and heads and trailers that wait, have from the allocator.
+    /// The memory of queued data, and of heads and trailers that wait.
     waiting_heap: usize,
     /// Streams that have queued data.
     turns: Turns,
@@ -400,7 +400,7 @@ impl Connection {
         self.clock.map_or(0, |clock| clock.millis())
     }
 
-    /// What is to be written.
+    /// The octets that are to be written.
     pub fn output(&self) -> &[u8] {
         self.output.bytes()
     }
@@ -474,9 +474,9 @@ impl Connection {
         self.reader.is_frame_open()
     }
 
-    /// How many header blocks have begun so far: HEADERS frames, each counted once and as soon as its type has come,
-    /// and no CONTINUATION. While [`header_block_open`](Self::header_block_open), it is the number of the block that is
-    /// unfinished: as long as it stays the same, the peer is sending one and the same block.
+    /// The number of header blocks that have begun so far: HEADERS frames, each counted once and as soon as its type
+    /// has come, and no CONTINUATION. While [`header_block_open`](Self::header_block_open), it is the number of the
+    /// block that is unfinished: as long as it stays the same, the peer is sending one and the same block.
     pub fn header_blocks(&self) -> u64 {
         self.headers_frames + u64::from(self.reader.headers_begun())
     }

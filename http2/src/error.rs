@@ -1,4 +1,4 @@
-//! What ends a connection or a stream, and under which code.
+//! The errors that end a connection or a stream, and their codes.
 
 use crate::limits::Limit;
 use std::fmt;
@@ -147,7 +147,7 @@ impl std::error::Error for ConnectionError {}
 /// Why no stream can be opened. Nothing was sent, so the request may go to another connection at once.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum OpenError {
-    /// As many streams are open as the peer or we allow (RFC 9113 §5.1.2).
+    /// The limit of open streams, the peer's or ours, is reached (RFC 9113 §5.1.2).
     StreamLimit,
     /// GOAWAY was sent or received, or the connection has failed (RFC 9113 §6.8).
     GoingAway,

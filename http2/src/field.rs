@@ -6,7 +6,7 @@ use std::fmt;
 use crate::hpack::entry::{Entry, HEADER, NameFacts};
 use crate::hpack::predefined::{EMPTY_AUTHORITY, EMPTY_HOST, find_full, row_at};
 
-/// How a field was sent by the peer, or shall be sent by us; kept for sending it on.
+/// The form in which a field was sent by the peer, or shall be sent by us; kept for sending it on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Indexing {
@@ -96,7 +96,7 @@ impl Name {
     }
 }
 
-/// What RFC 9113 §8.2.1 and §8.3.1 say of a field's bytes, worked out when the field was made.
+/// The verdict of RFC 9113 §8.2.1 and §8.3.1 on a field's bytes, worked out when the field was made.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Facts {
     /// The name is a lower-case token, after one colon for a pseudo-field.
@@ -208,7 +208,7 @@ impl Field {
         }
     }
 
-    /// How the field was sent, or is to be sent.
+    /// The form in which the field was sent, or is to be sent.
     pub fn indexing(&self) -> Indexing {
         match &self.0 {
             Kind::Static(_) => Indexing::Incremental,
@@ -262,7 +262,7 @@ impl Field {
         }
     }
 
-    /// What is legal about its bytes.
+    /// The verdict on its bytes.
     pub(crate) fn facts(&self) -> Facts {
         match &self.0 {
             Kind::Static(index) => Facts {

@@ -9,7 +9,7 @@ pub(crate) const DEFAULT_WINDOW: u32 = 65_535;
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Overflow;
 
-/// What we may send on the connection.
+/// The octets that we may send on the connection.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct SendWindow(i32);
 
@@ -39,9 +39,9 @@ impl SendWindow {
     }
 }
 
-/// What we may send on a stream, less the initial window that the peer allows all of them: what WINDOW_UPDATE gave and was
-/// not sent. So a new initial window changes every stream's without a look at any (RFC 9113 §6.9.2), and may leave it
-/// negative.
+/// The octets that we may send on a stream, less the initial window that the peer allows all of them: what
+/// WINDOW_UPDATE gave and was not sent. So a new initial window changes every stream's without a look at any (RFC 9113
+/// §6.9.2), and may leave it negative.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub(crate) struct SendOffset(i32);
 
@@ -64,7 +64,7 @@ impl SendOffset {
             .saturating_sub_unsigned(u32::try_from(n).unwrap_or(u32::MAX));
     }
 
-    /// Whether the window is too large with this initial one.
+    /// `true` if the window is too large with this initial one.
     #[inline]
     pub(crate) fn overflows(self, initial: u32) -> bool {
         self.window(initial) > i64::from(MAX_WINDOW)
@@ -82,10 +82,11 @@ impl SendOffset {
     }
 }
 
-/// What the peer may send, and what we owe it. Always: target = open + owed + not yet released by the caller.
+/// The octets that the peer may send, and those that we owe it. Always: target = open + owed + not yet released by the
+/// caller.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ReceiveWindow {
-    /// What the peer may still send. Negative if the peer must first learn that its windows are smaller.
+    /// The octets that the peer may still send. Negative if the peer must first learn that its windows are smaller.
     open: i32,
     /// The whole window.
     target: u32,

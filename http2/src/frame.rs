@@ -5,7 +5,7 @@ pub(crate) mod settings;
 use crate::error::ConnectionError;
 use crate::error::ErrorCode;
 
-/// What a client sends first (RFC 9113 §3.4).
+/// The octets that a client sends first (RFC 9113 §3.4).
 pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Octets of a frame's head (RFC 9113 §4.1).
 pub(crate) const HEAD: usize = 9;

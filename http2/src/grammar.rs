@@ -36,7 +36,7 @@ fn is_host_and_port(value: &[u8]) -> bool {
     port_fits && !host.is_empty() && host_fits
 }
 
-/// What stands in brackets: IPv6, with a zone as RFC 6874 writes it, since gRPC's libraries send it. `IPvFuture` has
+/// The text in brackets: IPv6, with a zone as RFC 6874 writes it, since gRPC's libraries send it. `IPvFuture` has
 /// no use.
 fn is_address(text: &[u8]) -> bool {
     let at = text.iter().position(|&b| b == b'%').unwrap_or(text.len());
@@ -117,13 +117,13 @@ fn is_plain(b: u8) -> bool {
     letter | digit | (b == b'-') | (b == b'.') | (b == b'_')
 }
 
-/// Whether `test` holds for any octet.
+/// `true` if `test` holds for any octet.
 #[inline(always)]
 pub(crate) fn any(text: &[u8], test: impl Fn(u8) -> bool + Copy) -> bool {
     any_pair(text, text, |b, _| test(b))
 }
 
-/// Whether `test` holds for an octet of one text and that of the other, as long, in the same place. Arrays of fixed
+/// `true` if `test` holds for an octet of one text and that of the other, as long, in the same place. Arrays of fixed
 /// length and no early exit: this is how the loop becomes a few vector instructions. Ends that do not fill an array are
 /// looked at together with octets that were seen already.
 #[inline(always)]
@@ -156,7 +156,7 @@ const PATH: u8 = 2;
 const TAIL: u8 = 4;
 const SCHEME: u8 = 8;
 
-/// Whether all octets are of this class, or, where `encoded` allows it, percent-encoded (RFC 3986 §2.1).
+/// `true` if all octets are of this class, or, where `encoded` allows it, percent-encoded (RFC 3986 §2.1).
 fn all_of(text: &[u8], class: u8, encoded: bool) -> bool {
     let of_class = |&b: &u8| CLASSES.get(usize::from(b)).is_some_and(|of| of & class != 0);
     if text.iter().all(of_class) {

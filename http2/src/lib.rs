@@ -5,14 +5,14 @@
 //! to one thread, for header fields are shared by `Rc` between the connections of that thread: what the decoder of one
 //! made, the encoder of another looks up.
 //!
-//! What is promised:
+//! Its promises:
 //! - What the peer sends never causes a panic, and every buffer has a bound ([`Limits`]).
 //! - No malformed message is told (RFC 9113 §8.1.1), and no frame is told in a state that forbids it (§5.1).
 //! - A stale [`StreamKey`] does nothing.
 //! - No window is overrun; data that the windows or [`Config::max_output`] do not take is queued, and told by
 //!   [`Connection::next_drained`] when it goes.
 //!
-//! How to drive one:
+//! A connection is driven like this:
 //!
 //! ```
 //! # use http2::*;
@@ -49,8 +49,8 @@
 //! # Ok::<(), ConnectionError>(())
 //! ```
 //!
-//! What is absent: server push (RFC 9113 §8.4; refused in both roles), priorities (§5.3; parsed and ignored), extended
-//! CONNECT (RFC 8441), the HTTP/1.1 upgrade (§3.1), and deadlines, which belong to whoever has a clock:
+//! Absent on purpose: server push (RFC 9113 §8.4; refused in both roles), priorities (§5.3; parsed and ignored),
+//! extended CONNECT (RFC 8441), the HTTP/1.1 upgrade (§3.1), and deadlines, which belong to whoever has a clock:
 //! [`Connection::is_established`], [`Connection::header_block_open`] and [`Connection::header_blocks`] tell what to wait
 //! for.
 

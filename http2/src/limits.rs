@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 /// A token bucket's shape: `burst` at once, `per_second` on and on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Rate {
-    /// How many may come at once.
+    /// The number that may come at once.
     pub burst: u32,
-    /// How many a second may come for ever.
+    /// The number that may come each second for ever.
     pub per_second: u32,
 }
 
@@ -80,7 +80,7 @@ pub struct Limits {
     ///
     /// [`Connection::expect_reset_after`]: crate::Connection::expect_reset_after
     pub deadline_resets: Rate,
-    /// How old a stream must be for its reset to be no rapid one. Edge 1 s: deadlines and impatient people are older.
+    /// The age from which the reset of a stream is no rapid one. Edge 1 s: deadlines and impatient people are older.
     pub rapid_reset_age: Duration,
     /// Resets that the peer made us send: malformed messages, broken windows, frames on closed streams. Edge 100 at
     /// once and 10/s. Fatal. CVE-2025-8671 (made you reset): rapid reset by our own hand.
@@ -291,8 +291,8 @@ impl Clock {
     }
 }
 
-/// What is left of a [`Rate`]. Refilled only when it has run dry, which costs one subtraction per event and lets at most
-/// two bursts through where an exact bucket lets one.
+/// The tokens that are left of a [`Rate`]. Refilled only when it has run dry, which costs one subtraction per event and
+/// lets at most two bursts through where an exact bucket lets one.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     tokens: u32,
@@ -340,7 +340,7 @@ impl Bucket {
     }
 }
 
-/// What is left of each rate of one connection.
+/// The tokens that are left of each rate of one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Buckets {
     pub(crate) refused_streams: Bucket,

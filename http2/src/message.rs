@@ -13,7 +13,7 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 /// No `content-length` was given.
 pub(crate) const UNKNOWN_LENGTH: u64 = u64::MAX;
 
-/// What a response's head says.
+/// The meaning of a response's head.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ResponseHead {
     pub(crate) status: u16,
@@ -25,7 +25,7 @@ const SCHEME: u8 = 2;
 const PATH: u8 = 4;
 const AUTHORITY: u8 = 8;
 
-/// What the regular fields of a head have in common.
+/// The facts about the regular fields of a head, of either kind.
 #[derive(Default)]
 struct Regular {
     any: bool,
@@ -105,7 +105,7 @@ pub(crate) fn request(fields: &mut Vec<Field>, trimmed: &mut Trimmed) -> Result<
     Ok(head.content_length)
 }
 
-/// What a request's head says.
+/// The meaning of a request's head.
 struct RequestHead {
     content_length: u64,
     spare_host: bool,

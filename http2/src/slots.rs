@@ -291,14 +291,14 @@ impl<T> Slots<T> {
         })
     }
 
-    /// How many slots there is memory for.
+    /// The number of slots that there is memory for.
     #[inline]
     pub fn capacity(&self) -> usize {
         self.capacity as usize
     }
 
-    /// Whether more than so many entries were there at once, of the last that have gone. Where there were several chunks
-    /// the first may have gone.
+    /// `true` if more than so many entries were there at once, of the last that have gone. Where there were several
+    /// chunks the first may have gone.
     pub(crate) fn was_filled_beyond(&self, count: usize) -> bool {
         self.first.slots.len() > count || self.first.slots.is_empty()
     }

@@ -54,12 +54,12 @@ impl StreamKey {
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) tag: u32,
-    /// What may be sent on it beyond the peer's initial window.
+    /// The octets that may be sent on it beyond the peer's initial window.
     pub(crate) send: SendOffset,
     pub(crate) receive: ReceiveWindow,
     /// Octets of DATA that the peer's content-length still promises.
     pub(crate) content_left: u64,
-    /// When it was opened, in milliseconds of the connection's life.
+    /// The time when it was opened, in milliseconds of the connection's life.
     pub(crate) opened_ms: u32,
     /// We sent END_STREAM: half closed (local).
     pub(crate) local_ended: bool,
@@ -99,7 +99,7 @@ pub(crate) struct Lists {
     pub(crate) head: Option<Vec<Field>>,
     /// Trailers, which wait behind the queue, or for room in the output.
     pub(crate) trailers: Option<Vec<Field>>,
-    /// What all of it has from the allocator.
+    /// The memory of all of it.
     pub(crate) heap: usize,
 }
 
@@ -145,7 +145,7 @@ impl Stream {
         self.queue.is_empty() && self.lists.as_ref().is_none_or(|lists| lists.head.is_none())
     }
 
-    /// What its head and trailers that wait have from the allocator.
+    /// The memory of its head and trailers that wait.
     pub(crate) fn heap_of_lists(&self) -> usize {
         self.lists.as_ref().map_or(0, |lists| lists.heap)
     }
@@ -171,7 +171,7 @@ impl Stream {
     }
 }
 
-/// What is left of a stream that was taken out.
+/// The rest of a stream that was taken out.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Gone {
     pub(crate) remote_ended: bool,
@@ -179,11 +179,11 @@ pub(crate) struct Gone {
     pub(crate) unreleased: u32,
     /// Octets that were queued, and are dropped.
     pub(crate) queued: usize,
-    /// What these, its head and its trailers had from the allocator.
+    /// The memory of these, its head and its trailers.
     pub(crate) waiting_heap: usize,
 }
 
-/// What a list of fields that waits has from the allocator, as if it shared none of them, and its part of [`Lists`].
+/// The memory of a list of fields that waits, as if it shared none of them, and its part of [`Lists`].
 fn heap_of_list(fields: &Vec<Field>) -> usize {
     size_of::<Lists>()
         + fields.capacity() * size_of::<Field>()
@@ -215,7 +215,7 @@ fn with_spare<T: Default>(f: impl FnOnce(&mut Vec<Streams>) -> T) -> T {
     borrowed.ok().flatten().unwrap_or_default()
 }
 
-/// What one open stream has from the allocator in the table of its connection.
+/// The memory of one open stream in the table of its connection.
 pub const STREAM_MEMORY: usize = Slots::<Stream>::ENTRY + StreamIndex::ENTRY;
 
 impl Streams {

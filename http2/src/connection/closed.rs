@@ -1,4 +1,4 @@
-//! What is remembered of streams that are gone.
+//! The record of streams that are gone.
 
 use crate::limits::Limits;
 use std::mem;

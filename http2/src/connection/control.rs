@@ -9,7 +9,7 @@ use crate::limits::Limit;
 use crate::stream::StreamKey;
 use std::time::Duration;
 
-/// What the unread heads and trailers of one stream may amount to.
+/// The octets to which the unread heads and trailers of one stream may amount.
 const UNREAD_HEAD: usize = 4096;
 
 /// So many streams are looked at for one token of `settings`: a few microseconds.

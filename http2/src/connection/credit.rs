@@ -1,4 +1,4 @@
-//! What the peer's streams earn back of the rates that they spend, by what the caller tells of them.
+//! The tokens that the peer's streams earn back of the rates that they spend, by the caller's reports on them.
 
 use super::Connection;
 use crate::limits::Limit;
@@ -65,7 +65,7 @@ impl Connection {
         }
     }
 
-    /// What a stream of the peer brings back at its end, `in_order` or not.
+    /// Gives back the tokens of a stream of the peer at its end, `in_order` or not.
     #[inline]
     pub(super) fn earn(&mut self, key: StreamKey, in_order: bool) {
         let Some(stream) = self.streams.get(key) else {
@@ -91,13 +91,13 @@ impl Stream {
         self.expansion = u16::try_from(sum.min(MOST_EXPANSION)).unwrap_or(u16::MAX);
     }
 
-    /// Whether its deadline explains a reset at this age.
+    /// `true` if its deadline explains a reset at this age.
     pub(super) fn is_past_deadline(&self, age: Duration) -> bool {
         self.deadline_ms != 0 && explains_reset(Duration::from_millis(self.deadline_ms.into()), age)
     }
 }
 
-/// Whether a peer that gave its request so much time resets it at this age because the time is over.
+/// `true` if a peer that gave its request so much time resets it at this age because the time is over.
 pub fn explains_reset(timeout: Duration, age: Duration) -> bool {
     age >= timeout.saturating_sub(EARLY.max(timeout / 10))
 }

@@ -11,7 +11,7 @@ use crate::stream::StreamKey;
 /// RFC 9113 §8.1.1.
 pub(super) const WRONG_LENGTH: Cause = Cause::Protocol("DATA does not add up to content-length");
 
-/// What the peer is owed on one stream.
+/// The window that the peer is owed on one stream.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Owed {
     /// Octets that were passed on and not given back.
@@ -116,7 +116,7 @@ impl Connection {
         Ok(None)
     }
 
-    /// What lies in the input of the DATA frame that is being read.
+    /// The part of the DATA frame being read that lies in the input.
     #[inline]
     pub(super) fn data_piece<'a>(&mut self, input: &mut &'a [u8]) -> Option<Event<'a>> {
         let data = self.reader.data.as_mut()?;
@@ -192,9 +192,9 @@ impl Connection {
         }
     }
 
-    /// As [`release`](Self::release), but the stream's own window is not given back: [`renew`](Self::renew) does that,
-    /// when the caller finds that enough is owed. `None`: there is no such stream, or its peer has ended and needs no
-    /// window any more.
+    /// Does what [`release`](Self::release) does, but the stream's own window is not given back: [`renew`](Self::renew)
+    /// does that, when the caller finds that enough is owed. `None`: there is no such stream, or its peer has ended and
+    /// needs no window any more.
     #[inline]
     pub fn owe(&mut self, stream: StreamKey, n: u32) -> Option<Owed> {
         let s = self.streams.get_mut(stream)?;

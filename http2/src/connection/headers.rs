@@ -22,7 +22,7 @@ struct Whole<'b> {
     bytes: &'b [u8],
 }
 
-/// What a header block came to.
+/// The limit that a header block passed, and its expansion.
 #[derive(Copy, Clone)]
 struct BlockSummary {
     /// The limit that was passed.
@@ -394,7 +394,7 @@ fn undecodable(error: DecodeError) -> ConnectionError {
     }
 }
 
-/// Whether these fields are the head of an interim response.
+/// `true` if these fields are the head of an interim response.
 pub(super) fn is_interim(fields: &[Field]) -> bool {
     fields
         .iter()

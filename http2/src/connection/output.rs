@@ -7,7 +7,7 @@ use crate::frame::{self, HEAD, Head, MAX_PAYLOAD};
 #[derive(Debug, Default)]
 pub(super) struct Output {
     buffer: Vec<u8>,
-    /// What lies before was written.
+    /// The position of the first octet that was not written yet.
     start: usize,
     /// The last frame if it is DATA: more of the same stream is added to it.
     tail: Option<Tail>,

@@ -24,7 +24,7 @@ pub(super) struct Reader {
     pub(super) block: Option<Box<Block>>,
 }
 
-/// What is to come of the DATA frame that is being read.
+/// The part of the DATA frame being read that is still to come.
 #[derive(Debug)]
 pub(super) struct Payload {
     pub(super) key: StreamKey,
@@ -76,7 +76,7 @@ impl Reader {
     }
 }
 
-/// How many octets from a frame's first one must lie together before it can be worked on.
+/// The number of octets from a frame's first one that must lie together before it can be worked on.
 fn wanted(head: Head) -> usize {
     match head.kind {
         // The length of the padding decides over the payload's.
@@ -197,7 +197,7 @@ impl Connection {
         }
     }
 
-    /// What can be judged before the payload is there.
+    /// The checks that need no payload.
     #[inline]
     fn check_head(&self, head: Head) -> Result<(), ConnectionError> {
         // RFC 9113 §4.2: we never raised SETTINGS_MAX_FRAME_SIZE.

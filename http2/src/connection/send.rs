@@ -1,4 +1,4 @@
-//! What goes out: heads at once, data as windows allow, the rest in turn.
+//! The sending half: heads go out at once, data as windows allow, the rest in turn.
 
 use super::headers::is_interim;
 use super::queue::Queue;
@@ -60,8 +60,9 @@ impl Connection {
             .min(self.config.limits.max_concurrent_streams)
     }
 
-    /// Whether the peer wants a list of fields of this size (RFC 9113 §6.5.2, SETTINGS_MAX_HEADER_LIST_SIZE). It is advice,
-    /// but some end the connection over a larger one, and with it all other streams. Nothing here is bound by it.
+    /// `true` if the peer wants a list of fields of this size (RFC 9113 §6.5.2, SETTINGS_MAX_HEADER_LIST_SIZE). It is
+    /// advice, but some end the connection over a larger one, and with it all other streams. Nothing here is bound by
+    /// it.
     pub fn takes_list(&self, fields: &[Field]) -> bool {
         let most = self.peer_max_list as usize;
         self.peer_max_list == u32::MAX || fields.iter().map(Field::size).sum::<usize>() <= most
@@ -106,8 +107,8 @@ impl Connection {
         // RFC 9110 §15.2 wants interim heads relayed, and a peer that reads nothing would have them pile up.
     }
 
-    /// Whether the output has room for a header block. One octet of a peer's block can stand for thousands of ours, and
-    /// no window bounds them.
+    /// `true` if the output has room for a header block. One octet of a peer's block can stand for thousands of ours,
+    /// and no window bounds them.
     #[inline]
     fn takes_blocks(&self) -> bool {
         let answers = self.config.limits.max_unread_answers as usize;
@@ -364,8 +365,8 @@ impl Connection {
         next
     }
 
-    /// What the peer would take now on this stream: the smaller of its window and the connection's, less what is
-    /// queued.
+    /// The number of octets that the peer would take now on this stream: the smaller of its window and the
+    /// connection's, less what is queued.
     pub fn sendable(&self, stream: StreamKey) -> u32 {
         let Some(s) = self.streams.get(stream).filter(|s| !s.send_closed()) else {
             return 0;
@@ -382,12 +383,12 @@ impl Connection {
         self.streams.get(stream).map_or(0, |s| s.queue.len())
     }
 
-    /// Whether the stream is open or half closed.
+    /// `true` if the stream is open or half closed.
     pub fn is_open(&self, stream: StreamKey) -> bool {
         self.streams.get(stream).is_some()
     }
 
-    /// Whether anything that was handed in for this stream is not framed yet: data, the final head or trailers.
+    /// `true` if anything that was handed in for this stream is not framed yet: data, the final head or trailers.
     pub fn is_waiting(&self, stream: StreamKey) -> bool {
         let waits = |s: &Stream| !s.queue.is_empty() || s.lists.is_some();
         self.streams.get(stream).is_some_and(waits)

@@ -5,7 +5,7 @@ use crate::stream::{Stream, StreamKey, Streams};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 
-/// What a blocked stream has from the allocator: nodes of the set are half full at the least.
+/// The memory of a blocked stream: nodes of the set are half full at the least.
 const BLOCKED: usize = 24;
 
 /// Each stream with queued data, once, unless its head waits as well: in the ring if it has a window, else among the

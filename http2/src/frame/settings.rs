@@ -12,7 +12,7 @@ pub(crate) const MAX_HEADER_LIST_SIZE: u16 = 0x6;
 /// RFC 8441 §3; left off by us, but its value is checked.
 pub(crate) const ENABLE_CONNECT_PROTOCOL: u16 = 0x8;
 
-/// What one SETTINGS frame changes. A setting given twice takes the last value (RFC 9113 §6.5.3).
+/// The changes of one SETTINGS frame. A setting given twice takes the last value (RFC 9113 §6.5.3).
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) header_table_size: Option<u32>,

@@ -24,7 +24,7 @@ pub struct Decoder {
     text: Vec<u8>,
 }
 
-/// What a header block came to.
+/// The size and the verdict of one decoded header block.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Decoded {
     /// Sum of the sizes of all fields, dropped ones too (RFC 9113 §6.5.2).
@@ -247,7 +247,7 @@ impl Decoder {
     }
 }
 
-/// What the block has come to so far.
+/// The list of fields that a block has come to so far.
 struct FieldList<'a> {
     decoded: Decoded,
     max_list_size: usize,

@@ -20,7 +20,7 @@ use crate::field::{Field, Indexing};
 pub struct Encoder {
     table: Table,
     index: FieldIndex,
-    /// What to tell the peer at the beginning of the next block.
+    /// The table sizes to announce at the beginning of the next block.
     update: Option<SizeUpdate>,
     style: Style,
 }
@@ -139,7 +139,7 @@ impl Encoder {
         }
     }
 
-    /// Whether a field that is seen first enters the table only when it comes again; that it came is noted.
+    /// `true` if a field that is seen first enters the table only when it comes again; that it came is noted.
     fn waits(&mut self, entry: &Entry, fills: bool) -> bool {
         if self.style.eager && !fills {
             return false;

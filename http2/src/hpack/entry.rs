@@ -30,7 +30,7 @@ const FITS_NAME: u8 = 0b0010_0000;
 const PLAIN_PATH: u8 = 0b0100_0000;
 const MISCODED: u8 = 0b1000_0000;
 
-/// What is known of a name before its value is read.
+/// The facts about a name that are known before its value is read.
 #[derive(Copy, Clone)]
 pub(crate) struct NameFacts {
     pub(crate) known: Name,
@@ -60,7 +60,7 @@ impl NameFacts {
     }
 }
 
-/// Whether proxies tell backends by this name who a client is: RFC 7239, RFC 9440, and what nginx, HAProxy, Apache,
+/// `true` if proxies tell backends by this name who a client is: RFC 7239, RFC 9440, and what nginx, HAProxy, Apache,
 /// Envoy, AWS, Azure, App Engine, Akamai, Cloudflare and Fastly write. Servers of CGI's kind take `_`, `.` and `-` for
 /// the same, so all are looked for. docs/security.md lists them.
 fn is_client_claim(name: &[u8]) -> bool {
@@ -248,7 +248,7 @@ impl Entry {
         Rc::as_ptr(&self.0).cast::<u8>().addr()
     }
 
-    /// Whether both stand for the same bytes. The header is compared with them: equal text sent the same way has
+    /// `true` if both stand for the same bytes. The header is compared with them: equal text sent the same way has
     /// an equal header, and only entries sent the same way are ever compared.
     pub(crate) fn same(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.0, &other.0) || self.0 == other.0

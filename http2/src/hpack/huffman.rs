@@ -5,13 +5,13 @@
 
 use super::DecodeError;
 
-/// How many bytes `len` Huffman bytes may become, since the shortest code has 5 bits, and as many more as
+/// The number of bytes that `len` Huffman bytes may become, since the shortest code has 5 bits, and as many more as
 /// [`decode`] may write to beyond what it says.
 pub(super) const fn decoded_bound(len: usize) -> usize {
     len / 5 * 8 + len % 5 * 8 / 5 + WINDOW
 }
 
-/// What four steps write to.
+/// The target of four steps.
 const WINDOW: usize = 9;
 
 /// Decodes `source` into the front of `target`, which has [`decoded_bound`] bytes, and tells how many there are.
@@ -150,10 +150,10 @@ fn length_of(byte: u8) -> u32 {
         .map_or(0, |&length| u32::from(length))
 }
 
-/// How many bits are looked at in one step: enough for two of the common symbols.
+/// The number of bits that are looked at in one step: enough for two of the common symbols.
 const PEEK: u32 = 12;
 
-/// What the next bits begin with: one or two symbols; none if the first has a longer code.
+/// The symbols with which the next bits begin: one or two; none if the first has a longer code.
 #[derive(Copy, Clone)]
 struct Step {
     pair: [u8; 2],

@@ -27,7 +27,7 @@ const SLOTS: usize = 4;
 /// 32 slots, 256 bytes.
 const FIRST_GROUPS: usize = 8;
 
-/// What the index knows of a field.
+/// The index's knowledge of a field.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) enum Sighting {
     /// It is in the table, this many entries behind the newest.

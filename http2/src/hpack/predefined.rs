@@ -1,4 +1,4 @@
-//! What both ends know beforehand: the static table (RFC 7541 Appendix A), and the names that we look for.
+//! The entries that both ends know beforehand: the static table (RFC 7541 Appendix A), and the names that we look for.
 
 use crate::Name;
 
@@ -17,7 +17,7 @@ impl Predefined {
     }
 }
 
-/// How many rows the static table has; index 62 is the newest dynamic entry (RFC 7541 §2.3.3).
+/// The number of rows of the static table; index 62 is the newest dynamic entry (RFC 7541 §2.3.3).
 pub(crate) const STATIC_LEN: usize = 61;
 
 /// The rows of `:authority` and `host`, whose values are empty.
@@ -40,7 +40,7 @@ pub(crate) fn name_index(index: u8) -> u8 {
     }
 }
 
-/// What is known of a name: its number in the static table (0 if it is not there) and its meaning for us.
+/// The facts about a name: its number in the static table (0 if it is not there) and its meaning for us.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct KnownName {
     bytes: &'static [u8],

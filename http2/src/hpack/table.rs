@@ -10,7 +10,7 @@ pub(super) struct Table {
     entries: VecDeque<Entry>,
     size: usize,
     max_size: usize,
-    /// How many entries were ever put in, modulo 2^32.
+    /// The number of entries that were ever put in, modulo 2^32.
     inserted: u32,
 }
 

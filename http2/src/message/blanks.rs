@@ -10,8 +10,8 @@ struct Pair {
     kept: Field,
 }
 
-/// What was made of fields that may come again out of the peer's table: there one octet names each of them, and to make
-/// it anew would cost a hundred times what that costs the peer. Nothing, until the first such field comes.
+/// The copies made of fields that may come again out of the peer's table: there one octet names each of them, and to
+/// make it anew would cost a hundred times what that costs the peer. Nothing, until the first such field comes.
 #[derive(Debug, Default)]
 pub(crate) struct Trimmed(Option<Box<Known>>);
 
@@ -21,7 +21,7 @@ struct Known {
     pairs: Vec<Pair>,
     /// Sizes of all fields in it.
     size: usize,
-    /// How many fields were made.
+    /// The number of fields that were made.
     #[cfg(test)]
     made: usize,
 }
