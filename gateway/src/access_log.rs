@@ -4,7 +4,7 @@
 //! writes. Between them is a bounded buffer: when the disk is slower than the traffic, lines are
 //! dropped and counted, and RPCs go on.
 //!
-//! What lines say is the choice of strangers: each value has a bound, and each connection a rate (`Spent`).
+//! The content of lines is the choice of strangers: each value has a bound, and each connection a rate (`Spent`).
 
 mod json;
 mod line;

@@ -33,7 +33,8 @@ const USELESS_BEFORE: Duration = Duration::from_secs(1);
 
 /// Streams that are taken from clients at one look at those who wait, at most.
 const TAKEN_AT_ONCE: usize = 64;
-/// What gRPC's C core says, with INTERNAL_ERROR, when it ends a connection that has been idle for as long as it allows.
+/// The debug data of gRPC's C core, with INTERNAL_ERROR, when it ends a connection that has been idle for as long as it
+/// allows.
 const IDLE: &[u8] = b"connection idle";
 
 /// The name of [`Limits::max_starved`](crate::settings::Limits::max_starved).
@@ -46,7 +47,7 @@ fn was_useless(connection: &Connection, now: Instant) -> bool {
         && now.saturating_duration_since(connection.opened_at) < USELESS_BEFORE
 }
 
-/// What a connection to a backend takes now.
+/// The streams that a connection to a backend takes now.
 fn streams(connections: &Slab<Box<Connection>>) -> impl Fn(Key) -> Streams {
     |key| connections.get(key).map_or(Streams::default(), |c| c.streams())
 }

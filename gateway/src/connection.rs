@@ -44,9 +44,10 @@ use crate::worker::scheduler::{Account, Slice};
 use crate::worker::slab::Key;
 use crate::worker::{Worker, WorkerHandle};
 
-/// How many reads one connection may have in a turn before others get theirs; long ones end it sooner (`worker/scheduler.rs`).
+/// The number of reads that one connection may have in a turn before others get theirs; long ones end it sooner
+/// (`worker/scheduler.rs`).
 const READS_PER_TURN: usize = 4;
-/// What is read at once while many want a turn.
+/// The octets that are read at once while many want a turn.
 const SHORT_READ: usize = 16 << 10;
 /// Credit that a new client connection may be given beyond the base windows. Windows say what a client
 /// promises to take, and the kernel takes megabytes for one that reads nothing; only an answered PING
@@ -72,7 +73,7 @@ struct Secured {
     stream: TcpStream,
     client: Client,
     transport: Transport,
-    /// What came in one flight with the end of the handshake, decrypted.
+    /// The octets that came in one flight with the end of the handshake, decrypted.
     early: Vec<u8>,
     at: Instant,
 }
@@ -83,17 +84,17 @@ struct Established {
     read: OwnedReadHalf,
 }
 
-/// What an RPC may know of the client that sent it.
+/// The facts that an RPC may know of the client that sent it.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) address: IpAddr,
-    /// What backends are told about it.
+    /// The fields that tell backends about it.
     pub(crate) forwarding: Forwarding,
     pub(crate) listener: Arc<BoundListener>,
     pub(crate) tls: TlsLabel,
     /// Serial number of the certificate that it was shown; 0 without TLS.
     pub(crate) certificate: u64,
-    /// Whether its ClientHello offered ALPN.
+    /// `true` if its ClientHello offered ALPN.
     pub(crate) alpn: bool,
     /// The certificate by which it has proved who it is.
     pub(crate) presented: Option<Box<Presented>>,
@@ -105,15 +106,15 @@ pub(crate) struct Client {
     pub(crate) sent_away: Option<(Instant, SentAway)>,
     /// The streams that its RPCs hold at backends that have few.
     pub(crate) shares: Shares,
-    /// How far ahead it may send on all its streams.
+    /// The budget within which it may send ahead on all its streams.
     pub(crate) requests: Credit,
-    /// How far ahead backends may send for it.
+    /// The budget within which backends may send ahead for it.
     pub(crate) responses: Credit,
-    /// The budget of `answers`: little at first, twice as much with each answered probe.
+    /// The budget of `responses`: little at first, twice as much with each answered probe.
     pub(crate) budget: usize,
     /// Bytes written since the last probe was answered.
     pub(crate) unproven: usize,
-    /// What the PING carries that is under way behind those bytes. Random, so that it cannot be
+    /// The payload of the PING that is under way behind those bytes. Random, so that it cannot be
     /// answered by one who has not read it.
     pub(crate) probe: Option<[u8; 8]>,
     /// Its count ends when the connection is dropped.
@@ -126,7 +127,7 @@ pub(crate) struct Presented {
     pub(crate) identity: Identity,
     /// Serial number of the trust bundle that it was last verified against, or of an older one.
     pub(crate) bundle: u64,
-    /// When it was presented: its dates were right then.
+    /// The time when it was presented: its dates were right then.
     pub(crate) at: UnixTime,
 }
 
@@ -143,7 +144,7 @@ impl SentAway {
     /// All of them, in the order of their declaration.
     pub const ALL: [Self; 2] = [Self::Certificate, Self::Listener];
 
-    /// As shown in metrics.
+    /// The name in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -179,13 +180,13 @@ pub(crate) struct Connection {
     pub(crate) header_block: Option<(u64, Instant)>,
     /// Payload that came, and waits for the next turn because this one was used up. Less than a read.
     pub(crate) unhandled: Vec<u8>,
-    /// What it is charged with of the worker's memory.
+    /// Its charge of the worker's memory.
     pub(crate) charge: Charge,
-    /// What its RPCs have written into the access log.
+    /// The octets that its RPCs have written into the access log.
     pub(crate) logged: Spent,
 }
 
-/// What lies between HTTP/2 and the socket.
+/// The layer between HTTP/2 and the socket.
 pub(crate) enum Transport {
     Plaintext,
     Tls(Box<Session>),
@@ -193,7 +194,7 @@ pub(crate) enum Transport {
     Lent,
 }
 
-/// Who is at the other end.
+/// The peer at the other end.
 #[derive(Debug)]
 pub(crate) enum Peer {
     Client(Client),
@@ -219,8 +220,8 @@ impl Client {
         self.probe.is_none() && self.budget < max_budget && self.unproven >= self.budget / 2
     }
 
-    /// How far ahead backends may send on all streams of this client, for which `waiting` bytes are queued, and at most
-    /// `most` may come.
+    /// The bounds within which backends may send ahead on all streams of this client, for which `waiting` bytes are
+    /// queued, and at most `most` may come.
     pub(crate) fn response_bounds(&self, waiting: usize, most: usize) -> Bounds {
         let proven = self.budget > FIRST_BUDGET;
         let grants = if proven {
@@ -235,7 +236,7 @@ impl Client {
         }
     }
 
-    /// Whether it was told to go.
+    /// `true` if it was told to go.
     pub(crate) fn is_sent_away(&self) -> bool {
         self.sent_away.is_some()
     }
@@ -268,7 +269,7 @@ impl Client {
 }
 
 impl Presented {
-    /// What a handshake has verified that began while the bundle with this serial number served.
+    /// The certificate that a handshake has verified which began while the bundle with this serial number served.
     fn during(session: &Session, bundle: u64) -> Option<Box<Self>> {
         let certificate = session.client_chain().first()?;
         Some(Box::new(Self {
@@ -292,7 +293,7 @@ impl Peer {
     }
 }
 
-/// What backends are told of a client by a listener with these settings.
+/// The fields that tell backends of a client, by a listener with these settings.
 fn forwarding(settings: &Http2, address: IpAddr, tls: TlsLabel, presented: Option<&Presented>) -> Forwarding {
     let trusted = settings
         .trusted_peers
@@ -442,7 +443,7 @@ impl Connection {
         }
     }
 
-    /// Whether the peer has begun a frame or a TLS record, and not ended it.
+    /// `true` if the peer has begun a frame or a TLS record, and not ended it.
     pub(crate) fn is_unfinished(&self) -> bool {
         let record = match &self.transport {
             Transport::Tls(session) => session.kept() > 0,
@@ -451,7 +452,7 @@ impl Connection {
         record || self.h2.is_frame_open()
     }
 
-    /// Whether its output has room for another RPC.
+    /// `true` if its output has room for another RPC.
     pub(crate) fn has_room(&self) -> bool {
         self.h2.output().len() < MAX_UNSENT
     }
@@ -471,7 +472,7 @@ pub(crate) async fn read_until_closed(
     .await;
 }
 
-/// What a turn of reading has come to.
+/// The result of a turn of reading.
 enum Reading {
     /// Nothing is there to be read, or it may not be now; the task will be woken.
     Waits,

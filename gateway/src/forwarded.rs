@@ -1,4 +1,4 @@
-//! What a backend is told about the client, and what a stranger must not claim about itself.
+//! The fields that tell a backend about the client, and the claims that a stranger must not make about itself.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
@@ -14,7 +14,7 @@ use crate::settings::AddHeaders;
 const MAX_CLIENT_CERT: usize = 4 << 10;
 const CERTIFICATE: &[u8] = b"x-forwarded-client-cert";
 
-/// What is the same for all requests of one client connection, made once.
+/// The fields that are the same for all requests of one client connection, made once.
 #[derive(Debug)]
 pub(crate) struct Forwarding {
     trusted: bool,

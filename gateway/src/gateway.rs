@@ -25,7 +25,7 @@ use crate::worker::{self, Command, Exit, Mailbox, SharedState};
 
 /// Commands and sockets that may wait for a worker.
 const MAILBOX: usize = 1024;
-/// How often a drain looks whether it is done.
+/// The interval at which a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// After the grace: time for the last words to leave.
 const FINAL_FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ const FINAL_FLUSH_TIME: Duration = Duration::from_secs(1);
 /// A running gateway. Dropping it stops the workers at once; [`Gateway::drain`] first loses nothing.
 pub struct Gateway {
     shared: Arc<SharedState>,
-    /// What runs now; the lock makes reloads follow one another.
+    /// The snapshot that runs now; the lock makes reloads follow one another.
     settings: Mutex<Settings>,
     discovery: Discovery,
     threads: Vec<JoinHandle<()>>,
@@ -64,7 +64,7 @@ pub enum ReloadError {
     },
 }
 
-/// What a reload did.
+/// The result of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     /// Listeners that are the same objects as before.
@@ -75,7 +75,7 @@ pub struct Applied {
     pub needs_restart: Vec<&'static str>,
 }
 
-/// How a drain ended.
+/// The result of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
     /// Connections of clients that were still open when the grace was over.

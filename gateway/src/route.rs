@@ -195,7 +195,7 @@ fn without_tail(path: &[u8]) -> &[u8] {
     path.split(begins_tail).next().unwrap_or_default()
 }
 
-/// Whether backends may read this path as another one: it has a tail, percent-encoded bytes, or segments that are
+/// `true` if backends may read this path as another one: it has a tail, percent-encoded bytes, or segments that are
 /// empty, `.` or `..`. No gRPC library sends such a path (gRPC over HTTP/2, *Path*), and a route by service or method
 /// would not see what is meant. Nearly no path comes here: see [`Field::is_plain_path`](http2::Field::is_plain_path).
 pub(crate) fn is_ambiguous(path: &[u8]) -> bool {

@@ -26,7 +26,7 @@ use crate::worker::slab::Key;
 use crate::{failpoint, forwarded};
 
 impl Worker {
-    /// What a client's connection told.
+    /// Handles an event of a client's connection.
     pub(crate) fn client_event(&mut self, key: Key, event: Event<'_>) {
         let down = |stream| StreamOf {
             connection: key,

@@ -1,4 +1,4 @@
-//! What the gateway runs with: resolved, valid, and free of any file format.
+//! The settings of the gateway: resolved, valid, and free of any file format.
 //!
 //! The program builds a [`Settings`] from its configuration file; nothing here is parsed or
 //! checked again. A reload is a new `Settings` (see [`crate::Gateway::reload`]).
@@ -40,11 +40,11 @@ pub struct Listener {
     pub name: String,
     /// Address to bind. `[::]` accepts IPv4 as well. Port 0 lets the system choose.
     pub address: SocketAddr,
-    /// What is spoken there.
+    /// The protocol that is spoken there.
     pub protocol: Protocol,
 }
 
-/// What a listener speaks.
+/// The protocol of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/2: RPCs for backends.
@@ -67,7 +67,7 @@ pub struct Http2 {
 /// A listener for browsers that were told `http:`, and for CAs (RFC 8555 §8.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Http1 {
-    /// What happens to everything that is no challenge.
+    /// The response to everything that is no challenge.
     pub redirect: Redirect,
 }
 
@@ -102,7 +102,7 @@ impl Listener {
 pub struct Tls {
     /// Names of the certificates served here; the first is the default when SNI matches none.
     pub certificates: Vec<String>,
-    /// What a client gets that offers no ALPN at all.
+    /// The treatment of a client that offers no ALPN at all.
     pub without_alpn: WithoutAlpn,
     /// Lowest protocol version.
     pub min_version: TlsVersion,
@@ -110,17 +110,17 @@ pub struct Tls {
     pub client_auth: Option<ClientAuth>,
 }
 
-/// What a listener asks of its clients. Such a listener never resumes a session: a resumed one would skip
-/// the check.
+/// The demands of a listener on its clients' certificates. Such a listener never resumes a session: a resumed one would
+/// skip the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientAuth {
-    /// Whether a client may come without a certificate.
+    /// The mode: required, or optional.
     pub mode: ClientAuthMode,
     /// Name of the trust bundle that client certificates must lead to.
     pub trust: String,
 }
 
-/// Whether a client must present a certificate.
+/// The demand for a certificate that a listener makes of its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAuthMode {
     /// No certificate, no connection.
@@ -184,9 +184,10 @@ pub struct Backend {
     pub name: String,
     /// Where it can be reached; never empty.
     pub endpoints: Vec<EndpointAddress>,
-    /// How long an endpoint may take from TCP's connect to its SETTINGS.
+    /// The time that an endpoint may take from TCP's connect to its SETTINGS.
     pub connect_timeout: Duration,
-    /// How long what was sent may stay unacknowledged, or the peer's TCP window shut; zero leaves it to the system.
+    /// The time for which sent octets may stay unacknowledged, or the peer's TCP window shut; zero leaves it to the
+    /// system.
     pub tcp_user_timeout: Duration,
 }
 
@@ -204,7 +205,7 @@ pub enum EndpointAddress {
     },
 }
 
-/// Whether somebody on this machine who connects to `to` reaches what listens on `listening`.
+/// `true` if somebody on this machine who connects to `to` reaches what listens on `listening`.
 ///
 /// Of the addresses of this machine only the loopback ones are known here: who listens on every address is reached
 /// by others as well (see [`is_this_machine`]).
@@ -218,7 +219,7 @@ pub fn reaches(to: SocketAddr, listening: SocketAddr) -> bool {
     to.port() == listening.port() && same
 }
 
-/// Whether a connection ends on the machine that it began on: the kernel then gives both ends one address.
+/// `true` if a connection ends on the machine that it began on: the kernel then gives both ends one address.
 #[must_use]
 pub fn is_this_machine(local: SocketAddr, peer: SocketAddr) -> bool {
     local.ip().to_canonical() == peer.ip().to_canonical()
@@ -234,7 +235,7 @@ pub struct Timeouts {
     pub header_block: Duration,
     /// For a connection without streams. Default 1 h: gRPC clients connect early and wait.
     pub idle: Duration,
-    /// How long streams may still run after a drain has begun. Default 30 s.
+    /// The time for which streams may still run after a drain has begun. Default 30 s.
     pub drain: Duration,
 }
 
@@ -271,11 +272,11 @@ pub struct Limits {
     pub process_memory: usize,
     /// Requests that wait for a connection or a stream of a backend, per worker and backend. Default 1,000.
     pub max_waiting: usize,
-    /// How long one of them waits. Default 30 s: a backend that starts anew is back by then, and what waits is held in
-    /// memory.
+    /// The time for which one of them waits. Default 30 s: a backend that starts anew is back by then, and what waits
+    /// is held in memory.
     pub max_wait: Duration,
-    /// How long a client that has no stream of a backend waits for one while others have all of them; then who has most
-    /// loses its youngest. From `max_wait` on: nobody does. Default 1 s.
+    /// The time for which a client that has no stream of a backend waits for one while others have all of them; then
+    /// who has most loses its youngest. From `max_wait` on: nobody does. Default 1 s.
     pub max_starved: Duration,
     /// Octets of access log that one client connection may have in a second; its further lines are dropped and counted.
     /// Default 8 MiB: more than 10,000 RPCs a second have.
@@ -283,11 +284,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What the process has at rest, and at most which part of its memory is left to it.
+    /// The memory that the process has at rest, and the largest part of its memory that is left to it.
     const AT_REST: usize = 20 << 20;
     const MOST_AT_REST: usize = 3;
 
-    /// What of `process_memory` peers may make all workers keep.
+    /// The part of `process_memory` that peers may make all workers keep.
     #[must_use]
     pub fn memory_for_peers(&self) -> usize {
         let memory = self.process_memory;

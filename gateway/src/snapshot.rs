@@ -10,7 +10,7 @@ use crate::route::{RouteIndex, Router};
 use crate::settings::{EndpointAddress, Limits, Settings, Timeouts};
 use crate::telemetry::{BackendLabel, Metrics, RouteLabel};
 
-/// What a worker looks at while it works. Handed over whole; a running RPC has copied what it needs.
+/// The state that a worker looks at while it works. Handed over whole; a running RPC has copied what it needs.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     /// Parallel to `listeners`.

@@ -2,7 +2,7 @@
 //!
 //! Each worker is the only writer of its [`WorkerMetrics`], so counting is a plain load and store. The
 //! reader ([`Metrics::totals`]) may see one counter a moment older than another, never a wrong one.
-//! What is shown, and in which format, is the program's business.
+//! The choice and the format of what is shown are the program's business.
 
 mod by_index;
 mod counter;
@@ -90,7 +90,7 @@ impl BackendLabel {
     }
 }
 
-/// What a connection is protected by.
+/// The protection of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TlsLabel {
     /// h2c
@@ -105,7 +105,7 @@ impl TlsLabel {
     /// All of them, in the order of their declaration.
     pub const ALL: [Self; 3] = [Self::Plaintext, Self::Tls12, Self::Tls13];
 
-    /// As shown in metrics and in the access log.
+    /// The name in metrics and in the access log.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -172,7 +172,7 @@ impl HandshakeFailure {
         Self::Other,
     ];
 
-    /// As shown in metrics.
+    /// The name in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -198,7 +198,7 @@ impl HandshakeFailure {
     }
 }
 
-/// What became of a request on a listener that speaks plain HTTP.
+/// The result of a request on a listener that speaks plain HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HttpRequest {
     /// A CA was given its key authorization (RFC 8555 §8.3).
@@ -223,7 +223,7 @@ impl HttpRequest {
         Self::Malformed,
     ];
 
-    /// As shown in metrics.
+    /// The name in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -299,7 +299,7 @@ impl Metrics {
         self.began.elapsed()
     }
 
-    /// How long no worker has run. They do so ten times a second if they can.
+    /// The time for which no worker has run. They do so ten times a second if they can.
     #[must_use]
     pub fn silence(&self) -> Duration {
         let last = self.workers.iter().map(|worker| worker.alive_at.value()).max();

@@ -58,12 +58,13 @@ use crate::telemetry::{Metrics, WorkerMetrics};
 /// One read takes at most this much, less the beginning of a record that was kept from the one before;
 /// it is shared by all connections of a worker.
 const SCRATCH: usize = (64 << 10) + MAX_RECORD;
-/// What a client may send on a stream before any of it has moved on (ARCHITECTURE, memory and flow control).
+/// The octets that a client may send on a stream before any of it has moved on (ARCHITECTURE, memory and flow control).
 /// A gRPC message of 64 KiB fits in with its prefix: it goes in one flight.
 const CLIENT_STREAM_WINDOW: u32 = 80 << 10;
 /// Windows of requests beyond their base come to at most so many times [`crate::settings::Limits::connection_memory`].
 pub(crate) const UPLOAD_BUDGETS: usize = 2;
-/// What a backend may send on a stream before the client's side has been asked (ARCHITECTURE, memory and flow control).
+/// The octets that a backend may send on a stream before the client's side has been asked (ARCHITECTURE, memory and
+/// flow control).
 pub(crate) const BACKEND_STREAM_WINDOW: u32 = 4 << 10;
 /// RFC 9113 §6.9.1: the largest window.
 const MAX_WINDOW: u32 = (1 << 31) - 1;
@@ -76,7 +77,7 @@ const EARLY_FLUSH: usize = 48 << 10;
 /// Deadlines end at the beginning of one of these.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What workers and the control side have in common.
+/// The state that workers and the control side share.
 pub(crate) struct SharedState {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) certificates: certstore::Reader,
@@ -88,11 +89,11 @@ pub(crate) struct SharedState {
     pub(crate) handshakes: Arc<Places>,
     /// Connections of HTTP/1.1.
     pub(crate) http1: Arc<Places>,
-    /// What the process had in memory before it had clients, if it is this gateway's.
+    /// The memory that the process had before it had clients, if it is this gateway's.
     pub(crate) at_rest: Option<memory::Resident>,
-    /// What all workers' connections are charged with.
+    /// The memory that all workers' connections are charged with.
     pub(crate) held: std::sync::atomic::AtomicUsize,
-    /// What of it those are charged with that are counted by `large`.
+    /// The part of it that those are charged with that are counted by `large`.
     pub(crate) held_by_large: std::sync::atomic::AtomicUsize,
     /// Connections of clients that hold much.
     pub(crate) large: std::sync::atomic::AtomicUsize,
@@ -100,7 +101,7 @@ pub(crate) struct SharedState {
     pub(crate) peers: Vec<Mailbox>,
 }
 
-/// How others reach a worker, and how loaded it is.
+/// The way to reach a worker from outside, and its load.
 pub(crate) struct Mailbox {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) connections: Count,
@@ -108,7 +109,7 @@ pub(crate) struct Mailbox {
     pub(crate) resting: AtomicBool,
 }
 
-/// What can be asked of a worker from outside.
+/// A command to a worker from outside.
 pub(crate) enum Command {
     Reload(Arc<Snapshot>),
     /// A socket that another worker accepted while it had more than its share.
@@ -147,11 +148,11 @@ pub(crate) struct Worker {
     pub(crate) handle: Weak<WorkerHandle>,
     /// The time of this turn.
     pub(crate) now: Instant,
-    /// What the connection that is read from has used of its turn.
+    /// The time that the connection that is read from has used of its turn.
     share: Share,
     /// Relays alive that have a deadline.
     pub(crate) deadlines: usize,
-    /// When they are due, in ticks since `began`.
+    /// The ticks since `began` at which they are due.
     due: Deadlines<Key>,
     /// Streams of backends that are to be reset.
     pub(crate) resets: Resets,
@@ -170,9 +171,9 @@ pub(crate) struct Worker {
     /// Woken when there is more to do than a turn may last.
     chores: Rc<Notify>,
     draining: bool,
-    /// How many snapshots there were.
+    /// The number of snapshots so far.
     reloads: u64,
-    /// How many swaps of trust bundles were followed.
+    /// The number of swaps of trust bundles that were applied.
     trust_swaps: u64,
     /// Clients to be compared with their listener and its trust bundle again.
     outdated: reverify::Outdated,
@@ -284,7 +285,7 @@ async fn flush_when_dirty(handle: Rc<WorkerHandle>, flusher: Rc<Notify>) {
     }
 }
 
-/// What is begun at once and has more to it than a turn may last: a part of it between two looks at the sockets.
+/// Work that is begun at once and takes longer than a turn may last: a part of it between two looks at the sockets.
 async fn do_chores(handle: Rc<WorkerHandle>) {
     let wanted = handle.worker().chores.clone();
     loop {

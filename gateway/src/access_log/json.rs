@@ -9,7 +9,7 @@ pub(super) const LONG: usize = 1024;
 /// Longest value of what says little: authority, user agent, request id.
 pub(super) const SHORT: usize = 256;
 
-/// What an octet is written with in hexadecimal.
+/// The digits of hexadecimal.
 const HEX: [u8; 16] = *b"0123456789abcdef";
 
 /// A string with its quotes, of at most `longest` octets between them. Octets that are no UTF-8 become U+FFFD; what is

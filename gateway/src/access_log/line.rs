@@ -1,4 +1,4 @@
-//! What a line says.
+//! The content of a line.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(super) struct Line<'a> {
     pub(super) tls: TlsLabel,
     /// Serial number of the certificate's generation; 0 without one.
     pub(super) certificate: u64,
-    /// Who the client has proved to be by a certificate of its own.
+    /// The identity that the client has proved by a certificate of its own.
     pub(super) client_identity: &'a [u8],
     /// SHA-256 of that certificate, in hexadecimal.
     pub(super) client_fingerprint: &'a [u8],

@@ -1,8 +1,8 @@
-//! How much of the log one connection may fill.
+//! The rate at which one connection may fill the log.
 
 use std::time::{Duration, Instant};
 
-/// What a rate is counted in.
+/// The unit of time of a rate.
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The lines of one connection. The clock is looked at only when they came to the rate: a connection that stays under it
@@ -17,7 +17,7 @@ pub(crate) struct Spent {
     refused: bool,
 }
 
-/// Whether a line may be made.
+/// The decision on a line that a connection wants to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Yes,
@@ -27,8 +27,8 @@ pub(crate) enum Verdict {
 }
 
 impl Spent {
-    /// Whether a connection that may have `rate` octets in a second may have another line. At most it has twice as many
-    /// in one, when its lines came at the end of a long silence.
+    /// `true` if a connection that may have `rate` octets in a second may have another line. At most it has twice as
+    /// many in one, when its lines came at the end of a long silence.
     #[inline]
     pub(crate) fn may_add(&mut self, rate: usize, now: Instant) -> Verdict {
         if self.octets < rate {

@@ -133,7 +133,7 @@ fn strings_are_escaped() {
     assert_eq!(string(&[b'x'; 1025]), format!("\"{}…\"", "x".repeat(1024)));
 }
 
-/// What a hostile client may put into a value, of more octets than any is shown with.
+/// Octets that a hostile client may put into a value, of more octets than any is shown with.
 fn hostile() -> Vec<Vec<u8>> {
     let repeated = |what: &[u8]| what.repeat(4096 / what.len());
     vec![
@@ -200,7 +200,7 @@ fn what_honest_clients_send_is_shown_whole() {
     assert!(text.contains(&agent) && text.contains(&path) && text.is_ascii());
 }
 
-/// What is made of lines of `octets` each, `each` apart, within `period`: how many there are, how many are not made, and
+/// The result for lines of `octets` each, `each` apart, within `period`: how many there are, how many are not made, and
 /// how often that is told.
 fn made(octets: usize, each: Duration, period: Duration) -> (usize, usize, usize) {
     let rate = crate::settings::Limits::default().access_log_rate;

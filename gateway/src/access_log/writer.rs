@@ -17,7 +17,7 @@ const MAX_PENDING: usize = 8 << 20;
 const MAX_PENDING_LINES: u64 = 64 << 10;
 /// The writer is woken early once this much waits.
 const WRITE_AT: usize = 256 << 10;
-/// How long the writer lets lines gather: waking a thread for each would cost more than the lines.
+/// The time for which the writer lets lines gather: waking a thread for each would cost more than the lines.
 const GATHER: Duration = Duration::from_millis(50);
 /// The rights to a file that is made; one that is there keeps its own.
 const FILE_MODE: u32 = 0o640;
@@ -33,7 +33,7 @@ pub enum Destination {
     File(PathBuf),
 }
 
-/// What has become of the lines so far.
+/// The counts of the lines so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AccessLogTotals {
     /// Lines in the file.
@@ -251,7 +251,7 @@ impl Pending {
     }
 }
 
-/// What the thread took from [`Pending`] in exchange for an empty buffer.
+/// The lines that the thread took from [`Pending`] in exchange for an empty buffer.
 #[derive(Default)]
 struct FilledBuffer {
     text: Vec<u8>,

@@ -39,7 +39,7 @@ pub(crate) struct Discovery {
     looked_up: Arc<Notify>,
 }
 
-/// How a name is asked for. The system's resolver, but for tests.
+/// The function that looks up a name. The system's resolver, but for tests.
 type Lookup = Arc<dyn Fn(Name) -> LookupFuture + Send + Sync>;
 type LookupFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
@@ -160,7 +160,7 @@ impl LookupTask {
         }
     }
 
-    /// Whether the name has an address now.
+    /// `true` if the name has an address now.
     fn take(&self, answer: io::Result<Vec<SocketAddr>>) -> bool {
         let mut state = lock(&self.state);
         let novelty = state.book.apply_lookup(&self.name, answer);

@@ -1,8 +1,8 @@
 //! The endpoints of one backend as one worker sees them: pure choice, no I/O.
 //!
-//! As in gRPC's `round_robin`: RPCs go round the endpoints that are *ready* (a connection is made, and the peer's
-//! SETTINGS have come), the others are connected beside that, and where none is ready an RPC waits for whichever is
-//! first.
+//! The rule is that of gRPC's `round_robin`: RPCs go round the endpoints that are *ready* (a connection is made, and
+//! the peer's SETTINGS have come), the others are connected beside that, and where none is ready an RPC waits for
+//! whichever is first.
 
 mod waiting;
 
@@ -39,7 +39,7 @@ pub(crate) struct Pool {
     retired: bool,
     /// RPCs queued until a connection can take them.
     waiting: Waiting,
-    /// When one of them was given a stream for the last time.
+    /// The time when one of them was given a stream for the last time.
     served_at: Option<Instant>,
 }
 
@@ -55,7 +55,7 @@ struct Endpoint {
     retry_at: Option<Instant>,
     /// Connections in a row that were ended before they had served anything.
     useless: u32,
-    /// What it spoke at the last attempt, if that was not HTTP/2.
+    /// The protocol that it spoke at the last attempt, if that was not HTTP/2.
     spoke: Option<Spoken>,
     /// Not in the backend's addresses any more: only what runs goes on.
     gone: bool,
@@ -71,7 +71,7 @@ enum Attempt {
     Greeting(Key),
 }
 
-/// What to do with an RPC.
+/// The decision on an RPC.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Pick {
     /// This connection takes a stream now.
@@ -82,7 +82,7 @@ pub(crate) enum Pick {
     Nothing,
 }
 
-/// What a connection was to its endpoint when it left.
+/// The state of a connection for its endpoint when it left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Left {
     /// Its SETTINGS had not come.
@@ -165,7 +165,7 @@ impl Pool {
         if hope { Pick::Wait } else { Pick::Nothing }
     }
 
-    /// Whether somebody waits who should not: no connection is there, and none is being made.
+    /// `true` if somebody waits who should not: no connection is there, and none is being made.
     pub(crate) fn is_hopeless(&self) -> bool {
         // Those that are gone serve who has waited for them, if there are no others.
         !self.waiting.is_empty() && !self.endpoints.iter().any(|e| e.is_alive() && self.serves(e))
@@ -237,8 +237,8 @@ impl Pool {
         &self.waiting
     }
 
-    /// How many clients hold no stream of this backend and have waited for so long, while nobody who waits was given one;
-    /// `most` at most.
+    /// The number of clients that hold no stream of this backend and have waited for so long, while nobody who waits
+    /// was given one; `most` at most.
     pub(crate) fn starving<'c>(
         &self,
         now: Instant,
@@ -278,7 +278,7 @@ impl Pool {
             .collect()
     }
 
-    /// Whether [`pick`](Self::pick) has passed over an endpoint to which a connection can be made.
+    /// `true` if [`pick`](Self::pick) has passed over an endpoint to which a connection can be made.
     pub(crate) fn has_passed_over(&self) -> bool {
         self.passed_over
     }
@@ -393,7 +393,7 @@ impl Pool {
         self.endpoints.iter().all(|endpoint| endpoint.gone)
     }
 
-    /// Whether this endpoint has streams for RPCs that wait.
+    /// `true` if this endpoint has streams for RPCs that wait.
     fn serves(&self, endpoint: &Endpoint) -> bool {
         !endpoint.gone || self.all_gone()
     }
@@ -447,7 +447,7 @@ impl Endpoint {
             && self.ready.iter().all(full)
     }
 
-    /// How many further connections may be made.
+    /// The number of further connections that may be made.
     fn unopened(&self, now: Instant) -> usize {
         if self.gone || self.is_paused(now) {
             return 0;
@@ -467,7 +467,7 @@ impl Endpoint {
         self.shares_with(now, asking, one, &streams).then_some(key)
     }
 
-    /// Whether this client may have another stream here; a connection with `one` has it.
+    /// `true` if this client may have another stream here; a connection with `one` has it.
     fn shares_with(
         &self,
         now: Instant,

@@ -1,4 +1,4 @@
-//! How the streams of an endpoint that has few of them are shared among clients.
+//! The sharing of streams among clients, where an endpoint has few of them.
 //!
 //! The rule is that of buffers with a dynamic threshold (Choudhury and Hahne, 1998): nobody is given more than
 //! [`TIMES_FREE`] times what is then still free, and some are kept back for those who have none. A single client gets
@@ -22,14 +22,14 @@ pub(crate) struct EndpointId {
 /// Streams that a backend connection takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Streams {
-    /// How many more now.
+    /// The number that may be opened now.
     pub(crate) available: u32,
-    /// How many at once.
+    /// The number that may be open at once.
     pub(crate) limit: u32,
 }
 
 impl Streams {
-    /// Whether they must be counted, so that everybody gets a share.
+    /// `true` if they must be counted, so that everybody gets a share.
     pub(crate) fn are_few(self) -> bool {
         self.limit < PLENTY
     }
@@ -73,7 +73,7 @@ pub(crate) struct ShareRequest<'a> {
     pub(crate) shares: &'a Shares,
 }
 
-/// Whether somebody who uses `used` of `places` may have one more of the `free` ones.
+/// `true` if somebody who uses `used` of `places` may have one more of the `free` ones.
 pub(crate) fn may_have_another(used: u64, free: u64, places: u64) -> bool {
     let kept_back = (places / KEPT_BACK).max(1);
     free > 0 && (used == 0 || used < TIMES_FREE.saturating_mul(free.saturating_sub(kept_back)))
@@ -87,7 +87,7 @@ mod tests {
         EndpointId { pool: 0, number }
     }
 
-    /// What is left after all of these have taken as much as they may.
+    /// The places that are left after all of these have taken as much as they may.
     fn left_by(clients: usize, places: u64) -> (u64, Vec<u64>) {
         let (mut free, mut used) = (places, vec![0; clients]);
         loop {

@@ -1,4 +1,4 @@
-//! What a backend speaks that does not speak HTTP/2, by the first octets that came from it.
+//! The protocol of a backend that does not speak HTTP/2, recognised by the first octets that came from it.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub(crate) struct Opening {
     len: u8,
 }
 
-/// What was heard instead of HTTP/2.
+/// The octets that came instead of HTTP/2.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spoken {
     opening: Opening,

@@ -83,7 +83,7 @@ pub(crate) async fn serve(handle: Rc<WorkerHandle>, accepted: Accepted, redirect
     }
 }
 
-/// What a request gets, and what it was.
+/// The kind of a request, and the response to it.
 fn respond<B>(
     request: &Request<B>,
     challenges: &Challenges,
@@ -174,7 +174,7 @@ fn text(status: StatusCode, body: &str, kind: &'static str) -> Response<String> 
 mod tests {
     use super::*;
 
-    /// What a request gets: its status, and where it is sent or what it is told.
+    /// The response to a request: its status, and its location or its text.
     fn asked(method: &str, target: &str, hosts: &[&str], redirect: Redirect) -> (u16, String) {
         let challenges = Challenges::default();
         let _published = challenges.publish_http("token", "token.thumbprint");

@@ -31,7 +31,7 @@ pub(super) struct Completed {
     pub(super) session: Box<Session>,
     /// Serial number of the certificate that was shown.
     pub(super) certificate: u64,
-    /// What came in one flight with the end of the handshake, decrypted.
+    /// The octets that came in one flight with the end of the handshake, decrypted.
     pub(super) early: Vec<u8>,
 }
 

@@ -18,7 +18,7 @@ const BACKLOG: i32 = 4096;
 /// A bound address with everything a new connection on it needs.
 pub(crate) struct BoundListener {
     pub(crate) settings: settings::Listener,
-    /// What was really bound; differs from the setting where the port was 0.
+    /// The address that was really bound; differs from the setting where the port was 0.
     pub(crate) local: SocketAddr,
     /// Answers for a CA.
     pub(crate) challenges: Challenges,
@@ -37,7 +37,7 @@ pub enum BindError {
     Address {
         /// Its name in the configuration.
         listener: String,
-        /// What it wanted.
+        /// The address that it wanted.
         address: SocketAddr,
         /// Why not.
         source: io::Error,

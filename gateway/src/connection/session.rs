@@ -28,7 +28,7 @@ const MAX_FRAGMENT: usize = 16 << 10;
 const RECORD_OVERHEAD: usize = 64;
 /// Encrypted in one go; more output takes another.
 const MAX_PLAIN: usize = 64 << 10;
-/// What is encrypted of [`MAX_PLAIN`], with room for a record more.
+/// The encrypted size of [`MAX_PLAIN`], with room for a record more.
 const ENCRYPTED: usize = MAX_PLAIN + (MAX_PLAIN / MAX_FRAGMENT + 1) * RECORD_OVERHEAD;
 
 thread_local! {
@@ -62,18 +62,19 @@ impl Session {
         self.records.tls().protocol_version()
     }
 
-    /// Whether the client offered ALPN: a protocol was chosen then.
+    /// `true` if the client offered ALPN: a protocol was chosen then.
     pub(crate) fn has_alpn(&self) -> bool {
         self.records.tls().alpn_protocol().is_some()
     }
 
-    /// What the client presented, and rustls verified: its own certificate first. Empty if it has none.
+    /// The certificates that the client presented, and rustls verified: its own certificate first. Empty if it has
+    /// none.
     pub(crate) fn client_chain(&self) -> &[CertificateDer<'static>] {
         self.records.tls().peer_certificates().unwrap_or_default()
     }
 
-    /// How many bytes are kept of what was read, the beginning of a record above all. So much room must be left
-    /// before what is read next; at most [`MAX_RECORD`] after the handshake.
+    /// The number of bytes that are kept of what was read, the beginning of a record above all. So much room must be
+    /// left before what is read next; at most [`MAX_RECORD`] after the handshake.
     pub(crate) fn kept(&self) -> usize {
         self.records.kept()
     }

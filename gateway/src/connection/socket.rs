@@ -13,7 +13,7 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 const KEEPALIVE_TRIES: u32 = 4;
 
-/// How long a refused client may take to hear why.
+/// The time that a refused client may take to hear why.
 const LINGER: Duration = Duration::from_secs(1);
 /// And how much it may still send in that time.
 const LINGER_BYTES: u64 = 64 << 10;

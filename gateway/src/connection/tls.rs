@@ -22,7 +22,7 @@ pub(crate) const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 const H2: &[u8] = b"h2";
 pub(crate) const ACME_TLS_1: &[u8] = b"acme-tls/1";
 
-/// What every handshake of a listener needs; certificates change inside the resolvers.
+/// The TLS state of a listener, which each of its handshakes needs; certificates change inside the resolvers.
 pub(crate) struct ListenerTls {
     pub(crate) service: Arc<ServerConfig>,
     /// For the CA that checks that we hold a name (RFC 8737): its own policy, whatever the listener's is.
@@ -178,7 +178,7 @@ mod tests {
         config
     }
 
-    /// Whether such a configuration may serve, with and without client certificates.
+    /// `true` if such a configuration may serve, with and without client certificates.
     fn may_serve(change: impl Fn(&mut ServerConfig)) -> [bool; 2] {
         [true, false].map(|never_resumes| {
             let mut config = config();

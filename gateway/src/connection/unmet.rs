@@ -1,4 +1,4 @@
-//! What a listener asks of its clients, compared with one that is connected already.
+//! The demands of a listener on its clients, compared with one that is connected already.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::Client;
 use crate::settings::{self, ClientAuthMode, TlsVersion, WithoutAlpn};
 use crate::telemetry::TlsLabel;
 
-/// What a listener asks for, since a reload, that a connected client does not fulfil.
+/// A demand of a listener, since a reload, that a connected client does not fulfil.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unmet {
     /// Nothing any more: there is no such listener, or it takes no RPCs.

@@ -1,4 +1,4 @@
-//! What any stage may know of a request, read from its fields in one pass.
+//! The facts about a request that any stage may know, read from its fields in one pass.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) struct Call<'a> {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// How the client wants to be answered when no backend answers it.
+/// The kind of response that the client wants when the gateway itself refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// `content-type` is `application/grpc` or one of its kinds: a status in trailers.
@@ -62,7 +62,7 @@ impl<'a> Call<'a> {
         call
     }
 
-    /// What no library of gRPC sends, and no backend shall see.
+    /// The refusal of a request that no library of gRPC sends and no backend shall see.
     pub(crate) fn unfit(&self) -> Option<Refusal> {
         match self.kind {
             Kind::Grpc if self.is_ambiguous => Some(Refusal::AmbiguousPath),

@@ -14,10 +14,11 @@ const FIRST_SHARE: usize = 4;
 const MOVING_SHARE: usize = 4;
 /// After so many short streams in a row the next ones are taken for short, too.
 const ALL_SHORT: u32 = 256;
-/// What all grants of a connection come to at most, whatever is configured.
+/// The bound of all grants of a connection, whatever is configured.
 const ALL: usize = u32::MAX as usize;
 
-/// What the streams of one client's connection may send ahead in one direction, beyond their base windows.
+/// The budget by which the streams of one client's connection may send ahead in one direction, beyond their base
+/// windows.
 #[derive(Debug, Default)]
 pub(crate) struct Credit {
     /// The sum of all grants.
@@ -28,7 +29,7 @@ pub(crate) struct Credit {
     short: u32,
 }
 
-/// What one stream has of its connection's [`Credit`].
+/// The part that one stream has of its connection's [`Credit`].
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grant {
     /// Octets of its window beyond the base.
@@ -39,12 +40,12 @@ pub(crate) struct Grant {
     pub(crate) is_long: bool,
 }
 
-/// What bounds the windows of one connection in one direction.
+/// The bounds of the windows of one connection in one direction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// What all grants may come to as long as all streams move.
+    /// The bound of all grants as long as all streams move.
     pub(crate) budget: usize,
-    /// What they may come to at most.
+    /// The bound of all grants in any case.
     pub(crate) most: usize,
     /// Octets that came and wait.
     pub(crate) waiting: usize,
@@ -65,7 +66,7 @@ impl Credit {
         }
     }
 
-    /// What a stream is to have beyond its base window, now that about half of its window has moved on.
+    /// The window that a stream is to have beyond its base window, now that about half of its window has moved on.
     ///
     /// Between two renewals of a stream there was one of each other stream that moves as fast. So without a clock, and
     /// without looking at the others, it has its part of what is kept for those that move.

@@ -31,21 +31,21 @@ pub(crate) struct Relay {
     pub(crate) deadline: Option<Instant>,
     /// The endpoint at which its stream counts as one of its client's share.
     pub(crate) shared: Option<EndpointId>,
-    /// When a backend was given it for the last time.
+    /// The time when a backend was given it for the last time.
     pub(crate) sent_at: Instant,
-    /// How far ahead the client may send.
+    /// The window beyond the base one within which the client may send.
     pub(crate) request: Grant,
-    /// How far ahead the backend may send.
+    /// The window beyond the base one within which the backend may send.
     pub(crate) response: Grant,
     /// `:status` of the backend's answer; 0 while there is none.
     pub(crate) http_status: u16,
-    /// What it keeps in memory, as it was last charged to its client.
+    /// The memory that it keeps, as it was last charged to its client.
     pub(crate) charged: u32,
     pub(crate) grpc_status: Option<u8>,
     pub(crate) log: Option<Box<LogEntry>>,
 }
 
-/// What the access log wants to know beyond the relay; only there when the log is on.
+/// The facts for the access log beyond the relay; only there when the log is on.
 #[derive(Debug)]
 pub(crate) struct LogEntry {
     pub(crate) authority: Option<Field>,
@@ -59,7 +59,7 @@ pub(crate) struct LogEntry {
     pub(crate) reason: Option<&'static str>,
     /// The rule of HTTP/2 or the limit behind the reason.
     pub(crate) detail: Option<&'static str>,
-    /// What the fields above keep in memory, and this.
+    /// The memory of the fields above, and of this.
     pub(crate) memory: u32,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct StreamOf {
     pub(crate) stream: StreamKey,
 }
 
-/// How far an RPC has come. It can be given to another connection until it is committed.
+/// The stage that an RPC has reached. It can be given to another connection until it is committed.
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// Nobody has it yet; a connection is being made.
@@ -88,7 +88,7 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     /// More was sent on than is kept: the body cannot be sent again.
     pub(crate) body_gone: bool,
-    /// What `fields` keep in memory.
+    /// The memory of `fields`.
     pub(crate) fields_memory: u32,
 }
 
@@ -146,7 +146,7 @@ impl Relay {
         matches!(self.phase, Phase::Committed(_))
     }
 
-    /// Whether its deadline has passed.
+    /// `true` if its deadline has passed.
     pub(crate) fn is_late(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
@@ -167,7 +167,7 @@ impl Relay {
 }
 
 impl Request {
-    /// What the backend is told of the time that the RPC may take.
+    /// Writes the rest of the time that the RPC may take, for the backend.
     pub(crate) fn set_timeout(&mut self, timeout: &Field) {
         let fields = self.fields.iter_mut();
         for field in fields.filter(|field| field.known() == Name::GrpcTimeout) {

@@ -33,7 +33,7 @@ struct Later {
 }
 
 impl Resets {
-    /// Whether the stream of an RPC that ends now is reset later; its share goes with it.
+    /// `true` if the stream of an RPC that ends now is reset later; its share goes with it.
     pub(super) fn keeps(&mut self, ended: &Relay) -> bool {
         let Some(later) = self.0.back_mut().filter(|later| ended.up() == Some(later.at)) else {
             return false;

@@ -1,4 +1,4 @@
-//! What a client sees when the gateway itself ends an RPC: every refusal, mapped once.
+//! The statuses that a client sees when the gateway itself ends an RPC: every refusal, mapped once.
 //!
 //! A gRPC client gets a status in trailers (or in a head that is all there is), anybody else an HTTP
 //! status and a line of text. The words name the cause and the remedy, and of our own side only what
@@ -30,7 +30,7 @@ pub(crate) enum Refusal {
     NoRoute,
     /// The header list is over a limit of `limits.client`.
     RequestTooLarge { limit: &'static str },
-    /// What the backend sent for this RPC is over a limit of `limits.backend`.
+    /// The backend's response is over a limit of `limits.backend`.
     ResponseOverLimit { backend: String, limit: &'static str },
     /// The request has more fields than its backend wants (RFC 9113 §6.5.2, SETTINGS_MAX_HEADER_LIST_SIZE).
     RequestOverBackendsLimit { backend: String },
@@ -42,7 +42,7 @@ pub(crate) enum Refusal {
     NoEndpoints { backend: String },
     /// No endpoint of the backend could be connected to of late.
     ConnectFailed { backend: String },
-    /// As many RPCs as may wait for a connection to the backend are waiting.
+    /// The queue of RPCs that wait for a connection to the backend is full.
     TooManyWaiting { backend: String },
     /// The RPC has waited for a connection or a stream for as long as it may.
     WaitedTooLong { backend: String, max_wait: Duration },
@@ -53,7 +53,7 @@ pub(crate) enum Refusal {
     },
     /// The backend's connection broke; the RPC may have been processed.
     BackendClosed { backend: String },
-    /// What the backend sent is not HTTP/2.
+    /// The backend does not speak HTTP/2.
     BackendBroke { backend: String },
     /// The time of `grpc-timeout` is over.
     DeadlineExceeded,
@@ -127,7 +127,7 @@ impl Refusal {
         }
     }
 
-    /// What happened and what helps, in words for the client.
+    /// The cause and the remedy, in words for the client.
     pub(crate) fn message(&self) -> String {
         match self {
             Self::NoRoute => "no route of the gateway takes this host and method; \

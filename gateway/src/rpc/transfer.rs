@@ -1,4 +1,4 @@
-//! What moves between the two streams of a relay: heads, bodies, trailers, resets, and credit.
+//! The traffic between the two streams of a relay: heads, bodies, trailers, resets, and credit.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::worker::{BACKEND_STREAM_WINDOW, UPLOAD_BUDGETS, Worker};
 const TIMEOUT_PRECISION: Duration = Duration::from_millis(1);
 
 impl Worker {
-    /// What a backend's connection told.
+    /// Handles an event of a backend's connection.
     pub(crate) fn backend_event(&mut self, key: Key, event: Event<'_>) {
         let up = |stream| StreamOf {
             connection: key,

@@ -32,7 +32,7 @@ pub enum Event<'a> {
         listener: &'a str,
         /// The client of whom this line is told.
         peer: IpAddr,
-        /// What TLS says about it, if it was TLS that failed.
+        /// The error of TLS, if it was TLS that failed.
         error: Option<&'a rustls::Error>,
     },
     /// A connected client is told to go.
@@ -41,7 +41,7 @@ pub enum Event<'a> {
         listener: &'a str,
         /// The client of whom this line is told.
         peer: IpAddr,
-        /// Who it has proved to be, if it has.
+        /// The identity that it has proved, if it has.
         identity: Option<&'a str>,
         /// Why.
         departure: Departure<'a>,
@@ -57,7 +57,7 @@ pub enum Event<'a> {
     Panicked {
         /// File and line.
         place: &'a str,
-        /// What it said; a peer may have had a part in it.
+        /// Its message; a peer may have had a part in it.
         message: &'a str,
     },
     /// A panic was about no connection that could be ended, or ending it panicked again: a worker's connections are
@@ -65,7 +65,7 @@ pub enum Event<'a> {
     WorkerPanicked {
         /// Its number.
         worker: usize,
-        /// How long it rests before it starts again.
+        /// The time for which it rests before it starts again.
         rest: Duration,
     },
     /// An endpoint that was down takes connections again.
@@ -92,10 +92,10 @@ pub enum Event<'a> {
         endpoint: SocketAddr,
         /// The code of its GOAWAY.
         code: http2::ErrorCode,
-        /// What it added for people.
+        /// The debug data, which it added for people.
         said: &'a [u8],
     },
-    /// What a backend sent on a stream is not lawful HTTP/2.
+    /// A backend broke a rule of HTTP/2 on a stream.
     BackendBreaksRule {
         /// Name of the backend.
         backend: &'a str,
@@ -108,7 +108,7 @@ pub enum Event<'a> {
     NameResolved {
         /// The DNS name.
         host: &'a str,
-        /// How many addresses it has.
+        /// The number of its addresses.
         addresses: usize,
     },
     /// A name could not be resolved; the addresses of before stay in use.
@@ -117,7 +117,7 @@ pub enum Event<'a> {
         host: &'a str,
         /// Why.
         error: &'a io::Error,
-        /// How many addresses stay in use.
+        /// The number of addresses that stay in use.
         kept: usize,
     },
     /// The access log could not be written or opened.
@@ -152,7 +152,7 @@ impl Event<'_> {
         }
     }
 
-    /// What lines are limited by; `None` for what is always told.
+    /// The subject by which lines are limited; `None` for an event that is always reported.
     fn subject(&self) -> Option<Subject> {
         match self {
             Self::HandshakeFailed { class, .. } => Some(Subject::Handshake(*class)),
@@ -272,7 +272,7 @@ impl Event<'_> {
     }
 }
 
-/// What is wrong with a client's certificate, where rustls has but a name for it.
+/// The fault of a client's certificate, where rustls has but a name for it.
 fn words(error: &rustls::Error) -> &dyn fmt::Display {
     let rustls::Error::InvalidCertificate(wrong) = error else {
         return error;
@@ -290,7 +290,7 @@ fn words(error: &rustls::Error) -> &dyn fmt::Display {
     }
 }
 
-/// What most often is behind a class of failures, and what helps.
+/// The most frequent cause of a class of failures, and its remedy.
 fn hint(class: HandshakeFailure) -> impl fmt::Display {
     match class {
         HandshakeFailure::Probe => "closed without a byte; a health check or a port scan",
@@ -340,12 +340,12 @@ enum Subject {
     Panic(String),
 }
 
-/// When each subject was last told, and how often it was kept quiet since.
+/// The time when each subject was last reported, and the number of its events that were suppressed since.
 #[derive(Debug, Default)]
 struct Throttle(HashMap<Subject, (Instant, u64)>);
 
 impl Throttle {
-    /// How many happenings a line now stands for; 0 for no line.
+    /// The number of happenings that a line now stands for; 0 for no line.
     fn times(&mut self, subject: Subject, now: Instant) -> u64 {
         if let Some((reported_at, suppressed)) = self.0.get_mut(&subject) {
             if now.saturating_duration_since(*reported_at) < QUIET {

@@ -1,4 +1,4 @@
-//! How long things took, in buckets that double.
+//! A histogram of how long things took, in buckets that double.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What all workers have counted, added up.
+//! The counts of all workers, added up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub struct Totals {
     pub clients_sent_away: Vec<(SentAway, u64)>,
     /// Requests of plain HTTP; all kinds.
     pub http_requests: Vec<(HttpRequest, u64)>,
-    /// How often each limit was reached; only those that were, by name.
+    /// The count of each limit that was reached; only those that were, by name.
     pub limits: Vec<(&'static str, u64)>,
     /// Bytes in the queues of all workers.
     pub held_bytes: u64,
@@ -54,7 +54,7 @@ pub struct RpcTotals {
     pub backend: &'static str,
     /// gRPC status, 0 to 16.
     pub status: u8,
-    /// How many.
+    /// The number of them.
     pub count: u64,
 }
 
@@ -65,7 +65,7 @@ pub struct RouteTotals {
     pub route: &'static str,
     /// RPCs that are running.
     pub active: u64,
-    /// How long those took that have ended.
+    /// The durations of those that have ended.
     pub took: Histogram,
 }
 
@@ -91,7 +91,7 @@ pub struct ConnectionTotals {
     pub version: TlsLabel,
     /// Which certificate they were shown; 0 without one.
     pub generation: u64,
-    /// How many.
+    /// The number of them.
     pub open: u64,
 }
 
@@ -104,7 +104,7 @@ pub struct HandshakeTotals {
     pub full: u64,
     /// From a session ticket.
     pub resumed: u64,
-    /// How long they took from accept.
+    /// The durations from accept on.
     pub took: Histogram,
 }
 
@@ -119,7 +119,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// How many were counted.
+    /// The number of values that were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()

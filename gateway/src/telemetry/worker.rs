@@ -1,4 +1,4 @@
-//! What one worker counts.
+//! The counters of one worker.
 
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
@@ -224,7 +224,7 @@ impl WorkerMetrics {
         counters.open.one_less();
     }
 
-    /// How many bytes the worker's queues hold now.
+    /// The number of bytes that the worker's queues hold now.
     pub fn held_bytes(&self, bytes: usize) {
         self.held_bytes.set(bytes as u64);
     }

@@ -22,7 +22,7 @@ struct TimerEntry<K> {
     key: K,
 }
 
-/// What there was to do next.
+/// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step<K> {
     /// Its tick has come; it may have ended before.
@@ -33,7 +33,7 @@ pub(super) enum Step<K> {
     Nothing,
 }
 
-/// Who is due when.
+/// The keys of RPCs with a deadline, and the ticks at which they are due.
 #[derive(Debug)]
 pub(super) struct Deadlines<K> {
     /// The tick that has begun.
@@ -114,7 +114,7 @@ impl<K: Copy> Deadlines<K> {
         self.handed_out.front().map(|(since, _)| self.now - since)
     }
 
-    /// Whether there are many more entries than RPCs with a deadline.
+    /// `true` if there are many more entries than RPCs with a deadline.
     pub(super) fn is_stale(&self, live: usize) -> bool {
         self.entries > 2 * live + STALE
     }

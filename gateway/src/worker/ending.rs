@@ -11,7 +11,7 @@ use crate::rpc::relay::{Phase, StreamOf};
 /// RPCs that end, or are sent again, in one piece.
 const AT_ONCE: usize = 64;
 
-/// What is to be done with RPCs whose stream is gone.
+/// The work on RPCs whose stream is gone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fate {
     /// Their client's connection is gone: by this fault of it, if it is one.

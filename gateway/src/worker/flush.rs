@@ -1,4 +1,4 @@
-//! What is written at the end of a turn: each connection that has output is flushed once, those first whose output is
+//! The writes at the end of a turn: each connection that has output is flushed once, those first whose output is
 //! little and who have used little lately.
 
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use crate::{failpoint, forwarded};
 pub(super) const PAUSE_OUTPUT: usize = 4 * MAX_OUTPUT;
 /// Times that one connection may fill its output again within a flush.
 const FLUSH_ROUNDS: usize = 4;
-/// What flushing may use of a turn, above the last [`UNTIMED_FLUSHES`] of each kind.
+/// The time that flushing may use of a turn, above the last [`UNTIMED_FLUSHES`] of each kind.
 const FLUSH_TIME: Duration = Duration::from_millis(2);
 /// Flushes after which the clock is read.
 const UNTIMED_FLUSHES: usize = 8;
@@ -38,7 +38,7 @@ impl Dirty {
     }
 }
 
-/// What became of a flush.
+/// The result of a flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flushed {
     /// Nothing is left to write.
@@ -59,7 +59,7 @@ impl Flushed {
 }
 
 impl Connection {
-    /// Whether what waits to be written is more than a few answers. What a backend is sent is of many clients.
+    /// `true` if what waits to be written is more than a few answers. What a backend is sent is of many clients.
     fn writes_much(&self) -> bool {
         matches!(self.peer, Peer::Client(_)) && self.h2.output().len() >= MUCH_OUTPUT
     }

@@ -103,7 +103,7 @@ impl WorkerHandle {
         while !self.ends.get() && self.contained(&work).is_none() {}
     }
 
-    /// As [`Self::contained`], about this connection.
+    /// Does what [`Self::contained`] does, about this connection.
     pub(crate) fn contained_about<R>(&self, key: Key, work: impl FnOnce() -> R) -> Option<R> {
         let done = catch_unwind(AssertUnwindSafe(work));
         if done.is_err() {
@@ -174,7 +174,7 @@ impl WorkerHandle {
     }
 }
 
-/// What this thread has just caught.
+/// Reports the panic that this thread has just caught.
 pub(super) fn report_panic(metrics: &WorkerMetrics) {
     metrics.panicked();
     let panic = panics::last();

@@ -1,4 +1,4 @@
-//! What peers make this worker keep, whom it is charged to, and who gives way when it is too much.
+//! The memory that peers make this worker keep, whom it is charged to, and who gives way when it is too much.
 //!
 //! Everything that a client's bytes make us keep is charged to its connection: answers that wait for it, requests that
 //! wait for backends wherever they wait, fields of RPCs whose answer has not begun, copies for a second attempt,
@@ -40,7 +40,7 @@ const STEP: usize = 64 << 10;
 const VICTIMS: usize = 16;
 /// Connections that are looked at when memory grows beyond its bound; what is left goes on between turns.
 const AT_ONCE: usize = 4;
-/// What an ordinary handshake keeps, at most: it gives way to no other.
+/// The most memory that an ordinary handshake keeps: it gives way to no other.
 const ORDINARY_HANDSHAKE: usize = 4 << 10;
 /// After a search without a victim there is none before this part of the memory has been added, or time has passed.
 const SEARCH_AGAIN: usize = 64;
@@ -50,7 +50,7 @@ const SEARCH_AGAIN: usize = 64;
 const MOVING_AFTER: u32 = 2;
 const MOVING_BEYOND: usize = 16;
 
-/// When so much was freed, pages are given back to the system.
+/// The amount of freed memory at which pages are given back to the system.
 const FREED: usize = 1 << 20;
 /// For so many looks at memory after that: the allocator lets pages rest for a second, and may return them in parts.
 const RETURNING: u8 = 20;
@@ -60,31 +60,32 @@ const BLOCK: usize = 1 << 20;
 /// The account of one worker.
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// What is free of each connection now, and how much memory is left for what is counted.
+    /// The part of each connection that is free now, and the memory that is left for what is counted.
     free: usize,
     bound: usize,
-    /// What `bound` comes to if what the process has for nobody now lasts: windows are narrow before streams have to end.
+    /// The value of `bound` if what the process has for nobody now lasts: windows are narrow before streams have to
+    /// end.
     bound_soon: usize,
-    /// What the process has and nobody is charged with, at the last looks.
+    /// The memory that the process has and nobody is charged with, at the last looks.
     beyond: [usize; LOOKS],
     /// The sum of what all connections are charged with.
     held: usize,
-    /// What of it the other workers know.
+    /// The part of it that the other workers know.
     published: usize,
     /// The same of what large clients are charged with.
     held_by_large: usize,
     published_by_large: usize,
     /// Clients that are large, or were when they were last looked at.
     large: Vec<Key>,
-    /// What backends have begun and not ended: frames and header blocks.
+    /// The memory of what backends have begun and not ended: frames and header blocks.
     unfinished: usize,
     /// Backends' connections of which much is unfinished, or was when they were last looked at.
     unfinished_backends: Vec<Key>,
-    /// What unfinished handshakes keep.
+    /// The memory of unfinished handshakes.
     handshakes: usize,
     /// Those of them that keep much.
     long_handshakes: Slab<LongHandshake>,
-    /// What one client may have under way while memory is short; else there is no such bound.
+    /// The octets that one client may have under way while memory is short; else there is no such bound.
     window: usize,
     /// No victim is looked for below this.
     rest_until: usize,
@@ -97,7 +98,7 @@ pub(super) struct Memory {
     returning: Returning,
 }
 
-/// Whether memory was freed that the system should have back.
+/// The state of memory that was freed and that the system should have back.
 #[derive(Debug, Default)]
 struct Returning {
     /// The most that was had since memory was freed last.
@@ -150,7 +151,7 @@ impl Memory {
         self.is_saving = false;
     }
 
-    /// What is held here is held no more.
+    /// Takes back all that is held here.
     pub(super) fn withdraw(&self, shared: &SharedState) {
         shared.held.fetch_sub(self.published, Ordering::Relaxed);
         shared
@@ -160,10 +161,10 @@ impl Memory {
     }
 }
 
-/// What one connection is charged with.
+/// The memory that one connection is charged with.
 #[derive(Debug, Default)]
 pub(crate) struct Charge {
-    /// What its RPCs keep beside the streams of HTTP/2; see [`Relay::memory`].
+    /// The memory that its RPCs keep beside the streams of HTTP/2; see [`Relay::memory`].
     pub(crate) rpcs: usize,
     /// All of it, as it was last counted, and what was free then.
     held: usize,
@@ -184,7 +185,7 @@ impl Charge {
         self.rpcs = (self.rpcs + now as usize).saturating_sub(before as usize);
     }
 
-    /// Who gives way first. What moves counts little, for it will be gone in a moment.
+    /// The order in which clients give way. What moves counts little, for it will be gone in a moment.
     fn weight(&self) -> usize {
         self.steady.min(self.held).max(self.held / 16)
     }
@@ -210,7 +211,7 @@ impl LongHandshake {
     }
 }
 
-/// What an unfinished handshake keeps of its client's bytes; counted until it is dropped.
+/// The memory that an unfinished handshake keeps of its client's bytes; counted until it is dropped.
 pub(crate) struct HandshakeMemory<'a> {
     handle: &'a WorkerHandle,
     counted: usize,
@@ -330,8 +331,8 @@ impl Worker {
         self.memory.unfinished = self.memory.unfinished.saturating_sub(charge.unfinished);
     }
 
-    /// What backends begin and do not end is no client's, so no client gives way for it: those of them that keep most end
-    /// until the others are within their part.
+    /// Counts the memory of what a backend begins and does not end. No client gives way for it: the backends
+    /// that keep most end until the others are within their part.
     fn count_unfinished(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -387,7 +388,7 @@ impl Worker {
         self.snapshot.limits.memory_for_peers() / PARTS / self.shared.peers.len().max(1)
     }
 
-    /// What a relay keeps has changed.
+    /// Counts a relay anew, whose memory has changed.
     pub(crate) fn recount(&mut self, key: Key) {
         let Some(relay) = self.relays.get_mut(key) else {
             return;
@@ -401,7 +402,7 @@ impl Worker {
         }
     }
 
-    /// What one client's streams may have under way in one direction; no bound while memory is not short.
+    /// The octets that one client's streams may have under way in one direction; no bound while memory is not short.
     pub(crate) fn memory_window(&self) -> usize {
         self.memory.window
     }
@@ -438,7 +439,7 @@ impl Worker {
         };
     }
 
-    /// What all workers hold. What was told to the others lags a little behind what is held here.
+    /// The memory that all workers hold. What was reported to the others lags a little behind what is held here.
     fn held_by_all(&self) -> usize {
         let all = self.shared.held.load(Ordering::Relaxed);
         all.saturating_sub(self.memory.published) + self.memory.held
@@ -458,7 +459,7 @@ impl Worker {
         share(bound, by_others, self.shared.large.load(Ordering::Relaxed))
     }
 
-    /// Who is not large any more leaves the list, which is never longer than memory divided by [`LEAST_FREE`].
+    /// Clients that are not large any more leave the list, which is never longer than memory divided by [`LEAST_FREE`].
     fn forget_small(&mut self) {
         let before = self.memory.large.len();
         let (connections, held_by_large) = (&mut self.connections, &mut self.memory.held_by_large);
@@ -525,13 +526,13 @@ impl Worker {
         self.memory.over_for < MOVING_AFTER && self.held_by_all() <= much
     }
 
-    /// How much is free of each connection from now on: the walk over all of them counts them again.
+    /// Sets the part of each connection that is free from now on: the walk over all of them counts them again.
     pub(super) fn bound_free(&mut self) {
         let connections = self.shared.connections.now();
         self.memory.free = free_of_each(self.snapshot.limits.memory_for_peers(), connections);
     }
 
-    /// How much memory that leaves for what is counted, after all have been.
+    /// Sets the memory that this leaves for what is counted, after all have been.
     pub(super) fn bound_memory(&mut self) {
         let limits = &self.snapshot.limits;
         let (process, peers) = (limits.process_memory, limits.memory_for_peers());
@@ -545,10 +546,10 @@ impl Worker {
         self.bound_windows();
     }
 
-    /// When the process holds more than it may: of the clients that hold more than their share, those that hold most
-    /// lose the streams for which most is held, until they hold their share or memory is enough. One that holds less
-    /// than its share is never touched, unless it is of something that was begun and not ended. Some of it is done at once, the rest between turns
-    /// ([`Self::go_on_saving`]).
+    /// Makes clients give way when the process holds more than it may: of the clients that hold more than their share,
+    /// those that hold most lose the streams for which most is held, until they hold their share or memory is enough.
+    /// One that holds less than its share is never touched, unless it is of something that was begun and not ended.
+    /// Some of it is done at once, the rest between turns ([`Self::go_on_saving`]).
     pub(super) fn keep_within_memory(&mut self) {
         if !self.is_over_memory() || self.memory.is_saving {
             return;
@@ -722,7 +723,7 @@ fn publish(total: &AtomicUsize, published: &mut usize, now: usize) {
     *published = now;
 }
 
-/// What this connection has from the allocator, beside what each connection has.
+/// The memory that this connection has from the allocator, beside what each connection has.
 fn memory(connection: &Connection) -> usize {
     let Connection {
         h2,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Longer texts are cut: a message may hold what a peer sent.
 const MAX_MESSAGE: usize = 256;
-/// How long a worker rests after its first panic; twice as long after each further one.
+/// The time for which a worker rests after its first panic; twice as long after each further one.
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(10);
 /// A worker that has run for so long begins again with [`FIRST_REST`].
@@ -18,7 +18,7 @@ thread_local! {
     static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) };
 }
 
-/// What is known of a panic.
+/// The place and the message of a panic.
 #[derive(Debug, Clone)]
 pub(crate) struct Panic {
     /// File and line.
@@ -67,7 +67,7 @@ impl Panic {
     }
 }
 
-/// How long a worker rests before it starts again.
+/// The time for which a worker rests before it starts again.
 #[derive(Debug, Default)]
 pub(crate) struct Rests(Option<Duration>);
 

@@ -25,7 +25,7 @@ pub(crate) struct Places {
 
 #[derive(Debug, Default)]
 struct OccupiedPlaces {
-    /// Who makes room first comes first.
+    /// The connections by rank: the one that makes room first comes first.
     by_rank: BTreeMap<Rank, Unproven>,
     next: u64,
 }
@@ -82,8 +82,8 @@ impl Places {
         }
     }
 
-    /// Who has been unfinished for longest is told to go, unless it is safe, and is not counted any more. Gives its
-    /// address.
+    /// The connection that has been unfinished for longest is told to go, unless it is safe, and is not counted any
+    /// more. Gives its address.
     pub(crate) fn make_room(&self, now: Instant) -> Option<SocketAddr> {
         let mut taken = self.taken();
         let first = taken.by_rank.first_entry();
@@ -158,7 +158,8 @@ mod tests {
             self.began + Duration::from_millis(millis)
         }
 
-        /// Who comes from this port at this time: a place for it, and the port of who went for it.
+        /// Takes a place for the connection from this port at this time: a place for it, and the port of who went for
+        /// it.
         fn comes(&self, port: u16, millis: u64) -> (Option<Place>, Option<u16>) {
             let gone = match self.count() < MAX {
                 true => None,

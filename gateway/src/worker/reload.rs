@@ -74,7 +74,7 @@ impl Worker {
     }
 }
 
-/// Whether this client's listener is not one of those that run now.
+/// `true` if this client's listener is not one of those that run now.
 pub(super) fn is_left_behind(client: &Client, snapshot: &Snapshot) -> bool {
     let same = |listener: &Arc<_>| Arc::ptr_eq(listener, &client.listener);
     client.sent_away.is_none() && !snapshot.listeners.iter().any(same)

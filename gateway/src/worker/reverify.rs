@@ -79,7 +79,7 @@ impl Worker {
     }
 }
 
-/// Whether this client's listener was replaced, or the bundle that serves is another one than it was last verified
+/// `true` if this client's listener was replaced, or the bundle that serves is another one than it was last verified
 /// against.
 fn is_outdated(connection: &Connection, snapshot: &Snapshot) -> bool {
     let Peer::Client(client) = &connection.peer else {

@@ -1,4 +1,5 @@
-//! Who goes on when: each takes a short turn, and between the turns of those who have more the sockets are asked.
+//! The order in which work goes on: each takes a short turn, and between the turns of those who have more the sockets
+//! are asked.
 //!
 //! A task that wakes itself comes before the reactor has run, again and again, and thousands that become ready at once
 //! run before it does. So connections that have more to do than their slice, those that become ready when others have
@@ -29,13 +30,13 @@ const UNTIMED_SHORT: usize = 2 * EVENT;
 const LITTLE_WORK: usize = 6 * EVENT;
 /// The same as it comes by the socket: records without payload are work, too.
 const LITTLE_WIRE: usize = 2048;
-/// What handshakes may use between two looks at the sockets, above the last one: about one signature of an RSA key
-/// of 4096 bits.
+/// The time that handshakes may use between two looks at the sockets, above the last one: about one signature of an RSA
+/// key of 4096 bits.
 const HANDSHAKES: Duration = Duration::from_millis(2);
 /// The same of connections of HTTP/1.1: about six requests.
 const HTTP1: Duration = Duration::from_micros(500);
 
-/// What one connection has used of its turn.
+/// The time that one connection has used of its turn.
 #[derive(Debug)]
 pub(super) struct Share {
     time: Duration,
@@ -48,7 +49,7 @@ pub(super) struct Share {
     done: usize,
     /// Octets that were read.
     wire: usize,
-    /// What of it was done since the clock was read.
+    /// The work that was done since the clock was read.
     untimed: usize,
     used_up: bool,
 }
@@ -97,7 +98,7 @@ impl Share {
         self.for_others += time;
     }
 
-    /// What was done, if anything was.
+    /// The work that was done, if any was.
     pub(super) fn work(&self) -> Option<Work> {
         let began = self.began?;
         Some(Work {
@@ -132,7 +133,7 @@ pub(crate) struct TurnScheduler {
     wanted: Notify,
 }
 
-/// Who costs work before anything is known of it. Each kind has a queue and a share of its own.
+/// A kind of stranger, which costs work before anything is known of it. Each kind has a queue and a share of its own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Stranger {
     Handshake,

@@ -1,4 +1,4 @@
-//! What happens by the clock: deadlines of RPCs and connections, discovery's news, memory.
+//! The work that the clock starts: deadlines of RPCs and connections, discovery's news, memory.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// network that is gone for a moment cuts nobody off.
 const SILENCE: u32 = 6;
 
-/// What each walk over all that lives may use of a tick.
+/// The time of a tick that each walk over all that lives may use.
 const PART: Duration = Duration::from_millis(2);
 /// The most that ending late RPCs uses of a turn.
 const LATE: Duration = Duration::from_millis(10);
@@ -143,7 +143,7 @@ impl Worker {
         }
     }
 
-    /// How many ticks of this worker have begun at `at`.
+    /// The number of ticks of this worker that have begun at `at`.
     fn tick_of(&self, at: Instant) -> Option<u32> {
         let since = at.saturating_duration_since(self.began);
         u32::try_from(since.as_millis() / TICK.as_millis()).ok()
@@ -300,7 +300,7 @@ impl Worker {
         self.walks.drain = None;
     }
 
-    /// What came was no preface and SETTINGS, or nothing came in time.
+    /// The first octets were no preface and SETTINGS, or nothing came in time.
     pub(super) fn not_http2(&self, key: Key) {
         if let Some(connection) = self.connections.get(key) {
             self.never_spoke(connection, HandshakeFailure::NotHttp2);

@@ -11,7 +11,7 @@ use crate::connection::{Peer, Transport};
 use crate::telemetry::event::Event;
 
 impl Worker {
-    /// Whether this connection is to be read from now; if it is paused, `context` is woken later.
+    /// `true` if this connection is to be read from now; if it is paused, `context` is woken later.
     pub(crate) fn may_read(&mut self, key: Key, context: &Context<'_>) -> bool {
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
@@ -26,7 +26,7 @@ impl Worker {
         !pause
     }
 
-    /// How much room what was kept of the last read needs before what is read next.
+    /// The room that the kept part of the last read needs before the next one.
     pub(crate) fn kept_of_record(&self, key: Key) -> usize {
         match self.connections.get(key).map(|c| &c.transport) {
             Some(Transport::Tls(session)) => session.kept(),
@@ -48,7 +48,7 @@ impl Worker {
         self.share = Share::of(slice);
     }
 
-    /// What was done in this part, if anything was.
+    /// The work that was done in this part, if anything was.
     pub(crate) fn work_of_share(&self) -> Option<Work> {
         self.share.work()
     }
@@ -64,7 +64,7 @@ impl Worker {
         connection.header_block.is_some()
     }
 
-    /// Whether the connection that is read from has had its part of this turn.
+    /// `true` if the connection that is read from has had its part of this turn.
     pub(crate) fn share_is_used_up(&self) -> bool {
         self.share.is_used_up()
     }

@@ -1,4 +1,4 @@
-//! What is known of each name; pure.
+//! The known addresses of each name; pure.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -17,12 +17,12 @@ pub(super) type Name = (String, u16);
 #[derive(Debug, Default)]
 pub(super) struct Book(HashMap<Name, Vec<SocketAddr>>);
 
-/// What an answer has changed.
+/// The change that the answer to a look-up made.
 #[derive(Debug)]
 pub(super) enum Novelty {
     Same,
     Changed,
-    /// What was known stays.
+    /// The addresses known before stay.
     Failed(io::Error),
 }
 
@@ -59,7 +59,7 @@ impl Book {
         self.0.retain(|name, _| names.contains(name));
     }
 
-    /// How many addresses a name has.
+    /// The number of addresses of a name.
     pub(super) fn known(&self, name: &Name) -> usize {
         self.0.get(name).map_or(0, Vec::len)
     }

@@ -28,7 +28,7 @@ impl Waiting {
         self.len == 0
     }
 
-    /// Whether one more RPC of this client may wait where `max` may wait in all. Places are shared as streams are.
+    /// `true` if one more RPC of this client may wait where `max` may wait in all. Places are shared as streams are.
     pub(crate) fn admits(&self, client: Key, max: usize) -> bool {
         let queued = self.queues.get(&client).map_or(0, VecDeque::len);
         may_have_another(queued as u64, max.saturating_sub(self.len) as u64, max as u64)

@@ -25,10 +25,10 @@ type TlsState<'c, 'i> = ConnectionState<'c, 'i, ServerConnectionData>;
 /// rustls, and what it must be given again.
 pub(super) struct Records {
     tls: UnbufferedServerConnection,
-    /// What rustls did not tell to discard: the beginning of a record, and in the handshake, before it, whole
+    /// The input that rustls did not tell to discard: the beginning of a record, and in the handshake, before it, whole
     /// records with pieces of a message.
     kept: Vec<u8>,
-    /// How much of `kept` is whole records.
+    /// The octets of `kept` that are whole records.
     whole: usize,
     end: Option<End>,
 }
@@ -56,7 +56,7 @@ impl Records {
         &self.tls
     }
 
-    /// How many bytes are kept: so much room must be at the front of what [`Self::read`] gets. After the
+    /// The number of bytes that are kept: so much room must be at the front of what [`Self::read`] gets. After the
     /// handshake less than one record.
     pub(super) fn kept(&self) -> usize {
         self.kept.len()
@@ -212,7 +212,7 @@ impl Records {
         Err(Error::General("a message in pieces after the handshake".into()))
     }
 
-    /// What waits to be sent is given before any input is looked at, and no longer than it waits.
+    /// Output that waits is given before any input is looked at, and no longer than it waits.
     fn say_alert(&mut self, undiscarded: &mut [u8], out: &mut Vec<u8>) {
         let mut waits = true;
         while waits && self.tls.wants_write() {

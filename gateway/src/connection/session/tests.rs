@@ -1,4 +1,4 @@
-//! What a client may say after its handshake, and what ends its connection.
+//! The records that a client may send after its handshake, and those that end its connection.
 
 use crate::fuzz::session::World;
 
@@ -21,7 +21,7 @@ fn established(version: u8) -> World {
     world
 }
 
-/// What the server has said since, as the outer types of its records.
+/// The outer types of the records that the server has sent since.
 fn said(world: &mut World) -> Vec<u8> {
     world.flush(usize::MAX);
     let (mut types, mut rest) = (Vec::new(), world.back.as_slice());

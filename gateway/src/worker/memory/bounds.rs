@@ -1,27 +1,30 @@
-//! How much may be kept: what is free of a connection, what of memory is left for what is counted, and whose part is what.
+//! The bounds of what may be kept: what is free of a connection, what of memory is left for what is counted, and whose
+//! part is what.
 
-/// What is not counted of a connection that holds little: tables, a small stream table, and a few RPCs under way. Of one
-/// that holds twice as much everything is counted. While connections are many it is less, down to [`LEAST_FREE`], so
-/// that of all of them no more than a part of the memory is not counted.
+/// The memory of a connection that holds little, which is not counted: tables, a small stream table, and a few RPCs
+/// under way. Of one that holds twice as much everything is counted. While connections are many it is less, down to
+/// [`LEAST_FREE`], so that of all of them no more than a part of the memory is not counted.
 pub(super) const FREE: usize = 16 << 10;
 pub(super) const LEAST_FREE: usize = 4 << 10;
-/// What is not counted may make the process larger than its memory by such a part; what is more takes from peers.
+/// The memory that is not counted may make the process larger than its memory by such a part; what is more takes from
+/// peers.
 const BEYOND: usize = 6;
-/// Who is no client has such a part of the memory: one for what backends have begun and not ended, and one for handshakes.
+/// The part of the memory for those who are no clients: one for what backends have begun and not ended, and one for
+/// handshakes.
 pub(super) const PARTS: usize = 4;
-/// What a connection without RPCs has from the allocator, about.
+/// The memory of a connection without RPCs, about.
 pub(super) const IDLE: usize = 8 << 10;
 /// So many looks in a row at memory that nobody is charged with, half a second apart, and it counts: the allocator gives
 /// pages back later than they are free.
 pub(super) const LOOKS: usize = 5;
 
-/// What a connection is charged with that has so much from the allocator.
+/// The charge of a connection that has so much from the allocator.
 pub(super) fn charged_for(held: usize, free: usize) -> usize {
     let free = free.saturating_sub(held.saturating_sub(free));
     held.saturating_sub(free)
 }
 
-/// What is free of each of so many connections. In steps, for when it changes all of them are counted again.
+/// The part that is free of each of so many connections. In steps, for when it changes all of them are counted again.
 pub(super) fn free_of_each(memory_for_peers: usize, connections: usize) -> usize {
     let most = memory_for_peers / PARTS / connections.max(1);
     [FREE, FREE / 2]
@@ -30,12 +33,12 @@ pub(super) fn free_of_each(memory_for_peers: usize, connections: usize) -> usize
         .unwrap_or(LEAST_FREE)
 }
 
-/// What the process had for nobody at all of these looks.
+/// The memory that the process had for nobody at all of these looks.
 pub(super) fn lasting(beyond: [usize; LOOKS]) -> usize {
     beyond.into_iter().min().unwrap_or(0)
 }
 
-/// What the process has in memory.
+/// The memory of the process.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Resident {
     anonymous: usize,
@@ -67,13 +70,13 @@ impl Resident {
         self.anonymous + self.of_files
     }
 
-    /// What it has now, with as many pages of files as it had when this was read.
+    /// The memory that it has now, with as many pages of files as it had when this was read.
     pub(super) fn now(&self) -> Option<usize> {
         Some(Self::read()?.anonymous + self.of_files)
     }
 }
 
-/// What peers may have while so much of theirs is not counted: at least half of their memory.
+/// The memory that peers may have while so much of theirs is not counted: at least half of their memory.
 pub(super) fn bound(memory_for_peers: usize, process_memory: usize, uncounted: usize) -> usize {
     let too_much = uncounted.saturating_sub(process_memory / BEYOND);
     memory_for_peers - too_much.min(memory_for_peers / 2)

@@ -8,13 +8,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What one connection may use of a turn while few want one, above a read and its last event.
+/// The time that one connection may use of a turn while few want one, above a read and its last event.
 pub(super) const SHARE: Duration = Duration::from_micros(500);
-/// What those who have just become ready may use together before the others of them wait.
+/// The time that those who have just become ready may use together before the others of them wait.
 const READY: Duration = Duration::from_millis(3);
-/// What clients that wait may use together between two looks at the sockets, and backends that wait.
+/// The time that clients that wait may use together between two looks at the sockets, and backends that wait.
 const ROUND: Duration = Duration::from_millis(4);
-/// As many may wait before slices become short: what they use between two looks is a [`ROUND`].
+/// The number that may wait before slices become short: what they use between two looks is a [`ROUND`].
 const FEW: usize = 8;
 /// The shortest slices: of clients that have used little lately, and of others.
 const FIRST: Duration = Duration::from_micros(25);
@@ -26,22 +26,22 @@ const LEVELS: [Duration; 4] = [
     Duration::from_millis(1),
     Duration::from_millis(5),
 ];
-/// Who last brought so much work at once waits behind those who have used little.
+/// A connection that last brought so much work at once waits behind those who have used little.
 const MUCH: Duration = Duration::from_micros(100);
 /// Where those wait at least whose next octet may be dear: it may end a large header block.
 const DEAR: usize = 3;
-/// What was used is forgotten at this part of the time that passes: a hundredth of a core is everybody's.
+/// Used time is forgotten at this part of the time that passes: a hundredth of a core is everybody's.
 const FORGOTTEN: u32 = 100;
-/// What was used beyond this is forgotten at once.
+/// Time used beyond this is forgotten at once.
 const MOST: Duration = Duration::from_millis(10);
-/// What little work costs at most where nothing disturbs it: about an RPC.
+/// The most that little work costs where nothing disturbs it: about an RPC.
 const LITTLE_TIME: Duration = Duration::from_micros(12);
 /// For so long others are written to before one who brought much.
 const REMEMBERED: Duration = Duration::from_secs(1);
-/// What a turn costs beside its work: a read, and a write for it.
+/// The cost of a turn beside its work: a read, and a write for it.
 const TURN: Duration = Duration::from_micros(5);
 
-/// What one connection has used lately, and whether it waits.
+/// The time that one connection has used lately, and whether it waits.
 #[derive(Debug)]
 pub(crate) struct Account {
     is_backend: bool,
@@ -77,7 +77,7 @@ impl Account {
         }
     }
 
-    /// Whether what comes next may cost much more than its octets say.
+    /// Notes if the next input may cost much more than its octets say.
     pub(crate) fn set_dear(&mut self, is_dear: bool) {
         self.is_dear = is_dear;
     }
@@ -120,11 +120,11 @@ impl Account {
     }
 }
 
-/// What was done in a turn.
+/// The work that was done in a turn.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Work {
     pub(super) began: Instant,
-    /// What of it was not for this connection.
+    /// The part of it that was not for this connection.
     pub(super) for_others: Duration,
     /// No more than a request with its message needs: if it took long, the thread was not on a CPU, or nothing in its
     /// cache. Not so where the last octet of a header block may have come.
@@ -138,7 +138,7 @@ struct QueuePosition {
     number: u64,
 }
 
-/// What a connection may use of a turn.
+/// The time that a connection may use of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slice {
     pub(super) time: Duration,
@@ -179,15 +179,15 @@ pub(super) enum Admission {
     MustQueue,
 }
 
-/// Who waits, and what was used since the sockets were asked.
+/// The queues of those who wait, and the time used since the sockets were asked.
 #[derive(Debug)]
 pub(super) struct Turns<W> {
     /// Backends, then clients by level.
     queues: [TurnQueue<W>; 2 + LEVELS.len()],
     waiting: usize,
-    /// What those have used who have just become ready.
+    /// The time used by those who have just become ready.
     ready_used: Duration,
-    /// When the last turn began, and whether it is one of those.
+    /// The time when the last turn began, and whether it is one of those.
     last: Option<(Instant, bool)>,
 }
 
@@ -196,9 +196,9 @@ struct TurnQueue<W> {
     waiting: VecDeque<W>,
     /// The number of the first that waits.
     first: u64,
-    /// What each may use who was called last.
+    /// The time that each may use of those who were called last.
     slice: Duration,
-    /// What a turn has cost lately.
+    /// The cost of a turn lately.
     usual: Duration,
 }
 

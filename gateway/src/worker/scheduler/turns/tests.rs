@@ -116,7 +116,7 @@ impl Crowd {
 
 const QUIET: usize = 1_000_000;
 
-/// As many as one machine can open, each with a second of requests.
+/// Makes as many connections ready as one machine can open, each with a second of requests.
 fn wave(crowd: &mut Crowd) {
     for who in 0..2_500 {
         crowd.ready(who, 200, 5 * MICRO);
