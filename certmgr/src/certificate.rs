@@ -27,7 +27,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use certstore::{CertBundle, Generation, Profile, Proved, Reader, Refusal, Serving, UnixTime, prove};
+use certstore::{CertBundle, Fingerprint, Profile, Proved, Reader, Refusal, Serving, UnixTime, prove};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -84,7 +84,7 @@ pub(crate) struct Certificate {
     keeping: Keeping,
     trouble: Trouble,
     failing: Option<Failing>,
-    expiry_told: Option<(Generation, Expiry)>,
+    expiry_told: Option<(Fingerprint, Expiry)>,
     last_success_at: Option<UnixTime>,
     /// Somebody wants a new one now, and nothing has been done about it yet.
     asked: bool,
@@ -107,7 +107,7 @@ enum Found {
     /// It is what serves.
     Unchanged,
     /// It is what an operator rolled back from, or wants revoked.
-    HeldBack(Generation, Content),
+    HeldBack(Fingerprint, Content),
     /// Something else, and that may serve.
     New(Box<Candidate>),
 }
@@ -179,10 +179,10 @@ impl Certificate {
         let revocations = self.revocations.clone();
         let ended = blocking::prove(move || {
             let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
-            let generation = bundle.generation();
-            let is_wanted = |revocations: Arc<Revocations>| revocations.is_wanted(generation);
-            if held.contains(&hex(generation)) || revocations.is_some_and(is_wanted) {
-                return Ok(Found::HeldBack(generation, content));
+            let fingerprint = bundle.fingerprint();
+            let is_wanted = |revocations: Arc<Revocations>| revocations.is_wanted(fingerprint);
+            if held.contains(&hex(fingerprint)) || revocations.is_some_and(is_wanted) {
+                return Ok(Found::HeldBack(fingerprint, content));
             }
             let serving = profile
                 .serving
@@ -246,7 +246,7 @@ impl Certificate {
         if installed.changed {
             self.post.tell(Event::Promoted {
                 name: Arc::clone(self.post.name()),
-                generation: installed.generation,
+                fingerprint: installed.fingerprint,
                 serial: installed.serial,
                 names: bundle.names().to_vec(),
                 key_kind: bundle.key_kind(),
@@ -284,7 +284,7 @@ impl Certificate {
             if let Some(serving) = self.serving() {
                 self.post.tell(Event::Recovered {
                     name: Arc::clone(self.post.name()),
-                    generation: serving.generation(),
+                    fingerprint: serving.fingerprint(),
                 });
             }
         }
@@ -313,15 +313,15 @@ impl Certificate {
     }
 
     /// Whether it is to be revoked, or is: it must not serve again once something else does.
-    fn is_to_be_revoked(&self, generation: Generation) -> bool {
+    fn is_to_be_revoked(&self, fingerprint: Fingerprint) -> bool {
         let revocations = self.revocations.as_ref();
-        revocations.is_some_and(|revocations| revocations.is_wanted(generation))
+        revocations.is_some_and(|revocations| revocations.is_wanted(fingerprint))
     }
 
     /// Whether its CA has revoked it.
-    fn is_revoked(&self, generation: Generation) -> bool {
+    fn is_revoked(&self, fingerprint: Fingerprint) -> bool {
         let revocations = self.revocations.as_ref();
-        revocations.is_some_and(|revocations| revocations.is_revoked(generation))
+        revocations.is_some_and(|revocations| revocations.is_revoked(fingerprint))
     }
 
     fn serving(&self) -> Option<Arc<Serving>> {

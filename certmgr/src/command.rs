@@ -1,6 +1,6 @@
 //! What an operator asks a certificate's task for, and why it may not be done.
 
-use certstore::Generation;
+use certstore::Fingerprint;
 use tokio::sync::oneshot;
 
 use crate::acme::RevocationReason;
@@ -39,26 +39,26 @@ pub enum CommandError {
     },
     /// What serves did not come from one of the configured CAs.
     #[error(
-        "generation {generation} of {name} did not come from a configured CA: revoke it where it was issued"
+        "certificate {fingerprint} of {name} did not come from a configured CA: revoke it where it was issued"
     )]
     ForeignAuthority {
         /// The certificate.
         name: String,
         /// What serves.
-        generation: Generation,
+        fingerprint: Fingerprint,
     },
     /// No kept version fits.
     #[error("{}", no_such_version(.name, .wanted, .known))]
     NoSuchVersion {
         /// The certificate.
         name: String,
-        /// What was asked for: the beginning of a generation, or nothing.
+        /// What was asked for: the beginning of a fingerprint, or nothing.
         wanted: String,
         /// Those that are kept, beside what serves.
         known: Vec<String>,
     },
     /// Several kept versions fit.
-    #[error("several generations of {name} begin with {wanted}: {}", .known.join(", "))]
+    #[error("several versions of {name} begin with {wanted}: {}", .known.join(", "))]
     Ambiguous {
         /// The certificate.
         name: String,
@@ -68,12 +68,12 @@ pub enum CommandError {
         known: Vec<String>,
     },
     /// The version may not serve.
-    #[error("{name}: generation {generation} may not serve: {error}")]
+    #[error("{name}: certificate {fingerprint} may not serve: {error}")]
     Refused {
         /// The certificate.
         name: String,
         /// Which version.
-        generation: Generation,
+        fingerprint: Fingerprint,
         /// Why.
         error: Box<Error>,
     },
@@ -112,7 +112,7 @@ fn no_such_version(name: &str, wanted: &str, known: &[String]) -> String {
         (_, []) => format!("{name} has nothing to go back to: beside what serves, no version is kept"),
         ("", [one, ..]) => format!("{name} cannot go back to {one}"),
         (wanted, known) => format!(
-            "{name} has no earlier generation that begins with {wanted}; there {}",
+            "{name} has no earlier version that begins with {wanted}; there {}",
             list(known)
         ),
     }
@@ -135,7 +135,7 @@ pub(crate) enum Command {
     Renew(Reply<()>),
     Rollback {
         to: Option<String>,
-        reply: Reply<Generation>,
+        reply: Reply<Fingerprint>,
     },
     Revoke {
         reason: RevocationReason,

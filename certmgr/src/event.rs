@@ -6,7 +6,7 @@ mod trust;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::{Generation, KeyKind, Name, UnixTime, Warning};
+use certstore::{Fingerprint, KeyKind, Name, UnixTime, Warning};
 
 use crate::error::Error;
 use crate::schedule::Why;
@@ -22,7 +22,7 @@ pub enum Event {
         /// The certificate.
         name: Arc<str>,
         /// What serves now.
-        generation: Generation,
+        fingerprint: Fingerprint,
         /// Its serial number in the store.
         serial: u64,
         /// What it is good for.
@@ -43,7 +43,7 @@ pub enum Event {
         /// Files, reason and remedy.
         error: Error,
         /// What serves on; `None` if nothing does.
-        serving: Option<Generation>,
+        serving: Option<Fingerprint>,
     },
     /// The source cannot be read. Told once for each reason.
     Unreadable {
@@ -52,28 +52,28 @@ pub enum Event {
         /// Files, reason and remedy.
         error: Error,
         /// What serves on; `None` if nothing does.
-        serving: Option<Generation>,
+        serving: Option<Fingerprint>,
     },
     /// The source is well again after a refusal or after it could not be read.
     Recovered {
         /// The certificate.
         name: Arc<str>,
         /// What serves.
-        generation: Generation,
+        fingerprint: Fingerprint,
     },
     /// Somebody asked for a new one by name, and the source still holds what serves.
     Unchanged {
         /// The certificate.
         name: Arc<str>,
         /// What serves.
-        generation: Generation,
+        fingerprint: Fingerprint,
     },
     /// What served last before the start serves again, from the state directory.
     Restored {
         /// The certificate.
         name: Arc<str>,
         /// What serves now.
-        generation: Generation,
+        fingerprint: Fingerprint,
         /// Until when it is valid.
         not_after: UnixTime,
     },
@@ -90,7 +90,7 @@ pub enum Event {
         /// The certificate.
         name: Arc<str>,
         /// What serves and is not kept.
-        generation: Generation,
+        fingerprint: Fingerprint,
         /// What is wrong, with the place and the remedy.
         text: String,
     },
@@ -99,7 +99,7 @@ pub enum Event {
         /// The certificate.
         name: Arc<str>,
         /// What is kept.
-        generation: Generation,
+        fingerprint: Fingerprint,
     },
     /// An order begins at a CA.
     Ordering {
@@ -153,7 +153,7 @@ pub enum Event {
         /// When the next one is due, as things stand.
         next: UnixTime,
         /// What serves on; `None` if nothing does.
-        serving: Option<Generation>,
+        serving: Option<Fingerprint>,
     },
     /// An order is due, and a limit of the CA does not allow it yet. Told once for each limit.
     Limited {
@@ -183,17 +183,17 @@ pub enum Event {
         /// The certificate.
         name: Arc<str>,
         /// What served.
-        from: Option<Generation>,
+        from: Option<Fingerprint>,
         /// What serves now.
-        to: Generation,
+        to: Fingerprint,
     },
     /// The source holds what an operator rolled back from, or wants revoked; it is left there. Told once for each
-    /// generation.
+    /// version.
     HeldBack {
         /// The certificate.
         name: Arc<str>,
         /// What the source holds.
-        generation: Generation,
+        fingerprint: Fingerprint,
         /// The latter.
         to_be_revoked: bool,
     },
@@ -202,7 +202,7 @@ pub enum Event {
         /// The certificate.
         name: Arc<str>,
         /// What is revoked.
-        generation: Generation,
+        fingerprint: Fingerprint,
         /// The CA's name.
         authority: String,
     },
@@ -212,7 +212,7 @@ pub enum Event {
         /// The certificate.
         name: Arc<str>,
         /// What should be revoked.
-        generation: Generation,
+        fingerprint: Fingerprint,
         /// CA, reason and remedy.
         error: Error,
     },
@@ -221,28 +221,28 @@ pub enum Event {
         /// The certificate.
         name: Arc<str>,
         /// What should have been revoked.
-        generation: Generation,
+        fingerprint: Fingerprint,
         /// Until when it was valid.
         not_after: UnixTime,
     },
     /// What serves has less than a fifth of its life left (what is renewed here, and does not fail: an eighth), and no
-    /// successor has come. Told once for each generation.
+    /// successor has come. Told once for each version.
     ExpiresSoon {
         /// The certificate.
         name: Arc<str>,
         /// What serves.
-        generation: Generation,
+        fingerprint: Fingerprint,
         /// Until when it is valid.
         not_after: UnixTime,
         /// What to do about it.
         remedy: &'static str,
     },
-    /// What serves has expired. It serves on, for nothing better is there. Told once for each generation.
+    /// What serves has expired. It serves on, for nothing better is there. Told once for each version.
     Expired {
         /// The certificate.
         name: Arc<str>,
         /// What serves.
-        generation: Generation,
+        fingerprint: Fingerprint,
         /// Until when it was valid.
         not_after: UnixTime,
         /// What to do about it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use certstore::{CertBundle, Generation, Name, UnixTime};
+use certstore::{CertBundle, Fingerprint, Name, UnixTime};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -24,7 +24,7 @@ const FORMAT: u32 = 1;
 /// So many pairs are kept, the one that serves among them.
 const MAX_VERSIONS: usize = 4;
 
-/// So many generations are held back at once; the oldest ones are forgotten first.
+/// So many versions are held back at once; the oldest ones are forgotten first.
 const MAX_HELD_BACK: usize = 16;
 
 /// What the fields of one version take beside its pair, generously.
@@ -35,7 +35,7 @@ const FIELDS_BYTES: usize = 4096;
 pub(crate) struct Kept {
     /// The last promoted one first.
     pub(crate) versions: Vec<Version>,
-    /// Generations that the source must not bring back, in hex.
+    /// Fingerprints that the source must not bring back, in hex.
     held_back: Vec<String>,
     base: Base,
 }
@@ -43,7 +43,7 @@ pub(crate) struct Kept {
 /// What the disk had when it was last read or written here: what differs from it now is our own doing.
 #[derive(Debug, Default)]
 struct Base {
-    generations: Vec<Generation>,
+    fingerprints: Vec<Fingerprint>,
     held_back: Vec<String>,
 }
 
@@ -90,7 +90,7 @@ impl Version {
         promoted_at: UnixTime,
     ) -> Self {
         let facts = view::Version {
-            generation: bundle.generation(),
+            fingerprint: bundle.fingerprint(),
             names: bundle.names().to_vec(),
             key_kind: bundle.key_kind(),
             not_before: bundle.not_before(),
@@ -109,13 +109,13 @@ impl Version {
         }
     }
 
-    pub(crate) fn generation(&self) -> Generation {
-        self.facts.generation
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.facts.fingerprint
     }
 
     /// In hex, whole.
     pub(crate) fn hex(&self) -> String {
-        hex(self.generation())
+        hex(self.fingerprint())
     }
 
     /// It serves again from now on.
@@ -148,13 +148,13 @@ impl fmt::Debug for Version {
 }
 
 impl Kept {
-    /// Puts a version first. Another one of the same generation goes, and so does the oldest if there are too
+    /// Puts a version first. Another one of the same version goes, and so does the oldest if there are too
     /// many. It is held back no longer.
     pub(crate) fn promote(&mut self, version: Version) {
-        let generation = version.generation();
-        let name = hex(generation);
+        let fingerprint = version.fingerprint();
+        let name = hex(fingerprint);
         self.held_back.retain(|held| *held != name);
-        self.versions.retain(|other| other.generation() != generation);
+        self.versions.retain(|other| other.fingerprint() != fingerprint);
         self.versions.insert(0, version);
         self.versions.truncate(MAX_VERSIONS);
         self.mark();
@@ -163,7 +163,7 @@ impl Kept {
     /// Takes in what the disk has besides: it could not be read before.
     pub(crate) fn absorb(&mut self, disk: Self) {
         for version in disk.versions {
-            if self.version(version.generation()).is_none() {
+            if self.version(version.fingerprint()).is_none() {
                 self.versions.push(version);
             }
         }
@@ -182,18 +182,18 @@ impl Kept {
     /// stand; what comes first here stays in any case, for it serves. True if another version comes first now.
     pub(crate) fn merge(&mut self, disk: Self) -> bool {
         let base = std::mem::replace(&mut self.base, disk.base);
-        let ours = self.versions.first().map(Version::generation);
-        let theirs = disk.versions.first().map(Version::generation);
+        let ours = self.versions.first().map(Version::fingerprint);
+        let theirs = disk.versions.first().map(Version::fingerprint);
         let mut index = 0;
         self.versions.retain(|version| {
             index += 1;
-            let generation = version.generation();
-            let is_there = |known: &Version| known.generation() == generation;
-            index == 1 || !base.generations.contains(&generation) || disk.versions.iter().any(is_there)
+            let fingerprint = version.fingerprint();
+            let is_there = |known: &Version| known.fingerprint() == fingerprint;
+            index == 1 || !base.fingerprints.contains(&fingerprint) || disk.versions.iter().any(is_there)
         });
         for version in disk.versions {
-            let generation = version.generation();
-            if self.version(generation).is_none() && !base.generations.contains(&generation) {
+            let fingerprint = version.fingerprint();
+            if self.version(fingerprint).is_none() && !base.fingerprints.contains(&fingerprint) {
                 self.versions.push(version);
             }
         }
@@ -205,7 +205,7 @@ impl Kept {
                 self.held_back.push(held);
             }
         }
-        let is_moved = ours == base.generations.first().copied() && theirs != ours;
+        let is_moved = ours == base.fingerprints.first().copied() && theirs != ours;
         if is_moved
             && let Some(theirs) = theirs
             && let Some(version) = self.take(theirs)
@@ -220,20 +220,20 @@ impl Kept {
     /// The disk has all of it now.
     pub(crate) fn written(&mut self) {
         self.base = Base {
-            generations: self.versions.iter().map(Version::generation).collect(),
+            fingerprints: self.versions.iter().map(Version::fingerprint).collect(),
             held_back: self.held_back.clone(),
         };
     }
 
-    pub(crate) fn hold_back(&mut self, generation: Generation) {
-        self.held_back.push(hex(generation));
+    pub(crate) fn hold_back(&mut self, fingerprint: Fingerprint) {
+        self.held_back.push(hex(fingerprint));
         let too_many = self.held_back.len().saturating_sub(MAX_HELD_BACK);
         self.held_back.drain(..too_many);
         self.mark();
     }
 
-    pub(crate) fn is_held_back(&self, generation: Generation) -> bool {
-        self.held_back.contains(&hex(generation))
+    pub(crate) fn is_held_back(&self, fingerprint: Fingerprint) -> bool {
+        self.held_back.contains(&hex(fingerprint))
     }
 
     /// All that are held back, in hex.
@@ -241,10 +241,10 @@ impl Kept {
         &self.held_back
     }
 
-    pub(crate) fn version(&self, generation: Generation) -> Option<&Version> {
+    pub(crate) fn version(&self, fingerprint: Fingerprint) -> Option<&Version> {
         self.versions
             .iter()
-            .find(|version| version.generation() == generation)
+            .find(|version| version.fingerprint() == fingerprint)
     }
 
     /// Those that may serve again under these names: first what has all of them, then what has some, each the newest
@@ -261,11 +261,11 @@ impl Kept {
     }
 
     /// Takes a version out, to be promoted again.
-    pub(crate) fn take(&mut self, generation: Generation) -> Option<Version> {
+    pub(crate) fn take(&mut self, fingerprint: Fingerprint) -> Option<Version> {
         let index = self
             .versions
             .iter()
-            .position(|version| version.generation() == generation)?;
+            .position(|version| version.fingerprint() == fingerprint)?;
         Some(self.versions.remove(index))
     }
 
@@ -273,24 +273,24 @@ impl Kept {
     /// stays, beside what is first in its place elsewhere and is to be revoked, too. True if anything went.
     pub(crate) fn forget(
         &mut self,
-        serving: Option<Generation>,
-        is_wanted: impl Fn(Generation) -> bool,
+        serving: Option<Fingerprint>,
+        is_wanted: impl Fn(Fingerprint) -> bool,
     ) -> bool {
         let before = self.versions.len();
         let serving = serving.filter(|serving| self.version(*serving).is_some());
-        let first = self.versions.first().map(Version::generation);
+        let first = self.versions.first().map(Version::fingerprint);
         let has_else = [first, serving].into_iter().flatten().any(|one| !is_wanted(one));
         self.versions.retain(|version| {
-            let generation = Some(version.generation());
-            let is_last = !has_else && [first, serving].contains(&generation);
-            is_last || !is_wanted(version.generation())
+            let fingerprint = Some(version.fingerprint());
+            let is_last = !has_else && [first, serving].contains(&fingerprint);
+            is_last || !is_wanted(version.fingerprint())
         });
         self.versions.len() < before
     }
 
     fn mark(&mut self) {
         for version in &mut self.versions {
-            version.facts.held_back = self.held_back.contains(&hex(version.facts.generation));
+            version.facts.held_back = self.held_back.contains(&hex(version.facts.fingerprint));
         }
     }
 
@@ -309,7 +309,7 @@ impl Kept {
                 .iter()
                 .zip(&encoded)
                 .map(|(version, [chain, key])| Stored {
-                    generation: hex(version.generation()).into(),
+                    fingerprint: hex(version.fingerprint()).into(),
                     promoted_at: version.facts.promoted_at.map_or(0, |at| at.as_secs()),
                     source: version.source.as_str().into(),
                     authority: version.facts.authority.as_deref().map(Cow::Borrowed),
@@ -348,8 +348,8 @@ impl Kept {
             match stored.open() {
                 Ok(version) => versions.push(version),
                 Err(text) => {
-                    let generation: String = stored.generation.chars().take(12).collect();
-                    broken.push(format!("generation {generation}: {text}"));
+                    let fingerprint: String = stored.fingerprint.chars().take(12).collect();
+                    broken.push(format!("certificate {fingerprint}: {text}"));
                 }
             }
         }
@@ -383,7 +383,7 @@ struct Document<'a> {
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
     #[serde(borrow)]
-    generation: Cow<'a, str>,
+    fingerprint: Cow<'a, str>,
     promoted_at: u64,
     #[serde(borrow)]
     source: Cow<'a, str>,
@@ -404,7 +404,7 @@ impl Stored<'_> {
             key: decode(&self.key)?,
         };
         let bundle = CertBundle::parse(&pair.chain, &pair.key).map_err(|error| error.to_string())?;
-        if hex(bundle.generation()) != self.generation {
+        if hex(bundle.fingerprint()) != self.fingerprint {
             return Err("is not what its name says".to_owned());
         }
         let origin = Origin {
@@ -435,8 +435,8 @@ fn place_of(error: &serde_json::Error) -> String {
 }
 
 /// The whole hash.
-pub(crate) fn hex(generation: Generation) -> String {
-    generation
+pub(crate) fn hex(fingerprint: Fingerprint) -> String {
+    fingerprint
         .as_bytes()
         .iter()
         .fold(String::new(), |mut text, byte| {

@@ -88,7 +88,7 @@ pub(crate) fn candidate(config: &CertificateConfig, view: &View) -> Option<Candi
         return None;
     };
     let serving = view.serving.as_ref().map(|version| Life {
-        generation: version.generation,
+        fingerprint: version.fingerprint,
         not_before: version.not_before,
         not_after: version.not_after,
         authority: source
@@ -230,10 +230,10 @@ impl<'a> Forecast<'a> {
     }
 
     fn renew(&mut self, then: Now) {
-        let generation = self.serving.map(|life| life.generation);
+        let fingerprint = self.serving.map(|life| life.fingerprint);
         self.serving = Some(Life {
             // No advice is asked for, so which one it is does not matter.
-            generation: generation.unwrap_or(certstore::Generation::from_bytes([0; 32])),
+            fingerprint: fingerprint.unwrap_or(certstore::Fingerprint::from_bytes([0; 32])),
             not_before: then.wall,
             not_after: later(then.wall, self.expected_life),
             authority: Some(0),

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use certstore::{Generation, Reader};
+use certstore::{Fingerprint, Reader};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
@@ -42,7 +42,7 @@ pub(crate) struct Revocations {
     issuers: Issuers,
     reader: Reader,
     now: Clock,
-    listed: Mutex<BTreeMap<Generation, Listed>>,
+    listed: Mutex<BTreeMap<Fingerprint, Listed>>,
     /// Documents that are there and cannot be read, by name: in hex, what each is about.
     unread: Mutex<BTreeSet<String>>,
     /// The share by which other processes see that this one is there.
@@ -78,42 +78,42 @@ impl Revocations {
     }
 
     /// Notes a wish. Once this is `Ok` it survives a crash, the certificate's removal, and further wishes. Another
-    /// one for the same generation takes its place, and is tried at once, or when the CA's own limit allows.
+    /// one for the same version takes its place, and is tried at once, or when the CA's own limit allows.
     pub(crate) async fn add(&self, wish: Wish) -> Result<(), StoreError> {
         let _disk = self.disk.lock().await;
         let before = self
             .listed()
-            .get(&wish.generation)
+            .get(&wish.fingerprint)
             .and_then(|one| one.wish.said.clone());
         let wish = Wish {
             said: before.filter(|said| !said.is_refusal),
             ..wish
         };
-        let holding = self.first_share(wish.generation).await;
+        let holding = self.first_share(wish.fingerprint).await;
         self.write(&wish).await?;
         let going = Going::new(holding);
-        self.listed().insert(wish.generation, Listed { wish, going });
+        self.listed().insert(wish.fingerprint, Listed { wish, going });
         self.wake();
         Ok(())
     }
 
     /// Whether it must not serve any more, once something else does.
-    pub(crate) fn is_wanted(&self, generation: Generation) -> bool {
-        self.listed().contains_key(&generation) || self.unread().contains(&name_of(generation))
+    pub(crate) fn is_wanted(&self, fingerprint: Fingerprint) -> bool {
+        self.listed().contains_key(&fingerprint) || self.unread().contains(&name_of(fingerprint))
     }
 
     /// Whether its CA has revoked it.
-    pub(crate) fn is_revoked(&self, generation: Generation) -> bool {
+    pub(crate) fn is_revoked(&self, fingerprint: Fingerprint) -> bool {
         let listed = self.listed();
         listed
-            .get(&generation)
+            .get(&fingerprint)
             .is_some_and(|one| one.wish.revoked_at.is_some())
     }
 
     /// All of them, in the order in which they were asked for.
     pub(crate) fn views(&self) -> Vec<Revocation> {
         let mut views: Vec<_> = self.listed().values().map(|one| self.view(one)).collect();
-        views.sort_by_key(|view| (view.asked_at, view.generation));
+        views.sort_by_key(|view| (view.asked_at, view.fingerprint));
         views
     }
 
@@ -121,7 +121,7 @@ impl Revocations {
         let holding = &going.holding;
         let progress = if wish.revoked_at.is_some() {
             Progress::Revoked
-        } else if self.serves(wish.generation) || holding.is_elsewhere() {
+        } else if self.serves(wish.fingerprint) || holding.is_elsewhere() {
             Progress::Serving
         } else if wish.said.as_ref().is_some_and(|said| said.is_refusal) {
             Progress::Refused
@@ -133,12 +133,12 @@ impl Revocations {
         let waits = holding.waits().map(str::to_owned);
         let message = match progress {
             Progress::Revoked => None,
-            Progress::Serving => waits.filter(|_| !self.serves(wish.generation)),
+            Progress::Serving => waits.filter(|_| !self.serves(wish.fingerprint)),
             Progress::Asking | Progress::Refused => waits.or_else(|| going.message.clone()).or_else(said),
         };
         Revocation {
             certificate: wish.certificate.clone(),
-            generation: wish.generation,
+            fingerprint: wish.fingerprint,
             authority: wish.authority.name.clone(),
             reason: wish.reason,
             asked_at: wish.asked_at,
@@ -148,9 +148,9 @@ impl Revocations {
         }
     }
 
-    fn serves(&self, generation: Generation) -> bool {
+    fn serves(&self, fingerprint: Fingerprint) -> bool {
         let serves =
-            |status: certstore::Status| status.serving.is_some_and(|one| one.generation == generation);
+            |status: certstore::Status| status.serving.is_some_and(|one| one.fingerprint == fingerprint);
         self.reader.list().into_iter().any(serves)
     }
 
@@ -177,12 +177,13 @@ impl Revocations {
             }
         }
         let mut listed = self.listed();
-        listed.retain(|generation, _| {
-            unread.contains(&name_of(*generation)) || found.iter().any(|wish| wish.generation == *generation)
+        listed.retain(|fingerprint, _| {
+            unread.contains(&name_of(*fingerprint))
+                || found.iter().any(|wish| wish.fingerprint == *fingerprint)
         });
         *self.unread() = unread;
         for wish in found {
-            match listed.get_mut(&wish.generation) {
+            match listed.get_mut(&wish.fingerprint) {
                 Some(known) => {
                     if wish.said.is_some() && known.wish.said != wish.said {
                         known.going.said_since();
@@ -191,7 +192,7 @@ impl Revocations {
                 }
                 None => {
                     let going = Going::new(Holding::new(None));
-                    listed.insert(wish.generation, Listed { wish, going });
+                    listed.insert(wish.fingerprint, Listed { wish, going });
                 }
             }
         }
@@ -220,7 +221,7 @@ impl Revocations {
     }
 
     async fn write(&self, wish: &Wish) -> Result<(), StoreError> {
-        let document = document(wish.generation);
+        let document = document(wish.fingerprint);
         let bytes = wish
             .to_json()
             .map_err(|error| StoreError::new(&wish.certificate, error))?;
@@ -233,7 +234,7 @@ impl Revocations {
         self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn listed(&self) -> MutexGuard<'_, BTreeMap<Generation, Listed>> {
+    fn listed(&self) -> MutexGuard<'_, BTreeMap<Fingerprint, Listed>> {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -247,8 +248,8 @@ impl fmt::Debug for Revocations {
 }
 
 /// What a state directory has of a wish to revoke this, or why that cannot be read, without opening the state. Blocks.
-pub(crate) fn wish_now(state_dir: &Path, generation: Generation) -> Result<Option<Wish>, String> {
-    read_now(state_dir, &name_of(generation))
+pub(crate) fn wish_now(state_dir: &Path, fingerprint: Fingerprint) -> Result<Option<Wish>, String> {
+    read_now(state_dir, &name_of(fingerprint))
 }
 
 /// The wishes of a state directory that cannot be read: the name of each, and why. Likewise.
@@ -271,17 +272,17 @@ fn read_now(state_dir: &Path, name: &str) -> Result<Option<Wish>, String> {
 /// A wish is about what its document's name says.
 fn parse(bytes: &[u8], name: &str) -> Result<Wish, String> {
     let wish = Wish::parse(bytes)?;
-    match name_of(wish.generation) == name {
+    match name_of(wish.fingerprint) == name {
         true => Ok(wish),
         false => Err("is not about what its name says".to_owned()),
     }
 }
 
-fn document(generation: Generation) -> Document {
-    Document::Revocation(name_of(generation))
+fn document(fingerprint: Fingerprint) -> Document {
+    Document::Revocation(name_of(fingerprint))
 }
 
 /// In hex, whole.
-fn name_of(generation: Generation) -> String {
-    format!("{generation:x}")
+fn name_of(fingerprint: Fingerprint) -> String {
+    format!("{fingerprint:x}")
 }

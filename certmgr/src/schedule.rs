@@ -11,7 +11,7 @@ mod retry;
 
 use std::time::Duration;
 
-use certstore::{Generation, UnixTime};
+use certstore::{Fingerprint, UnixTime};
 
 use crate::config::AcmeSource;
 use crate::error::IssueFault;
@@ -36,7 +36,7 @@ const OBEDIENCE: u32 = 4;
 pub(crate) struct Known {
     /// What serves. `None`: nothing does.
     pub(crate) serving: Option<Life>,
-    /// What the CA last said about a renewal. That of another generation does not count.
+    /// What the CA last said about a renewal. That of another version does not count.
     pub(crate) advice: Option<Advice>,
     /// What the ledger says.
     pub(crate) record: Record,
@@ -53,7 +53,7 @@ pub(crate) struct Known {
 /// The life of what serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Life {
-    pub(crate) generation: Generation,
+    pub(crate) fingerprint: Fingerprint,
     pub(crate) not_before: UnixTime,
     pub(crate) not_after: UnixTime,
     /// Position of the CA that issued it, if it is one of those configured: the one to ask for advice.
@@ -429,7 +429,7 @@ fn question(known: &Known, now: Now) -> Option<(Duration, Action)> {
     let again = known
         .advice
         .as_ref()
-        .and_then(|advice| advice.ask_again_at(life.generation));
+        .and_then(|advice| advice.ask_again_at(life.fingerprint));
     let at = again.into_iter().chain(known.record.hold_of(authority)).max();
     Some((
         at.map_or(Duration::ZERO, |at| now.until(at)),

@@ -93,12 +93,12 @@ impl CertificateService for Service {
         &self,
         request: Request<pb::RollbackRequest>,
     ) -> Result<Response<pb::RollbackResponse>, Status> {
-        let pb::RollbackRequest { name, generation } = request.get_ref();
+        let pb::RollbackRequest { name, fingerprint } = request.get_ref();
         self.allowed(&request, "rollback", name)?;
-        let to = Some(generation.as_str()).filter(|generation| !generation.is_empty());
-        let generation = self.control.rollback(name, to).await.map_err(status)?;
-        let generation = convert::generation(generation);
-        Ok(Response::new(pb::RollbackResponse { generation }))
+        let to = Some(fingerprint.as_str()).filter(|fingerprint| !fingerprint.is_empty());
+        let fingerprint = self.control.rollback(name, to).await.map_err(status)?;
+        let fingerprint = convert::fingerprint(fingerprint);
+        Ok(Response::new(pb::RollbackResponse { fingerprint }))
     }
 
     async fn revoke(

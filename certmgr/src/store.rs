@@ -51,7 +51,7 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    /// The generations that are to be revoked, or have been, in hex.
+    /// The fingerprints that are to be revoked, or have been, in hex.
     fn revocations(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
@@ -69,7 +69,7 @@ pub(crate) enum Document {
     Account(String),
     /// The order that is under way for a certificate's name, with its key and what must be cleaned up after it.
     Order(String),
-    /// The wish to revoke a generation, by its whole hash in hex.
+    /// The wish to revoke a fingerprint, by its whole hash in hex.
     Revocation(String),
     /// What was ordered when: the issuance budget.
     Ledger,

@@ -343,8 +343,8 @@ impl Tasks {
 
 /// A view with the wishes to revoke of its certificate. What they are about does not serve again.
 fn with_revocations(mut view: View, revocations: &[Revocation]) -> View {
-    let is_to_go = |generation| revocations.iter().any(|one| one.generation == generation);
-    view.previous.retain(|version| !is_to_go(version.generation));
+    let is_to_go = |fingerprint| revocations.iter().any(|one| one.fingerprint == fingerprint);
+    view.previous.retain(|version| !is_to_go(version.fingerprint));
     let of_it = |one: &&Revocation| one.certificate == *view.name;
     view.revocations = revocations.iter().filter(of_it).cloned().collect();
     view

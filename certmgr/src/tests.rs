@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use certstore::{CertBundle, Generation, Reader, UnixTime, store};
+use certstore::{CertBundle, Fingerprint, Reader, UnixTime, store};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -97,10 +97,10 @@ impl TestPair {
         format!("{}{}", self.leaf, self.ca)
     }
 
-    fn generation(&self) -> Generation {
+    fn fingerprint(&self) -> Fingerprint {
         CertBundle::parse(self.chain().as_bytes(), self.key.as_bytes())
             .unwrap()
-            .generation()
+            .fingerprint()
     }
 }
 
@@ -287,9 +287,11 @@ impl TestManager {
 
     async fn promoted(&mut self, pair: &TestPair) -> Duration {
         match self.next().await {
-            Event::Promoted { generation, took, .. } => {
-                assert_eq!(generation, pair.generation());
-                assert_eq!(self.serving(), Some(generation));
+            Event::Promoted {
+                fingerprint, took, ..
+            } => {
+                assert_eq!(fingerprint, pair.fingerprint());
+                assert_eq!(self.serving(), Some(fingerprint));
                 took
             }
             other => panic!("{other:?}"),
@@ -298,13 +300,13 @@ impl TestManager {
 
     async fn recovered(&mut self, pair: &TestPair) {
         match self.next().await {
-            Event::Recovered { generation, .. } => assert_eq!(generation, pair.generation()),
+            Event::Recovered { fingerprint, .. } => assert_eq!(fingerprint, pair.fingerprint()),
             other => panic!("{other:?}"),
         }
     }
 
-    fn serving(&self) -> Option<Generation> {
-        self.reader.current("api").map(|serving| serving.generation())
+    fn serving(&self) -> Option<Fingerprint> {
+        self.reader.current("api").map(|serving| serving.fingerprint())
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::{Generation, ProvedTrust, Reader, Refusal, TrustBundle};
+use certstore::{Fingerprint, ProvedTrust, Reader, Refusal, TrustBundle};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -122,7 +122,7 @@ impl Trust {
         let (in_force, revocation, now) = (self.bundle(), self.config.revocation, (self.options.now)());
         let examined = blocking::prove(move || {
             let proved = TrustBundle::restore(&pair.chain, &pair.key, revocation)?;
-            if in_force.as_ref().map(|bundle| bundle.generation()) == Some(proved.bundle().generation()) {
+            if in_force.as_ref().map(|bundle| bundle.fingerprint()) == Some(proved.bundle().fingerprint()) {
                 return Ok(Found::Unchanged(content));
             }
             let mut proved = TrustBundle::parse(&pair.chain, &pair.key, revocation, now)?;
@@ -141,7 +141,7 @@ impl Trust {
     async fn promote(&mut self, candidate: Candidate) {
         let Candidate { proved, pair } = candidate;
         let bundle = Arc::clone(proved.bundle());
-        let kept = self.put_on_disk(bundle.generation(), &pair).await;
+        let kept = self.put_on_disk(bundle.fingerprint(), &pair).await;
         // `None`: a reload has replaced this task, which is about to be aborted.
         let Some(installed) = self.post.install(proved) else {
             return;
@@ -150,7 +150,7 @@ impl Trust {
         if installed.changed {
             self.post.tell(&TrustEvent::Promoted {
                 name: Arc::clone(self.post.name()),
-                generation: installed.generation,
+                fingerprint: installed.fingerprint,
                 authorities: bundle.authorities().len(),
                 revocation_lists: bundle.revocation_lists().len(),
                 revoked: bundle.revocation_lists().iter().map(|list| list.revoked).sum(),
@@ -174,11 +174,11 @@ impl Trust {
         // One of an earlier task, too.
         self.post.clear_refusal();
         if self.trouble.end()
-            && let Some(generation) = self.serving()
+            && let Some(fingerprint) = self.serving()
         {
             self.post.tell(&TrustEvent::Recovered {
                 name: Arc::clone(self.post.name()),
-                generation,
+                fingerprint,
             });
         }
         self.loaded();
@@ -240,8 +240,8 @@ impl Trust {
         Stage::Loaded.reach(&self.stage);
     }
 
-    fn serving(&self) -> Option<Generation> {
-        self.bundle().map(|bundle| bundle.generation())
+    fn serving(&self) -> Option<Fingerprint> {
+        self.bundle().map(|bundle| bundle.fingerprint())
     }
 
     fn bundle(&self) -> Option<Arc<TrustBundle>> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use certstore::{Generation, KeyKind, Name, UnixTime, Warning};
+use certstore::{Fingerprint, KeyKind, Name, UnixTime, Warning};
 
 use crate::acme::RevocationReason;
 use crate::error::ErrorClass;
@@ -40,7 +40,7 @@ pub struct View {
 #[derive(Debug, Clone)]
 pub struct Version {
     /// The hash of what is served.
-    pub generation: Generation,
+    pub fingerprint: Fingerprint,
     /// What it is good for.
     pub names: Vec<Name>,
     /// The kind of its key.
@@ -141,7 +141,7 @@ pub struct Revocation {
     /// The certificate's name in the configuration, as it was when it was asked for.
     pub certificate: String,
     /// What is to be revoked.
-    pub generation: Generation,
+    pub fingerprint: Fingerprint,
     /// The CA's name.
     pub authority: String,
     /// Why.

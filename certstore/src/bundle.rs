@@ -50,7 +50,7 @@ pub struct CertBundle {
     names: Vec<Name>,
     certificates: Vec<Certificate>,
     key_kind: KeyKind,
-    generation: Generation,
+    fingerprint: Fingerprint,
     warnings: Vec<Warning>,
     public_ca: bool,
 }
@@ -107,8 +107,8 @@ impl CertBundle {
     }
 
     /// The hash of the chain and the public key. Never of the secret.
-    pub fn generation(&self) -> Generation {
-        self.generation
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     /// What is lawful in it but worth knowing.
@@ -136,7 +136,7 @@ impl CertBundle {
         &self.certificates
     }
 
-    /// The same with the first so many certificates of its chain. Its generation stays what it is: that of what
+    /// The same with the first so many certificates of its chain. Its fingerprint stays what it is: that of what
     /// came.
     pub(crate) fn cut_to(mut self, chain_len: usize) -> Self {
         if chain_len < self.chain_len() {
@@ -160,7 +160,7 @@ const EPOCH: UnixTime = UnixTime::since_unix_epoch(std::time::Duration::ZERO);
 impl fmt::Debug for CertBundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CertBundle")
-            .field("generation", &self.generation)
+            .field("fingerprint", &self.fingerprint)
             .field("names", &self.names)
             .field("key_kind", &self.key_kind)
             .field("chain_len", &self.chain_len())
@@ -171,10 +171,10 @@ impl fmt::Debug for CertBundle {
 /// The identity of a bundle: SHA-256 over its chain in DER, in order and each certificate once, and its public key.
 /// Shown as 12 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Generation([u8; 32]);
+pub struct Fingerprint([u8; 32]);
 
-impl Generation {
-    /// What [`Generation::as_bytes`] gave.
+impl Fingerprint {
+    /// What [`Fingerprint::as_bytes`] gave.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -203,22 +203,22 @@ impl Generation {
     }
 }
 
-impl fmt::Display for Generation {
+impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
 /// The whole hash.
-impl fmt::LowerHex for Generation {
+impl fmt::LowerHex for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-impl fmt::Debug for Generation {
+impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Generation({self})")
+        write!(f, "Fingerprint({self})")
     }
 }
 

@@ -24,7 +24,7 @@ pub mod store;
 mod testing;
 pub mod trust;
 
-pub use bundle::{BadName, BundleError, CertBundle, Found, Generation, KeyKind, Name, Part, Warning};
+pub use bundle::{BadName, BundleError, CertBundle, Fingerprint, Found, KeyKind, Name, Part, Warning};
 pub use challenge::{Challenges, Published};
 pub use pem::PemError;
 pub use prove::{Evidence, Profile, ProveError, Proved, prove};

@@ -72,7 +72,7 @@ impl Proved {
 
 /// Decides whether the bundle may serve, and proves by real handshakes in memory that it can.
 ///
-/// A bundle of the generation that serves already is not held to dates again: what serves is never taken
+/// A bundle of the version that serves already is not held to dates again: what serves is never taken
 /// away because of its age. It must still cover the wanted domains and lead to the given anchors.
 ///
 /// A candidate may not be worse than what serves, if that could serve still: what has expired, is not valid yet, lacks
@@ -84,7 +84,7 @@ impl Proved {
 /// Costs a signature for each ALPN list and TLS version, and one more for each further kind of name.
 pub fn prove(bundle: CertBundle, profile: &Profile, now: UnixTime) -> Result<Proved, ProveError> {
     let serving = profile.serving.as_ref().map(|serving| serving.bundle());
-    let unchanged = serving.is_some_and(|serving| serving.generation() == bundle.generation());
+    let unchanged = serving.is_some_and(|serving| serving.fingerprint() == bundle.fingerprint());
     let bundle = match unchanged {
         true => bundle,
         false => without_expired_tail(bundle, now),

@@ -14,7 +14,7 @@ use rustls::SignatureScheme;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::bundle::{Generation, Name};
+use crate::bundle::{Fingerprint, Name};
 use crate::host;
 use crate::store::Serving;
 
@@ -28,7 +28,7 @@ pub enum Resolution {
         /// The serial number of the install.
         serial: u64,
         /// The hash of what is served.
-        generation: Generation,
+        fingerprint: Fingerprint,
     },
     /// Refused: the client offered no ALPN and the listener demands one.
     NoAlpn,
@@ -95,7 +95,7 @@ impl ResolvesServerCert for Resolver {
         LAST.set(Some(Resolution::Serving {
             name: Arc::clone(serving.name()),
             serial: serving.serial(),
-            generation: serving.generation(),
+            fingerprint: serving.fingerprint(),
         }));
         Some(Arc::clone(serving.bundle().certified_key()))
     }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use arc_swap::ArcSwap;
 use rustls_pki_types::UnixTime;
 
-use crate::bundle::{CertBundle, Generation, KeyKind, Name, Warning};
+use crate::bundle::{CertBundle, Fingerprint, KeyKind, Name, Warning};
 use crate::challenge::Challenges;
 use crate::prove::Proved;
 use crate::resolver::{Resolver, Table};
@@ -67,8 +67,8 @@ impl Serving {
     }
 
     /// The hash of what is served.
-    pub fn generation(&self) -> Generation {
-        self.bundle.generation()
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.bundle.fingerprint()
     }
 
     /// The bundle itself.
@@ -80,8 +80,8 @@ impl Serving {
 /// What an install did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Installed {
-    /// The generation that serves now.
-    pub generation: Generation,
+    /// The version that serves now.
+    pub fingerprint: Fingerprint,
     /// Its serial number.
     pub serial: u64,
     /// False if exactly this bundle was serving already: then nothing happened.
@@ -112,7 +112,7 @@ pub struct Status {
 #[derive(Debug, Clone)]
 pub struct ServingStatus {
     /// The hash of what is served.
-    pub generation: Generation,
+    pub fingerprint: Fingerprint,
     /// Grows with each install.
     pub serial: u64,
     /// What it is good for.
@@ -168,20 +168,20 @@ impl Writer {
 
     /// Makes a proved bundle the one that serves. Every handshake that starts after this returns sees it.
     ///
-    /// Installing the generation that already serves changes nothing. Any noted refusal is cleared.
+    /// Installing the version that already serves changes nothing. Any noted refusal is cleared.
     pub fn install(&mut self, name: &str, proved: Proved) -> Installed {
         let bundle = proved.into_bundle();
-        let generation = bundle.generation();
+        let fingerprint = bundle.fingerprint();
         let current = self
             .shared
             .entries
             .load()
             .get(name)
             .and_then(|entry| entry.serving.clone());
-        if let Some(current) = current.filter(|current| current.generation() == generation) {
+        if let Some(current) = current.filter(|current| current.fingerprint() == fingerprint) {
             self.clear_refusal(name);
             return Installed {
-                generation,
+                fingerprint,
                 serial: current.serial,
                 changed: false,
             };
@@ -204,7 +204,7 @@ impl Writer {
             );
         });
         Installed {
-            generation,
+            fingerprint,
             serial,
             changed: true,
         }
@@ -330,7 +330,7 @@ impl ServingStatus {
     fn of(serving: &Serving) -> Self {
         let bundle = &serving.bundle;
         Self {
-            generation: bundle.generation(),
+            fingerprint: bundle.fingerprint(),
             serial: serving.serial,
             names: bundle.names().to_vec(),
             not_before: bundle.not_before(),

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::bundle::Generation;
+use crate::bundle::Fingerprint;
 
 pub use error::TrustError;
 pub use identity::{Identity, MAX_NAMES};
@@ -40,7 +40,7 @@ pub struct TrustBundle {
     authorities: Vec<Authority>,
     revocation_lists: Vec<RevocationList>,
     anchors: Vec<CertificateDer<'static>>,
-    generation: Generation,
+    fingerprint: Fingerprint,
     verifier: Arc<dyn ClientCertVerifier>,
 }
 
@@ -123,8 +123,8 @@ impl TrustBundle {
     }
 
     /// The hash of all of it. It changes with `revocation`, too.
-    pub fn generation(&self) -> Generation {
-        self.generation
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     /// When the first of its revocation lists is due for a newer one.
@@ -194,7 +194,7 @@ impl ProvedTrust {
 impl fmt::Debug for TrustBundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TrustBundle")
-            .field("generation", &self.generation)
+            .field("fingerprint", &self.fingerprint)
             .field("authorities", &self.authorities)
             .field("revocation_lists", &self.revocation_lists)
             .finish_non_exhaustive()

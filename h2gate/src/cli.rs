@@ -54,7 +54,7 @@ Examples:
   h2gate certs list                       what serves, until when, and what happens next
   h2gate certs show api                   with earlier versions, and the last error
   h2gate certs renew api --wait           follow it to its end
-  h2gate certs rollback api --to 1f0c2a   the beginning of a generation is enough
+  h2gate certs rollback api --to 1f0c2a   the beginning of a fingerprint is enough
   h2gate certs plan --for 90d             orders to come, and the limits of the CAs
   h2gate certs -o json list -c FILE       for programs; the address of FILE's `admin`
 
@@ -178,7 +178,7 @@ pub enum CertsCommand {
     Rollback {
         /// Name in the configuration
         name: String,
-        /// The generation to serve, or its beginning; without it: the one that served before
+        /// The fingerprint to serve, or its beginning; without it: the one that served before
         #[arg(long, value_name = "GENERATION", value_parser = NonEmptyStringValueParser::new())]
         to: Option<String>,
     },

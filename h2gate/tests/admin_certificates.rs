@@ -238,15 +238,15 @@ fn trouble_is_shown_by_class_with_its_remedy_until_it_is_over() {
 #[test]
 fn what_served_before_stays_on_the_page() {
     let it = serving(&config(nobody()));
-    let first = it.certificate("local")["serving"]["generation"].clone();
+    let first = it.certificate("local")["serving"]["fingerprint"].clone();
     it.write_new_pair();
     let page = it.becomes("local", |page| {
         page["previous"].as_array().is_some_and(|all| !all.is_empty())
     });
-    assert_eq!(page["previous"][0]["generation"], first);
+    assert_eq!(page["previous"][0]["fingerprint"], first);
     assert_eq!(page["previous"][0]["held_back"], false);
     assert_eq!(page["previous"][0]["names"], json!(["localhost"]));
-    assert_ne!(page["serving"]["generation"], first);
+    assert_ne!(page["serving"]["fingerprint"], first);
     let key = fs::read_to_string(it.folder.path("key.pem")).unwrap();
     assert!(
         !get(it.admin, "/certificates")

@@ -101,7 +101,7 @@ async fn certificates_tell_what_serves_and_what_was_refused() {
     let pair = rcgen::generate_simple_self_signed(["a.example.com".to_owned()]).unwrap();
     let (chain, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
     let bundle = CertBundle::parse(chain.as_bytes(), key.as_bytes()).unwrap();
-    let generation = bundle.generation().to_string();
+    let fingerprint = bundle.fingerprint().to_string();
     let now = UnixTime::now();
     let proved = prove(bundle, &Profile::default(), now).unwrap();
     admin.certificates.declare("late");
@@ -117,7 +117,7 @@ async fn certificates_tell_what_serves_and_what_was_refused() {
     let all = page.json()["certificates"].clone();
     let (api, late) = (&all[0], &all[1]);
     assert_eq!((&api["name"], &late["name"]), (&json!("api"), &json!("late")));
-    assert_eq!(api["serving"]["generation"], json!(generation));
+    assert_eq!(api["serving"]["fingerprint"], json!(fingerprint));
     assert_eq!(api["serving"]["install"], 1);
     assert_eq!(api["serving"]["names"], json!(["a.example.com"]));
     assert!(api["serving"]["seconds_left"].as_i64().unwrap() > 0, "{api}");
@@ -129,7 +129,7 @@ async fn certificates_tell_what_serves_and_what_was_refused() {
     let metrics = admin.get("/metrics").await.body;
     for sample in [
         format!(
-            "h2gate_certificate_info{{certificate=\"api\",generation=\"{generation}\",key=\"ECDSA P-256\"}} 1"
+            "h2gate_certificate_info{{certificate=\"api\",fingerprint=\"{fingerprint}\",key=\"ECDSA P-256\"}} 1"
         ),
         "h2gate_certificate_refused{certificate=\"api\"} 1".to_owned(),
         "h2gate_certificate_serving{certificate=\"api\"} 1".to_owned(),
@@ -169,7 +169,7 @@ async fn trust_bundles_are_shown_with_what_is_due() {
     };
     let list = list.signed_by(&Issuer::new(params, key)).unwrap().pem().unwrap();
     let proved = certstore::TrustBundle::parse(ca.as_bytes(), list.as_bytes(), true, now).unwrap();
-    let generation = proved.bundle().generation().to_string();
+    let fingerprint = proved.bundle().fingerprint().to_string();
 
     let mut admin = TestAdmin::start().await;
     admin.certificates.declare_trust("late");
@@ -185,7 +185,7 @@ async fn trust_bundles_are_shown_with_what_is_due() {
         (&clients["name"], &late["name"]),
         (&json!("clients"), &json!("late"))
     );
-    assert_eq!(clients["serving"]["generation"], json!(generation));
+    assert_eq!(clients["serving"]["fingerprint"], json!(fingerprint));
     assert!(clients["serving"]["next_update"].is_string() && clients["serving"]["not_after"].is_string());
     let subject = clients["serving"]["authorities"][0]["subject"].as_str().unwrap();
     assert!(subject.contains("Clients CA"), "{page:#}");
@@ -200,7 +200,7 @@ async fn trust_bundles_are_shown_with_what_is_due() {
         "h2gate_trust_bundle_serving{trust_bundle=\"late\"} 0".to_owned(),
         "h2gate_trust_bundle_refused{trust_bundle=\"clients\"} 1".to_owned(),
         format!("h2gate_trust_bundle_next_update_timestamp_seconds{{trust_bundle=\"clients\"}} {due}"),
-        format!("h2gate_trust_bundle_info{{trust_bundle=\"clients\",generation=\"{generation}\"}} 1"),
+        format!("h2gate_trust_bundle_info{{trust_bundle=\"clients\",fingerprint=\"{fingerprint}\"}} 1"),
         "h2gate_trust_bundle_events_total{trust_bundle=\"clients\",event=\"trust_list_due\"} 0".to_owned(),
     ] {
         assert!(

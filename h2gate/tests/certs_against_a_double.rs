@@ -172,7 +172,7 @@ fn from_a_ca() -> pb::Certificate {
         places: vec!["https://acme.test/directory".to_owned()],
         domains: vec!["api.example.com".to_owned()],
         serving: Some(pb::Version {
-            generation: "0123456789abcdef".repeat(4),
+            fingerprint: "0123456789abcdef".repeat(4),
             names: vec!["api.example.com".to_owned()],
             key_kind: "ECDSA P-256".to_owned(),
             not_before_time: at(now() - 78 * DAY),
@@ -211,7 +211,7 @@ fn revocation(name: &str, progress: Progress) -> pb::Revocation {
     let is_refused = progress == Progress::Refused;
     pb::Revocation {
         name: name.to_owned(),
-        generation: "fedcba9876543210".repeat(4),
+        fingerprint: "fedcba9876543210".repeat(4),
         authority: "letsencrypt".to_owned(),
         reason: "key-compromise".to_owned(),
         asked_time: at(now() - 7_300),
@@ -244,12 +244,12 @@ async fn a_certificate_from_a_ca_is_listed_and_shown_and_no_terminal_obeys_what_
         table.contains("\n  trouble for 2 h, 4 attempts: letsencrypt: too many [2J orders; wait\n"),
         "{table}"
     );
-    let refused = "revocation of generation fedcba987654 at letsencrypt (key-compromise), asked for 2 h ago: the CA \
+    let refused = "revocation of certificate fedcba987654 at letsencrypt (key-compromise), asked for 2 h ago: the CA \
                    refuses: no [2J (wait); next attempt in 6";
     assert!(table.contains(&format!("\n  {refused}")), "{table}");
     assert!(!table.contains("done"), "what is done needs no word: {table}");
     assert!(
-        table.contains("\ngone, which is not configured any more: revocation of generation fedcba987654 "),
+        table.contains("\ngone, which is not configured any more: revocation of certificate fedcba987654 "),
         "{table}"
     );
     let page = double.certs(&["show", "api"]).await.worked();
@@ -306,7 +306,7 @@ async fn a_renewal_is_followed_to_its_end_and_the_exit_code_tells_how_it_ended()
         );
         assert_eq!(lines.len(), 4, "{kind}: {lines:?}");
         assert!(
-            lines[3].contains("generation 0123456789ab serves until "),
+            lines[3].contains("certificate 0123456789ab serves until "),
             "{kind}: {lines:?}"
         );
         assert_eq!(double.asked(), ["watch", "renew", "get"], "{kind}");
@@ -348,7 +348,7 @@ async fn patience_ends_without_an_end_of_the_renewal_and_says_so() {
 #[tokio::test]
 async fn an_end_that_was_missed_is_seen_in_what_serves() {
     let mut new = from_a_ca();
-    new.serving.as_mut().unwrap().generation = "f".repeat(64);
+    new.serving.as_mut().unwrap().fingerprint = "f".repeat(64);
     let double = Double {
         script: vec![
             Item::Missed(pb::Missed { events: 3 }),
@@ -509,7 +509,7 @@ async fn revoke_asks_in_a_terminal_and_only_yes_is_yes() {
         let double = Double::default();
         let ran = revoke_in_a_terminal(&double, typed).await;
         for words in [
-            "api: generation 0123456789ab for api.example.com, valid until 2",
+            "api: certificate 0123456789ab for api.example.com, valid until 2",
             "(in 12 d). Replace and revoke it? This cannot be undone. [y/N] ",
         ] {
             assert!(ran.err.contains(words), "{words:?} is missing: {ran:?}");

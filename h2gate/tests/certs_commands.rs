@@ -49,7 +49,7 @@ impl Serving {
             program,
             plain,
             admin,
-            first: first.generation(),
+            first: first.fingerprint(),
         }
     }
 
@@ -60,8 +60,10 @@ impl Serving {
     /// Puts a pair in place and waits until it serves.
     fn serves(&self, pair: &TestPair) {
         self.folder.put_pair(&pair.chain, &pair.key);
-        let wanted = pair.generation();
-        becomes(self.admin, "local", |now| now["serving"]["generation"] == *wanted);
+        let wanted = pair.fingerprint();
+        becomes(self.admin, "local", |now| {
+            now["serving"]["fingerprint"] == *wanted
+        });
     }
 }
 
@@ -155,7 +157,7 @@ fn json_has_every_key_whether_or_not_there_is_something_to_say() {
         "check the path, or put the file there"
     );
     let serving = &local["serving"];
-    assert_eq!(serving["generation"], *it.first);
+    assert_eq!(serving["fingerprint"], *it.first);
     assert_eq!(serving["names"], json!(["localhost"]));
     assert_eq!(
         (&serving["not_before"], &serving["not_after"]),
@@ -203,9 +205,9 @@ fn renew_reads_the_files_and_wait_tells_how_it_ended() {
 
     let said = it.certs(&["renew", "local", "--wait"]).worked();
     let lines: Vec<_> = said.lines().collect();
-    assert!(lines[0].contains("the source still holds generation"), "{said}");
+    assert!(lines[0].contains("the source still holds certificate"), "{said}");
     assert!(
-        lines[1].starts_with("local: nothing new at its source; generation "),
+        lines[1].starts_with("local: nothing new at its source; certificate "),
         "{said}"
     );
 
@@ -219,7 +221,7 @@ fn renew_reads_the_files_and_wait_tells_how_it_ended() {
         ran.out
     );
     let end = ran.out.lines().last().unwrap();
-    let serves = format!("generation {} serves until 2099", &it.first[..12]);
+    let serves = format!("certificate {} serves until 2099", &it.first[..12]);
     let again = end.split("not renewed; it is tried again by itself ").nth(1);
     assert!(
         again.is_some_and(|when| when.starts_with("in ") || when.starts_with("now")),
@@ -235,7 +237,7 @@ fn renew_reads_the_files_and_wait_tells_how_it_ended() {
         (&last["kind"], &last["error"]),
         (&json!("unreadable"), &json!(true))
     );
-    assert_eq!(answer["certificate"]["serving"]["generation"], *it.first);
+    assert_eq!(answer["certificate"]["serving"]["fingerprint"], *it.first);
 }
 
 #[test]
@@ -247,15 +249,15 @@ fn rollback_goes_to_the_version_before_and_the_source_does_not_bring_back_what_w
     let first = &it.first[..12];
     assert_eq!(
         said,
-        format!("local: generation {first} serves again; what served before is held back\n")
+        format!("local: certificate {first} serves again; what served before is held back\n")
     );
     let now = shown(it.admin, "local");
-    assert_eq!(now["serving"]["generation"], *it.first);
-    assert_eq!(now["previous"][0]["generation"], *second.generation());
+    assert_eq!(now["serving"]["fingerprint"], *it.first);
+    assert_eq!(now["previous"][0]["fingerprint"], *second.fingerprint());
     assert_eq!(now["previous"][0]["held_back"], true);
     let page = it.certs(&["show", "local"]).worked();
     assert!(
-        page.contains(&format!("\n  before        {}\n", second.generation())),
+        page.contains(&format!("\n  before        {}\n", second.fingerprint())),
         "{page}"
     );
     assert!(
@@ -267,11 +269,11 @@ fn rollback_goes_to_the_version_before_and_the_source_does_not_bring_back_what_w
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.out.contains("an operator rolled back from"), "{}", ran.out);
 
-    let beginning = &second.generation()[..6];
+    let beginning = &second.fingerprint()[..6];
     let back = it.certs(&["rollback", "local", "--to", beginning, "-o", "json"]);
     assert_eq!(
         back.json(),
-        json!({"name": "local", "outcome": "rolled_back", "generation": second.generation()})
+        json!({"name": "local", "outcome": "rolled_back", "fingerprint": second.fingerprint()})
     );
 }
 
@@ -279,7 +281,7 @@ fn rollback_goes_to_the_version_before_and_the_source_does_not_bring_back_what_w
 fn a_beginning_that_fits_two_versions_or_none_is_refused() {
     let it = Serving::start();
     let mut pairs: Vec<TestPair> = Vec::new();
-    let digit = |pair: &TestPair| pair.generation().remove(0);
+    let digit = |pair: &TestPair| pair.fingerprint().remove(0);
     let (one, other) = loop {
         let new = TestPair::new();
         if let Some(at) = pairs.iter().position(|old| digit(old) == digit(&new)) {
@@ -294,7 +296,7 @@ fn a_beginning_that_fits_two_versions_or_none_is_refused() {
     let before = shown(it.admin, "local")["serving"].clone();
     let said = it.certs(&["rollback", "local", "--to", &beginning]).failed();
     for pair in [&one, &other] {
-        assert!(said.contains(&pair.generation()[..12]), "{said}");
+        assert!(said.contains(&pair.fingerprint()[..12]), "{said}");
     }
     let said = it.certs(&["rollback", "local", "--to", "no-hex"]).failed();
     assert!(said.contains("begins with no-hex; there are "), "{said}");

@@ -121,7 +121,7 @@ async fn a_watcher_is_told_what_is_and_then_of_a_promotion() {
     assert_eq!((&*before.name, &*before.source), ("local", "files"));
     assert_eq!(next(&mut items).await, Item::SnapshotEnd(pb::SnapshotEnd {}));
     let pair = TestPair::new();
-    assert_ne!(before.serving.unwrap().generation, pair.generation());
+    assert_ne!(before.serving.unwrap().fingerprint, pair.fingerprint());
     it.folder.put_pair(&pair.chain, &pair.key);
     let promoted = loop {
         match next(&mut items).await {
@@ -131,7 +131,7 @@ async fn a_watcher_is_told_what_is_and_then_of_a_promotion() {
         }
     };
     assert!(
-        promoted.message.contains(&pair.generation()[..12]),
+        promoted.message.contains(&pair.fingerprint()[..12]),
         "{promoted:?}"
     );
     assert!(!promoted.is_error && promoted.time.is_some());
@@ -143,7 +143,7 @@ async fn a_watcher_is_told_what_is_and_then_of_a_promotion() {
         })
         .await;
     let now = now.unwrap().into_inner();
-    assert_eq!(now.serving.unwrap().generation, pair.generation());
+    assert_eq!(now.serving.unwrap().fingerprint, pair.fingerprint());
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn what_changes_something_is_logged_with_who_asked_and_what_looks_is_not()
     client.renew(pb::RenewRequest { name: name() }).await.unwrap();
     let rollback = pb::RollbackRequest {
         name: name(),
-        generation: String::new(),
+        fingerprint: String::new(),
     };
     client.rollback(rollback).await.unwrap_err();
     for command in ["renew", "rollback"] {

@@ -254,7 +254,7 @@ async fn http1_and_garbage_are_turned_away_without_delay() {
 }
 
 #[tokio::test]
-async fn connections_are_counted_by_version_and_generation_while_they_live() {
+async fn connections_are_counted_by_version_and_fingerprint_while_they_live() {
     let (ca, _backend, gateway) = guide().await;
     let open = async |version: &str| {
         gateway

@@ -23,7 +23,7 @@ impl Certificate {
         let (Some(serving), Ok(profile)) = (self.serving(), self.profile()) else {
             return;
         };
-        let Some(version) = self.kept.version(serving.generation()) else {
+        let Some(version) = self.kept.version(serving.fingerprint()) else {
             return;
         };
         // New domains are a reason to order, and not to refuse.
@@ -40,7 +40,7 @@ impl Certificate {
         match proved.unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string()))) {
             Ok(()) => self.leads_there(),
             Err(reason) => {
-                let from = self.authority_of(serving.generation(), orders);
+                let from = self.authority_of(serving.fingerprint(), orders);
                 let place = from.map_or_else(
                     || "what serves".to_owned(),
                     |authority| authority_name(orders, authority),
@@ -64,7 +64,7 @@ impl Certificate {
         if let Some(serving) = self.serving() {
             self.post.tell(Event::Recovered {
                 name: Arc::clone(self.post.name()),
-                generation: serving.generation(),
+                fingerprint: serving.fingerprint(),
             });
         }
     }
@@ -82,7 +82,7 @@ impl Certificate {
         self.post.tell(Event::Refused {
             name: Arc::clone(self.post.name()),
             error: failure.error,
-            serving: self.serving().map(|serving| serving.generation()),
+            serving: self.serving().map(|serving| serving.fingerprint()),
         });
     }
 }

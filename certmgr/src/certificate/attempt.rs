@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::Generation;
+use certstore::Fingerprint;
 use tokio::time::{Instant, timeout};
 
 use super::orders::Orders;
@@ -30,7 +30,7 @@ pub(super) struct Before {
     /// DER of what serves, and the position of the CA that it came from.
     pub(super) replaces: Option<(usize, Vec<u8>)>,
     /// What is kept as far as this process knows.
-    pub(super) generations: Vec<Generation>,
+    pub(super) fingerprints: Vec<Fingerprint>,
     /// The orders that these came from.
     pub(super) orders: Vec<String>,
     /// When a CA last issued for the same names, as the plan knew.
@@ -97,8 +97,8 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before, _turn: Turn) -> Out
     let document = Document::Certificate(name.to_owned());
     match load(Arc::clone(&orders.state.store), &document).await {
         Ok(Some((kept, _))) => {
-            let newest = kept.versions.first().map(Version::generation);
-            if newest.is_some_and(|newest| !before.generations.contains(&newest)) {
+            let newest = kept.versions.first().map(Version::fingerprint);
+            if newest.is_some_and(|newest| !before.fingerprints.contains(&newest)) {
                 return Outcome::Elsewhere;
             }
         }

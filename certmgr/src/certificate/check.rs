@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use certstore::{CertBundle, Generation, KeyKind, Name, Profile, Serving, UnixTime, Warning, prove, store};
+use certstore::{CertBundle, Fingerprint, KeyKind, Name, Profile, Serving, UnixTime, Warning, prove, store};
 use rustls_pki_types::CertificateDer;
 
 use super::keeping::prove_as_kept;
@@ -26,7 +26,7 @@ pub struct Summary {
     /// The kind of its key.
     pub key_kind: KeyKind,
     /// The hash of the chain and the public key.
-    pub generation: Generation,
+    pub fingerprint: Fingerprint,
     /// Whether an operator rolled back from it: what is kept serves, until the files bring something else.
     pub held_back: bool,
     /// Whether it is to be revoked, or is: it is not promoted either.
@@ -82,11 +82,11 @@ pub fn check(
         not_before: bundle.not_before(),
         not_after: bundle.not_after(),
         key_kind: bundle.key_kind(),
-        generation: bundle.generation(),
+        fingerprint: bundle.fingerprint(),
         // As in `run`, a wish that cannot be read is one.
         to_be_revoked: state_dir
-            .is_some_and(|directory| wish_now(directory, bundle.generation()) != Ok(None)),
-        held_back: kept.is_some_and(|kept| kept.held_back().contains(&hex(bundle.generation()))),
+            .is_some_and(|directory| wish_now(directory, bundle.fingerprint()) != Ok(None)),
+        held_back: kept.is_some_and(|kept| kept.held_back().contains(&hex(bundle.fingerprint()))),
         chain_len: bundle.chain_len(),
         warnings: bundle.warnings().to_vec(),
     })
@@ -140,7 +140,7 @@ fn kept(state_dir: &Path, name: &str) -> Option<Kept> {
 fn would_serve(kept: &Kept, state_dir: &Path, config: &CertificateConfig) -> Option<Arc<Serving>> {
     let alpn = Profile::default().alpn;
     let is_revoked = |version: &&Version| {
-        let wish = wish_now(state_dir, version.generation());
+        let wish = wish_now(state_dir, version.fingerprint());
         wish.is_ok_and(|wish| wish.is_some_and(|wish| wish.revoked_at.is_some()))
     };
     let fitting = kept.fitting(&config.domains);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use certstore::{CertBundle, Generation, Profile, Proved, prove};
+use certstore::{CertBundle, Fingerprint, Profile, Proved, prove};
 
 use super::{Certificate, Version};
 use crate::blocking;
@@ -49,14 +49,14 @@ impl Certificate {
     }
 
     /// Serves a kept version again, and holds back what served.
-    async fn roll_back(&mut self, to: Option<&str>) -> Result<Generation, CommandError> {
+    async fn roll_back(&mut self, to: Option<&str>) -> Result<Fingerprint, CommandError> {
         if let Some(revocations) = &self.revocations {
             // Another process may have noted one. What cannot be read stays as it was known.
             let _ = revocations.refresh().await;
         }
-        let serving = self.serving().map(|serving| serving.generation());
-        let generation = self.find(to, serving)?;
-        let Some(version) = self.kept.version(generation) else {
+        let serving = self.serving().map(|serving| serving.fingerprint());
+        let fingerprint = self.find(to, serving)?;
+        let Some(version) = self.kept.version(fingerprint) else {
             return Err(self.no_such_version(to, serving));
         };
         let proved = self
@@ -64,13 +64,13 @@ impl Certificate {
             .await
             .map_err(|reason| CommandError::Refused {
                 name: self.config.name.clone(),
-                generation,
+                fingerprint,
                 error: Box::new(Error {
                     places: vec!["the kept version".to_owned()],
                     reason,
                 }),
             })?;
-        let Some(version) = self.kept.take(generation) else {
+        let Some(version) = self.kept.take(fingerprint) else {
             return Err(self.no_such_version(to, serving));
         };
         let content = version.content();
@@ -93,46 +93,46 @@ impl Certificate {
         self.post.tell(Event::RolledBack {
             name: Arc::clone(self.post.name()),
             from: serving,
-            to: generation,
+            to: fingerprint,
         });
         self.note_keeping(kept);
-        Ok(generation)
+        Ok(fingerprint)
     }
 
     /// The one kept version that is meant.
-    fn find(&self, to: Option<&str>, serving: Option<Generation>) -> Result<Generation, CommandError> {
+    fn find(&self, to: Option<&str>, serving: Option<Fingerprint>) -> Result<Fingerprint, CommandError> {
         let others = self.others(serving);
         let fits = |version: &&Version| {
             to.is_none_or(|to| !to.is_empty() && version.hex().starts_with(&to.to_ascii_lowercase()))
         };
-        let mut found = others.filter(fits).map(Version::generation);
+        let mut found = others.filter(fits).map(Version::fingerprint);
         match (found.next(), to, found.next()) {
             (None, _, _) => Err(self.no_such_version(to, serving)),
             (Some(first), Some(to), Some(second)) => Err(CommandError::Ambiguous {
                 name: self.config.name.clone(),
                 wanted: to.to_owned(),
-                known: [first, second].iter().map(Generation::to_string).collect(),
+                known: [first, second].iter().map(Fingerprint::to_string).collect(),
             }),
             (Some(first), _, _) => Ok(first),
         }
     }
 
     /// What may serve again beside what serves.
-    fn others(&self, serving: Option<Generation>) -> impl Iterator<Item = &Version> {
+    fn others(&self, serving: Option<Fingerprint>) -> impl Iterator<Item = &Version> {
         let versions = self.kept.versions.iter();
         versions.filter(move |version| {
-            let generation = version.generation();
-            Some(generation) != serving && !self.is_to_be_revoked(generation)
+            let fingerprint = version.fingerprint();
+            Some(fingerprint) != serving && !self.is_to_be_revoked(fingerprint)
         })
     }
 
-    fn no_such_version(&self, to: Option<&str>, serving: Option<Generation>) -> CommandError {
+    fn no_such_version(&self, to: Option<&str>, serving: Option<Fingerprint>) -> CommandError {
         CommandError::NoSuchVersion {
             name: self.config.name.clone(),
             wanted: to.unwrap_or_default().to_owned(),
             known: self
                 .others(serving)
-                .map(|version| version.generation().to_string())
+                .map(|version| version.fingerprint().to_string())
                 .collect(),
         }
     }

@@ -36,10 +36,10 @@ impl Expiry {
 }
 
 impl Certificate {
-    /// Tells once for each generation that its end is near, and once that it is past.
+    /// Tells once for each version that its end is near, and once that it is past.
     pub(super) fn tell_expiry(&mut self) {
         let Some(serving) = self.serving() else { return };
-        let (generation, bundle) = (serving.generation(), serving.bundle());
+        let (fingerprint, bundle) = (serving.fingerprint(), serving.bundle());
         let not_after = bundle.not_after();
         let last_part = match (&self.orders, &self.failing) {
             (Some(_), None) => LAST_PART_OF_RENEWED,
@@ -49,10 +49,10 @@ impl Certificate {
         let Some(expiry) = Expiry::of(bundle.not_before(), not_after, now, last_part) else {
             return;
         };
-        if self.expiry_told == Some((generation, expiry)) {
+        if self.expiry_told == Some((fingerprint, expiry)) {
             return;
         }
-        self.expiry_told = Some((generation, expiry));
+        self.expiry_told = Some((fingerprint, expiry));
         let name = Arc::clone(self.post.name());
         let remedy = match self.config.source {
             Source::Acme(_) => "see what is told of its renewal",
@@ -61,13 +61,13 @@ impl Certificate {
         self.post.tell(match expiry {
             Expiry::Soon => Event::ExpiresSoon {
                 name,
-                generation,
+                fingerprint,
                 not_after,
                 remedy,
             },
             Expiry::Past => Event::Expired {
                 name,
-                generation,
+                fingerprint,
                 not_after,
                 remedy,
             },

@@ -38,7 +38,7 @@ pub(crate) async fn keep(mut certificate: Certificate, mut source: Reader) {
             }
             Ok(pair) => match certificate.examine(pair, Age::Any).await {
                 Ok(Found::Unchanged) => certificate.unchanged().await,
-                Ok(Found::HeldBack(generation, content)) => certificate.leave(generation, content),
+                Ok(Found::HeldBack(fingerprint, content)) => certificate.leave(fingerprint, content),
                 Ok(Found::New(candidate)) => {
                     certificate.promote(*candidate, Origin::default()).await;
                     certificate.asked = false;
@@ -64,21 +64,21 @@ impl Certificate {
         {
             self.post.tell(Event::Unchanged {
                 name: Arc::clone(self.post.name()),
-                generation: serving.generation(),
+                fingerprint: serving.fingerprint(),
             });
         }
         self.well();
     }
 
     /// The source holds what an operator rolled back from, or wants revoked.
-    fn leave(&mut self, generation: certstore::Generation, content: crate::pair::Content) {
+    fn leave(&mut self, fingerprint: certstore::Fingerprint, content: crate::pair::Content) {
         let known = self.held.replace(content) == Some(content);
         if !known || self.asked {
             self.asked = false;
             self.post.tell(Event::HeldBack {
                 name: Arc::clone(self.post.name()),
-                generation,
-                to_be_revoked: self.is_to_be_revoked(generation),
+                fingerprint,
+                to_be_revoked: self.is_to_be_revoked(fingerprint),
             });
         }
         self.well();
@@ -98,7 +98,7 @@ impl Certificate {
         if self.trouble.note(&failure, Instant::now(), settle) {
             self.show_refusal(&failure.error);
             let (name, error) = (Arc::clone(self.post.name()), failure.error);
-            let serving = self.serving().map(|serving| serving.generation());
+            let serving = self.serving().map(|serving| serving.fingerprint());
             self.post.tell(if error.is_unreadable() {
                 Event::Unreadable { name, error, serving }
             } else {

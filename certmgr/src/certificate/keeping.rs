@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::{CertBundle, Generation, Profile, Proved, prove};
+use certstore::{CertBundle, Fingerprint, Profile, Proved, prove};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Certificate;
@@ -67,7 +67,7 @@ impl Certificate {
         self.read_kept().await;
         if let Some(serving) = self.serving() {
             // What lacks a domain is held against the source again, which tells of it.
-            let known = self.kept.version(serving.generation());
+            let known = self.kept.version(serving.fingerprint());
             let known = known.filter(|version| version.coverage(&self.config.domains) == Coverage::Whole);
             self.content = self.content.or(known.map(Version::content));
             let newer = |first: &Version| first.facts.not_before > serving.bundle().not_before();
@@ -81,7 +81,7 @@ impl Certificate {
         let (mut restored, mut passed_over) = (None, false);
         let domains = &self.config.domains;
         for version in self.kept.fitting(domains) {
-            if self.is_revoked(version.generation()) {
+            if self.is_revoked(version.fingerprint()) {
                 continue;
             }
             match self.prove_kept(&version.pair).await {
@@ -94,42 +94,42 @@ impl Certificate {
                     let Some(installed) = self.post.install(proved) else {
                         return;
                     };
-                    self.serves_now(version.generation(), leave);
+                    self.serves_now(version.fingerprint(), leave);
                     let is_whole = version.coverage(domains) == Coverage::Whole;
                     let content = is_whole.then(|| version.content());
-                    restored = Some((installed.generation, version.facts.not_after, content));
+                    restored = Some((installed.fingerprint, version.facts.not_after, content));
                     break;
                 }
                 Err(reason) => self.tell_broken(format!(
-                    "generation {} is kept and cannot serve: {reason}; the one before it is tried, and the next good \
+                    "certificate {} is kept and cannot serve: {reason}; the one before it is tried, and the next good \
                      pair takes its place",
-                    version.generation()
+                    version.fingerprint()
                 )),
             }
         }
         self.keeping.passed_over = passed_over;
-        self.tell_other_names(restored.map(|(generation, ..)| generation));
+        self.tell_other_names(restored.map(|(fingerprint, ..)| fingerprint));
         if let Some((.., content)) = restored {
             self.content = content;
         }
         self.show_state();
-        if let Some((generation, not_after, _)) = restored {
+        if let Some((fingerprint, not_after, _)) = restored {
             self.post.tell(Event::Restored {
                 name: Arc::clone(self.post.name()),
-                generation,
+                fingerprint,
                 not_after,
             });
         }
     }
 
     /// Says so if what served last lacks names that are configured now.
-    fn tell_other_names(&self, restored: Option<Generation>) {
+    fn tell_other_names(&self, restored: Option<Fingerprint>) {
         let Some(last) = self.kept.versions.first() else {
             return;
         };
         let what = match last.coverage(&self.config.domains) {
             Coverage::Whole => return,
-            Coverage::Part if restored == Some(last.generation()) => {
+            Coverage::Part if restored == Some(last.fingerprint()) => {
                 "lacks some of `domains`; it serves until one that has all of them comes"
             }
             Coverage::Part => "lacks some of `domains`; an earlier one that has all of them serves",
@@ -137,8 +137,8 @@ impl Certificate {
         };
         tracing::warn!(
             certificate = self.config.name,
-            "generation {}, which served last, {what}",
-            last.generation()
+            "certificate {}, which served last, {what}",
+            last.fingerprint()
         );
     }
 
@@ -167,7 +167,7 @@ impl Certificate {
             let fits = |version: &Version| {
                 orders.wants(version)
                     && now < version.facts.not_after
-                    && !self.is_to_be_revoked(version.generation())
+                    && !self.is_to_be_revoked(version.fingerprint())
             };
             // Only the first: that is what serves there.
             if let Some(version) = other.versions.into_iter().next().filter(fits) {
@@ -269,12 +269,12 @@ impl Certificate {
         let Some(serving) = self.serving() else {
             return kept.is_ok();
         };
-        let (name, generation) = (Arc::clone(self.post.name()), serving.generation());
+        let (name, fingerprint) = (Arc::clone(self.post.name()), serving.fingerprint());
         match kept {
             Ok(()) if self.keeping.told => {
                 self.keeping.told = false;
                 self.show_state();
-                self.post.tell(Event::Kept { name, generation });
+                self.post.tell(Event::Kept { name, fingerprint });
                 true
             }
             Ok(()) => true,
@@ -283,7 +283,7 @@ impl Certificate {
                     self.keeping.told = true;
                     self.post.tell(Event::KeepFailed {
                         name,
-                        generation,
+                        fingerprint,
                         text: format!("{error} (free space in `state_dir`, or let h2gate write there)"),
                     });
                 }

@@ -7,7 +7,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::{Generation, Serving, UnixTime};
+use certstore::{Fingerprint, Serving, UnixTime};
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -96,7 +96,7 @@ impl Left {
 /// What has been told and still holds.
 #[derive(Default)]
 pub(super) struct Told {
-    pub(super) advised: Option<(Generation, u64)>,
+    pub(super) advised: Option<(Fingerprint, u64)>,
     pub(super) limited: Option<Limited>,
     /// What an order that is due waits for, and until when.
     pub(super) held: Option<(Held, UnixTime)>,
@@ -320,7 +320,7 @@ impl Certificate {
         let life = serving.as_deref().map(|serving| self.life(serving, orders));
         let mut counted = record.clone();
         // The floor spares a CA orders for what is there already. What is to be revoked is not.
-        if let Some(life) = life.filter(|life| self.is_to_be_revoked(life.generation)) {
+        if let Some(life) = life.filter(|life| self.is_to_be_revoked(life.fingerprint)) {
             counted
                 .last_issued
                 .take_if(|issued| issued.not_before == Some(life.not_before));
@@ -338,18 +338,18 @@ impl Certificate {
     }
 
     fn life(&self, serving: &Serving, orders: &Orders) -> Life {
-        let (generation, bundle) = (serving.generation(), serving.bundle());
+        let (fingerprint, bundle) = (serving.fingerprint(), serving.bundle());
         Life {
-            generation,
+            fingerprint,
             not_before: bundle.not_before(),
             not_after: bundle.not_after(),
-            authority: self.authority_of(generation, orders),
+            authority: self.authority_of(fingerprint, orders),
         }
     }
 
     /// The position of the CA that a kept version came from.
-    pub(super) fn authority_of(&self, generation: Generation, orders: &Orders) -> Option<usize> {
-        let from = self.kept.version(generation)?.facts.authority.as_ref()?;
+    pub(super) fn authority_of(&self, fingerprint: Fingerprint, orders: &Orders) -> Option<usize> {
+        let from = self.kept.version(fingerprint)?.facts.authority.as_ref()?;
         orders
             .source
             .authorities
@@ -359,12 +359,12 @@ impl Certificate {
 
     /// Whether what serves is not what is configured, or is to be revoked.
     fn is_outdated(&self, serving: &Serving, orders: &Orders) -> bool {
-        let (generation, bundle) = (serving.generation(), serving.bundle());
+        let (fingerprint, bundle) = (serving.fingerprint(), serving.bundle());
         let covered = |wanted| bundle.names().iter().any(|name| name.covers(wanted));
         !self.config.domains.iter().all(covered)
             || !is_of_kind(bundle.key_kind(), orders.source.key)
-            || self.authority_of(generation, orders).is_none()
-            || self.is_to_be_revoked(generation)
+            || self.authority_of(fingerprint, orders).is_none()
+            || self.is_to_be_revoked(fingerprint)
     }
 
     /// One go at the CAs.
@@ -450,13 +450,13 @@ impl Certificate {
 
     fn before(&self, orders: &Orders, issued_at: Option<Steady>, by_hand: bool) -> Before {
         let replaces = self.serving().and_then(|serving| {
-            let authority = self.authority_of(serving.generation(), orders)?;
+            let authority = self.authority_of(serving.fingerprint(), orders)?;
             Some((authority, leaf_of(serving.bundle())?))
         });
         let versions = &self.kept.versions;
         Before {
             replaces,
-            generations: versions.iter().map(Version::generation).collect(),
+            fingerprints: versions.iter().map(Version::fingerprint).collect(),
             orders: versions
                 .iter()
                 .filter_map(|version| version.facts.order.clone())
@@ -471,7 +471,7 @@ impl Certificate {
         let Some(leaf) = leaf_of(serving.bundle()) else {
             return;
         };
-        let generation = serving.generation();
+        let fingerprint = serving.fingerprint();
         let issuer = Arc::clone(&orders.issuer);
         let answer = self
             .meanwhile(async move { issuer.renewal_info(authority, &leaf).await })
@@ -481,7 +481,7 @@ impl Certificate {
         course.advice = Some(match answer {
             Ok(info) => {
                 course.told.unadvised = None;
-                Advice::new(generation, info.as_ref(), before.as_ref(), now, random)
+                Advice::new(fingerprint, info.as_ref(), before.as_ref(), now, random)
             }
             Err(error) => {
                 // Until the CA says something again: it is asked at least twice a day.
@@ -494,7 +494,7 @@ impl Certificate {
                         error.remedy
                     );
                 }
-                Advice::unknown(generation, error.limit(), before.as_ref(), now, random)
+                Advice::unknown(fingerprint, error.limit(), before.as_ref(), now, random)
             }
         });
     }
@@ -519,9 +519,9 @@ impl Certificate {
         let until = Instant::now() + wait.min(LONGEST_REST);
         // A wish that waits for a `Retry-After` has been heard already.
         let heard = self.asked;
-        let generation = |serving: Option<Arc<Serving>>| serving.map(|serving| serving.generation());
-        let served = generation(self.serving());
-        while (heard || !self.asked) && generation(self.serving()) == served {
+        let fingerprint = |serving: Option<Arc<Serving>>| serving.map(|serving| serving.fingerprint());
+        let served = fingerprint(self.serving());
+        while (heard || !self.asked) && fingerprint(self.serving()) == served {
             tokio::select! {
                 () = sleep_until(until) => return,
                 Ok(()) = self.trust_changes.changed(), if self.config.trust.is_some() => {

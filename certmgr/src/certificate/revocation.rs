@@ -1,6 +1,6 @@
 //! A wish to revoke what serves: noted on disk, then what serves is replaced; `revocations.rs` tells the CA.
 
-use certstore::{CertBundle, Generation};
+use certstore::{CertBundle, Fingerprint};
 
 use super::Certificate;
 use crate::acme::RevocationReason;
@@ -18,19 +18,19 @@ impl Certificate {
         let Some(serving) = self.serving() else {
             return Err(CommandError::NothingServes { name: name() });
         };
-        let generation = serving.generation();
+        let fingerprint = serving.fingerprint();
         let authority = self
-            .authority_of(generation, orders)
+            .authority_of(fingerprint, orders)
             .and_then(|position| orders.source.authorities.get(position));
         let (Some(authority), Some(leaf)) = (authority, leaf_of(serving.bundle())) else {
             return Err(CommandError::ForeignAuthority {
                 name: name(),
-                generation,
+                fingerprint,
             });
         };
         let wish = Wish {
             certificate: name(),
-            generation,
+            fingerprint,
             leaf,
             not_after: serving.bundle().not_after(),
             authority: authority.clone(),
@@ -54,15 +54,15 @@ impl Certificate {
         match &self.revocations {
             Some(revocations) => {
                 let names = &version.facts.names;
-                revocations.leave_to_serve(version.generation(), names).await
+                revocations.leave_to_serve(version.fingerprint(), names).await
             }
             None => Some(Leave::default()),
         }
     }
 
-    pub(super) fn serves_now(&self, generation: Generation, leave: Leave) {
+    pub(super) fn serves_now(&self, fingerprint: Fingerprint, leave: Leave) {
         if let Some(revocations) = &self.revocations {
-            revocations.serves_now(generation, leave);
+            revocations.serves_now(fingerprint, leave);
         }
     }
 }

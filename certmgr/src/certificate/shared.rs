@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::{Generation, Proved, Serving};
+use certstore::{Fingerprint, Proved, Serving};
 use tokio::time::{Instant, timeout};
 
 use super::Certificate;
@@ -66,11 +66,11 @@ impl Certificate {
 
     /// What is to be revoked stays only while it serves: another process may have put it first again.
     pub(super) fn forget_revoked(&mut self) {
-        let serving = self.serving().map(|serving| serving.generation());
+        let serving = self.serving().map(|serving| serving.fingerprint());
         if let Some(revocations) = &self.revocations
             && self
                 .kept
-                .forget(serving, |generation| revocations.is_wanted(generation))
+                .forget(serving, |fingerprint| revocations.is_wanted(fingerprint))
         {
             self.keeping.behind = true;
         }
@@ -78,19 +78,19 @@ impl Certificate {
 
     /// Serves what comes first. Where each process reads the source itself, only in place of what must not serve.
     async fn follow(&mut self) {
-        let serving = self.serving().map(|serving| serving.generation());
+        let serving = self.serving().map(|serving| serving.fingerprint());
         let first = self.kept.versions.first();
-        let Some(first) = first.filter(|first| Some(first.generation()) != serving) else {
+        let Some(first) = first.filter(|first| Some(first.fingerprint()) != serving) else {
             self.followed();
             return;
         };
         let is_put_aside = serving.is_none_or(|serving| self.is_put_aside(serving));
         let is_wanted = |version: &Version| self.orders.as_ref().is_some_and(|orders| orders.wants(version));
-        if !self.may_come(first.generation(), serving) || !(is_put_aside || is_wanted(first)) {
+        if !self.may_come(first.fingerprint(), serving) || !(is_put_aside || is_wanted(first)) {
             self.followed();
             return;
         }
-        let (generation, content) = (first.generation(), first.content());
+        let (fingerprint, content) = (first.fingerprint(), first.content());
         match self.prove_first(first).await {
             Ok(proved) => {
                 // Otherwise it is tried again at the next look.
@@ -101,16 +101,16 @@ impl Certificate {
                 let Some(installed) = self.post.install(proved) else {
                     return;
                 };
-                self.serves_now(generation, leave);
+                self.serves_now(fingerprint, leave);
                 self.content = Some(content);
                 self.held = None;
                 self.followed();
-                self.fulfil_wish(generation);
+                self.fulfil_wish(fingerprint);
                 self.show_state();
                 if let Some(revocations) = &self.revocations {
                     revocations.wake();
                 }
-                self.tell_followed(serving, generation, installed.serial);
+                self.tell_followed(serving, fingerprint, installed.serial);
             }
             Err(reason) => self.tell_unfollowed(reason),
         }
@@ -122,23 +122,23 @@ impl Certificate {
 
     /// What is to be revoked and serves elsewhere, for its replacement has not come, is better than what has been
     /// replaced there.
-    fn may_come(&self, first: Generation, serving: Option<Generation>) -> bool {
-        let to_be_revoked = |generation| self.is_to_be_revoked(generation);
+    fn may_come(&self, first: Fingerprint, serving: Option<Fingerprint>) -> bool {
+        let to_be_revoked = |fingerprint| self.is_to_be_revoked(fingerprint);
         !self.kept.is_held_back(first)
             && !self.is_revoked(first)
             && (!to_be_revoked(first) || serving.is_some_and(to_be_revoked))
     }
 
     /// What was rolled back from, or is to be revoked.
-    fn is_put_aside(&self, generation: Generation) -> bool {
-        self.kept.is_held_back(generation) || self.is_to_be_revoked(generation)
+    fn is_put_aside(&self, fingerprint: Fingerprint) -> bool {
+        self.kept.is_held_back(fingerprint) || self.is_to_be_revoked(fingerprint)
     }
 
     /// As any candidate. In place of what is to be revoked it is good enough that it serves elsewhere and has all its names.
     async fn prove_first(&self, first: &Version) -> Result<Proved, Reason> {
         let proved = self.prove_again(first).await;
         let serving = self.serving();
-        let serving = serving.filter(|serving| self.is_to_be_revoked(serving.generation()));
+        let serving = serving.filter(|serving| self.is_to_be_revoked(serving.fingerprint()));
         let replaces = |serving: Arc<Serving>| first.coverage(serving.bundle().names()) == Coverage::Whole;
         match proved {
             Err(_) if serving.is_some_and(replaces) => self.prove_kept(&first.pair).await,
@@ -147,13 +147,13 @@ impl Certificate {
     }
 
     /// Somebody may have wanted a new one; what has come since is one.
-    fn fulfil_wish(&mut self, generation: Generation) {
+    fn fulfil_wish(&mut self, fingerprint: Fingerprint) {
         if self.orders.is_none() {
             return;
         }
         let is_later = self
             .kept
-            .version(generation)
+            .version(fingerprint)
             .is_some_and(|version| self.is_later_than_the_wish(version));
         if is_later || !(self.asked || self.wanted) {
             self.asked = false;
@@ -169,7 +169,7 @@ impl Certificate {
             .is_some_and(|(asked_at, promoted_at)| promoted_at > asked_at)
     }
 
-    fn tell_followed(&self, from: Option<Generation>, to: Generation, serial: u64) {
+    fn tell_followed(&self, from: Option<Fingerprint>, to: Fingerprint, serial: u64) {
         let name = Arc::clone(self.post.name());
         if from.is_some_and(|from| self.kept.is_held_back(from)) {
             return self.post.tell(Event::RolledBack { name, from, to });
@@ -178,7 +178,7 @@ impl Certificate {
         let bundle = serving.bundle();
         self.post.tell(Event::Promoted {
             name,
-            generation: to,
+            fingerprint: to,
             serial,
             names: bundle.names().to_vec(),
             key_kind: bundle.key_kind(),
@@ -201,7 +201,7 @@ impl Certificate {
         self.post.tell(Event::Refused {
             name: Arc::clone(self.post.name()),
             error,
-            serving: self.serving().map(|serving| serving.generation()),
+            serving: self.serving().map(|serving| serving.fingerprint()),
         });
     }
 }

@@ -107,7 +107,7 @@ impl Certificate {
             since,
             attempts,
             next,
-            serving: self.serving().map(|serving| serving.generation()),
+            serving: self.serving().map(|serving| serving.fingerprint()),
         });
         self.show(NextStep {
             action: view::Action::Retry,
@@ -158,13 +158,13 @@ impl Certificate {
         let (Some(serving), Why::Advised) = (self.serving(), next.why) else {
             return;
         };
-        let (generation, at) = (serving.generation(), next.order_at.as_secs());
+        let (fingerprint, at) = (serving.fingerprint(), next.order_at.as_secs());
         let told = course
             .told
             .advised
-            .is_some_and(|(one, told)| one == generation && told.abs_diff(at) < TOLD_APART);
+            .is_some_and(|(one, told)| one == fingerprint && told.abs_diff(at) < TOLD_APART);
         if !told {
-            course.told.advised = Some((generation, at));
+            course.told.advised = Some((fingerprint, at));
             self.post.tell(Event::RenewalAdvised {
                 name: Arc::clone(self.post.name()),
                 at: next.order_at,

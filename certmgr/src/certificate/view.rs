@@ -121,17 +121,17 @@ impl Certificate {
 
     /// Brings the view up to date.
     pub(super) fn update(&self, view: &mut View, next: NextStep) {
-        let serving = self.serving().map(|serving| serving.generation());
+        let serving = self.serving().map(|serving| serving.fingerprint());
         let versions = &self.kept.versions;
         view.serving = self
             .serving()
-            .map(|serving| match self.kept.version(serving.generation()) {
+            .map(|serving| match self.kept.version(serving.fingerprint()) {
                 Some(kept) => kept.facts.clone(),
                 None => facts_of(serving.bundle()),
             });
         view.previous = versions
             .iter()
-            .filter(|version| Some(version.generation()) != serving)
+            .filter(|version| Some(version.fingerprint()) != serving)
             .map(|version| version.facts.clone())
             .collect();
         view.next = next;
@@ -149,7 +149,7 @@ impl Certificate {
 /// Of a bundle that was installed before this task began.
 fn facts_of(bundle: &CertBundle) -> Version {
     Version {
-        generation: bundle.generation(),
+        fingerprint: bundle.fingerprint(),
         names: bundle.names().to_vec(),
         key_kind: bundle.key_kind(),
         not_before: bundle.not_before(),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use certstore::{Generation, rfc3339};
+use certstore::{Fingerprint, rfc3339};
 
 use super::Event;
 use crate::schedule::Why;
@@ -45,14 +45,14 @@ impl Event {
     fn serving(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Promoted {
-                generation,
+                fingerprint,
                 names,
                 key_kind,
                 not_after,
                 took,
                 ..
             } => {
-                write!(f, "generation {generation} ({key_kind}) serves ")?;
+                write!(f, "certificate {fingerprint} ({key_kind}) serves ")?;
                 for (index, name) in names.iter().enumerate() {
                     write!(f, "{}{name}", if index == 0 { "" } else { ", " })?;
                 }
@@ -65,25 +65,27 @@ impl Event {
                 )
             }
             Self::Restored {
-                generation,
+                fingerprint,
                 not_after,
                 ..
             } => write!(
                 f,
-                "generation {generation} serves as before the start, until {}",
+                "certificate {fingerprint} serves as before the start, until {}",
                 rfc3339(*not_after)
             ),
             Self::RolledBack { from, to, .. } => {
-                write!(f, "generation {to} serves again, an operator went back to it")?;
+                write!(f, "certificate {to} serves again, an operator went back to it")?;
                 from.iter()
                     .try_for_each(|from| write!(f, "; {from} is held back"))
             }
             Self::KeptBroken { text, .. } => write!(f, "{text}"),
-            Self::KeepFailed { generation, text, .. } => write!(
+            Self::KeepFailed {
+                fingerprint, text, ..
+            } => write!(
                 f,
-                "generation {generation} serves, but the next start will not have it: {text}"
+                "certificate {fingerprint} serves, but the next start will not have it: {text}"
             ),
-            Self::Kept { generation, .. } => write!(f, "generation {generation} is kept now"),
+            Self::Kept { fingerprint, .. } => write!(f, "certificate {fingerprint} is kept now"),
             _ => Ok(()),
         }
     }
@@ -95,24 +97,27 @@ impl Event {
                 write!(f, "refused: {error}{}", Still(*serving))
             }
             Self::Unreadable { error, serving, .. } => write!(f, "{error}{}", Still(*serving)),
-            Self::Recovered { generation, .. } => {
-                write!(f, "the source is well again; generation {generation} serves")
+            Self::Recovered { fingerprint, .. } => {
+                write!(f, "the source is well again; certificate {fingerprint} serves")
             }
-            Self::Unchanged { generation, .. } => {
-                write!(f, "the source still holds generation {generation}, which serves")
+            Self::Unchanged { fingerprint, .. } => {
+                write!(
+                    f,
+                    "the source still holds certificate {fingerprint}, which serves"
+                )
             }
             Self::HeldBack {
-                generation,
+                fingerprint,
                 to_be_revoked: true,
                 ..
             } => write!(
                 f,
-                "the source holds generation {generation}, which is to be revoked, or is; put another pair there"
+                "the source holds certificate {fingerprint}, which is to be revoked, or is; put another pair there"
             ),
-            Self::HeldBack { generation, .. } => write!(
+            Self::HeldBack { fingerprint, .. } => write!(
                 f,
-                "the source holds generation {generation}, which an operator rolled back from; put another \
-                 pair there, or ask for {generation} by a rollback"
+                "the source holds certificate {fingerprint}, which an operator rolled back from; put another \
+                 pair there, or ask for {fingerprint} by a rollback"
             ),
             _ => Ok(()),
         }
@@ -177,44 +182,44 @@ impl Event {
                 explanation.iter().try_for_each(|why| write!(f, " ({why})"))
             }
             Self::Revoked {
-                generation,
+                fingerprint,
                 authority,
                 ..
-            } => write!(f, "generation {generation} is revoked at {authority}"),
+            } => write!(f, "certificate {fingerprint} is revoked at {authority}"),
             Self::RevocationFailed {
-                generation, error, ..
+                fingerprint, error, ..
             } => {
-                write!(f, "generation {generation} is not revoked yet: {error}")
+                write!(f, "certificate {fingerprint} is not revoked yet: {error}")
             }
             Self::RevocationOver {
-                generation,
+                fingerprint,
                 not_after,
                 ..
             } => write!(
                 f,
-                "generation {generation} expired at {} before its CA revoked it; it is not asked for any more",
+                "certificate {fingerprint} expired at {} before its CA revoked it; it is not asked for any more",
                 rfc3339(*not_after)
             ),
             Self::ExpiresSoon {
-                generation,
+                fingerprint,
                 not_after,
                 remedy,
                 ..
             } => {
                 write!(
                     f,
-                    "generation {generation} expires at {}; {remedy}",
+                    "certificate {fingerprint} expires at {}; {remedy}",
                     rfc3339(*not_after)
                 )
             }
             Self::Expired {
-                generation,
+                fingerprint,
                 not_after,
                 remedy,
                 ..
             } => write!(
                 f,
-                "generation {generation} expired at {} and serves on for want of a better one; {remedy}",
+                "certificate {fingerprint} expired at {} and serves on for want of a better one; {remedy}",
                 rfc3339(*not_after)
             ),
             _ => Ok(()),
@@ -235,12 +240,12 @@ pub(crate) fn words(why: Why) -> &'static str {
 }
 
 /// What goes on serving while the source is not well.
-struct Still(Option<Generation>);
+struct Still(Option<Fingerprint>);
 
 impl fmt::Display for Still {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(generation) => write!(f, "; generation {generation} serves on"),
+            Some(fingerprint) => write!(f, "; certificate {fingerprint} serves on"),
             None => f.write_str("; nothing serves under this name yet"),
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::{Generation, UnixTime, rfc3339};
+use certstore::{Fingerprint, UnixTime, rfc3339};
 
 use crate::error::Error;
 
@@ -16,7 +16,7 @@ pub enum TrustEvent {
         /// The bundle.
         name: Arc<str>,
         /// What is in force now.
-        generation: Generation,
+        fingerprint: Fingerprint,
         /// How many CAs it has.
         authorities: usize,
         /// How many revocation lists.
@@ -37,7 +37,7 @@ pub enum TrustEvent {
         /// Place, reason and remedy.
         error: Error,
         /// What stays in force; `None` if nothing is.
-        serving: Option<Generation>,
+        serving: Option<Fingerprint>,
     },
     /// The source cannot be read. Told once for each reason.
     Unreadable {
@@ -46,21 +46,21 @@ pub enum TrustEvent {
         /// Place, reason and remedy.
         error: Error,
         /// What stays in force; `None` if nothing is.
-        serving: Option<Generation>,
+        serving: Option<Fingerprint>,
     },
     /// The source is well again after a refusal or after it could not be read.
     Recovered {
         /// The bundle.
         name: Arc<str>,
         /// What is in force.
-        generation: Generation,
+        fingerprint: Fingerprint,
     },
     /// What was in force before the start is in force again, from the state directory.
     Restored {
         /// The bundle.
         name: Arc<str>,
         /// What is in force now.
-        generation: Generation,
+        fingerprint: Fingerprint,
     },
     /// What is kept of it is broken and not used. Told once for each start.
     KeptBroken {
@@ -75,7 +75,7 @@ pub enum TrustEvent {
         /// The bundle.
         name: Arc<str>,
         /// What is in force and is not kept.
-        generation: Generation,
+        fingerprint: Fingerprint,
         /// What is wrong, with the place and the remedy.
         text: String,
     },
@@ -84,7 +84,7 @@ pub enum TrustEvent {
         /// The bundle.
         name: Arc<str>,
         /// What is kept.
-        generation: Generation,
+        fingerprint: Fingerprint,
     },
     /// A revocation list in force has less than a twentieth of its life left. Told once for each list.
     ListDue {
@@ -239,7 +239,7 @@ impl TrustEvent {
     fn in_force(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Promoted {
-                generation,
+                fingerprint,
                 authorities,
                 revocation_lists,
                 revoked,
@@ -250,7 +250,7 @@ impl TrustEvent {
             } => {
                 write!(
                     f,
-                    "generation {generation} is trusted: {}",
+                    "trust bundle {fingerprint} is trusted: {}",
                     Count(*authorities, "CA")
                 )?;
                 if let Some(not_after) = not_after {
@@ -266,15 +266,17 @@ impl TrustEvent {
                 }
                 write!(f, "; after {} ms", took.as_millis())
             }
-            Self::Restored { generation, .. } => {
-                write!(f, "generation {generation} is trusted as before the start")
+            Self::Restored { fingerprint, .. } => {
+                write!(f, "trust bundle {fingerprint} is trusted as before the start")
             }
             Self::KeptBroken { text, .. } => write!(f, "{text}"),
-            Self::KeepFailed { generation, text, .. } => write!(
+            Self::KeepFailed {
+                fingerprint, text, ..
+            } => write!(
                 f,
-                "generation {generation} is trusted, but the next start will not have it: {text}"
+                "trust bundle {fingerprint} is trusted, but the next start will not have it: {text}"
             ),
-            Self::Kept { generation, .. } => write!(f, "generation {generation} is kept now"),
+            Self::Kept { fingerprint, .. } => write!(f, "trust bundle {fingerprint} is kept now"),
             _ => Ok(()),
         }
     }
@@ -286,8 +288,11 @@ impl TrustEvent {
                 write!(f, "refused: {error}{}", Still(*serving))
             }
             Self::Unreadable { error, serving, .. } => write!(f, "{error}{}", Still(*serving)),
-            Self::Recovered { generation, .. } => {
-                write!(f, "the source is well again; generation {generation} is trusted")
+            Self::Recovered { fingerprint, .. } => {
+                write!(
+                    f,
+                    "the source is well again; trust bundle {fingerprint} is trusted"
+                )
             }
             _ => Ok(()),
         }
@@ -332,12 +337,12 @@ impl TrustEvent {
 }
 
 /// What stays in force while the source is not well.
-struct Still(Option<Generation>);
+struct Still(Option<Fingerprint>);
 
 impl fmt::Display for Still {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(generation) => write!(f, "; generation {generation} stays trusted"),
+            Some(fingerprint) => write!(f, "; trust bundle {fingerprint} stays trusted"),
             None => f.write_str("; nobody is trusted under this name yet"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use certstore::{Generation, Name};
+use certstore::{Fingerprint, Name};
 use tokio::time::timeout;
 
 use super::{Coverage, Kept, Unusable, Version};
@@ -15,23 +15,23 @@ pub(crate) async fn comes_first(
     state: &State,
     name: &str,
     domains: &[Name],
-) -> Result<Option<Generation>, StoreError> {
+) -> Result<Option<Fingerprint>, StoreError> {
     let kept = kept_now(state, name).await?;
     let fitting = kept.iter().flat_map(|kept| kept.fitting(domains));
-    Ok(fitting.map(Version::generation).next())
+    Ok(fitting.map(Version::fingerprint).next())
 }
 
 /// Whether this is not kept of a certificate any more, and what other processes follow has all these names.
 pub(crate) async fn is_replaced(
     state: &State,
     name: &str,
-    generation: Generation,
+    fingerprint: Fingerprint,
     names: &[Name],
 ) -> Result<bool, StoreError> {
     let kept = kept_now(state, name).await?;
     Ok(kept.is_some_and(|kept| {
         let first = kept.versions.first();
-        kept.version(generation).is_none()
+        kept.version(fingerprint).is_none()
             && first.is_some_and(|first| first.coverage(names) == Coverage::Whole)
     }))
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use certstore::Generation;
+use certstore::Fingerprint;
 
 use super::*;
 use crate::config::{Challenge, KeyType};
@@ -64,7 +64,7 @@ fn candidate_for(domain: &str, directory: &str) -> Candidate {
 fn serving(domain: &str, directory: &str, life: Duration) -> Candidate {
     Candidate {
         serving: Some(Life {
-            generation: Generation::from_bytes([1; 32]),
+            fingerprint: Fingerprint::from_bytes([1; 32]),
             not_before: at(Duration::ZERO),
             not_after: at(life),
             authority: Some(0),

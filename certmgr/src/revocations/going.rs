@@ -131,16 +131,16 @@ impl Revocations {
             return self.end(&wish, tell).await;
         }
         let is_settled = is_over || wish.revoked_at.is_some();
-        if is_settled || self.is_in_use(wish.generation) || !self.is_due(&wish, now) {
+        if is_settled || self.is_in_use(wish.fingerprint) || !self.is_due(&wish, now) {
             return;
         }
-        let _right = match self.right(wish.generation).await {
+        let _right = match self.right(wish.fingerprint).await {
             Ok(Some(right)) => right,
             Ok(None) => return,
             Err(error) => return self.failed(wish, fault(&error), tell).await,
         };
         // Take it, look again, then act.
-        let wish = match self.read(&name_of(wish.generation)).await {
+        let wish = match self.read(&name_of(wish.fingerprint)).await {
             Ok(Some(wish)) if wish.revoked_at.is_none() => wish,
             Ok(_) => return,
             Err(error) => return self.failed(wish, fault(&error), tell).await,
@@ -161,7 +161,7 @@ impl Revocations {
     /// One look at a clock that is ahead destroys nothing: only a clock that cannot be set ends a wish.
     fn is_long_over(&self, wish: &Wish, is_over: bool) -> bool {
         let mut listed = self.listed();
-        let Some(known) = listed.get_mut(&wish.generation) else {
+        let Some(known) = listed.get_mut(&wish.fingerprint) else {
             return false;
         };
         let going = &mut known.going;
@@ -176,7 +176,7 @@ impl Revocations {
     /// What the CA said is on disk, so a restart asks no sooner; a clock that was set back does not hold it up.
     fn is_due(&self, wish: &Wish, now: UnixTime) -> bool {
         let mut listed = self.listed();
-        let Some(known) = listed.get_mut(&wish.generation) else {
+        let Some(known) = listed.get_mut(&wish.fingerprint) else {
             return false;
         };
         if let (None, Some(said)) = (known.going.not_before, &wish.said) {
@@ -201,7 +201,7 @@ impl Revocations {
         }
         let revoked = Event::Revoked {
             name: wish.certificate.as_str().into(),
-            generation: wish.generation,
+            fingerprint: wish.fingerprint,
             authority: wish.authority.name.clone(),
         };
         // Whoever hears it sees it.
@@ -212,7 +212,7 @@ impl Revocations {
     async fn note(&self, wish: &Wish) -> Result<(), StoreError> {
         let _disk = self.disk.lock().await;
         self.write(wish).await?;
-        if let Some(known) = self.listed().get_mut(&wish.generation) {
+        if let Some(known) = self.listed().get_mut(&wish.fingerprint) {
             known.wish = wish.clone();
         }
         Ok(())
@@ -233,13 +233,13 @@ impl Revocations {
             // Without it, it is only asked again sooner, after a restart.
             let _disk = self.disk.lock().await;
             let _ = self.write(&wish).await;
-            if let Some(known) = self.listed().get_mut(&wish.generation) {
+            if let Some(known) = self.listed().get_mut(&wish.fingerprint) {
                 known.wish = wish;
             }
         }
         let is_news = {
             let mut listed = self.listed();
-            let Some(known) = listed.get_mut(&wish.generation) else {
+            let Some(known) = listed.get_mut(&wish.fingerprint) else {
                 return;
             };
             let going = &mut known.going;
@@ -256,7 +256,7 @@ impl Revocations {
         if is_news {
             tell(Event::RevocationFailed {
                 name: wish.certificate.as_str().into(),
-                generation: wish.generation,
+                fingerprint: wish.fingerprint,
                 error: Error {
                     places: vec![wish.authority.name],
                     reason: Reason::Issue(error),
@@ -270,18 +270,18 @@ impl Revocations {
         let _disk = self.disk.lock().await;
         let removed = timeout(
             STATE_DEADLINE,
-            self.state.store.remove(&document(wish.generation)),
+            self.state.store.remove(&document(wish.fingerprint)),
         )
         .await;
         if !matches!(removed, Ok(Ok(()))) {
             // It is tried again at the next look.
             return;
         }
-        self.listed().remove(&wish.generation);
+        self.listed().remove(&wish.fingerprint);
         if wish.revoked_at.is_none() {
             tell(Event::RevocationOver {
                 name: wish.certificate.as_str().into(),
-                generation: wish.generation,
+                fingerprint: wish.fingerprint,
                 not_after: wish.not_after,
             });
         }

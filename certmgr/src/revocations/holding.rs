@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::{Generation, Name};
+use certstore::{Fingerprint, Name};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::wish::Wish;
@@ -138,11 +138,11 @@ impl Revocations {
             .collect();
         let mut untaken = None;
         for (wish, held) in known {
-            let generation = wish.generation;
+            let fingerprint = wish.fingerprint;
             let is_in_use = wish.revoked_at.is_none()
-                && (self.serves(generation) || held.is_some() && self.would_serve(&wish, configured).await);
+                && (self.serves(fingerprint) || held.is_some() && self.would_serve(&wish, configured).await);
             let (share, is_replaced) = match held {
-                None if is_in_use => match self.share_of(generation).await {
+                None if is_in_use => match self.share_of(fingerprint).await {
                     Ok(share) => (share, false),
                     Err(error) => {
                         untaken = Some(error);
@@ -153,9 +153,9 @@ impl Revocations {
                 _ => continue,
             };
             // It may have begun to serve again meanwhile.
-            let is_let_go = share.is_none() && (wish.revoked_at.is_some() || !self.serves(generation));
+            let is_let_go = share.is_none() && (wish.revoked_at.is_some() || !self.serves(fingerprint));
             if (share.is_some() || is_let_go)
-                && let Some(known) = self.listed().get_mut(&generation)
+                && let Some(known) = self.listed().get_mut(&fingerprint)
             {
                 known.going.holding.is_now(share, is_replaced);
             }
@@ -164,11 +164,11 @@ impl Revocations {
     }
 
     /// Asked before what is kept serves again. `None`: another process is telling its CA, or one has.
-    pub(crate) async fn leave_to_serve(&self, generation: Generation, names: &[Name]) -> Option<Leave> {
-        if !self.is_wanted(generation) {
+    pub(crate) async fn leave_to_serve(&self, fingerprint: Fingerprint, names: &[Name]) -> Option<Leave> {
+        if !self.is_wanted(fingerprint) {
             return Some(Leave::default());
         }
-        let share = match self.try_share(&whole(generation)).await {
+        let share = match self.try_share(&whole(fingerprint)).await {
             Ok(Some(lease)) => Some(Share {
                 _lease: lease,
                 names: names.to_vec(),
@@ -181,38 +181,38 @@ impl Revocations {
         };
         // Take it, look again, then act. What cannot be read stays as it was known.
         let _ = self.refresh().await;
-        (!self.is_revoked(generation)).then_some(Leave { share })
+        (!self.is_revoked(fingerprint)).then_some(Leave { share })
     }
 
     /// What there was leave for serves.
-    pub(crate) fn serves_now(&self, generation: Generation, Leave { share }: Leave) {
+    pub(crate) fn serves_now(&self, fingerprint: Fingerprint, Leave { share }: Leave) {
         if share.is_some()
-            && let Some(known) = self.listed().get_mut(&generation)
+            && let Some(known) = self.listed().get_mut(&fingerprint)
         {
             known.going.holding.is_now(share, false);
         }
     }
 
     /// Of what serves here, before anybody else knows of the wish.
-    pub(super) async fn first_share(&self, generation: Generation) -> Holding {
+    pub(super) async fn first_share(&self, fingerprint: Fingerprint) -> Holding {
         // What could not be taken is tried again as soon as the wish is listed.
-        Holding::new(self.share_of(generation).await.unwrap_or_default())
+        Holding::new(self.share_of(fingerprint).await.unwrap_or_default())
     }
 
     /// `None`: it does not serve here, or another process has the whole of it.
-    async fn share_of(&self, generation: Generation) -> Result<Option<Share>, StoreError> {
+    async fn share_of(&self, fingerprint: Fingerprint) -> Result<Option<Share>, StoreError> {
         let serving = self.reader.list().into_iter().filter_map(|status| status.serving);
-        let mut of_it = serving.filter(|serving| serving.generation == generation);
+        let mut of_it = serving.filter(|serving| serving.fingerprint == fingerprint);
         let Some(names) = of_it.next().map(|serving| serving.names) else {
             return Ok(None);
         };
-        let lease = self.try_share(&whole(generation)).await?;
+        let lease = self.try_share(&whole(fingerprint)).await?;
         Ok(lease.map(|lease| Share { _lease: lease, names }))
     }
 
     /// Whether something else that has all its names serves here in its place, and in other processes before long.
     async fn has_replaced(&self, wish: &Wish, names: &[Name]) -> bool {
-        let on_disk = is_replaced(&self.state, &wish.certificate, wish.generation, names);
+        let on_disk = is_replaced(&self.state, &wish.certificate, wish.fingerprint, names);
         self.covers(&wish.certificate, names) && on_disk.await.unwrap_or(false)
     }
 
@@ -277,32 +277,32 @@ impl Revocations {
             return false;
         };
         let first = comes_first(&self.state, &wish.certificate, &domains).await;
-        first.map_or(true, |first| first == Some(wish.generation))
+        first.map_or(true, |first| first == Some(wish.fingerprint))
     }
 
     /// Whether it serves here, or would again after a restart.
-    pub(super) fn is_in_use(&self, generation: Generation) -> bool {
+    pub(super) fn is_in_use(&self, fingerprint: Fingerprint) -> bool {
         let is_held = |one: &Listed| one.going.holding.share.is_some();
-        self.listed().get(&generation).is_some_and(is_held) || self.serves(generation)
+        self.listed().get(&fingerprint).is_some_and(is_held) || self.serves(fingerprint)
     }
 
     /// The right to have it revoked. `None`: another process is at it, or serves it, or may serve it without knowing.
-    pub(super) async fn right(&self, generation: Generation) -> Result<Option<Right>, StoreError> {
-        let Some(to_tell) = self.acquire(&format!("/revoke/{}", name_of(generation))).await? else {
-            self.note_obstacle(generation, None);
+    pub(super) async fn right(&self, fingerprint: Fingerprint) -> Result<Option<Right>, StoreError> {
+        let Some(to_tell) = self.acquire(&format!("/revoke/{}", name_of(fingerprint))).await? else {
+            self.note_obstacle(fingerprint, None);
             return Ok(None);
         };
         let mut whole_of_it = None;
         let is_replaced = |one: &Listed| one.going.holding.is_replaced;
-        if !self.listed().get(&generation).is_some_and(is_replaced) {
-            whole_of_it = self.acquire(&whole(generation)).await?;
+        if !self.listed().get(&fingerprint).is_some_and(is_replaced) {
+            whole_of_it = self.acquire(&whole(fingerprint)).await?;
             let obstacle = match &whole_of_it {
                 None => Some(Obstacle::Elsewhere),
                 Some(_) if self.is_alone().await? => None,
-                Some(_) if !self.notice(generation).is_zero() => Some(Obstacle::Unseen),
+                Some(_) if !self.notice(fingerprint).is_zero() => Some(Obstacle::Unseen),
                 Some(_) => self.is_anybody_blind().await?.then_some(Obstacle::Blind),
             };
-            self.note_obstacle(generation, obstacle);
+            self.note_obstacle(fingerprint, obstacle);
             if obstacle.is_some() {
                 return Ok(None);
             }
@@ -314,17 +314,17 @@ impl Revocations {
     }
 
     /// How long others may still need to see a wish.
-    fn notice(&self, generation: Generation) -> Duration {
+    fn notice(&self, fingerprint: Fingerprint) -> Duration {
         let listed = self.listed();
         let since = listed
-            .get(&generation)
+            .get(&fingerprint)
             .map(|known| known.going.holding.known_since);
         since.map_or(NOTICE, |since| NOTICE.saturating_sub(since.elapsed()))
     }
 
-    fn note_obstacle(&self, generation: Generation, obstacle: Option<Obstacle>) {
-        let notice = self.notice(generation);
-        if let Some(known) = self.listed().get_mut(&generation) {
+    fn note_obstacle(&self, fingerprint: Fingerprint, obstacle: Option<Obstacle>) {
+        let notice = self.notice(fingerprint);
+        if let Some(known) = self.listed().get_mut(&fingerprint) {
             known.going.holding.obstacle = obstacle;
             if obstacle == Some(Obstacle::Unseen) {
                 known.going.rest_for(notice, (self.now)());
@@ -350,6 +350,6 @@ pub(super) async fn in_time<T>(
     answer.unwrap_or_else(|_| Err(StoreError::hanging(lease)))
 }
 
-fn whole(generation: Generation) -> String {
-    format!("/serves/{}", name_of(generation))
+fn whole(fingerprint: Fingerprint) -> String {
+    format!("/serves/{}", name_of(fingerprint))
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::Generation;
+use certstore::Fingerprint;
 use tokio::time::{Instant, sleep};
 
 use super::holding::{SHARE_PERIOD, in_time};
@@ -75,15 +75,15 @@ impl Revocations {
     }
 
     /// What serves here and is to be revoked, though no share is held in it: its document may not be readable.
-    fn unheld(&self) -> Option<Generation> {
+    fn unheld(&self) -> Option<Fingerprint> {
         let listed = self.listed();
         let unread = self.unread();
-        let is_unheld = |generation: &Generation| match listed.get(generation) {
+        let is_unheld = |fingerprint: &Fingerprint| match listed.get(fingerprint) {
             Some(one) => one.wish.revoked_at.is_none() && !one.going.holding.is_held(),
-            None => unread.contains(&name_of(*generation)),
+            None => unread.contains(&name_of(*fingerprint)),
         };
         let serving = self.reader.list().into_iter().filter_map(|status| status.serving);
-        serving.map(|one| one.generation).find(is_unheld)
+        serving.map(|one| one.fingerprint).find(is_unheld)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use certstore::{Generation, UnixTime};
+use certstore::{Fingerprint, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use crate::acme::RevocationReason;
@@ -18,7 +18,7 @@ const FORMAT: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wish {
     pub(crate) certificate: String,
-    pub(crate) generation: Generation,
+    pub(crate) fingerprint: Fingerprint,
     /// DER.
     pub(crate) leaf: Vec<u8>,
     pub(crate) not_after: UnixTime,
@@ -45,7 +45,7 @@ pub(crate) struct Said {
 struct Stored {
     format: u32,
     certificate: String,
-    generation: String,
+    fingerprint: String,
     leaf: String,
     not_after: u64,
     authority: StoredAuthority,
@@ -84,7 +84,7 @@ impl Wish {
         let stored = Stored {
             format: FORMAT,
             certificate: self.certificate.clone(),
-            generation: format!("{:x}", self.generation),
+            fingerprint: format!("{:x}", self.fingerprint),
             leaf: STANDARD.encode(&self.leaf),
             not_after: self.not_after.as_secs(),
             authority: StoredAuthority {
@@ -122,7 +122,7 @@ impl Wish {
         let broken = |what: &str| format!("holds no {what}");
         Ok(Self {
             certificate: stored.certificate,
-            generation: generation(&stored.generation).ok_or_else(|| broken("generation"))?,
+            fingerprint: fingerprint(&stored.fingerprint).ok_or_else(|| broken("fingerprint"))?,
             leaf: STANDARD.decode(&stored.leaf).map_err(|_| broken("certificate"))?,
             not_after: at(stored.not_after),
             authority: Authority {
@@ -157,7 +157,7 @@ impl Wish {
 }
 
 /// The whole hash, from hex.
-fn generation(hex: &str) -> Option<Generation> {
+fn fingerprint(hex: &str) -> Option<Fingerprint> {
     let digit = |byte: &u8| {
         char::from(*byte)
             .to_digit(16)
@@ -168,7 +168,7 @@ fn generation(hex: &str) -> Option<Generation> {
         let [high, low] = pair else { return None };
         bytes.push(digit(high)? * 16 + digit(low)?);
     }
-    <[u8; 32]>::try_from(bytes).ok().map(Generation::from_bytes)
+    <[u8; 32]>::try_from(bytes).ok().map(Fingerprint::from_bytes)
 }
 
 #[cfg(test)]
@@ -180,7 +180,7 @@ mod tests {
         let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let wish = Wish {
             certificate: "api".to_owned(),
-            generation: Generation::from_bytes([0xa7; 32]),
+            fingerprint: Fingerprint::from_bytes([0xa7; 32]),
             leaf: vec![0x30, 0, 0xff],
             not_after: at(9),
             authority: Authority {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use certstore::{Generation, UnixTime};
+use certstore::{Fingerprint, UnixTime};
 
 use super::{DAY, Draw, Life, Now, Steady};
 
@@ -32,10 +32,10 @@ pub(crate) struct RenewalInfo {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// What a CA said, or did not say, about the renewal of one generation.
+/// What a CA said, or did not say, about the renewal of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Advice {
-    generation: Generation,
+    fingerprint: Fingerprint,
     asked: Steady,
     ask_again_after: Duration,
     answer: Option<Answer>,
@@ -53,13 +53,13 @@ impl Advice {
     /// The CA has answered; `None`: it gives no advice. A window that has not moved keeps the moment that was
     /// chosen in it.
     pub(crate) fn new(
-        generation: Generation,
+        fingerprint: Fingerprint,
         info: Option<&RenewalInfo>,
         before: Option<&Self>,
         now: Now,
         random: &mut dyn FnMut() -> f64,
     ) -> Self {
-        let known = before.and_then(|before| before.answer_for(generation));
+        let known = before.and_then(|before| before.answer_for(fingerprint));
         let answer = info.map(|info| {
             let (start, end) = info.window;
             let draw = match known.filter(|known| (known.start, known.end) == (start, end)) {
@@ -83,16 +83,16 @@ impl Advice {
         // Many that have asked at once do not come back at once.
         let ask_again_after = Draw::new(random).within(said, said / 10 * 11);
         Self {
-            generation,
+            fingerprint,
             asked: now.steady,
             ask_again_after,
             answer,
         }
     }
 
-    /// The CA could not be asked, or has told a limit. What it said before about this generation still counts.
+    /// The CA could not be asked, or has told a limit. What it said before about this version still counts.
     pub(crate) fn unknown(
-        generation: Generation,
+        fingerprint: Fingerprint,
         limit: Option<Duration>,
         before: Option<&Self>,
         now: Now,
@@ -100,11 +100,11 @@ impl Advice {
     ) -> Self {
         let unanswered = Draw::new(random).within(UNANSWERED.0, UNANSWERED.1);
         Self {
-            generation,
+            fingerprint,
             asked: now.steady,
             // Beyond half a day, too: it is the CA's own word.
             ask_again_after: limit.map_or(unanswered, |after| after.max(SOONEST)),
-            answer: before.and_then(|before| before.answer_for(generation)).cloned(),
+            answer: before.and_then(|before| before.answer_for(fingerprint)).cloned(),
         }
     }
 
@@ -113,9 +113,9 @@ impl Advice {
         self.answer.as_ref()?.explanation.as_deref()
     }
 
-    /// `None`: it is about another generation.
-    pub(super) fn ask_again_at(&self, generation: Generation) -> Option<Steady> {
-        (self.generation == generation).then(|| self.asked.after(self.ask_again_after))
+    /// `None`: it is about another version.
+    pub(super) fn ask_again_at(&self, fingerprint: Fingerprint) -> Option<Steady> {
+        (self.fingerprint == fingerprint).then(|| self.asked.after(self.ask_again_after))
     }
 
     /// The moment chosen in the window; `None` if there is no advice for this life, or none to be followed.
@@ -123,7 +123,7 @@ impl Advice {
     /// RFC 9773 §4.2: random in the whole window. What it has beyond the last part of the life counts as the begin of
     /// that part, and a window that begins after the end of the life is none.
     pub(super) fn moment(&self, life: &Life) -> Option<UnixTime> {
-        let answer = self.answer_for(life.generation)?;
+        let answer = self.answer_for(life.fingerprint)?;
         if answer.start >= life.not_after {
             return None;
         }
@@ -135,8 +135,8 @@ impl Advice {
         Some(UnixTime::since_unix_epoch(drawn).min(latest))
     }
 
-    fn answer_for(&self, generation: Generation) -> Option<&Answer> {
-        self.answer.as_ref().filter(|_| self.generation == generation)
+    fn answer_for(&self, fingerprint: Fingerprint) -> Option<&Answer> {
+        self.answer.as_ref().filter(|_| self.fingerprint == fingerprint)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use certstore::{Generation, UnixTime};
+use certstore::{Fingerprint, UnixTime};
 use proto::certs::v1 as pb;
 use tonic::Status;
 
@@ -43,7 +43,7 @@ pub(super) fn revocation(one: &Revocation) -> pb::Revocation {
     };
     pb::Revocation {
         name: one.certificate.clone(),
-        generation: generation(one.generation),
+        fingerprint: fingerprint(one.fingerprint),
         authority: one.authority.clone(),
         reason: one.reason.as_str().to_owned(),
         asked_time: Some(timestamp(one.asked_at)),
@@ -54,8 +54,8 @@ pub(super) fn revocation(one: &Revocation) -> pb::Revocation {
 }
 
 /// The whole hash in hex.
-pub(super) fn generation(generation: Generation) -> String {
-    format!("{generation:x}")
+pub(super) fn fingerprint(fingerprint: Fingerprint) -> String {
+    format!("{fingerprint:x}")
 }
 
 pub(super) fn event(event: &Event, now: UnixTime) -> pb::Event {
@@ -134,7 +134,7 @@ fn duration(duration: Duration) -> prost_types::Duration {
 
 fn version(version: &Version) -> pb::Version {
     pb::Version {
-        generation: generation(version.generation),
+        fingerprint: fingerprint(version.fingerprint),
         names: version.names.iter().map(ToString::to_string).collect(),
         key_kind: version.key_kind.to_string(),
         not_before_time: Some(timestamp(version.not_before)),

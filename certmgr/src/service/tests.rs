@@ -156,7 +156,7 @@ fn only_callers_on_this_machine_change_anything() {
 async fn every_command_asks_where_its_caller_is() {
     let it = TestService::start().await;
     let name = || "api".to_owned();
-    let generation = String::new();
+    let fingerprint = String::new();
     let refusals = [
         it.service
             .renew(Request::new(pb::RenewRequest { name: name() }))
@@ -165,7 +165,7 @@ async fn every_command_asks_where_its_caller_is() {
         it.service
             .rollback(Request::new(pb::RollbackRequest {
                 name: name(),
-                generation,
+                fingerprint,
             }))
             .await
             .map(drop),

@@ -46,7 +46,7 @@ impl Disk {
             Document::Certificate(name) => self.file("certificates", name),
             Document::Account(name) => self.file("accounts", name),
             Document::Order(name) => self.file("orders", name),
-            Document::Revocation(generation) => self.file("revocations", generation),
+            Document::Revocation(fingerprint) => self.file("revocations", fingerprint),
             Document::Ledger => self.directory.join("ledger.json"),
             Document::Trust(name) => self.file("trust", name),
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::Generation;
+use certstore::Fingerprint;
 use tokio::sync::broadcast;
 
 use super::Tasks;
@@ -63,10 +63,10 @@ impl Control {
         self.tasks.ask(name, Command::Renew).await
     }
 
-    /// Serves a kept version again: the one whose generation begins with `to`, or else the one that served
+    /// Serves a kept version again: the one whose fingerprint begins with `to`, or else the one that served
     /// before. It is proved first. What served until now is held back: the source will not bring back exactly
     /// that, but anything else. `Ok` once it serves.
-    pub async fn rollback(&self, name: &str, to: Option<&str>) -> Result<Generation, CommandError> {
+    pub async fn rollback(&self, name: &str, to: Option<&str>) -> Result<Fingerprint, CommandError> {
         let to = to.map(str::to_owned);
         self.tasks
             .ask(name, |reply| Command::Rollback { to, reply })

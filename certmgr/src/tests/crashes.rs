@@ -7,7 +7,7 @@ use crate::State;
 struct Ended {
     step: &'static str,
     placed: u64,
-    generation: Generation,
+    fingerprint: Fingerprint,
 }
 
 /// Ends the process at the given step, starts another one, and says what came of it. `None` if there is no such
@@ -52,7 +52,7 @@ async fn crash_at(step: i64) -> Option<Ended> {
         .unwrap_or_else(|_| panic!("nothing serves after a crash {step}"));
     // Whatever was due besides has been done by then.
     tokio::time::sleep(Duration::from_secs(7200)).await;
-    let generation = manager.serving().unwrap();
+    let fingerprint = manager.serving().unwrap();
     drop(manager);
 
     // What serves is what a third process would serve.
@@ -63,11 +63,11 @@ async fn crash_at(step: i64) -> Option<Ended> {
         Some(authority.issuers(&state)),
     );
     timeout(DEADLINE, third.handle.first_load_done()).await.unwrap();
-    assert_eq!(third.serving(), Some(generation), "kept after a crash {step}");
+    assert_eq!(third.serving(), Some(fingerprint), "kept after a crash {step}");
     Some(Ended {
         step,
         placed: authority.placed(),
-        generation,
+        fingerprint,
     })
 }
 
@@ -85,7 +85,7 @@ async fn a_crash_at_any_step_costs_no_pair_and_at_most_one_order() {
         if ended.step == "after it is finalized" {
             assert_eq!(ended.placed, 1, "the noted order is gone on with");
         }
-        steps.push((ended.step, ended.placed, ended.generation));
+        steps.push((ended.step, ended.placed, ended.fingerprint));
     }
     assert!(steps.len() >= 12, "{steps:?}");
     let again = steps.iter().filter(|(_, placed, _)| *placed == 2).count();

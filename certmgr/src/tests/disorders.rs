@@ -33,16 +33,16 @@ struct Disorder {
     world: World,
     random: StdRng,
     processes: [Process; 2],
-    wanted: HashMap<Generation, Wanted>,
+    wanted: HashMap<Fingerprint, Wanted>,
     /// When it last served anywhere or would have after a restart, and what it is good for.
-    there_at: HashMap<Generation, u64>,
-    names: HashMap<Generation, Vec<Name>>,
+    there_at: HashMap<Fingerprint, u64>,
+    names: HashMap<Fingerprint, Vec<Name>>,
     /// What a process has [`left`](Process::left) and the disk does not have any more.
-    replaced: HashSet<Generation>,
+    replaced: HashSet<Fingerprint>,
     /// Since when what is first on disk has all its names.
-    to_follow_since: HashMap<Generation, u64>,
+    to_follow_since: HashMap<Fingerprint, u64>,
     /// What the CA has revoked.
-    revoked: HashSet<Generation>,
+    revoked: HashSet<Fingerprint>,
 }
 
 /// Asked for with success.
@@ -58,11 +58,11 @@ struct Process {
     /// `None`: the certificate is not configured.
     domains: Option<&'static [&'static str]>,
     started_at: u64,
-    served: Option<Generation>,
+    served: Option<Fingerprint>,
     /// At the last look, if it is still the same process.
-    served_before: Option<Generation>,
+    served_before: Option<Fingerprint>,
     /// Something else serves where it did, and has all its names.
-    left: HashSet<Generation>,
+    left: HashSet<Fingerprint>,
 }
 
 impl Process {
@@ -170,9 +170,9 @@ impl Disorder {
     }
 
     async fn revoke(&mut self, index: usize) {
-        let listed = |process: &Process| -> HashSet<Generation> {
+        let listed = |process: &Process| -> HashSet<Fingerprint> {
             let all = process.manager().handle.control().revocations();
-            all.iter().map(|one| one.generation).collect()
+            all.iter().map(|one| one.fingerprint).collect()
         };
         let before = listed(&self.processes[index]);
         let control = self.processes[index].manager().handle.control();
@@ -180,11 +180,11 @@ impl Disorder {
         if answered(control.revoke("api", reason)).await.is_some() {
             let at = self.world.clock.now();
             let now = listed(&self.processes[index]);
-            for generation in now.difference(&before) {
-                let path = format!("revocations/{generation:x}.json");
+            for fingerprint in now.difference(&before) {
+                let path = format!("revocations/{fingerprint:x}.json");
                 let noted = read_json(&self.world.directory.path().join(path)).expect("it is not noted");
                 let leaf = STANDARD.decode(noted["leaf"].as_str().unwrap()).unwrap();
-                self.wanted.entry(*generation).or_insert(Wanted { at, leaf });
+                self.wanted.entry(*fingerprint).or_insert(Wanted { at, leaf });
             }
         }
     }
@@ -231,19 +231,19 @@ impl Disorder {
             .filter(|(_, one)| is_revoked(one))
             .map(|(one, _)| *one)
             .collect();
-        for generation in of_now.difference(&self.revoked) {
+        for fingerprint in of_now.difference(&self.revoked) {
             // If the crash of who told the CA kept that from being noted, who begins to serve it then cannot know.
-            let is_noted = self.is_noted_as_revoked(*generation);
+            let is_noted = self.is_noted_as_revoked(*fingerprint);
             let serves = self.processes.iter().any(|process| {
                 let before = process.served_before;
-                process.served == Some(*generation) && (is_noted || before == process.served)
+                process.served == Some(*fingerprint) && (is_noted || before == process.served)
             });
-            let is_replaced = self.replaced.contains(generation);
-            assert!(!serves || is_replaced, "{generation} is revoked and serves");
+            let is_replaced = self.replaced.contains(fingerprint);
+            assert!(!serves || is_replaced, "{fingerprint} is revoked and serves");
         }
         self.revoked = of_now;
         for [_, serves] in served {
-            let since = serves.and_then(|generation| self.to_follow_since.get(&generation));
+            let since = serves.and_then(|fingerprint| self.to_follow_since.get(&fingerprint));
             // What is followed may be replaced meanwhile, and is seen at the next look then.
             let is_late = since.is_some_and(|since| now > since + 2 * MINUTE);
             assert!(!is_late, "{serves:?} still serves");
@@ -258,7 +258,7 @@ impl Disorder {
     }
 
     /// What a process served at the last look, and what it serves now.
-    fn look_at(&mut self, index: usize, now: u64) -> [Option<Generation>; 2] {
+    fn look_at(&mut self, index: usize, now: u64) -> [Option<Fingerprint>; 2] {
         let process = &mut self.processes[index];
         process.served_before = process.served;
         let manager = process.manager.as_mut().unwrap();
@@ -267,25 +267,25 @@ impl Disorder {
             println!("{} {index} {event}", now % 100_000);
             match event {
                 // It may have been replaced since.
-                Event::Restored { generation, .. } => {
-                    process.served = Some(generation);
-                    passed.push(generation);
+                Event::Restored { fingerprint, .. } => {
+                    process.served = Some(fingerprint);
+                    passed.push(fingerprint);
                 }
                 Event::Promoted {
-                    generation, names, ..
+                    fingerprint, names, ..
                 } => {
-                    self.names.insert(generation, names);
-                    passed.push(generation);
+                    self.names.insert(fingerprint, names);
+                    passed.push(fingerprint);
                 }
                 Event::RolledBack { to, .. } => passed.push(to),
                 _ => {}
             }
         }
         let serving = manager.reader.current("api");
-        let serves = serving.as_ref().map(|serving| serving.generation());
+        let serves = serving.as_ref().map(|serving| serving.fingerprint());
         let before = std::mem::replace(&mut process.served, serves);
         if let Some(serving) = serving {
-            let serves = serving.generation();
+            let serves = serving.fingerprint();
             self.there_at.insert(serves, now);
             self.names.insert(serves, serving.bundle().names().to_vec());
             passed.push(serves);
@@ -305,7 +305,7 @@ impl Disorder {
 
     fn look_at_disk(&mut self, now: u64) {
         let kept = self.kept();
-        let is_kept = |generation: &Generation| kept.contains(&format!("{generation:x}"));
+        let is_kept = |fingerprint: &Fingerprint| kept.contains(&format!("{fingerprint:x}"));
         let kept_now: Vec<_> = self
             .names
             .keys()
@@ -316,21 +316,21 @@ impl Disorder {
         let left = self.processes.iter().flat_map(|process| &process.left);
         let replaced: Vec<_> = left.copied().filter(|left| !is_kept(left)).collect();
         self.replaced.extend(replaced);
-        let is_first = |known: &&Generation| kept.first() == Some(&format!("{known:x}"));
+        let is_first = |known: &&Fingerprint| kept.first() == Some(&format!("{known:x}"));
         let first = self.names.keys().find(is_first).copied();
-        for generation in &self.replaced {
-            match first.is_some_and(|first| self.has_names_of(first, *generation)) {
+        for fingerprint in &self.replaced {
+            match first.is_some_and(|first| self.has_names_of(first, *fingerprint)) {
                 true => {
-                    self.to_follow_since.entry(*generation).or_insert(now);
+                    self.to_follow_since.entry(*fingerprint).or_insert(now);
                 }
                 false => {
-                    self.to_follow_since.remove(generation);
+                    self.to_follow_since.remove(fingerprint);
                 }
             }
         }
     }
 
-    fn has_names_of(&self, one: Generation, other: Generation) -> bool {
+    fn has_names_of(&self, one: Fingerprint, other: Fingerprint) -> bool {
         let [Some(one), Some(other)] = [one, other].map(|known| self.names.get(&known)) else {
             return false;
         };
@@ -343,14 +343,14 @@ impl Disorder {
         let control = process.manager().handle.control();
         let (listed, serves) = (control.revocations(), process.served);
         for one in &listed {
-            let generation = one.generation;
-            let is_here = serves == Some(generation);
-            let there_at = self.there_at.get(&generation);
+            let fingerprint = one.fingerprint;
+            let is_here = serves == Some(fingerprint);
+            let there_at = self.there_at.get(&fingerprint);
             // The other one sees it within a minute, and this one that it has.
             let is_anywhere = there_at.is_some_and(|at| now <= at + 2 * MINUTE + LOOK);
             let is_so = match one.progress {
                 Progress::Revoked => {
-                    self.revoked.contains(&generation) || !self.wanted.contains_key(&generation)
+                    self.revoked.contains(&fingerprint) || !self.wanted.contains_key(&fingerprint)
                 }
                 Progress::Serving => is_here || is_anywhere && one.message.is_some(),
                 Progress::Asking => !is_here,
@@ -358,10 +358,10 @@ impl Disorder {
             };
             assert!(is_so, "{} {index}: {one:?}, there at {there_at:?}", now % 100_000);
         }
-        for (generation, wanted) in &self.wanted {
+        for (fingerprint, wanted) in &self.wanted {
             let seen_by = wanted.at.max(process.started_at) + MINUTE;
-            let is_listed = listed.iter().any(|one| one.generation == *generation);
-            assert!(is_listed || now <= seen_by, "{index} does not list {generation}");
+            let is_listed = listed.iter().any(|one| one.fingerprint == *fingerprint);
+            assert!(is_listed || now <= seen_by, "{index} does not list {fingerprint}");
         }
         let is_configured = process.domains.is_some();
         let Ok(view) = control.view("api") else {
@@ -369,10 +369,10 @@ impl Disorder {
             return;
         };
         assert!(is_configured);
-        assert_eq!(view.serving.map(|version| version.generation), serves);
+        assert_eq!(view.serving.map(|version| version.fingerprint), serves);
         assert_eq!(view.revocations, listed);
         let is_to_go = |version: &crate::Version| {
-            let of_it = |one: &Revocation| one.generation == version.generation;
+            let of_it = |one: &Revocation| one.fingerprint == version.fingerprint;
             listed.iter().any(of_it)
         };
         assert!(
@@ -382,20 +382,20 @@ impl Disorder {
         );
     }
 
-    fn is_noted_as_revoked(&self, generation: Generation) -> bool {
-        let path = format!("revocations/{generation:x}.json");
+    fn is_noted_as_revoked(&self, fingerprint: Fingerprint) -> bool {
+        let path = format!("revocations/{fingerprint:x}.json");
         let noted = read_json(&self.world.directory.path().join(path));
         noted.is_some_and(|noted| noted.get("revoked_at").is_some())
     }
 
-    /// The generations that are kept, what comes first being first.
+    /// The versions that are kept, what comes first being first.
     fn kept(&self) -> Vec<String> {
         let document = read_json(&self.world.directory.path().join("certificates/api.json"));
         let versions = document
             .as_ref()
             .and_then(|document| document["versions"].as_array());
-        let generation = |version: &serde_json::Value| version["generation"].as_str().unwrap().to_owned();
-        versions.into_iter().flatten().map(generation).collect()
+        let fingerprint = |version: &serde_json::Value| version["fingerprint"].as_str().unwrap().to_owned();
+        versions.into_iter().flatten().map(fingerprint).collect()
     }
 
     /// Nothing is to come any more.
@@ -431,8 +431,8 @@ impl Disorder {
             self.pass(60, 60).await;
         }
         self.pass(600, 60).await;
-        for generation in self.wanted.keys() {
-            assert!(self.revoked.contains(generation), "{generation} is not revoked");
+        for fingerprint in self.wanted.keys() {
+            assert!(self.revoked.contains(fingerprint), "{fingerprint} is not revoked");
         }
         let [one, other] = [0, 1].map(|index| self.processes[index].manager());
         let serving = one.serving().expect("nothing serves");

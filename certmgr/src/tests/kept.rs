@@ -42,8 +42,8 @@ impl Kept {
         for pair in pairs {
             self.files.rename(pair);
             loop {
-                if let Event::Promoted { generation, .. } = manager.told("promoted").await
-                    && generation == pair.generation()
+                if let Event::Promoted { fingerprint, .. } = manager.told("promoted").await
+                    && fingerprint == pair.fingerprint()
                 {
                     break;
                 }
@@ -59,10 +59,10 @@ impl Kept {
 
 async fn restored(manager: &mut TestManager, pair: &TestPair) {
     match manager.next().await {
-        Event::Restored { generation, .. } => assert_eq!(generation, pair.generation()),
+        Event::Restored { fingerprint, .. } => assert_eq!(fingerprint, pair.fingerprint()),
         other => panic!("{other:?}"),
     }
-    assert_eq!(manager.serving(), Some(pair.generation()));
+    assert_eq!(manager.serving(), Some(pair.fingerprint()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,7 +74,7 @@ async fn a_start_without_its_source_serves_what_served_last() {
     let mut manager = kept.start();
     restored(&mut manager, &second).await;
     assert_eq!(manager.next().await.kind(), "unreadable");
-    assert_eq!(manager.serving(), Some(second.generation()));
+    assert_eq!(manager.serving(), Some(second.fingerprint()));
     // And the source may come back as it was, which is no news.
     kept.files.write(&second);
     manager.told("recovered").await;
@@ -98,11 +98,11 @@ async fn what_has_expired_meanwhile_serves_again_and_another_expired_one_never_d
     assert_eq!(manager.next().await.kind(), "expired");
     kept.files.write(&kept.ca.pair_of("a.test", -30, 5));
     manager.told("refused").await;
-    assert_eq!(manager.serving(), Some(pair.generation()));
+    assert_eq!(manager.serving(), Some(pair.fingerprint()));
     let fresh = kept.ca.pair_of("a.test", 0, 60);
     kept.files.write(&fresh);
     manager.told("promoted").await;
-    assert_eq!(manager.serving(), Some(fresh.generation()));
+    assert_eq!(manager.serving(), Some(fresh.fingerprint()));
 }
 
 fn domains(names: &[&str]) -> Vec<Name> {
@@ -164,7 +164,7 @@ async fn of_what_is_kept_the_newest_with_all_domains_serves_or_else_one_with_som
         "refused",
         "it lacks a name, and that is told"
     );
-    assert_eq!(manager.serving(), Some(new.generation()));
+    assert_eq!(manager.serving(), Some(new.fingerprint()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,7 +232,7 @@ fn a_check_takes_a_wish_to_revoke_that_cannot_be_read_for_one_and_tells_of_it() 
         (checked.to_be_revoked, crate::unread(state, ["api"]))
     };
     assert_eq!(check(), (false, Vec::new()));
-    let file = state.join(format!("revocations/{:x}.json", pair.generation()));
+    let file = state.join(format!("revocations/{:x}.json", pair.fingerprint()));
     for broken in ["", "{", "[]", "{\"format\": 2}"] {
         fs::write(&file, broken).unwrap();
         let (to_be_revoked, unread) = check();
@@ -254,7 +254,7 @@ async fn what_serves_from_the_state_waits_for_no_source() {
     };
     let manager = TestManager::start(vec![kept.files.config()], options);
     timeout(DEADLINE, manager.handle.restored()).await.unwrap();
-    assert_eq!(manager.serving(), Some(pair.generation()));
+    assert_eq!(manager.serving(), Some(pair.fingerprint()));
     let loaded = timeout(DEADLINE, manager.handle.first_load_done()).await;
     loaded.expect("readiness waits for a source though something serves");
 }
@@ -313,7 +313,7 @@ async fn a_disk_that_fails_stops_nothing_and_the_old_state_stays_whole() {
     let event = manager.told("keep_failed").await;
     assert!(event.to_string().contains("No space left on device"), "{event}");
     assert!(event.to_string().contains("state_dir"), "{event}");
-    assert_eq!(manager.serving(), Some(second.generation()));
+    assert_eq!(manager.serving(), Some(second.fingerprint()));
     assert_eq!(fs::read(kept.document()).unwrap(), before);
     store.fails.store(false, Ordering::SeqCst);
     assert_eq!(
@@ -362,7 +362,7 @@ async fn a_document_that_cannot_be_read_for_a_while_is_not_lost() {
     assert_eq!(manager.serving(), None);
     store.unreadable.store(false, Ordering::SeqCst);
     manager.told("restored").await;
-    assert_eq!(manager.serving(), Some(second.generation()));
+    assert_eq!(manager.serving(), Some(second.fingerprint()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -375,16 +375,16 @@ async fn a_rollback_holds_until_the_source_brings_something_else() {
     let control = manager.handle.control();
     assert_eq!(control.view("api").unwrap().previous.len(), 1);
     let to = control.rollback("api", None).await.unwrap();
-    assert_eq!(to, first.generation());
-    assert_eq!(manager.serving(), Some(first.generation()));
+    assert_eq!(to, first.fingerprint());
+    assert_eq!(manager.serving(), Some(first.fingerprint()));
     manager.told("held_back").await;
     assert_eq!(
         manager.serving(),
-        Some(first.generation()),
+        Some(first.fingerprint()),
         "the poll does not bring it back"
     );
     let view = control.view("api").unwrap();
-    assert_eq!(view.serving.unwrap().generation, first.generation());
+    assert_eq!(view.serving.unwrap().fingerprint, first.fingerprint());
     assert!(view.previous[0].held_back);
     drop(manager);
 
@@ -393,16 +393,16 @@ async fn a_rollback_holds_until_the_source_brings_something_else() {
     manager.told("held_back").await;
     kept.files.rename(&third);
     manager.told("promoted").await;
-    assert_eq!(manager.serving(), Some(third.generation()));
+    assert_eq!(manager.serving(), Some(third.fingerprint()));
 
     // By name, also what was held back.
     let control = manager.handle.control();
-    let wanted = second.generation().to_string();
+    let wanted = second.fingerprint().to_string();
     assert_eq!(
         control.rollback("api", Some(&wanted[..6])).await,
-        Ok(second.generation())
+        Ok(second.fingerprint())
     );
-    assert_eq!(manager.serving(), Some(second.generation()));
+    assert_eq!(manager.serving(), Some(second.fingerprint()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -440,8 +440,8 @@ async fn no_more_than_four_versions_are_kept_and_no_key_is_shown() {
     let mut manager = kept.start();
     restored(&mut manager, &pairs[5]).await;
     let view = manager.handle.control().view("api").unwrap();
-    let previous: Vec<Generation> = view.previous.iter().map(|version| version.generation).collect();
-    assert_eq!(previous, [4, 3, 2].map(|index| pairs[index].generation()));
+    let previous: Vec<Fingerprint> = view.previous.iter().map(|version| version.fingerprint).collect();
+    assert_eq!(previous, [4, 3, 2].map(|index| pairs[index].fingerprint()));
     let shown = format!("{view:?}");
     assert!(!shown.contains("PRIVATE KEY") && !shown.contains(pairs[5].key.lines().nth(1).unwrap()));
     let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(kept.document()).unwrap());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use certstore::Generation;
+use certstore::Fingerprint;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -61,8 +61,8 @@ pub(crate) enum Limited {
 #[derive(Default)]
 pub(crate) struct LetsEncrypt {
     buckets: BTreeMap<Limited, Bucket>,
-    /// Certificates by their generation, and whether they were replaced.
-    pub(crate) issued: BTreeMap<Generation, (String, bool)>,
+    /// Certificates by their fingerprint, and whether they were replaced.
+    pub(crate) issued: BTreeMap<Fingerprint, (String, bool)>,
     /// Failed validations that follow each other.
     pub(crate) in_a_row: BTreeMap<String, u32>,
     /// Who was refused, when, and until when.
@@ -75,7 +75,7 @@ impl LetsEncrypt {
         &mut self,
         account: u32,
         name: &str,
-        replaces: Option<Generation>,
+        replaces: Option<Fingerprint>,
         at: Duration,
     ) -> Result<Vec<Limited>, (Limited, Duration)> {
         if self.in_a_row.get(name).is_some_and(|failures| *failures >= 1152) {

@@ -21,7 +21,7 @@ async fn the_first_load_is_done_when_every_certificate_serves_or_is_told_of() {
     let mut manager = TestManager::start(vec![good.config(), other], watching());
     assert_eq!(manager.reader.list().len(), 2, "declared at once");
     first_load_done(&manager).await;
-    assert_eq!(manager.serving(), Some(pair.generation()));
+    assert_eq!(manager.serving(), Some(pair.fingerprint()));
     let kinds = [manager.next().await.kind(), manager.next().await.kind()];
     assert!(
         kinds.contains(&"promoted") && kinds.contains(&"unreadable"),
@@ -167,7 +167,7 @@ async fn a_dropped_handle_stops_the_tasks_and_takes_nothing_away() {
             .expect("a task is left")
             .is_none()
     );
-    assert_eq!(reader.current("api").unwrap().generation(), pair.generation());
+    assert_eq!(reader.current("api").unwrap().fingerprint(), pair.fingerprint());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,7 +196,7 @@ async fn what_nears_its_end_is_told_once_and_goes_on_serving_beyond_it() {
     );
     clock.more_looks(10).await;
     assert!(manager.events.try_recv().is_err());
-    assert_eq!(manager.serving(), Some(pair.generation()));
+    assert_eq!(manager.serving(), Some(pair.fingerprint()));
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn check_says_what_a_pair_is_or_what_is_wrong_with_it() {
     let pair = ca.pair();
     files.write(&pair);
     let summary = crate::check(&files.config(), &[], None, test_now()).unwrap();
-    assert_eq!(summary.generation, pair.generation());
+    assert_eq!(summary.fingerprint, pair.fingerprint());
     assert_eq!(summary.names[0].to_string(), "a.test");
     assert_eq!(summary.chain_len, 2);
     fs::remove_file(files.chain()).unwrap();

@@ -367,7 +367,7 @@ async fn a_revocation_replaces_first_and_survives_a_restart() {
     manager.told_in_time("promoted").await;
     manager.told_in_time("revoked").await;
     assert_eq!(*lock(&world.authority.revoked), [leaf]);
-    assert_ne!(manager.serving(), Some(old.generation()));
+    assert_ne!(manager.serving(), Some(old.fingerprint()));
     let control = manager.handle.control();
     assert!(
         control.rollback("api", None).await.is_err(),

@@ -175,7 +175,7 @@ async fn each_bad_pair_is_refused_by_name_and_healed_by_the_next_good_one() {
         );
         assert_eq!(
             (*still, manager.serving()),
-            (Some(serving.generation()), Some(serving.generation()))
+            (Some(serving.fingerprint()), Some(serving.fingerprint()))
         );
         let refusal = manager.reader.list()[0].refusal.clone().unwrap();
         assert_eq!(refusal.message, error.to_string());
@@ -216,7 +216,7 @@ async fn an_older_pair_is_refused_unless_rollback_is_allowed() {
         matches!(error.reason, Reason::Prove(ProveError::Older { .. })),
         "{error}"
     );
-    assert_eq!(manager.serving(), Some(new.generation()));
+    assert_eq!(manager.serving(), Some(new.fingerprint()));
     manager.handle.reload(vec![CertificateConfig {
         allow_rollback: true,
         ..files.config()
@@ -247,7 +247,7 @@ async fn deleted_files_change_nothing_and_their_return_is_recovery() {
         ),
         "{error}"
     );
-    assert_eq!(manager.serving(), Some(pair.generation()));
+    assert_eq!(manager.serving(), Some(pair.fingerprint()));
     fs::write(files.key(), &pair.key).unwrap();
     manager.recovered(&pair).await;
 }

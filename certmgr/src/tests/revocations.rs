@@ -162,7 +162,7 @@ async fn what_becomes_of_a_wish_is_shown_at_each_step() {
     let shown = manager.handle.control().view("api").unwrap().revocations;
     assert_eq!(shown, manager.revocations());
     assert_eq!(
-        (shown[0].generation, shown[0].progress),
+        (shown[0].fingerprint, shown[0].progress),
         (first, Progress::Serving)
     );
     assert_eq!(
@@ -338,7 +338,7 @@ async fn a_clock_that_is_ahead_for_a_while_costs_no_wish() {
 async fn a_document_under_another_name_is_no_wish() {
     let world = World::new();
     let (manager, _) = world.with_a_wish().await;
-    let wanted = manager.revocations()[0].generation;
+    let wanted = manager.revocations()[0].fingerprint;
     drop(manager);
     let own = world.document_of(&format!("{wanted:x}"));
     fs::rename(own, world.document_of(&"00".repeat(32))).unwrap();
@@ -428,7 +428,7 @@ async fn it_is_revoked_once_its_replacement_is_on_disk() {
     drop(manager);
     let mut manager = world.start_on(&state, acme_config());
     match manager.told_in_time("restored").await {
-        Event::Restored { generation, .. } => assert_eq!(Some(generation), first),
+        Event::Restored { fingerprint, .. } => assert_eq!(Some(fingerprint), first),
         other => panic!("{other}"),
     }
     store.unwritable.store(false, SeqCst);
@@ -493,12 +493,12 @@ async fn what_the_ca_is_being_told_of_serves_in_no_process_that_starts_meanwhile
     for is_revoked in [true, false] {
         let world = World::new();
         let manager = world.with_a_wish_in_vain().await;
-        let generation = manager.serving().unwrap();
+        let fingerprint = manager.serving().unwrap();
         drop(manager);
         world.revokes_not(Some(IssueFault::Unreachable));
         // Another process tells the CA.
         let state = State::open(world.directory.path()).unwrap();
-        let lease = format!("/serves/{generation:x}");
+        let lease = format!("/serves/{fingerprint:x}");
         let told = loop {
             // What the one before had a share in ends with its tasks.
             match state.lease.try_acquire(&lease).await.unwrap() {
@@ -512,7 +512,7 @@ async fn what_the_ca_is_being_told_of_serves_in_no_process_that_starts_meanwhile
         let path = world
             .directory
             .path()
-            .join(format!("revocations/{generation:x}.json"));
+            .join(format!("revocations/{fingerprint:x}.json"));
         if is_revoked {
             let mut noted: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
             noted["revoked_at"] = noted["asked_at"].clone();
@@ -521,7 +521,7 @@ async fn what_the_ca_is_being_told_of_serves_in_no_process_that_starts_meanwhile
         drop(told);
         tokio::time::sleep(5 * MINUTE).await;
         // What the CA has not revoked after all is better than nothing.
-        assert_eq!(manager.serving(), Some(generation).filter(|_| !is_revoked));
+        assert_eq!(manager.serving(), Some(fingerprint).filter(|_| !is_revoked));
         world.revokes_not(None);
         tokio::time::sleep(5 * MINUTE).await;
         assert!(world.revoked().is_empty(), "it serves");
@@ -567,7 +567,7 @@ async fn what_is_to_be_revoked_does_not_stay_on_disk_because_it_was_put_first_ag
     tokio::time::sleep(Duration::from_secs(130)).await;
     let kept = read()["versions"].as_array().unwrap().clone();
     assert!(
-        !kept.iter().any(|one| one["generation"] == before["generation"]),
+        !kept.iter().any(|one| one["fingerprint"] == before["fingerprint"]),
         "a restart would serve it"
     );
     assert_eq!((manager.serving(), kept.len()), (serving, 1));

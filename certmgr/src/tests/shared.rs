@@ -36,7 +36,7 @@ async fn what_one_holds_back_stays_held_back_when_the_other_renews() {
     let previous: Vec<_> = view
         .previous
         .iter()
-        .map(|one| (one.generation, one.held_back))
+        .map(|one| (one.fingerprint, one.held_back))
         .collect();
     assert!(previous.contains(&(bad, true)), "{previous:?}");
     assert!(previous.contains(&(good, false)), "{previous:?}");
@@ -78,7 +78,7 @@ async fn a_wish_to_revoke_that_one_has_noted_is_gone_on_with_by_the_other() {
     world.authority.answers(Answer::Issue);
     other.handle.control().renew("api").await.unwrap();
     match other.told_in_time("revoked").await {
-        Event::Revoked { generation, .. } => assert_eq!(generation, bad),
+        Event::Revoked { fingerprint, .. } => assert_eq!(fingerprint, bad),
         other => panic!("{other}"),
     }
     assert_ne!(other.serving(), Some(bad));
@@ -249,12 +249,12 @@ async fn of_files_a_rollback_is_followed_and_each_reads_the_others_for_itself() 
     files[0].rename(&bad);
     one.promoted(&bad).await;
     tokio::time::sleep(MINUTE).await;
-    assert_eq!(other.serving(), Some(good.generation()));
+    assert_eq!(other.serving(), Some(good.fingerprint()));
     files[1].rename(&bad);
     other.told_in_time("promoted").await;
     one.handle.control().rollback("api", None).await.unwrap();
     other.told_in_time("rolled_back").await;
-    assert_eq!(other.serving(), Some(good.generation()));
+    assert_eq!(other.serving(), Some(good.fingerprint()));
     tokio::time::sleep(MINUTE).await;
-    assert_eq!(other.serving(), Some(good.generation()));
+    assert_eq!(other.serving(), Some(good.fingerprint()));
 }

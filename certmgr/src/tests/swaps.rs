@@ -177,7 +177,7 @@ async fn a_key_that_follows_its_chain_late_is_waited_for_without_a_word() {
     fs::write(files.chain(), second.chain()).unwrap();
     clock.more_looks(6).await;
     assert!(manager.events.try_recv().is_err());
-    assert_eq!(manager.serving(), Some(first.generation()));
+    assert_eq!(manager.serving(), Some(first.fingerprint()));
     fs::write(files.key(), &second.key).unwrap();
     manager.promoted(&second).await;
 }

@@ -255,11 +255,11 @@ async fn a_check_finds_what_is_kept() {
     trusting.tells("trust_promoted").await;
     let kept = crate::kept_trust(directory.path(), &bundle.config()).unwrap();
     assert_eq!(
-        Some(kept.generation()),
+        Some(kept.fingerprint()),
         trusting
             .status()
             .serving
-            .map(|serving| serving.bundle.generation())
+            .map(|serving| serving.bundle.fingerprint())
     );
     let parse =
         |list: &str| TrustBundle::parse(ca.pem().as_bytes(), list.as_bytes(), true, test_now()).unwrap();
@@ -477,7 +477,7 @@ async fn what_is_kept_and_broken_is_told_and_the_source_heals_it() {
         with("\"format\": 1", "\"format\": 0"),
         with("\"ca\": \"", "\"ca\": \"#"),
         with("\"ca\": \"", "\"ca\": \"AAAA"),
-        with("\"generation\": \"", "\"generation\": \"0"),
+        with("\"fingerprint\": \"", "\"fingerprint\": \"0"),
         with("\"revocation\": true", "\"revocation\": false"),
     ] {
         fs::write(&document, &broken).unwrap();
@@ -601,11 +601,11 @@ async fn a_reload_that_demands_lists_counts_at_once_also_for_a_lost_source() {
     };
     let mut trusting = Trusting::start(vec![mild], with_state(state.path()));
     trusting.tells("trust_promoted").await;
-    let before = trusting.status().serving.unwrap().bundle.generation();
+    let before = trusting.status().serving.unwrap().bundle.fingerprint();
     bundle.remove();
     trusting.handle.reload_trust(vec![bundle.config()]);
     while trusting.next().await.kind() != "trust_restored" {}
-    assert_ne!(trusting.status().serving.unwrap().bundle.generation(), before);
+    assert_ne!(trusting.status().serving.unwrap().bundle.fingerprint(), before);
     assert!(trusting.lets_in(&ca.client(1)) && !trusting.lets_in(&unlisted.client(1)));
 }
 

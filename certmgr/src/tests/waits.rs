@@ -295,7 +295,7 @@ async fn of_two_certificates_for_the_same_names_one_is_ordered_and_both_serve_it
         Some(world.authority.issuers(&state)),
     );
     let events = told_within(&mut manager, 300).await;
-    let both = ["api", "twin"].map(|name| manager.reader.current(name).map(|one| one.generation()));
+    let both = ["api", "twin"].map(|name| manager.reader.current(name).map(|one| one.fingerprint()));
     assert!(both[0].is_some() && both[0] == both[1], "{events:?}");
     tokio::time::sleep(Duration::from_secs(DAY)).await;
     assert_eq!(world.authority.placed(), 1);
@@ -337,7 +337,7 @@ async fn under_a_new_name_it_serves_on_and_for_other_names_it_does_not() {
     manager.told_in_time("restored").await;
     tokio::time::sleep(Duration::from_secs(3600)).await;
     let serving =
-        |manager: &TestManager, name: &str| manager.reader.current(name).map(|one| one.generation());
+        |manager: &TestManager, name: &str| manager.reader.current(name).map(|one| one.fingerprint());
     assert_eq!(serving(&manager, "gate/way"), old);
     assert_eq!(serving(&manager, "other"), None);
     drop(manager);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use certstore::{Generation, ProvedTrust, TrustBundle};
+use certstore::{Fingerprint, ProvedTrust, TrustBundle};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -45,9 +45,9 @@ impl Trust {
         let serving = self.serving();
         let restored = blocking::prove(move || {
             let restore = |revocation| TrustBundle::restore(&pair.chain, &pair.key, revocation);
-            let generation = |revocation| restore(revocation).ok().map(|one| one.bundle().generation());
+            let fingerprint = |revocation| restore(revocation).ok().map(|one| one.bundle().fingerprint());
             let is_in_force =
-                serving.is_none_or(|serving| [true, false].map(generation).contains(&Some(serving)));
+                serving.is_none_or(|serving| [true, false].map(fingerprint).contains(&Some(serving)));
             is_in_force.then(|| restore(revocation))
         });
         match restored.await {
@@ -68,7 +68,7 @@ impl Trust {
         if installed.changed {
             self.post.tell(&TrustEvent::Restored {
                 name: Arc::clone(self.post.name()),
-                generation: installed.generation,
+                fingerprint: installed.fingerprint,
             });
         }
         self.loaded();
@@ -77,10 +77,10 @@ impl Trust {
     /// Keeps what comes into force now.
     pub(super) async fn put_on_disk(
         &mut self,
-        generation: Generation,
+        fingerprint: Fingerprint,
         pair: &Pair,
     ) -> Result<(), StoreError> {
-        let document = kept::to_json(generation, self.config.revocation, pair)
+        let document = kept::to_json(fingerprint, self.config.revocation, pair)
             .map_err(|error| StoreError::new(&self.config.name, error))?;
         self.keeping.behind = Some(document);
         self.write().await
@@ -117,18 +117,18 @@ impl Trust {
     }
 
     pub(super) fn note_keeping(&mut self, kept: Result<(), StoreError>) {
-        let Some(generation) = self.serving() else { return };
+        let Some(fingerprint) = self.serving() else { return };
         let name = Arc::clone(self.post.name());
         match kept {
             Ok(()) if self.keeping.told => {
                 self.keeping.told = false;
-                self.post.tell(&TrustEvent::Kept { name, generation });
+                self.post.tell(&TrustEvent::Kept { name, fingerprint });
             }
             Err(error) if !self.keeping.told => {
                 self.keeping.told = true;
                 self.post.tell(&TrustEvent::KeepFailed {
                     name,
-                    generation,
+                    fingerprint,
                     text: match self.keeping.unread {
                         true => error.to_string(),
                         false => format!("{error} (free space in `state_dir`, or let h2gate write there)"),

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use certstore::{Generation, TrustBundle};
+use certstore::{Fingerprint, TrustBundle};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -44,7 +44,7 @@ struct Document<'a> {
     format: u32,
     /// As it is shown to people: tells whether the texts are still what they were.
     #[serde(borrow)]
-    generation: Cow<'a, str>,
+    fingerprint: Cow<'a, str>,
     /// Whether revocation lists were demanded.
     revocation: bool,
     #[serde(borrow)]
@@ -56,7 +56,7 @@ struct Document<'a> {
 
 /// The document. A combined text may hold a key as well, so no copy of it stays behind.
 pub(super) fn to_json(
-    generation: Generation,
+    fingerprint: Fingerprint,
     revocation: bool,
     pair: &Pair,
 ) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
@@ -65,7 +65,7 @@ pub(super) fn to_json(
     let size = ca.len() + crl.as_ref().map_or(0, |crl| crl.len());
     let document = Document {
         format: FORMAT,
-        generation: generation.to_string().into(),
+        fingerprint: fingerprint.to_string().into(),
         revocation,
         ca: ca.as_str().into(),
         crl: crl.as_ref().map(|crl| crl.as_str().into()),
@@ -99,7 +99,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Pair, Unusable> {
     };
     let restored = TrustBundle::restore(&pair.chain, &pair.key, document.revocation)
         .map_err(|error| format!("cannot be used: {error}"))?;
-    if restored.bundle().generation().to_string() != document.generation {
+    if restored.bundle().fingerprint().to_string() != document.fingerprint {
         return Err("is not what its name says".to_owned().into());
     }
     Ok(pair)

@@ -12,7 +12,7 @@ pub(crate) fn run(data: &[u8]) {
         Ok(bundle) => {
             assert!(bundle.chain_len() > 0);
             let again = CertBundle::parse(first, second).expect("what parses does so again");
-            assert_eq!(again.generation(), bundle.generation());
+            assert_eq!(again.fingerprint(), bundle.fingerprint());
         }
         Err(error) => assert_printable(&error.to_string()),
     }

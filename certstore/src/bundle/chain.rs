@@ -18,7 +18,7 @@ use super::error::BundleError;
 use super::name::Name;
 use super::signed::{self, Verdict};
 use super::{
-    CertBundle, Certificate, Generation, KeyKind, MAX_CERTIFICATES, MIN_RSA_BITS, Warning, constraints, path,
+    CertBundle, Certificate, Fingerprint, KeyKind, MAX_CERTIFICATES, MIN_RSA_BITS, Warning, constraints, path,
 };
 use crate::is_shown;
 
@@ -87,14 +87,14 @@ pub(super) fn check(
     };
     let certificates = chain.iter().map(|one| one.facts(is_also_root(one))).collect();
     let ders: Vec<_> = chain.iter().map(|one| one.der.clone()).collect();
-    let generation = generation(&ders, leaf);
+    let fingerprint = fingerprint(&ders, leaf);
     let certified = Arc::new(CertifiedKey::new(ders, signing));
     Ok(CertBundle {
         certified,
         names,
         certificates,
         key_kind,
-        generation,
+        fingerprint,
         warnings,
         public_ca,
     })
@@ -391,14 +391,14 @@ fn is_of_public_ca(leaf: &Parsed<'_>) -> bool {
 }
 
 /// Each certificate is preceded by its length, so that no two chains have the same bytes.
-fn generation(chain: &[CertificateDer<'_>], leaf: &Parsed<'_>) -> Generation {
+fn fingerprint(chain: &[CertificateDer<'_>], leaf: &Parsed<'_>) -> Fingerprint {
     let mut context = digest::Context::new(&digest::SHA256);
     for der in chain {
         context.update(&der.len().to_be_bytes());
         context.update(der);
     }
     context.update(leaf.x509.public_key().raw);
-    Generation::finish(context)
+    Fingerprint::finish(context)
 }
 
 impl Parsed<'_> {

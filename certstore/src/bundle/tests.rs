@@ -112,7 +112,7 @@ fn comments_crlf_a_byte_order_mark_and_a_missing_last_newline_do_no_harm() {
     let pair = TestCa::new().pair(&["a.test"]);
     let chain = format!("\u{feff}subject=leaf\r\n{}", pair.chain().replace('\n', "\r\n"));
     let bundle = parse(chain.trim_end(), pair.key.trim_end()).unwrap();
-    assert_eq!(bundle.generation(), pair.bundle().generation());
+    assert_eq!(bundle.fingerprint(), pair.bundle().fingerprint());
 }
 
 #[test]
@@ -368,17 +368,17 @@ fn the_marks_of_a_public_ca_are_seen() {
 }
 
 #[test]
-fn the_generation_is_of_the_content_and_changes_with_the_chain() {
+fn the_fingerprint_is_of_the_content_and_changes_with_the_chain() {
     let ca = TestCa::new();
     let pair = ca.pair(&["a.test"]);
-    let generation = pair.bundle().generation();
+    let fingerprint = pair.bundle().fingerprint();
     assert_eq!(
-        generation,
-        parse(pair.chain() + "\n", &pair.key).unwrap().generation()
+        fingerprint,
+        parse(pair.chain() + "\n", &pair.key).unwrap().fingerprint()
     );
-    assert_ne!(generation, parse(&pair.leaf, &pair.key).unwrap().generation());
-    assert_ne!(generation, ca.pair(&["a.test"]).bundle().generation());
-    assert_eq!(generation.to_string().len(), 12);
+    assert_ne!(fingerprint, parse(&pair.leaf, &pair.key).unwrap().fingerprint());
+    assert_ne!(fingerprint, ca.pair(&["a.test"]).bundle().fingerprint());
+    assert_eq!(fingerprint.to_string().len(), 12);
 }
 
 #[test]

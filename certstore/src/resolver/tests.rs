@@ -77,7 +77,7 @@ fn exact_then_wildcard_then_default() {
         Some(""),
     ] {
         let serving = resolver.pick(name, &schemes).unwrap();
-        assert_eq!(serving.generation(), first.bundle().generation(), "{name:?}");
+        assert_eq!(serving.fingerprint(), first.bundle().fingerprint(), "{name:?}");
     }
     assert!(handshake(&server, &client, "unknown.test").is_err());
 }
@@ -111,10 +111,10 @@ fn a_name_with_a_dot_at_its_end_is_that_name() {
             server.server_name(),
             Some(format!("{}.", asked.to_ascii_lowercase()).as_str())
         );
-        let Some(Resolution::Serving { generation, .. }) = take_resolution() else {
+        let Some(Resolution::Serving { fingerprint, .. }) = take_resolution() else {
             panic!("nothing was picked for {asked}.");
         };
-        assert_eq!(generation, pair.bundle().generation(), "{asked}.");
+        assert_eq!(fingerprint, pair.bundle().fingerprint(), "{asked}.");
     }
 }
 
@@ -153,7 +153,7 @@ fn of_two_certificates_for_one_name_the_client_gets_the_one_that_it_can_verify()
         );
     }
     let default = resolver.pick(None, &[SignatureScheme::RSA_PSS_SHA256]).unwrap();
-    assert_eq!(default.generation(), rsa_pair.bundle().generation());
+    assert_eq!(default.fingerprint(), rsa_pair.bundle().fingerprint());
     // P-384 only: no key of ours can sign for it. The best fit by name is still offered.
     let strange = [SignatureScheme::ECDSA_NISTP384_SHA384];
     assert!(resolver.pick(Some("a.test"), &strange).is_some());
@@ -168,7 +168,7 @@ fn an_rsa_wildcard_steps_in_for_a_client_that_cannot_verify_the_exact_one() {
     let serving = resolver
         .pick(Some("api.a.test"), &[SignatureScheme::RSA_PSS_SHA256])
         .unwrap();
-    assert_eq!(serving.generation(), wildcard.bundle().generation());
+    assert_eq!(serving.fingerprint(), wildcard.bundle().fingerprint());
 }
 
 #[test]
@@ -182,14 +182,14 @@ fn what_was_chosen_is_told_once() {
     let Some(Resolution::Serving {
         name,
         serial,
-        generation,
+        fingerprint,
     }) = take_resolution()
     else {
         panic!("nothing was told");
     };
     assert_eq!(
-        (&*name, serial, generation),
-        ("0", expected.serial(), pair.bundle().generation())
+        (&*name, serial, fingerprint),
+        ("0", expected.serial(), pair.bundle().fingerprint())
     );
     assert_eq!(take_resolution(), None);
 }

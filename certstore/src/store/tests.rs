@@ -17,19 +17,19 @@ fn serial_numbers_grow_over_all_names() {
         (serial(&reader, "a"), serial(&reader, "b")),
         (Some(third.serial), Some(second.serial))
     );
-    assert_eq!(reader.current("a").unwrap().generation(), third.generation);
+    assert_eq!(reader.current("a").unwrap().fingerprint(), third.fingerprint);
 }
 
 #[test]
-fn the_same_generation_again_changes_nothing() {
+fn the_same_fingerprint_again_changes_nothing() {
     let pair = TestCa::new().pair(&["a.test"]);
     let (mut writer, reader) = store();
     let first = writer.install("a", pair.proved());
     let before = reader.current("a").unwrap();
     let again = writer.install("a", pair.proved());
     assert_eq!(
-        (again.serial, again.generation, again.changed),
-        (first.serial, first.generation, false)
+        (again.serial, again.fingerprint, again.changed),
+        (first.serial, first.fingerprint, false)
     );
     assert!(Arc::ptr_eq(&before, &reader.current("a").unwrap()));
 }
@@ -48,11 +48,11 @@ fn a_refusal_is_shown_beside_what_serves_and_cleared_by_the_next_install() {
     let status = &reader.list()[0];
     assert_eq!(status.refusal, Some(refusal));
     assert_eq!(
-        status.serving.as_ref().unwrap().generation,
-        pair.bundle().generation()
+        status.serving.as_ref().unwrap().fingerprint,
+        pair.bundle().fingerprint()
     );
     writer.install("a", pair.proved());
-    assert_eq!(reader.list()[0].refusal, None, "even by the same generation");
+    assert_eq!(reader.list()[0].refusal, None, "even by the same certificate");
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub struct TrustStatus {
 pub struct ServingTrust {
     /// Grows with each install in this store.
     pub serial: u64,
-    /// The bundle itself: its CAs, its revocation lists, its generation.
+    /// The bundle itself: its CAs, its revocation lists, its fingerprint.
     pub bundle: Arc<TrustBundle>,
 }
 
@@ -136,13 +136,13 @@ impl Writer {
 
     /// Makes a proved bundle the one that peers are verified against, from the next handshake on.
     ///
-    /// Installing the generation that already serves changes nothing. Any noted refusal is cleared.
+    /// Installing the version that already serves changes nothing. Any noted refusal is cleared.
     pub fn install_trust(&mut self, name: &str, proved: ProvedTrust) -> Installed {
         let slot = self.shared.trust.slot(name);
         let bundle = proved.bundle;
-        let generation = bundle.generation();
+        let fingerprint = bundle.fingerprint();
         let known = slot.state.load().serving.clone();
-        let known = known.filter(|known| known.bundle.generation() == generation);
+        let known = known.filter(|known| known.bundle.fingerprint() == fingerprint);
         let changed = known.is_none();
         if changed {
             self.last_serial = self.last_serial.saturating_add(1);
@@ -164,7 +164,7 @@ impl Writer {
             self.shared.trust.swaps.fetch_add(1, Ordering::Release);
         }
         Installed {
-            generation,
+            fingerprint,
             serial,
             changed,
         }

@@ -14,7 +14,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
 
 use super::{Authority, MAX_AUTHORITIES, MAX_TRUST_BYTES, RevocationList, TrustBundle, TrustError};
-use crate::bundle::Generation;
+use crate::bundle::Fingerprint;
 use crate::bundle::chain::text;
 use crate::bundle::signed::{self, Verdict};
 use crate::pem::{PemError, labels, sections};
@@ -40,13 +40,13 @@ pub(super) fn bundle(ca_pem: &[u8], crl_pem: &[u8], revocation: bool) -> Result<
         .map(|der| &**der)
         .chain(lists.iter().map(|list| &**list))
         .chain([&demanded[..]]);
-    let generation = Generation::of(pieces);
+    let fingerprint = Fingerprint::of(pieces);
     let authorities = parsed.iter().map(facts).collect();
     drop(parsed);
     Ok(TrustBundle {
         authorities,
         revocation_lists,
-        generation,
+        fingerprint,
         verifier: verifier(&anchors, lists, revocation)?,
         anchors,
     })

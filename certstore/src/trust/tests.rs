@@ -118,15 +118,16 @@ fn one_text_may_hold_both() {
 }
 
 #[test]
-fn the_generation_is_that_of_the_content() {
+fn the_fingerprint_is_that_of_the_content() {
     let ca = authority("one");
     let crl = list(&ca, &[1], 5);
-    let generation = |crl: &str, revocation| parse(&ca.pem(), crl, revocation).unwrap().bundle().generation();
-    let same = generation(&crl, true);
-    assert_eq!(generation(&format!("a comment\n{crl}"), true), same);
-    assert_ne!(generation(&crl, false), same);
-    assert_ne!(generation(&list(&ca, &[2], 5), true), same);
-    assert_ne!(generation("", false), generation(&crl, false));
+    let fingerprint =
+        |crl: &str, revocation| parse(&ca.pem(), crl, revocation).unwrap().bundle().fingerprint();
+    let same = fingerprint(&crl, true);
+    assert_eq!(fingerprint(&format!("a comment\n{crl}"), true), same);
+    assert_ne!(fingerprint(&crl, false), same);
+    assert_ne!(fingerprint(&list(&ca, &[2], 5), true), same);
+    assert_ne!(fingerprint("", false), fingerprint(&crl, false));
 }
 
 /// What it is, what became of it, whether that is right, and which text is to blame.

@@ -47,11 +47,11 @@ fn certificate(status: &Status, view: Option<&View>, now: Duration) -> Value {
     })
 }
 
-/// `kept` tells where it came from, if it is about the same generation.
+/// `kept` tells where it came from, if it is about the same version.
 fn serving(serving: &ServingStatus, kept: Option<&Version>, now: Duration) -> Value {
-    let kept = kept.filter(|kept| kept.generation == serving.generation);
+    let kept = kept.filter(|kept| kept.fingerprint == serving.fingerprint);
     json!({
-        "generation": serving.generation.to_string(),
+        "fingerprint": serving.fingerprint.to_string(),
         "install": serving.serial,
         "names": texts(&serving.names),
         "key": serving.key_kind.to_string(),
@@ -69,7 +69,7 @@ fn serving(serving: &ServingStatus, kept: Option<&Version>, now: Duration) -> Va
 /// One version of a certificate that served earlier.
 fn version(version: &Version) -> Value {
     json!({
-        "generation": version.generation.to_string(),
+        "fingerprint": version.fingerprint.to_string(),
         "names": texts(&version.names),
         "key": version.key_kind.to_string(),
         "issuer": version.issuer,
@@ -109,7 +109,7 @@ fn acme(acme: &AcmeView) -> Value {
 fn revocation(one: &Revocation) -> Value {
     json!({
         "name": one.certificate,
-        "generation": one.generation.to_string(),
+        "fingerprint": one.fingerprint.to_string(),
         "authority": one.authority,
         "reason": one.reason.as_str(),
         "asked_at": rfc3339(one.asked_at),
@@ -145,7 +145,7 @@ fn serving_trust(serving: &ServingTrust) -> Value {
         })
     });
     json!({
-        "generation": bundle.generation().to_string(),
+        "fingerprint": bundle.fingerprint().to_string(),
         "install": serving.serial,
         "not_after": bundle.not_after().map(rfc3339),
         "next_update": bundle.next_update().map(rfc3339),

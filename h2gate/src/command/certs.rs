@@ -60,14 +60,14 @@ async fn answer(admin: &Admin, arguments: &CertsArguments) -> Result<ExitCode> {
             renew::renew(&mut connect().await?, name, wait, output).await
         }
         CertsCommand::Rollback { name, to } => {
-            let generation = connect().await?.roll_back(name, to.as_deref()).await?;
+            let fingerprint = connect().await?.roll_back(name, to.as_deref()).await?;
             say(
                 output,
                 || {
-                    let short = words::short(&generation);
-                    format!("{name}: generation {short} serves again; what served before is held back\n")
+                    let short = words::short(&fingerprint);
+                    format!("{name}: certificate {short} serves again; what served before is held back\n")
                 },
-                || json::rolled_back(name, &generation),
+                || json::rolled_back(name, &fingerprint),
             )
         }
         CertsCommand::Revoke { name, reason, yes } => {

@@ -123,7 +123,7 @@ impl Report {
                 "not_before": summary.map(|s| date::date_time(s.not_before)),
                 "not_after": summary.map(|s| date::date_time(s.not_after)),
                 "key": summary.map(|s| s.key_kind.to_string()),
-                "generation": summary.map(|s| s.generation.to_string()),
+                "fingerprint": summary.map(|s| s.fingerprint.to_string()),
             })
         });
         let trust_bundles = self.trust_bundles.iter().map(|checked| {

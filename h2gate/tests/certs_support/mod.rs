@@ -115,8 +115,8 @@ impl TestPair {
     }
 
     /// In hex, as programs are told it.
-    pub(crate) fn generation(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         let bundle = CertBundle::parse(self.chain.as_bytes(), self.key.as_bytes()).unwrap();
-        format!("{:x}", bundle.generation())
+        format!("{:x}", bundle.fingerprint())
     }
 }

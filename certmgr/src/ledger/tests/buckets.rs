@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use certstore::Generation;
+use certstore::Fingerprint;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -75,10 +75,10 @@ fn asked_for(random: &mut StdRng, hosts: usize, apart: Duration, failing: u32) -
             }
             Step::Count(host, counted) => {
                 counted.iter().for_each(|limited| ca.take(limited, at));
-                let mut generation = [0; 32];
-                random.fill(&mut generation);
+                let mut fingerprint = [0; 32];
+                random.fill(&mut fingerprint);
                 ca.issued
-                    .insert(Generation::from_bytes(generation), (host, false));
+                    .insert(Fingerprint::from_bytes(fingerprint), (host, false));
             }
             Step::Answer(order, noted) => {
                 under_way.remove(&lease_of(&order.domains, order.key));

@@ -7,7 +7,7 @@ use rand::Rng as _;
 
 use super::super::*;
 use super::seeded;
-use super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, generation, unix};
+use super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, fingerprint, unix};
 use crate::config::{Authority, KeyType};
 use crate::error::IssueError;
 use crate::ledger::{Book, Order, OrderKind, Stamps};
@@ -55,7 +55,7 @@ fn failures(mut all: Vec<Dead>, dns: Dns, horizon: Duration) -> Vec<Duration> {
         let authorities = std::slice::from_ref(&authority);
         let known = Known {
             serving: Some(Life {
-                generation: generation(1),
+                fingerprint: fingerprint(1),
                 not_before: unix(BEGIN - 90 * DAY + dead.valid_for),
                 not_after: unix(BEGIN + dead.valid_for),
                 authority: Some(0),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::*;
-use super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, generation, unix};
+use super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, fingerprint, unix};
 use crate::schedule::RenewalInfo;
 
 fn now_at(at: Duration) -> Now {
@@ -15,7 +15,7 @@ fn now_at(at: Duration) -> Now {
 
 fn life(span: Duration) -> Life {
     Life {
-        generation: generation(1),
+        fingerprint: fingerprint(1),
         not_before: unix(BEGIN),
         not_after: unix(BEGIN + span),
         authority: None,
@@ -57,7 +57,7 @@ fn advice_of(number: u64, from: Duration, to: Duration, before: Option<&Advice>,
         retry_after: None,
     };
     Advice::new(
-        generation(number),
+        fingerprint(number),
         Some(&info),
         before,
         now_at(Duration::ZERO),
@@ -119,7 +119,7 @@ fn the_moment_lies_in_the_window_where_it_was_drawn_and_stays_there() {
 fn advice_that_could_not_be_had_again_still_counts() {
     let mut known = serving(90 * DAY);
     let before = advice(30 * DAY, 40 * DAY, 0.25);
-    let unknown = Advice::unknown(generation(1), None, Some(&before), now_at(DAY), &mut || 0.5);
+    let unknown = Advice::unknown(fingerprint(1), None, Some(&before), now_at(DAY), &mut || 0.5);
     known.advice = Some(unknown);
     assert_eq!(order_after(&known, DAY), (32 * DAY + 12 * HOUR, Why::Advised));
 }
@@ -130,7 +130,7 @@ fn advice_about_another_certificate_does_not_count() {
     known.advice = Some(advice_of(2, DAY, 2 * DAY, None, 0.0));
     assert_eq!(order_after(&known, 3 * DAY), (60 * DAY, Why::LifeSpent));
     let before = advice_of(2, DAY, 2 * DAY, None, 0.0);
-    let unknown = Advice::unknown(generation(1), None, Some(&before), now_at(DAY), &mut || 0.5);
+    let unknown = Advice::unknown(fingerprint(1), None, Some(&before), now_at(DAY), &mut || 0.5);
     known.advice = Some(unknown);
     assert_eq!(order_after(&known, 3 * DAY), (60 * DAY, Why::LifeSpent));
 }
@@ -197,9 +197,9 @@ fn advice_is_asked_for_twice_a_day_and_not_more_than_once_a_minute() {
             retry_after: said,
         };
         let now = now_at(Duration::ZERO);
-        known.advice = Some(Advice::new(generation(1), Some(&info), None, now, &mut || 0.0));
+        known.advice = Some(Advice::new(fingerprint(1), Some(&info), None, now, &mut || 0.0));
         assert_eq!(next(&known, &RULES, now).wait, asked, "{said:?}");
-        known.advice = Some(Advice::new(generation(1), Some(&info), None, now, &mut || 0.999));
+        known.advice = Some(Advice::new(fingerprint(1), Some(&info), None, now, &mut || 0.999));
         let latest = next(&known, &RULES, now).wait;
         assert!(
             asked < latest && latest <= 12 * HOUR,

@@ -6,7 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::super::*;
-use super::simulation::{BEGIN, DAY, generation, unix};
+use super::simulation::{BEGIN, DAY, fingerprint, unix};
 use crate::schedule::RenewalInfo;
 
 const YEAR: u64 = 366 * 86_400;
@@ -58,13 +58,13 @@ prop_compose! {
             retry_after: after,
         };
         let now = Now { wall: unix(BEGIN), steady: Steady(BEGIN) };
-        Advice::new(generation(number), Some(&info), None, now, &mut || chance)
+        Advice::new(fingerprint(number), Some(&info), None, now, &mut || chance)
     }
 }
 
 prop_compose! {
     fn life()(from in instant(), span in seconds(YEAR), authority in option::of(0_usize..2)) -> Life {
-        Life { generation: generation(1), not_before: unix(from), not_after: unix(from + span), authority }
+        Life { fingerprint: fingerprint(1), not_before: unix(from), not_after: unix(from + span), authority }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use certstore::{Generation, Name, UnixTime};
+use certstore::{Fingerprint, Name, UnixTime};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -164,7 +164,7 @@ struct World<'a> {
     stamps: Stamps,
     serving: Option<(Life, Duration)>,
     advice: Option<Advice>,
-    asked_about: Option<Generation>,
+    asked_about: Option<Fingerprint>,
     probe: Option<Probe>,
     issued: u64,
     authorities: Vec<Authority>,
@@ -344,18 +344,18 @@ impl<'a> World<'a> {
             return;
         };
         let before = self.advice.take();
-        self.asked_about = Some(life.generation);
+        self.asked_about = Some(life.fingerprint);
         let mut rng = self.rng.clone();
         let mut random = || rng.random();
         let down = self.fault(authority).is_some();
         self.advice = Some(if down {
             let retry_after = self.setup.cas[authority].retry_after;
             let error = self.error(self.fault(authority).unwrap(), retry_after);
-            Advice::unknown(life.generation, error.limit(), before.as_ref(), now, &mut random)
+            Advice::unknown(life.fingerprint, error.limit(), before.as_ref(), now, &mut random)
         } else {
             let says = self.setup.cas[authority].says;
             let info = window(says, not_before, life.span(), self.time);
-            Advice::new(life.generation, info.as_ref(), before.as_ref(), now, &mut random)
+            Advice::new(life.fingerprint, info.as_ref(), before.as_ref(), now, &mut random)
         });
         self.rng = rng;
     }
@@ -408,8 +408,8 @@ impl<'a> World<'a> {
                 }
             }
             Mutant::AnyAdvice => {
-                if let (Some(generation), Some(life)) = (self.asked_about, &mut known.serving) {
-                    life.generation = generation;
+                if let (Some(fingerprint), Some(life)) = (self.asked_about, &mut known.serving) {
+                    life.fingerprint = fingerprint;
                 }
             }
             Mutant::None | Mutant::WaitsByWallClock | Mutant::NothingNotedBeforeOrders => {}
@@ -438,7 +438,7 @@ impl<'a> World<'a> {
         self.issued += 1;
         let not_before = self.time - BACKDATED;
         let life = Life {
-            generation: generation(self.issued),
+            fingerprint: fingerprint(self.issued),
             not_before: unix(not_before),
             not_after: unix(not_before + self.setup.cas[authority].life),
             authority: Some(authority),
@@ -519,8 +519,8 @@ fn shifted(time: Duration, by: i64) -> Duration {
 }
 
 /// Any number of different ones.
-pub(super) fn generation(number: u64) -> Generation {
+pub(super) fn fingerprint(number: u64) -> Fingerprint {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&number.to_be_bytes());
-    Generation::from_bytes(bytes)
+    Fingerprint::from_bytes(bytes)
 }

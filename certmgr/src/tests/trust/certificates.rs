@@ -88,10 +88,10 @@ async fn what_serves_is_proved_again_against_another_bundle_and_serves_on() {
     scene.manager.promoted(&pair).await;
     scene.trusts(&other);
     match scene.manager.next().await {
-        Event::Refused { serving, .. } => assert_eq!(serving, Some(pair.generation())),
+        Event::Refused { serving, .. } => assert_eq!(serving, Some(pair.fingerprint())),
         other => panic!("{other}"),
     }
-    assert_eq!(scene.manager.serving(), Some(pair.generation()));
+    assert_eq!(scene.manager.serving(), Some(pair.fingerprint()));
     scene.trusts(&ca);
     scene.manager.recovered(&pair).await;
 }
@@ -114,9 +114,9 @@ async fn what_is_kept_serves_at_once_and_is_held_against_the_anchors_when_they_c
         .handle
         .reload_trust(vec![bundle.config_without_lists("internal")]);
     assert_eq!(manager.next().await.kind(), "restored");
-    assert_eq!(manager.serving(), Some(pair.generation()));
+    assert_eq!(manager.serving(), Some(pair.fingerprint()));
     assert_eq!(manager.next().await.kind(), "refused");
-    assert_eq!(manager.serving(), Some(pair.generation()));
+    assert_eq!(manager.serving(), Some(pair.fingerprint()));
     bundle.write(&ca.0.pem(), "");
     manager.recovered(&pair).await;
 }

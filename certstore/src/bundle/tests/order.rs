@@ -75,13 +75,13 @@ fn doubled_misordered_and_superfluous_certificates_are_served_in_order_with_a_wa
             &[Duplicates, Superfluous, Reordered],
         ),
     ];
-    let whole = pair.bundle().generation();
+    let whole = pair.bundle().fingerprint();
     for (came, places, warnings) in cases {
         let (served, told) = served(&came, key);
         assert_eq!((served.as_slice(), told.as_slice()), (places, warnings));
         if places.len() == 2 {
             assert_eq!(
-                parse(came.concat(), key).unwrap().generation(),
+                parse(came.concat(), key).unwrap().fingerprint(),
                 whole,
                 "it is the same chain"
             );
@@ -247,6 +247,6 @@ proptest::proptest! {
         proptest::prop_assert_eq!(served[0].as_ref(), der(&pair.leaf));
         proptest::prop_assert_eq!(served[1].as_ref(), der(&right));
         let again = if with_root { pair.chain() + &ca.root.pem() } else { pair.chain() };
-        proptest::prop_assert_eq!(parse(again, &pair.key).unwrap().generation(), bundle.generation());
+        proptest::prop_assert_eq!(parse(again, &pair.key).unwrap().fingerprint(), bundle.fingerprint());
     }
 }

@@ -14,7 +14,7 @@ fn labelled(label: &str, body: &str) -> String {
 
 fn same(pair: &TestPair, chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) {
     let bundle = parse(chain, key).unwrap();
-    assert_eq!(bundle.generation(), pair.bundle().generation());
+    assert_eq!(bundle.fingerprint(), pair.bundle().fingerprint());
     assert_eq!(bundle.warnings(), []);
 }
 

@@ -81,7 +81,7 @@ fn info(families: &mut Families<'_>, certificates: &[Status]) -> Result<(), Erro
             let serving = status.serving.as_ref()?;
             Some((
                 &*status.name,
-                serving.generation.to_string(),
+                serving.fingerprint.to_string(),
                 serving.key_kind.to_string(),
             ))
         })
@@ -89,10 +89,10 @@ fn info(families: &mut Families<'_>, certificates: &[Status]) -> Result<(), Erro
     families.info(
         "h2gate_certificate",
         "The certificate that serves: hash of its content, and its key",
-        facts.iter().map(|(name, generation, key)| {
+        facts.iter().map(|(name, fingerprint, key)| {
             vec![
                 ("certificate", *name),
-                ("generation", generation.as_str()),
+                ("fingerprint", fingerprint.as_str()),
                 ("key", key.as_str()),
             ]
         }),

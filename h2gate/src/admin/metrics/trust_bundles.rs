@@ -38,19 +38,19 @@ pub(super) fn families(
         "When the last of its CAs expires, in seconds since the Unix epoch",
         moments(bundles, |serving| serving.bundle.not_after()),
     )?;
-    let generations: Vec<_> = bundles
+    let fingerprints: Vec<_> = bundles
         .iter()
         .filter_map(|status| {
             let serving = status.serving.as_ref()?;
-            Some((&*status.name, serving.bundle.generation().to_string()))
+            Some((&*status.name, serving.bundle.fingerprint().to_string()))
         })
         .collect();
     families.info(
         "h2gate_trust_bundle",
         "The trust bundle that serves: hash of its content",
-        generations
+        fingerprints
             .iter()
-            .map(|(name, generation)| vec![("trust_bundle", *name), ("generation", generation.as_str())]),
+            .map(|(name, fingerprint)| vec![("trust_bundle", *name), ("fingerprint", fingerprint.as_str())]),
     )?;
     families.counter(
         "h2gate_trust_bundle_events",

@@ -65,14 +65,14 @@ impl Client {
         answer(&self.admin, DEADLINE, call).await.map(drop)
     }
 
-    /// The generation that serves then.
+    /// The version that serves then.
     pub(super) async fn roll_back(&mut self, name: &str, to: Option<&str>) -> Result<String, Failure> {
         let request = pb::RollbackRequest {
             name: name.to_owned(),
-            generation: to.unwrap_or_default().to_owned(),
+            fingerprint: to.unwrap_or_default().to_owned(),
         };
         let call = self.service.rollback(request);
-        Ok(answer(&self.admin, DEADLINE, call).await?.generation)
+        Ok(answer(&self.admin, DEADLINE, call).await?.fingerprint)
     }
 
     pub(super) async fn revoke(&mut self, request: pb::RevokeRequest) -> Result<(), Failure> {

@@ -25,7 +25,7 @@ pub(super) fn certificates(all: &pb::ListResponse) -> Value {
 fn revocation(one: &pb::Revocation) -> Value {
     json!({
         "name": one.name,
-        "generation": one.generation,
+        "fingerprint": one.fingerprint,
         "authority": one.authority,
         "reason": one.reason,
         "asked_at": time(&one.asked_time),
@@ -100,8 +100,8 @@ pub(super) fn outcome(name: &str, outcome: &str) -> Value {
     json!({ "name": name, "outcome": outcome })
 }
 
-pub(super) fn rolled_back(name: &str, generation: &str) -> Value {
-    json!({ "name": name, "outcome": "rolled_back", "generation": generation })
+pub(super) fn rolled_back(name: &str, fingerprint: &str) -> Value {
+    json!({ "name": name, "outcome": "rolled_back", "fingerprint": fingerprint })
 }
 
 /// A renewal that was watched to its end, or until patience ended.
@@ -124,7 +124,7 @@ pub(super) fn renewed(name: &str, outcome: &str, events: &[pb::Event], now: &pb:
 
 fn version(version: &pb::Version) -> Value {
     json!({
-        "generation": version.generation,
+        "fingerprint": version.fingerprint,
         "names": version.names,
         "key": version.key_kind,
         "not_before": time(&version.not_before_time),

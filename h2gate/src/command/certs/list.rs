@@ -47,7 +47,7 @@ fn cells(certificate: &pb::Certificate, now: Now) -> [String; 5] {
     [
         one_line(&certificate.name),
         one_line(&certificate.source),
-        serving.map_or("nothing".to_owned(), |version| short(&version.generation)),
+        serving.map_or("nothing".to_owned(), |version| short(&version.fingerprint)),
         until.map_or(NOTHING.to_owned(), |until| at_and_when(until, now)),
         certificate
             .next

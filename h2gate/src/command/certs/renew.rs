@@ -212,8 +212,8 @@ fn conclusion(outcome: Outcome, after: &pb::Certificate, patience: Duration) -> 
             let until = serving.not_after_time.as_ref();
             let until = until.map(|until| at_and_when(until, Now::read()));
             format!(
-                "generation {} serves until {}",
-                short(&serving.generation),
+                "certificate {} serves until {}",
+                short(&serving.fingerprint),
                 until.unwrap_or_default()
             )
         }
@@ -226,6 +226,6 @@ fn conclusion(outcome: Outcome, after: &pb::Certificate, patience: Duration) -> 
 fn serving(certificate: &pb::Certificate) -> String {
     let serving = certificate.serving.as_ref();
     serving
-        .map(|version| version.generation.clone())
+        .map(|version| version.fingerprint.clone())
         .unwrap_or_default()
 }

@@ -63,8 +63,8 @@ fn question(certificate: &pb::Certificate, now: Now) -> String {
         let until = version.not_after_time.as_ref();
         let until = until.map(|until| at_and_when(until, now));
         format!(
-            "generation {} for {}, valid until {}",
-            short(&version.generation),
+            "certificate {} for {}, valid until {}",
+            short(&version.fingerprint),
             version.names.join(", "),
             until.unwrap_or_default()
         )

@@ -25,7 +25,7 @@ pub(super) fn text(certificate: &pb::Certificate, now: Now) -> String {
     }
     match &certificate.serving {
         Some(serving) => {
-            page.line(0, "serves", &serving.generation);
+            page.line(0, "serves", &serving.fingerprint);
             version(&mut page, serving, now);
         }
         None => page.line(0, "serves", "nothing yet"),
@@ -37,7 +37,7 @@ pub(super) fn text(certificate: &pb::Certificate, now: Now) -> String {
         page.line(0, "to revoke", &wishes::text(one, now));
     }
     for previous in &certificate.previous {
-        page.line(0, "before", &previous.generation);
+        page.line(0, "before", &previous.fingerprint);
         version(&mut page, previous, now);
     }
     page.0

@@ -5,12 +5,12 @@ use proto::certs::v1::revocation::Progress;
 
 use super::words::{Now, due, one_line, short, when};
 
-/// `revocation of generation 1f0c2a…`, and where it stands.
+/// `revocation of version 1f0c2a…`, and where it stands.
 pub(super) fn text(one: &pb::Revocation, now: Now) -> String {
     let asked = one.asked_time.as_ref().map(|at| when(at, now));
     let mut text = format!(
-        "revocation of generation {} at {} ({}), asked for {}: {}",
-        short(&one.generation),
+        "revocation of certificate {} at {} ({}), asked for {}: {}",
+        short(&one.fingerprint),
         one.authority,
         one.reason,
         asked.unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! Times, generations and foreign text, for people.
+//! Times, versions and foreign text, for people.
 
 use std::time::Duration;
 
@@ -56,9 +56,9 @@ pub(super) fn span(seconds: u64) -> String {
     }
 }
 
-/// The first 12 digits, as logs and metrics show a generation.
-pub(super) fn short(generation: &str) -> String {
-    one_line(generation.get(..12).unwrap_or(generation))
+/// The first 12 digits, as logs and metrics show a fingerprint.
+pub(super) fn short(fingerprint: &str) -> String {
+    one_line(fingerprint.get(..12).unwrap_or(fingerprint))
 }
 
 /// Text from a CA or a file name in it may hold anything: a terminal must not obey it.

@@ -114,19 +114,19 @@ fn files(
     }
     if summary.held_back {
         let message = format!(
-            "certificate `{}`: generation {} does not serve, for it was rolled back from",
-            one.name, summary.generation
+            "certificate `{}`: version {} does not serve, for it was rolled back from",
+            one.name, summary.fingerprint
         );
         let remedy = format!(
             "put another pair in its place, or `h2gate certs rollback {} --to {}`",
-            one.name, summary.generation
+            one.name, summary.fingerprint
         );
         found.warning(place, message, Some(remedy));
     }
     if summary.to_be_revoked {
         let message = format!(
-            "certificate `{}`: generation {} does not serve, for it is to be revoked, or is",
-            one.name, summary.generation
+            "certificate `{}`: version {} does not serve, for it is to be revoked, or is",
+            one.name, summary.fingerprint
         );
         found.warning(place, message, Some("put another pair in its place".to_owned()));
     }

@@ -117,8 +117,8 @@ fn certificate(checked: &Checked<Summary>, now: UnixTime) -> (String, String) {
             let left = date::days(summary.not_after.as_secs().saturating_sub(now.as_secs()));
             let until = date::date(summary.not_after);
             format!(
-                "{names}  {}  until {until}, {left}  generation {}",
-                summary.key_kind, summary.generation
+                "{names}  {}  until {until}, {left}  certificate {}",
+                summary.key_kind, summary.fingerprint
             )
         }
     };

@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-use certstore::{Generation, Name};
+use certstore::{Fingerprint, Name};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-use super::super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, generation, unix};
+use super::super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, fingerprint, unix};
 use crate::config::{AcmeSource, Authority, Challenge, KeyType};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::ledger::{Book, Noted, Order, OrderKind, Stamps};
@@ -353,9 +353,9 @@ impl<'a> World<'a> {
                 explanation: None,
                 retry_after: Some(12 * HOUR),
             };
-            Advice::new(life.generation, Some(&info), before.as_ref(), now, &mut random)
+            Advice::new(life.fingerprint, Some(&info), before.as_ref(), now, &mut random)
         } else {
-            Advice::unknown(life.generation, None, before.as_ref(), now, &mut random)
+            Advice::unknown(life.fingerprint, None, before.as_ref(), now, &mut random)
         };
         self.processes[process].advice[certificate] = Some(advice);
     }
@@ -395,7 +395,7 @@ impl<'a> World<'a> {
             let replaces = (kind == OrderKind::Replacing)
                 .then_some(replaced)
                 .flatten()
-                .map(|life| life.generation);
+                .map(|life| life.fingerprint);
             let (takes, result) = self.place(certificate, position, replaces);
             self.numbers += 1;
             let number = self.numbers;
@@ -423,7 +423,7 @@ impl<'a> World<'a> {
         &mut self,
         certificate: usize,
         position: usize,
-        replaces: Option<Generation>,
+        replaces: Option<Fingerprint>,
     ) -> (Duration, Result<Vec<Limited>, IssueError>) {
         let one = &self.setup.fleet[certificate];
         if !self.is_up(certificate, position) {
@@ -469,12 +469,12 @@ impl<'a> World<'a> {
                 self.numbers += 1;
                 let not_before = self.time - BACKDATED;
                 let life = Life {
-                    generation: generation(self.numbers),
+                    fingerprint: fingerprint(self.numbers),
                     not_before: unix(not_before),
                     not_after: unix(not_before + one.life),
                     authority: Some(position),
                 };
-                self.ca.issued.insert(life.generation, (one.name.clone(), false));
+                self.ca.issued.insert(life.fingerprint, (one.name.clone(), false));
                 self.ca.in_a_row.remove(&one.name);
                 self.book.issued(noted, life.not_before, stamps, now);
                 self.kept[certificate].serving = Some(life);
