@@ -247,7 +247,7 @@ impl Certificate {
             self.post.tell(Event::Promoted {
                 name: Arc::clone(self.post.name()),
                 fingerprint: installed.fingerprint,
-                serial: installed.serial,
+                install: installed.install,
                 names: bundle.names().to_vec(),
                 key_kind: bundle.key_kind(),
                 not_after: bundle.not_after(),

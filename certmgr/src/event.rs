@@ -23,8 +23,8 @@ pub enum Event {
         name: Arc<str>,
         /// What serves now.
         fingerprint: Fingerprint,
-        /// Its serial number in the store.
-        serial: u64,
+        /// The number of its install.
+        install: u64,
         /// What it is good for.
         names: Vec<Name>,
         /// The kind of its key.

@@ -26,7 +26,7 @@ pub struct Challenges {
 pub struct Published {
     shared: Arc<Shared>,
     place: Place,
-    serial: u64,
+    publication: u64,
 }
 
 #[derive(Default)]
@@ -34,7 +34,7 @@ struct Shared {
     answers: ArcSwap<Answers>,
     tls_alpn: AtomicUsize,
     http: AtomicUsize,
-    /// Held while answers change, so that none is lost; holds the serial number of the last one.
+    /// Held while answers change, so that none is lost; holds the number of the last one.
     changing: Mutex<u64>,
 }
 
@@ -57,27 +57,27 @@ impl Challenges {
     /// written. An IP address may be given as such: it is asked for by its reverse name (RFC 8738 §6).
     pub fn publish_tls_alpn(&self, server_name: &str, certificate: Arc<CertifiedKey>) -> Published {
         let name = asked_name(server_name);
-        let serial = self.shared.change(|answers, serial| {
+        let publication = self.shared.change(|answers, publication| {
             let published = answers.tls_alpn.entry(name.clone()).or_default();
-            published.push((serial, certificate));
+            published.push((publication, certificate));
         });
         Published {
             shared: Arc::clone(&self.shared),
             place: Place::TlsAlpn(name),
-            serial,
+            publication,
         }
     }
 
     /// Answers `/.well-known/acme-challenge/TOKEN` with this key authorization (RFC 8555 §8.3).
     pub fn publish_http(&self, token: &str, key_authorization: &str) -> Published {
-        let serial = self.shared.change(|answers, serial| {
+        let publication = self.shared.change(|answers, publication| {
             let published = answers.http.entry(token.into()).or_default();
-            published.push((serial, key_authorization.into()));
+            published.push((publication, key_authorization.into()));
         });
         Published {
             shared: Arc::clone(&self.shared),
             place: Place::Http(token.into()),
-            serial,
+            publication,
         }
     }
 
@@ -108,7 +108,7 @@ impl Challenges {
 }
 
 impl Shared {
-    /// Edits a copy and publishes it. Gives the serial number that the edit was called with.
+    /// Edits a copy and publishes it. Gives the number that the edit was called with.
     fn change(&self, edit: impl FnOnce(&mut Answers, u64)) -> u64 {
         let mut last = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         *last = last.saturating_add(1);
@@ -124,17 +124,17 @@ impl Shared {
 
 impl Drop for Published {
     fn drop(&mut self) {
-        let (place, serial) = (&self.place, self.serial);
+        let (place, publication) = (&self.place, self.publication);
         self.shared.change(|answers, _| match place {
-            Place::TlsAlpn(name) => take_back(&mut answers.tls_alpn, name, serial),
-            Place::Http(token) => take_back(&mut answers.http, token, serial),
+            Place::TlsAlpn(name) => take_back(&mut answers.tls_alpn, name, publication),
+            Place::Http(token) => take_back(&mut answers.http, token, publication),
         });
     }
 }
 
-fn take_back<T>(answers: &mut HashMap<Box<str>, Vec<(u64, T)>>, place: &str, serial: u64) {
+fn take_back<T>(answers: &mut HashMap<Box<str>, Vec<(u64, T)>>, place: &str, publication: u64) {
     if let Some(published) = answers.get_mut(place) {
-        published.retain(|(other, _)| *other != serial);
+        published.retain(|(other, _)| *other != publication);
         if published.is_empty() {
             answers.remove(place);
         }

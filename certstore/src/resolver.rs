@@ -25,8 +25,8 @@ pub enum Resolution {
     Serving {
         /// The certificate's name in the configuration.
         name: Arc<str>,
-        /// The serial number of the install.
-        serial: u64,
+        /// The number of the install.
+        install: u64,
         /// The hash of what is served.
         fingerprint: Fingerprint,
     },
@@ -94,7 +94,7 @@ impl ResolvesServerCert for Resolver {
         };
         LAST.set(Some(Resolution::Serving {
             name: Arc::clone(serving.name()),
-            serial: serving.serial(),
+            install: serving.install(),
             fingerprint: serving.fingerprint(),
         }));
         Some(Arc::clone(serving.bundle().certified_key()))

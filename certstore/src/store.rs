@@ -32,7 +32,7 @@ pub fn store() -> (Writer, Reader) {
     (
         Writer {
             shared: Arc::clone(&shared),
-            last_serial: 0,
+            last_install: 0,
         },
         Reader { shared },
     )
@@ -42,7 +42,7 @@ pub fn store() -> (Writer, Reader) {
 #[derive(Debug)]
 pub struct Serving {
     name: Arc<str>,
-    serial: u64,
+    install: u64,
     bundle: Arc<CertBundle>,
 }
 
@@ -51,7 +51,7 @@ impl Serving {
     pub(crate) fn trial(name: Arc<str>, bundle: Arc<CertBundle>) -> Self {
         Self {
             name,
-            serial: 0,
+            install: 0,
             bundle,
         }
     }
@@ -62,8 +62,8 @@ impl Serving {
     }
 
     /// Grows with each install in this store: of two, the greater is the newer.
-    pub fn serial(&self) -> u64 {
-        self.serial
+    pub fn install(&self) -> u64 {
+        self.install
     }
 
     /// The hash of what is served.
@@ -82,8 +82,8 @@ impl Serving {
 pub struct Installed {
     /// The version that serves now.
     pub fingerprint: Fingerprint,
-    /// Its serial number.
-    pub serial: u64,
+    /// The number of its install.
+    pub install: u64,
     /// False if exactly this bundle was serving already: then nothing happened.
     pub changed: bool,
 }
@@ -114,7 +114,7 @@ pub struct ServingStatus {
     /// The hash of what is served.
     pub fingerprint: Fingerprint,
     /// Grows with each install.
-    pub serial: u64,
+    pub install: u64,
     /// What it is good for.
     pub names: Vec<Name>,
     /// Valid from.
@@ -155,7 +155,7 @@ impl Shared {
 /// The only one who can change what serves.
 pub struct Writer {
     shared: Arc<Shared>,
-    last_serial: u64,
+    last_install: u64,
 }
 
 impl Writer {
@@ -182,16 +182,16 @@ impl Writer {
             self.clear_refusal(name);
             return Installed {
                 fingerprint,
-                serial: current.serial,
+                install: current.install,
                 changed: false,
             };
         }
-        self.last_serial = self.last_serial.saturating_add(1);
-        let serial = self.last_serial;
+        self.last_install = self.last_install.saturating_add(1);
+        let install = self.last_install;
         let name: Arc<str> = name.into();
         let serving = Some(Arc::new(Serving {
             name: Arc::clone(&name),
-            serial,
+            install,
             bundle,
         }));
         self.change(|entries| {
@@ -205,7 +205,7 @@ impl Writer {
         });
         Installed {
             fingerprint,
-            serial,
+            install,
             changed: true,
         }
     }
@@ -269,7 +269,7 @@ impl Writer {
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer")
-            .field("last_serial", &self.last_serial)
+            .field("last_install", &self.last_install)
             .finish_non_exhaustive()
     }
 }
@@ -331,7 +331,7 @@ impl ServingStatus {
         let bundle = &serving.bundle;
         Self {
             fingerprint: bundle.fingerprint(),
-            serial: serving.serial,
+            install: serving.install,
             names: bundle.names().to_vec(),
             not_before: bundle.not_before(),
             not_after: bundle.not_after(),

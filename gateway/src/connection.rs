@@ -250,7 +250,7 @@ impl Client {
             self.presented = None;
         }
         if let Some(presented) = &mut self.presented {
-            // No bundle has this serial number.
+            // No install has this number.
             presented.bundle = 0;
         }
         if let Some(settings) = self.listener.settings.http2() {
@@ -269,7 +269,7 @@ impl Client {
 }
 
 impl Presented {
-    /// The certificate that a handshake has verified which began while the bundle with this serial number served.
+    /// The certificate that a handshake has verified which began while the bundle of this install served.
     fn during(session: &Session, bundle: u64) -> Option<Box<Self>> {
         let certificate = session.client_chain().first()?;
         Some(Box::new(Self {
@@ -339,7 +339,7 @@ impl Accepted {
         let (mut transport, mut early) = (Transport::Plaintext, Vec::new());
         if let Some(tls) = &self.listener.tls {
             // Of two bundles that serve while it lasts the older one: then it is verified once more.
-            let bundle = tls.client_trust.as_ref().map_or(0, ClientTrust::serial);
+            let bundle = tls.client_trust.as_ref().map_or(0, ClientTrust::install);
             let completed = handshake::run(&mut self.stream, tls, handle, &mut self.place).await?;
             label = match completed.session.version() {
                 Some(ProtocolVersion::TLSv1_2) => TlsLabel::Tls12,

@@ -1,4 +1,4 @@
-//! One immutable view of the configuration per generation; what did not change is the same object.
+//! One immutable view of the configuration per reload; what did not change is the same object.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

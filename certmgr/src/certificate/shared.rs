@@ -110,7 +110,7 @@ impl Certificate {
                 if let Some(revocations) = &self.revocations {
                     revocations.wake();
                 }
-                self.tell_followed(serving, fingerprint, installed.serial);
+                self.tell_followed(serving, fingerprint, installed.install);
             }
             Err(reason) => self.tell_unfollowed(reason),
         }
@@ -169,7 +169,7 @@ impl Certificate {
             .is_some_and(|(asked_at, promoted_at)| promoted_at > asked_at)
     }
 
-    fn tell_followed(&self, from: Option<Fingerprint>, to: Fingerprint, serial: u64) {
+    fn tell_followed(&self, from: Option<Fingerprint>, to: Fingerprint, install: u64) {
         let name = Arc::clone(self.post.name());
         if from.is_some_and(|from| self.kept.is_held_back(from)) {
             return self.post.tell(Event::RolledBack { name, from, to });
@@ -179,7 +179,7 @@ impl Certificate {
         self.post.tell(Event::Promoted {
             name,
             fingerprint: to,
-            serial,
+            install,
             names: bundle.names().to_vec(),
             key_kind: bundle.key_kind(),
             not_after: bundle.not_after(),

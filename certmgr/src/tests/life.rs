@@ -90,9 +90,9 @@ async fn a_reload_leaves_equal_ones_alone_and_starts_removes_and_replaces_the_ot
     ];
     let mut manager = TestManager::start(configs, watching());
     first_load_done(&manager).await;
-    let serial =
-        |manager: &TestManager, name: &str| manager.reader.current(name).map(|serving| serving.serial());
-    let before = [serial(&manager, "kept"), serial(&manager, "changed")];
+    let install =
+        |manager: &TestManager, name: &str| manager.reader.current(name).map(|serving| serving.install());
+    let before = [install(&manager, "kept"), install(&manager, "changed")];
     assert!(before.iter().all(Option::is_some));
     while manager.events.try_recv().is_ok() {}
 
@@ -115,7 +115,7 @@ async fn a_reload_leaves_equal_ones_alone_and_starts_removes_and_replaces_the_ot
         ]
     );
     assert_eq!(
-        [serial(&manager, "kept"), serial(&manager, "changed")],
+        [install(&manager, "kept"), install(&manager, "changed")],
         before,
         "both go on serving"
     );
@@ -135,7 +135,7 @@ async fn a_reload_leaves_equal_ones_alone_and_starts_removes_and_replaces_the_ot
         }
     });
     well.await.expect("it is not well again");
-    assert_eq!([serial(&manager, "kept"), serial(&manager, "changed")], before);
+    assert_eq!([install(&manager, "kept"), install(&manager, "changed")], before);
     assert!(manager.reader.current("added").is_none());
     let next = ca.pair();
     kept.write(&next);

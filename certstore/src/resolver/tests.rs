@@ -181,15 +181,15 @@ fn what_was_chosen_is_told_once() {
     let expected = reader.current("0").unwrap();
     let Some(Resolution::Serving {
         name,
-        serial,
+        install,
         fingerprint,
     }) = take_resolution()
     else {
         panic!("nothing was told");
     };
     assert_eq!(
-        (&*name, serial, fingerprint),
-        ("0", expected.serial(), pair.bundle().fingerprint())
+        (&*name, install, fingerprint),
+        ("0", expected.install(), pair.bundle().fingerprint())
     );
     assert_eq!(take_resolution(), None);
 }

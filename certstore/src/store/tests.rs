@@ -1,21 +1,21 @@
 use super::*;
 use crate::testing::*;
 
-fn serial(reader: &Reader, name: &str) -> Option<u64> {
-    reader.current(name).map(|serving| serving.serial())
+fn install(reader: &Reader, name: &str) -> Option<u64> {
+    reader.current(name).map(|serving| serving.install())
 }
 
 #[test]
-fn serial_numbers_grow_over_all_names() {
+fn install_numbers_grow_over_all_names() {
     let ca = TestCa::new();
     let (mut writer, reader) = store();
     let first = writer.install("a", ca.pair(&["a.test"]).proved());
     let second = writer.install("b", ca.pair(&["b.test"]).proved());
     let third = writer.install("a", ca.pair(&["a.test"]).proved());
-    assert!(first.serial < second.serial && second.serial < third.serial);
+    assert!(first.install < second.install && second.install < third.install);
     assert_eq!(
-        (serial(&reader, "a"), serial(&reader, "b")),
-        (Some(third.serial), Some(second.serial))
+        (install(&reader, "a"), install(&reader, "b")),
+        (Some(third.install), Some(second.install))
     );
     assert_eq!(reader.current("a").unwrap().fingerprint(), third.fingerprint);
 }
@@ -28,8 +28,8 @@ fn the_same_fingerprint_again_changes_nothing() {
     let before = reader.current("a").unwrap();
     let again = writer.install("a", pair.proved());
     assert_eq!(
-        (again.serial, again.fingerprint, again.changed),
-        (first.serial, first.fingerprint, false)
+        (again.install, again.fingerprint, again.changed),
+        (first.install, first.fingerprint, false)
     );
     assert!(Arc::ptr_eq(&before, &reader.current("a").unwrap()));
 }
@@ -84,7 +84,7 @@ fn a_removed_certificate_is_gone_and_the_others_stay() {
 }
 
 #[test]
-fn readers_on_other_threads_never_see_an_older_serial_after_a_newer() {
+fn readers_on_other_threads_never_see_an_older_install_after_a_newer() {
     let ca = TestCa::new();
     let pairs: Vec<TestPair> = (0..8).map(|_| ca.pair(&["a.test"])).collect();
     let (mut writer, reader) = store();
@@ -97,7 +97,7 @@ fn readers_on_other_threads_never_see_an_older_serial_after_a_newer() {
                 let mut newest = 0;
                 while newest < last {
                     let schemes = [rustls::SignatureScheme::ECDSA_NISTP256_SHA256];
-                    let seen = resolver.pick(Some("a.test"), &schemes).unwrap().serial();
+                    let seen = resolver.pick(Some("a.test"), &schemes).unwrap().install();
                     assert!(seen >= newest, "{seen} after {newest}");
                     newest = seen;
                 }

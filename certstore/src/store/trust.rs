@@ -29,7 +29,7 @@ pub struct TrustStatus {
 #[derive(Debug, Clone)]
 pub struct ServingTrust {
     /// Grows with each install in this store.
-    pub serial: u64,
+    pub install: u64,
     /// The bundle itself: its CAs, its revocation lists, its fingerprint.
     pub bundle: Arc<TrustBundle>,
 }
@@ -49,10 +49,10 @@ pub struct ClientTrust {
 }
 
 impl ClientTrust {
-    /// The serial number of the bundle that serves; 0 before the first.
-    pub fn serial(&self) -> u64 {
+    /// The number of the install of the bundle that serves; 0 before the first.
+    pub fn install(&self) -> u64 {
         let state = self.slot.state.load();
-        state.serving.as_ref().map_or(0, |serving| serving.serial)
+        state.serving.as_ref().map_or(0, |serving| serving.install)
     }
 
     /// Whether the bundle that serves accepts this chain, the client's own certificate first. The dates in it
@@ -145,13 +145,13 @@ impl Writer {
         let known = known.filter(|known| known.bundle.fingerprint() == fingerprint);
         let changed = known.is_none();
         if changed {
-            self.last_serial = self.last_serial.saturating_add(1);
+            self.last_install = self.last_install.saturating_add(1);
         }
         let serving = known.unwrap_or(ServingTrust {
-            serial: self.last_serial,
+            install: self.last_install,
             bundle,
         });
-        let serial = serving.serial;
+        let install = serving.install;
         slot.change(|state| {
             *state = State {
                 declared: true,
@@ -165,7 +165,7 @@ impl Writer {
         }
         Installed {
             fingerprint,
-            serial,
+            install,
             changed,
         }
     }

@@ -323,7 +323,7 @@ fn what_serves_is_replaced_only_by_what_was_proved() {
     let first = writer.install_trust("clients", parse(&one.pem(), "", false).unwrap());
     assert!(first.changed);
     let again = writer.install_trust("clients", parse(&one.pem(), "", false).unwrap());
-    assert_eq!((again.changed, again.serial), (false, first.serial));
+    assert_eq!((again.changed, again.install), (false, first.install));
     let refusal = Refusal {
         message: "broken".to_owned(),
         at: NOW,
@@ -331,9 +331,9 @@ fn what_serves_is_replaced_only_by_what_was_proved() {
     writer.refuse_trust("clients", refusal.clone());
     let status = &reader.trust_list()[0];
     assert_eq!(status.refusal, Some(refusal));
-    assert_eq!(status.serving.as_ref().unwrap().serial, first.serial);
+    assert_eq!(status.serving.as_ref().unwrap().install, first.install);
     let second = writer.install_trust("clients", parse(&two.pem(), "", false).unwrap());
-    assert!(second.changed && second.serial > first.serial);
+    assert!(second.changed && second.install > first.install);
     assert_eq!(reader.trust_list()[0].refusal, None);
     assert_eq!(reader.anchors("clients").unwrap(), [two.der().clone()]);
     writer.clear_trust_refusal("clients");

@@ -17,7 +17,7 @@ pub(super) struct Line<'a> {
     pub(super) path: &'a [u8],
     pub(super) client: IpAddr,
     pub(super) tls: TlsLabel,
-    /// Serial number of the certificate's generation; 0 without one.
+    /// The number of the certificate's install; 0 without one.
     pub(super) certificate: u64,
     /// The identity that the client has proved by a certificate of its own.
     pub(super) client_identity: &'a [u8],

@@ -266,8 +266,8 @@ impl<'a> Handshake<'a> {
             .decrypt(wire, |payload| early.extend_from_slice(payload));
         let resolution = certstore::take_resolution();
         self.scheduler.took(Stranger::Handshake, began.elapsed());
-        if let Some(certstore::Resolution::Serving { serial, .. }) = &resolution {
-            self.certificate = *serial;
+        if let Some(certstore::Resolution::Serving { install, .. }) = &resolution {
+            self.certificate = *install;
         }
         match outcome {
             Ok(()) => {

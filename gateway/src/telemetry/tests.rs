@@ -60,7 +60,7 @@ fn labels_that_come_with_a_reload_are_counted_from_then_on() {
 }
 
 #[test]
-fn open_connections_are_reported_by_version_and_generation_as_long_as_there_are_any() {
+fn open_connections_are_reported_by_version_and_install_as_long_as_there_are_any() {
     let metrics = Metrics::new(2);
     let (one, two) = (metrics.worker(0), metrics.worker(1));
     one.connection_opened(TlsLabel::Tls13, 7);
@@ -71,7 +71,7 @@ fn open_connections_are_reported_by_version_and_generation_as_long_as_there_are_
             .totals()
             .connections
             .iter()
-            .map(|c| (c.version, c.generation, c.open))
+            .map(|c| (c.version, c.install, c.open))
             .collect()
     };
     assert_eq!(open(&metrics), [(TlsLabel::Tls12, 8, 1), (TlsLabel::Tls13, 7, 2)]);

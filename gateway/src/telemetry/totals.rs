@@ -21,7 +21,7 @@ pub struct Totals {
     pub connections_accepted: u64,
     /// Client connections closed; the rest is open.
     pub connections_closed: u64,
-    /// Open HTTP/2 connections by TLS version and certificate generation.
+    /// Open HTTP/2 connections by TLS version and install of the certificate.
     pub connections: Vec<ConnectionTotals>,
     /// TLS handshakes that were done, by version.
     pub handshakes: Vec<HandshakeTotals>,
@@ -90,7 +90,7 @@ pub struct ConnectionTotals {
     /// TLS version.
     pub version: TlsLabel,
     /// Which certificate they were shown; 0 without one.
-    pub generation: u64,
+    pub install: u64,
     /// The number of them.
     pub open: u64,
 }
@@ -222,14 +222,14 @@ fn connections(workers: &[Arc<WorkerMetrics>]) -> Vec<ConnectionTotals> {
     let mut counts = BTreeMap::<_, u64>::new();
     for worker in workers {
         for open in lock(&worker.open).iter() {
-            *counts.entry((open.version, open.generation)).or_default() += open.count;
+            *counts.entry((open.version, open.install)).or_default() += open.count;
         }
     }
     let totals = counts
         .into_iter()
-        .map(|((version, generation), open)| ConnectionTotals {
+        .map(|((version, install), open)| ConnectionTotals {
             version,
-            generation,
+            install,
             open,
         });
     totals.collect()

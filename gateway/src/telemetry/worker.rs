@@ -71,7 +71,7 @@ pub(super) struct HandshakeCounters {
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) version: TlsLabel,
-    pub(super) generation: u64,
+    pub(super) install: u64,
     pub(super) count: u64,
 }
 
@@ -161,34 +161,34 @@ impl WorkerMetrics {
         }
     }
 
-    /// A connection entered HTTP/2 and was shown this certificate generation (0: none).
-    pub fn connection_opened(&self, version: TlsLabel, generation: u64) {
+    /// A connection entered HTTP/2 and was shown this install of a certificate (0: none).
+    pub fn connection_opened(&self, version: TlsLabel, install: u64) {
         let mut open = lock(&self.open);
         match open
             .iter_mut()
-            .find(|open| open.version == version && open.generation == generation)
+            .find(|open| open.version == version && open.install == install)
         {
             Some(known) => known.count += 1,
             None => open.push(Open {
                 version,
-                generation,
+                install,
                 count: 1,
             }),
         }
     }
 
     /// A connection that was opened is gone; the same arguments as then.
-    pub fn connection_gone(&self, version: TlsLabel, generation: u64) {
+    pub fn connection_gone(&self, version: TlsLabel, install: u64) {
         let mut open = lock(&self.open);
         let known = open
             .iter()
-            .position(|open| open.version == version && open.generation == generation);
+            .position(|open| open.version == version && open.install == install);
         let Some((position, known)) = known.and_then(|position| Some((position, open.get_mut(position)?)))
         else {
             return;
         };
         known.count = known.count.saturating_sub(1);
-        // Generations come and go as long as the process lives: only those in use are kept.
+        // Installs come and go as long as the process lives: only those in use are kept.
         if known.count == 0 {
             open.swap_remove(position);
         }

@@ -91,7 +91,7 @@ fn is_outdated(connection: &Connection, snapshot: &Snapshot) -> bool {
     let (Some(presented), Some(trust)) = (&client.presented, client.listener.client_trust()) else {
         return false;
     };
-    client.sent_away.is_none() && presented.bundle != trust.serial()
+    client.sent_away.is_none() && presented.bundle != trust.install()
 }
 
 /// Why the bundle that serves now would not let this client in.
@@ -104,6 +104,6 @@ fn verify_again(connection: &mut Connection) -> Option<Error> {
         return None;
     }
     let (presented, trust) = (client.presented.as_mut()?, client.listener.client_trust()?);
-    presented.bundle = trust.serial();
+    presented.bundle = trust.install();
     trust.accepts(session.client_chain(), presented.at).err()
 }

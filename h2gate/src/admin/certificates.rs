@@ -52,7 +52,7 @@ fn serving(serving: &ServingStatus, kept: Option<&Version>, now: Duration) -> Va
     let kept = kept.filter(|kept| kept.fingerprint == serving.fingerprint);
     json!({
         "fingerprint": serving.fingerprint.to_string(),
-        "install": serving.serial,
+        "install": serving.install,
         "names": texts(&serving.names),
         "key": serving.key_kind.to_string(),
         "issuer": kept.map(|kept| kept.issuer.as_str()),
@@ -146,7 +146,7 @@ fn serving_trust(serving: &ServingTrust) -> Value {
     });
     json!({
         "fingerprint": bundle.fingerprint().to_string(),
-        "install": serving.serial,
+        "install": serving.install,
         "not_after": bundle.not_after().map(rfc3339),
         "next_update": bundle.next_update().map(rfc3339),
         "authorities": authorities.collect::<Value>(),

@@ -70,7 +70,7 @@ fn store(families: &mut Families<'_>, figures: &Figures<'_>) -> Result<(), Error
     families.gauge(
         "h2gate_certificate_install",
         "Number of the install that serves; grows with each install in this process",
-        serving(certificates, |serving| serving.serial),
+        serving(certificates, |serving| serving.install),
     )
 }
 

@@ -60,7 +60,7 @@ fn connections(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error
     let installs: Vec<_> = totals
         .connections
         .iter()
-        .map(|open| open.generation.to_string())
+        .map(|open| open.install.to_string())
         .collect();
     families.gauge(
         "h2gate_connections",
