@@ -78,7 +78,7 @@ pub(crate) struct Certificate {
     seen_at: Instant,
     /// The content that serves.
     content: Option<Content>,
-    /// The content that is held back, once it has been met.
+    /// The content that is excluded, once it has been met.
     held: Option<Content>,
     kept: Kept,
     keeping: Keeping,
@@ -107,7 +107,7 @@ enum Found {
     /// It is what serves.
     Unchanged,
     /// It is what an operator rolled back from, or wants revoked.
-    HeldBack(Fingerprint, Content),
+    Excluded(Fingerprint, Content),
     /// Something else, and that may serve.
     New(Box<Candidate>),
 }
@@ -164,7 +164,7 @@ impl Certificate {
         }
     }
 
-    /// Parses and proves, off this thread. What serves already, or is held back, is not proved again.
+    /// Parses and proves, off this thread. What serves already, or is excluded, is not proved again.
     async fn examine(&self, pair: Pair, age: Age) -> Result<Found, (Reason, Content)> {
         let content = pair.content();
         if self.content == Some(content) {
@@ -175,14 +175,14 @@ impl Certificate {
             Err(reason) => return Err((reason, content)),
         };
         let now = (self.options.now)();
-        let held = self.kept.held_back().to_vec();
+        let held = self.kept.excluded().to_vec();
         let revocations = self.revocations.clone();
         let ended = blocking::prove(move || {
             let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
             let fingerprint = bundle.fingerprint();
             let is_wanted = |revocations: Arc<Revocations>| revocations.is_wanted(fingerprint);
             if held.contains(&hex(fingerprint)) || revocations.is_some_and(is_wanted) {
-                return Ok(Found::HeldBack(fingerprint, content));
+                return Ok(Found::Excluded(fingerprint, content));
             }
             let serving = profile
                 .serving

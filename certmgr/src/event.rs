@@ -189,7 +189,7 @@ pub enum Event {
     },
     /// The source holds what an operator rolled back from, or wants revoked; it is left there. Told once for each
     /// version.
-    HeldBack {
+    Excluded {
         /// The certificate.
         name: Arc<str>,
         /// What the source holds.
@@ -271,7 +271,7 @@ impl Event {
         "waiting",
         "renewal_advised",
         "rolled_back",
-        "held_back",
+        "excluded",
         "revoked",
         "revocation_failed",
         "revocation_over",
@@ -300,7 +300,7 @@ impl Event {
             | Self::Waiting { name, .. }
             | Self::RenewalAdvised { name, .. }
             | Self::RolledBack { name, .. }
-            | Self::HeldBack { name, .. }
+            | Self::Excluded { name, .. }
             | Self::Revoked { name, .. }
             | Self::RevocationFailed { name, .. }
             | Self::RevocationOver { name, .. }
@@ -330,7 +330,7 @@ impl Event {
             Self::Waiting { .. } => "waiting",
             Self::RenewalAdvised { .. } => "renewal_advised",
             Self::RolledBack { .. } => "rolled_back",
-            Self::HeldBack { .. } => "held_back",
+            Self::Excluded { .. } => "excluded",
             Self::Revoked { .. } => "revoked",
             Self::RevocationFailed { .. } => "revocation_failed",
             Self::RevocationOver { .. } => "revocation_over",
@@ -372,7 +372,7 @@ impl Event {
             | Self::Waiting { .. }
             | Self::RenewalAdvised { .. }
             | Self::RolledBack { .. }
-            | Self::HeldBack { .. }
+            | Self::Excluded { .. }
             | Self::Revoked { .. } => Level::Info,
             Self::RevocationOver { .. }
             | Self::FellBack { .. }

@@ -46,7 +46,7 @@ fn seeds_are_whole() {
         std::fs::read(format!("{folder}{name}")).unwrap()
     };
     let (kept, broken) = crate::kept::Kept::parse(&seed("state/certificate")[1..]).unwrap();
-    assert_eq!((kept.held_back().len(), broken.len()), (1, 1), "{broken:?}");
+    assert_eq!((kept.excluded().len(), broken.len()), (1, 1), "{broken:?}");
     crate::trust::kept::parse(&seed("state/trust")[1..]).unwrap();
     crate::ledger::Book::parse(&seed("state/ledger")[1..]).unwrap();
     crate::revocations::wish::Wish::parse(&seed("state/revocation")[1..]).unwrap();

@@ -24,8 +24,8 @@ const FORMAT: u32 = 1;
 /// So many pairs are kept, the one that serves among them.
 const MAX_VERSIONS: usize = 4;
 
-/// So many versions are held back at once; the oldest ones are forgotten first.
-const MAX_HELD_BACK: usize = 16;
+/// So many versions are excluded at once; the oldest ones are forgotten first.
+const MAX_EXCLUDED: usize = 16;
 
 /// What the fields of one version take beside its pair, generously.
 const FIELDS_BYTES: usize = 4096;
@@ -36,7 +36,7 @@ pub(crate) struct Kept {
     /// The last promoted one first.
     pub(crate) versions: Vec<Version>,
     /// Fingerprints that the source must not bring back, in hex.
-    held_back: Vec<String>,
+    excluded: Vec<String>,
     base: Base,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Kept {
 #[derive(Debug, Default)]
 struct Base {
     fingerprints: Vec<Fingerprint>,
-    held_back: Vec<String>,
+    excluded: Vec<String>,
 }
 
 /// A pair that serves, or did.
@@ -100,7 +100,7 @@ impl Version {
             promoted_at: Some(promoted_at),
             authority: origin.authority,
             order: origin.order,
-            held_back: false,
+            excluded: false,
         };
         Self {
             facts,
@@ -149,11 +149,11 @@ impl fmt::Debug for Version {
 
 impl Kept {
     /// Puts a version first. Another one of the same version goes, and so does the oldest if there are too
-    /// many. It is held back no longer.
+    /// many. It is excluded no longer.
     pub(crate) fn promote(&mut self, version: Version) {
         let fingerprint = version.fingerprint();
         let name = hex(fingerprint);
-        self.held_back.retain(|held| *held != name);
+        self.excluded.retain(|held| *held != name);
         self.versions.retain(|other| other.fingerprint() != fingerprint);
         self.versions.insert(0, version);
         self.versions.truncate(MAX_VERSIONS);
@@ -168,9 +168,9 @@ impl Kept {
             }
         }
         self.versions.truncate(MAX_VERSIONS);
-        for held in disk.held_back {
-            if !self.held_back.contains(&held) {
-                self.held_back.push(held);
+        for held in disk.excluded {
+            if !self.excluded.contains(&held) {
+                self.excluded.push(held);
             }
         }
         self.base = disk.base;
@@ -178,7 +178,7 @@ impl Kept {
     }
 
     /// Takes in what another process that shares the state has written since: versions that came, versions that
-    /// went, what was held back or is not any more, what comes first. Our own changes since then
+    /// went, what was excluded or is not any more, what comes first. Our own changes since then
     /// stand; what comes first here stays in any case, for it serves. True if another version comes first now.
     pub(crate) fn merge(&mut self, disk: Self) -> bool {
         let base = std::mem::replace(&mut self.base, disk.base);
@@ -197,12 +197,12 @@ impl Kept {
                 self.versions.push(version);
             }
         }
-        let held_here = std::mem::replace(&mut self.held_back, disk.held_back);
-        self.held_back
-            .retain(|held| held_here.contains(held) || !base.held_back.contains(held));
+        let held_here = std::mem::replace(&mut self.excluded, disk.excluded);
+        self.excluded
+            .retain(|held| held_here.contains(held) || !base.excluded.contains(held));
         for held in held_here {
-            if !base.held_back.contains(&held) && !self.held_back.contains(&held) {
-                self.held_back.push(held);
+            if !base.excluded.contains(&held) && !self.excluded.contains(&held) {
+                self.excluded.push(held);
             }
         }
         let is_moved = ours == base.fingerprints.first().copied() && theirs != ours;
@@ -221,24 +221,24 @@ impl Kept {
     pub(crate) fn written(&mut self) {
         self.base = Base {
             fingerprints: self.versions.iter().map(Version::fingerprint).collect(),
-            held_back: self.held_back.clone(),
+            excluded: self.excluded.clone(),
         };
     }
 
-    pub(crate) fn hold_back(&mut self, fingerprint: Fingerprint) {
-        self.held_back.push(hex(fingerprint));
-        let too_many = self.held_back.len().saturating_sub(MAX_HELD_BACK);
-        self.held_back.drain(..too_many);
+    pub(crate) fn exclude(&mut self, fingerprint: Fingerprint) {
+        self.excluded.push(hex(fingerprint));
+        let too_many = self.excluded.len().saturating_sub(MAX_EXCLUDED);
+        self.excluded.drain(..too_many);
         self.mark();
     }
 
-    pub(crate) fn is_held_back(&self, fingerprint: Fingerprint) -> bool {
-        self.held_back.contains(&hex(fingerprint))
+    pub(crate) fn is_excluded(&self, fingerprint: Fingerprint) -> bool {
+        self.excluded.contains(&hex(fingerprint))
     }
 
-    /// All that are held back, in hex.
-    pub(crate) fn held_back(&self) -> &[String] {
-        &self.held_back
+    /// All that are excluded, in hex.
+    pub(crate) fn excluded(&self) -> &[String] {
+        &self.excluded
     }
 
     pub(crate) fn version(&self, fingerprint: Fingerprint) -> Option<&Version> {
@@ -290,7 +290,7 @@ impl Kept {
 
     fn mark(&mut self) {
         for version in &mut self.versions {
-            version.facts.held_back = self.held_back.contains(&hex(version.facts.fingerprint));
+            version.facts.excluded = self.excluded.contains(&hex(version.facts.fingerprint));
         }
     }
 
@@ -318,7 +318,7 @@ impl Kept {
                     key: key.as_str().into(),
                 })
                 .collect(),
-            held_back: self.held_back.clone(),
+            excluded: self.excluded.clone(),
         };
         let size = encoded
             .iter()
@@ -355,7 +355,7 @@ impl Kept {
         }
         let mut kept = Self {
             versions,
-            held_back: document.held_back,
+            excluded: document.excluded,
             base: Base::default(),
         };
         kept.mark();
@@ -375,7 +375,7 @@ struct Document<'a> {
     #[serde(borrow)]
     versions: Vec<Stored<'a>>,
     #[serde(default)]
-    held_back: Vec<String>,
+    excluded: Vec<String>,
 }
 
 /// Chain and key are base64 of the bytes that the source gave: they need no escapes, so that no copy is made of

@@ -60,7 +60,7 @@ pub struct Version {
     /// URL of its order.
     pub order: Option<String>,
     /// Whether an operator rolled back from it.
-    pub held_back: bool,
+    pub excluded: bool,
 }
 
 /// What happens next.

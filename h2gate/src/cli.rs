@@ -174,7 +174,7 @@ pub enum CertsCommand {
         #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = config::duration)]
         timeout: Duration,
     },
-    /// Serve an earlier version again; what serves now is held back
+    /// Serve an earlier version again; what serves now is excluded
     Rollback {
         /// Name in the configuration
         name: String,

@@ -244,7 +244,7 @@ fn what_served_before_stays_on_the_page() {
         page["previous"].as_array().is_some_and(|all| !all.is_empty())
     });
     assert_eq!(page["previous"][0]["fingerprint"], first);
-    assert_eq!(page["previous"][0]["held_back"], false);
+    assert_eq!(page["previous"][0]["excluded"], false);
     assert_eq!(page["previous"][0]["names"], json!(["localhost"]));
     assert_ne!(page["serving"]["fingerprint"], first);
     let key = fs::read_to_string(it.folder.path("key.pem")).unwrap();

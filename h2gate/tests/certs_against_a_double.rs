@@ -281,7 +281,7 @@ async fn a_renewal_is_followed_to_its_end_and_the_exit_code_tells_how_it_ended()
         ("unchanged", 0, "unchanged"),
         ("failing", 1, "failed"),
         ("limited", 1, "limited"),
-        ("held_back", 1, "held_back"),
+        ("excluded", 1, "excluded"),
     ] {
         let double = Double {
             script: vec![

@@ -164,7 +164,7 @@ fn json_has_every_key_whether_or_not_there_is_something_to_say() {
         (&json!("2020-01-02T00:00:00Z"), &json!("2099-01-02T00:00:00Z"))
     );
     assert_eq!(
-        (&serving["authority"], &serving["held_back"]),
+        (&serving["authority"], &serving["excluded"]),
         (&Value::Null, &json!(false))
     );
     assert_eq!(local["next"]["action"], "read");
@@ -249,19 +249,19 @@ fn rollback_goes_to_the_version_before_and_the_source_does_not_bring_back_what_w
     let first = &it.first[..12];
     assert_eq!(
         said,
-        format!("local: certificate {first} serves again; what served before is held back\n")
+        format!("local: certificate {first} serves again; what served before is excluded\n")
     );
     let now = shown(it.admin, "local");
     assert_eq!(now["serving"]["fingerprint"], *it.first);
     assert_eq!(now["previous"][0]["fingerprint"], *second.fingerprint());
-    assert_eq!(now["previous"][0]["held_back"], true);
+    assert_eq!(now["previous"][0]["excluded"], true);
     let page = it.certs(&["show", "local"]).worked();
     assert!(
         page.contains(&format!("\n  before        {}\n", second.fingerprint())),
         "{page}"
     );
     assert!(
-        page.contains("\n    held back   an operator rolled back from it\n"),
+        page.contains("\n    excluded    an operator rolled back from it\n"),
         "{page}"
     );
 

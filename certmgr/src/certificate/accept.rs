@@ -46,7 +46,7 @@ impl Certificate {
                 self.asked = false;
                 self.well();
             }
-            Ok(Found::Unchanged | Found::HeldBack(..)) => {
+            Ok(Found::Unchanged | Found::Excluded(..)) => {
                 self.note_issued(orders, &mut arrived, not_before).await;
                 self.forget_order(orders, course).await;
                 self.post.clear_refusal();

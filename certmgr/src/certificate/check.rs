@@ -28,7 +28,7 @@ pub struct Summary {
     /// The hash of the chain and the public key.
     pub fingerprint: Fingerprint,
     /// Whether an operator rolled back from it: what is kept serves, until the files bring something else.
-    pub held_back: bool,
+    pub excluded: bool,
     /// Whether it is to be revoked, or is: it is not promoted either.
     pub to_be_revoked: bool,
     /// How many certificates the chain has.
@@ -86,7 +86,7 @@ pub fn check(
         // As in `run`, a wish that cannot be read is one.
         to_be_revoked: state_dir
             .is_some_and(|directory| wish_now(directory, bundle.fingerprint()) != Ok(None)),
-        held_back: kept.is_some_and(|kept| kept.held_back().contains(&hex(bundle.fingerprint()))),
+        excluded: kept.is_some_and(|kept| kept.excluded().contains(&hex(bundle.fingerprint()))),
         chain_len: bundle.chain_len(),
         warnings: bundle.warnings().to_vec(),
     })

@@ -48,7 +48,7 @@ impl Certificate {
         self.asked_at = Some((self.options.now)());
     }
 
-    /// Serves a kept version again, and holds back what served.
+    /// Serves a kept version again, and excludes what served.
     async fn roll_back(&mut self, to: Option<&str>) -> Result<Fingerprint, CommandError> {
         if let Some(revocations) = &self.revocations {
             // Another process may have noted one. What cannot be read stays as it was known.
@@ -76,7 +76,7 @@ impl Certificate {
         let content = version.content();
         self.kept.promote(version.promoted_at((self.options.now)()));
         if let Some(serving) = serving {
-            self.kept.hold_back(serving);
+            self.kept.exclude(serving);
         }
         let kept = self.write_kept().await;
         if self.post.install(proved).is_none() {

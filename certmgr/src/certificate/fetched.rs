@@ -38,7 +38,7 @@ pub(crate) async fn keep(mut certificate: Certificate, mut source: Reader) {
             }
             Ok(pair) => match certificate.examine(pair, Age::Any).await {
                 Ok(Found::Unchanged) => certificate.unchanged().await,
-                Ok(Found::HeldBack(fingerprint, content)) => certificate.leave(fingerprint, content),
+                Ok(Found::Excluded(fingerprint, content)) => certificate.leave(fingerprint, content),
                 Ok(Found::New(candidate)) => {
                     certificate.promote(*candidate, Origin::default()).await;
                     certificate.asked = false;
@@ -75,7 +75,7 @@ impl Certificate {
         let known = self.held.replace(content) == Some(content);
         if !known || self.asked {
             self.asked = false;
-            self.post.tell(Event::HeldBack {
+            self.post.tell(Event::Excluded {
                 name: Arc::clone(self.post.name()),
                 fingerprint,
                 to_be_revoked: self.is_to_be_revoked(fingerprint),

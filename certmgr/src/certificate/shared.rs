@@ -124,14 +124,14 @@ impl Certificate {
     /// replaced there.
     fn may_come(&self, first: Fingerprint, serving: Option<Fingerprint>) -> bool {
         let to_be_revoked = |fingerprint| self.is_to_be_revoked(fingerprint);
-        !self.kept.is_held_back(first)
+        !self.kept.is_excluded(first)
             && !self.is_revoked(first)
             && (!to_be_revoked(first) || serving.is_some_and(to_be_revoked))
     }
 
     /// What was rolled back from, or is to be revoked.
     fn is_put_aside(&self, fingerprint: Fingerprint) -> bool {
-        self.kept.is_held_back(fingerprint) || self.is_to_be_revoked(fingerprint)
+        self.kept.is_excluded(fingerprint) || self.is_to_be_revoked(fingerprint)
     }
 
     /// As any candidate. In place of what is to be revoked it is good enough that it serves elsewhere and has all its names.
@@ -171,7 +171,7 @@ impl Certificate {
 
     fn tell_followed(&self, from: Option<Fingerprint>, to: Fingerprint, install: u64) {
         let name = Arc::clone(self.post.name());
-        if from.is_some_and(|from| self.kept.is_held_back(from)) {
+        if from.is_some_and(|from| self.kept.is_excluded(from)) {
             return self.post.tell(Event::RolledBack { name, from, to });
         }
         let Some(serving) = self.serving() else { return };

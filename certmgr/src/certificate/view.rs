@@ -159,6 +159,6 @@ fn facts_of(bundle: &CertBundle) -> Version {
         promoted_at: None,
         authority: None,
         order: None,
-        held_back: false,
+        excluded: false,
     }
 }

@@ -21,7 +21,7 @@ impl fmt::Display for Event {
             | Self::Unreadable { .. }
             | Self::Recovered { .. }
             | Self::Unchanged { .. }
-            | Self::HeldBack { .. } => self.source(f),
+            | Self::Excluded { .. } => self.source(f),
             Self::Ordering { .. }
             | Self::Issued { .. }
             | Self::FellBack { .. }
@@ -75,8 +75,7 @@ impl Event {
             ),
             Self::RolledBack { from, to, .. } => {
                 write!(f, "certificate {to} serves again, an operator went back to it")?;
-                from.iter()
-                    .try_for_each(|from| write!(f, "; {from} is held back"))
+                from.iter().try_for_each(|from| write!(f, "; {from} is excluded"))
             }
             Self::KeptBroken { text, .. } => write!(f, "{text}"),
             Self::KeepFailed {
@@ -106,7 +105,7 @@ impl Event {
                     "the source still holds certificate {fingerprint}, which serves"
                 )
             }
-            Self::HeldBack {
+            Self::Excluded {
                 fingerprint,
                 to_be_revoked: true,
                 ..
@@ -114,7 +113,7 @@ impl Event {
                 f,
                 "the source holds certificate {fingerprint}, which is to be revoked, or is; put another pair there"
             ),
-            Self::HeldBack { fingerprint, .. } => write!(
+            Self::Excluded { fingerprint, .. } => write!(
                 f,
                 "the source holds certificate {fingerprint}, which an operator rolled back from; put another \
                  pair there, or ask for {fingerprint} by a rollback"

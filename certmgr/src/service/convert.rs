@@ -144,7 +144,7 @@ fn version(version: &Version) -> pb::Version {
         promoted_time: version.promoted_at.map(timestamp),
         authority: version.authority.clone().unwrap_or_default(),
         order: version.order.clone().unwrap_or_default(),
-        held_back: version.held_back,
+        excluded: version.excluded,
     }
 }
 

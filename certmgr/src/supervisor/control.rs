@@ -64,7 +64,7 @@ impl Control {
     }
 
     /// Serves a kept version again: the one whose fingerprint begins with `to`, or else the one that served
-    /// before. It is proved first. What served until now is held back: the source will not bring back exactly
+    /// before. It is proved first. What served until now is excluded: the source will not bring back exactly
     /// that, but anything else. `Ok` once it serves.
     pub async fn rollback(&self, name: &str, to: Option<&str>) -> Result<Fingerprint, CommandError> {
         let to = to.map(str::to_owned);

@@ -204,7 +204,7 @@ async fn a_check_holds_files_against_what_is_kept_as_a_run_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_says_what_is_held_back() {
+async fn a_check_says_what_is_excluded() {
     let kept = Kept::new();
     let (first, second) = (kept.ca.pair(), kept.ca.pair());
     kept.served(&[&first, &second]).await;
@@ -216,8 +216,8 @@ async fn a_check_says_what_is_held_back() {
         kept.files.write(pair);
         crate::check(&kept.files.config(), &[], Some(kept.directory.path()), test_now()).unwrap()
     };
-    assert!(checked(&second).held_back);
-    assert!(!checked(&first).held_back);
+    assert!(checked(&second).excluded);
+    assert!(!checked(&first).excluded);
 }
 
 #[test]
@@ -377,7 +377,7 @@ async fn a_rollback_holds_until_the_source_brings_something_else() {
     let to = control.rollback("api", None).await.unwrap();
     assert_eq!(to, first.fingerprint());
     assert_eq!(manager.serving(), Some(first.fingerprint()));
-    manager.told("held_back").await;
+    manager.told("excluded").await;
     assert_eq!(
         manager.serving(),
         Some(first.fingerprint()),
@@ -385,17 +385,17 @@ async fn a_rollback_holds_until_the_source_brings_something_else() {
     );
     let view = control.view("api").unwrap();
     assert_eq!(view.serving.unwrap().fingerprint, first.fingerprint());
-    assert!(view.previous[0].held_back);
+    assert!(view.previous[0].excluded);
     drop(manager);
 
     let mut manager = kept.start();
     restored(&mut manager, &first).await;
-    manager.told("held_back").await;
+    manager.told("excluded").await;
     kept.files.rename(&third);
     manager.told("promoted").await;
     assert_eq!(manager.serving(), Some(third.fingerprint()));
 
-    // By name, also what was held back.
+    // By name, also what was excluded.
     let control = manager.handle.control();
     let wanted = second.fingerprint().to_string();
     assert_eq!(

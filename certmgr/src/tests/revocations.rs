@@ -652,7 +652,7 @@ async fn files_that_hold_what_is_to_be_revoked_do_not_serve_and_are_told_of() {
     manager.told_in_time("revocation_failed").await;
     assert!(checked().to_be_revoked);
     let mut other = world.start_with(config.clone());
-    let told = other.told_in_time("held_back").await.to_string();
+    let told = other.told_in_time("excluded").await.to_string();
     assert!(told.contains("is to be revoked"), "{told}");
     assert!(other.reader.current("other").is_none());
 }

@@ -19,7 +19,7 @@ async fn two_with_a_past(world: &World) -> [TestManager; 2] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_holds_back_stays_held_back_when_the_other_renews() {
+async fn what_one_holds_back_stays_excluded_when_the_other_renews() {
     let world = World::new();
     let [one, mut other] = two_with_a_past(&world).await;
     let bad = one.serving().unwrap();
@@ -36,7 +36,7 @@ async fn what_one_holds_back_stays_held_back_when_the_other_renews() {
     let previous: Vec<_> = view
         .previous
         .iter()
-        .map(|one| (one.fingerprint, one.held_back))
+        .map(|one| (one.fingerprint, one.excluded))
         .collect();
     assert!(previous.contains(&(bad, true)), "{previous:?}");
     assert!(previous.contains(&(good, false)), "{previous:?}");
@@ -58,7 +58,7 @@ async fn what_one_holds_back_stays_held_back_when_the_other_renews() {
             .unwrap()
             .serving
             .unwrap()
-            .held_back
+            .excluded
     );
 }
 
@@ -105,7 +105,7 @@ async fn orders_after_a_wish(promoted_after: i64) -> u64 {
     // Between two of its looks, so that none is under way.
     tokio::time::sleep(Duration::from_secs(3 * 3600 + 25)).await;
     taken["promoted_at"] = world.clock.now().saturating_add_signed(promoted_after).into();
-    document["held_back"] = serde_json::json!([]);
+    document["excluded"] = serde_json::json!([]);
     document["versions"].as_array_mut().unwrap().insert(0, taken);
     write(&document);
     let placed = world.authority.placed();

@@ -78,7 +78,7 @@ fn version(version: &Version) -> Value {
         "promoted_at": version.promoted_at.map(rfc3339),
         "authority": version.authority,
         "order": version.order,
-        "held_back": version.held_back,
+        "excluded": version.excluded,
     })
 }
 

@@ -65,7 +65,7 @@ async fn answer(admin: &Admin, arguments: &CertsArguments) -> Result<ExitCode> {
                 output,
                 || {
                     let short = words::short(&fingerprint);
-                    format!("{name}: certificate {short} serves again; what served before is held back\n")
+                    format!("{name}: certificate {short} serves again; what served before is excluded\n")
                 },
                 || json::rolled_back(name, &fingerprint),
             )

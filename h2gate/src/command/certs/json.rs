@@ -134,7 +134,7 @@ fn version(version: &pb::Version) -> Value {
         "promoted_at": time(&version.promoted_time),
         "authority": said(&version.authority),
         "order": said(&version.order),
-        "held_back": version.held_back,
+        "excluded": version.excluded,
     })
 }
 

@@ -26,7 +26,7 @@ enum Outcome {
     /// The source still holds what serves.
     Unchanged,
     /// The source holds what an operator rolled back from.
-    HeldBack,
+    Excluded,
     /// A limit of the CA does not allow it yet.
     Limited,
     /// It failed, and the last event says why.
@@ -157,7 +157,7 @@ impl Outcome {
         Some(match event.kind.as_str() {
             "promoted" => Self::Promoted,
             "unchanged" => Self::Unchanged,
-            "held_back" => Self::HeldBack,
+            "excluded" => Self::Excluded,
             "limited" => Self::Limited,
             "refused" | "unreadable" | "failing" => Self::Failed,
             _ => return None,
@@ -168,7 +168,7 @@ impl Outcome {
         match self {
             Self::Promoted => "promoted",
             Self::Unchanged => "unchanged",
-            Self::HeldBack => "held_back",
+            Self::Excluded => "excluded",
             Self::Limited => "limited",
             Self::Failed => "failed",
             Self::Timeout => "timeout",
@@ -178,7 +178,7 @@ impl Outcome {
     fn exit_code(self) -> ExitCode {
         match self {
             Self::Promoted | Self::Unchanged => ExitCode::SUCCESS,
-            Self::HeldBack | Self::Limited | Self::Failed | Self::Timeout => ExitCode::FAILURE,
+            Self::Excluded | Self::Limited | Self::Failed | Self::Timeout => ExitCode::FAILURE,
         }
     }
 }
@@ -188,7 +188,7 @@ fn conclusion(outcome: Outcome, after: &pb::Certificate, patience: Duration) -> 
     let what = match outcome {
         Outcome::Promoted => "renewed".to_owned(),
         Outcome::Unchanged => "nothing new at its source".to_owned(),
-        Outcome::HeldBack => {
+        Outcome::Excluded => {
             "not renewed: its source holds what was rolled back from or is to be revoked".to_owned()
         }
         Outcome::Limited => {

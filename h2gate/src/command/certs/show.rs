@@ -70,8 +70,8 @@ fn version(page: &mut Page, version: &pb::Version, now: Now) {
     page.line(1, "ordered at", &version.authority);
     page.line(1, "order", &version.order);
     page.lines(1, "warning", &version.warnings);
-    if version.held_back {
-        page.line(1, "held back", "an operator rolled back from it");
+    if version.excluded {
+        page.line(1, "excluded", "an operator rolled back from it");
     }
 }
 

@@ -112,7 +112,7 @@ fn files(
     for warning in &summary.warnings {
         found.warning(place, format!("certificate `{}`: {warning}", one.name), None);
     }
-    if summary.held_back {
+    if summary.excluded {
         let message = format!(
             "certificate `{}`: version {} does not serve, for it was rolled back from",
             one.name, summary.fingerprint
