@@ -26,7 +26,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use client::{Client, Shared, max_attempt};
 
-use crate::config::{AcmeSource, Authority, KeyType};
+use crate::config::{AcmeSource, Ca, KeyType};
 use crate::error::IssueError;
 use crate::pair::Pair;
 use crate::schedule::RenewalInfo;
@@ -34,7 +34,7 @@ use crate::store::BoxFuture;
 
 /// Orders certificates for one [`AcmeSource`].
 ///
-/// Authorities are named by position in its list. No call outlives its own timeouts: each ends.
+/// Cas are named by position in its list. No call outlives its own timeouts: each ends.
 pub(crate) trait Issuer: Send + Sync {
     /// Waits until one more order may be under way. Dropped, it lets the next one begin.
     fn turn(&self) -> BoxFuture<'_, Turn>;
@@ -56,12 +56,12 @@ pub(crate) trait Issuer: Send + Sync {
     /// RFC 9773. `None` if the CA has no such service.
     fn renewal_info<'a>(
         &'a self,
-        authority: usize,
+        ca: usize,
         leaf: &'a [u8],
     ) -> BoxFuture<'a, Result<Option<RenewalInfo>, IssueError>>;
 
     /// Reads the CA's directory, to see whether it is there: costs it nothing.
-    fn probe(&self, authority: usize) -> BoxFuture<'_, Result<(), IssueError>>;
+    fn probe(&self, ca: usize) -> BoxFuture<'_, Result<(), IssueError>>;
 
     /// Whether nothing speaks against ordering this: the self-check alone, which costs the CA no more than a probe.
     fn check_names<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>>;
@@ -69,7 +69,7 @@ pub(crate) trait Issuer: Send + Sync {
     /// Revokes a certificate (RFC 8555 §7.6). One that is revoked already is no error.
     fn revoke<'a>(
         &'a self,
-        authority: usize,
+        ca: usize,
         leaf: &'a [u8],
         reason: RevocationReason,
     ) -> BoxFuture<'a, Result<(), IssueError>>;
@@ -79,7 +79,7 @@ pub(crate) trait Issuer: Send + Sync {
 
     /// Replaces the key of our account there (RFC 8555 §7.3.5). A crash in between loses neither key: the next
     /// call of any kind finds out which one the CA knows.
-    fn roll_account_key(&self, authority: usize) -> BoxFuture<'_, Result<(), IssueError>>;
+    fn roll_account_key(&self, ca: usize) -> BoxFuture<'_, Result<(), IssueError>>;
 }
 
 /// Makes the issuer of an ACME certificate.
@@ -108,9 +108,9 @@ pub(crate) struct Request {
     /// DNS names, wildcards and addresses; never empty.
     pub(crate) domains: Vec<Name>,
     pub(crate) key: KeyType,
-    /// Position in the list of authorities.
-    pub(crate) authority: usize,
-    /// DER of the certificate that this one replaces, if it came from the same authority (RFC 9773 §5).
+    /// Position in the list of CAs.
+    pub(crate) ca: usize,
+    /// DER of the certificate that this one replaces, if it came from the same CA (RFC 9773 §5).
     pub(crate) replaces: Option<Vec<u8>>,
     /// Asked right before a new order is placed. `None`: nobody counts.
     pub(crate) leave: Option<Arc<dyn Leave>>,
@@ -128,11 +128,11 @@ pub(crate) trait Leave: fmt::Debug + Send + Sync {
 /// Counts the accounts that are made at CAs.
 pub(crate) trait Registrar: Send + Sync {
     /// Whether one more may be made, which is noted. One that the CA turns out to have already counts all the same.
-    fn may_register<'a>(&'a self, authority: &'a Authority) -> BoxFuture<'a, Result<(), IssueError>>;
+    fn may_register<'a>(&'a self, ca: &'a Ca) -> BoxFuture<'a, Result<(), IssueError>>;
 
     /// The CA gave none, so none counts. If it made one all the same, the next time gives that one to the same key (RFC
     /// 8555 §7.3.1), and it counts then.
-    fn not_registered<'a>(&'a self, authority: &'a Authority) -> BoxFuture<'a, ()>;
+    fn not_registered<'a>(&'a self, ca: &'a Ca) -> BoxFuture<'a, ()>;
 }
 
 /// A chain and its key, fresh from the CA. Not proved yet.

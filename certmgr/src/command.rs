@@ -41,7 +41,7 @@ pub enum CommandError {
     #[error(
         "certificate {fingerprint} of {name} did not come from a configured CA: revoke it where it was issued"
     )]
-    ForeignAuthority {
+    ForeignCa {
         /// The certificate.
         name: String,
         /// What serves.

@@ -12,7 +12,7 @@ mod route53;
 
 use std::sync::Arc;
 
-pub(crate) use check::{Ca, Finding, Severity, check};
+pub(crate) use check::{CaIdentity, Finding, Severity, check};
 pub(crate) use lookup::Lookup;
 
 use crate::config::DnsProvider;
@@ -22,7 +22,7 @@ use crate::store::BoxFuture;
 /// Writes and removes TXT records. Both may be asked twice for the same record: what is there already is
 /// written, what is gone already is removed.
 ///
-/// In its errors [`IssueError::authority`] is empty: a provider knows no CA. The issuer fills it in.
+/// In its errors [`IssueError::ca`] is empty: a provider knows no CA. The issuer fills it in.
 pub(crate) trait TxtRecords: Send + Sync {
     /// Refuses what [`present`](Self::present) would never write. Asks nobody: it is for before anything is noted.
     fn check(&self, _records: &[TxtRecord]) -> Result<(), IssueError> {
@@ -59,7 +59,7 @@ pub(crate) fn provider(provider: &DnsProvider) -> Arc<dyn TxtRecords> {
 fn failure(text: impl Into<String>, remedy: impl Into<String>) -> IssueError {
     IssueError {
         class: IssueFault::Dns,
-        authority: String::new(),
+        ca: String::new(),
         text: text.into(),
         remedy: remedy.into(),
         retry_after: None,

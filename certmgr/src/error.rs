@@ -363,7 +363,7 @@ fn stored_remedy(error: &BundleError) -> &'static str {
 /// As [`TrustError::remedy`], for an object or a secret. What says nothing of files is the same.
 fn stored_trust_remedy(error: &TrustError) -> &'static str {
     match error {
-        TrustError::Authorities(pem) | TrustError::RevocationLists(pem) => match (pem, error) {
+        TrustError::Cas(pem) | TrustError::RevocationLists(pem) => match (pem, error) {
             (PemError::Empty | PemError::Truncated { .. } | PemError::BadSection { .. }, _) => {
                 "store it again in full"
             }
@@ -374,14 +374,14 @@ fn stored_trust_remedy(error: &TrustError) -> &'static str {
                 | PemError::Joined { .. },
                 _,
             ) => error.remedy(),
-            (PemError::NotPem { .. }, TrustError::Authorities(_)) => {
+            (PemError::NotPem { .. }, TrustError::Cas(_)) => {
                 "store it as PEM: `-----BEGIN CERTIFICATE-----`; or correct which object, field or format is read"
             }
             (PemError::NotPem { .. }, _) => {
                 "store it as PEM: `-----BEGIN X509 CRL-----`; or correct which object, field or format is read"
             }
         },
-        TrustError::NoAuthority { .. } => {
+        TrustError::NoCa { .. } => {
             "check that the objects or fields of CA certificates and revocation lists are not exchanged"
         }
         other => other.remedy(),

@@ -113,7 +113,7 @@ pub enum Event {
         /// The certificate.
         name: Arc<str>,
         /// The CA's name.
-        authority: String,
+        ca: String,
         /// URL of the order.
         order: String,
         /// From the beginning of the attempt.
@@ -124,7 +124,7 @@ pub enum Event {
         /// The certificate.
         name: Arc<str>,
         /// The CA that gave none.
-        authority: String,
+        ca: String,
         /// Why.
         text: String,
         /// What to do about it.
@@ -204,7 +204,7 @@ pub enum Event {
         /// What is revoked.
         fingerprint: Fingerprint,
         /// The CA's name.
-        authority: String,
+        ca: String,
     },
     /// The CA has not revoked it. If it refuses, it is asked again daily; else after a minute, then after twice as long
     /// each time, up to an hour, and not before its `Retry-After`. Told once for each class of error.

@@ -76,7 +76,7 @@ pub(crate) enum Unusable {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origin {
     /// URL of the CA's directory.
-    pub(crate) authority: Option<String>,
+    pub(crate) ca: Option<String>,
     /// URL of the order.
     pub(crate) order: Option<String>,
 }
@@ -98,7 +98,7 @@ impl Version {
             issuer: bundle.issuer().to_owned(),
             warnings: bundle.warnings().to_vec(),
             promoted_at: Some(promoted_at),
-            authority: origin.authority,
+            ca: origin.ca,
             order: origin.order,
             excluded: false,
         };
@@ -312,7 +312,7 @@ impl Kept {
                     fingerprint: hex(version.fingerprint()).into(),
                     promoted_at: version.facts.promoted_at.map_or(0, |at| at.as_secs()),
                     source: version.source.as_str().into(),
-                    authority: version.facts.authority.as_deref().map(Cow::Borrowed),
+                    ca: version.facts.ca.as_deref().map(Cow::Borrowed),
                     order: version.facts.order.as_deref().map(Cow::Borrowed),
                     chain: chain.as_str().into(),
                     key: key.as_str().into(),
@@ -388,7 +388,7 @@ struct Stored<'a> {
     #[serde(borrow)]
     source: Cow<'a, str>,
     #[serde(borrow, default)]
-    authority: Option<Cow<'a, str>>,
+    ca: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     order: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -408,7 +408,7 @@ impl Stored<'_> {
             return Err("is not what its name says".to_owned());
         }
         let origin = Origin {
-            authority: self.authority.as_deref().map(str::to_owned),
+            ca: self.ca.as_deref().map(str::to_owned),
             order: self.order.as_deref().map(str::to_owned),
         };
         let promoted_at = UnixTime::since_unix_epoch(Duration::from_secs(self.promoted_at));

@@ -21,7 +21,7 @@ use tracing::{error, warn};
 
 use crate::acme::Registrar;
 use crate::clock::Clock;
-use crate::config::{Authority, KeyType};
+use crate::config::{Ca, KeyType};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::lease::Guard;
 use crate::schedule::{Draw, Now, Record, Steady};
@@ -78,7 +78,7 @@ struct Outcome {
 pub(crate) struct Order<'a> {
     pub(crate) domains: &'a [Name],
     pub(crate) key: KeyType,
-    pub(crate) authority: &'a Authority,
+    pub(crate) ca: &'a Ca,
     pub(crate) kind: OrderKind,
     /// Somebody asks for it: what is slow by our own choice alone does not count.
     pub(crate) by_hand: bool,
@@ -144,17 +144,17 @@ impl Ledger {
         }
     }
 
-    /// The record of a name set over these authorities, with what other processes have noted.
+    /// The record of a name set over these CAs, with what other processes have noted.
     pub(crate) async fn record(
         &self,
         domains: &[Name],
         key: KeyType,
-        authorities: &[Authority],
+        cas: &[Ca],
     ) -> Result<Record, StoreError> {
         let mut inner = self.inner.lock().await;
         self.refresh(&mut inner).await?;
         let now = self.now();
-        Ok(inner.book.record(domains, key, authorities, &inner.stamps, now))
+        Ok(inner.book.record(domains, key, cas, &inner.stamps, now))
     }
 
     /// The whole book, for looking ahead.
@@ -217,15 +217,15 @@ impl Ledger {
     }
 
     /// Asks whether an account may be made and notes that it will be, in one step.
-    async fn register(&self, authority: &Authority) -> Result<(), NotNow> {
-        self.change(|book, stamps, now| Ok(book.register(authority, stamps, now)?))
+    async fn register(&self, ca: &Ca) -> Result<(), NotNow> {
+        self.change(|book, stamps, now| Ok(book.register(ca, stamps, now)?))
             .await
     }
 
     /// Notes that the account has not been made. What cannot be written counts as made.
-    async fn unregister(&self, authority: &Authority) -> Result<(), StoreError> {
+    async fn unregister(&self, ca: &Ca) -> Result<(), StoreError> {
         self.change(|book, _, _| {
-            book.unregister(authority);
+            book.unregister(ca);
             Ok(())
         })
         .await
@@ -324,9 +324,9 @@ impl Ledger {
 }
 
 impl Registrar for Ledger {
-    fn may_register<'a>(&'a self, authority: &'a Authority) -> BoxFuture<'a, Result<(), IssueError>> {
+    fn may_register<'a>(&'a self, ca: &'a Ca) -> BoxFuture<'a, Result<(), IssueError>> {
         Box::pin(async move {
-            let (class, text, remedy, wait) = match self.register(authority).await {
+            let (class, text, remedy, wait) = match self.register(ca).await {
                 Ok(()) => return Ok(()),
                 Err(NotNow::Wait(wait)) => (
                     IssueFault::RateLimited,
@@ -343,7 +343,7 @@ impl Registrar for Ledger {
             };
             Err(IssueError {
                 class,
-                authority: authority.name.clone(),
+                ca: ca.name.clone(),
                 text: format!("no account is made: {text}"),
                 remedy: remedy.to_owned(),
                 retry_after: wait,
@@ -351,9 +351,9 @@ impl Registrar for Ledger {
         })
     }
 
-    fn not_registered<'a>(&'a self, authority: &'a Authority) -> BoxFuture<'a, ()> {
+    fn not_registered<'a>(&'a self, ca: &'a Ca) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if let Err(error) = self.unregister(authority).await {
+            if let Err(error) = self.unregister(ca).await {
                 warn!("an account that was not made counts as made: {error}");
             }
         })

@@ -55,9 +55,9 @@ pub use certificate::{Summary, Unread, check, unread};
 pub use clock::{Clock, Random};
 pub use command::CommandError;
 pub use config::{
-    AcmeSource, Authority, Aws, CertificateConfig, Challenge, DnsProvider, ExecHook, ExternalAccount,
-    FileSource, KeyType, Route53, S3Object, S3Objects, S3Source, SecretFormat, SecretReference,
-    SecretsManagerSource, Source, TrustConfig,
+    AcmeSource, Aws, Ca, CertificateConfig, Challenge, DnsProvider, ExecHook, ExternalAccount, FileSource,
+    KeyType, Route53, S3Object, S3Objects, S3Source, SecretFormat, SecretReference, SecretsManagerSource,
+    Source, TrustConfig,
 };
 pub use error::{Error, ErrorClass, IssueError, IssueFault, Reason, RemoteFault, RetryAfter};
 pub use event::{Event, TrustEvent};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use certstore::{Name, UnixTime};
 
-use crate::config::{AcmeSource, Authority, CertificateConfig, Source};
+use crate::config::{AcmeSource, Ca, CertificateConfig, Source};
 use crate::ledger::{Book, Order, OrderKind, Published, Stamps, peaks};
 use crate::schedule::{self, Known, LastIssued, Life, Now, Record, Rules, Steady, Why, later};
 use crate::store::StoreError;
@@ -45,7 +45,7 @@ pub struct PlannedOrder {
     /// The certificate.
     pub name: String,
     /// The CA's name.
-    pub authority: String,
+    pub ca: String,
     /// When.
     pub at: UnixTime,
     /// Why then.
@@ -58,7 +58,7 @@ pub struct PlannedOrder {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedLimit {
     /// The CA's name.
-    pub authority: String,
+    pub ca: String,
     /// The limit.
     pub limit: Published,
     /// The domain or names for which most is used; `None`: the account.
@@ -91,10 +91,10 @@ pub(crate) fn candidate(config: &CertificateConfig, view: &View) -> Option<Candi
         fingerprint: version.fingerprint,
         not_before: version.not_before,
         not_after: version.not_after,
-        authority: source
-            .authorities
+        ca: source
+            .cas
             .iter()
-            .position(|one| version.authority.as_ref() == Some(&one.directory)),
+            .position(|one| version.ca.as_ref() == Some(&one.directory)),
     });
     Some(Candidate {
         name: config.name.clone(),
@@ -145,7 +145,7 @@ pub(crate) fn look_ahead(
 /// One certificate on its way through the time to come.
 struct Forecast<'a> {
     candidate: &'a Candidate,
-    authority: &'a Authority,
+    ca: &'a Ca,
     rules: Rules,
     expected_life: Duration,
     /// What serves by then.
@@ -157,13 +157,13 @@ struct Forecast<'a> {
 
 impl<'a> Forecast<'a> {
     fn new(candidate: &'a Candidate) -> Option<Self> {
-        let authority = candidate.source.authorities.first()?;
+        let ca = candidate.source.cas.first()?;
         let from_it = candidate
             .serving
-            .filter(|life| life.authority == Some(0) && !life.span().is_zero());
+            .filter(|life| life.ca == Some(0) && !life.span().is_zero());
         let of_profile = LIVES_OF_PROFILES
             .iter()
-            .find(|(profile, _)| authority.profile.as_deref() == Some(profile));
+            .find(|(profile, _)| ca.profile.as_deref() == Some(profile));
         let expected_life = match (from_it, of_profile) {
             (Some(life), _) => life.span(),
             (None, Some((_, life))) => *life,
@@ -171,7 +171,7 @@ impl<'a> Forecast<'a> {
         };
         Some(Self {
             candidate,
-            authority,
+            ca,
             rules: Rules::from(&candidate.source),
             expected_life,
             serving: candidate.serving,
@@ -209,7 +209,7 @@ impl<'a> Forecast<'a> {
     fn planned(&self, then: Now) -> PlannedOrder {
         PlannedOrder {
             name: self.candidate.name.clone(),
-            authority: self.authority.name.clone(),
+            ca: self.ca.name.clone(),
             at: then.wall,
             why: self.next(then).1,
             expected_life: self.expected_life,
@@ -220,8 +220,8 @@ impl<'a> Forecast<'a> {
         Order {
             domains: &self.candidate.domains,
             key: self.candidate.source.key,
-            authority: self.authority,
-            kind: match self.serving.and_then(|life| life.authority) {
+            ca: self.ca,
+            kind: match self.serving.and_then(|life| life.ca) {
                 Some(0) => OrderKind::Replacing,
                 _ => OrderKind::New,
             },
@@ -236,7 +236,7 @@ impl<'a> Forecast<'a> {
             fingerprint: fingerprint.unwrap_or(certstore::Fingerprint::from_bytes([0; 32])),
             not_before: then.wall,
             not_after: later(then.wall, self.expected_life),
-            authority: Some(0),
+            ca: Some(0),
         });
         self.since = Some(then.steady);
         self.first = None;
@@ -244,15 +244,15 @@ impl<'a> Forecast<'a> {
 }
 
 fn limits(forecasts: &[Forecast<'_>], book: &Book, stamps: &Stamps, now: Now) -> Vec<PlannedLimit> {
-    let mut authorities: Vec<&Authority> = forecasts.iter().map(|forecast| forecast.authority).collect();
-    authorities.sort_by(|one, other| one.directory.cmp(&other.directory));
-    authorities.dedup_by(|one, other| one.directory == other.directory);
-    let of_authority = |authority: &Authority| {
-        let name = authority.name.clone();
-        peaks(book, &authority.directory, stamps, now)
+    let mut cas: Vec<&Ca> = forecasts.iter().map(|forecast| forecast.ca).collect();
+    cas.sort_by(|one, other| one.directory.cmp(&other.directory));
+    cas.dedup_by(|one, other| one.directory == other.directory);
+    let of_ca = |ca: &Ca| {
+        let name = ca.name.clone();
+        peaks(book, &ca.directory, stamps, now)
             .into_iter()
             .map(move |peak| PlannedLimit {
-                authority: name.clone(),
+                ca: name.clone(),
                 inside: peak.count <= peak.limit.max,
                 limit: peak.limit,
                 subject: peak.subject,
@@ -260,7 +260,7 @@ fn limits(forecasts: &[Forecast<'_>], book: &Book, stamps: &Stamps, now: Now) ->
                 peak_at: peak.at.map(|at| now.wall_at(at)),
             })
     };
-    authorities.into_iter().flat_map(of_authority).collect()
+    cas.into_iter().flat_map(of_ca).collect()
 }
 
 /// What was ordered lately cannot be read, so nothing can be said of what is to come.

@@ -139,7 +139,7 @@ impl Revocations {
         Revocation {
             certificate: wish.certificate.clone(),
             fingerprint: wish.fingerprint,
-            authority: wish.authority.name.clone(),
+            ca: wish.ca.name.clone(),
             reason: wish.reason,
             asked_at: wish.asked_at,
             progress,

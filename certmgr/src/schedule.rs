@@ -57,19 +57,19 @@ pub(crate) struct Life {
     pub(crate) not_before: UnixTime,
     pub(crate) not_after: UnixTime,
     /// Position of the CA that issued it, if it is one of those configured: the one to ask for advice.
-    pub(crate) authority: Option<usize>,
+    pub(crate) ca: Option<usize>,
 }
 
-/// The ledger's record of one name set and key type, over all configured authorities.
+/// The ledger's record of one name set and key type, over all configured CAs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Record {
     /// What a CA last issued for it, whether or not it could serve.
     pub(crate) last_issued: Option<LastIssued>,
     /// The failed attempts since the last success.
     pub(crate) failing: Option<Failing>,
-    /// For each authority, by position: until when a limit holds that it has told itself.
+    /// For each CA, by position: until when a limit holds that it has told itself.
     pub(crate) holds: Vec<Option<Steady>>,
-    /// When limits allow an order at an authority that is not among those that fail; `None`: all of them do, or none.
+    /// When limits allow an order at a CA that is not among those that fail; `None`: all of them do, or none.
     pub(crate) untried: Option<Steady>,
 }
 
@@ -94,7 +94,7 @@ pub(crate) struct Failing {
     pub(crate) last: Steady,
     /// What the last one died of; `None`: the process ended in the middle of it.
     pub(crate) class: Option<IssueFault>,
-    /// Position of the first authority that was unreachable in the last one.
+    /// Position of the first CA that was unreachable in the last one.
     pub(crate) unreachable: Option<usize>,
     /// How long those who answered in the CAs' places want to be left alone. No word of a CA's own.
     pub(crate) hint: Duration,
@@ -153,17 +153,17 @@ pub(crate) enum Held {
 /// What can be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Order, each authority in turn for which the ledger gives leave; go on with a noted order.
+    /// Order, each CA in turn for which the ledger gives leave; go on with a noted order.
     Issue,
-    /// Ask the authority of what serves for its renewal information.
+    /// Ask the CA of what serves for its renewal information.
     AskRenewalInfo {
         /// Its position.
-        authority: usize,
+        ca: usize,
     },
-    /// Look whether this authority is back.
+    /// Look whether this CA is back.
     Probe {
         /// Its position.
-        authority: usize,
+        ca: usize,
     },
     /// Look whether anything speaks against the names, as before an order.
     CheckNames,
@@ -254,14 +254,14 @@ impl Life {
 }
 
 impl Record {
-    /// When the first authority may be asked; `None`: one may be asked now.
+    /// When the first CA may be asked; `None`: one may be asked now.
     fn held_until(&self) -> Option<Steady> {
         let holds: Option<Vec<_>> = self.holds.iter().copied().collect();
         holds?.into_iter().min()
     }
 
-    fn hold_of(&self, authority: usize) -> Option<Steady> {
-        self.holds.get(authority).copied().flatten()
+    fn hold_of(&self, ca: usize) -> Option<Steady> {
+        self.holds.get(ca).copied().flatten()
     }
 }
 
@@ -425,15 +425,15 @@ fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Option<(Dura
 /// When the CA of what serves is asked for advice.
 fn question(known: &Known, now: Now) -> Option<(Duration, Action)> {
     let life = known.serving.filter(|life| now.wall <= life.not_after)?;
-    let authority = life.authority?;
+    let ca = life.ca?;
     let again = known
         .advice
         .as_ref()
         .and_then(|advice| advice.ask_again_at(life.fingerprint));
-    let at = again.into_iter().chain(known.record.hold_of(authority)).max();
+    let at = again.into_iter().chain(known.record.hold_of(ca)).max();
     Some((
         at.map_or(Duration::ZERO, |at| now.until(at)),
-        Action::AskRenewalInfo { authority },
+        Action::AskRenewalInfo { ca },
     ))
 }
 

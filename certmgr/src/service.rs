@@ -254,7 +254,7 @@ fn status(error: CommandError) -> Status {
         CommandError::Ambiguous { .. } => Status::invalid_argument(message),
         CommandError::NotOrdered { .. }
         | CommandError::NothingServes { .. }
-        | CommandError::ForeignAuthority { .. }
+        | CommandError::ForeignCa { .. }
         | CommandError::Refused { .. }
         | CommandError::Issue { .. }
         | CommandError::State { .. } => Status::failed_precondition(message),

@@ -151,7 +151,7 @@ impl Trust {
             self.post.tell(&TrustEvent::Promoted {
                 name: Arc::clone(self.post.name()),
                 fingerprint: installed.fingerprint,
-                authorities: bundle.authorities().len(),
+                cas: bundle.cas().len(),
                 revocation_lists: bundle.revocation_lists().len(),
                 revoked: bundle.revocation_lists().iter().map(|list| list.revoked).sum(),
                 not_after: bundle.not_after(),
@@ -275,12 +275,12 @@ fn told(name: &Arc<str>, ageing: &Ageing) -> TrustEvent {
             issuer,
             next_update: ends_at,
         },
-        (What::LastAuthority(subject), false) => TrustEvent::ExpiresSoon {
+        (What::LastCa(subject), false) => TrustEvent::ExpiresSoon {
             name,
             subject,
             not_after: ends_at,
         },
-        (What::LastAuthority(subject), true) => TrustEvent::Expired {
+        (What::LastCa(subject), true) => TrustEvent::Expired {
             name,
             subject,
             not_after: ends_at,

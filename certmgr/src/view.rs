@@ -56,7 +56,7 @@ pub struct Version {
     /// When it was last made to serve. `None` if that is not known any more.
     pub promoted_at: Option<UnixTime>,
     /// URL of the directory of the CA that it was ordered from.
-    pub authority: Option<String>,
+    pub ca: Option<String>,
     /// URL of its order.
     pub order: Option<String>,
     /// Whether an operator rolled back from it.
@@ -124,7 +124,7 @@ pub struct LastError {
 #[derive(Debug, Clone)]
 pub struct AcmeView {
     /// The CAs by name, in the order in which they are asked.
-    pub authorities: Vec<String>,
+    pub cas: Vec<String>,
     /// `tls-alpn-01`, `http-01` or `dns-01`.
     pub challenge: &'static str,
     /// The key's kind in the configuration: `ecdsa-p256`.
@@ -143,7 +143,7 @@ pub struct Revocation {
     /// What is to be revoked.
     pub fingerprint: Fingerprint,
     /// The CA's name.
-    pub authority: String,
+    pub ca: String,
     /// Why.
     pub reason: RevocationReason,
     /// When it was asked for.

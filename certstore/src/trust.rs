@@ -33,11 +33,11 @@ pub use verifier::{MAX_CLIENT_CHAIN, lacks_bundle};
 pub const MAX_TRUST_BYTES: usize = 4 << 20;
 
 /// The most CA certificates, and the most revocation lists, of one bundle.
-pub const MAX_AUTHORITIES: usize = 512;
+pub const MAX_CAS: usize = 512;
 
 /// CA certificates and revocation lists that fit each other.
 pub struct TrustBundle {
-    authorities: Vec<Authority>,
+    cas: Vec<TrustAnchor>,
     revocation_lists: Vec<RevocationList>,
     anchors: Vec<CertificateDer<'static>>,
     fingerprint: Fingerprint,
@@ -52,7 +52,7 @@ pub struct ProvedTrust {
 
 /// A CA of a bundle, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Authority {
+pub struct TrustAnchor {
     /// Its name.
     pub subject: String,
     /// Valid from.
@@ -113,8 +113,8 @@ impl TrustBundle {
     }
 
     /// Its CAs, each once, in the order of the text.
-    pub fn authorities(&self) -> &[Authority] {
-        &self.authorities
+    pub fn cas(&self) -> &[TrustAnchor] {
+        &self.cas
     }
 
     /// Its revocation lists.
@@ -134,7 +134,7 @@ impl TrustBundle {
 
     /// When the last of its CAs expires.
     pub fn not_after(&self) -> Option<UnixTime> {
-        self.authorities.iter().map(|authority| authority.not_after).max()
+        self.cas.iter().map(|ca| ca.not_after).max()
     }
 
     pub(crate) fn anchors(&self) -> &[CertificateDer<'static>] {
@@ -146,10 +146,7 @@ impl TrustBundle {
     }
 
     fn check_dates(&self, now: UnixTime) -> Result<(), TrustError> {
-        let last = self
-            .authorities
-            .iter()
-            .max_by_key(|authority| authority.not_after);
+        let last = self.cas.iter().max_by_key(|ca| ca.not_after);
         if let Some(last) = last.filter(|last| last.not_after < now) {
             return Err(TrustError::Expired {
                 subject: last.subject.clone(),
@@ -195,7 +192,7 @@ impl fmt::Debug for TrustBundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TrustBundle")
             .field("fingerprint", &self.fingerprint)
-            .field("authorities", &self.authorities)
+            .field("cas", &self.cas)
             .field("revocation_lists", &self.revocation_lists)
             .finish_non_exhaustive()
     }

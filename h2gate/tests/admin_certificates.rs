@@ -313,7 +313,7 @@ fn a_trust_bundle_is_shown_and_its_turns_are_counted() {
         shows(it.admin, "/certificates", |_, page| {
             let page: Value = serde_json::from_str(page).unwrap();
             let bundle = &page["trust_bundles"][0];
-            bundle["name"] == "clients" && bundle["serving"]["authorities"][0]["subject"] == subject(name)
+            bundle["name"] == "clients" && bundle["serving"]["cas"][0]["subject"] == subject(name)
         });
     };
     let promoted = |times| {

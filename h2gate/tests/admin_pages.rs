@@ -187,7 +187,7 @@ async fn trust_bundles_are_shown_with_what_is_due() {
     );
     assert_eq!(clients["serving"]["fingerprint"], json!(fingerprint));
     assert!(clients["serving"]["next_update"].is_string() && clients["serving"]["not_after"].is_string());
-    let subject = clients["serving"]["authorities"][0]["subject"].as_str().unwrap();
+    let subject = clients["serving"]["cas"][0]["subject"].as_str().unwrap();
     assert!(subject.contains("Clients CA"), "{page:#}");
     assert_eq!(clients["serving"]["revocation_lists"][0]["revoked"], 0);
     assert_eq!(clients["refused"]["message"], "ca.crl: out of date");

@@ -177,7 +177,7 @@ fn from_a_ca() -> pb::Certificate {
             key_kind: "ECDSA P-256".to_owned(),
             not_before_time: at(now() - 78 * DAY),
             not_after_time: at(now() + 12 * DAY + DAY / 2),
-            authority: "https://acme.test/directory".to_owned(),
+            ca: "https://acme.test/directory".to_owned(),
             order: "https://acme.test/order/7".to_owned(),
             ..pb::Version::default()
         }),
@@ -194,7 +194,7 @@ fn from_a_ca() -> pb::Certificate {
             attempts: 4,
         }),
         acme: Some(pb::AcmeDetails {
-            authorities: vec!["letsencrypt".to_owned(), "zerossl".to_owned()],
+            cas: vec!["letsencrypt".to_owned(), "zerossl".to_owned()],
             challenge: "tls-alpn-01".to_owned(),
             key: "ecdsa-p256".to_owned(),
             renewal_explanation: "see https://acme.test/why".to_owned(),
@@ -212,7 +212,7 @@ fn revocation(name: &str, progress: Progress) -> pb::Revocation {
     pb::Revocation {
         name: name.to_owned(),
         fingerprint: "fedcba9876543210".repeat(4),
-        authority: "letsencrypt".to_owned(),
+        ca: "letsencrypt".to_owned(),
         reason: "key-compromise".to_owned(),
         asked_time: at(now() - 7_300),
         progress: progress.into(),
@@ -364,7 +364,7 @@ async fn an_end_that_was_missed_is_seen_in_what_serves() {
 fn plan(inside: bool, complete: bool) -> pb::PlanResponse {
     let order = |day: i64, name: &str| pb::PlannedOrder {
         name: name.to_owned(),
-        authority: "letsencrypt".to_owned(),
+        ca: "letsencrypt".to_owned(),
         time: at(now() + day * DAY + DAY / 2),
         why: "little of its life is left".to_owned(),
         expected_life: days(90),
@@ -379,7 +379,7 @@ fn plan(inside: bool, complete: bool) -> pb::PlanResponse {
         orders: vec![first, order(50, "another-name")],
         limits: vec![
             pb::PlannedLimit {
-                authority: "letsencrypt".to_owned(),
+                ca: "letsencrypt".to_owned(),
                 limit: "5 certificates for the same names in 7 days".to_owned(),
                 subject: "api.example.com".to_owned(),
                 allowed: 5,
@@ -389,7 +389,7 @@ fn plan(inside: bool, complete: bool) -> pb::PlanResponse {
                 inside,
             },
             pb::PlannedLimit {
-                authority: "letsencrypt".to_owned(),
+                ca: "letsencrypt".to_owned(),
                 limit: "300 orders in 3 hours".to_owned(),
                 allowed: 300,
                 inside: true,
@@ -452,7 +452,7 @@ async fn a_plan_is_two_tables_and_a_verdict_and_a_broken_limit_fails() {
     assert_eq!(
         json["limits"][0],
         json!({
-            "authority": "letsencrypt", "limit": "5 certificates for the same names in 7 days",
+            "ca": "letsencrypt", "limit": "5 certificates for the same names in 7 days",
             "subject": "api.example.com", "allowed": 5, "window_seconds": 7 * DAY,
             "peak": 6, "peak_at": "2027-01-15T08:00:00Z", "inside": false,
         })

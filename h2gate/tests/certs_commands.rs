@@ -164,7 +164,7 @@ fn json_has_every_key_whether_or_not_there_is_something_to_say() {
         (&json!("2020-01-02T00:00:00Z"), &json!("2099-01-02T00:00:00Z"))
     );
     assert_eq!(
-        (&serving["authority"], &serving["excluded"]),
+        (&serving["ca"], &serving["excluded"]),
         (&Value::Null, &json!(false))
     );
     assert_eq!(local["next"]["action"], "read");

@@ -120,11 +120,11 @@ fn the_acme_example_orders_inside_the_tls_listener_and_keeps_its_state() {
     let resolved = load("acme.yaml");
     let acme = acme(&resolved.certificates[0]);
     assert_eq!(acme.challenge, Challenge::TlsAlpn01);
-    let [authority] = acme.authorities.as_slice() else {
+    let [ca] = acme.cas.as_slice() else {
         panic!("one CA")
     };
-    assert_eq!(authority.name, "letsencrypt");
-    assert_eq!(authority.contact, ["ops@example.com"]);
+    assert_eq!(ca.name, "letsencrypt");
+    assert_eq!(ca.contact, ["ops@example.com"]);
     assert_eq!(resolved.state_dir.as_deref(), Some(Path::new("/var/lib/h2gate")));
     assert!(!resolved.core_dumps);
 }
@@ -138,11 +138,8 @@ fn the_acme_example_goes_to_pebble_by_the_lines_that_it_names() {
     let text = text.replace("      directory: letsencrypt\n", &pebble);
     let resolved = config::parse(&path, &text).unwrap_or_else(|found| panic!("{found}"));
     let acme = acme(&resolved.certificates[0]);
-    assert_eq!(acme.authorities[0].directory, "https://localhost:14000/dir");
-    assert_eq!(
-        acme.authorities[0].ca_file,
-        Some(examples().join(".tools/pebble-ca.pem"))
-    );
+    assert_eq!(acme.cas[0].directory, "https://localhost:14000/dir");
+    assert_eq!(acme.cas[0].ca_file, Some(examples().join(".tools/pebble-ca.pem")));
     assert_eq!(acme.resolvers, ["127.0.0.1:8053".parse().unwrap()]);
 }
 
@@ -155,7 +152,7 @@ fn http_01_is_answered_on_a_listener_that_redirects() {
     ));
     let acme = acme(&resolved.certificates[0]);
     assert_eq!(acme.challenge, Challenge::Http01);
-    assert_eq!(acme.authorities[0].profile.as_deref(), Some("shortlived"));
+    assert_eq!(acme.cas[0].profile.as_deref(), Some("shortlived"));
 }
 
 #[test]
@@ -168,7 +165,7 @@ fn two_kinds_of_key_are_two_certificates_of_one_listener() {
     for (certificate, (name, kind)) in resolved.certificates.iter().zip(names.into_iter().zip(kinds)) {
         assert_eq!((certificate.name.as_str(), acme(certificate).key), (name, kind));
         assert_eq!(certificate.domains.len(), 2);
-        assert_eq!(acme(certificate).authorities.len(), 2);
+        assert_eq!(acme(certificate).cas.len(), 2);
         assert!(matches!(
             acme(certificate).challenge,
             Challenge::Dns01(DnsProvider::Route53(_))
@@ -176,7 +173,7 @@ fn two_kinds_of_key_are_two_certificates_of_one_listener() {
     }
     // The fallback is told to write to the same people.
     assert_eq!(
-        acme(&resolved.certificates[1]).authorities[1].contact,
+        acme(&resolved.certificates[1]).cas[1].contact,
         ["ops@example.com"]
     );
 }

@@ -105,7 +105,7 @@ fn the_key_of_an_external_account_names_its_own_aws() {
         let Source::Acme(acme) = &resolved.certificates[0].source else {
             panic!("ACME")
         };
-        let account = acme.authorities[0].external_account.clone().unwrap();
+        let account = acme.cas[0].external_account.clone().unwrap();
         assert_eq!(account.hmac_key, stored(expected));
     }
 }

@@ -208,7 +208,7 @@ impl Scene {
             let mut kept: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
             for version in kept["versions"].as_array_mut().unwrap() {
                 version["source"] = json!("acme");
-                version["authority"] = json!(DIRECTORY);
+                version["ca"] = json!(DIRECTORY);
             }
             std::fs::write(&path, kept.to_string()).unwrap();
             let key = if number % 20 == 0 {

@@ -18,7 +18,7 @@ use super::jws::{self, AccountKey, Signer};
 use super::kept::{FORMAT, Secret};
 use super::problem::{Cause, Trouble};
 use super::session::Session;
-use crate::config::Authority;
+use crate::config::Ca;
 use crate::error::IssueError;
 
 use self::register::Register;
@@ -45,10 +45,10 @@ struct Kept {
 }
 
 /// Under which name the account is kept.
-pub(super) fn name(authority: &Authority) -> String {
-    match &authority.external_account {
-        Some(external) => format!("{} {}", authority.directory, external.kid),
-        None => authority.directory.clone(),
+pub(super) fn name(ca: &Ca) -> String {
+    match &ca.external_account {
+        Some(external) => format!("{} {}", ca.directory, external.kid),
+        None => ca.directory.clone(),
     }
 }
 
@@ -56,7 +56,7 @@ pub(super) fn name(authority: &Authority) -> String {
 pub(super) async fn open(session: Session, shared: &Shared) -> Result<Member, IssueError> {
     let register = Register::new(&session, shared);
     let kept = match register.read().await? {
-        Some(kept) if kept.is_settled(&session.authority) => kept,
+        Some(kept) if kept.is_settled(&session.ca) => kept,
         _ => {
             let _alone = register.alone().await?;
             register.settle().await?
@@ -73,7 +73,7 @@ pub(super) async fn open_anew(session: Session, shared: &Shared, url: &str) -> R
         if let Some(mut kept) = register.read().await?
             && kept.url.as_deref() == Some(url)
         {
-            warn!(authority = %session.authority.name, account = url, "the CA does not take our account any more; registering again");
+            warn!(ca = %session.ca.name, account = url, "the CA does not take our account any more; registering again");
             kept.url = None;
             register.write(&kept).await?;
         }
@@ -87,8 +87,8 @@ pub(super) async fn roll_key(session: Session, shared: &Shared) -> Result<(), Is
     let register = Register::new(&session, shared);
     let _alone = register.alone().await?;
     let mut kept = register.settle().await?;
-    let authority = &session.authority;
-    let failed = |trouble: Trouble| trouble.into_error(authority, "change the account's key");
+    let ca = &session.ca;
+    let failed = |trouble: Trouble| trouble.into_error(ca, "change the account's key");
     let (Some(url), Some(change)) = (&kept.url, &session.directory.key_change) else {
         let nonsense = Cause::Nonsense("the CA has no keyChange resource".to_owned());
         return Err(failed(Trouble::from(nonsense)));
@@ -112,7 +112,7 @@ pub(super) async fn roll_key(session: Session, shared: &Shared) -> Result<(), Is
             kept.key = secret_of(&new);
             kept.next_key = None;
             register.write(&kept).await?;
-            info!(authority = %authority.name, "the account has a new key");
+            info!(ca = %ca.name, "the account has a new key");
             Ok(())
         }
         Err(trouble) => {
@@ -130,7 +130,7 @@ pub(super) async fn roll_key(session: Session, shared: &Shared) -> Result<(), Is
 }
 
 async fn member(session: Session, kept: Kept) -> Result<Member, IssueError> {
-    let failed = |trouble: Trouble| trouble.into_error(&session.authority, "use the account");
+    let failed = |trouble: Trouble| trouble.into_error(&session.ca, "use the account");
     let key = kept.key().map_err(|bad| failed(Trouble::from(Cause::Key(bad))))?;
     let url = kept.url.unwrap_or_default();
     // Asks nobody: the session has the directory already.
@@ -138,7 +138,7 @@ async fn member(session: Session, kept: Kept) -> Result<Member, IssueError> {
         .from_parts(
             url,
             PrivatePkcs8KeyDer::from(key.pkcs8()),
-            session.authority.directory.clone(),
+            session.ca.directory.clone(),
         )
         .await
         .map_err(|error| failed(Trouble::from(Cause::from(error))))?;
@@ -150,14 +150,11 @@ async fn member(session: Session, kept: Kept) -> Result<Member, IssueError> {
 }
 
 impl Kept {
-    fn new(authority: &Authority, key: &AccountKey) -> Self {
+    fn new(ca: &Ca, key: &AccountKey) -> Self {
         Self {
             format: FORMAT,
-            directory: authority.directory.clone(),
-            external_account: authority
-                .external_account
-                .as_ref()
-                .map(|external| external.kid.clone()),
+            directory: ca.directory.clone(),
+            external_account: ca.external_account.as_ref().map(|external| external.kid.clone()),
             url: None,
             key: secret_of(key),
             next_key: None,
@@ -165,8 +162,8 @@ impl Kept {
         }
     }
 
-    fn is_settled(&self, authority: &Authority) -> bool {
-        self.url.is_some() && self.next_key.is_none() && self.contact == authority.contact
+    fn is_settled(&self, ca: &Ca) -> bool {
+        self.url.is_some() && self.next_key.is_none() && self.contact == ca.contact
     }
 
     fn key(&self) -> Result<AccountKey, jws::BadKey> {

@@ -30,8 +30,8 @@ pub(super) async fn choose(
         let chain = match member.session.post("certificate", url, signer, None).await {
             Ok(answer) => String::from_utf8_lossy(answer.body()).into_owned(),
             Err(trouble) => {
-                let error = trouble.into_error(&member.session.authority, "download another chain");
-                warn!(authority = %error.authority, remedy = %error.remedy, "{error}");
+                let error = trouble.into_error(&member.session.ca, "download another chain");
+                warn!(ca = %error.ca, remedy = %error.remedy, "{error}");
                 continue;
             }
         };
@@ -42,7 +42,7 @@ pub(super) async fn choose(
     }
     let offered: Vec<String> = offered.into_iter().flatten().collect();
     warn!(
-        authority = %member.session.authority.name,
+        ca = %member.session.ca.name,
         preferred_chain = preferred,
         offered = offered.join(", "),
         "the CA does not offer the preferred chain; its default is taken"

@@ -21,7 +21,7 @@ use super::order::{self, Stop};
 use super::problem::Trouble;
 use super::session::{Session, act};
 use super::{Issued, Issuer, Registrar, Request, RevocationReason, Turn, control, kept, renewal};
-use crate::config::{AcmeSource, Authority, Challenge, DnsProvider};
+use crate::config::{AcmeSource, Ca, Challenge, DnsProvider};
 use crate::dns::{self, Lookup, TxtRecords};
 use crate::error::{IssueError, IssueFault};
 use crate::lease::Lease;
@@ -128,21 +128,21 @@ impl Client {
         max_attempt(&self.source.challenge, request.domains.len())
     }
 
-    fn authority(&self, position: usize) -> Result<&Authority, IssueError> {
-        self.source.authorities.get(position).ok_or_else(|| IssueError {
+    fn ca(&self, position: usize) -> Result<&Ca, IssueError> {
+        self.source.cas.get(position).ok_or_else(|| IssueError {
             class: IssueFault::Configuration,
-            authority: String::new(),
-            text: format!("there is no authority {position}"),
+            ca: String::new(),
+            text: format!("there is no CA {position}"),
             remedy: "correct the configuration".to_owned(),
             retry_after: None,
         })
     }
 
     async fn session(&self, position: usize) -> Result<Session, IssueError> {
-        let authority = self.authority(position)?;
-        Session::open(authority)
+        let ca = self.ca(position)?;
+        Session::open(ca)
             .await
-            .map_err(|trouble| trouble.into_error(authority, "read the CA's directory"))
+            .map_err(|trouble| trouble.into_error(ca, "read the CA's directory"))
     }
 
     async fn member(&self, position: usize) -> Result<Member, IssueError> {
@@ -150,7 +150,7 @@ impl Client {
     }
 
     async fn order(&self, request: &Request) -> Result<Issued, IssueError> {
-        let member = self.member(request.authority).await?;
+        let member = self.member(request.ca).await?;
         let member = match self.attempt(&member, request).await {
             Err(Stop::NoAccount(_)) => self.anew(member).await?,
             ended => return ended.map_err(Stop::into_error),
@@ -222,10 +222,10 @@ impl Client {
 
     /// An order under way is signed with the old key, which the CA then knows no more.
     async fn roll(&self, position: usize) -> Result<(), IssueError> {
-        let authority = self.authority(position)?;
+        let ca = self.ca(position)?;
         let _quiet = self.shared.no_orders().await.ok_or_else(|| IssueError {
             class: IssueFault::State,
-            authority: authority.name.clone(),
+            ca: ca.name.clone(),
             text: format!("orders are still under way after {} s", MAX_QUIET_WAIT.as_secs()),
             remedy: "try again when they have ended".to_owned(),
             retry_after: None,
@@ -312,13 +312,13 @@ impl Issuer for Client {
 
     fn renewal_info<'a>(
         &'a self,
-        authority: usize,
+        ca: usize,
         leaf: &'a [u8],
     ) -> BoxFuture<'a, Result<Option<RenewalInfo>, IssueError>> {
         Box::pin(async move {
-            let authority = self.authority(authority)?;
-            let failed = |trouble: Trouble| trouble.into_error(authority, "ask when to renew");
-            let asked = self.shared.desk.ask(authority).await?;
+            let ca = self.ca(ca)?;
+            let failed = |trouble: Trouble| trouble.into_error(ca, "ask when to renew");
+            let asked = self.shared.desk.ask(ca).await?;
             match renewal::info(&asked.session, leaf).await {
                 Ok(info) => Ok(info),
                 Err(trouble) => {
@@ -330,36 +330,36 @@ impl Issuer for Client {
         })
     }
 
-    fn probe(&self, authority: usize) -> BoxFuture<'_, Result<(), IssueError>> {
-        Box::pin(async move { self.session(authority).await.map(drop) })
+    fn probe(&self, ca: usize) -> BoxFuture<'_, Result<(), IssueError>> {
+        Box::pin(async move { self.session(ca).await.map(drop) })
     }
 
     fn check_names<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>> {
         Box::pin(async move {
-            let session = self.session(request.authority).await?;
+            let session = self.session(request.ca).await?;
             Ok(order::findings(self, &session, None, request).await.is_empty())
         })
     }
 
     fn revoke<'a>(
         &'a self,
-        authority: usize,
+        ca: usize,
         leaf: &'a [u8],
         reason: RevocationReason,
     ) -> BoxFuture<'a, Result<(), IssueError>> {
-        Box::pin(self.revoke_one(authority, leaf, reason))
+        Box::pin(self.revoke_one(ca, leaf, reason))
     }
 
     fn has_unfinished<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>> {
         Box::pin(async move {
-            let authority = self.authority(request.authority)?;
+            let ca = self.ca(request.ca)?;
             let note = self.note(&request.certificate).await?;
-            Ok(note.is_some_and(|note| note.order.is_some() && note.is_at(authority, request)))
+            Ok(note.is_some_and(|note| note.order.is_some() && note.is_at(ca, request)))
         })
     }
 
-    fn roll_account_key(&self, authority: usize) -> BoxFuture<'_, Result<(), IssueError>> {
-        Box::pin(self.roll(authority))
+    fn roll_account_key(&self, ca: usize) -> BoxFuture<'_, Result<(), IssueError>> {
+        Box::pin(self.roll(ca))
     }
 }
 
@@ -394,7 +394,7 @@ mod tests {
         );
         let max_attempt = |challenge: Challenge| {
             let source = AcmeSource {
-                authorities: Vec::new(),
+                cas: Vec::new(),
                 challenge,
                 key: KeyType::EcdsaP256,
                 preferred_chain: None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::session::Session;
-use crate::config::Authority;
+use crate::config::Ca;
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 
 /// Between two questions to one CA. Let's Encrypt allows 40 a second to each address.
@@ -26,7 +26,7 @@ const MAX_QUEUE: Duration = Duration::from_secs(5 * 60);
 /// One in a process.
 #[derive(Default)]
 pub(super) struct Desk {
-    queues: Mutex<HashMap<Authority, Arc<Queue>>>,
+    queues: Mutex<HashMap<Ca, Arc<Queue>>>,
 }
 
 /// Who asks one CA.
@@ -54,21 +54,21 @@ pub(super) struct Asked {
 
 impl Desk {
     /// Waits for its turn at this CA.
-    pub(super) async fn ask(&self, authority: &Authority) -> Result<Asked, IssueError> {
+    pub(super) async fn ask(&self, ca: &Ca) -> Result<Asked, IssueError> {
         let queue = {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(queues.entry(authority.clone()).or_default())
+            Arc::clone(queues.entry(ca.clone()).or_default())
         };
         let turn = queue.turns().next(Instant::now());
         let turn = turn.map_err(|wait| IssueError {
             class: IssueFault::RateLimited,
-            authority: authority.name.clone(),
+            ca: ca.name.clone(),
             text: format!("it may be asked when to renew in {} s", wait.as_secs()),
             remedy: "nothing is to be done: it is asked again".to_owned(),
             retry_after: Some(RetryAfter::new(wait, SaidOf::Account)),
         })?;
         sleep_until(turn).await;
-        let session = queue.session(authority).await?;
+        let session = queue.session(ca).await?;
         Ok(Asked { session, queue })
     }
 }
@@ -89,7 +89,7 @@ impl Queue {
     }
 
     /// Who comes while the directory is being read waits for it.
-    async fn session(&self, authority: &Authority) -> Opened {
+    async fn session(&self, ca: &Ca) -> Opened {
         let mut kept = self.session.lock().await;
         if let Some((since, opened)) = &*kept {
             let life = if opened.is_ok() {
@@ -101,10 +101,10 @@ impl Queue {
                 return opened.clone();
             }
         }
-        let opened = Session::open(authority)
+        let opened = Session::open(ca)
             .await
             .map(Arc::new)
-            .map_err(|trouble| trouble.into_error(authority, "read the CA's directory"));
+            .map_err(|trouble| trouble.into_error(ca, "read the CA's directory"));
         *kept = Some((Instant::now(), opened.clone()));
         opened
     }

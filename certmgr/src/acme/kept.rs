@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use crate::config::Authority;
+use crate::config::Ca;
 use crate::error::{IssueError, IssueFault};
 use crate::store::{BoxFuture, Document, STATE_DEADLINE, Store, StoreError};
 
@@ -137,12 +137,10 @@ impl Shelf {
     }
 }
 
-pub(super) fn trouble(error: &StoreError, authority: Option<&Authority>) -> IssueError {
+pub(super) fn trouble(error: &StoreError, ca: Option<&Ca>) -> IssueError {
     IssueError {
         class: IssueFault::State,
-        authority: authority
-            .map(|authority| authority.name.clone())
-            .unwrap_or_default(),
+        ca: ca.map(|ca| ca.name.clone()).unwrap_or_default(),
         text: error.to_string(),
         remedy: "make room on the disk of `state_dir`, and let h2gate write to it".to_owned(),
         retry_after: None,

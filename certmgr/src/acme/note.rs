@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kept::{FORMAT, Secret, Shelf};
 use super::{Request, account};
-use crate::config::{Authority, KeyType};
+use crate::config::{Ca, KeyType};
 use crate::dns::TxtRecord;
 use crate::store::{Document, StoreError};
 
@@ -38,16 +38,16 @@ pub(super) struct Purpose {
 }
 
 impl Purpose {
-    pub(super) fn new(authority: &Authority, account_url: &str, request: &Request) -> Self {
+    pub(super) fn new(ca: &Ca, account_url: &str, request: &Request) -> Self {
         let mut domains: Vec<String> = request.domains.iter().map(Name::to_string).collect();
         domains.sort();
         domains.dedup();
         Self {
-            account: account::name(authority),
+            account: account::name(ca),
             account_url: account_url.to_owned(),
             domains,
             key_type: key_type(request.key).to_owned(),
-            profile: authority.profile.clone(),
+            profile: ca.profile.clone(),
         }
     }
 }
@@ -69,8 +69,8 @@ impl Note {
     }
 
     /// Whether it is for such an order at this CA, by whichever account.
-    pub(super) fn is_at(&self, authority: &Authority, request: &Request) -> bool {
-        self.is_for(&Purpose::new(authority, &self.purpose.account_url, request))
+    pub(super) fn is_at(&self, ca: &Ca, request: &Request) -> bool {
+        self.is_for(&Purpose::new(ca, &self.purpose.account_url, request))
     }
 
     pub(super) async fn read(shelf: &Shelf, certificate: &str) -> Result<Option<Self>, StoreError> {
@@ -110,7 +110,7 @@ mod tests {
             .map(|number| format!("{number}.{label}.{label}.{label}.{}", "x".repeat(50)))
             .collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let authority = Authority {
+        let ca = Ca {
             name: "ca".to_owned(),
             directory: format!("https://ca.example/{}", "x".repeat(1_000)),
             ca_file: None,
@@ -118,10 +118,10 @@ mod tests {
             profile: None,
             external_account: None,
         };
-        let purpose = Purpose::new(&authority, &authority.directory, &request("a", &names));
+        let purpose = Purpose::new(&ca, &ca.directory, &request("a", &names));
         let key = keys::generate(KeyType::EcdsaP256).await.unwrap();
         let mut note = Note::new(purpose, Secret(key));
-        note.order = Some(authority.directory.clone());
+        note.order = Some(ca.directory.clone());
         note.records = names
             .iter()
             .map(|name| TxtRecord {

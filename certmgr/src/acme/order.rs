@@ -38,7 +38,7 @@ pub(super) enum Stop {
 impl Stop {
     pub(super) fn of(member: &Member, trouble: Trouble, doing: &str) -> Self {
         let no_account = trouble.is("accountDoesNotExist");
-        let error = trouble.into_error(&member.session.authority, doing);
+        let error = trouble.into_error(&member.session.ca, doing);
         if no_account {
             Self::NoAccount(error)
         } else {
@@ -235,11 +235,7 @@ impl Attempt<'_> {
     }
 
     fn purpose(&self) -> Purpose {
-        Purpose::new(
-            &self.member.session.authority,
-            self.member.account.id(),
-            self.request,
-        )
+        Purpose::new(&self.member.session.ca, self.member.account.id(), self.request)
     }
 
     fn certificate(&self) -> &str {
@@ -293,7 +289,7 @@ impl Member {
     pub(super) fn error(&self, class: IssueFault, text: &str) -> IssueError {
         IssueError {
             class,
-            authority: self.session.authority.name.clone(),
+            ca: self.session.ca.name.clone(),
             text: text.to_owned(),
             remedy: match class {
                 IssueFault::State => "please report it, with the log",
@@ -306,8 +302,8 @@ impl Member {
 
     /// The error of somebody who does not know which CA it is about.
     pub(super) fn named(&self, mut error: IssueError) -> IssueError {
-        if error.authority.is_empty() {
-            error.authority.clone_from(&self.session.authority.name);
+        if error.ca.is_empty() {
+            error.ca.clone_from(&self.session.ca.name);
         }
         error
     }

@@ -9,7 +9,7 @@ use instant_acme::Problem;
 
 use super::http::{Head, HttpError};
 use super::jws::BadKey;
-use crate::config::{Authority, Challenge};
+use crate::config::{Ca, Challenge};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 
 /// What all types of problems begin with (RFC 8555 §6.7).
@@ -104,7 +104,7 @@ impl Trouble {
     }
 
     /// For people and for the schedule. `doing` says what we wanted: "order a certificate".
-    pub(super) fn into_error(self, authority: &Authority, doing: &str) -> IssueError {
+    pub(super) fn into_error(self, ca: &Ca, doing: &str) -> IssueError {
         let (class, text) = match &self.cause {
             Cause::NoLeave(error) => return IssueError::clone(error),
             Cause::Http(error @ HttpError::Roots(_)) => (IssueFault::Configuration, error.to_string()),
@@ -133,7 +133,7 @@ impl Trouble {
         };
         IssueError {
             class,
-            authority: authority.name.clone(),
+            ca: ca.name.clone(),
             text: format!("cannot {doing}: {text}"),
             remedy: remedy.to_owned(),
             retry_after: self

@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::http::{Body, Head, Http};
 use super::jws::Signer;
 use super::problem::{Cause, Trouble, quoted};
-use crate::config::Authority;
+use crate::config::Ca;
 
 /// How often one request is sent again because its nonce was refused, each with up to three by `instant_acme`.
 /// A CA that refuses one in two gets through more than this once in 10¹⁰ requests.
@@ -55,7 +55,7 @@ pub(super) struct Meta {
 
 /// A conversation. It ends with the attempt that it serves: the next one reads the directory again.
 pub(super) struct Session {
-    pub(super) authority: Authority,
+    pub(super) ca: Ca,
     pub(super) directory: Directory,
     line: Arc<Line>,
 }
@@ -99,19 +99,19 @@ pub(super) struct Tries<'a> {
 struct Sender(Arc<Line>);
 
 impl Session {
-    pub(super) async fn open(authority: &Authority) -> Result<Self, Trouble> {
-        let http = Http::new(&authority.directory, authority.ca_file.as_deref()).await?;
-        let answer = get(&http, &authority.directory, "directory").await?;
+    pub(super) async fn open(ca: &Ca) -> Result<Self, Trouble> {
+        let http = Http::new(&ca.directory, ca.ca_file.as_deref()).await?;
+        let answer = get(&http, &ca.directory, "directory").await?;
         let bytes = answer.body().clone();
         let directory = parse(&answer, "the directory")?;
         let line = Line {
             http,
             directory: bytes,
-            directory_url: authority.directory.clone(),
+            directory_url: ca.directory.clone(),
             last: Mutex::default(),
         };
         Ok(Self {
-            authority: authority.clone(),
+            ca: ca.clone(),
             directory,
             line: Arc::new(line),
         })

@@ -32,7 +32,7 @@ use self::pebble::Dns;
 use super::client::{Client, Shared};
 use super::{Issued, Issuer as _, Registrar, Request};
 use crate::config::{
-    AcmeSource, Authority, Challenge, DnsProvider, ExecHook, ExternalAccount, KeyType, SecretReference,
+    AcmeSource, Ca, Challenge, DnsProvider, ExecHook, ExternalAccount, KeyType, SecretReference,
 };
 use crate::dns::{TxtRecord, TxtRecords};
 use crate::error::{IssueError, IssueFault};
@@ -135,11 +135,11 @@ fn shared(state: State, challenges: Challenges, max_orders: usize) -> Arc<Shared
 struct Uncounted;
 
 impl Registrar for Uncounted {
-    fn may_register<'a>(&'a self, _: &'a Authority) -> BoxFuture<'a, Result<(), IssueError>> {
+    fn may_register<'a>(&'a self, _: &'a Ca) -> BoxFuture<'a, Result<(), IssueError>> {
         Box::pin(async { Ok(()) })
     }
 
-    fn not_registered<'a>(&'a self, _: &'a Authority) -> BoxFuture<'a, ()> {
+    fn not_registered<'a>(&'a self, _: &'a Ca) -> BoxFuture<'a, ()> {
         Box::pin(async {})
     }
 }
@@ -205,7 +205,7 @@ impl TxtRecords for TestTxt {
             if fails.is_ok() {
                 return Err(IssueError {
                     class: IssueFault::Dns,
-                    authority: String::new(),
+                    ca: String::new(),
                     text: "the provider is asleep".to_owned(),
                     remedy: "wake it".to_owned(),
                     retry_after: None,
@@ -223,10 +223,10 @@ impl TxtRecords for TestTxt {
     }
 }
 
-/// A source that orders from this authority.
-fn source(authority: Authority, challenge: Challenge, dns: &Dns) -> AcmeSource {
+/// A source that orders from this CA.
+fn source(ca: Ca, challenge: Challenge, dns: &Dns) -> AcmeSource {
     AcmeSource {
-        authorities: vec![authority],
+        cas: vec![ca],
         challenge,
         key: KeyType::EcdsaP256,
         preferred_chain: None,
@@ -252,7 +252,7 @@ pub(super) fn request(certificate: &str, domains: &[&str]) -> Request {
             .map(|domain| Name::parse(domain).unwrap())
             .collect(),
         key: KeyType::EcdsaP256,
-        authority: 0,
+        ca: 0,
         replaces: None,
         leave: None,
     }

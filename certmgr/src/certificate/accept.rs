@@ -60,7 +60,7 @@ impl Certificate {
                 course.held_since = None;
                 let error = IssueError {
                     class: IssueFault::Certificate,
-                    authority: authority_name(orders, arrived.authority),
+                    ca: ca_name(orders, arrived.ca),
                     text: format!("what it issued may not serve: {reason}"),
                     remedy: reason.remedy_at_ca().to_owned(),
                     retry_after: None,
@@ -142,21 +142,21 @@ fn until_valid(reason: &Reason) -> Option<Duration> {
 }
 
 fn origin_of(orders: &Orders, arrived: &Arrived) -> Origin {
-    let authority = orders.source.authorities.get(arrived.authority);
+    let ca = orders.source.cas.get(arrived.ca);
     Origin {
-        authority: authority.map(|one| one.directory.clone()),
+        ca: ca.map(|one| one.directory.clone()),
         order: Some(arrived.issued.order.clone()),
     }
 }
 
-pub(super) fn authority_name(orders: &Orders, authority: usize) -> String {
-    let authority = orders.source.authorities.get(authority);
-    authority.map(|one| one.name.clone()).unwrap_or_default()
+pub(super) fn ca_name(orders: &Orders, ca: usize) -> String {
+    let ca = orders.source.cas.get(ca);
+    ca.map(|one| one.name.clone()).unwrap_or_default()
 }
 
 fn error_of(orders: &Orders, arrived: &Arrived, reason: Reason) -> Error {
     Error {
-        places: vec![authority_name(orders, arrived.authority)],
+        places: vec![ca_name(orders, arrived.ca)],
         reason,
     }
 }

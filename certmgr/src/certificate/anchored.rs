@@ -7,7 +7,7 @@ use certstore::{CertBundle, Profile, prove};
 use tokio::time::Instant;
 
 use super::Certificate;
-use super::accept::authority_name;
+use super::accept::ca_name;
 use super::orders::Orders;
 use super::view::Failing;
 use crate::blocking;
@@ -40,11 +40,8 @@ impl Certificate {
         match proved.unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string()))) {
             Ok(()) => self.leads_there(),
             Err(reason) => {
-                let from = self.authority_of(serving.fingerprint(), orders);
-                let place = from.map_or_else(
-                    || "what serves".to_owned(),
-                    |authority| authority_name(orders, authority),
-                );
+                let from = self.ca_of(serving.fingerprint(), orders);
+                let place = from.map_or_else(|| "what serves".to_owned(), |ca| ca_name(orders, ca));
                 let error = Error {
                     places: vec![place],
                     reason,

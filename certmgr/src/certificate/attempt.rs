@@ -57,7 +57,7 @@ pub(super) enum Outcome {
 pub(super) struct Arrived {
     pub(super) issued: Issued,
     /// Position of the CA.
-    pub(super) authority: usize,
+    pub(super) ca: usize,
     /// `None` once its outcome is noted.
     pub(super) attempt: Option<Attempt>,
     /// Why those before it gave none.
@@ -87,7 +87,7 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before, _turn: Turn) -> Out
         Err(_) => return Outcome::Failed(state_fault(&StoreError::hanging(name))),
     };
     // Take it, look again, then act: what the plan knew may be old by now.
-    let record = orders.ledger.record(domains, key, &orders.source.authorities);
+    let record = orders.ledger.record(domains, key, &orders.source.cas);
     match timeout(LEDGER_DEADLINE, record).await {
         Ok(Ok(record)) if record.last_issued.map(|last| last.at) != before.issued_at => return Outcome::Busy,
         Ok(Ok(_)) => {}
@@ -107,7 +107,7 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before, _turn: Turn) -> Out
         Err(Unloaded::Unread { text, remedy }) => {
             return Outcome::Failed(IssueError {
                 class: IssueFault::State,
-                authority: String::new(),
+                ca: String::new(),
                 text: format!("nothing is ordered: {text}"),
                 remedy: remedy.to_owned(),
                 retry_after: None,
@@ -115,12 +115,12 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before, _turn: Turn) -> Out
         }
     }
     let mut passed_over = Vec::new();
-    for authority in 0..orders.source.authorities.len() {
-        match ask(&orders, authority, &before).await {
+    for ca in 0..orders.source.cas.len() {
+        match ask(&orders, ca, &before).await {
             Ok((issued, attempt)) => {
                 return Outcome::Arrived(Box::new(Arrived {
                     issued,
-                    authority,
+                    ca,
                     attempt: Some(attempt),
                     passed_over,
                     began,
@@ -141,7 +141,7 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before, _turn: Turn) -> Out
                 }
             }
             (PassedOver::Failed(error), Some(first)) => {
-                first.text = format!("{}; {}: {}", first.text, error.authority, error.text);
+                first.text = format!("{}; {}: {}", first.text, error.ca, error.text);
             }
             (PassedOver::Failed(error), None) => failure = Some(error),
         }
@@ -151,7 +151,7 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before, _turn: Turn) -> Out
         (None, Some(wait)) => Outcome::Limited(wait),
         (None, None) => Outcome::Failed(IssueError {
             class: IssueFault::Configuration,
-            authority: String::new(),
+            ca: String::new(),
             text: "no CA is configured".to_owned(),
             remedy: "name one".to_owned(),
             retry_after: None,
@@ -176,17 +176,17 @@ enum Refused {
 }
 
 /// Asks one CA, once the ledger has given leave and has noted it.
-async fn ask(orders: &Arc<Orders>, authority: usize, before: &Before) -> Result<(Issued, Attempt), Refused> {
+async fn ask(orders: &Arc<Orders>, ca: usize, before: &Before) -> Result<(Issued, Attempt), Refused> {
     let (config, source) = (&orders.config, &orders.source);
-    let Some(asked) = source.authorities.get(authority) else {
-        return Err(Refused::Store(StoreError::new(&config.name, "no such authority")));
+    let Some(asked) = source.cas.get(ca) else {
+        return Err(Refused::Store(StoreError::new(&config.name, "no such CA")));
     };
     let replaces = before
         .replaces
         .as_ref()
-        .filter(|(from, _)| *from == authority)
+        .filter(|(from, _)| *from == ca)
         .map(|(_, leaf)| leaf.clone());
-    let mut request = orders.request(authority, replaces);
+    let mut request = orders.request(ca, replaces);
     let unfinished = orders.issuer.has_unfinished(&request).await;
     let kind = match (unfinished.map_err(Refused::Issue)?, &request.replaces) {
         (true, _) => OrderKind::Resumed,
@@ -196,7 +196,7 @@ async fn ask(orders: &Arc<Orders>, authority: usize, before: &Before) -> Result<
     let order = Order {
         domains: &config.domains,
         key: source.key,
-        authority: asked,
+        ca: asked,
         kind,
         by_hand: before.by_hand,
     };
@@ -209,7 +209,7 @@ async fn ask(orders: &Arc<Orders>, authority: usize, before: &Before) -> Result<
         })?;
     request.leave = Some(Arc::new(Noting {
         orders: Arc::clone(orders),
-        authority,
+        ca,
         noted: attempt.noted(),
     }));
     let mut issued = orders.issuer.issue(&request).await;
@@ -239,20 +239,20 @@ async fn ask(orders: &Arc<Orders>, authority: usize, before: &Before) -> Result<
 /// An attempt that is noted may turn out to be of another kind than it was noted as.
 struct Noting {
     orders: Arc<Orders>,
-    authority: usize,
+    ca: usize,
     noted: Noted,
 }
 
 impl Leave for Noting {
     fn to_place(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>> {
         Box::pin(async move {
-            let Some(authority) = self.orders.source.authorities.get(self.authority) else {
+            let Some(ca) = self.orders.source.cas.get(self.ca) else {
                 return Ok(());
             };
             let order = Order {
                 domains: &self.orders.config.domains,
                 key: self.orders.source.key,
-                authority,
+                ca,
                 kind: if replacing {
                     OrderKind::Replacing
                 } else {
@@ -266,7 +266,7 @@ impl Leave for Noting {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(NotNow::Wait(wait))) => Err(IssueError {
                     class: IssueFault::RateLimited,
-                    authority: authority.name.clone(),
+                    ca: ca.name.clone(),
                     text: format!("it would have to be a new order: {wait}"),
                     remedy: "wait: it is tried again".to_owned(),
                     retry_after: None,
@@ -298,7 +298,7 @@ impl fmt::Debug for Noting {
 pub(super) fn state_fault(error: &StoreError) -> IssueError {
     IssueError {
         class: IssueFault::State,
-        authority: String::new(),
+        ca: String::new(),
         text: format!("nothing is ordered, for its key could not be kept: {error}"),
         remedy: STATE_REMEDY.to_owned(),
         retry_after: None,

@@ -154,7 +154,7 @@ async fn acquire(state: &State, certificate: &str) -> Result<Option<Guard>, Issu
             Err(error) => {
                 return Err(IssueError {
                     class: IssueFault::State,
-                    authority: String::new(),
+                    ca: String::new(),
                     text: format!("nobody can be kept from ordering it meanwhile: {error}"),
                     remedy: "let h2gate read and write in `state_dir`".to_owned(),
                     retry_after: None,

@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Certificate;
-use super::accept::authority_name;
+use super::accept::ca_name;
 use super::attempt::{self, Arrived, Before, Outcome};
 use super::leftovers;
 use super::orders::{Orders, is_of_kind};
@@ -147,8 +147,8 @@ pub(crate) async fn order(
         match certificate.plan(&orders, &mut course).await {
             Turn::Accept(arrived) => certificate.accept(&orders, &mut course, arrived).await,
             Turn::Order(why) => certificate.go(&orders, &mut course, why).await,
-            Turn::Ask(authority) => certificate.ask_advice(&orders, &mut course, authority).await,
-            Turn::Probe(authority) => certificate.probe(&orders, &mut course, authority).await,
+            Turn::Ask(ca) => certificate.ask_advice(&orders, &mut course, ca).await,
+            Turn::Probe(ca) => certificate.probe(&orders, &mut course, ca).await,
             Turn::CheckNames => certificate.check_names(&orders, &mut course).await,
             Turn::Rest(wait) => {
                 certificate.tell_expiry();
@@ -163,7 +163,7 @@ impl Certificate {
     async fn stay_without_state(mut self) {
         let error = IssueError {
             class: IssueFault::State,
-            authority: String::new(),
+            ca: String::new(),
             text: "nothing is ordered: keys and orders could not be kept".to_owned(),
             remedy: "set `state_dir`".to_owned(),
             retry_after: None,
@@ -293,8 +293,8 @@ impl Certificate {
             return Turn::Rest(next.wait);
         }
         match next.action {
-            Action::AskRenewalInfo { authority } => Turn::Ask(authority),
-            Action::Probe { authority } => Turn::Probe(authority),
+            Action::AskRenewalInfo { ca } => Turn::Ask(ca),
+            Action::Probe { ca } => Turn::Probe(ca),
             Action::CheckNames => Turn::CheckNames,
             Action::Issue => match blocked {
                 Some(wait) => Turn::Rest(wait),
@@ -308,12 +308,8 @@ impl Certificate {
         orders: &Orders,
         course: &Course,
     ) -> Result<(schedule::Next, Record), StoreError> {
-        let (domains, key, authorities) = (
-            &orders.config.domains,
-            orders.source.key,
-            &orders.source.authorities,
-        );
-        let record = timeout(STATE_DEADLINE, orders.ledger.record(domains, key, authorities))
+        let (domains, key, cas) = (&orders.config.domains, orders.source.key, &orders.source.cas);
+        let record = timeout(STATE_DEADLINE, orders.ledger.record(domains, key, cas))
             .await
             .unwrap_or_else(|_| Err(StoreError::hanging(&self.config.name)))?;
         let serving = self.serving();
@@ -343,18 +339,14 @@ impl Certificate {
             fingerprint,
             not_before: bundle.not_before(),
             not_after: bundle.not_after(),
-            authority: self.authority_of(fingerprint, orders),
+            ca: self.ca_of(fingerprint, orders),
         }
     }
 
     /// The position of the CA that a kept version came from.
-    pub(super) fn authority_of(&self, fingerprint: Fingerprint, orders: &Orders) -> Option<usize> {
-        let from = self.kept.version(fingerprint)?.facts.authority.as_ref()?;
-        orders
-            .source
-            .authorities
-            .iter()
-            .position(|one| one.directory == *from)
+    pub(super) fn ca_of(&self, fingerprint: Fingerprint, orders: &Orders) -> Option<usize> {
+        let from = self.kept.version(fingerprint)?.facts.ca.as_ref()?;
+        orders.source.cas.iter().position(|one| one.directory == *from)
     }
 
     /// Whether what serves is not what is configured, or is to be revoked.
@@ -363,7 +355,7 @@ impl Certificate {
         let covered = |wanted| bundle.names().iter().any(|name| name.covers(wanted));
         !self.config.domains.iter().all(covered)
             || !is_of_kind(bundle.key_kind(), orders.source.key)
-            || self.authority_of(fingerprint, orders).is_none()
+            || self.ca_of(fingerprint, orders).is_none()
             || self.is_to_be_revoked(fingerprint)
     }
 
@@ -393,13 +385,13 @@ impl Certificate {
             Outcome::Arrived(arrived) => {
                 self.post.tell(Event::Issued {
                     name: Arc::clone(self.post.name()),
-                    authority: authority_name(orders, arrived.authority),
+                    ca: ca_name(orders, arrived.ca),
                     order: arrived.issued.order.clone(),
                     took: arrived.began.elapsed(),
                 });
                 course.told.holding = false;
                 for passed in &arrived.passed_over {
-                    self.tell_passed_over(passed, &authority_name(orders, arrived.authority));
+                    self.tell_passed_over(passed, &ca_name(orders, arrived.ca));
                 }
                 self.accept(orders, course, arrived).await;
             }
@@ -436,7 +428,7 @@ impl Certificate {
         if since.elapsed() >= orders.max_go() && !std::mem::replace(&mut course.told.busy, true) {
             let error = IssueError {
                 class: IssueFault::State,
-                authority: String::new(),
+                ca: String::new(),
                 text: format!(
                     "another process that shares `state_dir` has been ordering it for {} minutes",
                     orders.max_go().as_secs() / 60
@@ -450,8 +442,8 @@ impl Certificate {
 
     fn before(&self, orders: &Orders, issued_at: Option<Steady>, by_hand: bool) -> Before {
         let replaces = self.serving().and_then(|serving| {
-            let authority = self.authority_of(serving.fingerprint(), orders)?;
-            Some((authority, leaf_of(serving.bundle())?))
+            let ca = self.ca_of(serving.fingerprint(), orders)?;
+            Some((ca, leaf_of(serving.bundle())?))
         });
         let versions = &self.kept.versions;
         Before {
@@ -466,7 +458,7 @@ impl Certificate {
         }
     }
 
-    async fn ask_advice(&mut self, orders: &Arc<Orders>, course: &mut Course, authority: usize) {
+    async fn ask_advice(&mut self, orders: &Arc<Orders>, course: &mut Course, ca: usize) {
         let Some(serving) = self.serving() else { return };
         let Some(leaf) = leaf_of(serving.bundle()) else {
             return;
@@ -474,7 +466,7 @@ impl Certificate {
         let fingerprint = serving.fingerprint();
         let issuer = Arc::clone(&orders.issuer);
         let answer = self
-            .meanwhile(async move { issuer.renewal_info(authority, &leaf).await })
+            .meanwhile(async move { issuer.renewal_info(ca, &leaf).await })
             .await;
         let (now, before) = (orders.ledger.now(), course.advice.take());
         let random = &mut || (orders.random)();
@@ -490,7 +482,7 @@ impl Certificate {
                         certificate = self.config.name,
                         "{} gives no advice on the renewal: {error} ({}); without it, it is renewed by its share of \
                          life",
-                        error.authority,
+                        error.ca,
                         error.remedy
                     );
                 }
@@ -499,9 +491,9 @@ impl Certificate {
         });
     }
 
-    async fn probe(&mut self, orders: &Arc<Orders>, course: &mut Course, authority: usize) {
+    async fn probe(&mut self, orders: &Arc<Orders>, course: &mut Course, ca: usize) {
         let issuer = Arc::clone(&orders.issuer);
-        let found = self.meanwhile(async move { issuer.probe(authority).await }).await;
+        let found = self.meanwhile(async move { issuer.probe(ca).await }).await;
         note_probe(orders, course, Some(found.is_ok()));
     }
 

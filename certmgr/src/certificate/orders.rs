@@ -87,17 +87,17 @@ impl Ordering {
 impl Orders {
     /// How long one go may take: an attempt at each of the CAs.
     pub(super) fn max_go(&self) -> Duration {
-        let attempts = u32::try_from(self.source.authorities.len()).unwrap_or(u32::MAX);
+        let attempts = u32::try_from(self.source.cas.len()).unwrap_or(u32::MAX);
         max_attempt(&self.source.challenge, self.config.domains.len()).saturating_mul(attempts)
     }
 
     /// An order at one of the CAs.
-    pub(super) fn request(&self, authority: usize, replaces: Option<Vec<u8>>) -> Request {
+    pub(super) fn request(&self, ca: usize, replaces: Option<Vec<u8>>) -> Request {
         Request {
             certificate: self.config.name.clone(),
             domains: self.config.domains.clone(),
             key: self.source.key,
-            authority,
+            ca,
             replaces,
             leave: None,
         }
@@ -107,14 +107,10 @@ impl Orders {
     pub(super) fn wants(&self, version: &Version) -> bool {
         let facts = &version.facts;
         let covered = |wanted| facts.names.iter().any(|name| name.covers(wanted));
-        let from = facts.authority.as_ref();
+        let from = facts.ca.as_ref();
         self.config.domains.iter().all(covered)
             && is_of_kind(facts.key_kind, self.source.key)
-            && self
-                .source
-                .authorities
-                .iter()
-                .any(|one| Some(&one.directory) == from)
+            && self.source.cas.iter().any(|one| Some(&one.directory) == from)
     }
 }
 

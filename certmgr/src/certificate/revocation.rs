@@ -19,11 +19,11 @@ impl Certificate {
             return Err(CommandError::NothingServes { name: name() });
         };
         let fingerprint = serving.fingerprint();
-        let authority = self
-            .authority_of(fingerprint, orders)
-            .and_then(|position| orders.source.authorities.get(position));
-        let (Some(authority), Some(leaf)) = (authority, leaf_of(serving.bundle())) else {
-            return Err(CommandError::ForeignAuthority {
+        let ca = self
+            .ca_of(fingerprint, orders)
+            .and_then(|position| orders.source.cas.get(position));
+        let (Some(ca), Some(leaf)) = (ca, leaf_of(serving.bundle())) else {
+            return Err(CommandError::ForeignCa {
                 name: name(),
                 fingerprint,
             });
@@ -33,7 +33,7 @@ impl Certificate {
             fingerprint,
             leaf,
             not_after: serving.bundle().not_after(),
-            authority: authority.clone(),
+            ca: ca.clone(),
             reason,
             asked_at: (self.options.now)(),
             said: None,

@@ -30,7 +30,7 @@ impl Certificate {
     pub(super) fn note_limit(&mut self, course: &mut Course, wait: Wait, told: Option<&Limited>) {
         course.not_before = Some(Instant::now() + wait.wait.clamp(SHORTEST_REST, LONGEST_REST));
         let limited = Limited {
-            limit: format!("{}: {}", wait.authority, wait.limit),
+            limit: format!("{}: {}", wait.ca, wait.limit),
             until: later((self.options.now)(), wait.wait),
         };
         if told.is_none_or(|told| told.limit != limited.limit) {
@@ -45,13 +45,13 @@ impl Certificate {
 
     /// The next CA has issued, so nothing fails; but the first one is to be mended.
     pub(super) fn tell_passed_over(&self, passed: &PassedOver, issued_by: &str) {
-        let (authority, text, remedy) = match passed {
-            PassedOver::Failed(error) => (&error.authority, error.text.clone(), error.remedy.as_str()),
-            PassedOver::Limited(wait) => (&wait.authority, wait.to_string(), "nothing, if it passes"),
+        let (ca, text, remedy) = match passed {
+            PassedOver::Failed(error) => (&error.ca, error.text.clone(), error.remedy.as_str()),
+            PassedOver::Limited(wait) => (&wait.ca, wait.to_string(), "nothing, if it passes"),
         };
         self.post.tell(Event::FellBack {
             name: Arc::clone(self.post.name()),
-            authority: authority.clone(),
+            ca: ca.clone(),
             text,
             remedy: remedy.to_owned(),
             issued_by: issued_by.to_owned(),
@@ -217,9 +217,9 @@ fn explanation(course: &Course) -> Option<String> {
 
 /// An error of an attempt with the place that it is about.
 pub(super) fn place(error: IssueError) -> Error {
-    let place = match error.authority.as_str() {
+    let place = match error.ca.as_str() {
         "" => "ACME".to_owned(),
-        authority => authority.to_owned(),
+        ca => ca.to_owned(),
     };
     Error {
         places: vec![place],

@@ -62,7 +62,7 @@ pub(crate) fn first(name: &Arc<str>, config: &CertificateConfig, now: UnixTime) 
 
 fn acme(source: &AcmeSource) -> AcmeView {
     AcmeView {
-        authorities: source.authorities.iter().map(|one| one.name.clone()).collect(),
+        cas: source.cas.iter().map(|one| one.name.clone()).collect(),
         challenge: source.challenge.name(),
         key: KeyType::ALL
             .iter()
@@ -88,7 +88,7 @@ fn places(source: &Source) -> Vec<String> {
                 .collect()
         }
         Source::SecretsManager(secret) => vec![secret.secret.clone()],
-        Source::Acme(acme) => acme.authorities.iter().map(|one| one.directory.clone()).collect(),
+        Source::Acme(acme) => acme.cas.iter().map(|one| one.directory.clone()).collect(),
     }
 }
 
@@ -157,7 +157,7 @@ fn facts_of(bundle: &CertBundle) -> Version {
         issuer: bundle.issuer().to_owned(),
         warnings: bundle.warnings().to_vec(),
         promoted_at: None,
-        authority: None,
+        ca: None,
         order: None,
         excluded: false,
     }

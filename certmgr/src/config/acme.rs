@@ -11,7 +11,7 @@ use super::aws::Aws;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcmeSource {
     /// The CAs, never empty. Each attempt asks the first, and the next only when that fails.
-    pub authorities: Vec<Authority>,
+    pub cas: Vec<Ca>,
     /// How control of the names is proved.
     pub challenge: Challenge,
     /// The kind of the certificate's key. A fresh one for each certificate.
@@ -29,9 +29,9 @@ pub struct AcmeSource {
 
 impl AcmeSource {
     /// To speak with these CAs, and order nothing.
-    pub(crate) fn of(authorities: Vec<Authority>) -> Self {
+    pub(crate) fn of(cas: Vec<Ca>) -> Self {
         Self {
-            authorities,
+            cas,
             challenge: Challenge::Http01,
             key: KeyType::EcdsaP256,
             preferred_chain: None,
@@ -44,7 +44,7 @@ impl AcmeSource {
 
 /// A CA and our account there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Authority {
+pub struct Ca {
     /// For people and in labels: `letsencrypt`, or the host of the directory.
     pub name: String,
     /// URL of its directory.

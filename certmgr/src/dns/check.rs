@@ -17,7 +17,7 @@ const MAX_AT_ONCE: usize = 8;
 
 /// The CA that is going to be asked.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ca<'a> {
+pub(crate) struct CaIdentity<'a> {
     /// For people.
     pub(crate) name: &'a str,
     /// `caaIdentities` of its directory. Empty, as with a private CA: CAA records are not looked at.
@@ -53,7 +53,7 @@ pub(crate) async fn check(
     lookup: &Lookup,
     domains: &[Name],
     challenge: &Challenge,
-    ca: Ca<'_>,
+    ca: CaIdentity<'_>,
 ) -> Vec<Finding> {
     // Made before the stream: inside of it, the compiler cannot see that they may move between threads.
     let checks: Vec<_> = domains
@@ -77,7 +77,12 @@ pub(crate) async fn check(
     answers.iter().flatten().cloned().chain(unchecked).collect()
 }
 
-async fn check_one(lookup: &Lookup, domain: &Name, challenge: &Challenge, ca: Ca<'_>) -> Vec<Finding> {
+async fn check_one(
+    lookup: &Lookup,
+    domain: &Name,
+    challenge: &Challenge,
+    ca: CaIdentity<'_>,
+) -> Vec<Finding> {
     let by_dns = matches!(challenge, Challenge::Dns01(_));
     let (base, wildcard) = match domain {
         Name::Ip(_) => return Vec::new(),
@@ -139,7 +144,7 @@ async fn check_caa(
     base: &str,
     wildcard: bool,
     challenge: &Challenge,
-    ca: Ca<'_>,
+    ca: CaIdentity<'_>,
 ) -> Option<(Severity, String, String)> {
     let first = ca.identities.first()?;
     match lookup.caa(base).await {

@@ -8,8 +8,8 @@ use std::time::Duration;
 pub struct IssueError {
     /// Whose fault, and where.
     pub class: IssueFault,
-    /// The CA, by the name of its [`Authority`](crate::config::Authority).
-    pub authority: String,
+    /// The CA, by the name of its [`Ca`](crate::config::Ca).
+    pub ca: String,
     /// What happened, in words for a person, the CA's own among them. No remedy.
     pub text: String,
     /// What to do about it, in one sentence.

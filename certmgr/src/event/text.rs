@@ -127,22 +127,15 @@ impl Event {
         match self {
             Self::Ordering { why, .. } => write!(f, "a certificate is ordered: {}", words(*why)),
             Self::FellBack {
-                authority,
+                ca,
                 text,
                 remedy,
                 issued_by,
                 ..
-            } => write!(f, "{authority} gave none, {issued_by} did: {text} ({remedy})"),
-            Self::Issued {
-                authority,
-                order,
-                took,
-                ..
-            } => write!(
-                f,
-                "issued by {authority} after {} s, order {order}",
-                took.as_secs()
-            ),
+            } => write!(f, "{ca} gave none, {issued_by} did: {text} ({remedy})"),
+            Self::Issued { ca, order, took, .. } => {
+                write!(f, "issued by {ca} after {} s, order {order}", took.as_secs())
+            }
             Self::Holding { error, .. } => write!(f, "the issued certificate waits: {error}"),
             Self::Failing {
                 error,
@@ -180,11 +173,9 @@ impl Event {
                 write!(f, "will be renewed at {}, as its CA suggests", rfc3339(*at))?;
                 explanation.iter().try_for_each(|why| write!(f, " ({why})"))
             }
-            Self::Revoked {
-                fingerprint,
-                authority,
-                ..
-            } => write!(f, "certificate {fingerprint} is revoked at {authority}"),
+            Self::Revoked { fingerprint, ca, .. } => {
+                write!(f, "certificate {fingerprint} is revoked at {ca}")
+            }
             Self::RevocationFailed {
                 fingerprint, error, ..
             } => {

@@ -18,7 +18,7 @@ pub enum TrustEvent {
         /// What is in force now.
         fingerprint: Fingerprint,
         /// How many CAs it has.
-        authorities: usize,
+        cas: usize,
         /// How many revocation lists.
         revocation_lists: usize,
         /// How many certificates they revoke, all together.
@@ -240,7 +240,7 @@ impl TrustEvent {
         match self {
             Self::Promoted {
                 fingerprint,
-                authorities,
+                cas,
                 revocation_lists,
                 revoked,
                 not_after,
@@ -248,11 +248,7 @@ impl TrustEvent {
                 took,
                 ..
             } => {
-                write!(
-                    f,
-                    "trust bundle {fingerprint} is trusted: {}",
-                    Count(*authorities, "CA")
-                )?;
+                write!(f, "trust bundle {fingerprint} is trusted: {}", Count(*cas, "CA"))?;
                 if let Some(not_after) = not_after {
                     write!(f, ", the last until {}", rfc3339(*not_after))?;
                 }

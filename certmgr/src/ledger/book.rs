@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::in_a_row::InARow;
 use super::limits::{self, Limit, Wait};
 use super::{Order, OrderKind};
-use crate::config::{Authority, KeyType};
+use crate::config::{Ca, KeyType};
 use crate::error::IssueFault;
 use crate::schedule::{Draw, Failing, LastIssued, Now, Record, Steady};
 
@@ -50,10 +50,10 @@ pub(crate) struct Book {
     sets: BTreeMap<String, Vec<String>>,
     standings: Vec<Standing>,
     orders: Vec<Placed>,
-    /// Limits that authorities have told: on all that we might order there, by the authority; on all below a domain,
+    /// Limits that CAs have told: on all that we might order there, by the CA; on all below a domain,
     /// by [`hold_on`].
     holds: BTreeMap<String, Hold>,
-    /// When accounts were made, by the authority.
+    /// When accounts were made, by the CA.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     accounts: BTreeMap<String, Vec<u64>>,
     /// Names that have failed since they last succeeded, by [`name_at`].
@@ -61,12 +61,12 @@ pub(crate) struct Book {
     in_a_row: BTreeMap<String, InARow>,
 }
 
-/// How things stand between a name set with a key type and an authority.
+/// How things stand between a name set with a key type and a CA.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Standing {
     set: String,
     key: String,
-    authority: String,
+    ca: String,
     issued: Option<Issuance>,
     failing: Option<Run>,
     hold: Option<Hold>,
@@ -106,7 +106,7 @@ pub(super) struct Placed {
     at: u64,
     pub(super) set: String,
     key: String,
-    pub(super) authority: String,
+    pub(super) ca: String,
     pub(super) kind: Kind,
     pub(super) outcome: Option<Outcome>,
 }
@@ -116,7 +116,7 @@ pub(super) struct Placed {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
     New,
-    /// A name set that this authority has issued for before.
+    /// A name set that this CA has issued for before.
     Renewal,
     Replacing,
     Resumed,
@@ -209,18 +209,18 @@ impl Book {
         serde_json::to_vec_pretty(self).unwrap_or_default()
     }
 
-    /// The record of a name set over these authorities.
+    /// The record of a name set over these CAs.
     pub(crate) fn record(
         &self,
         domains: &[Name],
         key: KeyType,
-        authorities: &[Authority],
+        cas: &[Ca],
         stamps: &Stamps,
         now: Now,
     ) -> Record {
         let names = names_of(domains);
         let set = set_id(&names);
-        let standing = |authority: &Authority| self.standing(&set, key, &authority.directory);
+        let standing = |ca: &Ca| self.standing(&set, key, &ca.directory);
         let known = self
             .standings
             .iter()
@@ -228,19 +228,19 @@ impl Book {
             .filter_map(|standing| standing.issued);
         let lost = self.lost.map(|at| Issuance { at, not_before: None });
         let last = known.chain(lost).max_by_key(|issued| stamps.of(issued.at));
-        let holds = authorities
+        let holds = cas
             .iter()
-            .map(|authority| self.hold((&set, &names), key, &authority.directory, stamps))
+            .map(|ca| self.hold((&set, &names), key, &ca.directory, stamps))
             .collect();
-        let failing = failing(authorities.iter().map(standing), stamps);
-        let untried = authorities.iter().filter(|authority| {
-            failing.is_some() && standing(authority).is_none_or(|one| one.failing.is_none())
-        });
-        let untried = untried.map(|authority| {
+        let failing = failing(cas.iter().map(standing), stamps);
+        let untried = cas
+            .iter()
+            .filter(|ca| failing.is_some() && standing(ca).is_none_or(|one| one.failing.is_none()));
+        let untried = untried.map(|ca| {
             let order = Order {
                 domains,
                 key,
-                authority,
+                ca,
                 kind: OrderKind::New,
                 by_hand: false,
             };
@@ -272,19 +272,19 @@ impl Book {
         stamps: &Stamps,
         now: Now,
     ) -> Result<(), Wait> {
-        let hold = self.hold((set, names), order.key, &order.authority.directory, stamps);
+        let hold = self.hold((set, names), order.key, &order.ca.directory, stamps);
         if let Some(left) = hold.map(|until| until.0.saturating_sub(now.steady.0))
             && !left.is_zero()
         {
-            return Err(Wait::new(&order.authority.name, Limit::RetryAfter, left));
+            return Err(Wait::new(&order.ca.name, Limit::RetryAfter, left));
         }
-        if self.awaits_another((set, names), &order.authority.directory, stamps, now) {
-            return Err(Wait::new(&order.authority.name, Limit::RetryAfter, TURN));
+        if self.awaits_another((set, names), &order.ca.directory, stamps, now) {
+            return Err(Wait::new(&order.ca.name, Limit::RetryAfter, TURN));
         }
         if !order.by_hand
             && let Some((limit, left)) = self.slowed_down(order, (set, names), stamps, now)
         {
-            return Err(Wait::new(&order.authority.name, limit, left));
+            return Err(Wait::new(&order.ca.name, limit, left));
         }
         limits::check(self, order, set, stamps, now)
     }
@@ -297,7 +297,7 @@ impl Book {
         stamps: &Stamps,
         now: Now,
     ) -> Option<(Limit, Duration)> {
-        let directory = &order.authority.directory;
+        let directory = &order.ca.directory;
         let run = self
             .standing(set, order.key, directory)
             .and_then(|one| one.failing);
@@ -323,7 +323,7 @@ impl Book {
 
     /// What is to be said of the names of an order once one of them comes near to being paused.
     pub(crate) fn warning(&self, order: &Order<'_>) -> Option<String> {
-        let directory = &order.authority.directory;
+        let directory = &order.ca.directory;
         let pause = limits::pause(directory)?;
         names_of(order.domains)
             .iter()
@@ -343,7 +343,7 @@ impl Book {
         let before = self
             .standings
             .iter()
-            .any(|one| one.set == set && one.authority == order.authority.directory && one.issued.is_some());
+            .any(|one| one.set == set && one.ca == order.ca.directory && one.issued.is_some());
         match order.kind {
             OrderKind::Resumed => Kind::Resumed,
             OrderKind::Replacing => Kind::Replacing,
@@ -352,21 +352,21 @@ impl Book {
         }
     }
 
-    fn standing(&self, set: &str, key: KeyType, authority: &str) -> Option<&Standing> {
+    fn standing(&self, set: &str, key: KeyType, ca: &str) -> Option<&Standing> {
         self.standings
             .iter()
-            .find(|one| one.is_of(set, key) && one.authority == authority)
+            .find(|one| one.is_of(set, key) && one.ca == ca)
     }
 
     fn hold(
         &self,
         (set, names): (&str, &[String]),
         key: KeyType,
-        authority: &str,
+        ca: &str,
         stamps: &Stamps,
     ) -> Option<Steady> {
-        let own = self.standing(set, key, authority).and_then(|one| one.hold);
-        let shared = self.shared_holds(names, authority).map(|(_, hold)| hold);
+        let own = self.standing(set, key, ca).and_then(|one| one.hold);
+        let shared = self.shared_holds(names, ca).map(|(_, hold)| hold);
         own.into_iter().chain(shared).map(|hold| hold.until(stamps)).max()
     }
 
@@ -374,14 +374,14 @@ impl Book {
     fn shared_holds<'a>(
         &'a self,
         names: &'a [String],
-        authority: &'a str,
+        ca: &'a str,
     ) -> impl Iterator<Item = (Option<&'a str>, Hold)> {
-        let account = self.holds.get(authority).map(|hold| (None, *hold));
+        let account = self.holds.get(ca).map(|hold| (None, *hold));
         let domains = names.iter().flat_map(|name| {
             std::iter::successors(Some(name.as_str()), |name| Some(name.split_once('.')?.1))
         });
         let on_domains = domains.filter_map(move |domain| {
-            let hold = self.holds.get(&hold_on(authority, domain))?;
+            let hold = self.holds.get(&hold_on(ca, domain))?;
             Some((Some(domain), *hold))
         });
         account.into_iter().chain(on_domains)
@@ -389,18 +389,12 @@ impl Book {
 
     /// Whether another order must be answered first: for some time after a hold orders go one at a time, so that one
     /// alone learns whether the limit is met again.
-    fn awaits_another(
-        &self,
-        (set, names): (&str, &[String]),
-        authority: &str,
-        stamps: &Stamps,
-        now: Now,
-    ) -> bool {
-        self.shared_holds(names, authority)
+    fn awaits_another(&self, (set, names): (&str, &[String]), ca: &str, stamps: &Stamps, now: Now) -> bool {
+        self.shared_holds(names, ca)
             .filter(|(_, hold)| now.steady < hold.until(stamps).after(CAUTION))
             .any(|(domain, _)| {
                 self.orders.iter().any(|placed| {
-                    placed.authority == authority
+                    placed.ca == ca
                         && placed.set != set
                         && placed.is_under_way(stamps, now)
                         && domain.is_none_or(|domain| {
@@ -487,17 +481,17 @@ impl Placed {
     }
 }
 
-/// One go asks one authority after the other: the most attempts of any of them is how many goes there were.
+/// One go asks one CA after the other: the most attempts of any of them is how many goes there were.
 fn failing<'a>(standings: impl Iterator<Item = Option<&'a Standing>>, stamps: &Stamps) -> Option<Failing> {
     let runs: Vec<(usize, Run)> = standings
         .enumerate()
-        .filter_map(|(authority, standing)| Some((authority, standing?.failing?)))
+        .filter_map(|(ca, standing)| Some((ca, standing?.failing?)))
         .collect();
     let (_, last) = runs.iter().max_by_key(|(_, run)| stamps.of(run.last))?;
     let unreachable = runs
         .iter()
         .find(|(_, run)| run.class == Some(Class(IssueFault::Unreachable)))
-        .map(|(authority, _)| *authority);
+        .map(|(ca, _)| *ca);
     Some(Failing {
         attempts: runs.iter().map(|(_, run)| run.attempts).max()?,
         since: runs.iter().map(|(_, run)| stamps.of(run.since)).min()?,
@@ -530,13 +524,13 @@ fn names_of(domains: &[Name]) -> Vec<String> {
 }
 
 /// Where a limit on all below a domain stands among the holds. No directory's URL has a blank.
-fn hold_on(authority: &str, domain: &str) -> String {
-    format!("{authority} {domain}")
+fn hold_on(ca: &str, domain: &str) -> String {
+    format!("{ca} {domain}")
 }
 
 /// Where it stands how often a name has failed at a CA, with or without `*.`: as [`hold_on`].
-fn name_at(authority: &str, name: &str) -> String {
-    hold_on(authority, name.strip_prefix("*.").unwrap_or(name))
+fn name_at(ca: &str, name: &str) -> String {
+    hold_on(ca, name.strip_prefix("*.").unwrap_or(name))
 }
 
 fn is_below(name: &str, domain: &str) -> bool {

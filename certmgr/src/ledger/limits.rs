@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Order;
 use super::book::{Book, Kind, Placed, Stamps};
-use crate::config::Authority;
+use crate::config::Ca;
 use crate::schedule::{Now, Steady};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -132,10 +132,10 @@ pub(super) fn pause(directory: &str) -> Option<u32> {
 
 /// An order would break a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{authority}: {limit}; the next order is possible in {} s", .wait.as_secs())]
+#[error("{ca}: {limit}; the next order is possible in {} s", .wait.as_secs())]
 pub struct Wait {
     /// The CA's name.
-    pub authority: String,
+    pub ca: String,
     /// Which limit.
     pub limit: Limit,
     /// How long.
@@ -166,9 +166,9 @@ pub enum Limit {
 }
 
 impl Wait {
-    pub(super) fn new(authority: &str, limit: Limit, wait: Duration) -> Self {
+    pub(super) fn new(ca: &str, limit: Limit, wait: Duration) -> Self {
         Self {
-            authority: authority.to_owned(),
+            ca: ca.to_owned(),
             limit,
             wait,
         }
@@ -188,13 +188,13 @@ pub(super) fn check(
     // Whoever orders has the lease of the names: what was under way there has died, and goes on with this order.
     let is_over = |placed: &Placed| placed.outcome.is_none() && placed.is_of(set, order.key);
     let mut longest: Option<Wait> = None;
-    for limit in of(&order.authority.directory) {
+    for limit in of(&order.ca.directory) {
         if limit.exempt.contains(&kind) {
             continue;
         }
         for subject in limit.subjects(&names) {
             let counts = |placed: &&Placed| {
-                placed.authority == order.authority.directory
+                placed.ca == order.ca.directory
                     && !(is_over(placed) && limit.counted != Counted::Orders)
                     && limit.counts(placed, stamps, now)
                     && limit.concerns(placed, set, subject.as_deref(), book)
@@ -209,7 +209,7 @@ pub(super) fn check(
             };
             if longest.as_ref().is_none_or(|longest| longest.wait < wait) {
                 longest = Some(Wait {
-                    authority: order.authority.name.clone(),
+                    ca: order.ca.name.clone(),
                     limit: Limit::Published {
                         limit: *limit,
                         subject,
@@ -223,9 +223,9 @@ pub(super) fn check(
 }
 
 /// Whether one more account stays inside the limit, after those that were made at these times.
-pub(super) fn check_accounts(authority: &Authority, made: Vec<Steady>, now: Now) -> Result<(), Wait> {
+pub(super) fn check_accounts(ca: &Ca, made: Vec<Steady>, now: Now) -> Result<(), Wait> {
     let is_it = |limit: &&Published| limit.counted == Counted::Accounts;
-    let Some(limit) = of(&authority.directory).iter().find(is_it) else {
+    let Some(limit) = of(&ca.directory).iter().find(is_it) else {
         return Ok(());
     };
     match until_free(made, limit, now) {
@@ -234,7 +234,7 @@ pub(super) fn check_accounts(authority: &Authority, made: Vec<Steady>, now: Now)
                 limit: *limit,
                 subject: None,
             };
-            Err(Wait::new(&authority.name, limit, wait))
+            Err(Wait::new(&ca.name, limit, wait))
         }
         None => Ok(()),
     }
@@ -262,7 +262,7 @@ pub(crate) fn peaks(book: &Book, directory: &str, stamps: &Stamps, now: Now) -> 
 
 fn peak(book: &Book, directory: &str, limit: &Published, stamps: &Stamps, now: Now) -> Peak {
     let mut taken: BTreeMap<Option<String>, Vec<Steady>> = BTreeMap::new();
-    let counted = |placed: &&Placed| placed.authority == directory && limit.counts(placed, stamps, now);
+    let counted = |placed: &&Placed| placed.ca == directory && limit.counts(placed, stamps, now);
     for placed in book.orders().iter().filter(counted) {
         let names = book.names(&placed.set);
         let subjects = match limit.counted {

@@ -22,7 +22,7 @@ struct TestLedger {
 struct TestOrder {
     domains: Vec<Name>,
     key: KeyType,
-    authority: Authority,
+    ca: Ca,
     kind: OrderKind,
     by_hand: bool,
 }
@@ -32,7 +32,7 @@ impl TestOrder {
         Order {
             domains: &self.domains,
             key: self.key,
-            authority: &self.authority,
+            ca: &self.ca,
             kind: self.kind,
             by_hand: self.by_hand,
         }
@@ -40,9 +40,9 @@ impl TestOrder {
 
     fn at(self, directory: &str) -> Self {
         Self {
-            authority: Authority {
+            ca: Ca {
                 directory: directory.to_owned(),
-                ..self.authority
+                ..self.ca
             },
             ..self
         }
@@ -65,7 +65,7 @@ fn order(host: &str) -> TestOrder {
     TestOrder {
         domains: vec![Name::parse(host).unwrap()],
         key: KeyType::EcdsaP256,
-        authority: Authority {
+        ca: Ca {
             name: "ca".to_owned(),
             directory: LETS_ENCRYPT.to_owned(),
             ca_file: None,
@@ -81,7 +81,7 @@ fn order(host: &str) -> TestOrder {
 fn failure(class: IssueFault) -> IssueError {
     IssueError {
         class,
-        authority: "ca".to_owned(),
+        ca: "ca".to_owned(),
         text: "no".to_owned(),
         remedy: "wait".to_owned(),
         retry_after: None,
@@ -411,7 +411,7 @@ fn ten_accounts_in_three_hours_are_allowed_whatever_they_are_for_and_more_later(
     let register = |ledger: &mut TestLedger, directory: &str| {
         let order = order("a.test").at(directory);
         let TestLedger { book, stamps, now } = ledger;
-        book.register(&order.authority, stamps, *now)
+        book.register(&order.ca, stamps, *now)
     };
     for _ in 0..10 {
         register(&mut ledger, LETS_ENCRYPT).unwrap();

@@ -30,8 +30,8 @@ fn now() -> Now {
     }
 }
 
-fn authority(directory: &str) -> Authority {
-    Authority {
+fn ca(directory: &str) -> Ca {
+    Ca {
         name: "ca".to_owned(),
         directory: directory.to_owned(),
         ca_file: None,
@@ -47,7 +47,7 @@ fn candidate_for(domain: &str, directory: &str) -> Candidate {
         name: domain.to_owned(),
         domains: vec![Name::parse(domain).unwrap()],
         source: AcmeSource {
-            authorities: vec![authority(directory)],
+            cas: vec![ca(directory)],
             challenge: Challenge::TlsAlpn01,
             key: KeyType::EcdsaP256,
             preferred_chain: None,
@@ -67,7 +67,7 @@ fn serving(domain: &str, directory: &str, life: Duration) -> Candidate {
             fingerprint: Fingerprint::from_bytes([1; 32]),
             not_before: at(Duration::ZERO),
             not_after: at(life),
-            authority: Some(0),
+            ca: Some(0),
         }),
         ..candidate_for(domain, directory)
     }
@@ -103,7 +103,7 @@ fn each_life_is_renewed_when_its_share_is_spent_up_to_the_horizon() {
         assert_eq!(plan.orders.len(), orders, "{life} days");
         let order = &plan.orders[0];
         assert_eq!(
-            (order.why, order.expected_life, order.authority.as_str()),
+            (order.why, order.expected_life, order.ca.as_str()),
             (Why::LifeSpent, life * DAY, "ca")
         );
         assert!(!plan.truncated);
@@ -119,7 +119,7 @@ fn what_does_not_serve_yet_is_ordered_at_once_and_lives_as_its_profile_says() {
         (Some("shortlived"), 160 * HOUR),
     ] {
         let mut one = candidate_for("a.test", UNKNOWN);
-        one.source.authorities[0].profile = profile.map(str::to_owned);
+        one.source.cas[0].profile = profile.map(str::to_owned);
         let plan = look(&[one], Duration::ZERO);
         assert_eq!(days(&plan), [0], "{profile:?}");
         assert_eq!(
@@ -132,9 +132,9 @@ fn what_does_not_serve_yet_is_ordered_at_once_and_lives_as_its_profile_says() {
 #[test]
 fn what_another_ca_issued_says_nothing_of_how_long_the_next_one_lives() {
     let mut one = serving("a.test", UNKNOWN, 6 * DAY);
-    one.source.authorities.push(authority("https://fallback.test/"));
+    one.source.cas.push(ca("https://fallback.test/"));
     if let Some(life) = &mut one.serving {
-        life.authority = Some(1);
+        life.ca = Some(1);
     }
     let plan = look(&[one], 30 * DAY);
     assert_eq!(days(&plan), [3], "renewed in time, and then it lives longer");
@@ -225,7 +225,7 @@ fn what_was_ordered_lately_counts_towards_the_limits() {
         let order = Order {
             domains: &one.domains,
             key: one.source.key,
-            authority: &one.source.authorities[0],
+            ca: &one.source.cas[0],
             kind: OrderKind::New,
             by_hand: false,
         };

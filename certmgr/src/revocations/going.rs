@@ -149,9 +149,9 @@ impl Revocations {
         if let Err(error) = self.write(&wish).await {
             return self.failed(wish, fault(&error), tell).await;
         }
-        let configured = configured.authority(&|one| wish.is_at(one));
-        let authority = configured.unwrap_or_else(|| wish.authority.clone());
-        let issuer = (self.issuers)(&AcmeSource::of(vec![authority]));
+        let configured = configured.ca(&|one| wish.is_at(one));
+        let ca = configured.unwrap_or_else(|| wish.ca.clone());
+        let issuer = (self.issuers)(&AcmeSource::of(vec![ca]));
         match issuer.revoke(0, &wish.leaf, wish.reason).await {
             Ok(()) => self.revoked(wish, tell).await,
             Err(error) => self.failed(wish, error, tell).await,
@@ -202,7 +202,7 @@ impl Revocations {
         let revoked = Event::Revoked {
             name: wish.certificate.as_str().into(),
             fingerprint: wish.fingerprint,
-            authority: wish.authority.name.clone(),
+            ca: wish.ca.name.clone(),
         };
         // Whoever hears it sees it.
         tell(revoked);
@@ -258,7 +258,7 @@ impl Revocations {
                 name: wish.certificate.as_str().into(),
                 fingerprint: wish.fingerprint,
                 error: Error {
-                    places: vec![wish.authority.name],
+                    places: vec![wish.ca.name],
                     reason: Reason::Issue(error),
                 },
             });
@@ -291,7 +291,7 @@ impl Revocations {
 fn fault(error: &StoreError) -> IssueError {
     IssueError {
         class: IssueFault::State,
-        authority: String::new(),
+        ca: String::new(),
         text: format!("what becomes of it cannot be noted: {error}"),
         remedy: "free space in `state_dir`, or let h2gate read and write there".to_owned(),
         retry_after: None,

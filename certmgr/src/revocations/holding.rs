@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::wish::Wish;
 use super::{LOOK, Listed, Revocations, name_of};
-use crate::config::Authority;
+use crate::config::Ca;
 use crate::kept::{comes_first, is_replaced};
 use crate::lease::{Guard, Standby};
 use crate::store::{STATE_DEADLINE, StoreError};
@@ -29,7 +29,7 @@ pub(super) const SHARE_PERIOD: Duration = Duration::from_millis(20);
 /// What is configured now.
 pub(crate) trait Configured: Send + Sync {
     /// The CA of which this is true.
-    fn authority(&self, is_it: &dyn Fn(&Authority) -> bool) -> Option<Authority>;
+    fn ca(&self, is_it: &dyn Fn(&Ca) -> bool) -> Option<Ca>;
 
     /// The domains of the certificate of this name.
     fn domains(&self, certificate: &str) -> Option<Vec<Name>>;

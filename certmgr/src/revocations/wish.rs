@@ -9,7 +9,7 @@ use certstore::{Fingerprint, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use crate::acme::RevocationReason;
-use crate::config::{Authority, ExternalAccount, SecretReference};
+use crate::config::{Ca, ExternalAccount, SecretReference};
 
 /// The document's format.
 const FORMAT: u32 = 1;
@@ -22,7 +22,7 @@ pub(crate) struct Wish {
     /// DER.
     pub(crate) leaf: Vec<u8>,
     pub(crate) not_after: UnixTime,
-    pub(crate) authority: Authority,
+    pub(crate) ca: Ca,
     pub(crate) reason: RevocationReason,
     pub(crate) asked_at: UnixTime,
     /// The CA's last word against it.
@@ -48,7 +48,7 @@ struct Stored {
     fingerprint: String,
     leaf: String,
     not_after: u64,
-    authority: StoredAuthority,
+    ca: StoredCa,
     reason: String,
     asked_at: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,7 +59,7 @@ struct Stored {
 
 /// What is needed to find the CA, and our account there among those that are kept.
 #[derive(Serialize, Deserialize)]
-struct StoredAuthority {
+struct StoredCa {
     name: String,
     directory: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,19 +80,19 @@ struct StoredWord {
 
 impl Wish {
     pub(crate) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let authority = &self.authority;
+        let ca = &self.ca;
         let stored = Stored {
             format: FORMAT,
             certificate: self.certificate.clone(),
             fingerprint: format!("{:x}", self.fingerprint),
             leaf: STANDARD.encode(&self.leaf),
             not_after: self.not_after.as_secs(),
-            authority: StoredAuthority {
-                name: authority.name.clone(),
-                directory: authority.directory.clone(),
-                ca_file: authority.ca_file.clone(),
-                contact: authority.contact.clone(),
-                external_account: authority.external_account.as_ref().map(|one| one.kid.clone()),
+            ca: StoredCa {
+                name: ca.name.clone(),
+                directory: ca.directory.clone(),
+                ca_file: ca.ca_file.clone(),
+                contact: ca.contact.clone(),
+                external_account: ca.external_account.as_ref().map(|one| one.kid.clone()),
             },
             reason: self.reason.as_str().to_owned(),
             asked_at: self.asked_at.as_secs(),
@@ -125,14 +125,14 @@ impl Wish {
             fingerprint: fingerprint(&stored.fingerprint).ok_or_else(|| broken("fingerprint"))?,
             leaf: STANDARD.decode(&stored.leaf).map_err(|_| broken("certificate"))?,
             not_after: at(stored.not_after),
-            authority: Authority {
-                name: stored.authority.name,
-                directory: stored.authority.directory,
-                ca_file: stored.authority.ca_file,
-                contact: stored.authority.contact,
+            ca: Ca {
+                name: stored.ca.name,
+                directory: stored.ca.directory,
+                ca_file: stored.ca.ca_file,
+                contact: stored.ca.contact,
                 profile: None,
                 // It names the account. The HMAC key is for a new one, which could not revoke.
-                external_account: stored.authority.external_account.map(|kid| ExternalAccount {
+                external_account: stored.ca.external_account.map(|kid| ExternalAccount {
                     kid,
                     hmac_key: SecretReference::File(PathBuf::new()),
                 }),
@@ -150,9 +150,9 @@ impl Wish {
     }
 
     /// Whether this is the CA, and our account there.
-    pub(super) fn is_at(&self, authority: &Authority) -> bool {
-        let kid = |one: &Authority| one.external_account.as_ref().map(|external| external.kid.clone());
-        authority.directory == self.authority.directory && kid(authority) == kid(&self.authority)
+    pub(super) fn is_at(&self, ca: &Ca) -> bool {
+        let kid = |one: &Ca| one.external_account.as_ref().map(|external| external.kid.clone());
+        ca.directory == self.ca.directory && kid(ca) == kid(&self.ca)
     }
 }
 
@@ -183,7 +183,7 @@ mod tests {
             fingerprint: Fingerprint::from_bytes([0xa7; 32]),
             leaf: vec![0x30, 0, 0xff],
             not_after: at(9),
-            authority: Authority {
+            ca: Ca {
                 name: "test".to_owned(),
                 directory: "https://ca.test/directory".to_owned(),
                 ca_file: Some(PathBuf::from("/etc/ca.pem")),

@@ -55,7 +55,7 @@ pub(super) fn at(failing: &Failing, probe: Option<&Probe>, left: Duration, rules
     }
 }
 
-/// The same, if another authority was not asked because of its limits: what fails elsewhere must not keep a certificate
+/// The same, if another CA was not asked because of its limits: what fails elsewhere must not keep a certificate
 /// waiting once they allow it. Each attempt asks those that fail again, hence the pause.
 pub(super) fn hastened_by_others(at: Steady, failing: &Failing, untried: Option<Steady>) -> Steady {
     untried.map_or(at, |untried| at.min(untried.max(failing.last.after(HASTENED))))
@@ -64,7 +64,7 @@ pub(super) fn hastened_by_others(at: Steady, failing: &Failing, untried: Option<
 /// What is looked at next, and when; `None` once it was seen to be well again, or if nothing can be seen for free.
 pub(super) fn probe_at(failing: &Failing, probe: Option<&Probe>) -> Option<(Steady, Action)> {
     let action = match (failing.unreachable, failing.class) {
-        (Some(authority), _) => Action::Probe { authority },
+        (Some(ca), _) => Action::Probe { ca },
         (None, Some(IssueFault::SelfCheck | IssueFault::Challenge)) => Action::CheckNames,
         (None, _) => return None,
     };

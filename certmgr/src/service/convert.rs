@@ -44,7 +44,7 @@ pub(super) fn revocation(one: &Revocation) -> pb::Revocation {
     pb::Revocation {
         name: one.certificate.clone(),
         fingerprint: fingerprint(one.fingerprint),
-        authority: one.authority.clone(),
+        ca: one.ca.clone(),
         reason: one.reason.as_str().to_owned(),
         asked_time: Some(timestamp(one.asked_at)),
         progress: progress.into(),
@@ -104,7 +104,7 @@ pub(super) fn plan(plan: &Plan) -> pb::PlanResponse {
 fn planned_order(order: &PlannedOrder) -> pb::PlannedOrder {
     pb::PlannedOrder {
         name: order.name.clone(),
-        authority: order.authority.clone(),
+        ca: order.ca.clone(),
         time: Some(timestamp(order.at)),
         why: words(order.why).to_owned(),
         expected_life: Some(duration(order.expected_life)),
@@ -114,7 +114,7 @@ fn planned_order(order: &PlannedOrder) -> pb::PlannedOrder {
 fn planned_limit(limit: &PlannedLimit) -> pb::PlannedLimit {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     pb::PlannedLimit {
-        authority: limit.authority.clone(),
+        ca: limit.ca.clone(),
         limit: limit.limit.to_string(),
         subject: limit.subject.clone().unwrap_or_default(),
         allowed: count(limit.limit.max),
@@ -142,7 +142,7 @@ fn version(version: &Version) -> pb::Version {
         issuer: version.issuer.clone(),
         warnings: version.warnings.iter().map(ToString::to_string).collect(),
         promoted_time: version.promoted_at.map(timestamp),
-        authority: version.authority.clone().unwrap_or_default(),
+        ca: version.ca.clone().unwrap_or_default(),
         order: version.order.clone().unwrap_or_default(),
         excluded: version.excluded,
     }
@@ -176,7 +176,7 @@ fn trouble(trouble: &LastError) -> pb::Trouble {
 
 fn acme(acme: &AcmeView) -> pb::AcmeDetails {
     pb::AcmeDetails {
-        authorities: acme.authorities.clone(),
+        cas: acme.cas.clone(),
         challenge: acme.challenge.to_owned(),
         key: acme.key.to_owned(),
         renewal_explanation: acme.explanation.clone().unwrap_or_default(),

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::{Handle, Tasks, TasksState, all_reach};
 use crate::certificate::{Leftover, clear};
-use crate::config::{Authority, Source};
+use crate::config::{Ca, Source};
 use crate::revocations::Configured;
 use crate::stage::Stage;
 use crate::store::BoxFuture;
@@ -96,17 +96,17 @@ impl Handle {
 struct RunningNow(Weak<Tasks>);
 
 impl Configured for RunningNow {
-    fn authority(&self, is_it: &dyn Fn(&Authority) -> bool) -> Option<Authority> {
+    fn ca(&self, is_it: &dyn Fn(&Ca) -> bool) -> Option<Ca> {
         let tasks = self.0.upgrade()?;
         let running = &tasks.state().running;
         running
             .values()
             .filter_map(|running| match &running.config.source {
-                Source::Acme(source) => Some(&source.authorities),
+                Source::Acme(source) => Some(&source.cas),
                 Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
             })
             .flatten()
-            .find(|authority| is_it(authority))
+            .find(|ca| is_it(ca))
             .cloned()
     }
 

@@ -1,6 +1,6 @@
 //! R8 in small: the process ends at each step of an order, and the next one makes good what it finds.
 
-use super::doubles::{Crash, RunningClock, TestAuthority, TestStore, acme_config};
+use super::doubles::{AcmeDouble, Crash, RunningClock, TestStore, acme_config};
 use super::*;
 use crate::State;
 
@@ -14,9 +14,9 @@ struct Ended {
 /// step any more.
 async fn crash_at(step: i64) -> Option<Ended> {
     let (directory, clock) = (TempDir::new().unwrap(), RunningClock::new());
-    let authority = TestAuthority::new(&clock);
+    let ca = AcmeDouble::new(&clock);
     let crash = Crash::at(step);
-    authority.crashes_with(&crash);
+    ca.crashes_with(&crash);
     let options = |state: &State| Options {
         state: Some(state.clone()),
         watch: false,
@@ -24,24 +24,16 @@ async fn crash_at(step: i64) -> Option<Ended> {
         ..Options::default()
     };
     let (state, _) = TestStore::open(directory.path(), &crash);
-    let manager = TestManager::start_with(
-        vec![acme_config()],
-        options(&state),
-        Some(authority.issuers(&state)),
-    );
+    let manager = TestManager::start_with(vec![acme_config()], options(&state), Some(ca.issuers(&state)));
     // Well after the last step of an order that nothing ends.
     let happened = timeout(Duration::from_secs(600), crash.happened()).await;
     drop(manager);
     let step = happened.ok()?;
     crash.is_over();
 
-    authority.crashes_with(&Crash::never());
+    ca.crashes_with(&Crash::never());
     let (state, _) = TestStore::open(directory.path(), &Crash::never());
-    let manager = TestManager::start_with(
-        vec![acme_config()],
-        options(&state),
-        Some(authority.issuers(&state)),
-    );
+    let manager = TestManager::start_with(vec![acme_config()], options(&state), Some(ca.issuers(&state)));
     let served = timeout(Duration::from_secs(3600), async {
         while manager.serving().is_none() {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -57,16 +49,12 @@ async fn crash_at(step: i64) -> Option<Ended> {
 
     // What serves is what a third process would serve.
     let state = State::open(directory.path()).unwrap();
-    let third = TestManager::start_with(
-        vec![acme_config()],
-        options(&state),
-        Some(authority.issuers(&state)),
-    );
+    let third = TestManager::start_with(vec![acme_config()], options(&state), Some(ca.issuers(&state)));
     timeout(DEADLINE, third.handle.first_load_done()).await.unwrap();
     assert_eq!(third.serving(), Some(fingerprint), "kept after a crash {step}");
     Some(Ended {
         step,
-        placed: authority.placed(),
+        placed: ca.placed(),
         fingerprint,
     })
 }

@@ -121,7 +121,7 @@ impl Disorder {
         process.crash = Crash::never();
         let (state, store) = TestStore::open(self.world.directory.path(), &process.crash);
         let options = self.world.options(&state);
-        let issuers = self.world.authority.issuers_of(&state, Some(&process.crash));
+        let issuers = self.world.ca.issuers_of(&state, Some(&process.crash));
         // What the one before served is gone with it.
         process.served = None;
         process.left.clear();
@@ -150,7 +150,7 @@ impl Disorder {
                     true => Answer::Fail(IssueFault::Unreachable),
                     false => Answer::Issue,
                 };
-                self.world.authority.answers(answer);
+                self.world.ca.answers(answer);
             }
             12 | 13 => {
                 let classes = [
@@ -160,7 +160,7 @@ impl Disorder {
                     Some(IssueFault::Refused),
                 ];
                 let class = classes[self.random.random_range(0..classes.len())];
-                *lock(&self.world.authority.revokes_not) = class.map(|class| failure(class, "no"));
+                *lock(&self.world.ca.revokes_not) = class.map(|class| failure(class, "no"));
             }
             _ => {
                 let [fails, unwritable] = [(); 2].map(|()| self.random.random_bool(0.4));
@@ -223,7 +223,7 @@ impl Disorder {
             assert_eq!(returns, None, "it serves again");
         }
         self.look_at_disk(now);
-        let leaves = lock(&self.world.authority.revoked).clone();
+        let leaves = lock(&self.world.ca.revoked).clone();
         let is_revoked = |wanted: &Wanted| leaves.contains(&wanted.leaf);
         let of_now: HashSet<_> = self
             .wanted
@@ -412,8 +412,8 @@ impl Disorder {
     /// Everything works again, and both have the certificate.
     async fn end(&mut self) {
         println!("all is well");
-        self.world.authority.answers(Answer::Issue);
-        *lock(&self.world.authority.revokes_not) = None;
+        self.world.ca.answers(Answer::Issue);
+        *lock(&self.world.ca.revokes_not) = None;
         for index in [0, 1] {
             self.processes[index].disk_is_full(false, false);
             self.processes[index].crash.arm(i64::MAX);
@@ -473,7 +473,7 @@ async fn run(seed: u64) -> usize {
         disorder.pass(pause, LOOK).await;
     }
     disorder.end().await;
-    assert!(disorder.world.authority.placed.load(SeqCst) > 0);
+    assert!(disorder.world.ca.placed.load(SeqCst) > 0);
     disorder.wanted.len()
 }
 

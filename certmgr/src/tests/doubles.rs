@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::acme::{Issued, Issuer, Request, RevocationReason, Turn};
-use crate::config::{AcmeSource, Authority, Challenge, KeyType, Source};
+use crate::config::{AcmeSource, Ca, Challenge, KeyType, Source};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::lease::{Guard, Lease, Standby};
 use crate::pair::Pair;
@@ -274,7 +274,7 @@ pub(super) enum Answer {
 pub(super) const TURNS: u32 = 1_000;
 
 /// A CA with its own memory and its own, true, clock; several issuers may talk to it.
-pub(super) struct TestAuthority {
+pub(super) struct AcmeDouble {
     ca: TestCa,
     clock: RunningClock,
     pub(super) days: AtomicU64,
@@ -300,15 +300,15 @@ pub(super) struct TestAuthority {
     pub(super) questions: AtomicU64,
     /// Something speaks against the names.
     pub(super) names_bad: AtomicBool,
-    /// Positions of authorities that cannot be reached.
+    /// Positions of CAs that cannot be reached.
     pub(super) down: Mutex<Vec<usize>>,
     /// How many orders may be under way at once.
     pub(super) turns: Arc<Semaphore>,
-    /// Which authorities have issued.
+    /// Which CAs have issued.
     pub(super) asked: Mutex<Vec<usize>>,
 }
 
-impl TestAuthority {
+impl AcmeDouble {
     pub(super) fn new(clock: &RunningClock) -> Arc<Self> {
         Arc::new(Self {
             ca: TestCa::new(),
@@ -363,12 +363,12 @@ impl TestAuthority {
 
     /// Of one process among several, which crashes for itself.
     pub(super) fn issuers_of(self: &Arc<Self>, state: &State, crash: Option<&Arc<Crash>>) -> Issuers {
-        let (authority, store) = (Arc::clone(self), Arc::clone(&state.store));
+        let (ca, store) = (Arc::clone(self), Arc::clone(&state.store));
         let crash = crash.cloned();
         Arc::new(move |source: &AcmeSource| {
             Arc::new(TestIssuer {
                 provider: format!("{:?}", source.challenge),
-                authority: Arc::clone(&authority),
+                ca: Arc::clone(&ca),
                 store: Arc::clone(&store),
                 crash: crash.clone(),
             }) as Arc<dyn Issuer>
@@ -395,7 +395,7 @@ impl TestAuthority {
 struct TestIssuer {
     /// Who writes its TXT records.
     provider: String,
-    authority: Arc<TestAuthority>,
+    ca: Arc<AcmeDouble>,
     store: Arc<dyn Store>,
     /// `None`: that of all.
     crash: Option<Arc<Crash>>,
@@ -404,7 +404,7 @@ struct TestIssuer {
 impl TestIssuer {
     async fn step(&self, name: &'static str) {
         let crash = self.crash.clone();
-        let crash = crash.unwrap_or_else(|| Arc::clone(&lock(&self.authority.crash)));
+        let crash = crash.unwrap_or_else(|| Arc::clone(&lock(&self.ca.crash)));
         if crash.step(name).await.is_err() {
             pending::<()>().await;
         }
@@ -431,14 +431,14 @@ impl TestIssuer {
     async fn place(&self, request: &Request) -> Result<Issued, IssueError> {
         let record = (request.certificate.clone(), self.provider.clone());
         let issued = self.place_with(request, &record).await;
-        if !self.authority.dns_down.load(Ordering::SeqCst) {
-            lock(&self.authority.records).remove(&record);
+        if !self.ca.dns_down.load(Ordering::SeqCst) {
+            lock(&self.ca.records).remove(&record);
         }
         issued
     }
 
     async fn place_with(&self, request: &Request, record: &(String, String)) -> Result<Issued, IssueError> {
-        let authority = &self.authority;
+        let ca = &self.ca;
         let (mut url, key) = match self.noted(request).await {
             Some(noted) => noted,
             None => (String::new(), KeyPair::generate().unwrap()),
@@ -446,18 +446,18 @@ impl TestIssuer {
         if url.is_empty() {
             self.note(request, "", &key).await?;
             self.step("before the order is placed").await;
-            let number = authority.placed.fetch_add(1, Ordering::SeqCst);
+            let number = ca.placed.fetch_add(1, Ordering::SeqCst);
             if request.replaces.is_some() {
-                authority.replaced.fetch_add(1, Ordering::SeqCst);
+                ca.replaced.fetch_add(1, Ordering::SeqCst);
             }
             url = format!("https://ca.test/order/{number}");
             self.step("after the order is placed").await;
             self.note(request, &url, &key).await?;
         }
-        lock(&authority.records).insert(record.clone());
+        lock(&ca.records).insert(record.clone());
         self.step("before it is finalized").await;
-        let answer = *lock(&authority.answer);
-        if lock(&authority.down).contains(&request.authority) {
+        let answer = *lock(&ca.answer);
+        if lock(&ca.down).contains(&request.ca) {
             return Err(failure(IssueFault::Unreachable, "connection refused"));
         }
         match answer {
@@ -474,11 +474,11 @@ impl TestIssuer {
                     ..failure(IssueFault::Unreachable, "a page, with the status 503")
                 });
             }
-            _ => lock(&authority.asked).push(request.authority),
+            _ => lock(&ca.asked).push(request.ca),
         }
-        let pair = lock(&authority.orders)
+        let pair = lock(&ca.orders)
             .entry(url.clone())
-            .or_insert_with(|| authority.sign(&request.domains, &key, answer))
+            .or_insert_with(|| ca.sign(&request.domains, &key, answer))
             .clone();
         self.step("after it is finalized").await;
         Ok(Issued {
@@ -493,7 +493,7 @@ impl TestIssuer {
 
 impl Issuer for TestIssuer {
     fn turn(&self) -> BoxFuture<'_, Turn> {
-        let turns = Arc::clone(&self.authority.turns);
+        let turns = Arc::clone(&self.ca.turns);
         Box::pin(async move { Turn::new(turns.acquire_owned().await.unwrap()) })
     }
 
@@ -506,10 +506,7 @@ impl Issuer for TestIssuer {
             let document = Document::Order(certificate.to_owned());
             let removed = self.store.remove(&document).await;
             removed.map_err(|error| failure(IssueFault::State, &error.to_string()))?;
-            match lock(&self.authority.records)
-                .iter()
-                .any(|(name, _)| name == certificate)
-            {
+            match lock(&self.ca.records).iter().any(|(name, _)| name == certificate) {
                 true => Err(failure(IssueFault::Dns, "the record is still there")),
                 false => Ok(()),
             }
@@ -517,10 +514,10 @@ impl Issuer for TestIssuer {
     }
 
     fn clean_up<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>> {
-        lock(&self.authority.cleaned_up).push(certificate.to_owned());
+        lock(&self.ca.cleaned_up).push(certificate.to_owned());
         let is_left = {
-            let mut records = lock(&self.authority.records);
-            if !self.authority.dns_down.load(Ordering::SeqCst) {
+            let mut records = lock(&self.ca.records);
+            if !self.ca.dns_down.load(Ordering::SeqCst) {
                 records.remove(&(certificate.to_owned(), self.provider.clone()));
             }
             records.iter().any(|(name, _)| name == certificate)
@@ -535,12 +532,12 @@ impl Issuer for TestIssuer {
 
     fn renewal_info<'a>(
         &'a self,
-        _authority: usize,
+        _ca: usize,
         _leaf: &'a [u8],
     ) -> BoxFuture<'a, Result<Option<RenewalInfo>, IssueError>> {
-        self.authority.questions.fetch_add(1, Ordering::SeqCst);
+        self.ca.questions.fetch_add(1, Ordering::SeqCst);
         let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        let window = *lock(&self.authority.window);
+        let window = *lock(&self.ca.window);
         Box::pin(async move {
             Ok(window.map(|(from, until)| RenewalInfo {
                 window: (at(from), at(until)),
@@ -551,11 +548,11 @@ impl Issuer for TestIssuer {
     }
 
     fn probe(&self, position: usize) -> BoxFuture<'_, Result<(), IssueError>> {
-        let answer = *lock(&self.authority.answer);
+        let answer = *lock(&self.ca.answer);
         Box::pin(async move {
             match answer {
                 Answer::Fail(class) => Err(failure(class, "no")),
-                _ if lock(&self.authority.down).contains(&position) => {
+                _ if lock(&self.ca.down).contains(&position) => {
                     Err(failure(IssueFault::Unreachable, "connection refused"))
                 }
                 _ => Ok(()),
@@ -564,29 +561,26 @@ impl Issuer for TestIssuer {
     }
 
     fn check_names<'a>(&'a self, _request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>> {
-        let good = !self.authority.names_bad.load(Ordering::SeqCst);
+        let good = !self.ca.names_bad.load(Ordering::SeqCst);
         Box::pin(async move { Ok(good) })
     }
 
     fn revoke<'a>(
         &'a self,
-        _authority: usize,
+        _ca: usize,
         leaf: &'a [u8],
         _reason: RevocationReason,
     ) -> BoxFuture<'a, Result<(), IssueError>> {
-        let authority = Arc::clone(&self.authority);
+        let ca = Arc::clone(&self.ca);
         let leaf = leaf.to_vec();
         Box::pin(async move {
             self.step("before it is revoked").await;
-            authority.revocations.fetch_add(1, Ordering::SeqCst);
-            assert!(
-                !authority.revokes_with_a_bug.swap(false, Ordering::SeqCst),
-                "a bug"
-            );
-            if let Some(error) = lock(&authority.revokes_not).clone() {
+            ca.revocations.fetch_add(1, Ordering::SeqCst);
+            assert!(!ca.revokes_with_a_bug.swap(false, Ordering::SeqCst), "a bug");
+            if let Some(error) = lock(&ca.revokes_not).clone() {
                 return Err(error);
             }
-            lock(&authority.revoked).push(leaf);
+            lock(&ca.revoked).push(leaf);
             self.step("after it is revoked").await;
             Ok(())
         })
@@ -596,7 +590,7 @@ impl Issuer for TestIssuer {
         Box::pin(async move { Ok(self.noted(request).await.is_some()) })
     }
 
-    fn roll_account_key(&self, _authority: usize) -> BoxFuture<'_, Result<(), IssueError>> {
+    fn roll_account_key(&self, _ca: usize) -> BoxFuture<'_, Result<(), IssueError>> {
         Box::pin(async { Ok(()) })
     }
 }
@@ -604,7 +598,7 @@ impl Issuer for TestIssuer {
 pub(super) fn failure(class: IssueFault, text: &str) -> IssueError {
     IssueError {
         class,
-        authority: "test".to_owned(),
+        ca: "test".to_owned(),
         text: text.to_owned(),
         remedy: "wait".to_owned(),
         retry_after: None,
@@ -617,7 +611,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// `api` for `a.test`, from the test's CA.
 pub(super) fn acme_config() -> CertificateConfig {
-    let authority = Authority {
+    let ca = Ca {
         name: "test".to_owned(),
         directory: "https://ca.test/directory".to_owned(),
         ca_file: None,
@@ -628,7 +622,7 @@ pub(super) fn acme_config() -> CertificateConfig {
     CertificateConfig {
         domains: vec![Name::parse("a.test").unwrap()],
         source: Source::Acme(Box::new(AcmeSource {
-            authorities: vec![authority],
+            cas: vec![ca],
             challenge: Challenge::TlsAlpn01,
             key: KeyType::EcdsaP256,
             preferred_chain: None,

@@ -24,18 +24,16 @@ impl World {
     /// `api` is in the middle of an order.
     async fn in_the_middle(&self) -> TestManager {
         let crash = Crash::at(2);
-        self.authority.crashes_with(&crash);
+        self.ca.crashes_with(&crash);
         let manager = self.start_with(by_hook("api", "hook"));
         assert_eq!(crash.happened().await, "before it is finalized");
-        self.authority.crashes_with(&Crash::never());
+        self.ca.crashes_with(&Crash::never());
         assert!(self.has_record() && self.has_note());
         manager
     }
 
     fn has_record(&self) -> bool {
-        lock(&self.authority.records)
-            .iter()
-            .any(|(name, _)| name == "api")
+        lock(&self.ca.records).iter().any(|(name, _)| name == "api")
     }
 
     fn has_note(&self) -> bool {
@@ -80,18 +78,18 @@ async fn what_the_end_of_the_program_leaves_is_tidied_by_the_next_start() {
 async fn what_a_dns_provider_does_not_remove_is_tried_again_and_then_left_to_the_next_start() {
     let world = World::new();
     let manager = world.in_the_middle().await;
-    world.authority.dns_down.store(true, Ordering::SeqCst);
-    lock(&world.authority.cleaned_up).clear();
+    world.ca.dns_down.store(true, Ordering::SeqCst);
+    lock(&world.ca.cleaned_up).clear();
     manager.handle.reload(Vec::new());
     tokio::time::sleep(NEVER).await;
-    assert_eq!(lock(&world.authority.cleaned_up).len(), 3);
+    assert_eq!(lock(&world.ca.cleaned_up).len(), 3);
     assert!(world.has_record() && world.has_note());
     drop(manager);
-    world.authority.dns_down.store(false, Ordering::SeqCst);
+    world.ca.dns_down.store(false, Ordering::SeqCst);
     // The one that has written it is asked, too.
     let other = by_hook("other", "another hook");
     let state = State::open(world.directory.path()).unwrap();
-    let issuers = Some(world.authority.issuers(&state));
+    let issuers = Some(world.ca.issuers(&state));
     let configs = vec![other, by_hook("third", "hook")];
     let _manager = TestManager::start_with(configs, world.options(&state), issuers);
     world.is_tidied().await;
@@ -118,7 +116,7 @@ async fn an_order_of_a_certificate_that_is_still_configured_is_gone_on_with() {
     drop(world.in_the_middle().await);
     let mut manager = world.start_with(by_hook("api", "hook"));
     manager.told_in_time("promoted").await;
-    assert_eq!(world.authority.placed(), 1);
+    assert_eq!(world.ca.placed(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,7 +139,7 @@ async fn records_are_not_forgotten_while_no_lease_can_be_had() {
         panic!("it is not ordered");
     };
     let record = ("api".to_owned(), format!("{:?}", source.challenge));
-    lock(&world.authority.records).insert(record);
+    lock(&world.ca.records).insert(record);
     let (state, lease) = TestLease::open(world.directory.path());
     let mut manager = world.start_on(&state, config);
     manager.told_in_time("restored").await;
@@ -150,7 +148,7 @@ async fn records_are_not_forgotten_while_no_lease_can_be_had() {
     lease.fails.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert!(!world.has_record(), "it is forgotten");
-    assert_eq!(world.authority.placed(), 1);
+    assert_eq!(world.ca.placed(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use certstore::Name;
 
-use super::doubles::{Answer, Crash, RunningClock, TestAuthority, TestStore, acme_config, failure, lock};
+use super::doubles::{AcmeDouble, Answer, Crash, RunningClock, TestStore, acme_config, failure, lock};
 use super::*;
 use crate::config::Source;
 use crate::error::IssueFault;
@@ -16,7 +16,7 @@ const MONTHS: Duration = Duration::from_secs(400 * DAY);
 pub(super) struct World {
     pub(super) directory: TempDir,
     pub(super) clock: RunningClock,
-    pub(super) authority: Arc<TestAuthority>,
+    pub(super) ca: Arc<AcmeDouble>,
 }
 
 impl World {
@@ -24,7 +24,7 @@ impl World {
         let clock = RunningClock::new();
         Self {
             directory: TempDir::new().unwrap(),
-            authority: TestAuthority::new(&clock),
+            ca: AcmeDouble::new(&clock),
             clock,
         }
     }
@@ -49,7 +49,7 @@ impl World {
     }
 
     pub(super) fn start_on(&self, state: &State, config: CertificateConfig) -> TestManager {
-        let issuers = self.authority.issuers(state);
+        let issuers = self.ca.issuers(state);
         TestManager::start_with(vec![config], self.options(state), Some(issuers))
     }
 }
@@ -86,20 +86,20 @@ async fn it_is_ordered_at_once_and_renewed_when_a_third_of_its_life_is_left() {
     let after = days_since(start, &world.clock);
     assert!((59.0..61.5).contains(&after), "{after} days");
     assert_ne!(manager.serving(), Some(first));
-    assert_eq!(world.authority.placed(), 2);
+    assert_eq!(world.ca.placed(), 2);
     assert_eq!(
-        world.authority.replaced.load(Ordering::SeqCst),
+        world.ca.replaced.load(Ordering::SeqCst),
         1,
         "the renewal says what it replaces"
     );
-    let questions = world.authority.questions.load(Ordering::SeqCst);
+    let questions = world.ca.questions.load(Ordering::SeqCst);
     assert!(
         questions >= 119,
         "asked for advice twice a day: {questions} in 60 days"
     );
     let view = manager.handle.control().view("api").unwrap();
     assert_eq!(
-        view.serving.unwrap().authority.as_deref(),
+        view.serving.unwrap().ca.as_deref(),
         Some("https://ca.test/directory")
     );
 }
@@ -108,7 +108,7 @@ async fn it_is_ordered_at_once_and_renewed_when_a_third_of_its_life_is_left() {
 async fn what_the_ca_advises_moves_the_renewal_and_is_told_once() {
     let world = World::new();
     let start = world.clock.now();
-    *lock(&world.authority.window) = Some((start + 10 * DAY, start + 12 * DAY));
+    *lock(&world.ca.window) = Some((start + 10 * DAY, start + 12 * DAY));
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     let advised = manager.told_in_time("renewal_advised").await;
@@ -129,20 +129,20 @@ async fn a_restart_serves_what_is_kept_and_orders_nothing() {
     manager.told_in_time("promoted").await;
     let serving = manager.serving();
     drop(manager);
-    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
     let mut manager = world.start();
     timeout(DEADLINE, manager.handle.first_load_done()).await.unwrap();
     assert_eq!(manager.next().await.kind(), "restored");
     assert_eq!(manager.serving(), serving);
     tokio::time::sleep(Duration::from_secs(20 * DAY)).await;
-    assert_eq!(world.authority.placed(), 1);
+    assert_eq!(world.ca.placed(), 1);
     assert_eq!(manager.told_since(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn readiness_does_not_wait_for_the_ca() {
     let world = World::new();
-    world.authority.crashes_with(&Crash::at(0));
+    world.ca.crashes_with(&Crash::at(0));
     let manager = world.start();
     timeout(DEADLINE, manager.handle.first_load_done())
         .await
@@ -157,9 +157,9 @@ async fn two_processes_with_one_state_place_one_order() {
     one.told_in_time("promoted").await;
     other.told_in_time("promoted").await;
     assert_eq!(one.serving(), other.serving());
-    assert_eq!(world.authority.placed(), 1);
+    assert_eq!(world.ca.placed(), 1);
     tokio::time::sleep(Duration::from_secs(70 * DAY)).await;
-    assert_eq!(world.authority.placed(), 2, "and one renewal");
+    assert_eq!(world.ca.placed(), 2, "and one renewal");
     assert_eq!(one.serving(), other.serving());
 }
 
@@ -173,10 +173,10 @@ async fn nothing_is_ordered_while_its_key_could_not_be_kept() {
     assert!(event.to_string().contains("No space left on device"), "{event}");
     assert!(event.to_string().contains("state_dir"), "{event}");
     tokio::time::sleep(Duration::from_secs(DAY)).await;
-    assert_eq!(world.authority.placed(), 0);
+    assert_eq!(world.ca.placed(), 0);
     store.fails.store(false, Ordering::SeqCst);
     manager.told_in_time("promoted").await;
-    assert_eq!(world.authority.placed(), 1);
+    assert_eq!(world.ca.placed(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,7 +185,7 @@ async fn without_a_state_nothing_is_ordered_and_the_reason_is_told() {
     let mut manager = TestManager::start(vec![acme_config()], Options::default());
     let event = manager.told_in_time("failing").await;
     assert!(event.to_string().contains("set `state_dir`"), "{event}");
-    assert_eq!(world.authority.placed(), 0);
+    assert_eq!(world.ca.placed(), 0);
     let refused = manager.handle.control().rollback("api", None).await;
     assert!(refused.is_err(), "commands are answered all the same");
 }
@@ -215,13 +215,13 @@ async fn a_disk_that_fills_up_behind_an_order_loses_nothing() {
         serving,
         "the same order brought the same chain"
     );
-    assert_eq!(world.authority.placed(), 1);
+    assert_eq!(world.ca.placed(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_valid_yet_waits_and_is_never_ordered_again() {
     let world = World::new();
-    world.authority.answers(Answer::IssueFor(3 * 3600));
+    world.ca.answers(Answer::IssueFor(3 * 3600));
     let mut manager = world.start();
     let event = manager.told_in_time("holding").await;
     assert!(event.to_string().contains("not valid"), "{event}");
@@ -232,13 +232,13 @@ async fn what_is_not_valid_yet_waits_and_is_never_ordered_again() {
     drop(manager);
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
-    assert_eq!(world.authority.placed(), 1);
+    assert_eq!(world.ca.placed(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_may_not_serve_is_refused_and_a_new_one_ordered_by_the_back_off() {
     let world = World::new();
-    world.authority.answers(Answer::IssueElsewhere);
+    world.ca.answers(Answer::IssueElsewhere);
     let start = world.clock.now();
     let mut manager = world.start();
     let Event::Failing {
@@ -250,16 +250,16 @@ async fn what_may_not_serve_is_refused_and_a_new_one_ordered_by_the_back_off() {
     assert_eq!(error.class().as_str(), "certificate");
     assert!(error.to_string().contains("a.test"), "{error}");
     assert!(error.remedy().contains("tell the CA"), "{error}");
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     manager.told_in_time("promoted").await;
     assert!(world.clock.now() - start >= 54, "not before the first retry");
-    assert_eq!(world.authority.placed(), 2);
+    assert_eq!(world.ca.placed(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_ca_that_is_down_is_told_of_and_asked_by_the_back_off() {
     let world = World::new();
-    world.authority.answers(Answer::Fail(IssueFault::Challenge));
+    world.ca.answers(Answer::Fail(IssueFault::Challenge));
     let mut manager = world.start();
     let start = world.clock.now();
     let mut at = Vec::new();
@@ -280,7 +280,7 @@ async fn a_ca_that_is_down_is_told_of_and_asked_by_the_back_off() {
     assert_eq!((trouble.class.as_str(), trouble.attempts), ("challenge", 4));
     assert!(ErrorClass::ALL.contains(&trouble.class));
     // A person who has mended it need not wait.
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     let mended = world.clock.now();
     manager.handle.control().renew("api").await.unwrap();
     manager.told_in_time("promoted").await;
@@ -298,18 +298,18 @@ async fn changed_domains_are_ordered_while_the_old_ones_serve() {
     tokio::time::sleep(Duration::from_secs(7200)).await;
     let mut config = acme_config();
     config.domains.push(Name::parse("b.test").unwrap());
-    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
     manager.handle.reload(vec![config.clone()]);
     manager.told_in_time("failing").await;
     assert_eq!(manager.serving(), old);
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     manager.told_in_time("promoted").await;
     let names = manager.reader.current("api").unwrap().bundle().names().len();
     assert_eq!(names, 2);
     // A restart with them serves at once, and so does one with some of them; one with others alone does not.
     let serving = manager.serving();
     drop(manager);
-    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
     config.domains.push(Name::parse("c.test").unwrap());
     let mut manager = world.start_with(config.clone());
     manager.told_in_time("restored").await;
@@ -327,19 +327,19 @@ async fn what_an_order_left_behind_is_removed_when_a_reload_ends_it_for_good() {
     for configs in [Vec::new(), vec![elsewhere]] {
         let world = World::new();
         let crash = Crash::at(1);
-        world.authority.crashes_with(&crash);
+        world.ca.crashes_with(&crash);
         let manager = world.start();
         crash.happened().await;
-        let at_the_start = std::mem::take(&mut *lock(&world.authority.cleaned_up));
+        let at_the_start = std::mem::take(&mut *lock(&world.ca.cleaned_up));
         assert_eq!(at_the_start, ["api"]);
         manager.handle.reload(configs);
         let removed = timeout(DEADLINE, async {
-            while lock(&world.authority.cleaned_up).is_empty() {
+            while lock(&world.ca.cleaned_up).is_empty() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });
         removed.await.expect("nothing is removed");
-        assert_eq!(*lock(&world.authority.cleaned_up), ["api"]);
+        assert_eq!(*lock(&world.ca.cleaned_up), ["api"]);
     }
 }
 
@@ -350,23 +350,20 @@ async fn a_revocation_replaces_first_and_survives_a_restart() {
     manager.told_in_time("promoted").await;
     let old = manager.reader.current("api").unwrap();
     let leaf = old.bundle().certified_key().cert[0].to_vec();
-    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
     let control = manager.handle.control();
     control
         .revoke("api", RevocationReason::KeyCompromise)
         .await
         .unwrap();
     manager.told_in_time("failing").await;
-    assert!(
-        lock(&world.authority.revoked).is_empty(),
-        "nothing else serves yet"
-    );
+    assert!(lock(&world.ca.revoked).is_empty(), "nothing else serves yet");
     drop(manager);
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     manager.told_in_time("revoked").await;
-    assert_eq!(*lock(&world.authority.revoked), [leaf]);
+    assert_eq!(*lock(&world.ca.revoked), [leaf]);
     assert_ne!(manager.serving(), Some(old.fingerprint()));
     let control = manager.handle.control();
     assert!(
@@ -381,20 +378,20 @@ async fn a_clock_that_is_set_drops_nothing_and_costs_one_renewal_at_most() {
         let world = World::new();
         let mut manager = world.start();
         manager.told_in_time("promoted").await;
-        let before = world.authority.placed();
+        let before = world.ca.placed();
         tokio::time::sleep(Duration::from_secs(5 * DAY)).await;
         world.clock.set_by_days(days);
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_secs(DAY)).await;
             assert!(manager.serving().is_some());
         }
-        assert!(world.authority.placed() <= before + 1, "set by {days} days");
+        assert!(world.ca.placed() <= before + 1, "set by {days} days");
         world.clock.set_by_days(-days);
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_secs(DAY)).await;
             assert!(manager.serving().is_some());
         }
-        assert!(world.authority.placed() <= before + 2, "set back by {days} days");
+        assert!(world.ca.placed() <= before + 2, "set back by {days} days");
     }
 }
 
@@ -405,5 +402,5 @@ fn a_failure_names_the_ca_and_what_to_do() {
     let Source::Acme(source) = acme_config().source else {
         panic!("not from a CA");
     };
-    assert_eq!(source.authorities[0].name, error.authority);
+    assert_eq!(source.cas[0].name, error.ca);
 }

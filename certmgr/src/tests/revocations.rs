@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use certstore::Name;
 
-use super::doubles::{Answer, Crash, TestAuthority, TestStore, acme_config, failure, lock};
+use super::doubles::{AcmeDouble, Answer, Crash, TestStore, acme_config, failure, lock};
 use super::orders::{DAY, World, days_since};
 use super::*;
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
@@ -35,7 +35,7 @@ impl World {
     /// As [`serving`](Self::serving), with a wish to revoke it, for which no replacement comes.
     async fn with_a_wish_in_vain(&self) -> TestManager {
         let manager = self.serving().await;
-        self.authority.answers(Answer::Fail(IssueFault::Unreachable));
+        self.ca.answers(Answer::Fail(IssueFault::Unreachable));
         manager.revoke().await.unwrap();
         manager
     }
@@ -43,25 +43,25 @@ impl World {
     /// Without a certificate in the configuration.
     fn start_empty(&self) -> TestManager {
         let state = State::open(self.directory.path()).unwrap();
-        let issuers = self.authority.issuers(&state);
+        let issuers = self.ca.issuers(&state);
         TestManager::start_with(Vec::new(), self.options(&state), Some(issuers))
     }
 
     /// A process that its CA does not hear.
     fn start_out_of_reach(&self) -> TestManager {
         let state = State::open(self.directory.path()).unwrap();
-        let authority = TestAuthority::new(&self.clock);
-        authority.answers(Answer::Fail(IssueFault::Unreachable));
-        let issuers = authority.issuers(&state);
+        let ca = AcmeDouble::new(&self.clock);
+        ca.answers(Answer::Fail(IssueFault::Unreachable));
+        let issuers = ca.issuers(&state);
         TestManager::start_with(vec![acme_config()], self.options(&state), Some(issuers))
     }
 
     fn revokes_not(&self, class: Option<IssueFault>) {
-        *lock(&self.authority.revokes_not) = class.map(|class| failure(class, "no"));
+        *lock(&self.ca.revokes_not) = class.map(|class| failure(class, "no"));
     }
 
     fn revoked(&self) -> Vec<Vec<u8>> {
-        lock(&self.authority.revoked).clone()
+        lock(&self.ca.revoked).clone()
     }
 }
 
@@ -115,7 +115,7 @@ async fn a_replacement_whose_first_order_fails_waits_for_the_back_off_alone() {
     let mut manager = world.with_a_wish_in_vain().await;
     let asked = tokio::time::Instant::now();
     manager.told_in_time("failing").await;
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     manager.told_in_time("revoked").await;
     // `min_interval` is an hour.
     assert!(
@@ -123,7 +123,7 @@ async fn a_replacement_whose_first_order_fails_waits_for_the_back_off_alone() {
         "{:?}",
         asked.elapsed()
     );
-    assert_eq!(world.authority.placed(), 2);
+    assert_eq!(world.ca.placed(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,7 +139,7 @@ async fn what_is_removed_right_after_the_wish_is_revoked_by_whoever_runs() {
             manager.handle.reload(Vec::new());
         }
         match manager.told_in_time("revoked").await {
-            Event::Revoked { name, authority, .. } => assert_eq!((&*name, &*authority), ("api", "test")),
+            Event::Revoked { name, ca, .. } => assert_eq!((&*name, &*ca), ("api", "test")),
             other => panic!("{other}"),
         }
         assert_eq!(world.revoked(), [leaf]);
@@ -153,11 +153,11 @@ async fn what_is_removed_right_after_the_wish_is_revoked_by_whoever_runs() {
 #[tokio::test(start_paused = true)]
 async fn what_becomes_of_a_wish_is_shown_at_each_step() {
     let world = World::new();
-    world.authority.days.store(2, SeqCst);
+    world.ca.days.store(2, SeqCst);
     let mut manager = world.serving().await;
     assert_eq!(manager.revocations(), []);
     let first = manager.serving().unwrap();
-    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
     manager.revoke().await.unwrap();
     let shown = manager.handle.control().view("api").unwrap().revocations;
     assert_eq!(shown, manager.revocations());
@@ -166,13 +166,13 @@ async fn what_becomes_of_a_wish_is_shown_at_each_step() {
         (first, Progress::Serving)
     );
     assert_eq!(
-        (shown[0].reason, &*shown[0].authority),
+        (shown[0].reason, &*shown[0].ca),
         (RevocationReason::KeyCompromise, "test")
     );
     manager.told_in_time("failing").await;
     assert!(world.revoked().is_empty(), "nothing else serves yet");
     world.revokes_not(Some(IssueFault::Unreachable));
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     manager.told_in_time("promoted").await;
     manager.told_in_time("revocation_failed").await;
     let shown = manager.revocations();
@@ -193,13 +193,13 @@ async fn what_becomes_of_a_wish_is_shown_at_each_step() {
 #[tokio::test(start_paused = true)]
 async fn a_final_refusal_is_shown_and_asked_for_again_daily_until_the_end_of_its_life() {
     let world = World::new();
-    world.authority.days.store(8, SeqCst);
+    world.ca.days.store(8, SeqCst);
     let mut manager = world.serving().await;
     let start = world.clock.now();
     world.revokes_not(Some(IssueFault::Refused));
     manager.revoke().await.unwrap();
     manager.told_in_time("revocation_failed").await;
-    let asked = || world.authority.revocations.load(SeqCst);
+    let asked = || world.ca.revocations.load(SeqCst);
     assert_eq!((asked(), manager.progress()), (1, vec![Progress::Refused]));
     assert_eq!(manager.revocations()[0].message.as_deref(), Some("no (wait)"));
     // Nor is it asked more often by starts.
@@ -242,7 +242,7 @@ async fn what_is_revoked_does_not_serve_from_a_backup_nor_under_another_name() {
     manager.told_in_time("revoked").await;
     drop(manager);
     fs::write(&path, backup).unwrap();
-    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
     let mut manager = world.start();
     manager.told_in_time("failing").await;
     assert_eq!(manager.serving(), None);
@@ -312,7 +312,7 @@ async fn what_a_broken_document_is_about_stays_listed_and_is_replaced_after_a_re
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!(manager.revocations(), known);
     drop(manager);
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     let mut manager = world.start();
     let replaced = timeout(Duration::from_secs(DAY), manager.told_in_time("promoted"));
     assert!(replaced.await.is_ok(), "it is not replaced");
@@ -362,7 +362,7 @@ async fn what_another_process_serves_is_revoked_once_its_replacement_has_come() 
     let shown = other.revocations();
     assert_eq!(shown[0].progress, Progress::Serving);
     assert!(shown[0].message.as_ref().unwrap().starts_with("another process"));
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     manager.told_in_time("revoked").await;
     assert_eq!(world.revoked(), [leaf]);
     tokio::time::sleep(HOUR).await;
@@ -389,7 +389,7 @@ async fn who_serves_it_too_has_time_to_see_the_wish() {
     let mut manager = world.serving().await;
     let mut other = world.start();
     other.told_in_time("restored").await;
-    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
     manager.revoke().await.unwrap();
     manager.handle.reload(Vec::new());
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -453,7 +453,7 @@ async fn what_replaces_it_here_alone_is_no_replacement_where_it_still_serves() {
         domains: vec![Name::parse("b.test").unwrap()],
         ..acme_config()
     };
-    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
     manager.handle.reload(vec![config]);
     tokio::time::sleep(HOUR).await;
     assert_eq!(other.leaf(), leaf, "nothing else is there to be followed");
@@ -472,10 +472,10 @@ async fn what_is_replaced_gives_way_in_all_although_its_replacement_is_to_be_rev
     let mut other = world.start_on(&state, acme_config());
     other.told_in_time("restored").await;
     store.unreadable.store(true, SeqCst);
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     manager.handle.control().renew("api").await.unwrap();
     manager.told_in_time("promoted").await;
-    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
     manager.revoke().await.unwrap();
     assert_ne!(other.serving(), manager.serving(), "it cannot follow yet");
     store.unreadable.store(false, SeqCst);
@@ -533,14 +533,14 @@ async fn the_ca_is_not_told_what_cannot_be_noted() {
     let world = World::new();
     let (manager, leaf) = world.with_a_wish().await;
     drop(manager);
-    let asked = world.authority.revocations.load(SeqCst);
+    let asked = world.ca.revocations.load(SeqCst);
     let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
     store.fails.store(true, SeqCst);
     world.revokes_not(None);
     let mut manager = world.start_on(&state, acme_config());
     manager.told_in_time("revocation_failed").await;
     tokio::time::sleep(6 * HOUR).await;
-    assert_eq!(world.authority.revocations.load(SeqCst), asked);
+    assert_eq!(world.ca.revocations.load(SeqCst), asked);
     store.fails.store(false, SeqCst);
     manager.told_in_time("revoked").await;
     assert_eq!(world.revoked(), [leaf]);
@@ -581,11 +581,11 @@ async fn a_limit_of_the_ca_outlives_a_restart() {
         retry_after: Some(RetryAfter::new(72 * HOUR, SaidOf::Account)),
         ..failure(IssueFault::RateLimited, "too many")
     };
-    *lock(&world.authority.revokes_not) = Some(error);
+    *lock(&world.ca.revokes_not) = Some(error);
     manager.revoke().await.unwrap();
     manager.told_in_time("revocation_failed").await;
     let next_at = manager.revocations()[0].next_at;
-    let (asked, since) = (|| world.authority.revocations.load(SeqCst), world.clock.now());
+    let (asked, since) = (|| world.ca.revocations.load(SeqCst), world.clock.now());
     assert_eq!(asked(), 1);
     world.revokes_not(None);
     drop(manager);
@@ -607,7 +607,7 @@ async fn the_newest_trouble_is_shown_whichever_process_met_it() {
     manager.revoke().await.unwrap();
     manager.told_in_time("revocation_failed").await;
     let other = world.start_empty();
-    *lock(&world.authority.revokes_not) = Some(failure(IssueFault::Unreachable, "no answer"));
+    *lock(&world.ca.revokes_not) = Some(failure(IssueFault::Unreachable, "no answer"));
     manager.told_in_time("revocation_failed").await;
     assert_eq!(
         manager.revocations()[0].message.as_deref(),
@@ -615,11 +615,11 @@ async fn the_newest_trouble_is_shown_whichever_process_met_it() {
     );
     assert_eq!(other.progress(), [Progress::Refused]);
     // Both are at it by now, in vain; what the CA tells one of them holds for both.
-    *lock(&world.authority.revokes_not) = Some(failure(IssueFault::Refused, "never"));
+    *lock(&world.ca.revokes_not) = Some(failure(IssueFault::Refused, "never"));
     tokio::time::sleep(2 * HOUR).await;
-    let asked = world.authority.revocations.load(SeqCst);
+    let asked = world.ca.revocations.load(SeqCst);
     tokio::time::sleep(20 * HOUR).await;
-    assert_eq!(world.authority.revocations.load(SeqCst), asked);
+    assert_eq!(world.ca.revocations.load(SeqCst), asked);
     for manager in [&manager, &other] {
         assert_eq!(manager.revocations()[0].message.as_deref(), Some("never (wait)"));
     }
@@ -682,7 +682,7 @@ async fn a_bug_ends_no_revocation() {
     let world = World::new();
     let mut manager = world.serving().await;
     let leaf = manager.leaf();
-    world.authority.revokes_with_a_bug.store(true, SeqCst);
+    world.ca.revokes_with_a_bug.store(true, SeqCst);
     manager.revoke().await.unwrap();
     let revoked = timeout(Duration::from_secs(DAY), manager.told_in_time("revoked"));
     assert!(revoked.await.is_ok(), "it is not revoked");

@@ -67,7 +67,7 @@ async fn a_wish_to_revoke_that_one_has_noted_is_gone_on_with_by_the_other() {
     let world = World::new();
     let [mut one, mut other] = two_with_a_past(&world).await;
     let bad = one.serving().unwrap();
-    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
     one.handle
         .control()
         .revoke("api", RevocationReason::KeyCompromise)
@@ -75,7 +75,7 @@ async fn a_wish_to_revoke_that_one_has_noted_is_gone_on_with_by_the_other() {
         .unwrap();
     one.told_in_time("failing").await;
     drop(one);
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     other.handle.control().renew("api").await.unwrap();
     match other.told_in_time("revoked").await {
         Event::Revoked { fingerprint, .. } => assert_eq!(fingerprint, bad),
@@ -108,11 +108,11 @@ async fn orders_after_a_wish(promoted_after: i64) -> u64 {
     document["excluded"] = serde_json::json!([]);
     document["versions"].as_array_mut().unwrap().insert(0, taken);
     write(&document);
-    let placed = world.authority.placed();
+    let placed = world.ca.placed();
     one.handle.control().renew("api").await.unwrap();
     one.told_in_time("promoted").await;
     tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
-    world.authority.placed() - placed
+    world.ca.placed() - placed
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,10 +128,10 @@ const MINUTE: Duration = Duration::from_secs(61);
 async fn what_one_renews_serves_in_the_other_within_a_minute() {
     let world = World::new();
     let [one, other] = two_with_a_past(&world).await;
-    let placed = world.authority.placed();
+    let placed = world.ca.placed();
     one.handle.control().renew("api").await.unwrap();
     tokio::time::sleep(MINUTE).await;
-    assert_eq!(world.authority.placed(), placed + 1);
+    assert_eq!(world.ca.placed(), placed + 1);
     assert_eq!(one.serving(), other.serving());
 }
 
@@ -193,12 +193,12 @@ async fn what_is_to_be_revoked_gives_way_to_what_has_all_its_names() {
         domains: vec![certstore::Name::parse("b.test").unwrap()],
         ..acme_config()
     };
-    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
     other.handle.reload(vec![config]);
     // Its next attempt is minutes away.
     tokio::time::sleep(3 * MINUTE).await;
     assert_eq!(other.serving(), bad);
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     let control = one.handle.control();
     control
         .revoke("api", RevocationReason::KeyCompromise)
@@ -223,7 +223,7 @@ async fn two_that_are_configured_otherwise_each_serve_their_own() {
     other.told_in_time("promoted").await;
     tokio::time::sleep(Duration::from_secs(7200)).await;
     assert_eq!(one.serving(), serving);
-    assert_eq!(world.authority.placed(), 2);
+    assert_eq!(world.ca.placed(), 2);
     assert_eq!(other.told_since(), [""; 0]);
     assert_eq!(one.told_since(), [""; 0]);
 }

@@ -21,12 +21,12 @@ fn instant(days: i64) -> time::OffsetDateTime {
 }
 
 /// A CA of clients, which revokes.
-pub(crate) struct Authority {
+pub(crate) struct TrustCa {
     issuer: CertifiedIssuer<'static, KeyPair>,
     lists: AtomicI64,
 }
 
-impl Authority {
+impl TrustCa {
     pub(crate) fn new(name: &str) -> Self {
         Self::until(name, 3_000)
     }
@@ -193,7 +193,7 @@ impl Trusting {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_bundle_in_the_source_is_in_force_within_moments() {
-    let (bundle, one, two) = (Bundle::new(), Authority::new("one"), Authority::new("two"));
+    let (bundle, one, two) = (Bundle::new(), TrustCa::new("one"), TrustCa::new("two"));
     let clients = [one.client(1), two.client(1)];
     bundle.write(&one.pem(), &one.list(&[], 9));
     let mut trusting = Trusting::start(vec![bundle.config()], watching());
@@ -207,7 +207,7 @@ async fn another_bundle_in_the_source_is_in_force_within_moments() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_revoked_is_refused_from_the_swap_on() {
-    let (bundle, ca) = (Bundle::new(), Authority::new("one"));
+    let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
     let [good, bad] = [1, 2].map(|serial| ca.client(serial));
     bundle.write(&ca.pem(), &ca.list(&[], 9));
     let mut trusting = Trusting::start(vec![bundle.config()], watching());
@@ -229,7 +229,7 @@ async fn a_client_that_is_revoked_is_refused_from_the_swap_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_list_lets_nobody_in_again() {
-    let (bundle, ca) = (Bundle::new(), Authority::new("one"));
+    let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
     let bad = ca.client(2);
     let (older, newer) = (ca.list(&[], 9), ca.list(&[2], 9));
     bundle.write(&ca.pem(), &newer);
@@ -243,7 +243,7 @@ async fn an_older_list_lets_nobody_in_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_finds_what_is_kept() {
-    let (bundle, ca, directory) = (Bundle::new(), Authority::new("one"), TempDir::new().unwrap());
+    let (bundle, ca, directory) = (Bundle::new(), TrustCa::new("one"), TempDir::new().unwrap());
     let options = Options {
         state: Some(State::open(directory.path()).unwrap()),
         ..watching()
@@ -269,9 +269,9 @@ async fn a_check_finds_what_is_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_bundle_replaces_nothing_and_is_told_once() {
-    let (bundle, ca, other) = (Bundle::new(), Authority::new("one"), Authority::new("two"));
+    let (bundle, ca, other) = (Bundle::new(), TrustCa::new("one"), TrustCa::new("two"));
     let (client, list) = (ca.client(1), ca.list(&[], 9));
-    let expired = Authority::until("one", -1);
+    let expired = TrustCa::until("one", -1);
     let cases = [
         ("no PEM", "hello".to_owned(), list.clone()),
         ("nothing", String::new(), list.clone()),
@@ -309,7 +309,7 @@ async fn a_broken_bundle_replaces_nothing_and_is_told_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_is_lost_removes_nothing() {
-    let (bundle, ca) = (Bundle::new(), Authority::new("one"));
+    let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
     let list = ca.list(&[2], 9);
     let [good, bad] = [1, 2].map(|serial| ca.client(serial));
     bundle.write(&ca.pem(), &list);
@@ -325,7 +325,7 @@ async fn a_source_that_is_lost_removes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_told_once_when_it_is_due_and_once_when_it_is_overdue_and_used_on() {
-    let (bundle, ca) = (Bundle::new(), Authority::new("one"));
+    let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
     let [good, bad] = [1, 2].map(|serial| ca.client(serial));
     // Forty days of life: the last two are its last twentieth.
     bundle.write(&ca.pem(), &ca.list(&[2], 10));
@@ -358,7 +358,7 @@ async fn a_list_is_told_once_when_it_is_due_and_once_when_it_is_overdue_and_used
 
 #[tokio::test]
 async fn the_age_is_told_however_seldom_the_source_is_read() {
-    let (bundle, ca) = (Bundle::new(), Authority::new("one"));
+    let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
     bundle.write(&ca.pem(), &ca.list(&[], 10));
     let clock = Arc::new(TestClock::default());
     let options = Options {
@@ -377,7 +377,7 @@ async fn the_age_is_told_however_seldom_the_source_is_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_told_once_that_the_last_ca_expires_and_it_is_trusted_on() {
     let bundle = Bundle::new();
-    let (last, earlier) = (Authority::until("last", 100), Authority::until("earlier", 50));
+    let (last, earlier) = (TrustCa::until("last", 100), TrustCa::until("earlier", 50));
     let client = last.client(1);
     bundle.write(&(last.pem() + &earlier.pem()), "");
     let clock = Arc::new(TestClock::default());
@@ -417,7 +417,7 @@ fn with_state(directory: &Path) -> Options {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_without_its_source_trusts_whom_it_trusted_last() {
-    let (bundle, ca) = (Bundle::new(), Authority::new("one"));
+    let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
     let [good, bad] = [1, 2].map(|serial| ca.client(serial));
     let list = ca.list(&[2], 9);
     bundle.write(&ca.pem(), &list);
@@ -445,7 +445,7 @@ async fn a_start_without_its_source_trusts_whom_it_trusted_last() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_anything_kept_the_first_load_waits_for_the_source() {
-    let (bundle, ca) = (Bundle::new(), Authority::new("one"));
+    let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
     let options = Options {
         settle: NEVER,
         ..polling()
@@ -461,7 +461,7 @@ async fn without_anything_kept_the_first_load_waits_for_the_source() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_and_broken_is_told_and_the_source_heals_it() {
-    let (bundle, ca) = (Bundle::new(), Authority::new("one"));
+    let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
     bundle.write(&ca.pem(), &ca.list(&[], 9));
     let state = kept(&bundle).await;
     let document = state.path().join("trust/clients.json");
@@ -493,7 +493,7 @@ async fn what_is_kept_and_broken_is_told_and_the_source_heals_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_newer_program_keeps_is_not_written_over() {
-    let (bundle, ca) = (Bundle::new(), Authority::new("one"));
+    let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
     bundle.write(&ca.pem(), &ca.list(&[], 9));
     let state = TempDir::new().unwrap();
     let document = state.path().join("trust/clients.json");
@@ -519,7 +519,7 @@ async fn what_a_newer_program_keeps_is_not_written_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_must_have_the_lists_that_are_demanded_now() {
-    let (bundle, ca) = (Bundle::new(), Authority::new("one"));
+    let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
     let client = ca.client(1);
     bundle.write(&ca.pem(), "");
     let mild = TrustConfig {
@@ -539,7 +539,7 @@ async fn what_is_kept_must_have_the_lists_that_are_demanded_now() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_delays_no_swap_and_is_told_once() {
-    let (bundle, ca) = (Bundle::new(), Authority::new("one"));
+    let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
     let client = ca.client(2);
     bundle.write(&ca.pem(), &ca.list(&[], 9));
     let state = TempDir::new().unwrap();
@@ -568,7 +568,7 @@ async fn a_full_disk_delays_no_swap_and_is_told_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_adds_changes_and_removes_bundles_and_leaves_equal_ones_alone() {
     let (first, second) = (Bundle::new(), Bundle::new());
-    let (one, two) = (Authority::new("one"), Authority::new("two"));
+    let (one, two) = (TrustCa::new("one"), TrustCa::new("two"));
     let clients = [one.client(1), two.client(1)];
     first.write(&one.pem(), &one.list(&[], 9));
     let mut trusting = Trusting::start(Vec::new(), polling());
@@ -593,7 +593,7 @@ async fn a_reload_adds_changes_and_removes_bundles_and_leaves_equal_ones_alone()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_that_demands_lists_counts_at_once_also_for_a_lost_source() {
     let (bundle, state) = (Bundle::new(), TempDir::new().unwrap());
-    let (ca, unlisted) = (Authority::new("one"), Authority::new("two"));
+    let (ca, unlisted) = (TrustCa::new("one"), TrustCa::new("two"));
     bundle.write(&ca.pem(), &ca.list(&[], 9));
     let mild = TrustConfig {
         revocation: false,
@@ -611,7 +611,7 @@ async fn a_reload_that_demands_lists_counts_at_once_also_for_a_lost_source() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dropping_the_handle_takes_nobodys_trust_away() {
-    let (bundle, ca) = (Bundle::new(), Authority::new("one"));
+    let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
     bundle.write(&ca.pem(), &ca.list(&[], 9));
     let mut trusting = Trusting::start(vec![bundle.config()], polling());
     trusting.tells("trust_promoted").await;

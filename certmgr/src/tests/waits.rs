@@ -21,10 +21,10 @@ fn kinds(events: &[Event]) -> Vec<&'static str> {
 fn with_fallback() -> CertificateConfig {
     let mut config = acme_config();
     if let Source::Acme(source) = &mut config.source {
-        let mut second = source.authorities[0].clone();
+        let mut second = source.cas[0].clone();
         second.name = "second".to_owned();
         second.directory = "https://second.test/directory".to_owned();
-        source.authorities.push(second);
+        source.cas.push(second);
     }
     config
 }
@@ -32,7 +32,7 @@ fn with_fallback() -> CertificateConfig {
 #[tokio::test(start_paused = true)]
 async fn days_of_retry_after_outlast_wishes_and_restarts_and_are_told() {
     let world = World::new();
-    world.authority.answers(Answer::ComeBackAfter(3 * DAY));
+    world.ca.answers(Answer::ComeBackAfter(3 * DAY));
     let start = world.clock.now();
     let mut manager = world.start();
     let event = manager.told_in_time("failing").await;
@@ -40,7 +40,7 @@ async fn days_of_retry_after_outlast_wishes_and_restarts_and_are_told() {
         event.to_string().contains("next attempt at 2030-06-18T12:00"),
         "{event}"
     );
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     manager.handle.control().renew("api").await.unwrap();
     let event = manager.told_in_time("limited").await;
     assert!(
@@ -50,7 +50,7 @@ async fn days_of_retry_after_outlast_wishes_and_restarts_and_are_told() {
         "{event}"
     );
     tokio::time::sleep(Duration::from_secs(DAY)).await;
-    assert_eq!(lock(&world.authority.asked).len(), 0);
+    assert_eq!(lock(&world.ca.asked).len(), 0);
     drop(manager);
     let mut manager = world.start();
     let event = manager.told_in_time("limited").await;
@@ -63,28 +63,28 @@ async fn days_of_retry_after_outlast_wishes_and_restarts_and_are_told() {
     manager.told_in_time("promoted").await;
     let after = days_since(start, &world.clock);
     assert!((3.0..3.01).contains(&after), "{after} days");
-    assert_eq!(lock(&world.authority.asked).len(), 1);
+    assert_eq!(lock(&world.ca.asked).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_page_that_asks_for_a_year_holds_up_neither_the_first_certificate_nor_a_wish() {
     let world = World::new();
-    world.authority.answers(Answer::PageFor(365 * DAY));
+    world.ca.answers(Answer::PageFor(365 * DAY));
     let start = world.clock.now();
     let mut manager = world.start();
     let Event::Failing { next, .. } = manager.told_in_time("failing").await else {
         panic!("not failing");
     };
     assert!(next.as_secs() - start <= 20 * 60, "next at {next:?}");
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     manager.told_in_time("promoted").await;
     assert!(world.clock.now() - start <= 20 * 60);
     // The same page is before the CA when somebody asks for a new one.
     tokio::time::sleep(Duration::from_secs(DAY)).await;
-    world.authority.answers(Answer::PageFor(365 * DAY));
+    world.ca.answers(Answer::PageFor(365 * DAY));
     manager.handle.control().renew("api").await.unwrap();
     manager.told_in_time("failing").await;
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     let wished = world.clock.now();
     manager.handle.control().renew("api").await.unwrap();
     manager.told_in_time("promoted").await;
@@ -96,14 +96,14 @@ async fn a_page_that_asks_for_a_year_holds_up_neither_the_first_certificate_nor_
 async fn a_name_that_fails_for_months_with_nothing_serving_is_tried_daily_and_at_once_when_its_dns_is_mended()
 {
     let world = World::new();
-    world.authority.answers(Answer::Fail(IssueFault::Challenge));
-    world.authority.names_bad.store(true, Ordering::SeqCst);
+    world.ca.answers(Answer::Fail(IssueFault::Challenge));
+    world.ca.names_bad.store(true, Ordering::SeqCst);
     let mut manager = world.start();
     let events = told_within(&mut manager, 30 * DAY).await;
     let failures = kinds(&events).iter().filter(|kind| **kind == "failing").count();
     assert!((28..=36).contains(&failures), "{failures} in 30 days");
-    world.authority.answers(Answer::Issue);
-    world.authority.names_bad.store(false, Ordering::SeqCst);
+    world.ca.answers(Answer::Issue);
+    world.ca.names_bad.store(false, Ordering::SeqCst);
     let mended = world.clock.now();
     manager.told_in_time("promoted").await;
     let minutes = (world.clock.now() - mended) / 60;
@@ -113,11 +113,11 @@ async fn a_name_that_fails_for_months_with_nothing_serving_is_tried_daily_and_at
 #[tokio::test(start_paused = true)]
 async fn a_paused_name_is_told_once_a_day_and_ordered_at_once_by_whoever_has_unpaused_it() {
     let world = World::new();
-    world.authority.answers(Answer::Fail(IssueFault::Paused));
+    world.ca.answers(Answer::Fail(IssueFault::Paused));
     let mut manager = world.start();
     let events = told_within(&mut manager, 3 * DAY).await;
     assert_eq!(kinds(&events), ["ordering", "failing"].repeat(3));
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     manager.handle.control().renew("api").await.unwrap();
     let wished = world.clock.now();
     manager.told_in_time("promoted").await;
@@ -127,10 +127,10 @@ async fn a_paused_name_is_told_once_a_day_and_ordered_at_once_by_whoever_has_unp
 #[tokio::test(start_paused = true)]
 async fn renewing_by_hand_counts_towards_the_pause_and_warns_of_it() {
     let world = World::new();
-    world.authority.answers(Answer::Fail(IssueFault::Challenge));
+    world.ca.answers(Answer::Fail(IssueFault::Challenge));
     let mut config = acme_config();
     if let Source::Acme(source) = &mut config.source {
-        "https://acme-v02.api.letsencrypt.org/directory".clone_into(&mut source.authorities[0].directory);
+        "https://acme-v02.api.letsencrypt.org/directory".clone_into(&mut source.cas[0].directory);
     }
     let mut manager = world.start_with(config.clone());
     let event = manager.told_in_time("failing").await;
@@ -142,7 +142,7 @@ async fn renewing_by_hand_counts_towards_the_pause_and_warns_of_it() {
     fs::write(&path, text.replace("\"count\": 1,", "\"count\": 1000,")).unwrap();
     let mut manager = world.start_with(config);
     tokio::time::sleep(Duration::from_secs(DAY)).await;
-    assert_eq!(world.authority.placed(), 1, "slowed down");
+    assert_eq!(world.ca.placed(), 1, "slowed down");
     let view = manager.handle.control().view("api").unwrap();
     assert!(view.next.why.contains("1000 times in a row"), "{:?}", view.next);
     for count in [1001, 1002] {
@@ -156,7 +156,7 @@ async fn renewing_by_hand_counts_towards_the_pause_and_warns_of_it() {
 #[tokio::test(start_paused = true)]
 async fn an_order_that_has_only_waited_for_its_turn_is_no_attempt() {
     let world = World::new();
-    let turns = Arc::clone(&world.authority.turns);
+    let turns = Arc::clone(&world.ca.turns);
     let all = turns.acquire_many_owned(TURNS).await.unwrap();
     let manager = world.start();
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -175,7 +175,7 @@ async fn an_order_that_has_only_waited_for_its_turn_is_no_attempt() {
 #[tokio::test(start_paused = true)]
 async fn a_restart_after_failures_tells_what_it_waits_for_and_since_when() {
     let world = World::new();
-    world.authority.answers(Answer::Fail(IssueFault::Challenge));
+    world.ca.answers(Answer::Fail(IssueFault::Challenge));
     let start = world.clock.now();
     let mut manager = world.start();
     for _ in 0..3 {
@@ -204,7 +204,7 @@ async fn a_wish_that_fails_long_before_it_is_due_stands_until_it_is_fulfilled() 
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     tokio::time::sleep(Duration::from_secs(DAY)).await;
-    world.authority.answers(Answer::Fail(IssueFault::Challenge));
+    world.ca.answers(Answer::Fail(IssueFault::Challenge));
     let wished = world.clock.now();
     manager.handle.control().renew("api").await.unwrap();
     let mut at = Vec::new();
@@ -221,14 +221,14 @@ async fn a_wish_that_fails_long_before_it_is_due_stands_until_it_is_fulfilled() 
         at[1].0.abs_diff(at[0].1) <= 15,
         "tried again when it was said: {at:?}"
     );
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     manager.told_in_time("promoted").await;
     let took = (world.clock.now() - wished) / 60;
     assert!((98..=125).contains(&took), "{took} minutes");
     let view = manager.handle.control().view("api").unwrap();
     assert!(view.trouble.is_none());
     tokio::time::sleep(Duration::from_secs(DAY)).await;
-    assert_eq!(world.authority.placed(), 2, "it is fulfilled by one");
+    assert_eq!(world.ca.placed(), 2, "it is fulfilled by one");
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,11 +237,11 @@ async fn a_wish_that_failed_is_tried_again_after_a_restart() {
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     tokio::time::sleep(Duration::from_secs(DAY)).await;
-    world.authority.answers(Answer::Fail(IssueFault::Challenge));
+    world.ca.answers(Answer::Fail(IssueFault::Challenge));
     manager.handle.control().renew("api").await.unwrap();
     manager.told_in_time("failing").await;
     drop(manager);
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     let start = world.clock.now();
     let mut manager = world.start();
     let event = manager.told_in_time("limited").await;
@@ -292,13 +292,13 @@ async fn of_two_certificates_for_the_same_names_one_is_ordered_and_both_serve_it
     let mut manager = TestManager::start_with(
         vec![acme_config(), twin],
         world.options(&state),
-        Some(world.authority.issuers(&state)),
+        Some(world.ca.issuers(&state)),
     );
     let events = told_within(&mut manager, 300).await;
     let both = ["api", "twin"].map(|name| manager.reader.current(name).map(|one| one.fingerprint()));
     assert!(both[0].is_some() && both[0] == both[1], "{events:?}");
     tokio::time::sleep(Duration::from_secs(DAY)).await;
-    assert_eq!(world.authority.placed(), 1);
+    assert_eq!(world.ca.placed(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -316,7 +316,7 @@ async fn the_same_names_are_not_ordered_within_the_floor_and_the_reason_is_told(
     manager.told_in_time("promoted").await;
     let after = world.clock.now() - start;
     assert!((3500..3600).contains(&after), "{after} s");
-    assert_eq!(world.authority.placed(), 2);
+    assert_eq!(world.ca.placed(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -325,7 +325,7 @@ async fn under_a_new_name_it_serves_on_and_for_other_names_it_does_not() {
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     let old = manager.serving();
-    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
     let renamed = |name: &str, domain: &str| CertificateConfig {
         name: name.to_owned(),
         domains: vec![certstore::Name::parse(domain).unwrap()],
@@ -355,7 +355,7 @@ async fn an_expired_certificate_serves_from_the_start_with_an_error_until_its_ca
     manager.told_in_time("promoted").await;
     let old = manager.serving();
     drop(manager);
-    world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
     tokio::time::sleep(Duration::from_secs(100 * DAY)).await;
     let mut manager = world.start();
     assert_eq!(manager.next().await.kind(), "restored");
@@ -371,7 +371,7 @@ async fn an_expired_certificate_serves_from_the_start_with_an_error_until_its_ca
         "{failing}"
     );
     assert_eq!(manager.serving(), old);
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     manager.told_in_time("promoted").await;
     assert_ne!(manager.serving(), old);
 }
@@ -379,7 +379,7 @@ async fn an_expired_certificate_serves_from_the_start_with_an_error_until_its_ca
 #[tokio::test(start_paused = true)]
 async fn the_second_ca_serves_while_the_first_is_away_and_the_first_renews_when_it_is_back() {
     let world = World::new();
-    lock(&world.authority.down).push(0);
+    lock(&world.ca.down).push(0);
     let mut manager = world.start_with(with_fallback());
     let event = manager.told_in_time("fell_back").await;
     assert!(!event.is_error(), "{event}");
@@ -388,24 +388,24 @@ async fn the_second_ca_serves_while_the_first_is_away_and_the_first_renews_when_
         "api: test gave none, second did: connection refused (wait)"
     );
     manager.told_in_time("promoted").await;
-    let authority = |manager: &TestManager| {
+    let ca = |manager: &TestManager| {
         let serving = manager.handle.control().view("api").unwrap().serving;
-        serving.unwrap().authority.unwrap()
+        serving.unwrap().ca.unwrap()
     };
-    assert_eq!(authority(&manager), "https://second.test/directory");
-    lock(&world.authority.down).clear();
+    assert_eq!(ca(&manager), "https://second.test/directory");
+    lock(&world.ca.down).clear();
     let start = world.clock.now();
     manager.told_in_time("promoted").await;
     let after = days_since(start, &world.clock);
     assert!((59.0..61.5).contains(&after), "{after} days: not before its time");
-    assert_eq!(authority(&manager), "https://ca.test/directory");
-    assert_eq!(*lock(&world.authority.asked), [1, 0]);
+    assert_eq!(ca(&manager), "https://ca.test/directory");
+    assert_eq!(*lock(&world.ca.asked), [1, 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_ca_or_key_type_is_ordered_anew_while_the_old_one_serves() {
     let other_ca = |source: &mut crate::AcmeSource| {
-        source.authorities[0].directory = "https://other.test/directory".to_owned();
+        source.cas[0].directory = "https://other.test/directory".to_owned();
     };
     let other_key = |source: &mut crate::AcmeSource| source.key = KeyType::EcdsaP384;
     for change in [&other_ca as &dyn Fn(&mut crate::AcmeSource), &other_key] {
@@ -418,7 +418,7 @@ async fn another_ca_or_key_type_is_ordered_anew_while_the_old_one_serves() {
         if let Source::Acme(source) = &mut config.source {
             change(source);
         }
-        world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+        world.ca.answers(Answer::Fail(IssueFault::Unreachable));
         manager.handle.reload(vec![config]);
         let event = manager.told_in_time("ordering").await;
         assert!(event.to_string().contains("configured otherwise"), "{event}");
@@ -433,17 +433,17 @@ async fn a_ca_that_dates_back_by_the_whole_day_may_follow_one_that_does_not() {
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     let old = manager.serving();
-    world.authority.answers(Answer::IssueBackdated(12 * 3600));
+    world.ca.answers(Answer::IssueBackdated(12 * 3600));
     manager.handle.control().renew("api").await.unwrap();
     let next = manager.told_in_time("promoted").await;
     assert_ne!(manager.serving(), old, "{next}");
-    assert_eq!(world.authority.placed(), 2);
+    assert_eq!(world.ca.placed(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_some_seconds_behind_the_cas_costs_as_many_seconds() {
     let world = World::new();
-    world.authority.answers(Answer::IssueFor(3));
+    world.ca.answers(Answer::IssueFor(3));
     let start = world.clock.now();
     let mut manager = world.start();
     let mut told = Vec::new();
@@ -466,7 +466,7 @@ async fn a_clock_some_seconds_behind_the_cas_costs_as_many_seconds() {
 #[tokio::test(start_paused = true)]
 async fn txt_records_that_cannot_be_removed_are_shown_as_trouble_and_removed_long_before_the_next_order() {
     let world = World::new();
-    world.authority.dns_down.store(true, Ordering::SeqCst);
+    world.ca.dns_down.store(true, Ordering::SeqCst);
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -475,20 +475,20 @@ async fn txt_records_that_cannot_be_removed_are_shown_as_trouble_and_removed_lon
     assert_eq!(shown.class.as_str(), "dns");
     assert!(shown.message.contains("still there"), "{shown:?}");
     tokio::time::sleep(Duration::from_secs(6 * 3_600)).await;
-    let tries = lock(&world.authority.cleaned_up).len();
+    let tries = lock(&world.ca.cleaned_up).len();
     assert!((3..=8).contains(&tries), "{tries} in six hours");
     assert!(trouble(&manager).is_some());
-    world.authority.dns_down.store(false, Ordering::SeqCst);
+    world.ca.dns_down.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(DAY)).await;
-    assert_eq!(lock(&world.authority.records).len(), 0);
+    assert_eq!(lock(&world.ca.records).len(), 0);
     assert!(trouble(&manager).is_none(), "{:?}", trouble(&manager));
-    assert_eq!(world.authority.placed(), 1);
+    assert_eq!(world.ca.placed(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_ca_dates_far_ahead_is_given_up_after_a_day() {
     let world = World::new();
-    world.authority.answers(Answer::IssueFor(400 * DAY));
+    world.ca.answers(Answer::IssueFor(400 * DAY));
     let start = world.clock.now();
     let mut manager = world.start();
     manager.told_in_time("holding").await;
@@ -496,9 +496,9 @@ async fn what_a_ca_dates_far_ahead_is_given_up_after_a_day() {
     assert!(event.to_string().contains("not valid before"), "{event}");
     let after = days_since(start, &world.clock);
     assert!((1.0..1.1).contains(&after), "{after} days");
-    world.authority.answers(Answer::Issue);
+    world.ca.answers(Answer::Issue);
     manager.told_in_time("promoted").await;
-    assert_eq!(world.authority.placed(), 2);
+    assert_eq!(world.ca.placed(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -541,14 +541,14 @@ async fn a_document_that_cannot_be_read_is_neither_ordered_for_nor_written_over(
     assert!(event.to_string().contains("nothing is ordered"), "{event}");
     let more = told_within(&mut manager, DAY).await;
     assert!(!kinds(&more).contains(&"failing"), "told once");
-    assert_eq!((manager.serving(), world.authority.placed()), (None, 1));
+    assert_eq!((manager.serving(), world.ca.placed()), (None, 1));
     assert_eq!(fs::read(&file).unwrap(), before);
     store.unreadable.store(false, Ordering::SeqCst);
     manager.told_in_time("restored").await;
     assert_eq!(manager.serving(), old);
     let more = told_within(&mut manager, DAY).await;
     assert!(!kinds(&more).contains(&"ordering"), "{more:?}");
-    assert_eq!(world.authority.placed(), 1);
+    assert_eq!(world.ca.placed(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -571,7 +571,7 @@ async fn a_document_of_a_newer_program_is_left_alone() {
     );
     manager.told_in_time("failing").await;
     tokio::time::sleep(Duration::from_secs(DAY)).await;
-    assert_eq!(world.authority.placed(), 1);
+    assert_eq!(world.ca.placed(), 1);
     assert_eq!(fs::read_to_string(&file).unwrap(), newer);
 }
 

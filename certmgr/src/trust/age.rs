@@ -20,7 +20,7 @@ pub(super) enum What {
     /// The revocation list of this CA.
     List(String),
     /// The CA that expires last.
-    LastAuthority(String),
+    LastCa(String),
 }
 
 /// All of a bundle that is near its end or past it.
@@ -33,14 +33,11 @@ pub(super) fn ageing(bundle: &TrustBundle, now: UnixTime) -> Vec<Ageing> {
             is_past,
         })
     });
-    let last = bundle
-        .authorities()
-        .iter()
-        .max_by_key(|authority| authority.not_after);
+    let last = bundle.cas().iter().max_by_key(|ca| ca.not_after);
     let last = last.and_then(|last| {
         let is_past = end(last.not_before, last.not_after, now)?;
         Some(Ageing {
-            what: What::LastAuthority(last.subject.clone()),
+            what: What::LastCa(last.subject.clone()),
             ends_at: last.not_after,
             is_past,
         })

@@ -13,7 +13,7 @@ use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
 
-use super::{Authority, MAX_AUTHORITIES, MAX_TRUST_BYTES, RevocationList, TrustBundle, TrustError};
+use super::{MAX_CAS, MAX_TRUST_BYTES, RevocationList, TrustAnchor, TrustBundle, TrustError};
 use crate::bundle::Fingerprint;
 use crate::bundle::chain::text;
 use crate::bundle::signed::{self, Verdict};
@@ -27,7 +27,7 @@ pub(super) fn bundle(ca_pem: &[u8], crl_pem: &[u8], revocation: bool) -> Result<
     let parsed = anchors
         .iter()
         .enumerate()
-        .map(|(index, der)| authority(index + 1, der))
+        .map(|(index, der)| ca(index + 1, der))
         .collect::<Result<Vec<_>, _>>()?;
     let lists = revocation_lists(crl_pem)?;
     let revocation_lists = check_lists(&parsed, &lists)?;
@@ -41,10 +41,10 @@ pub(super) fn bundle(ca_pem: &[u8], crl_pem: &[u8], revocation: bool) -> Result<
         .chain(lists.iter().map(|list| &**list))
         .chain([&demanded[..]]);
     let fingerprint = Fingerprint::of(pieces);
-    let authorities = parsed.iter().map(facts).collect();
+    let cas = parsed.iter().map(facts).collect();
     drop(parsed);
     Ok(TrustBundle {
-        authorities,
+        cas,
         revocation_lists,
         fingerprint,
         verifier: verifier(&anchors, lists, revocation)?,
@@ -54,20 +54,20 @@ pub(super) fn bundle(ca_pem: &[u8], crl_pem: &[u8], revocation: bool) -> Result<
 
 /// The certificates of the text, each once.
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-    let sections = sections(pem, MAX_TRUST_BYTES).map_err(TrustError::Authorities)?;
+    let sections = sections(pem, MAX_TRUST_BYTES).map_err(TrustError::Cas)?;
     let mut certificates: Vec<CertificateDer<'static>> = Vec::new();
     for section in sections.iter().filter(|section| section.is_certificate()) {
-        let der = section.der().map_err(TrustError::Authorities)?;
+        let der = section.der().map_err(TrustError::Cas)?;
         let der = CertificateDer::from(der.to_vec());
         if !certificates.contains(&der) {
             certificates.push(der);
         }
     }
     match certificates.len() {
-        0 => Err(TrustError::NoAuthority {
+        0 => Err(TrustError::NoCa {
             found: labels(&sections),
         }),
-        count if count > MAX_AUTHORITIES => Err(TrustError::TooMany {
+        count if count > MAX_CAS => Err(TrustError::TooMany {
             what: "CA certificates",
             count,
         }),
@@ -89,7 +89,7 @@ fn revocation_lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'stat
             lists.push(list);
         }
     }
-    if lists.len() > MAX_AUTHORITIES {
+    if lists.len() > MAX_CAS {
         return Err(TrustError::TooMany {
             what: "revocation lists",
             count: lists.len(),
@@ -98,11 +98,8 @@ fn revocation_lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'stat
     Ok(lists)
 }
 
-fn authority<'a>(
-    position: usize,
-    der: &'a CertificateDer<'static>,
-) -> Result<X509Certificate<'a>, TrustError> {
-    let bad = |reason: String| TrustError::BadAuthority { position, reason };
+fn ca<'a>(position: usize, der: &'a CertificateDer<'static>) -> Result<X509Certificate<'a>, TrustError> {
+    let bad = |reason: String| TrustError::BadCa { position, reason };
     let (rest, x509) = X509Certificate::from_der(der).map_err(|error| bad(error.to_string()))?;
     if !rest.is_empty() {
         return Err(bad(format!("{} bytes follow its end", rest.len())));
@@ -110,7 +107,7 @@ fn authority<'a>(
     // RFC 5280 §4.2.1.9, §4.2.1.3: a CA has cA set, and keyCertSign if it has key usage at all.
     let usage = x509.key_usage().map_err(|error| bad(error.to_string()))?;
     if !x509.is_ca() || usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
-        return Err(TrustError::NotAnAuthority {
+        return Err(TrustError::NotAnCa {
             position,
             subject: text(x509.subject()),
         });
@@ -120,7 +117,7 @@ fn authority<'a>(
 }
 
 fn check_lists(
-    authorities: &[X509Certificate<'_>],
+    cas: &[X509Certificate<'_>],
     lists: &[CertificateRevocationListDer<'static>],
 ) -> Result<Vec<RevocationList>, TrustError> {
     let mut seen: Vec<Vec<u8>> = Vec::new();
@@ -132,7 +129,7 @@ fn check_lists(
         webpki::BorrowedCertRevocationList::from_der(der).map_err(|error| bad(error.to_string()))?;
         let (_, list) = CertificateRevocationList::from_der(der).map_err(|error| bad(error.to_string()))?;
         let issuer = text(list.issuer());
-        let verdicts = authorities.iter().map(|authority| verdict(&list, authority));
+        let verdicts = cas.iter().map(|ca| verdict(&list, ca));
         match verdicts.max_by_key(|verdict| rank(*verdict)) {
             Some(Verdict::Signed) => {}
             Some(Verdict::Unsupported(algorithm)) => {
@@ -172,31 +169,31 @@ fn check_lists(
 }
 
 fn check_complete(
-    authorities: &[X509Certificate<'_>],
+    cas: &[X509Certificate<'_>],
     lists: &[CertificateRevocationListDer<'static>],
 ) -> Result<(), TrustError> {
     let lists: Vec<_> = lists
         .iter()
         .filter_map(|der| CertificateRevocationList::from_der(der).ok())
         .collect();
-    let without = authorities
+    let without = cas
         .iter()
-        .find(|authority| !lists.iter().any(|(_, list)| is_list_of(list, authority)));
+        .find(|ca| !lists.iter().any(|(_, list)| is_list_of(list, ca)));
     match without {
-        Some(authority) => Err(TrustError::NoRevocationList {
-            subject: text(authority.subject()),
+        Some(ca) => Err(TrustError::NoRevocationList {
+            subject: text(ca.subject()),
         }),
         None => Ok(()),
     }
 }
 
-fn is_list_of(list: &CertificateRevocationList<'_>, authority: &X509Certificate<'_>) -> bool {
-    verdict(list, authority) == Verdict::Signed
+fn is_list_of(list: &CertificateRevocationList<'_>, ca: &X509Certificate<'_>) -> bool {
+    verdict(list, ca) == Verdict::Signed
 }
 
-fn verdict(list: &CertificateRevocationList<'_>, authority: &X509Certificate<'_>) -> Verdict {
-    match list.issuer().as_raw() == authority.subject().as_raw() {
-        true => signed::of_list(list, authority.public_key()),
+fn verdict(list: &CertificateRevocationList<'_>, ca: &X509Certificate<'_>) -> Verdict {
+    match list.issuer().as_raw() == ca.subject().as_raw() {
+        true => signed::of_list(list, ca.public_key()),
         false => Verdict::NotSigned,
     }
 }
@@ -217,12 +214,10 @@ fn verifier(
 ) -> Result<Arc<dyn ClientCertVerifier>, TrustError> {
     let mut roots = RootCertStore::empty();
     for (index, anchor) in anchors.iter().enumerate() {
-        roots
-            .add(anchor.clone())
-            .map_err(|error| TrustError::BadAuthority {
-                position: index + 1,
-                reason: error.to_string(),
-            })?;
+        roots.add(anchor.clone()).map_err(|error| TrustError::BadCa {
+            position: index + 1,
+            reason: error.to_string(),
+        })?;
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     // That a list has expired is told by whoever watches it: it still knows who was revoked.
@@ -240,11 +235,11 @@ fn verifier(
     })
 }
 
-fn facts(authority: &X509Certificate<'_>) -> Authority {
-    Authority {
-        subject: text(authority.subject()),
-        not_before: instant(authority.validity().not_before),
-        not_after: instant(authority.validity().not_after),
+fn facts(ca: &X509Certificate<'_>) -> TrustAnchor {
+    TrustAnchor {
+        subject: text(ca.subject()),
+        not_before: instant(ca.validity().not_before),
+        not_after: instant(ca.validity().not_after),
     }
 }
 

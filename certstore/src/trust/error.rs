@@ -2,7 +2,7 @@
 
 use rustls_pki_types::UnixTime;
 
-use super::MAX_AUTHORITIES;
+use super::MAX_CAS;
 use crate::bundle::{Found, Part};
 use crate::pem::PemError;
 use crate::rfc3339;
@@ -15,18 +15,18 @@ use crate::rfc3339;
 pub enum TrustError {
     /// The text of the CA certificates cannot be read.
     #[error("the CA certificates cannot be read: {0}")]
-    Authorities(PemError),
+    Cas(PemError),
     /// The text of the revocation lists cannot be read.
     #[error("the revocation lists cannot be read: {0}")]
     RevocationLists(PemError),
     /// PEM, but no certificate.
     #[error("the bundle holds no CA certificate, only {found}")]
-    NoAuthority {
+    NoCa {
         /// What is there.
         found: Found,
     },
     /// More than any lawful bundle has.
-    #[error("the bundle holds {count} {what}; at most {MAX_AUTHORITIES} are read")]
+    #[error("the bundle holds {count} {what}; at most {MAX_CAS} are read")]
     TooMany {
         /// CA certificates or revocation lists.
         what: &'static str,
@@ -35,7 +35,7 @@ pub enum TrustError {
     },
     /// A certificate that cannot be parsed, or not be a trust anchor.
     #[error("CA certificate {position} cannot be used: {reason}")]
-    BadAuthority {
+    BadCa {
         /// Which one.
         position: usize,
         /// What is wrong with it.
@@ -43,7 +43,7 @@ pub enum TrustError {
     },
     /// A certificate that may not issue others.
     #[error("certificate {position} ({subject}) is not a CA's: it may not issue certificates")]
-    NotAnAuthority {
+    NotAnCa {
         /// Which one.
         position: usize,
         /// Its name.
@@ -140,10 +140,10 @@ impl TrustError {
     /// that of a key.
     pub fn part(&self) -> Part {
         match self {
-            Self::Authorities(_)
-            | Self::NoAuthority { .. }
-            | Self::BadAuthority { .. }
-            | Self::NotAnAuthority { .. }
+            Self::Cas(_)
+            | Self::NoCa { .. }
+            | Self::BadCa { .. }
+            | Self::NotAnCa { .. }
             | Self::Expired { .. } => Part::Chain,
             Self::RevocationLists(_)
             | Self::BadRevocationList { .. }
@@ -159,7 +159,7 @@ impl TrustError {
     /// What the operator can do about it, in one sentence.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Authorities(error) => pem_remedy(
+            Self::Cas(error) => pem_remedy(
                 error,
                 "convert it: `openssl x509 -inform der`",
                 "check the path: it must hold `-----BEGIN CERTIFICATE-----`",
@@ -169,12 +169,12 @@ impl TrustError {
                 "convert it: `openssl crl -inform der`",
                 "check the path: it must hold `-----BEGIN X509 CRL-----`",
             ),
-            Self::NoAuthority { .. } => {
+            Self::NoCa { .. } => {
                 "check that the paths of CA certificates and revocation lists are not exchanged"
             }
             Self::TooMany { .. } => "name the CAs of your clients alone, not a whole trust store",
-            Self::BadAuthority { .. } => "export the CA certificate again from where it was issued",
-            Self::NotAnAuthority { .. } => {
+            Self::BadCa { .. } => "export the CA certificate again from where it was issued",
+            Self::NotAnCa { .. } => {
                 "put the certificate of the CA there (CA:TRUE, key usage keyCertSign), not one that it issued"
             }
             Self::Expired { .. } => {

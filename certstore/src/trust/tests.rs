@@ -10,7 +10,7 @@ use crate::{PemError, Refusal, store};
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
-fn authority(name: &str) -> Issuer {
+fn issuer(name: &str) -> Issuer {
     CertifiedIssuer::self_signed(ca_params(name), ecdsa()).unwrap()
 }
 
@@ -41,16 +41,12 @@ fn parse(ca_pem: &str, crl_pem: &str, revocation: bool) -> Result<ProvedTrust, T
 
 #[test]
 fn a_bundle_tells_what_it_is_made_of() {
-    let (one, two) = (authority("one"), authority("two"));
+    let (one, two) = (issuer("one"), issuer("two"));
     let cas = one.pem() + &two.pem() + &one.pem();
     let lists = list(&two, &[1, 2], 5) + &list(&one, &[], 9);
     let proved = parse(&cas, &lists, true).unwrap();
     let bundle = proved.bundle();
-    let subjects: Vec<_> = bundle
-        .authorities()
-        .iter()
-        .map(|ca| ca.subject.as_str())
-        .collect();
+    let subjects: Vec<_> = bundle.cas().iter().map(|ca| ca.subject.as_str()).collect();
     assert_eq!(subjects, ["CN=one", "CN=two"]);
     let lists: Vec<_> = bundle
         .revocation_lists()
@@ -65,7 +61,7 @@ fn a_bundle_tells_what_it_is_made_of() {
 
 #[test]
 fn a_list_that_is_older_than_the_one_in_force_does_not_replace_it() {
-    let (ca, other) = (authority("one"), authority("two"));
+    let (ca, other) = (issuer("one"), issuer("two"));
     let bundle = |number: u64, made: i64| {
         let at =
             |days| date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(days_after_now(days).as_secs());
@@ -109,7 +105,7 @@ fn a_list_that_is_older_than_the_one_in_force_does_not_replace_it() {
 
 #[test]
 fn one_text_may_hold_both() {
-    let ca = authority("one");
+    let ca = issuer("one");
     let both = list(&ca, &[1], 5) + &ca.pem() + &ecdsa().serialize_pem();
     let proved = parse(&both, &both, true).unwrap();
     assert_eq!(proved.bundle().revocation_lists().len(), 1);
@@ -119,7 +115,7 @@ fn one_text_may_hold_both() {
 
 #[test]
 fn the_fingerprint_is_that_of_the_content() {
-    let ca = authority("one");
+    let ca = issuer("one");
     let crl = list(&ca, &[1], 5);
     let fingerprint =
         |crl: &str, revocation| parse(&ca.pem(), crl, revocation).unwrap().bundle().fingerprint();
@@ -140,7 +136,7 @@ type Case = (
 
 #[test]
 fn bad_bundles_are_refused_with_a_reason_and_a_remedy() {
-    let (ca, other) = (authority("one"), authority("two"));
+    let (ca, other) = (issuer("one"), issuer("two"));
     let pem = ca.pem();
     let leaf = TestCa::new().pair(&["a.example.com"]).leaf;
     let crl = list(&ca, &[], 5);
@@ -152,37 +148,37 @@ fn bad_bundles_are_refused_with_a_reason_and_a_remedy() {
         (
             "empty",
             parse(" \n", "", false),
-            |e| matches!(e, TrustError::Authorities(PemError::Empty)),
+            |e| matches!(e, TrustError::Cas(PemError::Empty)),
             Part::Chain,
         ),
         (
             "a list only",
             parse(&crl, &crl, false),
-            |e| matches!(e, TrustError::NoAuthority { .. }),
+            |e| matches!(e, TrustError::NoCa { .. }),
             Part::Chain,
         ),
         (
             "text",
             parse("hello", "", false),
-            |e| matches!(e, TrustError::Authorities(PemError::NotPem { .. })),
+            |e| matches!(e, TrustError::Cas(PemError::NotPem { .. })),
             Part::Chain,
         ),
         (
             "cut off",
             parse(&pem[..pem.len() / 2], "", false),
-            |e| matches!(e, TrustError::Authorities(PemError::Truncated { .. })),
+            |e| matches!(e, TrustError::Cas(PemError::Truncated { .. })),
             Part::Chain,
         ),
         (
             "a leaf",
             parse(&(pem.clone() + &leaf), "", false),
-            |e| matches!(e, TrustError::NotAnAuthority { position: 2, .. }),
+            |e| matches!(e, TrustError::NotAnCa { position: 2, .. }),
             Part::Chain,
         ),
         (
             "a CA that may not sign",
             parse(&no_sign, "", false),
-            |e| matches!(e, TrustError::NotAnAuthority { position: 1, .. }),
+            |e| matches!(e, TrustError::NotAnCa { position: 1, .. }),
             Part::Chain,
         ),
         (
@@ -249,7 +245,7 @@ fn bad_bundles_are_refused_with_a_reason_and_a_remedy() {
         (
             "too large",
             parse(&"x".repeat(MAX_TRUST_BYTES + 1), "", false),
-            |e| matches!(e, TrustError::Authorities(PemError::TooLarge { .. })),
+            |e| matches!(e, TrustError::Cas(PemError::TooLarge { .. })),
             Part::Chain,
         ),
     ];
@@ -279,7 +275,7 @@ fn a_bundle_of_which_all_have_expired_is_refused_and_of_which_one_has_is_not() {
     parse(&(old.clone() + &new), "", false).unwrap();
     // What was kept is held to no dates.
     TrustBundle::restore(old.as_bytes(), b"", false).unwrap();
-    let ca = authority("one");
+    let ca = issuer("one");
     TrustBundle::restore(ca.pem().as_bytes(), list(&ca, &[], -1).as_bytes(), true).unwrap();
 }
 
@@ -316,7 +312,7 @@ fn lists_signed_on_p521_are_known() {
 #[test]
 fn what_serves_is_replaced_only_by_what_was_proved() {
     let (mut writer, reader) = store();
-    let (one, two) = (authority("one"), authority("two"));
+    let (one, two) = (issuer("one"), issuer("two"));
     assert!(reader.trust_list().is_empty() && reader.anchors("clients").is_none());
     writer.declare_trust("clients");
     assert!(reader.trust_list()[0].serving.is_none());
@@ -344,7 +340,7 @@ fn what_serves_is_replaced_only_by_what_was_proved() {
 #[test]
 fn a_removed_bundle_goes_on_for_those_who_use_it() {
     let (mut writer, reader) = store();
-    let ca = authority("one");
+    let ca = issuer("one");
     let verifier = reader.client_verifier("clients", false);
     writer.install_trust("clients", parse(&ca.pem(), "", false).unwrap());
     let leaf = leaf_params(&["client"]).signed_by(&ecdsa(), &ca).unwrap();
@@ -352,7 +348,7 @@ fn a_removed_bundle_goes_on_for_those_who_use_it() {
     assert!(verified());
     writer.remove_trust("clients");
     assert!(verified() && reader.trust_list().is_empty());
-    writer.install_trust("clients", parse(&authority("two").pem(), "", false).unwrap());
+    writer.install_trust("clients", parse(&issuer("two").pem(), "", false).unwrap());
     assert!(!verified() && reader.trust_list().len() == 1);
 }
 

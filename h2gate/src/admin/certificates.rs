@@ -60,7 +60,7 @@ fn serving(serving: &ServingStatus, kept: Option<&Version>, now: Duration) -> Va
         "not_after": rfc3339(serving.not_after),
         "seconds_left": seconds_left(serving.not_after, now),
         "promoted_at": kept.and_then(|kept| kept.promoted_at).map(rfc3339),
-        "authority": kept.and_then(|kept| kept.authority.as_deref()),
+        "ca": kept.and_then(|kept| kept.ca.as_deref()),
         "order": kept.and_then(|kept| kept.order.as_deref()),
         "warnings": texts(&serving.warnings),
     })
@@ -76,7 +76,7 @@ fn version(version: &Version) -> Value {
         "not_before": rfc3339(version.not_before),
         "not_after": rfc3339(version.not_after),
         "promoted_at": version.promoted_at.map(rfc3339),
-        "authority": version.authority,
+        "ca": version.ca,
         "order": version.order,
         "excluded": version.excluded,
     })
@@ -98,7 +98,7 @@ fn trouble(trouble: &LastError) -> Value {
 
 fn acme(acme: &AcmeView) -> Value {
     json!({
-        "authorities": acme.authorities,
+        "cas": acme.cas,
         "challenge": acme.challenge,
         "key": acme.key,
         "explanation": acme.explanation,
@@ -110,7 +110,7 @@ fn revocation(one: &Revocation) -> Value {
     json!({
         "name": one.certificate,
         "fingerprint": one.fingerprint.to_string(),
-        "authority": one.authority,
+        "ca": one.ca,
         "reason": one.reason.as_str(),
         "asked_at": rfc3339(one.asked_at),
         "progress": one.progress.as_str(),
@@ -129,11 +129,11 @@ fn trust_bundle(status: &TrustStatus) -> Value {
 
 fn serving_trust(serving: &ServingTrust) -> Value {
     let bundle = &serving.bundle;
-    let authorities = bundle.authorities().iter().map(|authority| {
+    let cas = bundle.cas().iter().map(|ca| {
         json!({
-            "subject": authority.subject,
-            "not_before": rfc3339(authority.not_before),
-            "not_after": rfc3339(authority.not_after),
+            "subject": ca.subject,
+            "not_before": rfc3339(ca.not_before),
+            "not_after": rfc3339(ca.not_after),
         })
     });
     let lists = bundle.revocation_lists().iter().map(|list| {
@@ -149,7 +149,7 @@ fn serving_trust(serving: &ServingTrust) -> Value {
         "install": serving.install,
         "not_after": bundle.not_after().map(rfc3339),
         "next_update": bundle.next_update().map(rfc3339),
-        "authorities": authorities.collect::<Value>(),
+        "cas": cas.collect::<Value>(),
         "revocation_lists": lists.collect::<Value>(),
     })
 }

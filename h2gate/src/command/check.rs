@@ -132,7 +132,7 @@ impl Report {
                 "name": checked.name,
                 "source": checked.source,
                 "usable": checked.is_usable(),
-                "authorities": contents.map(|c| c.authorities),
+                "cas": contents.map(|c| c.cas),
                 "revocation_lists": contents.map(|c| c.revocation_lists),
                 "until": contents.and_then(|c| c.until).map(date::date_time),
             })

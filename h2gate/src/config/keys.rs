@@ -11,7 +11,7 @@ mod listener;
 mod trust;
 
 pub(super) use certificate::{
-    AUTHORITIES, EXEC_TIMEOUT, FIRST_RETRY, KnownAuthority, MIN_INTERVAL, POLL, ROUTE53_TIMEOUT, Wait,
+    CAS, EXEC_TIMEOUT, FIRST_RETRY, KnownCa, MIN_INTERVAL, POLL, ROUTE53_TIMEOUT, Wait,
 };
 #[cfg(test)]
 pub(super) use listener::TLS;

@@ -143,7 +143,7 @@ mod tests {
                 places: vec!["letsencrypt".to_owned()],
                 reason: Reason::Issue(IssueError {
                     class,
-                    authority: "letsencrypt".to_owned(),
+                    ca: "letsencrypt".to_owned(),
                     text: "no".to_owned(),
                     remedy: "none".to_owned(),
                     retry_after: None,
@@ -173,7 +173,7 @@ mod tests {
         let events = Events::default();
         events.count(&Event::Issued {
             name: "api".into(),
-            authority: "letsencrypt".to_owned(),
+            ca: "letsencrypt".to_owned(),
             order: "https://ca.test/order/1".to_owned(),
             took: std::time::Duration::ZERO,
         });

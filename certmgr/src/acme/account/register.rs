@@ -14,7 +14,7 @@ use crate::acme::jws::{self, AccountKey, Signer};
 use crate::acme::kept::{self, Secret};
 use crate::acme::problem::{Cause, Trouble};
 use crate::acme::session::{Session, head};
-use crate::config::{Authority, ExternalAccount};
+use crate::config::{Ca, ExternalAccount};
 use crate::error::{IssueError, IssueFault};
 use crate::lease::Guard;
 use crate::secret;
@@ -41,7 +41,7 @@ pub(super) struct Alone {
 
 impl<'a> Register<'a> {
     pub(super) fn new(session: &'a Session, shared: &'a Shared) -> Self {
-        let name = name(&session.authority);
+        let name = name(&session.ca);
         Self {
             session,
             shared,
@@ -50,8 +50,8 @@ impl<'a> Register<'a> {
         }
     }
 
-    fn authority(&self) -> &Authority {
-        &self.session.authority
+    fn ca(&self) -> &Ca {
+        &self.session.ca
     }
 
     pub(super) async fn read(&self) -> Result<Option<Kept>, IssueError> {
@@ -60,7 +60,7 @@ impl<'a> Register<'a> {
             .shelf
             .read(&self.document)
             .await
-            .map_err(|error| kept::trouble(&error, Some(self.authority())))?;
+            .map_err(|error| kept::trouble(&error, Some(self.ca())))?;
         Ok(kept.filter(|kept| kept.key().is_ok()))
     }
 
@@ -69,7 +69,7 @@ impl<'a> Register<'a> {
             .shelf
             .write(&self.document, kept)
             .await
-            .map_err(|error| kept::trouble(&error, Some(self.authority())))
+            .map_err(|error| kept::trouble(&error, Some(self.ca())))
     }
 
     pub(super) async fn alone(&self) -> Result<Alone, IssueError> {
@@ -80,7 +80,7 @@ impl<'a> Register<'a> {
         loop {
             let held = timeout(STATE_DEADLINE, self.shared.lease.try_acquire(&lease)).await;
             let held = held.unwrap_or_else(|_| Err(StoreError::hanging(&lease)));
-            match held.map_err(|error| kept::trouble(&error, Some(self.authority())))? {
+            match held.map_err(|error| kept::trouble(&error, Some(self.ca())))? {
                 Some(everywhere) => {
                     return Ok(Alone {
                         _here: here,
@@ -114,7 +114,7 @@ impl<'a> Register<'a> {
         if kept.url.is_none() {
             kept = self.registered(kept, from_disk).await?;
         }
-        if kept.contact != self.authority().contact {
+        if kept.contact != self.ca().contact {
             self.update_contact(&mut kept).await?;
         }
         Ok(kept)
@@ -122,7 +122,7 @@ impl<'a> Register<'a> {
 
     async fn fresh(&self) -> Result<Kept, IssueError> {
         let key = AccountKey::generate().map_err(|bad| self.failed(Trouble::from(Cause::Key(bad))))?;
-        let kept = Kept::new(self.authority(), &key);
+        let kept = Kept::new(self.ca(), &key);
         self.write(&kept).await?;
         Ok(kept)
     }
@@ -131,7 +131,7 @@ impl<'a> Register<'a> {
         let answer = match self.register(&kept).await? {
             // An account that was deactivated never comes back: its key is of no use any more.
             Err(trouble) if from_disk && trouble.is("unauthorized") => {
-                warn!(authority = %self.authority().name, "the CA refuses the account's key; registering with a new one");
+                warn!(ca = %self.ca().name, "the CA refuses the account's key; registering with a new one");
                 kept = self.fresh().await?;
                 self.register(&kept).await?
             }
@@ -139,13 +139,13 @@ impl<'a> Register<'a> {
         };
         let url = answer.map_err(|trouble| self.failed(trouble))?;
         info!(
-            authority = %self.authority().name,
+            ca = %self.ca().name,
             account = url,
             terms = self.session.directory.meta.terms_of_service,
             "we have an account, and have accepted the CA's terms of service"
         );
         kept.url = Some(url);
-        kept.contact.clone_from(&self.authority().contact);
+        kept.contact.clone_from(&self.ca().contact);
         self.write(&kept).await?;
         Ok(kept)
     }
@@ -159,9 +159,9 @@ impl<'a> Register<'a> {
         };
         let mut payload = json!({
             "termsOfServiceAgreed": true,
-            "contact": mail_urls(&self.authority().contact),
+            "contact": mail_urls(&self.ca().contact),
         });
-        match &self.authority().external_account {
+        match &self.ca().external_account {
             Some(external) => {
                 let hmac_key = self.hmac_key(external).await?;
                 let binding = match jws::external_binding(&external.kid, &hmac_key, url, &key) {
@@ -181,13 +181,13 @@ impl<'a> Register<'a> {
             }
             None => {}
         }
-        self.shared.registrar.may_register(self.authority()).await?;
+        self.shared.registrar.may_register(self.ca()).await?;
         let answer = self
             .session
             .post("new-account", url, Signer::Key(&key), Some(&payload))
             .await;
         if answer.is_err() {
-            self.shared.registrar.not_registered(self.authority()).await;
+            self.shared.registrar.not_registered(self.ca()).await;
         }
         Ok(answer.and_then(|answer| {
             let head = head(&answer);
@@ -223,19 +223,19 @@ impl<'a> Register<'a> {
         let (Ok(key), Some(url)) = (kept.key(), &kept.url) else {
             return Ok(());
         };
-        let payload = json!({ "contact": mail_urls(&self.authority().contact) });
+        let payload = json!({ "contact": mail_urls(&self.ca().contact) });
         match self
             .session
             .post("account", url, Signer::Account(&key, url), Some(&payload))
             .await
         {
             Ok(_) => {
-                kept.contact.clone_from(&self.authority().contact);
+                kept.contact.clone_from(&self.ca().contact);
                 self.write(kept).await
             }
             Err(trouble) => {
-                let error = trouble.into_error(self.authority(), "change the account's contact");
-                warn!(authority = %error.authority, remedy = %error.remedy, "{error}");
+                let error = trouble.into_error(self.ca(), "change the account's contact");
+                warn!(ca = %error.ca, remedy = %error.remedy, "{error}");
                 Ok(())
             }
         }
@@ -263,11 +263,11 @@ impl<'a> Register<'a> {
     fn failed(&self, trouble: Trouble) -> IssueError {
         // RFC 8555 §7.3.4: CAs refuse a binding in words of their own, and some do not say what it was about.
         let is_of_binding = trouble.is_refusal()
-            && self.authority().external_account.is_some()
+            && self.ca().external_account.is_some()
             && ["malformed", "unauthorized", "externalAccountRequired", ""]
                 .iter()
                 .any(|kind| trouble.is(kind));
-        let mut error = trouble.into_error(self.authority(), "register an account");
+        let mut error = trouble.into_error(self.ca(), "register an account");
         if is_of_binding {
             error.class = IssueFault::Configuration;
             error.remedy = "compare `kid` and `hmac_key` of `external_account` with what the CA gave you; most CAs take \
@@ -280,7 +280,7 @@ impl<'a> Register<'a> {
     fn error(&self, class: IssueFault, text: &str, remedy: &str) -> IssueError {
         IssueError {
             class,
-            authority: self.authority().name.clone(),
+            ca: self.ca().name.clone(),
             text: text.to_owned(),
             remedy: remedy.to_owned(),
             retry_after: None,

@@ -9,14 +9,14 @@ use crate::acme::client::Client;
 use crate::acme::problem::{Cause, Trouble, bounded, named};
 use crate::acme::session::{Session, act};
 use crate::acme::{Request, renewal};
-use crate::dns::{self, Ca, Finding, Severity};
+use crate::dns::{self, CaIdentity, Finding, Severity};
 use crate::error::{IssueError, IssueFault};
 
 impl Attempt<'_> {
     /// The profile is asked for by name only if the CA has it: its own refusal would not say what it has.
     pub(super) fn check_profile(&self) -> Result<(), Stop> {
         let session = &self.member.session;
-        let (Some(wanted), offered) = (&session.authority.profile, &session.directory.meta.profiles) else {
+        let (Some(wanted), offered) = (&session.ca.profile, &session.directory.meta.profiles) else {
             return Ok(());
         };
         if offered.contains_key(wanted) {
@@ -83,7 +83,7 @@ impl Attempt<'_> {
                 info!(
                     certificate = self.certificate(),
                     "the CA does not take the order as a replacement: {}",
-                    trouble.into_error(&self.member.session.authority, "order a replacement")
+                    trouble.into_error(&self.member.session.ca, "order a replacement")
                 );
                 self.place_one(&identifiers, None).await
             }
@@ -102,7 +102,7 @@ impl Attempt<'_> {
         }
         let session = &self.member.session;
         let mut new = NewOrder::new(identifiers);
-        if let Some(profile) = &session.authority.profile {
+        if let Some(profile) = &session.ca.profile {
             new = new.profile(profile);
         }
         if let Some(replaces) = replaces {
@@ -136,8 +136,8 @@ pub(in crate::acme) async fn findings(
     account: Option<&str>,
     request: &Request,
 ) -> Vec<Finding> {
-    let ca = Ca {
-        name: &session.authority.name,
+    let ca = CaIdentity {
+        name: &session.ca.name,
         identities: &session.directory.meta.caa_identities,
         account,
     };

@@ -26,7 +26,7 @@ async fn a_challenge_that_the_ca_cannot_see_names_the_host_and_the_remedy() {
             "port 80 of a.example.com must lead to an `http` listener",
         ),
     ] {
-        let client = place.client(&source(pebble.authority(), challenge, &pebble.dns));
+        let client = place.client(&source(pebble.ca(), challenge, &pebble.dns));
         let error = issue(&client, &request("a", &["a.example.com"]))
             .await
             .err()
@@ -44,7 +44,7 @@ async fn a_challenge_that_the_ca_cannot_see_names_the_host_and_the_remedy() {
 async fn a_name_that_the_ca_refuses_is_told_in_its_words() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let client = place.client(&source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns));
+    let client = place.client(&source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns));
     let error = issue(&client, &request("a", &["blocked.example"]))
         .await
         .err()
@@ -66,7 +66,7 @@ async fn the_self_check_blocks_before_the_ca_is_asked() {
     let place = pebble.place();
     let caa = json!({ "host": "a.example.com.", "policies": [{ "tag": "issue", "value": "other.example" }] });
     pebble.dns.post("/add-caa", &caa).await;
-    let client = place.client(&source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns));
+    let client = place.client(&source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns));
     for domain in ["a.example.com", "*.example.com"] {
         let error = issue(&client, &request("a", &[domain])).await.err().unwrap();
         assert_eq!(error.class, IssueFault::SelfCheck, "{error}");
@@ -81,7 +81,7 @@ async fn the_self_check_blocks_before_the_ca_is_asked() {
 async fn nothing_is_ordered_while_the_disk_takes_nothing() {
     let pebble = Pebble::start().await;
     let mut place = pebble.place();
-    let wishes = source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns);
+    let wishes = source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns);
     issue(&place.client(&wishes), &request("a", &["a.example.com"]))
         .await
         .unwrap();
@@ -233,7 +233,7 @@ async fn a_wrong_key_of_an_external_account_is_told_as_such() {
         let secret = ca.folder.path().join("hmac");
         std::fs::write(&secret, "AQIDBA").unwrap();
         let mut wishes = ca.source();
-        wishes.authorities[0].external_account = Some(ExternalAccount {
+        wishes.cas[0].external_account = Some(ExternalAccount {
             kid: "kid-1".to_owned(),
             hmac_key: SecretReference::File(secret),
         });
@@ -258,7 +258,7 @@ fn a_clock_that_is_wrong_is_not_told_as_a_ca_that_is_not_trusted() {
         let text = text.to_owned();
         let trouble = Trouble::from(Cause::Http(HttpError::Broken { host, text }));
         let ca = Scripted::start(|_| None);
-        trouble.into_error(&ca.source().authorities[0], "order").remedy
+        trouble.into_error(&ca.source().cas[0], "order").remedy
     };
     for error in [
         rustls::CertificateError::Expired,
@@ -368,7 +368,7 @@ async fn refusals_say_what_to_do() {
         let error = at_new_order(403, &[], problem(kind, "no")).await;
         assert_eq!(error.class, class, "{kind}: {error}");
         assert!(error.remedy.contains(remedy), "{kind}: {}", error.remedy);
-        assert_eq!(error.authority, "scripted");
+        assert_eq!(error.ca, "scripted");
     }
 }
 
@@ -408,7 +408,7 @@ async fn where_other_chains_cannot_be_downloaded_the_default_is_taken() {
 async fn an_order_names_its_hosts_and_addresses_its_profile_and_what_it_replaces() {
     let ca = Scripted::start(|_| None);
     let mut wishes = ca.source();
-    wishes.authorities[0].profile = Some("shortlived".to_owned());
+    wishes.cas[0].profile = Some("shortlived".to_owned());
     let leaf = a_leaf();
     let renewal = Request {
         replaces: Some(leaf.clone()),
@@ -504,16 +504,16 @@ async fn leave_is_asked_for_what_is_placed_and_not_for_what_was_meant() {
 async fn an_order_that_is_noted_at_one_ca_is_unfinished_there_alone() {
     let ca = Scripted::start(|asked| (asked.path == "/finalize").then(|| (502, Vec::new(), String::new())));
     let mut wishes = ca.source();
-    let mut fallback = wishes.authorities[0].clone();
+    let mut fallback = wishes.cas[0].clone();
     fallback.directory.push_str("/of-another");
-    wishes.authorities.push(fallback);
+    wishes.cas.push(fallback);
     let asked = request("a", &["a.example.com"]);
     ca.issue_as(&wishes, &asked).await.err().unwrap();
     let client = Client::new(&wishes, &shared(open(&ca.folder), Challenges::default(), 1));
     let unfinished = async |asked: Request| client.has_unfinished(&asked).await.unwrap();
     assert!(unfinished(asked.clone()).await);
     let elsewhere = Request {
-        authority: 1,
+        ca: 1,
         ..asked.clone()
     };
     assert!(!unfinished(elsewhere).await, "there it would be a new one");
@@ -540,7 +540,7 @@ impl Leave for Counted {
                 false => Ok(()),
                 true => Err(IssueError {
                     class: IssueFault::RateLimited,
-                    authority: "scripted".to_owned(),
+                    ca: "scripted".to_owned(),
                     text: "no leave".to_owned(),
                     remedy: "wait".to_owned(),
                     retry_after: None,

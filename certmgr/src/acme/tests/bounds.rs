@@ -152,7 +152,7 @@ async fn however_much_a_ca_says_about_its_profiles_the_text_is_bearable() {
         })
     });
     let mut wishes = ca.source();
-    wishes.authorities[0].profile = Some("classic".to_owned());
+    wishes.cas[0].profile = Some("classic".to_owned());
     let error = ca.issue_as(&wishes, &request("a", &["a.example.com"])).await;
     let error = error.err().unwrap();
     assert_eq!(error.class, IssueFault::Configuration);

@@ -15,7 +15,7 @@ async fn at_each_step(challenge: Challenge, domains: &[&str]) {
     let mut place = pebble.place();
     let mut keys = HashSet::new();
     for steps in 0..MAX_STEPS {
-        let wishes = source(pebble.authority(), challenge.clone(), &pebble.dns);
+        let wishes = source(pebble.ca(), challenge.clone(), &pebble.dns);
         let before = pebble.orders();
         let asked = request("a", domains);
         let client = place.client(&wishes);

@@ -59,33 +59,30 @@ async fn a_name_that_the_ca_has_paused_is_told_with_the_link_where_a_person_unpa
 struct AtLetsEncrypt(Ledger);
 
 impl Registrar for AtLetsEncrypt {
-    fn may_register<'a>(&'a self, authority: &'a Authority) -> BoxFuture<'a, Result<(), IssueError>> {
-        Box::pin(async move { self.0.may_register(&there(authority)).await })
+    fn may_register<'a>(&'a self, ca: &'a Ca) -> BoxFuture<'a, Result<(), IssueError>> {
+        Box::pin(async move { self.0.may_register(&there(ca)).await })
     }
 
-    fn not_registered<'a>(&'a self, authority: &'a Authority) -> BoxFuture<'a, ()> {
-        Box::pin(async move { self.0.not_registered(&there(authority)).await })
+    fn not_registered<'a>(&'a self, ca: &'a Ca) -> BoxFuture<'a, ()> {
+        Box::pin(async move { self.0.not_registered(&there(ca)).await })
     }
 }
 
-fn there(authority: &Authority) -> Authority {
-    Authority {
+fn there(ca: &Ca) -> Ca {
+    Ca {
         directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
-        ..authority.clone()
+        ..ca.clone()
     }
 }
 
 /// A first start of a certificate for each of these, all at once: how each ended.
-async fn first_start(
-    ca: &Scripted,
-    authorities: impl Iterator<Item = Authority>,
-) -> Vec<Result<Issued, IssueError>> {
+async fn first_start(ca: &Scripted, cas: impl Iterator<Item = Ca>) -> Vec<Result<Issued, IssueError>> {
     let ledger = Ledger::new(open(&ca.folder), Arc::new(UnixTime::now));
     let registrar = Arc::new(AtLetsEncrypt(ledger));
     let shared = Shared::new(open(&ca.folder), Challenges::default(), registrar, 64);
-    let orders = authorities.enumerate().map(|(number, authority)| {
+    let orders = cas.enumerate().map(|(number, configured)| {
         let source = AcmeSource {
-            authorities: vec![authority],
+            cas: vec![configured],
             ..ca.source()
         };
         let client = Client::new(&source, &shared);
@@ -98,12 +95,12 @@ async fn first_start(
 #[tokio::test]
 async fn a_first_start_with_many_addresses_of_mail_makes_one_account() {
     let ca = Scripted::start(|_| None);
-    let authority = ca.source().authorities.remove(0);
+    let configured = ca.source().cas.remove(0);
     let ended = first_start(
         &ca,
-        (0..30).map(|number| Authority {
+        (0..30).map(|number| Ca {
             contact: vec![format!("admin{number}@example.com")],
-            ..authority.clone()
+            ..configured.clone()
         }),
     )
     .await;
@@ -116,13 +113,13 @@ async fn ten_accounts_are_made_in_three_hours_and_the_others_wait() {
     let ca = Scripted::start(|_| None);
     let secret = ca.folder.path().join("hmac");
     std::fs::write(&secret, "AQIDBA").unwrap();
-    let authority = ca.source().authorities.remove(0);
-    let with_kid = |number: usize| Authority {
+    let configured = ca.source().cas.remove(0);
+    let with_kid = |number: usize| Ca {
         external_account: Some(ExternalAccount {
             kid: format!("kid-{number}"),
             hmac_key: SecretReference::File(secret.clone()),
         }),
-        ..authority.clone()
+        ..configured.clone()
     };
     let ended = first_start(&ca, (0..25).map(with_kid)).await;
     let refused: Vec<_> = ended.iter().filter_map(|ended| ended.as_ref().err()).collect();
@@ -152,9 +149,9 @@ async fn a_ca_that_loses_our_account_each_time_gets_no_more_than_it_allows() {
             (400, Vec::new(), problem.to_string())
         })
     });
-    let authority = ca.source().authorities.remove(0);
+    let configured = ca.source().cas.remove(0);
     for _ in 0..12 {
-        let ended = first_start(&ca, std::iter::once(authority.clone())).await;
+        let ended = first_start(&ca, std::iter::once(configured.clone())).await;
         assert!(ended.iter().all(Result::is_err));
     }
     assert_eq!(ca.count("/new-account"), 10);
@@ -168,10 +165,10 @@ async fn an_account_that_the_ca_has_not_made_does_not_count() {
         let is_refused = asked.path == "/new-account" && asked_for.fetch_add(1, Ordering::SeqCst) < IN_VAIN;
         is_refused.then(|| (503, Vec::new(), "busy".to_owned()))
     });
-    let authority = ca.source().authorities.remove(0);
+    let configured = ca.source().cas.remove(0);
     let mut ended = Vec::new();
     for _ in 0..=IN_VAIN {
-        ended.extend(first_start(&ca, std::iter::once(authority.clone())).await);
+        ended.extend(first_start(&ca, std::iter::once(configured.clone())).await);
     }
     assert!(ended.iter().any(Result::is_ok), "no account is made any more");
     assert_eq!(ca.count("/new-account"), IN_VAIN + 1);

@@ -20,7 +20,7 @@ fn leaf(issued: &Issued) -> CertificateDer<'static> {
 async fn tls_alpn_01_proves_hosts_and_addresses() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let client = place.client(&source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns));
+    let client = place.client(&source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns));
     let domains = ["api.example.com", "www.example.com", "127.0.0.1"];
     let asked = request("api", &domains);
     let issued = issue(&client, &asked).await.unwrap();
@@ -37,7 +37,7 @@ async fn tls_alpn_01_proves_hosts_and_addresses() {
 async fn http_01_proves_hosts_and_addresses() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let client = place.client(&source(pebble.authority(), Challenge::Http01, &pebble.dns));
+    let client = place.client(&source(pebble.ca(), Challenge::Http01, &pebble.dns));
     let domains = ["api.example.com", "127.0.0.1"];
     assert_serves(
         &issue(&client, &request("api", &domains)).await.unwrap(),
@@ -51,7 +51,7 @@ async fn http_01_proves_hosts_and_addresses() {
 async fn dns_01_proves_a_wildcard_beside_its_parent_and_leaves_no_record() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let client = place.client(&source(pebble.authority(), dns_01(), &pebble.dns));
+    let client = place.client(&source(pebble.ca(), dns_01(), &pebble.dns));
     let domains = ["*.example.com", "example.com"];
     assert_serves(
         &issue(&client, &request("wild", &domains)).await.unwrap(),
@@ -69,7 +69,7 @@ async fn dns_01_proves_a_wildcard_beside_its_parent_and_leaves_no_record() {
 async fn a_record_that_cannot_be_removed_stays_noted_until_it_is() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let client = place.client(&source(pebble.authority(), dns_01(), &pebble.dns));
+    let client = place.client(&source(pebble.ca(), dns_01(), &pebble.dns));
     place.txt.failures.store(2, Ordering::SeqCst);
     issue(&client, &request("a", &["a.example.com"])).await.unwrap();
     assert_eq!(place.txt.left().len(), 1);
@@ -96,7 +96,7 @@ async fn only_names_that_the_ca_asks_about_are_proved() {
     .await;
     let place = pebble.place();
     for challenge in [dns_01(), Challenge::TlsAlpn01, Challenge::Http01] {
-        let client = place.client(&source(pebble.authority(), challenge, &pebble.dns));
+        let client = place.client(&source(pebble.ca(), challenge, &pebble.dns));
         for domains in [&["a.example.com"][..], &["a.example.com", "b.example.com"]] {
             let issued = issue(&client, &request("a", domains)).await.unwrap();
             assert_serves(&issued, domains);
@@ -115,7 +115,7 @@ async fn every_kind_of_key_is_certified() {
     for (name, key) in KeyType::ALL {
         let wanted = AcmeSource {
             key,
-            ..source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns)
+            ..source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns)
         };
         let asked = Request {
             key,
@@ -135,11 +135,11 @@ async fn a_profile_is_asked_for_and_one_that_is_not_offered_is_told_with_those_t
     let pebble = Pebble::start().await;
     let place = pebble.place();
     let with = |profile: &str| {
-        let authority = Authority {
+        let ca = Ca {
             profile: Some(profile.to_owned()),
-            ..pebble.authority()
+            ..pebble.ca()
         };
-        place.client(&source(authority, Challenge::TlsAlpn01, &pebble.dns))
+        place.client(&source(ca, Challenge::TlsAlpn01, &pebble.dns))
     };
     let issued = issue(&with("shortlived"), &request("a", &["a.example.com"]))
         .await
@@ -180,11 +180,11 @@ async fn an_account_is_bound_to_the_external_one() {
                 hmac_key: SecretReference::File(key_file.clone()),
             }
         });
-        let authority = Authority {
+        let ca = Ca {
             external_account,
-            ..pebble.authority()
+            ..pebble.ca()
         };
-        place.client(&source(authority, Challenge::TlsAlpn01, &pebble.dns))
+        place.client(&source(ca, Challenge::TlsAlpn01, &pebble.dns))
     };
     let asked = request("api", &["api.example.com"]);
 
@@ -223,7 +223,7 @@ async fn the_preferred_chain_is_taken_and_else_the_default() {
     for (wanted, given) in [(&*tops[1], 1), (&*tops[2], 2), ("no such root", 0)] {
         let wishes = AcmeSource {
             preferred_chain: Some(wanted.to_owned()),
-            ..source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns)
+            ..source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns)
         };
         let issued = issue(&place.client(&wishes), &request("a", &["a.example.com"]))
             .await
@@ -249,7 +249,7 @@ async fn a_chain_of_three_comes_with_all_of_them() {
     })
     .await;
     let place = pebble.place();
-    let client = place.client(&source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns));
+    let client = place.client(&source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns));
     let issued = issue(&client, &request("a", &["a.example.com"])).await.unwrap();
     let chain = CertificateDer::pem_slice_iter(&issued.pair.chain);
     assert_eq!(chain.map(Result::unwrap).count(), 3);
@@ -262,18 +262,16 @@ async fn a_second_ca_issues_what_the_first_has_begun() {
     let place = pebble.place();
     let broken =
         Scripted::start(|asked| (asked.path == "/finalize").then(|| (503, Vec::new(), String::new())));
-    let mut wishes = source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns);
-    wishes
-        .authorities
-        .insert(0, broken.source().authorities.remove(0));
+    let mut wishes = source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns);
+    wishes.cas.insert(0, broken.source().cas.remove(0));
     let client = place.client(&wishes);
     let first = request("a", &["a.example.com"]);
     let second = Request {
-        authority: 1,
+        ca: 1,
         ..first.clone()
     };
     let error = issue(&client, &first).await.err().unwrap();
-    assert_eq!(error.authority, "scripted");
+    assert_eq!(error.ca, "scripted");
     let begun = place.note("a").await.unwrap();
     assert!(begun["order"].is_string());
 
@@ -290,7 +288,7 @@ async fn a_second_ca_issues_what_the_first_has_begun() {
 async fn a_replacement_says_what_it_replaces_and_is_ordered_also_when_the_ca_minds() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let client = place.client(&source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns));
+    let client = place.client(&source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns));
     let first = issue(&client, &request("a", &["a.example.com"])).await.unwrap();
     client.done("a").await.unwrap();
     let renewal = Request {
@@ -318,7 +316,7 @@ async fn half_of_the_nonces_may_be_refused() {
     let begun = Instant::now();
     for round in 0..ROUNDS {
         for challenge in [Challenge::TlsAlpn01, Challenge::Http01, dns_01()] {
-            let client = place.client(&source(pebble.authority(), challenge, &pebble.dns));
+            let client = place.client(&source(pebble.ca(), challenge, &pebble.dns));
             let issued = issue(&client, &request("a", &["a.example.com", "b.example.com"])).await;
             assert_serves(&issued.unwrap(), &["a.example.com", "b.example.com"]);
             client.done("a").await.unwrap();
@@ -334,7 +332,7 @@ async fn orders_of_many_certificates_wait_their_turn_and_share_an_account() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
     let shared = shared(place.state.clone(), place.challenges.clone(), 2);
-    let source = source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns);
+    let source = source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns);
     let orders = (0..6).map(|number| {
         let client = place.client_of(&source, &shared);
         async move {
@@ -353,7 +351,7 @@ async fn two_certificates_for_one_name_do_not_hide_each_others_answers() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
     let shared = shared(place.state.clone(), place.challenges.clone(), 4);
-    let source = source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns);
+    let source = source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns);
     let orders = (0..4).map(|number| {
         let client = place.client_of(&source, &shared);
         async move {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::http::{Body, Http};
 use super::{DEADLINE, Place, answer_http, answer_tls_alpn};
-use crate::config::Authority;
+use crate::config::Ca;
 use crate::ports::{free_address, free_port};
 
 /// How Pebble shall behave.
@@ -124,8 +124,8 @@ impl Pebble {
         place
     }
 
-    pub(super) fn authority(&self) -> Authority {
-        Authority {
+    pub(super) fn ca(&self) -> Ca {
+        Ca {
             name: "pebble".to_owned(),
             directory: format!("https://localhost:{}/dir", self.api.port()),
             ca_file: Some(self.ca_file.clone()),
@@ -155,17 +155,17 @@ impl Pebble {
     }
 
     pub(super) async fn manage(&self, method: Method, path: &str, body: &str) -> String {
-        let http = Http::new(&self.authority().directory, Some(&self.ca_file))
+        let http = Http::new(&self.ca().directory, Some(&self.ca_file))
             .await
             .unwrap();
         send(&http, method, &format!("https://{}{path}", self.management), body).await
     }
 
     async fn answers(&self) {
-        let http = Http::new(&self.authority().directory, Some(&self.ca_file))
+        let http = Http::new(&self.ca().directory, Some(&self.ca_file))
             .await
             .unwrap();
-        until_answers(&http, &self.authority().directory).await;
+        until_answers(&http, &self.ca().directory).await;
         until_answers(&http, &format!("https://{}/roots/0", self.management)).await;
     }
 }

@@ -49,7 +49,7 @@ impl Scripted {
     }
 
     pub(super) fn source(&self) -> AcmeSource {
-        let authority = Authority {
+        let ca = Ca {
             name: "scripted".to_owned(),
             directory: format!("http://{}/directory", self.address),
             ca_file: None,
@@ -58,7 +58,7 @@ impl Scripted {
             external_account: None,
         };
         AcmeSource {
-            authorities: vec![authority],
+            cas: vec![ca],
             challenge: Challenge::TlsAlpn01,
             key: KeyType::EcdsaP256,
             preferred_chain: None,

@@ -14,8 +14,8 @@ use super::super::session::Session;
 use super::pebble::Pebble;
 use super::*;
 
-async fn account_document(place: &Place, authority: &Authority) -> Value {
-    let text = place.document(&Document::Account(account::name(authority))).await;
+async fn account_document(place: &Place, ca: &Ca) -> Value {
+    let text = place.document(&Document::Account(account::name(ca))).await;
     serde_json::from_str(&text.unwrap()).unwrap()
 }
 
@@ -24,9 +24,9 @@ async fn account_document(place: &Place, authority: &Authority) -> Value {
 async fn a_ca_that_has_forgotten_us_is_told_the_same_key_again() {
     let mut pebble = Pebble::start().await;
     let place = pebble.place();
-    let client = place.client(&source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns));
+    let client = place.client(&source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns));
     issue(&client, &request("a", &["a.example.com"])).await.unwrap();
-    let before = account_document(&place, &pebble.authority()).await;
+    let before = account_document(&place, &pebble.ca()).await;
     pebble.restart().await;
     // The noted order is forgotten as well.
     assert!(
@@ -37,7 +37,7 @@ async fn a_ca_that_has_forgotten_us_is_told_the_same_key_again() {
     );
     let issued = issue(&client, &request("a", &["a.example.com"])).await.unwrap();
     assert_serves(&issued, &["a.example.com"]);
-    let after = account_document(&place, &pebble.authority()).await;
+    let after = account_document(&place, &pebble.ca()).await;
     assert_eq!(before["key"], after["key"]);
     assert_ne!(before["url"], after["url"]);
 }
@@ -47,9 +47,9 @@ async fn a_ca_that_has_forgotten_us_is_told_the_same_key_again() {
 async fn an_account_that_was_deactivated_is_replaced() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let wishes = source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns);
+    let wishes = source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns);
     let shared = shared(place.state.clone(), place.challenges.clone(), 4);
-    let session = Session::open(&pebble.authority()).await.unwrap();
+    let session = Session::open(&pebble.ca()).await.unwrap();
     let member = account::open(session, &shared).await.unwrap();
     let url = member.account.id();
     let signer = Signer::Account(&member.key, url);
@@ -71,17 +71,17 @@ async fn an_account_that_was_deactivated_is_replaced() {
 async fn a_changed_contact_is_told_to_the_ca_once() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let authority = Authority {
+    let ca = Ca {
         contact: vec!["new@example.com".to_owned(), "other@example.com".to_owned()],
-        ..pebble.authority()
+        ..pebble.ca()
     };
-    for (authority, told) in [(pebble.authority(), 0), (authority.clone(), 1), (authority, 1)] {
-        let client = place.client(&source(authority.clone(), Challenge::TlsAlpn01, &pebble.dns));
+    for (ca, told) in [(pebble.ca(), 0), (ca.clone(), 1), (ca, 1)] {
+        let client = place.client(&source(ca.clone(), Challenge::TlsAlpn01, &pebble.dns));
         issue(&client, &request("a", &["a.example.com"])).await.unwrap();
         client.done("a").await.unwrap();
         assert_eq!(pebble.posts("/my-account/"), told);
-        let kept = account_document(&place, &authority).await;
-        assert_eq!(kept["contact"], json!(authority.contact));
+        let kept = account_document(&place, &ca).await;
+        assert_eq!(kept["contact"], json!(ca.contact));
     }
     assert_eq!(pebble.accounts(), 1);
 }
@@ -91,11 +91,11 @@ async fn a_changed_contact_is_told_to_the_ca_once() {
 async fn documents_that_cannot_be_understood_are_made_anew() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let client = place.client(&source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns));
+    let client = place.client(&source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns));
     let asked = request("a", &["a.example.com"]);
     issue(&client, &asked).await.unwrap();
     let order = Document::Order("a".to_owned());
-    let account = Document::Account(account::name(&pebble.authority()));
+    let account = Document::Account(account::name(&pebble.ca()));
     let whole = place.document(&account).await.unwrap();
     for garbage in ["", "{}", "\u{0}\u{1}", &whole[..whole.len() / 2], "[1, 2]"] {
         for document in [&order, &account] {
@@ -116,10 +116,10 @@ async fn documents_that_cannot_be_understood_are_made_anew() {
 async fn the_account_key_is_replaced_and_a_crash_in_between_loses_none() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let wishes = source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns);
+    let wishes = source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns);
     let client = place.client(&wishes);
     issue(&client, &request("a", &["a.example.com"])).await.unwrap();
-    let first = account_document(&place, &pebble.authority()).await;
+    let first = account_document(&place, &pebble.ca()).await;
     for steps in 0.. {
         let ended = dropped_at(steps, client.roll_account_key(0)).await;
         let asked = request(&format!("c{steps}"), &["a.example.com"]);
@@ -132,7 +132,7 @@ async fn the_account_key_is_replaced_and_a_crash_in_between_loses_none() {
             break;
         }
     }
-    let last = account_document(&place, &pebble.authority()).await;
+    let last = account_document(&place, &pebble.ca()).await;
     assert_eq!(first["url"], last["url"]);
     assert_ne!(first["key"], last["key"]);
     assert_eq!(last["next_key"], Value::Null);
@@ -144,7 +144,7 @@ async fn the_account_key_is_replaced_and_a_crash_in_between_loses_none() {
 async fn a_new_account_key_fails_no_order_that_is_under_way() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let wishes = source(pebble.authority(), Challenge::Http01, &pebble.dns);
+    let wishes = source(pebble.ca(), Challenge::Http01, &pebble.dns);
     let shared = shared(place.state.clone(), place.challenges.clone(), 4);
     issue(
         &place.client_of(&wishes, &shared),
@@ -152,7 +152,7 @@ async fn a_new_account_key_fails_no_order_that_is_under_way() {
     )
     .await
     .unwrap();
-    let before = account_document(&place, &pebble.authority()).await;
+    let before = account_document(&place, &pebble.ca()).await;
     let orders = (0..8).map(|number| {
         let client = place.client_of(&wishes, &shared);
         async move {
@@ -169,7 +169,7 @@ async fn a_new_account_key_fails_no_order_that_is_under_way() {
         client.roll_account_key(0).await
     });
     rolled.unwrap();
-    let after = account_document(&place, &pebble.authority()).await;
+    let after = account_document(&place, &pebble.ca()).await;
     assert_ne!(before["key"], after["key"]);
 }
 
@@ -178,7 +178,7 @@ async fn a_new_account_key_fails_no_order_that_is_under_way() {
 async fn commands_to_a_ca_that_has_forgotten_us_register_again() {
     let mut pebble = Pebble::start().await;
     let place = pebble.place();
-    let client = place.client(&source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns));
+    let client = place.client(&source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns));
     let issued = issue(&client, &request("a", &["a.example.com"])).await.unwrap();
     let leaf = CertificateDer::from_pem_slice(&issued.pair.chain).unwrap();
     pebble.restart().await;
@@ -201,7 +201,7 @@ async fn commands_to_a_ca_that_has_forgotten_us_register_again() {
 async fn renewal_information_is_what_the_ca_says_for_this_certificate() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let client = place.client(&source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns));
+    let client = place.client(&source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns));
     let issued = issue(&client, &request("a", &["a.example.com"])).await.unwrap();
     let leaf = CertificateDer::from_pem_slice(&issued.pair.chain).unwrap();
     let info = client.renewal_info(0, &leaf).await.unwrap().unwrap();
@@ -238,7 +238,7 @@ async fn renewal_information_is_what_the_ca_says_for_this_certificate() {
 async fn a_certificate_is_revoked_and_to_ask_twice_is_no_error() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let client = place.client(&source(pebble.authority(), Challenge::TlsAlpn01, &pebble.dns));
+    let client = place.client(&source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns));
     let issued = issue(&client, &request("a", &["a.example.com"])).await.unwrap();
     let leaf = CertificateDer::from_pem_slice(&issued.pair.chain).unwrap();
     for _ in 0..2 {
@@ -256,27 +256,27 @@ async fn a_certificate_is_revoked_and_to_ask_twice_is_no_error() {
 async fn a_probe_tells_whether_the_ca_is_there_and_trusted() {
     let mut pebble = Pebble::start().await;
     let place = pebble.place();
-    let probe = async |authority: Authority| {
-        let wishes = source(authority, Challenge::TlsAlpn01, &pebble.dns);
+    let probe = async |ca: Ca| {
+        let wishes = source(ca, Challenge::TlsAlpn01, &pebble.dns);
         place.client(&wishes).probe(0).await
     };
-    probe(pebble.authority()).await.unwrap();
-    let strange = Authority {
+    probe(pebble.ca()).await.unwrap();
+    let strange = Ca {
         ca_file: None,
-        ..pebble.authority()
+        ..pebble.ca()
     };
     let error = probe(strange).await.unwrap_err();
     assert_eq!(error.class, IssueFault::Unreachable);
     assert!(error.remedy.contains("`ca_file`"), "{error}: {}", error.remedy);
-    let missing = Authority {
+    let missing = Ca {
         ca_file: Some("/nowhere/ca.pem".into()),
-        ..pebble.authority()
+        ..pebble.ca()
     };
     let error = probe(missing).await.unwrap_err();
     assert_eq!(error.class, IssueFault::Configuration, "{error}");
-    let authority = pebble.authority();
+    let ca = pebble.ca();
     pebble.stop().await;
-    let wishes = source(authority, Challenge::TlsAlpn01, &pebble.dns);
+    let wishes = source(ca, Challenge::TlsAlpn01, &pebble.dns);
     let error = place.client(&wishes).probe(0).await.unwrap_err();
     assert_eq!(error.class, IssueFault::Unreachable, "{error}");
 }

@@ -129,7 +129,7 @@ async fn records_that_nobody_can_remove_any_more_are_told_of_once_and_forgotten(
     let source = ca.source();
     let asked = request("a", &["a.example.com"]);
     let shared = shared(open(&ca.folder), Challenges::default(), 1);
-    let purpose = Purpose::new(&source.authorities[0], "https://ca.example/account", &asked);
+    let purpose = Purpose::new(&source.cas[0], "https://ca.example/account", &asked);
     let mut note = Note::new(purpose, Secret(keys::generate(KeyType::EcdsaP256).await.unwrap()));
     note.order = Some("https://ca.example/order".to_owned());
     note.records = vec![TxtRecord {
@@ -153,7 +153,7 @@ impl TxtRecords for Picky {
     fn check(&self, records: &[TxtRecord]) -> Result<(), IssueError> {
         Err(IssueError {
             class: IssueFault::Dns,
-            authority: String::new(),
+            ca: String::new(),
             text: format!("{} is odd", records[0].name),
             remedy: "choose another name".to_owned(),
             retry_after: None,

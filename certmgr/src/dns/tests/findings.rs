@@ -7,7 +7,7 @@ use certstore::Name as Domain;
 use super::*;
 use crate::config::{Challenge, DnsProvider, ExecHook};
 use crate::dns::check::Finding;
-use crate::dns::{Ca, Severity, check};
+use crate::dns::{CaIdentity, Severity, check};
 
 const LETSENCRYPT: &[&str] = &["letsencrypt.org"];
 
@@ -30,7 +30,7 @@ async fn findings(
         .map(|domain| Domain::parse(domain).unwrap())
         .collect();
     let identities: Vec<String> = identities.iter().map(|&identity| identity.to_owned()).collect();
-    let ca = Ca {
+    let ca = CaIdentity {
         name: "letsencrypt",
         identities: &identities,
         account: None,
@@ -180,7 +180,7 @@ async fn a_hundred_names_without_a_name_server_take_bounded_time() {
         .map(|number| Domain::parse(&format!("host{number}.test")).unwrap())
         .collect();
     let identities = ["letsencrypt.org".to_owned()];
-    let ca = Ca {
+    let ca = CaIdentity {
         name: "letsencrypt",
         identities: &identities,
         account: None,

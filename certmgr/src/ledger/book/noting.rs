@@ -9,7 +9,7 @@ use super::{
     Book, CAUTION, Class, Hold, Issuance, LATELY, Noted, Outcome, Placed, Run, Stamps, Standing, hold_on,
     is_below, name_at, names_of, set_id,
 };
-use crate::config::{Authority, KeyType};
+use crate::config::{Ca, KeyType};
 use crate::error::{IssueError, IssueFault};
 use crate::ledger::in_a_row::InARow;
 use crate::ledger::{Counted, Order, Wait, limits};
@@ -35,7 +35,7 @@ impl Book {
         let set = set_id(&names);
         let at = stamps.note(now);
         for name in &names {
-            let name = name_at(&order.authority.directory, name);
+            let name = name_at(&order.ca.directory, name);
             self.in_a_row
                 .entry(name)
                 .or_insert_with(|| InARow::begun(at))
@@ -43,7 +43,7 @@ impl Book {
         }
         self.sets.entry(set.clone()).or_insert(names);
         let kind = self.kind(order, &set);
-        let standing = self.standing_mut(&set, order.key, &order.authority.directory);
+        let standing = self.standing_mut(&set, order.key, &order.ca.directory);
         standing.failing = Some(Run {
             attempts: standing.failing.map_or(1, |run| run.attempts.saturating_add(1)),
             since: standing.failing.map_or(at, |run| run.since),
@@ -59,7 +59,7 @@ impl Book {
             at,
             set,
             key: order.key.name().to_owned(),
-            authority: order.authority.directory.clone(),
+            ca: order.ca.directory.clone(),
             kind,
             outcome: None,
         });
@@ -67,27 +67,19 @@ impl Book {
     }
 
     /// Notes that an account is about to be made, if the CA would allow it.
-    pub(crate) fn register(
-        &mut self,
-        authority: &Authority,
-        stamps: &mut Stamps,
-        now: Now,
-    ) -> Result<(), Wait> {
-        let made = self.accounts.get(&authority.directory).into_iter().flatten();
+    pub(crate) fn register(&mut self, ca: &Ca, stamps: &mut Stamps, now: Now) -> Result<(), Wait> {
+        let made = self.accounts.get(&ca.directory).into_iter().flatten();
         let counted = made.map(|at| stamps.of(*at).after(REGISTERED_WITHIN).min(now.steady));
-        limits::check_accounts(authority, counted.collect(), now)?;
+        limits::check_accounts(ca, counted.collect(), now)?;
         self.prune(stamps, now);
         let at = stamps.note(now);
-        self.accounts
-            .entry(authority.directory.clone())
-            .or_default()
-            .push(at);
+        self.accounts.entry(ca.directory.clone()).or_default().push(at);
         Ok(())
     }
 
     /// The account that was noted last has not been made.
-    pub(crate) fn unregister(&mut self, authority: &Authority) {
-        if let Some(made) = self.accounts.get_mut(&authority.directory) {
+    pub(crate) fn unregister(&mut self, ca: &Ca) {
+        if let Some(made) = self.accounts.get_mut(&ca.directory) {
             made.pop();
         }
     }
@@ -125,8 +117,7 @@ impl Book {
         self.sets.entry(set.clone()).or_insert(names);
         let at = stamps.note(then);
         let kind = self.kind(order, &set);
-        self.standing_mut(&set, order.key, &order.authority.directory)
-            .issued = Some(Issuance {
+        self.standing_mut(&set, order.key, &order.ca.directory).issued = Some(Issuance {
             at,
             not_before: Some(at),
         });
@@ -135,7 +126,7 @@ impl Book {
             at,
             set,
             key: order.key.name().to_owned(),
-            authority: order.authority.directory.clone(),
+            ca: order.ca.directory.clone(),
             kind,
             outcome: Some(Outcome::Issued),
         });
@@ -144,7 +135,7 @@ impl Book {
     /// Notes that a certificate came and may serve.
     pub(crate) fn issued(&mut self, noted: Noted, not_before: UnixTime, stamps: &mut Stamps, now: Now) {
         let at = stamps.note(now);
-        let Some((set, key, authority)) = self.close(noted, Outcome::Issued, at) else {
+        let Some((set, key, ca)) = self.close(noted, Outcome::Issued, at) else {
             return;
         };
         for standing in self
@@ -153,7 +144,7 @@ impl Book {
             .filter(|one| one.set == set && one.key == key)
         {
             standing.failing = None;
-            if standing.authority == authority {
+            if standing.ca == ca {
                 standing.hold = None;
                 standing.issued = Some(Issuance {
                     at,
@@ -179,7 +170,7 @@ impl Book {
     pub(crate) fn failed(&mut self, noted: Noted, error: &IssueError, stamps: &mut Stamps, now: Now) {
         let class = Class(error.class);
         let at = stamps.note(now);
-        let Some((set, key, authority)) = self.close(noted, Outcome::Failed(class), at) else {
+        let Some((set, key, ca)) = self.close(noted, Outcome::Failed(class), at) else {
             return;
         };
         let hold = error.limit().map(|wait| Hold {
@@ -190,7 +181,7 @@ impl Book {
         for standing in self
             .standings
             .iter_mut()
-            .filter(|one| one.set == set && one.key == key && one.authority == authority)
+            .filter(|one| one.set == set && one.key == key && one.ca == ca)
         {
             if let Some(run) = &mut standing.failing {
                 run.class = Some(class);
@@ -206,8 +197,8 @@ impl Book {
             return;
         };
         let key = match error.limited_name() {
-            _ if error.is_of_account() => authority,
-            Some(name) if self.names(&set).iter().any(|own| is_below(own, name)) => hold_on(&authority, name),
+            _ if error.is_of_account() => ca,
+            Some(name) if self.names(&set).iter().any(|own| is_below(own, name)) => hold_on(&ca, name),
             _ => return,
         };
         let longer = |one: &Hold| one.until(stamps) > hold.until(stamps);
@@ -220,13 +211,13 @@ impl Book {
         let placed = self.orders.iter_mut().find(|placed| placed.id == noted.0)?;
         (placed.outcome, placed.at) = (Some(outcome), at);
         let (is_issued, failed) = (placed.was_issued(), placed.was_validated_in_vain());
-        let (set, key, authority) = (placed.set.clone(), placed.key.clone(), placed.authority.clone());
+        let (set, key, ca) = (placed.set.clone(), placed.key.clone(), placed.ca.clone());
         let names = self.sets.get(&set).into_iter().flatten();
         // What is unpaused counts anew. Of several names it is not known which one was paused.
         let is_paused = outcome == Outcome::Failed(Class(IssueFault::Paused)) && names.clone().count() == 1;
         let counts_anew = is_issued || is_paused;
         for name in names {
-            let name = name_at(&authority, name);
+            let name = name_at(&ca, name);
             match self.in_a_row.get_mut(&name) {
                 Some(one) if !counts_anew && (failed || one.count > 1) => {
                     one.count -= u32::from(!failed);
@@ -236,18 +227,18 @@ impl Book {
                 }
             }
         }
-        Some((set, key, authority))
+        Some((set, key, ca))
     }
 
-    fn standing_mut(&mut self, set: &str, key: KeyType, authority: &str) -> &mut Standing {
-        let is_it = |one: &Standing| one.is_of(set, key) && one.authority == authority;
+    fn standing_mut(&mut self, set: &str, key: KeyType, ca: &str) -> &mut Standing {
+        let is_it = |one: &Standing| one.is_of(set, key) && one.ca == ca;
         let index = match self.standings.iter().position(is_it) {
             Some(index) => index,
             None => {
                 self.standings.push(Standing {
                     set: set.to_owned(),
                     key: key.name().to_owned(),
-                    authority: authority.to_owned(),
+                    ca: ca.to_owned(),
                     issued: None,
                     failing: None,
                     hold: None,
@@ -265,7 +256,7 @@ impl Book {
         self.orders.retain(|placed| {
             let brought_nothing = placed.outcome.is_some() && !placed.was_issued();
             let least = if brought_nothing { Duration::ZERO } else { LATELY };
-            let counted = limits::memory(&placed.authority, |limit| limit.counts(placed, stamps, now));
+            let counted = limits::memory(&placed.ca, |limit| limit.counts(placed, stamps, now));
             placed.counted_at(stamps, now).after(least.max(counted)) >= now.steady
         });
         // What was issued is counted longest by the CAs.
@@ -285,8 +276,8 @@ impl Book {
         self.holds
             .retain(|_, hold| !is_past(hold.at, Duration::from_secs(hold.seconds).saturating_add(CAUTION)));
         self.lost = self.lost.filter(|at| !is_past(*at, LATELY));
-        self.accounts.retain(|authority, made| {
-            let memory = limits::memory(authority, |limit| limit.counted == Counted::Accounts);
+        self.accounts.retain(|ca, made| {
+            let memory = limits::memory(ca, |limit| limit.counted == Counted::Accounts);
             made.retain(|at| !is_past(*at, memory.saturating_add(REGISTERED_WITHIN)));
             !made.is_empty()
         });

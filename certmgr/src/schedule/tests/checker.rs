@@ -71,11 +71,11 @@ fn holds(log: &[Happened]) -> Vec<(Rule, String)> {
     for one in log {
         match one.what {
             What::Failed {
-                authority,
+                ca,
                 class: Some(IssueFault::RateLimited),
                 retry_after: Some(wait),
-            } => held[authority] = one.at + wait,
-            What::Ordered { authority, .. } | What::Probed { authority, .. } if one.at < held[authority] => {
+            } => held[ca] = one.at + wait,
+            What::Ordered { ca, .. } | What::Probed { ca, .. } if one.at < held[ca] => {
                 breaches.push(breach(Rule::Hold, one.at, "sooner than Retry-After"));
             }
             _ => {}
@@ -107,12 +107,12 @@ fn back_off(log: &[Happened]) -> Vec<(Rule, String)> {
     for one in log {
         match one.what {
             What::Served { not_after } => (attempts, until, back) = (0, not_after, false),
-            What::Failed { authority, class, .. } => {
-                attempts += usize::from(authority == 0);
+            What::Failed { ca, class, .. } => {
+                attempts += usize::from(ca == 0);
                 (last, back, interrupted) = (one.at, false, class.is_none());
             }
             What::Probed { reachable, .. } => back |= reachable,
-            What::Ordered { authority: 0, .. } if attempts > 0 => {
+            What::Ordered { ca: 0, .. } if attempts > 0 => {
                 let hurried = MINUTE * if interrupted { 60 } else { 15 };
                 let left = until.saturating_sub(last);
                 let bound = if left.is_zero() {

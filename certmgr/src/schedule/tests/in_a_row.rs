@@ -8,7 +8,7 @@ use rand::Rng as _;
 use super::super::*;
 use super::seeded;
 use super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, fingerprint, unix};
-use crate::config::{Authority, KeyType};
+use crate::config::{Ca, KeyType};
 use crate::error::IssueError;
 use crate::ledger::{Book, Order, OrderKind, Stamps};
 
@@ -35,7 +35,7 @@ enum Dns {
 /// When the name failed at the CA, in so long.
 fn failures(mut all: Vec<Dead>, dns: Dns, horizon: Duration) -> Vec<Duration> {
     let mut random = seeded("names that fail for years");
-    let authority = Authority {
+    let ca = Ca {
         name: "ca".to_owned(),
         directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
         ca_file: None,
@@ -52,17 +52,17 @@ fn failures(mut all: Vec<Dead>, dns: Dns, horizon: Duration) -> Vec<Duration> {
             wall: unix(dead.at),
             steady: Steady(dead.at),
         };
-        let authorities = std::slice::from_ref(&authority);
+        let cas = std::slice::from_ref(&ca);
         let known = Known {
             serving: Some(Life {
                 fingerprint: fingerprint(1),
                 not_before: unix(BEGIN - 90 * DAY + dead.valid_for),
                 not_after: unix(BEGIN + dead.valid_for),
-                authority: Some(0),
+                ca: Some(0),
             })
             .filter(|life| now.wall <= life.not_after),
             advice: None,
-            record: book.record(&dead.domains, dead.key, authorities, &stamps, now),
+            record: book.record(&dead.domains, dead.key, cas, &stamps, now),
             probe: dead.probe,
             requested: false,
             wanted: false,
@@ -80,7 +80,7 @@ fn failures(mut all: Vec<Dead>, dns: Dns, horizon: Duration) -> Vec<Duration> {
                 let order = Order {
                     domains: &dead.domains,
                     key: dead.key,
-                    authority: &authority,
+                    ca: &ca,
                     kind: OrderKind::New,
                     by_hand: false,
                 };
@@ -97,7 +97,7 @@ fn failures(mut all: Vec<Dead>, dns: Dns, horizon: Duration) -> Vec<Duration> {
                 };
                 let error = IssueError {
                     class: IssueFault::Challenge,
-                    authority: "ca".to_owned(),
+                    ca: "ca".to_owned(),
                     text: String::new(),
                     remedy: String::new(),
                     retry_after: None,

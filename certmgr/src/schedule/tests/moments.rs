@@ -18,7 +18,7 @@ fn life(span: Duration) -> Life {
         fingerprint: fingerprint(1),
         not_before: unix(BEGIN),
         not_after: unix(BEGIN + span),
-        authority: None,
+        ca: None,
     }
 }
 
@@ -164,14 +164,14 @@ fn the_whole_window_is_drawn_from_but_for_the_last_of_the_life() {
 fn advice_is_asked_for_before_a_routine_order_and_at_once_for_a_new_certificate() {
     let mut known = serving(90 * DAY);
     known.serving = Some(Life {
-        authority: Some(2),
+        ca: Some(2),
         ..life(90 * DAY)
     });
     for at in [DAY, 70 * DAY] {
         let next = next(&known, &RULES, now_at(at));
         assert_eq!(
             (next.wait, next.action),
-            (Duration::ZERO, Action::AskRenewalInfo { authority: 2 })
+            (Duration::ZERO, Action::AskRenewalInfo { ca: 2 })
         );
     }
     known.requested = true;
@@ -182,7 +182,7 @@ fn advice_is_asked_for_before_a_routine_order_and_at_once_for_a_new_certificate(
 fn advice_is_asked_for_twice_a_day_and_not_more_than_once_a_minute() {
     let mut known = serving(90 * DAY);
     known.serving = Some(Life {
-        authority: Some(0),
+        ca: Some(0),
         ..life(90 * DAY)
     });
     for (said, asked) in [
@@ -345,11 +345,7 @@ fn a_wish_overrides_floor_and_back_off_but_not_the_ca() {
     known.record.holds = vec![Some(Steady(BEGIN + 2 * DAY))];
     assert_eq!(order_after(&known, DAY).0, 2 * DAY);
     known.record.holds.push(None);
-    assert_eq!(
-        order_after(&known, DAY).0,
-        DAY,
-        "the second authority may be asked"
-    );
+    assert_eq!(order_after(&known, DAY).0, DAY, "the second CA may be asked");
 }
 
 #[test]
@@ -405,10 +401,7 @@ fn an_unreachable_directory_is_looked_at_and_its_answer_hastens_the_next_attempt
     known.record.failing = Some(failing(5, IssueFault::Unreachable, last));
     let next_at = |known: &Known, at| next(known, &RULES, now_at(at));
     let look = next_at(&known, last);
-    assert_eq!(
-        (look.wait, look.action),
-        (20 * MINUTE, Action::Probe { authority: 0 })
-    );
+    assert_eq!((look.wait, look.action), (20 * MINUTE, Action::Probe { ca: 0 }));
     let probe = |reachable| Probe {
         at: Steady(BEGIN + last + 20 * MINUTE),
         good: reachable,

@@ -170,7 +170,7 @@ fn advice_that_makes_no_sense_changes_nothing() {
 }
 
 #[test]
-fn the_next_authority_serves_while_the_first_is_down() {
+fn the_next_ca_serves_while_the_first_is_down() {
     let mut random = seeded("fallback");
     for (life, _) in LIVES {
         let mut setup = Setup::new(life, Says::Sense, 3 * life, random.random());

@@ -63,8 +63,8 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn life()(from in instant(), span in seconds(YEAR), authority in option::of(0_usize..2)) -> Life {
-        Life { fingerprint: fingerprint(1), not_before: unix(from), not_after: unix(from + span), authority }
+    fn life()(from in instant(), span in seconds(YEAR), ca in option::of(0_usize..2)) -> Life {
+        Life { fingerprint: fingerprint(1), not_before: unix(from), not_after: unix(from + span), ca }
     }
 }
 
@@ -127,8 +127,8 @@ proptest! {
                 }
             }
             Action::CheckNames => {}
-            Action::AskRenewalInfo { authority } | Action::Probe { authority } => {
-                if let Some(Some(hold)) = known.record.holds.get(authority) {
+            Action::AskRenewalInfo { ca } | Action::Probe { ca } => {
+                if let Some(Some(hold)) = known.record.holds.get(ca) {
                     prop_assert!(at >= hold.0);
                 }
             }

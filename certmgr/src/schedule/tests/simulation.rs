@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::super::*;
-use crate::config::{Authority, KeyType};
+use crate::config::{Ca, KeyType};
 use crate::error::{IssueError, RetryAfter, SaidOf};
 use crate::ledger::{Book, Order, OrderKind, Stamps};
 use crate::schedule::RenewalInfo;
@@ -40,7 +40,7 @@ pub(super) enum Says {
 
 /// How a CA behaves.
 #[derive(Debug, Clone)]
-pub(super) struct Ca {
+pub(super) struct CaSetup {
     pub(super) says: Says,
     pub(super) life: Duration,
     /// Counted from [`BEGIN`].
@@ -69,7 +69,7 @@ pub(super) enum Mutant {
 /// A life to simulate.
 #[derive(Debug, Clone)]
 pub(super) struct Setup {
-    pub(super) cas: Vec<Ca>,
+    pub(super) cas: Vec<CaSetup>,
     pub(super) directory: &'static str,
     pub(super) horizon: Duration,
     /// At these times from [`BEGIN`] the wall clock is set to be off by so many seconds.
@@ -86,7 +86,7 @@ pub(super) struct Setup {
 impl Setup {
     pub(super) fn new(life: Duration, says: Says, horizon: Duration, seed: u64) -> Self {
         Self {
-            cas: vec![Ca {
+            cas: vec![CaSetup {
                 says,
                 life,
                 down: Vec::new(),
@@ -129,16 +129,16 @@ pub(super) enum What {
         not_after: Duration,
     },
     Ordered {
-        authority: usize,
+        ca: usize,
         why: Why,
     },
     Failed {
-        authority: usize,
+        ca: usize,
         class: Option<IssueFault>,
         retry_after: Option<Duration>,
     },
     Probed {
-        authority: usize,
+        ca: usize,
         reachable: bool,
     },
     Asked,
@@ -167,7 +167,7 @@ struct World<'a> {
     asked_about: Option<Fingerprint>,
     probe: Option<Probe>,
     issued: u64,
-    authorities: Vec<Authority>,
+    cas: Vec<Ca>,
     domains: Vec<Name>,
     restarts: Vec<Duration>,
     log: Vec<Happened>,
@@ -175,7 +175,7 @@ struct World<'a> {
 
 impl<'a> World<'a> {
     fn new(setup: &'a Setup) -> Self {
-        let authority = |number: usize| Authority {
+        let ca = |number: usize| Ca {
             name: format!("ca{number}"),
             directory: format!("{}{}", setup.directory, "/".repeat(number)),
             ca_file: None,
@@ -195,7 +195,7 @@ impl<'a> World<'a> {
             asked_about: None,
             probe: None,
             issued: 0,
-            authorities: (0..setup.cas.len()).map(authority).collect(),
+            cas: (0..setup.cas.len()).map(ca).collect(),
             domains: vec![Name::parse("api.example.com").unwrap()],
             restarts: setup.restarts.iter().rev().map(|at| BEGIN + *at).collect(),
             log: Vec::new(),
@@ -204,7 +204,7 @@ impl<'a> World<'a> {
             let order = Order {
                 domains: &world.domains,
                 key: KeyType::EcdsaP256,
-                authority: &world.authorities[0],
+                ca: &world.cas[0],
                 kind: OrderKind::New,
                 by_hand: false,
             };
@@ -231,8 +231,8 @@ impl<'a> World<'a> {
         }
         match next.action {
             Action::Issue => self.go(next.why),
-            Action::AskRenewalInfo { authority } => self.ask(authority),
-            Action::Probe { authority } => self.look(authority),
+            Action::AskRenewalInfo { ca } => self.ask(ca),
+            Action::Probe { ca } => self.look(ca),
             // Nothing ever speaks against the names here.
             Action::CheckNames => {
                 self.probe = Some(Probe {
@@ -259,17 +259,17 @@ impl<'a> World<'a> {
 
     fn go(&mut self, why: Why) {
         let mut shortest: Option<Duration> = None;
-        for authority in 0..self.authorities.len() {
+        for ca in 0..self.cas.len() {
             let kind = match self.serving {
-                Some((life, _)) if life.authority == Some(authority) => OrderKind::Replacing,
+                Some((life, _)) if life.ca == Some(ca) => OrderKind::Replacing,
                 _ => OrderKind::New,
             };
             let now = self.now();
-            let (domains, config) = (self.domains.clone(), self.authorities[authority].clone());
+            let (domains, config) = (self.domains.clone(), self.cas[ca].clone());
             let order = Order {
                 domains: &domains,
                 key: KeyType::EcdsaP256,
-                authority: &config,
+                ca: &config,
                 kind,
                 by_hand: false,
             };
@@ -283,7 +283,7 @@ impl<'a> World<'a> {
             let before = self.book.clone();
             let draw = Draw::new(&mut || self.rng.random());
             let noted = self.book.intend(&order, draw, &mut self.stamps, now);
-            self.happened(What::Ordered { authority, why });
+            self.happened(What::Ordered { ca, why });
             if let Some((pause, until)) = self.setup.dies_in_orders
                 && self.time < BEGIN + until
             {
@@ -291,7 +291,7 @@ impl<'a> World<'a> {
                     self.book = before;
                 }
                 self.happened(What::Failed {
-                    authority,
+                    ca,
                     class: None,
                     retry_after: None,
                 });
@@ -300,16 +300,16 @@ impl<'a> World<'a> {
             }
             self.time += Duration::from_secs(self.rng.random_range(1..20));
             let now = self.now();
-            match self.fault(authority) {
+            match self.fault(ca) {
                 None => {
-                    let life = self.make(authority);
+                    let life = self.make(ca);
                     let not_before = life.0.not_before;
                     // RFC 5280 dates by the clock of whoever looks: an expired one is never promoted.
                     if now.wall > life.0.not_after {
                         let error = self.error(IssueFault::Certificate, None);
                         self.book.failed(noted, &error, &mut self.stamps, now);
                         self.happened(What::Failed {
-                            authority,
+                            ca,
                             class: Some(IssueFault::Certificate),
                             retry_after: None,
                         });
@@ -320,11 +320,11 @@ impl<'a> World<'a> {
                     return;
                 }
                 Some(class) => {
-                    let retry_after = self.setup.cas[authority].retry_after;
+                    let retry_after = self.setup.cas[ca].retry_after;
                     let error = self.error(class, retry_after);
                     self.book.failed(noted, &error, &mut self.stamps, now);
                     self.happened(What::Failed {
-                        authority,
+                        ca,
                         class: Some(class),
                         retry_after,
                     });
@@ -337,7 +337,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn ask(&mut self, authority: usize) {
+    fn ask(&mut self, ca: usize) {
         self.happened(What::Asked);
         let now = self.now();
         let Some((life, not_before)) = self.serving else {
@@ -347,22 +347,22 @@ impl<'a> World<'a> {
         self.asked_about = Some(life.fingerprint);
         let mut rng = self.rng.clone();
         let mut random = || rng.random();
-        let down = self.fault(authority).is_some();
+        let down = self.fault(ca).is_some();
         self.advice = Some(if down {
-            let retry_after = self.setup.cas[authority].retry_after;
-            let error = self.error(self.fault(authority).unwrap(), retry_after);
+            let retry_after = self.setup.cas[ca].retry_after;
+            let error = self.error(self.fault(ca).unwrap(), retry_after);
             Advice::unknown(life.fingerprint, error.limit(), before.as_ref(), now, &mut random)
         } else {
-            let says = self.setup.cas[authority].says;
+            let says = self.setup.cas[ca].says;
             let info = window(says, not_before, life.span(), self.time);
             Advice::new(life.fingerprint, info.as_ref(), before.as_ref(), now, &mut random)
         });
         self.rng = rng;
     }
 
-    fn look(&mut self, authority: usize) {
-        let reachable = self.fault(authority).is_none();
-        self.happened(What::Probed { authority, reachable });
+    fn look(&mut self, ca: usize) {
+        let reachable = self.fault(ca).is_none();
+        self.happened(What::Probed { ca, reachable });
         self.probe = Some(Probe {
             at: self.now().steady,
             good: reachable,
@@ -376,13 +376,9 @@ impl<'a> World<'a> {
         let mut known = Known {
             serving: self.serving.map(|(life, _)| life),
             advice: self.advice.clone(),
-            record: self.book.record(
-                &self.domains,
-                KeyType::EcdsaP256,
-                &self.authorities,
-                &self.stamps,
-                now,
-            ),
+            record: self
+                .book
+                .record(&self.domains, KeyType::EcdsaP256, &self.cas, &self.stamps, now),
             probe: self.probe,
             requested: false,
             wanted: false,
@@ -428,20 +424,20 @@ impl<'a> World<'a> {
         self.time += Duration::from_secs(1);
     }
 
-    fn fault(&self, authority: usize) -> Option<IssueFault> {
-        let ca = &self.setup.cas[authority];
+    fn fault(&self, ca: usize) -> Option<IssueFault> {
+        let ca = &self.setup.cas[ca];
         let down = ca.down.iter().any(|down| down.contains(&(self.time - BEGIN)));
         down.then(|| ca.answers.unwrap_or(IssueFault::Unreachable))
     }
 
-    fn make(&mut self, authority: usize) -> (Life, Duration) {
+    fn make(&mut self, ca: usize) -> (Life, Duration) {
         self.issued += 1;
         let not_before = self.time - BACKDATED;
         let life = Life {
             fingerprint: fingerprint(self.issued),
             not_before: unix(not_before),
-            not_after: unix(not_before + self.setup.cas[authority].life),
-            authority: Some(authority),
+            not_after: unix(not_before + self.setup.cas[ca].life),
+            ca: Some(ca),
         };
         (life, not_before)
     }
@@ -473,7 +469,7 @@ impl<'a> World<'a> {
     fn error(&self, class: IssueFault, retry_after: Option<Duration>) -> IssueError {
         IssueError {
             class,
-            authority: "ca".to_owned(),
+            ca: "ca".to_owned(),
             text: "down".to_owned(),
             remedy: "wait".to_owned(),
             retry_after: retry_after.map(|wait| {

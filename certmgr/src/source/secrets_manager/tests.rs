@@ -35,8 +35,8 @@ async fn fields_are_named_by_the_configuration() {
     assert_eq!(opened(secret, fields("ca", "ca")).await, both("CA\n", "CA\n"));
 }
 
-/// An authority of this name below another one.
-fn authority(name: &str, above: Option<&CertifiedIssuer<'_, KeyPair>>) -> CertifiedIssuer<'static, KeyPair> {
+/// A CA of this name below another one.
+fn ca(name: &str, above: Option<&CertifiedIssuer<'_, KeyPair>>) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, name);
@@ -50,13 +50,13 @@ fn authority(name: &str, above: Option<&CertifiedIssuer<'_, KeyPair>>) -> Certif
 
 #[tokio::test]
 async fn issuers_in_fields_of_their_own_are_joined_to_the_leaf() {
-    let root = authority("root", None);
-    let upper = authority("upper", Some(&root));
-    let lower = authority("lower", Some(&upper));
+    let root = ca("root", None);
+    let upper = ca("upper", Some(&root));
+    let lower = ca("lower", Some(&upper));
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
     let leaf = leaf.signed_by(&key, &lower).unwrap().pem();
-    let (lower, upper, strange) = (lower.pem(), upper.pem(), authority("strange", None).pem());
+    let (lower, upper, strange) = (lower.pem(), upper.pem(), ca("strange", None).pem());
     let both = format!("{lower}{upper}");
     let letters = both.replace('\n', "\\n");
     // As ACM's exports, Vault and people name them.

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::moto::{Moto, put};
 use super::*;
 use crate::tests::test_now;
-use crate::tests::trust::{Authority, lets_in};
+use crate::tests::trust::{TrustCa, lets_in};
 use crate::{Options, TrustConfig, TrustEvent};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -50,7 +50,7 @@ fn config(source: Source) -> TrustConfig {
 async fn a_bundle_of_objects_is_swapped_and_stays_when_they_are_gone() {
     let moto = Moto::start().await;
     let client = moto.s3().await;
-    let ca = Authority::new("one");
+    let ca = TrustCa::new("one");
     let [good, bad] = [1, 2].map(|serial| ca.client(serial));
     put(&client, "ca.pem", ca.pem()).await;
     put(&client, "ca.crl", ca.list(&[], 9)).await;
@@ -91,7 +91,7 @@ async fn a_bundle_of_objects_is_swapped_and_stays_when_they_are_gone() {
 async fn a_bundle_of_a_secret_is_swapped_when_it_is_rotated() {
     let moto = Moto::start().await;
     let client = moto.secrets().await;
-    let ca = Authority::new("one");
+    let ca = TrustCa::new("one");
     let [good, bad] = [1, 2].map(|serial| ca.client(serial));
     let value = |crl: String| serde_json::json!({"ca": ca.pem(), "crl": crl}).to_string();
     client

@@ -9,7 +9,7 @@ async fn who_can_open_nothing_more_stays_counted() {
     let (manager, _) = world.with_a_wish().await;
     let (state, lease) = TestLease::open(world.directory.path());
     lease.fails.store(false, SeqCst);
-    let issuers = world.authority.issuers(&state);
+    let issuers = world.ca.issuers(&state);
     let other = TestManager::start_with(Vec::new(), world.options(&state), Some(issuers));
     tokio::time::sleep(HOUR).await;
     drop(manager);
@@ -39,7 +39,7 @@ async fn who_serves_it_without_being_able_to_say_so_holds_the_revocation_up() {
         other.told_in_time("restored").await;
         lease.fails.store(true, SeqCst);
         store.is_blind.store(!sees_the_list, SeqCst);
-        world.authority.answers(Answer::Fail(IssueFault::Unreachable));
+        world.ca.answers(Answer::Fail(IssueFault::Unreachable));
         manager.revoke().await.unwrap();
         manager.handle.reload(Vec::new());
         tokio::time::sleep(6 * HOUR).await;

@@ -141,17 +141,17 @@ async fn what_was_ordered_and_waits_for_its_anchors_serves_as_soon_as_they_come(
     assert!(event.to_string().contains("trust bundle internal"), "{event}");
     // Right after it was looked at for the last time: the next look would be a minute away.
     let before = world.clock.now();
-    bundle.write(&world.authority.anchor(), "");
+    bundle.write(&world.ca.anchor(), "");
     manager.told("promoted").await;
     let waited = world.clock.now() - before;
     assert!(waited < 10, "{waited} s");
-    assert_eq!(world.authority.placed(), 1);
+    assert_eq!(world.ca.placed(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_ordered_is_proved_again_against_another_bundle_and_serves_on() {
     let (world, bundle, other) = (World::new(), Bundle::new(), TestCa::new());
-    bundle.write(&world.authority.anchor(), "");
+    bundle.write(&world.ca.anchor(), "");
     let mut manager = ordered(&world, &bundle);
     manager.told("promoted").await;
     let serving = manager.serving();
@@ -168,12 +168,12 @@ async fn what_was_ordered_is_proved_again_against_another_bundle_and_serves_on()
     bundle.write(&TestCa::new().0.pem(), "");
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(manager.told_since(), [""; 0], "told once");
-    assert_eq!((manager.serving(), world.authority.placed()), (serving, 1));
+    assert_eq!((manager.serving(), world.ca.placed()), (serving, 1));
 
-    bundle.write(&world.authority.anchor(), "");
+    bundle.write(&world.ca.anchor(), "");
     manager.told("recovered").await;
     assert!(trouble(&manager).is_none());
-    assert_eq!((manager.serving(), world.authority.placed()), (serving, 1));
+    assert_eq!((manager.serving(), world.ca.placed()), (serving, 1));
     drop(manager);
 
     // The same at the start, when the bundle has changed meanwhile.

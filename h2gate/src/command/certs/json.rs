@@ -26,7 +26,7 @@ fn revocation(one: &pb::Revocation) -> Value {
     json!({
         "name": one.name,
         "fingerprint": one.fingerprint,
-        "authority": one.authority,
+        "ca": one.ca,
         "reason": one.reason,
         "asked_at": time(&one.asked_time),
         "progress": wishes::name(one),
@@ -57,7 +57,7 @@ pub(super) fn certificate(one: &pb::Certificate) -> Value {
         })),
         "last_success_at": time(&one.last_success_time),
         "acme": one.acme.as_ref().map(|acme| json!({
-            "authorities": acme.authorities,
+            "cas": acme.cas,
             "challenge": acme.challenge,
             "key": acme.key,
             "renewal_explanation": said(&acme.renewal_explanation),
@@ -70,7 +70,7 @@ pub(super) fn plan(plan: &pb::PlanResponse) -> Value {
     let orders = plan.orders.iter().map(|order| {
         json!({
             "name": order.name,
-            "authority": order.authority,
+            "ca": order.ca,
             "at": time(&order.time),
             "why": order.why,
             "expected_life_seconds": seconds(&order.expected_life),
@@ -78,7 +78,7 @@ pub(super) fn plan(plan: &pb::PlanResponse) -> Value {
     });
     let limits = plan.limits.iter().map(|limit| {
         json!({
-            "authority": limit.authority,
+            "ca": limit.ca,
             "limit": limit.limit,
             "subject": said(&limit.subject),
             "allowed": limit.allowed,
@@ -132,7 +132,7 @@ fn version(version: &pb::Version) -> Value {
         "issuer": version.issuer,
         "warnings": version.warnings,
         "promoted_at": time(&version.promoted_time),
-        "authority": said(&version.authority),
+        "ca": said(&version.ca),
         "order": said(&version.order),
         "excluded": version.excluded,
     })

@@ -45,7 +45,7 @@ fn orders(plan: &pb::PlanResponse, now: Now) -> Table<5> {
         table.row([
             when.map_or(String::new(), |time| format!("{} ({})", at(time), due(time, now))),
             one_line(&order.name),
-            one_line(&order.authority),
+            one_line(&order.ca),
             // RFC 5280 §4.1.2.5: the last second counts, so 90 days are not shown as 89.
             life.map_or(String::new(), |life| span(life.saturating_add(1))),
             one_line(&order.why),
@@ -73,7 +73,7 @@ fn limits(plan: &pb::PlanResponse) -> Table<5> {
         };
         let inside = if limit.inside { "yes" } else { "NO" };
         table.row([
-            one_line(&limit.authority),
+            one_line(&limit.ca),
             one_line(&limit.limit),
             subject,
             most,

@@ -12,7 +12,7 @@ pub(super) fn text(certificate: &pb::Certificate, now: Now) -> String {
     page.lines(0, "place", &certificate.places);
     page.lines(0, "domain", &certificate.domains);
     if let Some(acme) = &certificate.acme {
-        page.lines(0, "CA", &acme.authorities);
+        page.lines(0, "CA", &acme.cas);
         page.line(0, "challenge", &acme.challenge);
         page.line(0, "key type", &acme.key);
         page.line(0, "CA's words", &acme.renewal_explanation);
@@ -67,7 +67,7 @@ fn version(page: &mut Page, version: &pb::Version, now: Now) {
     if let Some(since) = &version.promoted_time {
         page.line(1, "promoted", &at_and_when(since, now));
     }
-    page.line(1, "ordered at", &version.authority);
+    page.line(1, "ordered at", &version.ca);
     page.line(1, "order", &version.order);
     page.lines(1, "warning", &version.warnings);
     if version.excluded {

@@ -11,7 +11,7 @@ pub(super) fn text(one: &pb::Revocation, now: Now) -> String {
     let mut text = format!(
         "revocation of certificate {} at {} ({}), asked for {}: {}",
         short(&one.fingerprint),
-        one.authority,
+        one.ca,
         one.reason,
         asked.unwrap_or_default(),
         stands(one)

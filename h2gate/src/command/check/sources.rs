@@ -84,7 +84,7 @@ pub(super) fn elsewhere(source: &Source) -> Option<String> {
     match source {
         Source::Files(_) => None,
         Source::Acme(acme) => {
-            let names = acme.authorities.iter().map(|authority| authority.name.as_str());
+            let names = acme.cas.iter().map(|ca| ca.name.as_str());
             let names = names.collect::<Vec<_>>().join(", then ");
             Some(format!("ordered from {names} by {}", acme.challenge.name()))
         }

@@ -134,12 +134,8 @@ fn trust(checked: &Checked<Contents>, now: UnixTime) -> (String, String) {
                 let left = date::days(until.as_secs().saturating_sub(now.as_secs()));
                 format!(", good until {}, {left}", date::date(until))
             });
-            let (authorities, lists) = (contents.authorities, contents.revocation_lists);
-            format!(
-                "{}, {}{until}",
-                count(authorities, "CA"),
-                count(lists, "revocation list")
-            )
+            let (cas, lists) = (contents.cas, contents.revocation_lists);
+            format!("{}, {}{until}", count(cas, "CA"), count(lists, "revocation list"))
         }
     };
     (checked.name.clone(), what)

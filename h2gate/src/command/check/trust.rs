@@ -12,7 +12,7 @@ use crate::config::{Diagnostics, LocatedPath, LocatedTrust, PathUse};
 
 /// The content of a bundle.
 pub(super) struct Contents {
-    pub(super) authorities: usize,
+    pub(super) cas: usize,
     pub(super) revocation_lists: usize,
     /// The time until which it needs no successor: the end of its last CA, or of its first revocation list.
     pub(super) until: Option<UnixTime>,
@@ -62,21 +62,21 @@ fn files(
     let path = |purpose| located.paths.iter().find(|one| one.purpose == purpose);
     let ca = path(PathUse::TrustCa)?;
     let crl = path(PathUse::TrustCrl);
-    let authorities = read(ca, "the CA certificates", found);
+    let cas = read(ca, "the CA certificates", found);
     let lists = crl.map(|crl| read(crl, "the revocation lists", found));
-    let authorities = authorities?;
+    let cas = cas?;
     let lists = match lists {
-        None => authorities.clone(),
+        None => cas.clone(),
         Some(lists) => lists?,
     };
     let kept = state_dir.and_then(|directory| certmgr::kept_trust(directory, &located.trust));
-    let parsed = TrustBundle::parse(&authorities, &lists, located.trust.revocation, now);
+    let parsed = TrustBundle::parse(&cas, &lists, located.trust.revocation, now);
     let not_older = |proved: ProvedTrust| match &kept {
         Some(kept) => proved.not_older_than(kept),
         None => Ok(proved),
     };
     match parsed.and_then(not_older) {
-        Ok(proved) => Some(contents(proved.bundle(), &authorities)),
+        Ok(proved) => Some(contents(proved.bundle(), &cas)),
         Err(error) => {
             let blamed: &LocatedPath = match (error.part(), crl) {
                 (Part::Key, Some(crl)) => crl,
@@ -95,7 +95,7 @@ fn files(
 
 fn contents(bundle: &TrustBundle, pem: &[u8]) -> Contents {
     Contents {
-        authorities: bundle.authorities().len(),
+        cas: bundle.cas().len(),
         revocation_lists: bundle.revocation_lists().len(),
         until: bundle.next_update().into_iter().chain(bundle.not_after()).min(),
         anchors: CertificateDer::pem_slice_iter(pem).flatten().collect(),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use certmgr::{
-    AcmeSource, Authority, Aws, Challenge, DnsProvider, ExecHook, ExternalAccount, KeyType, Route53, Source,
+    AcmeSource, Aws, Ca, Challenge, DnsProvider, ExecHook, ExternalAccount, KeyType, Route53, Source,
 };
 
 pub(in crate::config) use fit::{Surroundings, report_same_orders};
@@ -14,9 +14,7 @@ pub(in crate::config) use fit::{Surroundings, report_same_orders};
 use super::{Paths, aws, secret};
 use crate::config::diagnostic::{Diagnostics, Spanned};
 use crate::config::fields::Fields;
-use crate::config::keys::{
-    AUTHORITIES, EXEC_TIMEOUT, FIRST_RETRY, KnownAuthority, MIN_INTERVAL, ROUTE53_TIMEOUT,
-};
+use crate::config::keys::{CAS, EXEC_TIMEOUT, FIRST_RETRY, KnownCa, MIN_INTERVAL, ROUTE53_TIMEOUT};
 use crate::config::unknown::closest;
 use crate::config::values::{self, Wrong, shorten};
 use crate::config::{PathUse, path};
@@ -32,7 +30,7 @@ const HASTY: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(super) struct FileAcme {
     /// Never empty.
-    authorities: Option<Vec<Authority>>,
+    cas: Option<Vec<Ca>>,
     challenge: Option<Spanned<Challenge>>,
     /// The first is that of the certificate's own name.
     keys: Vec<KeyType>,
@@ -45,11 +43,11 @@ pub(super) struct FileAcme {
 impl FileAcme {
     pub(super) fn decode(fields: &Fields<'_>, paths: &mut Paths<'_>, found: &mut Diagnostics) -> Self {
         let contact = contact(fields, found);
-        let first = authority(fields, &contact, paths, found);
+        let first = ca(fields, &contact, paths, found);
         let others = fields
             .maps("fallback", found)
             .iter()
-            .map(|other| authority(other, &contact, paths, found))
+            .map(|other| ca(other, &contact, paths, found))
             .collect::<Vec<_>>();
         let challenge = challenge(fields, paths, found);
         let keys = keys(fields, found);
@@ -57,8 +55,8 @@ impl FileAcme {
         let resolvers = fields.values("resolvers", values::resolver, found);
         let min_interval = fields.wait("min_interval", MIN_INTERVAL, found);
         let first_retry = fields.wait("first_retry", FIRST_RETRY, found);
-        let authorities = std::iter::once(first).chain(others).collect::<Option<Vec<_>>>();
-        if let Some(public) = known(authorities.as_deref().unwrap_or_default()).find(|known| known.public)
+        let cas = std::iter::once(first).chain(others).collect::<Option<Vec<_>>>();
+        if let Some(public) = known(cas.as_deref().unwrap_or_default()).find(|known| known.public)
             && min_interval.value < HASTY
         {
             let message = format!("`min_interval` is short for {}, which limits orders", public.name);
@@ -66,7 +64,7 @@ impl FileAcme {
             found.warning(min_interval.place, message, Some(remedy));
         }
         Self {
-            authorities,
+            cas,
             challenge,
             keys,
             preferred_chain: preferred_chain.map(|name| name.value),
@@ -87,7 +85,7 @@ impl FileAcme {
         let first = self.keys.first().copied().unwrap_or(KeyType::EcdsaP256);
         self.keys().filter_map(move |key| {
             let source = AcmeSource {
-                authorities: self.authorities.clone()?,
+                cas: self.cas.clone()?,
                 challenge: self.challenge.clone()?.value,
                 key: key.unwrap_or(first),
                 preferred_chain: self.preferred_chain.clone(),
@@ -100,10 +98,9 @@ impl FileAcme {
     }
 }
 
-fn known(authorities: &[Authority]) -> impl Iterator<Item = &'static KnownAuthority> {
-    AUTHORITIES
-        .iter()
-        .filter(move |known| authorities.iter().any(|one| one.directory == known.directory))
+fn known(cas: &[Ca]) -> impl Iterator<Item = &'static KnownCa> {
+    CAS.iter()
+        .filter(move |known| cas.iter().any(|one| one.directory == known.directory))
 }
 
 fn contact(fields: &Fields<'_>, found: &mut Diagnostics) -> Vec<String> {
@@ -112,12 +109,12 @@ fn contact(fields: &Fields<'_>, found: &mut Diagnostics) -> Vec<String> {
 }
 
 /// The keys that `acme` and an entry of `fallback` share.
-fn authority(
+fn ca(
     fields: &Fields<'_>,
     contact_of_acme: &[String],
     paths: &mut Paths<'_>,
     found: &mut Diagnostics,
-) -> Option<Authority> {
+) -> Option<Ca> {
     let directory = fields.value("directory", directory, found);
     let ca_file = paths.read(fields, "ca_file", PathUse::CaFile, found);
     let profile = fields.value("profile", values::text, found);
@@ -133,9 +130,7 @@ fn authority(
         found,
     );
     let directory = directory?;
-    let known = AUTHORITIES
-        .iter()
-        .find(|known| known.directory == directory.value);
+    let known = CAS.iter().find(|known| known.directory == directory.value);
     let name = name_of(&directory.value);
     if let Some(known) = known.filter(|known| known.needs_external_account)
         && !fields.has("external_account")
@@ -147,7 +142,7 @@ fn authority(
         found.error(directory.place, message, Some(remedy.to_owned()));
     }
     accepted?;
-    Some(Authority {
+    Some(Ca {
         name,
         directory: directory.value,
         ca_file,
@@ -179,13 +174,13 @@ fn terms(fields: &Fields<'_>, directory: Option<&str>, found: &mut Diagnostics) 
 
 /// A word that is known, or a URL.
 fn directory(text: &str) -> Result<String, Wrong> {
-    if let Some(known) = AUTHORITIES.iter().find(|known| known.name == text) {
+    if let Some(known) = CAS.iter().find(|known| known.name == text) {
         return Ok(known.directory.to_owned());
     }
     if text.contains("://") {
         return values::url(text);
     }
-    let words = || AUTHORITIES.iter().map(|known| known.name);
+    let words = || CAS.iter().map(|known| known.name);
     let remedy = match closest(text, words()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!(
@@ -198,7 +193,7 @@ fn directory(text: &str) -> Result<String, Wrong> {
 
 /// The CA's name for people: the word that is known, or the host.
 fn name_of(directory: &str) -> String {
-    if let Some(known) = AUTHORITIES.iter().find(|known| known.directory == directory) {
+    if let Some(known) = CAS.iter().find(|known| known.directory == directory) {
         return known.name.to_owned();
     }
     let uri = directory.parse::<http::Uri>().ok();

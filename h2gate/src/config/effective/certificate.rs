@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use certmgr::{
-    AcmeSource, Authority, Aws, CertificateConfig, Challenge, DnsProvider, KeyType, S3Object, S3Objects,
-    S3Source, SecretFormat, SecretReference, SecretsManagerSource, Source, TrustConfig,
+    AcmeSource, Aws, Ca, CertificateConfig, Challenge, DnsProvider, KeyType, S3Object, S3Objects, S3Source,
+    SecretFormat, SecretReference, SecretsManagerSource, Source, TrustConfig,
 };
 use serde_json::{Map, Value, json};
 
 use super::REDACTED;
 use crate::config::certificate::SEPARATOR;
-use crate::config::keys::AUTHORITIES;
+use crate::config::keys::CAS;
 use crate::config::values::write_duration;
 
 /// The entries of the file: certificates that differ in the kind of their key alone are one.
@@ -159,8 +159,8 @@ fn reference(secret: &SecretReference) -> Value {
 }
 
 fn acme_source(acme: &AcmeSource, keys: Vec<KeyType>) -> Value {
-    let mut authorities = acme.authorities.iter().map(authority);
-    let mut map = authorities.next().unwrap_or_default();
+    let mut cas = acme.cas.iter().map(ca);
+    let mut map = cas.next().unwrap_or_default();
     insert(&mut map, "challenge", acme.challenge.name());
     if let Challenge::Dns01(provider) = &acme.challenge {
         insert(&mut map, "dns", dns(provider));
@@ -177,29 +177,27 @@ fn acme_source(acme: &AcmeSource, keys: Vec<KeyType>) -> Value {
     }
     insert_duration(&mut map, "min_interval", acme.min_interval);
     insert_duration(&mut map, "first_retry", acme.first_retry);
-    let others = authorities.map(Value::from).collect::<Vec<_>>();
+    let others = cas.map(Value::from).collect::<Vec<_>>();
     if !others.is_empty() {
         insert(&mut map, "fallback", others);
     }
     map.into()
 }
 
-fn authority(authority: &Authority) -> Map<String, Value> {
+fn ca(ca: &Ca) -> Map<String, Value> {
     let mut map = Map::new();
-    let known = AUTHORITIES
-        .iter()
-        .find(|known| known.directory == authority.directory);
-    let directory = known.map_or(authority.directory.as_str(), |known| known.name);
+    let known = CAS.iter().find(|known| known.directory == ca.directory);
+    let directory = known.map_or(ca.directory.as_str(), |known| known.name);
     insert(&mut map, "directory", directory);
-    if !authority.contact.is_empty() {
-        insert(&mut map, "contact", authority.contact.clone());
+    if !ca.contact.is_empty() {
+        insert(&mut map, "contact", ca.contact.clone());
     }
     insert(&mut map, "accept_terms", true);
-    if let Some(path) = &authority.ca_file {
+    if let Some(path) = &ca.ca_file {
         insert(&mut map, "ca_file", path.display().to_string());
     }
-    insert_some(&mut map, "profile", authority.profile.as_ref());
-    if let Some(account) = &authority.external_account {
+    insert_some(&mut map, "profile", ca.profile.as_ref());
+    if let Some(account) = &ca.external_account {
         let account = json!({ "kid": account.kid, "hmac_key": reference(&account.hmac_key) });
         insert(&mut map, "external_account", account);
     }

@@ -53,7 +53,7 @@ pub(super) const fn wait(
 
 /// A CA that has a name of its own.
 #[derive(Debug)]
-pub(in crate::config) struct KnownAuthority {
+pub(in crate::config) struct KnownCa {
     pub(in crate::config) name: &'static str,
     pub(in crate::config) directory: &'static str,
     /// It gives nothing without an account of its own kind.
@@ -67,8 +67,8 @@ const fn known(
     directory: &'static str,
     needs_external_account: bool,
     public: bool,
-) -> KnownAuthority {
-    KnownAuthority {
+) -> KnownCa {
+    KnownCa {
         name,
         directory,
         needs_external_account,
@@ -76,7 +76,7 @@ const fn known(
     }
 }
 
-pub(in crate::config) static AUTHORITIES: [KnownAuthority; 5] = [
+pub(in crate::config) static CAS: [KnownCa; 5] = [
     known(
         "letsencrypt",
         "https://acme-v02.api.letsencrypt.org/directory",

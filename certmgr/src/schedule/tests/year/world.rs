@@ -9,7 +9,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 
 use super::super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, fingerprint, unix};
-use crate::config::{AcmeSource, Authority, Challenge, KeyType};
+use crate::config::{AcmeSource, Ca, Challenge, KeyType};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::ledger::{Book, Noted, Order, OrderKind, Stamps};
 use crate::plan::{Candidate, look_ahead};
@@ -100,7 +100,7 @@ pub(super) struct World<'a> {
     pub(super) events: BinaryHeap<Reverse<(Duration, u64, Event)>>,
     pub(super) answers: BTreeMap<u64, (Noted, Result<Vec<Limited>, IssueError>)>,
     pub(super) numbers: u64,
-    pub(super) authorities: Vec<[Authority; 2]>,
+    pub(super) cas: Vec<[Ca; 2]>,
     pub(super) domains: Vec<[Name; 1]>,
     /// For each certificate, when one came.
     pub(super) came: Vec<Vec<Duration>>,
@@ -118,7 +118,7 @@ impl<'a> World<'a> {
             probes: vec![None; size],
             turns: vec![0; size],
         };
-        let authority = |directory: &str| Authority {
+        let ca = |directory: &str| Ca {
             name: directory.to_owned(),
             directory: directory.to_owned(),
             ca_file: None,
@@ -126,8 +126,8 @@ impl<'a> World<'a> {
             profile: None,
             external_account: None,
         };
-        let living = || authority("https://acme-v02.api.letsencrypt.org/directory");
-        let gone = || authority("https://dead.test/directory");
+        let living = || ca("https://acme-v02.api.letsencrypt.org/directory");
+        let gone = || ca("https://dead.test/directory");
         let mut world = Self {
             setup,
             rng,
@@ -142,7 +142,7 @@ impl<'a> World<'a> {
             events: BinaryHeap::new(),
             answers: BTreeMap::new(),
             numbers: 0,
-            authorities: setup
+            cas: setup
                 .fleet
                 .iter()
                 .map(|one| match one.alive {
@@ -272,7 +272,7 @@ impl<'a> World<'a> {
             record: self.book.record(
                 &self.domains[certificate],
                 KeyType::EcdsaP256,
-                &self.authorities[certificate],
+                &self.cas[certificate],
                 &self.processes[process].stamps,
                 now,
             ),
@@ -296,9 +296,9 @@ impl<'a> World<'a> {
                 self.attempt(process, certificate, 0, None);
                 return;
             }
-            Action::AskRenewalInfo { authority } => self.ask(process, certificate, authority),
-            Action::Probe { authority } => {
-                let good = self.is_up(certificate, authority);
+            Action::AskRenewalInfo { ca } => self.ask(process, certificate, ca),
+            Action::Probe { ca } => {
+                let good = self.is_up(certificate, ca);
                 self.looked(process, certificate, good);
             }
             // The self-check of names is blind to what is wrong here.
@@ -373,13 +373,13 @@ impl<'a> World<'a> {
             self.learn(process);
             let now = self.now();
             let kind = match replaced {
-                Some(life) if life.authority == Some(position) => OrderKind::Replacing,
+                Some(life) if life.ca == Some(position) => OrderKind::Replacing,
                 _ => OrderKind::New,
             };
             let order = Order {
                 domains: &self.domains[certificate],
                 key: KeyType::EcdsaP256,
-                authority: &self.authorities[certificate][position],
+                ca: &self.cas[certificate][position],
                 kind,
                 by_hand: false,
             };
@@ -472,7 +472,7 @@ impl<'a> World<'a> {
                     fingerprint: fingerprint(self.numbers),
                     not_before: unix(not_before),
                     not_after: unix(not_before + one.life),
-                    authority: Some(position),
+                    ca: Some(position),
                 };
                 self.ca.issued.insert(life.fingerprint, (one.name.clone(), false));
                 self.ca.in_a_row.remove(&one.name);
@@ -517,7 +517,7 @@ impl<'a> World<'a> {
                 name: one.name.clone(),
                 domains: self.domains[certificate].to_vec(),
                 source: AcmeSource {
-                    authorities: self.authorities[certificate].to_vec(),
+                    cas: self.cas[certificate].to_vec(),
                     challenge: Challenge::TlsAlpn01,
                     key: KeyType::EcdsaP256,
                     preferred_chain: None,
@@ -543,7 +543,7 @@ impl<'a> World<'a> {
 pub(super) fn error(class: IssueFault, retry_after: Option<RetryAfter>) -> IssueError {
     IssueError {
         class,
-        authority: "ca".to_owned(),
+        ca: "ca".to_owned(),
         text: String::new(),
         remedy: String::new(),
         retry_after,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use certmgr::{Authority, Challenge, KeyType};
+use certmgr::{Ca, Challenge, KeyType};
 use certstore::Name;
 
 use super::FileAcme;
@@ -79,7 +79,7 @@ impl FileAcme {
 
     /// The first CA that is asked for a profile of fewer names.
     fn small_profile(&self) -> Option<(&str, &str)> {
-        self.authorities.iter().flatten().find_map(|one| {
+        self.cas.iter().flatten().find_map(|one| {
             let profile = one.profile.as_deref()?;
             let is_small = one.name.starts_with("letsencrypt") && SMALL_PROFILES.contains(&profile);
             is_small.then_some((one.name.as_str(), profile))
@@ -106,10 +106,10 @@ impl FileAcme {
                 found.error(domain.place, message, Some(remedy));
             }
             Name::Ip(address) => {
-                let long_lived = |one: &&Authority| {
+                let long_lived = |one: &&Ca| {
                     one.name.starts_with("letsencrypt") && one.profile.as_deref() != Some("shortlived")
                 };
-                if let Some(one) = self.authorities.iter().flatten().find(long_lived) {
+                if let Some(one) = self.cas.iter().flatten().find(long_lived) {
                     let message = format!(
                         "{} signs the address `{address}` in short-lived certificates only",
                         one.name
@@ -119,8 +119,8 @@ impl FileAcme {
                 }
             }
             Name::Dns(host) if host.contains('_') => {
-                let is_public = |one: &&Authority| PUBLIC.iter().any(|public| one.name.starts_with(public));
-                if let Some(one) = self.authorities.iter().flatten().find(is_public) {
+                let is_public = |one: &&Ca| PUBLIC.iter().any(|public| one.name.starts_with(public));
+                if let Some(one) = self.cas.iter().flatten().find(is_public) {
                     let message = format!("{} signs no names with `_`, and `{host}` is one", one.name);
                     let remedy = "take another name, or a private CA".to_owned();
                     found.warning(domain.place, message, Some(remedy));
@@ -162,11 +162,7 @@ impl FileAcme {
         }
         let is_loopback =
             |address: &Option<SocketAddr>| address.is_some_and(|address| address.ip().is_loopback());
-        let far = self
-            .authorities
-            .iter()
-            .flatten()
-            .find(|one| !is_local(&one.directory));
+        let far = self.cas.iter().flatten().find(|one| !is_local(&one.directory));
         if let (Some(far), true) = (far, listeners.iter().all(is_loopback)) {
             let message = format!(
                 "{} connects to port {port} of each domain, but every {kind} is on a loopback address",
