@@ -18,8 +18,8 @@ use crate::view;
 
 pub(crate) use reading::{Unloaded, comes_first, is_replaced, load};
 
-/// The document's format.
-const FORMAT: u32 = 1;
+/// The document's format. Format 1 had other names for some fields, which are read as well.
+const FORMAT: u32 = 2;
 
 /// So many pairs are kept, the one that serves among them.
 const MAX_VERSIONS: usize = 4;
@@ -374,7 +374,7 @@ struct Document<'a> {
     format: u32,
     #[serde(borrow)]
     versions: Vec<Stored<'a>>,
-    #[serde(default)]
+    #[serde(default, alias = "held_back")]
     excluded: Vec<String>,
 }
 
@@ -382,12 +382,12 @@ struct Document<'a> {
 /// them while the document is read.
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, alias = "generation")]
     fingerprint: Cow<'a, str>,
     promoted_at: u64,
     #[serde(borrow)]
     source: Cow<'a, str>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, alias = "authority")]
     ca: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     order: Option<Cow<'a, str>>,

@@ -19,8 +19,8 @@ use crate::schedule::{Draw, Failing, LastIssued, Now, Record, Steady};
 
 pub(crate) use stamps::Stamps;
 
-/// The format that is written. A newer one is refused.
-const FORMAT: u32 = 1;
+/// The format that is written. A newer one is refused. Format 1 had another name for the CA, which is read as well.
+const FORMAT: u32 = 2;
 
 /// What counts as issued lately.
 const LATELY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -66,6 +66,7 @@ pub(crate) struct Book {
 struct Standing {
     set: String,
     key: String,
+    #[serde(alias = "authority")]
     ca: String,
     issued: Option<Issuance>,
     failing: Option<Run>,
@@ -106,6 +107,7 @@ pub(super) struct Placed {
     at: u64,
     pub(super) set: String,
     key: String,
+    #[serde(alias = "authority")]
     pub(super) ca: String,
     pub(super) kind: Kind,
     pub(super) outcome: Option<Outcome>,
@@ -201,7 +203,9 @@ impl Book {
         if head.format > FORMAT {
             return Err(Unreadable::Newer(head.format));
         }
-        serde_json::from_slice(bytes).map_err(broken)
+        let mut book: Self = serde_json::from_slice(bytes).map_err(broken)?;
+        book.format = FORMAT;
+        Ok(book)
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {

@@ -186,6 +186,22 @@ fn what_never_reached_the_ca_counts_towards_none_of_its_limits() {
 }
 
 #[test]
+fn what_format_1_counted_counts() {
+    let mut ledger = TestLedger::new();
+    let noted = ledger.begins(&order("api.example.com")).unwrap();
+    ledger.is_issued(noted);
+    ledger.begins(&order("www.example.com")).unwrap();
+    let now = String::from_utf8(ledger.book.to_bytes()).unwrap();
+    let before = now
+        .replacen("\"format\": 2", "\"format\": 1", 1)
+        .replace("\"ca\": ", "\"authority\": ");
+    assert_eq!(before.matches("authority").count(), 4, "{before}");
+    assert_eq!(Book::parse(before.as_bytes()).unwrap(), ledger.book);
+    let newer = now.replacen("\"format\": 2", "\"format\": 3", 1);
+    assert!(matches!(Book::parse(newer.as_bytes()), Err(Unreadable::Newer(3))));
+}
+
+#[test]
 fn what_was_issued_is_remembered_however_many_orders_fail_afterwards() {
     let mut ledger = TestLedger::new();
     for _ in 0..5 {

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::acme::RevocationReason;
 use crate::config::{Ca, ExternalAccount, SecretReference};
 
-/// The document's format.
-const FORMAT: u32 = 1;
+/// The document's format. Format 1 had other names for some fields, which are read as well.
+const FORMAT: u32 = 2;
 
 /// A wish to revoke.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +45,11 @@ pub(crate) struct Said {
 struct Stored {
     format: u32,
     certificate: String,
+    #[serde(alias = "generation")]
     fingerprint: String,
     leaf: String,
     not_after: u64,
+    #[serde(alias = "authority")]
     ca: StoredCa,
     reason: String,
     asked_at: u64,
@@ -205,11 +207,17 @@ mod tests {
             revoked_at: Some(at(9)),
         };
         let bytes = wish.to_json().unwrap();
-        assert_eq!(Wish::parse(&bytes), Ok(wish));
+        assert_eq!(Wish::parse(&bytes), Ok(wish.clone()));
         let text = String::from_utf8(bytes).unwrap();
+        let of_format_1 = text
+            .replace("\"format\": 2", "\"format\": 1")
+            .replace("\"fingerprint\"", "\"generation\"")
+            .replace("\"ca\"", "\"authority\"");
+        assert_ne!(of_format_1, text);
+        assert_eq!(Wish::parse(of_format_1.as_bytes()), Ok(wish));
         for (from, to) in [
             ("a7a7", "a7"),
-            ("\"format\": 1", "\"format\": 2"),
+            ("\"format\": 2", "\"format\": 3"),
             ("key-compromise", "whim"),
             ("\"leaf\": \"", "\"leaf\": \"*"),
             ("{", "["),

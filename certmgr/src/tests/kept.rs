@@ -82,6 +82,47 @@ async fn a_start_without_its_source_serves_what_served_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_format_1_kept_serves_and_stays_excluded_and_is_written_in_the_format_of_now() {
+    let kept = Kept::new();
+    let (first, second, third) = (kept.ca.pair(), kept.ca.pair(), kept.ca.pair());
+    kept.served(&[&first, &second]).await;
+    {
+        let mut manager = kept.start();
+        restored(&mut manager, &second).await;
+        manager.handle.control().rollback("api", None).await.unwrap();
+        manager.told("excluded").await;
+    }
+    let now = fs::read_to_string(kept.document()).unwrap();
+    let before = [
+        ("\"format\": 2", "\"format\": 1"),
+        ("\"fingerprint\"", "\"generation\""),
+        ("\"ca\": ", "\"authority\": "),
+        ("\"excluded\"", "\"held_back\""),
+    ]
+    .into_iter()
+    .fold(now.clone(), |text, (name, before)| {
+        assert!(text.contains(name), "{name}");
+        text.replace(name, before)
+    });
+    fs::write(kept.document(), before).unwrap();
+    let mut manager = kept.start();
+    restored(&mut manager, &first).await;
+    // The source still holds what an operator went back from.
+    manager.told("excluded").await;
+    assert_eq!(manager.serving(), Some(first.fingerprint()));
+    kept.files.rename(&third);
+    manager.told("promoted").await;
+    drop(manager);
+    let mut manager = kept.start();
+    restored(&mut manager, &third).await;
+    let written = fs::read_to_string(kept.document()).unwrap();
+    assert!(
+        written.starts_with("{\n  \"format\": 2,") && !written.contains("\"generation\""),
+        "{written}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_has_expired_meanwhile_serves_again_and_another_expired_one_never_does() {
     let kept = Kept::new();
     let pair = kept.ca.pair_of("a.test", -30, 5);
@@ -233,7 +274,7 @@ fn a_check_takes_a_wish_to_revoke_that_cannot_be_read_for_one_and_tells_of_it() 
     };
     assert_eq!(check(), (false, Vec::new()));
     let file = state.join(format!("revocations/{:x}.json", pair.fingerprint()));
-    for broken in ["", "{", "[]", "{\"format\": 2}"] {
+    for broken in ["", "{", "[]", "{\"format\": 3}"] {
         fs::write(&file, broken).unwrap();
         let (to_be_revoked, unread) = check();
         let files: Vec<_> = unread.iter().map(|one| &one.file).collect();

@@ -444,6 +444,24 @@ async fn a_start_without_its_source_trusts_whom_it_trusted_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_format_1_kept_is_trusted() {
+    let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
+    bundle.write(&ca.pem(), &ca.list(&[], 9));
+    let state = kept(&bundle).await;
+    bundle.remove();
+    let document = state.path().join("trust/clients.json");
+    let now = fs::read_to_string(&document).unwrap();
+    let before =
+        now.replacen("\"format\": 2", "\"format\": 1", 1)
+            .replacen("\"fingerprint\"", "\"generation\"", 1);
+    assert_ne!(before, now);
+    fs::write(&document, before).unwrap();
+    let mut trusting = Trusting::start(vec![bundle.config()], with_state(state.path()));
+    trusting.tells("trust_restored").await;
+    assert!(trusting.lets_in(&ca.client(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_anything_kept_the_first_load_waits_for_the_source() {
     let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
     let options = Options {
@@ -474,7 +492,7 @@ async fn what_is_kept_and_broken_is_told_and_the_source_heals_it() {
         String::new(),
         "[]".to_owned(),
         whole[..whole.len() / 2].to_owned(),
-        with("\"format\": 1", "\"format\": 0"),
+        with("\"format\": 2", "\"format\": 0"),
         with("\"ca\": \"", "\"ca\": \"#"),
         with("\"ca\": \"", "\"ca\": \"AAAA"),
         with("\"fingerprint\": \"", "\"fingerprint\": \"0"),
@@ -498,12 +516,12 @@ async fn what_a_newer_program_keeps_is_not_written_over() {
     let state = TempDir::new().unwrap();
     let document = state.path().join("trust/clients.json");
     fs::create_dir_all(state.path().join("trust")).unwrap();
-    let newer = "{ \"format\": 2, \"roots\": [] }";
+    let newer = "{ \"format\": 3, \"roots\": [] }";
     fs::write(&document, newer).unwrap();
     let mut trusting = Trusting::start(vec![bundle.config()], with_state(state.path()));
     let told = trusting.tells("trust_kept_broken").await.to_string();
     assert!(
-        told.contains("format 2") && told.contains("run the newer h2gate"),
+        told.contains("format 3") && told.contains("run the newer h2gate"),
         "{told}"
     );
     trusting.tells("trust_promoted").await;

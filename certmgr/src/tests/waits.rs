@@ -560,7 +560,7 @@ async fn a_document_of_a_newer_program_is_left_alone() {
     let file = world.directory.path().join("certificates/api.json");
     let newer = fs::read_to_string(&file)
         .unwrap()
-        .replacen("\"format\": 1", "\"format\": 2", 1);
+        .replacen("\"format\": 2", "\"format\": 3", 1);
     fs::write(&file, &newer).unwrap();
     tokio::time::sleep(Duration::from_secs(DAY)).await;
     let mut manager = world.start();

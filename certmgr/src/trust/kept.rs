@@ -1,7 +1,6 @@
 //! What is kept of a trust bundle: the texts that it was made of, for the next start.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,8 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::pair::Pair;
 
-/// The document's format.
-const FORMAT: u32 = 1;
+/// The document's format. Format 1 had another name for the fingerprint, which is read as well.
+const FORMAT: u32 = 2;
 
 /// What the fields beside the texts take, generously.
 const FIELDS_BYTES: usize = 1024;
@@ -43,7 +42,7 @@ struct Format {
 struct Document<'a> {
     format: u32,
     /// As it is shown to people: tells whether the texts are still what they were.
-    #[serde(borrow)]
+    #[serde(borrow, alias = "generation")]
     fingerprint: Cow<'a, str>,
     /// Whether revocation lists were demanded.
     revocation: bool,
@@ -83,10 +82,10 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Pair, Unusable> {
         |error: serde_json::Error| format!("is broken at line {} column {}", error.line(), error.column());
     let Format { format } = serde_json::from_slice(bytes).map_err(broken)?;
     let unknown = format!("has format {format}, and this h2gate knows {FORMAT}");
-    match format.cmp(&FORMAT) {
-        Ordering::Greater => return Err(Unusable::Newer(unknown)),
-        Ordering::Less => return Err(Unusable::Broken(unknown)),
-        Ordering::Equal => {}
+    match format {
+        0 => return Err(Unusable::Broken(unknown)),
+        1..=FORMAT => {}
+        _ => return Err(Unusable::Newer(unknown)),
     }
     let document: Document<'_> = serde_json::from_slice(bytes).map_err(broken)?;
     let ca = decode(&document.ca)?;
