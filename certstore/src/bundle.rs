@@ -30,7 +30,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::UnixTime;
 
 pub use chain::chain_order;
-pub use error::{BundleError, Found, Part};
+pub use error::{BundleError, Part};
 pub use name::{BadName, Name};
 
 /// The most bytes that either input may have. The longest lawful chain is far below it: a TLS peer refuses a

@@ -24,9 +24,9 @@ pub mod store;
 mod testing;
 pub mod trust;
 
-pub use bundle::{BadName, BundleError, CertBundle, Fingerprint, Found, KeyKind, Name, Part, Warning};
+pub use bundle::{BadName, BundleError, CertBundle, Fingerprint, KeyKind, Name, Part, Warning};
 pub use challenge::{Challenges, Published};
-pub use pem::PemError;
+pub use pem::{Found, PemError};
 pub use prove::{Evidence, Profile, ProveError, Proved, prove};
 pub use remote_text::{RemoteText, is_shown};
 pub use resolver::{Resolution, Resolver, take_resolution};

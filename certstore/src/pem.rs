@@ -6,10 +6,10 @@
 //! Nothing of the text is ever shown. A key on one line has its numbers where a label is looked for, so a label is
 //! shown only if it is one of [`KNOWN_LABELS`].
 
+use std::fmt;
+
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use zeroize::Zeroizing;
-
-use crate::bundle::Found;
 
 const BEGIN: &[u8] = b"-----BEGIN";
 const END: &[u8] = b"-----END";
@@ -48,6 +48,59 @@ const KNOWN_LABELS: [&str; 23] = [
     "X509 CRL",
     "X9.42 DH PARAMETERS",
 ];
+
+/// What an input without the wanted PEM section holds instead. Never content, only its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Binary DER, such as a `.der` or `.cer` file.
+    Der,
+    /// A PKCS#12 container, such as a `.p12` or `.pfx` file.
+    Pkcs12,
+    /// A PKCS#7 container of certificates, such as a `.p7b` file.
+    Pkcs7,
+    /// A Java key store.
+    JavaKeyStore,
+    /// A private key as OpenSSH writes it.
+    OpenSshKey,
+    /// JSON.
+    Json,
+    /// A text in quotes, such as JSON that was put into JSON once more.
+    JsonString,
+    /// PEM that was encoded in base64 once more, or DER in base64 without the boundaries of PEM.
+    Base64,
+    /// An HTML or XML page.
+    Markup,
+    /// Text in UTF-16.
+    Utf16,
+    /// Some other text.
+    Text,
+    /// Some other binary data.
+    Binary,
+    /// PEM, but of these sections only.
+    Sections(Vec<String>),
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Der => "binary DER data",
+            Self::Pkcs12 => "a PKCS#12 container",
+            Self::Pkcs7 => "a PKCS#7 container",
+            Self::JavaKeyStore => "a Java key store",
+            Self::OpenSshKey => "a key in the format of OpenSSH",
+            Self::Json => "JSON",
+            Self::JsonString => "a text in quotes, such as JSON within JSON",
+            Self::Base64 => "base64 without BEGIN and END lines",
+            Self::Markup => "an HTML or XML page",
+            Self::Utf16 => "text in UTF-16",
+            Self::Text => "text without any PEM section",
+            Self::Binary => "binary data",
+            Self::Sections(labels) => {
+                return write!(f, "the PEM sections {}", labels.join(", "));
+            }
+        })
+    }
+}
 
 /// Why a text has no sections that could be read. What it is the text of, the caller knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -63,7 +63,7 @@ pub(super) fn check(
     let parsed = parse(&input)?;
     let Some(first) = parsed.first() else {
         return Err(BundleError::NoCertificate {
-            found: super::Found::Sections(Vec::new()),
+            found: crate::pem::Found::Sections(Vec::new()),
         });
     };
     let Ok(signing) = any_supported_type(key) else {

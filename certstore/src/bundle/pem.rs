@@ -4,8 +4,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use super::MAX_PEM_BYTES;
-use super::error::{BundleError, Found, Part};
-use crate::pem::{PemError, is_pkcs7, labels, sections};
+use super::error::{BundleError, Part};
+use crate::pem::{Found, PemError, is_pkcs7, labels, sections};
 
 /// The tags of ASN.1 that tell kinds of private keys apart.
 const INTEGER: u8 = 0x02;

@@ -4,6 +4,7 @@ use rcgen::{
 };
 
 use super::*;
+use crate::pem::Found;
 use crate::testing::*;
 
 mod broken_keys;

@@ -3,8 +3,8 @@
 use rustls_pki_types::UnixTime;
 
 use super::MAX_CAS;
-use crate::bundle::{Found, Part};
-use crate::pem::PemError;
+use crate::bundle::Part;
+use crate::pem::{Found, PemError};
 use crate::rfc3339;
 
 /// Why a candidate is refused by `TrustBundle::parse`. Positions count from 1, in the order of the text.
