@@ -19,6 +19,7 @@ mod pem;
 pub mod prove;
 mod remote_text;
 pub mod resolver;
+mod serving;
 pub mod store;
 #[cfg(test)]
 mod testing;
@@ -31,9 +32,9 @@ pub use prove::{Evidence, Profile, ProveError, Proved, prove};
 pub use remote_text::{RemoteText, is_shown};
 pub use resolver::{Resolution, Resolver, take_resolution};
 pub use rustls_pki_types::UnixTime;
+pub use serving::Serving;
 pub use store::{
-    ClientTrust, Installed, Reader, Refusal, Serving, ServingStatus, ServingTrust, Status, TrustStatus,
-    Writer, store,
+    ClientTrust, Installed, Reader, Refusal, ServingStatus, ServingTrust, Status, TrustStatus, Writer, store,
 };
 pub use trust::{Identity, ProvedTrust, TrustBundle, TrustError, lacks_bundle};
 

@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::bundle::chain::leads_to;
 use crate::bundle::{CertBundle, Certificate, Name, Warning};
-use crate::store::Serving;
+use crate::serving::Serving;
 
 pub use error::{Evidence, ProveError};
 

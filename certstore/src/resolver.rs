@@ -16,7 +16,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::bundle::{Fingerprint, Name};
 use crate::host;
-use crate::store::Serving;
+use crate::serving::Serving;
 
 /// What the last look-up on this thread came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

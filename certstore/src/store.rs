@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use arc_swap::ArcSwap;
 use rustls_pki_types::UnixTime;
 
-use crate::bundle::{CertBundle, Fingerprint, KeyKind, Name, Warning};
+use crate::bundle::{Fingerprint, KeyKind, Name, Warning};
 use crate::challenge::Challenges;
 use crate::prove::Proved;
 use crate::resolver::{Resolver, Table};
+use crate::serving::Serving;
 
 pub(crate) use self::trust::TrustSlot;
 pub use self::trust::{ClientTrust, ServingTrust, TrustStatus};
@@ -36,45 +37,6 @@ pub fn store() -> (Writer, Reader) {
         },
         Reader { shared },
     )
-}
-
-/// A bundle that serves, or has served, under a name.
-#[derive(Debug)]
-pub struct Serving {
-    name: Arc<str>,
-    install: u64,
-    bundle: Arc<CertBundle>,
-}
-
-impl Serving {
-    /// For trial handshakes: in no store, and older than anything in one.
-    pub(crate) fn trial(name: Arc<str>, bundle: Arc<CertBundle>) -> Self {
-        Self {
-            name,
-            install: 0,
-            bundle,
-        }
-    }
-
-    /// The certificate's name in the configuration.
-    pub fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    /// Grows with each install in this store: of two, the greater is the newer.
-    pub fn install(&self) -> u64 {
-        self.install
-    }
-
-    /// The hash of what is served.
-    pub fn fingerprint(&self) -> Fingerprint {
-        self.bundle.fingerprint()
-    }
-
-    /// The bundle itself.
-    pub fn bundle(&self) -> &Arc<CertBundle> {
-        &self.bundle
-    }
 }
 
 /// What an install did.
@@ -182,18 +144,14 @@ impl Writer {
             self.clear_refusal(name);
             return Installed {
                 fingerprint,
-                install: current.install,
+                install: current.install(),
                 changed: false,
             };
         }
         self.last_install = self.last_install.saturating_add(1);
         let install = self.last_install;
         let name: Arc<str> = name.into();
-        let serving = Some(Arc::new(Serving {
-            name: Arc::clone(&name),
-            install,
-            bundle,
-        }));
+        let serving = Some(Arc::new(Serving::new(Arc::clone(&name), install, bundle)));
         self.change(|entries| {
             entries.insert(
                 name,
@@ -328,10 +286,10 @@ impl fmt::Debug for Reader {
 
 impl ServingStatus {
     fn of(serving: &Serving) -> Self {
-        let bundle = &serving.bundle;
+        let bundle = serving.bundle();
         Self {
             fingerprint: bundle.fingerprint(),
-            install: serving.install,
+            install: serving.install(),
             names: bundle.names().to_vec(),
             not_before: bundle.not_before(),
             not_after: bundle.not_after(),

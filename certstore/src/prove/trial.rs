@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateDer, IpAddr, ServerName, UnixTime};
 use super::{Profile, ProveError};
 use crate::bundle::{CertBundle, Name};
 use crate::resolver::{Resolver, Table, take_resolution};
-use crate::store::Serving;
+use crate::serving::Serving;
 
 /// The label that stands for "any" under a wildcard.
 const SYNTHETIC_LABEL: &str = "h2gate-trial";

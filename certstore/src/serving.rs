@@ -1,0 +1,48 @@
+//! What handshakes are given: a bundle under its name.
+
+use std::sync::Arc;
+
+use crate::bundle::{CertBundle, Fingerprint};
+
+/// A bundle that serves, or has served, under a name.
+#[derive(Debug)]
+pub struct Serving {
+    name: Arc<str>,
+    install: u64,
+    bundle: Arc<CertBundle>,
+}
+
+impl Serving {
+    pub(crate) fn new(name: Arc<str>, install: u64, bundle: Arc<CertBundle>) -> Self {
+        Self { name, install, bundle }
+    }
+
+    /// For trial handshakes: in no store, and older than anything in one.
+    pub(crate) fn trial(name: Arc<str>, bundle: Arc<CertBundle>) -> Self {
+        Self {
+            name,
+            install: 0,
+            bundle,
+        }
+    }
+
+    /// The certificate's name in the configuration.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Grows with each install in this store: of two, the greater is the newer.
+    pub fn install(&self) -> u64 {
+        self.install
+    }
+
+    /// The hash of what is served.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.bundle.fingerprint()
+    }
+
+    /// The bundle itself.
+    pub fn bundle(&self) -> &Arc<CertBundle> {
+        &self.bundle
+    }
+}
