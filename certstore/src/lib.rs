@@ -32,11 +32,9 @@ pub use prove::{Evidence, Profile, ProveError, Proved, prove};
 pub use remote_text::{RemoteText, is_shown};
 pub use resolver::{Resolution, Resolver, take_resolution};
 pub use rustls_pki_types::UnixTime;
-pub use serving::Serving;
-pub use store::{
-    ClientTrust, Installed, Reader, Refusal, ServingStatus, ServingTrust, Status, TrustStatus, Writer, store,
-};
-pub use trust::{Identity, ProvedTrust, TrustBundle, TrustError, lacks_bundle};
+pub use serving::{Refusal, Serving};
+pub use store::{ClientTrust, Installed, Reader, ServingStatus, Status, TrustStatus, Writer, store};
+pub use trust::{Identity, ProvedTrust, ServingTrust, TrustBundle, TrustError, lacks_bundle};
 
 /// An instant as RFC 3339 in UTC, to the second: `2026-03-01T00:00:00Z`.
 pub fn rfc3339(at: UnixTime) -> String {

@@ -1,6 +1,8 @@
-//! What handshakes are given: a bundle under its name.
+//! A bundle under its name, as handshakes are given it; and why a candidate was refused.
 
 use std::sync::Arc;
+
+use rustls_pki_types::UnixTime;
 
 use crate::bundle::{CertBundle, Fingerprint};
 
@@ -45,4 +47,13 @@ impl Serving {
     pub fn bundle(&self) -> &Arc<CertBundle> {
         &self.bundle
     }
+}
+
+/// Why the last candidate of a certificate was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Reason, place and remedy, for a person.
+    pub message: String,
+    /// When it was refused.
+    pub at: UnixTime,
 }

@@ -17,10 +17,9 @@ use crate::bundle::{Fingerprint, KeyKind, Name, Warning};
 use crate::challenge::Challenges;
 use crate::prove::Proved;
 use crate::resolver::{Resolver, Table};
-use crate::serving::Serving;
+use crate::serving::{Refusal, Serving};
 
-pub(crate) use self::trust::TrustSlot;
-pub use self::trust::{ClientTrust, ServingTrust, TrustStatus};
+pub use self::trust::{ClientTrust, TrustStatus};
 
 /// Makes an empty store. There is one writer for its whole life.
 pub fn store() -> (Writer, Reader) {
@@ -48,15 +47,6 @@ pub struct Installed {
     pub install: u64,
     /// False if exactly this bundle was serving already: then nothing happened.
     pub changed: bool,
-}
-
-/// Why the last candidate of a certificate was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// Reason, place and remedy, for a person.
-    pub message: String,
-    /// When it was refused.
-    pub at: UnixTime,
 }
 
 /// What is known about one certificate, for an admin page.

@@ -14,6 +14,7 @@
 mod check;
 mod error;
 mod identity;
+pub(crate) mod slot;
 mod verifier;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use crate::bundle::Fingerprint;
 
 pub use error::TrustError;
 pub use identity::{Identity, MAX_NAMES};
+pub use slot::ServingTrust;
 pub(crate) use verifier::Verifier;
 pub use verifier::{MAX_CLIENT_CHAIN, lacks_bundle};
 

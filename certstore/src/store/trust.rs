@@ -3,16 +3,16 @@
 //! As with certificates, what serves is only ever replaced by another [`ProvedTrust`].
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::{Installed, Reader, Refusal, Writer};
-use crate::trust::{ProvedTrust, TrustBundle, Verifier};
+use super::{Installed, Reader, Writer};
+use crate::serving::Refusal;
+use crate::trust::slot::{ServingTrust, State, TrustSlot};
+use crate::trust::{ProvedTrust, Verifier};
 
 /// What is known about one trust bundle, for an admin page.
 #[derive(Debug, Clone)]
@@ -23,15 +23,6 @@ pub struct TrustStatus {
     pub serving: Option<ServingTrust>,
     /// Why the newest candidate does not serve; `None` if it does.
     pub refusal: Option<Refusal>,
-}
-
-/// A bundle that peers are verified against.
-#[derive(Debug, Clone)]
-pub struct ServingTrust {
-    /// Grows with each install in this store.
-    pub install: u64,
-    /// The bundle itself: its CAs, its revocation lists, its fingerprint.
-    pub bundle: Arc<TrustBundle>,
 }
 
 /// All trust bundles of a store.
@@ -69,43 +60,6 @@ impl ClientTrust {
     }
 }
 
-/// The place of one name, for as long as anybody looks into it.
-pub(crate) struct TrustSlot {
-    name: Arc<str>,
-    state: ArcSwap<State>,
-}
-
-#[derive(Debug, Default, Clone)]
-struct State {
-    /// Whether the configuration names it.
-    declared: bool,
-    serving: Option<ServingTrust>,
-    refusal: Option<Refusal>,
-}
-
-impl TrustSlot {
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    pub(crate) fn bundle(&self) -> Option<Arc<TrustBundle>> {
-        let state = self.state.load();
-        state.serving.as_ref().map(|serving| Arc::clone(&serving.bundle))
-    }
-
-    fn change(&self, edit: impl FnOnce(&mut State)) {
-        let mut state = State::clone(&self.state.load());
-        edit(&mut state);
-        self.state.store(Arc::new(state));
-    }
-}
-
-impl fmt::Debug for TrustSlot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TrustSlot").field(&self.name).finish()
-    }
-}
-
 impl Book {
     fn slots(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<TrustSlot>>> {
         // The map is whole at every moment.
@@ -119,10 +73,7 @@ impl Book {
             return Arc::clone(slot);
         }
         let name: Arc<str> = name.into();
-        let slot = Arc::new(TrustSlot {
-            name: Arc::clone(&name),
-            state: ArcSwap::default(),
-        });
+        let slot = Arc::new(TrustSlot::new(Arc::clone(&name)));
         slots.insert(name, Arc::clone(&slot));
         slot
     }
@@ -230,7 +181,7 @@ impl Reader {
         let status = |slot: &Arc<TrustSlot>| {
             let state = slot.state.load();
             state.declared.then(|| TrustStatus {
-                name: Arc::clone(&slot.name),
+                name: Arc::clone(slot.name()),
                 serving: state.serving.clone(),
                 refusal: state.refusal.clone(),
             })

@@ -10,7 +10,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::store::TrustSlot;
+use super::slot::TrustSlot;
 
 /// The most bytes of a client's own certificate and those that it sends with it. All of them are kept for as
 /// long as the connection lives, whether or not a CA has signed them; lawful chains have 2 to 8 KiB.

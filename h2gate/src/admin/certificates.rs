@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use certmgr::{AcmeView, LastError, NextStep, Revocation, Version, View};
-use certstore::store::{ServingStatus, ServingTrust, TrustStatus};
-use certstore::{Refusal, Status, UnixTime, rfc3339};
+use certstore::store::{ServingStatus, TrustStatus};
+use certstore::{Refusal, ServingTrust, Status, UnixTime, rfc3339};
 use serde_json::{Value, json};
 
 /// The page, as JSON. What the manager says is null in a process without one. `now` gives the time that is

@@ -3,8 +3,8 @@
 use std::fmt::Error;
 
 use certmgr::TrustEvent;
-use certstore::UnixTime;
-use certstore::store::{ServingTrust, TrustStatus};
+use certstore::store::TrustStatus;
+use certstore::{ServingTrust, UnixTime};
 
 use super::exposition::{Families, Labels};
 use crate::run::certificates::EventTotals;
