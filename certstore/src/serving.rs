@@ -16,7 +16,11 @@ pub struct Serving {
 
 impl Serving {
     pub(crate) fn new(name: Arc<str>, install: u64, bundle: Arc<CertBundle>) -> Self {
-        Self { name, install, bundle }
+        Self {
+            name,
+            install,
+            bundle,
+        }
     }
 
     /// For trial handshakes: in no store, and older than anything in one.
