@@ -1,7 +1,7 @@
 # `make help` tells what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proof lint doc tools
+.PHONY: help demo test proof lint facts doc tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ lint: ## Formatting, clippy, documentation and dependencies, warnings denied
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	scripts/deny
+
+facts: ## Lines, names, comments and circles of modules, by crate
+	scripts/facts
 
 doc: ## The documentation of the crates, into target/doc
 	cargo doc --workspace --no-deps --locked

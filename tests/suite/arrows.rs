@@ -1,12 +1,11 @@
 //! The module arrows of ARCHITECTURE.md, checked on the sources and on cargo's own tree.
 
-mod modules;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use modules::Edge;
+use facts::Facts;
+use facts::modules::{self, Edge};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -290,4 +289,33 @@ fn top_level_modules_form_no_new_circle() {
         }
     }
     assert!(found.is_empty(), "\n{found}");
+}
+
+/// Names that several types of a crate have, at most: none grows.
+const SHARED_NAMES: &[(&str, usize)] = &[
+    ("http2", 0),
+    ("certstore", 1),
+    ("certmgr", 54),
+    ("gateway", 0),
+    ("h2gate", 7),
+    ("demo", 1),
+];
+
+#[test]
+fn types_have_names_of_their_own_and_comments_begin_with_the_thing() {
+    for (krate, most) in SHARED_NAMES {
+        let facts = Facts::of(&root().join(krate).join("src")).unwrap();
+        let shared = &facts.shared_names;
+        assert!(
+            shared.len() <= *most,
+            "{krate} had {most} names that several types share: {shared:?}"
+        );
+        assert!(facts.docs > 100 && facts.code > 1_000, "{krate}: {facts:?}");
+        assert!(
+            20 * facts.clauses < facts.docs,
+            "{krate}: {} of {} doc comments begin with what, whether, how and the like",
+            facts.clauses,
+            facts.docs
+        );
+    }
 }

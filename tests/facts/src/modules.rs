@@ -1,17 +1,15 @@
 //! Edges between the top-level modules of a crate, read from its sources: `use` trees, and paths in code that begin with
 //! `crate`, `self` or `super`. Tests do not count: items under `#[cfg(test)]`, files `tests.rs` and those under `tests`.
-//!
-//! This file needs the standard library alone, so that another program can take it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The crate's root file, which shows what the modules have. It stands above all of them.
-pub(crate) const FACADE: &str = "lib";
+pub const FACADE: &str = "lib";
 
 /// A place at which one top-level module names another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Edge {
+pub struct Edge {
     /// The module that names.
     pub from: String,
     /// The module that is named, or [`FACADE`].
@@ -23,16 +21,13 @@ pub(crate) struct Edge {
 }
 
 /// The modules that the root file in `src` declares, and the edges between them, in order.
-pub(crate) fn read(src: &Path) -> std::io::Result<(BTreeSet<String>, Vec<Edge>)> {
-    let mut files = Vec::new();
-    collect(src, src, &mut files)?;
-    files.sort();
-
+pub fn read(src: &Path) -> std::io::Result<(BTreeSet<String>, Vec<Edge>)> {
     let root = words(&std::fs::read_to_string(src.join("lib.rs"))?);
     let modules: BTreeSet<String> = declared(&without_tests(&root)).collect();
 
     let mut edges = Vec::new();
-    for file in files {
+    let product = files(src)?.into_iter().filter(|(_, is_test)| !is_test);
+    for (file, _) in product {
         let place = place(&file);
         let Some(from) = place.first().filter(|first| modules.contains(*first)) else {
             continue;
@@ -57,7 +52,7 @@ pub(crate) fn read(src: &Path) -> std::io::Result<(BTreeSet<String>, Vec<Edge>)>
 }
 
 /// The sets of modules each of which reaches all others of its set: one set for each circle, and for circles that touch.
-pub(crate) fn circles(edges: &[Edge]) -> Vec<BTreeSet<String>> {
+pub fn circles(edges: &[Edge]) -> Vec<BTreeSet<String>> {
     let mut next: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for edge in edges.iter().filter(|edge| edge.to != FACADE) {
         next.entry(&edge.from).or_default().insert(&edge.to);
@@ -88,20 +83,24 @@ pub(crate) fn circles(edges: &[Edge]) -> Vec<BTreeSet<String>> {
     sets.into_iter().filter(|set| !set.is_empty()).collect()
 }
 
-/// The Rust files below `folder`, relative to `src`, without those of tests.
-fn collect(src: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.file_stem().is_some_and(|stem| stem == "tests") {
-            continue;
-        }
-        if path.is_dir() {
-            collect(src, &path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.extend(path.strip_prefix(src).ok().map(Path::to_owned));
+/// The Rust files below `src`, relative to it and in order, and whether they are those of tests.
+pub(crate) fn files(src: &Path) -> std::io::Result<Vec<(PathBuf, bool)>> {
+    let (mut files, mut open) = (Vec::new(), vec![src.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && let Ok(file) = path.strip_prefix(src)
+            {
+                let is_test = file.with_extension("").iter().any(|part| part == "tests");
+                files.push((file.to_owned(), is_test));
+            }
         }
     }
-    Ok(())
+    files.sort();
+    Ok(files)
 }
 
 /// The module that a file is: `a/b.rs` and `a/b/mod.rs` are `[a, b]`.
@@ -112,14 +111,14 @@ fn place(file: &Path) -> Vec<String> {
 }
 
 /// A name, `::` or one other sign of a source, with its line.
-type Word = (String, usize);
+pub(crate) type Word = (String, usize);
 
 fn is_name(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
 /// The words of a source, without comments, and without what stands in strings and characters.
-fn words(text: &str) -> Vec<Word> {
+pub(crate) fn words(text: &str) -> Vec<Word> {
     let text: Vec<char> = text.chars().collect();
     let at = |index: usize| text.get(index).copied().unwrap_or('\0');
     let (mut words, mut line, mut index) = (Vec::new(), 1, 0);
@@ -202,7 +201,7 @@ fn end_of_raw(text: &[char], index: usize) -> usize {
 }
 
 /// The words without the items, statements and fields that `#[cfg(test)]` stands before.
-fn without_tests(words: &[Word]) -> Vec<Word> {
+pub(crate) fn without_tests(words: &[Word]) -> Vec<Word> {
     let is = |index: usize, word: &str| words.get(index).is_some_and(|(it, _)| it == word);
     let (mut kept, mut index) = (Vec::new(), 0);
     while let Some(word) = words.get(index) {
