@@ -1,5 +1,5 @@
-//! Ordering from a CA by ACME (RFC 8555): the contract that the story of a certificate knows, and the parts
-//! that keep it.
+//! Ordering from a CA by ACME (RFC 8555): the contract [`Issuer`], which is all that the code of a certificate knows,
+//! and the parts that fulfil it.
 
 mod account;
 mod chain;
@@ -34,36 +34,42 @@ use crate::store::BoxFuture;
 
 /// Orders certificates for one [`AcmeSource`].
 ///
-/// Cas are named by position in its list. No call outlives its own timeouts: each ends.
+/// A CA is named by its position in the list of the source. Each call but [`Issuer::turn`] ends within its own
+/// timeouts.
+///
+/// The caller issues for one certificate name at a time, in all processes of a state directory: there is one note of
+/// an order for each name. It holds a [`Turn`] meanwhile. A call that is dropped leaves the note on disk, so that the
+/// next [`Issuer::issue`] goes on with the order; TXT records stay in the note until [`Issuer::clean_up`].
 pub(crate) trait Issuer: Send + Sync {
-    /// Waits until one more order may be under way. Dropped, it lets the next one begin.
+    /// Waits until one more order may be in progress. Dropping the turn lets the next order begin.
     fn turn(&self) -> BoxFuture<'_, Turn>;
 
-    /// Goes on with the order that is noted for this name, or places a new one, until the chain is there.
+    /// Goes on with the order that is noted for this certificate, or places a new one, until the chain is there.
     ///
-    /// Everything that a crash could lose is on disk before the CA is told: the key before the order is
-    /// finalized, the order's URL as soon as it is known, each DNS record before it is made. Challenges are
-    /// taken back on every way out; after a crash by [`Issuer::clean_up`].
+    /// Everything that a crash could lose is on disk before the CA gets the request: the key before the order is
+    /// finalized, the order's URL as soon as it is known, each DNS record before it is made. Answers to challenges
+    /// are removed on every way out; after a crash by [`Issuer::clean_up`].
     fn issue<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Issued, IssueError>>;
 
-    /// The caller has kept the issued pair for good: the note of its order may go. An error of the DNS says that TXT
+    /// Removes the note of an order; the caller has stored the issued pair before. An error of the DNS says that TXT
     /// records are left, which stay noted for [`Issuer::clean_up`].
     fn done<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>>;
 
-    /// Takes back what an order left behind that a crash ended: TXT records.
+    /// Removes the TXT records that an order left behind when a crash ended it.
     fn clean_up<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>>;
 
-    /// RFC 9773. `None` if the CA has no such service.
+    /// Renewal information about the certificate `leaf` (RFC 9773). `None` if the CA has no such service.
     fn renewal_info<'a>(
         &'a self,
         ca: usize,
         leaf: &'a [u8],
     ) -> BoxFuture<'a, Result<Option<RenewalInfo>, IssueError>>;
 
-    /// Reads the CA's directory, to see whether it is there: costs it nothing.
+    /// Reads the directory of the CA, to see whether the CA answers: no rate limit counts it.
     fn probe(&self, ca: usize) -> BoxFuture<'_, Result<(), IssueError>>;
 
-    /// Whether nothing speaks against ordering this: the self-check alone, which costs the CA no more than a probe.
+    /// True if the self-check finds nothing that would make this order fail. It costs the CA no more than
+    /// [`Issuer::probe`].
     fn check_names<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>>;
 
     /// Revokes a certificate (RFC 8555 §7.6). One that is revoked already is no error.
@@ -74,10 +80,10 @@ pub(crate) trait Issuer: Send + Sync {
         reason: RevocationReason,
     ) -> BoxFuture<'a, Result<(), IssueError>>;
 
-    /// Whether such an order, at the same CA, is noted on disk. To go on with it is no new order.
+    /// True if an order for the same request, at the same CA, is noted on disk. Going on with it is no new order.
     fn has_unfinished<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>>;
 
-    /// Replaces the key of our account there (RFC 8555 §7.3.5). A crash in between loses neither key: the next
+    /// Replaces the key of our account at the CA (RFC 8555 §7.3.5). A crash in between loses neither key: the next
     /// call of any kind finds out which one the CA knows.
     fn roll_account_key(&self, ca: usize) -> BoxFuture<'_, Result<(), IssueError>>;
 }
@@ -85,7 +91,7 @@ pub(crate) trait Issuer: Send + Sync {
 /// Makes the issuer of an ACME certificate.
 pub(crate) type Issuers = Arc<dyn Fn(&AcmeSource) -> Arc<dyn Issuer> + Send + Sync>;
 
-/// One of the orders that may be under way at once.
+/// Permit for one of the orders that may be in progress at once. It ends when it is dropped.
 #[derive(Debug, Default)]
 #[must_use = "it ends when it is dropped"]
 pub(crate) struct Turn {
@@ -100,7 +106,7 @@ impl Turn {
     }
 }
 
-/// What is ordered.
+/// A certificate to be ordered.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     /// The certificate's name in the configuration.
@@ -110,55 +116,58 @@ pub(crate) struct Request {
     pub(crate) key: KeyType,
     /// Position in the list of CAs.
     pub(crate) ca: usize,
-    /// DER of the certificate that this one replaces, if it came from the same CA (RFC 9773 §5).
+    /// DER of the certificate that the new one replaces, if it came from the same CA (RFC 9773 §5).
     pub(crate) replaces: Option<Vec<u8>>,
-    /// Asked right before a new order is placed. `None`: nobody counts.
+    /// Asked right before a new order is placed. `None`: orders are not counted.
     pub(crate) leave: Option<Arc<dyn Leave>>,
 }
 
-/// Counts orders. What was meant to go on with an order, or to replace a certificate, may turn out otherwise.
+/// Counts orders and permits each, at the last moment: a call that was to go on with an order, or to replace a
+/// certificate, may have to place another kind of order.
 pub(crate) trait Leave: fmt::Debug + Send + Sync {
-    /// Whether a new order may be placed, which does or does not name what it replaces.
+    /// Permits a new order; the error says why it may not be placed. `replacing`: the order names the certificate
+    /// that it replaces.
     fn to_place(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>>;
 
-    /// What was to be gone on with has failed at the CA while nobody looked, and counts.
+    /// Counts a failure: the order that was to be gone on with has failed at the CA since it was last read.
     fn has_failed<'a>(&'a self, error: &'a IssueError) -> BoxFuture<'a, ()>;
 }
 
 /// Counts the accounts that are made at CAs.
 pub(crate) trait Registrar: Send + Sync {
-    /// Whether one more may be made, which is noted. One that the CA turns out to have already counts all the same.
+    /// Permits one more account and notes it; the error says why none may be made. An account that the CA turns out
+    /// to have already counts all the same.
     fn may_register<'a>(&'a self, ca: &'a Ca) -> BoxFuture<'a, Result<(), IssueError>>;
 
-    /// The CA gave none, so none counts. If it made one all the same, the next time gives that one to the same key (RFC
-    /// 8555 §7.3.1), and it counts then.
+    /// Removes what [`Registrar::may_register`] noted: the CA gave no account. If it made one all the same, the next
+    /// attempt gets that one for the same key (RFC 8555 §7.3.1), and it counts then.
     fn not_registered<'a>(&'a self, ca: &'a Ca) -> BoxFuture<'a, ()>;
 }
 
-/// A chain and its key, fresh from the CA. Not proved yet.
+/// A chain and its key, as the CA issued them. Not proved yet.
 pub(crate) struct Issued {
     pub(crate) pair: Pair,
     /// URL of the order.
     pub(crate) order: String,
 }
 
-/// RFC 5280 §5.3.1, those that a subscriber may give.
+/// Reasons of a revocation: those of RFC 5280 §5.3.1 that a subscriber may give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevocationReason {
     /// No reason given.
     Unspecified,
-    /// The key is in other hands.
+    /// Somebody else has the key.
     KeyCompromise,
-    /// It names what is not ours any more.
+    /// The certificate has a name that is not ours any more.
     AffiliationChanged,
-    /// Another one has taken its place.
+    /// Another certificate has taken its place.
     Superseded,
     /// The service is gone.
     CessationOfOperation,
 }
 
 impl RevocationReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 5] = [
         Self::Unspecified,
         Self::KeyCompromise,

@@ -1,7 +1,7 @@
 //! Our account at a CA: one for all certificates that are ordered there.
 //!
-//! Its key is on disk before the CA hears of it. So a crash never leaves an account behind whose key is lost,
-//! and a CA that has forgotten us is told the same key again.
+//! The account key is on disk before the CA gets it. So a crash never leaves an account behind whose key is lost, and
+//! a CA that has forgotten the account gets the same key again.
 
 mod register;
 
@@ -23,28 +23,29 @@ use crate::error::IssueError;
 
 use self::register::Register;
 
-/// A session as somebody whom the CA knows.
+/// A session, with the account that signs its requests.
 pub(super) struct Member {
     pub(super) session: Session,
     pub(super) account: Account,
     pub(super) key: AccountKey,
 }
 
-/// What is on disk.
+/// The account's document in the state directory.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     format: u32,
     directory: String,
     external_account: Option<String>,
-    /// The account's URL. `None`: not registered, or the CA has forgotten us.
+    /// The account's URL. `None`: not registered, or the CA has forgotten the account.
     url: Option<String>,
     key: Secret,
-    /// A key that the CA may have been told to use instead.
+    /// The key of a change that has not ended: the CA may know it in place of `key`.
     next_key: Option<Secret>,
     contact: Vec<String>,
 }
 
-/// Under which name the account is kept.
+/// Name of the account in the state directory: the URL of the CA directory and, if there is one, the external key
+/// identifier.
 pub(super) fn name(ca: &Ca) -> String {
     match &ca.external_account {
         Some(external) => format!("{} {}", ca.directory, external.kid),
@@ -65,7 +66,8 @@ pub(super) async fn open(session: Session, shared: &Shared) -> Result<Member, Is
     member(session, kept).await
 }
 
-/// As [`open`], after the CA has said that it knows no account `url`, or does not want it any more.
+/// Opens the account as [`open`] does, after the CA has said that it knows no account `url`, or does not accept it
+/// any more.
 pub(super) async fn open_anew(session: Session, shared: &Shared, url: &str) -> Result<Member, IssueError> {
     let register = Register::new(&session, shared);
     let kept = {
@@ -116,7 +118,7 @@ pub(super) async fn roll_key(session: Session, shared: &Shared) -> Result<(), Is
             Ok(())
         }
         Err(trouble) => {
-            // Without an answer the CA may know either key: the next call asks it.
+            // Without an answer the CA may know either key: the next call asks the CA.
             if trouble.is_refusal() {
                 kept.next_key = None;
                 if trouble.is("accountDoesNotExist") {
@@ -133,7 +135,7 @@ async fn member(session: Session, kept: Kept) -> Result<Member, IssueError> {
     let failed = |trouble: Trouble| trouble.into_error(&session.ca, "use the account");
     let key = kept.key().map_err(|bad| failed(Trouble::from(Cause::Key(bad))))?;
     let url = kept.url.unwrap_or_default();
-    // Asks nobody: the session has the directory already.
+    // Sends nothing: the session has the directory already.
     let account = Account::builder_with_http(session.sender())
         .from_parts(
             url,

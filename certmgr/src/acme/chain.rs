@@ -1,4 +1,4 @@
-//! Which of the chains that a CA offers for one certificate (RFC 8555 §7.4.2).
+//! Picks one of the chains that a CA offers for a certificate (RFC 8555 §7.4.2).
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -7,11 +7,11 @@ use tracing::warn;
 use super::account::Member;
 use super::jws::Signer;
 
-/// How many chains beside the default are looked at. CAs have offered two at most.
+/// Number of chains beside the default that are looked at. CAs have offered two at most.
 const MAX_ALTERNATES: usize = 4;
 
-/// The chain whose top is issued by `preferred`, else the CA's default. A chain that cannot be downloaded is not
-/// offered: a certificate with the default is better than none.
+/// Returns the chain whose last certificate is issued by `preferred`, else the default of the CA. A chain that cannot
+/// be downloaded counts as not offered: a certificate with the default chain is better than none.
 pub(super) async fn choose(
     member: &Member,
     default: String,
@@ -56,7 +56,7 @@ fn is(offered: &[Option<String>], preferred: &str) -> bool {
         .is_some_and(|issuer| issuer.as_deref() == Some(preferred))
 }
 
-/// The common name of whoever issued the last certificate of a chain.
+/// Common name of the issuer of the last certificate of a chain.
 fn top_issuer(chain: &str) -> Option<String> {
     let last = CertificateDer::pem_slice_iter(chain.as_bytes()).last()?.ok()?;
     let (_, certificate) = x509_parser::parse_x509_certificate(&last).ok()?;

@@ -1,19 +1,19 @@
-//! Names that an order is proving just now by TLS-ALPN-01. There is one certificate to show for a name: two
-//! orders for the same one would hide each other's answer.
+//! Names that an order is proving just now by TLS-ALPN-01. A name is answered with one certificate at a time: two
+//! orders for the same name would hide the answers of each other.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Who claims a name waits until nobody else does.
+/// The claimed names. A claim waits until no other claim has one of its names.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     claimed: Mutex<HashSet<String>>,
     released: Notify,
 }
 
-/// The names are ours until it is dropped.
+/// A claim on names. It ends when it is dropped.
 #[must_use = "dropping it releases the names at once"]
 #[derive(Debug)]
 pub(super) struct Claim {
@@ -22,7 +22,8 @@ pub(super) struct Claim {
 }
 
 impl Claims {
-    /// Waits until all of them are free: nobody holds some while waiting for others. Cancelling it claims none.
+    /// Waits until all names are free and claims them at once: no claim has some names while it waits for others.
+    /// Cancelling the wait claims none.
     pub(super) async fn claim(self: &Arc<Self>, names: Vec<String>) -> Claim {
         loop {
             let mut released = std::pin::pin!(self.released.notified());

@@ -1,4 +1,4 @@
-//! The issuer that talks to real CAs.
+//! The [`Issuer`] that talks to real CAs.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,19 +29,19 @@ use crate::schedule::RenewalInfo;
 use crate::state::State;
 use crate::store::BoxFuture;
 
-/// How long one attempt may take, all its waits together but those for DNS records.
+/// Time for one attempt, with all its waits but those for DNS records.
 const MAX_ATTEMPT: Duration = Duration::from_secs(20 * 60);
 
-/// See [`Client::max_wait`].
+/// Default of [`Client::max_wait`].
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(300);
 
-/// More orders at once than this are never of use.
+/// Largest number of orders at once: more are never of use.
 const MAX_ORDERS: usize = 1_024;
 
-/// How long a new account key waits for the orders that are under way with the old one.
+/// Time for which a change of the account key waits for the orders in progress with the old key.
 const MAX_QUIET_WAIT: Duration = Duration::from_secs(60);
 
-/// What the issuers of all certificates have in common. One in a process.
+/// State that the issuers of all certificates share. There is one in a process.
 pub(crate) struct Shared {
     pub(super) lease: Arc<dyn Lease>,
     pub(super) shelf: Shelf,
@@ -51,12 +51,13 @@ pub(crate) struct Shared {
     pub(super) claims: Arc<Claims>,
     desk: Desk,
     pub(super) registrar: Arc<dyn Registrar>,
-    /// One for each account, held while it is registered or changed.
+    /// One lock for each account, locked while the account is registered or changed.
     accounts: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Shared {
-    /// At most `max_orders` orders are under way at once; the others wait their turn.
+    /// Makes the shared state. At most `max_orders` orders are in progress at once; the others wait for their
+    /// [`Turn`].
     pub(crate) fn new(
         state: State,
         challenges: Challenges,
@@ -77,7 +78,8 @@ impl Shared {
         })
     }
 
-    /// Waits until no order is under way, and lets none begin while it is held. `None`: it takes too long.
+    /// Waits until no order is in progress, and lets none begin until the permit is dropped. `None`: the wait takes
+    /// longer than [`MAX_QUIET_WAIT`].
     async fn no_orders(&self) -> Option<OwnedSemaphorePermit> {
         let all = Arc::clone(&self.orders).acquire_many_owned(self.max_orders);
         timeout(MAX_QUIET_WAIT, all).await.ok()?.ok()
@@ -95,17 +97,26 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// Orders certificates as one [`AcmeSource`] says.
+/// Orders certificates as one [`AcmeSource`] says: the [`Issuer`] for real CAs.
+///
+/// An attempt ends within [`max_attempt`], and its TXT records are removed then, too. There is a second attempt only
+/// if the CA does not know the account, which is registered again in between. Apart from that, only calls whose nonce
+/// was refused and looks at an order in progress are repeated here; every other error goes to the caller, with the
+/// remedy and the time that the CA asks for.
+///
+/// Dropping a call is safe at each point: keys, the URL of the order and TXT records are on disk before they are
+/// used, published answers to challenges end with their guards, and a write to the state directory that has begun
+/// goes on to its end.
 pub(crate) struct Client {
     pub(super) shared: Arc<Shared>,
     pub(super) source: AcmeSource,
     pub(super) txt: Option<Arc<dyn TxtRecords>>,
-    /// How long the CA may look at the answers to its challenges, and how long it may take to sign.
+    /// Time for which the CA may validate the challenges, and again for which it may sign.
     pub(super) max_wait: Duration,
 }
 
 impl Client {
-    /// Touches nothing yet.
+    /// Makes the client. Nothing is read, written or sent yet.
     pub(crate) fn new(source: &AcmeSource, shared: &Arc<Shared>) -> Self {
         let txt = match &source.challenge {
             Challenge::Dns01(provider) => Some(dns::provider(provider)),
@@ -119,7 +130,7 @@ impl Client {
         }
     }
 
-    /// Made anew for each use: the system's name servers may be others by now, or be known only now.
+    /// Makes a resolver for each use: the name servers of the system may have changed, or be known only now.
     pub(super) fn lookup(&self) -> Lookup {
         Lookup::new(&self.source.resolvers)
     }
@@ -187,8 +198,8 @@ impl Client {
         }
     }
 
-    /// Removes the note; one with TXT records that could not be removed stays, without its order. Says why they could
-    /// not.
+    /// Removes the note of an order. A note with TXT records that could not be removed stays, without its order; the
+    /// returned value is the error of the DNS.
     pub(super) async fn forget(
         &self,
         certificate: &str,
@@ -220,7 +231,8 @@ impl Client {
         revoke_as(&member, leaf, reason).await.map_err(Stop::into_error)
     }
 
-    /// An order under way is signed with the old key, which the CA then knows no more.
+    /// Changes the account key while no order is in progress: such an order is signed with the old key, which the CA
+    /// does not know afterwards.
     async fn roll(&self, position: usize) -> Result<(), IssueError> {
         let ca = self.ca(position)?;
         let _quiet = self.shared.no_orders().await.ok_or_else(|| IssueError {
@@ -233,20 +245,20 @@ impl Client {
         account::roll_key(self.session(position).await?, &self.shared).await
     }
 
-    /// After the CA has said that it does not know us.
+    /// Registers the account again, after the CA has said that it does not know it.
     async fn anew(&self, member: Member) -> Result<Member, IssueError> {
         let url = member.account.id().to_owned();
         account::open_anew(member.session, &self.shared, &url).await
     }
 }
 
-/// How long one attempt for so many names may take. What the operator grants to DNS records comes on top.
+/// Time for one attempt for so many names. The time that the operator grants to DNS records is added.
 pub(crate) fn max_attempt(challenge: &Challenge, names: usize) -> Duration {
     let records = u32::try_from(names).unwrap_or(u32::MAX);
     let for_records = match challenge {
         Challenge::TlsAlpn01 | Challenge::Http01 => Duration::ZERO,
         Challenge::Dns01(DnsProvider::Route53(route53)) => route53.propagation_timeout,
-        // Each of them is written by a call of its own, and removed by another.
+        // Each record is written by a call of its own, and removed by another.
         Challenge::Dns01(DnsProvider::Exec(hook)) => hook
             .timeout
             .saturating_mul(records.saturating_mul(2))

@@ -1,5 +1,5 @@
-//! Proof that we hold the names of an order (RFC 8555 §8): the answers to the CA's challenges, for as long as
-//! it may look.
+//! Authorizations of an order (RFC 8555 §8): the answers to the challenges of the CA, published for as long as the CA
+//! may validate them.
 
 use aws_lc_rs::digest;
 use certstore::Published;
@@ -19,11 +19,11 @@ use crate::config::Challenge;
 use crate::dns::TxtRecord;
 use crate::error::{IssueError, IssueFault};
 
-/// RFC 8555 §7.1.3: the CA's policy says how many there are, which need not be one for each name. Each is kept as long
-/// as the order, and asked for anew when it fails.
+/// RFC 8555 §7.1.3: the CA's policy says how many authorizations an order has, which need not be one for each name.
+/// Each is kept as long as the order, and read again when the order fails.
 const MAX_AUTHORIZATIONS_PER_NAME: usize = 2;
 
-/// Something that the CA wants to see.
+/// A challenge of the CA, and its answer.
 struct Question {
     /// Position of its authorization in the order.
     index: usize,
@@ -31,11 +31,11 @@ struct Question {
     domain: String,
     token: String,
     key_authorization: String,
-    /// Whether the CA still waits for our word that it may look.
+    /// The CA still waits for the request that lets it validate (RFC 8555 §7.5.1).
     is_open: bool,
 }
 
-/// Answers that can be seen, until it is dropped. TXT records are in the note of the order instead.
+/// Published answers. They are removed when this is dropped. TXT records are in the note of the order instead.
 #[derive(Default)]
 pub(super) struct Shown {
     _published: Vec<Published>,
@@ -48,14 +48,14 @@ impl Question {
         <[u8; 32]>::try_from(digest.as_ref()).unwrap_or_default()
     }
 
-    /// Without the wildcard's star: where the record goes.
+    /// The name without `*.`, which the TXT record belongs to.
     fn base(&self) -> &str {
         self.domain.trim_start_matches("*.")
     }
 }
 
-/// Shows the answers and tells the CA to look. They are seen until the guards are dropped; TXT records are in
-/// the note and stay until [`take_back`].
+/// Publishes the answers and lets the CA validate them. They stay published until the result is dropped; TXT records
+/// are in the note and stay until [`take_back`].
 pub(super) async fn answer(
     client: &Client,
     member: &Member,
@@ -110,12 +110,12 @@ pub(super) async fn take_back(client: &Client, certificate: &str, note: &mut Not
         .map_err(|error| kept::trouble(&error, None))
 }
 
-/// The most authorizations that an order of this is given.
+/// Largest number of authorizations that is accepted for an order of this request.
 pub(super) fn max_authorizations(request: &Request) -> usize {
     request.domains.len().saturating_mul(MAX_AUTHORIZATIONS_PER_NAME)
 }
 
-/// Each of them, so that the order's state holds them all.
+/// Fetches each authorization, so that the state of the order has them all.
 async fn fetch_authorizations(member: &Member, request: &Request, order: &mut Order) -> Result<(), Stop> {
     let (wanted, most) = (order.state().authorizations.len(), max_authorizations(request));
     if wanted > most {
@@ -136,7 +136,7 @@ async fn fetch_authorizations(member: &Member, request: &Request, order: &mut Or
     Ok(())
 }
 
-/// Those that were fetched before cost nothing.
+/// Fetches the authorizations up to this position. Those that were fetched before cost no call.
 async fn fetch_up_to(order: &mut Order, index: usize) -> Result<(), instant_acme::Error> {
     let mut authorizations = order.authorizations();
     for _ in 0..=index {
@@ -171,7 +171,7 @@ fn challenge_type(challenge: &Challenge) -> ChallengeType {
     }
 }
 
-/// What is not proved yet. The CA may still trust an earlier proof.
+/// The challenges that are not validated yet. There may be none: the CA may still accept an earlier proof.
 fn questions(
     client: &Client,
     member: &Member,
@@ -218,7 +218,8 @@ fn questions(
     Ok(questions)
 }
 
-/// The CA's word alone decides nothing about which names we answer for, or where TXT records go.
+/// True if the request has this name. The CA alone must not decide which names are answered for, or where TXT records
+/// go.
 fn is_ordered(domain: &str, request: &Request) -> bool {
     let base = |name: &str| name.trim_start_matches("*.").to_ascii_lowercase();
     request
@@ -252,7 +253,7 @@ fn show_http(client: &Client, questions: &[Question]) -> Shown {
     }
 }
 
-/// The note names the records before they are made, so that a crash leaves none behind.
+/// Writes the TXT records. The note has them before they are made, so that a crash leaves none behind unnoted.
 async fn write_records(
     client: &Client,
     member: &Member,

@@ -1,4 +1,4 @@
-//! Where the CAs are asked for advice: one queue and one directory for each CA, however many certificates ask.
+//! Queues for renewal information: one queue and one directory for each CA, however many certificates ask.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,25 +11,25 @@ use super::session::Session;
 use crate::config::Ca;
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 
-/// Between two questions to one CA. Let's Encrypt allows 40 a second to each address.
+/// Time between two requests to one CA. Let's Encrypt allows 40 a second for each address.
 const APART: Duration = Duration::from_millis(200);
 
-/// A directory is read anew after so long.
+/// Time after which a directory is read again.
 const DIRECTORY_LIFE: Duration = Duration::from_secs(10 * 60);
 
-/// One that could not be read is not asked for again so soon: who comes meanwhile is told the same.
+/// Time for which a directory that could not be read is not read again: a request in this time gets the same error.
 const FAILURE_LIFE: Duration = Duration::from_secs(60);
 
-/// Nobody waits for a turn longer than this: a certificate's story stands still meanwhile.
+/// Longest wait for a turn: the task of the certificate stands still meanwhile.
 const MAX_QUEUE: Duration = Duration::from_secs(5 * 60);
 
-/// One in a process.
+/// The queues of all CAs. There is one in a process.
 #[derive(Default)]
 pub(super) struct Desk {
     queues: Mutex<HashMap<Ca, Arc<Queue>>>,
 }
 
-/// Who asks one CA.
+/// The queue of one CA.
 #[derive(Default)]
 struct Queue {
     session: tokio::sync::Mutex<Option<(Instant, Opened)>>,
@@ -40,20 +40,21 @@ type Opened = Result<Arc<Session>, IssueError>;
 
 #[derive(Debug, Default)]
 struct Turns {
-    /// When the next question may be asked.
+    /// Earliest instant for the next request.
     free_at: Option<Instant>,
-    /// Until when the CA wants no questions at all.
+    /// End of the time in which the CA accepts no request.
     limited_until: Option<Instant>,
 }
 
-/// A CA that may be asked now.
+/// A turn: one request may be sent to the CA now.
 pub(super) struct Asked {
     pub(super) session: Arc<Session>,
     queue: Arc<Queue>,
 }
 
 impl Desk {
-    /// Waits for its turn at this CA.
+    /// Waits for a turn at this CA. If the wait would be longer than [`MAX_QUEUE`], it is an error at once. Dropping
+    /// the future loses the turn.
     pub(super) async fn ask(&self, ca: &Ca) -> Result<Asked, IssueError> {
         let queue = {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +75,8 @@ impl Desk {
 }
 
 impl Asked {
-    /// The CA has not answered as it should: whoever comes next reads its directory anew, and not before this long.
+    /// Reports that the CA has not answered as it should. The next turn reads its directory again; with a `limit`,
+    /// there is no turn before that time has passed.
     pub(super) async fn failed(&self, limit: Option<Duration>) {
         *self.queue.session.lock().await = None;
         if let Some(limit) = limit {
@@ -88,7 +90,7 @@ impl Queue {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who comes while the directory is being read waits for it.
+    /// Returns the session with the CA. Calls that come while the directory is being read wait for it.
     async fn session(&self, ca: &Ca) -> Opened {
         let mut kept = self.session.lock().await;
         if let Some((since, opened)) = &*kept {
@@ -111,7 +113,7 @@ impl Queue {
 }
 
 impl Turns {
-    /// When the next one to ask may do so; else how long nobody may.
+    /// Takes the next turn and returns its instant; else the time for which there is none.
     fn next(&mut self, now: Instant) -> Result<Instant, Duration> {
         let limited = self.limited_until.filter(|until| *until > now);
         if let Some(until) = limited {

@@ -1,7 +1,7 @@
-//! Where a CA's directory lies, which bounds where else the CA may send us.
+//! The place of a CA's directory, which bounds the places that the CA may send us to.
 //!
-//! A directory names the URLs of everything else, and answers name more. A CA that has gone bad must not make us speak
-//! in the clear, nor to services that only this machine and its link can reach.
+//! A directory names the URLs of everything else, and answers name more. A CA that has become hostile must not make
+//! us send in the clear, nor to services that only this machine and its link can reach.
 
 use std::future::Future;
 use std::io;
@@ -15,7 +15,7 @@ use http::Uri;
 use hyper_util::client::legacy::connect::dns::Name;
 use tower::Service;
 
-/// A CA's directory, and so its home.
+/// The home of a CA: the host of its directory.
 #[derive(Debug)]
 pub(super) struct Home {
     host: Option<String>,
@@ -25,7 +25,8 @@ pub(super) struct Home {
 }
 
 impl Home {
-    /// Of the directory's URL. One that cannot be read is nobody's home, and is refused when it is asked.
+    /// Makes the home of the directory with this URL. If the URL cannot be parsed, the home has no host, and calls to
+    /// the URL are refused.
     pub(super) fn of(directory: &str) -> Self {
         let uri = directory.parse::<Uri>().unwrap_or_default();
         Self {
@@ -35,7 +36,7 @@ impl Home {
         }
     }
 
-    /// Why the CA may not send us there; `None` if it may.
+    /// Returns the reason why the CA may not send us to this URL; `None` if it may.
     pub(super) fn forbids(&self, uri: &Uri) -> Option<&'static str> {
         if self.https && uri.scheme_str() != Some("https") {
             return Some("is not https, as its directory is");
@@ -49,7 +50,7 @@ impl Home {
     }
 }
 
-/// Looks names up as the system does, and leaves out addresses where the CA may not send us.
+/// Looks names up as the system does, and leaves out the addresses that the CA may not send us to.
 #[derive(Debug, Clone)]
 pub(super) struct Resolver(pub(super) Arc<Home>);
 
@@ -71,7 +72,7 @@ impl Service<Name> for Resolver {
     }
 }
 
-/// All of them at home, elsewhere those alone that are not local.
+/// Returns all addresses at the home of the CA, elsewhere those that are not local.
 fn permitted(mut found: Vec<SocketAddr>, at_home: bool) -> io::Result<Vec<SocketAddr>> {
     let any = !found.is_empty();
     found.retain(|address| at_home || !is_local_address(address.ip()));
@@ -83,7 +84,7 @@ fn permitted(mut found: Vec<SocketAddr>, at_home: bool) -> io::Result<Vec<Socket
     Ok(found)
 }
 
-/// Whether a host of a URL is this machine, or can be reached by its link alone, as it is written.
+/// True if the host of a URL, as it is written, is this machine or can be reached by its link alone.
 pub(super) fn is_local(host: &str) -> bool {
     let Some(host) = host::normal(host) else {
         return false;

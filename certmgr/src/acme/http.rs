@@ -1,4 +1,4 @@
-//! One HTTPS call to a CA: bounded in time and size.
+//! HTTPS calls to a CA, bounded in time and size.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -26,62 +26,63 @@ use super::home::{Home, Resolver};
 use super::problem::{bounded, named};
 use crate::failpoint;
 
-/// Until the TCP connection stands.
+/// Timeout for the TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// From the connection to the last byte of the answer.
+/// Timeout for a call: from connecting to the last byte of the answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For the file with the CA certificates, or the system's: it may lie on a share that hangs.
+/// Timeout for reading the file with the CA certificates, or those of the system: it may lie on a share that hangs.
 const ROOTS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest answer: directories, orders and chains have a few kilobytes.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// The largest answer with an authorization, which is kept as long as its order: they have one or two kilobytes, with
-/// the records of the CA's looks.
+/// the records of the CA's validations.
 const MAX_AUTHORIZATION_BYTES: usize = 64 * 1024;
 
 /// The longest URL of a CA that is asked for or kept. CAs' own have a few hundred octets at most.
 const MAX_URL_BYTES: usize = 2_048;
 
-/// Why a longer one is refused.
+/// The reason for which a longer URL is refused.
 const TOO_LONG: &str = "is longer than 2048 octets";
 
-/// Shorter than CAs keep idle connections, so that none is closed under a request.
+/// Time for which idle connections are kept: shorter than CAs keep them, so that none is closed under a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Longer waits than this are cut: a clock may be wrong on either side.
+/// Longest wait that is accepted from a CA: a clock may be wrong on either side.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(7 * 86_400);
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("h2gate/", env!("CARGO_PKG_VERSION")));
 
-/// What is sent: `instant_acme`'s own type.
+/// The body of a request: `instant_acme`'s own type.
 pub(super) type Body = BodyWrapper<Bytes>;
 
-/// A client for one CA. Its connections live as long as it does.
+/// HTTP client for one CA. Its connections live as long as the client.
 pub(super) struct Http {
     client: Client<HttpsConnector<HttpConnector<Resolver>>, Body>,
     home: Arc<Home>,
 }
 
-/// No answer, or none that is the CA's. Whether it has acted is not known, except for [`HttpError::NotAllowed`].
+/// A call without an answer of the CA. The CA may have acted, except for [`HttpError::Roots`] and
+/// [`HttpError::NotAllowed`], with which nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HttpError {
-    /// The file with the CA certificates, or the system's.
+    /// The CA certificates, of the file or of the system, cannot be read.
     #[error("{0}")]
     Roots(String),
     /// Nothing was sent: only HTTPS is spoken, except with this machine itself.
     #[error("{0} is not an https:// URL")]
     NotAllowed(String),
-    /// A CA has no business to send us there, and we do not go.
+    /// The CA gave a URL that it may not send us to. It is not used.
     #[error("the CA sends us to {url}, which {why}")]
     Astray { url: String, why: &'static str },
     #[error("{host}: no answer within {} s", CALL_TIMEOUT.as_secs())]
     Timeout { host: String },
     #[error("{host}: {text}")]
     Broken { host: String, text: String },
-    /// ACME knows no redirects, and `instant_acme` takes them for success.
+    /// A redirect. ACME knows none, and `instant_acme` takes them for success.
     #[error("{host} redirects to {target} (HTTP status {}), which is not followed", status.as_u16())]
     Redirected {
         host: String,
@@ -91,8 +92,8 @@ pub(super) enum HttpError {
 }
 
 impl Http {
-    /// Reads the CA certificates that the CA's own certificate must lead to; connects nowhere. `directory` is the URL
-    /// of the CA's directory.
+    /// Reads the CA certificates that the chain of the CA must lead to; connects nowhere. `directory` is the URL of
+    /// the directory of the CA.
     pub(super) async fn new(directory: &str, ca_file: Option<&Path>) -> Result<Self, HttpError> {
         let ca_file = ca_file.map(PathBuf::from);
         let read = tokio::task::spawn_blocking(move || tls(ca_file.as_deref()));
@@ -123,8 +124,8 @@ impl Http {
         Ok(Self { client, home })
     }
 
-    /// Sends it and reads the whole answer, whatever its status but for redirects. `kind` names the
-    /// endpoint: for failpoints, and for how long its answer may be.
+    /// Sends a request and reads the whole answer, whatever its status but for redirects. `kind` names the endpoint:
+    /// for failpoints, and for the size of the answer. A dropped call closes its connection; the CA may have acted.
     pub(super) async fn call(
         &self,
         mut request: Request<Body>,
@@ -250,7 +251,7 @@ fn is_this_machine(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// hyper tells what went wrong only in the causes of its errors.
+/// The text of an error with its causes: hyper reports what went wrong only in the causes.
 fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -264,17 +265,17 @@ fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-/// What the head of an answer says beside its body.
+/// The head of an answer: the facts that its body does not have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
     /// RFC 9110 §10.2.3.
     pub(super) retry_after: Option<Duration>,
-    /// Where what was made is.
+    /// URL of the resource that the request made.
     pub(super) location: Option<String>,
     /// RFC 8555 §7.4.2: other chains for the same certificate.
     pub(super) alternates: Vec<String>,
-    /// HTML: somebody else answers, or the CA speaks to people.
+    /// The body is HTML: a proxy answers in place of the CA, or the CA answers for people.
     pub(super) is_page: bool,
 }
 
@@ -298,7 +299,7 @@ impl Head {
         }
     }
 
-    /// With what its body shows.
+    /// Adds the facts that the body of the answer shows.
     pub(super) fn with_body(self, body: &[u8]) -> Self {
         let start = body.trim_ascii_start();
         let begins = |tag: &[u8]| {
@@ -313,7 +314,7 @@ impl Head {
     }
 }
 
-/// Seconds or a date.
+/// Parses a `Retry-After` (RFC 9110 §10.2.3): seconds or a date.
 fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let wait = match value.trim().parse() {
         Ok(seconds) => Duration::from_secs(seconds),

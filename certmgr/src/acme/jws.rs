@@ -1,7 +1,8 @@
-//! The key of an account, and what is signed with it (RFC 7515 as RFC 8555 §6.2 uses it).
+//! The key of an account, and the requests that are signed with it (RFC 7515 as RFC 8555 §6.2 uses it).
 //!
-//! `instant_acme` signs whatever belongs to orders. What it cannot do is done here: an account for a key that
-//! is on disk already, a change of keys that survives a crash, and chains that a CA offers beside its default.
+//! `instant_acme` signs the requests about orders. The requests that it cannot make are signed here: an account for a
+//! key that is on disk already, a change of keys that survives a crash, and chains that a CA offers beside its
+//! default.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-/// ECDSA on P-256: what every CA takes, and what `instant_acme` signs with.
+/// An ECDSA key on P-256: all CAs accept this kind, and `instant_acme` signs with it.
 pub(super) struct AccountKey {
     pair: EcdsaKeyPair,
     pkcs8: Zeroizing<Vec<u8>>,
@@ -23,12 +24,12 @@ pub(super) struct AccountKey {
 #[error("is no P-256 key")]
 pub(super) struct BadKey;
 
-/// As whom something is signed.
+/// The signer of a request.
 #[derive(Clone, Copy)]
 pub(super) enum Signer<'a> {
-    /// By the key itself: where the CA need not know an account.
+    /// The key itself, for requests that need no account.
     Key(&'a AccountKey),
-    /// By the account with this URL.
+    /// The account with this URL.
     Account(&'a AccountKey, &'a str),
 }
 
@@ -73,8 +74,8 @@ impl fmt::Debug for AccountKey {
 }
 
 impl Signer<'_> {
-    /// A signed request. Without a payload it is a POST-as-GET (RFC 8555 §6.3); without a nonce it is the inner
-    /// part of another one.
+    /// Makes a signed request. Without a payload it is a POST-as-GET (RFC 8555 §6.3); without a nonce it is the inner
+    /// part of another request.
     pub(super) fn sign(
         self,
         url: &str,
@@ -97,7 +98,7 @@ impl Signer<'_> {
     }
 }
 
-/// RFC 8555 §7.3.4: the CA's own customer vouches for our account's key.
+/// Makes an external account binding (RFC 8555 §7.3.4): the customer of the CA vouches for the key of our account.
 pub(super) fn external_binding(
     kid: &str,
     hmac_key: &[u8],

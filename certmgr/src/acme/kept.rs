@@ -1,4 +1,4 @@
-//! What is on disk: JSON documents with secrets in them.
+//! Documents of the ACME part on disk: JSON, with secrets in it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,11 +17,11 @@ use crate::store::{BoxFuture, Document, STATE_DEADLINE, Store, StoreError};
 /// The version of the documents of this part.
 pub(super) const FORMAT: u32 = 1;
 
-/// More than the largest document needs (an order's, for a hundred long names), so that no half of a key is left
-/// behind by a buffer that grew.
+/// Initial size of the buffer for a document: more than the largest one needs (an order of a hundred long names), so
+/// that no buffer grows and leaves a half of a key behind.
 pub(super) const ROOM: usize = 128 * 1024;
 
-/// A text that is never shown.
+/// A text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(pub(super) Zeroizing<String>);
 
@@ -43,12 +43,13 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// The store, for documents of this part. Each call ends within [`STATE_DEADLINE`]. One that a disk has held up
-/// is done before the next one for the same document begins: what was written last is what stays.
+/// The store, for the documents of the ACME part. Each call ends within [`STATE_DEADLINE`]. A call that the disk
+/// delays beyond that, or whose future is dropped, goes on to its end before the next call for the same document
+/// begins: the last write is the one that stays.
 #[derive(Debug)]
 pub(super) struct Shelf {
     store: Arc<dyn Store>,
-    /// One for each document, held while something is done to it.
+    /// One lock for each document, locked while a call for it is in progress.
     busy: Mutex<HashMap<Document, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -60,7 +61,7 @@ impl Shelf {
         }
     }
 
-    /// The document. One that cannot be understood is as good as none: it is told, and made anew.
+    /// Reads a document. One that cannot be parsed counts as none: it is logged, and made anew.
     pub(super) async fn read<T: DeserializeOwned>(
         &self,
         document: &Document,
@@ -114,7 +115,7 @@ impl Shelf {
         super::tests::step().await;
         let ended = timeout(STATE_DEADLINE, async {
             let alone = busy.lock_owned().await;
-            // A task of its own, which keeps the next one out also when nobody waits for it any more.
+            // A task of its own: it keeps the next call out even if nobody waits for this one any more.
             let acting = tokio::spawn(async move {
                 let _alone = alone;
                 act.await
@@ -153,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    /// Each write waits until it is let through.
+    /// A store whose writes wait until the test lets them through.
     #[derive(Debug)]
     struct Slow {
         through: Semaphore,
@@ -191,7 +192,7 @@ mod tests {
         let document = Document::Order("a".to_owned());
         let error = shelf.write(&document, &1).await.unwrap_err();
         assert!(error.text.contains("no answer within 10 s"), "{error}");
-        // The first one is still at it: nothing is read or written beside it, but other documents are.
+        // The first write is still in progress: nothing is read or written beside it, but other documents are.
         let other = Document::Order("b".to_owned());
         assert_eq!(shelf.read::<u8>(&other).await, Ok(None));
         shelf.read::<u8>(&document).await.unwrap_err();

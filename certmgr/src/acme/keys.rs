@@ -1,4 +1,4 @@
-//! Keys of certificates, what is asked for with them, and the certificate that answers TLS-ALPN-01.
+//! Keys of certificates, signing requests, and the certificate that answers TLS-ALPN-01.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::config::KeyType;
 
-/// A key could not be made or used. Never the network's fault.
+/// A key could not be made or used. The cause is never the network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct KeyError(String);
@@ -26,7 +26,7 @@ impl From<rcgen::Error> for KeyError {
     }
 }
 
-/// A fresh key as PKCS#8 in PEM. RSA takes up to seconds, on the blocking pool.
+/// Makes a key, as PKCS#8 in PEM. RSA takes up to seconds, on the blocking pool.
 pub(super) async fn generate(kind: KeyType) -> Result<Zeroizing<String>, KeyError> {
     tokio::task::spawn_blocking(move || {
         let pair = match kind {
@@ -43,7 +43,7 @@ pub(super) async fn generate(kind: KeyType) -> Result<Zeroizing<String>, KeyErro
     .unwrap_or_else(|panicked| Err(KeyError(panicked.to_string())))
 }
 
-/// The signing request in DER (RFC 8555 §7.4): all names as alternative names, and no common name.
+/// Makes the signing request in DER (RFC 8555 §7.4): all names as alternative names, and no common name.
 pub(super) fn signing_request(key_pem: &str, domains: &[Name]) -> Result<Vec<u8>, KeyError> {
     let key = Zeroizing::new(KeyPair::from_pem(key_pem)?);
     let mut params = CertificateParams::default();
@@ -58,7 +58,8 @@ pub(super) fn signing_request(key_pem: &str, domains: &[Name]) -> Result<Vec<u8>
     Ok(params.serialize_request(&*key)?.der().to_vec())
 }
 
-/// RFC 8737 §3: self-signed, for exactly this name or address, with the digest of the key authorization.
+/// Makes the certificate that answers TLS-ALPN-01 (RFC 8737 §3): self-signed, for exactly this name or address, with
+/// the digest of the key authorization.
 pub(super) fn tls_alpn_certificate(domain: &str, digest: &[u8; 32]) -> Result<Arc<CertifiedKey>, KeyError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::new(vec![domain.to_owned()])?;

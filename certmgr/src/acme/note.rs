@@ -1,4 +1,4 @@
-//! The note of an order that is under way: what a crash must not lose.
+//! The note of an order in progress: the facts that a crash must not lose.
 
 use certstore::Name;
 use serde::{Deserialize, Serialize};
@@ -9,11 +9,11 @@ use crate::config::{Ca, KeyType};
 use crate::dns::TxtRecord;
 use crate::store::{Document, StoreError};
 
-/// What is on disk, one for each certificate's name.
+/// The note on disk, one for each certificate name of the configuration.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Note {
     format: u32,
-    /// What it is an order for. A changed configuration makes it worthless.
+    /// Purpose of the order. A changed configuration makes the note worthless.
     purpose: Purpose,
     /// The certificate's key.
     pub(super) key: Secret,
@@ -21,15 +21,16 @@ pub(super) struct Note {
     pub(super) order: Option<String>,
     /// TXT records that exist, or may exist.
     pub(super) records: Vec<TxtRecord>,
-    /// How often in vain we have waited for the CA to get on with it.
+    /// Number of waits for the CA that ended without progress of the order.
     #[serde(default)]
     pub(super) stuck: u32,
 }
 
-/// Two equal ones are satisfied by the same order.
+/// Properties of a request that its order must have. Requests of equal purpose are satisfied by the same order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Purpose {
-    /// Our account as it is kept, and its URL: a CA that has forgotten us has forgotten the order.
+    /// Name of our account in the state directory, and its URL: a CA that has forgotten the account has forgotten the
+    /// order.
     account: String,
     account_url: String,
     domains: Vec<String>,
@@ -68,7 +69,7 @@ impl Note {
         self.purpose == *purpose
     }
 
-    /// Whether it is for such an order at this CA, by whichever account.
+    /// True if the note is for this request at this CA, by any account of ours.
     pub(super) fn is_at(&self, ca: &Ca, request: &Request) -> bool {
         self.is_for(&Purpose::new(ca, &self.purpose.account_url, request))
     }
@@ -104,7 +105,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_largest_note_has_room_in_a_buffer_that_never_grows() {
-        // RFC 1035 §2.3.4: no longer name has a record beside it. The configuration takes a hundred of them.
+        // RFC 1035 §2.3.4: with a longer name there is no room for its record. The configuration takes a hundred of
+        // them.
         let label = "x".repeat(60);
         let names: Vec<String> = (100..200)
             .map(|number| format!("{number}.{label}.{label}.{label}.{}", "x".repeat(50)))

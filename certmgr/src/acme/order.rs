@@ -1,4 +1,4 @@
-//! One order (RFC 8555 §7.4), from the note on disk or from nothing, until the chain is there.
+//! One order (RFC 8555 §7.4): from the note on disk, or from the beginning, until its chain is downloaded.
 
 mod placing;
 mod waiting;
@@ -19,19 +19,19 @@ use crate::pair::Pair;
 
 pub(super) use placing::findings;
 
-/// After so many waits in vain, each of [`Client::max_wait`], an order is given up.
+/// Number of waits without progress, each of [`Client::max_wait`], after which an order is given up.
 const MAX_STUCK: u32 = 3;
 
-/// Why an attempt ends without a chain.
+/// The error with which an attempt ends without a chain, by the state of its order.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// The order, if there is one, may be gone on with.
     Error(IssueError),
-    /// The CA does not get on with the order. It may yet.
+    /// The order makes no progress at the CA. It may yet.
     Stuck(IssueError),
     /// The order will never give a certificate.
     Dead(IssueError),
-    /// The CA does not know our account, or does not want it any more.
+    /// The CA does not know our account, or does not accept it any more.
     NoAccount(IssueError),
 }
 
@@ -46,7 +46,8 @@ impl Stop {
         }
     }
 
-    /// As [`Stop::of`], for what the order itself cannot get over.
+    /// Makes the error as [`Stop::of`] does, but a refusal of the CA is [`Stop::Dead`]: for steps after which a
+    /// refused order is of no use.
     fn of_last_chance(member: &Member, trouble: Trouble, doing: &str) -> Self {
         let is_dead = trouble.is_refusal();
         match Self::of(member, trouble, doing) {
@@ -56,14 +57,14 @@ impl Stop {
     }
 }
 
-/// An attempt and what it works with.
+/// An attempt, with its client, account and request.
 struct Attempt<'a> {
     client: &'a Client,
     member: &'a Member,
     request: &'a Request,
 }
 
-/// Goes on with the noted order if it is for the same purpose, or places a new one.
+/// Runs one attempt: goes on with the noted order if it is for the same purpose, or places a new one.
 pub(super) async fn run(client: &Client, member: &Member, request: &Request) -> Result<Issued, Stop> {
     let attempt = Attempt {
         client,
@@ -101,7 +102,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// The noted order as the CA knows it now; `None` if there is none that can be gone on with.
+    /// The noted order as the CA has it now; `None` if there is none that can be gone on with.
     async fn resume(&self) -> Result<Option<(Note, Order)>, Stop> {
         let Some(mut note) = self.read_note().await? else {
             return Ok(None);
@@ -119,7 +120,7 @@ impl Attempt<'_> {
             Ok(mut order) => {
                 if order.state().status == OrderStatus::Invalid {
                     let reasons = self.reasons(&mut order).await;
-                    // Without any it has run out.
+                    // Without a reason the order has expired: that is no failure.
                     if let Some(leave) = self.request.leave.as_ref().filter(|_| !reasons.is_empty()) {
                         leave.has_failed(&self.why_invalid(&mut order, &reasons)).await;
                     }
@@ -151,8 +152,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// A new order, after whatever can be known to be wrong before it. Its key is on disk before the CA is
-    /// asked: that also shows that the disk can be written to.
+    /// Places a new order, after all checks that are possible before it. The key is on disk before the CA is asked:
+    /// that shows, too, that the disk can be written to.
     async fn begin(&self) -> Result<(Note, Order), Stop> {
         self.check_profile()?;
         self.check_names().await?;
@@ -179,7 +180,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whatever happens, the answers are taken back when the CA has looked or we have given up.
+    /// Answers the challenges and waits for the CA. However that ends, the answers are removed when the CA has
+    /// validated them or the wait is given up.
     async fn prove_control(&self, note: &mut Note, order: &mut Order) -> Result<(), Stop> {
         let looked = match control::answer(self.client, self.member, self.request, note, order).await {
             Ok(shown) => {
@@ -190,7 +192,7 @@ impl Attempt<'_> {
             Err(stop) => Err(stop),
         };
         if let Err(error) = control::take_back(self.client, self.certificate(), note).await {
-            // They stay in the note, and are taken back before anything else is done for this name.
+            // The records stay in the note, and are removed before anything else is done for this name.
             warn!(
                 certificate = self.certificate(),
                 remedy = %error.remedy,
@@ -218,7 +220,7 @@ impl Attempt<'_> {
                     .error(IssueFault::Unreachable, "the certificate is not there yet"),
             )
         })?;
-        // Who answers so may be somebody on the way, and the certificate is there all the same.
+        // Such an answer may come from a proxy, and the certificate may be there all the same.
         if let Err(error) = certstore::bundle::look_for_certificates(default.as_bytes()) {
             let text = format!("what was downloaded is no certificate: {error}");
             return Err(Stop::Stuck(self.member.error(IssueFault::Unreachable, &text)));
@@ -252,7 +254,8 @@ impl Attempt<'_> {
         written.map_err(|error| self.error(kept::trouble(&error, None)))
     }
 
-    /// Some CAs lose orders half-way: one that stays where it is makes room for a new one.
+    /// Counts a wait without progress. Some CAs lose orders half-way: after [`MAX_STUCK`] waits the order makes room
+    /// for a new one.
     async fn still_stuck(&self, note: &mut Note) -> Result<(), Stop> {
         note.stuck += 1;
         if note.stuck < MAX_STUCK {
@@ -266,7 +269,7 @@ impl Attempt<'_> {
         self.forget(note).await
     }
 
-    /// The order is of no use any more. TXT records that could not be removed stay noted.
+    /// Removes the note of an order that is of no use any more. TXT records that could not be removed stay noted.
     async fn forget(&self, note: &mut Note) -> Result<(), Stop> {
         let left = self.client.forget(self.certificate(), note).await;
         if let Some(error) = left.map_err(|error| self.error(error))? {
@@ -285,7 +288,7 @@ impl Attempt<'_> {
 }
 
 impl Member {
-    /// An error of ours or of the CA's in the course of an order.
+    /// Makes an error of our own, or of the CA, in the course of an order.
     pub(super) fn error(&self, class: IssueFault, text: &str) -> IssueError {
         IssueError {
             class,
@@ -300,7 +303,7 @@ impl Member {
         }
     }
 
-    /// The error of somebody who does not know which CA it is about.
+    /// Adds the name of the CA to an error that has none.
     pub(super) fn named(&self, mut error: IssueError) -> IssueError {
         if error.ca.is_empty() {
             error.ca.clone_from(&self.session.ca.name);

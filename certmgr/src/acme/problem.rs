@@ -1,4 +1,4 @@
-//! What a CA's refusal means: whose fault, when to come back, and what to do.
+//! Problems of a CA (RFC 8555 §6.7) as [`IssueError`]: the fault, the time to come back, and the remedy.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,23 +12,23 @@ use super::jws::BadKey;
 use crate::config::{Ca, Challenge};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 
-/// What all types of problems begin with (RFC 8555 §6.7).
+/// Prefix of the types of problems (RFC 8555 §6.7).
 const NAMESPACE: &str = "urn:ietf:params:acme:error:";
 
 /// The longest text of a CA that is repeated.
 const MAX_TEXT: usize = 600;
 
-/// The longest link to a CA's portal that is repeated: Let's Encrypt's has all that is paused in it.
+/// The longest link to a CA's portal that is repeated: that of Let's Encrypt has all paused names in it.
 const MAX_LINK: usize = 2_000;
 
-/// How many names' own problems are told.
+/// Number of subproblems that are repeated.
 const MAX_SUBPROBLEMS: usize = 10;
 
-/// A call that gave nothing usable.
+/// A call without a usable answer.
 #[derive(Debug)]
 pub(super) struct Trouble {
     pub(super) cause: Cause,
-    /// Of the answer, if there was one.
+    /// Head of the answer, if there was one.
     pub(super) head: Box<Head>,
 }
 
@@ -36,13 +36,13 @@ pub(super) struct Trouble {
 pub(super) enum Cause {
     /// There was no answer.
     Http(HttpError),
-    /// The CA's own word.
+    /// A problem document of the CA.
     Problem(Problem),
-    /// An answer, but not to this question.
+    /// An answer that does not belong to the request.
     Nonsense(String),
     /// The account's key cannot sign.
     Key(BadKey),
-    /// Nothing was asked: there is no leave to.
+    /// Nothing was sent: the order is not permitted.
     NoLeave(Box<IssueError>),
 }
 
@@ -76,7 +76,7 @@ impl From<instant_acme::Error> for Cause {
 }
 
 impl Trouble {
-    /// Whether the CA gave this type of problem: `badNonce`.
+    /// True if the CA gave this type of problem, such as `badNonce`.
     pub(super) fn is(&self, kind: &str) -> bool {
         match &self.cause {
             Cause::Problem(problem) => kind_of(problem.r#type.as_deref()) == kind,
@@ -84,7 +84,7 @@ impl Trouble {
         }
     }
 
-    /// Whether the CA has understood the request and will not do it: to ask the same again is no use.
+    /// True if the CA has understood the request and refuses it: asking the same again is no use.
     pub(super) fn is_refusal(&self) -> bool {
         match &self.cause {
             Cause::Problem(problem) => {
@@ -97,13 +97,13 @@ impl Trouble {
         }
     }
 
-    /// Whether what was asked for is not there, with or without a word of the CA's. Not by a page: anybody on the way
-    /// may have put it up.
+    /// True if the resource does not exist, with or without a problem document. A page for browsers does not count: a
+    /// proxy may have sent it.
     pub(super) fn is_gone(&self) -> bool {
         matches!(self.head.status, StatusCode::NOT_FOUND | StatusCode::GONE) && !self.head.is_page
     }
 
-    /// For people and for the schedule. `doing` says what we wanted: "order a certificate".
+    /// Makes the error for people and for the schedule. `doing` says what we wanted: "order a certificate".
     pub(super) fn into_error(self, ca: &Ca, doing: &str) -> IssueError {
         let (class, text) = match &self.cause {
             Cause::NoLeave(error) => return IssueError::clone(error),
@@ -149,8 +149,8 @@ impl Trouble {
         }
     }
 
-    /// RFC 8555 §6.6: a limit is said in a problem document of its own type. All else may come from a proxy or a
-    /// balancer, or from a page that somebody has put up for the time of a repair.
+    /// Weighs the wait that an answer asks for. A limit is a problem document of its own type (RFC 8555 §6.6). All
+    /// else may come from a proxy or a balancer, or from a page that stands in for the CA during a repair.
     fn weighed(&self, wait: Duration) -> RetryAfter {
         let said_of = match &self.cause {
             Cause::Problem(problem) if self.is("rateLimited") => limited(problem),
@@ -160,8 +160,9 @@ impl Trouble {
     }
 }
 
-/// What a limit is on. One on names says which, or that it is about an exact set of them; one on an account or an
-/// address of ours has no word of them. (RFC 8555 §6.6 has no field for it but the subproblems.)
+/// The subject of a limit. A limit on names has the name, or says that it is about an exact set of names; a limit on
+/// an account or an address of ours has no name in it. (RFC 8555 §6.6 has no field for the subject but the
+/// subproblems.)
 fn limited(problem: &Problem) -> SaidOf {
     let detail = problem.detail.as_deref().unwrap_or_default();
     let mut named: Vec<String> = detail.split_whitespace().filter_map(name_in).collect();
@@ -178,7 +179,7 @@ fn limited(problem: &Problem) -> SaidOf {
     }
 }
 
-/// A link to the documentation has a host, too, and is no name of an order.
+/// Returns the DNS name that a word of the text is. The host of a link to the documentation is no name of an order.
 fn name_in(word: &str) -> Option<String> {
     let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     let top = bare.rsplit_once('.').map_or("", |(_, top)| top);
@@ -193,14 +194,16 @@ fn kind_of(problem: Option<&str>) -> &str {
         .unwrap_or_default()
 }
 
-/// A name that an account may not order until a person has said so at the CA: RFC 8555 has no type for it.
+/// True if the CA has paused a name: the account may not order it until a person has said so at the CA. RFC 8555 has
+/// no type for it.
 fn is_pause(problem: &Problem) -> bool {
     let words = ["unpause", "temporarily prevented from requesting certificates"];
     let detail = problem.detail.as_deref().unwrap_or_default();
     kind_of(problem.r#type.as_deref()) == "rateLimited" && words.iter().any(|words| detail.contains(words))
 }
 
-/// Where the CA lets it be unpaused, if it says so in a form that may be repeated. RFC 3986 §2: what may stand in one.
+/// The link at which the CA lets the name be unpaused, if the text has one that may be repeated. RFC 3986 §2: the
+/// characters that a URL may have.
 fn link_in(problem: &Problem) -> Option<&str> {
     let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#@!$&*+,;=%".contains(&byte);
     let words = problem.detail.as_deref()?.split_whitespace();
@@ -240,9 +243,9 @@ fn with_status(text: &str, head: &Head) -> String {
     }
 }
 
-/// The problem in the CA's words, and each name's own.
+/// Text of a problem in the words of the CA, with those of its subproblems.
 pub(super) fn words(problem: &Problem) -> String {
-    // The remedy has it whole.
+    // The remedy has the whole link.
     let link = link_in(problem).filter(|_| is_pause(problem));
     let detail = problem.detail.as_deref();
     let short = detail.zip(link).map(|(detail, link)| detail.replace(link, "…"));
@@ -275,12 +278,12 @@ fn one(detail: Option<&str>, kind: Option<&str>) -> String {
     }
 }
 
-/// The CA's own words, which nobody shall take for ours.
+/// Quotes the words of the CA, so that they cannot be taken for ours.
 pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", RemoteText::new(text).at_most(MAX_TEXT))
 }
 
-/// As [`quoted`], but for what can be one name or URL and no more.
+/// Quotes a text as [`quoted`] does, but returns one that can only be a single name or URL as it is.
 pub(super) fn named(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!&*+%".contains(&byte);
     match !text.is_empty() && text.len() <= MAX_TEXT && text.bytes().all(is_plain) {
@@ -289,7 +292,7 @@ pub(super) fn named(text: &str) -> String {
     }
 }
 
-/// One line, without control characters, of bearable length.
+/// Makes one line of a text, without control characters, of at most [`MAX_TEXT`] characters.
 pub(super) fn bounded(text: &str) -> String {
     let mut clean: String = text
         .chars()
@@ -367,14 +370,14 @@ fn remedy_of_call(error: &HttpError) -> &'static str {
     }
 }
 
-/// Whether a certificate is refused for when it is valid: rustls' words for it.
+/// True if rustls refuses a certificate because of its dates, by the words of rustls.
 fn is_of_dates(text: &str) -> bool {
     ["Expired", "expired", "NotValidYet", "not valid yet"]
         .iter()
         .any(|word| text.contains(word))
 }
 
-/// The CA has tried to see the answer to its challenge, with this result.
+/// Class of the error when the CA could not validate a challenge, by the type of the problem.
 pub(super) fn class_of_challenge(kind: Option<&str>) -> IssueFault {
     match kind_of(kind) {
         "caa" | "rejectedIdentifier" | "userActionRequired" => IssueFault::Refused,
@@ -384,7 +387,7 @@ pub(super) fn class_of_challenge(kind: Option<&str>) -> IssueFault {
     }
 }
 
-/// What to do when the CA did not see the answer to its challenge. `name` is the one that failed.
+/// Remedy when the CA could not validate a challenge. `name` is the one that failed.
 pub(super) fn remedy_of_challenge(challenge: &Challenge, name: &str, kind: Option<&str>) -> String {
     let kind = kind_of(kind);
     if let Some(known) = remedy_of_kind(kind) {

@@ -1,5 +1,5 @@
-//! When the CA wants a certificate renewed (RFC 9773). Read by us: `instant_acme` drops an answer without
-//! `Retry-After`, and the explanation.
+//! Renewal information of the CA (RFC 9773). It is parsed here: `instant_acme` drops an answer without `Retry-After`,
+//! and the explanation.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use super::problem::{Cause, Trouble, bounded};
 use super::session::{Session, head, parse};
 use crate::schedule::RenewalInfo;
 
-/// Asks the CA about one certificate. `None`: it has no such service.
+/// Asks the CA for the renewal information of one certificate. `None`: the CA has no such service, or the certificate
+/// has no [`identifier`].
 pub(super) async fn info(session: &Session, leaf: &[u8]) -> Result<Option<RenewalInfo>, Trouble> {
     let Some(service) = &session.directory.renewal_info else {
         return Ok(None);
@@ -24,8 +25,8 @@ pub(super) async fn info(session: &Session, leaf: &[u8]) -> Result<Option<Renewa
     let answer = session.get("renewal-info", &url).await?;
     let info: instant_acme::RenewalInfo = parse(&answer, "the renewal information")?;
     let window = info.suggested_window;
-    // RFC 9773 §4.2: as if there were no answer. Windows of less than a second have none of our seconds between
-    // start and end, and are windows all the same.
+    // RFC 9773 §4.2: such a window counts as no answer. A window of less than a second may have no whole second
+    // between start and end, and is valid all the same.
     if window.end <= window.start {
         return Err(Trouble::from(Cause::Nonsense(
             "the renewal window ends before it begins, or as it begins".to_owned(),
@@ -43,7 +44,8 @@ pub(super) async fn info(session: &Session, leaf: &[u8]) -> Result<Option<Renewa
     }))
 }
 
-/// RFC 9773 §4.1. `None` if the certificate does not say which key issued it, as private CAs may do.
+/// Identifier of a certificate (RFC 9773 §4.1). `None` if the certificate does not say which key issued it, as
+/// private CAs may do.
 pub(super) fn identifier(leaf: &[u8]) -> Option<CertificateIdentifier<'static>> {
     CertificateIdentifier::try_from(&CertificateDer::from(leaf))
         .ok()

@@ -1,4 +1,4 @@
-//! A conversation with one CA: its directory, and calls that survive refused nonces.
+//! A session with one CA: its directory, and calls that survive refused nonces.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -20,14 +20,14 @@ use super::jws::Signer;
 use super::problem::{Cause, Trouble, quoted};
 use crate::config::Ca;
 
-/// How often one request is sent again because its nonce was refused, each with up to three by `instant_acme`.
-/// A CA that refuses one in two gets through more than this once in 10¹⁰ requests.
+/// Number of times that one act is done while its nonce is refused, each with up to three requests by `instant_acme`.
+/// A CA that refuses one nonce in two gets beyond this once in 10¹⁰ requests.
 const MAX_NONCE_ROUNDS: u32 = 12;
 
-/// As above, for requests that we sign ourselves.
+/// Number of times that a request which we sign ourselves is sent while its nonce is refused.
 const MAX_NONCES: u32 = 36;
 
-/// What a CA offers, and where (RFC 8555 §7.1.1).
+/// The resources that a CA offers, with their URLs (RFC 8555 §7.1.1).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Directory {
@@ -41,29 +41,38 @@ pub(super) struct Directory {
     pub(super) meta: Meta,
 }
 
-/// What a CA says about itself.
+/// The facts that a CA gives about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Meta {
     pub(super) terms_of_service: Option<String>,
-    /// The names by which CAA records may allow it.
+    /// The domain names by which CAA records may allow the CA.
     pub(super) caa_identities: Vec<String>,
     pub(super) external_account_required: bool,
-    /// Names, with a sentence about each.
+    /// Names of the profiles, with a sentence about each.
     pub(super) profiles: BTreeMap<String, String>,
 }
 
-/// A conversation. It ends with the attempt that it serves: the next one reads the directory again.
+/// A session with one CA.
+///
+/// It has the directory as it was when the session was opened. For an order it ends with the attempt: the next
+/// attempt reads the directory again. The caller runs one [`act!`] at a time, because [`Session::head`] is that of
+/// the last answer to `instant_acme`. [`Session::get`] and [`Session::post`] return their answers, and may run beside
+/// each other.
+///
+/// Each request is bounded by [`Http`] in time and size, and is sent again only while the CA refuses its nonce. Every
+/// other error is a [`Trouble`] at once. After a call without an answer, or one that was dropped, the CA may have
+/// acted.
 pub(super) struct Session {
     pub(super) ca: Ca,
     pub(super) directory: Directory,
     line: Arc<Line>,
 }
 
-/// The way to the CA, and what the last answer said that `instant_acme` does not pass on. One call at a time.
+/// The connection to the CA, with the head of the last answer, which `instant_acme` does not pass on.
 struct Line {
     http: Http,
-    /// What the directory says, for `instant_acme`, which wants to read it itself.
+    /// Body of the directory, for `instant_acme`, which wants to read it itself.
     directory: Bytes,
     directory_url: String,
     last: Mutex<Last>,
@@ -75,8 +84,8 @@ struct Last {
     head: Head,
 }
 
-/// One act of `instant_acme`, done again while the CA refuses our nonces. The second argument names the
-/// endpoint. A macro, because the future of each round borrows anew what the act changes.
+/// Runs one act of `instant_acme`, again while the CA refuses our nonces. The second argument names the endpoint. A
+/// macro, because the future of each round borrows anew what the act changes.
 macro_rules! act {
     ($session:expr, $kind:literal, $act:expr) => {{
         let mut tries = $session.tries($kind);
@@ -95,7 +104,7 @@ pub(super) struct Tries<'a> {
     rounds: u32,
 }
 
-/// What `instant_acme` sends its requests by.
+/// The HTTP client that `instant_acme` sends its requests by.
 struct Sender(Arc<Line>);
 
 impl Session {
@@ -117,17 +126,17 @@ impl Session {
         })
     }
 
-    /// A client for `instant_acme` whose calls run through this session.
+    /// Makes the HTTP client of `instant_acme`, whose calls run through this session.
     pub(super) fn sender(&self) -> Box<dyn HttpClient> {
         Box::new(Sender(Arc::clone(&self.line)))
     }
 
-    /// The head of the last answer.
+    /// Head of the last answer to `instant_acme`; the default if there was none.
     pub(super) fn head(&self) -> Head {
         self.line.last().head.clone()
     }
 
-    /// For [`act!`].
+    /// Begins the rounds of an [`act!`].
     pub(super) fn tries(&self, kind: &'static str) -> Tries<'_> {
         *self.line.last() = Last {
             kind,
@@ -139,12 +148,12 @@ impl Session {
         }
     }
 
-    /// A request without a signature.
+    /// Sends a request without a signature.
     pub(super) async fn get(&self, kind: &'static str, url: &str) -> Result<Response<Bytes>, Trouble> {
         get(&self.line.http, url, kind).await
     }
 
-    /// A request that we sign ourselves.
+    /// Sends a request that we sign ourselves, with another nonce while the CA refuses one.
     pub(super) async fn post(
         &self,
         kind: &'static str,
@@ -194,7 +203,7 @@ impl Session {
 }
 
 impl Tries<'_> {
-    /// The act's end, or `None` if it shall be done again.
+    /// Returns the result of the act, or `None` if it is to be done again.
     pub(super) fn judge<T>(&mut self, ended: Result<T, instant_acme::Error>) -> Option<Result<T, Trouble>> {
         let trouble = match ended {
             Ok(value) => return Some(Ok(value)),
@@ -251,7 +260,7 @@ async fn get(http: &Http, url: &str, kind: &str) -> Result<Response<Bytes>, Trou
     checked(http.call(request, kind).await?)
 }
 
-/// The body of an answer as the JSON that it should be.
+/// Parses the body of an answer as JSON. `what` names it in the error.
 pub(super) fn parse<T: DeserializeOwned>(answer: &Response<Bytes>, what: &str) -> Result<T, Trouble> {
     serde_json::from_slice(answer.body()).map_err(|error| Trouble {
         cause: Cause::Nonsense(format!(
@@ -266,7 +275,7 @@ pub(super) fn head(answer: &Response<Bytes>) -> Head {
     Head::of(answer.status(), answer.headers(), SystemTime::now()).with_body(answer.body())
 }
 
-/// Only success is an answer (RFC 8555 §6.7).
+/// Returns the answer if its status is success; else the problem in it (RFC 8555 §6.7).
 fn checked(answer: Response<Bytes>) -> Result<Response<Bytes>, Trouble> {
     if answer.status().is_success() {
         return Ok(answer);

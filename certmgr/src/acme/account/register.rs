@@ -1,4 +1,5 @@
-//! The account's document and the CA made to agree: registering, contacts, a change of keys that was cut short.
+//! Makes the document of an account and the CA agree: registering, contacts, and a change of keys that was
+//! interrupted.
 
 use std::time::Duration;
 
@@ -20,12 +21,12 @@ use crate::lease::Guard;
 use crate::secret;
 use crate::store::{Document, STATE_DEADLINE, StoreError};
 
-/// How long another process may be busy with the same account.
+/// Time for which another process may be busy with the same account.
 const MAX_LEASE_WAIT: Duration = Duration::from_secs(90);
 
 const LEASE_POLL: Duration = Duration::from_millis(200);
 
-/// The account's document, and what is done to it.
+/// The account's document, and the operations that change it.
 pub(super) struct Register<'a> {
     session: &'a Session,
     shared: &'a Shared,
@@ -33,7 +34,7 @@ pub(super) struct Register<'a> {
     document: Document,
 }
 
-/// Nobody else changes the account, in this process or another, until this is dropped.
+/// Exclusive right to change the account, in this process and all others, until it is dropped.
 pub(super) struct Alone {
     _here: tokio::sync::OwnedMutexGuard<()>,
     _everywhere: Guard,
@@ -99,7 +100,7 @@ impl<'a> Register<'a> {
         }
     }
 
-    /// Makes the CA and the document agree. The caller is alone.
+    /// Makes the CA and the document agree. The caller holds [`Alone`].
     pub(super) async fn settle(&self) -> Result<Kept, IssueError> {
         let (mut kept, from_disk) = match self.read().await? {
             Some(kept) => (kept, true),
@@ -150,7 +151,8 @@ impl<'a> Register<'a> {
         Ok(kept)
     }
 
-    /// Registers the key, or finds the account that it has already (RFC 8555 §7.3): its URL.
+    /// Registers the key, or finds the account that the CA has for it already (RFC 8555 §7.3). Returns the URL of the
+    /// account.
     async fn register(&self, kept: &Kept) -> Result<Result<String, Trouble>, IssueError> {
         let url = &self.session.directory.new_account;
         let key = match kept.key() {
@@ -198,7 +200,7 @@ impl<'a> Register<'a> {
         }))
     }
 
-    /// Whether the CA has an account with this key.
+    /// True if the CA has an account with this key.
     async fn is_known(&self, key: &Secret) -> Result<bool, IssueError> {
         let Ok(key) = key_of(key) else {
             return Ok(false);
@@ -218,7 +220,8 @@ impl<'a> Register<'a> {
         }
     }
 
-    /// RFC 8555 §7.3.2. No order fails because of it.
+    /// Changes the contacts of the account (RFC 8555 §7.3.2). A refusal of the CA is only logged: no order fails
+    /// because of it.
     async fn update_contact(&self, kept: &mut Kept) -> Result<(), IssueError> {
         let (Ok(key), Some(url)) = (kept.key(), &kept.url) else {
             return Ok(());
@@ -261,7 +264,7 @@ impl<'a> Register<'a> {
     }
 
     fn failed(&self, trouble: Trouble) -> IssueError {
-        // RFC 8555 §7.3.4: CAs refuse a binding in words of their own, and some do not say what it was about.
+        // RFC 8555 §7.3.4: CAs refuse a binding with different problem types, and some do not mention the binding.
         let is_of_binding = trouble.is_refusal()
             && self.ca().external_account.is_some()
             && ["malformed", "unauthorized", "externalAccountRequired", ""]
@@ -295,7 +298,7 @@ fn mail_urls(contact: &[String]) -> Value {
         .collect()
 }
 
-/// CAs give it as base64url; people copy it with padding, or in the other alphabet.
+/// Decodes an HMAC key. CAs give it as base64url; people copy it with padding, or in the other alphabet.
 fn decode_hmac_key(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let bare = text.trim().trim_end_matches('=');
     BASE64_URL_SAFE_NO_PAD

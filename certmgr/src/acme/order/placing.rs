@@ -1,4 +1,4 @@
-//! Up to the CA's word that there is an order: what can be known to be wrong before it is asked, and newOrder.
+//! Placing an order: the checks that are possible before the CA is asked, and newOrder.
 
 use certstore::Name;
 use instant_acme::{CertificateIdentifier, Identifier, NewOrder, Order};
@@ -13,7 +13,7 @@ use crate::dns::{self, CaIdentity, Finding, Severity};
 use crate::error::{IssueError, IssueFault};
 
 impl Attempt<'_> {
-    /// The profile is asked for by name only if the CA has it: its own refusal would not say what it has.
+    /// Checks that the CA has the configured profile: the refusal of the CA would not say which ones it has.
     pub(super) fn check_profile(&self) -> Result<(), Stop> {
         let session = &self.member.session;
         let (Some(wanted), offered) = (&session.ca.profile, &session.directory.meta.profiles) else {
@@ -36,7 +36,7 @@ impl Attempt<'_> {
         }))
     }
 
-    /// The self-check: what would make the order fail is told before the CA counts the failure.
+    /// The self-check: mistakes that would make the order fail are reported before the CA counts the failure.
     pub(super) async fn check_names(&self) -> Result<(), Stop> {
         let account = Some(self.member.account.id());
         let findings = findings(self.client, &self.member.session, account, self.request).await;
@@ -62,8 +62,8 @@ impl Attempt<'_> {
         }))
     }
 
-    /// RFC 9773 §5: an order that says what it replaces may pass rate limits. A CA that does not like the old
-    /// certificate, or fails over it, takes the order without.
+    /// Places the order. An order that names the certificate that it replaces may pass rate limits (RFC 9773 §5). If
+    /// the CA refuses the old certificate, or fails over it, the order is placed without it.
     pub(super) async fn place(&self) -> Result<Order, Trouble> {
         let identifiers: Vec<Identifier> = self.request.domains.iter().map(identifier).collect();
         let replaces = self
@@ -111,7 +111,7 @@ impl Attempt<'_> {
         let account = &self.member.account;
         let placed = act!(session, "new-order", account.new_order(&new));
         match placed {
-            // The order is placed, but `instant_acme` does not like how the CA repeats it.
+            // The order is placed, but `instant_acme` cannot read the answer of the CA.
             Err(Trouble {
                 cause: Cause::Nonsense(text),
                 head,
@@ -129,7 +129,7 @@ impl Attempt<'_> {
     }
 }
 
-/// What speaks against ordering these names.
+/// Findings of the self-check for the names of a request.
 pub(in crate::acme) async fn findings(
     client: &Client,
     session: &Session,

@@ -1,4 +1,4 @@
-//! Waiting for the CA, and what it says when the wait ends badly.
+//! Waiting for the CA, and the reasons that the CA gives when an order fails.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use crate::acme::problem::{class_of_challenge, named, remedy_of_challenge, words
 use crate::acme::session::act;
 use crate::error::{IssueError, IssueFault};
 
-/// Between two looks at the order, at first and at most, where the CA does not say.
+/// Time between two looks at the order, at first and at most, if the CA does not ask for another.
 const FIRST_POLL: Duration = Duration::from_millis(250);
 const MAX_POLL: Duration = Duration::from_secs(5);
 
 /// The longest wait that the CA may ask for between two looks.
 const MAX_ASKED_POLL: Duration = Duration::from_secs(60);
 
-/// How many looks in a row may fail before the attempt ends. The order stays noted.
+/// Number of looks in a row that may fail before the attempt ends. The order stays noted.
 const MAX_FAILED_POLLS: u32 = 5;
 
-/// Of how many names it is told why they failed.
+/// Number of names whose reasons an error repeats.
 const MAX_REASONS: usize = 10;
 
-/// How long to wait between two looks: as long as the CA asks for, within bounds, else ever longer.
+/// Backoff between two looks: the time that the CA asks for, within bounds, else twice the one before.
 struct Pace(Duration);
 
 impl Default for Pace {
@@ -75,7 +75,7 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// What the CA says about each name that it could not be convinced of.
+    /// The reasons of the CA, for each name that it could not validate.
     pub(super) async fn reasons(&self, order: &mut Order) -> Vec<Reason> {
         let session = &self.member.session;
         let mut found = Vec::new();
@@ -87,7 +87,7 @@ impl Attempt<'_> {
         found
     }
 
-    /// Why the order has failed, for these reasons.
+    /// Makes the error of a failed order from these reasons.
     pub(super) fn why_invalid(&self, order: &mut Order, found: &[Reason]) -> IssueError {
         let challenge = &self.client.source.challenge;
         let mut error = self.member.error(IssueFault::Refused, "the CA gives no reason");
@@ -117,14 +117,14 @@ async fn refresh(order: &mut Order) -> Result<(), instant_acme::Error> {
     order.refresh().await.map(drop)
 }
 
-/// What the CA has against a name.
+/// The reason for which a name failed at the CA.
 pub(super) struct Reason {
     name: String,
     words: String,
     kind: Option<String>,
 }
 
-/// What the CA has against each name, read anew from so many authorizations at most.
+/// Reads the reasons again, from `most` authorizations at most.
 async fn reasons(
     order: &mut Order,
     most: usize,
