@@ -1,8 +1,8 @@
 //! TXT records for DNS-01 challenges, and questions to the DNS before an order.
 //!
-//! - [`provider`] makes what writes the records: `dns/route53.rs`, `dns/exec.rs`;
+//! - [`provider`] makes the writer of the records: `dns/route53.rs`, `dns/exec.rs`;
 //! - [`Lookup`] asks the DNS: `dns/lookup.rs`;
-//! - [`check()`] tells before an order what will make it fail: `dns/check.rs`, `dns/caa.rs`.
+//! - [`check()`] reports before an order the mistakes that will make it fail: `dns/check.rs`, `dns/caa.rs`.
 
 mod caa;
 mod check;
@@ -19,25 +19,28 @@ use crate::config::DnsProvider;
 use crate::error::{IssueError, IssueFault};
 use crate::store::BoxFuture;
 
-/// Writes and removes TXT records. Both may be asked twice for the same record: what is there already is
-/// written, what is gone already is removed.
+/// Writes and removes TXT records. Both may be asked for twice for the same record: a record that exists counts as
+/// written, one that does not as removed.
 ///
-/// In its errors [`IssueError::ca`] is empty: a provider knows no CA. The issuer fills it in.
+/// The caller notes the records before [`present`](Self::present): after a failed or dropped call they may exist, and
+/// [`clean_up`](Self::clean_up) removes them. In the errors [`IssueError::ca`] is empty, because a provider knows no
+/// CA; the issuer sets it.
 pub(crate) trait TxtRecords: Send + Sync {
-    /// Refuses what [`present`](Self::present) would never write. Asks nobody: it is for before anything is noted.
+    /// Refuses the records that [`present`](Self::present) would never write. Sends nothing: it is called before
+    /// anything is noted.
     fn check(&self, _records: &[TxtRecord]) -> Result<(), IssueError> {
         Ok(())
     }
 
-    /// Makes all records exist and be seen by the provider's name servers. All of one order in one call;
-    /// several values of one name stand side by side, beside values that others have put there.
+    /// Makes all records exist and be seen by the provider's name servers. One call has all records of an order;
+    /// several values of one name exist side by side, beside values that others have put there.
     fn present<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>>;
 
-    /// Removes exactly these values. Others of the same name stay.
+    /// Removes exactly these values. Other values of the same name stay.
     fn clean_up<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>>;
 }
 
-/// One value of one name.
+/// A TXT record: one value of one name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub(crate) struct TxtRecord {
     /// Absolute, without the dot at the end, delegation by CNAME already followed:
@@ -47,7 +50,7 @@ pub(crate) struct TxtRecord {
     pub(crate) value: String,
 }
 
-/// The configured way to write TXT records. Nothing is called yet.
+/// Makes the configured provider. Nothing is called yet.
 pub(crate) fn provider(provider: &DnsProvider) -> Arc<dyn TxtRecords> {
     match provider {
         DnsProvider::Route53(route53) => Arc::new(route53::Zones::new(route53.clone())),
@@ -55,7 +58,7 @@ pub(crate) fn provider(provider: &DnsProvider) -> Arc<dyn TxtRecords> {
     }
 }
 
-/// A failure of the DNS, or of what writes to it.
+/// Makes the error of a failure of the DNS, or of its provider.
 fn failure(text: impl Into<String>, remedy: impl Into<String>) -> IssueError {
     IssueError {
         class: IssueFault::Dns,

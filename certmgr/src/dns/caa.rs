@@ -1,9 +1,9 @@
-//! What CAA records (RFC 8659, RFC 8657) say about one CA.
+//! CAA records (RFC 8659, RFC 8657), and the decision whether they permit one CA.
 
 /// The CAA records that count for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CaaSet {
-    /// The name that holds them: the domain itself or one of its parents.
+    /// The name that has the records: the domain itself or one of its parents.
     pub(super) at: String,
     /// Never empty.
     pub(super) records: Vec<CaaRecord>,
@@ -12,17 +12,17 @@ pub(crate) struct CaaSet {
 /// One CAA record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CaaRecord {
-    /// Whoever does not understand the tag must not issue.
+    /// A CA that does not understand the tag must not issue.
     pub(super) critical: bool,
     /// In lower case.
     pub(super) tag: String,
     pub(super) value: String,
 }
 
-/// Who wants to issue, and how.
+/// An issuance that the records are to permit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Issuance<'a> {
-    /// The domains by which the CA knows itself in CAA records, never empty.
+    /// The domain names of the CA in CAA records, never empty.
     pub(super) identities: &'a [String],
     /// URL of our account, if we have one.
     pub(super) account: Option<&'a str>,
@@ -32,7 +32,7 @@ pub(super) struct Issuance<'a> {
 }
 
 impl CaaSet {
-    /// `Err` with the reason if the CA may not issue.
+    /// Checks that the CA may issue. The error is the reason why it may not.
     pub(super) fn permits(&self, issuance: Issuance<'_>) -> Result<(), String> {
         // RFC 8659 §4.5: a critical property that is not understood forbids everything.
         if let Some(record) = self.records.iter().find(|record| record.is_foreign()) {
@@ -95,7 +95,7 @@ struct Property<'a> {
     /// Empty: no CA at all.
     issuer: &'a str,
     parameters: Vec<(&'a str, &'a str)>,
-    /// RFC 8659 §4.2: a malformed value is as good as one that names nobody.
+    /// RFC 8659 §4.2: a malformed value counts as one that names no CA.
     malformed: bool,
 }
 
@@ -120,7 +120,8 @@ impl<'a> Property<'a> {
         }
     }
 
-    /// `Err(None)`: it speaks of another CA. `Err(Some)`: of this one, under conditions that are not met.
+    /// Checks that the property permits this issuance. `Err(None)`: it is about another CA. `Err(Some)`: it is about
+    /// this CA, under conditions that are not met.
     fn permits(&self, issuance: Issuance<'_>) -> Result<(), Option<String>> {
         let meant = issuance
             .identities
@@ -139,7 +140,7 @@ impl<'a> Property<'a> {
                     self.issuer, issuance.method
                 )));
             }
-            // RFC 8657 §3. Without an account yet, nobody can say.
+            // RFC 8657 §3. Without an account this cannot be known yet.
             if tag.eq_ignore_ascii_case("accounturi")
                 && issuance.account.is_some_and(|account| account != *value)
             {

@@ -1,4 +1,5 @@
-//! The self-check before an order: what will make it fail, told before the CA counts the failure.
+//! The self-check before an order: it reports the mistakes that will make the order fail before the CA counts the
+//! failure.
 
 use std::time::Duration;
 
@@ -9,13 +10,13 @@ use super::caa::Issuance;
 use super::lookup::Lookup;
 use crate::config::Challenge;
 
-/// How long the whole check may take. What has not been answered by then is not known.
+/// Time for the whole check. A name without an answer by then is unknown.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Names checked at once.
 const MAX_AT_ONCE: usize = 8;
 
-/// The CA that is going to be asked.
+/// The CA that the order will be placed at.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CaIdentity<'a> {
     /// For people.
@@ -26,36 +27,36 @@ pub(crate) struct CaIdentity<'a> {
     pub(crate) account: Option<&'a str>,
 }
 
-/// Something about a name that the CA will stumble over.
+/// A fact about a name that may make its order fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) severity: Severity,
-    /// The name of the order that it is about.
+    /// The name of the order that the finding is about.
     pub(crate) domain: Name,
-    /// What is wrong. No remedy.
+    /// The mistake, without a remedy.
     pub(crate) text: String,
-    /// What to do about it, in one sentence.
+    /// The remedy, in one sentence.
     pub(crate) remedy: String,
 }
 
-/// How sure it is that the order fails.
+/// Certainty of the failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Severity {
-    /// It fails: do not order.
+    /// The order fails: do not place it.
     Blocks,
-    /// It may fail; or the CA sees another DNS than we do, and it does not.
+    /// The order may fail; or it does not, because the CA sees another DNS than we do.
     Warns,
 }
 
-/// Looks at each name of an order as the CA will. Findings stand in the order of the names; none: nothing
-/// speaks against the order. Ends in bounded time, also when no name server answers.
+/// Checks each name of an order as the CA will. The findings are in the order of the names; none: nothing is known
+/// that would make the order fail. Ends within [`CHECK_TIMEOUT`], also if no name server answers.
 pub(crate) async fn check(
     lookup: &Lookup,
     domains: &[Name],
     challenge: &Challenge,
     ca: CaIdentity<'_>,
 ) -> Vec<Finding> {
-    // Made before the stream: inside of it, the compiler cannot see that they may move between threads.
+    // Made before the stream: inside of it, the compiler cannot see that the futures may move between threads.
     let checks: Vec<_> = domains
         .iter()
         .map(|domain| check_one(lookup, domain, challenge, ca))

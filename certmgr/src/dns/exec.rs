@@ -1,8 +1,8 @@
-//! TXT records by a command of the operator's: `<command…> present|cleanup <name> <value>`.
+//! TXT records by a command of the operator: `<command…> present|cleanup <name> <value>`.
 //!
-//! The same three words stand in the environment as `H2GATE_DNS_ACTION`, `H2GATE_DNS_NAME` and
-//! `H2GATE_DNS_VALUE`, beside all that h2gate itself was started with. The command must bear to be called
-//! twice for one record, and to be asked to remove what is not there.
+//! The environment has the same three words as `H2GATE_DNS_ACTION`, `H2GATE_DNS_NAME` and `H2GATE_DNS_VALUE`, beside
+//! all variables that h2gate itself was started with. The command must accept being called twice for one record, and
+//! the removal of a record that does not exist.
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -19,14 +19,14 @@ use crate::error::IssueError;
 use crate::failpoint;
 use crate::store::BoxFuture;
 
-/// What is kept of the end of a command's standard error, in bytes.
+/// Number of bytes that are kept of the end of the standard error of a command.
 const MAX_WORDS: usize = 2048;
 
-/// Its last lines that are told.
+/// Number of its last lines that an error repeats.
 const MAX_LINES: usize = 5;
 
-/// How long standard error may stay open after the command has ended: what it left in the background may hold
-/// it for ever.
+/// Time for which standard error may stay open after the command has ended: a process that it left in the background
+/// may keep it open for ever.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Runs the command once for each record, one after the other.
@@ -55,7 +55,8 @@ impl Hook {
         Self { hook }
     }
 
-    /// Ends the command and all that it has started, at the timeout and when cancelled. The record's name is plain.
+    /// Runs the command for one record. At the timeout, and when the future is dropped, the command and all processes
+    /// of its group are killed. The caller has checked that the name of the record is plain.
     async fn run(&self, action: Action, record: &TxtRecord) -> Result<(), IssueError> {
         let Some((program, arguments)) = self.hook.command.split_first() else {
             return Err(failure(
@@ -108,8 +109,8 @@ impl Hook {
     }
 }
 
-/// A name may have come out of a CNAME, from whoever answers for the zone: nothing in it may mean anything to a
-/// shell, or look like an option.
+/// True if the name of a record has only harmless characters. It may come from a CNAME, and so from the name servers
+/// of a zone: nothing in it may have a meaning for a shell, or look like an option.
 fn is_plain(record: &TxtRecord) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     record.name.bytes().all(fits) && !record.name.starts_with('-')
@@ -145,7 +146,7 @@ impl TxtRecords for Hook {
 
     fn clean_up<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
         Box::pin(async move {
-            // One that cannot be removed must not keep the others.
+            // A record that cannot be removed must not prevent the removal of the others.
             let mut first_failure = Ok(());
             for record in records {
                 if !is_plain(record) {
@@ -166,7 +167,7 @@ impl TxtRecords for Hook {
     }
 }
 
-/// The end of a command and its last words.
+/// Waits for a command to end. Returns its status and its last words on standard error.
 async fn watch(child: &mut Child) -> io::Result<(ExitStatus, String)> {
     let mut tail = Tail::default();
     let stderr = child.stderr.take();
@@ -180,7 +181,7 @@ async fn watch(child: &mut Child) -> io::Result<(ExitStatus, String)> {
         tokio::select! {
             status = child.wait() => {
                 let status = status?;
-                // Whatever came is told; that the rest did not is no failure.
+                // The words that came are reported; that the rest did not come is no failure.
                 let _ = tokio::time::timeout(LAST_WORDS, &mut reading).await;
                 status
             }
@@ -216,7 +217,7 @@ impl Tail {
     }
 }
 
-/// The process group of a command. Dropped before the command has ended, it is killed.
+/// The process group of a command. It is killed if this is dropped before the command has ended.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -225,7 +226,8 @@ impl Group {
         Self(id.and_then(Pid::from_raw))
     }
 
-    /// What a command leaves in the background is its own business; and its number may be another's soon.
+    /// Leaves the group alone: a process that the command left in the background may go on, and the number of the
+    /// group may soon be that of another one.
     fn has_ended(mut self) {
         self.0 = None;
     }
@@ -234,7 +236,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // Gone already is as good.
+            // A group that is gone already is no failure.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }

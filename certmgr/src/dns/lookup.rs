@@ -1,4 +1,4 @@
-//! Questions to the DNS, of a kind that a certificate's order needs.
+//! Questions to the DNS that an order of a certificate needs.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,26 +17,26 @@ use super::caa::{CaaRecord, CaaSet};
 use super::failure;
 use crate::error::IssueError;
 
-/// How long one name server has for one answer.
+/// Timeout for one answer of one name server.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often a question is put again that nobody answered.
+/// Number of times that a question without an answer is sent again.
 const RETRIES: usize = 1;
 
-/// How long one question may take in all, over all name servers, both transports and the CNAMEs behind it.
+/// Timeout for one question, over all name servers, both transports and the CNAMEs behind it.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an answer is remembered at most: names of one order share parents, and the next attempt must see
-/// what an operator has corrected.
+/// Longest time for which an answer is cached: names of one order share parents, and the next attempt must see the
+/// corrections of the operator.
 const MAX_AGE: Duration = Duration::from_secs(5);
 
-/// Answers remembered at once.
+/// Number of answers in the cache.
 const MAX_ANSWERS: u64 = 256;
 
-/// CNAMEs from one challenge name to the name that holds its records.
+/// Largest number of CNAMEs from a challenge name to the name that has its records.
 const MAX_DELEGATIONS: usize = 8;
 
-/// A label that no zone has, to see whether a wildcard answers for everything.
+/// A label that no zone has, to find out if a wildcard answers for everything.
 const PROBE: &str = "_h2gate-probe";
 
 /// Asks the DNS. The host's own table of names is not read: the CA does not read it either.
@@ -45,7 +45,7 @@ pub(crate) struct Lookup {
     resolver: Result<TokioResolver, LookupError>,
 }
 
-/// No answer came, or none that says anything. That a name or record does not exist is an answer.
+/// No answer came, or none that is usable. That a name or record does not exist is an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub(crate) struct LookupError {
@@ -59,8 +59,9 @@ impl fmt::Debug for Lookup {
 }
 
 impl Lookup {
-    /// Asks these name servers; if there are none, those of the system as it is now (`/etc/resolv.conf` is read at
-    /// once, and never again). Asks nothing yet, and must be first asked inside a Tokio runtime.
+    /// Makes a resolver that asks these name servers; if there are none, those of the system as it is now
+    /// (`/etc/resolv.conf` is read at once, and never again). Sends nothing yet. The first question must be asked
+    /// inside a Tokio runtime.
     pub(crate) fn new(servers: &[SocketAddr]) -> Self {
         let resolver = resolver(servers).map_err(|error| LookupError {
             text: format!("the system's name servers are not known: {error}"),
@@ -68,9 +69,9 @@ impl Lookup {
         Self { resolver }
     }
 
-    /// The name that the TXT record for `domain` (without `*.`) must have: `_acme-challenge.<domain>`, or
-    /// where CNAMEs lead from there (RFC 8555 §8.4 follows them). A CNAME that only a wildcard stands for is no
-    /// delegation: a record at the name itself takes its place.
+    /// Returns the name that the TXT record for `domain` (without `*.`) must have: `_acme-challenge.<domain>`, or the
+    /// name that CNAMEs lead to from there (RFC 8555 §8.4 follows them). A CNAME that only a wildcard answers with is
+    /// no delegation: a record at the name itself takes its place.
     pub(crate) async fn challenge_name(&self, domain: &str) -> Result<String, IssueError> {
         let first = format!("_acme-challenge.{domain}");
         let unanswered = |name: &str, error: &LookupError| {
@@ -113,10 +114,10 @@ impl Lookup {
         }
     }
 
-    /// The addresses of a name, CNAMEs followed. Empty: it has none, or does not exist.
+    /// Returns the addresses of a name, CNAMEs followed. Empty: it has none, or does not exist.
     pub(crate) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
         let (v4, v6) = tokio::join!(self.ask(name, RecordType::A), self.ask(name, RecordType::AAAA));
-        // One family's failure counts only if the other has nothing to show.
+        // The failure of one address family counts only if the other has no address.
         let (answers, failed) = match (v4, v6) {
             (Ok(mut v4), Ok(v6)) => {
                 v4.extend(v6);
@@ -132,7 +133,7 @@ impl Lookup {
         }
     }
 
-    /// The CAA records that count for a name (RFC 8659 §3): those of the name itself, or else of its nearest
+    /// Returns the CAA records that count for a name (RFC 8659 §3): those of the name itself, or else of its nearest
     /// parent that has any. `None`: there are none, and every CA may issue.
     pub(crate) async fn caa(&self, domain: &str) -> Result<Option<CaaSet>, LookupError> {
         let mut name = domain.trim_end_matches('.');
@@ -174,7 +175,7 @@ impl Lookup {
         }))
     }
 
-    /// The answers to a question. Empty if there is nothing of this type at this name.
+    /// Asks one question. The answers are empty if there is nothing of this type at this name.
     async fn ask(&self, name: &str, record: RecordType) -> Result<Vec<RData>, LookupError> {
         let resolver = self.resolver.as_ref().map_err(Clone::clone)?;
         let mut absolute = Name::from_ascii(name).map_err(|error| LookupError {

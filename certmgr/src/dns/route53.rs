@@ -1,12 +1,12 @@
 //! TXT records in Amazon Route 53.
 //!
-//! A record set is one value list of one name; it is only ever replaced whole. Every change therefore states
-//! the set that it replaces: if somebody else has changed it since it was read, Route 53 refuses, and it is
-//! read again.
+//! A record set is the list of all values of one name and type; it can only be replaced as a whole. Every change
+//! therefore states the set that it replaces: if somebody else has changed the set since it was read, Route 53
+//! refuses the change, and the set is read again.
 //!
 //! - `route53/zone.rs` finds the hosted zone of a name;
 //! - `route53/record_set.rs` decides the change, without I/O;
-//! - `route53/call.rs` puts a question as often as it takes, and tells whose fault it is.
+//! - `route53/call.rs` sends a request again while that can help, and classifies its errors.
 
 mod call;
 mod record_set;
@@ -29,13 +29,13 @@ use crate::error::{IssueError, RemoteFault};
 use crate::failpoint;
 use crate::store::BoxFuture;
 
-/// How long removing may take in all. What is still there then, the next clean-up removes.
+/// Timeout for removing records. A record that is still there is removed by the next clean-up.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often a set is read again because somebody else has changed it in between.
+/// Number of times that a set is read because somebody else has changed it in between.
 const MAX_CONFLICTS: usize = 8;
 
-/// Two orders of this process would only make each other's changes fail.
+/// Lock for changes: two orders of this process would only make the changes of each other fail.
 static WRITES: Mutex<()> = Mutex::const_new(());
 
 /// The hosted zones that the configured credentials see.
@@ -45,7 +45,7 @@ pub(super) struct Zones {
     pace: Pace,
 }
 
-/// What is asked for in one zone.
+/// The values that are wanted in one zone, by name.
 struct ZoneWork {
     zone: zone::Zone,
     values: BTreeMap<String, BTreeSet<String>>,
@@ -89,7 +89,7 @@ impl Zones {
         for work in self.by_zone(&call, records, wanted).await? {
             match change_alone(&call, &work, wanted).await {
                 Ok(change) => under_way.extend(change),
-                // What cannot be removed from one zone must not keep what is in the others.
+                // A failure in one zone must not prevent the removal in the others.
                 Err(error) if wanted == Wanted::Absent => first_failure = first_failure.and(Err(error)),
                 Err(error) => return Err(error),
             }
@@ -102,7 +102,7 @@ impl Zones {
         first_failure
     }
 
-    /// What is to be done in which zone: one change each.
+    /// Sorts the records by zone: one change for each.
     async fn by_zone(
         &self,
         call: &Call<'_>,
@@ -158,7 +158,7 @@ impl TxtRecords for Zones {
     }
 }
 
-/// As [`change`], once no other order of this process is at it.
+/// Makes the change as [`change`] does, when no other change of this process is in progress.
 async fn change_alone(
     call: &Call<'_>,
     work: &ZoneWork,
@@ -173,7 +173,7 @@ async fn change_alone(
     change(call, work, wanted).await
 }
 
-/// Changes all names of one zone at once. Answers the change's id; `None` if there was nothing to change.
+/// Changes all names of one zone at once. Returns the id of the change; `None` if there was nothing to change.
 async fn change(call: &Call<'_>, work: &ZoneWork, wanted: Wanted) -> Result<Option<String>, IssueError> {
     let place = work.zone.to_string();
     let mut conflict = failure(
@@ -183,7 +183,8 @@ async fn change(call: &Call<'_>, work: &ZoneWork, wanted: Wanted) -> Result<Opti
     let mut refused = Vec::new();
     for _ in 0..MAX_CONFLICTS {
         let edits = plan(call, work, wanted).await?;
-        // What answers like Route 53 and refuses what nobody has changed cannot compare and swap.
+        // A service that is not Route 53 but has its API, and refuses a change of a set that nobody has changed,
+        // cannot compare and swap.
         let how = if edits == refused {
             How::Overwriting
         } else {
@@ -208,13 +209,13 @@ async fn change(call: &Call<'_>, work: &ZoneWork, wanted: Wanted) -> Result<Opti
     Err(conflict)
 }
 
-/// Reads how things are, and decides what to do about it.
+/// Reads the sets and decides how to change them.
 async fn plan(call: &Call<'_>, work: &ZoneWork, wanted: Wanted) -> Result<Vec<Edit>, IssueError> {
     let mut edits = Vec::new();
     for (name, values) in &work.values {
         let set = match read(call, &work.zone, name).await {
             Ok(set) => set,
-            // Gone with all its records.
+            // The zone is gone with all its records.
             Err(refusal) if refusal.fault == Fault::NoSuchZone && wanted == Wanted::Absent => {
                 return Ok(Vec::new());
             }
@@ -225,7 +226,7 @@ async fn plan(call: &Call<'_>, work: &ZoneWork, wanted: Wanted) -> Result<Vec<Ed
     Ok(edits)
 }
 
-/// The TXT records of this name; `None` if there are none.
+/// Reads the TXT records of this name; `None` if there are none.
 async fn read(call: &Call<'_>, zone: &zone::Zone, name: &str) -> Result<Option<RecordSet>, Refusal> {
     let answer = call
         .put("ListResourceRecordSets", |client| {
@@ -238,7 +239,7 @@ async fn read(call: &Call<'_>, zone: &zone::Zone, name: &str) -> Result<Option<R
                 .send()
         })
         .await?;
-    // The list begins at this name, and goes on with whatever follows.
+    // The list begins at this name, and goes on with the names that follow.
     let first = answer.resource_record_sets().first();
     Ok(first.and_then(|set| RecordSet::read(name, set)))
 }
@@ -290,7 +291,7 @@ async fn in_sync(call: &Call<'_>, change: &str, patience: Duration) -> Result<()
     }
 }
 
-/// Route 53 is the same in all regions: without one, any will do.
+/// Configuration of the AWS client. Route 53 is the same in all regions: if none is configured, any region will do.
 async fn aws_config(aws: &Aws) -> Result<aws_config::SdkConfig, IssueError> {
     let refused = match crate::aws::config(aws).await {
         Ok(config) => return Ok(config),

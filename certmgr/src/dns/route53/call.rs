@@ -1,4 +1,4 @@
-//! One question to Route 53: put again while that can help, and within a deadline.
+//! Requests to Route 53, sent again while that can help, within a deadline.
 
 use std::fmt;
 use std::future::Future;
@@ -17,14 +17,14 @@ use crate::aws;
 use crate::dns::failure;
 use crate::error::{IssueError, RemoteFault};
 
-/// The waits between questions.
+/// Backoff of the waits between requests.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    /// Before a failed question is put again the first time; doubled each time.
+    /// Wait before a failed request is sent again the first time; doubled each time.
     pub(super) first_retry: Duration,
-    /// Before a change's state is asked for the second time; doubled each time.
+    /// Wait before the state of a change is asked for the second time; doubled each time.
     pub(super) first_poll: Duration,
-    /// No wait is longer.
+    /// Longest wait.
     pub(super) max_wait: Duration,
 }
 
@@ -38,16 +38,16 @@ impl Default for Pace {
     }
 }
 
-/// Puts questions until a deadline.
+/// A client with a deadline for its requests.
 pub(super) struct Call<'a> {
     client: &'a Client,
     pub(super) pace: Pace,
     pub(super) deadline: Instant,
 }
 
-/// An error that is Route 53's own.
+/// An error that Route 53 itself answered with.
 pub(super) trait Answer: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static {
-    /// What it says.
+    /// Text of the error.
     fn words(&self) -> String {
         self.message().unwrap_or_default().to_owned()
     }
@@ -67,30 +67,30 @@ impl Answer for ChangeResourceRecordSetsError {
     }
 }
 
-/// Why Route 53 did not do what it was asked.
+/// An error of a request to Route 53.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) fault: Fault,
-    /// Which operation, and the words of Route 53 or of the way to it.
+    /// The operation, and the words of Route 53 or of the connection to it.
     text: String,
 }
 
-/// What kind of refusal.
+/// The kind of the error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It has too much to do, or could not be reached: it may pass.
+    /// Route 53 is overloaded, or could not be reached: that may pass.
     Passing,
     /// The records are not as they were read.
     Conflict,
     /// There is no such zone.
     NoSuchZone,
-    /// We may not.
+    /// The credentials do not permit the request.
     Denied,
-    /// It does not know who we are.
+    /// Route 53 does not accept the credentials.
     Credentials,
-    /// The request makes no sense to it.
+    /// Route 53 finds the request invalid.
     Request,
-    /// Our own fault.
+    /// An error of h2gate itself, or of its configuration.
     Internal,
 }
 
@@ -103,8 +103,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Puts the question again while the refusal may pass and there is time. Each time it is bounded by the
-    /// client's own timeouts.
+    /// Sends a request, and again while its error may pass and there is time. Each try is bounded by the timeouts of
+    /// the client.
     pub(super) async fn put<T, E, F>(
         &self,
         operation: &str,
@@ -163,7 +163,7 @@ impl Refusal {
         }
     }
 
-    /// For people; `place` is what it was about.
+    /// Makes the error for people; `place` says what the request was about.
     pub(super) fn explain(&self, place: &str) -> IssueError {
         failure(format!("Route 53, {place}: {}", self.text), self.fault.remedy())
     }
@@ -222,7 +222,7 @@ impl Fault {
     }
 }
 
-/// The three ways in which Route 53 says that a set is not as it was read.
+/// True for the three texts with which Route 53 says that a set is not as it was read.
 fn is_conflict(words: &str) -> bool {
     [
         "but it already exists",

@@ -1,4 +1,4 @@
-//! What to change in a set of TXT records, so that the values of others stay.
+//! The change of a set of TXT records that leaves the values of others in place.
 
 use std::collections::BTreeSet;
 
@@ -7,20 +7,20 @@ use aws_sdk_route53::types::{Change, ChangeAction, ResourceRecord, ResourceRecor
 use crate::dns::failure;
 use crate::error::IssueError;
 
-/// How long resolvers may remember a set that holds nothing but ours, in seconds.
+/// Time for which resolvers may cache a set that has only our values, in seconds.
 const TTL: i64 = 60;
 
-/// The TXT records of one name, as they are.
+/// The TXT records of one name, as they were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RecordSet {
-    /// Verbatim and in order: a set is deleted only by naming it exactly.
+    /// Verbatim and in order: a set can be deleted only by naming it exactly.
     values: Vec<String>,
     ttl: i64,
-    /// It has siblings of the same name, by weight, region or the like.
+    /// There are other sets of the same name, by weight, region or the like.
     routed: bool,
 }
 
-/// What shall be true of our values.
+/// The state that our values are to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     Present,
@@ -28,7 +28,7 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    /// The names of the places before and after the change is sent.
+    /// Failpoints before and after the change is sent.
     pub(super) fn failpoints(self) -> (&'static str, &'static str) {
         match self {
             Self::Present => ("dns.present.before", "dns.present.after"),
@@ -37,16 +37,16 @@ impl Wanted {
     }
 }
 
-/// How a set is replaced.
+/// The way to replace a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
-    /// Deleted and created in one batch: that is atomic, and is refused unless the set is still as it was read.
+    /// Delete and create in one batch: that is atomic, and is refused unless the set is still as it was read.
     Swapping,
-    /// Whatever it is now.
+    /// Overwrite the set, whatever it is now.
     Overwriting,
 }
 
-/// How the records of one name are to change.
+/// A change of the records of one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Edit {
     name: String,
@@ -55,7 +55,7 @@ pub(super) struct Edit {
 }
 
 impl RecordSet {
-    /// `None` if the set is another one.
+    /// Reads a set; `None` if it has another name or type.
     pub(super) fn read(name: &str, set: &ResourceRecordSet) -> Option<Self> {
         let same = set.name.trim_end_matches('.').eq_ignore_ascii_case(name) && set.r#type == RrType::Txt;
         same.then(|| Self {
@@ -85,8 +85,8 @@ impl RecordSet {
 }
 
 impl Edit {
-    /// `values` are ours, [`quoted`]. To want a value present that is there already is still a change: only a
-    /// change can be waited for.
+    /// Decides the change of a set. `values` are ours, [`quoted`]. Adding a value that exists already is a change all
+    /// the same: only a change can be waited for.
     pub(super) fn of(
         name: &str,
         before: Option<RecordSet>,
@@ -95,7 +95,7 @@ impl Edit {
     ) -> Result<Self, IssueError> {
         if before.as_ref().is_some_and(|set| set.routed) {
             return match wanted {
-                // There is nothing of ours: it would not have been put there.
+                // There is no value of ours: none is ever put into such a set.
                 Wanted::Absent => Ok(Self::nothing(name)),
                 Wanted::Present => Err(failure(
                     format!("the TXT records of {name} in Route 53 have a routing policy"),
@@ -143,7 +143,7 @@ impl Edit {
         }
     }
 
-    /// The changes that make `after` of `before`. An unchanged set is put there again as it is.
+    /// Makes the changes that turn `before` into `after`. An unchanged set is written again as it is.
     pub(super) fn changes(&self, how: How) -> Result<Vec<Change>, IssueError> {
         let steps = match (how, &self.before, &self.after) {
             (_, before, Some(after)) if before.as_ref() == Some(after) => vec![(ChangeAction::Upsert, after)],
@@ -170,7 +170,7 @@ impl Edit {
     }
 }
 
-/// A value as Route 53 writes it (RFC 1035 §5.1).
+/// Quotes a value as Route 53 writes it (RFC 1035 §5.1).
 pub(super) fn quoted(value: &str) -> String {
     let mut quoted = String::with_capacity(value.len() + 2);
     quoted.push('"');

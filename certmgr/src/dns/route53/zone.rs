@@ -1,4 +1,4 @@
-//! Which hosted zone a record belongs to.
+//! The hosted zone that a record belongs to.
 
 use std::fmt;
 
@@ -8,29 +8,29 @@ use super::call::{Call, Refusal};
 use crate::dns::failure;
 use crate::error::IssueError;
 
-/// Zones in one answer; the most that Route 53 gives.
+/// Number of zones in one answer: the most that Route 53 gives.
 const PAGE: i32 = 100;
 
-/// Answers read at most.
+/// Largest number of answers that are read.
 const MAX_PAGES: usize = 100;
 
-/// Zones named in an error.
+/// Number of zones that an error names.
 const MAX_NAMED: usize = 10;
 
 /// A public hosted zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Zone {
-    /// Its id: `Z0123456789`.
+    /// The id of the zone: `Z0123456789`.
     pub(super) id: String,
     /// In lower case, without the dot at the end. Empty: configured by id, its name does not matter.
     name: String,
 }
 
-/// What is known of the zones.
+/// The known zones.
 pub(super) enum Known {
-    /// The operator has named one.
+    /// The zone that the operator has configured.
     Configured(Zone),
-    /// All public ones that there are.
+    /// All public zones of the account.
     Listed(Vec<Zone>),
 }
 
@@ -42,7 +42,7 @@ impl Zone {
         }
     }
 
-    /// `None` for a private zone: no CA can ask it.
+    /// Reads a zone; `None` if it is private: no CA can ask it.
     fn public(zone: &HostedZone) -> Option<Self> {
         let private = zone.config.as_ref().is_some_and(|config| config.private_zone);
         (!private).then(|| Self {
@@ -68,7 +68,7 @@ impl fmt::Display for Zone {
 }
 
 impl Known {
-    /// The zone with the longest name that `name` (lower case, no dot at the end) ends in.
+    /// Returns the zone with the longest name that `name` (lower case, no dot at the end) ends in.
     pub(super) fn of(&self, name: &str) -> Result<&Zone, IssueError> {
         let zones = match self {
             Self::Configured(zone) => return Ok(zone),
@@ -104,7 +104,7 @@ impl Known {
     }
 }
 
-/// All public zones.
+/// Lists all public zones.
 pub(super) async fn list(call: &Call<'_>) -> Result<Vec<Zone>, Refusal> {
     let mut zones = Vec::new();
     let mut from: Option<(String, Option<String>)> = None;
