@@ -1,4 +1,4 @@
-//! Why a source gave nothing that can serve: which file, for what reason, and what to do.
+//! Errors of a source: the places, the reason, and the remedy.
 
 mod issue;
 
@@ -14,16 +14,17 @@ use crate::config::{FileSource, Source};
 pub(crate) use issue::SaidOf;
 pub use issue::{IssueError, IssueFault, RetryAfter};
 
-/// A failed attempt to get a pair from its source. Trying again is always lawful, and the task does.
+/// A failed attempt to get a pair from its source. Trying again is always valid, and the task does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
-    /// What it is about, never empty: paths of files, `s3://bucket/key`, the name of a secret, a CA's name.
+    /// The places that the error is about, never empty: paths of files, `s3://bucket/key`, the name of a secret, the
+    /// name of a CA.
     pub places: Vec<String>,
-    /// What is wrong.
+    /// The reason.
     pub reason: Reason,
 }
 
-/// What is wrong with a pair or with the way to it.
+/// The reason of an error: a pair that is not usable, or a failure to get it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// A file could not be read.
@@ -31,7 +32,7 @@ pub enum Reason {
     Io {
         /// The kind of error.
         kind: io::ErrorKind,
-        /// The system's words.
+        /// The text of the operating system.
         text: String,
     },
     /// The file system did not answer.
@@ -40,36 +41,38 @@ pub enum Reason {
     /// The files were replaced each time while they were being read.
     #[error("cannot be read: the files keep changing")]
     Moving,
-    /// A remote store did not give it.
+    /// A remote store did not give the content.
     #[error("{text}")]
     Remote {
-        /// What kind of failure.
+        /// The kind of failure.
         fault: RemoteFault,
-        /// What happened, with the service's own words. No remedy.
+        /// A text that says what happened, with the words of the service. It has no remedy.
         text: String,
     },
     /// No certificate came from the CA.
     #[error(transparent)]
     Issue(#[from] IssueError),
-    /// Our own fault; what was read is not to blame.
+    /// An error of h2gate itself; the content is not to blame.
     #[error("an internal error ended the attempt: {0}")]
     Internal(String),
-    /// What was read is no usable pair.
+    /// The content is no usable pair.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// The same of what a remote store holds: there is no file to look after.
+    /// The content of a remote store is no usable pair: as [`Reason::Bundle`], but the remedy must not speak of
+    /// files.
     #[error(transparent)]
     Stored(BundleError),
     /// The pair may not serve, here and now.
     #[error(transparent)]
     Prove(#[from] ProveError),
-    /// What was read is no usable trust bundle, here and now.
+    /// The content is no usable trust bundle, here and now.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// The same of what a remote store holds: there is no file to look after.
+    /// The content of a remote store is no usable trust bundle: as [`Reason::Trust`], but the remedy must not speak
+    /// of files.
     #[error(transparent)]
     StoredTrust(TrustError),
-    /// The chain must lead to anchors that are not there yet.
+    /// The chain must lead to the anchors of a trust bundle that has not been read yet.
     #[error("cannot be proved: the trust bundle {trust} has not been read yet")]
     NoAnchors {
         /// The bundle's name in the configuration.
@@ -77,35 +80,35 @@ pub enum Reason {
     },
 }
 
-/// How a remote store can fail.
+/// Kinds of failure of a remote store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RemoteFault {
     /// No connection, or no answer in time, or an answer that broke off.
     Unreachable,
-    /// It asks for patience, or has trouble of its own (5xx).
+    /// The store asks us to wait, or has an error of its own (5xx).
     Unavailable,
-    /// We may not read it (403).
+    /// We may not read the object or secret (403).
     Denied,
-    /// We have no credentials to ask it with.
+    /// We have no credentials for the store.
     NoCredentials,
-    /// We may not use the key that it is encrypted with.
+    /// We may not use the key that the object or secret is encrypted with.
     Kms,
     /// There is no such object or secret.
     NotFound,
-    /// It is larger than a pair can be.
+    /// The object or secret is larger than a pair can be.
     TooLarge,
-    /// It is not written in the configured format.
+    /// The object or secret is not in the configured format.
     Malformed,
     /// The configuration cannot work: no region, a passphrase that is not there.
     Configuration,
 }
 
-/// A class of errors; a metric label each.
+/// A class of errors. Each is a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ErrorClass(&'static str);
 
 impl ErrorClass {
-    /// All of them.
+    /// All classes.
     pub const ALL: [Self; 22] = [
         Self("io"),
         Self("hanging"),
@@ -138,7 +141,7 @@ impl ErrorClass {
 }
 
 impl Error {
-    /// Its class.
+    /// The class of the error.
     pub fn class(&self) -> ErrorClass {
         ErrorClass(match &self.reason {
             Reason::Io { .. } => "io",
@@ -183,7 +186,7 @@ impl Error {
         }
     }
 
-    /// Whether the files themselves could not be had, as against their content being refused.
+    /// True if the content could not be read; false if it was read and refused.
     pub fn is_unreadable(&self) -> bool {
         match self.reason {
             Reason::Io { .. }
@@ -201,7 +204,7 @@ impl Error {
         }
     }
 
-    /// Whether it may well be gone at the next attempt, with nobody doing anything.
+    /// True if the error may be gone at the next attempt without anybody doing anything.
     pub(crate) fn may_pass(&self) -> bool {
         match &self.reason {
             Reason::Remote { fault, .. } => {
@@ -222,7 +225,7 @@ impl Error {
         }
     }
 
-    /// What the operator can do about it, in one sentence.
+    /// The remedy for the operator, in one sentence.
     pub fn remedy(&self) -> &str {
         match &self.reason {
             Reason::Io {
@@ -259,7 +262,7 @@ impl Error {
 }
 
 impl Reason {
-    /// The same, with the remedy for where it comes from.
+    /// The same reason, with the remedy for the kind of place that the source reads.
     pub(crate) fn held_in(self, source: &Source) -> Self {
         match (self, source) {
             (Self::Bundle(error), Source::S3(_) | Source::SecretsManager(_)) => Self::Stored(error),
@@ -268,7 +271,7 @@ impl Reason {
         }
     }
 
-    /// What to do about a chain from a CA that may not serve. It is ordered again in any case.
+    /// Remedy for a chain from a CA that may not serve. It is ordered again in any case.
     pub(crate) fn remedy_at_ca(&self) -> &'static str {
         match self {
             Self::Bundle(_) | Self::Stored(_) => {
@@ -308,7 +311,7 @@ impl Reason {
         }
     }
 
-    /// Which part of a pair it is about.
+    /// The part of the pair that the reason is about.
     pub(crate) fn part(&self) -> Part {
         match self {
             Self::Bundle(error) | Self::Stored(error) => error.part(),
@@ -325,7 +328,7 @@ impl Reason {
     }
 }
 
-/// As [`BundleError::remedy`], for an object or a secret. What says nothing of files is the same.
+/// Remedy for an object or a secret. It is that of [`BundleError::remedy`] where that does not speak of files.
 fn stored_remedy(error: &BundleError) -> &'static str {
     match error {
         BundleError::Empty { .. } | BundleError::Truncated { .. } | BundleError::BadSection { .. } => {
@@ -360,7 +363,7 @@ fn stored_remedy(error: &BundleError) -> &'static str {
     }
 }
 
-/// As [`TrustError::remedy`], for an object or a secret. What says nothing of files is the same.
+/// Remedy for an object or a secret. It is that of [`TrustError::remedy`] where that does not speak of files.
 fn stored_trust_remedy(error: &TrustError) -> &'static str {
     match error {
         TrustError::Cas(pem) | TrustError::RevocationLists(pem) => match (pem, error) {

@@ -1,11 +1,12 @@
-//! What was ordered when: asked before each order, and written before each order.
+//! The history of orders, which is asked and written before each order.
 //!
-//! One document for all certificates of a state. It survives restarts, so a process that dies in the middle of
-//! each order does not burn what the CA allows. An attempt without an outcome counts as a failed one.
+//! There is one document for all certificates of a state directory. It survives restarts, so that a process which
+//! dies in the middle of each order does not use up the limits of the CA. An attempt without an outcome counts as a
+//! failed one.
 //!
-//! - `book.rs` is what it holds and how it changes, without I/O;
-//! - `in_a_row.rs` is how often a name has failed without a success, for which a CA pauses it;
-//! - `limits.rs` is what CAs allow.
+//! - `book.rs` has the contents and their changes, without I/O;
+//! - `in_a_row.rs` counts how often a name has failed without a success, for which a CA pauses it;
+//! - `limits.rs` has the limits of the CAs.
 
 mod book;
 mod in_a_row;
@@ -34,22 +35,35 @@ pub use limits::{Counted, Limit, Published, Wait};
 
 use book::Unreadable;
 
-/// The lease under which processes change the ledger. No host name, so no certificate's name by habit.
+/// The lease under which processes change the ledger. It is no host name, so no certificate is likely to have this
+/// name.
 const LEASE: &str = "/ledger";
 
-/// A process holds the lease for one read and one write of the disk.
+/// Longest wait for the lease: a process holds it for one read and one write of the disk.
 const LEASE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How often it is asked whether another process has given it back.
+/// Time between two tries to get the lease from another process.
 const LEASE_PERIOD: Duration = Duration::from_millis(20);
 
-/// Outcomes that could not be written are kept up to this many: more than orders can be under way.
+/// Number of outcomes that could not be written and are kept: more than orders can be in progress.
 const MAX_UNWRITTEN: usize = 256;
 
-/// What errors call the ledger.
+/// Name of the ledger in errors.
 const PLACE: &str = "the ledger of orders in the state directory";
 
-/// The ledger of a state. One for each process, shared.
+/// The ledger of a state directory. There is one in a process, shared by all certificates.
+///
+/// Every order is noted on disk before it is placed: the caller orders only with the [`Attempt`] of
+/// [`Ledger::intend`], and reports its outcome. Other processes may use the same state directory: a call reads the
+/// document before it decides, and changes it under a lease.
+///
+/// Errors: [`Wait`], if a limit forbids the order; [`StoreError`], if the document cannot be read or written, or was
+/// written by a newer version. Then nothing may be ordered. The wait for the lease is bounded, the calls of the store
+/// are not: the caller sets a deadline.
+///
+/// A call that is dropped may or may not have written its note. An attempt that was noted that way counts as
+/// interrupted. An outcome that was not written counts in this process from the moment at which its call had the
+/// lock, and is written with the next note.
 pub(crate) struct Ledger {
     state: State,
     clock: Clock,
@@ -58,14 +72,14 @@ pub(crate) struct Ledger {
 }
 
 struct Inner {
-    /// The document as it was last read or written; `None`: it must be read anew.
+    /// The document as it was last read or written; `None`: it must be read again.
     document: Option<Option<Vec<u8>>>,
     book: Book,
     stamps: Stamps,
     unwritten: Vec<Outcome>,
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone)]
 struct Outcome {
     noted: Noted,
@@ -73,30 +87,30 @@ struct Outcome {
     at: Now,
 }
 
-/// What is about to be ordered.
+/// An order that is about to be placed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Order<'a> {
     pub(crate) domains: &'a [Name],
     pub(crate) key: KeyType,
     pub(crate) ca: &'a Ca,
     pub(crate) kind: OrderKind,
-    /// Somebody asks for it: what is slow by our own choice alone does not count.
+    /// A person asks for the order: the waits that are only our own choice do not count.
     pub(crate) by_hand: bool,
 }
 
-/// How the CA counts it.
+/// Kind of an order, by which the CA counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OrderKind {
-    /// It says nothing of an earlier certificate.
+    /// The order names no earlier certificate.
     New,
-    /// It names the certificate that it replaces (RFC 9773 §5).
+    /// The order names the certificate that it replaces (RFC 9773 §5).
     Replacing,
-    /// The noted order goes on: no new one for the CA, but an attempt all the same.
+    /// The noted order goes on: no new order for the CA, but an attempt all the same.
     Resumed,
 }
 
-/// Leave to order once. Its outcome is to be noted with [`Ledger::issued`] or [`Ledger::failed`]; dropped, it
-/// stays noted as an attempt that was interrupted.
+/// Permission to order once. The caller reports its outcome with [`Ledger::issued`] or [`Ledger::failed`]; if it is
+/// dropped, it stays noted as an attempt that was interrupted.
 #[derive(Debug)]
 #[must_use = "its outcome must be noted"]
 pub(crate) struct Attempt(Noted);
@@ -107,7 +121,7 @@ impl Attempt {
     }
 }
 
-/// Why there is no leave to order now.
+/// The reason for which nothing may be ordered now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotNow {
     /// The limits of the CA, or its `Retry-After`.
@@ -119,7 +133,7 @@ pub(crate) enum NotNow {
 }
 
 impl Ledger {
-    /// Reads nothing yet.
+    /// Makes the ledger. Nothing is read yet.
     pub(crate) fn new(state: State, clock: Clock) -> Self {
         let wall = Duration::from_secs(clock().as_secs());
         Self {
@@ -135,7 +149,8 @@ impl Ledger {
         }
     }
 
-    /// Both clocks. The only source of [`Now`]: a story and its ledger must share the steady one.
+    /// Reads both clocks. This is the only source of [`Now`]: a certificate and its ledger must share the steady
+    /// clock.
     pub(crate) fn now(&self) -> Now {
         let (began, wall) = self.began;
         Now {
@@ -144,7 +159,7 @@ impl Ledger {
         }
     }
 
-    /// The record of a name set over these CAs, with what other processes have noted.
+    /// Returns the record of a name set over these CAs, with the notes of other processes.
     pub(crate) async fn record(
         &self,
         domains: &[Name],
@@ -157,15 +172,15 @@ impl Ledger {
         Ok(inner.book.record(domains, key, cas, &inner.stamps, now))
     }
 
-    /// The whole book, for looking ahead.
+    /// Returns the whole book, for a plan.
     pub(crate) async fn book(&self) -> Result<(Book, Stamps), StoreError> {
         let mut inner = self.inner.lock().await;
         self.refresh(&mut inner).await?;
         Ok((inner.book.clone(), inner.stamps.clone()))
     }
 
-    /// Asks whether the order may be placed and notes that it will be, in one step. Once this is `Ok`, the note
-    /// survives a crash.
+    /// Checks that the order may be placed and notes that it will be, in one step. After `Ok` the note survives a
+    /// crash.
     pub(crate) async fn intend(&self, order: Order<'_>) -> Result<Attempt, NotNow> {
         let mut inner = self.inner.lock().await;
         let lease = self.lease().await?;
@@ -180,7 +195,7 @@ impl Ledger {
         Ok(Attempt(noted))
     }
 
-    /// Asks whether an attempt that is noted may be an order of this kind after all, and notes it as such.
+    /// Checks that a noted attempt may be an order of this kind after all, and notes it as such.
     pub(crate) async fn note_as(&self, noted: Noted, order: Order<'_>) -> Result<(), NotNow> {
         let mut inner = self.inner.lock().await;
         if inner.book.is_noted_as(noted, &order) {
@@ -195,19 +210,19 @@ impl Ledger {
         Ok(())
     }
 
-    /// Notes that a certificate came and may serve. What cannot be written counts in this process all the same,
-    /// and is written with the next note.
+    /// Notes that a certificate came and may serve. If that cannot be written, it counts in this process all the
+    /// same, and is written with the next note.
     pub(crate) async fn issued(&self, attempt: Attempt, not_before: UnixTime) -> Result<(), StoreError> {
         self.conclude(attempt, Ok(not_before)).await
     }
 
-    /// Notes that none came, or one that may not serve. What cannot be written counts in this process all the
-    /// same, and is written with the next note.
+    /// Notes that no certificate came, or one that may not serve. If that cannot be written, it counts in this
+    /// process all the same, and is written with the next note.
     pub(crate) async fn failed(&self, attempt: Attempt, error: &IssueError) -> Result<(), StoreError> {
         self.conclude(attempt, Err(error.clone())).await
     }
 
-    /// Notes that the order failed with which this attempt was to go on.
+    /// Notes that the order failed which this attempt was to go on with.
     pub(crate) async fn has_failed(&self, noted: Noted, error: &IssueError) -> Result<(), StoreError> {
         self.change(|book, stamps, now| {
             book.has_failed(noted, error, stamps, now);
@@ -216,13 +231,13 @@ impl Ledger {
         .await
     }
 
-    /// Asks whether an account may be made and notes that it will be, in one step.
+    /// Checks that an account may be made and notes that it will be, in one step.
     async fn register(&self, ca: &Ca) -> Result<(), NotNow> {
         self.change(|book, stamps, now| Ok(book.register(ca, stamps, now)?))
             .await
     }
 
-    /// Notes that the account has not been made. What cannot be written counts as made.
+    /// Notes that the account has not been made. If that cannot be written, the account counts as made.
     async fn unregister(&self, ca: &Ca) -> Result<(), StoreError> {
         self.change(|book, _, _| {
             book.unregister(ca);
@@ -231,7 +246,8 @@ impl Ledger {
         .await
     }
 
-    /// Changes what the store has, alone among all processes. What cannot be written, or is refused, has not happened.
+    /// Changes the document in the store, with all other processes excluded. A change that cannot be written, or is
+    /// refused, has not happened.
     async fn change<E: From<StoreError>>(
         &self,
         change: impl FnOnce(&mut Book, &mut Stamps, Now) -> Result<(), E>,
@@ -245,7 +261,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// What is to be said of the names of an order once one of them comes near to being paused.
+    /// Warning for people, once a name of the order is close to being paused.
     pub(crate) async fn warning(&self, order: Order<'_>) -> Option<String> {
         self.inner.lock().await.book.warning(&order)
     }
@@ -260,7 +276,7 @@ impl Ledger {
         if inner.unwritten.len() < MAX_UNWRITTEN {
             inner.unwritten.push(Outcome { noted, result, at });
         }
-        // From here on it counts, whatever comes of the writing.
+        // From here on the outcome counts, also if the writing fails.
         inner.document = None;
         let _lease = self.lease().await?;
         self.refresh(&mut inner).await?;
@@ -287,7 +303,7 @@ impl Ledger {
         }
     }
 
-    /// Takes in what the store has, and what is noted but not yet written.
+    /// Reads the document if it has changed, and adds the outcomes that are not written yet.
     async fn refresh(&self, inner: &mut Inner) -> Result<(), StoreError> {
         let document = self.state.store.read(&Document::Ledger).await?;
         let document = document.map(|bytes| bytes.to_vec());
@@ -360,8 +376,8 @@ impl Registrar for Ledger {
     }
 }
 
-/// A ledger that is broken is begun anew, as if everything had been ordered just now. One that a newer version
-/// has written is left alone, and nothing is ordered.
+/// Parses the document. A broken one is begun anew, as if everything had been ordered just now. One that a newer
+/// version has written is left alone, and nothing is ordered.
 fn read(bytes: &[u8], now: Now) -> Result<Book, StoreError> {
     match Book::parse(bytes) {
         Ok(book) => Ok(book),

@@ -1,8 +1,8 @@
-//! What will be ordered from CAs in the time to come, and whether that stays inside what they allow: the schedule
-//! played forward by a virtual clock. Nothing is ordered.
+//! Plan of the orders to come, and a check that they stay within the limits of the CAs: the schedule played forward
+//! by a virtual clock. Nothing is ordered.
 //!
-//! It supposes that every order succeeds at the first CA of a certificate, that what comes lives as long as what
-//! serves now, and that CAs give no advice beyond what they have given.
+//! The plan supposes that every order succeeds at the first CA of a certificate, that a new certificate lives as long
+//! as the one that serves now, and that CAs give no advice beyond that given already.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,10 +16,10 @@ use crate::schedule::{self, Known, LastIssued, Life, Now, Record, Rules, Steady,
 use crate::store::StoreError;
 use crate::view::View;
 
-/// A plan has at most this many orders.
+/// Largest number of orders in a plan.
 pub const MAX_PLANNED: usize = 10_000;
 
-/// A CA's certificate lives as long as this if nothing else is known.
+/// Expected life of a certificate if nothing else is known.
 const USUAL_LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// Lives of profiles by their names at Let's Encrypt.
@@ -28,33 +28,33 @@ const LIVES_OF_PROFILES: [(&str, Duration); 2] = [
     ("tlsserver", Duration::from_secs(45 * 24 * 60 * 60)),
 ];
 
-/// What will be ordered.
+/// The orders to come.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
-    /// In order of time.
+    /// The orders, in order of time.
     pub orders: Vec<PlannedOrder>,
     /// The limits that the CAs of these orders publish. Failed validations are not planned.
     pub limits: Vec<PlannedLimit>,
-    /// Whether there would have been more than [`MAX_PLANNED`] orders.
+    /// There would have been more than [`MAX_PLANNED`] orders.
     pub truncated: bool,
 }
 
 /// An order that will be due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedOrder {
-    /// The certificate.
+    /// The certificate's name.
     pub name: String,
     /// The CA's name.
     pub ca: String,
-    /// When.
+    /// The instant at which the order is due.
     pub at: UnixTime,
-    /// Why then.
+    /// The reason of the order.
     pub why: Why,
-    /// How long what comes is expected to live.
+    /// Expected life of the new certificate.
     pub expected_life: Duration,
 }
 
-/// A published limit, and what the plan uses of it, with what was ordered lately.
+/// A published limit, and the use that the plan makes of it together with the orders of late.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedLimit {
     /// The CA's name.
@@ -65,9 +65,9 @@ pub struct PlannedLimit {
     pub subject: Option<String>,
     /// The most that is used of it at once.
     pub peak: usize,
-    /// When the first of these is ordered; `None` if nothing counts towards the limit.
+    /// Instant of the first order of the peak; `None` if nothing counts towards the limit.
     pub peak_at: Option<UnixTime>,
-    /// Whether the peak is allowed.
+    /// The limit allows the peak.
     pub inside: bool,
 }
 
@@ -78,11 +78,11 @@ pub(crate) struct Candidate {
     pub(crate) domains: Vec<Name>,
     pub(crate) source: AcmeSource,
     pub(crate) serving: Option<Life>,
-    /// When its story means to order next, and why: it knows the CA's advice.
+    /// The next order by the schedule of the certificate, and its reason: it takes the advice of the CA into account.
     pub(crate) next: Option<(UnixTime, Why)>,
 }
 
-/// `None` for what does not come from a CA.
+/// Makes the candidate of a certificate; `None` if the certificate does not come from a CA.
 pub(crate) fn candidate(config: &CertificateConfig, view: &View) -> Option<Candidate> {
     let Source::Acme(source) = &config.source else {
         return None;
@@ -142,16 +142,16 @@ pub(crate) fn look_ahead(
     plan
 }
 
-/// One certificate on its way through the time to come.
+/// One certificate of the plan, at a virtual instant.
 struct Forecast<'a> {
     candidate: &'a Candidate,
     ca: &'a Ca,
     rules: Rules,
     expected_life: Duration,
-    /// What serves by then.
+    /// The certificate that serves at that instant.
     serving: Option<Life>,
     since: Option<Steady>,
-    /// What the story says of the first one.
+    /// The first order, by the schedule of the certificate.
     first: Option<(UnixTime, Why)>,
 }
 
@@ -180,7 +180,7 @@ impl<'a> Forecast<'a> {
         })
     }
 
-    /// When the next order is due, and why.
+    /// Instant of the next order, and its reason.
     fn next(&self, now: Now) -> (UnixTime, Why) {
         if let Some((at, why)) = self.first {
             return (at.max(now.wall), why);
@@ -232,7 +232,7 @@ impl<'a> Forecast<'a> {
     fn renew(&mut self, then: Now) {
         let fingerprint = self.serving.map(|life| life.fingerprint);
         self.serving = Some(Life {
-            // No advice is asked for, so which one it is does not matter.
+            // No advice is asked for, so any fingerprint will do.
             fingerprint: fingerprint.unwrap_or(certstore::Fingerprint::from_bytes([0; 32])),
             not_before: then.wall,
             not_after: later(then.wall, self.expected_life),
@@ -263,7 +263,7 @@ fn limits(forecasts: &[Forecast<'_>], book: &Book, stamps: &Stamps, now: Now) ->
     cas.into_iter().flat_map(of_ca).collect()
 }
 
-/// What was ordered lately cannot be read, so nothing can be said of what is to come.
+/// The ledger cannot be read, so no plan can be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct PlanError {

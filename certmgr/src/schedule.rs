@@ -1,9 +1,9 @@
-//! When an ACME certificate is ordered, and when its CA is asked for advice: decisions without a clock, without
-//! chance and without I/O.
+//! The schedule of an ACME certificate, [`next`]: when it is ordered, and when its CA is asked for advice. It decides
+//! without a clock, without chance and without I/O.
 //!
-//! Validity is judged by the wall clock, because it is the peers who judge it. Every wait (back-off, floor,
-//! `Retry-After`, the next question) is measured on a clock that cannot jump, see [`Now`]. Chance is drawn once,
-//! when a fact is noted, and is part of the fact: so [`next`] may be asked as often as one likes.
+//! Validity is judged by the wall clock, because the peers judge it by theirs. Every wait (back-off, floor,
+//! `Retry-After`, the next request for advice) is measured on a clock that cannot jump, see [`Now`]. Chance is drawn
+//! once, when a fact is noted, and is part of the fact: so [`next`] may be called as often as one likes.
 
 mod advice;
 mod clocks;
@@ -24,125 +24,126 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A life shorter than this is renewed at half of it, a longer one when a third is left.
 const SHORT_LIFE: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 
-/// A fresh certificate whose dates say that it is due already (the clock is wrong, or the CA dates far back)
-/// is kept for this part of its span all the same.
+/// Divisor of the span: a fresh certificate whose dates say that it is due already (the clock is wrong, or the CA
+/// dates far back) is kept for this part of its span all the same.
 const LEAST_SHARE_OF_LIFE: u32 = 4;
 
-/// The floor grows by this factor, up to a day, with each certificate that was lately renewed on advice.
+/// Factor by which the floor of an advised order grows, up to a day, with each further certificate of the last seven
+/// days.
 const OBEDIENCE: u32 = 4;
 
-/// What is known of a certificate.
+/// The facts about a certificate that its schedule depends on.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
-    /// What serves. `None`: nothing does.
+    /// The certificate that serves. `None`: there is none.
     pub(crate) serving: Option<Life>,
-    /// What the CA last said about a renewal. That of another version does not count.
+    /// The last advice of the CA on renewal. Advice on another version does not count.
     pub(crate) advice: Option<Advice>,
-    /// What the ledger says.
+    /// The record of the ledger.
     pub(crate) record: Record,
-    /// The last look at what made an attempt fail.
+    /// The last look at the cause of a failed attempt.
     pub(crate) probe: Option<Probe>,
-    /// Somebody asks for a new one by name. Stays until an attempt has begun.
+    /// A person asks for a new certificate. It stays set until an attempt has begun.
     pub(crate) requested: bool,
-    /// Somebody asked for one, an attempt has begun, and none has come since.
+    /// A person has asked for a new certificate, an attempt has begun, and none has come since.
     pub(crate) wanted: bool,
-    /// What serves does not cover what is configured.
+    /// The certificate that serves does not cover the configured names.
     pub(crate) names_changed: bool,
 }
 
-/// The life of what serves.
+/// The life of the certificate that serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Life {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) not_before: UnixTime,
     pub(crate) not_after: UnixTime,
-    /// Position of the CA that issued it, if it is one of those configured: the one to ask for advice.
+    /// Position of the CA that issued it, if that CA is configured: it is the one to ask for advice.
     pub(crate) ca: Option<usize>,
 }
 
 /// The ledger's record of one name set and key type, over all configured CAs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// What a CA last issued for it, whether or not it could serve.
+    /// The last certificate that a CA issued for these names, also one that could not serve.
     pub(crate) last_issued: Option<LastIssued>,
     /// The failed attempts since the last success.
     pub(crate) failing: Option<Failing>,
-    /// For each CA, by position: until when a limit holds that it has told itself.
+    /// For each CA, by position: the end of a limit that the CA has reported.
     pub(crate) holds: Vec<Option<Steady>>,
-    /// When limits allow an order at a CA that is not among those that fail; `None`: all of them do, or none.
+    /// Instant from which limits allow an order at a CA that has not failed; `None`: all CAs have failed, or none.
     pub(crate) untried: Option<Steady>,
 }
 
-/// What a CA issued.
+/// A certificate that a CA issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LastIssued {
     pub(crate) at: Steady,
-    /// Its `notBefore`; `None` if it could not serve.
+    /// The `notBefore` of the certificate; `None` if it could not serve.
     pub(crate) not_before: Option<UnixTime>,
-    /// How many have been issued in the last seven days, this one among them.
+    /// Number of certificates of the last seven days, this one among them.
     pub(crate) lately: u32,
 }
 
-/// Attempts that failed, none in between that did not.
+/// Failed attempts, with no success in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failing {
-    /// How many; at least 1.
+    /// Number of attempts; at least 1.
     pub(crate) attempts: u32,
-    /// The first of them.
+    /// Instant of the first attempt.
     pub(crate) since: Steady,
-    /// The last of them.
+    /// Instant of the last attempt.
     pub(crate) last: Steady,
-    /// What the last one died of; `None`: the process ended in the middle of it.
+    /// Class of the error of the last attempt; `None`: the process ended in the middle of it.
     pub(crate) class: Option<IssueFault>,
-    /// Position of the first CA that was unreachable in the last one.
+    /// Position of the first CA that was unreachable in the last attempt.
     pub(crate) unreachable: Option<usize>,
-    /// How long those who answered in the CAs' places want to be left alone. No word of a CA's own.
+    /// Time that servers which answered in place of the CAs ask us to wait. It is no word of a CA itself.
     pub(crate) hint: Duration,
-    /// Drawn for the last one: scatters what follows it.
+    /// Drawn for the last attempt: it scatters the waits that follow.
     pub(crate) draw: Draw,
 }
 
-/// A number from 0 up to but not including 1, drawn once and kept: thousandths.
+/// A number from 0 up to but not including 1, in thousandths. It is drawn once and kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Draw(u16);
 
-/// A look at what made an attempt fail, where that costs the CA nothing: its directory, or the names.
+/// A look at the cause of a failed attempt, where that costs the CA nothing: its directory, or the names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Probe {
     pub(crate) at: Steady,
-    /// The directory answers, or nothing speaks against the names.
+    /// The directory answers, or the self-check of the names finds nothing.
     pub(crate) good: bool,
-    /// One since the last attempt was not.
+    /// An earlier look since the last attempt was not good.
     pub(crate) was_bad: bool,
     pub(crate) draw: Draw,
 }
 
-/// What the operator may set.
+/// The settings of the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rules {
     pub(crate) min_interval: Duration,
     pub(crate) first_retry: Duration,
 }
 
-/// What is to be done, and when.
+/// The next action for a certificate, and its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Next {
-    /// After this long. Zero: now. Ask again at least every minute: the clock may be set.
+    /// Time until the action. Zero: now. Call [`next`] again at least every minute: the wall clock may be set.
     pub(crate) wait: Duration,
-    /// What.
+    /// The action.
     pub(crate) action: Action,
-    /// For people: when the next order is due as things stand, and why.
+    /// For people: the instant of the next order as things are.
     pub(crate) order_at: UnixTime,
-    /// See `order_at`.
+    /// For people: the reason of that order.
     pub(crate) why: Why,
-    /// What keeps an order from being placed that is due.
+    /// The reason for which an order that is due is not placed yet.
     pub(crate) held: Option<Held>,
 }
 
-/// What an order that is due waits for.
+/// Reasons for which an order that is due has to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// The CA said when to come back.
+    /// The CA has said when to come back.
     RetryAfter,
     /// Two orders for one name set are never closer than a floor.
     Floor,
@@ -150,39 +151,39 @@ pub(crate) enum Held {
     BackOff,
 }
 
-/// What can be done.
+/// The actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Order, each CA in turn for which the ledger gives leave; go on with a noted order.
+    /// Order, at each CA in turn for which the ledger permits it; go on with a noted order.
     Issue,
-    /// Ask the CA of what serves for its renewal information.
+    /// Ask the CA of the certificate that serves for its renewal information.
     AskRenewalInfo {
-        /// Its position.
+        /// Position of the CA.
         ca: usize,
     },
-    /// Look whether this CA is back.
+    /// Read the directory of this CA, to see if the CA is back.
     Probe {
-        /// Its position.
+        /// Position of the CA.
         ca: usize,
     },
-    /// Look whether anything speaks against the names, as before an order.
+    /// Check the names, as before an order.
     CheckNames,
 }
 
-/// Why a certificate is ordered.
+/// The reason for which a certificate is ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Why {
-    /// There is none.
+    /// There is no certificate yet.
     First,
-    /// What serves does not cover the configured names.
+    /// The certificate that serves does not cover the configured names.
     NamesChanged,
-    /// Somebody asked for it.
+    /// A person has asked for it.
     Requested,
     /// Nothing else is due, but the last attempt failed, perhaps before a restart.
     Retried,
     /// The CA says when (RFC 9773).
     Advised,
-    /// So little of its life is left.
+    /// The part of its life is spent after which it is renewed without advice.
     LifeSpent,
 }
 
@@ -201,14 +202,14 @@ impl Why {
 }
 
 impl Draw {
-    /// `random` gives numbers from 0 up to but not including 1.
+    /// Draws a number. `random` gives numbers from 0 up to but not including 1.
     pub(crate) fn new(random: &mut dyn FnMut() -> f64) -> Self {
         Self::from_thousandths((random() * f64::from(Self::PARTS)) as u16)
     }
 
     const PARTS: u16 = 1000;
 
-    /// As it is kept; what is out of bounds counts as the largest.
+    /// Makes the number from the thousandths that were kept; a value out of bounds counts as the largest.
     pub(crate) fn from_thousandths(thousandths: u16) -> Self {
         Self(thousandths.min(Self::PARTS - 1))
     }
@@ -217,7 +218,7 @@ impl Draw {
         self.0
     }
 
-    /// The point of `from..to` that was drawn.
+    /// Returns the point of `from..to` that was drawn.
     fn within(self, from: Duration, to: Duration) -> Duration {
         from + to.saturating_sub(from) / u32::from(Self::PARTS) * u32::from(self.0)
     }
@@ -233,7 +234,7 @@ impl From<&AcmeSource> for Rules {
 }
 
 impl Life {
-    /// From `notBefore` to `notAfter`.
+    /// Time from `notBefore` to `notAfter`.
     pub(crate) fn span(&self) -> Duration {
         Duration::from_secs(self.not_after.as_secs().saturating_sub(self.not_before.as_secs()))
     }
@@ -242,19 +243,19 @@ impl Life {
         UnixTime::since_unix_epoch(Duration::from_secs(self.not_after.as_secs()).saturating_sub(left))
     }
 
-    /// When so much of it is spent that it is renewed without advice: a third is left, or half of a short life.
+    /// Instant at which it is renewed without advice: a third is left, or half of a short life.
     fn renewal_by_share(&self) -> UnixTime {
         self.before_end(self.share())
     }
 
-    /// What is left of it then.
+    /// The life that is left at that instant.
     fn share(&self) -> Duration {
         self.span() / if self.span() < SHORT_LIFE { 2 } else { 3 }
     }
 }
 
 impl Record {
-    /// When the first CA may be asked; `None`: one may be asked now.
+    /// Instant at which the first CA accepts orders again; `None`: one does now.
     fn held_until(&self) -> Option<Steady> {
         let holds: Option<Vec<_>> = self.holds.iter().copied().collect();
         holds?.into_iter().min()
@@ -265,7 +266,13 @@ impl Record {
     }
 }
 
-/// What is to be done next for a certificate.
+/// Decides the next action for a certificate.
+///
+/// The result depends on the arguments alone, and there is no error: every combination of facts has an action. The
+/// caller notes all facts in `known`, takes `now` from the clock of the ledger, acts when `wait` has passed, and
+/// calls again after each new fact and at least every minute, because the wall clock may be set. [`Action::Issue`] is
+/// no permission: the ledger gives that for each order. An action that was begun and dropped leaves no trace here,
+/// except for the facts that it noted.
 pub(crate) fn next(known: &Known, rules: &Rules, now: Now) -> Next {
     let due = due(known, now);
     let planned = planned(known, rules, due, now);
@@ -280,7 +287,7 @@ pub(crate) fn next(known: &Known, rules: &Rules, now: Now) -> Next {
     let order = Some((order_wait, Action::Issue));
     let question = question(known, now);
     let probe = probe(known, now);
-    // What the CA advises may change when a routine order is due, so the question goes first.
+    // The advice of the CA may change the time of a routine order, so the request for it goes first.
     let candidates = match why {
         Why::Advised | Why::LifeSpent | Why::Retried => [question, order, probe],
         Why::First | Why::NamesChanged | Why::Requested => [order, question, probe],
@@ -299,14 +306,14 @@ pub(crate) fn next(known: &Known, rules: &Rules, now: Now) -> Next {
     }
 }
 
-/// An order that is to be placed.
+/// An order that is to be placed, and its wait.
 struct Planned {
     wait: Duration,
     why: Why,
     held: Option<Held>,
 }
 
-/// What is due, once nothing forbids it any more.
+/// Returns the order that is due, once nothing forbids it any more.
 fn planned(known: &Known, rules: &Rules, (due, why): (Duration, Why), now: Now) -> Planned {
     let leave = until_leave(known, rules, why, now);
     Planned {
@@ -322,8 +329,9 @@ fn sooner(one: Planned, other: Planned) -> Planned {
     if other.wait < one.wait { other } else { one }
 }
 
-/// Why an order is wanted though nothing may be due: what was begun stays wanted until it succeeds. An attempt that
-/// ended with the process does not count: it may have brought what serves now.
+/// Reason for which an order is wanted although none may be due: an order that was begun stays wanted until it
+/// succeeds. An attempt that ended with the process does not count: it may have brought the certificate that serves
+/// now.
 fn unfulfilled(known: &Known) -> Option<Why> {
     let failed = known
         .record
@@ -335,9 +343,9 @@ fn unfulfilled(known: &Known) -> Option<Why> {
     }
 }
 
-/// When an order is wanted, and why: what may forbid it is not asked here.
+/// Time until an order is due, and its reason. The waits that may forbid the order are not looked at here.
 fn due(known: &Known, now: Now) -> (Duration, Why) {
-    // Also where nothing serves: whoever has mended what was wrong need not wait for the back-off.
+    // Also if no certificate serves: a person who has corrected the mistake need not wait for the back-off.
     if known.requested {
         return (Duration::ZERO, Why::Requested);
     }
@@ -366,7 +374,7 @@ fn due(known: &Known, now: Now) -> (Duration, Why) {
     }
 }
 
-/// When we got what serves, if the ledger knows.
+/// Instant at which the certificate that serves was issued, if the ledger has it.
 fn we_have_it_since(known: &Known, life: &Life) -> Option<Steady> {
     known
         .record
@@ -375,11 +383,11 @@ fn we_have_it_since(known: &Known, life: &Life) -> Option<Steady> {
         .map(|issued| issued.at)
 }
 
-/// Two orders for one name set are never closer than this.
+/// Shortest time between two orders for one name set.
 fn floor(issued: &LastIssued, why: Why, life: Option<&Life>, rules: &Rules) -> Duration {
     match why {
-        // A CA that answers "now" for each new certificate is obeyed less and less often, but as often as it would be
-        // ordered without advice: a certificate may live for a day alone.
+        // The advice of a CA that answers "now" for each new certificate is followed less and less often, but no less
+        // often than without advice: a certificate may live for only a day.
         Why::Advised => {
             let most = life.map_or(DAY, |life| DAY.min(life.span() - life.share()));
             rules
@@ -391,8 +399,8 @@ fn floor(issued: &LastIssued, why: Why, life: Option<&Life>, rules: &Rules) -> D
     }
 }
 
-/// How long until nothing forbids an order any more, and what forbids it longest. Somebody's wish overrides the
-/// floor and the back-off once, and nothing overrides a `Retry-After`.
+/// Time until nothing forbids an order any more, and the reason that forbids it longest. The wish of a person
+/// overrides the floor and the back-off once; nothing overrides a `Retry-After`.
 fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Option<(Duration, Held)> {
     let record = &known.record;
     let hold = record.held_until();
@@ -422,7 +430,7 @@ fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Option<(Dura
         .max_by_key(|(wait, _)| *wait)
 }
 
-/// When the CA of what serves is asked for advice.
+/// Time until the CA of the certificate that serves is asked for advice.
 fn question(known: &Known, now: Now) -> Option<(Duration, Action)> {
     let life = known.serving.filter(|life| now.wall <= life.not_after)?;
     let ca = life.ca?;
@@ -437,7 +445,7 @@ fn question(known: &Known, now: Now) -> Option<(Duration, Action)> {
     ))
 }
 
-/// When what made the last attempt fail is looked at.
+/// Time until the cause of the last failure is looked at.
 fn probe(known: &Known, now: Now) -> Option<(Duration, Action)> {
     let failing = known.record.failing.as_ref()?;
     let (at, action) = retry::probe_at(failing, known.probe.as_ref())?;

@@ -1,45 +1,45 @@
-//! Why a CA gave no certificate, and when to come back.
+//! The error of an order: the fault, and the time to come back.
 
 use std::time::Duration;
 
-/// Why there is no certificate.
+/// An order that gave no certificate, or another request to a CA that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct IssueError {
-    /// Whose fault, and where.
+    /// The class of the failure, which says whose fault it is.
     pub class: IssueFault,
     /// The CA, by the name of its [`Ca`](crate::config::Ca).
     pub ca: String,
-    /// What happened, in words for a person, the CA's own among them. No remedy.
+    /// A text for people that says what happened, with the words of the CA. It has no remedy.
     pub text: String,
-    /// What to do about it, in one sentence.
+    /// The remedy, in one sentence.
     pub remedy: String,
-    /// When to come back, if the answer said so.
+    /// The time to come back, if the answer said so.
     pub retry_after: Option<RetryAfter>,
 }
 
-/// When to come back, and how much that word counts.
+/// The time to come back, and the weight of that wish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryAfter(Box<Said>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Said {
-    /// Rounded up.
+    /// The wait in seconds, rounded up.
     seconds: u64,
     of: SaidOf,
 }
 
-/// What a wait is for.
+/// The subject of a wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SaidOf {
-    /// A limit on our account, or on whoever asks from here, by the CA itself. Never undercut.
+    /// A limit of the CA on our account, or on all requests from here. The wait is never shortened.
     Account,
-    /// A limit on the names of one order, likewise.
+    /// A limit of the CA on the names of one order. The wait is never shortened.
     Names,
-    /// A limit on this name, in lower case, likewise: on all orders below it, if it is above the names of the one that
-    /// met the limit.
+    /// A limit of the CA on this name, in lower case: on all orders below it, if it is above the names of the order
+    /// that met the limit. The wait is never shortened.
     Name(String),
-    /// An outage, by whoever answered: obeyed within the bounds of the back-off.
+    /// An outage, by the word of any server that answered: the wait is kept within the bounds of the back-off.
     Outage,
 }
 
@@ -55,14 +55,14 @@ impl RetryAfter {
 }
 
 impl IssueError {
-    /// How long the CA itself wants to be left alone.
+    /// Time for which the CA itself accepts no request.
     pub(crate) fn limit(&self) -> Option<Duration> {
         let said = self.retry_after.as_ref();
         said.filter(|after| after.0.of != SaidOf::Outage)
             .map(RetryAfter::wait)
     }
 
-    /// Whether [`IssueError::limit`] is about all that we might order there.
+    /// True if [`IssueError::limit`] is about all orders of our account.
     pub(crate) fn is_of_account(&self) -> bool {
         self.retry_after
             .as_ref()
@@ -77,7 +77,7 @@ impl IssueError {
         }
     }
 
-    /// How long anybody else wants us to wait.
+    /// Time for which a server that is not known to be the CA asks us to wait.
     pub(crate) fn hint(&self) -> Option<Duration> {
         let said = self.retry_after.as_ref();
         said.filter(|after| after.0.of == SaidOf::Outage)
@@ -85,33 +85,33 @@ impl IssueError {
     }
 }
 
-/// Classes of failure; a metric label each.
+/// Classes of failure. Each is a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IssueFault {
-    /// No answer from the CA, or none that makes sense: it is down, or the way to it is.
+    /// The CA gave no answer, or no usable one: the CA is down, or the connection to it.
     Unreachable,
-    /// The CA has had enough of us for now.
+    /// The CA accepts no more requests for now.
     RateLimited,
-    /// The CA takes no orders for a name until a person says so there.
+    /// The CA accepts no orders for a name until a person has allowed them there.
     Paused,
-    /// The CA could not see the challenge's answer.
+    /// The CA could not validate a challenge.
     Challenge,
     /// The CA refuses: account, terms, names, policy.
     Refused,
-    /// The self-check before the order found what would make it fail.
+    /// The self-check before the order has found a mistake that would make it fail.
     SelfCheck,
     /// The DNS provider did not do what was asked.
     Dns,
-    /// Our own disk.
+    /// The state directory could not be read or written.
     State,
     /// The configuration cannot work: a secret that is not there, a key that is none.
     Configuration,
-    /// The certificate that came is none that may serve.
+    /// The CA issued a certificate that may not serve.
     Certificate,
 }
 
 impl IssueFault {
-    /// Every one, in the order of their declaration.
+    /// All classes, in the order of their declaration.
     pub const ALL: [Self; 10] = [
         Self::Unreachable,
         Self::RateLimited,

@@ -1,4 +1,4 @@
-//! What the ledger holds, and how it changes (`noting.rs`): no I/O, no clock.
+//! Contents of the ledger and their changes (`noting.rs`): no I/O, no clock.
 
 mod noting;
 mod stamps;
@@ -22,38 +22,42 @@ pub(crate) use stamps::Stamps;
 /// The format that is written. A newer one is refused. Format 1 had another name for the CA, which is read as well.
 const FORMAT: u32 = 2;
 
-/// What counts as issued lately.
+/// Time for which a certificate counts as issued lately.
 const LATELY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// An attempt without an outcome is under way for so long; then its process has died in the middle of it.
+/// Time for which an attempt without an outcome counts as in progress; after it, its process has died in the middle
+/// of it.
 const UNDER_WAY: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// Orders go one at a time for so long after a limit that a CA has told on more than one name set.
+/// Time after a limit on more than one name set for which orders go one at a time.
 const CAUTION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A CA that has paused a name is asked again after so long: nothing tells when a person has unpaused it.
+/// Time after which a CA that has paused a name is asked again: nothing reports that a person has unpaused it.
 const PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How soon an order asks again whether the one before it has been answered.
+/// Wait of an order for the answer to the order before it.
 const TURN: Duration = Duration::from_secs(15);
 
-/// The whole ledger. Instants are seconds of the wall clock at which they were noted; [`Stamps`] says when they
-/// were on the steady one.
+/// The whole ledger.
+///
+/// Its methods decide and change without I/O and without a clock; the caller gives the time, and writes a changed
+/// book before it acts on the change. Instants are seconds of the wall clock at which they were noted; [`Stamps`] has
+/// them on the steady clock, and must have learned the book first. An outcome of an attempt that is not in the book
+/// changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Book {
     format: u32,
     next_id: u64,
-    /// An earlier ledger was lost at this instant: whatever is not noted may have been ordered just then.
+    /// An earlier ledger was lost at this instant: orders that are not noted may have been placed just then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lost: Option<u64>,
     /// The names of each set, by the set's id.
     sets: BTreeMap<String, Vec<String>>,
     standings: Vec<Standing>,
     orders: Vec<Placed>,
-    /// Limits that CAs have told: on all that we might order there, by the CA; on all below a domain,
-    /// by [`hold_on`].
+    /// Limits that CAs have reported: on all orders of our account, by the CA; on all below a domain, by [`hold_on`].
     holds: BTreeMap<String, Hold>,
-    /// When accounts were made, by the CA.
+    /// Instants at which accounts were made, by the CA.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     accounts: BTreeMap<String, Vec<u64>>,
     /// Names that have failed since they last succeeded, by [`name_at`].
@@ -61,7 +65,7 @@ pub(crate) struct Book {
     in_a_row: BTreeMap<String, InARow>,
 }
 
-/// How things stand between a name set with a key type and a CA.
+/// State of a name set with a key type at a CA.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Standing {
     set: String,
@@ -76,7 +80,7 @@ struct Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Issuance {
     at: u64,
-    /// `None`: it could not serve.
+    /// `None`: the certificate could not serve.
     not_before: Option<u64>,
 }
 
@@ -85,9 +89,9 @@ struct Run {
     attempts: u32,
     since: u64,
     last: u64,
-    /// `None`: interrupted, or still under way.
+    /// `None`: interrupted, or still in progress.
     class: Option<Class>,
-    /// Seconds for which whoever answered in the CA's place wants to be left alone.
+    /// Seconds for which a server that answered in place of the CA asks us to wait.
     #[serde(default, skip_serializing_if = "is_zero")]
     hint: u64,
     draw: u16,
@@ -99,11 +103,11 @@ struct Hold {
     seconds: u64,
 }
 
-/// An attempt, for the limits.
+/// An attempt, as the limits count it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Placed {
     id: u64,
-    /// When it was answered; until then, when it was noted.
+    /// Instant at which the attempt had its outcome; until then, at which it was noted.
     at: u64,
     pub(super) set: String,
     key: String,
@@ -113,7 +117,7 @@ pub(super) struct Placed {
     pub(super) outcome: Option<Outcome>,
 }
 
-/// As in [`OrderKind`].
+/// Kind of an order, as in [`OrderKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
@@ -131,7 +135,7 @@ pub(super) enum Outcome {
     Failed(Class),
 }
 
-/// [`IssueFault`], as it is written. An unknown one is read as the vaguest.
+/// [`IssueFault`], as it is written. An unknown one is read as [`IssueFault::Refused`], the vaguest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "&'static str")]
 pub(super) struct Class(pub(super) IssueFault);
@@ -158,7 +162,7 @@ pub(crate) enum Unreadable {
     Broken(String),
 }
 
-/// An attempt that is noted. Its outcome is yet to come.
+/// The id of a noted attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Noted(u64);
 
@@ -185,7 +189,7 @@ impl Default for Book {
 }
 
 impl Book {
-    /// The book that takes the place of one that was lost.
+    /// Makes the book that takes the place of one that was lost.
     pub(super) fn after_loss(now: Now) -> Self {
         Self {
             lost: Some(now.wall.as_secs()),
@@ -209,11 +213,11 @@ impl Book {
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        // It holds strings and numbers only, which cannot fail.
+        // The book has strings and numbers only, which cannot fail.
         serde_json::to_vec_pretty(self).unwrap_or_default()
     }
 
-    /// The record of a name set over these CAs.
+    /// Returns the record of a name set over these CAs.
     pub(crate) fn record(
         &self,
         domains: &[Name],
@@ -263,7 +267,7 @@ impl Book {
         }
     }
 
-    /// Whether the CA would take this order.
+    /// Checks that no limit forbids this order.
     pub(crate) fn may_order(&self, order: &Order<'_>, stamps: &Stamps, now: Now) -> Result<(), Wait> {
         let names = names_of(order.domains);
         self.leave(order, (&set_id(&names), &names), stamps, now)
@@ -293,7 +297,8 @@ impl Book {
         limits::check(self, order, set, stamps, now)
     }
 
-    /// What keeps an order back that the CA would count, or answer as it did the last time.
+    /// Returns the limit for which an order is slowed down by our own choice: the CA would count it as a failure, or
+    /// answer as it did the last time.
     fn slowed_down(
         &self,
         order: &Order<'_>,
@@ -325,7 +330,7 @@ impl Book {
             .max_by_key(|(_, left)| *left)
     }
 
-    /// What is to be said of the names of an order once one of them comes near to being paused.
+    /// Warning for people, once a name of the order is close to being paused.
     pub(crate) fn warning(&self, order: &Order<'_>) -> Option<String> {
         let directory = &order.ca.directory;
         let pause = limits::pause(directory)?;
@@ -342,7 +347,7 @@ impl Book {
         self.sets.get(set).map_or(&[], Vec::as_slice)
     }
 
-    /// RFC 8555 has no word for it, the CAs' limits do: whether this is a renewal, which they favour.
+    /// Kind of an order in the terms of the limits of CAs, which favour renewals. RFC 8555 has no term for these.
     pub(super) fn kind(&self, order: &Order<'_>, set: &str) -> Kind {
         let before = self
             .standings
@@ -374,7 +379,7 @@ impl Book {
         own.into_iter().chain(shared).map(|hold| hold.until(stamps)).max()
     }
 
-    /// The limits that are not on one name set alone, each with its domain; `None`: on the whole account.
+    /// Limits that are not on one name set alone, each with its domain; `None`: on the whole account.
     fn shared_holds<'a>(
         &'a self,
         names: &'a [String],
@@ -391,8 +396,8 @@ impl Book {
         account.into_iter().chain(on_domains)
     }
 
-    /// Whether another order must be answered first: for some time after a hold orders go one at a time, so that one
-    /// alone learns whether the limit is met again.
+    /// True if another order must be answered first: for some time after a hold orders go one at a time, so that one
+    /// alone learns if the limit is met again.
     fn awaits_another(&self, (set, names): (&str, &[String]), ca: &str, stamps: &Stamps, now: Now) -> bool {
         self.shared_holds(names, ca)
             .filter(|(_, hold)| now.steady < hold.until(stamps).after(CAUTION))
@@ -418,7 +423,7 @@ impl Book {
         u32::try_from(lately).unwrap_or(u32::MAX)
     }
 
-    /// Each instant that is noted.
+    /// Returns all noted instants.
     fn instants(&self) -> BTreeSet<u64> {
         let standings = self.standings.iter().flat_map(|one| {
             let run = one.failing.map(|run| [run.since, run.last]);
@@ -446,7 +451,7 @@ impl Placed {
         self.set == set && self.key == key.name()
     }
 
-    /// When the CA has counted it at the latest, as far as is known.
+    /// Latest instant at which the CA has counted the attempt, as far as is known.
     pub(super) fn counted_at(&self, stamps: &Stamps, now: Now) -> Steady {
         let at = stamps.of(self.at);
         match self.outcome {
@@ -455,12 +460,12 @@ impl Placed {
         }
     }
 
-    /// Whether it may bring a certificate yet.
+    /// True if the attempt may bring a certificate yet.
     pub(super) fn is_under_way(&self, stamps: &Stamps, now: Now) -> bool {
         self.outcome.is_none() && now.steady < stamps.of(self.at).after(UNDER_WAY)
     }
 
-    /// Whether the CA may have seen an order, as far as is known: our own disk may have failed before it, or after.
+    /// True if the CA may have seen an order, as far as is known: our own disk may have failed before it, or after.
     pub(super) fn was_placed(&self) -> bool {
         use IssueFault::{Configuration, SelfCheck};
         !matches!(
@@ -469,13 +474,14 @@ impl Placed {
         )
     }
 
-    /// Whether the CA has seen that a name fails, as far as is known: it refuses some for a failed validation, too.
+    /// True if the CA has seen that a name fails, as far as is known: it refuses some orders for a failed validation,
+    /// too.
     pub(super) fn was_validated_in_vain(&self) -> bool {
         use IssueFault::{Challenge, Refused};
         matches!(self.outcome, Some(Outcome::Failed(Class(Challenge | Refused))))
     }
 
-    /// Whether the CA made a certificate, whatever became of it.
+    /// True if the CA issued a certificate, also one that could not serve.
     pub(super) fn was_issued(&self) -> bool {
         match self.outcome {
             Some(Outcome::Issued) => true,
@@ -485,7 +491,8 @@ impl Placed {
     }
 }
 
-/// One go asks one CA after the other: the most attempts of any of them is how many goes there were.
+/// Failures of a name set over its CAs. One round asks one CA after the other: the largest number of attempts at any
+/// CA is the number of rounds.
 fn failing<'a>(standings: impl Iterator<Item = Option<&'a Standing>>, stamps: &Stamps) -> Option<Failing> {
     let runs: Vec<(usize, Run)> = standings
         .enumerate()
@@ -502,7 +509,7 @@ fn failing<'a>(standings: impl Iterator<Item = Option<&'a Standing>>, stamps: &S
         last: stamps.of(last.last),
         class: last.class.map(|Class(fault)| fault),
         unreachable,
-        // Each go asks them all: whoever is back first may serve.
+        // Each round asks all CAs: the first one that is back may issue.
         hint: runs.iter().map(|(_, run)| Duration::from_secs(run.hint)).min()?,
         draw: Draw::from_thousandths(last.draw),
     })
@@ -513,12 +520,12 @@ fn is_zero(seconds: &u64) -> bool {
     *seconds == 0
 }
 
-/// The lease under which a name set with a key type is ordered, whichever certificate it is for. No host name.
+/// The lease under which a name set with a key type is ordered, for any certificate. It is no host name.
 pub(crate) fn lease_of(domains: &[Name], key: KeyType) -> String {
     format!("/names/{}/{}", set_id(&names_of(domains)), key.name())
 }
 
-/// A name set does not know order or case.
+/// Returns the names of a set: sorted, without duplicates, in lower case.
 fn names_of(domains: &[Name]) -> Vec<String> {
     let names: BTreeSet<_> = domains
         .iter()
@@ -527,12 +534,12 @@ fn names_of(domains: &[Name]) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// Where a limit on all below a domain stands among the holds. No directory's URL has a blank.
+/// Key of the hold on all names below a domain. No URL of a directory has a space.
 fn hold_on(ca: &str, domain: &str) -> String {
     format!("{ca} {domain}")
 }
 
-/// Where it stands how often a name has failed at a CA, with or without `*.`: as [`hold_on`].
+/// Key of the count of failures of a name at a CA, with or without `*.`: as [`hold_on`].
 fn name_at(ca: &str, name: &str) -> String {
     hold_on(ca, name.strip_prefix("*.").unwrap_or(name))
 }

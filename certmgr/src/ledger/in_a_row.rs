@@ -1,7 +1,7 @@
-//! Validations that fail one after the other, and the pause at which they end.
+//! Validations that fail one after the other, and the pause of the name that they lead to.
 //!
-//! Let's Encrypt pauses a name for an account that fails often enough with no success in between, and no wait ends that:
-//! a person must. Each certificate that has the name counts, and each account counts for itself.
+//! Let's Encrypt pauses a name for an account that fails often enough with no success in between, and no wait ends
+//! that: a person must. Each certificate that has the name counts, and each account counts for itself.
 
 use std::time::Duration;
 
@@ -10,20 +10,19 @@ use serde::{Deserialize, Serialize};
 use super::book::Stamps;
 use crate::schedule::{Now, Steady};
 
-/// So often a name may fail before it is slowed down.
+/// Number of failures after which a name is slowed down.
 const FREELY: u32 = 200;
 
-/// Beyond that, one failure in so long, counted from the first: 1,152 of them would take more than five years.
+/// Time for one failure beyond that, counted from the first: 1,152 of them would take more than five years.
 const APART: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
-/// However many have failed, such as by hand, a name is tried again after this long.
+/// Longest wait of a name, however often it has failed, for example by hand.
 const LONGEST_REST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// People are warned when so few are left.
+/// Number of failures left to the pause at which people are warned.
 const NEAR: u32 = 152;
 
-/// How often a name has failed at a CA, with no success in between. An attempt that is under way counts as one that
-/// fails.
+/// Failures of a name at a CA, with no success in between. An attempt in progress counts as a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct InARow {
     pub(super) count: u32,
@@ -45,7 +44,7 @@ impl InARow {
         self.last = at;
     }
 
-    /// How long until it may be tried once more; `None`: now.
+    /// Time until the name may be tried once more; `None`: now.
     pub(super) fn rest(&self, stamps: &Stamps, now: Now) -> Option<Duration> {
         let beyond = self
             .count
@@ -57,7 +56,7 @@ impl InARow {
         at.checked_sub(now.steady.0).filter(|rest| !rest.is_zero())
     }
 
-    /// For people, once it is near to the CA's pause.
+    /// Warning for people, once the name is close to the pause of the CA.
     pub(super) fn warning(&self, name: &str, pause: u32) -> Option<String> {
         (self.count.saturating_add(NEAR) >= pause).then(|| {
             format!(

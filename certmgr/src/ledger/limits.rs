@@ -1,8 +1,8 @@
-//! What the CAs publish about how much may be ordered, and whether one more order stays inside.
+//! The published limits of the CAs, and the check that one more order stays within them.
 //!
-//! Let's Encrypt gives back one by one what was used of a limit (<https://letsencrypt.org/docs/rate-limits/>); where others
-//! say no more than a number and a time, a window slides. What is not remembered any more counts as if it had used up
-//! the limit. A CA that is not named here publishes nothing; it says so itself, with a `Retry-After`.
+//! Let's Encrypt gives back one by one what was used of a limit (<https://letsencrypt.org/docs/rate-limits/>); where
+//! other CAs publish only a number and a time, a window slides. Orders that are not kept any more count as if they
+//! had used up the limit. A CA that is not named here publishes nothing; it reports its limits with a `Retry-After`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::schedule::{Now, Steady};
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// What a CA counts.
+/// The things that a CA counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Counted {
     /// Orders of an account.
@@ -35,19 +35,19 @@ pub enum Counted {
 /// A limit that a CA publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
-    /// What is counted.
+    /// The things that are counted.
     pub counted: Counted,
-    /// So many are allowed at once…
+    /// Number that is allowed at once…
     pub max: usize,
-    /// … and come back within this time.
+    /// … all of which come back within this time.
     pub window: Duration,
-    /// Whether what was used comes back one by one; else each once the window has passed.
+    /// They come back one by one; else each comes back after the window.
     refills: bool,
     /// Orders that the CA does not count.
     exempt: &'static [Kind],
 }
 
-/// Of a CA that gives back one by one.
+/// Makes a limit whose uses come back one by one.
 const fn published(counted: Counted, max: usize, window: Duration, exempt: &'static [Kind]) -> Published {
     Published {
         counted,
@@ -58,14 +58,14 @@ const fn published(counted: Counted, max: usize, window: Duration, exempt: &'sta
     }
 }
 
-/// An order that goes on was counted when it was placed.
+/// For limits on orders: an order that goes on was counted when it was placed.
 const ONLY_RESUMED: &[Kind] = &[Kind::Resumed];
 
-/// Let's Encrypt counts a renewal that names what it replaces (RFC 9773 §5) nowhere. (Failed validations are
-/// counted here all the same.)
+/// Let's Encrypt does not count a renewal that names the certificate that it replaces (RFC 9773 §5). (Failed
+/// validations count all the same.)
 const NOT_REPLACING: &[Kind] = &[Kind::Resumed, Kind::Replacing];
 
-/// Another certificate for the same names counts as a renewal: only as a duplicate.
+/// Another certificate for the same names is a renewal: it counts only as a duplicate.
 const NOT_RENEWING: &[Kind] = &[Kind::Resumed, Kind::Replacing, Kind::Renewal];
 
 /// <https://letsencrypt.org/docs/rate-limits/>
@@ -96,7 +96,7 @@ const LETS_ENCRYPT_STAGING: &[Published] = &[
     published(Counted::Accounts, 50, Duration::from_secs(3 * 60 * 60), &[]),
 ];
 
-/// The default quota of a project. <https://cloud.google.com/certificate-manager/docs/quotas>
+/// Google: the default quota of a project. <https://cloud.google.com/certificate-manager/docs/quotas>
 const GOOGLE: &[Published] = &[Published {
     refills: false,
     ..published(Counted::Orders, 100, HOUR, ONLY_RESUMED)
@@ -117,14 +117,14 @@ pub(crate) fn of(directory: &str) -> &'static [Published] {
     }
 }
 
-/// How long is to be remembered what these limits of a CA count.
+/// Time for which the orders that these limits of a CA count must be kept.
 pub(super) fn memory(directory: &str, counts: impl Fn(&Published) -> bool) -> Duration {
     let limits = of(directory).iter().filter(|limit| counts(limit));
     limits.map(Published::memory).max().unwrap_or_default()
 }
 
-/// At how many failed validations in a row a CA pauses a name. <https://letsencrypt.org/docs/rate-limits/>; staging
-/// does so later.
+/// Number of failed validations in a row at which a CA pauses a name. <https://letsencrypt.org/docs/rate-limits/>;
+/// staging does so later.
 pub(super) fn pause(directory: &str) -> Option<u32> {
     let limits = of(directory);
     (limits == LETS_ENCRYPT || limits == LETS_ENCRYPT_STAGING).then_some(1_152)
@@ -136,29 +136,29 @@ pub(super) fn pause(directory: &str) -> Option<u32> {
 pub struct Wait {
     /// The CA's name.
     pub ca: String,
-    /// Which limit.
+    /// The limit.
     pub limit: Limit,
-    /// How long.
+    /// Time until the next order is possible.
     pub wait: Duration,
 }
 
-/// What an order can run into.
+/// The limits that an order can exceed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Limit {
-    /// The CA said when to come back.
+    /// The CA has said when to come back.
     RetryAfter,
     /// The CA has paused a name until a person unpauses it.
     Paused,
     /// A name has failed so often in a row that it is tried seldom: the CA would pause it.
     InARow {
-        /// Which.
+        /// The name.
         name: String,
-        /// How often.
+        /// Number of failures in a row.
         failures: u32,
     },
     /// A published limit is used up.
     Published {
-        /// Which.
+        /// The limit.
         limit: Published,
         /// The domain or name that it is used up for; `None`: the account.
         subject: Option<String>,
@@ -175,7 +175,7 @@ impl Wait {
     }
 }
 
-/// Whether one more order stays inside all limits; else the longest of the waits.
+/// Checks that one more order stays within all limits; the error is the longest of the waits.
 pub(super) fn check(
     book: &Book,
     order: &Order<'_>,
@@ -185,7 +185,8 @@ pub(super) fn check(
 ) -> Result<(), Wait> {
     let kind = book.kind(order, set);
     let names: Vec<String> = order.domains.iter().map(ToString::to_string).collect();
-    // Whoever orders has the lease of the names: what was under way there has died, and goes on with this order.
+    // The caller has the lease of these names: an order of theirs without an outcome has died, and goes on as this
+    // order.
     let is_over = |placed: &Placed| placed.outcome.is_none() && placed.is_of(set, order.key);
     let mut longest: Option<Wait> = None;
     for limit in of(&order.ca.directory) {
@@ -222,7 +223,7 @@ pub(super) fn check(
     longest.map_or(Ok(()), Err)
 }
 
-/// Whether one more account stays inside the limit, after those that were made at these times.
+/// Checks that one more account stays within the limit, after those that were made at these times.
 pub(super) fn check_accounts(ca: &Ca, made: Vec<Steady>, now: Now) -> Result<(), Wait> {
     let is_it = |limit: &&Published| limit.counted == Counted::Accounts;
     let Some(limit) = of(&ca.directory).iter().find(is_it) else {
@@ -240,18 +241,18 @@ pub(super) fn check_accounts(ca: &Ca, made: Vec<Steady>, now: Now) -> Result<(),
     }
 }
 
-/// The most that is used of a limit at once.
+/// Largest use of a limit at one instant.
 #[derive(Debug, Clone)]
 pub(crate) struct Peak {
     pub(crate) limit: Published,
-    /// For which domain, or which names; `None`: the account, or nothing at all.
+    /// The domain or the names; `None`: the account, or nothing at all.
     pub(crate) subject: Option<String>,
     pub(crate) count: usize,
-    /// The first that is counted.
+    /// Instant of the first order that is counted.
     pub(crate) at: Option<Steady>,
 }
 
-/// For each limit of a CA that orders count towards. Failed validations are left out.
+/// Peaks of each limit of a CA that orders count towards. Failed validations are left out.
 pub(crate) fn peaks(book: &Book, directory: &str, stamps: &Stamps, now: Now) -> Vec<Peak> {
     of(directory)
         .iter()
@@ -294,7 +295,7 @@ fn peak(book: &Book, directory: &str, limit: &Published, stamps: &Stamps, now: N
     })
 }
 
-/// How long until one more is allowed after these; `None`: it is now.
+/// Time until one more is allowed after these; `None`: it is allowed now.
 fn until_free(mut taken: Vec<Steady>, limit: &Published, now: Now) -> Option<Duration> {
     let before = |Steady(at): Steady, by| Steady(at.saturating_sub(by));
     let remembered = before(now.steady, limit.memory());
@@ -302,7 +303,7 @@ fn until_free(mut taken: Vec<Steady>, limit: &Published, now: Now) -> Option<Dur
     taken.sort_unstable();
     let free = match limit.refill() {
         Some(one) => {
-            // Before what is remembered all may have been used: then it was back so long ago.
+            // All may have been used before the time that is kept: then the limit was full again at this instant.
             let back = before(now.steady, limit.memory().saturating_sub(limit.window));
             let full = taken.into_iter().fold(back, |full, at| {
                 full.max(at).after(one).min(at.after(limit.window))
@@ -318,14 +319,14 @@ fn until_free(mut taken: Vec<Steady>, limit: &Published, now: Now) -> Option<Dur
 }
 
 impl Published {
-    /// In which time one comes back, if they do so one by one.
+    /// Time in which one use comes back, if they come back one by one.
     fn refill(&self) -> Option<Duration> {
         let max = u32::try_from(self.max).ok().filter(|_| self.refills)?;
         self.window.checked_div(max)
     }
 
-    /// For how long is to be remembered what was used. Within twice the window all of it comes back if nothing else is
-    /// used; whoever kept inside a window that slides, as earlier versions did, misses nothing of what is older than one.
+    /// Time for which uses must be kept. Within twice the window all of them come back if nothing else is used;
+    /// orders of earlier versions, which kept within a sliding window, need no more than that.
     fn memory(&self) -> Duration {
         match self.refills {
             true => self.window.saturating_mul(2),
@@ -333,7 +334,7 @@ impl Published {
         }
     }
 
-    /// How many of these are in use at once at most, and the first of them.
+    /// Largest number of these that are in use at once, and the first of them.
     fn most_used(&self, mut times: Vec<Steady>) -> (usize, Option<Steady>) {
         times.sort_unstable();
         let mut most = (0, None);
@@ -361,7 +362,7 @@ impl Published {
         most
     }
 
-    /// What is counted separately: domains, names, or (`None`) everything together.
+    /// The subjects that are counted separately: domains, names, or (`None`) everything together.
     fn subjects(&self, names: &[String]) -> Vec<Option<String>> {
         let mut subjects: Vec<_> = match self.counted {
             Counted::Orders | Counted::SameNames | Counted::Accounts => vec![None],
@@ -397,7 +398,7 @@ impl Published {
         }
     }
 
-    /// For people, and the same for the same limit.
+    /// Text for people, the same for the same limit.
     pub(crate) fn per(&self) -> &'static str {
         match self.counted {
             Counted::Orders => "orders per account",
@@ -446,10 +447,10 @@ const SOLD_BELOW: [&str; 13] = [
     "ac", "co", "com", "edu", "gob", "gov", "gv", "ne", "net", "nom", "or", "org", "go",
 ];
 
-/// What a CA would take for the registered domain of a name: the last two labels, or three where a country sells
-/// names below `co.` and its like. The CA itself goes by the public suffix list; where that says more, this
-/// counts names together that the CA keeps apart, and so waits rather too long than too short. An IPv6 address
-/// stands for its /64, as at Let's Encrypt.
+/// The registered domain of a name, as a CA would take it: the last two labels, or three where a country sells names
+/// below `co.` and its like. The CA itself uses the public suffix list; where that has more suffixes, this counts
+/// names together that the CA keeps apart, and so waits rather too long than too short. An IPv6 address stands for
+/// its /64, as at Let's Encrypt.
 fn registered_domain(name: &str) -> String {
     match name.parse() {
         Ok(IpAddr::V4(_)) => return name.to_owned(),

@@ -1,4 +1,4 @@
-//! What a CA says about the renewal of one certificate (RFC 9773), and how far it is followed.
+//! Advice of a CA on the renewal of one certificate (RFC 9773), and the limits within which it is followed.
 
 use std::time::Duration;
 
@@ -6,33 +6,33 @@ use certstore::{Fingerprint, UnixTime};
 
 use super::{DAY, Draw, Life, Now, Steady};
 
-/// However often a CA wants to be asked, it is not asked more often than this.
+/// Shortest time between two requests for advice, however often a CA wants to be asked.
 const SOONEST: Duration = Duration::from_secs(60);
 
-/// However seldom a CA wants to be asked, it is asked twice a day.
+/// Longest time between two requests for advice, however seldom a CA wants to be asked: twice a day.
 const LATEST: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// For a CA that does not say when to ask again.
+/// Time between two requests for advice, for a CA that does not say when to ask again.
 const UNSAID: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// After a question without answer the next one comes within this range, drawn.
+/// Range of the wait, drawn, after a request without an answer.
 const UNANSWERED: (Duration, Duration) = (Duration::from_secs(30 * 60), Duration::from_secs(60 * 60));
 
-/// So much of the span is left for what can go wrong, where the window allows it.
+/// Divisor of the span: this part of it is left for failures, where the window allows it.
 const LAST_PART: u32 = 50;
 
-/// When a CA wants a certificate renewed.
+/// Renewal information of a CA for a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RenewalInfo {
     /// The window's start and end, both inclusive.
     pub(crate) window: (UnixTime, UnixTime),
-    /// For people: why the window is what it is.
+    /// For people: the reason of the window.
     pub(crate) explanation: Option<String>,
-    /// When to ask again; `None` if the CA did not say.
+    /// Time after which to ask again; `None` if the CA did not say.
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// What a CA said, or did not say, about the renewal of one version.
+/// Advice, or the lack of it, of a CA on the renewal of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Advice {
     fingerprint: Fingerprint,
@@ -50,8 +50,8 @@ struct Answer {
 }
 
 impl Advice {
-    /// The CA has answered; `None`: it gives no advice. A window that has not moved keeps the moment that was
-    /// chosen in it.
+    /// Makes the advice from an answer of the CA; `None`: the CA gives no advice. If the window has not changed, the
+    /// moment that was drawn in it stays.
     pub(crate) fn new(
         fingerprint: Fingerprint,
         info: Option<&RenewalInfo>,
@@ -80,7 +80,7 @@ impl Advice {
                 .clamp(SOONEST, LATEST / 11 * 10),
             None => LATEST / 11 * 10,
         };
-        // Many that have asked at once do not come back at once.
+        // Many certificates that have asked at once do not ask again at once.
         let ask_again_after = Draw::new(random).within(said, said / 10 * 11);
         Self {
             fingerprint,
@@ -90,7 +90,7 @@ impl Advice {
         }
     }
 
-    /// The CA could not be asked, or has told a limit. What it said before about this version still counts.
+    /// Makes the advice after a request that failed or met a limit. Earlier advice on this version still counts.
     pub(crate) fn unknown(
         fingerprint: Fingerprint,
         limit: Option<Duration>,
@@ -108,20 +108,20 @@ impl Advice {
         }
     }
 
-    /// The CA's words on why the window is what it is.
+    /// The words of the CA on the reason of the window.
     pub(crate) fn explanation(&self) -> Option<&str> {
         self.answer.as_ref()?.explanation.as_deref()
     }
 
-    /// `None`: it is about another version.
+    /// Instant of the next request; `None`: the advice is about another version.
     pub(super) fn ask_again_at(&self, fingerprint: Fingerprint) -> Option<Steady> {
         (self.fingerprint == fingerprint).then(|| self.asked.after(self.ask_again_after))
     }
 
-    /// The moment chosen in the window; `None` if there is no advice for this life, or none to be followed.
+    /// Returns the moment drawn in the window; `None` if there is no advice for this life, or none to be followed.
     ///
-    /// RFC 9773 §4.2: random in the whole window. What it has beyond the last part of the life counts as the begin of
-    /// that part, and a window that begins after the end of the life is none.
+    /// RFC 9773 §4.2: random in the whole window. A moment in the last part of the life counts as the begin of that
+    /// part, and a window that begins after the end of the life counts as none.
     pub(super) fn moment(&self, life: &Life) -> Option<UnixTime> {
         let answer = self.answer_for(life.fingerprint)?;
         if answer.start >= life.not_after {

@@ -1,4 +1,4 @@
-//! The two clocks: one that may be set, and one that only ever runs.
+//! The two clocks: the wall clock, which may be set, and the steady clock, which only runs.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use certstore::UnixTime;
 /// Both clocks, read at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Now {
-    /// The clock that may be set.
+    /// The wall clock.
     pub(crate) wall: UnixTime,
-    /// The clock that only ever runs.
+    /// The steady clock.
     pub(crate) steady: Steady,
 }
 
@@ -18,13 +18,13 @@ pub(crate) struct Now {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Steady(pub(crate) Duration);
 
-/// What the wall clock shows after this long, if nobody sets it.
+/// Returns the time of the wall clock after this long, if nobody sets it.
 pub(crate) fn later(at: UnixTime, by: Duration) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(at.as_secs()).saturating_add(by))
 }
 
 impl Now {
-    /// How long until an instant; zero if it has passed.
+    /// Returns the time until an instant; zero if it has passed.
     pub(super) fn until(self, at: Steady) -> Duration {
         at.0.saturating_sub(self.steady.0)
     }
@@ -33,7 +33,7 @@ impl Now {
         Duration::from_secs(at.as_secs().saturating_sub(self.wall.as_secs()))
     }
 
-    /// Both clocks when the wall clock shows a later time, if nobody sets it.
+    /// Returns both clocks for a later time of the wall clock, if nobody sets it.
     pub(crate) fn later(self, at: UnixTime) -> Self {
         Self {
             wall: at.max(self.wall),
@@ -41,7 +41,7 @@ impl Now {
         }
     }
 
-    /// What the wall clock shows at an instant, if nobody sets it.
+    /// Returns the time of the wall clock at an instant, if nobody sets it.
     pub(crate) fn wall_at(self, at: Steady) -> UnixTime {
         let wall = Duration::from_secs(self.wall.as_secs());
         let at =

@@ -1,4 +1,4 @@
-//! How the book changes: an order that is about to be placed, and what became of it.
+//! Changes of the book: an order that is about to be placed, and its outcome.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use crate::ledger::in_a_row::InARow;
 use crate::ledger::{Counted, Order, Wait, limits};
 use crate::schedule::{Draw, Now};
 
-/// Orders that are remembered at most; the oldest go first, those that brought a certificate last.
+/// Largest number of orders that are kept; the oldest are removed first, those that brought a certificate last.
 const MAX_ORDERS: usize = 4096;
 
-/// A CA has counted an account so soon after it was noted: two calls of half a minute, and some more.
+/// Time after its note within which a CA has counted an account: two calls of half a minute, and some more.
 const REGISTERED_WITHIN: Duration = Duration::from_secs(2 * 60);
 
-/// A name set that nothing was noted of for so long is forgotten.
+/// Time after which a name set without a new note is removed.
 const FORGOTTEN: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
-/// What a CA says beyond this is a mistake.
+/// Longest `Retry-After` that is accepted: a longer one is a mistake.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 impl Book {
@@ -77,14 +77,14 @@ impl Book {
         Ok(())
     }
 
-    /// The account that was noted last has not been made.
+    /// Removes the account that was noted last: it has not been made.
     pub(crate) fn unregister(&mut self, ca: &Ca) {
         if let Some(made) = self.accounts.get_mut(&ca.directory) {
             made.pop();
         }
     }
 
-    /// Whether an attempt is noted as an order of this kind.
+    /// True if an attempt is noted as an order of this kind.
     pub(crate) fn is_noted_as(&self, noted: Noted, order: &Order<'_>) -> bool {
         let kind = self.kind(order, &set_id(&names_of(order.domains)));
         self.orders
@@ -92,7 +92,7 @@ impl Book {
             .any(|placed| placed.id == noted.0 && placed.kind == kind)
     }
 
-    /// Notes an attempt as an order of this kind, if the CA would take it beside all the others.
+    /// Notes an attempt as an order of this kind, if the limits allow that beside all other orders.
     pub(crate) fn note_as(
         &mut self,
         noted: Noted,
@@ -154,7 +154,7 @@ impl Book {
         }
     }
 
-    /// Notes that the order failed with which this attempt was to go on, which goes on with another.
+    /// Notes that the order failed which this attempt was to go on with; the attempt goes on with another order.
     pub(crate) fn has_failed(&mut self, noted: Noted, error: &IssueError, stamps: &mut Stamps, now: Now) {
         let Some(placed) = self.orders.iter().find(|placed| placed.id == noted.0) else {
             return;
@@ -175,7 +175,7 @@ impl Book {
         };
         let hold = error.limit().map(|wait| Hold {
             at,
-            // Rounded up: never undercut.
+            // Rounded up: the wait is never shortened.
             seconds: wait.min(MAX_RETRY_AFTER).as_secs().saturating_add(1),
         });
         for standing in self
@@ -213,7 +213,7 @@ impl Book {
         let (is_issued, failed) = (placed.was_issued(), placed.was_validated_in_vain());
         let (set, key, ca) = (placed.set.clone(), placed.key.clone(), placed.ca.clone());
         let names = self.sets.get(&set).into_iter().flatten();
-        // What is unpaused counts anew. Of several names it is not known which one was paused.
+        // The count of a name that was unpaused begins anew. Of several names it is not known which one was paused.
         let is_paused = outcome == Outcome::Failed(Class(IssueFault::Paused)) && names.clone().count() == 1;
         let counts_anew = is_issued || is_paused;
         for name in names {
@@ -250,7 +250,7 @@ impl Book {
         &mut self.standings[index]
     }
 
-    /// Forgets what no rule asks for any more.
+    /// Removes the notes that no rule needs any more.
     fn prune(&mut self, stamps: &Stamps, now: Now) {
         let is_past = |at: u64, after: Duration| stamps.of(at).after(after) < now.steady;
         self.orders.retain(|placed| {
@@ -259,7 +259,7 @@ impl Book {
             let counted = limits::memory(&placed.ca, |limit| limit.counts(placed, stamps, now));
             placed.counted_at(stamps, now).after(least.max(counted)) >= now.steady
         });
-        // What was issued is counted longest by the CAs.
+        // Issued certificates are counted longest by the CAs.
         let surplus = (self.orders.len() + 1).saturating_sub(MAX_ORDERS);
         let failed = self.orders.iter().filter(|placed| !placed.was_issued()).count();
         let mut failed_surplus = surplus.min(failed);

@@ -1,4 +1,4 @@
-//! Instants of the wall clock, as they are noted, on the clock that only runs.
+//! Noted instants of the wall clock, on the steady clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,15 +6,14 @@ use std::time::Duration;
 use super::Book;
 use crate::schedule::{Now, Steady};
 
-/// Where the seconds of the wall clock that occur in a book lie on the steady clock. What the process noted itself
-/// it knows exactly; the rest is judged by the wall clock as it stands when it is first seen, and what lies in
-/// its future is taken as just now, so that a clock that was set back holds up nothing for longer than a fresh
-/// event would.
+/// The noted instants of a book on the steady clock. Those that this process has noted are exact. The others are
+/// computed from the wall clock as it is when they are first seen; an instant in its future counts as just now, so
+/// that after a clock was set back nothing waits for longer than after a fresh event.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stamps(BTreeMap<u64, Steady>);
 
 impl Stamps {
-    /// Takes in what a book has that is new, and forgets what is no more in it.
+    /// Adds the instants of a book that are new, and removes those that are not in it any more.
     pub(crate) fn learn(&mut self, book: &Book, now: Now) {
         let instants = book.instants();
         self.0.retain(|at, _| instants.contains(at));
@@ -26,7 +25,7 @@ impl Stamps {
         }
     }
 
-    /// Something is being noted now.
+    /// Adds the current instant, for a note that is made now.
     pub(super) fn note(&mut self, now: Now) -> u64 {
         let at = now.wall.as_secs();
         // After the clock was set back a second may come twice: the later one counts, which waits longer.
