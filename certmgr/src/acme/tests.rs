@@ -1,5 +1,5 @@
-//! The issuer against Pebble, a real CA for tests, and against answers that no CA for tests gives. This file
-//! is the vocabulary.
+//! The issuer against Pebble, a real CA for tests, and against answers that no CA for tests gives. This file has the
+//! vocabulary.
 
 mod pebble;
 mod scripted;
@@ -39,7 +39,7 @@ use crate::error::{IssueError, IssueFault};
 use crate::state::State;
 use crate::store::{BoxFuture, Document, Store, StoreError};
 
-/// How long a test waits for what must happen. Never reached when all is well.
+/// Time for which a test waits for an event. It is never reached if the code is correct.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 tokio::task_local! {
@@ -53,7 +53,7 @@ struct Stop {
     reached: Notify,
 }
 
-/// Called by the code under test at each step, before and after.
+/// The code under test calls this before and after each step.
 pub(super) async fn step() {
     let Ok(stop) = STOP.try_with(Arc::clone) else {
         return;
@@ -67,7 +67,7 @@ pub(super) async fn step() {
     }
 }
 
-/// Runs a future up to its n-th step and drops it there; `None` if it got no further.
+/// Runs a future up to its n-th step and drops it there; `None` if it ended before.
 async fn dropped_at<T>(steps: usize, future: impl Future<Output = T>) -> Option<T> {
     let stop = Arc::new(Stop {
         left: AtomicUsize::new(steps),
@@ -79,7 +79,7 @@ async fn dropped_at<T>(steps: usize, future: impl Future<Output = T>) -> Option<
     }
 }
 
-/// A state directory, what is published, and where the CA looks.
+/// A state directory, the published answers, and the DNS that the CA asks.
 struct Place {
     folder: TempDir,
     state: State,
@@ -127,7 +127,7 @@ impl Place {
     }
 }
 
-/// One in which accounts are not counted.
+/// Makes a shared state in which accounts are not counted.
 fn shared(state: State, challenges: Challenges, max_orders: usize) -> Arc<Shared> {
     Shared::new(state, challenges, Arc::new(Uncounted), max_orders)
 }
@@ -148,13 +148,13 @@ fn open(folder: &TempDir) -> State {
     State::open(&folder.path().join("state")).unwrap()
 }
 
-/// Writes TXT records where Pebble looks, and knows which are there.
+/// Writes TXT records to the DNS that Pebble asks, and knows which of them exist.
 struct TestTxt {
     dns: Arc<Dns>,
     records: Mutex<BTreeSet<TxtRecord>>,
-    /// How many were ever written.
+    /// Number of records that were ever written.
     written: AtomicUsize,
-    /// How often removing fails from now on.
+    /// Number of removals that will fail from now on.
     failures: AtomicUsize,
 }
 
@@ -172,7 +172,7 @@ impl TestTxt {
         self.records.lock().unwrap().iter().cloned().collect()
     }
 
-    /// All values of these names, as they are wanted now.
+    /// Publishes all values of these names, as they are wanted now.
     async fn publish(&self, names: BTreeSet<String>) {
         for name in names {
             self.dns.clear_txt(&name).await;
@@ -223,7 +223,7 @@ impl TxtRecords for TestTxt {
     }
 }
 
-/// A source that orders from this CA.
+/// Makes a source that orders from this CA.
 fn source(ca: Ca, challenge: Challenge, dns: &Dns) -> AcmeSource {
     AcmeSource {
         cas: vec![ca],
@@ -258,7 +258,7 @@ pub(super) fn request(certificate: &str, domains: &[&str]) -> Request {
     }
 }
 
-/// What is issued may serve for all that was asked for.
+/// Asserts that the issued pair may serve for all names that were asked for.
 fn assert_serves(issued: &Issued, domains: &[&str]) -> CertBundle {
     let parse = || CertBundle::parse(&issued.pair.chain, &issued.pair.key).unwrap();
     let profile = Profile {
@@ -272,7 +272,7 @@ fn assert_serves(issued: &Issued, domains: &[&str]) -> CertBundle {
     parse()
 }
 
-/// As the story of a certificate does it: it waits for its turn first.
+/// Issues as the task of a certificate does: it waits for a turn first.
 async fn issue(client: &Client, request: &Request) -> Result<Issued, IssueError> {
     let issued = async {
         let _turn = client.turn().await;
@@ -323,7 +323,7 @@ fn answer_http(port: u16, challenges: &Challenges) {
     );
 }
 
-/// An HTTP request as far as tests look at it.
+/// An HTTP request, as far as tests look at it.
 #[derive(Debug, Clone)]
 struct Asked {
     method: String,
@@ -360,7 +360,7 @@ impl Asked {
         })
     }
 
-    /// What was signed.
+    /// The payload of the signed request.
     fn payload(&self) -> serde_json::Value {
         let signed: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
         let payload = BASE64_URL_SAFE_NO_PAD.decode(signed["payload"].as_str().unwrap());

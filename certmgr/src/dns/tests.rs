@@ -1,4 +1,4 @@
-//! Questions and findings against a small name server. This file is the vocabulary.
+//! Questions and findings against a small name server. This file has the vocabulary.
 
 mod findings;
 mod questions;
@@ -15,14 +15,14 @@ use tokio::task::JoinHandle;
 
 use super::Lookup;
 
-/// A resolver on UDP that knows what it was told. It does not chase CNAMEs: whoever asks must.
+/// A resolver on UDP with given answers. It does not follow CNAMEs: the client must.
 pub(super) struct TestDns {
     pub(super) address: SocketAddr,
     questions: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
-/// What it says about a name. `*.parent` stands for all names that are not there.
+/// The answer about a name. `*.parent` stands for all names that do not exist.
 #[derive(Debug, Clone)]
 pub(super) enum Says {
     A(&'static str),

@@ -1,4 +1,4 @@
-//! What an operator is told to do about it.
+//! The remedies that an operator reads.
 
 use certstore::{CertBundle, TrustBundle, UnixTime};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, generate_simple_self_signed};

@@ -1,4 +1,4 @@
-//! What the ledger counts, in sentences.
+//! The counts of the ledger, in sentences.
 
 mod buckets;
 
@@ -60,7 +60,7 @@ impl TestOrder {
     }
 }
 
-/// A new one, at Let's Encrypt.
+/// Makes a new order, at Let's Encrypt.
 fn order(host: &str) -> TestOrder {
     TestOrder {
         domains: vec![Name::parse(host).unwrap()],
@@ -113,7 +113,7 @@ impl TestLedger {
         self.book.may_order(&order.order(), &self.stamps, self.now)
     }
 
-    /// As the story does: it asks, and then notes what is under way.
+    /// Begins an order as the task of a certificate does: it asks, and then notes the order in progress.
     fn begins(&mut self, order: &TestOrder) -> Result<Noted, Wait> {
         self.asks(order)?;
         let draw = Draw::from_thousandths(500);
@@ -124,7 +124,7 @@ impl TestLedger {
         self.book.issued(noted, self.now.wall, &mut self.stamps, self.now);
     }
 
-    /// Somebody else writes the document, and it is read.
+    /// Another process writes the document, and it is read.
     fn edits(&mut self, edit: impl FnOnce(&mut Vec<serde_json::Value>)) {
         let mut document: serde_json::Value = serde_json::from_slice(&self.book.to_bytes()).unwrap();
         edit(document["orders"].as_array_mut().unwrap());
@@ -149,7 +149,7 @@ fn what_is_under_way_counts_so_that_a_first_start_passes_no_limit() {
     assert_eq!(begun.len(), 50);
     let refused = ledger.asks(&host(60)).unwrap_err();
     assert!(refused.to_string().contains("registered domain"), "{refused}");
-    // Those that bring nothing make room again.
+    // Orders that bring no certificate make room again.
     for noted in &begun[..10] {
         ledger.fails(*noted, IssueFault::Unreachable);
     }
@@ -159,7 +159,7 @@ fn what_is_under_way_counts_so_that_a_first_start_passes_no_limit() {
         ledger.is_issued(*noted);
     }
     ledger.after(3 * HOUR);
-    // What no process is at any more has died, and those that were issued count for a week.
+    // Orders that no process works on any more have died, and those that were issued count for a week.
     let more = (70..100).filter_map(|number| ledger.begins(&host(number)).ok());
     assert_eq!(more.count(), 10);
 }
@@ -172,7 +172,7 @@ fn what_never_reached_the_ca_counts_towards_none_of_its_limits() {
         let classes = [IssueFault::SelfCheck, IssueFault::Configuration];
         ledger.fails(noted, classes[number % 2]);
     }
-    // A disk that fails may do so once the CA has the order.
+    // A disk may fail once the CA has the order.
     for number in 0..300 {
         let noted = ledger.begins(&order(&format!("host{number}.test"))).unwrap();
         let classes = [IssueFault::RateLimited, IssueFault::State];
@@ -242,7 +242,7 @@ fn what_turns_out_to_be_a_new_order_is_counted_as_one_and_kept_inside_the_limits
         let refused = become_new(&mut ledger).unwrap_err();
         assert!(refused.to_string().contains("same names"), "{kind:?}: {refused}");
         ledger.asks(&order("a.test")).unwrap_err();
-        // As it was meant, it is exempt.
+        // As an order of its own kind it is exempt.
         ledger.asks(&order("a.test").of_kind(kind)).unwrap();
     }
 }
@@ -277,7 +277,7 @@ fn a_limit_stops_what_it_is_on_and_nothing_else() {
         (SaidOf::Names, &["a.b.test"]),
         (on("a.b.test"), &["a.b.test"]),
         (on("b.test"), &["a.b.test", "c.b.test", "b.test"]),
-        // It names one that was not asked for.
+        // The limit is on a name that was not asked for.
         (on("d.test"), &["a.b.test"]),
     ] {
         let mut ledger = TestLedger::new();
@@ -292,7 +292,7 @@ fn a_limit_stops_what_it_is_on_and_nothing_else() {
         ledger
             .book
             .failed(refused, &error, &mut ledger.stamps, ledger.now);
-        // What came through before does not lift it.
+        // A certificate of an order in progress does not lift the limit.
         ledger.is_issued(under_way);
         let all = ["a.b.test", "c.b.test", "b.test", "cb.test", "d.test"];
         let waits = |ledger: &TestLedger| -> Vec<&str> {
@@ -352,7 +352,7 @@ fn a_name_that_has_failed_often_in_a_row_is_slowed_down_but_for_a_person_who_is_
         }
     };
     fail(&mut ledger, &order("a.test"), 200);
-    // Nothing that did not get so far counts.
+    // An attempt that failed before the validation does not count.
     let noted = ledger.begins(&order("a.test").by_hand()).unwrap();
     ledger.fails(noted, IssueFault::Unreachable);
     let refused = ledger.asks(&order("a.test")).unwrap_err();
@@ -373,7 +373,7 @@ fn a_name_that_has_failed_often_in_a_row_is_slowed_down_but_for_a_person_who_is_
         warning(&ledger).unwrap(),
         "a.test has failed 1000 times in a row, and at 1152 the CA pauses it until a person unpauses it"
     );
-    // However many, a week of rest is enough.
+    // However many have failed, a week of rest is enough.
     let kept = Book::parse(&ledger.book.to_bytes()).unwrap();
     assert_eq!(kept, ledger.book);
     ledger.after(7 * DAY - 15 * MINUTE);
@@ -404,7 +404,7 @@ fn a_paused_name_is_asked_for_daily_or_by_a_person_and_counts_anew() {
     ledger.after(MINUTE);
     ledger.asks(&order("a.test")).unwrap();
 
-    // Of two names it is not known which one was meant.
+    // Of two names it is not known which one the CA has paused.
     for _ in 0..200 {
         let noted = ledger.begins(&order("b.test").by_hand()).unwrap();
         ledger.fails(noted, IssueFault::Challenge);
@@ -434,7 +434,7 @@ fn ten_accounts_in_three_hours_are_allowed_whatever_they_are_for_and_more_later(
         ledger.after(MINUTE);
     }
     let refused = register(&mut ledger, LETS_ENCRYPT).unwrap_err();
-    // One comes back in 18 minutes, from when the CA has counted the first.
+    // One account comes back in 18 minutes, counted from when the CA has counted the first.
     assert_eq!(refused.wait, 10 * MINUTE, "{refused}");
     assert_eq!(Book::parse(&ledger.book.to_bytes()).unwrap(), ledger.book);
     for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! What is planned, in sentences.
+//! Plans, in sentences.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The plans begin here.
+/// Instant at which the plans begin.
 const BEGIN: Duration = Duration::from_secs(1_800_000_000);
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -41,7 +41,7 @@ fn ca(directory: &str) -> Ca {
     }
 }
 
-/// Nothing serves yet.
+/// Makes a candidate for which no certificate serves yet.
 fn candidate_for(domain: &str, directory: &str) -> Candidate {
     Candidate {
         name: domain.to_owned(),
@@ -60,7 +60,7 @@ fn candidate_for(domain: &str, directory: &str) -> Candidate {
     }
 }
 
-/// One that was issued just now and lives so long.
+/// Makes a candidate whose certificate was issued just now and has this life.
 fn serving(domain: &str, directory: &str, life: Duration) -> Candidate {
     Candidate {
         serving: Some(Life {
@@ -151,11 +151,11 @@ fn the_storys_own_word_on_the_next_order_counts_once_and_then_the_share_of_life(
         [plan.orders[0].why, plan.orders[1].why],
         [Why::Advised, Why::LifeSpent]
     );
-    // A CA that is down: the next attempt is planned when it will be made, the rest after it.
+    // The CA is down: the next attempt is planned for its instant, the rest after it.
     one.serving = None;
     one.next = Some((at(2 * DAY), Why::First));
     assert_eq!(days(&look(&[one.clone()], 100 * DAY)), [2, 62]);
-    // What is overdue is ordered now and not in the past.
+    // An overdue order is planned for now and not in the past.
     one.next = Some((at(Duration::ZERO), Why::First));
     let late = Now {
         wall: at(DAY),
@@ -199,7 +199,7 @@ fn too_many_new_certificates_below_one_domain_break_the_cas_limit() {
     assert!(!limit(&beyond, Counted::RegisteredDomain).inside);
     assert_eq!(limit(&beyond, Counted::Orders).peak, 51);
     assert!(limit(&beyond, Counted::Orders).inside);
-    // One comes back in 202 minutes.
+    // One certificate comes back in 202 minutes.
     for (soon, peak) in [(HOUR, 51), (4 * HOUR, 50), (YEAR / 2, 50)] {
         let mut later = fleet(51);
         later[50].next = Some((at(soon), Why::First));

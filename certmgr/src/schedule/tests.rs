@@ -13,7 +13,7 @@ mod year;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// A source of chance that says what to set to see the same again: `H2GATE_SEED`.
+/// A source of chance that prints the value of `H2GATE_SEED` which repeats it.
 fn seeded(test: &str) -> StdRng {
     let seed = std::env::var("H2GATE_SEED")
         .ok()

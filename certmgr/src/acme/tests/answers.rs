@@ -1,4 +1,4 @@
-//! Orders that fail: what is told, and what is left.
+//! Orders that fail: the errors that are reported, and the state that is left.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::*;
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn a_challenge_that_the_ca_cannot_see_names_the_host_and_the_remedy() {
     let pebble = Pebble::start().await;
-    // Nobody answers: another place than the one that the ports lead to.
+    // No answer to the challenge: the ports lead to another place.
     let place = Place::new(&pebble.dns);
     for (challenge, remedy) in [
         (
@@ -127,7 +127,7 @@ pub(super) fn problem(kind: &str, detail: &str) -> String {
     json!({ "type": format!("{PROBLEM}{kind}"), "detail": detail }).to_string()
 }
 
-/// What an order comes to at a CA that answers newOrder like this.
+/// Returns the error of an order at a CA that answers newOrder like this.
 pub(super) async fn at_new_order(
     status: u16,
     fields: &'static [(&'static str, &'static str)],
@@ -485,7 +485,7 @@ async fn leave_is_asked_for_what_is_placed_and_not_for_what_was_meant() {
     };
     ca.issue_as(&ca.source(), &renewal).await.unwrap();
     assert_eq!(*counted.asked.lock().unwrap(), [true, false]);
-    // Without leave nothing is placed.
+    // Without permission no order is placed.
     counted.refuses.store(1, Ordering::SeqCst);
     let before = ca.count("/new-order");
     let other = Request {
@@ -521,13 +521,13 @@ async fn an_order_that_is_noted_at_one_ca_is_unfinished_there_alone() {
     assert!(!unfinished(otherwise).await, "and for other names as well");
 }
 
-/// Gives leave until it is told otherwise, and notes for what.
+/// Permits orders until it is set to refuse, and notes the kind of each.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     asked: Mutex<Vec<bool>>,
-    /// What failed while nobody looked.
+    /// Errors of orders that failed at the CA between two attempts.
     pub(super) failed: Mutex<Vec<IssueFault>>,
-    /// Refuses what replaces nothing.
+    /// If it is not zero, orders that replace nothing are refused.
     refuses: AtomicUsize,
 }
 
@@ -555,7 +555,7 @@ impl Leave for Counted {
     }
 }
 
-/// A certificate that says which key issued it, as those of CAs do.
+/// Makes a certificate that says which key issued it, as those of CAs do.
 pub(super) fn a_leaf() -> Vec<u8> {
     let issuer =
         rcgen::CertifiedIssuer::self_signed(CertificateParams::default(), KeyPair::generate().unwrap())

@@ -1,11 +1,11 @@
-//! How many orders are under way at once.
+//! Number of orders that are in progress at once.
 
 use std::sync::Barrier;
 
 use super::scripted::Scripted;
 use super::*;
 
-/// A third order would have begun within this time.
+/// Time within which a third order would have begun.
 const LONG_ENOUGH: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,7 +18,7 @@ async fn as_many_orders_as_allowed_are_under_way_at_once_and_no_more() {
                 let now = under_way.fetch_add(1, Ordering::SeqCst) + 1;
                 highest.fetch_max(now, Ordering::SeqCst);
             }
-            // No order gets on before there is another one beside it: the bound is reached.
+            // No order goes on before there is another one beside it: the bound is reached.
             "/finalize" => {
                 two.wait();
                 std::thread::sleep(LONG_ENOUGH);
@@ -67,7 +67,7 @@ async fn many_that_ask_when_to_renew_read_one_directory_and_come_one_after_the_o
     let questions = (0..6).map(|_| client.renewal_info(0, &leaf));
     let answers = futures_util::future::join_all(questions).await;
     for answer in answers {
-        // Half a second is a window, too.
+        // A window of half a second is valid.
         assert!(answer.unwrap().is_some_and(|info| info.window.0 == info.window.1));
     }
     assert_eq!(ca.count("/directory"), 1);

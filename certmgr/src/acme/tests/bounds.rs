@@ -1,4 +1,4 @@
-//! A CA that gives more than any order needs.
+//! A CA that sends more than any order needs.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::answers::{PROBLEM, at_new_order};
 use super::scripted::Scripted;
 use super::*;
 
-/// A CA with an order of this status for `a.example.com`. Each of its authorizations is this one.
+/// Makes a CA with an order of this status for `a.example.com`. Each of its authorizations is this one.
 fn with_order(status: &'static str, authorizations: usize, authorization: Value) -> Scripted {
     let authorization = authorization.to_string();
     Scripted::start(move |asked| {
@@ -43,7 +43,7 @@ async fn more_authorizations_than_any_order_needs_are_not_fetched() {
         "{error}"
     );
     assert_eq!(authorizations(&ca), 0);
-    // RFC 8555 §7.1.3: there may be more than one for a name.
+    // RFC 8555 §7.1.3: there may be more than one authorization for a name.
     let ca = with_order("pending", 2, proved);
     assert!(ca.issue().await.is_ok());
     assert_eq!(authorizations(&ca), 2);

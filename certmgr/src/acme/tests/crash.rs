@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::pebble::Pebble;
 use super::*;
 
-/// More than any order has.
+/// Number of steps: more than any order has.
 const MAX_STEPS: usize = 400;
 
 /// Drops the order at each step in turn. Each time the next attempt must succeed, with at most one more order
@@ -30,7 +30,7 @@ async fn at_each_step(challenge: Challenge, domains: &[&str]) {
             assert!(steps > 20, "the order has {steps} steps only");
             return;
         }
-        // What is published lives in the same memory here as the answerers read; guards are dropped as in a crash.
+        // The published answers are in the memory that the test servers read; guards are dropped as in a crash.
         assert!(place.challenges.is_empty(), "step {steps}");
         place.state = open(&place.folder);
         let client = place.client(&wishes);

@@ -1,4 +1,4 @@
-//! Limits that end by a person alone, and those on accounts.
+//! Limits that only a person can end, and limits on accounts.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -24,7 +24,7 @@ async fn a_name_that_the_ca_has_paused_is_told_with_the_link_where_a_person_unpa
         assert_eq!(error.limit(), None);
         error
     };
-    // Longer than any other text of a CA that is repeated: it is of no use cut short.
+    // The link is longer than any other text of a CA that is repeated: a shortened link is of no use.
     let link = format!(
         "https://portal.letsencrypt.org/sfe/v1/unpause?jwt=e30.{}.c2ln",
         "x".repeat(900)
@@ -55,7 +55,7 @@ async fn a_name_that_the_ca_has_paused_is_told_with_the_link_where_a_person_unpa
     }
 }
 
-/// Counts as the ledger does at Let's Encrypt, wherever it is asked about.
+/// Counts as the ledger does at Let's Encrypt, whatever the CA is.
 struct AtLetsEncrypt(Ledger);
 
 impl Registrar for AtLetsEncrypt {
@@ -75,7 +75,7 @@ fn there(ca: &Ca) -> Ca {
     }
 }
 
-/// A first start of a certificate for each of these, all at once: how each ended.
+/// Starts a certificate for each of these CAs for the first time, all at once. Returns the result of each.
 async fn first_start(ca: &Scripted, cas: impl Iterator<Item = Ca>) -> Vec<Result<Issued, IssueError>> {
     let ledger = Ledger::new(open(&ca.folder), Arc::new(UnixTime::now));
     let registrar = Arc::new(AtLetsEncrypt(ledger));
@@ -131,11 +131,11 @@ async fn ten_accounts_are_made_in_three_hours_and_the_others_wait() {
             "{error}"
         );
         let wait = error.limit().unwrap();
-        // One comes back in so long.
+        // One account comes back in this time.
         assert_eq!(wait, Duration::from_secs(18 * 60));
         assert!(!error.is_of_account(), "those that have one go on");
     }
-    // Nor by a restart, and whoever has an account needs none.
+    // A restart does not change that, and a certificate that has an account needs no new one.
     let ended = first_start(&ca, (0..25).map(with_kid)).await;
     assert_eq!(ended.iter().filter(|ended| ended.is_ok()).count(), 10);
     assert_eq!(ca.count("/new-account"), 10);

@@ -236,7 +236,7 @@ async fn the_preferred_chain_is_taken_and_else_the_default() {
         let top = last.issuer().iter_common_name().next().unwrap().as_str().unwrap();
         assert_eq!(top, tops[given], "{wanted}");
     }
-    // It is the same order: only another chain of the same certificate was asked for.
+    // The order is the same: only another chain of the same certificate was asked for.
     assert_eq!(pebble.orders(), 1);
 }
 
@@ -298,7 +298,7 @@ async fn a_replacement_says_what_it_replaces_and_is_ordered_also_when_the_ca_min
     issue(&client, &renewal).await.unwrap();
     client.done("a").await.unwrap();
     assert_eq!((pebble.orders(), pebble.posts("/order-plz")), (2, 2));
-    // Replaced already: refused once, then taken as any order.
+    // The certificate is replaced already: the order is refused once, then accepted without naming it.
     issue(&client, &renewal).await.unwrap();
     assert_eq!((pebble.orders(), pebble.posts("/order-plz")), (3, 4));
 }

@@ -18,18 +18,18 @@ use super::{DEADLINE, Place, answer_http, answer_tls_alpn};
 use crate::config::Ca;
 use crate::ports::{free_address, free_port};
 
-/// How Pebble shall behave.
+/// Settings of Pebble.
 #[derive(Default)]
 pub(super) struct Wishes {
-    /// Out of a hundred nonces, so many are refused.
+    /// Number of nonces out of a hundred that are refused.
     pub(super) bad_nonces: u8,
-    /// Key identifier and HMAC key: then only bound accounts are taken.
+    /// Key identifier and HMAC key: if set, only bound accounts are accepted.
     pub(super) external_account: Option<(&'static str, &'static str)>,
     pub(super) alternate_roots: u8,
     /// Certificates of issuers below the root, beside the first.
     pub(super) further_issuers: u8,
     pub(super) caa_identities: Vec<&'static str>,
-    /// A name that was proved once is not asked about again.
+    /// A name that was validated once is not validated again.
     pub(super) trusts_earlier_proofs: bool,
 }
 
@@ -109,14 +109,14 @@ impl Pebble {
         self.process.kill().await.unwrap();
     }
 
-    /// Ends it and starts it anew: it has forgotten everybody.
+    /// Restarts Pebble: it has forgotten all accounts and orders.
     pub(super) async fn restart(&mut self) {
         self.stop().await;
         self.process = spawn(self.folder.path(), self.dns.address, &self.wishes);
         self.answers().await;
     }
 
-    /// A state directory of its own, with somebody who answers on both ports. One for each Pebble.
+    /// Makes a place with a state directory of its own, and answers on both ports. There is one for each Pebble.
     pub(super) fn place(&self) -> Place {
         let place = Place::new(&self.dns);
         answer_tls_alpn(self.tls_port, &place.challenges);
@@ -135,17 +135,17 @@ impl Pebble {
         }
     }
 
-    /// Orders that exist at it.
+    /// Number of orders that exist at Pebble.
     pub(super) fn orders(&self) -> usize {
         self.log().matches("Added order").count()
     }
 
-    /// Accounts that were registered.
+    /// Number of accounts that were registered.
     pub(super) fn accounts(&self) -> usize {
         self.log().matches("accounts in memory").count()
     }
 
-    /// Requests that it was sent.
+    /// Number of requests for this path.
     pub(super) fn posts(&self, path: &str) -> usize {
         self.log().matches(&format!("POST {path}")).count()
     }
@@ -265,7 +265,7 @@ fn tool(name: &str) -> PathBuf {
     path
 }
 
-/// A CA, and a certificate of it for Pebble's own interface.
+/// Makes a CA, and a certificate of it for the interface of Pebble.
 fn certificates(folder: &Path) -> PathBuf {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,4 +1,4 @@
-//! A CA that says what a test wants it to say.
+//! A CA whose answers a test gives.
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -8,7 +8,7 @@ use super::*;
 
 type Answer = (u16, Vec<(&'static str, &'static str)>, String);
 
-/// It answers on this machine, without TLS. `<ca>` in its answers is its own URL.
+/// A scripted CA on this machine, without TLS. `<ca>` in its answers is its own URL.
 pub(super) struct Scripted {
     pub(super) folder: TempDir,
     address: SocketAddr,
@@ -17,8 +17,8 @@ pub(super) struct Scripted {
 }
 
 impl Scripted {
-    /// What `script` does not answer is answered as by a CA where all is well: it issues [`CHAIN`] and asks
-    /// for no proof.
+    /// Starts the CA. Requests that `script` does not answer are answered as by a CA without errors: it issues
+    /// [`CHAIN`] and asks for no validation.
     pub(super) fn start(script: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -68,7 +68,7 @@ impl Scripted {
         }
     }
 
-    /// Orders as this source and request say.
+    /// Orders by this source and request.
     pub(super) async fn issue_as(
         &self,
         source: &AcmeSource,
@@ -80,13 +80,13 @@ impl Scripted {
         client.issue(request).await
     }
 
-    /// Orders a certificate for `a.example.com`. It does not resolve, about which the self-check only warns.
+    /// Orders a certificate for `a.example.com`. The name does not resolve, about which the self-check only warns.
     pub(super) async fn issue(&self) -> Result<Issued, IssueError> {
         self.issue_as(&self.source(), &request("a", &["a.example.com"]))
             .await
     }
 
-    /// How often this path was asked for.
+    /// Number of requests for this path.
     pub(super) fn count(&self, path: &str) -> usize {
         self.asked().iter().filter(|asked| asked.path == path).count()
     }
@@ -96,7 +96,7 @@ impl Scripted {
     }
 }
 
-/// What it issues: nobody proves it here.
+/// The chain that the CA issues: it is not proved here.
 pub(super) const CHAIN: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
 fn well(asked: &Asked) -> Answer {
@@ -111,7 +111,7 @@ fn well(asked: &Asked) -> Answer {
         }
         "/new-nonce" => (200, Vec::new(), String::new()),
         "/new-account" => (201, vec![("Location", "<ca>/account")], "{}".to_owned()),
-        // Some CAs repeat neither the profile nor what is replaced.
+        // Some CAs repeat neither the profile nor the replaced certificate.
         "/new-order" | "/order" => {
             let order = json!({ "status": "ready", "finalize": "<ca>/finalize", "authorizations": [] });
             let status = if asked.path == "/order" { 200 } else { 201 };
@@ -129,7 +129,7 @@ fn well(asked: &Asked) -> Answer {
     }
 }
 
-/// Until the process ends. RFC 1035 §4.1.1: the question comes back with the response code 3.
+/// Answers DNS questions until the process ends. RFC 1035 §4.1.1: the question comes back with the response code 3.
 fn answer_that_no_name_exists() -> SocketAddr {
     let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
     let address = socket.local_addr().unwrap();

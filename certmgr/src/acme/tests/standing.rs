@@ -1,4 +1,4 @@
-//! How we stand with the CA: accounts and their keys, renewal information, revocation, probes.
+//! Our account at the CA and its key, renewal information, revocation, probes.
 
 use std::time::Duration;
 
@@ -162,7 +162,7 @@ async fn a_new_account_key_fails_no_order_that_is_under_way() {
     });
     let client = place.client_of(&wishes, &shared);
     let (_, rolled) = tokio::join!(futures_util::future::join_all(orders), async {
-        // In the middle: the first has been placed.
+        // The orders are in progress: the first has been placed.
         while pebble.orders() < 2 {
             tokio::task::yield_now().await;
         }
@@ -182,7 +182,7 @@ async fn commands_to_a_ca_that_has_forgotten_us_register_again() {
     let issued = issue(&client, &request("a", &["a.example.com"])).await.unwrap();
     let leaf = CertificateDer::from_pem_slice(&issued.pair.chain).unwrap();
     pebble.restart().await;
-    // It knows the certificate as little as us, and says so about the certificate.
+    // Pebble knows neither the certificate nor the account, and its error is about the certificate.
     let error = client
         .revoke(0, &leaf, RevocationReason::Superseded)
         .await

@@ -1,4 +1,4 @@
-//! Orders that a CA leaves half-done.
+//! Orders that a CA does not finish.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::acme::note::{Note, Purpose};
 async fn an_order_whose_answer_was_lost_is_gone_on_with() {
     let finalized = AtomicUsize::new(0);
     let ca = Scripted::start(move |asked| match asked.path.as_str() {
-        // The CA has acted; only its word did not get through.
+        // The CA has acted; only its answer did not arrive.
         "/finalize" => {
             finalized.fetch_add(1, Ordering::SeqCst);
             Some((502, Vec::new(), String::new()))
@@ -99,7 +99,7 @@ async fn a_page_in_the_place_of_the_certificate_takes_no_order_away() {
             "{answer}"
         );
     }
-    // Who never has the certificate is asked for another one in the end.
+    // A CA that never has the certificate is asked for another one in the end.
     let ca = Scripted::start(|asked| {
         (asked.path == "/certificate").then(|| (200, Vec::new(), "<html>".to_owned()))
     });
@@ -137,7 +137,7 @@ async fn records_that_nobody_can_remove_any_more_are_told_of_once_and_forgotten(
         value: "x".to_owned(),
     }];
     note.write(&shared.shelf, "a").await.unwrap();
-    // By tls-alpn-01: no DNS provider is configured.
+    // The challenge is tls-alpn-01: no DNS provider is configured.
     let client = Client::new(&source, &shared);
     client.clean_up("a").await.unwrap();
     let note = Note::read(&shared.shelf, "a").await.unwrap().unwrap();
@@ -146,7 +146,7 @@ async fn records_that_nobody_can_remove_any_more_are_told_of_once_and_forgotten(
     assert!(Note::read(&shared.shelf, "a").await.unwrap().is_none());
 }
 
-/// Writes no record, and can remove none.
+/// A provider that writes no record and can remove none.
 struct Picky;
 
 impl TxtRecords for Picky {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::error::IssueFault;
 
-/// How long a test waits for what must happen. Never reached when all is well.
+/// Time for which a test waits for an event. It is never reached if the code is correct.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A shell script, and a directory that it may write into as `$HERE`.
@@ -56,7 +56,7 @@ fn records() -> Vec<TxtRecord> {
         .into()
 }
 
-/// Whether the process runs; one that is dead and not yet waited for does not.
+/// True if the process runs; a dead process that is not yet waited for does not.
 fn runs(pid: &str) -> bool {
     fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat")).is_ok_and(|stat| {
         !stat
@@ -233,7 +233,7 @@ async fn a_name_that_a_shell_could_misread_runs_nothing() {
             assert_eq!(error.class, IssueFault::Dns, "{name}");
             assert!(!error.text.contains('\u{1b}'), "{error}");
         }
-        // What can never be removed must not hold up all later orders.
+        // A record that can never be removed must not block all later orders.
         hook.clean_up(&record).await.unwrap();
     }
     assert_eq!(script.read("called"), "");

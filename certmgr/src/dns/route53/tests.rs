@@ -1,4 +1,4 @@
-//! Route 53 as a whole: against a strict double (`double.rs`), and against moto (`moto.rs`). This file is the
+//! Route 53 as a whole: against a strict double (`double.rs`), and against moto (`moto.rs`). This file has the
 //! vocabulary.
 
 mod double;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use super::*;
 use crate::dns::TxtRecords;
 
-/// How long a change may take. Never reached when all is well.
+/// Timeout for a change. It is never reached if the code is correct.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const CHALLENGE: &str = "_acme-challenge.example.com";
 
-/// Against this endpoint, with waits that do not keep a test waiting.
+/// Makes the provider for this endpoint, with waits that are short enough for a test.
 fn zones(endpoint: &str, zone: Option<&str>, patience: Duration) -> Zones {
     let config = Route53 {
         aws: Aws {

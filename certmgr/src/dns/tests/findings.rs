@@ -1,4 +1,4 @@
-//! What the self-check finds.
+//! The findings of the self-check.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ async fn findings(
     check(&dns.lookup(), &domains, challenge, ca).await
 }
 
-/// The only finding.
+/// Returns the only finding.
 async fn finding(dns: &TestDns, domain: &str, challenge: &Challenge) -> Finding {
     let mut findings = findings(dns, &[domain], challenge, LETSENCRYPT).await;
     assert_eq!(findings.len(), 1, "{findings:?}");
@@ -173,7 +173,7 @@ async fn an_address_is_no_matter_of_the_dns() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_names_without_a_name_server_take_bounded_time() {
-    // Bound, and never read: the questions are lost.
+    // The socket is bound, and never read: the questions are lost.
     let deaf = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let lookup = Lookup::new(&[deaf.local_addr().unwrap()]);
     let domains: Vec<Domain> = (0..100)

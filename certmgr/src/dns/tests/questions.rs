@@ -1,4 +1,4 @@
-//! What the DNS is asked, and what is made of its answers.
+//! The questions to the DNS, and the use of its answers.
 
 use super::*;
 

@@ -11,21 +11,21 @@ use super::*;
 use crate::tests::is_proof;
 use crate::tests::lets_encrypt::{LetsEncrypt, Limited};
 
-/// One of 50 a week comes back in so long.
+/// Time in which one of 50 a week comes back.
 const ONE_OF_FIFTY: Duration = Duration::from_secs(7 * 24 * 60 * 60 / 50);
 
-/// What happens at one instant.
+/// An event at one instant.
 enum Step {
     Order,
-    /// The CA counts what it counts at the end of an order.
+    /// The CA counts at the end of an order.
     Count(String, Vec<Limited>),
     Answer(Box<TestOrder>, Noted),
 }
 
 const KEYS: [KeyType; 3] = [KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa2048];
 
-/// Orders for up to three weeks, at most so long after each other: how many the ledger allows, and the CA with it, and
-/// how many it does not. So many of a thousand fail.
+/// Orders for up to three weeks, at most `apart` after each other; `failing` of a thousand fail. Returns how many the
+/// ledger and the CA allow, and how many the ledger does not.
 fn asked_for(random: &mut StdRng, hosts: usize, apart: Duration, failing: u32) -> (usize, usize) {
     let orders = if is_proof() { 4_000 } else { 1_000 };
     let mut ledger = TestLedger::new();
@@ -101,10 +101,10 @@ fn what_the_ledger_allows_a_ca_that_gives_back_one_by_one_allows_too() {
     println!("H2GATE_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     for (hosts, apart, failing) in [
-        // New ones faster than they come back, and about as fast.
+        // New certificates faster than they come back, and about as fast.
         (100_000, 30 * MINUTE, 0),
         (100_000, 4 * HOUR, 0),
-        // Those that meet the account's limit, and that of failed validations.
+        // Orders that meet the limit of the account, and that of failed validations.
         (50, Duration::from_secs(10), 1_000),
         (5, 2 * MINUTE, 950),
         // Renewals.
@@ -116,8 +116,8 @@ fn what_the_ledger_allows_a_ca_that_gives_back_one_by_one_allows_too() {
     }
 }
 
-/// Orders for as many new hosts below one domain as the CA gives leave for, each issued at once: how long the longest
-/// wait was, and all of them.
+/// Orders for new hosts below one domain as soon as the ledger permits them, each issued at once. Returns the longest
+/// wait, and the sum of all.
 fn waits_of(ledger: &mut TestLedger, hosts: Range<usize>) -> (Duration, Duration) {
     let (begin, mut longest) = (ledger.now.steady.0, Duration::ZERO);
     for number in hosts {
@@ -136,7 +136,7 @@ fn waits_of(ledger: &mut TestLedger, hosts: Range<usize>) -> (Duration, Duration
 fn nobody_waits_for_a_week_for_what_comes_back_in_hours() {
     let mut ledger = TestLedger::new();
     assert_eq!(waits_of(&mut ledger, 0..60), (ONE_OF_FIFTY, 10 * ONE_OF_FIFTY));
-    // What has come back meanwhile is all there at once.
+    // All that has come back in the meantime can be used at once.
     ledger.after(30 * ONE_OF_FIFTY);
     assert_eq!(waits_of(&mut ledger, 60..90), (Duration::ZERO, Duration::ZERO));
     ledger.after(7 * DAY);
@@ -209,7 +209,7 @@ fn validations_under_way_count_as_failed_ones_until_they_are_answered() {
     ledger.asks(&order("c.test")).unwrap();
     ledger.is_issued(begun[0]);
     ledger.asks(&with("c.test")).unwrap();
-    // The CA refuses some for a validation that failed, such as for CAA.
+    // The CA refuses some orders for a validation that failed, such as for CAA.
     ledger.fails(begun[1], IssueFault::Refused);
     for noted in &begun[2..] {
         ledger.fails(*noted, IssueFault::Challenge);
@@ -224,14 +224,14 @@ fn validations_under_way_count_as_failed_ones_until_they_are_answered() {
 fn who_orders_again_knows_that_what_it_began_before_is_over() {
     let mut ledger = TestLedger::new();
     for _ in 0..10 {
-        // Each time the process dies in the middle of it.
+        // The process dies in the middle of each order.
         let again = order("a.test").by_hand().of_kind(OrderKind::Resumed);
         let _ = ledger.begins(&again).unwrap();
     }
     ledger.asks(&order("a.test").by_hand()).unwrap();
 }
 
-/// What is older than seven days is not in documents of earlier versions, which kept inside windows that slide.
+/// Documents of earlier versions, which kept within sliding windows, have nothing older than seven days.
 #[test]
 fn nothing_is_missed_of_what_earlier_versions_have_forgotten() {
     for (first, pause, second) in [

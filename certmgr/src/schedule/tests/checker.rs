@@ -1,4 +1,4 @@
-//! What must be true of a log, computed without the code that is judged.
+//! Rules that must hold for a log, computed without the code that is judged.
 
 use std::time::Duration;
 
@@ -6,26 +6,26 @@ use super::simulation::{BEGIN, DAY, HOUR, Happened, MINUTE, Setup, What};
 use crate::error::IssueFault;
 use crate::schedule::Why;
 
-/// What can be broken.
+/// The rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// There was a moment at which what served had expired.
+    /// The certificate that served had expired at some moment.
     Unserved,
     /// An attempt came sooner after failures than the back-off allows.
     BackOff,
-    /// While a CA was unreachable it was looked at too often or too seldom.
+    /// An unreachable CA was looked at too often or too seldom.
     Probes,
     /// A CA was back for an hour, and there was no certificate.
     Return,
-    /// The `Retry-After` of a limit was undercut.
+    /// An order came before the `Retry-After` of a limit had passed.
     Hold,
     /// Two orders were too close.
     Floor,
-    /// It was renewed long before its time.
+    /// A certificate was renewed long before its time.
     Early,
 }
 
-/// Breaches, each with its words.
+/// Returns the breaches, each with a text.
 pub(super) fn check(setup: &Setup, log: &[Happened]) -> Vec<(Rule, String)> {
     let mut breaches = Vec::new();
     breaches.extend(unserved(setup, log));
@@ -137,7 +137,7 @@ fn back_off(log: &[Happened]) -> Vec<(Rule, String)> {
 
 fn probes(setup: &Setup, log: &[Happened]) -> Vec<(Rule, String)> {
     let mut breaches = Vec::new();
-    // The last look at the unreachable CA, and until when it wanted to be left alone.
+    // The last look at the unreachable CA, and the end of the time for which it asked to wait.
     let mut look: Option<(Duration, Duration)> = None;
     for one in log {
         let next = match one.what {

@@ -77,7 +77,7 @@ fn a_short_life_is_not_lost_to_a_clock_that_is_wrong_for_a_day() {
         setup.clock = vec![(DAY, off), (2 * DAY, 0)];
         let log = play(&setup);
         assert_clean(&setup, &log);
-        // What comes is expired by that clock, so it is tried again: hourly at first, then daily.
+        // The new certificate is expired by that clock, so it is tried again: hourly at first, then daily.
         let count = orders(&log, DAY, 2 * DAY);
         assert!(count <= 4, "{count} orders in a day");
     }

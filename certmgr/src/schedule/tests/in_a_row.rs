@@ -18,21 +18,21 @@ const PAUSED_AT: usize = 1_152;
 struct Dead {
     domains: Vec<Name>,
     key: KeyType,
-    /// Until when what was issued before is valid.
+    /// End of the validity of the last certificate.
     valid_for: Duration,
     probe: Option<Probe>,
     looks: u32,
     at: Duration,
 }
 
-/// The DNS of the name: how often of three looks it is well.
+/// The DNS of the name, and the share of looks that find it good.
 #[derive(Debug, Clone, Copy)]
 enum Dns {
     AlwaysWell,
     Flapping,
 }
 
-/// When the name failed at the CA, in so long.
+/// Returns the instants at which the name failed at the CA before `horizon`.
 fn failures(mut all: Vec<Dead>, dns: Dns, horizon: Duration) -> Vec<Duration> {
     let mut random = seeded("names that fail for years");
     let ca = Ca {
@@ -134,7 +134,7 @@ fn dead(domains: &[&str], key: KeyType, valid_for: Duration) -> Dead {
     }
 }
 
-/// Alone, of two kinds of key, beside another name, and below a wildcard.
+/// The dead name alone, with two kinds of key, beside another name, and below a wildcard.
 fn all_that_have_it() -> Vec<Dead> {
     vec![
         dead(&["a.test"], KeyType::EcdsaP256, 30 * DAY),
@@ -151,7 +151,7 @@ fn in_two_years_no_dead_name_comes_near_to_being_paused() {
         let failed = failures(all_that_have_it(), dns, years);
         println!("{dns:?}: {} failures", failed.len());
         assert!((500..700).contains(&failed.len()), "{dns:?}: {}", failed.len());
-        // It is never given up.
+        // The name is never given up.
         let longest = failed.windows(2).map(|two| two[1] - two[0]).max().unwrap();
         assert!(longest <= 7 * DAY, "{dns:?}: {longest:?}");
         assert!(*failed.last().unwrap() > BEGIN + years - 8 * DAY);

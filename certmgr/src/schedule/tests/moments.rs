@@ -144,7 +144,7 @@ fn the_whole_window_is_drawn_from_but_for_the_last_of_the_life() {
         (59 * DAY, 63 * DAY, 0.75, 62 * DAY),
         (70 * DAY, 90 * DAY, 0.5, 80 * DAY),
         (76 * DAY, 78 * DAY, 0.5, 77 * DAY),
-        // Shorter than a second.
+        // The window is shorter than a second.
         (40 * DAY, 40 * DAY, 0.5, 40 * DAY),
         (80 * DAY, 100 * DAY, 0.9, last),
         (90 * DAY - HOUR, 90 * DAY - MINUTE, 0.5, 90 * DAY - HOUR),
@@ -254,7 +254,7 @@ fn who_has_nothing_to_lose_is_not_in_a_hurry() {
             IssueFault::RateLimited,
             [MINUTE, 10 * MINUTE, 100 * MINUTE, DAY, DAY],
         ),
-        // Of our own disk the CA knows nothing.
+        // The CA knows nothing of a failure of our own disk.
         (
             IssueFault::State,
             [MINUTE, 10 * MINUTE, 15 * MINUTE, 15 * MINUTE, 15 * MINUTE],
@@ -357,7 +357,7 @@ fn a_wish_that_failed_is_tried_again_by_the_back_off_and_not_when_the_next_one_i
     assert_eq!(next(&known, &RULES, now_at(DAY)).held, Some(Held::BackOff));
     known.record.failing = Some(failing(3, IssueFault::Refused, DAY));
     assert_eq!(order_after(&known, DAY).0, DAY + 100 * MINUTE);
-    // What a limit of the CA kept from being tried at all is wanted all the same.
+    // An order that a limit of the CA has prevented stays wanted all the same.
     known.record.failing = None;
     assert_eq!(order_after(&known, DAY), (DAY, Why::Requested));
     known.wanted = false;
@@ -386,7 +386,7 @@ fn what_failed_before_a_restart_is_tried_again_by_the_back_off_unless_the_restar
         ..failing(2, IssueFault::Refused, DAY)
     });
     assert_eq!(order_after(&known, DAY), (60 * DAY, Why::LifeSpent));
-    // What is due by itself keeps its reason.
+    // An order that is due by itself keeps its reason.
     known.record.failing = Some(failing(2, IssueFault::Refused, 61 * DAY));
     assert_eq!(
         order_after(&known, 61 * DAY),

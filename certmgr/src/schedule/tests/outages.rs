@@ -1,4 +1,4 @@
-//! R9: a CA that is down, refuses, or says strange things.
+//! R9: a CA that is down, refuses, or gives invalid answers.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const LIVES: [(Duration, Duration); 3] = [
 
 const SAYS: [Says; 4] = [Says::Nothing, Says::Sense, Says::Nonsense, Says::TooLate];
 
-/// Lives with a long outage that begins anywhere, or just when the renewal is due, and a few short ones.
+/// Makes a life with a long outage that begins anywhere, or just when the renewal is due, and a few short ones.
 fn with_outages(random: &mut StdRng, life: Duration, longest: Duration, says: Says) -> Setup {
     let between = |random: &mut StdRng, from: Duration, to: Duration| {
         Duration::from_secs(random.random_range(from.as_secs()..to.as_secs()))
@@ -49,7 +49,7 @@ fn assert_clean(setup: &Setup) -> Vec<Happened> {
     log
 }
 
-/// At least one life must turn the checker red, by this rule.
+/// Asserts that the checker finds a breach of this rule in at least one life.
 fn assert_caught(rule: Rule, setups: impl IntoIterator<Item = Setup>) {
     let caught = setups.into_iter().any(|setup| {
         check(&setup, &play(&setup))

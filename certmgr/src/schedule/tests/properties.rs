@@ -1,4 +1,4 @@
-//! What holds for anything that can be known.
+//! Properties that hold for all combinations of facts.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn seconds(most: u64) -> impl Strategy<Value = Duration> {
     (0..most).prop_map(Duration::from_secs)
 }
 
-/// Within a year before or after the beginning.
+/// An instant within a year before or after the beginning.
 fn instant() -> impl Strategy<Value = Duration> {
     seconds(2 * YEAR).prop_map(|offset| BEGIN + offset - Duration::from_secs(YEAR))
 }

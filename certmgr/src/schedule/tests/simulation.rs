@@ -1,4 +1,4 @@
-//! A certificate's story without its I/O: a virtual clock, CAs that fail on command, and a log of what was done.
+//! The life of a certificate without I/O: a virtual clock, CAs that fail on command, and a log of the actions.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -17,16 +17,16 @@ pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
-/// True time begins here.
+/// Beginning of true time.
 pub(super) const BEGIN: Duration = Duration::from_secs(1_800_000_000);
 
-/// CAs date certificates back by so much.
+/// Time by which CAs date certificates back.
 const BACKDATED: Duration = Duration::from_secs(3600);
 
-/// What a CA says about renewal.
+/// Advice of a CA on renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Says {
-    /// It has no such service.
+    /// The CA has no such service.
     Nothing,
     /// A window of two days where a third of the life is left, or of a twentieth in the middle of a short one.
     Sense,
@@ -38,20 +38,20 @@ pub(super) enum Says {
     TooLate,
 }
 
-/// How a CA behaves.
+/// Behaviour of a CA.
 #[derive(Debug, Clone)]
 pub(super) struct CaSetup {
     pub(super) says: Says,
     pub(super) life: Duration,
-    /// Counted from [`BEGIN`].
+    /// Outages, counted from [`BEGIN`].
     pub(super) down: Vec<Range<Duration>>,
-    /// Said in each failure while it is down.
+    /// The `Retry-After` of each failure while the CA is down.
     pub(super) retry_after: Option<Duration>,
-    /// While it is down it answers: 429 instead of nothing.
+    /// The answer while the CA is down: for example 429, instead of none.
     pub(super) answers: Option<IssueFault>,
 }
 
-/// A deliberate mistake: what the schedule is not told, or what is not done.
+/// A deliberate mistake: a fact that the schedule does not get, or an action that is not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mutant {
     None,
@@ -72,11 +72,11 @@ pub(super) struct Setup {
     pub(super) cas: Vec<CaSetup>,
     pub(super) directory: &'static str,
     pub(super) horizon: Duration,
-    /// At these times from [`BEGIN`] the wall clock is set to be off by so many seconds.
+    /// Times from [`BEGIN`] at which the wall clock is set, and the seconds by which it is then off.
     pub(super) clock: Vec<(Duration, i64)>,
-    /// Until the second of them the process dies in each order, and is started again after the first.
+    /// The process dies in each order until the second of these times, and is started again after the first.
     pub(super) dies_in_orders: Option<(Duration, Duration)>,
-    /// At these times it is restarted.
+    /// Times at which the process is restarted.
     pub(super) restarts: Vec<Duration>,
     pub(super) begins_served: bool,
     pub(super) mutant: Mutant,
@@ -115,7 +115,7 @@ pub(super) const RULES: Rules = Rules {
     first_retry: MINUTE,
 };
 
-/// What happened, and when in true time.
+/// An event, and its instant in true time.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Happened {
     pub(super) at: Duration,
@@ -124,7 +124,7 @@ pub(super) struct Happened {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum What {
-    /// Serves from now on.
+    /// A certificate serves from now on.
     Served {
         not_after: Duration,
     },
@@ -145,7 +145,7 @@ pub(super) enum What {
     Waits,
 }
 
-/// Plays it, and gives back the log.
+/// Plays the life and returns the log.
 pub(super) fn play(setup: &Setup) -> Vec<Happened> {
     let mut world = World::new(setup);
     while world.time < BEGIN + setup.horizon {
@@ -233,7 +233,7 @@ impl<'a> World<'a> {
             Action::Issue => self.go(next.why),
             Action::AskRenewalInfo { ca } => self.ask(ca),
             Action::Probe { ca } => self.look(ca),
-            // Nothing ever speaks against the names here.
+            // The self-check never finds anything here.
             Action::CheckNames => {
                 self.probe = Some(Probe {
                     at: now.steady,
@@ -245,14 +245,14 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Long, unless the wall clock is going to be set: then as short as the story's sleeps.
+    /// Sleeps for this wait, or until the wall clock is set or the process restarts.
     fn sleep(&mut self, wait: Duration) {
         let clock = self.setup.clock.iter().map(|(at, _)| BEGIN + *at);
         let wake = clock
             .chain(self.restarts.last().copied())
             .filter(|at| *at > self.time)
             .min();
-        // A story asks again within a minute of a new clock.
+        // The task asks again within a minute after the clock is set.
         let until = wake.map_or(Duration::MAX, |wake| wake.saturating_sub(self.time));
         self.time += wait.min(until).max(Duration::from_millis(1));
     }
@@ -304,7 +304,8 @@ impl<'a> World<'a> {
                 None => {
                     let life = self.make(ca);
                     let not_before = life.0.not_before;
-                    // RFC 5280 dates by the clock of whoever looks: an expired one is never promoted.
+                    // RFC 5280: validity is judged by the clock of the peer. An expired certificate is never
+                    // installed.
                     if now.wall > life.0.not_after {
                         let error = self.error(IssueFault::Certificate, None);
                         self.book.failed(noted, &error, &mut self.stamps, now);
@@ -497,7 +498,7 @@ fn window(says: Says, not_before: Duration, life: Duration, time: Duration) -> O
         Says::Nonsense => (time + DAY, time - DAY),
         Says::TooLate => (end + DAY, end + 2 * DAY),
     };
-    // RFC 9773 §4.2: such an answer never gets so far.
+    // RFC 9773 §4.2: the ACME part drops such an answer before.
     (from < to).then_some(RenewalInfo {
         window: (unix(from), unix(to)),
         explanation: None,
@@ -514,7 +515,7 @@ fn shifted(time: Duration, by: i64) -> Duration {
     if by < 0 { time - seconds } else { time + seconds }
 }
 
-/// Any number of different ones.
+/// Makes as many different fingerprints as there are numbers.
 pub(super) fn fingerprint(number: u64) -> Fingerprint {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&number.to_be_bytes());

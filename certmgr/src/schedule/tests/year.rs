@@ -1,7 +1,9 @@
-//! A year of a fleet: two processes that share one state, a CA that counts as Let's Encrypt does, and one that is dead.
+//! A year of a fleet: two processes that share one state, a CA that counts as Let's Encrypt does, and one that is
+//! dead.
 //!
-//! The CA's books are its own ([`LetsEncrypt`](crate::tests::lets_encrypt::LetsEncrypt)): it refills its allowances little by little, and remembers what the
-//! fleet forgets. Each order is noted before it is placed and answered some seconds later, and others come in between.
+//! The CA has counts of its own ([`LetsEncrypt`](crate::tests::lets_encrypt::LetsEncrypt)): it refills its limits
+//! little by little, and remembers orders that the fleet has lost. Each order is noted before it is placed and
+//! answered some seconds later, and others come in between.
 
 mod world;
 
@@ -13,7 +15,7 @@ use super::seeded;
 use super::simulation::{BEGIN, DAY, HOUR, MINUTE};
 use crate::tests::lets_encrypt::Limited;
 
-/// A fleet of so many: a fifth below one domain, the others below domains of ten.
+/// Makes a fleet of this size: a fifth of it is below one domain, the others are below domains of ten.
 fn fleet(size: usize) -> Vec<Certificate> {
     let one = |number: usize| Certificate {
         name: match number % 5 {
@@ -38,12 +40,12 @@ fn fleet(size: usize) -> Vec<Certificate> {
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
-/// All of it in a proof; enough to meet each limit otherwise, but the one on accounts.
+/// Size of the fleet: all of it in a proof; else enough to meet each limit but the one on accounts.
 fn size() -> usize {
     if crate::tests::is_proof() { 500 } else { 80 }
 }
 
-/// How long a first start takes at most, if a CA gives 50 below one domain at once and then one in 202 minutes.
+/// Longest time of a first start, if a CA gives 50 below one domain at once and then one in 202 minutes.
 fn everyone_within(size: usize) -> Duration {
     let waiting = u32::try_from(size.div_ceil(5)).unwrap().saturating_sub(50);
     7 * DAY / 50 * waiting + 6 * HOUR
@@ -176,8 +178,8 @@ fn a_state_that_is_lost_each_night_meets_each_limit_once_and_obeys() {
     let met = |of: fn(&Limited) -> bool| world.ca.refusals.iter().any(|(_, limited, _)| of(limited));
     assert!(met(|limited| matches!(limited, Limited::Set(_))));
     assert!(met(|limited| matches!(limited, Limited::Domain(_))));
-    // Nothing is left of what a CA said when the state is lost, and what is under way is under way; but whoever knows
-    // of a limit obeys, and one alone asks again.
+    // When the state is lost, no limit is known any more, and orders in progress go on. But a process that knows a
+    // limit keeps it, and one order alone asks again.
     let known = |(at, limited, until): &(Duration, Limited, Duration),
                  other: &(Duration, Limited, Duration)| {
         let lost = nights

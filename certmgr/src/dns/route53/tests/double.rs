@@ -20,22 +20,22 @@ type Set = (i64, Vec<String>);
 
 #[derive(Default)]
 struct State {
-    /// Id, name, whether private.
+    /// Id, name, and true if the zone is private.
     zones: Vec<(&'static str, &'static str, bool)>,
     sets: BTreeMap<(String, String), Set>,
-    /// How often a change is still PENDING.
+    /// Number of answers for which a change is still PENDING.
     pending: usize,
-    /// What the next questions for an operation (by the last word of its path) are answered with.
+    /// The next errors for an operation, which is the last word of its path.
     refusals: VecDeque<(&'static str, u16, &'static str)>,
-    /// What somebody else does right before the next batches are taken.
+    /// The changes that another client makes right before the next batches are accepted.
     meanwhile: VecDeque<(&'static str, Option<Set>)>,
-    /// The words of a refusal.
+    /// The text of an error.
     words: &'static str,
     /// The actions of each batch that came.
     actions: Vec<String>,
     /// Operations, in order.
     log: Vec<String>,
-    /// Zones in one answer.
+    /// Number of zones in one answer.
     page: usize,
 }
 
@@ -69,7 +69,7 @@ impl Double {
                 tokio::spawn(async move {
                     let service = service_fn(|request| answer(request, Arc::clone(&shared)));
                     let connection = hyper::server::conn::http1::Builder::new();
-                    // A client that goes away is its own business.
+                    // A client that goes away is no failure of the test.
                     let _ = connection.serve_connection(TokioIo::new(stream), service).await;
                 });
             }
@@ -98,7 +98,7 @@ impl Double {
         });
     }
 
-    /// The set as `ttl value,value`.
+    /// Returns the set as `ttl value,value`.
     fn set(&self, zone: &str, name: &str) -> Option<String> {
         self.with(|state| {
             let (ttl, values) = state.sets.get(&(zone.to_owned(), name.to_owned()))?;
@@ -367,7 +367,7 @@ async fn what_others_write_in_between_is_not_lost() {
     let zones = double.zones();
     zones.present(&[record(CHALLENGE, "ours")]).await.unwrap();
     assert_eq!(double.set("Z1", CHALLENGE).unwrap(), "60 first,second,ours");
-    // They remove theirs, and with it ours, while ours is being removed.
+    // The other client removes the whole set, our value too, while we remove our value.
     double.with(|state| state.meanwhile.push_back((CHALLENGE, None)));
     zones.clean_up(&[record(CHALLENGE, "ours")]).await.unwrap();
     assert_eq!(double.set("Z1", CHALLENGE), None);

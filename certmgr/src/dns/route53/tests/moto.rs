@@ -1,5 +1,5 @@
-//! Against moto, whose code is not ours. It is too lenient about DELETE and CREATE: what is exact is shown by
-//! the double.
+//! Route 53 against moto, whose code is not ours. It is too lenient about DELETE and CREATE: the exact behaviour is
+//! shown by the double.
 
 use std::env;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use super::*;
 use crate::dns::Lookup;
 use crate::ports::free_address;
 
-/// A moto of its own; ends with the test.
+/// A moto process for one test; it ends with the test.
 struct Moto {
     endpoint: String,
     _process: Child,
@@ -75,7 +75,7 @@ impl Moto {
         id.trim_start_matches("/hostedzone/").to_owned()
     }
 
-    /// All TXT sets of a zone, as `name ttl value,value`, in the order of moto.
+    /// Returns all TXT sets of a zone, as `name ttl value,value`, in the order of moto.
     async fn sets(&self, zone: &str) -> Vec<String> {
         let sets = self
             .client()
@@ -104,7 +104,7 @@ impl Moto {
             .collect()
     }
 
-    /// As somebody else would.
+    /// Writes a value as another client would.
     async fn put(&self, zone: &str, name: &str, value: &str) {
         let set = ResourceRecordSet::builder()
             .name(name)

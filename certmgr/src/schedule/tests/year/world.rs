@@ -17,26 +17,26 @@ use crate::schedule::RenewalInfo;
 use crate::schedule::*;
 use crate::tests::lets_encrypt::{LetsEncrypt, Limited};
 
-/// A CA says so soon that it takes no order.
+/// Time in which a CA refuses an order.
 pub(super) const REFUSED_WITHIN: Duration = Duration::from_millis(300);
 
-/// CAs date certificates back by so much.
+/// Time by which CAs date certificates back.
 const BACKDATED: Duration = HOUR;
 
-/// The CA that lives is at this position of each certificate's list; the dead one is the other.
+/// Position of the living CA in the list of a certificate; the dead CA has the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alive {
     First,
     Second,
 }
 
-/// What a year has in store.
+/// The events of a year.
 pub(super) struct Setup {
     pub(super) fleet: Vec<Certificate>,
     pub(super) horizon: Duration,
-    /// The state is lost at these times.
+    /// Times at which the state is lost.
     pub(super) losses: Vec<Duration>,
-    /// The living CA is down.
+    /// Time in which the living CA is down.
     pub(super) outage: std::ops::Range<Duration>,
 }
 
@@ -45,27 +45,27 @@ pub(super) struct Certificate {
     pub(super) name: String,
     pub(super) alive: Alive,
     pub(super) life: Duration,
-    /// The CA never sees the answer to its challenge.
+    /// The CA can never validate a challenge for it.
     pub(super) dead: bool,
-    /// Configured in this time.
+    /// Time in which the certificate is configured.
     pub(super) wanted: std::ops::Range<Duration>,
 }
 
-/// What is on the disk that the processes share, beside the ledger.
+/// Data of a certificate on the disk that the processes share, beside the ledger.
 #[derive(Default, Clone)]
 pub(super) struct Kept {
     serving: Option<Life>,
-    /// Who holds its lease.
+    /// A process has the lease of the certificate.
     ordering: bool,
 }
 
 pub(super) struct Process {
     stamps: Stamps,
-    /// Which state of the ledger it has last seen.
+    /// Number of the last change of the ledger that the process has seen.
     learnt: u64,
     advice: Vec<Option<Advice>>,
     probes: Vec<Option<Probe>>,
-    /// Only the newest turn of a story counts.
+    /// Number of the newest turn of each certificate: only that one counts.
     turns: Vec<u64>,
 }
 
@@ -102,9 +102,9 @@ pub(super) struct World<'a> {
     pub(super) numbers: u64,
     pub(super) cas: Vec<[Ca; 2]>,
     pub(super) domains: Vec<[Name; 1]>,
-    /// For each certificate, when one came.
+    /// For each certificate, the instants at which one was issued.
     pub(super) came: Vec<Vec<Duration>>,
-    /// Orders placed at the living CA.
+    /// Number of orders placed at the living CA.
     pub(super) orders: usize,
 }
 
@@ -173,7 +173,7 @@ impl<'a> World<'a> {
             .push(Reverse((BEGIN + after_begin, self.numbers, event)));
     }
 
-    /// Both stories look again.
+    /// Both processes look at the certificate again.
     pub(super) fn wake(&mut self, certificate: usize, after_begin: Duration) {
         for process in 0..2 {
             self.look_again(process, certificate, after_begin);
@@ -301,7 +301,7 @@ impl<'a> World<'a> {
                 let good = self.is_up(certificate, ca);
                 self.looked(process, certificate, good);
             }
-            // The self-check of names is blind to what is wrong here.
+            // The self-check of names cannot see the mistake here.
             Action::CheckNames => self.looked(process, certificate, true),
         }
         self.look_again(process, certificate, self.since_begin());
@@ -418,7 +418,7 @@ impl<'a> World<'a> {
         self.look_again(1 - process, certificate, self.since_begin() + MINUTE);
     }
 
-    /// What the CA makes of an order, and how long that takes.
+    /// Returns the answer of the CA to an order, and the time that it takes.
     pub(super) fn place(
         &mut self,
         certificate: usize,
@@ -489,13 +489,13 @@ impl<'a> World<'a> {
         }
     }
 
-    /// How many certificates have come so far.
+    /// Number of certificates so far, by name.
     pub(super) fn counts(&self) -> BTreeMap<String, usize> {
         let fleet = self.setup.fleet.iter().zip(&self.came);
         fleet.map(|(one, came)| (one.name.clone(), came.len())).collect()
     }
 
-    /// Who is configured and has nothing that is valid.
+    /// Names of the certificates that are configured and have no valid version.
     pub(super) fn unserved(&mut self) -> Vec<&'a str> {
         let now = self.now();
         let setup = self.setup;
@@ -507,7 +507,7 @@ impl<'a> World<'a> {
             .collect()
     }
 
-    /// How many orders each certificate is planned to have, as `h2gate certs plan` says.
+    /// Number of planned orders for each certificate, as `h2gate certs plan` gives it.
     pub(super) fn plan(&self, horizon: Duration) -> BTreeMap<String, usize> {
         let now = self.now();
         let fleet = self.setup.fleet.iter().zip(&self.kept).enumerate();
