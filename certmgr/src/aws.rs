@@ -1,4 +1,4 @@
-//! AWS: as whom we come, how long we wait, and what its answers mean.
+//! AWS: identity of our calls, timeouts, and the meaning of errors.
 
 mod answers;
 mod failure;
@@ -31,44 +31,44 @@ pub(crate) use failure::{Failure, failure, presentable};
 use crate::config::Aws;
 use crate::error::RemoteFault;
 
-/// For a connection to stand, TLS included.
+/// Limit for a connection to stand, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For one attempt of a call, up to the head of its answer.
+/// Limit for one attempt of a call, up to the head of its answer.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For a call with all its attempts.
+/// Limit for a call with all its attempts.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often the SDK tries a call. What polls has its own pace and lets it try once.
+/// Attempts of the SDK at a call. A poller has its own pace and lets the SDK try once.
 const ATTEMPTS: u32 = 3;
 
 /// A connection is kept for the next call of the same reading, never for the next poll: the other side closes
 /// it first, and the call would find out too late.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Instance metadata is one hop away or not there at all. In containers its packets are often dropped.
+/// Limit for instance metadata: it is one hop away or not there at all. In containers its packets are often dropped.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// For finding region and credentials: files, environment, instance metadata.
+/// Limit for finding region and credentials: files, environment, instance metadata.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Under which name an assumed role's sessions appear in CloudTrail.
+/// Name under which the sessions of an assumed role appear in CloudTrail.
 const SESSION_NAME: &str = "h2gate";
 
-/// Where calls are refused, credentials are looked for anew this often at most.
+/// Least time between two searches for credentials after a refused call.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A client's connections end with the runtime that made them, hence its place in the key.
+/// Configurations by runtime and [`Aws`]: a client's connections end with the runtime that made them.
 type Loaded = HashMap<(runtime::Id, Aws), (SdkConfig, Instant)>;
 
 static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
 
 /// The configuration that every client of AWS is made from: region, credentials, timeouts. Made once for each
-/// [`Aws`], so that credentials are fetched once; and anew after [`refused`]. A client is cheap to make from it and is
-/// made for each reading.
+/// [`Aws`], so that credentials are fetched once, and anew after [`refused`]. A client is cheap to make from it
+/// and is made for each reading.
 ///
-/// The endpoint of `aws` is that of the service which is asked, never that of STS: for STS the environment
+/// The endpoint of `aws` is that of the service that is asked, never that of STS: for STS the environment
 /// counts (`AWS_ENDPOINT_URL_STS`). Fails without a region, for then nothing can be asked.
 pub(crate) async fn config(aws: &Aws) -> Result<SdkConfig, Failure> {
     let key = (runtime::Handle::current().id(), aws.clone());
@@ -88,8 +88,8 @@ pub(crate) async fn config(aws: &Aws) -> Result<SdkConfig, Failure> {
     Ok(config.clone())
 }
 
-/// AWS has refused a call: the next [`config`] looks for region and credentials anew, for the SDK reads a profile once
-/// and keeps keys without an end for ever, while operators rotate them.
+/// Notes that AWS has refused a call: the next [`config`] looks for region and credentials anew. The SDK reads a
+/// profile once and keeps keys without an end for ever, while operators rotate them.
 pub(crate) fn refused(aws: &Aws) {
     let key = (runtime::Handle::current().id(), aws.clone());
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,7 +162,7 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// The SDK's own chain, but bounded where it asks instance metadata.
+/// The region by the SDK's own chain, but with a limit for instance metadata.
 async fn region(aws: &Aws, provider: &ProviderConfig) -> Option<Region> {
     RegionProviderChain::first_try(aws.region.clone().map(Region::new))
         .or_else(EnvironmentVariableRegionProvider::new())
@@ -181,7 +181,7 @@ async fn credentials(provider: ProviderConfig) -> SharedCredentialsProvider {
     SharedCredentialsProvider::new(default_chain(provider).await)
 }
 
-/// No test changes the environment of the process. The key's number is that of the loading.
+/// Credentials for tests: none changes the environment of the process. The key's number is that of the loading.
 #[cfg(test)]
 async fn credentials(_provider: ProviderConfig) -> SharedCredentialsProvider {
     use std::sync::atomic::{AtomicU32, Ordering};

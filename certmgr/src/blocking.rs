@@ -1,9 +1,9 @@
-//! What would hold up the runtime's threads runs on its blocking pool, a few of each kind at once.
+//! Blocking work runs on the runtime's blocking pool, a few pieces of each kind at once.
 //!
 //! A thousand certificates start in the same moment, and each thread costs memory of its own: unbounded, the pool
 //! grows to hundreds of threads, which wait for the same disk and the same cores. So work waits in a [`Lane`], and a
-//! thread that has done one piece takes the next one. A semaphore would not do: it lets the next piece begin before the
-//! thread of the last one is free, and the pool starts another thread for it.
+//! thread that has done one piece takes the next one. A semaphore would not do: it lets the next piece begin before
+//! the thread of the last one is free, and the pool starts another thread for it.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -21,62 +21,62 @@ use tokio::task::spawn_blocking;
 /// Pairs and documents that are parsed and proved at once: each keeps a core busy, and the data path has them too.
 const MAX_PROOFS: usize = 2;
 
-/// Containers of PKCS#12 that are opened at once. What one costs is known only to who can decrypt it, so proofs wait for
-/// none.
+/// Containers of PKCS#12 that are opened at once. The cost of one is known only after decryption, so proofs do not wait
+/// for them.
 const MAX_CONTAINERS: usize = 1;
 
 /// Calls to the state directory at once. Over a network each takes tens of milliseconds, and the last of a thousand
-/// shall be done before the disk counts as hanging.
+/// must be done before the disk counts as hanging.
 const MAX_STATE_CALLS: usize = 8;
 
 /// Pairs that are read from files at once.
 const MAX_READINGS: usize = 4;
 
-/// Readings that hang and hold up no others. Each keeps a thread.
+/// Hanging readings that do not delay others. Each keeps a thread.
 const MAX_HANGING: usize = 256;
 
-/// Between two polls of files, whoever makes them: each costs some tenths of a millisecond.
+/// Time between two polls of files, over all tasks: each costs some tenths of a millisecond.
 const POLLS_APART: Duration = Duration::from_millis(30);
 
-/// Of each runtime, for so are the threads.
+/// The pools by runtime, for each runtime has its own threads.
 static POOLS: LazyLock<Mutex<HashMap<runtime::Id, Arc<Pool>>>> = LazyLock::new(Mutex::default);
 
-/// Parses or proves. Cancelled, it goes on if it has begun.
+/// Runs work that parses or proves. Cancelled, it continues if it has begun.
 pub(crate) async fn prove<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Ended> {
     Pool::of_this_runtime().proofs.begin(work).ended().await
 }
 
-/// Opens a container. Cancelled, it goes on if it has begun, and other containers wait for it.
+/// Runs work that opens a container. Cancelled, it continues if it has begun, and other containers wait for it.
 pub(crate) async fn open<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Ended> {
     Pool::of_this_runtime().containers.begin(work).ended().await
 }
 
-/// Calls the state directory. Cancelled, it goes on if it has begun, and others wait for it.
+/// Runs a call to the state directory. Cancelled, it continues if it has begun, and others wait for it.
 pub(crate) async fn call_state<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Ended> {
     Pool::of_this_runtime().state_calls.begin(work).ended().await
 }
 
-/// The outcome of work that may hang, for callers without a runtime; `None` if there is none after so long. Work that
+/// The outcome of work that may hang, for callers without a runtime; `None` if there is none within `limit`. Work that
 /// hangs keeps a thread until the process ends.
 pub fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, outcome) = mpsc::channel();
     let work = move || {
-        // Whoever asked may be gone.
+        // The caller may be gone.
         let _ = sender.send(work());
     };
     thread::Builder::new().spawn(work).ok()?;
     outcome.recv_timeout(limit).ok()
 }
 
-/// It has given nothing.
+/// Reason why work gave no outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Ended {
-    /// Which no input may cause. The log has its place.
+    /// The work panicked, which no input may cause. The log names the place.
     #[error("it panicked")]
     Panicked,
-    /// The runtime is going down.
+    /// The runtime is shutting down.
     #[error("the process is ending")]
     Gone,
 }
@@ -87,7 +87,7 @@ struct Pool {
     containers: Arc<Lane>,
     state_calls: Arc<Lane>,
     readings: Arc<Lane>,
-    /// Those that poll files.
+    /// Number of tasks that poll files.
     readers: AtomicU32,
 }
 
@@ -110,7 +110,7 @@ impl Default for Pool {
     }
 }
 
-/// Work of one kind: some of it under way, the rest in the order in which it came.
+/// Work of one kind: some of it running, the rest in the order in which it came.
 struct Lane {
     max_threads: usize,
     state: Mutex<LaneState>,
@@ -121,7 +121,7 @@ struct LaneState {
     last_id: u64,
     waiting: BTreeMap<u64, Box<dyn FnOnce() + Send>>,
     under_way: HashSet<u64>,
-    /// What was under way for too long. Its threads do not count.
+    /// Work that ran for too long. Its threads do not count.
     hanging: HashSet<u64>,
     threads: usize,
 }
@@ -137,7 +137,7 @@ impl Lane {
     fn begin<T: Send + 'static>(self: &Arc<Self>, work: impl FnOnce() -> T + Send + 'static) -> Work<T> {
         let (sender, outcome) = oneshot::channel();
         let work = move || {
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
         };
         let mut state = self.state();
@@ -152,7 +152,7 @@ impl Lane {
         }
     }
 
-    /// One more thread, if there is work and room for it.
+    /// Starts one more thread, if there is work and room for it.
     fn hire(self: &Arc<Self>, state: &mut LaneState) {
         if state.threads < self.max_threads && !state.waiting.is_empty() {
             state.threads += 1;
@@ -161,14 +161,14 @@ impl Lane {
         }
     }
 
-    /// The life of a thread in this lane.
+    /// The body of a thread in this lane.
     fn work_off(&self) {
         while let Some((id, work)) = self.next() {
             work();
             let mut state = self.state();
             state.under_way.remove(&id);
             if state.hanging.remove(&id) {
-                // Another thread has its place.
+                // Another thread has taken this one's place.
                 return;
             }
         }
@@ -189,12 +189,12 @@ impl Lane {
     }
 
     fn state(&self) -> MutexGuard<'_, LaneState> {
-        // Each change is a single step, so what a panic left behind is whole.
+        // Each change is a single step, so the state is whole after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Something that waits in a lane or is under way. Dropped, it goes on if it has begun.
+/// Work that waits in a lane or runs. Dropped, it continues if it has begun.
 pub(crate) struct Work<T> {
     lane: Arc<Lane>,
     id: u64,
@@ -202,7 +202,7 @@ pub(crate) struct Work<T> {
 }
 
 impl<T> Work<T> {
-    /// Waits for its end. Not again after that. Cancelling the wait loses nothing.
+    /// Waits for the outcome. Not to be called again after that. Cancelling the wait loses nothing.
     pub(crate) async fn ended(&mut self) -> Result<T, Ended> {
         match (&mut self.outcome).await {
             Ok(outcome) => outcome.map_err(|_| Ended::Panicked),
@@ -210,12 +210,12 @@ impl<T> Work<T> {
         }
     }
 
-    /// Whether waiting for its end would take no time.
+    /// True if [`ended`](Self::ended) would return at once.
     pub(crate) fn has_ended(&self) -> bool {
         !self.outcome.is_empty()
     }
 
-    /// If it is under way it hangs: other work goes on in its place, unless far too much hangs.
+    /// Marks running work hanging: other work runs in its place, unless [`MAX_HANGING`] pieces hang.
     pub(crate) fn hangs(&self) {
         let mut state = self.lane.state();
         if state.hanging.len() < MAX_HANGING && state.under_way.remove(&self.id) {
@@ -229,7 +229,7 @@ impl<T> Work<T> {
 impl<T> Drop for Work<T> {
     fn drop(&mut self) {
         let waited = self.lane.state().waiting.remove(&self.id);
-        // It may hold what takes a lock when it is dropped.
+        // Its drop may take a lock.
         drop(waited);
     }
 }
@@ -242,7 +242,7 @@ impl<T> fmt::Debug for Work<T> {
     }
 }
 
-/// A place among those that poll files.
+/// A place among the tasks that poll files.
 pub(crate) struct Seat(Arc<Pool>);
 
 impl Seat {
@@ -254,12 +254,12 @@ impl Seat {
         Self(pool)
     }
 
-    /// A wait between two polls, if `poll` is right for a few: longer where there are many.
+    /// The wait between two polls: `poll`, or longer where many tasks poll.
     pub(crate) fn poll(&self, poll: Duration) -> Duration {
         poll.max(POLLS_APART.saturating_mul(self.0.readers.load(Ordering::Relaxed)))
     }
 
-    /// Reads, once it is its turn.
+    /// Starts a reading, once it is its turn.
     pub(crate) fn read<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Work<T> {
         self.0.readings.begin(work)
     }
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(within(Duration::MAX, || 1), Some(1));
     }
 
-    /// How many of a hundred calls run at once; they end in groups of `bound`, which need each other.
+    /// Largest number of a hundred calls that run at once; they end in groups of `bound`, which need each other.
     async fn most_at_once<F>(bound: usize, call: impl Fn(Box<dyn FnOnce() + Send>) -> F) -> usize
     where
         F: Future<Output = Result<(), Ended>> + Send + 'static,
@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(most_at_once(MAX_STATE_CALLS, call_state).await, MAX_STATE_CALLS);
     }
 
-    /// Work that has begun, and ends when the sender is dropped.
+    /// Work that has begun and ends once the sender is dropped.
     fn stuck(lane: &Arc<Lane>) -> (Work<()>, mpsc::Sender<()>) {
         let ((begun, has_begun), (end, may_end)) = (mpsc::channel(), mpsc::channel::<()>());
         let work = lane.begin(move || {
@@ -368,7 +368,7 @@ mod tests {
         for _ in 0..MAX_HANGING {
             let (work, end) = stuck(&lane);
             work.hangs();
-            // Told again, it takes no second place.
+            // Marked again, it takes no second place.
             work.hangs();
             all.push((work, end));
         }

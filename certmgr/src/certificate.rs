@@ -1,11 +1,11 @@
-//! THE STORY of a certificate: plan → (lease) → fetch or issue → parse → prove → keep → publish → tell → plan.
+//! THE COURSE of a certificate: plan → (lease) → fetch or issue → parse → prove → keep → publish → report → plan.
 //!
-//! It is told twice, for there are two ways to a certificate: [`keep`] fetches what somebody else renews, and
-//! [`order`] renews it at a CA. Both start with what served last, and both end in the same steps, which are in
-//! this file: [`Certificate::examine`] (parse, prove), [`Certificate::promote`] (keep, publish, tell).
+//! There are two courses: [`keep`] fetches a certificate that somebody else renews, and [`order`] renews one at a CA.
+//! Both start with the version that served last, and both end in the same steps, which are in this file:
+//! [`Certificate::examine`] (parse, prove), [`Certificate::promote`] (keep, publish, report).
 //!
-//! Proving runs on the blocking pool (a handshake costs milliseconds); deciding runs here. Whatever step fails,
-//! what serves goes on serving.
+//! Proving runs on the blocking pool (a handshake costs milliseconds); deciding runs here. If any step fails, the
+//! serving bundle goes on serving.
 
 mod accept;
 mod anchored;
@@ -56,29 +56,36 @@ pub(crate) use ordered::order;
 pub(crate) use orders::{Ordering, Orders};
 pub(crate) use view::first as first_view;
 
-/// A certificate's lines to the outside.
+/// A task's channels to the outside.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    /// What operators ask for.
+    /// Commands of operators.
     pub(crate) commands: mpsc::Receiver<Command>,
-    /// What they see.
+    /// The state that operators see.
     pub(crate) view: watch::Sender<View>,
-    /// How far it has come since the start.
+    /// The stage reached since the start.
     pub(crate) stage: watch::Sender<Stage>,
 }
 
-/// One certificate and what its task knows about it.
+/// One certificate and all that its task knows about it.
+///
+/// The task ([`keep`] or [`order`]) owns it alone; others reach it through [`Lines`]. It promises that the serving
+/// bundle goes on serving if any step fails, that only a proved bundle takes its place, and that commands are answered
+/// during long waits ([`Certificate::meanwhile`]). Errors do not leave the task: they become events, the view, and the
+/// refusal in the store. The task may be aborted at every `await`: each document on disk stays whole, the next task
+/// continues an order from its note, and a command without an answer ends in
+/// [`CommandError::Gone`](crate::command::CommandError::Gone).
 pub(crate) struct Certificate {
     config: Arc<CertificateConfig>,
     post: Post,
     reader: Reader,
     options: Arc<Options>,
     lines: Lines,
-    /// When the change that is being looked at was seen.
+    /// Time at which the change that is examined was seen.
     seen_at: Instant,
-    /// The content that serves.
+    /// Content of the serving pair.
     content: Option<Content>,
-    /// The content that is excluded, once it has been met.
+    /// Content of an excluded version, once the source has brought it.
     held: Option<Content>,
     kept: Kept,
     keeping: Keeping,
@@ -86,42 +93,42 @@ pub(crate) struct Certificate {
     failing: Option<Failing>,
     expiry_told: Option<(Fingerprint, Expiry)>,
     last_success_at: Option<UnixTime>,
-    /// Somebody wants a new one now, and nothing has been done about it yet.
+    /// An operator wants a new certificate now, and no attempt has begun yet.
     asked: bool,
-    /// When somebody last did.
+    /// Time of the last such wish.
     asked_at: Option<UnixTime>,
-    /// For one that is ordered: a wish that an attempt has begun for, and that none has fulfilled yet.
+    /// For an ordered certificate: an attempt for a wish has begun, and none has fulfilled it yet.
     wanted: bool,
-    /// For one that is ordered.
+    /// For an ordered certificate.
     orders: Option<Arc<Orders>>,
-    /// `None`: there is no state.
+    /// `None`: there is no state directory.
     revocations: Option<Arc<Revocations>>,
     /// Marked when another trust bundle comes into force.
     trust_changes: watch::Receiver<()>,
-    /// For one that is ordered: it has been marked, and what serves is not proved again yet.
+    /// For an ordered certificate: `trust_changes` was marked, and the serving bundle is not proved again yet.
     anchors_changed: bool,
 }
 
-/// What a look at a pair brings.
+/// Result of the examination of a pair.
 enum Found {
-    /// It is what serves.
+    /// The pair serves already.
     Unchanged,
-    /// It is what an operator rolled back from, or wants revoked.
+    /// An operator rolled back from the pair, or wants it revoked.
     Excluded(Fingerprint, Content),
-    /// Something else, and that may serve.
+    /// Another pair, which may serve.
     New(Box<Candidate>),
 }
 
-/// What is known of a pair's age beside its dates.
+/// Knowledge about a pair's age beside its dates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Age {
     /// Nothing.
     Any,
-    /// It was ordered after what serves.
+    /// The pair was ordered after the serving one.
     Newest,
 }
 
-/// A pair that may serve.
+/// A proved pair, which may serve.
 struct Candidate {
     proved: Proved,
     pair: Pair,
@@ -137,7 +144,7 @@ impl Certificate {
         lines: Lines,
     ) -> Self {
         let trust_changes = post.trust_changes();
-        // What is kept was proved against other anchors, or against none.
+        // The kept versions were proved against other anchors, or against none.
         let anchors_changed = config.trust.is_some();
         Self {
             config: Arc::new(config),
@@ -164,7 +171,7 @@ impl Certificate {
         }
     }
 
-    /// Parses and proves, off this thread. What serves already, or is excluded, is not proved again.
+    /// Parses and proves, off this thread. A pair that serves already, or is excluded, is not proved again.
     async fn examine(&self, pair: Pair, age: Age) -> Result<Found, (Reason, Content)> {
         let content = pair.content();
         if self.content == Some(content) {
@@ -189,7 +196,7 @@ impl Certificate {
                 .as_ref()
                 .map(|serving| serving.bundle().not_before());
             profile.from_ca = age == Age::Newest;
-            // CAs date back by an hour or by the whole day: what comes from another one may look older.
+            // CAs date back by an hour or by the whole day: a chain from another CA may look older.
             profile.allow_rollback |=
                 age == Age::Newest && serving.is_some_and(|at| bundle.not_before() < at);
             let proved = prove(bundle, &profile, now)?;
@@ -219,7 +226,7 @@ impl Certificate {
         })
     }
 
-    /// Keeps the pair on disk, makes it serve, and says so. True if it is kept; it serves in any case.
+    /// Keeps the pair on disk, makes it serve, and reports it. True if it is kept; it serves in any case.
     async fn promote(&mut self, candidate: Candidate, origin: Origin) -> bool {
         let Candidate { proved, pair } = candidate;
         let bundle = Arc::clone(proved.bundle());
@@ -258,8 +265,8 @@ impl Certificate {
         self.note_keeping(kept)
     }
 
-    /// Runs something that does not need this certificate, and does what operators ask for, here and in other processes,
-    /// meanwhile.
+    /// Runs work that does not need this certificate; meanwhile, carries out commands and applies changes by other
+    /// processes.
     async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {
@@ -273,7 +280,7 @@ impl Certificate {
         }
     }
 
-    /// The source holds what serves.
+    /// Notes that the source holds the serving pair.
     fn well(&mut self) {
         self.last_success_at = Some((self.options.now)());
         self.failing = None;
@@ -291,7 +298,7 @@ impl Certificate {
         self.loaded();
     }
 
-    /// It has come so far, or farther.
+    /// Raises the stage to at least `stage`.
     fn has_reached(&self, stage: Stage) {
         stage.reach(&self.lines.stage);
     }
@@ -300,7 +307,7 @@ impl Certificate {
         self.has_reached(Stage::Loaded);
     }
 
-    /// What an admin page shows as the reason why the newest candidate does not serve.
+    /// Shows on admin pages the reason why the newest candidate does not serve.
     fn show_refusal(&self, error: &Error) {
         self.post.refuse(Refusal {
             message: error.to_string(),
@@ -312,13 +319,13 @@ impl Certificate {
         self.lines.view.send_modify(|view| self.update(view, next));
     }
 
-    /// Whether it is to be revoked, or is: it must not serve again once something else does.
+    /// True if the version is to be revoked, or is: it must not serve again after another one.
     fn is_to_be_revoked(&self, fingerprint: Fingerprint) -> bool {
         let revocations = self.revocations.as_ref();
         revocations.is_some_and(|revocations| revocations.is_wanted(fingerprint))
     }
 
-    /// Whether its CA has revoked it.
+    /// True if the version's CA has revoked it.
     fn is_revoked(&self, fingerprint: Fingerprint) -> bool {
         let revocations = self.revocations.as_ref();
         revocations.is_some_and(|revocations| revocations.is_revoked(fingerprint))

@@ -1,4 +1,4 @@
-//! The seams to the time and to chance: whoever starts the program gives both.
+//! The seams to time and chance: the program's start gives both.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What an operator asks a certificate's task for, and why it may not be done.
+//! Commands for a certificate's task, and the reasons to refuse them.
 
 use certstore::Fingerprint;
 use tokio::sync::oneshot;
@@ -9,7 +9,7 @@ use crate::error::{Error, IssueError};
 /// Commands that wait for one certificate's task. More are refused as busy.
 pub(crate) const MAX_COMMANDS: usize = 8;
 
-/// A command cannot be carried out.
+/// Reason why a command cannot be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// No certificate has this name.
@@ -17,10 +17,10 @@ pub enum CommandError {
     Unknown {
         /// The name that was given.
         name: String,
-        /// Those that there are.
+        /// The names that exist.
         known: Vec<String>,
     },
-    /// Only what comes from ACME can be revoked by us, and has an account.
+    /// Only a certificate from ACME can be revoked by us, and has an account.
     #[error(
         "{name} comes from {source_kind}, not by ACME: it has no account here; revoke it where it was issued, and \
          put its successor there"
@@ -37,14 +37,14 @@ pub enum CommandError {
         /// The certificate.
         name: String,
     },
-    /// What serves did not come from one of the configured CAs.
+    /// The serving version did not come from one of the configured CAs.
     #[error(
         "certificate {fingerprint} of {name} did not come from a configured CA: revoke it where it was issued"
     )]
     ForeignCa {
         /// The certificate.
         name: String,
-        /// What serves.
+        /// The serving version.
         fingerprint: Fingerprint,
     },
     /// No kept version fits.
@@ -52,9 +52,9 @@ pub enum CommandError {
     NoSuchVersion {
         /// The certificate.
         name: String,
-        /// What was asked for: the beginning of a fingerprint, or nothing.
+        /// The wanted version: the beginning of a fingerprint, or nothing.
         wanted: String,
-        /// Those that are kept, beside what serves.
+        /// The kept versions, without the serving one.
         known: Vec<String>,
     },
     /// Several kept versions fit.
@@ -62,9 +62,9 @@ pub enum CommandError {
     Ambiguous {
         /// The certificate.
         name: String,
-        /// What was asked for.
+        /// The wanted version: the beginning of a fingerprint, or nothing.
         wanted: String,
-        /// Those that fit.
+        /// The versions that fit.
         known: Vec<String>,
     },
     /// The version may not serve.
@@ -72,28 +72,28 @@ pub enum CommandError {
     Refused {
         /// The certificate.
         name: String,
-        /// Which version.
+        /// The version.
         fingerprint: Fingerprint,
-        /// Why.
+        /// The reason.
         error: Box<Error>,
     },
-    /// The CA did not do it.
+    /// The CA did not carry it out.
     #[error("{name}: {error} ({})", .error.remedy)]
     Issue {
         /// The certificate.
         name: String,
-        /// Why.
+        /// The reason.
         error: Box<IssueError>,
     },
-    /// What must be noted before the command begins cannot be written.
+    /// The note that must be written before the command begins cannot be written.
     #[error("{name}: {text}")]
     State {
         /// The certificate.
         name: String,
-        /// What is wrong, with the remedy.
+        /// The error, with the remedy.
         text: String,
     },
-    /// The task has its hands full.
+    /// The task has too many commands in progress.
     #[error("{name} is busy with earlier commands; try again in a minute")]
     Busy {
         /// The certificate.
@@ -126,10 +126,10 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// Where an answer goes.
+/// The channel of an answer.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, CommandError>>;
 
-/// What a certificate's task is asked for.
+/// A command for a certificate's task.
 #[derive(Debug)]
 pub(crate) enum Command {
     Renew(Reply<()>),

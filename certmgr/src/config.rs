@@ -1,4 +1,4 @@
-//! What to fetch, from where, and how.
+//! The configuration of certificates and trust bundles: sources, names, demands.
 
 mod acme;
 mod aws;
@@ -15,11 +15,11 @@ pub use aws::{Aws, S3Object, S3Objects, S3Source, SecretFormat, SecretsManagerSo
 pub struct CertificateConfig {
     /// Its name in the configuration and in the store.
     pub name: String,
-    /// What it must cover. Empty: whatever it names.
+    /// Names that it must cover. Empty: any.
     pub domains: Vec<Name>,
-    /// Where it comes from.
+    /// Its source.
     pub source: Source,
-    /// Whether a pair that begins earlier than what serves, or lacks the intermediate that it needs, may replace it.
+    /// A pair that begins earlier than the serving one, or lacks the intermediate that it needs, may replace it.
     pub allow_rollback: bool,
     /// The trust bundle (a [`TrustConfig`] of this name) whose anchors the chain must lead to. `None`: no
     /// anchors are demanded.
@@ -33,14 +33,14 @@ pub struct CertificateConfig {
 pub struct TrustConfig {
     /// Its name in the configuration and in the store.
     pub name: String,
-    /// Where it comes from. Never ACME.
+    /// Its source. Never ACME.
     pub source: Source,
-    /// Whether revocation lists are demanded: one for each CA of the bundle.
+    /// Revocation lists are demanded: one for each CA of the bundle.
     pub revocation: bool,
 }
 
 impl CertificateConfig {
-    /// A pair of files, without wishes about its names.
+    /// A pair of files, without demands on its names.
     pub fn from_files(name: impl Into<String>, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         Self {
             name: name.into(),
@@ -55,7 +55,7 @@ impl CertificateConfig {
     }
 }
 
-/// Where a certificate comes from.
+/// The source of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A pair of PEM files.
@@ -89,7 +89,7 @@ pub struct FileSource {
     pub key: PathBuf,
 }
 
-/// Where a secret of the configuration is. The configuration never holds the secret itself.
+/// The place of a secret of the configuration. The configuration never holds the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SecretReference {
     /// A file; one line break at its end does not count.
@@ -100,7 +100,7 @@ pub enum SecretReference {
     SecretsManager {
         /// Name or ARN.
         secret: String,
-        /// Which AWS, as whom.
+        /// The AWS account and identity.
         aws: Aws,
     },
 }

@@ -1,7 +1,7 @@
-//! When a failure is told, and when the source is looked at again. Pure: the time is an argument.
+//! Times to report a failure, and to look at the source again. Pure: the time is an argument.
 //!
 //! A writer of two files leaves a mismatched pair for a moment, and a writer in place an empty one. So a
-//! failure is looked at again quickly and told only if it lasts; and each distinct one is told once.
+//! failure is looked at again quickly and reported only if it lasts; and each distinct one is reported once.
 
 use std::io;
 use std::mem::{Discriminant, discriminant};
@@ -17,7 +17,7 @@ use crate::pair::Content;
 const SHORTEST_RETRY: Duration = Duration::from_millis(5);
 const LONGEST_RETRY: Duration = Duration::from_millis(100);
 
-/// A source whose fault changes all the time is told of after this many settle times.
+/// A source whose fault changes all the time is reported after this many settle times.
 const RESTLESS: u32 = 4;
 
 /// A failed attempt and the content that failed, if it got that far.
@@ -47,7 +47,7 @@ struct Failing {
 }
 
 impl Trouble {
-    /// Notes a failure. True if it is to be told now.
+    /// Notes a failure. True if it is to be reported now.
     pub(crate) fn note(&mut self, failure: &Failure, now: Instant, settle: Duration) -> bool {
         let fact = Fact::of(failure);
         let failing = self.0.get_or_insert_with(|| {
@@ -73,19 +73,19 @@ impl Trouble {
         tell
     }
 
-    /// The next failure is told, whether or not it has been told before.
+    /// Makes the next failure be reported, also if it has been reported before.
     pub(super) fn tell_again(&mut self) {
         if let Some(failing) = &mut self.0 {
             failing.told = None;
         }
     }
 
-    /// The source is well. True if anything had been told.
+    /// Notes that the source works. True if a failure had been reported.
     pub(crate) fn end(&mut self) -> bool {
         self.0.take().is_some_and(|failing| failing.told.is_some())
     }
 
-    /// How soon to look again at something that may be half-way; `None` if the next poll will do.
+    /// The wait before the next look at content that may be half-way; `None` if the next poll will do.
     pub(crate) fn next_retry(&mut self) -> Option<Duration> {
         let failing = self.0.as_mut()?;
         if failing.told.as_ref() == Some(&failing.fact) {
@@ -97,7 +97,7 @@ impl Trouble {
     }
 }
 
-/// One distinct cause of trouble. Instants in its text do not make it another one; other content does.
+/// One distinct cause of failure. Instants in its text do not make it another one; other content does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Fact {
     places: Vec<String>,
@@ -141,7 +141,7 @@ impl Fact {
     }
 }
 
-/// A whole pair that is refused for what it says will not get better by waiting for its writer.
+/// True for a whole pair that is refused for its content: waiting for its writer does not help.
 fn is_final(error: &Error) -> bool {
     match &error.reason {
         Reason::Prove(ProveError::MissingIntermediate { .. }) => false,

@@ -1,4 +1,4 @@
-//! What happens to certificates, each fact told once. Logs are one rendering; the program's counters another.
+//! Events of certificates; each fact is reported once. Logs are one rendering; the program's counters another.
 
 mod text;
 mod trust;
@@ -14,98 +14,98 @@ use crate::schedule::Why;
 pub(crate) use text::words;
 pub use trust::TrustEvent;
 
-/// A turn in a certificate's life.
+/// An event in a certificate's life.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A new bundle serves from now on.
     Promoted {
         /// The certificate.
         name: Arc<str>,
-        /// What serves now.
+        /// The bundle that serves now.
         fingerprint: Fingerprint,
         /// The number of its install.
         install: u64,
-        /// What it is good for.
+        /// The names that it is valid for.
         names: Vec<Name>,
         /// The kind of its key.
         key_kind: KeyKind,
-        /// Until when it is valid.
+        /// End of its validity.
         not_after: UnixTime,
-        /// What is lawful in it but worth knowing.
+        /// Facts that are valid but worth knowing.
         warnings: Vec<Warning>,
-        /// From seeing the complete pair to serving it.
+        /// Time from seeing the complete pair to serving it.
         took: Duration,
     },
-    /// The source holds something that may not serve. Told once for each content and reason.
+    /// The source holds a pair that may not serve. Reported once for each content and reason.
     Refused {
         /// The certificate.
         name: Arc<str>,
         /// Files, reason and remedy.
         error: Error,
-        /// What serves on; `None` if nothing does.
+        /// The bundle that serves on; `None` if nothing does.
         serving: Option<Fingerprint>,
     },
-    /// The source cannot be read. Told once for each reason.
+    /// The source cannot be read. Reported once for each reason.
     Unreadable {
         /// The certificate.
         name: Arc<str>,
         /// Files, reason and remedy.
         error: Error,
-        /// What serves on; `None` if nothing does.
+        /// The bundle that serves on; `None` if nothing does.
         serving: Option<Fingerprint>,
     },
-    /// The source is well again after a refusal or after it could not be read.
+    /// The source works again after a refusal or after it could not be read.
     Recovered {
         /// The certificate.
         name: Arc<str>,
-        /// What serves.
+        /// The serving bundle.
         fingerprint: Fingerprint,
     },
-    /// Somebody asked for a new one by name, and the source still holds what serves.
+    /// An operator asked for a new certificate by name, and the source still holds the serving one.
     Unchanged {
         /// The certificate.
         name: Arc<str>,
-        /// What serves.
+        /// The serving bundle.
         fingerprint: Fingerprint,
     },
-    /// What served last before the start serves again, from the state directory.
+    /// The version that served last before the start serves again, from the state directory.
     Restored {
         /// The certificate.
         name: Arc<str>,
-        /// What serves now.
+        /// The version that serves now.
         fingerprint: Fingerprint,
-        /// Until when it is valid.
+        /// End of its validity.
         not_after: UnixTime,
     },
-    /// What is kept of it, or a part of it, is broken and not used. Told once for each start.
+    /// The kept document, or a part of it, is broken and not used. Reported once for each start.
     KeptBroken {
         /// The certificate.
         name: Arc<str>,
-        /// What is wrong, with the place.
+        /// The error, with the place.
         text: String,
     },
-    /// A bundle that serves could not be kept on disk: the next start will not have it. Told once until it is
+    /// A bundle that serves could not be kept on disk: the next start will not have it. Reported once until it is
     /// kept after all.
     KeepFailed {
         /// The certificate.
         name: Arc<str>,
-        /// What serves and is not kept.
+        /// The bundle that serves and is not kept.
         fingerprint: Fingerprint,
-        /// What is wrong, with the place and the remedy.
+        /// The error, with the place and the remedy.
         text: String,
     },
-    /// It is kept after all.
+    /// A bundle that could not be kept is kept now.
     Kept {
         /// The certificate.
         name: Arc<str>,
-        /// What is kept.
+        /// The kept bundle.
         fingerprint: Fingerprint,
     },
     /// An order begins at a CA.
     Ordering {
         /// The certificate.
         name: Arc<str>,
-        /// Why now.
+        /// The reason.
         why: Why,
     },
     /// A CA has issued a certificate. It does not serve yet.
@@ -116,136 +116,136 @@ pub enum Event {
         ca: String,
         /// URL of the order.
         order: String,
-        /// From the beginning of the attempt.
+        /// Time from the beginning of the attempt.
         took: Duration,
     },
-    /// A CA before the one that has issued gave none. Told for each order and each such CA.
+    /// A CA before the one that has issued did not issue. Reported for each order and each such CA.
     FellBack {
         /// The certificate.
         name: Arc<str>,
-        /// The CA that gave none.
+        /// The CA that did not issue.
         ca: String,
-        /// Why.
+        /// The reason.
         text: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: String,
         /// The CA that has issued.
         issued_by: String,
     },
     /// An issued certificate waits: it is not valid yet by our clock, or the trust bundle that it is proved against
-    /// has not been read yet. Told once for each.
+    /// has not been read yet. Reported once for each.
     Holding {
         /// The certificate.
         name: Arc<str>,
-        /// What is wrong with it now.
+        /// The reason of the wait.
         error: Error,
     },
-    /// An attempt to get a certificate from all its CAs has failed. Told for each attempt.
+    /// An attempt to get a certificate from all its CAs has failed. Reported for each attempt.
     Failing {
         /// The certificate.
         name: Arc<str>,
         /// CA, reason and remedy.
         error: Error,
-        /// When the first of these attempts failed.
+        /// Time at which the first of these attempts failed.
         since: UnixTime,
-        /// How many have failed since then.
+        /// Number of failures since then.
         attempts: u32,
-        /// When the next one is due, as things stand.
+        /// Time at which the next one is due, by the present state.
         next: UnixTime,
-        /// What serves on; `None` if nothing does.
+        /// The bundle that serves on; `None` if nothing does.
         serving: Option<Fingerprint>,
     },
-    /// An order is due, and a limit of the CA does not allow it yet. Told once for each limit.
+    /// An order is due, and a limit of the CA does not allow it yet. Reported once for each limit.
     Limited {
         /// The certificate.
         name: Arc<str>,
-        /// Which limit, of which CA.
+        /// The limit, with its CA.
         limit: String,
-        /// When it will be allowed.
+        /// Time at which the order will be allowed.
         until: UnixTime,
     },
-    /// Another process that shares the state is ordering, or another certificate for the same names. Told once.
+    /// Another process that shares the state is ordering, or another certificate for the same names. Reported once.
     Waiting {
         /// The certificate.
         name: Arc<str>,
     },
-    /// The CA has said when it wants what serves renewed (RFC 9773). Told once for each window.
+    /// The CA advises a time to renew the serving certificate (RFC 9773). Reported once for each window.
     RenewalAdvised {
         /// The certificate.
         name: Arc<str>,
-        /// When it will be.
+        /// Time of the renewal.
         at: UnixTime,
         /// The CA's explanation.
         explanation: Option<String>,
     },
-    /// An operator went back to an earlier version.
+    /// An operator returned to an earlier version.
     RolledBack {
         /// The certificate.
         name: Arc<str>,
-        /// What served.
+        /// The version that served.
         from: Option<Fingerprint>,
-        /// What serves now.
+        /// The version that serves now.
         to: Fingerprint,
     },
-    /// The source holds what an operator rolled back from, or wants revoked; it is left there. Told once for each
-    /// version.
+    /// The source holds a version that an operator rolled back from, or wants revoked; it is left there. Reported once
+    /// for each version.
     Excluded {
         /// The certificate.
         name: Arc<str>,
-        /// What the source holds.
+        /// The version in the source.
         fingerprint: Fingerprint,
-        /// The latter.
+        /// The version is to be revoked.
         to_be_revoked: bool,
     },
     /// The CA has revoked a certificate at an operator's wish.
     Revoked {
         /// The certificate.
         name: Arc<str>,
-        /// What is revoked.
+        /// The revoked certificate.
         fingerprint: Fingerprint,
         /// The CA's name.
         ca: String,
     },
     /// The CA has not revoked it. If it refuses, it is asked again daily; else after a minute, then after twice as long
-    /// each time, up to an hour, and not before its `Retry-After`. Told once for each class of error.
+    /// each time, up to an hour, and not before its `Retry-After`. Reported once for each class of error.
     RevocationFailed {
         /// The certificate.
         name: Arc<str>,
-        /// What should be revoked.
+        /// The certificate that should be revoked.
         fingerprint: Fingerprint,
         /// CA, reason and remedy.
         error: Error,
     },
-    /// What should be revoked has expired before its CA did it. It is given up.
+    /// A certificate that should be revoked has expired before its CA did it. The wish is given up.
     RevocationOver {
         /// The certificate.
         name: Arc<str>,
-        /// What should have been revoked.
+        /// The certificate that should have been revoked.
         fingerprint: Fingerprint,
-        /// Until when it was valid.
+        /// End of its validity.
         not_after: UnixTime,
     },
-    /// What serves has less than a fifth of its life left (what is renewed here, and does not fail: an eighth), and no
-    /// successor has come. Told once for each version.
+    /// The serving bundle has less than a fifth of its life left (one that is renewed here, and does not fail: an
+    /// eighth), and no successor has come. Reported once for each version.
     ExpiresSoon {
         /// The certificate.
         name: Arc<str>,
-        /// What serves.
+        /// The serving bundle.
         fingerprint: Fingerprint,
-        /// Until when it is valid.
+        /// End of its validity.
         not_after: UnixTime,
-        /// What to do about it.
+        /// The remedy.
         remedy: &'static str,
     },
-    /// What serves has expired. It serves on, for nothing better is there. Told once for each version.
+    /// The serving bundle has expired. It serves on, for nothing better is there. Reported once for each version.
     Expired {
         /// The certificate.
         name: Arc<str>,
-        /// What serves.
+        /// The serving bundle.
         fingerprint: Fingerprint,
-        /// Until when it was valid.
+        /// End of its validity.
         not_after: UnixTime,
-        /// What to do about it.
+        /// The remedy.
         remedy: &'static str,
     },
 }
@@ -279,7 +279,7 @@ impl Event {
         "expired",
     ];
 
-    /// The certificate that it is about.
+    /// The name of the certificate that the event is about.
     pub fn name(&self) -> &Arc<str> {
         match self {
             Self::Promoted { name, .. }
@@ -339,7 +339,7 @@ impl Event {
         }
     }
 
-    /// Renders the event as a log line. ERROR where somebody must act.
+    /// Writes the event to the log. ERROR where somebody must act.
     pub(crate) fn log(&self) {
         let certificate = &**self.name();
         let event = self.kind();
@@ -355,7 +355,7 @@ impl Event {
         }
     }
 
-    /// Whether somebody must act.
+    /// True if somebody must act.
     pub fn is_error(&self) -> bool {
         matches!(self.level(), Level::Error)
     }

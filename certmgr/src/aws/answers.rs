@@ -1,4 +1,4 @@
-//! How much of an answer of AWS is read.
+//! The limit for the length of an answer of AWS.
 
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
@@ -10,25 +10,26 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-/// Of the body of an answer, and what follows it. The longest that can be of use is a secret of 64 KiB, each byte of
-/// which may take six in JSON; S3 and EventBridge tell of a change in a few KiB, ten of which come at once. hyper has bounds of its own for heads: 408 KiB over HTTP/1.1, 16 KiB over HTTP/2.
+/// Longest body of an answer, with its trailers. The longest useful one is a secret of 64 KiB, each byte of which may
+/// take six in JSON; S3 and EventBridge report a change in a few KiB, ten of which come at once. hyper has limits of
+/// its own for heads: 408 KiB over HTTP/1.1, 16 KiB over HTTP/2.
 pub(crate) const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// Put into a request whose answer's body, in success, is read part by part and bounded by who reads it.
+/// Mark of a request: the caller reads the body of a successful answer part by part, and limits it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadByParts;
 
-/// What an answer that is longer ends in.
+/// Error of an answer that is longer.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer has more than {MAX_ANSWER_BYTES} bytes; something else than AWS may answer there")]
 pub(super) struct TooLong;
 
-/// A client whose answers are bounded.
+/// A client with a limit for its answers.
 pub(super) fn bounded(client: SharedHttpClient) -> SharedHttpClient {
     SharedHttpClient::new(Bounded(client))
 }
 
-/// As what is in it, but for the length of answers.
+/// The client in it, with a limit for the length of answers.
 #[derive(Debug)]
 struct Bounded<T>(T);
 

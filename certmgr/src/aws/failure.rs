@@ -1,4 +1,4 @@
-//! What an error of the SDK means: whose fault it is, in words that a person can use.
+//! The meaning of an error of the SDK: the side at fault, in words that a person can use.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -12,24 +12,24 @@ use certstore::is_shown;
 use super::answers::TooLong;
 use crate::error::{self, Reason, RemoteFault};
 
-/// No text of ours is longer: what a server sends may be anything.
+/// Longest text that we make: a server may send anything.
 const MAX_TEXT_CHARS: usize = 400;
 
-/// Nor the cause for which there are no credentials: its remedy follows in the same line.
+/// Longest cause of missing credentials: its remedy follows in the same line.
 const MAX_CAUSE_CHARS: usize = 100;
 
-/// What stands between us and an answer.
+/// Reason why a call of AWS brought no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub(crate) struct Failure {
-    /// Whose fault.
+    /// The side at fault.
     pub(crate) fault: RemoteFault,
-    /// What happened, with the service's own words. No remedy, no secret.
+    /// The event, with the service's own words. No remedy, no secret.
     pub(crate) text: String,
 }
 
 impl Failure {
-    /// As the error of a source.
+    /// The failure in the form of a source's error, about `places`.
     pub(crate) fn at(self, places: Vec<String>) -> error::Error {
         error::Error {
             places,
@@ -41,7 +41,7 @@ impl Failure {
     }
 }
 
-/// What an error of the SDK means. `service` is for people: `S3`, `Secrets Manager`.
+/// Translates an error of the SDK. `service` is for people: `S3`, `Secrets Manager`.
 pub(crate) fn failure<E>(service: &str, error: &SdkError<E, HttpResponse>) -> Failure
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -68,7 +68,7 @@ where
             format!("{service} cannot be reached: {}", root(error)),
         ),
         SdkError::ResponseError(response) => broken_answer(service, response.raw(), &root(error)),
-        // A success that cannot be understood comes as a refusal of no kind.
+        // The SDK reports a success that it cannot parse in the form of a refusal of no kind.
         SdkError::ServiceError(refused) if refused.raw().status().is_success() => {
             broken_answer(service, refused.raw(), &root(error))
         }
@@ -81,7 +81,7 @@ where
     }
 }
 
-/// The text without control characters, and not too long.
+/// The text without control characters, cut to [`MAX_TEXT_CHARS`].
 pub(crate) fn presentable(text: &str) -> String {
     let text: String = text
         .chars()
@@ -126,8 +126,8 @@ fn without_credentials(error: &CredentialsError) -> Failure {
     }
 }
 
-/// The innermost cause, without what the SDK has of the answer of an instance's metadata service: pages of its debug
-/// format, with the body.
+/// The innermost cause, without the SDK's debug format of an answer of the instance metadata service: pages, with the
+/// body.
 fn why(error: &CredentialsError) -> String {
     let at_imds = |what: &str| format!("the instance metadata service (IMDS) {what}");
     match cause::<ImdsError>(error) {
@@ -140,12 +140,12 @@ fn why(error: &CredentialsError) -> String {
     }
 }
 
-/// Whether who gives credentials to tasks, pods or instances gave none: by our words, or the SDK's.
+/// True if the source of credentials for tasks, pods or instances gave none: by our words, or the SDK's.
 fn is_of_metadata(why: &str) -> bool {
     why.contains("IMDS") || why.contains("HTTP credential provider")
 }
 
-/// What goes into a line with its remedy.
+/// The text, cut to fit into a line with its remedy.
 fn bounded(why: &str) -> String {
     let mut bounded: String = why.chars().take(MAX_CAUSE_CHARS).collect();
     if bounded.len() < why.len() {
@@ -154,7 +154,7 @@ fn bounded(why: &str) -> String {
     bounded
 }
 
-/// An answer that could not be understood. A proxy or a service in trouble answers so, too.
+/// Fault and text for an answer that could not be parsed. A proxy or a service in trouble answers so, too.
 fn broken_answer(service: &str, response: &HttpResponse, why: &str) -> (RemoteFault, String) {
     let status = response.status().as_u16();
     let fault = fault_of("", "", status);
@@ -201,7 +201,7 @@ fn is_other_region(code: &str, status: u16) -> bool {
     ) || matches!(status, 301 | 307)
 }
 
-/// Whose fault a refusal is, by the service's code, or else by the status.
+/// The side at fault for a refusal, by the service's code, or else by the status.
 fn fault_of(code: &str, message: &str, status: u16) -> RemoteFault {
     let about_kms = message.contains("kms:") || message.contains("KMS") || code.contains("KMS");
     if is_other_region(code, status) {
@@ -354,8 +354,7 @@ mod tests {
         }
     }
 
-    /// What is told of credentials from a metadata service of an instance that answers so to a question, after it has
-    /// given a token, or not.
+    /// Report about credentials if an instance's metadata service gives `answer`, after it has given a token, or not.
     async fn told_of_imds(token: &'static str, answer: String) -> String {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -424,7 +423,7 @@ mod tests {
         let words =
             "who gives the AWS credentials cannot be understood: the answer has more than 1048576 bytes";
         assert!(too_long.contains(words), "{too_long}");
-        // Whoever is refused a role has credentials.
+        // A client that is refused a role has credentials.
         let refused = told(&CredentialsError::provider_error(
             "is not authorized to perform: sts:AssumeRole",
         ));

@@ -1,7 +1,6 @@
 //! Secrets of AWS Secrets Manager: a client for it, and the bytes of one secret.
 //!
-//! The stage is said, and not left to be assumed: what an unsaid one means differs between services that speak the
-//! protocol.
+//! Requests name the stage: services that speak the same protocol differ in what a missing stage means.
 
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
@@ -11,12 +10,12 @@ use zeroize::Zeroizing;
 use super::{Failure, failure};
 use crate::error::RemoteFault;
 
-/// The service's own limit; those that only speak its protocol may not keep it.
+/// The service's own limit; services that only speak its protocol may not keep it.
 const MAX_SECRET_BYTES: usize = 65_536;
 
 const CURRENT: &str = "AWSCURRENT";
 
-/// A client that tries once: the story of a source tries again at its own pace.
+/// A client that tries once: the task of a source tries again at its own pace.
 pub(crate) fn client(config: &SdkConfig) -> Client {
     let config = aws_sdk_secretsmanager::config::Builder::from(config)
         .retry_config(RetryConfig::disabled())

@@ -1,4 +1,4 @@
-//! What comes from a CA, on its way to serving.
+//! A chain from a CA, on its way to serving.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::kept::Origin;
 use crate::store::StoreError;
 use crate::view;
 
-/// What is not valid yet is waited for so long. Either our clock is put right by then, or the CA's is wrong.
+/// Longest wait for a chain that is not valid yet. By then our clock is set right, or the CA's is wrong.
 const LONGEST_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Certificate {
-    /// Proves what came from a CA, and makes it serve. What cannot be proved yet is held, never ordered again.
+    /// Proves a chain from a CA, and makes it serve. One that cannot be proved yet is held, never ordered again.
     pub(super) async fn accept(
         &mut self,
         orders: &Arc<Orders>,
@@ -42,7 +42,7 @@ impl Certificate {
                 } else {
                     course.undone = true;
                 }
-                // A wish that came while it was under way is fulfilled by it.
+                // This order fulfils a wish that came during it.
                 self.asked = false;
                 self.well();
             }
@@ -84,7 +84,7 @@ impl Certificate {
         };
         self.show_now(view::Action::Hold, why);
         let rest = until_valid(&error.reason).unwrap_or(LONGEST_REST.min(orders.rules.first_retry));
-        // Clocks differ by seconds: what passes within one rest is not worth a word.
+        // Clocks differ by seconds: a hold that passes within one rest is not reported.
         if rest >= LONGEST_REST && !std::mem::replace(&mut course.told.holding, true) {
             let name = Arc::clone(self.post.name());
             self.post.tell(Event::Holding { name, error });
@@ -101,7 +101,7 @@ impl Certificate {
         }
     }
 
-    /// The note of a finished order goes. If it stays, the next go finds out that it is finished; TXT records that
+    /// Removes the note of a finished order. If it stays, the next round finds the order finished; TXT records that
     /// stay are removed later.
     pub(super) async fn forget_order(&self, orders: &Orders, course: &mut Course) {
         let Err(error) = orders.issuer.done(&self.config.name).await else {
@@ -118,8 +118,8 @@ impl Certificate {
     }
 }
 
-/// Nothing is wrong with the chain itself: time, or our own next step, will make it good. A CA that dates far
-/// ahead is not waited for beyond [`LONGEST_HOLD`].
+/// True if nothing is wrong with the chain itself: time, or our own next step, will make it provable. A chain of a CA
+/// that dates far ahead is not held beyond [`LONGEST_HOLD`].
 fn may_be_proved_later(reason: &Reason, held_since: Option<Instant>) -> bool {
     match reason {
         Reason::Prove(ProveError::NotYetValid { .. }) => {
@@ -130,7 +130,7 @@ fn may_be_proved_later(reason: &Reason, held_since: Option<Instant>) -> bool {
     }
 }
 
-/// How long until it is valid by our clock, which may be set before that.
+/// Time until the chain is valid by our clock, which may be set before that.
 fn until_valid(reason: &Reason) -> Option<Duration> {
     match reason {
         Reason::Prove(ProveError::NotYetValid { not_before, now }) => {

@@ -1,4 +1,4 @@
-//! What serves and was ordered, held against the anchors of its trust bundle: at the start, and when they change.
+//! The serving ordered bundle, proved to the anchors of its trust bundle: at the start, and when they change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::error::{Error, Reason};
 use crate::event::Event;
 
 impl Certificate {
-    /// Another trust bundle is in force, or may be. What serves goes on serving; whether it leads there is told when
-    /// it has changed. Of a bundle that has not been read yet its own story tells.
+    /// Proves the serving bundle to the anchors in force, which may have changed. It goes on serving; a changed result
+    /// is reported. A trust bundle that has not been read yet is reported by its own task.
     pub(super) async fn prove_to_anchors(&mut self, orders: &Orders) {
         self.anchors_changed = false;
         let (Some(serving), Ok(profile)) = (self.serving(), self.profile()) else {
@@ -26,7 +26,7 @@ impl Certificate {
         let Some(version) = self.kept.version(serving.fingerprint()) else {
             return;
         };
-        // New domains are a reason to order, and not to refuse.
+        // New domains are a reason to order, not a reason to refuse.
         let profile = Profile {
             domains: Vec::new(),
             ..profile
@@ -67,11 +67,11 @@ impl Certificate {
     }
 
     fn leads_elsewhere(&mut self, failure: Failure) {
-        // It is whole: nothing is waited for.
+        // The pair is whole: no writer is waited for.
         if !self.trouble.note(&failure, Instant::now(), Duration::ZERO) {
             return;
         }
-        // An order that fails is worse.
+        // The failure of an order is worse.
         if self.failing.as_ref().is_none_or(Failing::is_of_proof) {
             self.note_failing(&failure.error, (self.options.now)());
         }

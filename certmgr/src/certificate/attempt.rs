@@ -1,5 +1,5 @@
-//! One go at the CAs for one certificate: lease → look again → note → issue. It owns all it needs, so the
-//! certificate's task can do what operators ask for meanwhile; dropped at any point, it can be gone on with.
+//! One round over the CAs for one certificate: lease → look again → note → issue. It owns all it needs, so the
+//! certificate's task can carry out commands meanwhile; dropped at any point, it can be continued.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,39 +17,39 @@ use crate::ledger::{Attempt, NotNow, Noted, Order, OrderKind, Wait, lease_of};
 use crate::schedule::Steady;
 use crate::store::{BoxFuture, Document, STATE_DEADLINE, StoreError};
 
-/// The ledger waits for other processes, reads and writes.
+/// Limit for a step of the ledger: it waits for other processes, reads and writes.
 const LEDGER_DEADLINE: Duration = STATE_DEADLINE.saturating_mul(3);
 
-/// What to do about a state that cannot be used.
+/// Remedy for a state directory that cannot be used.
 const STATE_REMEDY: &str =
     "free space in `state_dir`, let h2gate read and write there, or do what the message says";
 
-/// What is known before the go.
+/// Facts known before the round.
 #[derive(Debug)]
 pub(super) struct Before {
-    /// DER of what serves, and the position of the CA that it came from.
+    /// DER of the serving leaf, and the position of its CA.
     pub(super) replaces: Option<(usize, Vec<u8>)>,
-    /// What is kept as far as this process knows.
+    /// Fingerprints of the kept versions, as far as this process knows.
     pub(super) fingerprints: Vec<Fingerprint>,
-    /// The orders that these came from.
+    /// The orders of these versions.
     pub(super) orders: Vec<String>,
-    /// When a CA last issued for the same names, as the plan knew.
+    /// Time at which a CA last issued for the same names, as the plan knew.
     pub(super) issued_at: Option<Steady>,
-    /// Somebody asks for it.
+    /// An operator asks for it.
     pub(super) by_hand: bool,
 }
 
-/// How it ended.
+/// End of the round.
 pub(super) enum Outcome {
     /// A chain from a CA, not proved yet.
     Arrived(Box<Arrived>),
-    /// Another process has renewed it meanwhile.
+    /// Another process has renewed the certificate meanwhile.
     Elsewhere,
-    /// Another process is at it, or another certificate for the same names; or was a moment ago.
+    /// Another process is ordering it, or another certificate for the same names; or was a moment ago.
     Busy,
-    /// The limits of every CA forbid it; this one ends first.
+    /// The limits of every CA forbid it; this limit ends first.
     Limited(Wait),
-    /// No CA gave one.
+    /// No CA issued.
     Failed(IssueError),
 }
 
@@ -60,22 +60,22 @@ pub(super) struct Arrived {
     pub(super) ca: usize,
     /// `None` once its outcome is noted.
     pub(super) attempt: Option<Attempt>,
-    /// Why those before it gave none.
+    /// The CAs before this one, with the reasons why they did not issue.
     pub(super) passed_over: Vec<PassedOver>,
-    /// When the go began.
+    /// Beginning of the round.
     pub(super) began: Instant,
-    /// Kept until the chain is dealt with, so that no other process orders meanwhile.
+    /// Held until the chain is dealt with, so that no other process orders meanwhile.
     pub(super) _leases: [Guard; 2],
 }
 
-/// A CA that was asked in vain, or could not be asked, before another one issued.
+/// A CA that did not issue, or could not be asked, before another CA issued.
 #[derive(Debug)]
 pub(super) enum PassedOver {
     Failed(IssueError),
     Limited(Wait),
 }
 
-/// `_turn` is kept until it ends.
+/// Runs one round. `_turn` is held until its end.
 pub(super) async fn run(orders: Arc<Orders>, before: Before, _turn: Turn) -> Outcome {
     let began = Instant::now();
     let name = orders.config.name.as_str();
@@ -86,7 +86,7 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before, _turn: Turn) -> Out
         Ok(Err(error)) => return Outcome::Failed(state_fault(&error)),
         Err(_) => return Outcome::Failed(state_fault(&StoreError::hanging(name))),
     };
-    // Take it, look again, then act: what the plan knew may be old by now.
+    // Acquire, look again, then act: the plan's knowledge may be old.
     let record = orders.ledger.record(domains, key, &orders.source.cas);
     match timeout(LEDGER_DEADLINE, record).await {
         Ok(Ok(record)) if record.last_issued.map(|last| last.at) != before.issued_at => return Outcome::Busy,
@@ -102,7 +102,7 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before, _turn: Turn) -> Out
                 return Outcome::Elsewhere;
             }
         }
-        // What is broken is told of at the start, and does not keep from ordering.
+        // A broken document is reported at the start, and does not prevent an order.
         Ok(None) | Err(Unloaded::Broken(_)) => {}
         Err(Unloaded::Unread { text, remedy }) => {
             return Outcome::Failed(IssueError {
@@ -175,7 +175,7 @@ enum Refused {
     Issue(IssueError),
 }
 
-/// Asks one CA, once the ledger has given leave and has noted it.
+/// Asks one CA, once the ledger has allowed and noted it.
 async fn ask(orders: &Arc<Orders>, ca: usize, before: &Before) -> Result<(Issued, Attempt), Refused> {
     let (config, source) = (&orders.config, &orders.source);
     let Some(asked) = source.cas.get(ca) else {
@@ -216,7 +216,7 @@ async fn ask(orders: &Arc<Orders>, ca: usize, before: &Before) -> Result<(Issued
     if let Ok(finished) = &issued
         && before.orders.contains(&finished.order)
     {
-        // A crash has left the note of an order whose certificate is kept: it is not the one that is wanted.
+        // A crash has left the note of an order whose certificate is kept: it is not the wanted one.
         issued = match orders.issuer.done(&config.name).await {
             Ok(()) => orders.issuer.issue(&request).await,
             Err(error) => Err(error),
@@ -236,7 +236,7 @@ async fn ask(orders: &Arc<Orders>, ca: usize, before: &Before) -> Result<(Issued
     }
 }
 
-/// An attempt that is noted may turn out to be of another kind than it was noted as.
+/// The note of an attempt in the ledger, whose kind may turn out to be another one.
 struct Noting {
     orders: Arc<Orders>,
     ca: usize,
@@ -258,7 +258,7 @@ impl Leave for Noting {
                 } else {
                     OrderKind::New
                 },
-                // It was slowed down before it was noted.
+                // The attempt was slowed down before it was noted.
                 by_hand: true,
             };
             let noted = timeout(LEDGER_DEADLINE, self.orders.ledger.note_as(self.noted, order));
@@ -294,7 +294,7 @@ impl fmt::Debug for Noting {
     }
 }
 
-/// Nothing may be ordered whose key could be lost.
+/// The error for a state directory that cannot be used: nothing may be ordered whose key could be lost.
 pub(super) fn state_fault(error: &StoreError) -> IssueError {
     IssueError {
         class: IssueFault::State,

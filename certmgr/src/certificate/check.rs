@@ -1,4 +1,4 @@
-//! A look at what is configured, without running it.
+//! `check`: reads and proves the configured certificates, without running them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::revocations::{unread_now, wish_now};
 use crate::source::file;
 use crate::store::{Document, disk};
 
-/// What `check` says about a pair that could serve now.
+/// Report of `check` on a pair that could serve now.
 #[derive(Debug, Clone)]
 pub struct Summary {
-    /// What it is good for.
+    /// The names that it is valid for.
     pub names: Vec<Name>,
     /// Valid from.
     pub not_before: UnixTime,
@@ -25,24 +25,24 @@ pub struct Summary {
     pub not_after: UnixTime,
     /// The kind of its key.
     pub key_kind: KeyKind,
-    /// The hash of the chain and the public key.
+    /// Hash of the chain and the public key.
     pub fingerprint: Fingerprint,
-    /// Whether an operator rolled back from it: what is kept serves, until the files bring something else.
+    /// An operator rolled back from it: a kept version serves until the files bring something else.
     pub excluded: bool,
-    /// Whether it is to be revoked, or is: it is not promoted either.
+    /// It is to be revoked, or is: it is not promoted either.
     pub to_be_revoked: bool,
-    /// How many certificates the chain has.
+    /// Number of certificates in the chain.
     pub chain_len: usize,
-    /// What is lawful in it but worth knowing.
+    /// Facts that are valid but worth knowing.
     pub warnings: Vec<Warning>,
 }
 
-/// Reads a certificate's files once and proves them, as the task would at its start: what the state directory keeps
-/// serves by then. Installs and writes nothing. Blocks.
+/// Reads a certificate's files once and proves them, in the way of the task at its start, when the version kept in the
+/// state directory serves already. Installs and writes nothing. Blocks.
 ///
-/// With `anchors` the chain must lead to one of them; none demands nothing. A state directory that is not there keeps
-/// nothing, nor does what of it cannot be used, which [`unread`] tells.
-/// What comes from elsewhere is an error that says so: nothing is asked over the network.
+/// With `anchors` the chain must lead to one of them; an empty list demands nothing. A missing state directory keeps
+/// nothing, and neither does a document that cannot be used, which [`unread`] reports. A source other than files is
+/// an error that says so: nothing is asked over the network.
 pub fn check(
     config: &CertificateConfig,
     anchors: &[CertificateDer<'static>],
@@ -83,7 +83,7 @@ pub fn check(
         not_after: bundle.not_after(),
         key_kind: bundle.key_kind(),
         fingerprint: bundle.fingerprint(),
-        // As in `run`, a wish that cannot be read is one.
+        // An unreadable wish counts as a wish, in `run` too.
         to_be_revoked: state_dir
             .is_some_and(|directory| wish_now(directory, bundle.fingerprint()) != Ok(None)),
         excluded: kept.is_some_and(|kept| kept.excluded().contains(&hex(bundle.fingerprint()))),
@@ -92,18 +92,19 @@ pub fn check(
     })
 }
 
-/// What a state directory holds that `run` cannot use, and tells of.
+/// A document of the state directory that `run` cannot use, and reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unread {
-    /// Which file.
+    /// The file.
     pub file: PathBuf,
-    /// What is wrong with it, and what comes of it.
+    /// The error, and its consequence.
     pub text: String,
-    /// What to do.
+    /// The remedy.
     pub remedy: &'static str,
 }
 
-/// What of these certificates, and of all wishes to revoke, is in a state directory and cannot be used. Blocks.
+/// The documents of these certificates, and of all wishes to revoke, that are in the state directory and cannot be
+/// used. Blocks.
 pub fn unread<'a>(state_dir: &Path, certificates: impl IntoIterator<Item = &'a str>) -> Vec<Unread> {
     let wishes = unread_now(state_dir).into_iter().map(|(document, text)| Unread {
         file: disk::path_of(state_dir, &document),
@@ -130,13 +131,13 @@ pub fn unread<'a>(state_dir: &Path, certificates: impl IntoIterator<Item = &'a s
     wishes.chain(kept).collect()
 }
 
-/// What the state directory keeps of a certificate.
+/// The versions that the state directory keeps of a certificate.
 fn kept(state_dir: &Path, name: &str) -> Option<Kept> {
     let bytes = disk::read_now(state_dir, &Document::Certificate(name.to_owned())).ok()??;
     Kept::parse(&bytes).ok().map(|(kept, _)| kept)
 }
 
-/// What would serve before any source is read.
+/// The kept version that would serve before any source is read.
 fn would_serve(kept: &Kept, state_dir: &Path, config: &CertificateConfig) -> Option<Arc<Serving>> {
     let alpn = Profile::default().alpn;
     let is_revoked = |version: &&Version| {

@@ -1,4 +1,4 @@
-//! What operators ask of one certificate.
+//! Commands of operators for one certificate.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::event::Event;
 
 impl Certificate {
     pub(super) async fn obey(&mut self, command: Command) {
-        // Whoever asked may be gone, and nobody else wants the answer.
+        // The caller may be gone, and nobody else wants the answer.
         match command {
             Command::Renew(reply) => {
                 self.ask();
@@ -30,7 +30,7 @@ impl Certificate {
                     return;
                 };
                 let name = self.config.name.clone();
-                // Beside the story: it may take several calls to the CA.
+                // In a task of its own: it may take several calls to the CA.
                 tokio::spawn(async move {
                     let rolled = orders.issuer.roll_account_key(0).await;
                     let _ = reply.send(rolled.map_err(|error| CommandError::Issue {
@@ -42,16 +42,16 @@ impl Certificate {
         }
     }
 
-    /// Somebody wants a new one.
+    /// Notes that an operator wants a new certificate.
     pub(super) fn ask(&mut self) {
         self.asked = true;
         self.asked_at = Some((self.options.now)());
     }
 
-    /// Serves a kept version again, and excludes what served.
+    /// Makes a kept version serve again, and excludes the one that served.
     async fn roll_back(&mut self, to: Option<&str>) -> Result<Fingerprint, CommandError> {
         if let Some(revocations) = &self.revocations {
-            // Another process may have noted one. What cannot be read stays as it was known.
+            // Another process may have noted a wish. If the read fails, the known wishes hold.
             let _ = revocations.refresh().await;
         }
         let serving = self.serving().map(|serving| serving.fingerprint());
@@ -99,7 +99,7 @@ impl Certificate {
         Ok(fingerprint)
     }
 
-    /// The one kept version that is meant.
+    /// The one kept version that `to` means.
     fn find(&self, to: Option<&str>, serving: Option<Fingerprint>) -> Result<Fingerprint, CommandError> {
         let others = self.others(serving);
         let fits = |version: &&Version| {
@@ -117,7 +117,7 @@ impl Certificate {
         }
     }
 
-    /// What may serve again beside what serves.
+    /// The kept versions that may serve again, other than the serving one.
     fn others(&self, serving: Option<Fingerprint>) -> impl Iterator<Item = &Version> {
         let versions = self.kept.versions.iter();
         versions.filter(move |version| {

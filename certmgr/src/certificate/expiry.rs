@@ -1,4 +1,4 @@
-//! When the age of what serves is told.
+//! Reports on the age of the serving version.
 
 use std::sync::Arc;
 
@@ -8,13 +8,14 @@ use super::Certificate;
 use crate::config::Source;
 use crate::event::Event;
 
-/// What serves is told as expiring once less than this part of its life is left.
+/// The serving version is reported expiring once less than this part of its life is left.
 const LAST_PART_OF_LIFE: u64 = 5;
 
-/// The same for what renews itself and has not failed to: its CA may advise to wait until a sixth is left.
+/// The same for a certificate that renews itself and has not failed to: its CA may advise to wait until a sixth is
+/// left.
 const LAST_PART_OF_RENEWED: u64 = 8;
 
-/// How near the end is.
+/// Nearness of the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expiry {
     Soon,
@@ -22,7 +23,7 @@ pub(super) enum Expiry {
 }
 
 impl Expiry {
-    /// `None` while all is well.
+    /// `None` while enough of the life is left.
     fn of(not_before: UnixTime, not_after: UnixTime, now: UnixTime, last_part: u64) -> Option<Self> {
         let (from, until, now) = (not_before.as_secs(), not_after.as_secs(), now.as_secs());
         if now > until {
@@ -36,7 +37,7 @@ impl Expiry {
 }
 
 impl Certificate {
-    /// Tells once for each version that its end is near, and once that it is past.
+    /// Reports once for each version that its end is near, and once that it is past.
     pub(super) fn tell_expiry(&mut self) {
         let Some(serving) = self.serving() else { return };
         let (fingerprint, bundle) = (serving.fingerprint(), serving.bundle());

@@ -1,4 +1,4 @@
-//! The story of a certificate that somebody else renews: read → prove → promote, at each poll and each hint.
+//! The course of a certificate that somebody else renews: read → prove → promote, at each poll and each hint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::source::Reader;
 use crate::stage::Stage;
 use crate::view::{Action, NextStep};
 
-/// A trust bundle may be so late before that is told of a certificate that needs it.
+/// A trust bundle may be late by this before a certificate that needs it reports that.
 const TRUST_SETTLE: Duration = Duration::from_secs(5);
 
 /// Keeps one certificate served from its source until the task is aborted.
@@ -25,7 +25,7 @@ pub(crate) async fn keep(mut certificate: Certificate, mut source: Reader) {
         None => Stage::Restored,
     });
     if certificate.config.trust.is_some() {
-        // What is kept was proved against other anchors, or against none.
+        // The kept version was proved against other anchors, or against none.
         certificate.doubt();
     }
     certificate.tell_expiry();
@@ -33,7 +33,7 @@ pub(crate) async fn keep(mut certificate: Certificate, mut source: Reader) {
         match certificate.meanwhile(Box::pin(source.read())).await {
             Err(error) => {
                 certificate.fail(*Failure::new(error, None));
-                // Without the source it is all there is.
+                // While the source cannot be read, the kept version is all there is.
                 certificate.restore_if_unread().await;
             }
             Ok(pair) => match certificate.examine(pair, Age::Any).await {
@@ -70,7 +70,7 @@ impl Certificate {
         self.well();
     }
 
-    /// The source holds what an operator rolled back from, or wants revoked.
+    /// Leaves in the source a version that an operator rolled back from, or wants revoked.
     fn leave(&mut self, fingerprint: certstore::Fingerprint, content: crate::pair::Content) {
         let known = self.held.replace(content) == Some(content);
         if !known || self.asked {
@@ -84,7 +84,7 @@ impl Certificate {
         self.well();
     }
 
-    /// Notes a failure, and tells it once it has lasted: a writer may be half-way.
+    /// Notes a failure, and reports it once it has lasted: a writer may be half-way.
     fn fail(&mut self, failure: Failure) {
         let now = (self.options.now)();
         self.note_failing(&failure.error, now);
@@ -108,7 +108,7 @@ impl Certificate {
         }
     }
 
-    /// Until the next look: a sign of change, the next retry of something incomplete, or the next poll.
+    /// Waits for the next look: a sign of change, the next retry of something incomplete, or the next poll.
     async fn wait(&mut self, source: &mut Reader) {
         let poll = source.poll();
         let retry = self
@@ -148,7 +148,7 @@ impl Certificate {
         }
     }
 
-    /// The source is looked at as if what serves had never been proved. It serves on, whatever comes of it.
+    /// Makes the next look prove the source's content even if it serves. The serving bundle serves on in any case.
     fn doubt(&mut self) {
         self.content = None;
         self.seen_at = Instant::now();

@@ -1,4 +1,4 @@
-//! What is kept on disk: read at the start, written at each promotion.
+//! The versions kept on disk: read at the start, written at each promotion.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,27 +17,27 @@ use crate::pair::Pair;
 use crate::state::State;
 use crate::store::{Document, STATE_DEADLINE, Stamp, Store, StoreError, Writing};
 
-/// How often it is asked whether another process has finished writing.
+/// Time between two attempts to acquire the lease that another process has for its write.
 const LEASE_PERIOD: Duration = Duration::from_millis(20);
 
-/// Whether the disk has what [`Certificate::kept`] holds.
+/// State of the document on disk, compared with [`Certificate::kept`].
 #[derive(Debug)]
 pub(super) struct Keeping {
-    /// It does not.
+    /// The disk lacks something of it.
     pub(super) behind: bool,
-    /// What the disk has could not be read, and may be whole: nothing is written over it, and nothing is ordered
-    /// in its place, before it has been.
+    /// The document could not be read, and may be whole: until it has been read, nothing is written over it, and
+    /// nothing is ordered in its place.
     pub(super) unread: bool,
-    /// Something of it does not serve, for another process was telling its CA to revoke it.
+    /// A version in it does not serve, for another process was asking its CA to revoke it.
     pub(super) passed_over: bool,
     told: bool,
     writing: Writing,
-    /// The document as it was last looked at.
+    /// Stamp of the document at the last look.
     pub(super) seen: Option<Stamp>,
     pub(super) looked_at: Instant,
-    /// Another process has put something else first, and it has not been seen to.
+    /// Another process has put another version first, and it has not been dealt with.
     pub(super) follows: bool,
-    /// That it cannot be followed has been told.
+    /// It was reported that this version cannot be applied.
     pub(super) unfollowed_told: bool,
 }
 
@@ -58,15 +58,15 @@ impl Default for Keeping {
 }
 
 impl Certificate {
-    /// Reads what is kept, and serves the newest version of it that still can and has the configured names, also when
-    /// it has expired. Unless something serves already: then this task replaces another one.
+    /// Reads the document, and serves its newest version that still can and has the configured names, also when it has
+    /// expired. Unless a version serves already: then this task replaces another one.
     pub(super) async fn restore(&mut self) {
         if let Some(revocations) = &self.revocations {
             revocations.loaded().await;
         }
         self.read_kept().await;
         if let Some(serving) = self.serving() {
-            // What lacks a domain is held against the source again, which tells of it.
+            // A version that lacks a domain is compared with the source again, which reports it.
             let known = self.kept.version(serving.fingerprint());
             let known = known.filter(|version| version.coverage(&self.config.domains) == Coverage::Whole);
             self.content = self.content.or(known.map(Version::content));
@@ -122,7 +122,7 @@ impl Certificate {
         }
     }
 
-    /// Says so if what served last lacks names that are configured now.
+    /// Reports if the version that served last lacks names that are configured now.
     fn tell_other_names(&self, restored: Option<Fingerprint>) {
         let Some(last) = self.kept.versions.first() else {
             return;
@@ -142,14 +142,14 @@ impl Certificate {
         );
     }
 
-    /// As [`restore`](Self::restore), if the disk did not give it before.
+    /// Calls [`restore`](Self::restore), if the document could not be read before.
     pub(super) async fn restore_if_unread(&mut self) {
         if self.keeping.unread {
             self.restore().await;
         }
     }
 
-    /// While nothing serves: what is kept under another name for the same names and kind of key serves under this
+    /// While nothing serves: a version kept under another name for the same names and kind of key serves under this
     /// one as well. The certificate has been renamed in the configuration, or there are two of them; neither is a
     /// reason to leave clients without one until a CA has issued another.
     pub(super) async fn inherit(&mut self, orders: &Orders) {
@@ -169,7 +169,7 @@ impl Certificate {
                     && now < version.facts.not_after
                     && !self.is_to_be_revoked(version.fingerprint())
             };
-            // Only the first: that is what serves there.
+            // Only the first: it serves there.
             if let Some(version) = other.versions.into_iter().next().filter(fits) {
                 self.kept.versions.push(version);
                 self.keeping.behind = true;
@@ -179,7 +179,7 @@ impl Certificate {
         }
     }
 
-    /// Takes in what the disk has. What is broken there is told of.
+    /// Takes in the document on disk. Broken parts are reported.
     async fn read_kept(&mut self) {
         let Some(store) = self.store() else { return };
         let loaded = load(store, &self.document()).await;
@@ -211,7 +211,7 @@ impl Certificate {
             .unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string())))
     }
 
-    /// Writes what the disk does not have yet. True if it has everything now.
+    /// Writes again if the disk is behind. True if the disk has everything now.
     pub(super) async fn keep_again(&mut self) -> bool {
         if !self.keeping.behind {
             return true;
@@ -220,7 +220,7 @@ impl Certificate {
         self.note_keeping(kept)
     }
 
-    /// Writes it, with what another process that shares the state has written since.
+    /// Writes the document, merged with the writes of other processes that share the state.
     pub(super) async fn write_kept(&mut self) -> Result<(), StoreError> {
         let Some(state) = self.options.state.clone() else {
             return Ok(());
@@ -251,7 +251,7 @@ impl Certificate {
     async fn merge_kept(&mut self, state: &State) -> Result<(), StoreError> {
         match load(Arc::clone(&state.store), &self.document()).await {
             Ok(Some((disk, _))) => self.keeping.follows |= self.kept.merge(disk),
-            // What is broken was told of at the start.
+            // A broken document was reported at the start.
             Ok(None) | Err(Unloaded::Broken(_)) => {}
             Err(Unloaded::Unread { .. }) => {
                 self.keeping.unread = true;
@@ -264,7 +264,7 @@ impl Certificate {
         Ok(())
     }
 
-    /// True if the disk has everything.
+    /// Notes the outcome of a write. True if the disk has everything.
     pub(super) fn note_keeping(&mut self, kept: Result<(), StoreError>) -> bool {
         let Some(serving) = self.serving() else {
             return kept.is_ok();
@@ -306,7 +306,7 @@ impl Certificate {
     }
 }
 
-/// What has served may serve again: it is not held to today's date.
+/// Proves a version that has served: it may serve again even if it has expired.
 pub(super) fn prove_as_kept(pair: &Pair, alpn: Vec<Vec<Vec<u8>>>) -> Result<Proved, Reason> {
     let profile = Profile {
         alpn,

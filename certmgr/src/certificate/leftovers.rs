@@ -1,4 +1,4 @@
-//! What an order left behind that a crash or a reload ended: TXT records, and its note with the key.
+//! Remains of an order that a crash or a reload ended: TXT records, and its note with the key.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use crate::lease::Guard;
 use crate::state::State;
 use crate::store::{STATE_DEADLINE, StoreError};
 
-/// Between two looks whether a task that was ended has let go.
+/// Time between two looks whether an ended task has released its lease.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How long one attempt to clear may take: a DNS provider answers within minutes, or a command for each record.
+/// Limit for one attempt to clear: a DNS provider answers within minutes, or a command for each record.
 const LONGEST_CLEARING: Duration = Duration::from_secs(15 * 60);
 
-/// The waits before each attempt to clear. After the last one it is left to the next start.
+/// The waits before each attempt to clear. After the last one the remains are left to the next start.
 const ATTEMPTS: [Duration; 3] = [
     Duration::ZERO,
     Duration::from_secs(60),
     Duration::from_secs(10 * 60),
 ];
 
-/// Removes the records of an order that is gone on with. `false`: another process or task is at it, or the state is
-/// not to be had, which the next order tells of.
+/// Removes the records of an order that is continued. `false`: another process or task has its lease, or the state
+/// cannot be used, which the next order reports.
 pub(super) async fn take_back(orders: &Orders) -> Result<bool, IssueError> {
     let name = &orders.config.name;
     match timeout(STATE_DEADLINE, orders.state.lease.try_acquire(name)).await {
@@ -36,8 +36,8 @@ pub(super) async fn take_back(orders: &Orders) -> Result<bool, IssueError> {
     }
 }
 
-/// As [`take_back`], for a certificate that is proved in another way now: only who has written the records knows
-/// how to remove them. Its task has been ended, and lets go within moments.
+/// Does the same by `before`, for a certificate with another way of proof now: only the issuer that wrote the records
+/// knows how to remove them. Its task has been ended, and releases its lease within moments.
 pub(super) async fn take_back_as_before(before: &Orders) -> Result<(), IssueError> {
     match acquire(&before.state, &before.config.name).await? {
         Some(_lease) => before.issuer.clean_up(&before.config.name).await,
@@ -49,12 +49,12 @@ pub(super) async fn take_back_as_before(before: &Orders) -> Result<(), IssueErro
 pub(crate) struct Leftover {
     certificate: String,
     state: State,
-    /// Who may be able to remove its records; the first that can does.
+    /// The issuers that may be able to remove its records; the first that can does.
     issuers: Vec<Arc<dyn Issuer>>,
 }
 
 impl Leftover {
-    /// What may be left of these orders.
+    /// The possible remains of these orders.
     pub(crate) fn of(orders: &Orders) -> Self {
         Self {
             certificate: orders.config.name.clone(),
@@ -63,8 +63,8 @@ impl Leftover {
         }
     }
 
-    /// The notes on disk of certificates that are not ordered any more. Which DNS provider their records are at is
-    /// not noted, for a command must not come from there: those that are configured are asked.
+    /// The notes on disk of certificates that are not ordered any more. A note does not say which DNS provider has the
+    /// records, for a command must not come from there: the configured ones are asked.
     pub(crate) async fn find(
         ordering: &Ordering,
         sources: &[AcmeSource],
@@ -72,7 +72,7 @@ impl Leftover {
     ) -> Vec<Self> {
         let state = ordering.state();
         let Ok(Ok(names)) = timeout(STATE_DEADLINE, state.store.orders()).await else {
-            // Each order says for itself what is wrong with the state.
+            // Each order reports an error of the state.
             return Vec::new();
         };
         let issuers = issuers(ordering, sources);
@@ -93,8 +93,8 @@ impl Leftover {
             .collect()
     }
 
-    /// Removes records and note. An order that another process is at is left to it, and so is a certificate that
-    /// has come back.
+    /// Removes records and note. An order whose lease another process has is left to it, and so is a certificate that
+    /// is ordered again.
     async fn clear(&self, is_ordered: &impl Fn(&str) -> bool) -> Result<(), IssueError> {
         let Some(_lease) = acquire(&self.state, &self.certificate).await? else {
             return Ok(());
@@ -113,7 +113,7 @@ impl Leftover {
     }
 }
 
-/// Clears all of them. What cannot be cleared is tried a few times, and found again at the next start.
+/// Clears all of them. An order that cannot be cleared is tried a few times, and found again at the next start.
 pub(crate) async fn clear(mut leftovers: Vec<Leftover>, is_ordered: impl Fn(&str) -> bool) {
     for wait in ATTEMPTS {
         sleep(wait).await;
@@ -143,7 +143,7 @@ pub(crate) async fn clear(mut leftovers: Vec<Leftover>, is_ordered: impl Fn(&str
     }
 }
 
-/// The lease, once a task that was ended has let go of it. `None`: another process has it.
+/// The lease, once an ended task has released it. `None`: another process has it.
 async fn acquire(state: &State, certificate: &str) -> Result<Option<Guard>, IssueError> {
     let until = Instant::now() + STATE_DEADLINE;
     loop {
@@ -164,7 +164,7 @@ async fn acquire(state: &State, certificate: &str) -> Result<Option<Guard>, Issu
     }
 }
 
-/// One for each DNS provider that is configured. Route 53 comes first: it knows whether a record was there, and a
+/// One issuer for each configured DNS provider. Route 53 comes first: it knows whether a record was there, and a
 /// command may not. Without any, one that says which records are to be removed by hand.
 fn issuers(ordering: &Ordering, sources: &[AcmeSource]) -> Vec<Arc<dyn Issuer>> {
     let mut with_dns: Vec<&AcmeSource> = Vec::new();

@@ -1,7 +1,7 @@
-//! The story of a certificate that is renewed here: plan → order → prove → promote.
+//! The course of a certificate that is renewed here: plan → order → prove → promote.
 //!
-//! What is due is decided by [`schedule::next`], asked again at least every minute, because the clock may be
-//! set. An order is one [`attempt`]; what arrives goes through the same steps as a fetched pair.
+//! [`schedule::next`] decides on the next action; it is asked again at least every minute, because the clock may be
+//! set. An order is one [`attempt`]; a chain that arrives goes through the same steps as a fetched pair.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -27,34 +27,34 @@ use crate::schedule::{self, Action, Advice, Draw, Held, Known, Life, Probe, Reco
 use crate::store::{STATE_DEADLINE, StoreError};
 use crate::view;
 
-/// The schedule is asked again after this long, whatever it said: the clock may have been set.
+/// Longest wait before the schedule is asked again: the clock may have been set.
 pub(super) const LONGEST_REST: Duration = Duration::from_secs(60);
 
-/// Between two goes, whatever the schedule says.
+/// Least time between two rounds, whatever the schedule says.
 pub(super) const SHORTEST_REST: Duration = Duration::from_secs(1);
 
-/// Between two tries to remove what an order left behind.
+/// Longest time between two attempts to remove the remains of an order.
 const LONGEST_LEFT_REST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// After a go that found another process at it.
+/// Wait after a round that found another process ordering.
 const BUSY_REST: Duration = Duration::from_secs(10);
 
-/// What the task remembers from turn to turn.
+/// State that the task carries from turn to turn.
 #[derive(Default)]
 pub(super) struct Course {
     pub(super) advice: Option<Advice>,
     pub(super) probe: Option<Probe>,
-    /// When a CA last issued for these names, as far as the plan knows.
+    /// Time at which a CA last issued for these names, as far as the plan knows.
     pub(super) issued_at: Option<Steady>,
-    /// What that was when something kept under another name was looked for.
+    /// `issued_at` at the last search for a version kept under another name.
     pub(super) looked_for: Option<Option<Steady>>,
-    /// No go before this instant.
+    /// Earliest instant of the next round.
     pub(super) not_before: Option<Instant>,
-    /// A chain that is not valid yet.
+    /// A chain that cannot be proved yet.
     pub(super) holding: Option<Box<Arrived>>,
-    /// Since when.
+    /// Instant since which it is held.
     pub(super) held_since: Option<Instant>,
-    /// Since when another process has been at it.
+    /// Instant since which another process has been ordering.
     pub(super) busy_since: Option<Instant>,
     /// The chain serves, but is not kept: the note of its order stays until it is.
     pub(super) undone: bool,
@@ -63,14 +63,14 @@ pub(super) struct Course {
     pub(super) told: Told,
 }
 
-/// What could not be removed yet.
+/// Remains of an order that could not be removed yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Left {
-    /// When it is tried again.
+    /// Instant of the next attempt.
     at: Instant,
-    /// The wait after that.
+    /// Wait after that attempt.
     rest: Duration,
-    /// Shown as the certificate's trouble.
+    /// Shown as the certificate's failure.
     shown: bool,
 }
 
@@ -83,7 +83,7 @@ impl Left {
         }
     }
 
-    /// After another try in vain: ten times later each time, up to a day.
+    /// The state after another failed attempt: the wait is ten times longer each time, up to a day.
     fn again(self, now: Instant) -> Self {
         Self {
             at: now + self.rest,
@@ -93,15 +93,15 @@ impl Left {
     }
 }
 
-/// What has been told and still holds.
+/// Reports that were made and still hold.
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) advised: Option<(Fingerprint, u64)>,
     pub(super) limited: Option<Limited>,
-    /// What an order that is due waits for, and until when.
+    /// The reason that delays an order that is due, and its end.
     pub(super) held: Option<(Held, UnixTime)>,
     pub(super) waiting: bool,
-    /// That another process has been at it for too long.
+    /// Another process has been ordering for too long.
     pub(super) busy: bool,
     pub(super) unadvised: Option<IssueFault>,
     pub(super) holding: bool,
@@ -114,9 +114,9 @@ pub(super) struct Limited {
     pub(super) until: UnixTime,
 }
 
-/// What this turn is for.
+/// The task of this turn.
 enum Turn {
-    /// A chain that could not be proved may be provable now.
+    /// A chain that could not be proved, and may be provable now.
     Accept(Box<Arrived>),
     Order(Why),
     Ask(usize),
@@ -125,8 +125,13 @@ enum Turn {
     Rest(Duration),
 }
 
-/// Keeps one certificate served and renewed until the task is aborted. `before` is what its orders needed until a
-/// reload, if they did.
+/// Keeps one certificate served and renewed. Ends only by abortion.
+///
+/// One order of a certificate is in progress at a time, in all processes that share the state. Nothing is ordered
+/// without a state directory, while the kept document is unread, or before the ledger has noted it. A chain that cannot
+/// be proved yet is held, and not ordered again. Errors become events and the view. Aborted, it may leave behind the
+/// note of an order with its key, TXT records, and entries in the ledger: the certificate's next task continues the
+/// order, or [`leftovers`] clears it. `before`: the requirements of its orders until a reload, if it had any.
 pub(crate) async fn order(
     mut certificate: Certificate,
     orders: Option<Arc<Orders>>,
@@ -159,7 +164,7 @@ pub(crate) async fn order(
 }
 
 impl Certificate {
-    /// Nothing can be ordered; what operators ask for is answered.
+    /// Orders nothing; answers commands.
     async fn stay_without_state(mut self) {
         let error = IssueError {
             class: IssueFault::State,
@@ -173,7 +178,7 @@ impl Certificate {
         self.meanwhile(pending()).await
     }
 
-    /// Removes what an order left behind that a crash ended, at once or as soon as nobody else is at it.
+    /// Removes the remains of an order that a crash ended, at once or as soon as no other process has its lease.
     async fn take_back(&mut self, orders: &Arc<Orders>, course: &mut Course, before: Option<Arc<Orders>>) {
         let orders = Arc::clone(orders);
         let first_retry = orders.rules.first_retry;
@@ -196,7 +201,7 @@ impl Certificate {
         }
     }
 
-    /// Tries again to remove what an order left behind. A renewal, which would do it, may be months away.
+    /// Tries again to remove the remains of an order. A renewal, which would do it, may be months away.
     async fn remove_left(&mut self, orders: &Arc<Orders>, course: &mut Course) {
         let Some(left) = course.left.filter(|left| left.at <= Instant::now()) else {
             return;
@@ -227,7 +232,7 @@ impl Certificate {
         }
     }
 
-    /// An order that fails is told of by itself, and its trouble goes first.
+    /// Reports remains that could not be removed. An order that fails has its own report, and its failure goes first.
     fn show_left(&mut self, error: IssueError) {
         tracing::warn!(
             certificate = self.config.name,
@@ -239,7 +244,7 @@ impl Certificate {
         }
     }
 
-    /// What is left over from earlier turns.
+    /// Finishes the work left over from earlier turns.
     async fn tidy(&mut self, orders: &Arc<Orders>, course: &mut Course) {
         self.restore_if_unread().await;
         self.look_again().await;
@@ -249,7 +254,7 @@ impl Certificate {
             }
             self.prove_to_anchors(orders).await;
         }
-        // Another look is worth while only once something has been issued for these names.
+        // Another search is worth while only once a CA has issued for these names.
         if course.looked_for != Some(course.issued_at) {
             course.looked_for = Some(course.issued_at);
             self.inherit(orders).await;
@@ -315,7 +320,7 @@ impl Certificate {
         let serving = self.serving();
         let life = serving.as_deref().map(|serving| self.life(serving, orders));
         let mut counted = record.clone();
-        // The floor spares a CA orders for what is there already. What is to be revoked is not.
+        // The floor spares a CA orders for a certificate that exists. One that is to be revoked does not count.
         if let Some(life) = life.filter(|life| self.is_to_be_revoked(life.fingerprint)) {
             counted
                 .last_issued
@@ -343,13 +348,13 @@ impl Certificate {
         }
     }
 
-    /// The position of the CA that a kept version came from.
+    /// The position of the CA that issued a kept version.
     pub(super) fn ca_of(&self, fingerprint: Fingerprint, orders: &Orders) -> Option<usize> {
         let from = self.kept.version(fingerprint)?.facts.ca.as_ref()?;
         orders.source.cas.iter().position(|one| one.directory == *from)
     }
 
-    /// Whether what serves is not what is configured, or is to be revoked.
+    /// True if the serving version is not the configured one, or is to be revoked.
     fn is_outdated(&self, serving: &Serving, orders: &Orders) -> bool {
         let (fingerprint, bundle) = (serving.fingerprint(), serving.bundle());
         let covered = |wanted| bundle.names().iter().any(|name| name.covers(wanted));
@@ -359,7 +364,7 @@ impl Certificate {
             || self.is_to_be_revoked(fingerprint)
     }
 
-    /// One go at the CAs.
+    /// One round over the CAs.
     async fn go(&mut self, orders: &Arc<Orders>, course: &mut Course, why: Why) {
         let asked = std::mem::take(&mut self.asked);
         self.wanted |= asked;
@@ -376,7 +381,7 @@ impl Certificate {
         let outcome = self
             .meanwhile(attempt::run(Arc::clone(orders), before, turn))
             .await;
-        // Whoever asks is told of the limit again.
+        // An operator who asks gets a report of the limit again.
         let limited = course.told.limited.take().filter(|_| !asked);
         if !matches!(outcome, Outcome::Busy) {
             (course.busy_since, course.told.busy, course.told.waiting) = (None, false, false);
@@ -406,7 +411,7 @@ impl Certificate {
         }
     }
 
-    /// Before anything is noted: who only waits has not ordered.
+    /// Waits for a turn, before anything is noted: a certificate that only waits has not ordered.
     async fn turn(&mut self, orders: &Orders) -> acme::Turn {
         const WAITS: &str = "it waits for its turn: as many orders are under way as `max_orders` allows";
         let mut turn = orders.issuer.turn();
@@ -417,7 +422,7 @@ impl Certificate {
         self.meanwhile(turn).await
     }
 
-    /// A process that has been at it for longer than a go may take hangs.
+    /// Notes that another process is ordering. One that takes longer than a round may take hangs.
     fn note_busy(&mut self, orders: &Orders, course: &mut Course) {
         course.not_before = Some(Instant::now() + BUSY_REST);
         if !std::mem::replace(&mut course.told.waiting, true) {
@@ -476,7 +481,7 @@ impl Certificate {
                 Advice::new(fingerprint, info.as_ref(), before.as_ref(), now, random)
             }
             Err(error) => {
-                // Until the CA says something again: it is asked at least twice a day.
+                // Reported once until the CA answers again: it is asked at least twice a day.
                 if course.told.unadvised.replace(error.class) != Some(error.class) {
                     tracing::warn!(
                         certificate = self.config.name,
@@ -505,11 +510,11 @@ impl Certificate {
         note_probe(orders, course, found.ok());
     }
 
-    /// Until the next turn, until somebody asks for a new one or has another version serve, or until other anchors
-    /// are in force.
+    /// Waits for the next turn, for a wish, for a command that makes another version serve, or for other anchors in
+    /// force.
     async fn rest(&mut self, wait: Duration) {
         let until = Instant::now() + wait.min(LONGEST_REST);
-        // A wish that waits for a `Retry-After` has been heard already.
+        // A wish that waits for a `Retry-After` is known already.
         let heard = self.asked;
         let fingerprint = |serving: Option<Arc<Serving>>| serving.map(|serving| serving.fingerprint());
         let served = fingerprint(self.serving());
@@ -526,7 +531,7 @@ impl Certificate {
     }
 }
 
-/// `None`: it could not be seen.
+/// Notes the result of a probe; `None`: there was none.
 fn note_probe(orders: &Orders, course: &mut Course, good: Option<bool>) {
     let was_bad = course.probe.is_some_and(|probe| probe.was_bad);
     course.probe = Some(Probe {

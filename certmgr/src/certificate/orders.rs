@@ -1,4 +1,4 @@
-//! What orders need: the CAs, the ledger, the state.
+//! Requirements of orders: the CAs, the ledger, the state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::revocations::Revocations;
 use crate::schedule::Rules;
 use crate::state::State;
 
-/// What the orders of all certificates have in common. One in a process. Cheap to clone.
+/// The common parts of the orders of all certificates. One in a process. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Ordering {
     state: State,
@@ -25,7 +25,7 @@ pub(crate) struct Ordering {
     revocations: Arc<Revocations>,
 }
 
-/// What the orders of one certificate need.
+/// The requirements of one certificate's orders.
 pub(crate) struct Orders {
     pub(super) config: CertificateConfig,
     pub(super) source: AcmeSource,
@@ -85,13 +85,13 @@ impl Ordering {
 }
 
 impl Orders {
-    /// How long one go may take: an attempt at each of the CAs.
+    /// Longest time of one round: an attempt at each of the CAs.
     pub(super) fn max_go(&self) -> Duration {
         let attempts = u32::try_from(self.source.cas.len()).unwrap_or(u32::MAX);
         max_attempt(&self.source.challenge, self.config.domains.len()).saturating_mul(attempts)
     }
 
-    /// An order at one of the CAs.
+    /// The request for an order at one of the CAs.
     pub(super) fn request(&self, ca: usize, replaces: Option<Vec<u8>>) -> Request {
         Request {
             certificate: self.config.name.clone(),
@@ -103,7 +103,7 @@ impl Orders {
         }
     }
 
-    /// Whether a kept version is what is configured: all domains, the kind of key, one of the CAs.
+    /// True if a kept version is the configured one: all domains, the kind of key, one of the CAs.
     pub(super) fn wants(&self, version: &Version) -> bool {
         let facts = &version.facts;
         let covered = |wanted| facts.names.iter().any(|name| name.covers(wanted));

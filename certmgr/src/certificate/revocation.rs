@@ -1,4 +1,4 @@
-//! A wish to revoke what serves: noted on disk, then what serves is replaced; `revocations.rs` tells the CA.
+//! A wish to revoke the serving version: noted on disk, then replaced; `revocations.rs` asks the CA.
 
 use certstore::{CertBundle, Fingerprint};
 
@@ -9,7 +9,7 @@ use crate::kept::Version;
 use crate::revocations::{Leave, Wish};
 
 impl Certificate {
-    /// Notes that what serves is to be revoked; the story replaces it first.
+    /// Notes that the serving version is to be revoked; the task replaces it first.
     pub(super) async fn begin_revocation(&mut self, reason: RevocationReason) -> Result<(), CommandError> {
         let name = || self.config.name.clone();
         let (Some(orders), Some(revocations)) = (&self.orders, &self.revocations) else {
@@ -49,7 +49,7 @@ impl Certificate {
         Ok(())
     }
 
-    /// `None`: its CA is being told that it is to be revoked, or has been.
+    /// The right to serve a version. `None`: its CA is being asked to revoke it, or has done so.
     pub(super) async fn leave_to_serve(&self, version: &Version) -> Option<Leave> {
         match &self.revocations {
             Some(revocations) => {

@@ -1,4 +1,4 @@
-//! What another process that shares the state has made of a certificate: it is looked at again, and followed.
+//! Changes to a certificate by another process that shares the state: looked for, and applied.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use crate::event::Event;
 use crate::kept::{Coverage, Unloaded, Version, load};
 use crate::store::STATE_DEADLINE;
 
-/// What is kept is looked at again after this long at most.
+/// Longest time between two looks at the kept document.
 pub(super) const LOOK: Duration = Duration::from_secs(60);
 
 impl Certificate {
-    /// When it is time to look again.
+    /// Instant of the next look.
     pub(super) fn next_look(&self) -> Instant {
         self.keeping.looked_at + LOOK
     }
 
-    /// Takes in what another process has written since, and serves what it has put first: a renewal, what it rolled
-    /// back to, or the replacement of what it wants revoked.
+    /// Takes in the writes of other processes, and serves the version that they have put first: a renewal, the target
+    /// of a rollback, or the replacement of a version that is to be revoked.
     pub(super) async fn look_again(&mut self) {
         self.keeping.looked_at = Instant::now();
         self.take_in().await;
@@ -30,7 +30,7 @@ impl Certificate {
             self.follow().await;
         }
         if self.keeping.passed_over && self.serving().is_none() {
-            // It may not have been revoked after all.
+            // The CA may not have revoked it after all.
             self.restore_newest().await;
         }
     }
@@ -46,25 +46,25 @@ impl Certificate {
         if stamp == self.keeping.seen {
             return;
         }
-        // What is written while it is read is seen at the next look.
+        // A write during this read is seen at the next look.
         match load(store, &document).await {
             Ok(Some((disk, _))) => {
                 self.keeping.seen = stamp;
                 self.keeping.follows |= self.kept.merge(disk);
                 if let Some(revocations) = &self.revocations {
-                    // Why it has changed may be there. What cannot be read stays as it was known.
+                    // The reason of the change may be there. If the read fails, the known wishes hold.
                     let _ = revocations.refresh().await;
                 }
                 self.forget_revoked();
                 self.show_state();
             }
-            // What is broken was told of at the start, or the next write says so.
+            // A broken document was reported at the start, or the next write reports it.
             Ok(None) | Err(Unloaded::Broken(_)) => self.keeping.seen = stamp,
             Err(Unloaded::Unread { .. }) => {}
         }
     }
 
-    /// What is to be revoked stays only while it serves: another process may have put it first again.
+    /// Removes versions that are to be revoked and do not serve: another process may have put one first again.
     pub(super) fn forget_revoked(&mut self) {
         let serving = self.serving().map(|serving| serving.fingerprint());
         if let Some(revocations) = &self.revocations
@@ -76,7 +76,7 @@ impl Certificate {
         }
     }
 
-    /// Serves what comes first. Where each process reads the source itself, only in place of what must not serve.
+    /// Serves the first version. Where each process reads the source itself, only in place of one that must not serve.
     async fn follow(&mut self) {
         let serving = self.serving().map(|serving| serving.fingerprint());
         let first = self.kept.versions.first();
@@ -93,7 +93,7 @@ impl Certificate {
         let (fingerprint, content) = (first.fingerprint(), first.content());
         match self.prove_first(first).await {
             Ok(proved) => {
-                // Otherwise it is tried again at the next look.
+                // Otherwise the next look tries again.
                 let Some(leave) = self.leave_to_serve(first).await else {
                     return;
                 };
@@ -120,8 +120,8 @@ impl Certificate {
         (self.keeping.follows, self.keeping.unfollowed_told) = (false, false);
     }
 
-    /// What is to be revoked and serves elsewhere, for its replacement has not come, is better than what has been
-    /// replaced there.
+    /// True if the first version may serve. One that is to be revoked but serves elsewhere, for its replacement has not
+    /// come, is better than one that has been replaced there.
     fn may_come(&self, first: Fingerprint, serving: Option<Fingerprint>) -> bool {
         let to_be_revoked = |fingerprint| self.is_to_be_revoked(fingerprint);
         !self.kept.is_excluded(first)
@@ -129,12 +129,13 @@ impl Certificate {
             && (!to_be_revoked(first) || serving.is_some_and(to_be_revoked))
     }
 
-    /// What was rolled back from, or is to be revoked.
+    /// True if an operator rolled back from it, or it is to be revoked.
     fn is_put_aside(&self, fingerprint: Fingerprint) -> bool {
         self.kept.is_excluded(fingerprint) || self.is_to_be_revoked(fingerprint)
     }
 
-    /// As any candidate. In place of what is to be revoked it is good enough that it serves elsewhere and has all its names.
+    /// Proves the first version like any candidate. In place of one that is to be revoked it is enough that it serves
+    /// elsewhere and has all its names.
     async fn prove_first(&self, first: &Version) -> Result<Proved, Reason> {
         let proved = self.prove_again(first).await;
         let serving = self.serving();
@@ -146,7 +147,7 @@ impl Certificate {
         }
     }
 
-    /// Somebody may have wanted a new one; what has come since is one.
+    /// Ends the wish for a new certificate, if the version came after it.
     fn fulfil_wish(&mut self, fingerprint: Fingerprint) {
         if self.orders.is_none() {
             return;
@@ -161,8 +162,8 @@ impl Certificate {
         }
     }
 
-    /// Whether a version came after somebody last asked for a new one. What came within the same second may have
-    /// come before: it does not count.
+    /// True if a version came after the last wish for a new one. One of the same second does not count: it may
+    /// have come before.
     fn is_later_than_the_wish(&self, version: &Version) -> bool {
         self.asked_at
             .zip(version.facts.promoted_at)

@@ -1,4 +1,4 @@
-//! What is told and shown of ordering.
+//! Reports on ordering: events and the view.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::schedule::{self, Advice, Held, Rules, Why, later};
 use crate::store::StoreError;
 use crate::view::{self, NextStep};
 
-/// A renewal that moves by less is not told again. Seconds.
+/// A renewal that moves by less is not reported again. Seconds.
 const TOLD_APART: u64 = 300;
 
-/// What failed before this process began.
+/// Failures before this process began.
 pub(super) struct Past {
     since: UnixTime,
     attempts: u32,
@@ -43,7 +43,7 @@ impl Certificate {
         course.told.limited = Some(limited);
     }
 
-    /// The next CA has issued, so nothing fails; but the first one is to be mended.
+    /// Reports a CA that did not issue: the next one has, so nothing fails; but the first one needs correction.
     pub(super) fn tell_passed_over(&self, passed: &PassedOver, issued_by: &str) {
         let (ca, text, remedy) = match passed {
             PassedOver::Failed(error) => (&error.ca, error.text.clone(), error.remedy.as_str()),
@@ -60,7 +60,7 @@ impl Certificate {
 
     pub(super) async fn fail_go(&mut self, orders: &Orders, course: &Course, error: IssueError) {
         let (next, past) = match self.next(orders, course).await {
-            // The ledger remembers what was before the start.
+            // The ledger remembers the time before the start.
             Ok((next, record)) => {
                 let past = record.failing.map(|one| Past {
                     since: orders.ledger.now().wall_at(one.since),
@@ -70,7 +70,7 @@ impl Certificate {
             }
             Err(_) => (later((self.options.now)(), LONGEST_REST), None),
         };
-        // Nothing was asked of a CA, and it is looked at every minute: once told, it holds.
+        // No CA was asked, and the state is looked at every minute: the first report holds.
         if error.class == IssueFault::State && self.failing.as_ref().is_some_and(Failing::is_of_state) {
             return self.note_failing(&place(error), (self.options.now)());
         }
@@ -116,7 +116,7 @@ impl Certificate {
         });
     }
 
-    /// An order is due and may not be placed yet. A failure of this process has told of it already.
+    /// Reports that an order is due and may not be placed yet, unless a failure of this process has reported it.
     pub(super) fn tell_held(&mut self, next: &schedule::Next, course: &mut Course, rules: &Rules) {
         let Some(held) = next.held else {
             course.told.held = None;

@@ -1,4 +1,4 @@
-//! What is shown of a certificate.
+//! The view of a certificate.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::config::{AcmeSource, CertificateConfig, KeyType, Source};
 use crate::error::{Error, ErrorClass, IssueFault};
 use crate::view::{AcmeView, Action, LastError, NextStep, Version, View};
 
-/// Trouble that lasts.
+/// A lasting failure.
 #[derive(Debug)]
 pub(super) struct Failing {
     pub(super) since: UnixTime,
@@ -20,23 +20,23 @@ pub(super) struct Failing {
 }
 
 impl Failing {
-    /// Whether it is the state directory that cannot be used.
+    /// True if the state directory cannot be used.
     pub(super) fn is_of_state(&self) -> bool {
         self.class.as_str() == IssueFault::State.as_str()
     }
 
-    /// Whether the DNS provider does not do what is asked.
+    /// True if the DNS provider fails.
     pub(super) fn is_of_dns(&self) -> bool {
         self.class.as_str() == IssueFault::Dns.as_str()
     }
 
-    /// Whether what there is may not serve, as against nothing having come.
+    /// True if the available pair may not serve, as against no pair having come.
     pub(super) fn is_of_proof(&self) -> bool {
         self.class.as_str() == "prove"
     }
 }
 
-/// Before the task has said anything.
+/// The view before the task's first report.
 pub(crate) fn first(name: &Arc<str>, config: &CertificateConfig, now: UnixTime) -> View {
     View {
         name: Arc::clone(name),
@@ -110,8 +110,8 @@ impl Certificate {
         self.show_state();
     }
 
-    /// Shows what is so now; the next step is as it was. Before it is told: who reacts to an event and looks finds
-    /// what the event says.
+    /// Updates the view, but not the next step. To be called before a report: a client that reacts to an event and
+    /// looks must find what the event says.
     pub(super) fn show_state(&self) {
         self.lines.view.send_modify(|view| {
             let next = view.next.clone();
@@ -146,7 +146,7 @@ impl Certificate {
     }
 }
 
-/// Of a bundle that was installed before this task began.
+/// The facts of a bundle that was installed before this task began.
 fn facts_of(bundle: &CertBundle) -> Version {
     Version {
         fingerprint: bundle.fingerprint(),

@@ -1,4 +1,4 @@
-//! What is ordered from which CA, and how control of the names is proved to it.
+//! Configuration of orders: the CAs, and the proof of control of the names.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::aws::Aws;
 pub struct AcmeSource {
     /// The CAs, never empty. Each attempt asks the first, and the next only when that fails.
     pub cas: Vec<Ca>,
-    /// How control of the names is proved.
+    /// The proof of control of the names.
     pub challenge: Challenge,
     /// The kind of the certificate's key. A fresh one for each certificate.
     pub key: KeyType,
@@ -21,14 +21,14 @@ pub struct AcmeSource {
     pub preferred_chain: Option<String>,
     /// Name servers to ask in the self-check and for the delegation of challenges; empty: the system's.
     pub resolvers: Vec<SocketAddr>,
-    /// Two orders for these names are never closer than this, unless somebody asks for one by name.
+    /// Least time between two orders for these names, unless an operator asks for one by name.
     pub min_interval: Duration,
     /// The wait after the first failure; ten times longer after each further one, up to a day.
     pub first_retry: Duration,
 }
 
 impl AcmeSource {
-    /// To speak with these CAs, and order nothing.
+    /// A source to speak with these CAs; it orders nothing.
     pub(crate) fn of(cas: Vec<Ca>) -> Self {
         Self {
             cas,
@@ -68,7 +68,7 @@ pub struct ExternalAccount {
     pub hmac_key: SecretReference,
 }
 
-/// How control of the names is proved.
+/// The proof of control of the names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Challenge {
     /// RFC 8737: inside the TLS listeners; port 443 must lead to one of them.
@@ -90,7 +90,7 @@ impl Challenge {
     }
 }
 
-/// Who can write TXT records.
+/// A writer of TXT records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DnsProvider {
     /// Amazon Route 53.
@@ -102,11 +102,11 @@ pub enum DnsProvider {
 /// Amazon Route 53.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route53 {
-    /// Which AWS, as whom.
+    /// The AWS account and identity.
     pub aws: Aws,
     /// The hosted zone's id; `None`: the public zone with the longest name that the record ends in.
     pub zone: Option<String>,
-    /// How long to wait until a change is on all name servers.
+    /// Longest wait until a change is on all name servers.
     pub propagation_timeout: Duration,
 }
 
@@ -115,9 +115,9 @@ pub struct Route53 {
 pub struct ExecHook {
     /// The program and its first arguments; `present` or `cleanup`, the record's name and its value follow.
     pub command: Vec<String>,
-    /// After this long it is killed, and the challenge has failed.
+    /// Time after which it is killed, and the challenge has failed.
     pub timeout: Duration,
-    /// How long to wait after the last `present` before the CA is told.
+    /// Wait after the last `present` before the CA is asked to validate.
     pub propagation: Duration,
 }
 

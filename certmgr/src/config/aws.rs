@@ -1,10 +1,10 @@
-//! What is read from AWS, and as whom.
+//! Configuration of sources in AWS.
 
 use std::time::Duration;
 
 use super::SecretReference;
 
-/// Which AWS, as whom. Everything left out is the default chain's: environment, profile, ECS task role, EKS
+/// The AWS account and identity. Everything left out is the default chain's: environment, profile, ECS task role, EKS
 /// Pod Identity, IRSA, instance role.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Aws {
@@ -19,17 +19,17 @@ pub struct Aws {
 /// A pair in S3.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Source {
-    /// Which AWS, as whom.
+    /// The AWS account and identity.
     pub aws: Aws,
     /// The bucket.
     pub bucket: String,
-    /// What in it.
+    /// The objects in it.
     pub objects: S3Objects,
-    /// Whether the bucket stands in the path and not in the host name.
+    /// The bucket stands in the path and not in the host name.
     pub path_style: bool,
-    /// How often it is read; each wait is drawn from 90 to 110 % of it.
+    /// Time between two reads; each wait is drawn from 90 to 110 % of it.
     pub poll: Duration,
-    /// URL of an SQS queue that is told of changes by S3 or EventBridge. A message causes an earlier read and
+    /// URL of an SQS queue to which S3 or EventBridge reports changes. A message causes an earlier read and
     /// nothing else.
     pub queue: Option<String>,
 }
@@ -60,17 +60,17 @@ pub struct S3Object {
 /// A pair in one secret of AWS Secrets Manager. Always its version of stage `AWSCURRENT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretsManagerSource {
-    /// Which AWS, as whom.
+    /// The AWS account and identity.
     pub aws: Aws,
     /// Name or ARN.
     pub secret: String,
-    /// What is in it.
+    /// The format of its content.
     pub format: SecretFormat,
-    /// How often it is read; each wait is drawn from 90 to 110 % of it.
+    /// Time between two reads; each wait is drawn from 90 to 110 % of it.
     pub poll: Duration,
 }
 
-/// How a pair is written in a secret.
+/// The format of a pair in a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretFormat {
     /// A JSON object with a PEM text in each of two fields. Other fields do not matter.

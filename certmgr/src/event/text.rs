@@ -41,7 +41,7 @@ impl fmt::Display for Event {
 
 /// The words after the name, a function for each group of events. Each says nothing of the other groups.
 impl Event {
-    /// What serves from now on, and what is kept of it.
+    /// Words for events of the serving and the kept bundle.
     fn serving(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Promoted {
@@ -89,7 +89,7 @@ impl Event {
         }
     }
 
-    /// What the source holds, or why it gives nothing.
+    /// Words for events of the source.
     fn source(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { error, serving, .. } => {
@@ -122,7 +122,7 @@ impl Event {
         }
     }
 
-    /// An order on its way.
+    /// Words for events of an order in progress.
     fn order(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ordering { why, .. } => write!(f, "a certificate is ordered: {}", words(*why)),
@@ -166,7 +166,7 @@ impl Event {
         }
     }
 
-    /// What comes of what serves in the end.
+    /// Words for events of advice, revocation and expiry.
     fn end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RenewalAdvised { at, explanation, .. } => {
@@ -217,7 +217,7 @@ impl Event {
     }
 }
 
-/// Why an order is placed, for people.
+/// The reason of an order, for people.
 pub(crate) fn words(why: Why) -> &'static str {
     match why {
         Why::First => "nothing serves yet",
@@ -229,7 +229,7 @@ pub(crate) fn words(why: Why) -> &'static str {
     }
 }
 
-/// What goes on serving while the source is not well.
+/// The bundle that goes on serving while the source fails.
 struct Still(Option<Fingerprint>);
 
 impl fmt::Display for Still {

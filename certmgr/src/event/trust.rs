@@ -1,4 +1,4 @@
-//! What happens to trust bundles, each fact told once.
+//! Events of trust bundles; each fact is reported once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,118 +8,118 @@ use certstore::{Fingerprint, UnixTime, rfc3339};
 
 use crate::error::Error;
 
-/// A turn in a trust bundle's life.
+/// An event in a trust bundle's life.
 #[derive(Debug, Clone)]
 pub enum TrustEvent {
     /// Peers are verified against another bundle from now on.
     Promoted {
         /// The bundle.
         name: Arc<str>,
-        /// What is in force now.
+        /// The bundle in force now.
         fingerprint: Fingerprint,
-        /// How many CAs it has.
+        /// Number of its CAs.
         cas: usize,
-        /// How many revocation lists.
+        /// Number of its revocation lists.
         revocation_lists: usize,
-        /// How many certificates they revoke, all together.
+        /// Number of certificates that they revoke, all together.
         revoked: usize,
-        /// When the last of its CAs expires.
+        /// Time at which the last of its CAs expires.
         not_after: Option<UnixTime>,
-        /// When the first of its revocation lists is due for a newer one.
+        /// Time at which the first of its revocation lists is due for a newer one.
         next_update: Option<UnixTime>,
-        /// From seeing the change to having it in force.
+        /// Time from seeing the change to having it in force.
         took: Duration,
     },
-    /// The source holds what makes no bundle, or none that is in date. Told once for each content and reason.
+    /// The source's content makes no bundle, or none that is in date. Reported once for each content and reason.
     Refused {
         /// The bundle.
         name: Arc<str>,
         /// Place, reason and remedy.
         error: Error,
-        /// What stays in force; `None` if nothing is.
+        /// The bundle that stays in force; `None` if nothing is.
         serving: Option<Fingerprint>,
     },
-    /// The source cannot be read. Told once for each reason.
+    /// The source cannot be read. Reported once for each reason.
     Unreadable {
         /// The bundle.
         name: Arc<str>,
         /// Place, reason and remedy.
         error: Error,
-        /// What stays in force; `None` if nothing is.
+        /// The bundle that stays in force; `None` if nothing is.
         serving: Option<Fingerprint>,
     },
-    /// The source is well again after a refusal or after it could not be read.
+    /// The source works again after a refusal or after it could not be read.
     Recovered {
         /// The bundle.
         name: Arc<str>,
-        /// What is in force.
+        /// The bundle in force.
         fingerprint: Fingerprint,
     },
-    /// What was in force before the start is in force again, from the state directory.
+    /// The bundle that was in force before the start is in force again, from the state directory.
     Restored {
         /// The bundle.
         name: Arc<str>,
-        /// What is in force now.
+        /// The bundle in force now.
         fingerprint: Fingerprint,
     },
-    /// What is kept of it is broken and not used. Told once for each start.
+    /// The kept document is broken and not used. Reported once for each start.
     KeptBroken {
         /// The bundle.
         name: Arc<str>,
-        /// What is wrong, with the place.
+        /// The error, with the place.
         text: String,
     },
-    /// What is in force could not be kept on disk: the next start will not have it. Told once until it is kept
+    /// The bundle in force could not be kept on disk: the next start will not have it. Reported once until it is kept
     /// after all.
     KeepFailed {
         /// The bundle.
         name: Arc<str>,
-        /// What is in force and is not kept.
+        /// The bundle that is in force and is not kept.
         fingerprint: Fingerprint,
-        /// What is wrong, with the place and the remedy.
+        /// The error, with the place and the remedy.
         text: String,
     },
-    /// It is kept after all.
+    /// A bundle that could not be kept is kept now.
     Kept {
         /// The bundle.
         name: Arc<str>,
-        /// What is kept.
+        /// The kept bundle.
         fingerprint: Fingerprint,
     },
-    /// A revocation list in force has less than a twentieth of its life left. Told once for each list.
+    /// A revocation list in force has less than a twentieth of its life left. Reported once for each list.
     ListDue {
         /// The bundle.
         name: Arc<str>,
         /// The CA that signed it.
         issuer: String,
-        /// By when there should be a newer one.
+        /// Time by which there should be a newer one.
         next_update: UnixTime,
     },
-    /// A revocation list in force is past its nextUpdate. It goes on being used. Told once for each list.
+    /// A revocation list in force is past its nextUpdate. It goes on being used. Reported once for each list.
     ListOverdue {
         /// The bundle.
         name: Arc<str>,
         /// The CA that signed it.
         issuer: String,
-        /// By when there should have been a newer one.
+        /// Time by which there should have been a newer one.
         next_update: UnixTime,
     },
-    /// The CA that expires last has less than a twentieth of its life left. Told once.
+    /// The CA that expires last has less than a twentieth of its life left. Reported once.
     ExpiresSoon {
         /// The bundle.
         name: Arc<str>,
         /// That CA.
         subject: String,
-        /// Until when it is valid.
+        /// End of its validity.
         not_after: UnixTime,
     },
-    /// Every CA has expired. They go on being trusted. Told once.
+    /// Every CA has expired. They go on being trusted. Reported once.
     Expired {
         /// The bundle.
         name: Arc<str>,
         /// The CA that expired last.
         subject: String,
-        /// Until when it was valid.
+        /// End of its validity.
         not_after: UnixTime,
     },
 }
@@ -141,7 +141,7 @@ impl TrustEvent {
         "trust_expired",
     ];
 
-    /// The bundle that it is about. Certificates have names of their own: one may be called the same.
+    /// The name of the bundle. Certificates have names of their own: one may be called the same.
     pub fn name(&self) -> &Arc<str> {
         match self {
             Self::Promoted { name, .. }
@@ -177,12 +177,12 @@ impl TrustEvent {
         }
     }
 
-    /// Whether somebody must act.
+    /// True if somebody must act.
     pub fn is_error(&self) -> bool {
         matches!(self.level(), Level::Error)
     }
 
-    /// Renders the event as a log line. ERROR where somebody must act.
+    /// Writes the event to the log. ERROR where somebody must act.
     pub(crate) fn log(&self) {
         let trust_bundle = &**self.name();
         let event = self.kind();
@@ -235,7 +235,7 @@ impl fmt::Display for TrustEvent {
 
 /// The words after the name, a function for each group of events. Each says nothing of the other groups.
 impl TrustEvent {
-    /// What is in force from now on, and what is kept of it.
+    /// Words for events of the bundle in force and of the kept one.
     fn in_force(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Promoted {
@@ -277,7 +277,7 @@ impl TrustEvent {
         }
     }
 
-    /// What the source holds, or why it gives nothing.
+    /// Words for events of the source.
     fn source(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { error, serving, .. } => {
@@ -294,7 +294,7 @@ impl TrustEvent {
         }
     }
 
-    /// What of it comes to its end.
+    /// Words for events of age.
     fn age(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ListDue {
@@ -332,7 +332,7 @@ impl TrustEvent {
     }
 }
 
-/// What stays in force while the source is not well.
+/// The bundle that stays in force while the source fails.
 struct Still(Option<Fingerprint>);
 
 impl fmt::Display for Still {
