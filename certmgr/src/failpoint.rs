@@ -1,4 +1,4 @@
-//! Named places where a test may end the process, to see what a crash there leaves behind.
+//! Named places where a test may end the process, to see the state that a crash there leaves behind.
 //!
 //! Without the cargo feature `failpoints` nothing of this is compiled in. With it, `H2GATE_FAILPOINT=<name>`
 //! (or `<name>#<n>`: at its n-th hit, from 1) aborts the process there, and `H2GATE_FAILPOINT_TRACE=<file>`
@@ -46,7 +46,7 @@ mod enabled {
         }
     }
 
-    /// See above.
+    /// Aborts the process at this place if the environment names it.
     pub(crate) fn hit(site: &str, detail: &str) {
         static WANTED: OnceLock<Wanted> = OnceLock::new();
         let wanted = WANTED.get_or_init(Wanted::from_environment);

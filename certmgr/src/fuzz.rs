@@ -1,4 +1,4 @@
-//! The bodies of the fuzz targets: inside the crate, because what they try is private.
+//! The bodies of the fuzz targets: inside the crate, because the tested functions are private.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What is kept of a certificate: the pair that serves and those that served before it, for the next start and
+//! The kept pairs of a certificate: the serving one and those that served before it, for the next start and
 //! for a rollback. One document, replaced as a whole.
 
 mod reading;
@@ -21,13 +21,13 @@ pub(crate) use reading::{Unloaded, comes_first, is_replaced, load};
 /// The document's format. Format 1 had other names for some fields, which are read as well.
 const FORMAT: u32 = 2;
 
-/// So many pairs are kept, the one that serves among them.
+/// Number of pairs that are kept, the serving one among them.
 const MAX_VERSIONS: usize = 4;
 
-/// So many versions are excluded at once; the oldest ones are forgotten first.
+/// Number of versions that are excluded at once; the oldest ones are forgotten first.
 const MAX_EXCLUDED: usize = 16;
 
-/// What the fields of one version take beside its pair, generously.
+/// Upper limit for the fields of one version beside its pair.
 const FIELDS_BYTES: usize = 4096;
 
 /// The kept pairs of one certificate.
@@ -40,39 +40,39 @@ pub(crate) struct Kept {
     base: Base,
 }
 
-/// What the disk had when it was last read or written here: what differs from it now is our own doing.
+/// State of the disk at the last read or write here: a difference from it is a change of our own.
 #[derive(Debug, Default)]
 struct Base {
     fingerprints: Vec<Fingerprint>,
     excluded: Vec<String>,
 }
 
-/// A pair that serves, or did.
+/// A pair that serves or served.
 pub(crate) struct Version {
     pub(crate) facts: view::Version,
     pub(crate) source: String,
     pub(crate) pair: Pair,
 }
 
-/// What a version has of the names that are configured.
+/// Share of the configured names that a version has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Coverage {
-    /// All of them; whatever it names, if none is configured.
+    /// All of them; any names, if none is configured.
     Whole,
     Part,
     Nothing,
 }
 
-/// Why a document is not used.
+/// Reason why a document is not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unusable {
     /// A newer h2gate has written it.
     Newer(String),
-    /// It is not what any h2gate writes.
+    /// No h2gate writes such a document.
     Broken(String),
 }
 
-/// Where a pair came from.
+/// Origin of a pair at a CA.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origin {
     /// URL of the CA's directory.
@@ -113,12 +113,12 @@ impl Version {
         self.facts.fingerprint
     }
 
-    /// In hex, whole.
+    /// The fingerprint in hex, whole.
     pub(crate) fn hex(&self) -> String {
         hex(self.fingerprint())
     }
 
-    /// It serves again from now on.
+    /// The version, which serves again from now on.
     pub(crate) fn promoted_at(mut self, now: UnixTime) -> Self {
         self.facts.promoted_at = Some(now);
         self
@@ -128,7 +128,7 @@ impl Version {
         self.pair.content()
     }
 
-    /// How many of these names it has.
+    /// The share of these names that the version has.
     pub(crate) fn coverage(&self, domains: &[Name]) -> Coverage {
         let covered = |wanted: &&Name| self.facts.names.iter().any(|name| name.covers(wanted));
         match domains.iter().filter(covered).count() {
@@ -148,8 +148,8 @@ impl fmt::Debug for Version {
 }
 
 impl Kept {
-    /// Puts a version first. Another one of the same version goes, and so does the oldest if there are too
-    /// many. It is excluded no longer.
+    /// Puts a version first. An older entry of the same version is removed, and so is the oldest version if there are
+    /// too many. The version is no longer excluded.
     pub(crate) fn promote(&mut self, version: Version) {
         let fingerprint = version.fingerprint();
         let name = hex(fingerprint);
@@ -160,7 +160,7 @@ impl Kept {
         self.mark();
     }
 
-    /// Takes in what the disk has besides: it could not be read before.
+    /// Merges the document on disk, which could not be read before.
     pub(crate) fn absorb(&mut self, disk: Self) {
         for version in disk.versions {
             if self.version(version.fingerprint()).is_none() {
@@ -177,9 +177,9 @@ impl Kept {
         self.mark();
     }
 
-    /// Takes in what another process that shares the state has written since: versions that came, versions that
-    /// went, what was excluded or is not any more, what comes first. Our own changes since then
-    /// stand; what comes first here stays in any case, for it serves. True if another version comes first now.
+    /// Merges the writes of another process that shares the state: versions that were added or removed, exclusions that
+    /// were added or ended, the first version. Our own changes since the last read or write stand; our first version is
+    /// kept in any case, for it serves. True if another version is first now.
     pub(crate) fn merge(&mut self, disk: Self) -> bool {
         let base = std::mem::replace(&mut self.base, disk.base);
         let ours = self.versions.first().map(Version::fingerprint);
@@ -217,7 +217,7 @@ impl Kept {
         is_moved && theirs.is_some()
     }
 
-    /// The disk has all of it now.
+    /// Notes that the disk has all of it now.
     pub(crate) fn written(&mut self) {
         self.base = Base {
             fingerprints: self.versions.iter().map(Version::fingerprint).collect(),
@@ -236,7 +236,7 @@ impl Kept {
         self.excluded.contains(&hex(fingerprint))
     }
 
-    /// All that are excluded, in hex.
+    /// All excluded fingerprints, in hex.
     pub(crate) fn excluded(&self) -> &[String] {
         &self.excluded
     }
@@ -247,15 +247,15 @@ impl Kept {
             .find(|version| version.fingerprint() == fingerprint)
     }
 
-    /// Those that may serve again under these names: first what has all of them, then what has some, each the newest
-    /// first. One that has none would answer in place of what is configured.
+    /// The versions that may serve again under these names: first those with all of them, then those with some, each
+    /// the newest first. A version with none would answer in place of the configured one.
     pub(crate) fn fitting(&self, domains: &[Name]) -> Vec<&Version> {
         let mut fitting: Vec<&Version> = self
             .versions
             .iter()
             .filter(|version| version.coverage(domains) != Coverage::Nothing)
             .collect();
-        // Stable: of equals the newest stays first.
+        // The sort is stable: of equals the newest stays first.
         fitting.sort_by_key(|version| version.coverage(domains) != Coverage::Whole);
         fitting
     }
@@ -269,8 +269,8 @@ impl Kept {
         Some(self.versions.remove(index))
     }
 
-    /// What is to be revoked, or is, goes once something else is first: it must never serve again. Until then what serves
-    /// stays, beside what is first in its place elsewhere and is to be revoked, too. True if anything went.
+    /// Removes the versions that are to be revoked, or are, once the first or the serving version is none of them: they
+    /// must never serve again. Until then both stay: the first one may serve elsewhere. True if any was removed.
     pub(crate) fn forget(
         &mut self,
         serving: Option<Fingerprint>,
@@ -330,7 +330,7 @@ impl Kept {
         Ok(bytes)
     }
 
-    /// Reads a document. Versions that are broken are left out and told of in the second part. Costs a check of
+    /// Reads a document. Broken versions are left out and reported in the second part. Costs a check of
     /// each pair: blocks for milliseconds.
     pub(crate) fn parse(bytes: &[u8]) -> Result<(Self, Vec<String>), Unusable> {
         // The text of the error holds a position and no content.
@@ -434,7 +434,7 @@ fn place_of(error: &serde_json::Error) -> String {
     format!("is broken at line {} column {}", error.line(), error.column())
 }
 
-/// The whole hash.
+/// The whole hash in hex.
 pub(crate) fn hex(fingerprint: Fingerprint) -> String {
     fingerprint
         .as_bytes()

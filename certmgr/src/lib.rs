@@ -1,16 +1,16 @@
-//! Where certificates come from, and the story of each one from its source to the store.
+//! Sources of certificates, and the course of each certificate from its source to the store.
 //!
 //! [`start`] runs one task for each configured certificate and trust bundle. A task reads its source or asks a
-//! CA, hands the bytes through `certstore`'s one door, and installs what is proved; every turn of events is an
-//! [`Event`] or a [`TrustEvent`]. Whatever goes wrong, what serves goes on serving.
+//! CA, passes the bytes through `certstore`'s one check, and installs the proved result; each event is an
+//! [`Event`] or a [`TrustEvent`]. If anything fails, the serving bundle goes on serving.
 //!
-//! - `certificate.rs` tells the story of a certificate, `trust.rs` that of a trust bundle;
-//! - `source.rs` knows how to read one consistent pair from somewhere;
+//! - `certificate.rs` is the course of a certificate, `trust.rs` that of a trust bundle;
+//! - `source.rs` reads one consistent pair from a source;
 //! - `acme.rs` orders from a CA, and `dns.rs` writes the TXT records that prove control;
-//! - `schedule.rs` decides when to order, `ledger.rs` whether the CA would take it, `plan.rs` looks ahead;
-//! - `state.rs` and `store.rs` keep what must outlive the process;
-//! - `revocations.rs` works off what operators want revoked;
-//! - `view.rs` and `command.rs` are what operators see and command, `service.rs` its gRPC face;
+//! - `schedule.rs` decides on the time of an order, `ledger.rs` knows the CA's limits, `plan.rs` looks ahead;
+//! - `state.rs` and `store.rs` keep the documents that must outlive the process;
+//! - `revocations.rs` carries out the wishes of operators to revoke;
+//! - `view.rs` and `command.rs` are the view and the commands of operators, `service.rs` their gRPC service;
 //! - `supervisor.rs` starts, stops and replaces the tasks when the configuration changes.
 
 #![warn(missing_docs)]

@@ -1,4 +1,4 @@
-//! How all certificates are treated, whatever each of them is.
+//! Options that hold for all certificates.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,29 +16,29 @@ pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 /// Called with each event of a trust bundle, in order for each, from the bundle's task. Must not block.
 pub type TrustObserver = Arc<dyn Fn(&TrustEvent) + Send + Sync>;
 
-/// How the sources are read. The defaults are right for a server.
+/// Options for all tasks. The defaults are right for a server.
 #[derive(Clone)]
 pub struct Options {
-    /// How often a source is read when nothing has told of a change.
+    /// Time between two reads of a source, if nothing reports a change.
     pub poll: Duration,
-    /// How long a pair may be incomplete (a new chain beside an old key) before that is told as a refusal.
+    /// Time for which a pair may be incomplete (a new chain beside an old key) before it is reported as a refusal.
     pub settle: Duration,
-    /// Whether directories are watched as well. Off for file systems that tell nothing, and in tests.
+    /// Directories are watched as well. Off for file systems that report nothing, and in tests.
     pub watch: bool,
     /// The ALPN lists of the listeners; an empty list stands for a client without ALPN.
     pub alpn: Vec<Vec<Vec<u8>>>,
     /// The clock for validity. Must not block.
     pub now: Clock,
-    /// Told of each event. Logging happens anyway.
+    /// Called with each event. Logging happens anyway.
     pub observer: Option<Observer>,
     /// The same for trust bundles.
     pub trust_observer: Option<TrustObserver>,
-    /// Where what serves, the accounts at CAs and the record of orders are kept. `None`: nowhere; then a cold
+    /// The state directory, which keeps the serving pairs, the accounts at CAs and the record of orders. `None`: a cold
     /// start needs its sources, and an ACME certificate fails with an error that says so.
     pub state: Option<State>,
-    /// Orders at CAs under way at once, all certificates together.
+    /// Number of orders at CAs in progress at once, all certificates together.
     pub max_orders: usize,
-    /// Chance, for what must not happen everywhere at once.
+    /// Chance, for actions that must not happen everywhere at once.
     pub random: Random,
 }
 

@@ -1,4 +1,4 @@
-//! A chain and a key as a source or a CA gives them: bytes that nobody has parsed yet.
+//! A chain and a key from a source or a CA: bytes that nobody has parsed yet.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub(crate) struct Pair {
     pub(crate) key: Zeroizing<Vec<u8>>,
 }
 
-/// Tells contents apart. Never shown: it is made of a secret.
+/// Hash that distinguishes contents. Never shown: it is made of a secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Content([u8; 32]);
 

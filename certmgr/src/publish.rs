@@ -1,4 +1,4 @@
-//! How tasks publish: what serves through the one writer, and what happens as events.
+//! Publishing by tasks: bundles through the one writer, and events.
 
 mod trust;
 
@@ -14,7 +14,7 @@ use crate::options::{Observer, Options, TrustObserver};
 
 pub(crate) use trust::TrustPost;
 
-/// The one writer, shared by the tasks, and who of them may use it for which name.
+/// The one writer, shared by the tasks, and the task that may use it for each name.
 ///
 /// An aborted task may still be in the middle of its last step; since it owns its name no longer, that step
 /// cannot bring back what a reload has removed.
@@ -22,7 +22,7 @@ pub(crate) struct Desk {
     state: Mutex<DeskState>,
     observer: Option<Observer>,
     trust_observer: Option<TrustObserver>,
-    /// Whenever another trust bundle comes into force.
+    /// Marked whenever another trust bundle comes into force.
     trust_changes: watch::Sender<()>,
     events: broadcast::Sender<Event>,
 }
@@ -61,13 +61,13 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Logs the event and hands it to all who listen.
+    /// Logs the event and passes it to all observers.
     pub(crate) fn tell(&self, event: Event) {
         event.log();
         if let Some(observer) = &self.observer {
             observer(&event);
         }
-        // Nobody watches, which is lawful.
+        // An error means that nobody watches, which is valid.
         let _ = self.events.send(event);
     }
 
@@ -86,7 +86,7 @@ impl Desk {
     }
 }
 
-/// One task's way to the writer, for its own name alone.
+/// One task's access to the writer, for its own name alone.
 #[derive(Debug)]
 pub(crate) struct Post {
     desk: Arc<Desk>,
@@ -116,7 +116,7 @@ impl Post {
         self.with_writer(|writer| writer.clear_refusal(&self.name));
     }
 
-    /// As [`Desk::tell`].
+    /// Calls [`Desk::tell`].
     pub(crate) fn tell(&self, event: Event) {
         self.desk.tell(event);
     }

@@ -1,9 +1,9 @@
-//! What operators want revoked: a durable list, one document for each wish, worked off by whoever runs.
+//! Wishes of operators to revoke: a durable list, one document for each wish, carried out by any running process.
 //!
-//! A wish holds all that its CA must be told, so it outlives the certificate's place in the configuration and among
-//! the kept versions. The CA is told once what is named is replaced, on disk too, or no process serves it. A wish ends by
-//! the CA's word or with the certificate's life; until then what is revoked stays listed, so that it never serves again,
-//! in no process.
+//! A wish holds all that its CA needs, so it outlives the certificate's place in the configuration and among
+//! the kept versions. The CA is asked once the certificate is replaced, on disk too, or no process serves it. A wish
+//! ends by the CA's answer or with the certificate's life; until then a revoked certificate stays listed, so that it
+//! never serves again, in no process.
 
 mod going;
 mod holding;
@@ -33,19 +33,19 @@ pub(crate) use holding::{Configured, Leave};
 use sight::Sight;
 pub(crate) use wish::Wish;
 
-/// The list is read again after this long: another process may have noted something.
+/// Time between two reads of the list: another process may have noted something.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// The list as this process knows it. One in a process.
+/// The list in the knowledge of this process. One in a process.
 pub(crate) struct Revocations {
     state: State,
     issuers: Issuers,
     reader: Reader,
     now: Clock,
     listed: Mutex<BTreeMap<Fingerprint, Listed>>,
-    /// Documents that are there and cannot be read, by name: in hex, what each is about.
+    /// Names of existing documents that cannot be read: the fingerprint of each, in hex.
     unread: Mutex<BTreeSet<String>>,
-    /// The share by which other processes see that this one is there.
+    /// The share by which other processes see that this one runs.
     counted: tokio::sync::Mutex<Option<Arc<dyn Standby>>>,
     sight: tokio::sync::Mutex<Sight>,
     /// Held while the list on disk is read or added to.
@@ -97,12 +97,12 @@ impl Revocations {
         Ok(())
     }
 
-    /// Whether it must not serve any more, once something else does.
+    /// True if the certificate must not serve any more, once another one does.
     pub(crate) fn is_wanted(&self, fingerprint: Fingerprint) -> bool {
         self.listed().contains_key(&fingerprint) || self.unread().contains(&name_of(fingerprint))
     }
 
-    /// Whether its CA has revoked it.
+    /// True if its CA has revoked the certificate.
     pub(crate) fn is_revoked(&self, fingerprint: Fingerprint) -> bool {
         let listed = self.listed();
         listed
@@ -110,7 +110,7 @@ impl Revocations {
             .is_some_and(|one| one.wish.revoked_at.is_some())
     }
 
-    /// All of them, in the order in which they were asked for.
+    /// All wishes, in the order in which they were made.
     pub(crate) fn views(&self) -> Vec<Revocation> {
         let mut views: Vec<_> = self.listed().values().map(|one| self.view(one)).collect();
         views.sort_by_key(|view| (view.asked_at, view.fingerprint));
@@ -154,7 +154,7 @@ impl Revocations {
         self.reader.list().into_iter().any(serves)
     }
 
-    /// Reads the list again. What cannot be read stays as it was known, be it all or one document.
+    /// Reads the list again. If the list or a document cannot be read, the knowledge about it stays.
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
         let _disk = self.disk.lock().await;
         let names = timeout(STATE_DEADLINE, self.state.store.revocations())
@@ -205,12 +205,12 @@ impl Revocations {
         let _ = timeout(STATE_DEADLINE, loaded.wait_for(|loaded| *loaded)).await;
     }
 
-    /// Something may have become possible: a replacement serves, or a certificate is gone.
+    /// Starts a round: a replacement serves, or a certificate is gone.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// `None`: it is not there.
+    /// `None`: there is no such document.
     async fn read(&self, name: &str) -> Result<Option<Wish>, StoreError> {
         let document = Document::Revocation(name.to_owned());
         let bytes = timeout(STATE_DEADLINE, self.state.store.read(&document))
@@ -247,14 +247,15 @@ impl fmt::Debug for Revocations {
     }
 }
 
-/// What a state directory has of a wish to revoke this, or why that cannot be read, without opening the state. Blocks.
+/// The wish to revoke this certificate in a state directory, or the reason why it cannot be read, without opening the
+/// state. Blocks.
 pub(crate) fn wish_now(state_dir: &Path, fingerprint: Fingerprint) -> Result<Option<Wish>, String> {
     read_now(state_dir, &name_of(fingerprint))
 }
 
-/// The wishes of a state directory that cannot be read: the name of each, and why. Likewise.
+/// The wishes of a state directory that cannot be read: the name of each, and the reason. Blocks.
 pub(crate) fn unread_now(state_dir: &Path) -> Vec<(Document, String)> {
-    // A directory that cannot be read is told of as such.
+    // A directory that cannot be read is reported on its own.
     let names = disk::names_now(state_dir, "revocations").unwrap_or_default();
     let unread = names.into_iter().filter_map(|name| {
         let text = read_now(state_dir, &name).err()?;
@@ -269,7 +270,7 @@ fn read_now(state_dir: &Path, name: &str) -> Result<Option<Wish>, String> {
     bytes.map(|bytes| parse(&bytes, name)).transpose()
 }
 
-/// A wish is about what its document's name says.
+/// Reads a wish, and checks that it is about the certificate that its document's name says.
 fn parse(bytes: &[u8], name: &str) -> Result<Wish, String> {
     let wish = Wish::parse(bytes)?;
     match name_of(wish.fingerprint) == name {
@@ -282,7 +283,7 @@ fn document(fingerprint: Fingerprint) -> Document {
     Document::Revocation(name_of(fingerprint))
 }
 
-/// In hex, whole.
+/// The name of a wish's document: the fingerprint in hex, whole.
 fn name_of(fingerprint: Fingerprint) -> String {
     format!("{fingerprint:x}")
 }

@@ -11,25 +11,25 @@ use crate::aws::{self, secrets_manager};
 use crate::config::{Aws, SecretReference};
 use crate::error::RemoteFault;
 
-/// Nothing that a configuration refers to as a secret is longer.
+/// Longest secret that a configuration may refer to.
 const MAX_SECRET_BYTES: u64 = 65_536;
 
-/// For the file system, which may be a network's.
+/// Limit for the file system, which may be a network's.
 const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A secret could not be had. The text names the place, never the content.
+/// Reason why a secret could not be read. The text names the place, never the content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {text}")]
 pub(crate) struct SecretError {
     /// The file, the variable or the secret's name.
     pub(crate) place: String,
-    /// Whose fault.
+    /// The side at fault.
     pub(crate) fault: RemoteFault,
-    /// What happened. No remedy.
+    /// The event. No remedy.
     pub(crate) text: String,
 }
 
-/// Reads a secret: text, without one line break at its end. Bounded in time and size. Never cached, for it may be
+/// Reads a secret: text, without one line break at its end. Limited in time and size. Never cached, for it may be
 /// rotated.
 pub(crate) async fn read(reference: &SecretReference) -> Result<Zeroizing<String>, SecretError> {
     let place = place(reference);
@@ -84,7 +84,7 @@ fn read_file(path: &Path) -> Found<Zeroizing<Vec<u8>>> {
     }
     let file = std::fs::File::open(path).map_err(failed)?;
     // One buffer that never grows, for one that did would leave copies of the secret behind; and as large as a
-    // secret may be, for not every file system tells the size of a file.
+    // secret may be, for not every file system reports the size of a file.
     let room = MAX_SECRET_BYTES + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(room).unwrap_or_default()));
     file.take(room).read_to_end(&mut bytes).map_err(failed)?;
@@ -109,7 +109,7 @@ async fn fetch(secret: &str, aws: &Aws) -> Found<Zeroizing<Vec<u8>>> {
     fetched.inspect_err(|_| aws::refused(aws)).map_err(told)
 }
 
-/// As text, without one line break at its end. Nothing at all is no secret.
+/// The secret in the form of text, without one line break at its end. An empty one is an error.
 fn text(bytes: Zeroizing<Vec<u8>>) -> Found<Zeroizing<String>> {
     let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is not text in UTF-8".to_owned()))?;
     let text = text.strip_suffix('\n').unwrap_or(text);
@@ -195,7 +195,7 @@ mod tests {
         assert!(!format!("{broken:?}{broken}").contains("SECRET"));
     }
 
-    /// The file systems of some secret stores tell no size either.
+    /// The file systems of some secret stores report no size either.
     #[tokio::test]
     async fn a_file_that_tells_no_size_is_read_whole() {
         let path = "/proc/sys/kernel/ostype";

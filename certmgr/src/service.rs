@@ -25,7 +25,7 @@ use crate::view::Revocation;
 /// The longest request; each is a name and a few words.
 const MAX_REQUEST: usize = 16 << 10;
 
-/// The gRPC service over `control`, without authentication: whoever reaches it may look, and whoever comes from a
+/// The gRPC service over `control`, without authentication: any client that reaches it may look, and a client from a
 /// loopback address may act. The server has to put tonic's connect info into each request.
 pub fn service(control: Control, now: Clock) -> CertificateServiceServer<impl CertificateService> {
     CertificateServiceServer::new(Service { control, now }).max_decoding_message_size(MAX_REQUEST)
@@ -37,7 +37,8 @@ struct Service {
 }
 
 impl Service {
-    /// The name is looked up first: what is logged is a name of the configuration, and no text of a stranger's.
+    /// Checks that a client may act. The name is looked up first: a log line has a name of the configuration, and no
+    /// text of a client.
     fn allowed<T>(&self, request: &Request<T>, command: &str, certificate: &str) -> Result<(), Status> {
         self.control.view(certificate).map_err(status)?;
         not_by_proxy(request.metadata(), command, certificate)?;
@@ -131,7 +132,7 @@ impl CertificateService for Service {
     }
 }
 
-/// A proxy on this machine has a loopback address, and asks for whoever reaches it.
+/// Refuses a request by a proxy: one on this machine has a loopback address, and forwards the requests of others.
 fn not_by_proxy(metadata: &MetadataMap, command: &str, certificate: &str) -> Result<(), Status> {
     let tells = metadata.keys().find_map(|key| match key {
         KeyRef::Ascii(key) => Some(key.as_str()).filter(|key| is_written_by_proxies(key)),
@@ -151,11 +152,11 @@ fn not_by_proxy(metadata: &MetadataMap, command: &str, certificate: &str) -> Res
     )))
 }
 
-/// A browser on this machine has a loopback address, too, and asks for whatever page it shows. None can speak gRPC on
-/// its own; should one learn to, the page that asks is a stranger's.
+/// Refuses a request from a web page: a browser on this machine has a loopback address, too, and sends requests for any
+/// page. None can speak gRPC on its own; should one learn to, the page may be anybody's.
 fn not_from_page(metadata: &MetadataMap, command: &str, certificate: &str) -> Result<(), Status> {
     const FETCHED_FROM: &str = "sec-fetch-site";
-    // W3C Fetch Metadata §2.3: `cross-site` and `same-site` are of other pages than what is asked.
+    // W3C Fetch Metadata §2.3: `cross-site` and `same-site` mean a page of another origin.
     let is_strange = |site: &MetadataValue<Ascii>| !matches!(site.as_bytes(), b"same-origin" | b"none");
     let field = if metadata.contains_key("origin") {
         "origin"
@@ -176,8 +177,8 @@ fn not_from_page(metadata: &MetadataMap, command: &str, certificate: &str) -> Re
     )))
 }
 
-/// Whether proxies add a field of this name: to tell of themselves, or of a client by what `http2` takes for such a claim.
-/// Servers of CGI's kind take `_`, `.` and `-` for the same.
+/// True if proxies add a field of this name: about themselves, or about a client in the way that `http2` takes for such
+/// a claim. Servers of CGI's kind take `_`, `.` and `-` for the same.
 fn is_written_by_proxies(key: &str) -> bool {
     const WHOLE: [&str; 21] = [
         "forwarded",
@@ -222,7 +223,7 @@ fn is_written_by_proxies(key: &str) -> bool {
     WHOLE.contains(&key.as_str()) || BEGINNINGS.iter().any(|beginning| key.starts_with(beginning))
 }
 
-/// Whether whoever asks may change something: only from this machine, for there is no authentication and the
+/// Checks that the peer may change something: only from this machine, for there is no authentication and the
 /// address may be open to probes and scrapers.
 fn allowed(peer: Option<SocketAddr>, command: &str, certificate: &str) -> Result<(), Status> {
     let shown = peer.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
@@ -262,20 +263,20 @@ fn status(error: CommandError) -> Status {
     }
 }
 
-/// One watcher: the certificates as they are, then events; the certificates anew after events were missed.
+/// One watcher: the present certificates, then events; the certificates anew after events were missed.
 struct Watch {
     control: Control,
     now: Clock,
-    /// Only this certificate; empty: all.
+    /// The one certificate to report; empty: all.
     name: String,
     events: broadcast::Receiver<Event>,
-    /// To be sent before the next event. Bounded by the number of certificates.
+    /// Items to be sent before the next event. Bounded by the number of certificates.
     pending: VecDeque<Item>,
 }
 
 impl Watch {
     fn new(control: Control, now: Clock, name: String) -> Self {
-        // Before the snapshot, so that nothing falls between the two.
+        // Before the snapshot, so that no event falls between the two.
         let events = control.watch();
         let mut watch = Self {
             control,

@@ -1,4 +1,4 @@
-//! Where a pair comes from. Each source reads one consistent pair and can say what would wake it.
+//! Sources of pairs. Each source reads one consistent pair and can wait for a sign of change.
 //!
 //! Another source adds a variant to `config::Source` and a file here, with the same two answers: a [`Pair`],
 //! or an `Error` that names the place.
@@ -22,10 +22,10 @@ use crate::error::Error;
 use crate::pair::Pair;
 use crate::watch::Watcher;
 
-/// What is read over the network is not looked at sooner again, however incomplete it was.
+/// Least time before a remote source is read again, however incomplete it was.
 const REMOTE_RETRY: Duration = Duration::from_secs(2);
 
-/// Two objects of a remote store may be so far apart before that is told.
+/// Time by which the writes of two remote objects may be apart before that is reported.
 const REMOTE_SETTLE: Duration = Duration::from_secs(5);
 
 /// Reads one source again and again.
@@ -43,7 +43,7 @@ impl Reader {
         Self::bounded(source, MAX_PEM_BYTES, poll, watcher)
     }
 
-    /// As [`Reader::new`], for a trust bundle: revocation lists may be long.
+    /// A reader for a trust bundle: revocation lists may be long.
     pub(crate) fn of_trust(source: &Source, poll: Duration, watcher: Option<&Arc<Watcher>>) -> Option<Self> {
         Self::bounded(source, MAX_TRUST_BYTES, poll, watcher)
     }
@@ -67,7 +67,7 @@ impl Reader {
         }
     }
 
-    /// The pair that is there now. Also when it is the same as before: the caller compares contents.
+    /// The present pair, also when it is the same as before: the caller compares contents.
     ///
     /// Ends within a minute, whatever the source does. Cancelling it loses nothing. A source that has one part
     /// only (a combined file, or CA certificates without a revocation list) gives the same bytes as chain and key.
@@ -89,7 +89,7 @@ impl Reader {
         }
     }
 
-    /// How long to wait for the next read without a hint. Drawn anew at each call.
+    /// The wait for the next read without a hint. Drawn anew at each call.
     pub(crate) fn poll(&self) -> Duration {
         match self {
             Self::Files(files) => files.poll(),
@@ -98,7 +98,7 @@ impl Reader {
         }
     }
 
-    /// Where one part of the pair comes from, for people: paths, `s3://bucket/key`, a secret's name. Never empty.
+    /// The places of one part of the pair, for people: paths, `s3://bucket/key`, a secret's name. Never empty.
     pub(crate) fn places_of(&self, part: Part) -> Vec<String> {
         match self {
             Self::Files(files) => files.places_of(part),
@@ -109,7 +109,7 @@ impl Reader {
 }
 
 impl Source {
-    /// How long what it holds may be incomplete before that is told, if `settle` is right for files.
+    /// Time for which the content may be incomplete before that is reported, if `settle` is right for files.
     pub(crate) fn settle(&self, settle: Duration) -> Duration {
         match self {
             Self::Files(_) => settle,
@@ -117,7 +117,7 @@ impl Source {
         }
     }
 
-    /// How soon something incomplete is looked at again, if `retry` is right for files.
+    /// The wait before incomplete content is read again, if `retry` is right for files.
     pub(crate) fn retry(&self, retry: Duration) -> Duration {
         match self {
             Self::Files(_) => retry,

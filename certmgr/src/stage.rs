@@ -1,20 +1,20 @@
-//! How far a task has come since the start of the program.
+//! Progress of a task since the start of the program.
 
 use tokio::sync::watch;
 
-/// What a certificate's or a trust bundle's task has behind it.
+/// Stages that a certificate's or a trust bundle's task has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     /// Nothing.
     Started,
-    /// What is kept serves, if anything of it can.
+    /// The kept version serves, if any can.
     Restored,
-    /// It serves, or the first read has ended, or neither is waited for.
+    /// A bundle serves, or the first read has ended, or neither is waited for.
     Loaded,
 }
 
 impl Stage {
-    /// It has come so far, or farther.
+    /// Raises the stage to at least this one.
     pub(crate) fn reach(self, stage: &watch::Sender<Self>) {
         stage.send_if_modified(|now| {
             let is_later = *now < self;

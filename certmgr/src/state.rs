@@ -1,14 +1,14 @@
-//! The state directory: what must outlive the process, on the local disk.
+//! The state directory: documents that must outlive the process, on the local disk.
 //!
 //! ```text
 //! format                        the number of the layout
-//! certificates/<name>.json      what serves, and what served before it; with keys
+//! certificates/<name>.json      the serving pair, and those that served before it; with keys
 //! accounts/<directory>.json     accounts at CAs; with keys
-//! orders/<name>.json            orders under way; with keys
-//! ledger.json                   what was ordered when
-//! revocations/<hash>.json       what is to be revoked, and what has been
+//! orders/<name>.json            orders in progress; with keys
+//! ledger.json                   past orders with their times
+//! revocations/<hash>.json       certificates to be revoked, and revoked ones
 //! trust/<name>.json             CA certificates and revocation lists that are in force
-//! locks/<name>                  who may order
+//! locks/<name>                  locks of leases
 //! ```
 
 use std::fmt;
@@ -26,13 +26,13 @@ use crate::store::disk::{self, Disk};
 /// The layout that this program writes. Version 0 had no `format` file, and the same layout otherwise.
 const FORMAT: u64 = 1;
 
-/// The file that holds it.
+/// The file that holds the number of the layout.
 const FORMAT_FILE: &str = "format";
 
-/// What it may hold: a number and a line's end have far less.
+/// Longest content of that file: a number and a line's end have far less.
 const MAX_FORMAT_BYTES: u64 = 32;
 
-/// What a fresh volume may hold before us.
+/// Entries that a fresh volume may have before our first.
 const NOT_OURS: [&str; 1] = ["lost+found"];
 
 /// The opened state. Cheap to clone.
@@ -42,7 +42,7 @@ pub struct State {
     pub(crate) lease: Arc<dyn Lease>,
 }
 
-/// The state directory cannot be used. The message names it and says what to do.
+/// Reason why the state directory cannot be used. The message names it, and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct StateError {
@@ -61,7 +61,7 @@ impl State {
         secure(directory, &metadata)?;
         match format(directory)? {
             Some(FORMAT) => {
-                // Each write says for itself what is wrong with the disk.
+                // Each write reports an error of the disk.
                 let _ = prepare(directory);
             }
             Some(newer) if newer > FORMAT => {
@@ -115,7 +115,7 @@ fn make(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
-/// Nobody else may write there: who could, could put a key of his own in place.
+/// Checks that nobody else may write there: another user could put a key in place.
 fn secure(directory: &Path, metadata: &Metadata) -> Result<(), StateError> {
     let (us, owner, mode) = (
         rustix::process::geteuid().as_raw(),
@@ -187,7 +187,7 @@ fn read_format(file: &Path) -> io::Result<Option<String>> {
     Ok((read as u64 <= MAX_FORMAT_BYTES).then_some(text))
 }
 
-/// Something in the directory that we would never have put there.
+/// An entry in the directory that we would never have made.
 fn foreign(directory: &Path) -> io::Result<Option<String>> {
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name().to_string_lossy().into_owned();

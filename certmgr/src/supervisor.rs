@@ -1,4 +1,4 @@
-//! Starts, stops and replaces the tasks as the configuration asks.
+//! The supervisor: starts, stops and replaces the tasks when the configuration changes.
 
 mod control;
 mod leftovers;
@@ -34,9 +34,9 @@ pub use control::Control;
 pub(crate) use control::MAX_WATCHED_EVENTS;
 use trust::RunningTrust;
 
-/// Starts a task for each certificate, on the tokio runtime that this is called in.
+/// Starts a task for each certificate, on the tokio runtime of the caller.
 ///
-/// All are declared in the store before this returns, so that listeners can be built at once.
+/// All names are declared in the store before this returns, so that listeners can be built at once.
 ///
 /// # Panics
 /// Outside of a tokio runtime.
@@ -44,7 +44,7 @@ pub fn start(configs: Vec<CertificateConfig>, writer: Writer, options: Options) 
     start_with(configs, writer, options, None)
 }
 
-/// As [`start`], with others in the place of real CAs.
+/// Calls [`start`], with other issuers in the place of real CAs.
 pub(crate) fn start_with(
     configs: Vec<CertificateConfig>,
     writer: Writer,
@@ -86,7 +86,13 @@ fn real_issuers(state: &State, reader: &Reader, ledger: &Arc<Ledger>, max_orders
     Arc::new(move |source| Arc::new(acme::Client::new(source, &shared)))
 }
 
-/// The running certificate tasks. Dropping it stops them; what serves goes on serving.
+/// The running certificate tasks.
+///
+/// It promises one task for each configured certificate and trust bundle, and that only this task publishes under its
+/// name: a replaced task is aborted, and can install nothing more. A failure of one certificate leaves its serving
+/// bundle and the other tasks alone; errors are reported by events and in [`Control`], none is returned. The caller
+/// keeps the handle for as long as certificates are to be renewed. Dropping it aborts all tasks: serving bundles go
+/// on serving, and the next start continues the orders and wishes that are noted on disk.
 #[must_use = "dropping the handle stops the certificate tasks"]
 pub struct Handle {
     runtime: tokio::runtime::Handle,
@@ -100,7 +106,7 @@ pub struct Handle {
 
 impl Handle {
     /// Makes these the certificates. Equal ones are left alone; changed ones are read anew while the old
-    /// bundle serves on; those no longer named are removed from the store. May be called from anywhere.
+    /// bundle serves on; those no longer named are removed from the store. May be called from any thread.
     pub fn reload(&self, configs: Vec<CertificateConfig>) {
         let mut tasks = self.tasks.state();
         let mut wanted: BTreeMap<String, CertificateConfig> = configs
@@ -134,30 +140,30 @@ impl Handle {
         }
         self.clear(&mut tasks, leftovers);
         if let Some(revocations) = &self.tasks.revocations {
-            // What was removed does not serve any more.
+            // A removed certificate does not serve any more.
             revocations.wake();
         }
     }
 
-    /// Ends once what was kept of every certificate and trust bundle serves, or is known not to: from then on a handshake
-    /// is answered with what served last.
+    /// Ends once the kept version of every certificate and trust bundle serves, or is known not to: from then on a
+    /// handshake is answered with the version that served last.
     pub fn restored(&self) -> impl Future<Output = ()> + Send + 'static {
         all_reach(Stage::Restored, self.tasks.state().stages())
     }
 
-    /// Ends once every certificate and trust bundle has either been read once (whatever that brought) or serves what
-    /// was kept: from then on a replica may call itself ready. What comes from ACME is waited for only until it is
-    /// known what is kept of it, for the CA's challenge has to reach us. What a later reload adds is not waited for.
+    /// Ends once every certificate and trust bundle has either been read once (with any outcome) or serves a kept
+    /// version: from then on a replica may report ready. A certificate from ACME is waited for only until its kept
+    /// versions are known, for the CA's challenge has to reach us. Names that a later reload adds are not waited for.
     pub fn first_load_done(&self) -> impl Future<Output = ()> + Send + 'static {
         all_reach(Stage::Loaded, self.tasks.state().stages())
     }
 
-    /// To see and steer them.
+    /// The face for operators: views, commands, events.
     pub fn control(&self) -> Control {
         Control::new(Arc::clone(&self.tasks))
     }
 
-    /// Stops all tasks. What serves goes on serving.
+    /// Stops all tasks. Serving bundles go on serving.
     pub fn stop(self) {}
 
     fn run(&self, config: CertificateConfig, id: u64, before: Option<Arc<Orders>>) -> Running {
@@ -218,19 +224,19 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// Ends once all of them have come so far.
+/// Ends once all of them have reached the stage.
 async fn all_reach(stage: Stage, of: Vec<watch::Receiver<Stage>>) {
     for mut one in of {
-        // A task that is gone (replaced by a reload) has nothing left to wait for.
+        // A task that is gone (replaced by a reload) ends the wait.
         let _ = one.wait_for(|reached| *reached >= stage).await;
     }
 }
 
-/// The tasks that run, and the ways to them.
+/// The running tasks, and the channels to them.
 pub(crate) struct Tasks {
-    /// `None`: there is no state, so nothing is ordered.
+    /// `None`: there is no state directory, so nothing is ordered.
     ledger: Option<Arc<Ledger>>,
-    /// `None`: there is no state.
+    /// `None`: there is no state directory.
     revocations: Option<Arc<Revocations>>,
     state: Mutex<TasksState>,
     events: broadcast::Sender<Event>,
@@ -241,12 +247,12 @@ struct TasksState {
     last_id: u64,
     running: BTreeMap<String, Running>,
     trust: BTreeMap<String, RunningTrust>,
-    /// What clears up after orders that nobody goes on with.
+    /// Tasks that clear up after orders that nobody continues.
     leftovers: JoinSet<()>,
 }
 
 impl TasksState {
-    /// How far those that run now have come.
+    /// The stages of the running tasks.
     fn stages(&self) -> Vec<watch::Receiver<Stage>> {
         let bundles = self.trust.values().map(|running| running.stage.clone());
         let certificates = self.running.values().map(|running| running.stage.clone());
@@ -256,7 +262,7 @@ impl TasksState {
 
 struct Running {
     config: CertificateConfig,
-    /// What its orders need, if it is ordered.
+    /// The requirements of its orders, if it is ordered.
     orders: Option<Arc<Orders>>,
     task: JoinHandle<()>,
     stage: watch::Receiver<Stage>,
@@ -274,7 +280,7 @@ impl Tasks {
             .collect()
     }
 
-    /// What is to be revoked, and what has been, whatever is configured.
+    /// The certificates to be revoked, and the revoked ones, also of names that are not configured.
     pub(crate) fn revocations(&self) -> Vec<Revocation> {
         let revocations = self.revocations.as_ref();
         revocations.map_or_else(Vec::new, |revocations| revocations.views())
@@ -305,7 +311,7 @@ impl Tasks {
         self.events.subscribe()
     }
 
-    /// Hands a command to a certificate's task and waits for its answer.
+    /// Sends a command to a certificate's task and waits for its answer. A cancelled command may still be carried out.
     pub(crate) async fn ask<T>(
         &self,
         name: &str,
@@ -341,7 +347,7 @@ impl Tasks {
     }
 }
 
-/// A view with the wishes to revoke of its certificate. What they are about does not serve again.
+/// A view with the wishes to revoke of its certificate. Their versions do not serve again.
 fn with_revocations(mut view: View, revocations: &[Revocation]) -> View {
     let is_to_go = |fingerprint| revocations.iter().any(|one| one.fingerprint == fingerprint);
     view.previous.retain(|version| !is_to_go(version.fingerprint));

@@ -1,8 +1,8 @@
-//! THE STORY of a trust bundle: read → parse → keep on disk → put into force → tell, at each poll and each hint.
+//! THE COURSE of a trust bundle: read → parse → keep on disk → put into force → report, at each poll and each hint.
 //!
-//! It begins with what was in force last. Whatever step fails, that stays in force: a source that is lost removes
-//! nobody's trust, and a broken bundle never replaces a good one. A bundle's name is apart from those of
-//! certificates: one of each may be called the same.
+//! It begins with the bundle that was in force last. If any step fails, that one stays in force: a lost source removes
+//! nobody's trust, and a broken bundle never replaces a good one. Trust bundles and certificates have separate names:
+//! one of each may be called the same.
 
 mod age;
 mod keeping;
@@ -31,32 +31,32 @@ use crate::store::{Document, disk};
 use age::{Ageing, What};
 use keeping::Keeping;
 
-/// The age of what is in force is looked at so often, however seldom its source is read.
+/// Longest time between two looks at the age of the bundle in force, however seldom its source is read.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
-/// One trust bundle and what its task knows about it.
+/// One trust bundle and all that its task knows about it.
 pub(crate) struct Trust {
     config: TrustConfig,
     post: TrustPost,
     reader: Reader,
     options: Arc<Options>,
-    /// How far it has come since the start.
+    /// The stage reached since the start.
     stage: watch::Sender<Stage>,
-    /// When the change that is being looked at was seen.
+    /// Instant at which the change that is examined was seen.
     seen_at: Instant,
-    /// The content that is in force.
+    /// Content of the bundle in force.
     content: Option<Content>,
     keeping: Keeping,
     trouble: Trouble,
-    /// What of it has been told to grow old.
+    /// The reports on its age that were made.
     ageing: Vec<Ageing>,
 }
 
-/// What a look at the texts brings.
+/// Result of the examination of the texts.
 enum Found {
-    /// They are what is in force.
+    /// They are in force already.
     Unchanged(Content),
-    /// Another bundle that may come into force.
+    /// Another bundle, which may come into force.
     New(Box<Candidate>),
 }
 
@@ -112,8 +112,8 @@ impl Trust {
         }
     }
 
-    /// Parses and checks, off this thread. What is in force already is held to no dates: it would not be taken
-    /// away for them either.
+    /// Parses and checks, off this thread. The dates of a bundle in force already are not checked: it would not be
+    /// removed for them either.
     async fn examine(&self, pair: Pair) -> Result<Found, (Reason, Content)> {
         let content = pair.content();
         if self.content == Some(content) {
@@ -137,7 +137,7 @@ impl Trust {
             .map_err(|reason| (reason, content))
     }
 
-    /// Keeps the bundle on disk, puts it into force, and says so.
+    /// Keeps the bundle on disk, puts it into force, and reports it.
     async fn promote(&mut self, candidate: Candidate) {
         let Candidate { proved, pair } = candidate;
         let bundle = Arc::clone(proved.bundle());
@@ -169,9 +169,9 @@ impl Trust {
         self.well();
     }
 
-    /// The source holds what is in force.
+    /// Notes that the source holds the bundle in force.
     fn well(&mut self) {
-        // One of an earlier task, too.
+        // A refusal of an earlier task, too.
         self.post.clear_refusal();
         if self.trouble.end()
             && let Some(fingerprint) = self.serving()
@@ -184,7 +184,7 @@ impl Trust {
         self.loaded();
     }
 
-    /// Notes a failure, and tells it once it has lasted: a writer may be half-way.
+    /// Notes a failure, and reports it once it has lasted: a writer may be half-way.
     async fn fail(&mut self, failure: Failure) {
         let settle = self.config.source.settle(self.options.settle);
         if self.trouble.note(&failure, Instant::now(), settle) {
@@ -204,7 +204,7 @@ impl Trust {
         self.keep_again().await;
     }
 
-    /// Tells once of each revocation list and of the CAs that their end is near, and once that it is past.
+    /// Reports once of each revocation list and of the CAs that their end is near, and once that it is past.
     fn tell_ageing(&mut self) {
         let now = (self.options.now)();
         let ageing = self
@@ -216,7 +216,7 @@ impl Trust {
         self.ageing = ageing;
     }
 
-    /// Until the next look: a sign of change, the next retry of something incomplete, or the next poll.
+    /// Waits for the next look: a sign of change, the next retry of something incomplete, or the next poll.
     async fn wait(&mut self, source: &mut source::Reader) {
         let poll = source.poll();
         let retry = self
@@ -252,8 +252,8 @@ impl Trust {
     }
 }
 
-/// What the state directory keeps of a trust bundle, and `run` would put into force before any source is read. Writes
-/// nothing; what cannot be read or used is as good as nothing. Blocks.
+/// The bundle that the state directory keeps, and that `run` would put into force before any source is read. Writes
+/// nothing; `None` if there is none, or if it cannot be read or used. Blocks.
 pub fn kept_trust(state_dir: &Path, config: &TrustConfig) -> Option<Arc<TrustBundle>> {
     let document = Document::Trust(config.name.clone());
     let bytes = disk::read_now(state_dir, &document).ok()??;

@@ -1,4 +1,4 @@
-//! What an operator sees of a certificate, and of what is to be revoked.
+//! The view of operators on a certificate, and on wishes to revoke.
 
 use std::sync::Arc;
 
@@ -8,40 +8,40 @@ use crate::acme::RevocationReason;
 use crate::error::ErrorClass;
 use crate::schedule::Why;
 
-/// Everything that is known about one certificate. No secret in it.
+/// All that is known about one certificate. No secret in it.
 #[derive(Debug, Clone)]
 pub struct View {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// The kind of its source: `files`, `s3`, `secrets_manager`, `acme`.
     pub source: &'static str,
-    /// Where it comes from: paths, `s3://bucket/key`, a secret's name, the directories of the CAs in order.
+    /// The places of its source: paths, `s3://bucket/key`, a secret's name, the directories of the CAs in order.
     pub places: Vec<String>,
-    /// What it must cover. Empty: whatever it names.
+    /// Names that it must cover. Empty: any.
     pub domains: Vec<Name>,
-    /// What serves. `None` until something does.
+    /// The serving version. `None` until one serves.
     pub serving: Option<Version>,
-    /// What served before and can serve again, newest first.
+    /// The versions that served before and can serve again, newest first.
     pub previous: Vec<Version>,
-    /// What happens next, and when.
+    /// The next step and its time.
     pub next: NextStep,
-    /// The trouble that lasts; `None` when all is well.
+    /// The lasting failure; `None` when all is well.
     pub trouble: Option<LastError>,
-    /// When the source was last read with success; for ACME, when its CA last issued, or another process that shares
-    /// the state had it issued. `None`: not since this process began. Seconds of the wall clock.
+    /// Time of the last successful read of the source; for ACME, of the last issuance by its CA to this process or to
+    /// another one that shares the state. `None`: not since this process began. Seconds of the wall clock.
     pub last_success_at: Option<UnixTime>,
-    /// More about one that comes from a CA.
+    /// More about a certificate that comes from a CA.
     pub acme: Option<AcmeView>,
-    /// What of it is to be revoked, and what has been and would be valid still.
+    /// Its versions that are to be revoked, and revoked ones that would still be valid.
     pub revocations: Vec<Revocation>,
 }
 
-/// A pair that serves, or did.
+/// A pair that serves or served.
 #[derive(Debug, Clone)]
 pub struct Version {
-    /// The hash of what is served.
+    /// Fingerprint of the pair.
     pub fingerprint: Fingerprint,
-    /// What it is good for.
+    /// The names that it is valid for.
     pub names: Vec<Name>,
     /// The kind of its key.
     pub key_kind: KeyKind,
@@ -51,26 +51,26 @@ pub struct Version {
     pub not_after: UnixTime,
     /// Its issuer, for people.
     pub issuer: String,
-    /// What is lawful in it but worth knowing.
+    /// Facts that are valid but worth knowing.
     pub warnings: Vec<Warning>,
-    /// When it was last made to serve. `None` if that is not known any more.
+    /// Time of its last promotion. `None` if that is not known any more.
     pub promoted_at: Option<UnixTime>,
     /// URL of the directory of the CA that it was ordered from.
     pub ca: Option<String>,
     /// URL of its order.
     pub order: Option<String>,
-    /// Whether an operator rolled back from it.
+    /// An operator rolled back from it.
     pub excluded: bool,
 }
 
-/// What happens next.
+/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextStep {
-    /// What.
+    /// The kind of step.
     pub action: Action,
-    /// When, at the earliest.
+    /// Its time, at the earliest.
     pub at: UnixTime,
-    /// Why then, for a person: `the CA asks for it (ARI)`, `a third of its life is left`.
+    /// The reason for that time, for a person: `the CA asks for it (ARI)`, `a third of its life is left`.
     pub why: String,
 }
 
@@ -81,7 +81,7 @@ pub enum Action {
     Read,
     /// An order at the CA, the first one or a renewal.
     Order,
-    /// An order is under way.
+    /// An order is in progress.
     Ordering,
     /// An order is tried again after a failure.
     Retry,
@@ -105,18 +105,18 @@ impl Action {
     }
 }
 
-/// Trouble that lasts.
+/// A lasting failure.
 #[derive(Debug, Clone)]
 pub struct LastError {
     /// Its class, for a label.
     pub class: ErrorClass,
     /// Place and cause, for a person.
     pub message: String,
-    /// What to do.
+    /// The remedy.
     pub remedy: String,
-    /// Since when.
+    /// Time of the first failed attempt.
     pub since: UnixTime,
-    /// How often it was tried since then without success.
+    /// Number of failed attempts since then.
     pub attempts: u32,
 }
 
@@ -129,37 +129,37 @@ pub struct AcmeView {
     pub challenge: &'static str,
     /// The key's kind in the configuration: `ecdsa-p256`.
     pub key: &'static str,
-    /// The CA's words on when it wants what serves renewed (RFC 9773).
+    /// The CA's explanation of its advice to renew the serving certificate (RFC 9773).
     pub explanation: Option<String>,
-    /// When the next order is due as things stand, and why. `None` until that has been decided.
+    /// Time of the next order by the present state, and its reason. `None` until that has been decided.
     pub next_order: Option<(UnixTime, Why)>,
 }
 
-/// A wish to revoke, and what has become of it.
+/// A wish to revoke, and its progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
-    /// The certificate's name in the configuration, as it was when it was asked for.
+    /// The certificate's name in the configuration at the time of the wish.
     pub certificate: String,
-    /// What is to be revoked.
+    /// The certificate to be revoked.
     pub fingerprint: Fingerprint,
     /// The CA's name.
     pub ca: String,
-    /// Why.
+    /// The reason.
     pub reason: RevocationReason,
-    /// When it was asked for.
+    /// Time of the wish.
     pub asked_at: UnixTime,
-    /// Where it stands.
+    /// Progress of the wish.
     pub progress: Progress,
-    /// Why it has not been done so far, in words for a person, with the remedy.
+    /// The reason why it has not been done so far, in words for a person, with the remedy.
     pub message: Option<String>,
-    /// When the CA is asked again, if it has refused or could not be asked.
+    /// Time at which the CA is asked again, if it has refused or could not be asked.
     pub next_at: Option<UnixTime>,
 }
 
-/// Where a wish to revoke stands.
+/// Progress of a wish to revoke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Progress {
-    /// It serves, here or in another process, for its replacement has not come.
+    /// The certificate serves, here or in another process, for its replacement has not come.
     Serving,
     /// The CA is asked.
     Asking,

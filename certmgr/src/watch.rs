@@ -1,8 +1,8 @@
-//! Wakes tasks when something happens to the files and links they care about.
+//! Wakes tasks when the files and links that they subscribed to change.
 //!
-//! Only a hint: what is woken looks for itself, and polls in any case. Directories are watched, never
-//! files, for a file that is replaced by a rename takes its watch away with it. What else lies in such a directory (a
-//! log, the pairs of others) wakes nobody.
+//! Only a hint: a woken task looks for itself, and polls in any case. Directories are watched, never
+//! files, for a file that is replaced by a rename takes its watch away with it. Other files in such a directory (a
+//! log, the pairs of others) wake nobody.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -39,12 +39,12 @@ struct Directory {
     users: usize,
 }
 
-/// Who is woken for what, and which directories went away under their watch.
+/// The tasks to wake for each path, and the directories that went away under their watch.
 #[derive(Default)]
 struct Listeners {
     /// By the path of a file, a link, or a watched directory itself.
     by_path: HashMap<PathBuf, Vec<Arc<Notify>>>,
-    /// Of these paths alone.
+    /// Watched directories that went away; only paths of `by_path`.
     gone: HashSet<PathBuf>,
 }
 
@@ -158,28 +158,28 @@ impl fmt::Debug for Watcher {
     }
 }
 
-/// What one task cares about. Dropping it ends its watches.
+/// The paths that wake one task. Dropping it ends its watches.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     watcher: Arc<Watcher>,
     changed: Arc<Notify>,
-    /// Those that are watched.
+    /// The watched directories.
     directories: BTreeSet<PathBuf>,
-    /// What it is woken for.
+    /// The paths that wake the task.
     paths: BTreeSet<PathBuf>,
 }
 
 impl Subscription {
     /// Makes these the files and links that wake the task; each directory that holds one of them does, too, when it is
-    /// moved or removed. Cheap when nothing changed. What cannot be watched now is tried again at the next call. Does
-    /// blocking system calls.
+    /// moved or removed. Cheap when nothing changed. A path that cannot be watched now is tried again at the next call.
+    /// Does blocking system calls.
     pub(crate) fn follow(&mut self, entries: &BTreeSet<PathBuf>) {
         let wanted: BTreeSet<PathBuf> = entries
             .iter()
             .filter_map(|entry| entry.parent())
             .map(Path::to_owned)
             .collect();
-        // Before the watches, so that nothing is missed that a watch tells.
+        // Before the watches, so that no event of a watch is missed.
         self.listen(wanted.union(entries).cloned().collect());
         for directory in self.directories.intersection(&wanted) {
             self.watcher.refresh(directory);
@@ -218,7 +218,7 @@ fn wake(listeners: &mut Listeners, event: notify::Result<notify::Event>) {
     let Listeners { by_path, gone } = listeners;
     let event = match event {
         Ok(event) if !event.need_rescan() => event,
-        // Events were lost: everybody looks.
+        // Events were lost: all tasks look.
         Ok(_) | Err(_) => {
             return by_path
                 .values()
@@ -227,7 +227,7 @@ fn wake(listeners: &mut Listeners, event: notify::Result<notify::Event>) {
         }
     };
     match event.kind {
-        // Opening and reading is what the tasks themselves do: waking on it would never end.
+        // Opening and reading is done by the tasks themselves: waking on it would never end.
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
         EventKind::Access(_) => return,
         _ => {}
@@ -241,7 +241,7 @@ fn wake(listeners: &mut Listeners, event: notify::Result<notify::Event>) {
             continue;
         };
         if leaves {
-            // That of a file is never asked for.
+            // The mark of a file is never asked for.
             gone.insert(path.clone());
         }
         waiting.iter().for_each(|changed| changed.notify_one());
@@ -257,7 +257,7 @@ fn inode(directory: &Path) -> Option<Inode> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change under these locks is a single step, so what a panic elsewhere left behind is whole.
+    // Each change under these locks is a single step, so the state is whole after a panic elsewhere.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -291,7 +291,7 @@ mod tests {
         assert!(changed.notified().now_or_never().is_none());
         fs::write(root.join("tls.crt"), "").unwrap();
         changed.notified().await;
-        // Who cares for another file from now on is woken for that one alone.
+        // A task that subscribes to another file is woken for that one alone.
         other.follow(&BTreeSet::from([root.join("h2gate.log")]));
         fs::write(root.join("h2gate.log"), "").unwrap();
         marked.notified().await;

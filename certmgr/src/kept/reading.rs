@@ -1,4 +1,4 @@
-//! What is kept of a certificate, read from the disk.
+//! The kept versions of a certificate, read from the disk.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::blocking;
 use crate::state::State;
 use crate::store::{Document, STATE_DEADLINE, Store, StoreError};
 
-/// What of a certificate would be tried first after a start under these names.
+/// The kept version that would be tried first after a start under these names.
 pub(crate) async fn comes_first(
     state: &State,
     name: &str,
@@ -21,7 +21,7 @@ pub(crate) async fn comes_first(
     Ok(fitting.map(Version::fingerprint).next())
 }
 
-/// Whether this is not kept of a certificate any more, and what other processes follow has all these names.
+/// True if this version is no longer kept, and the version that other processes apply has all these names.
 pub(crate) async fn is_replaced(
     state: &State,
     name: &str,
@@ -36,7 +36,7 @@ pub(crate) async fn is_replaced(
     }))
 }
 
-/// `None`: nothing of it can be used.
+/// `None`: there is no document, or nothing of it can be used.
 async fn kept_now(state: &State, name: &str) -> Result<Option<Kept>, StoreError> {
     let document = Document::Certificate(name.to_owned());
     match load(Arc::clone(&state.store), &document).await {
@@ -46,15 +46,15 @@ async fn kept_now(state: &State, name: &str) -> Result<Option<Kept>, StoreError>
     }
 }
 
-/// What is kept cannot be used.
+/// Reason why a kept document cannot be used.
 pub(crate) enum Unloaded {
-    /// The disk does not give it, or it is a newer program's: it may be whole.
+    /// The disk does not give it, or a newer program wrote it: it may be whole.
     Unread { text: String, remedy: &'static str },
     /// Nothing of it can be used.
     Broken(String),
 }
 
-/// Reads what is kept of a certificate, and the texts about what of it is broken.
+/// Reads the kept versions of a certificate, and the texts about its broken parts.
 pub(crate) async fn load(
     store: Arc<dyn Store>,
     document: &Document,

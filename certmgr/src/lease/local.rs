@@ -11,11 +11,11 @@ use crate::blocking;
 use crate::store::disk::file_name;
 use crate::store::{BoxFuture, StoreError};
 
-/// Where the lock files are, in the state directory. They stay: removing one while another process is about
+/// Directory of the lock files, in the state directory. They stay: removing one while another process is about
 /// to lock it would give two of them the right.
 pub(crate) const DIRECTORY: &str = "locks";
 
-/// `flock(2)`: the system gives a lock back when the process dies.
+/// `flock(2)`: the system releases a lock when the process dies.
 #[derive(Debug)]
 pub(crate) struct Local {
     directory: Arc<Path>,
@@ -28,13 +28,13 @@ struct Opened {
     place: String,
 }
 
-/// What is taken of a right.
+/// The part of a right that is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lock {
-    /// NFS wants a file that is open for writing.
+    /// The whole right. NFS wants a file that is open for writing.
     Whole,
-    /// Kept for as long as a process runs: a file that is open for writing would keep the disk from being mounted
-    /// read-only.
+    /// A share. Held for as long as a process runs: a file that is open for writing would keep the disk from being
+    /// mounted read-only.
     Share,
 }
 

@@ -1,4 +1,4 @@
-//! The same for trust bundles.
+//! Publishing by the tasks of trust bundles.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl Desk {
     }
 }
 
-/// One task's way to the writer, for its own bundle alone.
+/// One task's access to the writer, for its own bundle alone.
 #[derive(Debug)]
 pub(crate) struct TrustPost {
     desk: Arc<Desk>,
@@ -57,7 +57,7 @@ impl TrustPost {
         self.with_writer(|writer| writer.clear_trust_refusal(&self.name));
     }
 
-    /// Logs the event and hands it to who listens.
+    /// Logs the event and passes it to the observer.
     pub(crate) fn tell(&self, event: &TrustEvent) {
         event.log();
         if let Some(observer) = &self.desk.trust_observer {

@@ -1,4 +1,4 @@
-//! How the list is worked off.
+//! Carrying out the wishes of the list.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -16,25 +16,26 @@ use crate::event::Event;
 use crate::schedule::later;
 use crate::store::{STATE_DEADLINE, StoreError};
 
-/// So many CAs are asked at once.
+/// Number of CAs that are asked at once.
 const MAX_AT_ONCE: usize = 4;
 
-/// Between two attempts to revoke, if the CA could not be asked; doubled up to [`LONGEST_REST`].
+/// Wait between two attempts to revoke, if the CA could not be asked; doubled up to [`LONGEST_REST`].
 const FIRST_REST: Duration = Duration::from_secs(60);
 const LONGEST_REST: Duration = Duration::from_secs(3600);
 
-/// After the CA has refused; and how long a life is over before a wish is forgotten, for the clock may be wrong.
+/// Wait after the CA has refused; and the time after a certificate's end before its wish is forgotten, for the clock
+/// may be wrong.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What this process knows of a wish beside the wish.
+/// Progress of a wish in this process.
 #[derive(Debug)]
 pub(super) struct Going {
     pub(super) holding: Holding,
-    /// Not before this instant.
+    /// Earliest instant of the next attempt.
     pub(super) not_before: Option<Instant>,
     pub(super) next_at: Option<UnixTime>,
     pub(super) message: Option<String>,
-    /// Since when its life has been over, as the wall clock has it.
+    /// Instant since which the certificate is past its end, by the wall clock.
     over_since: Option<Instant>,
     rest: Duration,
     told: Option<IssueFault>,
@@ -53,7 +54,7 @@ impl Going {
         }
     }
 
-    /// The CA has said something to another process since this one asked it.
+    /// Forgets our own wait: the CA has answered another process since this one asked it.
     pub(super) fn said_since(&mut self) {
         (self.not_before, self.next_at, self.message) = (None, None, None);
         self.holding.is_free();
@@ -66,7 +67,7 @@ impl Going {
 }
 
 impl Revocations {
-    /// Works the list off until it is dropped, once it is known what serves at the start. Each turn is told.
+    /// Carries out the wishes until dropped, once `restored` says which bundles serve at the start. Reports each event.
     pub(crate) async fn work(
         &self,
         restored: impl Future<Output = ()> + Send,
@@ -84,7 +85,7 @@ impl Revocations {
                 stream::iter(open)
                     .for_each_concurrent(MAX_AT_ONCE, |wish| self.go_on(wish, configured, tell))
             );
-            // Others count on what they want being seen in time, whatever a CA is at.
+            // Other processes rely on their wishes being seen in time, however long a CA takes.
             while timeout(LOOK, &mut round).await.is_err() {
                 self.look(&mut told).await;
                 self.hold(configured).await;
@@ -113,7 +114,7 @@ impl Revocations {
         }
     }
 
-    /// Until the next look, or the next attempt if that comes first.
+    /// Time until the next look, or until the next attempt if that comes first.
     fn rest(&self) -> Duration {
         let now = Instant::now();
         let listed = self.listed();
@@ -139,13 +140,13 @@ impl Revocations {
             Ok(None) => return,
             Err(error) => return self.failed(wish, fault(&error), tell).await,
         };
-        // Take it, look again, then act.
+        // Acquire, look again, then act.
         let wish = match self.read(&name_of(wish.fingerprint)).await {
             Ok(Some(wish)) if wish.revoked_at.is_none() => wish,
             Ok(_) => return,
             Err(error) => return self.failed(wish, fault(&error), tell).await,
         };
-        // What the CA does could not be noted either.
+        // If this fails, the CA's answer could not be noted either.
         if let Err(error) = self.write(&wish).await {
             return self.failed(wish, fault(&error), tell).await;
         }
@@ -158,7 +159,8 @@ impl Revocations {
         }
     }
 
-    /// One look at a clock that is ahead destroys nothing: only a clock that cannot be set ends a wish.
+    /// True if the certificate has been past its end for a day. One look at a wall clock that is ahead
+    /// destroys nothing: the monotonic clock measures the day.
     fn is_long_over(&self, wish: &Wish, is_over: bool) -> bool {
         let mut listed = self.listed();
         let Some(known) = listed.get_mut(&wish.fingerprint) else {
@@ -173,7 +175,8 @@ impl Revocations {
         going.over_since.get_or_insert_with(Instant::now).elapsed() >= DAY
     }
 
-    /// What the CA said is on disk, so a restart asks no sooner; a clock that was set back does not hold it up.
+    /// True if the CA may be asked. Its answer is on disk, so a restart asks no sooner; a clock that was set back does
+    /// not delay it.
     fn is_due(&self, wish: &Wish, now: UnixTime) -> bool {
         let mut listed = self.listed();
         let Some(known) = listed.get_mut(&wish.fingerprint) else {
@@ -195,7 +198,7 @@ impl Revocations {
             said: None,
             ..wish
         };
-        // What the CA has revoked is asked for again until that is noted, which it bears.
+        // Until the revocation is noted, the CA is asked again, which it accepts.
         if let Err(error) = self.note(&wish).await {
             return self.failed(wish, fault(&error), tell).await;
         }
@@ -204,11 +207,11 @@ impl Revocations {
             fingerprint: wish.fingerprint,
             ca: wish.ca.name.clone(),
         };
-        // Whoever hears it sees it.
+        // Reported last: a client that reacts to the event finds the new state.
         tell(revoked);
     }
 
-    /// Writes it, and lists it: no look at the disk that began before brings back what was there.
+    /// Writes the wish, and lists it: a look at the disk that began before does not bring back the old one.
     async fn note(&self, wish: &Wish) -> Result<(), StoreError> {
         let _disk = self.disk.lock().await;
         self.write(wish).await?;
@@ -230,7 +233,7 @@ impl Revocations {
                 is_refusal,
             });
             let wish = Wish { said, ..wish.clone() };
-            // Without it, it is only asked again sooner, after a restart.
+            // Without the note, the CA is only asked again sooner, after a restart.
             let _disk = self.disk.lock().await;
             let _ = self.write(&wish).await;
             if let Some(known) = self.listed().get_mut(&wish.fingerprint) {
@@ -265,7 +268,7 @@ impl Revocations {
         }
     }
 
-    /// Its life is over: nobody takes it for good any more, and its CA lists it no longer.
+    /// Ends a wish whose certificate has expired: no client accepts it any more, and its CA no longer lists it.
     async fn end(&self, wish: &Wish, tell: &(impl Fn(Event) + Send + Sync)) {
         let _disk = self.disk.lock().await;
         let removed = timeout(
@@ -274,7 +277,7 @@ impl Revocations {
         )
         .await;
         if !matches!(removed, Ok(Ok(()))) {
-            // It is tried again at the next look.
+            // The next look tries again.
             return;
         }
         self.listed().remove(&wish.fingerprint);

@@ -1,5 +1,6 @@
-//! Who serves what is to be revoked. Each process has a share in what it serves of that; the CA is told by one that has
-//! seen its replacement serve, or else by one that nobody keeps from having the whole of it. A crash gives shares back.
+//! Processes that serve certificates to be revoked. Each process has a share in such a certificate while it serves it;
+//! the CA is asked by a process that has seen its replacement serve, or else by one that could acquire the whole right.
+//! A crash returns shares.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +15,20 @@ use crate::kept::{comes_first, is_replaced};
 use crate::lease::{Guard, Standby};
 use crate::store::{STATE_DEADLINE, StoreError};
 
-/// After this long every process has seen a wish, and has its share in what it serves.
+/// Time after which every process has seen a wish, and has its share in its serving certificate.
 const NOTICE: Duration = LOOK.saturating_mul(2);
 
-/// Each process that works on the list has a share in it.
+/// Name of the right in which each process that works on the list has a share.
 const PROCESSES: &str = "/revoke/processes";
 
-/// Held while a process finds out whether it is the only one: two at once could each miss the other.
+/// Name of the right that is held while a process finds out if it is the only one: two at once could each miss the
+/// other.
 const COUNTING: &str = "/revoke/counting";
 
-/// How often a share is tried for that another process keeps for a moment.
+/// Time between two attempts at a share that another process holds for a moment.
 pub(super) const SHARE_PERIOD: Duration = Duration::from_millis(20);
 
-/// What is configured now.
+/// Access to the present configuration.
 pub(crate) trait Configured: Send + Sync {
     /// The CA of which this is true.
     fn ca(&self, is_it: &dyn Fn(&Ca) -> bool) -> Option<Ca>;
@@ -35,25 +37,25 @@ pub(crate) trait Configured: Send + Sync {
     fn domains(&self, certificate: &str) -> Option<Vec<Name>>;
 }
 
-/// What this process knows of who serves one.
+/// Knowledge of this process about the processes that serve a certificate.
 #[derive(Debug)]
 pub(super) struct Holding {
     known_since: Instant,
-    /// It serves here, or would again after a restart.
+    /// The certificate serves here, or would again after a restart.
     share: Option<Share>,
-    /// It did, and what has all its names has taken its place, on disk too.
+    /// It served here, and a certificate with all its names has taken its place, on disk too.
     is_replaced: bool,
     obstacle: Option<Obstacle>,
 }
 
-/// In what serves here.
+/// A share in a certificate that serves here.
 #[derive(Debug)]
 pub(super) struct Share {
     _lease: Guard,
     names: Vec<Name>,
 }
 
-/// What kept the CA from being told when it was last tried.
+/// Reason why the CA was not asked at the last attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Obstacle {
     /// Another process serves it, or would after a restart.
@@ -64,19 +66,19 @@ enum Obstacle {
     Blind,
 }
 
-/// That something may serve again: from here on no process has it revoked.
+/// Leave for a certificate to serve again: while it is held, no process has the certificate revoked.
 #[must_use = "it counts until what it is about serves"]
 #[derive(Default)]
 pub(crate) struct Leave {
-    /// `None`: nobody wants it revoked, or no lock is to be had, by others either.
+    /// `None`: nobody wants it revoked, or no lock can be had, by other processes either.
     share: Option<Share>,
 }
 
-/// The right to tell the CA.
+/// The right to ask the CA.
 #[must_use = "dropping it gives the leases back"]
 pub(super) struct Right {
     _to_tell: Guard,
-    /// Not needed for what was replaced here: others follow within a minute.
+    /// Not needed for a certificate that was replaced here: other processes apply that within a minute.
     _whole: Option<Guard>,
 }
 
@@ -94,7 +96,7 @@ impl Holding {
         (self.share, self.is_replaced, self.obstacle) = (share, is_replaced, None);
     }
 
-    /// The CA has been told by another process.
+    /// Notes that another process has asked the CA.
     pub(super) fn is_free(&mut self) {
         self.obstacle = None;
     }
@@ -107,7 +109,7 @@ impl Holding {
         self.obstacle == Some(Obstacle::Elsewhere)
     }
 
-    /// Why the CA is not told yet, in words for a person.
+    /// The reason why the CA is not asked yet, in words for a person.
     pub(super) fn waits(&self) -> Option<&'static str> {
         match (&self.share, self.obstacle) {
             (Some(_), _) => {
@@ -128,7 +130,7 @@ impl Holding {
 }
 
 impl Revocations {
-    /// Takes a share in what this process serves, or would serve again after a restart, and lets go of the rest.
+    /// Takes shares in the listed certificates that serve here, or would after a restart, and releases the others.
     pub(super) async fn hold(&self, configured: &impl Configured) {
         let names_of = |share: &Share| share.names.clone();
         let known: Vec<(Wish, Option<Vec<Name>>)> = self
@@ -163,7 +165,7 @@ impl Revocations {
         self.show_sight(untaken).await;
     }
 
-    /// Asked before what is kept serves again. `None`: another process is telling its CA, or one has.
+    /// To be called before a kept version serves again. `None`: another process is asking its CA, or one has.
     pub(crate) async fn leave_to_serve(&self, fingerprint: Fingerprint, names: &[Name]) -> Option<Leave> {
         if !self.is_wanted(fingerprint) {
             return Some(Leave::default());
@@ -179,12 +181,12 @@ impl Revocations {
                 None
             }
         };
-        // Take it, look again, then act. What cannot be read stays as it was known.
+        // Acquire, look again, then act. If the read fails, the known wishes hold.
         let _ = self.refresh().await;
         (!self.is_revoked(fingerprint)).then_some(Leave { share })
     }
 
-    /// What there was leave for serves.
+    /// Notes that a certificate serves for which there was leave.
     pub(crate) fn serves_now(&self, fingerprint: Fingerprint, Leave { share }: Leave) {
         if share.is_some()
             && let Some(known) = self.listed().get_mut(&fingerprint)
@@ -193,13 +195,13 @@ impl Revocations {
         }
     }
 
-    /// Of what serves here, before anybody else knows of the wish.
+    /// The share in a certificate that serves here, before any other process knows of the wish.
     pub(super) async fn first_share(&self, fingerprint: Fingerprint) -> Holding {
-        // What could not be taken is tried again as soon as the wish is listed.
+        // A share that could not be taken is tried again as soon as the wish is listed.
         Holding::new(self.share_of(fingerprint).await.unwrap_or_default())
     }
 
-    /// `None`: it does not serve here, or another process has the whole of it.
+    /// `None`: the certificate does not serve here, or another process has the whole right.
     async fn share_of(&self, fingerprint: Fingerprint) -> Result<Option<Share>, StoreError> {
         let serving = self.reader.list().into_iter().filter_map(|status| status.serving);
         let mut of_it = serving.filter(|serving| serving.fingerprint == fingerprint);
@@ -210,13 +212,13 @@ impl Revocations {
         Ok(lease.map(|lease| Share { _lease: lease, names }))
     }
 
-    /// Whether something else that has all its names serves here in its place, and in other processes before long.
+    /// True if another certificate with all its names serves here in its place, and soon in other processes.
     async fn has_replaced(&self, wish: &Wish, names: &[Name]) -> bool {
         let on_disk = is_replaced(&self.state, &wish.certificate, wish.fingerprint, names);
         self.covers(&wish.certificate, names) && on_disk.await.unwrap_or(false)
     }
 
-    /// Whether what serves under this name has all of these.
+    /// True if the serving bundle of this name has all of these names.
     fn covers(&self, certificate: &str, names: &[Name]) -> bool {
         let mut of_it = self
             .reader
@@ -233,14 +235,15 @@ impl Revocations {
         names.iter().all(has)
     }
 
-    /// Lets others know of this process. Before the list is read: who starts later sees a wish before anything serves.
+    /// Shows this process to others. To be called before the list is read: a process that starts later sees a wish
+    /// before any of its certificates serves.
     pub(super) async fn be_counted(&self) {
         let mut counted = self.counted.lock().await;
         let until = Instant::now() + STATE_DEADLINE;
         while counted.is_none() && Instant::now() < until {
             *counted = self.counted_anew().await;
             if counted.is_none() {
-                // Another one is counting.
+                // Another process is counting.
                 sleep(SHARE_PERIOD).await;
             }
         }
@@ -254,7 +257,7 @@ impl Revocations {
         is_held.then_some(here)
     }
 
-    /// Whether this is the only process that works on the list.
+    /// True if this is the only process that works on the list.
     async fn is_alone(&self) -> Result<bool, StoreError> {
         let mut counted = self.counted.lock().await;
         let Some(here) = &*counted else {
@@ -271,7 +274,7 @@ impl Revocations {
         is_alone
     }
 
-    /// Whether it would serve again after a restart. What cannot be read may be it.
+    /// True if the certificate would serve again after a restart; also if the document cannot be read.
     async fn would_serve(&self, wish: &Wish, configured: &impl Configured) -> bool {
         let Some(domains) = configured.domains(&wish.certificate) else {
             return false;
@@ -280,13 +283,14 @@ impl Revocations {
         first.map_or(true, |first| first == Some(wish.fingerprint))
     }
 
-    /// Whether it serves here, or would again after a restart.
+    /// True if the certificate serves here, or would again after a restart.
     pub(super) fn is_in_use(&self, fingerprint: Fingerprint) -> bool {
         let is_held = |one: &Listed| one.going.holding.share.is_some();
         self.listed().get(&fingerprint).is_some_and(is_held) || self.serves(fingerprint)
     }
 
-    /// The right to have it revoked. `None`: another process is at it, or serves it, or may serve it without knowing.
+    /// The right to have it revoked. `None`: another process is asking the CA, or serves it, or may serve it without
+    /// knowing of the wish.
     pub(super) async fn right(&self, fingerprint: Fingerprint) -> Result<Option<Right>, StoreError> {
         let Some(to_tell) = self.acquire(&format!("/revoke/{}", name_of(fingerprint))).await? else {
             self.note_obstacle(fingerprint, None);
@@ -313,7 +317,7 @@ impl Revocations {
         }))
     }
 
-    /// How long others may still need to see a wish.
+    /// Time that other processes may still need to see a wish.
     fn notice(&self, fingerprint: Fingerprint) -> Duration {
         let listed = self.listed();
         let since = listed
@@ -336,7 +340,7 @@ impl Revocations {
         in_time(lease, self.state.lease.try_acquire(lease)).await
     }
 
-    /// `None`: another process has the whole of it.
+    /// `None`: another process has the whole right.
     async fn try_share(&self, lease: &str) -> Result<Option<Guard>, StoreError> {
         in_time(lease, self.state.lease.try_share(lease)).await
     }

@@ -1,5 +1,5 @@
-//! The mark by which a process tells the others that it cannot see the list of wishes, or cannot take its share in what
-//! it serves of it. While one stands, nothing is revoked. Its file is open from the start, for descriptors may run out.
+//! The mark of a process that cannot see the list of wishes, or cannot take its share in a listed certificate that it
+//! serves. While one stands, nothing is revoked. Its file is open from the start, for descriptors may run out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,25 +12,25 @@ use super::{Revocations, name_of};
 use crate::lease::Standby;
 use crate::store::StoreError;
 
-/// How long the mark is tried for while others look for one. After that it is tried again at the next look.
+/// Time for which the mark is tried while others look for one. After that the next look tries again.
 const MAX_SHOWING: Duration = Duration::from_secs(1);
 
-/// Whoever sees nothing has a share in it.
+/// Name of the right in which each process without sight has a share.
 const BLIND: &str = "/revoke/blind";
 
-/// How this process sees the list.
+/// Sight of this process on the list.
 #[derive(Debug, Default)]
 pub(super) struct Sight {
     /// `None` until it could be opened.
     standby: Option<Arc<dyn Standby>>,
     is_held: bool,
-    /// Why the list could not be read at the last look.
+    /// The error of the last look, if the list could not be read.
     unseen: Option<StoreError>,
     is_told: bool,
 }
 
 impl Revocations {
-    /// Opens what it takes to be seen without sight. While there is something to open it with.
+    /// Opens the file of the mark, while descriptors are left.
     pub(super) async fn ready_sight(&self) {
         let mut sight = self.sight.lock().await;
         if sight.standby.is_none() {
@@ -42,7 +42,7 @@ impl Revocations {
         self.sight.lock().await.unseen = unseen;
     }
 
-    /// Lets others know whether what this process serves is held, as far as it is to be revoked.
+    /// Sets or clears the mark: it stands unless this process sees the list and holds its shares.
     pub(super) async fn show_sight(&self, untaken: Option<StoreError>) {
         let mut sight = self.sight.lock().await;
         let unheld = || {
@@ -64,17 +64,17 @@ impl Revocations {
         }
     }
 
-    /// For what serves from here on and may not be held.
+    /// Sets the mark for a certificate that serves from here on and may not be held.
     pub(super) async fn sees_nothing(&self) {
         self.sight.lock().await.show(true).await;
     }
 
-    /// Whether a process may serve what it does not know is to be revoked; this one counts.
+    /// True if a process, this one included, may serve a certificate without knowing that it is to be revoked.
     pub(super) async fn is_anybody_blind(&self) -> Result<bool, StoreError> {
         Ok(self.acquire(BLIND).await?.is_none())
     }
 
-    /// What serves here and is to be revoked, though no share is held in it: its document may not be readable.
+    /// A certificate that serves here and is to be revoked, without a share in it: its document may not be readable.
     fn unheld(&self) -> Option<Fingerprint> {
         let listed = self.listed();
         let unread = self.unread();
@@ -95,10 +95,10 @@ impl Sight {
         let until = Instant::now() + MAX_SHOWING;
         self.is_held = loop {
             match in_time(BLIND, standby.hold(is_blind)).await {
-                // Another process looks just now whether anybody is blind.
+                // Another process is looking for a mark just now.
                 Ok(false) if is_blind && Instant::now() < until => sleep(SHARE_PERIOD).await,
                 Ok(is_held) => break is_held,
-                // What hung may be done later: then there is something to give back.
+                // A call that hung may succeed later: then there is a share to return.
                 Err(_) => break true,
             }
         };

@@ -1,4 +1,4 @@
-//! One wish, as it is on disk. No secret in it.
+//! One wish in its form on disk. No secret in it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,19 +25,19 @@ pub(crate) struct Wish {
     pub(crate) ca: Ca,
     pub(crate) reason: RevocationReason,
     pub(crate) asked_at: UnixTime,
-    /// The CA's last word against it.
+    /// The CA's last answer, if it did not revoke.
     pub(crate) said: Option<Said>,
     pub(crate) revoked_at: Option<UnixTime>,
 }
 
-/// What a CA said against it.
+/// An answer by which a CA did not revoke.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) at: UnixTime,
     pub(crate) text: String,
-    /// It is not asked again for so long.
+    /// Time for which it is not asked again.
     pub(crate) wait: Duration,
-    /// It will not do it, as against not now.
+    /// The CA will not revoke it at all, as against not now.
     pub(crate) is_refusal: bool,
 }
 
@@ -59,7 +59,7 @@ struct Stored {
     revoked_at: Option<u64>,
 }
 
-/// What is needed to find the CA, and our account there among those that are kept.
+/// The data needed to find the CA, and our account there among the kept ones.
 #[derive(Serialize, Deserialize)]
 struct StoredCa {
     name: String,
@@ -133,7 +133,7 @@ impl Wish {
                 ca_file: stored.ca.ca_file,
                 contact: stored.ca.contact,
                 profile: None,
-                // It names the account. The HMAC key is for a new one, which could not revoke.
+                // It names the account. The HMAC key is for a new account, which could not revoke.
                 external_account: stored.ca.external_account.map(|kid| ExternalAccount {
                     kid,
                     hmac_key: SecretReference::File(PathBuf::new()),
@@ -151,7 +151,7 @@ impl Wish {
         })
     }
 
-    /// Whether this is the CA, and our account there.
+    /// True if this is the CA, and our account there.
     pub(super) fn is_at(&self, ca: &Ca) -> bool {
         let kid = |one: &Ca| one.external_account.as_ref().map(|external| external.kid.clone());
         ca.directory == self.ca.directory && kid(ca) == kid(&self.ca)

@@ -11,10 +11,10 @@ use crate::event::{Event, words};
 use crate::plan::{Plan, PlannedLimit, PlannedOrder};
 use crate::view::{AcmeView, Action, LastError, NextStep, Progress, Revocation, Version, View};
 
-/// How far a plan looks if nobody says.
+/// Horizon of a plan if the request has none.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The farthest that a plan looks.
+/// The farthest horizon of a plan.
 const MAX_HORIZON: Duration = Duration::from_secs(2 * YEAR.as_secs());
 
 pub(super) fn certificate(view: &View) -> pb::Certificate {
@@ -80,7 +80,7 @@ pub(super) fn reason(request: &pb::RevokeRequest) -> Option<RevocationReason> {
     })
 }
 
-/// How far to look.
+/// The horizon of the requested plan.
 pub(super) fn horizon(request: &pb::PlanRequest) -> Result<Duration, Status> {
     let Some(wanted) = request.horizon else {
         return Ok(YEAR);

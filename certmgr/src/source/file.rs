@@ -1,4 +1,4 @@
-//! A chain and a key on disk, read as they were at one instant.
+//! A chain and a key on disk, read in their state at one instant.
 //!
 //! Three ways of replacing them are in use: writing in place, renaming a new file over the old one, and
 //! swapping a directory symlink (`..data` in Kubernetes volumes). One procedure serves all: resolve both
@@ -30,32 +30,32 @@ use crate::error::{Error, Reason, RemoteFault};
 use crate::pair::Pair;
 use crate::watch::{Subscription, Watcher};
 
-/// After a sign of change: a writer of two files gets this long before they are read.
+/// Wait after a sign of change: a writer of two files gets this long before they are read.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
-/// Signs of change come so far apart at most, but for a few at once: what is written all the time is not read all the
+/// Least time between signs of change, but for a few at once: content that is written all the time is not read all the
 /// time.
 const SIGNS_APART: Duration = Duration::from_millis(100);
 
-/// So many.
+/// Number of signs that may come at once.
 const SIGNS_AT_ONCE: u32 = 30;
 
 /// More links than this are a loop (ELOOP).
 const MAX_LINKS: u32 = 40;
 
-/// A reading that takes longer is told as hanging. It is not given up, and no second one is begun beside it.
+/// Time after which a reading is reported hanging. It is not given up, and no second one is begun beside it.
 pub const READ_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A reading that takes longer holds up no others.
+/// Time after which a reading no longer delays others.
 const TURN: Duration = Duration::from_secs(1);
 
-/// How often a reading that was told as hanging is asked whether it is done.
+/// Time between two looks at a reading that was reported hanging.
 const HANGING_PERIOD: Duration = Duration::from_millis(100);
 
-/// How often a reading that was overtaken by a change is repeated before it is given up until the next turn.
+/// Attempts of a reading that was overtaken by a change, before it is given up until the next turn.
 const READ_ATTEMPTS: u32 = 5;
 
-/// Between two of them: long enough for a writer to end its two renames.
+/// Time between two of them: long enough for a writer to end its two renames.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
 
 /// Reads a pair of files on the blocking pool, for a network file system may hang.
@@ -65,9 +65,9 @@ pub(crate) struct Reader {
     max_bytes: usize,
     poll: Duration,
     changed: Arc<Notify>,
-    /// When the change that is not read yet was seen.
+    /// Instant at which the change that is not read yet was seen.
     seen_at: Option<Instant>,
-    /// The signs that were followed are paid for until then.
+    /// Instant until which the handled signs are paid for.
     paid_until: Instant,
     /// Away while a reading is running.
     subscription: Option<Subscription>,
@@ -76,7 +76,7 @@ pub(crate) struct Reader {
     seat: Option<Seat>,
 }
 
-/// What the blocking part gives back.
+/// Result of the blocking part.
 #[derive(Debug)]
 struct Reading {
     subscription: Option<Subscription>,
@@ -126,7 +126,7 @@ impl Reader {
                 self.subscription = reading.subscription;
                 reading.outcome
             }
-            // The runtime is going down, and this task with it.
+            // The runtime is shutting down, and this task with it.
             Err(Ended::Gone) => pending().await,
             // The next turn begins anew, by polling alone.
             Err(ended @ Ended::Panicked) => Err(self.failed(Reason::Internal(ended.to_string()))),
@@ -153,7 +153,7 @@ impl Reader {
 
     pub(crate) fn poll(&self) -> Duration {
         let spread = self.seat.as_ref().map_or(self.poll, |seat| seat.poll(self.poll));
-        // Many that began together do not go on together.
+        // Spreads the polls of tasks that began together.
         if spread > self.poll {
             jittered(spread, rand::random())
         } else {
@@ -189,7 +189,7 @@ impl Reader {
     }
 }
 
-/// Ends when a reading that had been told as hanging is done after all; never, if there is none.
+/// Ends when a reading that had been reported hanging is done after all; never, if there is none.
 async fn finished(running: Option<&Work<Reading>>) {
     match running {
         Some(running) => {
@@ -202,12 +202,12 @@ async fn finished(running: Option<&Work<Reading>>) {
     }
 }
 
-/// Reads both files as they were together at one instant. Blocks on the file system.
+/// Reads both files in their state at one instant. Blocks on the file system.
 pub(crate) fn read(source: &FileSource) -> Result<Pair, Error> {
     read_up_to(source, MAX_PEM_BYTES)
 }
 
-/// As [`read`], for [`READ_DEADLINE`] at most.
+/// Calls [`read`], for [`READ_DEADLINE`] at most.
 pub(crate) fn read_in_time(source: &FileSource) -> Result<Pair, Error> {
     let files = source.clone();
     within(READ_DEADLINE, move || read(&files)).unwrap_or_else(|| {
@@ -218,7 +218,7 @@ pub(crate) fn read_in_time(source: &FileSource) -> Result<Pair, Error> {
     })
 }
 
-/// Each of the two may have so many bytes.
+/// Reads both files, of at most `max_bytes` each.
 fn read_up_to(source: &FileSource, max_bytes: usize) -> Result<Pair, Error> {
     let moving = Error {
         places: source.both(),
@@ -232,11 +232,11 @@ fn read_up_to(source: &FileSource, max_bytes: usize) -> Result<Pair, Error> {
         let before = (Place::of(&source.chain), Place::of(&source.key));
         let pair = read_places(source, max_bytes, &before);
         let after = (Place::of(&source.chain), Place::of(&source.key));
-        // A failure counts only if it is the truth of one instant, too: a symlink swap removes the old files.
+        // A failure counts only if it is true of one instant, too: a symlink swap removes the old files.
         let rested = same(&before.0, &after.0) && same(&before.1, &after.1);
         match pair {
             _ if !rested => failure = Some(moving.clone()),
-            // One swap before each look, and a file that was always there seems to be missing.
+            // One swap before each look, and a file that always existed seems to be missing.
             Err(error) if is_missing(&error) => failure = failure.or(Some(error)),
             pair => return pair,
         }
@@ -258,7 +258,7 @@ fn is_missing(error: &Error) -> bool {
 fn entries(source: &FileSource) -> BTreeSet<PathBuf> {
     let mut entries = BTreeSet::new();
     for path in [&source.chain, &source.key] {
-        // Absolute, for that is how the system names what changed.
+        // Absolute paths: the system reports changes by them.
         if let Ok(path) = std::path::absolute(path) {
             follow(&path, &mut entries);
         }
@@ -266,7 +266,7 @@ fn entries(source: &FileSource) -> BTreeSet<PathBuf> {
     entries
 }
 
-/// Goes along an absolute path as the system does (path_resolution(7)), up to its end or to what is missing.
+/// Follows an absolute path in the way of the system (path_resolution(7)), up to its end or to a missing part.
 fn follow(path: &Path, entries: &mut BTreeSet<PathBuf>) {
     let parts = |path: &Path| -> Vec<PathBuf> {
         let parts = path.components().rev();
@@ -278,7 +278,7 @@ fn follow(path: &Path, entries: &mut BTreeSet<PathBuf>) {
             at.pop();
             continue;
         }
-        // That of the root takes the place of all.
+        // The root's path takes the place of all before it.
         let next = at.join(&part);
         match std::fs::read_link(&next) {
             Ok(target) if links < MAX_LINKS => {
@@ -298,7 +298,7 @@ fn follow(path: &Path, entries: &mut BTreeSet<PathBuf>) {
     }
 }
 
-/// Where a path leads and what is there, as far as a change could be told from it.
+/// The end of a path and the state of its file, as far as a change could be seen from it.
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
     resolved: PathBuf,
@@ -370,7 +370,7 @@ fn read_place(
         return Err(too_large(source, max_bytes, part, size));
     }
     let file = File::open(&place.resolved).map_err(|error| failed(&error))?;
-    // Where content is made as it is read (procfs, some of FUSE), the size is told as 0.
+    // File systems that make content while it is read (procfs, some of FUSE) report the size 0.
     let most = if size == 0 {
         max_bytes.saturating_add(1)
     } else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What one request costs.
+/// Cost of one request.
 const PER_REQUEST: Duration = Duration::from_secs(1);
 
 /// Each request is paid for by a second in which no reading begins. The requests of one reading follow each
@@ -19,12 +19,12 @@ impl Pace {
         Self { free_at: now }
     }
 
-    /// The next reading may begin at this instant.
+    /// Earliest instant of the next reading.
     pub(super) fn free_at(&self) -> Instant {
         self.free_at
     }
 
-    /// A request is made.
+    /// Counts a request.
     pub(super) fn spend(&mut self, now: Instant) {
         self.free_at = self.free_at.max(now) + PER_REQUEST;
     }

@@ -1,6 +1,6 @@
-//! An SQS queue that S3 or EventBridge tells of changes. A message causes an earlier read and nothing else.
+//! An SQS queue to which S3 or EventBridge reports changes. A message causes an earlier read and nothing else.
 //!
-//! Each message reaches one reader only: who runs several gateways gives each its own queue (by SNS or
+//! Each message reaches one reader only: an operator of several gateways gives each its own queue (by SNS or
 //! EventBridge), or leaves the others to their polls.
 
 use std::collections::HashMap;
@@ -21,23 +21,23 @@ use super::pace::Pace;
 use crate::aws::{self, Failure, failure};
 use crate::config::Aws;
 
-/// How long SQS holds a question open: the longest that it allows.
+/// Time for which SQS holds a request open: the longest that it allows.
 const LONG_POLL_SECONDS: i32 = 20;
 
-/// For such a question.
+/// Limit for the answer to such a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most that one answer holds.
 const MAX_MESSAGES: i32 = 10;
 
-/// Between two attempts while the queue does not work: twice as long each time, from and up to.
+/// Wait between two attempts while the queue does not work: first and longest; doubled each time.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
 
-/// What S3 sends when a notification is set up.
+/// Message that S3 sends when a notification is set up.
 const TEST_EVENT: &str = "s3:TestEvent";
 
 /// The hints of a queue, for one source. Sources with the same queue share one listener: each message reaches one
-/// reader only, and that one tells them all. It listens from the first [`Queue::hint`] until the last of them is dropped.
+/// reader only, which passes it to them all. It listens from the first [`Queue::hint`] until the last one is dropped.
 #[derive(Debug)]
 pub(super) struct Queue {
     url: String,
@@ -58,7 +58,7 @@ struct Listening {
     task: JoinHandle<()>,
 }
 
-/// Listeners end with the runtime that runs them, hence its place in the key.
+/// The listeners by runtime: each ends with the runtime that runs it.
 type Listeners = HashMap<(runtime::Id, String, Aws), Weak<Listening>>;
 
 static LISTENERS: LazyLock<Mutex<Listeners>> = LazyLock::new(Mutex::default);
@@ -78,7 +78,7 @@ impl Queue {
             Some(joined) => joined,
             None => self.joined.insert(join(&self.url, &self.aws)),
         };
-        // What was told before this one came is of no interest to it, and its listener lives as long as it.
+        // Older messages do not concern this source, and its listener lives as long as the source.
         let _ = joined.changed.changed().await;
         Instant::now()
     }
@@ -118,7 +118,7 @@ struct Listener {
 }
 
 impl Listener {
-    /// Whatever the queue does, polling goes on beside it: its trouble is told once.
+    /// Listens to the queue. Polling goes on beside it whatever the queue does: an error is reported once.
     async fn listen(self) {
         let mut pace = Pace::new(Instant::now());
         let mut retry = RETRY.0;
@@ -178,7 +178,7 @@ impl Listener {
         Ok(())
     }
 
-    /// The queue's URL says where it is; the endpoint of the configuration is that of S3.
+    /// The queue's URL is its address; the endpoint of the configuration is that of S3.
     async fn client(&self) -> Result<Client, Failure> {
         let config = aws::config(&self.aws).await?;
         let mut builder = aws_sdk_sqs::config::Builder::from(&config)

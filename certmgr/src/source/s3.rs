@@ -1,4 +1,4 @@
-//! A chain and a key in S3, read as they were at one instant.
+//! A chain and a key in S3, read in their state at one instant.
 //!
 //! Each read is conditional: an unchanged object costs one small answer. Two objects are read in turns until one
 //! is found unchanged between two looks at the other; then both were in place together.
@@ -22,17 +22,17 @@ use crate::config::{S3Object, S3Objects, S3Source};
 use crate::error::{Error, Reason, RemoteFault};
 use crate::pair::Pair;
 
-/// For a whole reading, bodies included: the SDK's timeouts end at an answer's head.
+/// Limit for a whole reading, bodies included: the SDK's timeouts end at an answer's head.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a reading follows objects that change under it.
+/// Attempts of a reading at objects that change during it.
 const MAX_TURNS: u32 = 3;
 
 /// Reads a pair from S3.
 #[derive(Debug)]
 pub(crate) struct Reader {
     source: S3Source,
-    /// Of an object.
+    /// Limit for one object.
     max_bytes: usize,
     pace: Pace,
     first: Object,
@@ -41,7 +41,7 @@ pub(crate) struct Reader {
     queue: Option<Queue>,
 }
 
-/// An object, and what it was at the last look.
+/// An object, and its state at the last look.
 #[derive(Debug)]
 struct Object {
     place: String,
@@ -50,7 +50,7 @@ struct Object {
 }
 
 struct Known {
-    /// With its quotes. S3 look-alikes may give none.
+    /// With its quotes. Services that imitate S3 may give none.
     etag: Option<String>,
     bytes: Zeroizing<Vec<u8>>,
 }
@@ -149,7 +149,8 @@ impl Reader {
         Ok(pair_of(first, second))
     }
 
-    /// Few stores beside AWS know a bucket by a host name of its own, which is what is asked without `path_style`.
+    /// Adds a hint on the host name: few stores beside AWS know a bucket by a host name of its own, which is asked
+    /// without `path_style`.
     fn naming_the_host(&self, mut error: Error) -> Error {
         let S3Source {
             aws,
@@ -194,7 +195,7 @@ fn place(bucket: &str, object: &S3Object) -> String {
     }
 }
 
-/// An object without content at this point cannot be: each was looked at.
+/// An object without content cannot occur at this point: each was looked at.
 fn pair_of(chain: &Object, key: &Object) -> Pair {
     let bytes = |object: &Object| match &object.known {
         Some(known) => known.bytes.clone(),
@@ -215,7 +216,7 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Brings what is known up to date. True if that changed anything.
+    /// Updates the known state of an object. True if that changed anything.
     async fn at(&mut self, object: &mut Object) -> Result<bool, Error> {
         self.pace.spend(Instant::now());
         let etag = object.known.as_ref().and_then(|known| known.etag.clone());
@@ -278,7 +279,7 @@ async fn content(answer: GetObjectOutput, max_bytes: usize) -> Result<Known, Fai
     Ok(Known { etag, bytes })
 }
 
-/// In one buffer that never grows: one that did would leave copies of the key behind.
+/// Reads a body into one buffer that never grows: one that did would leave copies of the key behind.
 async fn collect(
     mut body: ByteStream,
     length: Option<usize>,

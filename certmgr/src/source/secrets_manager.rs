@@ -20,7 +20,7 @@ use crate::error::{Error, RemoteFault};
 use crate::pair::{Content, Pair};
 use crate::secret;
 
-/// For a whole reading, a passphrase from elsewhere included.
+/// Limit for a whole reading, a passphrase from elsewhere included.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads a pair from a secret.
@@ -28,9 +28,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Reader {
     source: SecretsManagerSource,
     pace: Pace,
-    /// What the last good secret was, and the pair in it: a PKCS#12 container is costly to open.
+    /// Content of the last good secret, and the pair in it: a PKCS#12 container is costly to open.
     opened: Option<(Content, Pair)>,
-    /// Held while a container is opened: that may outlast the reading, and no second one is begun beside it.
+    /// Held while a container is opened: that may last longer than the reading, and no second one is begun beside it.
     opening: Arc<Mutex<()>>,
 }
 
@@ -139,7 +139,7 @@ fn malformed(text: String) -> Failure {
     }
 }
 
-/// The chain with what stands in other fields, as far as it goes on with that: many keep the issuers apart from the
+/// The chain, continued with certificates of other fields as far as they fit: many keep the issuers apart from the
 /// leaf, each under a name of its own.
 fn joined(
     chain: Zeroizing<Vec<u8>>,

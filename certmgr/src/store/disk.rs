@@ -13,19 +13,19 @@ use zeroize::Zeroizing;
 use super::{BoxFuture, Document, Stamp, Store, StoreError};
 use crate::{blocking, failpoint};
 
-/// Files that are being written. No document's name begins with a dot.
+/// Prefix of files that are being written. No document's name begins with a dot.
 const TEMPORARY_PREFIX: &str = ".new-";
 
 /// The subdirectories of the state directory that hold documents.
 pub(crate) const DIRECTORIES: [&str; 5] = ["certificates", "accounts", "orders", "revocations", "trust"];
 
-/// A document that is larger is not one of ours.
+/// Largest document: a larger file is not one of ours.
 const MAX_DOCUMENT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// How often a write begins anew when another process took its temporary file for one that a crash left.
+/// Attempts of a write whose temporary file another process takes for the leftover of a crash.
 const WRITE_ATTEMPTS: u32 = 3;
 
-/// The longest name that is used as it is; a longer one is cut, and told apart by its hash.
+/// Longest name that is used unchanged; a longer one is cut, and made unique by its hash.
 const MAX_PLAIN_NAME: usize = 120;
 
 /// The local disk.
@@ -131,12 +131,12 @@ pub(crate) fn read_now(directory: &Path, document: &Document) -> io::Result<Opti
     read(&Disk::new(directory).path(document))
 }
 
-/// The names of the documents of one of [`DIRECTORIES`], likewise.
+/// The names of the documents of one of [`DIRECTORIES`], without opening the state. Blocks.
 pub(crate) fn names_now(directory: &Path, of: &str) -> io::Result<Vec<String>> {
     names_in(&directory.join(of))
 }
 
-/// Where a document lies.
+/// The path of a document.
 pub(crate) fn path_of(directory: &Path, document: &Document) -> PathBuf {
     Disk::new(directory).path(document)
 }
@@ -151,7 +151,7 @@ fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     if size > MAX_DOCUMENT_BYTES {
         return Err(io::Error::other(format!("{size} bytes are too many")));
     }
-    // All at once, so that no half of a key is left behind by a buffer that grew.
+    // One buffer of the full size, so that no half of a key is left behind by a buffer that grew.
     let mut bytes = Zeroizing::new(Vec::with_capacity(
         usize::try_from(size).unwrap_or(0).saturating_add(1),
     ));
@@ -171,7 +171,7 @@ fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
     }
 }
 
-/// Replaces a file so that it is the old one or the new one whenever somebody looks, also after a crash.
+/// Replaces a file so that a reader sees the old one or the new one at each instant, also after a crash.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut attempt = 0;
@@ -194,14 +194,14 @@ fn replace_once(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// The name of a temporary file, which the error has, says nothing to people.
+/// The error without the name of the temporary file, which says nothing to people.
 fn unmade(directory: &Path, error: &io::Error) -> io::Error {
     let text = format!("no file can be made in {}: {}", directory.display(), error.kind());
     io::Error::new(error.kind(), text)
 }
 
 fn put(mut new: NamedTempFile, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Tells a process that opens the same state that this file is no leftover. One that has just taken it for one
+    // Shows a process that opens the same state that this file is no leftover. One that has just taken it for one
     // holds the lock for a moment.
     new.as_file().lock()?;
     new.write_all(bytes)?;
@@ -221,20 +221,20 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what writes left behind that a crash ended. Those of a living process are locked, and stay.
+/// Removes the temporary files of writes that a crash ended. Those of a living process are locked, and stay.
 pub(crate) fn remove_leftovers(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let is_temporary = entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
         if is_temporary && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
-            // Another process may be at it, too.
+            // Another process may be removing it, too.
             remove(&entry.path())?;
         }
     }
     Ok(())
 }
 
-/// A name of the configuration or a URL as the name of a file: no path, no surprise, one file for each name.
+/// The file name for a name of the configuration or a URL: no path, no surprise, one file for each name.
 pub(crate) fn file_name(name: &str) -> String {
     use std::fmt::Write as _;
 
@@ -266,7 +266,7 @@ pub(crate) fn file_name(name: &str) -> String {
 fn names_in(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     let entries = match fs::read_dir(directory) {
-        // Of a layout before it, on a disk that cannot be written.
+        // The directory is missing in an older layout, on a disk that cannot be written.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
         entries => entries?,
     };
@@ -292,7 +292,7 @@ fn name_of(escaped: &str) -> Option<String> {
             other => other,
         });
     }
-    // Only what is written in the one way that we write is a name of ours.
+    // Only a name in the one form that we write is ours.
     String::from_utf8(bytes)
         .ok()
         .filter(|name| file_name(name) == escaped)

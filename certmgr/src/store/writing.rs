@@ -1,4 +1,4 @@
-//! Writes that a disk may hold up.
+//! Writes that a disk may delay.
 
 use std::future::Future;
 
@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{STATE_DEADLINE, StoreError};
 
 /// The writes of one document, one after the other. Each is waited for no longer than [`STATE_DEADLINE`]; one that
-/// was given up may still land, so no second one is begun beside it.
+/// was given up may still take effect, so no second one is begun beside it.
 #[derive(Debug, Default)]
 pub(crate) struct Writing {
     /// A write that was given up.
@@ -16,7 +16,7 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
-    /// Waits until nothing is under way any more; how an earlier write ended does not count. `name` is for the
+    /// Waits until no write is in progress; the outcome of an earlier write does not count. `name` is for the
     /// error, which says that the disk does not answer. Cancelled, it forgets the write.
     pub(crate) async fn settled(&mut self, name: &str) -> Result<(), StoreError> {
         if let Some(mut earlier) = self.running.take()

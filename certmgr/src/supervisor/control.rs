@@ -1,4 +1,4 @@
-//! What an operator sees and asks for while the program runs.
+//! The face for operators while the program runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::event::Event;
 use crate::plan::{Plan, PlanError};
 use crate::view::{Revocation, View};
 
-/// Events that a slow watcher may be behind; the oldest are dropped for it, and it is told so.
+/// Events that a slow watcher may be behind; the oldest are dropped for it, and it gets an error that says so.
 pub(crate) const MAX_WATCHED_EVENTS: usize = 256;
 
-/// Sees and steers the running certificates. Cheap to clone; outlives the [`Handle`](crate::Handle), and finds
+/// Shows and commands the running certificates. Cheap to clone; outlives the [`Handle`](crate::Handle), and finds
 /// nothing then.
 #[derive(Clone)]
 pub struct Control {
@@ -33,19 +33,19 @@ impl Control {
         self.tasks.views()
     }
 
-    /// One of them.
+    /// One certificate.
     pub fn view(&self, name: &str) -> Result<View, CommandError> {
         self.tasks.view(name)
     }
 
-    /// What will be ordered from CAs within `horizon` from now, and whether that stays inside their limits. Asks
-    /// nobody, and orders nothing.
+    /// The orders at CAs within `horizon` from now, and if they stay inside the CAs' limits. Asks nobody, and orders
+    /// nothing.
     pub async fn plan(&self, horizon: Duration) -> Result<Plan, PlanError> {
         self.tasks.plan(horizon).await
     }
 
-    /// What is to be revoked, and what has been and would be valid still; also of certificates that are not configured
-    /// any more.
+    /// The certificates to be revoked, and the revoked ones that would still be valid; also of certificates that
+    /// are not configured any more.
     pub fn revocations(&self) -> Vec<Revocation> {
         self.tasks.revocations()
     }
@@ -57,15 +57,15 @@ impl Control {
     }
 
     /// Reads the source at once, or orders from the CA now, whatever the schedule says. The CA's own limits
-    /// hold all the same. `Ok` once that has begun: how it ends is told by events ([`Event::Promoted`],
+    /// hold all the same. `Ok` once that has begun: events report its end ([`Event::Promoted`],
     /// [`Event::Unchanged`], [`Event::Failing`], [`Event::Refused`], [`Event::Unreadable`]).
     pub async fn renew(&self, name: &str) -> Result<(), CommandError> {
         self.tasks.ask(name, Command::Renew).await
     }
 
-    /// Serves a kept version again: the one whose fingerprint begins with `to`, or else the one that served
-    /// before. It is proved first. What served until now is excluded: the source will not bring back exactly
-    /// that, but anything else. `Ok` once it serves.
+    /// Makes a kept version serve again: the one whose fingerprint begins with `to`, or else the one that served
+    /// before. It is proved first. The version that served until now is excluded: the source will not bring back
+    /// exactly that, but anything else. `Ok` once it serves.
     pub async fn rollback(&self, name: &str, to: Option<&str>) -> Result<Fingerprint, CommandError> {
         let to = to.map(str::to_owned);
         self.tasks
@@ -73,9 +73,9 @@ impl Control {
             .await
     }
 
-    /// Replaces the certificate that serves, then revokes it at its CA. `Ok` once that has begun and is noted on
-    /// disk: it is gone on with after a crash, after the certificate's removal, and beside further wishes;
-    /// [`Event::Revoked`] tells the end. Certificates from ACME alone.
+    /// Replaces the serving certificate, then revokes it at its CA. `Ok` once that has begun and is noted on
+    /// disk: it continues after a crash, after the certificate's removal, and beside further wishes;
+    /// [`Event::Revoked`] reports the end. Certificates from ACME alone.
     pub async fn revoke(&self, name: &str, reason: RevocationReason) -> Result<(), CommandError> {
         self.tasks
             .ask(name, |reply| Command::Revoke { reason, reply })

@@ -1,5 +1,5 @@
-//! What is done beside the certificates that are configured: orders that nobody goes on with are tidied up after, and
-//! what is to be revoked is.
+//! Work beside the configured certificates: orders that nobody continues are cleared up after, and wishes to revoke are
+//! carried out.
 
 use std::future::ready;
 use std::panic::AssertUnwindSafe;
@@ -17,11 +17,11 @@ use crate::revocations::Configured;
 use crate::stage::Stage;
 use crate::store::BoxFuture;
 
-/// Before what ended by a panic is begun anew.
+/// Wait before work that ended by a panic is begun anew.
 const REST_AFTER_PANIC: Duration = Duration::from_secs(60);
 
 impl Handle {
-    /// Clears these beside everything else; it ends with the handle.
+    /// Clears these beside everything else; ends with the handle.
     pub(super) fn clear(&self, tasks: &mut TasksState, leftovers: Vec<Leftover>) {
         while tasks.leftovers.try_join_next().is_some() {}
         if !leftovers.is_empty() {
@@ -30,7 +30,7 @@ impl Handle {
         }
     }
 
-    /// Clears what is left of orders that ended with an earlier process, of certificates that are not ordered now.
+    /// Clears the remains of orders of an earlier process, of certificates that are not ordered now.
     pub(super) fn tidy(&self) {
         let Some(ordering) = self.ordering.clone() else {
             return;
@@ -52,14 +52,14 @@ impl Handle {
         tasks.leftovers.spawn_on(tidied, &self.runtime);
     }
 
-    /// Works off what is to be revoked, of whatever certificate; it ends with the handle.
+    /// Carries out wishes to revoke, of all certificates; ends with the handle.
     pub(super) fn revoke(&self) {
         let Some(revocations) = self.tasks.revocations.clone() else {
             return;
         };
         let (configured, desk) = (RunningNow(Arc::downgrade(&self.tasks)), Arc::clone(&self.desk));
         let mut tasks = self.tasks.state();
-        // Before it is known what serves, nothing could be said not to.
+        // Before it is known which bundles serve, none could be said not to.
         let restored = all_reach(Stage::Restored, tasks.stages());
         let work = async move {
             let mut restored: BoxFuture<'_, ()> = Box::pin(restored);
@@ -77,9 +77,9 @@ impl Handle {
         tasks.leftovers.spawn_on(work, &self.runtime);
     }
 
-    /// Whether a certificate of this name is ordered when it is asked.
+    /// Tells if a certificate of this name is ordered at the time of the call.
     fn is_ordered(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
-        // What is cleared belongs to the tasks, so it must not keep them.
+        // The clearing belongs to the tasks, so it must not keep them.
         let tasks = Arc::downgrade(&self.tasks);
         move |name| {
             let Some(tasks) = tasks.upgrade() else {
@@ -91,7 +91,7 @@ impl Handle {
     }
 }
 
-/// The certificates as they are configured when it is asked. What is worked off belongs to the tasks, so it must not
+/// The certificates in the configuration of the moment. The work on wishes belongs to the tasks, so it must not
 /// keep them.
 struct RunningNow(Weak<Tasks>);
 

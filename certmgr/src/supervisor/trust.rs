@@ -1,4 +1,4 @@
-//! The same for trust bundles.
+//! The supervisor's part for trust bundles.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) struct RunningTrust {
 
 impl Handle {
     /// Makes these the trust bundles. Equal ones are left alone; changed ones are read anew while the old bundle
-    /// stays in force; those no longer named are removed from the store. May be called from anywhere.
+    /// stays in force; those no longer named are removed from the store. May be called from any thread.
     ///
     /// Certificates that must lead to a bundle's anchors wait for it, and are proved again when it changes.
     pub fn reload_trust(&self, configs: Vec<TrustConfig>) {
@@ -49,7 +49,7 @@ impl Handle {
         }
     }
 
-    /// `None` for what can have no source: CA certificates are not ordered from a CA.
+    /// `None` for a source that cannot have one: CA certificates are not ordered from a CA.
     fn run_trust(&self, config: TrustConfig, id: u64) -> Option<RunningTrust> {
         let source = source::Reader::of_trust(&config.source, self.options.poll, self.watcher.as_ref())?;
         self.desk.appoint_trust(&config.name, id);

@@ -1,12 +1,12 @@
-//! When the age of what is trusted is told. Pure: the time is an argument.
+//! Times to report the age of a trust bundle. Pure: the time is an argument.
 
 use certstore::{TrustBundle, UnixTime};
 
-/// Something is told as ending soon once less than this part of its life is left. CAs publish a new list when
-/// about a tenth of the old one's life is left, or earlier: then nothing is told.
+/// The end of a list or CA is reported near once less than this part of its life is left. CAs publish a new list when
+/// about a tenth of the old one's life is left, or earlier: then nothing is reported.
 const LAST_PART_OF_LIFE: u64 = 20;
 
-/// Something whose end is near or past.
+/// A list or CA whose end is near or past.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ageing {
     pub(super) what: What,
@@ -14,7 +14,7 @@ pub(super) struct Ageing {
     pub(super) is_past: bool,
 }
 
-/// What it is.
+/// The thing that ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum What {
     /// The revocation list of this CA.
@@ -23,7 +23,7 @@ pub(super) enum What {
     LastCa(String),
 }
 
-/// All of a bundle that is near its end or past it.
+/// All parts of a bundle that are near their end or past it.
 pub(super) fn ageing(bundle: &TrustBundle, now: UnixTime) -> Vec<Ageing> {
     let lists = bundle.revocation_lists().iter().filter_map(|list| {
         let is_past = end(list.this_update, list.next_update, now)?;
@@ -45,7 +45,7 @@ pub(super) fn ageing(bundle: &TrustBundle, now: UnixTime) -> Vec<Ageing> {
     lists.chain(last).collect()
 }
 
-/// Whether the end is past; `None` if it is not even near.
+/// `Some(true)` if the end is past, `Some(false)` if it is near; `None` otherwise.
 fn end(from: UnixTime, until: UnixTime, now: UnixTime) -> Option<bool> {
     let (from, until, now) = (from.as_secs(), until.as_secs(), now.as_secs());
     let is_past = now > until;

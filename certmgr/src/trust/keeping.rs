@@ -1,4 +1,4 @@
-//! What is kept on disk: read at the start, written whenever another bundle comes into force.
+//! The bundle kept on disk: read at the start, written whenever another bundle comes into force.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use crate::event::TrustEvent;
 use crate::pair::{Content, Pair};
 use crate::store::{Document, STATE_DEADLINE, Store, StoreError, Writing};
 
-/// Whether the disk has what is in force.
+/// State of the document on disk, compared with the bundle in force.
 #[derive(Debug, Default)]
 pub(super) struct Keeping {
-    /// What it does not have yet.
+    /// The document that the disk does not have yet.
     behind: Option<Zeroizing<Vec<u8>>>,
     told: bool,
-    /// What the disk has could not be read, or is a newer program's: nothing is written over it unread.
+    /// The document could not be read, or a newer program wrote it: nothing is written over it unread.
     unread: bool,
     writing: Writing,
 }
 
 impl Trust {
-    /// Puts into force what is kept, held to no dates: it is what was in force last.
+    /// Puts the kept bundle into force, whatever its dates: it was in force last.
     ///
-    /// If something is in force already, this task replaces another one. Then it is only learnt whether that is
-    /// what is kept; if it is, and was read under another demand for revocation lists, the new demand counts from
+    /// If a bundle is in force already, this task replaces another one. Then the only question is if that bundle is
+    /// the kept one; if it is, and was read under another demand for revocation lists, the new demand counts from
     /// now on.
     pub(super) async fn restore(&mut self) {
         let Some(store) = self.store() else { return };
@@ -74,7 +74,7 @@ impl Trust {
         self.loaded();
     }
 
-    /// Keeps what comes into force now.
+    /// Keeps the bundle that comes into force now.
     pub(super) async fn put_on_disk(
         &mut self,
         fingerprint: Fingerprint,
@@ -86,7 +86,7 @@ impl Trust {
         self.write().await
     }
 
-    /// Writes what the disk does not have yet.
+    /// Writes again if the disk is behind.
     pub(super) async fn keep_again(&mut self) {
         if self.keeping.behind.is_some() {
             let written = self.write().await;
@@ -159,9 +159,9 @@ impl Trust {
     }
 }
 
-/// What is kept cannot be used.
+/// Reason why a kept document cannot be used.
 enum Unloaded {
-    /// The disk does not give it, or it is a newer program's: it may be whole.
+    /// The disk does not give it, or a newer program wrote it: it may be whole.
     Unread { text: String, remedy: &'static str },
     /// Nothing of it can be used.
     Broken(String),

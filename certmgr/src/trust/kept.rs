@@ -1,4 +1,4 @@
-//! What is kept of a trust bundle: the texts that it was made of, for the next start.
+//! The kept texts of a trust bundle, for the next start.
 
 use std::borrow::Cow;
 
@@ -13,15 +13,15 @@ use crate::pair::Pair;
 /// The document's format. Format 1 had another name for the fingerprint, which is read as well.
 const FORMAT: u32 = 2;
 
-/// What the fields beside the texts take, generously.
+/// Upper limit for the fields beside the texts.
 const FIELDS_BYTES: usize = 1024;
 
-/// Why a document is not used.
+/// Reason why a document is not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unusable {
     /// A newer h2gate has written it.
     Newer(String),
-    /// It is not what any h2gate writes, or not what is demanded now.
+    /// No h2gate writes such a document, or it does not meet the present demand.
     Broken(String),
 }
 
@@ -31,7 +31,7 @@ impl From<String> for Unusable {
     }
 }
 
-/// What every format has.
+/// The part that every format has.
 #[derive(Deserialize)]
 struct Format {
     format: u32,
@@ -41,14 +41,14 @@ struct Format {
 #[derive(Serialize, Deserialize)]
 struct Document<'a> {
     format: u32,
-    /// As it is shown to people: tells whether the texts are still what they were.
+    /// In the form shown to people: proves that the texts are unchanged.
     #[serde(borrow, alias = "generation")]
     fingerprint: Cow<'a, str>,
-    /// Whether revocation lists were demanded.
+    /// Revocation lists were demanded.
     revocation: bool,
     #[serde(borrow)]
     ca: Cow<'a, str>,
-    /// Not there if both are one text.
+    /// Missing if both are one text.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     crl: Option<Cow<'a, str>>,
 }

@@ -1,5 +1,4 @@
-//! Two text fields of a JSON object, and what certificates stand in others. What is wrong is told by place and name,
-//! never by content.
+//! Two text fields of a JSON object, and the certificates in others. Errors name place and field, never content.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,19 +9,19 @@ use serde::{Deserialize, de};
 use serde_json::error::Category;
 use zeroize::Zeroizing;
 
-/// So many names of fields are told when the wanted one is not among them.
+/// Number of field names in an error about a missing field.
 const MAX_NAMES_TOLD: usize = 12;
 
-/// A longer one is no name: somebody's key may stand in its place.
+/// Longest field name that is shown: a longer one may be a key in the wrong place.
 const MAX_NAME_CHARS: usize = 40;
 
-/// Editors on Windows put it before the first brace.
+/// Bytes that editors on Windows put before the first brace.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// With this begins what is looked for in other fields.
+/// Beginning of the text that is looked for in other fields.
 const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-/// What is read.
+/// Result of reading an object.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Fields {
     /// The texts of the two fields.
@@ -31,7 +30,7 @@ pub(crate) struct Fields {
     pub(super) others: Vec<Zeroizing<Vec<u8>>>,
 }
 
-/// Reads an object. The same name twice among the wanted ones is lawful.
+/// Reads an object. The same name twice among the wanted ones is valid.
 pub(crate) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<Fields, String> {
     let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     if json.trim_ascii_start().starts_with(b"\"") {
@@ -62,7 +61,7 @@ struct Object<'a> {
     wanted: [&'a str; 2],
 }
 
-/// What was found of the wanted fields, and the names of all.
+/// The wanted fields that were found, and the names of all.
 #[derive(Default)]
 struct Found {
     texts: Vec<(String, Field)>,
@@ -143,7 +142,7 @@ impl<'de> Visitor<'de> for Object<'_> {
             } else {
                 field.certificates(&mut found.others);
             }
-            // RFC 8259 §4: what a name that comes twice means is not defined.
+            // RFC 8259 §4: the meaning of a name that comes twice is not defined.
             if !found.names.insert(name) {
                 return Err(A::Error::custom("a name twice"));
             }

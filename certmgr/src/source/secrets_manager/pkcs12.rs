@@ -1,4 +1,4 @@
-//! PKCS#12 (RFC 7292): one key and its chain, from whatever wrote it.
+//! PKCS#12 (RFC 7292): one key and its chain, from any program.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -19,8 +19,8 @@ const SEQUENCE: u8 = 0x30;
 
 /// Opens a container, in binary or in base64, and puts its chain in order. Costs up to seconds.
 ///
-/// Bags have no order that could be relied on: the leaf is the certificate with the key's public half, and each
-/// next one is the issuer that signed the one before. What does not belong to that chain is left out.
+/// Bags have no reliable order: the leaf is the certificate with the key's public half, and each next one is the issuer
+/// that signed the one before. Certificates outside of that chain are left out.
 pub(crate) fn open(container: &[u8], passphrase: &str) -> Result<Pair, String> {
     let decoded;
     let container = if container.first() == Some(&SEQUENCE) {

@@ -1,16 +1,16 @@
-//! What opening a container would cost, told without deriving anything.
+//! The cost of opening a container, found without deriving anything.
 
-/// Parts that are encrypted, each with a derivation of its own: the certificates, the key.
+/// Number of encrypted parts, each with a derivation of its own: the certificates, the key.
 const MAX_ENCRYPTED_PARTS: usize = 8;
 
 /// Rounds of all derivations: two parts and the check of the whole with as many as the library takes for one, about
 /// three seconds. OpenSSL and Windows write some 6,000, Java 30,000.
 const MAX_ROUNDS: u64 = 3_000_000;
 
-/// What one derivation keeps in memory at once, which only scrypt's does. OpenSSL's takes 16 MiB.
+/// Memory that one derivation holds at once, in bytes: only scrypt's does. OpenSSL's takes 16 MiB.
 const MAX_MEMORY: u64 = 64 << 20;
 
-/// Deeper than any container, and than the certificates in it.
+/// Depth beyond any container, and beyond the certificates in it.
 const MAX_DEPTH: u32 = 32;
 
 const SEQUENCE: u8 = 0x30;
@@ -19,14 +19,14 @@ const OCTET_STRING: u8 = 0x04;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const CONSTRUCTED: u8 = 0x20;
 
-/// PBES2 (RFC 8018 A.4), PBKDF2 (A.2) and scrypt (RFC 7914 §7), and what those of RFC 7292 C begin with.
+/// PBES2 (RFC 8018 A.4), PBKDF2 (A.2) and scrypt (RFC 7914 §7), and the prefix of the algorithms of RFC 7292 C.
 const PBES2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0d];
 const PBKDF2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0c];
 const SCRYPT: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0xda, 0x47, 0x04, 0x0b];
 const PBES1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x01];
 
-/// Refuses a container that would keep a core busy for longer than any that a program writes. What is encrypted inside
-/// of an encrypted part is not seen.
+/// Refuses a container that would keep a core busy for longer than any that a program writes. Parts inside of an
+/// encrypted part are not seen.
 pub(super) fn check(container: &[u8]) -> Result<(), String> {
     let mut cost = Cost::default();
     cost.see_mac(container);
@@ -77,7 +77,7 @@ impl Cost {
         }
     }
 
-    /// What stands in octet strings is looked at, too: so do containers hold their parts.
+    /// Counts the costs in an element; also inside of octet strings, for containers hold their parts there.
     fn see(&mut self, der: &[u8], depth: u32) {
         let Some(depth) = depth.checked_sub(1) else {
             return;
@@ -108,7 +108,7 @@ impl Cost {
             PBKDF2 => self.add(numbers.next().unwrap_or(1)),
             SCRYPT => {
                 let mut number = || numbers.next().unwrap_or(1);
-                // RFC 7914 §2: the cost, the size of a block, and how often. All three take about as long as so many rounds.
+                // RFC 7914 §2: cost, block size, repetitions. Their product takes about as long as so many rounds.
                 let (cost, size, times) = (number(), number(), number());
                 let at_once = cost.saturating_mul(size);
                 self.add(at_once.saturating_mul(times));
@@ -127,7 +127,7 @@ impl Cost {
     }
 }
 
-/// One that is too large for 64 bits is larger than any bound.
+/// The value of an integer; one that is too large for 64 bits is larger than any limit.
 fn number(octets: &[u8]) -> u64 {
     octets.iter().fold(0_u64, |number, octet| {
         number.saturating_mul(256).saturating_add(u64::from(*octet))
@@ -139,7 +139,7 @@ struct Element<'a> {
     content: &'a [u8],
 }
 
-/// The elements that stand one after another, up to what is none.
+/// The elements that stand one after another, up to bytes that are none.
 struct Elements<'a>(&'a [u8]);
 
 impl<'a> Iterator for Elements<'a> {
