@@ -1,4 +1,4 @@
-//! The story as a whole, on real files. This file is the vocabulary.
+//! The course of certificates as a whole, on real files. This file is the vocabulary.
 
 mod crashes;
 mod disorders;
@@ -32,15 +32,15 @@ use crate::acme::Issuers;
 use crate::supervisor::start_with;
 use crate::{CertificateConfig, Clock, Event, Handle, Options};
 
-/// Full counts are asked for: `H2GATE_PROOF=1`, as `make proof` sets it.
+/// True if full counts are wanted: `H2GATE_PROOF=1`, which `make proof` sets.
 pub(crate) fn is_proof() -> bool {
     std::env::var_os("H2GATE_PROOF").is_some_and(|value| value == "1")
 }
 
-/// How long a test waits for what must happen. Never reached when all is well.
+/// Longest wait of a test for an expected event. Never reached when all is well.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Long enough never to come within a test: what happens has another cause.
+/// Long enough never to pass within a test: an event has another cause.
 const NEVER: Duration = Duration::from_secs(3_600);
 
 const SOON: Duration = Duration::from_millis(20);
@@ -48,7 +48,7 @@ const SOON: Duration = Duration::from_millis(20);
 /// 2030-06-15T12:00:00Z.
 const NOW_SECONDS: u64 = 1_907_755_200;
 
-/// A clock that stands until a test moves it, and counts how often it is asked: at least once for each look
+/// A clock that stands until a test moves it, and counts its readings: at least one for each look
 /// at a source.
 #[derive(Default)]
 struct TestClock {
@@ -116,7 +116,7 @@ impl TestCa {
         self.pair_of("a.test", -30, 60)
     }
 
-    /// Valid from and until so many days from now.
+    /// A pair that is valid from and until so many days from now.
     fn pair_of(&self, name: &str, from: i64, until: i64) -> TestPair {
         let instant = |days: i64| {
             let seconds = (NOW_SECONDS as i64 + days * 86_400) as u64;
@@ -191,7 +191,7 @@ impl TestFiles {
     }
 }
 
-/// A mounted Secret, laid out and replaced step by step as the kubelet does it.
+/// A mounted Secret, laid out and replaced step by step in the way of the kubelet.
 struct KubeletVolume {
     directory: TempDir,
     turn: u32,
@@ -233,7 +233,7 @@ impl KubeletVolume {
     }
 }
 
-/// Running tasks, and what they tell.
+/// Running tasks, and their events.
 struct TestManager {
     handle: Handle,
     reader: Reader,
@@ -268,7 +268,7 @@ impl TestManager {
             .unwrap()
     }
 
-    /// The next event of this kind; others before it are let pass.
+    /// The next event of this kind; others before it are skipped.
     async fn told(&mut self, kind: &str) -> Event {
         loop {
             let event = self.next().await;
@@ -278,7 +278,7 @@ impl TestManager {
         }
     }
 
-    /// Those that have been told and not been looked at.
+    /// The kinds of the events that were reported and not looked at.
     fn told_since(&mut self) -> Vec<&'static str> {
         std::iter::from_fn(|| self.events.try_recv().ok())
             .map(|event| event.kind())

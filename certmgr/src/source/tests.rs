@@ -20,11 +20,11 @@ use crate::pair::Pair;
 
 const POLL: Duration = Duration::from_secs(60);
 
-/// How long an endless body is, and each part of it. A reader without a bound would get to see the end.
+/// Length of an endless body, and of each part of it. A reader without a limit would see the end.
 const ENDLESS: usize = 64 << 20;
 const PART: usize = 64 << 10;
 
-/// An HTTP/1.1 server that answers as it is told and notes when it was asked.
+/// An HTTP/1.1 server that gives prescribed answers and notes the time of each request.
 #[derive(Clone)]
 struct FaultServer {
     address: SocketAddr,
@@ -34,7 +34,7 @@ struct FaultServer {
 struct State {
     answer: Arc<dyn Fn(&Asked) -> Answer + Send + Sync>,
     asked: Vec<Instant>,
-    /// How many bytes of an endless body the kernel took: what was read of it, and what fits into its buffers.
+    /// Bytes of an endless body that the kernel took: the bytes that were read, and those that fit into its buffers.
     taken: Option<usize>,
 }
 
@@ -52,9 +52,9 @@ enum Answer {
     Truncated(Vec<u8>),
     /// The body comes byte by byte, one a second.
     Slow(Vec<u8>),
-    /// A body of this status without a length, and as good as without an end.
+    /// A body of this status without a length, and in effect without an end.
     Endless(u16),
-    /// Nothing ever.
+    /// No answer ever.
     Hang,
     /// The connection is torn down at once.
     Reset,
@@ -104,7 +104,7 @@ impl FaultServer {
         self.state.lock().unwrap().asked.len()
     }
 
-    /// How much of an endless body was taken, once it is over.
+    /// The bytes of an endless body that were taken, once it is over.
     async fn taken(&self) -> usize {
         loop {
             if let Some(taken) = self.state.lock().unwrap().taken.take() {
@@ -115,7 +115,7 @@ impl FaultServer {
     }
 
     async fn serve(self, connection: TcpStream) {
-        // A wait of the kernel's is not seen by virtual time, which would run ahead.
+        // Virtual time does not see a wait of the kernel's, and would run ahead.
         connection.set_nodelay(true).unwrap();
         let mut connection = BufReader::new(connection);
         while let Some(asked) = read_request(&mut connection).await {
@@ -225,7 +225,7 @@ fn head(status: u16, headers: &[(String, String)], length: usize) -> Vec<u8> {
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    // RFC 9110 §8.6: a 304 tells the length that a 200 would have had; it is left out.
+    // RFC 9110 §8.6: a 304 reports the length that a 200 would have had; it is left out.
     if status != 304 {
         head.push_str(&format!("content-length: {length}\r\n"));
     }

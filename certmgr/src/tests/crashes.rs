@@ -1,4 +1,4 @@
-//! R8 in small: the process ends at each step of an order, and the next one makes good what it finds.
+//! R8 in small: the process ends at each step of an order, and the next process completes the rest.
 
 use super::doubles::{AcmeDouble, Crash, RunningClock, TestStore, acme_config};
 use super::*;
@@ -10,7 +10,7 @@ struct Ended {
     fingerprint: Fingerprint,
 }
 
-/// Ends the process at the given step, starts another one, and says what came of it. `None` if there is no such
+/// Ends the process at the given step, starts another one, and returns the result. `None` if there is no such
 /// step any more.
 async fn crash_at(step: i64) -> Option<Ended> {
     let (directory, clock) = (TempDir::new().unwrap(), RunningClock::new());
@@ -42,12 +42,12 @@ async fn crash_at(step: i64) -> Option<Ended> {
     served
         .await
         .unwrap_or_else(|_| panic!("nothing serves after a crash {step}"));
-    // Whatever was due besides has been done by then.
+    // All other work that was due has been done by then.
     tokio::time::sleep(Duration::from_secs(7200)).await;
     let fingerprint = manager.serving().unwrap();
     drop(manager);
 
-    // What serves is what a third process would serve.
+    // The served version is the one that a third process would serve.
     let state = State::open(directory.path()).unwrap();
     let third = TestManager::start_with(vec![acme_config()], options(&state), Some(ca.issuers(&state)));
     timeout(DEADLINE, third.handle.first_load_done()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Two processes on one state, and everything that can come between a wish to revoke and its end, in any order.
+//! Two processes on one state, and all that can come between a wish to revoke and its end, in any order.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -17,16 +17,16 @@ use super::*;
 use crate::error::IssueFault;
 use crate::{CommandError, Progress, Revocation, RevocationReason};
 
-/// In which each process must have seen what the other did.
+/// Seconds within which each process must have seen the changes of the other.
 const MINUTE: u64 = 61;
 
-/// Between two looks.
+/// Seconds between two looks.
 const LOOK: u64 = 5;
 
-/// What happens before all is well again.
+/// Number of steps before all is well again.
 const STEPS: usize = 30;
 
-/// So many steps of the process may follow before it crashes.
+/// Number of further steps of the process before it crashes, at most.
 const MAX_STEPS_TO_CRASH: i64 = 12;
 
 struct Disorder {
@@ -34,18 +34,18 @@ struct Disorder {
     random: StdRng,
     processes: [Process; 2],
     wanted: HashMap<Fingerprint, Wanted>,
-    /// When it last served anywhere or would have after a restart, and what it is good for.
+    /// Time at which a version last served anywhere, or would have after a restart, and its names.
     there_at: HashMap<Fingerprint, u64>,
     names: HashMap<Fingerprint, Vec<Name>>,
-    /// What a process has [`left`](Process::left) and the disk does not have any more.
+    /// Versions that a process has [`left`](Process::left) and the disk no longer has.
     replaced: HashSet<Fingerprint>,
-    /// Since when what is first on disk has all its names.
+    /// Time since which the first version on disk has all its names.
     to_follow_since: HashMap<Fingerprint, u64>,
-    /// What the CA has revoked.
+    /// Versions that the CA has revoked.
     revoked: HashSet<Fingerprint>,
 }
 
-/// Asked for with success.
+/// A wish that was made with success.
 struct Wanted {
     at: u64,
     leaf: Vec<u8>,
@@ -59,9 +59,9 @@ struct Process {
     domains: Option<&'static [&'static str]>,
     started_at: u64,
     served: Option<Fingerprint>,
-    /// At the last look, if it is still the same process.
+    /// The version served at the last look, if it is still the same process.
     served_before: Option<Fingerprint>,
-    /// Something else serves where it did, and has all its names.
+    /// Versions in whose place another one serves that has all their names.
     left: HashSet<Fingerprint>,
 }
 
@@ -113,7 +113,7 @@ impl Disorder {
         }
     }
 
-    /// As after a signal: whatever it was at ended where it was.
+    /// Starts a process, after a signal ended the one before in the middle of its work.
     fn start(&mut self, index: usize) {
         let process = &mut self.processes[index];
         process.manager = None;
@@ -122,7 +122,7 @@ impl Disorder {
         let (state, store) = TestStore::open(self.world.directory.path(), &process.crash);
         let options = self.world.options(&state);
         let issuers = self.world.ca.issuers_of(&state, Some(&process.crash));
-        // What the one before served is gone with it.
+        // The versions that the previous process served are gone with it.
         process.served = None;
         process.left.clear();
         process.started_at = self.world.clock.now();
@@ -232,7 +232,7 @@ impl Disorder {
             .map(|(one, _)| *one)
             .collect();
         for fingerprint in of_now.difference(&self.revoked) {
-            // If the crash of who told the CA kept that from being noted, who begins to serve it then cannot know.
+            // If a crash prevented the note of the CA's answer, a process that begins to serve it then cannot know.
             let is_noted = self.is_noted_as_revoked(*fingerprint);
             let serves = self.processes.iter().any(|process| {
                 let before = process.served_before;
@@ -244,7 +244,7 @@ impl Disorder {
         self.revoked = of_now;
         for [_, serves] in served {
             let since = serves.and_then(|fingerprint| self.to_follow_since.get(&fingerprint));
-            // What is followed may be replaced meanwhile, and is seen at the next look then.
+            // The first version may be replaced meanwhile, and the next look sees that.
             let is_late = since.is_some_and(|since| now > since + 2 * MINUTE);
             assert!(!is_late, "{serves:?} still serves");
         }
@@ -257,7 +257,7 @@ impl Disorder {
         }
     }
 
-    /// What a process served at the last look, and what it serves now.
+    /// The version that a process served at the last look, and the one that it serves now.
     fn look_at(&mut self, index: usize, now: u64) -> [Option<Fingerprint>; 2] {
         let process = &mut self.processes[index];
         process.served_before = process.served;
@@ -290,7 +290,7 @@ impl Disorder {
             self.names.insert(serves, serving.bundle().names().to_vec());
             passed.push(serves);
         }
-        // Some come and go between two looks.
+        // Some versions come and go between two looks.
         let mut last = process.served_before;
         for one in passed {
             let left = last.filter(|left| *left != one && self.wanted.contains_key(left));
@@ -346,7 +346,7 @@ impl Disorder {
             let fingerprint = one.fingerprint;
             let is_here = serves == Some(fingerprint);
             let there_at = self.there_at.get(&fingerprint);
-            // The other one sees it within a minute, and this one that it has.
+            // The other process sees it within a minute, and this one sees that.
             let is_anywhere = there_at.is_some_and(|at| now <= at + 2 * MINUTE + LOOK);
             let is_so = match one.progress {
                 Progress::Revoked => {
@@ -388,7 +388,7 @@ impl Disorder {
         noted.is_some_and(|noted| noted.get("revoked_at").is_some())
     }
 
-    /// The versions that are kept, what comes first being first.
+    /// The kept versions, the first one first.
     fn kept(&self) -> Vec<String> {
         let document = read_json(&self.world.directory.path().join("certificates/api.json"));
         let versions = document
@@ -398,7 +398,7 @@ impl Disorder {
         versions.into_iter().flatten().map(fingerprint).collect()
     }
 
-    /// Nothing is to come any more.
+    /// True if no more steps are to come.
     fn is_over(&self) -> bool {
         let [one, other] = [0, 1].map(|index| self.processes[index].manager());
         let listed = [one, other].map(|manager| manager.handle.control().revocations());
@@ -409,7 +409,7 @@ impl Disorder {
             && listed.iter().flatten().all(is_revoked)
     }
 
-    /// Everything works again, and both have the certificate.
+    /// Makes everything work again, with the certificate in both processes.
     async fn end(&mut self) {
         println!("all is well");
         self.world.ca.answers(Answer::Issue);
@@ -420,10 +420,10 @@ impl Disorder {
             self.configure_as(index, Some(&["a.test"]));
         }
         self.pass(120, LOOK).await;
-        // Whatever back-off is under way.
+        // Ends any back-off in progress.
         let control = self.processes[0].manager().handle.control();
         answered(control.renew("api")).await;
-        // What was refused is asked for again daily.
+        // A refused revocation is asked for again daily.
         for _ in 0..25 * 60 {
             if self.is_over() {
                 break;
@@ -449,7 +449,7 @@ impl Disorder {
     }
 }
 
-/// What the process says, unless it crashes over it.
+/// The answer of the process, unless it crashes.
 async fn answered<T>(asked: impl Future<Output = Result<T, CommandError>>) -> Option<T> {
     timeout(DEADLINE, asked).await.ok()?.ok()
 }
@@ -477,7 +477,7 @@ async fn run(seed: u64) -> usize {
     disorder.wanted.len()
 }
 
-/// What is played where neither a seed nor a proof is asked for.
+/// Seeds that are played if neither a seed nor a proof is asked for.
 const SEEDS: [u64; 6] = [
     18_280_444_969_017_186_840,
     9_434_880_058_052_532_189,
@@ -487,7 +487,7 @@ const SEEDS: [u64; 6] = [
     535_449_816_238_154_494,
 ];
 
-/// The seed that `H2GATE_SEED` gives, or a hundred that chance draws if `H2GATE_PROOF` is 1, or [`SEEDS`].
+/// Plays the seed that `H2GATE_SEED` gives, or a hundred random ones if `H2GATE_PROOF` is 1, or [`SEEDS`].
 #[tokio::test(start_paused = true)]
 async fn whatever_comes_between_what_is_asked_for_is_revoked_and_never_returns() {
     let given = std::env::var("H2GATE_SEED").ok();

@@ -22,7 +22,7 @@ use crate::schedule::RenewalInfo;
 use crate::state::State;
 use crate::store::{BoxFuture, Document, Stamp, Store, StoreError};
 
-/// Stops whoever comes to a certain step, as a crash does: nothing after it happens.
+/// Stops the task that comes to a certain step, in the way of a crash: nothing after it happens.
 #[derive(Debug, Default)]
 pub(super) struct Crash {
     /// Steps left; below zero there is no crash.
@@ -39,7 +39,7 @@ impl Crash {
         crash
     }
 
-    /// It comes so many steps from now.
+    /// Sets the crash to so many steps from now.
     pub(super) fn arm(&self, step: i64) {
         self.left.store(step, Ordering::SeqCst);
         self.armed.store(true, Ordering::SeqCst);
@@ -49,7 +49,7 @@ impl Crash {
         Arc::default()
     }
 
-    /// An error once the crash is over: of what the process was at, nothing is left, no lock either.
+    /// Counts a step. An error once the crash is over: nothing is left of the process's work, no lock either.
     async fn step(&self, name: &'static str) -> Result<(), StoreError> {
         if self.armed.load(Ordering::SeqCst) && self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
             self.happened.send_replace(Some(name));
@@ -60,7 +60,7 @@ impl Crash {
         Ok(())
     }
 
-    /// Once its tasks have been dropped.
+    /// True once the tasks have been dropped.
     pub(super) fn is_over(&self) {
         self.over.send_replace(true);
     }
@@ -83,9 +83,9 @@ pub(super) struct TestStore {
     pub(super) fails: AtomicBool,
     /// Documents with keys of certificates cannot be written.
     pub(super) unwritable: AtomicBool,
-    /// Nor read.
+    /// Documents with keys of certificates cannot be read.
     pub(super) unreadable: AtomicBool,
-    /// It cannot be seen what is to be revoked.
+    /// The list of wishes to revoke cannot be read.
     pub(super) is_blind: AtomicBool,
     crash: Arc<Crash>,
 }
@@ -175,17 +175,17 @@ impl Store for TestStore {
     }
 }
 
-/// Leases that can be had, or not.
+/// Leases that are granted or not.
 #[derive(Debug)]
 pub(super) struct TestLease {
     inner: Arc<dyn Lease>,
     pub(super) fails: AtomicBool,
-    /// There is nothing to open a file with.
+    /// Nothing is left to open a file with.
     pub(super) gives_no_shares: AtomicBool,
 }
 
 impl TestLease {
-    /// A state in this directory with such leases. None can be had yet.
+    /// A state in this directory with such leases. None is granted yet.
     pub(super) fn open(directory: &Path) -> (State, Arc<Self>) {
         let state = State::open(directory).unwrap();
         let lease = Arc::new(Self {
@@ -253,24 +253,24 @@ impl RunningClock {
     }
 }
 
-/// What the next orders come to.
+/// Outcome of the next orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
     Issue,
-    /// Valid only after so many seconds.
+    /// Issues a certificate that is valid only after so many seconds.
     IssueFor(u64),
-    /// Dated back by so many seconds.
+    /// Issues one that is dated back by so many seconds.
     IssueBackdated(u64),
-    /// For other names than were asked for.
+    /// Issues for other names than the wanted ones.
     IssueElsewhere,
-    /// Not before so many seconds have passed.
+    /// Refuses until so many seconds have passed.
     ComeBackAfter(u64),
-    /// Somebody answers in the CA's place, and says to come back after so many seconds.
+    /// Another server answers in the CA's place, and says to come back after so many seconds.
     PageFor(u64),
     Fail(IssueFault),
 }
 
-/// More than any test needs at once.
+/// More turns than any test needs at once.
 pub(super) const TURNS: u32 = 1_000;
 
 /// A CA with its own memory and its own, true, clock; several issuers may talk to it.
@@ -284,27 +284,27 @@ pub(super) struct AcmeDouble {
     pub(super) placed: AtomicU64,
     pub(super) replaced: AtomicU64,
     pub(super) revoked: Mutex<Vec<Vec<u8>>>,
-    /// How it answers wishes to revoke, if not by doing so.
+    /// The error for wishes to revoke, instead of doing so.
     pub(super) revokes_not: Mutex<Option<IssueError>>,
-    /// Whoever asks it to revoke panics, once.
+    /// A call to revoke panics, once.
     pub(super) revokes_with_a_bug: AtomicBool,
-    /// How often it was asked to revoke.
+    /// Number of calls to revoke.
     pub(super) revocations: AtomicU64,
-    /// TXT records by certificate and by who has written them.
+    /// TXT records by certificate and by the issuer that wrote them.
     pub(super) records: Mutex<BTreeSet<(String, String)>>,
     /// No DNS provider answers.
     pub(super) dns_down: AtomicBool,
-    /// For which certificates what orders left behind was removed.
+    /// Certificates whose remains of orders were removed.
     pub(super) cleaned_up: Mutex<Vec<String>>,
     pub(super) window: Mutex<Option<(u64, u64)>>,
     pub(super) questions: AtomicU64,
-    /// Something speaks against the names.
+    /// The check of the names finds an obstacle.
     pub(super) names_bad: AtomicBool,
     /// Positions of CAs that cannot be reached.
     pub(super) down: Mutex<Vec<usize>>,
-    /// How many orders may be under way at once.
+    /// Number of orders that may be in progress at once.
     pub(super) turns: Arc<Semaphore>,
-    /// Which CAs have issued.
+    /// The CAs that have issued.
     pub(super) asked: Mutex<Vec<usize>>,
 }
 
@@ -312,7 +312,7 @@ impl AcmeDouble {
     pub(super) fn new(clock: &RunningClock) -> Arc<Self> {
         Arc::new(Self {
             ca: TestCa::new(),
-            // Setting ours does not set the CA's.
+            // Setting our clock does not set the CA's.
             clock: RunningClock {
                 set: Arc::default(),
                 ..clock.clone()
@@ -347,7 +347,7 @@ impl AcmeDouble {
         *lock(&self.crash) = Arc::clone(crash);
     }
 
-    /// The anchor that what it issues leads to.
+    /// The anchor that its certificates lead to.
     pub(super) fn anchor(&self) -> String {
         self.ca.0.pem()
     }
@@ -356,12 +356,12 @@ impl AcmeDouble {
         self.placed.load(Ordering::SeqCst)
     }
 
-    /// For the tasks: each certificate has an issuer of its own, on the given store.
+    /// Issuers for the tasks: each certificate has one of its own, on the given store.
     pub(super) fn issuers(self: &Arc<Self>, state: &State) -> Issuers {
         self.issuers_of(state, None)
     }
 
-    /// Of one process among several, which crashes for itself.
+    /// Issuers of one process among several, which crashes for itself.
     pub(super) fn issuers_of(self: &Arc<Self>, state: &State, crash: Option<&Arc<Crash>>) -> Issuers {
         let (ca, store) = (Arc::clone(self), Arc::clone(&state.store));
         let crash = crash.cloned();
@@ -391,13 +391,13 @@ impl AcmeDouble {
     }
 }
 
-/// Keeps a note of its order as the real one does: first the key, then the URL.
+/// Keeps a note of its order in the way of the real issuer: first the key, then the URL.
 struct TestIssuer {
-    /// Who writes its TXT records.
+    /// The writer of its TXT records.
     provider: String,
     ca: Arc<AcmeDouble>,
     store: Arc<dyn Store>,
-    /// `None`: that of all.
+    /// `None`: the crash of all processes.
     crash: Option<Arc<Crash>>,
 }
 
@@ -427,7 +427,7 @@ impl TestIssuer {
         is_it.then(|| (url.to_owned(), KeyPair::from_pem(key).unwrap()))
     }
 
-    /// From the note of the order on, its record may be there; without a crash it is taken back at the end.
+    /// Places an order. From its note on, its record may be there; without a crash it is removed at the end.
     async fn place(&self, request: &Request) -> Result<Issued, IssueError> {
         let record = (request.certificate.clone(), self.provider.clone());
         let issued = self.place_with(request, &record).await;

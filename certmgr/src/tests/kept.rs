@@ -1,4 +1,4 @@
-//! What is kept on disk: it serves before any source is read, whatever has become of the source or of itself.
+//! The kept versions: they serve before any source is read, whatever has become of the source or of the document.
 
 use certstore::Name;
 
@@ -75,7 +75,7 @@ async fn a_start_without_its_source_serves_what_served_last() {
     restored(&mut manager, &second).await;
     assert_eq!(manager.next().await.kind(), "unreadable");
     assert_eq!(manager.serving(), Some(second.fingerprint()));
-    // And the source may come back as it was, which is no news.
+    // And the source may return to its former content, which is no news.
     kept.files.write(&second);
     manager.told("recovered").await;
     assert!(!manager.told_since().contains(&"promoted"));
@@ -107,7 +107,7 @@ async fn what_format_1_kept_serves_and_stays_excluded_and_is_written_in_the_form
     fs::write(kept.document(), before).unwrap();
     let mut manager = kept.start();
     restored(&mut manager, &first).await;
-    // The source still holds what an operator went back from.
+    // The source still holds the version that an operator rolled back from.
     manager.told("excluded").await;
     assert_eq!(manager.serving(), Some(first.fingerprint()));
     kept.files.rename(&third);
@@ -159,19 +159,19 @@ async fn what_is_kept_for_other_domains_does_not_serve_and_holds_nothing_up() {
         domains: domains(&["b.test"]),
         ..kept.files.config()
     };
-    // The source is away: nothing answers in its place.
+    // The source is away: no other certificate answers in its place.
     kept.remove_source();
     let mut manager = TestManager::start(vec![config()], kept.options());
     assert_eq!(manager.next().await.kind(), "unreadable");
     assert_eq!(manager.serving(), None);
     drop(manager);
-    // The source still holds what is kept: that is refused as any other.
+    // The source still holds the kept version, which is refused like any other.
     kept.files.write(&before);
     let mut manager = TestManager::start(vec![config()], kept.options());
     assert_eq!(manager.next().await.kind(), "refused");
     assert_eq!(manager.serving(), None);
     drop(manager);
-    // The right pair is older than what is kept.
+    // The right pair is older than the kept one.
     let right = kept.ca.pair_of("b.test", -30, 60);
     kept.files.write(&right);
     let mut manager = TestManager::start(vec![config()], kept.options());
@@ -288,7 +288,7 @@ async fn what_serves_from_the_state_waits_for_no_source() {
     let pair = kept.ca.pair();
     kept.served(&[&pair]).await;
     kept.remove_source();
-    // That it cannot be read would be told after an hour.
+    // An unreadable document would be reported after an hour.
     let options = Options {
         settle: NEVER,
         ..kept.options()
@@ -378,7 +378,7 @@ async fn a_document_that_cannot_be_read_for_a_while_is_not_lost() {
         state: Some(state.clone()),
         ..polling()
     };
-    // The source is there: it serves, and what is on disk is not written over unread.
+    // The source is there: it serves, and the unread document is not written over.
     kept.files.rename(&second);
     let mut manager = TestManager::start(vec![kept.files.config()], options());
     assert_eq!(manager.next().await.kind(), "kept_broken");
@@ -436,7 +436,7 @@ async fn a_rollback_holds_until_the_source_brings_something_else() {
     manager.told("promoted").await;
     assert_eq!(manager.serving(), Some(third.fingerprint()));
 
-    // By name, also what was excluded.
+    // By name, also an excluded version.
     let control = manager.handle.control();
     let wanted = second.fingerprint().to_string();
     assert_eq!(

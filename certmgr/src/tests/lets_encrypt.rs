@@ -1,4 +1,4 @@
-//! A CA that counts as Let's Encrypt does: <https://letsencrypt.org/docs/rate-limits/>
+//! A CA with the counts of Let's Encrypt: <https://letsencrypt.org/docs/rate-limits/>
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use certstore::Fingerprint;
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// One token, but for what is lost in rounding.
+/// One token, but for the loss by rounding.
 const ONE: f64 = 1.0 - 1e-6;
 
-/// Tokens that come back one by one, as Let's Encrypt describes its limits.
+/// Tokens that return one by one, the way in which Let's Encrypt describes its limits.
 struct Bucket {
     max: f64,
     refill: Duration,
@@ -35,7 +35,7 @@ impl Bucket {
         self.at = at;
     }
 
-    /// How long until there is one.
+    /// Time until there is one.
     fn short(&mut self, at: Duration) -> Option<Duration> {
         self.refilled(at);
         (self.left < ONE).then(|| self.refill.mul_f64(1.0 - self.left))
@@ -47,7 +47,7 @@ impl Bucket {
     }
 }
 
-/// What the CA limits, and for whom.
+/// The limits of the CA, with their subjects.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Limited {
     Account(u32),
@@ -65,12 +65,12 @@ pub(crate) struct LetsEncrypt {
     pub(crate) issued: BTreeMap<Fingerprint, (String, bool)>,
     /// Failed validations that follow each other.
     pub(crate) in_a_row: BTreeMap<String, u32>,
-    /// Who was refused, when, and until when.
+    /// Refusals: the time, the limit, and its end.
     pub(crate) refusals: Vec<(Duration, Limited, Duration)>,
 }
 
 impl LetsEncrypt {
-    /// Takes a new order, or names the limit that it breaks. What is given back counts once there is a certificate.
+    /// Takes a new order, or names the limit that it breaks. A returned token counts once there is a certificate.
     pub(crate) fn order(
         &mut self,
         account: u32,
@@ -128,7 +128,7 @@ impl LetsEncrypt {
     }
 }
 
-/// All names that it is asked for have three labels.
+/// The domain of a name. All names that are ordered have three labels.
 fn domain_of(name: &str) -> &str {
     name.split_once('.').unwrap().1
 }

@@ -1,4 +1,4 @@
-//! Start, readiness, reload, expiry, and that each fact is told once.
+//! Start, readiness, reload, expiry, and that each fact is reported once.
 
 use super::*;
 use crate::Reason;
@@ -96,7 +96,7 @@ async fn a_reload_leaves_equal_ones_alone_and_starts_removes_and_replaces_the_ot
     assert!(before.iter().all(Option::is_some));
     while manager.events.try_recv().is_ok() {}
 
-    // The replaced task wants what its pair does not have; the added one starts.
+    // The replaced task wants a name that its pair does not have; the added one starts.
     let mut wants_more = named("changed", &changed);
     wants_more.domains = vec![certstore::Name::parse("b.test").unwrap()];
     manager

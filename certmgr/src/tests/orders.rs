@@ -55,7 +55,7 @@ impl World {
 }
 
 impl TestManager {
-    /// As [`TestManager::told`], through months of paused time.
+    /// [`TestManager::told`], through months of paused time.
     pub(super) async fn told_in_time(&mut self, kind: &str) -> Event {
         let told = timeout(MONTHS, async {
             loop {
@@ -196,7 +196,7 @@ async fn a_disk_that_fills_up_behind_an_order_loses_nothing() {
     let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
     let mut manager = world.start_on(&state, acme_config());
     manager.told_in_time("issued").await;
-    // Between the order and the keeping of what it brought.
+    // Between the order and the write of its certificate.
     store.fails.store(true, Ordering::SeqCst);
     manager.told_in_time("promoted").await;
     let serving = manager.serving();
@@ -204,7 +204,7 @@ async fn a_disk_that_fills_up_behind_an_order_loses_nothing() {
     store.fails.store(false, Ordering::SeqCst);
     let mut manager = world.start();
     loop {
-        // A write that had begun may have come through after all.
+        // A write that had begun may have succeeded after all.
         let event = timeout(MONTHS, manager.events.recv()).await.unwrap().unwrap();
         if ["promoted", "restored"].contains(&event.kind()) {
             break;
@@ -279,7 +279,7 @@ async fn a_ca_that_is_down_is_told_of_and_asked_by_the_back_off() {
     let trouble = view.trouble.unwrap();
     assert_eq!((trouble.class.as_str(), trouble.attempts), ("challenge", 4));
     assert!(ErrorClass::ALL.contains(&trouble.class));
-    // A person who has mended it need not wait.
+    // An operator who has corrected it need not wait.
     world.ca.answers(Answer::Issue);
     let mended = world.clock.now();
     manager.handle.control().renew("api").await.unwrap();
@@ -306,7 +306,7 @@ async fn changed_domains_are_ordered_while_the_old_ones_serve() {
     manager.told_in_time("promoted").await;
     let names = manager.reader.current("api").unwrap().bundle().names().len();
     assert_eq!(names, 2);
-    // A restart with them serves at once, and so does one with some of them; one with others alone does not.
+    // A restart with these names serves at once, and so does one with some of them; one with others alone does not.
     let serving = manager.serving();
     drop(manager);
     world.ca.answers(Answer::Fail(IssueFault::Unreachable));

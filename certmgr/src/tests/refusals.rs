@@ -5,7 +5,7 @@ use certstore::{BundleError, ProveError};
 use super::*;
 use crate::{Error, Reason};
 
-/// What a bad pair is, and what must be said about it.
+/// A bad pair, and the expected report of it.
 struct Bad {
     title: &'static str,
     chain: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What operators want revoked is revoked in the end, whatever else is asked for, removed or broken meanwhile.
+//! A certificate that an operator wants revoked is revoked in the end, whatever else is wanted, removed or broken.
 
 mod blind;
 
@@ -15,14 +15,14 @@ use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::{CommandError, Progress, Revocation, RevocationReason, State};
 
 impl World {
-    /// Its certificate serves.
+    /// A process that serves its certificate.
     async fn serving(&self) -> TestManager {
         let mut manager = self.start();
         manager.told_in_time("promoted").await;
         manager
     }
 
-    /// What served is to be revoked and has been replaced, and the CA was asked in vain. With its leaf.
+    /// The certificate is to be revoked and has been replaced, and the CA could not be reached. With its leaf.
     async fn with_a_wish(&self) -> (TestManager, Vec<u8>) {
         let mut manager = self.serving().await;
         let leaf = manager.leaf();
@@ -32,7 +32,7 @@ impl World {
         (manager, leaf)
     }
 
-    /// As [`serving`](Self::serving), with a wish to revoke it, for which no replacement comes.
+    /// [`serving`](Self::serving), with a wish to revoke it, for which no replacement comes.
     async fn with_a_wish_in_vain(&self) -> TestManager {
         let manager = self.serving().await;
         self.ca.answers(Answer::Fail(IssueFault::Unreachable));
@@ -40,14 +40,14 @@ impl World {
         manager
     }
 
-    /// Without a certificate in the configuration.
+    /// A process without a certificate in the configuration.
     fn start_empty(&self) -> TestManager {
         let state = State::open(self.directory.path()).unwrap();
         let issuers = self.ca.issuers(&state);
         TestManager::start_with(Vec::new(), self.options(&state), Some(issuers))
     }
 
-    /// A process that its CA does not hear.
+    /// A process that cannot reach its CA.
     fn start_out_of_reach(&self) -> TestManager {
         let state = State::open(self.directory.path()).unwrap();
         let ca = AcmeDouble::new(&self.clock);
@@ -143,7 +143,7 @@ async fn what_is_removed_right_after_the_wish_is_revoked_by_whoever_runs() {
             other => panic!("{other}"),
         }
         assert_eq!(world.revoked(), [leaf]);
-        // The name comes back: what is revoked does not.
+        // The name comes back: the revoked version does not.
         let mut manager = world.start();
         manager.told_in_time("failing").await;
         assert_eq!(manager.serving(), None);
@@ -286,7 +286,7 @@ async fn a_document_that_cannot_be_read_keeps_no_other_wish_from_being_carried_o
     let world = World::new();
     let (manager, leaf) = world.with_a_wish().await;
     drop(manager);
-    // More than any document may hold, and the first to be read; and one that is nobody's.
+    // A document above the limit, and the first to be read; and one that is nobody's.
     let large = fs::File::create(world.document_of(&"00".repeat(32))).unwrap();
     large.set_len(17 << 20).unwrap();
     fs::write(world.document_of("ffff"), "{").unwrap();
@@ -496,11 +496,11 @@ async fn what_the_ca_is_being_told_of_serves_in_no_process_that_starts_meanwhile
         let fingerprint = manager.serving().unwrap();
         drop(manager);
         world.revokes_not(Some(IssueFault::Unreachable));
-        // Another process tells the CA.
+        // Another process asks the CA.
         let state = State::open(world.directory.path()).unwrap();
         let lease = format!("/serves/{fingerprint:x}");
         let told = loop {
-            // What the one before had a share in ends with its tasks.
+            // A share of the previous process ends with its tasks.
             match state.lease.try_acquire(&lease).await.unwrap() {
                 Some(told) => break told,
                 None => tokio::task::yield_now().await,
@@ -520,7 +520,7 @@ async fn what_the_ca_is_being_told_of_serves_in_no_process_that_starts_meanwhile
         }
         drop(told);
         tokio::time::sleep(5 * MINUTE).await;
-        // What the CA has not revoked after all is better than nothing.
+        // A certificate that the CA has not revoked after all is better than none.
         assert_eq!(manager.serving(), Some(fingerprint).filter(|_| !is_revoked));
         world.revokes_not(None);
         tokio::time::sleep(5 * MINUTE).await;
@@ -614,7 +614,7 @@ async fn the_newest_trouble_is_shown_whichever_process_met_it() {
         Some("no answer (wait)")
     );
     assert_eq!(other.progress(), [Progress::Refused]);
-    // Both are at it by now, in vain; what the CA tells one of them holds for both.
+    // Both have asked by now, in vain; the CA's answer to one of them holds for both.
     *lock(&world.ca.revokes_not) = Some(failure(IssueFault::Refused, "never"));
     tokio::time::sleep(2 * HOUR).await;
     let asked = world.ca.revocations.load(SeqCst);

@@ -1,4 +1,4 @@
-//! Two processes that share one state directory: what an operator asks of one of them is not lost by the other.
+//! Two processes that share one state directory: a command to one of them is not lost by the other.
 
 use super::doubles::{Answer, acme_config};
 use super::orders::World;
@@ -6,7 +6,7 @@ use super::*;
 use crate::RevocationReason;
 use crate::error::IssueFault;
 
-/// Both serve the same, and have served something else before.
+/// Both serve the same version, and have served another one before.
 async fn two_with_a_past(world: &World) -> [TestManager; 2] {
     let (mut one, mut other) = (world.start(), world.start());
     one.told_in_time("promoted").await;
@@ -40,7 +40,7 @@ async fn what_one_holds_back_stays_excluded_when_the_other_renews() {
         .collect();
     assert!(previous.contains(&(bad, true)), "{previous:?}");
     assert!(previous.contains(&(good, false)), "{previous:?}");
-    // Going back to it is a word against holding it back, and it is not brought back from the disk either.
+    // Going back to it ends its exclusion, and the exclusion does not return from the disk either.
     next.handle
         .control()
         .rollback("api", Some(&bad.to_string()))
@@ -84,8 +84,8 @@ async fn a_wish_to_revoke_that_one_has_noted_is_gone_on_with_by_the_other() {
     assert_ne!(other.serving(), Some(bad));
 }
 
-/// Starts one that serves the first of two versions, and asks it for a new one. Meanwhile another process has put the
-/// second one first again, `promoted_after` seconds after the wish. How many orders are placed in the hours after it.
+/// Starts a process that serves the first of two versions, and asks it for a new one. Meanwhile another process has
+/// put the second one first again, `promoted_after` seconds after the wish. Number of orders in the hours after it.
 async fn orders_after_a_wish(promoted_after: i64) -> u64 {
     let world = World::new();
     let path = world.directory.path().join("certificates/api.json");
@@ -102,7 +102,7 @@ async fn orders_after_a_wish(promoted_after: i64) -> u64 {
     write(&document);
     let mut one = world.start();
     one.told_in_time("restored").await;
-    // Between two of its looks, so that none is under way.
+    // Between two of its looks, so that none is in progress.
     tokio::time::sleep(Duration::from_secs(3 * 3600 + 25)).await;
     taken["promoted_at"] = world.clock.now().saturating_add_signed(promoted_after).into();
     document["excluded"] = serde_json::json!([]);
@@ -121,7 +121,7 @@ async fn a_wish_is_fulfilled_by_what_another_process_has_renewed_since_and_by_no
     assert_eq!(orders_after_a_wish(-60).await, 1);
 }
 
-/// In which a process must have seen what another one did.
+/// Time within which a process must have seen the changes of another one.
 const MINUTE: Duration = Duration::from_secs(61);
 
 #[tokio::test(start_paused = true)]
@@ -176,7 +176,7 @@ async fn what_one_revokes_goes_from_the_other_and_returns_in_none() {
         .rollback("api", Some(&bad.to_string()))
         .await;
     assert!(back.is_err(), "{back:?}");
-    // Whatever the other one writes does not bring it back either.
+    // A write of the other process does not bring it back either.
     other.handle.control().renew("api").await.unwrap();
     tokio::time::sleep(MINUTE).await;
     drop((one, other));
@@ -245,7 +245,7 @@ async fn of_files_a_rollback_is_followed_and_each_reads_the_others_for_itself() 
     let (mut one, mut other) = (start(&files[0]), start(&files[1]));
     one.promoted(&good).await;
     other.told_in_time("promoted").await;
-    // Where each has its own files, one that is late is not hurried.
+    // If each has its own files, the later one is not hurried.
     files[0].rename(&bad);
     one.promoted(&bad).await;
     tokio::time::sleep(MINUTE).await;

@@ -67,7 +67,7 @@ async fn kubelet_swaps(options: Options) {
     for _ in 0..3 {
         let next = ca.pair();
         volume.write(&next.chain(), &next.key);
-        // The swap is atomic, so nothing but the whole pair is ever told of.
+        // The swap is atomic, so only whole pairs are reported.
         manager.promoted(&next).await;
     }
 }
@@ -132,7 +132,7 @@ async fn a_directory_that_is_removed_and_made_again_is_watched_again() {
         },
     );
     manager.promoted(&pairs[0]).await;
-    // While the files are away they are looked for often; after that only a watch can tell.
+    // While the files are away they are looked for often; after that only a watch can report them.
     fs::remove_dir_all(&directory).unwrap();
     fs::create_dir(&directory).unwrap();
     write(&pairs[1]);

@@ -1,4 +1,4 @@
-//! The story of trust bundles, on real files: judged by whom a listener's verifier lets in.
+//! The course of trust bundles, on real files: judged by the clients that a listener's verifier accepts.
 
 mod certificates;
 
@@ -31,7 +31,7 @@ impl TrustCa {
         Self::until(name, 3_000)
     }
 
-    /// Valid until so many days from now, since as many before.
+    /// A CA that is valid until so many days from now, since as many before.
     fn until(name: &str, days: i64) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -78,7 +78,7 @@ impl TrustCa {
     }
 }
 
-/// Whether a listener that trusts this bundle lets the client in.
+/// True if a listener that trusts this bundle accepts the client.
 pub(crate) fn lets_in(reader: &Reader, name: &str, client: &CertificateDer<'_>) -> bool {
     let verifier = reader.client_verifier(name, false);
     verifier.verify_client_cert(client, &[], test_now()).is_ok()
@@ -137,7 +137,7 @@ impl Bundle {
     }
 }
 
-/// Running tasks of trust bundles, and what they tell.
+/// Running tasks of trust bundles, and their events.
 struct Trusting {
     handle: Handle,
     reader: Reader,
@@ -427,7 +427,7 @@ async fn a_start_without_its_source_trusts_whom_it_trusted_last() {
     clock.move_by_days(10);
     let options = Options {
         now: clock.clock(),
-        // Nothing is told of the source within this test.
+        // No error of the source is reported within this test.
         settle: NEVER,
         ..with_state(state.path())
     };
@@ -437,7 +437,7 @@ async fn a_start_without_its_source_trusts_whom_it_trusted_last() {
     trusting.tells("trust_list_overdue").await;
     let ready = timeout(DEADLINE, trusting.handle.first_load_done()).await;
     ready.expect("what is kept is enough to be ready");
-    // The source comes back as it was: that its list is overdue is known.
+    // The source returns unchanged: that its list is overdue is known.
     bundle.write(&ca.pem(), &list);
     clock.more_looks(5).await;
     trusting.tells_nothing_more();

@@ -1,4 +1,4 @@
-//! Orders that may not be placed yet, and what is told of them; states that cannot be read; CAs that date strangely.
+//! Orders that may not be placed yet, and the reports of them; states that cannot be read; CAs that date strangely.
 
 use super::doubles::{Answer, Crash, TURNS, TestStore, acme_config, lock};
 use super::orders::{DAY, World, days_since};
@@ -7,7 +7,7 @@ use crate::State;
 use crate::config::{Challenge, DnsProvider, ExecHook, KeyType, Source};
 use crate::error::IssueFault;
 
-/// Everything that has been told, until nothing more is for so long.
+/// All events, until no more come for so long.
 async fn told_within(manager: &mut TestManager, wait: u64) -> Vec<Event> {
     tokio::time::sleep(Duration::from_secs(wait)).await;
     std::iter::from_fn(|| manager.events.try_recv().ok()).collect()
@@ -79,7 +79,7 @@ async fn a_page_that_asks_for_a_year_holds_up_neither_the_first_certificate_nor_
     world.ca.answers(Answer::Issue);
     manager.told_in_time("promoted").await;
     assert!(world.clock.now() - start <= 20 * 60);
-    // The same page is before the CA when somebody asks for a new one.
+    // The same page is before the CA when an operator asks for a new certificate.
     tokio::time::sleep(Duration::from_secs(DAY)).await;
     world.ca.answers(Answer::PageFor(365 * DAY));
     manager.handle.control().renew("api").await.unwrap();

@@ -54,7 +54,7 @@ fn chain_and_key_are_of_one_state_however_fast_the_symlink_is_swapped() {
     assert_eq!(*read(&source).unwrap().chain, b"999");
 }
 
-/// An environment is such a file: its size is told as 0.
+/// A file of an environment is such a file: the system reports its size as 0.
 #[test]
 fn what_has_a_size_of_0_is_read_all_the_same() {
     let content = format!("\n-----BEGIN CERTIFICATE-----\n{}", "AAAA".repeat(3_000));
@@ -129,7 +129,7 @@ async fn what_is_written_all_the_time_is_read_ten_times_a_second() {
     while began.elapsed() < Duration::from_secs(10) {
         reader.changed.notify_one();
         reader.hint().await;
-        // It is read.
+        // The change is read.
         reader.seen_at = None;
         followed.push(began.elapsed());
     }
@@ -138,7 +138,7 @@ async fn what_is_written_all_the_time_is_read_ten_times_a_second() {
         "{}",
         followed.len()
     );
-    // A few are followed at once: a chain, its key, and what comes after them.
+    // A few are followed at once: a chain, its key, and the files after them.
     assert!(followed[29] <= 30 * DEBOUNCE, "{followed:?}");
     sleep(Duration::from_secs(5)).await;
     let again = Instant::now();

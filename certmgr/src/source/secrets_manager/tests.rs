@@ -59,7 +59,7 @@ async fn issuers_in_fields_of_their_own_are_joined_to_the_leaf() {
     let (lower, upper, strange) = (lower.pem(), upper.pem(), ca("strange", None).pem());
     let both = format!("{lower}{upper}");
     let letters = both.replace('\n', "\\n");
-    // As ACM's exports, Vault and people name them.
+    // Field names of ACM's exports, of Vault and of people.
     for (more, length) in [
         (json!({ "chain": both }), 3),
         (json!({ "certificateChain": letters }), 3),
@@ -83,7 +83,7 @@ async fn issuers_in_fields_of_their_own_are_joined_to_the_leaf() {
         assert_eq!(bundle.chain_len(), length, "{more}");
         assert_eq!(bundle.warnings(), [], "{more}");
     }
-    // One that goes on to the same length, or is complete, stays as it is.
+    // A chain that continues to the same length, or is complete, stays unchanged.
     let whole = format!("{leaf}{both}");
     let secret = json!({ "certificate": whole, "private_key": key.serialize_pem(), "chain": both });
     let (chain, _) = opened(&secret.to_string(), fields("certificate", "private_key"))

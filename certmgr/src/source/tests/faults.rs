@@ -1,12 +1,12 @@
-//! R12: whatever a store does, the pair stays what it was, the error says what it is, and a request a second is
-//! the most that is asked. Time is virtual.
+//! R12: with any fault of a store, the pair stays unchanged, the error names the fault, and at most one request a
+//! second is sent. Time is virtual.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
-/// For how long a fault lasts while it is asked as fast as readers let.
+/// Time for which a fault lasts while readers ask as fast as they are allowed.
 const FAULT: Duration = Duration::from_secs(120);
 
 /// A bucket with two objects.
@@ -41,7 +41,7 @@ fn json_error(code: &str, message: &str) -> Answer {
     Answer::status(400, &body)
 }
 
-/// What each answer is told as.
+/// The report of each answer.
 async fn faults_are_told(
     server: &FaultServer,
     reader: &mut Reader,
@@ -224,7 +224,7 @@ async fn faults_of_secrets_manager_change_no_pair_and_are_not_answered_by_haste(
     faults_are_told(&server, &mut reader, secrets, cases).await;
 }
 
-/// Beyond the bound there goes what the buffers of the two sockets hold.
+/// Only the content of the two sockets' buffers is taken beyond the limit.
 #[tokio::test]
 async fn an_endless_answer_is_not_taken() {
     const MOST: usize = 24 << 20;
@@ -240,7 +240,7 @@ async fn an_endless_answer_is_not_taken() {
         let taken = server.taken().await;
         assert!(taken < MOST, "Secrets Manager, {status}: {taken}, {error}");
         told(&error, "Secrets Manager");
-        // An object has its own bound.
+        // An object has its own limit.
         if status != 200 {
             let error = server.s3(pair_of_objects()).read().await.unwrap_err();
             let taken = server.taken().await;
@@ -256,7 +256,7 @@ async fn an_endless_answer_is_not_taken() {
     }
 }
 
-/// A secret of the longest kind, each of its bytes written as six, and the longest of trust.
+/// A secret of the longest kind, each of its bytes written in six, and the longest trust bundle.
 #[tokio::test(start_paused = true)]
 async fn the_longest_answers_of_use_are_read() {
     let server = FaultServer::start(|_| {
@@ -332,7 +332,7 @@ async fn an_unchanged_pair_is_answered_by_conditions() {
     assert!(first.content() == second.content());
 }
 
-/// Reads a revocation list from there.
+/// Reads a revocation list from the server.
 fn list_of(server: &FaultServer) -> Reader {
     let source = Source::S3(S3Source {
         aws: server.aws(),
@@ -479,7 +479,7 @@ async fn credentials_that_are_refused_are_looked_for_anew() {
 
 #[tokio::test]
 async fn without_a_region_the_error_says_so() {
-    // Only where neither environment nor profile nor instance has one.
+    // Only if neither environment nor profile nor instance has one.
     let aws = Aws::default();
     if let Err(failure) = crate::aws::config(&aws).await {
         assert_eq!(failure.fault, RemoteFault::Configuration);

@@ -15,7 +15,7 @@ use super::*;
 use crate::config::SecretReference;
 use crate::ports::free_address;
 
-/// How long a test waits for what must happen.
+/// Longest wait of a test for an expected event.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A moto of this test's own, ended with it.
@@ -83,7 +83,7 @@ fn tool(name: &str) -> PathBuf {
     tools.join("bin").join(name)
 }
 
-/// The version that came of it.
+/// Writes an object. The version that it made.
 pub(super) async fn put(client: &aws_sdk_s3::Client, key: &str, content: impl AsRef<[u8]>) -> Option<String> {
     let put = client.put_object().bucket("certs").key(key);
     let body = ByteStream::from(content.as_ref().to_vec());
@@ -194,7 +194,7 @@ async fn a_message_of_s3_in_the_queue_is_a_hint() {
             .await
             .expect("no hint after a change");
     }
-    // Who leaves takes nothing away from those who stay.
+    // A reader that leaves takes nothing away from the others.
     drop(reader);
     put(&client, "api/key.pem", "key").await;
     timeout(DEADLINE, other.hint())
@@ -249,7 +249,7 @@ async fn a_secret_is_read_as_it_is_rotated_and_removed() {
         .unwrap();
     assert_eq!(texts(&reader.read().await.unwrap()), ("chain 2", "key 2"));
 
-    // A rotation that is under way: what is not current yet is not read.
+    // A rotation in progress: a version that is not current yet is not read.
     let pending = client
         .put_secret_value()
         .secret_id("prod/api")

@@ -1,4 +1,4 @@
-//! Trust bundles from moto, as the program keeps them in force.
+//! Trust bundles from moto, kept in force in the way of the program.
 
 use certstore::store;
 use tokio::sync::mpsc;
@@ -12,7 +12,7 @@ use crate::{Options, TrustConfig, TrustEvent};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// As short as the configuration allows.
+/// The shortest poll that the configuration allows.
 const OFTEN: Duration = Duration::from_secs(1);
 
 struct Events(mpsc::UnboundedReceiver<TrustEvent>);

@@ -112,7 +112,7 @@ fn a_write_goes_on_when_another_process_has_looked_whether_its_file_is_a_leftove
 async fn a_write_that_fails_says_where_and_leaves_the_old_one() {
     let (directory, disk) = state();
     let document = Document::Order("api".to_owned());
-    // A directory in its place: the rename fails, also for root.
+    // A directory in the file's place: the rename fails, also for root.
     fs::create_dir(directory.path().join("orders/api.json")).unwrap();
     let error = disk.write(&document, b"new").await.unwrap_err();
     assert!(error.place.ends_with("orders/api.json"), "{error}");

@@ -1,4 +1,4 @@
-//! A process that serves what is to be revoked, and cannot know or say so.
+//! A process that serves a certificate to be revoked, and cannot know or say so.
 
 use super::super::doubles::TestLease;
 use super::*;
@@ -14,7 +14,7 @@ async fn who_can_open_nothing_more_stays_counted() {
     tokio::time::sleep(HOUR).await;
     drop(manager);
     lease.gives_no_shares.store(true, SeqCst);
-    // It works on the list alone, and looks whether it is.
+    // It works on the list alone, and checks that.
     tokio::time::sleep(6 * HOUR).await;
     let processes = State::open(world.directory.path()).unwrap().lease;
     let all = processes.try_acquire("/revoke/processes").await.unwrap();
@@ -24,7 +24,7 @@ async fn who_can_open_nothing_more_stays_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn who_serves_it_without_being_able_to_say_so_holds_the_revocation_up() {
-    // Descriptors ran out: no lock file can be opened, or the list not be read either.
+    // Descriptors ran out: no lock file can be opened, and in one case the list cannot be read either.
     for sees_the_list in [true, false] {
         let world = World::new();
         let mut manager = world.serving().await;

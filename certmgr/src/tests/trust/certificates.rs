@@ -4,7 +4,7 @@ use super::super::doubles::acme_config;
 use super::super::orders::World;
 use super::*;
 
-/// Longer than a bundle is waited for before that is told.
+/// Longer than a bundle is waited for before its absence is reported.
 const LATE: Duration = Duration::from_secs(6);
 
 struct Scene {
@@ -14,7 +14,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A certificate that needs the bundle, which is not there. Nothing but signs of change wakes anybody.
+    /// A certificate that needs the bundle, which is not there. Only signs of change wake the tasks.
     fn start(pair: &TestPair) -> Self {
         let (files, bundle) = (TestFiles::new(), Bundle::new());
         files.write(pair);
@@ -164,7 +164,7 @@ async fn what_was_ordered_is_proved_again_against_another_bundle_and_serves_on()
         other => panic!("{other}"),
     }
     assert_eq!(trouble(&manager).unwrap().class.as_str(), "prove");
-    // Another bundle of which the same is to be said.
+    // Another bundle with the same result.
     bundle.write(&TestCa::new().0.pem(), "");
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(manager.told_since(), [""; 0], "told once");

@@ -113,7 +113,7 @@ fn two_keys_are_refused() {
     assert_eq!(told, "the PKCS#12 container holds 2 private keys, not one");
 }
 
-/// What stands in a container without a MAC: as many parts, each encrypted with as many rounds.
+/// Content of a container without a MAC: as many parts, each encrypted with as many rounds.
 fn encrypted(parts: usize, algorithm: &[u8]) -> Vec<u8> {
     let content = [oid(&[0x01, 0x07, 0x01]), algorithm.to_vec(), tlv(0x80, &[0; 32])].concat();
     let encrypted = tlv(0x30, &[tlv(0x02, &[0]), tlv(0x30, &content)].concat());
@@ -138,7 +138,7 @@ fn scrypt(cost: u32, size: u32) -> Vec<u8> {
     pbes2_by(&function, &[integer(cost), integer(size), integer(1)].concat())
 }
 
-/// With a key by this function, whose parameters follow the salt.
+/// PBES2 with a key by this function, whose parameters follow the salt.
 fn pbes2_by(function: &[u8], parameters: &[u8]) -> Vec<u8> {
     let parameters = tlv(0x30, &[&tlv(0x04, &[0; 8]), parameters].concat());
     let function = tlv(0x30, &[function, &parameters].concat());
@@ -165,7 +165,7 @@ fn mac(rounds: u32) -> Vec<u8> {
     tlv(0x30, &[digest, tlv(0x04, &[0; 8]), integer(rounds)].concat())
 }
 
-/// Below 1.2.840.113549.1.
+/// An object identifier below 1.2.840.113549.1.
 fn oid(last: &[u8]) -> Vec<u8> {
     tlv(0x06, &[&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d], last].concat())
 }
@@ -195,7 +195,7 @@ fn what_a_container_costs_is_bounded_before_anything_is_derived() {
     let told = |container: &[u8]| open(container, PASSPHRASE).unwrap_err();
     let wrong = "passphrase is wrong";
     for algorithm in [pbes1 as fn(u32) -> Vec<u8>, pbes2] {
-        // Each alone is lawful, and so is what any program writes.
+        // Each alone is valid, and so is the output of any program.
         assert!(told(&encrypted(8, &algorithm(1))).contains(wrong));
         assert!(told(&encrypted(2, &algorithm(10_000))).contains(wrong));
         let text = told(&encrypted(9, &algorithm(1)));
@@ -207,7 +207,7 @@ fn what_a_container_costs_is_bounded_before_anything_is_derived() {
         assert!(text.contains("4000000 rounds in all; at most 3000000"), "{text}");
         assert!(text.contains("-iter"), "{text}");
     }
-    // As OpenSSL writes it.
+    // The form that OpenSSL writes.
     assert!(told(&encrypted(2, &scrypt(16_384, 8))).contains(wrong));
     let text = told(&encrypted(1, &scrypt(1 << 18, 11)));
     assert!(
