@@ -30,7 +30,8 @@ pub(crate) trait Lease: Send + Sync + fmt::Debug {
 
 /// A lock file that is already open: its share is taken and returned without a new descriptor.
 pub(crate) trait Standby: Send + Sync + fmt::Debug {
-    /// Takes the share, or returns it. True if it is held then: the whole right may be held by another process.
+    /// Takes the share, or returns it. True if it is held then: the whole right may be held by another process. A
+    /// cancelled call may still take effect.
     fn hold(&self, hold: bool) -> BoxFuture<'_, Result<bool, StoreError>>;
 }
 

@@ -31,7 +31,7 @@ pub struct Options {
     pub now: Clock,
     /// Called with each event. Logging happens anyway.
     pub observer: Option<Observer>,
-    /// The same for trust bundles.
+    /// Called with each event of a trust bundle. Logging happens anyway.
     pub trust_observer: Option<TrustObserver>,
     /// The state directory, which keeps the serving pairs, the accounts at CAs and the record of orders. `None`: a cold
     /// start needs its sources, and an ACME certificate fails with an error that says so.

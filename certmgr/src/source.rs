@@ -80,7 +80,7 @@ impl Reader {
     }
 
     /// Resolves when the source may have changed, with the instant at which that was seen. Never resolves for a
-    /// source that cannot tell. Cancelling it loses no hint.
+    /// source without such signs. Cancelling it loses no hint.
     pub(crate) async fn hint(&mut self) -> Instant {
         match self {
             Self::Files(files) => files.hint().await,

@@ -53,7 +53,7 @@ impl State {
     /// Opens the directory, makes it if it is not there (0700), brings an older format up to date and refuses a
     /// newer one. Blocks.
     ///
-    /// A directory of ours that is full or read-only opens all the same: what it keeps can serve.
+    /// A directory of ours that is full or read-only opens all the same: its kept versions can serve.
     pub fn open(directory: &Path) -> Result<Self, StateError> {
         make(directory).map_err(|error| StateError::io(directory, "cannot be made", &error))?;
         let metadata = fs::metadata(directory)

@@ -85,7 +85,7 @@ pub enum Action {
     Ordering,
     /// An order is tried again after a failure.
     Retry,
-    /// An issued certificate waits until it is valid by our clock.
+    /// An issued certificate waits until it is valid by our clock, or until its trust bundle has been read.
     Hold,
 }
 

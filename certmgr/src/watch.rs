@@ -118,7 +118,7 @@ impl Watcher {
     /// Watches a directory anew if another one has taken its place.
     fn refresh(&self, directory: &Path) {
         let Some(now) = inode(directory) else { return };
-        // The number of a removed directory is soon given to the next one, so it alone does not tell.
+        // The number of a removed directory is soon given to the next one, so it alone proves nothing.
         let gone = lock(&self.listeners).gone.remove(directory);
         let mut watches = lock(&self.watches);
         let Watches { notify, directories } = &mut *watches;

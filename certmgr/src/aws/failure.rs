@@ -154,7 +154,7 @@ fn bounded(why: &str) -> String {
     bounded
 }
 
-/// Fault and text for an answer that could not be parsed. A proxy or a service in trouble answers so, too.
+/// Fault and text for an answer that could not be parsed. A proxy or a failing service answers so, too.
 fn broken_answer(service: &str, response: &HttpResponse, why: &str) -> (RemoteFault, String) {
     let status = response.status().as_u16();
     let fault = fault_of("", "", status);

@@ -45,7 +45,7 @@ impl AcmeSource {
 /// A CA and our account there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ca {
-    /// For people and in labels: `letsencrypt`, or the host of the directory.
+    /// Name for people and labels: `letsencrypt`, or the host of the directory.
     pub name: String,
     /// URL of its directory.
     pub directory: String,
@@ -146,7 +146,7 @@ impl KeyType {
         ("rsa-4096", Self::Rsa4096),
     ];
 
-    /// Its name in the configuration, in what is kept and in what is shown.
+    /// Its name in the configuration, in kept documents and in views.
     pub fn name(self) -> &'static str {
         Self::ALL
             .iter()

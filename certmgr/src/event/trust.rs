@@ -108,7 +108,7 @@ pub enum TrustEvent {
     ExpiresSoon {
         /// The bundle.
         name: Arc<str>,
-        /// That CA.
+        /// The CA that expires last.
         subject: String,
         /// End of its validity.
         not_after: UnixTime,

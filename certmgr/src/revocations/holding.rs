@@ -43,7 +43,7 @@ pub(super) struct Holding {
     known_since: Instant,
     /// The certificate serves here, or would again after a restart.
     share: Option<Share>,
-    /// It served here, and a certificate with all its names has taken its place, on disk too.
+    /// The certificate served here, and another one with all its names has taken its place, on disk too.
     is_replaced: bool,
     obstacle: Option<Obstacle>,
 }

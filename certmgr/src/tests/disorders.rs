@@ -337,7 +337,7 @@ impl Disorder {
         other.iter().all(|name| one.iter().any(|own| own.covers(name)))
     }
 
-    /// `certs list` and `certs show` tell the truth.
+    /// Checks that `certs list` and `certs show` are true.
     fn judge_what_is_shown(&self, index: usize, now: u64) {
         let process = &self.processes[index];
         let control = process.manager().handle.control();

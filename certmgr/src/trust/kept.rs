@@ -75,7 +75,7 @@ pub(super) fn to_json(
     Ok(bytes)
 }
 
-/// Reads a document. Checks what is in it, which costs milliseconds.
+/// Reads a document. Checks the bundle in it, which costs milliseconds.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Pair, Unusable> {
     // The text of the error holds a position and no content.
     let broken =
