@@ -1,11 +1,11 @@
-//! [`CertBundle::parse`], the only door: PEM bytes become a chain and a key that fit each other, or an error
-//! that says what is wrong.
+//! [`CertBundle::parse`], the only constructor of a bundle: PEM bytes become a chain and a key that fit each other, or
+//! an error that says what is wrong.
 //!
 //! Policy, where the standards leave a choice:
 //! - A self-signed pair as `openssl req -x509` makes it (CA:TRUE, no key usage, only a common name, even no
-//!   name at all) is lawful, with a [`Warning`] for each oddity. So is CA:TRUE in a certificate that a CA issued;
+//!   name at all) is accepted, with a [`Warning`] for each oddity. So is CA:TRUE in a certificate that a CA issued;
 //!   without any alternative name that one is refused, for every client refuses it.
-//! - A root at the end of the chain is lawful: superfluous, and common.
+//! - A root at the end of the chain is accepted: superfluous, and common.
 //! - Certificates twice, in another order, or of no use are put in order or left out, with a warning. A leaf whose
 //!   issuer is not among the CA certificates that come with it is refused.
 //! - Names and path lengths that an issuer does not allow are refused; what only some clients refuse is warned of.
@@ -33,7 +33,7 @@ pub use chain::chain_order;
 pub use error::{BundleError, Part};
 pub use name::{BadName, Name};
 
-/// The most bytes that either input may have. The longest lawful chain is far below it: a TLS peer refuses a
+/// The most bytes that either input may have. The longest valid chain is far below it: a TLS peer refuses a
 /// certificate message over 64 KiB.
 pub const MAX_PEM_BYTES: usize = 256 * 1024;
 
@@ -43,8 +43,9 @@ pub const MAX_CERTIFICATES: usize = 10;
 /// The shortest RSA key. CA/Browser Forum Baseline Requirements §6.1.5.
 pub const MIN_RSA_BITS: usize = 2048;
 
-/// A chain and its private key, checked by themselves: order, signatures, strength, usage, and that the key
-/// is the leaf's. Whether it may serve now, for these domains, is [`prove`](crate::prove())'s to say.
+/// A chain and its private key that [`CertBundle::parse`] has checked: order, signatures, strength, usage, and that the
+/// key is the leaf's. No clock and no configuration takes part: [`prove`](crate::prove()) decides whether the pair may
+/// serve now, for these domains. It never changes.
 pub struct CertBundle {
     certified: Arc<CertifiedKey>,
     names: Vec<Name>,
@@ -55,7 +56,7 @@ pub struct CertBundle {
     public_ca: bool,
 }
 
-/// What the gate needs to know of one certificate of the chain.
+/// The facts about one certificate of the chain that [`prove`](crate::prove()) needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Certificate {
     pub(crate) not_before: UnixTime,
@@ -71,7 +72,7 @@ pub(crate) struct Certificate {
     pub(crate) issuer_text: String,
 }
 
-/// Whether a PEM text holds certificates, whatever they are: an answer that is none at all is not a wrong one.
+/// Succeeds if a PEM text holds certificates, whatever they are. A response without any is not a wrong certificate.
 pub fn look_for_certificates(chain_pem: &[u8]) -> Result<(), BundleError> {
     pem::certificates(chain_pem).map(drop)
 }
@@ -86,7 +87,7 @@ impl CertBundle {
         chain::check(chain, &key)
     }
 
-    /// What the leaf is good for, each name once, in its own order. May be empty, with a warning.
+    /// The names that the leaf is good for, each once, in the leaf's order. May be empty, with a warning.
     pub fn names(&self) -> &[Name] {
         &self.names
     }
@@ -111,33 +112,33 @@ impl CertBundle {
         self.fingerprint
     }
 
-    /// What is lawful in it but worth knowing.
+    /// Oddities of the pair that are valid but worth knowing.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// How many certificates the chain has.
+    /// Number of certificates of the chain.
     pub fn chain_len(&self) -> usize {
         self.certified.cert.len()
     }
 
-    /// The issuer's name of the leaf, for people.
+    /// The name of the leaf's issuer, for people.
     pub fn issuer(&self) -> &str {
         self.certificates.first().map_or("", |leaf| &leaf.issuer_text)
     }
 
-    /// What rustls serves.
+    /// The chain and the key, as rustls serves them.
     pub fn certified_key(&self) -> &Arc<CertifiedKey> {
         &self.certified
     }
 
-    /// From the leaf on.
+    /// The certificates of the chain, from the leaf on.
     pub(crate) fn certificates(&self) -> &[Certificate] {
         &self.certificates
     }
 
-    /// The same with the first so many certificates of its chain. Its fingerprint stays what it is: that of what
-    /// came.
+    /// The bundle with only the first `chain_len` certificates of its chain. Its fingerprint stays that of the whole
+    /// input.
     pub(crate) fn cut_to(mut self, chain_len: usize) -> Self {
         if chain_len < self.chain_len() {
             let chain = self.certified.cert.iter().take(chain_len).cloned().collect();
@@ -149,7 +150,7 @@ impl CertBundle {
         self
     }
 
-    /// Whether the leaf carries what only public CAs put there.
+    /// True if the leaf has an extension or a policy that only public CAs set.
     pub(crate) fn is_of_public_ca(&self) -> bool {
         self.public_ca
     }
@@ -174,12 +175,13 @@ impl fmt::Debug for CertBundle {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// What [`Fingerprint::as_bytes`] gave.
+    /// The fingerprint of which [`Fingerprint::as_bytes`] gave these bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// Of these pieces, in their order. Each is preceded by its length, so that no two lists have the same bytes.
+    /// The hash of these pieces, in their order. Each is preceded by its length, so that no two lists have the same
+    /// bytes.
     pub(crate) fn of<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         for piece in pieces {
@@ -238,12 +240,12 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
-    /// Whether it is RSA.
+    /// True for RSA.
     pub fn is_rsa(self) -> bool {
         matches!(self, Self::Rsa(_))
     }
 
-    /// Whether a client that offers these signature schemes can verify this key's signatures.
+    /// True if a client that offers these signature schemes can verify this key's signatures.
     pub fn usable_with(self, schemes: &[SignatureScheme]) -> bool {
         schemes.iter().any(|scheme| match self {
             Self::Rsa(_) => matches!(
@@ -275,10 +277,10 @@ impl fmt::Display for KeyKind {
     }
 }
 
-/// Lawful, but worth knowing.
+/// An oddity of a pair: valid, but worth knowing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Warning {
-    /// Self-signed: clients must be told to trust exactly this certificate.
+    /// Self-signed: clients must be configured to trust exactly this certificate.
     SelfSigned,
     /// No subject alternative name: the names are taken from the common name, which Go and rustls ignore.
     NamesFromCommonName,
@@ -302,16 +304,16 @@ pub enum Warning {
     Reordered,
     /// An issuer's certificate for which some clients refuse the chain, and others do not.
     Path {
-        /// Which one of those that are served, counted from 1, the leaf.
+        /// Position among the certificates that are served, counted from 1, the leaf.
         position: usize,
-        /// What is odd about it, and who minds.
+        /// The oddity, and the clients that refuse it.
         reason: &'static str,
     },
-    /// That a certificate was signed by its issuer cannot be verified here.
+    /// A certificate whose signature by its issuer cannot be verified here.
     Unverified {
-        /// Which one of those that are served, counted from 1, the leaf.
+        /// Position among the certificates that are served, counted from 1, the leaf.
         position: usize,
-        /// What it is signed with.
+        /// The signature algorithm.
         algorithm: &'static str,
     },
 }

@@ -1,7 +1,7 @@
-//! Answers to a CA's questions while it proves that we hold a name (RFC 8555 §8).
+//! Responses to a CA's challenges, by which it proves that we control a name (RFC 8555 §8).
 //!
-//! Whoever runs the order publishes; whoever meets the CA looks up. An answer is there from
-//! [`Challenges::publish_tls_alpn`] or [`Challenges::publish_http`] until the guard is dropped, and nearly
+//! The task that runs the order publishes a response; the listener that the CA connects to looks it up. A response is
+//! there from [`Challenges::publish_tls_alpn`] or [`Challenges::publish_http`] until the guard is dropped. Nearly
 //! always there is none: then a look-up is one load.
 
 use std::collections::HashMap;
@@ -15,13 +15,13 @@ use rustls::sign::CertifiedKey;
 
 use crate::host;
 
-/// The published answers of one store. Clones share them.
+/// The published responses to challenges of one store. Clones share them.
 #[derive(Clone, Default)]
 pub struct Challenges {
     shared: Arc<Shared>,
 }
 
-/// An answer that can be looked up. Dropping it takes the answer back.
+/// The guard of a published response. Dropping it takes the response back.
 #[must_use = "dropping it takes the answer back at once"]
 pub struct Published {
     shared: Arc<Shared>,
@@ -34,12 +34,12 @@ struct Shared {
     answers: ArcSwap<Answers>,
     tls_alpn: AtomicUsize,
     http: AtomicUsize,
-    /// Held while answers change, so that none is lost; holds the number of the last one.
+    /// The number of the last response. Locked while responses change, so that none is lost.
     changing: Mutex<u64>,
 }
 
-/// Of several answers in one place the last one published is given, and the one before again when that is
-/// taken back.
+/// The responses by place. Of several in one place the last one published is given, and the one before again when that
+/// is taken back.
 #[derive(Default, Clone)]
 struct Answers {
     tls_alpn: HashMap<Box<str>, Vec<(u64, Arc<CertifiedKey>)>>,
@@ -53,8 +53,8 @@ enum Place {
 }
 
 impl Challenges {
-    /// Shows this certificate to whoever asks for `acme-tls/1` by this name (RFC 8737 §3), however it is
-    /// written. An IP address may be given as such: it is asked for by its reverse name (RFC 8738 §6).
+    /// Shows this certificate to clients that ask for `acme-tls/1` by this name (RFC 8737 §3), in any spelling. An IP
+    /// address may be given as such: the CA asks for its reverse name (RFC 8738 §6).
     pub fn publish_tls_alpn(&self, server_name: &str, certificate: Arc<CertifiedKey>) -> Published {
         let name = asked_name(server_name);
         let publication = self.shared.change(|answers, publication| {
@@ -81,12 +81,12 @@ impl Challenges {
         }
     }
 
-    /// Whether nothing is published at all.
+    /// True if nothing is published at all.
     pub fn is_empty(&self) -> bool {
         !self.expects_tls_alpn() && self.shared.http.load(Ordering::Acquire) == 0
     }
 
-    /// Whether a client that asks for `acme-tls/1` could be answered.
+    /// True if there is a certificate for clients that ask for `acme-tls/1`.
     pub fn expects_tls_alpn(&self) -> bool {
         self.shared.tls_alpn.load(Ordering::Acquire) > 0
     }
@@ -149,7 +149,7 @@ fn asked_name(server_name: &str) -> Box<str> {
     }
 }
 
-/// RFC 1035 §3.5, RFC 3596 §2.5.
+/// The reverse name of an address: RFC 1035 §3.5, RFC 3596 §2.5.
 fn reverse_name(address: IpAddr) -> String {
     match address {
         IpAddr::V4(v4) => {

@@ -11,7 +11,7 @@ const LONGEST: usize = 253;
 /// Calls `use_host` with the normal form of `host`, which has no port (see [`without_port`]). `None` if there is
 /// nothing that could be a host.
 ///
-/// The bytes of a name are not judged: who needs a real one asks [`is_name`].
+/// The bytes of a name are not checked: a caller that needs a real name asks [`is_name`].
 pub fn with_normal<T>(host: &[u8], use_host: impl FnOnce(&[u8]) -> T) -> Option<T> {
     let host = match host {
         [b'[', address @ .., b']'] => return with_normal_address(address, use_host),
@@ -64,7 +64,7 @@ pub fn without_port(authority: &[u8]) -> &[u8] {
     }
 }
 
-/// Whether a host in normal form is a name: letters, digits, hyphens and underscores in labels of 1 to 63, at
+/// True if a host in normal form is a name: letters, digits, hyphens and underscores in labels of 1 to 63, at
 /// most 253 in all (RFC 1035 §2.3.4).
 pub fn is_name(host: &[u8]) -> bool {
     // A last label of digits only is a mistyped IPv4 address, never a host.
@@ -73,7 +73,7 @@ pub fn is_name(host: &[u8]) -> bool {
     host.len() <= LONGEST && are_labels(host) && !digits_last
 }
 
-/// Whether these are labels with dots between them.
+/// True if these are labels with dots between them.
 pub fn are_labels(labels: &[u8]) -> bool {
     let lawful = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     labels.split(|byte| *byte == b'.').all(|label| {

@@ -1,4 +1,4 @@
-//! What a usable certificate is, and how it is swapped under running handshakes.
+//! Usable certificates and trust bundles, and their swap under running handshakes.
 //!
 //! A certificate goes one way, and each step is a type:
 //!
@@ -6,8 +6,8 @@
 //! PEM bytes → CertBundle::parse → prove → Proved → Writer::install → Serving → Resolver (the next handshake)
 //! ```
 //!
-//! Nothing here does I/O, waits, or reads a clock: the time is always an argument. Whoever reads files or
-//! talks to a store lives elsewhere and hands bytes in. On any failure the certificate that serves stays,
+//! Nothing here does I/O, waits, or reads a clock: the time is always an argument. The readers of files and
+//! remote stores are in `certmgr` and hand bytes in. On any failure the certificate that serves stays,
 //! because only a [`Proved`] can be installed and only [`prove()`] makes one.
 
 #![warn(missing_docs)]

@@ -1,4 +1,4 @@
-//! The sections of a PEM text, with an exact word about what is there when they cannot be found.
+//! The sections of a PEM text, or an exact description of the content when they cannot be found.
 //!
 //! Sections are found here, because decoders skip what they do not know: a file that was cut in the middle of
 //! a line, an encrypted key, or a `.p12` would all be "nothing found".
@@ -19,7 +19,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// The labels named in a message.
 const SHOWN_LABELS: usize = 5;
 
-/// What stands for a label that is not known.
+/// The label that is shown for one that is not known.
 const UNKNOWN_LABEL: &str = "unknown";
 
 /// The labels of RFC 7468 and those that OpenSSL, OpenSSH and Java write.
@@ -49,7 +49,7 @@ const KNOWN_LABELS: [&str; 23] = [
     "X9.42 DH PARAMETERS",
 ];
 
-/// What an input without the wanted PEM section holds instead. Never content, only its kind.
+/// The kind of content of an input without the wanted PEM section. Never the content itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// Binary DER, such as a `.der` or `.cer` file.
@@ -102,7 +102,7 @@ impl fmt::Display for Found {
     }
 }
 
-/// Why a text has no sections that could be read. What it is the text of, the caller knows.
+/// The reason for which a text has no sections that could be read. The caller adds what the text is of.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
     /// No bytes, or only white space.
@@ -113,13 +113,13 @@ pub enum PemError {
     TooLarge {
         /// Its size.
         bytes: usize,
-        /// What is read at most.
+        /// The most bytes that are read.
         max: usize,
     },
     /// No PEM section in it.
     #[error("it is not PEM: it is {found}")]
     NotPem {
-        /// What it seems to be.
+        /// The kind of content that the text seems to be.
         found: Found,
     },
     /// A section begins and does not end: half-written or cut off.
@@ -147,7 +147,7 @@ pub enum PemError {
     BadSection {
         /// The section's label.
         label: String,
-        /// What is wrong with it.
+        /// The defect.
         reason: &'static str,
     },
 }
@@ -157,11 +157,11 @@ pub(crate) struct Section {
     label: Label,
     /// Base64, without white space around the lines and without headers.
     body: Zeroizing<Vec<u8>>,
-    /// RFC 1421 §4.6.1.1: how OpenSSL marks an encrypted key in the old format.
+    /// RFC 1421 §4.6.1.1: OpenSSL's mark of an encrypted key in the old format.
     is_encrypted: bool,
 }
 
-/// What stands between `BEGIN` and the dashes, with single blanks between its words.
+/// The text between `BEGIN` and the dashes, with single blanks between its words.
 #[derive(Clone, PartialEq, Eq)]
 struct Label(Vec<u8>);
 
@@ -183,7 +183,7 @@ impl Section {
         self.is_encrypted || self.is("ENCRYPTED PRIVATE KEY")
     }
 
-    /// Whether it holds the same, under whatever label.
+    /// True if the other section holds the same, under whatever label.
     pub(crate) fn has_body_of(&self, other: &Self) -> bool {
         *self.body == *other.body
     }
@@ -265,7 +265,7 @@ pub(crate) fn sections(pem: &[u8], max: usize) -> Result<Vec<Section>, PemError>
         let is_ended = !after.is_empty();
         rest = after.get(1..).unwrap_or(&[]);
         let is_last = rest.trim_ascii().is_empty();
-        // Where two files were joined, there may be a mark in the middle.
+        // Two files that were joined may have a mark in the middle.
         let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii();
 
         if let Some(begun) = boundary(line, BEGIN) {
@@ -318,7 +318,7 @@ impl Section {
     }
 }
 
-/// What a body can take at most, so that its buffer never grows and leaves a copy behind.
+/// The most bytes that a body can take. A buffer of this size never grows and leaves no copy behind.
 fn max_body(rest: &[u8]) -> usize {
     rest.windows(END.len())
         .position(|window| window == END)
@@ -328,7 +328,7 @@ fn max_body(rest: &[u8]) -> usize {
 /// A line that begins or ends a section.
 struct Boundary<'a> {
     label: Label,
-    /// What follows the dashes behind the label; `None` without them.
+    /// The text that follows the dashes behind the label; `None` without them.
     tail: Option<&'a [u8]>,
 }
 
@@ -373,7 +373,7 @@ fn ends(begun: &Label, line: &Boundary<'_>, is_last: bool) -> Result<(), PemErro
     }
 }
 
-/// Whether the last line is the beginning of a boundary. A line of dashes alone is one only if nothing ends it.
+/// True if the last line is the beginning of a boundary. A line of dashes alone is one only if nothing ends it.
 fn is_cut_boundary(line: &[u8], is_ended: bool) -> bool {
     !line.is_empty() && BEGIN.starts_with(line) && (!is_ended || line.len() > DASHES.len())
 }
@@ -411,7 +411,7 @@ fn with_line_breaks(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     Some(broken)
 }
 
-/// What there is instead of what was wanted.
+/// The kind of content, by the labels of the sections, where the wanted section is missing.
 pub(crate) fn labels(sections: &[Section]) -> Found {
     let any = |label: &str| sections.iter().any(|section| section.is(label));
     if any("PKCS7") || any("CMS") {
@@ -429,7 +429,7 @@ pub(crate) fn labels(sections: &[Section]) -> Found {
     Found::Sections(labels)
 }
 
-/// What something without PEM sections is, by its first bytes.
+/// The kind of content of an input without PEM sections, by its first bytes.
 fn guess(bytes: &[u8]) -> Found {
     match bytes {
         // A PFX begins with its version, the integer 3 (RFC 7292 §4); the length takes 1 to 3 bytes.
@@ -465,7 +465,7 @@ fn is_base64(text: &[u8]) -> bool {
     text.len() > 64 && text.iter().all(lawful)
 }
 
-/// Whether it begins as a ContentInfo with signedData does (RFC 5652 §5.1).
+/// True if it begins as a ContentInfo with signedData does (RFC 5652 §5.1).
 pub(crate) fn is_pkcs7(der: &[u8]) -> bool {
     const SIGNED_DATA: &[u8] = &[0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x07, 0x02];
     der.first() == Some(&0x30)

@@ -1,4 +1,4 @@
-//! The promotion gate: may this bundle serve, here and now, and would it really?
+//! The promotion gate: [`prove()`] decides whether a bundle may serve now, and tries it in real handshakes.
 
 mod error;
 mod trial;
@@ -15,7 +15,7 @@ use crate::serving::Serving;
 
 pub use error::{Evidence, ProveError};
 
-/// What a candidate must be good for.
+/// The demands on a candidate: names, TLS versions, life, anchors, and the bundle that it would replace.
 #[derive(Debug, Clone)]
 pub struct Profile {
     /// The ALPN lists of the listeners that will serve it, each proved by its own handshake. An empty list
@@ -23,17 +23,17 @@ pub struct Profile {
     pub alpn: Vec<Vec<Vec<u8>>>,
     /// The TLS versions, each proved by its own handshake.
     pub versions: Vec<&'static SupportedProtocolVersion>,
-    /// The names it must cover. Empty: whatever it names.
+    /// The names that the candidate must cover. Empty: any.
     pub domains: Vec<Name>,
-    /// What serves now; a candidate may not be worse.
+    /// The bundle that serves now; a candidate may not be worse.
     pub serving: Option<Arc<Serving>>,
     /// Lets a candidate be older than what serves, and lack an intermediate that it has.
     pub allow_rollback: bool,
-    /// The candidate came whole from a CA: what it lacks, nobody is still writing.
+    /// The candidate came whole from a CA: no writer is about to add what it lacks.
     pub from_ca: bool,
     /// A candidate with less life left than this is refused as about to expire.
     pub min_remaining: Duration,
-    /// If not empty, the chain must lead to one of these.
+    /// The CA certificates to one of which the chain must lead. Empty: to any.
     pub anchors: Vec<CertificateDer<'static>>,
 }
 
@@ -60,7 +60,7 @@ pub struct Proved {
 }
 
 impl Proved {
-    /// What was proved.
+    /// The bundle that was proved.
     pub fn bundle(&self) -> &Arc<CertBundle> {
         &self.bundle
     }
@@ -78,8 +78,8 @@ impl Proved {
 /// A candidate may not be worse than what serves, if that could serve still: what has expired, is not valid yet, lacks
 /// a wanted domain or leads to none of the anchors holds nothing up.
 ///
-/// What it proves is the pair, under our own TLS library. It does not prove each client's taste: whether a
-/// client trusts the CA, or can verify this kind of key, it cannot say.
+/// It proves the pair, under our own TLS library. It does not prove that each client trusts the CA, or can verify this
+/// kind of key.
 ///
 /// Costs a signature for each ALPN list and TLS version, and one more for each further kind of name.
 pub fn prove(bundle: CertBundle, profile: &Profile, now: UnixTime) -> Result<Proved, ProveError> {
@@ -193,7 +193,7 @@ fn missing_intermediate(bundle: &CertBundle, evidence: Evidence) -> ProveError {
     }
 }
 
-/// A leaf of which nothing says who vouches for its issuer.
+/// True for a chain of the leaf alone that is not self-signed: its issuer is missing.
 fn is_alone(bundle: &CertBundle) -> bool {
     let leaf = bundle.certificates().first();
     bundle.chain_len() == 1 && leaf.is_some_and(|leaf| !leaf.self_signed)
@@ -218,7 +218,7 @@ fn check_anchors(bundle: &CertBundle, profile: &Profile, at: UnixTime) -> Result
     }
 }
 
-/// What stands in the way of a verifier, if it is that.
+/// The signature in the chain that cannot be verified here, for a message.
 fn unsupported(bundle: &CertBundle) -> Option<String> {
     bundle.warnings().iter().find_map(|warning| match warning {
         Warning::Unverified { position, algorithm } => Some(format!(
@@ -248,7 +248,7 @@ fn verify_to_anchors(
         .map(|_| ())
 }
 
-/// Whether clients could be content with what serves, here and now, and the operator as well.
+/// True if the serving bundle is valid now, has the wanted names, and leads to the anchors.
 fn could_serve(serving: &CertBundle, profile: &Profile, now: UnixTime) -> bool {
     (serving.not_before()..=serving.not_after()).contains(&now)
         && check_names(serving, &profile.domains).is_ok()
@@ -268,7 +268,7 @@ fn check_not_worse(bundle: &CertBundle, serving: &CertBundle, profile: &Profile)
     if is_alone(bundle) && !profile.from_ca && had_it() {
         return Err(missing_intermediate(bundle, Evidence::ServedBefore));
     }
-    // Fewer days of life are lawful: that is a switch to a shorter profile. An earlier birth is not.
+    // Fewer days of life are accepted: that is a switch to a shorter profile. An earlier start is not.
     let (not_before, serving_not_before) = (bundle.not_before(), serving.not_before());
     if not_before < serving_not_before {
         return Err(ProveError::Older {

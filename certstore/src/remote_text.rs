@@ -1,9 +1,9 @@
-//! What others wrote, made fit to be shown to people.
+//! Texts of remote parties, escaped so that people can be shown them.
 
 use std::fmt::{self, Write as _};
 
-/// Text that a remote party wrote (a CA, a backend, a client, who made a certificate), as a log or a terminal may show
-/// it.
+/// Text that a remote party wrote (a CA, a backend, a client, the maker of a certificate), as a log or a terminal may
+/// show it.
 ///
 /// Printable characters stand as they are. All others are escaped as in Rust's strings: controls, octets that are not
 /// UTF-8 (`\xff`), line separators, and characters that nobody sees but that turn or hide what is around them (U+202E
@@ -33,7 +33,7 @@ impl<'a> RemoteText<'a> {
     }
 }
 
-/// Whether a log or a terminal may show this character of a remote text as it is: it can be printed, and neither
+/// True if a log or a terminal may show this character of a remote text as it is: it can be printed, and neither
 /// commands a terminal nor turns, hides or joins what is around it.
 pub fn is_shown(char: char) -> bool {
     match char {

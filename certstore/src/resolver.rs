@@ -1,4 +1,4 @@
-//! SNI → certificate, for rustls. It looks up and never waits.
+//! SNI → certificate, for rustls. The resolver looks up and never waits.
 //!
 //! The table is rebuilt by the writer on each install, so a handshake does one atomic load and at most two
 //! hash look-ups. Order: the exact name, then the wildcard of the parent, then the default, which is the
@@ -18,7 +18,7 @@ use crate::bundle::{Fingerprint, Name};
 use crate::host;
 use crate::serving::Serving;
 
-/// What the last look-up on this thread came to.
+/// The result of the last look-up on this thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
     /// This bundle was handed to the handshake.
@@ -27,7 +27,7 @@ pub enum Resolution {
         name: Arc<str>,
         /// The number of the install.
         install: u64,
-        /// The hash of what is served.
+        /// The fingerprint of the bundle.
         fingerprint: Fingerprint,
     },
     /// Refused: the client offered no ALPN and the listener demands one.
@@ -40,13 +40,14 @@ thread_local! {
     static LAST: Cell<Option<Resolution>> = const { Cell::new(None) };
 }
 
-/// Takes what the last [`Resolver`] asked on this thread chose. Ask right after the handshake step that
-/// called it: rustls has no other way to tell.
+/// Takes the result of the last look-up of a [`Resolver`] on this thread. To be called right after the handshake step
+/// that called the resolver: rustls has no other way to pass it.
 pub fn take_resolution() -> Option<Resolution> {
     LAST.take()
 }
 
-/// A rustls certificate resolver over some certificates of the store. Clones share the table.
+/// A rustls certificate resolver over some certificates of the store. Clones share the table. It follows each install,
+/// does no I/O and never waits; a name without a certificate of its own gets the default, or none.
 #[derive(Debug, Clone)]
 pub struct Resolver {
     table: Arc<Table>,
@@ -61,7 +62,7 @@ impl Resolver {
         }
     }
 
-    /// Whether a ClientHello without ALPN is refused. rustls then sends `access_denied`; who wants
+    /// Sets whether a ClientHello without ALPN is refused. rustls then sends `access_denied`; a caller that wants
     /// `no_application_protocol` on the wire asks [`take_resolution`] and writes that alert first.
     #[must_use]
     pub fn refuse_without_alpn(mut self, refuse: bool) -> Self {
@@ -69,8 +70,8 @@ impl Resolver {
         self
     }
 
-    /// What a client with this SNI and these signature schemes is served now. RFC 6066 §3 has no dot at the end
-    /// of a name, but gRPC clients that dial an absolute name send it, and rustls hands it over.
+    /// The bundle that a client with this SNI and these signature schemes is served now. RFC 6066 §3 has no dot at the
+    /// end of a name, but gRPC clients that dial an absolute name send it, and rustls passes it on.
     pub fn pick(&self, server_name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<Serving>> {
         let view = self.table.view.load();
         let by_name = server_name.and_then(|name| {
@@ -101,7 +102,7 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// What one listener may serve, and the view of it that handshakes read.
+/// The certificates that one listener may serve, and the view of them that handshakes read.
 #[derive(Debug)]
 pub(crate) struct Table {
     names: Vec<Arc<str>>,
@@ -116,7 +117,7 @@ impl Table {
         }
     }
 
-    /// Called by the writer, never by a handshake.
+    /// Builds the view anew. Called by the writer, never by a handshake.
     pub(crate) fn rebuild(&self, serving_of: impl Fn(&str) -> Option<Arc<Serving>>) {
         let servings: Vec<Option<Arc<Serving>>> = self.names.iter().map(|name| serving_of(name)).collect();
         self.view.store(Arc::new(View::build(&servings)));

@@ -1,4 +1,4 @@
-//! A bundle under its name, as handshakes are given it; and why a candidate was refused.
+//! A bundle under its name, as handshakes are given it; and the refusal of a candidate.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::bundle::{CertBundle, Fingerprint};
 
-/// A bundle that serves, or has served, under a name.
+/// A bundle that serves, or has served, under a name. A handshake that got it may use it after the next install.
 #[derive(Debug)]
 pub struct Serving {
     name: Arc<str>,
@@ -23,7 +23,7 @@ impl Serving {
         }
     }
 
-    /// For trial handshakes: in no store, and older than anything in one.
+    /// A bundle for trial handshakes: in no store, and older than any that is in one.
     pub(crate) fn trial(name: Arc<str>, bundle: Arc<CertBundle>) -> Self {
         Self {
             name,
@@ -37,12 +37,12 @@ impl Serving {
         &self.name
     }
 
-    /// Grows with each install in this store: of two, the greater is the newer.
+    /// The number of the install. It grows with each install in this store: of two, the greater is the newer.
     pub fn install(&self) -> u64 {
         self.install
     }
 
-    /// The hash of what is served.
+    /// The fingerprint of the bundle.
     pub fn fingerprint(&self) -> Fingerprint {
         self.bundle.fingerprint()
     }
@@ -53,11 +53,11 @@ impl Serving {
     }
 }
 
-/// Why the last candidate of a certificate was refused.
+/// The refusal of the last candidate of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Reason, place and remedy, for a person.
     pub message: String,
-    /// When it was refused.
+    /// The time of the refusal.
     pub at: UnixTime,
 }

@@ -1,6 +1,6 @@
 //! The store: one [`Writer`] changes it, any number of [`Reader`]s see a snapshot.
 //!
-//! What serves is only ever replaced by another [`Proved`] bundle. A refusal is noted beside it and takes
+//! A bundle that serves is only ever replaced by another [`Proved`] bundle. A refusal is noted beside it and takes
 //! nothing away, and neither does expiry. `Writer::remove` exists for one case alone: the configuration no
 //! longer names the certificate.
 
@@ -38,7 +38,7 @@ pub fn store() -> (Writer, Reader) {
     )
 }
 
-/// What an install did.
+/// The result of an install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Installed {
     /// The version that serves now.
@@ -49,25 +49,25 @@ pub struct Installed {
     pub changed: bool,
 }
 
-/// What is known about one certificate, for an admin page.
+/// The state of one certificate, for an admin page.
 #[derive(Debug, Clone)]
 pub struct Status {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// What serves; `None` until the first install.
+    /// The bundle that serves; `None` until the first install.
     pub serving: Option<ServingStatus>,
-    /// Why the newest candidate does not serve; `None` if it does.
+    /// The refusal of the newest candidate; `None` if it serves.
     pub refusal: Option<Refusal>,
 }
 
 /// The facts about the bundle that serves. No secret among them.
 #[derive(Debug, Clone)]
 pub struct ServingStatus {
-    /// The hash of what is served.
+    /// The fingerprint of the bundle.
     pub fingerprint: Fingerprint,
-    /// Grows with each install.
+    /// The number of the install, which grows with each.
     pub install: u64,
-    /// What it is good for.
+    /// The names that the certificate is good for.
     pub names: Vec<Name>,
     /// Valid from.
     pub not_before: UnixTime,
@@ -75,7 +75,7 @@ pub struct ServingStatus {
     pub not_after: UnixTime,
     /// The kind of its key.
     pub key_kind: KeyKind,
-    /// What is lawful in it but worth knowing.
+    /// Oddities that are valid but worth knowing.
     pub warnings: Vec<Warning>,
 }
 
@@ -90,7 +90,7 @@ type Entries = BTreeMap<Arc<str>, Entry>;
 #[derive(Debug)]
 struct Shared {
     entries: ArcSwap<Entries>,
-    /// The look-up tables of all living resolvers. Held while entries change and while a table is added,
+    /// The look-up tables of all living resolvers. Locked while entries change and while a table is added,
     /// so that no table can miss an install. Handshakes never touch it.
     tables: Mutex<Vec<Weak<Table>>>,
     challenges: Challenges,
@@ -104,21 +104,22 @@ impl Shared {
     }
 }
 
-/// The only one who can change what serves.
+/// The only handle that can change which bundles serve; one for each store, and not to be cloned. A change is complete
+/// when its call returns: each later handshake sees it, and none is interrupted.
 pub struct Writer {
     shared: Arc<Shared>,
     last_install: u64,
 }
 
 impl Writer {
-    /// Names a certificate that is expected, so that `Reader::list` shows it before it is there.
+    /// Declares a certificate that is expected, so that `Reader::list` shows it before its first install.
     pub fn declare(&mut self, name: &str) {
         self.change(|entries| {
             entries.entry(name.into()).or_default();
         });
     }
 
-    /// Makes a proved bundle the one that serves. Every handshake that starts after this returns sees it.
+    /// Makes a proved bundle the one that serves. Each handshake that starts after this returns sees it.
     ///
     /// Installing the version that already serves changes nothing. Any noted refusal is cleared.
     pub fn install(&mut self, name: &str, proved: Proved) -> Installed {
@@ -158,7 +159,7 @@ impl Writer {
         }
     }
 
-    /// Notes why a candidate was refused. What serves goes on serving.
+    /// Notes that a candidate was refused, and the reason. The bundle that serves goes on serving.
     pub fn refuse(&mut self, name: &str, refusal: Refusal) {
         self.change(|entries| {
             entries.entry(name.into()).or_default().refusal = Some(refusal);
@@ -187,7 +188,7 @@ impl Writer {
         });
     }
 
-    /// Where answers to a CA's challenges are published.
+    /// The place where responses to a CA's challenges are published.
     pub fn challenges(&self) -> &Challenges {
         &self.shared.challenges
     }
@@ -222,14 +223,14 @@ impl fmt::Debug for Writer {
     }
 }
 
-/// Sees what serves. Cheap to clone.
+/// The view of the bundles that serve. Cheap to clone; it takes no part in a change.
 #[derive(Clone)]
 pub struct Reader {
     shared: Arc<Shared>,
 }
 
 impl Reader {
-    /// What serves under this name now.
+    /// The bundle that serves under this name now.
     pub fn current(&self, name: &str) -> Option<Arc<Serving>> {
         self.shared
             .entries
@@ -248,13 +249,13 @@ impl Reader {
         self.shared.entries.load().iter().map(status).collect()
     }
 
-    /// Where answers to a CA's challenges are published, and found.
+    /// The place where responses to a CA's challenges are published and found.
     pub fn challenges(&self) -> &Challenges {
         &self.shared.challenges
     }
 
     /// A rustls resolver over these certificates, in the order of the listener's configuration; the first is
-    /// the default. It follows every later install. Names that are not (yet) in the store are lawful.
+    /// the default. It follows every later install. Names that are not (yet) in the store are accepted.
     pub fn resolver(&self, names: &[String]) -> Resolver {
         let mut tables = self.shared.tables();
         let table = Arc::new(Table::new(

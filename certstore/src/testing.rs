@@ -189,14 +189,14 @@ pub(crate) mod tls {
         config
     }
 
-    /// What the client saw.
+    /// The client's view of a handshake: the server's leaf, and full or resumed.
     #[derive(Debug)]
     pub(crate) struct Seen {
         pub(crate) leaf: CertificateDer<'static>,
         pub(crate) kind: HandshakeKind,
     }
 
-    /// The client's word on the handshake, or the side's error that ended it.
+    /// The client's view of the handshake, or the error of the side that ended it.
     pub(crate) fn handshake(
         server: &Arc<ServerConfig>,
         client: &Arc<ClientConfig>,

@@ -1,14 +1,14 @@
-//! Whom a listener believes: CA certificates and revocation lists, through one door as pairs are.
+//! Trust bundles: the CA certificates and revocation lists by which a listener verifies its clients.
 //!
-//! [`TrustBundle::parse`] is that door, and only a [`ProvedTrust`] can be installed. Policy, where RFC 5280
+//! [`TrustBundle::parse`] checks a candidate, and only a [`ProvedTrust`] can be installed. Policy, where RFC 5280
 //! leaves a choice:
 //! - The dates of a CA are not looked at when a peer is verified (§6.1.1 (d): a trust anchor is a name and a
 //!   key). A bundle of which every CA has expired is refused as a candidate.
 //! - A revocation list past its nextUpdate is refused as a candidate, and one that is in use goes on being
 //!   used: it still knows who was revoked.
-//! - A revocation list is refused as a candidate if the one in force of that CA is newer: who was revoked would be let
+//! - A revocation list is refused as a candidate if the one in force of that CA is newer: revoked clients would be let
 //!   in again.
-//! - With `revocation` each CA of the bundle has its list, and a peer whose status no list tells is refused.
+//! - With `revocation` each CA of the bundle has its list, and a peer whose status no list gives is refused.
 //!   Without it the lists that are there count, and other peers pass.
 
 mod check;
@@ -37,7 +37,7 @@ pub const MAX_TRUST_BYTES: usize = 4 << 20;
 /// The most CA certificates, and the most revocation lists, of one bundle.
 pub const MAX_CAS: usize = 512;
 
-/// CA certificates and revocation lists that fit each other.
+/// CA certificates and revocation lists that fit each other, with the verifier made of them. It never changes.
 pub struct TrustBundle {
     cas: Vec<TrustAnchor>,
     revocation_lists: Vec<RevocationList>,
@@ -68,20 +68,20 @@ pub struct TrustAnchor {
 pub struct RevocationList {
     /// The CA that signed it.
     pub issuer: String,
-    /// When it was made.
+    /// The time at which the list was made.
     pub this_update: UnixTime,
-    /// By when there should be a newer one.
+    /// The time by which there should be a newer list.
     pub next_update: UnixTime,
-    /// How many certificates it revokes.
+    /// Number of certificates that the list revokes.
     pub revoked: usize,
     pub(crate) raw_issuer: Vec<u8>,
-    /// RFC 5280 §5.2.3, without zeros at its beginning; `None`: it has none.
+    /// The list's number (RFC 5280 §5.2.3), without zeros at its beginning; `None`: it has none.
     pub(crate) number: Option<Vec<u8>>,
 }
 
 impl RevocationList {
-    /// Whether its CA has made it before the other. Number and date may contradict each other, as when a CA has begun
-    /// to count anew: then it is not known, and a guard must not hold for ever.
+    /// True if the CA has made this list before the other. Number and date may contradict each other, as when a CA has
+    /// begun to count anew: then the answer is no, for a list must not be refused for ever.
     fn is_older_than(&self, other: &Self) -> bool {
         let by_date = self.this_update.cmp(&other.this_update);
         let by_number = match (&self.number, &other.number) {
@@ -108,7 +108,7 @@ impl TrustBundle {
         })
     }
 
-    /// The same for what served last and was kept: it is held to no dates.
+    /// Like `parse`, for the bundle that served last and was kept: its dates are not checked.
     pub fn restore(ca_pem: &[u8], crl_pem: &[u8], revocation: bool) -> Result<ProvedTrust, TrustError> {
         let bundle = Arc::new(check::bundle(ca_pem, crl_pem, revocation)?);
         Ok(ProvedTrust { bundle })
@@ -124,17 +124,17 @@ impl TrustBundle {
         &self.revocation_lists
     }
 
-    /// The hash of all of it. It changes with `revocation`, too.
+    /// The hash of CAs, revocation lists and `revocation`.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// When the first of its revocation lists is due for a newer one.
+    /// The earliest time by which one of its revocation lists should have been replaced.
     pub fn next_update(&self) -> Option<UnixTime> {
         self.revocation_lists.iter().map(|list| list.next_update).min()
     }
 
-    /// When the last of its CAs expires.
+    /// The time at which the last of its CAs expires.
     pub fn not_after(&self) -> Option<UnixTime> {
         self.cas.iter().map(|ca| ca.not_after).max()
     }
@@ -168,7 +168,7 @@ impl TrustBundle {
 }
 
 impl ProvedTrust {
-    /// Refuses it if it brings back a revocation list that is older than one in force.
+    /// Refuses the candidate if it brings back a revocation list that is older than one in force.
     pub fn not_older_than(self, in_force: &TrustBundle) -> Result<Self, TrustError> {
         for list in &self.bundle.revocation_lists {
             let of_its_ca = |other: &&RevocationList| other.raw_issuer == list.raw_issuer;
@@ -184,7 +184,7 @@ impl ProvedTrust {
         Ok(self)
     }
 
-    /// What was proved.
+    /// The bundle that was proved.
     pub fn bundle(&self) -> &Arc<TrustBundle> {
         &self.bundle
     }

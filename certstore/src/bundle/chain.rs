@@ -25,7 +25,7 @@ use crate::is_shown;
 /// The longest RSA key that TLS libraries verify.
 const MAX_RSA_BITS: usize = 8192;
 
-/// How much of a subject a message shows.
+/// The most characters of a subject that a message shows.
 const SHOWN_SUBJECT_CHARS: usize = 160;
 
 /// Signature algorithms that clients refuse, by OID.
@@ -67,7 +67,7 @@ pub(super) fn check(
         });
     };
     let Ok(signing) = any_supported_type(key) else {
-        // If it is of a kind that nobody could use, that is what is wrong.
+        // A key of a kind that nobody could use is the error to report.
         return Err(check_strength(&[first]).err().unwrap_or(BundleError::BadKey));
     };
     let leaf = leaf_of(&parsed, &*signing)?;
@@ -137,8 +137,8 @@ pub fn chain_order(certificates: &[&[u8]], leaf: usize) -> Vec<usize> {
     chain.iter().map(|one| one.position - 1).collect()
 }
 
-/// Whether a chain in order leads to one of these anchors by signatures, and within what the issuers and the anchor
-/// allow. Dates are not looked at. For leaves that the verifier does not take.
+/// True if a chain in order leads to one of these anchors by signatures, and keeps to the limits of its issuers and of
+/// the anchor. Dates are not looked at. For leaves that the verifier does not take.
 pub(crate) fn leads_to(chain: &[CertificateDer<'static>], anchors: &[CertificateDer<'static>]) -> bool {
     let parse = |ders| parse(ders).unwrap_or_default();
     let (chain, anchors): (Vec<Parsed<'_>>, Vec<Parsed<'_>>) = (parse(chain), parse(anchors));
@@ -261,7 +261,7 @@ fn leaf_of<'a, 'b>(
         subject: first().unwrap_or_default(),
     };
     let Some(public) = signing.public_key() else {
-        // No key kind that gets here hides its public key; if one did, the trial handshakes would tell.
+        // No key kind that gets here hides its public key; if one did, the trial handshakes would fail.
         return parsed.first().ok_or_else(mismatch);
     };
     parsed
@@ -270,7 +270,7 @@ fn leaf_of<'a, 'b>(
         .ok_or_else(mismatch)
 }
 
-/// Whether the leaf may be a TLS server's.
+/// Refuses a leaf that may not be a TLS server's.
 fn check_purpose(
     leaf: &Parsed<'_>,
     self_signed: bool,
@@ -402,12 +402,12 @@ fn fingerprint(chain: &[CertificateDer<'_>], leaf: &Parsed<'_>) -> Fingerprint {
 }
 
 impl Parsed<'_> {
-    /// What cannot be verified here and names itself its issuer counts as self-signed.
+    /// True if the certificate names itself as its issuer, and its signature is right or cannot be verified here.
     pub(super) fn is_self_signed(&self) -> bool {
         self.signed_by(self) != Verdict::NotSigned
     }
 
-    /// Whether this is the issuer, by name and signature.
+    /// The verdict on `issuer` as the issuer of this certificate, by name and signature.
     pub(super) fn signed_by(&self, issuer: &Self) -> Verdict {
         if self.names_as_issuer(issuer) {
             signed::of_certificate(&self.x509, issuer.x509.public_key())
@@ -416,17 +416,18 @@ impl Parsed<'_> {
         }
     }
 
-    /// In whatever spelling: RFC 5280 §7.1.
+    /// True if this certificate names `issuer` as its issuer, in whatever spelling: RFC 5280 §7.1.
     pub(super) fn names_as_issuer(&self, issuer: &Self) -> bool {
         self.spells_as_issuer(issuer) || components(self.x509.issuer()) == components(issuer.x509.subject())
     }
 
-    /// In the same octets.
+    /// True if this certificate names `issuer` as its issuer in the same octets.
     pub(super) fn spells_as_issuer(&self, issuer: &Self) -> bool {
         self.x509.issuer().as_raw() == issuer.x509.subject().as_raw()
     }
 
-    /// Whether it says that a certificate other than this one is its issuer's (RFC 5280 §4.2.1.1).
+    /// True if the authority key identifier of this certificate names another certificate than `issuer` (RFC 5280
+    /// §4.2.1.1).
     pub(super) fn points_elsewhere(&self, issuer: &Self) -> bool {
         let mut extensions = self.x509.extensions().iter();
         let authority = extensions.find_map(|extension| match extension.parsed_extension() {
@@ -455,7 +456,7 @@ impl Parsed<'_> {
             && self.x509.public_key().raw == other.x509.public_key().raw
     }
 
-    /// RFC 5280 §4.2.1.1.
+    /// The key identifier of the issuer: RFC 5280 §4.2.1.1.
     pub(super) fn authority_key(&self) -> Option<&[u8]> {
         let mut extensions = self.x509.extensions().iter();
         extensions.find_map(|extension| match extension.parsed_extension() {
@@ -464,7 +465,7 @@ impl Parsed<'_> {
         })
     }
 
-    /// RFC 5280 §4.2.1.2.
+    /// The key identifier of the subject: RFC 5280 §4.2.1.2.
     pub(super) fn subject_key(&self) -> Option<&[u8]> {
         let mut extensions = self.x509.extensions().iter();
         extensions.find_map(|extension| match extension.parsed_extension() {

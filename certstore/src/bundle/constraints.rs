@@ -1,4 +1,5 @@
-//! What the issuers of a chain allow below them: names (RFC 5280 §4.2.1.10) and how many issuers (§4.2.1.9).
+//! The limits that the issuers of a chain set for what is below them: names (RFC 5280 §4.2.1.10) and the number of
+//! issuers (§4.2.1.9).
 //!
 //! The path is the chain itself, up to its own top: that much every client walks, whatever it trusts above. What
 //! OpenSSL, curl, Go and Java all refuse is refused; what only some of them refuse is a warning.
@@ -38,7 +39,7 @@ pub(super) fn check(chain: &[&Parsed<'_>], warnings: &mut Vec<Warning>) -> Resul
             });
         }
     }
-    // RFC 5280 §6.1.4 (l): who issues for himself does not count.
+    // RFC 5280 §6.1.4 (l): self-issued certificates do not count.
     let mut issuers_below = 0;
     for (index, issuer) in issuers.iter().enumerate() {
         let position = index + 2;
@@ -185,7 +186,7 @@ impl<'a> Given<'a> {
     }
 }
 
-/// What a constraint speaks of.
+/// The subject of a constraint: a domain or a range of addresses.
 enum Base {
     Dns(String),
     /// An address and its mask.

@@ -1,11 +1,11 @@
-//! Why a pair is refused by `CertBundle::parse`: a closed list, each with its remedy.
+//! The errors of `CertBundle::parse`: a closed list, each with its remedy.
 
 use std::fmt;
 
 use super::{MAX_CERTIFICATES, MAX_PEM_BYTES, MIN_RSA_BITS};
 use crate::pem::Found;
 
-/// Which of the two inputs an error is about, so that a source can add the file's name.
+/// The input that an error is about, so that a source can add the file's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     /// The certificate chain.
@@ -26,22 +26,23 @@ impl fmt::Display for Part {
     }
 }
 
-/// Why a chain and a key make no bundle. Positions count certificates from 1, in the order of the input, each once.
+/// The reason for which a chain and a key make no bundle. Positions count certificates from 1, in the order of the
+/// input, each once.
 ///
-/// All of these are the operator's (or a half-finished writer's) to mend; trying the same bytes again
+/// All of these are for the operator (or a half-finished writer) to correct; trying the same bytes again
 /// cannot help. The text holds no byte of the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
     /// No bytes, or only white space.
     #[error("the {part} is empty")]
     Empty {
-        /// Which input.
+        /// The input.
         part: Part,
     },
-    /// More bytes than any lawful chain or key has; refused before parsing.
+    /// More bytes than any valid chain or key has; refused before parsing.
     #[error("the {part} has {bytes} bytes; at most {MAX_PEM_BYTES} are read")]
     TooLarge {
-        /// Which input.
+        /// The input.
         part: Part,
         /// Its size.
         bytes: usize,
@@ -49,15 +50,15 @@ pub enum BundleError {
     /// No PEM section in it.
     #[error("the {part} is not PEM: it is {found}")]
     NotPem {
-        /// Which input.
+        /// The input.
         part: Part,
-        /// What it seems to be.
+        /// The kind of content that the input seems to be.
         found: Found,
     },
     /// A section begins and does not end: half-written or cut off.
     #[error("the {part} is cut off: `{label}` begins and does not end")]
     Truncated {
-        /// Which input.
+        /// The input.
         part: Part,
         /// The section's label.
         label: String,
@@ -65,7 +66,7 @@ pub enum BundleError {
     /// A section stands on one line with its boundaries, as forms leave it.
     #[error("the line breaks of the {part} are missing: `{label}` does not stand on lines of its own")]
     NoLineBreaks {
-        /// Which input.
+        /// The input.
         part: Part,
         /// The section's label.
         label: String,
@@ -76,7 +77,7 @@ pub enum BundleError {
          line"
     )]
     Joined {
-        /// Which input.
+        /// The input.
         part: Part,
         /// The label of the section that begins there.
         label: String,
@@ -84,29 +85,29 @@ pub enum BundleError {
     /// A section's body is not base64, or its first line is broken.
     #[error("the {part} holds a broken `{label}` section: {reason}")]
     BadSection {
-        /// Which input.
+        /// The input.
         part: Part,
         /// The section's label.
         label: String,
-        /// What is wrong with it.
+        /// The defect.
         reason: &'static str,
     },
     /// PEM, but no certificate.
     #[error("the chain holds no certificate, only {found}")]
     NoCertificate {
-        /// What is there.
+        /// The content that is there instead.
         found: Found,
     },
     /// PEM, but no private key.
     #[error("the key file holds no private key of a usable format, only {found}")]
     NoKey {
-        /// What is there.
+        /// The content that is there instead.
         found: Found,
     },
     /// More than one private key: which one is meant is not to be guessed.
     #[error("the key file holds {count} private keys; one is wanted")]
     ManyKeys {
-        /// How many.
+        /// Their number.
         count: usize,
     },
     /// A key protected by a passphrase.
@@ -115,21 +116,21 @@ pub enum BundleError {
     /// More certificates than a chain can sensibly have.
     #[error("the chain has {count} certificates; at most {MAX_CERTIFICATES} are accepted")]
     ManyCertificates {
-        /// How many.
+        /// Their number.
         count: usize,
     },
     /// Not a DER certificate.
     #[error("certificate {position} of the chain cannot be parsed: {reason}")]
     BadCertificate {
-        /// Which one.
+        /// Position of the certificate.
         position: usize,
-        /// What the parser says.
+        /// The parser's message.
         reason: String,
     },
     /// X.509 version 1 or 2: TLS libraries of today refuse them.
     #[error("certificate {position} of the chain is X.509 version {version}; version 3 is needed")]
     OldVersion {
-        /// Which one.
+        /// Position of the certificate.
         position: usize,
         /// Its version.
         version: u32,
@@ -142,7 +143,7 @@ pub enum BundleError {
         "certificate {position} of the chain has an RSA key of {bits} bits; at least {MIN_RSA_BITS} are needed"
     )]
     WeakKey {
-        /// Which one.
+        /// Position of the certificate.
         position: usize,
         /// Its length.
         bits: usize,
@@ -153,13 +154,13 @@ pub enum BundleError {
          P-384, P-521 and Ed25519 are supported"
     )]
     UnsupportedKey {
-        /// Which one.
+        /// Position of the certificate.
         position: usize,
     },
     /// Signed with SHA-1 or MD5.
     #[error("certificate {position} of the chain is signed with {algorithm}, which clients refuse")]
     WeakSignature {
-        /// Which one.
+        /// Position of the certificate.
         position: usize,
         /// The algorithm.
         algorithm: &'static str,
@@ -191,13 +192,13 @@ pub enum BundleError {
         position: usize,
         /// The one that has the issuer's name.
         issuer_position: usize,
-        /// That name.
+        /// The subject of that certificate.
         issuer: String,
     },
     /// An issuer that may not issue.
     #[error("certificate {position} of the chain signs others but is not a CA certificate")]
     IssuerNotCa {
-        /// Which one.
+        /// Position of the certificate.
         position: usize,
     },
     /// An issuer may not issue for one of the leaf's names.
@@ -215,9 +216,9 @@ pub enum BundleError {
     PathLength {
         /// The issuer.
         position: usize,
-        /// What it allows.
+        /// The number of issuers that it allows below it.
         limit: u32,
-        /// What there is.
+        /// The number of issuers that are below it.
         below: u32,
     },
     /// Key usage without digitalSignature.
@@ -234,7 +235,7 @@ pub enum BundleError {
 const OPENSSH_REMEDY: &str = "convert it in place: `ssh-keygen -p -m PKCS8 -N '' -f FILE`";
 
 impl BundleError {
-    /// Which input must be mended.
+    /// The input that must be corrected.
     pub fn part(&self) -> Part {
         match self {
             Self::Empty { part }
@@ -264,7 +265,7 @@ impl BundleError {
         }
     }
 
-    /// What the operator can do about it, in one sentence.
+    /// The operator's remedy, in one sentence.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Empty { .. } | Self::Truncated { .. } | Self::BadSection { .. } => {

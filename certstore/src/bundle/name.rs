@@ -41,7 +41,7 @@ impl Name {
         }
     }
 
-    /// Whether a certificate with this name is good for all that `wanted` asks for.
+    /// True if a certificate with this name is good for all hosts that `wanted` stands for.
     pub fn covers(&self, wanted: &Self) -> bool {
         match (self, wanted) {
             (Self::Wildcard(parent), Self::Dns(host)) => host

@@ -89,7 +89,7 @@ fn issuer_of<'a, 'b>(
             (
                 *verdict == Verdict::Signed,
                 candidate.may_issue(),
-                // All that can be told of what cannot be verified.
+                // The only evidence for a signature that cannot be verified.
                 identifier.is_some() && candidate.subject_key() == identifier,
                 !candidate.is_self_signed(),
                 candidate.x509.validity().not_after.timestamp(),

@@ -7,7 +7,7 @@ use super::MAX_PEM_BYTES;
 use super::error::{BundleError, Part};
 use crate::pem::{Found, PemError, is_pkcs7, labels, sections};
 
-/// The tags of ASN.1 that tell kinds of private keys apart.
+/// The ASN.1 tags by which kinds of private keys differ.
 const INTEGER: u8 = 0x02;
 const OCTET_STRING: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
@@ -93,7 +93,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {
         0..=0x7F => (usize::from(first), rest),
-        // X.690 §8.1.3.5: so many bytes tell the length.
+        // X.690 §8.1.3.5: this many bytes of length follow.
         0x81..=0x84 => {
             let (length, rest) = rest.split_at_checked(usize::from(first & 0x7F))?;
             let length = length.iter().try_fold(0_usize, |sum, byte| {

@@ -1,4 +1,4 @@
-//! Whether a certificate or a revocation list was signed by an issuer: yes, no, or not to be told.
+//! The check that a certificate or a revocation list was signed by an issuer: yes, no, or not known.
 //!
 //! "Cannot be verified" is another answer than "not signed by": clients know algorithms that our library does not.
 
@@ -18,18 +18,18 @@ use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 /// The longest modulus that is verified, and a byte for its sign and some for its frame.
 const MAX_RSA_KEY_BYTES: usize = 8192 / 8 + 32;
 
-/// The answer.
+/// The result of the check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It was.
+    /// The issuer has signed it.
     Signed,
-    /// It was not.
+    /// The issuer has not signed it.
     NotSigned,
-    /// Nobody can tell here, for the algorithm is not supported.
+    /// Not known, for this algorithm is not supported.
     Unsupported(&'static str),
 }
 
-/// How a signature by such a key is to be verified.
+/// The algorithm that verifies a signature, or the verdict without one.
 type Method = Result<&'static dyn VerificationAlgorithm, Verdict>;
 
 pub(crate) fn of_certificate(

@@ -1,11 +1,11 @@
-//! Why a candidate may not serve: a closed list, each with its remedy.
+//! The errors of `prove`: a closed list, each with its remedy.
 
 use rustls_pki_types::UnixTime;
 
 use crate::bundle::Name;
 use crate::rfc3339;
 
-/// Why a candidate may not serve. What serves now is never touched by it.
+/// The reason for which a candidate may not serve. The bundle that serves now is never touched by it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProveError {
     /// Expired: a candidate that has is never promoted.
@@ -38,7 +38,7 @@ pub enum ProveError {
         rfc3339(*.not_before), rfc3339(*.not_after), rfc3339(*.now)
     )]
     IntermediateNotValid {
-        /// Which one, counted from 1, the leaf.
+        /// Position of the certificate, counted from 1, the leaf.
         position: usize,
         /// Valid from.
         not_before: UnixTime,
@@ -50,9 +50,9 @@ pub enum ProveError {
     /// A wanted domain is not among its names.
     #[error("the certificate does not cover {}; it is good for {}", list(.missing), list(.names))]
     WrongNames {
-        /// What was wanted and is not covered.
+        /// The wanted names that are not covered.
         missing: Vec<Name>,
-        /// What it is good for.
+        /// The names that the candidate is good for.
         names: Vec<Name>,
     },
     /// The chain ends before the issuer that clients will need.
@@ -60,7 +60,7 @@ pub enum ProveError {
     MissingIntermediate {
         /// The subject that is missing.
         issuer: String,
-        /// How that is known.
+        /// The sign by which that is known.
         evidence: Evidence,
     },
     /// The chain does not lead to one of the given anchors.
@@ -77,25 +77,25 @@ pub enum ProveError {
     Older {
         /// The candidate is valid from.
         not_before: UnixTime,
-        /// What serves is valid from.
+        /// The bundle that serves is valid from.
         serving_not_before: UnixTime,
     },
     /// A handshake with it failed.
     #[error("a trial handshake failed ({trial}): {reason}")]
     Handshake {
-        /// Which one.
+        /// The handshake: ALPN, TLS version, name.
         trial: String,
         /// The TLS library's words.
         reason: String,
     },
 }
 
-/// How it is known that an intermediate is missing.
+/// The sign by which it is known that an intermediate is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evidence {
     /// The leaf was issued by a public CA, and those never issue from a root.
     PublicCa,
-    /// What serves now was issued by the same CA and has it.
+    /// The bundle that serves now was issued by the same CA and has it.
     ServedBefore,
     /// It does not lead to the given anchors, and it ends early.
     Anchors,
@@ -112,7 +112,7 @@ impl std::fmt::Display for Evidence {
 }
 
 impl ProveError {
-    /// What the operator can do about it, in one sentence.
+    /// The operator's remedy, in one sentence.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Expired { .. } | Self::AboutToExpire { .. } => {

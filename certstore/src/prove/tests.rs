@@ -189,7 +189,7 @@ fn an_intermediate_that_serves_now_may_not_get_lost() {
             allow_rollback: true,
             ..after(&serving)
         },
-        // What a CA sends is whole.
+        // A chain that a CA sends is whole.
         Profile {
             from_ca: true,
             ..after(&serving)
@@ -454,7 +454,7 @@ fn what_serves_already_is_not_refused_for_its_age() {
 
 #[test]
 fn a_pair_that_fails_its_handshake_is_refused() {
-    // A critical extension that nobody knows: lawful DER, and TLS libraries must refuse it.
+    // A critical extension that nobody knows: valid DER, and TLS libraries must refuse it.
     let mut params = leaf_params(&["a.test"]);
     let mut unknown = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
     unknown.set_criticality(true);

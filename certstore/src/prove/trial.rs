@@ -39,7 +39,7 @@ pub(super) fn handshakes(bundle: &Arc<CertBundle>, profile: &Profile) -> Result<
             stand.handshake(name, version, alpn)?;
         }
     }
-    // Nobody else on this thread is to take a trial for a client.
+    // The trial's resolution is taken away, so that no caller on this thread takes it for a client's.
     take_resolution();
     Ok(())
 }
@@ -154,7 +154,7 @@ impl Stand {
     }
 }
 
-/// Moves all that one side has to say to the other.
+/// Moves all output of one side to the other.
 fn carry<A, B>(
     from: &mut impl std::ops::DerefMut<Target = rustls::ConnectionCommon<A>>,
     to: &mut impl std::ops::DerefMut<Target = rustls::ConnectionCommon<B>>,

@@ -1,6 +1,6 @@
 //! Trust bundles in the store: a slot for each name, which verifiers look into at each handshake.
 //!
-//! As with certificates, what serves is only ever replaced by another [`ProvedTrust`].
+//! The bundle that serves is only ever replaced by another [`ProvedTrust`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,14 +14,14 @@ use crate::serving::Refusal;
 use crate::trust::slot::{ServingTrust, State, TrustSlot};
 use crate::trust::{ProvedTrust, Verifier};
 
-/// What is known about one trust bundle, for an admin page.
+/// The state of one trust bundle, for an admin page.
 #[derive(Debug, Clone)]
 pub struct TrustStatus {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// What serves; `None` until the first install.
+    /// The bundle that serves; `None` until the first install.
     pub serving: Option<ServingTrust>,
-    /// Why the newest candidate does not serve; `None` if it does.
+    /// The refusal of the newest candidate; `None` if it serves.
     pub refusal: Option<Refusal>,
 }
 
@@ -29,11 +29,11 @@ pub struct TrustStatus {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     slots: Mutex<BTreeMap<Arc<str>, Arc<TrustSlot>>>,
-    /// How often one bundle was replaced by another.
+    /// Number of times that one bundle was replaced by another.
     swaps: AtomicU64,
 }
 
-/// The bundle of one name, whichever serves at the moment of a question.
+/// The trust bundle of one name: each call asks the one that serves at that moment.
 #[derive(Debug, Clone)]
 pub struct ClientTrust {
     slot: Arc<TrustSlot>,
@@ -46,8 +46,9 @@ impl ClientTrust {
         state.serving.as_ref().map_or(0, |serving| serving.install)
     }
 
-    /// Whether the bundle that serves accepts this chain, the client's own certificate first. The dates in it
-    /// are held against `at`, revocation lists against nothing. What is not there refuses nobody.
+    /// Verifies this chain, the client's own certificate first, against the bundle that serves. The dates in the chain
+    /// are compared with `at`, those of revocation lists with nothing. A missing bundle and an empty chain refuse
+    /// nobody.
     pub fn accepts(&self, chain: &[CertificateDer<'_>], at: UnixTime) -> Result<(), rustls::Error> {
         let (Some(bundle), Some((end_entity, intermediates))) = (self.slot.bundle(), chain.split_first())
         else {
@@ -80,7 +81,7 @@ impl Book {
 }
 
 impl Writer {
-    /// Names a trust bundle that is expected, so that `Reader::trust_list` shows it before it is there.
+    /// Declares a trust bundle that is expected, so that `Reader::trust_list` shows it before its first install.
     pub fn declare_trust(&mut self, name: &str) {
         self.shared.trust.slot(name).change(|state| state.declared = true);
     }
@@ -111,7 +112,7 @@ impl Writer {
             };
         });
         if changed {
-            // After the bundle is there: who sees the new count sees the new bundle.
+            // After the bundle is there: a reader of the new count sees the new bundle.
             self.shared.trust.swaps.fetch_add(1, Ordering::Release);
         }
         Installed {
@@ -121,7 +122,7 @@ impl Writer {
         }
     }
 
-    /// Notes why a candidate was refused. What serves goes on serving.
+    /// Notes that a candidate was refused, and the reason. The bundle that serves goes on serving.
     pub fn refuse_trust(&mut self, name: &str, refusal: Refusal) {
         let slot = self.shared.trust.slot(name);
         slot.change(|state| state.refusal = Some(refusal));
@@ -156,8 +157,8 @@ impl Reader {
         Some(slot.bundle()?.anchors().to_vec())
     }
 
-    /// What rustls asks about a client's certificate: verified at each handshake against the bundle that
-    /// serves then. As long as there is none, every certificate is refused.
+    /// The rustls verifier of client certificates: each handshake is verified against the bundle that serves then. As
+    /// long as there is none, every certificate is refused.
     ///
     /// `optional` lets a client in that presents no certificate at all.
     pub fn client_verifier(&self, name: &str, optional: bool) -> Arc<dyn ClientCertVerifier> {

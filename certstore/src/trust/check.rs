@@ -125,7 +125,7 @@ fn check_lists(
     for (index, der) in lists.iter().enumerate() {
         let position = index + 1;
         let bad = |reason: String| TrustError::BadRevocationList { position, reason };
-        // What the verifier would refuse later is refused now.
+        // A list that the verifier would refuse later is refused now.
         webpki::BorrowedCertRevocationList::from_der(der).map_err(|error| bad(error.to_string()))?;
         let (_, list) = CertificateRevocationList::from_der(der).map_err(|error| bad(error.to_string()))?;
         let issuer = text(list.issuer());
@@ -220,7 +220,7 @@ fn verifier(
         })?;
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
-    // That a list has expired is told by whoever watches it: it still knows who was revoked.
+    // An expired list still counts, for it knows who was revoked. The watcher of its source reports the expiry.
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .clear_root_hint_subjects()
         .with_crls(lists);

@@ -1,4 +1,4 @@
-//! Why CA certificates and revocation lists make no bundle: a closed list, each with its remedy.
+//! The errors of `TrustBundle::parse`: a closed list, each with its remedy.
 
 use rustls_pki_types::UnixTime;
 
@@ -7,9 +7,10 @@ use crate::bundle::Part;
 use crate::pem::{Found, PemError};
 use crate::rfc3339;
 
-/// Why a candidate is refused by `TrustBundle::parse`. Positions count from 1, in the order of the text.
+/// The reason for which CA certificates and revocation lists make no bundle. Positions count from 1, in the order of
+/// the text.
 ///
-/// All of these are the operator's, or the CA's, to mend; trying the same bytes again cannot help, unless
+/// All of these are for the operator, or the CA, to correct; trying the same bytes again cannot help, unless
 /// the clock decides.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
@@ -22,29 +23,29 @@ pub enum TrustError {
     /// PEM, but no certificate.
     #[error("the bundle holds no CA certificate, only {found}")]
     NoCa {
-        /// What is there.
+        /// The content that is there instead.
         found: Found,
     },
-    /// More than any lawful bundle has.
+    /// More than any valid bundle has.
     #[error("the bundle holds {count} {what}; at most {MAX_CAS} are read")]
     TooMany {
         /// CA certificates or revocation lists.
         what: &'static str,
-        /// How many.
+        /// Their number.
         count: usize,
     },
     /// A certificate that cannot be parsed, or not be a trust anchor.
     #[error("CA certificate {position} cannot be used: {reason}")]
     BadCa {
-        /// Which one.
+        /// Position of the certificate or list.
         position: usize,
-        /// What is wrong with it.
+        /// The defect.
         reason: String,
     },
     /// A certificate that may not issue others.
     #[error("certificate {position} ({subject}) is not a CA's: it may not issue certificates")]
     NotAnCa {
-        /// Which one.
+        /// Position of the certificate or list.
         position: usize,
         /// Its name.
         subject: String,
@@ -58,35 +59,35 @@ pub enum TrustError {
     Expired {
         /// The CA that expired last.
         subject: String,
-        /// When.
+        /// The time at which it expired.
         not_after: UnixTime,
-        /// What our clock says.
+        /// The time by our clock.
         now: UnixTime,
     },
     /// A revocation list that cannot be parsed, or is of a kind that cannot be used.
     #[error("revocation list {position} cannot be used: {reason}")]
     BadRevocationList {
-        /// Which one.
+        /// Position of the certificate or list.
         position: usize,
-        /// What is wrong with it.
+        /// The defect.
         reason: String,
     },
     /// A revocation list that no CA of the bundle signed.
     #[error("revocation list {position} ({issuer}) is not signed by a CA of the bundle")]
     StrangeRevocationList {
-        /// Which one.
+        /// Position of the certificate or list.
         position: usize,
-        /// Who it says has signed it.
+        /// The issuer that the list names.
         issuer: String,
     },
-    /// A revocation list of a CA of the bundle, by an algorithm with which nobody can tell here.
+    /// A revocation list of a CA of the bundle, signed by an algorithm that is not supported.
     #[error("revocation list {position} ({issuer}) is signed with {algorithm}, which is not supported")]
     UnsupportedRevocationList {
-        /// Which one.
+        /// Position of the certificate or list.
         position: usize,
         /// The CA.
         issuer: String,
-        /// What it is signed with.
+        /// The signature algorithm.
         algorithm: &'static str,
     },
     /// Two revocation lists of one CA.
@@ -108,9 +109,9 @@ pub enum TrustError {
     RevocationListExpired {
         /// The CA.
         issuer: String,
-        /// By when.
+        /// The time by which it should have been replaced.
         next_update: UnixTime,
-        /// What our clock says.
+        /// The time by our clock.
         now: UnixTime,
     },
     /// A newer revocation list of the CA is in force.
@@ -122,9 +123,9 @@ pub enum TrustError {
     OlderRevocationList {
         /// The CA.
         issuer: String,
-        /// When it was made.
+        /// The time at which the list was made.
         this_update: UnixTime,
-        /// When the one in force was made.
+        /// The time at which the list in force was made.
         known: UnixTime,
     },
     /// Revocation lists are demanded, and a CA has none.
@@ -136,7 +137,7 @@ pub enum TrustError {
 }
 
 impl TrustError {
-    /// Which input must be mended: the CA certificates stand in the place of a chain, the revocation lists in
+    /// The input that must be corrected: the CA certificates stand in the place of a chain, the revocation lists in
     /// that of a key.
     pub fn part(&self) -> Part {
         match self {
@@ -156,7 +157,7 @@ impl TrustError {
         }
     }
 
-    /// What the operator can do about it, in one sentence.
+    /// The operator's remedy, in one sentence.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Cas(error) => pem_remedy(

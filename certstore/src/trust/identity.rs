@@ -1,4 +1,4 @@
-//! Who a peer has proved to be: the names in its certificate, written so that they are safe in a header.
+//! The identity that a peer has proved: the names in its certificate, written so that they are safe in a header.
 
 use std::fmt::Write;
 

@@ -11,13 +11,13 @@ use crate::serving::Refusal;
 /// A bundle that peers are verified against.
 #[derive(Debug, Clone)]
 pub struct ServingTrust {
-    /// Grows with each install in this store.
+    /// The number of the install, which grows with each in this store.
     pub install: u64,
     /// The bundle itself: its CAs, its revocation lists, its fingerprint.
     pub bundle: Arc<TrustBundle>,
 }
 
-/// The place of one name, for as long as anybody looks into it.
+/// The place of the bundle of one name. It lives as long as the configuration or a verifier uses it.
 pub(crate) struct TrustSlot {
     name: Arc<str>,
     pub(crate) state: ArcSwap<State>,
@@ -25,7 +25,7 @@ pub(crate) struct TrustSlot {
 
 #[derive(Debug, Default, Clone)]
 pub(crate) struct State {
-    /// Whether the configuration names it.
+    /// The configuration names it.
     pub(crate) declared: bool,
     pub(crate) serving: Option<ServingTrust>,
     pub(crate) refusal: Option<Refusal>,

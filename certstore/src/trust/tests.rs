@@ -87,7 +87,7 @@ fn a_list_that_is_older_than_the_one_in_force_does_not_replace_it() {
         (301, -5, false),
         (300, -4, false),
         (65_536, -4, false),
-        // The CA counts anew, or its clock was wrong: nobody can tell.
+        // The CA counts anew, or its clock was wrong: not known which.
         (1, -4, false),
         (301, -6, false),
     ] {
@@ -126,7 +126,7 @@ fn the_fingerprint_is_that_of_the_content() {
     assert_ne!(fingerprint("", false), fingerprint(&crl, false));
 }
 
-/// What it is, what became of it, whether that is right, and which text is to blame.
+/// The subject of a case, its result, the check of its error, and the text to blame.
 type Case = (
     &'static str,
     Result<ProvedTrust, TrustError>,
@@ -273,7 +273,7 @@ fn a_bundle_of_which_all_have_expired_is_refused_and_of_which_one_has_is_not() {
         other => panic!("{other:?}"),
     }
     parse(&(old.clone() + &new), "", false).unwrap();
-    // What was kept is held to no dates.
+    // A kept bundle's dates are not checked.
     TrustBundle::restore(old.as_bytes(), b"", false).unwrap();
     let ca = issuer("one");
     TrustBundle::restore(ca.pem().as_bytes(), list(&ca, &[], -1).as_bytes(), true).unwrap();

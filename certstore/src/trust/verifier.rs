@@ -1,4 +1,4 @@
-//! What rustls asks about a client's certificate: each handshake is answered by the bundle of that moment.
+//! The verifier of client certificates that rustls calls: each handshake is answered by the bundle of that moment.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::slot::TrustSlot;
 
 /// The most bytes of a client's own certificate and those that it sends with it. All of them are kept for as
-/// long as the connection lives, whether or not a CA has signed them; lawful chains have 2 to 8 KiB.
+/// long as the connection lives, whether or not a CA has signed them; real chains have 2 to 8 KiB.
 pub const MAX_CLIENT_CHAIN: usize = 16 << 10;
 
-/// Verifies against whatever bundle is in the slot. Configurations that hold it need not be built anew.
+/// The verifier against the bundle that is in the slot. TLS configurations that hold it need not be built anew.
 #[derive(Debug)]
 pub(crate) struct Verifier {
     slot: Arc<TrustSlot>,
@@ -24,19 +24,19 @@ pub(crate) struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// Told to whoever logs the handshake that failed.
+/// The error for the log of the handshake that failed: no bundle yet.
 #[derive(Debug, thiserror::Error)]
 #[error("the trust bundle `{0}` has not been loaded yet")]
 struct NoBundle(Arc<str>);
 
-/// The same for a chain that is too long to be kept.
+/// The error for the log of a handshake with a chain that is too long to be kept.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the client's certificate and those that it sends with it have {0} bytes; at most {MAX_CLIENT_CHAIN} are taken"
 )]
 struct ChainTooLong(usize);
 
-/// Whether a client was refused for want of a trust bundle: not its fault, and the next try may succeed.
+/// True if a client was refused because the trust bundle is missing: not its fault, and the next try may succeed.
 pub fn lacks_bundle(error: &Error) -> bool {
     matches!(error, Error::InvalidCertificate(CertificateError::Other(OtherError(reason))) if reason.is::<NoBundle>())
 }
@@ -60,7 +60,7 @@ impl ClientCertVerifier for Verifier {
         !self.optional
     }
 
-    /// None: a client picks by its own configuration, and strangers need not know whom we trust.
+    /// None: a client picks by its own configuration, and clients need not know which CAs we trust.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

@@ -1,5 +1,5 @@
-//! What issuers allow below them. The judges of each case were `openssl verify` 3.0 (and with it curl), Go 1.26 and
-//! Java 17, with the root as their trust anchor and not in the chain, unless said otherwise.
+//! The limits that issuers set below them. The judges of each case were `openssl verify` 3.0 (and with it curl), Go
+//! 1.26 and Java 17, with the root as their trust anchor and not in the chain, unless said otherwise.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CidrSubnet, DistinguishedName, DnType,

@@ -1,10 +1,10 @@
-//! What CAs and operators send is put in order, and what belongs to no chain is left out.
+//! Chains that CAs and operators send are put in order, and certificates that belong to no chain are left out.
 
 use rcgen::{CertifiedIssuer, Issuer, KeyPair};
 
 use super::*;
 
-/// What came, and what is served of it: by index of what came.
+/// The certificates that are served of those in the input, by their index in the input, and the warnings.
 fn served(came: &[&str], key: &str) -> (Vec<usize>, Vec<Warning>) {
     let bundle = parse(came.concat(), key).unwrap();
     let ders: Vec<_> = came.iter().map(|pem| der(pem)).collect();
@@ -87,7 +87,7 @@ fn doubled_misordered_and_superfluous_certificates_are_served_in_order_with_a_wa
             );
         }
     }
-    // What is served is what clients verify.
+    // Clients verify what is served.
     let bundle = parse([inter, leaf, strange].concat(), key).unwrap();
     let proved = crate::prove(bundle, &crate::Profile::default(), NOW).unwrap();
     let (mut writer, reader) = crate::store();

@@ -1,5 +1,5 @@
-//! What cannot be verified is not what is wrong. The fixtures' script is testdata/make_signed.py; the judges were
-//! `openssl verify` 3.0 (and with it curl), Go 1.26 and Java 17.
+//! A signature that cannot be verified is not a wrong one. The fixtures' script is testdata/make_signed.py; the judges
+//! were `openssl verify` 3.0 (and with it curl), Go 1.26 and Java 17.
 
 use super::*;
 
@@ -48,7 +48,7 @@ fn signatures_that_some_clients_verify_serve_with_a_warning() {
         );
         crate::prove(bundle, &crate::Profile::default(), NOW).unwrap();
 
-        // Where anchors are demanded it must be verified, and the reason says what is not supported.
+        // With anchors it must be verified, and the reason says what is not supported.
         let anchors = vec![parse(&text, &text).unwrap().certified_key().cert[1].clone()];
         let anchored = crate::Profile {
             anchors,

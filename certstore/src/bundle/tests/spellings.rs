@@ -1,4 +1,4 @@
-//! How real files write what is lawful, and what other formats are called.
+//! The ways in which real files write valid pairs, and the names of other formats.
 
 use super::*;
 
@@ -80,7 +80,7 @@ fn text_around_the_sections_may_have_lines_of_dashes() {
         );
         same(&pair, text, &pair.key);
     }
-    // What is cut in the middle of the next boundary is still seen.
+    // A text that is cut in the middle of the next boundary is still recognised.
     for cut in [
         "-",
         "---",
@@ -255,7 +255,7 @@ fn the_same_key_twice_is_one_key() {
 }
 
 proptest::proptest! {
-    /// What PEM is made of, in any order, panics nowhere and shows nothing but known labels.
+    /// The pieces of PEM, in any order, panic nowhere and show nothing but known labels.
     #[test]
     fn pieces_of_pem_in_any_order_do_no_harm(pieces in proptest::collection::vec(0_usize..PIECES.len(), 0..24)) {
         let text: String = pieces.iter().map(|at| PIECES[*at]).collect();
