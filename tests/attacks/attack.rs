@@ -1,4 +1,4 @@
-//! What an attack is; the attacks themselves stand in the files under [`crate::attacker`].
+//! The description of an attack; the attacks themselves are in the files under [`crate::attacker`].
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -16,13 +16,13 @@ pub(crate) type Work = Pin<Box<dyn Future<Output = Tally>>>;
 pub(crate) struct Attack {
     /// Its name, on the command line and in the table.
     pub(crate) name: &'static str,
-    /// What the attacker does, for the table.
+    /// The attacker's actions, for the table.
     pub(crate) does: &'static str,
     /// Does it until the target's time is up.
     pub(crate) work: fn(Target) -> Work,
-    /// What stands behind the gateway for the attacker's requests.
+    /// The backend behind the gateway for the attacker's requests.
     pub(crate) backend: Backend,
-    /// What is different about the gateway.
+    /// The changes to the gateway's usual configuration.
     pub(crate) gateway: fn(TestGatewayBuilder) -> TestGatewayBuilder,
     /// Limits one of which must have been reached; none: it is nobody's fault that can be counted.
     pub(crate) limits: &'static [&'static str],
@@ -30,13 +30,13 @@ pub(crate) struct Attack {
     pub(crate) memory: Memory,
     /// The bound of CPU time.
     pub(crate) cpu: Cpu,
-    /// How long it goes on, in a proof and otherwise.
+    /// The duration, in a proof and otherwise.
     pub(crate) seconds: Seconds,
     /// Another thing that must hold: a complaint, if it does not.
     pub(crate) also: fn(&Evidence) -> Option<String>,
 }
 
-/// What stands behind the gateway for the attacker's requests. The quiet clients have a backend of their own. Each
+/// The backend behind the gateway for the attacker's requests. The quiet clients have a backend of their own. Each
 /// answers its first request, so that there is a connection to it before the attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
@@ -59,7 +59,7 @@ pub(crate) enum Backend {
 /// Streams on a connection to [`Backend::Full`].
 pub(crate) const STREAMS: u32 = 20;
 
-/// How much memory the gateway may have.
+/// The bound of the gateway's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Memory {
     /// Resident: `process_memory` and a quarter.
@@ -68,16 +68,16 @@ pub(crate) enum Memory {
     Deaf,
 }
 
-/// How much CPU time the gateway may take.
+/// The bound of the gateway's CPU time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cpu {
     /// Less than ten times the attacker's.
     Judged,
-    /// Only told.
+    /// Only shown in the table.
     Stated,
 }
 
-/// How long an attack goes on.
+/// The duration of an attack.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seconds {
     pub(crate) proof: f32,
@@ -91,7 +91,7 @@ impl Seconds {
 }
 
 impl Attack {
-    /// What most attacks have in common.
+    /// The values that most attacks have in common.
     pub(crate) const USUAL: Self = Self {
         name: "",
         does: "",

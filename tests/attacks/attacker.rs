@@ -1,5 +1,5 @@
-//! The attacker's side: this program again, in a process of its own, so that what it costs can be told from what it
-//! makes others spend. It gets its orders as one word and answers with one line.
+//! The attacker's side: this program again, in a process of its own, so that its cost and the gateway's are measured
+//! apart. It gets its orders as one word and answers with one line.
 //!
 //! An attacker that is sent away comes back, until its time is up.
 
@@ -36,7 +36,7 @@ use crate::process::{self, Usage};
 /// The first word on the command line of an attacker's process; the second is its [`Orders`].
 pub(crate) const COMMAND: &str = "attacker";
 
-/// What an attacker is told.
+/// The instructions for an attacker.
 #[derive(Debug, Clone)]
 pub(crate) struct Orders {
     pub(crate) attack: String,
@@ -46,7 +46,7 @@ pub(crate) struct Orders {
     pub(crate) http1: SocketAddr,
     /// A file with the CA that its certificates come from.
     pub(crate) ca: PathBuf,
-    /// Where the gateway looks for a backend of the attacker's own.
+    /// The port at which the gateway looks for the attacker's own backend.
     pub(crate) hostile: u16,
     pub(crate) lasts: Duration,
     /// To go on beyond that until it was sent away once, though not for ever.
@@ -82,18 +82,18 @@ impl Orders {
     }
 }
 
-/// What an attacker has done, and what became of it.
+/// The record of an attacker's actions and their results.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     /// Connections that it made.
     pub(crate) connections: u64,
     /// Octets that it sent, before encryption.
     pub(crate) octets: u64,
-    /// How its connections ended, and how many did so.
+    /// Number of connections by the way they ended.
     pub(crate) endings: BTreeMap<String, u64>,
     /// Its CPU time.
     pub(crate) cpu: Duration,
-    /// Why it could not do what it was told.
+    /// The reason for which it could not follow its instructions.
     pub(crate) trouble: Option<String>,
 }
 
@@ -130,7 +130,7 @@ impl Tally {
         })
     }
 
-    /// How many of its connections ended like this.
+    /// Number of its connections that ended in this way.
     pub(crate) fn count(&self, how: &str) -> u64 {
         self.endings.get(how).copied().unwrap_or(0)
     }
@@ -151,8 +151,7 @@ impl Tally {
     }
 }
 
-/// How much longer an attacker goes on who was never sent away: on a machine that is busy otherwise, a flood may take
-/// its time.
+/// Extra time for an attacker that was never sent away: on a machine that is busy otherwise, a flood may take its time.
 const PERSISTENCE: Duration = Duration::from_secs(5);
 
 /// [`Tally::endings`]: the gateway said ENHANCE_YOUR_CALM.
@@ -182,21 +181,21 @@ pub(crate) fn run(orders: &str) {
     println!("{}", tally.text());
 }
 
-/// As many as the machine allows: an attacker's are not what shall bound it.
+/// Raises the limit of file descriptors to the machine's: the attacker's own shall not bound the attack.
 fn more_descriptors() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).ok();
 }
 
-/// Whom the attacker attacks, and what it has noted so far.
+/// The gateway under attack, and the attacker's record so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) http1: SocketAddr,
     pub(crate) hostile: u16,
     until: Instant,
-    /// When it gives up, though it was never sent away.
+    /// The time at which it gives up, though it was never sent away.
     persists_until: Instant,
     pub(crate) roots: Arc<RootCertStore>,
     tally: Rc<RefCell<Tally>>,
@@ -242,7 +241,7 @@ impl Target {
         self.left().is_zero()
     }
 
-    /// What is left of its time.
+    /// The rest of its time.
     pub(crate) fn left(&self) -> Duration {
         let sent_away = self.tally.borrow().endings.keys().any(|how| how != OPEN);
         let until = if sent_away {
@@ -253,7 +252,7 @@ impl Target {
         until.saturating_duration_since(Instant::now())
     }
 
-    /// What has been noted.
+    /// The record so far.
     pub(crate) fn tally(&self) -> Tally {
         self.tally.borrow().clone()
     }
@@ -315,7 +314,8 @@ impl Target {
             .inspect(move |chunk| target.sent(chunk.len()))
     }
 
-    /// Connects and sends these chunks as fast as they are taken, reading and throwing away what comes; again and again.
+    /// Connects and sends these chunks as fast as they are taken, reading and throwing away what comes; again and
+    /// again.
     pub(crate) async fn flood<C: Iterator<Item = Bytes>>(
         &self,
         settings: &[(u16, u32)],
@@ -326,7 +326,7 @@ impl Target {
                 continue;
             };
             let flood = connection.flood(self.clone().timed(chunks()), Duration::from_millis(100));
-            // Who is not read from any more waits here.
+            // A flood that the gateway does not read any more waits here.
             let ending = tokio::time::timeout(self.left() + Duration::from_millis(200), flood).await;
             self.ended_by(ending.ok().flatten().as_ref());
         }

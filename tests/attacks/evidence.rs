@@ -1,4 +1,4 @@
-//! What was seen of one attack.
+//! The evidence of one attack.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use e2e::Metrics;
 use crate::attacker::Tally;
 use crate::process::Usage;
 
-/// What was seen of one attack.
+/// The evidence of one attack.
 #[derive(Debug)]
 pub(crate) struct Evidence {
     /// Before the attack.
@@ -16,13 +16,13 @@ pub(crate) struct Evidence {
     pub(crate) attacked: Seen,
     /// Resident memory of the gateway before it, in bytes.
     pub(crate) memory_before: u64,
-    /// What the attacker says.
+    /// The attacker's own record.
     pub(crate) tally: Tally,
     /// The gateway's metrics afterwards; none if it does not answer.
     pub(crate) metrics: Option<Metrics>,
     /// The gateway's log.
     pub(crate) log: String,
-    /// How long somebody who came afterwards waited for the first answer; none if there was none.
+    /// Time for which a client that came afterwards waited for its first response; `None` if there was none.
     pub(crate) newcomer: Option<Duration>,
     /// The gateway runs.
     pub(crate) alive: bool,
@@ -30,21 +30,21 @@ pub(crate) struct Evidence {
     pub(crate) repeated: bool,
 }
 
-/// What was seen in one span of time.
+/// The measurements of one span of time.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// Answers to the quiet clients.
     pub(crate) answers: usize,
-    /// What went wrong for them.
+    /// The failures of the quiet clients.
     pub(crate) failures: Vec<String>,
     /// Their worst wait.
     pub(crate) worst: Duration,
     /// The most resident memory of the gateway, in bytes.
     pub(crate) memory: u64,
-    /// What the gateway has used.
+    /// The gateway's CPU time, and its wait for a CPU.
     pub(crate) gateway: Usage,
-    /// How late a thread that only sleeps woke up at worst, beside the quiet clients or the gateway: what others on the
-    /// machine did to both.
+    /// The longest delay of a thread that only sleeps, beside the quiet clients or the gateway: the harm that other
+    /// processes of the machine did to both.
     pub(crate) late: Duration,
 }
 
@@ -61,7 +61,7 @@ impl Evidence {
         self.gateway_cpu().as_secs_f64() / self.tally.cpu.as_secs_f64().max(1e-6)
     }
 
-    /// How much memory the gateway has taken for it, in bytes.
+    /// Memory that the gateway has taken for the attack, in bytes.
     pub(crate) fn grown(&self) -> u64 {
         self.attacked.memory.saturating_sub(self.memory_before)
     }

@@ -1,9 +1,9 @@
-//! The attack suite: what a stranger, or a backend, may try, each beside clients that mean well, and what it costs.
+//! The attack suite: attacks of clients and of backends, each beside clients that mean well, and their cost.
 //!
 //! For each attack a gateway of one worker is started in a process of its own, twenty quiet clients keep their
 //! connections to it and ask every few milliseconds, and the attacker, in a third process, does its worst and begins
-//! again whenever it is sent away. Judged are failures of the quiet clients, their worst wait, the gateway's memory, and
-//! its CPU time beside the attacker's. `docs/security.md` has the table of the last proof.
+//! again whenever it is sent away. Judged are failures of the quiet clients, their worst wait, the gateway's memory,
+//! and its CPU time beside the attacker's. `docs/security.md` has the table of the last proof.
 //!
 //! A binary without the usual harness: the attacks must run one after another, and the attacker's process is this
 //! program again ([`attacker`]). `cargo test -p e2e --test attacks -- rapid` runs those with `rapid` in their names.
@@ -46,8 +46,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the attacks whose names have one of these words (all, if there are none), and tells the outcome as cargo's
-/// runner does.
+/// Runs the attacks whose names have one of these words (all, if there are none), and reports as cargo's runner does.
 fn suite(words: &[String]) -> ExitCode {
     quiet::check_itself();
     verdict::check_itself();

@@ -1,11 +1,11 @@
-//! Processes: where they run, and what they use.
+//! Processes: the CPUs that they run on, and the CPU time that they use.
 
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The gateway's share of the machine, and that of everybody else: the first CPU that this process may use, and the
-/// others. `None` where there is one CPU alone, or where nobody knows how to tell a process its place.
+/// others. `None` with a single CPU, or if processes cannot be bound to CPUs here.
 pub(crate) fn places() -> Option<&'static (String, String)> {
     static PLACES: OnceLock<Option<(String, String)>> = OnceLock::new();
     PLACES
@@ -33,13 +33,13 @@ fn listed(text: &str) -> Option<Vec<usize>> {
     Some(cpus)
 }
 
-/// Whether a process may be put before those of the rest of the machine. The figures are meant for a machine that does
+/// True if a process may have priority over the rest of the machine. The figures are meant for a machine that does
 /// nothing else.
 fn may_go_first() -> bool {
     static MAY: OnceLock<bool> = OnceLock::new();
     *MAY.get_or_init(|| {
         let tried = Command::new("nice").args(["-n", "-10", "nice"]).output();
-        // Where it may not, nice goes on without, and says so.
+        // Without that right nice goes on without priority, and says so.
         tried.is_ok_and(|output| output.stdout.starts_with(b"-10"))
     })
 }
@@ -56,8 +56,8 @@ pub(crate) fn gateway_words() -> Vec<&'static str> {
     words
 }
 
-/// Puts this process where the gateway is not. Its quiet clients go before an attacker, which must not be what they wait
-/// for.
+/// Puts this process where the gateway is not. Its quiet clients go before an attacker, which must not be what they
+/// wait for.
 pub(crate) fn take_place() {
     // Before this process changes its own: it is where the list of CPUs comes from.
     let places = places();
@@ -87,7 +87,7 @@ pub(crate) fn go_last() {
     rustix::process::nice(10).ok();
 }
 
-/// What a process has used.
+/// The CPU time of a process, and its wait for a CPU.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     /// Time on a CPU.

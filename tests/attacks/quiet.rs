@@ -7,7 +7,7 @@ use e2e::{H2Client, TestCa, TestGateway, pack, proof, request};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// How many there are.
+/// Number of quiet clients.
 pub(crate) const CLIENTS: usize = 20;
 /// A quiet client that has waited so long has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -19,7 +19,7 @@ pub(crate) struct Quiet {
     _clients: JoinSet<()>,
 }
 
-/// What they have seen since somebody asked.
+/// Failures and delays of the quiet clients since the last look.
 #[derive(Debug, Default)]
 pub(crate) struct Suffered {
     pub(crate) answers: usize,
@@ -35,7 +35,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether all was well.
+    /// Notes a result of a client; true if it was good.
     fn note(&mut self, number: usize, waited: Duration, failure: Option<String>) -> bool {
         let well = failure.is_none();
         let suffered = &mut self.suffered;
@@ -46,7 +46,7 @@ impl Seen {
         well
     }
 
-    /// What was suffered until now, which is also what those suffer who still wait.
+    /// Takes the failures and delays until now, with those of clients that still wait.
     fn take(&mut self, now: Instant) -> Suffered {
         let mut suffered = std::mem::take(&mut self.suffered);
         if let Some(oldest) = self.asked_at.iter().flatten().min() {
@@ -71,7 +71,7 @@ impl Quiet {
         }
     }
 
-    /// What they have seen since this was last asked.
+    /// Failures and delays since the last call.
     pub(crate) fn take(&self) -> Suffered {
         self.seen.lock().unwrap().take(Instant::now())
     }
@@ -110,7 +110,7 @@ pub(crate) async fn ask(client: &H2Client) -> Result<(), String> {
     }
 }
 
-/// A wait is told before it has an end.
+/// Checks that a wait is reported before it ends.
 pub(crate) fn check_itself() {
     let began = Instant::now();
     let second = Duration::from_secs(1);

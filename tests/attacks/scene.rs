@@ -27,7 +27,7 @@ use crate::verdict::{self, PROCESS_MEMORY};
 const AFTERMATH: Duration = Duration::from_millis(300);
 /// The request before the attack.
 const WARM: &str = "/t.T/Warm";
-/// How much longer than it was told an attacker may take until it is ended.
+/// Extra time of an attacker until it is ended.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Everything but the attacker.
@@ -180,7 +180,7 @@ impl Scene {
         (outcome, seen)
     }
 
-    /// How late a clock was at worst since this was last asked.
+    /// The longest delay of a clock since the last call.
     fn late(&self) -> Duration {
         let [here, there] = &self.clocks;
         here.take().max(there.take())
@@ -225,7 +225,7 @@ impl Scene {
         }
     }
 
-    /// How long somebody waits who comes now: to the first answer.
+    /// Time for which a client that comes now waits for its first response.
     async fn newcomer(&self) -> Option<Duration> {
         let began = Instant::now();
         let coming = async {

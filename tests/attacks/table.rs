@@ -32,7 +32,7 @@ impl Table {
         }
     }
 
-    /// How many passed, and how many failed.
+    /// Number of attacks that passed, and that failed.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.passed, self.failed)
     }
@@ -95,7 +95,7 @@ fn row(attack: &Attack, evidence: &Evidence) -> String {
     row + " |\n"
 }
 
-/// One line for whoever watches.
+/// One line for the terminal.
 pub(crate) fn line(attack: &Attack, evidence: &Evidence, verdict: &Verdict) -> String {
     let seen = &evidence.attacked;
     let mut line = format!(

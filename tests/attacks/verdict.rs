@@ -12,9 +12,9 @@ use crate::quiet;
 const MIB: u64 = 1 << 20;
 /// `limits.process_memory` of every gateway of the suite.
 pub(crate) const PROCESS_MEMORY: u64 = 64 * MIB;
-/// What clients that take nothing may cost.
+/// Memory that clients that read nothing may cost.
 const DEAF: u64 = 64 * MIB;
-/// How much more CPU time than the attacker the gateway may take.
+/// CPU time that the gateway may take, in multiples of the attacker's.
 const CPU: f64 = 10.0;
 
 /// The complaints; none: it was defended.

@@ -29,7 +29,7 @@ enum Kind {
     Guide(Option<demo::route_guide::Backend>),
 }
 
-/// What a scripted backend announces.
+/// The settings that a scripted backend announces.
 #[derive(Debug, Clone, Copy)]
 pub struct BackendOptions {
     /// SETTINGS_MAX_CONCURRENT_STREAMS
@@ -84,7 +84,7 @@ impl TestBackend {
         Self::h2_with(BackendOptions::default(), handler).await
     }
 
-    /// As [`TestBackend::h2`], announcing these options.
+    /// Like [`TestBackend::h2`], announcing these options.
     pub async fn h2_with<F>(
         options: BackendOptions,
         handler: impl Fn(Exchange) -> F + Clone + Send + Sync + 'static,
@@ -138,7 +138,7 @@ impl TestBackend {
         }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -189,7 +189,7 @@ impl Unreachable {
         }
     }
 
-    /// Where nobody answers.
+    /// The address at which nobody answers.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -301,7 +301,7 @@ impl Exchange {
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
-        // Fails after a reset by the peer; the next step of the handler tells.
+        // Fails after a reset by the peer; the next step of the handler returns that error.
         self.stream = self.respond.send_response(response.body(()).unwrap(), end).ok();
     }
 

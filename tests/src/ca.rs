@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Whom a client trusts.
+/// The roots that a client trusts.
 pub trait Trust {
     /// The roots and nothing else.
     fn roots(&self) -> Arc<RootCertStore>;
@@ -47,13 +47,13 @@ pub struct TestCa {
     /// Signs the leaves.
     issuer: CertifiedIssuer<'static, KeyPair>,
     root: CertificateDer<'static>,
-    /// What follows the leaf in a chain, PEM: the issuer, if it is not the root.
+    /// The certificates behind the leaf in a chain, PEM: the issuer, if it is not the root.
     above: String,
     next_serial: AtomicU64,
     folder: tempfile::TempDir,
 }
 
-/// What a certificate shall be like. The default: ECDSA, for `localhost`, 127.0.0.1 and ::1, from yesterday for a month.
+/// The properties of a certificate. The default: ECDSA, for `localhost`, 127.0.0.1 and ::1, from yesterday for a month.
 #[derive(Debug, Clone)]
 pub struct Leaf {
     /// DNS names, IP addresses and URIs.
@@ -64,7 +64,7 @@ pub struct Leaf {
     pub begins: Validity,
     /// Relative to now.
     pub ends: Validity,
-    /// What it is for.
+    /// The purpose that its extended key usage names.
     pub usage: ExtendedKeyUsagePurpose,
 }
 
@@ -222,7 +222,7 @@ impl TestCa {
         list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
-    /// What signs the leaves: certificate and key, PEM.
+    /// The issuer of the leaves: certificate and key, PEM.
     pub fn issuer(&self) -> (String, String) {
         (self.issuer.pem(), self.issuer.key().serialize_pem())
     }
@@ -293,7 +293,7 @@ impl Default for TestCa {
 }
 
 impl Pair {
-    /// As rustls takes it.
+    /// The pair as rustls takes it.
     pub fn der(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let chain = CertificateDer::pem_slice_iter(self.chain.as_bytes()).collect::<Result<_, _>>();
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes());

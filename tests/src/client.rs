@@ -59,7 +59,7 @@ impl TestClient {
         self.channel.clone()
     }
 
-    /// How often it has connected; 1 means that the connection was kept.
+    /// Number of times that it has connected; 1 means that the connection was kept.
     pub fn connects(&self) -> usize {
         self.connects.load(Ordering::SeqCst)
     }

@@ -51,7 +51,7 @@ impl TestDns {
         dns
     }
 
-    /// Where it answers, over UDP and TCP.
+    /// The address at which it answers, over UDP and TCP.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -62,7 +62,7 @@ impl TestDns {
             .await;
     }
 
-    /// What names without addresses of their own resolve to; empty: to nothing.
+    /// Sets the address that names without addresses of their own resolve to; empty: none.
     pub async fn set_default_address(&self, address: &str) {
         self.tell("/set-default-ipv4", json!({ "ip": address })).await;
     }
@@ -83,7 +83,7 @@ impl TestDns {
         crate::dns_question::txt(self.address, name).await
     }
 
-    /// Who may issue: pairs of tag and value.
+    /// Sets the CAA records of this name, which say who may issue: pairs of tag and value.
     pub async fn set_caa(&self, name: &str, policies: &[(&str, &str)]) {
         let policies: Vec<_> = policies
             .iter()
@@ -104,7 +104,7 @@ impl TestDns {
             .await;
     }
 
-    /// What it has written to its log.
+    /// The log that it has written.
     pub fn log(&self) -> String {
         self.double.log().text()
     }

@@ -17,8 +17,8 @@ use crate::{Pair, Trust};
 
 /// An HTTP proxy before one double. It counts what goes through, and spoils it as the test says.
 ///
-/// Each request has a line, `GET /dir` or, for the JSON protocols of AWS, `POST / secretsmanager.GetSecretValue`. A rule
-/// spoils the requests whose line contains its pattern; of several, the newest wins.
+/// Each request has a line, `GET /dir` or, for the JSON protocols of AWS, `POST / secretsmanager.GetSecretValue`. A
+/// rule spoils the requests whose line contains its pattern; of several, the newest wins.
 #[derive(Debug)]
 pub struct FaultProxy {
     address: SocketAddr,
@@ -35,7 +35,7 @@ struct Shared {
     changed: watch::Sender<u64>,
 }
 
-/// What is done once the double has answered, before its answer goes on.
+/// The action to run once the double has answered, before its response goes on.
 type Aftermath = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 impl fmt::Debug for Shared {
@@ -64,7 +64,7 @@ struct Rule {
 pub struct Call {
     /// Method, path and, if there is one, target.
     pub line: String,
-    /// When.
+    /// The time of the request.
     pub at: Instant,
     /// The request's body.
     pub body: Vec<u8>,
@@ -75,7 +75,7 @@ pub struct Call {
 /// Changes the body of an answer on its way back.
 pub type Edit = Arc<dyn Fn(Vec<u8>) -> Vec<u8> + Send + Sync>;
 
-/// What happens to a request.
+/// The fault that a request meets.
 #[derive(Clone)]
 pub enum Fault {
     /// Answered by the proxy, with these fields.
@@ -186,7 +186,7 @@ impl FaultProxy {
         }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -196,7 +196,7 @@ impl FaultProxy {
         self.rule(pattern, fault, None);
     }
 
-    /// As [`FaultProxy::spoil`], the next `count` of them.
+    /// Like [`FaultProxy::spoil`], for the next `count` of them.
     pub fn spoil_next(&self, count: usize, pattern: &str, fault: Fault) {
         self.rule(pattern, fault, Some(count));
     }
@@ -242,7 +242,7 @@ impl FaultProxy {
         state.calls.iter().filter(wanted).cloned().collect()
     }
 
-    /// How many they are.
+    /// Number of these requests.
     pub fn count(&self, pattern: &str) -> usize {
         self.calls(pattern).len()
     }
@@ -282,7 +282,7 @@ async fn serve(shared: Arc<Shared>, acceptor: Option<TlsAcceptor>, stream: TcpSt
     }
 }
 
-/// How a connection shall end.
+/// The end that a connection shall have.
 enum End {
     Orderly,
     Reset,

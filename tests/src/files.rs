@@ -28,7 +28,8 @@ impl PairFiles {
         }
     }
 
-    /// As Kubernetes mounts a secret: the files are links through `..data`, itself a link to a folder of one version.
+    /// A folder as Kubernetes mounts a secret: the files are links through `..data`, itself a link to a folder of one
+    /// version.
     pub fn kubernetes(folder: &Path, pair: &Pair) -> Self {
         fs::create_dir_all(folder).unwrap();
         let files = Self {

@@ -61,14 +61,14 @@ pub struct Frame {
     pub payload: Bytes,
 }
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Debug, Clone)]
 pub struct Ending {
     /// Error code of the last GOAWAY, if there was one.
     pub goaway: Option<u32>,
     /// Debug data of that GOAWAY.
     pub debug: String,
-    /// When the end of the connection was seen.
+    /// The time until the end of the connection was seen.
     pub after: Duration,
 }
 
@@ -127,7 +127,7 @@ impl FrameConn {
         }
     }
 
-    /// As [`FrameConn::tls`], and the client's preface and settings are sent.
+    /// Like [`FrameConn::tls`]; the client's preface and settings are sent.
     pub async fn client(gateway: &TestGateway, ca: &TestCa, settings: &[(u16, u32)]) -> Self {
         let mut connection = Self::tls(gateway, ca).await;
         connection.write(PREFACE).await.unwrap();
@@ -168,7 +168,8 @@ impl FrameConn {
         self.write.flush().await
     }
 
-    /// Says that nothing more will be written: the end of TLS, if there is any, and of TCP. A full socket takes neither.
+    /// Says that nothing more will be written: the end of TLS, if there is any, and of TCP. A full socket takes
+    /// neither.
     pub async fn close_writing(&mut self) {
         let _ = timeout(Duration::from_secs(1), self.write.shutdown()).await;
     }
@@ -258,8 +259,8 @@ impl FrameConn {
         })
     }
 
-    /// Writes all chunks as fast as the peer takes them, reading and throwing away what comes, and tells how the peer
-    /// ended the connection; `None` if it is still open `patience` after the last chunk.
+    /// Writes all chunks as fast as the peer takes them, and reads and throws away the peer's frames. Returns the end
+    /// that the peer made to the connection; `None` if it is still open `patience` after the last chunk.
     pub async fn flood(mut self, chunks: impl Iterator<Item = Bytes>, patience: Duration) -> Option<Ending> {
         let Self { reader, write, began } = &mut self;
         let writing = async {

@@ -177,7 +177,7 @@ fn launch(config: &Path, environment: &[(String, String)], under: &[String]) -> 
         .args(&words[1..])
         .args(["run", "-c"])
         .arg(config)
-        // As in the image: memory that is free goes back soon, so that what is measured is held.
+        // The image sets this too: free memory goes back soon, so that the measured memory is in use.
         .env("MIMALLOC_PURGE_DELAY", "100")
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
@@ -197,7 +197,7 @@ impl TestGateway {
         TestGatewayBuilder::new(ca, &[backend.address()])
     }
 
-    /// As [`TestGateway::builder`], with these endpoints.
+    /// Like [`TestGateway::builder`], with these endpoints.
     pub fn before(ca: &TestCa, endpoints: &[SocketAddr]) -> TestGatewayBuilder {
         TestGatewayBuilder::new(ca, endpoints)
     }
@@ -245,23 +245,23 @@ impl TestGateway {
         (self.child, self.log, self.output) = launch(&path, &whole, &self.under);
     }
 
-    /// As [`TestGateway::spawn_again`], and waits until it is ready.
+    /// Like [`TestGateway::spawn_again`], and waits until it is ready.
     pub async fn start_again(&mut self) {
         self.spawn_again(&[]);
         self.ready().await;
     }
 
-    /// Where the first listener is.
+    /// The address of the first listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where the listener of this position is.
+    /// The address of the listener at this position.
     pub fn listener(&self, position: usize) -> SocketAddr {
         listener_address(&self.config, position)
     }
 
-    /// Where the admin interface is.
+    /// The address of the admin interface.
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
@@ -271,7 +271,7 @@ impl TestGateway {
         self.folder.path()
     }
 
-    /// Where the pair of the certificate of this name lies: chain and key.
+    /// The paths of the pair of the certificate of this name: chain and key.
     pub fn pair_path(&self, name: &str) -> (PathBuf, PathBuf) {
         let folder = self.folder.path().join(name);
         (folder.join("chain.pem"), folder.join("key.pem"))
@@ -306,12 +306,12 @@ impl TestGateway {
         shown.await
     }
 
-    /// What it has written to its log so far.
+    /// The log that it has written so far.
     pub fn log(&self) -> String {
         self.log.text()
     }
 
-    /// What it has written to standard output so far (the access log).
+    /// The standard output so far (the access log).
     pub fn output(&self) -> String {
         self.output.text()
     }
@@ -321,13 +321,13 @@ impl TestGateway {
         self.logs_within(Duration::from_secs(30), words).await
     }
 
-    /// As [`TestGateway::logs`], waiting this long.
+    /// Like [`TestGateway::logs`], waiting for at most `limit`.
     pub async fn logs_within(&self, limit: Duration, words: &[&str]) -> String {
         let what = format!("the log says {words:?}");
         eventually(what, limit, async || self.log.find(words)).await
     }
 
-    /// How many lines of its log hold all of these.
+    /// Number of lines of its log that contain all of these words.
     pub fn log_count(&self, words: &[&str]) -> usize {
         self.log.count(words)
     }
@@ -373,7 +373,7 @@ impl TestGateway {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        // Linux tells these in hundredths of a second on every platform we build for.
+        // Linux gives these in hundredths of a second on every platform we build for.
         Duration::from_millis(ticks * 10)
     }
 

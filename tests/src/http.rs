@@ -185,7 +185,7 @@ pub(crate) async fn ask(address: SocketAddr, request: &Message) -> io::Result<Me
     tokio::time::timeout(LIMIT, exchange).await?
 }
 
-/// As [`ask`], over TLS; the server is `localhost` and verified.
+/// Like [`ask`], over TLS; the server is `localhost` and verified.
 pub(crate) async fn ask_tls(
     address: SocketAddr,
     config: &Arc<ClientConfig>,

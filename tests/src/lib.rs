@@ -2,9 +2,9 @@
 //!
 //! A test reads as a sentence: a [`TestBackend`] answers, a [`TestGateway`] (the real program, in a process of its own)
 //! stands in front of it with a certificate of a [`TestCa`], and clients ask: [`TestClient`] like a person with tonic,
-//! [`H2Client`] with the whole of HTTP/2 in view, [`FrameConn`] frame by frame and as badly as it likes, or many at once:
-//! [`Load`]. A [`DelayProxy`] puts a distance between two of them. Its certificates come from a [`TestPebble`] with its
-//! [`TestDns`], or from a [`TestMoto`], each behind a [`FaultProxy`].
+//! [`H2Client`] with the whole of HTTP/2 in view, [`FrameConn`] frame by frame and as badly as it likes, or many at
+//! once: [`Load`]. A [`DelayProxy`] puts a distance between two of them. Its certificates come from a [`TestPebble`]
+//! with its [`TestDns`], or from a [`TestMoto`], each behind a [`FaultProxy`].
 //!
 //! Every wait is for a fact and has a deadline ([`within`], [`eventually`]). Whatever goes wrong here is a failed test,
 //! so everything panics with what was expected.
@@ -76,10 +76,11 @@ pub fn scaled(small: usize, full: usize) -> usize {
     if proof() { full } else { small }
 }
 
-/// Who has the machine: one that measures, or any number of those that keep it busy.
+/// The lock on the machine, held by one test that measures, or by any number of those that keep it busy.
 static MACHINE: RwLock<()> = RwLock::const_new(());
 
-/// Tests that measure time or memory run neither beside each other nor beside the [`busy`] ones: hold this while measuring.
+/// Tests that measure time or memory run neither beside each other nor beside the [`busy`] ones: hold this while
+/// measuring.
 pub async fn alone() -> RwLockWriteGuard<'static, ()> {
     MACHINE.write().await
 }

@@ -14,15 +14,15 @@ use crate::{TestClient, TlsOptions, Trust, eventually, within};
 /// Between two RPCs of one client.
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// An ordinary day: clients that keep their connections and call RPCs of all four kinds, one of them on a stream that is
-/// never closed, while something happens beside them.
+/// An ordinary day: clients that keep their connections and call RPCs of all four kinds, one of them on a stream that
+/// is never closed, while something happens beside them.
 #[derive(Debug)]
 pub struct Load {
     seen: Arc<Seen>,
     clients: JoinSet<()>,
 }
 
-/// What the clients have suffered.
+/// The failed RPCs and lost connections of the clients.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Harm {
     /// RPCs that failed.
@@ -31,7 +31,7 @@ pub struct Harm {
     pub reconnects: usize,
 }
 
-/// What the clients have seen.
+/// The measurements of the clients.
 #[derive(Debug, Default)]
 struct Seen {
     stop: AtomicBool,

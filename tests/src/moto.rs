@@ -18,7 +18,7 @@ const REGION: &str = "eu-central-1";
 /// All tests of a process share one moto, which takes seconds to start; each has names of its own.
 #[derive(Debug)]
 pub struct TestMoto {
-    /// What stands before it.
+    /// The proxy in front of it.
     pub proxy: FaultProxy,
     moto: SocketAddr,
     number: usize,
@@ -27,7 +27,7 @@ pub struct TestMoto {
 /// A queue of SQS.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    /// As the configuration names it.
+    /// The queue's URL, as the configuration names it.
     pub url: String,
     arn: String,
 }
@@ -84,7 +84,7 @@ impl TestMoto {
         format!("{what}-{}", self.number)
     }
 
-    /// What a client of AWS needs in its environment.
+    /// The environment variables that an AWS client needs.
     pub fn environment(&self) -> [(&'static str, &'static str); 3] {
         [
             ("AWS_ACCESS_KEY_ID", "test"),
@@ -172,7 +172,7 @@ impl TestMoto {
         self.send("secretsmanager", request).await
     }
 
-    /// A queue that is told of each new object of a bucket.
+    /// A queue that gets a message for each new object of a bucket.
     pub async fn queue(&self, bucket: &str) -> Queue {
         let name = self.name("queue");
         let created = self.queues("CreateQueue", json!({ "QueueName": name })).await;

@@ -14,8 +14,8 @@ use crate::ports::free_address;
 use crate::process::Double;
 use crate::{FaultProxy, TestCa, TestDns, eventually, free_port, tool};
 
-/// What the CA shall be like. The default: no bad nonces, no external account, nothing reused, an answer to every
-/// challenge at once.
+/// The behaviour of the CA. The default: no bad nonces, no external account, nothing reused, every challenge validated
+/// at once.
 #[derive(Debug, Clone, Default)]
 pub struct PebbleOptions {
     /// Nonces refused, in percent.
@@ -24,7 +24,7 @@ pub struct PebbleOptions {
     pub external_accounts: Vec<(String, String)>,
     /// Roots beside the default one.
     pub alternate_roots: u8,
-    /// Who the CA is in CAA records.
+    /// The names of the CA in CAA records.
     pub caa_identities: Vec<String>,
     /// Names it refuses.
     pub blocked: Vec<String>,
@@ -32,13 +32,13 @@ pub struct PebbleOptions {
 
 /// A CA that truly validates (Pebble, strict), with a [`TestDns`] and behind a [`FaultProxy`] that counts.
 ///
-/// It looks for TLS-ALPN-01 at [`TestPebble::tls_port`] and for HTTP-01 at [`TestPebble::http_port`] of whatever address
-/// the DNS names. Profiles: `default` (90 days) and `shortlived` (6 days).
+/// It looks for TLS-ALPN-01 at [`TestPebble::tls_port`] and for HTTP-01 at [`TestPebble::http_port`] of whatever
+/// address the DNS names. Profiles: `default` (90 days) and `shortlived` (6 days).
 #[derive(Debug)]
 pub struct TestPebble {
     /// Its DNS server.
     pub dns: TestDns,
-    /// What stands before its ACME interface.
+    /// The proxy in front of its ACME interface.
     pub proxy: FaultProxy,
     api: SocketAddr,
     management: SocketAddr,
@@ -131,12 +131,12 @@ impl TestPebble {
         self.ca.file()
     }
 
-    /// Where it looks for TLS-ALPN-01.
+    /// The port at which it validates TLS-ALPN-01.
     pub fn tls_port(&self) -> u16 {
         self.tls_port
     }
 
-    /// Where it looks for HTTP-01.
+    /// The port at which it validates HTTP-01.
     pub fn http_port(&self) -> u16 {
         self.http_port
     }
@@ -154,22 +154,22 @@ impl TestPebble {
         CertificateDer::from_pem_slice(&answer.body).unwrap()
     }
 
-    /// Orders placed at it. Attempts that it refused count too: bad nonces, for one.
+    /// Number of attempts to place an order. Those that the CA refused count too: bad nonces, for one.
     pub fn order_requests(&self) -> usize {
         self.proxy.count("POST /order-plz")
     }
 
-    /// Orders that exist at it.
+    /// Number of orders that the CA has made.
     pub fn orders(&self) -> usize {
         self.double.log().count(&["Added order", "to the db"])
     }
 
-    /// Certificates that it has issued.
+    /// Number of certificates that the CA has issued.
     pub fn issued(&self) -> usize {
         self.double.log().count(&["Issued certificate serial"])
     }
 
-    /// It wants this certificate (PEM) renewed at once, whoever asks from now on (RFC 9773).
+    /// Makes the CA want this certificate (PEM) renewed at once, in each response from now on (RFC 9773).
     pub async fn advise_renewal_now(&self, certificate: &str) {
         let answer =
             r#"{"suggestedWindow": {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}}"#;
@@ -197,7 +197,7 @@ impl TestPebble {
         self.double.stop();
     }
 
-    /// What it has written to its log since its start.
+    /// The log that it has written since its start.
     pub fn log(&self) -> String {
         self.double.log().text()
     }

@@ -61,7 +61,7 @@ impl Drop for Double {
     }
 }
 
-/// What a process has written, line by line.
+/// The output of a process, line by line.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lines(Arc<Mutex<VecDeque<String>>>);
 
@@ -100,7 +100,7 @@ impl Lines {
             .cloned()
     }
 
-    /// How many lines hold all of these.
+    /// Number of lines that contain all of these words.
     pub(crate) fn count(&self, words: &[&str]) -> usize {
         let kept = self.0.lock().unwrap();
         kept.iter()

@@ -12,7 +12,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::{Pair, Trust, within};
 
-/// How a client shakes hands. The default: TLS 1.2 and 1.3, ALPN `h2`, SNI `localhost`, no resumption.
+/// The handshake of a client. The default: TLS 1.2 and 1.3, ALPN `h2`, SNI `localhost`, no resumption.
 #[derive(Debug, Clone)]
 pub struct TlsOptions {
     /// SNI and the name that is verified.
@@ -23,11 +23,11 @@ pub struct TlsOptions {
     pub versions: &'static [&'static SupportedProtocolVersion],
     /// Only cipher suites and signatures of this kind.
     pub only: Option<Signatures>,
-    /// What the client shows when it is asked for a certificate.
+    /// The pair that the client presents when it is asked for a certificate.
     pub identity: Option<Pair>,
 }
 
-/// Which signatures a client takes.
+/// The signatures that a client takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signatures {
     /// No RSA.
@@ -142,7 +142,7 @@ impl TlsOptions {
 #[derive(Debug)]
 pub struct Handshake(pub TlsStream<TcpStream>);
 
-/// Why there is none.
+/// The reason for which there is no connection.
 #[derive(Debug, Clone)]
 pub struct Refusal(pub String);
 

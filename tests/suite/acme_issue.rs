@@ -12,7 +12,7 @@ use x509_parser::public_key::PublicKey;
 /// However busy the machine is.
 const ORDER: Duration = Duration::from_secs(60);
 
-/// Where Pebble answers questions for renewal information.
+/// The path at which Pebble gives renewal information.
 const RENEWAL_INFO: &str = "/renewalInfo/";
 
 /// A gateway before the real RouteGuide, its files' certificate first, one from `pebble` second.

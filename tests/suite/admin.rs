@@ -1,4 +1,4 @@
-//! What is seen from outside: metrics, readiness, the effective configuration, health and reflection.
+//! The admin interface from outside: metrics, readiness, the effective configuration, health and reflection.
 
 use std::time::Duration;
 

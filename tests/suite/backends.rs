@@ -499,7 +499,7 @@ async fn a_backend_that_breaks_the_protocol_harms_only_its_own_streams() {
 
 #[tokio::test]
 async fn what_a_backend_says_in_goaway_is_one_line_of_the_log_whatever_is_in_it() {
-    /// What gRPC's C core says of a connection that was idle is no error.
+    /// A log line of gRPC's C core about a connection that was idle is no error.
     static FIRST: AtomicBool = AtomicBool::new(true);
     let ca = TestCa::new();
     let angry = TestBackend::frames(|mut connection| async move {

@@ -1,5 +1,5 @@
-//! Twelve kinds of bad certificate from each kind of source: none serves, each raises an alarm that says what to do, the
-//! next good one heals within one poll, and a restart in between comes up with the last good one.
+//! Twelve kinds of bad certificate from each kind of source: none serves, each raises an alarm that says what to do,
+//! the next good one heals within one poll, and a restart in between comes up with the last good one.
 //!
 //! Cells that cannot occur: from ACME a broken key, two keys and a weak RSA key, because keys are made here and never
 //! come from the CA; and a missing intermediate, for a CA may shorten its chain.
@@ -21,7 +21,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// The longest poll, its jitter, and the reading.
 const ONE_POLL: Duration = Duration::from_secs(5 + 4);
 
-/// As long, and the moment that a pair of two objects is given in case somebody is still writing.
+/// The same time, and the wait for a pair of two objects of which one may be still being written.
 const ALARM: Duration = Duration::from_secs(5 + 4 + 5 + 2);
 
 /// A kind of bad certificate; words that its refusal must have, and of the remedy.
@@ -100,7 +100,7 @@ impl Kind {
     }
 }
 
-/// What only text can do to a chain.
+/// Spoils a chain in ways that only text allows.
 fn spoiled_chain(kind: &str, chain: &str) -> String {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
         .map(|certificate| pem("CERTIFICATE", &certificate.unwrap()))
@@ -157,7 +157,7 @@ async fn weak(ca: &TestCa, domain: &str) -> Pair {
     }
 }
 
-/// Where the pairs of a test are.
+/// The place of the pairs of a test.
 enum Place {
     Files(std::path::PathBuf),
     S3(TestMoto),
@@ -220,7 +220,7 @@ impl Place {
     }
 }
 
-/// What each certificate shows.
+/// The serial number that clients see of each certificate.
 async fn serials(gateway: &TestGateway, ca: &TestCa) -> BTreeMap<&'static str, u64> {
     let mut serials = BTreeMap::new();
     for kind in all() {
@@ -330,7 +330,8 @@ async fn no_bad_pair_in_secrets_manager_ever_serves() {
     all_kinds(Place::SecretsManager(TestMoto::start().await)).await;
 }
 
-/// What a CA can get wrong, and the control: an answer that the liar leaves alone. A leaf alone may be all that it has.
+/// The errors that a CA can make, and the control: a response that is left alone. A leaf alone may be all that a CA
+/// has.
 const FROM_A_CA: [&str; 9] = [
     "mismatch",
     "half",
@@ -343,7 +344,7 @@ const FROM_A_CA: [&str; 9] = [
     GOOD.name,
 ];
 
-/// Nobody can mend the CA's chain here.
+/// The operator cannot correct the CA's chain.
 fn remedy_at_a_ca(kind: &Kind) -> &'static str {
     match kind.name {
         "expired" | "not-yet-valid" => "correct the clock",
@@ -357,7 +358,7 @@ fn remedy_at_a_ca(kind: &Kind) -> &'static str {
 /// Three attempts and the waits between them, which grow from one second.
 const ALLOWED_ATTEMPT: Duration = Duration::from_secs(150);
 
-/// What a lying CA sends in the place of this chain: what kind of lie, the first label of its name says.
+/// The wrong chain that a CA sends in the place of this one. The first label of the leaf's name says in which way.
 fn lie(ca: &TestCa, chain: &[u8]) -> Vec<u8> {
     let chain = String::from_utf8(chain.to_vec()).unwrap();
     let Ok(leaf) = CertificateDer::from_pem_slice(chain.as_bytes()) else {
@@ -460,7 +461,7 @@ async fn no_bad_certificate_of_a_ca_ever_serves() {
     }
 
     pebble.proxy.heal();
-    // What was good in an hour is asked for again by the order's URL: the CA tells the truth now.
+    // Chains that will be valid in an hour are fetched again by the order's URL: the CA sends the right ones now.
     for kind in FROM_A_CA.iter().filter(|kind| **kind != GOOD.name) {
         gateway
             .shows_another(&roots, &format!("{kind}.test"), serving[kind], ALLOWED_ATTEMPT)

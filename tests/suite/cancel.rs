@@ -1,4 +1,4 @@
-//! Who gives up is heard on the other side, with the code that was used.
+//! A reset of one side reaches the other side, with its error code.
 
 use std::time::Duration;
 

@@ -54,7 +54,7 @@ impl Scene {
         (ended.status.success(), String::from_utf8(text).unwrap())
     }
 
-    /// As JSON, from a command that must work.
+    /// The output as JSON of a command that must succeed.
     async fn json(&self, words: &[&str]) -> Value {
         let (worked, text) = self.certs(&[words, &["--output", "json"]].concat()).await;
         assert!(worked, "{words:?}: {text}");
@@ -100,7 +100,7 @@ async fn revoke_replaces_first_and_the_ca_confirms_it() {
     let old = scene.first.serial();
     assert_eq!(scene.pebble.certificate_status(old).await, "Valid");
 
-    // As long as there is no successor nothing is revoked.
+    // Nothing is revoked as long as there is no successor.
     scene
         .pebble
         .proxy

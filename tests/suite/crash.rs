@@ -135,7 +135,7 @@ fn chosen(places: &[String]) -> Vec<String> {
     chosen
 }
 
-/// What a crash has cost.
+/// The cost of a crash.
 #[derive(Debug, Default)]
 struct Outcome {
     orders: usize,
@@ -146,7 +146,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// What may not be: empty if all is well.
+    /// The broken rules; empty if all is well.
     fn breaches(&self) -> Vec<&'static str> {
         let rules = [
             (self.orders <= 2, "more than one order too many"),
@@ -201,7 +201,7 @@ async fn dies_at(challenge: Challenge, place: &str) -> usize {
         gateway.log()
     );
 
-    // What serves is also what is kept: with the CA gone it comes up again.
+    // The serving certificate is also the kept one: with the CA gone it serves again after a start.
     let kept = gateway.folder().join("state/certificates/acme.json");
     eventually(format!("{place}: it is kept"), ORDER, async || {
         kept.exists().then_some(())

@@ -1,5 +1,5 @@
-//! The state directory is full, read-only or broken: serving goes on, old state stays as it was, nothing half-written is
-//! left, and no certificate is ordered whose key could not be kept.
+//! The state directory is full, read-only or broken: serving goes on, old state stays as it was, nothing half-written
+//! is left, and no certificate is ordered whose key could not be kept.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             } else if path.file_name().is_none_or(|name| name != FILLER)
                 && let Ok(bytes) = std::fs::read(&path)
             {
-                // What is gone by now was a new file that could not be completed.
+                // A file that is gone by now was a new one that could not be completed.
                 found.insert(path, bytes);
             }
         }
@@ -59,7 +59,7 @@ fn fill(state: &Path) {
     while filler.write_all(&[0; 512]).is_ok() {}
 }
 
-/// How a disk is broken, and mended.
+/// A fault of the disk, to be set and removed.
 enum Ailment {
     Full,
     ReadOnly,

@@ -241,7 +241,7 @@ async fn who_waits_longer_than_max_wait_is_told_so_and_who_does_not_is_served() 
     assert_eq!(told, refused);
 }
 
-/// What a client is told and the log says of a backend whose first words are these.
+/// The client's message and the log's, about a backend whose first bytes are these.
 async fn diagnosis(first_words: &'static [u8]) -> (String, String) {
     let ca = TestCa::new();
     let backend = TestBackend::frames(async |mut connection| {
@@ -548,7 +548,7 @@ async fn a_body_that_came_while_its_rpc_waited_a_second_time_is_passed_on_and_pa
     client.expect_politely("an answer", SOON, head).await;
 }
 
-/// As grpc-java and grpc-core announce one, and end the connection of whoever sends more.
+/// grpc-java and grpc-core announce such a bound, and end the connection of a client that sends more.
 #[tokio::test]
 async fn a_request_over_the_backends_bound_of_metadata_never_reaches_the_connection_that_others_share() {
     let ca = TestCa::new();
@@ -660,7 +660,7 @@ async fn what_a_backend_breaks_on_a_stream_is_a_line_of_the_log() {
         .await;
 }
 
-/// How an upload to a backend ends that lives and reads nothing, if it ends within `limit`.
+/// The end of an upload to a backend that lives and reads nothing, if it ends within `limit`.
 async fn upload_to_who_reads_nothing(user_timeout: &str, limit: Duration) -> Option<Option<u32>> {
     let ca = TestCa::new();
     let backend = TestBackend::frames(async |mut connection| {

@@ -36,7 +36,7 @@ async fn big_or_paused(mut exchange: Exchange) {
     }
 }
 
-/// How long the large answer takes.
+/// The time that the large response takes.
 async fn big(client: &H2Client) -> Duration {
     let began = Instant::now();
     let asked = client.ask(request("/test.Flow/Big").body(()).unwrap(), Bytes::new());
@@ -203,7 +203,7 @@ async fn stuck_uploads(count: usize, first: usize) {
     .await;
     let held = gateway.metrics().await.sum("h2gate_held_bytes", &[]);
     eprintln!("{count} uploads stuck after {last} octets; the gateway holds {held}");
-    // What neither the backend's windows nor the gateway's own let through.
+    // The bytes that neither the backend's windows nor the gateway's own let through.
     assert!(held > (count * (8 << 10)) as f64, "nothing is stuck here: {held}");
     // More than the whole window of the connection.
     for _ in 0..150 {

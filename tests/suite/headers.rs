@@ -1,4 +1,4 @@
-//! What a stranger says about itself is dropped; what the gateway knows is added.
+//! Headers in which an untrusted client describes itself are dropped; the gateway adds its own.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ const FORGED: [(&str, &str); 6] = [
     ("x-request-id", "forged"),
 ];
 
-/// What the backend sees of these headers when a client forges all of them.
+/// The values of these headers at the backend when a client forges all of them.
 async fn seen(build: impl FnOnce(TestGatewayBuilder) -> TestGatewayBuilder) -> BTreeMap<String, String> {
     let ca = TestCa::new();
     let backend = TestBackend::h2(|mut exchange| async move {

@@ -1,5 +1,5 @@
-//! Limits of HTTP/2 as a client and its neighbours see them: what is over one is refused by its name, what a lawful
-//! client does near it is not harmed, and nothing buys what is forbidden.
+//! Limits of HTTP/2 as a client and its neighbours see them: traffic over a limit is refused by its name, honest
+//! traffic near it is not harmed, and no other traffic raises it.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -212,7 +212,7 @@ async fn calls_that_end_by_their_own_deadline_cost_no_stream_of_their_connection
             .send(kind::HEADERS, flags::END_HEADERS, id, &hang)
             .await;
     }
-    // Who changes their mind does it earlier.
+    // A client that cancels does it earlier.
     let cancelled = ids.len() as u32 * 2 + 3;
     connection
         .send(kind::HEADERS, flags::END_HEADERS, cancelled, &hang)

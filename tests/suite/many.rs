@@ -1,5 +1,5 @@
-//! Many certificates: a start, a rotation, a reload and a restart with a thousand of them fit into a small container, in few
-//! threads, and so does a restart with hundreds that were ordered.
+//! Many certificates: a start, a rotation, a reload and a restart with a thousand of them fit into a small container,
+//! in few threads, and so does a restart with hundreds that were ordered.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -105,7 +105,7 @@ impl Scene {
         self.is_small(what);
     }
 
-    /// What it has taken so far, and takes now.
+    /// Asserts that the peak of memory and the number of threads are within their bounds.
     fn is_small(&self, what: &str) {
         let (peak, threads) = (self.gateway.peak_memory(), self.gateway.threads());
         eprintln!(
@@ -231,7 +231,7 @@ impl Scene {
         self.gateway.write_config(&self.gateway.config_text());
     }
 
-    /// How many series of this name end like this.
+    /// Number of series of this name that end like this.
     async fn series(&self, name: &str, end: &str) -> usize {
         let metrics = self.gateway.metrics().await;
         let start = format!("{name}{{");

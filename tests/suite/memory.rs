@@ -136,7 +136,7 @@ async fn fields_of_requests_that_nobody_answers_stay_within_the_memory_of_the_pr
     );
     assert!(most_held > MEMORY / 2, "no attack: {} MiB held", most_held / MIB);
     assert!(reached > 0.5, "nobody had to give way");
-    // What it needs besides for any traffic is not the attack's: buffers of both workers.
+    // The rest is not the attack's: any traffic needs buffers of both workers.
     assert!(grown <= MEMORY * 5 / 4 + 8 * MIB, "{} MiB", grown / MIB);
     drop(attackers);
 }
@@ -251,7 +251,7 @@ async fn downloads_are_not_cut_for_clients_that_hoard() {
         "{HOARDERS} hoarders beside {HONEST} downloads: {} MiB held at most, {reached} streams gave way",
         most / MIB
     );
-    // What the process has for nobody may take the half of what peers may have, which is two thirds of it.
+    // Memory of the process that is no peer's may take half of that for peers, which is two thirds of it.
     assert!(most > MEMORY / 4, "memory was not short: {} MiB", most / MIB);
     assert!(reached > 0.5, "nobody had to give way");
     assert!(most <= MEMORY * 5 / 4, "{} MiB", most / MIB);

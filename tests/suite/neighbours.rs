@@ -1,5 +1,5 @@
-//! Lawful traffic that looks like an attack, or lives beside one, is not harmed. The attacks themselves are in
-//! `tests/attacks`, lawful bursts in `fairness`.
+//! Honest traffic that looks like an attack, or lives beside one, is not harmed. The attacks themselves are in
+//! `tests/attacks`, honest bursts in `fairness`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -277,7 +277,7 @@ async fn decided(gateway: &TestGateway, names: &[String]) {
     .await;
 }
 
-/// All that the program says, and who is asked.
+/// All output of the program, each with its source.
 async fn said(gateway: &TestGateway, names: &[String]) -> Vec<(String, Vec<u8>)> {
     let mut said = vec![
         ("log".to_owned(), gateway.log().into_bytes()),
@@ -389,7 +389,7 @@ async fn nothing_of_a_broken_key_is_told() {
     }
 }
 
-/// What is kept on disk, spoiled.
+/// The state on disk is spoiled.
 #[tokio::test]
 async fn nothing_of_a_spoiled_state_is_told() {
     let ca = TestCa::new();

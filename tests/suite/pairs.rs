@@ -1,4 +1,4 @@
-//! What OpenSSL, curl, Go and Java say to pairs of all kinds, and what h2gate does: docs/certificate_pairs.md.
+//! The verdicts of OpenSSL, curl, Go and Java on pairs of all kinds, and h2gate's own: docs/certificate_pairs.md.
 //!
 //! h2gate takes what all four take and refuses what all four refuse, or the table says why not.
 
@@ -16,12 +16,12 @@ use fed::Fate;
 use judges::{Answers, Question};
 use kinds::{Kind, Kinds, Sort};
 
-/// What is known of one kind.
+/// The results for one kind.
 #[derive(Debug)]
 struct Row {
-    /// What clients say to what came; `None` where there is nothing that they could be asked about.
+    /// The clients' verdicts on the pair as it came; `None` if there is nothing that they could be asked about.
     came: Option<Answers>,
-    /// What they say to what h2gate serves of it, if they can be asked.
+    /// The clients' verdicts on what h2gate serves of it, if they can be asked.
     served: Option<Answers>,
     fate: Fate,
 }

@@ -13,8 +13,8 @@ const PROTOCOL_ERROR: u32 = 1;
 const REFUSED_STREAM: u32 = 7;
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A gateway whose access log can be read, before a backend that tells that it has a request (`None`) and then the code
-/// by which that is reset.
+/// A gateway whose access log can be read, before a backend that reports that it has a request (`None`) and then the
+/// code by which that is reset.
 async fn scene(
     limits: Value,
 ) -> (

@@ -1,4 +1,4 @@
-//! What an RPC carries, it carries unchanged.
+//! The contents of RPCs arrive unchanged.
 
 use std::time::{Duration, Instant};
 
@@ -218,7 +218,7 @@ async fn the_deadline_reaches_the_backend() {
         .body(())
         .unwrap();
     let answer = client.ask(asked, Bytes::new()).await.unwrap();
-    // As it was, or less by what has passed; never more, never none.
+    // The same time, or less by what has passed; never more, never none.
     let left = milliseconds(answer.trailer("x-seen"));
     assert!((6_000..=7_000).contains(&left), "{:?}", answer.trailer("x-seen"));
 }

@@ -35,7 +35,7 @@ struct Patient {
     first: Pair,
 }
 
-/// What it is called, and what the proxy does; without that it is the double that does it.
+/// The name of an illness, and the proxy's fault; without one it is the double that fails.
 type Illness = (&'static str, Option<Fault>);
 
 fn faults() -> Vec<Illness> {
@@ -113,7 +113,7 @@ impl Patient {
         }
     }
 
-    /// What it shows.
+    /// The serial number that clients see.
     async fn serial(&self, ca: &TestCa, gateway: &TestGateway) -> u64 {
         let shown = TlsOptions::name(&self.name).connect(gateway.address(), ca).await;
         shown
@@ -126,7 +126,7 @@ impl Patient {
         gateway.metrics().await.sum("h2gate_certificate_refused", &labels) == 1.0
     }
 
-    /// Looks at it for some polls.
+    /// Observes the certificate for some polls.
     async fn observe(&self, ca: &TestCa, gateway: &TestGateway) -> Observed {
         let (began, before) = (Instant::now(), self.proxy.count(""));
         let long = POLL * u32::try_from(scaled(3, 12)).unwrap();
@@ -173,7 +173,7 @@ impl Patient {
     }
 }
 
-/// What was seen of a certificate whose source fails.
+/// The observations of a certificate whose source fails.
 #[derive(Debug, Default)]
 struct Observed {
     /// Another one was served.

@@ -1,4 +1,4 @@
-//! Whoever stalls before there is a request is sent away after ten seconds; whoever waits in order is not.
+//! A client that stalls before its first request is sent away after ten seconds; one that may wait is not.
 
 use std::time::Duration;
 

@@ -44,7 +44,7 @@ async fn stalls(what: &str, count: impl Fn() -> usize) {
     .await;
 }
 
-/// Waits for this fact; a failed test tells the state after five seconds.
+/// Waits for this fact; after five seconds the test fails and prints the state.
 async fn soon(fact: impl Fn() -> bool, state: impl Fn() -> String) {
     let give_up_at = Instant::now() + SOON;
     while !fact() {
@@ -74,7 +74,7 @@ fn trailers_only() -> Bytes {
     ])
 }
 
-/// What a backend has been sent, over all its connections.
+/// The bytes that a backend has been sent, over all its connections.
 #[derive(Debug, Clone, Default)]
 struct Ledger(Arc<Mutex<Streams>>);
 
@@ -155,7 +155,7 @@ async fn a_flood_leaves_no_stream(takes_back: impl Fn(u32) -> Bytes + Send + 'st
     let attacker = FrameConn::client(&gateway, &ca, &[]).await;
     let ending = attacker.flood(flood, Duration::from_secs(2)).await;
     ending.expect("the attacker is sent away");
-    // What the gateway had to say to the backend about the flood, it says before this.
+    // The gateway sends this behind all its frames about the flood.
     ask().await;
     assert!(ledger.opened() > 50, "{} streams are no flood", ledger.opened());
     soon(
@@ -182,7 +182,7 @@ async fn a_made_you_reset_flood_leaves_no_stream_open_at_the_backend() {
     a_flood_leaves_no_stream(|stream| Frame::bytes(kind::WINDOW_UPDATE, 0, stream, &[0; 4])).await;
 }
 
-/// Reads two heads, then nothing more; answers the second when it is told to.
+/// Reads two heads, then nothing more; answers the second when `answer` is notified.
 async fn read_two_heads_and_no_more(mut connection: FrameConn, seen: mpsc::Sender<()>, answer: Arc<Notify>) {
     connection.serve(&[(setting::INITIAL_WINDOW_SIZE, WIDE)]).await;
     let increment = (WIDE - 65_535).to_be_bytes();
@@ -414,7 +414,7 @@ async fn a_slow_client_gets_all_of_an_early_answer_from_a_backend_that_then_clos
     assert!(body == [b'x'; LENGTH][..], "{} of {LENGTH} octets", body.len());
 }
 
-/// What the gateway's process has open.
+/// Number of file descriptors that the gateway's process has open.
 fn descriptors(gateway: &TestGateway) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", gateway.pid()))
         .unwrap()
@@ -571,7 +571,7 @@ async fn ping_acks_of_a_client_that_reads_nothing_earn_it_no_memory() {
     let before = gateway.memory();
 
     let guess = async |client: &mut FrameConn| {
-        // What a probe once carried.
+        // The payload of an earlier probe.
         client.send(kind::PING, flags::ACK, 0, b"reading?").await;
     };
     let open = async |_| {
@@ -580,7 +580,8 @@ async fn ping_acks_of_a_client_that_reads_nothing_earn_it_no_memory() {
         let increment = (WIDE - 65_535).to_be_bytes();
         client.send(kind::WINDOW_UPDATE, 0, 0, &increment).await;
         client.send(kind::SETTINGS, flags::ACK, 0, &[]).await;
-        // What fits into the sockets flows, and each probe behind it is answered: the others begin with the best name.
+        // The bytes that fit into the sockets flow, and each probe behind them is answered: the others begin with the
+        // best name.
         client.request(1, "/test.Echo/Big", true).await;
         for _ in 0..40 {
             guess(&mut client).await;

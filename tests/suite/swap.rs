@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use e2e::{PairFiles, TestBackend, TestCa, TestClient, TestGateway, TlsOptions, alone, eventually, scaled};
 use tokio::task::JoinSet;
 
-/// What the clients beside the swaps have seen.
+/// The measurements of the clients beside the swaps.
 #[derive(Debug, Default)]
 struct Seen {
     handshakes: AtomicUsize,

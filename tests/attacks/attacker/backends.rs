@@ -12,7 +12,7 @@ use super::hpack::Head;
 use super::{OPEN, Target, batched};
 use crate::attack::{Attack, Backend, Seconds, Work};
 
-/// What a backend would like to see in somebody else's log.
+/// A text by which a backend tries to forge a line in the gateway's log.
 const FORGED: &str = "\u{1b}[2Jbye\n1970-01-01T00:00:00Z ERROR forged by a backend\r\u{202e}";
 
 pub(crate) const ATTACKS: &[Attack] = &[

@@ -1,4 +1,4 @@
-//! What is little on one connection and much on a thousand: all at the same moment, or held all at once.
+//! Attacks that are little on one connection and much on a thousand: all at the same moment, or held all at once.
 
 use std::time::Duration;
 
@@ -129,7 +129,7 @@ fn held(target: Target) -> Work {
     })
 }
 
-/// What stays of many leaves gaps among what has gone, and what comes then does not fit into them.
+/// Requests of which one in many stays leave gaps in memory, and later ones do not fit into them.
 fn gaps(target: Target) -> Work {
     const RPCS: u32 = 250;
     Box::pin(async move {

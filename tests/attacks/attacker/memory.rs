@@ -1,4 +1,4 @@
-//! What is begun and not ended, and what is not taken: all that a gateway might keep.
+//! Frames that are begun and not ended, and responses that are not read: all that a gateway might keep.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use e2e::{Frame, FrameConn, flags, kind, literal_block, setting};

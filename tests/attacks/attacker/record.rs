@@ -23,7 +23,7 @@ pub(crate) struct Records {
     next: u64,
 }
 
-/// How to shake hands so that the keys can be had: with ChaCha20-Poly1305, which both versions know.
+/// The configuration of a handshake that gives out its keys: with ChaCha20-Poly1305, which both versions know.
 pub(crate) fn config(
     target: &Target,
     version: &'static [&'static SupportedProtocolVersion],

@@ -137,7 +137,7 @@ fn expired(target: Target) -> Work {
                     if !matches!(written, Ok(Ok(()))) {
                         break;
                     }
-                    // What the gateway says is read, or its credit never comes.
+                    // The gateway's frames are read, or its credit never comes.
                     timeout(PAUSE, async { while connection.read().await.is_some() {} })
                         .await
                         .ok();

@@ -23,7 +23,7 @@ static NEW: &[&SupportedProtocolVersion] = &[&TLS13];
 
 /// Handshakes that may be unfinished at once where silence is the attack.
 const PLACES: usize = 300;
-/// How long a newcomer tries to get in beside them.
+/// Time for which a newcomer tries to get in beside them.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// [`Tally::endings`](super::Tally::endings): a newcomer got in, or did not.
 const LET_IN: &str = "newcomer let in";
@@ -233,7 +233,7 @@ fn key_updates(target: Target) -> Work {
                     tls.get_mut().1.refresh_traffic_keys().ok();
                 }
                 let taken = timeout(target.left(), tls.flush()).await;
-                // What comes back is looked at as well, or the other side could not say more.
+                // The gateway's output is read as well, or it could not send more.
                 let mut room = [0; 1_024];
                 let read = timeout(Duration::from_micros(1), tls.read(&mut room)).await;
                 if !matches!(taken, Ok(Ok(()))) || matches!(read, Ok(Ok(0) | Err(_))) {
@@ -355,7 +355,7 @@ fn hellos(target: Target, name: &'static str, alpn: &'static [u8]) -> Work {
 
 fn handshakes(target: Target) -> Work {
     Box::pin(async move {
-        // The costly certificate is of a CA that this side does not know: the server has signed before it can be told.
+        // The costly certificate is of a CA that this side does not know: the server has signed before it is refused.
         let shaking = (0..4).map(async |_| {
             let options = TlsOptions::name(COSTLY);
             while !target.is_over() {
@@ -428,7 +428,7 @@ fn silent(target: Target) -> Work {
                 target.connected();
                 let ended = timeout(target.left(), until_closed(&mut socket)).await;
                 target.ended(if ended.is_ok() { CLOSED } else { OPEN });
-                // Who is refused at once shall not spin.
+                // A connection that is refused at once must not make a busy loop.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }));

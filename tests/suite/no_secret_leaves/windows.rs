@@ -9,10 +9,10 @@ use base64::prelude::BASE64_STANDARD_NO_PAD;
 const WINDOW: usize = 6;
 const LETTERS: usize = 8;
 
-/// How much of what is around a find is told.
+/// Bytes before and behind the beginning of a find that are shown.
 const AROUND: usize = 60;
 
-/// What must not be seen.
+/// The secrets that must not be seen.
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     octets: HashSet<[u8; WINDOW]>,
@@ -37,8 +37,8 @@ impl Secrets {
             .extend(windows.map(|window| <[u8; LETTERS]>::try_from(window).unwrap()));
     }
 
-    /// The first piece that is seen, with what is around it: raw, in hexadecimal with or without what stands between the
-    /// octets, in decimal numbers, or in base64 of either alphabet and any alignment.
+    /// The first piece that is seen, with what is around it: raw, in hexadecimal with or without what stands between
+    /// the octets, in decimal numbers, or in base64 of either alphabet and any alignment.
     pub(super) fn seen(&self, text: &[u8]) -> Option<String> {
         let around = |at: usize, how: &str| {
             let part = &text[at.saturating_sub(AROUND)..text.len().min(at + AROUND)];

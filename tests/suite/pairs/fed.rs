@@ -1,4 +1,4 @@
-//! What h2gate does with each kind.
+//! The results of h2gate for each kind.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use super::kinds::{ACME_ROOT, Kind, Kinds, Sort};
 /// Until the last one is decided.
 const DECIDED: Duration = Duration::from_secs(120);
 
-/// What becomes of a pair that comes when nothing serves.
+/// The fate of a pair that comes when nothing serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fate {
     /// With these warnings.
     Serves(Vec<String>),
-    /// Why.
+    /// The reason.
     Refused(String),
 }
 
 impl Fate {
-    /// What the certificates page says of one; `None` before it is decided.
+    /// The fate of a pair by the certificates page; `None` before it is decided.
     fn of(certificate: &Value) -> Option<Self> {
         let serving = &certificate["serving"];
         if !serving.is_null() {
@@ -140,7 +140,7 @@ pub(super) async fn order(kinds: &Kinds) -> (TestGateway, BTreeMap<String, Fate>
     (gateway, fates)
 }
 
-/// What the CA answers instead of this chain: as the first name of its leaf says.
+/// The chain that the CA sends instead of this one, by the first name of its leaf.
 fn answered(chain: &str, strange: &str, root: &str) -> Vec<u8> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
         .map(Result::unwrap)

@@ -15,7 +15,7 @@ const AT_ONCE: usize = 4;
 /// In the order of [`Answers`].
 pub(super) const JUDGES: [&str; 4] = ["OpenSSL", "curl", "Go", "Java"];
 
-/// What one is asked about a kind.
+/// A question to a judge about a kind.
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) id: String,
@@ -24,9 +24,9 @@ pub(super) struct Question {
 
 #[derive(Debug)]
 pub(super) enum Asked {
-    /// Whether it takes what is served there.
+    /// Does it accept the chain that is served there?
     Serve { port: u16, host: String, roots: String },
-    /// Whether it reads a pair in files, to show it itself. Without a key it is a PKCS#12 container.
+    /// Does it read a pair in files, to serve it itself? Without a key it is a PKCS#12 container.
     Read {
         good: u16,
         roots: String,
@@ -37,7 +37,7 @@ pub(super) enum Asked {
     },
 }
 
-/// What one says.
+/// A judge's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     Yes,

@@ -16,7 +16,7 @@ pub(super) struct Kinds {
     kinds: Vec<Kind>,
 }
 
-/// As make.py tells it.
+/// A kind, as make.py describes it.
 #[derive(Debug)]
 pub(super) struct Kind {
     pub(super) id: String,
@@ -73,13 +73,14 @@ impl Kinds {
         self.folder().join(file).to_str().unwrap().to_owned()
     }
 
-    /// Which of h2gate's listeners serves it; those that are read from a source have one each, in their order.
+    /// The position of h2gate's listener that serves it; kinds that are read from a source have one each, in their
+    /// order.
     pub(super) fn listener_of(&self, kind: &Kind) -> Option<usize> {
         let mut fed = self.kinds.iter().filter(|kind| kind.sort != Sort::Acme);
         fed.position(|other| other.id == kind.id)
     }
 
-    /// What is served there as this kind.
+    /// The question about the chain that is served there as this kind.
     pub(super) fn serve(&self, kind: &Kind, port: u16) -> Question {
         let host = kind.text("host").unwrap_or("good.pairs.test").to_owned();
         let (host, roots) = match kind.sort {

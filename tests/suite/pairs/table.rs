@@ -154,7 +154,7 @@ fn short(kinds: &Kinds, reason: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// What the rules of the table's head do not allow.
+/// The contradictions to the rules in the table's head.
 fn unlawful(kind: &Kind, row: &Row) -> Vec<String> {
     let mut wrong = Vec::new();
     let id = &kind.id;
@@ -171,7 +171,7 @@ fn unlawful(kind: &Kind, row: &Row) -> Vec<String> {
         .map(|answer| *answer == Answer::Yes)
         .collect();
     let (any, all) = (verdicts.contains(&true), !verdicts.contains(&false));
-    // What all refuse may serve if it is mended.
+    // A pair that all refuse may serve if it is corrected.
     let is_mended = row
         .served
         .as_ref()
