@@ -120,7 +120,7 @@ impl Scene {
         Ok(Client { send, ended })
     }
 
-    /// Whether an RPC on this connection is answered.
+    /// True if an RPC on this connection is answered.
     fn asks(&self, client: &Client) -> bool {
         let request = http::Request::post("http://localhost/test.Echo/Unary");
         let request = request.body(()).unwrap();

@@ -1,5 +1,5 @@
-//! What a person reads in the log when clients come before the first certificate or the first trust bundle, and
-//! when a swap sends some away. A binary of its own: lines are told once a minute for the whole process.
+//! The log when clients come before the first certificate or the first trust bundle, and when a swap sends some away. A
+//! binary of its own: such lines are written once a minute for the whole process.
 
 #![allow(
     clippy::unwrap_used,
@@ -68,7 +68,7 @@ static LINES: LazyLock<Arc<Mutex<Vec<String>>>> = LazyLock::new(|| {
     lines
 });
 
-/// What was told with these words in it.
+/// The log lines with these words.
 fn logged(words: &str) -> Vec<String> {
     let lines = LINES.lock().unwrap();
     lines

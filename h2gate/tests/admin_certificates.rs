@@ -1,4 +1,4 @@
-//! What the running program shows of its certificates: on `/certificates` and in its metrics.
+//! Certificates as the running program shows them: on `/certificates` and in its metrics.
 
 #![allow(
     clippy::unwrap_used,
@@ -77,7 +77,7 @@ impl Metrics {
         self.0.lines().filter_map(one).collect()
     }
 
-    /// How many series have this beginning.
+    /// Number of series that begin like this.
     fn count(&self, beginning: &str) -> usize {
         self.0.lines().filter(|line| line.starts_with(beginning)).count()
     }
@@ -364,7 +364,7 @@ fn the_sample_alerts_ask_for_series_that_exist() {
                 let of_name = |line: &str| line.starts_with(&format!("{name}{{")) && line.contains(&pair);
                 // A certificate's own series begin with the first event of a kind; the document names the kinds.
                 let is_told = text.contains(&format!("`{value}`"));
-                // What only traffic brings is not there yet.
+                // Series that only traffic brings are not there yet.
                 let is_silent = metrics.count(&format!("{name}{{")) == 0;
                 assert!(
                     is_silent || is_told || metrics.0.lines().any(of_name),

@@ -30,10 +30,10 @@ use tonic::{Request, Response, Status};
 
 const DAY: i64 = 86_400;
 
-/// What is answered, and what was asked.
+/// The responses of the double, and the requests that it got.
 #[derive(Clone, Default)]
 struct Double {
-    /// What happens after a renewal has been asked for; then nothing more.
+    /// Items of `Watch` after a renewal has been asked for; then nothing more.
     script: Vec<Item>,
     plan: pb::PlanResponse,
     /// In place of every answer.
@@ -369,7 +369,7 @@ fn plan(inside: bool, complete: bool) -> pb::PlanResponse {
         why: "little of its life is left".to_owned(),
         expected_life: days(90),
     };
-    // As CAs write 90 days: the last second counts.
+    // CAs write 90 days like this: the last second counts.
     let mut first = order(20, "api");
     first.expected_life = first.expected_life.map(|life| prost_types::Duration {
         seconds: life.seconds - 1,

@@ -170,7 +170,7 @@ async fn what_changes_something_is_logged_with_who_asked_and_what_looks_is_not()
     assert_eq!(it.program.all_it_said().matches(" asks for ").count(), 2);
 }
 
-/// What a form on a web page can send to a port of the machine that shows it.
+/// A request as a form on a web page can send it to a port of the machine that shows it.
 fn form(path: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\norigin: https://evil.example\r\nconnection: close\r\n\

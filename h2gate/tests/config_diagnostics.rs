@@ -1,5 +1,5 @@
-//! What people are told about the mistakes that they make: `config_diagnostics/NAME.yaml` is the file,
-//! `NAME.txt` the words. `UPDATE_DIAGNOSTICS=1` writes the words; read them before they are kept.
+//! The messages about mistakes in a configuration: `config_diagnostics/NAME.yaml` is the file, `NAME.txt` the messages.
+//! `UPDATE_DIAGNOSTICS=1` writes the messages; read them before they are kept.
 
 use std::path::Path;
 

@@ -171,7 +171,7 @@ fn two_kinds_of_key_are_two_certificates_of_one_listener() {
             Challenge::Dns01(DnsProvider::Route53(_))
         ));
     }
-    // The fallback is told to write to the same people.
+    // The fallback has the same contacts.
     assert_eq!(
         acme(&resolved.certificates[1]).cas[1].contact,
         ["ops@example.com"]

@@ -45,7 +45,7 @@ fn the_text_that_aliases_stand_for_is_bounded() {
         &format!("a: &a {long}\nb: [{}]\n", ["*a"; 20_000].join(", ")),
         "aliases stand for more than 4 MiB of text",
     );
-    // What a mapping's keys hold is text as well.
+    // The keys of a mapping are text as well.
     told(
         &format!("a: &a {{ {long}: 1 }}\nb: [{}]\n", ["*a"; 20_000].join(", ")),
         "aliases stand for more than 4 MiB of text",

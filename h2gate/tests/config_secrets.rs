@@ -1,4 +1,4 @@
-//! Where the secrets of a configuration are read, and that nothing secret is shown.
+//! The places from which secrets of a configuration are read; and no secret is shown.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,7 +25,7 @@ backends: [{{ name: b, endpoints: ['127.0.0.1:2'] }}]
     config::parse(Path::new("h2gate.yaml"), &text).unwrap()
 }
 
-/// Where the passphrase is read of a PKCS#12 secret with these further keys.
+/// The passphrase's reference in a PKCS#12 secret with these further keys.
 fn passphrase(reference: &str, keys: &str) -> SecretReference {
     let resolved = with_source(&format!(
         "secrets_manager: {{ secret: s, format: pkcs12, passphrase: {{ {reference} }}, {keys} }}"

@@ -108,7 +108,7 @@ fn ctrl_c_ends_with_the_summary_and_removes_the_folder() {
     let temporary = tempfile::tempdir().unwrap();
     let arguments = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
     let mut child = demo(temporary.path(), &arguments).spawn().unwrap();
-    // The first line that tells how it goes: RPCs have been made, so the summary has something to say.
+    // The first line of progress: RPCs have been made, so the summary has something to report.
     let mut lines = BufReader::new(child.stderr.take().unwrap())
         .lines()
         .map(Result::unwrap);

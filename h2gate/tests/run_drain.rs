@@ -102,7 +102,7 @@ async fn end_of(mut program: Program) -> (Option<i32>, String) {
     apart(move || (program.ends().code(), program.all_it_said())).await
 }
 
-/// What blocks must not keep the backend of the same test from working.
+/// Runs work that blocks on a thread of its own, so that the backend of the same test goes on.
 async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
@@ -120,7 +120,7 @@ async fn sigterm_lets_open_streams_finish() {
     program.signal(Signal::TERM);
     let is_draining = |status, body: &str| status == 503 && body.starts_with("draining");
     apart(move || shows(admin, "/ready", is_draining)).await;
-    // The stream still carries messages after the clients were told to go.
+    // The stream still carries messages after the clients got GOAWAY.
     backend.view.readiness().advance(Phase::Ready);
     timeout(SOON, stream.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(apart(move || get(admin, "/live").0).await, 200);

@@ -43,7 +43,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
     let mut program = folder.run(&[]);
     let (_, _, admin) = program.started();
     program.is_read_no_more();
-    // Each refused reload tells of all of these, some 40 kB; a pipe holds 64 KiB.
+    // Each refused reload reports all of these, some 40 kB; a pipe holds 64 KiB.
     let unknown: String = (0..900).map(|number| format!("key{number}: 1\n")).collect();
     folder.config(&unknown);
     for refused in 1..=6 {

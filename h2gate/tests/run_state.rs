@@ -1,4 +1,4 @@
-//! What outlives the process, and what must not: state, and its memory.
+//! State outlives the process, and its memory must not.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 

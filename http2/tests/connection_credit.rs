@@ -1,4 +1,4 @@
-//! What a peer may spend because others answered it, and what it may not: resets, refusals, requests for nobody, and
+//! The credit that answered streams earn a peer, and its bounds: resets, refusals, requests for nobody, and
 //! header lists that are larger than their blocks. All by virtual time.
 
 #![allow(
@@ -194,7 +194,7 @@ fn explained_resets_have_a_rate_of_their_own() {
     let timeout = Duration::from_millis(10);
     let mut lone = edge();
     let (mut open, mut resets) = (VecDeque::new(), 0);
-    // As many streams as are allowed, each reset at its deadline: 25,600 a second.
+    // All streams that are allowed, each reset at its deadline: 25,600 a second.
     let ended = 'talk: loop {
         for _ in 0..Limits::edge().max_concurrent_streams {
             let id = 2 * (resets + open.len() as u32) + 1;

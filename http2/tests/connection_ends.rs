@@ -1,5 +1,5 @@
-//! Whoever relays a stream must learn of its end exactly once: by both ends of the messages, by `Event::Reset`, or, when
-//! the connection itself ends, by `take_streams()`. Otherwise its other half waits for ever.
+//! Whoever relays a stream must learn of its end exactly once: by both ends of the messages, by `Event::Reset`, or,
+//! when the connection itself ends, by `take_streams()`. Otherwise its other half waits for ever.
 
 #![allow(
     clippy::unwrap_used,
@@ -49,12 +49,12 @@ fn a_stream_whose_end_breaks_a_limit_is_left_for_take_streams() {
     }
 }
 
-/// What was told of one stream.
+/// The events of one stream.
 #[derive(Debug)]
 struct Seen {
     key: StreamKey,
     tag: u32,
-    /// Its DATA is swallowed, so the end of it is not told.
+    /// Its DATA is swallowed, so the end of it is not reported.
     too_large: bool,
     peer_ended: bool,
     resets: u32,
@@ -118,7 +118,7 @@ impl Talk {
         self.random.pick(&keys).copied()
     }
 
-    /// One frame of the peer, lawful or not.
+    /// One frame of the peer, valid or not.
     fn frame(&mut self) -> Vec<u8> {
         let key = self.any_key();
         let id = key.map_or(1, StreamKey::id);

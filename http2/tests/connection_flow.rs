@@ -177,7 +177,7 @@ fn credit_on_release_bounds_what_one_peer_makes_us_hold() {
         id,
         payload: n.to_be_bytes().into(),
     };
-    // As much as the peer may still send.
+    // The same as the peer may still send.
     lone.connection.release(keys[0], 9_999);
     assert_eq!(lone.sent(), []);
     lone.connection.release(keys[0], 1);
@@ -357,7 +357,7 @@ fn a_stream_reset_in_the_middle_of_a_frame_reports_no_more_of_it() {
     assert_eq!(lone.sent()[0].kind, PING);
 }
 
-/// RFC 9113 §6.1: padding is no part of what follows, whoever wants the payload or does not.
+/// RFC 9113 §6.1: padding is no part of what follows, be the payload wanted or not.
 #[test]
 fn padding_behind_payload_that_nobody_wants_is_passed_over() {
     let padded = frame(DATA, PADDED, 1, &[&[30][..], b"payload", &[0; 30]].concat());

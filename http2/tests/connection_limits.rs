@@ -1,4 +1,4 @@
-//! Each limit is reached by abuse, and not by lawful traffic just below it.
+//! Each limit is reached by abuse, and not by valid traffic just below it.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ use http2::{Cause, Config, Connection, Credit, ErrorCode as E, Field, Indexing, 
 use std::time::Duration;
 use support::*;
 
-/// How many times `bytes` may come before the connection ends, and by which limit.
+/// Number of times that `bytes` may come before the connection ends, and the limit that ends it.
 fn endures(lone: &mut Lone, bytes: &[u8], at_most: usize) -> (usize, Option<Limit>) {
     for n in 0..at_most {
         if let Err(error) = lone.feed(bytes) {

@@ -84,7 +84,7 @@ fn client_bytes(random: &mut Random) -> Vec<u8> {
 
 type Outcome = (Vec<OwnedEvent>, Option<http2::ConnectionError>, Vec<u8>);
 
-/// What a server tells, how it ends, and what it writes, when the bytes come in these pieces.
+/// The events of a server, its end, and its output, when the bytes come in these pieces.
 fn in_pieces<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Outcome {
     let now = Instant::now();
     let mut server = Connection::server(config());
@@ -128,7 +128,7 @@ fn strip_preface(bytes: &mut Vec<u8>) {
     }
 }
 
-/// What one side may send by all that was delivered to it: kept from the frames alone, apart from the code under test.
+/// The windows of one side by all that was delivered to it: kept from the frames alone, apart from the code under test.
 #[derive(Default)]
 struct WindowModel {
     initial: i64,
@@ -406,7 +406,7 @@ impl Conversation {
         way.held -= n;
         let Some(key) = key else { return };
         if self.random.one_in(3) {
-            // What is owed is given back by some later renewal.
+            // Owed credit is given back by some later renewal.
             connection.owe(key, n as u32);
         } else {
             connection.release(key, n as u32);

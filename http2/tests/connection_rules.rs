@@ -191,7 +191,7 @@ fn rfc_9113_5_1_half_closed_remote_streams_answer_stream_closed() {
         assert_eq!((sent[0].kind, sent[0].code()), (RST_STREAM, E::STREAM_CLOSED));
         assert_eq!(lone.connection.send_data(key, b"late", true), 0);
         assert_eq!(lone.sent(), []);
-        // WINDOW_UPDATE, PRIORITY and RST_STREAM stay lawful.
+        // WINDOW_UPDATE, PRIORITY and RST_STREAM stay valid.
         let lawful = [
             window_update(1, 1),
             frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1]),
@@ -807,7 +807,7 @@ fn responses_are_checked_and_interim_ones_are_distinguished() {
         (lone.connection.open_streams(), lone.connection.window_target(key)),
         (0, 0)
     );
-    // What comes for a stream that is gone is ignored.
+    // Frames for a stream that is gone are ignored.
     let late = lone.headers(1, true, &[("grpc-status", "0")]);
     assert_eq!(
         lone.feed_all(&[late, frame(DATA, 0, 1, b"late"), window_update(1, 1)]),

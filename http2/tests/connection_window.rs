@@ -73,7 +73,7 @@ fn streams_that_waited_for_the_initial_window_send_in_turn() {
     assert_eq!(sent[..3], [1, 3, 5].map(|id| (id, 13_616)));
     assert!(sent[3..].iter().all(|(id, _)| *id == 7), "{sent:?}");
     assert_eq!(lone.connection.queued(keys[3]), 0);
-    // Who was given more by WINDOW_UPDATE needs no SETTINGS, and of the others the oldest is first.
+    // A stream that got more by WINDOW_UPDATE needs no SETTINGS, and of the others the oldest is first.
     lone.feed(&window_update(3, 5_000)).unwrap();
     assert_eq!(data(&mut lone), [(3, 5_000)]);
     lone.feed(&initial_window(36_000)).unwrap();
@@ -159,8 +159,8 @@ fn an_overflow_is_found_on_the_stream_that_has_it_and_on_no_other() {
     );
 }
 
-/// A thousand changes of the initial window with so many streams, all of which wait for it; the connection's window gives
-/// an octet at a time. The least time of three.
+/// A thousand changes of the initial window with so many streams, all of which wait for it; the connection's window
+/// gives an octet at a time. The least time of three.
 fn time_of_changes(streams: usize) -> Duration {
     let once = || {
         let mut lone = client(Rate::UNLIMITED);
@@ -228,7 +228,7 @@ fn looks_at_all_streams_count_as_settings() {
     assert_eq!(changes(1_000, true), 100);
 }
 
-/// What the connection must do, by looking at all streams each time.
+/// A model of the connection that looks at all streams each time.
 #[derive(Default)]
 struct Model {
     initial: i64,
@@ -314,7 +314,7 @@ fn any_order_of_changes_sends_what_windows_allow_and_finds_every_overflow() {
                     } else {
                         lone.feed(&rst_stream(key.id(), E::CANCEL)).unwrap();
                     }
-                    // What was written before is on its way.
+                    // Output of before is on its way.
                     let before = data(&mut lone);
                     model.sent(&before);
                     model.streams.remove(&key.id());

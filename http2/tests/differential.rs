@@ -1,7 +1,7 @@
 //! Our server against the client of the `h2` crate, and our client against its server, over a pipe in memory.
 //!
-//! Both sides run the same small service: the request's body comes back, with trailers that tell its length and what
-//! the request's trailers said; some paths do something else. `H2GATE_SEED=n` runs one seed alone.
+//! Both sides run the same small service: the request's body comes back, with trailers that give its length and repeat
+//! the request's trailers; some paths do something else. `H2GATE_SEED=n` runs one seed alone.
 
 #![allow(
     clippy::unwrap_used,
@@ -68,7 +68,7 @@ async fn drive(
                 }
             }
         }
-        // What was echoed is credited once it is framed.
+        // Echoed bytes are credited once they are framed.
         while let Some((key, _, n)) = connection.next_drained() {
             connection.release(key, n);
         }

@@ -1,7 +1,7 @@
-//! What holds for any fields and any bytes.
+//! Properties that hold for any fields and any bytes.
 //!
 //! A failure prints the smallest input that shows it, and its seed is kept in a file beside this one and tried first
-//! the next time. `PROPTEST_RNG_SEED` fixes the seed, `PROPTEST_CASES` four times the count.
+//! the next time. `PROPTEST_RNG_SEED` fixes the seed, `PROPTEST_CASES` is four times the number of cases.
 
 #![allow(
     clippy::expect_used,

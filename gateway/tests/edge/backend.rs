@@ -1,4 +1,4 @@
-//! Backends, and what the metrics tell of the connections to them.
+//! Backends, and the metrics of the connections to them.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};

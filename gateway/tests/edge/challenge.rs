@@ -76,7 +76,7 @@ fn a_ca_sees_the_answer_and_other_clients_their_service() {
     assert!(answer.cert[0].windows(oid.len()).any(|window| window == oid));
     let mut client = shake(gateway.address(), gateway.client(&["h2"]), "localhost").unwrap();
     speaks_http2(&mut client).unwrap();
-    // Who offers both is no CA.
+    // A client that offers both is no CA.
     let mut both = shake(
         gateway.address(),
         gateway.client(&["acme-tls/1", "h2"]),
@@ -115,7 +115,7 @@ fn an_unknown_name_is_refused_by_alert_and_counted() {
     });
 }
 
-/// One copy is for whoever looks whom it asks for, and one for the session.
+/// One copy is for the look at its server name, and one for the session.
 #[test]
 fn a_half_hello_is_counted_twice_while_a_challenge_is_out() {
     const CLIENTS: usize = 40;
@@ -125,7 +125,8 @@ fn a_half_hello_is_counted_twice_while_a_challenge_is_out() {
         .reader
         .challenges()
         .publish_tls_alpn("a.example.com", answer("a.example.com"));
-    // RFC 8446 §4, §5.1: a record of 16,382 octets that begins a ClientHello of 20,000; the end of the record is missing.
+    // RFC 8446 §4, §5.1: a record of 16,382 octets that begins a ClientHello of 20,000; the end of the record is
+    // missing.
     let mut half = vec![22, 3, 1, 0x3f, 0xfe, 1, 0, 0x4e, 0x20];
     half.resize(HALF, 0);
     let open: Vec<_> = (0..CLIENTS)
@@ -320,7 +321,7 @@ fn a_flood_of_questions_harms_nobody_beside_it() {
     });
 }
 
-/// Whether this gateway answers, as a CA sees it in the older version.
+/// Asserts that this gateway answers a challenge, as a CA sees it in TLS 1.2.
 pub(crate) fn is_answered(gateway: &TestGateway) {
     let answer = answer("a.example.com");
     let _published = gateway

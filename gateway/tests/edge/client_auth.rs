@@ -107,7 +107,7 @@ pub(crate) fn client(
     config
 }
 
-/// Whether such a client gets to HTTP/2, or the alert that it hears.
+/// Succeeds if such a client gets to HTTP/2; else the alert that it gets.
 fn enters_by(
     gateway: &TestGateway,
     papers: Option<&Papers>,

@@ -1,4 +1,4 @@
-//! RPCs for which too much is kept: their clients, the access log and the metrics are told which limit it was.
+//! RPCs for which too much is kept: their clients, the access log and the metrics get the name of the limit.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -51,7 +51,7 @@ impl Scene {
         self.gateway.totals().held_bytes.try_into().unwrap()
     }
 
-    /// What is held stands still.
+    /// The held memory, once it does not change any more.
     fn settled(&self) -> usize {
         let mut last = (0, 0);
         eventually("memory that does not grow", || {
@@ -175,7 +175,7 @@ fn who_waits_for_a_backend_that_has_too_much_waiting_gets_that_reason() {
     ]);
 }
 
-/// What was framed for a client that takes nothing is not freed by the end of its streams.
+/// The frames for a client that reads nothing are not freed by the end of its streams.
 #[test]
 fn who_takes_none_of_the_heads_that_it_asks_for_gives_way_with_all_of_it() {
     let endpoint = answers_by_large_heads();
@@ -237,7 +237,7 @@ fn with_rest(for_peers: usize) -> usize {
     for_peers / 2 * 3
 }
 
-/// Smaller changes of what is held are not told.
+/// Smaller changes of the held memory are not reported.
 const STEP: usize = 64 << 10;
 
 #[test]

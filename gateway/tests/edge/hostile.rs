@@ -1,4 +1,4 @@
-//! Bytes that no lawful client sends.
+//! Bytes that no correct client sends.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -97,7 +97,7 @@ fn a_message_in_pieces_costs_nothing_but_its_connection() {
     assert_eq!(gateway.totals().worker_restarts, 0);
 }
 
-/// Who goes before SETTINGS is counted once, by what came before.
+/// A client that goes before its SETTINGS is counted once, by its bytes before.
 #[test]
 fn whoever_goes_before_its_settings_is_in_one_class() {
     let mut gateway = TestGateway::start();

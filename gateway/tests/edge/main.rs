@@ -1,4 +1,4 @@
-//! What clients and CAs meet at a listener, over real sockets with real TLS clients.
+//! Listeners as clients and CAs meet them, over real sockets with real TLS clients.
 
 #![allow(
     clippy::unwrap_used,

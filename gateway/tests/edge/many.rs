@@ -20,7 +20,7 @@ const MANY: u32 = 200;
 /// A frame of a stream: the number of its connection, its kind and its flags.
 type Heard = (usize, u8, u8);
 
-/// A backend that does what it is told on the connection that came last.
+/// A backend that sends what the test asks for on the connection that came last.
 struct Backend {
     address: SocketAddr,
     connections: Receiver<TcpStream>,
@@ -179,7 +179,7 @@ fn all_rpcs_that_a_backend_has_not_processed_are_sent_again_whole() {
     }
 }
 
-/// As [`request_on`], with a deadline.
+/// Like [`request_on`], with a deadline.
 fn request_within(stream: u32, timeout: &str) -> Vec<u8> {
     let mut request = request_on(stream);
     request.push(0);

@@ -1,4 +1,4 @@
-//! Who says nothing keeps no newcomer out, and no newcomer throws out who is on the way.
+//! Silent clients keep no newcomer out, and no newcomer throws out a client that is in its handshake.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -45,7 +45,7 @@ pub(crate) fn reached(gateway: &TestGateway, limit: &str) -> u64 {
         .map_or(0, |(_, count)| *count)
 }
 
-/// How many of them the gateway has not closed.
+/// Number of them that the gateway has not closed.
 pub(crate) fn open(streams: &[TcpStream]) -> usize {
     let is_open = |stream: &&TcpStream| {
         stream.set_nonblocking(true).unwrap();
@@ -120,7 +120,7 @@ fn nobody_goes_where_that_makes_no_room() {
     let shake =
         |gateway: &TestGateway| shake(gateway.address(), gateway.client(&["h2"]), "localhost").unwrap();
     let silent = [connect(gateway.address()), connect(gateway.address())];
-    // Who comes after them has been accepted after them.
+    // Clients that come after them have been accepted after them.
     let established: Vec<_> = (0..PLACES).map(|_| shake(&gateway)).collect();
     gateway.reload(|settings| settings.limits.max_connections = PLACES - 1);
     // For a second after accept nobody has to go.

@@ -13,7 +13,7 @@ use crate::support::{TEST_TIMEOUT, TestGateway, connect, eventually};
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
-/// What is kept for RPCs of who has an ordinary number of them.
+/// Number of RPCs that is ordinary for one client.
 const ORDINARY: u32 = 60;
 
 /// Each HEADERS is answered by a header block of about so many octets that has no end.

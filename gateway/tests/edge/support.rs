@@ -78,7 +78,7 @@ pub(crate) fn certified(chain: &str, key: &KeyPair) -> Arc<CertifiedKey> {
     Arc::new(CertifiedKey::new(chain, signing))
 }
 
-/// What a backend was told of the client, by request.
+/// The fields about the client that a backend got, by request.
 pub(crate) type Heard = Arc<Mutex<Vec<Vec<String>>>>;
 
 /// A gateway of one worker, without a backend that could be reached.
@@ -120,7 +120,7 @@ impl TestGateway {
         Self::without_certificate(tls, Redirect::Https).with_certificate()
     }
 
-    /// As [`start`](Self::start), with so many workers.
+    /// Like [`start`](Self::start), with so many workers.
     pub(crate) fn with_workers(count: usize) -> Self {
         let mut gateway = Self::start();
         gateway.settings.workers = count.try_into().unwrap();
@@ -208,14 +208,14 @@ impl TestGateway {
         self.gateway.metrics().totals()
     }
 
-    /// How many connected clients were told to go for this reason.
+    /// Number of connected clients that got GOAWAY for this reason.
     pub(crate) fn sent_away(&self, why: SentAway) -> u64 {
         let totals = self.totals();
         let found = totals.clients_sent_away.iter().find(|(known, _)| *known == why);
         found.map_or(0, |(_, count)| *count)
     }
 
-    /// How many handshakes failed in this class.
+    /// Number of handshakes that failed in this class.
     pub(crate) fn failures(&self, class: gateway::telemetry::HandshakeFailure) -> u64 {
         let totals = self.totals();
         let found = totals
@@ -347,7 +347,7 @@ pub(crate) fn shake_over(mut stream: TcpStream, config: &Arc<ClientConfig>, name
 /// The client's preface and empty SETTINGS (RFC 9113 §3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// Whether HTTP/2 is spoken: our preface is answered by SETTINGS. In TLS 1.3 this is also where a client
+/// Succeeds if HTTP/2 is spoken: our preface is answered by SETTINGS. In TLS 1.3 it is also here that a client
 /// learns that its certificate was refused.
 pub(crate) fn speaks_http2(
     stream: &mut StreamOwned<ClientConnection, TcpStream>,

@@ -19,7 +19,7 @@ use serde_json::Value;
 /// Long enough for anything that does happen.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-/// What a command left behind.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -56,7 +56,7 @@ pub(crate) fn certs(admin: SocketAddr, arguments: &[&str]) -> Ran {
 }
 
 impl Ran {
-    /// What it printed, if it worked.
+    /// The standard output of a command that must have succeeded.
     pub(crate) fn worked(self) -> String {
         assert_eq!((self.code, &*self.err), (Some(0), ""), "{}", self.out);
         self.out
@@ -114,7 +114,7 @@ impl TestPair {
         }
     }
 
-    /// In hex, as programs are told it.
+    /// The fingerprint in hex, as programs get it.
     pub(crate) fn fingerprint(&self) -> String {
         let bundle = CertBundle::parse(self.chain.as_bytes(), self.key.as_bytes()).unwrap();
         format!("{:x}", bundle.fingerprint())

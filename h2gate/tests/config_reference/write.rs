@@ -261,7 +261,7 @@ impl Writer<'_> {
     }
 }
 
-/// Whether this key of this item stands in another item.
+/// True if this key of this item is in another item.
 fn is_left_out(place: &str) -> bool {
     ITEMS.iter().any(|(list, items)| {
         items.iter().enumerate().any(|(position, left_out)| {

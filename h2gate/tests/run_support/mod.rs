@@ -79,7 +79,7 @@ impl Folder {
         self.start(command, &[])
     }
 
-    /// Starts the program as a user that is not root, whoever runs the test.
+    /// Starts the program as a user that is not root, by whatever user the test runs.
     pub(crate) fn run_as_nobody(&self) -> Program {
         if !rustix::process::geteuid().is_root() {
             return self.run(&[]);
@@ -192,7 +192,7 @@ impl Program {
         }
     }
 
-    /// Where it listens: the address in the line that tells of it.
+    /// The address that it listens on, from its line in the log.
     pub(crate) fn address(&mut self, words: &[&str]) -> SocketAddr {
         let line = self.says(words);
         line.split("address=")

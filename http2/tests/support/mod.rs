@@ -108,7 +108,7 @@ pub fn split_frames(bytes: &mut Vec<u8>) -> Vec<Frame> {
     frames
 }
 
-/// An event that owns what it tells.
+/// An event that owns its contents.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum OwnedEvent {
     Request {
@@ -345,7 +345,7 @@ impl Lone {
         }
     }
 
-    /// What the connection tells when it receives `bytes`.
+    /// The events of the connection when it receives `bytes`.
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<Vec<OwnedEvent>, ConnectionError> {
         let mut events = Vec::new();
         while let Some(event) = self.connection.receive(&mut bytes, self.now)? {
@@ -380,7 +380,7 @@ impl Lone {
         frame(HEADERS, END_HEADERS | u8::from(end), id, &block)
     }
 
-    /// A request that was told; its key.
+    /// Feeds a request that is reported; its key.
     pub fn request(&mut self, id: u32, end: bool) -> StreamKey {
         let bytes = self.headers(id, end, POST);
         let reported = self.feed(&bytes).unwrap();
@@ -425,7 +425,8 @@ impl Random {
     }
 }
 
-/// Runs `test` for many seeds, or for the one in `H2GATE_SEED`; says which one failed. `H2GATE_SEEDS` sets their number.
+/// Runs `test` for many seeds, or for the one in `H2GATE_SEED`; says which one failed. `H2GATE_SEEDS` sets their
+/// number.
 pub fn for_seeds(count: u64, test: impl Fn(u64)) {
     let from_environment = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     if let Some(seed) = from_environment("H2GATE_SEED") {
@@ -449,7 +450,7 @@ pub struct Pair {
     pub now: Instant,
     pub client_events: Vec<OwnedEvent>,
     pub server_events: Vec<OwnedEvent>,
-    /// Keys of the requests that the server was told.
+    /// Keys of the requests that the server has reported.
     pub requests: Vec<StreamKey>,
 }
 
