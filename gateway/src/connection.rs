@@ -53,8 +53,8 @@ const SHORT_READ: usize = 16 << 10;
 /// promises to take, and the kernel takes megabytes for one that reads nothing; only an answered PING
 /// shows that what was written before it has been read.
 const FIRST_BUDGET: usize = 64 << 10;
-/// Streams that stand still leave windows open. All windows towards backends come to at most so many budgets of a client
-/// that has shown that it reads, and never to more than may be queued for it.
+/// Streams that stand still leave windows open. All windows towards backends come to at most so many budgets of a
+/// client that has shown that it reads, and never to more than may be queued for it.
 const STILL_BUDGETS: usize = 16;
 /// Output of a backend connection that takes no further RPC until some of it has left.
 const MAX_UNSENT: usize = 256 << 10;
@@ -92,17 +92,17 @@ pub(crate) struct Client {
     pub(crate) forwarding: Forwarding,
     pub(crate) listener: Arc<BoundListener>,
     pub(crate) tls: TlsLabel,
-    /// Serial number of the certificate that it was shown; 0 without TLS.
+    /// Install number of the certificate that it was shown; 0 without TLS.
     pub(crate) certificate: u64,
     /// `true` if its ClientHello offered ALPN.
     pub(crate) alpn: bool,
     /// The certificate by which it has proved who it is.
     pub(crate) presented: Option<Box<Presented>>,
-    /// Which reload of the worker `listener` and `position` are of.
+    /// The number of the worker's reload that `listener` and `position` are of.
     pub(crate) reload: u64,
     /// Position of its listener in the worker's snapshot.
     pub(crate) position: usize,
-    /// Since when, and why, it is told to go and gets no further RPC.
+    /// The time since which it is sent away and gets no further RPC, and the reason.
     pub(crate) sent_away: Option<(Instant, SentAway)>,
     /// The streams that its RPCs hold at backends that have few.
     pub(crate) shares: Shares,
@@ -125,13 +125,13 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Presented {
     pub(crate) identity: Identity,
-    /// Serial number of the trust bundle that it was last verified against, or of an older one.
+    /// Install number of the trust bundle that it was last verified against, or of an older one.
     pub(crate) bundle: u64,
     /// The time when it was presented: its dates were right then.
     pub(crate) at: UnixTime,
 }
 
-/// Why a connected client is told to go.
+/// The reason for which a connected client is sent away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SentAway {
     /// The trust bundle does not accept its certificate any more.
@@ -154,7 +154,18 @@ impl SentAway {
     }
 }
 
-/// A connection that speaks HTTP/2, on either side.
+/// A connection that speaks HTTP/2, to a client or to a backend, in the table of its worker.
+///
+/// `Secured::enter` makes it for a client, `backend/connect.rs` for a backend. Its reading task ([`read_until_closed`])
+/// has the other half of the socket and the key, brings the worker what was read, and ends when the key finds nothing.
+/// Only calls on the worker change it: a call that leaves output marks it dirty, and the flusher writes at the end of
+/// the turn.
+///
+/// It ends by a lost socket, a broken rule, a timeout, a drain, memory that it has to give back, or a panic in its
+/// work. `Worker::close_after_flush` ends its streams at once, lets its last bytes leave, and waits two seconds at most
+/// for the peer to close (`closing`). `Worker::remove` is the only way out of the table: the RPCs of its streams end
+/// (those beyond a few as chores), its pool forgets it, its memory is given back, the socket is shut and the tasks that
+/// wait for it are woken. The client's permit counts it until it is dropped.
 pub(crate) struct Connection {
     pub(crate) h2: http2::Connection,
     pub(crate) peer: Peer,
@@ -236,7 +247,7 @@ impl Client {
         }
     }
 
-    /// `true` if it was told to go.
+    /// `true` if it was sent away.
     pub(crate) fn is_sent_away(&self) -> bool {
         self.sent_away.is_some()
     }

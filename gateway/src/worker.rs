@@ -126,7 +126,7 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// Why a worker's loop ended.
+/// The end of a worker's loop.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// The gateway was dropped.
@@ -135,7 +135,22 @@ pub(crate) enum Exit {
     Panicked,
 }
 
-/// The state of one worker.
+/// The state of one worker: connections, RPCs, pools of backends, and the accounts of its memory and time.
+///
+/// Promises: a connection and its streams stay here until their end; no call waits, and what takes longer than a turn
+/// may last is left to chores and ticks; each connection with output is written to once, at the end of the turn, and
+/// before that only if much has gathered.
+///
+/// The tasks of its thread are its only callers, each by [`WorkerHandle`] and without an `await` in between: the loop
+/// of `turn_by_turn` with commands and ticks, the tasks that read, that connect to backends or that wait for room in a
+/// socket, the flusher and the chores. A call names connections and RPCs by [`Key`]; a key whose entry is gone finds
+/// nothing, and is no error.
+///
+/// A panic ends the connections that were being worked on, at most two. Without any the worker ends as it does by
+/// [`Command::Stop`], and [`run`] says which it was: all its connections close without GOAWAY, and their RPCs are
+/// neither counted as ended nor logged. A graceful end is `Drain` and `Close` before `Stop`. After a panic `gateway.rs`
+/// starts another worker with the newest snapshot. The drop passes the access log on and takes its part out of the
+/// memory that all workers count.
 pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) connections: Slab<Box<Connection>>,

@@ -75,8 +75,8 @@ pub struct Config {
     pub connection_credit: Credit,
     /// Once `output()` holds this much, DATA is queued on its stream instead of framed. The last frame may pass it, so
     /// `output()` holds at most this and 16,393 octets of DATA frames, beside heads and answers. Once it holds this and
-    /// [`Limits::max_unread_answers`] more, final response heads and trailers wait on their streams as well, and interim
-    /// heads are left out: one header block may pass that.
+    /// [`Limits::max_unread_answers`] more, final response heads and trailers wait on their streams as well, and
+    /// interim heads are left out: one header block may pass that.
     pub max_output: usize,
 }
 
@@ -99,7 +99,7 @@ pub enum Event<'a> {
         /// The fields that came before the limit, and the content type wherever it stood. Not judged by RFC 9113 §8:
         /// for the answer and the log alone.
         fields: Vec<Field>,
-        /// Which limit.
+        /// The limit.
         limit: Limit,
         /// There is no body and there are no trailers.
         end: bool,
@@ -111,7 +111,7 @@ pub enum Event<'a> {
         fields: Vec<Field>,
         /// The code of our RST_STREAM.
         code: ErrorCode,
-        /// Which rule or limit.
+        /// The rule or limit.
         cause: Cause,
     },
     /// Client: a 1xx head.
@@ -171,7 +171,7 @@ pub enum Event<'a> {
     GoAway {
         /// Highest stream that the peer may have processed.
         last: u32,
-        /// Why.
+        /// The peer's code.
         code: ErrorCode,
         /// The debug data, which the peer added for people.
         debug: Vec<u8>,
@@ -183,7 +183,21 @@ pub enum Event<'a> {
     },
 }
 
-/// One HTTP/2 connection in either role.
+/// One HTTP/2 connection in either role: bytes and commands in, events and bytes out.
+///
+/// Promises: no bytes of the peer cause a panic; each buffer has a bound, by [`Config`] and [`Limits`]; no window is
+/// overrun; a malformed message is refused or reset and never reported as a message (RFC 9113 §8.1.1); a stream's end
+/// is reported once. A key whose stream is gone does nothing.
+///
+/// The caller passes on all that it has read ([`receive`](Self::receive)), writes [`output`](Self::output), says how
+/// much of it is written ([`advance`](Self::advance)) and has the rest framed ([`pump`](Self::pump)). It gives received
+/// bytes back to the peer as credit once they have moved on ([`release`](Self::release)), and asks which of the queued
+/// ones have left ([`next_drained`](Self::next_drained)). It has the clock: nothing ends here because time passes.
+///
+/// The connection ends by an error of [`receive`](Self::receive) or by [`abort`](Self::abort), with GOAWAY as the last
+/// output, or by [`drain`](Self::drain) and the end of its streams ([`is_drained`](Self::is_drained)). Streams that are
+/// left then, or when the transport is gone, are the caller's to take ([`take_streams`](Self::take_streams)); dropping
+/// the connection reports none of them.
 #[derive(Debug)]
 pub struct Connection {
     config: Config,
@@ -577,8 +591,8 @@ impl Connection {
         let stream = self.streams.remove(key)?;
         self.queued_total -= stream.queued;
         self.waiting_heap = self.waiting_heap.saturating_sub(stream.waiting_heap);
-        // Keys of streams that are gone wait in ring and line for their turn; more of them than streams are swept out, or a
-        // peer with a closed window could make them pile up.
+        // Keys of streams that are gone wait in ring and line for their turn; more of them than streams are swept out,
+        // or a peer with a closed window could make them pile up.
         if self.turns.len() + self.unframed.len() > 2 * self.streams.len() + 32 {
             self.turns.sweep(&self.streams);
             self.unframed.retain(|&key| self.streams.get(key).is_some());

@@ -16,7 +16,18 @@ pub(crate) const REPLAY_BYTES: usize = 8 << 10;
 /// Times that one RPC is given to a backend connection.
 pub(crate) const MAX_ATTEMPTS: u8 = 3;
 
-/// One RPC between a client's stream and a backend's.
+/// One RPC between a client's stream and a backend's: the state that both directions share.
+///
+/// `Worker::begin` makes it of a request's head, and so does a refusal without a backend, for as long as it takes to be
+/// counted and logged. Both streams carry its index as their tag; `Worker::relay_down` and `relay_up` compare the whole
+/// stream, so a late event of another RPC finds nothing. It waits in the pool of its backend, never in a task. Until it
+/// is [`Phase::Committed`] it may go back to [`Phase::Queued`] and to another connection, but only if provably nobody
+/// has processed it, at most [`MAX_ATTEMPTS`] times, and not without its whole body.
+///
+/// `Worker::finish` is its only end, after each response, refusal, reset and lost connection alike: it counts and logs
+/// the RPC once, and gives its windows, its share of the endpoint, its memory and its place in the queue back. It is
+/// left behind in the deadlines, where its key finds nothing, and perhaps as a reset of the backend's stream that is
+/// due a little later (`resets.rs`). Frames that wait on the client's stream still leave.
 #[derive(Debug)]
 pub(crate) struct Relay {
     pub(crate) down: StreamOf,
