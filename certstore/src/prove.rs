@@ -27,7 +27,7 @@ pub struct Profile {
     pub domains: Vec<Name>,
     /// The bundle that serves now; a candidate may not be worse.
     pub serving: Option<Arc<Serving>>,
-    /// Lets a candidate be older than what serves, and lack an intermediate that it has.
+    /// Lets a candidate be older than the bundle that serves, and lack an intermediate that the latter has.
     pub allow_rollback: bool,
     /// The candidate came whole from a CA: no writer is about to add what it lacks.
     pub from_ca: bool,
@@ -72,11 +72,11 @@ impl Proved {
 
 /// Decides whether the bundle may serve, and proves by real handshakes in memory that it can.
 ///
-/// A bundle of the version that serves already is not held to dates again: what serves is never taken
-/// away because of its age. It must still cover the wanted domains and lead to the given anchors.
+/// The dates of a bundle that serves already are not checked again: it is never taken away because of its age. It must
+/// still cover the wanted domains and lead to the given anchors.
 ///
-/// A candidate may not be worse than what serves, if that could serve still: what has expired, is not valid yet, lacks
-/// a wanted domain or leads to none of the anchors holds nothing up.
+/// A candidate may not be worse than the serving bundle, as long as that one is good: a serving bundle that has
+/// expired, is not valid yet, lacks a wanted domain or leads to none of the anchors stops no candidate.
 ///
 /// It proves the pair, under our own TLS library. It does not prove that each client trusts the CA, or can verify this
 /// kind of key.
@@ -160,11 +160,11 @@ fn check_names(bundle: &CertBundle, domains: &[Name]) -> Result<(), ProveError> 
     })
 }
 
-/// Leaves out what has expired in the tail of a chain, from the first such certificate on.
+/// Cuts the tail of a chain from the first expired certificate on.
 ///
 /// The one before it has not, so its issuer signs beyond the end of this certificate, and must have another one: a
-/// root's, of which this is the cross-signed form, or a renewed one. Who trusts that needs this one not; others refuse
-/// it. The leaf's own issuer is needed, unless the input shows that it is a root.
+/// root's, of which this is the cross-signed form, or a renewed one. Clients that trust that one do not need this one;
+/// others refuse it. The leaf's own issuer is needed, unless the input shows that it is a root.
 fn without_expired_tail(bundle: CertBundle, now: UnixTime) -> CertBundle {
     let certificates = bundle.certificates();
     let needed = certificates

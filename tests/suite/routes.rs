@@ -7,7 +7,7 @@ use e2e::{H2Client, TestBackend, TestCa, TestGateway, pack, within};
 use http::Request;
 use serde_json::{Value, json};
 
-/// Each backend tells its own name.
+/// Each backend answers with its own name.
 async fn named(name: &'static str) -> TestBackend {
     TestBackend::h2(move |mut exchange| async move {
         exchange.trailers_only(&[("grpc-status", "0"), ("x-backend", name)]);

@@ -8,7 +8,7 @@ use crate::rfc3339;
 /// The reason for which a candidate may not serve. The bundle that serves now is never touched by it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProveError {
-    /// Expired: a candidate that has is never promoted.
+    /// An expired candidate is never promoted.
     #[error("the certificate expired at {}; it is {} now", rfc3339(*.not_after), rfc3339(*.now))]
     Expired {
         /// Valid until.
@@ -24,7 +24,7 @@ pub enum ProveError {
         /// The time asked about.
         now: UnixTime,
     },
-    /// Its time has not come.
+    /// The candidate is not yet valid.
     #[error("the certificate is not valid before {}; it is {} now", rfc3339(*.not_before), rfc3339(*.now))]
     NotYetValid {
         /// Valid from.
@@ -69,7 +69,7 @@ pub enum ProveError {
         /// The verifier's words.
         reason: String,
     },
-    /// Older than what serves.
+    /// The candidate is older than the bundle that serves.
     #[error(
         "the certificate is older (valid from {}) than the one that serves (valid from {})",
         rfc3339(*.not_before), rfc3339(*.serving_not_before)

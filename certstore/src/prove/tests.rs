@@ -194,7 +194,7 @@ fn an_intermediate_that_serves_now_may_not_get_lost() {
             from_ca: true,
             ..after(&serving)
         },
-        // Another one is wanted than what serves.
+        // The wanted name is not one of the serving bundle.
         Profile {
             serving: Some(self::serving(&ca.pair(&["b.test"]))),
             ..wanting(&["a.test"])
@@ -306,7 +306,7 @@ fn a_cross_signed_root_past_its_end_is_left_out_with_a_warning() {
     assert_eq!(bundle.chain_len(), 2);
     assert_eq!(bundle.warnings(), [Warning::ExpiredLeftOut]);
     assert_eq!(bundle.fingerprint(), whole.fingerprint(), "it is what came");
-    // Before its end it is served, and what serves is not looked at again.
+    // The certificate is served before its end, and a serving bundle is not looked at again.
     let before = prove(pair.bundle(), &Profile::default(), days_after_now(-3)).unwrap();
     assert_eq!(before.bundle().chain_len(), 3);
     prove(pair.bundle(), &after(&pair), NOW).unwrap();

@@ -158,7 +158,7 @@ fn what_only_some_clients_refuse_is_warned_of() {
     assert!(warned(chain, key).contains("critical"));
 }
 
-/// Java does not look at what a root allows, OpenSSL and Go do. Where the root is in the chain, that can be told.
+/// Java does not look at the limits of a root, OpenSSL and Go do. With the root in the chain its limits are known here.
 #[test]
 fn what_a_root_does_not_allow_is_warned_of() {
     let mut params = ca_params("root");
