@@ -50,9 +50,9 @@ const MIN_PERIOD: Duration = Duration::from_millis(100);
 pub struct Options {
     /// End after this long; `None`: at Ctrl-C.
     pub run_for: Option<Duration>,
-    /// Where the gateway listens; port 0 lets the system choose.
+    /// The address that the gateway listens on; port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// Where the admin interface listens; port 0 lets the system choose.
+    /// The address that the admin interface listens on; port 0 lets the system choose.
     pub admin: SocketAddr,
     /// Time between two new certificates.
     pub rotate_every: Duration,

@@ -228,7 +228,7 @@ impl Backend {
         &self.name
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,3 +1,3 @@
-//! Where other protocols than HTTP/2 meet the gateway. The only modules that name hyper.
+//! The meeting point of other protocols than HTTP/2 with the gateway. The only modules that name hyper.
 
 pub(crate) mod http;

@@ -183,7 +183,7 @@ impl Worker {
         http2::recycle(fields);
     }
 
-    /// Why this client was told to go.
+    /// The reason why this client was told to go.
     fn why_going(&self, key: Key) -> Refusal {
         match self.connections.get(key).map(|c| &c.peer) {
             Some(Peer::Client(client)) => client

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 pub struct Settings {
     /// Threads that own connections; one per core of the CPU quota is right. Fixed after start.
     pub workers: NonZeroUsize,
-    /// Where clients connect.
+    /// Listeners, to which clients connect.
     pub listeners: Vec<Listener>,
     /// Which RPC goes where; order does not matter, the most specific match wins.
     pub routes: Vec<Route>,
@@ -71,7 +71,7 @@ pub struct Http1 {
     pub redirect: Redirect,
 }
 
-/// Where a plain HTTP request is sent.
+/// The place where a plain HTTP request is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redirect {
     /// 308 to the same host and path by `https:`, on its usual port.
@@ -182,7 +182,7 @@ pub struct Route {
 pub struct Backend {
     /// Name in the configuration; a metric label.
     pub name: String,
-    /// Where it can be reached; never empty.
+    /// The endpoints at which it can be reached; never empty.
     pub endpoints: Vec<EndpointAddress>,
     /// The time that an endpoint may take from TCP's connect to its SETTINGS.
     pub connect_timeout: Duration,

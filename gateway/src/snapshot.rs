@@ -18,11 +18,11 @@ pub(crate) struct Snapshot {
     /// Parallel to the routes that the routers were built from.
     pub(crate) routes: Vec<RouteTarget>,
     pub(crate) backends: Vec<Arc<RunningBackend>>,
-    /// Where requests are counted that no route takes.
+    /// The place where requests are counted that no route takes.
     pub(crate) no_route: RouteLabel,
     pub(crate) no_backend: BackendLabel,
     pub(crate) listeners: Vec<Arc<BoundListener>>,
-    /// Where no endpoint may lead.
+    /// The place where no endpoint may lead.
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) timeouts: Timeouts,
     pub(crate) limits: Limits,
@@ -32,7 +32,7 @@ pub(crate) struct Snapshot {
 /// the name of one.
 const NONE: &str = "-";
 
-/// Where a route leads.
+/// The place where a route leads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RouteTarget {
     pub(crate) label: RouteLabel,
@@ -124,7 +124,7 @@ impl Snapshot {
             .or_else(|| find(&|listener| listener.local == before.local))
     }
 
-    /// Where a route of this snapshot leads.
+    /// The place where a route of this snapshot leads.
     pub(crate) fn target(&self, route: RouteIndex) -> Option<(RouteTarget, &Arc<RunningBackend>)> {
         let target = *self.routes.get(route.0)?;
         Some((target, self.backends.get(target.backend)?))

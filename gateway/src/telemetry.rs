@@ -120,7 +120,7 @@ impl TlsLabel {
     }
 }
 
-/// Why a connection did not get to HTTP/2: one class each.
+/// The reason why a connection did not get to HTTP/2: one class each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HandshakeFailure {
     /// Closed without a byte: a port scan, or a load balancer's TCP health check.

@@ -50,7 +50,7 @@ pub struct Resolved {
     pub certificates: Vec<CertificateConfig>,
     /// Whom clients and certificates must come from.
     pub trust_bundles: Vec<TrustConfig>,
-    /// Where state is kept; `None` keeps nothing, and then there are no ACME certificates.
+    /// The place where state is kept; `None` keeps nothing, and then there are no ACME certificates.
     pub state_dir: Option<PathBuf>,
     /// The permission for a crash to write the memory, with its keys, to disk.
     pub core_dumps: bool,
@@ -69,7 +69,7 @@ pub struct Resolved {
 /// The admin interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
     /// Names by which it may be asked, beside `localhost` and IP addresses; `*.example.com` for one label or more.
     pub hosts: Vec<String>,
@@ -96,11 +96,11 @@ pub enum LogFormat {
 /// One JSON line per RPC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessLog {
-    /// Where lines go.
+    /// The place where lines go.
     pub destination: Destination,
 }
 
-/// Where lines go.
+/// The place where lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     /// Standard output, written as `-`.
@@ -119,7 +119,7 @@ pub struct Examination {
     pub certificates: Vec<LocatedCertificate>,
     /// The same for trust bundles.
     pub trust_bundles: Vec<LocatedTrust>,
-    /// Where state is kept.
+    /// The place where state is kept.
     pub state_dir: Option<Spanned<PathBuf>>,
     /// The file of the access log, if one is named.
     pub access_log: Option<Spanned<PathBuf>>,
@@ -168,7 +168,7 @@ pub struct LocatedTrust {
 pub struct LocatedPath {
     /// Absolute, or relative to the working directory.
     pub path: PathBuf,
-    /// Where it is written.
+    /// The place where it is written.
     pub place: Place,
     /// The purpose of the path.
     pub purpose: PathUse,

@@ -35,7 +35,7 @@ pub struct Logging {
     from_environment: bool,
 }
 
-/// Why the log could not be set up or changed.
+/// The reason why the log could not be set up or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
     /// The filter has a mistake.

@@ -35,7 +35,7 @@ const KEPT: Duration = Duration::from_secs(10);
 /// The longest wait for the access log's last lines at the end of the program.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// Why the program could not start. Nothing is left running.
+/// The reason why the program could not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The admin address cannot be bound.
@@ -70,7 +70,7 @@ pub enum StartError {
     Gateway(#[from] gateway::StartError),
 }
 
-/// Why a reload was refused. What ran before runs on unchanged.
+/// The reason why a reload was refused. What ran before runs on unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// The gateway refused; the message names the listener.
@@ -187,7 +187,7 @@ impl Running {
         self.gateway.local_addresses()
     }
 
-    /// Where the admin interface really listens.
+    /// The address that the admin interface really listens on.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin.address()
     }

@@ -84,7 +84,7 @@ pub struct ConnectionError {
     pub cause: Cause,
 }
 
-/// Why a connection or a stream was ended, or a request refused.
+/// The reason why a connection or a stream was ended, or a request refused.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Cause {
     /// A rule of RFC 9113 or RFC 7541, in words.
@@ -144,7 +144,7 @@ impl fmt::Display for ConnectionError {
 
 impl std::error::Error for ConnectionError {}
 
-/// Why no stream can be opened. Nothing was sent, so the request may go to another connection at once.
+/// The reason why no stream can be opened. Nothing was sent, so the request may go to another connection at once.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum OpenError {
     /// The limit of open streams, the peer's or ours, is reached (RFC 9113 §5.1.2).

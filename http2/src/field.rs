@@ -176,7 +176,7 @@ impl Field {
         }
     }
 
-    /// Where the text lies, 0 for a row of the static table: it tells fields apart that are alive.
+    /// The place where the text lies, 0 for a row of the static table: it tells fields apart that are alive.
     pub(crate) fn address(&self) -> usize {
         match &self.0 {
             Kind::Static(_) => 0,

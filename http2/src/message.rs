@@ -6,7 +6,7 @@ mod blanks;
 use crate::{Field, Name};
 pub(crate) use blanks::Trimmed;
 
-/// Why a message is malformed, in words.
+/// The reason why a message is malformed, in words.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
@@ -62,7 +62,7 @@ impl Regular {
     }
 }
 
-/// Why a list of fields is no message as it stands.
+/// The reason why a list of fields is no message as it stands.
 enum Fault {
     /// A regular field has blanks around its value, and may be lawful without them.
     OuterBlanks,

@@ -32,7 +32,7 @@ pub(super) struct Line<'a> {
     pub(super) bytes_out: u64,
     pub(super) request_id: &'a [u8],
     pub(super) user_agent: &'a [u8],
-    /// Why the RPC did not end as the backend wanted.
+    /// The reason why the RPC did not end as the backend wanted.
     pub(super) reason: Option<&'a str>,
     /// The rule or limit behind that.
     pub(super) detail: Option<&'a str>,

@@ -24,7 +24,7 @@ const FILE_MODE: u32 = 0o640;
 /// A buffer that grew beyond this gives its memory back.
 const KEEP: usize = 512 << 10;
 
-/// Where lines go.
+/// The place where lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     /// Standard output.

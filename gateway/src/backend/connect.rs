@@ -22,7 +22,7 @@ use crate::worker::scheduler::Account;
 use crate::worker::slab::Key;
 use crate::worker::{Worker, WorkerHandle};
 
-/// Why no RPC can be given to an endpoint.
+/// The reason why no RPC can be given to an endpoint.
 #[derive(Debug)]
 pub(super) enum Fault {
     Connect(io::Error),

@@ -171,7 +171,7 @@ impl Pool {
         !self.waiting.is_empty() && !self.endpoints.iter().any(|e| e.is_alive() && self.serves(e))
     }
 
-    /// Why nothing was found.
+    /// The reason why nothing was found.
     pub(crate) fn why_nothing(&self) -> Refusal {
         let backend = self.backend.name.to_string();
         let spoke = self.endpoints.iter().find_map(|endpoint| endpoint.spoke.as_ref());

@@ -35,7 +35,7 @@ pub(super) struct Completed {
     pub(super) early: Vec<u8>,
 }
 
-/// Why a connection does not go on after its handshake.
+/// The reason why a connection does not go on after its handshake.
 #[derive(Debug)]
 pub(super) enum Ended {
     Failed(HandshakeFailure, Option<rustls::Error>),

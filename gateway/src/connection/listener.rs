@@ -39,7 +39,7 @@ pub enum BindError {
         listener: String,
         /// The address that it wanted.
         address: SocketAddr,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// TLS could not be set up.
@@ -47,7 +47,7 @@ pub enum BindError {
     Tls {
         /// Its name in the configuration.
         listener: String,
-        /// Why not.
+        /// The reason.
         source: rustls::Error,
     },
 }

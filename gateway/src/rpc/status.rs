@@ -23,7 +23,7 @@ const INTERNAL: u8 = 13;
 pub(crate) const UNAVAILABLE: u8 = 14;
 const UNAUTHENTICATED: u8 = 16;
 
-/// Why the gateway answers in place of a backend, or breaks off a backend's answer.
+/// The reason why the gateway answers in place of a backend, or breaks off a backend's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// No route takes this host, service and method.

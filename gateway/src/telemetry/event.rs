@@ -26,7 +26,7 @@ const MAX_SUBJECTS: usize = 4096;
 pub enum Event<'a> {
     /// A client did not get to HTTP/2.
     HandshakeFailed {
-        /// Why, and what the line is limited by.
+        /// The reason, and what the line is limited by.
         class: HandshakeFailure,
         /// Name of the listener.
         listener: &'a str,
@@ -43,7 +43,7 @@ pub enum Event<'a> {
         peer: IpAddr,
         /// The identity that it has proved, if it has.
         identity: Option<&'a str>,
-        /// Why.
+        /// The reason.
         departure: Departure<'a>,
     },
     /// A limit was reached.
@@ -81,7 +81,7 @@ pub enum Event<'a> {
         backend: &'a str,
         /// Address of the endpoint.
         endpoint: SocketAddr,
-        /// Why.
+        /// The reason.
         error: fmt::Arguments<'a>,
     },
     /// A backend ends a connection with an error (RFC 9113 §6.8).
@@ -115,21 +115,21 @@ pub enum Event<'a> {
     NameUnresolved {
         /// The DNS name.
         host: &'a str,
-        /// Why.
+        /// The reason.
         error: &'a io::Error,
         /// The number of addresses that stay in use.
         kept: usize,
     },
     /// The access log could not be written or opened.
     AccessLogFailed {
-        /// Why.
+        /// The reason.
         error: &'a io::Error,
         /// Lines lost by it.
         lines: u64,
     },
 }
 
-/// Why a connected client is told to go.
+/// The reason why a connected client is told to go.
 #[derive(Debug, Clone, Copy)]
 pub enum Departure<'a> {
     /// The trust bundle that serves does not accept its certificate any more.

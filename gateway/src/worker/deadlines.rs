@@ -42,7 +42,7 @@ pub(super) struct Deadlines<K> {
     /// Slots whose time has come, and since when.
     handed_out: VecDeque<(u32, Vec<TimerEntry<K>>)>,
     entries: usize,
-    /// Where the sweep goes on: a slot, by its number, and a position in it.
+    /// The place where the sweep goes on: a slot, by its number, and a position in it.
     sweep: (usize, usize),
 }
 

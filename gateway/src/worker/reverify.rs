@@ -94,7 +94,7 @@ fn is_outdated(connection: &Connection, snapshot: &Snapshot) -> bool {
     client.sent_away.is_none() && presented.bundle != trust.install()
 }
 
-/// Why the bundle that serves now would not let this client in.
+/// The reason why the bundle that serves now would not let this client in.
 fn verify_again(connection: &mut Connection) -> Option<Error> {
     let (Peer::Client(client), Transport::Tls(session)) = (&mut connection.peer, &connection.transport)
     else {

@@ -32,7 +32,7 @@ const SWEPT: usize = 32 << 10;
 /// Looks after which the clock is read.
 const UNTIMED: usize = 256;
 
-/// Why a connection is ended by the clock.
+/// The reason why a connection is ended by the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Overdue {
     /// No preface and SETTINGS of a client within [`crate::settings::Timeouts::handshake`].

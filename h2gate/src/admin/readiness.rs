@@ -4,7 +4,7 @@ use std::fmt;
 
 use tokio::sync::watch;
 
-/// Where the process is in its life.
+/// The stage of the process's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Listeners are not bound, or a certificate has neither been read for the first time nor serves what was kept.

@@ -17,7 +17,7 @@ use crate::process::{Figures, unix_now};
 use crate::run::certificates::Events;
 use crate::run::reloads::Reloads;
 
-/// Where the figures come from.
+/// The source of the figures.
 #[derive(Debug)]
 pub struct Sources {
     /// The data path; `None` in a process that only manages certificates.

@@ -33,7 +33,7 @@ impl Place {
 pub struct Spanned<T> {
     /// The value.
     pub value: T,
-    /// Where it was written.
+    /// The place where it was written.
     pub place: Place,
 }
 
@@ -71,7 +71,7 @@ impl Severity {
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
-    /// Where.
+    /// The place.
     pub place: Place,
     /// The problem, in one line.
     pub message: String,

@@ -15,7 +15,7 @@ use super::values::{self, Wrong};
 pub(super) struct Fields<'a> {
     section: &'static Section,
     entries: &'a [Entry],
-    /// Where the mapping begins.
+    /// The place where the mapping begins.
     pub(super) place: Place,
 }
 
@@ -152,7 +152,7 @@ impl<'a> Fields<'a> {
         found.error(self.place, message, Some(remedy));
     }
 
-    /// Where `name` stands, or the whole mapping.
+    /// The place where `name` stands, or the whole mapping.
     pub(super) fn place_of(&self, name: &str) -> Place {
         self.entry(name).map_or(self.place, |entry| entry.key.place)
     }

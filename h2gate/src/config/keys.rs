@@ -52,7 +52,7 @@ pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) shape: Shape,
     pub(super) fallback: Fallback,
-    /// Why one would set it.
+    /// The reason why one would set it.
     pub(super) about: &'static str,
     /// Shown as `<redacted>` wherever the configuration is shown.
     pub(super) secret: bool,
@@ -507,7 +507,7 @@ pub(super) static RATE: Section = Section {
     synonyms: &[],
 };
 
-/// Where a secret is; not walked, since each has the same.
+/// The place where a secret is; not walked, since each has the same.
 pub(super) static SECRET: Section = Section {
     title: "a secret reference",
     about: "Where a secret is. The secret itself never stands in the configuration.",

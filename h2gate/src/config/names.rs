@@ -54,7 +54,7 @@ impl Names {
         Self { misspelled, ..self }
     }
 
-    /// Where in the list the thing is that `reference` names; reports it if there is none.
+    /// The position in the list of the thing that `reference` names; reports it if there is none.
     pub(super) fn position(&self, reference: &Spanned<String>, found: &mut Diagnostics) -> Option<usize> {
         let position = self.names.get(&reference.value).map(|(position, _)| *position);
         if position.is_none() && !self.misspelled && !found.is_full() {

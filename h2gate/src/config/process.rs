@@ -17,11 +17,11 @@ use super::values::{self, Wrong};
 use super::{AccessLog, Destination, Log, LogFormat, NO_STATE, cgroup, path};
 use crate::logging::PARTS;
 
-/// Where the admin interface listens unless told otherwise.
+/// The address that the admin interface listens on unless told otherwise.
 pub(crate) const ADMIN_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9901);
 
-/// Where state is kept unless told otherwise.
+/// The place where state is kept unless told otherwise.
 const STATE_DIR: &str = "/var/lib/h2gate";
 
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
@@ -44,7 +44,7 @@ const DEPENDENCIES: [&str; 15] = [
     "notify",
 ];
 
-/// Where the admin interface listens, and by which names it may be asked.
+/// The address that the admin interface listens on, and the names by which it may be asked.
 pub(super) fn admin(file: &Fields<'_>, found: &mut Diagnostics) -> (Spanned<SocketAddr>, Vec<String>) {
     let fields = file.map("admin", found);
     let hosts = fields
@@ -78,7 +78,7 @@ fn admin_address(fields: &Fields<'_>, found: &mut Diagnostics) -> Option<Spanned
     Some(address)
 }
 
-/// Where state is kept; `None` is nowhere.
+/// The place where state is kept; `None` is nowhere.
 pub(super) fn state_dir(
     file: &Fields<'_>,
     folder: &Path,

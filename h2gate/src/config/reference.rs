@@ -21,7 +21,7 @@ pub struct Setting {
     pub default: Option<String>,
     /// The meaning of an absent key, in words: the default, another rule, or `required`.
     pub otherwise: String,
-    /// Why one would set it.
+    /// The reason why one would set it.
     pub about: &'static str,
 }
 

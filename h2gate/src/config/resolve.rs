@@ -270,7 +270,7 @@ struct Warnings {
     /// Endpoints that are listeners of this very configuration.
     loops: Vec<(Place, String)>,
     hosts: Vec<Spanned<String>>,
-    /// Where routes stand that every listener shares.
+    /// The place where routes stand that every listener shares.
     shared: Vec<Place>,
     /// A listener that demands client certificates, and one that demands others or none.
     unlike: Option<(String, String)>,

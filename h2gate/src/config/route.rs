@@ -63,7 +63,7 @@ impl FileRoute {
         }
     }
 
-    /// Where its `match` stands.
+    /// The place where its `match` stands.
     pub(super) fn place(&self) -> Place {
         self.place
     }

@@ -16,7 +16,7 @@ pub(super) use remote::{
     bucket, is_local, mail, may_hold_secret, queue, region, resolver, role, text, url, variable,
 };
 
-/// Why a text is not the value that a key wants.
+/// The reason why a text is not the value that a key wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wrong {
     pub(super) message: String,

@@ -83,7 +83,7 @@ fn with_times(line: &str, times: u64, style: LogFormat) -> String {
     }
 }
 
-/// Where in a dependency's code a line comes from.
+/// The place in a dependency's code that a line comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Place {
     target: String,

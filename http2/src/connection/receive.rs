@@ -7,7 +7,7 @@ use crate::frame::{self, HEAD, Head, MAX_PAYLOAD, PREFACE};
 use crate::limits::Limit;
 use crate::stream::StreamKey;
 
-/// Where the reading of the peer's bytes stands.
+/// The place where the reading of the peer's bytes stands.
 #[derive(Debug)]
 pub(super) struct Reader {
     /// Octets of the client's preface that are still to come.

@@ -20,7 +20,7 @@ pub struct Decoder {
     update_due: bool,
     /// Past these sizes and numbers of fields no block is read on.
     stop: (usize, usize),
-    /// Where a literal is put together: [`HEADER`] bytes, name, value.
+    /// The place where a literal is put together: [`HEADER`] bytes, name, value.
     text: Vec<u8>,
 }
 

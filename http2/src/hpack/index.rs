@@ -1,4 +1,4 @@
-//! Where the encoder finds an entry in its table: by hash, in four places at most.
+//! The place where the encoder finds an entry in its table: by hash, in four places at most.
 
 use super::entry::Entry;
 use super::table::Table;

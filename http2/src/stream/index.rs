@@ -59,7 +59,7 @@ impl StreamIndex {
         self.len = 0;
     }
 
-    /// Where the search for `id` begins: any cell of the table, however large it is.
+    /// The place where the search for `id` begins: any cell of the table, however large it is.
     #[inline]
     fn home(&self, id: u32) -> usize {
         // The first step breaks up ids that lie at even distances, the second is the secret one.

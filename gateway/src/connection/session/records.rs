@@ -33,7 +33,7 @@ pub(super) struct Records {
     end: Option<End>,
 }
 
-/// Why nothing more is read.
+/// The reason why nothing more is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// `close_notify` came or was sent; RFC 8446 §6.1: what comes later is ignored.
@@ -247,7 +247,7 @@ fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) 
     out.get(start).copied()
 }
 
-/// Where the last whole record ends; `from` is a place where one begins.
+/// The place where the last whole record ends; `from` is a place where one begins.
 fn whole_records(wire: &[u8], from: usize) -> usize {
     let mut end = from;
     while let Some(&[_, _, _, high, low]) = wire.get(end..end + HEADER) {

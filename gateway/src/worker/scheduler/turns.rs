@@ -28,7 +28,7 @@ const LEVELS: [Duration; 4] = [
 ];
 /// A connection that last brought so much work at once waits behind those who have used little.
 const MUCH: Duration = Duration::from_micros(100);
-/// Where those wait at least whose next octet may be dear: it may end a large header block.
+/// The least turn of those whose next octet may be dear: it may end a large header block.
 const DEAR: usize = 3;
 /// Used time is forgotten at this part of the time that passes: a hundredth of a core is everybody's.
 const FORGOTTEN: u32 = 100;

@@ -1,4 +1,4 @@
-//! Where the running program is: the command line, the environment, a configuration, or the default.
+//! The address of the running program: of the command line, the environment, a configuration, or the default.
 
 use std::env;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Why a call brought nothing, in words that a person can act on. No raw gRPC status is shown.
+//! The reason why a call brought nothing, in words that a person can act on. No raw gRPC status is shown.
 
 use std::error::Error;
 use std::time::Duration;

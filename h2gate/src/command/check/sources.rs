@@ -79,7 +79,7 @@ pub(super) fn certificate(
     }
 }
 
-/// Where something comes from that is not on this disk.
+/// The origin of something that is not on this disk.
 pub(super) fn elsewhere(source: &Source) -> Option<String> {
     match source {
         Source::Files(_) => None,

@@ -1,4 +1,4 @@
-//! Where secrets are.
+//! The place where secrets are.
 
 use certmgr::{Aws, SecretReference};
 

@@ -1,4 +1,4 @@
-//! Where to listen, where to connect, whom to trust.
+//! Addresses to listen on, to connect to, and to trust.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
