@@ -38,8 +38,9 @@ use crate::store::BoxFuture;
 /// timeouts.
 ///
 /// The caller issues for one certificate name at a time, in all processes of a state directory: there is one note of
-/// an order for each name. It holds a [`Turn`] meanwhile. A call that is dropped leaves the note on disk, so that the
-/// next [`Issuer::issue`] goes on with the order; TXT records stay in the note until [`Issuer::clean_up`].
+/// an order for each name. The caller also holds a [`Turn`] meanwhile. A call that is dropped leaves the note on
+/// disk, so that the next [`Issuer::issue`] goes on with the order; TXT records stay in the note until
+/// [`Issuer::clean_up`].
 pub(crate) trait Issuer: Send + Sync {
     /// Waits until one more order may be in progress. Dropping the turn lets the next order begin.
     fn turn(&self) -> BoxFuture<'_, Turn>;

@@ -63,7 +63,7 @@ pub struct PlannedLimit {
     pub limit: Published,
     /// The domain or names for which most is used; `None`: the account.
     pub subject: Option<String>,
-    /// The most that is used of it at once.
+    /// Largest use of the limit at one instant.
     pub peak: usize,
     /// Instant of the first order of the peak; `None` if nothing counts towards the limit.
     pub peak_at: Option<UnixTime>,

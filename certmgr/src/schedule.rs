@@ -269,9 +269,9 @@ impl Record {
 /// Decides the next action for a certificate.
 ///
 /// The result depends on the arguments alone, and there is no error: every combination of facts has an action. The
-/// caller notes all facts in `known`, takes `now` from the clock of the ledger, acts when `wait` has passed, and
-/// calls again after each new fact and at least every minute, because the wall clock may be set. [`Action::Issue`] is
-/// no permission: the ledger gives that for each order. An action that was begun and dropped leaves no trace here,
+/// caller notes all facts in `known`, takes `now` from the clock of the ledger, calls again after each new fact and
+/// at least every minute, because the wall clock may be set, and acts when no wait is left. [`Action::Issue`] is no
+/// permission: the ledger gives that for each order. An action that was begun and dropped leaves no trace here,
 /// except for the facts that it noted.
 pub(crate) fn next(known: &Known, rules: &Rules, now: Now) -> Next {
     let due = due(known, now);

@@ -99,14 +99,15 @@ impl fmt::Debug for Shared {
 
 /// Orders certificates as one [`AcmeSource`] says: the [`Issuer`] for real CAs.
 ///
-/// An attempt ends within [`max_attempt`], and its TXT records are removed then, too. There is a second attempt only
-/// if the CA does not know the account, which is registered again in between. Apart from that, only calls whose nonce
-/// was refused and looks at an order in progress are repeated here; every other error goes to the caller, with the
-/// remedy and the time that the CA asks for.
+/// An attempt is stopped after [`max_attempt`]; its TXT records are removed then, too. There is a second attempt only
+/// if the CA does not know the account, which is registered again in between. Apart from that, these alone are
+/// repeated at the CA: requests whose nonce was refused, looks at an order in progress, and a refused replacement,
+/// which is ordered without naming the old certificate. Every other error goes to the caller, with the remedy and the
+/// time that the CA asks for.
 ///
-/// Dropping a call is safe at each point: keys, the URL of the order and TXT records are on disk before they are
-/// used, published answers to challenges end with their guards, and a write to the state directory that has begun
-/// goes on to its end.
+/// Dropping a call is safe at each point, and costs at most one more order: keys, the URL of the order and TXT
+/// records are on disk before they are used, published answers to challenges end with their guards, and a write to
+/// the state directory that has begun goes on to its end.
 pub(crate) struct Client {
     pub(super) shared: Arc<Shared>,
     pub(super) source: AcmeSource,

@@ -19,8 +19,9 @@ use crate::config::Challenge;
 use crate::dns::TxtRecord;
 use crate::error::{IssueError, IssueFault};
 
-/// RFC 8555 §7.1.3: the CA's policy says how many authorizations an order has, which need not be one for each name.
-/// Each is kept as long as the order, and read again when the order fails.
+/// Largest number of authorizations for each ordered name. RFC 8555 §7.1.3: the policy of the CA says how many an
+/// order has, which need not be one for each name. Each is kept as long as the order, and read again when the order
+/// fails.
 const MAX_AUTHORIZATIONS_PER_NAME: usize = 2;
 
 /// A challenge of the CA, and its answer.

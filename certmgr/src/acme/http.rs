@@ -236,7 +236,8 @@ fn roots(file: &Path) -> Result<RootCertStore, HttpError> {
     Ok(roots)
 }
 
-/// RFC 8555 §6.1: ACME runs over HTTPS. On the loopback interface nobody can listen in.
+/// True if requests may be sent to this URL: by HTTPS (RFC 8555 §6.1), or in the clear on the loopback interface,
+/// where nobody can listen in.
 fn is_allowed(uri: &Uri) -> bool {
     match uri.scheme_str() {
         Some("https") => true,
@@ -269,11 +270,11 @@ fn with_causes(error: &dyn Error) -> String {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
-    /// RFC 9110 §10.2.3.
+    /// The `Retry-After` (RFC 9110 §10.2.3).
     pub(super) retry_after: Option<Duration>,
     /// URL of the resource that the request made.
     pub(super) location: Option<String>,
-    /// RFC 8555 §7.4.2: other chains for the same certificate.
+    /// URLs of other chains for the same certificate (RFC 8555 §7.4.2).
     pub(super) alternates: Vec<String>,
     /// The body is HTML: a proxy answers in place of the CA, or the CA answers for people.
     pub(super) is_page: bool,

@@ -35,7 +35,7 @@ pub(super) struct Directory {
     pub(super) new_account: String,
     pub(super) new_order: String,
     pub(super) key_change: Option<String>,
-    /// RFC 9773 §4.1.
+    /// URL of the renewal information (RFC 9773 §4.1).
     pub(super) renewal_info: Option<String>,
     #[serde(default)]
     pub(super) meta: Meta,

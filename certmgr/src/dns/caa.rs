@@ -95,7 +95,7 @@ struct Property<'a> {
     /// Empty: no CA at all.
     issuer: &'a str,
     parameters: Vec<(&'a str, &'a str)>,
-    /// RFC 8659 §4.2: a malformed value counts as one that names no CA.
+    /// The value is malformed: it counts as one that names no CA (RFC 8659 §4.2).
     malformed: bool,
 }
 

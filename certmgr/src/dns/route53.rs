@@ -32,7 +32,7 @@ use crate::store::BoxFuture;
 /// Timeout for removing records. A record that is still there is removed by the next clean-up.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Number of times that a set is read because somebody else has changed it in between.
+/// Number of tries of a change whose set somebody else changes in between.
 const MAX_CONFLICTS: usize = 8;
 
 /// Lock for changes: two orders of this process would only make the changes of each other fail.

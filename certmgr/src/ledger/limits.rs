@@ -41,7 +41,7 @@ pub struct Published {
     pub max: usize,
     /// … all of which come back within this time.
     pub window: Duration,
-    /// They come back one by one; else each comes back after the window.
+    /// The used ones come back one by one; else each comes back after the window.
     refills: bool,
     /// Orders that the CA does not count.
     exempt: &'static [Kind],
@@ -58,17 +58,17 @@ const fn published(counted: Counted, max: usize, window: Duration, exempt: &'sta
     }
 }
 
-/// For limits on orders: an order that goes on was counted when it was placed.
+/// Exempt are orders that go on: they were counted when they were placed.
 const ONLY_RESUMED: &[Kind] = &[Kind::Resumed];
 
-/// Let's Encrypt does not count a renewal that names the certificate that it replaces (RFC 9773 §5). (Failed
-/// validations count all the same.)
+/// Exempt are also orders that name the certificate that they replace (RFC 9773 §5): Let's Encrypt counts them
+/// nowhere. (Failed validations are counted here all the same.)
 const NOT_REPLACING: &[Kind] = &[Kind::Resumed, Kind::Replacing];
 
-/// Another certificate for the same names is a renewal: it counts only as a duplicate.
+/// Exempt are also renewals: another certificate for the same names counts only as a duplicate.
 const NOT_RENEWING: &[Kind] = &[Kind::Resumed, Kind::Replacing, Kind::Renewal];
 
-/// <https://letsencrypt.org/docs/rate-limits/>
+/// Let's Encrypt: <https://letsencrypt.org/docs/rate-limits/>
 const LETS_ENCRYPT: &[Published] = &[
     published(
         Counted::Orders,
@@ -82,7 +82,7 @@ const LETS_ENCRYPT: &[Published] = &[
     published(Counted::Accounts, 10, Duration::from_secs(3 * 60 * 60), &[]),
 ];
 
-/// <https://letsencrypt.org/docs/staging-environment/>
+/// Let's Encrypt, staging: <https://letsencrypt.org/docs/staging-environment/>
 const LETS_ENCRYPT_STAGING: &[Published] = &[
     published(
         Counted::Orders,

@@ -9,7 +9,8 @@ use super::{DAY, Draw, Life, Now, Steady};
 /// Shortest time between two requests for advice, however often a CA wants to be asked.
 const SOONEST: Duration = Duration::from_secs(60);
 
-/// Longest time between two requests for advice, however seldom a CA wants to be asked: twice a day.
+/// Longest time between two requests for advice, however seldom a CA wants to be asked: twice a day. A limit of the
+/// CA may be longer.
 const LATEST: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Time between two requests for advice, for a CA that does not say when to ask again.
