@@ -16,7 +16,7 @@ pub struct Facts {
     pub comments: usize,
     /// Doc comments, those of tests among them.
     pub docs: usize,
-    /// Doc comments that begin with a clause instead of a noun: see [`text::is_clause`].
+    /// Doc comments that begin with a clause instead of a noun: what, whether, how, as, who, where, …
     pub clauses: usize,
     /// Names that several types have, with how many; types of tests count, associated types do not.
     pub shared_names: BTreeMap<String, usize>,
