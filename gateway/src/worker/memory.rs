@@ -508,7 +508,7 @@ impl Worker {
         self.held_by_all() > self.memory.bound
     }
 
-    /// At each tick.
+    /// Counts the ticks in a row that find memory over its bound, and keeps it within.
     pub(super) fn check_memory(&mut self) {
         self.memory.over_for = if self.is_over_memory() {
             self.memory.over_for.saturating_add(1)
@@ -542,7 +542,8 @@ impl Worker {
         let [newest, ..] = self.memory.beyond;
         let bound = |beyond: usize| bound(peers, process, foreseen.max(beyond.saturating_sub(at_rest)));
         self.memory.bound = bound(lasting(self.memory.beyond));
-        self.memory.bound_soon = bound(newest).min(self.memory.bound);
+        // What has lasted is at most what is there now: this is never more than `bound`.
+        self.memory.bound_soon = bound(newest);
         self.bound_windows();
     }
 
