@@ -23,6 +23,7 @@ pub struct TestGatewayBuilder {
     folder: TempDir,
     environment: Vec<(String, String)>,
     under: Vec<String>,
+    program: Option<PathBuf>,
 }
 
 /// The real program, running.
@@ -36,6 +37,7 @@ pub struct TestGateway {
     folder: TempDir,
     environment: Vec<(String, String)>,
     under: Vec<String>,
+    program: Option<PathBuf>,
     log: Lines,
     output: Lines,
     address: SocketAddr,
@@ -66,6 +68,7 @@ impl TestGatewayBuilder {
             folder,
             environment: Vec::new(),
             under: Vec::new(),
+            program: None,
         }
     }
 
@@ -142,6 +145,12 @@ impl TestGatewayBuilder {
         self
     }
 
+    /// Another program than the one under test, as one of an earlier version.
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = Some(path.to_owned());
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> TestGateway {
         let mut gateway = self.spawn();
@@ -153,7 +162,7 @@ impl TestGatewayBuilder {
     pub fn spawn(self) -> TestGateway {
         let path = self.folder.path().join("h2gate.yaml");
         std::fs::write(&path, text(&self.config)).unwrap();
-        let (child, log, output) = launch(&path, &self.environment, &self.under);
+        let (child, log, output) = launch(&path, &self.environment, &self.under, self.program.as_deref());
         let address = listener_address(&self.config, 0);
         let admin = self.config["admin"]["address"].as_str().unwrap().parse().unwrap();
         TestGateway {
@@ -162,6 +171,7 @@ impl TestGatewayBuilder {
             folder: self.folder,
             environment: self.environment,
             under: self.under,
+            program: self.program,
             log,
             output,
             address,
@@ -170,9 +180,14 @@ impl TestGatewayBuilder {
     }
 }
 
-fn launch(config: &Path, environment: &[(String, String)], under: &[String]) -> (Child, Lines, Lines) {
+fn launch(
+    config: &Path,
+    environment: &[(String, String)],
+    under: &[String],
+    program: Option<&Path>,
+) -> (Child, Lines, Lines) {
     let mut words = under.iter().map(AsRef::<OsStr>::as_ref).collect::<Vec<_>>();
-    words.push(program::h2gate().as_os_str());
+    words.push(program.unwrap_or_else(|| program::h2gate()).as_os_str());
     let mut child = Command::new(words[0])
         .args(&words[1..])
         .args(["run", "-c"])
@@ -231,6 +246,11 @@ impl TestGateway {
         self.environment.retain(|(known, _)| known != name);
     }
 
+    /// The next process runs this program; without a path, the one under test.
+    pub fn change_program(&mut self, path: Option<&Path>) {
+        self.program = path.map(Path::to_owned);
+    }
+
     /// Another process with the same configuration and folder, once the one before has ended. Its log begins anew.
     pub fn spawn_again(&mut self, environment: &[(&str, &str)]) {
         self.kill();
@@ -242,7 +262,7 @@ impl TestGateway {
             .chain(environment.iter().map(own))
             .collect();
         let path = self.folder.path().join("h2gate.yaml");
-        (self.child, self.log, self.output) = launch(&path, &whole, &self.under);
+        (self.child, self.log, self.output) = launch(&path, &whole, &self.under, self.program.as_deref());
     }
 
     /// Like [`TestGateway::spawn_again`], and waits until it is ready.

@@ -50,6 +50,7 @@ mod stuck;
 mod swap;
 mod tempers;
 mod tls;
+mod upgrade;
 
 use e2e::{Exchange, TestBackend, TestCa, TestGateway};
 
