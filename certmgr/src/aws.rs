@@ -40,7 +40,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Limit for a call with all its attempts.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Attempts of the SDK at a call. A poller has its own pace and lets the SDK try once.
+/// Attempts of the SDK at a call. A poller has its own rate limit and lets the SDK try once.
 const ATTEMPTS: u32 = 3;
 
 /// A connection is kept for the next call of the same reading, never for the next poll: the other side closes

@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::{Ca, KeyType};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::lease::Guard;
-use crate::schedule::{Draw, Now, Record, Steady};
+use crate::schedule::{Jitter, MonotonicTime, Now, OrderRecord};
 use crate::state::State;
 use crate::store::{BoxFuture, Document, StoreError};
 
@@ -149,13 +149,13 @@ impl Ledger {
         }
     }
 
-    /// Reads both clocks. This is the only source of [`Now`]: a certificate and its ledger must share the steady
+    /// Reads both clocks. This is the only source of [`Now`]: a certificate and its ledger must share the monotonic
     /// clock.
     pub(crate) fn now(&self) -> Now {
         let (began, wall) = self.began;
         Now {
             wall: (self.clock)(),
-            steady: Steady(wall + began.elapsed()),
+            monotonic: MonotonicTime(wall + began.elapsed()),
         }
     }
 
@@ -165,7 +165,7 @@ impl Ledger {
         domains: &[Name],
         key: KeyType,
         cas: &[Ca],
-    ) -> Result<Record, StoreError> {
+    ) -> Result<OrderRecord, StoreError> {
         let mut inner = self.inner.lock().await;
         self.refresh(&mut inner).await?;
         let now = self.now();
@@ -188,8 +188,8 @@ impl Ledger {
         let now = self.now();
         inner.book.may_order(&order, &inner.stamps, now)?;
         let (mut book, mut stamps) = (inner.book.clone(), inner.stamps.clone());
-        let draw = Draw::new(&mut rand::random::<f64>);
-        let noted = book.intend(&order, draw, &mut stamps, now);
+        let jitter = Jitter::new(&mut rand::random::<f64>);
+        let noted = book.intend(&order, jitter, &mut stamps, now);
         self.write(&mut inner, book, stamps).await?;
         drop(lease);
         Ok(Attempt(noted))

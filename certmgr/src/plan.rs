@@ -12,7 +12,7 @@ use certstore::{Name, UnixTime};
 
 use crate::config::{AcmeSource, Ca, CertificateConfig, Source};
 use crate::ledger::{Book, Order, OrderKind, Published, Stamps, peaks};
-use crate::schedule::{self, Known, LastIssued, Life, Now, Record, Rules, Steady, Why, later};
+use crate::schedule::{self, Facts, LastIssued, Life, MonotonicTime, Now, OrderRecord, Rules, Why, later};
 use crate::store::StoreError;
 use crate::view::View;
 
@@ -150,7 +150,7 @@ struct Forecast<'a> {
     expected_life: Duration,
     /// The certificate that serves at that instant.
     serving: Option<Life>,
-    since: Option<Steady>,
+    since: Option<MonotonicTime>,
     /// The first order, by the schedule of the certificate.
     first: Option<(UnixTime, Why)>,
 }
@@ -186,16 +186,16 @@ impl<'a> Forecast<'a> {
             return (at.max(now.wall), why);
         }
         let issued = self.since.zip(self.serving);
-        let known = Known {
+        let known = Facts {
             serving: self.serving,
             advice: None,
-            record: Record {
+            record: OrderRecord {
                 last_issued: issued.map(|(at, life)| LastIssued {
                     at,
                     not_before: Some(life.not_before),
                     lately: 1,
                 }),
-                ..Record::default()
+                ..OrderRecord::default()
             },
             probe: None,
             requested: false,
@@ -238,7 +238,7 @@ impl<'a> Forecast<'a> {
             not_after: later(then.wall, self.expected_life),
             ca: Some(0),
         });
-        self.since = Some(then.steady);
+        self.since = Some(then.monotonic);
         self.first = None;
     }
 }

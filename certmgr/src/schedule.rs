@@ -17,7 +17,7 @@ use crate::config::AcmeSource;
 use crate::error::IssueFault;
 
 pub(crate) use advice::{Advice, RenewalInfo};
-pub(crate) use clocks::{Now, Steady, later};
+pub(crate) use clocks::{MonotonicTime, Now, later};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -34,13 +34,13 @@ const OBEDIENCE: u32 = 4;
 
 /// The facts about a certificate that its schedule depends on.
 #[derive(Debug, Clone)]
-pub(crate) struct Known {
+pub(crate) struct Facts {
     /// The certificate that serves. `None`: there is none.
     pub(crate) serving: Option<Life>,
     /// The last advice of the CA on renewal. Advice on another version does not count.
     pub(crate) advice: Option<Advice>,
     /// The record of the ledger.
-    pub(crate) record: Record,
+    pub(crate) record: OrderRecord,
     /// The last look at the cause of a failed attempt.
     pub(crate) probe: Option<Probe>,
     /// A person asks for a new certificate. It stays set until an attempt has begun.
@@ -63,21 +63,21 @@ pub(crate) struct Life {
 
 /// The ledger's record of one name set and key type, over all configured CAs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Record {
+pub(crate) struct OrderRecord {
     /// The last certificate that a CA issued for these names, also one that could not serve.
     pub(crate) last_issued: Option<LastIssued>,
     /// The failed attempts since the last success.
-    pub(crate) failing: Option<Failing>,
+    pub(crate) failing: Option<FailureStreak>,
     /// For each CA, by position: the end of a limit that the CA has reported.
-    pub(crate) holds: Vec<Option<Steady>>,
+    pub(crate) holds: Vec<Option<MonotonicTime>>,
     /// Instant from which limits allow an order at a CA that has not failed; `None`: all CAs have failed, or none.
-    pub(crate) untried: Option<Steady>,
+    pub(crate) untried: Option<MonotonicTime>,
 }
 
 /// A certificate that a CA issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LastIssued {
-    pub(crate) at: Steady,
+    pub(crate) at: MonotonicTime,
     /// The `notBefore` of the certificate; `None` if it could not serve.
     pub(crate) not_before: Option<UnixTime>,
     /// Number of certificates of the last seven days, this one among them.
@@ -86,13 +86,13 @@ pub(crate) struct LastIssued {
 
 /// Failed attempts, with no success in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Failing {
+pub(crate) struct FailureStreak {
     /// Number of attempts; at least 1.
     pub(crate) attempts: u32,
     /// Instant of the first attempt.
-    pub(crate) since: Steady,
+    pub(crate) since: MonotonicTime,
     /// Instant of the last attempt.
-    pub(crate) last: Steady,
+    pub(crate) last: MonotonicTime,
     /// Class of the error of the last attempt; `None`: the process ended in the middle of it.
     pub(crate) class: Option<IssueFault>,
     /// Position of the first CA that was unreachable in the last attempt.
@@ -100,22 +100,22 @@ pub(crate) struct Failing {
     /// Time that servers which answered in place of the CAs ask us to wait. It is no word of a CA itself.
     pub(crate) hint: Duration,
     /// Drawn for the last attempt: it scatters the waits that follow.
-    pub(crate) draw: Draw,
+    pub(crate) jitter: Jitter,
 }
 
 /// A number from 0 up to but not including 1, in thousandths. It is drawn once and kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Draw(u16);
+pub(crate) struct Jitter(u16);
 
 /// A look at the cause of a failed attempt, where that costs the CA nothing: its directory, or the names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Probe {
-    pub(crate) at: Steady,
+    pub(crate) at: MonotonicTime,
     /// The directory answers, or the self-check of the names finds nothing.
     pub(crate) good: bool,
     /// An earlier look since the last attempt was not good.
     pub(crate) was_bad: bool,
-    pub(crate) draw: Draw,
+    pub(crate) jitter: Jitter,
 }
 
 /// The settings of the operator.
@@ -131,18 +131,18 @@ pub(crate) struct Next {
     /// Time until the action. Zero: now. Call [`next`] again at least every minute: the wall clock may be set.
     pub(crate) wait: Duration,
     /// The action.
-    pub(crate) action: Action,
+    pub(crate) action: ScheduledAction,
     /// For people: the instant of the next order as things are.
     pub(crate) order_at: UnixTime,
     /// For people: the reason of that order.
     pub(crate) why: Why,
     /// The reason for which an order that is due is not placed yet.
-    pub(crate) held: Option<Held>,
+    pub(crate) block: Option<Block>,
 }
 
 /// Reasons for which an order that is due has to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Held {
+pub(crate) enum Block {
     /// The CA has said when to come back.
     RetryAfter,
     /// Two orders for one name set are never closer than a floor.
@@ -153,7 +153,7 @@ pub(crate) enum Held {
 
 /// The actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(crate) enum ScheduledAction {
     /// Order, at each CA in turn for which the ledger permits it; go on with a noted order.
     Issue,
     /// Ask the CA of the certificate that serves for its renewal information.
@@ -201,7 +201,7 @@ impl Why {
     }
 }
 
-impl Draw {
+impl Jitter {
     /// Draws a number. `random` gives numbers from 0 up to but not including 1.
     pub(crate) fn new(random: &mut dyn FnMut() -> f64) -> Self {
         Self::from_thousandths((random() * f64::from(Self::PARTS)) as u16)
@@ -254,14 +254,14 @@ impl Life {
     }
 }
 
-impl Record {
+impl OrderRecord {
     /// Instant at which the first CA accepts orders again; `None`: one does now.
-    fn held_until(&self) -> Option<Steady> {
+    fn held_until(&self) -> Option<MonotonicTime> {
         let holds: Option<Vec<_>> = self.holds.iter().copied().collect();
         holds?.into_iter().min()
     }
 
-    fn hold_of(&self, ca: usize) -> Option<Steady> {
+    fn hold_of(&self, ca: usize) -> Option<MonotonicTime> {
         self.holds.get(ca).copied().flatten()
     }
 }
@@ -270,21 +270,21 @@ impl Record {
 ///
 /// The result depends on the arguments alone, and there is no error: every combination of facts has an action. The
 /// caller notes all facts in `known`, takes `now` from the clock of the ledger, calls again after each new fact and
-/// at least every minute, because the wall clock may be set, and acts when no wait is left. [`Action::Issue`] is no
+/// at least every minute, because the wall clock may be set, and acts when no wait is left. [`ScheduledAction::Issue`] is no
 /// permission: the ledger gives that for each order. An action that was begun and dropped leaves no trace here,
 /// except for the facts that it noted.
-pub(crate) fn next(known: &Known, rules: &Rules, now: Now) -> Next {
+pub(crate) fn next(known: &Facts, rules: &Rules, now: Now) -> Next {
     let due = due(known, now);
     let planned = planned(known, rules, due, now);
     let Planned {
         wait: order_wait,
         why,
-        held,
+        block,
     } = match unfulfilled(known) {
         Some(why) => sooner(planned, self::planned(known, rules, (Duration::ZERO, why), now)),
         None => planned,
     };
-    let order = Some((order_wait, Action::Issue));
+    let order = Some((order_wait, ScheduledAction::Issue));
     let question = question(known, now);
     let probe = probe(known, now);
     // The advice of the CA may change the time of a routine order, so the request for it goes first.
@@ -296,13 +296,13 @@ pub(crate) fn next(known: &Known, rules: &Rules, now: Now) -> Next {
         .into_iter()
         .flatten()
         .min_by_key(|(wait, _)| *wait)
-        .unwrap_or((order_wait, Action::Issue));
+        .unwrap_or((order_wait, ScheduledAction::Issue));
     Next {
         wait,
         action,
         order_at: later(now.wall, order_wait),
         why,
-        held,
+        block,
     }
 }
 
@@ -310,18 +310,18 @@ pub(crate) fn next(known: &Known, rules: &Rules, now: Now) -> Next {
 struct Planned {
     wait: Duration,
     why: Why,
-    held: Option<Held>,
+    block: Option<Block>,
 }
 
 /// Returns the order that is due, once nothing forbids it any more.
-fn planned(known: &Known, rules: &Rules, (due, why): (Duration, Why), now: Now) -> Planned {
+fn planned(known: &Facts, rules: &Rules, (due, why): (Duration, Why), now: Now) -> Planned {
     let leave = until_leave(known, rules, why, now);
     Planned {
         wait: leave.map_or(due, |(wait, _)| due.max(wait)),
         why,
-        held: leave
+        block: leave
             .filter(|(wait, _)| due.is_zero() && !wait.is_zero())
-            .map(|(_, held)| held),
+            .map(|(_, block)| block),
     }
 }
 
@@ -332,7 +332,7 @@ fn sooner(one: Planned, other: Planned) -> Planned {
 /// Reason for which an order is wanted although none may be due: an order that was begun stays wanted until it
 /// succeeds. An attempt that ended with the process does not count: it may have brought the certificate that serves
 /// now.
-fn unfulfilled(known: &Known) -> Option<Why> {
+fn unfulfilled(known: &Facts) -> Option<Why> {
     let failed = known
         .record
         .failing
@@ -344,7 +344,7 @@ fn unfulfilled(known: &Known) -> Option<Why> {
 }
 
 /// Time until an order is due, and its reason. The waits that may forbid the order are not looked at here.
-fn due(known: &Known, now: Now) -> (Duration, Why) {
+fn due(known: &Facts, now: Now) -> (Duration, Why) {
     // Also if no certificate serves: a person who has corrected the mistake need not wait for the back-off.
     if known.requested {
         return (Duration::ZERO, Why::Requested);
@@ -366,16 +366,16 @@ fn due(known: &Known, now: Now) -> (Duration, Why) {
             let offset = Duration::from_secs(moment.as_secs().saturating_sub(life.not_before.as_secs()));
             // A wall clock that was set back must not let it expire; one that was set forward must not have it
             // renewed again and again.
-            let by_steady = now.until(since.after(offset));
+            let by_monotonic = now.until(since.after(offset));
             let soonest = now.until(since.after(offset.min(life.span() / LEAST_SHARE_OF_LIFE)));
-            (by_wall.min(by_steady).max(soonest), why)
+            (by_wall.min(by_monotonic).max(soonest), why)
         }
         None => (by_wall, why),
     }
 }
 
 /// Instant at which the certificate that serves was issued, if the ledger has it.
-fn we_have_it_since(known: &Known, life: &Life) -> Option<Steady> {
+fn we_have_it_since(known: &Facts, life: &Life) -> Option<MonotonicTime> {
     known
         .record
         .last_issued
@@ -401,11 +401,11 @@ fn floor(issued: &LastIssued, why: Why, life: Option<&Life>, rules: &Rules) -> D
 
 /// Time until nothing forbids an order any more, and the reason that forbids it longest. The wish of a person
 /// overrides the floor and the back-off once; nothing overrides a `Retry-After`.
-fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Option<(Duration, Held)> {
+fn until_leave(known: &Facts, rules: &Rules, why: Why, now: Now) -> Option<(Duration, Block)> {
     let record = &known.record;
     let hold = record.held_until();
     if known.requested {
-        return hold.map(|hold| (now.until(hold), Held::RetryAfter));
+        return hold.map(|hold| (now.until(hold), Block::RetryAfter));
     }
     let floor = record.last_issued.map(|issued| {
         issued
@@ -413,7 +413,7 @@ fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Option<(Dura
             .after(floor(&issued, why, known.serving.as_ref(), rules))
     });
     let retry = record.failing.as_ref().map(|failing| {
-        let since = now.steady.0.saturating_sub(failing.last.0);
+        let since = now.monotonic.0.saturating_sub(failing.last.0);
         let left_then = known
             .serving
             .map_or(Duration::ZERO, |life| now.until_wall(life.not_after) + since);
@@ -421,9 +421,9 @@ fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Option<(Dura
         retry::hastened_by_others(at, failing, record.untried)
     });
     let all = [
-        (floor, Held::Floor),
-        (retry, Held::BackOff),
-        (hold, Held::RetryAfter),
+        (floor, Block::Floor),
+        (retry, Block::BackOff),
+        (hold, Block::RetryAfter),
     ];
     all.into_iter()
         .filter_map(|(at, held)| Some((now.until(at?), held)))
@@ -431,7 +431,7 @@ fn until_leave(known: &Known, rules: &Rules, why: Why, now: Now) -> Option<(Dura
 }
 
 /// Time until the CA of the certificate that serves is asked for advice.
-fn question(known: &Known, now: Now) -> Option<(Duration, Action)> {
+fn question(known: &Facts, now: Now) -> Option<(Duration, ScheduledAction)> {
     let life = known.serving.filter(|life| now.wall <= life.not_after)?;
     let ca = life.ca?;
     let again = known
@@ -441,12 +441,12 @@ fn question(known: &Known, now: Now) -> Option<(Duration, Action)> {
     let at = again.into_iter().chain(known.record.hold_of(ca)).max();
     Some((
         at.map_or(Duration::ZERO, |at| now.until(at)),
-        Action::AskRenewalInfo { ca },
+        ScheduledAction::AskRenewalInfo { ca },
     ))
 }
 
 /// Time until the cause of the last failure is looked at.
-fn probe(known: &Known, now: Now) -> Option<(Duration, Action)> {
+fn probe(known: &Facts, now: Now) -> Option<(Duration, ScheduledAction)> {
     let failing = known.record.failing.as_ref()?;
     let (at, action) = retry::probe_at(failing, known.probe.as_ref())?;
     let hold = known.record.hold_of(failing.unreachable.unwrap_or(0));

@@ -43,7 +43,7 @@ pub(crate) async fn read(reference: &SecretReference) -> Result<Zeroizing<String
         .map_err(|(fault, text)| SecretError { place, fault, text })
 }
 
-type Found<T> = Result<T, (RemoteFault, String)>;
+type SecretResult<T> = Result<T, (RemoteFault, String)>;
 
 fn place(reference: &SecretReference) -> String {
     match reference {
@@ -53,7 +53,7 @@ fn place(reference: &SecretReference) -> String {
     }
 }
 
-async fn read_file_in_time(path: &Path) -> Found<Zeroizing<Vec<u8>>> {
+async fn read_file_in_time(path: &Path) -> SecretResult<Zeroizing<Vec<u8>>> {
     let path = path.to_owned();
     let reading = tokio::task::spawn_blocking(move || read_file(&path));
     match timeout(FILE_TIMEOUT, reading).await {
@@ -69,7 +69,7 @@ async fn read_file_in_time(path: &Path) -> Found<Zeroizing<Vec<u8>>> {
     }
 }
 
-fn read_file(path: &Path) -> Found<Zeroizing<Vec<u8>>> {
+fn read_file(path: &Path) -> SecretResult<Zeroizing<Vec<u8>>> {
     let failed = |error: std::io::Error| {
         let fault = match error.kind() {
             std::io::ErrorKind::NotFound => RemoteFault::NotFound,
@@ -95,13 +95,13 @@ fn read_file(path: &Path) -> Found<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-fn read_variable(name: &str) -> Found<Zeroizing<Vec<u8>>> {
+fn read_variable(name: &str) -> SecretResult<Zeroizing<Vec<u8>>> {
     std::env::var_os(name)
         .map(|value| Zeroizing::new(value.into_encoded_bytes()))
         .ok_or_else(|| (RemoteFault::NotFound, "it is not set".to_owned()))
 }
 
-async fn fetch(secret: &str, aws: &Aws) -> Found<Zeroizing<Vec<u8>>> {
+async fn fetch(secret: &str, aws: &Aws) -> SecretResult<Zeroizing<Vec<u8>>> {
     let told = |failure: aws::Failure| (failure.fault, failure.text);
     let config = aws::config(aws).await.map_err(told)?;
     let client = secrets_manager::client(&config);
@@ -110,7 +110,7 @@ async fn fetch(secret: &str, aws: &Aws) -> Found<Zeroizing<Vec<u8>>> {
 }
 
 /// The secret in the form of text, without one line break at its end. An empty one is an error.
-fn text(bytes: Zeroizing<Vec<u8>>) -> Found<Zeroizing<String>> {
+fn text(bytes: Zeroizing<Vec<u8>>) -> SecretResult<Zeroizing<String>> {
     let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is not text in UTF-8".to_owned()))?;
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);

@@ -4,8 +4,8 @@
 //! or an `Error` that names the place.
 
 pub(crate) mod file;
-mod pace;
 mod queue;
+mod rate_limit;
 mod s3;
 pub(crate) mod secrets_manager;
 
@@ -30,13 +30,13 @@ const REMOTE_SETTLE: Duration = Duration::from_secs(5);
 
 /// Reads one source again and again.
 #[derive(Debug)]
-pub(crate) enum Reader {
-    Files(file::Reader),
-    S3(Box<s3::Reader>),
-    SecretsManager(Box<secrets_manager::Reader>),
+pub(crate) enum SourceReader {
+    Files(file::FileReader),
+    S3(Box<s3::S3Reader>),
+    SecretsManager(Box<secrets_manager::SecretReader>),
 }
 
-impl Reader {
+impl SourceReader {
     /// Touches nothing yet. Files are polled every `poll` (remote sources have their own), and watched with
     /// `watcher`. `None` for ACME: there is nothing to read.
     pub(crate) fn new(source: &Source, poll: Duration, watcher: Option<&Arc<Watcher>>) -> Option<Self> {
@@ -56,12 +56,12 @@ impl Reader {
     ) -> Option<Self> {
         match source {
             Source::Files(files) => {
-                let reader = file::Reader::new(files.clone(), max_bytes, poll, watcher);
+                let reader = file::FileReader::new(files.clone(), max_bytes, poll, watcher);
                 Some(Self::Files(reader))
             }
-            Source::S3(s3) => Some(Self::S3(Box::new(s3::Reader::new(s3.clone(), max_bytes)))),
+            Source::S3(s3) => Some(Self::S3(Box::new(s3::S3Reader::new(s3.clone(), max_bytes)))),
             Source::SecretsManager(secret) => Some(Self::SecretsManager(Box::new(
-                secrets_manager::Reader::new(secret.clone()),
+                secrets_manager::SecretReader::new(secret.clone()),
             ))),
             Source::Acme(_) => None,
         }

@@ -185,7 +185,7 @@ impl Handle {
                 stage: stage_sender,
             },
         );
-        let reader = source::Reader::new(&config.source, self.options.poll, self.watcher.as_ref());
+        let reader = source::SourceReader::new(&config.source, self.options.poll, self.watcher.as_ref());
         let orders = match &config.source {
             Source::Acme(source) => self.ordering.as_ref().map(|all| all.orders(&config, source)),
             Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,

@@ -66,7 +66,7 @@ struct Candidate {
 }
 
 /// Keeps one trust bundle in force from its source until the task is aborted.
-pub(crate) async fn keep(mut trust: Trust, mut source: source::Reader) {
+pub(crate) async fn keep(mut trust: Trust, mut source: source::SourceReader) {
     trust.restore().await;
     Stage::Restored.reach(&trust.stage);
     trust.tell_ageing();
@@ -217,7 +217,7 @@ impl Trust {
     }
 
     /// Waits for the next look: a sign of change, the next retry of something incomplete, or the next poll.
-    async fn wait(&mut self, source: &mut source::Reader) {
+    async fn wait(&mut self, source: &mut source::SourceReader) {
         let poll = source.poll();
         let retry = self
             .trouble

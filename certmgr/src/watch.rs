@@ -24,7 +24,7 @@ pub(crate) struct Watcher {
 
 struct Watches {
     notify: RecommendedWatcher,
-    directories: BTreeMap<PathBuf, Directory>,
+    directories: BTreeMap<PathBuf, WatchedDirectory>,
 }
 
 /// A directory is the same one only while its inode is: a watch does not follow a replaced one.
@@ -34,7 +34,7 @@ struct Inode {
     number: u64,
 }
 
-struct Directory {
+struct WatchedDirectory {
     inode: Inode,
     users: usize,
 }
@@ -111,7 +111,7 @@ impl Watcher {
             tracing::debug!(directory = %directory.display(), %error, "cannot be watched");
             return false;
         }
-        directories.insert(directory.to_owned(), Directory { inode, users: 1 });
+        directories.insert(directory.to_owned(), WatchedDirectory { inode, users: 1 });
         true
     }
 

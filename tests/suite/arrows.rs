@@ -295,7 +295,7 @@ fn top_level_modules_form_no_new_circle() {
 const SHARED_NAMES: &[(&str, usize)] = &[
     ("http2", 0),
     ("certstore", 1),
-    ("certmgr", 54),
+    ("certmgr", 31),
     ("gateway", 0),
     ("h2gate", 7),
     ("demo", 1),

@@ -15,7 +15,7 @@ const MAX_SECRET_BYTES: usize = 65_536;
 
 const CURRENT: &str = "AWSCURRENT";
 
-/// A client that tries once: the task of a source tries again at its own pace.
+/// A client that tries once: the task of a source tries again in its own time.
 pub(crate) fn client(config: &SdkConfig) -> Client {
     let config = aws_sdk_secretsmanager::config::Builder::from(config)
         .retry_config(RetryConfig::disabled())

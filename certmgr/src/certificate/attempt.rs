@@ -14,7 +14,7 @@ use crate::error::{IssueError, IssueFault};
 use crate::kept::{Unloaded, Version, load};
 use crate::lease::Guard;
 use crate::ledger::{Attempt, NotNow, Noted, Order, OrderKind, Wait, lease_of};
-use crate::schedule::Steady;
+use crate::schedule::MonotonicTime;
 use crate::store::{BoxFuture, Document, STATE_DEADLINE, StoreError};
 
 /// Limit for a step of the ledger: it waits for other processes, reads and writes.
@@ -34,7 +34,7 @@ pub(super) struct Before {
     /// The orders of these versions.
     pub(super) orders: Vec<String>,
     /// Time at which a CA last issued for the same names, as the plan knew.
-    pub(super) issued_at: Option<Steady>,
+    pub(super) issued_at: Option<MonotonicTime>,
     /// An operator asks for it.
     pub(super) by_hand: bool,
 }

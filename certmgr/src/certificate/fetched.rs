@@ -10,7 +10,7 @@ use crate::debounce::Failure;
 use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::schedule::later;
-use crate::source::Reader;
+use crate::source::SourceReader;
 use crate::stage::Stage;
 use crate::view::{Action, NextStep};
 
@@ -18,7 +18,7 @@ use crate::view::{Action, NextStep};
 const TRUST_SETTLE: Duration = Duration::from_secs(5);
 
 /// Keeps one certificate served from its source until the task is aborted.
-pub(crate) async fn keep(mut certificate: Certificate, mut source: Reader) {
+pub(crate) async fn keep(mut certificate: Certificate, mut source: SourceReader) {
     certificate.restore().await;
     certificate.has_reached(match certificate.serving() {
         Some(_) => Stage::Loaded,
@@ -109,7 +109,7 @@ impl Certificate {
     }
 
     /// Waits for the next look: a sign of change, the next retry of something incomplete, or the next poll.
-    async fn wait(&mut self, source: &mut Reader) {
+    async fn wait(&mut self, source: &mut SourceReader) {
         let poll = source.poll();
         let retry = self
             .trouble

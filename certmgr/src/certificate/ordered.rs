@@ -23,7 +23,9 @@ use crate::acme::{self};
 use crate::error::{IssueError, IssueFault};
 use crate::event::{self, Event};
 use crate::kept::Version;
-use crate::schedule::{self, Action, Advice, Draw, Held, Known, Life, Probe, Record, Steady, Why, later};
+use crate::schedule::{
+    self, Advice, Block, Facts, Jitter, Life, MonotonicTime, OrderRecord, Probe, ScheduledAction, Why, later,
+};
 use crate::store::{STATE_DEADLINE, StoreError};
 use crate::view;
 
@@ -45,9 +47,9 @@ pub(super) struct Course {
     pub(super) advice: Option<Advice>,
     pub(super) probe: Option<Probe>,
     /// Time at which a CA last issued for these names, as far as the plan knows.
-    pub(super) issued_at: Option<Steady>,
+    pub(super) issued_at: Option<MonotonicTime>,
     /// `issued_at` at the last search for a version kept under another name.
-    pub(super) looked_for: Option<Option<Steady>>,
+    pub(super) looked_for: Option<Option<MonotonicTime>>,
     /// Earliest instant of the next round.
     pub(super) not_before: Option<Instant>,
     /// A chain that cannot be proved yet.
@@ -99,7 +101,7 @@ pub(super) struct Told {
     pub(super) advised: Option<(Fingerprint, u64)>,
     pub(super) limited: Option<Limited>,
     /// The reason that delays an order that is due, and its end.
-    pub(super) held: Option<(Held, UnixTime)>,
+    pub(super) held: Option<(Block, UnixTime)>,
     pub(super) waiting: bool,
     /// Another process has been ordering for too long.
     pub(super) busy: bool,
@@ -298,10 +300,10 @@ impl Certificate {
             return Turn::Rest(next.wait);
         }
         match next.action {
-            Action::AskRenewalInfo { ca } => Turn::Ask(ca),
-            Action::Probe { ca } => Turn::Probe(ca),
-            Action::CheckNames => Turn::CheckNames,
-            Action::Issue => match blocked {
+            ScheduledAction::AskRenewalInfo { ca } => Turn::Ask(ca),
+            ScheduledAction::Probe { ca } => Turn::Probe(ca),
+            ScheduledAction::CheckNames => Turn::CheckNames,
+            ScheduledAction::Issue => match blocked {
                 Some(wait) => Turn::Rest(wait),
                 None => Turn::Order(next.why),
             },
@@ -312,7 +314,7 @@ impl Certificate {
         &self,
         orders: &Orders,
         course: &Course,
-    ) -> Result<(schedule::Next, Record), StoreError> {
+    ) -> Result<(schedule::Next, OrderRecord), StoreError> {
         let (domains, key, cas) = (&orders.config.domains, orders.source.key, &orders.source.cas);
         let record = timeout(STATE_DEADLINE, orders.ledger.record(domains, key, cas))
             .await
@@ -326,7 +328,7 @@ impl Certificate {
                 .last_issued
                 .take_if(|issued| issued.not_before == Some(life.not_before));
         }
-        let known = Known {
+        let known = Facts {
             serving: life,
             advice: course.advice.clone(),
             record: counted,
@@ -445,7 +447,7 @@ impl Certificate {
         }
     }
 
-    fn before(&self, orders: &Orders, issued_at: Option<Steady>, by_hand: bool) -> Before {
+    fn before(&self, orders: &Orders, issued_at: Option<MonotonicTime>, by_hand: bool) -> Before {
         let replaces = self.serving().and_then(|serving| {
             let ca = self.ca_of(serving.fingerprint(), orders)?;
             Some((ca, leaf_of(serving.bundle())?))
@@ -535,9 +537,9 @@ impl Certificate {
 fn note_probe(orders: &Orders, course: &mut Course, good: Option<bool>) {
     let was_bad = course.probe.is_some_and(|probe| probe.was_bad);
     course.probe = Some(Probe {
-        at: orders.ledger.now().steady,
+        at: orders.ledger.now().monotonic,
         good: good == Some(true),
         was_bad: was_bad || good == Some(false),
-        draw: Draw::new(&mut || (orders.random)()),
+        jitter: Jitter::new(&mut || (orders.random)()),
     });
 }

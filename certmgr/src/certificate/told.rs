@@ -13,7 +13,7 @@ use super::view::Failing;
 use crate::error::{Error, IssueError, IssueFault, Reason};
 use crate::event::{self, Event};
 use crate::ledger::Wait;
-use crate::schedule::{self, Advice, Held, Rules, Why, later};
+use crate::schedule::{self, Advice, Block, Rules, Why, later};
 use crate::store::StoreError;
 use crate::view::{self, NextStep};
 
@@ -118,7 +118,7 @@ impl Certificate {
 
     /// Reports that an order is due and may not be placed yet, unless a failure of this process has reported it.
     pub(super) fn tell_held(&mut self, next: &schedule::Next, course: &mut Course, rules: &Rules) {
-        let Some(held) = next.held else {
+        let Some(held) = next.block else {
             course.told.held = None;
             return;
         };
@@ -138,16 +138,16 @@ impl Certificate {
         });
     }
 
-    fn words_of(&self, held: Held, rules: &Rules) -> String {
+    fn words_of(&self, held: Block, rules: &Rules) -> String {
         match held {
-            Held::RetryAfter => "its CA has said not to come back sooner".to_owned(),
-            Held::Floor => format!(
+            Block::RetryAfter => "its CA has said not to come back sooner".to_owned(),
+            Block::Floor => format!(
                 "one for the same names was issued lately, and `min_interval` is {} s; `h2gate certs renew {}` orders at \
                  once",
                 rules.min_interval.as_secs(),
                 self.config.name
             ),
-            Held::BackOff => format!(
+            Block::BackOff => format!(
                 "the last attempt failed or was cut short; `h2gate certs renew {}` tries at once",
                 self.config.name
             ),
@@ -181,7 +181,7 @@ impl Certificate {
             Some(failing) if !failing.is_of_proof() => view::Action::Retry,
             Some(_) | None => view::Action::Order,
         };
-        let (at, why) = match (&course.told.limited, next.held) {
+        let (at, why) = match (&course.told.limited, next.block) {
             (Some(limited), _) => (limited.until.max(next.order_at), limited.limit.clone()),
             (None, Some(held)) => (
                 next.order_at,

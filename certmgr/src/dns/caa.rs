@@ -21,7 +21,7 @@ pub(super) struct CaaRecord {
 
 /// An issuance that the records are to permit.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Issuance<'a> {
+pub(super) struct CaaQuestion<'a> {
     /// The domain names of the CA in CAA records, never empty.
     pub(super) identities: &'a [String],
     /// URL of our account, if we have one.
@@ -33,7 +33,7 @@ pub(super) struct Issuance<'a> {
 
 impl CaaSet {
     /// Checks that the CA may issue. The error is the reason why it may not.
-    pub(super) fn permits(&self, issuance: Issuance<'_>) -> Result<(), String> {
+    pub(super) fn permits(&self, issuance: CaaQuestion<'_>) -> Result<(), String> {
         // RFC 8659 §4.5: a critical property that is not understood forbids everything.
         if let Some(record) = self.records.iter().find(|record| record.is_foreign()) {
             return Err(format!(
@@ -122,7 +122,7 @@ impl<'a> Property<'a> {
 
     /// Checks that the property permits this issuance. `Err(None)`: it is about another CA. `Err(Some)`: it is about
     /// this CA, under conditions that are not met.
-    fn permits(&self, issuance: Issuance<'_>) -> Result<(), Option<String>> {
+    fn permits(&self, issuance: CaaQuestion<'_>) -> Result<(), Option<String>> {
         let meant = issuance
             .identities
             .iter()
@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn permits(records: &[(u8, &str, &str)], wildcard: bool) -> Result<(), String> {
-        set(records).permits(Issuance {
+        set(records).permits(CaaQuestion {
             identities: &["ca.example".to_owned(), "old-ca.example".to_owned()],
             account: Some("https://ca.example/acct/7"),
             method: "tls-alpn-01",
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn without_an_account_yet_none_is_wrong() {
         let set = set(&[(0, "issue", "ca.example; accounturi=https://x.example/1")]);
-        let permitted = set.permits(Issuance {
+        let permitted = set.permits(CaaQuestion {
             identities: &["ca.example".to_owned()],
             account: None,
             method: "dns-01",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use certstore::Name;
 use futures_util::stream::{self, StreamExt as _};
 
-use super::caa::Issuance;
+use super::caa::CaaQuestion;
 use super::lookup::Lookup;
 use crate::config::Challenge;
 
@@ -152,7 +152,7 @@ async fn check_caa(
         Ok(None) => None,
         Ok(Some(set)) => {
             let refusal = set
-                .permits(Issuance {
+                .permits(CaaQuestion {
                     identities: ca.identities,
                     account: ca.account,
                     method: challenge.name(),

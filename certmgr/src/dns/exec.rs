@@ -36,12 +36,12 @@ pub(super) struct Hook {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Action {
+enum RecordAction {
     Present,
     Cleanup,
 }
 
-impl Action {
+impl RecordAction {
     fn as_str(self) -> &'static str {
         match self {
             Self::Present => "present",
@@ -57,7 +57,7 @@ impl Hook {
 
     /// Runs the command for one record. At the timeout, and when the future is dropped, the command and all processes
     /// of its group are killed. The caller has checked that the name of the record is plain.
-    async fn run(&self, action: Action, record: &TxtRecord) -> Result<(), IssueError> {
+    async fn run(&self, action: RecordAction, record: &TxtRecord) -> Result<(), IssueError> {
         let Some((program, arguments)) = self.hook.command.split_first() else {
             return Err(failure(
                 "the command for DNS records is empty",
@@ -136,7 +136,7 @@ impl TxtRecords for Hook {
             self.check(records)?;
             for record in records {
                 failpoint::hit("dns.present.before", "");
-                self.run(Action::Present, record).await?;
+                self.run(RecordAction::Present, record).await?;
                 failpoint::hit("dns.present.after", "");
             }
             tokio::time::sleep(self.hook.propagation).await;
@@ -158,7 +158,7 @@ impl TxtRecords for Hook {
                     continue;
                 }
                 failpoint::hit("dns.cleanup.before", "");
-                let removed = self.run(Action::Cleanup, record).await;
+                let removed = self.run(RecordAction::Cleanup, record).await;
                 failpoint::hit("dns.cleanup.after", "");
                 first_failure = first_failure.and(removed);
             }

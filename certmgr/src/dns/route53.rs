@@ -21,8 +21,8 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
-use self::call::{Call, Fault, Pace, Refusal};
-use self::record_set::{Edit, How, RecordSet, Wanted};
+use self::call::{Backoff, Call, Fault, Refusal};
+use self::record_set::{Edit, How, RecordSet, WantedState};
 use super::{TxtRecord, TxtRecords, failure};
 use crate::config::{Aws, Route53};
 use crate::error::{IssueError, RemoteFault};
@@ -42,7 +42,7 @@ static WRITES: Mutex<()> = Mutex::const_new(());
 #[derive(Debug)]
 pub(super) struct Zones {
     config: Route53,
-    pace: Pace,
+    backoff: Backoff,
 }
 
 /// The values that are wanted in one zone, by name.
@@ -55,7 +55,7 @@ impl Zones {
     pub(super) fn new(config: Route53) -> Self {
         Self {
             config,
-            pace: Pace::default(),
+            backoff: Backoff::default(),
         }
     }
 
@@ -66,7 +66,7 @@ impl Zones {
     async fn write(
         &self,
         records: &[TxtRecord],
-        wanted: Wanted,
+        wanted: WantedState,
         deadline: Instant,
     ) -> Result<(), IssueError> {
         let written = self.write_in_zones(records, wanted, deadline).await;
@@ -79,22 +79,22 @@ impl Zones {
     async fn write_in_zones(
         &self,
         records: &[TxtRecord],
-        wanted: Wanted,
+        wanted: WantedState,
         deadline: Instant,
     ) -> Result<(), IssueError> {
         let client = self.client().await?;
-        let call = Call::new(&client, self.pace, deadline);
+        let call = Call::new(&client, self.backoff, deadline);
         let mut under_way = Vec::new();
         let mut first_failure = Ok(());
         for work in self.by_zone(&call, records, wanted).await? {
             match change_alone(&call, &work, wanted).await {
                 Ok(change) => under_way.extend(change),
                 // A failure in one zone must not prevent the removal in the others.
-                Err(error) if wanted == Wanted::Absent => first_failure = first_failure.and(Err(error)),
+                Err(error) if wanted == WantedState::Absent => first_failure = first_failure.and(Err(error)),
                 Err(error) => return Err(error),
             }
         }
-        if wanted == Wanted::Present {
+        if wanted == WantedState::Present {
             for change in under_way {
                 in_sync(&call, &change, self.config.propagation_timeout).await?;
             }
@@ -107,11 +107,11 @@ impl Zones {
         &self,
         call: &Call<'_>,
         records: &[TxtRecord],
-        wanted: Wanted,
+        wanted: WantedState,
     ) -> Result<Vec<ZoneWork>, IssueError> {
         let zones = match &self.config.zone {
-            Some(id) => zone::Known::Configured(zone::Zone::configured(id)),
-            None => zone::Known::Listed(
+            Some(id) => zone::KnownZones::Configured(zone::Zone::configured(id)),
+            None => zone::KnownZones::Listed(
                 zone::list(call)
                     .await
                     .map_err(|refusal| refusal.explain("its zones"))?,
@@ -122,7 +122,7 @@ impl Zones {
             let name = record.name.trim_end_matches('.').to_ascii_lowercase();
             let zone = match zones.of(&name) {
                 Ok(zone) => zone,
-                Err(error) if wanted == Wanted::Absent => {
+                Err(error) if wanted == WantedState::Absent => {
                     warn!(name, %error, "the zone is gone: a TXT record that was in it counts as removed");
                     continue;
                 }
@@ -146,13 +146,13 @@ impl TxtRecords for Zones {
     fn present<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
         Box::pin(async move {
             let deadline = Instant::now() + self.config.propagation_timeout;
-            self.write(records, Wanted::Present, deadline).await
+            self.write(records, WantedState::Present, deadline).await
         })
     }
 
     fn clean_up<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
         Box::pin(async move {
-            self.write(records, Wanted::Absent, Instant::now() + CLEAN_UP_TIMEOUT)
+            self.write(records, WantedState::Absent, Instant::now() + CLEAN_UP_TIMEOUT)
                 .await
         })
     }
@@ -162,7 +162,7 @@ impl TxtRecords for Zones {
 async fn change_alone(
     call: &Call<'_>,
     work: &ZoneWork,
-    wanted: Wanted,
+    wanted: WantedState,
 ) -> Result<Option<String>, IssueError> {
     let _turn = timeout_at(call.deadline, WRITES.lock()).await.map_err(|_| {
         failure(
@@ -174,7 +174,7 @@ async fn change_alone(
 }
 
 /// Changes all names of one zone at once. Returns the id of the change; `None` if there was nothing to change.
-async fn change(call: &Call<'_>, work: &ZoneWork, wanted: Wanted) -> Result<Option<String>, IssueError> {
+async fn change(call: &Call<'_>, work: &ZoneWork, wanted: WantedState) -> Result<Option<String>, IssueError> {
     let place = work.zone.to_string();
     let mut conflict = failure(
         format!("nothing could be changed in {place}"),
@@ -210,13 +210,13 @@ async fn change(call: &Call<'_>, work: &ZoneWork, wanted: Wanted) -> Result<Opti
 }
 
 /// Reads the sets and decides how to change them.
-async fn plan(call: &Call<'_>, work: &ZoneWork, wanted: Wanted) -> Result<Vec<Edit>, IssueError> {
+async fn plan(call: &Call<'_>, work: &ZoneWork, wanted: WantedState) -> Result<Vec<Edit>, IssueError> {
     let mut edits = Vec::new();
     for (name, values) in &work.values {
         let set = match read(call, &work.zone, name).await {
             Ok(set) => set,
             // The zone is gone with all its records.
-            Err(refusal) if refusal.fault == Fault::NoSuchZone && wanted == Wanted::Absent => {
+            Err(refusal) if refusal.fault == Fault::NoSuchZone && wanted == WantedState::Absent => {
                 return Ok(Vec::new());
             }
             Err(refusal) => return Err(refusal.explain(&work.zone.to_string())),
@@ -264,7 +264,7 @@ async fn submit(call: &Call<'_>, zone: &zone::Zone, changes: Vec<Change>) -> Res
 
 /// Waits until all name servers of Route 53 answer with the change.
 async fn in_sync(call: &Call<'_>, change: &str, patience: Duration) -> Result<(), IssueError> {
-    let mut wait = call.pace.first_poll;
+    let mut wait = call.backoff.first_poll;
     loop {
         let answer = call
             .put("GetChange", |client| client.get_change().id(change).send())
@@ -287,7 +287,7 @@ async fn in_sync(call: &Call<'_>, change: &str, patience: Duration) -> Result<()
             ));
         }
         sleep(wait.min(left)).await;
-        wait = (wait * 2).min(call.pace.max_wait);
+        wait = (wait * 2).min(call.backoff.max_wait);
     }
 }
 

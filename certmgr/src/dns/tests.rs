@@ -24,7 +24,7 @@ pub(super) struct TestDns {
 
 /// The answer about a name. `*.parent` stands for all names that do not exist.
 #[derive(Debug, Clone)]
-pub(super) enum Says {
+pub(super) enum DnsAnswer {
     A(&'static str),
     Cname(&'static str),
     /// Flags, tag, value.
@@ -35,10 +35,10 @@ pub(super) enum Says {
     Nothing(RecordType),
 }
 
-use Says::{A as Address, Caa, Cname, Nothing, ServFail};
+use DnsAnswer::{A as Address, Caa, Cname, Nothing, ServFail};
 
 impl TestDns {
-    pub(super) async fn start(zone: &[(&'static str, Says)]) -> Self {
+    pub(super) async fn start(zone: &[(&'static str, DnsAnswer)]) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let questions = Arc::new(AtomicU64::new(0));
@@ -65,7 +65,7 @@ impl Drop for TestDns {
     }
 }
 
-async fn serve(socket: UdpSocket, zone: Vec<(&'static str, Says)>, questions: Arc<AtomicU64>) {
+async fn serve(socket: UdpSocket, zone: Vec<(&'static str, DnsAnswer)>, questions: Arc<AtomicU64>) {
     let mut buffer = [0; 1500];
     loop {
         let (length, client) = socket.recv_from(&mut buffer).await.unwrap();
@@ -77,12 +77,12 @@ async fn serve(socket: UdpSocket, zone: Vec<(&'static str, Says)>, questions: Ar
     }
 }
 
-fn answer(question: &Message, zone: &[(&'static str, Says)]) -> Option<Message> {
+fn answer(question: &Message, zone: &[(&'static str, DnsAnswer)]) -> Option<Message> {
     let query = question.queries[0].clone();
     let name = query.name().to_ascii().to_ascii_lowercase();
     let name = name.trim_end_matches('.');
     let record = query.query_type();
-    let here = |wanted: &str| -> Vec<&Says> {
+    let here = |wanted: &str| -> Vec<&DnsAnswer> {
         zone.iter()
             .filter(|(name, _)| *name == wanted)
             .map(|(_, says)| says)
@@ -125,7 +125,7 @@ fn answer(question: &Message, zone: &[(&'static str, Says)]) -> Option<Message> 
     Some(message)
 }
 
-impl Says {
+impl DnsAnswer {
     fn data(&self) -> Option<RData> {
         match self {
             Self::A(address) => Some(RData::A(A(address.parse().unwrap()))),

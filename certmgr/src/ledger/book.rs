@@ -15,7 +15,7 @@ use super::limits::{self, Limit, Wait};
 use super::{Order, OrderKind};
 use crate::config::{Ca, KeyType};
 use crate::error::IssueFault;
-use crate::schedule::{Draw, Failing, LastIssued, Now, Record, Steady};
+use crate::schedule::{FailureStreak, Jitter, LastIssued, MonotonicTime, Now, OrderRecord};
 
 pub(crate) use stamps::Stamps;
 
@@ -42,7 +42,7 @@ const TURN: Duration = Duration::from_secs(15);
 ///
 /// Its methods decide and change without I/O and without a clock; the caller gives the time, and writes a changed
 /// book before it acts on the change. Instants are seconds of the wall clock at which they were noted; [`Stamps`] has
-/// them on the steady clock, and must have learned the book first. An outcome of an attempt that is not in the book
+/// them on the monotonic clock, and must have learned the book first. An outcome of an attempt that is not in the book
 /// changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Book {
@@ -167,7 +167,7 @@ pub(crate) enum Unreadable {
 pub(crate) struct Noted(u64);
 
 impl Hold {
-    fn until(self, stamps: &Stamps) -> Steady {
+    fn until(self, stamps: &Stamps) -> MonotonicTime {
         stamps.of(self.at).after(Duration::from_secs(self.seconds))
     }
 }
@@ -225,7 +225,7 @@ impl Book {
         cas: &[Ca],
         stamps: &Stamps,
         now: Now,
-    ) -> Record {
+    ) -> OrderRecord {
         let names = names_of(domains);
         let set = set_id(&names);
         let standing = |ca: &Ca| self.standing(&set, key, &ca.directory);
@@ -253,9 +253,9 @@ impl Book {
                 by_hand: false,
             };
             let wait = self.leave(&order, (&set, &names), stamps, now).err();
-            now.steady.after(wait.map_or(Duration::ZERO, |wait| wait.wait))
+            now.monotonic.after(wait.map_or(Duration::ZERO, |wait| wait.wait))
         });
-        Record {
+        OrderRecord {
             untried: untried.min(),
             last_issued: last.map(|issued| LastIssued {
                 at: stamps.of(issued.at),
@@ -281,7 +281,7 @@ impl Book {
         now: Now,
     ) -> Result<(), Wait> {
         let hold = self.hold((set, names), order.key, &order.ca.directory, stamps);
-        if let Some(left) = hold.map(|until| until.0.saturating_sub(now.steady.0))
+        if let Some(left) = hold.map(|until| until.0.saturating_sub(now.monotonic.0))
             && !left.is_zero()
         {
             return Err(Wait::new(&order.ca.name, Limit::RetryAfter, left));
@@ -314,7 +314,7 @@ impl Book {
             .filter(|run| run.class == Some(Class(IssueFault::Paused)))
             .map(|run| {
                 let again = stamps.of(run.last).after(PAUSE);
-                (Limit::Paused, again.0.saturating_sub(now.steady.0))
+                (Limit::Paused, again.0.saturating_sub(now.monotonic.0))
             });
         let in_a_row = names.iter().filter_map(|name| {
             limits::pause(directory)?;
@@ -373,7 +373,7 @@ impl Book {
         key: KeyType,
         ca: &str,
         stamps: &Stamps,
-    ) -> Option<Steady> {
+    ) -> Option<MonotonicTime> {
         let own = self.standing(set, key, ca).and_then(|one| one.hold);
         let shared = self.shared_holds(names, ca).map(|(_, hold)| hold);
         own.into_iter().chain(shared).map(|hold| hold.until(stamps)).max()
@@ -400,7 +400,7 @@ impl Book {
     /// alone learns if the limit is met again.
     fn awaits_another(&self, (set, names): (&str, &[String]), ca: &str, stamps: &Stamps, now: Now) -> bool {
         self.shared_holds(names, ca)
-            .filter(|(_, hold)| now.steady < hold.until(stamps).after(CAUTION))
+            .filter(|(_, hold)| now.monotonic < hold.until(stamps).after(CAUTION))
             .any(|(domain, _)| {
                 self.orders.iter().any(|placed| {
                     placed.ca == ca
@@ -418,7 +418,7 @@ impl Book {
             .orders
             .iter()
             .filter(|placed| placed.is_of(set, key) && placed.was_issued())
-            .filter(|placed| now.steady < stamps.of(placed.at).after(LATELY))
+            .filter(|placed| now.monotonic < stamps.of(placed.at).after(LATELY))
             .count();
         u32::try_from(lately).unwrap_or(u32::MAX)
     }
@@ -452,17 +452,17 @@ impl Placed {
     }
 
     /// Latest instant at which the CA has counted the attempt, as far as is known.
-    pub(super) fn counted_at(&self, stamps: &Stamps, now: Now) -> Steady {
+    pub(super) fn counted_at(&self, stamps: &Stamps, now: Now) -> MonotonicTime {
         let at = stamps.of(self.at);
         match self.outcome {
             Some(_) => at,
-            None => at.after(UNDER_WAY).min(now.steady),
+            None => at.after(UNDER_WAY).min(now.monotonic),
         }
     }
 
     /// True if the attempt may bring a certificate yet.
     pub(super) fn is_under_way(&self, stamps: &Stamps, now: Now) -> bool {
-        self.outcome.is_none() && now.steady < stamps.of(self.at).after(UNDER_WAY)
+        self.outcome.is_none() && now.monotonic < stamps.of(self.at).after(UNDER_WAY)
     }
 
     /// True if the CA may have seen an order, as far as is known: our own disk may have failed before it, or after.
@@ -493,7 +493,10 @@ impl Placed {
 
 /// Failures of a name set over its CAs. One round asks one CA after the other: the largest number of attempts at any
 /// CA is the number of rounds.
-fn failing<'a>(standings: impl Iterator<Item = Option<&'a Standing>>, stamps: &Stamps) -> Option<Failing> {
+fn failing<'a>(
+    standings: impl Iterator<Item = Option<&'a Standing>>,
+    stamps: &Stamps,
+) -> Option<FailureStreak> {
     let runs: Vec<(usize, Run)> = standings
         .enumerate()
         .filter_map(|(ca, standing)| Some((ca, standing?.failing?)))
@@ -503,7 +506,7 @@ fn failing<'a>(standings: impl Iterator<Item = Option<&'a Standing>>, stamps: &S
         .iter()
         .find(|(_, run)| run.class == Some(Class(IssueFault::Unreachable)))
         .map(|(ca, _)| *ca);
-    Some(Failing {
+    Some(FailureStreak {
         attempts: runs.iter().map(|(_, run)| run.attempts).max()?,
         since: runs.iter().map(|(_, run)| stamps.of(run.since)).min()?,
         last: stamps.of(last.last),
@@ -511,7 +514,7 @@ fn failing<'a>(standings: impl Iterator<Item = Option<&'a Standing>>, stamps: &S
         unreachable,
         // Each round asks all CAs: the first one that is back may issue.
         hint: runs.iter().map(|(_, run)| Duration::from_secs(run.hint)).min()?,
-        draw: Draw::from_thousandths(last.draw),
+        jitter: Jitter::from_thousandths(last.draw),
     })
 }
 

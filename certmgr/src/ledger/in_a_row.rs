@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::book::Stamps;
-use crate::schedule::{Now, Steady};
+use crate::schedule::{MonotonicTime, Now};
 
 /// Number of failures after which a name is slowed down.
 const FREELY: u32 = 200;
@@ -52,8 +52,8 @@ impl InARow {
             .checked_sub(FREELY)
             .filter(|beyond| *beyond > 0)?;
         let in_line = stamps.of(self.since).after(APART.saturating_mul(beyond));
-        let Steady(at) = in_line.min(stamps.of(self.last).after(LONGEST_REST));
-        at.checked_sub(now.steady.0).filter(|rest| !rest.is_zero())
+        let MonotonicTime(at) = in_line.min(stamps.of(self.last).after(LONGEST_REST));
+        at.checked_sub(now.monotonic.0).filter(|rest| !rest.is_zero())
     }
 
     /// Warning for people, once the name is close to the pause of the CA.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::Order;
 use super::book::{Book, Kind, Placed, Stamps};
 use crate::config::Ca;
-use crate::schedule::{Now, Steady};
+use crate::schedule::{MonotonicTime, Now};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -224,7 +224,7 @@ pub(super) fn check(
 }
 
 /// Checks that one more account stays within the limit, after those that were made at these times.
-pub(super) fn check_accounts(ca: &Ca, made: Vec<Steady>, now: Now) -> Result<(), Wait> {
+pub(super) fn check_accounts(ca: &Ca, made: Vec<MonotonicTime>, now: Now) -> Result<(), Wait> {
     let is_it = |limit: &&Published| limit.counted == Counted::Accounts;
     let Some(limit) = of(&ca.directory).iter().find(is_it) else {
         return Ok(());
@@ -249,7 +249,7 @@ pub(crate) struct Peak {
     pub(crate) subject: Option<String>,
     pub(crate) count: usize,
     /// Instant of the first order that is counted.
-    pub(crate) at: Option<Steady>,
+    pub(crate) at: Option<MonotonicTime>,
 }
 
 /// Peaks of each limit of a CA that orders count towards. Failed validations are left out.
@@ -262,7 +262,7 @@ pub(crate) fn peaks(book: &Book, directory: &str, stamps: &Stamps, now: Now) -> 
 }
 
 fn peak(book: &Book, directory: &str, limit: &Published, stamps: &Stamps, now: Now) -> Peak {
-    let mut taken: BTreeMap<Option<String>, Vec<Steady>> = BTreeMap::new();
+    let mut taken: BTreeMap<Option<String>, Vec<MonotonicTime>> = BTreeMap::new();
     let counted = |placed: &&Placed| placed.ca == directory && limit.counts(placed, stamps, now);
     for placed in book.orders().iter().filter(counted) {
         let names = book.names(&placed.set);
@@ -296,15 +296,15 @@ fn peak(book: &Book, directory: &str, limit: &Published, stamps: &Stamps, now: N
 }
 
 /// Time until one more is allowed after these; `None`: it is allowed now.
-fn until_free(mut taken: Vec<Steady>, limit: &Published, now: Now) -> Option<Duration> {
-    let before = |Steady(at): Steady, by| Steady(at.saturating_sub(by));
-    let remembered = before(now.steady, limit.memory());
+fn until_free(mut taken: Vec<MonotonicTime>, limit: &Published, now: Now) -> Option<Duration> {
+    let before = |MonotonicTime(at): MonotonicTime, by| MonotonicTime(at.saturating_sub(by));
+    let remembered = before(now.monotonic, limit.memory());
     taken.retain(|at| *at >= remembered);
     taken.sort_unstable();
     let free = match limit.refill() {
         Some(one) => {
             // All may have been used before the time that is kept: then the limit was full again at this instant.
-            let back = before(now.steady, limit.memory().saturating_sub(limit.window));
+            let back = before(now.monotonic, limit.memory().saturating_sub(limit.window));
             let full = taken.into_iter().fold(back, |full, at| {
                 full.max(at).after(one).min(at.after(limit.window))
             });
@@ -315,7 +315,7 @@ fn until_free(mut taken: Vec<Steady>, limit: &Published, now: Now) -> Option<Dur
             taken.get(last_to_leave)?.after(limit.window)
         }
     };
-    free.0.checked_sub(now.steady.0).filter(|wait| !wait.is_zero())
+    free.0.checked_sub(now.monotonic.0).filter(|wait| !wait.is_zero())
 }
 
 impl Published {
@@ -335,10 +335,10 @@ impl Published {
     }
 
     /// Largest number of these that are in use at once, and the first of them.
-    fn most_used(&self, mut times: Vec<Steady>) -> (usize, Option<Steady>) {
+    fn most_used(&self, mut times: Vec<MonotonicTime>) -> (usize, Option<MonotonicTime>) {
         times.sort_unstable();
         let mut most = (0, None);
-        let (mut full, mut since) = (Steady(Duration::ZERO), None);
+        let (mut full, mut since) = (MonotonicTime(Duration::ZERO), None);
         for (index, at) in times.iter().enumerate() {
             let (used, first) = match self.refill() {
                 Some(one) => {

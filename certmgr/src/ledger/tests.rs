@@ -96,7 +96,7 @@ impl TestLedger {
             stamps: Stamps::default(),
             now: Now {
                 wall: UnixTime::since_unix_epoch(begin),
-                steady: Steady(begin),
+                monotonic: MonotonicTime(begin),
             },
         }
     }
@@ -105,7 +105,7 @@ impl TestLedger {
         let wall = Duration::from_secs(self.now.wall.as_secs()) + wait;
         self.now = Now {
             wall: UnixTime::since_unix_epoch(wall),
-            steady: self.now.steady.after(wait),
+            monotonic: self.now.monotonic.after(wait),
         };
     }
 
@@ -116,8 +116,10 @@ impl TestLedger {
     /// Begins an order as the task of a certificate does: it asks, and then notes the order in progress.
     fn begins(&mut self, order: &TestOrder) -> Result<Noted, Wait> {
         self.asks(order)?;
-        let draw = Draw::from_thousandths(500);
-        Ok(self.book.intend(&order.order(), draw, &mut self.stamps, self.now))
+        let jitter = Jitter::from_thousandths(500);
+        Ok(self
+            .book
+            .intend(&order.order(), jitter, &mut self.stamps, self.now))
     }
 
     fn is_issued(&mut self, noted: Noted) {

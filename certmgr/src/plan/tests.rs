@@ -7,7 +7,7 @@ use certstore::Fingerprint;
 use super::*;
 use crate::config::{Challenge, KeyType};
 use crate::ledger::Counted;
-use crate::schedule::Draw;
+use crate::schedule::Jitter;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -26,7 +26,7 @@ fn at(offset: Duration) -> UnixTime {
 fn now() -> Now {
     Now {
         wall: at(Duration::ZERO),
-        steady: Steady(BEGIN),
+        monotonic: MonotonicTime(BEGIN),
     }
 }
 
@@ -159,7 +159,7 @@ fn the_storys_own_word_on_the_next_order_counts_once_and_then_the_share_of_life(
     one.next = Some((at(Duration::ZERO), Why::First));
     let late = Now {
         wall: at(DAY),
-        steady: Steady(BEGIN + DAY),
+        monotonic: MonotonicTime(BEGIN + DAY),
     };
     let plan = look_ahead(&[one], Book::default(), Stamps::default(), late, HOUR);
     assert_eq!(plan.orders[0].at, at(DAY));
@@ -220,7 +220,7 @@ fn what_was_ordered_lately_counts_towards_the_limits() {
     for number in 0..5 {
         let then = Now {
             wall: at(number * HOUR),
-            steady: Steady(BEGIN + number * HOUR),
+            monotonic: MonotonicTime(BEGIN + number * HOUR),
         };
         let order = Order {
             domains: &one.domains,
@@ -229,12 +229,12 @@ fn what_was_ordered_lately_counts_towards_the_limits() {
             kind: OrderKind::New,
             by_hand: false,
         };
-        let noted = book.intend(&order, Draw::from_thousandths(0), &mut stamps, then);
+        let noted = book.intend(&order, Jitter::from_thousandths(0), &mut stamps, then);
         book.issued(noted, then.wall, &mut stamps, then);
     }
     let today = Now {
         wall: at(DAY),
-        steady: Steady(BEGIN + DAY),
+        monotonic: MonotonicTime(BEGIN + DAY),
     };
     let plan = look_ahead(&[one], book, stamps, today, DAY);
     let same = limit(&plan, Counted::SameNames);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use certstore::{Fingerprint, UnixTime};
 
-use super::{DAY, Draw, Life, Now, Steady};
+use super::{DAY, Jitter, Life, MonotonicTime, Now};
 
 /// Shortest time between two requests for advice, however often a CA wants to be asked.
 const SOONEST: Duration = Duration::from_secs(60);
@@ -37,16 +37,16 @@ pub(crate) struct RenewalInfo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Advice {
     fingerprint: Fingerprint,
-    asked: Steady,
+    asked: MonotonicTime,
     ask_again_after: Duration,
-    answer: Option<Answer>,
+    answer: Option<AdvisedWindow>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Answer {
+struct AdvisedWindow {
     start: UnixTime,
     end: UnixTime,
-    draw: Draw,
+    jitter: Jitter,
     explanation: Option<String>,
 }
 
@@ -63,14 +63,14 @@ impl Advice {
         let known = before.and_then(|before| before.answer_for(fingerprint));
         let answer = info.map(|info| {
             let (start, end) = info.window;
-            let draw = match known.filter(|known| (known.start, known.end) == (start, end)) {
-                Some(known) => known.draw,
-                None => Draw::new(random),
+            let jitter = match known.filter(|known| (known.start, known.end) == (start, end)) {
+                Some(known) => known.jitter,
+                None => Jitter::new(random),
             };
-            Answer {
+            AdvisedWindow {
                 start,
                 end,
-                draw,
+                jitter,
                 explanation: info.explanation.clone(),
             }
         });
@@ -82,10 +82,10 @@ impl Advice {
             None => LATEST / 11 * 10,
         };
         // Many certificates that have asked at once do not ask again at once.
-        let ask_again_after = Draw::new(random).within(said, said / 10 * 11);
+        let ask_again_after = Jitter::new(random).within(said, said / 10 * 11);
         Self {
             fingerprint,
-            asked: now.steady,
+            asked: now.monotonic,
             ask_again_after,
             answer,
         }
@@ -99,10 +99,10 @@ impl Advice {
         now: Now,
         random: &mut dyn FnMut() -> f64,
     ) -> Self {
-        let unanswered = Draw::new(random).within(UNANSWERED.0, UNANSWERED.1);
+        let unanswered = Jitter::new(random).within(UNANSWERED.0, UNANSWERED.1);
         Self {
             fingerprint,
-            asked: now.steady,
+            asked: now.monotonic,
             // Beyond half a day, too: it is the CA's own word.
             ask_again_after: limit.map_or(unanswered, |after| after.max(SOONEST)),
             answer: before.and_then(|before| before.answer_for(fingerprint)).cloned(),
@@ -115,7 +115,7 @@ impl Advice {
     }
 
     /// Instant of the next request; `None`: the advice is about another version.
-    pub(super) fn ask_again_at(&self, fingerprint: Fingerprint) -> Option<Steady> {
+    pub(super) fn ask_again_at(&self, fingerprint: Fingerprint) -> Option<MonotonicTime> {
         (self.fingerprint == fingerprint).then(|| self.asked.after(self.ask_again_after))
     }
 
@@ -130,13 +130,13 @@ impl Advice {
         }
         let (start, end) = (answer.start.as_secs(), answer.end.as_secs());
         let drawn = answer
-            .draw
+            .jitter
             .within(Duration::from_secs(start), Duration::from_secs(end));
         let latest = life.before_end(life.span() / LAST_PART).max(answer.start);
         Some(UnixTime::since_unix_epoch(drawn).min(latest))
     }
 
-    fn answer_for(&self, fingerprint: Fingerprint) -> Option<&Answer> {
+    fn answer_for(&self, fingerprint: Fingerprint) -> Option<&AdvisedWindow> {
         self.answer.as_ref().filter(|_| self.fingerprint == fingerprint)
     }
 }

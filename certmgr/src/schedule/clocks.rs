@@ -1,4 +1,4 @@
-//! The two clocks: the wall clock, which may be set, and the steady clock, which only runs.
+//! The two clocks: the wall clock, which may be set, and the monotonic clock, which only runs.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use certstore::UnixTime;
 pub(crate) struct Now {
     /// The wall clock.
     pub(crate) wall: UnixTime,
-    /// The steady clock.
-    pub(crate) steady: Steady,
+    /// The monotonic clock.
+    pub(crate) monotonic: MonotonicTime,
 }
 
-/// An instant on the steady clock: the wall clock as it stood when the process began, and from then on the
+/// An instant on the monotonic clock: the wall clock as it stood when the process began, and from then on the
 /// time that has really passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Steady(pub(crate) Duration);
+pub(crate) struct MonotonicTime(pub(crate) Duration);
 
 /// Returns the time of the wall clock after this long, if nobody sets it.
 pub(crate) fn later(at: UnixTime, by: Duration) -> UnixTime {
@@ -25,8 +25,8 @@ pub(crate) fn later(at: UnixTime, by: Duration) -> UnixTime {
 
 impl Now {
     /// Returns the time until an instant; zero if it has passed.
-    pub(super) fn until(self, at: Steady) -> Duration {
-        at.0.saturating_sub(self.steady.0)
+    pub(super) fn until(self, at: MonotonicTime) -> Duration {
+        at.0.saturating_sub(self.monotonic.0)
     }
 
     pub(super) fn until_wall(self, at: UnixTime) -> Duration {
@@ -37,20 +37,20 @@ impl Now {
     pub(crate) fn later(self, at: UnixTime) -> Self {
         Self {
             wall: at.max(self.wall),
-            steady: self.steady.after(self.until_wall(at)),
+            monotonic: self.monotonic.after(self.until_wall(at)),
         }
     }
 
     /// Returns the time of the wall clock at an instant, if nobody sets it.
-    pub(crate) fn wall_at(self, at: Steady) -> UnixTime {
+    pub(crate) fn wall_at(self, at: MonotonicTime) -> UnixTime {
         let wall = Duration::from_secs(self.wall.as_secs());
-        let at =
-            (wall + at.0.saturating_sub(self.steady.0)).saturating_sub(self.steady.0.saturating_sub(at.0));
+        let at = (wall + at.0.saturating_sub(self.monotonic.0))
+            .saturating_sub(self.monotonic.0.saturating_sub(at.0));
         UnixTime::since_unix_epoch(at)
     }
 }
 
-impl Steady {
+impl MonotonicTime {
     pub(crate) fn after(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(wait))
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Action, DAY, Draw, Failing, Probe, Rules, Steady};
+use super::{DAY, FailureStreak, Jitter, MonotonicTime, Probe, Rules, ScheduledAction};
 use crate::error::IssueFault;
 
 /// Longest back-off below a day: a longer one becomes a whole day.
@@ -29,7 +29,12 @@ const HASTENED: Duration = Duration::from_secs(30 * 60);
 ///
 /// If no life is left, nothing is gained by hurry: CAs count failures that follow each other, and Let's Encrypt
 /// pauses names for some of them until a person asks.
-pub(super) fn at(failing: &Failing, probe: Option<&Probe>, left: Duration, rules: &Rules) -> Steady {
+pub(super) fn at(
+    failing: &FailureStreak,
+    probe: Option<&Probe>,
+    left: Duration,
+    rules: &Rules,
+) -> MonotonicTime {
     let back_off = back_off(failing.attempts, rules.first_retry);
     let hurried = |least: u32| (left / SHARE_OF_WHAT_IS_LEFT).max(rules.first_retry.saturating_mul(least));
     // The hint need not come from the CA: it never costs more than a failure of the same moment may.
@@ -47,7 +52,7 @@ pub(super) fn at(failing: &Failing, probe: Option<&Probe>, left: Duration, rules
         Some(_) => back_off.min(hurried(HURRIED)),
         None => back_off.min(hurried(HURRIED_INTERRUPTED)),
     };
-    let at = failing.last.after(scattered(wait, failing.draw).max(hint));
+    let at = failing.last.after(scattered(wait, failing.jitter).max(hint));
     match (probe_after(failing, probe), failing.unreachable) {
         (Some(probe), Some(_)) if probe.good => at.min(probe.at.max(failing.last.after(HASTENED.max(hint)))),
         (Some(probe), None) if has_turned(failing, probe) => at.min(probe.at),
@@ -58,35 +63,42 @@ pub(super) fn at(failing: &Failing, probe: Option<&Probe>, left: Duration, rules
 /// Returns the instant `at`, or an earlier one if another CA was not asked because of its limits: failures elsewhere
 /// must not keep a certificate waiting once those limits allow an order. Each attempt asks the failing CAs again,
 /// hence the pause.
-pub(super) fn hastened_by_others(at: Steady, failing: &Failing, untried: Option<Steady>) -> Steady {
+pub(super) fn hastened_by_others(
+    at: MonotonicTime,
+    failing: &FailureStreak,
+    untried: Option<MonotonicTime>,
+) -> MonotonicTime {
     untried.map_or(at, |untried| at.min(untried.max(failing.last.after(HASTENED))))
 }
 
 /// Returns the next look and its instant; `None` once a look was good, or if none is free of cost.
-pub(super) fn probe_at(failing: &Failing, probe: Option<&Probe>) -> Option<(Steady, Action)> {
+pub(super) fn probe_at(
+    failing: &FailureStreak,
+    probe: Option<&Probe>,
+) -> Option<(MonotonicTime, ScheduledAction)> {
     let action = match (failing.unreachable, failing.class) {
-        (Some(ca), _) => Action::Probe { ca },
-        (None, Some(IssueFault::SelfCheck | IssueFault::Challenge)) => Action::CheckNames,
+        (Some(ca), _) => ScheduledAction::Probe { ca },
+        (None, Some(IssueFault::SelfCheck | IssueFault::Challenge)) => ScheduledAction::CheckNames,
         (None, _) => return None,
     };
-    let (from, draw) = match probe_after(failing, probe) {
+    let (from, jitter) = match probe_after(failing, probe) {
         Some(probe) if probe.good && failing.unreachable.is_some() || has_turned(failing, probe) => {
             return None;
         }
-        Some(probe) => (probe.at, probe.draw),
-        None => (failing.last, failing.draw),
+        Some(probe) => (probe.at, probe.jitter),
+        None => (failing.last, failing.jitter),
     };
-    Some((from.after(draw.within(PROBE.0, PROBE.1)), action))
+    Some((from.after(jitter.within(PROBE.0, PROBE.1)), action))
 }
 
 /// Returns the probe if it came after the last attempt: an earlier one does not count.
-fn probe_after<'a>(failing: &Failing, probe: Option<&'a Probe>) -> Option<&'a Probe> {
+fn probe_after<'a>(failing: &FailureStreak, probe: Option<&'a Probe>) -> Option<&'a Probe> {
     probe.filter(|probe| probe.at >= failing.last)
 }
 
 /// True if the cause of the failure is gone. If the CA could not validate names that the self-check found good, that
 /// check finding them good again says nothing.
-fn has_turned(failing: &Failing, probe: &Probe) -> bool {
+fn has_turned(failing: &FailureStreak, probe: &Probe) -> bool {
     probe.good && (probe.was_bad || failing.class == Some(IssueFault::SelfCheck))
 }
 
@@ -98,6 +110,6 @@ fn back_off(attempts: u32, first: Duration) -> Duration {
 }
 
 /// Scatters a wait: 90 to 110 %.
-fn scattered(wait: Duration, draw: Draw) -> Duration {
-    draw.within(wait / 10 * 9, wait / 10 * 11)
+fn scattered(wait: Duration, jitter: Jitter) -> Duration {
+    jitter.within(wait / 10 * 9, wait / 10 * 11)
 }

@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use zeroize::Zeroizing;
 
-use super::pace::jittered;
+use super::rate_limit::jittered;
 use crate::blocking::{Ended, Seat, Work, within};
 use crate::config::FileSource;
 use crate::error::{Error, Reason, RemoteFault};
@@ -60,7 +60,7 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
 
 /// Reads a pair of files on the blocking pool, for a network file system may hang.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct FileReader {
     files: Arc<FileSource>,
     max_bytes: usize,
     poll: Duration,
@@ -83,7 +83,7 @@ struct Reading {
     outcome: Result<Pair, Error>,
 }
 
-impl Reader {
+impl FileReader {
     pub(crate) fn new(
         files: FileSource,
         max_bytes: usize,
@@ -229,9 +229,9 @@ fn read_up_to(source: &FileSource, max_bytes: usize) -> Result<Pair, Error> {
         if attempt > 0 {
             std::thread::sleep(BETWEEN_ATTEMPTS);
         }
-        let before = (Place::of(&source.chain), Place::of(&source.key));
+        let before = (FileState::of(&source.chain), FileState::of(&source.key));
         let pair = read_places(source, max_bytes, &before);
-        let after = (Place::of(&source.chain), Place::of(&source.key));
+        let after = (FileState::of(&source.chain), FileState::of(&source.key));
         // A failure counts only if it is true of one instant, too: a symlink swap removes the old files.
         let rested = same(&before.0, &after.0) && same(&before.1, &after.1);
         match pair {
@@ -300,7 +300,7 @@ fn follow(path: &Path, entries: &mut BTreeSet<PathBuf>) {
 
 /// The end of a path and the state of its file, as far as a change could be seen from it.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct FileState {
     resolved: PathBuf,
     device: u64,
     inode: u64,
@@ -309,7 +309,7 @@ struct Place {
     changed: (i64, i64),
 }
 
-impl Place {
+impl FileState {
     fn of(path: &Path) -> io::Result<Self> {
         let resolved = path.canonicalize()?;
         let metadata = std::fs::metadata(&resolved)?;
@@ -328,7 +328,7 @@ impl Place {
     }
 }
 
-fn same(before: &io::Result<Place>, after: &io::Result<Place>) -> bool {
+fn same(before: &io::Result<FileState>, after: &io::Result<FileState>) -> bool {
     match (before, after) {
         (Ok(before), Ok(after)) => before == after,
         (Err(before), Err(after)) => before.kind() == after.kind(),
@@ -339,7 +339,7 @@ fn same(before: &io::Result<Place>, after: &io::Result<Place>) -> bool {
 fn read_places(
     source: &FileSource,
     max_bytes: usize,
-    (chain, key): &(io::Result<Place>, io::Result<Place>),
+    (chain, key): &(io::Result<FileState>, io::Result<FileState>),
 ) -> Result<Pair, Error> {
     let chain = read_place(source, max_bytes, Part::Chain, &source.chain, chain)?;
     let key = read_place(source, max_bytes, Part::Key, &source.key, key)?;
@@ -351,7 +351,7 @@ fn read_place(
     max_bytes: usize,
     part: Part,
     path: &Path,
-    place: &io::Result<Place>,
+    place: &io::Result<FileState>,
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
     let failed = |error: &io::Error| Error::io(path, error);
     let place = place.as_ref().map_err(failed)?;

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::pace::Pace;
+use super::rate_limit::RateLimit;
 use crate::aws::{self, Failure, failure};
 use crate::config::Aws;
 
@@ -37,9 +37,9 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 const TEST_EVENT: &str = "s3:TestEvent";
 
 /// The hints of a queue, for one source. Sources with the same queue share one listener: each message reaches one
-/// reader only, which passes it to them all. It listens from the first [`Queue::hint`] until the last one is dropped.
+/// reader only, which passes it to them all. It listens from the first [`ChangeQueue::hint`] until the last one is dropped.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct ChangeQueue {
     url: String,
     aws: Aws,
     joined: Option<Joined>,
@@ -59,11 +59,11 @@ struct Listening {
 }
 
 /// The listeners by runtime: each ends with the runtime that runs it.
-type Listeners = HashMap<(runtime::Id, String, Aws), Weak<Listening>>;
+type QueueListeners = HashMap<(runtime::Id, String, Aws), Weak<Listening>>;
 
-static LISTENERS: LazyLock<Mutex<Listeners>> = LazyLock::new(Mutex::default);
+static LISTENERS: LazyLock<Mutex<QueueListeners>> = LazyLock::new(Mutex::default);
 
-impl Queue {
+impl ChangeQueue {
     pub(super) fn new(url: String, aws: Aws) -> Self {
         Self {
             url,
@@ -120,18 +120,18 @@ struct Listener {
 impl Listener {
     /// Listens to the queue. Polling goes on beside it whatever the queue does: an error is reported once.
     async fn listen(self) {
-        let mut pace = Pace::new(Instant::now());
+        let mut rate_limit = RateLimit::new(Instant::now());
         let mut retry = RETRY.0;
         let mut told = false;
         loop {
-            match self.receive(&mut pace).await {
+            match self.receive(&mut rate_limit).await {
                 Ok(()) => {
                     if told {
                         tracing::info!(queue = %self.url, "the queue works again");
                     }
                     told = false;
                     retry = RETRY.0;
-                    sleep_until(pace.free_at()).await;
+                    sleep_until(rate_limit.free_at()).await;
                 }
                 Err(failure) => {
                     aws::refused(&self.aws);
@@ -149,9 +149,9 @@ impl Listener {
         }
     }
 
-    async fn receive(&self, pace: &mut Pace) -> Result<(), Failure> {
+    async fn receive(&self, rate_limit: &mut RateLimit) -> Result<(), Failure> {
         let client = self.client().await?;
-        pace.spend(Instant::now());
+        rate_limit.spend(Instant::now());
         let answer = client
             .receive_message()
             .queue_url(&self.url)
@@ -167,7 +167,7 @@ impl Listener {
         if messages.iter().any(tells_of_a_change) {
             self.changed.send_replace(());
         }
-        pace.spend(Instant::now());
+        rate_limit.spend(Instant::now());
         client
             .delete_message_batch()
             .queue_url(&self.url)

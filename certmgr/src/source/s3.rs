@@ -15,8 +15,8 @@ use certstore::Part;
 use tokio::time::{Instant, sleep_until, timeout};
 use zeroize::Zeroizing;
 
-use super::pace::{Pace, jittered};
-use super::queue::Queue;
+use super::queue::ChangeQueue;
+use super::rate_limit::{RateLimit, jittered};
 use crate::aws::{self, Failure, ReadByParts, failure, presentable};
 use crate::config::{S3Object, S3Objects, S3Source};
 use crate::error::{Error, Reason, RemoteFault};
@@ -30,34 +30,34 @@ const MAX_TURNS: u32 = 3;
 
 /// Reads a pair from S3.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct S3Reader {
     source: S3Source,
     /// Limit for one object.
     max_bytes: usize,
-    pace: Pace,
-    first: Object,
+    rate_limit: RateLimit,
+    first: TrackedObject,
     /// `None`: both parts are in the first.
-    second: Option<Object>,
-    queue: Option<Queue>,
+    second: Option<TrackedObject>,
+    queue: Option<ChangeQueue>,
 }
 
 /// An object, and its state at the last look.
 #[derive(Debug)]
-struct Object {
+struct TrackedObject {
     place: String,
     address: S3Object,
-    known: Option<Known>,
+    known: Option<ObjectContent>,
 }
 
-struct Known {
+struct ObjectContent {
     /// With its quotes. Services that imitate S3 may give none.
     etag: Option<String>,
     bytes: Zeroizing<Vec<u8>>,
 }
 
-impl Reader {
+impl S3Reader {
     pub(crate) fn new(source: S3Source, max_bytes: usize) -> Self {
-        let object = |address: &S3Object| Object {
+        let object = |address: &S3Object| TrackedObject {
             place: place(&source.bucket, address),
             address: address.clone(),
             known: None,
@@ -69,11 +69,11 @@ impl Reader {
         let queue = source
             .queue
             .clone()
-            .map(|url| Queue::new(url, source.aws.clone()));
+            .map(|url| ChangeQueue::new(url, source.aws.clone()));
         Self {
             source,
             max_bytes,
-            pace: Pace::new(Instant::now()),
+            rate_limit: RateLimit::new(Instant::now()),
             first,
             second,
             queue,
@@ -81,7 +81,7 @@ impl Reader {
     }
 
     pub(crate) async fn read(&mut self) -> Result<Pair, Error> {
-        sleep_until(self.pace.free_at()).await;
+        sleep_until(self.rate_limit.free_at()).await;
         match timeout(READ_TIMEOUT, self.read_both()).await {
             Ok(read) => read
                 .inspect_err(|_| aws::refused(&self.source.aws))
@@ -119,7 +119,7 @@ impl Reader {
         let Self {
             source,
             max_bytes,
-            pace,
+            rate_limit,
             first,
             second,
             ..
@@ -128,7 +128,7 @@ impl Reader {
             client: &client,
             bucket: &source.bucket,
             max_bytes: *max_bytes,
-            pace,
+            rate_limit,
         };
         let mut changed = look.at(first).await?;
         let Some(second) = second else {
@@ -196,8 +196,8 @@ fn place(bucket: &str, object: &S3Object) -> String {
 }
 
 /// An object without content cannot occur at this point: each was looked at.
-fn pair_of(chain: &Object, key: &Object) -> Pair {
-    let bytes = |object: &Object| match &object.known {
+fn pair_of(chain: &TrackedObject, key: &TrackedObject) -> Pair {
+    let bytes = |object: &TrackedObject| match &object.known {
         Some(known) => known.bytes.clone(),
         None => Zeroizing::default(),
     };
@@ -212,13 +212,13 @@ struct Look<'a> {
     client: &'a Client,
     bucket: &'a str,
     max_bytes: usize,
-    pace: &'a mut Pace,
+    rate_limit: &'a mut RateLimit,
 }
 
 impl Look<'_> {
     /// Updates the known state of an object. True if that changed anything.
-    async fn at(&mut self, object: &mut Object) -> Result<bool, Error> {
-        self.pace.spend(Instant::now());
+    async fn at(&mut self, object: &mut TrackedObject) -> Result<bool, Error> {
+        self.rate_limit.spend(Instant::now());
         let etag = object.known.as_ref().and_then(|known| known.etag.clone());
         let answer = self
             .client
@@ -267,7 +267,7 @@ fn refusal(error: &SdkError<GetObjectError, HttpResponse>) -> Failure {
     failure
 }
 
-async fn content(answer: GetObjectOutput, max_bytes: usize) -> Result<Known, Failure> {
+async fn content(answer: GetObjectOutput, max_bytes: usize) -> Result<ObjectContent, Failure> {
     let length = answer
         .content_length()
         .and_then(|length| usize::try_from(length).ok());
@@ -276,7 +276,7 @@ async fn content(answer: GetObjectOutput, max_bytes: usize) -> Result<Known, Fai
     }
     let etag = answer.e_tag().map(str::to_owned);
     let bytes = collect(answer.body, length, max_bytes).await?;
-    Ok(Known { etag, bytes })
+    Ok(ObjectContent { etag, bytes })
 }
 
 /// Reads a body into one buffer that never grows: one that did would leave copies of the key behind.
@@ -315,9 +315,9 @@ fn broken_off(why: &str) -> Failure {
     }
 }
 
-impl std::fmt::Debug for Known {
+impl std::fmt::Debug for ObjectContent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Known")
+        f.debug_struct("ObjectContent")
             .field("etag", &self.etag)
             .finish_non_exhaustive()
     }

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 use zeroize::Zeroizing;
 
-use super::pace::{Pace, jittered};
+use super::rate_limit::{RateLimit, jittered};
 use crate::aws::secrets_manager::{client, fetch};
 use crate::aws::{self, Failure};
 use crate::blocking;
@@ -25,27 +25,27 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads a pair from a secret.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct SecretReader {
     source: SecretsManagerSource,
-    pace: Pace,
+    rate_limit: RateLimit,
     /// Content of the last good secret, and the pair in it: a PKCS#12 container is costly to open.
     opened: Option<(Content, Pair)>,
     /// Held while a container is opened: that may last longer than the reading, and no second one is begun beside it.
     opening: Arc<Mutex<()>>,
 }
 
-impl Reader {
+impl SecretReader {
     pub(crate) fn new(source: SecretsManagerSource) -> Self {
         Self {
             source,
-            pace: Pace::new(Instant::now()),
+            rate_limit: RateLimit::new(Instant::now()),
             opened: None,
             opening: Arc::default(),
         }
     }
 
     pub(crate) async fn read(&mut self) -> Result<Pair, Error> {
-        sleep_until(self.pace.free_at()).await;
+        sleep_until(self.rate_limit.free_at()).await;
         let read = timeout(READ_TIMEOUT, self.fetch_and_open()).await;
         read.unwrap_or_else(|_| {
             Err(Failure {
@@ -73,7 +73,7 @@ impl Reader {
 
     async fn fetch_and_open(&mut self) -> Result<Pair, Failure> {
         let client = client(&aws::config(&self.source.aws).await?);
-        self.pace.spend(Instant::now());
+        self.rate_limit.spend(Instant::now());
         let secret = fetch(&client, &self.source.secret)
             .await
             .inspect_err(|_| aws::refused(&self.source.aws))?;

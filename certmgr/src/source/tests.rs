@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
-use super::Reader;
+use super::SourceReader;
 use crate::config::{Aws, S3Object, S3Objects, S3Source, SecretFormat, SecretsManagerSource, Source};
 use crate::error::{Error, Reason, RemoteFault};
 use crate::pair::Pair;
@@ -28,24 +28,24 @@ const PART: usize = 64 << 10;
 #[derive(Clone)]
 struct FaultServer {
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<FaultServerState>>,
 }
 
-struct State {
-    answer: Arc<dyn Fn(&Asked) -> Answer + Send + Sync>,
+struct FaultServerState {
+    answer: Arc<dyn Fn(&ReceivedRequest) -> FaultAnswer + Send + Sync>,
     asked: Vec<Instant>,
     /// Bytes of an endless body that the kernel took: the bytes that were read, and those that fit into its buffers.
     taken: Option<usize>,
 }
 
 /// A request.
-struct Asked {
+struct ReceivedRequest {
     path: String,
     headers: HashMap<String, String>,
 }
 
 #[derive(Clone)]
-enum Answer {
+enum FaultAnswer {
     /// Status, headers, body.
     Whole(u16, Vec<(String, String)>, Vec<u8>),
     /// The head promises so many bytes more than the body has; then the connection ends.
@@ -60,7 +60,7 @@ enum Answer {
     Reset,
 }
 
-impl Answer {
+impl FaultAnswer {
     fn status(status: u16, body: &str) -> Self {
         Self::Whole(status, Vec::new(), body.as_bytes().to_vec())
     }
@@ -77,11 +77,11 @@ impl Answer {
 }
 
 impl FaultServer {
-    async fn start(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+    async fn start(answer: impl Fn(&ReceivedRequest) -> FaultAnswer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             address: listener.local_addr().unwrap(),
-            state: Arc::new(Mutex::new(State {
+            state: Arc::new(Mutex::new(FaultServerState {
                 answer: Arc::new(answer),
                 asked: Vec::new(),
                 taken: None,
@@ -96,7 +96,7 @@ impl FaultServer {
         server
     }
 
-    fn answer(&self, answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) {
+    fn answer(&self, answer: impl Fn(&ReceivedRequest) -> FaultAnswer + Send + Sync + 'static) {
         self.state.lock().unwrap().answer = Arc::new(answer);
     }
 
@@ -139,16 +139,16 @@ impl FaultServer {
         }
     }
 
-    fn s3(&self, objects: S3Objects) -> Reader {
+    fn s3(&self, objects: S3Objects) -> SourceReader {
         s3(self.aws(), "bucket", objects, None)
     }
 
-    fn secret(&self, format: SecretFormat) -> Reader {
+    fn secret(&self, format: SecretFormat) -> SourceReader {
         secret(self.aws(), "prod/api", format)
     }
 }
 
-async fn read_request(connection: &mut BufReader<TcpStream>) -> Option<Asked> {
+async fn read_request(connection: &mut BufReader<TcpStream>) -> Option<ReceivedRequest> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -172,25 +172,25 @@ async fn read_request(connection: &mut BufReader<TcpStream>) -> Option<Asked> {
         .map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     connection.read_exact(&mut body).await.ok()?;
-    Some(Asked { path, headers })
+    Some(ReceivedRequest { path, headers })
 }
 
 /// `None` when the connection is over.
-async fn write_answer(connection: &mut TcpStream, answer: Answer, taken: impl Fn(usize)) -> Option<()> {
+async fn write_answer(connection: &mut TcpStream, answer: FaultAnswer, taken: impl Fn(usize)) -> Option<()> {
     match answer {
-        Answer::Whole(status, headers, body) => {
+        FaultAnswer::Whole(status, headers, body) => {
             connection
                 .write_all(&head(status, &headers, body.len()))
                 .await
                 .ok()?;
             connection.write_all(&body).await.ok()
         }
-        Answer::Truncated(body) => {
+        FaultAnswer::Truncated(body) => {
             connection.write_all(&head(200, &[], body.len() + 1)).await.ok()?;
             connection.write_all(&body).await.ok()?;
             None
         }
-        Answer::Slow(body) => {
+        FaultAnswer::Slow(body) => {
             connection.write_all(&head(200, &[], body.len())).await.ok()?;
             for byte in body {
                 sleep(Duration::from_secs(1)).await;
@@ -198,7 +198,7 @@ async fn write_answer(connection: &mut TcpStream, answer: Answer, taken: impl Fn
             }
             Some(())
         }
-        Answer::Endless(status) => {
+        FaultAnswer::Endless(status) => {
             let head = format!("HTTP/1.1 {status} Status\r\n\r\n");
             connection.write_all(head.as_bytes()).await.ok()?;
             let mut written = 0;
@@ -208,12 +208,12 @@ async fn write_answer(connection: &mut TcpStream, answer: Answer, taken: impl Fn
             taken(written);
             None
         }
-        Answer::Hang => {
+        FaultAnswer::Hang => {
             let mut rest = Vec::new();
             let _ = connection.read_to_end(&mut rest).await;
             None
         }
-        Answer::Reset => {
+        FaultAnswer::Reset => {
             connection.set_zero_linger().unwrap();
             None
         }
@@ -247,7 +247,7 @@ fn pair_of_objects() -> S3Objects {
     }
 }
 
-fn s3(aws: Aws, bucket: &str, objects: S3Objects, queue: Option<String>) -> Reader {
+fn s3(aws: Aws, bucket: &str, objects: S3Objects, queue: Option<String>) -> SourceReader {
     let source = Source::S3(S3Source {
         aws,
         bucket: bucket.to_owned(),
@@ -256,17 +256,17 @@ fn s3(aws: Aws, bucket: &str, objects: S3Objects, queue: Option<String>) -> Read
         poll: POLL,
         queue,
     });
-    Reader::new(&source, POLL, None).unwrap()
+    SourceReader::new(&source, POLL, None).unwrap()
 }
 
-fn secret(aws: Aws, name: &str, format: SecretFormat) -> Reader {
+fn secret(aws: Aws, name: &str, format: SecretFormat) -> SourceReader {
     let source = Source::SecretsManager(SecretsManagerSource {
         aws,
         secret: name.to_owned(),
         format,
         poll: POLL,
     });
-    Reader::new(&source, POLL, None).unwrap()
+    SourceReader::new(&source, POLL, None).unwrap()
 }
 
 fn json() -> SecretFormat {

@@ -51,7 +51,8 @@ impl Handle {
 
     /// `None` for a source that cannot have one: CA certificates are not ordered from a CA.
     fn run_trust(&self, config: TrustConfig, id: u64) -> Option<RunningTrust> {
-        let source = source::Reader::of_trust(&config.source, self.options.poll, self.watcher.as_ref())?;
+        let source =
+            source::SourceReader::of_trust(&config.source, self.options.poll, self.watcher.as_ref())?;
         self.desk.appoint_trust(&config.name, id);
         let post = TrustPost::new(Arc::clone(&self.desk), id, config.name.as_str().into());
         let (stage_sender, stage) = watch::channel(Stage::Started);

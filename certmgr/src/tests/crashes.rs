@@ -4,7 +4,7 @@ use super::doubles::{AcmeDouble, Crash, RunningClock, TestStore, acme_config};
 use super::*;
 use crate::State;
 
-struct Ended {
+struct CrashedRun {
     step: &'static str,
     placed: u64,
     fingerprint: Fingerprint,
@@ -12,7 +12,7 @@ struct Ended {
 
 /// Ends the process at the given step, starts another one, and returns the result. `None` if there is no such
 /// step any more.
-async fn crash_at(step: i64) -> Option<Ended> {
+async fn crash_at(step: i64) -> Option<CrashedRun> {
     let (directory, clock) = (TempDir::new().unwrap(), RunningClock::new());
     let ca = AcmeDouble::new(&clock);
     let crash = Crash::at(step);
@@ -52,7 +52,7 @@ async fn crash_at(step: i64) -> Option<Ended> {
     let third = TestManager::start_with(vec![acme_config()], options(&state), Some(ca.issuers(&state)));
     timeout(DEADLINE, third.handle.first_load_done()).await.unwrap();
     assert_eq!(third.serving(), Some(fingerprint), "kept after a crash {step}");
-    Some(Ended {
+    Some(CrashedRun {
         step,
         placed: ca.placed(),
         fingerprint,

@@ -11,8 +11,8 @@ use futures_util::FutureExt as _;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::doubles::{Answer, Crash, TestStore, acme_config, failure, lock};
-use super::orders::World;
+use super::doubles::{CaAnswer, Crash, TestStore, acme_config, failure, lock};
+use super::orders::OrderingTest;
 use super::*;
 use crate::error::IssueFault;
 use crate::{CommandError, Progress, Revocation, RevocationReason};
@@ -30,14 +30,14 @@ const STEPS: usize = 30;
 const MAX_STEPS_TO_CRASH: i64 = 12;
 
 struct Disorder {
-    world: World,
+    world: OrderingTest,
     random: StdRng,
-    processes: [Process; 2],
-    wanted: HashMap<Fingerprint, Wanted>,
+    processes: [TestProcess; 2],
+    wanted: HashMap<Fingerprint, RequestedRevocation>,
     /// Time at which a version last served anywhere, or would have after a restart, and its names.
     there_at: HashMap<Fingerprint, u64>,
     names: HashMap<Fingerprint, Vec<Name>>,
-    /// Versions that a process has [`left`](Process::left) and the disk no longer has.
+    /// Versions that a process has [`left`](TestProcess::left) and the disk no longer has.
     replaced: HashSet<Fingerprint>,
     /// Time since which the first version on disk has all its names.
     to_follow_since: HashMap<Fingerprint, u64>,
@@ -46,12 +46,12 @@ struct Disorder {
 }
 
 /// A wish that was made with success.
-struct Wanted {
+struct RequestedRevocation {
     at: u64,
     leaf: Vec<u8>,
 }
 
-struct Process {
+struct TestProcess {
     manager: Option<TestManager>,
     store: Option<Arc<TestStore>>,
     crash: Arc<Crash>,
@@ -65,7 +65,7 @@ struct Process {
     left: HashSet<Fingerprint>,
 }
 
-impl Process {
+impl TestProcess {
     fn new() -> Self {
         Self {
             manager: None,
@@ -101,9 +101,9 @@ impl Process {
 impl Disorder {
     fn new(seed: u64) -> Self {
         Self {
-            world: World::new(),
+            world: OrderingTest::new(),
             random: StdRng::seed_from_u64(seed),
-            processes: [Process::new(), Process::new()],
+            processes: [TestProcess::new(), TestProcess::new()],
             wanted: HashMap::new(),
             there_at: HashMap::new(),
             names: HashMap::new(),
@@ -147,8 +147,8 @@ impl Disorder {
             }
             10 | 11 => {
                 let answer = match self.random.random_bool(0.5) {
-                    true => Answer::Fail(IssueFault::Unreachable),
-                    false => Answer::Issue,
+                    true => CaAnswer::Fail(IssueFault::Unreachable),
+                    false => CaAnswer::Issue,
                 };
                 self.world.ca.answers(answer);
             }
@@ -170,7 +170,7 @@ impl Disorder {
     }
 
     async fn revoke(&mut self, index: usize) {
-        let listed = |process: &Process| -> HashSet<Fingerprint> {
+        let listed = |process: &TestProcess| -> HashSet<Fingerprint> {
             let all = process.manager().handle.control().revocations();
             all.iter().map(|one| one.fingerprint).collect()
         };
@@ -184,7 +184,9 @@ impl Disorder {
                 let path = format!("revocations/{fingerprint:x}.json");
                 let noted = read_json(&self.world.directory.path().join(path)).expect("it is not noted");
                 let leaf = STANDARD.decode(noted["leaf"].as_str().unwrap()).unwrap();
-                self.wanted.entry(*fingerprint).or_insert(Wanted { at, leaf });
+                self.wanted
+                    .entry(*fingerprint)
+                    .or_insert(RequestedRevocation { at, leaf });
             }
         }
     }
@@ -224,7 +226,7 @@ impl Disorder {
         }
         self.look_at_disk(now);
         let leaves = lock(&self.world.ca.revoked).clone();
-        let is_revoked = |wanted: &Wanted| leaves.contains(&wanted.leaf);
+        let is_revoked = |wanted: &RequestedRevocation| leaves.contains(&wanted.leaf);
         let of_now: HashSet<_> = self
             .wanted
             .iter()
@@ -412,7 +414,7 @@ impl Disorder {
     /// Makes everything work again, with the certificate in both processes.
     async fn end(&mut self) {
         println!("all is well");
-        self.world.ca.answers(Answer::Issue);
+        self.world.ca.answers(CaAnswer::Issue);
         *lock(&self.world.ca.revokes_not) = None;
         for index in [0, 1] {
             self.processes[index].disk_is_full(false, false);

@@ -255,7 +255,7 @@ impl RunningClock {
 
 /// Outcome of the next orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum CaAnswer {
     Issue,
     /// Issues a certificate that is valid only after so many seconds.
     IssueFor(u64),
@@ -279,7 +279,7 @@ pub(super) struct AcmeDouble {
     clock: RunningClock,
     pub(super) days: AtomicU64,
     crash: Mutex<Arc<Crash>>,
-    answer: Mutex<Answer>,
+    answer: Mutex<CaAnswer>,
     orders: Mutex<HashMap<String, TestPair>>,
     pub(super) placed: AtomicU64,
     pub(super) replaced: AtomicU64,
@@ -319,7 +319,7 @@ impl AcmeDouble {
             },
             days: AtomicU64::new(90),
             crash: Mutex::new(Crash::never()),
-            answer: Mutex::new(Answer::Issue),
+            answer: Mutex::new(CaAnswer::Issue),
             orders: Mutex::default(),
             placed: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
@@ -339,7 +339,7 @@ impl AcmeDouble {
         })
     }
 
-    pub(super) fn answers(&self, answer: Answer) {
+    pub(super) fn answers(&self, answer: CaAnswer) {
         *lock(&self.answer) = answer;
     }
 
@@ -375,15 +375,15 @@ impl AcmeDouble {
         })
     }
 
-    fn sign(&self, names: &[Name], key: &KeyPair, answer: Answer) -> TestPair {
+    fn sign(&self, names: &[Name], key: &KeyPair, answer: CaAnswer) -> TestPair {
         let at = |seconds: u64| OffsetDateTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let from = match answer {
-            Answer::IssueFor(later) => self.clock.now() + later,
-            Answer::IssueBackdated(by) => self.clock.now() - by,
+            CaAnswer::IssueFor(later) => self.clock.now() + later,
+            CaAnswer::IssueBackdated(by) => self.clock.now() - by,
             _ => self.clock.now(),
         };
         let names = match answer {
-            Answer::IssueElsewhere => vec!["elsewhere.test".to_owned()],
+            CaAnswer::IssueElsewhere => vec!["elsewhere.test".to_owned()],
             _ => names.iter().map(Name::to_string).collect(),
         };
         let days = self.days.load(Ordering::SeqCst);
@@ -461,14 +461,14 @@ impl TestIssuer {
             return Err(failure(IssueFault::Unreachable, "connection refused"));
         }
         match answer {
-            Answer::Fail(class) => return Err(failure(class, "no")),
-            Answer::ComeBackAfter(seconds) => {
+            CaAnswer::Fail(class) => return Err(failure(class, "no")),
+            CaAnswer::ComeBackAfter(seconds) => {
                 return Err(IssueError {
                     retry_after: Some(RetryAfter::new(Duration::from_secs(seconds), SaidOf::Names)),
                     ..failure(IssueFault::RateLimited, "too many certificates")
                 });
             }
-            Answer::PageFor(seconds) => {
+            CaAnswer::PageFor(seconds) => {
                 return Err(IssueError {
                     retry_after: Some(RetryAfter::new(Duration::from_secs(seconds), SaidOf::Outage)),
                     ..failure(IssueFault::Unreachable, "a page, with the status 503")
@@ -551,7 +551,7 @@ impl Issuer for TestIssuer {
         let answer = *lock(&self.ca.answer);
         Box::pin(async move {
             match answer {
-                Answer::Fail(class) => Err(failure(class, "no")),
+                CaAnswer::Fail(class) => Err(failure(class, "no")),
                 _ if lock(&self.ca.down).contains(&position) => {
                     Err(failure(IssueFault::Unreachable, "connection refused"))
                 }

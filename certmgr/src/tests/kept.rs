@@ -6,13 +6,13 @@ use super::doubles::{Crash, TestStore};
 use super::*;
 use crate::{CommandError, State};
 
-struct Kept {
+struct KeptTest {
     directory: TempDir,
     ca: TestCa,
     files: TestFiles,
 }
 
-impl Kept {
+impl KeptTest {
     fn new() -> Self {
         Self {
             directory: TempDir::new().unwrap(),
@@ -67,7 +67,7 @@ async fn restored(manager: &mut TestManager, pair: &TestPair) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_without_its_source_serves_what_served_last() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let (first, second) = (kept.ca.pair(), kept.ca.pair());
     kept.served(&[&first, &second]).await;
     kept.remove_source();
@@ -83,7 +83,7 @@ async fn a_start_without_its_source_serves_what_served_last() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_format_1_kept_serves_and_stays_excluded_and_is_written_in_the_format_of_now() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let (first, second, third) = (kept.ca.pair(), kept.ca.pair(), kept.ca.pair());
     kept.served(&[&first, &second]).await;
     {
@@ -124,7 +124,7 @@ async fn what_format_1_kept_serves_and_stays_excluded_and_is_written_in_the_form
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_expired_meanwhile_serves_again_and_another_expired_one_never_does() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let pair = kept.ca.pair_of("a.test", -30, 5);
     kept.served(&[&pair]).await;
     kept.remove_source();
@@ -152,7 +152,7 @@ fn domains(names: &[&str]) -> Vec<Name> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_for_other_domains_does_not_serve_and_holds_nothing_up() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let before = kept.ca.pair_of("a.test", -10, 60);
     kept.served(&[&before]).await;
     let config = || CertificateConfig {
@@ -180,7 +180,7 @@ async fn what_is_kept_for_other_domains_does_not_serve_and_holds_nothing_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_what_is_kept_the_newest_with_all_domains_serves_or_else_one_with_some() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let (old, new) = (
         kept.ca.pair_of("a.test", -30, 60),
         kept.ca.pair_of("b.test", -10, 60),
@@ -210,7 +210,7 @@ async fn of_what_is_kept_the_newest_with_all_domains_serves_or_else_one_with_som
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_holds_files_against_what_is_kept_as_a_run_does() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let (older, newer) = (
         kept.ca.pair_of("a.test", -30, 60),
         kept.ca.pair_of("a.test", -10, 60),
@@ -246,7 +246,7 @@ async fn a_check_holds_files_against_what_is_kept_as_a_run_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_says_what_is_excluded() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let (first, second) = (kept.ca.pair(), kept.ca.pair());
     kept.served(&[&first, &second]).await;
     let mut manager = kept.start();
@@ -263,7 +263,7 @@ async fn a_check_says_what_is_excluded() {
 
 #[test]
 fn a_check_takes_a_wish_to_revoke_that_cannot_be_read_for_one_and_tells_of_it() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let pair = kept.ca.pair();
     kept.files.write(&pair);
     let state = kept.directory.path();
@@ -284,7 +284,7 @@ fn a_check_takes_a_wish_to_revoke_that_cannot_be_read_for_one_and_tells_of_it() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_serves_from_the_state_waits_for_no_source() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let pair = kept.ca.pair();
     kept.served(&[&pair]).await;
     kept.remove_source();
@@ -302,7 +302,7 @@ async fn what_serves_from_the_state_waits_for_no_source() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_version_is_told_of_and_the_one_before_it_serves() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let (first, second) = (kept.ca.pair(), kept.ca.pair());
     kept.served(&[&first, &second]).await;
     kept.remove_source();
@@ -318,7 +318,7 @@ async fn a_broken_version_is_told_of_and_the_one_before_it_serves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_in_the_state_is_told_of_and_the_source_heals_it() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let pair = kept.ca.pair();
     kept.served(&[&pair]).await;
     let whole = fs::read(kept.document()).unwrap();
@@ -337,7 +337,7 @@ async fn garbage_in_the_state_is_told_of_and_the_source_heals_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fails_stops_nothing_and_the_old_state_stays_whole() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let (first, second) = (kept.ca.pair(), kept.ca.pair());
     kept.served(&[&first]).await;
     let before = fs::read(kept.document()).unwrap();
@@ -368,7 +368,7 @@ async fn a_disk_that_fails_stops_nothing_and_the_old_state_stays_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_cannot_be_read_for_a_while_is_not_lost() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let (first, second) = (kept.ca.pair(), kept.ca.pair());
     kept.served(&[&first]).await;
     let before = fs::read(kept.document()).unwrap();
@@ -408,7 +408,7 @@ async fn a_document_that_cannot_be_read_for_a_while_is_not_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_holds_until_the_source_brings_something_else() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let (first, second, third) = (kept.ca.pair(), kept.ca.pair(), kept.ca.pair());
     kept.served(&[&first, &second]).await;
     let mut manager = kept.start();
@@ -448,7 +448,7 @@ async fn a_rollback_holds_until_the_source_brings_something_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_that_cannot_be_carried_out_say_why() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let pair = kept.ca.pair();
     kept.served(&[&pair]).await;
     let mut manager = kept.start();
@@ -475,7 +475,7 @@ async fn commands_that_cannot_be_carried_out_say_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_than_four_versions_are_kept_and_no_key_is_shown() {
-    let kept = Kept::new();
+    let kept = KeptTest::new();
     let pairs: Vec<TestPair> = (0..6).map(|_| kept.ca.pair()).collect();
     kept.served(&pairs.iter().collect::<Vec<_>>()).await;
     let mut manager = kept.start();

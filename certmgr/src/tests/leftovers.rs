@@ -1,7 +1,7 @@
 //! Orders that a reload or the end of the program cuts off, of certificates that nobody orders afterwards.
 
 use super::doubles::{Crash, TestLease, acme_config, lock};
-use super::orders::World;
+use super::orders::OrderingTest;
 use super::*;
 use crate::State;
 use crate::config::{Challenge, DnsProvider, ExecHook, Source};
@@ -20,7 +20,7 @@ fn by_hook(name: &str, command: &str) -> CertificateConfig {
     config
 }
 
-impl World {
+impl OrderingTest {
     /// `api` is in the middle of an order.
     async fn in_the_middle(&self) -> TestManager {
         let crash = Crash::at(2);
@@ -55,7 +55,7 @@ impl World {
 async fn a_certificate_that_is_removed_in_the_middle_of_an_order_leaves_nothing() {
     let files = CertificateConfig::from_files("api", "/nonexistent/chain.pem", "/nonexistent/key.pem");
     for configs in [Vec::new(), vec![files]] {
-        let world = World::new();
+        let world = OrderingTest::new();
         let manager = world.in_the_middle().await;
         manager.handle.reload(configs);
         world.is_tidied().await;
@@ -64,7 +64,7 @@ async fn a_certificate_that_is_removed_in_the_middle_of_an_order_leaves_nothing(
 
 #[tokio::test(start_paused = true)]
 async fn what_the_end_of_the_program_leaves_is_tidied_by_the_next_start() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let manager = world.in_the_middle().await;
     manager.handle.reload(Vec::new());
     drop(manager);
@@ -76,7 +76,7 @@ async fn what_the_end_of_the_program_leaves_is_tidied_by_the_next_start() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_dns_provider_does_not_remove_is_tried_again_and_then_left_to_the_next_start() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let manager = world.in_the_middle().await;
     world.ca.dns_down.store(true, Ordering::SeqCst);
     lock(&world.ca.cleaned_up).clear();
@@ -97,7 +97,7 @@ async fn what_a_dns_provider_does_not_remove_is_tried_again_and_then_left_to_the
 
 #[tokio::test(start_paused = true)]
 async fn an_order_that_another_process_is_at_is_left_to_it() {
-    let world = World::new();
+    let world = OrderingTest::new();
     drop(world.in_the_middle().await);
     let state = State::open(world.directory.path()).unwrap();
     tokio::time::sleep(SOON).await;
@@ -112,7 +112,7 @@ async fn an_order_that_another_process_is_at_is_left_to_it() {
 
 #[tokio::test(start_paused = true)]
 async fn an_order_of_a_certificate_that_is_still_configured_is_gone_on_with() {
-    let world = World::new();
+    let world = OrderingTest::new();
     drop(world.in_the_middle().await);
     let mut manager = world.start_with(by_hook("api", "hook"));
     manager.told_in_time("promoted").await;
@@ -121,7 +121,7 @@ async fn an_order_of_a_certificate_that_is_still_configured_is_gone_on_with() {
 
 #[tokio::test(start_paused = true)]
 async fn who_has_written_the_records_removes_them_when_another_provider_is_configured() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.in_the_middle().await;
     manager.handle.reload(vec![by_hook("api", "another hook")]);
     manager.told_in_time("promoted").await;
@@ -130,7 +130,7 @@ async fn who_has_written_the_records_removes_them_when_another_provider_is_confi
 
 #[tokio::test(start_paused = true)]
 async fn records_are_not_forgotten_while_no_lease_can_be_had() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let config = by_hook("api", "hook");
     let mut manager = world.start_with(config.clone());
     manager.told_in_time("promoted").await;
@@ -153,7 +153,7 @@ async fn records_are_not_forgotten_while_no_lease_can_be_had() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_left_while_no_lease_can_be_had_is_tidied_later() {
-    let world = World::new();
+    let world = OrderingTest::new();
     drop(world.in_the_middle().await);
     let (state, lease) = TestLease::open(world.directory.path());
     let _manager = world.start_on(&state, by_hook("other", "hook"));

@@ -2,7 +2,7 @@
 
 use certstore::Name;
 
-use super::doubles::{AcmeDouble, Answer, Crash, RunningClock, TestStore, acme_config, failure, lock};
+use super::doubles::{AcmeDouble, CaAnswer, Crash, RunningClock, TestStore, acme_config, failure, lock};
 use super::*;
 use crate::config::Source;
 use crate::error::IssueFault;
@@ -13,13 +13,13 @@ pub(super) const DAY: u64 = 86_400;
 /// Waits in these tests are of tokio's paused time: so many days pass in no time.
 const MONTHS: Duration = Duration::from_secs(400 * DAY);
 
-pub(super) struct World {
+pub(super) struct OrderingTest {
     pub(super) directory: TempDir,
     pub(super) clock: RunningClock,
     pub(super) ca: Arc<AcmeDouble>,
 }
 
-impl World {
+impl OrderingTest {
     pub(super) fn new() -> Self {
         let clock = RunningClock::new();
         Self {
@@ -75,7 +75,7 @@ pub(super) fn days_since(start: u64, clock: &RunningClock) -> f64 {
 
 #[tokio::test(start_paused = true)]
 async fn it_is_ordered_at_once_and_renewed_when_a_third_of_its_life_is_left() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.start();
     let start = world.clock.now();
     manager.told_in_time("issued").await;
@@ -106,7 +106,7 @@ async fn it_is_ordered_at_once_and_renewed_when_a_third_of_its_life_is_left() {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_ca_advises_moves_the_renewal_and_is_told_once() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let start = world.clock.now();
     *lock(&world.ca.window) = Some((start + 10 * DAY, start + 12 * DAY));
     let mut manager = world.start();
@@ -124,12 +124,12 @@ async fn what_the_ca_advises_moves_the_renewal_and_is_told_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_serves_what_is_kept_and_orders_nothing() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     let serving = manager.serving();
     drop(manager);
-    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     let mut manager = world.start();
     timeout(DEADLINE, manager.handle.first_load_done()).await.unwrap();
     assert_eq!(manager.next().await.kind(), "restored");
@@ -141,7 +141,7 @@ async fn a_restart_serves_what_is_kept_and_orders_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn readiness_does_not_wait_for_the_ca() {
-    let world = World::new();
+    let world = OrderingTest::new();
     world.ca.crashes_with(&Crash::at(0));
     let manager = world.start();
     timeout(DEADLINE, manager.handle.first_load_done())
@@ -152,7 +152,7 @@ async fn readiness_does_not_wait_for_the_ca() {
 
 #[tokio::test(start_paused = true)]
 async fn two_processes_with_one_state_place_one_order() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let (mut one, mut other) = (world.start(), world.start());
     one.told_in_time("promoted").await;
     other.told_in_time("promoted").await;
@@ -165,7 +165,7 @@ async fn two_processes_with_one_state_place_one_order() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_ordered_while_its_key_could_not_be_kept() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
     store.fails.store(true, Ordering::SeqCst);
     let mut manager = world.start_on(&state, acme_config());
@@ -181,7 +181,7 @@ async fn nothing_is_ordered_while_its_key_could_not_be_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_state_nothing_is_ordered_and_the_reason_is_told() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = TestManager::start(vec![acme_config()], Options::default());
     let event = manager.told_in_time("failing").await;
     assert!(event.to_string().contains("set `state_dir`"), "{event}");
@@ -192,7 +192,7 @@ async fn without_a_state_nothing_is_ordered_and_the_reason_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_fills_up_behind_an_order_loses_nothing() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
     let mut manager = world.start_on(&state, acme_config());
     manager.told_in_time("issued").await;
@@ -220,8 +220,8 @@ async fn a_disk_that_fills_up_behind_an_order_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_valid_yet_waits_and_is_never_ordered_again() {
-    let world = World::new();
-    world.ca.answers(Answer::IssueFor(3 * 3600));
+    let world = OrderingTest::new();
+    world.ca.answers(CaAnswer::IssueFor(3 * 3600));
     let mut manager = world.start();
     let event = manager.told_in_time("holding").await;
     assert!(event.to_string().contains("not valid"), "{event}");
@@ -237,8 +237,8 @@ async fn what_is_not_valid_yet_waits_and_is_never_ordered_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_may_not_serve_is_refused_and_a_new_one_ordered_by_the_back_off() {
-    let world = World::new();
-    world.ca.answers(Answer::IssueElsewhere);
+    let world = OrderingTest::new();
+    world.ca.answers(CaAnswer::IssueElsewhere);
     let start = world.clock.now();
     let mut manager = world.start();
     let Event::Failing {
@@ -250,7 +250,7 @@ async fn what_may_not_serve_is_refused_and_a_new_one_ordered_by_the_back_off() {
     assert_eq!(error.class().as_str(), "certificate");
     assert!(error.to_string().contains("a.test"), "{error}");
     assert!(error.remedy().contains("tell the CA"), "{error}");
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     manager.told_in_time("promoted").await;
     assert!(world.clock.now() - start >= 54, "not before the first retry");
     assert_eq!(world.ca.placed(), 2);
@@ -258,8 +258,8 @@ async fn what_may_not_serve_is_refused_and_a_new_one_ordered_by_the_back_off() {
 
 #[tokio::test(start_paused = true)]
 async fn a_ca_that_is_down_is_told_of_and_asked_by_the_back_off() {
-    let world = World::new();
-    world.ca.answers(Answer::Fail(IssueFault::Challenge));
+    let world = OrderingTest::new();
+    world.ca.answers(CaAnswer::Fail(IssueFault::Challenge));
     let mut manager = world.start();
     let start = world.clock.now();
     let mut at = Vec::new();
@@ -280,7 +280,7 @@ async fn a_ca_that_is_down_is_told_of_and_asked_by_the_back_off() {
     assert_eq!((trouble.class.as_str(), trouble.attempts), ("challenge", 4));
     assert!(ErrorClass::ALL.contains(&trouble.class));
     // An operator who has corrected it need not wait.
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     let mended = world.clock.now();
     manager.handle.control().renew("api").await.unwrap();
     manager.told_in_time("promoted").await;
@@ -291,25 +291,25 @@ async fn a_ca_that_is_down_is_told_of_and_asked_by_the_back_off() {
 
 #[tokio::test(start_paused = true)]
 async fn changed_domains_are_ordered_while_the_old_ones_serve() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     let old = manager.serving();
     tokio::time::sleep(Duration::from_secs(7200)).await;
     let mut config = acme_config();
     config.domains.push(Name::parse("b.test").unwrap());
-    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     manager.handle.reload(vec![config.clone()]);
     manager.told_in_time("failing").await;
     assert_eq!(manager.serving(), old);
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     manager.told_in_time("promoted").await;
     let names = manager.reader.current("api").unwrap().bundle().names().len();
     assert_eq!(names, 2);
     // A restart with these names serves at once, and so does one with some of them; one with others alone does not.
     let serving = manager.serving();
     drop(manager);
-    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     config.domains.push(Name::parse("c.test").unwrap());
     let mut manager = world.start_with(config.clone());
     manager.told_in_time("restored").await;
@@ -325,7 +325,7 @@ async fn changed_domains_are_ordered_while_the_old_ones_serve() {
 async fn what_an_order_left_behind_is_removed_when_a_reload_ends_it_for_good() {
     let elsewhere = CertificateConfig::from_files("api", "/nonexistent/chain.pem", "/nonexistent/key.pem");
     for configs in [Vec::new(), vec![elsewhere]] {
-        let world = World::new();
+        let world = OrderingTest::new();
         let crash = Crash::at(1);
         world.ca.crashes_with(&crash);
         let manager = world.start();
@@ -345,12 +345,12 @@ async fn what_an_order_left_behind_is_removed_when_a_reload_ends_it_for_good() {
 
 #[tokio::test(start_paused = true)]
 async fn a_revocation_replaces_first_and_survives_a_restart() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     let old = manager.reader.current("api").unwrap();
     let leaf = old.bundle().certified_key().cert[0].to_vec();
-    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     let control = manager.handle.control();
     control
         .revoke("api", RevocationReason::KeyCompromise)
@@ -359,7 +359,7 @@ async fn a_revocation_replaces_first_and_survives_a_restart() {
     manager.told_in_time("failing").await;
     assert!(lock(&world.ca.revoked).is_empty(), "nothing else serves yet");
     drop(manager);
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     manager.told_in_time("revoked").await;
@@ -375,7 +375,7 @@ async fn a_revocation_replaces_first_and_survives_a_restart() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_drops_nothing_and_costs_one_renewal_at_most() {
     for days in [40, -40] {
-        let world = World::new();
+        let world = OrderingTest::new();
         let mut manager = world.start();
         manager.told_in_time("promoted").await;
         let before = world.ca.placed();

@@ -8,13 +8,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use certstore::Name;
 
-use super::doubles::{AcmeDouble, Answer, Crash, TestStore, acme_config, failure, lock};
-use super::orders::{DAY, World, days_since};
+use super::doubles::{AcmeDouble, CaAnswer, Crash, TestStore, acme_config, failure, lock};
+use super::orders::{DAY, OrderingTest, days_since};
 use super::*;
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::{CommandError, Progress, Revocation, RevocationReason, State};
 
-impl World {
+impl OrderingTest {
     /// A process that serves its certificate.
     async fn serving(&self) -> TestManager {
         let mut manager = self.start();
@@ -35,7 +35,7 @@ impl World {
     /// [`serving`](Self::serving), with a wish to revoke it, for which no replacement comes.
     async fn with_a_wish_in_vain(&self) -> TestManager {
         let manager = self.serving().await;
-        self.ca.answers(Answer::Fail(IssueFault::Unreachable));
+        self.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
         manager.revoke().await.unwrap();
         manager
     }
@@ -51,7 +51,7 @@ impl World {
     fn start_out_of_reach(&self) -> TestManager {
         let state = State::open(self.directory.path()).unwrap();
         let ca = AcmeDouble::new(&self.clock);
-        ca.answers(Answer::Fail(IssueFault::Unreachable));
+        ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
         let issuers = ca.issuers(&state);
         TestManager::start_with(vec![acme_config()], self.options(&state), Some(issuers))
     }
@@ -87,7 +87,7 @@ impl TestManager {
 
 #[tokio::test(start_paused = true)]
 async fn a_second_wish_leaves_the_first_alone() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let (mut manager, first) = world.with_a_wish().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let second = manager.leaf();
@@ -111,11 +111,11 @@ async fn a_second_wish_leaves_the_first_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_replacement_whose_first_order_fails_waits_for_the_back_off_alone() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.with_a_wish_in_vain().await;
     let asked = tokio::time::Instant::now();
     manager.told_in_time("failing").await;
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     manager.told_in_time("revoked").await;
     // `min_interval` is an hour.
     assert!(
@@ -129,7 +129,7 @@ async fn a_replacement_whose_first_order_fails_waits_for_the_back_off_alone() {
 #[tokio::test(start_paused = true)]
 async fn what_is_removed_right_after_the_wish_is_revoked_by_whoever_runs() {
     for restarts in [false, true] {
-        let world = World::new();
+        let world = OrderingTest::new();
         let mut manager = world.with_a_wish_in_vain().await;
         let leaf = manager.leaf();
         if restarts {
@@ -152,12 +152,12 @@ async fn what_is_removed_right_after_the_wish_is_revoked_by_whoever_runs() {
 
 #[tokio::test(start_paused = true)]
 async fn what_becomes_of_a_wish_is_shown_at_each_step() {
-    let world = World::new();
+    let world = OrderingTest::new();
     world.ca.days.store(2, SeqCst);
     let mut manager = world.serving().await;
     assert_eq!(manager.revocations(), []);
     let first = manager.serving().unwrap();
-    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     manager.revoke().await.unwrap();
     let shown = manager.handle.control().view("api").unwrap().revocations;
     assert_eq!(shown, manager.revocations());
@@ -172,7 +172,7 @@ async fn what_becomes_of_a_wish_is_shown_at_each_step() {
     manager.told_in_time("failing").await;
     assert!(world.revoked().is_empty(), "nothing else serves yet");
     world.revokes_not(Some(IssueFault::Unreachable));
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     manager.told_in_time("promoted").await;
     manager.told_in_time("revocation_failed").await;
     let shown = manager.revocations();
@@ -192,7 +192,7 @@ async fn what_becomes_of_a_wish_is_shown_at_each_step() {
 
 #[tokio::test(start_paused = true)]
 async fn a_final_refusal_is_shown_and_asked_for_again_daily_until_the_end_of_its_life() {
-    let world = World::new();
+    let world = OrderingTest::new();
     world.ca.days.store(8, SeqCst);
     let mut manager = world.serving().await;
     let start = world.clock.now();
@@ -220,7 +220,7 @@ async fn a_final_refusal_is_shown_and_asked_for_again_daily_until_the_end_of_its
 
 #[tokio::test(start_paused = true)]
 async fn what_is_to_be_revoked_never_serves_again_once_its_replacement_does() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let (manager, _) = world.with_a_wish().await;
     let refused = manager.handle.control().rollback("api", None).await;
     assert!(
@@ -234,7 +234,7 @@ async fn what_is_to_be_revoked_never_serves_again_once_its_replacement_does() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_revoked_does_not_serve_from_a_backup_nor_under_another_name() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let path = world.directory.path().join("certificates/api.json");
     let mut manager = world.serving().await;
     let backup = fs::read(&path).unwrap();
@@ -242,7 +242,7 @@ async fn what_is_revoked_does_not_serve_from_a_backup_nor_under_another_name() {
     manager.told_in_time("revoked").await;
     drop(manager);
     fs::write(&path, backup).unwrap();
-    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     let mut manager = world.start();
     manager.told_in_time("failing").await;
     assert_eq!(manager.serving(), None);
@@ -258,7 +258,7 @@ async fn what_is_revoked_does_not_serve_from_a_backup_nor_under_another_name() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wish_that_cannot_be_noted_is_refused() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
     let mut manager = world.start_on(&state, acme_config());
     manager.told_in_time("promoted").await;
@@ -275,7 +275,7 @@ async fn a_wish_that_cannot_be_noted_is_refused() {
     assert!(world.revoked().is_empty());
 }
 
-impl World {
+impl OrderingTest {
     fn document_of(&self, name: &str) -> PathBuf {
         self.directory.path().join(format!("revocations/{name}.json"))
     }
@@ -283,7 +283,7 @@ impl World {
 
 #[tokio::test(start_paused = true)]
 async fn a_document_that_cannot_be_read_keeps_no_other_wish_from_being_carried_out() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let (manager, leaf) = world.with_a_wish().await;
     drop(manager);
     // A document above the limit, and the first to be read; and one that is nobody's.
@@ -304,7 +304,7 @@ async fn a_document_that_cannot_be_read_keeps_no_other_wish_from_being_carried_o
 
 #[tokio::test(start_paused = true)]
 async fn what_a_broken_document_is_about_stays_listed_and_is_replaced_after_a_restart() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let manager = world.with_a_wish_in_vain().await;
     let first = manager.serving().unwrap();
     let known = manager.revocations();
@@ -312,7 +312,7 @@ async fn what_a_broken_document_is_about_stays_listed_and_is_replaced_after_a_re
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!(manager.revocations(), known);
     drop(manager);
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     let mut manager = world.start();
     let replaced = timeout(Duration::from_secs(DAY), manager.told_in_time("promoted"));
     assert!(replaced.await.is_ok(), "it is not replaced");
@@ -322,7 +322,7 @@ async fn what_a_broken_document_is_about_stays_listed_and_is_replaced_after_a_re
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_ahead_for_a_while_costs_no_wish() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let (mut manager, leaf) = world.with_a_wish().await;
     world.clock.set_by_days(1_000);
     tokio::time::sleep(Duration::from_secs(DAY / 2)).await;
@@ -336,7 +336,7 @@ async fn a_clock_that_is_ahead_for_a_while_costs_no_wish() {
 
 #[tokio::test(start_paused = true)]
 async fn a_document_under_another_name_is_no_wish() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let (manager, _) = world.with_a_wish().await;
     let wanted = manager.revocations()[0].fingerprint;
     drop(manager);
@@ -353,7 +353,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
 async fn what_another_process_serves_is_revoked_once_its_replacement_has_come() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let other = world.start_empty();
     let mut manager = world.with_a_wish_in_vain().await;
     let leaf = manager.leaf();
@@ -362,7 +362,7 @@ async fn what_another_process_serves_is_revoked_once_its_replacement_has_come() 
     let shown = other.revocations();
     assert_eq!(shown[0].progress, Progress::Serving);
     assert!(shown[0].message.as_ref().unwrap().starts_with("another process"));
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     manager.told_in_time("revoked").await;
     assert_eq!(world.revoked(), [leaf]);
     tokio::time::sleep(HOUR).await;
@@ -371,7 +371,7 @@ async fn what_another_process_serves_is_revoked_once_its_replacement_has_come() 
 
 #[tokio::test(start_paused = true)]
 async fn a_process_that_has_ended_holds_no_revocation_up() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut other = world.start_empty();
     let manager = world.with_a_wish_in_vain().await;
     let leaf = manager.leaf();
@@ -385,11 +385,11 @@ async fn a_process_that_has_ended_holds_no_revocation_up() {
 
 #[tokio::test(start_paused = true)]
 async fn who_serves_it_too_has_time_to_see_the_wish() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.serving().await;
     let mut other = world.start();
     other.told_in_time("restored").await;
-    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     manager.revoke().await.unwrap();
     manager.handle.reload(Vec::new());
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -407,7 +407,7 @@ async fn who_serves_it_too_has_time_to_see_the_wish() {
 
 #[tokio::test(start_paused = true)]
 async fn it_is_revoked_once_its_replacement_is_on_disk() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
     let mut manager = world.start_on(&state, acme_config());
     manager.told_in_time("promoted").await;
@@ -438,7 +438,7 @@ async fn it_is_revoked_once_its_replacement_is_on_disk() {
 
 #[tokio::test(start_paused = true)]
 async fn what_replaces_it_here_alone_is_no_replacement_where_it_still_serves() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
     let mut manager = world.start_on(&state, acme_config());
     manager.told_in_time("promoted").await;
@@ -453,7 +453,7 @@ async fn what_replaces_it_here_alone_is_no_replacement_where_it_still_serves() {
         domains: vec![Name::parse("b.test").unwrap()],
         ..acme_config()
     };
-    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     manager.handle.reload(vec![config]);
     tokio::time::sleep(HOUR).await;
     assert_eq!(other.leaf(), leaf, "nothing else is there to be followed");
@@ -466,16 +466,16 @@ async fn what_replaces_it_here_alone_is_no_replacement_where_it_still_serves() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_replaced_gives_way_in_all_although_its_replacement_is_to_be_revoked_too() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.with_a_wish_in_vain().await;
     let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
     let mut other = world.start_on(&state, acme_config());
     other.told_in_time("restored").await;
     store.unreadable.store(true, SeqCst);
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     manager.handle.control().renew("api").await.unwrap();
     manager.told_in_time("promoted").await;
-    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     manager.revoke().await.unwrap();
     assert_ne!(other.serving(), manager.serving(), "it cannot follow yet");
     store.unreadable.store(false, SeqCst);
@@ -491,7 +491,7 @@ async fn what_is_replaced_gives_way_in_all_although_its_replacement_is_to_be_rev
 #[tokio::test(start_paused = true)]
 async fn what_the_ca_is_being_told_of_serves_in_no_process_that_starts_meanwhile() {
     for is_revoked in [true, false] {
-        let world = World::new();
+        let world = OrderingTest::new();
         let manager = world.with_a_wish_in_vain().await;
         let fingerprint = manager.serving().unwrap();
         drop(manager);
@@ -530,7 +530,7 @@ async fn what_the_ca_is_being_told_of_serves_in_no_process_that_starts_meanwhile
 
 #[tokio::test(start_paused = true)]
 async fn the_ca_is_not_told_what_cannot_be_noted() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let (manager, leaf) = world.with_a_wish().await;
     drop(manager);
     let asked = world.ca.revocations.load(SeqCst);
@@ -548,7 +548,7 @@ async fn the_ca_is_not_told_what_cannot_be_noted() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_to_be_revoked_does_not_stay_on_disk_because_it_was_put_first_again() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let path = world.directory.path().join("certificates/api.json");
     let read = || serde_json::from_slice::<serde_json::Value>(&fs::read(&path).unwrap()).unwrap();
     let mut manager = world.serving().await;
@@ -575,7 +575,7 @@ async fn what_is_to_be_revoked_does_not_stay_on_disk_because_it_was_put_first_ag
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_of_the_ca_outlives_a_restart() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.serving().await;
     let error = IssueError {
         retry_after: Some(RetryAfter::new(72 * HOUR, SaidOf::Account)),
@@ -601,7 +601,7 @@ async fn a_limit_of_the_ca_outlives_a_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn the_newest_trouble_is_shown_whichever_process_met_it() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.serving().await;
     world.revokes_not(Some(IssueFault::Refused));
     manager.revoke().await.unwrap();
@@ -627,7 +627,7 @@ async fn the_newest_trouble_is_shown_whichever_process_met_it() {
 
 #[tokio::test(start_paused = true)]
 async fn files_that_hold_what_is_to_be_revoked_do_not_serve_and_are_told_of() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let path = world.directory.path().join("certificates/api.json");
     let mut manager = world.serving().await;
     let document: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
@@ -659,7 +659,7 @@ async fn files_that_hold_what_is_to_be_revoked_do_not_serve_and_are_told_of() {
 
 #[tokio::test(start_paused = true)]
 async fn a_check_knows_that_what_is_revoked_does_not_serve_again() {
-    let (world, ca) = (World::new(), TestCa::new());
+    let (world, ca) = (OrderingTest::new(), TestCa::new());
     let path = world.directory.path().join("certificates/api.json");
     let mut manager = world.serving().await;
     let backup = fs::read(&path).unwrap();
@@ -679,7 +679,7 @@ async fn a_check_knows_that_what_is_revoked_does_not_serve_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bug_ends_no_revocation() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.serving().await;
     let leaf = manager.leaf();
     world.ca.revokes_with_a_bug.store(true, SeqCst);

@@ -1,13 +1,13 @@
 //! Two processes that share one state directory: a command to one of them is not lost by the other.
 
-use super::doubles::{Answer, acme_config};
-use super::orders::World;
+use super::doubles::{CaAnswer, acme_config};
+use super::orders::OrderingTest;
 use super::*;
 use crate::RevocationReason;
 use crate::error::IssueFault;
 
 /// Both serve the same version, and have served another one before.
-async fn two_with_a_past(world: &World) -> [TestManager; 2] {
+async fn two_with_a_past(world: &OrderingTest) -> [TestManager; 2] {
     let (mut one, mut other) = (world.start(), world.start());
     one.told_in_time("promoted").await;
     other.told_in_time("promoted").await;
@@ -20,7 +20,7 @@ async fn two_with_a_past(world: &World) -> [TestManager; 2] {
 
 #[tokio::test(start_paused = true)]
 async fn what_one_holds_back_stays_excluded_when_the_other_renews() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let [one, mut other] = two_with_a_past(&world).await;
     let bad = one.serving().unwrap();
     let good = one.handle.control().rollback("api", None).await.unwrap();
@@ -64,10 +64,10 @@ async fn what_one_holds_back_stays_excluded_when_the_other_renews() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wish_to_revoke_that_one_has_noted_is_gone_on_with_by_the_other() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let [mut one, mut other] = two_with_a_past(&world).await;
     let bad = one.serving().unwrap();
-    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     one.handle
         .control()
         .revoke("api", RevocationReason::KeyCompromise)
@@ -75,7 +75,7 @@ async fn a_wish_to_revoke_that_one_has_noted_is_gone_on_with_by_the_other() {
         .unwrap();
     one.told_in_time("failing").await;
     drop(one);
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     other.handle.control().renew("api").await.unwrap();
     match other.told_in_time("revoked").await {
         Event::Revoked { fingerprint, .. } => assert_eq!(fingerprint, bad),
@@ -87,7 +87,7 @@ async fn a_wish_to_revoke_that_one_has_noted_is_gone_on_with_by_the_other() {
 /// Starts a process that serves the first of two versions, and asks it for a new one. Meanwhile another process has
 /// put the second one first again, `promoted_after` seconds after the wish. Number of orders in the hours after it.
 async fn orders_after_a_wish(promoted_after: i64) -> u64 {
-    let world = World::new();
+    let world = OrderingTest::new();
     let path = world.directory.path().join("certificates/api.json");
     let read = || serde_json::from_slice::<serde_json::Value>(&fs::read(&path).unwrap()).unwrap();
     let write = |document: &serde_json::Value| fs::write(&path, document.to_string()).unwrap();
@@ -126,7 +126,7 @@ const MINUTE: Duration = Duration::from_secs(61);
 
 #[tokio::test(start_paused = true)]
 async fn what_one_renews_serves_in_the_other_within_a_minute() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let [one, other] = two_with_a_past(&world).await;
     let placed = world.ca.placed();
     one.handle.control().renew("api").await.unwrap();
@@ -137,7 +137,7 @@ async fn what_one_renews_serves_in_the_other_within_a_minute() {
 
 #[tokio::test(start_paused = true)]
 async fn what_one_rolls_back_from_serves_in_no_other() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let [one, mut other] = two_with_a_past(&world).await;
     let bad = one.serving();
     let good = one.handle.control().rollback("api", None).await.unwrap();
@@ -158,7 +158,7 @@ async fn what_one_rolls_back_from_serves_in_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn what_one_revokes_goes_from_the_other_and_returns_in_none() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let [mut one, other] = two_with_a_past(&world).await;
     let bad = one.serving().unwrap();
     let control = one.handle.control();
@@ -186,19 +186,19 @@ async fn what_one_revokes_goes_from_the_other_and_returns_in_none() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_to_be_revoked_gives_way_to_what_has_all_its_names() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let [mut one, other] = two_with_a_past(&world).await;
     let bad = other.serving();
     let config = CertificateConfig {
         domains: vec![certstore::Name::parse("b.test").unwrap()],
         ..acme_config()
     };
-    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     other.handle.reload(vec![config]);
     // Its next attempt is minutes away.
     tokio::time::sleep(3 * MINUTE).await;
     assert_eq!(other.serving(), bad);
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     let control = one.handle.control();
     control
         .revoke("api", RevocationReason::KeyCompromise)
@@ -211,7 +211,7 @@ async fn what_is_to_be_revoked_gives_way_to_what_has_all_its_names() {
 
 #[tokio::test(start_paused = true)]
 async fn two_that_are_configured_otherwise_each_serve_their_own() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut one = world.start();
     one.told_in_time("promoted").await;
     let serving = one.serving();

@@ -1,7 +1,7 @@
 //! Orders that may not be placed yet, and the reports of them; states that cannot be read; CAs that date strangely.
 
-use super::doubles::{Answer, Crash, TURNS, TestStore, acme_config, lock};
-use super::orders::{DAY, World, days_since};
+use super::doubles::{CaAnswer, Crash, TURNS, TestStore, acme_config, lock};
+use super::orders::{DAY, OrderingTest, days_since};
 use super::*;
 use crate::State;
 use crate::config::{Challenge, DnsProvider, ExecHook, KeyType, Source};
@@ -31,8 +31,8 @@ fn with_fallback() -> CertificateConfig {
 
 #[tokio::test(start_paused = true)]
 async fn days_of_retry_after_outlast_wishes_and_restarts_and_are_told() {
-    let world = World::new();
-    world.ca.answers(Answer::ComeBackAfter(3 * DAY));
+    let world = OrderingTest::new();
+    world.ca.answers(CaAnswer::ComeBackAfter(3 * DAY));
     let start = world.clock.now();
     let mut manager = world.start();
     let event = manager.told_in_time("failing").await;
@@ -40,7 +40,7 @@ async fn days_of_retry_after_outlast_wishes_and_restarts_and_are_told() {
         event.to_string().contains("next attempt at 2030-06-18T12:00"),
         "{event}"
     );
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     manager.handle.control().renew("api").await.unwrap();
     let event = manager.told_in_time("limited").await;
     assert!(
@@ -68,23 +68,23 @@ async fn days_of_retry_after_outlast_wishes_and_restarts_and_are_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_that_asks_for_a_year_holds_up_neither_the_first_certificate_nor_a_wish() {
-    let world = World::new();
-    world.ca.answers(Answer::PageFor(365 * DAY));
+    let world = OrderingTest::new();
+    world.ca.answers(CaAnswer::PageFor(365 * DAY));
     let start = world.clock.now();
     let mut manager = world.start();
     let Event::Failing { next, .. } = manager.told_in_time("failing").await else {
         panic!("not failing");
     };
     assert!(next.as_secs() - start <= 20 * 60, "next at {next:?}");
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     manager.told_in_time("promoted").await;
     assert!(world.clock.now() - start <= 20 * 60);
     // The same page is before the CA when an operator asks for a new certificate.
     tokio::time::sleep(Duration::from_secs(DAY)).await;
-    world.ca.answers(Answer::PageFor(365 * DAY));
+    world.ca.answers(CaAnswer::PageFor(365 * DAY));
     manager.handle.control().renew("api").await.unwrap();
     manager.told_in_time("failing").await;
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     let wished = world.clock.now();
     manager.handle.control().renew("api").await.unwrap();
     manager.told_in_time("promoted").await;
@@ -95,14 +95,14 @@ async fn a_page_that_asks_for_a_year_holds_up_neither_the_first_certificate_nor_
 #[tokio::test(start_paused = true)]
 async fn a_name_that_fails_for_months_with_nothing_serving_is_tried_daily_and_at_once_when_its_dns_is_mended()
 {
-    let world = World::new();
-    world.ca.answers(Answer::Fail(IssueFault::Challenge));
+    let world = OrderingTest::new();
+    world.ca.answers(CaAnswer::Fail(IssueFault::Challenge));
     world.ca.names_bad.store(true, Ordering::SeqCst);
     let mut manager = world.start();
     let events = told_within(&mut manager, 30 * DAY).await;
     let failures = kinds(&events).iter().filter(|kind| **kind == "failing").count();
     assert!((28..=36).contains(&failures), "{failures} in 30 days");
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     world.ca.names_bad.store(false, Ordering::SeqCst);
     let mended = world.clock.now();
     manager.told_in_time("promoted").await;
@@ -112,12 +112,12 @@ async fn a_name_that_fails_for_months_with_nothing_serving_is_tried_daily_and_at
 
 #[tokio::test(start_paused = true)]
 async fn a_paused_name_is_told_once_a_day_and_ordered_at_once_by_whoever_has_unpaused_it() {
-    let world = World::new();
-    world.ca.answers(Answer::Fail(IssueFault::Paused));
+    let world = OrderingTest::new();
+    world.ca.answers(CaAnswer::Fail(IssueFault::Paused));
     let mut manager = world.start();
     let events = told_within(&mut manager, 3 * DAY).await;
     assert_eq!(kinds(&events), ["ordering", "failing"].repeat(3));
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     manager.handle.control().renew("api").await.unwrap();
     let wished = world.clock.now();
     manager.told_in_time("promoted").await;
@@ -126,8 +126,8 @@ async fn a_paused_name_is_told_once_a_day_and_ordered_at_once_by_whoever_has_unp
 
 #[tokio::test(start_paused = true)]
 async fn renewing_by_hand_counts_towards_the_pause_and_warns_of_it() {
-    let world = World::new();
-    world.ca.answers(Answer::Fail(IssueFault::Challenge));
+    let world = OrderingTest::new();
+    world.ca.answers(CaAnswer::Fail(IssueFault::Challenge));
     let mut config = acme_config();
     if let Source::Acme(source) = &mut config.source {
         "https://acme-v02.api.letsencrypt.org/directory".clone_into(&mut source.cas[0].directory);
@@ -155,7 +155,7 @@ async fn renewing_by_hand_counts_towards_the_pause_and_warns_of_it() {
 
 #[tokio::test(start_paused = true)]
 async fn an_order_that_has_only_waited_for_its_turn_is_no_attempt() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let turns = Arc::clone(&world.ca.turns);
     let all = turns.acquire_many_owned(TURNS).await.unwrap();
     let manager = world.start();
@@ -174,8 +174,8 @@ async fn an_order_that_has_only_waited_for_its_turn_is_no_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_after_failures_tells_what_it_waits_for_and_since_when() {
-    let world = World::new();
-    world.ca.answers(Answer::Fail(IssueFault::Challenge));
+    let world = OrderingTest::new();
+    world.ca.answers(CaAnswer::Fail(IssueFault::Challenge));
     let start = world.clock.now();
     let mut manager = world.start();
     for _ in 0..3 {
@@ -200,11 +200,11 @@ async fn a_restart_after_failures_tells_what_it_waits_for_and_since_when() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wish_that_fails_long_before_it_is_due_stands_until_it_is_fulfilled() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     tokio::time::sleep(Duration::from_secs(DAY)).await;
-    world.ca.answers(Answer::Fail(IssueFault::Challenge));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Challenge));
     let wished = world.clock.now();
     manager.handle.control().renew("api").await.unwrap();
     let mut at = Vec::new();
@@ -221,7 +221,7 @@ async fn a_wish_that_fails_long_before_it_is_due_stands_until_it_is_fulfilled() 
         at[1].0.abs_diff(at[0].1) <= 15,
         "tried again when it was said: {at:?}"
     );
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     manager.told_in_time("promoted").await;
     let took = (world.clock.now() - wished) / 60;
     assert!((98..=125).contains(&took), "{took} minutes");
@@ -233,15 +233,15 @@ async fn a_wish_that_fails_long_before_it_is_due_stands_until_it_is_fulfilled() 
 
 #[tokio::test(start_paused = true)]
 async fn a_wish_that_failed_is_tried_again_after_a_restart() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     tokio::time::sleep(Duration::from_secs(DAY)).await;
-    world.ca.answers(Answer::Fail(IssueFault::Challenge));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Challenge));
     manager.handle.control().renew("api").await.unwrap();
     manager.told_in_time("failing").await;
     drop(manager);
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     let start = world.clock.now();
     let mut manager = world.start();
     let event = manager.told_in_time("limited").await;
@@ -260,7 +260,7 @@ async fn a_wish_that_failed_is_tried_again_after_a_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rollback_shows_at_once_when_what_serves_now_is_renewed() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     tokio::time::sleep(Duration::from_secs(5 * DAY)).await;
@@ -283,7 +283,7 @@ async fn a_rollback_shows_at_once_when_what_serves_now_is_renewed() {
 
 #[tokio::test(start_paused = true)]
 async fn of_two_certificates_for_the_same_names_one_is_ordered_and_both_serve_it() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let state = State::open(world.directory.path()).unwrap();
     let twin = CertificateConfig {
         name: "twin".to_owned(),
@@ -303,7 +303,7 @@ async fn of_two_certificates_for_the_same_names_one_is_ordered_and_both_serve_it
 
 #[tokio::test(start_paused = true)]
 async fn the_same_names_are_not_ordered_within_the_floor_and_the_reason_is_told() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -321,11 +321,11 @@ async fn the_same_names_are_not_ordered_within_the_floor_and_the_reason_is_told(
 
 #[tokio::test(start_paused = true)]
 async fn under_a_new_name_it_serves_on_and_for_other_names_it_does_not() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     let old = manager.serving();
-    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     let renamed = |name: &str, domain: &str| CertificateConfig {
         name: name.to_owned(),
         domains: vec![certstore::Name::parse(domain).unwrap()],
@@ -350,12 +350,12 @@ async fn under_a_new_name_it_serves_on_and_for_other_names_it_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn an_expired_certificate_serves_from_the_start_with_an_error_until_its_ca_is_back() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     let old = manager.serving();
     drop(manager);
-    world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+    world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     tokio::time::sleep(Duration::from_secs(100 * DAY)).await;
     let mut manager = world.start();
     assert_eq!(manager.next().await.kind(), "restored");
@@ -371,14 +371,14 @@ async fn an_expired_certificate_serves_from_the_start_with_an_error_until_its_ca
         "{failing}"
     );
     assert_eq!(manager.serving(), old);
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     manager.told_in_time("promoted").await;
     assert_ne!(manager.serving(), old);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_second_ca_serves_while_the_first_is_away_and_the_first_renews_when_it_is_back() {
-    let world = World::new();
+    let world = OrderingTest::new();
     lock(&world.ca.down).push(0);
     let mut manager = world.start_with(with_fallback());
     let event = manager.told_in_time("fell_back").await;
@@ -409,7 +409,7 @@ async fn another_ca_or_key_type_is_ordered_anew_while_the_old_one_serves() {
     };
     let other_key = |source: &mut crate::AcmeSource| source.key = KeyType::EcdsaP384;
     for change in [&other_ca as &dyn Fn(&mut crate::AcmeSource), &other_key] {
-        let world = World::new();
+        let world = OrderingTest::new();
         let mut manager = world.start();
         manager.told_in_time("promoted").await;
         let old = manager.serving();
@@ -418,7 +418,7 @@ async fn another_ca_or_key_type_is_ordered_anew_while_the_old_one_serves() {
         if let Source::Acme(source) = &mut config.source {
             change(source);
         }
-        world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+        world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
         manager.handle.reload(vec![config]);
         let event = manager.told_in_time("ordering").await;
         assert!(event.to_string().contains("configured otherwise"), "{event}");
@@ -429,11 +429,11 @@ async fn another_ca_or_key_type_is_ordered_anew_while_the_old_one_serves() {
 
 #[tokio::test(start_paused = true)]
 async fn a_ca_that_dates_back_by_the_whole_day_may_follow_one_that_does_not() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     let old = manager.serving();
-    world.ca.answers(Answer::IssueBackdated(12 * 3600));
+    world.ca.answers(CaAnswer::IssueBackdated(12 * 3600));
     manager.handle.control().renew("api").await.unwrap();
     let next = manager.told_in_time("promoted").await;
     assert_ne!(manager.serving(), old, "{next}");
@@ -442,8 +442,8 @@ async fn a_ca_that_dates_back_by_the_whole_day_may_follow_one_that_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_some_seconds_behind_the_cas_costs_as_many_seconds() {
-    let world = World::new();
-    world.ca.answers(Answer::IssueFor(3));
+    let world = OrderingTest::new();
+    world.ca.answers(CaAnswer::IssueFor(3));
     let start = world.clock.now();
     let mut manager = world.start();
     let mut told = Vec::new();
@@ -465,7 +465,7 @@ async fn a_clock_some_seconds_behind_the_cas_costs_as_many_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn txt_records_that_cannot_be_removed_are_shown_as_trouble_and_removed_long_before_the_next_order() {
-    let world = World::new();
+    let world = OrderingTest::new();
     world.ca.dns_down.store(true, Ordering::SeqCst);
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
@@ -487,8 +487,8 @@ async fn txt_records_that_cannot_be_removed_are_shown_as_trouble_and_removed_lon
 
 #[tokio::test(start_paused = true)]
 async fn what_a_ca_dates_far_ahead_is_given_up_after_a_day() {
-    let world = World::new();
-    world.ca.answers(Answer::IssueFor(400 * DAY));
+    let world = OrderingTest::new();
+    world.ca.answers(CaAnswer::IssueFor(400 * DAY));
     let start = world.clock.now();
     let mut manager = world.start();
     manager.told_in_time("holding").await;
@@ -496,14 +496,14 @@ async fn what_a_ca_dates_far_ahead_is_given_up_after_a_day() {
     assert!(event.to_string().contains("not valid before"), "{event}");
     let after = days_since(start, &world.clock);
     assert!((1.0..1.1).contains(&after), "{after} days");
-    world.ca.answers(Answer::Issue);
+    world.ca.answers(CaAnswer::Issue);
     manager.told_in_time("promoted").await;
     assert_eq!(world.ca.placed(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_process_that_hangs_while_it_orders_is_told_of() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let state = State::open(world.directory.path()).unwrap();
     let lease = state.lease.try_acquire("api").await.unwrap().unwrap();
     let mut manager = world.start();
@@ -520,7 +520,7 @@ async fn a_process_that_hangs_while_it_orders_is_told_of() {
 
 #[tokio::test(start_paused = true)]
 async fn a_document_that_cannot_be_read_is_neither_ordered_for_nor_written_over() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     let old = manager.serving();
@@ -553,7 +553,7 @@ async fn a_document_that_cannot_be_read_is_neither_ordered_for_nor_written_over(
 
 #[tokio::test(start_paused = true)]
 async fn a_document_of_a_newer_program_is_left_alone() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut manager = world.start();
     manager.told_in_time("promoted").await;
     drop(manager);
@@ -577,7 +577,7 @@ async fn a_document_of_a_newer_program_is_left_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_process_that_waits_for_dns_records_as_long_as_it_may_does_not_hang() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let mut config = acme_config();
     if let Source::Acme(source) = &mut config.source {
         source.challenge = Challenge::Dns01(DnsProvider::Exec(ExecHook {

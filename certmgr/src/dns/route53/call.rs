@@ -19,7 +19,7 @@ use crate::error::{IssueError, RemoteFault};
 
 /// Backoff of the waits between requests.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct Backoff {
     /// Wait before a failed request is sent again the first time; doubled each time.
     pub(super) first_retry: Duration,
     /// Wait before the state of a change is asked for the second time; doubled each time.
@@ -28,7 +28,7 @@ pub(super) struct Pace {
     pub(super) max_wait: Duration,
 }
 
-impl Default for Pace {
+impl Default for Backoff {
     fn default() -> Self {
         Self {
             first_retry: Duration::from_secs(1),
@@ -41,7 +41,7 @@ impl Default for Pace {
 /// A client with a deadline for its requests.
 pub(super) struct Call<'a> {
     client: &'a Client,
-    pub(super) pace: Pace,
+    pub(super) backoff: Backoff,
     pub(super) deadline: Instant,
 }
 
@@ -95,10 +95,10 @@ pub(super) enum Fault {
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(client: &'a Client, pace: Pace, deadline: Instant) -> Self {
+    pub(super) fn new(client: &'a Client, backoff: Backoff, deadline: Instant) -> Self {
         Self {
             client,
-            pace,
+            backoff,
             deadline,
         }
     }
@@ -114,7 +114,7 @@ impl<'a> Call<'a> {
         E: Answer,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let mut wait = self.pace.first_retry;
+        let mut wait = self.backoff.first_retry;
         loop {
             let refusal = match question(self.client).await {
                 Ok(answer) => return Ok(answer),
@@ -125,7 +125,7 @@ impl<'a> Call<'a> {
                 return Err(refusal);
             }
             sleep(wait).await;
-            wait = (wait * 2).min(self.pace.max_wait);
+            wait = (wait * 2).min(self.backoff.max_wait);
         }
     }
 }

@@ -22,12 +22,12 @@ pub(super) struct RecordSet {
 
 /// The state that our values are to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum WantedState {
     Present,
     Absent,
 }
 
-impl Wanted {
+impl WantedState {
     /// Failpoints before and after the change is sent.
     pub(super) fn failpoints(self) -> (&'static str, &'static str) {
         match self {
@@ -91,13 +91,13 @@ impl Edit {
         name: &str,
         before: Option<RecordSet>,
         values: &BTreeSet<String>,
-        wanted: Wanted,
+        wanted: WantedState,
     ) -> Result<Self, IssueError> {
         if before.as_ref().is_some_and(|set| set.routed) {
             return match wanted {
                 // There is no value of ours: none is ever put into such a set.
-                Wanted::Absent => Ok(Self::nothing(name)),
-                Wanted::Present => Err(failure(
+                WantedState::Absent => Ok(Self::nothing(name)),
+                WantedState::Present => Err(failure(
                     format!("the TXT records of {name} in Route 53 have a routing policy"),
                     "give that name simple records only, or delegate it by CNAME to a name of its own",
                 )),
@@ -108,7 +108,7 @@ impl Edit {
             None => (Vec::new(), TTL),
         };
         match wanted {
-            Wanted::Present => {
+            WantedState::Present => {
                 let missing: Vec<String> = values
                     .iter()
                     .filter(|value| !kept.contains(value))
@@ -116,7 +116,7 @@ impl Edit {
                     .collect();
                 kept.extend(missing);
             }
-            Wanted::Absent => kept.retain(|value| !values.contains(value)),
+            WantedState::Absent => kept.retain(|value| !values.contains(value)),
         }
         let after = (!kept.is_empty()).then_some(RecordSet {
             values: kept,
@@ -125,7 +125,7 @@ impl Edit {
         });
         // A removal that finds nothing to remove is no change.
         let before = match (wanted, before == after) {
-            (Wanted::Absent, true) => return Ok(Self::nothing(name)),
+            (WantedState::Absent, true) => return Ok(Self::nothing(name)),
             _ => before,
         };
         Ok(Self {
@@ -199,11 +199,11 @@ mod tests {
     }
 
     /// The edit, as `ACTION ttl value,value`.
-    fn edit(before: Option<RecordSet>, ours: &[&str], wanted: Wanted) -> Vec<String> {
+    fn edit(before: Option<RecordSet>, ours: &[&str], wanted: WantedState) -> Vec<String> {
         changes(before, ours, wanted, How::Swapping)
     }
 
-    fn changes(before: Option<RecordSet>, ours: &[&str], wanted: Wanted, how: How) -> Vec<String> {
+    fn changes(before: Option<RecordSet>, ours: &[&str], wanted: WantedState, how: How) -> Vec<String> {
         let ours = ours.iter().map(|value| quoted(value)).collect();
         let edit = Edit::of(NAME, before, &ours, wanted).unwrap();
         let show = |change: &Change| {
@@ -221,7 +221,10 @@ mod tests {
 
     #[test]
     fn wildcard_and_apex_are_two_values_of_one_new_set() {
-        assert_eq!(edit(None, &["a", "b"], Wanted::Present), [r#"CREATE 60 "a","b""#]);
+        assert_eq!(
+            edit(None, &["a", "b"], WantedState::Present),
+            [r#"CREATE 60 "a","b""#]
+        );
     }
 
     #[test]
@@ -229,11 +232,11 @@ mod tests {
         let others = set(&["theirs"], 300);
         let both = set(&["theirs", "ours"], 300);
         assert_eq!(
-            edit(Some(others), &["ours"], Wanted::Present),
+            edit(Some(others), &["ours"], WantedState::Present),
             [r#"DELETE 300 "theirs""#, r#"CREATE 300 "theirs","ours""#]
         );
         assert_eq!(
-            edit(Some(both), &["ours"], Wanted::Absent),
+            edit(Some(both), &["ours"], WantedState::Absent),
             [r#"DELETE 300 "theirs","ours""#, r#"CREATE 300 "theirs""#]
         );
     }
@@ -241,7 +244,7 @@ mod tests {
     #[test]
     fn a_set_goes_with_the_last_of_our_values() {
         assert_eq!(
-            edit(Some(set(&["b", "a"], 60)), &["a", "b"], Wanted::Absent),
+            edit(Some(set(&["b", "a"], 60)), &["a", "b"], WantedState::Absent),
             [r#"DELETE 60 "b","a""#]
         );
     }
@@ -249,7 +252,7 @@ mod tests {
     #[test]
     fn what_is_there_is_put_there_again_so_that_it_can_be_waited_for() {
         assert_eq!(
-            edit(Some(set(&["a"], 60)), &["a"], Wanted::Present),
+            edit(Some(set(&["a"], 60)), &["a"], WantedState::Present),
             [r#"UPSERT 60 "a""#]
         );
     }
@@ -258,28 +261,28 @@ mod tests {
     fn overwriting_names_only_what_shall_be() {
         let both = || Some(set(&["theirs", "ours"], 300));
         assert_eq!(
-            changes(both(), &["ours"], Wanted::Absent, How::Overwriting),
+            changes(both(), &["ours"], WantedState::Absent, How::Overwriting),
             [r#"UPSERT 300 "theirs""#]
         );
         assert_eq!(
-            changes(both(), &["theirs", "ours"], Wanted::Absent, How::Overwriting),
+            changes(both(), &["theirs", "ours"], WantedState::Absent, How::Overwriting),
             [r#"DELETE 300 "theirs","ours""#]
         );
     }
 
     #[test]
     fn what_is_gone_needs_no_change() {
-        assert!(edit(None, &["a"], Wanted::Absent).is_empty());
-        assert!(edit(Some(set(&["theirs"], 60)), &["a"], Wanted::Absent).is_empty());
+        assert!(edit(None, &["a"], WantedState::Absent).is_empty());
+        assert!(edit(Some(set(&["theirs"], 60)), &["a"], WantedState::Absent).is_empty());
     }
 
     #[test]
     fn a_routing_policy_is_not_touched() {
         let mut routed = set(&["theirs"], 60);
         routed.routed = true;
-        let error = Edit::of(NAME, Some(routed.clone()), &BTreeSet::new(), Wanted::Present).unwrap_err();
+        let error = Edit::of(NAME, Some(routed.clone()), &BTreeSet::new(), WantedState::Present).unwrap_err();
         assert!(error.text.contains("routing policy"), "{error}");
-        assert!(edit(Some(routed), &["theirs"], Wanted::Absent).is_empty());
+        assert!(edit(Some(routed), &["theirs"], WantedState::Absent).is_empty());
     }
 
     #[test]

@@ -26,7 +26,7 @@ fn zones(endpoint: &str, zone: Option<&str>, patience: Duration) -> Zones {
         propagation_timeout: patience,
     };
     Zones {
-        pace: Pace {
+        backoff: Backoff {
             first_retry: Duration::from_millis(5),
             first_poll: Duration::from_millis(5),
             max_wait: Duration::from_millis(20),

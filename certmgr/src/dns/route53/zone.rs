@@ -27,7 +27,7 @@ pub(super) struct Zone {
 }
 
 /// The known zones.
-pub(super) enum Known {
+pub(super) enum KnownZones {
     /// The zone that the operator has configured.
     Configured(Zone),
     /// All public zones of the account.
@@ -67,7 +67,7 @@ impl fmt::Display for Zone {
     }
 }
 
-impl Known {
+impl KnownZones {
     /// Returns the zone with the longest name that `name` (lower case, no dot at the end) ends in.
     pub(super) fn of(&self, name: &str) -> Result<&Zone, IssueError> {
         let zones = match self {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn choose(zones: &[(&str, &str)], name: &str) -> Result<String, String> {
-        let known = Known::Listed(zones.iter().map(|(id, name)| zone(id, name)).collect());
+        let known = KnownZones::Listed(zones.iter().map(|(id, name)| zone(id, name)).collect());
         known
             .of(name)
             .map(|zone| zone.id.clone())

@@ -13,7 +13,7 @@ use crate::config::{Ca, KeyType};
 use crate::error::{IssueError, IssueFault};
 use crate::ledger::in_a_row::InARow;
 use crate::ledger::{Counted, Order, Wait, limits};
-use crate::schedule::{Draw, Now};
+use crate::schedule::{Jitter, Now};
 
 /// Largest number of orders that are kept; the oldest are removed first, those that brought a certificate last.
 const MAX_ORDERS: usize = 4096;
@@ -29,7 +29,13 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 impl Book {
     /// Notes that an order is about to be placed. Until its outcome is noted it counts as interrupted.
-    pub(crate) fn intend(&mut self, order: &Order<'_>, draw: Draw, stamps: &mut Stamps, now: Now) -> Noted {
+    pub(crate) fn intend(
+        &mut self,
+        order: &Order<'_>,
+        jitter: Jitter,
+        stamps: &mut Stamps,
+        now: Now,
+    ) -> Noted {
         self.prune(stamps, now);
         let names = names_of(order.domains);
         let set = set_id(&names);
@@ -50,7 +56,7 @@ impl Book {
             last: at,
             class: None,
             hint: 0,
-            draw: draw.thousandths(),
+            draw: jitter.thousandths(),
         });
         let id = self.next_id;
         self.next_id = self.next_id.saturating_add(1);
@@ -69,7 +75,7 @@ impl Book {
     /// Notes that an account is about to be made, if the CA would allow it.
     pub(crate) fn register(&mut self, ca: &Ca, stamps: &mut Stamps, now: Now) -> Result<(), Wait> {
         let made = self.accounts.get(&ca.directory).into_iter().flatten();
-        let counted = made.map(|at| stamps.of(*at).after(REGISTERED_WITHIN).min(now.steady));
+        let counted = made.map(|at| stamps.of(*at).after(REGISTERED_WITHIN).min(now.monotonic));
         limits::check_accounts(ca, counted.collect(), now)?;
         self.prune(stamps, now);
         let at = stamps.note(now);
@@ -252,12 +258,12 @@ impl Book {
 
     /// Removes the notes that no rule needs any more.
     fn prune(&mut self, stamps: &Stamps, now: Now) {
-        let is_past = |at: u64, after: Duration| stamps.of(at).after(after) < now.steady;
+        let is_past = |at: u64, after: Duration| stamps.of(at).after(after) < now.monotonic;
         self.orders.retain(|placed| {
             let brought_nothing = placed.outcome.is_some() && !placed.was_issued();
             let least = if brought_nothing { Duration::ZERO } else { LATELY };
             let counted = limits::memory(&placed.ca, |limit| limit.counts(placed, stamps, now));
-            placed.counted_at(stamps, now).after(least.max(counted)) >= now.steady
+            placed.counted_at(stamps, now).after(least.max(counted)) >= now.monotonic
         });
         // Issued certificates are counted longest by the CAs.
         let surplus = (self.orders.len() + 1).saturating_sub(MAX_ORDERS);

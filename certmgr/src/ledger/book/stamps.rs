@@ -1,16 +1,16 @@
-//! Noted instants of the wall clock, on the steady clock.
+//! Noted instants of the wall clock, on the monotonic clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Book;
-use crate::schedule::{Now, Steady};
+use crate::schedule::{MonotonicTime, Now};
 
-/// The noted instants of a book on the steady clock. Those that this process has noted are exact. The others are
+/// The noted instants of a book on the monotonic clock. Those that this process has noted are exact. The others are
 /// computed from the wall clock as it is when they are first seen; an instant in its future counts as just now, so
 /// that after a clock was set back nothing waits for longer than after a fresh event.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stamps(BTreeMap<u64, Steady>);
+pub(crate) struct Stamps(BTreeMap<u64, MonotonicTime>);
 
 impl Stamps {
     /// Adds the instants of a book that are new, and removes those that are not in it any more.
@@ -20,7 +20,7 @@ impl Stamps {
         for at in instants {
             self.0.entry(at).or_insert_with(|| {
                 let age = Duration::from_secs(now.wall.as_secs().saturating_sub(at));
-                Steady(now.steady.0.saturating_sub(age))
+                MonotonicTime(now.monotonic.0.saturating_sub(age))
             });
         }
     }
@@ -29,14 +29,14 @@ impl Stamps {
     pub(super) fn note(&mut self, now: Now) -> u64 {
         let at = now.wall.as_secs();
         // After the clock was set back a second may come twice: the later one counts, which waits longer.
-        self.0.insert(at, now.steady);
+        self.0.insert(at, now.monotonic);
         at
     }
 
-    pub(in crate::ledger) fn of(&self, at: u64) -> Steady {
+    pub(in crate::ledger) fn of(&self, at: u64) -> MonotonicTime {
         self.0
             .get(&at)
             .copied()
-            .unwrap_or(Steady(Duration::from_secs(at)))
+            .unwrap_or(MonotonicTime(Duration::from_secs(at)))
     }
 }

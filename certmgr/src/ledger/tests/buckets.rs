@@ -30,13 +30,13 @@ fn asked_for(random: &mut StdRng, hosts: usize, apart: Duration, failing: u32) -
     let orders = if is_proof() { 4_000 } else { 1_000 };
     let mut ledger = TestLedger::new();
     let mut ca = LetsEncrypt::default();
-    let begin = ledger.now.steady.0;
+    let begin = ledger.now.monotonic.0;
     let mut steps = vec![(begin, Step::Order)];
     let (mut number, mut allowed, mut refused) = (0, 0, 0);
     let mut under_way = BTreeSet::new();
     while let Some(first) = (0..steps.len()).min_by_key(|step| steps[*step].0) {
         let (at, step) = steps.swap_remove(first);
-        ledger.after(at - ledger.now.steady.0);
+        ledger.after(at - ledger.now.monotonic.0);
         match step {
             Step::Order => {
                 let pause = Duration::from_secs(random.random_range(0..=apart.as_secs()));
@@ -119,7 +119,7 @@ fn what_the_ledger_allows_a_ca_that_gives_back_one_by_one_allows_too() {
 /// Orders for new hosts below one domain as soon as the ledger permits them, each issued at once. Returns the longest
 /// wait, and the sum of all.
 fn waits_of(ledger: &mut TestLedger, hosts: Range<usize>) -> (Duration, Duration) {
-    let (begin, mut longest) = (ledger.now.steady.0, Duration::ZERO);
+    let (begin, mut longest) = (ledger.now.monotonic.0, Duration::ZERO);
     for number in hosts {
         let host = order(&format!("host{number}.example.com"));
         if let Err(refused) = ledger.asks(&host) {
@@ -129,7 +129,7 @@ fn waits_of(ledger: &mut TestLedger, hosts: Range<usize>) -> (Duration, Duration
         let noted = ledger.begins(&host).unwrap();
         ledger.is_issued(noted);
     }
-    (longest, ledger.now.steady.0 - begin)
+    (longest, ledger.now.monotonic.0 - begin)
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_host_whose_clock_begins_in_1970_may_order() {
     let mut ledger = TestLedger::new();
     ledger.now = Now {
         wall: UnixTime::since_unix_epoch(MINUTE),
-        steady: Steady(MINUTE),
+        monotonic: MonotonicTime(MINUTE),
     };
     assert_eq!(waits_of(&mut ledger, 0..52), (ONE_OF_FIFTY, 2 * ONE_OF_FIFTY));
 }
@@ -246,7 +246,7 @@ fn nothing_is_missed_of_what_earlier_versions_have_forgotten() {
         let mut issues = |ledger: &mut TestLedger| {
             let host = format!("host{number}.example.com");
             let noted = ledger.begins(&order(&host))?;
-            let at = ledger.now.steady.0;
+            let at = ledger.now.monotonic.0;
             for limited in ca.order(0, &host, None, at).unwrap() {
                 ca.take(&limited, at);
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::simulation::{BEGIN, DAY, HOUR, Happened, MINUTE, Setup, What};
+use super::simulation::{BEGIN, DAY, HOUR, Happened, LifeSetup, LogEntry, MINUTE};
 use crate::error::IssueFault;
 use crate::schedule::Why;
 
@@ -26,7 +26,7 @@ pub(super) enum Rule {
 }
 
 /// Returns the breaches, each with a text.
-pub(super) fn check(setup: &Setup, log: &[Happened]) -> Vec<(Rule, String)> {
+pub(super) fn check(setup: &LifeSetup, log: &[Happened]) -> Vec<(Rule, String)> {
     let mut breaches = Vec::new();
     breaches.extend(unserved(setup, log));
     breaches.extend(holds(log));
@@ -47,11 +47,11 @@ fn breach(rule: Rule, at: Duration, words: &str) -> (Rule, String) {
     (rule, format!("day {days:.4}: {words}"))
 }
 
-fn unserved(setup: &Setup, log: &[Happened]) -> Vec<(Rule, String)> {
+fn unserved(setup: &LifeSetup, log: &[Happened]) -> Vec<(Rule, String)> {
     let mut breaches = Vec::new();
     let mut until: Option<Duration> = None;
     for one in log {
-        if let What::Served { not_after } = one.what {
+        if let LogEntry::Served { not_after } = one.what {
             if until.is_some_and(|until| until < one.at) {
                 breaches.push(breach(Rule::Unserved, one.at, "expired before this renewal"));
             }
@@ -70,12 +70,12 @@ fn holds(log: &[Happened]) -> Vec<(Rule, String)> {
     let mut held = [Duration::ZERO; 4];
     for one in log {
         match one.what {
-            What::Failed {
+            LogEntry::Failed {
                 ca,
                 class: Some(IssueFault::RateLimited),
                 retry_after: Some(wait),
             } => held[ca] = one.at + wait,
-            What::Ordered { ca, .. } | What::Probed { ca, .. } if one.at < held[ca] => {
+            LogEntry::Ordered { ca, .. } | LogEntry::Probed { ca, .. } if one.at < held[ca] => {
                 breaches.push(breach(Rule::Hold, one.at, "sooner than Retry-After"));
             }
             _ => {}
@@ -89,8 +89,8 @@ fn floor(log: &[Happened]) -> Vec<(Rule, String)> {
     let mut served = None;
     for one in log {
         match one.what {
-            What::Served { .. } => served = Some(one.at),
-            What::Ordered { .. } if served.is_some_and(|served| one.at < served + HOUR) => {
+            LogEntry::Served { .. } => served = Some(one.at),
+            LogEntry::Ordered { .. } if served.is_some_and(|served| one.at < served + HOUR) => {
                 breaches.push(breach(Rule::Floor, one.at, "ordered within an hour of a success"));
             }
             _ => {}
@@ -106,13 +106,13 @@ fn back_off(log: &[Happened]) -> Vec<(Rule, String)> {
     let mut interrupted = false;
     for one in log {
         match one.what {
-            What::Served { not_after } => (attempts, until, back) = (0, not_after, false),
-            What::Failed { ca, class, .. } => {
+            LogEntry::Served { not_after } => (attempts, until, back) = (0, not_after, false),
+            LogEntry::Failed { ca, class, .. } => {
                 attempts += usize::from(ca == 0);
                 (last, back, interrupted) = (one.at, false, class.is_none());
             }
-            What::Probed { reachable, .. } => back |= reachable,
-            What::Ordered { ca: 0, .. } if attempts > 0 => {
+            LogEntry::Probed { reachable, .. } => back |= reachable,
+            LogEntry::Ordered { ca: 0, .. } if attempts > 0 => {
                 let hurried = MINUTE * if interrupted { 60 } else { 15 };
                 let left = until.saturating_sub(last);
                 let bound = if left.is_zero() {
@@ -135,19 +135,23 @@ fn back_off(log: &[Happened]) -> Vec<(Rule, String)> {
     breaches
 }
 
-fn probes(setup: &Setup, log: &[Happened]) -> Vec<(Rule, String)> {
+fn probes(setup: &LifeSetup, log: &[Happened]) -> Vec<(Rule, String)> {
     let mut breaches = Vec::new();
     // The last look at the unreachable CA, and the end of the time for which it asked to wait.
     let mut look: Option<(Duration, Duration)> = None;
     for one in log {
         let next = match one.what {
-            What::Failed {
+            LogEntry::Failed {
                 class: Some(IssueFault::Unreachable),
                 retry_after,
                 ..
             } => Some((one.at, one.at + retry_after.unwrap_or_default())),
-            What::Probed { reachable: false, .. } => Some((one.at, look.map_or(one.at, |(_, held)| held))),
-            What::Probed { reachable: true, .. } | What::Served { .. } | What::Ordered { .. } => None,
+            LogEntry::Probed { reachable: false, .. } => {
+                Some((one.at, look.map_or(one.at, |(_, held)| held)))
+            }
+            LogEntry::Probed { reachable: true, .. } | LogEntry::Served { .. } | LogEntry::Ordered { .. } => {
+                None
+            }
             _ => continue,
         };
         if let Some((at, held)) = look {
@@ -159,7 +163,7 @@ fn probes(setup: &Setup, log: &[Happened]) -> Vec<(Rule, String)> {
                     "not looked at for more than 30 minutes",
                 ));
             }
-            if matches!(one.what, What::Probed { .. }) && one.at < at + 10 * MINUTE {
+            if matches!(one.what, LogEntry::Probed { .. }) && one.at < at + 10 * MINUTE {
                 breaches.push(breach(Rule::Probes, one.at, "looked at twice within 10 minutes"));
             }
         }
@@ -172,7 +176,7 @@ fn probes(setup: &Setup, log: &[Happened]) -> Vec<(Rule, String)> {
     breaches
 }
 
-fn returns(setup: &Setup, log: &[Happened]) -> Vec<(Rule, String)> {
+fn returns(setup: &LifeSetup, log: &[Happened]) -> Vec<(Rule, String)> {
     let mut breaches = Vec::new();
     let down = &setup.cas[0].down;
     for back in down.iter().map(|down| BEGIN + down.end) {
@@ -180,11 +184,11 @@ fn returns(setup: &Setup, log: &[Happened]) -> Vec<(Rule, String)> {
         let mut held = back;
         for one in log.iter().filter(|one| one.at < back) {
             match one.what {
-                What::Failed { retry_after, .. } => {
+                LogEntry::Failed { retry_after, .. } => {
                     failing = true;
                     held = held.max(one.at + retry_after.unwrap_or_default());
                 }
-                What::Served { .. } => failing = false,
+                LogEntry::Served { .. } => failing = false,
                 _ => {}
             }
         }
@@ -194,7 +198,7 @@ fn returns(setup: &Setup, log: &[Happened]) -> Vec<(Rule, String)> {
             .any(|down| BEGIN + down.start >= back && BEGIN + down.start < by);
         let served = log
             .iter()
-            .any(|one| (back..by).contains(&one.at) && matches!(one.what, What::Served { .. }));
+            .any(|one| (back..by).contains(&one.at) && matches!(one.what, LogEntry::Served { .. }));
         if failing && !again && !served && by < BEGIN + setup.horizon {
             breaches.push(breach(
                 Rule::Return,
@@ -212,8 +216,8 @@ fn early(log: &[Happened], life: Duration) -> Vec<(Rule, String)> {
     let share = if life < 10 * DAY { life / 2 } else { life / 3 };
     for one in log {
         match one.what {
-            What::Served { not_after } => until = not_after,
-            What::Ordered {
+            LogEntry::Served { not_after } => until = not_after,
+            LogEntry::Ordered {
                 why: Why::LifeSpent, ..
             } if one.at + share + MINUTE < until => {
                 breaches.push(breach(
@@ -222,7 +226,7 @@ fn early(log: &[Happened], life: Duration) -> Vec<(Rule, String)> {
                     "renewed before its share of life was spent",
                 ));
             }
-            What::Ordered {
+            LogEntry::Ordered {
                 why: Why::Advised, ..
             } if one.at + share + 2 * DAY < until => {
                 breaches.push(breach(Rule::Early, one.at, "renewed before the window"));

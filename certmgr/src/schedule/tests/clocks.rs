@@ -14,11 +14,11 @@ const FAR: i64 = 40 * 86_400;
 fn orders(log: &[Happened], from: Duration, to: Duration) -> usize {
     log.iter()
         .filter(|one| (BEGIN + from..BEGIN + to).contains(&one.at))
-        .filter(|one| matches!(one.what, What::Ordered { .. }))
+        .filter(|one| matches!(one.what, LogEntry::Ordered { .. }))
         .count()
 }
 
-fn assert_clean(setup: &Setup, log: &[Happened]) {
+fn assert_clean(setup: &LifeSetup, log: &[Happened]) {
     let breaches = check(setup, log);
     assert!(breaches.is_empty(), "{setup:?}\n{breaches:#?}");
 }
@@ -27,12 +27,12 @@ fn assert_clean(setup: &Setup, log: &[Happened]) {
 fn a_clock_that_is_set_costs_one_renewal_at_most() {
     let mut random = seeded("set");
     for life in [90 * DAY, 45 * DAY] {
-        for says in [Says::Nothing, Says::Sense] {
+        for says in [AdviceOfCa::Nothing, AdviceOfCa::Sense] {
             for off in [FAR, -FAR] {
                 for _ in 0..10 {
                     // While no renewal is due by itself, for ten days; then the clock is put right.
                     let at = Duration::from_secs(random.random_range(3600..(life / 3).as_secs()));
-                    let mut setup = Setup::new(life, says, 2 * life, random.random());
+                    let mut setup = LifeSetup::new(life, says, 2 * life, random.random());
                     setup.clock = vec![(at, off), (at + 10 * DAY, 0)];
                     let log = play(&setup);
                     assert!(orders(&log, at, at + 10 * DAY) <= 1, "{setup:?}\n{log:#?}");
@@ -57,7 +57,7 @@ fn a_clock_that_stays_wrong_lets_nothing_expire_and_orders_seldom() {
         (45 * DAY, -FAR),
         (6 * DAY, -FAR),
     ] {
-        let mut setup = Setup::new(life, Says::Sense, 4 * life, random.random());
+        let mut setup = LifeSetup::new(life, AdviceOfCa::Sense, 4 * life, random.random());
         setup.clock = vec![(DAY, off)];
         let log = play(&setup);
         assert_clean(&setup, &log);
@@ -73,7 +73,7 @@ fn a_clock_that_stays_wrong_lets_nothing_expire_and_orders_seldom() {
 fn a_short_life_is_not_lost_to_a_clock_that_is_wrong_for_a_day() {
     let mut random = seeded("short");
     for off in [FAR, -FAR] {
-        let mut setup = Setup::new(6 * DAY, Says::Sense, 20 * DAY, random.random());
+        let mut setup = LifeSetup::new(6 * DAY, AdviceOfCa::Sense, 20 * DAY, random.random());
         setup.clock = vec![(DAY, off), (2 * DAY, 0)];
         let log = play(&setup);
         assert_clean(&setup, &log);
@@ -88,7 +88,7 @@ fn a_jumping_clock_costs_no_renewal_for_each_jump() {
     let mut random = seeded("jumping");
     for life in [90 * DAY, 45 * DAY] {
         for _ in 0..5 {
-            let mut setup = Setup::new(life, Says::Sense, 25 * DAY, random.random());
+            let mut setup = LifeSetup::new(life, AdviceOfCa::Sense, 25 * DAY, random.random());
             let mut at = DAY;
             while at < 20 * DAY {
                 setup.clock.push((at, random.random_range(-FAR..FAR)));
@@ -109,7 +109,7 @@ fn a_jumping_clock_costs_no_renewal_for_each_jump() {
 
 #[test]
 fn a_restart_under_a_clock_that_was_set_back_waits_no_longer_than_after_a_fresh_failure() {
-    let mut setup = Setup::new(90 * DAY, Says::Nothing, 8 * DAY, 1).down(Duration::ZERO, 5 * DAY);
+    let mut setup = LifeSetup::new(90 * DAY, AdviceOfCa::Nothing, 8 * DAY, 1).down(Duration::ZERO, 5 * DAY);
     setup.begins_served = false;
     setup.clock = vec![(2 * DAY, -FAR)];
     setup.restarts = vec![2 * DAY + HOUR];
@@ -118,17 +118,17 @@ fn a_restart_under_a_clock_that_was_set_back_waits_no_longer_than_after_a_fresh_
         check(&setup, &log).iter().all(|(rule, _)| *rule == Rule::Probes),
         "{log:#?}"
     );
-    let served = log.iter().find(|one| matches!(one.what, What::Served { .. }));
+    let served = log.iter().find(|one| matches!(one.what, LogEntry::Served { .. }));
     assert!(served.is_some_and(|served| served.at < BEGIN + 5 * DAY + HOUR));
 }
 
 #[test]
 fn control_waits_by_the_wall_clock_are_caught() {
-    let mut ahead = Setup::new(90 * DAY, Says::Nothing, 80 * DAY, 1).down(59 * DAY, 5 * DAY);
+    let mut ahead = LifeSetup::new(90 * DAY, AdviceOfCa::Nothing, 80 * DAY, 1).down(59 * DAY, 5 * DAY);
     ahead.cas[0].retry_after = Some(2 * DAY);
     ahead.cas[0].answers = Some(IssueFault::RateLimited);
     ahead.clock = vec![(61 * DAY, FAR)];
-    let mut behind = Setup::new(90 * DAY, Says::Nothing, 95 * DAY, 1).down(59 * DAY, 20 * DAY);
+    let mut behind = LifeSetup::new(90 * DAY, AdviceOfCa::Nothing, 95 * DAY, 1).down(59 * DAY, 20 * DAY);
     behind.clock = vec![(61 * DAY, -FAR)];
     for (mut setup, rule) in [(ahead, Rule::Hold), (behind, Rule::Unserved)] {
         assert!(
@@ -148,7 +148,7 @@ fn control_waits_by_the_wall_clock_are_caught() {
 #[test]
 fn control_renewals_without_a_floor_under_a_clock_that_is_ahead_are_seen() {
     let ahead = |mutant| {
-        let mut setup = Setup::new(45 * DAY, Says::Nothing, DAY + HOUR, 1);
+        let mut setup = LifeSetup::new(45 * DAY, AdviceOfCa::Nothing, DAY + HOUR, 1);
         setup.clock = vec![(DAY, FAR)];
         setup.mutant = mutant;
         orders(&play(&setup), DAY, DAY + HOUR)

@@ -7,22 +7,22 @@ use rand::Rng;
 use super::seeded;
 use super::simulation::*;
 
-fn orders(setup: &Setup) -> (usize, bool) {
+fn orders(setup: &LifeSetup) -> (usize, bool) {
     let log = play(setup);
     let loop_end = BEGIN + DAY;
     let orders = log
         .iter()
-        .filter(|one| one.at < loop_end && matches!(one.what, What::Ordered { .. }))
+        .filter(|one| one.at < loop_end && matches!(one.what, LogEntry::Ordered { .. }))
         .count();
     let served = log
         .iter()
-        .any(|one| one.at > loop_end && matches!(one.what, What::Served { .. }));
+        .any(|one| one.at > loop_end && matches!(one.what, LogEntry::Served { .. }));
     (orders, served)
 }
 
-fn crash_loop(served: bool, seed: u64, mutant: Mutant) -> Setup {
+fn crash_loop(served: bool, seed: u64, mutant: Mutant) -> LifeSetup {
     let life = if served { 90 * DAY } else { 45 * DAY };
-    let mut setup = Setup::new(life, Says::Nothing, 3 * DAY, seed);
+    let mut setup = LifeSetup::new(life, AdviceOfCa::Nothing, 3 * DAY, seed);
     setup.begins_served = served;
     setup.mutant = mutant;
     setup.dies_in_orders = Some((Duration::from_secs(5), DAY));
@@ -52,7 +52,7 @@ fn a_crash_loop_with_life_left_orders_by_the_back_off() {
         let log = play(&setup);
         let orders = log
             .iter()
-            .filter(|one| matches!(one.what, What::Ordered { .. }))
+            .filter(|one| matches!(one.what, LogEntry::Ordered { .. }))
             .count();
         assert!(
             (4..=8).contains(&orders),

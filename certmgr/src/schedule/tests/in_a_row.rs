@@ -27,13 +27,13 @@ struct Dead {
 
 /// The DNS of the name, and the share of looks that find it good.
 #[derive(Debug, Clone, Copy)]
-enum Dns {
+enum LooksOfDns {
     AlwaysWell,
     Flapping,
 }
 
 /// Returns the instants at which the name failed at the CA before `horizon`.
-fn failures(mut all: Vec<Dead>, dns: Dns, horizon: Duration) -> Vec<Duration> {
+fn failures(mut all: Vec<Dead>, dns: LooksOfDns, horizon: Duration) -> Vec<Duration> {
     let mut random = seeded("names that fail for years");
     let ca = Ca {
         name: "ca".to_owned(),
@@ -50,10 +50,10 @@ fn failures(mut all: Vec<Dead>, dns: Dns, horizon: Duration) -> Vec<Duration> {
     {
         let now = Now {
             wall: unix(dead.at),
-            steady: Steady(dead.at),
+            monotonic: MonotonicTime(dead.at),
         };
         let cas = std::slice::from_ref(&ca);
-        let known = Known {
+        let known = Facts {
             serving: Some(Life {
                 fingerprint: fingerprint(1),
                 not_before: unix(BEGIN - 90 * DAY + dead.valid_for),
@@ -73,9 +73,9 @@ fn failures(mut all: Vec<Dead>, dns: Dns, horizon: Duration) -> Vec<Duration> {
         if !next.wait.is_zero() {
             continue;
         }
-        let draw = Draw::new(&mut || random.random());
+        let jitter = Jitter::new(&mut || random.random());
         match next.action {
-            Action::Issue => {
+            ScheduledAction::Issue => {
                 dead.probe = None;
                 let order = Order {
                     domains: &dead.domains,
@@ -88,12 +88,12 @@ fn failures(mut all: Vec<Dead>, dns: Dns, horizon: Duration) -> Vec<Duration> {
                     dead.at += wait.wait.max(Duration::from_secs(1));
                     continue;
                 }
-                let noted = book.intend(&order, draw, &mut stamps, now);
+                let noted = book.intend(&order, jitter, &mut stamps, now);
                 failed.push(dead.at);
                 dead.at += Duration::from_secs(random.random_range(2..20));
                 let now = Now {
                     wall: unix(dead.at),
-                    steady: Steady(dead.at),
+                    monotonic: MonotonicTime(dead.at),
                 };
                 let error = IssueError {
                     class: IssueFault::Challenge,
@@ -104,20 +104,20 @@ fn failures(mut all: Vec<Dead>, dns: Dns, horizon: Duration) -> Vec<Duration> {
                 };
                 book.failed(noted, &error, &mut stamps, now);
             }
-            Action::CheckNames => {
+            ScheduledAction::CheckNames => {
                 dead.looks += 1;
                 let good = match dns {
-                    Dns::AlwaysWell => true,
-                    Dns::Flapping => dead.looks.is_multiple_of(2),
+                    LooksOfDns::AlwaysWell => true,
+                    LooksOfDns::Flapping => dead.looks.is_multiple_of(2),
                 };
                 dead.probe = Some(Probe {
-                    at: now.steady,
+                    at: now.monotonic,
                     good,
                     was_bad: !good || dead.probe.is_some_and(|probe| probe.was_bad),
-                    draw,
+                    jitter,
                 });
             }
-            Action::AskRenewalInfo { .. } | Action::Probe { .. } => dead.at += HOUR,
+            ScheduledAction::AskRenewalInfo { .. } | ScheduledAction::Probe { .. } => dead.at += HOUR,
         }
     }
     failed
@@ -147,7 +147,7 @@ fn all_that_have_it() -> Vec<Dead> {
 #[test]
 fn in_two_years_no_dead_name_comes_near_to_being_paused() {
     let years = 2 * 365 * DAY;
-    for dns in [Dns::AlwaysWell, Dns::Flapping] {
+    for dns in [LooksOfDns::AlwaysWell, LooksOfDns::Flapping] {
         let failed = failures(all_that_have_it(), dns, years);
         println!("{dns:?}: {} failures", failed.len());
         assert!((500..700).contains(&failed.len()), "{dns:?}: {}", failed.len());
@@ -161,7 +161,7 @@ fn in_two_years_no_dead_name_comes_near_to_being_paused() {
 #[test]
 fn one_certificate_with_a_dead_name_is_tried_daily_for_a_year() {
     let alone = vec![dead(&["a.test"], KeyType::EcdsaP256, Duration::ZERO)];
-    let failed = failures(alone, Dns::AlwaysWell, 365 * DAY);
+    let failed = failures(alone, LooksOfDns::AlwaysWell, 365 * DAY);
     assert!((360..400).contains(&failed.len()), "{}", failed.len());
     assert!(failed[1] - failed[0] < 2 * MINUTE);
 }

@@ -9,7 +9,7 @@ use crate::schedule::RenewalInfo;
 fn now_at(at: Duration) -> Now {
     Now {
         wall: unix(BEGIN + at),
-        steady: Steady(BEGIN + at),
+        monotonic: MonotonicTime(BEGIN + at),
     }
 }
 
@@ -22,11 +22,11 @@ fn life(span: Duration) -> Life {
     }
 }
 
-fn serving(span: Duration) -> Known {
-    Known {
+fn serving(span: Duration) -> Facts {
+    Facts {
         serving: Some(life(span)),
         advice: None,
-        record: Record::default(),
+        record: OrderRecord::default(),
         probe: None,
         requested: false,
         wanted: false,
@@ -34,23 +34,23 @@ fn serving(span: Duration) -> Known {
     }
 }
 
-fn failing(attempts: u32, class: IssueFault, last: Duration) -> Failing {
-    Failing {
+fn failing(attempts: u32, class: IssueFault, last: Duration) -> FailureStreak {
+    FailureStreak {
         attempts,
-        since: Steady(BEGIN),
-        last: Steady(BEGIN + last),
+        since: MonotonicTime(BEGIN),
+        last: MonotonicTime(BEGIN + last),
         class: Some(class),
         unreachable: (class == IssueFault::Unreachable).then_some(0),
         hint: Duration::ZERO,
-        draw: Draw(500),
+        jitter: Jitter(500),
     }
 }
 
-fn advice(from: Duration, to: Duration, draw: f64) -> Advice {
-    advice_of(1, from, to, None, draw)
+fn advice(from: Duration, to: Duration, jitter: f64) -> Advice {
+    advice_of(1, from, to, None, jitter)
 }
 
-fn advice_of(number: u64, from: Duration, to: Duration, before: Option<&Advice>, draw: f64) -> Advice {
+fn advice_of(number: u64, from: Duration, to: Duration, before: Option<&Advice>, jitter: f64) -> Advice {
     let info = RenewalInfo {
         window: (unix(BEGIN + from), unix(BEGIN + to)),
         explanation: None,
@@ -61,11 +61,11 @@ fn advice_of(number: u64, from: Duration, to: Duration, before: Option<&Advice>,
         Some(&info),
         before,
         now_at(Duration::ZERO),
-        &mut || draw,
+        &mut || jitter,
     )
 }
 
-fn order_after(known: &Known, at: Duration) -> (Duration, Why) {
+fn order_after(known: &Facts, at: Duration) -> (Duration, Why) {
     let next = next(known, &RULES, now_at(at));
     (Duration::from_secs(next.order_at.as_secs()) - BEGIN, next.why)
 }
@@ -91,7 +91,7 @@ fn nothing_that_serves_is_due_at_once() {
     let next = next(&known, &RULES, now_at(DAY));
     assert_eq!(
         (next.wait, next.action, next.why),
-        (Duration::ZERO, Action::Issue, Why::First)
+        (Duration::ZERO, ScheduledAction::Issue, Why::First)
     );
 }
 
@@ -139,7 +139,7 @@ fn advice_about_another_certificate_does_not_count() {
 fn the_whole_window_is_drawn_from_but_for_the_last_of_the_life() {
     let mut known = serving(90 * DAY);
     let last = 90 * DAY - 90 * DAY / 50;
-    for (from, to, draw, due) in [
+    for (from, to, jitter, due) in [
         (59 * DAY, 61 * DAY, 0.5, 60 * DAY),
         (59 * DAY, 63 * DAY, 0.75, 62 * DAY),
         (70 * DAY, 90 * DAY, 0.5, 80 * DAY),
@@ -149,7 +149,7 @@ fn the_whole_window_is_drawn_from_but_for_the_last_of_the_life() {
         (80 * DAY, 100 * DAY, 0.9, last),
         (90 * DAY - HOUR, 90 * DAY - MINUTE, 0.5, 90 * DAY - HOUR),
     ] {
-        known.advice = Some(advice(from, to, draw));
+        known.advice = Some(advice(from, to, jitter));
         assert_eq!(
             order_after(&known, Duration::ZERO),
             (due, Why::Advised),
@@ -171,11 +171,11 @@ fn advice_is_asked_for_before_a_routine_order_and_at_once_for_a_new_certificate(
         let next = next(&known, &RULES, now_at(at));
         assert_eq!(
             (next.wait, next.action),
-            (Duration::ZERO, Action::AskRenewalInfo { ca: 2 })
+            (Duration::ZERO, ScheduledAction::AskRenewalInfo { ca: 2 })
         );
     }
     known.requested = true;
-    assert_eq!(next(&known, &RULES, now_at(DAY)).action, Action::Issue);
+    assert_eq!(next(&known, &RULES, now_at(DAY)).action, ScheduledAction::Issue);
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn who_has_nothing_to_lose_is_not_in_a_hurry() {
                 over + wait,
                 "expired: {class:?} {attempts}"
             );
-            let unserved = Known {
+            let unserved = Facts {
                 serving: None,
                 ..known.clone()
             };
@@ -286,13 +286,13 @@ fn names_that_turn_from_bad_to_good_are_ordered_at_once() {
     known.serving = None;
     let check = |good, was_bad| {
         Some(Probe {
-            at: Steady(BEGIN + DAY + HOUR),
+            at: MonotonicTime(BEGIN + DAY + HOUR),
             good,
             was_bad,
-            draw: Draw(500),
+            jitter: Jitter(500),
         })
     };
-    let next_at = |known: &Known, at| {
+    let next_at = |known: &Facts, at| {
         let next = next(known, &RULES, now_at(at));
         (next.wait, next.action)
     };
@@ -301,25 +301,31 @@ fn names_that_turn_from_bad_to_good_are_ordered_at_once() {
         known.probe = None;
         assert_eq!(
             next_at(&known, DAY),
-            (20 * MINUTE, Action::CheckNames),
+            (20 * MINUTE, ScheduledAction::CheckNames),
             "{class:?}"
         );
         known.probe = check(false, true);
-        assert_eq!(next_at(&known, DAY + HOUR), (20 * MINUTE, Action::CheckNames));
+        assert_eq!(
+            next_at(&known, DAY + HOUR),
+            (20 * MINUTE, ScheduledAction::CheckNames)
+        );
         known.probe = check(true, true);
-        assert_eq!(next_at(&known, DAY + HOUR), (Duration::ZERO, Action::Issue));
+        assert_eq!(
+            next_at(&known, DAY + HOUR),
+            (Duration::ZERO, ScheduledAction::Issue)
+        );
     }
     known.probe = check(true, false);
     assert_eq!(
         next_at(&known, DAY + HOUR).1,
-        Action::Issue,
+        ScheduledAction::Issue,
         "the self-check blocked it"
     );
     known.record.failing = Some(failing(9, IssueFault::Challenge, DAY));
     let (wait, action) = next_at(&known, DAY + HOUR);
     assert_eq!(
         (wait, action),
-        (20 * MINUTE, Action::CheckNames),
+        (20 * MINUTE, ScheduledAction::CheckNames),
         "they were well before"
     );
 }
@@ -329,7 +335,7 @@ fn a_wish_overrides_floor_and_back_off_but_not_the_ca() {
     let mut known = serving(90 * DAY);
     known.requested = true;
     known.record.last_issued = Some(LastIssued {
-        at: Steady(BEGIN + DAY),
+        at: MonotonicTime(BEGIN + DAY),
         not_before: Some(unix(BEGIN)),
         lately: 3,
     });
@@ -342,7 +348,7 @@ fn a_wish_overrides_floor_and_back_off_but_not_the_ca() {
         "also where nothing serves"
     );
     known.serving = serving;
-    known.record.holds = vec![Some(Steady(BEGIN + 2 * DAY))];
+    known.record.holds = vec![Some(MonotonicTime(BEGIN + 2 * DAY))];
     assert_eq!(order_after(&known, DAY).0, 2 * DAY);
     known.record.holds.push(None);
     assert_eq!(order_after(&known, DAY).0, DAY, "the second CA may be asked");
@@ -354,7 +360,7 @@ fn a_wish_that_failed_is_tried_again_by_the_back_off_and_not_when_the_next_one_i
     known.wanted = true;
     known.record.failing = Some(failing(1, IssueFault::Refused, DAY));
     assert_eq!(order_after(&known, DAY), (DAY + MINUTE, Why::Requested));
-    assert_eq!(next(&known, &RULES, now_at(DAY)).held, Some(Held::BackOff));
+    assert_eq!(next(&known, &RULES, now_at(DAY)).block, Some(Block::BackOff));
     known.record.failing = Some(failing(3, IssueFault::Refused, DAY));
     assert_eq!(order_after(&known, DAY).0, DAY + 100 * MINUTE);
     // An order that a limit of the CA has prevented stays wanted all the same.
@@ -369,7 +375,7 @@ fn a_wish_overrides_the_floor_once() {
     let mut known = serving(90 * DAY);
     known.wanted = true;
     known.record.last_issued = Some(LastIssued {
-        at: Steady(BEGIN + DAY),
+        at: MonotonicTime(BEGIN + DAY),
         not_before: None,
         lately: 1,
     });
@@ -381,7 +387,7 @@ fn what_failed_before_a_restart_is_tried_again_by_the_back_off_unless_the_restar
     let mut known = serving(90 * DAY);
     known.record.failing = Some(failing(2, IssueFault::Refused, DAY));
     assert_eq!(order_after(&known, DAY), (DAY + 10 * MINUTE, Why::Retried));
-    known.record.failing = Some(Failing {
+    known.record.failing = Some(FailureStreak {
         class: None,
         ..failing(2, IssueFault::Refused, DAY)
     });
@@ -399,14 +405,17 @@ fn an_unreachable_directory_is_looked_at_and_its_answer_hastens_the_next_attempt
     let mut known = serving(90 * DAY);
     let last = 60 * DAY;
     known.record.failing = Some(failing(5, IssueFault::Unreachable, last));
-    let next_at = |known: &Known, at| next(known, &RULES, now_at(at));
+    let next_at = |known: &Facts, at| next(known, &RULES, now_at(at));
     let look = next_at(&known, last);
-    assert_eq!((look.wait, look.action), (20 * MINUTE, Action::Probe { ca: 0 }));
+    assert_eq!(
+        (look.wait, look.action),
+        (20 * MINUTE, ScheduledAction::Probe { ca: 0 })
+    );
     let probe = |reachable| Probe {
-        at: Steady(BEGIN + last + 20 * MINUTE),
+        at: MonotonicTime(BEGIN + last + 20 * MINUTE),
         good: reachable,
         was_bad: false,
-        draw: Draw(0),
+        jitter: Jitter(0),
     };
     known.probe = Some(probe(false));
     assert_eq!(next_at(&known, last + 20 * MINUTE).wait, 10 * MINUTE);
@@ -414,7 +423,7 @@ fn an_unreachable_directory_is_looked_at_and_its_answer_hastens_the_next_attempt
     let attempt = next_at(&known, last + 20 * MINUTE);
     assert_eq!(
         (attempt.wait, attempt.action),
-        (10 * MINUTE, Action::Issue),
+        (10 * MINUTE, ScheduledAction::Issue),
         "half an hour after the last one"
     );
 }
@@ -422,7 +431,7 @@ fn an_unreachable_directory_is_looked_at_and_its_answer_hastens_the_next_attempt
 #[test]
 fn who_answers_in_the_cas_place_costs_a_part_of_the_life_that_is_left_and_a_day_at_most() {
     let mut known = serving(90 * DAY);
-    let hinted = |hint| Failing {
+    let hinted = |hint| FailureStreak {
         hint,
         ..failing(1, IssueFault::Unreachable, Duration::ZERO)
     };
@@ -433,8 +442,8 @@ fn who_answers_in_the_cas_place_costs_a_part_of_the_life_that_is_left_and_a_day_
         (HOUR, 365 * DAY, 15 * MINUTE),
     ] {
         let last = 90 * DAY - left;
-        known.record.failing = Some(Failing {
-            last: Steady(BEGIN + last),
+        known.record.failing = Some(FailureStreak {
+            last: MonotonicTime(BEGIN + last),
             ..hinted(hint)
         });
         known.names_changed = true;
@@ -453,7 +462,7 @@ fn an_order_is_never_closer_to_the_last_success_than_the_floor() {
     let mut known = serving(90 * DAY);
     known.serving = None;
     known.record.last_issued = Some(LastIssued {
-        at: Steady(BEGIN + DAY),
+        at: MonotonicTime(BEGIN + DAY),
         not_before: None,
         lately: 1,
     });

@@ -17,10 +17,15 @@ const LIVES: [(Duration, Duration); 3] = [
     (Duration::from_secs(6 * 86_400), Duration::from_secs(237_600)),
 ];
 
-const SAYS: [Says; 4] = [Says::Nothing, Says::Sense, Says::Nonsense, Says::TooLate];
+const SAYS: [AdviceOfCa; 4] = [
+    AdviceOfCa::Nothing,
+    AdviceOfCa::Sense,
+    AdviceOfCa::Nonsense,
+    AdviceOfCa::TooLate,
+];
 
 /// Makes a life with a long outage that begins anywhere, or just when the renewal is due, and a few short ones.
-fn with_outages(random: &mut StdRng, life: Duration, longest: Duration, says: Says) -> Setup {
+fn with_outages(random: &mut StdRng, life: Duration, longest: Duration, says: AdviceOfCa) -> LifeSetup {
     let between = |random: &mut StdRng, from: Duration, to: Duration| {
         Duration::from_secs(random.random_range(from.as_secs()..to.as_secs()))
     };
@@ -32,7 +37,7 @@ fn with_outages(random: &mut StdRng, life: Duration, longest: Duration, says: Sa
         (due - HOUR).saturating_sub(between(random, Duration::ZERO, 3 * HOUR))
     };
     let length = between(random, longest / 10, longest);
-    let mut setup = Setup::new(life, says, 4 * life, seed).down(begin, length);
+    let mut setup = LifeSetup::new(life, says, 4 * life, seed).down(begin, length);
     let mut at = begin + length + life;
     while at < 3 * life {
         let length = between(random, MINUTE, 5 * HOUR);
@@ -42,7 +47,7 @@ fn with_outages(random: &mut StdRng, life: Duration, longest: Duration, says: Sa
     setup
 }
 
-fn assert_clean(setup: &Setup) -> Vec<Happened> {
+fn assert_clean(setup: &LifeSetup) -> Vec<Happened> {
     let log = play(setup);
     let breaches = check(setup, &log);
     assert!(breaches.is_empty(), "{setup:?}\n{breaches:#?}");
@@ -50,7 +55,7 @@ fn assert_clean(setup: &Setup) -> Vec<Happened> {
 }
 
 /// Asserts that the checker finds a breach of this rule in at least one life.
-fn assert_caught(rule: Rule, setups: impl IntoIterator<Item = Setup>) {
+fn assert_caught(rule: Rule, setups: impl IntoIterator<Item = LifeSetup>) {
     let caught = setups.into_iter().any(|setup| {
         check(&setup, &play(&setup))
             .iter()
@@ -62,7 +67,7 @@ fn assert_caught(rule: Rule, setups: impl IntoIterator<Item = Setup>) {
     );
 }
 
-fn mutants(mutant: Mutant, test: &str) -> Vec<Setup> {
+fn mutants(mutant: Mutant, test: &str) -> Vec<LifeSetup> {
     let mut random = seeded(test);
     let mut setups = Vec::new();
     for (life, longest) in LIVES {
@@ -88,11 +93,11 @@ fn nothing_goes_unserved_while_a_ca_is_down_and_it_is_renewed_within_an_hour_of_
                 let log = assert_clean(&setup);
                 failures += log
                     .iter()
-                    .filter(|one| matches!(one.what, What::Failed { .. }))
+                    .filter(|one| matches!(one.what, LogEntry::Failed { .. }))
                     .count();
                 probes += log
                     .iter()
-                    .filter(|one| matches!(one.what, What::Probed { .. }))
+                    .filter(|one| matches!(one.what, LogEntry::Probed { .. }))
                     .count();
             }
         }
@@ -110,7 +115,7 @@ fn a_limit_is_never_undercut_and_no_other_wish_to_be_left_alone_costs_a_certific
     for answers in [None, Some(IssueFault::RateLimited)] {
         for (life, longest) in LIVES {
             for _ in 0..40 {
-                let mut setup = with_outages(&mut random, life, longest / 2, Says::Sense);
+                let mut setup = with_outages(&mut random, life, longest / 2, AdviceOfCa::Sense);
                 let most = (life / 12).as_secs();
                 setup.cas[0].retry_after = Some(Duration::from_secs(random.random_range(1..most)));
                 setup.cas[0].answers = answers;
@@ -124,11 +129,11 @@ fn a_limit_is_never_undercut_and_no_other_wish_to_be_left_alone_costs_a_certific
 fn a_ca_that_always_says_now_gets_one_order_a_day_at_most() {
     let mut random = seeded("now");
     for (life, _) in LIVES {
-        let setup = Setup::new(life, Says::Now, 30 * DAY, random.random());
+        let setup = LifeSetup::new(life, AdviceOfCa::Now, 30 * DAY, random.random());
         let log = play(&setup);
         let orders = log
             .iter()
-            .filter(|one| matches!(one.what, What::Ordered { .. }))
+            .filter(|one| matches!(one.what, LogEntry::Ordered { .. }))
             .count();
         assert!((4..=34).contains(&orders), "{orders} orders in 30 days");
         assert!(
@@ -141,9 +146,9 @@ fn a_ca_that_always_says_now_gets_one_order_a_day_at_most() {
 #[test]
 fn a_certificate_of_a_day_is_never_unserved_however_often_its_ca_wants_it_renewed() {
     let mut random = seeded("a day");
-    for says in [Says::Now, Says::Sense, Says::Nothing] {
+    for says in [AdviceOfCa::Now, AdviceOfCa::Sense, AdviceOfCa::Nothing] {
         for life in [DAY, 12 * HOUR] {
-            let setup = Setup::new(life, says, 30 * DAY, random.random());
+            let setup = LifeSetup::new(life, says, 30 * DAY, random.random());
             let breaches = check(&setup, &play(&setup));
             let unserved = breaches.iter().any(|(rule, _)| *rule != Rule::Early);
             assert!(!unserved, "{says:?} {life:?}: {breaches:#?}");
@@ -153,15 +158,15 @@ fn a_certificate_of_a_day_is_never_unserved_however_often_its_ca_wants_it_renewe
 
 #[test]
 fn advice_that_makes_no_sense_changes_nothing() {
-    for says in [Says::Nonsense, Says::TooLate] {
+    for says in [AdviceOfCa::Nonsense, AdviceOfCa::TooLate] {
         let (strange, none) = (
-            Setup::new(90 * DAY, says, 200 * DAY, 1),
-            Setup::new(90 * DAY, Says::Nothing, 200 * DAY, 1),
+            LifeSetup::new(90 * DAY, says, 200 * DAY, 1),
+            LifeSetup::new(90 * DAY, AdviceOfCa::Nothing, 200 * DAY, 1),
         );
-        let served = |setup: &Setup| -> Vec<Duration> {
+        let served = |setup: &LifeSetup| -> Vec<Duration> {
             let log = assert_clean(setup);
             log.iter()
-                .filter(|one| matches!(one.what, What::Served { .. }))
+                .filter(|one| matches!(one.what, LogEntry::Served { .. }))
                 .map(|one| one.at)
                 .collect()
         };
@@ -173,17 +178,17 @@ fn advice_that_makes_no_sense_changes_nothing() {
 fn the_next_ca_serves_while_the_first_is_down() {
     let mut random = seeded("fallback");
     for (life, _) in LIVES {
-        let mut setup = Setup::new(life, Says::Sense, 3 * life, random.random());
+        let mut setup = LifeSetup::new(life, AdviceOfCa::Sense, 3 * life, random.random());
         setup.cas.push(setup.cas[0].clone());
         setup = setup.down(Duration::ZERO, 3 * life);
         let log = assert_clean(&setup);
         let failed = log
             .iter()
-            .filter(|one| matches!(one.what, What::Failed { .. }))
+            .filter(|one| matches!(one.what, LogEntry::Failed { .. }))
             .count();
         let served = log
             .iter()
-            .filter(|one| matches!(one.what, What::Served { .. }))
+            .filter(|one| matches!(one.what, LogEntry::Served { .. }))
             .count();
         assert_eq!(
             failed + 1,
@@ -198,8 +203,8 @@ fn the_first_certificate_comes_within_an_hour_of_the_cas_return() {
     let mut random = seeded("first");
     for _ in 0..50 {
         let length = Duration::from_secs(random.random_range(60..3 * 86_400));
-        let mut setup =
-            Setup::new(90 * DAY, Says::Sense, 5 * DAY, random.random()).down(Duration::ZERO, length);
+        let mut setup = LifeSetup::new(90 * DAY, AdviceOfCa::Sense, 5 * DAY, random.random())
+            .down(Duration::ZERO, length);
         setup.begins_served = false;
         assert_clean(&setup);
     }
@@ -218,7 +223,7 @@ fn control_holds_that_are_not_obeyed_are_caught() {
 #[test]
 fn control_a_missing_back_off_is_caught() {
     // Without it the simulation would order each second: an outage of some minutes is enough.
-    let mut setup = Setup::new(90 * DAY, Says::Nothing, 70 * DAY, 1).down(59 * DAY, DAY + 2 * HOUR);
+    let mut setup = LifeSetup::new(90 * DAY, AdviceOfCa::Nothing, 70 * DAY, 1).down(59 * DAY, DAY + 2 * HOUR);
     setup.mutant = Mutant::NoBackOff;
     assert_caught(Rule::BackOff, [setup]);
 }
@@ -240,7 +245,7 @@ fn control_a_renewal_that_comes_too_late_is_caught() {
 
 #[test]
 fn control_a_missing_floor_is_caught() {
-    let mut setup = Setup::new(90 * DAY, Says::Now, HOUR, 1);
+    let mut setup = LifeSetup::new(90 * DAY, AdviceOfCa::Now, HOUR, 1);
     setup.mutant = Mutant::NoFloor;
     assert_caught(Rule::Floor, [setup]);
 }
@@ -248,7 +253,7 @@ fn control_a_missing_floor_is_caught() {
 #[test]
 fn control_advice_about_another_certificate_is_caught_when_it_counts() {
     let setups = (0..20).map(|seed| {
-        let mut setup = Setup::new(90 * DAY, Says::Sense, 100 * DAY, seed);
+        let mut setup = LifeSetup::new(90 * DAY, AdviceOfCa::Sense, 100 * DAY, seed);
         setup.mutant = Mutant::AnyAdvice;
         setup
     });

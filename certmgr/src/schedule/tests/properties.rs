@@ -20,8 +20,8 @@ fn instant() -> impl Strategy<Value = Duration> {
     seconds(2 * YEAR).prop_map(|offset| BEGIN + offset - Duration::from_secs(YEAR))
 }
 
-fn draw() -> impl Strategy<Value = Draw> {
-    (0_u16..2000).prop_map(Draw::from_thousandths)
+fn jitter() -> impl Strategy<Value = Jitter> {
+    (0_u16..2000).prop_map(Jitter::from_thousandths)
 }
 
 fn fault() -> impl Strategy<Value = Option<IssueFault>> {
@@ -43,10 +43,10 @@ prop_compose! {
         class in fault(),
         unreachable in option::of(0_usize..2),
         hint in seconds(YEAR),
-        draw in draw(),
-    ) -> Failing {
-        let last = Steady(BEGIN - ago);
-        Failing { attempts, since: Steady(since).min(last), last, class, unreachable, hint, draw }
+        jitter in jitter(),
+    ) -> FailureStreak {
+        let last = MonotonicTime(BEGIN - ago);
+        FailureStreak { attempts, since: MonotonicTime(since).min(last), last, class, unreachable, hint, jitter }
     }
 }
 
@@ -57,7 +57,7 @@ prop_compose! {
             explanation: None,
             retry_after: after,
         };
-        let now = Now { wall: unix(BEGIN), steady: Steady(BEGIN) };
+        let now = Now { wall: unix(BEGIN), monotonic: MonotonicTime(BEGIN) };
         Advice::new(fingerprint(number), Some(&info), None, now, &mut || chance)
     }
 }
@@ -75,25 +75,25 @@ prop_compose! {
         issued in option::of((seconds(YEAR), option::of(instant()), 0_u32..200)),
         failing in option::of(failing()),
         holds in prop::collection::vec(option::of(instant()), 0..3),
-        probe in option::of((seconds(86_400), any::<bool>(), any::<bool>(), draw())),
+        probe in option::of((seconds(86_400), any::<bool>(), any::<bool>(), jitter())),
         requested in any::<bool>(),
         wanted in any::<bool>(),
         names_changed in any::<bool>(),
-    ) -> Known {
-        Known {
+    ) -> Facts {
+        Facts {
             serving,
             advice,
-            record: Record {
+            record: OrderRecord {
                 last_issued: issued.map(|(ago, not_before, lately)| LastIssued {
-                    at: Steady(BEGIN - ago),
+                    at: MonotonicTime(BEGIN - ago),
                     not_before: not_before.map(unix).or(serving.map(|life| life.not_before)),
                     lately,
                 }),
                 failing,
-                holds: holds.into_iter().map(|hold| hold.map(Steady)).collect(),
+                holds: holds.into_iter().map(|hold| hold.map(MonotonicTime)).collect(),
                 untried: None,
             },
-            probe: probe.map(|(ago, good, was_bad, draw)| Probe { at: Steady(BEGIN - ago), good, was_bad, draw }),
+            probe: probe.map(|(ago, good, was_bad, jitter)| Probe { at: MonotonicTime(BEGIN - ago), good, was_bad, jitter }),
             requested,
             wanted,
             names_changed,
@@ -110,7 +110,7 @@ prop_compose! {
 fn now(wall: Duration) -> Now {
     Now {
         wall: unix(wall),
-        steady: Steady(BEGIN),
+        monotonic: MonotonicTime(BEGIN),
     }
 }
 
@@ -120,14 +120,14 @@ proptest! {
         let next = next(&known, &rules, now(wall));
         let at = BEGIN + next.wait;
         match next.action {
-            Action::Issue => {
+            ScheduledAction::Issue => {
                 if !known.record.holds.is_empty() && known.record.holds.iter().all(Option::is_some) {
                     let first = known.record.holds.iter().flatten().min().unwrap();
                     prop_assert!(at >= first.0);
                 }
             }
-            Action::CheckNames => {}
-            Action::AskRenewalInfo { ca } | Action::Probe { ca } => {
+            ScheduledAction::CheckNames => {}
+            ScheduledAction::AskRenewalInfo { ca } | ScheduledAction::Probe { ca } => {
                 if let Some(Some(hold)) = known.record.holds.get(ca) {
                     prop_assert!(at >= hold.0);
                 }
@@ -138,7 +138,7 @@ proptest! {
     #[test]
     fn an_order_without_a_wish_keeps_the_floor(known in known(), rules in rules(), wall in instant()) {
         let next = next(&known, &rules, now(wall));
-        if let (Some(issued), Action::Issue) = (known.record.last_issued, next.action)
+        if let (Some(issued), ScheduledAction::Issue) = (known.record.last_issued, next.action)
             && !known.requested
         {
             prop_assert!(BEGIN + next.wait >= issued.at.0 + rules.min_interval);
@@ -152,7 +152,7 @@ proptest! {
         let before = now(wall);
         let first = next(&known, &rules, before);
         let passed = Duration::from_secs((first.wait.as_secs_f64() * part) as u64);
-        let after = Now { wall: unix(wall + passed), steady: Steady(BEGIN + passed) };
+        let after = Now { wall: unix(wall + passed), monotonic: MonotonicTime(BEGIN + passed) };
         let second = next(&known, &rules, after);
         prop_assert_eq!(first.wait, passed + second.wait);
         prop_assert_eq!(first.why, second.why);

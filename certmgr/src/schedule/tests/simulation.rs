@@ -25,7 +25,7 @@ const BACKDATED: Duration = Duration::from_secs(3600);
 
 /// Advice of a CA on renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Says {
+pub(super) enum AdviceOfCa {
     /// The CA has no such service.
     Nothing,
     /// A window of two days where a third of the life is left, or of a twentieth in the middle of a short one.
@@ -41,7 +41,7 @@ pub(super) enum Says {
 /// Behaviour of a CA.
 #[derive(Debug, Clone)]
 pub(super) struct CaSetup {
-    pub(super) says: Says,
+    pub(super) says: AdviceOfCa,
     pub(super) life: Duration,
     /// Outages, counted from [`BEGIN`].
     pub(super) down: Vec<Range<Duration>>,
@@ -68,7 +68,7 @@ pub(super) enum Mutant {
 
 /// A life to simulate.
 #[derive(Debug, Clone)]
-pub(super) struct Setup {
+pub(super) struct LifeSetup {
     pub(super) cas: Vec<CaSetup>,
     pub(super) directory: &'static str,
     pub(super) horizon: Duration,
@@ -83,8 +83,8 @@ pub(super) struct Setup {
     pub(super) seed: u64,
 }
 
-impl Setup {
-    pub(super) fn new(life: Duration, says: Says, horizon: Duration, seed: u64) -> Self {
+impl LifeSetup {
+    pub(super) fn new(life: Duration, says: AdviceOfCa, horizon: Duration, seed: u64) -> Self {
         Self {
             cas: vec![CaSetup {
                 says,
@@ -119,11 +119,11 @@ pub(super) const RULES: Rules = Rules {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Happened {
     pub(super) at: Duration,
-    pub(super) what: What,
+    pub(super) what: LogEntry,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum What {
+pub(super) enum LogEntry {
     /// A certificate serves from now on.
     Served {
         not_after: Duration,
@@ -146,20 +146,20 @@ pub(super) enum What {
 }
 
 /// Plays the life and returns the log.
-pub(super) fn play(setup: &Setup) -> Vec<Happened> {
-    let mut world = World::new(setup);
+pub(super) fn play(setup: &LifeSetup) -> Vec<Happened> {
+    let mut world = Simulation::new(setup);
     while world.time < BEGIN + setup.horizon {
         world.turn();
     }
     world.log
 }
 
-struct World<'a> {
-    setup: &'a Setup,
+struct Simulation<'a> {
+    setup: &'a LifeSetup,
     rng: StdRng,
     time: Duration,
-    /// Steady time minus true time, in seconds: each process takes it from the wall clock at its start.
-    steady_off: i64,
+    /// MonotonicTime time minus true time, in seconds: each process takes it from the wall clock at its start.
+    monotonic_off: i64,
     book: Book,
     stamps: Stamps,
     serving: Option<(Life, Duration)>,
@@ -173,8 +173,8 @@ struct World<'a> {
     log: Vec<Happened>,
 }
 
-impl<'a> World<'a> {
-    fn new(setup: &'a Setup) -> Self {
+impl<'a> Simulation<'a> {
+    fn new(setup: &'a LifeSetup) -> Self {
         let ca = |number: usize| Ca {
             name: format!("ca{number}"),
             directory: format!("{}{}", setup.directory, "/".repeat(number)),
@@ -187,7 +187,7 @@ impl<'a> World<'a> {
             setup,
             rng: StdRng::seed_from_u64(setup.seed),
             time: BEGIN,
-            steady_off: 0,
+            monotonic_off: 0,
             book: Book::default(),
             stamps: Stamps::default(),
             serving: None,
@@ -209,7 +209,7 @@ impl<'a> World<'a> {
                 by_hand: false,
             };
             let now = world.now();
-            let noted = world.book.intend(&order, Draw(500), &mut world.stamps, now);
+            let noted = world.book.intend(&order, Jitter(500), &mut world.stamps, now);
             let life = world.make(0);
             world
                 .book
@@ -230,16 +230,16 @@ impl<'a> World<'a> {
             return self.sleep(next.wait);
         }
         match next.action {
-            Action::Issue => self.go(next.why),
-            Action::AskRenewalInfo { ca } => self.ask(ca),
-            Action::Probe { ca } => self.look(ca),
+            ScheduledAction::Issue => self.go(next.why),
+            ScheduledAction::AskRenewalInfo { ca } => self.ask(ca),
+            ScheduledAction::Probe { ca } => self.look(ca),
             // The self-check never finds anything here.
-            Action::CheckNames => {
+            ScheduledAction::CheckNames => {
                 self.probe = Some(Probe {
-                    at: now.steady,
+                    at: now.monotonic,
                     good: true,
                     was_bad: false,
-                    draw: Draw::new(&mut || self.rng.random()),
+                    jitter: Jitter::new(&mut || self.rng.random()),
                 });
             }
         }
@@ -281,16 +281,16 @@ impl<'a> World<'a> {
             }
             shortest = Some(Duration::ZERO);
             let before = self.book.clone();
-            let draw = Draw::new(&mut || self.rng.random());
-            let noted = self.book.intend(&order, draw, &mut self.stamps, now);
-            self.happened(What::Ordered { ca, why });
+            let jitter = Jitter::new(&mut || self.rng.random());
+            let noted = self.book.intend(&order, jitter, &mut self.stamps, now);
+            self.happened(LogEntry::Ordered { ca, why });
             if let Some((pause, until)) = self.setup.dies_in_orders
                 && self.time < BEGIN + until
             {
                 if self.setup.mutant == Mutant::NothingNotedBeforeOrders {
                     self.book = before;
                 }
-                self.happened(What::Failed {
+                self.happened(LogEntry::Failed {
                     ca,
                     class: None,
                     retry_after: None,
@@ -309,7 +309,7 @@ impl<'a> World<'a> {
                     if now.wall > life.0.not_after {
                         let error = self.error(IssueFault::Certificate, None);
                         self.book.failed(noted, &error, &mut self.stamps, now);
-                        self.happened(What::Failed {
+                        self.happened(LogEntry::Failed {
                             ca,
                             class: Some(IssueFault::Certificate),
                             retry_after: None,
@@ -324,7 +324,7 @@ impl<'a> World<'a> {
                     let retry_after = self.setup.cas[ca].retry_after;
                     let error = self.error(class, retry_after);
                     self.book.failed(noted, &error, &mut self.stamps, now);
-                    self.happened(What::Failed {
+                    self.happened(LogEntry::Failed {
                         ca,
                         class: Some(class),
                         retry_after,
@@ -333,13 +333,13 @@ impl<'a> World<'a> {
             }
         }
         if let Some(wait) = shortest.filter(|wait| !wait.is_zero()) {
-            self.happened(What::Waits);
+            self.happened(LogEntry::Waits);
             self.sleep(wait);
         }
     }
 
     fn ask(&mut self, ca: usize) {
-        self.happened(What::Asked);
+        self.happened(LogEntry::Asked);
         let now = self.now();
         let Some((life, not_before)) = self.serving else {
             return;
@@ -363,18 +363,18 @@ impl<'a> World<'a> {
 
     fn look(&mut self, ca: usize) {
         let reachable = self.fault(ca).is_none();
-        self.happened(What::Probed { ca, reachable });
+        self.happened(LogEntry::Probed { ca, reachable });
         self.probe = Some(Probe {
-            at: self.now().steady,
+            at: self.now().monotonic,
             good: reachable,
             was_bad: false,
-            draw: Draw::new(&mut || self.rng.random()),
+            jitter: Jitter::new(&mut || self.rng.random()),
         });
     }
 
-    fn known(&self) -> Known {
+    fn known(&self) -> Facts {
         let now = self.now();
-        let mut known = Known {
+        let mut known = Facts {
             serving: self.serving.map(|(life, _)| life),
             advice: self.advice.clone(),
             record: self
@@ -415,7 +415,7 @@ impl<'a> World<'a> {
     }
 
     fn restart(&mut self) {
-        self.steady_off = self.off();
+        self.monotonic_off = self.off();
         self.probe = None;
         self.advice = None;
         self.stamps = Stamps::default();
@@ -446,7 +446,7 @@ impl<'a> World<'a> {
     fn serve(&mut self, life: (Life, Duration)) {
         self.serving = Some(life);
         let not_after = life.1 + life.0.span();
-        self.happened(What::Served { not_after });
+        self.happened(LogEntry::Served { not_after });
     }
 
     fn off(&self) -> i64 {
@@ -457,13 +457,13 @@ impl<'a> World<'a> {
 
     fn now(&self) -> Now {
         let wall = shifted(self.time, self.off());
-        let steady = match self.setup.mutant {
+        let monotonic = match self.setup.mutant {
             Mutant::WaitsByWallClock => wall,
-            _ => shifted(self.time, self.steady_off),
+            _ => shifted(self.time, self.monotonic_off),
         };
         Now {
             wall: unix(wall),
-            steady: Steady(steady),
+            monotonic: MonotonicTime(monotonic),
         }
     }
 
@@ -483,20 +483,20 @@ impl<'a> World<'a> {
         }
     }
 
-    fn happened(&mut self, what: What) {
+    fn happened(&mut self, what: LogEntry) {
         self.log.push(Happened { at: self.time, what });
     }
 }
 
-fn window(says: Says, not_before: Duration, life: Duration, time: Duration) -> Option<RenewalInfo> {
+fn window(says: AdviceOfCa, not_before: Duration, life: Duration, time: Duration) -> Option<RenewalInfo> {
     let end = not_before + life;
     let (from, to) = match says {
-        Says::Nothing => return None,
-        Says::Sense if life > 10 * DAY => (end - life / 3 - DAY, end - life / 3 + DAY),
-        Says::Sense => (end - life / 2 - life / 40, end - life / 2 + life / 40),
-        Says::Now => (time - 2 * DAY, time - DAY),
-        Says::Nonsense => (time + DAY, time - DAY),
-        Says::TooLate => (end + DAY, end + 2 * DAY),
+        AdviceOfCa::Nothing => return None,
+        AdviceOfCa::Sense if life > 10 * DAY => (end - life / 3 - DAY, end - life / 3 + DAY),
+        AdviceOfCa::Sense => (end - life / 2 - life / 40, end - life / 2 + life / 40),
+        AdviceOfCa::Now => (time - 2 * DAY, time - DAY),
+        AdviceOfCa::Nonsense => (time + DAY, time - DAY),
+        AdviceOfCa::TooLate => (end + DAY, end + 2 * DAY),
     };
     // RFC 9773 §4.2: the ACME part drops such an answer before.
     (from < to).then_some(RenewalInfo {

@@ -10,14 +10,14 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use self::world::{Alive, Certificate, REFUSED_WITHIN, Setup, World};
+use self::world::{Alive, REFUSED_WITHIN, SimulatedCertificate, YearSetup, YearSimulation};
 use super::seeded;
 use super::simulation::{BEGIN, DAY, HOUR, MINUTE};
 use crate::tests::lets_encrypt::Limited;
 
 /// Makes a fleet of this size: a fifth of it is below one domain, the others are below domains of ten.
-fn fleet(size: usize) -> Vec<Certificate> {
-    let one = |number: usize| Certificate {
+fn fleet(size: usize) -> Vec<SimulatedCertificate> {
+    let one = |number: usize| SimulatedCertificate {
         name: match number % 5 {
             0 => format!("host{number}.big.test"),
             _ => format!("host{number}.d{}.test", number / 12),
@@ -55,13 +55,13 @@ fn everyone_within(size: usize) -> Duration {
 fn a_fleet_lives_for_a_year_within_what_lets_encrypt_allows() {
     let size = size();
     let lost = 200 * DAY;
-    let setup = Setup {
+    let setup = YearSetup {
         fleet: fleet(size),
         horizon: YEAR,
         losses: vec![lost],
         outage: 60 * DAY..63 * DAY,
     };
-    let mut world = World::new(&setup, seeded("a_fleet_lives_for_a_year"));
+    let mut world = YearSimulation::new(&setup, seeded("a_fleet_lives_for_a_year"));
     let everyone = everyone_within(size);
     let dead = ["host7.d0.test"];
 
@@ -106,7 +106,7 @@ fn a_fleet_lives_for_a_year_within_what_lets_encrypt_allows() {
 }
 
 fn agree(
-    setup: &Setup,
+    setup: &YearSetup,
     planned: &BTreeMap<String, usize>,
     before: &BTreeMap<String, usize>,
     after: &BTreeMap<String, usize>,
@@ -126,13 +126,13 @@ fn agree(
 /// 300 orders of an account in three hours; the others fail at the dead CA meanwhile.
 #[test]
 fn who_waits_for_an_accounts_limit_is_served_when_it_allows() {
-    let setup = Setup {
+    let setup = YearSetup {
         fleet: fleet(400),
         horizon: 2 * HOUR,
         losses: Vec::new(),
         outage: YEAR..YEAR,
     };
-    let mut world = World::new(&setup, seeded("who_waits_for_an_accounts_limit"));
+    let mut world = YearSimulation::new(&setup, seeded("who_waits_for_an_accounts_limit"));
     world.play_until(5 * MINUTE);
     let of_their_own = |name: &&&str| !name.ends_with("big.test");
     assert!(world.unserved().iter().filter(of_their_own).count() > 50);
@@ -146,8 +146,8 @@ fn who_waits_for_an_accounts_limit_is_served_when_it_allows() {
 #[test]
 fn a_state_that_is_lost_each_night_meets_each_limit_once_and_obeys() {
     let nights: Vec<Duration> = (1..12).map(|night| night * DAY / 2).collect();
-    let mut fleet: Vec<Certificate> = (0..12)
-        .map(|number| Certificate {
+    let mut fleet: Vec<SimulatedCertificate> = (0..12)
+        .map(|number| SimulatedCertificate {
             name: format!("host{number}.small.test"),
             alive: Alive::First,
             life: 90 * DAY,
@@ -156,7 +156,7 @@ fn a_state_that_is_lost_each_night_meets_each_limit_once_and_obeys() {
         })
         .collect();
     // 45 that are gone when the state is lost for the first time, and 20 others that come then, below one domain.
-    fleet.extend((0..65).map(|number: u32| Certificate {
+    fleet.extend((0..65).map(|number: u32| SimulatedCertificate {
         name: format!("host{number}.grown.test"),
         alive: Alive::First,
         life: 90 * DAY,
@@ -166,13 +166,13 @@ fn a_state_that_is_lost_each_night_meets_each_limit_once_and_obeys() {
             Some(minutes) => nights[0] + minutes * MINUTE..YEAR,
         },
     }));
-    let setup = Setup {
+    let setup = YearSetup {
         fleet,
         horizon: 60 * DAY,
         losses: nights.clone(),
         outage: YEAR..YEAR,
     };
-    let mut world = World::new(&setup, seeded("a_state_that_is_lost_each_night"));
+    let mut world = YearSimulation::new(&setup, seeded("a_state_that_is_lost_each_night"));
     world.play_until(setup.horizon);
     assert_eq!(world.unserved(), [""; 0]);
     let met = |of: fn(&Limited) -> bool| world.ca.refusals.iter().any(|(_, limited, _)| of(limited));

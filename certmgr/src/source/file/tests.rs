@@ -123,7 +123,7 @@ fn all_that_a_change_can_happen_to_is_named_and_nothing_else() {
 #[tokio::test(start_paused = true)]
 async fn what_is_written_all_the_time_is_read_ten_times_a_second() {
     let directory = TempDir::new().unwrap();
-    let mut reader = Reader::new(source(directory.path()), 100, Duration::from_secs(2), None);
+    let mut reader = FileReader::new(source(directory.path()), 100, Duration::from_secs(2), None);
     let began = Instant::now();
     let mut followed = Vec::new();
     while began.elapsed() < Duration::from_secs(10) {

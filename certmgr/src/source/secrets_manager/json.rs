@@ -38,7 +38,7 @@ pub(crate) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<Fields, String> {
     }
     let mut json = serde_json::Deserializer::from_slice(json);
     let object = json
-        .deserialize_map(Object { wanted })
+        .deserialize_map(ObjectVisitor { wanted })
         .and_then(|object| json.end().map(|()| object))
         .map_err(|error| told(&error))?;
     let [first, second] = wanted;
@@ -57,13 +57,13 @@ fn told(error: &serde_json::Error) -> String {
     }
 }
 
-struct Object<'a> {
+struct ObjectVisitor<'a> {
     wanted: [&'a str; 2],
 }
 
 /// The wanted fields that were found, and the names of all.
 #[derive(Default)]
-struct Found {
+struct FoundFields {
     texts: Vec<(String, Field)>,
     others: Vec<Zeroizing<Vec<u8>>>,
     names: BTreeSet<String>,
@@ -76,7 +76,7 @@ enum Field {
     Other(&'static str),
 }
 
-impl Found {
+impl FoundFields {
     fn text(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
         match self.texts.iter().find(|(found, _)| found == name) {
             Some((_, Field::Text(text))) => Ok(text.clone()),
@@ -126,15 +126,15 @@ fn short(name: &str) -> String {
     }
 }
 
-impl<'de> Visitor<'de> for Object<'_> {
-    type Value = Found;
+impl<'de> Visitor<'de> for ObjectVisitor<'_> {
+    type Value = FoundFields;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
-        let mut found = Found::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FoundFields, A::Error> {
+        let mut found = FoundFields::default();
         while let Some(name) = map.next_key::<String>()? {
             let field: Field = map.next_value()?;
             if self.wanted.contains(&name.as_str()) {

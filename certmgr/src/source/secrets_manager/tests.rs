@@ -151,7 +151,7 @@ async fn no_container_is_opened_beside_one_that_takes_long() {
 
 #[test]
 fn a_place_names_the_field() {
-    let reader = Reader::new(SecretsManagerSource {
+    let reader = SecretReader::new(SecretsManagerSource {
         aws: Default::default(),
         secret: "prod/api".to_owned(),
         format: fields("certificate", "private_key"),

@@ -10,17 +10,17 @@ use super::*;
 const FAULT: Duration = Duration::from_secs(120);
 
 /// A bucket with two objects.
-fn bucket(asked: &Asked) -> Answer {
+fn bucket(asked: &ReceivedRequest) -> FaultAnswer {
     let body = match asked.path.split('?').next().unwrap() {
         "/bucket/api/chain.pem" => "chain",
         "/bucket/api/key.pem" => "key",
-        other => return Answer::status(404, &no_such(other)),
+        other => return FaultAnswer::status(404, &no_such(other)),
     };
     let etag = format!("\"{body}\"");
     if asked.headers.get("if-none-match") == Some(&etag) {
-        return Answer::status(304, "").with("etag", &etag);
+        return FaultAnswer::status(304, "").with("etag", &etag);
     }
-    Answer::status(200, body).with("etag", &etag)
+    FaultAnswer::status(200, body).with("etag", &etag)
 }
 
 fn no_such(key: &str) -> String {
@@ -31,22 +31,22 @@ fn s3_error(code: &str, message: &str) -> String {
     format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>")
 }
 
-fn secrets(_: &Asked) -> Answer {
+fn secrets(_: &ReceivedRequest) -> FaultAnswer {
     let secret = serde_json::json!({"certificate": "chain", "private_key": "key"}).to_string();
-    Answer::status(200, &serde_json::json!({"SecretString": secret}).to_string())
+    FaultAnswer::status(200, &serde_json::json!({"SecretString": secret}).to_string())
 }
 
-fn json_error(code: &str, message: &str) -> Answer {
+fn json_error(code: &str, message: &str) -> FaultAnswer {
     let body = serde_json::json!({"__type": code, "message": message}).to_string();
-    Answer::status(400, &body)
+    FaultAnswer::status(400, &body)
 }
 
 /// The report of each answer.
 async fn faults_are_told(
     server: &FaultServer,
-    reader: &mut Reader,
-    well: impl Fn(&Asked) -> Answer + Send + Sync + Copy + 'static,
-    cases: Vec<(Answer, RemoteFault, &str)>,
+    reader: &mut SourceReader,
+    well: impl Fn(&ReceivedRequest) -> FaultAnswer + Send + Sync + Copy + 'static,
+    cases: Vec<(FaultAnswer, RemoteFault, &str)>,
 ) {
     assert_eq!(texts(&reader.read().await.unwrap()), ("chain", "key"));
     for (answer, fault, words) in cases {
@@ -72,18 +72,18 @@ async fn faults_are_told(
     }
 }
 
-fn of_any_service() -> Vec<(Answer, RemoteFault, &'static str)> {
+fn of_any_service() -> Vec<(FaultAnswer, RemoteFault, &'static str)> {
     use RemoteFault::{Unavailable, Unreachable};
     vec![
-        (Answer::Hang, Unreachable, "gave no answer in time"),
-        (Answer::Reset, Unreachable, "cannot be reached"),
-        (Answer::status(500, ""), Unavailable, "HTTP 500"),
+        (FaultAnswer::Hang, Unreachable, "gave no answer in time"),
+        (FaultAnswer::Reset, Unreachable, "cannot be reached"),
+        (FaultAnswer::status(500, ""), Unavailable, "HTTP 500"),
         (
-            Answer::status(502, "<html>bad gateway</html>"),
+            FaultAnswer::status(502, "<html>bad gateway</html>"),
             Unavailable,
             "HTTP 502",
         ),
-        (Answer::status(429, ""), Unavailable, "HTTP 429"),
+        (FaultAnswer::status(429, ""), Unavailable, "HTTP 429"),
     ]
 }
 
@@ -92,8 +92,8 @@ async fn faults_of_s3_change_no_pair_and_are_not_answered_by_haste() {
     use RemoteFault::{Configuration, Denied, Kms, NotFound, TooLarge, Unavailable, Unreachable};
     let server = FaultServer::start(bucket).await;
     let mut reader = server.s3(pair_of_objects());
-    let error = |status, code, message| Answer::status(status, &s3_error(code, message));
-    let large = Answer::Whole(200, Vec::new(), vec![b'x'; 262_145]);
+    let error = |status, code, message| FaultAnswer::status(status, &s3_error(code, message));
+    let large = FaultAnswer::Whole(200, Vec::new(), vec![b'x'; 262_145]);
     let mut cases = of_any_service();
     cases.extend([
         (
@@ -147,13 +147,13 @@ async fn faults_of_s3_change_no_pair_and_are_not_answered_by_haste() {
             "expecting 'b'",
         ),
         (large, TooLarge, "it has 262145 bytes; at most 262144 are read"),
-        (Answer::Endless(200), TooLarge, "at most 262144 are read"),
+        (FaultAnswer::Endless(200), TooLarge, "at most 262144 are read"),
         (
-            Answer::Truncated(b"chai".to_vec()),
+            FaultAnswer::Truncated(b"chai".to_vec()),
             Unreachable,
             "did not come whole",
         ),
-        (Answer::Slow(vec![b'x'; 1_000]), Unreachable, ""),
+        (FaultAnswer::Slow(vec![b'x'; 1_000]), Unreachable, ""),
     ]);
     faults_are_told(&server, &mut reader, bucket, cases).await;
 }
@@ -163,7 +163,8 @@ async fn faults_of_secrets_manager_change_no_pair_and_are_not_answered_by_haste(
     use RemoteFault::{Denied, Kms, Malformed, NotFound, TooLarge, Unavailable, Unreachable};
     let server = FaultServer::start(secrets).await;
     let mut reader = server.secret(json());
-    let secret = |text: &str| Answer::status(200, &serde_json::json!({"SecretString": text}).to_string());
+    let secret =
+        |text: &str| FaultAnswer::status(200, &serde_json::json!({"SecretString": text}).to_string());
     let mut cases = of_any_service();
     cases.extend([
         (
@@ -217,9 +218,13 @@ async fn faults_of_secrets_manager_change_no_pair_and_are_not_answered_by_haste(
             Malformed,
             "it has no field `certificate`, but `cert`",
         ),
-        (Answer::status(200, "{\"Secret"), Unreachable, "without sense"),
-        (Answer::Truncated(b"{".to_vec()), Unreachable, ""),
-        (Answer::Slow(vec![b' '; 1_000]), Unreachable, ""),
+        (
+            FaultAnswer::status(200, "{\"Secret"),
+            Unreachable,
+            "without sense",
+        ),
+        (FaultAnswer::Truncated(b"{".to_vec()), Unreachable, ""),
+        (FaultAnswer::Slow(vec![b' '; 1_000]), Unreachable, ""),
     ]);
     faults_are_told(&server, &mut reader, secrets, cases).await;
 }
@@ -235,7 +240,7 @@ async fn an_endless_answer_is_not_taken() {
         assert_eq!(text, format!("{service}: {words}"));
     };
     for status in [200, 403, 500] {
-        let server = FaultServer::start(move |_| Answer::Endless(status)).await;
+        let server = FaultServer::start(move |_| FaultAnswer::Endless(status)).await;
         let error = server.secret(json()).read().await.unwrap_err();
         let taken = server.taken().await;
         assert!(taken < MOST, "Secrets Manager, {status}: {taken}, {error}");
@@ -262,13 +267,13 @@ async fn the_longest_answers_of_use_are_read() {
     let server = FaultServer::start(|_| {
         let escaped = "\\u0078".repeat(65_536 - 38);
         let secret = format!(r#"{{\"certificate\":\"{escaped}\",\"private_key\":\"k\"}}"#);
-        Answer::status(200, &format!(r#"{{"SecretString":"{secret}"}}"#))
+        FaultAnswer::status(200, &format!(r#"{{"SecretString":"{secret}"}}"#))
     })
     .await;
     let pair = server.secret(json()).read().await.unwrap();
     assert_eq!(pair.chain.len(), 65_536 - 38);
     assert_eq!(pair.key.as_slice(), b"k");
-    let server = FaultServer::start(|_| Answer::status(200, &"x".repeat(4 << 20))).await;
+    let server = FaultServer::start(|_| FaultAnswer::status(200, &"x".repeat(4 << 20))).await;
     let mut reader = list_of(&server);
     assert_eq!(reader.read().await.unwrap().chain.len(), 4 << 20);
 }
@@ -287,9 +292,9 @@ async fn two_objects_are_read_as_they_were_together() {
         let body = format!("{turn} {}", asked.path.split('?').next().unwrap());
         let etag = format!("\"{body}\"");
         if asked.headers.get("if-none-match") == Some(&etag) {
-            return Answer::status(304, "").with("etag", &etag);
+            return FaultAnswer::status(304, "").with("etag", &etag);
         }
-        Answer::status(200, &body).with("etag", &etag)
+        FaultAnswer::status(200, &body).with("etag", &etag)
     });
     let pair = reader.read().await.unwrap();
     assert_eq!(
@@ -304,7 +309,7 @@ async fn objects_that_never_rest_are_told_as_moving() {
     let server = FaultServer::start(move |_| {
         let mut looks = looks.lock().unwrap();
         *looks += 1;
-        Answer::status(200, &looks.to_string()).with("etag", &format!("\"{looks}\""))
+        FaultAnswer::status(200, &looks.to_string()).with("etag", &format!("\"{looks}\""))
     })
     .await;
     let mut reader = server.s3(pair_of_objects());
@@ -333,7 +338,7 @@ async fn an_unchanged_pair_is_answered_by_conditions() {
 }
 
 /// Reads a revocation list from the server.
-fn list_of(server: &FaultServer) -> Reader {
+fn list_of(server: &FaultServer) -> SourceReader {
     let source = Source::S3(S3Source {
         aws: server.aws(),
         bucket: "bucket".to_owned(),
@@ -342,7 +347,7 @@ fn list_of(server: &FaultServer) -> Reader {
         poll: POLL,
         queue: None,
     });
-    Reader::of_trust(&source, POLL, None).unwrap()
+    SourceReader::of_trust(&source, POLL, None).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -350,7 +355,7 @@ async fn revocation_lists_may_be_longer_than_a_pair() {
     let long = "x".repeat(262_145);
     let server = FaultServer::start({
         let long = long.clone();
-        move |_| Answer::status(200, &long)
+        move |_| FaultAnswer::status(200, &long)
     })
     .await;
     let mut reader = list_of(&server);
@@ -365,12 +370,12 @@ async fn revocation_lists_may_be_longer_than_a_pair() {
         chain: path.clone(),
         key: path,
     });
-    let mut reader = Reader::of_trust(&source, POLL, None).unwrap();
+    let mut reader = SourceReader::of_trust(&source, POLL, None).unwrap();
     assert_eq!(
         texts(&reader.read().await.unwrap()),
         (long.as_str(), long.as_str())
     );
-    let mut reader = Reader::new(&source, POLL, None).unwrap();
+    let mut reader = SourceReader::new(&source, POLL, None).unwrap();
     assert!(reader.read().await.is_err());
 }
 
@@ -381,9 +386,9 @@ async fn a_flood_of_messages_is_one_hint_a_second_at_most() {
         if target.ends_with("ReceiveMessage") {
             let body =
                 serde_json::json!({"Messages": [{"MessageId": "m", "ReceiptHandle": "r", "Body": "{}"}]});
-            Answer::status(200, &body.to_string())
+            FaultAnswer::status(200, &body.to_string())
         } else {
-            Answer::status(200, r#"{"Successful": [{"Id": "0"}], "Failed": []}"#)
+            FaultAnswer::status(200, r#"{"Successful": [{"Id": "0"}], "Failed": []}"#)
         }
     })
     .await;
@@ -429,7 +434,7 @@ async fn a_store_without_hosts_for_buckets_is_told_by_the_host_that_was_asked() 
             poll: POLL,
             queue: None,
         });
-        let error = Reader::new(&source, POLL, None)
+        let error = SourceReader::new(&source, POLL, None)
             .unwrap()
             .read()
             .await

@@ -19,12 +19,12 @@ use crate::ports::free_address;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A moto of this test's own, ended with it.
-pub(super) struct Moto {
+pub(super) struct MotoStores {
     process: Child,
     address: SocketAddr,
 }
 
-impl Moto {
+impl MotoStores {
     pub(super) async fn start() -> Self {
         let address = free_address();
         let program = tool("moto_server");
@@ -70,7 +70,7 @@ impl Moto {
     }
 }
 
-impl Drop for Moto {
+impl Drop for MotoStores {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -90,14 +90,14 @@ pub(super) async fn put(client: &aws_sdk_s3::Client, key: &str, content: impl As
     put.body(body).send().await.unwrap().version_id
 }
 
-async fn fault(reader: &mut Reader) -> RemoteFault {
+async fn fault(reader: &mut SourceReader) -> RemoteFault {
     remote(&reader.read().await.unwrap_err()).0
 }
 
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn objects_are_read_as_they_are_replaced_pinned_encrypted_and_removed() {
-    let moto = Moto::start().await;
+    let moto = MotoStores::start().await;
     let client = moto.s3().await;
     let versioning = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled);
     let enable = client.put_bucket_versioning().bucket("certs");
@@ -165,7 +165,7 @@ async fn objects_are_read_as_they_are_replaced_pinned_encrypted_and_removed() {
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn a_message_of_s3_in_the_queue_is_a_hint() {
-    let moto = Moto::start().await;
+    let moto = MotoStores::start().await;
     let client = moto.s3().await;
     let queues = aws_sdk_sqs::Client::new(&crate::aws::config(&moto.aws()).await.unwrap());
     let made = queues.create_queue().queue_name("changes").send().await.unwrap();
@@ -223,7 +223,7 @@ async fn a_message_of_s3_in_the_queue_is_a_hint() {
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn a_secret_is_read_as_it_is_rotated_and_removed() {
-    let moto = Moto::start().await;
+    let moto = MotoStores::start().await;
     let client = moto.secrets().await;
     let value = |turn: u32| {
         let value =
@@ -292,7 +292,7 @@ async fn a_secret_is_read_as_it_is_rotated_and_removed() {
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn a_secret_may_be_a_container_in_binary_or_in_base64() {
-    let moto = Moto::start().await;
+    let moto = MotoStores::start().await;
     let client = moto.secrets().await;
     let base64 = include_str!("../secrets_manager/pkcs12/modern.p12.base64");
     let binary = {

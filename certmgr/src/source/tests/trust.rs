@@ -4,7 +4,7 @@ use certstore::store;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::moto::{Moto, put};
+use super::moto::{MotoStores, put};
 use super::*;
 use crate::tests::test_now;
 use crate::tests::trust::{TrustCa, lets_in};
@@ -48,7 +48,7 @@ fn config(source: Source) -> TrustConfig {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn a_bundle_of_objects_is_swapped_and_stays_when_they_are_gone() {
-    let moto = Moto::start().await;
+    let moto = MotoStores::start().await;
     let client = moto.s3().await;
     let ca = TrustCa::new("one");
     let [good, bad] = [1, 2].map(|serial| ca.client(serial));
@@ -89,7 +89,7 @@ async fn a_bundle_of_objects_is_swapped_and_stays_when_they_are_gone() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn a_bundle_of_a_secret_is_swapped_when_it_is_rotated() {
-    let moto = Moto::start().await;
+    let moto = MotoStores::start().await;
     let client = moto.secrets().await;
     let ca = TrustCa::new("one");
     let [good, bad] = [1, 2].map(|serial| ca.client(serial));

@@ -5,7 +5,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn who_can_open_nothing_more_stays_counted() {
-    let world = World::new();
+    let world = OrderingTest::new();
     let (manager, _) = world.with_a_wish().await;
     let (state, lease) = TestLease::open(world.directory.path());
     lease.fails.store(false, SeqCst);
@@ -26,7 +26,7 @@ async fn who_can_open_nothing_more_stays_counted() {
 async fn who_serves_it_without_being_able_to_say_so_holds_the_revocation_up() {
     // Descriptors ran out: no lock file can be opened, and in one case the list cannot be read either.
     for sees_the_list in [true, false] {
-        let world = World::new();
+        let world = OrderingTest::new();
         let mut manager = world.serving().await;
         let (state, store) = TestStore::open(world.directory.path(), &Crash::never());
         let (with_double, lease) = TestLease::open(world.directory.path());
@@ -39,7 +39,7 @@ async fn who_serves_it_without_being_able_to_say_so_holds_the_revocation_up() {
         other.told_in_time("restored").await;
         lease.fails.store(true, SeqCst);
         store.is_blind.store(!sees_the_list, SeqCst);
-        world.ca.answers(Answer::Fail(IssueFault::Unreachable));
+        world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
         manager.revoke().await.unwrap();
         manager.handle.reload(Vec::new());
         tokio::time::sleep(6 * HOUR).await;

@@ -1,7 +1,7 @@
 //! Certificates that must lead to the anchors of a trust bundle.
 
 use super::super::doubles::acme_config;
-use super::super::orders::World;
+use super::super::orders::OrderingTest;
 use super::*;
 
 /// Longer than a bundle is waited for before its absence is reported.
@@ -122,7 +122,7 @@ async fn what_is_kept_serves_at_once_and_is_held_against_the_anchors_when_they_c
 }
 
 /// A certificate that is ordered and needs the bundle, which is not there.
-fn ordered(world: &World, bundle: &Bundle) -> TestManager {
+fn ordered(world: &OrderingTest, bundle: &Bundle) -> TestManager {
     let config = CertificateConfig {
         trust: Some("internal".to_owned()),
         ..acme_config()
@@ -135,7 +135,7 @@ fn ordered(world: &World, bundle: &Bundle) -> TestManager {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_ordered_and_waits_for_its_anchors_serves_as_soon_as_they_come() {
-    let (world, bundle) = (World::new(), Bundle::new());
+    let (world, bundle) = (OrderingTest::new(), Bundle::new());
     let mut manager = ordered(&world, &bundle);
     let event = manager.told("holding").await;
     assert!(event.to_string().contains("trust bundle internal"), "{event}");
@@ -150,7 +150,7 @@ async fn what_was_ordered_and_waits_for_its_anchors_serves_as_soon_as_they_come(
 
 #[tokio::test(start_paused = true)]
 async fn what_was_ordered_is_proved_again_against_another_bundle_and_serves_on() {
-    let (world, bundle, other) = (World::new(), Bundle::new(), TestCa::new());
+    let (world, bundle, other) = (OrderingTest::new(), Bundle::new(), TestCa::new());
     bundle.write(&world.ca.anchor(), "");
     let mut manager = ordered(&world, &bundle);
     manager.told("promoted").await;

@@ -19,7 +19,7 @@ use super::*;
 type Set = (i64, Vec<String>);
 
 #[derive(Default)]
-struct State {
+struct ZoneState {
     /// Id, name, and true if the zone is private.
     zones: Vec<(&'static str, &'static str, bool)>,
     sets: BTreeMap<(String, String), Set>,
@@ -41,7 +41,7 @@ struct State {
 
 struct Double {
     endpoint: String,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ZoneState>>,
     task: JoinHandle<()>,
 }
 
@@ -55,11 +55,11 @@ impl Double {
     async fn start(zones: &[(&'static str, &'static str, bool)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(ZoneState {
             zones: zones.to_vec(),
             page: 100,
             words: "as the test wants it",
-            ..State::default()
+            ..ZoneState::default()
         }));
         let shared = Arc::clone(&state);
         let task = tokio::spawn(async move {
@@ -85,7 +85,7 @@ impl Double {
         zones(&self.endpoint, None, PATIENCE)
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut ZoneState) -> T) -> T {
         change(&mut self.state.lock().unwrap())
     }
 
@@ -113,7 +113,7 @@ impl Double {
 
 async fn answer(
     request: Request<Incoming>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ZoneState>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
@@ -182,7 +182,7 @@ fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
-fn list_zones(state: &State, query: &str) -> String {
+fn list_zones(state: &ZoneState, query: &str) -> String {
     let first = match parameter(query, "hostedzoneid") {
         Some(from) => state.zones.iter().position(|(id, ..)| *id == from).unwrap(),
         None => 0,
@@ -208,7 +208,7 @@ fn list_zones(state: &State, query: &str) -> String {
     )
 }
 
-fn list_sets(state: &State, zone: &str, query: &str) -> (u16, String) {
+fn list_sets(state: &ZoneState, zone: &str, query: &str) -> (u16, String) {
     if !state.zones.iter().any(|(id, ..)| *id == zone) {
         return (404, error("NoSuchHostedZone", "no hosted zone found"));
     }
@@ -241,7 +241,7 @@ fn list_sets(state: &State, zone: &str, query: &str) -> (u16, String) {
     )
 }
 
-fn change(state: &mut State, zone: &str, body: &str) -> (u16, String) {
+fn change(state: &mut ZoneState, zone: &str, body: &str) -> (u16, String) {
     if let Some((name, set)) = state.meanwhile.pop_front() {
         let key = (zone.to_owned(), name.to_owned());
         match set {

@@ -16,12 +16,12 @@ use crate::dns::Lookup;
 use crate::ports::free_address;
 
 /// A moto process for one test; it ends with the test.
-struct Moto {
+struct MotoRoute53 {
     endpoint: String,
     _process: Child,
 }
 
-impl Moto {
+impl MotoRoute53 {
     async fn start() -> Self {
         let tools = env::var_os("H2GATE_TOOLS").map_or_else(
             || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools")),
@@ -138,7 +138,7 @@ impl Moto {
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn moto_keeps_one_set_for_wildcard_and_apex_beside_what_others_wrote() {
-    let moto = Moto::start().await;
+    let moto = MotoRoute53::start().await;
     let zone = moto.create("example.com", false).await;
     moto.put(&zone, CHALLENGE, "theirs").await;
     let zones = moto.zones();
@@ -159,7 +159,7 @@ async fn moto_keeps_one_set_for_wildcard_and_apex_beside_what_others_wrote() {
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn moto_keeps_nothing_after_a_clean_up_and_takes_the_records_again() {
-    let moto = Moto::start().await;
+    let moto = MotoRoute53::start().await;
     let zone = moto.create("example.com", false).await;
     let zones = moto.zones();
     for round in ["first", "second"] {
@@ -185,7 +185,7 @@ async fn moto_keeps_nothing_after_a_clean_up_and_takes_the_records_again() {
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn moto_is_asked_for_the_public_zone_with_the_longest_suffix() {
-    let moto = Moto::start().await;
+    let moto = MotoRoute53::start().await;
     let parent = moto.create("example.com", false).await;
     let child = moto.create("b.example.com", false).await;
     let private = moto.create("a.b.example.com", true).await;
@@ -209,12 +209,12 @@ async fn moto_is_asked_for_the_public_zone_with_the_longest_suffix() {
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn a_delegated_challenge_is_written_where_its_cname_leads() {
-    let moto = Moto::start().await;
+    let moto = MotoRoute53::start().await;
     moto.create("example.com", false).await;
     let delegated = moto.create("acme.test", false).await;
     let dns = crate::dns::tests::TestDns::start(&[(
         CHALLENGE,
-        crate::dns::tests::Says::Cname("example-com.acme.test"),
+        crate::dns::tests::DnsAnswer::Cname("example-com.acme.test"),
     )])
     .await;
     let name = Lookup::new(&[dns.address])
@@ -231,7 +231,7 @@ async fn a_delegated_challenge_is_written_where_its_cname_leads() {
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn moto_says_no_to_a_zone_that_is_not_there() {
-    let moto = Moto::start().await;
+    let moto = MotoRoute53::start().await;
     let zones = zones(&moto.endpoint, Some("Z0NOWHERE"), PATIENCE);
     let error = zones.present(&[record(CHALLENGE, "ours")]).await.unwrap_err();
     assert!(error.text.contains("NoSuchHostedZone"), "{error}");

@@ -31,8 +31,8 @@ pub(super) enum Alive {
 }
 
 /// The events of a year.
-pub(super) struct Setup {
-    pub(super) fleet: Vec<Certificate>,
+pub(super) struct YearSetup {
+    pub(super) fleet: Vec<SimulatedCertificate>,
     pub(super) horizon: Duration,
     /// Times at which the state is lost.
     pub(super) losses: Vec<Duration>,
@@ -41,7 +41,7 @@ pub(super) struct Setup {
 }
 
 #[derive(Clone)]
-pub(super) struct Certificate {
+pub(super) struct SimulatedCertificate {
     pub(super) name: String,
     pub(super) alive: Alive,
     pub(super) life: Duration,
@@ -53,13 +53,13 @@ pub(super) struct Certificate {
 
 /// Data of a certificate on the disk that the processes share, beside the ledger.
 #[derive(Default, Clone)]
-pub(super) struct Kept {
+pub(super) struct SimulatedDisk {
     serving: Option<Life>,
     /// A process has the lease of the certificate.
     ordering: bool,
 }
 
-pub(super) struct Process {
+pub(super) struct SimulatedProcess {
     stamps: Stamps,
     /// Number of the last change of the ledger that the process has seen.
     learnt: u64,
@@ -70,7 +70,7 @@ pub(super) struct Process {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Event {
+pub(super) enum YearEvent {
     Turn {
         process: usize,
         certificate: usize,
@@ -86,8 +86,8 @@ pub(super) enum Event {
     Lose,
 }
 
-pub(super) struct World<'a> {
-    pub(super) setup: &'a Setup,
+pub(super) struct YearSimulation<'a> {
+    pub(super) setup: &'a YearSetup,
     pub(super) rng: StdRng,
     pub(super) time: Duration,
     pub(super) ca: LetsEncrypt,
@@ -95,9 +95,9 @@ pub(super) struct World<'a> {
     pub(super) losses: usize,
     pub(super) book: Book,
     pub(super) changes: u64,
-    pub(super) kept: Vec<Kept>,
-    pub(super) processes: [Process; 2],
-    pub(super) events: BinaryHeap<Reverse<(Duration, u64, Event)>>,
+    pub(super) kept: Vec<SimulatedDisk>,
+    pub(super) processes: [SimulatedProcess; 2],
+    pub(super) events: BinaryHeap<Reverse<(Duration, u64, YearEvent)>>,
     pub(super) answers: BTreeMap<u64, (Noted, Result<Vec<Limited>, IssueError>)>,
     pub(super) numbers: u64,
     pub(super) cas: Vec<[Ca; 2]>,
@@ -108,10 +108,10 @@ pub(super) struct World<'a> {
     pub(super) orders: usize,
 }
 
-impl<'a> World<'a> {
-    pub(super) fn new(setup: &'a Setup, rng: StdRng) -> Self {
+impl<'a> YearSimulation<'a> {
+    pub(super) fn new(setup: &'a YearSetup, rng: StdRng) -> Self {
         let size = setup.fleet.len();
-        let process = || Process {
+        let process = || SimulatedProcess {
             stamps: Stamps::default(),
             learnt: u64::MAX,
             advice: vec![None; size],
@@ -137,7 +137,7 @@ impl<'a> World<'a> {
             losses: 0,
             book: Book::default(),
             changes: 0,
-            kept: vec![Kept::default(); size],
+            kept: vec![SimulatedDisk::default(); size],
             processes: [process(), process()],
             events: BinaryHeap::new(),
             answers: BTreeMap::new(),
@@ -159,7 +159,7 @@ impl<'a> World<'a> {
             orders: 0,
         };
         for at in &setup.losses {
-            world.push(*at, Event::Lose);
+            world.push(*at, YearEvent::Lose);
         }
         for (certificate, one) in setup.fleet.iter().enumerate() {
             world.wake(certificate, one.wanted.start);
@@ -167,7 +167,7 @@ impl<'a> World<'a> {
         world
     }
 
-    pub(super) fn push(&mut self, after_begin: Duration, event: Event) {
+    pub(super) fn push(&mut self, after_begin: Duration, event: YearEvent) {
         self.numbers += 1;
         self.events
             .push(Reverse((BEGIN + after_begin, self.numbers, event)));
@@ -185,7 +185,7 @@ impl<'a> World<'a> {
         let turn = self.processes[process].turns[certificate];
         self.push(
             after_begin,
-            Event::Turn {
+            YearEvent::Turn {
                 process,
                 certificate,
                 turn,
@@ -202,7 +202,7 @@ impl<'a> World<'a> {
             };
             self.time = at;
             match event {
-                Event::Turn {
+                YearEvent::Turn {
                     process,
                     certificate,
                     turn,
@@ -211,7 +211,7 @@ impl<'a> World<'a> {
                         self.turn(process, certificate);
                     }
                 }
-                Event::Answer {
+                YearEvent::Answer {
                     process,
                     certificate,
                     position,
@@ -222,7 +222,7 @@ impl<'a> World<'a> {
                         self.answer(process, certificate, position, noted);
                     }
                 }
-                Event::Lose => self.lose(),
+                YearEvent::Lose => self.lose(),
             }
         }
         self.time = BEGIN + after_begin;
@@ -235,7 +235,7 @@ impl<'a> World<'a> {
     pub(super) fn now(&self) -> Now {
         Now {
             wall: unix(self.time),
-            steady: Steady(self.time),
+            monotonic: MonotonicTime(self.time),
         }
     }
 
@@ -251,7 +251,7 @@ impl<'a> World<'a> {
             process.probes.fill(None);
         }
         for certificate in 0..self.kept.len() {
-            self.kept[certificate] = Kept::default();
+            self.kept[certificate] = SimulatedDisk::default();
             self.wake(certificate, self.since_begin());
         }
     }
@@ -266,7 +266,7 @@ impl<'a> World<'a> {
         }
         self.learn(process);
         let now = self.now();
-        let known = Known {
+        let known = Facts {
             serving: self.kept[certificate].serving,
             advice: self.processes[process].advice[certificate].clone(),
             record: self.book.record(
@@ -287,22 +287,22 @@ impl<'a> World<'a> {
             return;
         }
         match next.action {
-            Action::Issue if self.kept[certificate].ordering => {
+            ScheduledAction::Issue if self.kept[certificate].ordering => {
                 self.look_again(process, certificate, self.since_begin() + MINUTE);
                 return;
             }
-            Action::Issue => {
+            ScheduledAction::Issue => {
                 self.kept[certificate].ordering = true;
                 self.attempt(process, certificate, 0, None);
                 return;
             }
-            Action::AskRenewalInfo { ca } => self.ask(process, certificate, ca),
-            Action::Probe { ca } => {
+            ScheduledAction::AskRenewalInfo { ca } => self.ask(process, certificate, ca),
+            ScheduledAction::Probe { ca } => {
                 let good = self.is_up(certificate, ca);
                 self.looked(process, certificate, good);
             }
             // The self-check of names cannot see the mistake here.
-            Action::CheckNames => self.looked(process, certificate, true),
+            ScheduledAction::CheckNames => self.looked(process, certificate, true),
         }
         self.look_again(process, certificate, self.since_begin());
     }
@@ -319,10 +319,10 @@ impl<'a> World<'a> {
     pub(super) fn looked(&mut self, process: usize, certificate: usize, good: bool) {
         let rng = &mut self.rng;
         let probe = Probe {
-            at: Steady(self.time),
+            at: MonotonicTime(self.time),
             good,
             was_bad: false,
-            draw: Draw::new(&mut || rng.random()),
+            jitter: Jitter::new(&mut || rng.random()),
         };
         self.processes[process].probes[certificate] = Some(probe);
     }
@@ -389,8 +389,8 @@ impl<'a> World<'a> {
                 continue;
             }
             let rng = &mut self.rng;
-            let draw = Draw::new(&mut || rng.random());
-            let noted = self.book.intend(&order, draw, stamps, now);
+            let jitter = Jitter::new(&mut || rng.random());
+            let noted = self.book.intend(&order, jitter, stamps, now);
             self.changes += 1;
             let replaces = (kind == OrderKind::Replacing)
                 .then_some(replaced)
@@ -402,7 +402,7 @@ impl<'a> World<'a> {
             self.answers.insert(number, (noted, result));
             self.push(
                 self.since_begin() + takes,
-                Event::Answer {
+                YearEvent::Answer {
                     process,
                     certificate,
                     position,

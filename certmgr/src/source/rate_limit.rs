@@ -10,11 +10,11 @@ const PER_REQUEST: Duration = Duration::from_secs(1);
 /// Each request is paid for by a second in which no reading begins. The requests of one reading follow each
 /// other at once, for they belong together.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RateLimit {
     free_at: Instant,
 }
 
-impl Pace {
+impl RateLimit {
     pub(super) fn new(now: Instant) -> Self {
         Self { free_at: now }
     }
@@ -42,15 +42,15 @@ mod tests {
     #[test]
     fn readings_of_many_requests_are_followed_by_as_many_seconds() {
         let start = Instant::now();
-        let mut pace = Pace::new(start);
-        assert_eq!(pace.free_at(), start);
+        let mut rate_limit = RateLimit::new(start);
+        assert_eq!(rate_limit.free_at(), start);
         for _ in 0..3 {
-            pace.spend(start);
+            rate_limit.spend(start);
         }
-        assert_eq!(pace.free_at(), start + 3 * PER_REQUEST);
+        assert_eq!(rate_limit.free_at(), start + 3 * PER_REQUEST);
         let late = start + 60 * PER_REQUEST;
-        pace.spend(late);
-        assert_eq!(pace.free_at(), late + PER_REQUEST);
+        rate_limit.spend(late);
+        assert_eq!(rate_limit.free_at(), late + PER_REQUEST);
     }
 
     #[test]
