@@ -12,19 +12,12 @@ mod rate;
 mod time;
 mod writer;
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use certstore::Identity;
-use http2::Field;
-
-use self::line::Line;
+pub(crate) use self::line::Line;
 pub(crate) use self::rate::{Spent, Verdict};
 use self::time::Timestamp;
 pub use self::writer::{AccessLogSink, AccessLogTotals, AccessLogWriter, Destination};
-use crate::connection::Client;
-use crate::rpc::call::Kind;
-use crate::rpc::relay::LogEntry;
-use crate::telemetry::{BackendLabel, RouteLabel};
 
 /// Lines that a worker keeps while the buffer is busy; the oldest go first, all at once.
 const MAX_BATCH: usize = 1 << 20;
@@ -56,40 +49,6 @@ impl Batch {
         self.sink.is_some()
     }
 
-    /// The line of an RPC that has ended; tells how many octets it has.
-    pub(crate) fn rpc(
-        &mut self,
-        (route, backend): (RouteLabel, BackendLabel),
-        kind: Kind,
-        entry: &LogEntry,
-        client: &Client,
-        status: u8,
-        took: Duration,
-    ) -> usize {
-        let identity = client.presented.as_deref().map(|presented| &presented.identity);
-        self.add(&Line {
-            route: route.name(),
-            backend: backend.name(),
-            endpoint: entry.endpoint,
-            host: value(&entry.authority),
-            path: value(&entry.path),
-            client: client.address,
-            tls: client.tls,
-            certificate: client.certificate,
-            client_identity: identity.map(Identity::name).unwrap_or_default().as_bytes(),
-            client_fingerprint: identity.map_or("", |identity| &identity.fingerprint).as_bytes(),
-            http_status: entry.http_status,
-            grpc_status: (kind == Kind::Grpc).then_some(status),
-            took,
-            bytes_in: entry.bytes_in,
-            bytes_out: entry.bytes_out,
-            request_id: value(&entry.request_id),
-            user_agent: value(&entry.user_agent),
-            reason: entry.reason,
-            detail: entry.detail,
-        })
-    }
-
     /// An RPC has no line, because its connection had too many.
     pub(crate) fn over_rate(&self) {
         if let Some(sink) = &self.sink {
@@ -112,7 +71,7 @@ impl Batch {
     }
 
     /// Renders the line; tells how many octets it has.
-    fn add(&mut self, line: &Line<'_>) -> usize {
+    pub(crate) fn add(&mut self, line: &Line<'_>) -> usize {
         let Some(sink) = &self.sink else { return 0 };
         if self.text.len() >= MAX_BATCH {
             sink.dropped(self.lines);
@@ -125,10 +84,6 @@ impl Batch {
         self.lines += 1;
         self.text.len() - before
     }
-}
-
-fn value(field: &Option<Field>) -> &[u8] {
-    field.as_ref().map(Field::value).unwrap_or_default()
 }
 
 #[cfg(test)]

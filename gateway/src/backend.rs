@@ -5,9 +5,6 @@
 
 mod connect;
 pub(crate) mod discovery;
-pub(crate) mod pool;
-pub(crate) mod share;
-pub(crate) mod spoken;
 
 use std::collections::BinaryHeap;
 use std::rc::Rc;
@@ -17,16 +14,16 @@ use std::time::{Duration, Instant};
 use http2::ErrorCode;
 
 use self::connect::Fault;
-use self::pool::{Left, Pick, Pool};
-use self::share::{EndpointId, ShareRequest, Streams};
 use crate::connection::{BackendPeer, Connection, Peer};
-use crate::rpc::relay::StreamOf;
-use crate::rpc::status::Refusal;
+use crate::pool::share::{EndpointId, ShareRequest, Streams};
+use crate::pool::{Left, Pick, Pool};
+use crate::relay::StreamOf;
+use crate::slab::{Key, Slab};
 use crate::snapshot::RunningBackend;
+use crate::status::{MAX_STARVED, Refusal};
 use crate::telemetry::event::Event;
 use crate::worker::Worker;
 use crate::worker::ending::Fate;
-use crate::worker::slab::{Key, Slab};
 
 /// A connection that ends before this age, has answered nothing and is about to answer nothing, was of no use.
 const USELESS_BEFORE: Duration = Duration::from_secs(1);
@@ -36,9 +33,6 @@ const TAKEN_AT_ONCE: usize = 64;
 /// The debug data of gRPC's C core, with INTERNAL_ERROR, when it ends a connection that has been idle for as long as it
 /// allows.
 const IDLE: &[u8] = b"connection idle";
-
-/// The name of [`Limits::max_starved`](crate::settings::Limits::max_starved).
-pub(crate) const MAX_STARVED: &str = "max_starved";
 
 fn was_useless(connection: &Connection, now: Instant) -> bool {
     let goes_on = connection.h2.peer_going_away() && connection.h2.open_streams() > 0;
@@ -189,7 +183,7 @@ impl Worker {
 
     /// Takes a stream from whoever has most for each client that has none and has waited for `max_starved`, because
     /// others have all of them and do not end. Its place goes to one who has none, for the others have too many
-    /// ([`share`]).
+    /// ([`crate::pool::share`]).
     fn feed_starving(&mut self, index: usize) {
         let limits = &self.snapshot.limits;
         let (now, max_starved, connections) = (self.now, limits.max_starved, &self.connections);

@@ -1,88 +1,40 @@
-//! The story of a client's connection: accepted → secured → HTTP/2 → closed.
-//!
-//! Each stage is a type, and going on consumes the one before. One deadline runs from accept until
-//! the client's preface and SETTINGS are here; after that the worker's tick watches what is begun
-//! and not ended, and idle time.
+//! A connection that speaks HTTP/2, to a client or to a backend: its state, and what is known of its peer.
 
-mod handshake;
-pub(crate) mod listener;
+pub(crate) mod charge;
 pub(crate) mod permit;
 pub(crate) mod session;
 pub(crate) mod socket;
-pub(crate) mod tls;
-pub(crate) mod unmet;
+mod unmet;
 
-use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Instant;
 
-use certstore::{ClientTrust, Identity, UnixTime};
-use rustls::ProtocolVersion;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use certstore::{Identity, UnixTime};
+use tokio::net::tcp::OwnedWriteHalf;
 
-use self::handshake::Ended;
-use self::listener::BoundListener;
+use self::charge::Charge;
 use self::permit::ConnectionPermit;
 use self::session::Session;
 use crate::access_log::Spent;
-use crate::backend::share::{EndpointId, Shares, Streams};
-use crate::backend::spoken::Opening;
-use crate::bridge;
 use crate::forwarded::Forwarding;
-use crate::rpc::credit::{Bounds, Credit};
-use crate::settings::{Http1, Http2, Protocol};
-use crate::telemetry::{HandshakeFailure, TlsLabel};
-use crate::worker::memory::Charge;
-use crate::worker::places::Place;
-use crate::worker::scheduler::{Account, Slice};
-use crate::worker::slab::Key;
-use crate::worker::{Worker, WorkerHandle};
+use crate::listener::BoundListener;
+use crate::pool::share::{EndpointId, Shares, Streams};
+use crate::pool::spoken::Opening;
+use crate::relay::credit::{Bounds, Credit};
+use crate::settings::Http2;
+use crate::telemetry::{SentAway, TlsLabel};
 
-/// The number of reads that one connection may have in a turn before others get theirs; long ones end it sooner
-/// (`worker/scheduler.rs`).
-const READS_PER_TURN: usize = 4;
-/// The octets that are read at once while many want a turn.
-const SHORT_READ: usize = 16 << 10;
 /// Credit that a new client connection may be given beyond the base windows. Windows say what a client
 /// promises to take, and the kernel takes megabytes for one that reads nothing; only an answered PING
 /// shows that what was written before it has been read.
-const FIRST_BUDGET: usize = 64 << 10;
+pub(crate) const FIRST_BUDGET: usize = 64 << 10;
 /// Streams that stand still leave windows open. All windows towards backends come to at most so many budgets of a
 /// client that has shown that it reads, and never to more than may be queued for it.
 const STILL_BUDGETS: usize = 16;
 /// Output of a backend connection that takes no further RPC until some of it has left.
 const MAX_UNSENT: usize = 256 << 10;
-
-/// A socket from the listener, on the worker that will own it for ever.
-pub(crate) struct Accepted {
-    pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
-    pub(crate) listener: Arc<BoundListener>,
-    pub(crate) at: Instant,
-    pub(crate) place: Place,
-}
-
-/// TLS is done, or was not asked for.
-struct Secured {
-    stream: TcpStream,
-    client: Client,
-    transport: Transport,
-    /// The octets that came in one flight with the end of the handshake, decrypted.
-    early: Vec<u8>,
-    at: Instant,
-}
-
-/// In the worker's table, speaking HTTP/2.
-struct Established {
-    key: Key,
-    read: OwnedReadHalf,
-}
 
 /// The facts that an RPC may know of the client that sent it.
 #[derive(Debug)]
@@ -118,7 +70,7 @@ pub(crate) struct Client {
     /// answered by one who has not read it.
     pub(crate) probe: Option<[u8; 8]>,
     /// Its count ends when the connection is dropped.
-    _permit: ConnectionPermit,
+    pub(crate) _permit: ConnectionPermit,
 }
 
 /// A client's certificate, and how far it is believed.
@@ -131,32 +83,9 @@ pub(crate) struct Presented {
     pub(crate) at: UnixTime,
 }
 
-/// The reason for which a connected client is sent away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SentAway {
-    /// The trust bundle does not accept its certificate any more.
-    Certificate,
-    /// Its listener asks for something that it does not fulfil, or is gone.
-    Listener,
-}
-
-impl SentAway {
-    /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 2] = [Self::Certificate, Self::Listener];
-
-    /// The name in metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Certificate => "certificate",
-            Self::Listener => "listener",
-        }
-    }
-}
-
 /// A connection that speaks HTTP/2, to a client or to a backend, in the table of its worker.
 ///
-/// `Secured::enter` makes it for a client, `backend/connect.rs` for a backend. Its reading task ([`read_until_closed`])
+/// `Secured::enter` makes it for a client, `backend/connect.rs` for a backend. Its reading task (`read_until_closed`)
 /// has the other half of the socket and the key, brings the worker what was read, and ends when the key finds nothing.
 /// Only calls on the worker change it: a call that leaves output marks it dirty, and the flusher writes at the end of
 /// the turn.
@@ -281,7 +210,7 @@ impl Client {
 
 impl Presented {
     /// The certificate that a handshake has verified which began while the bundle of this install served.
-    fn during(session: &Session, bundle: u64) -> Option<Box<Self>> {
+    pub(crate) fn during(session: &Session, bundle: u64) -> Option<Box<Self>> {
         let certificate = session.client_chain().first()?;
         Some(Box::new(Self {
             identity: Identity::of(certificate),
@@ -305,7 +234,12 @@ impl Peer {
 }
 
 /// The fields that tell backends of a client, by a listener with these settings.
-fn forwarding(settings: &Http2, address: IpAddr, tls: TlsLabel, presented: Option<&Presented>) -> Forwarding {
+pub(crate) fn forwarding(
+    settings: &Http2,
+    address: IpAddr,
+    tls: TlsLabel,
+    presented: Option<&Presented>,
+) -> Forwarding {
     let trusted = settings
         .trusted_peers
         .iter()
@@ -317,101 +251,6 @@ fn forwarding(settings: &Http2, address: IpAddr, tls: TlsLabel, presented: Optio
         presented.map(|presented| &presented.identity),
         trusted,
     )
-}
-
-/// From accept to close. Returns when the connection has left the worker's table.
-pub(crate) async fn serve(handle: Rc<WorkerHandle>, accepted: Accepted) {
-    let deadline = accepted.at + handle.handshake_timeout();
-    let (listener, peer) = (accepted.listener.clone(), accepted.peer);
-    // What is boxed does not keep its room in the task of an idle connection.
-    let settings = match &listener.settings.protocol {
-        Protocol::Http2(settings) => settings,
-        Protocol::Http1(Http1 { redirect }) => {
-            return Box::pin(bridge::http::serve(handle, accepted, *redirect)).await;
-        }
-    };
-    let securing = Box::pin(accepted.secure(&handle, settings));
-    let secured = match tokio::time::timeout_at(deadline.into(), securing).await {
-        Ok(Ok(secured)) => secured,
-        Ok(Err(Ended::Challenge)) => return handle.challenge_answered(),
-        Ok(Err(Ended::Failed(class, why))) => return handle.handshake_failed(class, why, &listener, peer),
-        Err(_elapsed) => return handle.handshake_failed(HandshakeFailure::Timeout, None, &listener, peer),
-    };
-    let established = secured.enter(&handle);
-    established.read_until_closed(&handle).await;
-}
-
-impl Accepted {
-    async fn secure(mut self, handle: &WorkerHandle, settings: &Http2) -> Result<Secured, Ended> {
-        let _ = self.stream.set_nodelay(true);
-        socket::keep_alive(&self.stream);
-        let (mut label, mut alpn) = (TlsLabel::Plaintext, false);
-        let (mut certificate, mut presented) = (0, None);
-        let (mut transport, mut early) = (Transport::Plaintext, Vec::new());
-        if let Some(tls) = &self.listener.tls {
-            // Of two bundles that serve while it lasts the older one: then it is verified once more.
-            let bundle = tls.client_trust.as_ref().map_or(0, ClientTrust::install);
-            let completed = handshake::run(&mut self.stream, tls, handle, &mut self.place).await?;
-            label = match completed.session.version() {
-                Some(ProtocolVersion::TLSv1_2) => TlsLabel::Tls12,
-                _ => TlsLabel::Tls13,
-            };
-            handle.handshake_done(label, completed.session.is_resumed(), self.at.elapsed());
-            certificate = completed.certificate;
-            presented = Presented::during(&completed.session, bundle);
-            alpn = completed.session.has_alpn();
-            transport = Transport::Tls(completed.session);
-            early = completed.early;
-        }
-        let permit = self.place.proved().ok_or(HandshakeFailure::TooMany)?;
-        let address = self.peer.ip().to_canonical();
-        let client = Client {
-            address,
-            forwarding: forwarding(settings, address, label, presented.as_deref()),
-            listener: self.listener,
-            tls: label,
-            certificate,
-            alpn,
-            presented,
-            reload: 0,
-            position: 0,
-            sent_away: None,
-            shares: Shares::default(),
-            requests: Credit::default(),
-            responses: Credit::default(),
-            budget: FIRST_BUDGET,
-            unproven: 0,
-            probe: None,
-            _permit: permit,
-        };
-        Ok(Secured {
-            stream: self.stream,
-            client,
-            transport,
-            early,
-            at: self.at,
-        })
-    }
-}
-
-impl Secured {
-    /// Takes its place in the worker's table; our SETTINGS are in the output from here on.
-    fn enter(self, handle: &Rc<WorkerHandle>) -> Established {
-        let (read, write) = self.stream.into_split();
-        let mut worker = handle.worker();
-        let h2 = http2::Connection::server(worker.client_config());
-        let connection = Connection::new(h2, Peer::Client(self.client), self.transport, write, self.at);
-        let key = worker.enter(connection);
-        // The preface often comes in one packet with the end of the handshake.
-        worker.came_early(key, &self.early);
-        Established { key, read }
-    }
-}
-
-impl Established {
-    async fn read_until_closed(self, handle: &WorkerHandle) {
-        read_until_closed(handle, self.key, self.read, Account::client()).await;
-    }
 }
 
 impl Connection {
@@ -442,9 +281,7 @@ impl Connection {
             logged: Spent::default(),
         }
     }
-}
 
-impl Connection {
     /// RPCs that may be opened on this backend connection now.
     pub(crate) fn streams(&self) -> Streams {
         let open = self.closing.is_none() && self.write_failed_at.is_none() && self.has_room();
@@ -467,113 +304,4 @@ impl Connection {
     pub(crate) fn has_room(&self) -> bool {
         self.h2.output().len() < MAX_UNSENT
     }
-}
-
-/// Feeds the worker whatever the socket brings until the connection is gone from its table.
-pub(crate) async fn read_until_closed(
-    handle: &WorkerHandle,
-    key: Key,
-    mut read: OwnedReadHalf,
-    mut account: Account,
-) {
-    poll_fn(|context| {
-        let polled = handle.contained_about(key, || take_turn(handle, key, &mut read, &mut account, context));
-        polled.unwrap_or(Poll::Ready(()))
-    })
-    .await;
-}
-
-/// The result of a turn of reading.
-enum Reading {
-    /// Nothing is there to be read, or it may not be now; the task will be woken.
-    Waits,
-    /// The turn is used up.
-    More,
-    /// The connection has left the worker's table.
-    Gone,
-}
-
-fn take_turn(
-    handle: &WorkerHandle,
-    key: Key,
-    read: &mut OwnedReadHalf,
-    account: &mut Account,
-    context: &mut Context<'_>,
-) -> Poll<()> {
-    let mut worker = handle.worker();
-    let Some(slice) = handle.scheduler.begin(account, worker.now, context) else {
-        return Poll::Pending;
-    };
-    worker.begin_share(slice);
-    let reading = poll_read(&mut worker, key, read, slice, context);
-    if let Some(work) = worker.work_of_share() {
-        handle
-            .scheduler
-            .end(account, slice, work, worker.share_is_used_up());
-        if matches!(reading, Reading::Waits) {
-            account.has_read_all();
-        }
-        let is_dear = worker.end_share(key, account.gives_way_for());
-        account.set_dear(is_dear);
-    }
-    match reading {
-        Reading::Waits => Poll::Pending,
-        Reading::Gone => Poll::Ready(()),
-        Reading::More => {
-            handle.scheduler.go_on_later(account, worker.now, context);
-            Poll::Pending
-        }
-    }
-}
-
-fn poll_read(
-    worker: &mut Worker,
-    key: Key,
-    read: &mut OwnedReadHalf,
-    slice: Slice,
-    context: &mut Context<'_>,
-) -> Reading {
-    for _ in 0..READS_PER_TURN {
-        if !worker.may_read(key, context) {
-            return if worker.knows(key) {
-                Reading::Waits
-            } else {
-                Reading::Gone
-            };
-        }
-        if worker.go_on(key) {
-            if worker.share_is_used_up() {
-                break;
-            }
-            continue;
-        }
-        let mut scratch = worker.take_scratch();
-        let kept = worker.kept_of_record(key);
-        let room = if slice.is_short() {
-            SHORT_READ.min(scratch.len().saturating_sub(kept))
-        } else {
-            scratch.len().saturating_sub(kept)
-        };
-        let mut buffer = ReadBuf::new(scratch.get_mut(kept..kept + room).unwrap_or_default());
-        let outcome = Pin::new(&mut *read).poll_read(context, &mut buffer);
-        let n = buffer.filled().len();
-        match outcome {
-            Poll::Pending => {
-                worker.give_scratch(scratch);
-                return Reading::Waits;
-            }
-            Poll::Ready(Ok(())) if n > 0 => {
-                worker.received(key, scratch.get_mut(..kept + n).unwrap_or_default());
-            }
-            Poll::Ready(_) => worker.lost(key),
-        }
-        worker.give_scratch(scratch);
-        if !worker.knows(key) {
-            return Reading::Gone;
-        }
-        if worker.share_is_used_up() {
-            break;
-        }
-    }
-    Reading::More
 }

@@ -8,20 +8,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::access_log::AccessLogSink;
 use crate::backend::discovery::Discovery;
-pub use crate::connection::listener::BindError;
 use crate::connection::permit::Count;
+pub use crate::listener::BindError;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
-use crate::telemetry::event::Event;
-use crate::worker::panics::{self, Rests};
-use crate::worker::{self, Command, Exit, Mailbox, SharedState};
+use crate::thread;
+use crate::worker::{Command, Mailbox, SharedState, memory};
 
 /// Commands and sockets that may wait for a worker.
 const MAILBOX: usize = 1024;
@@ -116,10 +114,7 @@ impl Gateway {
             connections: Count::default(),
             handshakes: Arc::default(),
             http1: Arc::default(),
-            at_rest: settings
-                .owns_process
-                .then(worker::memory::Resident::read)
-                .flatten(),
+            at_rest: settings.owns_process.then(memory::Resident::read).flatten(),
             held: AtomicUsize::new(0),
             held_by_large: AtomicUsize::new(0),
             large: AtomicUsize::new(0),
@@ -138,7 +133,7 @@ impl Gateway {
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let (shared, ready) = (gateway.shared.clone(), ready.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            let thread = thread.spawn(move || begin(index, &shared, inbox, ready))?;
+            let thread = thread.spawn(move || thread::begin(index, &shared, inbox, ready))?;
             gateway.threads.push(thread);
         }
         drop(ready);
@@ -262,58 +257,6 @@ impl Drop for Gateway {
         for thread in self.threads.drain(..).filter(|_| all_sent) {
             // What the workers still had to say, in the access log above all, is said when they are gone.
             let _ = thread.join();
-        }
-    }
-}
-
-/// The life of a worker's thread.
-fn begin(
-    index: usize,
-    shared: &Arc<SharedState>,
-    mut inbox: mpsc::Receiver<Command>,
-    ready: std::sync::mpsc::Sender<io::Result<()>>,
-) {
-    panics::keep_on_this_thread();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let (runtime, made) = match runtime {
-        Ok(runtime) => (Some(runtime), Ok(())),
-        Err(error) => (None, Err(error)),
-    };
-    let _ = ready.send(made);
-    // The start waits until every worker has let go of it.
-    drop(ready);
-    if let Some(runtime) = runtime {
-        keep_running(index, &runtime, shared, &mut inbox);
-    }
-}
-
-/// No number of panics ends the process: what has brought one on may come again, and other workers serve meanwhile.
-fn keep_running(
-    index: usize,
-    runtime: &Runtime,
-    shared: &Arc<SharedState>,
-    inbox: &mut mpsc::Receiver<Command>,
-) {
-    let mut rests = Rests::default();
-    loop {
-        let began = Instant::now();
-        if worker::run(index, runtime, shared, inbox) == Exit::Stopped {
-            return;
-        }
-        let now = Instant::now();
-        let rest = rests.after(now.duration_since(began));
-        Event::WorkerPanicked { worker: index, rest }.report(now);
-        let resting = shared.peers.get(index).map(|mailbox| &mailbox.resting);
-        let is_resting = |rests| {
-            if let Some(resting) = resting {
-                resting.store(rests, Ordering::Relaxed);
-            }
-        };
-        is_resting(true);
-        let exit = worker::rest(index, runtime, shared, inbox, rest);
-        is_resting(false);
-        if exit == Exit::Stopped {
-            return;
         }
     }
 }

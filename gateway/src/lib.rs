@@ -14,11 +14,18 @@ mod forwarded;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod gateway;
+mod listener;
+mod pool;
+mod relay;
 pub mod route;
 mod rpc;
+mod serve;
 pub mod settings;
+mod slab;
 mod snapshot;
+mod status;
 pub mod telemetry;
+mod thread;
 mod worker;
 
 pub use gateway::{Applied, BindError, Drained, Gateway, ReloadError, StartError};

@@ -3,26 +3,22 @@
 //! All of it runs inside the turn of the worker that owns the client's connection. What must wait (a
 //! backend connection being made) holds the relay in its pool, never a task.
 
-pub(crate) mod call;
-pub(crate) mod credit;
-pub(crate) mod relay;
-pub(crate) mod resets;
-pub(crate) mod status;
 mod transfer;
 
 use std::rc::Rc;
 use std::time::Duration;
 
+use certstore::Identity;
 use http2::{Cause, ErrorCode, Event, Field};
 
-use self::call::{Call, Kind};
-use self::relay::{LogEntry, Phase, REPLAY_BYTES, Relay, Request, StreamOf};
-use self::status::Refusal;
-use crate::access_log::Verdict;
-use crate::connection::{Connection, Peer};
+use crate::access_log::{Line, Verdict};
+use crate::connection::{Client, Connection, Peer};
+use crate::relay::call::{Call, Kind};
+use crate::relay::{LogEntry, Phase, REPLAY_BYTES, Relay, Request, StreamOf};
+use crate::slab::Key;
+use crate::status::{self, Refusal};
 use crate::telemetry::{BackendLabel, RouteLabel};
 use crate::worker::Worker;
-use crate::worker::slab::Key;
 use crate::{failpoint, forwarded};
 
 impl Worker {
@@ -324,7 +320,7 @@ impl Worker {
         };
         let verdict = logged.may_add(self.snapshot.limits.access_log_rate, self.now);
         if verdict == Verdict::Yes {
-            logged.add(self.log.rpc(labels, kind, entry, client, status, took));
+            logged.add(self.log.add(&line(labels, kind, entry, client, status, took)));
             return;
         }
         self.log.over_rate();
@@ -455,5 +451,41 @@ impl Worker {
             let backend = self.backend_name(key);
             self.refuse(key, &Refusal::BackendClosed { backend });
         }
+    }
+}
+
+/// The line of the access log for an RPC that has ended.
+fn line<'a>(
+    (route, backend): (RouteLabel, BackendLabel),
+    kind: Kind,
+    entry: &'a LogEntry,
+    client: &'a Client,
+    status: u8,
+    took: Duration,
+) -> Line<'a> {
+    let identity = client.presented.as_deref().map(|presented| &presented.identity);
+    fn value(field: &Option<Field>) -> &[u8] {
+        field.as_ref().map(Field::value).unwrap_or_default()
+    }
+    Line {
+        route: route.name(),
+        backend: backend.name(),
+        endpoint: entry.endpoint,
+        host: value(&entry.authority),
+        path: value(&entry.path),
+        client: client.address,
+        tls: client.tls,
+        certificate: client.certificate,
+        client_identity: identity.map(Identity::name).unwrap_or_default().as_bytes(),
+        client_fingerprint: identity.map_or("", |identity| &identity.fingerprint).as_bytes(),
+        http_status: entry.http_status,
+        grpc_status: (kind == Kind::Grpc).then_some(status),
+        took,
+        bytes_in: entry.bytes_in,
+        bytes_out: entry.bytes_out,
+        request_id: value(&entry.request_id),
+        user_agent: value(&entry.user_agent),
+        reason: entry.reason,
+        detail: entry.detail,
     }
 }

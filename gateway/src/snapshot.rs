@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::connection::listener::{BindError, BoundListener};
+use crate::listener::{BindError, BoundListener};
 use crate::route::{RouteIndex, Router};
 use crate::settings::{EndpointAddress, Limits, Settings, Timeouts};
 use crate::telemetry::{BackendLabel, Metrics, RouteLabel};
@@ -58,10 +58,11 @@ impl Snapshot {
         metrics: &Metrics,
         before: Option<&Self>,
     ) -> Result<Self, BindError> {
+        let known = before.map_or(&[][..], |before| &before.listeners);
         let listeners = settings
             .listeners
             .iter()
-            .map(|listener| BoundListener::bind_or_keep(listener, settings.workers, certificates, before))
+            .map(|listener| BoundListener::bind_or_keep(listener, settings.workers, certificates, known))
             .collect::<Result<Vec<_>, _>>()?;
         let backends = settings
             .backends

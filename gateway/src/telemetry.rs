@@ -20,7 +20,6 @@ pub use self::totals::{
     BackendTotals, ConnectionTotals, HandshakeTotals, Histogram, RouteTotals, RpcTotals, Totals,
 };
 pub use self::worker::WorkerMetrics;
-pub use crate::connection::SentAway;
 
 /// Name of a status as gRPC spells it. A number without a name is for clients the same as UNKNOWN.
 #[must_use]
@@ -87,6 +86,29 @@ impl BackendLabel {
     #[must_use]
     pub fn name(self) -> &'static str {
         &self.0.name
+    }
+}
+
+/// The reason for which a connected client is sent away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SentAway {
+    /// The trust bundle does not accept its certificate any more.
+    Certificate,
+    /// Its listener asks for something that it does not fulfil, or is gone.
+    Listener,
+}
+
+impl SentAway {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 2] = [Self::Certificate, Self::Listener];
+
+    /// The name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Listener => "listener",
+        }
     }
 }
 

@@ -5,7 +5,6 @@
 //! of *dirty* connections; when all of them have run, the flusher writes each of those once. No connection's
 //! part of a turn is long ([`scheduler`]).
 
-mod accept;
 pub(crate) mod deadlines;
 pub(crate) mod ending;
 mod flush;
@@ -13,45 +12,40 @@ mod handle;
 pub(crate) mod memory;
 pub(crate) mod panics;
 pub(crate) mod places;
+pub(crate) mod reading;
 mod reload;
-mod rest;
+mod resets;
 mod reverify;
 pub(crate) mod scheduler;
-pub(crate) mod slab;
 pub(crate) mod tick;
 mod turn;
 
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::LocalSet;
 
-use self::accept::Acceptors;
 use self::deadlines::Deadlines;
 use self::ending::Endings;
 use self::flush::Dirty;
-pub(crate) use self::handle::WorkerHandle;
+pub(crate) use self::handle::{WorkerHandle, report_limit, report_panic};
 use self::places::Places;
-pub(crate) use self::rest::rest;
+use self::resets::Resets;
 use self::scheduler::Share;
-use self::slab::{Key, Slab};
 use self::tick::Walks;
 use crate::access_log::AccessLogSink;
-use crate::backend::pool::Pool;
-use crate::connection::listener::BoundListener;
 use crate::connection::permit::Count;
 use crate::connection::session::MAX_RECORD;
 use crate::connection::{Connection, Peer};
-use crate::rpc::relay::Relay;
-use crate::rpc::resets::Resets;
+use crate::listener::BoundListener;
+use crate::pool::Pool;
+use crate::relay::Relay;
+use crate::slab::{Key, Slab};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Metrics, WorkerMetrics};
 
@@ -75,7 +69,7 @@ const MAX_BACKEND_OUTPUT: usize = 256 << 10;
 /// Output that is written before the turn ends: more would only wait, and fall out of the cache.
 const EARLY_FLUSH: usize = 48 << 10;
 /// Deadlines end at the beginning of one of these.
-const TICK: Duration = Duration::from_millis(100);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 
 /// The state that workers and the control side share.
 pub(crate) struct SharedState {
@@ -126,15 +120,6 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// The end of a worker's loop.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
-    /// The gateway was dropped.
-    Stopped,
-    /// Something panicked that could not be got over; its connections are gone.
-    Panicked,
-}
-
 /// The state of one worker: connections, RPCs, pools of backends, and the accounts of its memory and time.
 ///
 /// Promises: a connection and its streams stay here until their end; no call waits, and what takes longer than a turn
@@ -142,13 +127,13 @@ pub(crate) enum Exit {
 /// before that only if much has gathered.
 ///
 /// The tasks of its thread are its only callers, each by [`WorkerHandle`] and without an `await` in between: the loop
-/// of `turn_by_turn` with commands and ticks, the tasks that read, that connect to backends or that wait for room in a
+/// of `thread.rs` with commands and ticks, the tasks that read, that connect to backends or that wait for room in a
 /// socket, the flusher and the chores. A call names connections and RPCs by [`Key`]; a key whose entry is gone finds
 /// nothing, and is no error.
 ///
 /// A panic ends the connections that were being worked on, at most two. Without any the worker ends as it does by
-/// [`Command::Stop`], and [`run`] says which it was: all its connections close without GOAWAY, and their RPCs are
-/// neither counted as ended nor logged. A graceful end is `Drain` and `Close` before `Stop`. After a panic `gateway.rs`
+/// [`Command::Stop`], and the thread's loop says which it was: all its connections close without GOAWAY, and their RPCs are
+/// neither counted as ended nor logged. A graceful end is `Drain` and `Close` before `Stop`. After a panic `thread.rs`
 /// starts another worker with the newest snapshot. The drop passes the access log on and takes its part out of the
 /// memory that all workers count.
 pub(crate) struct Worker {
@@ -184,8 +169,8 @@ pub(crate) struct Worker {
     ticks: u32,
     walks: Walks,
     /// Woken when there is more to do than a turn may last.
-    chores: Rc<Notify>,
-    draining: bool,
+    pub(crate) chores: Rc<Notify>,
+    pub(crate) draining: bool,
     /// The number of snapshots so far.
     reloads: u64,
     /// The number of swaps of trust bundles that were applied.
@@ -223,97 +208,8 @@ impl Deref for View {
     }
 }
 
-/// Runs a worker on this thread until it is told to stop or something panics.
-pub(crate) fn run(
-    index: usize,
-    runtime: &Runtime,
-    shared: &Arc<SharedState>,
-    commands: &mut mpsc::Receiver<Command>,
-) -> Exit {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        LocalSet::new().block_on(runtime, turn_by_turn(index, shared.clone(), commands))
-    }));
-    outcome.unwrap_or_else(|_| {
-        handle::report_panic(&shared.metrics.counters(index));
-        Exit::Panicked
-    })
-}
-
-async fn turn_by_turn(
-    index: usize,
-    shared: Arc<SharedState>,
-    commands: &mut mpsc::Receiver<Command>,
-) -> Exit {
-    let flusher = Rc::new(Notify::new());
-    let metrics = shared.metrics.worker(index);
-    let handle = WorkerHandle::new(metrics.clone(), |handle| {
-        Worker::new(index, shared, metrics, handle, flusher.clone())
-    });
-    handle.spawn(flush_when_dirty(handle.clone(), flusher));
-    handle.spawn(do_chores(handle.clone()));
-    let scheduler = handle.clone();
-    handle.spawn(async move { scheduler.scheduler.call_up().await });
-    let mut acceptors = Acceptors::default();
-    acceptors.apply_snapshot(&handle);
-    if handle.worker().draining {
-        // It was told so before, or will be told so again.
-        acceptors.stop(&handle);
-    }
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            command = commands.recv() => match command {
-                None | Some(Command::Stop) => return Exit::Stopped,
-                Some(Command::HandOver { stream, peer, listener }) => accept::take_over(&handle, stream, peer, listener),
-                Some(Command::Reload(snapshot)) => {
-                    handle.contained(|worker| worker.reload(snapshot));
-                    if !handle.worker().draining {
-                        acceptors.apply_snapshot(&handle);
-                    }
-                }
-                Some(Command::Drain) => {
-                    acceptors.stop(&handle);
-                    handle.until_done(Worker::drain);
-                    handle.drains.notify_waiters();
-                }
-                Some(Command::Close) => handle.until_done(Worker::close_all),
-            },
-            _ = tick.tick() => {
-                handle.contained(Worker::tick);
-            }
-            () = handle.panicked.notified() => return Exit::Panicked,
-        }
-    }
-}
-
-async fn flush_when_dirty(handle: Rc<WorkerHandle>, flusher: Rc<Notify>) {
-    loop {
-        flusher.notified().await;
-        // After a panic others are left to flush.
-        while handle.contained(Worker::flush_dirty).unwrap_or(true) {
-            // The sockets are asked first, and whoever is ready goes first.
-            handle.scheduler.turn_is_over();
-            tokio::task::yield_now().await;
-        }
-        handle.scheduler.turn_is_over();
-    }
-}
-
-/// Work that is begun at once and takes longer than a turn may last: a part of it between two looks at the sockets.
-async fn do_chores(handle: Rc<WorkerHandle>) {
-    let wanted = handle.worker().chores.clone();
-    loop {
-        wanted.notified().await;
-        // After a panic the rest is left to do.
-        while handle.contained(Worker::do_chores).unwrap_or(true) {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
 impl Worker {
-    fn new(
+    pub(crate) fn new(
         index: usize,
         shared: Arc<SharedState>,
         metrics: Arc<WorkerMetrics>,
@@ -357,7 +253,7 @@ impl Worker {
         worker
     }
 
-    fn reload(&mut self, snapshot: Arc<Snapshot>) {
+    pub(crate) fn reload(&mut self, snapshot: Arc<Snapshot>) {
         self.snapshot = Rc::new(View::of(snapshot));
         self.bound_memory();
         self.reloads = self.reloads.wrapping_add(1);
@@ -430,7 +326,7 @@ impl Worker {
         self.scratch = scratch;
     }
 
-    fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         self.draining = true;
         self.begin_draining();
     }

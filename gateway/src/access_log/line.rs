@@ -9,33 +9,33 @@ use crate::telemetry::{TlsLabel, grpc_status_name};
 
 /// One RPC. What is empty or absent has no key in the line.
 #[derive(Debug, Clone)]
-pub(super) struct Line<'a> {
-    pub(super) route: &'a str,
-    pub(super) backend: &'a str,
-    pub(super) endpoint: Option<SocketAddr>,
-    pub(super) host: &'a [u8],
-    pub(super) path: &'a [u8],
-    pub(super) client: IpAddr,
-    pub(super) tls: TlsLabel,
+pub(crate) struct Line<'a> {
+    pub(crate) route: &'a str,
+    pub(crate) backend: &'a str,
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) host: &'a [u8],
+    pub(crate) path: &'a [u8],
+    pub(crate) client: IpAddr,
+    pub(crate) tls: TlsLabel,
     /// The number of the certificate's install; 0 without one.
-    pub(super) certificate: u64,
+    pub(crate) certificate: u64,
     /// The identity that the client has proved by a certificate of its own.
-    pub(super) client_identity: &'a [u8],
+    pub(crate) client_identity: &'a [u8],
     /// SHA-256 of that certificate, in hexadecimal.
-    pub(super) client_fingerprint: &'a [u8],
+    pub(crate) client_fingerprint: &'a [u8],
     /// 0 if no head was sent.
-    pub(super) http_status: u16,
+    pub(crate) http_status: u16,
     /// `None` for what is not gRPC.
-    pub(super) grpc_status: Option<u8>,
-    pub(super) took: Duration,
-    pub(super) bytes_in: u64,
-    pub(super) bytes_out: u64,
-    pub(super) request_id: &'a [u8],
-    pub(super) user_agent: &'a [u8],
+    pub(crate) grpc_status: Option<u8>,
+    pub(crate) took: Duration,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) request_id: &'a [u8],
+    pub(crate) user_agent: &'a [u8],
     /// The reason why the RPC did not end as the backend wanted.
-    pub(super) reason: Option<&'a str>,
+    pub(crate) reason: Option<&'a str>,
     /// The rule or limit behind that.
-    pub(super) detail: Option<&'a str>,
+    pub(crate) detail: Option<&'a str>,
 }
 
 impl Line<'_> {

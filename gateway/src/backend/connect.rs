@@ -13,13 +13,14 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{sleep_until, timeout_at};
 
-use super::spoken::{Opening, Spoken};
-use crate::connection::{BackendPeer, Connection, Peer, Transport, read_until_closed};
+use crate::connection::{BackendPeer, Connection, Peer, Transport, socket};
+use crate::pool::spoken::{Opening, Spoken};
 use crate::settings;
+use crate::slab::Key;
 use crate::snapshot::RunningBackend;
 use crate::telemetry::event::Event;
+use crate::worker::reading::read_until_closed;
 use crate::worker::scheduler::Account;
-use crate::worker::slab::Key;
 use crate::worker::{Worker, WorkerHandle};
 
 /// The reason why no RPC can be given to an endpoint.
@@ -152,7 +153,7 @@ async fn connect(handle: Rc<WorkerHandle>, backend: Arc<RunningBackend>, endpoin
         }
     };
     let _ = stream.set_nodelay(true);
-    crate::connection::socket::keep_alive_backend(&stream, backend.settings.tcp_user_timeout);
+    socket::keep_alive_backend(&stream, backend.settings.tcp_user_timeout);
     let Some((key, read)) = handle.worker().greet(&backend, endpoint, stream) else {
         return;
     };

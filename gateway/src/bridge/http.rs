@@ -17,7 +17,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 
-use crate::connection::{Accepted, socket};
+use crate::connection::socket;
+use crate::serve::Accepted;
 use crate::settings::Redirect;
 use crate::telemetry::{HandshakeFailure, HttpRequest};
 use crate::worker::WorkerHandle;

@@ -1,25 +1,9 @@
 //! The demands of a listener on its clients, compared with one that is connected already.
 
-use std::fmt;
-
 use super::Client;
 use crate::settings::{self, ClientAuthMode, TlsVersion, WithoutAlpn};
 use crate::telemetry::TlsLabel;
-
-/// A demand of a listener, since a reload, that a connected client does not fulfil.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Unmet {
-    /// Nothing any more: there is no such listener, or it takes no RPCs.
-    Listener,
-    /// TLS.
-    Tls,
-    /// A higher version of TLS.
-    Version,
-    /// An ALPN extension.
-    Alpn,
-    /// A client certificate.
-    Certificate,
-}
+use crate::telemetry::event::Unmet;
 
 impl Unmet {
     /// The first thing that `wanted` asks for and `client` does not fulfil. Whether its certificate leads to the
@@ -40,17 +24,5 @@ impl Unmet {
             _ if required && client.presented.is_none() => Some(Self::Certificate),
             _ => None,
         }
-    }
-}
-
-impl fmt::Display for Unmet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Listener => "its listener is gone",
-            Self::Tls => "its listener demands TLS now",
-            Self::Version => "its listener demands a higher TLS version now",
-            Self::Alpn => "its listener demands ALPN now",
-            Self::Certificate => "its listener demands a client certificate now",
-        })
     }
 }

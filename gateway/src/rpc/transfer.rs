@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use http2::{Cause, ErrorCode, Event, Field};
 
-use super::call::Kind;
-use super::credit::{Bounds, MAX_STREAM_WINDOW};
-use super::relay::{Phase, Relay, StreamOf};
-use super::status::{self, Refusal};
 use crate::connection::{Connection, Peer};
 use crate::failpoint;
-use crate::worker::slab::Key;
+use crate::relay::call::Kind;
+use crate::relay::credit::{Bounds, MAX_STREAM_WINDOW};
+use crate::relay::{Phase, Relay, StreamOf};
+use crate::slab::Key;
+use crate::status::{self, Refusal};
 use crate::worker::{BACKEND_STREAM_WINDOW, UPLOAD_BUDGETS, Worker};
 
 /// An RPC that has waited for longer tells its backend how much is left of its time; for less, the field stays as it came, and

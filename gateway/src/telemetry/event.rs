@@ -14,7 +14,6 @@ use certstore::RemoteText;
 use rustls::{CertificateError, OtherError};
 
 use super::{HandshakeFailure, lock};
-pub use crate::connection::unmet::Unmet;
 
 /// One line per kind of event and subject in this time.
 const QUIET: Duration = Duration::from_secs(60);
@@ -136,6 +135,33 @@ pub enum Departure<'a> {
     Certificate(&'a rustls::Error),
     /// Its listener asks for what it does not fulfil.
     Listener(Unmet),
+}
+
+/// A demand of a listener, since a reload, that a connected client does not fulfil.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unmet {
+    /// Nothing any more: there is no such listener, or it takes no RPCs.
+    Listener,
+    /// TLS.
+    Tls,
+    /// A higher version of TLS.
+    Version,
+    /// An ALPN extension.
+    Alpn,
+    /// A client certificate.
+    Certificate,
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Listener => "its listener is gone",
+            Self::Tls => "its listener demands TLS now",
+            Self::Version => "its listener demands a higher TLS version now",
+            Self::Alpn => "its listener demands ALPN now",
+            Self::Certificate => "its listener demands a client certificate now",
+        })
+    }
 }
 
 static TOLD: LazyLock<Mutex<Throttle>> = LazyLock::new(Mutex::default);

@@ -6,7 +6,7 @@ use http2::{Cause, ErrorCode, StreamKey};
 
 use super::tick::Part;
 use super::{Key, Worker};
-use crate::rpc::relay::{Phase, StreamOf};
+use crate::relay::{Phase, StreamOf};
 
 /// RPCs that end, or are sent again, in one piece.
 const AT_ONCE: usize = 64;

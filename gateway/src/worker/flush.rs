@@ -85,7 +85,7 @@ impl Worker {
     }
 
     /// Flushes each dirty connection once, as far as the time goes. `true`: some come back next turn.
-    pub(super) fn flush_dirty(&mut self) -> bool {
+    pub(crate) fn flush_dirty(&mut self) -> bool {
         let began = Instant::now();
         let is_time_left =
             |flushed: usize| !flushed.is_multiple_of(UNTIMED_FLUSHES) || began.elapsed() < FLUSH_TIME;

@@ -13,24 +13,24 @@ use tokio::sync::Notify;
 
 use super::scheduler::TurnScheduler;
 use super::{Key, Worker, panics};
-use crate::connection::listener::BoundListener;
+use crate::listener::BoundListener;
 use crate::telemetry::event::Event;
 use crate::telemetry::{HandshakeFailure, HttpRequest, TlsLabel, WorkerMetrics};
 
 /// The handle by which a worker's own tasks reach it.
 pub(crate) struct WorkerHandle {
     worker: RefCell<Worker>,
-    pub(super) metrics: Arc<WorkerMetrics>,
+    pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) scheduler: TurnScheduler,
     /// A panic could not be got over: the worker ends.
-    pub(super) panicked: Notify,
+    pub(crate) panicked: Notify,
     ends: Cell<bool>,
     /// Tells those who are in no table of connections.
-    pub(super) drains: Notify,
+    pub(crate) drains: Notify,
 }
 
 impl WorkerHandle {
-    pub(super) fn new(metrics: Arc<WorkerMetrics>, worker: impl FnOnce(Weak<Self>) -> Worker) -> Rc<Self> {
+    pub(crate) fn new(metrics: Arc<WorkerMetrics>, worker: impl FnOnce(Weak<Self>) -> Worker) -> Rc<Self> {
         Rc::new_cyclic(|handle| Self {
             worker: RefCell::new(worker(handle.clone())),
             metrics,
@@ -99,7 +99,7 @@ impl WorkerHandle {
     }
 
     /// Each panic leaves one connection less to work on.
-    pub(super) fn until_done(&self, work: impl Fn(&mut Worker)) {
+    pub(crate) fn until_done(&self, work: impl Fn(&mut Worker)) {
         while !self.ends.get() && self.contained(&work).is_none() {}
     }
 
@@ -175,12 +175,22 @@ impl WorkerHandle {
 }
 
 /// Reports the panic that this thread has just caught.
-pub(super) fn report_panic(metrics: &WorkerMetrics) {
+pub(crate) fn report_panic(metrics: &WorkerMetrics) {
     metrics.panicked();
     let panic = panics::last();
     Event::Panicked {
         place: &panic.place,
         message: &panic.message,
+    }
+    .report(Instant::now());
+}
+
+/// Counts and reports a limit that somebody reached who has no connection in the table.
+pub(crate) fn report_limit(metrics: &WorkerMetrics, limit: &'static str, peer: Option<SocketAddr>) {
+    metrics.limit_reached(limit);
+    Event::LimitReached {
+        limit,
+        peer: peer.map(|peer| peer.ip().to_canonical()),
     }
     .report(Instant::now());
 }

@@ -14,15 +14,15 @@ use std::time::Instant;
 use http2::{ErrorCode, Limit};
 use tokio::sync::Notify;
 
-use super::accept;
 use super::deadlines::DEADLINE_MEMORY;
-use super::slab::Slab;
+use super::handle::report_limit;
 use super::tick::Part;
 use super::{Key, SharedState, Worker, WorkerHandle};
 use crate::connection::{Connection, Peer, Transport};
-use crate::rpc::call::Kind;
-use crate::rpc::relay::{Relay, StreamOf};
-use crate::rpc::status::Refusal;
+use crate::relay::call::Kind;
+use crate::relay::{Relay, StreamOf};
+use crate::slab::Slab;
+use crate::status::Refusal;
 pub(crate) use bounds::Resident;
 use bounds::{FREE, IDLE, LOOKS, PARTS, bound, charged_for, free_of_each, lasting, share};
 
@@ -158,41 +158,6 @@ impl Memory {
             .held_by_large
             .fetch_sub(self.published_by_large, Ordering::Relaxed);
         shared.large.fetch_sub(self.large.len(), Ordering::Relaxed);
-    }
-}
-
-/// The memory that one connection is charged with.
-#[derive(Debug, Default)]
-pub(crate) struct Charge {
-    /// The memory that its RPCs keep beside the streams of HTTP/2; see [`Relay::memory`].
-    pub(crate) rpcs: usize,
-    /// All of it, as it was last counted, and what was free then.
-    held: usize,
-    free: usize,
-    /// The least since the last look at large connections.
-    least: usize,
-    /// The least of the time before that look: what does not move.
-    steady: usize,
-    /// It is in the list of large ones.
-    is_large: bool,
-    /// Of a backend: what of it is frames and header blocks that have not ended.
-    unfinished: usize,
-}
-
-impl Charge {
-    /// A relay was counted with `before` and keeps `now`.
-    pub(crate) fn recount(&mut self, before: u32, now: u32) {
-        self.rpcs = (self.rpcs + now as usize).saturating_sub(before as usize);
-    }
-
-    /// The order in which clients give way. What moves counts little, for it will be gone in a moment.
-    fn weight(&self) -> usize {
-        self.steady.min(self.held).max(self.held / 16)
-    }
-
-    /// Most of what it holds now was not there half a second ago.
-    fn is_moving(&self) -> bool {
-        2 * self.weight() < self.held
     }
 }
 
@@ -379,7 +344,7 @@ impl Worker {
             self.memory.handshakes = self.memory.handshakes.saturating_sub(ended.held);
             self.memory.held = self.memory.held.saturating_sub(ended.held);
             ended.gives_way.notify_one();
-            accept::limit_reached(&self.metrics, PROCESS_MEMORY, None);
+            report_limit(&self.metrics, PROCESS_MEMORY, None);
         }
     }
 

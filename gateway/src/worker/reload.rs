@@ -8,10 +8,10 @@
 use std::sync::Arc;
 
 use super::{Key, Worker};
-use crate::connection::unmet::Unmet;
-use crate::connection::{Client, Connection, Peer, SentAway};
+use crate::connection::{Client, Connection, Peer};
 use crate::snapshot::Snapshot;
-use crate::telemetry::event::{Departure, Event};
+use crate::telemetry::SentAway;
+use crate::telemetry::event::{Departure, Event, Unmet};
 
 impl Worker {
     /// Goes over to the listener of the newest snapshot that this client belongs to. Costs one compare unless

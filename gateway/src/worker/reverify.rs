@@ -10,8 +10,9 @@ use rustls::Error;
 
 use super::tick::Part;
 use super::{Key, Worker, reload};
-use crate::connection::{Connection, Peer, SentAway, Transport};
+use crate::connection::{Connection, Peer, Transport};
 use crate::snapshot::Snapshot;
+use crate::telemetry::SentAway;
 use crate::telemetry::event::Departure;
 
 /// Of each tick, for verifying certificates again: a swap may ask for thousands, and RPCs go on meanwhile.

@@ -193,7 +193,7 @@ impl TurnScheduler {
     }
 
     /// All who were ready have run, and the sockets are asked next.
-    pub(super) fn turn_is_over(&self) {
+    pub(crate) fn turn_is_over(&self) {
         self.turns.borrow_mut().looked();
     }
 
@@ -258,7 +258,7 @@ impl TurnScheduler {
     }
 
     /// Calls up those who wait, some after each look at the sockets. Never resolves.
-    pub(super) async fn call_up(&self) {
+    pub(crate) async fn call_up(&self) {
         loop {
             self.wanted.notified().await;
             let mut more = true;

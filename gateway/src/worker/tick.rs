@@ -7,11 +7,11 @@ use http2::ErrorCode;
 
 use super::deadlines::Step;
 use super::{Key, TICK, Worker};
-use crate::connection::{Connection, Peer, SentAway, Transport};
+use crate::connection::{Connection, Peer, Transport};
 use crate::failpoint;
-use crate::rpc::status::Refusal;
-use crate::telemetry::HandshakeFailure;
+use crate::status::Refusal;
 use crate::telemetry::event::Event;
+use crate::telemetry::{HandshakeFailure, SentAway};
 
 /// Connections and pools are looked at every so many ticks: half a second.
 const TICKS_PER_REVIEW: u32 = 5;
@@ -97,7 +97,7 @@ impl Part {
 }
 
 impl Worker {
-    pub(super) fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.now = Instant::now();
         self.metrics.alive(self.shared.metrics.age());
         self.go_on_draining();
@@ -123,7 +123,7 @@ impl Worker {
     }
 
     /// A part of what was begun and not finished. Says whether there is more.
-    pub(super) fn do_chores(&mut self) -> bool {
+    pub(crate) fn do_chores(&mut self) -> bool {
         self.now = Instant::now();
         let more = [
             self.end_late_rpcs(),
@@ -401,7 +401,7 @@ impl Worker {
     }
 
     /// The grace of a drain is over: all of it at once, for nobody is left to wait.
-    pub(super) fn close_all(&mut self) {
+    pub(crate) fn close_all(&mut self) {
         self.now = Instant::now();
         let running: Vec<Key> = self.relays.iter().map(|(key, _)| key).collect();
         for relay in running {

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use http2::{Field, Name};
 
-use super::relay::LogEntry;
-use super::status::{self, Refusal};
 use crate::route;
+use crate::status::{self, Refusal};
 
 /// A request as routing and deadlines see it.
 #[derive(Debug)]
@@ -69,37 +68,5 @@ impl<'a> Call<'a> {
             Kind::Grpc => self.miscoded.map(Refusal::miscoded),
             Kind::Plain | Kind::Head => None,
         }
-    }
-}
-
-impl LogEntry {
-    /// Keeps what a line will need; values are shared, not copied.
-    pub(crate) fn of(fields: &[Field]) -> Self {
-        let mut entry = Self {
-            authority: None,
-            path: None,
-            user_agent: None,
-            request_id: None,
-            http_status: 0,
-            bytes_in: 0,
-            bytes_out: 0,
-            endpoint: None,
-            reason: None,
-            detail: None,
-            memory: 0,
-        };
-        let mut memory = size_of::<Self>();
-        for field in fields {
-            match field.known() {
-                Name::Authority => entry.authority = Some(field.clone()),
-                Name::Path => entry.path = Some(field.clone()),
-                Name::UserAgent => entry.user_agent = Some(field.clone()),
-                Name::XRequestId => entry.request_id = Some(field.clone()),
-                _ => continue,
-            }
-            memory += field.size();
-        }
-        entry.memory = u32::try_from(memory).unwrap_or(u32::MAX);
-        entry
     }
 }

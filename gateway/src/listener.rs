@@ -1,5 +1,7 @@
 //! Listening sockets: one per worker and address, kept over reloads.
 
+pub(crate) mod tls;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
@@ -8,9 +10,8 @@ use std::sync::Arc;
 use certstore::{Challenges, ClientTrust};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::tls::ListenerTls;
+use self::tls::ListenerTls;
 use crate::settings;
-use crate::snapshot::Snapshot;
 
 /// Connections that the kernel keeps for us until a worker accepts them.
 const BACKLOG: i32 = 4096;
@@ -73,17 +74,14 @@ impl std::fmt::Debug for BoundListener {
 }
 
 impl BoundListener {
-    /// The listener for `wanted`: the very object of `before` where nothing changed, its sockets
+    /// The listener for `wanted`: the very object among the `known` ones where nothing changed, its sockets
     /// and ticket keys where only other settings did, a new one otherwise.
     pub(crate) fn bind_or_keep(
         wanted: &settings::Listener,
         workers: NonZeroUsize,
         certificates: &certstore::Reader,
-        before: Option<&Snapshot>,
+        known: &[Arc<Self>],
     ) -> Result<Arc<Self>, BindError> {
-        let known = before
-            .map(|snapshot| snapshot.listeners.as_slice())
-            .unwrap_or_default();
         if let Some(same) = known.iter().find(|listener| listener.settings == *wanted) {
             return Ok(same.clone());
         }

@@ -7,10 +7,10 @@ use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::session::Session;
-use super::socket;
-use super::tls::{self, ListenerTls};
+use crate::connection::session::Session;
+use crate::connection::socket;
 use crate::failpoint;
+use crate::listener::tls::{self, ListenerTls};
 use crate::telemetry::HandshakeFailure;
 use crate::worker::WorkerHandle;
 use crate::worker::memory::HandshakeMemory;

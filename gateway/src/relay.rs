@@ -1,14 +1,17 @@
 //! The pair of streams that carries one RPC, and how far it has come.
 
+pub(crate) mod call;
+pub(crate) mod credit;
+
 use std::time::{Duration, Instant};
 
 use http2::{Field, Name, StreamKey};
 
-use super::call::Kind;
-use super::credit::Grant;
-use crate::backend::share::EndpointId;
+use self::call::Kind;
+use self::credit::Grant;
+use crate::pool::share::EndpointId;
+use crate::slab::Key;
 use crate::telemetry::{BackendLabel, RouteLabel};
-use crate::worker::slab::Key;
 
 /// Bytes of a request body that are kept until the backend has answered, so that an RPC which
 /// provably reached nobody (GOAWAY, REFUSED_STREAM) can be sent again.
@@ -205,5 +208,37 @@ impl Request {
         } else {
             self.body.extend_from_slice(payload);
         }
+    }
+}
+
+impl LogEntry {
+    /// Keeps what a line will need; values are shared, not copied.
+    pub(crate) fn of(fields: &[Field]) -> Self {
+        let mut entry = Self {
+            authority: None,
+            path: None,
+            user_agent: None,
+            request_id: None,
+            http_status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            endpoint: None,
+            reason: None,
+            detail: None,
+            memory: 0,
+        };
+        let mut memory = size_of::<Self>();
+        for field in fields {
+            match field.known() {
+                Name::Authority => entry.authority = Some(field.clone()),
+                Name::Path => entry.path = Some(field.clone()),
+                Name::UserAgent => entry.user_agent = Some(field.clone()),
+                Name::XRequestId => entry.request_id = Some(field.clone()),
+                _ => continue,
+            }
+            memory += field.size();
+        }
+        entry.memory = u32::try_from(memory).unwrap_or(u32::MAX);
+        entry
     }
 }

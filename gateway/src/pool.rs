@@ -4,18 +4,20 @@
 //! the peer's SETTINGS have come), the others are connected beside that, and where none is ready an RPC waits for
 //! whichever is first.
 
+pub(crate) mod share;
+pub(crate) mod spoken;
 mod waiting;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::share::{EndpointId, ShareRequest, Streams, may_have_another};
+use self::spoken::Spoken;
 use self::waiting::{Waiter, Waiting};
-use super::share::{EndpointId, ShareRequest, Streams, may_have_another};
-use super::spoken::Spoken;
-use crate::rpc::status::Refusal;
+use crate::slab::Key;
 use crate::snapshot::RunningBackend;
-use crate::worker::slab::Key;
+use crate::status::Refusal;
 
 /// Connections of one worker to one endpoint. Each further one is opened only because the peer's
 /// stream limit forces it, and costs write batching.

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use http2::ErrorCode;
 
-use super::relay::{Phase, Relay, StreamOf};
-use crate::backend::share::EndpointId;
+use super::Worker;
+use super::tick::Part;
 use crate::connection::Peer;
-use crate::worker::Worker;
-use crate::worker::slab::Key;
-use crate::worker::tick::Part;
+use crate::pool::share::EndpointId;
+use crate::relay::{Phase, Relay, StreamOf};
+use crate::slab::Key;
 
 /// A server that is alive has taken a stream up by then.
 const TAKEN_UP: Duration = Duration::from_millis(100);
@@ -34,7 +34,7 @@ struct Later {
 
 impl Resets {
     /// `true` if the stream of an RPC that ends now is reset later; its share goes with it.
-    pub(super) fn keeps(&mut self, ended: &Relay) -> bool {
+    pub(crate) fn keeps(&mut self, ended: &Relay) -> bool {
         let Some(later) = self.0.back_mut().filter(|later| ended.up() == Some(later.at)) else {
             return false;
         };

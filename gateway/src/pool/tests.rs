@@ -3,13 +3,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{FIRST_BACKOFF, Left, MAX_BACKOFF, MAX_CONNECTIONS, Pick, Pool, backoff};
-use crate::backend::share::{EndpointId, ShareRequest, Shares, Streams};
-use crate::backend::spoken::Opening;
-use crate::rpc::status::Refusal;
+use crate::pool::share::{EndpointId, ShareRequest, Shares, Streams};
+use crate::pool::spoken::Opening;
 use crate::settings::{self, EndpointAddress};
+use crate::slab::{Key, Slab};
 use crate::snapshot::RunningBackend;
+use crate::status::Refusal;
 use crate::telemetry::Metrics;
-use crate::worker::slab::{Key, Slab};
 
 /// Connections with streams for everybody.
 const WIDE: fn(Key) -> Streams = |_| Streams {

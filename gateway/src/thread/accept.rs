@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::{Command, SharedState, WorkerHandle};
-use crate::connection::listener::BoundListener;
+use crate::bridge;
 use crate::connection::permit::ConnectionPermit;
-use crate::connection::{Accepted, serve};
 use crate::failpoint;
-use crate::settings::Protocol;
-use crate::telemetry::event::Event;
+use crate::listener::BoundListener;
+use crate::serve::{Accepted, serve};
+use crate::settings::{Http1, Protocol};
 use crate::telemetry::{HandshakeFailure, WorkerMetrics};
+use crate::worker::{Command, SharedState, WorkerHandle, report_limit};
 
 /// Pause after an accept that failed for want of descriptors or memory, so as not to spin.
 pub(super) const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -107,7 +107,7 @@ async fn accept(handle: Rc<WorkerHandle>, listener: Arc<BoundListener>) {
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 tracing::debug!(%error, "connections cannot be accepted for now");
-                limit_reached(&handle.metrics, "file_descriptors", None);
+                report_limit(&handle.metrics, "file_descriptors", None);
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }
@@ -248,7 +248,7 @@ fn start(
                 worker.metrics.connection_closed();
                 return refuse(&worker.metrics, full, peer);
             };
-            limit_reached(&worker.metrics, full, Some(gone));
+            report_limit(&worker.metrics, full, Some(gone));
         }
     };
     let accepted = Accepted {
@@ -258,20 +258,16 @@ fn start(
         at,
         place,
     };
-    handle.spawn_about_one(serve(handle.clone(), accepted));
+    match accepted.listener.settings.protocol {
+        Protocol::Http2(_) => handle.spawn_about_one(serve(handle.clone(), accepted)),
+        Protocol::Http1(Http1 { redirect }) => {
+            handle.spawn_about_one(bridge::http::serve(handle.clone(), accepted, redirect));
+        }
+    }
 }
 
 /// The socket is dropped without a word: a handshake is what cannot be afforded.
 pub(super) fn refuse(metrics: &WorkerMetrics, limit: &'static str, peer: SocketAddr) {
     metrics.handshake_failed(HandshakeFailure::TooMany);
-    limit_reached(metrics, limit, Some(peer));
-}
-
-pub(super) fn limit_reached(metrics: &WorkerMetrics, limit: &'static str, peer: Option<SocketAddr>) {
-    metrics.limit_reached(limit);
-    Event::LimitReached {
-        limit,
-        peer: peer.map(|peer| peer.ip().to_canonical()),
-    }
-    .report(Instant::now());
+    report_limit(metrics, limit, Some(peer));
 }

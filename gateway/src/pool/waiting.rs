@@ -4,8 +4,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::backend::share::may_have_another;
-use crate::worker::slab::Key;
+use crate::pool::share::may_have_another;
+use crate::slab::Key;
 
 /// An RPC that waits, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::slab::Slab;
+    use crate::slab::Slab;
 
     const ANYBODY: fn(Key) -> bool = |_| true;
 

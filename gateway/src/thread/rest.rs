@@ -12,12 +12,13 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use super::Exit;
 use super::accept::{self, EXHAUSTED_PAUSE};
-use super::{Command, Exit, SharedState};
-use crate::connection::listener::BoundListener;
+use crate::listener::BoundListener;
+use crate::worker::{Command, SharedState};
 
 /// Waits for `time`, or until the gateway is gone.
-pub(crate) fn rest(
+pub(super) fn rest(
     index: usize,
     runtime: &Runtime,
     shared: &Arc<SharedState>,

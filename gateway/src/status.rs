@@ -9,8 +9,10 @@ use std::time::Duration;
 use certstore::RemoteText;
 use http2::{ErrorCode, Field, Indexing, Name};
 
-use crate::backend::MAX_STARVED;
-use crate::connection::SentAway;
+use crate::telemetry::SentAway;
+
+/// The name of [`Limits::max_starved`](crate::settings::Limits::max_starved).
+pub(crate) const MAX_STARVED: &str = "max_starved";
 
 pub(crate) const OK: u8 = 0;
 pub(crate) const CANCELLED: u8 = 1;
