@@ -23,7 +23,6 @@ mod credit;
 mod data;
 mod headers;
 mod output;
-pub(crate) mod queue;
 mod receive;
 mod send;
 mod spare;

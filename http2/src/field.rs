@@ -1,10 +1,13 @@
 //! A header field that is stored once and shared: what the decoder of one connection made is what the encoder of
 //! another looks up.
 
+pub(crate) mod entry;
+pub(crate) mod predefined;
+
 use std::fmt;
 
-use crate::hpack::entry::{Entry, HEADER, NameFacts};
-use crate::hpack::predefined::{EMPTY_AUTHORITY, EMPTY_HOST, find_full, row_at};
+use self::entry::{Entry, HEADER, NameFacts};
+use self::predefined::{EMPTY_AUTHORITY, EMPTY_HOST, find_full, row_at};
 
 /// The form in which a field was sent by the peer, or shall be sent by us; kept for sending it on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

@@ -6,11 +6,9 @@
 
 mod decoder;
 mod encoder;
-pub(crate) mod entry;
 mod huffman;
 mod index;
 mod integer;
-pub(crate) mod predefined;
 mod table;
 
 use std::{error, fmt};

@@ -27,13 +27,14 @@
 //! closed ones have none; their ids tell them apart, and [`Closed`](crate::connection) remembers the youngest dead.
 
 mod index;
+pub(crate) mod queue;
 
 use crate::Field;
-use crate::connection::queue::Queue;
 use crate::flow::{ReceiveWindow, SendOffset};
 use crate::message::UNKNOWN_LENGTH;
 use crate::slots::Slots;
 use index::StreamIndex;
+use queue::Queue;
 use std::cell::RefCell;
 
 /// Names one stream of one connection. A key outlives its stream harmlessly: ids are never used twice.

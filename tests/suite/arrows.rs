@@ -251,8 +251,6 @@ fn modules_use_only_layers_below_their_own() {
 const CIRCLES: &[(&str, &[&str])] = &[
     ("h2gate", &["admin", "cli", "command", "run"]),
     ("h2gate", &["config", "logging"]),
-    ("http2", &["connection", "stream"]),
-    ("http2", &["field", "hpack"]),
 ];
 
 /// One line for each edge: from where to where, file and line.

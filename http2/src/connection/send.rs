@@ -1,12 +1,12 @@
 //! The sending half: heads go out at once, data as windows allow, the rest in turn.
 
 use super::headers::is_interim;
-use super::queue::Queue;
 use super::{Connection, Drain, Phase, Role};
 use crate::error::OpenError;
 use crate::flow::MAX_WINDOW;
 use crate::frame::MAX_PAYLOAD;
 use crate::limits::Limit;
+use crate::stream::queue::Queue;
 use crate::stream::{Lists, Stream, StreamKey};
 use crate::{Field, Name};
 use std::cmp::Reverse;

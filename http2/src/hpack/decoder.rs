@@ -2,10 +2,10 @@
 
 use std::iter;
 
-use super::entry::{Entry, HEADER, NameFacts};
-use super::predefined::{STATIC_LEN, name_index, row_at};
 use super::table::Table;
 use super::{DEFAULT_TABLE_SIZE, DecodeError, huffman, integer};
+use crate::field::entry::{Entry, HEADER, NameFacts};
+use crate::field::predefined::{STATIC_LEN, name_index, row_at};
 use crate::field::{Field, Indexing, Name};
 
 /// Reads the header blocks of one peer, in the order in which they were sent.

@@ -1,10 +1,10 @@
 //! Fields in, header blocks out.
 
-use super::entry::Entry;
 use super::index::{FieldIndex, Sighting};
-use super::predefined::STATIC_LEN;
 use super::table::Table;
 use super::{DEFAULT_TABLE_SIZE, huffman, integer};
+use crate::field::entry::Entry;
+use crate::field::predefined::STATIC_LEN;
 use crate::field::{Field, Indexing};
 
 /// Writes the header blocks for one peer, in the order in which they are sent.

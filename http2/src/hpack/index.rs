@@ -1,7 +1,7 @@
 //! The place where the encoder finds an entry in its table: by hash, in four places at most.
 
-use super::entry::Entry;
 use super::table::Table;
+use crate::field::entry::Entry;
 
 /// A cache of places, four to a group. Nothing is ever removed: a slot whose entry left the table is stale, and
 /// still says that such a field was seen before.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use super::entry::Entry;
+use crate::field::entry::Entry;
 
 /// Entries from the newest on; never larger than its maximum.
 pub(super) struct Table {

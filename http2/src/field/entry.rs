@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::predefined::{find_full, find_name};
-use crate::field::{Facts, Indexing, Name};
+use super::{Facts, Indexing, Name};
 use crate::grammar;
 
 /// A name and a value behind one count, after a header of [`HEADER`] bytes:
