@@ -1,8 +1,8 @@
 //! THE COURSE of a certificate: plan → (lease) → fetch or issue → parse → prove → keep → publish → report → plan.
 //!
-//! There are two courses: [`keep`] fetches a certificate that somebody else renews, and [`order`] renews one at a CA.
-//! Both start with the version that served last, and both end in the same steps, which are in this file:
-//! [`Certificate::examine`] (parse, prove), [`Certificate::promote`] (keep, publish, report).
+//! There are two courses: [`Fetched`] reads a certificate that somebody else renews, and [`Ordered`] renews one at a
+//! CA. Both start with the version that served last, and both end in the same steps, which are in this file:
+//! [`Core::examine`] (parse, prove), [`Core::promote`] (keep, publish, report).
 //!
 //! Proving runs on the blocking pool (a handshake costs milliseconds); deciding runs here. If any step fails, the
 //! serving bundle goes on serving.
@@ -50,9 +50,9 @@ use keeping::Keeping;
 use view::Failing;
 
 pub use check::{Summary, Unread, check, unread};
-pub(crate) use fetched::keep;
+pub(crate) use fetched::Fetched;
 pub(crate) use leftovers::{Leftover, clear};
-pub(crate) use ordered::order;
+pub(crate) use ordered::Ordered;
 pub(crate) use orders::{Ordering, Orders};
 pub(crate) use view::first as first_view;
 
@@ -67,15 +67,15 @@ pub(crate) struct Lines {
     pub(crate) stage: watch::Sender<Stage>,
 }
 
-/// One certificate and all that its task knows about it.
+/// One certificate, and all that its task knows about it whichever way it is renewed.
 ///
-/// The task ([`keep`] or [`order`]) owns it alone; others reach it through [`Lines`]. It promises that the serving
-/// bundle goes on serving if any step fails, that only a proved bundle takes its place, and that commands are answered
-/// during long waits ([`Certificate::meanwhile`]). Errors do not leave the task: they become events, the view, and the
-/// refusal in the store. The task may be aborted at every `await`: each document on disk stays whole, the next task
-/// continues an order from its note, and a command without an answer ends in
+/// The task ([`Fetched::run`] or [`Ordered::run`]) owns it alone; others reach it through [`Lines`]. It promises that
+/// the serving bundle goes on serving if any step fails, that only a proved bundle takes its place, and that commands
+/// are answered during long waits ([`Core::meanwhile`]). Errors do not leave the task: they become events, the view,
+/// and the refusal in the store. The task may be aborted at every `await`: each document on disk stays whole, the next
+/// task continues an order from its note, and a command without an answer ends in
 /// [`CommandError::Gone`](crate::command::CommandError::Gone).
-pub(crate) struct Certificate {
+pub(crate) struct Core {
     config: Arc<CertificateConfig>,
     post: Post,
     reader: Reader,
@@ -99,14 +99,12 @@ pub(crate) struct Certificate {
     asked_at: Option<UnixTime>,
     /// For an ordered certificate: an attempt for a wish has begun, and none has fulfilled it yet.
     wanted: bool,
-    /// For an ordered certificate.
+    /// `None`: the certificate is fetched, or there is no state directory.
     orders: Option<Arc<Orders>>,
     /// `None`: there is no state directory.
     revocations: Option<Arc<Revocations>>,
     /// Marked when another trust bundle comes into force.
     trust_changes: watch::Receiver<()>,
-    /// For an ordered certificate: `trust_changes` was marked, and the serving bundle is not proved again yet.
-    anchors_changed: bool,
 }
 
 /// Result of the examination of a pair.
@@ -134,18 +132,17 @@ struct Candidate {
     pair: Pair,
 }
 
-impl Certificate {
+impl Core {
     pub(crate) fn new(
         config: CertificateConfig,
         post: Post,
         reader: Reader,
         options: Arc<Options>,
+        orders: Option<Arc<Orders>>,
         revocations: Option<Arc<Revocations>>,
         lines: Lines,
     ) -> Self {
         let trust_changes = post.trust_changes();
-        // The kept versions were proved against other anchors, or against none.
-        let anchors_changed = config.trust.is_some();
         Self {
             config: Arc::new(config),
             post,
@@ -164,10 +161,9 @@ impl Certificate {
             asked: false,
             asked_at: None,
             wanted: false,
-            orders: None,
+            orders,
             revocations,
             trust_changes,
-            anchors_changed,
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::acme::{self, Issuers};
-use crate::certificate::{Certificate, Leftover, Lines, Ordering, Orders, first_view, keep, order};
+use crate::certificate::{Core, Fetched, Leftover, Lines, Ordered, Ordering, Orders, first_view};
 use crate::command::{Command, CommandError, MAX_COMMANDS, Reply};
 use crate::config::{CertificateConfig, Source};
 use crate::event::Event;
@@ -173,11 +173,16 @@ impl Handle {
         let (commands, received) = mpsc::channel(MAX_COMMANDS);
         let (view_sender, view) = watch::channel(first_view(&name, &config, (self.options.now)()));
         let post = Post::new(Arc::clone(&self.desk), id, name);
-        let certificate = Certificate::new(
+        let orders = match &config.source {
+            Source::Acme(source) => self.ordering.as_ref().map(|all| all.orders(&config, source)),
+            Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
+        };
+        let core = Core::new(
             config.clone(),
             post,
             self.reader.clone(),
             Arc::clone(&self.options),
+            orders.clone(),
             self.tasks.revocations.clone(),
             Lines {
                 commands: received,
@@ -186,18 +191,18 @@ impl Handle {
             },
         );
         let reader = source::SourceReader::new(&config.source, self.options.poll, self.watcher.as_ref());
-        let orders = match &config.source {
-            Source::Acme(source) => self.ordering.as_ref().map(|all| all.orders(&config, source)),
-            Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
-        };
-        let story = match reader {
-            Some(reader) => self.runtime.spawn(keep(certificate, reader)),
-            None => self.runtime.spawn(order(certificate, orders.clone(), before)),
+        let task = match (reader, &orders) {
+            (Some(reader), _) => self.runtime.spawn(Fetched::new(core, reader).run()),
+            (None, Some(orders)) => {
+                let ordered = Ordered::new(core, Arc::clone(orders));
+                self.runtime.spawn(ordered.run(before))
+            }
+            (None, None) => self.runtime.spawn(core.run_without_state()),
         };
         Running {
             config,
             orders,
-            task: story,
+            task,
             stage,
             commands,
             view,

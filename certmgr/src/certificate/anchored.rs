@@ -6,24 +6,22 @@ use std::time::Duration;
 use certstore::{CertBundle, Profile, prove};
 use tokio::time::Instant;
 
-use super::Certificate;
-use super::accept::ca_name;
-use super::orders::Orders;
+use super::ordered::Ordered;
 use super::view::Failing;
 use crate::blocking;
 use crate::debounce::Failure;
 use crate::error::{Error, Reason};
 use crate::event::Event;
 
-impl Certificate {
+impl Ordered {
     /// Proves the serving bundle to the anchors in force, which may have changed. It goes on serving; a changed result
     /// is reported. A trust bundle that has not been read yet is reported by its own task.
-    pub(super) async fn prove_to_anchors(&mut self, orders: &Orders) {
+    pub(super) async fn prove_to_anchors(&mut self) {
         self.anchors_changed = false;
-        let (Some(serving), Ok(profile)) = (self.serving(), self.profile()) else {
+        let (Some(serving), Ok(profile)) = (self.core.serving(), self.core.profile()) else {
             return;
         };
-        let Some(version) = self.kept.version(serving.fingerprint()) else {
+        let Some(version) = self.core.kept.version(serving.fingerprint()) else {
             return;
         };
         // New domains are a reason to order, not a reason to refuse.
@@ -31,7 +29,7 @@ impl Certificate {
             domains: Vec::new(),
             ..profile
         };
-        let (pair, content, now) = (version.pair.clone(), version.content(), (self.options.now)());
+        let (pair, content, now) = (version.pair.clone(), version.content(), (self.core.options.now)());
         let proved = blocking::prove(move || {
             let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
             Ok(prove(bundle, &profile, now).map(drop)?)
@@ -40,8 +38,8 @@ impl Certificate {
         match proved.unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string()))) {
             Ok(()) => self.leads_there(),
             Err(reason) => {
-                let from = self.ca_of(serving.fingerprint(), orders);
-                let place = from.map_or_else(|| "what serves".to_owned(), |ca| ca_name(orders, ca));
+                let from = self.ca_of(serving.fingerprint());
+                let place = from.map_or_else(|| "what serves".to_owned(), |ca| self.orders.ca_name(ca));
                 let error = Error {
                     places: vec![place],
                     reason,
@@ -52,15 +50,15 @@ impl Certificate {
     }
 
     fn leads_there(&mut self) {
-        if !self.trouble.end() {
+        if !self.core.trouble.end() {
             return;
         }
-        self.failing.take_if(|failing| failing.is_of_proof());
-        self.post.clear_refusal();
-        self.show_state();
-        if let Some(serving) = self.serving() {
-            self.post.tell(Event::Recovered {
-                name: Arc::clone(self.post.name()),
+        self.core.failing.take_if(|failing| failing.is_of_proof());
+        self.core.post.clear_refusal();
+        self.core.show_state();
+        if let Some(serving) = self.core.serving() {
+            self.core.post.tell(Event::Recovered {
+                name: Arc::clone(self.core.post.name()),
                 fingerprint: serving.fingerprint(),
             });
         }
@@ -68,18 +66,18 @@ impl Certificate {
 
     fn leads_elsewhere(&mut self, failure: Failure) {
         // The pair is whole: no writer is waited for.
-        if !self.trouble.note(&failure, Instant::now(), Duration::ZERO) {
+        if !self.core.trouble.note(&failure, Instant::now(), Duration::ZERO) {
             return;
         }
         // The failure of an order is worse.
-        if self.failing.as_ref().is_none_or(Failing::is_of_proof) {
-            self.note_failing(&failure.error, (self.options.now)());
+        if self.core.failing.as_ref().is_none_or(Failing::is_of_proof) {
+            self.core.note_failing(&failure.error, (self.core.options.now)());
         }
-        self.show_refusal(&failure.error);
-        self.post.tell(Event::Refused {
-            name: Arc::clone(self.post.name()),
+        self.core.show_refusal(&failure.error);
+        self.core.post.tell(Event::Refused {
+            name: Arc::clone(self.core.post.name()),
             error: failure.error,
-            serving: self.serving().map(|serving| serving.fingerprint()),
+            serving: self.core.serving().map(|serving| serving.fingerprint()),
         });
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct Arrived {
     pub(super) passed_over: Vec<PassedOver>,
     /// Beginning of the round.
     pub(super) began: Instant,
+    /// Instant since which the chain waits, for it cannot be proved yet.
+    pub(super) held_since: Option<Instant>,
     /// Held until the chain is dealt with, so that no other process orders meanwhile.
     pub(super) _leases: [Guard; 2],
 }
@@ -124,6 +126,7 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before, _turn: Turn) -> Out
                     attempt: Some(attempt),
                     passed_over,
                     began,
+                    held_since: None,
                     _leases: leases,
                 }));
             }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use certstore::{CertBundle, Fingerprint, Profile, Proved, prove};
 
-use super::{Certificate, Version};
+use super::Core;
 use crate::blocking;
 use crate::command::{Command, CommandError};
 use crate::error::{Error, Reason};
 use crate::event::Event;
+use crate::kept::Version;
 
-impl Certificate {
+impl Core {
     pub(super) async fn obey(&mut self, command: Command) {
         // The caller may be gone, and nobody else wants the answer.
         match command {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use certstore::UnixTime;
 
-use super::Certificate;
+use super::Core;
 use crate::config::Source;
 use crate::event::Event;
 
@@ -36,7 +36,7 @@ impl Expiry {
     }
 }
 
-impl Certificate {
+impl Core {
     /// Reports once for each version that its end is near, and once that it is past.
     pub(super) fn tell_expiry(&mut self) {
         let Some(serving) = self.serving() else { return };

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use certstore::Fingerprint;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Age, Certificate, Found, Origin};
+use super::{Age, Core, Found, Origin};
 use crate::debounce::Failure;
 use crate::error::{Error, Reason};
 use crate::event::Event;
+use crate::pair::Content;
 use crate::schedule::later;
 use crate::source::SourceReader;
 use crate::stage::Stage;
@@ -17,141 +19,144 @@ use crate::view::{Action, NextStep};
 /// A trust bundle may be late by this before a certificate that needs it reports that.
 const TRUST_SETTLE: Duration = Duration::from_secs(5);
 
-/// Keeps one certificate served from its source until the task is aborted.
-pub(crate) async fn keep(mut certificate: Certificate, mut source: SourceReader) {
-    certificate.restore().await;
-    certificate.has_reached(match certificate.serving() {
-        Some(_) => Stage::Loaded,
-        None => Stage::Restored,
-    });
-    if certificate.config.trust.is_some() {
-        // The kept version was proved against other anchors, or against none.
-        certificate.doubt();
-    }
-    certificate.tell_expiry();
-    loop {
-        match certificate.meanwhile(Box::pin(source.read())).await {
-            Err(error) => {
-                certificate.fail(*Failure::new(error, None));
-                // While the source cannot be read, the kept version is all there is.
-                certificate.restore_if_unread().await;
-            }
-            Ok(pair) => match certificate.examine(pair, Age::Any).await {
-                Ok(Found::Unchanged) => certificate.unchanged().await,
-                Ok(Found::Excluded(fingerprint, content)) => certificate.leave(fingerprint, content),
-                Ok(Found::New(candidate)) => {
-                    certificate.promote(*candidate, Origin::default()).await;
-                    certificate.asked = false;
-                    certificate.well();
-                }
-                Err((reason, content)) => {
-                    let places = source.places_of(reason.part());
-                    let reason = reason.held_in(&certificate.config.source);
-                    certificate.fail(*Failure::new(Error { places, reason }, Some(content)));
-                }
-            },
-        }
-        certificate.tell_expiry();
-        certificate.wait(&mut source).await;
-    }
+/// A certificate that somebody else renews.
+pub(crate) struct Fetched {
+    core: Core,
+    source: SourceReader,
 }
 
-impl Certificate {
+impl Fetched {
+    pub(crate) fn new(core: Core, source: SourceReader) -> Self {
+        Self { core, source }
+    }
+
+    /// Keeps the certificate served from its source until the task is aborted.
+    pub(crate) async fn run(mut self) {
+        self.core.restore().await;
+        self.core.has_reached(match self.core.serving() {
+            Some(_) => Stage::Loaded,
+            None => Stage::Restored,
+        });
+        if self.core.config.trust.is_some() {
+            // The kept version was proved against other anchors, or against none.
+            self.core.content = None;
+        }
+        self.core.tell_expiry();
+        loop {
+            match self.core.meanwhile(Box::pin(self.source.read())).await {
+                Err(error) => {
+                    self.fail(*Failure::new(error, None));
+                    // While the source cannot be read, the kept version is all there is.
+                    self.core.restore_if_unread().await;
+                }
+                Ok(pair) => match self.core.examine(pair, Age::Any).await {
+                    Ok(Found::Unchanged) => self.unchanged().await,
+                    Ok(Found::Excluded(fingerprint, content)) => self.leave(fingerprint, content),
+                    Ok(Found::New(candidate)) => {
+                        self.core.promote(*candidate, Origin::default()).await;
+                        self.core.asked = false;
+                        self.core.well();
+                    }
+                    Err((reason, content)) => {
+                        let places = self.source.places_of(reason.part());
+                        let reason = reason.held_in(&self.core.config.source);
+                        self.fail(*Failure::new(Error { places, reason }, Some(content)));
+                    }
+                },
+            }
+            self.core.tell_expiry();
+            self.wait().await;
+        }
+    }
+
     async fn unchanged(&mut self) {
-        self.keep_again().await;
-        if std::mem::take(&mut self.asked)
-            && let Some(serving) = self.serving()
+        self.core.keep_again().await;
+        if std::mem::take(&mut self.core.asked)
+            && let Some(serving) = self.core.serving()
         {
-            self.post.tell(Event::Unchanged {
-                name: Arc::clone(self.post.name()),
+            self.core.post.tell(Event::Unchanged {
+                name: Arc::clone(self.core.post.name()),
                 fingerprint: serving.fingerprint(),
             });
         }
-        self.well();
+        self.core.well();
     }
 
     /// Leaves in the source a version that an operator rolled back from, or wants revoked.
-    fn leave(&mut self, fingerprint: certstore::Fingerprint, content: crate::pair::Content) {
-        let known = self.held.replace(content) == Some(content);
-        if !known || self.asked {
-            self.asked = false;
-            self.post.tell(Event::Excluded {
-                name: Arc::clone(self.post.name()),
+    fn leave(&mut self, fingerprint: Fingerprint, content: Content) {
+        let known = self.core.held.replace(content) == Some(content);
+        if !known || self.core.asked {
+            self.core.asked = false;
+            self.core.post.tell(Event::Excluded {
+                name: Arc::clone(self.core.post.name()),
                 fingerprint,
-                to_be_revoked: self.is_to_be_revoked(fingerprint),
+                to_be_revoked: self.core.is_to_be_revoked(fingerprint),
             });
         }
-        self.well();
+        self.core.well();
     }
 
     /// Notes a failure, and reports it once it has lasted: a writer may be half-way.
     fn fail(&mut self, failure: Failure) {
-        let now = (self.options.now)();
-        self.note_failing(&failure.error, now);
-        if std::mem::take(&mut self.asked) {
-            self.trouble.tell_again();
+        let now = (self.core.options.now)();
+        self.core.note_failing(&failure.error, now);
+        if std::mem::take(&mut self.core.asked) {
+            self.core.trouble.tell_again();
         }
-        let mut settle = self.config.source.settle(self.options.settle);
+        let mut settle = self.core.config.source.settle(self.core.options.settle);
         if matches!(failure.error.reason, Reason::NoAnchors { .. }) {
             settle = settle.max(TRUST_SETTLE);
         }
-        if self.trouble.note(&failure, Instant::now(), settle) {
-            self.show_refusal(&failure.error);
-            let (name, error) = (Arc::clone(self.post.name()), failure.error);
-            let serving = self.serving().map(|serving| serving.fingerprint());
-            self.post.tell(if error.is_unreadable() {
+        if self.core.trouble.note(&failure, Instant::now(), settle) {
+            self.core.show_refusal(&failure.error);
+            let (name, error) = (Arc::clone(self.core.post.name()), failure.error);
+            let serving = self.core.serving().map(|serving| serving.fingerprint());
+            self.core.post.tell(if error.is_unreadable() {
                 Event::Unreadable { name, error, serving }
             } else {
                 Event::Refused { name, error, serving }
             });
-            self.loaded();
+            self.core.loaded();
         }
     }
 
     /// Waits for the next look: a sign of change, the next retry of something incomplete, or the next poll.
-    async fn wait(&mut self, source: &mut SourceReader) {
-        let poll = source.poll();
+    async fn wait(&mut self) {
+        let poll = self.source.poll();
         let retry = self
+            .core
             .trouble
             .next_retry()
-            .map(|retry| self.config.source.retry(retry));
+            .map(|retry| self.core.config.source.retry(retry));
         let wait = retry.unwrap_or(poll).min(poll);
         self.show_next_read(wait, poll);
         let next = Instant::now() + wait;
         loop {
-            let look = self.next_look();
-            let (hint, commands) = (source.hint(), &mut self.lines.commands);
-            let trust_changes = &mut self.trust_changes;
+            let look = self.core.next_look();
+            let (hint, commands) = (self.source.hint(), &mut self.core.lines.commands);
+            let trust_changes = &mut self.core.trust_changes;
             tokio::select! {
                 seen_at = hint => {
-                    self.seen_at = seen_at;
+                    self.core.seen_at = seen_at;
                     return;
                 }
-                () = sleep_until(next) => {
-                    self.seen_at = Instant::now();
-                    return;
-                }
-                Ok(()) = trust_changes.changed(), if self.config.trust.is_some() => {
-                    self.doubt();
-                    return;
+                () = sleep_until(next) => break,
+                Ok(()) = trust_changes.changed(), if self.core.config.trust.is_some() => {
+                    // The next look proves the content even if it serves, and serves on in any case.
+                    self.core.content = None;
+                    break;
                 }
                 Some(command) = commands.recv() => {
-                    self.obey(command).await;
-                    if self.asked {
-                        self.seen_at = Instant::now();
-                        return;
+                    self.core.obey(command).await;
+                    if self.core.asked {
+                        break;
                     }
                     self.show_next_read(next.saturating_duration_since(Instant::now()), poll);
                 }
-                () = sleep_until(look) => self.look_again().await,
+                () = sleep_until(look) => self.core.look_again().await,
             }
         }
-    }
-
-    /// Makes the next look prove the source's content even if it serves. The serving bundle serves on in any case.
-    fn doubt(&mut self) {
-        self.content = None;
-        self.seen_at = Instant::now();
+        self.core.seen_at = Instant::now();
     }
 
     fn show_next_read(&self, wait: Duration, poll: Duration) {
@@ -159,8 +164,8 @@ impl Certificate {
             0 => format!("{} ms", poll.as_millis()),
             seconds => format!("{seconds} s"),
         };
-        let now = (self.options.now)();
-        self.show(NextStep {
+        let now = (self.core.options.now)();
+        self.core.show(NextStep {
             action: Action::Read,
             at: later(now, wait),
             why: format!("the source is read at least every {every}"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use certstore::{CertBundle, Fingerprint, Profile, Proved, prove};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Certificate;
+use super::Core;
 use super::orders::Orders;
 use crate::blocking;
 use crate::error::Reason;
@@ -20,7 +20,7 @@ use crate::store::{Document, STATE_DEADLINE, Stamp, Store, StoreError, Writing};
 /// Time between two attempts to acquire the lease that another process has for its write.
 const LEASE_PERIOD: Duration = Duration::from_millis(20);
 
-/// State of the document on disk, compared with [`Certificate::kept`].
+/// State of the document on disk, compared with [`Core::kept`].
 #[derive(Debug)]
 pub(super) struct Keeping {
     /// The disk lacks something of it.
@@ -57,7 +57,7 @@ impl Default for Keeping {
     }
 }
 
-impl Certificate {
+impl Core {
     /// Reads the document, and serves its newest version that still can and has the configured names, also when it has
     /// expired. Unless a version serves already: then this task replaces another one.
     pub(super) async fn restore(&mut self) {

@@ -11,15 +11,14 @@ use certstore::{Fingerprint, Serving, UnixTime};
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Certificate;
-use super::accept::ca_name;
+use super::Core;
 use super::attempt::{self, Arrived, Before, Outcome};
 use super::leftovers;
-use super::orders::{Orders, is_of_kind};
+use super::orders::Orders;
 use super::revocation::leaf_of;
 use super::told::place;
 use super::view::Failing;
-use crate::acme::{self};
+use crate::acme;
 use crate::error::{IssueError, IssueFault};
 use crate::event::{self, Event};
 use crate::kept::Version;
@@ -41,21 +40,34 @@ const LONGEST_LEFT_REST: Duration = Duration::from_secs(24 * 60 * 60);
 /// Wait after a round that found another process ordering.
 const BUSY_REST: Duration = Duration::from_secs(10);
 
-/// State that the task carries from turn to turn.
+/// A certificate that is renewed here.
+///
+/// One order of a certificate is in progress at a time, in all processes that share the state. Nothing is ordered
+/// while the kept document is unread, or before the ledger has noted it. A chain that cannot be proved yet is held, and
+/// not ordered again. Errors become events and the view. Aborted, it may leave behind the note of an order with its
+/// key, TXT records, and entries in the ledger: the certificate's next task continues the order, or [`leftovers`]
+/// clears it.
+pub(crate) struct Ordered {
+    pub(super) core: Core,
+    pub(super) orders: Arc<Orders>,
+    pub(super) course: Course,
+    /// The trust bundle has changed, and the serving bundle is not proved again yet.
+    pub(super) anchors_changed: bool,
+}
+
+/// State that the task carries from step to step.
 #[derive(Default)]
 pub(super) struct Course {
     pub(super) advice: Option<Advice>,
     pub(super) probe: Option<Probe>,
     /// Time at which a CA last issued for these names, as far as the plan knows.
     pub(super) issued_at: Option<MonotonicTime>,
-    /// `issued_at` at the last search for a version kept under another name.
-    pub(super) looked_for: Option<Option<MonotonicTime>>,
+    /// A version kept under another name has been searched for since then.
+    pub(super) searched: bool,
     /// Earliest instant of the next round.
     pub(super) not_before: Option<Instant>,
     /// A chain that cannot be proved yet.
     pub(super) holding: Option<Box<Arrived>>,
-    /// Instant since which it is held.
-    pub(super) held_since: Option<Instant>,
     /// Instant since which another process has been ordering.
     pub(super) busy_since: Option<Instant>,
     /// The chain serves, but is not kept: the note of its order stays until it is.
@@ -74,6 +86,14 @@ pub(super) struct Left {
     rest: Duration,
     /// Shown as the certificate's failure.
     shown: bool,
+}
+
+impl Course {
+    /// Time until the next round may begin.
+    fn wait(&self) -> Duration {
+        let until = self.not_before.unwrap_or_else(Instant::now);
+        until.saturating_duration_since(Instant::now())
+    }
 }
 
 impl Left {
@@ -116,8 +136,8 @@ pub(super) struct Limited {
     pub(super) until: UnixTime,
 }
 
-/// The task of this turn.
-enum Turn {
+/// The next step.
+enum Step {
     /// A chain that could not be proved, and may be provable now.
     Accept(Box<Arrived>),
     Order(Why),
@@ -127,47 +147,12 @@ enum Turn {
     Rest(Duration),
 }
 
-/// Keeps one certificate served and renewed. Ends only by abortion.
-///
-/// One order of a certificate is in progress at a time, in all processes that share the state. Nothing is ordered
-/// without a state directory, while the kept document is unread, or before the ledger has noted it. A chain that cannot
-/// be proved yet is held, and not ordered again. Errors become events and the view. Aborted, it may leave behind the
-/// note of an order with its key, TXT records, and entries in the ledger: the certificate's next task continues the
-/// order, or [`leftovers`] clears it. `before`: the requirements of its orders until a reload, if it had any.
-pub(crate) async fn order(
-    mut certificate: Certificate,
-    orders: Option<Arc<Orders>>,
-    before: Option<Arc<Orders>>,
-) {
-    certificate.orders.clone_from(&orders);
-    certificate.restore().await;
-    certificate.tell_expiry();
-    // The CA's challenge has to reach us: readiness must not wait for it.
-    certificate.loaded();
-    let Some(orders) = orders else {
-        return certificate.stay_without_state().await;
-    };
-    let mut course = Course::default();
-    certificate.take_back(&orders, &mut course, before).await;
-    loop {
-        certificate.tidy(&orders, &mut course).await;
-        match certificate.plan(&orders, &mut course).await {
-            Turn::Accept(arrived) => certificate.accept(&orders, &mut course, arrived).await,
-            Turn::Order(why) => certificate.go(&orders, &mut course, why).await,
-            Turn::Ask(ca) => certificate.ask_advice(&orders, &mut course, ca).await,
-            Turn::Probe(ca) => certificate.probe(&orders, &mut course, ca).await,
-            Turn::CheckNames => certificate.check_names(&orders, &mut course).await,
-            Turn::Rest(wait) => {
-                certificate.tell_expiry();
-                certificate.rest(wait).await;
-            }
-        }
-    }
-}
-
-impl Certificate {
-    /// Orders nothing; answers commands.
-    async fn stay_without_state(mut self) {
+impl Core {
+    /// An ordered certificate without a state directory: it serves on, orders nothing, and answers commands.
+    pub(crate) async fn run_without_state(mut self) {
+        self.restore().await;
+        self.tell_expiry();
+        self.loaded();
         let error = IssueError {
             class: IssueFault::State,
             ca: String::new(),
@@ -179,56 +164,91 @@ impl Certificate {
         self.tell_failing(error, now, None);
         self.meanwhile(pending()).await
     }
+}
 
-    /// Removes the remains of an order that a crash ended, at once or as soon as no other process has its lease.
-    async fn take_back(&mut self, orders: &Arc<Orders>, course: &mut Course, before: Option<Arc<Orders>>) {
-        let orders = Arc::clone(orders);
-        let first_retry = orders.rules.first_retry;
-        let before = before.filter(|before| before.source.challenge != orders.source.challenge);
-        let taken_back = self.meanwhile(async move {
-            if let Some(before) = before {
-                leftovers::take_back_as_before(&before).await?;
-            }
-            leftovers::take_back(&orders).await
-        });
-        let taken_back = taken_back.await;
-        let now = Instant::now();
-        match taken_back {
-            Ok(true) => {}
-            Ok(false) => course.left = Some(Left::new(now + BUSY_REST, first_retry)),
-            Err(error) => {
-                course.left = Some(Left::new(now, first_retry).again(now));
-                self.show_left(error);
+impl Ordered {
+    pub(crate) fn new(core: Core, orders: Arc<Orders>) -> Self {
+        Self {
+            // The kept versions were proved against other anchors, or against none.
+            anchors_changed: core.config.trust.is_some(),
+            course: Course {
+                left: Some(Left::new(Instant::now(), orders.rules.first_retry)),
+                ..Course::default()
+            },
+            core,
+            orders,
+        }
+    }
+
+    /// Keeps the certificate served and renewed. Ends only by abortion. `before`: the requirements of its orders until
+    /// a reload, if it had any.
+    pub(crate) async fn run(mut self, before: Option<Arc<Orders>>) {
+        self.core.restore().await;
+        self.core.tell_expiry();
+        // The CA's challenge has to reach us: readiness must not wait for it.
+        self.core.loaded();
+        let before = before.filter(|before| before.source.challenge != self.orders.source.challenge);
+        self.remove_left(before).await;
+        loop {
+            self.tidy().await;
+            match self.plan().await {
+                Step::Accept(arrived) => self.accept(arrived).await,
+                Step::Order(why) => self.go(why).await,
+                Step::Ask(ca) => self.ask_advice(ca).await,
+                Step::Probe(ca) => {
+                    let found = self.core.meanwhile(self.orders.issuer.probe(ca)).await;
+                    self.note_probe(Some(found.is_ok()));
+                }
+                Step::CheckNames => {
+                    let request = self.orders.request(0, None);
+                    let found = self
+                        .core
+                        .meanwhile(self.orders.issuer.check_names(&request))
+                        .await;
+                    self.note_probe(found.ok());
+                }
+                Step::Rest(wait) => {
+                    self.core.tell_expiry();
+                    self.rest(wait).await;
+                }
             }
         }
     }
 
-    /// Tries again to remove the remains of an order. A renewal, which would do it, may be months away.
-    async fn remove_left(&mut self, orders: &Arc<Orders>, course: &mut Course) {
-        let Some(left) = course.left.filter(|left| left.at <= Instant::now()) else {
+    /// Removes the remains of an order that a crash ended, once they are due. A renewal, which would do it, may be
+    /// months away. With `before`, those that only an issuer of before a reload can remove go first.
+    async fn remove_left(&mut self, before: Option<Arc<Orders>>) {
+        let Some(left) = self.course.left.filter(|left| left.at <= Instant::now()) else {
             return;
         };
-        let of_order = Arc::clone(orders);
-        let removed = self.meanwhile(async move { leftovers::take_back(&of_order).await });
-        match removed.await {
+        let orders = &self.orders;
+        let removed = self.core.meanwhile(async move {
+            if let Some(before) = before {
+                leftovers::take_back_as_before(&before).await?;
+            }
+            leftovers::take_back(orders).await
+        });
+        let removed = removed.await;
+        let now = Instant::now();
+        match removed {
             Ok(true) => {
-                course.left = None;
-                if left.shown && self.failing.as_ref().is_some_and(Failing::is_of_dns) {
-                    self.failing = None;
-                    self.post.clear_refusal();
-                    self.show_state();
+                self.course.left = None;
+                if left.shown && self.core.failing.as_ref().is_some_and(Failing::is_of_dns) {
+                    self.core.failing = None;
+                    self.core.post.clear_refusal();
+                    self.core.show_state();
                     tracing::info!(
-                        certificate = self.config.name,
+                        certificate = self.core.config.name,
                         "what an order left behind is removed"
                     );
                 }
             }
             Ok(false) => {
-                let at = Instant::now() + BUSY_REST;
-                course.left = Some(Left { at, ..left });
+                let at = now + BUSY_REST;
+                self.course.left = Some(Left { at, ..left });
             }
             Err(error) => {
-                course.left = Some(left.again(Instant::now()));
+                self.course.left = Some(left.again(now));
                 self.show_left(error);
             }
         }
@@ -237,222 +257,218 @@ impl Certificate {
     /// Reports remains that could not be removed. An order that fails has its own report, and its failure goes first.
     fn show_left(&mut self, error: IssueError) {
         tracing::warn!(
-            certificate = self.config.name,
+            certificate = self.core.config.name,
             "what an order left behind is still there: {error} ({}); it is tried again",
             error.remedy
         );
-        if self.failing.as_ref().is_none_or(Failing::is_of_dns) {
-            self.note_failing(&place(error), (self.options.now)());
+        if self.core.failing.as_ref().is_none_or(Failing::is_of_dns) {
+            self.core.note_failing(&place(error), (self.core.options.now)());
         }
     }
 
     /// Finishes the work left over from earlier turns.
-    async fn tidy(&mut self, orders: &Arc<Orders>, course: &mut Course) {
-        self.restore_if_unread().await;
-        self.look_again().await;
+    async fn tidy(&mut self) {
+        self.core.restore_if_unread().await;
+        self.core.look_again().await;
         if self.anchors_changed {
-            if course.holding.is_some() {
-                course.not_before = None;
+            if self.course.holding.is_some() {
+                self.course.not_before = None;
             }
-            self.prove_to_anchors(orders).await;
+            self.prove_to_anchors().await;
         }
         // Another search is worth while only once a CA has issued for these names.
-        if course.looked_for != Some(course.issued_at) {
-            course.looked_for = Some(course.issued_at);
-            self.inherit(orders).await;
+        if !std::mem::replace(&mut self.course.searched, true) {
+            self.core.inherit(&self.orders).await;
         }
-        if self.keep_again().await && course.undone {
-            course.undone = false;
-            self.forget_order(orders, course).await;
+        if self.core.keep_again().await && self.course.undone {
+            self.course.undone = false;
+            self.forget_order().await;
         }
-        self.remove_left(orders, course).await;
+        self.remove_left(None).await;
     }
 
-    async fn plan(&mut self, orders: &Arc<Orders>, course: &mut Course) -> Turn {
-        if let Some(arrived) = course.holding.take() {
-            let wait = course.not_before.map_or(Duration::ZERO, |until| {
-                until.saturating_duration_since(Instant::now())
-            });
-            if wait.is_zero() || std::mem::take(&mut self.asked) {
-                return Turn::Accept(arrived);
+    async fn plan(&mut self) -> Step {
+        if let Some(arrived) = self.course.holding.take() {
+            let wait = self.course.wait();
+            if wait.is_zero() || std::mem::take(&mut self.core.asked) {
+                return Step::Accept(arrived);
             }
-            course.holding = Some(arrived);
-            return Turn::Rest(wait);
+            self.course.holding = Some(arrived);
+            return Step::Rest(wait);
         }
-        let next = match self.next(orders, course).await {
+        let next = match self.next().await {
             Ok((next, record)) => {
-                course.issued_at = record.last_issued.map(|last| last.at);
+                let issued_at = record.last_issued.map(|last| last.at);
+                self.course.searched &= self.course.issued_at == issued_at;
+                self.course.issued_at = issued_at;
                 next
             }
             Err(error) => {
                 self.fail_for_state(&error);
-                return Turn::Rest(LONGEST_REST);
+                return Step::Rest(LONGEST_REST);
             }
         };
-        self.tell_held(&next, course, &orders.rules);
-        self.show_next(&next, course, &orders.rules);
-        self.tell_advice(&next, course);
-        let blocked = course
-            .not_before
-            .map(|until| until.saturating_duration_since(Instant::now()))
-            .filter(|wait| !wait.is_zero() && !self.asked);
-        if !next.wait.is_zero() {
-            return Turn::Rest(next.wait);
-        }
+        self.tell_held(&next);
+        self.show_next(&next);
+        self.tell_advice(&next);
+        let blocked = self.course.wait();
         match next.action {
-            ScheduledAction::AskRenewalInfo { ca } => Turn::Ask(ca),
-            ScheduledAction::Probe { ca } => Turn::Probe(ca),
-            ScheduledAction::CheckNames => Turn::CheckNames,
-            ScheduledAction::Issue => match blocked {
-                Some(wait) => Turn::Rest(wait),
-                None => Turn::Order(next.why),
-            },
+            _ if !next.wait.is_zero() => Step::Rest(next.wait),
+            ScheduledAction::AskRenewalInfo { ca } => Step::Ask(ca),
+            ScheduledAction::Probe { ca } => Step::Probe(ca),
+            ScheduledAction::CheckNames => Step::CheckNames,
+            ScheduledAction::Issue if blocked.is_zero() || self.core.asked => Step::Order(next.why),
+            ScheduledAction::Issue => Step::Rest(blocked),
         }
     }
 
-    pub(super) async fn next(
-        &self,
-        orders: &Orders,
-        course: &Course,
-    ) -> Result<(schedule::Next, OrderRecord), StoreError> {
-        let (domains, key, cas) = (&orders.config.domains, orders.source.key, &orders.source.cas);
-        let record = timeout(STATE_DEADLINE, orders.ledger.record(domains, key, cas))
+    pub(super) async fn next(&self) -> Result<(schedule::Next, OrderRecord), StoreError> {
+        let (domains, key, cas) = (
+            &self.orders.config.domains,
+            self.orders.source.key,
+            &self.orders.source.cas,
+        );
+        let record = timeout(STATE_DEADLINE, self.orders.ledger.record(domains, key, cas))
             .await
-            .unwrap_or_else(|_| Err(StoreError::hanging(&self.config.name)))?;
-        let serving = self.serving();
-        let life = serving.as_deref().map(|serving| self.life(serving, orders));
+            .unwrap_or_else(|_| Err(StoreError::hanging(&self.core.config.name)))?;
+        let serving = self.core.serving();
+        let life = serving.as_deref().map(|serving| self.life(serving));
         let mut counted = record.clone();
         // The floor spares a CA orders for a certificate that exists. One that is to be revoked does not count.
-        if let Some(life) = life.filter(|life| self.is_to_be_revoked(life.fingerprint)) {
+        if let Some(life) = life.filter(|life| self.core.is_to_be_revoked(life.fingerprint)) {
             counted
                 .last_issued
                 .take_if(|issued| issued.not_before == Some(life.not_before));
         }
         let known = Facts {
             serving: life,
-            advice: course.advice.clone(),
+            advice: self.course.advice.clone(),
             record: counted,
-            probe: course.probe,
-            requested: self.asked,
-            wanted: self.wanted,
-            names_changed: serving.is_some_and(|serving| self.is_outdated(&serving, orders)),
+            probe: self.course.probe,
+            requested: self.core.asked,
+            wanted: self.core.wanted,
+            names_changed: serving.is_some_and(|serving| self.is_outdated(serving.fingerprint())),
         };
-        Ok((schedule::next(&known, &orders.rules, orders.ledger.now()), record))
+        Ok((
+            schedule::next(&known, &self.orders.rules, self.orders.ledger.now()),
+            record,
+        ))
     }
 
-    fn life(&self, serving: &Serving, orders: &Orders) -> Life {
+    fn life(&self, serving: &Serving) -> Life {
         let (fingerprint, bundle) = (serving.fingerprint(), serving.bundle());
         Life {
             fingerprint,
             not_before: bundle.not_before(),
             not_after: bundle.not_after(),
-            ca: self.ca_of(fingerprint, orders),
+            ca: self.ca_of(fingerprint),
         }
     }
 
     /// The position of the CA that issued a kept version.
-    pub(super) fn ca_of(&self, fingerprint: Fingerprint, orders: &Orders) -> Option<usize> {
-        let from = self.kept.version(fingerprint)?.facts.ca.as_ref()?;
-        orders.source.cas.iter().position(|one| one.directory == *from)
+    pub(super) fn ca_of(&self, fingerprint: Fingerprint) -> Option<usize> {
+        self.orders.ca_of(self.core.kept.version(fingerprint)?)
     }
 
-    /// True if the serving version is not the configured one, or is to be revoked.
-    fn is_outdated(&self, serving: &Serving, orders: &Orders) -> bool {
-        let (fingerprint, bundle) = (serving.fingerprint(), serving.bundle());
-        let covered = |wanted| bundle.names().iter().any(|name| name.covers(wanted));
-        !self.config.domains.iter().all(covered)
-            || !is_of_kind(bundle.key_kind(), orders.source.key)
-            || self.ca_of(fingerprint, orders).is_none()
-            || self.is_to_be_revoked(fingerprint)
+    /// True if the version is not the configured one, or is to be revoked.
+    fn is_outdated(&self, fingerprint: Fingerprint) -> bool {
+        let version = self.core.kept.version(fingerprint);
+        version.is_none_or(|version| !self.orders.wants(version)) || self.core.is_to_be_revoked(fingerprint)
     }
 
     /// One round over the CAs.
-    async fn go(&mut self, orders: &Arc<Orders>, course: &mut Course, why: Why) {
-        let asked = std::mem::take(&mut self.asked);
-        self.wanted |= asked;
-        self.seen_at = Instant::now();
-        course.not_before = Some(Instant::now() + SHORTEST_REST);
-        course.probe = None;
-        let before = self.before(orders, course.issued_at, asked);
-        let turn = self.turn(orders).await;
-        if !course.told.waiting && course.told.limited.is_none() {
-            let name = Arc::clone(self.post.name());
-            self.post.tell(Event::Ordering { name, why });
+    async fn go(&mut self, why: Why) {
+        let asked = std::mem::take(&mut self.core.asked);
+        self.core.wanted |= asked;
+        self.core.seen_at = Instant::now();
+        self.course.not_before = Some(Instant::now() + SHORTEST_REST);
+        self.course.probe = None;
+        let before = self.before(asked);
+        let turn = self.turn().await;
+        if !self.course.told.waiting && self.course.told.limited.is_none() {
+            let name = Arc::clone(self.core.post.name());
+            self.core.post.tell(Event::Ordering { name, why });
         }
         self.show_now(view::Action::Ordering, event::words(why));
         let outcome = self
-            .meanwhile(attempt::run(Arc::clone(orders), before, turn))
+            .core
+            .meanwhile(attempt::run(Arc::clone(&self.orders), before, turn))
             .await;
         // An operator who asks gets a report of the limit again.
-        let limited = course.told.limited.take().filter(|_| !asked);
+        let limited = self.course.told.limited.take().filter(|_| !asked);
         if !matches!(outcome, Outcome::Busy) {
-            (course.busy_since, course.told.busy, course.told.waiting) = (None, false, false);
+            (
+                self.course.busy_since,
+                self.course.told.busy,
+                self.course.told.waiting,
+            ) = (None, false, false);
         }
         match outcome {
             Outcome::Arrived(arrived) => {
-                self.post.tell(Event::Issued {
-                    name: Arc::clone(self.post.name()),
-                    ca: ca_name(orders, arrived.ca),
+                self.core.post.tell(Event::Issued {
+                    name: Arc::clone(self.core.post.name()),
+                    ca: self.orders.ca_name(arrived.ca),
                     order: arrived.issued.order.clone(),
                     took: arrived.began.elapsed(),
                 });
-                course.told.holding = false;
+                self.course.told.holding = false;
                 for passed in &arrived.passed_over {
-                    self.tell_passed_over(passed, &ca_name(orders, arrived.ca));
+                    self.tell_passed_over(passed, &self.orders.ca_name(arrived.ca));
                 }
-                self.accept(orders, course, arrived).await;
+                self.accept(arrived).await;
             }
-            Outcome::Elsewhere => self.look_again().await,
-            Outcome::Busy => self.note_busy(orders, course),
-            Outcome::Limited(wait) => self.note_limit(course, wait, limited.as_ref()),
+            Outcome::Elsewhere => self.core.look_again().await,
+            Outcome::Busy => self.note_busy(),
+            Outcome::Limited(wait) => self.note_limit(wait, limited.as_ref()),
             Outcome::Failed(error) => {
-                let pause = orders.rules.first_retry.clamp(SHORTEST_REST, LONGEST_REST);
-                course.not_before = Some(Instant::now() + pause);
-                self.fail_go(orders, course, error).await;
+                let pause = self.orders.rules.first_retry.clamp(SHORTEST_REST, LONGEST_REST);
+                self.course.not_before = Some(Instant::now() + pause);
+                self.fail_go(error).await;
             }
         }
     }
 
     /// Waits for a turn, before anything is noted: a certificate that only waits has not ordered.
-    async fn turn(&mut self, orders: &Orders) -> acme::Turn {
+    async fn turn(&mut self) -> acme::Turn {
         const WAITS: &str = "it waits for its turn: as many orders are under way as `max_orders` allows";
-        let mut turn = orders.issuer.turn();
+        let mut turn = self.orders.issuer.turn();
         if let Some(turn) = (&mut turn).now_or_never() {
             return turn;
         }
         self.show_now(view::Action::Order, WAITS);
-        self.meanwhile(turn).await
+        self.core.meanwhile(turn).await
     }
 
     /// Notes that another process is ordering. One that takes longer than a round may take hangs.
-    fn note_busy(&mut self, orders: &Orders, course: &mut Course) {
-        course.not_before = Some(Instant::now() + BUSY_REST);
-        if !std::mem::replace(&mut course.told.waiting, true) {
-            let name = Arc::clone(self.post.name());
-            self.post.tell(Event::Waiting { name });
+    fn note_busy(&mut self) {
+        self.course.not_before = Some(Instant::now() + BUSY_REST);
+        if !std::mem::replace(&mut self.course.told.waiting, true) {
+            let name = Arc::clone(self.core.post.name());
+            self.core.post.tell(Event::Waiting { name });
         }
-        let since = *course.busy_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= orders.max_go() && !std::mem::replace(&mut course.told.busy, true) {
+        let since = *self.course.busy_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= self.orders.max_go() && !std::mem::replace(&mut self.course.told.busy, true) {
             let error = IssueError {
                 class: IssueFault::State,
                 ca: String::new(),
                 text: format!(
                     "another process that shares `state_dir` has been ordering it for {} minutes",
-                    orders.max_go().as_secs() / 60
+                    self.orders.max_go().as_secs() / 60
                 ),
                 remedy: "see what that process says, and end it if it hangs".to_owned(),
                 retry_after: None,
             };
-            self.tell_failing(error, later((self.options.now)(), BUSY_REST), None);
+            self.core
+                .tell_failing(error, later((self.core.options.now)(), BUSY_REST), None);
         }
     }
 
-    fn before(&self, orders: &Orders, issued_at: Option<MonotonicTime>, by_hand: bool) -> Before {
-        let replaces = self.serving().and_then(|serving| {
-            let ca = self.ca_of(serving.fingerprint(), orders)?;
+    fn before(&self, by_hand: bool) -> Before {
+        let replaces = self.core.serving().and_then(|serving| {
+            let ca = self.ca_of(serving.fingerprint())?;
             Some((ca, leaf_of(serving.bundle())?))
         });
-        let versions = &self.kept.versions;
+        let versions = &self.core.kept.versions;
         Before {
             replaces,
             fingerprints: versions.iter().map(Version::fingerprint).collect(),
@@ -460,33 +476,35 @@ impl Certificate {
                 .iter()
                 .filter_map(|version| version.facts.order.clone())
                 .collect(),
-            issued_at,
+            issued_at: self.course.issued_at,
             by_hand,
         }
     }
 
-    async fn ask_advice(&mut self, orders: &Arc<Orders>, course: &mut Course, ca: usize) {
-        let Some(serving) = self.serving() else { return };
+    async fn ask_advice(&mut self, ca: usize) {
+        let Some(serving) = self.core.serving() else {
+            return;
+        };
         let Some(leaf) = leaf_of(serving.bundle()) else {
             return;
         };
         let fingerprint = serving.fingerprint();
-        let issuer = Arc::clone(&orders.issuer);
         let answer = self
-            .meanwhile(async move { issuer.renewal_info(ca, &leaf).await })
+            .core
+            .meanwhile(self.orders.issuer.renewal_info(ca, &leaf))
             .await;
-        let (now, before) = (orders.ledger.now(), course.advice.take());
-        let random = &mut || (orders.random)();
-        course.advice = Some(match answer {
+        let (now, before) = (self.orders.ledger.now(), self.course.advice.take());
+        let random = &mut || (self.orders.random)();
+        self.course.advice = Some(match answer {
             Ok(info) => {
-                course.told.unadvised = None;
+                self.course.told.unadvised = None;
                 Advice::new(fingerprint, info.as_ref(), before.as_ref(), now, random)
             }
             Err(error) => {
                 // Reported once until the CA answers again: it is asked at least twice a day.
-                if course.told.unadvised.replace(error.class) != Some(error.class) {
+                if self.course.told.unadvised.replace(error.class) != Some(error.class) {
                     tracing::warn!(
-                        certificate = self.config.name,
+                        certificate = self.core.config.name,
                         "{} gives no advice on the renewal: {error} ({}); without it, it is renewed by its share of \
                          life",
                         error.ca,
@@ -498,18 +516,15 @@ impl Certificate {
         });
     }
 
-    async fn probe(&mut self, orders: &Arc<Orders>, course: &mut Course, ca: usize) {
-        let issuer = Arc::clone(&orders.issuer);
-        let found = self.meanwhile(async move { issuer.probe(ca).await }).await;
-        note_probe(orders, course, Some(found.is_ok()));
-    }
-
-    async fn check_names(&mut self, orders: &Arc<Orders>, course: &mut Course) {
-        let (issuer, request) = (Arc::clone(&orders.issuer), orders.request(0, None));
-        let found = self
-            .meanwhile(async move { issuer.check_names(&request).await })
-            .await;
-        note_probe(orders, course, found.ok());
+    /// Notes the result of a probe; `None`: there was none.
+    fn note_probe(&mut self, good: Option<bool>) {
+        let was_bad = self.course.probe.is_some_and(|probe| probe.was_bad);
+        self.course.probe = Some(Probe {
+            at: self.orders.ledger.now().monotonic,
+            good: good == Some(true),
+            was_bad: was_bad || good == Some(false),
+            jitter: Jitter::new(&mut || (self.orders.random)()),
+        });
     }
 
     /// Waits for the next turn, for a wish, for a command that makes another version serve, or for other anchors in
@@ -517,29 +532,18 @@ impl Certificate {
     async fn rest(&mut self, wait: Duration) {
         let until = Instant::now() + wait.min(LONGEST_REST);
         // A wish that waits for a `Retry-After` is known already.
-        let heard = self.asked;
+        let heard = self.core.asked;
         let fingerprint = |serving: Option<Arc<Serving>>| serving.map(|serving| serving.fingerprint());
-        let served = fingerprint(self.serving());
-        while (heard || !self.asked) && fingerprint(self.serving()) == served {
+        let served = fingerprint(self.core.serving());
+        while (heard || !self.core.asked) && fingerprint(self.core.serving()) == served {
             tokio::select! {
                 () = sleep_until(until) => return,
-                Ok(()) = self.trust_changes.changed(), if self.config.trust.is_some() => {
+                Ok(()) = self.core.trust_changes.changed(), if self.core.config.trust.is_some() => {
                     self.anchors_changed = true;
                     return;
                 }
-                Some(command) = self.lines.commands.recv() => self.obey(command).await,
+                Some(command) = self.core.lines.commands.recv() => self.core.obey(command).await,
             }
         }
     }
-}
-
-/// Notes the result of a probe; `None`: there was none.
-fn note_probe(orders: &Orders, course: &mut Course, good: Option<bool>) {
-    let was_bad = course.probe.is_some_and(|probe| probe.was_bad);
-    course.probe = Some(Probe {
-        at: orders.ledger.now().monotonic,
-        good: good == Some(true),
-        was_bad: was_bad || good == Some(false),
-        jitter: Jitter::new(&mut || (orders.random)()),
-    });
 }

@@ -8,7 +8,7 @@ use certstore::{KeyKind, Reader};
 use crate::acme::{Issuer, Issuers, Request, max_attempt};
 use crate::clock::Random;
 use crate::config::{AcmeSource, CertificateConfig, KeyType};
-use crate::kept::Version;
+use crate::kept::{Coverage, Version};
 use crate::ledger::Ledger;
 use crate::options::Options;
 use crate::revocations::Revocations;
@@ -105,16 +105,25 @@ impl Orders {
 
     /// True if a kept version is the configured one: all domains, the kind of key, one of the CAs.
     pub(super) fn wants(&self, version: &Version) -> bool {
-        let facts = &version.facts;
-        let covered = |wanted| facts.names.iter().any(|name| name.covers(wanted));
-        let from = facts.ca.as_ref();
-        self.config.domains.iter().all(covered)
-            && is_of_kind(facts.key_kind, self.source.key)
-            && self.source.cas.iter().any(|one| Some(&one.directory) == from)
+        version.coverage(&self.config.domains) == Coverage::Whole
+            && is_of_kind(version.facts.key_kind, self.source.key)
+            && self.ca_of(version).is_some()
+    }
+
+    /// The position of the CA that issued a kept version.
+    pub(super) fn ca_of(&self, version: &Version) -> Option<usize> {
+        let from = version.facts.ca.as_ref()?;
+        self.source.cas.iter().position(|ca| ca.directory == *from)
+    }
+
+    /// The name of the CA at this position.
+    pub(super) fn ca_name(&self, ca: usize) -> String {
+        let ca = self.source.cas.get(ca);
+        ca.map(|ca| ca.name.clone()).unwrap_or_default()
     }
 }
 
-pub(super) fn is_of_kind(key: KeyKind, wanted: KeyType) -> bool {
+fn is_of_kind(key: KeyKind, wanted: KeyType) -> bool {
     match wanted {
         KeyType::EcdsaP256 => key == KeyKind::EcdsaP256,
         KeyType::EcdsaP384 => key == KeyKind::EcdsaP384,

@@ -2,13 +2,13 @@
 
 use certstore::{CertBundle, Fingerprint};
 
-use super::Certificate;
+use super::Core;
 use crate::acme::RevocationReason;
 use crate::command::CommandError;
 use crate::kept::Version;
 use crate::revocations::{Leave, Wish};
 
-impl Certificate {
+impl Core {
     /// Notes that the serving version is to be revoked; the task replaces it first.
     pub(super) async fn begin_revocation(&mut self, reason: RevocationReason) -> Result<(), CommandError> {
         let name = || self.config.name.clone();
@@ -19,8 +19,9 @@ impl Certificate {
             return Err(CommandError::NothingServes { name: name() });
         };
         let fingerprint = serving.fingerprint();
-        let ca = self
-            .ca_of(fingerprint, orders)
+        let version = self.kept.version(fingerprint);
+        let ca = version
+            .and_then(|version| orders.ca_of(version))
             .and_then(|position| orders.source.cas.get(position));
         let (Some(ca), Some(leaf)) = (ca, leaf_of(serving.bundle())) else {
             return Err(CommandError::ForeignCa {

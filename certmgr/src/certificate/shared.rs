@@ -6,7 +6,7 @@ use std::time::Duration;
 use certstore::{Fingerprint, Proved, Serving};
 use tokio::time::{Instant, timeout};
 
-use super::Certificate;
+use super::Core;
 use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::kept::{Coverage, Unloaded, Version, load};
@@ -15,7 +15,7 @@ use crate::store::STATE_DEADLINE;
 /// Longest time between two looks at the kept document.
 pub(super) const LOOK: Duration = Duration::from_secs(60);
 
-impl Certificate {
+impl Core {
     /// Instant of the next look.
     pub(super) fn next_look(&self) -> Instant {
         self.keeping.looked_at + LOOK

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use certstore::UnixTime;
 use tokio::time::Instant;
 
-use super::Certificate;
+use super::Core;
 use super::attempt::{PassedOver, state_fault};
-use super::ordered::{Course, LONGEST_REST, Limited, SHORTEST_REST};
-use super::orders::Orders;
+use super::ordered::{LONGEST_REST, Limited, Ordered, SHORTEST_REST};
 use super::view::Failing;
 use crate::error::{Error, IssueError, IssueFault, Reason};
 use crate::event::{self, Event};
 use crate::ledger::Wait;
-use crate::schedule::{self, Advice, Block, Rules, Why, later};
+use crate::schedule::{self, Block, Why, later};
 use crate::store::StoreError;
 use crate::view::{self, NextStep};
 
@@ -26,68 +25,7 @@ pub(super) struct Past {
     attempts: u32,
 }
 
-impl Certificate {
-    pub(super) fn note_limit(&mut self, course: &mut Course, wait: Wait, told: Option<&Limited>) {
-        course.not_before = Some(Instant::now() + wait.wait.clamp(SHORTEST_REST, LONGEST_REST));
-        let limited = Limited {
-            limit: format!("{}: {}", wait.ca, wait.limit),
-            until: later((self.options.now)(), wait.wait),
-        };
-        if told.is_none_or(|told| told.limit != limited.limit) {
-            self.post.tell(Event::Limited {
-                name: Arc::clone(self.post.name()),
-                limit: limited.limit.clone(),
-                until: limited.until,
-            });
-        }
-        course.told.limited = Some(limited);
-    }
-
-    /// Reports a CA that did not issue: the next one has, so nothing fails; but the first one needs correction.
-    pub(super) fn tell_passed_over(&self, passed: &PassedOver, issued_by: &str) {
-        let (ca, text, remedy) = match passed {
-            PassedOver::Failed(error) => (&error.ca, error.text.clone(), error.remedy.as_str()),
-            PassedOver::Limited(wait) => (&wait.ca, wait.to_string(), "nothing, if it passes"),
-        };
-        self.post.tell(Event::FellBack {
-            name: Arc::clone(self.post.name()),
-            ca: ca.clone(),
-            text,
-            remedy: remedy.to_owned(),
-            issued_by: issued_by.to_owned(),
-        });
-    }
-
-    pub(super) async fn fail_go(&mut self, orders: &Orders, course: &Course, error: IssueError) {
-        let (next, past) = match self.next(orders, course).await {
-            // The ledger remembers the time before the start.
-            Ok((next, record)) => {
-                let past = record.failing.map(|one| Past {
-                    since: orders.ledger.now().wall_at(one.since),
-                    attempts: one.attempts,
-                });
-                (next.order_at, past)
-            }
-            Err(_) => (later((self.options.now)(), LONGEST_REST), None),
-        };
-        // No CA was asked, and the state is looked at every minute: the first report holds.
-        if error.class == IssueFault::State && self.failing.as_ref().is_some_and(Failing::is_of_state) {
-            return self.note_failing(&place(error), (self.options.now)());
-        }
-        self.tell_failing(error, next, past);
-    }
-
-    pub(super) fn fail_for_state(&mut self, error: &StoreError) {
-        let known = self.failing.is_some();
-        let error = state_fault(error);
-        let next = later((self.options.now)(), LONGEST_REST);
-        if known {
-            self.note_failing(&place(error), (self.options.now)());
-        } else {
-            self.tell_failing(error, next, None);
-        }
-    }
-
+impl Core {
     pub(super) fn tell_failing(&mut self, error: IssueError, next: UnixTime, past: Option<Past>) {
         let now = (self.options.now)();
         let error = place(error);
@@ -115,104 +53,167 @@ impl Certificate {
             why: "the last attempt failed".to_owned(),
         });
     }
+}
+
+impl Ordered {
+    pub(super) fn note_limit(&mut self, wait: Wait, told: Option<&Limited>) {
+        self.course.not_before = Some(Instant::now() + wait.wait.clamp(SHORTEST_REST, LONGEST_REST));
+        let limited = Limited {
+            limit: format!("{}: {}", wait.ca, wait.limit),
+            until: later((self.core.options.now)(), wait.wait),
+        };
+        if told.is_none_or(|told| told.limit != limited.limit) {
+            self.core.post.tell(Event::Limited {
+                name: Arc::clone(self.core.post.name()),
+                limit: limited.limit.clone(),
+                until: limited.until,
+            });
+        }
+        self.course.told.limited = Some(limited);
+    }
+
+    /// Reports a CA that did not issue: the next one has, so nothing fails; but the first one needs correction.
+    pub(super) fn tell_passed_over(&self, passed: &PassedOver, issued_by: &str) {
+        let (ca, text, remedy) = match passed {
+            PassedOver::Failed(error) => (&error.ca, error.text.clone(), error.remedy.as_str()),
+            PassedOver::Limited(wait) => (&wait.ca, wait.to_string(), "nothing, if it passes"),
+        };
+        self.core.post.tell(Event::FellBack {
+            name: Arc::clone(self.core.post.name()),
+            ca: ca.clone(),
+            text,
+            remedy: remedy.to_owned(),
+            issued_by: issued_by.to_owned(),
+        });
+    }
+
+    pub(super) async fn fail_go(&mut self, error: IssueError) {
+        let (next, past) = match self.next().await {
+            // The ledger remembers the time before the start.
+            Ok((next, record)) => {
+                let past = record.failing.map(|one| Past {
+                    since: self.orders.ledger.now().wall_at(one.since),
+                    attempts: one.attempts,
+                });
+                (next.order_at, past)
+            }
+            Err(_) => (later((self.core.options.now)(), LONGEST_REST), None),
+        };
+        // No CA was asked, and the state is looked at every minute: the first report holds.
+        if error.class == IssueFault::State && self.core.failing.as_ref().is_some_and(Failing::is_of_state) {
+            return self.core.note_failing(&place(error), (self.core.options.now)());
+        }
+        self.core.tell_failing(error, next, past);
+    }
+
+    pub(super) fn fail_for_state(&mut self, error: &StoreError) {
+        let known = self.core.failing.is_some();
+        let error = state_fault(error);
+        let next = later((self.core.options.now)(), LONGEST_REST);
+        if known {
+            self.core.note_failing(&place(error), (self.core.options.now)());
+        } else {
+            self.core.tell_failing(error, next, None);
+        }
+    }
 
     /// Reports that an order is due and may not be placed yet, unless a failure of this process has reported it.
-    pub(super) fn tell_held(&mut self, next: &schedule::Next, course: &mut Course, rules: &Rules) {
+    pub(super) fn tell_held(&mut self, next: &schedule::Next) {
         let Some(held) = next.block else {
-            course.told.held = None;
+            self.course.told.held = None;
             return;
         };
         let at = next.order_at;
-        let told = course
+        let told = self
+            .course
             .told
             .held
             .is_some_and(|(one, told)| one == held && told.as_secs().abs_diff(at.as_secs()) < TOLD_APART);
-        if told || (self.failing.is_some() && !self.asked) {
+        if told || (self.core.failing.is_some() && !self.core.asked) {
             return;
         }
-        course.told.held = Some((held, at));
-        self.post.tell(Event::Limited {
-            name: Arc::clone(self.post.name()),
-            limit: self.words_of(held, rules),
+        self.course.told.held = Some((held, at));
+        self.core.post.tell(Event::Limited {
+            name: Arc::clone(self.core.post.name()),
+            limit: self.words_of(held),
             until: at,
         });
     }
 
-    fn words_of(&self, held: Block, rules: &Rules) -> String {
+    fn words_of(&self, held: Block) -> String {
         match held {
             Block::RetryAfter => "its CA has said not to come back sooner".to_owned(),
             Block::Floor => format!(
                 "one for the same names was issued lately, and `min_interval` is {} s; `h2gate certs renew {}` orders at \
                  once",
-                rules.min_interval.as_secs(),
-                self.config.name
+                self.orders.rules.min_interval.as_secs(),
+                self.core.config.name
             ),
             Block::BackOff => format!(
                 "the last attempt failed or was cut short; `h2gate certs renew {}` tries at once",
-                self.config.name
+                self.core.config.name
             ),
         }
     }
 
-    pub(super) fn tell_advice(&mut self, next: &schedule::Next, course: &mut Course) {
-        let (Some(serving), Why::Advised) = (self.serving(), next.why) else {
+    pub(super) fn tell_advice(&mut self, next: &schedule::Next) {
+        let (Some(serving), Why::Advised) = (self.core.serving(), next.why) else {
             return;
         };
         let (fingerprint, at) = (serving.fingerprint(), next.order_at.as_secs());
-        let told = course
+        let told = self
+            .course
             .told
             .advised
             .is_some_and(|(one, told)| one == fingerprint && told.abs_diff(at) < TOLD_APART);
         if !told {
-            course.told.advised = Some((fingerprint, at));
-            self.post.tell(Event::RenewalAdvised {
-                name: Arc::clone(self.post.name()),
+            self.course.told.advised = Some((fingerprint, at));
+            self.core.post.tell(Event::RenewalAdvised {
+                name: Arc::clone(self.core.post.name()),
                 at: next.order_at,
-                explanation: explanation(course),
+                explanation: self.explanation(),
             });
         }
     }
 
-    pub(super) fn show_next(&self, next: &schedule::Next, course: &Course, rules: &Rules) {
-        if course.holding.is_some() {
+    pub(super) fn show_next(&self, next: &schedule::Next) {
+        if self.course.holding.is_some() {
             return;
         }
-        let action = match &self.failing {
+        let action = match &self.core.failing {
             Some(failing) if !failing.is_of_proof() => view::Action::Retry,
             Some(_) | None => view::Action::Order,
         };
-        let (at, why) = match (&course.told.limited, next.block) {
+        let (at, why) = match (&self.course.told.limited, next.block) {
             (Some(limited), _) => (limited.until.max(next.order_at), limited.limit.clone()),
             (None, Some(held)) => (
                 next.order_at,
-                format!("{}; {}", event::words(next.why), self.words_of(held, rules)),
+                format!("{}; {}", event::words(next.why), self.words_of(held)),
             ),
             (None, None) => (next.order_at, event::words(next.why).to_owned()),
         };
-        self.show(NextStep { action, at, why });
-        self.lines.view.send_modify(|view| {
+        self.core.show(NextStep { action, at, why });
+        self.core.lines.view.send_modify(|view| {
             if let Some(acme) = &mut view.acme {
-                acme.explanation = explanation(course);
+                acme.explanation = self.explanation();
                 acme.next_order = Some((next.order_at, next.why));
             }
         });
     }
 
+    /// The CA's explanation of its advice.
+    fn explanation(&self) -> Option<String> {
+        let advice = self.course.advice.as_ref()?;
+        advice.explanation().map(str::to_owned)
+    }
+
     pub(super) fn show_now(&self, action: view::Action, why: &str) {
-        self.show(NextStep {
+        self.core.show(NextStep {
             action,
-            at: (self.options.now)(),
+            at: (self.core.options.now)(),
             why: why.to_owned(),
         });
     }
-}
-
-fn explanation(course: &Course) -> Option<String> {
-    course
-        .advice
-        .as_ref()
-        .and_then(Advice::explanation)
-        .map(str::to_owned)
 }
 
 /// An error of an attempt with the place that it is about.

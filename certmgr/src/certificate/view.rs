@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use certstore::{CertBundle, UnixTime};
 
-use super::Certificate;
+use super::Core;
 use crate::config::{AcmeSource, CertificateConfig, KeyType, Source};
 use crate::error::{Error, ErrorClass, IssueFault};
 use crate::view::{AcmeView, Action, LastError, NextStep, Version, View};
@@ -92,7 +92,7 @@ fn places(source: &Source) -> Vec<String> {
     }
 }
 
-impl Certificate {
+impl Core {
     /// Counts a failed attempt.
     pub(super) fn note_failing(&mut self, error: &Error, now: UnixTime) {
         let (since, attempts) = match &self.failing {
