@@ -125,7 +125,7 @@ impl RouteGuide for Guide {
         &self,
         request: Request<Streaming<RouteNote>>,
     ) -> Result<Response<Messages<RouteNote>>, Status> {
-        let chat = Chat {
+        let chat = ServedChat {
             inbound: request.into_inner(),
             notes: VecDeque::new(),
             answers: VecDeque::new(),
@@ -140,13 +140,13 @@ impl RouteGuide for Guide {
 
 /// One RouteChat. Notes belong to the chat that left them, so an answer does not depend on which
 /// backend was picked or on who else is talking.
-struct Chat {
+struct ServedChat {
     inbound: Streaming<RouteNote>,
     notes: VecDeque<RouteNote>,
     answers: VecDeque<RouteNote>,
 }
 
-impl Chat {
+impl ServedChat {
     async fn next(&mut self) -> Result<Option<RouteNote>, Status> {
         loop {
             if let Some(answer) = self.answers.pop_front() {

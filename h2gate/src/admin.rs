@@ -26,7 +26,7 @@ pub use self::grpc::Services;
 pub use self::hosts::Hosts;
 pub(crate) use self::page::PENDING_RESTART;
 pub use self::readiness::{Phase, Readiness};
-pub use self::server::Bounds;
+pub use self::server::ConnectionBounds;
 pub use self::view::{Sources, View};
 
 /// The admin port, bound but silent: a second process on the same address is found out before anything else
@@ -52,8 +52,14 @@ impl Bound {
         self.address
     }
 
-    /// Begins to answer those who ask by an IP address, `localhost` or one of `hosts`.
-    pub async fn serve(self, view: Arc<View>, bounds: Bounds, hosts: Hosts) -> Result<Admin, StartError> {
+    /// Begins to answer those who ask by an IP address, `localhost` or one of `hosts`. Fails if the built-in descriptors
+    /// of the port's own services cannot be read: a mistake in the build.
+    pub async fn serve(
+        self,
+        view: Arc<View>,
+        bounds: ConnectionBounds,
+        hosts: Hosts,
+    ) -> Result<AdminPort, tonic_reflection::server::Error> {
         let reporter = HealthReporter::new();
         // A new reporter calls the whole healthy.
         reporter.set_service_status("", ServingStatus::NotServing).await;
@@ -65,26 +71,21 @@ impl Bound {
             view.watch_services(),
         ));
         tasks.spawn(async move { match server::serve(self.listener, router, bounds).await {} });
-        Ok(Admin {
+        Ok(AdminPort {
             address: self.address,
             _tasks: tasks,
         })
     }
 }
 
-/// The built-in descriptors of the admin port's own services cannot be read: a mistake in the build.
-#[derive(Debug, thiserror::Error)]
-#[error("the descriptors of the admin interface's gRPC services cannot be read")]
-pub struct StartError(#[from] tonic_reflection::server::Error);
-
 /// The admin port at work. Dropping it closes the port and its connections.
 #[derive(Debug)]
-pub struct Admin {
+pub struct AdminPort {
     address: SocketAddr,
     _tasks: JoinSet<()>,
 }
 
-impl Admin {
+impl AdminPort {
     /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address

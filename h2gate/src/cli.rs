@@ -7,8 +7,11 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::command::certs::AdminAddress;
-use crate::config;
+use crate::{config, version};
+
+mod admin_address;
+
+pub use admin_address::AdminAddress;
 
 // Macros and not constants: `concat!` takes literals only, and clap here takes `&'static str` only.
 macro_rules! exit_codes {
@@ -80,8 +83,8 @@ const EXAMPLES: &str = examples!();
 #[derive(Debug, Parser)]
 #[command(
     name = "h2gate",
-    version = crate::command::version::SHORT,
-    long_version = crate::command::version::LONG,
+    version = version::SHORT,
+    long_version = version::LONG,
     after_help = EXAMPLES,
     after_long_help = concat!(examples!(), "\n\n", exit_codes!(), "\n\n", reference!()),
     subcommand_required = true,

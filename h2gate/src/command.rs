@@ -1,13 +1,27 @@
-//! One file per command; each is called by [`crate::main`] with its arguments and tells the exit code.
+//! The commands; each is called by [`crate::main`] with its arguments and returns the exit code. Longer ones have a file
+//! of their own.
 
 pub mod certs;
 pub mod check;
 pub mod demo;
 pub mod run;
-pub mod schema;
-pub mod version;
+
+use std::process::ExitCode;
 
 use crate::remote_text::in_lines;
+use crate::{config, version};
+
+/// Prints version, target and TLS provider.
+pub fn version() -> anyhow::Result<ExitCode> {
+    print(&format!("h2gate {}\n", version::LONG))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the JSON Schema of the configuration file, with which editors complete and check it.
+pub fn schema() -> anyhow::Result<ExitCode> {
+    print(&format!("{:#}\n", config::schema()))?;
+    Ok(ExitCode::SUCCESS)
+}
 
 /// Writes lines to standard output, which may be a terminal: it has nothing to obey. A reader that has seen
 /// enough (`| head`) is no failure.

@@ -11,10 +11,12 @@ pub mod admin;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod counters;
 pub mod logging;
 pub mod process;
 mod remote_text;
 pub mod run;
+mod version;
 
 /// The program's table of contents. Exit codes: [`cli::EXIT_CODES`].
 pub fn main() -> ExitCode {
@@ -23,8 +25,8 @@ pub fn main() -> ExitCode {
         cli::Command::Check(arguments) => command::check::check(&arguments),
         cli::Command::Demo(arguments) => command::demo::demo(&arguments),
         cli::Command::Certs(arguments) => command::certs::certs(&arguments),
-        cli::Command::Schema => command::schema::schema(),
-        cli::Command::Version => command::version::version(),
+        cli::Command::Schema => command::schema(),
+        cli::Command::Version => command::version(),
     };
     done.unwrap_or_else(|error| {
         eprintln!("{}", remote_text::in_lines(&format!("h2gate: {error:#}")));

@@ -2,10 +2,9 @@
 //!
 //! [`start`] puts them together; `h2gate run` and `h2gate demo` both use it.
 
-pub mod certificates;
+mod certificates;
 pub(crate) mod file_watch;
 mod open_files;
-pub mod reloads;
 mod trust;
 
 use std::io;
@@ -22,8 +21,9 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::admin::{self, Admin, Bounds, Hosts, Phase, Services, Sources, View};
+use crate::admin::{self, AdminPort, ConnectionBounds, Hosts, Phase, Services, Sources, View};
 use crate::config::{self, Resolved};
+use crate::counters::Events;
 use crate::process::{open_file_limit, unix_now};
 
 /// The longest wait of a reload for the first read of certificates and trust bundles whose names are new.
@@ -48,8 +48,8 @@ pub enum StartError {
         source: io::Error,
     },
     /// The admin interface's own services cannot be built.
-    #[error(transparent)]
-    Admin(#[from] admin::StartError),
+    #[error("the descriptors of the admin interface's gRPC services cannot be read")]
+    Admin(#[from] tonic_reflection::server::Error),
     /// There are certificates to order, and nowhere to note it. The message says what to do.
     #[error("ACME certificates need a state directory")]
     State(#[from] certmgr::StateError),
@@ -87,18 +87,18 @@ pub struct Applied {
     pub needs_restart: Vec<&'static str>,
 }
 
-/// The access log's two ends.
+/// The access log, open: its two ends.
 #[derive(Debug)]
-struct AccessLog {
+struct OpenAccessLog {
     sink: AccessLogSink,
     writer: AccessLogWriter,
 }
 
-/// The configuration that runs; the file may differ by now.
+/// The configuration in force; the file may differ by now.
 #[derive(Debug)]
 struct InForce {
     resolved: Resolved,
-    /// Told already.
+    /// The warning that was logged last.
     lowered: Option<Lowered>,
 }
 
@@ -108,8 +108,8 @@ pub struct Running {
     gateway: Gateway,
     certificates: certstore::Reader,
     manager: certmgr::Handle,
-    admin: Admin,
-    access_log: Option<AccessLog>,
+    admin: AdminPort,
+    access_log: Option<OpenAccessLog>,
     view: Arc<View>,
     /// The configuration that runs now; the lock makes reloads follow one another.
     in_force: Mutex<InForce>,
@@ -133,7 +133,7 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
     resolved.gateway.admin = Some(bound.address());
     let hosts = Hosts::new(resolved.admin.hosts.clone());
 
-    let events = certificates::Events::default();
+    let events = Events::default();
     let state = certificates::open_state(&resolved).await?;
     let (writer, reader) = certstore::store();
     let manager = certmgr::start(
@@ -160,7 +160,9 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
         control: Some(manager.control()),
     };
     let view = Arc::new(View::new(sources, resolved.effective(), services(&resolved)));
-    let admin = bound.serve(Arc::clone(&view), Bounds::default(), hosts).await?;
+    let admin = bound
+        .serve(Arc::clone(&view), ConnectionBounds::default(), hosts)
+        .await?;
 
     let mut tasks = JoinSet::new();
     let (first_load, readiness) = (manager.first_load_done(), view.readiness().clone());
@@ -228,7 +230,7 @@ impl Running {
                 self.view.reconfigured(effective, services(&next));
                 self.view.reloads().applied(unix_now());
                 let lowered = match (lowered, in_force.lowered) {
-                    (Some(now), Some(told)) if !now.is_news_after(&told) => Some(told),
+                    (Some(now), Some(logged)) if !now.is_news_after(&logged) => Some(logged),
                     (now, _) => {
                         now.iter().for_each(Lowered::warn);
                         now
@@ -322,7 +324,7 @@ fn with_new_names<T: Clone>(before: &[T], after: &[T], name: impl Fn(&T) -> &str
         .collect()
 }
 
-fn open_access_log(resolved: &Resolved) -> Result<Option<AccessLog>, StartError> {
+fn open_access_log(resolved: &Resolved) -> Result<Option<OpenAccessLog>, StartError> {
     let Some(configured) = &resolved.access_log else {
         return Ok(None);
     };
@@ -331,7 +333,7 @@ fn open_access_log(resolved: &Resolved) -> Result<Option<AccessLog>, StartError>
         config::Destination::File(path) => (Destination::File(path.clone()), path.clone()),
     };
     match AccessLogSink::open(destination) {
-        Ok((sink, writer)) => Ok(Some(AccessLog { sink, writer })),
+        Ok((sink, writer)) => Ok(Some(OpenAccessLog { sink, writer })),
         Err(source) => Err(StartError::AccessLog { path, source }),
     }
 }

@@ -5,16 +5,16 @@ mod admin_support;
 use std::time::Duration;
 
 use admin_support::{Answer, TestAdmin, is_closed};
-use h2gate::admin::Bounds;
+use h2gate::admin::ConnectionBounds;
 use tokio::io::AsyncWriteExt as _;
 
 const SHORT: Duration = Duration::from_millis(200);
 
 #[tokio::test]
 async fn a_probe_is_answered_while_silent_connections_hold_all_places() {
-    let admin = TestAdmin::with_bounds(Bounds {
+    let admin = TestAdmin::with_bounds(ConnectionBounds {
         max_connections: 4,
-        ..Bounds::default()
+        ..ConnectionBounds::default()
     })
     .await;
     let mut silent = Vec::new();
@@ -30,9 +30,9 @@ async fn a_probe_is_answered_while_silent_connections_hold_all_places() {
 
 #[tokio::test]
 async fn a_probe_is_answered_beside_heads_that_come_octet_by_octet() {
-    let admin = TestAdmin::with_bounds(Bounds {
+    let admin = TestAdmin::with_bounds(ConnectionBounds {
         max_connections: 4,
-        ..Bounds::default()
+        ..ConnectionBounds::default()
     })
     .await;
     let mut busy = Vec::new();
@@ -58,9 +58,9 @@ async fn a_probe_is_answered_beside_heads_that_come_octet_by_octet() {
 
 #[tokio::test]
 async fn a_connection_without_a_byte_is_closed() {
-    let admin = TestAdmin::with_bounds(Bounds {
+    let admin = TestAdmin::with_bounds(ConnectionBounds {
         idle: SHORT,
-        ..Bounds::default()
+        ..ConnectionBounds::default()
     })
     .await;
     let mut silent = admin.connect().await;
@@ -72,9 +72,9 @@ async fn a_connection_without_a_byte_is_closed() {
 
 #[tokio::test]
 async fn an_unfinished_head_is_closed_even_if_bytes_trickle() {
-    let bounds = Bounds {
+    let bounds = ConnectionBounds {
         header_read: SHORT,
-        ..Bounds::default()
+        ..ConnectionBounds::default()
     };
     let admin = TestAdmin::with_bounds(bounds).await;
     let mut slow = admin.connect().await;

@@ -12,8 +12,8 @@ mod run_support;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use h2gate::admin::{Admin, Bound, Bounds, Hosts, Phase, Services, Sources, View};
-use h2gate::run::certificates::Events;
+use h2gate::admin::{AdminPort, Bound, ConnectionBounds, Hosts, Phase, Services, Sources, View};
+use h2gate::counters::Events;
 use run_support::{Folder, Program, SOON, config, get, holds, shows};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -26,7 +26,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 /// A gRPC backend with a stream that lasts: the health service of an admin port.
 struct Backend {
-    admin: Admin,
+    admin: AdminPort,
     view: Arc<View>,
 }
 
@@ -43,7 +43,7 @@ impl Backend {
         let view = Arc::new(View::new(sources, Value::Null, Services::new()));
         let bound = Bound::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let admin = bound
-            .serve(view.clone(), Bounds::default(), Hosts::default())
+            .serve(view.clone(), ConnectionBounds::default(), Hosts::default())
             .await
             .unwrap();
         Self { admin, view }

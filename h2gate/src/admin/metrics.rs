@@ -19,9 +19,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use self::exposition::{Families, Format};
+use crate::counters::{EventTotals, ReloadTotals};
 use crate::process::Figures;
-use crate::run::certificates::EventTotals;
-use crate::run::reloads::ReloadTotals;
 
 /// All counts at one moment.
 #[derive(Debug)]

@@ -20,9 +20,9 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tonic::transport::server::Connected;
 
-/// Bounds of the admin port.
+/// ConnectionBounds of the admin port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub struct ConnectionBounds {
     /// Connections at once; one more closes the one to which nothing was said for longest.
     pub max_connections: usize,
     /// For the head of one request over HTTP/1.1.
@@ -31,7 +31,7 @@ pub struct Bounds {
     pub idle: Duration,
 }
 
-impl Default for Bounds {
+impl Default for ConnectionBounds {
     fn default() -> Self {
         Self {
             max_connections: 64,
@@ -51,7 +51,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Serves until dropped; then every connection is closed.
-pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds) -> Infallible {
+pub(super) async fn serve(listener: TcpListener, router: Router, bounds: ConnectionBounds) -> Infallible {
     let mut connections = Connections::new(bounds);
     let mut pause = PAUSE.0;
     let mut accept_from = Instant::now();
@@ -96,7 +96,7 @@ fn is_peers(error: &io::Error) -> bool {
 struct Connections {
     tasks: JoinSet<()>,
     open: HashMap<Id, Open>,
-    bounds: Bounds,
+    bounds: ConnectionBounds,
     born: Instant,
 }
 
@@ -106,7 +106,7 @@ struct Open {
 }
 
 impl Connections {
-    fn new(bounds: Bounds) -> Self {
+    fn new(bounds: ConnectionBounds) -> Self {
         Self {
             tasks: JoinSet::new(),
             open: HashMap::new(),
@@ -149,7 +149,7 @@ impl Connections {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, bounds: Bounds, activity: Activity) {
+async fn connection(stream: TcpStream, router: Router, bounds: ConnectionBounds, activity: Activity) {
     let _ = stream.set_nodelay(true);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

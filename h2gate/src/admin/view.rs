@@ -13,9 +13,8 @@ use super::grpc::Services;
 use super::metrics::exposition::Format;
 use super::readiness::Readiness;
 use super::{certificates, metrics};
+use crate::counters::{Events, Reloads};
 use crate::process::{Figures, unix_now};
-use crate::run::certificates::Events;
-use crate::run::reloads::Reloads;
 
 /// The source of the figures.
 #[derive(Debug)]

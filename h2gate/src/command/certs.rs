@@ -19,15 +19,13 @@ mod table;
 mod wishes;
 mod words;
 
-pub use admin::AdminAddress;
-
-use admin::Admin;
+use admin::AdminServer;
 use client::Client;
 use words::Now;
 
 /// Does what the arguments say; tells the exit code.
 pub fn certs(arguments: &CertsArguments) -> Result<ExitCode> {
-    let admin = Admin::find(arguments)?;
+    let admin = AdminServer::find(arguments)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -35,7 +33,7 @@ pub fn certs(arguments: &CertsArguments) -> Result<ExitCode> {
     runtime.block_on(answer(&admin, arguments))
 }
 
-async fn answer(admin: &Admin, arguments: &CertsArguments) -> Result<ExitCode> {
+async fn answer(admin: &AdminServer, arguments: &CertsArguments) -> Result<ExitCode> {
     let connect = || Client::connect(admin);
     let output = arguments.output;
     match &arguments.command {

@@ -1,11 +1,11 @@
-//! The certificate manager's side of the assembly: what it is told, and the counts of what it tells.
+//! The state directory and the options of the certificate manager.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use certmgr::{CertificateConfig, Event, Options, Reason, Source, State, StateError, TrustEvent};
+use certmgr::{CertificateConfig, Event, Options, Source, State, StateError, TrustEvent};
 
 use crate::config::Resolved;
+use crate::counters::Events;
 
 /// Opens the state directory. One that cannot be used is only told of where nothing is lost without it:
 /// certificates of other sources serve all the same, but a cold start needs those sources.
@@ -39,122 +39,9 @@ pub(super) fn options(resolved: &Resolved, events: &Events, state: Option<State>
     }
 }
 
-/// The outcome of a successful attempt to get a certificate by ACME; the others are [`certmgr::IssueFault::ALL`].
-pub(crate) const ISSUED: &str = "issued";
-
-/// Counts what is told of certificates and of trust bundles.
-#[derive(Debug, Clone, Default)]
-pub struct Events(Arc<Mutex<EventTotals>>);
-
-/// Counts of events since the start. If a reload removes a certificate and another one brings it back, its counts go
-/// on.
-#[derive(Debug, Clone, Default)]
-pub struct EventTotals {
-    events: Counts,
-    orders: Counts,
-    trust_events: Counts,
-}
-
-/// Counts by name in the configuration and by label.
-type Counts = BTreeMap<Arc<str>, BTreeMap<&'static str, u64>>;
-
-impl Events {
-    /// Counts one.
-    pub fn count(&self, event: &Event) {
-        let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        add(&mut totals.events, event.name(), event.kind());
-        if let Some(outcome) = outcome(event) {
-            add(&mut totals.orders, event.name(), outcome);
-        }
-    }
-
-    /// Counts one of a trust bundle.
-    pub fn count_trust(&self, event: &TrustEvent) {
-        let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        add(&mut totals.trust_events, event.name(), event.kind());
-    }
-
-    /// All counts now.
-    pub fn totals(&self) -> EventTotals {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl EventTotals {
-    /// The events of a certificate, by kind, each one of [`Event::KINDS`].
-    pub fn events(&self, certificate: &str) -> impl Iterator<Item = (&'static str, u64)> {
-        counts(&self.events, certificate)
-    }
-
-    /// Events of this kind of all certificates, those that are gone among them.
-    pub fn events_of_kind(&self, kind: &str) -> u64 {
-        self.events.values().filter_map(|counts| counts.get(kind)).sum()
-    }
-
-    /// Its orders, by how they ended.
-    pub fn orders(&self, certificate: &str) -> impl Iterator<Item = (&'static str, u64)> {
-        counts(&self.orders, certificate)
-    }
-
-    /// Events of a trust bundle of this kind, one of [`TrustEvent::KINDS`].
-    pub fn trust_events(&self, trust_bundle: &str, kind: &str) -> u64 {
-        let counts = self.trust_events.get(trust_bundle);
-        counts
-            .and_then(|counts| counts.get(kind))
-            .copied()
-            .unwrap_or_default()
-    }
-}
-
-/// The outcome of an order, if the event has one. The faults of an order are told by one kind of event.
-fn outcome(event: &Event) -> Option<&'static str> {
-    match event {
-        Event::Issued { .. } => Some(ISSUED),
-        Event::Failing { error, .. } => match &error.reason {
-            Reason::Issue(error) => Some(error.class.as_str()),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn add(counts: &mut Counts, name: &Arc<str>, label: &'static str) {
-    let by_label = counts.entry(Arc::clone(name)).or_default();
-    let count = by_label.entry(label).or_default();
-    *count = count.saturating_add(1);
-}
-
-fn counts(counts: &Counts, name: &str) -> impl Iterator<Item = (&'static str, u64)> {
-    let counts = counts.get(name).into_iter().flatten();
-    counts.map(|(label, count)| (*label, *count))
-}
-
 #[cfg(test)]
 mod tests {
-    use certmgr::{Error, IssueError, IssueFault};
-    use certstore::UnixTime;
-
     use super::*;
-
-    fn failing(class: IssueFault) -> Event {
-        Event::Failing {
-            name: "api".into(),
-            error: Error {
-                places: vec!["letsencrypt".to_owned()],
-                reason: Reason::Issue(IssueError {
-                    class,
-                    ca: "letsencrypt".to_owned(),
-                    text: "no".to_owned(),
-                    remedy: "none".to_owned(),
-                    retry_after: None,
-                }),
-            },
-            since: UnixTime::now(),
-            attempts: 1,
-            next: UnixTime::now(),
-            serving: None,
-        }
-    }
 
     #[test]
     fn the_manager_orders_no_more_at_once_than_the_file_says() {
@@ -166,67 +53,5 @@ mod tests {
         assert_eq!(with(""), Options::default().max_orders);
         assert_eq!(with("limits: { max_orders: 1 }"), 1);
         assert_eq!(with("limits: { max_orders: 64 }"), 64);
-    }
-
-    #[test]
-    fn an_order_is_counted_by_how_it_ended() {
-        let events = Events::default();
-        events.count(&Event::Issued {
-            name: "api".into(),
-            ca: "letsencrypt".to_owned(),
-            order: "https://ca.test/order/1".to_owned(),
-            took: std::time::Duration::ZERO,
-        });
-        for fault in IssueFault::ALL {
-            events.count(&failing(fault));
-            events.count(&failing(fault));
-        }
-        let totals = events.totals();
-        let orders: BTreeMap<_, _> = totals.orders("api").collect();
-        assert_eq!(orders[ISSUED], 1);
-        for fault in IssueFault::ALL {
-            assert_eq!(orders[fault.as_str()], 2, "{fault:?}");
-        }
-        assert!(totals.events("api").eq([("failing", 20), ("issued", 1)]));
-        assert_eq!(
-            (totals.events("other").count(), totals.orders("other").count()),
-            (0, 0)
-        );
-        events.count(&failing(IssueFault::Dns));
-        let totals = events.totals();
-        assert_eq!(
-            (totals.events_of_kind("failing"), totals.events_of_kind("kept")),
-            (21, 0)
-        );
-    }
-
-    #[test]
-    fn a_trust_bundle_and_a_certificate_of_one_name_are_counted_apart() {
-        let events = Events::default();
-        events.count_trust(&TrustEvent::KeptBroken {
-            name: "api".into(),
-            text: "no".to_owned(),
-        });
-        let totals = events.totals();
-        assert_eq!(totals.trust_events("api", "trust_kept_broken"), 1);
-        assert_eq!(totals.events("api").count(), 0);
-    }
-
-    #[test]
-    fn every_fault_is_listed() {
-        // A new one does not compile here before it is in the list.
-        let position = |fault| match fault {
-            IssueFault::Unreachable => 0,
-            IssueFault::RateLimited => 1,
-            IssueFault::Paused => 2,
-            IssueFault::Challenge => 3,
-            IssueFault::Refused => 4,
-            IssueFault::SelfCheck => 5,
-            IssueFault::Dns => 6,
-            IssueFault::State => 7,
-            IssueFault::Configuration => 8,
-            IssueFault::Certificate => 9,
-        };
-        assert_eq!(IssueFault::ALL.map(position), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     }
 }

@@ -22,21 +22,21 @@ struct Stamp {
 #[derive(Debug)]
 pub(crate) struct FileWatch {
     path: PathBuf,
-    /// Of the contents that were last told.
-    told: Option<Stamp>,
+    /// Of the contents that were last reported.
+    reported: Option<Stamp>,
     contents: Vec<u8>,
     /// A stamp seen once; it counts when it is seen again, so that a file is not read half written.
     pending: Option<Stamp>,
     absence: Absence,
 }
 
-/// The absence of a file, as far as it was seen and told.
+/// The absence of a file, as far as it was seen and reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Absence {
     No,
     /// It may be in the middle of being replaced.
     SeenOnce,
-    Told,
+    Reported,
 }
 
 /// The result of a look.
@@ -48,7 +48,7 @@ pub(crate) enum Look {
     Moving,
     /// New contents, at rest.
     Changed,
-    /// The file is gone or cannot be read; told once until it is back.
+    /// The file is gone or cannot be read; reported once until it is back.
     Gone,
 }
 
@@ -57,7 +57,7 @@ impl FileWatch {
     pub(crate) fn new(path: &Path) -> Self {
         let mut watch = Self {
             path: path.to_owned(),
-            told: None,
+            reported: None,
             contents: Vec::new(),
             pending: None,
             absence: Absence::No,
@@ -68,7 +68,7 @@ impl FileWatch {
 
     /// Takes the file as it is now for known.
     pub(crate) fn known(&mut self) {
-        self.told = stamp(&self.path).ok();
+        self.reported = stamp(&self.path).ok();
         self.contents = read(&self.path).unwrap_or_default();
         self.pending = None;
     }
@@ -78,7 +78,7 @@ impl FileWatch {
         let Ok(now) = stamp(&self.path) else {
             return self.absent();
         };
-        if self.told == Some(now) {
+        if self.reported == Some(now) {
             self.pending = None;
             self.absence = Absence::No;
             return Look::Same;
@@ -92,7 +92,7 @@ impl FileWatch {
         };
         self.pending = None;
         self.absence = Absence::No;
-        self.told = Some(now);
+        self.reported = Some(now);
         if contents == self.contents {
             return Look::Same;
         }
@@ -104,8 +104,8 @@ impl FileWatch {
     fn absent(&mut self) -> Look {
         let (next, look) = match self.absence {
             Absence::No => (Absence::SeenOnce, Look::Moving),
-            Absence::SeenOnce => (Absence::Told, Look::Gone),
-            Absence::Told => (Absence::Told, Look::Same),
+            Absence::SeenOnce => (Absence::Reported, Look::Gone),
+            Absence::Reported => (Absence::Reported, Look::Same),
         };
         self.absence = next;
         look
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_told_once_and_is_no_change_until_it_is_back() {
+    fn a_missing_file_is_reported_once_and_is_no_change_until_it_is_back() {
         let (_folder, path, mut watch) = at_rest();
         for contents in ["two", "three"] {
             fs::remove_file(&path).unwrap();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_became_a_pipe_is_told_as_missing_and_holds_nobody_up() {
+    fn a_file_that_became_a_pipe_is_reported_as_missing_and_holds_nobody_up() {
         let (folder, path, mut watch) = at_rest();
         let pipe = folder.path().join("pipe");
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;

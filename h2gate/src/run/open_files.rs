@@ -19,10 +19,10 @@ pub(super) struct Lowered {
 }
 
 impl Lowered {
-    /// Says if it is news after `told`. Each endpoint takes a descriptor or two, and such a change is not worth a line.
-    pub(super) fn is_news_after(&self, told: &Self) -> bool {
-        let much_less = self.fitting < told.fitting - told.fitting / 10;
-        (self.wanted, self.open_files) != (told.wanted, told.open_files) || much_less
+    /// Says if it is news after the one that was `logged`. Each endpoint takes a descriptor or two, and such a change is not worth a line.
+    pub(super) fn is_news_after(&self, logged: &Self) -> bool {
+        let much_less = self.fitting < logged.fitting - logged.fitting / 10;
+        (self.wanted, self.open_files) != (logged.wanted, logged.open_files) || much_less
     }
 
     /// Says so.
@@ -74,23 +74,23 @@ mod tests {
 
     #[test]
     fn a_few_endpoints_more_or_less_are_no_news() {
-        let told = Lowered {
+        let logged = Lowered {
             wanted: 100_000,
             fitting: 17_874,
             open_files: 20_000,
         };
         for fitting in [17_874, 17_872, 17_876, 16_100, 17_990] {
-            assert!(!Lowered { fitting, ..told }.is_news_after(&told), "{fitting}");
+            assert!(!Lowered { fitting, ..logged }.is_news_after(&logged), "{fitting}");
         }
         let (wanted, open_files) = (50_000, 30_000);
-        assert!(Lowered { wanted, ..told }.is_news_after(&told));
-        assert!(Lowered { open_files, ..told }.is_news_after(&told));
+        assert!(Lowered { wanted, ..logged }.is_news_after(&logged));
+        assert!(Lowered { open_files, ..logged }.is_news_after(&logged));
         assert!(
             Lowered {
                 fitting: 16_000,
-                ..told
+                ..logged
             }
-            .is_news_after(&told)
+            .is_news_after(&logged)
         );
     }
 

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::telemetry::Metrics;
-use h2gate::admin::{Admin, Bound, Bounds, Hosts, Services, Sources, View};
-use h2gate::run::certificates::Events;
+use h2gate::admin::{AdminPort, Bound, ConnectionBounds, Hosts, Services, Sources, View};
+use h2gate::counters::Events;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -28,19 +28,19 @@ pub(crate) struct TestAdmin {
     pub(crate) view: Arc<View>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) certificates: certstore::Writer,
-    admin: Admin,
+    admin: AdminPort,
 }
 
 impl TestAdmin {
     pub(crate) async fn start() -> Self {
-        Self::with_bounds(Bounds::default()).await
+        Self::with_bounds(ConnectionBounds::default()).await
     }
 
-    pub(crate) async fn with_bounds(bounds: Bounds) -> Self {
+    pub(crate) async fn with_bounds(bounds: ConnectionBounds) -> Self {
         Self::with(bounds, Hosts::new(vec!["h2gate.internal".to_owned()])).await
     }
 
-    async fn with(bounds: Bounds, hosts: Hosts) -> Self {
+    async fn with(bounds: ConnectionBounds, hosts: Hosts) -> Self {
         let (certificates, reader) = certstore::store();
         let metrics = Arc::new(Metrics::new(2));
         let services = Services::from(["routeguide.RouteGuide".to_owned()]);

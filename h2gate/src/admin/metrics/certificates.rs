@@ -12,7 +12,7 @@ use certstore::store::ServingStatus;
 
 use super::exposition::{Families, Labels};
 use crate::admin::certificates::seconds_left;
-use crate::run::certificates::EventTotals;
+use crate::counters::EventTotals;
 
 /// The sources of the figures.
 pub(super) struct Figures<'a> {

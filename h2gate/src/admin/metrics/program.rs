@@ -6,8 +6,8 @@ use gateway::access_log::AccessLogTotals;
 
 use super::exposition::Families;
 use super::process::one;
-use crate::command::version;
-use crate::run::reloads::ReloadTotals;
+use crate::counters::ReloadTotals;
+use crate::version;
 
 pub(super) fn families(
     families: &mut Families<'_>,

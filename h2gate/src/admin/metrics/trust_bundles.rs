@@ -7,7 +7,7 @@ use certstore::store::TrustStatus;
 use certstore::{ServingTrust, UnixTime};
 
 use super::exposition::{Families, Labels};
-use crate::run::certificates::EventTotals;
+use crate::counters::EventTotals;
 
 pub(super) fn families(
     families: &mut Families<'_>,

@@ -4,44 +4,15 @@ use std::env;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail};
-use http::uri::Authority;
 
-use crate::cli::CertsArguments;
+use crate::cli::{AdminAddress, CertsArguments};
 use crate::config::{self, ADMIN_ADDRESS};
 
-/// Host and port of an admin interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdminAddress(Authority);
-
-impl FromStr for AdminAddress {
-    type Err = String;
-
-    /// Takes `host:port`, with or without `http://` in front.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bare = text.strip_prefix("http://").unwrap_or(text);
-        let bare = bare.strip_suffix('/').unwrap_or(bare);
-        let wrong = || format!("`{text}` is no address: write HOST:PORT, such as {ADMIN_ADDRESS}");
-        let authority: Authority = bare.parse().map_err(|_| wrong())?;
-        let whole = authority.port_u16().is_some_and(|port| port != 0) && !authority.host().is_empty();
-        if !whole || bare.contains('@') {
-            return Err(wrong());
-        }
-        Ok(Self(authority))
-    }
-}
-
-impl fmt::Display for AdminAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// An address, and who named it.
+/// The admin interface that is asked: its address, and the origin of that.
 #[derive(Debug)]
-pub(super) struct Admin {
+pub(super) struct AdminServer {
     pub(super) address: AdminAddress,
     from: NamedBy,
 }
@@ -54,7 +25,7 @@ enum NamedBy {
     Default,
 }
 
-impl Admin {
+impl AdminServer {
     /// Finds the address. The command line goes before the environment, and both before the default.
     pub(super) fn find(arguments: &CertsArguments) -> Result<Self> {
         let (address, from) = match (&arguments.admin, &arguments.config) {
@@ -83,7 +54,7 @@ impl Admin {
     }
 }
 
-impl fmt::Display for Admin {
+impl fmt::Display for AdminServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.address.fmt(f)?;
         match &self.from {
@@ -120,36 +91,4 @@ fn configured(file: &Path) -> Result<AdminAddress> {
 /// Fails for a link-local address with a scope, which no URL can name.
 fn of_socket(address: SocketAddr) -> Result<AdminAddress> {
     address.to_string().parse().map_err(anyhow::Error::msg)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_a_host_and_a_port() {
-        for good in [
-            "127.0.0.1:9901",
-            "[::1]:9901",
-            "localhost:1",
-            "http://gate.internal:9901/",
-        ] {
-            let bare = good.trim_start_matches("http://").trim_end_matches('/');
-            assert_eq!(good.parse::<AdminAddress>().unwrap().to_string(), bare);
-        }
-        for bad in [
-            "",
-            "9901",
-            ":9901",
-            "localhost",
-            "localhost:0",
-            "a:b",
-            "a@b:1",
-            "https://a:1",
-            "a:1/x",
-        ] {
-            let wrong = bad.parse::<AdminAddress>().unwrap_err();
-            assert!(wrong.contains("write HOST:PORT"), "{bad}: {wrong}");
-        }
-    }
 }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status, Streaming};
 
-use super::admin::Admin;
+use super::admin::AdminServer;
 use super::failure::Failure;
 
 /// For connecting, and for each call that the program answers by itself.
@@ -29,7 +29,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) async fn connect(admin: &Admin) -> Result<Self, Failure> {
+    pub(super) async fn connect(admin: &AdminServer) -> Result<Self, Failure> {
         let name = admin.to_string();
         let endpoint = Endpoint::from_shared(format!("http://{}", admin.address))
             .map_err(|error| Failure::connecting(&name, &error))?;

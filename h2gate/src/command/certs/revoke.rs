@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use proto::certs::v1 as pb;
 
-use super::admin::Admin;
+use super::admin::AdminServer;
 use super::client::Client;
 use super::words::{Now, at_and_when, one_line, short};
 use super::{json, say};
 use crate::cli::{Output, Reason};
 
 pub(super) async fn revoke(
-    admin: &Admin,
+    admin: &AdminServer,
     name: &str,
     reason: Reason,
     yes: bool,
