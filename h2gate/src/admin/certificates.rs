@@ -163,7 +163,7 @@ fn texts<Item: ToString>(items: &[Item]) -> Value {
 }
 
 /// Below zero once it has expired.
-pub(super) fn seconds_left(not_after: UnixTime, now: Duration) -> i64 {
+fn seconds_left(not_after: UnixTime, now: Duration) -> i64 {
     let whole = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     whole(not_after.as_secs()).saturating_sub(whole(now.as_secs()))
 }

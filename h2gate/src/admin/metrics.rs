@@ -5,7 +5,6 @@
 mod certificates;
 pub(crate) mod exposition;
 mod gateway;
-mod process;
 mod program;
 mod trust_bundles;
 
@@ -18,7 +17,7 @@ use certstore::store::TrustStatus;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use self::exposition::{Families, Format};
+use self::exposition::Families;
 use crate::counters::{EventTotals, ReloadTotals};
 use crate::process::Figures;
 
@@ -38,26 +37,15 @@ pub(super) struct Snapshot {
     pub(super) now: Duration,
 }
 
-/// The page in the format that was asked for.
-pub(super) fn page(snapshot: Snapshot, format: Format) -> Result<String, Error> {
-    exposition::page(snapshot, format)
-}
-
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let mut families = Families(encoder);
-        program::families(&mut families, self.ready, &self.reloads, &self.access_log)?;
+        program::families(&mut families, self)?;
         if let Some(totals) = &self.gateway {
             gateway::families(&mut families, totals)?;
         }
-        let certificates = certificates::Figures {
-            certificates: &self.certificates,
-            views: &self.certificate_views,
-            events: &self.certificate_events,
-            now: self.now,
-        };
-        certificates::families(&mut families, &certificates)?;
+        certificates::families(&mut families, self)?;
         trust_bundles::families(&mut families, &self.trust_bundles, &self.certificate_events)?;
-        process::families(&mut families, &self.process)
+        program::process(&mut families, &self.process)
     }
 }

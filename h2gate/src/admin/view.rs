@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::grpc::Services;
-use super::metrics::exposition::Format;
+use super::metrics::exposition::{self, Format};
 use super::readiness::Readiness;
 use super::{certificates, metrics};
 use crate::counters::{Events, Reloads};
@@ -128,6 +128,6 @@ impl View {
             process: Figures::read(),
             now: unix_now(),
         };
-        metrics::page(snapshot, format)
+        exposition::page(snapshot, format)
     }
 }

@@ -1,9 +1,12 @@
 //! The text formats of metrics: OpenMetrics by `prometheus-client`, and the older text format from it.
 
-use std::fmt::{Error, Write as _};
+use std::fmt::{Display, Error, Write as _};
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet, text};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder, NoLabelSet, text,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
@@ -78,55 +81,84 @@ fn suffix(family: Option<(&str, &str)>) -> &'static str {
 }
 
 /// Labels of one sample. Values come from the configuration or from closed sets, never from a peer.
-pub(crate) type Labels<'a> = Vec<(&'a str, &'a str)>;
+pub(crate) type Labels = Vec<(&'static str, String)>;
+
+pub(crate) fn labels<const N: usize>(labels: [(&'static str, &dyn Display); N]) -> Labels {
+    labels.map(|(key, value)| (key, value.to_string())).into()
+}
+
+/// A sample without labels, if there is one.
+pub(crate) fn unlabelled<N>(number: impl Into<Option<N>>) -> Option<(Labels, N)> {
+    number.into().map(|number| (Labels::new(), number))
+}
+
+/// A thing with a name in the configuration, which its samples have as a label.
+pub(crate) trait Named {
+    const KEY: &'static str;
+
+    fn name(&self) -> &Arc<str>;
+}
+
+/// One sample for each of them that has the value.
+pub(crate) fn values<'a, T: Named, N>(
+    all: &'a [T],
+    value: impl Fn(&'a T) -> Option<N> + 'a,
+) -> impl Iterator<Item = (Labels, N)> {
+    all.iter()
+        .filter_map(move |one| Some((labels([(T::KEY, one.name())]), value(one)?)))
+}
+
+/// The labels of each of them that has the value, which is a further label under `key`.
+pub(crate) fn labelled<'a, T: Named, V: Display>(
+    all: &'a [T],
+    key: &'static str,
+    value: impl Fn(&'a T) -> Option<V> + 'a,
+) -> impl Iterator<Item = Labels> {
+    all.iter()
+        .filter_map(move |one| Some(labels([(T::KEY, one.name()), (key, &value(one)?)])))
+}
 
 /// Writes families one after another. Names are without the suffixes `_total` and `_info`.
 pub(crate) struct Families<'a>(pub(crate) DescriptorEncoder<'a>);
 
 impl Families<'_> {
-    pub(crate) fn counter<'l>(
+    pub(crate) fn counter<N: EncodeCounterValue>(
         &mut self,
         name: &str,
         help: &str,
-        samples: impl IntoIterator<Item = (Labels<'l>, u64)>,
+        samples: impl IntoIterator<Item = (Labels, N)>,
     ) -> Result<(), Error> {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        samples
-            .into_iter()
-            .try_for_each(|(labels, count)| match labels.is_empty() {
-                true => family.encode_counter::<NoLabelSet, _, u64>(&count, None),
-                false => family
-                    .encode_family(&labels)?
-                    .encode_counter::<NoLabelSet, _, u64>(&count, None),
-            })
+        self.family(MetricType::Counter, name, help, samples, |sample, count| {
+            sample.encode_counter::<NoLabelSet, _, u64>(&count, None)
+        })
     }
 
-    pub(crate) fn seconds_counter(&mut self, name: &str, help: &str, seconds: f64) -> Result<(), Error> {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        family.encode_counter::<NoLabelSet, _, u64>(&seconds, None)
-    }
-
-    pub(crate) fn gauge<'l, Number: EncodeGaugeValue>(
+    pub(crate) fn gauge<N: EncodeGaugeValue>(
         &mut self,
         name: &str,
         help: &str,
-        samples: impl IntoIterator<Item = (Labels<'l>, Number)>,
+        samples: impl IntoIterator<Item = (Labels, N)>,
     ) -> Result<(), Error> {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        samples
-            .into_iter()
-            // An empty set would be written as `{}`.
-            .try_for_each(|(labels, number)| match labels.is_empty() {
-                true => family.encode_gauge(&number),
-                false => family.encode_family(&labels)?.encode_gauge(&number),
-            })
+        self.family(MetricType::Gauge, name, help, samples, |sample, number| {
+            sample.encode_gauge(&number)
+        })
     }
 
-    pub(crate) fn info<'l>(
+    /// A gauge that is 1 for these labels and has no other samples.
+    pub(crate) fn flags(
         &mut self,
         name: &str,
         help: &str,
-        samples: impl IntoIterator<Item = Labels<'l>>,
+        samples: impl IntoIterator<Item = Labels>,
+    ) -> Result<(), Error> {
+        self.gauge(name, help, samples.into_iter().map(|labels| (labels, 1_u64)))
+    }
+
+    pub(crate) fn info(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = Labels>,
     ) -> Result<(), Error> {
         let mut family = self.0.encode_descriptor(name, help, None, MetricType::Info)?;
         samples
@@ -135,21 +167,39 @@ impl Families<'_> {
     }
 
     /// Buckets are pairs of upper bound in seconds and count in that bucket alone; the last bound is infinite.
-    pub(crate) fn histogram<'l>(
+    pub(crate) fn histogram(
         &mut self,
         name: &str,
         help: &str,
-        samples: impl IntoIterator<Item = (Labels<'l>, Distribution)>,
+        samples: impl IntoIterator<Item = (Labels, Distribution)>,
     ) -> Result<(), Error> {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Histogram)?;
+        self.family(
+            MetricType::Histogram,
+            name,
+            help,
+            samples,
+            |sample, Distribution { sum, buckets }| {
+                let count = buckets.iter().map(|(_, count)| count).sum();
+                sample.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+            },
+        )
+    }
+
+    fn family<Value>(
+        &mut self,
+        kind: MetricType,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels, Value)>,
+        encode: impl Fn(&mut MetricEncoder<'_>, Value) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
         samples
             .into_iter()
-            .try_for_each(|(labels, Distribution { sum, buckets })| {
-                let count = buckets.iter().map(|(_, count)| count).sum();
-                let mut sample = family.encode_family(&labels)?;
-                sample.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+            // An empty set would be written as `{}`.
+            .try_for_each(|(labels, value)| match labels.is_empty() {
+                true => encode(&mut family, value),
+                false => encode(&mut family.encode_family(&labels)?, value),
             })
     }
 }
@@ -171,15 +221,23 @@ mod tests {
     impl Collector for Sample {
         fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
             let mut families = Families(encoder);
-            families.counter("rpcs", "RPCs that ended", [(vec![("route", "a\"b\\c\nd")], 3)])?;
-            families.counter("never", "Nothing of it yet", [])?;
-            families.gauge("held_bytes", "Bytes", [(vec![], 7_u64)])?;
-            families.info("build", "What runs", [vec![("version", "1.2")]])?;
+            families.counter(
+                "rpcs",
+                "RPCs that ended",
+                [(labels([("route", &"a\"b\\c\nd")]), 3_u64)],
+            )?;
+            families.counter("never", "Nothing of it yet", None::<(Labels, u64)>)?;
+            families.gauge("held_bytes", "Bytes", unlabelled(7_u64))?;
+            families.info("build", "What runs", [labels([("version", &"1.2")])])?;
             let distribution = Distribution {
                 sum: 0.5,
                 buckets: vec![(0.0001, 1), (1.0, 2), (f64::INFINITY, 1)],
             };
-            families.histogram("took_seconds", "Time", [(vec![("route", "r")], distribution)])
+            families.histogram(
+                "took_seconds",
+                "Time",
+                [(labels([("route", &"r")]), distribution)],
+            )
         }
     }
 

@@ -3,10 +3,9 @@
 use std::fmt::Error;
 use std::time::Duration;
 
-use gateway::telemetry::{HISTOGRAM_BOUNDS, Histogram, Totals, grpc_status_name};
+use gateway::telemetry::{BackendTotals, HISTOGRAM_BOUNDS, Histogram, Totals, grpc_status_name};
 
-use super::exposition::{Distribution, Families};
-use super::process::one;
+use super::exposition::{Distribution, Families, Labels, labels, unlabelled};
 
 pub(super) fn families(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error> {
     rpcs(families, totals)?;
@@ -21,28 +20,25 @@ fn rpcs(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error> {
         "h2gate_rpcs",
         "RPCs that ended, by gRPC status",
         totals.rpcs.iter().map(|rpcs| {
-            let (route, backend) = (("route", rpcs.route), ("backend", rpcs.backend));
-            (
-                vec![route, backend, ("grpc_status", grpc_status_name(rpcs.status))],
-                rpcs.count,
-            )
+            let (route, backend) = (("route", &rpcs.route as _), ("backend", &rpcs.backend as _));
+            let status = ("grpc_status", &grpc_status_name(rpcs.status) as _);
+            (labels([route, backend, status]), rpcs.count)
         }),
     )?;
+    let routes = &totals.routes;
     families.gauge(
         "h2gate_rpcs_active",
         "RPCs that are running",
-        totals
-            .routes
+        routes
             .iter()
-            .map(|route| (vec![("route", route.route)], route.active)),
+            .map(|route| (labels([("route", &route.route)]), route.active)),
     )?;
     families.histogram(
         "h2gate_rpc_duration_seconds",
         "From the request's head to the end of the RPC, for RPCs that ended",
-        totals
-            .routes
+        routes
             .iter()
-            .map(|route| (vec![("route", route.route)], distribution(&route.took))),
+            .map(|route| (labels([("route", &route.route)]), distribution(&route.took))),
     )
 }
 
@@ -50,27 +46,20 @@ fn connections(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error
     families.counter(
         "h2gate_connections_accepted",
         "Connections of clients that were accepted",
-        [(vec![], totals.connections_accepted)],
+        unlabelled(totals.connections_accepted),
     )?;
     families.counter(
         "h2gate_connections_closed",
         "Connections of clients that were closed",
-        [(vec![], totals.connections_closed)],
+        unlabelled(totals.connections_closed),
     )?;
-    let installs: Vec<_> = totals
-        .connections
-        .iter()
-        .map(|open| open.install.to_string())
-        .collect();
     families.gauge(
         "h2gate_connections",
         "Open HTTP/2 connections, by TLS version and by the install of the certificate that was shown",
-        totals.connections.iter().zip(&installs).map(|(open, install)| {
+        totals.connections.iter().map(|open| {
+            let version = ("tls_version", &open.version.name() as _);
             (
-                vec![
-                    ("tls_version", open.version.name()),
-                    ("certificate_install", install),
-                ],
+                labels([version, ("certificate_install", &open.install)]),
                 open.open,
             )
         }),
@@ -82,7 +71,8 @@ fn handshakes(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error>
         "h2gate_handshakes",
         "Handshakes that were done, by TLS version, and whether from a session ticket",
         totals.handshakes.iter().flat_map(|done| {
-            let labels = |resumed| vec![("tls_version", done.version.name()), ("resumed", resumed)];
+            let labels =
+                |resumed: &str| labels([("tls_version", &done.version.name()), ("resumed", &resumed)]);
             [(labels("false"), done.full), (labels("true"), done.resumed)]
         }),
     )?;
@@ -90,49 +80,36 @@ fn handshakes(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error>
         "h2gate_handshake_duration_seconds",
         "From accept to the end of the handshake",
         totals.handshakes.iter().map(|done| {
-            (
-                vec![("tls_version", done.version.name())],
-                distribution(&done.took),
-            )
+            let labels = labels([("tls_version", &done.version.name())]);
+            (labels, distribution(&done.took))
         }),
     )?;
     families.counter(
         "h2gate_handshake_failures",
         "Connections that did not get to HTTP/2, by class",
-        totals
-            .handshake_failures
-            .iter()
-            .map(|(class, count)| (vec![("class", class.name())], *count)),
+        counts("class", &totals.handshake_failures, |class| class.name()),
     )?;
     families.counter(
         "h2gate_tls_alpn_challenges_answered",
         "Handshakes of acme-tls/1 in which a CA saw the answer to its challenge",
-        [(vec![], totals.challenges_answered)],
+        unlabelled(totals.challenges_answered),
     )?;
     families.counter(
         "h2gate_clients_sent_away",
         "Connected clients that were told to go, by reason: their certificate is not accepted any more, or their listener asks for more",
-        totals
-            .clients_sent_away
-            .iter()
-            .map(|(why, count)| (vec![("reason", why.name())], *count)),
+        counts("reason", &totals.clients_sent_away, |reason| reason.name()),
     )?;
     families.counter(
         "h2gate_http_requests",
         "Requests on listeners that speak plain HTTP, by what became of them",
-        totals
-            .http_requests
-            .iter()
-            .map(|(kind, count)| (vec![("kind", kind.name())], *count)),
+        counts("kind", &totals.http_requests, |kind| kind.name()),
     )
 }
 
 fn backends(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error> {
-    let by_backend = |of: fn(&gateway::telemetry::BackendTotals) -> u64| {
-        totals
-            .backends
-            .iter()
-            .map(move |backend| (vec![("backend", backend.backend)], of(backend)))
+    let by_backend = |of: fn(&BackendTotals) -> u64| {
+        let backends = totals.backends.iter();
+        backends.map(move |backend| (labels([("backend", &backend.backend)]), of(backend)))
     };
     families.gauge(
         "h2gate_backend_connections",
@@ -160,31 +137,39 @@ fn workers(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error> {
     families.counter(
         "h2gate_limits_reached",
         "How often a limit was reached, by its name",
-        totals
-            .limits
-            .iter()
-            .map(|(limit, count)| (vec![("limit", *limit)], *count)),
+        counts("limit", &totals.limits, |limit| limit),
     )?;
     families.gauge(
         "h2gate_held_bytes",
         "Bytes that peers make the process keep: all that counts against limits.process_memory",
-        one(Some(totals.held_bytes)),
+        unlabelled(totals.held_bytes),
     )?;
     families.counter(
         "h2gate_worker_turns",
         "Passes of the workers' loops",
-        [(vec![], totals.turns)],
+        unlabelled(totals.turns),
     )?;
     families.counter(
         "h2gate_panics",
         "Panics, each of which ended a connection or a worker",
-        [(vec![], totals.panics)],
+        unlabelled(totals.panics),
     )?;
     families.counter(
         "h2gate_worker_restarts",
         "Workers that were started again after a panic",
-        [(vec![], totals.worker_restarts)],
+        unlabelled(totals.worker_restarts),
     )
+}
+
+/// Samples by one label.
+fn counts<T>(
+    key: &'static str,
+    counts: &[(T, u64)],
+    name: fn(&T) -> &'static str,
+) -> impl Iterator<Item = (Labels, u64)> {
+    counts
+        .iter()
+        .map(move |(value, count)| (labels([(key, &name(value))]), *count))
 }
 
 fn distribution(histogram: &Histogram) -> Distribution {
