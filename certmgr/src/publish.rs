@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use certstore::{Installed, Proved, Refusal, Writer};
+use certstore::{CertBundle, Installed, Proved, Refusal, Writer};
 use tokio::sync::{broadcast, watch};
 
 use crate::event::Event;
@@ -74,14 +74,14 @@ impl Desk {
     pub(crate) fn appoint(&self, name: &str, id: u64) {
         let mut state = self.state();
         state.owners.insert(name.to_owned(), id);
-        state.writer.declare(name);
+        state.writer.declare::<CertBundle>(name);
     }
 
     pub(crate) fn dismiss(&self, name: &str, remove: bool) {
         let mut state = self.state();
         state.owners.remove(name);
         if remove {
-            state.writer.remove(name);
+            state.writer.remove::<CertBundle>(name);
         }
     }
 }
@@ -109,11 +109,11 @@ impl Post {
     }
 
     pub(crate) fn refuse(&self, refusal: Refusal) {
-        self.with_writer(|writer| writer.refuse(&self.name, refusal));
+        self.with_writer(|writer| writer.refuse::<CertBundle>(&self.name, refusal));
     }
 
     pub(crate) fn clear_refusal(&self) {
-        self.with_writer(|writer| writer.clear_refusal(&self.name));
+        self.with_writer(|writer| writer.clear_refusal::<CertBundle>(&self.name));
     }
 
     /// Calls [`Desk::tell`].
@@ -135,7 +135,7 @@ impl Post {
 
 #[cfg(test)]
 mod tests {
-    use certstore::{CertBundle, Profile, UnixTime, prove, store};
+    use certstore::{Profile, UnixTime, prove, store};
     use rcgen::generate_simple_self_signed;
 
     use super::*;

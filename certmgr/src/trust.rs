@@ -245,10 +245,8 @@ impl Trust {
     }
 
     fn bundle(&self) -> Option<Arc<TrustBundle>> {
-        let name = self.post.name();
-        let all = self.reader.trust_list();
-        let one = all.into_iter().find(|one| one.name == *name)?;
-        Some(one.serving?.bundle)
+        let serving = self.reader.serving::<TrustBundle>(self.post.name())?;
+        Some(Arc::clone(serving.bundle()))
     }
 }
 

@@ -20,6 +20,7 @@ pub mod prove;
 mod remote_text;
 pub mod resolver;
 mod serving;
+mod slot;
 pub mod store;
 #[cfg(test)]
 mod testing;
@@ -28,13 +29,13 @@ pub mod trust;
 pub use bundle::{BadName, BundleError, CertBundle, Fingerprint, KeyKind, Name, Part, Warning};
 pub use challenge::{Challenges, Published};
 pub use pem::{Found, PemError};
-pub use prove::{Evidence, Profile, ProveError, Proved, prove};
+pub use prove::{Evidence, Profile, ProveError, prove};
 pub use remote_text::{RemoteText, is_shown};
 pub use resolver::{Resolution, Resolver, take_resolution};
 pub use rustls_pki_types::UnixTime;
-pub use serving::{Refusal, Serving};
-pub use store::{ClientTrust, Installed, Reader, ServingStatus, Status, TrustStatus, Writer, store};
-pub use trust::{Identity, ProvedTrust, ServingTrust, TrustBundle, TrustError, lacks_bundle};
+pub use serving::{Proved, Refusal, Serving};
+pub use store::{Bundle, ClientTrust, Installed, Reader, ServingStatus, Status, TrustStatus, Writer, store};
+pub use trust::{Identity, ProvedTrust, TrustBundle, TrustError, lacks_bundle};
 
 /// An instant as RFC 3339 in UTC, to the second: `2026-03-01T00:00:00Z`.
 pub fn rfc3339(at: UnixTime) -> String {

@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::bundle::chain::leads_to;
 use crate::bundle::{CertBundle, Certificate, Name, Warning};
-use crate::serving::Serving;
+use crate::serving::{Proved, Serving};
 
 pub use error::{Evidence, ProveError};
 
@@ -53,23 +53,6 @@ impl Default for Profile {
     }
 }
 
-/// A bundle that passed [`prove()`]. Only `Writer::install` takes it, and it takes nothing else.
-#[derive(Debug)]
-pub struct Proved {
-    bundle: Arc<CertBundle>,
-}
-
-impl Proved {
-    /// The bundle that was proved.
-    pub fn bundle(&self) -> &Arc<CertBundle> {
-        &self.bundle
-    }
-
-    pub(crate) fn into_bundle(self) -> Arc<CertBundle> {
-        self.bundle
-    }
-}
-
 /// Decides whether the bundle may serve, and proves by real handshakes in memory that it can.
 ///
 /// The dates of a bundle that serves already are not checked again: it is never taken away because of its age. It must
@@ -104,9 +87,10 @@ pub fn prove(bundle: CertBundle, profile: &Profile, now: UnixTime) -> Result<Pro
             check_not_worse(&bundle, serving, profile)?;
         }
     }
-    let bundle = Arc::new(bundle);
-    trial::handshakes(&bundle, profile)?;
-    Ok(Proved { bundle })
+    let fingerprint = bundle.fingerprint();
+    let proved = Proved::new(Arc::new(bundle), fingerprint);
+    trial::handshakes(proved.bundle(), profile)?;
+    Ok(proved)
 }
 
 fn check_dates(bundle: &CertBundle, min_remaining: Duration, now: UnixTime) -> Result<(), ProveError> {

@@ -1,4 +1,4 @@
-//! A bundle under its name, as handshakes are given it; and the refusal of a candidate.
+//! A bundle on its way into the store and under its name there, and the refusal of a candidate.
 
 use std::sync::Arc;
 
@@ -6,33 +6,49 @@ use rustls_pki_types::UnixTime;
 
 use crate::bundle::{CertBundle, Fingerprint};
 
-/// A bundle that serves, or has served, under a name. A handshake that got it may use it after the next install.
+/// A bundle that passed its check: [`prove()`](crate::prove()), or `TrustBundle::parse`. Only `Writer::install` takes
+/// it, and it takes nothing else.
 #[derive(Debug)]
-pub struct Serving {
-    name: Arc<str>,
-    install: u64,
-    bundle: Arc<CertBundle>,
+pub struct Proved<B = CertBundle> {
+    bundle: Arc<B>,
+    fingerprint: Fingerprint,
 }
 
-impl Serving {
-    pub(crate) fn new(name: Arc<str>, install: u64, bundle: Arc<CertBundle>) -> Self {
+impl<B> Proved<B> {
+    pub(crate) fn new(bundle: Arc<B>, fingerprint: Fingerprint) -> Self {
+        Self { bundle, fingerprint }
+    }
+
+    /// The bundle that was proved.
+    pub fn bundle(&self) -> &Arc<B> {
+        &self.bundle
+    }
+
+    /// The fingerprint of the bundle.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+}
+
+/// A bundle that serves, or has served, under a name. A handshake that got it may use it after the next install.
+#[derive(Debug)]
+pub struct Serving<B = CertBundle> {
+    name: Arc<str>,
+    install: u64,
+    proved: Proved<B>,
+}
+
+impl<B> Serving<B> {
+    /// Install 0 is that of a bundle for trial handshakes: it is in no store, and older than any that is in one.
+    pub(crate) fn new(name: Arc<str>, install: u64, proved: Proved<B>) -> Self {
         Self {
             name,
             install,
-            bundle,
+            proved,
         }
     }
 
-    /// A bundle for trial handshakes: in no store, and older than any that is in one.
-    pub(crate) fn trial(name: Arc<str>, bundle: Arc<CertBundle>) -> Self {
-        Self {
-            name,
-            install: 0,
-            bundle,
-        }
-    }
-
-    /// The certificate's name in the configuration.
+    /// The name in the configuration.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -44,16 +60,16 @@ impl Serving {
 
     /// The fingerprint of the bundle.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.bundle.fingerprint()
+        self.proved.fingerprint
     }
 
     /// The bundle itself.
-    pub fn bundle(&self) -> &Arc<CertBundle> {
-        &self.bundle
+    pub fn bundle(&self) -> &Arc<B> {
+        &self.proved.bundle
     }
 }
 
-/// The refusal of the last candidate of a certificate.
+/// The refusal of the last candidate of a certificate or trust bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Reason, place and remedy, for a person.

@@ -2,39 +2,30 @@
 //!
 //! A bundle that serves is only ever replaced by another [`Proved`] bundle. A refusal is noted beside it and takes
 //! nothing away, and neither does expiry. `Writer::remove` exists for one case alone: the configuration no
-//! longer names the certificate.
+//! longer names the certificate or trust bundle.
 
-mod trust;
-
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use arc_swap::ArcSwap;
-use rustls_pki_types::UnixTime;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::bundle::{Fingerprint, KeyKind, Name, Warning};
+use crate::bundle::{CertBundle, Fingerprint, KeyKind, Name, Warning};
 use crate::challenge::Challenges;
-use crate::prove::Proved;
 use crate::resolver::{Resolver, Table};
-use crate::serving::{Refusal, Serving};
-
-pub use self::trust::{ClientTrust, TrustStatus};
+use crate::serving::{Proved, Refusal, Serving};
+use crate::slot::{Content, Slot, Slots};
+use crate::trust::{TrustBundle, Verifier};
 
 /// Makes an empty store. There is one writer for its whole life.
 pub fn store() -> (Writer, Reader) {
-    let shared = Arc::new(Shared {
-        entries: ArcSwap::default(),
-        tables: Mutex::default(),
-        challenges: Challenges::default(),
-        trust: trust::Book::default(),
-    });
+    let books = Arc::new(Books::default());
     (
         Writer {
-            shared: Arc::clone(&shared),
+            books: Arc::clone(&books),
             last_install: 0,
         },
-        Reader { shared },
+        Reader { books },
     )
 }
 
@@ -49,16 +40,19 @@ pub struct Installed {
     pub changed: bool,
 }
 
-/// The state of one certificate, for an admin page.
+/// The state of one certificate or trust bundle, for an admin page.
 #[derive(Debug, Clone)]
-pub struct Status {
+pub struct Status<S = ServingStatus> {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// The bundle that serves; `None` until the first install.
-    pub serving: Option<ServingStatus>,
+    pub serving: Option<S>,
     /// The refusal of the newest candidate; `None` if it serves.
     pub refusal: Option<Refusal>,
 }
+
+/// The state of one trust bundle.
+pub type TrustStatus = Status<Arc<Serving<TrustBundle>>>;
 
 /// The facts about the bundle that serves. No secret among them.
 #[derive(Debug, Clone)]
@@ -79,25 +73,36 @@ pub struct ServingStatus {
     pub warnings: Vec<Warning>,
 }
 
-#[derive(Debug, Default, Clone)]
-struct Entry {
-    serving: Option<Arc<Serving>>,
-    refusal: Option<Refusal>,
+/// A kind of bundle that the store swaps.
+pub trait Bundle: fmt::Debug + Send + Sync + Sized + 'static {
+    #[doc(hidden)]
+    fn slots(books: &Books) -> &Slots<Self>;
 }
 
-type Entries = BTreeMap<Arc<str>, Entry>;
+impl Bundle for CertBundle {
+    fn slots(books: &Books) -> &Slots<Self> {
+        &books.certificates
+    }
+}
 
-#[derive(Debug)]
-struct Shared {
-    entries: ArcSwap<Entries>,
-    /// The look-up tables of all living resolvers. Locked while entries change and while a table is added,
+impl Bundle for TrustBundle {
+    fn slots(books: &Books) -> &Slots<Self> {
+        &books.trust
+    }
+}
+
+/// The content of a store.
+#[derive(Debug, Default)]
+pub struct Books {
+    certificates: Slots<CertBundle>,
+    trust: Slots<TrustBundle>,
+    /// The look-up tables of all living resolvers. Locked while bundles change and while a table is added,
     /// so that no table can miss an install. Handshakes never touch it.
     tables: Mutex<Vec<Weak<Table>>>,
     challenges: Challenges,
-    trust: trust::Book,
 }
 
-impl Shared {
+impl Books {
     fn tables(&self) -> MutexGuard<'_, Vec<Weak<Table>>> {
         // Nothing that can be left half-done happens under the lock: a list of weak pointers is always whole.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
@@ -107,111 +112,93 @@ impl Shared {
 /// The only handle that can change which bundles serve; one for each store, and not to be cloned. A change is complete
 /// when its call returns: each later handshake sees it, and none is interrupted.
 pub struct Writer {
-    shared: Arc<Shared>,
+    books: Arc<Books>,
     last_install: u64,
 }
 
 impl Writer {
-    /// Declares a certificate that is expected, so that `Reader::list` shows it before its first install.
-    pub fn declare(&mut self, name: &str) {
-        self.change(|entries| {
-            entries.entry(name.into()).or_default();
-        });
+    /// Declares a bundle that is expected, so that the lists of [`Reader`] show it before its first install.
+    pub fn declare<B: Bundle>(&mut self, name: &str) {
+        self.change::<B>(|slots| slots.slot(name).change(|content| content.declared = true));
     }
 
-    /// Makes a proved bundle the one that serves. Each handshake that starts after this returns sees it.
+    /// Makes a proved bundle the one that serves, or that peers are verified against. Each handshake that starts after
+    /// this returns sees it.
     ///
     /// Installing the version that already serves changes nothing. Any noted refusal is cleared.
-    pub fn install(&mut self, name: &str, proved: Proved) -> Installed {
-        let bundle = proved.into_bundle();
-        let fingerprint = bundle.fingerprint();
-        let current = self
-            .shared
-            .entries
-            .load()
-            .get(name)
-            .and_then(|entry| entry.serving.clone());
-        if let Some(current) = current.filter(|current| current.fingerprint() == fingerprint) {
-            self.clear_refusal(name);
-            return Installed {
-                fingerprint,
-                install: current.install(),
-                changed: false,
-            };
-        }
-        self.last_install = self.last_install.saturating_add(1);
-        let install = self.last_install;
-        let name: Arc<str> = name.into();
-        let serving = Some(Arc::new(Serving::new(Arc::clone(&name), install, bundle)));
-        self.change(|entries| {
-            entries.insert(
-                name,
-                Entry {
-                    serving,
+    pub fn install<B: Bundle>(&mut self, name: &str, proved: Proved<B>) -> Installed {
+        let slot = B::slots(&self.books).slot(name);
+        let fingerprint = proved.fingerprint();
+        let known = slot.serving().filter(|known| known.fingerprint() == fingerprint);
+        let changed = known.is_none();
+        let serving = known.unwrap_or_else(|| {
+            self.last_install = self.last_install.saturating_add(1);
+            Arc::new(Serving::new(Arc::clone(slot.name()), self.last_install, proved))
+        });
+        let install = serving.install();
+        self.change::<B>(|slots| {
+            slot.change(|content| {
+                *content = Content {
+                    declared: true,
+                    serving: Some(serving),
                     refusal: None,
-                },
-            );
+                };
+            });
+            if changed {
+                slots.count_swap();
+            }
         });
         Installed {
             fingerprint,
             install,
-            changed: true,
+            changed,
         }
     }
 
     /// Notes that a candidate was refused, and the reason. The bundle that serves goes on serving.
-    pub fn refuse(&mut self, name: &str, refusal: Refusal) {
-        self.change(|entries| {
-            entries.entry(name.into()).or_default().refusal = Some(refusal);
-        });
+    pub fn refuse<B: Bundle>(&mut self, name: &str, refusal: Refusal) {
+        self.note::<B>(name, Some(refusal));
     }
 
     /// Forgets a noted refusal: the source is well again.
-    pub fn clear_refusal(&mut self, name: &str) {
-        let noted = self
-            .shared
-            .entries
-            .load()
-            .get(name)
-            .is_some_and(|entry| entry.refusal.is_some());
-        if noted {
-            self.change(|entries| {
-                entries.entry(name.into()).or_default().refusal = None;
-            });
-        }
+    pub fn clear_refusal<B: Bundle>(&mut self, name: &str) {
+        self.note::<B>(name, None);
     }
 
-    /// Forgets a certificate that the configuration no longer names. Never to be called for another reason.
-    pub fn remove(&mut self, name: &str) {
-        self.change(|entries| {
-            entries.remove(name);
-        });
+    fn note<B: Bundle>(&mut self, name: &str, refusal: Option<Refusal>) {
+        B::slots(&self.books)
+            .slot(name)
+            .change(|content| content.refusal = refusal);
+    }
+
+    /// Forgets a bundle that the configuration no longer names. Never to be called for another reason. Connections and
+    /// listeners that still use a trust bundle go on with it.
+    pub fn remove<B: Bundle>(&mut self, name: &str) {
+        self.change::<B>(|slots| slots.remove(name));
     }
 
     /// The place where responses to a CA's challenges are published.
     pub fn challenges(&self) -> &Challenges {
-        &self.shared.challenges
+        &self.books.challenges
     }
 
     /// A reader of this store.
     pub fn reader(&self) -> Reader {
         Reader {
-            shared: Arc::clone(&self.shared),
+            books: Arc::clone(&self.books),
         }
     }
 
-    fn change(&mut self, edit: impl FnOnce(&mut Entries)) {
-        let mut tables = self.shared.tables();
-        let mut entries = Entries::clone(&self.shared.entries.load());
-        edit(&mut entries);
+    fn change<B: Bundle>(&mut self, edit: impl FnOnce(&Slots<B>)) {
+        let mut tables = self.books.tables();
+        edit(B::slots(&self.books));
         tables.retain(|table| match table.upgrade() {
             Some(table) => {
-                table.rebuild(|name| serving_of(&entries, name));
+                table.rebuild(|name| self.books.certificates.serving(name));
                 true
             }
             None => false,
         });
-        self.shared.entries.store(Arc::new(entries));
     }
 }
 
@@ -226,43 +213,77 @@ impl fmt::Debug for Writer {
 /// The view of the bundles that serve. Cheap to clone; it takes no part in a change.
 #[derive(Clone)]
 pub struct Reader {
-    shared: Arc<Shared>,
+    books: Arc<Books>,
 }
 
 impl Reader {
-    /// The bundle that serves under this name now.
+    /// The certificate that serves under this name now.
     pub fn current(&self, name: &str) -> Option<Arc<Serving>> {
-        self.shared
-            .entries
-            .load()
-            .get(name)
-            .and_then(|entry| entry.serving.clone())
+        self.serving(name)
+    }
+
+    /// The bundle that serves under this name now.
+    pub fn serving<B: Bundle>(&self, name: &str) -> Option<Arc<Serving<B>>> {
+        B::slots(&self.books).serving(name)
     }
 
     /// All declared certificates, by name.
     pub fn list(&self) -> Vec<Status> {
-        let status = |(name, entry): (&Arc<str>, &Entry)| Status {
+        self.books.certificates.declared(|name, content| Status {
             name: Arc::clone(name),
-            serving: entry.serving.as_deref().map(ServingStatus::of),
-            refusal: entry.refusal.clone(),
-        };
-        self.shared.entries.load().iter().map(status).collect()
+            serving: content.serving.as_deref().map(ServingStatus::of),
+            refusal: content.refusal.clone(),
+        })
+    }
+
+    /// All declared trust bundles, by name.
+    pub fn trust_list(&self) -> Vec<TrustStatus> {
+        self.books.trust.declared(|name, content| Status {
+            name: Arc::clone(name),
+            serving: content.serving.clone(),
+            refusal: content.refusal.clone(),
+        })
+    }
+
+    /// The CAs of the trust bundle that serves under this name, for `Profile::anchors`. `None`: it is not there yet.
+    pub fn anchors(&self, name: &str) -> Option<Vec<CertificateDer<'static>>> {
+        let serving = self.books.trust.serving(name)?;
+        Some(serving.bundle().anchors().to_vec())
+    }
+
+    /// The rustls verifier of client certificates: each handshake is verified against the bundle that serves then. As
+    /// long as there is none, every certificate is refused.
+    ///
+    /// `optional` lets a client in that presents no certificate at all.
+    pub fn client_verifier(&self, name: &str, optional: bool) -> Arc<dyn ClientCertVerifier> {
+        Arc::new(Verifier::new(self.books.trust.slot(name), optional))
+    }
+
+    /// The trust bundle of this name, for questions about clients that were let in by an earlier one.
+    pub fn client_trust(&self, name: &str) -> ClientTrust {
+        ClientTrust {
+            slot: self.books.trust.slot(name),
+        }
+    }
+
+    /// Grows whenever a trust bundle is replaced. One load.
+    pub fn trust_swaps(&self) -> u64 {
+        self.books.trust.swaps()
     }
 
     /// The place where responses to a CA's challenges are published and found.
     pub fn challenges(&self) -> &Challenges {
-        &self.shared.challenges
+        &self.books.challenges
     }
 
     /// A rustls resolver over these certificates, in the order of the listener's configuration; the first is
     /// the default. It follows every later install. Names that are not (yet) in the store are accepted.
     pub fn resolver(&self, names: &[String]) -> Resolver {
-        let mut tables = self.shared.tables();
+        let mut tables = self.books.tables();
         let table = Arc::new(Table::new(
             names.iter().map(|name| name.as_str().into()).collect(),
         ));
-        let entries = self.shared.entries.load();
-        table.rebuild(|name| serving_of(&entries, name));
+        table.rebuild(|name| self.books.certificates.serving(name));
         tables.retain(|table| table.strong_count() > 0);
         tables.push(Arc::downgrade(&table));
         Resolver::new(table)
@@ -290,8 +311,32 @@ impl ServingStatus {
     }
 }
 
-fn serving_of(entries: &Entries, name: &str) -> Option<Arc<Serving>> {
-    entries.get(name).and_then(|entry| entry.serving.clone())
+/// The trust bundle of one name: each call asks the one that serves at that moment.
+#[derive(Debug, Clone)]
+pub struct ClientTrust {
+    slot: Arc<Slot<TrustBundle>>,
+}
+
+impl ClientTrust {
+    /// The number of the install of the bundle that serves; 0 before the first.
+    pub fn install(&self) -> u64 {
+        self.slot.serving().map_or(0, |serving| serving.install())
+    }
+
+    /// Verifies this chain, the client's own certificate first, against the bundle that serves. The dates in the chain
+    /// are compared with `at`, those of revocation lists with nothing. A missing bundle and an empty chain refuse
+    /// nobody.
+    pub fn accepts(&self, chain: &[CertificateDer<'_>], at: UnixTime) -> Result<(), rustls::Error> {
+        let (Some(serving), Some((end_entity, intermediates))) = (self.slot.serving(), chain.split_first())
+        else {
+            return Ok(());
+        };
+        let verified = serving
+            .bundle()
+            .verifier()
+            .verify_client_cert(end_entity, intermediates, at);
+        verified.map(|_| ())
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@
 mod check;
 mod error;
 mod identity;
-pub(crate) mod slot;
 mod verifier;
 
 use std::fmt;
@@ -24,10 +23,10 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::bundle::Fingerprint;
+use crate::serving::Proved;
 
 pub use error::TrustError;
 pub use identity::{Identity, MAX_NAMES};
-pub use slot::ServingTrust;
 pub(crate) use verifier::Verifier;
 pub use verifier::{MAX_CLIENT_CHAIN, lacks_bundle};
 
@@ -46,11 +45,8 @@ pub struct TrustBundle {
     verifier: Arc<dyn ClientCertVerifier>,
 }
 
-/// A bundle that passed [`TrustBundle::parse`]. Only `Writer::install_trust` takes it.
-#[derive(Debug)]
-pub struct ProvedTrust {
-    pub(crate) bundle: Arc<TrustBundle>,
-}
+/// A bundle that passed [`TrustBundle::parse`].
+pub type ProvedTrust = Proved<TrustBundle>;
 
 /// A CA of a bundle, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,17 +97,16 @@ impl TrustBundle {
         revocation: bool,
         now: UnixTime,
     ) -> Result<ProvedTrust, TrustError> {
-        let bundle = check::bundle(ca_pem, crl_pem, revocation)?;
-        bundle.check_dates(now)?;
-        Ok(ProvedTrust {
-            bundle: Arc::new(bundle),
-        })
+        let proved = Self::restore(ca_pem, crl_pem, revocation)?;
+        proved.bundle().check_dates(now)?;
+        Ok(proved)
     }
 
     /// Like `parse`, for the bundle that served last and was kept: its dates are not checked.
     pub fn restore(ca_pem: &[u8], crl_pem: &[u8], revocation: bool) -> Result<ProvedTrust, TrustError> {
-        let bundle = Arc::new(check::bundle(ca_pem, crl_pem, revocation)?);
-        Ok(ProvedTrust { bundle })
+        let bundle = check::bundle(ca_pem, crl_pem, revocation)?;
+        let fingerprint = bundle.fingerprint();
+        Ok(Proved::new(Arc::new(bundle), fingerprint))
     }
 
     /// Its CAs, each once, in the order of the text.
@@ -170,7 +165,7 @@ impl TrustBundle {
 impl ProvedTrust {
     /// Refuses the candidate if it brings back a revocation list that is older than one in force.
     pub fn not_older_than(self, in_force: &TrustBundle) -> Result<Self, TrustError> {
-        for list in &self.bundle.revocation_lists {
+        for list in &self.bundle().revocation_lists {
             let of_its_ca = |other: &&RevocationList| other.raw_issuer == list.raw_issuer;
             let known = in_force.revocation_lists.iter().find(of_its_ca);
             if let Some(known) = known.filter(|known| list.is_older_than(known)) {
@@ -182,11 +177,6 @@ impl ProvedTrust {
             }
         }
         Ok(self)
-    }
-
-    /// The bundle that was proved.
-    pub fn bundle(&self) -> &Arc<TrustBundle> {
-        &self.bundle
     }
 }
 

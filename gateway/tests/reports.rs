@@ -148,10 +148,10 @@ fn a_bundle_is_named_by_one_line_before_it_is_there_and_by_another_when_it_sends
         "{lines:?}"
     );
     let bundle = |ca: &TestCa| TrustBundle::parse(ca.0.pem().as_bytes(), b"", false, support::now()).unwrap();
-    gateway.writer.install_trust("partners", bundle(&ca));
+    gateway.writer.install("partners", bundle(&ca));
     let _open = [(); 2].map(|()| enters(&gateway).unwrap());
     assert!(logged("told to go").is_empty());
-    gateway.writer.install_trust("partners", bundle(&other));
+    gateway.writer.install("partners", bundle(&other));
     eventually("two clients are sent away", || {
         (gateway.sent_away(SentAway::Certificate) == 2).then_some(())
     });

@@ -3,7 +3,7 @@
 mod admin_support;
 
 use admin_support::TestAdmin;
-use certstore::{CertBundle, Profile, UnixTime, prove};
+use certstore::{CertBundle, Profile, TrustBundle, UnixTime, prove};
 use h2gate::admin::{Phase, Services};
 use serde_json::json;
 
@@ -104,13 +104,13 @@ async fn certificates_tell_what_serves_and_what_was_refused() {
     let fingerprint = bundle.fingerprint().to_string();
     let now = UnixTime::now();
     let proved = prove(bundle, &Profile::default(), now).unwrap();
-    admin.certificates.declare("late");
+    admin.certificates.declare::<CertBundle>("late");
     admin.certificates.install("api", proved);
     let refusal = certstore::Refusal {
         message: "k.pem: no key in it".to_owned(),
         at: now,
     };
-    admin.certificates.refuse("api", refusal);
+    admin.certificates.refuse::<CertBundle>("api", refusal);
 
     let page = admin.get("/certificates").await;
     assert_eq!(page.field("content-type"), Some("application/json"));
@@ -168,17 +168,17 @@ async fn trust_bundles_are_shown_with_what_is_due() {
         key_identifier_method: KeyIdMethod::Sha256,
     };
     let list = list.signed_by(&Issuer::new(params, key)).unwrap().pem().unwrap();
-    let proved = certstore::TrustBundle::parse(ca.as_bytes(), list.as_bytes(), true, now).unwrap();
+    let proved = TrustBundle::parse(ca.as_bytes(), list.as_bytes(), true, now).unwrap();
     let fingerprint = proved.bundle().fingerprint().to_string();
 
     let mut admin = TestAdmin::start().await;
-    admin.certificates.declare_trust("late");
-    admin.certificates.install_trust("clients", proved);
+    admin.certificates.declare::<TrustBundle>("late");
+    admin.certificates.install("clients", proved);
     let refusal = certstore::Refusal {
         message: "ca.crl: out of date".to_owned(),
         at: now,
     };
-    admin.certificates.refuse_trust("clients", refusal);
+    admin.certificates.refuse::<TrustBundle>("clients", refusal);
     let page = admin.get("/certificates").await.json();
     let (clients, late) = (&page["trust_bundles"][0], &page["trust_bundles"][1]);
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use certstore::{Installed, ProvedTrust, Refusal, Writer};
+use certstore::{Installed, ProvedTrust, Refusal, TrustBundle, Writer};
 
 use super::Desk;
 use crate::event::TrustEvent;
@@ -11,14 +11,14 @@ impl Desk {
     pub(crate) fn appoint_trust(&self, name: &str, id: u64) {
         let mut state = self.state();
         state.trust_owners.insert(name.to_owned(), id);
-        state.writer.declare_trust(name);
+        state.writer.declare::<TrustBundle>(name);
     }
 
     pub(crate) fn dismiss_trust(&self, name: &str, remove: bool) {
         let mut state = self.state();
         state.trust_owners.remove(name);
         if remove {
-            state.writer.remove_trust(name);
+            state.writer.remove::<TrustBundle>(name);
         }
     }
 }
@@ -42,7 +42,7 @@ impl TrustPost {
 
     /// `None` if the task has been replaced.
     pub(crate) fn install(&self, proved: ProvedTrust) -> Option<Installed> {
-        let installed = self.with_writer(|writer| writer.install_trust(&self.name, proved))?;
+        let installed = self.with_writer(|writer| writer.install(&self.name, proved))?;
         if installed.changed {
             self.desk.trust_changes.send_replace(());
         }
@@ -50,11 +50,11 @@ impl TrustPost {
     }
 
     pub(crate) fn refuse(&self, refusal: Refusal) {
-        self.with_writer(|writer| writer.refuse_trust(&self.name, refusal));
+        self.with_writer(|writer| writer.refuse::<TrustBundle>(&self.name, refusal));
     }
 
     pub(crate) fn clear_refusal(&self) {
-        self.with_writer(|writer| writer.clear_trust_refusal(&self.name));
+        self.with_writer(|writer| writer.clear_refusal::<TrustBundle>(&self.name));
     }
 
     /// Logs the event and passes it to the observer.
@@ -74,7 +74,7 @@ impl TrustPost {
 
 #[cfg(test)]
 mod tests {
-    use certstore::{TrustBundle, store};
+    use certstore::store;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
     use tokio::sync::broadcast;
 

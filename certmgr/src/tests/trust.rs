@@ -256,10 +256,7 @@ async fn a_check_finds_what_is_kept() {
     let kept = crate::kept_trust(directory.path(), &bundle.config()).unwrap();
     assert_eq!(
         Some(kept.fingerprint()),
-        trusting
-            .status()
-            .serving
-            .map(|serving| serving.bundle.fingerprint())
+        trusting.status().serving.map(|serving| serving.fingerprint())
     );
     let parse =
         |list: &str| TrustBundle::parse(ca.pem().as_bytes(), list.as_bytes(), true, test_now()).unwrap();
@@ -619,11 +616,11 @@ async fn a_reload_that_demands_lists_counts_at_once_also_for_a_lost_source() {
     };
     let mut trusting = Trusting::start(vec![mild], with_state(state.path()));
     trusting.tells("trust_promoted").await;
-    let before = trusting.status().serving.unwrap().bundle.fingerprint();
+    let before = trusting.status().serving.unwrap().fingerprint();
     bundle.remove();
     trusting.handle.reload_trust(vec![bundle.config()]);
     while trusting.next().await.kind() != "trust_restored" {}
-    assert_ne!(trusting.status().serving.unwrap().bundle.fingerprint(), before);
+    assert_ne!(trusting.status().serving.unwrap().fingerprint(), before);
     assert!(trusting.lets_in(&ca.client(1)) && !trusting.lets_in(&unlisted.client(1)));
 }
 

@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateDer, IpAddr, ServerName, UnixTime};
 use super::{Profile, ProveError};
 use crate::bundle::{CertBundle, Name};
 use crate::resolver::{Resolver, Table, take_resolution};
-use crate::serving::Serving;
+use crate::serving::{Proved, Serving};
 
 /// The label that stands for "any" under a wildcard.
 const SYNTHETIC_LABEL: &str = "h2gate-trial";
@@ -79,7 +79,8 @@ impl Stand {
     fn new(bundle: &Arc<CertBundle>) -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let name: Arc<str> = "trial".into();
-        let serving = Arc::new(Serving::trial(Arc::clone(&name), Arc::clone(bundle)));
+        let proved = Proved::new(Arc::clone(bundle), bundle.fingerprint());
+        let serving = Arc::new(Serving::new(Arc::clone(&name), 0, proved));
         let table = Arc::new(Table::new(vec![name]));
         table.rebuild(|_| Some(Arc::clone(&serving)));
         let verifier = Exactly {

@@ -44,7 +44,7 @@ fn a_refusal_is_shown_beside_what_serves_and_cleared_by_the_next_install() {
         message: "no".into(),
         at: NOW,
     };
-    writer.refuse("a", refusal.clone());
+    writer.refuse::<CertBundle>("a", refusal.clone());
     let status = &reader.list()[0];
     assert_eq!(status.refusal, Some(refusal));
     assert_eq!(
@@ -58,9 +58,9 @@ fn a_refusal_is_shown_beside_what_serves_and_cleared_by_the_next_install() {
 #[test]
 fn declared_certificates_are_listed_before_they_are_there() {
     let (mut writer, reader) = store();
-    writer.declare("b");
+    writer.declare::<CertBundle>("b");
     writer.install("a", TestCa::new().pair(&["a.test"]).proved());
-    writer.declare("a");
+    writer.declare::<CertBundle>("a");
     let list = reader.list();
     assert_eq!(
         list.iter().map(|status| &*status.name).collect::<Vec<_>>(),
@@ -76,7 +76,7 @@ fn a_removed_certificate_is_gone_and_the_others_stay() {
     writer.install("a", ca.pair(&["a.test"]).proved());
     writer.install("b", ca.pair(&["b.test"]).proved());
     let resolver = reader.resolver(&["a".into(), "b".into()]);
-    writer.remove("a");
+    writer.remove::<CertBundle>("a");
     assert!(reader.current("a").is_none() && reader.current("b").is_some());
     let schemes = [rustls::SignatureScheme::ECDSA_NISTP256_SHA256];
     assert!(resolver.pick(Some("a.test"), &schemes).is_none());

@@ -314,26 +314,26 @@ fn what_serves_is_replaced_only_by_what_was_proved() {
     let (mut writer, reader) = store();
     let (one, two) = (issuer("one"), issuer("two"));
     assert!(reader.trust_list().is_empty() && reader.anchors("clients").is_none());
-    writer.declare_trust("clients");
+    writer.declare::<TrustBundle>("clients");
     assert!(reader.trust_list()[0].serving.is_none());
-    let first = writer.install_trust("clients", parse(&one.pem(), "", false).unwrap());
+    let first = writer.install("clients", parse(&one.pem(), "", false).unwrap());
     assert!(first.changed);
-    let again = writer.install_trust("clients", parse(&one.pem(), "", false).unwrap());
+    let again = writer.install("clients", parse(&one.pem(), "", false).unwrap());
     assert_eq!((again.changed, again.install), (false, first.install));
     let refusal = Refusal {
         message: "broken".to_owned(),
         at: NOW,
     };
-    writer.refuse_trust("clients", refusal.clone());
+    writer.refuse::<TrustBundle>("clients", refusal.clone());
     let status = &reader.trust_list()[0];
     assert_eq!(status.refusal, Some(refusal));
-    assert_eq!(status.serving.as_ref().unwrap().install, first.install);
-    let second = writer.install_trust("clients", parse(&two.pem(), "", false).unwrap());
+    assert_eq!(status.serving.as_ref().unwrap().install(), first.install);
+    let second = writer.install("clients", parse(&two.pem(), "", false).unwrap());
     assert!(second.changed && second.install > first.install);
     assert_eq!(reader.trust_list()[0].refusal, None);
     assert_eq!(reader.anchors("clients").unwrap(), [two.der().clone()]);
-    writer.clear_trust_refusal("clients");
-    writer.remove_trust("clients");
+    writer.clear_refusal::<TrustBundle>("clients");
+    writer.remove::<TrustBundle>("clients");
     assert!(reader.trust_list().is_empty() && reader.anchors("clients").is_none());
 }
 
@@ -342,13 +342,13 @@ fn a_removed_bundle_goes_on_for_those_who_use_it() {
     let (mut writer, reader) = store();
     let ca = issuer("one");
     let verifier = reader.client_verifier("clients", false);
-    writer.install_trust("clients", parse(&ca.pem(), "", false).unwrap());
+    writer.install("clients", parse(&ca.pem(), "", false).unwrap());
     let leaf = leaf_params(&["client"]).signed_by(&ecdsa(), &ca).unwrap();
     let verified = || verifier.verify_client_cert(leaf.der(), &[], NOW).is_ok();
     assert!(verified());
-    writer.remove_trust("clients");
+    writer.remove::<TrustBundle>("clients");
     assert!(verified() && reader.trust_list().is_empty());
-    writer.install_trust("clients", parse(&issuer("two").pem(), "", false).unwrap());
+    writer.install("clients", parse(&issuer("two").pem(), "", false).unwrap());
     assert!(!verified() && reader.trust_list().len() == 1);
 }
 

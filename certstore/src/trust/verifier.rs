@@ -10,7 +10,8 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::slot::TrustSlot;
+use super::TrustBundle;
+use crate::slot::Slot;
 
 /// The most bytes of a client's own certificate and those that it sends with it. All of them are kept for as
 /// long as the connection lives, whether or not a CA has signed them; real chains have 2 to 8 KiB.
@@ -19,7 +20,7 @@ pub const MAX_CLIENT_CHAIN: usize = 16 << 10;
 /// The verifier against the bundle that is in the slot. TLS configurations that hold it need not be built anew.
 #[derive(Debug)]
 pub(crate) struct Verifier {
-    slot: Arc<TrustSlot>,
+    slot: Arc<Slot<TrustBundle>>,
     optional: bool,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -46,7 +47,7 @@ fn refusal(reason: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 impl Verifier {
-    pub(crate) fn new(slot: Arc<TrustSlot>, optional: bool) -> Self {
+    pub(crate) fn new(slot: Arc<Slot<TrustBundle>>, optional: bool) -> Self {
         Self {
             slot,
             optional,
@@ -75,8 +76,9 @@ impl ClientCertVerifier for Verifier {
         if bytes > MAX_CLIENT_CHAIN {
             return Err(refusal(ChainTooLong(bytes)));
         }
-        match self.slot.bundle() {
-            Some(bundle) => bundle
+        match self.slot.serving() {
+            Some(serving) => serving
+                .bundle()
                 .verifier()
                 .verify_client_cert(end_entity, intermediates, now),
             None => Err(refusal(NoBundle(Arc::clone(self.slot.name())))),

@@ -61,7 +61,7 @@ impl Papers {
 
 pub(crate) fn install(gateway: &mut TestGateway, cas: &[&TestCa], lists: &str, revocation: bool) {
     let proved = bundle(cas, lists, revocation).unwrap();
-    assert!(gateway.writer.install_trust("clients", proved).changed);
+    assert!(gateway.writer.install("clients", proved).changed);
 }
 
 fn bundle(cas: &[&TestCa], lists: &str, revocation: bool) -> Result<certstore::ProvedTrust, TrustError> {
@@ -222,7 +222,7 @@ fn a_new_bundle_counts_from_the_next_handshake() {
         message: "broken".to_owned(),
         at: now(),
     };
-    gateway.writer.refuse_trust("clients", refusal);
+    gateway.writer.refuse::<TrustBundle>("clients", refusal);
     enters(&gateway, Some(&of_two)).unwrap();
 }
 
@@ -258,7 +258,7 @@ fn a_revocation_list_in_use_goes_on_when_it_is_past_its_time() {
         "{refused}"
     );
     let kept = TrustBundle::restore(ca.0.pem().as_bytes(), list.as_bytes(), true).unwrap();
-    gateway.writer.install_trust("clients", kept);
+    gateway.writer.install("clients", kept);
     let revoked = enters(&gateway, Some(&Papers::of(&ca, &params(1))));
     assert_eq!(revoked, Err(AlertDescription::CertificateRevoked));
     enters(&gateway, Some(&Papers::of(&ca, &params(2)))).unwrap();

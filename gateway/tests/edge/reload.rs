@@ -82,7 +82,7 @@ fn whom_a_reload_does_not_concern_stays() {
         false,
         now(),
     );
-    gateway.writer.install_trust("wider", bundle.unwrap());
+    gateway.writer.install("wider", bundle.unwrap());
     let papers = Papers::of(&ca, &params(1));
     let mut open = Open::with(&gateway, &papers);
     let changes: [&dyn Fn(&mut Settings); 8] = [
@@ -141,7 +141,7 @@ fn another_trust_bundle_sends_away_those_alone_that_it_does_not_accept() {
     of_one.is_answered(1);
     of_one.stays();
     let bundle = TrustBundle::parse(two.0.pem().as_bytes(), b"", false, now()).unwrap();
-    gateway.writer.install_trust("partners", bundle);
+    gateway.writer.install("partners", bundle);
     of_one.is_sent_away();
     of_two.stays();
     assert_eq!(gateway.sent_away(SentAway::Certificate), 1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use certmgr::{AcmeView, LastError, NextStep, Revocation, Version, View};
 use certstore::store::{ServingStatus, TrustStatus};
-use certstore::{Refusal, ServingTrust, Status, UnixTime, rfc3339};
+use certstore::{Refusal, Serving, Status, TrustBundle, UnixTime, rfc3339};
 use serde_json::{Value, json};
 
 /// The page, as JSON. What the manager says is null in a process without one. `now` gives the time that is
@@ -122,13 +122,13 @@ fn revocation(one: &Revocation) -> Value {
 fn trust_bundle(status: &TrustStatus) -> Value {
     json!({
         "name": *status.name,
-        "serving": status.serving.as_ref().map(serving_trust),
+        "serving": status.serving.as_ref().map(|serving| serving_trust(serving)),
         "refused": refused(status.refusal.as_ref()),
     })
 }
 
-fn serving_trust(serving: &ServingTrust) -> Value {
-    let bundle = &serving.bundle;
+fn serving_trust(serving: &Serving<TrustBundle>) -> Value {
+    let bundle = serving.bundle();
     let cas = bundle.cas().iter().map(|ca| {
         json!({
             "subject": ca.subject,
@@ -146,7 +146,7 @@ fn serving_trust(serving: &ServingTrust) -> Value {
     });
     json!({
         "fingerprint": bundle.fingerprint().to_string(),
-        "install": serving.install,
+        "install": serving.install(),
         "not_after": bundle.not_after().map(rfc3339),
         "next_update": bundle.next_update().map(rfc3339),
         "cas": cas.collect::<Value>(),

@@ -36,21 +36,21 @@ pub(super) fn families(
         "h2gate_trust_bundle_next_update_timestamp_seconds",
         "By when the first of its revocation lists should be replaced, in seconds since the Unix epoch",
         values(bundles, |one| {
-            Some(one.serving.as_ref()?.bundle.next_update()?.as_secs())
+            Some(one.serving.as_ref()?.bundle().next_update()?.as_secs())
         }),
     )?;
     families.gauge(
         "h2gate_trust_bundle_expiry_timestamp_seconds",
         "When the last of its CAs expires, in seconds since the Unix epoch",
         values(bundles, |one| {
-            Some(one.serving.as_ref()?.bundle.not_after()?.as_secs())
+            Some(one.serving.as_ref()?.bundle().not_after()?.as_secs())
         }),
     )?;
     families.info(
         "h2gate_trust_bundle",
         "The trust bundle that serves: hash of its content",
         labelled(bundles, "fingerprint", |one| {
-            Some(one.serving.as_ref()?.bundle.fingerprint())
+            Some(one.serving.as_ref()?.bundle().fingerprint())
         }),
     )?;
     families.counter(

@@ -1,0 +1,135 @@
+//! A slot for each name, which holds the bundle that serves and the refusal of its newest candidate.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use crate::serving::{Refusal, Serving};
+
+/// The slots of one kind of bundle.
+#[derive(Debug)]
+pub struct Slots<B> {
+    slots: Mutex<BTreeMap<Arc<str>, Arc<Slot<B>>>>,
+    /// Number of times that one bundle was replaced by another.
+    swaps: AtomicU64,
+}
+
+/// The slot of one name. It lives as long as the configuration or a verifier uses it.
+pub(crate) struct Slot<B> {
+    name: Arc<str>,
+    content: ArcSwap<Content<B>>,
+}
+
+/// The state of one certificate or trust bundle.
+#[derive(Debug)]
+pub(crate) struct Content<B> {
+    /// The configuration names it.
+    pub(crate) declared: bool,
+    pub(crate) serving: Option<Arc<Serving<B>>>,
+    pub(crate) refusal: Option<Refusal>,
+}
+
+impl<B> Default for Content<B> {
+    fn default() -> Self {
+        Self {
+            declared: false,
+            serving: None,
+            refusal: None,
+        }
+    }
+}
+
+impl<B> Default for Slots<B> {
+    fn default() -> Self {
+        Self {
+            slots: Mutex::default(),
+            swaps: AtomicU64::default(),
+        }
+    }
+}
+
+impl<B> Slots<B> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<Slot<B>>>> {
+        // The map is whole at every moment.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The slot of this name, made if it is not there: a listener may come before its bundle.
+    pub(crate) fn slot(&self, name: &str) -> Arc<Slot<B>> {
+        let mut slots = self.lock();
+        if let Some(slot) = slots.get(name) {
+            return Arc::clone(slot);
+        }
+        let name: Arc<str> = name.into();
+        let slot = Arc::new(Slot {
+            name: Arc::clone(&name),
+            content: ArcSwap::default(),
+        });
+        slots.insert(name, Arc::clone(&slot));
+        slot
+    }
+
+    pub(crate) fn serving(&self, name: &str) -> Option<Arc<Serving<B>>> {
+        let slot = self.lock().get(name).map(Arc::clone)?;
+        slot.serving()
+    }
+
+    /// The slots that the configuration names, in the order of the names.
+    pub(crate) fn declared<T>(&self, of: impl Fn(&Arc<str>, &Content<B>) -> T) -> Vec<T> {
+        let of = |slot: &Arc<Slot<B>>| {
+            let content = slot.content.load();
+            content.declared.then(|| of(&slot.name, &content))
+        };
+        self.lock().values().filter_map(of).collect()
+    }
+
+    /// Removes the slot; one that is in use is no longer declared, and goes on with its bundle.
+    pub(crate) fn remove(&self, name: &str) {
+        let mut slots = self.lock();
+        // Verifiers are made under the same lock, so nobody can begin to look into it meanwhile.
+        match slots.get(name) {
+            Some(slot) if Arc::strong_count(slot) > 1 => slot.change(|content| content.declared = false),
+            _ => drop(slots.remove(name)),
+        }
+    }
+
+    /// To be called once the bundle is in its slot: a reader of the new count sees the new bundle.
+    pub(crate) fn count_swap(&self) {
+        self.swaps.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn swaps(&self) -> u64 {
+        self.swaps.load(Ordering::Acquire)
+    }
+}
+
+impl<B> Slot<B> {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn serving(&self) -> Option<Arc<Serving<B>>> {
+        self.content.load().serving.clone()
+    }
+
+    /// Changes are made by the one writer, one after the other.
+    pub(crate) fn change(&self, edit: impl FnOnce(&mut Content<B>)) {
+        let content = self.content.load();
+        let mut changed = Content {
+            declared: content.declared,
+            serving: content.serving.clone(),
+            refusal: content.refusal.clone(),
+        };
+        edit(&mut changed);
+        self.content.store(Arc::new(changed));
+    }
+}
+
+impl<B> fmt::Debug for Slot<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Slot").field(&self.name).finish()
+    }
+}
