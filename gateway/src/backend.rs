@@ -17,10 +17,10 @@ use self::connect::Fault;
 use crate::connection::{BackendPeer, Connection, Peer};
 use crate::pool::share::{EndpointId, ShareRequest, Streams};
 use crate::pool::{Left, Pick, Pool};
-use crate::relay::StreamOf;
+use crate::relay::ClientStream;
 use crate::slab::{Key, Slab};
 use crate::snapshot::RunningBackend;
-use crate::status::{MAX_STARVED, Refusal};
+use crate::status::{self, MAX_STARVED, Refusal};
 use crate::telemetry::event::Event;
 use crate::worker::Worker;
 use crate::worker::ending::Fate;
@@ -79,7 +79,7 @@ impl Worker {
             };
             let Some(asks) = asking(connections)(client) else {
                 // Nobody is left to be told.
-                return self.finish(relay);
+                return self.finish(relay, status::UNKNOWN);
             };
             match pool.pick(now, asks, streams(connections)) {
                 Pick::Ready(connection) => {
@@ -243,13 +243,10 @@ impl Worker {
         let Some((stream, tag)) = youngest.into_iter().find(|(_, tag)| relay(*tag).is_some()) else {
             return;
         };
-        let at = StreamOf {
-            connection: client,
-            stream,
-        };
         let backend = backend.to_owned();
         self.limit_reached(client, MAX_STARVED);
-        self.end_victim(at, tag, &Refusal::GaveStream { backend });
+        let at = ClientStream::new(client, stream);
+        self.end_client_victim(at, tag, &Refusal::GaveStream { backend });
     }
 
     /// Makes the connections that a pool needs. If there is none and none can be made now, those who wait are told.

@@ -3,6 +3,7 @@
 pub(crate) mod call;
 pub(crate) mod credit;
 
+use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use http2::{Field, Name, StreamKey};
@@ -33,7 +34,7 @@ pub(crate) const MAX_ATTEMPTS: u8 = 3;
 /// due a little later (`resets.rs`). Frames that wait on the client's stream still leave.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    pub(crate) down: StreamOf,
+    pub(crate) down: ClientStream,
     pub(crate) phase: Phase,
     pub(crate) route: RouteLabel,
     pub(crate) backend: BackendLabel,
@@ -55,7 +56,6 @@ pub(crate) struct Relay {
     pub(crate) http_status: u16,
     /// The memory that it keeps, as it was last charged to its client.
     pub(crate) charged: u32,
-    pub(crate) grpc_status: Option<u8>,
     pub(crate) log: Option<Box<LogEntry>>,
 }
 
@@ -77,11 +77,37 @@ pub(crate) struct LogEntry {
     pub(crate) memory: u32,
 }
 
-/// A stream and the connection it belongs to.
+/// A stream and the connection it belongs to: one of a client or of a backend, which the type says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StreamOf {
+pub(crate) struct StreamOf<Side> {
     pub(crate) connection: Key,
     pub(crate) stream: StreamKey,
+    side: PhantomData<Side>,
+}
+
+/// The side of [`ClientStream`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientSide {}
+
+/// The side of [`BackendStream`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BackendSide {}
+
+/// A stream of a client's connection.
+pub(crate) type ClientStream = StreamOf<ClientSide>;
+/// A stream of a backend's connection.
+pub(crate) type BackendStream = StreamOf<BackendSide>;
+
+impl<Side> StreamOf<Side> {
+    /// A stream of `connection`, which is one of this side.
+    pub(crate) fn new(connection: Key, stream: StreamKey) -> Self {
+        let side = PhantomData;
+        Self {
+            connection,
+            stream,
+            side,
+        }
+    }
 }
 
 /// The stage that an RPC has reached. It can be given to another connection until it is committed.
@@ -90,9 +116,11 @@ pub(crate) enum Phase {
     /// Nobody has it yet; a connection is being made.
     Queued(Request),
     /// A backend may have it, but has not answered.
-    Sent(StreamOf, Request),
+    Sent(BackendStream, Request),
     /// The answer has begun.
-    Committed(StreamOf),
+    Committed(BackendStream),
+    /// The backend has sent its whole answer, which ended with this status; the client has not ended its request.
+    Answered(BackendStream, u8),
 }
 
 /// All that is needed to send a request again.
@@ -109,7 +137,7 @@ pub(crate) struct Request {
 impl Relay {
     /// An RPC that nobody has yet, without deadline and log entry.
     pub(crate) fn new(
-        down: StreamOf,
+        down: ClientStream,
         request: Request,
         (route, backend): (RouteLabel, BackendLabel),
         kind: Kind,
@@ -132,16 +160,15 @@ impl Relay {
             response: Grant::default(),
             http_status: 0,
             charged: 0,
-            grpc_status: None,
             log: None,
         }
     }
 
     /// The backend's stream, if there is one.
-    pub(crate) fn up(&self) -> Option<StreamOf> {
+    pub(crate) fn up(&self) -> Option<BackendStream> {
         match &self.phase {
             Phase::Queued(_) => None,
-            Phase::Sent(up, _) | Phase::Committed(up) => Some(*up),
+            Phase::Sent(up, _) | Phase::Committed(up) | Phase::Answered(up, _) => Some(*up),
         }
     }
 
@@ -150,14 +177,23 @@ impl Relay {
         let (request, waits) = match &self.phase {
             Phase::Queued(request) => (request, self.attempts == 0),
             Phase::Sent(_, request) => (request, false),
-            Phase::Committed(_) => return 0,
+            Phase::Committed(_) | Phase::Answered(..) => return 0,
         };
         let body = request.body.capacity() - if waits { request.body.len() } else { 0 };
         request.fields_memory as usize + body
     }
 
+    /// `true` if the backend's answer has begun.
     pub(crate) fn committed(&self) -> bool {
-        matches!(self.phase, Phase::Committed(_))
+        matches!(self.phase, Phase::Committed(_) | Phase::Answered(..))
+    }
+
+    /// The status of the backend's answer, if that is complete.
+    pub(crate) fn answered(&self) -> Option<u8> {
+        match self.phase {
+            Phase::Answered(_, status) => Some(status),
+            Phase::Queued(_) | Phase::Sent(..) | Phase::Committed(_) => None,
+        }
     }
 
     /// `true` if its deadline has passed.
@@ -171,7 +207,7 @@ impl Relay {
         match &mut self.phase {
             Phase::Queued(request) => Some(std::mem::take(request)),
             Phase::Sent(_, request) if may && !request.body_gone => Some(std::mem::take(request)),
-            Phase::Sent(..) | Phase::Committed(_) => None,
+            Phase::Sent(..) | Phase::Committed(_) | Phase::Answered(..) => None,
         }
     }
 

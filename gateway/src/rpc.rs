@@ -14,7 +14,7 @@ use http2::{Cause, ErrorCode, Event, Field};
 use crate::access_log::{Line, Verdict};
 use crate::connection::{Client, Connection, Peer};
 use crate::relay::call::{Call, Kind};
-use crate::relay::{LogEntry, Phase, REPLAY_BYTES, Relay, Request, StreamOf};
+use crate::relay::{BackendStream, ClientStream, LogEntry, Phase, REPLAY_BYTES, Relay, Request, StreamOf};
 use crate::slab::Key;
 use crate::status::{self, Refusal};
 use crate::telemetry::{BackendLabel, RouteLabel};
@@ -24,10 +24,7 @@ use crate::{failpoint, forwarded};
 impl Worker {
     /// Handles an event of a client's connection.
     pub(crate) fn client_event(&mut self, key: Key, event: Event<'_>) {
-        let down = |stream| StreamOf {
-            connection: key,
-            stream,
-        };
+        let down = |stream| ClientStream::new(key, stream);
         match event {
             Event::Request { stream, fields, end } => self.begin(down(stream), fields, end),
             Event::RequestTooLarge {
@@ -70,7 +67,7 @@ impl Worker {
     }
 
     /// An RPC from its head to the backend that will have it.
-    fn begin(&mut self, down: StreamOf, mut fields: Vec<Field>, end: bool) {
+    fn begin(&mut self, down: ClientStream, mut fields: Vec<Field>, end: bool) {
         failpoint::hit("request");
         self.apply_listener(down.connection);
         let Some(Connection {
@@ -143,7 +140,7 @@ impl Worker {
     /// A request that no backend gets is counted and logged like any other, under no route.
     fn refuse_without_backend(
         &mut self,
-        down: StreamOf,
+        down: ClientStream,
         fields: &[Field],
         kind: Kind,
         refusal: &Refusal,
@@ -162,7 +159,7 @@ impl Worker {
     }
 
     /// A request that no backend gets has a rate, and earns nothing.
-    fn count_turned_away(&mut self, down: StreamOf) {
+    fn count_turned_away(&mut self, down: ClientStream) {
         if let Some(connection) = self.connections.get_mut(down.connection) {
             connection.h2.turned_away(down.stream);
         }
@@ -217,13 +214,12 @@ impl Worker {
         let Some(ending) = self.relays.get_mut(relay) else {
             return;
         };
-        if ending.is_response_complete() {
+        if let Some(status) = ending.answered() {
             // Nothing is to be said any more; only the rest of the request is in the way.
-            return self.abandon_request(relay);
+            return self.abandon_request(relay, status);
         }
         let (down, kind, request_ended) = (ending.down, ending.kind, ending.request_ended);
         let committed = ending.committed();
-        ending.grpc_status = Some(refusal.grpc_status());
         if let Some(log) = &mut ending.log {
             log.reason = Some(refusal.reason());
             log.detail = refusal.limit().or(log.detail);
@@ -258,11 +254,11 @@ impl Worker {
         } else {
             self.reset_stream(down, ErrorCode::INTERNAL_ERROR);
         }
-        self.finish(relay);
+        self.finish(relay, refusal.grpc_status());
     }
 
-    /// The response is complete and the rest of the request is not wanted (RFC 9113 §8.1).
-    pub(crate) fn abandon_request(&mut self, relay: Key) {
+    /// The response is complete, with this status, and the rest of the request is not wanted (RFC 9113 §8.1).
+    pub(crate) fn abandon_request(&mut self, relay: Key, status: u8) {
         let Some(ended) = self.relays.get(relay) else {
             return;
         };
@@ -275,11 +271,11 @@ impl Worker {
             connection.h2.reset(down.stream, ErrorCode::NO_ERROR);
             self.mark_dirty(down.connection);
         }
-        self.finish(relay);
+        self.finish(relay, status);
     }
 
     /// Sends a refusal as a whole response and closes the stream.
-    fn send_refusal(&mut self, down: StreamOf, refusal: &Refusal, kind: Kind, request_ended: bool) {
+    fn send_refusal(&mut self, down: ClientStream, refusal: &Refusal, kind: Kind, request_ended: bool) {
         let Some(connection) = self.connections.get_mut(down.connection) else {
             return;
         };
@@ -329,13 +325,12 @@ impl Worker {
         }
     }
 
-    /// Both sides have been handed everything: count it, log it, forget it.
-    pub(crate) fn finish(&mut self, relay: Key) {
+    /// Counts and logs an RPC that has ended with this status, and forgets it.
+    pub(crate) fn finish(&mut self, relay: Key, status: u8) {
         let Some(mut ended) = self.relays.remove(relay) else {
             return;
         };
         let took = ended.took(self.now);
-        let status = ended.grpc_status.unwrap_or(status::UNKNOWN);
         self.metrics.rpc_ended(ended.route, ended.backend, status, took);
         self.deadlines -= usize::from(ended.deadline.is_some());
         if let Some(Connection {
@@ -367,7 +362,7 @@ impl Worker {
                 self.keep_spare(request);
             }
             Phase::Sent(_, request) => self.keep_spare(request),
-            Phase::Committed(_) => {}
+            Phase::Committed(_) | Phase::Answered(..) => {}
         }
         if let Some(up) = up.filter(|_| !is_reset_later) {
             // A backend that answered before it had the whole request does not get the rest.
@@ -394,7 +389,7 @@ impl Worker {
         http2::recycle(fields);
     }
 
-    pub(crate) fn reset_stream(&mut self, at: StreamOf, code: ErrorCode) {
+    pub(crate) fn reset_stream<Side>(&mut self, at: StreamOf<Side>, code: ErrorCode) {
         if let Some(connection) = self.connections.get_mut(at.connection) {
             connection.h2.reset(at.stream, code);
             self.mark_dirty(at.connection);
@@ -402,14 +397,14 @@ impl Worker {
     }
 
     /// The living relay with this tag, if it really is the one of this client's stream.
-    pub(crate) fn relay_down(&mut self, tag: u32, down: StreamOf) -> Option<(Key, &mut Relay)> {
+    pub(crate) fn relay_down(&mut self, tag: u32, down: ClientStream) -> Option<(Key, &mut Relay)> {
         let key = self.relays.key_at(tag)?;
         let relay = self.relays.get_mut(key)?;
         (relay.down == down).then_some((key, relay))
     }
 
     /// The living relay with this tag, if it really is the one of this backend's stream.
-    pub(crate) fn relay_up(&mut self, tag: u32, up: StreamOf) -> Option<(Key, &mut Relay)> {
+    pub(crate) fn relay_up(&mut self, tag: u32, up: BackendStream) -> Option<(Key, &mut Relay)> {
         let key = self.relays.key_at(tag)?;
         let relay = self.relays.get_mut(key)?;
         (relay.up() == Some(up)).then_some((key, relay))
@@ -418,7 +413,13 @@ impl Worker {
     /// The client's stream is gone: reset by the client with this code, which the backend hears too, or by us for a
     /// cause that is no fault of the backend. Clients reset what they ask for when its time is over, some of them before
     /// our own deadline fires: then the backend was late, and nobody has changed their mind.
-    pub(crate) fn client_reset(&mut self, down: StreamOf, tag: u32, code: ErrorCode, cause: Option<Cause>) {
+    pub(crate) fn client_reset(
+        &mut self,
+        down: ClientStream,
+        tag: u32,
+        code: ErrorCode,
+        cause: Option<Cause>,
+    ) {
         let now = self.now;
         let Some((key, relay)) = self.relay_down(tag, down) else {
             return;
@@ -428,7 +429,8 @@ impl Worker {
             && relay.deadline.is_some_and(|deadline| {
                 http2::explains_reset(deadline.duration_since(relay.started), relay.took(now))
             });
-        relay.grpc_status.get_or_insert(match is_late {
+        // An answer that was complete has ended the RPC, whether or not all of it was taken.
+        let status = relay.answered().unwrap_or(match is_late {
             true => late.grpc_status(),
             false => status::CANCELLED,
         });
@@ -442,11 +444,11 @@ impl Worker {
             log.detail = cause.map(Cause::words);
         }
         self.cancel(key, if cause.is_none() { code } else { ErrorCode::CANCEL });
-        self.finish(key);
+        self.finish(key, status);
     }
 
     /// The backend's connection is gone with this stream on it: the RPC may have run.
-    pub(crate) fn backend_lost(&mut self, up: StreamOf, tag: u32) {
+    pub(crate) fn backend_lost(&mut self, up: BackendStream, tag: u32) {
         if let Some((key, _)) = self.relay_up(tag, up) {
             let backend = self.backend_name(key);
             self.refuse(key, &Refusal::BackendClosed { backend });

@@ -8,7 +8,7 @@ use crate::connection::{Connection, Peer};
 use crate::failpoint;
 use crate::relay::call::Kind;
 use crate::relay::credit::{Bounds, MAX_STREAM_WINDOW};
-use crate::relay::{Phase, Relay, StreamOf};
+use crate::relay::{BackendStream, ClientStream, Phase, Relay};
 use crate::slab::Key;
 use crate::status::{self, Refusal};
 use crate::worker::{BACKEND_STREAM_WINDOW, UPLOAD_BUDGETS, Worker};
@@ -20,10 +20,7 @@ const TIMEOUT_PRECISION: Duration = Duration::from_millis(1);
 impl Worker {
     /// Handles an event of a backend's connection.
     pub(crate) fn backend_event(&mut self, key: Key, event: Event<'_>) {
-        let up = |stream| StreamOf {
-            connection: key,
-            stream,
-        };
+        let up = |stream| BackendStream::new(key, stream);
         match event {
             Event::Informational { stream, tag, fields } => self.informational(up(stream), tag, &fields),
             Event::Response {
@@ -104,7 +101,7 @@ impl Worker {
         relay.attempts += 1;
         request.keep_no_more();
         let (down, shared) = (relay.down.connection, relay.shared);
-        relay.phase = Phase::Sent(StreamOf { connection, stream }, request);
+        relay.phase = Phase::Sent(BackendStream::new(connection, stream), request);
         // A body that waited was charged to the connection of the client as long as it waited.
         if holds_more {
             self.recount(key);
@@ -131,7 +128,7 @@ impl Worker {
         self.refuse(key, &Refusal::RequestOverBackendsLimit { backend });
     }
 
-    pub(super) fn request_data(&mut self, down: StreamOf, tag: u32, payload: &[u8], end: bool) {
+    pub(super) fn request_data(&mut self, down: ClientStream, tag: u32, payload: &[u8], end: bool) {
         self.end_before(down, tag);
         let Some((key, relay)) = self.relay_down(tag, down) else {
             return self.discard(down, payload.len());
@@ -152,7 +149,7 @@ impl Worker {
                 has_changed = request.body.capacity() != before;
                 *up
             }
-            Phase::Committed(up) => *up,
+            Phase::Committed(up) | Phase::Answered(up, _) => *up,
         };
         if has_changed {
             self.recount(key);
@@ -169,18 +166,18 @@ impl Worker {
         } else if sent > 0 {
             self.credit_client(key, sent as u32);
         }
-        if self.relays.get(key).is_some_and(Relay::is_response_complete) {
-            self.on_response_complete(key);
+        if let Some(status) = self.relays.get(key).and_then(Relay::answered) {
+            self.on_response_complete(key, status);
         }
     }
 
     /// The request ends, and what came behind its body does not go on: gRPC has no trailers of requests, and some servers
     /// end the connection over them, which other clients share. (RFC 9110 §6.5: who passes a message on may drop them.)
-    pub(super) fn request_trailers(&mut self, down: StreamOf, tag: u32) {
+    pub(super) fn request_trailers(&mut self, down: ClientStream, tag: u32) {
         self.request_data(down, tag, &[], true);
     }
 
-    fn informational(&mut self, up: StreamOf, tag: u32, fields: &[Field]) {
+    fn informational(&mut self, up: BackendStream, tag: u32, fields: &[Field]) {
         let Some((_, relay)) = self.relay_up(tag, up) else {
             return;
         };
@@ -192,7 +189,7 @@ impl Worker {
     }
 
     /// The answer begins: from here on the RPC belongs to this backend.
-    fn response(&mut self, up: StreamOf, tag: u32, fields: Vec<Field>, end: bool) {
+    fn response(&mut self, up: BackendStream, tag: u32, fields: Vec<Field>, end: bool) {
         let Some((key, relay)) = self.relay_up(tag, up) else {
             return;
         };
@@ -201,9 +198,7 @@ impl Worker {
         if let Some(log) = &mut relay.log {
             log.http_status = relay.http_status;
         }
-        if end {
-            relay.record_status(&fields);
-        }
+        let ended = end.then(|| relay.complete(up, &fields));
         let down = relay.down;
         let charged = relay.memory();
         let charged_before = std::mem::replace(&mut relay.charged, charged);
@@ -217,12 +212,12 @@ impl Worker {
         if let Phase::Sent(_, request) = before {
             self.keep_spare(request);
         }
-        if end {
-            self.on_response_complete(key);
+        if let Some(status) = ended {
+            self.on_response_complete(key, status);
         }
     }
 
-    fn response_data(&mut self, up: StreamOf, tag: u32, payload: &[u8], end: bool) {
+    fn response_data(&mut self, up: BackendStream, tag: u32, payload: &[u8], end: bool) {
         let Some((key, relay)) = self.relay_up(tag, up) else {
             // Of a stream that is to be reset: its backend may say what its window still takes, and no more.
             if let Some(backend) = self.connections.get_mut(up.connection) {
@@ -233,38 +228,36 @@ impl Worker {
         if let Some(log) = &mut relay.log {
             log.bytes_out += payload.len() as u64;
         }
-        if end {
-            relay.record_status(&[]);
-        }
+        let ended = end.then(|| relay.complete(up, &[]));
         let down = relay.down;
         let Some(connection) = self.connections.get_mut(down.connection) else {
             return;
         };
         let sent = connection.h2.send_data(down.stream, payload, end);
         self.has_output(down.connection);
-        if end {
-            self.on_response_complete(key);
+        if let Some(status) = ended {
+            self.on_response_complete(key, status);
         } else if sent > 0 {
             self.credit_backend(key, sent as u32);
         }
     }
 
-    fn response_trailers(&mut self, up: StreamOf, tag: u32, fields: Vec<Field>) {
+    fn response_trailers(&mut self, up: BackendStream, tag: u32, fields: Vec<Field>) {
         let Some((key, relay)) = self.relay_up(tag, up) else {
             return;
         };
-        relay.record_status(&fields);
+        let status = relay.complete(up, &fields);
         let down = relay.down;
         self.send_trailers(down, fields);
-        self.on_response_complete(key);
+        self.on_response_complete(key, status);
     }
 
-    /// The response is complete; the RPC ends when the client has too. A backend that does not take the rest of the
+    /// The response is complete, with this status; the RPC ends when the request does. A backend that does not take the rest of the
     /// request any more would keep the client from its end: nobody wants that rest.
-    fn on_response_complete(&mut self, key: Key) {
+    fn on_response_complete(&mut self, key: Key, status: u8) {
         let Some(relay) = self.relays.get(key) else { return };
         if relay.request_ended {
-            return self.finish(key);
+            return self.finish(key, status);
         }
         let (Some(up), down) = (relay.up(), relay.down) else {
             return;
@@ -275,17 +268,17 @@ impl Worker {
             .map_or(0, |c| c.h2.queued(up.stream));
         if waiting > 0 {
             self.discard(down, waiting);
-            self.abandon_request(key);
+            self.abandon_request(key, status);
         }
     }
 
-    fn backend_reset(&mut self, up: StreamOf, tag: u32, code: ErrorCode, cause: Option<Cause>) {
+    fn backend_reset(&mut self, up: BackendStream, tag: u32, code: ErrorCode, cause: Option<Cause>) {
         let Some((key, relay)) = self.relay_up(tag, up) else {
             return;
         };
         let down = relay.down;
-        if relay.is_response_complete() {
-            return self.abandon_request(key);
+        if let Some(status) = relay.answered() {
+            return self.abandon_request(key, status);
         }
         if cause.is_none() && code == ErrorCode::REFUSED_STREAM && !relay.committed() {
             // RFC 9113 §8.7: it was not processed.
@@ -314,12 +307,11 @@ impl Worker {
             };
             return self.refuse(key, &refusal);
         }
-        relay.grpc_status = Some(status::of_reset(code));
         if let Some(log) = &mut relay.log {
             log.reason = Some("backend_reset");
         }
         self.reset_stream(down, code);
-        self.finish(key);
+        self.finish(key, status::of_reset(code));
     }
 
     /// An RPC that provably reached nobody goes to another connection, or back to the client as such.
@@ -343,12 +335,11 @@ impl Worker {
             }
             (None, _, Some(relay)) => {
                 // The client's library knows that this code is safe to retry.
-                relay.grpc_status = Some(status::UNAVAILABLE);
                 if let Some(log) = &mut relay.log {
                     log.reason = Some("backend_refused");
                 }
                 self.reset_stream(down, ErrorCode::REFUSED_STREAM);
-                self.finish(key);
+                self.finish(key, status::UNAVAILABLE);
             }
             (Some(_), None, Some(_)) => {
                 let backend = self.backend_name(key);
@@ -358,7 +349,7 @@ impl Worker {
         }
     }
 
-    fn send_trailers(&mut self, to: StreamOf, fields: Vec<Field>) {
+    fn send_trailers(&mut self, to: ClientStream, fields: Vec<Field>) {
         if let Some(connection) = self.connections.get_mut(to.connection) {
             connection.h2.send_trailers(to.stream, fields);
             self.mark_dirty(to.connection);
@@ -366,21 +357,22 @@ impl Worker {
     }
 
     /// Bytes for an RPC that has ended: only the connection's credit matters.
-    fn discard(&mut self, from: StreamOf, bytes: usize) {
+    fn discard(&mut self, from: ClientStream, bytes: usize) {
         if let Some(connection) = self.connections.get_mut(from.connection) {
             connection.h2.release(from.stream, bytes as u32);
         }
     }
 
-    /// Queued bytes of a stream on `key` have been framed: the other side gets its credit.
-    pub(crate) fn moved_on(&mut self, key: Key, stream: http2::StreamKey, tag: u32, bytes: u32) {
-        let at = StreamOf {
-            connection: key,
-            stream,
-        };
-        if let Some((relay, _)) = self.relay_down(tag, at) {
+    /// Queued bytes of an answer have been framed for the client: its backend gets their credit.
+    pub(crate) fn answer_moved_on(&mut self, down: ClientStream, tag: u32, bytes: u32) {
+        if let Some((relay, _)) = self.relay_down(tag, down) {
             self.credit_backend(relay, bytes);
-        } else if let Some((relay, _)) = self.relay_up(tag, at) {
+        }
+    }
+
+    /// Queued bytes of a request have been framed for the backend: its client gets their credit.
+    pub(crate) fn request_moved_on(&mut self, up: BackendStream, tag: u32, bytes: u32) {
+        if let Some((relay, _)) = self.relay_up(tag, up) {
             self.credit_client(relay, bytes);
         }
     }
@@ -526,18 +518,13 @@ impl Worker {
 }
 
 impl Relay {
-    /// Notes the status with which a response ends, from trailers or a trailers-only head.
-    fn record_status(&mut self, fields: &[Field]) {
-        let status = status::grpc_status_of(fields);
-        self.grpc_status = Some(status.unwrap_or(if self.kind == Kind::Grpc {
-            status::of_http(self.http_status)
-        } else {
-            status::OK
-        }));
-    }
-
-    /// The backend has sent its whole response, status included.
-    pub(crate) fn is_response_complete(&self) -> bool {
-        self.grpc_status.is_some()
+    /// The backend has sent its whole answer. Its status, by trailers or a head that is all there is.
+    fn complete(&mut self, up: BackendStream, fields: &[Field]) -> u8 {
+        let status = status::grpc_status_of(fields).unwrap_or(match self.kind {
+            Kind::Grpc => status::of_http(self.http_status),
+            Kind::Plain | Kind::Head => status::OK,
+        });
+        self.phase = Phase::Answered(up, status);
+        status
     }
 }

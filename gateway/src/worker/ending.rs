@@ -6,7 +6,7 @@ use http2::{Cause, ErrorCode, StreamKey};
 
 use super::tick::Part;
 use super::{Key, Worker};
-use crate::relay::{Phase, StreamOf};
+use crate::relay::{BackendStream, ClientStream, Phase};
 
 /// RPCs that end, or are sent again, in one piece.
 const AT_ONCE: usize = 64;
@@ -46,7 +46,7 @@ impl Worker {
             streams: streams.into_iter(),
         };
         for (stream, tag) in ending.streams.by_ref().take(AT_ONCE) {
-            self.end_one(StreamOf { connection, stream }, tag, fate);
+            self.end_one(connection, stream, tag, fate);
         }
         if ending.streams.len() > 0 {
             self.endings.0.push_back(ending);
@@ -63,7 +63,7 @@ impl Worker {
                 self.endings.0.pop_front();
                 continue;
             };
-            self.end_one(StreamOf { connection, stream }, tag, fate);
+            self.end_one(connection, stream, tag, fate);
             if part.is_used_up(true) {
                 return true;
             }
@@ -71,12 +71,15 @@ impl Worker {
         false
     }
 
-    fn end_one(&mut self, at: StreamOf, tag: u32, fate: Fate) {
+    fn end_one(&mut self, connection: Key, stream: StreamKey, tag: u32, fate: Fate) {
         match fate {
-            Fate::ClientGone(cause) => self.client_reset(at, tag, ErrorCode::CANCEL, cause),
-            Fate::BackendGone => self.backend_lost(at, tag),
+            Fate::ClientGone(cause) => {
+                let down = ClientStream::new(connection, stream);
+                self.client_reset(down, tag, ErrorCode::CANCEL, cause);
+            }
+            Fate::BackendGone => self.backend_lost(BackendStream::new(connection, stream), tag),
             Fate::Unprocessed => {
-                if let Some((relay, _)) = self.relay_up(tag, at) {
+                if let Some((relay, _)) = self.relay_up(tag, BackendStream::new(connection, stream)) {
                     self.send_again(relay);
                 }
             }
@@ -85,7 +88,7 @@ impl Worker {
 
     /// More of a request has come: if its RPC is one of those that still have to be sent again or to end, it does so
     /// first, or what has come would be lost.
-    pub(crate) fn end_before(&mut self, down: StreamOf, tag: u32) {
+    pub(crate) fn end_before(&mut self, down: ClientStream, tag: u32) {
         if self.endings.0.is_empty() {
             return;
         }
@@ -103,7 +106,7 @@ impl Worker {
         };
         let connection = self.connections.get(up.connection);
         if connection.is_none_or(|c| c.h2.window_target(up.stream) == 0) {
-            self.end_one(up, tag, fate);
+            self.end_one(up.connection, up.stream, tag, fate);
         }
     }
 }

@@ -20,7 +20,7 @@ use super::tick::Part;
 use super::{Key, SharedState, Worker, WorkerHandle};
 use crate::connection::{Connection, Peer, Transport};
 use crate::relay::call::Kind;
-use crate::relay::{Relay, StreamOf};
+use crate::relay::{BackendStream, ClientStream, Relay};
 use crate::slab::Slab;
 use crate::status::Refusal;
 pub(crate) use bounds::Resident;
@@ -267,12 +267,14 @@ impl Worker {
             self.shared.large.fetch_add(1, Ordering::Relaxed);
         }
         if let Some((stream, tag, _)) = connection.h2.over_queue_bound() {
-            let at = StreamOf {
-                connection: key,
-                stream,
-            };
+            let is_backend = connection.peer.is_backend();
             let limit = Limit::Queued.name();
-            self.end_victim(at, tag, &Refusal::GaveWay { limit });
+            let refusal = Refusal::GaveWay { limit };
+            if is_backend {
+                self.end_backend_victim(BackendStream::new(key, stream), tag, &refusal);
+            } else {
+                self.end_client_victim(ClientStream::new(key, stream), tag, &refusal);
+            }
         }
         self.count_unfinished(key);
         self.publish();
@@ -626,13 +628,9 @@ impl Worker {
             return false;
         }
         for (stream, tag) in victims {
-            let at = StreamOf {
-                connection: key,
-                stream,
-            };
             self.limit_reached(key, PROCESS_MEMORY);
-            let limit = PROCESS_MEMORY;
-            self.end_victim(at, tag, &Refusal::GaveWay { limit });
+            let (at, limit) = (ClientStream::new(key, stream), PROCESS_MEMORY);
+            self.end_client_victim(at, tag, &Refusal::GaveWay { limit });
             self.count_held(key);
             let holds_more = self.connections.get(key).is_some_and(|c| c.charge.held > share);
             if !self.is_over_memory() || !holds_more {
@@ -642,29 +640,33 @@ impl Worker {
         true
     }
 
-    /// A stream that others need more is ended on both sides, and what is queued on it is dropped. The client is told why
-    /// where nothing that waits for it is before the words; RST_STREAM says the same with less.
-    pub(crate) fn end_victim(&mut self, at: StreamOf, tag: u32, refusal: &Refusal) {
+    /// A client's stream that others need more is ended on both sides, and what is queued on it is dropped. The client is
+    /// told why where nothing that waits for it is before the words; RST_STREAM says the same with less.
+    pub(crate) fn end_client_victim(&mut self, down: ClientStream, tag: u32, refusal: &Refusal) {
         let waits_for_client = self
             .connections
-            .get(at.connection)
-            .is_some_and(|c| !c.peer.is_backend() && c.h2.is_waiting(at.stream));
-        if let Some((relay, _)) = self.relay_up(tag, at) {
-            return self.refuse(relay, refusal);
-        }
-        if let Some((key, relay)) = self.relay_down(tag, at) {
+            .get(down.connection)
+            .is_some_and(|c| c.h2.is_waiting(down.stream));
+        if let Some((key, relay)) = self.relay_down(tag, down) {
             if !waits_for_client && (relay.kind == Kind::Grpc || !relay.committed()) {
                 return self.refuse(key, refusal);
             }
-            relay.grpc_status = Some(refusal.grpc_status());
             if let Some(log) = &mut relay.log {
                 (log.reason, log.detail) = (Some(refusal.reason()), refusal.limit());
             }
             self.cancel(key, ErrorCode::CANCEL);
-            self.finish(key);
+            self.finish(key, refusal.grpc_status());
         }
         // gRPC over HTTP/2, Errors: RESOURCE_EXHAUSTED for its client.
-        self.reset_stream(at, ErrorCode::ENHANCE_YOUR_CALM);
+        self.reset_stream(down, ErrorCode::ENHANCE_YOUR_CALM);
+    }
+
+    /// A backend's stream on which too much is queued is ended on both sides.
+    fn end_backend_victim(&mut self, up: BackendStream, tag: u32, refusal: &Refusal) {
+        match self.relay_up(tag, up) {
+            Some((relay, _)) => self.refuse(relay, refusal),
+            None => self.reset_stream(up, ErrorCode::ENHANCE_YOUR_CALM),
+        }
     }
 }
 

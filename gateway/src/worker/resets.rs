@@ -13,7 +13,7 @@ use super::Worker;
 use super::tick::Part;
 use crate::connection::Peer;
 use crate::pool::share::EndpointId;
-use crate::relay::{Phase, Relay, StreamOf};
+use crate::relay::{BackendStream, Phase, Relay};
 use crate::slab::Key;
 
 /// A server that is alive has taken a stream up by then.
@@ -26,7 +26,7 @@ pub(crate) struct Resets(VecDeque<Later>);
 #[derive(Debug)]
 struct Later {
     due: Instant,
-    at: StreamOf,
+    at: BackendStream,
     code: ErrorCode,
     /// The client in whose share the stream is, and where.
     share: Option<(Key, EndpointId)>,

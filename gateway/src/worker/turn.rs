@@ -8,6 +8,7 @@ use super::flush::PAUSE_OUTPUT;
 use super::scheduler::{Share, Slice, Work};
 use super::{Key, Worker};
 use crate::connection::{Peer, Transport};
+use crate::relay::{BackendStream, ClientStream};
 use crate::telemetry::event::Event;
 
 impl Worker {
@@ -189,7 +190,11 @@ impl Worker {
             let Some((stream, tag, bytes)) = connection.h2.next_drained() else {
                 break;
             };
-            self.moved_on(key, stream, tag, bytes);
+            if connection.peer.is_backend() {
+                self.request_moved_on(BackendStream::new(key, stream), tag, bytes);
+            } else {
+                self.answer_moved_on(ClientStream::new(key, stream), tag, bytes);
+            }
         }
     }
 
