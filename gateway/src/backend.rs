@@ -66,7 +66,7 @@ impl Worker {
     pub(crate) fn pick(&mut self, relay: Key, backend: &Arc<RunningBackend>) {
         self.update_pool(backend);
         let Some(client) = self.relays.get(relay).map(|relay| relay.down.connection) else {
-            return;
+            return debug_assert!(false, "an RPC that is to be sent is in the table");
         };
         let index = backend.label.index();
         let (mut asked_discovery, mut asked_for_room) = (false, false);
@@ -127,7 +127,7 @@ impl Worker {
             Some(Some(pool)) if Arc::ptr_eq(&pool.backend, backend) => {}
             Some(Some(pool)) => pool.apply_backend(backend.clone()),
             Some(empty) => *empty = Some(Pool::new(backend.clone())),
-            None => {}
+            None => debug_assert!(false, "the table was made long enough"),
         }
     }
 
@@ -139,7 +139,7 @@ impl Worker {
         loop {
             let (now, connections) = (self.now, &self.connections);
             let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut) else {
-                return;
+                return debug_assert!(false, "a backend's connection has a pool");
             };
             let place = (peer.endpoint, key);
             let Some((client, waiter)) =
@@ -188,7 +188,7 @@ impl Worker {
         let limits = &self.snapshot.limits;
         let (now, max_starved, connections) = (self.now, limits.max_starved, &self.connections);
         let Some(pool) = self.pools.get(index).and_then(Option::as_ref) else {
-            return;
+            return debug_assert!(false, "its pool was there a moment ago");
         };
         let starving = pool.starving(now, max_starved, asking(connections), TAKEN_AT_ONCE);
         if starving == 0 || max_starved >= limits.max_wait {
@@ -252,7 +252,7 @@ impl Worker {
     /// Makes the connections that a pool needs. If there is none and none can be made now, those who wait are told.
     fn connect_wanted(&mut self, index: usize) {
         let Some(pool) = self.pools.get_mut(index).and_then(Option::as_mut) else {
-            return;
+            return debug_assert!(false, "whoever asks for connections has a pool");
         };
         let backend = pool.backend.clone();
         for endpoint in pool.wanting(self.now, streams(&self.connections)) {
@@ -301,10 +301,10 @@ impl Worker {
     /// A backend's SETTINGS came: with the first of them its connection is ready.
     pub(crate) fn backend_settings(&mut self, key: Key) {
         let Some(peer) = self.backend_peer(key) else {
-            return;
+            return debug_assert!(false, "SETTINGS of a backend are of a backend");
         };
         let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut) else {
-            return;
+            return debug_assert!(false, "a backend's connection has a pool");
         };
         if let Some(was_down) = pool.greeted(peer.endpoint, key) {
             self.metrics.backend_connected(pool.backend.label);
@@ -325,7 +325,7 @@ impl Worker {
     /// The backend will take no more streams here (RFC 9113 §6.8).
     pub(crate) fn backend_going_away(&mut self, key: Key, code: ErrorCode, debug: &[u8]) {
         let Some(peer) = self.backend_peer(key) else {
-            return;
+            return debug_assert!(false, "GOAWAY of a backend is of a backend");
         };
         let is_idle = code == ErrorCode::INTERNAL_ERROR && debug == IDLE;
         if code != ErrorCode::NO_ERROR
@@ -341,7 +341,7 @@ impl Worker {
             .report(self.now);
         }
         let Some(connection) = self.connections.get_mut(key) else {
-            return;
+            return debug_assert!(false, "its connection was there a moment ago");
         };
         let unprocessed = connection.h2.take_unprocessed();
         self.leave_pool(key);
@@ -374,7 +374,7 @@ impl Worker {
             return;
         };
         let Some(pool) = self.pools.get_mut(peer.pool).and_then(Option::as_mut) else {
-            return;
+            return debug_assert!(false, "a backend's connection has a pool");
         };
         match pool.leave(peer.endpoint, key) {
             Left::Attempt => self.greeting_failed(key, Fault::Closed),

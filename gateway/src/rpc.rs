@@ -53,7 +53,9 @@ impl Worker {
                 cause,
             } => self.client_reset(down(stream), tag, code, cause),
             Event::Pong { payload } => self.on_pong(key, payload),
-            Event::Response { .. } | Event::Informational { .. } | Event::Settings | Event::GoAway { .. } => {
+            Event::Settings | Event::GoAway { .. } => {}
+            Event::Response { .. } | Event::Informational { .. } => {
+                debug_assert!(false, "HTTP/2 takes no response from a client");
             }
         }
     }
@@ -75,7 +77,7 @@ impl Worker {
             ..
         }) = self.connections.get(down.connection).map(|c| &**c)
         else {
-            return;
+            return debug_assert!(false, "a request is of a client in the table");
         };
         if let Some((_, why)) = client.sent_away {
             // RFC 9113 §8.7: nothing was done, so it may ask again on a connection that fulfils what is asked.
@@ -106,7 +108,7 @@ impl Worker {
             ..
         }) = self.connections.get(down.connection).map(|c| &**c)
         else {
-            return;
+            return debug_assert!(false, "a request is of a client in the table");
         };
         forwarded::edit(&mut fields, &client.forwarding, &mut self.random);
         let log = wants_log.then(|| Box::new(LogEntry::of(&fields)));
@@ -260,7 +262,7 @@ impl Worker {
     /// The response is complete, with this status, and the rest of the request is not wanted (RFC 9113 §8.1).
     pub(crate) fn abandon_request(&mut self, relay: Key, status: u8) {
         let Some(ended) = self.relays.get(relay) else {
-            return;
+            return debug_assert!(false, "an RPC that ends is in the table");
         };
         let down = ended.down;
         self.cancel(relay, ErrorCode::CANCEL);
@@ -328,7 +330,7 @@ impl Worker {
     /// Counts and logs an RPC that has ended with this status, and forgets it.
     pub(crate) fn finish(&mut self, relay: Key, status: u8) {
         let Some(mut ended) = self.relays.remove(relay) else {
-            return;
+            return debug_assert!(false, "an RPC ends once");
         };
         let took = ended.took(self.now);
         self.metrics.rpc_ended(ended.route, ended.backend, status, took);

@@ -108,11 +108,11 @@ impl Worker {
     /// A connection of which there was hope will not be ready. What it spoke tells more than `fault`.
     pub(super) fn greeting_failed(&mut self, key: Key, fault: Fault) {
         let Some(Peer::Backend(peer, opening)) = self.connections.get(key).map(|c| &c.peer) else {
-            return;
+            return debug_assert!(false, "a greeting is of a backend in the table");
         };
         let (peer, spoken) = (*peer, opening.spoken());
         let Some(pool) = self.pools.get(peer.pool).and_then(Option::as_ref) else {
-            return;
+            return debug_assert!(false, "a backend's connection has a pool");
         };
         let backend = pool.backend.clone();
         self.attempt_failed(&backend, peer.endpoint, spoken.map_or(fault, Fault::Spoke));

@@ -54,7 +54,7 @@ impl Shares {
 
     pub(crate) fn remove(&mut self, endpoint: EndpointId) {
         let Some(position) = self.0.iter().position(|(known, _)| *known == endpoint) else {
-            return;
+            return debug_assert!(false, "a share that is given back was taken");
         };
         if let Some((_, streams)) = self.0.get_mut(position) {
             *streams -= 1;
@@ -145,7 +145,7 @@ mod tests {
             shares.add(endpoint(number));
         }
         assert_eq!([1, 2, 3].map(|number| shares.at(endpoint(number))), [2, 1, 0]);
-        for number in [1, 1, 3] {
+        for number in [1, 1] {
             shares.remove(endpoint(number));
         }
         assert_eq!((shares.at(endpoint(1)), shares.0.len()), (0, 1));

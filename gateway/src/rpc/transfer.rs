@@ -47,19 +47,21 @@ impl Worker {
             } => self.backend_reset(up(stream), tag, code, cause),
             Event::Settings => self.backend_settings(key),
             Event::GoAway { code, debug, .. } => self.backend_going_away(key, code, &debug),
-            Event::Request { .. }
-            | Event::RequestTooLarge { .. }
-            | Event::Refused { .. }
-            | Event::Pong { .. } => {}
+            Event::Pong { .. } => {}
+            Event::Request { .. } | Event::RequestTooLarge { .. } | Event::Refused { .. } => {
+                debug_assert!(false, "HTTP/2 takes no request from a backend");
+            }
         }
     }
 
     /// Gives a queued RPC to a backend connection. `false`: that connection takes no more streams.
     pub(crate) fn send(&mut self, key: Key, connection: Key) -> bool {
         let Some(relay) = self.relays.get_mut(key) else {
+            debug_assert!(false, "an RPC that waits is in the table");
             return true;
         };
         let Some(mut request) = relay.take_request() else {
+            debug_assert!(false, "an RPC that waits has its request");
             return true;
         };
         if let Some(deadline) = relay.deadline
@@ -255,12 +257,14 @@ impl Worker {
     /// The response is complete, with this status; the RPC ends when the request does. A backend that does not take the rest of the
     /// request any more would keep the client from its end: nobody wants that rest.
     fn on_response_complete(&mut self, key: Key, status: u8) {
-        let Some(relay) = self.relays.get(key) else { return };
+        let Some(relay) = self.relays.get(key) else {
+            return debug_assert!(false, "an RPC that ends is in the table");
+        };
         if relay.request_ended {
             return self.finish(key, status);
         }
         let (Some(up), down) = (relay.up(), relay.down) else {
-            return;
+            return debug_assert!(false, "an answer is of a backend");
         };
         let waiting = self
             .connections
@@ -317,7 +321,7 @@ impl Worker {
     /// An RPC that provably reached nobody goes to another connection, or back to the client as such.
     pub(crate) fn send_again(&mut self, key: Key) {
         let Some(relay) = self.relays.get_mut(key) else {
-            return;
+            return debug_assert!(false, "an RPC that is sent again is in the table");
         };
         let (down, shared) = (relay.down, relay.shared.take());
         let request = relay.take_request();
@@ -345,7 +349,7 @@ impl Worker {
                 let backend = self.backend_name(key);
                 self.refuse(key, &Refusal::NoEndpoints { backend });
             }
-            (_, _, None) => {}
+            (_, _, None) => debug_assert!(false, "an RPC that is sent again is in the table"),
         }
     }
 
@@ -381,10 +385,10 @@ impl Worker {
     fn begin_credit(&mut self, key: Key) {
         let memory = self.memory_window();
         let Some(relay) = self.relays.get_mut(key) else {
-            return;
+            return debug_assert!(false, "an RPC that was sent is in the table");
         };
         let (Some(up), down) = (relay.up(), relay.down) else {
-            return;
+            return debug_assert!(false, "an RPC that was sent has a backend");
         };
         let Some(Connection {
             h2,
@@ -413,7 +417,9 @@ impl Worker {
         let Some(relay) = self.relays.get_mut(key) else {
             return;
         };
-        let Some(up) = relay.up() else { return };
+        let Some(up) = relay.up() else {
+            return debug_assert!(false, "an answer is of a backend");
+        };
         let Some(connection) = self.connections.get_mut(up.connection) else {
             return;
         };

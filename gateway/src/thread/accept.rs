@@ -209,7 +209,7 @@ fn start(
         let worker = handle.worker();
         let (shared, limits) = (&worker.shared, &worker.snapshot.limits);
         let Some(mine) = shared.peers.get(worker.index) else {
-            return;
+            return debug_assert!(false, "a worker is among its peers");
         };
         worker.metrics.connection_accepted();
         let fitting = limits.memory_for_peers() / HANDSHAKE_MEMORY;

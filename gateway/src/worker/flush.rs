@@ -142,7 +142,7 @@ impl Worker {
         failpoint::hit("flush");
         let max_budget = self.snapshot.limits.connection_memory;
         let Some(connection) = self.connections.get_mut(key) else {
-            return;
+            return debug_assert!(false, "whoever is flushed is in the table");
         };
         let mut flushed = None;
         let had_room = connection.has_room();

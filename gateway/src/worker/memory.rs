@@ -257,7 +257,7 @@ impl Worker {
     /// Counts a relay anew, whose memory has changed.
     pub(crate) fn recount(&mut self, key: Key) {
         let Some(relay) = self.relays.get_mut(key) else {
-            return;
+            return debug_assert!(false, "an RPC that is counted is in the table");
         };
         let now = relay.memory();
         let before = std::mem::replace(&mut relay.charged, now);

@@ -55,7 +55,7 @@ impl Worker {
             ..
         }) = self.connections.get_mut(key).map(|c| &mut **c)
         else {
-            return;
+            return debug_assert!(false, "a client that is sent away is in the table");
         };
         client.sent_away = Some((self.now, why));
         Event::ClientSentAway {

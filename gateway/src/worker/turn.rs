@@ -94,14 +94,14 @@ impl Worker {
         self.share.begin(self.now);
         self.share.read(wire.len());
         let Some(connection) = self.connections.get_mut(key) else {
-            return;
+            return debug_assert!(false, "whoever is read from is in the table");
         };
         connection.active_at = self.now;
         if connection.closing.is_some() {
             return;
         }
         match std::mem::replace(&mut connection.transport, Transport::Lent) {
-            Transport::Lent => {}
+            Transport::Lent => debug_assert!(false, "a connection is read by one"),
             Transport::Plaintext => {
                 connection.transport = Transport::Plaintext;
                 self.plaintext(key, wire);

@@ -170,6 +170,7 @@ impl Connection {
             return Ok(None);
         };
         let Some(stream) = self.streams.get_mut(key) else {
+            debug_assert!(false, "a stream that was found is there");
             return Ok(None);
         };
         if n == 0 {
@@ -197,6 +198,7 @@ impl Connection {
             return Ok(None);
         };
         let Some(stream) = self.streams.get(key) else {
+            debug_assert!(false, "a stream that was found is there");
             return Ok(None);
         };
         let tag = stream.tag;

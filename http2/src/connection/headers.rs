@@ -76,6 +76,7 @@ impl Connection {
     /// CONTINUATION (RFC 9113 §6.10), of the block that is open.
     pub(super) fn continuation_frame<'a>(&mut self, head: Head, payload: &[u8]) -> FrameResult<'a> {
         let Some(mut block) = self.reader.block.take() else {
+            debug_assert!(false, "a CONTINUATION continues a block");
             return Ok(None);
         };
         block.continuations += 1;
@@ -222,6 +223,7 @@ impl Connection {
     fn trailers<'a>(&mut self, key: StreamKey, block: Whole<'_>) -> FrameResult<'a> {
         let (mut fields, decoded) = self.decode(block.bytes)?;
         let Some(stream) = self.streams.get_mut(key) else {
+            debug_assert!(false, "a stream that was found is there");
             return Ok(None);
         };
         stream.note_expansion(decoded.expansion);
@@ -266,6 +268,7 @@ impl Connection {
     /// A header block from the server on an open stream: 1xx, the final head, or trailers (RFC 9113 §8.1).
     fn block_from_server<'a>(&mut self, key: StreamKey, block: Whole<'_>) -> FrameResult<'a> {
         let Some(stream) = self.streams.get(key) else {
+            debug_assert!(false, "a stream that was found is there");
             return Ok(None);
         };
         if stream.has_response || stream.remote_ended {
