@@ -199,7 +199,10 @@ impl Talk {
             resets: 0,
             taken: 0,
         };
-        assert!(self.seen.insert(key.id(), seen).is_none(), "told twice: {key:?}");
+        assert!(
+            self.seen.insert(key.id(), seen).is_none(),
+            "reported twice: {key:?}"
+        );
     }
 
     fn on_event(&mut self, reported: &OwnedEvent, key: Option<StreamKey>) {

@@ -357,7 +357,7 @@ fn a_stream_reset_in_the_middle_of_a_frame_reports_no_more_of_it() {
     assert_eq!(lone.sent()[0].kind, PING);
 }
 
-/// RFC 9113 §6.1: padding is no part of what follows, be the payload wanted or not.
+/// RFC 9113 §6.1: padding is no part of what comes behind it, be the payload wanted or not.
 #[test]
 fn padding_behind_payload_that_nobody_wants_is_passed_over() {
     let padded = frame(DATA, PADDED, 1, &[&[30][..], b"payload", &[0; 30]].concat());

@@ -2,13 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use e2e::{
     Answer, BackendOptions, Frame, FrameConn, H2Client, TestBackend, TestCa, TestClient, TestGateway,
-    Unreachable, eventually, flags, free_port, kind, literal_block, pack, request, setting, within,
+    Unreachable, eventually, flags, free_port, kind, literal_block, request, setting, within,
 };
 use futures_util::future::join_all;
 use proto::routeguide::Point;
@@ -16,7 +15,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-const SOON: Duration = Duration::from_secs(5);
+pub(crate) const SOON: Duration = Duration::from_secs(5);
 /// The deadline of RPCs that are to reach the living endpoint.
 const DEADLINE: Duration = Duration::from_secs(1);
 
@@ -28,7 +27,7 @@ fn answer_block() -> Bytes {
     ])
 }
 
-async fn answer(connection: &mut FrameConn, stream: u32) {
+pub(crate) async fn answer(connection: &mut FrameConn, stream: u32) {
     let whole = flags::END_HEADERS | flags::END_STREAM;
     connection
         .send(kind::HEADERS, whole, stream, &answer_block())
@@ -182,7 +181,7 @@ async fn a_limit_of_no_streams_is_obeyed_until_it_is_raised() {
 }
 
 #[tokio::test]
-async fn who_waits_longer_than_max_wait_is_told_so_and_who_does_not_is_served() {
+async fn who_waits_longer_than_max_wait_is_refused_and_who_does_not_is_served() {
     let ca = TestCa::new();
     let release = Arc::new(Semaphore::new(0));
     let held = Arc::clone(&release);
@@ -266,7 +265,7 @@ async fn diagnosis(first_words: &'static [u8]) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_backend_that_speaks_something_else_is_told_as_such() {
+async fn a_backend_that_speaks_something_else_is_reported_as_such() {
     for (first_words, name) in [
         (
             &b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"[..],
@@ -378,176 +377,6 @@ async fn a_backend_hears_what_is_left_of_the_timeout() {
     );
 }
 
-/// A backend that has windows for more than it reads. It is given its first requests up to the first DATA, answers by
-/// `answer`, and closes with bytes unread: TCP resets the connection.
-async fn closing<F>(
-    answer: impl Fn(FrameConn, u32, usize) -> F + Clone + Send + Sync + 'static,
-) -> TestBackend
-where
-    F: Future<Output = FrameConn> + Send + 'static,
-{
-    let connections = Arc::new(AtomicUsize::new(0));
-    TestBackend::frames(move |mut connection| {
-        let number = connections.fetch_add(1, Ordering::SeqCst);
-        let answer = answer.clone();
-        async move {
-            connection.serve(&[(setting::INITIAL_WINDOW_SIZE, 1 << 30)]).await;
-            let window = (1_u32 << 30).to_be_bytes();
-            connection.send(kind::WINDOW_UPDATE, 0, 0, &window).await;
-            let first = connection
-                .expect_politely("DATA", SOON, |frame| frame.kind == kind::DATA)
-                .await;
-            drop(answer(connection, first.stream, number).await);
-        }
-    })
-    .await
-}
-
-#[tokio::test]
-async fn what_a_backend_said_before_it_reset_the_connection_is_heard() {
-    let ca = TestCa::new();
-    let backend = closing(async |mut connection: FrameConn, stream, _| {
-        let block = literal_block(&[
-            (":status", "200"),
-            ("content-type", "application/grpc"),
-            ("grpc-status", "9"),
-        ]);
-        let whole = flags::END_HEADERS | flags::END_STREAM;
-        connection.send(kind::HEADERS, whole, stream, &block).await;
-        connection
-    })
-    .await;
-    let gateway = TestGateway::builder(&ca, &backend).start().await;
-    let client = H2Client::tls(&gateway, &ca).await;
-    let body = pack(&vec![7; 4 << 20]);
-    for number in 0..10 {
-        let asked = client.ask(request("/test.Echo/Upload").body(()).unwrap(), body.clone());
-        let answer = within("an answer", SOON, asked).await.unwrap();
-        assert_eq!(answer.grpc_status(), Some(9), "RPC {number}: {answer:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_goaway_before_a_reset_lets_what_nobody_saw_be_sent_again() {
-    let ca = TestCa::new();
-    let backend = closing(async |mut connection: FrameConn, upload, number| {
-        if number == 0 {
-            let another = |frame: &Frame| frame.kind == kind::HEADERS && frame.stream != upload;
-            connection.expect_politely("another RPC", SOON, another).await;
-            // NO_ERROR, and nothing above the upload was seen.
-            let goaway = [&upload.to_be_bytes()[..], &[0; 4]].concat();
-            connection.send(kind::GOAWAY, 0, 0, &goaway).await;
-            return connection;
-        }
-        answer(&mut connection, upload).await;
-        while let Some(frame) = connection.read().await {
-            if frame.kind == kind::HEADERS {
-                answer(&mut connection, frame.stream).await;
-            }
-        }
-        connection
-    })
-    .await;
-    let gateway = TestGateway::builder(&ca, &backend)
-        .set("/workers", 1)
-        .start()
-        .await;
-    let client = H2Client::tls(&gateway, &ca).await;
-    let uploading = tokio::spawn({
-        let client = client.clone();
-        async move {
-            let asked = request("/test.Echo/Upload").body(()).unwrap();
-            client.ask(asked, Bytes::from(vec![7; 64 << 20])).await
-        }
-    });
-    eventually("the upload has begun", SOON, async || {
-        (gateway.metrics().await.sum("h2gate_rpcs_active", &[]) == 1.0).then_some(())
-    })
-    .await;
-    let asked = client.ask(request("/test.Echo/Unary").body(()).unwrap(), pack(b"small"));
-    let answer = within("an answer", SOON, asked).await.unwrap();
-    assert_eq!(answer.grpc_status(), Some(0), "{answer:?}");
-    uploading.abort();
-}
-
-/// The client has used up its window by then: without credit for what was passed on it would wait for ever.
-#[tokio::test]
-async fn a_body_that_came_while_its_rpc_waited_a_second_time_is_passed_on_and_paid_for() {
-    const WINDOW: usize = 80 << 10;
-    const FRAME: usize = 16 << 10;
-    const WHOLE: usize = 256 << 10;
-    let ca = TestCa::new();
-    let (connections, greets) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
-    let backend = TestBackend::frames({
-        let greets = greets.clone();
-        move |mut connection| {
-            let (number, greets) = (connections.fetch_add(1, Ordering::SeqCst), greets.clone());
-            async move {
-                if number == 0 {
-                    connection.serve(&[]).await;
-                    let head = |frame: &Frame| frame.kind == kind::HEADERS;
-                    connection.expect_politely("a request", SOON, head).await;
-                    // NO_ERROR, and nothing was seen.
-                    connection.send(kind::GOAWAY, 0, 0, &[0; 8]).await;
-                    while connection.read().await.is_some() {}
-                    return;
-                }
-                greets.acquire().await.unwrap().forget();
-                connection.serve(&[(setting::INITIAL_WINDOW_SIZE, 1 << 30)]).await;
-                let window = (1_u32 << 30).to_be_bytes();
-                connection.send(kind::WINDOW_UPDATE, 0, 0, &window).await;
-                let (mut received, mut ended) = (0, false);
-                while !ended {
-                    let data = |frame: &Frame| frame.kind == kind::DATA;
-                    let frame = connection.expect_politely("DATA", SOON, data).await;
-                    received += frame.payload.len();
-                    ended = frame.flags & flags::END_STREAM != 0;
-                    if ended {
-                        assert_eq!(received, WHOLE);
-                        answer(&mut connection, frame.stream).await;
-                    }
-                }
-                while connection.read().await.is_some() {}
-            }
-        }
-    })
-    .await;
-    let gateway = TestGateway::builder(&ca, &backend)
-        .set("/workers", 1)
-        .start()
-        .await;
-    let mut client = FrameConn::client(&gateway, &ca, &[]).await;
-    client.request(1, "/test.Echo/Upload", false).await;
-    eventually("the RPC waits for another connection", SOON, async || {
-        (backend.connections() == 2).then_some(())
-    })
-    .await;
-    let body = [7; FRAME];
-    for _ in 0..WINDOW / FRAME {
-        client.send(kind::DATA, 0, 1, &body).await;
-    }
-    client.send(kind::PING, 0, 0, b"read it?").await;
-    let pong = |frame: &Frame| frame.kind == kind::PING && frame.flags & flags::ACK != 0;
-    client.expect_politely("an answer to PING", SOON, pong).await;
-    greets.add_permits(1);
-    let (mut sent, mut credit) = (WINDOW, 0);
-    while sent < WHOLE {
-        let update = |frame: &Frame| frame.kind == kind::WINDOW_UPDATE && frame.stream == 1;
-        let frame = client
-            .expect_politely("credit for the stream", SOON, update)
-            .await;
-        credit += u32::from_be_bytes(frame.payload[..4].try_into().unwrap()) as usize;
-        while credit >= FRAME && sent < WHOLE {
-            sent += FRAME;
-            credit -= FRAME;
-            let end = if sent == WHOLE { flags::END_STREAM } else { 0 };
-            client.send(kind::DATA, end, 1, &body).await;
-        }
-    }
-    let head = |frame: &Frame| frame.kind == kind::HEADERS;
-    client.expect_politely("an answer", SOON, head).await;
-}
-
 /// grpc-java and grpc-core announce such a bound, and end the connection of a client that sends more.
 #[tokio::test]
 async fn a_request_over_the_backends_bound_of_metadata_never_reaches_the_connection_that_others_share() {
@@ -575,120 +404,4 @@ async fn a_request_over_the_backends_bound_of_metadata_never_reaches_the_connect
         assert_eq!(answer.grpc_status(), Some(status), "{size}: {answer:?}");
     }
     assert_eq!(backend.connections(), 1);
-}
-
-/// A short `max_connection_age`: GOAWAY comes before the first answer, and the RPC goes on.
-#[tokio::test]
-async fn connections_that_are_young_when_they_say_goodbye_and_still_answer_get_no_pauses() {
-    let ca = TestCa::new();
-    let backend = TestBackend::frames(async |mut connection| {
-        connection.serve(&[]).await;
-        let head = |frame: &Frame| frame.kind == kind::HEADERS;
-        let first = connection.expect_politely("a request", SOON, head).await;
-        let goaway = [&first.stream.to_be_bytes()[..], &[0; 4]].concat();
-        connection.send(kind::GOAWAY, 0, 0, &goaway).await;
-        connection.send(kind::PING, 0, 0, b"heard it").await;
-        let pong = |frame: &Frame| frame.kind == kind::PING && frame.flags & flags::ACK != 0;
-        connection.expect_politely("an answer to PING", SOON, pong).await;
-        answer(&mut connection, first.stream).await;
-        while connection.read().await.is_some() {}
-    })
-    .await;
-    let gateway = TestGateway::builder(&ca, &backend)
-        .set("/workers", 1)
-        .start()
-        .await;
-    let client = H2Client::tls(&gateway, &ca).await;
-    for round in 0..10 {
-        let ask = || client.ask(request("/test.Echo/Unary").body(()).unwrap(), Bytes::new());
-        let answers = within("answers", SOON, join_all((0..3).map(|_| ask()))).await;
-        for answer in answers {
-            let answer = answer.unwrap();
-            assert_eq!(answer.grpc_status(), Some(0), "round {round}: {answer:?}");
-        }
-    }
-}
-
-/// RFC 9113 §8.1: the answer is whole, and nobody reads the rest of the request.
-#[tokio::test]
-async fn a_client_is_told_to_stop_when_its_answer_is_whole_and_its_upload_waits() {
-    let ca = TestCa::new();
-    let backend = TestBackend::frames(async |mut connection| {
-        connection.serve(&[(setting::INITIAL_WINDOW_SIZE, 1_000)]).await;
-        let first = connection
-            .expect_politely("DATA", SOON, |frame| frame.kind == kind::DATA)
-            .await;
-        answer(&mut connection, first.stream).await;
-        while connection.read().await.is_some() {}
-    })
-    .await;
-    let gateway = TestGateway::builder(&ca, &backend).start().await;
-    let mut client = FrameConn::client(&gateway, &ca, &[]).await;
-    client.request(1, "/test.Echo/Upload", false).await;
-    for _ in 0..4 {
-        client.send(kind::DATA, 0, 1, &[7; 16 << 10]).await;
-    }
-    let head = |frame: &Frame| frame.kind == kind::HEADERS && frame.flags & flags::END_STREAM != 0;
-    client.expect_politely("the whole answer", SOON, head).await;
-    let reset = |frame: &Frame| frame.kind == kind::RST_STREAM && frame.stream == 1;
-    let reset = client.expect_politely("an end of the upload", SOON, reset).await;
-    assert_eq!(reset.code(), Some(0));
-}
-
-#[tokio::test]
-async fn what_a_backend_breaks_on_a_stream_is_a_line_of_the_log() {
-    let ca = TestCa::new();
-    let backend = TestBackend::frames(async |mut connection| {
-        connection.serve(&[]).await;
-        while let Some(frame) = connection.read().await {
-            if frame.kind == kind::HEADERS {
-                let block = literal_block(&[(":status", "200"), ("X-Upper", "no")]);
-                connection
-                    .send(kind::HEADERS, flags::END_HEADERS, frame.stream, &block)
-                    .await;
-            }
-        }
-    })
-    .await;
-    let gateway = TestGateway::builder(&ca, &backend).start().await;
-    let client = H2Client::tls(&gateway, &ca).await;
-    let asked = client.ask(request("/test.Echo/Unary").body(()).unwrap(), Bytes::new());
-    let answer = within("an answer", SOON, asked).await.unwrap();
-    assert_eq!(answer.grpc_status(), Some(13), "{answer:?}");
-    gateway
-        .logs(&["a backend breaks HTTP/2 on a stream", "name"])
-        .await;
-}
-
-/// The end of an upload to a backend that lives and reads nothing, if it ends within `limit`.
-async fn upload_to_who_reads_nothing(user_timeout: &str, limit: Duration) -> Option<Option<u32>> {
-    let ca = TestCa::new();
-    let backend = TestBackend::frames(async |mut connection| {
-        connection.serve(&[(setting::INITIAL_WINDOW_SIZE, 1 << 30)]).await;
-        let window = (1_u32 << 30).to_be_bytes();
-        connection.send(kind::WINDOW_UPDATE, 0, 0, &window).await;
-        std::future::pending::<()>().await;
-    })
-    .await;
-    let gateway = TestGateway::builder(&ca, &backend)
-        .set("/backends/0/tcp_user_timeout", user_timeout)
-        .start()
-        .await;
-    let client = H2Client::tls(&gateway, &ca).await;
-    let asked = client.ask(
-        request("/test.Echo/Upload").body(()).unwrap(),
-        Bytes::from(vec![7; 32 << 20]),
-    );
-    let answer = tokio::time::timeout(limit, asked).await.ok()?;
-    Some(answer.ok().and_then(|answer| answer.grpc_status()))
-}
-
-#[tokio::test]
-async fn a_backend_that_reads_nothing_is_given_up_after_tcp_user_timeout_and_only_then() {
-    let cut = upload_to_who_reads_nothing("1s", Duration::from_secs(10)).await;
-    assert_eq!(cut, Some(Some(14)));
-    assert_eq!(
-        upload_to_who_reads_nothing("0s", Duration::from_secs(3)).await,
-        None
-    );
 }

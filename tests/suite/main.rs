@@ -10,6 +10,7 @@
 mod acme_issue;
 mod admin;
 mod arrows;
+mod backend_faults;
 mod backends;
 mod bad_certificates;
 mod bad_pairs;

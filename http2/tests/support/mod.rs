@@ -506,3 +506,19 @@ impl Pair {
         (ours, theirs)
     }
 }
+
+/// The code of the connection error that these frames lead a fresh server to.
+pub fn server_error(frames: &[Vec<u8>]) -> Option<ErrorCode> {
+    Lone::server(config()).feed_all(frames).err().map(|e| e.code)
+}
+
+/// A stream that we reset for this rule.
+pub fn reset(stream: u32, code: ErrorCode, rule: &'static str) -> OwnedEvent {
+    OwnedEvent::Reset {
+        stream,
+        code,
+        cause: Some(Cause::Protocol(rule)),
+    }
+}
+
+pub const OVERRUN: &str = "the stream's flow-control window is overrun";
