@@ -82,7 +82,7 @@ impl Places {
         }
     }
 
-    /// The connection that has been unfinished for longest is told to go, unless it is safe, and is not counted any
+    /// The connection that has been unfinished for longest has to end, unless it is safe, and is not counted any
     /// more. Gives its address.
     pub(crate) fn make_room(&self, now: Instant) -> Option<SocketAddr> {
         let mut taken = self.taken();
@@ -98,7 +98,7 @@ impl Places {
 }
 
 impl Place {
-    /// Told when this connection has to end for another one.
+    /// Notified when this connection has to end for another one.
     pub(crate) fn gives_way(&self) -> Arc<Notify> {
         self.gives_way.clone()
     }
@@ -115,7 +115,7 @@ impl Place {
         }
     }
 
-    /// Its client has shown enough to stay. `None`: it was told to go before.
+    /// Its client has shown enough to stay. `None`: it had to end before.
     pub(crate) fn proved(self) -> Option<ConnectionPermit> {
         let unproven = self.places.taken().by_rank.remove(&self.rank)?;
         Some(unproven.connection)
@@ -175,26 +175,37 @@ mod tests {
             (place, gone.map(|peer| peer.port()))
         }
 
-        /// The same, who stays and says nothing. `None` if it is refused, else who went.
-        fn stays(&mut self, port: u16, millis: u64) -> Option<Option<u16>> {
+        /// Takes a place for one that stays and says nothing.
+        fn stays(&mut self, port: u16, millis: u64) -> Newcomer {
             let (place, gone) = self.comes(port, millis);
-            self.taken.push(place?);
-            Some(gone)
+            let Some(place) = place else {
+                return Newcomer::Refused;
+            };
+            self.taken.push(place);
+            gone.map_or(Newcomer::HasFreePlace, Newcomer::HasPlaceOf)
         }
+    }
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Newcomer {
+        Refused,
+        HasFreePlace,
+        /// Of the connection from this port, which had to go.
+        HasPlaceOf(u16),
     }
 
     #[test]
     fn who_is_silent_for_longest_makes_room_and_there_are_never_more_than_places() {
         let mut scene = Scene::set();
         for port in [1, 2, 3] {
-            assert_eq!(scene.stays(port, u64::from(port)), Some(None));
+            assert_eq!(scene.stays(port, u64::from(port)), Newcomer::HasFreePlace);
         }
-        assert_eq!(scene.stays(4, 1_000), None, "all are safe");
+        assert_eq!(scene.stays(4, 1_000), Newcomer::Refused, "all are safe");
         for port in [1, 2, 3] {
-            assert_eq!(scene.stays(10 + port, 2_000), Some(Some(port)));
+            assert_eq!(scene.stays(10 + port, 2_000), Newcomer::HasPlaceOf(port));
         }
-        assert_eq!(scene.stays(4, 2_999), None);
-        assert_eq!(scene.stays(4, 3_000), Some(Some(11)));
+        assert_eq!(scene.stays(4, 2_999), Newcomer::Refused);
+        assert_eq!(scene.stays(4, 3_000), Newcomer::HasPlaceOf(11));
         // Who has gone frees nothing when its task ends, too.
         scene.taken.drain(..4);
         assert_eq!(scene.count(), MAX);
@@ -212,7 +223,7 @@ mod tests {
             if millis == 900 {
                 honest.on_sent(scene.at(millis));
             }
-            served += usize::from(scene.stays(1, millis).is_some());
+            served += usize::from(scene.stays(1, millis) != Newcomer::Refused);
         }
         // Two places that change hands each second.
         assert_eq!(served, 4);

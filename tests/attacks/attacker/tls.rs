@@ -1,5 +1,6 @@
 //! Before HTTP/2, or beneath it: TCP and TLS.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -299,23 +300,41 @@ fn churn(target: Target) -> Work {
     })
 }
 
+/// Connects by TCP again and again, `at_once` at a time, and notes the end that each connection comes to.
+async fn again_by_tcp(
+    target: &Target,
+    address: SocketAddr,
+    at_once: usize,
+    talk: impl AsyncFn(TcpStream) -> &'static str,
+) {
+    let talking = (0..at_once).map(async |_| {
+        while !target.is_over() {
+            let Ok(socket) = TcpStream::connect(address).await else {
+                continue;
+            };
+            target.connected();
+            target.ended(talk(socket).await);
+        }
+    });
+    join_all(talking).await;
+}
+
+/// The end of a connection on which nothing more is sent.
+async fn end_of(target: &Target, socket: &mut TcpStream) -> &'static str {
+    let ended = timeout(target.left(), until_closed(socket)).await;
+    if ended.is_ok() { CLOSED } else { OPEN }
+}
+
 fn pipelined(target: Target) -> Work {
     Box::pin(async move {
         let request = b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n";
         let requests = request.repeat((64 << 10) / request.len());
-        let asking = (0..32).map(async |_| {
-            while !target.is_over() {
-                let Ok(mut socket) = TcpStream::connect(target.http1).await else {
-                    continue;
-                };
-                target.connected();
-                target.sent(requests.len());
-                timeout(target.left(), socket.write_all(&requests)).await.ok();
-                let ended = timeout(target.left(), until_closed(&mut socket)).await;
-                target.ended(if ended.is_ok() { CLOSED } else { OPEN });
-            }
-        });
-        join_all(asking).await;
+        again_by_tcp(&target, target.http1, 32, async |mut socket| {
+            target.sent(requests.len());
+            timeout(target.left(), socket.write_all(&requests)).await.ok();
+            end_of(&target, &mut socket).await
+        })
+        .await;
         target.tally()
     })
 }
@@ -335,20 +354,14 @@ fn hello(target: &Target, name: &str, alpn: &[u8]) -> Vec<u8> {
 fn hellos(target: Target, name: &'static str, alpn: &'static [u8]) -> Work {
     Box::pin(async move {
         let hello = hello(&target, name, alpn);
-        let saying = (0..32).map(async |_| {
-            while !target.is_over() {
-                let Ok(mut socket) = TcpStream::connect(target.address).await else {
-                    continue;
-                };
-                target.connected();
-                target.sent(hello.len());
-                socket.write_all(&hello).await.ok();
-                // The first octet of the answer: what it was to cost has been paid.
-                timeout(target.left(), socket.read_u8()).await.ok();
-                target.ended("dropped");
-            }
-        });
-        join_all(saying).await;
+        again_by_tcp(&target, target.address, 32, async |mut socket| {
+            target.sent(hello.len());
+            socket.write_all(&hello).await.ok();
+            // The first octet of the answer: what it was to cost has been paid.
+            timeout(target.left(), socket.read_u8()).await.ok();
+            "dropped"
+        })
+        .await;
         target.tally()
     })
 }
@@ -420,18 +433,12 @@ fn idle(target: Target) -> Work {
 
 fn silent(target: Target) -> Work {
     Box::pin(async move {
-        let holding = join_all((0..PLACES).map(async |_| {
-            while !target.is_over() {
-                let Ok(mut socket) = TcpStream::connect(target.address).await else {
-                    continue;
-                };
-                target.connected();
-                let ended = timeout(target.left(), until_closed(&mut socket)).await;
-                target.ended(if ended.is_ok() { CLOSED } else { OPEN });
-                // A connection that is refused at once must not make a busy loop.
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }));
+        let holding = again_by_tcp(&target, target.address, PLACES, async |mut socket| {
+            let how = end_of(&target, &mut socket).await;
+            // A connection that is refused at once must not make a busy loop.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            how
+        });
         let coming = async {
             let uncounted = target.uncounted();
             while target.left() > PATIENCE {
