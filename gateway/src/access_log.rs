@@ -70,7 +70,7 @@ impl Batch {
         }
     }
 
-    /// Renders the line; tells how many octets it has.
+    /// Renders the line; returns its length in octets.
     pub(crate) fn add(&mut self, line: &Line<'_>) -> usize {
         let Some(sink) = &self.sink else { return 0 };
         if self.text.len() >= MAX_BATCH {

@@ -78,7 +78,7 @@ impl Worker {
                 return self.refuse(relay, &Refusal::NoEndpoints { backend });
             };
             let Some(asks) = asking(connections)(client) else {
-                // Nobody is left to be told.
+                // Nobody is left to be answered.
                 return self.finish(relay, status::UNKNOWN);
             };
             match pool.pick(now, asks, streams(connections)) {
@@ -249,7 +249,7 @@ impl Worker {
         self.end_client_victim(at, tag, &Refusal::GaveStream { backend });
     }
 
-    /// Makes the connections that a pool needs. If there is none and none can be made now, those who wait are told.
+    /// Makes the connections that a pool needs. If there is none and none can be made now, those who wait are refused.
     fn connect_wanted(&mut self, index: usize) {
         let Some(pool) = self.pools.get_mut(index).and_then(Option::as_mut) else {
             return debug_assert!(false, "whoever asks for connections has a pool");
@@ -267,7 +267,7 @@ impl Worker {
         }
     }
 
-    /// Backends that the new snapshot does not name get no further RPC; the others follow it.
+    /// Backends that the new snapshot does not name get no further RPC; the others take its settings.
     pub(crate) fn apply_reload(&mut self) {
         let snapshot = Rc::clone(&self.snapshot);
         for pool in self.pools.iter_mut().flatten() {

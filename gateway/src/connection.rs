@@ -40,7 +40,7 @@ const MAX_UNSENT: usize = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) address: IpAddr,
-    /// The fields that tell backends about it.
+    /// The fields about it that backends get.
     pub(crate) forwarding: Forwarding,
     pub(crate) listener: Arc<BoundListener>,
     pub(crate) tls: TlsLabel,
@@ -90,7 +90,7 @@ pub(crate) struct Presented {
 /// Only calls on the worker change it: a call that leaves output marks it dirty, and the flusher writes at the end of
 /// the turn.
 ///
-/// It ends by a lost socket, a broken rule, a timeout, a drain, memory that it has to give back, or a panic in its
+/// A connection ends by a lost socket, a broken rule, a timeout, a drain, memory that it has to give back, or a panic in its
 /// work. `Worker::close_after_flush` ends its streams at once, lets its last bytes leave, and waits two seconds at most
 /// for the peer to close (`closing`). `Worker::remove` is the only way out of the table: the RPCs of its streams end
 /// (those beyond a few as chores), its pool forgets it, its memory is given back, the socket is shut and the tasks that
@@ -102,7 +102,7 @@ pub(crate) struct Connection {
     pub(crate) socket: OwnedWriteHalf,
     /// In a queue of those to flush at the end of the turn.
     pub(crate) dirty: bool,
-    /// It has used or brought much lately: so long others are written to first.
+    /// Others are written to first until then: the connection has used or brought much lately.
     pub(crate) gives_way_until: Instant,
     /// The socket takes no more; a task waits until it does.
     pub(crate) blocked: bool,
@@ -148,7 +148,7 @@ pub(crate) struct BackendPeer {
     pub(crate) pool: usize,
     pub(crate) endpoint: SocketAddr,
     pub(crate) id: EndpointId,
-    /// It is one of the connections of its backend that the metrics tell of: its SETTINGS came while they were waited
+    /// The metrics count it among its backend's connections: its SETTINGS came while they were waited
     /// for.
     pub(crate) counted: bool,
 }
@@ -181,7 +181,7 @@ impl Client {
         self.sent_away.is_some()
     }
 
-    /// Its listener was replaced by one whose demands it fulfils: what backends are told of it follows, and so
+    /// Its listener was replaced by one whose demands it fulfils: what backends hear of it changes with it, and so
     /// does whom its certificate must lead to.
     pub(crate) fn move_to(&mut self, listener: Arc<BoundListener>) {
         self.listener = listener;
@@ -233,7 +233,7 @@ impl Peer {
     }
 }
 
-/// The fields that tell backends of a client, by a listener with these settings.
+/// The fields about a client that backends get, by a listener with these settings.
 pub(crate) fn forwarding(
     settings: &Http2,
     address: IpAddr,

@@ -1,4 +1,4 @@
-//! The fields that tell a backend about the client, and the claims that a stranger must not make about itself.
+//! The fields about the client that a backend gets, and the claims that a stranger must not make about itself.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};

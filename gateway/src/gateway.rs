@@ -31,7 +31,7 @@ const FINAL_FLUSH_TIME: Duration = Duration::from_secs(1);
 /// A running gateway. Dropping it stops the workers at once; [`Gateway::drain`] first loses nothing.
 pub struct Gateway {
     shared: Arc<SharedState>,
-    /// The snapshot that runs now; the lock makes reloads follow one another.
+    /// The snapshot that runs now; the lock makes reloads wait for one another.
     settings: Mutex<Settings>,
     discovery: Discovery,
     threads: Vec<JoinHandle<()>>,
@@ -137,7 +137,7 @@ impl Gateway {
             gateway.threads.push(thread);
         }
         drop(ready);
-        // Whoever is told that the gateway runs may take every descriptor that is left.
+        // A caller that knows that the gateway runs may take every descriptor that is left.
         for made in begun {
             made?;
         }
@@ -208,7 +208,7 @@ impl Gateway {
         self.shared.metrics.clone()
     }
 
-    /// Accepts no more, tells every client to go elsewhere (GOAWAY, RFC 9113 §6.8), and waits until
+    /// Accepts no more, sends every client elsewhere (GOAWAY, RFC 9113 §6.8), and waits until
     /// their streams have ended; after `grace`, what still runs ends with UNAVAILABLE.
     ///
     /// Cancelling this future leaves the drain going on without its end.

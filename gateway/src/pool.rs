@@ -78,7 +78,7 @@ enum Attempt {
 pub(crate) enum Pick {
     /// This connection takes a stream now.
     Ready(Key),
-    /// It waits, for a connection or for a stream.
+    /// The RPC waits, for a connection or for a stream.
     Wait,
     /// No endpoint can be tried now.
     Nothing,
@@ -90,7 +90,7 @@ pub(crate) enum Left {
     /// Its SETTINGS had not come.
     Attempt,
     Ready,
-    /// It had left before.
+    /// The connection had left before.
     Nothing,
 }
 
@@ -120,7 +120,7 @@ impl Pool {
     /// Takes over the addresses that discovery knows now; none for a retired pool. Endpoints that stay keep their
     /// state.
     pub(crate) fn apply_addresses(&mut self) {
-        // Discovery publishes to the backend; nobody tells a pool.
+        // Discovery publishes to the backend; no pool hears of it.
         let addresses = self.backend.addresses.load();
         let addresses = if self.retired { &[] } else { addresses.as_slice() };
         for endpoint in &mut self.endpoints {
@@ -173,7 +173,7 @@ impl Pool {
         !self.waiting.is_empty() && !self.endpoints.iter().any(|e| e.is_alive() && self.serves(e))
     }
 
-    /// The reason why nothing was found.
+    /// The refusal where nothing was found.
     pub(crate) fn why_nothing(&self) -> Refusal {
         let backend = self.backend.name.to_string();
         let spoke = self.endpoints.iter().find_map(|endpoint| endpoint.spoke.as_ref());
@@ -337,7 +337,7 @@ impl Pool {
         }
     }
 
-    /// A connection takes no RPC any more. One of which [`Left::Attempt`] is said is still to be told as
+    /// A connection takes no RPC any more. One for which this is [`Left::Attempt`] is still to be reported as
     /// [`failed`](Self::failed).
     pub(crate) fn leave(&mut self, address: SocketAddr, key: Key) -> Left {
         let Some(endpoint) = self.endpoint(address) else {

@@ -178,7 +178,7 @@ impl Worker {
         http2::recycle(fields);
     }
 
-    /// The reason why this client was told to go.
+    /// The refusal of later requests of this client: drained, or sent away.
     fn why_going(&self, key: Key) -> Refusal {
         match self.connections.get(key).map(|c| &c.peer) {
             Some(Peer::Client(client)) => client
@@ -245,7 +245,7 @@ impl Worker {
         if !committed {
             self.send_refusal(down, refusal, kind, request_ended);
         } else if kind == Kind::Grpc {
-            // The head has left: the status can still follow it as trailers.
+            // The head has left: the status can still come behind it, as trailers.
             if let Some(connection) = self.connections.get_mut(down.connection) {
                 connection.h2.send_trailers(down.stream, refusal.trailers());
                 if !request_ended && !connection.h2.is_waiting(down.stream) {

@@ -64,14 +64,14 @@ pub struct Http2 {
     pub add_headers: AddHeaders,
 }
 
-/// A listener for browsers that were told `http:`, and for CAs (RFC 8555 §8.3).
+/// A listener for browsers that were given `http:`, and for CAs (RFC 8555 §8.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Http1 {
     /// The response to everything that is no challenge.
     pub redirect: Redirect,
 }
 
-/// The place where a plain HTTP request is sent.
+/// A redirect of plain HTTP requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redirect {
     /// 308 to the same host and path by `https:`, on its usual port.
@@ -273,7 +273,7 @@ pub struct Limits {
     /// Requests that wait for a connection or a stream of a backend, per worker and backend. Default 1,000.
     pub max_waiting: usize,
     /// The time for which one of them waits. Default 30 s: a backend that starts anew is back by then, and what waits
-    /// is held in memory.
+    /// takes memory.
     pub max_wait: Duration,
     /// The time for which a client that has no stream of a backend waits for one while others have all of them; then
     /// who has most loses its youngest. From `max_wait` on: nobody does. Default 1 s.

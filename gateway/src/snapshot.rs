@@ -18,11 +18,11 @@ pub(crate) struct Snapshot {
     /// Parallel to the routes that the routers were built from.
     pub(crate) routes: Vec<RouteTarget>,
     pub(crate) backends: Vec<Arc<RunningBackend>>,
-    /// The place where requests are counted that no route takes.
+    /// The label of requests that no route takes.
     pub(crate) no_route: RouteLabel,
     pub(crate) no_backend: BackendLabel,
     pub(crate) listeners: Vec<Arc<BoundListener>>,
-    /// The place where no endpoint may lead.
+    /// The admin interface, where no endpoint may lead.
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) timeouts: Timeouts,
     pub(crate) limits: Limits,
@@ -32,7 +32,7 @@ pub(crate) struct Snapshot {
 /// the name of one.
 const NONE: &str = "-";
 
-/// The place where a route leads.
+/// The backend of a route, and its label.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RouteTarget {
     pub(crate) label: RouteLabel,
@@ -44,7 +44,7 @@ pub(crate) struct RouteTarget {
 #[derive(Debug)]
 pub(crate) struct RunningBackend {
     pub(crate) settings: crate::settings::Backend,
-    /// Its name, to be told without a copy.
+    /// Its name, to be passed on without a copy.
     pub(crate) name: Arc<str>,
     pub(crate) label: BackendLabel,
     pub(crate) addresses: ArcSwap<Vec<SocketAddr>>,
@@ -125,7 +125,7 @@ impl Snapshot {
             .or_else(|| find(&|listener| listener.local == before.local))
     }
 
-    /// The place where a route of this snapshot leads.
+    /// The target of a route of this snapshot.
     pub(crate) fn target(&self, route: RouteIndex) -> Option<(RouteTarget, &Arc<RunningBackend>)> {
         let target = *self.routes.get(route.0)?;
         Some((target, self.backends.get(target.backend)?))

@@ -25,7 +25,7 @@ const INTERNAL: u8 = 13;
 pub(crate) const UNAVAILABLE: u8 = 14;
 const UNAUTHENTICATED: u8 = 16;
 
-/// The reason why the gateway answers in place of a backend, or breaks off a backend's answer.
+/// A reason for the gateway to answer in place of a backend, or to break off a backend's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// No route takes this host, service and method.
@@ -61,7 +61,7 @@ pub(crate) enum Refusal {
     DeadlineExceeded,
     /// The gateway shuts down.
     Draining,
-    /// The client was told to go, and its time is over.
+    /// The client was sent away, and its time is over.
     SentAway(SentAway),
     /// A gRPC request whose path backends may read as another one.
     AmbiguousPath,
@@ -182,7 +182,7 @@ impl Refusal {
                 format!("backend `{backend}` closed its connection; the RPC may have been processed")
             }
             Self::BackendBroke { backend } => {
-                format!("backend `{backend}` sent what is not lawful HTTP/2; the gateway's log says more")
+                format!("backend `{backend}` sent what is not valid HTTP/2; the gateway's log says more")
             }
             Self::DeadlineExceeded => "the deadline passed before the backend had answered".into(),
             Self::Draining => "this gateway is shutting down; connect again and try again".into(),
@@ -203,7 +203,7 @@ impl Refusal {
     }
 
     /// The response head. For a gRPC client it is the whole answer and ends the stream; anybody else
-    /// gets [`Self::body`] after it, or only the head, which is lawful for HEAD.
+    /// gets [`Self::body`] after it, or only the head, which is valid for HEAD.
     pub(crate) fn head(&self, grpc: bool) -> Vec<Field> {
         if !grpc {
             return vec![
@@ -341,7 +341,7 @@ pub(crate) fn grpc_timeout(left: Duration) -> Option<Field> {
     let nanos = left.as_nanos();
     let (size, unit) = UNITS.into_iter().find(|(size, _)| nanos / size <= MAX)?;
     let value = format!("{}{unit}", nanos / size);
-    // It hardly comes again, so no table should remember it.
+    // The value hardly comes again, so no table should remember it.
     (nanos > 0).then(|| Field::with_indexing(b"grpc-timeout", value.as_bytes(), Indexing::Without))
 }
 

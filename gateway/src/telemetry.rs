@@ -142,7 +142,7 @@ impl TlsLabel {
     }
 }
 
-/// The reason why a connection did not get to HTTP/2: one class each.
+/// A class of connections that did not get to HTTP/2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HandshakeFailure {
     /// Closed without a byte: a port scan, or a load balancer's TCP health check.
@@ -167,7 +167,7 @@ pub enum HandshakeFailure {
     UnknownChallenge,
     /// Not done within the handshake deadline.
     Timeout,
-    /// TLS was done or is not spoken here, but no HTTP/2 preface and SETTINGS followed.
+    /// TLS was done or is not spoken here, but no HTTP/2 preface and SETTINGS came.
     NotHttp2,
     /// A limit of connections or handshakes was reached.
     TooMany,

@@ -80,7 +80,7 @@ fn keep_running(
     }
 }
 
-/// Runs a worker on this thread until it is told to stop or something panics.
+/// Runs a worker on this thread until it is stopped or something panics.
 fn run(
     index: usize,
     runtime: &Runtime,
@@ -113,7 +113,7 @@ async fn turn_by_turn(
     let mut acceptors = Acceptors::default();
     acceptors.apply_snapshot(&handle);
     if handle.worker().draining {
-        // It was told so before, or will be told so again.
+        // The command came before the panic, or will come again.
         acceptors.stop(&handle);
     }
     let mut tick = tokio::time::interval(TICK);

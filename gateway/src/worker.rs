@@ -64,7 +64,7 @@ pub(crate) const BACKEND_STREAM_WINDOW: u32 = 4 << 10;
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 /// Output of a client's connection before DATA waits on its stream.
 const MAX_OUTPUT: usize = 64 << 10;
-/// The same of a backend's, which many clients share.
+/// Output of a backend's connection before DATA waits on its stream. Many clients share it.
 const MAX_BACKEND_OUTPUT: usize = 256 << 10;
 /// Output that is written before the turn ends: more would only wait, and fall out of the cache.
 const EARLY_FLUSH: usize = 48 << 10;
@@ -339,7 +339,7 @@ impl Worker {
             some |= self.knows(key);
             self.lost(key);
         }
-        // The flusher was told of them by the first, which it may have been flushing.
+        // The flusher was woken for the first of them, which it may have been flushing.
         if !self.dirty.is_empty() {
             self.flusher.notify_one();
         }
@@ -360,7 +360,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.log.hand_over();
-        // After a panic the process lives on: what was held here is held no more.
+        // After a panic the process lives on: what was counted here counts no more.
         self.memory.withdraw(&self.shared);
     }
 }

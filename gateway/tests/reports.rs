@@ -150,12 +150,12 @@ fn a_bundle_is_named_by_one_line_before_it_is_there_and_by_another_when_it_sends
     let bundle = |ca: &TestCa| TrustBundle::parse(ca.0.pem().as_bytes(), b"", false, support::now()).unwrap();
     gateway.writer.install("partners", bundle(&ca));
     let _open = [(); 2].map(|()| enters(&gateway).unwrap());
-    assert!(logged("told to go").is_empty());
+    assert!(logged("sent away").is_empty());
     gateway.writer.install("partners", bundle(&other));
     eventually("two clients are sent away", || {
         (gateway.sent_away(SentAway::Certificate) == 2).then_some(())
     });
-    let lines = logged("told to go");
+    let lines = logged("sent away");
     assert_eq!(lines.len(), 1, "{lines:#?}");
     assert!(
         lines[0].contains("identity=\"client.example.com\"")

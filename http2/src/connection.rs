@@ -104,7 +104,7 @@ pub enum Event<'a> {
         end: bool,
     },
     /// Server: a request that has no stream, for its head is malformed or no stream could be had. RST_STREAM is written
-    /// already; what follows on the wire is ignored. Told so that no RPC goes uncounted.
+    /// already; what comes behind it is ignored. Reported so that no RPC goes uncounted.
     Refused {
         /// The decoded part of the head, valid or not: for the log alone.
         fields: Vec<Field>,
@@ -232,7 +232,7 @@ pub struct Connection {
     peer_max_list: u32,
     /// Server: the highest id that the peer used.
     highest_seen: u32,
-    /// Server: the highest id that was told to the caller.
+    /// Server: the highest id that was reported to the caller.
     highest_reported: u32,
     /// Client: the id of the next stream.
     next_id: u32,
@@ -372,7 +372,7 @@ impl Connection {
         self.config.initial_stream_window.min(crate::flow::MAX_WINDOW)
     }
 
-    /// Consumes from the front of `input` until there is an event to tell or the input is used up (`Ok(None)`).
+    /// Consumes from the front of `input` until there is an event to report or the input is used up (`Ok(None)`).
     ///
     /// Incomplete frames are kept inside, bounded by one frame of 16,384 octets and by
     /// [`Limits::max_header_block`], except DATA, whose payload is handed on piece by piece: a Data event may be a part
@@ -432,7 +432,7 @@ impl Connection {
     }
 
     /// Ends the connection gracefully (RFC 9113 §6.8). Server: GOAWAY(2^31-1) and a PING now; once that is answered,
-    /// GOAWAY with the last stream that was told, and later streams are refused. Client: GOAWAY at once, for the server
+    /// GOAWAY with the last stream that was reported, and later streams are refused. Client: GOAWAY at once, for the server
     /// opens no streams. Open streams go on. Does nothing when called again.
     pub fn drain(&mut self) {
         if self.phase == Phase::Over || self.drain != Drain::No {
@@ -520,7 +520,7 @@ impl Connection {
     }
 
     /// The transport is gone, or [`receive`](Self::receive) said `Err`: all open streams with their tags, removed. Each
-    /// stream's end is told once: here, by [`Event::Reset`], or by the ends of both messages.
+    /// stream's end is reported once: here, by [`Event::Reset`], or by the ends of both messages.
     pub fn take_streams(&mut self) -> Vec<(StreamKey, u32)> {
         self.take_where(|_| true)
     }

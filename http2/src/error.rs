@@ -3,7 +3,7 @@
 use crate::limits::Limit;
 use std::fmt;
 
-/// An error code as it stands in RST_STREAM and GOAWAY (RFC 9113 §7). Unknown codes are lawful and kept.
+/// An error code as it stands in RST_STREAM and GOAWAY (RFC 9113 §7). Unknown codes are valid and kept.
 #[derive(Copy, Clone, PartialEq, Eq, Hash)]
 pub struct ErrorCode(pub u32);
 

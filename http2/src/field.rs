@@ -86,7 +86,7 @@ names! {
     XForwardedProto,
     /// `x-forwarded-client-cert`
     XForwardedClientCert,
-    /// Any other name by which proxies tell of the client, its address or its certificate, however its hyphens
+    /// Any other name by which proxies speak of the client, its address or its certificate, however its hyphens
     /// are written; docs/security.md lists them.
     ClientClaim,
     /// `x-request-id`
@@ -179,7 +179,7 @@ impl Field {
         }
     }
 
-    /// The place where the text lies, 0 for a row of the static table: it tells fields apart that are alive.
+    /// The address of the text, 0 for a row of the static table. No two texts that live have the same.
     pub(crate) fn address(&self) -> usize {
         match &self.0 {
             Kind::Static(_) => 0,

@@ -90,7 +90,7 @@ pub(crate) struct ReceiveWindow {
     open: i32,
     /// The whole window.
     target: u32,
-    /// Passed on by the caller, not yet told to the peer.
+    /// Passed on by the caller, not yet credited to the peer.
     owed: u32,
 }
 

@@ -50,7 +50,7 @@ fn is_address(text: &[u8]) -> bool {
 
 /// `*`, or a path from the root and a query (RFC 3986 §3.3, §3.4), with the marks that browsers send as they are
 /// (URL Standard, *percent-encode sets*). A fragment, which no sender of gRPC or HTTP has a reason to send, is for the
-/// router to judge: it can tell a gRPC client why.
+/// router to judge: it can answer a gRPC client with the reason.
 pub(crate) fn is_path(value: &[u8]) -> bool {
     let Some((b'/', rest)) = value.split_first() else {
         return value == b"*";

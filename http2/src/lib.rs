@@ -1,15 +1,15 @@
 //! HTTP/2 for proxies: RFC 9113 and RFC 7541 in both roles, without I/O and without a clock.
 //!
-//! A [`Connection`] is fed the bytes that came from its peer and tells [`Event`]s; it is given commands and has bytes
+//! A [`Connection`] is fed the bytes that came from its peer and reports [`Event`]s; it is given commands and has bytes
 //! to be written. It opens no socket, starts no timer, reads no clock (`now` is an argument) and never waits. It belongs
 //! to one thread, for header fields are shared by `Rc` between the connections of that thread: what the decoder of one
 //! made, the encoder of another looks up.
 //!
 //! Its promises:
 //! - What the peer sends never causes a panic, and every buffer has a bound ([`Limits`]).
-//! - No malformed message is told (RFC 9113 §8.1.1), and no frame is told in a state that forbids it (§5.1).
+//! - No malformed message is reported (RFC 9113 §8.1.1), and no frame is reported in a state that forbids it (§5.1).
 //! - A stale [`StreamKey`] does nothing.
-//! - No window is overrun; data that the windows or [`Config::max_output`] do not take is queued, and told by
+//! - No window is overrun; data that the windows or [`Config::max_output`] do not take is queued, and reported by
 //!   [`Connection::next_drained`] when it goes.
 //!
 //! A connection is driven like this:

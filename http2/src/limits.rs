@@ -1,6 +1,6 @@
 //! Every bound and flood counter of one connection, named, with its default, its reason and its CVE.
 //!
-//! Two kinds. *Bounds* are plain numbers. *Rates* are token buckets: a burst, a refill per second, and where lawful
+//! Two kinds. *Bounds* are plain numbers. *Rates* are token buckets: a burst, a refill per second, and where ordinary
 //! traffic brings its own share (a WINDOW_UPDATE for each DATA frame that we sent) tokens are *earned* by that traffic, so
 //! that a busy honest peer never runs dry and an idle attacker does.
 
@@ -29,7 +29,7 @@ impl Rate {
 }
 
 /// Every bound and flood counter of one connection. Reaching a fatal one ends the connection with ENHANCE_YOUR_CALM;
-/// the others are answered on the stream and told by [`Connection::take_reached`](crate::Connection::take_reached).
+/// the others are answered on the stream and reported by [`Connection::take_reached`](crate::Connection::take_reached).
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Streams that the peer may have open (server), or that we open at most (client). Edge 256: gRPC clients live with
@@ -307,7 +307,7 @@ impl Bucket {
         }
     }
 
-    /// Lawful traffic brought `n` tokens with it.
+    /// Ordinary traffic brought `n` tokens with it.
     #[inline]
     pub(crate) fn earn(&mut self, rate: Rate, n: u32) {
         self.tokens = self.tokens.saturating_add(n).min(rate.burst);

@@ -6,7 +6,7 @@ mod blanks;
 use crate::{Field, Name};
 pub(crate) use blanks::Trimmed;
 
-/// The reason why a message is malformed, in words.
+/// The rule that a malformed message breaks, in words.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
@@ -62,9 +62,9 @@ impl Regular {
     }
 }
 
-/// The reason why a list of fields is no message as it stands.
+/// A fault for which a list of fields is no message.
 enum Fault {
-    /// A regular field has blanks around its value, and may be lawful without them.
+    /// A regular field has blanks around its value, and may be valid without them.
     OuterBlanks,
     Malformed(Malformed),
 }
@@ -77,7 +77,7 @@ impl From<Malformed> for Fault {
 
 /// Reads `fields`; where regular fields have blanks around their values, once more without them.
 ///
-/// RFC 9113 §8.2.1 forbids to forward such a value, and lawful programs send it: gRPC's libraries cut the blanks of
+/// RFC 9113 §8.2.1 forbids to forward such a value, and programs in use send it: gRPC's libraries cut the blanks of
 /// metadata, and show those of `grpc-message`.
 fn read<T>(
     fields: &mut [Field],
@@ -278,7 +278,7 @@ fn what_is_wrong(field: &Field) -> Result<(), Fault> {
         Name::Authority => ":authority is not host[:port]",
         Name::Path => NOT_A_PATH,
         Name::Scheme => ":scheme is no scheme",
-        // It counts only where there is no :authority.
+        // The field counts only where there is no :authority.
         _ => return Ok(()),
     })
     .into())

@@ -164,7 +164,7 @@ impl<T> Slots<T> {
         }
     }
 
-    /// The same, to be changed.
+    /// That entry, to be changed.
     #[inline]
     pub fn get_mut(&mut self, place: u32, number: u32) -> Option<&mut T> {
         let (chunk, position) = split(place);
@@ -278,7 +278,7 @@ impl<T> Slots<T> {
         })
     }
 
-    /// The same, to be changed.
+    /// That entry, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, u32, &mut T)> {
         let beyond = self
             .beyond

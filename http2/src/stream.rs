@@ -72,7 +72,7 @@ pub(crate) struct Stream {
     pub(crate) swallow: bool,
     /// The request was HEAD: a content-length promises nothing.
     pub(crate) head_request: bool,
-    /// END_STREAM follows the queue, or the trailers.
+    /// END_STREAM goes behind the queue, or with the trailers.
     pub(crate) end_queued: bool,
     /// Server: a backend answered it.
     pub(crate) served: bool,
@@ -151,14 +151,14 @@ impl Stream {
         self.lists.as_ref().map_or(0, |lists| lists.heap)
     }
 
-    /// The final head waits. Tells how much its heap has grown.
+    /// The final head waits. Returns how much its heap has grown.
     pub(crate) fn put_head(&mut self, fields: Vec<Field>) -> usize {
         let grown = heap_of_list(&fields);
         self.lists_with(grown).head = Some(fields);
         grown
     }
 
-    /// Trailers wait. Tells how much its heap has grown.
+    /// Trailers wait. Returns how much its heap has grown.
     pub(crate) fn put_trailers(&mut self, fields: Vec<Field>) -> usize {
         let grown = heap_of_list(&fields);
         self.lists_with(grown).trailers = Some(fields);

@@ -93,7 +93,7 @@ pub(crate) struct Tally {
     pub(crate) endings: BTreeMap<String, u64>,
     /// Its CPU time.
     pub(crate) cpu: Duration,
-    /// The reason for which it could not follow its instructions.
+    /// The reason for which it could not carry out its instructions.
     pub(crate) trouble: Option<String>,
 }
 

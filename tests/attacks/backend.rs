@@ -25,7 +25,7 @@ pub(crate) struct Victim {
 impl Victim {
     pub(crate) fn start(kind: Backend) -> Self {
         let stop = Arc::new(Notify::new());
-        let (tell, told) = std::sync::mpsc::channel();
+        let (report, reported) = std::sync::mpsc::channel();
         let stopped = Arc::clone(&stop);
         std::thread::spawn(move || {
             process::go_last();
@@ -36,12 +36,12 @@ impl Victim {
             runtime.block_on(async {
                 if kind == Backend::Large {
                     let backend = TestBackend::h2(large).await;
-                    tell.send(backend.address()).unwrap();
+                    report.send(backend.address()).unwrap();
                     stopped.notified().await;
                     return;
                 }
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                tell.send(listener.local_addr().unwrap()).unwrap();
+                report.send(listener.local_addr().unwrap()).unwrap();
                 tokio::select! {
                     () = stopped.notified() => {}
                     () = accept(&listener, kind) => {}
@@ -49,7 +49,7 @@ impl Victim {
             });
         });
         Self {
-            address: told.recv().unwrap(),
+            address: reported.recv().unwrap(),
             stop,
         }
     }

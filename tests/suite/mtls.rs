@@ -166,7 +166,7 @@ async fn a_connected_client_that_is_revoked_is_told_to_go_and_others_stay_connec
     )
     .await;
     assert!(named_to_the_backend(&stays).await.is_some());
-    scene.gateway.logs(&["told to go", "revoked"]).await;
+    scene.gateway.logs(&["sent away", "revoked"]).await;
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ pub fn run(data: &[u8]) {
 
 enum Client {
     /// rustls as it is.
-    Lawful(Box<ClientConnection>),
+    Genuine(Box<ClientConnection>),
     /// With the keys of one, after its handshake.
     Forger(Forger),
     Gone,
@@ -64,7 +64,7 @@ pub(crate) struct World {
     answered: usize,
     pub(crate) heard: usize,
     refreshed: usize,
-    /// Something was said that no lawful client says.
+    /// Something was said that no genuine client says.
     forged: bool,
     closed: bool,
     pub(crate) failed: bool,
@@ -75,7 +75,7 @@ impl World {
         let (server, client) = configs(shape);
         let name = "localhost".try_into().expect("a name");
         Self {
-            client: Client::Lawful(Box::new(ClientConnection::new(client, name).expect("a client"))),
+            client: Client::Genuine(Box::new(ClientConnection::new(client, name).expect("a client"))),
             server: Session::new(server).expect("a session"),
             wire: Vec::new(),
             back: Vec::new(),
@@ -127,7 +127,7 @@ impl World {
     pub(crate) fn listen(&mut self) {
         self.flush(usize::MAX);
         let back = std::mem::take(&mut self.back);
-        let Client::Lawful(client) = &mut self.client else {
+        let Client::Genuine(client) = &mut self.client else {
             return;
         };
         let mut rest = back.as_slice();
@@ -169,7 +169,7 @@ impl World {
                 .decrypt(&mut scratch, |payload| received.extend_from_slice(payload));
             assert!(
                 outcome.is_ok() || self.forged,
-                "fault is found with a lawful client: {outcome:?}"
+                "fault is found with a genuine client: {outcome:?}"
             );
             self.failed |= outcome.is_err();
             if self.failed {
@@ -183,14 +183,14 @@ impl World {
 
     pub(crate) fn say(&mut self, payload: &[u8]) {
         match &mut self.client {
-            Client::Lawful(client) if !client.is_handshaking() => {
+            Client::Genuine(client) if !client.is_handshaking() => {
                 // A client that has failed takes nothing.
                 let taken = io::Write::write_all(&mut client.writer(), payload).is_ok();
                 assert!(taken || self.forged || self.closed, "the client takes no payload");
                 Self::write(client, &mut self.wire);
                 self.sent.extend_from_slice(payload);
             }
-            Client::Lawful(_) | Client::Gone => {}
+            Client::Genuine(_) | Client::Gone => {}
             Client::Forger(_) => self.seal(3, payload),
         }
     }
@@ -198,7 +198,7 @@ impl World {
     /// RFC 8446 §4.6.3: whole, in one record.
     pub(crate) fn refresh_keys(&mut self) {
         // rustls takes 32 of them without payload between.
-        if let Client::Lawful(client) = &mut self.client
+        if let Client::Genuine(client) = &mut self.client
             && self.refreshed < 30
             && client.refresh_traffic_keys().is_ok()
         {
@@ -227,7 +227,7 @@ impl World {
         let _ = self.server.flush(|bytes| taken(back, room, bytes));
     }
 
-    /// A record under the client's keys of any type. The first ends the lawful part.
+    /// A record under the client's keys of any type. The first ends the genuine part.
     pub(crate) fn seal(&mut self, which: u8, payload: &[u8]) {
         self.forge();
         let Client::Forger(forger) = &mut self.client else {
@@ -243,14 +243,14 @@ impl World {
     }
 
     fn forge(&mut self) {
-        let Client::Lawful(client) = &mut self.client else {
+        let Client::Genuine(client) = &mut self.client else {
             return;
         };
         if client.is_handshaking() {
             return;
         }
         Self::write(client, &mut self.wire);
-        if let Client::Lawful(client) = std::mem::replace(&mut self.client, Client::Gone)
+        if let Client::Genuine(client) = std::mem::replace(&mut self.client, Client::Gone)
             && let Some(forger) = Forger::with_keys_of(*client)
         {
             self.client = Client::Forger(forger);
@@ -265,7 +265,7 @@ impl World {
         self.forged = true;
     }
 
-    /// What the client said first becomes two records. Lawful before there are keys.
+    /// What the client said first becomes two records. Valid before there are keys.
     fn cut_record(&mut self, at: usize) {
         let Some(&[22, 3, minor, high, low]) = self.wire.get(..5) else {
             return;

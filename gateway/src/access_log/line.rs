@@ -32,7 +32,7 @@ pub(crate) struct Line<'a> {
     pub(crate) bytes_out: u64,
     pub(crate) request_id: &'a [u8],
     pub(crate) user_agent: &'a [u8],
-    /// The reason why the RPC did not end as the backend wanted.
+    /// The reason of an end that is not the backend's.
     pub(crate) reason: Option<&'a str>,
     /// The rule or limit behind that.
     pub(crate) detail: Option<&'a str>,

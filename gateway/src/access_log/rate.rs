@@ -21,7 +21,7 @@ pub(crate) struct Spent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Yes,
-    /// It is the first that may not: a matter to be told.
+    /// The first line that may not: a matter to be reported.
     NoMore,
     StillNot,
 }

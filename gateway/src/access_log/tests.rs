@@ -201,7 +201,7 @@ fn what_honest_clients_send_is_shown_whole() {
 }
 
 /// The result for lines of `octets` each, `each` apart, within `period`: how many there are, how many are not made, and
-/// how often that is told.
+/// how often that is reported.
 fn made(octets: usize, each: Duration, period: Duration) -> (usize, usize, usize) {
     let rate = crate::settings::Limits::default().access_log_rate;
     let (mut spent, start) = (Spent::default(), Instant::now());
@@ -241,7 +241,7 @@ fn a_connection_that_has_had_its_rate_has_no_further_line_in_that_second() {
         "{lines} lines"
     );
     assert_eq!(lines + refused, 200_000);
-    assert!((3..=4).contains(&reported), "told {reported} times");
+    assert!((3..=4).contains(&reported), "reported {reported} times");
 }
 
 #[test]

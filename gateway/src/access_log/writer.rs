@@ -24,7 +24,7 @@ const FILE_MODE: u32 = 0o640;
 /// A buffer that grew beyond this gives its memory back.
 const KEEP: usize = 512 << 10;
 
-/// The place where lines go.
+/// The destination of lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     /// Standard output.
@@ -69,7 +69,7 @@ struct WriterState {
 struct Pending {
     text: Vec<u8>,
     lines: u64,
-    /// The writer sleeps until it is told that there is something.
+    /// The writer sleeps until it is woken because there is something.
     asleep: bool,
     reopen: bool,
     closing: bool,
@@ -268,7 +268,7 @@ impl Output {
     fn open(destination: &Destination) -> io::Result<Self> {
         match destination {
             Destination::Stdout => Ok(Self::Stdout),
-            // It names clients and what they ask for: others of the system have no business with it.
+            // The log names clients and what they ask for: others of the system have no business with it.
             Destination::File(path) => File::options()
                 .append(true)
                 .create(true)

@@ -23,7 +23,7 @@ use crate::worker::reading::read_until_closed;
 use crate::worker::scheduler::Account;
 use crate::worker::{Worker, WorkerHandle};
 
-/// The reason why no RPC can be given to an endpoint.
+/// A fault for which an endpoint gets no RPC.
 #[derive(Debug)]
 pub(super) enum Fault {
     Connect(io::Error),
@@ -105,7 +105,7 @@ impl Worker {
         }
     }
 
-    /// A connection of which there was hope will not be ready. What it spoke tells more than `fault`.
+    /// A connection of which there was hope will not be ready. What it spoke says more than `fault`.
     pub(super) fn greeting_failed(&mut self, key: Key, fault: Fault) {
         let Some(Peer::Backend(peer, opening)) = self.connections.get(key).map(|c| &c.peer) else {
             return debug_assert!(false, "a greeting is of a backend in the table");
@@ -135,7 +135,7 @@ impl Worker {
         if let Some(pool) = self.pools.get_mut(index).and_then(Option::as_mut) {
             pool.failed(endpoint, spoke, self.now, random);
         }
-        // Who waits has another endpoint to wait for, or is told.
+        // Who waits has another endpoint to wait for, or is refused.
         self.connect_wanted(index);
     }
 }

@@ -25,12 +25,12 @@ use crate::telemetry::event::Event;
 
 /// From one look-up of a name to the next, give or take a tenth.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
-/// The same for a name that has no address yet; doubled until it is [`RESOLVE_INTERVAL`].
+/// The wait before the next look-up of a name that has no address yet; doubled until it is [`RESOLVE_INTERVAL`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// A resolver that takes longer has failed.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Keeps [`Backend::addresses`] of the followed backends up to date until it is dropped.
+/// Keeps [`Backend::addresses`] of its backends up to date until it is dropped.
 pub(crate) struct Discovery {
     runtime: Handle,
     lookup: Lookup,
@@ -54,7 +54,7 @@ struct DiscoveryState {
 }
 
 impl Discovery {
-    /// Follows nobody yet. Must be called inside a Tokio runtime, where look-ups will run.
+    /// Without backends. Must be called inside a Tokio runtime, where look-ups will run.
     pub(crate) fn start() -> Self {
         Self::with(Arc::new(|name| Box::pin(ask_system(name))))
     }
@@ -68,7 +68,7 @@ impl Discovery {
         }
     }
 
-    /// Follows these backends and no others. Each has the addresses that are known for it when this
+    /// Looks up the names of these backends and of no others. Each has the addresses that are known for it when this
     /// returns; names that are new are asked for at once.
     pub(crate) fn set_backends(&self, backends: &[Arc<RunningBackend>]) {
         let mut state = lock(&self.state);

@@ -121,7 +121,7 @@ fn respond<B>(
     }
 }
 
-/// The same place by `https:`, on its usual port: the port that a balancer has open is not known here, and
+/// The request's host and path by `https:`, on its usual port: the port that a balancer has open is not known here, and
 /// 443 is the one that clients of `http:` without a port mean. It always leads to the host that the client
 /// itself named.
 fn location<B>(request: &Request<B>) -> Option<HeaderValue> {

@@ -12,7 +12,7 @@ pub(crate) struct Charge {
     pub(crate) least: usize,
     /// The least of the time before that look: what does not move.
     pub(crate) steady: usize,
-    /// It is in the list of large ones.
+    /// The connection is in the list of large ones.
     pub(crate) is_large: bool,
     /// Of a backend: what of it is frames and header blocks that have not ended.
     pub(crate) unfinished: usize,

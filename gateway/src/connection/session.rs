@@ -149,7 +149,7 @@ impl Session {
         self.records.memory() + self.unsent.capacity()
     }
 
-    /// RFC 8446 §6.1: tells the peer that nothing more will come. Nothing more is read either.
+    /// RFC 8446 §6.1: says to the peer that nothing more will come. Nothing more is read either.
     pub(crate) fn close_notify(&mut self) {
         let mut room = [0; RECORD_OVERHEAD];
         let queue =

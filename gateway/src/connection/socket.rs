@@ -27,7 +27,7 @@ pub(crate) fn keep_alive(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&settings);
 }
 
-/// The same for a backend, and sooner where something waits for its acknowledgement. `user_timeout`: TCP_USER_TIMEOUT
+/// A backend whose host has vanished is noticed in that time, and sooner where something waits for its acknowledgement. `user_timeout`: TCP_USER_TIMEOUT
 /// (tcp(7)), which a window of zero uses up, too; zero leaves it to the system.
 pub(crate) fn keep_alive_backend(stream: &TcpStream, user_timeout: Duration) {
     keep_alive(stream);

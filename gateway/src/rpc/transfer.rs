@@ -13,7 +13,7 @@ use crate::slab::Key;
 use crate::status::{self, Refusal};
 use crate::worker::{BACKEND_STREAM_WINDOW, UPLOAD_BUDGETS, Worker};
 
-/// An RPC that has waited for longer tells its backend how much is left of its time; for less, the field stays as it came, and
+/// A wait behind which `grpc-timeout` is written anew, with what is left of it; for less, the field stays as it came, and
 /// in the backend's table.
 const TIMEOUT_PRECISION: Duration = Duration::from_millis(1);
 

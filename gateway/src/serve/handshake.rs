@@ -1,4 +1,4 @@
-//! The TLS handshake of one socket: who is asked for, the flights, and how a refusal is told.
+//! The TLS handshake of one socket: who is asked for, the flights, and the alert of a refusal.
 
 use std::io;
 use std::time::Instant;
@@ -22,7 +22,7 @@ const BUFFER: usize = 4096;
 /// Bytes of one unfinished flight of a client that is asked for no certificate: a ClientHello, which nobody splits into
 /// more than one record, and what lies before and behind it.
 const MAX_HELLO: usize = 24 << 10;
-/// The same where clients present certificates. rustls takes handshake messages below 64 KiB, which a client's chain may
+/// Bytes of one unfinished flight of a client that presents certificates. rustls takes handshake messages below 64 KiB, which a client's chain may
 /// nearly fill, in records of their own and with others behind it.
 const MAX_FLIGHT: usize = 72 << 10;
 
@@ -35,7 +35,7 @@ pub(super) struct Completed {
     pub(super) early: Vec<u8>,
 }
 
-/// The reason why a connection does not go on after its handshake.
+/// An end of a handshake behind which the connection does not go on.
 #[derive(Debug)]
 pub(super) enum Ended {
     Failed(HandshakeFailure, Option<rustls::Error>),
@@ -284,7 +284,7 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// Tells the client why its handshake failed, as far as an alert can.
+    /// Sends the alert that says why the handshake failed, and closes our side.
     async fn refuse(&mut self, error: rustls::Error, resolution: Option<certstore::Resolution>) -> Ended {
         let failure = match resolution {
             Some(certstore::Resolution::NoAlpn) => {

@@ -1,7 +1,7 @@
-//! Rare things that a person may want to know of, each told in one place and in the same words.
+//! Rare things that a person may want to know of, each reported in one place and in the same words.
 //!
-//! A thing that happens again and again (a client that cannot do TLS, a limit under attack) is told
-//! once a minute, with how often it happened since. The counters miss nothing.
+//! A thing that happens again and again (a client that cannot do TLS, a limit under attack) is
+//! reported once a minute, with how often it happened since. The counters miss nothing.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,16 +29,16 @@ pub enum Event<'a> {
         class: HandshakeFailure,
         /// Name of the listener.
         listener: &'a str,
-        /// The client of whom this line is told.
+        /// The client that this line is about.
         peer: IpAddr,
         /// The error of TLS, if it was TLS that failed.
         error: Option<&'a rustls::Error>,
     },
-    /// A connected client is told to go.
+    /// A connected client is sent away.
     ClientSentAway {
         /// Name of the listener.
         listener: &'a str,
-        /// The client of whom this line is told.
+        /// The client that this line is about.
         peer: IpAddr,
         /// The identity that it has proved, if it has.
         identity: Option<&'a str>,
@@ -128,7 +128,7 @@ pub enum Event<'a> {
     },
 }
 
-/// The reason why a connected client is told to go.
+/// A reason to send a connected client away.
 #[derive(Debug, Clone, Copy)]
 pub enum Departure<'a> {
     /// The trust bundle that serves does not accept its certificate any more.
@@ -164,14 +164,14 @@ impl fmt::Display for Unmet {
     }
 }
 
-static TOLD: LazyLock<Mutex<Throttle>> = LazyLock::new(Mutex::default);
+static REPORTED: LazyLock<Mutex<Throttle>> = LazyLock::new(Mutex::default);
 
 impl Event<'_> {
     /// Logs the event, unless one of its kind and subject was logged within the last minute.
     pub fn report(&self, now: Instant) {
         let times = match self.subject() {
             None => 1,
-            Some(subject) => lock(&TOLD).times(subject, now),
+            Some(subject) => lock(&REPORTED).times(subject, now),
         };
         if times > 0 {
             self.log(times);
@@ -226,7 +226,7 @@ impl Event<'_> {
                 departure: Departure::Certificate(error),
             } => {
                 let error = words(error);
-                tracing::warn!(listener, %peer, identity, %error, times, "a connected client is told to go: its certificate is not accepted any more");
+                tracing::warn!(listener, %peer, identity, %error, times, "a connected client is sent away: its certificate is not accepted any more");
             }
             Self::ClientSentAway {
                 listener,
@@ -234,7 +234,7 @@ impl Event<'_> {
                 identity,
                 departure: Departure::Listener(unmet),
             } => {
-                tracing::warn!(listener, %peer, identity, times, "a connected client is told to go: {unmet}");
+                tracing::warn!(listener, %peer, identity, times, "a connected client is sent away: {unmet}");
             }
             Self::LimitReached { limit, peer } => {
                 let peer = peer.map(tracing::field::display);

@@ -29,7 +29,7 @@ pub struct Totals {
     pub handshake_failures: Vec<(HandshakeFailure, u64)>,
     /// Handshakes of `acme-tls/1` in which a CA saw the answer to its challenge.
     pub challenges_answered: u64,
-    /// Connected clients that were told to go; all reasons.
+    /// Connected clients that were sent away; all reasons.
     pub clients_sent_away: Vec<(SentAway, u64)>,
     /// Requests of plain HTTP; all kinds.
     pub http_requests: Vec<(HttpRequest, u64)>,

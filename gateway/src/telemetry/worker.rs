@@ -147,7 +147,7 @@ impl WorkerMetrics {
         self.challenges_answered.add(1);
     }
 
-    /// A connected client is told to go.
+    /// A connected client is sent away.
     pub fn client_sent_away(&self, why: SentAway) {
         if let Some(count) = self.clients_sent_away.get(why as usize) {
             count.add(1);

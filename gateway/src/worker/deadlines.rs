@@ -27,7 +27,7 @@ struct TimerEntry<K> {
 pub(super) enum Step<K> {
     /// Its tick has come; it may have ended before.
     Due(K),
-    /// It was sorted into an earlier slot.
+    /// The entry was sorted into an earlier slot.
     Sorted,
     /// Nothing is to be done in this tick.
     Nothing,
@@ -42,7 +42,7 @@ pub(super) struct Deadlines<K> {
     /// Slots whose time has come, and since when.
     handed_out: VecDeque<(u32, Vec<TimerEntry<K>>)>,
     entries: usize,
-    /// The place where the sweep goes on: a slot, by its number, and a position in it.
+    /// The next entry of the sweep: a slot, by its number, and a position in it.
     sweep: (usize, usize),
 }
 

@@ -37,7 +37,7 @@ struct Ending {
 pub(super) struct Endings(VecDeque<Ending>);
 
 impl Worker {
-    /// Streams were taken out of this connection: their RPCs follow, those beyond a few when others have had a turn.
+    /// Streams were taken out of this connection: their RPCs end too, those beyond a few when others have had a turn.
     pub(crate) fn end_taken(&mut self, connection: Key, fate: Fate, streams: Vec<(StreamKey, u32)>) {
         let mut ending = Ending {
             connection,

@@ -52,7 +52,7 @@ enum Flushed {
 }
 
 impl Flushed {
-    /// The same, when a little has been added to the output since.
+    /// The result when a little has been added to the output since.
     fn and_more(self) -> Self {
         if self == Self::Empty { Self::More } else { self }
     }
@@ -178,7 +178,7 @@ impl Worker {
         }
     }
 
-    /// A backend that takes no more may have said why: answers, and a GOAWAY that tells what it has not seen. What the
+    /// A backend that takes no more may have said why: answers, and a GOAWAY that says what it has not seen. What the
     /// kernel has received can be read to the end, also after a reset.
     fn write_failed(&mut self, key: Key) {
         let now = self.now;
@@ -196,7 +196,7 @@ impl Worker {
             return;
         };
         if !connection.h2.output().is_empty() {
-            // Its memory was counted since, and it may have been told to go for that: its last words leave first.
+            // Its memory was counted since, and it may have been aborted for that: its last words leave first.
             return self.mark_dirty(key);
         }
         let drained = connection.h2.is_drained();

@@ -25,7 +25,7 @@ pub(crate) struct WorkerHandle {
     /// A panic could not be got over: the worker ends.
     pub(crate) panicked: Notify,
     ends: Cell<bool>,
-    /// Tells those who are in no table of connections.
+    /// Notifies tasks of connections that are in no table.
     pub(crate) drains: Notify,
 }
 

@@ -34,7 +34,7 @@ const OVERHEAD: usize = 4;
 /// Of which much is unfinished: of a backend. A client is *large* that is charged with what is free of others: only large
 /// ones have a share, and only they give way.
 const LARGE: usize = 16 << 10;
-/// Changes of the sum smaller than this are not told to the other workers.
+/// Changes of the sum smaller than this are not published to the other workers.
 const STEP: usize = 64 << 10;
 /// Streams of one connection that are ended at once to save memory.
 const VICTIMS: usize = 16;
@@ -70,7 +70,7 @@ pub(super) struct Memory {
     held: usize,
     /// The part of it that the other workers know.
     published: usize,
-    /// The same of what large clients are charged with.
+    /// The sum of what large clients are charged with.
     held_by_large: usize,
     published_by_large: usize,
     /// Clients that are large, or were when they were last looked at.
@@ -317,7 +317,7 @@ impl Worker {
         self.share_of(self.memory.bound)
     }
 
-    /// The same if so much may be held.
+    /// The share if so much may be held.
     fn share_of(&self, bound: usize) -> usize {
         let by_large = self.shared.held_by_large.load(Ordering::Relaxed);
         let by_large = by_large.saturating_sub(self.memory.published_by_large) + self.memory.held_by_large;
@@ -540,7 +540,7 @@ impl Worker {
     }
 
     /// A client's stream that others need more is ended on both sides, and what is queued on it is dropped. The client is
-    /// told why where nothing that waits for it is before the words; RST_STREAM says the same with less.
+    /// sent the reason where nothing that waits for it is before the words; RST_STREAM says the same with less.
     pub(crate) fn end_client_victim(&mut self, down: ClientStream, tag: u32, refusal: &Refusal) {
         let waits_for_client = self
             .connections
@@ -580,7 +580,7 @@ fn keeps_unfinished(connection: &Connection) -> bool {
     connection.is_unfinished() && connection.paused.is_none() && 2 * unfinished > connection.charge.held
 }
 
-/// The other workers are told.
+/// Adds to the total of all workers what is new since the last time.
 fn publish(total: &AtomicUsize, published: &mut usize, now: usize) {
     if now > *published {
         total.fetch_add(now - *published, Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! Connected clients follow their listener over reloads.
+//! Connected clients go over to what their listener becomes by a reload.
 //!
 //! A client is compared with what its listener asks for now before its next RPC begins, and soon without one. One
-//! that fulfils it goes on under the new settings; one that does not is told to go. Whether its certificate leads to
+//! that fulfils it goes on under the new settings; one that does not is sent away. Whether its certificate leads to
 //! another trust bundle is found out by the ticks (`reverify.rs`), and its RPCs begin until then. Whom a reload does
 //! not concern is not touched.
 

@@ -44,8 +44,8 @@ impl Resets {
 }
 
 impl Worker {
-    /// Resets the backend's stream of an RPC that ends now, or sees to it that it is reset. To be followed by
-    /// [`Worker::finish`].
+    /// Resets the backend's stream of an RPC that ends now, or sees to it that it is reset. Its caller
+    /// calls [`Worker::finish`] next.
     pub(crate) fn cancel(&mut self, key: Key, code: ErrorCode) {
         let Some((relay, at)) = self.relays.get(key).and_then(|relay| Some((relay, relay.up()?))) else {
             return;

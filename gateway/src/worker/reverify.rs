@@ -1,5 +1,5 @@
 //! Clients that presented a certificate are verified again by the trust bundle that serves now: who would not be
-//! let in any more is told to go.
+//! let in any more is sent away.
 //!
 //! A bundle that lets all of them in again touches no connection. Dates of client certificates are no matter:
 //! one may expire under an open connection.

@@ -23,17 +23,17 @@ use self::turns::{Admission, SHARE, Turns};
 /// Work after which the clock is read: octets, and for each event [`EVENT`].
 const UNTIMED: usize = 4096;
 const EVENT: usize = 256;
-/// The same in a short slice.
+/// Work after which the clock is read in a short slice.
 const UNTIMED_SHORT: usize = 2 * EVENT;
 /// Work that is little, whatever the clock says: a request with its message, and what comes with it. Who has used little
 /// lately is not stopped in it.
 const LITTLE_WORK: usize = 6 * EVENT;
-/// The same as it comes by the socket: records without payload are work, too.
+/// Little work as it comes by the socket: records without payload are work, too.
 const LITTLE_WIRE: usize = 2048;
 /// The time that handshakes may use between two looks at the sockets, above the last one: about one signature of an RSA
 /// key of 4096 bits.
 const HANDSHAKES: Duration = Duration::from_millis(2);
-/// The same of connections of HTTP/1.1: about six requests.
+/// The time that connections of HTTP/1.1 may use between two looks at the sockets: about six requests.
 const HTTP1: Duration = Duration::from_micros(500);
 
 /// The time that one connection has used of its turn.
@@ -204,7 +204,7 @@ impl TurnScheduler {
         }
     }
 
-    /// Resolves when a stranger may do its work; what it took is to be told to [`Self::took`]. First come, first
+    /// Resolves when a stranger may do its work; what it took is to be reported to [`Self::took`]. First come, first
     /// served.
     pub(crate) async fn turn(&self, kind: Stranger) {
         let ticket = {

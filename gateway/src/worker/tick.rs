@@ -32,7 +32,7 @@ const SWEPT: usize = 32 << 10;
 /// Looks after which the clock is read.
 const UNTIMED: usize = 256;
 
-/// The reason why a connection is ended by the clock.
+/// A reason for the clock to end a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Overdue {
     /// No preface and SETTINGS of a client within [`crate::settings::Timeouts::handshake`].
@@ -43,7 +43,7 @@ enum Overdue {
     Silent,
     /// No stream for [`crate::settings::Timeouts::idle`].
     Idle,
-    /// Its client was told to go, and its streams have had [`crate::settings::Timeouts::drain`] to end.
+    /// Its client was sent away, and its streams have had [`crate::settings::Timeouts::drain`] to end.
     SentAway(SentAway),
     /// The last word was said long enough ago, or nothing could be said any more.
     Lingering,
@@ -307,7 +307,7 @@ impl Worker {
         }
     }
 
-    /// A client is gone of which nothing was told yet. If its SETTINGS never came, that is a class of its own.
+    /// A client is gone of which nothing was reported yet. If its SETTINGS never came, that is a class of its own.
     pub(super) fn gone_early(&self, connection: &Connection) {
         if connection.closing.is_some() || connection.h2.is_established() {
             return;

@@ -144,7 +144,7 @@ impl Worker {
         self.count_held(key);
     }
 
-    /// The transport is gone: the other half of every stream is told.
+    /// The transport is gone: every stream ends, on its other side too.
     pub(crate) fn lost(&mut self, key: Key) {
         self.now = Instant::now();
         self.share.begin(self.now);
@@ -234,7 +234,8 @@ impl Worker {
         self.mark_dirty(key);
     }
 
-    /// Every stream on this connection ends; the other halves are told, some at once ([`Self::end_taken`]). `cause`: the peer's fault, if it is one.
+    /// Every stream on this connection ends, some at once on their other side too ([`Self::end_taken`]). `cause`: the
+    /// peer's fault, if it is one.
     pub(super) fn end_streams(&mut self, key: Key, cause: Option<http2::Cause>) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;

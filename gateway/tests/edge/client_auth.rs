@@ -147,11 +147,11 @@ fn a_required_certificate_must_lead_to_the_bundle() {
         assert_eq!(alert(Some(&expired)), AlertDescription::CertificateExpired);
         assert_eq!(alert(Some(&server)), AlertDescription::UnsupportedCertificate);
         let none = alert(None);
-        let lawful = [
+        let valid = [
             AlertDescription::CertificateRequired,
             AlertDescription::HandshakeFailure,
         ];
-        assert!(lawful.contains(&none), "{none:?}");
+        assert!(valid.contains(&none), "{none:?}");
     }
     eventually("eight refused certificates", || {
         (gateway.failures(HandshakeFailure::ClientCertificate) == 8).then_some(())

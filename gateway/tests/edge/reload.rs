@@ -192,7 +192,7 @@ impl Open {
         loop {
             match self.next().expect("an answer") {
                 (HEADERS, ..) => return,
-                (GOAWAY, ..) => panic!("told to go"),
+                (GOAWAY, ..) => panic!("sent away"),
                 _ => {}
             }
         }

@@ -87,7 +87,7 @@ impl<S: Read + Write> Open<S> {
         loop {
             match self.next().expect("an answer to PING") {
                 (PING, 1, payload) => return assert_eq!(payload, b"pingpong"),
-                (GOAWAY, ..) => panic!("told to go"),
+                (GOAWAY, ..) => panic!("sent away"),
                 _ => {}
             }
         }

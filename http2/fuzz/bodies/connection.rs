@@ -23,7 +23,7 @@ struct End {
     /// On its way to the other end.
     wire: Vec<u8>,
     keys: Vec<StreamKey>,
-    /// Octets told, and not yet released.
+    /// Octets reported, and not yet released.
     held: u64,
     /// Octets handed over that must arrive unless a stream was reset.
     sent: u64,

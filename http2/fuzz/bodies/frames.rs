@@ -1,4 +1,4 @@
-//! Bytes from a stranger, after an honest greeting: whole and in pieces they tell the same, and nobody panics.
+//! Bytes from a stranger, after an honest greeting: whole and in pieces they report the same, and nobody panics.
 
 use http2::{Config, Connection, ConnectionError, Credit, Event, Field, Limits, Rate, StreamKey};
 use std::rc::Rc;
@@ -56,7 +56,7 @@ fn connection(client: bool) -> Connection {
     connection
 }
 
-/// What a gateway tells of a request, by the id of its stream alone.
+/// What a gateway reports of a request, by the id of its stream alone.
 fn judge(connection: &mut Connection, stream: StreamKey) {
     match stream.id() % 8 {
         1 => {
@@ -71,7 +71,7 @@ fn judge(connection: &mut Connection, stream: StreamKey) {
 
 type Outcome = (Vec<String>, Option<ConnectionError>, Vec<u8>);
 
-/// Everything that is told, with adjacent pieces of DATA as one; the error; the output.
+/// Everything that is reported, with adjacent pieces of DATA as one; the error; the output.
 fn reported<'a>(
     connection: &mut Connection,
     pieces: impl Iterator<Item = &'a [u8]>,

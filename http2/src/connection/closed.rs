@@ -11,7 +11,7 @@ const MOST: usize = 1 << 16;
 #[derive(Debug)]
 pub(super) struct Closed {
     /// Closed by END_STREAM on both sides or by the peer's RST_STREAM: the last few. A frame that is an error on one of
-    /// them is an error of another code on one that is forgotten, and nothing else: no lawful peer is hurt.
+    /// them is an error of another code on one that is forgotten, and nothing else: no peer that keeps the rules is hurt.
     ended: [u32; 4],
     next: u8,
     /// Reset by us while the peer could still send: what was in flight is ignored. The younger and the older half; once
@@ -22,7 +22,7 @@ pub(super) struct Closed {
 }
 
 impl Closed {
-    /// Remembers as many resets as a lawful peer may bring about in one flight: all the streams that it may have open,
+    /// Remembers as many resets as an ordinary peer may bring about in one flight: all the streams that it may have open,
     /// those beyond them that are refused, and those that break a rule.
     pub(super) fn new(limits: &Limits) -> Self {
         let all = [

@@ -214,7 +214,7 @@ impl Connection {
             self.earn(key, false);
             self.closed.ended(head.id);
         }
-        // Only now: an error must leave the stream to `take_streams`, or its end would never be told.
+        // Only now: an error must leave the stream to `take_streams`, or its end would never be reported.
         self.remove(key);
         Ok(Some(Event::Reset {
             stream: key,
@@ -256,7 +256,7 @@ impl Connection {
         }
     }
 
-    /// The peer broke a rule on this stream (RFC 9113 §5.4.2): it is reset, and the caller is told.
+    /// The peer broke a rule on this stream (RFC 9113 §5.4.2): it is reset, and the caller gets an event.
     pub(super) fn stream_error<'a>(
         &mut self,
         key: StreamKey,
@@ -266,7 +266,7 @@ impl Connection {
         let Some(tag) = self.streams.get(key).map(|stream| stream.tag) else {
             return Ok(None);
         };
-        // The stream goes last: an error must leave it to `take_streams`, or its end would never be told.
+        // The stream goes last: an error must leave it to `take_streams`, or its end would never be reported.
         self.reset_provoked(key.id(), code)?;
         self.remove(key);
         Ok(Some(Event::Reset {
@@ -311,7 +311,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Resets the stream and drops what it queued. No event follows; what the peer still sends on it is ignored.
+    /// Resets the stream and drops what it queued. No event comes of it; what the peer still sends on it is ignored.
     pub fn reset(&mut self, stream: StreamKey, code: ErrorCode) {
         if self.phase == Phase::Over {
             self.remove(stream);

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The wire explains this many octets of a header list with each of its own: Huffman code and the 32 octets that count
 /// for each field make that much of plain text.
 const LIST_OCTETS_PER_OCTET: usize = 4;
-/// The most of `header_expansion` that one request brings back. A table has 4,096 octets, so lawful metadata that comes
+/// The most of `header_expansion` that one request brings back. A table has 4,096 octets, so ordinary metadata that comes
 /// out of it is never more than about this.
 const MOST_EXPANSION: u32 = 8 << 10;
 /// Shorter deadlines explain no reset: anybody could ask for them.

@@ -22,7 +22,7 @@ pub struct Owed {
 
 impl Connection {
     /// The head of a DATA frame (RFC 9113 §6.1); `padding` is the octet with its length if the frame has one. All that
-    /// can be wrong with the frame is found here, before any of its payload is told.
+    /// can be wrong with the frame is found here, before any of its payload is reported.
     pub(super) fn data_frame<'a>(
         &mut self,
         head: Head,

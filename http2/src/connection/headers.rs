@@ -313,7 +313,7 @@ impl Connection {
         // RFC 9110 §8.6: these have no content, whatever content-length says.
         let without_content = head_request || response.status == 204 || response.status == 304;
         if without_content {
-            // RFC 9113 §8.1.1: then no DATA may follow either, but for an empty frame.
+            // RFC 9113 §8.1.1: then no DATA may come either, but for an empty frame.
         } else if block.end && response.content_length != UNKNOWN_LENGTH && response.content_length != 0 {
             return self.bad_response(key, fields, WRONG_LENGTH);
         }

@@ -18,7 +18,7 @@ pub(super) struct Reader {
     pub(super) data: Option<Payload>,
     /// Octets to pass over: padding, unknown frames, DATA of streams that are gone.
     pub(super) skip: usize,
-    /// Padding that follows `data`.
+    /// Padding behind `data`.
     pub(super) padding: usize,
     /// A header block whose CONTINUATION is to come.
     pub(super) block: Option<Box<Block>>,
@@ -88,7 +88,7 @@ fn wanted(head: Head) -> usize {
 }
 
 impl Connection {
-    /// Frame by frame until there is something to tell.
+    /// Frame by frame until there is something to report.
     pub(super) fn read<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, ConnectionError> {
         if self.reader.preface_left > 0
             && let Err(error) = self.read_preface(input)
@@ -110,7 +110,7 @@ impl Connection {
                 return Ok(None);
             }
             if self.reader.data.is_some() || self.reader.skip > 0 {
-                // The piece was of a stream that is gone or swallowed; its padding follows.
+                // The piece was of a stream that is gone or swallowed; its padding is next.
                 continue;
             }
             let result = if self.reader.partial.is_empty() {
@@ -249,7 +249,7 @@ impl Connection {
             frame::PRIORITY => self.priority_frame(head, payload),
             frame::RST_STREAM => self.rst_stream_frame(head, payload),
             frame::SETTINGS => self.settings_frame(head, payload),
-            // RFC 9113 §8.4: clients do not push, and we tell servers that they must not.
+            // RFC 9113 §8.4: clients do not push, and our SETTINGS say to servers that they must not.
             frame::PUSH_PROMISE => Err(ConnectionError::protocol("PUSH_PROMISE, which was never allowed")),
             frame::PING => self.ping_frame(head, payload),
             frame::GOAWAY => self.goaway_received(payload),

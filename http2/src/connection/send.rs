@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 impl Connection {
     /// Client: opens a stream with a request's head; `end`: without body and trailers. `tag` is the caller's handle,
-    /// told back in every event. On `Err` nothing was sent.
+    /// passed back in every event. On `Err` nothing was sent.
     pub fn open(&mut self, fields: &[Field], end: bool, tag: u32) -> Result<StreamKey, OpenError> {
         if self.role == Role::Server
             || self.phase == Phase::Over
@@ -76,7 +76,7 @@ impl Connection {
         self.role == Role::Client && self.next_id > MAX_WINDOW
     }
 
-    /// Server: the caller's handle for a stream, told back in every event.
+    /// Server: the caller's handle for a stream, passed back in every event.
     pub fn set_tag(&mut self, stream: StreamKey, tag: u32) {
         if let Some(stream) = self.streams.get_mut(stream) {
             stream.tag = tag;
@@ -136,7 +136,7 @@ impl Connection {
         }
     }
 
-    /// Frames heads and trailers that have waited, as far as the output has room again. What waits behind a head follows
+    /// Frames heads and trailers that have waited, as far as the output has room again. What waits behind a head goes behind
     /// it.
     #[cold]
     fn frame_waiting(&mut self) {
@@ -356,7 +356,7 @@ impl Connection {
     }
 
     /// Queued octets that have been framed since, by WINDOW_UPDATE or [`pump`](Self::pump), with the stream's tag: the
-    /// caller owes their credit to the other side. Also told for streams that ended by that framing.
+    /// caller owes their credit to the other side. Also reported for streams that ended by that framing.
     pub fn next_drained(&mut self) -> Option<(StreamKey, u32, u32)> {
         let next = self.drained.pop_front();
         if next.is_none() && self.drained.capacity() > 64 {

@@ -60,7 +60,7 @@ impl NameFacts {
     }
 }
 
-/// `true` if proxies tell backends by this name who a client is: RFC 7239, RFC 9440, and what nginx, HAProxy, Apache,
+/// `true` if proxies say to backends by this name who a client is: RFC 7239, RFC 9440, and what nginx, HAProxy, Apache,
 /// Envoy, AWS, Azure, App Engine, Akamai, Cloudflare and Fastly write. Servers of CGI's kind take `_`, `.` and `-` for
 /// the same, so all are looked for. docs/security.md lists them.
 fn is_client_claim(name: &[u8]) -> bool {

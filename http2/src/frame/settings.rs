@@ -34,7 +34,7 @@ pub(crate) fn parse(payload: &[u8], from_server: bool) -> Result<Changes, Connec
     }
     for &[i0, i1, v0, v1, v2, v3] in settings {
         let value = u32::from_be_bytes([v0, v1, v2, v3]);
-        // RFC 9113 §6.5.2: the lawful range of each value.
+        // RFC 9113 §6.5.2: the valid range of each value.
         match u16::from_be_bytes([i0, i1]) {
             HEADER_TABLE_SIZE => changes.header_table_size = Some(value),
             ENABLE_PUSH if value > 1 => {

@@ -20,7 +20,7 @@ pub struct Decoder {
     update_due: bool,
     /// Past these sizes and numbers of fields no block is read on.
     stop: (usize, usize),
-    /// The place where a literal is put together: [`HEADER`] bytes, name, value.
+    /// The buffer in which a literal is put together: [`HEADER`] bytes, name, value.
     text: Vec<u8>,
 }
 
@@ -35,7 +35,7 @@ pub struct Decoded {
     pub too_large: bool,
 }
 
-/// A block may make us copy this many bytes of indexed names for each of its own, beyond what a list of lawful
+/// A block may make us copy this many bytes of indexed names for each of its own, beyond what a list of ordinary
 /// size holds. It is the price of the cheapest literal, two bytes that make an entry.
 const NAME_BYTES_PER_BYTE: usize = 32;
 
@@ -57,7 +57,7 @@ impl Decoder {
         }
     }
 
-    /// The same decoder, for which a block with more than `list_size` octets of fields or more than `fields` of them is
+    /// The decoder, for which a block with more than `list_size` octets of fields or more than `fields` of them is
     /// an error as soon as that is seen: what such a block costs is then bounded, whatever its length.
     #[must_use]
     pub fn stopping_past(mut self, list_size: usize, fields: usize) -> Self {
@@ -259,7 +259,7 @@ struct FieldList<'a> {
 }
 
 impl FieldList<'_> {
-    /// Counts a field and tells whether it is kept.
+    /// Counts a field. `true` if it is kept.
     #[inline]
     fn admits(&mut self, size: usize, name: impl FnOnce() -> Name) -> Result<bool, DecodeError> {
         let decoded = &mut self.decoded;
@@ -286,7 +286,7 @@ impl FieldList<'_> {
     }
 }
 
-/// RFC 7541 §5.2: a string into `text` at `at`; tells its length there.
+/// RFC 7541 §5.2: a string into `text` at `at`; returns its length there.
 fn read_string(rest: &mut &[u8], text: &mut Vec<u8>, at: usize) -> Result<usize, DecodeError> {
     let (&first, after) = rest.split_first().ok_or(DecodeError::Truncated)?;
     *rest = after;

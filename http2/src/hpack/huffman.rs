@@ -14,7 +14,7 @@ pub(super) const fn decoded_bound(len: usize) -> usize {
 /// The target of four steps.
 const WINDOW: usize = 9;
 
-/// Decodes `source` into the front of `target`, which has [`decoded_bound`] bytes, and tells how many there are.
+/// Decodes `source` into the front of `target`, which has [`decoded_bound`] bytes, and returns how many there are.
 pub(super) fn decode(source: &[u8], target: &mut [u8]) -> Result<usize, DecodeError> {
     // The next bits of the string from the top of `bits`; `count` of them are accounted for. Below them there may
     // be more of the true next bits, which the next refill writes again.
@@ -387,7 +387,7 @@ mod tests {
         for a in 0..=255 {
             for b in 0..=255 {
                 for front in 0..8 {
-                    // Each '0' moves what follows by five bits.
+                    // Each '0' moves what comes behind it by five bits.
                     let mut text = vec![b'0'; front];
                     text.extend([a, b]);
                     assert_eq!(decoded(&encoded(&text)).as_deref(), Ok(&text[..]));

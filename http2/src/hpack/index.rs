@@ -1,4 +1,4 @@
-//! The place where the encoder finds an entry in its table: by hash, in four places at most.
+//! The index by which the encoder finds an entry in its table: by hash, in four places at most.
 
 use super::table::Table;
 use crate::field::entry::Entry;
@@ -30,9 +30,9 @@ const FIRST_GROUPS: usize = 8;
 /// The index's knowledge of a field.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) enum Sighting {
-    /// It is in the table, this many entries behind the newest.
+    /// The entry is in the table, this many entries behind the newest.
     InTable(usize),
-    /// It was seen not long ago, or something with the same tag was.
+    /// The entry was seen not long ago, or something with the same tag was.
     Again,
     First,
 }

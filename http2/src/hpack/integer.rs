@@ -2,7 +2,7 @@
 
 use super::DecodeError;
 
-/// Reads the integer whose prefix is the low `prefix` bits of `first`; `rest` is what follows and is moved on.
+/// Reads the integer whose prefix is the low `prefix` bits of `first`; `rest` is what comes behind it and is moved on.
 ///
 /// # Errors
 /// The bytes end, or the integer does not fit 32 bits or takes more than five further bytes. RFC 7541 §5.1:
@@ -99,7 +99,7 @@ mod tests {
             decoded(&[127, 0x80, 0x80, 0x80, 0x80, 0x80, 0], 7),
             Err(DecodeError::IntegerOverflow)
         );
-        // Five bytes of zeros are clumsy but hold a lawful value.
+        // Five bytes of zeros are clumsy but hold a valid value.
         assert_eq!(decoded(&[127, 0x80, 0x80, 0x80, 0x80, 0], 7), Ok((127, 0)));
     }
 

@@ -31,7 +31,7 @@ impl Queue {
         self.pieces.capacity() * size_of::<Vec<u8>>() + self.pieces.iter().map(Vec::capacity).sum::<usize>()
     }
 
-    /// Tells how much its heap has grown.
+    /// Returns how much its heap has grown.
     pub(crate) fn push(&mut self, mut bytes: &[u8]) -> usize {
         let (mut grown, spine) = (0, self.pieces.capacity());
         self.len += bytes.len();
@@ -63,7 +63,7 @@ impl Queue {
         piece.get(self.start..end).unwrap_or_default()
     }
 
-    /// Lets go of the first `n` octets. Tells how much its heap has shrunk.
+    /// Lets go of the first `n` octets. Returns how much its heap has shrunk.
     pub(crate) fn consume(&mut self, n: usize) -> usize {
         let mut freed = 0;
         let mut left = n.min(self.len);

@@ -65,7 +65,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "amplified",
-        does: "lawful requests of 31 octets at full rate that are 59 KiB of header list at a backend that answers",
+        does: "valid requests of 31 octets at full rate that are 59 KiB of header list at a backend that answers",
         work: amplified,
         backend: Backend::Answers,
         ..Attack::USUAL

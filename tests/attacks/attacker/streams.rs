@@ -95,7 +95,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "full_rate",
-        does: "lawful requests, 100 at a time, as fast as a backend answers",
+        does: "valid requests, 100 at a time, as fast as a backend answers",
         work: |target| {
             Box::pin(async move {
                 target.ask(&Head::new("localhost", "/t.T/Ask", &[], 0), 100).await;

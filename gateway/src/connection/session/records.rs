@@ -1,7 +1,7 @@
 //! The records of one connection: the one place that calls rustls' unbuffered interface.
 //!
 //! rustls remembers by position where in its input the messages lie that it has found and not taken yet. So the
-//! front that it did not tell to discard must be passed again, at the same place, in *every* call, also in one
+//! front that it did not have discarded must be passed again, at the same place, in *every* call, also in one
 //! that only means to write. [`Records`] keeps that front and passes it itself; nobody else can call rustls.
 
 use std::ops::ControlFlow::{Break, Continue};
@@ -25,7 +25,7 @@ type TlsState<'c, 'i> = ConnectionState<'c, 'i, ServerConnectionData>;
 /// rustls, and what it must be given again.
 pub(super) struct Records {
     tls: UnbufferedServerConnection,
-    /// The input that rustls did not tell to discard: the beginning of a record, and in the handshake, before it, whole
+    /// The input that rustls did not have discarded: the beginning of a record, and in the handshake, before it, whole
     /// records with pieces of a message.
     kept: Vec<u8>,
     /// The octets of `kept` that are whole records.
@@ -33,7 +33,7 @@ pub(super) struct Records {
     end: Option<End>,
 }
 
-/// The reason why nothing more is read.
+/// A reason to read nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// `close_notify` came or was sent; RFC 8446 §6.1: what comes later is ignored.
@@ -113,7 +113,7 @@ impl Records {
         self.end.get_or_insert(End::Closed);
     }
 
-    /// It is as if TLS had failed, and nothing is kept.
+    /// Ends the session as if TLS had failed: nothing is kept.
     pub(super) fn forget(&mut self) {
         self.end = Some(End::Failed);
         (self.kept, self.whole) = (Vec::new(), 0);
@@ -200,7 +200,7 @@ impl Records {
     }
 
     /// After the handshake, whole records that rustls keeps are a message in pieces. RFC 8446 §5.1 allows that; what
-    /// a client may lawfully say then (KeyUpdate, close_notify) has 5 octets at most, and nobody cuts it.
+    /// a client may send then (KeyUpdate, close_notify) has 5 octets at most, and nobody cuts it.
     fn refuse_pieces(&mut self, wire: &mut [u8], kept: Range<usize>, out: &mut Vec<u8>) -> Result<(), Error> {
         if self.end.is_some() || self.tls.is_handshaking() || kept.is_empty() {
             return Ok(());
@@ -224,7 +224,7 @@ impl Records {
     }
 }
 
-/// The only call. `undiscarded` is the front that rustls did not tell to discard, with what came behind it; says
+/// The only call. `undiscarded` is the front that rustls did not have discarded, with what came behind it; says
 /// how much of it is to be discarded now.
 fn call<R>(
     tls: &mut UnbufferedServerConnection,
@@ -247,7 +247,7 @@ fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) 
     out.get(start).copied()
 }
 
-/// The place where the last whole record ends; `from` is a place where one begins.
+/// The end of the last whole record; `from` is a place where one begins.
 fn whole_records(wire: &[u8], from: usize) -> usize {
     let mut end = from;
     while let Some(&[_, _, _, high, low]) = wire.get(end..end + HEADER) {

@@ -48,12 +48,12 @@ pub(crate) struct Resident {
 }
 
 impl Resident {
-    /// `None` where the system does not tell.
+    /// `None` where the system does not say.
     pub(crate) fn read() -> Option<Self> {
         Self::read_in(&std::fs::read_to_string("/proc/self/status").ok()?)
     }
 
-    /// The same, of the text of `/proc/self/status`.
+    /// The memory by the text of `/proc/self/status`.
     fn read_in(status: &str) -> Option<Self> {
         let bytes = |name: &str| -> Option<usize> {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;

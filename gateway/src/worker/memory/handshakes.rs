@@ -31,13 +31,13 @@ pub(crate) struct HandshakeMemory<'a> {
     handle: &'a WorkerHandle,
     counted: usize,
     max_flight: usize,
-    /// Its entry among those that keep much, as long as it was not told to end.
+    /// Its entry among those that keep much, as long as it need not end for others.
     long: Option<Key>,
     gives_way: Arc<Notify>,
 }
 
 impl<'a> HandshakeMemory<'a> {
-    /// For a handshake of whose client one flight has at most `max_flight` bytes. `gives_way` is told when it has to
+    /// For a handshake of whose client one flight has at most `max_flight` bytes. `gives_way` is notified when it has to
     /// end for the others.
     pub(crate) fn new(handle: &'a WorkerHandle, max_flight: usize, gives_way: Arc<Notify>) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl<'a> HandshakeMemory<'a> {
         self.max_flight
     }
 
-    /// It keeps `now` bytes.
+    /// The handshake keeps `now` bytes.
     pub(crate) fn count(&mut self, now: usize) {
         if now == self.counted {
             return;
@@ -63,7 +63,7 @@ impl<'a> HandshakeMemory<'a> {
         let memory = &mut worker.memory;
         let entry = self.long.map(|key| memory.long_handshakes.get_mut(key));
         match entry {
-            // It was told to end, and is not counted any more.
+            // It has to end for others, and is not counted any more.
             Some(None) => return,
             Some(Some(entry)) if now > ORDINARY_HANDSHAKE => entry.held = now,
             Some(Some(_)) => {

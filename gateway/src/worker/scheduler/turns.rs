@@ -48,7 +48,7 @@ pub(crate) struct Account {
     /// Counted while many want a turn, or where a slice was used up.
     used: Duration,
     used_at: Option<Instant>,
-    /// The same for what it brought last, and whether that was much when it last had no more: it may come again.
+    /// Time used for what it brought last, and whether that was much when it last had no more: it may come again.
     brought: Duration,
     brings_much: bool,
     is_dear: bool,
@@ -142,7 +142,7 @@ struct QueuePosition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slice {
     pub(super) time: Duration,
-    /// It has just become ready, and was not called.
+    /// The connection has just become ready, and was not called.
     is_ready: bool,
     queue: usize,
 }
@@ -171,11 +171,11 @@ impl Slice {
 /// The decision on a connection that asks for a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// It may work for this long.
+    /// The connection may work for this long.
     Granted(Slice),
-    /// It waits in a queue already, and will be woken.
+    /// The connection waits in a queue already, and will be woken.
     AlreadyQueued,
-    /// It has to take a place in a queue.
+    /// The connection has to take a place in a queue.
     MustQueue,
 }
 

@@ -49,7 +49,7 @@ fn index_zero_and_indices_beyond_the_tables_are_errors() {
     }
     // One entry: 62 is there, 63 is not.
     let mut decoder = Decoder::new(4096);
-    decode(&mut decoder, &literal(0x40, b"a", b"b")).expect("lawful");
+    decode(&mut decoder, &literal(0x40, b"a", b"b")).expect("valid");
     assert_eq!(decode(&mut decoder, &[0xBE]), Ok(vec!["a: b".into()]));
     assert_eq!(decode(&mut decoder, &[0xBF]), Err(DecodeError::InvalidIndex));
 }
@@ -145,7 +145,7 @@ fn a_smaller_table_must_be_confirmed_once_the_settings_are_acknowledged() {
 
     // Confirmed already, or nothing to confirm.
     let mut decoder = Decoder::new(256);
-    decode(&mut decoder, &confirm).expect("lawful");
+    decode(&mut decoder, &confirm).expect("valid");
     decoder.settings_acknowledged();
     assert!(decode(&mut decoder, &[0x82]).is_ok());
     let mut decoder = Decoder::new(4096);
@@ -169,7 +169,7 @@ fn past_a_limit_fields_are_dropped_and_the_table_stays_in_step() {
         let (mut decoder, mut out) = (Decoder::new(4096), Vec::new());
         let decoded = decoder
             .decode(&block, max_list_size, max_fields, &mut out)
-            .expect("lawful");
+            .expect("valid");
         assert_eq!(
             decoded,
             Decoded {
@@ -197,7 +197,7 @@ fn a_field_that_would_fit_is_not_kept_after_one_that_did_not() {
     let mut out = Vec::new();
     let decoded = Decoder::new(4096)
         .decode(&block, 100, 100, &mut out)
-        .expect("lawful");
+        .expect("valid");
     assert_eq!(
         decoded,
         Decoded {
@@ -212,11 +212,11 @@ fn a_field_that_would_fit_is_not_kept_after_one_that_did_not() {
 #[test]
 fn a_large_entry_named_thousands_of_times_is_counted_and_never_copied() {
     let mut decoder = Decoder::new(4096);
-    decode(&mut decoder, &literal(0x40, b"bomb", &[b'x'; 4000])).expect("lawful");
+    decode(&mut decoder, &literal(0x40, b"bomb", &[b'x'; 4000])).expect("valid");
     let mut out = Vec::new();
     let decoded = decoder
         .decode(&[0xBE; 16_000], 65_536, 100, &mut out)
-        .expect("lawful");
+        .expect("valid");
     assert_eq!(
         decoded,
         Decoded {
@@ -233,13 +233,11 @@ fn a_large_entry_named_thousands_of_times_is_counted_and_never_copied() {
 #[test]
 fn a_long_name_given_by_index_again_and_again_ends_the_block() {
     let mut decoder = Decoder::new(4096);
-    decode(&mut decoder, &literal(0x40, &[b'n'; 2000], b"")).expect("lawful");
-    // Index 62, an empty value: two bytes that would copy two thousand. Up to the list limit that is lawful.
+    decode(&mut decoder, &literal(0x40, &[b'n'; 2000], b"")).expect("valid");
+    // Index 62, an empty value: two bytes that would copy two thousand. Up to the list limit that is valid.
     let copies = |count| [0x0F, 0x2F, 0x00].repeat(count);
     let mut out = Vec::new();
-    let decoded = decoder
-        .decode(&copies(32), 65_536, 100, &mut out)
-        .expect("lawful");
+    let decoded = decoder.decode(&copies(32), 65_536, 100, &mut out).expect("valid");
     assert_eq!((decoded.fields, decoded.too_large), (32, false));
     let result = decoder.decode(&copies(5000), 65_536, 100, &mut out);
     assert_eq!(result, Err(DecodeError::NamesAmplified));
@@ -274,7 +272,7 @@ fn how_a_field_was_sent_is_kept() {
     let mut out = Vec::new();
     Decoder::new(4096)
         .decode(&block, NO_LIMIT, NO_LIMIT, &mut out)
-        .expect("lawful");
+        .expect("valid");
     let how: Vec<_> = out.iter().map(Field::indexing).collect();
     assert_eq!(
         how,
@@ -304,7 +302,7 @@ fn facts_are_the_same_by_index_by_indexed_name_and_by_text() {
     for block in &blocks {
         decoder
             .decode(block, NO_LIMIT, NO_LIMIT, &mut out)
-            .expect("lawful");
+            .expect("valid");
     }
     let seen: Vec<_> = out
         .iter()
@@ -344,8 +342,8 @@ fn facts_are_the_same_by_index_by_indexed_name_and_by_text() {
 #[test]
 fn scratch_space_for_long_fields_is_given_back() {
     let mut decoder = Decoder::new(4096);
-    decode(&mut decoder, &literal(0x00, b"long", &[b'x'; 9000])).expect("lawful");
+    decode(&mut decoder, &literal(0x00, b"long", &[b'x'; 9000])).expect("valid");
     assert_eq!(decoder.text.capacity(), 0);
-    decode(&mut decoder, &literal(0x00, b"short", b"x")).expect("lawful");
+    decode(&mut decoder, &literal(0x00, b"short", b"x")).expect("valid");
     assert!(decoder.text.capacity() <= KEPT_SCRATCH);
 }

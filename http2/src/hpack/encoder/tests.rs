@@ -219,7 +219,7 @@ fn the_next_block_announces_the_smallest_size_in_between_and_the_last() {
         let mut encoder = Encoder::new();
         sizes.iter().for_each(|size| encoder.set_max_table_size(*size));
         let block = encode(&mut encoder, &[]);
-        assert_eq!(encode(&mut encoder, &[]), [], "told once");
+        assert_eq!(encode(&mut encoder, &[]), [], "written once");
         block
     };
     assert_eq!(updates(&[]), []);
@@ -253,7 +253,7 @@ fn fields_made_to_share_a_hash_lose_compression_and_nothing_else() {
         encoder.encode(&fields, &mut block);
         decoder
             .decode(&block, usize::MAX, usize::MAX, &mut out)
-            .expect("lawful");
+            .expect("valid");
         let values = |fields: &[Field]| fields.iter().map(|f| f.value().to_vec()).collect::<Vec<_>>();
         assert_eq!(values(&out), values(&fields));
     }
