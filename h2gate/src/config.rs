@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use certmgr::{CertificateConfig, TrustConfig};
+use gateway::access_log::Destination;
 use gateway::settings::Settings;
 
 mod backend;
@@ -30,7 +31,7 @@ mod unknown;
 mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, Spanned};
-pub(crate) use process::ADMIN_ADDRESS;
+pub(crate) use process::{ADMIN_ADDRESS, LOG_PARTS};
 pub use reference::{Setting, schema, settings};
 
 /// In place of a directory: nothing is kept.
@@ -60,8 +61,8 @@ pub struct Resolved {
     pub admin: Admin,
     /// The program's own log.
     pub log: Log,
-    /// One line per RPC; `None` writes none.
-    pub access_log: Option<AccessLog>,
+    /// The place where one line per RPC goes; `None` writes none.
+    pub access_log: Option<Destination>,
     /// Warnings: settings that can run, but are probably not meant. Holds the text of the file as well.
     pub warnings: Diagnostics,
 }
@@ -91,22 +92,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
-}
-
-/// One JSON line per RPC.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessLog {
-    /// The place where lines go.
-    pub destination: Destination,
-}
-
-/// The place where lines go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
-    /// Standard output, written as `-`.
-    Stdout,
-    /// A file, appended to.
-    File(PathBuf),
 }
 
 /// All that can be said about one file.
@@ -230,16 +215,13 @@ fn examine_text(path: &Path, text: &str) -> Examination {
     };
     let (certificates, trust_bundles) = (parts.certificates, parts.trust_bundles);
     let state_dir = parts.state_dir;
-    let access_log = parts
-        .access_log
-        .clone()
-        .and_then(|log| match log.value.destination {
-            Destination::File(value) => Some(Spanned {
-                value,
-                place: log.place,
-            }),
-            Destination::Stdout => None,
-        });
+    let access_log = parts.access_log.clone().and_then(|log| match log.value {
+        Destination::File(value) => Some(Spanned {
+            value,
+            place: log.place,
+        }),
+        Destination::Stdout => None,
+    });
     let resolved = (found.errors() == 0).then(|| Resolved {
         path: path.to_owned(),
         gateway: parts.gateway,

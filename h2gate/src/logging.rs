@@ -15,13 +15,10 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
 use self::others::Throttled;
 use self::queue::{Queue, Style};
-use crate::config::{Log, LogFormat};
+use crate::config::{LOG_PARTS, Log, LogFormat};
 
 /// Names the environment variable that overrides the level of the file.
 pub const ENVIRONMENT: &str = "H2GATE_LOG";
-
-/// The crates that are ours, by which parts of the log are named.
-pub(crate) const PARTS: [&str; 5] = ["h2gate", "gateway", "http2", "certmgr", "certstore"];
 
 /// The longest wait for the last lines at the end of the program.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -147,7 +144,7 @@ fn parse(text: &str, origin: &'static str) -> Result<EnvFilter, LoggingError> {
         }
     }
     if let Some(level) = general {
-        let ours = PARTS.iter().map(|part| format!("{part}={level}"));
+        let ours = LOG_PARTS.iter().map(|part| format!("{part}={level}"));
         let others = std::iter::once(level.min(LevelFilter::ERROR).to_string());
         // Of two for one name the last is in force.
         directives.splice(0..0, others.chain(ours));

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::admin::{self, AdminPort, ConnectionBounds, Hosts, Phase, Services, Sources, View};
-use crate::config::{self, Resolved};
+use crate::config::Resolved;
 use crate::counters::Events;
 use crate::process::{open_file_limit, unix_now};
 
@@ -325,12 +325,12 @@ fn with_new_names<T: Clone>(before: &[T], after: &[T], name: impl Fn(&T) -> &str
 }
 
 fn open_access_log(resolved: &Resolved) -> Result<Option<OpenAccessLog>, StartError> {
-    let Some(configured) = &resolved.access_log else {
+    let Some(destination) = resolved.access_log.clone() else {
         return Ok(None);
     };
-    let (destination, path) = match &configured.destination {
-        config::Destination::Stdout => (Destination::Stdout, PathBuf::from("on standard output")),
-        config::Destination::File(path) => (Destination::File(path.clone()), path.clone()),
+    let path = match &destination {
+        Destination::Stdout => PathBuf::from("on standard output"),
+        Destination::File(path) => path.clone(),
     };
     match AccessLogSink::open(destination) {
         Ok((sink, writer)) => Ok(Some(OpenAccessLog { sink, writer })),

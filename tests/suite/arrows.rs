@@ -248,7 +248,7 @@ fn modules_use_only_layers_below_their_own() {
 }
 
 /// Circles of top-level modules that there are still, as sets: none grows, and no other one comes.
-const CIRCLES: &[(&str, &[&str])] = &[("h2gate", &["config", "logging"])];
+const CIRCLES: &[(&str, &[&str])] = &[];
 
 /// One line for each edge: from where to where, file and line.
 fn shown<'a>(krate: &str, edges: impl Iterator<Item = &'a Edge>) -> String {
@@ -294,7 +294,7 @@ const SHARED_NAMES: &[(&str, usize)] = &[
     ("certstore", 1),
     ("certmgr", 31),
     ("gateway", 0),
-    ("h2gate", 2),
+    ("h2gate", 1),
     ("demo", 0),
 ];
 

@@ -104,7 +104,7 @@ impl Field for http2::Rate {
 }
 
 /// A section whose keys are the fields of one struct.
-pub(super) struct Bounds<T: 'static> {
+pub(super) struct BoundTable<T: 'static> {
     pub(super) section: &'static Section,
     fields: &'static [BoundField<T>],
 }
@@ -115,7 +115,7 @@ struct BoundField<T> {
     set: fn(&mut T, Amount) -> bool,
 }
 
-impl<T> Bounds<T> {
+impl<T> BoundTable<T> {
     /// `false` if the amount does not fit, or there is no such key.
     pub(super) fn set(&self, target: &mut T, name: &str, amount: Amount) -> bool {
         self.fields
@@ -159,7 +159,7 @@ macro_rules! bounds {
             future: &[$($(($future, $instead),)*)?],
             synonyms: &[],
         };
-        pub(super) static $bounds: Bounds<$target> = Bounds {
+        pub(super) static $bounds: BoundTable<$target> = BoundTable {
             section: &$section,
             fields: &[$(BoundField {
                 name: stringify!($field),

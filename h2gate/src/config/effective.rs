@@ -2,15 +2,16 @@
 
 mod certificate;
 
+use gateway::access_log::Destination;
 use gateway::settings::{
     Backend, ClientAuthMode, EndpointAddress, Listener, Protocol, Redirect, Route, TlsVersion, WithoutAlpn,
 };
 use serde_json::{Map, Value, json};
 
-use super::bounds::{Amount, BACKEND_BOUNDS, Bounds, CLIENT_BOUNDS, LIMIT_BOUNDS, TIMEOUT_BOUNDS};
+use super::bounds::{Amount, BACKEND_BOUNDS, BoundTable, CLIENT_BOUNDS, LIMIT_BOUNDS, TIMEOUT_BOUNDS};
 use super::keys::{Section, Shape, TOP};
 use super::values::write_duration;
-use super::{Admin, Destination, LogFormat, NO_STATE, Resolved};
+use super::{Admin, LogFormat, NO_STATE, Resolved};
 
 const REDACTED: &str = "<redacted>";
 
@@ -44,7 +45,7 @@ pub(super) fn json(resolved: &Resolved) -> Value {
         "core_dumps": resolved.core_dumps,
     });
     if let (Some(log), Some(map)) = (&resolved.access_log, all.as_object_mut()) {
-        let path = match &log.destination {
+        let path = match log {
             Destination::Stdout => "-".to_owned(),
             Destination::File(path) => path.display().to_string(),
         };
@@ -152,7 +153,7 @@ fn backend(backend: &Backend) -> Value {
     })
 }
 
-fn amounts<T>(bounds: &Bounds<T>, of: &T) -> Map<String, Value> {
+fn amounts<T>(bounds: &BoundTable<T>, of: &T) -> Map<String, Value> {
     let value = |shape: Shape, amount: Amount| match amount {
         Amount::Rate { burst, per_second } => json!({ "burst": burst, "per_second": per_second }),
         Amount::Number(number) if !matches!(shape, Shape::Size) => json!(number),

@@ -4,18 +4,18 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use gateway::access_log::Destination;
 use gateway::settings::{Limits, Timeouts};
 
 use super::bounds::{
-    self, Amount, BACKEND_BOUNDS, Bounds, CLIENT_BOUNDS, LIMIT_BOUNDS, MAX_ORDERS, TIMEOUT_BOUNDS,
+    self, Amount, BACKEND_BOUNDS, BoundTable, CLIENT_BOUNDS, LIMIT_BOUNDS, MAX_ORDERS, TIMEOUT_BOUNDS,
 };
 use super::certificate::path_text;
 use super::diagnostic::{Diagnostics, Place, Spanned};
 use super::fields::Fields;
 use super::unknown::closest;
 use super::values::{self, Wrong};
-use super::{AccessLog, Destination, Log, LogFormat, NO_STATE, cgroup, path};
-use crate::logging::PARTS;
+use super::{Log, LogFormat, NO_STATE, cgroup, path};
 
 /// The address that the admin interface listens on unless told otherwise.
 pub(crate) const ADMIN_ADDRESS: SocketAddr =
@@ -24,6 +24,8 @@ pub(crate) const ADMIN_ADDRESS: SocketAddr =
 /// The place where state is kept unless told otherwise.
 const STATE_DIR: &str = "/var/lib/h2gate";
 
+/// The crates that are ours, by which parts of the log are named.
+pub(crate) const LOG_PARTS: [&str; 5] = ["h2gate", "gateway", "http2", "certmgr", "certstore"];
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// Crates of others that have a log. They say errors alone unless they are named.
 const DEPENDENCIES: [&str; 15] = [
@@ -121,11 +123,11 @@ fn log_level(text: &str) -> Result<String, Wrong> {
                 "write PART=LEVEL, as in info,gateway=debug",
             ));
         };
-        let mut known = PARTS.into_iter().chain(DEPENDENCIES);
+        let mut known = LOG_PARTS.into_iter().chain(DEPENDENCIES);
         if !known.any(|known| known == component) {
-            let remedy = match closest(component, PARTS.into_iter().chain(DEPENDENCIES)) {
+            let remedy = match closest(component, LOG_PARTS.into_iter().chain(DEPENDENCIES)) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("parts are {}", PARTS.join(", ")),
+                None => format!("parts are {}", LOG_PARTS.join(", ")),
             };
             return Err(Wrong::but(
                 format!("there is no part `{}`", values::shorten(component)),
@@ -156,7 +158,7 @@ pub(super) fn access_log(
     file: &Fields<'_>,
     folder: &Path,
     found: &mut Diagnostics,
-) -> Option<Spanned<AccessLog>> {
+) -> Option<Spanned<Destination>> {
     let fields = file.map("access_log", found)?;
     fields.choice("format", found);
     let (destination, place) = match fields.value("path", path_text, found) {
@@ -164,7 +166,7 @@ pub(super) fn access_log(
         _ => (Destination::Stdout, fields.place),
     };
     Some(Spanned {
-        value: AccessLog { destination },
+        value: destination,
         place,
     })
 }
@@ -210,7 +212,7 @@ fn max_orders(limits: &Fields<'_>, found: &mut Diagnostics) -> usize {
         .unwrap_or_else(bounds::default_max_orders)
 }
 
-fn set_all<T>(bounds: &Bounds<T>, target: &mut T, fields: &Fields<'_>, found: &mut Diagnostics) {
+fn set_all<T>(bounds: &BoundTable<T>, target: &mut T, fields: &Fields<'_>, found: &mut Diagnostics) {
     for (name, amount) in fields.amounts(found) {
         if !bounds.set(target, name, amount.value) {
             let what = match amount.value {

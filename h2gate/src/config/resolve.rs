@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use gateway::access_log::Destination;
 use gateway::settings::{Limits, Route, Settings, Timeouts};
 
 use super::backend::{self, FileBackend};
@@ -14,7 +15,7 @@ use super::listener::{self, FileListener, FileTls, Targets};
 use super::names::Names;
 use super::route::{self, FileRoute};
 use super::trust::FileTrust;
-use super::{AccessLog, Admin, LocatedCertificate, LocatedTrust, Log, keys, process, tree};
+use super::{Admin, LocatedCertificate, LocatedTrust, Log, keys, process, tree};
 
 /// The parts of a [`super::Resolved`].
 pub(super) struct Parts {
@@ -26,7 +27,7 @@ pub(super) struct Parts {
     pub(super) max_orders: usize,
     pub(super) admin: Admin,
     pub(super) log: Log,
-    pub(super) access_log: Option<Spanned<AccessLog>>,
+    pub(super) access_log: Option<Spanned<Destination>>,
 }
 
 /// Every part as the file has it; none has been held against another yet.
@@ -41,7 +42,7 @@ struct File {
     admin: Spanned<SocketAddr>,
     admin_hosts: Vec<String>,
     log: Log,
-    access_log: Option<Spanned<AccessLog>>,
+    access_log: Option<Spanned<Destination>>,
     timeouts: Timeouts,
     limits: Limits,
     max_orders: usize,

@@ -13,13 +13,12 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::PARTS;
-use crate::config::LogFormat;
+use crate::config::{LOG_PARTS, LogFormat};
 
 /// One line per place in this time.
 const QUIET: Duration = Duration::from_secs(60);
 /// Places are in the code, so there are few; a bound all the same, beyond which nothing is told.
-const MAX_PLACES: usize = 1024;
+const MAX_CALL_SITES: usize = 1024;
 
 /// Formats as `format` does, and leaves out what was told lately.
 #[derive(Debug)]
@@ -51,7 +50,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let times = match Place::of_dependency(event) {
+        let times = match CallSite::of_dependency(event) {
             None => 1,
             Some(place) => {
                 let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,19 +84,19 @@ fn with_times(line: &str, times: u64, style: LogFormat) -> String {
 
 /// The place in a dependency's code that a line comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-struct Place {
+struct CallSite {
     target: String,
     file: String,
     line: u64,
 }
 
-impl Place {
+impl CallSite {
     /// `None` for what is not throttled: our own lines, and those of which somebody has asked to see each (DEBUG and
     /// TRACE of a dependency, which has to be named for that).
     fn of_dependency(event: &Event<'_>) -> Option<Self> {
         let metadata = event.metadata();
         let part = metadata.target().split("::").next().unwrap_or_default();
-        if *metadata.level() > Level::INFO || PARTS.contains(&part) {
+        if *metadata.level() > Level::INFO || LOG_PARTS.contains(&part) {
             return None;
         }
         let mut place = Self {
@@ -113,7 +112,7 @@ impl Place {
     }
 }
 
-impl Visit for Place {
+impl Visit for CallSite {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "log.target" => value.clone_into(&mut self.target),
@@ -133,11 +132,11 @@ impl Visit for Place {
 
 /// The last line of each place: its time, and the number of lines left out since.
 #[derive(Debug, Default)]
-struct Told(HashMap<Place, (Instant, u64)>);
+struct Told(HashMap<CallSite, (Instant, u64)>);
 
 impl Told {
     /// The number of events that a line now stands for; 0 for no line.
-    fn times(&mut self, place: Place, now: Instant) -> u64 {
+    fn times(&mut self, place: CallSite, now: Instant) -> u64 {
         let is_quiet = |told: Instant| now.saturating_duration_since(told) < QUIET;
         if let Some((told, unsaid)) = self.0.get_mut(&place) {
             if is_quiet(*told) {
@@ -147,10 +146,10 @@ impl Told {
             *told = now;
             return 1 + std::mem::take(unsaid);
         }
-        if self.0.len() >= MAX_PLACES {
+        if self.0.len() >= MAX_CALL_SITES {
             self.0.retain(|_, (told, _)| is_quiet(*told));
         }
-        if self.0.len() >= MAX_PLACES {
+        if self.0.len() >= MAX_CALL_SITES {
             return 0;
         }
         self.0.insert(place, (now, 0));
@@ -167,11 +166,11 @@ mod tests {
 
     use super::*;
 
-    fn place(line: u64) -> Place {
-        Place {
+    fn place(line: u64) -> CallSite {
+        CallSite {
             target: "rustls::msgs::handshake".to_owned(),
             line,
-            ..Place::default()
+            ..CallSite::default()
         }
     }
 
@@ -190,9 +189,9 @@ mod tests {
     #[test]
     fn places_are_bounded_and_the_new_ones_wait_for_the_old() {
         let (mut told, start) = (Told::default(), Instant::now());
-        let lines = 0..2 * MAX_PLACES as u64;
+        let lines = 0..2 * MAX_CALL_SITES as u64;
         let said: u64 = lines.map(|line| told.times(place(line), start)).sum();
-        assert_eq!(said, MAX_PLACES as u64);
+        assert_eq!(said, MAX_CALL_SITES as u64);
         assert_eq!(told.times(place(9_999), start + QUIET), 1);
         assert_eq!(told.0.len(), 1);
     }
