@@ -1,9 +1,10 @@
 //! The configuration file: text → spanned tree → file values → [`Resolved`], with every mistake told at
 //! once. Running code gets [`gateway::settings::Settings`] and its like, and never sees this module.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 use std::time::Duration;
 
 use certmgr::{CertificateConfig, TrustConfig};
@@ -30,9 +31,10 @@ mod trust;
 mod unknown;
 mod values;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, Spanned};
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Remedy, Severity, Spanned};
 pub(crate) use process::{ADMIN_ADDRESS, LOG_PARTS};
 pub use reference::{Setting, schema, settings};
+use values::{Wrong, wrong};
 
 /// In place of a directory: nothing is kept.
 const NO_STATE: &str = "none";
@@ -65,6 +67,8 @@ pub struct Resolved {
     pub access_log: Option<Destination>,
     /// Warnings: settings that can run, but are probably not meant. Holds the text of the file as well.
     pub warnings: Diagnostics,
+    /// The values that were read, defaults included, in the shape of the file.
+    effective: serde_json::Value,
 }
 
 /// The admin interface.
@@ -101,9 +105,9 @@ pub struct Examination {
     pub found: Diagnostics,
     /// The certificates whose entries could be read, whatever else is wrong, so that their files can be
     /// checked as well.
-    pub certificates: Vec<LocatedCertificate>,
+    pub certificates: Vec<Located<CertificateConfig>>,
     /// The same for trust bundles.
-    pub trust_bundles: Vec<LocatedTrust>,
+    pub trust_bundles: Vec<Located<TrustConfig>>,
     /// The place where state is kept.
     pub state_dir: Option<Spanned<PathBuf>>,
     /// The file of the access log, if one is named.
@@ -126,22 +130,11 @@ impl Examination {
     }
 }
 
-/// A certificate and where the file speaks of it.
+/// A certificate or a trust bundle, and where the file speaks of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocatedCertificate {
-    /// The certificate.
-    pub certificate: CertificateConfig,
-    /// Place of its name.
-    pub name_place: Place,
-    /// The paths that its source names.
-    pub paths: Vec<LocatedPath>,
-}
-
-/// A trust bundle and where the file speaks of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocatedTrust {
-    /// The bundle.
-    pub trust: TrustConfig,
+pub struct Located<T> {
+    /// The certificate or trust bundle.
+    pub config: T,
     /// Place of its name.
     pub name_place: Place,
     /// The paths that its source names.
@@ -197,7 +190,7 @@ pub fn examine(path: &Path) -> Examination {
     let text = read(path).and_then(|bytes| String::from_utf8(bytes).map_err(|error| not_text(&error)));
     match text {
         Ok(text) => examine_text(path, &text),
-        Err((message, remedy)) => {
+        Err(Wrong { message, remedy }) => {
             let mut found = Diagnostics::new(path, "");
             found.error(Place::FILE, message, remedy);
             Examination::of_nothing(found)
@@ -210,89 +203,40 @@ fn examine_text(path: &Path, text: &str) -> Examination {
     // YAML 1.2.2 §5.4: a lone carriage return ends a line as well; from here on line feeds alone do.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut found = Diagnostics::new(path, &text);
-    let Some(parts) = resolve::resolve(path, &mut found) else {
-        return Examination::of_nothing(found);
-    };
-    let (certificates, trust_bundles) = (parts.certificates, parts.trust_bundles);
-    let state_dir = parts.state_dir;
-    let access_log = parts.access_log.clone().and_then(|log| match log.value {
-        Destination::File(value) => Some(Spanned {
-            value,
-            place: log.place,
-        }),
-        Destination::Stdout => None,
-    });
-    let resolved = (found.errors() == 0).then(|| Resolved {
-        path: path.to_owned(),
-        gateway: parts.gateway,
-        certificates: certificates
-            .iter()
-            .map(|located| located.certificate.clone())
-            .collect(),
-        trust_bundles: trust_bundles
-            .iter()
-            .map(|located| located.trust.clone())
-            .collect(),
-        state_dir: state_dir.value.clone(),
-        core_dumps: parts.core_dumps,
-        max_orders: parts.max_orders,
-        admin: parts.admin,
-        log: parts.log,
-        access_log: parts.access_log.map(|log| log.value),
-        warnings: found.clone(),
-    });
-    Examination {
-        found,
-        certificates,
-        trust_bundles,
-        state_dir: state_dir.value.map(|value| Spanned {
-            value,
-            place: state_dir.place,
-        }),
-        access_log,
-        resolved,
+    match tree::parse(&mut found) {
+        Some(root) => resolve::resolve(path, &root, found),
+        None => Examination::of_nothing(found),
     }
 }
 
-fn not_text(error: &std::string::FromUtf8Error) -> (String, Option<String>) {
-    let good = error.utf8_error().valid_up_to();
-    let line = error
-        .as_bytes()
-        .iter()
-        .take(good)
-        .filter(|b| **b == b'\n')
-        .count()
-        + 1;
+fn not_text(error: &FromUtf8Error) -> Wrong {
     if error.as_bytes().contains(&0) {
-        let remedy = "name the file with the configuration".to_owned();
-        return ("this is no text".to_owned(), Some(remedy));
+        return wrong!("this is no text"; "name the file with the configuration");
     }
-    (
-        format!("line {line} is not UTF-8 text"),
-        Some("save the file as UTF-8".to_owned()),
-    )
+    let before = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+    let line = before.filter(|byte| **byte == b'\n').count() + 1;
+    wrong!("line {line} is not UTF-8 text"; "save the file as UTF-8")
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, (String, Option<String>)> {
-    let cannot = |error: std::io::Error| {
-        let remedy = match error.kind() {
-            std::io::ErrorKind::NotFound => Some("check the path, or put the file there".to_owned()),
-            _ => None,
-        };
-        (format!("cannot read the file: {error}"), remedy)
+fn read(path: &Path) -> Result<Vec<u8>, Wrong> {
+    let cannot = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            wrong!("cannot read the file: {error}"; "check the path, or put the file there")
+        }
+        _ => wrong!("cannot read the file: {error}"),
     };
     // Opening a pipe would wait for its writer.
     if !std::fs::metadata(path).map_err(cannot)?.is_file() {
-        return Err((
-            "cannot read the file: it is not a regular file".to_owned(),
-            Some("write the configuration to a file, and give its path".to_owned()),
+        return Err(wrong!(
+            "cannot read the file: it is not a regular file";
+            "write the configuration to a file, and give its path"
         ));
     }
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(("the file is larger than 1 MiB".to_owned(), None));
+        return Err(wrong!("the file is larger than 1 MiB"));
     }
     Ok(bytes)
 }
@@ -302,11 +246,6 @@ impl Resolved {
     pub fn effective(&self) -> serde_json::Value {
         effective::json(self)
     }
-
-    /// The same as [`Resolved::effective`] in YAML, in the order of the reference; it can be loaded again.
-    pub fn effective_yaml(&self) -> String {
-        effective::yaml(&self.effective())
-    }
 }
 
 /// Reads a duration such as `10s` or `1h30m`; for the command line.
@@ -315,9 +254,4 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         Some(remedy) => format!("{}: {remedy}", wrong.message),
         None => wrong.message,
     })
-}
-
-/// A path of the file: relative ones begin at the folder of the file.
-fn path(folder: &Path, text: &str) -> PathBuf {
-    folder.join(text)
 }

@@ -9,7 +9,7 @@ pub(crate) fn run(data: &[u8]) {
     let file = Path::new("/nowhere/h2gate.yaml");
     match config::parse(file, &text) {
         Ok(resolved) => {
-            let effective = resolved.effective_yaml();
+            let effective = resolved.effective().to_string();
             let again = config::parse(file, &effective)
                 .unwrap_or_else(|found| panic!("{found}\nin\n{effective}\nof\n{text}"));
             assert_eq!(again.effective(), resolved.effective(), "{text}");

@@ -56,7 +56,7 @@ impl Report {
         } = config::examine(path);
         sources::placeholders(&mut found);
         let is_acme = |source: &Source| matches!(source, Source::Acme(_));
-        let needs_state = certificates.iter().any(|one| is_acme(&one.certificate.source));
+        let needs_state = certificates.iter().any(|one| is_acme(&one.config.source));
         let kept_in = state_dir.as_ref().map(|directory| directory.value.as_path());
         let trust_bundles = trust_bundles
             .iter()
@@ -65,7 +65,7 @@ impl Report {
         let certificates = certificates
             .iter()
             .map(|one| {
-                let anchors = trust::anchors(&trust_bundles, one.certificate.trust.as_deref());
+                let anchors = trust::anchors(&trust_bundles, one.config.trust.as_deref());
                 sources::certificate(one, anchors, kept_in, now, &mut found)
             })
             .collect::<Vec<_>>();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
 use gateway::settings::{Backend, EndpointAddress, reaches};
 
@@ -11,57 +10,37 @@ use super::fields::Fields;
 use super::listener::FileListener;
 use super::values;
 
-/// Long enough for one lost SYN and its repetition, short enough to try elsewhere.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Of a dead host nothing else is heard; within it, a living one has acknowledged or lost several repetitions.
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// A backend as the file has it; `None` where a mistake was reported.
 #[derive(Debug)]
 pub(super) struct FileBackend {
     pub(super) name: Option<Spanned<String>>,
     endpoints: Vec<Spanned<EndpointAddress>>,
-    connect_timeout: Duration,
-    tcp_user_timeout: Duration,
+    pub(super) resolved: Option<Backend>,
 }
 
 impl FileBackend {
-    pub(super) fn decode(fields: &Fields<'_>, found: &mut Diagnostics) -> Self {
-        let endpoints = fields.values("endpoints", values::endpoint, found);
+    pub(super) fn decode(fields: &Fields<'_>) -> Self {
+        let name = fields.spanned("name", values::label);
+        let endpoints = fields.values("endpoints", values::endpoint);
         let mut seen = BTreeSet::new();
         for endpoint in &endpoints {
             if !seen.insert(&endpoint.value) {
-                found.error(
-                    endpoint.place,
-                    "this endpoint is given twice",
-                    Some("keep one".to_owned()),
-                );
+                fields.error(endpoint.place, "this endpoint is given twice", "keep one");
             }
         }
+        let connect_timeout = fields.duration("connect_timeout").value;
+        let tcp_user_timeout = fields.duration("tcp_user_timeout").value;
+        let resolved = name.clone().map(|name| Backend {
+            name: name.value,
+            endpoints: endpoints.iter().map(|endpoint| endpoint.value.clone()).collect(),
+            connect_timeout,
+            tcp_user_timeout,
+        });
         Self {
-            name: fields.value("name", values::label, found),
+            name,
             endpoints,
-            connect_timeout: fields
-                .value("connect_timeout", values::duration, found)
-                .map_or(CONNECT_TIMEOUT, |timeout| timeout.value),
-            tcp_user_timeout: fields
-                .value("tcp_user_timeout", values::age, found)
-                .map_or(TCP_USER_TIMEOUT, |timeout| timeout.value),
+            resolved,
         }
-    }
-
-    pub(super) fn resolve(self) -> Option<Backend> {
-        Some(Backend {
-            name: self.name?.value,
-            endpoints: self
-                .endpoints
-                .into_iter()
-                .map(|endpoint| endpoint.value)
-                .collect(),
-            connect_timeout: self.connect_timeout,
-            tcp_user_timeout: self.tcp_user_timeout,
-        })
     }
 }
 
@@ -69,9 +48,9 @@ impl FileBackend {
 pub(super) fn report_own_admin(backends: &[FileBackend], admin: SocketAddr, found: &mut Diagnostics) {
     for endpoint in backends.iter().flat_map(|backend| &backend.endpoints) {
         if leads_to(&endpoint.value, admin) {
-            let message = "this endpoint is the admin interface of this gateway".to_owned();
-            let remedy = "name the address of the backend, or give one of them another port".to_owned();
-            found.error(endpoint.place, message, Some(remedy));
+            let remedy = "name the address of the backend, or give one of them another port";
+            let message = "this endpoint is the admin interface of this gateway";
+            found.error(endpoint.place, message, remedy);
         }
     }
 }

@@ -1,21 +1,12 @@
 //! Timeouts and limits: one table per struct gives the keys, their defaults, and how a number gets
 //! into its field, so that a field and its key cannot drift apart.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use gateway::settings::{Limits, Timeouts};
 
-use super::keys::{DEADLINES, Fallback, Key, Section, Shape};
+use super::keys::{DEADLINES, Fallback, Key, Section, Shape, key};
 use super::values::{write_duration, write_size};
-
-/// The range of `max_orders`.
-pub(super) const MAX_ORDERS: RangeInclusive<u64> = 1..=64;
-
-/// That of the certificate manager.
-pub(super) fn default_max_orders() -> usize {
-    certmgr::Options::default().max_orders
-}
 
 /// The value of a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +127,7 @@ macro_rules! bounds {
         $bounds:ident, $section:ident: $target:ty = $default:expr;
         title $title:literal; about $about:literal;
         { $($field:ident: $shape:ident, $why:literal;)* }
-        $(plus { $($extra:expr;)* })?
+        $(plus { $($key:ident: $shape_of:expr, $fallback:expr, $about_it:literal;)* })?
         $(future { $($future:literal => $instead:expr;)* })?
     ) => {
         pub(super) static $section: Section = Section {
@@ -151,13 +142,12 @@ macro_rules! bounds {
                         default.$field.amount().text(Shape::$shape)
                     }),
                     about: $why,
-                    secret: false,
+                    synonyms: &[],
                 },)*
-                $($({ $extra },)*)?
+                $($(key!($key: $shape_of, $fallback, $about_it),)*)?
             ],
-            one_of: None,
+            one_of: &[],
             future: &[$($(($future, $instead),)*)?],
-            synonyms: &[],
         };
         pub(super) static $bounds: BoundTable<$target> = BoundTable {
             section: &$section,
@@ -208,9 +198,9 @@ bounds! {
         access_log_rate: Size, "Bytes of lines in the access log that one client connection may have in a second. Its further lines are dropped and counted. The default has room for 10,000 RPCs a second and more; raise it for clients, such as proxies, that send more on one connection.";
     }
     plus {
-        Key { name: "max_orders", shape: Shape::CountWithin(*MAX_ORDERS.start(), *MAX_ORDERS.end()), fallback: Fallback::Computed(|| default_max_orders().to_string()), about: "Orders at CAs (ACME) under way at once, all certificates together; the others wait for their turn. Fixed after start.", secret: false };
-        Key { name: "client", shape: Shape::Map(&CLIENT), fallback: Fallback::Inner, about: "Limits of each connection of a client.", secret: false };
-        Key { name: "backend", shape: Shape::Map(&BACKEND), fallback: Fallback::Inner, about: "Limits of each connection to a backend.", secret: false };
+        max_orders: Shape::CountWithin(1, 64), Fallback::Computed(|| certmgr::Options::default().max_orders.to_string()), "Orders at CAs (ACME) under way at once, all certificates together; the others wait for their turn. Fixed after start.";
+        client: Shape::Map(&CLIENT), Fallback::Inner, "Limits of each connection of a client.";
+        backend: Shape::Map(&BACKEND), Fallback::Inner, "Limits of each connection to a backend.";
     }
 }
 

@@ -21,11 +21,12 @@ pub struct Place {
 
 impl Place {
     /// The file as a whole: it could not be read, or something is missing from all of it.
-    pub const FILE: Self = Self {
-        line: 0,
-        column: 0,
-        length: 0,
-    };
+    pub const FILE: Self = Self::new(0, 0, 0);
+
+    /// A stretch of so many characters.
+    pub const fn new(line: usize, column: usize, length: usize) -> Self {
+        Self { line, column, length }
+    }
 }
 
 /// A value and where it was written.
@@ -38,12 +39,45 @@ pub struct Spanned<T> {
 }
 
 impl<T> Spanned<T> {
+    /// A value that was written there.
+    pub fn new(value: T, place: Place) -> Self {
+        Self { value, place }
+    }
+
     /// The same place with another value.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Spanned<U> {
-        Spanned {
-            value: f(self.value),
-            place: self.place,
-        }
+        Spanned::new(f(self.value), self.place)
+    }
+}
+
+impl<T> Spanned<Option<T>> {
+    /// The value with its place, if there is one.
+    pub fn transpose(self) -> Option<Spanned<T>> {
+        Some(Spanned::new(self.value?, self.place))
+    }
+}
+
+/// The remedy of a mistake, in one line; none, where the message says it all.
+pub trait Remedy {
+    /// The text.
+    fn text(self) -> Option<String>;
+}
+
+impl Remedy for &str {
+    fn text(self) -> Option<String> {
+        Some(self.to_owned())
+    }
+}
+
+impl Remedy for String {
+    fn text(self) -> Option<String> {
+        Some(self)
+    }
+}
+
+impl Remedy for Option<String> {
+    fn text(self) -> Option<String> {
+        self
     }
 }
 
@@ -90,7 +124,7 @@ pub struct Diagnostics {
     lines: usize,
     list: Vec<Diagnostic>,
     /// There were more than are kept.
-    untold: bool,
+    omitted: bool,
     /// Lines that are never shown.
     concealed: BTreeSet<usize>,
     /// The content of PEM sections of the text, which is shown in no message.
@@ -104,7 +138,7 @@ const SECRET_KEYS: [&str; 2] = ["hmac_key", "passphrase"];
 const MIN_PASTED: usize = 8;
 
 /// More errors, or warnings, than anybody reads; the work for each is not free.
-const MAX_TOLD: usize = 200;
+const MAX_KEPT: usize = 200;
 
 impl Diagnostics {
     /// Nothing wrong yet with `text`, read from `path`.
@@ -114,7 +148,7 @@ impl Diagnostics {
             text: text.into(),
             lines: text.lines().count(),
             list: Vec::new(),
-            untold: false,
+            omitted: false,
             concealed: BTreeSet::new(),
             pasted: pasted(text),
         }
@@ -122,7 +156,7 @@ impl Diagnostics {
 
     /// Says if no further error will be kept.
     pub(super) fn is_full(&self) -> bool {
-        self.errors() >= MAX_TOLD
+        self.errors() >= MAX_KEPT
     }
 
     /// Takes back what was said about a line, for something better.
@@ -136,28 +170,24 @@ impl Diagnostics {
     }
 
     /// Adds a mistake that makes the file unusable.
-    pub fn error(&mut self, place: Place, message: impl Into<String>, remedy: Option<String>) {
-        self.push(Severity::Error, place, message.into(), remedy);
+    pub fn error(&mut self, place: Place, message: impl Into<String>, remedy: impl Remedy) {
+        self.push(Severity::Error, place, message.into(), remedy.text());
     }
 
     /// Adds a warning.
-    pub fn warning(&mut self, place: Place, message: impl Into<String>, remedy: Option<String>) {
-        self.push(Severity::Warning, place, message.into(), remedy);
+    pub fn warning(&mut self, place: Place, message: impl Into<String>, remedy: impl Remedy) {
+        self.push(Severity::Warning, place, message.into(), remedy.text());
     }
 
     fn push(&mut self, severity: Severity, place: Place, message: String, remedy: Option<String>) {
         // Counted apart, so that no number of warnings hides an error.
-        if self.iter().filter(|d| d.severity == severity).count() >= MAX_TOLD {
-            self.untold = true;
+        if self.iter().filter(|d| d.severity == severity).count() >= MAX_KEPT {
+            self.omitted = true;
             return;
         }
         // The parser sees the end of the text one line behind the last.
         let place = match place.line {
-            line if line > self.lines => Place {
-                line: self.lines,
-                column: 1,
-                length: 1,
-            },
+            line if line > self.lines => Place::new(self.lines, 1, 1),
             _ => place,
         };
         let found = Diagnostic {
@@ -260,48 +290,27 @@ impl Diagnostics {
             message,
             remedy,
         } = found;
+        let (path, severity) = (self.path.display(), severity.name());
         let line = place.line.checked_sub(1).and_then(|n| self.text.lines().nth(n));
         let Some(line) = line else {
-            writeln!(f, "{}: {}: {message}", self.path.display(), severity.name())?;
-            if let Some(remedy) = remedy {
-                writeln!(f, "  = {remedy}")?;
-            }
-            return Ok(());
+            writeln!(f, "{path}: {severity}: {message}")?;
+            return remedy.iter().try_for_each(|remedy| writeln!(f, "  = {remedy}"));
         };
         let (number, column) = (place.line.to_string(), place.column.max(1));
         let (shown, before) = window(line, column);
+        let width = number.len();
+        writeln!(f, "{path}:{number}:{column}: {severity}: {message}")?;
         if self.may_be_secret(place.line, line, &shown) {
-            writeln!(
-                f,
-                "{}:{number}:{column}: {}: {message}",
-                self.path.display(),
-                severity.name()
-            )?;
             writeln!(f, "  {number} | (not shown: it may hold a secret)")?;
-            return remedy
-                .iter()
-                .try_for_each(|remedy| writeln!(f, "  {:1$} = {remedy}", "", number.len()));
+        } else {
+            let room = shown.chars().count().saturating_sub(before).max(1);
+            let carets = "^".repeat(place.length.clamp(1, room));
+            writeln!(f, "  {number} | {shown}")?;
+            writeln!(f, "  {:width$} | {:before$}{carets}", "", "")?;
         }
-        writeln!(
-            f,
-            "{}:{number}:{column}: {}: {message}",
-            self.path.display(),
-            severity.name()
-        )?;
-        let room = shown.chars().count().saturating_sub(before).max(1);
-        writeln!(f, "  {number} | {shown}")?;
-        let carets = "^".repeat(place.length.clamp(1, room));
-        writeln!(
-            f,
-            "  {:width$} | {:before$}{carets}",
-            "",
-            "",
-            width = number.len()
-        )?;
-        if let Some(remedy) = remedy {
-            writeln!(f, "  {:width$} = {remedy}", "", width = number.len())?;
-        }
-        Ok(())
+        remedy
+            .iter()
+            .try_for_each(|remedy| writeln!(f, "  {:width$} = {remedy}", ""))
     }
 }
 
@@ -349,7 +358,7 @@ fn window(line: &str, column: usize) -> (String, usize) {
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.iter().try_for_each(|found| self.write_one(f, found))?;
-        if self.untold {
+        if self.omitted {
             writeln!(f, "{}: there are more mistakes than these", self.path.display())?;
         }
         Ok(())
@@ -378,12 +387,7 @@ mod tests {
             format!("key: |\n  -----BEGIN EC PRIVATE KEY-----\n  {body}\nother: \"-----BEGIN {body}\"\n");
         let mut found = Diagnostics::new(Path::new("x.yaml"), &text);
         for line in 1..=4 {
-            let place = Place {
-                line,
-                column: 1,
-                length: 3,
-            };
-            found.error(place, "wrong", Some("correct it".to_owned()));
+            found.error(Place::new(line, 1, 3), "wrong", "correct it");
         }
         let told = found.to_string();
         assert!(!told.contains("MHcC"), "{told}");
@@ -398,12 +402,7 @@ mod tests {
     fn a_long_line_is_cut_around_its_mistake() {
         let text = format!("{}WRONG{}", "a".repeat(500), "b".repeat(500));
         let mut found = Diagnostics::new(Path::new("x.yaml"), &text);
-        let place = Place {
-            line: 1,
-            column: 501,
-            length: 5,
-        };
-        found.error(place, "wrong", None);
+        found.error(Place::new(1, 501, 5), "wrong", None);
         let told = found.to_string();
         let lines = told.lines().collect::<Vec<_>>();
         assert!(lines.iter().all(|line| line.len() < 200), "{told}");
@@ -417,7 +416,7 @@ mod tests {
             found.warning(Place::FILE, format!("doubt {n}"), None);
         }
         found.error(Place::FILE, "wrong", None);
-        assert_eq!((found.warnings(), found.errors()), (MAX_TOLD, 1));
+        assert_eq!((found.warnings(), found.errors()), (MAX_KEPT, 1));
         assert!(found.to_string().contains("there are more mistakes"));
     }
 }

@@ -3,24 +3,24 @@
 
 use super::diagnostic::{Diagnostics, Place};
 use super::keys::{Section, Shape, TOP, walk};
+use super::values::shorten;
 
-/// YAML forbids tabs for indentation, but tells it poorly. `true` if there were any.
+/// YAML forbids tabs for indentation, but its parser says it poorly. `true` if there were any.
 pub(super) fn report_tabs(found: &mut Diagnostics) -> bool {
-    let tab = |line: &str| {
-        let blank = line.len() - line.trim_start_matches([' ', '\t']).len();
-        let (indentation, rest) = line.split_at(blank);
+    let tab = |(n, line): (usize, &str)| {
+        let rest = line.trim_start_matches([' ', '\t']);
+        let indentation = line.strip_suffix(rest).unwrap_or_default();
         let matters = !rest.is_empty() && !rest.starts_with('#');
-        matters
-            .then(|| indentation.chars().position(|c| c == '\t'))
-            .flatten()
+        let column = indentation.chars().position(|c| c == '\t').filter(|_| matters)?;
+        Some((n + 1, column + 1))
     };
-    let text = found.text().to_owned();
-    let lines = text
+    let tabs = found
+        .text()
         .lines()
         .enumerate()
-        .filter_map(|(n, line)| Some((n + 1, tab(line)? + 1)))
+        .filter_map(tab)
         .collect::<Vec<_>>();
-    let Some(((line, column), others)) = lines.split_first() else {
+    let Some(((line, column), others)) = tabs.split_first() else {
         return false;
     };
     let others = match others {
@@ -28,37 +28,25 @@ pub(super) fn report_tabs(found: &mut Diagnostics) -> bool {
         [(second, _)] => format!(" (also line {second})"),
         [(second, _), .., (last, _)] => format!(" (also {} lines from {second} to {last})", others.len()),
     };
-    let place = Place {
-        line: *line,
-        column: *column,
-        length: 1,
-    };
-    let remedy = "YAML takes only spaces here: replace each tab by two spaces".to_owned();
-    found.error(
-        place,
-        format!("a tab is used for indentation{others}"),
-        Some(remedy),
-    );
+    let message = format!("a tab is used for indentation{others}");
+    let remedy = "YAML takes only spaces here: replace each tab by two spaces";
+    found.error(Place::new(*line, *column, 1), message, remedy);
     true
 }
 
 /// Reports a text that is written in another language than YAML. `true` if it is one.
 pub(super) fn report_foreign(found: &mut Diagnostics) -> bool {
+    const BLOCKS: [&str; 6] = ["server", "http", "events", "stream", "upstream", "location"];
     let is_block = |line: &str| {
         let mut words = line.split_whitespace();
-        let begins = matches!(
-            words.next(),
-            Some("server" | "http" | "events" | "stream" | "upstream" | "location")
-        );
-        begins && words.next_back() == Some("{")
+        words.next().is_some_and(|word| BLOCKS.contains(&word)) && words.next_back() == Some("{")
     };
     let text = found.text();
-    let comment = text.lines().position(|line| !line.trim().is_empty());
-    let comment = comment.filter(|index| {
-        text.lines()
-            .nth(*index)
-            .is_some_and(|line| line.starts_with("//"))
-    });
+    let mut written = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
+    let comment = written.next().filter(|(_, line)| line.starts_with("//"));
     let block = text.lines().position(is_block);
     let block = block.filter(|_| text.lines().any(|line| line.trim_end().ends_with(';')));
     let (index, message, remedy) = match (comment, block) {
@@ -67,19 +55,14 @@ pub(super) fn report_foreign(found: &mut Diagnostics) -> bool {
             "this is written for nginx",
             "the configuration is YAML: see examples/minimal.yaml for the smallest one that serves",
         ),
-        (Some(comment), None) => (
+        (Some((comment, _)), None) => (
             comment,
             "`//` begins no comment in YAML",
             "begin comments with `#`",
         ),
         (None, None) => return false,
     };
-    let place = Place {
-        line: index + 1,
-        column: 1,
-        length: 1,
-    };
-    found.error(place, message, Some(remedy.to_owned()));
+    found.error(Place::new(index + 1, 1, 1), message, remedy);
     true
 }
 
@@ -99,17 +82,16 @@ pub(super) fn where_it_belongs(text: &str, line: usize) -> Option<String> {
         .filter(|scope| scope.column != column && scope.section.key(key).is_some())
         // Of two equally near the deeper one: forgetting two spaces is commoner than adding them.
         .min_by_key(|scope| (scope.column.abs_diff(column), scope.column < column))?;
-    let spaces = spaces(better.column.abs_diff(column));
     let direction = if better.column > column {
         "deeper"
     } else {
         "further to the left"
     };
-    let under = if better.column == 0 {
-        "at the top level".to_owned()
-    } else {
-        format!("under {}", better.section.title)
+    let under = match better.column {
+        0 => "at the top level".to_owned(),
+        _ => format!("under {}", better.section.title),
     };
+    let spaces = spaces(better.column.abs_diff(column));
     Some(format!("`{key}` belongs {under}, {spaces} {direction}"))
 }
 
@@ -180,231 +162,150 @@ fn key_of(line: &str) -> Option<(usize, &str)> {
     (word && (value.is_empty() || value.starts_with(' '))).then_some((line.len() - rest.len(), key))
 }
 
+/// Characters that begin a value only in quotes: what stands before one, how many characters of it are the value's, what
+/// the value is, and the mistake.
+const UNQUOTED: [(&str, usize, &str, &str); 11] = {
+    const LIST: &str = "YAML reads a bare `[` as the begin of a list";
+    const ALIAS: &str = "YAML reads a bare `*` as the name of an alias";
+    const RESERVED: &str = "YAML keeps this character for itself";
+    [
+        (": [:", 2, "address", LIST),
+        ("- [:", 2, "address", LIST),
+        (", [:", 2, "address", LIST),
+        ("[[:", 2, "address", LIST),
+        (": *", 1, "pattern", ALIAS),
+        ("- *", 1, "pattern", ALIAS),
+        ("[*", 1, "pattern", ALIAS),
+        (", *", 1, "pattern", ALIAS),
+        (": @", 1, "value", RESERVED),
+        (": `", 1, "value", RESERVED),
+        (": %", 1, "value", RESERVED),
+    ]
+};
+
 /// A mistake of syntax: where it is to be corrected, what it is in plain words, and the remedy. The parser
 /// stops behind the mistake, often on the next line.
-pub(super) fn explain_syntax(text: &str, place: Place, info: &str) -> (Place, String, Option<String>) {
-    let lines = text.lines().collect::<Vec<_>>();
-    let this = place.line.min(lines.len());
-    let written = |n: &usize| {
-        n.checked_sub(1)
-            .and_then(|n| lines.get(n))
-            .is_some_and(|l| !l.trim().is_empty() && !l.trim_start().starts_with('#'))
+pub(super) fn explain_syntax(text: &str, place: Place, info: &str) -> (Place, String, String) {
+    let numbered = (1..).zip(text.lines()).take(place.line);
+    let is_written = |(_, line): &(usize, &str)| !line.trim().is_empty() && !line.trim().starts_with('#');
+    // The line on which the parser stopped, and the one before.
+    let lines = numbered.filter(is_written).collect::<Vec<_>>();
+    let mut lines = lines.into_iter().rev().take(2);
+    let (this, before) = (lines.next(), lines.next());
+    let within_line = || [this, before].into_iter().flatten().find_map(misread);
+    let unclosed = || [before, this].into_iter().flatten().find_map(open_bracket);
+    let quote = || {
+        let remedy = "close it with the same quote on the same line".to_owned();
+        let is_quote = info.contains("quote");
+        is_quote.then(|| (place, "a quote is opened here and not closed".to_owned(), remedy))
     };
-    let before = (1..this).rev().find(written);
-    for number in [Some(this), before].into_iter().flatten() {
-        let Some(line) = number.checked_sub(1).and_then(|n| lines.get(n)) else {
-            continue;
-        };
-        if let Some((column, length, message, remedy)) = misread(line) {
-            return (
-                Place {
-                    line: number,
-                    column,
-                    length,
-                },
-                message.to_owned(),
-                Some(remedy),
-            );
-        }
-    }
-    if info.contains("quote") {
-        let remedy = Some("close it with the same quote on the same line".to_owned());
-        return (place, "a quote is opened here and not closed".to_owned(), remedy);
-    }
-    for number in before.into_iter().chain([this]) {
-        let line = number.checked_sub(1).and_then(|n| lines.get(n));
-        if let Some((column, bracket)) = line.and_then(|line| open_bracket(line)) {
-            let close = if bracket == '{' { '}' } else { ']' };
-            let place = Place {
-                line: number,
-                column: column + 1,
-                length: 1,
-            };
-            return (
-                place,
-                format!("a `{bracket}` is opened here and not closed"),
-                Some(format!("close it with `{close}`")),
-            );
-        }
-    }
-    if info.contains("simple key") {
-        let bare = |number: &usize| {
-            let line = number
-                .checked_sub(1)
-                .and_then(|n| lines.get(n))
-                .map(|line| line.trim());
-            line.is_some_and(|line| {
-                !line.is_empty() && !line.starts_with('#') && !line.contains(": ") && !line.ends_with(':')
-            })
-        };
-        if let Some(line) = [Some(this), before].into_iter().flatten().find(bare) {
-            let text = line
-                .checked_sub(1)
-                .and_then(|n| lines.get(n))
-                .map_or("", |line| *line);
-            let word = text.trim_start_matches([' ', '-']);
-            let column = text.chars().count() - word.chars().count() + 1;
-            let word = word.split(' ').next().unwrap_or_default();
-            let place = Place {
-                line,
-                column,
-                length: word.chars().count(),
-            };
-            let remedy = Some(format!("write `{}:` and its value", super::values::shorten(word)));
-            return (place, "a colon is missing behind this key".to_owned(), remedy);
-        }
-    }
-    if let Some(remedy) = where_it_belongs(text, this) {
-        return (
-            at_key(&lines, this),
-            "the indentation does not fit".to_owned(),
-            Some(remedy),
-        );
-    }
-    let line = this.checked_sub(1).and_then(|n| lines.get(n));
-    if let Some((column, key)) = line.and_then(|line| key_of(line)) {
-        let siblings = before
-            .and_then(|n| n.checked_sub(1))
-            .and_then(|n| lines.get(n))
-            .and_then(|line| key_of(line));
-        if let Some((other_column, other)) = siblings.filter(|(c, _)| *c != column) {
+    let colon = || {
+        let candidates = [this, before].into_iter().flatten();
+        candidates
+            .filter(|_| info.contains("simple key"))
+            .find_map(missing_colon)
+    };
+    let depth = || {
+        let (number, line) = this?;
+        let (column, key) = key_of(line)?;
+        let remedy = where_it_belongs(text, number).or_else(|| {
+            let (other_column, other) = key_of(before?.1).filter(|(other, _)| *other != column)?;
             let spaces = spaces(other_column.abs_diff(column));
             let side = if column > other_column { "right" } else { "left" };
-            let message = "the indentation does not fit".to_owned();
-            let remedy = format!(
+            Some(format!(
                 "`{key}` begins {spaces} to the {side} of `{other}` above; keys of one mapping begin in one column"
-            );
-            return (at_key(&lines, this), message, Some(remedy));
-        }
-    }
-    (place, format!("not valid YAML: {info}"), None)
+            ))
+        })?;
+        let place = Place::new(number, column + 1, key.len());
+        Some((place, "the indentation does not fit".to_owned(), remedy))
+    };
+    let explained = within_line()
+        .or_else(quote)
+        .or_else(unclosed)
+        .or_else(colon)
+        .or_else(depth);
+    explained.unwrap_or_else(|| {
+        let remedy = "see examples/minimal.yaml for how a configuration is written".to_owned();
+        (place, format!("not valid YAML: {info}"), remedy)
+    })
 }
 
-fn at_key(lines: &[&str], line: usize) -> Place {
-    let key = line
-        .checked_sub(1)
-        .and_then(|n| lines.get(n))
-        .and_then(|line| key_of(line));
-    key.map_or(
-        Place {
-            line,
-            column: 1,
-            length: 1,
-        },
-        |(column, key)| Place {
-            line,
-            column: column + 1,
-            length: key.len(),
-        },
-    )
-}
-
-/// Text that must stand in quotes because YAML reads its first character as something else, and other
-/// slips within one line. Column from 1, length, message, remedy.
-fn misread(line: &str) -> Option<(usize, usize, &'static str, String)> {
+/// Text that must stand in quotes because YAML reads its first character as something else, and a space that is missing
+/// behind the colon of a key.
+fn misread((number, line): (usize, &str)) -> Option<(Place, String, String)> {
     let code = line.split(" #").next().unwrap_or(line);
-    let place = |part: &str| {
-        code.find(part)
-            .map_or(1, |bytes| code.get(..bytes).map_or(1, |b| b.chars().count() + 1))
-    };
-    let token = |start: &str| -> Option<&str> {
-        let from = code.find(start)?;
-        let rest = code.get(from..)?.trim_start_matches([' ', ':', '-', ',']);
-        let rest = rest
-            .strip_prefix("[*")
-            .map_or(rest, |_| rest.get(1..).unwrap_or(rest));
-        let end = rest.find([' ', ',', '}']).unwrap_or(rest.len());
-        rest.get(..end).filter(|token| !token.is_empty())
-    };
-    for start in [": [:", "- [:", ", [:", "[[:"] {
-        if let Some(address) = token(start) {
-            let address = if start == "[[:" {
-                address.get(1..).unwrap_or(address)
-            } else {
-                address
-            };
-            let address = match address.rsplit_once(']') {
-                Some((head, tail)) if tail.is_empty() && head.contains(']') => head,
-                _ => address,
-            };
-            let remedy = format!("put the address in quotes: \"{address}\"");
-            return Some((
-                place(address),
-                address.chars().count(),
-                "YAML reads a bare `[` as the begin of a list",
-                remedy,
-            ));
-        }
-    }
-    for start in [": *", "- *", "[*", ", *"] {
-        if let Some(pattern) = token(start) {
-            let pattern = pattern.trim_end_matches(']');
-            let remedy = format!("put the pattern in quotes: \"{pattern}\"");
-            return Some((
-                place(pattern),
-                pattern.chars().count(),
-                "YAML reads a bare `*` as the name of an alias",
-                remedy,
-            ));
-        }
-    }
-    let bare = code.trim_start_matches([' ', '-']);
-    if let Some((key, value)) = bare.split_once(':')
-        && !value.is_empty()
-        && !value.starts_with([' ', '/'])
-        && known(key)
-    {
-        let remedy = format!("write `{key}: {}`", value.trim());
+    for (start, own, what, message) in UNQUOTED {
+        let Some((before, _)) = code.split_once(start) else {
+            continue;
+        };
+        let at = before.len() + start.len() - own;
+        let (before, value) = code.split_at_checked(at)?;
+        let value = value.split([' ', ',', '}']).next().unwrap_or_default();
+        let closes = value.matches(']').count() > value.matches('[').count();
+        let value = if closes {
+            value.trim_end_matches(']')
+        } else {
+            value
+        };
+        let place = Place::new(number, before.chars().count() + 1, value.chars().count());
         return Some((
-            place(bare),
-            key.len() + 1,
-            "a space is missing behind the colon",
-            remedy,
+            place,
+            message.to_owned(),
+            format!("put the {what} in quotes: \"{value}\""),
         ));
     }
-    for mark in ["@", "`", "%"] {
-        if let Some(value) = token(&format!(": {mark}")) {
-            let remedy = format!("put the value in quotes: \"{value}\"");
-            return Some((
-                place(value),
-                value.chars().count(),
-                "YAML keeps this character for itself",
-                remedy,
-            ));
-        }
+    let bare = code.trim_start_matches([' ', '-']);
+    let (key, value) = bare.split_once(':')?;
+    let mut is_known = false;
+    walk(&mut |_, section| is_known |= section.key(key).is_some());
+    if !is_known || value.is_empty() || value.starts_with([' ', '/']) {
+        return None;
     }
-    None
+    let place = Place::new(number, code.len() - bare.len() + 1, key.len() + 1);
+    let remedy = format!("write `{key}: {}`", value.trim());
+    Some((place, "a space is missing behind the colon".to_owned(), remedy))
 }
 
-/// The first bracket of a line that the line does not close, outside quotes, with its column from 0.
-fn open_bracket(line: &str) -> Option<(usize, char)> {
+/// The last bracket of a line that is opened and not closed there.
+fn open_bracket((number, line): (usize, &str)) -> Option<(Place, String, String)> {
     let mut open = Vec::new();
     let mut quote = None;
     for (column, c) in line.chars().enumerate() {
         match (quote, c) {
             (None, '"' | '\'') => quote = Some(c),
             (Some(q), c) if q == c => quote = None,
-            (None, '{' | '[') => open.push((column, c)),
-            (None, '}' | ']') => {
-                let opener = if c == '}' { '{' } else { '[' };
-                match open.last() {
-                    Some((_, bracket)) if *bracket == opener => drop(open.pop()),
-                    // Another bracket closes around it.
-                    Some(unclosed) => return Some(*unclosed),
-                    None => {}
+            (None, '{') => open.push((column, c, '}')),
+            (None, '[') => open.push((column, c, ']')),
+            (None, '}' | ']') => match open.pop() {
+                // Another bracket closes around it.
+                Some(unclosed) if unclosed.2 != c => {
+                    open = vec![unclosed];
+                    break;
                 }
-            }
+                _ => {}
+            },
             _ => {}
         }
     }
-    open.first().copied()
+    let (column, bracket, close) = open.first().copied()?;
+    let message = format!("a `{bracket}` is opened here and not closed");
+    Some((
+        Place::new(number, column + 1, 1),
+        message,
+        format!("close it with `{close}`"),
+    ))
 }
 
-/// Says if any mapping has such a key.
-fn known(word: &str) -> bool {
-    let mut found = false;
-    walk(&mut |_, section| found |= section.key(word).is_some());
-    found
+/// A line of words without a colon, where a key is expected.
+fn missing_colon((number, line): (usize, &str)) -> Option<(Place, String, String)> {
+    if line.contains(": ") || line.trim_end().ends_with(':') {
+        return None;
+    }
+    let text = line.trim_start_matches([' ', '-']);
+    let word = text.split(' ').next().unwrap_or_default();
+    let place = Place::new(number, line.len() - text.len() + 1, word.chars().count());
+    let remedy = format!("write `{}:` and its value", shorten(word));
+    Some((place, "a colon is missing behind this key".to_owned(), remedy))
 }
 
 fn spaces(n: usize) -> String {

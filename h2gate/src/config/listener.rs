@@ -1,6 +1,6 @@
 //! Listeners: file → resolved.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use gateway::settings::{
@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::diagnostic::{Diagnostics, Place, Spanned};
 use super::fields::Fields;
-use super::names::Names;
+use super::resolve::Lists;
 use super::values;
 
 /// A listener as the file has it; `None` where a mistake was reported.
@@ -22,7 +22,7 @@ pub(super) struct FileListener {
     pub(super) tls: Option<FileTls>,
     pub(super) http: Option<Http1>,
     trusted_peers: Vec<Spanned<IpNet>>,
-    add_headers: AddHeaders,
+    add_headers: Option<AddHeaders>,
 }
 
 #[derive(Debug)]
@@ -33,55 +33,45 @@ pub(super) struct FileTls {
     client_auth: Option<(ClientAuthMode, Option<Spanned<String>>)>,
 }
 
-/// The names that listeners may refer to.
-#[derive(Debug)]
-pub(super) struct Targets {
-    pub(super) certificates: Names,
-    /// The names of the store for each name of the file: one for each kind of key.
-    pub(super) kept_as: BTreeMap<String, Vec<String>>,
-    pub(super) trust_bundles: Names,
-}
-
 impl FileListener {
-    pub(super) fn decode(fields: &Fields<'_>, found: &mut Diagnostics) -> Self {
-        let http = fields.map("http", found).map(|http| {
-            for name in ["trusted_peers", "add_headers"] {
-                if fields.has(name) {
-                    let message = format!("`{name}` does nothing beside `http`");
-                    let remedy = "remove it: no request of such a listener goes to a backend".to_owned();
-                    found.error(fields.place_of(name), message, Some(remedy));
-                }
-            }
-            Http1 {
-                redirect: match http.choice("redirect", found) {
-                    Some("none") => Redirect::None,
-                    _ => Redirect::Https,
-                },
-            }
+    pub(super) fn decode(fields: &Fields<'_>) -> Self {
+        let http = fields.map("http").map(|http| Http1 {
+            redirect: match http.choice("redirect") {
+                "none" => Redirect::None,
+                _ => Redirect::Https,
+            },
         });
+        for name in ["trusted_peers", "add_headers"] {
+            if http.is_some() && fields.has(name) {
+                let message = format!("`{name}` does nothing beside `http`");
+                let remedy = "remove it: no request of such a listener goes to a backend";
+                fields.error(fields.place_of(name), message, remedy);
+            }
+        }
         Self {
+            name: fields.spanned("name", values::label),
+            address: fields.spanned("address", values::socket_address),
+            tls: fields.map("tls").map(|tls| FileTls::decode(&tls)),
+            trusted_peers: fields.values("trusted_peers", values::network),
+            add_headers: http.is_none().then(|| add_headers(&fields.inner("add_headers"))),
             http,
-            name: fields.value("name", values::label, found),
-            address: fields.value("address", values::socket_address, found),
-            tls: fields.map("tls", found).map(|tls| FileTls::decode(&tls, found)),
-            trusted_peers: fields.values("trusted_peers", values::network, found),
-            add_headers: add_headers(fields, found),
         }
     }
 
-    pub(super) fn resolve(self, targets: &Targets, found: &mut Diagnostics) -> Option<Listener> {
-        let tls = self.tls.and_then(|tls| tls.resolve(targets, found));
-        let protocol = match self.http {
-            Some(http) => Protocol::Http1(http),
-            None => Protocol::Http2(Http2 {
+    pub(super) fn resolve(&self, lists: &Lists, found: &mut Diagnostics) -> Option<Listener> {
+        let tls = self.tls.as_ref().and_then(|tls| tls.resolve(lists, found));
+        let trusted_peers = self.trusted_peers.iter().map(|peer| peer.value);
+        let protocol = match (&self.http, self.add_headers) {
+            (None, Some(add_headers)) => Protocol::Http2(Http2 {
                 tls,
-                trusted_peers: self.trusted_peers.into_iter().map(|peer| peer.value).collect(),
-                add_headers: self.add_headers,
+                trusted_peers: trusted_peers.collect(),
+                add_headers,
             }),
+            (http, _) => Protocol::Http1((*http)?),
         };
         Some(Listener {
-            name: self.name?.value,
-            address: self.address?.value,
+            name: self.name.as_ref()?.value.clone(),
+            address: self.address.as_ref()?.value,
             protocol,
         })
     }
@@ -101,57 +91,49 @@ impl FileTls {
         }
     }
 
-    fn decode(fields: &Fields<'_>, found: &mut Diagnostics) -> Self {
+    fn decode(fields: &Fields<'_>) -> Self {
         Self {
-            certificates: fields.values("certificates", values::label, found),
-            min_version: match fields.choice("min_version", found) {
-                Some("1.3") => TlsVersion::V1_3,
+            certificates: fields.values("certificates", values::label),
+            min_version: match fields.choice("min_version") {
+                "1.3" => TlsVersion::V1_3,
                 _ => TlsVersion::V1_2,
             },
-            without_alpn: match fields.choice("without_alpn", found) {
-                Some("refuse") => WithoutAlpn::Refuse,
+            without_alpn: match fields.choice("without_alpn") {
+                "refuse" => WithoutAlpn::Refuse,
                 _ => WithoutAlpn::Serve,
             },
-            client_auth: fields.map("client_auth", found).map(|auth| {
-                let mode = match auth.choice("mode", found) {
-                    Some("optional") => ClientAuthMode::Optional,
+            client_auth: fields.map("client_auth").map(|auth| {
+                let mode = match auth.choice("mode") {
+                    "optional" => ClientAuthMode::Optional,
                     _ => ClientAuthMode::Required,
                 };
-                (mode, auth.value("trust", values::label, found))
+                (mode, auth.spanned("trust", values::label))
             }),
         }
     }
 
     /// `None` where a mistake was reported.
-    fn resolve(self, targets: &Targets, found: &mut Diagnostics) -> Option<Tls> {
+    fn resolve(&self, lists: &Lists, found: &mut Diagnostics) -> Option<Tls> {
         let mut seen = BTreeSet::new();
         for certificate in &self.certificates {
-            targets.certificates.position(certificate, found);
+            lists.certificate_names.position(certificate, found);
             if !seen.insert(&certificate.value) {
-                found.error(
-                    certificate.place,
-                    format!("certificate `{}` is named twice", certificate.value),
-                    None,
-                );
+                let message = format!("certificate `{}` is named twice", certificate.value);
+                found.error(certificate.place, message, None);
             }
         }
-        let kept_as = |name: Spanned<String>| {
-            let names = targets.kept_as.get(&name.value).cloned();
-            names.unwrap_or_else(|| vec![name.value])
-        };
-        let client_auth = match self.client_auth {
+        let client_auth = match &self.client_auth {
             None => None,
             Some((mode, trust)) => {
-                let trust = trust?;
-                targets.trust_bundles.position(&trust, found);
-                Some(ClientAuth {
-                    mode,
-                    trust: trust.value,
-                })
+                let trust = trust.as_ref()?;
+                lists.trust_bundle_names.position(trust, found);
+                let trust = trust.value.clone();
+                Some(ClientAuth { mode: *mode, trust })
             }
         };
+        let installed_as = |name: &Spanned<String>| lists.installed_as(&name.value);
         Some(Tls {
-            certificates: self.certificates.into_iter().flat_map(kept_as).collect(),
+            certificates: self.certificates.iter().flat_map(installed_as).collect(),
             without_alpn: self.without_alpn,
             min_version: self.min_version,
             client_auth,
@@ -159,29 +141,21 @@ impl FileTls {
     }
 }
 
-fn add_headers(listener: &Fields<'_>, found: &mut Diagnostics) -> AddHeaders {
-    let fields = listener.map("add_headers", found);
-    let mut switch = |name, fallback| match &fields {
-        Some(fields) => fields.switch(name, found),
-        None => fallback,
-    };
+fn add_headers(fields: &Fields<'_>) -> AddHeaders {
     AddHeaders {
-        forwarded_for: switch("forwarded_for", true),
-        forwarded_proto: switch("forwarded_proto", true),
-        request_id: switch("request_id", true),
-        client_certificate: switch("client_certificate", false),
+        forwarded_for: fields.switch("forwarded_for"),
+        forwarded_proto: fields.switch("forwarded_proto"),
+        request_id: fields.switch("request_id"),
+        client_certificate: fields.switch("client_certificate"),
     }
 }
 
 /// Two sockets on one address cannot tell whose client it is. A wildcard beside one address of the same
-/// port is lawful: the system gives connections to the more exact one.
+/// port is allowed: the system gives connections to the more exact one.
 pub(super) fn report_conflicts(addresses: &[(String, Spanned<SocketAddr>)], found: &mut Diagnostics) {
     for (position, (_, second)) in addresses.iter().enumerate() {
-        let earlier = addresses.iter().take(position);
-        let Some((name, first)) = earlier
-            .into_iter()
-            .find(|(_, first)| conflict(first.value, second.value))
-        else {
+        let mut earlier = addresses.iter().take(position);
+        let Some((name, first)) = earlier.find(|(_, first)| conflict(first.value, second.value)) else {
             continue;
         };
         let message = if first.value == second.value {
@@ -189,14 +163,11 @@ pub(super) fn report_conflicts(addresses: &[(String, Spanned<SocketAddr>)], foun
         } else {
             format!("address {} overlaps with {} of {name}", second.value, first.value)
         };
-        found.error(second.place, message, Some(see(first.place)));
-    }
-}
-
-fn see(place: Place) -> String {
-    match place.line {
-        0 => "choose another port".to_owned(),
-        line => format!("see line {line}; choose another port for one of them"),
+        let remedy = match first.place {
+            Place::FILE => "choose another port".to_owned(),
+            Place { line, .. } => format!("see line {line}; choose another port for one of them"),
+        };
+        found.error(second.place, message, remedy);
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::diagnostic::{Diagnostics, Place, Spanned};
-use super::unknown::closest;
+use super::fields::Fields;
+use super::unknown::closest_or;
+use super::values::listed;
 
 /// The names of one list.
 #[derive(Debug)]
@@ -14,29 +16,26 @@ pub(super) struct Names {
     list: &'static str,
     /// Position in the list, and where the name is written. A name that could not be read has none.
     names: BTreeMap<String, (usize, Place)>,
-    /// The list is not what was meant: what it lacks is no mistake of its own.
-    misspelled: bool,
+    /// The key of the list is misspelled, which is reported: references to what it lacks are no mistakes of their own.
+    pub(super) misspelled: bool,
 }
 
 impl Names {
-    /// Collects names and reports those that are given twice.
+    /// Collects the names of the list `list` of the file, and reports those that are given twice.
     pub(super) fn new<'a>(
         what: &'static str,
         list: &'static str,
         names: impl Iterator<Item = Option<&'a Spanned<String>>>,
-        found: &mut Diagnostics,
+        file: &Fields<'_>,
     ) -> Self {
-        let mut known = BTreeMap::new();
+        let mut known: BTreeMap<String, (usize, Place)> = BTreeMap::new();
         for (position, name) in names.enumerate() {
             let Some(name) = name else { continue };
             if let Some((_, first)) = known.get(&name.value) {
-                let first: &Place = first;
                 let message = format!("{what} name `{}` is given twice", name.value);
-                let remedy = format!(
-                    "the first is in line {}; names in `{list}` must differ",
-                    first.line
-                );
-                found.error(name.place, message, Some(remedy));
+                let line = first.line;
+                let remedy = format!("the first is in line {line}; names in `{list}` must differ");
+                file.error(name.place, message, remedy);
             } else {
                 known.insert(name.value.clone(), (position, name.place));
             }
@@ -45,13 +44,8 @@ impl Names {
             what,
             list,
             names: known,
-            misspelled: false,
+            misspelled: file.misspelled(list),
         }
-    }
-
-    /// Marks the list itself as reported for a misspelled key; references to it are then not reported.
-    pub(super) fn misspelled(self, misspelled: bool) -> Self {
-        Self { misspelled, ..self }
     }
 
     /// The position in the list of the thing that `reference` names; reports it if there is none.
@@ -59,29 +53,18 @@ impl Names {
         let position = self.names.get(&reference.value).map(|(position, _)| *position);
         if position.is_none() && !self.misspelled && !found.is_full() {
             let message = format!("there is no {} `{}`", self.what, reference.value);
-            found.error(reference.place, message, Some(self.instead(&reference.value)));
+            found.error(reference.place, message, self.instead(&reference.value));
         }
         position
     }
 
     fn instead(&self, name: &str) -> String {
         const SHOWN: usize = 8;
-        if let Some(near) = closest(name, self.names.keys().map(String::as_str)) {
-            return format!("did you mean `{near}`?");
-        }
-        if self.names.is_empty() {
-            return format!("add an entry with `name: {name}` to `{}`", self.list);
-        }
-        let mut shown = self
-            .names
-            .keys()
-            .take(SHOWN)
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        if self.names.len() > SHOWN {
-            shown.push_str(" and others");
-        }
-        format!("`{}` has {shown}", self.list)
+        let names = self.names.keys().map(String::as_str).collect::<Vec<_>>();
+        closest_or(name, &names, || match names.get(..SHOWN) {
+            _ if names.is_empty() => format!("add an entry with `name: {name}` to `{}`", self.list),
+            Some(first) if names.len() > SHOWN => format!("`{}` has {} and others", self.list, listed(first)),
+            _ => format!("`{}` has {}", self.list, listed(&names)),
+        })
     }
 }

@@ -3,8 +3,8 @@
 use certmgr::KeyType;
 use serde_json::{Map, Value, json};
 
-use super::keys::{Fallback, Form, SECRET, Section, Shape, TOP, walk};
-use super::values::write_duration;
+use super::keys::{Fallback, Form, RATE, SECRET, Section, Shape, TOP, walk};
+use super::values::{listed, write_duration};
 
 /// One key of the reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +30,7 @@ pub fn settings() -> Vec<Setting> {
     let mut all = Vec::new();
     walk(&mut |path, section| {
         for key in section.keys {
-            let default = match key.fallback {
-                Fallback::Value(text) => Some(text.to_owned()),
-                Fallback::Computed(text) => Some(text()),
-                Fallback::Required | Fallback::RequiredThere | Fallback::Absent(_) | Fallback::Inner => None,
-            };
+            let default = key.default();
             let otherwise = match (key.fallback, &default) {
                 (Fallback::Required | Fallback::RequiredThere, _) => "**required**".to_owned(),
                 (Fallback::Absent(meaning), _) => meaning.to_owned(),
@@ -63,11 +59,7 @@ fn kind(shape: Shape) -> String {
         Shape::Texts(form) => format!("list of {}", form_name(form)),
         Shape::OneOrMore(form) => format!("{0} or list of {0}", form_name(form)),
         Shape::Switch => "`true` or `false`".to_owned(),
-        Shape::Choice(words) => words
-            .iter()
-            .map(|word| format!("`{word}`"))
-            .collect::<Vec<_>>()
-            .join(" or "),
+        Shape::Choice(words) => listed(words).replace(", ", " or "),
         Shape::Count => "number".to_owned(),
         Shape::CountWithin(least, most) => format!("number, {least} to {most}"),
         Shape::Size => "size".to_owned(),
@@ -97,7 +89,7 @@ fn form_name(form: Form) -> &'static str {
         Form::KeyType => "kind of key",
         Form::Mail => "mail address",
         Form::Resolver => "`ip:port`",
-        Form::Text => "text",
+        Form::Line => "text",
         Form::Url => "URL",
     }
 }
@@ -122,12 +114,7 @@ fn section_schema(section: &'static Section) -> Value {
         let mut schema = shape_schema(key.shape);
         if let Some(map) = schema.as_object_mut() {
             map.insert("description".to_owned(), json!(key.about));
-            let default = match key.fallback {
-                Fallback::Value(text) => Some(text.to_owned()),
-                Fallback::Computed(text) => Some(text()),
-                Fallback::Required | Fallback::RequiredThere | Fallback::Absent(_) | Fallback::Inner => None,
-            };
-            if let Some(text) = default {
+            if let Some(text) = key.default() {
                 map.insert("default".to_owned(), typed(key.shape, &text));
             }
         }
@@ -140,7 +127,7 @@ fn section_schema(section: &'static Section) -> Value {
         "properties": properties,
         "required": required.map(|key| key.name).collect::<Vec<_>>(),
     });
-    let exclusive = section.one_of.as_ref().filter(|one_of| one_of.required);
+    let exclusive = section.one_of.iter().find(|one_of| one_of.required);
     if let (Some(one_of), Some(map)) = (exclusive, schema.as_object_mut()) {
         let each = one_of.keys.iter().map(|key| json!({ "required": [key] }));
         map.insert("oneOf".to_owned(), each.collect());
@@ -148,8 +135,8 @@ fn section_schema(section: &'static Section) -> Value {
     schema
 }
 
-/// A default as JSON has it.
-fn typed(shape: Shape, text: &str) -> Value {
+/// A value as JSON has it.
+pub(super) fn typed(shape: Shape, text: &str) -> Value {
     let rate = || {
         let inside = text.strip_prefix("{ burst: ")?.strip_suffix(" }")?;
         let (burst, per_second) = inside.split_once(", per_second: ")?;
@@ -177,16 +164,10 @@ fn shape_schema(shape: Shape) -> Value {
         Shape::Switch => json!({ "type": "boolean" }),
         // `1.2` without quotes is a number to an editor and text to us.
         Shape::Choice(words) => {
-            let numbers = words
-                .iter()
-                .filter_map(|word| word.parse::<f64>().ok())
-                .map(|number| json!(number));
-            let words = words
-                .iter()
-                .map(|word| json!(word))
-                .chain(numbers)
-                .collect::<Vec<_>>();
-            json!({ "enum": words })
+            let numbers = words.iter().filter_map(|word| word.parse::<f64>().ok());
+            let numbers = numbers.map(|number| json!(number));
+            let words = words.iter().map(|word| json!(word)).chain(numbers);
+            json!({ "enum": words.collect::<Vec<_>>() })
         }
         Shape::Count => json!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "const": "unlimited" }] }),
         Shape::CountWithin(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
@@ -198,7 +179,7 @@ fn shape_schema(shape: Shape) -> Value {
             json!({ "type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$" })
         }
         Shape::Secret => section_schema(&SECRET),
-        Shape::Rate => json!({ "anyOf": [section_schema(&super::keys::RATE), { "const": "unlimited" }] }),
+        Shape::Rate => json!({ "anyOf": [section_schema(&RATE), { "const": "unlimited" }] }),
     }
 }
 

@@ -6,15 +6,15 @@ use gateway::settings::Route;
 
 use super::diagnostic::{Diagnostics, Place, Spanned};
 use super::fields::Fields;
-use super::names::Names;
-use super::values;
+use super::resolve::Lists;
+use super::values::{self, Wrong};
 
 /// A route as the file has it; `None` where a mistake was reported.
 #[derive(Debug)]
 pub(super) struct FileRoute {
-    name: Option<Spanned<String>>,
-    /// Of the whole route.
-    place: Place,
+    pub(super) name: Option<Spanned<String>>,
+    /// The place where its `match` stands, or the whole route.
+    pub(super) place: Place,
     pub(super) listeners: Vec<Spanned<String>>,
     pub(super) hosts: Vec<Spanned<String>>,
     service: Option<Spanned<String>>,
@@ -25,47 +25,35 @@ pub(super) struct FileRoute {
 }
 
 impl FileRoute {
-    pub(super) fn decode(fields: &Fields<'_>, found: &mut Diagnostics) -> Self {
-        let before = found.errors();
-        let matched = fields.map("match", found);
-        let listeners = matched
-            .as_ref()
-            .map(|m| m.values("listener", values::label, found))
-            .unwrap_or_default();
-        let hosts = matched
-            .as_ref()
-            .map(|m| m.values("host", values::host_pattern, found))
-            .unwrap_or_default();
-        let service = matched
-            .as_ref()
-            .and_then(|m| m.value("service", values::grpc_service, found));
-        let method = matched
-            .as_ref()
-            .and_then(|m| m.value("method", values::grpc_method, found));
-        let complete = matched.is_some() && found.errors() == before;
+    pub(super) fn decode(fields: &Fields<'_>) -> Self {
+        let before = fields.errors();
+        let matched = fields.map("match");
+        let of_match = matched.as_ref();
+        let values = |name, read: fn(&str) -> Result<String, Wrong>| {
+            of_match.map_or(Vec::new(), |matched| matched.values(name, read))
+        };
+        let (listeners, hosts) = (
+            values("listener", values::label),
+            values("host", values::host_pattern),
+        );
+        let service = of_match.and_then(|matched| matched.spanned("service", values::grpc_service));
+        let method = of_match.and_then(|matched| matched.spanned("method", values::grpc_method));
+        let complete = matched.is_some() && fields.errors() == before;
         if let (Some(method), None, true) = (&method, &service, complete) {
-            let remedy = "add `service: package.Service`, or leave `method` out".to_owned();
-            found.error(
-                method.place,
-                "`method` without `service` matches nothing",
-                Some(remedy),
-            );
+            let message = "`method` without `service` matches nothing";
+            let remedy = "add `service: package.Service`, or leave `method` out";
+            fields.error(method.place, message, remedy);
         }
         Self {
-            name: fields.value("name", values::route_label, found),
+            name: fields.spanned("name", values::route_label),
             place: matched.map_or(fields.place, |_| fields.place_of("match")),
             listeners,
             hosts,
             service,
             method,
-            backend: fields.value("backend", values::label, found),
+            backend: fields.spanned("backend", values::label),
             complete,
         }
-    }
-
-    /// The place where its `match` stands.
-    pub(super) fn place(&self) -> Place {
-        self.place
     }
 
     /// For messages and metrics, if the file gives no name: host, service, method and listener.
@@ -92,61 +80,49 @@ impl FileRoute {
         name
     }
 
-    fn resolve(self, name: String, targets: &Targets, found: &mut Diagnostics) -> Option<Route> {
+    fn resolve(&self, name: String, lists: &Lists, found: &mut Diagnostics) -> Option<Route> {
         for listener in &self.listeners {
-            if targets.listeners.position(listener, found).is_some()
-                && targets.plain_http.contains(&listener.value)
+            let Some(position) = lists.listener_names.position(listener, found) else {
+                continue;
+            };
+            if lists
+                .listeners
+                .get(position)
+                .is_some_and(|listener| listener.http.is_some())
             {
                 let message = format!(
                     "listener `{}` speaks plain HTTP and takes no RPCs",
                     listener.value
                 );
-                let remedy = "name listeners without `http`, or leave `listener` out".to_owned();
-                found.error(listener.place, message, Some(remedy));
+                let remedy = "name listeners without `http`, or leave `listener` out";
+                found.error(listener.place, message, remedy);
             }
         }
+        let text = |spanned: &Option<Spanned<String>>| spanned.as_ref().map(|text| text.value.clone());
         Some(Route {
             name,
-            backend: targets.backends.position(&self.backend?, found)?,
-            listeners: self.listeners.into_iter().map(|one| one.value).collect(),
-            hosts: self.hosts.into_iter().map(|host| host.value).collect(),
-            service: self.service.map(|service| service.value),
-            method: self.method.map(|method| method.value),
+            backend: lists.backend_names.position(self.backend.as_ref()?, found)?,
+            listeners: self.listeners.iter().map(|one| one.value.clone()).collect(),
+            hosts: self.hosts.iter().map(|host| host.value.clone()).collect(),
+            service: text(&self.service),
+            method: text(&self.method),
         })
     }
 }
 
-/// The names that routes may refer to.
-#[derive(Debug)]
-pub(super) struct Targets {
-    pub(super) listeners: Names,
-    /// Names of the listeners that take no RPCs.
-    pub(super) plain_http: Vec<String>,
-    pub(super) backends: Names,
-}
-
-/// Resolves all routes, and reports names and matches that are given twice.
-pub(super) fn resolve(routes: Vec<FileRoute>, targets: &Targets, found: &mut Diagnostics) -> Vec<Route> {
-    Names::new(
-        "route",
-        "routes",
-        routes.iter().map(|route| route.name.as_ref()),
-        found,
-    );
-    report_duplicates(&routes, found);
-    let mut taken = routes
-        .iter()
-        .filter_map(|route| Some(route.name.as_ref()?.value.clone()))
-        .collect::<BTreeSet<_>>();
-    let mut resolved = Vec::new();
-    for route in routes {
+/// Resolves all routes, and reports matches that are given twice.
+pub(super) fn resolve(lists: &Lists, found: &mut Diagnostics) -> Vec<Route> {
+    report_duplicates(&lists.routes, found);
+    let given = lists.routes.iter().filter_map(|route| route.name.as_ref());
+    let mut taken = given.map(|name| name.value.clone()).collect();
+    let resolve = |route: &FileRoute| {
         let name = match &route.name {
             Some(name) => name.value.clone(),
             None => free_name(route.made_name(), &mut taken),
         };
-        resolved.extend(route.resolve(name, targets, found));
-    }
-    resolved
+        route.resolve(name, lists, found)
+    };
+    lists.routes.iter().filter_map(resolve).collect()
 }
 
 fn free_name(made: String, taken: &mut BTreeSet<String>) -> String {
@@ -189,8 +165,8 @@ fn report_duplicates(routes: &[FileRoute], found: &mut Diagnostics) {
                         first.line
                     )
                 };
-                let remedy = "remove one of them, or match a service or method more exactly".to_owned();
-                found.error(place, message, Some(remedy));
+                let remedy = "remove one of them, or match a service or method more exactly";
+                found.error(place, message, remedy);
             }
         }
     }

@@ -6,7 +6,7 @@
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 use std::collections::HashMap;
 
-use super::diagnostic::{Diagnostics, Place, Spanned};
+use super::diagnostic::{Diagnostics, Place, Remedy, Spanned};
 use super::indentation;
 use super::values::shorten;
 
@@ -115,10 +115,8 @@ pub(super) fn parse(found: &mut Diagnostics) -> Option<Node> {
         }
     }
     if builder.root.is_none() {
-        let remedy = "see examples/minimal.yaml for the smallest configuration that serves".to_owned();
-        builder
-            .found
-            .error(Place::FILE, "the file is empty", Some(remedy));
+        let remedy = "see examples/minimal.yaml for the smallest configuration that serves";
+        builder.found.error(Place::FILE, "the file is empty", remedy);
     }
     builder.root
 }
@@ -129,17 +127,9 @@ fn report_syntax(error: &ScanError, found: &mut Diagnostics) {
     let last = found.text().lines().count().max(1);
     let place = if marker.line() > last {
         let length = found.text().lines().last().map_or(0, |line| line.chars().count());
-        Place {
-            line: last,
-            column: length.max(1),
-            length: 1,
-        }
+        Place::new(last, length.max(1), 1)
     } else {
-        Place {
-            line: marker.line(),
-            column: marker.col() + 1,
-            length: 1,
-        }
+        Place::new(marker.line(), marker.col() + 1, 1)
     };
     let (place, message, remedy) = indentation::explain_syntax(found.text(), place, error.info());
     // The same slip may have been told already as a line that was joined to the one before.
@@ -147,22 +137,16 @@ fn report_syntax(error: &ScanError, found: &mut Diagnostics) {
     found.error(place, message, remedy);
 }
 
-enum Frame {
-    List {
-        place: Place,
-        anchor: usize,
-        items: Vec<Node>,
-    },
-    Map {
-        place: Place,
-        anchor: usize,
-        entries: Vec<Entry>,
-        key: Option<Spanned<String>>,
-    },
+/// A list or a mapping of which the end has not come yet.
+struct Frame {
+    /// Without the key whose value has not come yet.
+    node: Node,
+    anchor: usize,
+    key: Option<Spanned<String>>,
 }
 
-/// The mistake was reported; reading ends.
-struct Stop;
+/// A mistake was reported that ends the reading.
+struct Unreadable;
 
 struct Builder<'a> {
     frames: Vec<Frame>,
@@ -174,13 +158,13 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Unreadable> {
         let place = place(span);
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
             Event::DocumentStart(_) if self.root.is_some() => {
-                let remedy = "one file holds one configuration; remove the `---` and what follows".to_owned();
-                self.stop(place, "a second document begins here", Some(remedy))
+                let remedy = "one file holds one configuration; remove the `---` and what follows";
+                self.stop(place, "a second document begins here", remedy)
             }
             Event::DocumentStart(_) => Ok(()),
             Event::Alias(id) => self.alias(id, place),
@@ -195,100 +179,64 @@ impl Builder<'_> {
                 if is_joined && !self.found.is_full() {
                     text = self.first_line(span, place);
                 }
-                let nothing = style == ScalarStyle::Plain && matches!(text.as_str(), "" | "~" | "null");
-                let value = if nothing {
-                    Value::Nothing
-                } else {
-                    Value::Text(text)
+                let value = match text.as_str() {
+                    "" | "~" | "null" if style == ScalarStyle::Plain => Value::Nothing,
+                    _ => Value::Text(text),
                 };
                 self.node(Node { place, value }, anchor)
             }
-            Event::SequenceStart(anchor, _) => self.open(
-                Frame::List {
-                    place,
-                    anchor,
-                    items: Vec::new(),
-                },
-                place,
-            ),
-            Event::MappingStart(anchor, _) => self.open(
-                Frame::Map {
-                    place,
-                    anchor,
-                    entries: Vec::new(),
-                    key: None,
-                },
-                place,
-            ),
+            Event::SequenceStart(anchor, _) => self.open(Value::List(Vec::new()), place, anchor),
+            Event::MappingStart(anchor, _) => self.open(Value::Map(Vec::new()), place, anchor),
             Event::SequenceEnd | Event::MappingEnd => match self.frames.pop() {
-                Some(Frame::List { place, anchor, items }) => self.node(
-                    Node {
-                        place,
-                        value: Value::List(items),
-                    },
-                    anchor,
-                ),
-                Some(Frame::Map {
-                    place,
-                    anchor,
-                    entries,
-                    ..
-                }) => self.node(
-                    Node {
-                        place,
-                        value: Value::Map(entries),
-                    },
-                    anchor,
-                ),
+                Some(frame) => self.node(frame.node, frame.anchor),
                 None => Ok(()),
             },
         }
     }
 
-    fn stop(&mut self, place: Place, message: impl Into<String>, remedy: Option<String>) -> Result<(), Stop> {
+    fn stop(
+        &mut self,
+        place: Place,
+        message: impl Into<String>,
+        remedy: impl Remedy,
+    ) -> Result<(), Unreadable> {
         self.found.error(place, message, remedy);
-        Err(Stop)
+        Err(Unreadable)
     }
 
     /// YAML joins bare text with deeper lines that follow. Nothing here needs that; it is a slip of
     /// indentation, so the first line is taken for what was meant.
     fn first_line(&mut self, span: Span, place: Place) -> String {
-        let next = Place {
-            line: span.end.line(),
-            column: 1,
-            length: 1,
-        };
         let line = |n: usize| self.found.text().lines().nth(n - 1).unwrap_or_default();
         let first = line(place.line)
             .chars()
             .skip(place.column - 1)
             .collect::<String>();
         let first = first.split(" #").next().unwrap_or_default().trim_end().to_owned();
-        let text = line(next.line);
-        let indentation = text.chars().take_while(|c| c.is_whitespace()).count();
-        let next = Place {
-            column: indentation + 1,
-            length: text.trim().chars().count(),
-            ..next
-        };
+        let next = line(span.end.line());
+        let indentation = next.chars().take_while(|c| c.is_whitespace()).count();
+        let next = Place::new(span.end.line(), indentation + 1, next.trim().chars().count());
         let remedy = format!(
             "YAML joins it to `{}`: begin it in the column of its neighbours above",
             shorten(&first)
         );
-        self.found
-            .error(next, "this line is indented too deep", Some(remedy));
+        self.found.error(next, "this line is indented too deep", remedy);
         first
     }
 
-    fn open(&mut self, frame: Frame, place: Place) -> Result<(), Stop> {
+    fn open(&mut self, value: Value, place: Place, anchor: usize) -> Result<(), Unreadable> {
         if self.frames.len() >= MAX_DEPTH {
             return self.stop(place, format!("nested deeper than {MAX_DEPTH} levels"), None);
         }
-        self.frames.push(frame);
+        self.frames.push(Frame {
+            node: Node { place, value },
+            anchor,
+            key: None,
+        });
         Ok(())
     }
 
-    fn alias(&mut self, id: usize, place: Place) -> Result<(), Stop> {
+    fn alias(&mut self, id: usize, place: Place) -> Result<(), Unreadable> {
         // An anchor is known once its node is complete, so a node cannot hold itself.
         let Some(node) = self.anchors.get(&id) else {
             return self.stop(place, "this alias stands inside the value that it names", None);
@@ -303,55 +251,57 @@ impl Builder<'_> {
             return self.node(node, 0);
         };
         let message = format!("up to this one, aliases stand for more than {too_much}");
-        let remedy = "use fewer aliases, or shorter ones".to_owned();
-        self.stop(place, message, Some(remedy))
+        self.stop(place, message, "use fewer aliases, or shorter ones")
     }
 
-    fn node(&mut self, mut node: Node, anchor: usize) -> Result<(), Stop> {
+    fn node(&mut self, mut node: Node, anchor: usize) -> Result<(), Unreadable> {
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
-        match self.frames.last_mut() {
-            None => self.root = Some(node),
-            Some(Frame::List { items, .. }) => items.push(node),
-            Some(Frame::Map { entries, key, .. }) => match key.take() {
-                None => match node.value {
-                    Value::Text(text) => {
-                        *key = Some(Spanned {
-                            value: text,
-                            place: node.place,
-                        })
-                    }
-                    Value::Nothing => {
-                        *key = Some(Spanned {
-                            value: String::new(),
-                            place: node.place,
-                        })
-                    }
-                    Value::List(_) | Value::Map(_) => {
-                        return self.stop(node.place, "a key must be a word", None);
-                    }
-                },
-                Some(key) => {
-                    if node.value == Value::Nothing {
-                        node.place = key.place;
-                    }
-                    if entries.len() >= MAX_KEYS {
-                        return self.stop(
-                            key.place,
-                            format!("more than {MAX_KEYS} keys in one mapping"),
-                            None,
-                        );
-                    }
-                    if let Some(first) = entries.iter().find(|e| e.key.value == key.value) {
-                        let message = format!("key `{}` is given twice", key.value);
-                        let remedy = format!("the first is in line {}; keep one", first.key.place.line);
-                        self.found.error(key.place, message, Some(remedy));
-                    } else {
-                        entries.push(Entry { key, value: node });
-                    }
+        let Some(Frame {
+            node: parent,
+            key: open_key,
+            ..
+        }) = self.frames.last_mut()
+        else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        let entries = match &mut parent.value {
+            Value::Map(entries) => entries,
+            Value::List(items) => {
+                items.push(node);
+                return Ok(());
+            }
+            Value::Nothing | Value::Text(_) => return Ok(()),
+        };
+        let Some(key) = open_key.take() else {
+            let text = match node.value {
+                Value::Text(text) => text,
+                Value::Nothing => String::new(),
+                Value::List(_) | Value::Map(_) => {
+                    return self.stop(node.place, "a key must be a word", None);
                 }
-            },
+            };
+            *open_key = Some(Spanned::new(text, node.place));
+            return Ok(());
+        };
+        if node.value == Value::Nothing {
+            node.place = key.place;
+        }
+        if entries.len() >= MAX_KEYS {
+            return self.stop(
+                key.place,
+                format!("more than {MAX_KEYS} keys in one mapping"),
+                None,
+            );
+        }
+        if let Some(first) = entries.iter().find(|e| e.key.value == key.value) {
+            let message = format!("key `{}` is given twice", key.value);
+            let remedy = format!("the first is in line {}; keep one", first.key.place.line);
+            self.found.error(key.place, message, remedy);
+        } else {
+            entries.push(Entry { key, value: node });
         }
         Ok(())
     }
@@ -363,9 +313,5 @@ fn place(span: Span) -> Place {
     } else {
         1
     };
-    Place {
-        line: span.start.line(),
-        column: span.start.col() + 1,
-        length,
-    }
+    Place::new(span.start.line(), span.start.col() + 1, length)
 }

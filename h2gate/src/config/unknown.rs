@@ -2,7 +2,7 @@
 
 use super::diagnostic::Diagnostics;
 use super::indentation;
-use super::keys::{Section, walk};
+use super::keys::{Key, Section, walk};
 use super::tree::{Entry, Value};
 use super::values::shorten;
 
@@ -19,18 +19,21 @@ pub(super) fn report(section: &'static Section, entry: &Entry, found: &mut Diagn
         return;
     }
     if let Some((_, instead)) = section.future.iter().find(|(future, _)| *future == name) {
-        let message = format!("`{name}` is not supported by this version");
-        found.error(place, message, Some((*instead).to_owned()));
+        found.error(
+            place,
+            format!("`{name}` is not supported by this version"),
+            *instead,
+        );
         return;
     }
     if NEEDLESS.contains(&name) {
         let message = format!("`{name}` needs no setting: HTTP/2 is what is spoken, wherever gRPC is");
-        found.error(place, message, Some("remove the line".to_owned()));
+        found.error(place, message, "remove the line");
         return;
     }
     if name == "<<" {
-        let remedy = "write the keys out; whole values can be shared by `&name` and `*name`".to_owned();
-        found.error(place, "merging mappings by `<<` is not supported", Some(remedy));
+        let remedy = "write the keys out; whole values can be shared by `&name` and `*name`";
+        found.error(place, "merging mappings by `<<` is not supported", remedy);
         return;
     }
     let message = match name {
@@ -47,18 +50,18 @@ pub(super) fn report(section: &'static Section, entry: &Entry, found: &mut Diagn
         })
         .or_else(|| nearest(name, section).map(|key| format!("did you mean `{key}`?")))
         .or_else(|| elsewhere(name))
-        .unwrap_or_else(|| format!("keys of {}: {}", section.title, names(section)));
-    found.error(place, message, Some(remedy));
+        .unwrap_or_else(|| {
+            let names = section.keys.iter().map(|key| key.name).collect::<Vec<_>>();
+            format!("keys of {}: {}", section.title, names.join(", "))
+        });
+    found.error(place, message, remedy);
 }
 
 /// Says if one of the unknown keys is probably meant to be `name`; its absence is then no second mistake.
 pub(super) fn stands_for(entries: &[Entry], section: &'static Section, name: &str) -> bool {
     entries.iter().map(|entry| entry.key.value.as_str()).any(|key| {
         // A source that does not exist yet stands for one that does.
-        let is_source = section
-            .one_of
-            .as_ref()
-            .is_some_and(|one_of| one_of.keys.contains(&name));
+        let is_source = section.one_of.iter().any(|one_of| one_of.keys.contains(&name));
         let future = is_source && section.future.iter().any(|(future, _)| *future == key);
         section.key(key).is_none() && (future || nearest(key, section) == Some(name))
     })
@@ -81,12 +84,9 @@ fn plural(name: &str, entry: &Entry, section: &'static Section) -> Option<String
 /// The key of `section` that was probably meant.
 fn nearest(name: &str, section: &'static Section) -> Option<&'static str> {
     let snake = snake_case(name);
-    if let Some((_, key)) = section
-        .synonyms
-        .iter()
-        .find(|(other, _)| *other == name || *other == snake)
-    {
-        return Some(key);
+    let is_synonym = |key: &&Key| key.synonyms.iter().any(|other| *other == name || *other == snake);
+    if let Some(key) = section.keys.iter().find(is_synonym) {
+        return Some(key.name);
     }
     closest(&snake, section.keys.iter().map(|key| key.name))
 }
@@ -99,6 +99,14 @@ pub(super) fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
         .filter(|(distance, candidate)| *distance <= bound && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// The remedy for a word that is none of `candidates`: the nearest of them, or something else.
+pub(super) fn closest_or(word: &str, candidates: &[&str], otherwise: impl FnOnce() -> String) -> String {
+    match closest(word, candidates.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => otherwise(),
+    }
 }
 
 /// `minVersion` and `min-version` are `min_version`.
@@ -135,15 +143,6 @@ fn elsewhere(name: &str) -> Option<String> {
             others.join(", of ")
         )),
     }
-}
-
-fn names(section: &'static Section) -> String {
-    section
-        .keys
-        .iter()
-        .map(|key| key.name)
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub(super) use name::{
     MAX_MADE_LABEL, domain, grpc_method, grpc_service, host_pattern, label, route_label, shorten,
 };
 pub(super) use remote::{
-    bucket, is_local, mail, may_hold_secret, queue, region, resolver, role, text, url, variable,
+    bucket, is_local, mail, may_hold_secret, path, queue, region, resolver, role, text, url, variable,
 };
 
 /// The reason why a text is not the value that a key wants.
@@ -24,19 +24,31 @@ pub(super) struct Wrong {
 }
 
 impl Wrong {
-    pub(super) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            remedy: None,
-        }
+    pub(super) fn new(message: String) -> Self {
+        let remedy = None;
+        Self { message, remedy }
     }
+}
 
-    pub(super) fn but(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            remedy: Some(remedy.into()),
+/// A [`Wrong`]: the message, and behind a `;` the remedy; both as in [`format!`].
+macro_rules! wrong {
+    ($message:literal $(, $value:expr)*) => {
+        $crate::config::values::Wrong::new(format!($message $(, $value)*))
+    };
+    ($message:literal $(, $value:expr)*; $remedy:literal $(, $instead:expr)*) => {
+        $crate::config::values::Wrong {
+            message: format!($message $(, $value)*),
+            remedy: Some(format!($remedy $(, $instead)*)),
         }
-    }
+    };
+}
+
+pub(super) use wrong;
+
+/// `a`, `b`, `c`: for messages.
+pub(super) fn listed(names: &[&str]) -> String {
+    let names = names.iter().map(|name| format!("`{name}`"));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 const DURATION_UNITS: [(&str, u64); 5] = [
@@ -60,17 +72,10 @@ const SIZE_UNITS: [(&str, u64); 7] = [
 /// `500ms`, `10s`, `1h30m`: whole numbers with units, at least a millisecond.
 pub(super) fn duration(text: &str) -> Result<Duration, Wrong> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Wrong::but(
-            format!("`{text}` has no unit"),
-            format!("write `{text}s` for seconds, or use ms, m, h, d"),
-        ));
+        return Err(wrong!("`{text}` has no unit"; "write `{text}s` for seconds, or use ms, m, h, d"));
     }
-    let not_a_duration = || {
-        Wrong::but(
-            format!("`{text}` is not a duration"),
-            "write a whole number and a unit: 500ms, 10s, 5m, 1h, 7d",
-        )
-    };
+    let not_a_duration =
+        || wrong!("`{text}` is not a duration"; "write a whole number and a unit: 500ms, 10s, 5m, 1h, 7d");
     let mut milliseconds = 0_u64;
     let mut rest = text;
     while !rest.is_empty() {
@@ -94,11 +99,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, Wrong> {
     }
     // A hundred years is for ever, and sums with clocks stay far from their ends.
     if milliseconds > 36_500 * 86_400_000 {
-        return Err(Wrong::new(format!("`{text}` is longer than a hundred years")));
+        return Err(wrong!("`{text}` is longer than a hundred years"));
     }
     match milliseconds {
         0 if text.is_empty() => Err(not_a_duration()),
-        0 => Err(Wrong::new("a duration must be more than zero")),
+        0 => Err(wrong!("a duration must be more than zero")),
         n => Ok(Duration::from_millis(n)),
     }
 }
@@ -112,17 +117,18 @@ pub(super) fn age(text: &str) -> Result<Duration, Wrong> {
     }
 }
 
-/// A duration, read like [`duration`], within these bounds.
+/// A duration, read like [`duration`] or [`age`], within these bounds.
 pub(super) fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, Wrong> {
-    let given = duration(text)?;
+    let given = if least.is_zero() {
+        age(text)?
+    } else {
+        duration(text)?
+    };
     if (least..=most).contains(&given) {
         return Ok(given);
     }
     let what = if given < least { "short" } else { "long" };
-    Err(Wrong::but(
-        format!("`{text}` is too {what}"),
-        format!("write {} to {}", write_duration(least), write_duration(most)),
-    ))
+    Err(wrong!("`{text}` is too {what}"; "write {} to {}", write_duration(least), write_duration(most)))
 }
 
 /// The shortest text that [`duration`] reads as the same, to the millisecond.
@@ -154,11 +160,11 @@ pub(super) fn size(text: &str) -> Result<u64, Wrong> {
     };
     let number = number.replace('_', "").parse::<u64>().ok();
     match number.zip(factor).and_then(|(n, factor)| n.checked_mul(factor)) {
-        Some(0) => Err(Wrong::new("a size must be more than zero")),
+        Some(0) => Err(wrong!("a size must be more than zero")),
         Some(bytes) => Ok(bytes),
-        None => Err(Wrong::but(
-            format!("`{text}` is not a size"),
-            "write a whole number and a unit: 1500B, 64KiB, 4MiB, 1GiB",
+        None => Err(wrong!(
+            "`{text}` is not a size";
+            "write a whole number and a unit: 1500B, 64KiB, 4MiB, 1GiB"
         )),
     }
 }
@@ -178,15 +184,9 @@ pub(super) fn write_size(bytes: u64) -> String {
 pub(super) fn count(text: &str) -> Result<u64, Wrong> {
     let digits = text.starts_with(|c: char| c.is_ascii_digit());
     match text.replace('_', "").parse::<u64>() {
-        Ok(0) => Err(Wrong::but(
-            "must be at least 1",
-            "write 1 or more, or leave the key out for its default",
-        )),
+        Ok(0) => Err(wrong!("must be at least 1"; "write 1 or more, or leave the key out for its default")),
         Ok(n) if digits => Ok(n),
-        _ => Err(Wrong::but(
-            format!("`{text}` is not a whole number"),
-            "write digits, such as 1000 or 100_000",
-        )),
+        _ => Err(wrong!("`{text}` is not a whole number"; "write digits, such as 1000 or 100_000")),
     }
 }
 
@@ -198,7 +198,7 @@ pub(super) fn count_within(text: &str, bounds: &RangeInclusive<u64>) -> Result<u
     }
     let what = if given < *bounds.start() { "few" } else { "many" };
     let remedy = format!("write {} to {}", bounds.start(), bounds.end());
-    Err(Wrong::but(format!("{given} are too {what}"), remedy))
+    Err(wrong!("{given} are too {what}"; "{remedy}"))
 }
 
 /// `true` or `false`, and nothing else.
@@ -206,10 +206,7 @@ pub(super) fn switch(text: &str) -> Result<bool, Wrong> {
     match text {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(Wrong::but(
-            format!("`{text}` is neither true nor false"),
-            "write true or false",
-        )),
+        _ => Err(wrong!("`{text}` is neither true nor false"; "write true or false")),
     }
 }
 

@@ -13,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::date;
-use crate::config::{Diagnostics, LocatedCertificate, LocatedPath, PathUse, Place, Spanned};
+use crate::config::{Diagnostics, Located, LocatedPath, PathUse, Place, Spanned};
 
 /// Placeholders of examples, which nobody means as values, in capitals.
 const PLACEHOLDERS: [&str; 5] = ["REPLACE-ME", "REPLACE_ME", "CHANGE-ME", "CHANGE_ME", "CHANGEME"];
@@ -60,13 +60,13 @@ impl<T> Checked<T> {
 
 /// With `anchors` the chain must lead to one of them. What `state_dir` keeps is what it would take the place of.
 pub(super) fn certificate(
-    located: &LocatedCertificate,
+    located: &Located<CertificateConfig>,
     anchors: &[CertificateDer<'static>],
     state_dir: Option<&Path>,
     now: UnixTime,
     found: &mut Diagnostics,
 ) -> Checked<Summary> {
-    let one = &located.certificate;
+    let one = &located.config;
     paths(&located.paths, found);
     let state = match elsewhere(&one.source) {
         Some(place) => Condition::NotAsked(place),
@@ -94,13 +94,13 @@ pub(super) fn elsewhere(source: &Source) -> Option<String> {
 }
 
 fn files(
-    located: &LocatedCertificate,
+    located: &Located<CertificateConfig>,
     anchors: &[CertificateDer<'static>],
     state_dir: Option<&Path>,
     now: UnixTime,
     found: &mut Diagnostics,
 ) -> Option<Summary> {
-    let (one, place) = (&located.certificate, located.name_place);
+    let (one, place) = (&located.config, located.name_place);
     let summary = match certmgr::check(one, anchors, state_dir, now) {
         Ok(summary) => summary,
         Err(error) => {
@@ -146,17 +146,17 @@ fn files(
 /// The chain is read first; what the key's path leads to is worth a look all the same.
 fn tell_key_as_well(
     error: &certmgr::Error,
-    located: &LocatedCertificate,
+    located: &Located<CertificateConfig>,
     now: UnixTime,
     found: &mut Diagnostics,
 ) {
-    let Source::Files(files) = &located.certificate.source else {
+    let Source::Files(files) = &located.config.source else {
         return;
     };
     if error.places != [files.chain.display().to_string()] || files.key == files.chain {
         return;
     }
-    let name = located.certificate.name.clone();
+    let name = located.config.name.clone();
     let alone = CertificateConfig::from_files(name, files.key.clone(), files.key.clone());
     let unreadable = certmgr::check(&alone, &[], None, now)
         .err()
@@ -167,10 +167,10 @@ fn tell_key_as_well(
 }
 
 /// At the path, if one file alone is to blame.
-fn tell(error: &certmgr::Error, located: &LocatedCertificate, found: &mut Diagnostics) {
+fn tell(error: &certmgr::Error, located: &Located<CertificateConfig>, found: &mut Diagnostics) {
     let message = format!(
         "certificate `{}`: {}: {}",
-        located.certificate.name,
+        located.config.name,
         error.places.join(", "),
         error.reason
     );

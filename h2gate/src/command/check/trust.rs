@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use certmgr::Source;
+use certmgr::{Source, TrustConfig};
 use certstore::{Part, ProvedTrust, TrustBundle, UnixTime};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::sources::{self, Checked, Condition, read};
-use crate::config::{Diagnostics, LocatedPath, LocatedTrust, PathUse};
+use crate::config::{Diagnostics, Located, LocatedPath, PathUse};
 
 /// The content of a bundle.
 pub(super) struct Contents {
@@ -33,12 +33,12 @@ pub(super) fn anchors<'a>(
 
 /// Checks a bundle against the one that `state_dir` keeps, whose place it would take.
 pub(super) fn check(
-    located: &LocatedTrust,
+    located: &Located<TrustConfig>,
     state_dir: Option<&Path>,
     now: UnixTime,
     found: &mut Diagnostics,
 ) -> Checked<Contents> {
-    let one = &located.trust;
+    let one = &located.config;
     let state = match sources::elsewhere(&one.source) {
         Some(place) => Condition::NotAsked(place),
         None => files(located, state_dir, now, found).map_or(Condition::Unusable, Condition::Usable),
@@ -51,12 +51,12 @@ pub(super) fn check(
 }
 
 fn files(
-    located: &LocatedTrust,
+    located: &Located<TrustConfig>,
     state_dir: Option<&Path>,
     now: UnixTime,
     found: &mut Diagnostics,
 ) -> Option<Contents> {
-    let Source::Files(_) = located.trust.source else {
+    let Source::Files(_) = located.config.source else {
         return None;
     };
     let path = |purpose| located.paths.iter().find(|one| one.purpose == purpose);
@@ -69,8 +69,8 @@ fn files(
         None => cas.clone(),
         Some(lists) => lists?,
     };
-    let kept = state_dir.and_then(|directory| certmgr::kept_trust(directory, &located.trust));
-    let parsed = TrustBundle::parse(&cas, &lists, located.trust.revocation, now);
+    let kept = state_dir.and_then(|directory| certmgr::kept_trust(directory, &located.config));
+    let parsed = TrustBundle::parse(&cas, &lists, located.config.revocation, now);
     let not_older = |proved: ProvedTrust| match &kept {
         Some(kept) => proved.not_older_than(kept),
         None => Ok(proved),
@@ -84,7 +84,7 @@ fn files(
             };
             let message = format!(
                 "trust bundle `{}`: {}: {error}",
-                located.trust.name,
+                located.config.name,
                 blamed.path.display()
             );
             found.error(blamed.place, message, Some(error.remedy().to_owned()));

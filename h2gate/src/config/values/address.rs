@@ -5,28 +5,26 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use gateway::settings::EndpointAddress;
 use ipnet::IpNet;
 
-use super::Wrong;
 use super::name::domain;
+use super::{Wrong, wrong};
 
 /// `ip:port` to listen on; `[ip]:port` for IPv6.
 pub(in crate::config) fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {
     let (host, port) = host_and_port(text, 443)?;
     match host {
-        "" | "*" => Err(Wrong::but(
-            format!("`{text}` does not say which address"),
-            format!(
-                "write \"[::]:{port}\" for all addresses, or \"127.0.0.1:{port}\" for this machine alone"
-            ),
+        "" | "*" => Err(wrong!(
+            "`{text}` does not say which address";
+            "write \"[::]:{port}\" for all addresses, or \"127.0.0.1:{port}\" for this machine alone"
         )),
-        "localhost" => Err(Wrong::but(
-            "a listening address must be an IP address",
-            format!("write \"127.0.0.1:{port}\" or \"[::1]:{port}\""),
+        "localhost" => Err(wrong!(
+            "a listening address must be an IP address";
+            "write \"127.0.0.1:{port}\" or \"[::1]:{port}\""
         )),
         host => match ip(host) {
             Some(ip) => Ok(SocketAddr::new(ip, port)),
-            None => Err(Wrong::but(
-                format!("`{host}` is not an IP address"),
-                format!("write \"[::]:{port}\" for all addresses, or one address of this machine"),
+            None => Err(wrong!(
+                "`{host}` is not an IP address";
+                "write \"[::]:{port}\" for all addresses, or one address of this machine"
             )),
         },
     }
@@ -38,51 +36,36 @@ pub(in crate::config) fn endpoint(text: &str) -> Result<EndpointAddress, Wrong> 
         && ["http", "https"].contains(&scheme)
     {
         let host = rest.split('/').next().unwrap_or(rest);
-        return Err(Wrong::but(
-            format!(
-                "`{text}` is a URL; this version speaks plaintext HTTP/2 (h2c) to backends, and no TLS yet"
-            ),
-            format!(
-                "write host:port, as in {}",
-                if host.contains(':') {
-                    host.to_owned()
-                } else {
-                    format!("{host}:50051")
-                }
-            ),
+        let port = if host.contains(':') { "" } else { ":50051" };
+        return Err(wrong!(
+            "`{text}` is a URL; this version speaks plaintext HTTP/2 (h2c) to backends, and no TLS yet";
+            "write host:port, as in {host}{port}"
         ));
     }
     if text.starts_with("unix:") {
-        return Err(Wrong::but(
-            "Unix sockets are not supported",
-            "let the backend listen on TCP and write host:port",
+        return Err(wrong!(
+            "Unix sockets are not supported";
+            "let the backend listen on TCP and write host:port"
         ));
     }
     let (host, port) = host_and_port(text, 50051)?;
     if port == 0 {
-        return Err(Wrong::new(format!(
-            "`{text}` has port 0, which nobody can connect to"
-        )));
+        return Err(wrong!("`{text}` has port 0, which nobody can connect to"));
     }
     if let Some(ip) = ip(host) {
         if ip.is_unspecified() {
-            return Err(Wrong::but(
-                format!("`{host}` means every address; nobody can connect to it"),
-                format!("write 127.0.0.1:{port} for this machine, or the address of the backend"),
+            return Err(wrong!(
+                "`{host}` means every address; nobody can connect to it";
+                "write 127.0.0.1:{port} for this machine, or the address of the backend"
             ));
         }
         return Ok(EndpointAddress::Address(SocketAddr::new(ip, port)));
     }
     if host.is_empty() {
-        return Err(Wrong::but(
-            format!("`{text}` names no host"),
-            format!("write host:port, such as 127.0.0.1:{port}"),
-        ));
+        return Err(wrong!("`{text}` names no host"; "write host:port, such as 127.0.0.1:{port}"));
     }
     if host.contains('*') {
-        return Err(Wrong::new(format!(
-            "`{host}` is a pattern; an endpoint is one host"
-        )));
+        return Err(wrong!("`{host}` is a pattern; an endpoint is one host"));
     }
     let host = match host.strip_suffix('.') {
         // An absolute name: the resolver's search list is not tried.
@@ -98,19 +81,15 @@ pub(in crate::config) fn network(text: &str) -> Result<IpNet, Wrong> {
         return Ok(IpNet::from(address));
     }
     let Ok(network) = text.parse::<IpNet>() else {
-        return Err(Wrong::but(
-            format!("`{text}` is not a range of addresses"),
-            "write ADDRESS/BITS, such as 10.0.0.0/8 or fd00::/8, or one address",
+        return Err(wrong!(
+            "`{text}` is not a range of addresses";
+            "write ADDRESS/BITS, such as 10.0.0.0/8 or fd00::/8, or one address"
         ));
     };
     if network.addr() != network.network() {
-        return Err(Wrong::but(
-            format!("`{text}` has bits set beyond its /{}", network.prefix_len()),
-            format!(
-                "write {} for the range, or {} for the one address",
-                network.trunc(),
-                network.addr()
-            ),
+        return Err(wrong!(
+            "`{text}` has bits set beyond its /{}", network.prefix_len();
+            "write {} for the range, or {} for the one address", network.trunc(), network.addr()
         ));
     }
     Ok(network)
@@ -119,23 +98,17 @@ pub(in crate::config) fn network(text: &str) -> Result<IpNet, Wrong> {
 /// `usual` is the port that remedies name.
 fn host_and_port(text: &str, usual: u16) -> Result<(&str, u16), Wrong> {
     if text.contains("${") || text.starts_with('$') {
-        return Err(Wrong::but(
-            format!("`{text}` is a variable for a shell"),
-            "write the value itself: nothing is filled in from the environment here",
+        return Err(wrong!(
+            "`{text}` is a variable for a shell";
+            "write the value itself: nothing is filled in from the environment here"
         ));
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let rest = rest.trim_matches('/');
-        return Err(Wrong::but(
-            format!("`{scheme}://` does not belong here"),
-            format!("write host:port: {rest}"),
-        ));
+        return Err(wrong!("`{scheme}://` does not belong here"; "write host:port: {rest}"));
     }
     if let Some((before, _)) = text.split_once('/') {
-        return Err(Wrong::but(
-            format!("`{text}` has a path"),
-            format!("write host:port alone: {before}"),
-        ));
+        return Err(wrong!("`{text}` has a path"; "write host:port alone: {before}"));
     }
     if let Ok(address) = text.parse::<Ipv6Addr>() {
         let guess = text.rsplit_once(':').and_then(|(host, port)| {
@@ -143,49 +116,30 @@ fn host_and_port(text: &str, usual: u16) -> Result<(&str, u16), Wrong> {
             (port.parse::<u16>().ok()? > 0).then(|| format!("\"[{host}]:{port}\""))
         });
         let example = guess.unwrap_or_else(|| format!("\"[{address}]:{usual}\""));
-        return Err(Wrong::but(
-            format!("`{text}` has no port"),
-            format!("IPv6 addresses need brackets before the port: {example}"),
-        ));
+        return Err(
+            wrong!("`{text}` has no port"; "IPv6 addresses need brackets before the port: {example}"),
+        );
     }
     let Some((host, port)) = text.rsplit_once(':') else {
         if text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(Wrong::but(
-                format!("`{text}` is only a port"),
-                format!("write host:port, such as \"[::]:{text}\""),
-            ));
+            return Err(wrong!("`{text}` is only a port"; "write host:port, such as \"[::]:{text}\""));
         }
-        return Err(Wrong::but(
-            format!("`{text}` has no port"),
-            format!("write host:port, such as {text}:{usual}"),
-        ));
+        return Err(wrong!("`{text}` has no port"; "write host:port, such as {text}:{usual}"));
     };
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
         if host.starts_with('[') {
-            return Err(Wrong::but(
-                format!("`{text}` has no port"),
-                format!("write \"{text}:{usual}\""),
-            ));
+            return Err(wrong!("`{text}` has no port"; "write \"{text}:{usual}\""));
         }
         let guess = match host.parse::<Ipv6Addr>() {
             Ok(host) => format!("\"[{host}]:{port}\""),
             Err(_) => format!("\"[::1]:{usual}\""),
         };
-        return Err(Wrong::but(
-            format!("`{text}` has more than one colon"),
-            format!("IPv6 addresses need brackets: {guess}"),
-        ));
+        return Err(wrong!("`{text}` has more than one colon"; "IPv6 addresses need brackets: {guess}"));
     }
     match port.parse::<u16>() {
         Ok(number) if !port.starts_with('+') => Ok((host, number)),
-        _ if port.is_empty() => Err(Wrong::but(
-            format!("`{text}` has no port"),
-            format!("write host:port, such as {text}{usual}"),
-        )),
-        _ => Err(Wrong::but(
-            format!("`{port}` is not a port"),
-            "a port is a number from 1 to 65535",
-        )),
+        _ if port.is_empty() => Err(wrong!("`{text}` has no port"; "write host:port, such as {text}{usual}")),
+        _ => Err(wrong!("`{port}` is not a port"; "a port is a number from 1 to 65535")),
     }
 }
 

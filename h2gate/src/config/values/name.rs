@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::Wrong;
+use super::{Wrong, wrong};
 
 /// The longest name.
 const MAX_LABEL: usize = 200;
@@ -21,15 +21,12 @@ pub(in crate::config) fn route_label(text: &str) -> Result<String, Wrong> {
 }
 
 fn label_with(others: &[char], text: &str) -> Result<String, Wrong> {
-    let lawful = |c: char| {
+    let valid = |c: char| {
         c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '*' | ':') || others.contains(&c)
     };
-    if text.is_empty() || text.len() > MAX_LABEL || !text.chars().all(lawful) {
+    if text.is_empty() || text.len() > MAX_LABEL || !text.chars().all(valid) {
         let remedy = "use letters, digits and - _ . / only, at most 200";
-        return Err(Wrong::but(
-            format!("`{}` is not a usable name", shorten(text)),
-            remedy,
-        ));
+        return Err(wrong!("`{}` is not a usable name", shorten(text); "{remedy}"));
     }
     Ok(text.to_owned())
 }
@@ -41,17 +38,11 @@ pub(in crate::config) fn domain(text: &str) -> Result<String, Wrong> {
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let host = rest.split(['/', ':']).next().unwrap_or(rest);
-        return Err(Wrong::but(
-            format!("`{scheme}://` does not belong here"),
-            format!("write the host alone: {host}"),
-        ));
+        return Err(wrong!("`{scheme}://` does not belong here"; "write the host alone: {host}"));
     }
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     if let Some(address) = bare.filter(|text| text.parse::<IpAddr>().is_ok()) {
-        return Err(Wrong::but(
-            format!("`{text}` has brackets"),
-            format!("write {address}"),
-        ));
+        return Err(wrong!("`{text}` has brackets"; "write {address}"));
     }
     if let Some((host, rest)) = text.split_once(['/', ':']) {
         let part = if rest.bytes().all(|b| b.is_ascii_digit()) {
@@ -59,31 +50,22 @@ pub(in crate::config) fn domain(text: &str) -> Result<String, Wrong> {
         } else {
             "path"
         };
-        return Err(Wrong::but(
-            format!("`{text}` has a {part}"),
-            format!("write the host alone: {host}"),
-        ));
+        return Err(wrong!("`{text}` has a {part}"; "write the host alone: {host}"));
     }
     if !text.is_ascii() {
-        return Err(Wrong::but(
-            format!("`{text}` has letters beyond ASCII"),
-            "write the form that begins with xn--",
-        ));
+        return Err(wrong!("`{text}` has letters beyond ASCII"; "write the form that begins with xn--"));
     }
     if let Some(relative) = text.strip_suffix('.').filter(|name| !name.is_empty()) {
-        return Err(Wrong::but(
-            format!("`{text}` ends with a dot"),
-            format!("write {relative}"),
-        ));
+        return Err(wrong!("`{text}` ends with a dot"; "write {relative}"));
     }
     let name = text.strip_prefix("*.").unwrap_or(text);
     if name.contains('*') {
-        return Err(Wrong::but(
-            format!("`{text}` has `*` in a place where it means nothing"),
-            "`*` stands only for the whole first label, as in *.example.com",
+        return Err(wrong!(
+            "`{text}` has `*` in a place where it means nothing";
+            "`*` stands only for the whole first label, as in *.example.com"
         ));
     }
-    let labels_lawful = name.split('.').all(|label| {
+    let labels_valid = name.split('.').all(|label| {
         (1..=63).contains(&label.len())
             // Names beyond RFC 952's are certified and served, though public CAs certify none with `_`.
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
@@ -94,10 +76,10 @@ pub(in crate::config) fn domain(text: &str) -> Result<String, Wrong> {
         .rsplit('.')
         .next()
         .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
-    if !labels_lawful || last_is_number || name.len() > 253 {
-        return Err(Wrong::but(
-            format!("`{}` is not a host name", shorten(text)),
-            "write letters, digits, `-` and `_` between dots, such as api.example.com; a part has at most 63 of them, the whole 253",
+    if !labels_valid || last_is_number || name.len() > 253 {
+        return Err(wrong!(
+            "`{}` is not a host name", shorten(text);
+            "write letters, digits, `-` and `_` between dots, such as api.example.com; a part has at most 63 of them, the whole 253"
         ));
     }
     Ok(text.to_ascii_lowercase())
@@ -106,10 +88,7 @@ pub(in crate::config) fn domain(text: &str) -> Result<String, Wrong> {
 /// A host that a route matches: as [`domain`], or an IPv6 address in brackets as in `:authority`.
 pub(in crate::config) fn host_pattern(text: &str) -> Result<String, Wrong> {
     if text == "*" {
-        return Err(Wrong::but(
-            "`*` alone is not a host",
-            "to match every host leave `host` out",
-        ));
+        return Err(wrong!("`*` alone is not a host"; "to match every host leave `host` out"));
     }
     let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match inside.and_then(|inside| inside.parse::<std::net::Ipv6Addr>().ok()) {
@@ -123,24 +102,18 @@ pub(in crate::config) fn grpc_service(text: &str) -> Result<String, Wrong> {
     let trimmed = text.trim_matches('/');
     if let Some((service, method)) = trimmed.split_once('/') {
         let remedy = format!("write `service: {service}` and `method: {method}`");
-        return Err(Wrong::but(format!("`{text}` is a path"), remedy));
+        return Err(wrong!("`{text}` is a path"; "{remedy}"));
     }
     if trimmed != text {
-        return Err(Wrong::but(
-            format!("`{text}` has a slash"),
-            format!("write `service: {trimmed}`"),
-        ));
+        return Err(wrong!("`{text}` has a slash"; "write `service: {trimmed}`"));
     }
     if text.contains('*') {
-        return Err(Wrong::but(
-            "a service cannot be a pattern",
-            "to match every service leave `service` out",
-        ));
+        return Err(wrong!("a service cannot be a pattern"; "to match every service leave `service` out"));
     }
     if !text.split('.').all(identifier) {
-        return Err(Wrong::but(
-            format!("`{}` is not a gRPC service", shorten(text)),
-            "write package.Service as in the .proto file",
+        return Err(wrong!(
+            "`{}` is not a gRPC service", shorten(text);
+            "write package.Service as in the .proto file"
         ));
     }
     Ok(text.to_owned())
@@ -149,21 +122,15 @@ pub(in crate::config) fn grpc_service(text: &str) -> Result<String, Wrong> {
 /// `Method`.
 pub(in crate::config) fn grpc_method(text: &str) -> Result<String, Wrong> {
     if text == "*" {
-        return Err(Wrong::but(
-            "a method cannot be a pattern",
-            "to match every method leave `method` out",
-        ));
+        return Err(wrong!("a method cannot be a pattern"; "to match every method leave `method` out"));
     }
     if let Some((service, method)) = text.trim_start_matches('/').split_once('/') {
-        return Err(Wrong::but(
-            format!("`{text}` is a path"),
-            format!("write `service: {service}` and `method: {method}`"),
-        ));
+        return Err(wrong!("`{text}` is a path"; "write `service: {service}` and `method: {method}`"));
     }
     if !identifier(text) {
-        return Err(Wrong::but(
-            format!("`{}` is not a gRPC method", shorten(text)),
-            "write the method's name as in the .proto file",
+        return Err(wrong!(
+            "`{}` is not a gRPC method", shorten(text);
+            "write the method's name as in the .proto file"
         ));
     }
     Ok(text.to_owned())

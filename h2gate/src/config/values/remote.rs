@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::Uri;
 
-use super::{Wrong, domain, shorten};
+use super::{Wrong, domain, shorten, wrong};
 
 /// The port of DNS (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
@@ -13,32 +13,39 @@ const DNS_PORT: u16 = 53;
 pub(in crate::config) fn text(text: &str) -> Result<String, Wrong> {
     const MOST: usize = 2_048;
     if text.contains("-----BEGIN") {
-        return Err(Wrong::but(
-            "this is PEM text",
-            "store it at the source, and give its name here",
-        ));
+        return Err(wrong!("this is PEM text"; "store it at the source, and give its name here"));
     }
     if text.is_empty() || text.len() > MOST || text.chars().any(char::is_control) {
-        return Err(Wrong::new(format!(
-            "this must be one line of 1 to {MOST} characters"
-        )));
+        return Err(wrong!("this must be one line of 1 to {MOST} characters"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A path; PEM text itself in its place is a common slip, and must not be repeated in a message.
+pub(in crate::config) fn path(text: &str) -> Result<String, Wrong> {
+    if text.contains("-----BEGIN") {
+        return Err(wrong!("this is PEM text"; "write it to a file and give the path"));
+    }
+    if text.is_empty() || text.contains('\0') || text.contains('\n') {
+        return Err(wrong!("this is not a path"; "write the path of a file in one line"));
+    }
+    if text.contains("${") || text.contains("$(") {
+        return Err(wrong!(
+            "`{}`: variables are not expanded here", shorten(text);
+            "write the path itself, or let another program (envsubst) write this file before the start"
+        ));
     }
     Ok(text.to_owned())
 }
 
 /// `https://host…`; `http://` only to this machine, where nobody can listen in.
 pub(in crate::config) fn url(text: &str) -> Result<String, Wrong> {
-    let not_a_url = || {
-        Wrong::but(
-            format!("`{}` is not a URL", shorten(text)),
-            "write https://HOST/PATH",
-        )
-    };
+    let not_a_url = || wrong!("`{}` is not a URL", shorten(text); "write https://HOST/PATH");
     // Before any message that repeats it.
     if may_hold_secret(text) {
-        return Err(Wrong::but(
-            "the URL holds a user name",
-            "leave it out; secrets do not stand in the configuration",
+        return Err(wrong!(
+            "the URL holds a user name";
+            "leave it out; secrets do not stand in the configuration"
         ));
     }
     let uri = text.parse::<Uri>().map_err(|_| not_a_url())?;
@@ -48,9 +55,9 @@ pub(in crate::config) fn url(text: &str) -> Result<String, Wrong> {
     match scheme {
         "https" => Ok(text.to_owned()),
         "http" if is_this_machine(authority.host()) => Ok(text.to_owned()),
-        "http" => Err(Wrong::but(
-            format!("`{}` is not encrypted", shorten(text)),
-            "write https://; http:// is possible to 127.0.0.1, [::1] and localhost alone",
+        "http" => Err(wrong!(
+            "`{}` is not encrypted", shorten(text);
+            "write https://; http:// is possible to 127.0.0.1, [::1] and localhost alone"
         )),
         _ => Err(not_a_url()),
     }
@@ -67,15 +74,18 @@ pub(in crate::config) fn queue(text: &str) -> Result<String, Wrong> {
         } else {
             "amazonaws.com"
         };
-        return Err(Wrong::but(
-            "this is the ARN of a queue",
-            format!("write its URL: https://sqs.{region}.{cloud}/{account}/{name}"),
+        return Err(wrong!(
+            "this is the ARN of a queue";
+            "write its URL: https://sqs.{region}.{cloud}/{account}/{name}"
         ));
     }
     let shape = "write https://sqs.REGION.amazonaws.com/ACCOUNT/NAME";
     let given = url(text).map_err(|wrong| match text.contains("://") {
         true => wrong,
-        false => Wrong::but(wrong.message, shape),
+        false => Wrong {
+            remedy: Some(shape.to_owned()),
+            ..wrong
+        },
     })?;
     let path = given.parse::<Uri>().ok();
     let parts = path
@@ -84,7 +94,7 @@ pub(in crate::config) fn queue(text: &str) -> Result<String, Wrong> {
         .filter(|part| !part.is_empty());
     match parts.count() {
         2.. => Ok(given),
-        _ => Err(Wrong::but("the URL names no queue", shape)),
+        _ => Err(wrong!("the URL names no queue"; "{shape}")),
     }
 }
 
@@ -113,22 +123,16 @@ fn is_this_machine(host: &str) -> bool {
 /// `somebody@example.com`, without `mailto:`.
 pub(in crate::config) fn mail(text: &str) -> Result<String, Wrong> {
     if let Some(address) = text.strip_prefix("mailto:") {
-        return Err(Wrong::but(
-            "`mailto:` does not belong here",
-            format!("write {}", shorten(address)),
-        ));
+        return Err(wrong!("`mailto:` does not belong here"; "write {}", shorten(address)));
     }
-    let lawful = text.split_once('@').is_some_and(|(local, host)| {
-        let local_lawful = !local.is_empty() && local.chars().all(|c| c.is_ascii_graphic() && c != ',');
-        local_lawful && host.contains('.') && !host.starts_with('*') && domain(host).is_ok()
+    let valid = text.split_once('@').is_some_and(|(local, host)| {
+        let local_valid = !local.is_empty() && local.chars().all(|c| c.is_ascii_graphic() && c != ',');
+        local_valid && host.contains('.') && !host.starts_with('*') && domain(host).is_ok()
     });
-    if lawful && text.len() <= 254 {
+    if valid && text.len() <= 254 {
         Ok(text.to_owned())
     } else {
-        Err(Wrong::but(
-            format!("`{}` is not a mail address", shorten(text)),
-            "write NAME@DOMAIN, as in ops@example.com",
-        ))
+        Err(wrong!("`{}` is not a mail address", shorten(text); "write NAME@DOMAIN, as in ops@example.com"))
     }
 }
 
@@ -140,9 +144,9 @@ pub(in crate::config) fn resolver(text: &str) -> Result<SocketAddr, Wrong> {
         .ok()
         .filter(|address| address.port() != 0 && !address.ip().is_unspecified())
         .ok_or_else(|| {
-            Wrong::but(
-                format!("`{}` is not the address of a name server", shorten(text)),
-                "write IP:PORT, as in \"10.0.0.2:53\"",
+            wrong!(
+                "`{}` is not the address of a name server", shorten(text);
+                "write IP:PORT, as in \"10.0.0.2:53\""
             )
         })
 }
@@ -150,31 +154,25 @@ pub(in crate::config) fn resolver(text: &str) -> Result<SocketAddr, Wrong> {
 /// `arn:aws:iam::123456789012:role/name`.
 pub(in crate::config) fn role(text: &str) -> Result<String, Wrong> {
     let mut parts = text.splitn(6, ':');
-    let lawful = parts.next() == Some("arn")
+    let valid = parts.next() == Some("arn")
         && parts.next().is_some_and(|partition| partition.starts_with("aws"))
         && parts.next() == Some("iam")
         && parts.nth(1).is_some_and(|account| !account.is_empty())
         && parts.next().is_some_and(|resource| resource.starts_with("role/"));
-    if lawful {
+    if valid {
         Ok(text.to_owned())
     } else {
-        Err(Wrong::but(
-            format!("`{}` is not the ARN of a role", shorten(text)),
-            "write arn:aws:iam::ACCOUNT:role/NAME",
-        ))
+        Err(wrong!("`{}` is not the ARN of a role", shorten(text); "write arn:aws:iam::ACCOUNT:role/NAME"))
     }
 }
 
 /// `eu-central-1`.
 pub(in crate::config) fn region(text: &str) -> Result<String, Wrong> {
-    let lawful = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if !text.is_empty() && text.len() <= 40 && text.chars().all(lawful) {
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !text.is_empty() && text.len() <= 40 && text.chars().all(valid) {
         Ok(text.to_owned())
     } else {
-        Err(Wrong::but(
-            format!("`{}` is not a region", shorten(text)),
-            "write its code, as in eu-central-1",
-        ))
+        Err(wrong!("`{}` is not a region", shorten(text); "write its code, as in eu-central-1"))
     }
 }
 
@@ -182,20 +180,17 @@ pub(in crate::config) fn region(text: &str) -> Result<String, Wrong> {
 pub(in crate::config) fn bucket(text: &str) -> Result<String, Wrong> {
     if let Some(rest) = text.strip_prefix("s3://") {
         let name = rest.split('/').next().unwrap_or(rest);
-        return Err(Wrong::but(
-            "`s3://` does not belong here",
-            format!("write the name alone: {}", shorten(name)),
-        ));
+        return Err(wrong!("`s3://` does not belong here"; "write the name alone: {}", shorten(name)));
     }
-    let lawful = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-    let is_name = (3..=63).contains(&text.len()) && text.chars().all(lawful);
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    let is_name = (3..=63).contains(&text.len()) && text.chars().all(valid);
     let is_access_point = text.starts_with("arn:aws") && text.len() <= 2_048;
     if is_name || is_access_point {
         Ok(text.to_owned())
     } else {
-        Err(Wrong::but(
-            format!("`{}` is not the name of a bucket", shorten(text)),
-            "names have 3 to 63 small letters, digits, - and .",
+        Err(wrong!(
+            "`{}` is not the name of a bucket", shorten(text);
+            "names have 3 to 63 small letters, digits, - and ."
         ))
     }
 }
@@ -203,20 +198,17 @@ pub(in crate::config) fn bucket(text: &str) -> Result<String, Wrong> {
 /// A variable of the environment.
 pub(in crate::config) fn variable(text: &str) -> Result<String, Wrong> {
     let name = text.strip_prefix('$').unwrap_or(text);
-    let lawful = !name.is_empty()
+    let valid = !name.is_empty()
         && name.len() <= 200
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    match lawful {
-        true if name != text => Err(Wrong::but(
-            "`$` does not belong here",
-            format!("write the name alone: {name}"),
-        )),
+    match valid {
+        true if name != text => Err(wrong!("`$` does not belong here"; "write the name alone: {name}")),
         true => Ok(text.to_owned()),
         // It may be the secret itself.
-        false => Err(Wrong::but(
-            "this is not the name of a variable",
-            "write the name of a variable of the environment, as in ACME_HMAC_KEY",
+        false => Err(wrong!(
+            "this is not the name of a variable";
+            "write the name of a variable of the environment, as in ACME_HMAC_KEY"
         )),
     }
 }
@@ -227,15 +219,15 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_reached_without_encryption() {
-        for lawful in [
+        for valid in [
             "https://acme.example.com/dir",
             "http://127.0.0.1:4566",
             "http://[::1]:1/x",
             "http://localhost:14000/dir",
         ] {
-            assert_eq!(url(lawful), Ok(lawful.to_owned()));
+            assert_eq!(url(valid), Ok(valid.to_owned()));
         }
-        for unlawful in [
+        for unvalid in [
             "http://acme.example.com/dir",
             "http://127.0.0.1.example.com/",
             "ftp://127.0.0.1/",
@@ -244,7 +236,7 @@ mod tests {
             "",
             "https://user:password@example.com/",
         ] {
-            assert!(url(unlawful).is_err(), "{unlawful}");
+            assert!(url(unvalid).is_err(), "{unvalid}");
         }
     }
 
@@ -256,11 +248,11 @@ mod tests {
 
     #[test]
     fn a_queue_is_named_by_its_url() {
-        for lawful in [
+        for valid in [
             "https://sqs.eu-central-1.amazonaws.com/123456789012/changes",
             "http://127.0.0.1:5000/123456789012/changes",
         ] {
-            assert_eq!(queue(lawful), Ok(lawful.to_owned()));
+            assert_eq!(queue(valid), Ok(valid.to_owned()));
         }
         let arn = queue("arn:aws-cn:sqs:cn-north-1:123456789012:changes").expect_err("an ARN");
         let url = "https://sqs.cn-north-1.amazonaws.com.cn/123456789012/changes";

@@ -2,7 +2,6 @@
 //! orders.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
 use certmgr::{Ca, Challenge, KeyType};
 use certstore::Name;
@@ -10,6 +9,8 @@ use certstore::Name;
 use super::FileAcme;
 use crate::config::certificate::FileCertificate;
 use crate::config::diagnostic::{Diagnostics, Place, Spanned};
+use crate::config::listener::FileListener;
+use crate::config::resolve::Lists;
 use crate::config::values::is_local;
 
 /// More names in one certificate than the public CAs sign.
@@ -22,37 +23,28 @@ const MAX_DOMAINS_OF_SMALL_PROFILES: usize = 25;
 /// Whom the Baseline Requirements (§7.1.2.7.12) bind: no names with `_`.
 const PUBLIC: [&str; 3] = ["letsencrypt", "zerossl", "google"];
 
-/// The parts of the file that orders depend on.
-#[derive(Debug)]
-pub(in crate::config) struct Surroundings {
-    /// Of the listeners with TLS. An address that could not be read is `None`.
-    pub(in crate::config) tls: Vec<Option<SocketAddr>>,
-    /// Of the listeners with `http`.
-    pub(in crate::config) http: Vec<Option<SocketAddr>>,
-    /// All listeners could be read.
-    pub(in crate::config) listeners_whole: bool,
-}
-
 impl FileAcme {
     /// Reports where the domains, the challenge, the CA and the listeners do not go together.
     pub(in crate::config::certificate) fn check(
         &self,
         place: Place,
-        name: Option<&Spanned<String>>,
-        domains: &[Spanned<Name>],
-        surroundings: &Surroundings,
+        certificate: &FileCertificate,
+        lists: &Lists,
         found: &mut Diagnostics,
     ) {
+        let (name, domains) = (&certificate.name, &certificate.domains);
         if domains.is_empty() {
-            let whose = name.map_or(String::new(), |name| format!(" of certificate `{}`", name.value));
+            let whose = name
+                .as_ref()
+                .map_or(String::new(), |name| format!(" of certificate `{}`", name.value));
             let message = format!("`acme`{whose} needs `domains`");
             let remedy = "add `domains: [api.example.com]`: the names to order the certificate for";
-            found.error(place, message, Some(remedy.to_owned()));
+            found.error(place, message, remedy);
         }
         if let Some(beyond) = domains.get(MAX_DOMAINS) {
             let message = format!("more than {MAX_DOMAINS} domains in one certificate");
-            let remedy = "make two certificates of it".to_owned();
-            found.error(beyond.place, message, Some(remedy));
+            let remedy = "make two certificates of it";
+            found.error(beyond.place, message, remedy);
         }
         if let (Some(beyond), Some((one, profile))) =
             (domains.get(MAX_DOMAINS_OF_SMALL_PROFILES), self.small_profile())
@@ -61,19 +53,19 @@ impl FileAcme {
                 "{one} signs at most {MAX_DOMAINS_OF_SMALL_PROFILES} domains by the profile `{profile}`, and here are {}",
                 domains.len()
             );
-            let remedy = "make two certificates of it, or take another `profile`".to_owned();
-            found.warning(beyond.place, message, Some(remedy));
+            let remedy = "make two certificates of it, or take another `profile`";
+            found.warning(beyond.place, message, remedy);
         }
         let mut seen = BTreeSet::new();
         for domain in domains {
             if !seen.insert(&domain.value) {
                 let message = format!("domain `{}` is given twice", domain.value);
-                found.error(domain.place, message, Some("keep one".to_owned()));
+                found.error(domain.place, message, "keep one");
             }
             self.check_domain(domain, found);
         }
-        if let (Some(challenge), true) = (&self.challenge, surroundings.listeners_whole) {
-            self.check_listeners(challenge, surroundings, found);
+        if let (Some(challenge), false) = (&self.challenge, lists.listener_names.misspelled) {
+            self.check_listeners(challenge, &lists.listeners, found);
         }
     }
 
@@ -98,12 +90,12 @@ impl FileAcme {
                     challenge.value.name()
                 );
                 let remedy = "write `challenge: dns-01` and `dns: …`, or name the hosts one by one";
-                found.error(domain.place, message, Some(remedy.to_owned()));
+                found.error(domain.place, message, remedy);
             }
             Name::Ip(address) if by_dns => {
                 let message = format!("the address `{address}` cannot be ordered by `dns-01`");
-                let remedy = "write `challenge: tls-alpn-01` or `http-01`".to_owned();
-                found.error(domain.place, message, Some(remedy));
+                let remedy = "write `challenge: tls-alpn-01` or `http-01`";
+                found.error(domain.place, message, remedy);
             }
             Name::Ip(address) => {
                 let long_lived = |one: &&Ca| {
@@ -114,16 +106,16 @@ impl FileAcme {
                         "{} signs the address `{address}` in short-lived certificates only",
                         one.name
                     );
-                    let remedy = "write `profile: shortlived`".to_owned();
-                    found.warning(domain.place, message, Some(remedy));
+                    let remedy = "write `profile: shortlived`";
+                    found.warning(domain.place, message, remedy);
                 }
             }
             Name::Dns(host) if host.contains('_') => {
                 let is_public = |one: &&Ca| PUBLIC.iter().any(|public| one.name.starts_with(public));
                 if let Some(one) = self.cas.iter().flatten().find(is_public) {
                     let message = format!("{} signs no names with `_`, and `{host}` is one", one.name);
-                    let remedy = "take another name, or a private CA".to_owned();
-                    found.warning(domain.place, message, Some(remedy));
+                    let remedy = "take another name, or a private CA";
+                    found.warning(domain.place, message, remedy);
                 }
             }
             Name::Wildcard(_) | Name::Dns(_) => {}
@@ -135,18 +127,18 @@ impl FileAcme {
     fn check_listeners(
         &self,
         challenge: &Spanned<Challenge>,
-        surroundings: &Surroundings,
+        listeners: &[FileListener],
         found: &mut Diagnostics,
     ) {
-        let (listeners, kind, port, add) = match challenge.value {
+        let (is_asked, kind, port, add): (fn(&&FileListener) -> bool, _, _, _) = match challenge.value {
             Challenge::Http01 => (
-                &surroundings.http,
+                |listener| listener.http.is_some(),
                 "listener with `http`",
                 80,
                 "add to `listeners`: `{ name: http, address: \"[::]:80\", http: {} }`",
             ),
             Challenge::TlsAlpn01 => (
-                &surroundings.tls,
+                |listener| listener.tls.is_some(),
                 "listener with `tls`",
                 443,
                 "add `tls: { certificates: [NAME] }` to a listener that port 443 leads to",
@@ -154,16 +146,19 @@ impl FileAcme {
             Challenge::Dns01(_) => return,
         };
         let word = challenge.value.name();
-        if listeners.is_empty() {
+        let mut listeners = listeners.iter().filter(is_asked).peekable();
+        if listeners.peek().is_none() {
             let message = format!("`{word}` is answered by a {kind}, and there is none");
             let remedy = format!("{add}, or use another challenge");
-            found.error(challenge.place, message, Some(remedy));
+            found.error(challenge.place, message, remedy);
             return;
         }
-        let is_loopback =
-            |address: &Option<SocketAddr>| address.is_some_and(|address| address.ip().is_loopback());
+        let is_loopback = |listener: &FileListener| {
+            let address = listener.address.as_ref();
+            address.is_some_and(|address| address.value.ip().is_loopback())
+        };
         let far = self.cas.iter().flatten().find(|one| !is_local(&one.directory));
-        if let (Some(far), true) = (far, listeners.iter().all(is_loopback)) {
+        if let (Some(far), true) = (far, listeners.all(is_loopback)) {
             let message = format!(
                 "{} connects to port {port} of each domain, but every {kind} is on a loopback address",
                 far.name
@@ -171,7 +166,7 @@ impl FileAcme {
             let remedy = format!(
                 "give one an address that port {port} leads to, as in \"[::]:{port}\", or write `challenge: dns-01`"
             );
-            found.warning(challenge.place, message, Some(remedy));
+            found.warning(challenge.place, message, remedy);
         }
     }
 }
@@ -189,7 +184,7 @@ pub(in crate::config) fn report_same_orders(certificates: &[FileCertificate], fo
         if domains.is_empty() {
             continue;
         }
-        let orders = acme.keys.iter().map(|key: &KeyType| key.name());
+        let orders = acme.value.keys.iter().map(|key: &KeyType| key.name());
         for key in orders {
             let first = *seen
                 .entry((domains.clone(), key))
@@ -203,7 +198,7 @@ pub(in crate::config) fn report_same_orders(certificates: &[FileCertificate], fo
                     "let listeners share the one in line {}; for another CA use `fallback`, for another kind of key a list under `key`",
                     first.1.line
                 );
-                found.warning(name.place, message, Some(remedy));
+                found.warning(name.place, message, remedy);
                 break;
             }
         }
