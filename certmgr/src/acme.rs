@@ -2,10 +2,10 @@
 //! and the parts that fulfil it.
 
 mod account;
+mod authorization;
 mod chain;
 mod claims;
 mod client;
-mod control;
 mod desk;
 mod home;
 mod http;
@@ -16,6 +16,7 @@ mod note;
 mod order;
 mod problem;
 mod renewal;
+mod resources;
 mod session;
 
 use std::fmt;
@@ -152,19 +153,20 @@ pub(crate) struct Issued {
     pub(crate) order: String,
 }
 
-/// Reasons of a revocation: those of RFC 5280 §5.3.1 that a subscriber may give.
+/// Reasons of a revocation: those of RFC 5280 §5.3.1 that a subscriber may give, with their codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum RevocationReason {
     /// No reason given.
-    Unspecified,
+    Unspecified = 0,
     /// Somebody else has the key.
-    KeyCompromise,
+    KeyCompromise = 1,
     /// The certificate has a name that is not ours any more.
-    AffiliationChanged,
+    AffiliationChanged = 3,
     /// Another certificate has taken its place.
-    Superseded,
+    Superseded = 4,
     /// The service is gone.
-    CessationOfOperation,
+    CessationOfOperation = 5,
 }
 
 impl RevocationReason {

@@ -6,8 +6,6 @@
 mod register;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use instant_acme::Account;
-use rustls_pki_types::PrivatePkcs8KeyDer;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::{info, warn};
@@ -26,8 +24,9 @@ use self::register::Register;
 /// A session, with the account that signs its requests.
 pub(super) struct Member {
     pub(super) session: Session,
-    pub(super) account: Account,
     pub(super) key: AccountKey,
+    /// URL of the account.
+    pub(super) url: String,
 }
 
 /// The account's document in the state directory.
@@ -63,7 +62,7 @@ pub(super) async fn open(session: Session, shared: &Shared) -> Result<Member, Is
             register.settle().await?
         }
     };
-    member(session, kept).await
+    member(session, kept)
 }
 
 /// Opens the account as [`open`] does, after the CA has said that it knows no account `url`, or does not accept it
@@ -81,7 +80,7 @@ pub(super) async fn open_anew(session: Session, shared: &Shared, url: &str) -> R
         }
         register.settle().await?
     };
-    member(session, kept).await
+    member(session, kept)
 }
 
 /// Gives the account a new key (RFC 8555 §7.3.5).
@@ -131,23 +130,14 @@ pub(super) async fn roll_key(session: Session, shared: &Shared) -> Result<(), Is
     }
 }
 
-async fn member(session: Session, kept: Kept) -> Result<Member, IssueError> {
-    let failed = |trouble: Trouble| trouble.into_error(&session.ca, "use the account");
-    let key = kept.key().map_err(|bad| failed(Trouble::from(Cause::Key(bad))))?;
-    let url = kept.url.unwrap_or_default();
-    // Sends nothing: the session has the directory already.
-    let account = Account::builder_with_http(session.sender())
-        .from_parts(
-            url,
-            PrivatePkcs8KeyDer::from(key.pkcs8()),
-            session.ca.directory.clone(),
-        )
-        .await
-        .map_err(|error| failed(Trouble::from(Cause::from(error))))?;
+fn member(session: Session, kept: Kept) -> Result<Member, IssueError> {
+    let key = kept
+        .key()
+        .map_err(|bad| Trouble::from(Cause::Key(bad)).into_error(&session.ca, "use the account"))?;
     Ok(Member {
         session,
-        account,
         key,
+        url: kept.url.unwrap_or_default(),
     })
 }
 

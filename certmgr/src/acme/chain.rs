@@ -1,34 +1,29 @@
 //! Picks one of the chains that a CA offers for a certificate (RFC 8555 §7.4.2).
 
+use bytes::Bytes;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tracing::warn;
 
 use super::account::Member;
-use super::jws::Signer;
+use super::http::Answer;
 
 /// Number of chains beside the default that are looked at. CAs have offered two at most.
 const MAX_ALTERNATES: usize = 4;
 
 /// Returns the chain whose last certificate is issued by `preferred`, else the default of the CA. A chain that cannot
 /// be downloaded counts as not offered: a certificate with the default chain is better than none.
-pub(super) async fn choose(
-    member: &Member,
-    default: String,
-    alternates: &[String],
-    preferred: Option<&str>,
-) -> String {
+pub(super) async fn choose(member: &Member, default: Answer, preferred: Option<&str>) -> Bytes {
     let Some(preferred) = preferred else {
-        return default;
+        return default.body;
     };
-    let mut offered = vec![top_issuer(&default)];
+    let mut offered = vec![top_issuer(&default.body)];
     if is(&offered, preferred) {
-        return default;
+        return default.body;
     }
-    let signer = Signer::Account(&member.key, member.account.id());
-    for url in alternates.iter().take(MAX_ALTERNATES) {
-        let chain = match member.session.post("certificate", url, signer, None).await {
-            Ok(answer) => String::from_utf8_lossy(answer.body()).into_owned(),
+    for url in default.head.alternates.iter().take(MAX_ALTERNATES) {
+        let chain = match member.post("certificate", url, None).await {
+            Ok(answer) => answer.body,
             Err(trouble) => {
                 let error = trouble.into_error(&member.session.ca, "download another chain");
                 warn!(ca = %error.ca, remedy = %error.remedy, "{error}");
@@ -47,7 +42,7 @@ pub(super) async fn choose(
         offered = offered.join(", "),
         "the CA does not offer the preferred chain; its default is taken"
     );
-    default
+    default.body
 }
 
 fn is(offered: &[Option<String>], preferred: &str) -> bool {
@@ -57,8 +52,8 @@ fn is(offered: &[Option<String>], preferred: &str) -> bool {
 }
 
 /// Common name of the issuer of the last certificate of a chain.
-fn top_issuer(chain: &str) -> Option<String> {
-    let last = CertificateDer::pem_slice_iter(chain.as_bytes()).last()?.ok()?;
+fn top_issuer(chain: &[u8]) -> Option<String> {
+    let last = CertificateDer::pem_slice_iter(chain).last()?.ok()?;
     let (_, certificate) = x509_parser::parse_x509_certificate(&last).ok()?;
     let name = certificate.issuer().iter_common_name().next()?.as_str().ok()?;
     Some(name.to_owned())
@@ -83,8 +78,8 @@ mod tests {
             .signed_by(&KeyPair::generate().unwrap(), &issuer)
             .unwrap();
         let chain = format!("{}{}", leaf.pem(), issuer.as_ref().pem());
-        assert_eq!(top_issuer(&chain).as_deref(), Some("Root X"));
-        assert_eq!(top_issuer(&leaf.pem()).as_deref(), Some("Issuer 1"));
-        assert_eq!(top_issuer("rubbish"), None);
+        assert_eq!(top_issuer(chain.as_bytes()).as_deref(), Some("Root X"));
+        assert_eq!(top_issuer(leaf.pem().as_bytes()).as_deref(), Some("Issuer 1"));
+        assert_eq!(top_issuer(b"rubbish"), None);
     }
 }

@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use certstore::Challenges;
-use instant_acme::RevocationRequest;
-use rustls_pki_types::CertificateDer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::warn;
@@ -19,8 +17,8 @@ use super::kept::Shelf;
 use super::note::Note;
 use super::order::{self, Stop};
 use super::problem::Trouble;
-use super::session::{Session, act};
-use super::{Issued, Issuer, Registrar, Request, RevocationReason, Turn, control, kept, renewal};
+use super::session::Session;
+use super::{Issued, Issuer, Registrar, Request, RevocationReason, Turn, authorization, kept, renewal};
 use crate::config::{AcmeSource, Ca, Challenge, DnsProvider};
 use crate::dns::{self, Lookup, TxtRecords};
 use crate::error::{IssueError, IssueFault};
@@ -194,7 +192,7 @@ impl Client {
 
     async fn take_back(&self, certificate: &str) -> Result<(), IssueError> {
         match self.note(certificate).await? {
-            Some(mut note) => control::take_back(self, certificate, &mut note).await,
+            Some(mut note) => authorization::take_back(self, certificate, &mut note).await,
             None => Ok(()),
         }
     }
@@ -206,7 +204,7 @@ impl Client {
         certificate: &str,
         note: &mut Note,
     ) -> Result<Option<IssueError>, IssueError> {
-        let left = control::take_back(self, certificate, note).await.err();
+        let left = authorization::take_back(self, certificate, note).await.err();
         let shelf = &self.shared.shelf;
         let kept = if note.records.is_empty() {
             Note::remove(shelf, certificate).await
@@ -248,8 +246,7 @@ impl Client {
 
     /// Registers the account again, after the CA has said that it does not know it.
     async fn anew(&self, member: Member) -> Result<Member, IssueError> {
-        let url = member.account.id().to_owned();
-        account::open_anew(member.session, &self.shared, &url).await
+        account::open_anew(member.session, &self.shared, &member.url).await
     }
 }
 
@@ -269,13 +266,7 @@ pub(crate) fn max_attempt(challenge: &Challenge, names: usize) -> Duration {
 }
 
 async fn revoke_as(member: &Member, leaf: &[u8], reason: RevocationReason) -> Result<(), Stop> {
-    let certificate = CertificateDer::from(leaf);
-    let request = RevocationRequest {
-        certificate: &certificate,
-        reason: Some(reason.into()),
-    };
-    let revoked = act!(member.session, "revoke", member.account.revoke(&request));
-    match revoked {
+    match member.revoke(leaf, reason).await {
         Ok(()) => Ok(()),
         Err(trouble) if trouble.is("alreadyRevoked") => Ok(()),
         Err(trouble) => Err(Stop::of(member, trouble, "revoke the certificate")),
@@ -373,18 +364,6 @@ impl Issuer for Client {
 
     fn roll_account_key(&self, ca: usize) -> BoxFuture<'_, Result<(), IssueError>> {
         Box::pin(self.roll(ca))
-    }
-}
-
-impl From<RevocationReason> for instant_acme::RevocationReason {
-    fn from(reason: RevocationReason) -> Self {
-        match reason {
-            RevocationReason::Unspecified => Self::Unspecified,
-            RevocationReason::KeyCompromise => Self::KeyCompromise,
-            RevocationReason::AffiliationChanged => Self::AffiliationChanged,
-            RevocationReason::Superseded => Self::Superseded,
-            RevocationReason::CessationOfOperation => Self::CessationOfOperation,
-        }
     }
 }
 

@@ -2,22 +2,22 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderValue, LINK, LOCATION, RETRY_AFTER, USER_AGENT};
-use http::{Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LINK, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use instant_acme::BodyWrapper;
 use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::time::timeout;
@@ -45,9 +45,6 @@ const MAX_AUTHORIZATION_BYTES: usize = 64 * 1024;
 /// The longest URL of a CA that is asked for or kept. CAs' own have a few hundred octets at most.
 const MAX_URL_BYTES: usize = 2_048;
 
-/// The reason for which a longer URL is refused.
-const TOO_LONG: &str = "is longer than 2048 octets";
-
 /// Time for which idle connections are kept: shorter than CAs keep them, so that none is closed under a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -56,18 +53,18 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(7 * 86_400);
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("h2gate/", env!("CARGO_PKG_VERSION")));
 
-/// The body of a request: `instant_acme`'s own type.
-pub(super) type Body = BodyWrapper<Bytes>;
+/// The media type of signed requests (RFC 8555 §6.2).
+const JOSE: HeaderValue = HeaderValue::from_static("application/jose+json");
 
 /// HTTP client for one CA. Its connections live as long as the client.
 pub(super) struct Http {
-    client: Client<HttpsConnector<HttpConnector<Resolver>>, Body>,
+    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     home: Arc<Home>,
 }
 
 /// A call without an answer of the CA. The CA may have acted, except for [`HttpError::Roots`] and
 /// [`HttpError::NotAllowed`], with which nothing was sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum HttpError {
     /// The CA certificates, of the file or of the system, cannot be read.
     #[error("{0}")]
@@ -81,8 +78,12 @@ pub(super) enum HttpError {
     #[error("{host}: no answer within {} s", CALL_TIMEOUT.as_secs())]
     Timeout { host: String },
     #[error("{host}: {text}")]
-    Broken { host: String, text: String },
-    /// A redirect. ACME knows none, and `instant_acme` takes them for success.
+    Broken {
+        host: String,
+        text: String,
+        certificate: Option<CertificateError>,
+    },
+    /// A redirect. ACME knows none.
     #[error("{host} redirects to {target} (HTTP status {}), which is not followed", status.as_u16())]
     Redirected {
         host: String,
@@ -128,58 +129,80 @@ impl Http {
     /// for failpoints, and for the size of the answer. A dropped call closes its connection; the CA may have acted.
     pub(super) async fn call(
         &self,
-        mut request: Request<Body>,
         kind: &str,
-    ) -> Result<Response<Bytes>, HttpError> {
-        let url = request.uri().to_string();
-        if url.len() > MAX_URL_BYTES {
-            return Err(too_long(&url));
+        method: Method,
+        url: &str,
+        body: String,
+    ) -> Result<Answer, HttpError> {
+        let (uri, host) = self.permitted(url)?;
+        let mut request = Request::new(Full::from(body));
+        if method == Method::POST {
+            request.headers_mut().insert(CONTENT_TYPE, JOSE);
         }
-        if !is_allowed(request.uri()) {
-            return Err(HttpError::NotAllowed(named(&url)));
-        }
-        if let Some(why) = self.home.forbids(request.uri()) {
-            let url = named(&url);
-            return Err(HttpError::Astray { url, why });
-        }
-        let host = request.uri().host().unwrap_or_default().to_owned();
         request.headers_mut().insert(USER_AGENT, AGENT);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
         failpoint::hit("acme.before", kind);
         #[cfg(test)]
         super::tests::step().await;
-        let answer = timeout(CALL_TIMEOUT, Box::pin(self.exchange(request, max_bytes(kind)))).await;
+        let exchange = Box::pin(self.exchange(request, &host, max_bytes(kind)));
+        let answer = timeout(CALL_TIMEOUT, exchange).await;
         failpoint::hit("acme.after", kind);
         #[cfg(test)]
         super::tests::step().await;
-        match answer {
-            Ok(Ok(answer)) if answer.status().is_redirection() => Err(redirected(host, &answer)),
-            Ok(Ok(answer)) => match answer.headers().get(LOCATION) {
-                Some(url) if url.len() > MAX_URL_BYTES => {
-                    Err(too_long(&String::from_utf8_lossy(url.as_bytes())))
-                }
-                _ => Ok(answer),
-            },
-            Ok(Err(text)) => {
-                let text = bounded(&text);
-                Err(HttpError::Broken { host, text })
-            }
-            Err(_) => Err(HttpError::Timeout { host }),
+        let answer = answer.map_err(|_| HttpError::Timeout { host: host.clone() })??;
+        let Head { status, location, .. } = &answer.head;
+        match location {
+            _ if status.is_redirection() => Err(HttpError::Redirected {
+                host,
+                status: *status,
+                target: named(location.as_deref().unwrap_or("nowhere")),
+            }),
+            Some(url) if url.len() > MAX_URL_BYTES => Err(too_long(url)),
+            _ => Ok(answer),
         }
     }
 
-    async fn exchange(&self, request: Request<Body>, max_bytes: usize) -> Result<Response<Bytes>, String> {
+    /// Returns a URL that requests may be sent to, with its host.
+    fn permitted(&self, url: &str) -> Result<(Uri, String), HttpError> {
+        if url.len() > MAX_URL_BYTES {
+            return Err(too_long(url));
+        }
+        let uri = url.parse::<Uri>().map_err(|_| astray(url, "is no URL"))?;
+        if !is_allowed(&uri) {
+            return Err(HttpError::NotAllowed(named(url)));
+        }
+        if let Some(why) = self.home.forbids(&uri) {
+            return Err(astray(url, why));
+        }
+        let host = uri.host().unwrap_or_default().to_owned();
+        Ok((uri, host))
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        host: &str,
+        max_bytes: usize,
+    ) -> Result<Answer, HttpError> {
         let answer = self
             .client
             .request(request)
             .await
-            .map_err(|error| with_causes(&error))?;
+            .map_err(|error| broken(host, &error))?;
         let (parts, body) = answer.into_parts();
         let read = Limited::new(body, max_bytes).collect().await;
         let body = read.map_err(|error| match error.is::<LengthLimitError>() {
-            true => format!("an answer of more than {max_bytes} octets"),
-            false => with_causes(&*error),
+            true => HttpError::Broken {
+                host: host.to_owned(),
+                text: format!("an answer of more than {max_bytes} octets"),
+                certificate: None,
+            },
+            false => broken(host, &*error),
         })?;
-        Ok(Response::from_parts(parts, body.to_bytes()))
+        let body = body.to_bytes();
+        let head = Head::new(parts.status, &parts.headers, &body);
+        Ok(Answer { head, body })
     }
 }
 
@@ -191,20 +214,37 @@ fn max_bytes(kind: &str) -> usize {
 }
 
 fn too_long(url: &str) -> HttpError {
-    HttpError::Astray {
-        url: named(url),
-        why: TOO_LONG,
+    astray(url, "is longer than 2048 octets")
+}
+
+fn astray(url: &str, why: &'static str) -> HttpError {
+    let url = named(url);
+    HttpError::Astray { url, why }
+}
+
+fn broken(host: &str, error: &(dyn Error + 'static)) -> HttpError {
+    HttpError::Broken {
+        host: host.to_owned(),
+        text: bounded(&with_causes(error)),
+        certificate: certificate_error(error),
     }
 }
 
-fn redirected(host: String, answer: &Response<Bytes>) -> HttpError {
-    let target = answer.headers().get(LOCATION);
-    let target = target.and_then(|target| target.to_str().ok());
-    HttpError::Redirected {
-        host,
-        status: answer.status(),
-        target: named(target.unwrap_or("nowhere")),
+/// The reason for which rustls refused the CA's own certificate, if that ended the call.
+fn certificate_error(error: &(dyn Error + 'static)) -> Option<CertificateError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidCertificate(refused)) = error.downcast_ref() {
+            return Some(refused.clone());
+        }
+        // An error of I/O passes over the error in it when it is asked for its source.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
     }
+    None
 }
 
 fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, HttpError> {
@@ -266,14 +306,23 @@ fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-/// The head of an answer: the facts that its body does not have.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) head: Head,
+    pub(super) body: Bytes,
+}
+
+/// The head of an answer: the facts that a document in its body does not have.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
     /// The `Retry-After` (RFC 9110 §10.2.3).
     pub(super) retry_after: Option<Duration>,
     /// URL of the resource that the request made.
     pub(super) location: Option<String>,
+    /// The nonce for the next request (RFC 8555 §6.5.1).
+    pub(super) nonce: Option<String>,
     /// URLs of other chains for the same certificate (RFC 8555 §7.4.2).
     pub(super) alternates: Vec<String>,
     /// The body is HTML: a proxy answers in place of the CA, or the CA answers for people.
@@ -281,36 +330,24 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn of(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Self {
+    fn new(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+        let links = headers.get_all(LINK).iter().filter_map(text);
+        let body = body.trim_ascii_start();
+        let begins = |tag: &[u8]| {
+            let start = body.get(..tag.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(tag))
+        };
         Self {
             status,
             retry_after: headers
                 .get(RETRY_AFTER)
                 .and_then(text)
-                .and_then(|value| retry_after(&value, now)),
+                .and_then(|value| retry_after(&value, SystemTime::now())),
             location: headers.get(LOCATION).and_then(text),
-            alternates: headers
-                .get_all(LINK)
-                .iter()
-                .filter_map(text)
-                .flat_map(|value| alternates(&value))
-                .collect(),
-            is_page: false,
-        }
-    }
-
-    /// Adds the facts that the body of the answer shows.
-    pub(super) fn with_body(self, body: &[u8]) -> Self {
-        let start = body.trim_ascii_start();
-        let begins = |tag: &[u8]| {
-            start
-                .get(..tag.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(tag))
-        };
-        Self {
+            nonce: headers.get("replay-nonce").and_then(text),
+            alternates: links.flat_map(|value| alternates(&value)).collect(),
             is_page: begins(b"<!doctype html") || begins(b"<html"),
-            ..self
         }
     }
 }

@@ -1,19 +1,15 @@
 //! The key of an account, and the requests that are signed with it (RFC 7515 as RFC 8555 §6.2 uses it).
-//!
-//! `instant_acme` signs the requests about orders. The requests that it cannot make are signed here: an account for a
-//! key that is on disk already, a change of keys that survives a crash, and chains that a CA offers beside its
-//! default.
 
 use std::fmt;
 
-use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::{digest, hmac};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-/// An ECDSA key on P-256: all CAs accept this kind, and `instant_acme` signs with it.
+/// An ECDSA key on P-256: all CAs accept this kind.
 pub(super) struct AccountKey {
     pair: EcdsaKeyPair,
     pkcs8: Zeroizing<Vec<u8>>,
@@ -64,6 +60,12 @@ impl AccountKey {
             .and_then(|point| point.split_at_checked(32))
             .unwrap_or_default();
         json!({ "crv": "P-256", "kty": "EC", "x": base64(x), "y": base64(y) })
+    }
+
+    /// The thumbprint of the public half (RFC 7638): the members that [`AccountKey::jwk`] has, in the order of their
+    /// names.
+    pub(super) fn thumbprint(&self) -> String {
+        base64(&sha256(self.jwk().to_string().as_bytes()))
     }
 }
 
@@ -121,6 +123,11 @@ fn envelope(
     let payload = payload.map_or_else(String::new, |payload| base64(payload.to_string().as_bytes()));
     let signature = sign(format!("{protected}.{payload}").as_bytes())?;
     Ok(json!({ "protected": protected, "payload": payload, "signature": signature }))
+}
+
+pub(super) fn sha256(text: &[u8]) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, text);
+    <[u8; 32]>::try_from(digest.as_ref()).unwrap_or_default()
 }
 
 pub(super) fn base64(bytes: &[u8]) -> String {

@@ -3,7 +3,6 @@
 mod placing;
 mod waiting;
 
-use instant_acme::{Order, OrderStatus};
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
@@ -12,8 +11,8 @@ use super::client::Client;
 use super::kept::Secret;
 use super::note::{Note, Purpose};
 use super::problem::Trouble;
-use super::session::act;
-use super::{Issued, Request, chain, control, kept, keys};
+use super::resources::{Order, OrderStatus};
+use super::{Issued, Request, authorization, chain, kept, keys};
 use crate::error::{IssueError, IssueFault};
 use crate::pair::Pair;
 
@@ -86,14 +85,14 @@ pub(super) async fn run(client: &Client, member: &Member, request: &Request) -> 
 
 impl Attempt<'_> {
     async fn go_on(&self, note: &mut Note, order: &mut Order) -> Result<Issued, Stop> {
-        if order.state().status == OrderStatus::Pending {
+        if order.status == OrderStatus::Pending {
             self.prove_control(note, order).await?;
         }
-        if order.state().status == OrderStatus::Ready {
+        if order.status == OrderStatus::Ready {
             self.finalize(note, order).await?;
         }
         self.wait_while(order, OrderStatus::Processing).await?;
-        match order.state().status {
+        match order.status {
             OrderStatus::Valid => self.download(note, order).await,
             _ => {
                 let reasons = self.reasons(order).await;
@@ -107,22 +106,20 @@ impl Attempt<'_> {
         let Some(mut note) = self.read_note().await? else {
             return Ok(None);
         };
-        control::take_back(self.client, self.certificate(), &mut note)
+        authorization::take_back(self.client, self.certificate(), &mut note)
             .await
             .map_err(|error| self.error(error))?;
         let Some(url) = note.order.clone().filter(|_| note.is_for(&self.purpose())) else {
             self.forget(&mut note).await?;
             return Ok(None);
         };
-        let session = &self.member.session;
-        let fetched = act!(session, "order", self.member.account.order(url.clone()));
-        match fetched {
-            Ok(mut order) => {
-                if order.state().status == OrderStatus::Invalid {
-                    let reasons = self.reasons(&mut order).await;
+        match self.member.order(&url).await {
+            Ok(order) => {
+                if order.status == OrderStatus::Invalid {
+                    let reasons = self.reasons(&order).await;
                     // Without a reason the order has expired: that is no failure.
                     if let Some(leave) = self.request.leave.as_ref().filter(|_| !reasons.is_empty()) {
-                        leave.has_failed(&self.why_invalid(&mut order, &reasons)).await;
+                        leave.has_failed(&self.why_invalid(&order, &reasons)).await;
                     }
                     self.forget(&mut note).await?;
                     return Ok(None);
@@ -164,7 +161,7 @@ impl Attempt<'_> {
         self.write(&note).await?;
         match self.place().await {
             Ok(order) => {
-                note.order = Some(order.url().to_owned());
+                note.order = Some(order.url.clone());
                 self.write(&note).await?;
                 Ok((note, order))
             }
@@ -183,7 +180,7 @@ impl Attempt<'_> {
     /// Answers the challenges and waits for the CA. However that ends, the answers are removed when the CA has
     /// validated them or the wait is given up.
     async fn prove_control(&self, note: &mut Note, order: &mut Order) -> Result<(), Stop> {
-        let looked = match control::answer(self.client, self.member, self.request, note, order).await {
+        let looked = match authorization::answer(self.client, self.member, self.request, note, order).await {
             Ok(shown) => {
                 let looked = self.wait_while(order, OrderStatus::Pending).await;
                 drop(shown);
@@ -191,7 +188,7 @@ impl Attempt<'_> {
             }
             Err(stop) => Err(stop),
         };
-        if let Err(error) = control::take_back(self.client, self.certificate(), note).await {
+        if let Err(error) = authorization::take_back(self.client, self.certificate(), note).await {
             // The records stay in the note, and are removed before anything else is done for this name.
             warn!(
                 certificate = self.certificate(),
@@ -205,39 +202,34 @@ impl Attempt<'_> {
     async fn finalize(&self, note: &Note, order: &mut Order) -> Result<(), Stop> {
         let request = keys::signing_request(&note.key.0, &self.request.domains)
             .map_err(|error| Stop::Dead(self.member.error(IssueFault::State, &error.to_string())))?;
-        act!(self.member.session, "finalize", order.finalize_csr(&request))
-            .map_err(|trouble| Stop::of_last_chance(self.member, trouble, "finalize the order"))
+        let finalized = self.member.finalize(order, &request).await;
+        *order =
+            finalized.map_err(|trouble| Stop::of_last_chance(self.member, trouble, "finalize the order"))?;
+        Ok(())
     }
 
-    async fn download(&self, note: &Note, order: &mut Order) -> Result<Issued, Stop> {
-        let session = &self.member.session;
-        let downloaded = act!(session, "certificate", order.certificate())
+    async fn download(&self, note: &Note, order: &Order) -> Result<Issued, Stop> {
+        let downloaded = self.member.certificate(order).await;
+        let default = downloaded
             .map_err(|trouble| Stop::of_last_chance(self.member, trouble, "download the certificate"))?;
-        let alternates = session.head().alternates;
-        let default = downloaded.ok_or_else(|| {
-            self.error(
-                self.member
-                    .error(IssueFault::Unreachable, "the certificate is not there yet"),
-            )
-        })?;
         // Such an answer may come from a proxy, and the certificate may be there all the same.
-        if let Err(error) = certstore::bundle::look_for_certificates(default.as_bytes()) {
+        if let Err(error) = certstore::bundle::look_for_certificates(&default.body) {
             let text = format!("what was downloaded is no certificate: {error}");
             return Err(Stop::Stuck(self.member.error(IssueFault::Unreachable, &text)));
         }
         let preferred = self.client.source.preferred_chain.as_deref();
-        let chain = chain::choose(self.member, default, &alternates, preferred).await;
+        let chain = chain::choose(self.member, default, preferred).await;
         Ok(Issued {
             pair: Pair {
-                chain: Zeroizing::new(chain.into_bytes()),
+                chain: Zeroizing::new(chain.into()),
                 key: Zeroizing::new(note.key.0.as_bytes().to_vec()),
             },
-            order: order.url().to_owned(),
+            order: order.url.clone(),
         })
     }
 
     fn purpose(&self) -> Purpose {
-        Purpose::new(&self.member.session.ca, self.member.account.id(), self.request)
+        Purpose::new(&self.member.session.ca, &self.member.url, self.request)
     }
 
     fn certificate(&self) -> &str {

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use certstore::{RemoteText, is_shown};
 use http::StatusCode;
-use instant_acme::Problem;
+use rustls::CertificateError;
+use serde::de::DeserializeOwned;
 
-use super::http::{Head, HttpError};
+use super::http::{Answer, Head, HttpError};
 use super::jws::BadKey;
+use super::resources::Problem;
 use crate::config::{Ca, Challenge};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 
@@ -48,10 +50,7 @@ pub(super) enum Cause {
 
 impl From<Cause> for Trouble {
     fn from(cause: Cause) -> Self {
-        Self {
-            cause,
-            head: Box::default(),
-        }
+        Self::new(cause, Head::default())
     }
 }
 
@@ -61,21 +60,43 @@ impl From<HttpError> for Trouble {
     }
 }
 
-impl From<instant_acme::Error> for Cause {
-    fn from(error: instant_acme::Error) -> Self {
-        match error {
-            instant_acme::Error::Api(problem) => Self::Problem(problem),
-            instant_acme::Error::Crypto | instant_acme::Error::KeyRejected => Self::Key(BadKey),
-            instant_acme::Error::Other(error) => match error.downcast::<HttpError>() {
-                Ok(error) => Self::Http(*error),
-                Err(error) => Self::Nonsense(quoted(&error.to_string())),
-            },
-            error => Self::Nonsense(quoted(&error.to_string())),
+impl Answer {
+    /// Returns the answer if its status is success; else the problem in it (RFC 8555 §6.7).
+    pub(super) fn checked(self) -> Result<Self, Trouble> {
+        if self.head.status.is_success() {
+            return Ok(self);
         }
+        let cause = match serde_json::from_slice(&self.body) {
+            Ok(problem) => Cause::Problem(problem),
+            Err(_) => Cause::Nonsense("an answer that is no problem document".to_owned()),
+        };
+        Err(Trouble::new(cause, self.head))
+    }
+
+    /// Parses the body as JSON. `what` names it in the error.
+    pub(super) fn parse<T: DeserializeOwned>(&self, what: &str) -> Result<T, Trouble> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let error = quoted(&error.to_string());
+            let text = format!("{what} is not what it should be: {error}");
+            Trouble::new(Cause::Nonsense(text), self.head.clone())
+        })
+    }
+
+    /// URL of the resource that the request to `endpoint` made.
+    pub(super) fn location(&self, endpoint: &str) -> Result<String, Trouble> {
+        self.head.location.clone().ok_or_else(|| {
+            let text = format!("{endpoint} gave no URL");
+            Trouble::new(Cause::Nonsense(text), self.head.clone())
+        })
     }
 }
 
 impl Trouble {
+    pub(super) fn new(cause: Cause, head: Head) -> Self {
+        let head = Box::new(head);
+        Self { cause, head }
+    }
+
     /// True if the CA gave this type of problem, such as `badNonce`.
     pub(super) fn is(&self, kind: &str) -> bool {
         match &self.cause {
@@ -168,8 +189,8 @@ fn limited(problem: &Problem) -> SaidOf {
     let mut named: Vec<String> = detail.split_whitespace().filter_map(name_in).collect();
     named.sort_unstable();
     named.dedup();
-    let of_names = |part: &instant_acme::Subproblem| part.identifier.is_some();
-    if detail.contains("exact set") || problem.subproblems.iter().any(of_names) {
+    let of_names = problem.subproblems.iter().any(|part| part.identifier.is_some());
+    if detail.contains("exact set") || of_names {
         return SaidOf::Names;
     }
     match <[String; 1]>::try_from(named) {
@@ -357,24 +378,25 @@ fn remedy_of_call(error: &HttpError) -> &'static str {
         HttpError::Astray { .. } => {
             "ask the CA why its answers lead there; a CA that runs beside h2gate needs a directory URL that says so"
         }
-        HttpError::Broken { text, .. } if is_of_dates(text) => {
-            "set this machine's clock right (NTP); if it is right, the CA has let its own certificate expire"
-        }
-        HttpError::Broken { text, .. } if text.contains("certificate") => {
-            "the CA's own certificate is not trusted: set `ca_file` to the CA certificates that it leads to"
-        }
+        HttpError::Broken {
+            certificate: Some(refused),
+            ..
+        } => match refused {
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => {
+                "set this machine's clock right (NTP); if it is right, the CA has let its own certificate expire"
+            }
+            _ => {
+                "the CA's own certificate is not trusted: set `ca_file` to the CA certificates that it leads to"
+            }
+        },
         HttpError::Redirected { .. } => {
             "give the URL of the CA's directory as the CA publishes it, and check what stands on the way to it"
         }
         HttpError::Timeout { .. } | HttpError::Broken { .. } => remedy_of_class(IssueFault::Unreachable),
     }
-}
-
-/// True if rustls refuses a certificate because of its dates, by the words of rustls.
-fn is_of_dates(text: &str) -> bool {
-    ["Expired", "expired", "NotValidYet", "not valid yet"]
-        .iter()
-        .any(|word| text.contains(word))
 }
 
 /// Class of the error when the CA could not validate a challenge, by the type of the problem.

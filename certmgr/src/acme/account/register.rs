@@ -14,7 +14,7 @@ use crate::acme::client::Shared;
 use crate::acme::jws::{self, AccountKey, Signer};
 use crate::acme::kept::{self, Secret};
 use crate::acme::problem::{Cause, Trouble};
-use crate::acme::session::{Session, head};
+use crate::acme::session::Session;
 use crate::config::{Ca, ExternalAccount};
 use crate::error::{IssueError, IssueFault};
 use crate::lease::Guard;
@@ -191,13 +191,7 @@ impl<'a> Register<'a> {
         if answer.is_err() {
             self.shared.registrar.not_registered(self.ca()).await;
         }
-        Ok(answer.and_then(|answer| {
-            let head = head(&answer);
-            head.location.clone().ok_or_else(|| Trouble {
-                cause: Cause::Nonsense("newAccount gave no URL".to_owned()),
-                head: Box::new(head),
-            })
-        }))
+        Ok(answer.and_then(|answer| answer.location("newAccount")))
     }
 
     /// True if the CA has an account with this key.

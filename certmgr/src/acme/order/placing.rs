@@ -1,14 +1,13 @@
 //! Placing an order: the checks that are possible before the CA is asked, and newOrder.
 
-use certstore::Name;
-use instant_acme::{CertificateIdentifier, Identifier, NewOrder, Order};
 use tracing::{info, warn};
 
 use super::{Attempt, Stop};
+use crate::acme::Request;
 use crate::acme::client::Client;
 use crate::acme::problem::{Cause, Trouble, bounded, named};
-use crate::acme::session::{Session, act};
-use crate::acme::{Request, renewal};
+use crate::acme::resources::{Order, certificate_id};
+use crate::acme::session::Session;
 use crate::dns::{self, CaIdentity, Finding, Severity};
 use crate::error::{IssueError, IssueFault};
 
@@ -38,7 +37,7 @@ impl Attempt<'_> {
 
     /// The self-check: mistakes that would make the order fail are reported before the CA counts the failure.
     pub(super) async fn check_names(&self) -> Result<(), Stop> {
-        let account = Some(self.member.account.id());
+        let account = Some(self.member.url.as_str());
         let findings = findings(self.client, &self.member.session, account, self.request).await;
         let (blocking, others): (Vec<_>, Vec<_>) = findings
             .into_iter()
@@ -65,17 +64,16 @@ impl Attempt<'_> {
     /// Places the order. An order that names the certificate that it replaces may pass rate limits (RFC 9773 §5). If
     /// the CA refuses the old certificate, or fails over it, the order is placed without it.
     pub(super) async fn place(&self) -> Result<Order, Trouble> {
-        let identifiers: Vec<Identifier> = self.request.domains.iter().map(identifier).collect();
         let replaces = self
             .request
             .replaces
             .as_deref()
             .filter(|_| self.member.session.directory.renewal_info.is_some())
-            .and_then(renewal::identifier);
+            .and_then(certificate_id);
         let Some(replaces) = replaces else {
-            return self.place_one(&identifiers, None).await;
+            return self.place_one(None).await;
         };
-        match self.place_one(&identifiers, Some(replaces)).await {
+        match self.place_one(Some(&replaces)).await {
             Err(trouble)
                 if trouble.is("serverInternal")
                     || trouble.is_refusal() && !trouble.is("accountDoesNotExist") =>
@@ -85,47 +83,18 @@ impl Attempt<'_> {
                     "the CA does not take the order as a replacement: {}",
                     trouble.into_error(&self.member.session.ca, "order a replacement")
                 );
-                self.place_one(&identifiers, None).await
+                self.place_one(None).await
             }
             placed => placed,
         }
     }
 
-    async fn place_one(
-        &self,
-        identifiers: &[Identifier],
-        replaces: Option<CertificateIdentifier<'static>>,
-    ) -> Result<Order, Trouble> {
+    async fn place_one(&self, replaces: Option<&str>) -> Result<Order, Trouble> {
         if let Some(leave) = &self.request.leave {
             let given = leave.to_place(replaces.is_some()).await;
             given.map_err(|error| Trouble::from(Cause::NoLeave(Box::new(error))))?;
         }
-        let session = &self.member.session;
-        let mut new = NewOrder::new(identifiers);
-        if let Some(profile) = &session.ca.profile {
-            new = new.profile(profile);
-        }
-        if let Some(replaces) = replaces {
-            new = new.replaces(replaces);
-        }
-        let account = &self.member.account;
-        let placed = act!(session, "new-order", account.new_order(&new));
-        match placed {
-            // The order is placed, but `instant_acme` cannot read the answer of the CA.
-            Err(Trouble {
-                cause: Cause::Nonsense(text),
-                head,
-            }) if head.status.is_success() => {
-                let Some(url) = head.location.clone() else {
-                    return Err(Trouble {
-                        cause: Cause::Nonsense(text),
-                        head,
-                    });
-                };
-                act!(session, "order", account.order(url.clone()))
-            }
-            placed => placed,
-        }
+        self.member.new_order(&self.request.domains, replaces).await
     }
 }
 
@@ -142,11 +111,4 @@ pub(in crate::acme) async fn findings(
         account,
     };
     dns::check(&client.lookup(), &request.domains, &client.source.challenge, ca).await
-}
-
-fn identifier(name: &Name) -> Identifier {
-    match name {
-        Name::Ip(address) => Identifier::Ip(*address),
-        name => Identifier::Dns(name.to_string()),
-    }
 }

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use instant_acme::{Order, OrderStatus};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::{Attempt, Stop};
-use crate::acme::control::max_authorizations;
+use crate::acme::authorization::max_authorizations;
 use crate::acme::problem::{class_of_challenge, named, remedy_of_challenge, words};
-use crate::acme::session::act;
+use crate::acme::resources::{Order, OrderStatus};
 use crate::error::{IssueError, IssueFault};
 
 /// Time between two looks at the order, at first and at most, if the CA does not ask for another.
@@ -45,12 +44,11 @@ impl Pace {
 impl Attempt<'_> {
     /// Looks at the order until it has another status.
     pub(super) async fn wait_while(&self, order: &mut Order, status: OrderStatus) -> Result<(), Stop> {
-        let session = &self.member.session;
         let deadline = Instant::now() + self.client.max_wait;
         let mut pace = Pace::default();
         let mut asked = None;
         let mut failed = 0;
-        while order.state().status == status {
+        while order.status == status {
             let wait = pace.next(asked);
             if Instant::now() + wait > deadline {
                 return Err(Stop::Stuck(self.member.error(
@@ -63,35 +61,47 @@ impl Attempt<'_> {
                 )));
             }
             sleep(wait).await;
-            match act!(session, "order", refresh(order)) {
-                Ok(()) => failed = 0,
+            match self.member.order(&order.url).await {
+                Ok(read) => {
+                    (failed, asked) = (0, read.retry_after);
+                    *order = read;
+                }
                 Err(trouble) if trouble.is_refusal() || failed == MAX_FAILED_POLLS => {
                     return Err(Stop::of_last_chance(self.member, trouble, "look at the order"));
                 }
-                Err(_) => failed += 1,
+                Err(trouble) => {
+                    (failed, asked) = (failed + 1, trouble.head.retry_after);
+                }
             }
-            asked = session.head().retry_after;
         }
         Ok(())
     }
 
     /// The reasons of the CA, for each name that it could not validate.
-    pub(super) async fn reasons(&self, order: &mut Order) -> Vec<Reason> {
-        let session = &self.member.session;
+    pub(super) async fn reasons(&self, order: &Order) -> Vec<Reason> {
         let mut found = Vec::new();
-        let most = max_authorizations(self.request);
-        let fetched = act!(session, "authorization", reasons(order, most, &mut found));
-        if let Err(trouble) = fetched {
-            debug!(?trouble, "the reasons could not be read");
+        for url in order.authorizations.iter().take(max_authorizations(self.request)) {
+            let authorization = match self.member.authorization(url).await {
+                Ok(authorization) => authorization,
+                Err(trouble) => {
+                    debug!(?trouble, "the reasons could not be read");
+                    break;
+                }
+            };
+            found.extend(authorization.problems().map(|problem| Reason {
+                name: named(&authorization.domain()),
+                words: words(problem),
+                kind: problem.r#type.clone(),
+            }));
         }
         found
     }
 
     /// Makes the error of a failed order from these reasons.
-    pub(super) fn why_invalid(&self, order: &mut Order, found: &[Reason]) -> IssueError {
+    pub(super) fn why_invalid(&self, order: &Order, found: &[Reason]) -> IssueError {
         let challenge = &self.client.source.challenge;
         let mut error = self.member.error(IssueFault::Refused, "the CA gives no reason");
-        if let Some(problem) = &order.state().error {
+        if let Some(problem) = &order.error {
             error.text = words(problem);
             error.remedy = "do what the CA's words say".to_owned();
         }
@@ -113,41 +123,11 @@ impl Attempt<'_> {
     }
 }
 
-async fn refresh(order: &mut Order) -> Result<(), instant_acme::Error> {
-    order.refresh().await.map(drop)
-}
-
 /// The reason for which a name failed at the CA.
 pub(super) struct Reason {
     name: String,
     words: String,
     kind: Option<String>,
-}
-
-/// Reads the reasons again, from `most` authorizations at most.
-async fn reasons(
-    order: &mut Order,
-    most: usize,
-    reasons: &mut Vec<Reason>,
-) -> Result<(), instant_acme::Error> {
-    reasons.clear();
-    let mut authorizations = order.authorizations();
-    for _ in 0..most {
-        let Some(authorization) = authorizations.next().await else {
-            break;
-        };
-        let authorization = authorization?;
-        let problems = authorization
-            .challenges
-            .iter()
-            .filter_map(|tried| tried.error.as_ref());
-        reasons.extend(problems.map(|problem| Reason {
-            name: named(&authorization.identifier().to_string()),
-            words: words(problem),
-            kind: problem.r#type.clone(),
-        }));
-    }
-    Ok(())
 }
 
 fn shown(status: OrderStatus) -> &'static str {

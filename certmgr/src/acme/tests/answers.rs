@@ -248,40 +248,47 @@ async fn a_wrong_key_of_an_external_account_is_told_as_such() {
     }
 }
 
-#[test]
-fn a_clock_that_is_wrong_is_not_told_as_a_ca_that_is_not_trusted() {
-    use crate::acme::http::HttpError;
-    use crate::acme::problem::{Cause, Trouble};
+/// Answers TLS at a port of this machine with a certificate that is valid until then. Returns the directory of the CA
+/// that the port stands for, and the error of a client that trusts the certificate.
+async fn probe_with_certificate(not_after: i32, is_trusted: bool) -> IssueError {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(not_after, 1, 1);
+    let certificate = params.self_signed(&key).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = rustls_pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.into())
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listen(listener, move |mut stream| {
+        let mut session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+        let _ = session.complete_io(&mut stream);
+    });
+    let ca = Scripted::start(|_| None);
+    let mut wishes = ca.source();
+    wishes.cas[0].directory = format!("https://localhost:{port}/directory");
+    if is_trusted {
+        let file = ca.folder.path().join("ca.pem");
+        std::fs::write(&file, certificate.pem()).unwrap();
+        wishes.cas[0].ca_file = Some(file);
+    }
+    let shared = shared(open(&ca.folder), Challenges::default(), 1);
+    Client::new(&wishes, &shared).probe(0).await.unwrap_err()
+}
 
-    let remedy = |text: &str| {
-        let host = "ca.example".to_owned();
-        let text = text.to_owned();
-        let trouble = Trouble::from(Cause::Http(HttpError::Broken { host, text }));
-        let ca = Scripted::start(|_| None);
-        trouble.into_error(&ca.source().cas[0], "order").remedy
-    };
-    for error in [
-        rustls::CertificateError::Expired,
-        rustls::CertificateError::NotValidYet,
-    ] {
-        let said = rustls::Error::InvalidCertificate(error).to_string();
-        assert!(remedy(&said).contains("clock"), "{said}");
+#[tokio::test]
+async fn a_clock_that_is_wrong_is_not_told_as_a_ca_that_is_not_trusted() {
+    for (not_after, is_trusted, remedy) in [(2010, true, "clock"), (3000, false, "`ca_file`")] {
+        let error = probe_with_certificate(not_after, is_trusted).await;
+        assert_eq!(error.class, IssueFault::Unreachable, "{error}");
+        assert!(error.remedy.contains(remedy), "{error}: {}", error.remedy);
     }
-    let now = UnixTime::now();
-    let expired = rustls::CertificateError::ExpiredContext {
-        time: now,
-        not_after: now,
-    };
-    let early = rustls::CertificateError::NotValidYetContext {
-        time: now,
-        not_before: now,
-    };
-    for error in [expired, early] {
-        let said = rustls::Error::InvalidCertificate(error).to_string();
-        assert!(remedy(&said).contains("clock"), "{said}");
-    }
-    let said = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer).to_string();
-    assert!(remedy(&said).contains("`ca_file`"), "{said}");
 }
 
 #[tokio::test]
@@ -418,7 +425,7 @@ async fn an_order_names_its_hosts_and_addresses_its_profile_and_what_it_replaces
     assert_eq!(ca.count("/new-order"), 1);
     let all = ca.asked();
     let order = all.iter().find(|asked| asked.path == "/new-order").unwrap();
-    let replaced = super::super::renewal::identifier(&leaf).unwrap();
+    let replaced = super::super::resources::certificate_id(&leaf).unwrap();
     assert_eq!(
         order.payload(),
         json!({
@@ -427,7 +434,7 @@ async fn an_order_names_its_hosts_and_addresses_its_profile_and_what_it_replaces
                 { "type": "ip", "value": "192.0.2.1" },
             ],
             "profile": "shortlived",
-            "replaces": replaced.to_string(),
+            "replaces": replaced,
         })
     );
 }

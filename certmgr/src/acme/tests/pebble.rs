@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
-use http::{Method, Request};
+use http::Method;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use super::super::http::{Body, Http};
+use super::super::http::Http;
 use super::{DEADLINE, Place, answer_http, answer_tls_alpn};
 use crate::config::Ca;
 use crate::ports::{free_address, free_port};
@@ -286,8 +286,7 @@ fn certificates(folder: &Path) -> PathBuf {
 async fn until_answers(http: &Http, url: &str) {
     let deadline = Instant::now() + DEADLINE;
     loop {
-        let request = Request::get(url).body(Body::default()).unwrap();
-        match http.call(request, "test").await {
+        match http.call("test", Method::GET, url, String::new()).await {
             Ok(_) => return,
             Err(error) => assert!(Instant::now() < deadline, "{url} does not answer: {error}"),
         }
@@ -296,13 +295,9 @@ async fn until_answers(http: &Http, url: &str) {
 }
 
 async fn send(http: &Http, method: Method, url: &str, body: &str) -> String {
-    let request = Request::builder()
-        .method(method)
-        .uri(url)
-        .body(Body::from(body.as_bytes().to_vec()))
-        .unwrap();
-    let answer = http.call(request, "test").await.unwrap();
-    let text = String::from_utf8_lossy(answer.body()).into_owned();
-    assert!(answer.status().is_success(), "{url}: {} {text}", answer.status());
+    let answer = http.call("test", method, url, body.to_owned()).await.unwrap();
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let status = answer.head.status;
+    assert!(status.is_success(), "{url}: {status} {text}");
     text
 }

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::super::RevocationReason;
 use super::super::account;
-use super::super::jws::Signer;
 use super::super::session::Session;
 use super::pebble::Pebble;
 use super::*;
@@ -51,12 +50,9 @@ async fn an_account_that_was_deactivated_is_replaced() {
     let shared = shared(place.state.clone(), place.challenges.clone(), 4);
     let session = Session::open(&pebble.ca()).await.unwrap();
     let member = account::open(session, &shared).await.unwrap();
-    let url = member.account.id();
-    let signer = Signer::Account(&member.key, url);
     let deactivate = json!({ "status": "deactivated" });
     member
-        .session
-        .post("account", url, signer, Some(&deactivate))
+        .post("account", &member.url, Some(&deactivate))
         .await
         .unwrap();
     let issued = issue(&place.client(&wishes), &request("a", &["a.example.com"]))

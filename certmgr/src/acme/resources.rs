@@ -1,0 +1,187 @@
+//! The resources of a CA (RFC 8555 §7.1) and the requests for them, with our account. `instant_acme` knows their JSON,
+//! and this file alone knows `instant_acme`.
+
+use std::time::Duration;
+
+use certstore::Name;
+use instant_acme::{
+    AuthorizationState, AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType,
+    OrderState,
+};
+use rustls_pki_types::CertificateDer;
+use serde_json::{Value, json};
+
+pub(super) use instant_acme::{OrderStatus, Problem, RenewalInfo as RenewalDocument};
+
+use super::RevocationReason;
+use super::account::Member;
+use super::http::Answer;
+use super::jws::{self, Signer};
+use super::problem::{Cause, Trouble};
+use crate::config::{Ca, Challenge};
+
+/// An order, as the CA showed it last.
+pub(super) struct Order {
+    pub(super) url: String,
+    pub(super) status: OrderStatus,
+    /// The reason for which it has failed.
+    pub(super) error: Option<Problem>,
+    /// URLs of its authorizations.
+    pub(super) authorizations: Vec<String>,
+    /// Time after which the CA wants to be asked again.
+    pub(super) retry_after: Option<Duration>,
+    finalize: String,
+    certificate: Option<String>,
+}
+
+/// An authorization of an order: the proof of one name.
+pub(super) struct Authorization(AuthorizationState);
+
+/// One of the challenges by which a name may be proved.
+pub(super) struct OfferedChallenge {
+    pub(super) url: String,
+    pub(super) token: String,
+    /// The CA still waits for the request that lets it validate (RFC 8555 §7.5.1).
+    pub(super) is_open: bool,
+}
+
+impl Order {
+    fn parse(url: &str, answer: &Answer) -> Result<Self, Trouble> {
+        let state: OrderState = answer.parse("the order")?;
+        Ok(Self {
+            url: url.to_owned(),
+            status: state.status,
+            error: state.error,
+            authorizations: state.authorizations.into_iter().map(|one| one.url).collect(),
+            retry_after: answer.head.retry_after,
+            finalize: state.finalize,
+            certificate: state.certificate,
+        })
+    }
+}
+
+impl Authorization {
+    pub(super) fn is_pending(&self) -> bool {
+        self.0.status == AuthorizationStatus::Pending
+    }
+
+    /// The name as it was ordered.
+    pub(super) fn domain(&self) -> String {
+        self.0.identifier().to_string()
+    }
+
+    /// The challenge of this kind, if the CA offers it.
+    pub(super) fn challenge(&self, kind: &Challenge) -> Option<OfferedChallenge> {
+        let kind = match kind {
+            Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
+            Challenge::Http01 => ChallengeType::Http01,
+            Challenge::Dns01(_) => ChallengeType::Dns01,
+        };
+        let mut offered = self.0.challenges.iter();
+        let challenge = offered.find(|challenge| challenge.r#type == kind)?;
+        Some(OfferedChallenge {
+            url: challenge.url.clone(),
+            token: challenge.token.clone(),
+            is_open: challenge.status == ChallengeStatus::Pending,
+        })
+    }
+
+    /// The reasons for which challenges have failed.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.0
+            .challenges
+            .iter()
+            .filter_map(|challenge| challenge.error.as_ref())
+    }
+}
+
+impl Member {
+    /// Sends a request that the account signs. Without a payload it is a POST-as-GET (RFC 8555 §6.3).
+    pub(super) async fn post(
+        &self,
+        kind: &'static str,
+        url: &str,
+        payload: Option<&Value>,
+    ) -> Result<Answer, Trouble> {
+        let signer = Signer::Account(&self.key, &self.url);
+        self.session.post(kind, url, signer, payload).await
+    }
+
+    /// Places an order (RFC 8555 §7.4). `replaces` is the [`certificate_id`] of the certificate that it replaces.
+    pub(super) async fn new_order(&self, domains: &[Name], replaces: Option<&str>) -> Result<Order, Trouble> {
+        let identifier = |domain: &Name| match domain {
+            Name::Ip(address) => json!({ "type": "ip", "value": address }),
+            name => json!({ "type": "dns", "value": name.to_string() }),
+        };
+        let Ca { profile, .. } = &self.session.ca;
+        let fields = [
+            ("identifiers", Some(domains.iter().map(identifier).collect())),
+            ("profile", profile.as_deref().map(Value::from)),
+            ("replaces", replaces.map(Value::from)),
+        ];
+        let fields = fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        let payload = fields.collect();
+        let url = &self.session.directory.new_order;
+        let answer = self.post("new-order", url, Some(&payload)).await?;
+        let url = answer.location("newOrder")?;
+        match Order::parse(&url, &answer) {
+            // It is placed, whatever that answer says.
+            Err(_) => self.order(&url).await,
+            order => order,
+        }
+    }
+
+    /// Reads an order.
+    pub(super) async fn order(&self, url: &str) -> Result<Order, Trouble> {
+        Order::parse(url, &self.post("order", url, None).await?)
+    }
+
+    pub(super) async fn authorization(&self, url: &str) -> Result<Authorization, Trouble> {
+        let answer = self.post("authorization", url, None).await?;
+        answer.parse("the authorization").map(Authorization)
+    }
+
+    /// Lets the CA validate a challenge (RFC 8555 §7.5.1).
+    pub(super) async fn set_ready(&self, challenge_url: &str) -> Result<(), Trouble> {
+        let answer = self.post("challenge", challenge_url, Some(&json!({}))).await?;
+        let challenge: instant_acme::Challenge = answer.parse("the challenge")?;
+        match challenge.error {
+            Some(problem) => Err(Trouble::new(Cause::Problem(problem), answer.head)),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends the signing request, in DER. Returns the order as it is then.
+    pub(super) async fn finalize(&self, order: &Order, request: &[u8]) -> Result<Order, Trouble> {
+        let payload = json!({ "csr": jws::base64(request) });
+        let answer = self.post("finalize", &order.finalize, Some(&payload)).await?;
+        Order::parse(&order.url, &answer)
+    }
+
+    /// Downloads the chain of a valid order, as the CA gives it.
+    pub(super) async fn certificate(&self, order: &Order) -> Result<Answer, Trouble> {
+        match &order.certificate {
+            Some(url) => self.post("certificate", url, None).await,
+            None => Err(Cause::Nonsense("the order is valid and has no certificate".to_owned()).into()),
+        }
+    }
+
+    /// Revokes a certificate, in DER (RFC 8555 §7.6).
+    pub(super) async fn revoke(&self, leaf: &[u8], reason: RevocationReason) -> Result<(), Trouble> {
+        let Some(url) = &self.session.directory.revoke_cert else {
+            return Err(Cause::Nonsense("the CA has no revokeCert resource".to_owned()).into());
+        };
+        let payload = json!({ "certificate": jws::base64(leaf), "reason": reason as u8 });
+        self.post("revoke", url, Some(&payload)).await.map(drop)
+    }
+}
+
+/// Identifier of a certificate (RFC 9773 §4.1). `None` if the certificate does not say which key issued it, as
+/// private CAs may do.
+pub(super) fn certificate_id(leaf: &[u8]) -> Option<String> {
+    let leaf = CertificateDer::from(leaf);
+    let id = CertificateIdentifier::try_from(&leaf).ok()?;
+    Some(id.to_string())
+}
