@@ -6,7 +6,6 @@ mod authorization;
 mod chain;
 mod claims;
 mod client;
-mod desk;
 mod home;
 mod http;
 mod jws;
@@ -16,6 +15,7 @@ mod note;
 mod order;
 mod problem;
 mod renewal;
+mod renewal_queue;
 mod resources;
 mod session;
 
@@ -35,16 +35,16 @@ use crate::store::BoxFuture;
 
 /// Orders certificates for one [`AcmeSource`].
 ///
-/// A CA is named by its position in the list of the source. Each call but [`Issuer::turn`] ends within its own
+/// A CA is named by its position in the list of the source. Each call but [`Issuer::order_permit`] ends within its own
 /// timeouts.
 ///
 /// The caller issues for one certificate name at a time, in all processes of a state directory: there is one note of
-/// an order for each name. The caller also holds a [`Turn`] meanwhile. A call that is dropped leaves the note on
+/// an order for each name. The caller also holds an [`OrderPermit`] meanwhile. A call that is dropped leaves the note on
 /// disk, so that the next [`Issuer::issue`] goes on with the order; TXT records stay in the note until
 /// [`Issuer::clean_up`].
 pub(crate) trait Issuer: Send + Sync {
-    /// Waits until one more order may be in progress. Dropping the turn lets the next order begin.
-    fn turn(&self) -> BoxFuture<'_, Turn>;
+    /// Waits until one more order may be in progress. Dropping the permit lets the next order begin.
+    fn order_permit(&self) -> BoxFuture<'_, OrderPermit>;
 
     /// Goes on with the order that is noted for this certificate, or places a new one, until the chain is there.
     ///
@@ -96,11 +96,11 @@ pub(crate) type Issuers = Arc<dyn Fn(&AcmeSource) -> Arc<dyn Issuer> + Send + Sy
 /// Permit for one of the orders that may be in progress at once. It ends when it is dropped.
 #[derive(Debug, Default)]
 #[must_use = "it ends when it is dropped"]
-pub(crate) struct Turn {
+pub(crate) struct OrderPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Turn {
+impl OrderPermit {
     pub(crate) fn new(permit: OwnedSemaphorePermit) -> Self {
         Self {
             _permit: Some(permit),
@@ -121,18 +121,18 @@ pub(crate) struct Request {
     /// DER of the certificate that the new one replaces, if it came from the same CA (RFC 9773 §5).
     pub(crate) replaces: Option<Vec<u8>>,
     /// Asked right before a new order is placed. `None`: orders are not counted.
-    pub(crate) leave: Option<Arc<dyn Leave>>,
+    pub(crate) limiter: Option<Arc<dyn OrderLimiter>>,
 }
 
 /// Counts orders and permits each, at the last moment: a call that was to go on with an order, or to replace a
 /// certificate, may have to place another kind of order.
-pub(crate) trait Leave: fmt::Debug + Send + Sync {
+pub(crate) trait OrderLimiter: fmt::Debug + Send + Sync {
     /// Permits a new order; the error says why it may not be placed. `replacing`: the order names the certificate
     /// that it replaces.
-    fn to_place(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>>;
+    fn permit(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>>;
 
     /// Counts a failure: the order that was to be gone on with has failed at the CA since it was last read.
-    fn has_failed<'a>(&'a self, error: &'a IssueError) -> BoxFuture<'a, ()>;
+    fn count_failure<'a>(&'a self, error: &'a IssueError) -> BoxFuture<'a, ()>;
 }
 
 /// Counts the accounts that are made at CAs.

@@ -88,6 +88,12 @@ fn in_the_gateway_only_the_bridge_knows_hyper() {
 }
 
 #[test]
+fn one_file_knows_the_library_of_acme_documents() {
+    let allowed = ["acme/resources.rs", "acme/tests"];
+    nobody_says("certmgr/src", &["instant_acme"], &allowed);
+}
+
+#[test]
 fn only_the_program_knows_its_configuration() {
     for folder in [
         "http2/src",

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::client::Shared;
 use super::jws::{self, AccountKey, Signer};
 use super::kept::{FORMAT, Secret};
-use super::problem::{Cause, Trouble};
+use super::problem::{ErrorCause, AcmeError};
 use super::session::Session;
 use crate::config::Ca;
 use crate::error::IssueError;
@@ -22,7 +22,7 @@ use crate::error::IssueError;
 use self::register::Register;
 
 /// A session, with the account that signs its requests.
-pub(super) struct Member {
+pub(super) struct AccountSession {
     pub(super) session: Session,
     pub(super) key: AccountKey,
     /// URL of the account.
@@ -31,7 +31,7 @@ pub(super) struct Member {
 
 /// The account's document in the state directory.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+struct AccountDocument {
     format: u32,
     directory: String,
     external_account: Option<String>,
@@ -53,7 +53,7 @@ pub(super) fn name(ca: &Ca) -> String {
 }
 
 /// Finds the account or registers one.
-pub(super) async fn open(session: Session, shared: &Shared) -> Result<Member, IssueError> {
+pub(super) async fn open(session: Session, shared: &Shared) -> Result<AccountSession, IssueError> {
     let register = Register::new(&session, shared);
     let kept = match register.read().await? {
         Some(kept) if kept.is_settled(&session.ca) => kept,
@@ -62,12 +62,12 @@ pub(super) async fn open(session: Session, shared: &Shared) -> Result<Member, Is
             register.settle().await?
         }
     };
-    member(session, kept)
+    account(session, kept)
 }
 
 /// Opens the account as [`open`] does, after the CA has said that it knows no account `url`, or does not accept it
 /// any more.
-pub(super) async fn open_anew(session: Session, shared: &Shared, url: &str) -> Result<Member, IssueError> {
+pub(super) async fn open_anew(session: Session, shared: &Shared, url: &str) -> Result<AccountSession, IssueError> {
     let register = Register::new(&session, shared);
     let kept = {
         let _alone = register.alone().await?;
@@ -80,7 +80,7 @@ pub(super) async fn open_anew(session: Session, shared: &Shared, url: &str) -> R
         }
         register.settle().await?
     };
-    member(session, kept)
+    account(session, kept)
 }
 
 /// Gives the account a new key (RFC 8555 §7.3.5).
@@ -89,12 +89,12 @@ pub(super) async fn roll_key(session: Session, shared: &Shared) -> Result<(), Is
     let _alone = register.alone().await?;
     let mut kept = register.settle().await?;
     let ca = &session.ca;
-    let failed = |trouble: Trouble| trouble.into_error(ca, "change the account's key");
+    let failed = |error: AcmeError| error.into_error(ca, "change the account's key");
     let (Some(url), Some(change)) = (&kept.url, &session.directory.key_change) else {
-        let nonsense = Cause::Nonsense("the CA has no keyChange resource".to_owned());
-        return Err(failed(Trouble::from(nonsense)));
+        let nonsense = ErrorCause::InvalidResponse("the CA has no keyChange resource".to_owned());
+        return Err(failed(AcmeError::from(nonsense)));
     };
-    let no_key = |bad| failed(Trouble::from(Cause::Key(bad)));
+    let no_key = |bad| failed(AcmeError::from(ErrorCause::Key(bad)));
     let old = kept.key().map_err(no_key)?;
     let new = AccountKey::generate().map_err(no_key)?;
     let inner = Signer::Key(&new)
@@ -116,32 +116,32 @@ pub(super) async fn roll_key(session: Session, shared: &Shared) -> Result<(), Is
             info!(ca = %ca.name, "the account has a new key");
             Ok(())
         }
-        Err(trouble) => {
+        Err(error) => {
             // Without an answer the CA may know either key: the next call asks the CA.
-            if trouble.is_refusal() {
+            if error.is_refusal() {
                 kept.next_key = None;
-                if trouble.is("accountDoesNotExist") {
+                if error.is("accountDoesNotExist") {
                     kept.url = None;
                 }
                 register.write(&kept).await?;
             }
-            Err(failed(trouble))
+            Err(failed(error))
         }
     }
 }
 
-fn member(session: Session, kept: Kept) -> Result<Member, IssueError> {
+fn account(session: Session, kept: AccountDocument) -> Result<AccountSession, IssueError> {
     let key = kept
         .key()
-        .map_err(|bad| Trouble::from(Cause::Key(bad)).into_error(&session.ca, "use the account"))?;
-    Ok(Member {
+        .map_err(|bad| AcmeError::from(ErrorCause::Key(bad)).into_error(&session.ca, "use the account"))?;
+    Ok(AccountSession {
         session,
         key,
         url: kept.url.unwrap_or_default(),
     })
 }
 
-impl Kept {
+impl AccountDocument {
     fn new(ca: &Ca, key: &AccountKey) -> Self {
         Self {
             format: FORMAT,

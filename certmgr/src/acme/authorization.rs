@@ -4,12 +4,12 @@
 use certstore::Published;
 use tracing::warn;
 
-use super::account::Member;
+use super::account::AccountSession;
 use super::claims::Claim;
 use super::client::Client;
 use super::keys::tls_alpn_certificate;
 use super::note::Note;
-use super::order::Stop;
+use super::order::OrderError;
 use super::problem::named;
 use super::resources::{OfferedChallenge, Order};
 use super::{Request, jws, kept};
@@ -52,27 +52,27 @@ impl PendingChallenge {
 /// are in the note and stay until [`take_back`].
 pub(super) async fn answer(
     client: &Client,
-    member: &Member,
+    account: &AccountSession,
     request: &Request,
     note: &mut Note,
     order: &Order,
-) -> Result<PublishedChallenges, Stop> {
-    let pending = pending(client, member, request, order).await?;
+) -> Result<PublishedChallenges, OrderError> {
+    let pending = pending(client, account, request, order).await?;
     let published = match &client.source.challenge {
-        Challenge::TlsAlpn01 => publish_tls_alpn(client, member, &pending).await?,
+        Challenge::TlsAlpn01 => publish_tls_alpn(client, account, &pending).await?,
         Challenge::Http01 => publish_http(client, &pending),
         Challenge::Dns01(_) => {
-            write_records(client, member, &request.certificate, note, &pending).await?;
+            write_records(client, account, &request.certificate, note, &pending).await?;
             PublishedChallenges::default()
         }
     };
     for challenge in pending.iter().filter(|challenge| challenge.offered.is_open) {
-        member
+        account
             .set_ready(&challenge.offered.url)
             .await
-            .map_err(|trouble| {
+            .map_err(|error| {
                 let doing = format!("answer the challenge for {}", challenge.domain);
-                Stop::of(member, trouble, &doing)
+                OrderError::of(account, error, &doing)
             })?;
     }
     Ok(published)
@@ -105,14 +105,14 @@ pub(super) fn max_authorizations(request: &Request) -> usize {
 /// The challenges that are not validated yet. There may be none: the CA may still accept an earlier proof.
 async fn pending(
     client: &Client,
-    member: &Member,
+    account: &AccountSession,
     request: &Request,
     order: &Order,
-) -> Result<Vec<PendingChallenge>, Stop> {
+) -> Result<Vec<PendingChallenge>, OrderError> {
     let refused = |text: String, remedy: &str| {
-        Stop::Dead(IssueError {
+        OrderError::Dead(IssueError {
             remedy: remedy.to_owned(),
-            ..member.error(IssueFault::Refused, &text)
+            ..account.error(IssueFault::Refused, &text)
         })
     };
     let (wanted, most) = (order.authorizations.len(), max_authorizations(request));
@@ -124,11 +124,11 @@ async fn pending(
         let text = format!("the CA wants {wanted} proofs for an order of {names}; at most {most} are given");
         return Err(refused(text, "ask the CA"));
     }
-    let thumbprint = member.key.thumbprint();
+    let thumbprint = account.key.thumbprint();
     let mut pending = Vec::new();
     for url in &order.authorizations {
-        let read = member.authorization(url).await;
-        let authorization = read.map_err(|trouble| Stop::of(member, trouble, "read an authorization"))?;
+        let read = account.authorization(url).await;
+        let authorization = read.map_err(|error| OrderError::of(account, error, "read an authorization"))?;
         if !authorization.is_pending() {
             continue;
         }
@@ -164,15 +164,15 @@ fn is_ordered(domain: &str, request: &Request) -> bool {
 
 async fn publish_tls_alpn(
     client: &Client,
-    member: &Member,
+    account: &AccountSession,
     pending: &[PendingChallenge],
-) -> Result<PublishedChallenges, Stop> {
+) -> Result<PublishedChallenges, OrderError> {
     let names = pending.iter().map(|challenge| challenge.domain.clone()).collect();
     let claim = client.shared.claims.claim(names).await;
     let mut published = Vec::new();
     for challenge in pending {
         let certificate = tls_alpn_certificate(&challenge.domain, &challenge.digest())
-            .map_err(|error| Stop::Error(member.error(IssueFault::State, &error.to_string())))?;
+            .map_err(|error| OrderError::Error(account.error(IssueFault::State, &error.to_string())))?;
         let challenges = &client.shared.challenges;
         published.push(challenges.publish_tls_alpn(&challenge.domain, certificate));
     }
@@ -196,18 +196,18 @@ fn publish_http(client: &Client, pending: &[PendingChallenge]) -> PublishedChall
 /// Writes the TXT records. The note has them before they are made, so that a crash leaves none behind unnoted.
 async fn write_records(
     client: &Client,
-    member: &Member,
+    account: &AccountSession,
     certificate: &str,
     note: &mut Note,
     pending: &[PendingChallenge],
-) -> Result<(), Stop> {
+) -> Result<(), OrderError> {
     let Some(txt) = &client.txt else {
-        return Err(Stop::Error(member.error(
+        return Err(OrderError::Error(account.error(
             IssueFault::Configuration,
             "there is nobody who writes TXT records",
         )));
     };
-    let by = |error: IssueError| Stop::Error(member.named(error));
+    let by = |error: IssueError| OrderError::Error(account.named(error));
     let lookup = client.lookup();
     let mut records = Vec::new();
     for challenge in pending {

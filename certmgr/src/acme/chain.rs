@@ -5,15 +5,15 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tracing::warn;
 
-use super::account::Member;
-use super::http::Answer;
+use super::account::AccountSession;
+use super::http::CaResponse;
 
 /// Number of chains beside the default that are looked at. CAs have offered two at most.
 const MAX_ALTERNATES: usize = 4;
 
 /// Returns the chain whose last certificate is issued by `preferred`, else the default of the CA. A chain that cannot
 /// be downloaded counts as not offered: a certificate with the default chain is better than none.
-pub(super) async fn choose(member: &Member, default: Answer, preferred: Option<&str>) -> Bytes {
+pub(super) async fn choose(account: &AccountSession, default: CaResponse, preferred: Option<&str>) -> Bytes {
     let Some(preferred) = preferred else {
         return default.body;
     };
@@ -22,10 +22,10 @@ pub(super) async fn choose(member: &Member, default: Answer, preferred: Option<&
         return default.body;
     }
     for url in default.head.alternates.iter().take(MAX_ALTERNATES) {
-        let chain = match member.post("certificate", url, None).await {
+        let chain = match account.post("certificate", url, None).await {
             Ok(answer) => answer.body,
-            Err(trouble) => {
-                let error = trouble.into_error(&member.session.ca, "download another chain");
+            Err(error) => {
+                let error = error.into_error(&account.session.ca, "download another chain");
                 warn!(ca = %error.ca, remedy = %error.remedy, "{error}");
                 continue;
             }
@@ -37,7 +37,7 @@ pub(super) async fn choose(member: &Member, default: Answer, preferred: Option<&
     }
     let offered: Vec<String> = offered.into_iter().flatten().collect();
     warn!(
-        ca = %member.session.ca.name,
+        ca = %account.session.ca.name,
         preferred_chain = preferred,
         offered = offered.join(", "),
         "the CA does not offer the preferred chain; its default is taken"

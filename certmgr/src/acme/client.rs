@@ -10,15 +10,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::account::{self, Member};
+use super::account::{self, AccountSession};
 use super::claims::Claims;
-use super::desk::Desk;
 use super::kept::Shelf;
 use super::note::Note;
-use super::order::{self, Stop};
-use super::problem::Trouble;
+use super::order::{self, OrderError};
+use super::problem::AcmeError;
+use super::renewal_queue::RenewalQueues;
 use super::session::Session;
-use super::{Issued, Issuer, Registrar, Request, RevocationReason, Turn, authorization, kept, renewal};
+use super::{Issued, Issuer, Registrar, Request, RevocationReason, OrderPermit, authorization, kept, renewal};
 use crate::config::{AcmeSource, Ca, Challenge, DnsProvider};
 use crate::dns::{self, Lookup, TxtRecords};
 use crate::error::{IssueError, IssueFault};
@@ -37,7 +37,7 @@ pub(super) const MAX_WAIT: Duration = Duration::from_secs(300);
 const MAX_ORDERS: usize = 1_024;
 
 /// Time for which a change of the account key waits for the orders in progress with the old key.
-const MAX_QUIET_WAIT: Duration = Duration::from_secs(60);
+const MAX_DRAIN_WAIT: Duration = Duration::from_secs(60);
 
 /// State that the issuers of all certificates share. There is one in a process.
 pub(crate) struct Shared {
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     orders: Arc<Semaphore>,
     max_orders: u32,
     pub(super) claims: Arc<Claims>,
-    desk: Desk,
+    renewal_queues: RenewalQueues,
     pub(super) registrar: Arc<dyn Registrar>,
     /// One lock for each account, locked while the account is registered or changed.
     accounts: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -55,7 +55,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Makes the shared state. At most `max_orders` orders are in progress at once; the others wait for their
-    /// [`Turn`].
+    /// [`OrderPermit`].
     pub(crate) fn new(
         state: State,
         challenges: Challenges,
@@ -70,17 +70,17 @@ impl Shared {
             orders: Arc::new(Semaphore::new(max_orders as usize)),
             max_orders,
             claims: Arc::default(),
-            desk: Desk::default(),
+            renewal_queues: RenewalQueues::default(),
             registrar,
             accounts: Mutex::default(),
         })
     }
 
     /// Waits until no order is in progress, and lets none begin until the permit is dropped. `None`: the wait takes
-    /// longer than [`MAX_QUIET_WAIT`].
+    /// longer than [`MAX_DRAIN_WAIT`].
     async fn no_orders(&self) -> Option<OwnedSemaphorePermit> {
         let all = Arc::clone(&self.orders).acquire_many_owned(self.max_orders);
-        timeout(MAX_QUIET_WAIT, all).await.ok()?.ok()
+        timeout(MAX_DRAIN_WAIT, all).await.ok()?.ok()
     }
 
     pub(super) fn account_lock(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
@@ -152,31 +152,31 @@ impl Client {
         let ca = self.ca(position)?;
         Session::open(ca)
             .await
-            .map_err(|trouble| trouble.into_error(ca, "read the CA's directory"))
+            .map_err(|error| error.into_error(ca, "read the CA's directory"))
     }
 
-    async fn member(&self, position: usize) -> Result<Member, IssueError> {
+    async fn account(&self, position: usize) -> Result<AccountSession, IssueError> {
         account::open(self.session(position).await?, &self.shared).await
     }
 
     async fn order(&self, request: &Request) -> Result<Issued, IssueError> {
-        let member = self.member(request.ca).await?;
-        let member = match self.attempt(&member, request).await {
-            Err(Stop::NoAccount(_)) => self.anew(member).await?,
-            ended => return ended.map_err(Stop::into_error),
+        let account = self.account(request.ca).await?;
+        let account = match self.attempt(&account, request).await {
+            Err(OrderError::NoAccount(_)) => self.anew(account).await?,
+            ended => return ended.map_err(OrderError::into_error),
         };
-        self.attempt(&member, request).await.map_err(Stop::into_error)
+        self.attempt(&account, request).await.map_err(OrderError::into_error)
     }
 
-    async fn attempt(&self, member: &Member, request: &Request) -> Result<Issued, Stop> {
+    async fn attempt(&self, account: &AccountSession, request: &Request) -> Result<Issued, OrderError> {
         let max_attempt = self.max_attempt(request);
-        match timeout(max_attempt, order::run(self, member, request)).await {
+        match timeout(max_attempt, order::run(self, account, request)).await {
             Ok(ended) => ended,
             Err(_) => {
                 if let Err(error) = self.take_back(&request.certificate).await {
                     warn!(certificate = request.certificate, remedy = %error.remedy, "TXT records are not removed yet: {error}");
                 }
-                Err(Stop::Error(member.error(
+                Err(OrderError::Error(account.error(
                     IssueFault::Unreachable,
                     &format!("the order took more than {} s", max_attempt.as_secs()),
                 )))
@@ -222,12 +222,12 @@ impl Client {
         leaf: &[u8],
         reason: RevocationReason,
     ) -> Result<(), IssueError> {
-        let member = self.member(position).await?;
-        let member = match revoke_as(&member, leaf, reason).await {
-            Err(Stop::NoAccount(_)) => self.anew(member).await?,
-            ended => return ended.map_err(Stop::into_error),
+        let account = self.account(position).await?;
+        let account = match revoke_as(&account, leaf, reason).await {
+            Err(OrderError::NoAccount(_)) => self.anew(account).await?,
+            ended => return ended.map_err(OrderError::into_error),
         };
-        revoke_as(&member, leaf, reason).await.map_err(Stop::into_error)
+        revoke_as(&account, leaf, reason).await.map_err(OrderError::into_error)
     }
 
     /// Changes the account key while no order is in progress: such an order is signed with the old key, which the CA
@@ -237,7 +237,7 @@ impl Client {
         let _quiet = self.shared.no_orders().await.ok_or_else(|| IssueError {
             class: IssueFault::State,
             ca: ca.name.clone(),
-            text: format!("orders are still under way after {} s", MAX_QUIET_WAIT.as_secs()),
+            text: format!("orders are still under way after {} s", MAX_DRAIN_WAIT.as_secs()),
             remedy: "try again when they have ended".to_owned(),
             retry_after: None,
         })?;
@@ -245,8 +245,8 @@ impl Client {
     }
 
     /// Registers the account again, after the CA has said that it does not know it.
-    async fn anew(&self, member: Member) -> Result<Member, IssueError> {
-        account::open_anew(member.session, &self.shared, &member.url).await
+    async fn anew(&self, account: AccountSession) -> Result<AccountSession, IssueError> {
+        account::open_anew(account.session, &self.shared, &account.url).await
     }
 }
 
@@ -265,11 +265,11 @@ pub(crate) fn max_attempt(challenge: &Challenge, names: usize) -> Duration {
     MAX_ATTEMPT.saturating_add(for_records)
 }
 
-async fn revoke_as(member: &Member, leaf: &[u8], reason: RevocationReason) -> Result<(), Stop> {
-    match member.revoke(leaf, reason).await {
+async fn revoke_as(account: &AccountSession, leaf: &[u8], reason: RevocationReason) -> Result<(), OrderError> {
+    match account.revoke(leaf, reason).await {
         Ok(()) => Ok(()),
-        Err(trouble) if trouble.is("alreadyRevoked") => Ok(()),
-        Err(trouble) => Err(Stop::of(member, trouble, "revoke the certificate")),
+        Err(error) if error.is("alreadyRevoked") => Ok(()),
+        Err(error) => Err(OrderError::of(account, error, "revoke the certificate")),
     }
 }
 
@@ -281,7 +281,7 @@ impl fmt::Debug for Client {
     }
 }
 
-impl Stop {
+impl OrderError {
     fn into_error(self) -> IssueError {
         match self {
             Self::Error(error) | Self::Stuck(error) | Self::Dead(error) | Self::NoAccount(error) => error,
@@ -290,10 +290,10 @@ impl Stop {
 }
 
 impl Issuer for Client {
-    fn turn(&self) -> BoxFuture<'_, Turn> {
+    fn order_permit(&self) -> BoxFuture<'_, OrderPermit> {
         Box::pin(async move {
             let permit = Arc::clone(&self.shared.orders).acquire_owned().await;
-            permit.map(Turn::new).unwrap_or_default()
+            permit.map(OrderPermit::new).unwrap_or_default()
         })
     }
 
@@ -321,12 +321,12 @@ impl Issuer for Client {
     ) -> BoxFuture<'a, Result<Option<RenewalInfo>, IssueError>> {
         Box::pin(async move {
             let ca = self.ca(ca)?;
-            let failed = |trouble: Trouble| trouble.into_error(ca, "ask when to renew");
-            let asked = self.shared.desk.ask(ca).await?;
+            let failed = |error: AcmeError| error.into_error(ca, "ask when to renew");
+            let asked = self.shared.renewal_queues.slot(ca).await?;
             match renewal::info(&asked.session, leaf).await {
                 Ok(info) => Ok(info),
-                Err(trouble) => {
-                    let error = failed(trouble);
+                Err(error) => {
+                    let error = failed(error);
                     asked.failed(error.limit()).await;
                     Err(error)
                 }

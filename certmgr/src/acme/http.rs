@@ -51,7 +51,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Longest wait that is accepted from a CA: a clock may be wrong on either side.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(7 * 86_400);
 
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("h2gate/", env!("CARGO_PKG_VERSION")));
+const AGENT_NAME: HeaderValue = HeaderValue::from_static(concat!("h2gate/", env!("CARGO_PKG_VERSION")));
 
 /// The media type of signed requests (RFC 8555 §6.2).
 const JOSE: HeaderValue = HeaderValue::from_static("application/jose+json");
@@ -74,7 +74,7 @@ pub(super) enum HttpError {
     NotAllowed(String),
     /// The CA gave a URL that it may not send us to. It is not used.
     #[error("the CA sends us to {url}, which {why}")]
-    Astray { url: String, why: &'static str },
+    ForbiddenUrl { url: String, why: &'static str },
     #[error("{host}: no answer within {} s", CALL_TIMEOUT.as_secs())]
     Timeout { host: String },
     #[error("{host}: {text}")]
@@ -133,13 +133,13 @@ impl Http {
         method: Method,
         url: &str,
         body: String,
-    ) -> Result<Answer, HttpError> {
+    ) -> Result<CaResponse, HttpError> {
         let (uri, host) = self.permitted(url)?;
         let mut request = Request::new(Full::from(body));
         if method == Method::POST {
             request.headers_mut().insert(CONTENT_TYPE, JOSE);
         }
-        request.headers_mut().insert(USER_AGENT, AGENT);
+        request.headers_mut().insert(USER_AGENT, AGENT_NAME);
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         failpoint::hit("acme.before", kind);
@@ -151,7 +151,7 @@ impl Http {
         #[cfg(test)]
         super::tests::step().await;
         let answer = answer.map_err(|_| HttpError::Timeout { host: host.clone() })??;
-        let Head { status, location, .. } = &answer.head;
+        let ResponseHead { status, location, .. } = &answer.head;
         match location {
             _ if status.is_redirection() => Err(HttpError::Redirected {
                 host,
@@ -184,7 +184,7 @@ impl Http {
         request: Request<Full<Bytes>>,
         host: &str,
         max_bytes: usize,
-    ) -> Result<Answer, HttpError> {
+    ) -> Result<CaResponse, HttpError> {
         let answer = self
             .client
             .request(request)
@@ -201,8 +201,8 @@ impl Http {
             false => broken(host, &*error),
         })?;
         let body = body.to_bytes();
-        let head = Head::new(parts.status, &parts.headers, &body);
-        Ok(Answer { head, body })
+        let head = ResponseHead::new(parts.status, &parts.headers, &body);
+        Ok(CaResponse { head, body })
     }
 }
 
@@ -219,7 +219,7 @@ fn too_long(url: &str) -> HttpError {
 
 fn astray(url: &str, why: &'static str) -> HttpError {
     let url = named(url);
-    HttpError::Astray { url, why }
+    HttpError::ForbiddenUrl { url, why }
 }
 
 fn broken(host: &str, error: &(dyn Error + 'static)) -> HttpError {
@@ -308,14 +308,14 @@ fn with_causes(error: &dyn Error) -> String {
 
 /// An answer, whatever its status.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) head: Head,
+pub(super) struct CaResponse {
+    pub(super) head: ResponseHead,
     pub(super) body: Bytes,
 }
 
 /// The head of an answer: the facts that a document in its body does not have.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     pub(super) status: StatusCode,
     /// The `Retry-After` (RFC 9110 §10.2.3).
     pub(super) retry_after: Option<Duration>,
@@ -329,7 +329,7 @@ pub(super) struct Head {
     pub(super) is_page: bool,
 }
 
-impl Head {
+impl ResponseHead {
     fn new(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         let links = headers.get_all(LINK).iter().filter_map(text);

@@ -8,7 +8,7 @@ use http::StatusCode;
 use rustls::CertificateError;
 use serde::de::DeserializeOwned;
 
-use super::http::{Answer, Head, HttpError};
+use super::http::{CaResponse, ResponseHead, HttpError};
 use super::jws::BadKey;
 use super::resources::Problem;
 use crate::config::{Ca, Challenge};
@@ -18,81 +18,81 @@ use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 const NAMESPACE: &str = "urn:ietf:params:acme:error:";
 
 /// The longest text of a CA that is repeated.
-const MAX_TEXT: usize = 600;
+const MAX_TEXT_CHARS: usize = 600;
 
 /// The longest link to a CA's portal that is repeated: that of Let's Encrypt has all paused names in it.
-const MAX_LINK: usize = 2_000;
+const MAX_LINK_BYTES: usize = 2_000;
 
 /// Number of subproblems that are repeated.
 const MAX_SUBPROBLEMS: usize = 10;
 
 /// A call without a usable answer.
 #[derive(Debug)]
-pub(super) struct Trouble {
-    pub(super) cause: Cause,
+pub(super) struct AcmeError {
+    pub(super) cause: ErrorCause,
     /// Head of the answer, if there was one.
-    pub(super) head: Box<Head>,
+    pub(super) head: Box<ResponseHead>,
 }
 
 #[derive(Debug)]
-pub(super) enum Cause {
+pub(super) enum ErrorCause {
     /// There was no answer.
     Http(HttpError),
     /// A problem document of the CA.
     Problem(Problem),
     /// An answer that does not belong to the request.
-    Nonsense(String),
+    InvalidResponse(String),
     /// The account's key cannot sign.
     Key(BadKey),
     /// Nothing was sent: the order is not permitted.
-    NoLeave(Box<IssueError>),
+    NotPermitted(Box<IssueError>),
 }
 
-impl From<Cause> for Trouble {
-    fn from(cause: Cause) -> Self {
-        Self::new(cause, Head::default())
+impl From<ErrorCause> for AcmeError {
+    fn from(cause: ErrorCause) -> Self {
+        Self::new(cause, ResponseHead::default())
     }
 }
 
-impl From<HttpError> for Trouble {
+impl From<HttpError> for AcmeError {
     fn from(error: HttpError) -> Self {
-        Self::from(Cause::Http(error))
+        Self::from(ErrorCause::Http(error))
     }
 }
 
-impl Answer {
+impl CaResponse {
     /// Returns the answer if its status is success; else the problem in it (RFC 8555 §6.7).
-    pub(super) fn checked(self) -> Result<Self, Trouble> {
+    pub(super) fn checked(self) -> Result<Self, AcmeError> {
         if self.head.status.is_success() {
             return Ok(self);
         }
         let cause = match serde_json::from_slice(&self.body) {
-            Ok(problem) => Cause::Problem(problem),
-            Err(_) => Cause::Nonsense("an answer that is no problem document".to_owned()),
+            Ok(problem) => ErrorCause::Problem(problem),
+            Err(_) => ErrorCause::InvalidResponse("an answer that is no problem document".to_owned()),
         };
-        Err(Trouble::new(cause, self.head))
+        Err(AcmeError::new(cause, self.head))
     }
 
     /// Parses the body as JSON. `what` names it in the error.
-    pub(super) fn parse<T: DeserializeOwned>(&self, what: &str) -> Result<T, Trouble> {
+    pub(super) fn parse<T: DeserializeOwned>(&self, what: &str) -> Result<T, AcmeError> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let error = quoted(&error.to_string());
             let text = format!("{what} is not what it should be: {error}");
-            Trouble::new(Cause::Nonsense(text), self.head.clone())
+            AcmeError::new(ErrorCause::InvalidResponse(text), self.head.clone())
         })
     }
 
     /// URL of the resource that the request to `endpoint` made.
-    pub(super) fn location(&self, endpoint: &str) -> Result<String, Trouble> {
+    pub(super) fn location(&self, endpoint: &str) -> Result<String, AcmeError> {
         self.head.location.clone().ok_or_else(|| {
             let text = format!("{endpoint} gave no URL");
-            Trouble::new(Cause::Nonsense(text), self.head.clone())
+            AcmeError::new(ErrorCause::InvalidResponse(text), self.head.clone())
         })
     }
 }
 
-impl Trouble {
-    pub(super) fn new(cause: Cause, head: Head) -> Self {
+impl AcmeError {
+    pub(super) fn new(cause: ErrorCause, head: ResponseHead) -> Self {
         let head = Box::new(head);
         Self { cause, head }
     }
@@ -100,7 +100,7 @@ impl Trouble {
     /// True if the CA gave this type of problem, such as `badNonce`.
     pub(super) fn is(&self, kind: &str) -> bool {
         match &self.cause {
-            Cause::Problem(problem) => kind_of(problem.r#type.as_deref()) == kind,
+            ErrorCause::Problem(problem) => kind_of(problem.r#type.as_deref()) == kind,
             _ => false,
         }
     }
@@ -108,7 +108,7 @@ impl Trouble {
     /// True if the CA has understood the request and refuses it: asking the same again is no use.
     pub(super) fn is_refusal(&self) -> bool {
         match &self.cause {
-            Cause::Problem(problem) => {
+            ErrorCause::Problem(problem) => {
                 !matches!(
                     class(problem, &self.head),
                     IssueFault::RateLimited | IssueFault::Paused | IssueFault::Unreachable
@@ -127,26 +127,26 @@ impl Trouble {
     /// Makes the error for people and for the schedule. `doing` says what we wanted: "order a certificate".
     pub(super) fn into_error(self, ca: &Ca, doing: &str) -> IssueError {
         let (class, text) = match &self.cause {
-            Cause::NoLeave(error) => return IssueError::clone(error),
-            Cause::Http(error @ HttpError::Roots(_)) => (IssueFault::Configuration, error.to_string()),
-            Cause::Http(error @ HttpError::NotAllowed(_)) => (IssueFault::Configuration, error.to_string()),
-            Cause::Http(error) => (IssueFault::Unreachable, error.to_string()),
-            Cause::Problem(problem) => (class(problem, &self.head), words(problem)),
-            Cause::Nonsense(_) if self.head.is_page => (
+            ErrorCause::NotPermitted(error) => return IssueError::clone(error),
+            ErrorCause::Http(error @ HttpError::Roots(_)) => (IssueFault::Configuration, error.to_string()),
+            ErrorCause::Http(error @ HttpError::NotAllowed(_)) => (IssueFault::Configuration, error.to_string()),
+            ErrorCause::Http(error) => (IssueFault::Unreachable, error.to_string()),
+            ErrorCause::Problem(problem) => (class(problem, &self.head), words(problem)),
+            ErrorCause::InvalidResponse(_) if self.head.is_page => (
                 IssueFault::Unreachable,
                 with_status(
                     "a page for browsers, and nothing that a CA says to a program",
                     &self.head,
                 ),
             ),
-            Cause::Nonsense(text) => (IssueFault::Unreachable, with_status(text, &self.head)),
-            Cause::Key(bad) => (IssueFault::State, format!("the account's key {bad}")),
+            ErrorCause::InvalidResponse(text) => (IssueFault::Unreachable, with_status(text, &self.head)),
+            ErrorCause::Key(bad) => (IssueFault::State, format!("the account's key {bad}")),
         };
         let remedy = match &self.cause {
-            Cause::Problem(problem) if class == IssueFault::Paused => &remedy_of_pause(problem),
-            Cause::Problem(problem) => remedy(problem, class),
-            Cause::Http(error) => remedy_of_call(error),
-            Cause::Nonsense(_) if self.head.is_page => {
+            ErrorCause::Problem(problem) if class == IssueFault::Paused => &remedy_of_pause(problem),
+            ErrorCause::Problem(problem) => remedy(problem, class),
+            ErrorCause::Http(error) => remedy_of_call(error),
+            ErrorCause::InvalidResponse(_) if self.head.is_page => {
                 "see whether the directory's URL is the one that the CA publishes, and what on the way answers in its \
                  place: a proxy, a sign-in page, the CA's balancer during a repair"
             }
@@ -174,7 +174,7 @@ impl Trouble {
     /// else may come from a proxy or a balancer, or from a page that stands in for the CA during a repair.
     fn weighed(&self, wait: Duration) -> RetryAfter {
         let said_of = match &self.cause {
-            Cause::Problem(problem) if self.is("rateLimited") => limited(problem),
+            ErrorCause::Problem(problem) if self.is("rateLimited") => limited(problem),
             _ => SaidOf::Outage,
         };
         RetryAfter::new(wait, said_of)
@@ -229,7 +229,7 @@ fn link_in(problem: &Problem) -> Option<&str> {
     let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#@!$&*+,;=%".contains(&byte);
     let words = problem.detail.as_deref()?.split_whitespace();
     let link = words.map(|word| word.trim_end_matches(['.', ',', ';', ':']));
-    link.filter(|link| link.starts_with("https://") && link.len() <= MAX_LINK)
+    link.filter(|link| link.starts_with("https://") && link.len() <= MAX_LINK_BYTES)
         .find(|link| link.bytes().all(may_stand))
 }
 
@@ -241,7 +241,7 @@ fn remedy_of_pause(problem: &Problem) -> String {
     )
 }
 
-fn class(problem: &Problem, head: &Head) -> IssueFault {
+fn class(problem: &Problem, head: &ResponseHead) -> IssueFault {
     match kind_of(problem.r#type.as_deref()) {
         "rateLimited" if is_pause(problem) => IssueFault::Paused,
         "rateLimited" => IssueFault::RateLimited,
@@ -256,7 +256,7 @@ fn class(problem: &Problem, head: &Head) -> IssueFault {
     }
 }
 
-fn with_status(text: &str, head: &Head) -> String {
+fn with_status(text: &str, head: &ResponseHead) -> String {
     if head.status.is_success() {
         bounded(text)
     } else {
@@ -301,26 +301,26 @@ fn one(detail: Option<&str>, kind: Option<&str>) -> String {
 
 /// Quotes the words of the CA, so that they cannot be taken for ours.
 pub(super) fn quoted(text: &str) -> String {
-    format!("{:?}", RemoteText::new(text).at_most(MAX_TEXT))
+    format!("{:?}", RemoteText::new(text).at_most(MAX_TEXT_CHARS))
 }
 
 /// Quotes a text as [`quoted`] does, but returns one that can only be a single name or URL as it is.
 pub(super) fn named(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!&*+%".contains(&byte);
-    match !text.is_empty() && text.len() <= MAX_TEXT && text.bytes().all(is_plain) {
+    match !text.is_empty() && text.len() <= MAX_TEXT_CHARS && text.bytes().all(is_plain) {
         true => text.to_owned(),
         false => quoted(text),
     }
 }
 
-/// Makes one line of a text, without control characters, of at most [`MAX_TEXT`] characters.
+/// Makes one line of a text, without control characters, of at most [`MAX_TEXT_CHARS`] characters.
 pub(super) fn bounded(text: &str) -> String {
     let mut clean: String = text
         .chars()
-        .take(MAX_TEXT)
+        .take(MAX_TEXT_CHARS)
         .map(|c| if is_shown(c) { c } else { ' ' })
         .collect();
-    if text.chars().nth(MAX_TEXT).is_some() {
+    if text.chars().nth(MAX_TEXT_CHARS).is_some() {
         clean.push('…');
     }
     clean
@@ -375,7 +375,7 @@ fn remedy_of_call(error: &HttpError) -> &'static str {
     match error {
         HttpError::Roots(_) => "check `ca_file`, or install the system's CA certificates (ca-certificates)",
         HttpError::NotAllowed(_) => "give the CA's directory as an https:// URL",
-        HttpError::Astray { .. } => {
+        HttpError::ForbiddenUrl { .. } => {
             "ask the CA why its answers lead there; a CA that runs beside h2gate needs a directory URL that says so"
         }
         HttpError::Broken {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use certstore::UnixTime;
 use time::OffsetDateTime;
 
-use super::problem::{Cause, Trouble, bounded};
+use super::problem::{ErrorCause, AcmeError, bounded};
 use super::resources::{RenewalDocument, certificate_id};
 use super::session::Session;
 use crate::schedule::RenewalInfo;
 
 /// Asks the CA for the renewal information of one certificate. `None`: the CA has no such service, or the certificate
 /// has no [`certificate_id`].
-pub(super) async fn info(session: &Session, leaf: &[u8]) -> Result<Option<RenewalInfo>, Trouble> {
+pub(super) async fn info(session: &Session, leaf: &[u8]) -> Result<Option<RenewalInfo>, AcmeError> {
     let Some(service) = &session.directory.renewal_info else {
         return Ok(None);
     };
@@ -25,7 +25,7 @@ pub(super) async fn info(session: &Session, leaf: &[u8]) -> Result<Option<Renewa
     let window = info.suggested_window;
     // RFC 9773 §4.2: such a window counts as no answer. A window of less than a second may have no whole second
     // between start and end, and is valid all the same.
-    let nonsense = |text: &str| Trouble::from(Cause::Nonsense(text.to_owned()));
+    let nonsense = |text: &str| AcmeError::from(ErrorCause::InvalidResponse(text.to_owned()));
     if window.end <= window.start {
         return Err(nonsense(
             "the renewal window ends before it begins, or as it begins",

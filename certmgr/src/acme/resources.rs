@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 pub(super) use instant_acme::{OrderStatus, Problem, RenewalInfo as RenewalDocument};
 
 use super::RevocationReason;
-use super::account::Member;
-use super::http::Answer;
+use super::account::AccountSession;
+use super::http::CaResponse;
 use super::jws::{self, Signer};
-use super::problem::{Cause, Trouble};
+use super::problem::{ErrorCause, AcmeError};
 use crate::config::{Ca, Challenge};
 
 /// An order, as the CA showed it last.
@@ -46,7 +46,7 @@ pub(super) struct OfferedChallenge {
 }
 
 impl Order {
-    fn parse(url: &str, answer: &Answer) -> Result<Self, Trouble> {
+    fn parse(url: &str, answer: &CaResponse) -> Result<Self, AcmeError> {
         let state: OrderState = answer.parse("the order")?;
         Ok(Self {
             url: url.to_owned(),
@@ -95,20 +95,20 @@ impl Authorization {
     }
 }
 
-impl Member {
+impl AccountSession {
     /// Sends a request that the account signs. Without a payload it is a POST-as-GET (RFC 8555 §6.3).
     pub(super) async fn post(
         &self,
         kind: &'static str,
         url: &str,
         payload: Option<&Value>,
-    ) -> Result<Answer, Trouble> {
+    ) -> Result<CaResponse, AcmeError> {
         let signer = Signer::Account(&self.key, &self.url);
         self.session.post(kind, url, signer, payload).await
     }
 
     /// Places an order (RFC 8555 §7.4). `replaces` is the [`certificate_id`] of the certificate that it replaces.
-    pub(super) async fn new_order(&self, domains: &[Name], replaces: Option<&str>) -> Result<Order, Trouble> {
+    pub(super) async fn new_order(&self, domains: &[Name], replaces: Option<&str>) -> Result<Order, AcmeError> {
         let identifier = |domain: &Name| match domain {
             Name::Ip(address) => json!({ "type": "ip", "value": address }),
             name => json!({ "type": "dns", "value": name.to_string() }),
@@ -134,44 +134,44 @@ impl Member {
     }
 
     /// Reads an order.
-    pub(super) async fn order(&self, url: &str) -> Result<Order, Trouble> {
+    pub(super) async fn order(&self, url: &str) -> Result<Order, AcmeError> {
         Order::parse(url, &self.post("order", url, None).await?)
     }
 
-    pub(super) async fn authorization(&self, url: &str) -> Result<Authorization, Trouble> {
+    pub(super) async fn authorization(&self, url: &str) -> Result<Authorization, AcmeError> {
         let answer = self.post("authorization", url, None).await?;
         answer.parse("the authorization").map(Authorization)
     }
 
     /// Lets the CA validate a challenge (RFC 8555 §7.5.1).
-    pub(super) async fn set_ready(&self, challenge_url: &str) -> Result<(), Trouble> {
+    pub(super) async fn set_ready(&self, challenge_url: &str) -> Result<(), AcmeError> {
         let answer = self.post("challenge", challenge_url, Some(&json!({}))).await?;
         let challenge: instant_acme::Challenge = answer.parse("the challenge")?;
         match challenge.error {
-            Some(problem) => Err(Trouble::new(Cause::Problem(problem), answer.head)),
+            Some(problem) => Err(AcmeError::new(ErrorCause::Problem(problem), answer.head)),
             None => Ok(()),
         }
     }
 
     /// Sends the signing request, in DER. Returns the order as it is then.
-    pub(super) async fn finalize(&self, order: &Order, request: &[u8]) -> Result<Order, Trouble> {
+    pub(super) async fn finalize(&self, order: &Order, request: &[u8]) -> Result<Order, AcmeError> {
         let payload = json!({ "csr": jws::base64(request) });
         let answer = self.post("finalize", &order.finalize, Some(&payload)).await?;
         Order::parse(&order.url, &answer)
     }
 
     /// Downloads the chain of a valid order, as the CA gives it.
-    pub(super) async fn certificate(&self, order: &Order) -> Result<Answer, Trouble> {
+    pub(super) async fn certificate(&self, order: &Order) -> Result<CaResponse, AcmeError> {
         match &order.certificate {
             Some(url) => self.post("certificate", url, None).await,
-            None => Err(Cause::Nonsense("the order is valid and has no certificate".to_owned()).into()),
+            None => Err(ErrorCause::InvalidResponse("the order is valid and has no certificate".to_owned()).into()),
         }
     }
 
     /// Revokes a certificate, in DER (RFC 8555 §7.6).
-    pub(super) async fn revoke(&self, leaf: &[u8], reason: RevocationReason) -> Result<(), Trouble> {
+    pub(super) async fn revoke(&self, leaf: &[u8], reason: RevocationReason) -> Result<(), AcmeError> {
         let Some(url) = &self.session.directory.revoke_cert else {
-            return Err(Cause::Nonsense("the CA has no revokeCert resource".to_owned()).into());
+            return Err(ErrorCause::InvalidResponse("the CA has no revokeCert resource".to_owned()).into());
         };
         let payload = json!({ "certificate": jws::base64(leaf), "reason": reason as u8 });
         self.post("revoke", url, Some(&payload)).await.map(drop)

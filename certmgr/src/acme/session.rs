@@ -7,19 +7,19 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::http::{Answer, Http};
+use super::http::{CaResponse, Http};
 use super::jws::Signer;
-use super::problem::{Cause, Trouble};
+use super::problem::{ErrorCause, AcmeError};
 use crate::config::Ca;
 
 /// Number of times that a request is sent while the CA refuses its nonce. A CA that refuses one nonce in two gets
 /// beyond this once in 10¹⁰ requests.
-const MAX_NONCES: u32 = 36;
+const MAX_NONCE_ATTEMPTS: u32 = 36;
 
 /// The resources that a CA offers, with their URLs (RFC 8555 §7.1.1).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Directory {
+pub(super) struct CaDirectory {
     pub(super) new_nonce: String,
     pub(super) new_account: String,
     pub(super) new_order: String,
@@ -28,13 +28,13 @@ pub(super) struct Directory {
     /// URL of the renewal information (RFC 9773 §4.1).
     pub(super) renewal_info: Option<String>,
     #[serde(default)]
-    pub(super) meta: Meta,
+    pub(super) meta: CaMeta,
 }
 
 /// The facts that a CA gives about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Meta {
+pub(super) struct CaMeta {
     pub(super) terms_of_service: Option<String>,
     /// The domain names by which CAA records may allow the CA.
     pub(super) caa_identities: Vec<String>,
@@ -49,18 +49,18 @@ pub(super) struct Meta {
 /// attempt reads the directory again. Requests may run beside each other.
 ///
 /// Each request is bounded by [`Http`] in time and size, and is sent again only while the CA refuses its nonce. Every
-/// other error is a [`Trouble`] at once. After a call without an answer, or one that was dropped, the CA may have
+/// other error is an [`AcmeError`] at once. After a call without an answer, or one that was dropped, the CA may have
 /// acted.
 pub(super) struct Session {
     pub(super) ca: Ca,
-    pub(super) directory: Directory,
+    pub(super) directory: CaDirectory,
     http: Http,
     /// The nonce of the last answer, if no request has had it yet.
     nonce: Mutex<Option<String>>,
 }
 
 impl Session {
-    pub(super) async fn open(ca: &Ca) -> Result<Self, Trouble> {
+    pub(super) async fn open(ca: &Ca) -> Result<Self, AcmeError> {
         let http = Http::new(&ca.directory, ca.ca_file.as_deref()).await?;
         let answer = http.call("directory", Method::GET, &ca.directory, String::new());
         let directory = answer.await?.checked()?.parse("the directory")?;
@@ -73,7 +73,7 @@ impl Session {
     }
 
     /// Sends a request without a signature.
-    pub(super) async fn get(&self, kind: &'static str, url: &str) -> Result<Answer, Trouble> {
+    pub(super) async fn get(&self, kind: &'static str, url: &str) -> Result<CaResponse, AcmeError> {
         self.send(kind, Method::GET, url, String::new()).await
     }
 
@@ -85,17 +85,17 @@ impl Session {
         url: &str,
         signer: Signer<'_>,
         payload: Option<&Value>,
-    ) -> Result<Answer, Trouble> {
+    ) -> Result<CaResponse, AcmeError> {
         let mut refused = 0;
         loop {
             let nonce = self.take_nonce().await?;
             let signed = signer
                 .sign(url, Some(&nonce), payload)
-                .map_err(|bad| Trouble::from(Cause::Key(bad)))?;
+                .map_err(|bad| AcmeError::from(ErrorCause::Key(bad)))?;
             let answer = self.send(kind, Method::POST, url, signed.to_string()).await;
             refused += 1;
             match answer {
-                Err(trouble) if trouble.is("badNonce") && refused < MAX_NONCES => {}
+                Err(error) if error.is("badNonce") && refused < MAX_NONCE_ATTEMPTS => {}
                 answer => return answer,
             }
         }
@@ -107,7 +107,7 @@ impl Session {
         method: Method,
         url: &str,
         body: String,
-    ) -> Result<Answer, Trouble> {
+    ) -> Result<CaResponse, AcmeError> {
         let answer = self.http.call(kind, method, url, body).await?;
         if let Some(nonce) = &answer.head.nonce {
             *self.nonce.lock().unwrap_or_else(PoisonError::into_inner) = Some(nonce.clone());
@@ -116,7 +116,7 @@ impl Session {
     }
 
     /// Returns the nonce of the last answer, else a new one (RFC 8555 §7.2).
-    async fn take_nonce(&self) -> Result<String, Trouble> {
+    async fn take_nonce(&self) -> Result<String, AcmeError> {
         let last = self.nonce.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(nonce) = last {
             return Ok(nonce);
@@ -124,6 +124,6 @@ impl Session {
         let url = &self.directory.new_nonce;
         let answer = self.http.call("new-nonce", Method::HEAD, url, String::new());
         let nonce = answer.await?.checked()?.head.nonce;
-        nonce.ok_or_else(|| Cause::Nonsense("newNonce gave no nonce".to_owned()).into())
+        nonce.ok_or_else(|| ErrorCause::InvalidResponse("newNonce gave no nonce".to_owned()).into())
     }
 }

@@ -28,7 +28,7 @@ use rustls::sign::CertifiedKey;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
-use self::pebble::Dns;
+use self::pebble::TestDns;
 use super::client::{Client, Shared};
 use super::{Issued, Issuer as _, Registrar, Request};
 use crate::config::{
@@ -44,11 +44,11 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 tokio::task_local! {
     /// Stops the future that it is set around at one of its steps.
-    static STOP: Arc<Stop>;
+    static STOP: Arc<StepLimit>;
 }
 
 /// Lets a future run up to its n-th step, a call to the CA or a write, and no further.
-struct Stop {
+struct StepLimit {
     left: AtomicUsize,
     reached: Notify,
 }
@@ -69,7 +69,7 @@ pub(super) async fn step() {
 
 /// Runs a future up to its n-th step and drops it there; `None` if it ended before.
 async fn dropped_at<T>(steps: usize, future: impl Future<Output = T>) -> Option<T> {
-    let stop = Arc::new(Stop {
+    let stop = Arc::new(StepLimit {
         left: AtomicUsize::new(steps),
         reached: Notify::new(),
     });
@@ -80,15 +80,15 @@ async fn dropped_at<T>(steps: usize, future: impl Future<Output = T>) -> Option<
 }
 
 /// A state directory, the published answers, and the DNS that the CA asks.
-struct Place {
+struct TestPlace {
     folder: TempDir,
     state: State,
     challenges: Challenges,
     txt: Arc<TestTxt>,
 }
 
-impl Place {
-    fn new(dns: &Arc<Dns>) -> Self {
+impl TestPlace {
+    fn new(dns: &Arc<TestDns>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = open(&folder);
         Self {
@@ -150,7 +150,7 @@ fn open(folder: &TempDir) -> State {
 
 /// Writes TXT records to the DNS that Pebble asks, and knows which of them exist.
 struct TestTxt {
-    dns: Arc<Dns>,
+    dns: Arc<TestDns>,
     records: Mutex<BTreeSet<TxtRecord>>,
     /// Number of records that were ever written.
     written: AtomicUsize,
@@ -159,7 +159,7 @@ struct TestTxt {
 }
 
 impl TestTxt {
-    fn new(dns: &Arc<Dns>) -> Self {
+    fn new(dns: &Arc<TestDns>) -> Self {
         Self {
             dns: Arc::clone(dns),
             records: Mutex::default(),
@@ -224,7 +224,7 @@ impl TxtRecords for TestTxt {
 }
 
 /// Makes a source that orders from this CA.
-fn source(ca: Ca, challenge: Challenge, dns: &Dns) -> AcmeSource {
+fn source(ca: Ca, challenge: Challenge, dns: &TestDns) -> AcmeSource {
     AcmeSource {
         cas: vec![ca],
         challenge,
@@ -254,7 +254,7 @@ pub(super) fn request(certificate: &str, domains: &[&str]) -> Request {
         key: KeyType::EcdsaP256,
         ca: 0,
         replaces: None,
-        leave: None,
+        limiter: None,
     }
 }
 
@@ -272,10 +272,10 @@ fn assert_serves(issued: &Issued, domains: &[&str]) -> CertBundle {
     parse()
 }
 
-/// Issues as the task of a certificate does: it waits for a turn first.
+/// Issues as the task of a certificate does: it waits for a permit first.
 async fn issue(client: &Client, request: &Request) -> Result<Issued, IssueError> {
     let issued = async {
-        let _turn = client.turn().await;
+        let _permit = client.order_permit().await;
         client.issue(request).await
     };
     tokio::time::timeout(DEADLINE, issued)
@@ -290,7 +290,7 @@ fn answer_tls_alpn(port: u16, challenges: &Challenges) {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Resolver(challenges.clone())));
+        .with_cert_resolver(Arc::new(ChallengeResolver(challenges.clone())));
     config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
     let config = Arc::new(config);
     listen(
@@ -308,7 +308,7 @@ fn answer_http(port: u16, challenges: &Challenges) {
     listen(
         TcpListener::bind(("127.0.0.1", port)).unwrap(),
         move |mut stream| {
-            let Some(asked) = Asked::read(&mut stream) else {
+            let Some(asked) = ReceivedRequest::read(&mut stream) else {
                 return;
             };
             let token = asked
@@ -325,14 +325,14 @@ fn answer_http(port: u16, challenges: &Challenges) {
 
 /// An HTTP request, as far as tests look at it.
 #[derive(Debug, Clone)]
-struct Asked {
+struct ReceivedRequest {
     method: String,
     path: String,
     agent: String,
     body: Vec<u8>,
 }
 
-impl Asked {
+impl ReceivedRequest {
     fn read(stream: &mut TcpStream) -> Option<Self> {
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
@@ -392,9 +392,9 @@ fn listen(listener: TcpListener, serve: impl Fn(TcpStream) + Send + Sync + 'stat
 }
 
 #[derive(Debug)]
-struct Resolver(Challenges);
+struct ChallengeResolver(Challenges);
 
-impl ResolvesServerCert for Resolver {
+impl ResolvesServerCert for ChallengeResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.tls_alpn(hello.server_name()?)
     }

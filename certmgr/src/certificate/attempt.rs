@@ -9,7 +9,7 @@ use certstore::Fingerprint;
 use tokio::time::{Instant, timeout};
 
 use super::orders::Orders;
-use crate::acme::{Issued, Leave, Turn};
+use crate::acme::{Issued, OrderLimiter, OrderPermit};
 use crate::error::{IssueError, IssueFault};
 use crate::kept::{Unloaded, Version, load};
 use crate::lease::Guard;
@@ -78,7 +78,7 @@ pub(super) enum PassedOver {
 }
 
 /// Runs one round. `_turn` is held until its end.
-pub(super) async fn run(orders: Arc<Orders>, before: Before, _turn: Turn) -> Outcome {
+pub(super) async fn run(orders: Arc<Orders>, before: Before, _permit: OrderPermit) -> Outcome {
     let began = Instant::now();
     let name = orders.config.name.as_str();
     let (domains, key) = (&orders.config.domains, orders.source.key);
@@ -210,7 +210,7 @@ async fn ask(orders: &Arc<Orders>, ca: usize, before: &Before) -> Result<(Issued
             NotNow::Wait(wait) => Refused::Wait(wait),
             NotNow::Store(error) => Refused::Store(error),
         })?;
-    request.leave = Some(Arc::new(Noting {
+    request.limiter = Some(Arc::new(Noting {
         orders: Arc::clone(orders),
         ca,
         noted: attempt.noted(),
@@ -246,8 +246,8 @@ struct Noting {
     noted: Noted,
 }
 
-impl Leave for Noting {
-    fn to_place(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>> {
+impl OrderLimiter for Noting {
+    fn permit(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>> {
         Box::pin(async move {
             let Some(ca) = self.orders.source.cas.get(self.ca) else {
                 return Ok(());
@@ -280,7 +280,7 @@ impl Leave for Noting {
         })
     }
 
-    fn has_failed<'a>(&'a self, error: &'a IssueError) -> BoxFuture<'a, ()> {
+    fn count_failure<'a>(&'a self, error: &'a IssueError) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let name = &self.orders.config.name;
             let noted = timeout(LEDGER_DEADLINE, self.orders.ledger.has_failed(self.noted, error));

@@ -429,9 +429,9 @@ impl Ordered {
     }
 
     /// Waits for a turn, before anything is noted: a certificate that only waits has not ordered.
-    async fn turn(&mut self) -> acme::Turn {
+    async fn turn(&mut self) -> acme::OrderPermit {
         const WAITS: &str = "it waits for its turn: as many orders are under way as `max_orders` allows";
-        let mut turn = self.orders.issuer.turn();
+        let mut turn = self.orders.issuer.order_permit();
         if let Some(turn) = (&mut turn).now_or_never() {
             return turn;
         }

@@ -99,7 +99,7 @@ impl Orders {
             key: self.source.key,
             ca,
             replaces,
-            leave: None,
+            limiter: None,
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::acme::{Issued, Issuer, Request, RevocationReason, Turn};
+use crate::acme::{Issued, Issuer, OrderPermit, Request, RevocationReason};
 use crate::config::{AcmeSource, Ca, Challenge, KeyType, Source};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::lease::{Guard, Lease, Standby};
@@ -492,9 +492,9 @@ impl TestIssuer {
 }
 
 impl Issuer for TestIssuer {
-    fn turn(&self) -> BoxFuture<'_, Turn> {
+    fn order_permit(&self) -> BoxFuture<'_, OrderPermit> {
         let turns = Arc::clone(&self.ca.turns);
-        Box::pin(async move { Turn::new(turns.acquire_owned().await.unwrap()) })
+        Box::pin(async move { OrderPermit::new(turns.acquire_owned().await.unwrap()) })
     }
 
     fn issue<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Issued, IssueError>> {

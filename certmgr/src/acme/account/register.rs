@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use super::{Kept, key_of, name};
+use super::{AccountDocument, key_of, name};
 use crate::acme::client::Shared;
 use crate::acme::jws::{self, AccountKey, Signer};
 use crate::acme::kept::{self, Secret};
-use crate::acme::problem::{Cause, Trouble};
+use crate::acme::problem::{ErrorCause, AcmeError};
 use crate::acme::session::Session;
 use crate::config::{Ca, ExternalAccount};
 use crate::error::{IssueError, IssueFault};
@@ -55,8 +55,8 @@ impl<'a> Register<'a> {
         &self.session.ca
     }
 
-    pub(super) async fn read(&self) -> Result<Option<Kept>, IssueError> {
-        let kept: Option<Kept> = self
+    pub(super) async fn read(&self) -> Result<Option<AccountDocument>, IssueError> {
+        let kept: Option<AccountDocument> = self
             .shared
             .shelf
             .read(&self.document)
@@ -65,7 +65,7 @@ impl<'a> Register<'a> {
         Ok(kept.filter(|kept| kept.key().is_ok()))
     }
 
-    pub(super) async fn write(&self, kept: &Kept) -> Result<(), IssueError> {
+    pub(super) async fn write(&self, kept: &AccountDocument) -> Result<(), IssueError> {
         self.shared
             .shelf
             .write(&self.document, kept)
@@ -101,7 +101,7 @@ impl<'a> Register<'a> {
     }
 
     /// Makes the CA and the document agree. The caller holds [`Alone`].
-    pub(super) async fn settle(&self) -> Result<Kept, IssueError> {
+    pub(super) async fn settle(&self) -> Result<AccountDocument, IssueError> {
         let (mut kept, from_disk) = match self.read().await? {
             Some(kept) => (kept, true),
             None => (self.fresh().await?, false),
@@ -121,14 +121,14 @@ impl<'a> Register<'a> {
         Ok(kept)
     }
 
-    async fn fresh(&self) -> Result<Kept, IssueError> {
-        let key = AccountKey::generate().map_err(|bad| self.failed(Trouble::from(Cause::Key(bad))))?;
-        let kept = Kept::new(self.ca(), &key);
+    async fn fresh(&self) -> Result<AccountDocument, IssueError> {
+        let key = AccountKey::generate().map_err(|bad| self.failed(AcmeError::from(ErrorCause::Key(bad))))?;
+        let kept = AccountDocument::new(self.ca(), &key);
         self.write(&kept).await?;
         Ok(kept)
     }
 
-    async fn registered(&self, mut kept: Kept, from_disk: bool) -> Result<Kept, IssueError> {
+    async fn registered(&self, mut kept: AccountDocument, from_disk: bool) -> Result<AccountDocument, IssueError> {
         let answer = match self.register(&kept).await? {
             // An account that was deactivated never comes back: its key is of no use any more.
             Err(trouble) if from_disk && trouble.is("unauthorized") => {
@@ -153,11 +153,11 @@ impl<'a> Register<'a> {
 
     /// Registers the key, or finds the account that the CA has for it already (RFC 8555 §7.3). Returns the URL of the
     /// account.
-    async fn register(&self, kept: &Kept) -> Result<Result<String, Trouble>, IssueError> {
+    async fn register(&self, kept: &AccountDocument) -> Result<Result<String, AcmeError>, IssueError> {
         let url = &self.session.directory.new_account;
         let key = match kept.key() {
             Ok(key) => key,
-            Err(bad) => return Ok(Err(Trouble::from(Cause::Key(bad)))),
+            Err(bad) => return Ok(Err(AcmeError::from(ErrorCause::Key(bad)))),
         };
         let mut payload = json!({
             "termsOfServiceAgreed": true,
@@ -168,7 +168,7 @@ impl<'a> Register<'a> {
                 let hmac_key = self.hmac_key(external).await?;
                 let binding = match jws::external_binding(&external.kid, &hmac_key, url, &key) {
                     Ok(binding) => binding,
-                    Err(bad) => return Ok(Err(Trouble::from(Cause::Key(bad)))),
+                    Err(bad) => return Ok(Err(AcmeError::from(ErrorCause::Key(bad)))),
                 };
                 if let Some(fields) = payload.as_object_mut() {
                     fields.insert("externalAccountBinding".to_owned(), binding);
@@ -216,7 +216,7 @@ impl<'a> Register<'a> {
 
     /// Changes the contacts of the account (RFC 8555 §7.3.2). A refusal of the CA is only logged: no order fails
     /// because of it.
-    async fn update_contact(&self, kept: &mut Kept) -> Result<(), IssueError> {
+    async fn update_contact(&self, kept: &mut AccountDocument) -> Result<(), IssueError> {
         let (Ok(key), Some(url)) = (kept.key(), &kept.url) else {
             return Ok(());
         };
@@ -257,7 +257,7 @@ impl<'a> Register<'a> {
         })
     }
 
-    fn failed(&self, trouble: Trouble) -> IssueError {
+    fn failed(&self, trouble: AcmeError) -> IssueError {
         // RFC 8555 §7.3.4: CAs refuse a binding with different problem types, and some do not mention the binding.
         let is_of_binding = trouble.is_refusal()
             && self.ca().external_account.is_some()

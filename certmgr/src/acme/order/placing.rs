@@ -2,19 +2,19 @@
 
 use tracing::{info, warn};
 
-use super::{Attempt, Stop};
+use super::{OrderAttempt, OrderError};
 use crate::acme::Request;
 use crate::acme::client::Client;
-use crate::acme::problem::{Cause, Trouble, bounded, named};
+use crate::acme::problem::{ErrorCause, AcmeError, bounded, named};
 use crate::acme::resources::{Order, certificate_id};
 use crate::acme::session::Session;
 use crate::dns::{self, CaIdentity, Finding, Severity};
 use crate::error::{IssueError, IssueFault};
 
-impl Attempt<'_> {
+impl OrderAttempt<'_> {
     /// Checks that the CA has the configured profile: the refusal of the CA would not say which ones it has.
-    pub(super) fn check_profile(&self) -> Result<(), Stop> {
-        let session = &self.member.session;
+    pub(super) fn check_profile(&self) -> Result<(), OrderError> {
+        let session = &self.account.session;
         let (Some(wanted), offered) = (&session.ca.profile, &session.directory.meta.profiles) else {
             return Ok(());
         };
@@ -28,7 +28,7 @@ impl Attempt<'_> {
         };
         Err(self.error(IssueError {
             remedy: "set `profile` to one that the CA offers, or remove it".to_owned(),
-            ..self.member.error(
+            ..self.account.error(
                 IssueFault::Configuration,
                 &format!("the CA has no profile `{wanted}`; {offers}"),
             )
@@ -36,9 +36,9 @@ impl Attempt<'_> {
     }
 
     /// The self-check: mistakes that would make the order fail are reported before the CA counts the failure.
-    pub(super) async fn check_names(&self) -> Result<(), Stop> {
-        let account = Some(self.member.url.as_str());
-        let findings = findings(self.client, &self.member.session, account, self.request).await;
+    pub(super) async fn check_names(&self) -> Result<(), OrderError> {
+        let account = Some(self.account.url.as_str());
+        let findings = findings(self.client, &self.account.session, account, self.request).await;
         let (blocking, others): (Vec<_>, Vec<_>) = findings
             .into_iter()
             .partition(|finding| finding.severity == Severity::Blocks);
@@ -57,31 +57,31 @@ impl Attempt<'_> {
         let texts: Vec<&str> = blocking.iter().map(|finding| finding.text.as_str()).collect();
         Err(self.error(IssueError {
             remedy: first.remedy.clone(),
-            ..self.member.error(IssueFault::SelfCheck, &texts.join("; "))
+            ..self.account.error(IssueFault::SelfCheck, &texts.join("; "))
         }))
     }
 
     /// Places the order. An order that names the certificate that it replaces may pass rate limits (RFC 9773 §5). If
     /// the CA refuses the old certificate, or fails over it, the order is placed without it.
-    pub(super) async fn place(&self) -> Result<Order, Trouble> {
+    pub(super) async fn place(&self) -> Result<Order, AcmeError> {
         let replaces = self
             .request
             .replaces
             .as_deref()
-            .filter(|_| self.member.session.directory.renewal_info.is_some())
+            .filter(|_| self.account.session.directory.renewal_info.is_some())
             .and_then(certificate_id);
         let Some(replaces) = replaces else {
             return self.place_one(None).await;
         };
         match self.place_one(Some(&replaces)).await {
-            Err(trouble)
-                if trouble.is("serverInternal")
-                    || trouble.is_refusal() && !trouble.is("accountDoesNotExist") =>
+            Err(error)
+                if error.is("serverInternal")
+                    || error.is_refusal() && !error.is("accountDoesNotExist") =>
             {
                 info!(
                     certificate = self.certificate(),
                     "the CA does not take the order as a replacement: {}",
-                    trouble.into_error(&self.member.session.ca, "order a replacement")
+                    error.into_error(&self.account.session.ca, "order a replacement")
                 );
                 self.place_one(None).await
             }
@@ -89,12 +89,12 @@ impl Attempt<'_> {
         }
     }
 
-    async fn place_one(&self, replaces: Option<&str>) -> Result<Order, Trouble> {
-        if let Some(leave) = &self.request.leave {
-            let given = leave.to_place(replaces.is_some()).await;
-            given.map_err(|error| Trouble::from(Cause::NoLeave(Box::new(error))))?;
+    async fn place_one(&self, replaces: Option<&str>) -> Result<Order, AcmeError> {
+        if let Some(limiter) = &self.request.limiter {
+            let permitted = limiter.permit(replaces.is_some()).await;
+            permitted.map_err(|error| AcmeError::from(ErrorCause::NotPermitted(Box::new(error))))?;
         }
-        self.member.new_order(&self.request.domains, replaces).await
+        self.account.new_order(&self.request.domains, replaces).await
     }
 }
 

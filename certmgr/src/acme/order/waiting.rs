@@ -5,18 +5,18 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::{Attempt, Stop};
+use super::{OrderAttempt, OrderError};
 use crate::acme::authorization::max_authorizations;
 use crate::acme::problem::{class_of_challenge, named, remedy_of_challenge, words};
 use crate::acme::resources::{Order, OrderStatus};
 use crate::error::{IssueError, IssueFault};
 
 /// Time between two looks at the order, at first and at most, if the CA does not ask for another.
-const FIRST_POLL: Duration = Duration::from_millis(250);
-const MAX_POLL: Duration = Duration::from_secs(5);
+const FIRST_POLL_WAIT: Duration = Duration::from_millis(250);
+const MAX_POLL_WAIT: Duration = Duration::from_secs(5);
 
 /// The longest wait that the CA may ask for between two looks.
-const MAX_ASKED_POLL: Duration = Duration::from_secs(60);
+const MAX_CA_POLL_WAIT: Duration = Duration::from_secs(60);
 
 /// Number of looks in a row that may fail before the attempt ends. The order stays noted.
 const MAX_FAILED_POLLS: u32 = 5;
@@ -25,33 +25,33 @@ const MAX_FAILED_POLLS: u32 = 5;
 const MAX_REASONS: usize = 10;
 
 /// Backoff between two looks: the time that the CA asks for, within bounds, else twice the one before.
-struct Pace(Duration);
+struct PollBackoff(Duration);
 
-impl Default for Pace {
+impl Default for PollBackoff {
     fn default() -> Self {
-        Self(FIRST_POLL)
+        Self(FIRST_POLL_WAIT)
     }
 }
 
-impl Pace {
+impl PollBackoff {
     fn next(&mut self, asked: Option<Duration>) -> Duration {
         let least = self.0;
-        self.0 = (least * 2).min(MAX_POLL);
-        asked.map_or(least, |asked| asked.clamp(least, MAX_ASKED_POLL))
+        self.0 = (least * 2).min(MAX_POLL_WAIT);
+        asked.map_or(least, |asked| asked.clamp(least, MAX_CA_POLL_WAIT))
     }
 }
 
-impl Attempt<'_> {
+impl OrderAttempt<'_> {
     /// Looks at the order until it has another status.
-    pub(super) async fn wait_while(&self, order: &mut Order, status: OrderStatus) -> Result<(), Stop> {
+    pub(super) async fn wait_while(&self, order: &mut Order, status: OrderStatus) -> Result<(), OrderError> {
         let deadline = Instant::now() + self.client.max_wait;
-        let mut pace = Pace::default();
+        let mut pace = PollBackoff::default();
         let mut asked = None;
         let mut failed = 0;
         while order.status == status {
             let wait = pace.next(asked);
             if Instant::now() + wait > deadline {
-                return Err(Stop::Stuck(self.member.error(
+                return Err(OrderError::Stuck(self.account.error(
                     IssueFault::Unreachable,
                     &format!(
                         "the order is still `{}` after {} s",
@@ -61,16 +61,16 @@ impl Attempt<'_> {
                 )));
             }
             sleep(wait).await;
-            match self.member.order(&order.url).await {
+            match self.account.order(&order.url).await {
                 Ok(read) => {
                     (failed, asked) = (0, read.retry_after);
                     *order = read;
                 }
-                Err(trouble) if trouble.is_refusal() || failed == MAX_FAILED_POLLS => {
-                    return Err(Stop::of_last_chance(self.member, trouble, "look at the order"));
+                Err(error) if error.is_refusal() || failed == MAX_FAILED_POLLS => {
+                    return Err(OrderError::of_last_chance(self.account, error, "look at the order"));
                 }
-                Err(trouble) => {
-                    (failed, asked) = (failed + 1, trouble.head.retry_after);
+                Err(error) => {
+                    (failed, asked) = (failed + 1, error.head.retry_after);
                 }
             }
         }
@@ -78,17 +78,17 @@ impl Attempt<'_> {
     }
 
     /// The reasons of the CA, for each name that it could not validate.
-    pub(super) async fn reasons(&self, order: &Order) -> Vec<Reason> {
+    pub(super) async fn reasons(&self, order: &Order) -> Vec<FailedName> {
         let mut found = Vec::new();
         for url in order.authorizations.iter().take(max_authorizations(self.request)) {
-            let authorization = match self.member.authorization(url).await {
+            let authorization = match self.account.authorization(url).await {
                 Ok(authorization) => authorization,
-                Err(trouble) => {
-                    debug!(?trouble, "the reasons could not be read");
+                Err(error) => {
+                    debug!(?error, "the reasons could not be read");
                     break;
                 }
             };
-            found.extend(authorization.problems().map(|problem| Reason {
+            found.extend(authorization.problems().map(|problem| FailedName {
                 name: named(&authorization.domain()),
                 words: words(problem),
                 kind: problem.r#type.clone(),
@@ -98,14 +98,14 @@ impl Attempt<'_> {
     }
 
     /// Makes the error of a failed order from these reasons.
-    pub(super) fn why_invalid(&self, order: &Order, found: &[Reason]) -> IssueError {
+    pub(super) fn why_invalid(&self, order: &Order, found: &[FailedName]) -> IssueError {
         let challenge = &self.client.source.challenge;
-        let mut error = self.member.error(IssueFault::Refused, "the CA gives no reason");
+        let mut error = self.account.error(IssueFault::Refused, "the CA gives no reason");
         if let Some(problem) = &order.error {
             error.text = words(problem);
             error.remedy = "do what the CA's words say".to_owned();
         }
-        if let Some(Reason { name, kind, .. }) = found.first() {
+        if let Some(FailedName { name, kind, .. }) = found.first() {
             error.class = class_of_challenge(kind.as_deref());
             error.remedy = remedy_of_challenge(challenge, name, kind.as_deref());
             let mut words: Vec<String> = found
@@ -124,7 +124,7 @@ impl Attempt<'_> {
 }
 
 /// The reason for which a name failed at the CA.
-pub(super) struct Reason {
+pub(super) struct FailedName {
     name: String,
     words: String,
     kind: Option<String>,
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn looks_become_rarer_and_the_cas_wish_is_followed_within_bounds() {
-        let mut pace = Pace::default();
+        let mut pace = PollBackoff::default();
         let waits: Vec<u128> = (0..7).map(|_| pace.next(None).as_millis()).collect();
         assert_eq!(waits, [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000]);
         let mut asked = |seconds| pace.next(Some(Duration::from_secs(seconds))).as_secs();

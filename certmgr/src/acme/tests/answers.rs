@@ -5,7 +5,7 @@ use std::time::Duration;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 
-use super::super::{Leave, RevocationReason};
+use super::super::{OrderLimiter, RevocationReason};
 use super::pebble::{Pebble, Wishes};
 use super::scripted::{CHAIN, Scripted};
 use super::*;
@@ -15,7 +15,7 @@ use super::*;
 async fn a_challenge_that_the_ca_cannot_see_names_the_host_and_the_remedy() {
     let pebble = Pebble::start().await;
     // No answer to the challenge: the ports lead to another place.
-    let place = Place::new(&pebble.dns);
+    let place = TestPlace::new(&pebble.dns);
     for (challenge, remedy) in [
         (
             Challenge::TlsAlpn01,
@@ -474,7 +474,7 @@ async fn a_ca_that_fails_over_what_is_replaced_takes_the_order_without() {
 }
 
 #[tokio::test]
-async fn leave_is_asked_for_what_is_placed_and_not_for_what_was_meant() {
+async fn the_limiter_is_asked_for_what_is_placed_and_not_for_what_was_meant() {
     let ca = Scripted::start(|asked| {
         (asked.path == "/new-order" && asked.payload()["replaces"].is_string()).then(|| {
             (
@@ -484,10 +484,10 @@ async fn leave_is_asked_for_what_is_placed_and_not_for_what_was_meant() {
             )
         })
     });
-    let counted = Arc::new(Counted::default());
+    let counted = Arc::new(CountingLimiter::default());
     let renewal = Request {
         replaces: Some(a_leaf()),
-        leave: Some(Arc::clone(&counted) as Arc<dyn Leave>),
+        limiter: Some(Arc::clone(&counted) as Arc<dyn OrderLimiter>),
         ..request("a", &["a.example.com"])
     };
     ca.issue_as(&ca.source(), &renewal).await.unwrap();
@@ -502,7 +502,7 @@ async fn leave_is_asked_for_what_is_placed_and_not_for_what_was_meant() {
     let error = ca.issue_as(&ca.source(), &other).await.err().unwrap();
     assert_eq!(
         (error.class, error.text.as_str()),
-        (IssueFault::RateLimited, "no leave")
+        (IssueFault::RateLimited, "not permitted")
     );
     assert_eq!(ca.count("/new-order"), before + 1, "the replacement alone");
 }
@@ -530,7 +530,7 @@ async fn an_order_that_is_noted_at_one_ca_is_unfinished_there_alone() {
 
 /// Permits orders until it is set to refuse, and notes the kind of each.
 #[derive(Debug, Default)]
-pub(super) struct Counted {
+pub(super) struct CountingLimiter {
     asked: Mutex<Vec<bool>>,
     /// Errors of orders that failed at the CA between two attempts.
     pub(super) failed: Mutex<Vec<IssueFault>>,
@@ -538,8 +538,8 @@ pub(super) struct Counted {
     refuses: AtomicUsize,
 }
 
-impl Leave for Counted {
-    fn to_place(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>> {
+impl OrderLimiter for CountingLimiter {
+    fn permit(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>> {
         self.asked.lock().unwrap().push(replacing);
         let refused = !replacing && self.refuses.load(Ordering::SeqCst) > 0;
         Box::pin(async move {
@@ -548,7 +548,7 @@ impl Leave for Counted {
                 true => Err(IssueError {
                     class: IssueFault::RateLimited,
                     ca: "scripted".to_owned(),
-                    text: "no leave".to_owned(),
+                    text: "not permitted".to_owned(),
                     remedy: "wait".to_owned(),
                     retry_after: None,
                 }),
@@ -556,7 +556,7 @@ impl Leave for Counted {
         })
     }
 
-    fn has_failed<'a>(&'a self, error: &'a IssueError) -> BoxFuture<'a, ()> {
+    fn count_failure<'a>(&'a self, error: &'a IssueError) -> BoxFuture<'a, ()> {
         self.failed.lock().unwrap().push(error.class);
         Box::pin(async {})
     }

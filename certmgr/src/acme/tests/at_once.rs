@@ -36,7 +36,7 @@ async fn as_many_orders_as_allowed_are_under_way_at_once_and_no_more() {
         let host = format!("host{number}.example.com");
         let client = &client;
         async move {
-            let _turn = client.turn().await;
+            let _permit = client.order_permit().await;
             client.issue(&request(&host, &[&host])).await.map(drop)
         }
     });

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
 
-use super::answers::{Counted, at_new_order, problem};
+use super::answers::{CountingLimiter, at_new_order, problem};
 use super::scripted::Scripted;
 use super::*;
-use crate::acme::Leave;
+use crate::acme::OrderLimiter;
 use crate::ledger::Ledger;
 
 #[tokio::test]
@@ -205,9 +205,9 @@ async fn an_order_that_failed_while_nobody_looked_counts_and_another_one_follows
             }
             _ => None,
         });
-        let counted = Arc::new(Counted::default());
+        let counted = Arc::new(CountingLimiter::default());
         let asked = Request {
-            leave: Some(Arc::clone(&counted) as Arc<dyn Leave>),
+            limiter: Some(Arc::clone(&counted) as Arc<dyn OrderLimiter>),
             ..request("a", &["a.example.com"])
         };
         assert!(ca.issue_as(&ca.source(), &asked).await.is_err());

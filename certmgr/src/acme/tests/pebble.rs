@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use super::super::http::Http;
-use super::{DEADLINE, Place, answer_http, answer_tls_alpn};
+use super::{DEADLINE, TestPlace, answer_http, answer_tls_alpn};
 use crate::config::Ca;
 use crate::ports::{free_address, free_port};
 
@@ -35,7 +35,7 @@ pub(super) struct Wishes {
 
 /// A running Pebble, and a place that orders from it.
 pub(super) struct Pebble {
-    pub(super) dns: Arc<Dns>,
+    pub(super) dns: Arc<TestDns>,
     ca_file: PathBuf,
     api: SocketAddr,
     management: SocketAddr,
@@ -47,7 +47,7 @@ pub(super) struct Pebble {
 }
 
 /// `pebble-challtestsrv`: every name leads to 127.0.0.1.
-pub(super) struct Dns {
+pub(super) struct TestDns {
     pub(super) address: SocketAddr,
     management: SocketAddr,
     http: Http,
@@ -62,7 +62,7 @@ impl Pebble {
     pub(super) async fn with(wishes: Wishes) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca_file = certificates(folder.path());
-        let dns = Arc::new(Dns::start(folder.path(), &ca_file).await);
+        let dns = Arc::new(TestDns::start(folder.path(), &ca_file).await);
         let (api, management) = (free_address(), free_address());
         let (tls_port, http_port) = (free_port(), free_port());
         let external = wishes.external_account;
@@ -117,8 +117,8 @@ impl Pebble {
     }
 
     /// Makes a place with a state directory of its own, and answers on both ports. There is one for each Pebble.
-    pub(super) fn place(&self) -> Place {
-        let place = Place::new(&self.dns);
+    pub(super) fn place(&self) -> TestPlace {
+        let place = TestPlace::new(&self.dns);
         answer_tls_alpn(self.tls_port, &place.challenges);
         answer_http(self.http_port, &place.challenges);
         place
@@ -170,7 +170,7 @@ impl Pebble {
     }
 }
 
-impl Dns {
+impl TestDns {
     async fn start(folder: &Path, ca_file: &Path) -> Self {
         let (address, management) = (free_address(), free_address());
         let process = Command::new(tool("pebble-challtestsrv"))

@@ -6,26 +6,26 @@ use serde_json::json;
 
 use super::*;
 
-type Answer = (u16, Vec<(&'static str, &'static str)>, String);
+type ScriptedResponse = (u16, Vec<(&'static str, &'static str)>, String);
 
 /// A scripted CA on this machine, without TLS. `<ca>` in its answers is its own URL.
 pub(super) struct Scripted {
     pub(super) folder: TempDir,
     address: SocketAddr,
     resolver: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<ReceivedRequest>>>,
 }
 
 impl Scripted {
     /// Starts the CA. Requests that `script` does not answer are answered as by a CA without errors: it issues
     /// [`CHAIN`] and asks for no validation.
-    pub(super) fn start(script: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Self {
+    pub(super) fn start(script: impl Fn(&ReceivedRequest) -> Option<ScriptedResponse> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let all = Arc::clone(&asked);
         listen(listener, move |mut stream| {
-            let Some(asked) = Asked::read(&mut stream) else {
+            let Some(asked) = ReceivedRequest::read(&mut stream) else {
                 return;
             };
             all.lock().unwrap().push(asked.clone());
@@ -91,7 +91,7 @@ impl Scripted {
         self.asked().iter().filter(|asked| asked.path == path).count()
     }
 
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(super) fn asked(&self) -> Vec<ReceivedRequest> {
         self.asked.lock().unwrap().clone()
     }
 }
@@ -99,7 +99,7 @@ impl Scripted {
 /// The chain that the CA issues: it is not proved here.
 pub(super) const CHAIN: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
-fn well(asked: &Asked) -> Answer {
+fn well(asked: &ReceivedRequest) -> ScriptedResponse {
     match asked.path.as_str() {
         "/directory" => {
             let body = json!({

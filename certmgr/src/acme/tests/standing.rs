@@ -13,7 +13,7 @@ use super::super::session::Session;
 use super::pebble::Pebble;
 use super::*;
 
-async fn account_document(place: &Place, ca: &Ca) -> Value {
+async fn account_document(place: &TestPlace, ca: &Ca) -> Value {
     let text = place.document(&Document::Account(account::name(ca))).await;
     serde_json::from_str(&text.unwrap()).unwrap()
 }
@@ -49,10 +49,10 @@ async fn an_account_that_was_deactivated_is_replaced() {
     let wishes = source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns);
     let shared = shared(place.state.clone(), place.challenges.clone(), 4);
     let session = Session::open(&pebble.ca()).await.unwrap();
-    let member = account::open(session, &shared).await.unwrap();
+    let account = account::open(session, &shared).await.unwrap();
     let deactivate = json!({ "status": "deactivated" });
-    member
-        .post("account", &member.url, Some(&deactivate))
+    account
+        .post("account", &account.url, Some(&deactivate))
         .await
         .unwrap();
     let issued = issue(&place.client(&wishes), &request("a", &["a.example.com"]))
