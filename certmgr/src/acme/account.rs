@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::client::Shared;
 use super::jws::{self, AccountKey, Signer};
 use super::kept::{FORMAT, Secret};
-use super::problem::{ErrorCause, AcmeError};
+use super::problem::{AcmeError, ErrorCause};
 use super::session::Session;
 use crate::config::Ca;
 use crate::error::IssueError;
@@ -52,93 +52,79 @@ pub(super) fn name(ca: &Ca) -> String {
     }
 }
 
-/// Finds the account or registers one.
-pub(super) async fn open(session: Session, shared: &Shared) -> Result<AccountSession, IssueError> {
+/// Finds the account or registers one. `refused` is the URL of an account that the CA has said not to know, or not to
+/// accept any more: it is registered again.
+pub(super) async fn open(
+    session: Session,
+    shared: &Shared,
+    refused: Option<&str>,
+) -> Result<AccountSession, IssueError> {
     let register = Register::new(&session, shared);
-    let kept = match register.read().await? {
-        Some(kept) if kept.is_settled(&session.ca) => kept,
+    let document = match register.read().await? {
+        Some(document) if refused.is_none() && document.is_settled(&session.ca) => document,
         _ => {
             let _alone = register.alone().await?;
+            if refused.is_some()
+                && let Some(mut document) = register.read().await?
+                && document.url.as_deref() == refused
+            {
+                warn!(ca = %session.ca.name, account = refused, "the CA does not take our account any more; registering again");
+                document.url = None;
+                register.write(&document).await?;
+            }
             register.settle().await?
         }
     };
-    account(session, kept)
-}
-
-/// Opens the account as [`open`] does, after the CA has said that it knows no account `url`, or does not accept it
-/// any more.
-pub(super) async fn open_anew(session: Session, shared: &Shared, url: &str) -> Result<AccountSession, IssueError> {
-    let register = Register::new(&session, shared);
-    let kept = {
-        let _alone = register.alone().await?;
-        if let Some(mut kept) = register.read().await?
-            && kept.url.as_deref() == Some(url)
-        {
-            warn!(ca = %session.ca.name, account = url, "the CA does not take our account any more; registering again");
-            kept.url = None;
-            register.write(&kept).await?;
-        }
-        register.settle().await?
-    };
-    account(session, kept)
+    let key = document
+        .key()
+        .map_err(|bad| AcmeError::from(ErrorCause::Key(bad)).into_error(&session.ca, "use the account"))?;
+    Ok(AccountSession {
+        session,
+        key,
+        url: document.url.unwrap_or_default(),
+    })
 }
 
 /// Gives the account a new key (RFC 8555 §7.3.5).
 pub(super) async fn roll_key(session: Session, shared: &Shared) -> Result<(), IssueError> {
     let register = Register::new(&session, shared);
     let _alone = register.alone().await?;
-    let mut kept = register.settle().await?;
+    let mut document = register.settle().await?;
     let ca = &session.ca;
     let failed = |error: AcmeError| error.into_error(ca, "change the account's key");
-    let (Some(url), Some(change)) = (&kept.url, &session.directory.key_change) else {
-        let nonsense = ErrorCause::InvalidResponse("the CA has no keyChange resource".to_owned());
-        return Err(failed(AcmeError::from(nonsense)));
+    let (Some(url), Some(change)) = (&document.url, &session.directory.key_change) else {
+        return Err(failed(AcmeError::invalid("the CA has no keyChange resource")));
     };
     let no_key = |bad| failed(AcmeError::from(ErrorCause::Key(bad)));
-    let old = kept.key().map_err(no_key)?;
+    let old = document.key().map_err(no_key)?;
     let new = AccountKey::generate().map_err(no_key)?;
-    let inner = Signer::Key(&new)
-        .sign(
-            change,
-            None,
-            Some(&json!({ "account": url, "oldKey": old.jwk() })),
-        )
-        .map_err(no_key)?;
+    let change_of_key = json!({ "account": url, "oldKey": old.jwk() });
+    let inner = Signer::Key(&new).sign(change, None, Some(&change_of_key));
+    let inner = inner.map_err(no_key)?;
     let signer = Signer::Account(&old, url);
 
-    kept.next_key = Some(secret_of(&new));
-    register.write(&kept).await?;
+    document.next_key = Some(secret_of(&new));
+    register.write(&document).await?;
     match session.post("key-change", change, signer, Some(&inner)).await {
         Ok(_) => {
-            kept.key = secret_of(&new);
-            kept.next_key = None;
-            register.write(&kept).await?;
+            document.key = secret_of(&new);
+            document.next_key = None;
+            register.write(&document).await?;
             info!(ca = %ca.name, "the account has a new key");
             Ok(())
         }
         Err(error) => {
             // Without an answer the CA may know either key: the next call asks the CA.
             if error.is_refusal() {
-                kept.next_key = None;
+                document.next_key = None;
                 if error.is("accountDoesNotExist") {
-                    kept.url = None;
+                    document.url = None;
                 }
-                register.write(&kept).await?;
+                register.write(&document).await?;
             }
             Err(failed(error))
         }
     }
-}
-
-fn account(session: Session, kept: AccountDocument) -> Result<AccountSession, IssueError> {
-    let key = kept
-        .key()
-        .map_err(|bad| AcmeError::from(ErrorCause::Key(bad)).into_error(&session.ca, "use the account"))?;
-    Ok(AccountSession {
-        session,
-        key,
-        url: kept.url.unwrap_or_default(),
-    })
 }
 
 impl AccountDocument {

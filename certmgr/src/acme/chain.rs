@@ -17,25 +17,26 @@ pub(super) async fn choose(account: &AccountSession, default: CaResponse, prefer
     let Some(preferred) = preferred else {
         return default.body;
     };
-    let mut offered = vec![top_issuer(&default.body)];
-    if is(&offered, preferred) {
+    let mut offered = Vec::new();
+    let mut is_preferred = |chain: &[u8]| {
+        let issuer = top_issuer(chain);
+        let is_preferred = issuer.as_deref() == Some(preferred);
+        offered.extend(issuer);
+        is_preferred
+    };
+    if is_preferred(&default.body) {
         return default.body;
     }
     for url in default.head.alternates.iter().take(MAX_ALTERNATES) {
-        let chain = match account.post("certificate", url, None).await {
-            Ok(answer) => answer.body,
+        match account.post("certificate", url, None).await {
+            Ok(chain) if is_preferred(&chain.body) => return chain.body,
+            Ok(_) => {}
             Err(error) => {
                 let error = error.into_error(&account.session.ca, "download another chain");
                 warn!(ca = %error.ca, remedy = %error.remedy, "{error}");
-                continue;
             }
-        };
-        offered.push(top_issuer(&chain));
-        if is(&offered, preferred) {
-            return chain;
         }
     }
-    let offered: Vec<String> = offered.into_iter().flatten().collect();
     warn!(
         ca = %account.session.ca.name,
         preferred_chain = preferred,
@@ -43,12 +44,6 @@ pub(super) async fn choose(account: &AccountSession, default: CaResponse, prefer
         "the CA does not offer the preferred chain; its default is taken"
     );
     default.body
-}
-
-fn is(offered: &[Option<String>], preferred: &str) -> bool {
-    offered
-        .last()
-        .is_some_and(|issuer| issuer.as_deref() == Some(preferred))
 }
 
 /// Common name of the issuer of the last certificate of a chain.

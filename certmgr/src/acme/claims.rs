@@ -29,23 +29,20 @@ impl Claims {
             let mut released = std::pin::pin!(self.released.notified());
             // From here on no release is missed.
             released.as_mut().enable();
-            if self.try_claim(&names) {
-                return Claim {
-                    claims: Arc::clone(self),
-                    names,
-                };
+            let is_free = {
+                let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_free = names.iter().all(|name| !claimed.contains(name));
+                if is_free {
+                    claimed.extend(names.iter().cloned());
+                }
+                is_free
+            };
+            if is_free {
+                let claims = Arc::clone(self);
+                return Claim { claims, names };
             }
             released.await;
         }
-    }
-
-    fn try_claim(&self, names: &[String]) -> bool {
-        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = names.iter().all(|name| !claimed.contains(name));
-        if free {
-            claimed.extend(names.iter().cloned());
-        }
-        free
     }
 }
 

@@ -1,31 +1,28 @@
 //! The [`Issuer`] that talks to real CAs.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use certstore::Challenges;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use tracing::warn;
 
 use super::account::{self, AccountSession};
 use super::claims::Claims;
 use super::kept::Shelf;
 use super::note::Note;
-use super::order::{self, OrderError};
-use super::problem::AcmeError;
+use super::order::{self, OrderAttempt, OrderError, OrderFate, TRIED_AGAIN};
 use super::renewal_queue::RenewalQueues;
 use super::session::Session;
-use super::{Issued, Issuer, Registrar, Request, RevocationReason, OrderPermit, authorization, kept, renewal};
+use super::{Issued, Issuer, OrderPermit, Registrar, Request, RevocationReason, kept};
 use crate::config::{AcmeSource, Ca, Challenge, DnsProvider};
 use crate::dns::{self, Lookup, TxtRecords};
 use crate::error::{IssueError, IssueFault};
 use crate::lease::Lease;
 use crate::schedule::RenewalInfo;
 use crate::state::State;
-use crate::store::BoxFuture;
+use crate::store::{BoxFuture, StoreError};
 
 /// Time for one attempt, with all its waits but those for DNS records.
 const MAX_ATTEMPT: Duration = Duration::from_secs(20 * 60);
@@ -89,12 +86,6 @@ impl Shared {
     }
 }
 
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
-    }
-}
-
 /// Orders certificates as one [`AcmeSource`] says: the [`Issuer`] for real CAs.
 ///
 /// An attempt is stopped after [`max_attempt`]; its TXT records are removed then, too. There is a second attempt only
@@ -134,67 +125,50 @@ impl Client {
         Lookup::new(&self.source.resolvers)
     }
 
-    fn max_attempt(&self, request: &Request) -> Duration {
-        max_attempt(&self.source.challenge, request.domains.len())
-    }
-
     fn ca(&self, position: usize) -> Result<&Ca, IssueError> {
-        self.source.cas.get(position).ok_or_else(|| IssueError {
-            class: IssueFault::Configuration,
-            ca: String::new(),
-            text: format!("there is no CA {position}"),
-            remedy: "correct the configuration".to_owned(),
-            retry_after: None,
+        self.source.cas.get(position).ok_or_else(|| {
+            let text = format!("there is no CA {position}");
+            IssueError::new(IssueFault::Configuration, text, "correct the configuration")
         })
     }
 
     async fn session(&self, position: usize) -> Result<Session, IssueError> {
         let ca = self.ca(position)?;
-        Session::open(ca)
-            .await
-            .map_err(|error| error.into_error(ca, "read the CA's directory"))
+        let opened = Session::open(ca).await;
+        opened.map_err(|error| error.into_error(ca, "read the CA's directory"))
     }
 
-    async fn account(&self, position: usize) -> Result<AccountSession, IssueError> {
-        account::open(self.session(position).await?, &self.shared).await
+    async fn account(&self, ca: usize) -> Result<AccountSession, IssueError> {
+        account::open(self.session(ca).await?, &self.shared, None).await
     }
 
-    async fn order(&self, request: &Request) -> Result<Issued, IssueError> {
-        let account = self.account(request.ca).await?;
-        let account = match self.attempt(&account, request).await {
-            Err(OrderError::NoAccount(_)) => self.anew(account).await?,
-            ended => return ended.map_err(OrderError::into_error),
-        };
-        self.attempt(&account, request).await.map_err(OrderError::into_error)
+    /// Registers an account again, after the CA has said that it does not know it.
+    async fn register_again(&self, account: AccountSession) -> Result<AccountSession, IssueError> {
+        account::open(account.session, &self.shared, Some(&account.url)).await
     }
 
     async fn attempt(&self, account: &AccountSession, request: &Request) -> Result<Issued, OrderError> {
-        let max_attempt = self.max_attempt(request);
-        match timeout(max_attempt, order::run(self, account, request)).await {
+        let max_attempt = max_attempt(&self.source.challenge, request.domains.len());
+        let attempt = OrderAttempt {
+            client: self,
+            account,
+            request,
+        };
+        let ended = match timeout(max_attempt, attempt.run()).await {
             Ok(ended) => ended,
             Err(_) => {
-                if let Err(error) = self.take_back(&request.certificate).await {
-                    warn!(certificate = request.certificate, remedy = %error.remedy, "TXT records are not removed yet: {error}");
+                if let Err(error) = self.clean_up(&request.certificate).await {
+                    order::warn_of_records(&request.certificate, &error);
                 }
-                Err(OrderError::Error(account.error(
-                    IssueFault::Unreachable,
-                    &format!("the order took more than {} s", max_attempt.as_secs()),
-                )))
+                let text = format!("the order took more than {} s", max_attempt.as_secs());
+                Err(IssueError::new(IssueFault::Unreachable, text, TRIED_AGAIN).into())
             }
-        }
+        };
+        ended.map_err(|OrderError { error, fate }| fate.after(error.at(&account.session.ca)))
     }
 
-    async fn note(&self, certificate: &str) -> Result<Option<Note>, IssueError> {
-        Note::read(&self.shared.shelf, certificate)
-            .await
-            .map_err(|error| kept::trouble(&error, None))
-    }
-
-    async fn take_back(&self, certificate: &str) -> Result<(), IssueError> {
-        match self.note(certificate).await? {
-            Some(mut note) => authorization::take_back(self, certificate, &mut note).await,
-            None => Ok(()),
-        }
+    pub(super) async fn note(&self, certificate: &str) -> Result<Option<Note>, StoreError> {
+        Note::read(&self.shared.shelf, certificate).await
     }
 
     /// Removes the note of an order. A note with TXT records that could not be removed stays, without its order; the
@@ -204,49 +178,15 @@ impl Client {
         certificate: &str,
         note: &mut Note,
     ) -> Result<Option<IssueError>, IssueError> {
-        let left = authorization::take_back(self, certificate, note).await.err();
+        let left = self.remove_records(certificate, note).await.err();
         let shelf = &self.shared.shelf;
-        let kept = if note.records.is_empty() {
-            Note::remove(shelf, certificate).await
+        if note.records.is_empty() {
+            Note::remove(shelf, certificate).await?;
         } else {
             note.order = None;
-            note.write(shelf, certificate).await
-        };
-        kept.map_err(|error| kept::trouble(&error, None))?;
+            note.write(shelf, certificate).await?;
+        }
         Ok(left)
-    }
-
-    async fn revoke_one(
-        &self,
-        position: usize,
-        leaf: &[u8],
-        reason: RevocationReason,
-    ) -> Result<(), IssueError> {
-        let account = self.account(position).await?;
-        let account = match revoke_as(&account, leaf, reason).await {
-            Err(OrderError::NoAccount(_)) => self.anew(account).await?,
-            ended => return ended.map_err(OrderError::into_error),
-        };
-        revoke_as(&account, leaf, reason).await.map_err(OrderError::into_error)
-    }
-
-    /// Changes the account key while no order is in progress: such an order is signed with the old key, which the CA
-    /// does not know afterwards.
-    async fn roll(&self, position: usize) -> Result<(), IssueError> {
-        let ca = self.ca(position)?;
-        let _quiet = self.shared.no_orders().await.ok_or_else(|| IssueError {
-            class: IssueFault::State,
-            ca: ca.name.clone(),
-            text: format!("orders are still under way after {} s", MAX_DRAIN_WAIT.as_secs()),
-            remedy: "try again when they have ended".to_owned(),
-            retry_after: None,
-        })?;
-        account::roll_key(self.session(position).await?, &self.shared).await
-    }
-
-    /// Registers the account again, after the CA has said that it does not know it.
-    async fn anew(&self, account: AccountSession) -> Result<AccountSession, IssueError> {
-        account::open_anew(account.session, &self.shared, &account.url).await
     }
 }
 
@@ -265,27 +205,9 @@ pub(crate) fn max_attempt(challenge: &Challenge, names: usize) -> Duration {
     MAX_ATTEMPT.saturating_add(for_records)
 }
 
-async fn revoke_as(account: &AccountSession, leaf: &[u8], reason: RevocationReason) -> Result<(), OrderError> {
-    match account.revoke(leaf, reason).await {
-        Ok(()) => Ok(()),
-        Err(error) if error.is("alreadyRevoked") => Ok(()),
-        Err(error) => Err(OrderError::of(account, error, "revoke the certificate")),
-    }
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("source", &self.source)
-            .finish_non_exhaustive()
-    }
-}
-
-impl OrderError {
-    fn into_error(self) -> IssueError {
-        match self {
-            Self::Error(error) | Self::Stuck(error) | Self::Dead(error) | Self::NoAccount(error) => error,
-        }
+impl From<StoreError> for IssueError {
+    fn from(error: StoreError) -> Self {
+        kept::trouble(&error, None)
     }
 }
 
@@ -298,7 +220,15 @@ impl Issuer for Client {
     }
 
     fn issue<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Issued, IssueError>> {
-        Box::pin(self.order(request))
+        Box::pin(async move {
+            let mut account = self.account(request.ca).await?;
+            let mut issued = self.attempt(&account, request).await;
+            if matches!(&issued, Err(error) if error.fate == OrderFate::UnknownAccount) {
+                account = self.register_again(account).await?;
+                issued = self.attempt(&account, request).await;
+            }
+            issued.map_err(|error| error.error)
+        })
     }
 
     fn done<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>> {
@@ -311,7 +241,12 @@ impl Issuer for Client {
     }
 
     fn clean_up<'a>(&'a self, certificate: &'a str) -> BoxFuture<'a, Result<(), IssueError>> {
-        Box::pin(self.take_back(certificate))
+        Box::pin(async move {
+            match self.note(certificate).await? {
+                Some(mut note) => self.remove_records(certificate, &mut note).await,
+                None => Ok(()),
+            }
+        })
     }
 
     fn renewal_info<'a>(
@@ -319,19 +254,7 @@ impl Issuer for Client {
         ca: usize,
         leaf: &'a [u8],
     ) -> BoxFuture<'a, Result<Option<RenewalInfo>, IssueError>> {
-        Box::pin(async move {
-            let ca = self.ca(ca)?;
-            let failed = |error: AcmeError| error.into_error(ca, "ask when to renew");
-            let asked = self.shared.renewal_queues.slot(ca).await?;
-            match renewal::info(&asked.session, leaf).await {
-                Ok(info) => Ok(info),
-                Err(error) => {
-                    let error = failed(error);
-                    asked.failed(error.limit()).await;
-                    Err(error)
-                }
-            }
-        })
+        Box::pin(async move { self.shared.renewal_queues.ask(self.ca(ca)?, leaf).await })
     }
 
     fn probe(&self, ca: usize) -> BoxFuture<'_, Result<(), IssueError>> {
@@ -341,7 +264,7 @@ impl Issuer for Client {
     fn check_names<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>> {
         Box::pin(async move {
             let session = self.session(request.ca).await?;
-            Ok(order::findings(self, &session, None, request).await.is_empty())
+            Ok(self.findings(&session, None, request).await.is_empty())
         })
     }
 
@@ -351,7 +274,15 @@ impl Issuer for Client {
         leaf: &'a [u8],
         reason: RevocationReason,
     ) -> BoxFuture<'a, Result<(), IssueError>> {
-        Box::pin(self.revoke_one(ca, leaf, reason))
+        Box::pin(async move {
+            let mut account = self.account(ca).await?;
+            let mut revoked = account.revoke(leaf, reason).await;
+            if matches!(&revoked, Err(error) if error.is("accountDoesNotExist")) {
+                account = self.register_again(account).await?;
+                revoked = account.revoke(leaf, reason).await;
+            }
+            revoked.map_err(|error| error.into_error(&account.session.ca, "revoke the certificate"))
+        })
     }
 
     fn has_unfinished<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<bool, IssueError>> {
@@ -363,48 +294,33 @@ impl Issuer for Client {
     }
 
     fn roll_account_key(&self, ca: usize) -> BoxFuture<'_, Result<(), IssueError>> {
-        Box::pin(self.roll(ca))
+        Box::pin(async move {
+            let at = self.ca(ca)?;
+            // An order in progress is signed with the old key, which the CA does not know afterwards.
+            let _quiet = self.shared.no_orders().await.ok_or_else(|| {
+                let text = format!("orders are still under way after {} s", MAX_DRAIN_WAIT.as_secs());
+                IssueError::new(IssueFault::State, text, "try again when they have ended").at(at)
+            })?;
+            account::roll_key(self.session(ca).await?, &self.shared).await
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::acme::tests::request;
-    use crate::config::{ExecHook, KeyType};
-    use crate::ledger::Ledger;
+    use crate::config::ExecHook;
 
     #[test]
     fn an_attempt_is_not_cut_short_by_the_waits_that_dns_records_are_granted() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = State::open(&folder.path().join("state")).unwrap();
-        let shared = Shared::new(
-            state.clone(),
-            Challenges::default(),
-            Arc::new(Ledger::new(state, Arc::new(certstore::UnixTime::now))),
-            1,
-        );
-        let max_attempt = |challenge: Challenge| {
-            let source = AcmeSource {
-                cas: Vec::new(),
-                challenge,
-                key: KeyType::EcdsaP256,
-                preferred_chain: None,
-                resolvers: Vec::new(),
-                min_interval: Duration::from_secs(3_600),
-                first_retry: Duration::from_secs(60),
-            };
-            let asked = request("a", &["a.example.com", "*.a.example.com"]);
-            Client::new(&source, &shared).max_attempt(&asked)
-        };
         let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
-        assert_eq!(max_attempt(Challenge::Http01), MAX_ATTEMPT);
+        assert_eq!(max_attempt(&Challenge::Http01, 2), MAX_ATTEMPT);
         let hook = ExecHook {
             command: vec!["/bin/true".to_owned()],
             timeout: minute,
             propagation: hour,
         };
-        let by_hook = max_attempt(Challenge::Dns01(DnsProvider::Exec(hook)));
+        let by_hook = max_attempt(&Challenge::Dns01(DnsProvider::Exec(hook)), 2);
         assert_eq!(by_hook, MAX_ATTEMPT + hour + 4 * minute);
     }
 }

@@ -3,150 +3,178 @@
 mod placing;
 mod waiting;
 
+use std::fmt::Display;
+
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use super::account::AccountSession;
 use super::client::Client;
 use super::kept::Secret;
+use super::keys::KeyError;
 use super::note::{Note, Purpose};
 use super::problem::AcmeError;
 use super::resources::{Order, OrderStatus};
-use super::{Issued, Request, authorization, chain, kept, keys};
+use super::{Issued, Request, chain, keys};
+use crate::config::Ca;
 use crate::error::{IssueError, IssueFault};
 use crate::pair::Pair;
-
-pub(super) use placing::findings;
+use crate::store::StoreError;
 
 /// Number of waits without progress, each of [`Client::max_wait`], after which an order is given up.
 const MAX_STUCK_WAITS: u32 = 3;
 
-/// The error with which an attempt ends without a chain, by the state of its order.
+/// Remedy of an error that passes.
+pub(super) const TRIED_AGAIN: &str = "nothing, if it passes: it is tried again";
+
+/// The error with which an attempt ends without a chain.
 #[derive(Debug)]
-pub(super) enum OrderError {
-    /// The order, if there is one, may be gone on with.
-    Error(IssueError),
-    /// The order makes no progress at the CA. It may yet.
-    Stuck(IssueError),
-    /// The order will never give a certificate.
-    Dead(IssueError),
-    /// The CA does not know our account, or does not accept it any more.
-    NoAccount(IssueError),
+pub(super) struct OrderError {
+    pub(super) error: IssueError,
+    pub(super) fate: OrderFate,
 }
 
-impl OrderError {
-    pub(super) fn of(account: &AccountSession, error: AcmeError, doing: &str) -> Self {
-        let no_account = error.is("accountDoesNotExist");
-        let error = error.into_error(&account.session.ca, doing);
-        if no_account {
-            Self::NoAccount(error)
-        } else {
-            Self::Error(error)
+/// The prospects of an order after an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OrderFate {
+    /// The order, if there is one, may be gone on with.
+    Resumable,
+    /// The order makes no progress at the CA. It may yet.
+    Stuck,
+    /// The order will never give a certificate.
+    Dead,
+    /// The CA does not know our account, or does not accept it any more.
+    UnknownAccount,
+}
+
+impl OrderFate {
+    pub(super) fn after(self, error: IssueError) -> OrderError {
+        OrderError { error, fate: self }
+    }
+}
+
+impl From<IssueError> for OrderError {
+    fn from(error: IssueError) -> Self {
+        OrderFate::Resumable.after(error)
+    }
+}
+
+impl From<StoreError> for OrderError {
+    fn from(error: StoreError) -> Self {
+        IssueError::from(error).into()
+    }
+}
+
+impl From<KeyError> for OrderError {
+    fn from(error: KeyError) -> Self {
+        IssueError::new(
+            IssueFault::State,
+            error.to_string(),
+            "please report it, with the log",
+        )
+        .into()
+    }
+}
+
+impl AccountSession {
+    /// Makes the error of a request from that of its call. `doing` says what we wanted: "order a certificate".
+    pub(super) fn failed(&self, doing: impl Display) -> impl FnOnce(AcmeError) -> OrderError {
+        move |error| {
+            let fate = match error.is("accountDoesNotExist") {
+                true => OrderFate::UnknownAccount,
+                false => OrderFate::Resumable,
+            };
+            fate.after(error.into_error(&self.session.ca, doing))
         }
     }
 
-    /// Makes the error as [`OrderError::of`] does, but a refusal of the CA is [`OrderError::Dead`]: for steps after which a
-    /// refused order is of no use.
-    fn of_last_chance(account: &AccountSession, error: AcmeError, doing: &str) -> Self {
-        let is_dead = error.is_refusal();
-        match Self::of(account, error, doing) {
-            Self::Error(error) if is_dead => Self::Dead(error),
-            stop => stop,
+    /// Makes the error as [`AccountSession::failed`] does, but after a refusal of the CA the order is dead: for steps
+    /// after which a refused order is of no use.
+    fn failed_for_good(&self, doing: impl Display) -> impl FnOnce(AcmeError) -> OrderError {
+        move |error| {
+            let is_refusal = error.is_refusal();
+            let OrderError { error, fate } = self.failed(doing)(error);
+            match fate {
+                OrderFate::Resumable if is_refusal => OrderFate::Dead.after(error),
+                fate => fate.after(error),
+            }
         }
     }
 }
 
 /// An attempt, with its client, account and request.
-struct OrderAttempt<'a> {
-    client: &'a Client,
-    account: &'a AccountSession,
-    request: &'a Request,
-}
-
-/// Runs one attempt: goes on with the noted order if it is for the same purpose, or places a new one.
-pub(super) async fn run(client: &Client, account: &AccountSession, request: &Request) -> Result<Issued, OrderError> {
-    let attempt = OrderAttempt {
-        client,
-        account,
-        request,
-    };
-    let (mut note, mut order) = match attempt.resume().await? {
-        Some(resumed) => resumed,
-        None => attempt.begin().await?,
-    };
-    let ended = attempt.go_on(&mut note, &mut order).await;
-    match &ended {
-        Err(OrderError::Dead(_)) => attempt.forget(&mut note).await?,
-        Err(OrderError::Stuck(_)) => attempt.still_stuck(&mut note).await?,
-        _ => {}
-    }
-    ended
+pub(super) struct OrderAttempt<'a> {
+    pub(super) client: &'a Client,
+    pub(super) account: &'a AccountSession,
+    pub(super) request: &'a Request,
 }
 
 impl OrderAttempt<'_> {
-    async fn go_on(&self, note: &mut Note, order: &mut Order) -> Result<Issued, OrderError> {
+    /// Goes on with the noted order if it is for the same purpose, or places a new one.
+    pub(super) async fn run(&self) -> Result<Issued, OrderError> {
+        let (mut note, mut order) = match self.resume().await? {
+            Some(resumed) => resumed,
+            None => self.begin().await?,
+        };
+        let ended = self.complete(&mut note, &mut order).await;
+        match ended.as_ref().map_err(|error| error.fate) {
+            Err(OrderFate::Dead) => self.forget(&mut note).await?,
+            Err(OrderFate::Stuck) => self.count_stuck(&mut note).await?,
+            _ => {}
+        }
+        ended
+    }
+
+    async fn complete(&self, note: &mut Note, order: &mut Order) -> Result<Issued, OrderError> {
         if order.status == OrderStatus::Pending {
-            self.prove_control(note, order).await?;
+            self.validate(note, order).await?;
         }
         if order.status == OrderStatus::Ready {
-            self.finalize(note, order).await?;
+            let request = keys::signing_request(&note.key.0, &self.request.domains)
+                .map_err(|error| OrderFate::Dead.after(OrderError::from(error).error))?;
+            let finalized = self.account.finalize(order, &request).await;
+            *order = finalized.map_err(self.account.failed_for_good("finalize the order"))?;
         }
         self.wait_while(order, OrderStatus::Processing).await?;
         match order.status {
             OrderStatus::Valid => self.download(note, order).await,
             _ => {
-                let reasons = self.reasons(order).await;
-                Err(OrderError::Dead(self.why_invalid(order, &reasons)))
+                let failed = self.failed_names(order).await;
+                Err(OrderFate::Dead.after(self.failed_order(order, &failed)))
             }
         }
     }
 
     /// The noted order as the CA has it now; `None` if there is none that can be gone on with.
     async fn resume(&self) -> Result<Option<(Note, Order)>, OrderError> {
-        let Some(mut note) = self.read_note().await? else {
+        let certificate = self.certificate();
+        let Some(mut note) = self.client.note(certificate).await? else {
             return Ok(None);
         };
-        authorization::take_back(self.client, self.certificate(), &mut note)
-            .await
-            .map_err(|error| self.error(error))?;
+        self.client.remove_records(certificate, &mut note).await?;
         let Some(url) = note.order.clone().filter(|_| note.is_for(&self.purpose())) else {
             self.forget(&mut note).await?;
             return Ok(None);
         };
         match self.account.order(&url).await {
+            Ok(order) if order.status != OrderStatus::Invalid => {
+                info!(certificate, order = url, "going on with an order");
+                return Ok(Some((note, order)));
+            }
             Ok(order) => {
-                if order.status == OrderStatus::Invalid {
-                    let reasons = self.reasons(&order).await;
-                    // Without a reason the order has expired: that is no failure.
-                    if let Some(limiter) = self.request.limiter.as_ref().filter(|_| !reasons.is_empty()) {
-                        limiter.count_failure(&self.why_invalid(&order, &reasons)).await;
-                    }
-                    self.forget(&mut note).await?;
-                    return Ok(None);
+                let failed = self.failed_names(&order).await;
+                // Without a reason the order has expired: that is no failure.
+                if let Some(limiter) = self.request.limiter.as_ref().filter(|_| !failed.is_empty()) {
+                    limiter.count_failure(&self.failed_order(&order, &failed)).await;
                 }
-                info!(
-                    certificate = self.certificate(),
-                    order = url,
-                    "going on with an order"
-                );
-                Ok(Some((note, order)))
             }
-            Err(error)
-                if error.is("accountDoesNotExist") || !(error.is_refusal() || error.is_gone()) =>
-            {
-                Err(OrderError::of(self.account, error, "go on with the order"))
+            Err(error) if error.is("accountDoesNotExist") || !(error.is_refusal() || error.is_gone()) => {
+                return Err(self.account.failed("go on with the order")(error));
             }
-            Err(error) => {
-                debug!(
-                    certificate = self.certificate(),
-                    order = url,
-                    ?error,
-                    "the CA does not know the order"
-                );
-                self.forget(&mut note).await?;
-                Ok(None)
-            }
+            Err(error) => debug!(certificate, order = url, ?error, "the CA does not know the order"),
         }
+        self.forget(&mut note).await?;
+        Ok(None)
     }
 
     /// Places a new order, after all checks that are possible before it. The key is on disk before the CA is asked:
@@ -154,9 +182,7 @@ impl OrderAttempt<'_> {
     async fn begin(&self) -> Result<(Note, Order), OrderError> {
         self.check_profile()?;
         self.check_names().await?;
-        let key = keys::generate(self.request.key)
-            .await
-            .map_err(|error| self.error(self.account.error(IssueFault::State, &error.to_string())))?;
+        let key = keys::generate(self.request.key).await?;
         let mut note = Note::new(self.purpose(), Secret(key));
         self.write(&note).await?;
         match self.place().await {
@@ -167,56 +193,33 @@ impl OrderAttempt<'_> {
             }
             Err(error) => {
                 self.forget(&mut note).await?;
-                // RFC 8555 §7.3.6: so does a CA answer for an account that was deactivated.
-                let no_account = error.is("unauthorized");
-                match OrderError::of(self.account, error, "order a certificate") {
-                    OrderError::Error(error) if no_account => Err(OrderError::NoAccount(error)),
-                    stop => Err(stop),
-                }
+                Err(error)
             }
         }
     }
 
     /// Answers the challenges and waits for the CA. However that ends, the answers are removed when the CA has
     /// validated them or the wait is given up.
-    async fn prove_control(&self, note: &mut Note, order: &mut Order) -> Result<(), OrderError> {
-        let looked = match authorization::answer(self.client, self.account, self.request, note, order).await {
-            Ok(shown) => {
-                let looked = self.wait_while(order, OrderStatus::Pending).await;
-                drop(shown);
-                looked
-            }
-            Err(stop) => Err(stop),
+    async fn validate(&self, note: &mut Note, order: &mut Order) -> Result<(), OrderError> {
+        let validated = async {
+            let _published = self.publish(note, order).await?;
+            self.wait_while(order, OrderStatus::Pending).await
         };
-        if let Err(error) = authorization::take_back(self.client, self.certificate(), note).await {
-            // The records stay in the note, and are removed before anything else is done for this name.
-            warn!(
-                certificate = self.certificate(),
-                remedy = %error.remedy,
-                "TXT records are not removed yet: {error}"
-            );
+        let validated = validated.await;
+        if let Err(error) = self.client.remove_records(self.certificate(), note).await {
+            warn_of_records(self.certificate(), &error);
         }
-        looked
-    }
-
-    async fn finalize(&self, note: &Note, order: &mut Order) -> Result<(), OrderError> {
-        let request = keys::signing_request(&note.key.0, &self.request.domains)
-            .map_err(|error| OrderError::Dead(self.account.error(IssueFault::State, &error.to_string())))?;
-        let finalized = self.account.finalize(order, &request).await;
-        *order =
-            finalized.map_err(|error| OrderError::of_last_chance(self.account, error, "finalize the order"))?;
-        Ok(())
+        validated
     }
 
     async fn download(&self, note: &Note, order: &Order) -> Result<Issued, OrderError> {
         let downloaded = self.account.certificate(order).await;
-        let default = downloaded
-            .map_err(|error| OrderError::of_last_chance(self.account, error, "download the certificate"))?;
+        let default = downloaded.map_err(self.account.failed_for_good("download the certificate"))?;
         // Such an answer may come from a proxy, and the certificate may be there all the same.
-        if let Err(error) = certstore::bundle::look_for_certificates(&default.body) {
+        certstore::bundle::look_for_certificates(&default.body).map_err(|error| {
             let text = format!("what was downloaded is no certificate: {error}");
-            return Err(OrderError::Stuck(self.account.error(IssueFault::Unreachable, &text)));
-        }
+            OrderFate::Stuck.after(IssueError::new(IssueFault::Unreachable, text, TRIED_AGAIN))
+        })?;
         let preferred = self.client.source.preferred_chain.as_deref();
         let chain = chain::choose(self.account, default, preferred).await;
         Ok(Issued {
@@ -228,30 +231,28 @@ impl OrderAttempt<'_> {
         })
     }
 
-    fn purpose(&self) -> Purpose {
-        Purpose::new(&self.account.session.ca, &self.account.url, self.request)
+    fn ca(&self) -> &Ca {
+        &self.account.session.ca
     }
 
-    fn certificate(&self) -> &str {
+    fn purpose(&self) -> Purpose {
+        Purpose::new(self.ca(), &self.account.url, self.request)
+    }
+
+    pub(super) fn certificate(&self) -> &str {
         &self.request.certificate
     }
 
-    async fn read_note(&self) -> Result<Option<Note>, OrderError> {
-        let read = Note::read(&self.client.shared.shelf, self.certificate()).await;
-        read.map_err(|error| self.error(kept::trouble(&error, None)))
-    }
-
-    async fn write(&self, note: &Note) -> Result<(), OrderError> {
-        let written = note.write(&self.client.shared.shelf, self.certificate()).await;
-        written.map_err(|error| self.error(kept::trouble(&error, None)))
+    pub(super) async fn write(&self, note: &Note) -> Result<(), StoreError> {
+        note.write(&self.client.shared.shelf, self.certificate()).await
     }
 
     /// Counts a wait without progress. Some CAs lose orders half-way: after [`MAX_STUCK_WAITS`] waits the order makes room
     /// for a new one.
-    async fn still_stuck(&self, note: &mut Note) -> Result<(), OrderError> {
+    async fn count_stuck(&self, note: &mut Note) -> Result<(), OrderError> {
         note.stuck += 1;
         if note.stuck < MAX_STUCK_WAITS {
-            return self.write(note).await;
+            return Ok(self.write(note).await?);
         }
         warn!(
             certificate = self.certificate(),
@@ -263,43 +264,14 @@ impl OrderAttempt<'_> {
 
     /// Removes the note of an order that is of no use any more. TXT records that could not be removed stay noted.
     async fn forget(&self, note: &mut Note) -> Result<(), OrderError> {
-        let left = self.client.forget(self.certificate(), note).await;
-        if let Some(error) = left.map_err(|error| self.error(error))? {
-            warn!(
-                certificate = self.certificate(),
-                remedy = %error.remedy,
-                "TXT records are not removed yet: {error}"
-            );
+        if let Some(error) = self.client.forget(self.certificate(), note).await? {
+            warn_of_records(self.certificate(), &error);
         }
         Ok(())
     }
-
-    fn error(&self, error: IssueError) -> OrderError {
-        OrderError::Error(self.account.named(error))
-    }
 }
 
-impl AccountSession {
-    /// Makes an error of our own, or of the CA, in the course of an order.
-    pub(super) fn error(&self, class: IssueFault, text: &str) -> IssueError {
-        IssueError {
-            class,
-            ca: self.session.ca.name.clone(),
-            text: text.to_owned(),
-            remedy: match class {
-                IssueFault::State => "please report it, with the log",
-                _ => "nothing, if it passes: it is tried again",
-            }
-            .to_owned(),
-            retry_after: None,
-        }
-    }
-
-    /// Adds the name of the CA to an error that has none.
-    pub(super) fn named(&self, mut error: IssueError) -> IssueError {
-        if error.ca.is_empty() {
-            error.ca.clone_from(&self.session.ca.name);
-        }
-        error
-    }
+/// Logs that TXT records are left. They stay in the note, and are removed before anything else is done for this name.
+pub(super) fn warn_of_records(certificate: &str, error: &IssueError) {
+    warn!(certificate, remedy = %error.remedy, "TXT records are not removed yet: {error}");
 }

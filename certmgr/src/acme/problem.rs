@@ -1,6 +1,6 @@
 //! Problems of a CA (RFC 8555 §6.7) as [`IssueError`]: the fault, the time to come back, and the remedy.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use certstore::{RemoteText, is_shown};
@@ -8,7 +8,7 @@ use http::StatusCode;
 use rustls::CertificateError;
 use serde::de::DeserializeOwned;
 
-use super::http::{CaResponse, ResponseHead, HttpError};
+use super::http::{CaResponse, HttpError, ResponseHead};
 use super::jws::BadKey;
 use super::resources::Problem;
 use crate::config::{Ca, Challenge};
@@ -22,6 +22,10 @@ const MAX_TEXT_CHARS: usize = 600;
 
 /// The longest link to a CA's portal that is repeated: that of Let's Encrypt has all paused names in it.
 const MAX_LINK_BYTES: usize = 2_000;
+
+/// Remedy where a page for browsers came in place of an answer.
+const REMEDY_OF_PAGE: &str = "see whether the directory's URL is the one that the CA publishes, and what on the way answers in its \
+                              place: a proxy, a sign-in page, the CA's balancer during a repair";
 
 /// Number of subproblems that are repeated.
 const MAX_SUBPROBLEMS: usize = 10;
@@ -44,8 +48,6 @@ pub(super) enum ErrorCause {
     InvalidResponse(String),
     /// The account's key cannot sign.
     Key(BadKey),
-    /// Nothing was sent: the order is not permitted.
-    NotPermitted(Box<IssueError>),
 }
 
 impl From<ErrorCause> for AcmeError {
@@ -97,6 +99,11 @@ impl AcmeError {
         Self { cause, head }
     }
 
+    /// Makes the error of an answer that does not belong to its request.
+    pub(super) fn invalid(text: &str) -> Self {
+        ErrorCause::InvalidResponse(text.to_owned()).into()
+    }
+
     /// True if the CA gave this type of problem, such as `badNonce`.
     pub(super) fn is(&self, kind: &str) -> bool {
         match &self.cause {
@@ -108,12 +115,7 @@ impl AcmeError {
     /// True if the CA has understood the request and refuses it: asking the same again is no use.
     pub(super) fn is_refusal(&self) -> bool {
         match &self.cause {
-            ErrorCause::Problem(problem) => {
-                !matches!(
-                    class(problem, &self.head),
-                    IssueFault::RateLimited | IssueFault::Paused | IssueFault::Unreachable
-                ) && !self.is("orderNotReady")
-            }
+            ErrorCause::Problem(problem) => !passes(class(problem, &self.head)) && !self.is("orderNotReady"),
             _ => false,
         }
     }
@@ -125,48 +127,31 @@ impl AcmeError {
     }
 
     /// Makes the error for people and for the schedule. `doing` says what we wanted: "order a certificate".
-    pub(super) fn into_error(self, ca: &Ca, doing: &str) -> IssueError {
+    pub(super) fn into_error(self, ca: &Ca, doing: impl Display) -> IssueError {
+        let head = &self.head;
         let (class, text) = match &self.cause {
-            ErrorCause::NotPermitted(error) => return IssueError::clone(error),
-            ErrorCause::Http(error @ HttpError::Roots(_)) => (IssueFault::Configuration, error.to_string()),
-            ErrorCause::Http(error @ HttpError::NotAllowed(_)) => (IssueFault::Configuration, error.to_string()),
+            ErrorCause::Http(error @ (HttpError::Roots(_) | HttpError::NotAllowed(_))) => {
+                (IssueFault::Configuration, error.to_string())
+            }
             ErrorCause::Http(error) => (IssueFault::Unreachable, error.to_string()),
-            ErrorCause::Problem(problem) => (class(problem, &self.head), words(problem)),
-            ErrorCause::InvalidResponse(_) if self.head.is_page => (
-                IssueFault::Unreachable,
-                with_status(
-                    "a page for browsers, and nothing that a CA says to a program",
-                    &self.head,
-                ),
-            ),
-            ErrorCause::InvalidResponse(text) => (IssueFault::Unreachable, with_status(text, &self.head)),
+            ErrorCause::Problem(problem) => (class(problem, head), problem_text(problem)),
+            ErrorCause::InvalidResponse(_) if head.is_page => {
+                let text = "a page for browsers, and nothing that a CA says to a program";
+                (IssueFault::Unreachable, with_status(text, head))
+            }
+            ErrorCause::InvalidResponse(text) => (IssueFault::Unreachable, with_status(text, head)),
             ErrorCause::Key(bad) => (IssueFault::State, format!("the account's key {bad}")),
         };
         let remedy = match &self.cause {
-            ErrorCause::Problem(problem) if class == IssueFault::Paused => &remedy_of_pause(problem),
+            ErrorCause::Http(error) => remedy_of_call(error).to_owned(),
             ErrorCause::Problem(problem) => remedy(problem, class),
-            ErrorCause::Http(error) => remedy_of_call(error),
-            ErrorCause::InvalidResponse(_) if self.head.is_page => {
-                "see whether the directory's URL is the one that the CA publishes, and what on the way answers in its \
-                 place: a proxy, a sign-in page, the CA's balancer during a repair"
-            }
-            _ => remedy_of_class(class),
+            ErrorCause::InvalidResponse(_) if head.is_page => REMEDY_OF_PAGE.to_owned(),
+            _ => remedy_of_class(class).to_owned(),
         };
+        let retry_after = head.retry_after.filter(|_| passes(class));
         IssueError {
-            class,
-            ca: ca.name.clone(),
-            text: format!("cannot {doing}: {text}"),
-            remedy: remedy.to_owned(),
-            retry_after: self
-                .head
-                .retry_after
-                .filter(|_| {
-                    matches!(
-                        class,
-                        IssueFault::RateLimited | IssueFault::Paused | IssueFault::Unreachable
-                    )
-                })
-                .map(|wait| self.weighed(wait)),
+            retry_after: retry_after.map(|wait| self.weighed(wait)),
+            ..IssueError::new(class, format!("cannot {doing}: {text}"), remedy).at(ca)
         }
     }
 
@@ -233,11 +218,11 @@ fn link_in(problem: &Problem) -> Option<&str> {
         .find(|link| link.bytes().all(may_stand))
 }
 
-fn remedy_of_pause(problem: &Problem) -> String {
-    let place = link_in(problem).unwrap_or("the place that the CA's words name");
-    format!(
-        "correct what makes the name fail, let a person unpause it at {place}, then run `h2gate certs renew`; until then it \
-         is asked once a day"
+/// True for errors that pass while we wait.
+fn passes(class: IssueFault) -> bool {
+    matches!(
+        class,
+        IssueFault::RateLimited | IssueFault::Paused | IssueFault::Unreachable
     )
 }
 
@@ -265,7 +250,7 @@ fn with_status(text: &str, head: &ResponseHead) -> String {
 }
 
 /// Text of a problem in the words of the CA, with those of its subproblems.
-pub(super) fn words(problem: &Problem) -> String {
+pub(super) fn problem_text(problem: &Problem) -> String {
     // The remedy has the whole link.
     let link = link_in(problem).filter(|_| is_pause(problem));
     let detail = problem.detail.as_deref();
@@ -326,15 +311,19 @@ pub(super) fn bounded(text: &str) -> String {
     clean
 }
 
-fn remedy(problem: &Problem, class: IssueFault) -> &'static str {
-    // The problems of single names say more than the one above them.
-    let kinds = std::iter::once(problem.r#type.as_deref())
-        .chain(problem.subproblems.iter().map(|part| part.r#type.as_deref()));
-    let mut found = None;
-    for kind in kinds {
-        found = remedy_of_kind(kind_of(kind)).or(found);
+fn remedy(problem: &Problem, class: IssueFault) -> String {
+    if class == IssueFault::Paused {
+        let place = link_in(problem).unwrap_or("the place that the CA's words name");
+        return format!(
+            "correct what makes the name fail, let a person unpause it at {place}, then run `h2gate certs renew`; until then it \
+             is asked once a day"
+        );
     }
-    found.unwrap_or_else(|| remedy_of_class(class))
+    // The problems of single names say more than the one above them.
+    let kinds = problem.subproblems.iter().map(|part| part.r#type.as_deref());
+    let mut kinds = kinds.rev().chain([problem.r#type.as_deref()]);
+    let known = kinds.find_map(|kind| remedy_of_kind(kind_of(kind)));
+    known.unwrap_or_else(|| remedy_of_class(class)).to_owned()
 }
 
 fn remedy_of_kind(kind: &str) -> Option<&'static str> {
@@ -355,7 +344,7 @@ fn remedy_of_kind(kind: &str) -> Option<&'static str> {
     })
 }
 
-fn remedy_of_class(class: IssueFault) -> &'static str {
+pub(super) fn remedy_of_class(class: IssueFault) -> &'static str {
     match class {
         IssueFault::Unreachable => "check the way to the CA, and its status page; it is asked again",
         IssueFault::RateLimited => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use certstore::UnixTime;
 use time::OffsetDateTime;
 
-use super::problem::{ErrorCause, AcmeError, bounded};
+use super::problem::{AcmeError, bounded};
 use super::resources::{RenewalDocument, certificate_id};
 use super::session::Session;
 use crate::schedule::RenewalInfo;
@@ -25,14 +25,13 @@ pub(super) async fn info(session: &Session, leaf: &[u8]) -> Result<Option<Renewa
     let window = info.suggested_window;
     // RFC 9773 §4.2: such a window counts as no answer. A window of less than a second may have no whole second
     // between start and end, and is valid all the same.
-    let nonsense = |text: &str| AcmeError::from(ErrorCause::InvalidResponse(text.to_owned()));
     if window.end <= window.start {
-        return Err(nonsense(
+        return Err(AcmeError::invalid(
             "the renewal window ends before it begins, or as it begins",
         ));
     }
     let (Some(start), Some(end)) = (instant(window.start), instant(window.end)) else {
-        return Err(nonsense("the renewal window begins before 1970"));
+        return Err(AcmeError::invalid("the renewal window begins before 1970"));
     };
     Ok(Some(RenewalInfo {
         window: (start, end),

@@ -1,15 +1,16 @@
 //! Queues for renewal information: one queue and one directory for each CA, however many certificates ask.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::renewal;
 use super::session::Session;
 use crate::config::Ca;
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
+use crate::schedule::RenewalInfo;
 
 /// Time between two requests to one CA. Let's Encrypt allows 40 a second for each address.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(200);
@@ -46,42 +47,34 @@ struct SlotSchedule {
     limited_until: Option<Instant>,
 }
 
-/// A slot: one request may be sent to the CA now.
-pub(super) struct RequestSlot {
-    pub(super) session: Arc<Session>,
-    queue: Arc<CaQueue>,
-}
-
 impl RenewalQueues {
-    /// Waits for a slot at this CA. If the wait would be longer than [`MAX_SLOT_WAIT`], it is an error at once. Dropping
-    /// the future loses the slot.
-    pub(super) async fn slot(&self, ca: &Ca) -> Result<RequestSlot, IssueError> {
+    /// Waits for a slot at this CA and asks it for the renewal information of the certificate `leaf`. If the wait would
+    /// be longer than [`MAX_SLOT_WAIT`], it is an error at once. Dropping the future loses the slot.
+    pub(super) async fn ask(&self, ca: &Ca, leaf: &[u8]) -> Result<Option<RenewalInfo>, IssueError> {
         let queue = {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(queues.entry(ca.clone()).or_default())
         };
         let slot = queue.slots().reserve(Instant::now());
-        let slot = slot.map_err(|wait| IssueError {
-            class: IssueFault::RateLimited,
-            ca: ca.name.clone(),
-            text: format!("it may be asked when to renew in {} s", wait.as_secs()),
-            remedy: "nothing is to be done: it is asked again".to_owned(),
-            retry_after: Some(RetryAfter::new(wait, SaidOf::Account)),
+        let slot = slot.map_err(|wait| {
+            let text = format!("it may be asked when to renew in {} s", wait.as_secs());
+            let remedy = "nothing is to be done: it is asked again";
+            IssueError {
+                retry_after: Some(RetryAfter::new(wait, SaidOf::Account)),
+                ..IssueError::new(IssueFault::RateLimited, text, remedy).at(ca)
+            }
         })?;
         sleep_until(slot).await;
-        let session = queue.session(ca).await?;
-        Ok(RequestSlot { session, queue })
-    }
-}
-
-impl RequestSlot {
-    /// Reports that the CA has not answered as it should. The next slot reads its directory again; with a `limit`,
-    /// there is no slot before that time has passed.
-    pub(super) async fn failed(&self, limit: Option<Duration>) {
-        *self.queue.session.lock().await = None;
-        if let Some(limit) = limit {
-            self.queue.slots().limited_until = Some(Instant::now() + limit);
+        let info = renewal::info(&*queue.session(ca).await?, leaf).await;
+        let info = info.map_err(|error| error.into_error(ca, "ask when to renew"));
+        if let Err(error) = &info {
+            // The next slot reads the directory again.
+            *queue.session.lock().await = None;
+            if let Some(limit) = error.limit() {
+                queue.slots().limited_until = Some(Instant::now() + limit);
+            }
         }
+        info
     }
 }
 
@@ -94,10 +87,9 @@ impl CaQueue {
     async fn session(&self, ca: &Ca) -> SharedSession {
         let mut kept = self.session.lock().await;
         if let Some((since, opened)) = &*kept {
-            let life = if opened.is_ok() {
-                DIRECTORY_TTL
-            } else {
-                FAILURE_TTL
+            let life = match opened {
+                Ok(_) => DIRECTORY_TTL,
+                Err(_) => FAILURE_TTL,
             };
             if since.elapsed() < life {
                 return opened.clone();
@@ -125,12 +117,6 @@ impl SlotSchedule {
         }
         self.free_at = Some(slot + REQUEST_INTERVAL);
         Ok(slot)
-    }
-}
-
-impl fmt::Debug for RenewalQueues {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RenewalQueues").finish_non_exhaustive()
     }
 }
 

@@ -15,9 +15,10 @@ pub(super) use instant_acme::{OrderStatus, Problem, RenewalInfo as RenewalDocume
 
 use super::RevocationReason;
 use super::account::AccountSession;
+use super::authorization::PendingChallenge;
 use super::http::CaResponse;
 use super::jws::{self, Signer};
-use super::problem::{ErrorCause, AcmeError};
+use super::problem::{AcmeError, ErrorCause};
 use crate::config::{Ca, Challenge};
 
 /// An order, as the CA showed it last.
@@ -36,14 +37,6 @@ pub(super) struct Order {
 
 /// An authorization of an order: the proof of one name.
 pub(super) struct Authorization(AuthorizationState);
-
-/// One of the challenges by which a name may be proved.
-pub(super) struct OfferedChallenge {
-    pub(super) url: String,
-    pub(super) token: String,
-    /// The CA still waits for the request that lets it validate (RFC 8555 §7.5.1).
-    pub(super) is_open: bool,
-}
 
 impl Order {
     fn parse(url: &str, answer: &CaResponse) -> Result<Self, AcmeError> {
@@ -70,8 +63,8 @@ impl Authorization {
         self.0.identifier().to_string()
     }
 
-    /// The challenge of this kind, if the CA offers it.
-    pub(super) fn challenge(&self, kind: &Challenge) -> Option<OfferedChallenge> {
+    /// The challenge of this kind, if the CA offers it, with the answer of the account whose key has this thumbprint.
+    pub(super) fn challenge(&self, kind: &Challenge, thumbprint: &str) -> Option<PendingChallenge> {
         let kind = match kind {
             Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
             Challenge::Http01 => ChallengeType::Http01,
@@ -79,9 +72,12 @@ impl Authorization {
         };
         let mut offered = self.0.challenges.iter();
         let challenge = offered.find(|challenge| challenge.r#type == kind)?;
-        Some(OfferedChallenge {
+        Some(PendingChallenge {
             url: challenge.url.clone(),
+            domain: self.domain(),
             token: challenge.token.clone(),
+            // RFC 8555 §8.1.
+            key_authorization: format!("{}.{thumbprint}", challenge.token),
             is_open: challenge.status == ChallengeStatus::Pending,
         })
     }
@@ -108,7 +104,11 @@ impl AccountSession {
     }
 
     /// Places an order (RFC 8555 §7.4). `replaces` is the [`certificate_id`] of the certificate that it replaces.
-    pub(super) async fn new_order(&self, domains: &[Name], replaces: Option<&str>) -> Result<Order, AcmeError> {
+    pub(super) async fn new_order(
+        &self,
+        domains: &[Name],
+        replaces: Option<&str>,
+    ) -> Result<Order, AcmeError> {
         let identifier = |domain: &Name| match domain {
             Name::Ip(address) => json!({ "type": "ip", "value": address }),
             name => json!({ "type": "dns", "value": name.to_string() }),
@@ -164,17 +164,20 @@ impl AccountSession {
     pub(super) async fn certificate(&self, order: &Order) -> Result<CaResponse, AcmeError> {
         match &order.certificate {
             Some(url) => self.post("certificate", url, None).await,
-            None => Err(ErrorCause::InvalidResponse("the order is valid and has no certificate".to_owned()).into()),
+            None => Err(AcmeError::invalid("the order is valid and has no certificate")),
         }
     }
 
-    /// Revokes a certificate, in DER (RFC 8555 §7.6).
+    /// Revokes a certificate, in DER (RFC 8555 §7.6). One that is revoked already is no error.
     pub(super) async fn revoke(&self, leaf: &[u8], reason: RevocationReason) -> Result<(), AcmeError> {
         let Some(url) = &self.session.directory.revoke_cert else {
-            return Err(ErrorCause::InvalidResponse("the CA has no revokeCert resource".to_owned()).into());
+            return Err(AcmeError::invalid("the CA has no revokeCert resource"));
         };
         let payload = json!({ "certificate": jws::base64(leaf), "reason": reason as u8 });
-        self.post("revoke", url, Some(&payload)).await.map(drop)
+        match self.post("revoke", url, Some(&payload)).await {
+            Err(error) if !error.is("alreadyRevoked") => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::http::{CaResponse, Http};
 use super::jws::Signer;
-use super::problem::{ErrorCause, AcmeError};
+use super::problem::{AcmeError, ErrorCause};
 use crate::config::Ca;
 
 /// Number of times that a request is sent while the CA refuses its nonce. A CA that refuses one nonce in two gets
@@ -124,6 +124,6 @@ impl Session {
         let url = &self.directory.new_nonce;
         let answer = self.http.call("new-nonce", Method::HEAD, url, String::new());
         let nonce = answer.await?.checked()?.head.nonce;
-        nonce.ok_or_else(|| ErrorCause::InvalidResponse("newNonce gave no nonce".to_owned()).into())
+        nonce.ok_or_else(|| AcmeError::invalid("newNonce gave no nonce"))
     }
 }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use crate::config::Ca;
+
 /// An order that gave no certificate, or another request to a CA that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct IssueError {
     /// The class of the failure, which says whose fault it is.
     pub class: IssueFault,
-    /// The CA, by the name of its [`Ca`](crate::config::Ca).
+    /// The CA, by the name of its [`Ca`].
     pub ca: String,
     /// A text for people that says what happened, with the words of the CA. It has no remedy.
     pub text: String,
@@ -55,6 +57,25 @@ impl RetryAfter {
 }
 
 impl IssueError {
+    /// Makes an error that names no CA yet.
+    pub(crate) fn new(class: IssueFault, text: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            class,
+            ca: String::new(),
+            text: text.into(),
+            remedy: remedy.into(),
+            retry_after: None,
+        }
+    }
+
+    /// Names the CA, if the error names none.
+    pub(crate) fn at(mut self, ca: &Ca) -> Self {
+        if self.ca.is_empty() {
+            self.ca.clone_from(&ca.name);
+        }
+        self
+    }
+
     /// Time for which the CA itself accepts no request.
     pub(crate) fn limit(&self) -> Option<Duration> {
         let said = self.retry_after.as_ref();

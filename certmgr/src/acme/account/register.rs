@@ -13,7 +13,7 @@ use super::{AccountDocument, key_of, name};
 use crate::acme::client::Shared;
 use crate::acme::jws::{self, AccountKey, Signer};
 use crate::acme::kept::{self, Secret};
-use crate::acme::problem::{ErrorCause, AcmeError};
+use crate::acme::problem::{AcmeError, ErrorCause};
 use crate::acme::session::Session;
 use crate::config::{Ca, ExternalAccount};
 use crate::error::{IssueError, IssueFault};
@@ -128,7 +128,11 @@ impl<'a> Register<'a> {
         Ok(kept)
     }
 
-    async fn registered(&self, mut kept: AccountDocument, from_disk: bool) -> Result<AccountDocument, IssueError> {
+    async fn registered(
+        &self,
+        mut kept: AccountDocument,
+        from_disk: bool,
+    ) -> Result<AccountDocument, IssueError> {
         let answer = match self.register(&kept).await? {
             // An account that was deactivated never comes back: its key is of no use any more.
             Err(trouble) if from_disk && trouble.is("unauthorized") => {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::{OrderAttempt, OrderError};
+use super::{OrderAttempt, OrderError, OrderFate, TRIED_AGAIN};
 use crate::acme::authorization::max_authorizations;
-use crate::acme::problem::{class_of_challenge, named, remedy_of_challenge, words};
+use crate::acme::problem::{class_of_challenge, named, problem_text, remedy_of_challenge, remedy_of_class};
 use crate::acme::resources::{Order, OrderStatus};
 use crate::error::{IssueError, IssueFault};
 
@@ -51,14 +51,12 @@ impl OrderAttempt<'_> {
         while order.status == status {
             let wait = pace.next(asked);
             if Instant::now() + wait > deadline {
-                return Err(OrderError::Stuck(self.account.error(
-                    IssueFault::Unreachable,
-                    &format!(
-                        "the order is still `{}` after {} s",
-                        shown(status),
-                        self.client.max_wait.as_secs()
-                    ),
-                )));
+                // Its name in the protocol is that of the variant in lower case.
+                let status = format!("{status:?}").to_lowercase();
+                let waited = self.client.max_wait.as_secs();
+                let text = format!("the order is still `{status}` after {waited} s");
+                let error = IssueError::new(IssueFault::Unreachable, text, TRIED_AGAIN);
+                return Err(OrderFate::Stuck.after(error));
             }
             sleep(wait).await;
             match self.account.order(&order.url).await {
@@ -67,7 +65,7 @@ impl OrderAttempt<'_> {
                     *order = read;
                 }
                 Err(error) if error.is_refusal() || failed == MAX_FAILED_POLLS => {
-                    return Err(OrderError::of_last_chance(self.account, error, "look at the order"));
+                    return Err(self.account.failed_for_good("look at the order")(error));
                 }
                 Err(error) => {
                     (failed, asked) = (failed + 1, error.head.retry_after);
@@ -78,7 +76,7 @@ impl OrderAttempt<'_> {
     }
 
     /// The reasons of the CA, for each name that it could not validate.
-    pub(super) async fn reasons(&self, order: &Order) -> Vec<FailedName> {
+    pub(super) async fn failed_names(&self, order: &Order) -> Vec<FailedName> {
         let mut found = Vec::new();
         for url in order.authorizations.iter().take(max_authorizations(self.request)) {
             let authorization = match self.account.authorization(url).await {
@@ -90,54 +88,44 @@ impl OrderAttempt<'_> {
             };
             found.extend(authorization.problems().map(|problem| FailedName {
                 name: named(&authorization.domain()),
-                words: words(problem),
+                text: problem_text(problem),
                 kind: problem.r#type.clone(),
             }));
         }
         found
     }
 
-    /// Makes the error of a failed order from these reasons.
-    pub(super) fn why_invalid(&self, order: &Order, found: &[FailedName]) -> IssueError {
-        let challenge = &self.client.source.challenge;
-        let mut error = self.account.error(IssueFault::Refused, "the CA gives no reason");
-        if let Some(problem) = &order.error {
-            error.text = words(problem);
-            error.remedy = "do what the CA's words say".to_owned();
-        }
-        if let Some(FailedName { name, kind, .. }) = found.first() {
-            error.class = class_of_challenge(kind.as_deref());
-            error.remedy = remedy_of_challenge(challenge, name, kind.as_deref());
-            let mut words: Vec<String> = found
-                .iter()
-                .take(MAX_REASONS)
-                .map(|reason| format!("{}: {}", reason.name, reason.words))
-                .collect();
-            if found.len() > MAX_REASONS {
-                words.push(format!("and {} more", found.len() - MAX_REASONS));
+    /// Makes the error of a failed order.
+    pub(super) fn failed_order(&self, order: &Order, failed: &[FailedName]) -> IssueError {
+        let (class, text, remedy) = match (failed.first(), &order.error) {
+            (Some(FailedName { name, kind, .. }), _) => {
+                let kind = kind.as_deref();
+                let names = failed.iter().take(MAX_REASONS);
+                let mut texts: Vec<String> = names.map(|one| format!("{}: {}", one.name, one.text)).collect();
+                if failed.len() > MAX_REASONS {
+                    texts.push(format!("and {} more", failed.len() - MAX_REASONS));
+                }
+                let remedy = remedy_of_challenge(&self.client.source.challenge, name, kind);
+                (class_of_challenge(kind), texts.join("; "), remedy)
             }
-            error.text = words.join("; ");
-        }
-        error.text = format!("the order has failed: {}", error.text);
-        error
+            (None, Some(problem)) => {
+                let remedy = remedy_of_class(IssueFault::Refused).to_owned();
+                (IssueFault::Refused, problem_text(problem), remedy)
+            }
+            (None, None) => {
+                let text = "the CA gives no reason".to_owned();
+                (IssueFault::Refused, text, TRIED_AGAIN.to_owned())
+            }
+        };
+        IssueError::new(class, format!("the order has failed: {text}"), remedy).at(self.ca())
     }
 }
 
 /// The reason for which a name failed at the CA.
 pub(super) struct FailedName {
     name: String,
-    words: String,
+    text: String,
     kind: Option<String>,
-}
-
-fn shown(status: OrderStatus) -> &'static str {
-    match status {
-        OrderStatus::Pending => "pending",
-        OrderStatus::Ready => "ready",
-        OrderStatus::Processing => "processing",
-        OrderStatus::Valid => "valid",
-        OrderStatus::Invalid => "invalid",
-    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ pub(super) struct Scripted {
 impl Scripted {
     /// Starts the CA. Requests that `script` does not answer are answered as by a CA without errors: it issues
     /// [`CHAIN`] and asks for no validation.
-    pub(super) fn start(script: impl Fn(&ReceivedRequest) -> Option<ScriptedResponse> + Send + Sync + 'static) -> Self {
+    pub(super) fn start(
+        script: impl Fn(&ReceivedRequest) -> Option<ScriptedResponse> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));

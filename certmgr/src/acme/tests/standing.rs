@@ -49,7 +49,7 @@ async fn an_account_that_was_deactivated_is_replaced() {
     let wishes = source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns);
     let shared = shared(place.state.clone(), place.challenges.clone(), 4);
     let session = Session::open(&pebble.ca()).await.unwrap();
-    let account = account::open(session, &shared).await.unwrap();
+    let account = account::open(session, &shared, None).await.unwrap();
     let deactivate = json!({ "status": "deactivated" });
     account
         .post("account", &account.url, Some(&deactivate))
