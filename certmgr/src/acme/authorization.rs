@@ -10,7 +10,7 @@ use super::keys::tls_alpn_certificate;
 use super::note::Note;
 use super::order::{OrderAttempt, OrderError, OrderFate, TRIED_AGAIN};
 use super::problem::named;
-use super::resources::Order;
+use super::resources::AcmeOrder;
 use super::{Request, jws};
 use crate::config::Challenge;
 use crate::dns::TxtRecord;
@@ -56,7 +56,7 @@ impl OrderAttempt<'_> {
     pub(super) async fn publish(
         &self,
         note: &mut Note,
-        order: &Order,
+        order: &AcmeOrder,
     ) -> Result<PublishedChallenges, OrderError> {
         let pending = self.pending(order).await?;
         let published = match &self.client.source.challenge {
@@ -76,7 +76,7 @@ impl OrderAttempt<'_> {
     }
 
     /// The challenges that are not validated yet. There may be none: the CA may still accept an earlier proof.
-    async fn pending(&self, order: &Order) -> Result<Vec<PendingChallenge>, OrderError> {
+    async fn pending(&self, order: &AcmeOrder) -> Result<Vec<PendingChallenge>, OrderError> {
         let refused =
             |text, remedy| OrderFate::Dead.after(IssueError::new(IssueFault::Refused, text, remedy));
         let (wanted, most) = (order.authorizations.len(), max_authorizations(self.request));

@@ -14,7 +14,7 @@ use super::kept::Secret;
 use super::keys::KeyError;
 use super::note::{Note, Purpose};
 use super::problem::AcmeError;
-use super::resources::{Order, OrderStatus};
+use super::resources::{AcmeOrder, OrderStatus};
 use super::{Issued, Request, chain, keys};
 use crate::config::Ca;
 use crate::error::{IssueError, IssueFault};
@@ -125,7 +125,7 @@ impl OrderAttempt<'_> {
         ended
     }
 
-    async fn complete(&self, note: &mut Note, order: &mut Order) -> Result<Issued, OrderError> {
+    async fn complete(&self, note: &mut Note, order: &mut AcmeOrder) -> Result<Issued, OrderError> {
         if order.status == OrderStatus::Pending {
             self.validate(note, order).await?;
         }
@@ -146,7 +146,7 @@ impl OrderAttempt<'_> {
     }
 
     /// The noted order as the CA has it now; `None` if there is none that can be gone on with.
-    async fn resume(&self) -> Result<Option<(Note, Order)>, OrderError> {
+    async fn resume(&self) -> Result<Option<(Note, AcmeOrder)>, OrderError> {
         let certificate = self.certificate();
         let Some(mut note) = self.client.note(certificate).await? else {
             return Ok(None);
@@ -179,7 +179,7 @@ impl OrderAttempt<'_> {
 
     /// Places a new order, after all checks that are possible before it. The key is on disk before the CA is asked:
     /// that shows, too, that the disk can be written to.
-    async fn begin(&self) -> Result<(Note, Order), OrderError> {
+    async fn begin(&self) -> Result<(Note, AcmeOrder), OrderError> {
         self.check_profile()?;
         self.check_names().await?;
         let key = keys::generate(self.request.key).await?;
@@ -200,7 +200,7 @@ impl OrderAttempt<'_> {
 
     /// Answers the challenges and waits for the CA. However that ends, the answers are removed when the CA has
     /// validated them or the wait is given up.
-    async fn validate(&self, note: &mut Note, order: &mut Order) -> Result<(), OrderError> {
+    async fn validate(&self, note: &mut Note, order: &mut AcmeOrder) -> Result<(), OrderError> {
         let validated = async {
             let _published = self.publish(note, order).await?;
             self.wait_while(order, OrderStatus::Pending).await
@@ -212,7 +212,7 @@ impl OrderAttempt<'_> {
         validated
     }
 
-    async fn download(&self, note: &Note, order: &Order) -> Result<Issued, OrderError> {
+    async fn download(&self, note: &Note, order: &AcmeOrder) -> Result<Issued, OrderError> {
         let downloaded = self.account.certificate(order).await;
         let default = downloaded.map_err(self.account.failed_for_good("download the certificate"))?;
         // Such an answer may come from a proxy, and the certificate may be there all the same.

@@ -22,7 +22,7 @@ use super::problem::{AcmeError, ErrorCause};
 use crate::config::{Ca, Challenge};
 
 /// An order, as the CA showed it last.
-pub(super) struct Order {
+pub(super) struct AcmeOrder {
     pub(super) url: String,
     pub(super) status: OrderStatus,
     /// The reason for which it has failed.
@@ -38,7 +38,7 @@ pub(super) struct Order {
 /// An authorization of an order: the proof of one name.
 pub(super) struct Authorization(AuthorizationState);
 
-impl Order {
+impl AcmeOrder {
     fn parse(url: &str, answer: &CaResponse) -> Result<Self, AcmeError> {
         let state: OrderState = answer.parse("the order")?;
         Ok(Self {
@@ -108,7 +108,7 @@ impl AccountSession {
         &self,
         domains: &[Name],
         replaces: Option<&str>,
-    ) -> Result<Order, AcmeError> {
+    ) -> Result<AcmeOrder, AcmeError> {
         let identifier = |domain: &Name| match domain {
             Name::Ip(address) => json!({ "type": "ip", "value": address }),
             name => json!({ "type": "dns", "value": name.to_string() }),
@@ -126,7 +126,7 @@ impl AccountSession {
         let url = &self.session.directory.new_order;
         let answer = self.post("new-order", url, Some(&payload)).await?;
         let url = answer.location("newOrder")?;
-        match Order::parse(&url, &answer) {
+        match AcmeOrder::parse(&url, &answer) {
             // It is placed, whatever that answer says.
             Err(_) => self.order(&url).await,
             order => order,
@@ -134,8 +134,8 @@ impl AccountSession {
     }
 
     /// Reads an order.
-    pub(super) async fn order(&self, url: &str) -> Result<Order, AcmeError> {
-        Order::parse(url, &self.post("order", url, None).await?)
+    pub(super) async fn order(&self, url: &str) -> Result<AcmeOrder, AcmeError> {
+        AcmeOrder::parse(url, &self.post("order", url, None).await?)
     }
 
     pub(super) async fn authorization(&self, url: &str) -> Result<Authorization, AcmeError> {
@@ -154,14 +154,14 @@ impl AccountSession {
     }
 
     /// Sends the signing request, in DER. Returns the order as it is then.
-    pub(super) async fn finalize(&self, order: &Order, request: &[u8]) -> Result<Order, AcmeError> {
+    pub(super) async fn finalize(&self, order: &AcmeOrder, request: &[u8]) -> Result<AcmeOrder, AcmeError> {
         let payload = json!({ "csr": jws::base64(request) });
         let answer = self.post("finalize", &order.finalize, Some(&payload)).await?;
-        Order::parse(&order.url, &answer)
+        AcmeOrder::parse(&order.url, &answer)
     }
 
     /// Downloads the chain of a valid order, as the CA gives it.
-    pub(super) async fn certificate(&self, order: &Order) -> Result<CaResponse, AcmeError> {
+    pub(super) async fn certificate(&self, order: &AcmeOrder) -> Result<CaResponse, AcmeError> {
         match &order.certificate {
             Some(url) => self.post("certificate", url, None).await,
             None => Err(AcmeError::invalid("the order is valid and has no certificate")),

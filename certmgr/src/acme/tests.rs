@@ -28,7 +28,7 @@ use rustls::sign::CertifiedKey;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
-use self::pebble::TestDns;
+use self::pebble::PebbleDns;
 use super::client::{Client, Shared};
 use super::{Issued, Issuer as _, Registrar, Request};
 use crate::config::{
@@ -88,7 +88,7 @@ struct TestPlace {
 }
 
 impl TestPlace {
-    fn new(dns: &Arc<TestDns>) -> Self {
+    fn new(dns: &Arc<PebbleDns>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = open(&folder);
         Self {
@@ -150,7 +150,7 @@ fn open(folder: &TempDir) -> State {
 
 /// Writes TXT records to the DNS that Pebble asks, and knows which of them exist.
 struct TestTxt {
-    dns: Arc<TestDns>,
+    dns: Arc<PebbleDns>,
     records: Mutex<BTreeSet<TxtRecord>>,
     /// Number of records that were ever written.
     written: AtomicUsize,
@@ -159,7 +159,7 @@ struct TestTxt {
 }
 
 impl TestTxt {
-    fn new(dns: &Arc<TestDns>) -> Self {
+    fn new(dns: &Arc<PebbleDns>) -> Self {
         Self {
             dns: Arc::clone(dns),
             records: Mutex::default(),
@@ -224,7 +224,7 @@ impl TxtRecords for TestTxt {
 }
 
 /// Makes a source that orders from this CA.
-fn source(ca: Ca, challenge: Challenge, dns: &TestDns) -> AcmeSource {
+fn source(ca: Ca, challenge: Challenge, dns: &PebbleDns) -> AcmeSource {
     AcmeSource {
         cas: vec![ca],
         challenge,
@@ -308,7 +308,7 @@ fn answer_http(port: u16, challenges: &Challenges) {
     listen(
         TcpListener::bind(("127.0.0.1", port)).unwrap(),
         move |mut stream| {
-            let Some(asked) = ReceivedRequest::read(&mut stream) else {
+            let Some(asked) = CaRequest::read(&mut stream) else {
                 return;
             };
             let token = asked
@@ -325,14 +325,14 @@ fn answer_http(port: u16, challenges: &Challenges) {
 
 /// An HTTP request, as far as tests look at it.
 #[derive(Debug, Clone)]
-struct ReceivedRequest {
+struct CaRequest {
     method: String,
     path: String,
     agent: String,
     body: Vec<u8>,
 }
 
-impl ReceivedRequest {
+impl CaRequest {
     fn read(stream: &mut TcpStream) -> Option<Self> {
         let mut reader = BufReader::new(stream);
         let mut line = String::new();

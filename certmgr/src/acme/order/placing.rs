@@ -6,7 +6,7 @@ use super::{OrderAttempt, OrderError, OrderFate};
 use crate::acme::Request;
 use crate::acme::client::Client;
 use crate::acme::problem::{bounded, named};
-use crate::acme::resources::{Order, certificate_id};
+use crate::acme::resources::{AcmeOrder, certificate_id};
 use crate::acme::session::Session;
 use crate::dns::{self, CaIdentity, Finding, Severity};
 use crate::error::{IssueError, IssueFault};
@@ -67,7 +67,7 @@ impl OrderAttempt<'_> {
 
     /// Places the order. An order that names the certificate that it replaces may pass rate limits (RFC 9773 §5). If
     /// the CA refuses the old certificate, or fails over it, the order is placed without it.
-    pub(super) async fn place(&self) -> Result<Order, OrderError> {
+    pub(super) async fn place(&self) -> Result<AcmeOrder, OrderError> {
         let old = self.request.replaces.as_deref();
         let has_renewal_info = self.account.session.directory.renewal_info.is_some();
         let mut replaces = old.filter(|_| has_renewal_info).and_then(certificate_id);

@@ -8,7 +8,7 @@ use tracing::debug;
 use super::{OrderAttempt, OrderError, OrderFate, TRIED_AGAIN};
 use crate::acme::authorization::max_authorizations;
 use crate::acme::problem::{class_of_challenge, named, problem_text, remedy_of_challenge, remedy_of_class};
-use crate::acme::resources::{Order, OrderStatus};
+use crate::acme::resources::{AcmeOrder, OrderStatus};
 use crate::error::{IssueError, IssueFault};
 
 /// Time between two looks at the order, at first and at most, if the CA does not ask for another.
@@ -43,7 +43,11 @@ impl PollBackoff {
 
 impl OrderAttempt<'_> {
     /// Looks at the order until it has another status.
-    pub(super) async fn wait_while(&self, order: &mut Order, status: OrderStatus) -> Result<(), OrderError> {
+    pub(super) async fn wait_while(
+        &self,
+        order: &mut AcmeOrder,
+        status: OrderStatus,
+    ) -> Result<(), OrderError> {
         let deadline = Instant::now() + self.client.max_wait;
         let mut pace = PollBackoff::default();
         let mut asked = None;
@@ -76,7 +80,7 @@ impl OrderAttempt<'_> {
     }
 
     /// The reasons of the CA, for each name that it could not validate.
-    pub(super) async fn failed_names(&self, order: &Order) -> Vec<FailedName> {
+    pub(super) async fn failed_names(&self, order: &AcmeOrder) -> Vec<FailedName> {
         let mut found = Vec::new();
         for url in order.authorizations.iter().take(max_authorizations(self.request)) {
             let authorization = match self.account.authorization(url).await {
@@ -96,7 +100,7 @@ impl OrderAttempt<'_> {
     }
 
     /// Makes the error of a failed order.
-    pub(super) fn failed_order(&self, order: &Order, failed: &[FailedName]) -> IssueError {
+    pub(super) fn failed_order(&self, order: &AcmeOrder, failed: &[FailedName]) -> IssueError {
         let (class, text, remedy) = match (failed.first(), &order.error) {
             (Some(FailedName { name, kind, .. }), _) => {
                 let kind = kind.as_deref();

@@ -35,7 +35,7 @@ pub(super) struct Wishes {
 
 /// A running Pebble, and a place that orders from it.
 pub(super) struct Pebble {
-    pub(super) dns: Arc<TestDns>,
+    pub(super) dns: Arc<PebbleDns>,
     ca_file: PathBuf,
     api: SocketAddr,
     management: SocketAddr,
@@ -47,7 +47,7 @@ pub(super) struct Pebble {
 }
 
 /// `pebble-challtestsrv`: every name leads to 127.0.0.1.
-pub(super) struct TestDns {
+pub(super) struct PebbleDns {
     pub(super) address: SocketAddr,
     management: SocketAddr,
     http: Http,
@@ -62,7 +62,7 @@ impl Pebble {
     pub(super) async fn with(wishes: Wishes) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca_file = certificates(folder.path());
-        let dns = Arc::new(TestDns::start(folder.path(), &ca_file).await);
+        let dns = Arc::new(PebbleDns::start(folder.path(), &ca_file).await);
         let (api, management) = (free_address(), free_address());
         let (tls_port, http_port) = (free_port(), free_port());
         let external = wishes.external_account;
@@ -170,7 +170,7 @@ impl Pebble {
     }
 }
 
-impl TestDns {
+impl PebbleDns {
     async fn start(folder: &Path, ca_file: &Path) -> Self {
         let (address, management) = (free_address(), free_address());
         let process = Command::new(tool("pebble-challtestsrv"))

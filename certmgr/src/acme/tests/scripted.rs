@@ -13,21 +13,21 @@ pub(super) struct Scripted {
     pub(super) folder: TempDir,
     address: SocketAddr,
     resolver: SocketAddr,
-    asked: Arc<Mutex<Vec<ReceivedRequest>>>,
+    asked: Arc<Mutex<Vec<CaRequest>>>,
 }
 
 impl Scripted {
     /// Starts the CA. Requests that `script` does not answer are answered as by a CA without errors: it issues
     /// [`CHAIN`] and asks for no validation.
     pub(super) fn start(
-        script: impl Fn(&ReceivedRequest) -> Option<ScriptedResponse> + Send + Sync + 'static,
+        script: impl Fn(&CaRequest) -> Option<ScriptedResponse> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let all = Arc::clone(&asked);
         listen(listener, move |mut stream| {
-            let Some(asked) = ReceivedRequest::read(&mut stream) else {
+            let Some(asked) = CaRequest::read(&mut stream) else {
                 return;
             };
             all.lock().unwrap().push(asked.clone());
@@ -93,7 +93,7 @@ impl Scripted {
         self.asked().iter().filter(|asked| asked.path == path).count()
     }
 
-    pub(super) fn asked(&self) -> Vec<ReceivedRequest> {
+    pub(super) fn asked(&self) -> Vec<CaRequest> {
         self.asked.lock().unwrap().clone()
     }
 }
@@ -101,7 +101,7 @@ impl Scripted {
 /// The chain that the CA issues: it is not proved here.
 pub(super) const CHAIN: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
-fn well(asked: &ReceivedRequest) -> ScriptedResponse {
+fn well(asked: &CaRequest) -> ScriptedResponse {
     match asked.path.as_str() {
         "/directory" => {
             let body = json!({
