@@ -36,7 +36,7 @@ use crate::command::Command;
 use crate::config::CertificateConfig;
 use crate::debounce::Trouble;
 use crate::error::{Error, Reason};
-use crate::event::Event;
+use crate::event::EventKind;
 use crate::kept::{Kept, Origin, Version, hex};
 use crate::options::Options;
 use crate::pair::{Content, Pair};
@@ -247,8 +247,7 @@ impl Core {
         self.failing = None;
         self.show_state();
         if installed.changed {
-            self.post.tell(Event::Promoted {
-                name: Arc::clone(self.post.name()),
+            self.post.report(EventKind::Promoted {
                 fingerprint: installed.fingerprint,
                 install: installed.install,
                 names: bundle.names().to_vec(),
@@ -285,8 +284,7 @@ impl Core {
         if self.trouble.end() {
             self.post.clear_refusal();
             if let Some(serving) = self.serving() {
-                self.post.tell(Event::Recovered {
-                    name: Arc::clone(self.post.name()),
+                self.post.report(EventKind::Recovered {
                     fingerprint: serving.fingerprint(),
                 });
             }

@@ -2,7 +2,7 @@
 //!
 //! [`start`] runs one task for each configured certificate and trust bundle. A task reads its source or asks a
 //! CA, passes the bytes through `certstore`'s one check, and installs the proved result; each event is an
-//! [`Event`] or a [`TrustEvent`]. If anything fails, the serving bundle goes on serving.
+//! [`Event`]. If anything fails, the serving bundle goes on serving.
 //!
 //! - `certificate.rs` is the course of a certificate, `trust.rs` that of a trust bundle;
 //! - `source.rs` reads one consistent pair from a source;
@@ -60,9 +60,9 @@ pub use config::{
     Source, TrustConfig,
 };
 pub use error::{Error, ErrorClass, IssueError, IssueFault, Reason, RemoteFault, RetryAfter};
-pub use event::{Event, TrustEvent};
+pub use event::{Event, EventKind, Observer, Subject, SubjectKind};
 pub use ledger::{Counted, Limit, Published, Wait};
-pub use options::{Observer, Options, TrustObserver};
+pub use options::Options;
 pub use plan::{MAX_PLANNED, Plan, PlanError, PlannedLimit, PlannedOrder};
 pub use schedule::Why;
 pub use service::service;

@@ -7,14 +7,8 @@ use std::time::Duration;
 use certstore::UnixTime;
 
 use crate::clock::{Clock, Random};
-use crate::event::{Event, TrustEvent};
+use crate::event::Observer;
 use crate::state::State;
-
-/// Called with each event, in order for each certificate, from the certificate's task. Must not block.
-pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
-
-/// Called with each event of a trust bundle, in order for each, from the bundle's task. Must not block.
-pub type TrustObserver = Arc<dyn Fn(&TrustEvent) + Send + Sync>;
 
 /// Options for all tasks. The defaults are right for a server.
 #[derive(Clone)]
@@ -31,8 +25,6 @@ pub struct Options {
     pub now: Clock,
     /// Called with each event. Logging happens anyway.
     pub observer: Option<Observer>,
-    /// Called with each event of a trust bundle. Logging happens anyway.
-    pub trust_observer: Option<TrustObserver>,
     /// The state directory, which keeps the serving pairs, the accounts at CAs and the record of orders. `None`: a cold
     /// start needs its sources, and an ACME certificate fails with an error that says so.
     pub state: Option<State>,
@@ -51,7 +43,6 @@ impl Default for Options {
             alpn: certstore::Profile::default().alpn,
             now: Arc::new(UnixTime::now),
             observer: None,
-            trust_observer: None,
             state: None,
             max_orders: 4,
             random: Arc::new(rand::random::<f64>),

@@ -7,10 +7,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use certstore::{CertBundle, Installed, Proved, Refusal, Writer};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
-use crate::event::Event;
-use crate::options::{Observer, Options, TrustObserver};
+use crate::event::{EventKind, Reporter, Subject};
 
 pub(crate) use trust::TrustPost;
 
@@ -20,11 +19,9 @@ pub(crate) use trust::TrustPost;
 /// cannot bring back what a reload has removed.
 pub(crate) struct Desk {
     state: Mutex<DeskState>,
-    observer: Option<Observer>,
-    trust_observer: Option<TrustObserver>,
+    reporter: Reporter,
     /// Marked whenever another trust bundle comes into force.
     trust_changes: watch::Sender<()>,
-    events: broadcast::Sender<Event>,
 }
 
 impl fmt::Debug for Desk {
@@ -43,32 +40,20 @@ struct DeskState {
 }
 
 impl Desk {
-    pub(crate) fn new(writer: Writer, options: &Options, events: broadcast::Sender<Event>) -> Self {
+    pub(crate) fn new(writer: Writer, reporter: Reporter) -> Self {
         Self {
             state: Mutex::new(DeskState {
                 writer,
                 owners: HashMap::new(),
                 trust_owners: HashMap::new(),
             }),
-            observer: options.observer.clone(),
-            trust_observer: options.trust_observer.clone(),
+            reporter,
             trust_changes: watch::Sender::new(()),
-            events,
         }
     }
 
     fn state(&self) -> MutexGuard<'_, DeskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Logs the event and passes it to all observers.
-    pub(crate) fn tell(&self, event: Event) {
-        event.log();
-        if let Some(observer) = &self.observer {
-            observer(&event);
-        }
-        // An error means that nobody watches, which is valid.
-        let _ = self.events.send(event);
     }
 
     pub(crate) fn appoint(&self, name: &str, id: u64) {
@@ -116,9 +101,10 @@ impl Post {
         self.with_writer(|writer| writer.clear_refusal::<CertBundle>(&self.name));
     }
 
-    /// Calls [`Desk::tell`].
-    pub(crate) fn tell(&self, event: Event) {
-        self.desk.tell(event);
+    /// Reports an event of the certificate.
+    pub(crate) fn report(&self, kind: EventKind) {
+        let subject = Subject::Certificate(Arc::clone(&self.name));
+        self.desk.reporter.report(subject, kind);
     }
 
     /// Marked whenever another trust bundle comes into force.
@@ -149,7 +135,7 @@ mod tests {
             prove(bundle, &Profile::default(), UnixTime::now()).unwrap()
         };
         let (writer, reader) = store();
-        let desk = Arc::new(Desk::new(writer, &Options::default(), broadcast::channel(1).0));
+        let desk = Arc::new(Desk::new(writer, Reporter::new(None)));
         let post = |id| Post::new(Arc::clone(&desk), id, "api".into());
         desk.appoint("api", 1);
         assert!(post(1).install(proved()).is_some());

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use crate::acme::Issuers;
 use crate::clock::Clock;
+use crate::event::Reporter;
 use crate::lease::Standby;
 use crate::state::State;
 use crate::store::{Document, STATE_DEADLINE, StoreError, disk};
@@ -42,6 +43,7 @@ pub(crate) struct Revocations {
     issuers: Issuers,
     reader: Reader,
     now: Clock,
+    reporter: Reporter,
     listed: Mutex<BTreeMap<Fingerprint, Listed>>,
     /// Names of existing documents that cannot be read: the fingerprint of each, in hex.
     unread: Mutex<BTreeSet<String>>,
@@ -61,12 +63,19 @@ struct Listed {
 }
 
 impl Revocations {
-    pub(crate) fn new(state: State, issuers: Issuers, reader: Reader, now: Clock) -> Self {
+    pub(crate) fn new(
+        state: State,
+        issuers: Issuers,
+        reader: Reader,
+        now: Clock,
+        reporter: Reporter,
+    ) -> Self {
         Self {
             state,
             issuers,
             reader,
             now,
+            reporter,
             listed: Mutex::default(),
             unread: Mutex::default(),
             counted: tokio::sync::Mutex::default(),

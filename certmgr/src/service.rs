@@ -295,7 +295,7 @@ impl Watch {
                 return Some(item);
             }
             match self.events.recv().await {
-                Ok(event) if self.wants(event.name()) => {
+                Ok(event) if self.wants(event.subject.name()) => {
                     return Some(Item::Event(convert::event(&event, (self.now)())));
                 }
                 Ok(_) => {}

@@ -18,7 +18,7 @@ use crate::acme::{self, Issuers};
 use crate::certificate::{Core, Fetched, Leftover, Lines, Ordered, Ordering, Orders, first_view};
 use crate::command::{Command, CommandError, MAX_COMMANDS, Reply};
 use crate::config::{CertificateConfig, Source};
-use crate::event::Event;
+use crate::event::{Event, Reporter};
 use crate::ledger::Ledger;
 use crate::options::Options;
 use crate::plan::{self, Plan, PlanError};
@@ -31,7 +31,6 @@ use crate::view::{Revocation, View};
 use crate::watch::Watcher;
 
 pub use control::Control;
-pub(crate) use control::MAX_WATCHED_EVENTS;
 use trust::RunningTrust;
 
 /// Starts a task for each certificate, on the tokio runtime of the caller.
@@ -52,11 +51,11 @@ pub(crate) fn start_with(
     issuers: Option<Issuers>,
 ) -> Handle {
     let reader = writer.reader();
-    let (events, _) = broadcast::channel(MAX_WATCHED_EVENTS);
+    let reporter = Reporter::new(options.observer.clone());
     let ordering = options.state.clone().map(|state| {
         let ledger = Arc::new(Ledger::new(state.clone(), Arc::clone(&options.now)));
         let issuers = issuers.unwrap_or_else(|| real_issuers(&state, &reader, &ledger, options.max_orders));
-        Ordering::new(state, ledger, issuers, reader.clone(), &options)
+        Ordering::new(state, ledger, issuers, reader.clone(), &options, reporter.clone())
     });
     let ledger = ordering.as_ref().map(Ordering::ledger);
     let revocations = ordering.as_ref().map(Ordering::revocations);
@@ -64,14 +63,14 @@ pub(crate) fn start_with(
         runtime: tokio::runtime::Handle::current(),
         watcher: options.watch.then(Watcher::new).flatten(),
         reader,
-        desk: Arc::new(Desk::new(writer, &options, events.clone())),
+        desk: Arc::new(Desk::new(writer, reporter.clone())),
         ordering,
         options: Arc::new(options),
         tasks: Arc::new(Tasks {
             ledger,
             revocations,
             state: Mutex::default(),
-            events,
+            reporter,
         }),
     };
     handle.reload(configs);
@@ -244,7 +243,7 @@ pub(crate) struct Tasks {
     /// `None`: there is no state directory.
     revocations: Option<Arc<Revocations>>,
     state: Mutex<TasksState>,
-    events: broadcast::Sender<Event>,
+    reporter: Reporter,
 }
 
 #[derive(Default)]
@@ -313,7 +312,7 @@ impl Tasks {
     }
 
     pub(crate) fn watch(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+        self.reporter.watch()
     }
 
     /// Sends a command to a certificate's task and waits for its answer. A cancelled command may still be carried out.

@@ -20,7 +20,7 @@ use crate::blocking;
 use crate::config::TrustConfig;
 use crate::debounce::{Failure, Trouble};
 use crate::error::{Error, Reason};
-use crate::event::TrustEvent;
+use crate::event::EventKind;
 use crate::options::Options;
 use crate::pair::{Content, Pair};
 use crate::publish::TrustPost;
@@ -148,8 +148,7 @@ impl Trust {
         };
         self.content = Some(pair.content());
         if installed.changed {
-            self.post.tell(&TrustEvent::Promoted {
-                name: Arc::clone(self.post.name()),
+            self.post.report(EventKind::TrustPromoted {
                 fingerprint: installed.fingerprint,
                 cas: bundle.cas().len(),
                 revocation_lists: bundle.revocation_lists().len(),
@@ -176,10 +175,7 @@ impl Trust {
         if self.trouble.end()
             && let Some(fingerprint) = self.serving()
         {
-            self.post.tell(&TrustEvent::Recovered {
-                name: Arc::clone(self.post.name()),
-                fingerprint,
-            });
+            self.post.report(EventKind::Recovered { fingerprint });
         }
         self.loaded();
     }
@@ -192,13 +188,8 @@ impl Trust {
                 message: failure.error.to_string(),
                 at: (self.options.now)(),
             });
-            let (name, error) = (Arc::clone(self.post.name()), failure.error);
-            let serving = self.serving();
-            self.post.tell(&if error.is_unreadable() {
-                TrustEvent::Unreadable { name, error, serving }
-            } else {
-                TrustEvent::Refused { name, error, serving }
-            });
+            self.post
+                .report(EventKind::of_source(failure.error, self.serving()));
             self.loaded();
         }
         self.keep_again().await;
@@ -211,7 +202,7 @@ impl Trust {
             .bundle()
             .map_or_else(Vec::new, |bundle| age::ageing(&bundle, now));
         for one in ageing.iter().filter(|one| !self.ageing.contains(one)) {
-            self.post.tell(&told(self.post.name(), one));
+            self.post.report(event_of(one));
         }
         self.ageing = ageing;
     }
@@ -260,27 +251,23 @@ pub fn kept_trust(state_dir: &Path, config: &TrustConfig) -> Option<Arc<TrustBun
     Some(Arc::clone(proved.bundle()))
 }
 
-fn told(name: &Arc<str>, ageing: &Ageing) -> TrustEvent {
-    let (name, ends_at) = (Arc::clone(name), ageing.ends_at);
+fn event_of(ageing: &Ageing) -> EventKind {
+    let ends_at = ageing.ends_at;
     match (ageing.what.clone(), ageing.is_past) {
-        (What::List(issuer), false) => TrustEvent::ListDue {
-            name,
+        (What::List(issuer), false) => EventKind::ListDue {
             issuer,
             next_update: ends_at,
         },
-        (What::List(issuer), true) => TrustEvent::ListOverdue {
-            name,
+        (What::List(issuer), true) => EventKind::ListOverdue {
             issuer,
             next_update: ends_at,
         },
-        (What::LastCa(subject), false) => TrustEvent::ExpiresSoon {
-            name,
-            subject,
+        (What::LastCa(last), false) => EventKind::CasExpireSoon {
+            last,
             not_after: ends_at,
         },
-        (What::LastCa(subject), true) => TrustEvent::Expired {
-            name,
-            subject,
+        (What::LastCa(last), true) => EventKind::CasExpired {
+            last,
             not_after: ends_at,
         },
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use certmgr::{Event, Reason, TrustEvent};
+use certmgr::{Event, EventKind, Reason, Subject};
 
 /// The outcome of a successful attempt to get a certificate by ACME; the others are [`certmgr::IssueFault::ALL`].
 pub(crate) const ISSUED: &str = "issued";
 
-/// Counts what is told of certificates and of trust bundles.
+/// The counter of events.
 #[derive(Debug, Clone, Default)]
 pub struct Events(Arc<Mutex<EventTotals>>);
 
@@ -19,26 +19,19 @@ pub struct Events(Arc<Mutex<EventTotals>>);
 pub struct EventTotals {
     events: Counts,
     orders: Counts,
-    trust_events: Counts,
 }
 
-/// Counts by name in the configuration and by label.
-type Counts = BTreeMap<Arc<str>, BTreeMap<&'static str, u64>>;
+/// Counts by subject and by label.
+type Counts = BTreeMap<Subject, BTreeMap<&'static str, u64>>;
 
 impl Events {
     /// Counts one.
     pub fn count(&self, event: &Event) {
         let mut totals = lock(&self.0);
-        add(&mut totals.events, event.name(), event.kind());
-        if let Some(outcome) = outcome(event) {
-            add(&mut totals.orders, event.name(), outcome);
+        add(&mut totals.events, &event.subject, event.kind.label());
+        if let Some(outcome) = outcome(&event.kind) {
+            add(&mut totals.orders, &event.subject, outcome);
         }
-    }
-
-    /// Counts one of a trust bundle.
-    pub fn count_trust(&self, event: &TrustEvent) {
-        let mut totals = lock(&self.0);
-        add(&mut totals.trust_events, event.name(), event.kind());
     }
 
     /// All counts now.
@@ -48,36 +41,43 @@ impl Events {
 }
 
 impl EventTotals {
-    /// The events of a certificate, by kind, each one of [`Event::KINDS`].
-    pub fn events(&self, certificate: &str) -> impl Iterator<Item = (&'static str, u64)> {
-        counts(&self.events, certificate)
+    /// The events of a subject, by label.
+    pub fn events<'a>(&'a self, subject: &Subject) -> impl Iterator<Item = (&'static str, u64)> + use<'a> {
+        counts(&self.events, subject)
     }
 
-    /// Events of this kind of all certificates, those that are gone among them.
-    pub fn events_of_kind(&self, kind: &str) -> u64 {
-        self.events.values().filter_map(|counts| counts.get(kind)).sum()
-    }
-
-    /// Its orders, by how they ended.
-    pub fn orders(&self, certificate: &str) -> impl Iterator<Item = (&'static str, u64)> {
-        counts(&self.orders, certificate)
-    }
-
-    /// Events of a trust bundle of this kind, one of [`TrustEvent::KINDS`].
-    pub fn trust_events(&self, trust_bundle: &str, kind: &str) -> u64 {
-        let counts = self.trust_events.get(trust_bundle);
+    /// The number of the events of a subject that have this label.
+    pub fn count_of(&self, subject: &Subject, label: &str) -> u64 {
+        let counts = self.events.get(subject);
         counts
-            .and_then(|counts| counts.get(kind))
+            .and_then(|counts| counts.get(label))
             .copied()
             .unwrap_or_default()
     }
+
+    /// Events with this label of all certificates, those that are gone among them.
+    pub fn events_with(&self, label: &str) -> u64 {
+        let certificates = self
+            .events
+            .iter()
+            .filter(|(subject, _)| matches!(subject, Subject::Certificate(_)));
+        certificates.filter_map(|(_, counts)| counts.get(label)).sum()
+    }
+
+    /// The orders of a certificate, by outcome.
+    pub fn orders<'a>(
+        &'a self,
+        certificate: &Subject,
+    ) -> impl Iterator<Item = (&'static str, u64)> + use<'a> {
+        counts(&self.orders, certificate)
+    }
 }
 
-/// The outcome of an order, if the event has one. The faults of an order are told by one kind of event.
-fn outcome(event: &Event) -> Option<&'static str> {
-    match event {
-        Event::Issued { .. } => Some(ISSUED),
-        Event::Failing { error, .. } => match &error.reason {
+/// The outcome of an order, if the event has one. The errors of an order are reported by one kind of event.
+fn outcome(kind: &EventKind) -> Option<&'static str> {
+    match kind {
+        EventKind::Issued { .. } => Some(ISSUED),
+        EventKind::Failing { error, .. } => match &error.reason {
             Reason::Issue(error) => Some(error.class.as_str()),
             _ => None,
         },
@@ -85,14 +85,14 @@ fn outcome(event: &Event) -> Option<&'static str> {
     }
 }
 
-fn add(counts: &mut Counts, name: &Arc<str>, label: &'static str) {
-    let by_label = counts.entry(Arc::clone(name)).or_default();
+fn add(counts: &mut Counts, subject: &Subject, label: &'static str) {
+    let by_label = counts.entry(subject.clone()).or_default();
     let count = by_label.entry(label).or_default();
     *count = count.saturating_add(1);
 }
 
-fn counts(counts: &Counts, name: &str) -> impl Iterator<Item = (&'static str, u64)> {
-    let counts = counts.get(name).into_iter().flatten();
+fn counts<'a>(counts: &'a Counts, subject: &Subject) -> impl Iterator<Item = (&'static str, u64)> + use<'a> {
+    let counts = counts.get(subject).into_iter().flatten();
     counts.map(|(label, count)| (*label, *count))
 }
 
@@ -157,9 +157,12 @@ mod tests {
 
     use super::*;
 
+    fn api() -> Subject {
+        Subject::Certificate("api".into())
+    }
+
     fn failing(class: IssueFault) -> Event {
-        Event::Failing {
-            name: "api".into(),
+        let kind = EventKind::Failing {
             error: Error {
                 places: vec!["letsencrypt".to_owned()],
                 reason: Reason::Issue(IssueError {
@@ -174,37 +177,41 @@ mod tests {
             attempts: 1,
             next: UnixTime::now(),
             serving: None,
-        }
+        };
+        Event { subject: api(), kind }
     }
 
     #[test]
     fn an_order_is_counted_by_how_it_ended() {
         let events = Events::default();
-        events.count(&Event::Issued {
-            name: "api".into(),
-            ca: "letsencrypt".to_owned(),
-            order: "https://ca.test/order/1".to_owned(),
-            took: Duration::ZERO,
+        events.count(&Event {
+            subject: api(),
+            kind: EventKind::Issued {
+                ca: "letsencrypt".to_owned(),
+                order: "https://ca.test/order/1".to_owned(),
+                took: Duration::ZERO,
+            },
         });
         for fault in IssueFault::ALL {
             events.count(&failing(fault));
             events.count(&failing(fault));
         }
         let totals = events.totals();
-        let orders: BTreeMap<_, _> = totals.orders("api").collect();
+        let orders: BTreeMap<_, _> = totals.orders(&api()).collect();
         assert_eq!(orders[ISSUED], 1);
         for fault in IssueFault::ALL {
             assert_eq!(orders[fault.as_str()], 2, "{fault:?}");
         }
-        assert!(totals.events("api").eq([("failing", 20), ("issued", 1)]));
+        assert!(totals.events(&api()).eq([("failing", 20), ("issued", 1)]));
+        let other = Subject::Certificate("other".into());
         assert_eq!(
-            (totals.events("other").count(), totals.orders("other").count()),
+            (totals.events(&other).count(), totals.orders(&other).count()),
             (0, 0)
         );
         events.count(&failing(IssueFault::Dns));
         let totals = events.totals();
         assert_eq!(
-            (totals.events_of_kind("failing"), totals.events_of_kind("kept")),
+            (totals.events_with("failing"), totals.events_with("kept")),
             (21, 0)
         );
     }
@@ -212,13 +219,17 @@ mod tests {
     #[test]
     fn a_trust_bundle_and_a_certificate_of_one_name_are_counted_apart() {
         let events = Events::default();
-        events.count_trust(&TrustEvent::KeptBroken {
-            name: "api".into(),
-            text: "no".to_owned(),
+        let bundle = Subject::TrustBundle("api".into());
+        events.count(&Event {
+            subject: bundle.clone(),
+            kind: EventKind::KeptBroken {
+                text: "no".to_owned(),
+            },
         });
         let totals = events.totals();
-        assert_eq!(totals.trust_events("api", "trust_kept_broken"), 1);
-        assert_eq!(totals.events("api").count(), 0);
+        assert_eq!(totals.count_of(&bundle, "kept_broken"), 1);
+        assert_eq!(totals.events_with("kept_broken"), 0);
+        assert_eq!(totals.events(&api()).count(), 0);
     }
 
     #[test]

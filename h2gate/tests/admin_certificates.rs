@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use certmgr::Event;
+use certmgr::{EventKind, SubjectKind};
 use run_support::{Folder, Running, SOON, config, get, nobody, shows};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -176,7 +176,7 @@ fn what_is_0_has_no_series_and_each_kind_of_event_is_counted_from_the_start() {
         ["promoted"]
     );
     assert_eq!(metrics.count("h2gate_certificate_events_total{"), 1);
-    for event in Event::KINDS {
+    for event in EventKind::labels(SubjectKind::Certificate) {
         let series = format!("h2gate_certificate_events_all_total{{event=\"{event}\"}}");
         metrics.is(&series, f64::from(u8::from(event == "promoted")));
     }
@@ -317,7 +317,7 @@ fn a_trust_bundle_is_shown_and_its_turns_are_counted() {
         });
     };
     let promoted = |times| {
-        let series = "h2gate_trust_bundle_events_total{trust_bundle=\"clients\",event=\"trust_promoted\"}";
+        let series = "h2gate_trust_bundle_events_total{trust_bundle=\"clients\",event=\"promoted\"}";
         let line = format!("{series} {times}\n");
         shows(it.admin, "/metrics", |_, page| page.contains(&line));
     };

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use admin_support::TestAdmin;
-use certmgr::{Action, ErrorClass, Event, TrustEvent};
+use certmgr::{Action, ErrorClass, EventKind, SubjectKind};
 use gateway::telemetry::{HandshakeFailure, TlsLabel};
 
 /// Something of everything, so that no family is without a sample for want of one.
@@ -145,8 +145,9 @@ async fn the_documentation_lists_exactly_the_metrics_that_are_shown() {
     for label in actions
         .iter()
         .chain(&classes)
-        .chain(&Event::KINDS)
-        .chain(&TrustEvent::KINDS)
+        .copied()
+        .chain(EventKind::labels(SubjectKind::Certificate))
+        .chain(EventKind::labels(SubjectKind::TrustBundle))
     {
         assert!(
             text.contains(&format!("| `{label}` |")),

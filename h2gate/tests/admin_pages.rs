@@ -201,7 +201,7 @@ async fn trust_bundles_are_shown_with_what_is_due() {
         "h2gate_trust_bundle_refused{trust_bundle=\"clients\"} 1".to_owned(),
         format!("h2gate_trust_bundle_next_update_timestamp_seconds{{trust_bundle=\"clients\"}} {due}"),
         format!("h2gate_trust_bundle_info{{trust_bundle=\"clients\",fingerprint=\"{fingerprint}\"}} 1"),
-        "h2gate_trust_bundle_events_total{trust_bundle=\"clients\",event=\"trust_list_due\"} 0".to_owned(),
+        "h2gate_trust_bundle_events_total{trust_bundle=\"clients\",event=\"list_due\"} 0".to_owned(),
     ] {
         assert!(
             metrics.lines().any(|line| line == sample),

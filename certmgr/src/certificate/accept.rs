@@ -1,6 +1,5 @@
 //! A chain from a CA, on its way to serving.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::{CertBundle, ProveError, UnixTime};
@@ -10,7 +9,7 @@ use super::attempt::Arrived;
 use super::ordered::{LONGEST_REST, Left, Ordered, SHORTEST_REST};
 use super::{Age, Found};
 use crate::error::{Error, IssueError, IssueFault, Reason};
-use crate::event::Event;
+use crate::event::EventKind;
 use crate::kept::Origin;
 use crate::store::StoreError;
 use crate::view;
@@ -88,8 +87,7 @@ impl Ordered {
         let rest = until_valid(&error.reason).unwrap_or(LONGEST_REST.min(self.orders.rules.first_retry));
         // Clocks differ by seconds: a hold that passes within one rest is not reported.
         if rest >= LONGEST_REST && !std::mem::replace(&mut self.course.told.holding, true) {
-            let name = Arc::clone(self.core.post.name());
-            self.core.post.tell(Event::Holding { name, error });
+            self.core.post.report(EventKind::Holding { error });
         }
         arrived.held_since.get_or_insert_with(Instant::now);
         self.course.not_before = Some(Instant::now() + rest);

@@ -1,6 +1,5 @@
 //! The serving ordered bundle, proved to the anchors of its trust bundle: at the start, and when they change.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::{CertBundle, Profile, prove};
@@ -11,7 +10,7 @@ use super::view::Failing;
 use crate::blocking;
 use crate::debounce::Failure;
 use crate::error::{Error, Reason};
-use crate::event::Event;
+use crate::event::EventKind;
 
 impl Ordered {
     /// Proves the serving bundle to the anchors in force, which may have changed. It goes on serving; a changed result
@@ -57,8 +56,7 @@ impl Ordered {
         self.core.post.clear_refusal();
         self.core.show_state();
         if let Some(serving) = self.core.serving() {
-            self.core.post.tell(Event::Recovered {
-                name: Arc::clone(self.core.post.name()),
+            self.core.post.report(EventKind::Recovered {
                 fingerprint: serving.fingerprint(),
             });
         }
@@ -74,8 +72,7 @@ impl Ordered {
             self.core.note_failing(&failure.error, (self.core.options.now)());
         }
         self.core.show_refusal(&failure.error);
-        self.core.post.tell(Event::Refused {
-            name: Arc::clone(self.core.post.name()),
+        self.core.post.report(EventKind::Refused {
             error: failure.error,
             serving: self.core.serving().map(|serving| serving.fingerprint()),
         });

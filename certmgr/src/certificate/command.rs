@@ -1,14 +1,12 @@
 //! Commands of operators for one certificate.
 
-use std::sync::Arc;
-
 use certstore::{CertBundle, Fingerprint, Profile, Proved, prove};
 
 use super::Core;
 use crate::blocking;
 use crate::command::{Command, CommandError};
 use crate::error::{Error, Reason};
-use crate::event::Event;
+use crate::event::EventKind;
 use crate::kept::Version;
 
 impl Core {
@@ -91,8 +89,7 @@ impl Core {
         self.content = Some(content);
         self.held = None;
         self.show_state();
-        self.post.tell(Event::RolledBack {
-            name: Arc::clone(self.post.name()),
+        self.post.report(EventKind::RolledBack {
             from: serving,
             to: fingerprint,
         });

@@ -1,12 +1,10 @@
 //! Reports on the age of the serving version.
 
-use std::sync::Arc;
-
 use certstore::UnixTime;
 
 use super::Core;
 use crate::config::Source;
-use crate::event::Event;
+use crate::event::EventKind;
 
 /// The serving version is reported expiring once less than this part of its life is left.
 const LAST_PART_OF_LIFE: u64 = 5;
@@ -54,20 +52,17 @@ impl Core {
             return;
         }
         self.expiry_told = Some((fingerprint, expiry));
-        let name = Arc::clone(self.post.name());
         let remedy = match self.config.source {
             Source::Acme(_) => "see what is told of its renewal",
             _ => "put a new pair in place",
         };
-        self.post.tell(match expiry {
-            Expiry::Soon => Event::ExpiresSoon {
-                name,
+        self.post.report(match expiry {
+            Expiry::Soon => EventKind::ExpiresSoon {
                 fingerprint,
                 not_after,
                 remedy,
             },
-            Expiry::Past => Event::Expired {
-                name,
+            Expiry::Past => EventKind::Expired {
                 fingerprint,
                 not_after,
                 remedy,

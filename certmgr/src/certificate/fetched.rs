@@ -1,6 +1,5 @@
 //! The course of a certificate that somebody else renews: read → prove → promote, at each poll and each hint.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::Fingerprint;
@@ -9,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{Age, Core, Found, Origin};
 use crate::debounce::Failure;
 use crate::error::{Error, Reason};
-use crate::event::Event;
+use crate::event::EventKind;
 use crate::pair::Content;
 use crate::schedule::later;
 use crate::source::SourceReader;
@@ -74,8 +73,7 @@ impl Fetched {
         if std::mem::take(&mut self.core.asked)
             && let Some(serving) = self.core.serving()
         {
-            self.core.post.tell(Event::Unchanged {
-                name: Arc::clone(self.core.post.name()),
+            self.core.post.report(EventKind::Unchanged {
                 fingerprint: serving.fingerprint(),
             });
         }
@@ -87,8 +85,7 @@ impl Fetched {
         let known = self.core.held.replace(content) == Some(content);
         if !known || self.core.asked {
             self.core.asked = false;
-            self.core.post.tell(Event::Excluded {
-                name: Arc::clone(self.core.post.name()),
+            self.core.post.report(EventKind::Excluded {
                 fingerprint,
                 to_be_revoked: self.core.is_to_be_revoked(fingerprint),
             });
@@ -109,13 +106,10 @@ impl Fetched {
         }
         if self.core.trouble.note(&failure, Instant::now(), settle) {
             self.core.show_refusal(&failure.error);
-            let (name, error) = (Arc::clone(self.core.post.name()), failure.error);
             let serving = self.core.serving().map(|serving| serving.fingerprint());
-            self.core.post.tell(if error.is_unreadable() {
-                Event::Unreadable { name, error, serving }
-            } else {
-                Event::Refused { name, error, serving }
-            });
+            self.core
+                .post
+                .report(EventKind::of_source(failure.error, serving));
             self.core.loaded();
         }
     }

@@ -10,7 +10,7 @@ use super::Core;
 use super::orders::Orders;
 use crate::blocking;
 use crate::error::Reason;
-use crate::event::Event;
+use crate::event::EventKind;
 use crate::kept::{Coverage, Unloaded, Version, load};
 use crate::lease::Guard;
 use crate::pair::Pair;
@@ -114,10 +114,9 @@ impl Core {
         }
         self.show_state();
         if let Some((fingerprint, not_after, _)) = restored {
-            self.post.tell(Event::Restored {
-                name: Arc::clone(self.post.name()),
+            self.post.report(EventKind::Restored {
                 fingerprint,
-                not_after,
+                not_after: Some(not_after),
             });
         }
     }
@@ -269,20 +268,19 @@ impl Core {
         let Some(serving) = self.serving() else {
             return kept.is_ok();
         };
-        let (name, fingerprint) = (Arc::clone(self.post.name()), serving.fingerprint());
+        let fingerprint = serving.fingerprint();
         match kept {
             Ok(()) if self.keeping.told => {
                 self.keeping.told = false;
                 self.show_state();
-                self.post.tell(Event::Kept { name, fingerprint });
+                self.post.report(EventKind::Kept { fingerprint });
                 true
             }
             Ok(()) => true,
             Err(error) => {
                 if !self.keeping.told {
                     self.keeping.told = true;
-                    self.post.tell(Event::KeepFailed {
-                        name,
+                    self.post.report(EventKind::KeepFailed {
                         fingerprint,
                         text: format!("{error} (free space in `state_dir`, or let h2gate write there)"),
                     });
@@ -293,8 +291,7 @@ impl Core {
     }
 
     fn tell_broken(&self, text: String) {
-        let name = Arc::clone(self.post.name());
-        self.post.tell(Event::KeptBroken { name, text });
+        self.post.report(EventKind::KeptBroken { text });
     }
 
     pub(super) fn store(&self) -> Option<Arc<dyn Store>> {

@@ -20,7 +20,7 @@ use super::told::place;
 use super::view::Failing;
 use crate::acme;
 use crate::error::{IssueError, IssueFault};
-use crate::event::{self, Event};
+use crate::event::{EventKind, order_reason};
 use crate::kept::Version;
 use crate::schedule::{
     self, Advice, Block, Facts, Jitter, Life, MonotonicTime, OrderRecord, Probe, ScheduledAction, Why, later,
@@ -386,10 +386,9 @@ impl Ordered {
         let before = self.before(asked);
         let turn = self.turn().await;
         if !self.course.told.waiting && self.course.told.limited.is_none() {
-            let name = Arc::clone(self.core.post.name());
-            self.core.post.tell(Event::Ordering { name, why });
+            self.core.post.report(EventKind::Ordering { why });
         }
-        self.show_now(view::Action::Ordering, event::words(why));
+        self.show_now(view::Action::Ordering, order_reason(why));
         let outcome = self
             .core
             .meanwhile(attempt::run(Arc::clone(&self.orders), before, turn))
@@ -405,8 +404,7 @@ impl Ordered {
         }
         match outcome {
             Outcome::Arrived(arrived) => {
-                self.core.post.tell(Event::Issued {
-                    name: Arc::clone(self.core.post.name()),
+                self.core.post.report(EventKind::Issued {
                     ca: self.orders.ca_name(arrived.ca),
                     order: arrived.issued.order.clone(),
                     took: arrived.began.elapsed(),
@@ -443,8 +441,7 @@ impl Ordered {
     fn note_busy(&mut self) {
         self.course.not_before = Some(Instant::now() + BUSY_REST);
         if !std::mem::replace(&mut self.course.told.waiting, true) {
-            let name = Arc::clone(self.core.post.name());
-            self.core.post.tell(Event::Waiting { name });
+            self.core.post.report(EventKind::Waiting);
         }
         let since = *self.course.busy_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= self.orders.max_go() && !std::mem::replace(&mut self.course.told.busy, true) {

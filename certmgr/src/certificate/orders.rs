@@ -8,6 +8,7 @@ use certstore::{KeyKind, Reader};
 use crate::acme::{Issuer, Issuers, Request, max_attempt};
 use crate::clock::Random;
 use crate::config::{AcmeSource, CertificateConfig, KeyType};
+use crate::event::Reporter;
 use crate::kept::{Coverage, Version};
 use crate::ledger::Ledger;
 use crate::options::Options;
@@ -43,9 +44,10 @@ impl Ordering {
         issuers: Issuers,
         reader: Reader,
         options: &Options,
+        reporter: Reporter,
     ) -> Self {
         let now = Arc::clone(&options.now);
-        let revocations = Revocations::new(state.clone(), Arc::clone(&issuers), reader, now);
+        let revocations = Revocations::new(state.clone(), Arc::clone(&issuers), reader, now, reporter);
         Self {
             revocations: Arc::new(revocations),
             ledger,

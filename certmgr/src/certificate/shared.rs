@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Core;
 use crate::error::{Error, Reason};
-use crate::event::Event;
+use crate::event::EventKind;
 use crate::kept::{Coverage, Unloaded, Version, load};
 use crate::store::STATE_DEADLINE;
 
@@ -171,14 +171,12 @@ impl Core {
     }
 
     fn tell_followed(&self, from: Option<Fingerprint>, to: Fingerprint, install: u64) {
-        let name = Arc::clone(self.post.name());
         if from.is_some_and(|from| self.kept.is_excluded(from)) {
-            return self.post.tell(Event::RolledBack { name, from, to });
+            return self.post.report(EventKind::RolledBack { from, to });
         }
         let Some(serving) = self.serving() else { return };
         let bundle = serving.bundle();
-        self.post.tell(Event::Promoted {
-            name,
+        self.post.report(EventKind::Promoted {
             fingerprint: to,
             install,
             names: bundle.names().to_vec(),
@@ -199,8 +197,7 @@ impl Core {
         };
         self.note_failing(&error, (self.options.now)());
         self.show_refusal(&error);
-        self.post.tell(Event::Refused {
-            name: Arc::clone(self.post.name()),
+        self.post.report(EventKind::Refused {
             error,
             serving: self.serving().map(|serving| serving.fingerprint()),
         });

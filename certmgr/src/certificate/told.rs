@@ -1,7 +1,5 @@
 //! Reports on ordering: events and the view.
 
-use std::sync::Arc;
-
 use certstore::UnixTime;
 use tokio::time::Instant;
 
@@ -10,7 +8,7 @@ use super::attempt::{PassedOver, state_fault};
 use super::ordered::{LONGEST_REST, Limited, Ordered, SHORTEST_REST};
 use super::view::Failing;
 use crate::error::{Error, IssueError, IssueFault, Reason};
-use crate::event::{self, Event};
+use crate::event::{EventKind, order_reason};
 use crate::ledger::Wait;
 use crate::schedule::{self, Block, Why, later};
 use crate::store::StoreError;
@@ -39,8 +37,7 @@ impl Core {
             .failing
             .as_ref()
             .map_or((now, 1), |one| (one.since, one.attempts));
-        self.post.tell(Event::Failing {
-            name: Arc::clone(self.post.name()),
+        self.post.report(EventKind::Failing {
             error,
             since,
             attempts,
@@ -63,8 +60,7 @@ impl Ordered {
             until: later((self.core.options.now)(), wait.wait),
         };
         if told.is_none_or(|told| told.limit != limited.limit) {
-            self.core.post.tell(Event::Limited {
-                name: Arc::clone(self.core.post.name()),
+            self.core.post.report(EventKind::Limited {
                 limit: limited.limit.clone(),
                 until: limited.until,
             });
@@ -78,8 +74,7 @@ impl Ordered {
             PassedOver::Failed(error) => (&error.ca, error.text.clone(), error.remedy.as_str()),
             PassedOver::Limited(wait) => (&wait.ca, wait.to_string(), "nothing, if it passes"),
         };
-        self.core.post.tell(Event::FellBack {
-            name: Arc::clone(self.core.post.name()),
+        self.core.post.report(EventKind::FellBack {
             ca: ca.clone(),
             text,
             remedy: remedy.to_owned(),
@@ -133,8 +128,7 @@ impl Ordered {
             return;
         }
         self.course.told.held = Some((held, at));
-        self.core.post.tell(Event::Limited {
-            name: Arc::clone(self.core.post.name()),
+        self.core.post.report(EventKind::Limited {
             limit: self.words_of(held),
             until: at,
         });
@@ -168,8 +162,7 @@ impl Ordered {
             .is_some_and(|(one, told)| one == fingerprint && told.abs_diff(at) < TOLD_APART);
         if !told {
             self.course.told.advised = Some((fingerprint, at));
-            self.core.post.tell(Event::RenewalAdvised {
-                name: Arc::clone(self.core.post.name()),
+            self.core.post.report(EventKind::RenewalAdvised {
                 at: next.order_at,
                 explanation: self.explanation(),
             });
@@ -188,9 +181,9 @@ impl Ordered {
             (Some(limited), _) => (limited.until.max(next.order_at), limited.limit.clone()),
             (None, Some(held)) => (
                 next.order_at,
-                format!("{}; {}", event::words(next.why), self.words_of(held)),
+                format!("{}; {}", order_reason(next.why), self.words_of(held)),
             ),
-            (None, None) => (next.order_at, event::words(next.why).to_owned()),
+            (None, None) => (next.order_at, order_reason(next.why).to_owned()),
         };
         self.core.show(NextStep { action, at, why });
         self.core.lines.view.send_modify(|view| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use certstore::{Installed, ProvedTrust, Refusal, TrustBundle, Writer};
 
 use super::Desk;
-use crate::event::TrustEvent;
+use crate::event::{EventKind, Subject};
 
 impl Desk {
     pub(crate) fn appoint_trust(&self, name: &str, id: u64) {
@@ -57,12 +57,10 @@ impl TrustPost {
         self.with_writer(|writer| writer.clear_refusal::<TrustBundle>(&self.name));
     }
 
-    /// Logs the event and passes it to the observer.
-    pub(crate) fn tell(&self, event: &TrustEvent) {
-        event.log();
-        if let Some(observer) = &self.desk.trust_observer {
-            observer(event);
-        }
+    /// Reports an event of the bundle.
+    pub(crate) fn report(&self, kind: EventKind) {
+        let subject = Subject::TrustBundle(Arc::clone(&self.name));
+        self.desk.reporter.report(subject, kind);
     }
 
     fn with_writer<T>(&self, act: impl FnOnce(&mut Writer) -> T) -> Option<T> {
@@ -76,10 +74,9 @@ impl TrustPost {
 mod tests {
     use certstore::store;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
-    use tokio::sync::broadcast;
 
     use super::*;
-    use crate::options::Options;
+    use crate::event::Reporter;
 
     #[test]
     fn a_replaced_task_cannot_bring_back_a_bundle_that_was_removed() {
@@ -88,7 +85,7 @@ mod tests {
         let pem = params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
         let proved = || TrustBundle::restore(pem.as_bytes(), b"", false).unwrap();
         let (writer, reader) = store();
-        let desk = Arc::new(Desk::new(writer, &Options::default(), broadcast::channel(1).0));
+        let desk = Arc::new(Desk::new(writer, Reporter::new(None)));
         let post = |id| TrustPost::new(Arc::clone(&desk), id, "clients".into());
         desk.appoint_trust("clients", 1);
         assert!(post(1).install(proved()).is_some());

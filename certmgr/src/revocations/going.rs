@@ -12,7 +12,7 @@ use super::wish::{Said, Wish};
 use super::{LOOK, Revocations, document, name_of};
 use crate::config::AcmeSource;
 use crate::error::{Error, IssueError, IssueFault, Reason};
-use crate::event::Event;
+use crate::event::{EventKind, Subject};
 use crate::schedule::later;
 use crate::store::{STATE_DEADLINE, StoreError};
 
@@ -68,12 +68,7 @@ impl Going {
 
 impl Revocations {
     /// Carries out the wishes until dropped, once `restored` says which bundles serve at the start. Reports each event.
-    pub(crate) async fn work(
-        &self,
-        restored: impl Future<Output = ()> + Send,
-        configured: &impl Configured,
-        tell: &(impl Fn(Event) + Send + Sync),
-    ) {
+    pub(crate) async fn work(&self, restored: impl Future<Output = ()> + Send, configured: &impl Configured) {
         let mut told = false;
         self.look(&mut told).await;
         self.loaded.send_replace(true);
@@ -82,8 +77,7 @@ impl Revocations {
             self.hold(configured).await;
             let open: Vec<Wish> = self.listed().values().map(|one| one.wish.clone()).collect();
             let mut round = pin!(
-                stream::iter(open)
-                    .for_each_concurrent(MAX_AT_ONCE, |wish| self.go_on(wish, configured, tell))
+                stream::iter(open).for_each_concurrent(MAX_AT_ONCE, |wish| self.go_on(wish, configured))
             );
             // Other processes rely on their wishes being seen in time, however long a CA takes.
             while timeout(LOOK, &mut round).await.is_err() {
@@ -125,11 +119,11 @@ impl Revocations {
             .fold(LOOK, Duration::min)
     }
 
-    async fn go_on(&self, wish: Wish, configured: &impl Configured, tell: &(impl Fn(Event) + Send + Sync)) {
+    async fn go_on(&self, wish: Wish, configured: &impl Configured) {
         let now = (self.now)();
         let is_over = now > wish.not_after;
         if self.is_long_over(&wish, is_over) {
-            return self.end(&wish, tell).await;
+            return self.end(&wish).await;
         }
         let is_settled = is_over || wish.revoked_at.is_some();
         if is_settled || self.is_in_use(wish.fingerprint) || !self.is_due(&wish, now) {
@@ -138,24 +132,24 @@ impl Revocations {
         let _right = match self.right(wish.fingerprint).await {
             Ok(Some(right)) => right,
             Ok(None) => return,
-            Err(error) => return self.failed(wish, fault(&error), tell).await,
+            Err(error) => return self.failed(wish, fault(&error)).await,
         };
         // Acquire, look again, then act.
         let wish = match self.read(&name_of(wish.fingerprint)).await {
             Ok(Some(wish)) if wish.revoked_at.is_none() => wish,
             Ok(_) => return,
-            Err(error) => return self.failed(wish, fault(&error), tell).await,
+            Err(error) => return self.failed(wish, fault(&error)).await,
         };
         // If this fails, the CA's answer could not be noted either.
         if let Err(error) = self.write(&wish).await {
-            return self.failed(wish, fault(&error), tell).await;
+            return self.failed(wish, fault(&error)).await;
         }
         let configured = configured.ca(&|one| wish.is_at(one));
         let ca = configured.unwrap_or_else(|| wish.ca.clone());
         let issuer = (self.issuers)(&AcmeSource::of(vec![ca]));
         match issuer.revoke(0, &wish.leaf, wish.reason).await {
-            Ok(()) => self.revoked(wish, tell).await,
-            Err(error) => self.failed(wish, error, tell).await,
+            Ok(()) => self.revoked(wish).await,
+            Err(error) => self.failed(wish, error).await,
         }
     }
 
@@ -192,7 +186,7 @@ impl Revocations {
         known.going.not_before.is_none_or(|at| Instant::now() >= at)
     }
 
-    async fn revoked(&self, wish: Wish, tell: &(impl Fn(Event) + Send + Sync)) {
+    async fn revoked(&self, wish: Wish) {
         let wish = Wish {
             revoked_at: Some((self.now)()),
             said: None,
@@ -200,15 +194,20 @@ impl Revocations {
         };
         // Until the revocation is noted, the CA is asked again, which it accepts.
         if let Err(error) = self.note(&wish).await {
-            return self.failed(wish, fault(&error), tell).await;
+            return self.failed(wish, fault(&error)).await;
         }
-        let revoked = Event::Revoked {
-            name: wish.certificate.as_str().into(),
+        let certificate = wish.certificate;
+        let revoked = EventKind::Revoked {
             fingerprint: wish.fingerprint,
-            ca: wish.ca.name.clone(),
+            ca: wish.ca.name,
         };
         // Reported last: a client that reacts to the event finds the new state.
-        tell(revoked);
+        self.report(&certificate, revoked);
+    }
+
+    fn report(&self, certificate: &str, kind: EventKind) {
+        self.reporter
+            .report(Subject::Certificate(certificate.into()), kind);
     }
 
     /// Writes the wish, and lists it: a look at the disk that began before does not bring back the old one.
@@ -221,7 +220,7 @@ impl Revocations {
         Ok(())
     }
 
-    async fn failed(&self, wish: Wish, error: IssueError, tell: &(impl Fn(Event) + Send + Sync)) {
+    async fn failed(&self, wish: Wish, error: IssueError) {
         let now = (self.now)();
         let is_refusal = error.class == IssueFault::Refused;
         let text = format!("{error} ({})", error.remedy);
@@ -257,19 +256,19 @@ impl Revocations {
             going.told.replace(error.class) != Some(error.class)
         };
         if is_news {
-            tell(Event::RevocationFailed {
-                name: wish.certificate.as_str().into(),
+            let failed = EventKind::RevocationFailed {
                 fingerprint: wish.fingerprint,
                 error: Error {
                     places: vec![wish.ca.name],
                     reason: Reason::Issue(error),
                 },
-            });
+            };
+            self.report(&wish.certificate, failed);
         }
     }
 
     /// Ends a wish whose certificate has expired: no client accepts it any more, and its CA no longer lists it.
-    async fn end(&self, wish: &Wish, tell: &(impl Fn(Event) + Send + Sync)) {
+    async fn end(&self, wish: &Wish) {
         let _disk = self.disk.lock().await;
         let removed = timeout(
             STATE_DEADLINE,
@@ -282,11 +281,11 @@ impl Revocations {
         }
         self.listed().remove(&wish.fingerprint);
         if wish.revoked_at.is_none() {
-            tell(Event::RevocationOver {
-                name: wish.certificate.as_str().into(),
+            let over = EventKind::RevocationOver {
                 fingerprint: wish.fingerprint,
                 not_after: wish.not_after,
-            });
+            };
+            self.report(&wish.certificate, over);
         }
     }
 }

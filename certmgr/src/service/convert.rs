@@ -7,7 +7,7 @@ use proto::certs::v1 as pb;
 use tonic::Status;
 
 use crate::acme::RevocationReason;
-use crate::event::{Event, words};
+use crate::event::{Event, order_reason};
 use crate::plan::{Plan, PlannedLimit, PlannedOrder};
 use crate::view::{AcmeView, Action, LastError, NextStep, Progress, Revocation, Version, View};
 
@@ -60,8 +60,8 @@ pub(super) fn fingerprint(fingerprint: Fingerprint) -> String {
 
 pub(super) fn event(event: &Event, now: UnixTime) -> pb::Event {
     pb::Event {
-        name: event.name().to_string(),
-        kind: event.kind().to_owned(),
+        name: event.subject.name().to_string(),
+        kind: event.kind.label().to_owned(),
         message: event.to_string(),
         time: Some(timestamp(now)),
         is_error: event.is_error(),
@@ -106,7 +106,7 @@ fn planned_order(order: &PlannedOrder) -> pb::PlannedOrder {
         name: order.name.clone(),
         ca: order.ca.clone(),
         time: Some(timestamp(order.at)),
-        why: words(order.why).to_owned(),
+        why: order_reason(order.why).to_owned(),
         expected_life: Some(duration(order.expected_life)),
     }
 }

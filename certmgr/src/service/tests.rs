@@ -8,7 +8,7 @@ use tonic::Code;
 use tonic::transport::server::TcpConnectInfo;
 
 use super::*;
-use crate::supervisor::MAX_WATCHED_EVENTS;
+use crate::event::MAX_WATCHED_EVENTS;
 use crate::{CertificateConfig, Handle, Options, start};
 
 /// One certificate, `api`, from files.
@@ -196,7 +196,7 @@ async fn a_watcher_that_is_too_slow_is_told_and_gets_everything_anew() {
     // Each one ends in an event that this watcher does not take.
     for _ in 0..MAX_WATCHED_EVENTS + 1 {
         it.renew().await;
-        while others.recv().await.unwrap().kind() != "unchanged" {}
+        while others.recv().await.unwrap().kind.label() != "unchanged" {}
     }
     let mut kinds = Vec::new();
     while !matches!(kinds.last(), Some(&"event")) {
@@ -231,6 +231,6 @@ async fn a_watcher_of_one_certificate_hears_of_no_other() {
     it.renew().await;
     let mut others = it.handle.control().watch();
     it.renew().await;
-    while others.recv().await.unwrap().kind() != "unchanged" {}
+    while others.recv().await.unwrap().kind.label() != "unchanged" {}
     assert!(futures_util::FutureExt::now_or_never(watch.next()).is_none());
 }

@@ -13,9 +13,6 @@ use crate::event::Event;
 use crate::plan::{Plan, PlanError};
 use crate::view::{Revocation, View};
 
-/// Events that a slow watcher may be behind; the oldest are dropped for it, and it gets an error that says so.
-pub(crate) const MAX_WATCHED_EVENTS: usize = 256;
-
 /// Shows and commands the running certificates. Cheap to clone; outlives the [`Handle`](crate::Handle), and finds
 /// nothing then.
 #[derive(Clone)]
@@ -50,15 +47,17 @@ impl Control {
         self.tasks.revocations()
     }
 
-    /// Every event from now on. A receiver that falls behind gets `RecvError::Lagged`; it looks at
+    /// Every event of a certificate from now on. A receiver that falls behind gets `RecvError::Lagged`; it looks at
     /// [`Control::list`] again then.
     pub fn watch(&self) -> broadcast::Receiver<Event> {
         self.tasks.watch()
     }
 
     /// Reads the source at once, or orders from the CA now, whatever the schedule says. The CA's own limits
-    /// hold all the same. `Ok` once that has begun: events report its end ([`Event::Promoted`],
-    /// [`Event::Unchanged`], [`Event::Failing`], [`Event::Refused`], [`Event::Unreadable`]).
+    /// hold all the same. `Ok` once that has begun: an event reports its end, which is of the kind
+    /// [`Promoted`](crate::EventKind::Promoted), [`Unchanged`](crate::EventKind::Unchanged),
+    /// [`Failing`](crate::EventKind::Failing), [`Refused`](crate::EventKind::Refused) or
+    /// [`Unreadable`](crate::EventKind::Unreadable).
     pub async fn renew(&self, name: &str) -> Result<(), CommandError> {
         self.tasks.ask(name, Command::Renew).await
     }
@@ -75,7 +74,7 @@ impl Control {
 
     /// Replaces the serving certificate, then revokes it at its CA. `Ok` once that has begun and is noted on
     /// disk: it continues after a crash, after the certificate's removal, and beside further wishes;
-    /// [`Event::Revoked`] reports the end. Certificates from ACME alone.
+    /// [`EventKind::Revoked`](crate::EventKind::Revoked) reports the end. Certificates from ACME alone.
     pub async fn revoke(&self, name: &str, reason: RevocationReason) -> Result<(), CommandError> {
         self.tasks
             .ask(name, |reply| Command::Revoke { reason, reply })

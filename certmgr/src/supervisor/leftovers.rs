@@ -57,15 +57,14 @@ impl Handle {
         let Some(revocations) = self.tasks.revocations.clone() else {
             return;
         };
-        let (configured, desk) = (RunningNow(Arc::downgrade(&self.tasks)), Arc::clone(&self.desk));
+        let configured = RunningNow(Arc::downgrade(&self.tasks));
         let mut tasks = self.tasks.state();
         // Before it is known which bundles serve, none could be said not to.
         let restored = all_reach(Stage::Restored, tasks.stages());
         let work = async move {
             let mut restored: BoxFuture<'_, ()> = Box::pin(restored);
             loop {
-                let tell = |event| desk.tell(event);
-                let work = revocations.work(restored, &configured, &tell);
+                let work = revocations.work(restored, &configured);
                 let _ = AssertUnwindSafe(work).catch_unwind().await;
                 tracing::error!(
                     "what is to be revoked is not worked off, by a bug; it is begun anew in a minute"

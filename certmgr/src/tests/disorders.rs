@@ -267,19 +267,19 @@ impl Disorder {
         let mut passed = Vec::new();
         while let Ok(event) = manager.events.try_recv() {
             println!("{} {index} {event}", now % 100_000);
-            match event {
+            match event.kind {
                 // It may have been replaced since.
-                Event::Restored { fingerprint, .. } => {
+                EventKind::Restored { fingerprint, .. } => {
                     process.served = Some(fingerprint);
                     passed.push(fingerprint);
                 }
-                Event::Promoted {
+                EventKind::Promoted {
                     fingerprint, names, ..
                 } => {
                     self.names.insert(fingerprint, names);
                     passed.push(fingerprint);
                 }
-                Event::RolledBack { to, .. } => passed.push(to),
+                EventKind::RolledBack { to, .. } => passed.push(to),
                 _ => {}
             }
         }

@@ -42,7 +42,7 @@ impl KeptTest {
         for pair in pairs {
             self.files.rename(pair);
             loop {
-                if let Event::Promoted { fingerprint, .. } = manager.told("promoted").await
+                if let EventKind::Promoted { fingerprint, .. } = manager.told("promoted").await.kind
                     && fingerprint == pair.fingerprint()
                 {
                     break;
@@ -58,8 +58,8 @@ impl KeptTest {
 }
 
 async fn restored(manager: &mut TestManager, pair: &TestPair) {
-    match manager.next().await {
-        Event::Restored { fingerprint, .. } => assert_eq!(fingerprint, pair.fingerprint()),
+    match manager.next().await.kind {
+        EventKind::Restored { fingerprint, .. } => assert_eq!(fingerprint, pair.fingerprint()),
         other => panic!("{other:?}"),
     }
     assert_eq!(manager.serving(), Some(pair.fingerprint()));
@@ -73,7 +73,7 @@ async fn a_start_without_its_source_serves_what_served_last() {
     kept.remove_source();
     let mut manager = kept.start();
     restored(&mut manager, &second).await;
-    assert_eq!(manager.next().await.kind(), "unreadable");
+    assert_eq!(manager.next().await.kind.label(), "unreadable");
     assert_eq!(manager.serving(), Some(second.fingerprint()));
     // And the source may return to its former content, which is no news.
     kept.files.write(&second);
@@ -136,7 +136,7 @@ async fn what_has_expired_meanwhile_serves_again_and_another_expired_one_never_d
     };
     let mut manager = TestManager::start(vec![kept.files.config()], options);
     restored(&mut manager, &pair).await;
-    assert_eq!(manager.next().await.kind(), "expired");
+    assert_eq!(manager.next().await.kind.label(), "expired");
     kept.files.write(&kept.ca.pair_of("a.test", -30, 5));
     manager.told("refused").await;
     assert_eq!(manager.serving(), Some(pair.fingerprint()));
@@ -162,13 +162,13 @@ async fn what_is_kept_for_other_domains_does_not_serve_and_holds_nothing_up() {
     // The source is away: no other certificate answers in its place.
     kept.remove_source();
     let mut manager = TestManager::start(vec![config()], kept.options());
-    assert_eq!(manager.next().await.kind(), "unreadable");
+    assert_eq!(manager.next().await.kind.label(), "unreadable");
     assert_eq!(manager.serving(), None);
     drop(manager);
     // The source still holds the kept version, which is refused like any other.
     kept.files.write(&before);
     let mut manager = TestManager::start(vec![config()], kept.options());
-    assert_eq!(manager.next().await.kind(), "refused");
+    assert_eq!(manager.next().await.kind.label(), "refused");
     assert_eq!(manager.serving(), None);
     drop(manager);
     // The right pair is older than the kept one.
@@ -196,12 +196,12 @@ async fn of_what_is_kept_the_newest_with_all_domains_serves_or_else_one_with_som
     // The source holds the newer one.
     let mut manager = start(&["a.test"]);
     restored(&mut manager, &old).await;
-    assert_eq!(manager.next().await.kind(), "refused");
+    assert_eq!(manager.next().await.kind.label(), "refused");
     drop(manager);
     let mut manager = start(&["b.test", "c.test"]);
     restored(&mut manager, &new).await;
     assert_eq!(
-        manager.next().await.kind(),
+        manager.next().await.kind.label(),
         "refused",
         "it lacks a name, and that is told"
     );
@@ -225,8 +225,8 @@ async fn a_check_holds_files_against_what_is_kept_as_a_run_does() {
     let error = check(&config, Some(state)).unwrap_err().to_string();
     let mut manager = kept.start();
     restored(&mut manager, &newer).await;
-    match manager.next().await {
-        Event::Refused { error: told, .. } => assert_eq!(told.to_string(), error),
+    match manager.next().await.kind {
+        EventKind::Refused { error: told, .. } => assert_eq!(told.to_string(), error),
         other => panic!("{other:?}"),
     }
     drop(manager);
@@ -312,7 +312,7 @@ async fn a_broken_version_is_told_of_and_the_one_before_it_serves() {
     let broken = format!("{}AAAA{}", &text[..from], &text[from + 4..]);
     fs::write(kept.document(), broken).unwrap();
     let mut manager = kept.start();
-    assert_eq!(manager.next().await.kind(), "kept_broken");
+    assert_eq!(manager.next().await.kind.label(), "kept_broken");
     restored(&mut manager, &first).await;
 }
 
@@ -328,7 +328,7 @@ async fn garbage_in_the_state_is_told_of_and_the_source_heals_it() {
         fs::write(kept.document(), &garbage).unwrap();
         let mut manager = kept.start();
         let event = manager.next().await;
-        assert_eq!(event.kind(), "kept_broken", "{event}");
+        assert_eq!(event.kind.label(), "kept_broken", "{event}");
         manager.promoted(&pair).await;
         drop(manager);
         restored(&mut kept.start(), &pair).await;
@@ -358,7 +358,7 @@ async fn a_disk_that_fails_stops_nothing_and_the_old_state_stays_whole() {
     assert_eq!(fs::read(kept.document()).unwrap(), before);
     store.fails.store(false, Ordering::SeqCst);
     assert_eq!(
-        manager.next().await.kind(),
+        manager.next().await.kind.label(),
         "kept",
         "told once, and healed by itself"
     );
@@ -381,7 +381,7 @@ async fn a_document_that_cannot_be_read_for_a_while_is_not_lost() {
     // The source is there: it serves, and the unread document is not written over.
     kept.files.rename(&second);
     let mut manager = TestManager::start(vec![kept.files.config()], options());
-    assert_eq!(manager.next().await.kind(), "kept_broken");
+    assert_eq!(manager.next().await.kind.label(), "kept_broken");
     manager.told("promoted").await;
     let event = manager.told("keep_failed").await;
     assert!(
@@ -398,7 +398,7 @@ async fn a_document_that_cannot_be_read_for_a_while_is_not_lost() {
     kept.remove_source();
     store.unreadable.store(true, Ordering::SeqCst);
     let mut manager = TestManager::start(vec![kept.files.config()], options());
-    assert_eq!(manager.next().await.kind(), "kept_broken");
+    assert_eq!(manager.next().await.kind.label(), "kept_broken");
     manager.told("unreadable").await;
     assert_eq!(manager.serving(), None);
     store.unreadable.store(false, Ordering::SeqCst);
@@ -468,7 +468,7 @@ async fn commands_that_cannot_be_carried_out_say_why() {
         .unwrap_err();
     assert!(text(foreign).contains("comes from files"));
     control.renew("api").await.unwrap();
-    assert_eq!(manager.told("unchanged").await.kind(), "unchanged");
+    assert_eq!(manager.told("unchanged").await.kind.label(), "unchanged");
     manager.handle.stop();
     assert_eq!(control.list().len(), 0);
 }

@@ -22,7 +22,10 @@ async fn the_first_load_is_done_when_every_certificate_serves_or_is_told_of() {
     assert_eq!(manager.reader.list().len(), 2, "declared at once");
     first_load_done(&manager).await;
     assert_eq!(manager.serving(), Some(pair.fingerprint()));
-    let kinds = [manager.next().await.kind(), manager.next().await.kind()];
+    let kinds = [
+        manager.next().await.kind.label(),
+        manager.next().await.kind.label(),
+    ];
     assert!(
         kinds.contains(&"promoted") && kinds.contains(&"unreadable"),
         "{kinds:?}"
@@ -46,14 +49,14 @@ async fn a_refusal_is_told_once_and_not_at_each_poll() {
         ..polling()
     };
     let mut manager = TestManager::start(vec![files.config()], options);
-    assert_eq!(manager.next().await.kind(), "refused");
+    assert_eq!(manager.next().await.kind.label(), "refused");
     clock.more_looks(20).await;
     assert!(manager.events.try_recv().is_err());
     // Other content with the same fault is another fact.
     files.write_bytes(pair.chain(), ca.pair().key);
     loop {
-        match manager.next().await {
-            Event::Refused { error, .. }
+        match manager.next().await.kind {
+            EventKind::Refused { error, .. }
                 if matches!(
                     error.reason,
                     Reason::Bundle(certstore::BundleError::KeyMismatch { .. })
@@ -62,7 +65,7 @@ async fn a_refusal_is_told_once_and_not_at_each_poll() {
                 break;
             }
             // A look may fall between the two steps of a write in place.
-            Event::Refused { .. } => {}
+            EventKind::Refused { .. } => {}
             other => panic!("{other:?}"),
         }
     }
@@ -104,8 +107,8 @@ async fn a_reload_leaves_equal_ones_alone_and_starts_removes_and_replaces_the_ot
         .reload(vec![named("kept", &kept), wants_more, named("added", &removed)]);
     assert!(manager.reader.current("removed").is_none());
     first_load_done(&manager).await;
-    let mut told =
-        [manager.next().await, manager.next().await].map(|event| (event.name().to_string(), event.kind()));
+    let mut told = [manager.next().await, manager.next().await]
+        .map(|event| (event.subject.name().to_string(), event.kind.label()));
     told.sort();
     assert_eq!(
         told,
@@ -140,7 +143,7 @@ async fn a_reload_leaves_equal_ones_alone_and_starts_removes_and_replaces_the_ot
     let next = ca.pair();
     kept.write(&next);
     assert_eq!(
-        &**manager.next().await.name(),
+        &**manager.next().await.subject.name(),
         "kept",
         "the kept task still watches"
     );
@@ -184,12 +187,12 @@ async fn what_nears_its_end_is_told_once_and_goes_on_serving_beyond_it() {
         },
     );
     manager.promoted(&pair).await;
-    assert_eq!(manager.next().await.kind(), "expires_soon");
+    assert_eq!(manager.next().await.kind.label(), "expires_soon");
     clock.more_looks(10).await;
     assert!(manager.events.try_recv().is_err());
     clock.move_by_days(6);
     let event = manager.next().await;
-    assert_eq!(event.kind(), "expired");
+    assert_eq!(event.kind.label(), "expired");
     assert!(
         event.to_string().contains("expired at 2030-06-20T12:00:00Z"),
         "{event}"

@@ -60,7 +60,7 @@ impl TestManager {
         let told = timeout(MONTHS, async {
             loop {
                 let event = self.events.recv().await.unwrap();
-                if event.kind() == kind {
+                if event.kind.label() == kind {
                     return event;
                 }
             }
@@ -114,7 +114,7 @@ async fn what_the_ca_advises_moves_the_renewal_and_is_told_once() {
     let advised = manager.told_in_time("renewal_advised").await;
     assert!(advised.to_string().contains("https://ca.test/why"), "{advised}");
     let next = timeout(MONTHS, manager.events.recv()).await.unwrap().unwrap();
-    assert_eq!(next.kind(), "ordering");
+    assert_eq!(next.kind.label(), "ordering");
     let after = days_since(start, &world.clock);
     assert!(
         (10.9..11.1).contains(&after),
@@ -132,7 +132,7 @@ async fn a_restart_serves_what_is_kept_and_orders_nothing() {
     world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     let mut manager = world.start();
     timeout(DEADLINE, manager.handle.first_load_done()).await.unwrap();
-    assert_eq!(manager.next().await.kind(), "restored");
+    assert_eq!(manager.next().await.kind.label(), "restored");
     assert_eq!(manager.serving(), serving);
     tokio::time::sleep(Duration::from_secs(20 * DAY)).await;
     assert_eq!(world.ca.placed(), 1);
@@ -206,7 +206,7 @@ async fn a_disk_that_fills_up_behind_an_order_loses_nothing() {
     loop {
         // A write that had begun may have succeeded after all.
         let event = timeout(MONTHS, manager.events.recv()).await.unwrap().unwrap();
-        if ["promoted", "restored"].contains(&event.kind()) {
+        if ["promoted", "restored"].contains(&event.kind.label()) {
             break;
         }
     }
@@ -241,9 +241,9 @@ async fn what_may_not_serve_is_refused_and_a_new_one_ordered_by_the_back_off() {
     world.ca.answers(CaAnswer::IssueElsewhere);
     let start = world.clock.now();
     let mut manager = world.start();
-    let Event::Failing {
+    let EventKind::Failing {
         error, attempts: 1, ..
-    } = manager.told_in_time("failing").await
+    } = manager.told_in_time("failing").await.kind
     else {
         panic!("not the first failure");
     };
@@ -264,7 +264,7 @@ async fn a_ca_that_is_down_is_told_of_and_asked_by_the_back_off() {
     let start = world.clock.now();
     let mut at = Vec::new();
     for expected in 1..=4 {
-        let Event::Failing { attempts, .. } = manager.told_in_time("failing").await else {
+        let EventKind::Failing { attempts, .. } = manager.told_in_time("failing").await.kind else {
             panic!("told as something else");
         };
         assert_eq!(attempts, expected);

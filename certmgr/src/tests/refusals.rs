@@ -157,11 +157,11 @@ async fn each_bad_pair_is_refused_by_name_and_healed_by_the_next_good_one() {
         volume.write(&chain, &key);
         let event = manager.next().await;
         assert_no_secret(&event, key.as_bytes());
-        let Event::Refused {
+        let EventKind::Refused {
             error,
             serving: still,
             ..
-        } = &event
+        } = &event.kind
         else {
             panic!("{title}: {event:?}")
         };
@@ -209,7 +209,7 @@ async fn an_older_pair_is_refused_unless_rollback_is_allowed() {
     manager.promoted(&new).await;
     files.write(&old);
     let event = manager.next().await;
-    let Event::Refused { error, .. } = &event else {
+    let EventKind::Refused { error, .. } = &event.kind else {
         panic!("{event:?}")
     };
     assert!(
@@ -233,7 +233,7 @@ async fn deleted_files_change_nothing_and_their_return_is_recovery() {
     manager.promoted(&pair).await;
     fs::remove_file(files.key()).unwrap();
     let event = manager.next().await;
-    let Event::Unreadable { error, .. } = &event else {
+    let EventKind::Unreadable { error, .. } = &event.kind else {
         panic!("{event:?}")
     };
     assert_eq!(file_names(error), ["tls.key"]);
@@ -260,9 +260,9 @@ async fn what_is_no_regular_file_is_not_opened() {
     fs::create_dir(files.key()).unwrap();
     let mut manager = TestManager::start(vec![files.config()], watching());
     let event = manager.next().await;
-    let Event::Unreadable {
+    let EventKind::Unreadable {
         error, serving: None, ..
-    } = &event
+    } = &event.kind
     else {
         panic!("{event:?}")
     };
@@ -290,7 +290,7 @@ async fn a_pair_whose_time_comes_is_promoted_without_a_change_of_files() {
     };
     let mut manager = TestManager::start(vec![files.config()], options);
     let event = manager.next().await;
-    let Event::Refused { error, .. } = &event else {
+    let EventKind::Refused { error, .. } = &event.kind else {
         panic!("{event:?}")
     };
     assert!(

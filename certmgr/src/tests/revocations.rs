@@ -138,10 +138,12 @@ async fn what_is_removed_right_after_the_wish_is_revoked_by_whoever_runs() {
         } else {
             manager.handle.reload(Vec::new());
         }
-        match manager.told_in_time("revoked").await {
-            Event::Revoked { name, ca, .. } => assert_eq!((&*name, &*ca), ("api", "test")),
-            other => panic!("{other}"),
-        }
+        let event = manager.told_in_time("revoked").await;
+        assert_eq!(&**event.subject.name(), "api");
+        assert!(
+            matches!(&event.kind, EventKind::Revoked { ca, .. } if ca == "test"),
+            "{event}"
+        );
         assert_eq!(world.revoked(), [leaf]);
         // The name comes back: the revoked version does not.
         let mut manager = world.start();
@@ -427,9 +429,9 @@ async fn it_is_revoked_once_its_replacement_is_on_disk() {
     );
     drop(manager);
     let mut manager = world.start_on(&state, acme_config());
-    match manager.told_in_time("restored").await {
-        Event::Restored { fingerprint, .. } => assert_eq!(Some(fingerprint), first),
-        other => panic!("{other}"),
+    match manager.told_in_time("restored").await.kind {
+        EventKind::Restored { fingerprint, .. } => assert_eq!(Some(fingerprint), first),
+        other => panic!("{other:?}"),
     }
     store.unwritable.store(false, SeqCst);
     manager.told_in_time("revoked").await;

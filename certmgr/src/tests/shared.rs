@@ -77,9 +77,9 @@ async fn a_wish_to_revoke_that_one_has_noted_is_gone_on_with_by_the_other() {
     drop(one);
     world.ca.answers(CaAnswer::Issue);
     other.handle.control().renew("api").await.unwrap();
-    match other.told_in_time("revoked").await {
-        Event::Revoked { fingerprint, .. } => assert_eq!(fingerprint, bad),
-        other => panic!("{other}"),
+    match other.told_in_time("revoked").await.kind {
+        EventKind::Revoked { fingerprint, .. } => assert_eq!(fingerprint, bad),
+        other => panic!("{other:?}"),
     }
     assert_ne!(other.serving(), Some(bad));
 }
@@ -141,9 +141,9 @@ async fn what_one_rolls_back_from_serves_in_no_other() {
     let [one, mut other] = two_with_a_past(&world).await;
     let bad = one.serving();
     let good = one.handle.control().rollback("api", None).await.unwrap();
-    match other.told_in_time("rolled_back").await {
-        Event::RolledBack { from, to, .. } => assert_eq!((from, to), (bad, good)),
-        other => panic!("{other}"),
+    match other.told_in_time("rolled_back").await.kind {
+        EventKind::RolledBack { from, to, .. } => assert_eq!((from, to), (bad, good)),
+        other => panic!("{other:?}"),
     }
     assert_eq!(other.serving(), Some(good));
     // And forth again, by name.

@@ -13,7 +13,7 @@ use rustls_pki_types::CertificateDer;
 
 use super::doubles::{Crash, TestStore};
 use super::*;
-use crate::{FileSource, Source, State, TrustConfig, TrustEvent};
+use crate::{FileSource, Source, State, TrustConfig};
 
 fn instant(days: i64) -> time::OffsetDateTime {
     let seconds = (NOW_SECONDS as i64 + days * 86_400) as u64;
@@ -141,16 +141,20 @@ impl Bundle {
 struct Trusting {
     handle: Handle,
     reader: Reader,
-    events: mpsc::UnboundedReceiver<TrustEvent>,
+    events: mpsc::UnboundedReceiver<Event>,
 }
 
 impl Trusting {
     fn start(bundles: Vec<TrustConfig>, options: Options) -> Self {
         let (writer, reader) = store();
         let (sender, events) = mpsc::unbounded_channel();
-        let observer = Arc::new(move |event: &TrustEvent| drop(sender.send(event.clone())));
+        let observer = Arc::new(move |event: &Event| {
+            if matches!(event.subject, Subject::TrustBundle(_)) {
+                drop(sender.send(event.clone()));
+            }
+        });
         let options = Options {
-            trust_observer: Some(observer),
+            observer: Some(observer),
             ..options
         };
         let handle = start_with(Vec::new(), writer, options, None);
@@ -162,7 +166,7 @@ impl Trusting {
         }
     }
 
-    async fn next(&mut self) -> TrustEvent {
+    async fn next(&mut self) -> Event {
         timeout(DEADLINE, self.events.recv())
             .await
             .expect("no event in time")
@@ -170,9 +174,9 @@ impl Trusting {
     }
 
     /// The next event is of this kind.
-    async fn tells(&mut self, kind: &str) -> TrustEvent {
+    async fn tells(&mut self, kind: &str) -> Event {
         let event = self.next().await;
-        assert_eq!(event.kind(), kind, "{event}");
+        assert_eq!(event.kind.label(), kind, "{event}");
         event
     }
 
@@ -197,10 +201,10 @@ async fn another_bundle_in_the_source_is_in_force_within_moments() {
     let clients = [one.client(1), two.client(1)];
     bundle.write(&one.pem(), &one.list(&[], 9));
     let mut trusting = Trusting::start(vec![bundle.config()], watching());
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     assert_eq!([true, false], clients.each_ref().map(|one| trusting.lets_in(one)));
     bundle.write(&two.pem(), &two.list(&[], 9));
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     assert_eq!([false, true], clients.each_ref().map(|one| trusting.lets_in(one)));
     trusting.tells_nothing_more();
 }
@@ -211,12 +215,12 @@ async fn a_client_that_is_revoked_is_refused_from_the_swap_on() {
     let [good, bad] = [1, 2].map(|serial| ca.client(serial));
     bundle.write(&ca.pem(), &ca.list(&[], 9));
     let mut trusting = Trusting::start(vec![bundle.config()], watching());
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     assert!(trusting.lets_in(&good) && trusting.lets_in(&bad));
     bundle.write(&ca.pem(), &ca.list(&[2], 9));
-    let event = trusting.tells("trust_promoted").await;
+    let event = trusting.tells("promoted").await;
     assert!(
-        matches!(event, TrustEvent::Promoted { revoked: 1, .. }),
+        matches!(event.kind, EventKind::TrustPromoted { revoked: 1, .. }),
         "{event}"
     );
     let told = event.to_string();
@@ -234,9 +238,9 @@ async fn an_older_list_lets_nobody_in_again() {
     let (older, newer) = (ca.list(&[], 9), ca.list(&[2], 9));
     bundle.write(&ca.pem(), &newer);
     let mut trusting = Trusting::start(vec![bundle.config()], watching());
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     bundle.write(&ca.pem(), &older);
-    let event = trusting.tells("trust_refused").await;
+    let event = trusting.tells("refused").await;
     assert!(event.to_string().contains("is older"), "{event}");
     assert!(!trusting.lets_in(&bad));
 }
@@ -252,7 +256,7 @@ async fn a_check_finds_what_is_kept() {
     let (older, newer) = (ca.list(&[], 9), ca.list(&[2], 9));
     bundle.write(&ca.pem(), &newer);
     let mut trusting = Trusting::start(vec![bundle.config()], options);
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     let kept = crate::kept_trust(directory.path(), &bundle.config()).unwrap();
     assert_eq!(
         Some(kept.fingerprint()),
@@ -287,9 +291,9 @@ async fn a_broken_bundle_replaces_nothing_and_is_told_once() {
             ..polling()
         };
         let mut trusting = Trusting::start(vec![bundle.config()], options);
-        trusting.tells("trust_promoted").await;
+        trusting.tells("promoted").await;
         bundle.write(&ca_pem, &crl_pem);
-        let told = trusting.tells("trust_refused").await;
+        let told = trusting.tells("refused").await;
         assert!(
             told.is_error() && told.to_string().contains("stays trusted"),
             "{what}: {told}"
@@ -299,7 +303,7 @@ async fn a_broken_bundle_replaces_nothing_and_is_told_once() {
         clock.more_looks(5).await;
         trusting.tells_nothing_more();
         bundle.write(&ca.pem(), &list);
-        trusting.tells("trust_recovered").await;
+        trusting.tells("recovered").await;
         assert!(trusting.status().refusal.is_none(), "{what}");
     }
 }
@@ -311,12 +315,12 @@ async fn a_source_that_is_lost_removes_nothing() {
     let [good, bad] = [1, 2].map(|serial| ca.client(serial));
     bundle.write(&ca.pem(), &list);
     let mut trusting = Trusting::start(vec![bundle.config()], polling());
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     bundle.remove();
-    trusting.tells("trust_unreadable").await;
+    trusting.tells("unreadable").await;
     assert!(trusting.lets_in(&good) && !trusting.lets_in(&bad));
     bundle.write(&ca.pem(), &list);
-    trusting.tells("trust_recovered").await;
+    trusting.tells("recovered").await;
     trusting.tells_nothing_more();
 }
 
@@ -332,22 +336,22 @@ async fn a_list_is_told_once_when_it_is_due_and_once_when_it_is_overdue_and_used
         ..polling()
     };
     let mut trusting = Trusting::start(vec![bundle.config()], options);
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     clock.move_by_days(7);
     clock.more_looks(5).await;
     trusting.tells_nothing_more();
     clock.move_by_days(2);
-    assert!(!trusting.tells("trust_list_due").await.is_error());
+    assert!(!trusting.tells("list_due").await.is_error());
     clock.more_looks(5).await;
     trusting.tells_nothing_more();
     clock.move_by_days(2);
-    let told = trusting.tells("trust_list_overdue").await;
+    let told = trusting.tells("list_overdue").await;
     assert!(told.is_error() && told.to_string().contains("CN=one"), "{told}");
     clock.more_looks(5).await;
     trusting.tells_nothing_more();
     assert!(trusting.lets_in(&good) && !trusting.lets_in(&bad));
     bundle.write(&ca.pem(), &ca.list(&[], 100));
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     assert!(trusting.lets_in(&bad));
     clock.more_looks(5).await;
     trusting.tells_nothing_more();
@@ -364,11 +368,11 @@ async fn the_age_is_told_however_seldom_the_source_is_read() {
         ..polling()
     };
     let mut trusting = Trusting::start(vec![bundle.config()], options);
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     clock.move_by_days(11);
     tokio::time::pause();
     let told = timeout(NEVER / 2, trusting.events.recv()).await.unwrap();
-    assert_eq!(told.unwrap().kind(), "trust_list_overdue");
+    assert_eq!(told.unwrap().kind.label(), "list_overdue");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -383,14 +387,14 @@ async fn it_is_told_once_that_the_last_ca_expires_and_it_is_trusted_on() {
         ..polling()
     };
     let mut trusting = Trusting::start(vec![bundle.config_without_lists("clients")], options);
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     clock.move_by_days(60);
     clock.more_looks(5).await;
     trusting.tells_nothing_more();
     clock.move_by_days(35);
-    assert!(!trusting.tells("trust_expires_soon").await.is_error());
+    assert!(!trusting.tells("expires_soon").await.is_error());
     clock.move_by_days(6);
-    let told = trusting.tells("trust_expired").await;
+    let told = trusting.tells("expired").await;
     assert!(told.is_error() && told.to_string().contains("CN=last"), "{told}");
     clock.more_looks(5).await;
     trusting.tells_nothing_more();
@@ -401,7 +405,7 @@ async fn it_is_told_once_that_the_last_ca_expires_and_it_is_trusted_on() {
 async fn kept(bundle: &Bundle) -> TempDir {
     let directory = TempDir::new().unwrap();
     let mut trusting = Trusting::start(vec![bundle.config()], with_state(directory.path()));
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     directory
 }
 
@@ -429,9 +433,9 @@ async fn a_start_without_its_source_trusts_whom_it_trusted_last() {
         ..with_state(state.path())
     };
     let mut trusting = Trusting::start(vec![bundle.config()], options);
-    trusting.tells("trust_restored").await;
+    trusting.tells("restored").await;
     assert!(trusting.lets_in(&good) && !trusting.lets_in(&bad));
-    trusting.tells("trust_list_overdue").await;
+    trusting.tells("list_overdue").await;
     let ready = timeout(DEADLINE, trusting.handle.first_load_done()).await;
     ready.expect("what is kept is enough to be ready");
     // The source returns unchanged: that its list is overdue is known.
@@ -454,7 +458,7 @@ async fn what_format_1_kept_is_trusted() {
     assert_ne!(before, now);
     fs::write(&document, before).unwrap();
     let mut trusting = Trusting::start(vec![bundle.config()], with_state(state.path()));
-    trusting.tells("trust_restored").await;
+    trusting.tells("restored").await;
     assert!(trusting.lets_in(&ca.client(1)));
 }
 
@@ -470,7 +474,7 @@ async fn without_anything_kept_the_first_load_waits_for_the_source() {
     assert!(timeout(SOON * 5, &mut loaded).await.is_err());
     assert!(!trusting.lets_in(&ca.client(1)));
     bundle.write(&ca.pem(), &ca.list(&[], 9));
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     timeout(DEADLINE, loaded).await.unwrap().unwrap();
 }
 
@@ -497,12 +501,12 @@ async fn what_is_kept_and_broken_is_told_and_the_source_heals_it() {
     ] {
         fs::write(&document, &broken).unwrap();
         let mut trusting = Trusting::start(vec![bundle.config()], with_state(state.path()));
-        let told = trusting.tells("trust_kept_broken").await;
+        let told = trusting.tells("kept_broken").await;
         assert!(!told.to_string().contains("AAAA"), "{told}");
-        trusting.tells("trust_promoted").await;
+        trusting.tells("promoted").await;
         drop(trusting);
         let mut again = Trusting::start(vec![bundle.config()], with_state(state.path()));
-        again.tells("trust_restored").await;
+        again.tells("restored").await;
     }
 }
 
@@ -516,20 +520,20 @@ async fn what_a_newer_program_keeps_is_not_written_over() {
     let newer = "{ \"format\": 3, \"roots\": [] }";
     fs::write(&document, newer).unwrap();
     let mut trusting = Trusting::start(vec![bundle.config()], with_state(state.path()));
-    let told = trusting.tells("trust_kept_broken").await.to_string();
+    let told = trusting.tells("kept_broken").await.to_string();
     assert!(
         told.contains("format 3") && told.contains("run the newer h2gate"),
         "{told}"
     );
-    trusting.tells("trust_promoted").await;
-    let told = trusting.tells("trust_keep_failed").await.to_string();
+    trusting.tells("promoted").await;
+    let told = trusting.tells("keep_failed").await.to_string();
     assert!(
         told.contains("nothing is written over it") && !told.contains("free space"),
         "{told}"
     );
     assert_eq!(fs::read_to_string(&document).unwrap(), newer);
     fs::remove_file(&document).unwrap();
-    trusting.tells("trust_kept").await;
+    trusting.tells("kept").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -543,12 +547,12 @@ async fn what_is_kept_must_have_the_lists_that_are_demanded_now() {
     };
     let state = TempDir::new().unwrap();
     let mut trusting = Trusting::start(vec![mild], with_state(state.path()));
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     assert!(trusting.lets_in(&client));
     drop(trusting);
     let mut strict = Trusting::start(vec![bundle.config()], with_state(state.path()));
-    strict.tells("trust_kept_broken").await;
-    strict.tells("trust_refused").await;
+    strict.tells("kept_broken").await;
+    strict.tells("refused").await;
     assert!(!strict.lets_in(&client));
 }
 
@@ -565,18 +569,18 @@ async fn a_full_disk_delays_no_swap_and_is_told_once() {
         ..polling()
     };
     let mut trusting = Trusting::start(vec![bundle.config()], options);
-    trusting.tells("trust_promoted").await;
-    trusting.tells("trust_keep_failed").await;
+    trusting.tells("promoted").await;
+    trusting.tells("keep_failed").await;
     bundle.write(&ca.pem(), &ca.list(&[2], 9));
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     assert!(!trusting.lets_in(&client));
     trusting.tells_nothing_more();
     disk.fails.store(false, Ordering::SeqCst);
-    trusting.tells("trust_kept").await;
+    trusting.tells("kept").await;
     drop(trusting);
     bundle.remove();
     let mut again = Trusting::start(vec![bundle.config()], with_state(state.path()));
-    again.tells("trust_restored").await;
+    again.tells("restored").await;
     assert!(!again.lets_in(&client));
 }
 
@@ -589,16 +593,16 @@ async fn a_reload_adds_changes_and_removes_bundles_and_leaves_equal_ones_alone()
     let mut trusting = Trusting::start(Vec::new(), polling());
     assert!(trusting.reader.trust_list().is_empty());
     trusting.handle.reload_trust(vec![first.config()]);
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     trusting.handle.reload_trust(vec![first.config()]);
     trusting.tells_nothing_more();
     // The other source holds nothing yet: the old bundle stays in force.
     trusting.handle.reload_trust(vec![second.config()]);
-    trusting.tells("trust_unreadable").await;
+    trusting.tells("unreadable").await;
     assert_eq!([true, false], clients.each_ref().map(|one| trusting.lets_in(one)));
     second.write(&two.pem(), &two.list(&[], 9));
-    trusting.tells("trust_promoted").await;
-    trusting.tells("trust_recovered").await;
+    trusting.tells("promoted").await;
+    trusting.tells("recovered").await;
     assert_eq!([false, true], clients.each_ref().map(|one| trusting.lets_in(one)));
     trusting.handle.reload_trust(Vec::new());
     assert!(trusting.reader.trust_list().is_empty());
@@ -615,11 +619,11 @@ async fn a_reload_that_demands_lists_counts_at_once_also_for_a_lost_source() {
         ..bundle.config()
     };
     let mut trusting = Trusting::start(vec![mild], with_state(state.path()));
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     let before = trusting.status().serving.unwrap().fingerprint();
     bundle.remove();
     trusting.handle.reload_trust(vec![bundle.config()]);
-    while trusting.next().await.kind() != "trust_restored" {}
+    while trusting.next().await.kind.label() != "restored" {}
     assert_ne!(trusting.status().serving.unwrap().fingerprint(), before);
     assert!(trusting.lets_in(&ca.client(1)) && !trusting.lets_in(&unlisted.client(1)));
 }
@@ -629,7 +633,7 @@ async fn dropping_the_handle_takes_nobodys_trust_away() {
     let (bundle, ca) = (Bundle::new(), TrustCa::new("one"));
     bundle.write(&ca.pem(), &ca.list(&[], 9));
     let mut trusting = Trusting::start(vec![bundle.config()], polling());
-    trusting.tells("trust_promoted").await;
+    trusting.tells("promoted").await;
     let reader = trusting.reader.clone();
     drop(trusting);
     assert!(lets_in(&reader, "clients", &ca.client(1)));

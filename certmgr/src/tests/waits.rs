@@ -14,7 +14,7 @@ async fn told_within(manager: &mut TestManager, wait: u64) -> Vec<Event> {
 }
 
 fn kinds(events: &[Event]) -> Vec<&'static str> {
-    events.iter().map(Event::kind).collect()
+    events.iter().map(|event| event.kind.label()).collect()
 }
 
 /// `api` with a second CA behind the first.
@@ -72,7 +72,7 @@ async fn a_page_that_asks_for_a_year_holds_up_neither_the_first_certificate_nor_
     world.ca.answers(CaAnswer::PageFor(365 * DAY));
     let start = world.clock.now();
     let mut manager = world.start();
-    let Event::Failing { next, .. } = manager.told_in_time("failing").await else {
+    let EventKind::Failing { next, .. } = manager.told_in_time("failing").await.kind else {
         panic!("not failing");
     };
     assert!(next.as_secs() - start <= 20 * 60, "next at {next:?}");
@@ -167,7 +167,7 @@ async fn an_order_that_has_only_waited_for_its_turn_is_no_attempt() {
     let start = world.clock.now();
     let mut manager = world.start();
     let event = manager.next().await;
-    assert_eq!(event.kind(), "ordering", "{event}");
+    assert_eq!(event.kind.label(), "ordering", "{event}");
     manager.told_in_time("promoted").await;
     assert!(world.clock.now() - start < 10);
 }
@@ -184,14 +184,14 @@ async fn a_restart_after_failures_tells_what_it_waits_for_and_since_when() {
     drop(manager);
     let mut manager = world.start();
     let event = manager.next().await;
-    assert_eq!(event.kind(), "limited", "{event}");
+    assert_eq!(event.kind.label(), "limited", "{event}");
     assert!(
         event
             .to_string()
             .contains("`h2gate certs renew api` tries at once"),
         "{event}"
     );
-    let Event::Failing { attempts, since, .. } = manager.told_in_time("failing").await else {
+    let EventKind::Failing { attempts, since, .. } = manager.told_in_time("failing").await.kind else {
         panic!("not failing");
     };
     assert_eq!(attempts, 4, "those before the restart count");
@@ -209,7 +209,7 @@ async fn a_wish_that_fails_long_before_it_is_due_stands_until_it_is_fulfilled() 
     manager.handle.control().renew("api").await.unwrap();
     let mut at = Vec::new();
     for _ in 0..3 {
-        let Event::Failing { next, .. } = manager.told_in_time("failing").await else {
+        let EventKind::Failing { next, .. } = manager.told_in_time("failing").await.kind else {
             panic!("not failing");
         };
         at.push((world.clock.now() - wished, next.as_secs() - world.clock.now()));
@@ -358,9 +358,9 @@ async fn an_expired_certificate_serves_from_the_start_with_an_error_until_its_ca
     world.ca.answers(CaAnswer::Fail(IssueFault::Unreachable));
     tokio::time::sleep(Duration::from_secs(100 * DAY)).await;
     let mut manager = world.start();
-    assert_eq!(manager.next().await.kind(), "restored");
+    assert_eq!(manager.next().await.kind.label(), "restored");
     let event = manager.next().await;
-    assert!(event.is_error() && event.kind() == "expired", "{event}");
+    assert!(event.is_error() && event.kind.label() == "expired", "{event}");
     assert!(
         event.to_string().contains("see what is told of its renewal"),
         "{event}"
@@ -449,8 +449,8 @@ async fn a_clock_some_seconds_behind_the_cas_costs_as_many_seconds() {
     let mut told = Vec::new();
     loop {
         let event = timeout(DEADLINE, manager.events.recv()).await.unwrap().unwrap();
-        told.push(event.kind());
-        if event.kind() == "promoted" {
+        told.push(event.kind.label());
+        if event.kind.label() == "promoted" {
             break;
         }
     }
@@ -507,7 +507,7 @@ async fn a_process_that_hangs_while_it_orders_is_told_of() {
     let state = State::open(world.directory.path()).unwrap();
     let lease = state.lease.try_acquire("api").await.unwrap().unwrap();
     let mut manager = world.start();
-    assert_eq!(manager.told_in_time("waiting").await.kind(), "waiting");
+    assert_eq!(manager.told_in_time("waiting").await.kind.label(), "waiting");
     let event = manager.told_in_time("failing").await;
     assert!(event.is_error(), "{event}");
     assert!(event.to_string().contains("end it if it hangs"), "{event}");
@@ -532,7 +532,7 @@ async fn a_document_that_cannot_be_read_is_neither_ordered_for_nor_written_over(
     tokio::time::sleep(Duration::from_secs(DAY)).await;
     let mut manager = world.start_on(&state, acme_config());
     let event = manager.next().await;
-    assert_eq!(event.kind(), "kept_broken");
+    assert_eq!(event.kind.label(), "kept_broken");
     assert!(
         event.to_string().contains("read again (repair the disk"),
         "{event}"

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::Trust;
 use super::kept::{self, Unusable};
 use crate::blocking;
-use crate::event::TrustEvent;
+use crate::event::EventKind;
 use crate::pair::{Content, Pair};
 use crate::store::{Document, STATE_DEADLINE, Store, StoreError, Writing};
 
@@ -66,9 +66,9 @@ impl Trust {
         };
         self.content = Some(content);
         if installed.changed {
-            self.post.tell(&TrustEvent::Restored {
-                name: Arc::clone(self.post.name()),
+            self.post.report(EventKind::Restored {
                 fingerprint: installed.fingerprint,
+                not_after: None,
             });
         }
         self.loaded();
@@ -118,16 +118,14 @@ impl Trust {
 
     pub(super) fn note_keeping(&mut self, kept: Result<(), StoreError>) {
         let Some(fingerprint) = self.serving() else { return };
-        let name = Arc::clone(self.post.name());
         match kept {
             Ok(()) if self.keeping.told => {
                 self.keeping.told = false;
-                self.post.tell(&TrustEvent::Kept { name, fingerprint });
+                self.post.report(EventKind::Kept { fingerprint });
             }
             Err(error) if !self.keeping.told => {
                 self.keeping.told = true;
-                self.post.tell(&TrustEvent::KeepFailed {
-                    name,
+                self.post.report(EventKind::KeepFailed {
                     fingerprint,
                     text: match self.keeping.unread {
                         true => error.to_string(),
@@ -146,8 +144,7 @@ impl Trust {
     }
 
     fn tell_broken(&self, text: String) {
-        let name = Arc::clone(self.post.name());
-        self.post.tell(&TrustEvent::KeptBroken { name, text });
+        self.post.report(EventKind::KeptBroken { text });
     }
 
     fn store(&self) -> Option<Arc<dyn Store>> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use certmgr::{CertificateConfig, Event, Options, Source, State, StateError, TrustEvent};
+use certmgr::{CertificateConfig, Event, Options, Source, State, StateError};
 
 use crate::config::Resolved;
 use crate::counters::Events;
@@ -29,12 +29,11 @@ pub(super) async fn open_state(resolved: &Resolved) -> Result<Option<State>, Sta
 
 /// The manager's options: its defaults, within the limits and with this state, and every event is counted.
 pub(super) fn options(resolved: &Resolved, events: &Events, state: Option<State>) -> Options {
-    let (events, of_trust) = (events.clone(), events.clone());
+    let events = events.clone();
     Options {
         state,
         max_orders: resolved.max_orders,
         observer: Some(Arc::new(move |event: &Event| events.count(event))),
-        trust_observer: Some(Arc::new(move |event: &TrustEvent| of_trust.count_trust(event))),
         ..Options::default()
     }
 }

@@ -8,30 +8,30 @@ use super::moto::{MotoStores, put};
 use super::*;
 use crate::tests::test_now;
 use crate::tests::trust::{TrustCa, lets_in};
-use crate::{Options, TrustConfig, TrustEvent};
+use crate::{Event, Options, TrustConfig};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The shortest poll that the configuration allows.
 const OFTEN: Duration = Duration::from_secs(1);
 
-struct Events(mpsc::UnboundedReceiver<TrustEvent>);
+struct Events(mpsc::UnboundedReceiver<Event>);
 
 impl Events {
-    async fn tell(&mut self, kind: &str) -> TrustEvent {
+    async fn tell(&mut self, kind: &str) -> Event {
         let event = timeout(DEADLINE, self.0.recv()).await.expect("no event in time");
         let event = event.unwrap();
-        assert_eq!(event.kind(), kind, "{event}");
+        assert_eq!(event.kind.label(), kind, "{event}");
         event
     }
 }
 
 fn options() -> (Options, Events) {
     let (sender, events) = mpsc::unbounded_channel();
-    let observer = Arc::new(move |event: &TrustEvent| drop(sender.send(event.clone())));
+    let observer = Arc::new(move |event: &Event| drop(sender.send(event.clone())));
     let options = Options {
         now: Arc::new(test_now),
-        trust_observer: Some(observer),
+        observer: Some(observer),
         ..Options::default()
     };
     (options, Events(events))
@@ -69,20 +69,20 @@ async fn a_bundle_of_objects_is_swapped_and_stays_when_they_are_gone() {
     let (writer, reader) = store();
     let handle = crate::start(Vec::new(), writer, options);
     handle.reload_trust(vec![config(source)]);
-    events.tell("trust_promoted").await;
+    events.tell("promoted").await;
     assert!(lets_in(&reader, "clients", &good) && lets_in(&reader, "clients", &bad));
 
     put(&client, "ca.crl", ca.list(&[2], 9)).await;
-    events.tell("trust_promoted").await;
+    events.tell("promoted").await;
     assert!(lets_in(&reader, "clients", &good) && !lets_in(&reader, "clients", &bad));
 
     put(&client, "ca.crl", "half a list").await;
-    let told = events.tell("trust_refused").await;
+    let told = events.tell("refused").await;
     assert!(told.to_string().contains("s3://certs/ca.crl"), "{told}");
     assert!(told.to_string().contains("store it as PEM"), "{told}");
     let gone = client.delete_object().bucket("certs").key("ca.crl");
     gone.send().await.unwrap();
-    events.tell("trust_unreadable").await;
+    events.tell("unreadable").await;
     assert!(lets_in(&reader, "clients", &good) && !lets_in(&reader, "clients", &bad));
 }
 
@@ -114,7 +114,7 @@ async fn a_bundle_of_a_secret_is_swapped_when_it_is_rotated() {
     let (writer, reader) = store();
     let handle = crate::start(Vec::new(), writer, options);
     handle.reload_trust(vec![config(source)]);
-    events.tell("trust_promoted").await;
+    events.tell("promoted").await;
     assert!(lets_in(&reader, "clients", &good) && lets_in(&reader, "clients", &bad));
 
     let rotated = client.put_secret_value().secret_id("prod/clients");
@@ -123,6 +123,6 @@ async fn a_bundle_of_a_secret_is_swapped_when_it_is_rotated() {
         .send()
         .await
         .unwrap();
-    events.tell("trust_promoted").await;
+    events.tell("promoted").await;
     assert!(lets_in(&reader, "clients", &good) && !lets_in(&reader, "clients", &bad));
 }

@@ -73,7 +73,7 @@ async fn another_bundle_makes_a_refused_certificate_serve() {
     let pair = ca.pair();
     let mut scene = Scene::start(&pair);
     scene.trusts(&other);
-    assert_eq!(scene.manager.next().await.kind(), "refused");
+    assert_eq!(scene.manager.next().await.kind.label(), "refused");
     assert_eq!(scene.manager.serving(), None);
     scene.trusts(&ca);
     scene.manager.promoted(&pair).await;
@@ -87,9 +87,9 @@ async fn what_serves_is_proved_again_against_another_bundle_and_serves_on() {
     scene.trusts(&ca);
     scene.manager.promoted(&pair).await;
     scene.trusts(&other);
-    match scene.manager.next().await {
-        Event::Refused { serving, .. } => assert_eq!(serving, Some(pair.fingerprint())),
-        other => panic!("{other}"),
+    match scene.manager.next().await.kind {
+        EventKind::Refused { serving, .. } => assert_eq!(serving, Some(pair.fingerprint())),
+        other => panic!("{other:?}"),
     }
     assert_eq!(scene.manager.serving(), Some(pair.fingerprint()));
     scene.trusts(&ca);
@@ -113,9 +113,9 @@ async fn what_is_kept_serves_at_once_and_is_held_against_the_anchors_when_they_c
     manager
         .handle
         .reload_trust(vec![bundle.config_without_lists("internal")]);
-    assert_eq!(manager.next().await.kind(), "restored");
+    assert_eq!(manager.next().await.kind.label(), "restored");
     assert_eq!(manager.serving(), Some(pair.fingerprint()));
-    assert_eq!(manager.next().await.kind(), "refused");
+    assert_eq!(manager.next().await.kind.label(), "refused");
     assert_eq!(manager.serving(), Some(pair.fingerprint()));
     bundle.write(&ca.0.pem(), "");
     manager.recovered(&pair).await;
@@ -159,9 +159,9 @@ async fn what_was_ordered_is_proved_again_against_another_bundle_and_serves_on()
     manager.told_since();
 
     bundle.write(&other.0.pem(), "");
-    match manager.told("refused").await {
-        Event::Refused { serving: on, .. } => assert_eq!(on, serving),
-        other => panic!("{other}"),
+    match manager.told("refused").await.kind {
+        EventKind::Refused { serving: on, .. } => assert_eq!(on, serving),
+        other => panic!("{other:?}"),
     }
     assert_eq!(trouble(&manager).unwrap().class.as_str(), "prove");
     // Another bundle with the same result.

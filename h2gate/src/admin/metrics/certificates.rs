@@ -7,7 +7,7 @@ use std::fmt::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certmgr::{Event, View};
+use certmgr::{EventKind, Subject, SubjectKind, View};
 use certstore::{Status, UnixTime};
 
 use super::Snapshot;
@@ -139,14 +139,15 @@ fn events(families: &mut Families<'_>, snapshot: &Snapshot) -> Result<(), Error>
         snapshot.certificates.iter().flat_map(|one| {
             let of = |event: &str| labels([("certificate", &one.name), ("event", &event)]);
             totals
-                .events(&one.name)
+                .events(&Subject::Certificate(Arc::clone(&one.name)))
                 .map(move |(event, count)| (of(event), count))
         }),
     )?;
     families.counter(
         "h2gate_certificate_events_all",
         "Turns in the life of all certificates since the start, by kind",
-        Event::KINDS.map(|event| (labels([("event", &event)]), totals.events_of_kind(event))),
+        EventKind::labels(SubjectKind::Certificate)
+            .map(|event| (labels([("event", &event)]), totals.events_with(event))),
     )?;
     let ordered = snapshot
         .certificate_views
@@ -158,7 +159,7 @@ fn events(families: &mut Families<'_>, snapshot: &Snapshot) -> Result<(), Error>
         ordered.flat_map(|view| {
             let of = |outcome: &str| labels([("certificate", &view.name), ("outcome", &outcome)]);
             totals
-                .orders(&view.name)
+                .orders(&Subject::Certificate(Arc::clone(&view.name)))
                 .map(move |(outcome, count)| (of(outcome), count))
         }),
     )

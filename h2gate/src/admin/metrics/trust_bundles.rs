@@ -3,7 +3,7 @@
 use std::fmt::Error;
 use std::sync::Arc;
 
-use certmgr::TrustEvent;
+use certmgr::{EventKind, Subject, SubjectKind};
 use certstore::store::TrustStatus;
 
 use super::exposition::{Families, Named, labelled, labels, values};
@@ -57,9 +57,10 @@ pub(super) fn families(
         "h2gate_trust_bundle_events",
         "Turns in the life of a trust bundle, by kind",
         bundles.iter().flat_map(|one| {
-            TrustEvent::KINDS.map(|event| {
+            let subject = Subject::TrustBundle(Arc::clone(&one.name));
+            EventKind::labels(SubjectKind::TrustBundle).map(move |event| {
                 let labels = labels([("trust_bundle", &one.name), ("event", &event)]);
-                (labels, events.trust_events(&one.name, event))
+                (labels, events.count_of(&subject, event))
             })
         }),
     )
