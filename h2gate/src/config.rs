@@ -1,4 +1,4 @@
-//! The configuration file: text → spanned tree → file values → [`Resolved`], with every mistake told at
+//! The configuration file: text → spanned tree → file values → [`Resolved`], with every mistake reported at
 //! once. Running code gets [`gateway::settings::Settings`] and its like, and never sees this module.
 
 use std::io::{self, Read as _};
@@ -34,7 +34,7 @@ mod values;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Remedy, Severity, Spanned};
 pub(crate) use process::{ADMIN_ADDRESS, LOG_PARTS};
 pub use reference::{Setting, schema, settings};
-use values::{Wrong, wrong};
+use values::{ValueError, value_error};
 
 /// In place of a directory: nothing is kept.
 const NO_STATE: &str = "none";
@@ -98,7 +98,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// All that can be said about one file.
+/// The result of reading one file.
 #[derive(Debug)]
 pub struct Examination {
     /// Errors and warnings, with the text of the file.
@@ -190,7 +190,7 @@ pub fn examine(path: &Path) -> Examination {
     let text = read(path).and_then(|bytes| String::from_utf8(bytes).map_err(|error| not_text(&error)));
     match text {
         Ok(text) => examine_text(path, &text),
-        Err(Wrong { message, remedy }) => {
+        Err(ValueError { message, remedy }) => {
             let mut found = Diagnostics::new(path, "");
             found.error(Place::FILE, message, remedy);
             Examination::of_nothing(found)
@@ -209,25 +209,25 @@ fn examine_text(path: &Path, text: &str) -> Examination {
     }
 }
 
-fn not_text(error: &FromUtf8Error) -> Wrong {
+fn not_text(error: &FromUtf8Error) -> ValueError {
     if error.as_bytes().contains(&0) {
-        return wrong!("this is no text"; "name the file with the configuration");
+        return value_error!("this is no text"; "name the file with the configuration");
     }
     let before = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
     let line = before.filter(|byte| **byte == b'\n').count() + 1;
-    wrong!("line {line} is not UTF-8 text"; "save the file as UTF-8")
+    value_error!("line {line} is not UTF-8 text"; "save the file as UTF-8")
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Wrong> {
+fn read(path: &Path) -> Result<Vec<u8>, ValueError> {
     let cannot = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
-            wrong!("cannot read the file: {error}"; "check the path, or put the file there")
+            value_error!("cannot read the file: {error}"; "check the path, or put the file there")
         }
-        _ => wrong!("cannot read the file: {error}"),
+        _ => value_error!("cannot read the file: {error}"),
     };
     // Opening a pipe would wait for its writer.
     if !std::fs::metadata(path).map_err(cannot)?.is_file() {
-        return Err(wrong!(
+        return Err(value_error!(
             "cannot read the file: it is not a regular file";
             "write the configuration to a file, and give its path"
         ));
@@ -236,7 +236,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Wrong> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(wrong!("the file is larger than 1 MiB"));
+        return Err(value_error!("the file is larger than 1 MiB"));
     }
     Ok(bytes)
 }
@@ -250,8 +250,8 @@ impl Resolved {
 
 /// Reads a duration such as `10s` or `1h30m`; for the command line.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    values::duration(text).map_err(|wrong| match wrong.remedy {
-        Some(remedy) => format!("{}: {remedy}", wrong.message),
-        None => wrong.message,
+    values::duration(text).map_err(|error| match error.remedy {
+        Some(remedy) => format!("{}: {remedy}", error.message),
+        None => error.message,
     })
 }

@@ -1,9 +1,9 @@
 //! The program's own log: events of `tracing`, written to standard error.
 //!
-//! `H2GATE_LOG` wins over the file, so that one start can be made talkative without an edit.
+//! `H2GATE_LOG` wins over the file, so that one start can log more without an edit.
 
-mod others;
 mod queue;
+mod throttle;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
-use self::others::Throttled;
 use self::queue::{Queue, Style};
+use self::throttle::Throttled;
 use crate::config::{LOG_PARTS, Log, LogFormat};
 
 /// Names the environment variable that overrides the level of the file.
 pub const ENVIRONMENT: &str = "H2GATE_LOG";
 
 /// The longest wait for the last lines at the end of the program.
-const LAST_LINES: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Changes the log while the program runs. To be kept until the end: dropping it waits for the lines that are
 /// not written yet (and logging goes on).
@@ -94,7 +94,7 @@ impl Logging {
             .with(filter)
             .with(lines)
             .try_init()?;
-        // A panic is told in the form of every other line, for those who read the log by machine.
+        // A panic is logged in the form of every other line, for those who read the log by machine.
         std::panic::set_hook(Box::new(|panic| {
             let thread = std::thread::current();
             let place = panic.location().map(tracing::field::display);
@@ -120,7 +120,7 @@ impl Logging {
         if self.from_environment {
             return Ok(Change::LevelFromEnvironment);
         }
-        // Fails only if the subscriber is gone, and then there is nobody to tell.
+        // Fails only if the subscriber is gone, and then nothing is logged.
         let _ = self.filter.reload(parse(&log.level, "log.level")?);
         Ok(Change::Applied)
     }
@@ -128,7 +128,7 @@ impl Logging {
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        self.queue.flush(LAST_LINES);
+        self.queue.flush(FLUSH_TIMEOUT);
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use h2gate::config;
 
 #[test]
-fn mistakes_are_told_with_place_and_remedy() {
+fn mistakes_are_reported_with_place_and_remedy() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config_diagnostics");
     let mut cases = std::fs::read_dir(&folder)
         .unwrap()
@@ -23,14 +23,14 @@ fn mistakes_are_told_with_place_and_remedy() {
             Err(found) => found,
         };
         assert!(!found.is_empty(), "{} has no mistake", case.display());
-        let told = format!("{found}{}\n", found.count());
+        let reported = format!("{found}{}\n", found.count());
         let words = case.with_extension("txt");
         if std::env::var_os("UPDATE_DIAGNOSTICS").is_some() {
-            std::fs::write(&words, &told).unwrap();
+            std::fs::write(&words, &reported).unwrap();
         }
         let expected = std::fs::read_to_string(&words).unwrap_or_default();
-        if told != expected {
-            wrong.push_str(&format!("--- expected\n{expected}--- told\n{told}\n"));
+        if reported != expected {
+            wrong.push_str(&format!("--- expected\n{expected}--- reported\n{reported}\n"));
         }
     }
     assert!(wrong.is_empty(), "{wrong}");

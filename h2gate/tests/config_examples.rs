@@ -28,7 +28,7 @@ fn files(resolved: &Resolved) -> &FileSource {
 }
 
 #[test]
-fn every_example_loads_without_a_doubt() {
+fn every_example_loads_without_a_warning() {
     let mut loaded = 0;
     for entry in std::fs::read_dir(examples()).unwrap() {
         let path = entry.unwrap().path();

@@ -142,14 +142,14 @@ access_log: {}
 }
 
 #[test]
-fn every_key_is_read_and_a_wrong_value_is_told() {
+fn every_key_is_read_and_a_wrong_value_is_reported() {
     for setting in config::settings() {
         let text = write::full_example(Some((&setting, "[[]]")));
         let found = parse(&text).expect_err(setting.name);
-        let told = found
+        let reported = found
             .iter()
             .any(|found| found.message.contains(&format!("`{}`", setting.name)));
-        assert!(told, "{}.{}: {found}", setting.section, setting.name);
+        assert!(reported, "{}.{}: {found}", setting.section, setting.name);
     }
 }
 

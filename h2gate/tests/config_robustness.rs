@@ -23,7 +23,7 @@ fn refused(text: &str) -> Diagnostics {
     found
 }
 
-fn told(text: &str, words: &str) {
+fn assert_refused(text: &str, words: &str) {
     let found = refused(text).to_string();
     assert!(found.contains(words), "{found}");
 }
@@ -35,18 +35,18 @@ fn aliases_do_not_grow_beyond_the_bound() {
         let before = format!("*a{}", n - 1);
         writeln!(text, "a{n}: &a{n} [{}]", [before.as_str(); 10].join(", ")).unwrap();
     }
-    told(&text, "aliases stand for more than 100000 values");
+    assert_refused(&text, "aliases stand for more than 100000 values");
 }
 
 #[test]
 fn the_text_that_aliases_stand_for_is_bounded() {
     let long = "x".repeat(500_000);
-    told(
+    assert_refused(
         &format!("a: &a {long}\nb: [{}]\n", ["*a"; 20_000].join(", ")),
         "aliases stand for more than 4 MiB of text",
     );
     // The keys of a mapping are text as well.
-    told(
+    assert_refused(
         &format!("a: &a {{ {long}: 1 }}\nb: [{}]\n", ["*a"; 20_000].join(", ")),
         "aliases stand for more than 4 MiB of text",
     );
@@ -58,7 +58,7 @@ fn the_text_that_aliases_stand_for_is_bounded() {
 }
 
 #[test]
-fn aliases_of_a_lawful_size_are_read() {
+fn aliases_of_a_valid_size_are_read() {
     let certificates = "[&c { name: one, files: { chain: /c, key: /k } }]";
     let names = ["*n"; 1_000].join(", ");
     let text = format!(
@@ -72,7 +72,7 @@ fn aliases_of_a_lawful_size_are_read() {
 #[test]
 fn very_many_slips_of_indentation_are_quick() {
     let text = format!("listeners:\n{}", "- a\n  b\n".repeat(110_000));
-    told(&text, "indented too deep");
+    assert_refused(&text, "indented too deep");
 }
 
 #[test]
@@ -91,15 +91,15 @@ fn what_is_no_regular_file_is_refused_and_waited_for_by_nobody() {
 
 #[test]
 fn an_alias_inside_its_own_value_is_refused() {
-    told("a: &a [*a]\n", "this alias stands inside the value that it names");
+    assert_refused("a: &a [*a]\n", "this alias stands inside the value that it names");
 }
 
 #[test]
 fn nesting_is_bounded() {
-    told(&"[".repeat(100), "nested deeper than 32 levels");
+    assert_refused(&"[".repeat(100), "nested deeper than 32 levels");
     refused(&"[".repeat(100_000));
-    told(&"- ".repeat(100_000), "nested deeper than 32 levels");
-    told(&"{a: ".repeat(100), "nested deeper than 32 levels");
+    assert_refused(&"- ".repeat(100_000), "nested deeper than 32 levels");
+    assert_refused(&"{a: ".repeat(100), "nested deeper than 32 levels");
 }
 
 #[test]
@@ -116,11 +116,11 @@ fn very_many_mistakes_are_cut_short() {
     for n in 0..100_000 {
         writeln!(keys, "k{n}: 1").unwrap();
     }
-    told(&keys, "more than 1000 keys in one mapping");
+    assert_refused(&keys, "more than 1000 keys in one mapping");
 }
 
 #[test]
-fn very_many_routes_are_lawful_and_quick() {
+fn very_many_routes_are_valid_and_quick() {
     let mut text = String::from("listeners: [{ name: a, address: \"127.0.0.1:1\" }]\nroutes:\n");
     for n in 0..10_000 {
         writeln!(text, "- {{ match: {{ host: h{n}.example.com }}, backend: b{n} }}").unwrap();
@@ -153,7 +153,7 @@ fn a_large_file_is_refused_before_it_is_parsed() {
 }
 
 #[test]
-fn what_is_no_text_is_told_by_its_line() {
+fn what_is_no_text_is_refused_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("binary.yaml");
     std::fs::write(&path, b"a: b\nc: \xff\n").unwrap();
@@ -171,17 +171,17 @@ fn what_is_no_text_is_told_by_its_line() {
 
 #[test]
 fn nothing_more_and_less_than_one_mapping_is_refused() {
-    told("", "the file is empty");
-    told("# only a comment\n", "the file is empty");
-    told("just text", "must hold keys and values");
-    told("- a\n- b\n", "must hold keys and values");
-    told("a: 1\n---\nb: 2\n", "a second document begins here");
-    told("? [a]\n: b\n", "a key must be a word");
-    told("a: !secret b\n", "has no meaning here");
+    assert_refused("", "the file is empty");
+    assert_refused("# only a comment\n", "the file is empty");
+    assert_refused("just text", "must hold keys and values");
+    assert_refused("- a\n- b\n", "must hold keys and values");
+    assert_refused("a: 1\n---\nb: 2\n", "a second document begins here");
+    assert_refused("? [a]\n: b\n", "a key must be a word");
+    assert_refused("a: !secret b\n", "has no meaning here");
 }
 
 #[test]
-fn a_byte_order_mark_and_windows_line_ends_are_lawful() {
+fn a_byte_order_mark_and_windows_line_ends_are_valid() {
     let text = include_str!("../../examples/minimal.yaml").replace('\n', "\r\n");
     config::parse(Path::new("x.yaml"), &format!("\u{feff}{text}")).unwrap_or_else(|found| panic!("{found}"));
 }
@@ -200,7 +200,7 @@ impl Chance {
 }
 
 #[test]
-fn damaged_files_are_told_and_never_panic() {
+fn damaged_files_are_reported_and_never_panic() {
     let seed = match std::env::var("H2GATE_TEST_SEED") {
         Ok(seed) => seed.parse().expect("H2GATE_TEST_SEED is a number"),
         Err(_) => u64::from(std::process::id()) << 20 | 1,

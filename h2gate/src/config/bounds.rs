@@ -244,7 +244,7 @@ http2_bounds!(
     CLIENT,
     http2::Limits::edge(),
     "`limits.client`",
-    "Limits of each connection of a client. Rates count frames of which lawful clients send few; traffic that explains them is not counted, and what backends answered earns a part of one back."
+    "Limits of each connection of a client. Rates count frames of which well-behaved clients send few; traffic that explains them is not counted, and what backends answered earns a part of one back."
 );
 http2_bounds!(
     BACKEND_BOUNDS,

@@ -13,7 +13,7 @@ pub(super) use aws::{bundle_s3, bundle_secrets_manager};
 use super::diagnostic::{Diagnostics, Spanned};
 use super::fields::Fields;
 use super::resolve::Lists;
-use super::values::{self, Wrong};
+use super::values::{self, ValueError};
 use super::{Located, LocatedPath, PathUse};
 
 /// A certificate as the file has it; `None` where a mistake was reported.
@@ -135,7 +135,7 @@ fn source(fields: &Fields<'_>) -> Option<Spanned<FileCertificateSource>> {
     Some(Spanned::new(source, fields.place_of(name.unwrap_or("files"))))
 }
 
-fn domain(text: &str) -> Result<Name, Wrong> {
+fn domain(text: &str) -> Result<Name, ValueError> {
     let lower = values::domain(text)?;
-    Name::parse(&lower).map_err(|error| Wrong::new(error.to_string()))
+    Name::parse(&lower).map_err(|error| ValueError::new(error.to_string()))
 }

@@ -57,7 +57,7 @@ impl<T> Spanned<Option<T>> {
     }
 }
 
-/// The remedy of a mistake, in one line; none, where the message says it all.
+/// The remedy of a mistake, in one line. `None`: the message is enough.
 pub trait Remedy {
     /// The text.
     fn text(self) -> Option<String>;
@@ -81,7 +81,7 @@ impl Remedy for Option<String> {
     }
 }
 
-/// The weight of a diagnostic: says if the configuration can be used in spite of it.
+/// The weight of a diagnostic: with an error, the configuration cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// It cannot.
@@ -134,7 +134,7 @@ pub struct Diagnostics {
 /// Keys beside which people write secrets, also where the text cannot be read as YAML at all.
 const SECRET_KEYS: [&str; 2] = ["hmac_key", "passphrase"];
 
-/// A shorter run of letters of base64 says nothing of a key.
+/// A shorter run of letters of base64 gives nothing of a key away.
 const MIN_PASTED: usize = 8;
 
 /// More errors, or warnings, than anybody reads; the work for each is not free.
@@ -159,12 +159,12 @@ impl Diagnostics {
         self.errors() >= MAX_KEPT
     }
 
-    /// Takes back what was said about a line, for something better.
-    pub(super) fn forget_line(&mut self, line: usize) {
+    /// Removes the diagnostics of a line, in favour of a better one.
+    pub(super) fn remove_line(&mut self, line: usize) {
         self.list.retain(|found| found.place.line != line);
     }
 
-    /// Shows this line with no mistake: a secret may stand there.
+    /// Hides this line: it may hold a secret.
     pub(super) fn conceal(&mut self, line: usize) {
         self.concealed.insert(line);
     }
@@ -389,11 +389,11 @@ mod tests {
         for line in 1..=4 {
             found.error(Place::new(line, 1, 3), "wrong", "correct it");
         }
-        let told = found.to_string();
-        assert!(!told.contains("MHcC"), "{told}");
+        let printed = found.to_string();
+        assert!(!printed.contains("MHcC"), "{printed}");
         assert!(
-            told.contains("  1 | key: |") && told.contains("  3 | (not shown"),
-            "{told}"
+            printed.contains("  1 | key: |") && printed.contains("  3 | (not shown"),
+            "{printed}"
         );
         assert!(!format!("{found:?}").contains("MHcC"));
     }
@@ -403,17 +403,17 @@ mod tests {
         let text = format!("{}WRONG{}", "a".repeat(500), "b".repeat(500));
         let mut found = Diagnostics::new(Path::new("x.yaml"), &text);
         found.error(Place::new(1, 501, 5), "wrong", None);
-        let told = found.to_string();
-        let lines = told.lines().collect::<Vec<_>>();
-        assert!(lines.iter().all(|line| line.len() < 200), "{told}");
-        assert_eq!(lines[1].find("WRONG"), lines[2].find("^^^^^"), "{told}");
+        let printed = found.to_string();
+        let lines = printed.lines().collect::<Vec<_>>();
+        assert!(lines.iter().all(|line| line.len() < 200), "{printed}");
+        assert_eq!(lines[1].find("WRONG"), lines[2].find("^^^^^"), "{printed}");
     }
 
     #[test]
     fn no_number_of_warnings_hides_an_error() {
         let mut found = Diagnostics::new(Path::new("x.yaml"), "a\n");
         for n in 0..1_000 {
-            found.warning(Place::FILE, format!("doubt {n}"), None);
+            found.warning(Place::FILE, format!("warning {n}"), None);
         }
         found.error(Place::FILE, "wrong", None);
         assert_eq!((found.warnings(), found.errors()), (MAX_KEPT, 1));

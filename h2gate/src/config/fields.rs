@@ -15,7 +15,7 @@ use super::diagnostic::{Diagnostics, Place, Remedy, Spanned};
 use super::keys::{Fallback, Key, RATE, Section, Shape, TOP};
 use super::reference::typed;
 use super::tree::{Entry, Node, Value};
-use super::values::{self, Wrong, shorten, write_duration, wrong};
+use super::values::{self, ValueError, shorten, value_error, write_duration};
 use super::{LocatedPath, PathUse, unknown};
 
 /// The reading of one file.
@@ -250,34 +250,34 @@ impl<'a> Fields<'a> {
     }
 
     /// The text behind `name`, read by `read`; without the key, or after a mistake, its default.
-    pub(super) fn spanned<T: Shown>(
+    pub(super) fn spanned<T: AsWritten>(
         &self,
         name: &'static str,
-        read: impl Fn(&str) -> Result<T, Wrong>,
+        read: impl Fn(&str) -> Result<T, ValueError>,
     ) -> Option<Spanned<T>> {
         let key = self.section.key(name)?;
         let entry = self.entry(name);
         let given = entry.and_then(|entry| self.read(&entry.value, key, &read));
         let default = || Some(Spanned::new(read(&key.default()?).ok()?, Place::FILE));
         let value = given.or_else(default)?;
-        self.set_effective(name, typed(key.shape, &value.value.shown()));
+        self.set_effective(name, typed(key.shape, &value.value.as_written()));
         Some(value)
     }
 
     /// Like [`Self::spanned`], without the place.
-    pub(super) fn value<T: Shown>(
+    pub(super) fn value<T: AsWritten>(
         &self,
         name: &'static str,
-        read: impl Fn(&str) -> Result<T, Wrong>,
+        read: impl Fn(&str) -> Result<T, ValueError>,
     ) -> Option<T> {
         self.spanned(name, read).map(|spanned| spanned.value)
     }
 
     /// The texts of the list behind `name`; where the table allows it, one text instead of a list.
-    pub(super) fn values<T: Shown>(
+    pub(super) fn values<T: AsWritten>(
         &self,
         name: &'static str,
-        read: impl Fn(&str) -> Result<T, Wrong>,
+        read: impl Fn(&str) -> Result<T, ValueError>,
     ) -> Vec<Spanned<T>> {
         let (Some(entry), Some(key)) = (self.entry(name), self.section.key(name)) else {
             return self.spanned(name, read).into_iter().collect();
@@ -288,7 +288,7 @@ impl<'a> Fields<'a> {
         };
         let values = nodes.iter().filter_map(|node| self.read(node, key, &read));
         let values = values.collect::<Vec<_>>();
-        let shown = values.iter().map(|value| value.value.shown());
+        let shown = values.iter().map(|value| value.value.as_written());
         self.set_effective(name, shown.collect::<Vec<_>>());
         values
     }
@@ -301,7 +301,7 @@ impl<'a> Fields<'a> {
         let read = |text: &str| {
             let word = words.iter().find(|word| **word == text);
             word.copied().ok_or_else(
-                || wrong!("`{}` is not possible here", shorten(text); "write {}", words.join(" or ")),
+                || value_error!("`{}` is not possible here", shorten(text); "write {}", words.join(" or ")),
             )
         };
         self.value(name, read).unwrap_or_default()
@@ -428,7 +428,12 @@ impl<'a> Fields<'a> {
         Some(Spanned::new(value, place))
     }
 
-    fn read<T>(&self, node: &Node, key: &Key, read: impl Fn(&str) -> Result<T, Wrong>) -> Option<Spanned<T>> {
+    fn read<T>(
+        &self,
+        node: &Node,
+        key: &Key,
+        read: impl Fn(&str) -> Result<T, ValueError>,
+    ) -> Option<Spanned<T>> {
         let Value::Text(text) = &node.value else {
             // An item of a list is one text.
             let shape = match key.shape {
@@ -438,9 +443,9 @@ impl<'a> Fields<'a> {
             self.report_kind(node, key.name, shape);
             return None;
         };
-        let Wrong { message, remedy } = match read(text) {
+        let ValueError { message, remedy } = match read(text) {
             Ok(value) => return Some(Spanned::new(value, node.place)),
-            Err(wrong) => wrong,
+            Err(error) => error,
         };
         if values::may_hold_secret(text) {
             self.reading.found.borrow_mut().conceal(node.place.line);
@@ -489,22 +494,22 @@ impl<'a> Fields<'a> {
 }
 
 /// A value as the effective configuration shows it: in the form that the file would have it.
-pub(super) trait Shown {
-    fn shown(&self) -> String;
+pub(super) trait AsWritten {
+    fn as_written(&self) -> String;
 }
 
-macro_rules! shown {
-    ($($type:ty: $value:ident => $shown:expr;)*) => {$(
-        impl Shown for $type {
-            fn shown(&self) -> String {
+macro_rules! as_written {
+    ($($type:ty: $value:ident => $text:expr;)*) => {$(
+        impl AsWritten for $type {
+            fn as_written(&self) -> String {
                 let $value = self;
-                $shown
+                $text
             }
         }
     )*};
 }
 
-shown! {
+as_written! {
     String: text => text.clone();
     &str: text => (*text).to_owned();
     bool: switch => switch.to_string();

@@ -5,7 +5,7 @@ use super::diagnostic::{Diagnostics, Place};
 use super::keys::{Section, Shape, TOP, walk};
 use super::values::shorten;
 
-/// YAML forbids tabs for indentation, but its parser says it poorly. `true` if there were any.
+/// YAML forbids tabs for indentation, but its parser reports them poorly. `true` if there were any.
 pub(super) fn report_tabs(found: &mut Diagnostics) -> bool {
     let tab = |(n, line): (usize, &str)| {
         let rest = line.trim_start_matches([' ', '\t']);
@@ -162,8 +162,8 @@ fn key_of(line: &str) -> Option<(usize, &str)> {
     (word && (value.is_empty() || value.starts_with(' '))).then_some((line.len() - rest.len(), key))
 }
 
-/// Characters that begin a value only in quotes: what stands before one, how many characters of it are the value's, what
-/// the value is, and the mistake.
+/// Beginnings of values that need quotes: the text to look for, the number of its last characters that belong to the
+/// value, the noun for the value, and the mistake.
 const UNQUOTED: [(&str, usize, &str, &str); 11] = {
     const LIST: &str = "YAML reads a bare `[` as the begin of a list";
     const ALIAS: &str = "YAML reads a bare `*` as the name of an alias";

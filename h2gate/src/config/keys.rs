@@ -102,7 +102,7 @@ pub(super) enum Form {
 pub(super) enum Fallback {
     /// It cannot be left out.
     Required,
-    /// Nor can this; the code that reads it says so, in words that fit what stands beside it.
+    /// It cannot be left out either; the code that reads it reports that, with what the keys beside it say.
     RequiredThere,
     /// No value; the text says what that means.
     Absent(&'static str),

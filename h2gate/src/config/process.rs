@@ -11,10 +11,10 @@ use super::bounds::{Amount, BACKEND_BOUNDS, BoundTable, CLIENT_BOUNDS, LIMIT_BOU
 use super::diagnostic::{Place, Spanned};
 use super::fields::Fields;
 use super::unknown::closest_or;
-use super::values::{self, Wrong, shorten, wrong};
+use super::values::{self, ValueError, shorten, value_error};
 use super::{Admin, Log, LogFormat, NO_STATE, cgroup};
 
-/// The address that the admin interface listens on unless told otherwise.
+/// The address that the admin interface listens on unless the file names another.
 pub(crate) const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 
 /// The crates that are ours, by which parts of the log are named.
@@ -79,12 +79,12 @@ pub(super) fn log(file: &Fields<'_>) -> Log {
 }
 
 /// `info` or `info,gateway=debug`: one level for all, then levels of parts.
-fn log_level(text: &str) -> Result<String, Wrong> {
+fn log_level(text: &str) -> Result<String, ValueError> {
     let mut parts = text.split(',').map(str::trim);
     let mut written = level(parts.next().unwrap_or_default())?.to_owned();
     for part in parts {
         let Some((component, value)) = part.split_once('=') else {
-            return Err(wrong!(
+            return Err(value_error!(
                 "`{part}` names no part of the program";
                 "write PART=LEVEL, as in info,gateway=debug"
             ));
@@ -94,18 +94,23 @@ fn log_level(text: &str) -> Result<String, Wrong> {
             let remedy = closest_or(component, &known, || {
                 format!("parts are {}", LOG_PARTS.join(", "))
             });
-            return Err(wrong!("there is no part `{}`", shorten(component); "{remedy}"));
+            return Err(value_error!("there is no part `{}`", shorten(component); "{remedy}"));
         }
         written.push_str(&format!(",{component}={}", level(value)?));
     }
     Ok(written)
 }
 
-fn level(text: &str) -> Result<&'static str, Wrong> {
+fn level(text: &str) -> Result<&'static str, ValueError> {
     let lower = text.to_ascii_lowercase();
     let name = if lower == "warning" { "warn" } else { &lower };
     let level = LEVELS.into_iter().find(|level| *level == name);
-    level.ok_or_else(|| wrong!("`{}` is not a level", shorten(text); "levels are {}", LEVELS.join(", ")))
+    level.ok_or_else(|| {
+        value_error!(
+            "`{}` is not a level", shorten(text);
+            "levels are {}", LEVELS.join(", ")
+        )
+    })
 }
 
 pub(super) fn access_log(file: &Fields<'_>) -> Option<Spanned<Destination>> {

@@ -16,7 +16,7 @@ use super::tree::Node;
 use super::trust::FileTrust;
 use super::{Destination, Examination, Resolved, process};
 
-/// The lists of the file, and the names of what is referred to. No entry has been held against another yet.
+/// The lists of the file, and the names of what is referred to. References are not resolved yet.
 #[derive(Debug)]
 pub(super) struct Lists {
     pub(super) listeners: Vec<FileListener>,
@@ -115,7 +115,7 @@ pub(super) fn resolve(path: &Path, root: &Node, found: Diagnostics) -> Examinati
         .collect::<Vec<_>>();
     let routes = route::resolve(&lists, &mut found);
     if found.errors() == 0 {
-        lists.report_doubts(&routes, &mut found);
+        lists.report_warnings(&routes, &mut found);
     }
     let trust_bundles = lists
         .trust_bundles
@@ -186,7 +186,7 @@ fn addresses(listeners: &[FileListener], admin: Spanned<SocketAddr>) -> Vec<(Str
 }
 
 /// Two listeners for RPCs of which the first demands certificates of one trust bundle and the second does not.
-fn unlike(listeners: &[FileListener]) -> Option<(&str, &str)> {
+fn differing_client_auth(listeners: &[FileListener]) -> Option<(&str, &str)> {
     let of_rpcs = listeners.iter().filter(|listener| listener.http.is_none());
     let all = of_rpcs.filter_map(|listener| {
         let demanded = listener.tls.as_ref().and_then(FileTls::demanded_trust);
@@ -201,7 +201,7 @@ fn unlike(listeners: &[FileListener]) -> Option<(&str, &str)> {
 /// Warnings: settings that can run, but are probably not meant. Only reported without an error, since a mistyped
 /// reference leaves its target unused as well.
 impl Lists {
-    fn report_doubts(&self, routes: &[Route], found: &mut Diagnostics) {
+    fn report_warnings(&self, routes: &[Route], found: &mut Diagnostics) {
         self.report_shared_routes(found);
         for (place, listener) in backend::loops(&self.backends, &self.listeners) {
             let message =
@@ -264,7 +264,8 @@ impl Lists {
     fn report_shared_routes(&self, found: &mut Diagnostics) {
         let shared = self.routes.iter().filter(|route| route.listeners.is_empty());
         let shared = shared.map(|route| route.place).collect::<Vec<_>>();
-        let (Some((demanding, other)), [first, others @ ..]) = (unlike(&self.listeners), shared.as_slice())
+        let (Some((demanding, other)), [first, others @ ..]) =
+            (differing_client_auth(&self.listeners), shared.as_slice())
         else {
             return;
         };

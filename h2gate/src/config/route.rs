@@ -7,7 +7,7 @@ use gateway::settings::Route;
 use super::diagnostic::{Diagnostics, Place, Spanned};
 use super::fields::Fields;
 use super::resolve::Lists;
-use super::values::{self, Wrong};
+use super::values::{self, ValueError};
 
 /// A route as the file has it; `None` where a mistake was reported.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl FileRoute {
         let before = fields.errors();
         let matched = fields.map("match");
         let of_match = matched.as_ref();
-        let values = |name, read: fn(&str) -> Result<String, Wrong>| {
+        let values = |name, read: fn(&str) -> Result<String, ValueError>| {
             of_match.map_or(Vec::new(), |matched| matched.values(name, read))
         };
         let (listeners, hosts) = (

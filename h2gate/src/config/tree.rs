@@ -132,8 +132,8 @@ fn report_syntax(error: &ScanError, found: &mut Diagnostics) {
         Place::new(marker.line(), marker.col() + 1, 1)
     };
     let (place, message, remedy) = indentation::explain_syntax(found.text(), place, error.info());
-    // The same slip may have been told already as a line that was joined to the one before.
-    found.forget_line(place.line);
+    // The same mistake may have been reported already as a line that was joined to the one before.
+    found.remove_line(place.line);
     found.error(place, message, remedy);
 }
 
@@ -175,7 +175,7 @@ impl Builder<'_> {
                 }
                 let mut text = text.into_owned();
                 let is_joined = style == ScalarStyle::Plain && span.end.line() > span.start.line();
-                // What is joined is looked for in the whole text, so only as often as it can be told.
+                // The joined line is looked for in the whole text, so only as often as it can be reported.
                 if is_joined && !self.found.is_full() {
                     text = self.first_line(span, place);
                 }

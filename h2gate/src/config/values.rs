@@ -1,5 +1,5 @@
-//! Text → typed values: durations, sizes, numbers, addresses, domains. Pure; each says what is wrong
-//! and what to write instead.
+//! Text → typed values: durations, sizes, numbers, addresses, domains. Pure; an error names the mistake
+//! and the remedy.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -18,32 +18,32 @@ pub(super) use remote::{
 
 /// The reason why a text is not the value that a key wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(super) struct ValueError {
     pub(super) message: String,
     pub(super) remedy: Option<String>,
 }
 
-impl Wrong {
+impl ValueError {
     pub(super) fn new(message: String) -> Self {
         let remedy = None;
         Self { message, remedy }
     }
 }
 
-/// A [`Wrong`]: the message, and behind a `;` the remedy; both as in [`format!`].
-macro_rules! wrong {
+/// A [`ValueError`]: the message, and behind a `;` the remedy; both as in [`format!`].
+macro_rules! value_error {
     ($message:literal $(, $value:expr)*) => {
-        $crate::config::values::Wrong::new(format!($message $(, $value)*))
+        $crate::config::values::ValueError::new(format!($message $(, $value)*))
     };
     ($message:literal $(, $value:expr)*; $remedy:literal $(, $instead:expr)*) => {
-        $crate::config::values::Wrong {
+        $crate::config::values::ValueError {
             message: format!($message $(, $value)*),
             remedy: Some(format!($remedy $(, $instead)*)),
         }
     };
 }
 
-pub(super) use wrong;
+pub(super) use value_error;
 
 /// `a`, `b`, `c`: for messages.
 pub(super) fn listed(names: &[&str]) -> String {
@@ -70,12 +70,16 @@ const SIZE_UNITS: [(&str, u64); 7] = [
 ];
 
 /// `500ms`, `10s`, `1h30m`: whole numbers with units, at least a millisecond.
-pub(super) fn duration(text: &str) -> Result<Duration, Wrong> {
+pub(super) fn duration(text: &str) -> Result<Duration, ValueError> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(wrong!("`{text}` has no unit"; "write `{text}s` for seconds, or use ms, m, h, d"));
+        return Err(value_error!("`{text}` has no unit"; "write `{text}s` for seconds, or use ms, m, h, d"));
     }
-    let not_a_duration =
-        || wrong!("`{text}` is not a duration"; "write a whole number and a unit: 500ms, 10s, 5m, 1h, 7d");
+    let not_a_duration = || {
+        value_error!(
+            "`{text}` is not a duration";
+            "write a whole number and a unit: 500ms, 10s, 5m, 1h, 7d"
+        )
+    };
     let mut milliseconds = 0_u64;
     let mut rest = text;
     while !rest.is_empty() {
@@ -99,17 +103,17 @@ pub(super) fn duration(text: &str) -> Result<Duration, Wrong> {
     }
     // A hundred years is for ever, and sums with clocks stay far from their ends.
     if milliseconds > 36_500 * 86_400_000 {
-        return Err(wrong!("`{text}` is longer than a hundred years"));
+        return Err(value_error!("`{text}` is longer than a hundred years"));
     }
     match milliseconds {
         0 if text.is_empty() => Err(not_a_duration()),
-        0 => Err(wrong!("a duration must be more than zero")),
+        0 => Err(value_error!("a duration must be more than zero")),
         n => Ok(Duration::from_millis(n)),
     }
 }
 
 /// A duration, read like [`duration`], or zero.
-pub(super) fn age(text: &str) -> Result<Duration, Wrong> {
+pub(super) fn age(text: &str) -> Result<Duration, ValueError> {
     if matches!(text, "0s" | "0ms") {
         Ok(Duration::ZERO)
     } else {
@@ -118,7 +122,7 @@ pub(super) fn age(text: &str) -> Result<Duration, Wrong> {
 }
 
 /// A duration, read like [`duration`] or [`age`], within these bounds.
-pub(super) fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, Wrong> {
+pub(super) fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, ValueError> {
     let given = if least.is_zero() {
         age(text)?
     } else {
@@ -128,7 +132,7 @@ pub(super) fn within(text: &str, least: Duration, most: Duration) -> Result<Dura
         return Ok(given);
     }
     let what = if given < least { "short" } else { "long" };
-    Err(wrong!("`{text}` is too {what}"; "write {} to {}", write_duration(least), write_duration(most)))
+    Err(value_error!("`{text}` is too {what}"; "write {} to {}", write_duration(least), write_duration(most)))
 }
 
 /// The shortest text that [`duration`] reads as the same, to the millisecond.
@@ -145,7 +149,7 @@ pub(super) fn write_duration(value: Duration) -> String {
 }
 
 /// `64KiB`, `4MiB`, `1500B`, `65536`: bytes.
-pub(super) fn size(text: &str) -> Result<u64, Wrong> {
+pub(super) fn size(text: &str) -> Result<u64, ValueError> {
     let digits = text
         .find(|c: char| !(c.is_ascii_digit() || c == '_'))
         .unwrap_or(text.len());
@@ -160,9 +164,9 @@ pub(super) fn size(text: &str) -> Result<u64, Wrong> {
     };
     let number = number.replace('_', "").parse::<u64>().ok();
     match number.zip(factor).and_then(|(n, factor)| n.checked_mul(factor)) {
-        Some(0) => Err(wrong!("a size must be more than zero")),
+        Some(0) => Err(value_error!("a size must be more than zero")),
         Some(bytes) => Ok(bytes),
-        None => Err(wrong!(
+        None => Err(value_error!(
             "`{text}` is not a size";
             "write a whole number and a unit: 1500B, 64KiB, 4MiB, 1GiB"
         )),
@@ -181,32 +185,35 @@ pub(super) fn write_size(bytes: u64) -> String {
 }
 
 /// A whole number from 1; `_` may separate digits.
-pub(super) fn count(text: &str) -> Result<u64, Wrong> {
+pub(super) fn count(text: &str) -> Result<u64, ValueError> {
     let digits = text.starts_with(|c: char| c.is_ascii_digit());
     match text.replace('_', "").parse::<u64>() {
-        Ok(0) => Err(wrong!("must be at least 1"; "write 1 or more, or leave the key out for its default")),
+        Ok(0) => Err(value_error!(
+            "must be at least 1";
+            "write 1 or more, or leave the key out for its default"
+        )),
         Ok(n) if digits => Ok(n),
-        _ => Err(wrong!("`{text}` is not a whole number"; "write digits, such as 1000 or 100_000")),
+        _ => Err(value_error!("`{text}` is not a whole number"; "write digits, such as 1000 or 100_000")),
     }
 }
 
 /// A [`count`] within bounds.
-pub(super) fn count_within(text: &str, bounds: &RangeInclusive<u64>) -> Result<u64, Wrong> {
+pub(super) fn count_within(text: &str, bounds: &RangeInclusive<u64>) -> Result<u64, ValueError> {
     let given = count(text)?;
     if bounds.contains(&given) {
         return Ok(given);
     }
     let what = if given < *bounds.start() { "few" } else { "many" };
     let remedy = format!("write {} to {}", bounds.start(), bounds.end());
-    Err(wrong!("{given} are too {what}"; "{remedy}"))
+    Err(value_error!("{given} are too {what}"; "{remedy}"))
 }
 
 /// `true` or `false`, and nothing else.
-pub(super) fn switch(text: &str) -> Result<bool, Wrong> {
+pub(super) fn switch(text: &str) -> Result<bool, ValueError> {
     match text {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(wrong!("`{text}` is neither true nor false"; "write true or false")),
+        _ => Err(value_error!("`{text}` is neither true nor false"; "write true or false")),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::remote_text::{in_json, in_line};
 
 /// Bytes that may wait; what comes beyond is dropped and counted.
 const MAX_PENDING: usize = 1 << 20;
-/// Octets of one line without its end, whoever says it; the rest is cut off.
+/// Octets of one line without its end, of our own crates and of dependencies; the rest is cut off.
 const MAX_LINE: usize = 4 << 10;
 /// Octets of one value of a JSON line that had to be cut, before others' characters are escaped.
 const MAX_VALUE: usize = 256;
@@ -63,13 +63,13 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Waits until everything so far is written; `false` if that took longer than `patience`.
-    pub(super) fn flush(&self, patience: Duration) -> bool {
+    /// Waits until everything so far is written; `false` if that took longer than `timeout`.
+    pub(super) fn flush(&self, timeout: Duration) -> bool {
         let busy = |pending: &mut Pending| pending.writing || !pending.text.is_empty();
         let waited = self
             .shared
             .changed
-            .wait_timeout_while(self.shared.lock(), patience, busy);
+            .wait_timeout_while(self.shared.lock(), timeout, busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
@@ -121,7 +121,7 @@ impl Shared {
             if dropped > 0 {
                 text.extend_from_slice(lost(dropped, format).as_bytes());
             }
-            // If standard error is gone there is nobody left to tell.
+            // If standard error is gone nothing can be reported.
             let _ = output.write_all(&text).and_then(|()| output.flush());
             text.clear();
             self.lock().writing = false;
@@ -129,7 +129,7 @@ impl Shared {
         }
     }
 
-    /// Waits for text and takes it; tells how many lines were dropped behind it.
+    /// Waits for text and takes it; gives the number of lines dropped behind it.
     fn take(&self, text: &mut Vec<u8>) -> u64 {
         let nothing = |pending: &mut Pending| pending.text.is_empty() && pending.dropped == 0;
         let waited = self.changed.wait_while(self.lock(), nothing);
@@ -270,10 +270,10 @@ mod tests {
         }
         let kept = all.iter().filter(|byte| **byte == b'x').count() / line.len();
         assert!((1024..=2048).contains(&kept), "{kept}");
-        let told = String::from_utf8(all.into_iter().skip(kept << 10).collect()).unwrap();
+        let rest = String::from_utf8(all.into_iter().skip(kept << 10).collect()).unwrap();
         assert!(
-            told.contains("lines of this log were lost") && told.contains("lines="),
-            "{told}"
+            rest.contains("lines of this log were lost") && rest.contains("lines="),
+            "{rest}"
         );
     }
 

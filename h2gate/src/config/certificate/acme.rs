@@ -17,7 +17,7 @@ use crate::config::effective::REDACTED;
 use crate::config::fields::Fields;
 use crate::config::keys::{CAS, KnownCa};
 use crate::config::unknown::closest_or;
-use crate::config::values::{self, Wrong, shorten, wrong};
+use crate::config::values::{self, ValueError, shorten, value_error};
 
 /// Orders at a public CA closer than this soon meet its limits.
 const MIN_INTERVAL_OF_PUBLIC_CAS: Duration = Duration::from_secs(600);
@@ -160,7 +160,7 @@ fn terms(fields: &Fields<'_>, directory: Option<&str>) -> Option<()> {
 }
 
 /// A word that is known, or a URL.
-fn directory(text: &str) -> Result<String, Wrong> {
+fn directory(text: &str) -> Result<String, ValueError> {
     if let Some(known) = CAS.iter().find(|known| known.name == text) {
         return Ok(known.directory.to_owned());
     }
@@ -171,7 +171,7 @@ fn directory(text: &str) -> Result<String, Wrong> {
     let remedy = closest_or(text, &names, || {
         format!("write {}, or the URL of a directory", names.join(", "))
     });
-    Err(wrong!("there is no CA `{}`", shorten(text); "{remedy}"))
+    Err(value_error!("there is no CA `{}`", shorten(text); "{remedy}"))
 }
 
 /// The CA's name for people: the word that is known, or the host.
@@ -194,12 +194,12 @@ fn external_account(fields: &Fields<'_>) -> Option<ExternalAccount> {
     })
 }
 
-fn key_type(text: &str) -> Result<KeyType, Wrong> {
+fn key_type(text: &str) -> Result<KeyType, ValueError> {
     let kind = KeyType::ALL.iter().find(|(name, _)| *name == text);
     kind.map(|(_, kind)| *kind).ok_or_else(|| {
         let names = KeyType::ALL.map(|(name, _)| name);
         let remedy = closest_or(text, &names, || format!("write {}", names.join(", ")));
-        wrong!("`{}` is not a kind of key", shorten(text); "{remedy}")
+        value_error!("`{}` is not a kind of key", shorten(text); "{remedy}")
     })
 }
 

@@ -4,11 +4,11 @@ use certmgr::{Aws, S3Object, S3Objects, S3Source, SecretFormat, SecretsManagerSo
 
 use super::secret;
 use crate::config::fields::Fields;
-use crate::config::values::{self, Wrong, listed, shorten};
+use crate::config::values::{self, ValueError, listed, shorten};
 
 /// Region, endpoint and role; what is not given is that of `around`.
 pub(super) fn aws(fields: &Fields<'_>, around: &Aws) -> Aws {
-    let value = |name, read: fn(&str) -> Result<String, Wrong>, around: &Option<String>| {
+    let value = |name, read: fn(&str) -> Result<String, ValueError>, around: &Option<String>| {
         let given = fields.value(name, read);
         if let (None, Some(around)) = (&given, around) {
             fields.set_effective(name, around.as_str());

@@ -6,23 +6,23 @@ use gateway::settings::EndpointAddress;
 use ipnet::IpNet;
 
 use super::name::domain;
-use super::{Wrong, wrong};
+use super::{ValueError, value_error};
 
 /// `ip:port` to listen on; `[ip]:port` for IPv6.
-pub(in crate::config) fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {
+pub(in crate::config) fn socket_address(text: &str) -> Result<SocketAddr, ValueError> {
     let (host, port) = host_and_port(text, 443)?;
     match host {
-        "" | "*" => Err(wrong!(
+        "" | "*" => Err(value_error!(
             "`{text}` does not say which address";
             "write \"[::]:{port}\" for all addresses, or \"127.0.0.1:{port}\" for this machine alone"
         )),
-        "localhost" => Err(wrong!(
+        "localhost" => Err(value_error!(
             "a listening address must be an IP address";
             "write \"127.0.0.1:{port}\" or \"[::1]:{port}\""
         )),
         host => match ip(host) {
             Some(ip) => Ok(SocketAddr::new(ip, port)),
-            None => Err(wrong!(
+            None => Err(value_error!(
                 "`{host}` is not an IP address";
                 "write \"[::]:{port}\" for all addresses, or one address of this machine"
             )),
@@ -31,30 +31,30 @@ pub(in crate::config) fn socket_address(text: &str) -> Result<SocketAddr, Wrong>
 }
 
 /// `ip:port` or `name:port` to connect to.
-pub(in crate::config) fn endpoint(text: &str) -> Result<EndpointAddress, Wrong> {
+pub(in crate::config) fn endpoint(text: &str) -> Result<EndpointAddress, ValueError> {
     if let Some((scheme, rest)) = text.split_once("://")
         && ["http", "https"].contains(&scheme)
     {
         let host = rest.split('/').next().unwrap_or(rest);
         let port = if host.contains(':') { "" } else { ":50051" };
-        return Err(wrong!(
+        return Err(value_error!(
             "`{text}` is a URL; this version speaks plaintext HTTP/2 (h2c) to backends, and no TLS yet";
             "write host:port, as in {host}{port}"
         ));
     }
     if text.starts_with("unix:") {
-        return Err(wrong!(
+        return Err(value_error!(
             "Unix sockets are not supported";
             "let the backend listen on TCP and write host:port"
         ));
     }
     let (host, port) = host_and_port(text, 50051)?;
     if port == 0 {
-        return Err(wrong!("`{text}` has port 0, which nobody can connect to"));
+        return Err(value_error!("`{text}` has port 0, which nobody can connect to"));
     }
     if let Some(ip) = ip(host) {
         if ip.is_unspecified() {
-            return Err(wrong!(
+            return Err(value_error!(
                 "`{host}` means every address; nobody can connect to it";
                 "write 127.0.0.1:{port} for this machine, or the address of the backend"
             ));
@@ -62,10 +62,10 @@ pub(in crate::config) fn endpoint(text: &str) -> Result<EndpointAddress, Wrong> 
         return Ok(EndpointAddress::Address(SocketAddr::new(ip, port)));
     }
     if host.is_empty() {
-        return Err(wrong!("`{text}` names no host"; "write host:port, such as 127.0.0.1:{port}"));
+        return Err(value_error!("`{text}` names no host"; "write host:port, such as 127.0.0.1:{port}"));
     }
     if host.contains('*') {
-        return Err(wrong!("`{host}` is a pattern; an endpoint is one host"));
+        return Err(value_error!("`{host}` is a pattern; an endpoint is one host"));
     }
     let host = match host.strip_suffix('.') {
         // An absolute name: the resolver's search list is not tried.
@@ -76,18 +76,18 @@ pub(in crate::config) fn endpoint(text: &str) -> Result<EndpointAddress, Wrong> 
 }
 
 /// `10.0.0.0/8`, or one address.
-pub(in crate::config) fn network(text: &str) -> Result<IpNet, Wrong> {
+pub(in crate::config) fn network(text: &str) -> Result<IpNet, ValueError> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address));
     }
     let Ok(network) = text.parse::<IpNet>() else {
-        return Err(wrong!(
+        return Err(value_error!(
             "`{text}` is not a range of addresses";
             "write ADDRESS/BITS, such as 10.0.0.0/8 or fd00::/8, or one address"
         ));
     };
     if network.addr() != network.network() {
-        return Err(wrong!(
+        return Err(value_error!(
             "`{text}` has bits set beyond its /{}", network.prefix_len();
             "write {} for the range, or {} for the one address", network.trunc(), network.addr()
         ));
@@ -96,19 +96,19 @@ pub(in crate::config) fn network(text: &str) -> Result<IpNet, Wrong> {
 }
 
 /// `usual` is the port that remedies name.
-fn host_and_port(text: &str, usual: u16) -> Result<(&str, u16), Wrong> {
+fn host_and_port(text: &str, usual: u16) -> Result<(&str, u16), ValueError> {
     if text.contains("${") || text.starts_with('$') {
-        return Err(wrong!(
+        return Err(value_error!(
             "`{text}` is a variable for a shell";
             "write the value itself: nothing is filled in from the environment here"
         ));
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let rest = rest.trim_matches('/');
-        return Err(wrong!("`{scheme}://` does not belong here"; "write host:port: {rest}"));
+        return Err(value_error!("`{scheme}://` does not belong here"; "write host:port: {rest}"));
     }
     if let Some((before, _)) = text.split_once('/') {
-        return Err(wrong!("`{text}` has a path"; "write host:port alone: {before}"));
+        return Err(value_error!("`{text}` has a path"; "write host:port alone: {before}"));
     }
     if let Ok(address) = text.parse::<Ipv6Addr>() {
         let guess = text.rsplit_once(':').and_then(|(host, port)| {
@@ -117,29 +117,34 @@ fn host_and_port(text: &str, usual: u16) -> Result<(&str, u16), Wrong> {
         });
         let example = guess.unwrap_or_else(|| format!("\"[{address}]:{usual}\""));
         return Err(
-            wrong!("`{text}` has no port"; "IPv6 addresses need brackets before the port: {example}"),
+            value_error!("`{text}` has no port"; "IPv6 addresses need brackets before the port: {example}"),
         );
     }
     let Some((host, port)) = text.rsplit_once(':') else {
         if text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(wrong!("`{text}` is only a port"; "write host:port, such as \"[::]:{text}\""));
+            return Err(value_error!("`{text}` is only a port"; "write host:port, such as \"[::]:{text}\""));
         }
-        return Err(wrong!("`{text}` has no port"; "write host:port, such as {text}:{usual}"));
+        return Err(value_error!("`{text}` has no port"; "write host:port, such as {text}:{usual}"));
     };
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
         if host.starts_with('[') {
-            return Err(wrong!("`{text}` has no port"; "write \"{text}:{usual}\""));
+            return Err(value_error!("`{text}` has no port"; "write \"{text}:{usual}\""));
         }
         let guess = match host.parse::<Ipv6Addr>() {
             Ok(host) => format!("\"[{host}]:{port}\""),
             Err(_) => format!("\"[::1]:{usual}\""),
         };
-        return Err(wrong!("`{text}` has more than one colon"; "IPv6 addresses need brackets: {guess}"));
+        return Err(
+            value_error!("`{text}` has more than one colon"; "IPv6 addresses need brackets: {guess}"),
+        );
     }
     match port.parse::<u16>() {
         Ok(number) if !port.starts_with('+') => Ok((host, number)),
-        _ if port.is_empty() => Err(wrong!("`{text}` has no port"; "write host:port, such as {text}{usual}")),
-        _ => Err(wrong!("`{port}` is not a port"; "a port is a number from 1 to 65535")),
+        _ if port.is_empty() => Err(value_error!(
+            "`{text}` has no port";
+            "write host:port, such as {text}{usual}"
+        )),
+        _ => Err(value_error!("`{port}` is not a port"; "a port is a number from 1 to 65535")),
     }
 }
 
@@ -232,9 +237,9 @@ mod tests {
             network("fd00::/8").map(|n| n.to_string()),
             Ok("fd00::/8".to_owned())
         );
-        let wrong = network("10.0.0.1/8").expect_err("host bits");
+        let error = network("10.0.0.1/8").expect_err("host bits");
         assert_eq!(
-            wrong.remedy.as_deref(),
+            error.remedy.as_deref(),
             Some("write 10.0.0.0/8 for the range, or 10.0.0.1 for the one address")
         );
         assert!(network("ten").is_err());

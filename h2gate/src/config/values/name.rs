@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Wrong, wrong};
+use super::{ValueError, value_error};
 
 /// The longest name.
 const MAX_LABEL: usize = 200;
@@ -11,38 +11,38 @@ const MAX_LABEL: usize = 200;
 pub(in crate::config) const MAX_MADE_LABEL: usize = MAX_LABEL - 10;
 
 /// A name in the configuration; it becomes a metric label and appears in logs.
-pub(in crate::config) fn label(text: &str) -> Result<String, Wrong> {
+pub(in crate::config) fn label(text: &str) -> Result<String, ValueError> {
     label_with(&[], text)
 }
 
 /// The name of a route. Names that are made for routes have `@` and `+`, and are in the effective configuration.
-pub(in crate::config) fn route_label(text: &str) -> Result<String, Wrong> {
+pub(in crate::config) fn route_label(text: &str) -> Result<String, ValueError> {
     label_with(&['@', '+'], text)
 }
 
-fn label_with(others: &[char], text: &str) -> Result<String, Wrong> {
+fn label_with(others: &[char], text: &str) -> Result<String, ValueError> {
     let valid = |c: char| {
         c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '*' | ':') || others.contains(&c)
     };
     if text.is_empty() || text.len() > MAX_LABEL || !text.chars().all(valid) {
         let remedy = "use letters, digits and - _ . / only, at most 200";
-        return Err(wrong!("`{}` is not a usable name", shorten(text); "{remedy}"));
+        return Err(value_error!("`{}` is not a usable name", shorten(text); "{remedy}"));
     }
     Ok(text.to_owned())
 }
 
 /// A DNS name that a certificate covers, `*.example.com`, or an IP address; lower case.
-pub(in crate::config) fn domain(text: &str) -> Result<String, Wrong> {
+pub(in crate::config) fn domain(text: &str) -> Result<String, ValueError> {
     if text.parse::<IpAddr>().is_ok() {
         return Ok(text.to_ascii_lowercase());
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let host = rest.split(['/', ':']).next().unwrap_or(rest);
-        return Err(wrong!("`{scheme}://` does not belong here"; "write the host alone: {host}"));
+        return Err(value_error!("`{scheme}://` does not belong here"; "write the host alone: {host}"));
     }
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     if let Some(address) = bare.filter(|text| text.parse::<IpAddr>().is_ok()) {
-        return Err(wrong!("`{text}` has brackets"; "write {address}"));
+        return Err(value_error!("`{text}` has brackets"; "write {address}"));
     }
     if let Some((host, rest)) = text.split_once(['/', ':']) {
         let part = if rest.bytes().all(|b| b.is_ascii_digit()) {
@@ -50,17 +50,19 @@ pub(in crate::config) fn domain(text: &str) -> Result<String, Wrong> {
         } else {
             "path"
         };
-        return Err(wrong!("`{text}` has a {part}"; "write the host alone: {host}"));
+        return Err(value_error!("`{text}` has a {part}"; "write the host alone: {host}"));
     }
     if !text.is_ascii() {
-        return Err(wrong!("`{text}` has letters beyond ASCII"; "write the form that begins with xn--"));
+        return Err(
+            value_error!("`{text}` has letters beyond ASCII"; "write the form that begins with xn--"),
+        );
     }
     if let Some(relative) = text.strip_suffix('.').filter(|name| !name.is_empty()) {
-        return Err(wrong!("`{text}` ends with a dot"; "write {relative}"));
+        return Err(value_error!("`{text}` ends with a dot"; "write {relative}"));
     }
     let name = text.strip_prefix("*.").unwrap_or(text);
     if name.contains('*') {
-        return Err(wrong!(
+        return Err(value_error!(
             "`{text}` has `*` in a place where it means nothing";
             "`*` stands only for the whole first label, as in *.example.com"
         ));
@@ -77,7 +79,7 @@ pub(in crate::config) fn domain(text: &str) -> Result<String, Wrong> {
         .next()
         .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
     if !labels_valid || last_is_number || name.len() > 253 {
-        return Err(wrong!(
+        return Err(value_error!(
             "`{}` is not a host name", shorten(text);
             "write letters, digits, `-` and `_` between dots, such as api.example.com; a part has at most 63 of them, the whole 253"
         ));
@@ -86,9 +88,9 @@ pub(in crate::config) fn domain(text: &str) -> Result<String, Wrong> {
 }
 
 /// A host that a route matches: as [`domain`], or an IPv6 address in brackets as in `:authority`.
-pub(in crate::config) fn host_pattern(text: &str) -> Result<String, Wrong> {
+pub(in crate::config) fn host_pattern(text: &str) -> Result<String, ValueError> {
     if text == "*" {
-        return Err(wrong!("`*` alone is not a host"; "to match every host leave `host` out"));
+        return Err(value_error!("`*` alone is not a host"; "to match every host leave `host` out"));
     }
     let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match inside.and_then(|inside| inside.parse::<std::net::Ipv6Addr>().ok()) {
@@ -98,20 +100,23 @@ pub(in crate::config) fn host_pattern(text: &str) -> Result<String, Wrong> {
 }
 
 /// `package.Service`.
-pub(in crate::config) fn grpc_service(text: &str) -> Result<String, Wrong> {
+pub(in crate::config) fn grpc_service(text: &str) -> Result<String, ValueError> {
     let trimmed = text.trim_matches('/');
     if let Some((service, method)) = trimmed.split_once('/') {
         let remedy = format!("write `service: {service}` and `method: {method}`");
-        return Err(wrong!("`{text}` is a path"; "{remedy}"));
+        return Err(value_error!("`{text}` is a path"; "{remedy}"));
     }
     if trimmed != text {
-        return Err(wrong!("`{text}` has a slash"; "write `service: {trimmed}`"));
+        return Err(value_error!("`{text}` has a slash"; "write `service: {trimmed}`"));
     }
     if text.contains('*') {
-        return Err(wrong!("a service cannot be a pattern"; "to match every service leave `service` out"));
+        return Err(value_error!(
+            "a service cannot be a pattern";
+            "to match every service leave `service` out"
+        ));
     }
     if !text.split('.').all(identifier) {
-        return Err(wrong!(
+        return Err(value_error!(
             "`{}` is not a gRPC service", shorten(text);
             "write package.Service as in the .proto file"
         ));
@@ -120,15 +125,15 @@ pub(in crate::config) fn grpc_service(text: &str) -> Result<String, Wrong> {
 }
 
 /// `Method`.
-pub(in crate::config) fn grpc_method(text: &str) -> Result<String, Wrong> {
+pub(in crate::config) fn grpc_method(text: &str) -> Result<String, ValueError> {
     if text == "*" {
-        return Err(wrong!("a method cannot be a pattern"; "to match every method leave `method` out"));
+        return Err(value_error!("a method cannot be a pattern"; "to match every method leave `method` out"));
     }
     if let Some((service, method)) = text.trim_start_matches('/').split_once('/') {
-        return Err(wrong!("`{text}` is a path"; "write `service: {service}` and `method: {method}`"));
+        return Err(value_error!("`{text}` is a path"; "write `service: {service}` and `method: {method}`"));
     }
     if !identifier(text) {
-        return Err(wrong!(
+        return Err(value_error!(
             "`{}` is not a gRPC method", shorten(text);
             "write the method's name as in the .proto file"
         ));
@@ -181,8 +186,8 @@ mod tests {
 
     #[test]
     fn an_address_in_brackets_says_what_to_write() {
-        let wrong = domain("[::1]").expect_err("a domain");
-        assert_eq!(wrong.remedy.as_deref(), Some("write ::1"));
+        let error = domain("[::1]").expect_err("a domain");
+        assert_eq!(error.remedy.as_deref(), Some("write ::1"));
     }
 
     #[test]
@@ -209,9 +214,9 @@ mod tests {
             grpc_service("routeguide.RouteGuide"),
             Ok("routeguide.RouteGuide".to_owned())
         );
-        let wrong = grpc_service("/routeguide.RouteGuide/GetFeature").expect_err("path");
+        let error = grpc_service("/routeguide.RouteGuide/GetFeature").expect_err("path");
         assert_eq!(
-            wrong.remedy.as_deref(),
+            error.remedy.as_deref(),
             Some("write `service: routeguide.RouteGuide` and `method: GetFeature`")
         );
         for text in ["", "a..b", "a b", "*", "a.1b", "/a.B"] {

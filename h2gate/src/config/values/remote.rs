@@ -4,33 +4,33 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::Uri;
 
-use super::{Wrong, domain, shorten, wrong};
+use super::{ValueError, domain, shorten, value_error};
 
 /// The port of DNS (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
 
-/// One line of text that some other service understands. A key or certificate itself is told, and not repeated.
-pub(in crate::config) fn text(text: &str) -> Result<String, Wrong> {
+/// One line of text that some other service understands. A key or certificate itself is an error that does not repeat it.
+pub(in crate::config) fn text(text: &str) -> Result<String, ValueError> {
     const MOST: usize = 2_048;
     if text.contains("-----BEGIN") {
-        return Err(wrong!("this is PEM text"; "store it at the source, and give its name here"));
+        return Err(value_error!("this is PEM text"; "store it at the source, and give its name here"));
     }
     if text.is_empty() || text.len() > MOST || text.chars().any(char::is_control) {
-        return Err(wrong!("this must be one line of 1 to {MOST} characters"));
+        return Err(value_error!("this must be one line of 1 to {MOST} characters"));
     }
     Ok(text.to_owned())
 }
 
 /// A path; PEM text itself in its place is a common slip, and must not be repeated in a message.
-pub(in crate::config) fn path(text: &str) -> Result<String, Wrong> {
+pub(in crate::config) fn path(text: &str) -> Result<String, ValueError> {
     if text.contains("-----BEGIN") {
-        return Err(wrong!("this is PEM text"; "write it to a file and give the path"));
+        return Err(value_error!("this is PEM text"; "write it to a file and give the path"));
     }
     if text.is_empty() || text.contains('\0') || text.contains('\n') {
-        return Err(wrong!("this is not a path"; "write the path of a file in one line"));
+        return Err(value_error!("this is not a path"; "write the path of a file in one line"));
     }
     if text.contains("${") || text.contains("$(") {
-        return Err(wrong!(
+        return Err(value_error!(
             "`{}`: variables are not expanded here", shorten(text);
             "write the path itself, or let another program (envsubst) write this file before the start"
         ));
@@ -39,11 +39,11 @@ pub(in crate::config) fn path(text: &str) -> Result<String, Wrong> {
 }
 
 /// `https://host…`; `http://` only to this machine, where nobody can listen in.
-pub(in crate::config) fn url(text: &str) -> Result<String, Wrong> {
-    let not_a_url = || wrong!("`{}` is not a URL", shorten(text); "write https://HOST/PATH");
+pub(in crate::config) fn url(text: &str) -> Result<String, ValueError> {
+    let not_a_url = || value_error!("`{}` is not a URL", shorten(text); "write https://HOST/PATH");
     // Before any message that repeats it.
     if may_hold_secret(text) {
-        return Err(wrong!(
+        return Err(value_error!(
             "the URL holds a user name";
             "leave it out; secrets do not stand in the configuration"
         ));
@@ -55,7 +55,7 @@ pub(in crate::config) fn url(text: &str) -> Result<String, Wrong> {
     match scheme {
         "https" => Ok(text.to_owned()),
         "http" if is_this_machine(authority.host()) => Ok(text.to_owned()),
-        "http" => Err(wrong!(
+        "http" => Err(value_error!(
             "`{}` is not encrypted", shorten(text);
             "write https://; http:// is possible to 127.0.0.1, [::1] and localhost alone"
         )),
@@ -64,7 +64,7 @@ pub(in crate::config) fn url(text: &str) -> Result<String, Wrong> {
 }
 
 /// The URL of an SQS queue; its ARN and its name alone are common slips.
-pub(in crate::config) fn queue(text: &str) -> Result<String, Wrong> {
+pub(in crate::config) fn queue(text: &str) -> Result<String, ValueError> {
     let arn = text
         .strip_prefix("arn:")
         .map(|rest| rest.split(':').collect::<Vec<_>>());
@@ -74,17 +74,17 @@ pub(in crate::config) fn queue(text: &str) -> Result<String, Wrong> {
         } else {
             "amazonaws.com"
         };
-        return Err(wrong!(
+        return Err(value_error!(
             "this is the ARN of a queue";
             "write its URL: https://sqs.{region}.{cloud}/{account}/{name}"
         ));
     }
     let shape = "write https://sqs.REGION.amazonaws.com/ACCOUNT/NAME";
-    let given = url(text).map_err(|wrong| match text.contains("://") {
-        true => wrong,
-        false => Wrong {
+    let given = url(text).map_err(|error| match text.contains("://") {
+        true => error,
+        false => ValueError {
             remedy: Some(shape.to_owned()),
-            ..wrong
+            ..error
         },
     })?;
     let path = given.parse::<Uri>().ok();
@@ -94,7 +94,7 @@ pub(in crate::config) fn queue(text: &str) -> Result<String, Wrong> {
         .filter(|part| !part.is_empty());
     match parts.count() {
         2.. => Ok(given),
-        _ => Err(wrong!("the URL names no queue"; "{shape}")),
+        _ => Err(value_error!("the URL names no queue"; "{shape}")),
     }
 }
 
@@ -121,9 +121,9 @@ fn is_this_machine(host: &str) -> bool {
 }
 
 /// `somebody@example.com`, without `mailto:`.
-pub(in crate::config) fn mail(text: &str) -> Result<String, Wrong> {
+pub(in crate::config) fn mail(text: &str) -> Result<String, ValueError> {
     if let Some(address) = text.strip_prefix("mailto:") {
-        return Err(wrong!("`mailto:` does not belong here"; "write {}", shorten(address)));
+        return Err(value_error!("`mailto:` does not belong here"; "write {}", shorten(address)));
     }
     let valid = text.split_once('@').is_some_and(|(local, host)| {
         let local_valid = !local.is_empty() && local.chars().all(|c| c.is_ascii_graphic() && c != ',');
@@ -132,19 +132,22 @@ pub(in crate::config) fn mail(text: &str) -> Result<String, Wrong> {
     if valid && text.len() <= 254 {
         Ok(text.to_owned())
     } else {
-        Err(wrong!("`{}` is not a mail address", shorten(text); "write NAME@DOMAIN, as in ops@example.com"))
+        Err(value_error!(
+            "`{}` is not a mail address", shorten(text);
+            "write NAME@DOMAIN, as in ops@example.com"
+        ))
     }
 }
 
 /// `ip:port` or `ip`.
-pub(in crate::config) fn resolver(text: &str) -> Result<SocketAddr, Wrong> {
+pub(in crate::config) fn resolver(text: &str) -> Result<SocketAddr, ValueError> {
     let alone = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT));
     alone
         .or_else(|_| text.parse::<SocketAddr>())
         .ok()
         .filter(|address| address.port() != 0 && !address.ip().is_unspecified())
         .ok_or_else(|| {
-            wrong!(
+            value_error!(
                 "`{}` is not the address of a name server", shorten(text);
                 "write IP:PORT, as in \"10.0.0.2:53\""
             )
@@ -152,7 +155,7 @@ pub(in crate::config) fn resolver(text: &str) -> Result<SocketAddr, Wrong> {
 }
 
 /// `arn:aws:iam::123456789012:role/name`.
-pub(in crate::config) fn role(text: &str) -> Result<String, Wrong> {
+pub(in crate::config) fn role(text: &str) -> Result<String, ValueError> {
     let mut parts = text.splitn(6, ':');
     let valid = parts.next() == Some("arn")
         && parts.next().is_some_and(|partition| partition.starts_with("aws"))
@@ -162,25 +165,28 @@ pub(in crate::config) fn role(text: &str) -> Result<String, Wrong> {
     if valid {
         Ok(text.to_owned())
     } else {
-        Err(wrong!("`{}` is not the ARN of a role", shorten(text); "write arn:aws:iam::ACCOUNT:role/NAME"))
+        Err(value_error!(
+            "`{}` is not the ARN of a role", shorten(text);
+            "write arn:aws:iam::ACCOUNT:role/NAME"
+        ))
     }
 }
 
 /// `eu-central-1`.
-pub(in crate::config) fn region(text: &str) -> Result<String, Wrong> {
+pub(in crate::config) fn region(text: &str) -> Result<String, ValueError> {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !text.is_empty() && text.len() <= 40 && text.chars().all(valid) {
         Ok(text.to_owned())
     } else {
-        Err(wrong!("`{}` is not a region", shorten(text); "write its code, as in eu-central-1"))
+        Err(value_error!("`{}` is not a region", shorten(text); "write its code, as in eu-central-1"))
     }
 }
 
 /// A bucket's name, or the ARN of an access point.
-pub(in crate::config) fn bucket(text: &str) -> Result<String, Wrong> {
+pub(in crate::config) fn bucket(text: &str) -> Result<String, ValueError> {
     if let Some(rest) = text.strip_prefix("s3://") {
         let name = rest.split('/').next().unwrap_or(rest);
-        return Err(wrong!("`s3://` does not belong here"; "write the name alone: {}", shorten(name)));
+        return Err(value_error!("`s3://` does not belong here"; "write the name alone: {}", shorten(name)));
     }
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     let is_name = (3..=63).contains(&text.len()) && text.chars().all(valid);
@@ -188,7 +194,7 @@ pub(in crate::config) fn bucket(text: &str) -> Result<String, Wrong> {
     if is_name || is_access_point {
         Ok(text.to_owned())
     } else {
-        Err(wrong!(
+        Err(value_error!(
             "`{}` is not the name of a bucket", shorten(text);
             "names have 3 to 63 small letters, digits, - and ."
         ))
@@ -196,17 +202,17 @@ pub(in crate::config) fn bucket(text: &str) -> Result<String, Wrong> {
 }
 
 /// A variable of the environment.
-pub(in crate::config) fn variable(text: &str) -> Result<String, Wrong> {
+pub(in crate::config) fn variable(text: &str) -> Result<String, ValueError> {
     let name = text.strip_prefix('$').unwrap_or(text);
     let valid = !name.is_empty()
         && name.len() <= 200
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     match valid {
-        true if name != text => Err(wrong!("`$` does not belong here"; "write the name alone: {name}")),
+        true if name != text => Err(value_error!("`$` does not belong here"; "write the name alone: {name}")),
         true => Ok(text.to_owned()),
         // It may be the secret itself.
-        false => Err(wrong!(
+        false => Err(value_error!(
             "this is not the name of a variable";
             "write the name of a variable of the environment, as in ACME_HMAC_KEY"
         )),
@@ -242,8 +248,8 @@ mod tests {
 
     #[test]
     fn a_password_in_a_url_is_not_repeated() {
-        let wrong = url("https://user:password@example.com/").expect_err("a password");
-        assert!(!format!("{wrong:?}").contains("password@"), "{wrong:?}");
+        let error = url("https://user:password@example.com/").expect_err("a password");
+        assert!(!format!("{error:?}").contains("password@"), "{error:?}");
     }
 
     #[test]

@@ -1,6 +1,5 @@
-//! Log lines of dependencies: strangers can make some of them speak at every connection, so each place in their code
-//! has one
-//! line a minute. What our own crates say has its measure where it is said.
+//! Log lines of dependencies: strangers can cause some of them at every connection, so each place in their code has one
+//! line a minute. Our own crates bound their lines themselves.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,17 +14,17 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{LOG_PARTS, LogFormat};
 
-/// One line per place in this time.
-const QUIET: Duration = Duration::from_secs(60);
-/// Places are in the code, so there are few; a bound all the same, beyond which nothing is told.
+/// The time in which a call site has one line.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Call sites are in the code, so there are few; a bound all the same, beyond which nothing is logged.
 const MAX_CALL_SITES: usize = 1024;
 
-/// Formats as `format` does, and leaves out what was told lately.
+/// Formats as `format` does, and leaves out lines of call sites that had one lately.
 #[derive(Debug)]
 pub(super) struct Throttled<F> {
     format: F,
     style: LogFormat,
-    told: Mutex<Told>,
+    recent: Mutex<RecentLines>,
 }
 
 impl<F> Throttled<F> {
@@ -33,7 +32,7 @@ impl<F> Throttled<F> {
         Self {
             format,
             style,
-            told: Mutex::default(),
+            recent: Mutex::default(),
         }
     }
 }
@@ -53,8 +52,8 @@ where
         let times = match CallSite::of_dependency(event) {
             None => 1,
             Some(place) => {
-                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-                told.times(place, Instant::now())
+                let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+                recent.times(place, Instant::now())
             }
         };
         match times {
@@ -130,24 +129,24 @@ impl Visit for CallSite {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// The last line of each place: its time, and the number of lines left out since.
+/// The last line of each call site: its time, and the number of lines left out since.
 #[derive(Debug, Default)]
-struct Told(HashMap<CallSite, (Instant, u64)>);
+struct RecentLines(HashMap<CallSite, (Instant, u64)>);
 
-impl Told {
+impl RecentLines {
     /// The number of events that a line now stands for; 0 for no line.
     fn times(&mut self, place: CallSite, now: Instant) -> u64 {
-        let is_quiet = |told: Instant| now.saturating_duration_since(told) < QUIET;
-        if let Some((told, unsaid)) = self.0.get_mut(&place) {
-            if is_quiet(*told) {
-                *unsaid += 1;
+        let is_recent = |logged_at: Instant| now.saturating_duration_since(logged_at) < INTERVAL;
+        if let Some((logged_at, suppressed)) = self.0.get_mut(&place) {
+            if is_recent(*logged_at) {
+                *suppressed += 1;
                 return 0;
             }
-            *told = now;
-            return 1 + std::mem::take(unsaid);
+            *logged_at = now;
+            return 1 + std::mem::take(suppressed);
         }
         if self.0.len() >= MAX_CALL_SITES {
-            self.0.retain(|_, (told, _)| is_quiet(*told));
+            self.0.retain(|_, (logged_at, _)| is_recent(*logged_at));
         }
         if self.0.len() >= MAX_CALL_SITES {
             return 0;
@@ -176,24 +175,24 @@ mod tests {
 
     #[test]
     fn a_place_has_one_line_a_minute_with_how_many_it_stands_for() {
-        let (mut told, start) = (Told::default(), Instant::now());
-        assert_eq!(told.times(place(1), start), 1);
+        let (mut recent, start) = (RecentLines::default(), Instant::now());
+        assert_eq!(recent.times(place(1), start), 1);
         for _ in 0..2_000 {
-            assert_eq!(told.times(place(1), start + Duration::from_secs(59)), 0);
+            assert_eq!(recent.times(place(1), start + Duration::from_secs(59)), 0);
         }
-        assert_eq!(told.times(place(2), start + Duration::from_secs(59)), 1);
-        assert_eq!(told.times(place(1), start + Duration::from_secs(60)), 2_001);
-        assert_eq!(told.times(place(1), start + Duration::from_secs(120)), 1);
+        assert_eq!(recent.times(place(2), start + Duration::from_secs(59)), 1);
+        assert_eq!(recent.times(place(1), start + Duration::from_secs(60)), 2_001);
+        assert_eq!(recent.times(place(1), start + Duration::from_secs(120)), 1);
     }
 
     #[test]
     fn places_are_bounded_and_the_new_ones_wait_for_the_old() {
-        let (mut told, start) = (Told::default(), Instant::now());
+        let (mut recent, start) = (RecentLines::default(), Instant::now());
         let lines = 0..2 * MAX_CALL_SITES as u64;
-        let said: u64 = lines.map(|line| told.times(place(line), start)).sum();
-        assert_eq!(said, MAX_CALL_SITES as u64);
-        assert_eq!(told.times(place(9_999), start + QUIET), 1);
-        assert_eq!(told.0.len(), 1);
+        let logged: u64 = lines.map(|line| recent.times(place(line), start)).sum();
+        assert_eq!(logged, MAX_CALL_SITES as u64);
+        assert_eq!(recent.times(place(9_999), start + INTERVAL), 1);
+        assert_eq!(recent.0.len(), 1);
     }
 
     #[derive(Debug, Clone, Default)]
