@@ -159,7 +159,7 @@ impl Revocations {
 
     fn serves(&self, fingerprint: Fingerprint) -> bool {
         let serves =
-            |status: certstore::Status| status.serving.is_some_and(|one| one.fingerprint == fingerprint);
+            |status: certstore::Status| status.serving.is_some_and(|one| one.fingerprint() == fingerprint);
         self.reader.list().into_iter().any(serves)
     }
 

@@ -33,8 +33,8 @@ pub use prove::{Evidence, Profile, ProveError, prove};
 pub use remote_text::{RemoteText, is_shown};
 pub use resolver::{Resolution, Resolver, take_resolution};
 pub use rustls_pki_types::UnixTime;
-pub use serving::{Proved, Refusal, Serving};
-pub use store::{Bundle, ClientTrust, Installed, Reader, ServingStatus, Status, TrustStatus, Writer, store};
+pub use serving::{Proved, Refusal, Serving, Status};
+pub use store::{Bundle, ClientTrust, Installed, Reader, TrustStatus, Writer, store};
 pub use trust::{Identity, ProvedTrust, TrustBundle, TrustError, lacks_bundle};
 
 /// An instant as RFC 3339 in UTC, to the second: `2026-03-01T00:00:00Z`.

@@ -77,3 +77,14 @@ pub struct Refusal {
     /// The time of the refusal.
     pub at: UnixTime,
 }
+
+/// The state of one certificate or trust bundle, for an admin page.
+#[derive(Debug)]
+pub struct Status<B = CertBundle> {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The bundle that serves; `None` until the first install.
+    pub serving: Option<Arc<Serving<B>>>,
+    /// The refusal of the newest candidate; `None` if it serves.
+    pub refusal: Option<Refusal>,
+}

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::serving::{Refusal, Serving};
+use crate::serving::{Refusal, Serving, Status};
 
 /// The slots of one kind of bundle.
 #[derive(Debug)]
@@ -78,12 +78,16 @@ impl<B> Slots<B> {
     }
 
     /// The slots that the configuration names, in the order of the names.
-    pub(crate) fn declared<T>(&self, of: impl Fn(&Arc<str>, &Content<B>) -> T) -> Vec<T> {
-        let of = |slot: &Arc<Slot<B>>| {
+    pub(crate) fn list(&self) -> Vec<Status<B>> {
+        let status = |slot: &Arc<Slot<B>>| {
             let content = slot.content.load();
-            content.declared.then(|| of(&slot.name, &content))
+            content.declared.then(|| Status {
+                name: Arc::clone(&slot.name),
+                serving: content.serving.clone(),
+                refusal: content.refusal.clone(),
+            })
         };
-        self.lock().values().filter_map(of).collect()
+        self.lock().values().filter_map(status).collect()
     }
 
     /// Removes the slot; one that is in use is no longer declared, and goes on with its bundle.

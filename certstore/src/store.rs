@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::bundle::{CertBundle, Fingerprint, KeyKind, Name, Warning};
+use crate::bundle::{CertBundle, Fingerprint};
 use crate::challenge::Challenges;
 use crate::resolver::{Resolver, Table};
-use crate::serving::{Proved, Refusal, Serving};
+use crate::serving::{Proved, Refusal, Serving, Status};
 use crate::slot::{Content, Slot, Slots};
 use crate::trust::{TrustBundle, Verifier};
 
@@ -40,38 +40,8 @@ pub struct Installed {
     pub changed: bool,
 }
 
-/// The state of one certificate or trust bundle, for an admin page.
-#[derive(Debug, Clone)]
-pub struct Status<S = ServingStatus> {
-    /// Its name in the configuration.
-    pub name: Arc<str>,
-    /// The bundle that serves; `None` until the first install.
-    pub serving: Option<S>,
-    /// The refusal of the newest candidate; `None` if it serves.
-    pub refusal: Option<Refusal>,
-}
-
 /// The state of one trust bundle.
-pub type TrustStatus = Status<Arc<Serving<TrustBundle>>>;
-
-/// The facts about the bundle that serves. No secret among them.
-#[derive(Debug, Clone)]
-pub struct ServingStatus {
-    /// The fingerprint of the bundle.
-    pub fingerprint: Fingerprint,
-    /// The number of the install, which grows with each.
-    pub install: u64,
-    /// The names that the certificate is good for.
-    pub names: Vec<Name>,
-    /// Valid from.
-    pub not_before: UnixTime,
-    /// Valid until.
-    pub not_after: UnixTime,
-    /// The kind of its key.
-    pub key_kind: KeyKind,
-    /// Oddities that are valid but worth knowing.
-    pub warnings: Vec<Warning>,
-}
+pub type TrustStatus = Status<TrustBundle>;
 
 /// A kind of bundle that the store swaps.
 pub trait Bundle: fmt::Debug + Send + Sync + Sized + 'static {
@@ -229,20 +199,12 @@ impl Reader {
 
     /// All declared certificates, by name.
     pub fn list(&self) -> Vec<Status> {
-        self.books.certificates.declared(|name, content| Status {
-            name: Arc::clone(name),
-            serving: content.serving.as_deref().map(ServingStatus::of),
-            refusal: content.refusal.clone(),
-        })
+        self.books.certificates.list()
     }
 
     /// All declared trust bundles, by name.
     pub fn trust_list(&self) -> Vec<TrustStatus> {
-        self.books.trust.declared(|name, content| Status {
-            name: Arc::clone(name),
-            serving: content.serving.clone(),
-            refusal: content.refusal.clone(),
-        })
+        self.books.trust.list()
     }
 
     /// The CAs of the trust bundle that serves under this name, for `Profile::anchors`. `None`: it is not there yet.
@@ -293,21 +255,6 @@ impl Reader {
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader").finish_non_exhaustive()
-    }
-}
-
-impl ServingStatus {
-    fn of(serving: &Serving) -> Self {
-        let bundle = serving.bundle();
-        Self {
-            fingerprint: bundle.fingerprint(),
-            install: serving.install(),
-            names: bundle.names().to_vec(),
-            not_before: bundle.not_before(),
-            not_after: bundle.not_after(),
-            key_kind: bundle.key_kind(),
-            warnings: bundle.warnings().to_vec(),
-        }
     }
 }
 

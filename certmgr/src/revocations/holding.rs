@@ -204,8 +204,8 @@ impl Revocations {
     /// `None`: the certificate does not serve here, or another process has the whole right.
     async fn share_of(&self, fingerprint: Fingerprint) -> Result<Option<Share>, StoreError> {
         let serving = self.reader.list().into_iter().filter_map(|status| status.serving);
-        let mut of_it = serving.filter(|serving| serving.fingerprint == fingerprint);
-        let Some(names) = of_it.next().map(|serving| serving.names) else {
+        let mut of_it = serving.filter(|serving| serving.fingerprint() == fingerprint);
+        let Some(names) = of_it.next().map(|serving| serving.bundle().names().to_vec()) else {
             return Ok(None);
         };
         let lease = self.try_share(&whole(fingerprint)).await?;
@@ -229,7 +229,7 @@ impl Revocations {
         let has = |name: &Name| {
             serving
                 .iter()
-                .flat_map(|one| &one.names)
+                .flat_map(|one| one.bundle().names())
                 .any(|other| other.covers(name))
         };
         names.iter().all(has)

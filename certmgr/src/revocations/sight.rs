@@ -83,7 +83,7 @@ impl Revocations {
             None => unread.contains(&name_of(*fingerprint)),
         };
         let serving = self.reader.list().into_iter().filter_map(|status| status.serving);
-        serving.map(|one| one.fingerprint).find(is_unheld)
+        serving.map(|one| one.fingerprint()).find(is_unheld)
     }
 }
 

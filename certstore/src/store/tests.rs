@@ -48,7 +48,7 @@ fn a_refusal_is_shown_beside_what_serves_and_cleared_by_the_next_install() {
     let status = &reader.list()[0];
     assert_eq!(status.refusal, Some(refusal));
     assert_eq!(
-        status.serving.as_ref().unwrap().fingerprint,
+        status.serving.as_ref().unwrap().fingerprint(),
         pair.bundle().fingerprint()
     );
     writer.install("a", pair.proved());

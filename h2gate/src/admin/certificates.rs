@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use certmgr::{AcmeView, LastError, NextStep, Revocation, Version, View};
-use certstore::store::{ServingStatus, TrustStatus};
+use certstore::store::TrustStatus;
 use certstore::{Refusal, Serving, Status, TrustBundle, UnixTime, rfc3339};
 use serde_json::{Value, json};
 
@@ -48,21 +48,22 @@ fn certificate(status: &Status, view: Option<&View>, now: Duration) -> Value {
 }
 
 /// `kept` tells where it came from, if it is about the same version.
-fn serving(serving: &ServingStatus, kept: Option<&Version>, now: Duration) -> Value {
-    let kept = kept.filter(|kept| kept.fingerprint == serving.fingerprint);
+fn serving(serving: &Serving, kept: Option<&Version>, now: Duration) -> Value {
+    let kept = kept.filter(|kept| kept.fingerprint == serving.fingerprint());
+    let bundle = serving.bundle();
     json!({
-        "fingerprint": serving.fingerprint.to_string(),
-        "install": serving.install,
-        "names": texts(&serving.names),
-        "key": serving.key_kind.to_string(),
+        "fingerprint": serving.fingerprint().to_string(),
+        "install": serving.install(),
+        "names": texts(bundle.names()),
+        "key": bundle.key_kind().to_string(),
         "issuer": kept.map(|kept| kept.issuer.as_str()),
-        "not_before": rfc3339(serving.not_before),
-        "not_after": rfc3339(serving.not_after),
-        "seconds_left": seconds_left(serving.not_after, now),
+        "not_before": rfc3339(bundle.not_before()),
+        "not_after": rfc3339(bundle.not_after()),
+        "seconds_left": seconds_left(bundle.not_after(), now),
         "promoted_at": kept.and_then(|kept| kept.promoted_at).map(rfc3339),
         "ca": kept.and_then(|kept| kept.ca.as_deref()),
         "order": kept.and_then(|kept| kept.order.as_deref()),
-        "warnings": texts(&serving.warnings),
+        "warnings": texts(bundle.warnings()),
     })
 }
 

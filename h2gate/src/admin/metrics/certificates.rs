@@ -50,34 +50,34 @@ fn store(families: &mut Families<'_>, certificates: &[Status], now: Duration) ->
         "h2gate_certificate_expires_in_seconds",
         "How long the certificate that serves is still valid; below zero once it has expired",
         values(certificates, |one| {
-            Some(seconds_left(one.serving.as_ref()?.not_after, now))
+            Some(seconds_left(one.serving.as_ref()?.bundle().not_after(), now))
         }),
     )?;
     families.gauge(
         "h2gate_certificate_expiry_timestamp_seconds",
         "Until when the certificate that serves is valid, in seconds since the Unix epoch",
         values(certificates, |one| {
-            Some(one.serving.as_ref()?.not_after.as_secs())
+            Some(one.serving.as_ref()?.bundle().not_after().as_secs())
         }),
     )?;
     families.gauge(
         "h2gate_certificate_not_before_timestamp_seconds",
         "From when the certificate that serves is valid, in seconds since the Unix epoch",
         values(certificates, |one| {
-            Some(one.serving.as_ref()?.not_before.as_secs())
+            Some(one.serving.as_ref()?.bundle().not_before().as_secs())
         }),
     )?;
     families.gauge(
         "h2gate_certificate_install",
         "Number of the install that serves; grows with each install in this process",
-        values(certificates, |one| Some(one.serving.as_ref()?.install)),
+        values(certificates, |one| Some(one.serving.as_ref()?.install())),
     )?;
     let facts = certificates.iter().filter_map(|one| {
         let serving = one.serving.as_ref()?;
         Some(labels([
             ("certificate", &one.name),
-            ("fingerprint", &serving.fingerprint),
-            ("key", &serving.key_kind),
+            ("fingerprint", &serving.fingerprint()),
+            ("key", &serving.bundle().key_kind()),
         ]))
     });
     families.info(
