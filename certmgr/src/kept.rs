@@ -90,17 +90,10 @@ impl Version {
         promoted_at: UnixTime,
     ) -> Self {
         let facts = view::Version {
-            fingerprint: bundle.fingerprint(),
-            names: bundle.names().to_vec(),
-            key_kind: bundle.key_kind(),
-            not_before: bundle.not_before(),
-            not_after: bundle.not_after(),
-            issuer: bundle.issuer().to_owned(),
-            warnings: bundle.warnings().to_vec(),
             promoted_at: Some(promoted_at),
             ca: origin.ca,
             order: origin.order,
-            excluded: false,
+            ..view::Version::of(bundle)
         };
         Self {
             facts,

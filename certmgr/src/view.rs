@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use certstore::{Fingerprint, KeyKind, Name, UnixTime, Warning};
+use certstore::{CertBundle, Fingerprint, KeyKind, Name, UnixTime, Warning};
 
 use crate::acme::RevocationReason;
 use crate::error::ErrorClass;
@@ -61,6 +61,25 @@ pub struct Version {
     pub order: Option<String>,
     /// An operator rolled back from it.
     pub excluded: bool,
+}
+
+impl Version {
+    /// The facts of a bundle, without those of its promotion.
+    pub(crate) fn of(bundle: &CertBundle) -> Self {
+        Self {
+            fingerprint: bundle.fingerprint(),
+            names: bundle.names().to_vec(),
+            key_kind: bundle.key_kind(),
+            not_before: bundle.not_before(),
+            not_after: bundle.not_after(),
+            issuer: bundle.issuer().to_owned(),
+            warnings: bundle.warnings().to_vec(),
+            promoted_at: None,
+            ca: None,
+            order: None,
+            excluded: false,
+        }
+    }
 }
 
 /// The next step.

@@ -53,13 +53,9 @@ impl Ordered {
                 self.hold(arrived, reason);
             }
             Err((reason, _)) => {
-                let error = IssueError {
-                    class: IssueFault::Certificate,
-                    ca: self.orders.ca_name(arrived.ca),
-                    text: format!("what it issued may not serve: {reason}"),
-                    remedy: reason.remedy_at_ca().to_owned(),
-                    retry_after: None,
-                };
+                let text = format!("what it issued may not serve: {reason}");
+                let mut error = IssueError::new(IssueFault::Certificate, text, reason.remedy_at_ca());
+                error.ca = self.orders.ca_name(arrived.ca);
                 if let Some(attempt) = arrived.attempt.take() {
                     note(
                         self.orders.ledger.failed(attempt, &error).await,

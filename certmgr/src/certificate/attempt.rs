@@ -10,10 +10,11 @@ use tokio::time::{Instant, timeout};
 
 use super::orders::Orders;
 use crate::acme::{Issued, OrderLimiter, OrderPermit};
+use crate::config::Ca;
 use crate::error::{IssueError, IssueFault};
 use crate::kept::{Unloaded, Version, load};
 use crate::lease::Guard;
-use crate::ledger::{Attempt, NotNow, Noted, Order, OrderKind, Wait, lease_of};
+use crate::ledger::{Attempt, NotNow, Noted, OrderKind, Wait, lease_of};
 use crate::schedule::MonotonicTime;
 use crate::store::{BoxFuture, Document, STATE_DEADLINE, StoreError};
 
@@ -77,62 +78,55 @@ pub(super) enum PassedOver {
     Limited(Wait),
 }
 
-/// Runs one round. `_turn` is held until its end.
+/// Runs one round. `_permit` is held until its end.
 pub(super) async fn run(orders: Arc<Orders>, before: Before, _permit: OrderPermit) -> Outcome {
+    round(&orders, &before).await.unwrap_or_else(Outcome::Failed)
+}
+
+async fn round(orders: &Arc<Orders>, before: &Before) -> Result<Outcome, IssueError> {
     let began = Instant::now();
-    let name = orders.config.name.as_str();
-    let (domains, key) = (&orders.config.domains, orders.source.key);
-    let leases = match timeout(STATE_DEADLINE, leases(&orders, &lease_of(domains, key))).await {
-        Ok(Ok(Some(leases))) => leases,
-        Ok(Ok(None)) => return Outcome::Busy,
-        Ok(Err(error)) => return Outcome::Failed(state_fault(&error)),
-        Err(_) => return Outcome::Failed(state_fault(&StoreError::hanging(name))),
+    let (name, source) = (orders.config.name.as_str(), &orders.source);
+    let (domains, key) = (&orders.config.domains, source.key);
+    let names = lease_of(domains, key);
+    let Some(leases) = within(STATE_DEADLINE, name, leases(orders, &names)).await? else {
+        return Ok(Outcome::Busy);
     };
     // Acquire, look again, then act: the plan's knowledge may be old.
-    let record = orders.ledger.record(domains, key, &orders.source.cas);
-    match timeout(LEDGER_DEADLINE, record).await {
-        Ok(Ok(record)) if record.last_issued.map(|last| last.at) != before.issued_at => return Outcome::Busy,
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => return Outcome::Failed(state_fault(&error)),
-        Err(_) => return Outcome::Failed(state_fault(&StoreError::hanging(name))),
+    let record = orders.ledger.record(domains, key, &source.cas);
+    let record = within(LEDGER_DEADLINE, name, record).await?;
+    if record.last_issued.map(|last| last.at) != before.issued_at {
+        return Ok(Outcome::Busy);
     }
     let document = Document::Certificate(name.to_owned());
     match load(Arc::clone(&orders.state.store), &document).await {
         Ok(Some((kept, _))) => {
             let newest = kept.versions.first().map(Version::fingerprint);
             if newest.is_some_and(|newest| !before.fingerprints.contains(&newest)) {
-                return Outcome::Elsewhere;
+                return Ok(Outcome::Elsewhere);
             }
         }
         // A broken document is reported at the start, and does not prevent an order.
         Ok(None) | Err(Unloaded::Broken(_)) => {}
         Err(Unloaded::Unread { text, remedy }) => {
-            return Outcome::Failed(IssueError {
-                class: IssueFault::State,
-                ca: String::new(),
-                text: format!("nothing is ordered: {text}"),
-                remedy: remedy.to_owned(),
-                retry_after: None,
-            });
+            let text = format!("nothing is ordered: {text}");
+            return Err(IssueError::new(IssueFault::State, text, remedy));
         }
     }
     let mut passed_over = Vec::new();
-    for ca in 0..orders.source.cas.len() {
-        match ask(&orders, ca, &before).await {
+    for (position, ca) in source.cas.iter().enumerate() {
+        match ask(orders, position, ca, before).await? {
             Ok((issued, attempt)) => {
-                return Outcome::Arrived(Box::new(Arrived {
+                return Ok(Outcome::Arrived(Box::new(Arrived {
                     issued,
-                    ca,
+                    ca: position,
                     attempt: Some(attempt),
                     passed_over,
                     began,
                     held_since: None,
                     _leases: leases,
-                }));
+                })));
             }
-            Err(Refused::Wait(wait)) => passed_over.push(PassedOver::Limited(wait)),
-            Err(Refused::Store(error)) => return Outcome::Failed(state_fault(&error)),
-            Err(Refused::Issue(error)) => passed_over.push(PassedOver::Failed(error)),
+            Err(passed) => passed_over.push(passed),
         }
     }
     let (mut failure, mut shortest) = (None::<IssueError>, None::<Wait>);
@@ -150,16 +144,26 @@ pub(super) async fn run(orders: Arc<Orders>, before: Before, _permit: OrderPermi
         }
     }
     match (failure, shortest) {
-        (Some(failure), _) => Outcome::Failed(failure),
-        (None, Some(wait)) => Outcome::Limited(wait),
-        (None, None) => Outcome::Failed(IssueError {
-            class: IssueFault::Configuration,
-            ca: String::new(),
-            text: "no CA is configured".to_owned(),
-            remedy: "name one".to_owned(),
-            retry_after: None,
-        }),
+        (Some(failure), _) => Err(failure),
+        (None, Some(wait)) => Ok(Outcome::Limited(wait)),
+        (None, None) => Err(IssueError::new(
+            IssueFault::Configuration,
+            "no CA is configured",
+            "name one",
+        )),
     }
+}
+
+/// The outcome of a step that needs the state directory.
+async fn within<T>(
+    limit: Duration,
+    name: &str,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, IssueError> {
+    let ended = timeout(limit, step).await;
+    ended
+        .unwrap_or_else(|_| Err(StoreError::hanging(name)))
+        .map_err(|error| state_fault(&error))
 }
 
 /// The right to order for the certificate, and the right to order for its names.
@@ -172,47 +176,32 @@ async fn leases(orders: &Orders, names: &str) -> Result<Option<[Guard; 2]>, Stor
     Ok(shared.map(|shared| [own, shared]))
 }
 
-enum Refused {
-    Wait(Wait),
-    Store(StoreError),
-    Issue(IssueError),
-}
-
-/// Asks one CA, once the ledger has allowed and noted it.
-async fn ask(orders: &Arc<Orders>, ca: usize, before: &Before) -> Result<(Issued, Attempt), Refused> {
-    let (config, source) = (&orders.config, &orders.source);
-    let Some(asked) = source.cas.get(ca) else {
-        return Err(Refused::Store(StoreError::new(&config.name, "no such CA")));
+/// Asks one CA, once the ledger has allowed and noted it. An error ends the round.
+async fn ask(
+    orders: &Arc<Orders>,
+    position: usize,
+    ca: &Ca,
+    before: &Before,
+) -> Result<Result<(Issued, Attempt), PassedOver>, IssueError> {
+    let name = orders.config.name.as_str();
+    let replaces = before.replaces.as_ref().filter(|(from, _)| *from == position);
+    let mut request = orders.request(position, replaces.map(|(_, leaf)| leaf.clone()));
+    let kind = match orders.issuer.has_unfinished(&request).await {
+        Ok(true) => OrderKind::Resumed,
+        Ok(false) if request.replaces.is_some() => OrderKind::Replacing,
+        Ok(false) => OrderKind::New,
+        Err(error) => return Ok(Err(PassedOver::Failed(error))),
     };
-    let replaces = before
-        .replaces
-        .as_ref()
-        .filter(|(from, _)| *from == ca)
-        .map(|(_, leaf)| leaf.clone());
-    let mut request = orders.request(ca, replaces);
-    let unfinished = orders.issuer.has_unfinished(&request).await;
-    let kind = match (unfinished.map_err(Refused::Issue)?, &request.replaces) {
-        (true, _) => OrderKind::Resumed,
-        (false, Some(_)) => OrderKind::Replacing,
-        (false, None) => OrderKind::New,
+    let order = orders.order(ca, kind, before.by_hand);
+    let intent = timeout(LEDGER_DEADLINE, orders.ledger.intend(order)).await;
+    let attempt = match intent.unwrap_or_else(|_| Err(NotNow::Store(StoreError::hanging(name)))) {
+        Ok(attempt) => attempt,
+        Err(NotNow::Wait(wait)) => return Ok(Err(PassedOver::Limited(wait))),
+        Err(NotNow::Store(error)) => return Err(state_fault(&error)),
     };
-    let order = Order {
-        domains: &config.domains,
-        key: source.key,
-        ca: asked,
-        kind,
-        by_hand: before.by_hand,
-    };
-    let attempt = timeout(LEDGER_DEADLINE, orders.ledger.intend(order))
-        .await
-        .unwrap_or_else(|_| Err(NotNow::Store(StoreError::hanging(&config.name))))
-        .map_err(|refused| match refused {
-            NotNow::Wait(wait) => Refused::Wait(wait),
-            NotNow::Store(error) => Refused::Store(error),
-        })?;
     request.limiter = Some(Arc::new(Noting {
         orders: Arc::clone(orders),
-        ca,
+        ca: ca.clone(),
         noted: attempt.noted(),
     }));
     let mut issued = orders.issuer.issue(&request).await;
@@ -220,21 +209,21 @@ async fn ask(orders: &Arc<Orders>, ca: usize, before: &Before) -> Result<(Issued
         && before.orders.contains(&finished.order)
     {
         // A crash has left the note of an order whose certificate is kept: it is not the wanted one.
-        issued = match orders.issuer.done(&config.name).await {
+        issued = match orders.issuer.done(name).await {
             Ok(()) => orders.issuer.issue(&request).await,
             Err(error) => Err(error),
         };
     }
     match issued {
-        Ok(issued) => Ok((issued, attempt)),
+        Ok(issued) => Ok(Ok((issued, attempt))),
         Err(mut error) => {
             if let Err(unwritten) = orders.ledger.failed(attempt, &error).await {
-                tracing::warn!(certificate = config.name, "the ledger of orders: {unwritten}");
+                tracing::warn!(certificate = name, "the ledger of orders: {unwritten}");
             }
             if let Some(warning) = orders.ledger.warning(order).await {
                 error.text = format!("{}; {warning}", error.text);
             }
-            Err(Refused::Issue(error))
+            Ok(Err(PassedOver::Failed(error)))
         }
     }
 }
@@ -242,41 +231,28 @@ async fn ask(orders: &Arc<Orders>, ca: usize, before: &Before) -> Result<(Issued
 /// The note of an attempt in the ledger, whose kind may turn out to be another one.
 struct Noting {
     orders: Arc<Orders>,
-    ca: usize,
+    ca: Ca,
     noted: Noted,
 }
 
 impl OrderLimiter for Noting {
     fn permit(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>> {
         Box::pin(async move {
-            let Some(ca) = self.orders.source.cas.get(self.ca) else {
-                return Ok(());
+            let kind = match replacing {
+                true => OrderKind::Replacing,
+                false => OrderKind::New,
             };
-            let order = Order {
-                domains: &self.orders.config.domains,
-                key: self.orders.source.key,
-                ca,
-                kind: if replacing {
-                    OrderKind::Replacing
-                } else {
-                    OrderKind::New
-                },
-                // The attempt was slowed down before it was noted.
-                by_hand: true,
-            };
-            let noted = timeout(LEDGER_DEADLINE, self.orders.ledger.note_as(self.noted, order));
-            match noted.await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(NotNow::Wait(wait))) => Err(IssueError {
-                    class: IssueFault::RateLimited,
-                    ca: ca.name.clone(),
-                    text: format!("it would have to be a new order: {wait}"),
-                    remedy: "wait: it is tried again".to_owned(),
-                    retry_after: None,
-                }),
-                Ok(Err(NotNow::Store(error))) => Err(state_fault(&error)),
-                Err(_) => Err(state_fault(&StoreError::hanging(&self.orders.config.name))),
-            }
+            // The attempt was slowed down before it was noted.
+            let order = self.orders.order(&self.ca, kind, true);
+            let noted = timeout(LEDGER_DEADLINE, self.orders.ledger.note_as(self.noted, order)).await;
+            let hanging = |_| Err(NotNow::Store(StoreError::hanging(&self.orders.config.name)));
+            noted.unwrap_or_else(hanging).map_err(|refused| match refused {
+                NotNow::Wait(wait) => {
+                    let text = format!("it would have to be a new order: {wait}");
+                    IssueError::new(IssueFault::RateLimited, text, "wait: it is tried again").at(&self.ca)
+                }
+                NotNow::Store(error) => state_fault(&error),
+            })
         })
     }
 
@@ -299,11 +275,6 @@ impl fmt::Debug for Noting {
 
 /// The error for a state directory that cannot be used: nothing may be ordered whose key could be lost.
 pub(super) fn state_fault(error: &StoreError) -> IssueError {
-    IssueError {
-        class: IssueFault::State,
-        ca: String::new(),
-        text: format!("nothing is ordered, for its key could not be kept: {error}"),
-        remedy: STATE_REMEDY.to_owned(),
-        retry_after: None,
-    }
+    let text = format!("nothing is ordered, for its key could not be kept: {error}");
+    IssueError::new(IssueFault::State, text, STATE_REMEDY)
 }

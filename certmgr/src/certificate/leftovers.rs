@@ -152,13 +152,9 @@ async fn acquire(state: &State, certificate: &str) -> Result<Option<Guard>, Issu
             Ok(None) if Instant::now() < until => sleep(LOOK).await,
             Ok(held) => return Ok(held),
             Err(error) => {
-                return Err(IssueError {
-                    class: IssueFault::State,
-                    ca: String::new(),
-                    text: format!("nobody can be kept from ordering it meanwhile: {error}"),
-                    remedy: "let h2gate read and write in `state_dir`".to_owned(),
-                    retry_after: None,
-                });
+                let text = format!("nobody can be kept from ordering it meanwhile: {error}");
+                let remedy = "let h2gate read and write in `state_dir`";
+                return Err(IssueError::new(IssueFault::State, text, remedy));
             }
         }
     }

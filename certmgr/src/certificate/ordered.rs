@@ -153,13 +153,8 @@ impl Core {
         self.restore().await;
         self.tell_expiry();
         self.loaded();
-        let error = IssueError {
-            class: IssueFault::State,
-            ca: String::new(),
-            text: "nothing is ordered: keys and orders could not be kept".to_owned(),
-            remedy: "set `state_dir`".to_owned(),
-            retry_after: None,
-        };
+        let text = "nothing is ordered: keys and orders could not be kept";
+        let error = IssueError::new(IssueFault::State, text, "set `state_dir`");
         let now = (self.options.now)();
         self.tell_failing(error, now, None);
         self.meanwhile(pending()).await
@@ -445,16 +440,12 @@ impl Ordered {
         }
         let since = *self.course.busy_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= self.orders.max_go() && !std::mem::replace(&mut self.course.told.busy, true) {
-            let error = IssueError {
-                class: IssueFault::State,
-                ca: String::new(),
-                text: format!(
-                    "another process that shares `state_dir` has been ordering it for {} minutes",
-                    self.orders.max_go().as_secs() / 60
-                ),
-                remedy: "see what that process says, and end it if it hangs".to_owned(),
-                retry_after: None,
-            };
+            let text = format!(
+                "another process that shares `state_dir` has been ordering it for {} minutes",
+                self.orders.max_go().as_secs() / 60
+            );
+            let remedy = "see what that process says, and end it if it hangs";
+            let error = IssueError::new(IssueFault::State, text, remedy);
             self.core
                 .tell_failing(error, later((self.core.options.now)(), BUSY_REST), None);
         }

@@ -7,10 +7,10 @@ use certstore::{KeyKind, Reader};
 
 use crate::acme::{Issuer, Issuers, Request, max_attempt};
 use crate::clock::Random;
-use crate::config::{AcmeSource, CertificateConfig, KeyType};
+use crate::config::{AcmeSource, Ca, CertificateConfig, KeyType};
 use crate::event::Reporter;
 use crate::kept::{Coverage, Version};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Order, OrderKind};
 use crate::options::Options;
 use crate::revocations::Revocations;
 use crate::schedule::Rules;
@@ -102,6 +102,17 @@ impl Orders {
             ca,
             replaces,
             limiter: None,
+        }
+    }
+
+    /// The order for the ledger.
+    pub(super) fn order<'a>(&'a self, ca: &'a Ca, kind: OrderKind, by_hand: bool) -> Order<'a> {
+        Order {
+            domains: &self.config.domains,
+            key: self.source.key,
+            ca,
+            kind,
+            by_hand,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use certstore::{CertBundle, UnixTime};
+use certstore::UnixTime;
 
 use super::Core;
 use crate::config::{AcmeSource, CertificateConfig, KeyType, Source};
@@ -127,7 +127,7 @@ impl Core {
             .serving()
             .map(|serving| match self.kept.version(serving.fingerprint()) {
                 Some(kept) => kept.facts.clone(),
-                None => facts_of(serving.bundle()),
+                None => Version::of(serving.bundle()),
             });
         view.previous = versions
             .iter()
@@ -143,22 +143,5 @@ impl Core {
             attempts: failing.attempts,
         });
         view.last_success_at = self.last_success_at;
-    }
-}
-
-/// The facts of a bundle that was installed before this task began.
-fn facts_of(bundle: &CertBundle) -> Version {
-    Version {
-        fingerprint: bundle.fingerprint(),
-        names: bundle.names().to_vec(),
-        key_kind: bundle.key_kind(),
-        not_before: bundle.not_before(),
-        not_after: bundle.not_after(),
-        issuer: bundle.issuer().to_owned(),
-        warnings: bundle.warnings().to_vec(),
-        promoted_at: None,
-        ca: None,
-        order: None,
-        excluded: false,
     }
 }
