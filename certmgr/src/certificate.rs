@@ -1,7 +1,7 @@
 //! THE COURSE of a certificate: plan → (lease) → fetch or issue → parse → prove → keep → publish → report → plan.
 //!
-//! There are two courses: [`Fetched`] reads a certificate that somebody else renews, and [`Ordered`] renews one at a
-//! CA. Both start with the version that served last, and both end in the same steps, which are in this file:
+//! There are two courses: [`run_fetched`](crate::fetched::run_fetched) reads what somebody else renews, and
+//! [`Ordered`] renews one at a CA. Both start with the version that served last, and both end in the same steps, which are in this file:
 //! [`Core::examine`] (parse, prove), [`Core::promote`] (keep, publish, report).
 //!
 //! Proving runs on the blocking pool (a handshake costs milliseconds); deciding runs here. If any step fails, the
@@ -50,7 +50,6 @@ use keeping::Keeping;
 use view::Failing;
 
 pub use check::{Summary, Unread, check, unread};
-pub(crate) use fetched::Fetched;
 pub(crate) use leftovers::{Leftover, clear};
 pub(crate) use ordered::Ordered;
 pub(crate) use orders::{Ordering, Orders};
@@ -69,7 +68,7 @@ pub(crate) struct Lines {
 
 /// One certificate, and all that its task knows about it whichever way it is renewed.
 ///
-/// The task ([`Fetched::run`] or [`Ordered::run`]) owns it alone; others reach it through [`Lines`]. It promises that
+/// The task ([`run_fetched`](crate::fetched::run_fetched) or [`Ordered::run`]) owns it alone; others reach it through [`Lines`]. It promises that
 /// the serving bundle goes on serving if any step fails, that only a proved bundle takes its place, and that commands
 /// are answered during long waits ([`Core::meanwhile`]). Errors do not leave the task: they become events, the view,
 /// and the refusal in the store. The task may be aborted at every `await`: each document on disk stays whole, the next

@@ -24,7 +24,7 @@ const RESTLESS: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) error: Error,
-    content: Option<Content>,
+    pub(crate) content: Option<Content>,
 }
 
 impl Failure {

@@ -4,7 +4,8 @@
 //! CA, passes the bytes through `certstore`'s one check, and installs the proved result; each event is an
 //! [`Event`]. If anything fails, the serving bundle goes on serving.
 //!
-//! - `certificate.rs` is the course of a certificate, `trust.rs` that of a trust bundle;
+//! - `fetched.rs` is the course of what somebody else renews: certificates and trust bundles (`trust.rs`);
+//! - `certificate.rs` has the steps of a certificate, and the course of one that is ordered;
 //! - `source.rs` reads one consistent pair from a source;
 //! - `acme.rs` orders from a CA, and `dns.rs` writes the TXT records that prove control;
 //! - `schedule.rs` decides on the time of an order, `ledger.rs` knows the CA's limits, `plan.rs` looks ahead;
@@ -27,6 +28,7 @@ mod dns;
 mod error;
 mod event;
 mod failpoint;
+mod fetched;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod kept;

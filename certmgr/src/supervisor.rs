@@ -15,10 +15,11 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::acme::{self, Issuers};
-use crate::certificate::{Core, Fetched, Leftover, Lines, Ordered, Ordering, Orders, first_view};
+use crate::certificate::{Core, Leftover, Lines, Ordered, Ordering, Orders, first_view};
 use crate::command::{Command, CommandError, MAX_COMMANDS, Reply};
 use crate::config::{CertificateConfig, Source};
 use crate::event::{Event, Reporter};
+use crate::fetched::run_fetched;
 use crate::ledger::Ledger;
 use crate::options::Options;
 use crate::plan::{self, Plan, PlanError};
@@ -191,7 +192,7 @@ impl Handle {
         );
         let reader = source::SourceReader::new(&config.source, self.options.poll, self.watcher.as_ref());
         let task = match (reader, &orders) {
-            (Some(reader), _) => self.runtime.spawn(Fetched::new(core, reader).run()),
+            (Some(reader), _) => self.runtime.spawn(run_fetched(core, reader)),
             (None, Some(orders)) => {
                 let ordered = Ordered::new(core, Arc::clone(orders));
                 self.runtime.spawn(ordered.run(before))

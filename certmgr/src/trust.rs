@@ -17,14 +17,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::blocking;
-use crate::config::TrustConfig;
+use crate::config::{Source, TrustConfig};
 use crate::debounce::{Failure, Trouble};
-use crate::error::{Error, Reason};
+use crate::error::Reason;
 use crate::event::EventKind;
+use crate::fetched::Fetched;
 use crate::options::Options;
 use crate::pair::{Content, Pair};
 use crate::publish::TrustPost;
-use crate::source::{self};
 use crate::stage::Stage;
 use crate::store::{Document, disk};
 
@@ -52,41 +52,89 @@ pub(crate) struct Trust {
     ageing: Vec<Ageing>,
 }
 
-/// Result of the examination of the texts.
-enum Found {
-    /// They are in force already.
-    Unchanged(Content),
-    /// Another bundle, which may come into force.
-    New(Box<Candidate>),
-}
-
+/// A checked bundle, which may come into force.
 struct Candidate {
     proved: ProvedTrust,
-    pair: Pair,
+    texts: Pair,
 }
 
-/// Keeps one trust bundle in force from its source until the task is aborted.
-pub(crate) async fn keep(mut trust: Trust, mut source: source::SourceReader) {
-    trust.restore().await;
-    Stage::Restored.reach(&trust.stage);
-    trust.tell_ageing();
-    loop {
-        match source.read().await {
-            Err(error) => trust.fail(*Failure::new(error, None)).await,
-            Ok(pair) => match trust.examine(pair).await {
-                Ok(Found::Unchanged(content)) => trust.unchanged(content).await,
-                Ok(Found::New(candidate)) => trust.promote(*candidate).await,
-                Err((reason, content)) => {
-                    let places = source.places_of(reason.part());
-                    let reason = reason.held_in(&trust.config.source);
-                    trust
-                        .fail(*Failure::new(Error { places, reason }, Some(content)))
-                        .await;
-                }
-            },
+impl Fetched for Trust {
+    fn source(&self) -> &Source {
+        &self.config.source
+    }
+
+    fn trouble(&mut self) -> &mut Trouble {
+        &mut self.trouble
+    }
+
+    async fn start(&mut self) {
+        self.restore().await;
+        Stage::Restored.reach(&self.stage);
+    }
+
+    async fn take(&mut self, texts: Pair) -> Result<(), (Reason, Content)> {
+        let content = texts.content();
+        let candidate = match self.content {
+            Some(in_force) if in_force == content => None,
+            _ => self.examine(texts).await.map_err(|reason| (reason, content))?,
+        };
+        let is_in_force = match candidate {
+            Some(candidate) => self.promote(*candidate).await,
+            None => {
+                self.keep_again().await;
+                true
+            }
+        };
+        if is_in_force {
+            self.content = Some(content);
+            self.well();
         }
-        trust.tell_ageing();
-        trust.wait(&mut source).await;
+        Ok(())
+    }
+
+    async fn fail(&mut self, failure: Failure) {
+        let settle = self.config.source.settle(self.options.settle);
+        if self.trouble.note(&failure, Instant::now(), settle) {
+            self.post.refuse(Refusal {
+                message: failure.error.to_string(),
+                at: (self.options.now)(),
+            });
+            self.post
+                .report(EventKind::of_source(failure.error, self.serving()));
+            self.loaded();
+        }
+        self.keep_again().await;
+    }
+
+    /// Reports once of each revocation list and of the CAs that their end is near, and once that it is past.
+    fn report_age(&mut self) {
+        let now = (self.options.now)();
+        let ageing = self
+            .bundle()
+            .map_or_else(Vec::new, |bundle| age::ageing(&bundle, now));
+        for one in ageing.iter().filter(|one| !self.ageing.contains(one)) {
+            self.post.report(event_of(one));
+        }
+        self.ageing = ageing;
+    }
+
+    async fn rest(
+        &mut self,
+        mut hint: impl Future<Output = Instant> + Send + Unpin,
+        wait: Duration,
+        _poll: Duration,
+    ) {
+        let next = Instant::now() + wait;
+        while Instant::now() < next {
+            tokio::select! {
+                seen_at = &mut hint => {
+                    self.seen_at = seen_at;
+                    return;
+                }
+                () = sleep_until(next.min(Instant::now() + LONGEST_REST)) => self.report_age(),
+            }
+        }
+        self.seen_at = Instant::now();
     }
 }
 
@@ -112,41 +160,35 @@ impl Trust {
         }
     }
 
-    /// Parses and checks, off this thread. The dates of a bundle in force already are not checked: it would not be
-    /// removed for them either.
-    async fn examine(&self, pair: Pair) -> Result<Found, (Reason, Content)> {
-        let content = pair.content();
-        if self.content == Some(content) {
-            return Ok(Found::Unchanged(content));
-        }
+    /// Parses and checks, off this thread. `None`: the texts are in force already. Then their dates are not checked: the
+    /// bundle would not be removed for them either.
+    async fn examine(&self, texts: Pair) -> Result<Option<Box<Candidate>>, Reason> {
         let (in_force, revocation, now) = (self.bundle(), self.config.revocation, (self.options.now)());
         let examined = blocking::prove(move || {
-            let proved = TrustBundle::restore(&pair.chain, &pair.key, revocation)?;
+            let proved = TrustBundle::restore(&texts.chain, &texts.key, revocation)?;
             if in_force.as_ref().map(|bundle| bundle.fingerprint()) == Some(proved.bundle().fingerprint()) {
-                return Ok(Found::Unchanged(content));
+                return Ok(None);
             }
-            let mut proved = TrustBundle::parse(&pair.chain, &pair.key, revocation, now)?;
+            let mut proved = TrustBundle::parse(&texts.chain, &texts.key, revocation, now)?;
             if let Some(in_force) = in_force {
                 proved = proved.not_older_than(&in_force)?;
             }
-            Ok(Found::New(Box::new(Candidate { proved, pair })))
+            Ok(Some(Box::new(Candidate { proved, texts })))
         });
         examined
             .await
             .unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string())))
-            .map_err(|reason| (reason, content))
     }
 
-    /// Keeps the bundle on disk, puts it into force, and reports it.
-    async fn promote(&mut self, candidate: Candidate) {
-        let Candidate { proved, pair } = candidate;
+    /// Keeps the bundle on disk, puts it into force, and reports it. False if a reload has replaced this task, which is
+    /// about to be aborted.
+    async fn promote(&mut self, candidate: Candidate) -> bool {
+        let Candidate { proved, texts } = candidate;
         let bundle = Arc::clone(proved.bundle());
-        let kept = self.put_on_disk(bundle.fingerprint(), &pair).await;
-        // `None`: a reload has replaced this task, which is about to be aborted.
+        let kept = self.put_on_disk(bundle.fingerprint(), &texts).await;
         let Some(installed) = self.post.install(proved) else {
-            return;
+            return false;
         };
-        self.content = Some(pair.content());
         if installed.changed {
             self.post.report(EventKind::TrustPromoted {
                 fingerprint: installed.fingerprint,
@@ -159,13 +201,7 @@ impl Trust {
             });
         }
         self.note_keeping(kept);
-        self.well();
-    }
-
-    async fn unchanged(&mut self, content: Content) {
-        self.content = Some(content);
-        self.keep_again().await;
-        self.well();
+        true
     }
 
     /// Notes that the source holds the bundle in force.
@@ -178,53 +214,6 @@ impl Trust {
             self.post.report(EventKind::Recovered { fingerprint });
         }
         self.loaded();
-    }
-
-    /// Notes a failure, and reports it once it has lasted: a writer may be half-way.
-    async fn fail(&mut self, failure: Failure) {
-        let settle = self.config.source.settle(self.options.settle);
-        if self.trouble.note(&failure, Instant::now(), settle) {
-            self.post.refuse(Refusal {
-                message: failure.error.to_string(),
-                at: (self.options.now)(),
-            });
-            self.post
-                .report(EventKind::of_source(failure.error, self.serving()));
-            self.loaded();
-        }
-        self.keep_again().await;
-    }
-
-    /// Reports once of each revocation list and of the CAs that their end is near, and once that it is past.
-    fn tell_ageing(&mut self) {
-        let now = (self.options.now)();
-        let ageing = self
-            .bundle()
-            .map_or_else(Vec::new, |bundle| age::ageing(&bundle, now));
-        for one in ageing.iter().filter(|one| !self.ageing.contains(one)) {
-            self.post.report(event_of(one));
-        }
-        self.ageing = ageing;
-    }
-
-    /// Waits for the next look: a sign of change, the next retry of something incomplete, or the next poll.
-    async fn wait(&mut self, source: &mut source::SourceReader) {
-        let poll = source.poll();
-        let retry = self
-            .trouble
-            .next_retry()
-            .map(|retry| self.config.source.retry(retry));
-        let next = Instant::now() + retry.unwrap_or(poll).min(poll);
-        while Instant::now() < next {
-            tokio::select! {
-                seen_at = source.hint() => {
-                    self.seen_at = seen_at;
-                    return;
-                }
-                () = sleep_until(next.min(Instant::now() + LONGEST_REST)) => self.tell_ageing(),
-            }
-        }
-        self.seen_at = Instant::now();
     }
 
     fn loaded(&self) {

@@ -213,7 +213,7 @@ const CERTMGR: &[&[&str]] = &[
     &["acme", "options", "source"],
     &["command", "ledger", "publish", "view"],
     &["kept", "plan"],
-    &["revocations"],
+    &["fetched", "revocations"],
     &["certificate", "trust"],
     &["supervisor"],
     &["service"],

@@ -8,10 +8,11 @@ use tokio::task::JoinHandle;
 
 use super::Handle;
 use crate::config::TrustConfig;
+use crate::fetched::run_fetched;
 use crate::publish::TrustPost;
 use crate::source;
 use crate::stage::Stage;
-use crate::trust::{Trust, keep};
+use crate::trust::Trust;
 
 pub(super) struct RunningTrust {
     config: TrustConfig,
@@ -65,7 +66,7 @@ impl Handle {
         );
         Some(RunningTrust {
             config,
-            task: self.runtime.spawn(keep(trust, source)),
+            task: self.runtime.spawn(run_fetched(trust, source)),
             stage,
         })
     }
