@@ -27,7 +27,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use certstore::{CertBundle, Fingerprint, Profile, Proved, Reader, Refusal, Serving, UnixTime, prove};
+use certstore::{CertBundle, Fingerprint, Proved, Reader, Refusal, Requirements, Serving, UnixTime, prove};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -172,8 +172,8 @@ impl Core {
         if self.content == Some(content) {
             return Ok(Found::Unchanged);
         }
-        let mut profile = match self.profile() {
-            Ok(profile) => profile,
+        let mut requirements = match self.requirements() {
+            Ok(requirements) => requirements,
             Err(reason) => return Err((reason, content)),
         };
         let now = (self.options.now)();
@@ -186,15 +186,15 @@ impl Core {
             if held.contains(&hex(fingerprint)) || revocations.is_some_and(is_wanted) {
                 return Ok(Found::Excluded(fingerprint, content));
             }
-            let serving = profile
+            let serving = requirements
                 .serving
                 .as_ref()
                 .map(|serving| serving.bundle().not_before());
-            profile.from_ca = age == Age::Newest;
+            requirements.from_ca = age == Age::Newest;
             // CAs date back by an hour or by the whole day: a chain from another CA may look older.
-            profile.allow_rollback |=
+            requirements.allow_rollback |=
                 age == Age::Newest && serving.is_some_and(|at| bundle.not_before() < at);
-            let proved = prove(bundle, &profile, now)?;
+            let proved = prove(bundle, &requirements, now)?;
             Ok(Found::New(Box::new(Candidate { proved, pair })))
         });
         ended
@@ -203,7 +203,7 @@ impl Core {
             .map_err(|reason| (reason, content))
     }
 
-    fn profile(&self) -> Result<Profile, Reason> {
+    fn requirements(&self) -> Result<Requirements, Reason> {
         let anchors = match &self.config.trust {
             None => Vec::new(),
             Some(trust) => self
@@ -211,13 +211,13 @@ impl Core {
                 .anchors(trust)
                 .ok_or_else(|| Reason::NoAnchors { trust: trust.clone() })?,
         };
-        Ok(Profile {
+        Ok(Requirements {
             alpn: self.options.alpn.clone(),
             domains: self.config.domains.clone(),
             serving: self.serving(),
             allow_rollback: self.config.allow_rollback,
             anchors,
-            ..Profile::default()
+            ..Requirements::default()
         })
     }
 

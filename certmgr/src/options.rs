@@ -40,7 +40,7 @@ impl Default for Options {
             poll: Duration::from_secs(2),
             settle: Duration::from_secs(1),
             watch: true,
-            alpn: certstore::Profile::default().alpn,
+            alpn: certstore::Requirements::default().alpn,
             now: Arc::new(UnixTime::now),
             observer: None,
             state: None,

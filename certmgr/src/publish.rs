@@ -121,7 +121,7 @@ impl Post {
 
 #[cfg(test)]
 mod tests {
-    use certstore::{Profile, UnixTime, prove, store};
+    use certstore::{Requirements, UnixTime, prove, store};
     use rcgen::generate_simple_self_signed;
 
     use super::*;
@@ -132,7 +132,7 @@ mod tests {
         let (chain, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
         let proved = || {
             let bundle = CertBundle::parse(chain.as_bytes(), key.as_bytes()).unwrap();
-            prove(bundle, &Profile::default(), UnixTime::now()).unwrap()
+            prove(bundle, &Requirements::default(), UnixTime::now()).unwrap()
         };
         let (writer, reader) = store();
         let desk = Arc::new(Desk::new(writer, Reporter::new(None)));

@@ -29,7 +29,7 @@ pub mod trust;
 pub use bundle::{BadName, BundleError, CertBundle, Fingerprint, KeyKind, Name, Part, Warning};
 pub use challenge::{Challenges, Published};
 pub use pem::{Found, PemError};
-pub use prove::{Evidence, Profile, ProveError, prove};
+pub use prove::{Evidence, ProveError, Requirements, prove};
 pub use remote_text::{RemoteText, is_shown};
 pub use resolver::{Resolution, Resolver, take_resolution};
 pub use rustls_pki_types::UnixTime;

@@ -17,7 +17,7 @@ pub use error::{Evidence, ProveError};
 
 /// The demands on a candidate: names, TLS versions, life, anchors, and the bundle that it would replace.
 #[derive(Debug, Clone)]
-pub struct Profile {
+pub struct Requirements {
     /// The ALPN lists of the listeners that will serve it, each proved by its own handshake. An empty list
     /// stands for a client without ALPN.
     pub alpn: Vec<Vec<Vec<u8>>>,
@@ -37,7 +37,7 @@ pub struct Profile {
     pub anchors: Vec<CertificateDer<'static>>,
 }
 
-impl Default for Profile {
+impl Default for Requirements {
     /// `h2` and no ALPN, TLS 1.2 and 1.3, any names, nothing serving, one minute of life.
     fn default() -> Self {
         Self {
@@ -65,31 +65,32 @@ impl Default for Profile {
 /// kind of key.
 ///
 /// Costs a signature for each ALPN list and TLS version, and one more for each further kind of name.
-pub fn prove(bundle: CertBundle, profile: &Profile, now: UnixTime) -> Result<Proved, ProveError> {
-    let serving = profile.serving.as_ref().map(|serving| serving.bundle());
+pub fn prove(bundle: CertBundle, requirements: &Requirements, now: UnixTime) -> Result<Proved, ProveError> {
+    let serving = requirements.serving.as_ref().map(|serving| serving.bundle());
     let unchanged = serving.is_some_and(|serving| serving.fingerprint() == bundle.fingerprint());
     let bundle = match unchanged {
         true => bundle,
         false => without_expired_tail(bundle, now),
     };
     if !unchanged {
-        check_dates(&bundle, profile.min_remaining, now)?;
+        check_dates(&bundle, requirements.min_remaining, now)?;
     }
-    check_names(&bundle, &profile.domains)?;
+    check_names(&bundle, &requirements.domains)?;
     if unchanged {
         let within_life = now.max(bundle.not_before()).min(bundle.not_after());
-        check_anchors(&bundle, profile, within_life)?;
+        check_anchors(&bundle, requirements, within_life)?;
     } else {
         check_issuer(&bundle)?;
-        check_anchors(&bundle, profile, now)?;
-        let rival = serving.filter(|serving| !profile.allow_rollback && could_serve(serving, profile, now));
+        check_anchors(&bundle, requirements, now)?;
+        let rival =
+            serving.filter(|serving| !requirements.allow_rollback && could_serve(serving, requirements, now));
         if let Some(serving) = rival {
-            check_not_worse(&bundle, serving, profile)?;
+            check_not_worse(&bundle, serving, requirements)?;
         }
     }
     let fingerprint = bundle.fingerprint();
     let proved = Proved::new(Arc::new(bundle), fingerprint);
-    trial::handshakes(proved.bundle(), profile)?;
+    trial::handshakes(proved.bundle(), requirements)?;
     Ok(proved)
 }
 
@@ -183,14 +184,16 @@ fn is_alone(bundle: &CertBundle) -> bool {
     bundle.chain_len() == 1 && leaf.is_some_and(|leaf| !leaf.self_signed)
 }
 
-fn check_anchors(bundle: &CertBundle, profile: &Profile, at: UnixTime) -> Result<(), ProveError> {
-    if profile.anchors.is_empty() {
+fn check_anchors(bundle: &CertBundle, requirements: &Requirements, at: UnixTime) -> Result<(), ProveError> {
+    if requirements.anchors.is_empty() {
         return Ok(());
     }
-    match verify_to_anchors(bundle, &profile.anchors, at) {
+    match verify_to_anchors(bundle, &requirements.anchors, at) {
         Ok(()) => Ok(()),
         // Clients take such a leaf, the verifier does not.
-        Err(webpki::Error::CaUsedAsEndEntity) if leads_to(&bundle.certified_key().cert, &profile.anchors) => {
+        Err(webpki::Error::CaUsedAsEndEntity)
+            if leads_to(&bundle.certified_key().cert, &requirements.anchors) =>
+        {
             Ok(())
         }
         Err(webpki::Error::UnknownIssuer) if is_alone(bundle) => {
@@ -233,13 +236,17 @@ fn verify_to_anchors(
 }
 
 /// True if the serving bundle is valid now, has the wanted names, and leads to the anchors.
-fn could_serve(serving: &CertBundle, profile: &Profile, now: UnixTime) -> bool {
+fn could_serve(serving: &CertBundle, requirements: &Requirements, now: UnixTime) -> bool {
     (serving.not_before()..=serving.not_after()).contains(&now)
-        && check_names(serving, &profile.domains).is_ok()
-        && check_anchors(serving, profile, now).is_ok()
+        && check_names(serving, &requirements.domains).is_ok()
+        && check_anchors(serving, requirements, now).is_ok()
 }
 
-fn check_not_worse(bundle: &CertBundle, serving: &CertBundle, profile: &Profile) -> Result<(), ProveError> {
+fn check_not_worse(
+    bundle: &CertBundle,
+    serving: &CertBundle,
+    requirements: &Requirements,
+) -> Result<(), ProveError> {
     // The half of a file that is being written can end exactly behind the leaf. A longer chain that ends earlier than
     // before is a CA's own doing, and a root, which is all that a leaf alone may lack, is nobody's need.
     let issuer = bundle.certificates().first().map(|leaf| leaf.issuer.as_slice());
@@ -249,10 +256,10 @@ fn check_not_worse(bundle: &CertBundle, serving: &CertBundle, profile: &Profile)
             !other.self_signed && !other.is_also_root && Some(other.subject.as_slice()) == issuer
         })
     };
-    if is_alone(bundle) && !profile.from_ca && had_it() {
+    if is_alone(bundle) && !requirements.from_ca && had_it() {
         return Err(missing_intermediate(bundle, Evidence::ServedBefore));
     }
-    // Fewer days of life are accepted: that is a switch to a shorter profile. An earlier start is not.
+    // Fewer days of life are accepted: that is a switch to a shorter profile of the CA. An earlier start is not.
     let (not_before, serving_not_before) = (bundle.not_before(), serving.not_before());
     if not_before < serving_not_before {
         return Err(ProveError::Older {

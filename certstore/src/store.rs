@@ -207,7 +207,8 @@ impl Reader {
         self.books.trust.list()
     }
 
-    /// The CAs of the trust bundle that serves under this name, for `Profile::anchors`. `None`: it is not there yet.
+    /// The CAs of the trust bundle that serves under this name, for `Requirements::anchors`. `None`: it is not there
+    /// yet.
     pub fn anchors(&self, name: &str) -> Option<Vec<CertificateDer<'static>>> {
         let serving = self.books.trust.serving(name)?;
         Some(serving.bundle().anchors().to_vec())

@@ -9,7 +9,7 @@ use rcgen::{
 };
 use rustls_pki_types::UnixTime;
 
-use crate::{CertBundle, Profile, Proved, prove};
+use crate::{CertBundle, Proved, Requirements, prove};
 
 const DAY: u64 = 86_400;
 
@@ -51,7 +51,7 @@ impl TestPair {
     }
 
     pub(crate) fn proved(&self) -> Proved {
-        prove(self.bundle(), &Profile::default(), NOW).unwrap()
+        prove(self.bundle(), &Requirements::default(), NOW).unwrap()
     }
 }
 

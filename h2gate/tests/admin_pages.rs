@@ -3,7 +3,7 @@
 mod admin_support;
 
 use admin_support::TestAdmin;
-use certstore::{CertBundle, Profile, TrustBundle, UnixTime, prove};
+use certstore::{CertBundle, Requirements, TrustBundle, UnixTime, prove};
 use h2gate::admin::{Phase, Services};
 use serde_json::json;
 
@@ -103,7 +103,7 @@ async fn certificates_tell_what_serves_and_what_was_refused() {
     let bundle = CertBundle::parse(chain.as_bytes(), key.as_bytes()).unwrap();
     let fingerprint = bundle.fingerprint().to_string();
     let now = UnixTime::now();
-    let proved = prove(bundle, &Profile::default(), now).unwrap();
+    let proved = prove(bundle, &Requirements::default(), now).unwrap();
     admin.certificates.declare::<CertBundle>("late");
     admin.certificates.install("api", proved);
     let refusal = certstore::Refusal {

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use certstore::{CertBundle, Challenges, Name, Profile, UnixTime, prove};
+use certstore::{CertBundle, Challenges, Name, Requirements, UnixTime, prove};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -261,12 +261,12 @@ pub(super) fn request(certificate: &str, domains: &[&str]) -> Request {
 /// Asserts that the issued pair may serve for all names that were asked for.
 fn assert_serves(issued: &Issued, domains: &[&str]) -> CertBundle {
     let parse = || CertBundle::parse(&issued.pair.chain, &issued.pair.key).unwrap();
-    let profile = Profile {
+    let profile = Requirements {
         domains: domains
             .iter()
             .map(|domain| Name::parse(domain).unwrap())
             .collect(),
-        ..Profile::default()
+        ..Requirements::default()
     };
     prove(parse(), &profile, UnixTime::now()).unwrap();
     parse()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use certstore::{CertBundle, Profile, prove};
+use certstore::{CertBundle, Requirements, prove};
 use tokio::time::Instant;
 
 use super::ordered::Ordered;
@@ -17,21 +17,21 @@ impl Ordered {
     /// is reported. A trust bundle that has not been read yet is reported by its own task.
     pub(super) async fn prove_to_anchors(&mut self) {
         self.anchors_changed = false;
-        let (Some(serving), Ok(profile)) = (self.core.serving(), self.core.profile()) else {
+        let (Some(serving), Ok(requirements)) = (self.core.serving(), self.core.requirements()) else {
             return;
         };
         let Some(version) = self.core.kept.version(serving.fingerprint()) else {
             return;
         };
         // New domains are a reason to order, not a reason to refuse.
-        let profile = Profile {
+        let requirements = Requirements {
             domains: Vec::new(),
-            ..profile
+            ..requirements
         };
         let (pair, content, now) = (version.pair.clone(), version.content(), (self.core.options.now)());
         let proved = blocking::prove(move || {
             let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
-            Ok(prove(bundle, &profile, now).map(drop)?)
+            Ok(prove(bundle, &requirements, now).map(drop)?)
         });
         let proved = proved.await;
         match proved.unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string()))) {

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use certstore::{CertBundle, Fingerprint, KeyKind, Name, Profile, Serving, UnixTime, Warning, prove, store};
+use certstore::{
+    CertBundle, Fingerprint, KeyKind, Name, Requirements, Serving, UnixTime, Warning, prove, store,
+};
 use rustls_pki_types::CertificateDer;
 
 use super::keeping::prove_as_kept;
@@ -62,7 +64,7 @@ pub fn check(
         });
     };
     let kept = state_dir.and_then(|directory| kept(directory, &config.name));
-    let profile = Profile {
+    let requirements = Requirements {
         domains: config.domains.clone(),
         serving: kept
             .as_ref()
@@ -70,12 +72,12 @@ pub fn check(
             .and_then(|(kept, state_dir)| would_serve(kept, state_dir, config)),
         allow_rollback: config.allow_rollback,
         anchors: anchors.to_vec(),
-        ..Profile::default()
+        ..Requirements::default()
     };
     let pair = file::read_in_time(files)?;
     let proved = CertBundle::parse(&pair.chain, &pair.key)
         .map_err(|error| Error::bundle(files, error))
-        .and_then(|bundle| prove(bundle, &profile, now).map_err(|error| Error::prove(files, error)))?;
+        .and_then(|bundle| prove(bundle, &requirements, now).map_err(|error| Error::prove(files, error)))?;
     let bundle = proved.bundle();
     Ok(Summary {
         names: bundle.names().to_vec(),
@@ -139,7 +141,7 @@ fn kept(state_dir: &Path, name: &str) -> Option<Kept> {
 
 /// The kept version that would serve before any source is read.
 fn would_serve(kept: &Kept, state_dir: &Path, config: &CertificateConfig) -> Option<Arc<Serving>> {
-    let alpn = Profile::default().alpn;
+    let alpn = Requirements::default().alpn;
     let is_revoked = |version: &&Version| {
         let wish = wish_now(state_dir, version.fingerprint());
         wish.is_ok_and(|wish| wish.is_some_and(|wish| wish.revoked_at.is_some()))

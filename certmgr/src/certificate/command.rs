@@ -1,6 +1,6 @@
 //! Commands of operators for one certificate.
 
-use certstore::{CertBundle, Fingerprint, Profile, Proved, prove};
+use certstore::{CertBundle, Fingerprint, Proved, Requirements, prove};
 
 use super::Core;
 use crate::blocking;
@@ -136,15 +136,15 @@ impl Core {
     }
 
     pub(super) async fn prove_again(&self, version: &Version) -> Result<Proved, Reason> {
-        let profile = Profile {
+        let requirements = Requirements {
             serving: None,
             allow_rollback: true,
-            ..self.profile()?
+            ..self.requirements()?
         };
         let (pair, now) = (version.pair.clone(), (self.options.now)());
         let proved = blocking::prove(move || {
             let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
-            Ok(prove(bundle, &profile, now)?)
+            Ok(prove(bundle, &requirements, now)?)
         });
         proved
             .await

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::{CertBundle, Fingerprint, Profile, Proved, prove};
+use certstore::{CertBundle, Fingerprint, Proved, Requirements, prove};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Core;
@@ -305,13 +305,13 @@ impl Core {
 
 /// Proves a version that has served: it may serve again even if it has expired.
 pub(super) fn prove_as_kept(pair: &Pair, alpn: Vec<Vec<Vec<u8>>>) -> Result<Proved, Reason> {
-    let profile = Profile {
+    let requirements = Requirements {
         alpn,
-        ..Profile::default()
+        ..Requirements::default()
     };
     let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
     let born = bundle.not_before();
-    Ok(prove(bundle, &profile, born)?)
+    Ok(prove(bundle, &requirements, born)?)
 }
 
 /// The right to read and replace the document. Another process has it for a moment only.

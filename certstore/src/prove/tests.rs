@@ -4,10 +4,10 @@ use super::*;
 use crate::store::store;
 use crate::testing::*;
 
-fn wanting(domains: &[&str]) -> Profile {
-    Profile {
+fn wanting(domains: &[&str]) -> Requirements {
+    Requirements {
         domains: domains.iter().map(|name| Name::parse(name).unwrap()).collect(),
-        ..Profile::default()
+        ..Requirements::default()
     }
 }
 
@@ -17,10 +17,10 @@ fn serving(pair: &TestPair) -> Arc<Serving> {
     reader.current("api").unwrap()
 }
 
-fn after(pair: &TestPair) -> Profile {
-    Profile {
+fn after(pair: &TestPair) -> Requirements {
+    Requirements {
         serving: Some(serving(pair)),
-        ..Profile::default()
+        ..Requirements::default()
     }
 }
 
@@ -34,7 +34,7 @@ fn exact_wildcard_and_address_names_are_all_proved() {
         &["a.test", "*.a.test", "::1"],
     ] {
         assert!(
-            prove(ca.pair(names).bundle(), &Profile::default(), NOW).is_ok(),
+            prove(ca.pair(names).bundle(), &Requirements::default(), NOW).is_ok(),
             "{names:?}"
         );
     }
@@ -49,7 +49,14 @@ fn every_kind_of_key_passes_its_trial() {
         key(&rcgen::PKCS_ED25519),
         rsa(RsaKeySize::_2048),
     ] {
-        assert!(prove(ca.pair_with(&["a.test"], key).bundle(), &Profile::default(), NOW).is_ok());
+        assert!(
+            prove(
+                ca.pair_with(&["a.test"], key).bundle(),
+                &Requirements::default(),
+                NOW
+            )
+            .is_ok()
+        );
     }
 }
 
@@ -62,14 +69,14 @@ fn self_signed_pairs_made_by_openssl_are_proved() {
     ] {
         let pem = fixture(name);
         let bundle = CertBundle::parse(&pem, &pem).unwrap();
-        assert!(prove(bundle, &Profile::default(), NOW).is_ok(), "{name}");
+        assert!(prove(bundle, &Requirements::default(), NOW).is_ok(), "{name}");
     }
 }
 
 #[test]
 fn an_expired_candidate_is_never_promoted() {
     let pair = TestCa::new().pair_valid(&["a.test"], -90, -1);
-    let error = prove(pair.bundle(), &Profile::default(), NOW).unwrap_err();
+    let error = prove(pair.bundle(), &Requirements::default(), NOW).unwrap_err();
     assert_eq!(
         error,
         ProveError::Expired {
@@ -82,19 +89,19 @@ fn an_expired_candidate_is_never_promoted() {
         "the certificate expired at 2030-06-14T12:00:00Z; it is 2030-06-15T12:00:00Z now"
     );
     // RFC 5280 §4.1.2.5: the last second still counts as valid, but is too near its end to be promoted.
-    let error = prove(pair.bundle(), &Profile::default(), days_after_now(-1)).unwrap_err();
+    let error = prove(pair.bundle(), &Requirements::default(), days_after_now(-1)).unwrap_err();
     assert!(matches!(error, ProveError::AboutToExpire { .. }));
 }
 
 #[test]
 fn a_candidate_from_the_future_is_refused_with_both_instants() {
     let pair = TestCa::new().pair_valid(&["a.test"], 1, 90);
-    let error = prove(pair.bundle(), &Profile::default(), NOW).unwrap_err();
+    let error = prove(pair.bundle(), &Requirements::default(), NOW).unwrap_err();
     assert_eq!(
         error.to_string(),
         "the certificate is not valid before 2030-06-16T12:00:00Z; it is 2030-06-15T12:00:00Z now"
     );
-    assert!(prove(pair.bundle(), &Profile::default(), days_after_now(1)).is_ok());
+    assert!(prove(pair.bundle(), &Requirements::default(), days_after_now(1)).is_ok());
 }
 
 #[test]
@@ -107,7 +114,7 @@ fn an_expired_intermediate_is_refused_and_named() {
         root: ca.root,
         intermediate,
     };
-    let error = prove(ca.pair(&["a.test"]).bundle(), &Profile::default(), NOW).unwrap_err();
+    let error = prove(ca.pair(&["a.test"]).bundle(), &Requirements::default(), NOW).unwrap_err();
     assert!(
         matches!(error, ProveError::IntermediateNotValid { position: 2, .. }),
         "{error}"
@@ -140,12 +147,12 @@ fn a_missing_intermediate_of_a_public_ca_is_refused() {
     let timestamps = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 11129, 2, 4, 2], vec![4, 0]);
     params.custom_extensions = vec![timestamps];
     let whole = ca.issue(params, ecdsa());
-    assert!(prove(whole.bundle(), &Profile::default(), NOW).is_ok());
+    assert!(prove(whole.bundle(), &Requirements::default(), NOW).is_ok());
     let alone = TestPair {
         issuers: Vec::new(),
         ..whole
     };
-    let error = prove(alone.bundle(), &Profile::default(), NOW).unwrap_err();
+    let error = prove(alone.bundle(), &Requirements::default(), NOW).unwrap_err();
     assert!(
         matches!(
             error,
@@ -165,7 +172,7 @@ fn a_private_ca_may_leave_its_intermediate_to_the_clients() {
         issuers: Vec::new(),
         ..TestCa::new().pair(&["a.test"])
     };
-    assert!(prove(alone.bundle(), &Profile::default(), NOW).is_ok());
+    assert!(prove(alone.bundle(), &Requirements::default(), NOW).is_ok());
 }
 
 #[test]
@@ -185,23 +192,23 @@ fn an_intermediate_that_serves_now_may_not_get_lost() {
         }
     ));
     let allowed = [
-        Profile {
+        Requirements {
             allow_rollback: true,
             ..after(&serving)
         },
         // A chain that a CA sends is whole.
-        Profile {
+        Requirements {
             from_ca: true,
             ..after(&serving)
         },
         // The wanted name is not one of the serving bundle.
-        Profile {
+        Requirements {
             serving: Some(self::serving(&ca.pair(&["b.test"]))),
             ..wanting(&["a.test"])
         },
     ];
-    for profile in allowed {
-        prove(alone.bundle(), &profile, NOW).unwrap();
+    for requirements in allowed {
+        prove(alone.bundle(), &requirements, NOW).unwrap();
     }
     let mut with_root = ca.pair(&["a.test"]);
     with_root.issuers.push(ca.root.pem());
@@ -248,27 +255,27 @@ fn a_chain_that_its_ca_shortens_serves() {
 fn what_has_expired_holds_nothing_up() {
     let ca = TestCa::new();
     let expired = ca.pair_valid(&["a.test"], -30, 20);
-    let profile = after(&expired);
+    let requirements = after(&expired);
     let alone = TestPair {
         issuers: Vec::new(),
         ..ca.pair_valid(&["a.test"], -30, 60)
     };
     let older = ca.pair_valid(&["a.test"], -40, 60);
     for (bundle, refused) in [(&alone, "lacks"), (&older, "older")] {
-        let error = prove(bundle.bundle(), &profile, NOW).unwrap_err();
+        let error = prove(bundle.bundle(), &requirements, NOW).unwrap_err();
         assert!(error.to_string().contains(refused), "{error}");
-        prove(bundle.bundle(), &profile, days_after_now(21)).unwrap();
+        prove(bundle.bundle(), &requirements, days_after_now(21)).unwrap();
     }
 }
 
 #[test]
 fn an_older_candidate_for_the_names_that_are_wanted_now_is_taken() {
     let ca = TestCa::new();
-    let profile = Profile {
+    let requirements = Requirements {
         serving: Some(serving(&ca.pair_valid(&["b.test"], -10, 80))),
         ..wanting(&["a.test"])
     };
-    prove(ca.pair_valid(&["a.test"], -40, 50).bundle(), &profile, NOW).unwrap();
+    prove(ca.pair_valid(&["a.test"], -40, 50).bundle(), &requirements, NOW).unwrap();
 }
 
 #[test]
@@ -278,7 +285,7 @@ fn what_is_not_valid_yet_or_leads_to_no_anchor_holds_nothing_up() {
     let ahead = after(&ca.pair_valid(&["a.test"], -10, 80));
     assert!(prove(older.bundle(), &ahead, NOW).is_err());
     prove(older.bundle(), &ahead, days_after_now(-11)).unwrap();
-    let anchored = |pair: &TestPair| Profile {
+    let anchored = |pair: &TestPair| Requirements {
         anchors: vec![ca.root.der().clone()],
         ..after(pair)
     };
@@ -301,19 +308,19 @@ fn a_cross_signed_root_past_its_end_is_left_out_with_a_warning() {
     let pair = with_cross_signed_root(&ca, ca.pair(&["a.test"]), -2);
     let whole = pair.bundle();
     assert_eq!(whole.chain_len(), 3);
-    let proved = prove(pair.bundle(), &Profile::default(), NOW).unwrap();
+    let proved = prove(pair.bundle(), &Requirements::default(), NOW).unwrap();
     let bundle = proved.bundle();
     assert_eq!(bundle.chain_len(), 2);
     assert_eq!(bundle.warnings(), [Warning::ExpiredLeftOut]);
     assert_eq!(bundle.fingerprint(), whole.fingerprint(), "it is what came");
     // The certificate is served before its end, and a serving bundle is not looked at again.
-    let before = prove(pair.bundle(), &Profile::default(), days_after_now(-3)).unwrap();
+    let before = prove(pair.bundle(), &Requirements::default(), days_after_now(-3)).unwrap();
     assert_eq!(before.bundle().chain_len(), 3);
     prove(pair.bundle(), &after(&pair), NOW).unwrap();
     // To anchors it leads without.
-    let anchored = Profile {
+    let anchored = Requirements {
         anchors: vec![ca.root.der().clone()],
-        ..Profile::default()
+        ..Requirements::default()
     };
     prove(pair.bundle(), &anchored, NOW).unwrap();
 }
@@ -328,22 +335,22 @@ fn the_leafs_own_issuer_is_left_out_only_if_it_is_a_root() {
         key: key.serialize_pem(),
     };
     let mut pair = with_cross_signed_root(&ca, pair, -2);
-    let error = prove(pair.bundle(), &Profile::default(), NOW).unwrap_err();
+    let error = prove(pair.bundle(), &Requirements::default(), NOW).unwrap_err();
     assert!(
         matches!(error, ProveError::IntermediateNotValid { position: 2, .. }),
         "{error}"
     );
     pair.issuers.push(ca.root.pem());
-    let proved = prove(pair.bundle(), &Profile::default(), NOW).unwrap();
+    let proved = prove(pair.bundle(), &Requirements::default(), NOW).unwrap();
     assert_eq!(proved.bundle().chain_len(), 1);
 }
 
 #[test]
 fn given_anchors_are_demanded() {
     let (ca, other) = (TestCa::new(), TestCa::named("Other"));
-    let anchored = |ca: &TestCa| Profile {
+    let anchored = |ca: &TestCa| Requirements {
         anchors: vec![ca.root.der().clone()],
-        ..Profile::default()
+        ..Requirements::default()
     };
     let pair = ca.pair(&["a.test"]);
     assert!(prove(pair.bundle(), &anchored(&ca), NOW).is_ok());
@@ -376,9 +383,9 @@ fn a_leaf_that_is_a_ca_leads_to_anchors_by_its_signatures() {
         params
     };
     let pair = ca.issue(leaf(), ecdsa());
-    let anchored = |anchor: &rcgen::CertifiedIssuer<'static, rcgen::KeyPair>| Profile {
+    let anchored = |anchor: &rcgen::CertifiedIssuer<'static, rcgen::KeyPair>| Requirements {
         anchors: vec![anchor.der().clone()],
-        ..Profile::default()
+        ..Requirements::default()
     };
     for anchor in [&ca.root, &ca.intermediate] {
         prove(pair.bundle(), &anchored(anchor), NOW).unwrap();
@@ -406,7 +413,7 @@ fn a_leaf_that_is_a_ca_leads_to_anchors_by_its_signatures() {
 fn what_serves_is_held_to_other_anchors_and_to_no_dates() {
     let (ca, other) = (TestCa::new(), TestCa::named("Other"));
     let pair = ca.pair_valid(&["a.test"], -40, 50);
-    let anchored = |ca: &TestCa| Profile {
+    let anchored = |ca: &TestCa| Requirements {
         anchors: vec![ca.root.der().clone()],
         ..after(&pair)
     };
@@ -424,7 +431,7 @@ fn an_older_candidate_needs_the_operators_word() {
     );
     let error = prove(old.bundle(), &after(&new), NOW).unwrap_err();
     assert!(matches!(error, ProveError::Older { .. }), "{error}");
-    let allowed = Profile {
+    let allowed = Requirements {
         allow_rollback: true,
         ..after(&new)
     };
@@ -439,16 +446,16 @@ fn an_older_candidate_needs_the_operators_word() {
 #[test]
 fn what_serves_already_is_not_refused_for_its_age() {
     let pair = TestCa::new().pair(&["a.test"]);
-    let profile = Profile {
+    let requirements = Requirements {
         domains: wanting(&["a.test"]).domains,
         ..after(&pair)
     };
-    assert!(prove(pair.bundle(), &profile, days_after_now(400)).is_ok());
-    let profile = Profile {
+    assert!(prove(pair.bundle(), &requirements, days_after_now(400)).is_ok());
+    let requirements = Requirements {
         domains: wanting(&["b.test"]).domains,
         ..after(&pair)
     };
-    let error = prove(pair.bundle(), &profile, NOW).unwrap_err();
+    let error = prove(pair.bundle(), &requirements, NOW).unwrap_err();
     assert!(matches!(error, ProveError::WrongNames { .. }));
 }
 
@@ -460,7 +467,7 @@ fn a_pair_that_fails_its_handshake_is_refused() {
     unknown.set_criticality(true);
     params.custom_extensions = vec![unknown];
     let pair = TestCa::new().issue(params, ecdsa());
-    let error = prove(pair.bundle(), &Profile::default(), NOW).unwrap_err();
+    let error = prove(pair.bundle(), &Requirements::default(), NOW).unwrap_err();
     assert!(matches!(error, ProveError::Handshake { .. }), "{error}");
     assert!(
         error.to_string().contains("TLSv1_3, ALPN h2, for a.test"),

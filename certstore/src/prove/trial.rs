@@ -11,7 +11,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, IpAddr, ServerName, UnixTime};
 
-use super::{Profile, ProveError};
+use super::{ProveError, Requirements};
 use crate::bundle::{CertBundle, Name};
 use crate::resolver::{Resolver, Table, take_resolution};
 use crate::serving::{Proved, Serving};
@@ -24,12 +24,12 @@ const MAX_ROUNDS: usize = 16;
 
 /// Each ALPN list × TLS version with the first kind of name, and one handshake for each other kind: the name
 /// changes the look-up only, the signature is what costs.
-pub(super) fn handshakes(bundle: &Arc<CertBundle>, profile: &Profile) -> Result<(), ProveError> {
+pub(super) fn handshakes(bundle: &Arc<CertBundle>, requirements: &Requirements) -> Result<(), ProveError> {
     let stand = Stand::new(bundle);
     let (first, others) = server_names(bundle.names());
     let mut last = None;
-    for version in &profile.versions {
-        for alpn in &profile.alpn {
+    for version in &requirements.versions {
+        for alpn in &requirements.alpn {
             stand.handshake(&first, version, alpn)?;
             last = Some((version, alpn));
         }

@@ -107,7 +107,7 @@ fn readers_on_other_threads_never_see_an_older_install_after_a_newer() {
         for bundle in proved {
             let proved = crate::prove(
                 bundle,
-                &crate::Profile {
+                &crate::Requirements {
                     alpn: Vec::new(),
                     ..Default::default()
                 },

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use certstore::{CertBundle, Profile, Reader, UnixTime, Writer, prove};
+use certstore::{CertBundle, Reader, Requirements, UnixTime, Writer, prove};
 use gateway::Gateway;
 use gateway::access_log::{AccessLogSink, AccessLogWriter, Destination};
 use gateway::settings::{
@@ -191,7 +191,7 @@ impl TestGateway {
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let (chain, key) = self.ca.issue(&params);
         let bundle = CertBundle::parse(chain.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
-        let proved = prove(bundle, &Profile::default(), now()).unwrap();
+        let proved = prove(bundle, &Requirements::default(), now()).unwrap();
         self.writer.install("api", proved);
         self
     }

@@ -89,7 +89,7 @@ fn doubled_misordered_and_superfluous_certificates_are_served_in_order_with_a_wa
     }
     // Clients verify what is served.
     let bundle = parse([inter, leaf, strange].concat(), key).unwrap();
-    let proved = crate::prove(bundle, &crate::Profile::default(), NOW).unwrap();
+    let proved = crate::prove(bundle, &crate::Requirements::default(), NOW).unwrap();
     let (mut writer, reader) = crate::store();
     writer.install("api", proved);
     let server = tls::server(reader.resolver(&["api".to_owned()]));

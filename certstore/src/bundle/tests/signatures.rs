@@ -19,7 +19,7 @@ fn signatures_that_all_clients_verify_are_verified() {
             (2, &[Warning::RootInChain][..]),
             "{name}"
         );
-        crate::prove(bundle, &crate::Profile::default(), NOW).unwrap();
+        crate::prove(bundle, &crate::Requirements::default(), NOW).unwrap();
     }
     // And it is noticed when they are wrong.
     let text = fixture("not_signed_p384_sha512.pem");
@@ -46,13 +46,13 @@ fn signatures_that_some_clients_verify_serve_with_a_warning() {
             told.contains(algorithm) && told.contains("not supported"),
             "{told}"
         );
-        crate::prove(bundle, &crate::Profile::default(), NOW).unwrap();
+        crate::prove(bundle, &crate::Requirements::default(), NOW).unwrap();
 
         // With anchors it must be verified, and the reason says what is not supported.
         let anchors = vec![parse(&text, &text).unwrap().certified_key().cert[1].clone()];
-        let anchored = crate::Profile {
+        let anchored = crate::Requirements {
             anchors,
-            ..crate::Profile::default()
+            ..crate::Requirements::default()
         };
         let error = crate::prove(parse(&text, &text).unwrap(), &anchored, NOW).unwrap_err();
         let told = error.to_string();
@@ -68,9 +68,9 @@ fn what_can_be_verified_does_so_to_anchors() {
     for name in ["p256_sha512", "p384_sha512", "p521_sha256", "pss_sha384"] {
         let text = fixture(&format!("signed_{name}.pem"));
         let anchors = vec![parse(&text, &text).unwrap().certified_key().cert[1].clone()];
-        let anchored = crate::Profile {
+        let anchored = crate::Requirements {
             anchors,
-            ..crate::Profile::default()
+            ..crate::Requirements::default()
         };
         crate::prove(parse(&text, &text).unwrap(), &anchored, NOW).unwrap();
     }
