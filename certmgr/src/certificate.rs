@@ -32,6 +32,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::blocking;
+use crate::clock::Expiry;
 use crate::command::Command;
 use crate::config::CertificateConfig;
 use crate::debounce::Trouble;
@@ -45,7 +46,6 @@ use crate::revocations::Revocations;
 use crate::stage::Stage;
 use crate::view::{NextStep, View};
 
-use expiry::Expiry;
 use keeping::Keeping;
 use view::Failing;
 
@@ -327,4 +327,14 @@ impl Core {
     fn serving(&self) -> Option<Arc<Serving>> {
         self.reader.current(self.post.name())
     }
+}
+
+/// Parses and proves a pair, off this thread.
+async fn prove_pair(pair: Pair, requirements: Requirements, now: UnixTime) -> Result<Proved, Reason> {
+    let proved = blocking::prove(move || {
+        let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
+        Ok(prove(bundle, &requirements, now)?)
+    });
+    let proved = proved.await;
+    proved.unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string())))
 }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::blocking;
+use crate::clock::Expiry;
 use crate::config::{Source, TrustConfig};
 use crate::debounce::{Failure, Trouble};
 use crate::error::Reason;
@@ -241,23 +242,11 @@ pub fn kept_trust(state_dir: &Path, config: &TrustConfig) -> Option<Arc<TrustBun
 }
 
 fn event_of(ageing: &Ageing) -> EventKind {
-    let ends_at = ageing.ends_at;
-    match (ageing.what.clone(), ageing.is_past) {
-        (What::List(issuer), false) => EventKind::ListDue {
-            issuer,
-            next_update: ends_at,
-        },
-        (What::List(issuer), true) => EventKind::ListOverdue {
-            issuer,
-            next_update: ends_at,
-        },
-        (What::LastCa(last), false) => EventKind::CasExpireSoon {
-            last,
-            not_after: ends_at,
-        },
-        (What::LastCa(last), true) => EventKind::CasExpired {
-            last,
-            not_after: ends_at,
-        },
+    let (next_update, not_after) = (ageing.ends_at, ageing.ends_at);
+    match (ageing.what.clone(), ageing.expiry) {
+        (What::List(issuer), Expiry::Soon) => EventKind::ListDue { issuer, next_update },
+        (What::List(issuer), Expiry::Past) => EventKind::ListOverdue { issuer, next_update },
+        (What::LastCa(last), Expiry::Soon) => EventKind::CasExpireSoon { last, not_after },
+        (What::LastCa(last), Expiry::Past) => EventKind::CasExpired { last, not_after },
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use certstore::{CertBundle, Requirements, prove};
+use certstore::Requirements;
 use tokio::time::Instant;
 
 use super::ordered::Ordered;
+use super::prove_pair;
 use super::view::Failing;
-use crate::blocking;
 use crate::debounce::Failure;
 use crate::error::{Error, Reason};
 use crate::event::EventKind;
@@ -28,14 +28,10 @@ impl Ordered {
             domains: Vec::new(),
             ..requirements
         };
-        let (pair, content, now) = (version.pair.clone(), version.content(), (self.core.options.now)());
-        let proved = blocking::prove(move || {
-            let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
-            Ok(prove(bundle, &requirements, now).map(drop)?)
-        });
-        let proved = proved.await;
-        match proved.unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string()))) {
-            Ok(()) => self.leads_there(),
+        let now = (self.core.options.now)();
+        let content = Some(version.content());
+        match prove_pair(version.pair.clone(), requirements, now).await {
+            Ok(_) => self.leads_there(),
             Err(reason) => {
                 let from = self.ca_of(serving.fingerprint());
                 let place = from.map_or_else(|| "what serves".to_owned(), |ca| self.orders.ca_name(ca));
@@ -43,7 +39,7 @@ impl Ordered {
                     places: vec![place],
                     reason,
                 };
-                self.leads_elsewhere(*Failure::new(error, Some(content)));
+                self.leads_elsewhere(*Failure::new(error, content));
             }
         }
     }

@@ -1,9 +1,8 @@
 //! Commands of operators for one certificate.
 
-use certstore::{CertBundle, Fingerprint, Proved, Requirements, prove};
+use certstore::{Fingerprint, Proved, Requirements};
 
-use super::Core;
-use crate::blocking;
+use super::{Core, prove_pair};
 use crate::command::{Command, CommandError};
 use crate::error::{Error, Reason};
 use crate::event::EventKind;
@@ -141,14 +140,7 @@ impl Core {
             allow_rollback: true,
             ..self.requirements()?
         };
-        let (pair, now) = (version.pair.clone(), (self.options.now)());
-        let proved = blocking::prove(move || {
-            let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
-            Ok(prove(bundle, &requirements, now)?)
-        });
-        proved
-            .await
-            .unwrap_or_else(|ended| Err(Reason::Internal(ended.to_string())))
+        prove_pair(version.pair.clone(), requirements, (self.options.now)()).await
     }
 
     pub(super) fn not_ordered(&self) -> CommandError {

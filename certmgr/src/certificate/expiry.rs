@@ -1,8 +1,7 @@
 //! Reports on the age of the serving version.
 
-use certstore::UnixTime;
-
 use super::Core;
+use crate::clock::Expiry;
 use crate::config::Source;
 use crate::event::EventKind;
 
@@ -12,27 +11,6 @@ const LAST_PART_OF_LIFE: u64 = 5;
 /// The same for a certificate that renews itself and has not failed to: its CA may advise to wait until a sixth is
 /// left.
 const LAST_PART_OF_RENEWED: u64 = 8;
-
-/// Nearness of the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expiry {
-    Soon,
-    Past,
-}
-
-impl Expiry {
-    /// `None` while enough of the life is left.
-    fn of(not_before: UnixTime, not_after: UnixTime, now: UnixTime, last_part: u64) -> Option<Self> {
-        let (from, until, now) = (not_before.as_secs(), not_after.as_secs(), now.as_secs());
-        if now > until {
-            Some(Self::Past)
-        } else if until.saturating_sub(now) < until.saturating_sub(from) / last_part {
-            Some(Self::Soon)
-        } else {
-            None
-        }
-    }
-}
 
 impl Core {
     /// Reports once for each version that its end is near, and once that it is past.
