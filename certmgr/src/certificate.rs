@@ -41,7 +41,7 @@ use crate::event::EventKind;
 use crate::kept::{Kept, Origin, Version, hex};
 use crate::options::Options;
 use crate::pair::{Content, Pair};
-use crate::publish::Post;
+use crate::publish::Publisher;
 use crate::revocations::Revocations;
 use crate::stage::Stage;
 use crate::view::{NextStep, View};
@@ -76,7 +76,7 @@ pub(crate) struct Lines {
 /// [`CommandError::Gone`](crate::command::CommandError::Gone).
 pub(crate) struct Core {
     config: Arc<CertificateConfig>,
-    post: Post,
+    publisher: Publisher<CertBundle>,
     reader: Reader,
     options: Arc<Options>,
     lines: Lines,
@@ -134,17 +134,17 @@ struct Candidate {
 impl Core {
     pub(crate) fn new(
         config: CertificateConfig,
-        post: Post,
+        publisher: Publisher<CertBundle>,
         reader: Reader,
         options: Arc<Options>,
         orders: Option<Arc<Orders>>,
         revocations: Option<Arc<Revocations>>,
         lines: Lines,
     ) -> Self {
-        let trust_changes = post.trust_changes();
+        let trust_changes = publisher.trust_changes();
         Self {
             config: Arc::new(config),
-            post,
+            publisher,
             reader,
             options,
             lines,
@@ -236,7 +236,7 @@ impl Core {
         self.kept.promote(version);
         let kept = self.write_kept().await;
         // `None`: a reload has replaced this task, which is about to be aborted.
-        let Some(installed) = self.post.install(proved) else {
+        let Some(installed) = self.publisher.install(proved) else {
             return kept.is_ok();
         };
         if let Some(revocations) = &self.revocations {
@@ -246,7 +246,7 @@ impl Core {
         self.failing = None;
         self.show_state();
         if installed.changed {
-            self.post.report(EventKind::Promoted {
+            self.publisher.report(EventKind::Promoted {
                 fingerprint: installed.fingerprint,
                 install: installed.install,
                 names: bundle.names().to_vec(),
@@ -281,9 +281,9 @@ impl Core {
         self.wanted = false;
         self.show_state();
         if self.trouble.end() {
-            self.post.clear_refusal();
+            self.publisher.clear_refusal();
             if let Some(serving) = self.serving() {
-                self.post.report(EventKind::Recovered {
+                self.publisher.report(EventKind::Recovered {
                     fingerprint: serving.fingerprint(),
                 });
             }
@@ -302,7 +302,7 @@ impl Core {
 
     /// Shows on admin pages the reason why the newest candidate does not serve.
     fn show_refusal(&self, error: &Error) {
-        self.post.refuse(Refusal {
+        self.publisher.refuse(Refusal {
             message: error.to_string(),
             at: (self.options.now)(),
         });
@@ -325,7 +325,7 @@ impl Core {
     }
 
     fn serving(&self) -> Option<Arc<Serving>> {
-        self.reader.current(self.post.name())
+        self.reader.current(self.publisher.name())
     }
 }
 

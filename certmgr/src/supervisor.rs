@@ -10,20 +10,20 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use certstore::{Reader, Writer};
+use certstore::{CertBundle, Reader, TrustBundle, Writer};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::acme::{self, Issuers};
 use crate::certificate::{Core, Leftover, Lines, Ordered, Ordering, Orders, first_view};
 use crate::command::{Command, CommandError, MAX_COMMANDS, Reply};
-use crate::config::{CertificateConfig, Source};
+use crate::config::{CertificateConfig, Source, TrustConfig};
 use crate::event::{Event, Reporter};
 use crate::fetched::run_fetched;
 use crate::ledger::Ledger;
 use crate::options::Options;
 use crate::plan::{self, Plan, PlanError};
-use crate::publish::{Desk, Post};
+use crate::publish::Registry;
 use crate::revocations::Revocations;
 use crate::source;
 use crate::stage::Stage;
@@ -32,7 +32,6 @@ use crate::view::{Revocation, View};
 use crate::watch::Watcher;
 
 pub use control::Control;
-use trust::RunningTrust;
 
 /// Starts a task for each certificate, on the tokio runtime of the caller.
 ///
@@ -64,7 +63,7 @@ pub(crate) fn start_with(
         runtime: tokio::runtime::Handle::current(),
         watcher: options.watch.then(Watcher::new).flatten(),
         reader,
-        desk: Arc::new(Desk::new(writer, reporter.clone())),
+        registry: Arc::new(Registry::new(writer, reporter.clone())),
         ordering,
         options: Arc::new(options),
         tasks: Arc::new(Tasks {
@@ -98,7 +97,7 @@ pub struct Handle {
     runtime: tokio::runtime::Handle,
     watcher: Option<Arc<Watcher>>,
     reader: Reader,
-    desk: Arc<Desk>,
+    registry: Arc<Registry>,
     ordering: Option<Ordering>,
     options: Arc<Options>,
     tasks: Arc<Tasks>,
@@ -109,31 +108,20 @@ impl Handle {
     /// bundle serves on; those no longer named are removed from the store. May be called from any thread.
     pub fn reload(&self, configs: Vec<CertificateConfig>) {
         let mut tasks = self.tasks.state();
-        let mut wanted: BTreeMap<String, CertificateConfig> = configs
-            .into_iter()
-            .map(|config| (config.name.clone(), config))
-            .collect();
-        let desk = &self.desk;
+        let configs = configs.into_iter().map(|config| (config.name.clone(), config));
         let (mut before, mut leftovers) = (HashMap::new(), Vec::new());
-        tasks.running.retain(|name, running| {
-            let same = wanted.get(name) == Some(&running.config);
-            if same {
-                wanted.remove(name);
-            } else {
-                running.task.abort();
-                desk.dismiss(name, !wanted.contains_key(name));
-                let is_ordered = |config: &CertificateConfig| matches!(config.source, Source::Acme(_));
-                match running.orders.take() {
-                    Some(orders) if wanted.get(name).is_some_and(is_ordered) => {
-                        before.insert(name.clone(), orders);
-                    }
-                    Some(orders) => leftovers.push(Leftover::of(&orders)),
-                    None => {}
+        let changed = stop_changed(&mut tasks.running, configs.collect(), |name, handles, config| {
+            self.registry.unregister::<CertBundle>(name, config.is_none());
+            let is_ordered = |config: &CertificateConfig| matches!(config.source, Source::Acme(_));
+            match handles.orders.take() {
+                Some(orders) if config.is_some_and(is_ordered) => {
+                    before.insert(name.to_owned(), orders);
                 }
+                Some(orders) => leftovers.push(Leftover::of(&orders)),
+                None => {}
             }
-            same
         });
-        for (name, config) in wanted {
+        for (name, config) in changed {
             tasks.last_id = tasks.last_id.saturating_add(1);
             let running = self.run(config, tasks.last_id, before.remove(&name));
             tasks.running.insert(name, running);
@@ -166,20 +154,24 @@ impl Handle {
     /// Stops all tasks. Serving bundles go on serving.
     pub fn stop(self) {}
 
-    fn run(&self, config: CertificateConfig, id: u64, before: Option<Arc<Orders>>) -> Running {
-        self.desk.appoint(&config.name, id);
-        let name: Arc<str> = config.name.as_str().into();
+    fn run(
+        &self,
+        config: CertificateConfig,
+        id: u64,
+        before: Option<Arc<Orders>>,
+    ) -> Running<CertificateConfig, Handles> {
+        let publisher = self.registry.register::<CertBundle>(&config.name, id);
         let (stage_sender, stage) = watch::channel(Stage::Started);
         let (commands, received) = mpsc::channel(MAX_COMMANDS);
-        let (view_sender, view) = watch::channel(first_view(&name, &config, (self.options.now)()));
-        let post = Post::new(Arc::clone(&self.desk), id, name);
+        let first = first_view(publisher.name(), &config, (self.options.now)());
+        let (view_sender, view) = watch::channel(first);
         let orders = match &config.source {
             Source::Acme(source) => self.ordering.as_ref().map(|all| all.orders(&config, source)),
             Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
         };
         let core = Core::new(
             config.clone(),
-            post,
+            publisher,
             self.reader.clone(),
             Arc::clone(&self.options),
             orders.clone(),
@@ -201,11 +193,13 @@ impl Handle {
         };
         Running {
             config,
-            orders,
             task,
             stage,
-            commands,
-            view,
+            handles: Handles {
+                orders,
+                commands,
+                view,
+            },
         }
     }
 }
@@ -214,10 +208,13 @@ impl Drop for Handle {
     fn drop(&mut self) {
         for (name, running) in std::mem::take(&mut self.tasks.state().running) {
             running.task.abort();
-            self.desk.dismiss(&name, false);
+            self.registry.unregister::<CertBundle>(&name, false);
         }
         drop(std::mem::take(&mut self.tasks.state().leftovers));
-        self.stop_trust();
+        for (name, running) in std::mem::take(&mut self.tasks.state().trust) {
+            running.task.abort();
+            self.registry.unregister::<TrustBundle>(&name, false);
+        }
     }
 }
 
@@ -250,8 +247,8 @@ pub(crate) struct Tasks {
 #[derive(Default)]
 struct TasksState {
     last_id: u64,
-    running: BTreeMap<String, Running>,
-    trust: BTreeMap<String, RunningTrust>,
+    running: BTreeMap<String, Running<CertificateConfig, Handles>>,
+    trust: BTreeMap<String, Running<TrustConfig>>,
     /// Tasks that clear up after orders that nobody continues.
     leftovers: JoinSet<()>,
 }
@@ -265,14 +262,40 @@ impl TasksState {
     }
 }
 
-struct Running {
-    config: CertificateConfig,
-    /// The requirements of its orders, if it is ordered.
-    orders: Option<Arc<Orders>>,
+/// A running task, and the configuration that it was started with.
+struct Running<C, H = ()> {
+    config: C,
     task: JoinHandle<()>,
     stage: watch::Receiver<Stage>,
+    handles: H,
+}
+
+/// The ways to a certificate's task.
+struct Handles {
+    /// The requirements of its orders, if it is ordered.
+    orders: Option<Arc<Orders>>,
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<View>,
+}
+
+/// Stops the tasks whose configuration has changed or is gone; `stopped` is told the new one. Returns the
+/// configurations that have no task.
+fn stop_changed<C: PartialEq, H>(
+    running: &mut BTreeMap<String, Running<C, H>>,
+    mut configs: BTreeMap<String, C>,
+    mut stopped: impl FnMut(&str, &mut H, Option<&C>),
+) -> BTreeMap<String, C> {
+    running.retain(|name, one| {
+        let same = configs.get(name) == Some(&one.config);
+        if same {
+            configs.remove(name);
+        } else {
+            one.task.abort();
+            stopped(name, &mut one.handles, configs.get(name));
+        }
+        same
+    });
+    configs
 }
 
 impl Tasks {
@@ -281,7 +304,7 @@ impl Tasks {
         let running = &self.state().running;
         running
             .values()
-            .map(|running| with_revocations(running.view.borrow().clone(), &revocations))
+            .map(|running| with_revocations(running.handles.view.borrow().clone(), &revocations))
             .collect()
     }
 
@@ -294,7 +317,7 @@ impl Tasks {
     pub(crate) fn view(&self, name: &str) -> Result<View, CommandError> {
         let state = self.state();
         let running = state.running.get(name).ok_or_else(|| unknown(&state, name))?;
-        let view = running.view.borrow().clone();
+        let view = running.handles.view.borrow().clone();
         Ok(with_revocations(view, &self.revocations()))
     }
 
@@ -307,7 +330,7 @@ impl Tasks {
             .state()
             .running
             .values()
-            .filter_map(|running| plan::candidate(&running.config, &running.view.borrow()))
+            .filter_map(|running| plan::candidate(&running.config, &running.handles.view.borrow()))
             .collect();
         Ok(plan::look_ahead(&candidates, book, stamps, ledger.now(), horizon))
     }
@@ -326,7 +349,7 @@ impl Tasks {
         {
             let state = self.state();
             let running = state.running.get(name).ok_or_else(|| unknown(&state, name))?;
-            match running.commands.try_send(command(reply)) {
+            match running.handles.commands.try_send(command(reply)) {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(_)) => {
                     return Err(CommandError::Busy {

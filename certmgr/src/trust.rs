@@ -25,7 +25,7 @@ use crate::event::EventKind;
 use crate::fetched::Fetched;
 use crate::options::Options;
 use crate::pair::{Content, Pair};
-use crate::publish::TrustPost;
+use crate::publish::Publisher;
 use crate::stage::Stage;
 use crate::store::{Document, disk};
 
@@ -38,7 +38,7 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 /// One trust bundle and all that its task knows about it.
 pub(crate) struct Trust {
     config: TrustConfig,
-    post: TrustPost,
+    publisher: Publisher<TrustBundle>,
     reader: Reader,
     options: Arc<Options>,
     /// The stage reached since the start.
@@ -96,11 +96,11 @@ impl Fetched for Trust {
     async fn fail(&mut self, failure: Failure) {
         let settle = self.config.source.settle(self.options.settle);
         if self.trouble.note(&failure, Instant::now(), settle) {
-            self.post.refuse(Refusal {
+            self.publisher.refuse(Refusal {
                 message: failure.error.to_string(),
                 at: (self.options.now)(),
             });
-            self.post
+            self.publisher
                 .report(EventKind::of_source(failure.error, self.serving()));
             self.loaded();
         }
@@ -114,7 +114,7 @@ impl Fetched for Trust {
             .bundle()
             .map_or_else(Vec::new, |bundle| age::ageing(&bundle, now));
         for one in ageing.iter().filter(|one| !self.ageing.contains(one)) {
-            self.post.report(event_of(one));
+            self.publisher.report(event_of(one));
         }
         self.ageing = ageing;
     }
@@ -142,14 +142,14 @@ impl Fetched for Trust {
 impl Trust {
     pub(crate) fn new(
         config: TrustConfig,
-        post: TrustPost,
+        publisher: Publisher<TrustBundle>,
         reader: Reader,
         options: Arc<Options>,
         stage: watch::Sender<Stage>,
     ) -> Self {
         Self {
             config,
-            post,
+            publisher,
             reader,
             options,
             stage,
@@ -187,11 +187,11 @@ impl Trust {
         let Candidate { proved, texts } = candidate;
         let bundle = Arc::clone(proved.bundle());
         let kept = self.put_on_disk(bundle.fingerprint(), &texts).await;
-        let Some(installed) = self.post.install(proved) else {
+        let Some(installed) = self.publisher.install(proved) else {
             return false;
         };
         if installed.changed {
-            self.post.report(EventKind::TrustPromoted {
+            self.publisher.report(EventKind::TrustPromoted {
                 fingerprint: installed.fingerprint,
                 cas: bundle.cas().len(),
                 revocation_lists: bundle.revocation_lists().len(),
@@ -208,11 +208,11 @@ impl Trust {
     /// Notes that the source holds the bundle in force.
     fn well(&mut self) {
         // A refusal of an earlier task, too.
-        self.post.clear_refusal();
+        self.publisher.clear_refusal();
         if self.trouble.end()
             && let Some(fingerprint) = self.serving()
         {
-            self.post.report(EventKind::Recovered { fingerprint });
+            self.publisher.report(EventKind::Recovered { fingerprint });
         }
         self.loaded();
     }
@@ -226,7 +226,7 @@ impl Trust {
     }
 
     fn bundle(&self) -> Option<Arc<TrustBundle>> {
-        let serving = self.reader.serving::<TrustBundle>(self.post.name())?;
+        let serving = self.reader.serving::<TrustBundle>(self.publisher.name())?;
         Some(Arc::clone(serving.bundle()))
     }
 }

@@ -45,7 +45,7 @@ impl Ordered {
             Ok(Found::Unchanged | Found::Excluded(..)) => {
                 self.note_issued(&mut arrived, not_before).await;
                 self.forget_order().await;
-                self.core.post.clear_refusal();
+                self.core.publisher.clear_refusal();
                 self.core.well();
             }
             Err((reason, _)) if may_be_proved_later(&reason, arrived.held_since) => {
@@ -83,7 +83,7 @@ impl Ordered {
         let rest = until_valid(&error.reason).unwrap_or(LONGEST_REST.min(self.orders.rules.first_retry));
         // Clocks differ by seconds: a hold that passes within one rest is not reported.
         if rest >= LONGEST_REST && !std::mem::replace(&mut self.course.told.holding, true) {
-            self.core.post.report(EventKind::Holding { error });
+            self.core.publisher.report(EventKind::Holding { error });
         }
         arrived.held_since.get_or_insert_with(Instant::now);
         self.course.not_before = Some(Instant::now() + rest);

@@ -9,7 +9,7 @@ use super::ordered::Ordered;
 use super::prove_pair;
 use super::view::Failing;
 use crate::debounce::Failure;
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::event::EventKind;
 
 impl Ordered {
@@ -49,10 +49,10 @@ impl Ordered {
             return;
         }
         self.core.failing.take_if(|failing| failing.is_of_proof());
-        self.core.post.clear_refusal();
+        self.core.publisher.clear_refusal();
         self.core.show_state();
         if let Some(serving) = self.core.serving() {
-            self.core.post.report(EventKind::Recovered {
+            self.core.publisher.report(EventKind::Recovered {
                 fingerprint: serving.fingerprint(),
             });
         }
@@ -68,7 +68,7 @@ impl Ordered {
             self.core.note_failing(&failure.error, (self.core.options.now)());
         }
         self.core.show_refusal(&failure.error);
-        self.core.post.report(EventKind::Refused {
+        self.core.publisher.report(EventKind::Refused {
             error: failure.error,
             serving: self.core.serving().map(|serving| serving.fingerprint()),
         });

@@ -77,7 +77,7 @@ impl Core {
             self.kept.exclude(serving);
         }
         let kept = self.write_kept().await;
-        if self.post.install(proved).is_none() {
+        if self.publisher.install(proved).is_none() {
             return Err(CommandError::Gone {
                 name: self.config.name.clone(),
             });
@@ -88,7 +88,7 @@ impl Core {
         self.content = Some(content);
         self.held = None;
         self.show_state();
-        self.post.report(EventKind::RolledBack {
+        self.publisher.report(EventKind::RolledBack {
             from: serving,
             to: fingerprint,
         });

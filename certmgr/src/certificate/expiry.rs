@@ -34,7 +34,7 @@ impl Core {
             Source::Acme(_) => "see what is told of its renewal",
             _ => "put a new pair in place",
         };
-        self.post.report(match expiry {
+        self.publisher.report(match expiry {
             Expiry::Soon => EventKind::ExpiresSoon {
                 fingerprint,
                 not_after,

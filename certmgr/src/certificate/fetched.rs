@@ -71,7 +71,8 @@ impl Fetched for Core {
         if self.trouble.note(&failure, Instant::now(), settle) {
             self.show_refusal(&failure.error);
             let serving = self.serving().map(|serving| serving.fingerprint());
-            self.post.report(EventKind::of_source(failure.error, serving));
+            self.publisher
+                .report(EventKind::of_source(failure.error, serving));
             self.loaded();
         }
         if is_unread {
@@ -125,7 +126,7 @@ impl Core {
         if std::mem::take(&mut self.asked)
             && let Some(serving) = self.serving()
         {
-            self.post.report(EventKind::Unchanged {
+            self.publisher.report(EventKind::Unchanged {
                 fingerprint: serving.fingerprint(),
             });
         }
@@ -137,7 +138,7 @@ impl Core {
         let known = self.held.replace(content) == Some(content);
         if !known || self.asked {
             self.asked = false;
-            self.post.report(EventKind::Excluded {
+            self.publisher.report(EventKind::Excluded {
                 fingerprint,
                 to_be_revoked: self.is_to_be_revoked(fingerprint),
             });

@@ -91,7 +91,7 @@ impl Core {
                         continue;
                     };
                     // `None`: a reload has replaced this task already.
-                    let Some(installed) = self.post.install(proved) else {
+                    let Some(installed) = self.publisher.install(proved) else {
                         return;
                     };
                     self.serves_now(version.fingerprint(), leave);
@@ -114,7 +114,7 @@ impl Core {
         }
         self.show_state();
         if let Some((fingerprint, not_after, _)) = restored {
-            self.post.report(EventKind::Restored {
+            self.publisher.report(EventKind::Restored {
                 fingerprint,
                 not_after: Some(not_after),
             });
@@ -273,14 +273,14 @@ impl Core {
             Ok(()) if self.keeping.told => {
                 self.keeping.told = false;
                 self.show_state();
-                self.post.report(EventKind::Kept { fingerprint });
+                self.publisher.report(EventKind::Kept { fingerprint });
                 true
             }
             Ok(()) => true,
             Err(error) => {
                 if !self.keeping.told {
                     self.keeping.told = true;
-                    self.post.report(EventKind::KeepFailed {
+                    self.publisher.report(EventKind::KeepFailed {
                         fingerprint,
                         text: format!("{error} (free space in `state_dir`, or let h2gate write there)"),
                     });
@@ -291,7 +291,7 @@ impl Core {
     }
 
     fn tell_broken(&self, text: String) {
-        self.post.report(EventKind::KeptBroken { text });
+        self.publisher.report(EventKind::KeptBroken { text });
     }
 
     pub(super) fn store(&self) -> Option<Arc<dyn Store>> {

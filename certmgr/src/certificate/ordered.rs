@@ -230,7 +230,7 @@ impl Ordered {
                 self.course.left = None;
                 if left.shown && self.core.failing.as_ref().is_some_and(Failing::is_of_dns) {
                     self.core.failing = None;
-                    self.core.post.clear_refusal();
+                    self.core.publisher.clear_refusal();
                     self.core.show_state();
                     tracing::info!(
                         certificate = self.core.config.name,
@@ -381,7 +381,7 @@ impl Ordered {
         let before = self.before(asked);
         let turn = self.turn().await;
         if !self.course.told.waiting && self.course.told.limited.is_none() {
-            self.core.post.report(EventKind::Ordering { why });
+            self.core.publisher.report(EventKind::Ordering { why });
         }
         self.show_now(view::Action::Ordering, order_reason(why));
         let outcome = self
@@ -399,7 +399,7 @@ impl Ordered {
         }
         match outcome {
             Outcome::Arrived(arrived) => {
-                self.core.post.report(EventKind::Issued {
+                self.core.publisher.report(EventKind::Issued {
                     ca: self.orders.ca_name(arrived.ca),
                     order: arrived.issued.order.clone(),
                     took: arrived.began.elapsed(),
@@ -436,7 +436,7 @@ impl Ordered {
     fn note_busy(&mut self) {
         self.course.not_before = Some(Instant::now() + BUSY_REST);
         if !std::mem::replace(&mut self.course.told.waiting, true) {
-            self.core.post.report(EventKind::Waiting);
+            self.core.publisher.report(EventKind::Waiting);
         }
         let since = *self.course.busy_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= self.orders.max_go() && !std::mem::replace(&mut self.course.told.busy, true) {

@@ -98,7 +98,7 @@ impl Core {
                     return;
                 };
                 self.seen_at = Instant::now();
-                let Some(installed) = self.post.install(proved) else {
+                let Some(installed) = self.publisher.install(proved) else {
                     return;
                 };
                 self.serves_now(fingerprint, leave);
@@ -172,11 +172,11 @@ impl Core {
 
     fn tell_followed(&self, from: Option<Fingerprint>, to: Fingerprint, install: u64) {
         if from.is_some_and(|from| self.kept.is_excluded(from)) {
-            return self.post.report(EventKind::RolledBack { from, to });
+            return self.publisher.report(EventKind::RolledBack { from, to });
         }
         let Some(serving) = self.serving() else { return };
         let bundle = serving.bundle();
-        self.post.report(EventKind::Promoted {
+        self.publisher.report(EventKind::Promoted {
             fingerprint: to,
             install,
             names: bundle.names().to_vec(),
@@ -197,7 +197,7 @@ impl Core {
         };
         self.note_failing(&error, (self.options.now)());
         self.show_refusal(&error);
-        self.post.report(EventKind::Refused {
+        self.publisher.report(EventKind::Refused {
             error,
             serving: self.serving().map(|serving| serving.fingerprint()),
         });

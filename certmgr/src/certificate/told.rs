@@ -37,7 +37,7 @@ impl Core {
             .failing
             .as_ref()
             .map_or((now, 1), |one| (one.since, one.attempts));
-        self.post.report(EventKind::Failing {
+        self.publisher.report(EventKind::Failing {
             error,
             since,
             attempts,
@@ -60,7 +60,7 @@ impl Ordered {
             until: later((self.core.options.now)(), wait.wait),
         };
         if told.is_none_or(|told| told.limit != limited.limit) {
-            self.core.post.report(EventKind::Limited {
+            self.core.publisher.report(EventKind::Limited {
                 limit: limited.limit.clone(),
                 until: limited.until,
             });
@@ -74,7 +74,7 @@ impl Ordered {
             PassedOver::Failed(error) => (&error.ca, error.text.clone(), error.remedy.as_str()),
             PassedOver::Limited(wait) => (&wait.ca, wait.to_string(), "nothing, if it passes"),
         };
-        self.core.post.report(EventKind::FellBack {
+        self.core.publisher.report(EventKind::FellBack {
             ca: ca.clone(),
             text,
             remedy: remedy.to_owned(),
@@ -128,7 +128,7 @@ impl Ordered {
             return;
         }
         self.course.told.held = Some((held, at));
-        self.core.post.report(EventKind::Limited {
+        self.core.publisher.report(EventKind::Limited {
             limit: self.words_of(held),
             until: at,
         });
@@ -162,7 +162,7 @@ impl Ordered {
             .is_some_and(|(one, told)| one == fingerprint && told.abs_diff(at) < TOLD_APART);
         if !told {
             self.course.told.advised = Some((fingerprint, at));
-            self.core.post.report(EventKind::RenewalAdvised {
+            self.core.publisher.report(EventKind::RenewalAdvised {
                 at: next.order_at,
                 explanation: self.explanation(),
             });

@@ -85,7 +85,9 @@ impl Handle {
                 return true;
             };
             let running = &tasks.state().running;
-            running.get(name).is_some_and(|running| running.orders.is_some())
+            running
+                .get(name)
+                .is_some_and(|running| running.handles.orders.is_some())
         }
     }
 }

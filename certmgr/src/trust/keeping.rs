@@ -61,12 +61,12 @@ impl Trust {
     }
 
     fn put_back(&mut self, proved: ProvedTrust, content: Content) {
-        let Some(installed) = self.post.install(proved) else {
+        let Some(installed) = self.publisher.install(proved) else {
             return;
         };
         self.content = Some(content);
         if installed.changed {
-            self.post.report(EventKind::Restored {
+            self.publisher.report(EventKind::Restored {
                 fingerprint: installed.fingerprint,
                 not_after: None,
             });
@@ -121,11 +121,11 @@ impl Trust {
         match kept {
             Ok(()) if self.keeping.told => {
                 self.keeping.told = false;
-                self.post.report(EventKind::Kept { fingerprint });
+                self.publisher.report(EventKind::Kept { fingerprint });
             }
             Err(error) if !self.keeping.told => {
                 self.keeping.told = true;
-                self.post.report(EventKind::KeepFailed {
+                self.publisher.report(EventKind::KeepFailed {
                     fingerprint,
                     text: match self.keeping.unread {
                         true => error.to_string(),
@@ -144,7 +144,7 @@ impl Trust {
     }
 
     fn tell_broken(&self, text: String) {
-        self.post.report(EventKind::KeptBroken { text });
+        self.publisher.report(EventKind::KeptBroken { text });
     }
 
     fn store(&self) -> Option<Arc<dyn Store>> {
