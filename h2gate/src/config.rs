@@ -246,6 +246,11 @@ impl Resolved {
     pub fn effective(&self) -> serde_json::Value {
         effective::json(self)
     }
+
+    /// Shows in [`Self::effective`] the values that `keys` (`log.format`) have in `running`: they stay in force.
+    pub fn keep_effective(&mut self, running: &Self, keys: &[&str]) {
+        effective::keep(&mut self.effective, &running.effective, keys);
+    }
 }
 
 /// Reads a duration such as `10s` or `1h30m`; for the command line.

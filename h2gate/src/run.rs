@@ -367,6 +367,7 @@ fn keep_fixed(running: &Resolved, next: &mut Resolved) -> Vec<&'static str> {
     next.core_dumps = running.core_dumps;
     next.max_orders = running.max_orders;
     next.log.format = running.log.format;
+    next.keep_effective(running, &pending);
     pending
 }
 

@@ -31,6 +31,21 @@ pub(super) fn json(resolved: &Resolved) -> Value {
     all
 }
 
+/// Gives the values of `keys` in `next` (`log.format`) back what they are in `running`: they change at a restart alone.
+pub(super) fn keep(next: &mut Value, running: &Value, keys: &[&str]) {
+    for key in keys {
+        let pointer = format!("/{}", key.replace('.', "/"));
+        let (section, name) = pointer.rsplit_once('/').unwrap_or_default();
+        let Some(map) = next.pointer_mut(section).and_then(Value::as_object_mut) else {
+            continue;
+        };
+        match running.pointer(&pointer) {
+            Some(value) => map.insert(name.to_owned(), value.clone()),
+            None => map.remove(name),
+        };
+    }
+}
+
 /// Adds `values` to the mapping at `pointer`.
 fn add(all: &mut Value, pointer: &str, values: Map<String, Value>) {
     if let Some(map) = all.pointer_mut(pointer).and_then(Value::as_object_mut) {
