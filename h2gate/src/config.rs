@@ -34,7 +34,7 @@ mod values;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Remedy, Severity, Spanned};
 pub(crate) use process::{ADMIN_ADDRESS, LOG_PARTS};
 pub use reference::{Setting, schema, settings};
-use values::{ValueError, value_error};
+use values::{ValueError, ensure, value_error};
 
 /// In place of a directory: nothing is kept.
 const NO_STATE: &str = "none";
@@ -226,18 +226,15 @@ fn read(path: &Path) -> Result<Vec<u8>, ValueError> {
         _ => value_error!("cannot read the file: {error}"),
     };
     // Opening a pipe would wait for its writer.
-    if !std::fs::metadata(path).map_err(cannot)?.is_file() {
-        return Err(value_error!(
-            "cannot read the file: it is not a regular file";
-            "write the configuration to a file, and give its path"
-        ));
-    }
+    ensure!(
+        std::fs::metadata(path).map_err(cannot)?.is_file(),
+        "cannot read the file: it is not a regular file";
+        "write the configuration to a file, and give its path"
+    );
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(value_error!("the file is larger than 1 MiB"));
-    }
+    ensure!(bytes.len() as u64 <= MAX_BYTES, "the file is larger than 1 MiB");
     Ok(bytes)
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
-/// Figures of the process at one moment. `None`: the kernel did not tell (no `/proc`).
+/// Figures of the process at one moment. `None`: the kernel does not give it (no `/proc`).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figures {
     /// User and system time of all threads since the start.
@@ -40,7 +40,7 @@ impl Figures {
     }
 }
 
-/// Raises the soft limit of file descriptors to the hard one; tells what it is now.
+/// Raises the soft limit of file descriptors to the hard one, and gives the new one.
 ///
 /// The soft limit is 1,024 in most places for the sake of programs that use `select`; a gateway
 /// would refuse clients at about 500 connections.
@@ -96,7 +96,7 @@ fn kibibytes(number: u64) -> u64 {
 }
 
 fn open_fds() -> Option<u64> {
-    // Linux 6.2 and later tell the count as the size of the directory; counting 100,000 entries takes long.
+    // Linux 6.2 and later give the count as the size of the directory; counting 100,000 entries takes long.
     match fs::metadata("/proc/self/fd").ok()?.len() {
         // One of them is the directory that is being read.
         0 => Some((fs::read_dir("/proc/self/fd").ok()?.count() as u64).saturating_sub(1)),
@@ -126,12 +126,12 @@ mod tests {
 
     #[test]
     fn figures_are_those_of_this_process() {
-        let held: Vec<_> = (0..20)
+        let open_files: Vec<_> = (0..20)
             .map(|_| fs::File::open("/proc/self/stat").unwrap())
             .collect();
         let figures = Figures::read();
         assert!(figures.open_fds.unwrap() >= 20, "{figures:?}");
-        drop(held);
+        drop(open_files);
         assert!(figures.resident_bytes.unwrap() > 1 << 20, "{figures:?}");
         assert!(figures.virtual_bytes >= figures.resident_bytes, "{figures:?}");
         assert!(figures.threads.unwrap() >= 1, "{figures:?}");

@@ -43,7 +43,16 @@ macro_rules! value_error {
     };
 }
 
-pub(super) use value_error;
+/// Returns the error where the condition does not hold.
+macro_rules! ensure {
+    ($condition:expr, $($error:tt)+) => {
+        if !$condition {
+            return Err($crate::config::values::value_error!($($error)+));
+        }
+    };
+}
+
+pub(super) use {ensure, value_error};
 
 /// `a`, `b`, `c`: for messages.
 pub(super) fn listed(names: &[&str]) -> String {
@@ -102,9 +111,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, ValueError> {
         rest = after;
     }
     // A hundred years is for ever, and sums with clocks stay far from their ends.
-    if milliseconds > 36_500 * 86_400_000 {
-        return Err(value_error!("`{text}` is longer than a hundred years"));
-    }
+    ensure!(
+        milliseconds <= 36_500 * 86_400_000,
+        "`{text}` is longer than a hundred years"
+    );
     match milliseconds {
         0 if text.is_empty() => Err(not_a_duration()),
         0 => Err(value_error!("a duration must be more than zero")),

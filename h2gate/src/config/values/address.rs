@@ -6,7 +6,7 @@ use gateway::settings::EndpointAddress;
 use ipnet::IpNet;
 
 use super::name::domain;
-use super::{ValueError, value_error};
+use super::{ValueError, ensure, value_error};
 
 /// `ip:port` to listen on; `[ip]:port` for IPv6.
 pub(in crate::config) fn socket_address(text: &str) -> Result<SocketAddr, ValueError> {
@@ -42,31 +42,26 @@ pub(in crate::config) fn endpoint(text: &str) -> Result<EndpointAddress, ValueEr
             "write host:port, as in {host}{port}"
         ));
     }
-    if text.starts_with("unix:") {
-        return Err(value_error!(
-            "Unix sockets are not supported";
-            "let the backend listen on TCP and write host:port"
-        ));
-    }
+    ensure!(
+        !text.starts_with("unix:"),
+        "Unix sockets are not supported";
+        "let the backend listen on TCP and write host:port"
+    );
     let (host, port) = host_and_port(text, 50051)?;
-    if port == 0 {
-        return Err(value_error!("`{text}` has port 0, which nobody can connect to"));
-    }
+    ensure!(port != 0, "`{text}` has port 0, which nobody can connect to");
     if let Some(ip) = ip(host) {
-        if ip.is_unspecified() {
-            return Err(value_error!(
-                "`{host}` means every address; nobody can connect to it";
-                "write 127.0.0.1:{port} for this machine, or the address of the backend"
-            ));
-        }
+        ensure!(
+            !ip.is_unspecified(),
+            "`{host}` means every address; nobody can connect to it";
+            "write 127.0.0.1:{port} for this machine, or the address of the backend"
+        );
         return Ok(EndpointAddress::Address(SocketAddr::new(ip, port)));
     }
-    if host.is_empty() {
-        return Err(value_error!("`{text}` names no host"; "write host:port, such as 127.0.0.1:{port}"));
-    }
-    if host.contains('*') {
-        return Err(value_error!("`{host}` is a pattern; an endpoint is one host"));
-    }
+    ensure!(!host.is_empty(), "`{text}` names no host"; "write host:port, such as 127.0.0.1:{port}");
+    ensure!(
+        !host.contains('*'),
+        "`{host}` is a pattern; an endpoint is one host"
+    );
     let host = match host.strip_suffix('.') {
         // An absolute name: the resolver's search list is not tried.
         Some(relative) => format!("{}.", domain(relative)?),
@@ -86,12 +81,11 @@ pub(in crate::config) fn network(text: &str) -> Result<IpNet, ValueError> {
             "write ADDRESS/BITS, such as 10.0.0.0/8 or fd00::/8, or one address"
         ));
     };
-    if network.addr() != network.network() {
-        return Err(value_error!(
-            "`{text}` has bits set beyond its /{}", network.prefix_len();
-            "write {} for the range, or {} for the one address", network.trunc(), network.addr()
-        ));
-    }
+    ensure!(
+        network.addr() == network.network(),
+        "`{text}` has bits set beyond its /{}", network.prefix_len();
+        "write {} for the range, or {} for the one address", network.trunc(), network.addr()
+    );
     Ok(network)
 }
 
@@ -121,22 +115,21 @@ fn host_and_port(text: &str, usual: u16) -> Result<(&str, u16), ValueError> {
         );
     }
     let Some((host, port)) = text.rsplit_once(':') else {
-        if text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(value_error!("`{text}` is only a port"; "write host:port, such as \"[::]:{text}\""));
-        }
+        ensure!(
+            !text.bytes().all(|b| b.is_ascii_digit()),
+            "`{text}` is only a port";
+            "write host:port, such as \"[::]:{text}\""
+        );
         return Err(value_error!("`{text}` has no port"; "write host:port, such as {text}:{usual}"));
     };
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
-        if host.starts_with('[') {
-            return Err(value_error!("`{text}` has no port"; "write \"{text}:{usual}\""));
-        }
+        ensure!(!host.starts_with('['), "`{text}` has no port"; "write \"{text}:{usual}\"");
         let guess = match host.parse::<Ipv6Addr>() {
             Ok(host) => format!("\"[{host}]:{port}\""),
             Err(_) => format!("\"[::1]:{usual}\""),
         };
-        return Err(
-            value_error!("`{text}` has more than one colon"; "IPv6 addresses need brackets: {guess}"),
-        );
+        let error = value_error!("`{text}` has more than one colon"; "IPv6 addresses need brackets: {guess}");
+        return Err(error);
     }
     match port.parse::<u16>() {
         Ok(number) if !port.starts_with('+') => Ok((host, number)),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{ValueError, value_error};
+use super::{ValueError, ensure, value_error};
 
 /// The longest name.
 const MAX_LABEL: usize = 200;
@@ -61,12 +61,11 @@ pub(in crate::config) fn domain(text: &str) -> Result<String, ValueError> {
         return Err(value_error!("`{text}` ends with a dot"; "write {relative}"));
     }
     let name = text.strip_prefix("*.").unwrap_or(text);
-    if name.contains('*') {
-        return Err(value_error!(
-            "`{text}` has `*` in a place where it means nothing";
-            "`*` stands only for the whole first label, as in *.example.com"
-        ));
-    }
+    ensure!(
+        !name.contains('*'),
+        "`{text}` has `*` in a place where it means nothing";
+        "`*` stands only for the whole first label, as in *.example.com"
+    );
     let labels_valid = name.split('.').all(|label| {
         (1..=63).contains(&label.len())
             // Names beyond RFC 952's are certified and served, though public CAs certify none with `_`.
@@ -78,20 +77,17 @@ pub(in crate::config) fn domain(text: &str) -> Result<String, ValueError> {
         .rsplit('.')
         .next()
         .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
-    if !labels_valid || last_is_number || name.len() > 253 {
-        return Err(value_error!(
-            "`{}` is not a host name", shorten(text);
-            "write letters, digits, `-` and `_` between dots, such as api.example.com; a part has at most 63 of them, the whole 253"
-        ));
-    }
+    ensure!(
+        labels_valid && !last_is_number && name.len() <= 253,
+        "`{}` is not a host name", shorten(text);
+        "write letters, digits, `-` and `_` between dots, such as api.example.com; a part has at most 63 of them, the whole 253"
+    );
     Ok(text.to_ascii_lowercase())
 }
 
 /// A host that a route matches: as [`domain`], or an IPv6 address in brackets as in `:authority`.
 pub(in crate::config) fn host_pattern(text: &str) -> Result<String, ValueError> {
-    if text == "*" {
-        return Err(value_error!("`*` alone is not a host"; "to match every host leave `host` out"));
-    }
+    ensure!(text != "*", "`*` alone is not a host"; "to match every host leave `host` out");
     let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match inside.and_then(|inside| inside.parse::<std::net::Ipv6Addr>().ok()) {
         Some(address) => Ok(format!("[{address}]")),
@@ -106,38 +102,31 @@ pub(in crate::config) fn grpc_service(text: &str) -> Result<String, ValueError> 
         let remedy = format!("write `service: {service}` and `method: {method}`");
         return Err(value_error!("`{text}` is a path"; "{remedy}"));
     }
-    if trimmed != text {
-        return Err(value_error!("`{text}` has a slash"; "write `service: {trimmed}`"));
-    }
-    if text.contains('*') {
-        return Err(value_error!(
-            "a service cannot be a pattern";
-            "to match every service leave `service` out"
-        ));
-    }
-    if !text.split('.').all(identifier) {
-        return Err(value_error!(
-            "`{}` is not a gRPC service", shorten(text);
-            "write package.Service as in the .proto file"
-        ));
-    }
+    ensure!(trimmed == text, "`{text}` has a slash"; "write `service: {trimmed}`");
+    ensure!(
+        !text.contains('*'),
+        "a service cannot be a pattern";
+        "to match every service leave `service` out"
+    );
+    ensure!(
+        text.split('.').all(identifier),
+        "`{}` is not a gRPC service", shorten(text);
+        "write package.Service as in the .proto file"
+    );
     Ok(text.to_owned())
 }
 
 /// `Method`.
 pub(in crate::config) fn grpc_method(text: &str) -> Result<String, ValueError> {
-    if text == "*" {
-        return Err(value_error!("a method cannot be a pattern"; "to match every method leave `method` out"));
-    }
+    ensure!(text != "*", "a method cannot be a pattern"; "to match every method leave `method` out");
     if let Some((service, method)) = text.trim_start_matches('/').split_once('/') {
         return Err(value_error!("`{text}` is a path"; "write `service: {service}` and `method: {method}`"));
     }
-    if !identifier(text) {
-        return Err(value_error!(
-            "`{}` is not a gRPC method", shorten(text);
-            "write the method's name as in the .proto file"
-        ));
-    }
+    ensure!(
+        identifier(text),
+        "`{}` is not a gRPC method", shorten(text);
+        "write the method's name as in the .proto file"
+    );
     Ok(text.to_owned())
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::Uri;
 
-use super::{ValueError, domain, shorten, value_error};
+use super::{ValueError, domain, ensure, shorten, value_error};
 
 /// The port of DNS (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
@@ -12,23 +12,26 @@ const DNS_PORT: u16 = 53;
 /// One line of text that some other service understands. A key or certificate itself is an error that does not repeat it.
 pub(in crate::config) fn text(text: &str) -> Result<String, ValueError> {
     const MOST: usize = 2_048;
-    if text.contains("-----BEGIN") {
-        return Err(value_error!("this is PEM text"; "store it at the source, and give its name here"));
-    }
-    if text.is_empty() || text.len() > MOST || text.chars().any(char::is_control) {
-        return Err(value_error!("this must be one line of 1 to {MOST} characters"));
-    }
+    ensure!(
+        !text.contains("-----BEGIN"),
+        "this is PEM text";
+        "store it at the source, and give its name here"
+    );
+    ensure!(
+        !text.is_empty() && text.len() <= MOST && !text.chars().any(char::is_control),
+        "this must be one line of 1 to {MOST} characters"
+    );
     Ok(text.to_owned())
 }
 
 /// A path; PEM text itself in its place is a common slip, and must not be repeated in a message.
 pub(in crate::config) fn path(text: &str) -> Result<String, ValueError> {
-    if text.contains("-----BEGIN") {
-        return Err(value_error!("this is PEM text"; "write it to a file and give the path"));
-    }
-    if text.is_empty() || text.contains('\0') || text.contains('\n') {
-        return Err(value_error!("this is not a path"; "write the path of a file in one line"));
-    }
+    ensure!(!text.contains("-----BEGIN"), "this is PEM text"; "write it to a file and give the path");
+    ensure!(
+        !text.is_empty() && !text.contains('\0') && !text.contains('\n'),
+        "this is not a path";
+        "write the path of a file in one line"
+    );
     if text.contains("${") || text.contains("$(") {
         return Err(value_error!(
             "`{}`: variables are not expanded here", shorten(text);
@@ -42,12 +45,11 @@ pub(in crate::config) fn path(text: &str) -> Result<String, ValueError> {
 pub(in crate::config) fn url(text: &str) -> Result<String, ValueError> {
     let not_a_url = || value_error!("`{}` is not a URL", shorten(text); "write https://HOST/PATH");
     // Before any message that repeats it.
-    if may_hold_secret(text) {
-        return Err(value_error!(
-            "the URL holds a user name";
-            "leave it out; secrets do not stand in the configuration"
-        ));
-    }
+    ensure!(
+        !may_hold_secret(text),
+        "the URL holds a user name";
+        "leave it out; secrets do not stand in the configuration"
+    );
     let uri = text.parse::<Uri>().map_err(|_| not_a_url())?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(not_a_url());
@@ -129,14 +131,12 @@ pub(in crate::config) fn mail(text: &str) -> Result<String, ValueError> {
         let local_valid = !local.is_empty() && local.chars().all(|c| c.is_ascii_graphic() && c != ',');
         local_valid && host.contains('.') && !host.starts_with('*') && domain(host).is_ok()
     });
-    if valid && text.len() <= 254 {
-        Ok(text.to_owned())
-    } else {
-        Err(value_error!(
-            "`{}` is not a mail address", shorten(text);
-            "write NAME@DOMAIN, as in ops@example.com"
-        ))
-    }
+    ensure!(
+        valid && text.len() <= 254,
+        "`{}` is not a mail address", shorten(text);
+        "write NAME@DOMAIN, as in ops@example.com"
+    );
+    Ok(text.to_owned())
 }
 
 /// `ip:port` or `ip`.
@@ -162,24 +162,19 @@ pub(in crate::config) fn role(text: &str) -> Result<String, ValueError> {
         && parts.next() == Some("iam")
         && parts.nth(1).is_some_and(|account| !account.is_empty())
         && parts.next().is_some_and(|resource| resource.starts_with("role/"));
-    if valid {
-        Ok(text.to_owned())
-    } else {
-        Err(value_error!(
-            "`{}` is not the ARN of a role", shorten(text);
-            "write arn:aws:iam::ACCOUNT:role/NAME"
-        ))
-    }
+    ensure!(valid, "`{}` is not the ARN of a role", shorten(text); "write arn:aws:iam::ACCOUNT:role/NAME");
+    Ok(text.to_owned())
 }
 
 /// `eu-central-1`.
 pub(in crate::config) fn region(text: &str) -> Result<String, ValueError> {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if !text.is_empty() && text.len() <= 40 && text.chars().all(valid) {
-        Ok(text.to_owned())
-    } else {
-        Err(value_error!("`{}` is not a region", shorten(text); "write its code, as in eu-central-1"))
-    }
+    ensure!(
+        !text.is_empty() && text.len() <= 40 && text.chars().all(valid),
+        "`{}` is not a region", shorten(text);
+        "write its code, as in eu-central-1"
+    );
+    Ok(text.to_owned())
 }
 
 /// A bucket's name, or the ARN of an access point.
@@ -191,14 +186,12 @@ pub(in crate::config) fn bucket(text: &str) -> Result<String, ValueError> {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     let is_name = (3..=63).contains(&text.len()) && text.chars().all(valid);
     let is_access_point = text.starts_with("arn:aws") && text.len() <= 2_048;
-    if is_name || is_access_point {
-        Ok(text.to_owned())
-    } else {
-        Err(value_error!(
-            "`{}` is not the name of a bucket", shorten(text);
-            "names have 3 to 63 small letters, digits, - and ."
-        ))
-    }
+    ensure!(
+        is_name || is_access_point,
+        "`{}` is not the name of a bucket", shorten(text);
+        "names have 3 to 63 small letters, digits, - and ."
+    );
+    Ok(text.to_owned())
 }
 
 /// A variable of the environment.
