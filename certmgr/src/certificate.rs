@@ -27,7 +27,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use certstore::{CertBundle, Fingerprint, Proved, Reader, Refusal, Requirements, Serving, UnixTime, prove};
+use certstore::{CertBundle, Fingerprint, Proved, Reader, Rejection, Requirements, Serving, UnixTime, prove};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -302,7 +302,7 @@ impl Core {
 
     /// Shows on admin pages the reason why the newest candidate does not serve.
     fn show_refusal(&self, error: &Error) {
-        self.publisher.refuse(Refusal {
+        self.publisher.refuse(Rejection {
             message: error.to_string(),
             at: (self.options.now)(),
         });

@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use certstore::{Bundle, CertBundle, Installed, Proved, Refusal, TrustBundle, Writer};
+use certstore::{Bundle, CertBundle, Installed, Proved, Rejection, TrustBundle, Writer};
 use tokio::sync::watch;
 
 use crate::event::{EventKind, Reporter, Subject};
@@ -116,7 +116,7 @@ impl<B: Published> Publisher<B> {
         Some(installed)
     }
 
-    pub(crate) fn refuse(&self, refusal: Refusal) {
+    pub(crate) fn refuse(&self, refusal: Rejection) {
         self.with_writer(|writer| writer.refuse::<B>(self.name(), refusal));
     }
 

@@ -22,15 +22,15 @@ pub(crate) use clocks::{MonotonicTime, Now, later};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A life shorter than this is renewed at half of it, a longer one when a third is left.
-const SHORT_LIFE: Duration = Duration::from_secs(10 * 24 * 60 * 60);
+const MAX_SHORT_LIFE: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 
 /// Divisor of the span: a fresh certificate whose dates say that it is due already (the clock is wrong, or the CA
 /// dates far back) is kept for this part of its span all the same.
-const LEAST_SHARE_OF_LIFE: u32 = 4;
+const MIN_USE_DIVISOR: u32 = 4;
 
 /// Factor by which the floor of an advised order grows, up to a day, with each further certificate of the last seven
 /// days.
-const OBEDIENCE: u32 = 4;
+const ADVISED_FLOOR_FACTOR: u32 = 4;
 
 /// The facts about a certificate that its schedule depends on.
 #[derive(Debug, Clone)]
@@ -250,18 +250,18 @@ impl Life {
 
     /// The life that is left at that instant.
     fn share(&self) -> Duration {
-        self.span() / if self.span() < SHORT_LIFE { 2 } else { 3 }
+        self.span() / if self.span() < MAX_SHORT_LIFE { 2 } else { 3 }
     }
 }
 
 impl OrderRecord {
     /// Instant at which the first CA accepts orders again; `None`: one does now.
-    fn held_until(&self) -> Option<MonotonicTime> {
+    fn blocked_until(&self) -> Option<MonotonicTime> {
         let holds: Option<Vec<_>> = self.holds.iter().copied().collect();
         holds?.into_iter().min()
     }
 
-    fn hold_of(&self, ca: usize) -> Option<MonotonicTime> {
+    fn limit_of(&self, ca: usize) -> Option<MonotonicTime> {
         self.holds.get(ca).copied().flatten()
     }
 }
@@ -315,11 +315,11 @@ struct Planned {
 
 /// Returns the order that is due, once nothing forbids it any more.
 fn planned(known: &Facts, rules: &Rules, (due, why): (Duration, Why), now: Now) -> Planned {
-    let leave = until_leave(known, rules, why, now);
+    let blocked = until_allowed(known, rules, why, now);
     Planned {
-        wait: leave.map_or(due, |(wait, _)| due.max(wait)),
+        wait: blocked.map_or(due, |(wait, _)| due.max(wait)),
         why,
-        block: leave
+        block: blocked
             .filter(|(wait, _)| due.is_zero() && !wait.is_zero())
             .map(|(_, block)| block),
     }
@@ -361,13 +361,13 @@ fn due(known: &Facts, now: Now) -> (Duration, Why) {
         None => (life.renewal_by_share(), Why::LifeSpent),
     };
     let by_wall = now.until_wall(moment);
-    match we_have_it_since(known, life) {
+    match issued_at(known, life) {
         Some(since) => {
             let offset = Duration::from_secs(moment.as_secs().saturating_sub(life.not_before.as_secs()));
             // A wall clock that was set back must not let it expire; one that was set forward must not have it
             // renewed again and again.
             let by_monotonic = now.until(since.after(offset));
-            let soonest = now.until(since.after(offset.min(life.span() / LEAST_SHARE_OF_LIFE)));
+            let soonest = now.until(since.after(offset.min(life.span() / MIN_USE_DIVISOR)));
             (by_wall.min(by_monotonic).max(soonest), why)
         }
         None => (by_wall, why),
@@ -375,7 +375,7 @@ fn due(known: &Facts, now: Now) -> (Duration, Why) {
 }
 
 /// Instant at which the certificate that serves was issued, if the ledger has it.
-fn we_have_it_since(known: &Facts, life: &Life) -> Option<MonotonicTime> {
+fn issued_at(known: &Facts, life: &Life) -> Option<MonotonicTime> {
     known
         .record
         .last_issued
@@ -392,7 +392,7 @@ fn floor(issued: &LastIssued, why: Why, life: Option<&Life>, rules: &Rules) -> D
             let most = life.map_or(DAY, |life| DAY.min(life.span() - life.share()));
             rules
                 .min_interval
-                .saturating_mul(OBEDIENCE.saturating_pow(issued.lately.saturating_sub(1)))
+                .saturating_mul(ADVISED_FLOOR_FACTOR.saturating_pow(issued.lately.saturating_sub(1)))
                 .clamp(rules.min_interval, rules.min_interval.max(most))
         }
         Why::First | Why::NamesChanged | Why::Requested | Why::Retried | Why::LifeSpent => rules.min_interval,
@@ -401,9 +401,9 @@ fn floor(issued: &LastIssued, why: Why, life: Option<&Life>, rules: &Rules) -> D
 
 /// Time until nothing forbids an order any more, and the reason that forbids it longest. The wish of a person
 /// overrides the floor and the back-off once; nothing overrides a `Retry-After`.
-fn until_leave(known: &Facts, rules: &Rules, why: Why, now: Now) -> Option<(Duration, Block)> {
+fn until_allowed(known: &Facts, rules: &Rules, why: Why, now: Now) -> Option<(Duration, Block)> {
     let record = &known.record;
-    let hold = record.held_until();
+    let hold = record.blocked_until();
     if known.requested {
         return hold.map(|hold| (now.until(hold), Block::RetryAfter));
     }
@@ -418,7 +418,7 @@ fn until_leave(known: &Facts, rules: &Rules, why: Why, now: Now) -> Option<(Dura
             .serving
             .map_or(Duration::ZERO, |life| now.until_wall(life.not_after) + since);
         let at = retry::at(failing, known.probe.as_ref(), left_then, rules);
-        retry::hastened_by_others(at, failing, record.untried)
+        retry::earlier_for_untried(at, failing, record.untried)
     });
     let all = [
         (floor, Block::Floor),
@@ -438,7 +438,7 @@ fn question(known: &Facts, now: Now) -> Option<(Duration, ScheduledAction)> {
         .advice
         .as_ref()
         .and_then(|advice| advice.ask_again_at(life.fingerprint));
-    let at = again.into_iter().chain(known.record.hold_of(ca)).max();
+    let at = again.into_iter().chain(known.record.limit_of(ca)).max();
     Some((
         at.map_or(Duration::ZERO, |at| now.until(at)),
         ScheduledAction::AskRenewalInfo { ca },
@@ -449,7 +449,7 @@ fn question(known: &Facts, now: Now) -> Option<(Duration, ScheduledAction)> {
 fn probe(known: &Facts, now: Now) -> Option<(Duration, ScheduledAction)> {
     let failing = known.record.failing.as_ref()?;
     let (at, action) = retry::probe_at(failing, known.probe.as_ref())?;
-    let hold = known.record.hold_of(failing.unreachable.unwrap_or(0));
+    let hold = known.record.limit_of(failing.unreachable.unwrap_or(0));
     Some((now.until(at.max(hold.unwrap_or(at))), action))
 }
 

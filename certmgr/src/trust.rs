@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certstore::{Fingerprint, ProvedTrust, Reader, Refusal, TrustBundle};
+use certstore::{Fingerprint, ProvedTrust, Reader, Rejection, TrustBundle};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -96,7 +96,7 @@ impl Fetched for Trust {
     async fn fail(&mut self, failure: Failure) {
         let settle = self.config.source.settle(self.options.settle);
         if self.trouble.note(&failure, Instant::now(), settle) {
-            self.publisher.refuse(Refusal {
+            self.publisher.refuse(Rejection {
                 message: failure.error.to_string(),
                 at: (self.options.now)(),
             });

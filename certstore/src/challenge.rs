@@ -18,20 +18,20 @@ use crate::host;
 /// The published responses to challenges of one store. Clones share them.
 #[derive(Clone, Default)]
 pub struct Challenges {
-    shared: Arc<Shared>,
+    shared: Arc<SharedResponses>,
 }
 
 /// The guard of a published response. Dropping it takes the response back.
-#[must_use = "dropping it takes the answer back at once"]
+#[must_use = "dropping it takes the response back at once"]
 pub struct Published {
-    shared: Arc<Shared>,
-    place: Place,
+    shared: Arc<SharedResponses>,
+    place: ChallengePlace,
     publication: u64,
 }
 
 #[derive(Default)]
-struct Shared {
-    answers: ArcSwap<Answers>,
+struct SharedResponses {
+    responses: ArcSwap<Responses>,
     tls_alpn: AtomicUsize,
     http: AtomicUsize,
     /// The number of the last response. Locked while responses change, so that none is lost.
@@ -41,13 +41,13 @@ struct Shared {
 /// The responses by place. Of several in one place the last one published is given, and the one before again when that
 /// is taken back.
 #[derive(Default, Clone)]
-struct Answers {
+struct Responses {
     tls_alpn: HashMap<Box<str>, Vec<(u64, Arc<CertifiedKey>)>>,
     http: HashMap<Box<str>, Vec<(u64, Arc<str>)>>,
 }
 
 #[derive(Debug)]
-enum Place {
+enum ChallengePlace {
     TlsAlpn(Box<str>),
     Http(Box<str>),
 }
@@ -56,27 +56,27 @@ impl Challenges {
     /// Shows this certificate to clients that ask for `acme-tls/1` by this name (RFC 8737 §3), in any spelling. An IP
     /// address may be given as such: the CA asks for its reverse name (RFC 8738 §6).
     pub fn publish_tls_alpn(&self, server_name: &str, certificate: Arc<CertifiedKey>) -> Published {
-        let name = asked_name(server_name);
-        let publication = self.shared.change(|answers, publication| {
-            let published = answers.tls_alpn.entry(name.clone()).or_default();
+        let name = sni_name(server_name);
+        let publication = self.shared.change(|responses, publication| {
+            let published = responses.tls_alpn.entry(name.clone()).or_default();
             published.push((publication, certificate));
         });
         Published {
             shared: Arc::clone(&self.shared),
-            place: Place::TlsAlpn(name),
+            place: ChallengePlace::TlsAlpn(name),
             publication,
         }
     }
 
-    /// Answers `/.well-known/acme-challenge/TOKEN` with this key authorization (RFC 8555 §8.3).
+    /// Responds to `/.well-known/acme-challenge/TOKEN` with this key authorization (RFC 8555 §8.3).
     pub fn publish_http(&self, token: &str, key_authorization: &str) -> Published {
-        let publication = self.shared.change(|answers, publication| {
-            let published = answers.http.entry(token.into()).or_default();
+        let publication = self.shared.change(|responses, publication| {
+            let published = responses.http.entry(token.into()).or_default();
             published.push((publication, key_authorization.into()));
         });
         Published {
             shared: Arc::clone(&self.shared),
-            place: Place::Http(token.into()),
+            place: ChallengePlace::Http(token.into()),
             publication,
         }
     }
@@ -93,29 +93,29 @@ impl Challenges {
 
     /// The certificate to show to a client that asks for this name by `acme-tls/1`.
     pub fn tls_alpn(&self, server_name: &str) -> Option<Arc<CertifiedKey>> {
-        let answers = self.shared.answers.load();
+        let responses = self.shared.responses.load();
         let name = host::normal(server_name)?;
-        let (_, certificate) = answers.tls_alpn.get(name.as_str())?.last()?;
+        let (_, certificate) = responses.tls_alpn.get(name.as_str())?.last()?;
         Some(Arc::clone(certificate))
     }
 
     /// The key authorization of this token.
     pub fn http(&self, token: &str) -> Option<Arc<str>> {
-        let answers = self.shared.answers.load();
-        let (_, key_authorization) = answers.http.get(token)?.last()?;
+        let responses = self.shared.responses.load();
+        let (_, key_authorization) = responses.http.get(token)?.last()?;
         Some(Arc::clone(key_authorization))
     }
 }
 
-impl Shared {
+impl SharedResponses {
     /// Edits a copy and publishes it. Gives the number that the edit was called with.
-    fn change(&self, edit: impl FnOnce(&mut Answers, u64)) -> u64 {
+    fn change(&self, edit: impl FnOnce(&mut Responses, u64)) -> u64 {
         let mut last = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         *last = last.saturating_add(1);
-        let mut answers = Answers::clone(&self.answers.load());
-        edit(&mut answers, *last);
-        let (tls_alpn, http) = (answers.tls_alpn.len(), answers.http.len());
-        self.answers.store(Arc::new(answers));
+        let mut responses = Responses::clone(&self.responses.load());
+        edit(&mut responses, *last);
+        let (tls_alpn, http) = (responses.tls_alpn.len(), responses.http.len());
+        self.responses.store(Arc::new(responses));
         self.tls_alpn.store(tls_alpn, Ordering::Release);
         self.http.store(http, Ordering::Release);
         *last
@@ -125,24 +125,24 @@ impl Shared {
 impl Drop for Published {
     fn drop(&mut self) {
         let (place, publication) = (&self.place, self.publication);
-        self.shared.change(|answers, _| match place {
-            Place::TlsAlpn(name) => take_back(&mut answers.tls_alpn, name, publication),
-            Place::Http(token) => take_back(&mut answers.http, token, publication),
+        self.shared.change(|responses, _| match place {
+            ChallengePlace::TlsAlpn(name) => remove_response(&mut responses.tls_alpn, name, publication),
+            ChallengePlace::Http(token) => remove_response(&mut responses.http, token, publication),
         });
     }
 }
 
-fn take_back<T>(answers: &mut HashMap<Box<str>, Vec<(u64, T)>>, place: &str, publication: u64) {
-    if let Some(published) = answers.get_mut(place) {
+fn remove_response<T>(responses: &mut HashMap<Box<str>, Vec<(u64, T)>>, place: &str, publication: u64) {
+    if let Some(published) = responses.get_mut(place) {
         published.retain(|(other, _)| *other != publication);
         if published.is_empty() {
-            answers.remove(place);
+            responses.remove(place);
         }
     }
 }
 
 /// The name that a CA puts into SNI.
-fn asked_name(server_name: &str) -> Box<str> {
+fn sni_name(server_name: &str) -> Box<str> {
     match server_name.parse() {
         Ok(address) => reverse_name(address).into(),
         Err(_) => host::normal(server_name).unwrap_or_default().into(),

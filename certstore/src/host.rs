@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::net::Ipv6Addr;
 
 /// A DNS name has at most 253 bytes (RFC 1035 §2.3.4, without the last dot).
-const LONGEST: usize = 253;
+const MAX_NAME_BYTES: usize = 253;
 
 /// Calls `use_host` with the normal form of `host`, which has no port (see [`without_port`]). `None` if there is
 /// nothing that could be a host.
@@ -18,7 +18,7 @@ pub fn with_normal<T>(host: &[u8], use_host: impl FnOnce(&[u8]) -> T) -> Option<
         [name @ .., b'.'] => name,
         _ => host,
     };
-    if host.is_empty() || host.len() > LONGEST {
+    if host.is_empty() || host.len() > MAX_NAME_BYTES {
         return None;
     }
     // Without an early exit this runs over many bytes at a time. Upper case is rare.
@@ -28,7 +28,7 @@ pub fn with_normal<T>(host: &[u8], use_host: impl FnOnce(&[u8]) -> T) -> Option<
     {
         return Some(use_host(host));
     }
-    let mut lower = [0; LONGEST];
+    let mut lower = [0; MAX_NAME_BYTES];
     let lower = lower.get_mut(..host.len())?;
     lower.copy_from_slice(host);
     lower.make_ascii_lowercase();
@@ -70,7 +70,7 @@ pub fn is_name(host: &[u8]) -> bool {
     // A last label of digits only is a mistyped IPv4 address, never a host.
     let last = host.rsplit(|byte| *byte == b'.').next();
     let digits_last = last.is_some_and(|last| last.iter().all(u8::is_ascii_digit));
-    host.len() <= LONGEST && are_labels(host) && !digits_last
+    host.len() <= MAX_NAME_BYTES && are_labels(host) && !digits_last
 }
 
 /// True if these are labels with dots between them.

@@ -33,7 +33,7 @@ pub use prove::{Evidence, ProveError, Requirements, prove};
 pub use remote_text::{RemoteText, is_shown};
 pub use resolver::{Resolution, Resolver, take_resolution};
 pub use rustls_pki_types::UnixTime;
-pub use serving::{Proved, Refusal, Serving, Status};
+pub use serving::{Proved, Rejection, Serving, Status};
 pub use store::{Bundle, ClientTrust, Installed, Reader, TrustStatus, Writer, store};
 pub use trust::{Identity, ProvedTrust, TrustBundle, TrustError, lacks_bundle};
 

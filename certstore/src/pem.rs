@@ -17,7 +17,7 @@ const DASHES: &[u8] = b"-----";
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The labels named in a message.
-const SHOWN_LABELS: usize = 5;
+const MAX_SHOWN_LABELS: usize = 5;
 
 /// The label that is shown for one that is not known.
 const UNKNOWN_LABEL: &str = "unknown";
@@ -205,7 +205,7 @@ impl Section {
         <(SectionKind, Vec<u8>)>::from_pem_slice(&pem)
             .map(|(_, der)| Zeroizing::new(der))
             .map_err(|_| PemError::BadSection {
-                label: self.label.shown(),
+                label: self.label.text(),
                 reason: "its body is not base64",
             })
     }
@@ -220,20 +220,20 @@ impl Label {
         Self(words.join(&b' '))
     }
 
-    fn shown(&self) -> String {
+    fn text(&self) -> String {
         let known = KNOWN_LABELS.iter().find(|known| known.as_bytes() == self.0);
         (*known.unwrap_or(&UNKNOWN_LABEL)).to_owned()
     }
 
     fn bad(&self, reason: &'static str) -> PemError {
         PemError::BadSection {
-            label: self.shown(),
+            label: self.text(),
             reason,
         }
     }
 
     fn truncated(&self) -> PemError {
-        PemError::Truncated { label: self.shown() }
+        PemError::Truncated { label: self.text() }
     }
 }
 
@@ -305,7 +305,7 @@ impl Section {
     fn take_line(&mut self, line: &[u8]) -> Result<(), PemError> {
         if contains(line, END) {
             return Err(PemError::NoLineBreaks {
-                label: self.label.shown(),
+                label: self.label.text(),
             });
         }
         // RFC 1421 §4.4: headers stand before the body; base64 has no colon.
@@ -355,7 +355,7 @@ fn begins(line: &Boundary<'_>, is_last: bool) -> Result<Label, PemError> {
         Some([]) => Ok(line.label.clone()),
         None if is_last => Err(line.label.truncated()),
         Some(tail) if tail.iter().any(|byte| *byte != b'-') => Err(PemError::NoLineBreaks {
-            label: line.label.shown(),
+            label: line.label.text(),
         }),
         Some(_) | None => Err(line.label.bad("its first line does not end with five dashes")),
     }
@@ -365,7 +365,7 @@ fn ends(begun: &Label, line: &Boundary<'_>, is_last: bool) -> Result<(), PemErro
     match line.tail {
         Some([]) if line.label == *begun => Ok(()),
         Some(tail) if contains(tail, BEGIN) => Err(PemError::Joined {
-            label: boundary(tail, BEGIN).map_or_else(|| UNKNOWN_LABEL.to_owned(), |next| next.label.shown()),
+            label: boundary(tail, BEGIN).map_or_else(|| UNKNOWN_LABEL.to_owned(), |next| next.label.text()),
         }),
         None if is_last => Err(begun.truncated()),
         Some([]) | None => Err(begun.bad("its last line names another section")),
@@ -421,8 +421,8 @@ pub(crate) fn labels(sections: &[Section]) -> Found {
         return Found::OpenSshKey;
     }
     let mut labels: Vec<String> = Vec::new();
-    for label in sections.iter().map(|section| section.label.shown()) {
-        if !labels.contains(&label) && labels.len() < SHOWN_LABELS {
+    for label in sections.iter().map(|section| section.label.text()) {
+        if !labels.contains(&label) && labels.len() < MAX_SHOWN_LABELS {
             labels.push(label);
         }
     }

@@ -71,7 +71,7 @@ impl<B> Serving<B> {
 
 /// The refusal of the last candidate of a certificate or trust bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Rejection {
     /// Reason, place and remedy, for a person.
     pub message: String,
     /// The time of the refusal.
@@ -86,5 +86,5 @@ pub struct Status<B = CertBundle> {
     /// The bundle that serves; `None` until the first install.
     pub serving: Option<Arc<Serving<B>>>,
     /// The refusal of the newest candidate; `None` if it serves.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<Rejection>,
 }

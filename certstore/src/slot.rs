@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::serving::{Refusal, Serving, Status};
+use crate::serving::{Rejection, Serving, Status};
 
 /// The slots of one kind of bundle.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct Content<B> {
     /// The configuration names it.
     pub(crate) declared: bool,
     pub(crate) serving: Option<Arc<Serving<B>>>,
-    pub(crate) refusal: Option<Refusal>,
+    pub(crate) refusal: Option<Rejection>,
 }
 
 impl<B> Default for Content<B> {

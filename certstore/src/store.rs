@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use crate::bundle::{CertBundle, Fingerprint};
 use crate::challenge::Challenges;
 use crate::resolver::{Resolver, Table};
-use crate::serving::{Proved, Refusal, Serving, Status};
+use crate::serving::{Proved, Rejection, Serving, Status};
 use crate::slot::{Content, Slot, Slots};
 use crate::trust::{TrustBundle, Verifier};
 
@@ -126,7 +126,7 @@ impl Writer {
     }
 
     /// Notes that a candidate was refused, and the reason. The bundle that serves goes on serving.
-    pub fn refuse<B: Bundle>(&mut self, name: &str, refusal: Refusal) {
+    pub fn refuse<B: Bundle>(&mut self, name: &str, refusal: Rejection) {
         self.note::<B>(name, Some(refusal));
     }
 
@@ -135,7 +135,7 @@ impl Writer {
         self.note::<B>(name, None);
     }
 
-    fn note<B: Bundle>(&mut self, name: &str, refusal: Option<Refusal>) {
+    fn note<B: Bundle>(&mut self, name: &str, refusal: Option<Rejection>) {
         B::slots(&self.books)
             .slot(name)
             .change(|content| content.refusal = refusal);

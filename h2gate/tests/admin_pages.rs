@@ -106,7 +106,7 @@ async fn certificates_tell_what_serves_and_what_was_refused() {
     let proved = prove(bundle, &Requirements::default(), now).unwrap();
     admin.certificates.declare::<CertBundle>("late");
     admin.certificates.install("api", proved);
-    let refusal = certstore::Refusal {
+    let refusal = certstore::Rejection {
         message: "k.pem: no key in it".to_owned(),
         at: now,
     };
@@ -174,7 +174,7 @@ async fn trust_bundles_are_shown_with_what_is_due() {
     let mut admin = TestAdmin::start().await;
     admin.certificates.declare::<TrustBundle>("late");
     admin.certificates.install("clients", proved);
-    let refusal = certstore::Refusal {
+    let refusal = certstore::Rejection {
         message: "ca.crl: out of date".to_owned(),
         at: now,
     };

@@ -7,20 +7,20 @@ use certstore::{Fingerprint, UnixTime};
 use super::{DAY, Jitter, Life, MonotonicTime, Now};
 
 /// Shortest time between two requests for advice, however often a CA wants to be asked.
-const SOONEST: Duration = Duration::from_secs(60);
+const MIN_ASK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Longest time between two requests for advice, however seldom a CA wants to be asked: twice a day. A limit of the
 /// CA may be longer.
-const LATEST: Duration = Duration::from_secs(12 * 60 * 60);
+const MAX_ASK_INTERVAL: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Time between two requests for advice, for a CA that does not say when to ask again.
-const UNSAID: Duration = Duration::from_secs(6 * 60 * 60);
+const DEFAULT_ASK_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Range of the wait, drawn, after a request without an answer.
-const UNANSWERED: (Duration, Duration) = (Duration::from_secs(30 * 60), Duration::from_secs(60 * 60));
+const UNANSWERED_WAIT: (Duration, Duration) = (Duration::from_secs(30 * 60), Duration::from_secs(60 * 60));
 
 /// Divisor of the span: this part of it is left for failures, where the window allows it.
-const LAST_PART: u32 = 50;
+const RESERVED_LIFE_DIVISOR: u32 = 50;
 
 /// Renewal information of a CA for a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,9 +77,9 @@ impl Advice {
         let said = match info {
             Some(info) => info
                 .retry_after
-                .unwrap_or(UNSAID)
-                .clamp(SOONEST, LATEST / 11 * 10),
-            None => LATEST / 11 * 10,
+                .unwrap_or(DEFAULT_ASK_INTERVAL)
+                .clamp(MIN_ASK_INTERVAL, MAX_ASK_INTERVAL / 11 * 10),
+            None => MAX_ASK_INTERVAL / 11 * 10,
         };
         // Many certificates that have asked at once do not ask again at once.
         let ask_again_after = Jitter::new(random).within(said, said / 10 * 11);
@@ -99,12 +99,12 @@ impl Advice {
         now: Now,
         random: &mut dyn FnMut() -> f64,
     ) -> Self {
-        let unanswered = Jitter::new(random).within(UNANSWERED.0, UNANSWERED.1);
+        let unanswered = Jitter::new(random).within(UNANSWERED_WAIT.0, UNANSWERED_WAIT.1);
         Self {
             fingerprint,
             asked: now.monotonic,
             // Beyond half a day, too: it is the CA's own word.
-            ask_again_after: limit.map_or(unanswered, |after| after.max(SOONEST)),
+            ask_again_after: limit.map_or(unanswered, |after| after.max(MIN_ASK_INTERVAL)),
             answer: before.and_then(|before| before.answer_for(fingerprint)).cloned(),
         }
     }
@@ -132,7 +132,9 @@ impl Advice {
         let drawn = answer
             .jitter
             .within(Duration::from_secs(start), Duration::from_secs(end));
-        let latest = life.before_end(life.span() / LAST_PART).max(answer.start);
+        let latest = life
+            .before_end(life.span() / RESERVED_LIFE_DIVISOR)
+            .max(answer.start);
         Some(UnixTime::since_unix_epoch(drawn).min(latest))
     }
 
@@ -141,4 +143,4 @@ impl Advice {
     }
 }
 
-const _: () = assert!(LATEST.as_secs() * 2 <= DAY.as_secs());
+const _: () = assert!(MAX_ASK_INTERVAL.as_secs() * 2 <= DAY.as_secs());

@@ -6,24 +6,24 @@ use super::{DAY, FailureStreak, Jitter, MonotonicTime, Probe, Rules, ScheduledAc
 use crate::error::IssueFault;
 
 /// Longest back-off below a day: a longer one becomes a whole day.
-const ABOUT_A_DAY: Duration = Duration::from_secs(12 * 60 * 60);
+const MAX_SHORT_BACK_OFF: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Divisor of the life that is left: most waits are shortened to this part of it, see [`at`].
-const SHARE_OF_WHAT_IS_LEFT: u32 = 20;
+const REMAINING_LIFE_DIVISOR: u32 = 20;
 
 /// Factor of the first wait below which a short life does not shorten a wait: every quarter of an hour by default,
 /// which stays within five failed validations per hour.
-const HURRIED: u32 = 15;
+const MIN_WAIT_FACTOR: u32 = 15;
 
 /// The same factor for attempts that ended with the process: a crash loop may order once an hour.
-const HURRIED_INTERRUPTED: u32 = 60;
+const INTERRUPTED_WAIT_FACTOR: u32 = 60;
 
 /// Range of the time, drawn, between two looks at the cause of a failure, where that costs the CA nothing.
-const PROBE: (Duration, Duration) = (Duration::from_secs(10 * 60), Duration::from_secs(30 * 60));
+const PROBE_WAIT: (Duration, Duration) = (Duration::from_secs(10 * 60), Duration::from_secs(30 * 60));
 
 /// Shortest time after an attempt at which a directory that answers makes the next one due: there are outages in
 /// which the directory answers and orders fail.
-const HASTENED: Duration = Duration::from_secs(30 * 60);
+const EARLY_RETRY_WAIT: Duration = Duration::from_secs(30 * 60);
 
 /// Returns the instant of the next attempt. `left` is the life that was left after the last one, zero if none.
 ///
@@ -36,26 +36,28 @@ pub(super) fn at(
     rules: &Rules,
 ) -> MonotonicTime {
     let back_off = back_off(failing.attempts, rules.first_retry);
-    let hurried = |least: u32| (left / SHARE_OF_WHAT_IS_LEFT).max(rules.first_retry.saturating_mul(least));
+    let shortened = |least: u32| (left / REMAINING_LIFE_DIVISOR).max(rules.first_retry.saturating_mul(least));
     // The hint need not come from the CA: it never costs more than a failure of the same moment may.
     let hint = match failing.class {
         // No wait of ours ends a pause, and a person who has ended it may ask at once.
         Some(IssueFault::Paused) => DAY,
-        _ => failing.hint.min(hurried(HURRIED)).min(DAY),
+        _ => failing.hint.min(shortened(MIN_WAIT_FACTOR)).min(DAY),
     };
     let wait = match failing.class {
         // Each attempt has cost the CA a whole certificate.
         Some(IssueFault::Certificate) => back_off,
         // The CA has seen nothing of the attempt.
-        Some(IssueFault::State | IssueFault::Configuration) => back_off.min(hurried(HURRIED)),
+        Some(IssueFault::State | IssueFault::Configuration) => back_off.min(shortened(MIN_WAIT_FACTOR)),
         _ if left.is_zero() => back_off,
-        Some(_) => back_off.min(hurried(HURRIED)),
-        None => back_off.min(hurried(HURRIED_INTERRUPTED)),
+        Some(_) => back_off.min(shortened(MIN_WAIT_FACTOR)),
+        None => back_off.min(shortened(INTERRUPTED_WAIT_FACTOR)),
     };
     let at = failing.last.after(scattered(wait, failing.jitter).max(hint));
     match (probe_after(failing, probe), failing.unreachable) {
-        (Some(probe), Some(_)) if probe.good => at.min(probe.at.max(failing.last.after(HASTENED.max(hint)))),
-        (Some(probe), None) if has_turned(failing, probe) => at.min(probe.at),
+        (Some(probe), Some(_)) if probe.good => {
+            at.min(probe.at.max(failing.last.after(EARLY_RETRY_WAIT.max(hint))))
+        }
+        (Some(probe), None) if is_resolved(failing, probe) => at.min(probe.at),
         _ => at,
     }
 }
@@ -63,12 +65,14 @@ pub(super) fn at(
 /// Returns the instant `at`, or an earlier one if another CA was not asked because of its limits: failures elsewhere
 /// must not keep a certificate waiting once those limits allow an order. Each attempt asks the failing CAs again,
 /// hence the pause.
-pub(super) fn hastened_by_others(
+pub(super) fn earlier_for_untried(
     at: MonotonicTime,
     failing: &FailureStreak,
     untried: Option<MonotonicTime>,
 ) -> MonotonicTime {
-    untried.map_or(at, |untried| at.min(untried.max(failing.last.after(HASTENED))))
+    untried.map_or(at, |untried| {
+        at.min(untried.max(failing.last.after(EARLY_RETRY_WAIT)))
+    })
 }
 
 /// Returns the next look and its instant; `None` once a look was good, or if none is free of cost.
@@ -82,13 +86,13 @@ pub(super) fn probe_at(
         (None, _) => return None,
     };
     let (from, jitter) = match probe_after(failing, probe) {
-        Some(probe) if probe.good && failing.unreachable.is_some() || has_turned(failing, probe) => {
+        Some(probe) if probe.good && failing.unreachable.is_some() || is_resolved(failing, probe) => {
             return None;
         }
         Some(probe) => (probe.at, probe.jitter),
         None => (failing.last, failing.jitter),
     };
-    Some((from.after(jitter.within(PROBE.0, PROBE.1)), action))
+    Some((from.after(jitter.within(PROBE_WAIT.0, PROBE_WAIT.1)), action))
 }
 
 /// Returns the probe if it came after the last attempt: an earlier one does not count.
@@ -98,7 +102,7 @@ fn probe_after<'a>(failing: &FailureStreak, probe: Option<&'a Probe>) -> Option<
 
 /// True if the cause of the failure is gone. If the CA could not validate names that the self-check found good, that
 /// check finding them good again says nothing.
-fn has_turned(failing: &FailureStreak, probe: &Probe) -> bool {
+fn is_resolved(failing: &FailureStreak, probe: &Probe) -> bool {
     probe.good && (probe.was_bad || failing.class == Some(IssueFault::SelfCheck))
 }
 
@@ -106,7 +110,7 @@ fn has_turned(failing: &FailureStreak, probe: &Probe) -> bool {
 fn back_off(attempts: u32, first: Duration) -> Duration {
     let times = 10_u32.saturating_pow(attempts.saturating_sub(1));
     let wait = first.saturating_mul(times);
-    if wait > ABOUT_A_DAY { DAY } else { wait }
+    if wait > MAX_SHORT_BACK_OFF { DAY } else { wait }
 }
 
 /// Scatters a wait: 90 to 110 %.

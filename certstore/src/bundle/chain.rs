@@ -26,7 +26,7 @@ use crate::is_shown;
 const MAX_RSA_BITS: usize = 8192;
 
 /// The most characters of a subject that a message shows.
-const SHOWN_SUBJECT_CHARS: usize = 160;
+const MAX_SUBJECT_CHARS: usize = 160;
 
 /// Signature algorithms that clients refuse, by OID.
 const WEAK_SIGNATURES: [(&str, &str); 6] = [
@@ -418,17 +418,17 @@ impl Parsed<'_> {
 
     /// True if this certificate names `issuer` as its issuer, in whatever spelling: RFC 5280 §7.1.
     pub(super) fn names_as_issuer(&self, issuer: &Self) -> bool {
-        self.spells_as_issuer(issuer) || components(self.x509.issuer()) == components(issuer.x509.subject())
+        self.has_issuer_bytes(issuer) || components(self.x509.issuer()) == components(issuer.x509.subject())
     }
 
     /// True if this certificate names `issuer` as its issuer in the same octets.
-    pub(super) fn spells_as_issuer(&self, issuer: &Self) -> bool {
+    pub(super) fn has_issuer_bytes(&self, issuer: &Self) -> bool {
         self.x509.issuer().as_raw() == issuer.x509.subject().as_raw()
     }
 
     /// True if the authority key identifier of this certificate names another certificate than `issuer` (RFC 5280
     /// §4.2.1.1).
-    pub(super) fn points_elsewhere(&self, issuer: &Self) -> bool {
+    pub(super) fn has_other_authority_key(&self, issuer: &Self) -> bool {
         let mut extensions = self.x509.extensions().iter();
         let authority = extensions.find_map(|extension| match extension.parsed_extension() {
             ParsedExtension::AuthorityKeyIdentifier(authority) => Some(authority),
@@ -528,7 +528,7 @@ pub(crate) fn text(name: &X509Name<'_>) -> String {
         .to_string()
         .chars()
         .filter(|letter| is_shown(*letter))
-        .take(SHOWN_SUBJECT_CHARS)
+        .take(MAX_SUBJECT_CHARS)
         .collect();
     if text.is_empty() {
         "(no subject)".to_owned()

@@ -110,20 +110,20 @@ fn forbidden(leaf: &Parsed<'_>, constraints: &NameConstraints<'_>, is_critical: 
         return Some(chain::text(leaf.x509.subject()));
     }
     let alternative = leaf.x509.subject_alternative_name().ok()??;
-    let bases = |trees: &Option<Vec<GeneralSubtree<'_>>>| -> Vec<Base> {
+    let bases = |trees: &Option<Vec<GeneralSubtree<'_>>>| -> Vec<ConstraintBase> {
         let trees = trees.iter().flatten();
-        trees.filter_map(|tree| Base::of(&tree.base)).collect()
+        trees.filter_map(|tree| ConstraintBase::of(&tree.base)).collect()
     };
     let (permitted, excluded) = (
         bases(&constraints.permitted_subtrees),
         bases(&constraints.excluded_subtrees),
     );
-    let is_forbidden = |name: &Given<'_>| {
+    let is_forbidden = |name: &LeafName<'_>| {
         let of_its_kind = || permitted.iter().filter(|base| base.is_of_kind_of(name));
         excluded.iter().any(|base| base.contains(name))
             || (of_its_kind().next().is_some() && !of_its_kind().any(|base| base.contains(name)))
     };
-    let mut names = alternative.value.general_names.iter().filter_map(Given::of);
+    let mut names = alternative.value.general_names.iter().filter_map(LeafName::of);
     names.find(is_forbidden).map(|name| name.text())
 }
 
@@ -160,12 +160,12 @@ fn has_others(constraints: &NameConstraints<'_>) -> bool {
 }
 
 /// A name of the leaf, of the kinds that servers are asked by.
-enum Given<'a> {
+enum LeafName<'a> {
     Dns(&'a str),
     Ip(IpAddr),
 }
 
-impl<'a> Given<'a> {
+impl<'a> LeafName<'a> {
     fn of(name: &GeneralName<'a>) -> Option<Self> {
         match name {
             GeneralName::DNSName(name) => Some(Self::Dns(name)),
@@ -187,13 +187,13 @@ impl<'a> Given<'a> {
 }
 
 /// The subject of a constraint: a domain or a range of addresses.
-enum Base {
+enum ConstraintBase {
     Dns(String),
     /// An address and its mask.
     Ip(Vec<u8>, Vec<u8>),
 }
 
-impl Base {
+impl ConstraintBase {
     fn of(name: &GeneralName<'_>) -> Option<Self> {
         match name {
             GeneralName::DNSName(name) => Some(Self::Dns(name.to_ascii_lowercase())),
@@ -206,17 +206,17 @@ impl Base {
         }
     }
 
-    fn is_of_kind_of(&self, name: &Given<'_>) -> bool {
+    fn is_of_kind_of(&self, name: &LeafName<'_>) -> bool {
         matches!(
             (self, name),
-            (Self::Dns(_), Given::Dns(_)) | (Self::Ip(..), Given::Ip(_))
+            (Self::Dns(_), LeafName::Dns(_)) | (Self::Ip(..), LeafName::Ip(_))
         )
     }
 
-    fn contains(&self, name: &Given<'_>) -> bool {
+    fn contains(&self, name: &LeafName<'_>) -> bool {
         match (self, name) {
             // RFC 5280 §4.2.1.10: labels are added on the left; with a dot before it clients want at least one.
-            (Self::Dns(base), Given::Dns(name)) => {
+            (Self::Dns(base), LeafName::Dns(name)) => {
                 let name = name.to_ascii_lowercase();
                 match name.strip_suffix(base.as_str()) {
                     Some(rest) => {
@@ -228,7 +228,7 @@ impl Base {
                     None => false,
                 }
             }
-            (Self::Ip(base, mask), Given::Ip(ip)) => {
+            (Self::Ip(base, mask), LeafName::Ip(ip)) => {
                 let bytes = match ip {
                     IpAddr::V4(ip) => ip.octets().to_vec(),
                     IpAddr::V6(ip) => ip.octets().to_vec(),

@@ -46,12 +46,12 @@ pub(super) fn from_leaf<'a, 'b>(
                 reason,
             });
         };
-        if !last.spells_as_issuer(issuer) {
+        if !last.has_issuer_bytes(issuer) {
             warn(
                 "spells its issuer's name otherwise than the issuer does: Go refuses the chain, OpenSSL and Java do not",
             );
         }
-        if last.points_elsewhere(issuer) {
+        if last.has_other_authority_key(issuer) {
             warn(
                 "names another certificate as its issuer's (authority key identifier): OpenSSL refuses the chain, Go and \
                  Java do not",

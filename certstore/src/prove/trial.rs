@@ -17,7 +17,7 @@ use crate::resolver::{Resolver, Table, take_resolution};
 use crate::serving::{Proved, Serving};
 
 /// The label that stands for "any" under a wildcard.
-const SYNTHETIC_LABEL: &str = "h2gate-trial";
+const TRIAL_LABEL: &str = "h2gate-trial";
 
 /// A handshake needs two flights each way; more rounds than this mean that it will never end.
 const MAX_ROUNDS: usize = 16;
@@ -25,18 +25,18 @@ const MAX_ROUNDS: usize = 16;
 /// Each ALPN list × TLS version with the first kind of name, and one handshake for each other kind: the name
 /// changes the look-up only, the signature is what costs.
 pub(super) fn handshakes(bundle: &Arc<CertBundle>, requirements: &Requirements) -> Result<(), ProveError> {
-    let stand = Stand::new(bundle);
+    let trial = TrialServer::new(bundle);
     let (first, others) = server_names(bundle.names());
     let mut last = None;
     for version in &requirements.versions {
         for alpn in &requirements.alpn {
-            stand.handshake(&first, version, alpn)?;
+            trial.handshake(&first, version, alpn)?;
             last = Some((version, alpn));
         }
     }
     if let Some((version, alpn)) = last {
         for name in &others {
-            stand.handshake(name, version, alpn)?;
+            trial.handshake(name, version, alpn)?;
         }
     }
     // The trial's resolution is taken away, so that no caller on this thread takes it for a client's.
@@ -51,7 +51,7 @@ fn server_names(names: &[Name]) -> (ServerName<'static>, Vec<ServerName<'static>
         Name::Wildcard(_) | Name::Ip(_) => None,
     });
     let wildcard = names.iter().find_map(|name| match name {
-        Name::Wildcard(parent) => ServerName::try_from(format!("{SYNTHETIC_LABEL}.{parent}")).ok(),
+        Name::Wildcard(parent) => ServerName::try_from(format!("{TRIAL_LABEL}.{parent}")).ok(),
         Name::Dns(_) | Name::Ip(_) => None,
     });
     let address = names.iter().find_map(|name| match name {
@@ -69,13 +69,13 @@ fn server_names(names: &[Name]) -> (ServerName<'static>, Vec<ServerName<'static>
 }
 
 /// A resolver that holds the candidate alone, and a client that accepts nothing else.
-struct Stand {
+struct TrialServer {
     provider: Arc<CryptoProvider>,
     resolver: Arc<Resolver>,
-    verifier: Arc<Exactly>,
+    verifier: Arc<ExactChain>,
 }
 
-impl Stand {
+impl TrialServer {
     fn new(bundle: &Arc<CertBundle>) -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let name: Arc<str> = "trial".into();
@@ -83,7 +83,7 @@ impl Stand {
         let serving = Arc::new(Serving::new(Arc::clone(&name), 0, proved));
         let table = Arc::new(Table::new(vec![name]));
         table.rebuild(|_| Some(Arc::clone(&serving)));
-        let verifier = Exactly {
+        let verifier = ExactChain {
             chain: bundle.certified_key().cert.clone(),
             provider: Arc::clone(&provider),
         };
@@ -148,15 +148,15 @@ impl Stand {
                     false => Err("another ALPN protocol was chosen".to_owned()),
                 };
             }
-            carry(&mut client, &mut server)?;
-            carry(&mut server, &mut client)?;
+            transfer(&mut client, &mut server)?;
+            transfer(&mut server, &mut client)?;
         }
         Err("the handshake does not end".to_owned())
     }
 }
 
 /// Moves all output of one side to the other.
-fn carry<A, B>(
+fn transfer<A, B>(
     from: &mut impl std::ops::DerefMut<Target = rustls::ConnectionCommon<A>>,
     to: &mut impl std::ops::DerefMut<Target = rustls::ConnectionCommon<B>>,
 ) -> Result<(), String> {
@@ -174,12 +174,12 @@ fn carry<A, B>(
 
 /// Accepts exactly this chain, and nothing for it but a true signature.
 #[derive(Debug)]
-struct Exactly {
+struct ExactChain {
     chain: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Exactly {
+impl ServerCertVerifier for ExactChain {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -40,7 +40,7 @@ fn a_refusal_is_shown_beside_what_serves_and_cleared_by_the_next_install() {
     let (mut writer, reader) = store();
     let pair = ca.pair(&["a.test"]);
     writer.install("a", pair.proved());
-    let refusal = Refusal {
+    let refusal = Rejection {
         message: "no".into(),
         at: NOW,
     };

@@ -6,7 +6,7 @@ use rcgen::{
 use super::*;
 use crate::bundle::Part;
 use crate::testing::{NOW, TestCa, ca_params, days_after_now, ecdsa, key, leaf_params, set_validity};
-use crate::{PemError, Refusal, store};
+use crate::{PemError, Rejection, store};
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
@@ -320,7 +320,7 @@ fn what_serves_is_replaced_only_by_what_was_proved() {
     assert!(first.changed);
     let again = writer.install("clients", parse(&one.pem(), "", false).unwrap());
     assert_eq!((again.changed, again.install), (false, first.install));
-    let refusal = Refusal {
+    let refusal = Rejection {
         message: "broken".to_owned(),
         at: NOW,
     };

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use certstore::trust::MAX_CLIENT_CHAIN;
-use certstore::{Refusal, TrustBundle, TrustError};
+use certstore::{Rejection, TrustBundle, TrustError};
 use gateway::settings::{ClientAuth, ClientAuthMode, Redirect, Tls, TlsVersion};
 use gateway::telemetry::HandshakeFailure;
 use rcgen::{
@@ -218,7 +218,7 @@ fn a_new_bundle_counts_from_the_next_handshake() {
     assert_eq!(enters(&gateway, Some(&of_one)), Err(AlertDescription::UnknownCA));
     // A refused candidate takes nothing away.
     bundle(&[], "", false).unwrap_err();
-    let refusal = Refusal {
+    let refusal = Rejection {
         message: "broken".to_owned(),
         at: now(),
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use certmgr::{AcmeView, LastError, NextStep, Revocation, Version, View};
 use certstore::store::TrustStatus;
-use certstore::{Refusal, Serving, Status, TrustBundle, UnixTime, rfc3339};
+use certstore::{Rejection, Serving, Status, TrustBundle, UnixTime, rfc3339};
 use serde_json::{Value, json};
 
 /// The page, as JSON. What the manager says is null in a process without one. `now` gives the time that is
@@ -155,7 +155,7 @@ fn serving_trust(serving: &Serving<TrustBundle>) -> Value {
     })
 }
 
-fn refused(refusal: Option<&Refusal>) -> Option<Value> {
+fn refused(refusal: Option<&Rejection>) -> Option<Value> {
     refusal.map(|refusal| json!({ "message": refusal.message, "at": rfc3339(refusal.at) }))
 }
 

@@ -113,12 +113,12 @@ fn back_off(log: &[Happened]) -> Vec<(Rule, String)> {
             }
             LogEntry::Probed { reachable, .. } => back |= reachable,
             LogEntry::Ordered { ca: 0, .. } if attempts > 0 => {
-                let hurried = MINUTE * if interrupted { 60 } else { 15 };
+                let shortened = MINUTE * if interrupted { 60 } else { 15 };
                 let left = until.saturating_sub(last);
                 let bound = if left.is_zero() {
                     DAY
                 } else {
-                    (left / 20).max(hurried)
+                    (left / 20).max(shortened)
                 };
                 let mut wait = WAITS[attempts.min(4) - 1].min(bound) * 89 / 100;
                 if back {
