@@ -331,21 +331,27 @@ impl Reason {
 /// Remedy for an object or a secret. It is that of [`BundleError::remedy`] where that does not speak of files.
 fn stored_remedy(error: &BundleError) -> &'static str {
     match error {
-        BundleError::Empty { .. } | BundleError::Truncated { .. } | BundleError::BadSection { .. } => {
-            "store it again in full"
-        }
-        BundleError::TooLarge { .. } => "store the chain or the key, and nothing else",
-        BundleError::NotPem {
-            found: Found::Pkcs12, ..
-        } => "set `format: pkcs12` for a secret, or store it as PEM: `openssl pkcs12 -in FILE -nodes`",
-        BundleError::NotPem {
-            found: Found::Pkcs7 | Found::JavaKeyStore | Found::OpenSshKey | Found::JsonString | Found::Base64,
-            ..
-        } => error.remedy(),
-        BundleError::NotPem { .. } => {
-            "store it as PEM: `-----BEGIN CERTIFICATE-----`, `-----BEGIN PRIVATE KEY-----`; or correct which object, \
-             field or format is read"
-        }
+        BundleError::Pem { error: pem, .. } => match pem {
+            PemError::Empty | PemError::Truncated { .. } | PemError::BadSection { .. } => {
+                "store it again in full"
+            }
+            PemError::TooLarge { .. } => "store the chain or the key, and nothing else",
+            PemError::NotPem { found } => match found {
+                Found::Pkcs12 => {
+                    "set `format: pkcs12` for a secret, or store it as PEM: `openssl pkcs12 -in FILE -nodes`"
+                }
+                Found::Pkcs7
+                | Found::JavaKeyStore
+                | Found::OpenSshKey
+                | Found::JsonString
+                | Found::Base64 => error.remedy(),
+                _ => {
+                    "store it as PEM: `-----BEGIN CERTIFICATE-----`, `-----BEGIN PRIVATE KEY-----`; or correct which object, \
+                     field or format is read"
+                }
+            },
+            PemError::NoLineBreaks { .. } | PemError::Joined { .. } => error.remedy(),
+        },
         BundleError::NoCertificate {
             found: Found::Sections(_),
         }

@@ -75,10 +75,10 @@ pub fn is_name(host: &[u8]) -> bool {
 
 /// True if these are labels with dots between them.
 pub fn are_labels(labels: &[u8]) -> bool {
-    let lawful = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     labels.split(|byte| *byte == b'.').all(|label| {
         (1..=63).contains(&label.len())
-            && label.iter().all(lawful)
+            && label.iter().all(is_valid)
             && !label.starts_with(b"-")
             && !label.ends_with(b"-")
     })

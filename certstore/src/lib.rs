@@ -14,6 +14,7 @@
 
 pub mod bundle;
 pub mod challenge;
+pub mod der;
 pub mod host;
 mod pem;
 pub mod prove;

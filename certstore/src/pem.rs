@@ -103,13 +103,11 @@ impl fmt::Display for Found {
 }
 
 /// The reason for which a text has no sections that could be read. The caller adds what the text is of.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PemError {
     /// No bytes, or only white space.
-    #[error("it is empty")]
     Empty,
     /// Refused before parsing.
-    #[error("it has {bytes} bytes; at most {max} are read")]
     TooLarge {
         /// Its size.
         bytes: usize,
@@ -117,33 +115,26 @@ pub enum PemError {
         max: usize,
     },
     /// No PEM section in it.
-    #[error("it is not PEM: it is {found}")]
     NotPem {
         /// The kind of content that the text seems to be.
         found: Found,
     },
     /// A section begins and does not end: half-written or cut off.
-    #[error("it is cut off: `{label}` begins and does not end")]
     Truncated {
         /// The section's label.
         label: String,
     },
     /// A section stands on one line with its boundaries, as forms leave it.
-    #[error("its line breaks are missing: `{label}` does not stand on lines of its own")]
     NoLineBreaks {
         /// The section's label.
         label: String,
     },
     /// Two sections meet on one line, as two files do of which the first has no line break at its end.
-    #[error(
-        "a line break is missing: the end of a section and the beginning of the next, `{label}`, are one line"
-    )]
     Joined {
         /// The label of the section that begins there.
         label: String,
     },
     /// A section's body is not base64, or its first line is broken.
-    #[error("it holds a broken `{label}` section: {reason}")]
     BadSection {
         /// The section's label.
         label: String,
@@ -151,6 +142,57 @@ pub enum PemError {
         reason: &'static str,
     },
 }
+
+impl PemError {
+    /// The defect of this text (`private key`), or of one that the caller names.
+    pub(crate) fn about(&self, text: Option<&str>) -> String {
+        let (it, of_it) = match text {
+            Some(text) => (format!("the {text}"), format!(" of the {text}")),
+            None => ("it".to_owned(), String::new()),
+        };
+        match self {
+            Self::Empty => format!("{it} is empty"),
+            Self::TooLarge { bytes, max } => format!("{it} has {bytes} bytes; at most {max} are read"),
+            Self::NotPem { found } => format!("{it} is not PEM: it is {found}"),
+            Self::Truncated { label } => format!("{it} is cut off: `{label}` begins and does not end"),
+            Self::NoLineBreaks { label } => {
+                format!("the line breaks{of_it} are missing: `{label}` does not stand on lines of its own")
+            }
+            Self::Joined { label } => format!(
+                "a line break{of_it} is missing: the end of a section and the beginning of the next, `{label}`, are one \
+                 line"
+            ),
+            Self::BadSection { label, reason } => format!("{it} holds a broken `{label}` section: {reason}"),
+        }
+    }
+
+    /// The operator's remedy, in one sentence: `large` for a text that is too large.
+    pub(crate) fn remedy(
+        &self,
+        large: &'static str,
+        not_pem: impl Fn(&Found) -> &'static str,
+    ) -> &'static str {
+        match self {
+            Self::Empty | Self::Truncated { .. } | Self::BadSection { .. } => {
+                "write the file again in full: into a new file that is then renamed over the old one"
+            }
+            Self::NoLineBreaks { .. } => {
+                "put line breaks after `-----BEGIN …-----` and before `-----END …-----`, where they were when it was made"
+            }
+            Self::Joined { .. } => "put a line break between `-----END …-----` and `-----BEGIN …-----`",
+            Self::TooLarge { .. } => large,
+            Self::NotPem { found } => not_pem(found),
+        }
+    }
+}
+
+impl fmt::Display for PemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.about(None))
+    }
+}
+
+impl std::error::Error for PemError {}
 
 /// One section.
 pub(crate) struct Section {
@@ -459,10 +501,10 @@ fn guess_text(text: &[u8]) -> Found {
 }
 
 fn is_base64(text: &[u8]) -> bool {
-    let lawful = |byte: &u8| {
+    let is_of_alphabet = |byte: &u8| {
         byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || matches!(byte, b'+' | b'/' | b'=')
     };
-    text.len() > 64 && text.iter().all(lawful)
+    text.len() > 64 && text.iter().all(is_of_alphabet)
 }
 
 /// True if it begins as a ContentInfo with signedData does (RFC 5652 §5.1).

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::bundle::MAX_PEM_BYTES;
-use certstore::{BundleError, Part};
+use certstore::{BundleError, Part, PemError};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use zeroize::Zeroizing;
@@ -389,7 +389,11 @@ fn read_place(
 
 fn too_large(source: &FileSource, max_bytes: usize, part: Part, bytes: usize) -> Error {
     if max_bytes == MAX_PEM_BYTES {
-        return Error::bundle(source, BundleError::TooLarge { part, bytes });
+        let error = PemError::TooLarge {
+            bytes,
+            max: max_bytes,
+        };
+        return Error::bundle(source, BundleError::Pem { part, error });
     }
     Error {
         places: places_of(source, part),

@@ -1,6 +1,6 @@
 //! Every bad pair is refused with its file and reason, the old one serves, the next good one heals.
 
-use certstore::{BundleError, ProveError};
+use certstore::{BundleError, PemError, ProveError};
 
 use super::*;
 use crate::{Error, Reason};
@@ -54,23 +54,57 @@ fn bad_pairs(ca: &TestCa) -> Vec<Bad> {
             &chain[..chain.len() - 100],
             pair.key.clone(),
             CHAIN,
-            |reason| matches!(reason, Bundle(BundleError::Truncated { .. })),
+            |reason| {
+                matches!(
+                    reason,
+                    Bundle(BundleError::Pem {
+                        error: PemError::Truncated { .. },
+                        ..
+                    })
+                )
+            },
         ),
         bad("half a key", chain.clone(), &pair.key[..100], KEY, |reason| {
-            matches!(reason, Bundle(BundleError::Truncated { .. }))
+            matches!(
+                reason,
+                Bundle(BundleError::Pem {
+                    error: PemError::Truncated { .. },
+                    ..
+                })
+            )
         }),
         bad("empty chain", "", pair.key.clone(), CHAIN, |reason| {
-            matches!(reason, Bundle(BundleError::Empty { .. }))
+            matches!(
+                reason,
+                Bundle(BundleError::Pem {
+                    error: PemError::Empty,
+                    ..
+                })
+            )
         }),
         bad("empty key", chain.clone(), "", KEY, |reason| {
-            matches!(reason, Bundle(BundleError::Empty { .. }))
+            matches!(
+                reason,
+                Bundle(BundleError::Pem {
+                    error: PemError::Empty,
+                    ..
+                })
+            )
         }),
         bad(
             "broken key",
             chain.clone(),
             pair.key.replacen("M", "!", 1),
             KEY,
-            |reason| matches!(reason, Bundle(BundleError::BadSection { .. })),
+            |reason| {
+                matches!(
+                    reason,
+                    Bundle(BundleError::Pem {
+                        error: PemError::BadSection { .. },
+                        ..
+                    })
+                )
+            },
         ),
         bad("no key", chain.clone(), chain.clone(), KEY, |reason| {
             matches!(reason, Bundle(BundleError::NoKey { .. }))
@@ -83,7 +117,13 @@ fn bad_pairs(ca: &TestCa) -> Vec<Bad> {
             |reason| matches!(reason, Bundle(BundleError::ManyKeys { count: 2 })),
         ),
         bad("1 MB", vec![b'#'; 1 << 20], pair.key.clone(), CHAIN, |reason| {
-            matches!(reason, Bundle(BundleError::TooLarge { bytes: 1_048_576, .. }))
+            matches!(
+                reason,
+                Bundle(BundleError::Pem {
+                    error: PemError::TooLarge { bytes: 1_048_576, .. },
+                    ..
+                })
+            )
         }),
         bad("RSA 1024", *weak, *weak, CHAIN, |reason| {
             matches!(reason, Bundle(BundleError::WeakKey { bits: 1024, .. }))
@@ -110,7 +150,13 @@ fn bad_pairs(ca: &TestCa) -> Vec<Bad> {
             matches!(reason, Prove(ProveError::WrongNames { .. }))
         }),
         bad("no PEM at all", "hello", pair.key, CHAIN, |reason| {
-            matches!(reason, Bundle(BundleError::NotPem { .. }))
+            matches!(
+                reason,
+                Bundle(BundleError::Pem {
+                    error: PemError::NotPem { .. },
+                    ..
+                })
+            )
         }),
     ]
 }

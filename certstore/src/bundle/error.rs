@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{MAX_CERTIFICATES, MAX_PEM_BYTES, MIN_RSA_BITS};
-use crate::pem::Found;
+use super::{MAX_CERTIFICATES, MIN_RSA_BITS};
+use crate::pem::{Found, PemError};
 
 /// The input that an error is about, so that a source can add the file's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,64 +33,13 @@ impl fmt::Display for Part {
 /// cannot help. The text holds no byte of the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
-    /// No bytes, or only white space.
-    #[error("the {part} is empty")]
-    Empty {
+    /// The text cannot be read.
+    #[error("{}", .error.about(Some(&.part.to_string())))]
+    Pem {
         /// The input.
         part: Part,
-    },
-    /// More bytes than any valid chain or key has; refused before parsing.
-    #[error("the {part} has {bytes} bytes; at most {MAX_PEM_BYTES} are read")]
-    TooLarge {
-        /// The input.
-        part: Part,
-        /// Its size.
-        bytes: usize,
-    },
-    /// No PEM section in it.
-    #[error("the {part} is not PEM: it is {found}")]
-    NotPem {
-        /// The input.
-        part: Part,
-        /// The kind of content that the input seems to be.
-        found: Found,
-    },
-    /// A section begins and does not end: half-written or cut off.
-    #[error("the {part} is cut off: `{label}` begins and does not end")]
-    Truncated {
-        /// The input.
-        part: Part,
-        /// The section's label.
-        label: String,
-    },
-    /// A section stands on one line with its boundaries, as forms leave it.
-    #[error("the line breaks of the {part} are missing: `{label}` does not stand on lines of its own")]
-    NoLineBreaks {
-        /// The input.
-        part: Part,
-        /// The section's label.
-        label: String,
-    },
-    /// Two sections meet on one line, as two files do of which the first has no line break at its end.
-    #[error(
-        "a line break of the {part} is missing: the end of a section and the beginning of the next, `{label}`, are one \
-         line"
-    )]
-    Joined {
-        /// The input.
-        part: Part,
-        /// The label of the section that begins there.
-        label: String,
-    },
-    /// A section's body is not base64, or its first line is broken.
-    #[error("the {part} holds a broken `{label}` section: {reason}")]
-    BadSection {
-        /// The input.
-        part: Part,
-        /// The section's label.
-        label: String,
         /// The defect.
-        reason: &'static str,
+        error: PemError,
     },
     /// PEM, but no certificate.
     #[error("the chain holds no certificate, only {found}")]
@@ -238,13 +187,7 @@ impl BundleError {
     /// The input that must be corrected.
     pub fn part(&self) -> Part {
         match self {
-            Self::Empty { part }
-            | Self::TooLarge { part, .. }
-            | Self::NotPem { part, .. }
-            | Self::Truncated { part, .. }
-            | Self::NoLineBreaks { part, .. }
-            | Self::Joined { part, .. }
-            | Self::BadSection { part, .. } => *part,
+            Self::Pem { part, .. } => *part,
             Self::NoKey { .. } | Self::ManyKeys { .. } | Self::EncryptedKey | Self::BadKey => Part::Key,
             Self::KeyMismatch { .. } => Part::Both,
             Self::NoCertificate { .. }
@@ -268,35 +211,28 @@ impl BundleError {
     /// The operator's remedy, in one sentence.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Empty { .. } | Self::Truncated { .. } | Self::BadSection { .. } => {
-                "write the file again in full: into a new file that is then renamed over the old one"
-            }
-            Self::TooLarge { .. } => {
-                "check that the path names a certificate chain or key, and not a trust store"
-            }
-            Self::NotPem { found, .. } => match found {
-                Found::Der => {
-                    "convert it: `openssl x509 -inform der` for a certificate, `openssl pkey -inform der` for a key"
-                }
-                Found::Pkcs12 => "convert it: `openssl pkcs12 -in FILE -nodes`",
-                Found::Pkcs7 => "convert it: `openssl pkcs7 -inform der -in FILE -print_certs`",
-                Found::OpenSshKey => OPENSSH_REMEDY,
-                Found::JavaKeyStore => {
-                    "export it: `keytool -importkeystore -deststoretype pkcs12`, then `openssl pkcs12`"
-                }
-                Found::Utf16 => "save it as plain ASCII or UTF-8",
-                Found::JsonString => "take the quotes away, and give the text its line breaks",
-                Found::Base64 => {
-                    "decode it once: `base64 -d FILE`; if that gives no PEM, put the BEGIN and END lines around it"
-                }
-                Found::Json | Found::Markup | Found::Text | Found::Binary | Found::Sections(_) => {
-                    "check the path: the file must hold `-----BEGIN CERTIFICATE-----` or `-----BEGIN PRIVATE KEY-----`"
-                }
-            },
-            Self::NoLineBreaks { .. } => {
-                "put line breaks after `-----BEGIN …-----` and before `-----END …-----`, where they were when it was made"
-            }
-            Self::Joined { .. } => "put a line break between `-----END …-----` and `-----BEGIN …-----`",
+            Self::Pem { error, .. } => error.remedy(
+                "check that the path names a certificate chain or key, and not a trust store",
+                |found| match found {
+                    Found::Der => {
+                        "convert it: `openssl x509 -inform der` for a certificate, `openssl pkey -inform der` for a key"
+                    }
+                    Found::Pkcs12 => "convert it: `openssl pkcs12 -in FILE -nodes`",
+                    Found::Pkcs7 => "convert it: `openssl pkcs7 -inform der -in FILE -print_certs`",
+                    Found::OpenSshKey => OPENSSH_REMEDY,
+                    Found::JavaKeyStore => {
+                        "export it: `keytool -importkeystore -deststoretype pkcs12`, then `openssl pkcs12`"
+                    }
+                    Found::Utf16 => "save it as plain ASCII or UTF-8",
+                    Found::JsonString => "take the quotes away, and give the text its line breaks",
+                    Found::Base64 => {
+                        "decode it once: `base64 -d FILE`; if that gives no PEM, put the BEGIN and END lines around it"
+                    }
+                    Found::Json | Found::Markup | Found::Text | Found::Binary | Found::Sections(_) => {
+                        "check the path: the file must hold `-----BEGIN CERTIFICATE-----` or `-----BEGIN PRIVATE KEY-----`"
+                    }
+                },
+            ),
             Self::NoCertificate { found: Found::Pkcs7 } => {
                 "convert it: `openssl pkcs7 -in FILE -print_certs`"
             }

@@ -4,7 +4,7 @@ use rcgen::{
 };
 
 use super::*;
-use crate::pem::Found;
+use crate::pem::{Found, PemError};
 use crate::testing::*;
 
 mod broken_keys;
@@ -119,10 +119,19 @@ fn comments_crlf_a_byte_order_mark_and_a_missing_last_newline_do_no_harm() {
 #[test]
 fn empty_and_blank_inputs_are_refused() {
     let pair = TestCa::new().pair(&["a.test"]);
-    assert_eq!(refusal("", &pair.key), BundleError::Empty { part: Part::Chain });
+    assert_eq!(
+        refusal("", &pair.key),
+        BundleError::Pem {
+            part: Part::Chain,
+            error: PemError::Empty
+        }
+    );
     assert_eq!(
         refusal(pair.chain(), " \n\n"),
-        BundleError::Empty { part: Part::Key }
+        BundleError::Pem {
+            part: Part::Key,
+            error: PemError::Empty
+        }
     );
 }
 
@@ -133,9 +142,12 @@ fn a_megabyte_is_refused_before_it_is_parsed() {
     let bytes = big.len();
     assert_eq!(
         refusal(&big, &pair.key),
-        BundleError::TooLarge {
+        BundleError::Pem {
             part: Part::Chain,
-            bytes
+            error: PemError::TooLarge {
+                bytes,
+                max: MAX_PEM_BYTES
+            }
         }
     );
 }
@@ -155,9 +167,9 @@ fn what_is_not_pem_is_named() {
     ] {
         assert_eq!(
             refusal(bytes, &key),
-            BundleError::NotPem {
+            BundleError::Pem {
                 part: Part::Chain,
-                found
+                error: PemError::NotPem { found }
             }
         );
     }
@@ -184,16 +196,21 @@ fn a_cut_section_is_named() {
     let pair = TestCa::new().pair(&["a.test"]);
     assert_eq!(
         refusal(&pair.leaf[..200], &pair.key),
-        BundleError::Truncated {
+        BundleError::Pem {
             part: Part::Chain,
-            label: "CERTIFICATE".into()
+            error: PemError::Truncated {
+                label: "CERTIFICATE".into()
+            }
         }
     );
     // The end of the first file is missing, the second one follows.
     let joined = pair.leaf[..200].to_owned() + "\n" + &pair.issuers[0];
     assert!(matches!(
         refusal(joined, &pair.key),
-        BundleError::Truncated { .. }
+        BundleError::Pem {
+            error: PemError::Truncated { .. },
+            ..
+        }
     ));
 }
 
@@ -203,9 +220,9 @@ fn broken_base64_and_broken_der_are_told_apart() {
     let broken = pair.leaf.replacen("MII", "M!I", 1);
     assert!(matches!(
         refusal(broken, &pair.key),
-        BundleError::BadSection {
+        BundleError::Pem {
             part: Part::Chain,
-            ..
+            error: PemError::BadSection { .. }
         }
     ));
     let not_der = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";

@@ -204,16 +204,6 @@ impl TrustError {
 }
 
 fn pem_remedy(error: &PemError, der: &'static str, other: &'static str) -> &'static str {
-    match error {
-        PemError::Empty | PemError::Truncated { .. } | PemError::BadSection { .. } => {
-            "write the file again in full: into a new file that is then renamed over the old one"
-        }
-        PemError::NoLineBreaks { .. } => {
-            "put line breaks after `-----BEGIN …-----` and before `-----END …-----`, where they were when it was made"
-        }
-        PemError::Joined { .. } => "put a line break between `-----END …-----` and `-----BEGIN …-----`",
-        PemError::TooLarge { .. } => "name the CAs of your clients alone, not a whole trust store",
-        PemError::NotPem { found: Found::Der } => der,
-        PemError::NotPem { .. } => other,
-    }
+    let large = "name the CAs of your clients alone, not a whole trust store";
+    error.remedy(large, |found| if *found == Found::Der { der } else { other })
 }

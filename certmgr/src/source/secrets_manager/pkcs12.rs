@@ -3,8 +3,9 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use certstore::bundle::chain_order;
+use certstore::der::SEQUENCE;
+use p12_keystore::Pkcs12Archive;
 use p12_keystore::error::Error;
-use p12_keystore::{Certificate, Pkcs12Archive};
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::parse_x509_certificate;
@@ -14,23 +15,22 @@ use crate::pair::Pair;
 
 mod cost;
 
-/// The tag of a DER sequence, with which each container begins. Base64 of one begins otherwise.
-const SEQUENCE: u8 = 0x30;
-
 /// Opens a container, in binary or in base64, and puts its chain in order. Costs up to seconds.
 ///
 /// Bags have no reliable order: the leaf is the certificate with the key's public half, and each next one is the issuer
 /// that signed the one before. Certificates outside of that chain are left out.
 pub(crate) fn open(container: &[u8], passphrase: &str) -> Result<Pair, String> {
     let decoded;
-    let container = if container.first() == Some(&SEQUENCE) {
-        container
-    } else {
-        decoded = from_base64(container)?;
-        decoded.as_slice()
+    let container = match container {
+        // Base64 of a container begins otherwise.
+        [SEQUENCE, ..] => container,
+        _ => {
+            decoded = from_base64(container)?;
+            decoded.as_slice()
+        }
     };
     cost::check(container)?;
-    let archive = Pkcs12Archive::from_pkcs12(container, passphrase).map_err(|error| told(&error))?;
+    let archive = Pkcs12Archive::from_pkcs12(container, passphrase).map_err(|error| describe(&error))?;
     let key = match archive.keys.as_slice() {
         [key] => &key.key,
         [] => return Err("the PKCS#12 container holds no private key".to_owned()),
@@ -41,25 +41,21 @@ pub(crate) fn open(container: &[u8], passphrase: &str) -> Result<Pair, String> {
             ));
         }
     };
-    let certificates: Vec<&Certificate> = archive.certs.iter().map(|bag| &bag.cert).collect();
+    let certificates: Vec<&[u8]> = archive.certs.iter().map(|bag| bag.cert.as_der()).collect();
     let chain = chain_of(key.as_der(), &certificates)?;
-    let mut pem = Zeroizing::new(Vec::new());
-    for certificate in chain {
-        pem.extend_from_slice(&to_pem("CERTIFICATE", certificate.as_der()));
-    }
     Ok(Pair {
-        chain: pem,
+        chain: Zeroizing::new(
+            chain
+                .flat_map(|der| to_pem("CERTIFICATE", der).to_vec())
+                .collect(),
+        ),
         key: to_pem("PRIVATE KEY", key.as_der()),
     })
 }
 
 fn from_base64(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
-    let text: Zeroizing<Vec<u8>> = Zeroizing::new(
-        text.iter()
-            .copied()
-            .filter(|byte| !byte.is_ascii_whitespace())
-            .collect(),
-    );
+    let text = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace());
+    let text: Zeroizing<Vec<u8>> = Zeroizing::new(text.collect());
     BASE64_STANDARD
         .decode(&*text)
         .ok()
@@ -68,7 +64,7 @@ fn from_base64(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
         .ok_or_else(|| "it is no PKCS#12 container, neither in binary nor in base64".to_owned())
 }
 
-fn told(error: &Error) -> String {
+fn describe(error: &Error) -> String {
     match error {
         Error::MacError(_) => "the passphrase of the PKCS#12 container is wrong".to_owned(),
         Error::Pkcs5Error(_) | Error::UnpadError | Error::InvalidData => {
@@ -92,7 +88,7 @@ fn told(error: &Error) -> String {
 }
 
 /// The leaf, its issuer, and so on as far as it goes.
-fn chain_of<'a>(key: &[u8], certificates: &[&'a Certificate]) -> Result<Vec<&'a Certificate>, String> {
+fn chain_of<'a>(key: &[u8], certificates: &[&'a [u8]]) -> Result<impl Iterator<Item = &'a [u8]>, String> {
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
     let public = any_supported_type(&key)
         .ok()
@@ -100,17 +96,12 @@ fn chain_of<'a>(key: &[u8], certificates: &[&'a Certificate]) -> Result<Vec<&'a 
         .ok_or("the private key in the PKCS#12 container is of a kind that is not supported")?;
     let leaf = certificates
         .iter()
-        .position(|certificate| public_key(certificate.as_der()).as_deref() == Some(public.as_slice()))
+        .position(|certificate| public_key(certificate).as_ref() == Some(&public))
         .ok_or("no certificate in the PKCS#12 container belongs to its private key")?;
-    let ders: Vec<&[u8]> = certificates
-        .iter()
-        .map(|certificate| certificate.as_der())
-        .collect();
-    let order = chain_order(&ders, leaf);
+    let order = chain_order(certificates, leaf);
     Ok(order
-        .iter()
-        .filter_map(|place| certificates.get(*place).copied())
-        .collect())
+        .into_iter()
+        .filter_map(|place| certificates.get(place).copied()))
 }
 
 /// The SubjectPublicKeyInfo of a certificate.

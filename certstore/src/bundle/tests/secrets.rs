@@ -77,9 +77,11 @@ fn a_key_on_one_line_is_told_that_its_line_breaks_are_missing() {
         let error = refusal(pair.chain(), lines.join(between));
         assert_eq!(
             error,
-            BundleError::NoLineBreaks {
+            BundleError::Pem {
                 part: Part::Key,
-                label: "PRIVATE KEY".into()
+                error: PemError::NoLineBreaks {
+                    label: "PRIVATE KEY".into()
+                }
             }
         );
         assert!(error.to_string().contains("line breaks"), "{error}");
@@ -88,9 +90,9 @@ fn a_key_on_one_line_is_told_that_its_line_breaks_are_missing() {
     let label = "CERTIFICATE".into();
     assert_eq!(
         refusal(chain, &pair.key),
-        BundleError::NoLineBreaks {
+        BundleError::Pem {
             part: Part::Chain,
-            label
+            error: PemError::NoLineBreaks { label }
         }
     );
 }

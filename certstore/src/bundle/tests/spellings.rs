@@ -92,7 +92,16 @@ fn text_around_the_sections_may_have_lines_of_dashes() {
         "-----BEGI\n",
     ] {
         let error = refusal(pair.chain() + cut, &pair.key);
-        assert!(matches!(error, BundleError::Truncated { .. }), "{cut}: {error}");
+        assert!(
+            matches!(
+                error,
+                BundleError::Pem {
+                    error: PemError::Truncated { .. },
+                    ..
+                }
+            ),
+            "{cut}: {error}"
+        );
     }
 }
 
@@ -183,9 +192,9 @@ fn what_is_no_pem_is_named_with_its_remedy() {
         let part = Part::Chain;
         assert_eq!(
             error,
-            BundleError::NotPem {
+            BundleError::Pem {
                 part,
-                found: found.clone()
+                error: PemError::NotPem { found: found.clone() }
             }
         );
         assert!(error.remedy().contains(remedy), "{found}: {}", error.remedy());
@@ -231,9 +240,9 @@ fn files_that_were_joined_without_a_line_break_are_told_so() {
     let label = "CERTIFICATE".into();
     assert_eq!(
         error,
-        BundleError::Joined {
+        BundleError::Pem {
             part: Part::Chain,
-            label
+            error: PemError::Joined { label }
         }
     );
     assert!(error.to_string().contains("line break"), "{error}");
@@ -241,9 +250,9 @@ fn files_that_were_joined_without_a_line_break_are_told_so() {
     let label = "PRIVATE KEY".into();
     assert_eq!(
         refusal(pair.chain(), both),
-        BundleError::Joined {
+        BundleError::Pem {
             part: Part::Key,
-            label
+            error: PemError::Joined { label }
         }
     );
 }

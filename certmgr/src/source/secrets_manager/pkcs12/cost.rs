@@ -1,5 +1,9 @@
 //! The cost of opening a container, found without deriving anything.
 
+use certstore::der::{
+    CONSTRUCTED, Element, Elements, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, number,
+};
+
 /// Number of encrypted parts, each with a derivation of its own: the certificates, the key.
 const MAX_ENCRYPTED_PARTS: usize = 8;
 
@@ -12,12 +16,6 @@ const MAX_MEMORY: u64 = 64 << 20;
 
 /// Depth beyond any container, and beyond the certificates in it.
 const MAX_DEPTH: u32 = 32;
-
-const SEQUENCE: u8 = 0x30;
-const INTEGER: u8 = 0x02;
-const OCTET_STRING: u8 = 0x04;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const CONSTRUCTED: u8 = 0x20;
 
 /// PBES2 (RFC 8018 A.4), PBKDF2 (A.2) and scrypt (RFC 7914 §7), and the prefix of the algorithms of RFC 7292 C.
 const PBES2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0d];
@@ -124,46 +122,5 @@ impl Cost {
 
     fn add(&mut self, rounds: u64) {
         self.rounds = self.rounds.saturating_add(rounds);
-    }
-}
-
-/// The value of an integer; one that is too large for 64 bits is larger than any limit.
-fn number(octets: &[u8]) -> u64 {
-    octets.iter().fold(0_u64, |number, octet| {
-        number.saturating_mul(256).saturating_add(u64::from(*octet))
-    })
-}
-
-struct Element<'a> {
-    tag: u8,
-    content: &'a [u8],
-}
-
-/// The elements that stand one after another, up to bytes that are none.
-struct Elements<'a>(&'a [u8]);
-
-impl<'a> Iterator for Elements<'a> {
-    type Item = Element<'a>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (tag, mut rest) = self.0.split_first()?;
-        if tag & 0x1f == 0x1f {
-            // X.690 §8.1.2.4: the number of the tag follows, up to an octet without the first bit.
-            let last = rest.iter().position(|octet| octet & 0x80 == 0)?;
-            rest = rest.get(last + 1..)?;
-        }
-        let (first, mut rest) = rest.split_first()?;
-        let length = match first {
-            0..0x80 => usize::from(*first),
-            // X.690 §10.1: the length is definite.
-            _ => {
-                let (length, after) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                rest = after;
-                usize::try_from(number(length)).ok()?
-            }
-        };
-        let (content, after) = rest.split_at_checked(length)?;
-        self.0 = after;
-        Some(Element { tag: *tag, content })
     }
 }

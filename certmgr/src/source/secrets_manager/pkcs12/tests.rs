@@ -1,7 +1,7 @@
 //! The containers are OpenSSL's: leaf, then root before intermediate, so that their order has to be found out.
 
 use certstore::CertBundle;
-use p12_keystore::{KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
+use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
 
 use super::*;
 
