@@ -5,10 +5,9 @@ mod failure;
 pub(crate) mod secrets_manager;
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::imds;
 use aws_config::imds::region::ImdsRegionProvider;
@@ -26,7 +25,7 @@ use tokio::runtime;
 use tokio::time::{Instant, timeout};
 
 pub(crate) use answers::ReadByParts;
-pub(crate) use failure::{Failure, failure, presentable};
+pub(crate) use failure::{RemoteError, presentable, remote_error};
 
 use crate::config::Aws;
 use crate::error::RemoteFault;
@@ -70,51 +69,44 @@ static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
 ///
 /// The endpoint of `aws` is that of the service that is asked, never that of STS: for STS the environment
 /// counts (`AWS_ENDPOINT_URL_STS`). Fails without a region, for then nothing can be asked.
-pub(crate) async fn config(aws: &Aws) -> Result<SdkConfig, Failure> {
+pub(crate) async fn config(aws: &Aws) -> Result<SdkConfig, RemoteError> {
     let key = (runtime::Handle::current().id(), aws.clone());
-    let loaded = LOADED
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&key)
-        .map(|(config, _)| config.clone());
-    if let Some(config) = loaded {
-        return Ok(config);
+    if let Some((config, _)) = loaded().get(&key) {
+        return Ok(config.clone());
     }
-    let config = timeout(LOAD_TIMEOUT, load(aws))
-        .await
-        .unwrap_or_else(|_| Err(no_answer("region and credentials could not be found out")))?;
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    let (config, _) = loaded.entry(key).or_insert((config, Instant::now()));
-    Ok(config.clone())
+    let config = timeout(LOAD_TIMEOUT, load(aws)).await.unwrap_or_else(|_| {
+        let seconds = LOAD_TIMEOUT.as_secs();
+        let text = format!("region and credentials could not be found out within {seconds} s");
+        Err(RemoteError::new(RemoteFault::Unreachable, text))
+    })?;
+    Ok(loaded().entry(key).or_insert((config, Instant::now())).0.clone())
+}
+
+fn loaded() -> MutexGuard<'static, Loaded> {
+    LOADED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same, for clients that try a call once: a task that reads again and again tries again in its own time.
+pub(crate) async fn config_without_retries(aws: &Aws) -> Result<SdkConfig, RemoteError> {
+    let builder = config(aws).await?.into_builder();
+    Ok(builder.retry_config(RetryConfig::disabled()).build())
 }
 
 /// Notes that AWS has refused a call: the next [`config`] looks for region and credentials anew. The SDK reads a
 /// profile once and keeps keys without an end for ever, while operators rotate them.
 pub(crate) fn refused(aws: &Aws) {
     let key = (runtime::Handle::current().id(), aws.clone());
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if loaded
-        .get(&key)
-        .is_some_and(|(_, since)| since.elapsed() >= RELOAD_INTERVAL)
-    {
-        loaded.remove(&key);
-    }
+    loaded().retain(|of, (_, since)| *of != key || since.elapsed() < RELOAD_INTERVAL);
 }
 
-fn no_answer(what: &str) -> Failure {
-    Failure {
-        fault: RemoteFault::Unreachable,
-        text: format!("{what} within {} s", LOAD_TIMEOUT.as_secs()),
-    }
-}
-
-async fn load(aws: &Aws) -> Result<SdkConfig, Failure> {
+async fn load(aws: &Aws) -> Result<SdkConfig, RemoteError> {
     let http = http_client();
     let provider = ProviderConfig::without_region().with_http_client(http.clone());
-    let region = region(aws, &provider).await.ok_or_else(|| Failure {
-        fault: RemoteFault::Configuration,
-        text: "no AWS region is known: `region` is not set, nor is AWS_REGION, nor one in the profile"
-            .to_owned(),
+    let region = region(aws, &provider).await.ok_or_else(|| {
+        RemoteError::new(
+            RemoteFault::Configuration,
+            "no AWS region is known: `region` is not set, nor is AWS_REGION, nor one in the profile",
+        )
     })?;
     let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(http)
@@ -124,25 +116,16 @@ async fn load(aws: &Aws) -> Result<SdkConfig, Failure> {
         .credentials_provider(credentials(provider.with_region(Some(region))).await)
         .load()
         .await;
-    let role = match &aws.role {
-        Some(role) => {
-            let provider = AssumeRoleProvider::builder(role)
-                .session_name(SESSION_NAME)
-                .configure(&config)
-                .build()
-                .await;
-            Some(SharedCredentialsProvider::new(provider))
-        }
-        None => None,
-    };
-    let mut config = config.into_builder();
-    if let Some(role) = role {
-        config = config.credentials_provider(role);
+    let mut builder = config.clone().into_builder();
+    if let Some(role) = &aws.role {
+        let role = AssumeRoleProvider::builder(role).session_name(SESSION_NAME);
+        let role = role.configure(&config).build().await;
+        builder = builder.credentials_provider(SharedCredentialsProvider::new(role));
     }
     if let Some(endpoint) = &aws.endpoint {
-        config = config.endpoint_url(endpoint);
+        builder = builder.endpoint_url(endpoint);
     }
-    Ok(config.build())
+    Ok(builder.build())
 }
 
 fn http_client() -> SharedHttpClient {
@@ -178,7 +161,10 @@ async fn region(aws: &Aws, provider: &ProviderConfig) -> Option<Region> {
 
 #[cfg(not(test))]
 async fn credentials(provider: ProviderConfig) -> SharedCredentialsProvider {
-    SharedCredentialsProvider::new(default_chain(provider).await)
+    use aws_config::default_provider::credentials::DefaultCredentialsChain;
+
+    let chain = DefaultCredentialsChain::builder().imds_client(metadata(&provider));
+    SharedCredentialsProvider::new(chain.configure(provider).build().await)
 }
 
 /// Credentials for tests: none changes the environment of the process. The key's number is that of the loading.
@@ -190,15 +176,6 @@ async fn credentials(_provider: ProviderConfig) -> SharedCredentialsProvider {
     let key = format!("KEY{}", LOADINGS.fetch_add(1, Ordering::Relaxed));
     let credentials = aws_credential_types::Credentials::new(key, "secret", None, None, "tests");
     SharedCredentialsProvider::new(credentials)
-}
-
-#[cfg_attr(test, expect(dead_code, reason = "tests have fixed credentials"))]
-async fn default_chain(provider: ProviderConfig) -> DefaultCredentialsChain {
-    DefaultCredentialsChain::builder()
-        .imds_client(metadata(&provider))
-        .configure(provider)
-        .build()
-        .await
 }
 
 fn metadata(provider: &ProviderConfig) -> imds::Client {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use certstore::Name;
 
 pub use acme::{AcmeSource, Ca, Challenge, DnsProvider, ExecHook, ExternalAccount, KeyType, Route53};
-pub use aws::{Aws, S3Object, S3Objects, S3Source, SecretFormat, SecretsManagerSource};
+pub use aws::{Aws, S3Object, S3Source, SecretFormat, SecretsManagerSource};
 
 /// One certificate of the configuration. Two equal ones are the same certificate: a reload leaves it alone.
 #[derive(Debug, Clone, PartialEq, Eq)]

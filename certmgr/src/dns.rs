@@ -4,7 +4,7 @@
 //! - [`Lookup`] asks the DNS: `dns/lookup.rs`;
 //! - [`check()`] reports before an order the mistakes that will make it fail: `dns/check.rs`, `dns/caa.rs`.
 
-mod caa;
+pub(crate) mod caa;
 mod check;
 mod exec;
 mod lookup;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::clock::Random;
 use crate::config::Source;
 use crate::debounce::{Failure, Trouble};
 use crate::error::{Error, Reason};
@@ -52,8 +53,8 @@ pub(crate) trait Fetched: Send {
     ) -> impl Future<Output = ()> + Send;
 }
 
-/// Keeps it in use from its source until the task is aborted.
-pub(crate) async fn run_fetched(mut subject: impl Fetched, mut source: SourceReader) {
+/// Keeps it in use from its source until the task is aborted. Polls are scattered by `random`.
+pub(crate) async fn run_fetched(mut subject: impl Fetched, mut source: SourceReader, random: Random) {
     subject.start().await;
     subject.report_age();
     loop {
@@ -69,7 +70,7 @@ pub(crate) async fn run_fetched(mut subject: impl Fetched, mut source: SourceRea
             subject.fail(*failure).await;
         }
         subject.report_age();
-        let poll = source.poll();
+        let poll = source.poll(&random);
         let retry = subject.trouble().next_retry();
         let retry = retry.map(|retry| subject.source().retry(retry));
         let wait = retry.unwrap_or(poll).min(poll);

@@ -58,8 +58,8 @@ pub use clock::{Clock, Random};
 pub use command::CommandError;
 pub use config::{
     AcmeSource, Aws, Ca, CertificateConfig, Challenge, DnsProvider, ExecHook, ExternalAccount, FileSource,
-    KeyType, Route53, S3Object, S3Objects, S3Source, SecretFormat, SecretReference, SecretsManagerSource,
-    Source, TrustConfig,
+    KeyType, Route53, S3Object, S3Source, SecretFormat, SecretReference, SecretsManagerSource, Source,
+    TrustConfig,
 };
 pub use error::{Error, ErrorClass, IssueError, IssueFault, Reason, RemoteFault, RetryAfter};
 pub use event::{Event, EventKind, Observer, Subject, SubjectKind};

@@ -333,10 +333,7 @@ fn sooner(one: Planned, other: Planned) -> Planned {
 /// succeeds. An attempt that ended with the process does not count: it may have brought the certificate that serves
 /// now.
 fn unfulfilled(known: &Facts) -> Option<Why> {
-    let failed = known
-        .record
-        .failing
-        .is_some_and(|failing| failing.class.is_some());
+    let failed = matches!(known.record.failing, Some(FailureStreak { class: Some(_), .. }));
     match known.wanted {
         true => Some(Why::Requested),
         false => failed.then_some(Why::Retried),
@@ -376,11 +373,8 @@ fn due(known: &Facts, now: Now) -> (Duration, Why) {
 
 /// Instant at which the certificate that serves was issued, if the ledger has it.
 fn issued_at(known: &Facts, life: &Life) -> Option<MonotonicTime> {
-    known
-        .record
-        .last_issued
-        .filter(|issued| issued.not_before == Some(life.not_before))
-        .map(|issued| issued.at)
+    let issued = known.record.last_issued?;
+    (issued.not_before == Some(life.not_before)).then_some(issued.at)
 }
 
 /// Shortest time between two orders for one name set.
@@ -390,10 +384,9 @@ fn floor(issued: &LastIssued, why: Why, life: Option<&Life>, rules: &Rules) -> D
         // often than without advice: a certificate may live for only a day.
         Why::Advised => {
             let most = life.map_or(DAY, |life| DAY.min(life.span() - life.share()));
-            rules
-                .min_interval
-                .saturating_mul(ADVISED_FLOOR_FACTOR.saturating_pow(issued.lately.saturating_sub(1)))
-                .clamp(rules.min_interval, rules.min_interval.max(most))
+            let factor = ADVISED_FLOOR_FACTOR.saturating_pow(issued.lately.saturating_sub(1));
+            let (least, floor) = (rules.min_interval, rules.min_interval.saturating_mul(factor));
+            floor.clamp(least, least.max(most))
         }
         Why::First | Why::NamesChanged | Why::Requested | Why::Retried | Why::LifeSpent => rules.min_interval,
     }
@@ -402,21 +395,17 @@ fn floor(issued: &LastIssued, why: Why, life: Option<&Life>, rules: &Rules) -> D
 /// Time until nothing forbids an order any more, and the reason that forbids it longest. The wish of a person
 /// overrides the floor and the back-off once; nothing overrides a `Retry-After`.
 fn until_allowed(known: &Facts, rules: &Rules, why: Why, now: Now) -> Option<(Duration, Block)> {
-    let record = &known.record;
+    let (record, life) = (&known.record, known.serving.as_ref());
     let hold = record.blocked_until();
     if known.requested {
         return hold.map(|hold| (now.until(hold), Block::RetryAfter));
     }
-    let floor = record.last_issued.map(|issued| {
-        issued
-            .at
-            .after(floor(&issued, why, known.serving.as_ref(), rules))
-    });
+    let floor = record
+        .last_issued
+        .map(|issued| issued.at.after(floor(&issued, why, life, rules)));
     let retry = record.failing.as_ref().map(|failing| {
         let since = now.monotonic.0.saturating_sub(failing.last.0);
-        let left_then = known
-            .serving
-            .map_or(Duration::ZERO, |life| now.until_wall(life.not_after) + since);
+        let left_then = life.map_or(Duration::ZERO, |life| now.until_wall(life.not_after) + since);
         let at = retry::at(failing, known.probe.as_ref(), left_then, rules);
         retry::earlier_for_untried(at, failing, record.untried)
     });
@@ -425,19 +414,18 @@ fn until_allowed(known: &Facts, rules: &Rules, why: Why, now: Now) -> Option<(Du
         (retry, Block::BackOff),
         (hold, Block::RetryAfter),
     ];
-    all.into_iter()
-        .filter_map(|(at, held)| Some((now.until(at?), held)))
-        .max_by_key(|(wait, _)| *wait)
+    let waits = all
+        .into_iter()
+        .filter_map(|(at, block)| Some((now.until(at?), block)));
+    waits.max_by_key(|(wait, _)| *wait)
 }
 
 /// Time until the CA of the certificate that serves is asked for advice.
 fn question(known: &Facts, now: Now) -> Option<(Duration, ScheduledAction)> {
     let life = known.serving.filter(|life| now.wall <= life.not_after)?;
     let ca = life.ca?;
-    let again = known
-        .advice
-        .as_ref()
-        .and_then(|advice| advice.ask_again_at(life.fingerprint));
+    let advice = known.advice.as_ref();
+    let again = advice.and_then(|advice| advice.ask_again_at(life.fingerprint));
     let at = again.into_iter().chain(known.record.limit_of(ca)).max();
     Some((
         at.map_or(Duration::ZERO, |at| now.until(at)),

@@ -1,49 +1,36 @@
 //! Secrets that the configuration refers to: an external account's key, a passphrase.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::aws::{self, secrets_manager};
-use crate::config::{Aws, SecretReference};
+use crate::aws::RemoteError;
+use crate::aws::secrets_manager::fetch;
+use crate::config::SecretReference;
 use crate::error::RemoteFault;
 
 /// Longest secret that a configuration may refer to.
-const MAX_SECRET_BYTES: u64 = 65_536;
+const MAX_SECRET_BYTES: usize = 65_536;
 
 /// Limit for the file system, which may be a network's.
 const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reason why a secret could not be read. The text names the place, never the content.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {text}")]
-pub(crate) struct SecretError {
-    /// The file, the variable or the secret's name.
-    pub(crate) place: String,
-    /// The side at fault.
-    pub(crate) fault: RemoteFault,
-    /// The event. No remedy.
-    pub(crate) text: String,
-}
-
 /// Reads a secret: text, without one line break at its end. Limited in time and size. Never cached, for it may be
-/// rotated.
-pub(crate) async fn read(reference: &SecretReference) -> Result<Zeroizing<String>, SecretError> {
-    let place = place(reference);
+/// rotated. The text of an error names the place, never the content.
+pub(crate) async fn read(reference: &SecretReference) -> Result<Zeroizing<String>, RemoteError> {
     let bytes = match reference {
         SecretReference::File(path) => read_file_in_time(path).await,
         SecretReference::Environment(name) => read_variable(name),
-        SecretReference::SecretsManager { secret, aws } => fetch(secret, aws).await,
+        SecretReference::SecretsManager { secret, aws } => fetch(aws, secret).await,
     };
     bytes
         .and_then(text)
-        .map_err(|(fault, text)| SecretError { place, fault, text })
+        .map_err(|error| RemoteError::new(error.fault, format!("{}: {error}", place(reference))))
 }
-
-type SecretResult<T> = Result<T, (RemoteFault, String)>;
 
 fn place(reference: &SecretReference) -> String {
     match reference {
@@ -53,75 +40,90 @@ fn place(reference: &SecretReference) -> String {
     }
 }
 
-async fn read_file_in_time(path: &Path) -> SecretResult<Zeroizing<Vec<u8>>> {
+async fn read_file_in_time(path: &Path) -> Result<Zeroizing<Vec<u8>>, RemoteError> {
     let path = path.to_owned();
-    let reading = tokio::task::spawn_blocking(move || read_file(&path));
+    let reading = tokio::task::spawn_blocking(move || read_secret_file(&path));
     match timeout(FILE_TIMEOUT, reading).await {
         Ok(Ok(read)) => read,
-        Ok(Err(ended)) => Err(wrong(format!("reading it ended early: {ended}"))),
-        Err(_) => Err((
-            RemoteFault::Unreachable,
-            format!(
+        Ok(Err(ended)) => Err(unusable(format!("reading it ended early: {ended}"))),
+        Err(_) => {
+            let text = format!(
                 "the file system gave no answer within {} s",
                 FILE_TIMEOUT.as_secs()
-            ),
-        )),
+            );
+            Err(RemoteError::new(RemoteFault::Unreachable, text))
+        }
     }
 }
 
-fn read_file(path: &Path) -> SecretResult<Zeroizing<Vec<u8>>> {
-    let failed = |error: std::io::Error| {
-        let fault = match error.kind() {
-            std::io::ErrorKind::NotFound => RemoteFault::NotFound,
-            std::io::ErrorKind::PermissionDenied => RemoteFault::Denied,
-            _ => RemoteFault::Configuration,
+fn read_secret_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, RemoteError> {
+    match read_file(path, MAX_SECRET_BYTES) {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => {
+            let text = format!("it has more than the {MAX_SECRET_BYTES} bytes that are read");
+            Err(RemoteError::new(RemoteFault::TooLarge, text))
+        }
+        Err(error) => {
+            let fault = match error.kind() {
+                io::ErrorKind::NotFound => RemoteFault::NotFound,
+                io::ErrorKind::PermissionDenied => RemoteFault::Denied,
+                _ => RemoteFault::Configuration,
+            };
+            Err(RemoteError::new(fault, format!("cannot be read: {error}")))
+        }
+    }
+}
+
+/// Reads a regular file. The inner error is the size of one that is longer.
+pub(crate) fn read_file(path: &Path, max_bytes: usize) -> io::Result<Result<Zeroizing<Vec<u8>>, usize>> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        // Opening a pipe would wait for its writer.
+        let (kind, text) = if metadata.is_dir() {
+            (io::ErrorKind::IsADirectory, "it is a directory")
+        } else {
+            (io::ErrorKind::InvalidInput, "it is not a regular file")
         };
-        (fault, format!("cannot be read: {error}"))
+        return Err(io::Error::new(kind, text));
+    }
+    let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    if size > max_bytes {
+        return Ok(Err(size));
+    }
+    // File systems that make content while it is read (procfs, some of FUSE) report the size 0.
+    let most = match size {
+        0 => max_bytes.saturating_add(1),
+        size => size,
     };
-    // Opening a pipe would wait for its writer.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(wrong("it is not a regular file".to_owned()));
-    }
-    let file = std::fs::File::open(path).map_err(failed)?;
-    // One buffer that never grows, for one that did would leave copies of the secret behind; and as large as a
-    // secret may be, for not every file system reports the size of a file.
-    let room = MAX_SECRET_BYTES + 1;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(room).unwrap_or_default()));
-    file.take(room).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_SECRET_BYTES {
-        let text = format!("it has more than the {MAX_SECRET_BYTES} bytes that are read");
-        return Err((RemoteFault::TooLarge, text));
-    }
-    Ok(bytes)
+    // Room for one byte more than expected: a buffer that had to grow would leave a copy of the key behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most.saturating_add(1)));
+    let most = u64::try_from(most).unwrap_or(u64::MAX);
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(match bytes.len() > max_bytes {
+        true => Err(bytes.len()),
+        false => Ok(bytes),
+    })
 }
 
-fn read_variable(name: &str) -> SecretResult<Zeroizing<Vec<u8>>> {
+fn read_variable(name: &str) -> Result<Zeroizing<Vec<u8>>, RemoteError> {
     std::env::var_os(name)
         .map(|value| Zeroizing::new(value.into_encoded_bytes()))
-        .ok_or_else(|| (RemoteFault::NotFound, "it is not set".to_owned()))
-}
-
-async fn fetch(secret: &str, aws: &Aws) -> SecretResult<Zeroizing<Vec<u8>>> {
-    let told = |failure: aws::Failure| (failure.fault, failure.text);
-    let config = aws::config(aws).await.map_err(told)?;
-    let client = secrets_manager::client(&config);
-    let fetched = secrets_manager::fetch(&client, secret).await;
-    fetched.inspect_err(|_| aws::refused(aws)).map_err(told)
+        .ok_or_else(|| RemoteError::new(RemoteFault::NotFound, "it is not set"))
 }
 
 /// The secret in the form of text, without one line break at its end. An empty one is an error.
-fn text(bytes: Zeroizing<Vec<u8>>) -> SecretResult<Zeroizing<String>> {
-    let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is not text in UTF-8".to_owned()))?;
+fn text(bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, RemoteError> {
+    let text = std::str::from_utf8(&bytes).map_err(|_| unusable("it is not text in UTF-8"))?;
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     if text.is_empty() {
-        return Err(wrong("it is empty".to_owned()));
+        return Err(unusable("it is empty"));
     }
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-fn wrong(text: String) -> (RemoteFault, String) {
-    (RemoteFault::Configuration, text)
+fn unusable(text: impl Into<String>) -> RemoteError {
+    RemoteError::new(RemoteFault::Configuration, text)
 }
 
 #[cfg(test)]

@@ -13,10 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::Part;
-use certstore::bundle::MAX_PEM_BYTES;
-use certstore::trust::MAX_TRUST_BYTES;
 use tokio::time::Instant;
 
+use self::file::FileReader;
+use self::s3::S3Reader;
+use self::secrets_manager::SecretReader;
+use crate::clock::Random;
 use crate::config::Source;
 use crate::error::Error;
 use crate::pair::Pair;
@@ -31,40 +33,29 @@ const REMOTE_SETTLE: Duration = Duration::from_secs(5);
 /// Reads one source again and again.
 #[derive(Debug)]
 pub(crate) enum SourceReader {
-    Files(file::FileReader),
-    S3(Box<s3::S3Reader>),
-    SecretsManager(Box<secrets_manager::SecretReader>),
+    Files(FileReader),
+    S3(Box<S3Reader>),
+    SecretsManager(Box<SecretReader>),
 }
 
 impl SourceReader {
-    /// Touches nothing yet. Files are polled every `poll` (remote sources have their own), and watched with
-    /// `watcher`. `None` for ACME: there is nothing to read.
-    pub(crate) fn new(source: &Source, poll: Duration, watcher: Option<&Arc<Watcher>>) -> Option<Self> {
-        Self::bounded(source, MAX_PEM_BYTES, poll, watcher)
-    }
-
-    /// A reader for a trust bundle: revocation lists may be long.
-    pub(crate) fn of_trust(source: &Source, poll: Duration, watcher: Option<&Arc<Watcher>>) -> Option<Self> {
-        Self::bounded(source, MAX_TRUST_BYTES, poll, watcher)
-    }
-
-    fn bounded(
+    /// Touches nothing yet. Each part has at most `max_bytes`: revocation lists may be longer than a chain. Files are
+    /// polled every `poll` (remote sources have their own), and watched with `watcher`. `None` for ACME: there is
+    /// nothing to read.
+    pub(crate) fn new(
         source: &Source,
         max_bytes: usize,
         poll: Duration,
         watcher: Option<&Arc<Watcher>>,
     ) -> Option<Self> {
-        match source {
-            Source::Files(files) => {
-                let reader = file::FileReader::new(files.clone(), max_bytes, poll, watcher);
-                Some(Self::Files(reader))
+        Some(match source {
+            Source::Files(files) => Self::Files(FileReader::new(files.clone(), max_bytes, poll, watcher)),
+            Source::S3(s3) => Self::S3(Box::new(S3Reader::new(s3.clone(), max_bytes))),
+            Source::SecretsManager(secret) => {
+                Self::SecretsManager(Box::new(SecretReader::new(secret.clone())))
             }
-            Source::S3(s3) => Some(Self::S3(Box::new(s3::S3Reader::new(s3.clone(), max_bytes)))),
-            Source::SecretsManager(secret) => Some(Self::SecretsManager(Box::new(
-                secrets_manager::SecretReader::new(secret.clone()),
-            ))),
-            Source::Acme(_) => None,
-        }
+            Source::Acme(_) => return None,
+        })
     }
 
     /// The present pair, also when it is the same as before: the caller compares contents.
@@ -90,11 +81,11 @@ impl SourceReader {
     }
 
     /// The wait for the next read without a hint. Drawn anew at each call.
-    pub(crate) fn poll(&self) -> Duration {
+    pub(crate) fn poll(&self, random: &Random) -> Duration {
         match self {
-            Self::Files(files) => files.poll(),
-            Self::S3(s3) => s3.poll(),
-            Self::SecretsManager(secret) => secret.poll(),
+            Self::Files(files) => files.poll(random),
+            Self::S3(s3) => s3.poll(random),
+            Self::SecretsManager(secret) => secret.poll(random),
         }
     }
 
@@ -111,17 +102,18 @@ impl SourceReader {
 impl Source {
     /// Time for which the content may be incomplete before that is reported, if `settle` is right for files.
     pub(crate) fn settle(&self, settle: Duration) -> Duration {
-        match self {
-            Self::Files(_) => settle,
-            Self::S3(_) | Self::SecretsManager(_) | Self::Acme(_) => settle.max(REMOTE_SETTLE),
-        }
+        settle.max(self.least(REMOTE_SETTLE))
     }
 
     /// The wait before incomplete content is read again, if `retry` is right for files.
     pub(crate) fn retry(&self, retry: Duration) -> Duration {
+        retry.max(self.least(REMOTE_RETRY))
+    }
+
+    fn least(&self, remote: Duration) -> Duration {
         match self {
-            Self::Files(_) => retry,
-            Self::S3(_) | Self::SecretsManager(_) | Self::Acme(_) => retry.max(REMOTE_RETRY),
+            Self::Files(_) => Duration::ZERO,
+            Self::S3(_) | Self::SecretsManager(_) | Self::Acme(_) => remote,
         }
     }
 }

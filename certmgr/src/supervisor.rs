@@ -10,6 +10,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use certstore::bundle::MAX_PEM_BYTES;
 use certstore::{CertBundle, Reader, TrustBundle, Writer};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -182,9 +183,17 @@ impl Handle {
                 stage: stage_sender,
             },
         );
-        let reader = source::SourceReader::new(&config.source, self.options.poll, self.watcher.as_ref());
+        let reader = source::SourceReader::new(
+            &config.source,
+            MAX_PEM_BYTES,
+            self.options.poll,
+            self.watcher.as_ref(),
+        );
         let task = match (reader, &orders) {
-            (Some(reader), _) => self.runtime.spawn(run_fetched(core, reader)),
+            (Some(reader), _) => {
+                let random = Arc::clone(&self.options.random);
+                self.runtime.spawn(run_fetched(core, reader, random))
+            }
             (None, Some(orders)) => {
                 let ordered = Ordered::new(core, Arc::clone(orders));
                 self.runtime.spawn(ordered.run(before))

@@ -27,15 +27,9 @@ struct Watches {
     directories: BTreeMap<PathBuf, WatchedDirectory>,
 }
 
-/// A directory is the same one only while its inode is: a watch does not follow a replaced one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Inode {
-    device: u64,
-    number: u64,
-}
-
 struct WatchedDirectory {
-    inode: Inode,
+    /// Its device and inode. With another one it is another directory: a watch does not follow a replaced one.
+    inode: (u64, u64),
     users: usize,
 }
 
@@ -174,11 +168,8 @@ impl Subscription {
     /// moved or removed. Cheap when nothing changed. A path that cannot be watched now is tried again at the next call.
     /// Does blocking system calls.
     pub(crate) fn follow(&mut self, entries: &BTreeSet<PathBuf>) {
-        let wanted: BTreeSet<PathBuf> = entries
-            .iter()
-            .filter_map(|entry| entry.parent())
-            .map(Path::to_owned)
-            .collect();
+        let directories = entries.iter().filter_map(|entry| entry.parent());
+        let wanted: BTreeSet<PathBuf> = directories.map(Path::to_owned).collect();
         // Before the watches, so that no event of a watch is missed.
         self.listen(wanted.union(entries).cloned().collect());
         for directory in self.directories.intersection(&wanted) {
@@ -232,7 +223,7 @@ fn wake(listeners: &mut Listeners, event: notify::Result<notify::Event>) {
         EventKind::Access(_) => return,
         _ => {}
     }
-    let leaves = matches!(
+    let is_gone = matches!(
         event.kind,
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
     );
@@ -240,7 +231,7 @@ fn wake(listeners: &mut Listeners, event: notify::Result<notify::Event>) {
         let Some(waiting) = by_path.get(path) else {
             continue;
         };
-        if leaves {
+        if is_gone {
             // The mark of a file is never asked for.
             gone.insert(path.clone());
         }
@@ -248,12 +239,9 @@ fn wake(listeners: &mut Listeners, event: notify::Result<notify::Event>) {
     }
 }
 
-fn inode(directory: &Path) -> Option<Inode> {
+fn inode(directory: &Path) -> Option<(u64, u64)> {
     let metadata = std::fs::metadata(directory).ok()?;
-    Some(Inode {
-        device: metadata.dev(),
-        number: metadata.ino(),
-    })
+    Some((metadata.dev(), metadata.ino()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,7 +1,6 @@
 //! The meaning of an error of the SDK: the side at fault, in words that a person can use.
 
 use std::error::Error;
-use std::fmt::Write as _;
 
 use aws_config::imds::client::error::ImdsError;
 use aws_credential_types::provider::error::CredentialsError;
@@ -18,18 +17,44 @@ const MAX_TEXT_CHARS: usize = 400;
 /// Longest cause of missing credentials: its remedy follows in the same line.
 const MAX_CAUSE_CHARS: usize = 100;
 
-/// Reason why a call of AWS brought no usable answer.
+/// The side at fault by the code of a refusal, without the `Exception` that some protocols of AWS put at its end.
+const FAULTS_BY_CODE: [(RemoteFault, &str); 4] = [
+    (
+        RemoteFault::Unavailable,
+        "SlowDown Throttling Throttled TooManyRequests RequestLimitExceeded RequestThrottled ServiceUnavailable \
+         PriorRequestNotComplete LimitExceeded InternalError InternalFailure InternalServiceError",
+    ),
+    (RemoteFault::Kms, "DecryptionFailure KMSAccessDenied"),
+    (
+        RemoteFault::NotFound,
+        "NoSuchKey NoSuchBucket NoSuchVersion NotFound ResourceNotFound NoSuchHostedZone MethodNotAllowed \
+         InvalidObjectState AWS.SimpleQueueService.NonExistentQueue QueueDoesNotExist",
+    ),
+    (
+        RemoteFault::Denied,
+        "ExpiredToken InvalidToken UnrecognizedClient InvalidClientTokenId MissingAuthenticationToken RequestExpired",
+    ),
+];
+
+/// Reason why a call of a remote store brought no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
-pub(crate) struct Failure {
+pub(crate) struct RemoteError {
     /// The side at fault.
     pub(crate) fault: RemoteFault,
     /// The event, with the service's own words. No remedy, no secret.
     pub(crate) text: String,
 }
 
-impl Failure {
-    /// The failure in the form of a source's error, about `places`.
+impl RemoteError {
+    pub(crate) fn new(fault: RemoteFault, text: impl Into<String>) -> Self {
+        Self {
+            fault,
+            text: text.into(),
+        }
+    }
+
+    /// The error in the form of a source's error, about `places`.
     pub(crate) fn at(self, places: Vec<String>) -> error::Error {
         error::Error {
             places,
@@ -42,43 +67,32 @@ impl Failure {
 }
 
 /// Translates an error of the SDK. `service` is for people: `S3`, `Secrets Manager`.
-pub(crate) fn failure<E>(service: &str, error: &SdkError<E, HttpResponse>) -> Failure
+pub(crate) fn remote_error<E>(service: &str, error: &SdkError<E, HttpResponse>) -> RemoteError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     if let Some(cause) = cause::<CredentialsError>(error) {
         return without_credentials(cause);
     }
+    let unreachable = RemoteFault::Unreachable;
+    let unanswered = |fault, what| (fault, format!("{service} {what}: {}", root(error)));
     let (fault, text) = match error {
-        _ if cause::<TooLong>(error).is_some() => (RemoteFault::Unreachable, format!("{service}: {TooLong}")),
-        SdkError::ConstructionFailure(_) => (
-            RemoteFault::Configuration,
-            format!("{service} cannot be asked: {}", root(error)),
-        ),
-        SdkError::TimeoutError(_) => (
-            RemoteFault::Unreachable,
-            format!("{service} gave no answer in time: {}", root(error)),
-        ),
-        SdkError::DispatchFailure(failed) if failed.is_timeout() => (
-            RemoteFault::Unreachable,
-            format!("{service} gave no answer in time: {}", root(error)),
-        ),
-        SdkError::DispatchFailure(_) => (
-            RemoteFault::Unreachable,
-            format!("{service} cannot be reached: {}", root(error)),
-        ),
+        _ if cause::<TooLong>(error).is_some() => (unreachable, format!("{service}: {TooLong}")),
+        SdkError::ConstructionFailure(_) => unanswered(RemoteFault::Configuration, "cannot be asked"),
+        SdkError::TimeoutError(_) => unanswered(unreachable, "gave no answer in time"),
+        SdkError::DispatchFailure(failed) if failed.is_timeout() => {
+            unanswered(unreachable, "gave no answer in time")
+        }
+        SdkError::DispatchFailure(_) => unanswered(unreachable, "cannot be reached"),
         SdkError::ResponseError(response) => broken_answer(service, response.raw(), &root(error)),
         // The SDK reports a success that it cannot parse in the form of a refusal of no kind.
         SdkError::ServiceError(refused) if refused.raw().status().is_success() => {
             broken_answer(service, refused.raw(), &root(error))
         }
         SdkError::ServiceError(refused) => refusal(service, refused.raw(), refused.err()),
-        _ => (RemoteFault::Unreachable, format!("{service}: {}", root(error))),
+        _ => (unreachable, format!("{service}: {}", root(error))),
     };
-    Failure {
-        fault,
-        text: presentable(&text),
-    }
+    RemoteError::new(fault, presentable(&text))
 }
 
 /// The text without control characters, cut to [`MAX_TEXT_CHARS`].
@@ -91,8 +105,14 @@ pub(crate) fn presentable(text: &str) -> String {
     text.trim().to_owned()
 }
 
-fn without_credentials(error: &CredentialsError) -> Failure {
-    let why = bounded(&why(error));
+fn without_credentials(error: &CredentialsError) -> RemoteError {
+    let mut why = cause_of_missing_credentials(error);
+    // By our words, or the SDK's: the source of credentials for tasks, pods or instances gave none.
+    let is_of_metadata = why.contains("IMDS") || why.contains("HTTP credential provider");
+    if let Some((end, _)) = why.char_indices().nth(MAX_CAUSE_CHARS) {
+        why.truncate(end);
+        why.push('…');
+    }
     let (fault, text) = match error {
         CredentialsError::CredentialsNotLoaded(_) => (
             RemoteFault::NoCredentials,
@@ -111,24 +131,17 @@ fn without_credentials(error: &CredentialsError) -> Failure {
             RemoteFault::Configuration,
             format!("the configuration of AWS credentials is wrong: {why}"),
         ),
-        _ if is_of_metadata(&why) => (
-            RemoteFault::NoCredentials,
-            format!("AWS credentials could not be had: {why}"),
-        ),
-        _ => (
-            RemoteFault::Denied,
-            format!("AWS credentials could not be had: {why}"),
-        ),
+        _ => {
+            let fault = if is_of_metadata { RemoteFault::NoCredentials } else { RemoteFault::Denied };
+            (fault, format!("AWS credentials could not be had: {why}"))
+        }
     };
-    Failure {
-        fault,
-        text: presentable(&text),
-    }
+    RemoteError::new(fault, presentable(&text))
 }
 
 /// The innermost cause, without the SDK's debug format of an answer of the instance metadata service: pages, with the
 /// body.
-fn why(error: &CredentialsError) -> String {
+fn cause_of_missing_credentials(error: &CredentialsError) -> String {
     let at_imds = |what: &str| format!("the instance metadata service (IMDS) {what}");
     match cause::<ImdsError>(error) {
         Some(ImdsError::ErrorResponse(answer)) => {
@@ -140,33 +153,15 @@ fn why(error: &CredentialsError) -> String {
     }
 }
 
-/// True if the source of credentials for tasks, pods or instances gave none: by our words, or the SDK's.
-fn is_of_metadata(why: &str) -> bool {
-    why.contains("IMDS") || why.contains("HTTP credential provider")
-}
-
-/// The text, cut to fit into a line with its remedy.
-fn bounded(why: &str) -> String {
-    let mut bounded: String = why.chars().take(MAX_CAUSE_CHARS).collect();
-    if bounded.len() < why.len() {
-        bounded.push('…');
-    }
-    bounded
-}
-
 /// Fault and text for an answer that could not be parsed. A proxy or a failing service answers so, too.
 fn broken_answer(service: &str, response: &HttpResponse, why: &str) -> (RemoteFault, String) {
     let status = response.status().as_u16();
-    let fault = fault_of("", "", status);
-    let fault = if status < 400 {
-        RemoteFault::Unreachable
-    } else {
-        fault
+    let fault = match status {
+        ..400 => RemoteFault::Unreachable,
+        _ => fault_of("", "", status),
     };
-    (
-        fault,
-        format!("{service} gave an answer without sense (HTTP {status}): {why}"),
-    )
+    let text = format!("{service} gave an answer without sense (HTTP {status}): {why}");
+    (fault, text)
 }
 
 fn refusal<E: ProvideErrorMetadata>(
@@ -175,18 +170,20 @@ fn refusal<E: ProvideErrorMetadata>(
     error: &E,
 ) -> (RemoteFault, String) {
     let status = response.status().as_u16();
-    let code = error.code().unwrap_or_default();
-    let message = error.message().unwrap_or_default();
-    let mut text = format!("{service} answers");
-    for part in [code, message].into_iter().filter(|part| !part.is_empty()) {
-        let separator = if text.ends_with("answers") { " " } else { ": " };
-        let _ = write!(text, "{separator}{part}");
-    }
-    let _ = write!(text, " (HTTP {status})");
+    let (code, message) = (
+        error.code().unwrap_or_default(),
+        error.message().unwrap_or_default(),
+    );
+    let words = match (code, message) {
+        ("", "") => String::new(),
+        ("", one) | (one, "") => format!(" {one}"),
+        (code, message) => format!(" {code}: {message}"),
+    };
+    let mut text = format!("{service} answers{words} (HTTP {status})");
     if let Some(region) = response.headers().get("x-amz-bucket-region")
         && is_other_region(code, status)
     {
-        let _ = write!(text, "; the bucket is in region {region}");
+        text.push_str(&format!("; the bucket is in region {region}"));
     }
     (fault_of(code, message, status), text)
 }
@@ -203,57 +200,28 @@ fn is_other_region(code: &str, status: u16) -> bool {
 
 /// The side at fault for a refusal, by the service's code, or else by the status.
 fn fault_of(code: &str, message: &str, status: u16) -> RemoteFault {
-    let about_kms = message.contains("kms:") || message.contains("KMS") || code.contains("KMS");
     if is_other_region(code, status) {
         return RemoteFault::Configuration;
     }
-    match code {
-        "SlowDown"
-        | "Throttling"
-        | "ThrottlingException"
-        | "ThrottledException"
-        | "TooManyRequestsException"
-        | "RequestLimitExceeded"
-        | "RequestThrottled"
-        | "RequestThrottledException"
-        | "ServiceUnavailable"
-        | "PriorRequestNotComplete"
-        | "LimitExceededException"
-        | "InternalError"
-        | "InternalFailure"
-        | "InternalServiceError"
-        | "InternalServiceErrorException" => RemoteFault::Unavailable,
-        "DecryptionFailure" | "DecryptionFailureException" | "KMSAccessDeniedException" => RemoteFault::Kms,
-        "NoSuchKey"
-        | "NoSuchBucket"
-        | "NoSuchVersion"
-        | "NotFound"
-        | "ResourceNotFoundException"
-        | "NoSuchHostedZone"
-        | "MethodNotAllowed"
-        | "InvalidObjectState"
-        | "AWS.SimpleQueueService.NonExistentQueue"
-        | "QueueDoesNotExist" => RemoteFault::NotFound,
-        "ExpiredToken"
-        | "ExpiredTokenException"
-        | "InvalidToken"
-        | "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException"
-        | "RequestExpired" => RemoteFault::Denied,
-        _ if code.starts_with("KMS.") || (about_kms && matches!(status, 400 | 403)) => RemoteFault::Kms,
-        _ if message.contains("marked for deletion") || message.contains("marked deleted") => {
-            RemoteFault::NotFound
-        }
-        _ => match status {
-            429 | 500.. => RemoteFault::Unavailable,
-            401 | 403 => RemoteFault::Denied,
-            _ if code.starts_with("AccessDenied") => RemoteFault::Denied,
-            404 | 410 => RemoteFault::NotFound,
-            408 => RemoteFault::Unreachable,
-            _ => RemoteFault::Configuration,
-        },
+    let listed = code.strip_suffix("Exception").unwrap_or(code);
+    let is_listed = |(_, codes): &&(RemoteFault, &str)| codes.split(' ').any(|code| code == listed);
+    if let Some((fault, _)) = FAULTS_BY_CODE.iter().find(is_listed) {
+        return *fault;
+    }
+    let about_kms = message.contains("kms:") || message.contains("KMS") || code.contains("KMS");
+    if code.starts_with("KMS.") || (about_kms && matches!(status, 400 | 403)) {
+        return RemoteFault::Kms;
+    }
+    if message.contains("marked for deletion") || message.contains("marked deleted") {
+        return RemoteFault::NotFound;
+    }
+    match status {
+        429 | 500.. => RemoteFault::Unavailable,
+        401 | 403 => RemoteFault::Denied,
+        _ if code.starts_with("AccessDenied") => RemoteFault::Denied,
+        404 | 410 => RemoteFault::NotFound,
+        408 => RemoteFault::Unreachable,
+        _ => RemoteFault::Configuration,
     }
 }
 

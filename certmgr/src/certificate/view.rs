@@ -5,7 +5,7 @@ use std::sync::Arc;
 use certstore::UnixTime;
 
 use super::Core;
-use crate::config::{AcmeSource, CertificateConfig, KeyType, Source};
+use crate::config::{AcmeSource, CertificateConfig, KeyType, S3Object, Source};
 use crate::error::{Error, ErrorClass, IssueFault};
 use crate::view::{AcmeView, Action, LastError, NextStep, Version, View};
 
@@ -74,18 +74,11 @@ fn acme(source: &AcmeSource) -> AcmeView {
 }
 
 fn places(source: &Source) -> Vec<String> {
-    use crate::config::S3Objects;
-
     match source {
         Source::Files(files) => files.both(),
         Source::S3(s3) => {
-            let keys = match &s3.objects {
-                S3Objects::Pair { chain, key } => vec![&chain.key, &key.key],
-                S3Objects::Bundle(one) => vec![&one.key],
-            };
-            keys.into_iter()
-                .map(|key| format!("s3://{}/{key}", s3.bucket))
-                .collect()
+            let shown = |object: &S3Object| format!("s3://{}/{}", s3.bucket, object.key);
+            s3.objects().map(shown).collect()
         }
         Source::SecretsManager(secret) => vec![secret.secret.clone()],
         Source::Acme(acme) => acme.cas.iter().map(|one| one.directory.clone()).collect(),

@@ -23,8 +23,10 @@ pub struct S3Source {
     pub aws: Aws,
     /// The bucket.
     pub bucket: String,
-    /// The objects in it.
-    pub objects: S3Objects,
+    /// The object with the PEM chain, leaf first.
+    pub chain: S3Object,
+    /// The object with the PEM key. An object with both may be named twice.
+    pub key: S3Object,
     /// The bucket stands in the path and not in the host name.
     pub path_style: bool,
     /// Time between two reads; each wait is drawn from 90 to 110 % of it.
@@ -34,18 +36,11 @@ pub struct S3Source {
     pub queue: Option<String>,
 }
 
-/// The objects of a pair.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum S3Objects {
-    /// Chain and key in an object each.
-    Pair {
-        /// PEM chain, leaf first.
-        chain: S3Object,
-        /// PEM key.
-        key: S3Object,
-    },
-    /// Both in one PEM object.
-    Bundle(S3Object),
+impl S3Source {
+    /// Its objects, each once.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &S3Object> {
+        std::iter::once(&self.chain).chain(Some(&self.key).filter(|key| **key != self.chain))
+    }
 }
 
 /// An object of a bucket.

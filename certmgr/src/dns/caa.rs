@@ -1,44 +1,46 @@
 //! CAA records (RFC 8659, RFC 8657), and the decision whether they permit one CA.
 
+use certstore::RemoteText;
+
 /// The CAA records that count for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CaaSet {
     /// The name that has the records: the domain itself or one of its parents.
-    pub(super) at: String,
+    pub(crate) at: String,
     /// Never empty.
-    pub(super) records: Vec<CaaRecord>,
+    pub(crate) records: Vec<CaaRecord>,
 }
 
 /// One CAA record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CaaRecord {
+pub(crate) struct CaaRecord {
     /// A CA that does not understand the tag must not issue.
-    pub(super) critical: bool,
+    pub(crate) critical: bool,
     /// In lower case.
-    pub(super) tag: String,
-    pub(super) value: String,
+    pub(crate) tag: String,
+    pub(crate) value: String,
 }
 
 /// An issuance that the records are to permit.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct CaaQuestion<'a> {
+pub(crate) struct CaaQuestion<'a> {
     /// The domain names of the CA in CAA records, never empty.
-    pub(super) identities: &'a [String],
+    pub(crate) identities: &'a [String],
     /// URL of our account, if we have one.
-    pub(super) account: Option<&'a str>,
+    pub(crate) account: Option<&'a str>,
     /// The kind of challenge, by its name in ACME.
-    pub(super) method: &'a str,
-    pub(super) wildcard: bool,
+    pub(crate) method: &'a str,
+    pub(crate) wildcard: bool,
 }
 
 impl CaaSet {
     /// Checks that the CA may issue. The error is the reason why it may not.
-    pub(super) fn permits(&self, issuance: CaaQuestion<'_>) -> Result<(), String> {
+    pub(crate) fn permits(&self, issuance: CaaQuestion<'_>) -> Result<(), String> {
         // RFC 8659 §4.5: a critical property that is not understood forbids everything.
         if let Some(record) = self.records.iter().find(|record| record.is_foreign()) {
             return Err(format!(
                 "it has the critical property `{}`, which no CA has to know",
-                record.tag
+                RemoteText::new(&record.tag)
             ));
         }
         let tagged = |tag: &str| -> Vec<&CaaRecord> {
@@ -54,15 +56,16 @@ impl CaaSet {
         }
         let mut refusals = Vec::new();
         for record in &records {
-            match Property::parse(&record.value).permits(issuance) {
-                Ok(()) => return Ok(()),
-                Err(refusal) => refusals.extend(refusal),
+            match Property::parse(&record.value).map(|property| property.permits(issuance)) {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(refusal)) => refusals.extend(refusal),
+                None => {}
             }
         }
         if refusals.is_empty() {
             let named: Vec<String> = records
                 .iter()
-                .map(|record| format!("`{tag} {}`", record.value))
+                .map(|record| format!("`{tag} {}`", RemoteText::new(&record.value)))
                 .collect();
             refusals.push(format!(
                 "it names {}, and not {}",
@@ -75,6 +78,15 @@ impl CaaSet {
 }
 
 impl CaaRecord {
+    /// A record as a name server gave it.
+    pub(crate) fn new(critical: bool, tag: &[u8], value: &[u8]) -> Self {
+        Self {
+            critical,
+            tag: String::from_utf8_lossy(tag).to_ascii_lowercase(),
+            value: String::from_utf8_lossy(value).into_owned(),
+        }
+    }
+
     fn is_foreign(&self) -> bool {
         // RFC 8659 §4, RFC 9495, and the contact properties of the CA/Browser Forum's Baseline Requirements.
         const KNOWN: [&str; 6] = [
@@ -95,29 +107,23 @@ struct Property<'a> {
     /// Empty: no CA at all.
     issuer: &'a str,
     parameters: Vec<(&'a str, &'a str)>,
-    /// The value is malformed: it counts as one that names no CA (RFC 8659 §4.2).
-    malformed: bool,
 }
 
 impl<'a> Property<'a> {
-    fn parse(value: &'a str) -> Self {
+    /// `None`: the value is malformed, and counts as one that names no CA (RFC 8659 §4.2).
+    fn parse(value: &'a str) -> Option<Self> {
         let (issuer, rest) = value.split_once(';').unwrap_or((value, ""));
         let issuer = issuer.trim();
-        let mut malformed = issuer.contains(|character: char| {
-            !(character.is_ascii_alphanumeric() || character == '-' || character == '.')
+        let is_of_domain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+        let parameters = rest.split(';').map(str::trim).filter(|text| !text.is_empty());
+        let parameters = parameters.map(|parameter| {
+            let (tag, value) = parameter.split_once('=')?;
+            Some((tag.trim(), value.trim()))
         });
-        let mut parameters = Vec::new();
-        for parameter in rest.split(';').map(str::trim).filter(|text| !text.is_empty()) {
-            match parameter.split_once('=') {
-                Some((tag, value)) => parameters.push((tag.trim(), value.trim())),
-                None => malformed = true,
-            }
-        }
-        Self {
-            issuer,
-            parameters,
-            malformed,
-        }
+        Some(Self {
+            issuer: Some(issuer).filter(|issuer| issuer.bytes().all(is_of_domain))?,
+            parameters: parameters.collect::<Option<_>>()?,
+        })
     }
 
     /// Checks that the property permits this issuance. `Err(None)`: it is about another CA. `Err(Some)`: it is about
@@ -127,7 +133,7 @@ impl<'a> Property<'a> {
             .identities
             .iter()
             .any(|identity| identity.eq_ignore_ascii_case(self.issuer));
-        if !meant || self.malformed {
+        if !meant {
             return Err(None);
         }
         for (tag, value) in &self.parameters {
@@ -136,14 +142,17 @@ impl<'a> Property<'a> {
                 && !value.split(',').any(|method| method.trim() == issuance.method)
             {
                 return Err(Some(format!(
-                    "it allows {} only the challenges {value}, and not {}",
-                    self.issuer, issuance.method
+                    "it allows {} only the challenges {}, and not {}",
+                    self.issuer,
+                    RemoteText::new(value),
+                    issuance.method
                 )));
             }
             // RFC 8657 §3. Without an account this cannot be known yet.
             if tag.eq_ignore_ascii_case("accounturi")
                 && issuance.account.is_some_and(|account| account != *value)
             {
+                let value = RemoteText::new(value);
                 return Err(Some(format!(
                     "it allows {} only the account {value}",
                     self.issuer
@@ -163,10 +172,8 @@ mod tests {
             at: "example.com".to_owned(),
             records: records
                 .iter()
-                .map(|&(flags, tag, value)| CaaRecord {
-                    critical: flags & 128 != 0,
-                    tag: tag.to_owned(),
-                    value: value.to_owned(),
+                .map(|&(flags, tag, value)| {
+                    CaaRecord::new(flags & 128 != 0, tag.as_bytes(), value.as_bytes())
                 })
                 .collect(),
         }

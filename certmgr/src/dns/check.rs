@@ -39,6 +39,17 @@ pub(crate) struct Finding {
     pub(crate) remedy: String,
 }
 
+impl Finding {
+    fn new(domain: &Name, severity: Severity, text: String, remedy: impl Into<String>) -> Self {
+        Self {
+            severity,
+            domain: domain.clone(),
+            text,
+            remedy: remedy.into(),
+        }
+    }
+}
+
 /// Certainty of the failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Severity {
@@ -66,16 +77,13 @@ pub(crate) async fn check(
         .take_until(tokio::time::sleep(CHECK_TIMEOUT))
         .collect::<Vec<_>>()
         .await;
-    let unchecked = domains.iter().skip(answers.len()).map(|domain| Finding {
-        severity: Severity::Warns,
-        domain: domain.clone(),
-        text: format!(
-            "{} could not be checked: the DNS answers too slowly",
-            show(domain)
-        ),
-        remedy: "check the name servers that h2gate asks (`resolvers`, or the system's)".to_owned(),
+    let unchecked = domains.iter().skip(answers.len()).map(|domain| {
+        let text = format!("{domain} could not be checked: the DNS answers too slowly");
+        let remedy = "check the name servers that h2gate asks (`resolvers`, or the system's)";
+        Finding::new(domain, Severity::Warns, text, remedy)
     });
-    answers.iter().flatten().cloned().chain(unchecked).collect()
+    let unchecked: Vec<Finding> = unchecked.collect();
+    answers.into_iter().flatten().chain(unchecked).collect()
 }
 
 async fn check_one(
@@ -90,19 +98,11 @@ async fn check_one(
         Name::Wildcard(parent) => (&**parent, true),
         Name::Dns(host) => (&**host, false),
     };
-    let finding = |severity, text, remedy: &str| Finding {
-        severity,
-        domain: domain.clone(),
-        text,
-        remedy: remedy.to_owned(),
-    };
     // RFC 8555 §7.1.3, CA/Browser Forum Baseline Requirements §3.2.2.4: only the DNS proves a whole domain.
     if wildcard && !by_dns {
-        return vec![finding(
-            Severity::Blocks,
-            format!("{} cannot be proved by {}", show(domain), challenge.name()),
-            "set `challenge: dns-01`, the only one for wildcards",
-        )];
+        let text = format!("{domain} cannot be proved by {}", challenge.name());
+        let remedy = "set `challenge: dns-01`, the only one for wildcards";
+        return vec![Finding::new(domain, Severity::Blocks, text, remedy)];
     }
     let (caa, addresses) = tokio::join!(check_caa(lookup, base, wildcard, challenge, ca), async {
         // The parent of a wildcard needs no address.
@@ -113,29 +113,27 @@ async fn check_one(
         }
     });
     let mut findings = Vec::new();
-    findings.extend(caa.map(|(severity, text, remedy)| finding(severity, text, &remedy)));
+    findings.extend(caa.map(|(severity, text, remedy)| Finding::new(domain, severity, text, remedy)));
     let unresolved = match addresses {
         Ok(Some(addresses)) if addresses.is_empty() => Some("has no address in the DNS".to_owned()),
         Ok(_) => None,
         Err(error) => Some(format!("cannot be resolved: {error}")),
     };
-    findings.extend(unresolved.map(|what| {
-        if by_dns {
-            finding(
-                Severity::Warns,
-                format!("{base} {what}; dns-01 does not need one"),
+    findings.extend(unresolved.map(|defect| {
+        let (text, remedy) = match by_dns {
+            true => (
+                format!("{base} {defect}; dns-01 does not need one"),
                 "nothing, if the name is internal; otherwise give it an A or AAAA record",
-            )
-        } else {
-            finding(
-                Severity::Warns,
+            ),
+            false => (
                 format!(
-                    "{base} {what}, and {} must reach it there: unless the CA sees another DNS, the order will fail",
+                    "{base} {defect}, and {} must reach it there: unless the CA sees another DNS, the order will fail",
                     ca.name
                 ),
                 "give it an A or AAAA record that leads to this gateway, or set `challenge: dns-01`",
-            )
-        }
+            ),
+        };
+        Finding::new(domain, Severity::Warns, text, remedy)
     }));
     findings
 }
@@ -177,8 +175,4 @@ async fn check_caa(
                 .to_owned(),
         )),
     }
-}
-
-fn show(domain: &Name) -> String {
-    domain.to_string()
 }

@@ -20,34 +20,19 @@ use crate::failpoint;
 use crate::store::BoxFuture;
 
 /// Number of bytes that are kept of the end of the standard error of a command.
-const MAX_WORDS: usize = 2048;
+const MAX_STDERR_BYTES: usize = 2048;
 
 /// Number of its last lines that an error repeats.
-const MAX_LINES: usize = 5;
+const MAX_STDERR_LINES: usize = 5;
 
 /// Time for which standard error may stay open after the command has ended: a process that it left in the background
 /// may keep it open for ever.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const STDERR_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Runs the command once for each record, one after the other.
 #[derive(Debug)]
 pub(super) struct Hook {
     hook: ExecHook,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum RecordAction {
-    Present,
-    Cleanup,
-}
-
-impl RecordAction {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Present => "present",
-            Self::Cleanup => "cleanup",
-        }
-    }
 }
 
 impl Hook {
@@ -57,24 +42,21 @@ impl Hook {
 
     /// Runs the command for one record. At the timeout, and when the future is dropped, the command and all processes
     /// of its group are killed. The caller has checked that the name of the record is plain.
-    async fn run(&self, action: RecordAction, record: &TxtRecord) -> Result<(), IssueError> {
+    async fn run(&self, action: &str, record: &TxtRecord) -> Result<(), IssueError> {
         let Some((program, arguments)) = self.hook.command.split_first() else {
             return Err(failure(
                 "the command for DNS records is empty",
                 "name a program in `exec`",
             ));
         };
-        let told = |what: String, remedy: &str| {
-            failure(
-                format!("`{program} {} {}` {what}", action.as_str(), record.name),
-                remedy,
-            )
+        let failed = |event: String, remedy: &str| {
+            failure(format!("`{program} {action} {}` {event}", record.name), remedy)
         };
         let mut command = Command::new(program);
         command
             .args(arguments)
-            .args([action.as_str(), &record.name, &record.value])
-            .env("H2GATE_DNS_ACTION", action.as_str())
+            .args([action, &record.name, &record.value])
+            .env("H2GATE_DNS_ACTION", action)
             .env("H2GATE_DNS_NAME", &record.name)
             .env("H2GATE_DNS_VALUE", &record.value)
             .stdin(Stdio::null())
@@ -84,21 +66,22 @@ impl Hook {
             .kill_on_drop(true);
         let mut child = command
             .spawn()
-            .map_err(|error| told(format!("cannot be started: {error}"), spawn_remedy(&error)))?;
-        let group = Group::of(&child);
-        match tokio::time::timeout(self.hook.timeout, watch(&mut child)).await {
+            .map_err(|error| failed(format!("cannot be started: {error}"), spawn_remedy(&error)))?;
+        let group = ProcessGroup::of(&child);
+        match tokio::time::timeout(self.hook.timeout, ended(&mut child)).await {
             Ok(Ok((status, words))) => {
                 group.has_ended();
                 if status.success() {
                     return Ok(());
                 }
-                Err(told(
-                    format!("failed ({}){}", ending(status), quoted(&words)),
+                let colon = if words.is_empty() { "" } else { ": " };
+                Err(failed(
+                    format!("failed ({}){colon}{words}", ending(status)),
                     "run the command by hand with these arguments; what it says is in the text",
                 ))
             }
-            Ok(Err(error)) => Err(told(format!("cannot be watched: {error}"), "try again")),
-            Err(_) => Err(told(
+            Ok(Err(error)) => Err(failed(format!("cannot be watched: {error}"), "try again")),
+            Err(_) => Err(failed(
                 format!(
                     "was killed: it had not ended after {} s",
                     self.hook.timeout.as_secs_f64()
@@ -136,7 +119,7 @@ impl TxtRecords for Hook {
             self.check(records)?;
             for record in records {
                 failpoint::hit("dns.present.before", "");
-                self.run(RecordAction::Present, record).await?;
+                self.run("present", record).await?;
                 failpoint::hit("dns.present.after", "");
             }
             tokio::time::sleep(self.hook.propagation).await;
@@ -158,7 +141,7 @@ impl TxtRecords for Hook {
                     continue;
                 }
                 failpoint::hit("dns.cleanup.before", "");
-                let removed = self.run(RecordAction::Cleanup, record).await;
+                let removed = self.run("cleanup", record).await;
                 failpoint::hit("dns.cleanup.after", "");
                 first_failure = first_failure.and(removed);
             }
@@ -167,9 +150,9 @@ impl TxtRecords for Hook {
     }
 }
 
-/// Waits for a command to end. Returns its status and its last words on standard error.
-async fn watch(child: &mut Child) -> io::Result<(ExitStatus, String)> {
-    let mut tail = Tail::default();
+/// Waits for a command to end. Returns its status and its last lines on standard error.
+async fn ended(child: &mut Child) -> io::Result<(ExitStatus, String)> {
+    let mut tail = StderrTail::default();
     let stderr = child.stderr.take();
     let status = {
         let reading = async {
@@ -180,10 +163,9 @@ async fn watch(child: &mut Child) -> io::Result<(ExitStatus, String)> {
         tokio::pin!(reading);
         tokio::select! {
             status = child.wait() => {
-                let status = status?;
-                // The words that came are reported; that the rest did not come is no failure.
-                let _ = tokio::time::timeout(LAST_WORDS, &mut reading).await;
-                status
+                // What came is reported; that the rest did not come is no failure.
+                let _ = tokio::time::timeout(STDERR_TIMEOUT, &mut reading).await;
+                status?
             }
             () = &mut reading => child.wait().await?,
         }
@@ -193,34 +175,31 @@ async fn watch(child: &mut Child) -> io::Result<(ExitStatus, String)> {
 
 /// The last bytes of a stream.
 #[derive(Default)]
-struct Tail(Vec<u8>);
+struct StderrTail(Vec<u8>);
 
-impl Tail {
+impl StderrTail {
     async fn read(&mut self, mut stream: impl AsyncRead + Unpin) {
         let mut piece = [0; 1024];
         while let Ok(read @ 1..) = stream.read(&mut piece).await {
             self.0.extend_from_slice(piece.get(..read).unwrap_or_default());
-            self.0.drain(..self.0.len().saturating_sub(MAX_WORDS));
+            self.0.drain(..self.0.len().saturating_sub(MAX_STDERR_BYTES));
         }
     }
 
     fn lines(&self) -> String {
         let text = String::from_utf8_lossy(&self.0);
-        let lines: Vec<&str> = text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .collect();
-        let first = lines.len().saturating_sub(MAX_LINES);
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines: Vec<&str> = lines.collect();
+        let first = lines.len().saturating_sub(MAX_STDERR_LINES);
         let last = lines.get(first..).unwrap_or_default().join(" | ");
         last.chars().filter(|character| is_shown(*character)).collect()
     }
 }
 
 /// The process group of a command. It is killed if this is dropped before the command has ended.
-struct Group(Option<Pid>);
+struct ProcessGroup(Option<Pid>);
 
-impl Group {
+impl ProcessGroup {
     fn of(child: &Child) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Self(id.and_then(Pid::from_raw))
@@ -233,7 +212,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
             // A group that is gone already is no failure.
@@ -258,14 +237,6 @@ fn ending(status: ExitStatus) -> String {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "no exit code".to_owned(),
-    }
-}
-
-fn quoted(words: &str) -> String {
-    if words.is_empty() {
-        String::new()
-    } else {
-        format!(": {words}")
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
@@ -21,23 +21,23 @@ use crate::error::IssueError;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Number of times that a question without an answer is sent again.
-const RETRIES: usize = 1;
+const MAX_RETRIES: usize = 1;
 
 /// Timeout for one question, over all name servers, both transports and the CNAMEs behind it.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest time for which an answer is cached: names of one order share parents, and the next attempt must see the
 /// corrections of the operator.
-const MAX_AGE: Duration = Duration::from_secs(5);
+const MAX_CACHE_AGE: Duration = Duration::from_secs(5);
 
 /// Number of answers in the cache.
-const MAX_ANSWERS: u64 = 256;
+const MAX_CACHED_ANSWERS: u64 = 256;
 
 /// Largest number of CNAMEs from a challenge name to the name that has its records.
 const MAX_DELEGATIONS: usize = 8;
 
 /// A label that no zone has, to find out if a wildcard answers for everything.
-const PROBE: &str = "_h2gate-probe";
+const PROBE_LABEL: &str = "_h2gate-probe";
 
 /// Asks the DNS. The host's own table of names is not read: the CA does not read it either.
 #[derive(Clone)]
@@ -74,29 +74,23 @@ impl Lookup {
     /// no delegation: a record at the name itself takes its place.
     pub(crate) async fn challenge_name(&self, domain: &str) -> Result<String, IssueError> {
         let first = format!("_acme-challenge.{domain}");
-        let unanswered = |name: &str, error: &LookupError| {
-            failure(
-                format!("the DNS does not say whether {name} is a CNAME: {error}"),
-                "check the name servers that h2gate asks (`resolvers`, or the system's), and those of the zone",
-            )
+        let cname = async |name: &str| {
+            let found = self.cname(name).await;
+            found.map_err(|error| {
+                failure(
+                    format!("the DNS does not say whether {name} is a CNAME: {error}"),
+                    "check the name servers that h2gate asks (`resolvers`, or the system's), and those of the zone",
+                )
+            })
         };
         let mut seen = BTreeSet::from([first.clone()]);
         let mut name = first.clone();
         loop {
-            let target = self
-                .cname(&name)
-                .await
-                .map_err(|error| unanswered(&name, &error))?;
-            let Some(target) = target else { return Ok(name) };
-            if name == first {
-                let probe = format!("{PROBE}.{domain}");
-                let wildcard = self
-                    .cname(&probe)
-                    .await
-                    .map_err(|error| unanswered(&probe, &error))?;
-                if wildcard.as_ref() == Some(&target) {
-                    return Ok(name);
-                }
+            let Some(target) = cname(&name).await? else {
+                return Ok(name);
+            };
+            if name == first && cname(&format!("{PROBE_LABEL}.{domain}")).await?.as_ref() == Some(&target) {
+                return Ok(name);
             }
             if !seen.insert(target.clone()) {
                 return Err(failure(
@@ -117,20 +111,14 @@ impl Lookup {
     /// Returns the addresses of a name, CNAMEs followed. Empty: it has none, or does not exist.
     pub(crate) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
         let (v4, v6) = tokio::join!(self.ask(name, RecordType::A), self.ask(name, RecordType::AAAA));
+        let answers = [&v4, &v6].into_iter().flatten().flatten();
+        let addresses: Vec<IpAddr> = answers.filter_map(RData::ip_addr).collect();
         // The failure of one address family counts only if the other has no address.
-        let (answers, failed) = match (v4, v6) {
-            (Ok(mut v4), Ok(v6)) => {
-                v4.extend(v6);
-                (v4, None)
-            }
-            (Ok(answers), Err(error)) | (Err(error), Ok(answers)) => (answers, Some(error)),
-            (Err(error), Err(_)) => return Err(error),
-        };
-        let addresses: Vec<IpAddr> = answers.iter().filter_map(RData::ip_addr).collect();
-        match failed {
-            Some(error) if addresses.is_empty() => Err(error),
-            _ => Ok(addresses),
+        if addresses.is_empty() {
+            v4?;
+            v6?;
         }
+        Ok(addresses)
     }
 
     /// Returns the CAA records that count for a name (RFC 8659 §3): those of the name itself, or else of its nearest
@@ -138,19 +126,16 @@ impl Lookup {
     pub(crate) async fn caa(&self, domain: &str) -> Result<Option<CaaSet>, LookupError> {
         let mut name = domain.trim_end_matches('.');
         loop {
-            let records: Vec<CaaRecord> = self
-                .ask(name, RecordType::CAA)
-                .await?
-                .iter()
-                .filter_map(|data| match data {
-                    RData::CAA(caa) => Some(CaaRecord {
-                        critical: caa.issuer_critical,
-                        tag: caa.tag.to_ascii_lowercase(),
-                        value: String::from_utf8_lossy(&caa.value).into_owned(),
-                    }),
-                    _ => None,
-                })
-                .collect();
+            let answers = self.ask(name, RecordType::CAA).await?;
+            let records = answers.iter().filter_map(|data| match data {
+                RData::CAA(caa) => Some(CaaRecord::new(
+                    caa.issuer_critical,
+                    caa.tag.as_bytes(),
+                    &caa.value,
+                )),
+                _ => None,
+            });
+            let records: Vec<CaaRecord> = records.collect();
             if !records.is_empty() {
                 return Ok(Some(CaaSet {
                     at: name.to_owned(),
@@ -214,7 +199,15 @@ fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
         let config = ResolverConfig::from_name_servers(servers.iter().map(name_server).collect());
         TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
     };
-    bounded(builder.options_mut());
+    let options = builder.options_mut();
+    options.timeout = ANSWER_TIMEOUT;
+    options.attempts = MAX_RETRIES;
+    options.cache_size = MAX_CACHED_ANSWERS;
+    options.positive_max_ttl = Some(MAX_CACHE_AGE);
+    options.negative_max_ttl = Some(MAX_CACHE_AGE);
+    options.use_hosts_file = ResolveHosts::Never;
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    options.try_tcp_on_error = true;
     builder.build()
 }
 
@@ -224,15 +217,4 @@ fn name_server(server: &SocketAddr) -> NameServerConfig {
         transport.port = server.port();
     }
     NameServerConfig::new(server.ip(), true, transports.into())
-}
-
-fn bounded(options: &mut ResolverOpts) {
-    options.timeout = ANSWER_TIMEOUT;
-    options.attempts = RETRIES;
-    options.cache_size = MAX_ANSWERS;
-    options.positive_max_ttl = Some(MAX_AGE);
-    options.negative_max_ttl = Some(MAX_AGE);
-    options.use_hosts_file = ResolveHosts::Never;
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.try_tcp_on_error = true;
 }

@@ -23,6 +23,7 @@ use tracing::warn;
 
 use self::call::{Backoff, Call, Fault, Refusal};
 use self::record_set::{Edit, How, RecordSet, WantedState};
+use self::zone::{Zone, zone_of};
 use super::{TxtRecord, TxtRecords, failure};
 use crate::config::{Aws, Route53};
 use crate::error::{IssueError, RemoteFault};
@@ -47,7 +48,7 @@ pub(super) struct Zones {
 
 /// The values that are wanted in one zone, by name.
 struct ZoneWork {
-    zone: zone::Zone,
+    zone: Zone,
     values: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -59,18 +60,14 @@ impl Zones {
         }
     }
 
-    async fn client(&self) -> Result<Client, IssueError> {
-        Ok(Client::new(&aws_config(&self.config.aws).await?))
-    }
-
     async fn write(
         &self,
         records: &[TxtRecord],
         wanted: WantedState,
-        deadline: Instant,
+        timeout: Duration,
     ) -> Result<(), IssueError> {
-        let written = self.write_in_zones(records, wanted, deadline).await;
-        written.inspect_err(|_| {
+        let written = self.write_in_zones(records, wanted, Instant::now() + timeout);
+        written.await.inspect_err(|_| {
             crate::aws::refused(&self.config.aws);
             crate::aws::refused(&anywhere(&self.config.aws));
         })
@@ -82,12 +79,15 @@ impl Zones {
         wanted: WantedState,
         deadline: Instant,
     ) -> Result<(), IssueError> {
-        let client = self.client().await?;
-        let call = Call::new(&client, self.backoff, deadline);
+        let call = Call {
+            client: &Client::new(&aws_config(&self.config.aws).await?),
+            backoff: self.backoff,
+            deadline,
+        };
         let mut under_way = Vec::new();
         let mut first_failure = Ok(());
         for work in self.by_zone(&call, records, wanted).await? {
-            match change_alone(&call, &work, wanted).await {
+            match change(&call, &work, wanted).await {
                 Ok(change) => under_way.extend(change),
                 // A failure in one zone must not prevent the removal in the others.
                 Err(error) if wanted == WantedState::Absent => first_failure = first_failure.and(Err(error)),
@@ -110,17 +110,15 @@ impl Zones {
         wanted: WantedState,
     ) -> Result<Vec<ZoneWork>, IssueError> {
         let zones = match &self.config.zone {
-            Some(id) => zone::KnownZones::Configured(zone::Zone::configured(id)),
-            None => zone::KnownZones::Listed(
-                zone::list(call)
-                    .await
-                    .map_err(|refusal| refusal.explain("its zones"))?,
-            ),
+            Some(id) => vec![Zone::configured(id)],
+            None => zone::list(call)
+                .await
+                .map_err(|refusal| refusal.explain("its zones"))?,
         };
         let mut work: BTreeMap<String, ZoneWork> = BTreeMap::new();
         for record in records {
             let name = record.name.trim_end_matches('.').to_ascii_lowercase();
-            let zone = match zones.of(&name) {
+            let zone = match zone_of(&zones, &name) {
                 Ok(zone) => zone,
                 Err(error) if wanted == WantedState::Absent => {
                     warn!(name, %error, "the zone is gone: a TXT record that was in it counts as removed");
@@ -144,51 +142,34 @@ impl Zones {
 
 impl TxtRecords for Zones {
     fn present<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
-        Box::pin(async move {
-            let deadline = Instant::now() + self.config.propagation_timeout;
-            self.write(records, WantedState::Present, deadline).await
-        })
+        let timeout = self.config.propagation_timeout;
+        Box::pin(self.write(records, WantedState::Present, timeout))
     }
 
     fn clean_up<'a>(&'a self, records: &'a [TxtRecord]) -> BoxFuture<'a, Result<(), IssueError>> {
-        Box::pin(async move {
-            self.write(records, WantedState::Absent, Instant::now() + CLEAN_UP_TIMEOUT)
-                .await
-        })
+        Box::pin(self.write(records, WantedState::Absent, CLEAN_UP_TIMEOUT))
     }
 }
 
-/// Makes the change as [`change`] does, when no other change of this process is in progress.
-async fn change_alone(
-    call: &Call<'_>,
-    work: &ZoneWork,
-    wanted: WantedState,
-) -> Result<Option<String>, IssueError> {
-    let _turn = timeout_at(call.deadline, WRITES.lock()).await.map_err(|_| {
-        failure(
-            "other changes in Route 53 did not end in time",
-            "nothing; it is tried again",
-        )
-    })?;
-    change(call, work, wanted).await
-}
-
-/// Changes all names of one zone at once. Returns the id of the change; `None` if there was nothing to change.
+/// Changes all names of one zone at once, when no other change of this process is in progress. Returns the id of the
+/// change; `None` if there was nothing to change.
 async fn change(call: &Call<'_>, work: &ZoneWork, wanted: WantedState) -> Result<Option<String>, IssueError> {
+    let passing = |text: String| failure(text, "nothing; it is tried again");
+    let Ok(_alone) = timeout_at(call.deadline, WRITES.lock()).await else {
+        return Err(passing(
+            "other changes in Route 53 did not end in time".to_owned(),
+        ));
+    };
     let place = work.zone.to_string();
-    let mut conflict = failure(
-        format!("nothing could be changed in {place}"),
-        "nothing; it is tried again",
-    );
+    let mut conflict = passing(format!("nothing could be changed in {place}"));
     let mut refused = Vec::new();
     for _ in 0..MAX_CONFLICTS {
         let edits = plan(call, work, wanted).await?;
         // A service that is not Route 53 but has its API, and refuses a change of a set that nobody has changed,
         // cannot compare and swap.
-        let how = if edits == refused {
-            How::Overwriting
-        } else {
-            How::Swapping
+        let how = match edits == refused {
+            true => How::Overwriting,
+            false => How::Swapping,
         };
         let changes: Result<Vec<_>, _> = edits.iter().map(|edit| edit.changes(how)).collect();
         let changes = changes?.concat();
@@ -221,15 +202,15 @@ async fn plan(call: &Call<'_>, work: &ZoneWork, wanted: WantedState) -> Result<V
             }
             Err(refusal) => return Err(refusal.explain(&work.zone.to_string())),
         };
-        edits.push(Edit::of(name, set, values, wanted)?);
+        edits.extend(Edit::of(name, set, values, wanted)?);
     }
     Ok(edits)
 }
 
 /// Reads the TXT records of this name; `None` if there are none.
-async fn read(call: &Call<'_>, zone: &zone::Zone, name: &str) -> Result<Option<RecordSet>, Refusal> {
+async fn read(call: &Call<'_>, zone: &Zone, name: &str) -> Result<Option<RecordSet>, Refusal> {
     let answer = call
-        .put("ListResourceRecordSets", |client| {
+        .send("ListResourceRecordSets", |client| {
             client
                 .list_resource_record_sets()
                 .hosted_zone_id(&zone.id)
@@ -244,14 +225,14 @@ async fn read(call: &Call<'_>, zone: &zone::Zone, name: &str) -> Result<Option<R
     Ok(first.and_then(|set| RecordSet::read(name, set)))
 }
 
-async fn submit(call: &Call<'_>, zone: &zone::Zone, changes: Vec<Change>) -> Result<String, Refusal> {
+async fn submit(call: &Call<'_>, zone: &Zone, changes: Vec<Change>) -> Result<String, Refusal> {
     let batch = ChangeBatch::builder()
         .comment("ACME DNS-01 by h2gate")
         .set_changes(Some(changes))
         .build()
         .map_err(Refusal::internal)?;
     let answer = call
-        .put("ChangeResourceRecordSets", |client| {
+        .send("ChangeResourceRecordSets", |client| {
             client
                 .change_resource_record_sets()
                 .hosted_zone_id(&zone.id)
@@ -263,13 +244,13 @@ async fn submit(call: &Call<'_>, zone: &zone::Zone, changes: Vec<Change>) -> Res
 }
 
 /// Waits until all name servers of Route 53 answer with the change.
-async fn in_sync(call: &Call<'_>, change: &str, patience: Duration) -> Result<(), IssueError> {
+async fn in_sync(call: &Call<'_>, change: &str, timeout: Duration) -> Result<(), IssueError> {
     let mut wait = call.backoff.first_poll;
     loop {
         let answer = call
-            .put("GetChange", |client| client.get_change().id(change).send())
-            .await
-            .map_err(|refusal| refusal.explain(&format!("change {change}")))?;
+            .send("GetChange", |client| client.get_change().id(change).send())
+            .await;
+        let answer = answer.map_err(|refusal| refusal.explain(&format!("change {change}")))?;
         if answer
             .change_info
             .is_some_and(|info| info.status == ChangeStatus::Insync)
@@ -281,7 +262,7 @@ async fn in_sync(call: &Call<'_>, change: &str, patience: Duration) -> Result<()
             return Err(failure(
                 format!(
                     "Route 53 has not brought change {change} to all its name servers within {} s",
-                    patience.as_secs_f64()
+                    timeout.as_secs_f64()
                 ),
                 "nothing, if it passes; otherwise give it more time (`propagation_timeout`)",
             ));

@@ -39,15 +39,8 @@ pub(crate) struct Advice {
     fingerprint: Fingerprint,
     asked: MonotonicTime,
     ask_again_after: Duration,
-    answer: Option<AdvisedWindow>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct AdvisedWindow {
-    start: UnixTime,
-    end: UnixTime,
-    jitter: Jitter,
-    explanation: Option<String>,
+    /// The advice, and the point of its window that was drawn.
+    advised: Option<(RenewalInfo, Jitter)>,
 }
 
 impl Advice {
@@ -60,21 +53,15 @@ impl Advice {
         now: Now,
         random: &mut dyn FnMut() -> f64,
     ) -> Self {
-        let known = before.and_then(|before| before.answer_for(fingerprint));
-        let answer = info.map(|info| {
-            let (start, end) = info.window;
-            let jitter = match known.filter(|known| (known.start, known.end) == (start, end)) {
-                Some(known) => known.jitter,
+        let known = before.and_then(|before| before.advised_for(fingerprint));
+        let advised = info.map(|info| {
+            let jitter = match known.filter(|(known, _)| known.window == info.window) {
+                Some((_, jitter)) => *jitter,
                 None => Jitter::new(random),
             };
-            AdvisedWindow {
-                start,
-                end,
-                jitter,
-                explanation: info.explanation.clone(),
-            }
+            (info.clone(), jitter)
         });
-        let said = match info {
+        let interval = match info {
             Some(info) => info
                 .retry_after
                 .unwrap_or(DEFAULT_ASK_INTERVAL)
@@ -82,12 +69,12 @@ impl Advice {
             None => MAX_ASK_INTERVAL / 11 * 10,
         };
         // Many certificates that have asked at once do not ask again at once.
-        let ask_again_after = Jitter::new(random).within(said, said / 10 * 11);
+        let ask_again_after = Jitter::new(random).within(interval, interval / 10 * 11);
         Self {
             fingerprint,
             asked: now.monotonic,
             ask_again_after,
-            answer,
+            advised,
         }
     }
 
@@ -105,13 +92,13 @@ impl Advice {
             asked: now.monotonic,
             // Beyond half a day, too: it is the CA's own word.
             ask_again_after: limit.map_or(unanswered, |after| after.max(MIN_ASK_INTERVAL)),
-            answer: before.and_then(|before| before.answer_for(fingerprint)).cloned(),
+            advised: before.and_then(|before| before.advised_for(fingerprint)).cloned(),
         }
     }
 
     /// The words of the CA on the reason of the window.
     pub(crate) fn explanation(&self) -> Option<&str> {
-        self.answer.as_ref()?.explanation.as_deref()
+        self.advised.as_ref()?.0.explanation.as_deref()
     }
 
     /// Instant of the next request; `None`: the advice is about another version.
@@ -124,22 +111,19 @@ impl Advice {
     /// RFC 9773 §4.2: random in the whole window. A moment in the last part of the life counts as the begin of that
     /// part, and a window that begins after the end of the life counts as none.
     pub(super) fn moment(&self, life: &Life) -> Option<UnixTime> {
-        let answer = self.answer_for(life.fingerprint)?;
-        if answer.start >= life.not_after {
+        let (RenewalInfo { window, .. }, jitter) = self.advised_for(life.fingerprint)?;
+        let (start, end) = *window;
+        if start >= life.not_after {
             return None;
         }
-        let (start, end) = (answer.start.as_secs(), answer.end.as_secs());
-        let drawn = answer
-            .jitter
-            .within(Duration::from_secs(start), Duration::from_secs(end));
-        let latest = life
-            .before_end(life.span() / RESERVED_LIFE_DIVISOR)
-            .max(answer.start);
+        let since_1970 = |at: UnixTime| Duration::from_secs(at.as_secs());
+        let drawn = jitter.within(since_1970(start), since_1970(end));
+        let latest = life.before_end(life.span() / RESERVED_LIFE_DIVISOR).max(start);
         Some(UnixTime::since_unix_epoch(drawn).min(latest))
     }
 
-    fn answer_for(&self, fingerprint: Fingerprint) -> Option<&AdvisedWindow> {
-        self.answer.as_ref().filter(|_| self.fingerprint == fingerprint)
+    fn advised_for(&self, fingerprint: Fingerprint) -> Option<&(RenewalInfo, Jitter)> {
+        self.advised.as_ref().filter(|_| self.fingerprint == fingerprint)
     }
 }
 

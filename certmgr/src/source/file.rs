@@ -9,9 +9,8 @@
 //! from the page cache cost microseconds.
 
 use std::collections::BTreeSet;
-use std::fs::{File, Metadata};
 use std::future::pending;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,13 +20,14 @@ use certstore::bundle::MAX_PEM_BYTES;
 use certstore::{BundleError, Part, PemError};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use zeroize::Zeroizing;
 
 use super::rate_limit::jittered;
 use crate::blocking::{Ended, Seat, Work, within};
+use crate::clock::Random;
 use crate::config::FileSource;
 use crate::error::{Error, Reason, RemoteFault};
 use crate::pair::Pair;
+use crate::secret::read_file;
 use crate::watch::{Subscription, Watcher};
 
 /// Wait after a sign of change: a writer of two files gets this long before they are read.
@@ -47,7 +47,7 @@ const MAX_LINKS: u32 = 40;
 pub const READ_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Time after which a reading no longer delays others.
-const TURN: Duration = Duration::from_secs(1);
+const MAX_LANE_TIME: Duration = Duration::from_secs(1);
 
 /// Time between two looks at a reading that was reported hanging.
 const HANGING_PERIOD: Duration = Duration::from_millis(100);
@@ -107,16 +107,12 @@ impl FileReader {
     pub(crate) async fn read(&mut self) -> Result<Pair, Error> {
         self.seen_at = None;
         let by = Instant::now() + READ_DEADLINE;
-        if self.running.is_none() {
-            self.running = Some(self.begin());
-        }
-        let Some(running) = &mut self.running else {
-            return Err(self.failed(Reason::Hanging(READ_DEADLINE)));
-        };
+        let running = self.running.take().unwrap_or_else(|| self.begin());
+        let running = self.running.insert(running);
         let ended = loop {
-            match timeout(TURN, running.ended()).await {
+            match timeout(MAX_LANE_TIME, running.ended()).await {
                 Ok(ended) => break ended,
-                Err(_) if Instant::now() >= by => return Err(self.failed(Reason::Hanging(READ_DEADLINE))),
+                Err(_) if Instant::now() >= by => return Err(hanging(&self.files)),
                 Err(_) => running.hangs(),
             }
         };
@@ -129,7 +125,7 @@ impl FileReader {
             // The runtime is shutting down, and this task with it.
             Err(Ended::Gone) => pending().await,
             // The next turn begins anew, by polling alone.
-            Err(ended @ Ended::Panicked) => Err(self.failed(Reason::Internal(ended.to_string()))),
+            Err(ended @ Ended::Panicked) => Err(of_both(&self.files, Reason::Internal(ended.to_string()))),
         }
     }
 
@@ -151,13 +147,11 @@ impl FileReader {
         seen_at
     }
 
-    pub(crate) fn poll(&self) -> Duration {
-        let spread = self.seat.as_ref().map_or(self.poll, |seat| seat.poll(self.poll));
-        // Spreads the polls of tasks that began together.
-        if spread > self.poll {
-            jittered(spread, rand::random())
-        } else {
-            self.poll
+    pub(crate) fn poll(&self, random: &Random) -> Duration {
+        match self.seat.as_ref().map(|seat| seat.poll(self.poll)) {
+            // Spreads the polls of tasks that began together.
+            Some(spread) if spread > self.poll => jittered(spread, random()),
+            Some(_) | None => self.poll,
         }
     }
 
@@ -180,13 +174,17 @@ impl FileReader {
             }
         })
     }
+}
 
-    fn failed(&self, reason: Reason) -> Error {
-        Error {
-            places: self.files.both(),
-            reason,
-        }
+fn of_both(source: &FileSource, reason: Reason) -> Error {
+    Error {
+        places: source.both(),
+        reason,
     }
+}
+
+fn hanging(source: &FileSource) -> Error {
+    of_both(source, Reason::Hanging(READ_DEADLINE))
 }
 
 /// Ends when a reading that had been reported hanging is done after all; never, if there is none.
@@ -210,32 +208,23 @@ pub(crate) fn read(source: &FileSource) -> Result<Pair, Error> {
 /// Calls [`read`], for [`READ_DEADLINE`] at most.
 pub(crate) fn read_in_time(source: &FileSource) -> Result<Pair, Error> {
     let files = source.clone();
-    within(READ_DEADLINE, move || read(&files)).unwrap_or_else(|| {
-        Err(Error {
-            places: source.both(),
-            reason: Reason::Hanging(READ_DEADLINE),
-        })
-    })
+    within(READ_DEADLINE, move || read(&files)).unwrap_or_else(|| Err(hanging(source)))
 }
 
 /// Reads both files, of at most `max_bytes` each.
 fn read_up_to(source: &FileSource, max_bytes: usize) -> Result<Pair, Error> {
-    let moving = Error {
-        places: source.both(),
-        reason: Reason::Moving,
-    };
+    let moving = of_both(source, Reason::Moving);
+    let states = || [&source.chain, &source.key].map(|path| FileState::of(path));
     let mut failure = None;
     for attempt in 0..READ_ATTEMPTS {
         if attempt > 0 {
             std::thread::sleep(BETWEEN_ATTEMPTS);
         }
-        let before = (FileState::of(&source.chain), FileState::of(&source.key));
-        let pair = read_places(source, max_bytes, &before);
-        let after = (FileState::of(&source.chain), FileState::of(&source.key));
-        // A failure counts only if it is true of one instant, too: a symlink swap removes the old files.
-        let rested = same(&before.0, &after.0) && same(&before.1, &after.1);
+        let before = states();
+        let pair = read_pair(source, max_bytes, &before);
         match pair {
-            _ if !rested => failure = Some(moving.clone()),
+            // A failure counts only if it is true of one instant, too: a symlink swap removes the old files.
+            _ if before != states() => failure = Some(moving.clone()),
             // One swap before each look, and a file that always existed seems to be missing.
             Err(error) if is_missing(&error) => failure = failure.or(Some(error)),
             pair => return pair,
@@ -310,81 +299,38 @@ struct FileState {
 }
 
 impl FileState {
-    fn of(path: &Path) -> io::Result<Self> {
-        let resolved = path.canonicalize()?;
-        let metadata = std::fs::metadata(&resolved)?;
-        Ok(Self::at(resolved, &metadata))
-    }
-
-    fn at(resolved: PathBuf, metadata: &Metadata) -> Self {
-        Self {
+    fn of(path: &Path) -> Result<Self, Error> {
+        let resolved = path.canonicalize();
+        let looked = resolved.and_then(|resolved| Ok((std::fs::metadata(&resolved)?, resolved)));
+        let (metadata, resolved) = looked.map_err(|error| Error::io(path, &error))?;
+        Ok(Self {
             resolved,
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
+        })
     }
 }
 
-fn same(before: &io::Result<FileState>, after: &io::Result<FileState>) -> bool {
-    match (before, after) {
-        (Ok(before), Ok(after)) => before == after,
-        (Err(before), Err(after)) => before.kind() == after.kind(),
-        (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
-    }
-}
-
-fn read_places(
+fn read_pair(
     source: &FileSource,
     max_bytes: usize,
-    (chain, key): &(io::Result<FileState>, io::Result<FileState>),
+    [chain, key]: &[Result<FileState, Error>; 2],
 ) -> Result<Pair, Error> {
-    let chain = read_place(source, max_bytes, Part::Chain, &source.chain, chain)?;
-    let key = read_place(source, max_bytes, Part::Key, &source.key, key)?;
-    Ok(Pair { chain, key })
-}
-
-fn read_place(
-    source: &FileSource,
-    max_bytes: usize,
-    part: Part,
-    path: &Path,
-    place: &io::Result<FileState>,
-) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let failed = |error: &io::Error| Error::io(path, error);
-    let place = place.as_ref().map_err(failed)?;
-    let metadata = std::fs::metadata(&place.resolved).map_err(|error| failed(&error))?;
-    if !metadata.is_file() {
-        // Opening a pipe would wait for its writer.
-        let (kind, text) = if metadata.is_dir() {
-            (io::ErrorKind::IsADirectory, "it is a directory")
-        } else {
-            (io::ErrorKind::InvalidInput, "it is not a regular file")
-        };
-        return Err(failed(&io::Error::new(kind, text)));
-    }
-    let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-    if size > max_bytes {
-        return Err(too_large(source, max_bytes, part, size));
-    }
-    let file = File::open(&place.resolved).map_err(|error| failed(&error))?;
-    // File systems that make content while it is read (procfs, some of FUSE) report the size 0.
-    let most = if size == 0 {
-        max_bytes.saturating_add(1)
-    } else {
-        size
+    let read = |part, path, state: &Result<FileState, Error>| {
+        let resolved = &state.as_ref().map_err(Clone::clone)?.resolved;
+        match read_file(resolved, max_bytes) {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(bytes)) => Err(too_large(source, max_bytes, part, bytes)),
+            Err(error) => Err(Error::io(path, &error)),
+        }
     };
-    // Room for one byte more than expected: a buffer that had to grow would leave a copy of the key behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(most.saturating_add(1)));
-    file.take(u64::try_from(most).unwrap_or(u64::MAX))
-        .read_to_end(&mut bytes)
-        .map_err(|error| failed(&error))?;
-    if bytes.len() > max_bytes {
-        return Err(too_large(source, max_bytes, part, bytes.len()));
-    }
-    Ok(bytes)
+    Ok(Pair {
+        chain: read(Part::Chain, &source.chain, chain)?,
+        key: read(Part::Key, &source.key, key)?,
+    })
 }
 
 fn too_large(source: &FileSource, max_bytes: usize, part: Part, bytes: usize) -> Error {

@@ -8,17 +8,16 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use aws_config::Region;
-use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
 use tokio::runtime;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::rate_limit::RateLimit;
-use crate::aws::{self, Failure, failure};
+use crate::aws::{self, RemoteError, remote_error};
 use crate::config::Aws;
 
 /// Time for which SQS holds a request open: the longest that it allows.
@@ -30,8 +29,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most that one answer holds.
 const MAX_MESSAGES: i32 = 10;
 
-/// Wait between two attempts while the queue does not work: first and longest; doubled each time.
-const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+/// First and longest wait between two attempts while the queue does not work; doubled each time.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+const MAX_RETRY: Duration = Duration::from_secs(300);
 
 /// Message that S3 sends when a notification is set up.
 const TEST_EVENT: &str = "s3:TestEvent";
@@ -40,116 +40,97 @@ const TEST_EVENT: &str = "s3:TestEvent";
 /// reader only, which passes it to them all. It listens from the first [`ChangeQueue::hint`] until the last one is dropped.
 #[derive(Debug)]
 pub(super) struct ChangeQueue {
-    url: String,
-    aws: Aws,
-    joined: Option<Joined>,
+    queue: QueueAddress,
+    joined: Option<(watch::Receiver<()>, Arc<Listening>)>,
 }
 
-#[derive(Debug)]
-struct Joined {
-    changed: watch::Receiver<()>,
-    _listening: Arc<Listening>,
+/// A queue, and the identity with which it is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct QueueAddress {
+    url: String,
+    aws: Aws,
 }
 
 /// Ends the listener when it is dropped.
 #[derive(Debug)]
 struct Listening {
     changed: watch::Sender<()>,
-    task: JoinHandle<()>,
+    _task: JoinSet<()>,
 }
 
 /// The listeners by runtime: each ends with the runtime that runs it.
-type QueueListeners = HashMap<(runtime::Id, String, Aws), Weak<Listening>>;
+type QueueListeners = HashMap<(runtime::Id, QueueAddress), Weak<Listening>>;
 
 static LISTENERS: LazyLock<Mutex<QueueListeners>> = LazyLock::new(Mutex::default);
 
 impl ChangeQueue {
     pub(super) fn new(url: String, aws: Aws) -> Self {
-        Self {
-            url,
-            aws,
-            joined: None,
-        }
+        let queue = QueueAddress { url, aws };
+        Self { queue, joined: None }
     }
 
     /// Resolves after a message. Several that come close together are one hint. Cancelling it loses none.
     pub(super) async fn hint(&mut self) -> Instant {
-        let joined = match &mut self.joined {
-            Some(joined) => joined,
-            None => self.joined.insert(join(&self.url, &self.aws)),
-        };
+        let (changed, _) = self.joined.get_or_insert_with(|| {
+            let listening = self.queue.join();
+            (listening.changed.subscribe(), listening)
+        });
         // Older messages do not concern this source, and its listener lives as long as the source.
-        let _ = joined.changed.changed().await;
+        let _ = changed.changed().await;
         Instant::now()
     }
 }
 
-fn join(url: &str, aws: &Aws) -> Joined {
-    let key = (runtime::Handle::current().id(), url.to_owned(), aws.clone());
-    let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
-    listeners.retain(|_, listening| listening.strong_count() > 0);
-    let listening = listeners.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
-        let changed = watch::Sender::new(());
-        let listener = Listener {
-            url: url.to_owned(),
-            aws: aws.clone(),
-            changed: changed.clone(),
-        };
-        let task = tokio::spawn(listener.listen());
-        Arc::new(Listening { changed, task })
-    });
-    listeners.insert(key, Arc::downgrade(&listening));
-    Joined {
-        changed: listening.changed.subscribe(),
-        _listening: listening,
+impl QueueAddress {
+    fn join(&self) -> Arc<Listening> {
+        let key = (runtime::Handle::current().id(), self.clone());
+        let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|_, listening| listening.strong_count() > 0);
+        let listening = listeners.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let changed = watch::Sender::new(());
+            let mut task = JoinSet::new();
+            task.spawn(self.clone().listen(changed.clone()));
+            Arc::new(Listening { changed, _task: task })
+        });
+        listeners.insert(key, Arc::downgrade(&listening));
+        listening
     }
-}
 
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-struct Listener {
-    url: String,
-    aws: Aws,
-    changed: watch::Sender<()>,
-}
-
-impl Listener {
     /// Listens to the queue. Polling goes on beside it whatever the queue does: an error is reported once.
-    async fn listen(self) {
+    async fn listen(self, changed: watch::Sender<()>) {
         let mut rate_limit = RateLimit::new(Instant::now());
-        let mut retry = RETRY.0;
-        let mut told = false;
+        let mut retry = FIRST_RETRY;
+        let mut is_reported = false;
         loop {
-            match self.receive(&mut rate_limit).await {
+            match self.receive(&changed, &mut rate_limit).await {
                 Ok(()) => {
-                    if told {
+                    if is_reported {
                         tracing::info!(queue = %self.url, "the queue works again");
                     }
-                    told = false;
-                    retry = RETRY.0;
+                    (is_reported, retry) = (false, FIRST_RETRY);
                     sleep_until(rate_limit.free_at()).await;
                 }
-                Err(failure) => {
+                Err(error) => {
                     aws::refused(&self.aws);
-                    if !told {
+                    if !is_reported {
                         tracing::warn!(
-                            queue = %self.url, error = %failure,
+                            queue = %self.url, %error,
                             "the queue tells of no changes; they are seen by polling alone"
                         );
                     }
-                    told = true;
+                    is_reported = true;
                     sleep(retry).await;
-                    retry = (retry * 2).min(RETRY.1);
+                    retry = (retry * 2).min(MAX_RETRY);
                 }
             }
         }
     }
 
-    async fn receive(&self, rate_limit: &mut RateLimit) -> Result<(), Failure> {
+    async fn receive(
+        &self,
+        changed: &watch::Sender<()>,
+        rate_limit: &mut RateLimit,
+    ) -> Result<(), RemoteError> {
         let client = self.client().await?;
         rate_limit.spend(Instant::now());
         let answer = client
@@ -159,13 +140,13 @@ impl Listener {
             .max_number_of_messages(MAX_MESSAGES)
             .send()
             .await
-            .map_err(|error| failure("SQS", &error))?;
+            .map_err(|error| remote_error("SQS", &error))?;
         let messages = answer.messages.unwrap_or_default();
         if messages.is_empty() {
             return Ok(());
         }
         if messages.iter().any(tells_of_a_change) {
-            self.changed.send_replace(());
+            changed.send_replace(());
         }
         rate_limit.spend(Instant::now());
         client
@@ -174,22 +155,18 @@ impl Listener {
             .set_entries(Some(receipts(messages)))
             .send()
             .await
-            .map_err(|error| failure("SQS", &error))?;
+            .map_err(|error| remote_error("SQS", &error))?;
         Ok(())
     }
 
     /// The queue's URL is its address; the endpoint of the configuration is that of S3.
-    async fn client(&self) -> Result<Client, Failure> {
-        let config = aws::config(&self.aws).await?;
-        let mut builder = aws_sdk_sqs::config::Builder::from(&config)
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .read_timeout(ANSWER_TIMEOUT)
-                    .operation_attempt_timeout(ANSWER_TIMEOUT)
-                    .operation_timeout(ANSWER_TIMEOUT)
-                    .build(),
-            );
+    async fn client(&self) -> Result<Client, RemoteError> {
+        let config = aws::config_without_retries(&self.aws).await?;
+        let timeouts = TimeoutConfig::builder()
+            .read_timeout(ANSWER_TIMEOUT)
+            .operation_attempt_timeout(ANSWER_TIMEOUT)
+            .operation_timeout(ANSWER_TIMEOUT);
+        let mut builder = aws_sdk_sqs::config::Builder::from(&config).timeout_config(timeouts.build());
         if let Some(endpoint) = endpoint_of(&self.url) {
             builder = builder.endpoint_url(endpoint);
         }
@@ -205,18 +182,12 @@ fn tells_of_a_change(message: &Message) -> bool {
 }
 
 fn receipts(messages: Vec<Message>) -> Vec<DeleteMessageBatchRequestEntry> {
-    messages
-        .into_iter()
-        .filter_map(|message| message.receipt_handle)
-        .enumerate()
-        .filter_map(|(index, receipt)| {
-            DeleteMessageBatchRequestEntry::builder()
-                .id(index.to_string())
-                .receipt_handle(receipt)
-                .build()
-                .ok()
-        })
-        .collect()
+    let receipts = messages.into_iter().filter_map(|message| message.receipt_handle);
+    let entry = |(index, receipt): (usize, String)| {
+        let entry = DeleteMessageBatchRequestEntry::builder().id(index.to_string());
+        entry.receipt_handle(receipt).build().ok()
+    };
+    receipts.enumerate().filter_map(entry).collect()
 }
 
 /// Scheme and authority of a queue's URL.

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -17,8 +16,9 @@ use zeroize::Zeroizing;
 
 use super::queue::ChangeQueue;
 use super::rate_limit::{RateLimit, jittered};
-use crate::aws::{self, Failure, ReadByParts, failure, presentable};
-use crate::config::{S3Object, S3Objects, S3Source};
+use crate::aws::{self, ReadByParts, RemoteError, presentable, remote_error};
+use crate::clock::Random;
+use crate::config::{S3Object, S3Source};
 use crate::error::{Error, Reason, RemoteFault};
 use crate::pair::Pair;
 
@@ -35,9 +35,8 @@ pub(crate) struct S3Reader {
     /// Limit for one object.
     max_bytes: usize,
     rate_limit: RateLimit,
-    first: TrackedObject,
-    /// `None`: both parts are in the first.
-    second: Option<TrackedObject>,
+    /// Chain and key; or one object that has both parts.
+    objects: Vec<TrackedObject>,
     queue: Option<ChangeQueue>,
 }
 
@@ -57,41 +56,30 @@ struct ObjectContent {
 
 impl S3Reader {
     pub(crate) fn new(source: S3Source, max_bytes: usize) -> Self {
-        let object = |address: &S3Object| TrackedObject {
+        let tracked = |address: &S3Object| TrackedObject {
             place: place(&source.bucket, address),
             address: address.clone(),
             known: None,
         };
-        let (first, second) = match &source.objects {
-            S3Objects::Pair { chain, key } if chain != key => (object(chain), Some(object(key))),
-            S3Objects::Pair { chain: both, .. } | S3Objects::Bundle(both) => (object(both), None),
-        };
-        let queue = source
-            .queue
-            .clone()
-            .map(|url| ChangeQueue::new(url, source.aws.clone()));
+        let objects = source.objects().map(tracked).collect();
+        let queue = source.queue.clone();
         Self {
-            source,
             max_bytes,
             rate_limit: RateLimit::new(Instant::now()),
-            first,
-            second,
-            queue,
+            objects,
+            queue: queue.map(|url| ChangeQueue::new(url, source.aws.clone())),
+            source,
         }
     }
 
     pub(crate) async fn read(&mut self) -> Result<Pair, Error> {
         sleep_until(self.rate_limit.free_at()).await;
-        match timeout(READ_TIMEOUT, self.read_both()).await {
-            Ok(read) => read
-                .inspect_err(|_| aws::refused(&self.source.aws))
-                .map_err(|error| self.naming_the_host(error)),
-            Err(_) => Err(Failure {
-                fault: RemoteFault::Unreachable,
-                text: format!("S3 gave no whole answer within {} s", READ_TIMEOUT.as_secs()),
-            }
-            .at(self.places_of(Part::Both))),
-        }
+        let Ok(read) = timeout(READ_TIMEOUT, self.read_both()).await else {
+            let text = format!("S3 gave no whole answer within {} s", READ_TIMEOUT.as_secs());
+            return Err(RemoteError::new(RemoteFault::Unreachable, text).at(self.places_of(Part::Both)));
+        };
+        read.inspect_err(|_| aws::refused(&self.source.aws))
+            .map_err(|error| self.naming_the_host(error))
     }
 
     pub(crate) async fn hint(&mut self) -> Instant {
@@ -101,42 +89,26 @@ impl S3Reader {
         }
     }
 
-    pub(crate) fn poll(&self) -> Duration {
-        jittered(self.source.poll, rand::random())
+    pub(crate) fn poll(&self, random: &Random) -> Duration {
+        jittered(self.source.poll, random())
     }
 
     pub(crate) fn places_of(&self, part: Part) -> Vec<String> {
-        let first = self.first.place.clone();
-        match (part, &self.second) {
-            (_, None) | (Part::Chain, Some(_)) => vec![first],
-            (Part::Key, Some(second)) => vec![second.place.clone()],
-            (Part::Both, Some(second)) => vec![first, second.place.clone()],
-        }
+        let objects = match part {
+            Part::Chain => self.objects.get(..1),
+            Part::Key => self.objects.get(self.objects.len().saturating_sub(1)..),
+            Part::Both => Some(self.objects.as_slice()),
+        };
+        let objects = objects.unwrap_or_default().iter();
+        objects.map(|object| object.place.clone()).collect()
     }
 
     async fn read_both(&mut self) -> Result<Pair, Error> {
         let client = self.client().await?;
-        let Self {
-            source,
-            max_bytes,
-            rate_limit,
-            first,
-            second,
-            ..
-        } = self;
-        let mut look = Look {
-            client: &client,
-            bucket: &source.bucket,
-            max_bytes: *max_bytes,
-            rate_limit,
-        };
-        let mut changed = look.at(first).await?;
-        let Some(second) = second else {
-            return Ok(pair_of(first, first));
-        };
-        changed |= look.at(second).await?;
+        let mut changed = self.has_changed(0, &client).await?;
+        changed |= self.has_changed(1, &client).await?;
         let mut turns = 0;
-        while changed {
+        while changed && self.objects.len() > 1 {
             if turns == MAX_TURNS {
                 return Err(Error {
                     places: self.places_of(Part::Both),
@@ -144,46 +116,83 @@ impl S3Reader {
                 });
             }
             turns += 1;
-            changed = look.at(first).await? && look.at(second).await?;
+            changed = self.has_changed(0, &client).await? && self.has_changed(1, &client).await?;
         }
-        Ok(pair_of(first, second))
+        Ok(self.pair())
+    }
+
+    /// Looks at an object, if there is one. True if its content is another one than at the last look.
+    async fn has_changed(&mut self, index: usize, client: &Client) -> Result<bool, Error> {
+        let Some(object) = self.objects.get_mut(index) else {
+            return Ok(false);
+        };
+        self.rate_limit.spend(Instant::now());
+        let etag = object.known.as_ref().and_then(|known| known.etag.clone());
+        let answer = client
+            .get_object()
+            .bucket(&self.source.bucket)
+            .key(&object.address.key)
+            .set_version_id(object.address.version.clone())
+            .set_if_none_match(etag)
+            .customize()
+            .mutate_request(|request| request.add_extension(ReadByParts))
+            .send()
+            .await;
+        let is_unchanged = |error: &SdkError<_, HttpResponse>| {
+            error
+                .raw_response()
+                .is_some_and(|raw| raw.status().as_u16() == 304)
+        };
+        let read = match answer {
+            Err(error) if is_unchanged(&error) => return Ok(false),
+            Err(error) => Err(refusal(&error)),
+            Ok(answer) => content(answer, self.max_bytes).await,
+        };
+        let read = read.map_err(|error| error.at(vec![object.place.clone()]))?;
+        let known = object.known.as_ref();
+        let changed = known.is_none_or(|known| known.bytes != read.bytes);
+        object.known = Some(read);
+        Ok(changed)
+    }
+
+    /// An object without content cannot occur at this point: each was looked at.
+    fn pair(&self) -> Pair {
+        let bytes = |object: Option<&TrackedObject>| {
+            let known = object.and_then(|object| object.known.as_ref());
+            known.map(|known| known.bytes.clone()).unwrap_or_default()
+        };
+        Pair {
+            chain: bytes(self.objects.first()),
+            key: bytes(self.objects.last()),
+        }
     }
 
     /// Adds a hint on the host name: few stores beside AWS know a bucket by a host name of its own, which is asked
     /// without `path_style`.
     fn naming_the_host(&self, mut error: Error) -> Error {
-        let S3Source {
-            aws,
-            bucket,
-            path_style,
-            ..
-        } = &self.source;
+        let source = &self.source;
         if let Reason::Remote {
             fault: RemoteFault::Unreachable,
             text,
         } = &mut error.reason
-            && let Some(endpoint) = aws.endpoint.as_deref().filter(|_| !path_style)
+            && let Some(endpoint) = &source.aws.endpoint
+            && !source.path_style
         {
-            let host = endpoint
-                .split_once("://")
-                .map_or(endpoint, |(_, host)| host)
-                .trim_end_matches('/');
+            let host = endpoint.split_once("://").map_or(&**endpoint, |(_, host)| host);
             text.push_str(&format!(
-                "; the host that was asked is {bucket}.{host}: set `path_style: true` if the store has no hosts for buckets"
+                "; the host that was asked is {}.{}: set `path_style: true` if the store has no hosts for buckets",
+                source.bucket,
+                host.trim_end_matches('/')
             ));
         }
         error
     }
 
     async fn client(&self) -> Result<Client, Error> {
-        let config = aws::config(&self.source.aws)
-            .await
-            .map_err(|failure| failure.at(self.places_of(Part::Both)))?;
-        let config = aws_sdk_s3::config::Builder::from(&config)
-            .force_path_style(self.source.path_style)
-            .retry_config(RetryConfig::disabled())
-            .build();
-        Ok(Client::from_conf(config))
+        let config = aws::config_without_retries(&self.source.aws).await;
+        let config = config.map_err(|error| error.at(self.places_of(Part::Both)))?;
+        let builder = aws_sdk_s3::config::Builder::from(&config).force_path_style(self.source.path_style);
+        Ok(Client::from_conf(builder.build()))
     }
 }
 
@@ -195,79 +204,19 @@ fn place(bucket: &str, object: &S3Object) -> String {
     }
 }
 
-/// An object without content cannot occur at this point: each was looked at.
-fn pair_of(chain: &TrackedObject, key: &TrackedObject) -> Pair {
-    let bytes = |object: &TrackedObject| match &object.known {
-        Some(known) => known.bytes.clone(),
-        None => Zeroizing::default(),
-    };
-    Pair {
-        chain: bytes(chain),
-        key: bytes(key),
-    }
+fn refusal(error: &SdkError<GetObjectError, HttpResponse>) -> RemoteError {
+    let mut refusal = remote_error("S3", error);
+    refusal.text.push_str(match error.code() {
+        Some("AccessDenied") if refusal.fault == RemoteFault::Denied => {
+            "; without s3:ListBucket, an object that does not exist is answered so too"
+        }
+        Some("InvalidObjectState") => "; it is archived, and cannot be read until it is restored",
+        _ => "",
+    });
+    refusal
 }
 
-/// One look after another at objects of a bucket.
-struct Look<'a> {
-    client: &'a Client,
-    bucket: &'a str,
-    max_bytes: usize,
-    rate_limit: &'a mut RateLimit,
-}
-
-impl Look<'_> {
-    /// Updates the known state of an object. True if that changed anything.
-    async fn at(&mut self, object: &mut TrackedObject) -> Result<bool, Error> {
-        self.rate_limit.spend(Instant::now());
-        let etag = object.known.as_ref().and_then(|known| known.etag.clone());
-        let answer = self
-            .client
-            .get_object()
-            .bucket(self.bucket)
-            .key(&object.address.key)
-            .set_version_id(object.address.version.clone())
-            .set_if_none_match(etag)
-            .customize()
-            .mutate_request(|request| request.add_extension(ReadByParts))
-            .send()
-            .await;
-        let read = match answer {
-            Err(error)
-                if error
-                    .raw_response()
-                    .is_some_and(|raw| raw.status().as_u16() == 304) =>
-            {
-                return Ok(false);
-            }
-            Err(error) => Err(refusal(&error)),
-            Ok(answer) => content(answer, self.max_bytes).await,
-        };
-        let read = read.map_err(|failure| failure.at(vec![object.place.clone()]))?;
-        let changed = object
-            .known
-            .as_ref()
-            .is_none_or(|known| known.bytes != read.bytes);
-        object.known = Some(read);
-        Ok(changed)
-    }
-}
-
-fn refusal(error: &SdkError<GetObjectError, HttpResponse>) -> Failure {
-    let mut failure = failure("S3", error);
-    if failure.fault == RemoteFault::Denied && error.code() == Some("AccessDenied") {
-        failure
-            .text
-            .push_str("; without s3:ListBucket, an object that does not exist is answered so too");
-    }
-    if error.code() == Some("InvalidObjectState") {
-        failure
-            .text
-            .push_str("; it is archived, and cannot be read until it is restored");
-    }
-    failure
-}
-
-async fn content(answer: GetObjectOutput, max_bytes: usize) -> Result<ObjectContent, Failure> {
+async fn content(answer: GetObjectOutput, max_bytes: usize) -> Result<ObjectContent, RemoteError> {
     let length = answer
         .content_length()
         .and_then(|length| usize::try_from(length).ok());
@@ -284,7 +233,7 @@ async fn collect(
     mut body: ByteStream,
     length: Option<usize>,
     max_bytes: usize,
-) -> Result<Zeroizing<Vec<u8>>, Failure> {
+) -> Result<Zeroizing<Vec<u8>>, RemoteError> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(length.unwrap_or(max_bytes)));
     while let Some(part) = body.next().await {
         let part = part.map_err(|error| broken_off(&error.to_string()))?;
@@ -301,18 +250,16 @@ async fn collect(
     }
 }
 
-fn too_large(what: &str, max_bytes: usize) -> Failure {
-    Failure {
-        fault: RemoteFault::TooLarge,
-        text: format!("{what}; at most {max_bytes} are read"),
-    }
+fn too_large(size: &str, max_bytes: usize) -> RemoteError {
+    RemoteError::new(
+        RemoteFault::TooLarge,
+        format!("{size}; at most {max_bytes} are read"),
+    )
 }
 
-fn broken_off(why: &str) -> Failure {
-    Failure {
-        fault: RemoteFault::Unreachable,
-        text: presentable(&format!("the answer of S3 did not come whole: {why}")),
-    }
+fn broken_off(why: &str) -> RemoteError {
+    let text = presentable(&format!("the answer of S3 did not come whole: {why}"));
+    RemoteError::new(RemoteFault::Unreachable, text)
 }
 
 impl std::fmt::Debug for ObjectContent {

@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use zeroize::Zeroizing;
 
 use super::rate_limit::{RateLimit, jittered};
-use crate::aws::secrets_manager::{client, fetch};
-use crate::aws::{self, Failure};
+use crate::aws::RemoteError;
+use crate::aws::secrets_manager::fetch;
 use crate::blocking;
+use crate::clock::Random;
 use crate::config::{SecretFormat, SecretsManagerSource};
 use crate::error::{Error, RemoteFault};
 use crate::pair::{Content, Pair};
@@ -30,7 +31,7 @@ pub(crate) struct SecretReader {
     rate_limit: RateLimit,
     /// Content of the last good secret, and the pair in it: a PKCS#12 container is costly to open.
     opened: Option<(Content, Pair)>,
-    /// Held while a container is opened: that may last longer than the reading, and no second one is begun beside it.
+    /// Locked while a container is opened: that may last longer than the reading, and no second one is begun beside it.
     opening: Arc<Mutex<()>>,
 }
 
@@ -48,16 +49,14 @@ impl SecretReader {
         sleep_until(self.rate_limit.free_at()).await;
         let read = timeout(READ_TIMEOUT, self.fetch_and_open()).await;
         read.unwrap_or_else(|_| {
-            Err(Failure {
-                fault: RemoteFault::Unreachable,
-                text: format!("no whole answer came within {} s", READ_TIMEOUT.as_secs()),
-            })
+            let text = format!("no whole answer came within {} s", READ_TIMEOUT.as_secs());
+            Err(RemoteError::new(RemoteFault::Unreachable, text))
         })
-        .map_err(|failure| failure.at(self.places_of(Part::Both)))
+        .map_err(|error| error.at(self.places_of(Part::Both)))
     }
 
-    pub(crate) fn poll(&self) -> Duration {
-        jittered(self.source.poll, rand::random())
+    pub(crate) fn poll(&self, random: &Random) -> Duration {
+        jittered(self.source.poll, random())
     }
 
     pub(crate) fn places_of(&self, part: Part) -> Vec<String> {
@@ -71,12 +70,9 @@ impl SecretReader {
         }]
     }
 
-    async fn fetch_and_open(&mut self) -> Result<Pair, Failure> {
-        let client = client(&aws::config(&self.source.aws).await?);
+    async fn fetch_and_open(&mut self) -> Result<Pair, RemoteError> {
         self.rate_limit.spend(Instant::now());
-        let secret = fetch(&client, &self.source.secret)
-            .await
-            .inspect_err(|_| aws::refused(&self.source.aws))?;
+        let secret = fetch(&self.source.aws, &self.source.secret).await?;
         let content = Content::of(&[&secret]);
         if let Some((of, pair)) = &self.opened
             && *of == content
@@ -93,29 +89,23 @@ async fn open(
     secret: Zeroizing<Vec<u8>>,
     format: &SecretFormat,
     opening: &Arc<Mutex<()>>,
-) -> Result<Pair, Failure> {
+) -> Result<Pair, RemoteError> {
+    let malformed = |text| RemoteError::new(RemoteFault::Malformed, text);
     match format {
         SecretFormat::Json { chain, key } => {
             let read = json::fields(&secret, [chain, key]).map_err(malformed)?;
-            let [chain, key] = read.wanted.map(with_line_breaks);
-            let others = read.others.into_iter().map(with_line_breaks);
-            Ok(Pair {
-                chain: joined(chain, &key, others),
-                key,
-            })
+            let [chain, key] = read.wanted;
+            let chain = joined(chain, &key, read.others);
+            Ok(Pair { chain, key })
         }
-        SecretFormat::Pem => {
-            let both = with_line_breaks(secret);
-            Ok(Pair {
-                chain: both.clone(),
-                key: both,
-            })
-        }
+        SecretFormat::Pem => Ok(Pair {
+            chain: secret.clone(),
+            key: secret,
+        }),
         SecretFormat::Pkcs12 { passphrase } => {
             let passphrase = match passphrase {
-                Some(reference) => secret::read(reference).await.map_err(|error| Failure {
-                    fault: error.fault,
-                    text: format!("the passphrase cannot be had: {error}"),
+                Some(reference) => secret::read(reference).await.map_err(|error| {
+                    RemoteError::new(error.fault, format!("the passphrase cannot be had: {error}"))
                 })?,
                 None => Zeroizing::default(),
             };
@@ -132,52 +122,17 @@ async fn open(
     }
 }
 
-fn malformed(text: String) -> Failure {
-    Failure {
-        fault: RemoteFault::Malformed,
-        text,
-    }
-}
-
 /// The chain, continued with certificates of other fields as far as they fit: many keep the issuers apart from the
 /// leaf, each under a name of its own.
-fn joined(
-    chain: Zeroizing<Vec<u8>>,
-    key: &[u8],
-    others: impl Iterator<Item = Zeroizing<Vec<u8>>>,
-) -> Zeroizing<Vec<u8>> {
+fn joined(chain: Zeroizing<Vec<u8>>, key: &[u8], others: Vec<Zeroizing<Vec<u8>>>) -> Zeroizing<Vec<u8>> {
     let length = |chain: &[u8]| CertBundle::parse(chain, key).map_or(0, |bundle| bundle.chain_len());
-    others.fold(chain, |chain, other| {
+    others.into_iter().fold(chain, |chain, other| {
         let longer = Zeroizing::new([chain.as_slice(), b"\n", &other].concat());
         match length(&longer) > length(&chain) {
             true => longer,
             false => chain,
         }
     })
-}
-
-/// PEM that went through a form or a shell often has its line breaks as `\n` in letters. Text without any true
-/// line break gets them back.
-fn with_line_breaks(text: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
-    if text.contains(&b'\n') || !text.windows(2).any(|pair| pair == b"\\n") {
-        return text;
-    }
-    let mut broken = Zeroizing::new(Vec::with_capacity(text.len()));
-    let mut rest = text.as_slice();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = match (byte, after) {
-            (b'\\', [b'n', after @ ..]) => {
-                broken.push(b'\n');
-                after
-            }
-            (b'\\', [b'r', after @ ..]) => after,
-            (_, after) => {
-                broken.push(byte);
-                after
-            }
-        };
-    }
-    broken
 }
 
 #[cfg(test)]

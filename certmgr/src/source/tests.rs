@@ -9,12 +9,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use certstore::bundle::MAX_PEM_BYTES;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
 use super::SourceReader;
-use crate::config::{Aws, S3Object, S3Objects, S3Source, SecretFormat, SecretsManagerSource, Source};
+use crate::config::{Aws, S3Object, S3Source, SecretFormat, SecretsManagerSource, Source};
 use crate::error::{Error, Reason, RemoteFault};
 use crate::pair::Pair;
 
@@ -139,7 +140,7 @@ impl FaultServer {
         }
     }
 
-    fn s3(&self, objects: S3Objects) -> SourceReader {
+    fn s3(&self, objects: [S3Object; 2]) -> SourceReader {
         s3(self.aws(), "bucket", objects, None)
     }
 
@@ -240,23 +241,22 @@ fn object(key: &str) -> S3Object {
     }
 }
 
-fn pair_of_objects() -> S3Objects {
-    S3Objects::Pair {
-        chain: object("api/chain.pem"),
-        key: object("api/key.pem"),
-    }
+fn pair_of_objects() -> [S3Object; 2] {
+    ["api/chain.pem", "api/key.pem"].map(object)
 }
 
-fn s3(aws: Aws, bucket: &str, objects: S3Objects, queue: Option<String>) -> SourceReader {
+fn s3(aws: Aws, bucket: &str, objects: [S3Object; 2], queue: Option<String>) -> SourceReader {
+    let [chain, key] = objects;
     let source = Source::S3(S3Source {
         aws,
         bucket: bucket.to_owned(),
-        objects,
+        chain,
+        key,
         path_style: true,
         poll: POLL,
         queue,
     });
-    SourceReader::new(&source, POLL, None).unwrap()
+    SourceReader::new(&source, MAX_PEM_BYTES, POLL, None).unwrap()
 }
 
 fn secret(aws: Aws, name: &str, format: SecretFormat) -> SourceReader {
@@ -266,7 +266,7 @@ fn secret(aws: Aws, name: &str, format: SecretFormat) -> SourceReader {
         format,
         poll: POLL,
     });
-    SourceReader::new(&source, POLL, None).unwrap()
+    SourceReader::new(&source, MAX_PEM_BYTES, POLL, None).unwrap()
 }
 
 fn json() -> SecretFormat {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use certstore::TrustBundle;
+use certstore::trust::MAX_TRUST_BYTES;
 use tokio::sync::watch;
 
 use super::{Handle, Running, stop_changed};
@@ -33,8 +34,12 @@ impl Handle {
 
     /// `None` for a source that cannot have one: CA certificates are not ordered from a CA.
     fn run_trust(&self, config: TrustConfig, id: u64) -> Option<Running<TrustConfig>> {
-        let source =
-            source::SourceReader::of_trust(&config.source, self.options.poll, self.watcher.as_ref())?;
+        let source = source::SourceReader::new(
+            &config.source,
+            MAX_TRUST_BYTES,
+            self.options.poll,
+            self.watcher.as_ref(),
+        )?;
         let publisher = self.registry.register(&config.name, id);
         let (stage_sender, stage) = watch::channel(Stage::Started);
         let trust = Trust::new(
@@ -44,9 +49,10 @@ impl Handle {
             Arc::clone(&self.options),
             stage_sender,
         );
+        let random = Arc::clone(&self.options.random);
         Some(Running {
             config,
-            task: self.runtime.spawn(run_fetched(trust, source)),
+            task: self.runtime.spawn(run_fetched(trust, source, random)),
             stage,
             handles: (),
         })

@@ -1,6 +1,6 @@
 //! Trust bundles: file → resolved. What they hold is not read here.
 
-use certmgr::{FileSource, S3Objects, SecretFormat, Source, TrustConfig};
+use certmgr::{FileSource, SecretFormat, Source, TrustConfig};
 
 use super::certificate::{bundle_s3, bundle_secrets_manager};
 use super::diagnostic::Spanned;
@@ -57,7 +57,7 @@ fn source(fields: &Fields<'_>) -> Option<Source> {
 fn has_lists(source: &Source) -> bool {
     match source {
         Source::Files(files) => files.chain != files.key,
-        Source::S3(s3) => matches!(s3.objects, S3Objects::Pair { .. }),
+        Source::S3(s3) => s3.chain != s3.key,
         Source::SecretsManager(secret) => {
             matches!(&secret.format, SecretFormat::Json { chain, key } if chain != key)
         }

@@ -204,9 +204,9 @@ async fn a_program_that_cannot_be_started_is_named_with_a_remedy() {
 #[tokio::test]
 async fn of_a_long_text_only_the_end_is_kept() {
     let text = format!("{}\nthe end", "x".repeat(1_000_000));
-    let mut tail = Tail::default();
+    let mut tail = StderrTail::default();
     tail.read(text.as_bytes()).await;
-    assert_eq!(tail.0.len(), MAX_WORDS);
+    assert_eq!(tail.0.len(), MAX_STDERR_BYTES);
     assert!(tail.lines().ends_with("x | the end"));
 }
 

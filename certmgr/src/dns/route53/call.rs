@@ -1,5 +1,6 @@
 //! Requests to Route 53, sent again while that can help, within a deadline.
 
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -8,9 +9,6 @@ use aws_sdk_route53::Client;
 use aws_sdk_route53::config::http::HttpResponse;
 use aws_sdk_route53::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecordSetsError;
-use aws_sdk_route53::operation::get_change::GetChangeError;
-use aws_sdk_route53::operation::list_hosted_zones_by_name::ListHostedZonesByNameError;
-use aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSetsError;
 use tokio::time::{Instant, sleep};
 
 use crate::aws;
@@ -40,31 +38,9 @@ impl Default for Backoff {
 
 /// A client with a deadline for its requests.
 pub(super) struct Call<'a> {
-    client: &'a Client,
+    pub(super) client: &'a Client,
     pub(super) backoff: Backoff,
     pub(super) deadline: Instant,
-}
-
-/// An error that Route 53 itself answered with.
-pub(super) trait Answer: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static {
-    /// Text of the error.
-    fn words(&self) -> String {
-        self.message().unwrap_or_default().to_owned()
-    }
-}
-
-impl Answer for GetChangeError {}
-impl Answer for ListHostedZonesByNameError {}
-impl Answer for ListResourceRecordSetsError {}
-impl Answer for ChangeResourceRecordSetsError {
-    fn words(&self) -> String {
-        match self {
-            Self::InvalidChangeBatch(invalid) if !invalid.messages().is_empty() => {
-                invalid.messages().join("; ")
-            }
-            _ => self.message().unwrap_or_default().to_owned(),
-        }
-    }
 }
 
 /// An error of a request to Route 53.
@@ -95,28 +71,20 @@ pub(super) enum Fault {
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(client: &'a Client, backoff: Backoff, deadline: Instant) -> Self {
-        Self {
-            client,
-            backoff,
-            deadline,
-        }
-    }
-
     /// Sends a request, and again while its error may pass and there is time. Each try is bounded by the timeouts of
     /// the client.
-    pub(super) async fn put<T, E, F>(
+    pub(super) async fn send<T, E, F>(
         &self,
         operation: &str,
-        question: impl Fn(&'a Client) -> F,
+        request: impl Fn(&'a Client) -> F,
     ) -> Result<T, Refusal>
     where
-        E: Answer,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
         let mut wait = self.backoff.first_retry;
         loop {
-            let refusal = match question(self.client).await {
+            let refusal = match request(self.client).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => Refusal::of(operation, &error),
             };
@@ -133,21 +101,19 @@ impl<'a> Call<'a> {
 impl Refusal {
     fn of<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> Self
     where
-        E: Answer,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         let (fault, words) = match error {
             SdkError::ServiceError(refused) => {
                 let code = refused.err().code().unwrap_or("no code");
                 let status = refused.raw().status().as_u16();
-                let words = refused.err().words();
-                (
-                    Fault::of(code, status, &words),
-                    format!("{code} (HTTP {status}): {words}"),
-                )
+                let words = words_of(refused.err());
+                let text = format!("{code} (HTTP {status}): {words}");
+                (Fault::of(code, status, &words), text)
             }
             _ => {
-                let failure = aws::failure("Route 53", error);
-                (Fault::before_an_answer(failure.fault), failure.text)
+                let error = aws::remote_error("Route 53", error);
+                (Fault::before_an_answer(error.fault), error.text)
             }
         };
         Self {
@@ -171,25 +137,17 @@ impl Refusal {
 
 impl Fault {
     fn of(code: &str, status: u16, words: &str) -> Self {
+        const PASSING: &str = "PriorRequestNotComplete Throttling ThrottlingException TooManyRequestsException \
+                               RequestLimitExceeded RequestTimeout ServiceUnavailable";
+        const CREDENTIALS: &str = "InvalidClientTokenId UnrecognizedClientException SignatureDoesNotMatch ExpiredToken \
+                                   ExpiredTokenException MissingAuthenticationToken IncompleteSignature";
+        let is_listed = |codes: &str| codes.split(' ').any(|listed| listed == code);
         match code {
-            "PriorRequestNotComplete"
-            | "Throttling"
-            | "ThrottlingException"
-            | "TooManyRequestsException"
-            | "RequestLimitExceeded"
-            | "RequestTimeout"
-            | "ServiceUnavailable" => Self::Passing,
             "NoSuchHostedZone" => Self::NoSuchZone,
             "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => Self::Denied,
-            "InvalidClientTokenId"
-            | "UnrecognizedClientException"
-            | "SignatureDoesNotMatch"
-            | "ExpiredToken"
-            | "ExpiredTokenException"
-            | "MissingAuthenticationToken"
-            | "IncompleteSignature" => Self::Credentials,
             "InvalidChangeBatch" if is_conflict(words) => Self::Conflict,
-            _ if status >= 500 || status == 429 => Self::Passing,
+            _ if is_listed(CREDENTIALS) => Self::Credentials,
+            _ if is_listed(PASSING) || status >= 500 || status == 429 => Self::Passing,
             _ => Self::Request,
         }
     }
@@ -219,6 +177,20 @@ impl Fault {
             }
             Self::Internal => "please report it, with the log",
         }
+    }
+}
+
+/// The text of an error that Route 53 itself answered with.
+fn words_of<E: ProvideErrorMetadata + Error + 'static>(error: &E) -> String {
+    let error_of_change: Option<&ChangeResourceRecordSetsError> =
+        (error as &(dyn Error + 'static)).downcast_ref();
+    match error_of_change {
+        Some(ChangeResourceRecordSetsError::InvalidChangeBatch(invalid))
+            if !invalid.messages().is_empty() =>
+        {
+            invalid.messages().join("; ")
+        }
+        _ => error.message().unwrap_or_default().to_owned(),
     }
 }
 

@@ -85,62 +85,43 @@ impl RecordSet {
 }
 
 impl Edit {
-    /// Decides the change of a set. `values` are ours, [`quoted`]. Adding a value that exists already is a change all
-    /// the same: only a change can be waited for.
+    /// Decides the change of a set; `None`: there is nothing to remove. `values` are ours, [`quoted`]. Adding a value
+    /// that exists already is a change all the same: only a change can be waited for.
     pub(super) fn of(
         name: &str,
         before: Option<RecordSet>,
         values: &BTreeSet<String>,
         wanted: WantedState,
-    ) -> Result<Self, IssueError> {
+    ) -> Result<Option<Self>, IssueError> {
         if before.as_ref().is_some_and(|set| set.routed) {
             return match wanted {
                 // There is no value of ours: none is ever put into such a set.
-                WantedState::Absent => Ok(Self::nothing(name)),
+                WantedState::Absent => Ok(None),
                 WantedState::Present => Err(failure(
                     format!("the TXT records of {name} in Route 53 have a routing policy"),
                     "give that name simple records only, or delegate it by CNAME to a name of its own",
                 )),
             };
         }
-        let (mut kept, ttl) = match &before {
-            Some(set) => (set.values.clone(), set.ttl),
-            None => (Vec::new(), TTL),
-        };
-        match wanted {
-            WantedState::Present => {
-                let missing: Vec<String> = values
-                    .iter()
-                    .filter(|value| !kept.contains(value))
-                    .cloned()
-                    .collect();
-                kept.extend(missing);
-            }
-            WantedState::Absent => kept.retain(|value| !values.contains(value)),
-        }
-        let after = (!kept.is_empty()).then_some(RecordSet {
-            values: kept,
-            ttl,
+        let mut after = before.clone().unwrap_or(RecordSet {
+            values: Vec::new(),
+            ttl: TTL,
             routed: false,
         });
-        // A removal that finds nothing to remove is no change.
-        let before = match (wanted, before == after) {
-            (WantedState::Absent, true) => return Ok(Self::nothing(name)),
-            _ => before,
-        };
-        Ok(Self {
+        match wanted {
+            WantedState::Present => {
+                let missing = values.iter().filter(|value| !after.values.contains(value));
+                after.values.extend(missing.cloned().collect::<Vec<_>>());
+            }
+            WantedState::Absent => after.values.retain(|value| !values.contains(value)),
+        }
+        let after = Some(after).filter(|set| !set.values.is_empty());
+        let is_change = wanted == WantedState::Present || before != after;
+        Ok(is_change.then(|| Self {
             name: name.to_owned(),
             before,
             after,
-        })
-    }
-
-    fn nothing(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            before: None,
-            after: None,
-        }
+        }))
     }
 
     /// Makes the changes that turn `before` into `after`. An unchanged set is written again as it is.
@@ -172,16 +153,8 @@ impl Edit {
 
 /// Quotes a value as Route 53 writes it (RFC 1035 §5.1).
 pub(super) fn quoted(value: &str) -> String {
-    let mut quoted = String::with_capacity(value.len() + 2);
-    quoted.push('"');
-    for character in value.chars() {
-        if matches!(character, '"' | '\\') {
-            quoted.push('\\');
-        }
-        quoted.push(character);
-    }
-    quoted.push('"');
-    quoted
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{escaped}\"")
 }
 
 #[cfg(test)]
@@ -205,7 +178,9 @@ mod tests {
 
     fn changes(before: Option<RecordSet>, ours: &[&str], wanted: WantedState, how: How) -> Vec<String> {
         let ours = ours.iter().map(|value| quoted(value)).collect();
-        let edit = Edit::of(NAME, before, &ours, wanted).unwrap();
+        let Some(edit) = Edit::of(NAME, before, &ours, wanted).unwrap() else {
+            return Vec::new();
+        };
         let show = |change: &Change| {
             let set = change.resource_record_set.as_ref().unwrap();
             assert_eq!(set.name, NAME);

@@ -26,14 +26,6 @@ pub(super) struct Zone {
     name: String,
 }
 
-/// The known zones.
-pub(super) enum KnownZones {
-    /// The zone that the operator has configured.
-    Configured(Zone),
-    /// All public zones of the account.
-    Listed(Vec<Zone>),
-}
-
 impl Zone {
     pub(super) fn configured(id: &str) -> Self {
         Self {
@@ -45,15 +37,16 @@ impl Zone {
     /// Reads a zone; `None` if it is private: no CA can ask it.
     fn public(zone: &HostedZone) -> Option<Self> {
         let private = zone.config.as_ref().is_some_and(|config| config.private_zone);
-        (!private).then(|| Self {
+        let name = zone.name.trim_end_matches('.').to_ascii_lowercase();
+        (!private && !name.is_empty()).then(|| Self {
             id: bare_id(&zone.id),
-            name: zone.name.trim_end_matches('.').to_ascii_lowercase(),
+            name,
         })
     }
 
     fn holds(&self, name: &str) -> bool {
-        name.strip_suffix(self.name.as_str())
-            .is_some_and(|front| front.is_empty() || front.ends_with('.'))
+        let front = name.strip_suffix(self.name.as_str());
+        self.name.is_empty() || front.is_some_and(|front| front.is_empty() || front.ends_with('.'))
     }
 }
 
@@ -67,40 +60,30 @@ impl fmt::Display for Zone {
     }
 }
 
-impl KnownZones {
-    /// Returns the zone with the longest name that `name` (lower case, no dot at the end) ends in.
-    pub(super) fn of(&self, name: &str) -> Result<&Zone, IssueError> {
-        let zones = match self {
-            Self::Configured(zone) => return Ok(zone),
-            Self::Listed(zones) => zones,
-        };
-        let longest = zones
-            .iter()
-            .filter(|zone| zone.holds(name))
-            .map(|zone| zone.name.len())
-            .max();
-        let candidates: Vec<&Zone> = zones
-            .iter()
-            .filter(|zone| Some(zone.name.len()) == longest && zone.holds(name))
-            .collect();
-        match candidates.as_slice() {
-            [zone] => Ok(*zone),
-            [] => Err(failure(
-                format!(
-                    "Route 53 has no public hosted zone for {name}; there {}",
-                    named(zones)
-                ),
-                "create the zone, delegate the name by CNAME to a zone that is there, or check the account (`role`)",
-            )),
-            several => Err(failure(
-                format!(
-                    "Route 53 has {} public hosted zones for {name}: {}",
-                    several.len(),
-                    listed(several.iter().copied())
-                ),
-                "say by `zone` which one the parent domain delegates to",
-            )),
-        }
+/// Returns the zone with the longest name that `name` (lower case, no dot at the end) ends in.
+pub(super) fn zone_of<'a>(zones: &'a [Zone], name: &str) -> Result<&'a Zone, IssueError> {
+    let holding = || zones.iter().filter(|zone| zone.holds(name));
+    let longest = holding().map(|zone| zone.name.len()).max();
+    let candidates: Vec<&Zone> = holding()
+        .filter(|zone| Some(zone.name.len()) == longest)
+        .collect();
+    match candidates.as_slice() {
+        [zone] => Ok(*zone),
+        [] => Err(failure(
+            format!(
+                "Route 53 has no public hosted zone for {name}; there {}",
+                named(zones)
+            ),
+            "create the zone, delegate the name by CNAME to a zone that is there, or check the account (`role`)",
+        )),
+        several => Err(failure(
+            format!(
+                "Route 53 has {} public hosted zones for {name}: {}",
+                several.len(),
+                listed(several.iter().copied())
+            ),
+            "say by `zone` which one the parent domain delegates to",
+        )),
     }
 }
 
@@ -110,7 +93,7 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Vec<Zone>, Refusal> {
     let mut from: Option<(String, Option<String>)> = None;
     for _ in 0..MAX_PAGES {
         let answer = call
-            .put("ListHostedZonesByName", |client| {
+            .send("ListHostedZonesByName", |client| {
                 let (name, id) = from.clone().unzip();
                 client
                     .list_hosted_zones_by_name()
@@ -142,11 +125,10 @@ fn named(zones: &[Zone]) -> String {
     match zones.len() {
         0 => "are none at all".to_owned(),
         1..=MAX_NAMED => format!("are {}", listed(zones)),
-        more => format!(
-            "are {} and {} others",
-            listed(zones.iter().take(MAX_NAMED)),
-            more - MAX_NAMED
-        ),
+        count => {
+            let first = listed(zones.iter().take(MAX_NAMED));
+            format!("are {first} and {} others", count - MAX_NAMED)
+        }
     }
 }
 
@@ -170,9 +152,8 @@ mod tests {
     }
 
     fn choose(zones: &[(&str, &str)], name: &str) -> Result<String, String> {
-        let known = KnownZones::Listed(zones.iter().map(|(id, name)| zone(id, name)).collect());
-        known
-            .of(name)
+        let zones: Vec<Zone> = zones.iter().map(|(id, name)| zone(id, name)).collect();
+        zone_of(&zones, name)
             .map(|zone| zone.id.clone())
             .map_err(|error| error.text)
     }

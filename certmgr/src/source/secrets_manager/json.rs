@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use certstore::is_shown;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, de};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::error::Category;
 use zeroize::Zeroizing;
 
 /// Number of field names in an error about a missing field.
-const MAX_NAMES_TOLD: usize = 12;
+const MAX_SHOWN_NAMES: usize = 12;
 
 /// Longest field name that is shown: a longer one may be a key in the wrong place.
 const MAX_NAME_CHARS: usize = 40;
@@ -21,13 +21,15 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Beginning of the text that is looked for in other fields.
 const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
+type Text = Zeroizing<Vec<u8>>;
+
 /// Result of reading an object.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Fields {
     /// The texts of the two fields.
-    pub(super) wanted: [Zeroizing<Vec<u8>>; 2],
+    pub(super) wanted: [Text; 2],
     /// Texts with certificates in other fields, or in lists of texts there.
-    pub(super) others: Vec<Zeroizing<Vec<u8>>>,
+    pub(super) others: Vec<Text>,
 }
 
 /// Reads an object. The same name twice among the wanted ones is valid.
@@ -40,7 +42,7 @@ pub(crate) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<Fields, String> {
     let object = json
         .deserialize_map(ObjectVisitor { wanted })
         .and_then(|object| json.end().map(|()| object))
-        .map_err(|error| told(&error))?;
+        .map_err(|error| describe(&error))?;
     let [first, second] = wanted;
     Ok(Fields {
         wanted: [object.text(first)?, object.text(second)?],
@@ -48,7 +50,7 @@ pub(crate) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<Fields, String> {
     })
 }
 
-fn told(error: &serde_json::Error) -> String {
+fn describe(error: &serde_json::Error) -> String {
     let (line, column) = (error.line(), error.column());
     match error.classify() {
         Category::Eof => format!("it is JSON that ends too early (line {line}, column {column})"),
@@ -64,56 +66,50 @@ struct ObjectVisitor<'a> {
 /// The wanted fields that were found, and the names of all.
 #[derive(Default)]
 struct FoundFields {
-    texts: Vec<(String, Field)>,
-    others: Vec<Zeroizing<Vec<u8>>>,
+    texts: Vec<(String, Result<Text, &'static str>)>,
+    others: Vec<Text>,
     names: BTreeSet<String>,
 }
 
-enum Field {
-    Text(Zeroizing<Vec<u8>>),
-    List(Vec<Self>),
-    /// Something else, by its kind.
-    Other(&'static str),
-}
-
 impl FoundFields {
-    fn text(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    fn text(&self, name: &str) -> Result<Text, String> {
         match self.texts.iter().find(|(found, _)| found == name) {
-            Some((_, Field::Text(text))) => Ok(text.clone()),
-            Some((_, Field::List(_))) => Err(format!("its field `{name}` is a list, not a text")),
-            Some((_, Field::Other(kind))) => Err(format!("its field `{name}` is {kind}, not a text")),
+            Some((_, Ok(text))) => Ok(text.clone()),
+            Some((_, Err(kind))) => Err(format!("its field `{name}` is {kind}, not a text")),
             None if self.names.is_empty() => Err(format!("it has no field `{name}`, nor any other")),
-            None => Err(format!("it has no field `{name}`, but {}", self.names_told())),
+            None => Err(format!("it has no field `{name}`, but {}", self.shown_names())),
         }
     }
 
-    fn names_told(&self) -> String {
-        let names: Vec<String> = self
-            .names
-            .iter()
-            .take(MAX_NAMES_TOLD)
-            .map(|name| short(name))
-            .collect();
-        let more = self.names.len() - names.len();
-        let names = names.join(", ");
-        if more > 0 {
-            format!("{names} and {more} more")
-        } else {
-            names
+    fn shown_names(&self) -> String {
+        let names = self.names.iter().take(MAX_SHOWN_NAMES);
+        let names = names.map(|name| short(name)).collect::<Vec<_>>().join(", ");
+        match self.names.len().saturating_sub(MAX_SHOWN_NAMES) {
+            0 => names,
+            more => format!("{names} and {more} more"),
         }
     }
 }
 
-impl Field {
-    fn certificates(self, found: &mut Vec<Zeroizing<Vec<u8>>>) {
-        match self {
-            Self::Text(text) if text.windows(CERTIFICATE.len()).any(|part| part == CERTIFICATE) => {
-                found.push(text);
-            }
-            Self::List(list) => list.into_iter().for_each(|one| one.certificates(found)),
-            Self::Text(_) | Self::Other(_) => {}
-        }
+/// The text; or the kind of a value that is none.
+fn text_of(value: Value) -> Result<Text, &'static str> {
+    match value {
+        Value::String(text) => Ok(Zeroizing::new(text.into_bytes())),
+        Value::Array(_) => Err("a list"),
+        Value::Null => Err("null"),
+        Value::Bool(_) => Err("true or false"),
+        Value::Number(_) => Err("a number"),
+        Value::Object(_) => Err("an object"),
     }
+}
+
+/// Adds the value if it is a text with certificates, and those in a list of texts.
+fn add_certificates(value: Value, found: &mut Vec<Text>) {
+    if let Value::Array(list) = value {
+        return list.into_iter().for_each(|one| add_certificates(one, found));
+    }
+    let has_certificate = |text: &[u8]| text.windows(CERTIFICATE.len()).any(|part| part == CERTIFICATE);
+    found.extend(text_of(value).ok().filter(|text| has_certificate(text)));
 }
 
 fn short(name: &str) -> String {
@@ -135,12 +131,11 @@ impl<'de> Visitor<'de> for ObjectVisitor<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FoundFields, A::Error> {
         let mut found = FoundFields::default();
-        while let Some(name) = map.next_key::<String>()? {
-            let field: Field = map.next_value()?;
+        while let Some((name, value)) = map.next_entry::<String, Value>()? {
             if self.wanted.contains(&name.as_str()) {
-                found.texts.push((name.clone(), field));
+                found.texts.push((name.clone(), text_of(value)));
             } else {
-                field.certificates(&mut found.others);
+                add_certificates(value, &mut found.others);
             }
             // RFC 8259 §4: the meaning of a name that comes twice is not defined.
             if !found.names.insert(name) {
@@ -148,59 +143,6 @@ impl<'de> Visitor<'de> for ObjectVisitor<'_> {
             }
         }
         Ok(found)
-    }
-}
-
-impl<'de> Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyField)
-    }
-}
-
-struct AnyField;
-
-impl<'de> Visitor<'de> for AnyField {
-    type Value = Field;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Field, E> {
-        Ok(Field::Text(Zeroizing::new(text.as_bytes().to_vec())))
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Field, E> {
-        Ok(Field::Other("null"))
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Field, E> {
-        Ok(Field::Other("true or false"))
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Field, E> {
-        Ok(Field::Other("a number"))
-    }
-
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Field, E> {
-        Ok(Field::Other("a number"))
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Field, E> {
-        Ok(Field::Other("a number"))
-    }
-
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Field, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(field) = list.next_element()? {
-            fields.push(field);
-        }
-        Ok(Field::List(fields))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Field::Other("an object"))
     }
 }
 

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 
-async fn opened(secret: &str, format: SecretFormat) -> Result<(String, String), Failure> {
+async fn opened(secret: &str, format: SecretFormat) -> Result<(String, String), RemoteError> {
     opened_after(secret, format, &Arc::default()).await
 }
 
@@ -11,7 +11,7 @@ async fn opened_after(
     secret: &str,
     format: SecretFormat,
     opening: &Arc<Mutex<()>>,
-) -> Result<(String, String), Failure> {
+) -> Result<(String, String), RemoteError> {
     let pair = open(Zeroizing::new(secret.as_bytes().to_vec()), &format, opening).await?;
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     Ok((text(&pair.chain), text(&pair.key)))
@@ -24,7 +24,7 @@ fn fields(chain: &str, key: &str) -> SecretFormat {
     }
 }
 
-fn both(chain: &str, key: &str) -> Result<(String, String), Failure> {
+fn both(chain: &str, key: &str) -> Result<(String, String), RemoteError> {
     Ok((chain.to_owned(), key.to_owned()))
 }
 
@@ -94,11 +94,21 @@ async fn issuers_in_fields_of_their_own_are_joined_to_the_leaf() {
 
 #[tokio::test]
 async fn line_breaks_in_letters_are_line_breaks() {
-    let secret = r#"{"certificate": "-----BEGIN\\nAAAA\\r\\n-----END", "private_key": "a\nb\\nc"}"#;
-    let read = opened(secret, fields("certificate", "private_key")).await;
-    assert_eq!(read, both("-----BEGIN\nAAAA\n-----END", "a\nb\\nc"));
-    assert_eq!(opened(r"a\nb", SecretFormat::Pem).await, both("a\nb", "a\nb"));
-    assert_eq!(opened("a\\", SecretFormat::Pem).await, both("a\\", "a\\"));
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+    let (leaf, key) = (leaf.self_signed(&key).unwrap().pem(), key.serialize_pem());
+    for letters in ["\\n", "\\r\\n"] {
+        let in_letters = |pem: &str| pem.replace('\n', letters);
+        let secret = json!({ "certificate": in_letters(&leaf), "private_key": in_letters(&key) });
+        let secrets = [
+            (secret.to_string(), fields("certificate", "private_key")),
+            (in_letters(&format!("{leaf}{key}")), SecretFormat::Pem),
+        ];
+        for (secret, format) in secrets {
+            let (chain, key) = opened(&secret, format).await.unwrap();
+            CertBundle::parse(chain.as_bytes(), key.as_bytes()).unwrap();
+        }
+    }
 }
 
 #[tokio::test]

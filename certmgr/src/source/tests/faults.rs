@@ -4,6 +4,8 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use certstore::trust::MAX_TRUST_BYTES;
+
 use super::*;
 
 /// Time for which a fault lasts while readers ask as fast as they are allowed.
@@ -342,12 +344,13 @@ fn list_of(server: &FaultServer) -> SourceReader {
     let source = Source::S3(S3Source {
         aws: server.aws(),
         bucket: "bucket".to_owned(),
-        objects: S3Objects::Bundle(object("ca.crl")),
+        chain: object("ca.crl"),
+        key: object("ca.crl"),
         path_style: true,
         poll: POLL,
         queue: None,
     });
-    SourceReader::of_trust(&source, POLL, None).unwrap()
+    SourceReader::new(&source, MAX_TRUST_BYTES, POLL, None).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -370,12 +373,12 @@ async fn revocation_lists_may_be_longer_than_a_pair() {
         chain: path.clone(),
         key: path,
     });
-    let mut reader = SourceReader::of_trust(&source, POLL, None).unwrap();
+    let mut reader = SourceReader::new(&source, MAX_TRUST_BYTES, POLL, None).unwrap();
     assert_eq!(
         texts(&reader.read().await.unwrap()),
         (long.as_str(), long.as_str())
     );
-    let mut reader = SourceReader::new(&source, POLL, None).unwrap();
+    let mut reader = SourceReader::new(&source, MAX_PEM_BYTES, POLL, None).unwrap();
     assert!(reader.read().await.is_err());
 }
 
@@ -422,6 +425,7 @@ async fn a_store_without_hosts_for_buckets_is_told_by_the_host_that_was_asked() 
         .unwrap();
     let mut told = Vec::new();
     for path_style in [false, true] {
+        let [chain, key] = pair_of_objects();
         let source = Source::S3(S3Source {
             aws: Aws {
                 region: Some("us-east-1".to_owned()),
@@ -429,12 +433,13 @@ async fn a_store_without_hosts_for_buckets_is_told_by_the_host_that_was_asked() 
                 role: None,
             },
             bucket: "certs".to_owned(),
-            objects: pair_of_objects(),
+            chain,
+            key,
             path_style,
             poll: POLL,
             queue: None,
         });
-        let error = SourceReader::new(&source, POLL, None)
+        let error = SourceReader::new(&source, MAX_PEM_BYTES, POLL, None)
             .unwrap()
             .read()
             .await

@@ -122,7 +122,7 @@ async fn objects_are_read_as_they_are_replaced_pinned_encrypted_and_removed() {
         key: "api/chain.pem".to_owned(),
         version: first,
     };
-    let mut reader_of_pinned = s3(moto.aws(), "certs", S3Objects::Bundle(pinned), None);
+    let mut reader_of_pinned = s3(moto.aws(), "certs", [pinned.clone(), pinned], None);
     assert_eq!(
         texts(&reader_of_pinned.read().await.unwrap()),
         ("chain 1", "chain 1")
@@ -131,7 +131,7 @@ async fn objects_are_read_as_they_are_replaced_pinned_encrypted_and_removed() {
         key: "api/chain.pem".to_owned(),
         version: Some("00000000-0000-0000-0000-000000000000".to_owned()),
     };
-    let mut reader_of_unknown = s3(moto.aws(), "certs", S3Objects::Bundle(unknown), None);
+    let mut reader_of_unknown = s3(moto.aws(), "certs", [unknown.clone(), unknown], None);
     assert_eq!(fault(&mut reader_of_unknown).await, RemoteFault::NotFound);
 
     let encrypted = client.put_object().bucket("certs").key("api/key.pem");

@@ -57,10 +57,8 @@ async fn a_bundle_of_objects_is_swapped_and_stays_when_they_are_gone() {
     let source = Source::S3(S3Source {
         aws: moto.aws(),
         bucket: "certs".to_owned(),
-        objects: S3Objects::Pair {
-            chain: object("ca.pem"),
-            key: object("ca.crl"),
-        },
+        chain: object("ca.pem"),
+        key: object("ca.crl"),
         path_style: true,
         poll: OFTEN,
         queue: None,

@@ -1,6 +1,6 @@
 //! Sources in AWS: pairs, and the CA certificates and revocation lists of trust bundles.
 
-use certmgr::{Aws, S3Object, S3Objects, S3Source, SecretFormat, SecretsManagerSource};
+use certmgr::{Aws, S3Object, S3Source, SecretFormat, SecretsManagerSource};
 
 use super::secret;
 use crate::config::fields::Fields;
@@ -65,31 +65,30 @@ pub(super) fn pair_s3(fields: &Fields<'_>) -> Option<S3Source> {
             fields.error(fields.place, message, remedy);
         }
     }
-    let pair = chain.zip(key).map(|(chain, key)| S3Objects::Pair { chain, key });
-    s3(fields, bundle.map(S3Objects::Bundle).or(pair))
+    let bundle = bundle.map(|both| (both.clone(), both));
+    s3(fields, bundle.or(chain.zip(key)))
 }
 
 /// `s3` of a trust bundle: its CA certificates where a pair has its chain, its lists where a pair has its key.
 pub(in crate::config) fn bundle_s3(fields: &Fields<'_>) -> Option<S3Source> {
     let ca = object(fields, "ca", "ca_version");
     let crl = object(fields, "crl", "crl_version");
-    let objects = ca.map(|ca| match crl {
-        Some(crl) => S3Objects::Pair { chain: ca, key: crl },
-        None => S3Objects::Bundle(ca),
-    });
+    let objects = ca.map(|ca| (ca.clone(), crl.unwrap_or(ca)));
     s3(fields, objects)
 }
 
-fn s3(fields: &Fields<'_>, objects: Option<S3Objects>) -> Option<S3Source> {
+fn s3(fields: &Fields<'_>, objects: Option<(S3Object, S3Object)>) -> Option<S3Source> {
     let bucket = fields.value("bucket", values::bucket);
     let aws = aws(fields, &Aws::default());
     let path_style = fields.switch("path_style");
     let poll = fields.duration("poll").value;
     let queue = fields.value("queue", values::queue);
+    let (chain, key) = objects?;
     Some(S3Source {
         aws,
         bucket: bucket?,
-        objects: objects?,
+        chain,
+        key,
         path_style,
         poll,
         queue,

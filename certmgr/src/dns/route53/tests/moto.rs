@@ -53,7 +53,7 @@ impl MotoRoute53 {
     }
 
     async fn client(&self) -> Client {
-        self.zones().client().await.unwrap().clone()
+        Client::new(&aws_config(&self.zones().config.aws).await.unwrap())
     }
 
     async fn create(&self, name: &str, private: bool) -> String {
