@@ -25,7 +25,11 @@ use std::sync::Arc;
 use certstore::Name;
 use tokio::sync::OwnedSemaphorePermit;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use account::fuzz_document as fuzz_account;
 pub(crate) use client::{Client, Shared, max_attempt};
+#[cfg(any(test, fuzzing))]
+pub(crate) use note::fuzz_document as fuzz_note;
 
 use crate::config::{AcmeSource, Ca, KeyType};
 use crate::error::IssueError;

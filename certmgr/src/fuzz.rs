@@ -8,6 +8,8 @@
     reason = "a test may stop where it stands"
 )]
 
+#[path = "../fuzz/bodies/caa.rs"]
+pub mod caa;
 #[path = "../fuzz/bodies/json_secret.rs"]
 pub mod json_secret;
 #[path = "../fuzz/bodies/pkcs12.rs"]
@@ -21,6 +23,11 @@ pub mod state;
 /// Errors are shown in a terminal and in logs.
 fn assert_printable(error: &str) {
     assert!(!error.chars().any(char::is_control), "{error:?}");
+}
+
+#[test]
+fn caa_records_may_say_anything() {
+    replay::replay("caa", caa::run, 4000);
 }
 
 #[test]

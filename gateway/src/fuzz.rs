@@ -10,11 +10,18 @@
 
 #[path = "../fuzz/bodies/forger.rs"]
 mod forger;
+#[path = "../fuzz/bodies/grpc_timeout.rs"]
+pub mod grpc_timeout;
 #[cfg(test)]
 #[path = "../../http2/fuzz/replay.rs"]
 mod replay;
 #[path = "../fuzz/bodies/session.rs"]
 pub mod session;
+
+#[test]
+fn grpc_timeouts_may_be_any_bytes() {
+    replay::replay("grpc_timeout", grpc_timeout::run, 4000);
+}
 
 #[test]
 fn session_takes_any_records() {

@@ -1,5 +1,6 @@
 //! Any text as a document of the state directory. What is read is written and read again as the same.
 
+use crate::acme::{fuzz_account, fuzz_note};
 use crate::kept::Kept;
 use crate::ledger::Book;
 use crate::revocations::wish::Wish;
@@ -10,7 +11,7 @@ pub fn run(data: &[u8]) {
     let Some((kind, document)) = data.split_first() else {
         return;
     };
-    match kind % 4 {
+    match kind % 6 {
         0 => {
             if let Ok((kept, _broken)) = Kept::parse(document) {
                 let written = kept.to_json().unwrap();
@@ -27,10 +28,12 @@ pub fn run(data: &[u8]) {
                 assert_eq!(Book::parse(&book.to_bytes()), Ok(book));
             }
         }
-        _ => {
+        3 => {
             if let Ok(wish) = Wish::parse(document) {
                 assert_eq!(Wish::parse(&wish.to_json().unwrap()), Ok(wish));
             }
         }
+        4 => fuzz_account(document),
+        _ => fuzz_note(document),
     }
 }

@@ -149,6 +149,16 @@ impl AccountDocument {
     }
 }
 
+/// Reads the document of an account, and its keys.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_document(json: &[u8]) {
+    if let Some(document) = super::kept::fuzz_document::<AccountDocument>(json)
+        && let Ok(key) = document.key()
+    {
+        assert!(secret_of(&key) == document.key);
+    }
+}
+
 fn secret_of(key: &AccountKey) -> Secret {
     Secret(Zeroizing::new(jws::base64(key.pkcs8())))
 }

@@ -148,6 +148,18 @@ pub(super) fn trouble(error: &StoreError, ca: Option<&Ca>) -> IssueError {
     }
 }
 
+/// Reads a document; asserts that what is written of it is read as the same.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz_document<T: Serialize + DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let document: T = serde_json::from_slice(json).ok()?;
+    let written = serde_json::to_vec(&document).ok();
+    let again: Option<T> = written
+        .as_deref()
+        .and_then(|json| serde_json::from_slice(json).ok());
+    assert_eq!(again.and_then(|again| serde_json::to_vec(&again).ok()), written);
+    Some(document)
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::sync::Semaphore;

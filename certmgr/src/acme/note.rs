@@ -87,6 +87,12 @@ impl Note {
     }
 }
 
+/// Reads the note of an order.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_document(json: &[u8]) {
+    super::kept::fuzz_document::<Note>(json);
+}
+
 fn document(certificate: &str) -> Document {
     Document::Order(certificate.to_owned())
 }
