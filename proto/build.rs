@@ -11,6 +11,7 @@ const FILES: [&str; 2] = [
     "h2gate/certs/v1/certificates.proto",
 ];
 
+#[expect(clippy::disallowed_methods, reason = "cargo passes the folder by a variable")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={ROOT}");
 

@@ -27,6 +27,7 @@ mod enabled {
     }
 
     impl Wanted {
+        #[expect(clippy::disallowed_methods, reason = "tests name the failpoint by a variable")]
         fn from_environment() -> Self {
             let name = std::env::var("H2GATE_FAILPOINT").ok();
             let counted = name

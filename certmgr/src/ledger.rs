@@ -181,6 +181,10 @@ impl Ledger {
 
     /// Checks that the order may be placed and notes that it will be, in one step. After `Ok` the note survives a
     /// crash.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "chance alone decides, and is noted with the order"
+    )]
     pub(crate) async fn intend(&self, order: Order<'_>) -> Result<Attempt, NotNow> {
         let mut inner = self.inner.lock().await;
         let lease = self.lease().await?;

@@ -15,6 +15,13 @@
 //! - `supervisor.rs` starts, stops and replaces the tasks when the configuration changes.
 
 #![warn(missing_docs)]
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "tests draw seeds, look for tools, read the clock and collect events"
+    )
+)]
 
 mod acme;
 mod aws;

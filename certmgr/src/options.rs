@@ -35,6 +35,7 @@ pub struct Options {
 }
 
 impl Default for Options {
+    #[expect(clippy::disallowed_methods, reason = "the seams to clock and chance")]
     fn default() -> Self {
         Self {
             poll: Duration::from_secs(2),

@@ -105,6 +105,7 @@ pub(crate) fn read_file(path: &Path, max_bytes: usize) -> io::Result<Result<Zero
     })
 }
 
+#[expect(clippy::disallowed_methods, reason = "the configuration names the variable")]
 fn read_variable(name: &str) -> Result<Zeroizing<Vec<u8>>, RemoteError> {
     std::env::var_os(name)
         .map(|value| Zeroizing::new(value.into_encoded_bytes()))

@@ -71,6 +71,10 @@ impl Batch {
     }
 
     /// Renders the line; returns its length in octets.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a batch of lines has the time of day of its first"
+    )]
     pub(crate) fn add(&mut self, line: &Line<'_>) -> usize {
         let Some(sink) = &self.sink else { return 0 };
         if self.text.len() >= MAX_BATCH {

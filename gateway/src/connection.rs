@@ -210,6 +210,10 @@ impl Client {
 
 impl Presented {
     /// The certificate that a handshake has verified which began while the bundle of this install served.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the handshake was verified by the same clock"
+    )]
     pub(crate) fn during(session: &Session, bundle: u64) -> Option<Box<Self>> {
         let certificate = session.client_chain().first()?;
         Some(Box::new(Self {

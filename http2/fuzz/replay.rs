@@ -40,6 +40,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
+#[allow(clippy::disallowed_methods, reason = "rounds and seed are given by variables")]
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name)
         .ok()

@@ -330,6 +330,10 @@ pub(super) struct ResponseHead {
 }
 
 impl ResponseHead {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "`Retry-After` may be a date: it becomes a wait at once"
+    )]
     fn new(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         let links = headers.get_all(LINK).iter().filter_map(text);

@@ -23,6 +23,10 @@ use rustls_pki_types::{PrivateKeyDer, ServerName};
 /// No wait of a test is longer.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the certificates of a test live from now on"
+)]
 pub(crate) fn now() -> UnixTime {
     UnixTime::since_unix_epoch(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap())
 }

@@ -427,6 +427,7 @@ impl Random {
 
 /// Runs `test` for many seeds, or for the one in `H2GATE_SEED`; says which one failed. `H2GATE_SEEDS` sets their
 /// number.
+#[allow(clippy::disallowed_methods, reason = "a seed is given by a variable")]
 pub fn for_seeds(count: u64, test: impl Fn(u64)) {
     let from_environment = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     if let Some(seed) = from_environment("H2GATE_SEED") {
