@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::{OrderLimiter, RevocationReason};
-use super::pebble::{Pebble, Wishes};
+use super::pebble::{Pebble, PebbleSettings};
 use super::scripted::{CHAIN, Scripted};
 use super::*;
 
@@ -41,7 +41,7 @@ async fn a_challenge_that_the_ca_cannot_see_names_the_host_and_the_remedy() {
 
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
-async fn a_name_that_the_ca_refuses_is_told_in_its_words() {
+async fn a_name_that_the_ca_refuses_is_reported_in_its_words() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
     let client = place.client(&source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns));
@@ -58,9 +58,9 @@ async fn a_name_that_the_ca_refuses_is_told_in_its_words() {
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn the_self_check_blocks_before_the_ca_is_asked() {
-    let pebble = Pebble::with(Wishes {
+    let pebble = Pebble::with(PebbleSettings {
         caa_identities: vec!["pebble.example"],
-        ..Wishes::default()
+        ..PebbleSettings::default()
     })
     .await;
     let place = pebble.place();
@@ -130,17 +130,16 @@ pub(super) fn problem(kind: &str, detail: &str) -> String {
 /// Returns the error of an order at a CA that answers newOrder like this.
 pub(super) async fn at_new_order(
     status: u16,
-    fields: &'static [(&'static str, &'static str)],
+    fields: &[(&'static str, &'static str)],
     body: String,
 ) -> IssueError {
-    let ca = Scripted::start(move |asked| {
-        (asked.path == "/new-order").then(|| (status, fields.to_vec(), body.clone()))
-    });
-    ca.issue().await.err().unwrap()
+    Scripted::answering("/new-order", status, fields, &body)
+        .error()
+        .await
 }
 
 #[tokio::test]
-async fn a_rate_limit_is_told_with_the_time_to_come_back() {
+async fn a_rate_limit_is_reported_with_the_time_to_come_back() {
     let body = problem(
         "rateLimited",
         "too many certificates already issued for example.com",
@@ -158,7 +157,7 @@ async fn a_rate_limit_is_told_with_the_time_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_limit_on_the_account_is_told_from_one_on_names() {
+async fn a_limit_on_the_account_is_distinguished_from_one_on_names() {
     for (detail, of_account, name) in [
         (
             "too many new orders (300) from this account in the last 3h0m0s, retry after 2030-01-01 00:00:00 UTC: see \
@@ -201,14 +200,14 @@ async fn a_limit_on_the_account_is_told_from_one_on_names() {
 }
 
 #[tokio::test]
-async fn a_page_is_told_as_a_page() {
+async fn a_page_is_reported_as_a_page() {
     for path in ["/directory", "/new-account", "/new-order", "/finalize"] {
         for status in [200, 403, 502, 503] {
             let ca = Scripted::start(move |asked| {
                 let page = "\n<!DOCTYPE html><html><title>Sign in</title></html>";
                 (asked.path == path).then(|| (status, Vec::new(), page.to_owned()))
             });
-            let error = ca.issue().await.err().unwrap();
+            let error = ca.error().await;
             assert_eq!(error.class, IssueFault::Unreachable, "{path} {status}: {error}");
             assert!(
                 error.text.contains("a page for browsers"),
@@ -221,15 +220,13 @@ async fn a_page_is_told_as_a_page() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_of_an_external_account_is_told_as_such() {
+async fn a_wrong_key_of_an_external_account_is_reported_as_such() {
     for (status, kind) in [
         (400, "malformed"),
         (401, "unauthorized"),
         (403, "externalAccountRequired"),
     ] {
-        let ca = Scripted::start(move |asked| {
-            (asked.path == "/new-account").then(|| (status, Vec::new(), problem(kind, "MAC is invalid")))
-        });
+        let ca = Scripted::answering("/new-account", status, &[], &problem(kind, "MAC is invalid"));
         let secret = ca.folder.path().join("hmac");
         std::fs::write(&secret, "AQIDBA").unwrap();
         let mut wishes = ca.source();
@@ -283,7 +280,7 @@ async fn probe_with_certificate(not_after: i32, is_trusted: bool) -> IssueError 
 }
 
 #[tokio::test]
-async fn a_clock_that_is_wrong_is_not_told_as_a_ca_that_is_not_trusted() {
+async fn a_clock_that_is_wrong_is_not_reported_as_a_ca_that_is_not_trusted() {
     for (not_after, is_trusted, remedy) in [(2010, true, "clock"), (3000, false, "`ca_file`")] {
         let error = probe_with_certificate(not_after, is_trusted).await;
         assert_eq!(error.class, IssueFault::Unreachable, "{error}");
@@ -332,7 +329,7 @@ async fn refusals_keep_their_words_on_one_line() {
 }
 
 #[tokio::test]
-async fn problems_of_single_names_are_told_with_their_names() {
+async fn problems_of_single_names_are_reported_with_their_names() {
     let body = json!({
         "type": format!("{PROBLEM}malformed"),
         "detail": "some identifiers were rejected",
@@ -441,14 +438,8 @@ async fn an_order_names_its_hosts_and_addresses_its_profile_and_what_it_replaces
 
 #[tokio::test]
 async fn a_rate_limit_on_a_replacement_is_no_reason_to_order_without() {
-    let ca = Scripted::start(|asked| {
-        (asked.path == "/new-order").then(|| (429, Vec::new(), problem("rateLimited", "slowly")))
-    });
-    let renewal = Request {
-        replaces: Some(a_leaf()),
-        ..request("a", &["a.example.com"])
-    };
-    let error = ca.issue_as(&ca.source(), &renewal).await.err().unwrap();
+    let ca = Scripted::answering("/new-order", 429, &[], &problem("rateLimited", "slowly"));
+    let error = ca.issue_as(&ca.source(), &renewal()).await.err().unwrap();
     assert_eq!(error.class, IssueFault::RateLimited, "{error}");
     assert_eq!(ca.count("/new-order"), 1);
 }
@@ -465,11 +456,7 @@ async fn a_ca_that_fails_over_what_is_replaced_takes_the_order_without() {
             )
         })
     });
-    let renewal = Request {
-        replaces: Some(a_leaf()),
-        ..request("a", &["a.example.com"])
-    };
-    ca.issue_as(&ca.source(), &renewal).await.unwrap();
+    ca.issue_as(&ca.source(), &renewal()).await.unwrap();
     assert_eq!(ca.count("/new-order"), 2);
 }
 
@@ -486,9 +473,8 @@ async fn the_limiter_is_asked_for_what_is_placed_and_not_for_what_was_meant() {
     });
     let counted = Arc::new(CountingLimiter::default());
     let renewal = Request {
-        replaces: Some(a_leaf()),
         limiter: Some(Arc::clone(&counted) as Arc<dyn OrderLimiter>),
-        ..request("a", &["a.example.com"])
+        ..renewal()
     };
     ca.issue_as(&ca.source(), &renewal).await.unwrap();
     assert_eq!(*counted.asked.lock().unwrap(), [true, false]);
@@ -509,7 +495,7 @@ async fn the_limiter_is_asked_for_what_is_placed_and_not_for_what_was_meant() {
 
 #[tokio::test]
 async fn an_order_that_is_noted_at_one_ca_is_unfinished_there_alone() {
-    let ca = Scripted::start(|asked| (asked.path == "/finalize").then(|| (502, Vec::new(), String::new())));
+    let ca = Scripted::answering("/finalize", 502, &[], "");
     let mut wishes = ca.source();
     let mut fallback = wishes.cas[0].clone();
     fallback.directory.push_str("/of-another");
@@ -562,6 +548,14 @@ impl OrderLimiter for CountingLimiter {
     }
 }
 
+/// A request for a certificate that replaces another one.
+fn renewal() -> Request {
+    Request {
+        replaces: Some(a_leaf()),
+        ..request("a", &["a.example.com"])
+    }
+}
+
 /// Makes a certificate that says which key issued it, as those of CAs do.
 pub(super) fn a_leaf() -> Vec<u8> {
     let issuer =
@@ -575,10 +569,8 @@ pub(super) fn a_leaf() -> Vec<u8> {
 
 #[tokio::test]
 async fn a_ca_that_refuses_every_nonce_is_given_up() {
-    let ca = Scripted::start(|asked| {
-        (asked.path == "/new-order").then(|| (400, Vec::new(), problem("badNonce", "no")))
-    });
-    let error = ca.issue().await.err().unwrap();
+    let ca = Scripted::answering("/new-order", 400, &[], &problem("badNonce", "no"));
+    let error = ca.error().await;
     assert_eq!(error.class, IssueFault::Unreachable, "{error}");
     assert_eq!(ca.count("/new-order"), 36);
 }
@@ -594,7 +586,7 @@ async fn a_ca_that_sends_us_off_to_plain_http_is_not_followed() {
             (200, Vec::new(), body.to_string())
         })
     });
-    let error = ca.issue().await.err().unwrap();
+    let error = ca.error().await;
     assert_eq!(error.class, IssueFault::Configuration, "{error}");
     assert!(error.text.contains("http://ca.example/nonce"), "{error}");
 }
@@ -607,51 +599,33 @@ async fn a_ca_that_hangs_is_given_up_after_half_a_minute() {
         None
     });
     let begun = tokio::time::Instant::now();
-    let error = ca.issue().await.err().unwrap();
+    let error = ca.error().await;
     assert_eq!(error.class, IssueFault::Unreachable);
     assert!(error.text.contains("no answer within 30 s"), "{error}");
     assert_eq!(begun.elapsed().as_secs(), 30);
 }
 
+/// A pending authorization of this name, with a challenge of this kind.
+fn pending(name: &str, challenge: &str) -> Value {
+    json!({
+        "status": "pending", "identifier": { "type": "dns", "value": name },
+        "challenges": [{ "type": challenge, "url": "<ca>/challenge", "token": "t", "status": "pending" }],
+    })
+}
+
 #[tokio::test]
 async fn an_order_without_the_configured_challenge_says_so() {
-    let ca = Scripted::start(|asked| {
-        let order = json!({ "status": "pending", "finalize": "x", "authorizations": ["<ca>/authorization"] });
-        let authorization = json!({
-            "status": "pending", "identifier": { "type": "dns", "value": "a.example.com" },
-            "challenges": [{ "type": "dns-01", "url": "x", "token": "t", "status": "pending" }],
-        });
-        match asked.path.as_str() {
-            "/new-order" => Some((201, vec![("Location", "<ca>/order")], order.to_string())),
-            "/authorization" => Some((200, Vec::new(), authorization.to_string())),
-            _ => None,
-        }
-    });
-    let error = ca.issue().await.err().unwrap();
+    let ca = Scripted::with_order("pending", 1, &pending("a.example.com", "dns-01"));
+    let error = ca.error().await;
     assert_eq!(error.class, IssueFault::Refused, "{error}");
-    assert!(
-        error
-            .text
-            .contains("does not offer tls-alpn-01 for a.example.com"),
-        "{error}"
-    );
+    let text = "does not offer tls-alpn-01 for a.example.com";
+    assert!(error.text.contains(text), "{error}");
 }
 
 #[tokio::test]
 async fn a_proof_for_a_name_that_was_not_ordered_is_not_given() {
-    let ca = Scripted::start(|asked| {
-        let order = json!({ "status": "pending", "finalize": "x", "authorizations": ["<ca>/authorization"] });
-        let authorization = json!({
-            "status": "pending", "identifier": { "type": "dns", "value": "other.example.com" },
-            "challenges": [{ "type": "tls-alpn-01", "url": "<ca>/challenge", "token": "t", "status": "pending" }],
-        });
-        match asked.path.as_str() {
-            "/new-order" => Some((201, vec![("Location", "<ca>/order")], order.to_string())),
-            "/authorization" => Some((200, Vec::new(), authorization.to_string())),
-            _ => None,
-        }
-    });
-    let error = ca.issue().await.err().unwrap();
+    let ca = Scripted::with_order("pending", 1, &pending("other.example.com", "tls-alpn-01"));
+    let error = ca.error().await;
     assert_eq!(error.class, IssueFault::Refused, "{error}");
     assert!(error.text.contains("other.example.com"), "{error}");
     assert_eq!(ca.count("/challenge"), 0);
@@ -660,10 +634,8 @@ async fn a_proof_for_a_name_that_was_not_ordered_is_not_given() {
 #[tokio::test]
 async fn a_redirect_is_no_answer() {
     for path in ["/directory", "/new-account", "/certificate"] {
-        let ca = Scripted::start(move |asked| {
-            (asked.path == path).then(|| (302, vec![("Location", "<ca>/elsewhere")], CHAIN.to_owned()))
-        });
-        let error = ca.issue().await.err().unwrap();
+        let ca = Scripted::answering(path, 302, &[("Location", "<ca>/elsewhere")], CHAIN);
+        let error = ca.error().await;
         assert_eq!(error.class, IssueFault::Unreachable, "{path}: {error}");
         assert!(error.text.contains("redirects to http://"), "{path}: {error}");
         assert_eq!(ca.count("/elsewhere"), 0);
@@ -672,7 +644,7 @@ async fn a_redirect_is_no_answer() {
 
 #[tokio::test]
 async fn what_is_answered_by_a_redirect_is_not_revoked() {
-    let ca = Scripted::start(|asked| (asked.path == "/revoke").then(|| (302, Vec::new(), String::new())));
+    let ca = Scripted::answering("/revoke", 302, &[], "");
     let shared = shared(open(&ca.folder), Challenges::default(), 1);
     let client = Client::new(&ca.source(), &shared);
     let error = client

@@ -92,7 +92,7 @@ async fn a_window_that_ends_as_it_begins_is_no_answer() {
 
 #[tokio::test]
 async fn a_ca_that_is_down_is_asked_for_its_directory_once_by_all_who_want_its_advice() {
-    let ca = Scripted::start(|asked| (asked.path == "/directory").then(|| (503, Vec::new(), String::new())));
+    let ca = Scripted::answering("/directory", 503, &[], "");
     let shared = shared(open(&ca.folder), Challenges::default(), 2);
     let client = Client::new(&ca.source(), &shared);
     let leaf = answers::a_leaf();

@@ -11,7 +11,7 @@ use crate::acme::OrderLimiter;
 use crate::ledger::Ledger;
 
 #[tokio::test]
-async fn a_name_that_the_ca_has_paused_is_told_with_the_link_where_a_person_unpauses_it() {
+async fn a_name_that_the_ca_has_paused_is_reported_with_the_link_where_a_person_unpauses_it() {
     let told = async |link: &str| {
         let words = format!(
             "Your account is temporarily prevented from requesting certificates for a.example.com and possibly others. \

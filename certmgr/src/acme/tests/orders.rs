@@ -6,7 +6,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::time::Instant;
 
-use super::pebble::{Pebble, Wishes};
+use super::pebble::{Pebble, PebbleSettings};
 use super::scripted::Scripted;
 use super::*;
 use crate::config::{ExternalAccount, SecretReference};
@@ -89,9 +89,9 @@ async fn a_record_that_cannot_be_removed_stays_noted_until_it_is() {
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn only_names_that_the_ca_asks_about_are_proved() {
-    let pebble = Pebble::with(Wishes {
+    let pebble = Pebble::with(PebbleSettings {
         trusts_earlier_proofs: true,
-        ..Wishes::default()
+        ..PebbleSettings::default()
     })
     .await;
     let place = pebble.place();
@@ -131,7 +131,7 @@ async fn every_kind_of_key_is_certified() {
 
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
-async fn a_profile_is_asked_for_and_one_that_is_not_offered_is_told_with_those_that_are() {
+async fn a_profile_is_asked_for_and_one_that_is_not_offered_is_reported_with_those_that_are() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
     let with = |profile: &str| {
@@ -165,9 +165,9 @@ async fn a_profile_is_asked_for_and_one_that_is_not_offered_is_told_with_those_t
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn an_account_is_bound_to_the_external_one() {
     const KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
-    let pebble = Pebble::with(Wishes {
+    let pebble = Pebble::with(PebbleSettings {
         external_account: Some(("kid-1", KEY)),
-        ..Wishes::default()
+        ..PebbleSettings::default()
     })
     .await;
     let place = pebble.place();
@@ -204,9 +204,9 @@ async fn an_account_is_bound_to_the_external_one() {
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn the_preferred_chain_is_taken_and_else_the_default() {
-    let pebble = Pebble::with(Wishes {
+    let pebble = Pebble::with(PebbleSettings {
         alternate_roots: 2,
-        ..Wishes::default()
+        ..PebbleSettings::default()
     })
     .await;
     let place = pebble.place();
@@ -243,9 +243,9 @@ async fn the_preferred_chain_is_taken_and_else_the_default() {
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn a_chain_of_three_comes_with_all_of_them() {
-    let pebble = Pebble::with(Wishes {
+    let pebble = Pebble::with(PebbleSettings {
         further_issuers: 1,
-        ..Wishes::default()
+        ..PebbleSettings::default()
     })
     .await;
     let place = pebble.place();
@@ -260,8 +260,7 @@ async fn a_chain_of_three_comes_with_all_of_them() {
 async fn a_second_ca_issues_what_the_first_has_begun() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
-    let broken =
-        Scripted::start(|asked| (asked.path == "/finalize").then(|| (503, Vec::new(), String::new())));
+    let broken = Scripted::answering("/finalize", 503, &[], "");
     let mut wishes = source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns);
     wishes.cas.insert(0, broken.source().cas.remove(0));
     let client = place.client(&wishes);
@@ -307,9 +306,9 @@ async fn a_replacement_says_what_it_replaces_and_is_ordered_also_when_the_ca_min
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
 async fn half_of_the_nonces_may_be_refused() {
     const ROUNDS: usize = 4;
-    let pebble = Pebble::with(Wishes {
+    let pebble = Pebble::with(PebbleSettings {
         bad_nonces: 50,
-        ..Wishes::default()
+        ..PebbleSettings::default()
     })
     .await;
     let place = pebble.place();

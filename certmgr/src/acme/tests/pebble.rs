@@ -20,7 +20,7 @@ use crate::ports::{free_address, free_port};
 
 /// Settings of Pebble.
 #[derive(Default)]
-pub(super) struct Wishes {
+pub(super) struct PebbleSettings {
     /// Number of nonces out of a hundred that are refused.
     pub(super) bad_nonces: u8,
     /// Key identifier and HMAC key: if set, only bound accounts are accepted.
@@ -41,7 +41,7 @@ pub(super) struct Pebble {
     management: SocketAddr,
     tls_port: u16,
     http_port: u16,
-    wishes: Wishes,
+    settings: PebbleSettings,
     folder: TempDir,
     process: Child,
 }
@@ -56,16 +56,16 @@ pub(super) struct PebbleDns {
 
 impl Pebble {
     pub(super) async fn start() -> Self {
-        Self::with(Wishes::default()).await
+        Self::with(PebbleSettings::default()).await
     }
 
-    pub(super) async fn with(wishes: Wishes) -> Self {
+    pub(super) async fn with(settings: PebbleSettings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca_file = certificates(folder.path());
         let dns = Arc::new(PebbleDns::start(folder.path(), &ca_file).await);
         let (api, management) = (free_address(), free_address());
         let (tls_port, http_port) = (free_port(), free_port());
-        let external = wishes.external_account;
+        let external = settings.external_account;
         let keys: serde_json::Map<String, Value> = external
             .iter()
             .map(|(kid, key)| ((*kid).to_owned(), json!(key)))
@@ -79,7 +79,7 @@ impl Pebble {
             "tlsPort": tls_port,
             "externalAccountBindingRequired": external.is_some(),
             "externalAccountMACKeys": keys,
-            "caaIdentities": wishes.caa_identities,
+            "caaIdentities": settings.caa_identities,
             "domainBlocklist": ["blocked.example"],
             "retryAfter": { "authz": 0, "order": 0 },
             "keyAlgorithm": "ecdsa",
@@ -89,7 +89,7 @@ impl Pebble {
             },
         }});
         fs::write(folder.path().join("pebble.json"), config.to_string()).unwrap();
-        let process = spawn(folder.path(), dns.address, &wishes);
+        let process = spawn(folder.path(), dns.address, &settings);
         let pebble = Self {
             dns,
             ca_file,
@@ -97,7 +97,7 @@ impl Pebble {
             management,
             tls_port,
             http_port,
-            wishes,
+            settings,
             folder,
             process,
         };
@@ -112,7 +112,7 @@ impl Pebble {
     /// Restarts Pebble: it has forgotten all accounts and orders.
     pub(super) async fn restart(&mut self) {
         self.stop().await;
-        self.process = spawn(self.folder.path(), self.dns.address, &self.wishes);
+        self.process = spawn(self.folder.path(), self.dns.address, &self.settings);
         self.answers().await;
     }
 
@@ -222,7 +222,7 @@ impl PebbleDns {
     }
 }
 
-fn spawn(folder: &Path, dns: SocketAddr, wishes: &Wishes) -> Child {
+fn spawn(folder: &Path, dns: SocketAddr, settings: &PebbleSettings) -> Child {
     Command::new(tool("pebble"))
         .arg("-config")
         .arg(folder.join("pebble.json"))
@@ -230,11 +230,15 @@ fn spawn(folder: &Path, dns: SocketAddr, wishes: &Wishes) -> Child {
         .env("PEBBLE_VA_NOSLEEP", "1")
         .env(
             "PEBBLE_AUTHZREUSE",
-            if wishes.trusts_earlier_proofs { "100" } else { "0" },
+            if settings.trusts_earlier_proofs {
+                "100"
+            } else {
+                "0"
+            },
         )
-        .env("PEBBLE_WFE_NONCEREJECT", wishes.bad_nonces.to_string())
-        .env("PEBBLE_ALTERNATE_ROOTS", wishes.alternate_roots.to_string())
-        .env("PEBBLE_CHAIN_LENGTH", (1 + wishes.further_issuers).to_string())
+        .env("PEBBLE_WFE_NONCEREJECT", settings.bad_nonces.to_string())
+        .env("PEBBLE_ALTERNATE_ROOTS", settings.alternate_roots.to_string())
+        .env("PEBBLE_CHAIN_LENGTH", (1 + settings.further_issuers).to_string())
         .stdin(Stdio::null())
         .stdout(log(folder, "pebble.log"))
         .stderr(log(folder, "pebble.err"))

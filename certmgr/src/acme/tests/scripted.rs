@@ -2,10 +2,12 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
+/// Header fields of an answer.
+type Fields = [(&'static str, &'static str)];
 type ScriptedResponse = (u16, Vec<(&'static str, &'static str)>, String);
 
 /// A scripted CA on this machine, without TLS. `<ca>` in its answers is its own URL.
@@ -50,6 +52,28 @@ impl Scripted {
         }
     }
 
+    /// Starts a CA that answers requests for `path` like this.
+    pub(super) fn answering(path: &'static str, status: u16, fields: &Fields, body: &str) -> Self {
+        let (fields, body) = (fields.to_vec(), body.to_owned());
+        Self::start(move |asked| (asked.path == path).then(|| (status, fields.clone(), body.clone())))
+    }
+
+    /// Starts a CA whose order for `a.example.com` has this status. Each of its authorizations is this one.
+    pub(super) fn with_order(status: &'static str, authorizations: usize, authorization: &Value) -> Self {
+        let authorization = authorization.to_string();
+        Self::start(move |asked| {
+            let urls: Vec<String> = (0..authorizations)
+                .map(|number| format!("<ca>/authorization?{number}"))
+                .collect();
+            let order = json!({ "status": status, "finalize": "<ca>/finalize", "authorizations": urls });
+            match asked.path.as_str() {
+                "/new-order" => Some((201, vec![("Location", "<ca>/order")], order.to_string())),
+                path if path.starts_with("/authorization") => Some((200, Vec::new(), authorization.clone())),
+                _ => None,
+            }
+        })
+    }
+
     pub(super) fn source(&self) -> AcmeSource {
         let ca = Ca {
             name: "scripted".to_owned(),
@@ -86,6 +110,11 @@ impl Scripted {
     pub(super) async fn issue(&self) -> Result<Issued, IssueError> {
         self.issue_as(&self.source(), &request("a", &["a.example.com"]))
             .await
+    }
+
+    /// The error of [`Scripted::issue`].
+    pub(super) async fn error(&self) -> IssueError {
+        self.issue().await.err().unwrap()
     }
 
     /// Number of requests for this path.

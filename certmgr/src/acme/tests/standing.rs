@@ -20,7 +20,7 @@ async fn account_document(place: &TestPlace, ca: &Ca) -> Value {
 
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
-async fn a_ca_that_has_forgotten_us_is_told_the_same_key_again() {
+async fn a_ca_that_has_forgotten_us_gets_the_same_key_again() {
     let mut pebble = Pebble::start().await;
     let place = pebble.place();
     let client = place.client(&source(pebble.ca(), Challenge::TlsAlpn01, &pebble.dns));
@@ -64,7 +64,7 @@ async fn an_account_that_was_deactivated_is_replaced() {
 
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
-async fn a_changed_contact_is_told_to_the_ca_once() {
+async fn a_changed_contact_is_reported_to_the_ca_once() {
     let pebble = Pebble::start().await;
     let place = pebble.place();
     let ca = Ca {
@@ -249,7 +249,7 @@ async fn a_certificate_is_revoked_and_to_ask_twice_is_no_error() {
 
 #[tokio::test]
 #[ignore = "needs Pebble and moto: scripts/test runs it"]
-async fn a_probe_tells_whether_the_ca_is_there_and_trusted() {
+async fn a_probe_reports_whether_the_ca_is_there_and_trusted() {
     let mut pebble = Pebble::start().await;
     let place = pebble.place();
     let probe = async |ca: Ca| {

@@ -27,7 +27,7 @@ async fn an_order_whose_answer_was_lost_is_gone_on_with() {
         }
         _ => None,
     });
-    let error = ca.issue().await.err().unwrap();
+    let error = ca.error().await;
     assert_eq!(error.class, IssueFault::Unreachable, "{error}");
     let issued = ca.issue().await.unwrap();
     assert!(issued.order.ends_with("/order"));
@@ -47,7 +47,7 @@ async fn an_order_that_is_not_there_any_more_makes_room_for_another_whatever_the
             "/order" => Some((status, Vec::new(), words.clone())),
             _ => None,
         });
-        ca.issue().await.err().unwrap();
+        ca.error().await;
         ca.issue().await.unwrap();
         assert_eq!((ca.count("/new-order"), ca.count("/order")), (2, 1), "{status}");
     }
@@ -67,8 +67,8 @@ async fn a_page_in_the_cas_place_takes_no_order_away() {
             }
             _ => None,
         });
-        ca.issue().await.err().unwrap();
-        let error = ca.issue().await.err().unwrap();
+        ca.error().await;
+        let error = ca.error().await;
         assert_eq!(error.class, IssueFault::Unreachable, "{error}");
         ca.issue().await.unwrap();
         assert_eq!((ca.count("/new-order"), ca.count("/order")), (1, 2), "{status}");
@@ -89,7 +89,7 @@ async fn a_page_in_the_place_of_the_certificate_takes_no_order_away() {
             let is_first = asked.path == "/certificate" && asked_for.fetch_add(1, Ordering::SeqCst) == 0;
             is_first.then(|| (200, Vec::new(), answer.to_owned()))
         });
-        let error = ca.issue().await.err().unwrap();
+        let error = ca.error().await;
         assert_eq!(error.class, IssueFault::Unreachable, "{error}");
         assert!(error.text.contains("is no certificate"), "{error}");
         ca.issue().await.unwrap();
@@ -100,11 +100,9 @@ async fn a_page_in_the_place_of_the_certificate_takes_no_order_away() {
         );
     }
     // A CA that never has the certificate is asked for another one in the end.
-    let ca = Scripted::start(|asked| {
-        (asked.path == "/certificate").then(|| (200, Vec::new(), "<html>".to_owned()))
-    });
+    let ca = Scripted::answering("/certificate", 200, &[], "<html>");
     for orders in [1, 1, 1, 2] {
-        ca.issue().await.err().unwrap();
+        ca.error().await;
         assert_eq!(ca.count("/new-order"), orders);
     }
 }
@@ -116,7 +114,7 @@ async fn an_order_that_stays_where_it_is_makes_room_for_another_in_the_end() {
         matches!(asked.path.as_str(), "/finalize" | "/order").then(|| (200, Vec::new(), order.to_string()))
     });
     for orders in [1, 1, 1, 2] {
-        let error = ca.issue().await.err().unwrap();
+        let error = ca.error().await;
         assert_eq!(error.class, IssueFault::Unreachable);
         assert!(error.text.contains("still `processing` after 1 s"), "{error}");
         assert_eq!(ca.count("/new-order"), orders);
@@ -124,7 +122,7 @@ async fn an_order_that_stays_where_it_is_makes_room_for_another_in_the_end() {
 }
 
 #[tokio::test]
-async fn records_that_nobody_can_remove_any_more_are_told_of_once_and_forgotten() {
+async fn records_that_nobody_can_remove_any_more_are_reported_once_and_forgotten() {
     let ca = Scripted::start(|_| None);
     let source = ca.source();
     let asked = request("a", &["a.example.com"]);
