@@ -98,18 +98,10 @@ pub(crate) trait Issuer: Send + Sync {
 pub(crate) type Issuers = Arc<dyn Fn(&AcmeSource) -> Arc<dyn Issuer> + Send + Sync>;
 
 /// Permit for one of the orders that may be in progress at once. It ends when it is dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub(crate) struct OrderPermit {
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl OrderPermit {
-    pub(crate) fn new(permit: OwnedSemaphorePermit) -> Self {
-        Self {
-            _permit: Some(permit),
-        }
-    }
+    pub(crate) _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A certificate to be ordered.

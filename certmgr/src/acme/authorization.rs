@@ -43,11 +43,6 @@ impl PendingChallenge {
     fn digest(&self) -> [u8; 32] {
         jws::sha256(self.key_authorization.as_bytes())
     }
-
-    /// The name without `*.`, which the TXT record belongs to.
-    fn base(&self) -> &str {
-        self.domain.trim_start_matches("*.")
-    }
 }
 
 impl OrderAttempt<'_> {
@@ -152,7 +147,10 @@ impl OrderAttempt<'_> {
         let mut records = Vec::new();
         for challenge in pending {
             records.push(TxtRecord {
-                name: lookup.challenge_name(challenge.base()).await?,
+                // The record of `*.name` is that of the name.
+                name: lookup
+                    .challenge_name(challenge.domain.trim_start_matches("*."))
+                    .await?,
                 // RFC 8555 §8.4.
                 value: jws::base64(&challenge.digest()),
             });

@@ -75,7 +75,7 @@ impl Shared {
 
     /// Waits until no order is in progress, and lets none begin until the permit is dropped. `None`: the wait takes
     /// longer than [`MAX_DRAIN_WAIT`].
-    async fn no_orders(&self) -> Option<OwnedSemaphorePermit> {
+    async fn wait_for_no_orders(&self) -> Option<OwnedSemaphorePermit> {
         let all = Arc::clone(&self.orders).acquire_many_owned(self.max_orders);
         timeout(MAX_DRAIN_WAIT, all).await.ok()?.ok()
     }
@@ -215,7 +215,7 @@ impl Issuer for Client {
     fn order_permit(&self) -> BoxFuture<'_, OrderPermit> {
         Box::pin(async move {
             let permit = Arc::clone(&self.shared.orders).acquire_owned().await;
-            permit.map(OrderPermit::new).unwrap_or_default()
+            OrderPermit { _permit: permit.ok() }
         })
     }
 
@@ -297,7 +297,7 @@ impl Issuer for Client {
         Box::pin(async move {
             let at = self.ca(ca)?;
             // An order in progress is signed with the old key, which the CA does not know afterwards.
-            let _quiet = self.shared.no_orders().await.ok_or_else(|| {
+            let _all_permits = self.shared.wait_for_no_orders().await.ok_or_else(|| {
                 let text = format!("orders are still under way after {} s", MAX_DRAIN_WAIT.as_secs());
                 IssueError::new(IssueFault::State, text, "try again when they have ended").at(at)
             })?;

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
+use std::iter;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -135,6 +136,10 @@ impl Http {
         body: String,
     ) -> Result<CaResponse, HttpError> {
         let (uri, host) = self.permitted(url)?;
+        let max_bytes = match kind {
+            "authorization" => MAX_AUTHORIZATION_BYTES,
+            _ => MAX_ANSWER_BYTES,
+        };
         let mut request = Request::new(Full::from(body));
         if method == Method::POST {
             request.headers_mut().insert(CONTENT_TYPE, JOSE);
@@ -145,7 +150,7 @@ impl Http {
         failpoint::hit("acme.before", kind);
         #[cfg(test)]
         super::tests::step().await;
-        let exchange = Box::pin(self.exchange(request, &host, max_bytes(kind)));
+        let exchange = Box::pin(self.exchange(request, &host, max_bytes));
         let answer = timeout(CALL_TIMEOUT, exchange).await;
         failpoint::hit("acme.after", kind);
         #[cfg(test)]
@@ -168,12 +173,12 @@ impl Http {
         if url.len() > MAX_URL_BYTES {
             return Err(too_long(url));
         }
-        let uri = url.parse::<Uri>().map_err(|_| astray(url, "is no URL"))?;
+        let uri = url.parse::<Uri>().map_err(|_| forbidden(url, "is no URL"))?;
         if !is_allowed(&uri) {
             return Err(HttpError::NotAllowed(named(url)));
         }
         if let Some(why) = self.home.forbids(&uri) {
-            return Err(astray(url, why));
+            return Err(forbidden(url, why));
         }
         let host = uri.host().unwrap_or_default().to_owned();
         Ok((uri, host))
@@ -206,18 +211,11 @@ impl Http {
     }
 }
 
-fn max_bytes(kind: &str) -> usize {
-    match kind {
-        "authorization" => MAX_AUTHORIZATION_BYTES,
-        _ => MAX_ANSWER_BYTES,
-    }
-}
-
 fn too_long(url: &str) -> HttpError {
-    astray(url, "is longer than 2048 octets")
+    forbidden(url, "is longer than 2048 octets")
 }
 
-fn astray(url: &str, why: &'static str) -> HttpError {
+fn forbidden(url: &str, why: &'static str) -> HttpError {
     let url = named(url);
     HttpError::ForbiddenUrl { url, why }
 }
@@ -232,19 +230,21 @@ fn broken(host: &str, error: &(dyn Error + 'static)) -> HttpError {
 
 /// The reason for which rustls refused the CA's own certificate, if that ended the call.
 fn certificate_error(error: &(dyn Error + 'static)) -> Option<CertificateError> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(rustls::Error::InvalidCertificate(refused)) = error.downcast_ref() {
-            return Some(refused.clone());
-        }
-        // An error of I/O passes over the error in it when it is asked for its source.
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match inner {
+    causes(error).find_map(|error| match error.downcast_ref()? {
+        rustls::Error::InvalidCertificate(refused) => Some(refused.clone()),
+        _ => None,
+    })
+}
+
+/// The error, and its causes. hyper reports what went wrong only in the causes, and an error of I/O passes over the error
+/// in it when it is asked for its source.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(Some(error), |&error| {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),
-        };
-    }
-    None
+        }
+    })
 }
 
 fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, HttpError> {
@@ -261,7 +261,9 @@ fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, HttpError> {
 }
 
 fn roots(file: &Path) -> Result<RootCertStore, HttpError> {
-    let bad = |error: &dyn Error| HttpError::Roots(format!("{}: {}", file.display(), with_causes(error)));
+    let bad = |error: &(dyn Error + 'static)| {
+        HttpError::Roots(format!("{}: {}", file.display(), with_causes(error)))
+    };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).map_err(|error| bad(&error))? {
         let certificate = certificate.map_err(|error| bad(&error))?;
@@ -292,16 +294,13 @@ fn is_this_machine(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// The text of an error with its causes: hyper reports what went wrong only in the causes.
-fn with_causes(error: &dyn Error) -> String {
+/// The text of an error with its causes.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            let _ = write!(text, ": {cause_text}");
+    for cause in causes(error).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let _ = write!(text, ": {cause}");
         }
-        next = cause.source();
     }
     text
 }

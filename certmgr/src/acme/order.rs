@@ -93,11 +93,11 @@ impl AccountSession {
     fn failed_for_good(&self, doing: impl Display) -> impl FnOnce(AcmeError) -> OrderError {
         move |error| {
             let is_refusal = error.is_refusal();
-            let OrderError { error, fate } = self.failed(doing)(error);
-            match fate {
-                OrderFate::Resumable if is_refusal => OrderFate::Dead.after(error),
-                fate => fate.after(error),
+            let mut error = self.failed(doing)(error);
+            if is_refusal && error.fate == OrderFate::Resumable {
+                error.fate = OrderFate::Dead;
             }
+            error
         }
     }
 }
@@ -114,7 +114,7 @@ impl OrderAttempt<'_> {
     pub(super) async fn run(&self) -> Result<Issued, OrderError> {
         let (mut note, mut order) = match self.resume().await? {
             Some(resumed) => resumed,
-            None => self.begin().await?,
+            None => self.place_new().await?,
         };
         let ended = self.complete(&mut note, &mut order).await;
         match ended.as_ref().map_err(|error| error.fate) {
@@ -179,7 +179,7 @@ impl OrderAttempt<'_> {
 
     /// Places a new order, after all checks that are possible before it. The key is on disk before the CA is asked:
     /// that shows, too, that the disk can be written to.
-    async fn begin(&self) -> Result<(Note, AcmeOrder), OrderError> {
+    async fn place_new(&self) -> Result<(Note, AcmeOrder), OrderError> {
         self.check_profile()?;
         self.check_names().await?;
         let key = keys::generate(self.request.key).await?;

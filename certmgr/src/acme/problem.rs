@@ -1,7 +1,6 @@
 //! Problems of a CA (RFC 8555 §6.7) as [`IssueError`]: the fault, the time to come back, and the remedy.
 
 use std::fmt::{Display, Write as _};
-use std::time::Duration;
 
 use certstore::{RemoteText, is_shown};
 use http::StatusCode;
@@ -149,27 +148,23 @@ impl AcmeError {
             _ => remedy_of_class(class).to_owned(),
         };
         let retry_after = head.retry_after.filter(|_| passes(class));
-        IssueError {
-            retry_after: retry_after.map(|wait| self.weighed(wait)),
-            ..IssueError::new(class, format!("cannot {doing}: {text}"), remedy).at(ca)
-        }
-    }
-
-    /// Weighs the wait that an answer asks for. A limit is a problem document of its own type (RFC 8555 §6.6). All
-    /// else may come from a proxy or a balancer, or from a page that stands in for the CA during a repair.
-    fn weighed(&self, wait: Duration) -> RetryAfter {
-        let said_of = match &self.cause {
-            ErrorCause::Problem(problem) if self.is("rateLimited") => limited(problem),
+        // A limit is a problem document of its own type (RFC 8555 §6.6). All else may come from a proxy or a balancer, or
+        // from a page that stands in for the CA during a repair.
+        let subject = match &self.cause {
+            ErrorCause::Problem(problem) if self.is("rateLimited") => subject_of_limit(problem),
             _ => SaidOf::Outage,
         };
-        RetryAfter::new(wait, said_of)
+        IssueError {
+            retry_after: retry_after.map(|wait| RetryAfter::new(wait, subject)),
+            ..IssueError::new(class, format!("cannot {doing}: {text}"), remedy).at(ca)
+        }
     }
 }
 
 /// The subject of a limit. A limit on names has the name, or says that it is about an exact set of names; a limit on
 /// an account or an address of ours has no name in it. (RFC 8555 §6.6 has no field for the subject but the
 /// subproblems.)
-fn limited(problem: &Problem) -> SaidOf {
+fn subject_of_limit(problem: &Problem) -> SaidOf {
     let detail = problem.detail.as_deref().unwrap_or_default();
     let mut named: Vec<String> = detail.split_whitespace().filter_map(name_in).collect();
     named.sort_unstable();
@@ -255,13 +250,13 @@ pub(super) fn problem_text(problem: &Problem) -> String {
     let link = link_in(problem).filter(|_| is_pause(problem));
     let detail = problem.detail.as_deref();
     let short = detail.zip(link).map(|(detail, link)| detail.replace(link, "…"));
-    let mut text = one(short.as_deref().or(detail), problem.r#type.as_deref());
+    let mut text = text_of(short.as_deref().or(detail), problem.r#type.as_deref());
     for (index, part) in problem.subproblems.iter().enumerate() {
         if index == MAX_SUBPROBLEMS {
             let _ = write!(text, "; and {} more", problem.subproblems.len() - index);
             break;
         }
-        let part_text = one(part.detail.as_deref(), part.r#type.as_deref());
+        let part_text = text_of(part.detail.as_deref(), part.r#type.as_deref());
         let _ = match &part.identifier {
             Some(identifier) => write!(
                 text,
@@ -274,7 +269,7 @@ pub(super) fn problem_text(problem: &Problem) -> String {
     text
 }
 
-fn one(detail: Option<&str>, kind: Option<&str>) -> String {
+fn text_of(detail: Option<&str>, kind: Option<&str>) -> String {
     let kind = kind.map(|kind| kind.strip_prefix(NAMESPACE).unwrap_or(kind));
     match (detail, kind) {
         (Some(detail), Some(kind)) => format!("{} ({})", quoted(detail), named(kind)),

@@ -84,10 +84,8 @@ impl Authorization {
 
     /// The reasons for which challenges have failed.
     pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.0
-            .challenges
-            .iter()
-            .filter_map(|challenge| challenge.error.as_ref())
+        let challenges = self.0.challenges.iter();
+        challenges.filter_map(|challenge| challenge.error.as_ref())
     }
 }
 
@@ -119,10 +117,8 @@ impl AccountSession {
             ("profile", profile.as_deref().map(Value::from)),
             ("replaces", replaces.map(Value::from)),
         ];
-        let fields = fields
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)));
-        let payload = fields.collect();
+        let given = |(name, value): (&'static str, Option<Value>)| Some((name, value?));
+        let payload = fields.into_iter().filter_map(given).collect();
         let url = &self.session.directory.new_order;
         let answer = self.post("new-order", url, Some(&payload)).await?;
         let url = answer.location("newOrder")?;

@@ -15,13 +15,9 @@ impl OrderAttempt<'_> {
     /// Checks that the CA has the configured profile: the refusal of the CA would not say which ones it has.
     pub(super) fn check_profile(&self) -> Result<(), IssueError> {
         let offered = &self.account.session.directory.meta.profiles;
-        let Some(wanted) = self
-            .ca()
-            .profile
-            .as_ref()
-            .filter(|wanted| !offered.contains_key(*wanted))
-        else {
-            return Ok(());
+        let wanted = match &self.ca().profile {
+            Some(wanted) if !offered.contains_key(wanted) => wanted,
+            _ => return Ok(()),
         };
         let names: Vec<String> = offered.keys().map(|name| named(name)).collect();
         let offers = match names.as_slice() {

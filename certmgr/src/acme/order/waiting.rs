@@ -27,12 +27,6 @@ const MAX_REASONS: usize = 10;
 /// Backoff between two looks: the time that the CA asks for, within bounds, else twice the one before.
 struct PollBackoff(Duration);
 
-impl Default for PollBackoff {
-    fn default() -> Self {
-        Self(FIRST_POLL_WAIT)
-    }
-}
-
 impl PollBackoff {
     fn next(&mut self, asked: Option<Duration>) -> Duration {
         let least = self.0;
@@ -49,11 +43,11 @@ impl OrderAttempt<'_> {
         status: OrderStatus,
     ) -> Result<(), OrderError> {
         let deadline = Instant::now() + self.client.max_wait;
-        let mut pace = PollBackoff::default();
+        let mut backoff = PollBackoff(FIRST_POLL_WAIT);
         let mut asked = None;
         let mut failed = 0;
         while order.status == status {
-            let wait = pace.next(asked);
+            let wait = backoff.next(asked);
             if Instant::now() + wait > deadline {
                 // Its name in the protocol is that of the variant in lower case.
                 let status = format!("{status:?}").to_lowercase();
@@ -137,11 +131,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_become_rarer_and_the_cas_wish_is_followed_within_bounds() {
-        let mut pace = PollBackoff::default();
-        let waits: Vec<u128> = (0..7).map(|_| pace.next(None).as_millis()).collect();
+    fn looks_become_rarer_and_the_cas_wish_is_applied_within_bounds() {
+        let mut backoff = PollBackoff(FIRST_POLL_WAIT);
+        let waits: Vec<u128> = (0..7).map(|_| backoff.next(None).as_millis()).collect();
         assert_eq!(waits, [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000]);
-        let mut asked = |seconds| pace.next(Some(Duration::from_secs(seconds))).as_secs();
+        let mut asked = |seconds| backoff.next(Some(Duration::from_secs(seconds))).as_secs();
         assert_eq!(asked(0), 5);
         assert_eq!(asked(20), 20);
         // ZeroSSL asks for a day, and is ready within seconds.
