@@ -44,10 +44,9 @@ use crate::pair::{Content, Pair};
 use crate::publish::Publisher;
 use crate::revocations::Revocations;
 use crate::stage::Stage;
-use crate::view::{NextStep, View};
+use crate::view::{LastError, NextStep, View};
 
 use keeping::Keeping;
-use view::Failing;
 
 pub use check::{Summary, Unread, check, unread};
 pub(crate) use leftovers::{Leftover, clear};
@@ -89,7 +88,7 @@ pub(crate) struct Core {
     kept: Kept,
     keeping: Keeping,
     trouble: Trouble,
-    failing: Option<Failing>,
+    failing: Option<LastError>,
     expiry_told: Option<(Fingerprint, Expiry)>,
     last_success_at: Option<UnixTime>,
     /// An operator wants a new certificate now, and no attempt has begun yet.
@@ -239,24 +238,26 @@ impl Core {
         let Some(installed) = self.publisher.install(proved) else {
             return kept.is_ok();
         };
-        if let Some(revocations) = &self.revocations {
-            revocations.wake();
-        }
+        self.wake_revocations();
         self.content = Some(content);
         self.failing = None;
         self.show_state();
         if installed.changed {
-            self.publisher.report(EventKind::Promoted {
-                fingerprint: installed.fingerprint,
-                install: installed.install,
-                names: bundle.names().to_vec(),
-                key_kind: bundle.key_kind(),
-                not_after: bundle.not_after(),
-                warnings: bundle.warnings().to_vec(),
-                took: self.seen_at.elapsed(),
-            });
+            self.report_promoted(installed.install, &bundle);
         }
         self.note_keeping(kept)
+    }
+
+    fn report_promoted(&self, install: u64, bundle: &CertBundle) {
+        self.publisher.report(EventKind::Promoted {
+            fingerprint: bundle.fingerprint(),
+            install,
+            names: bundle.names().to_vec(),
+            key_kind: bundle.key_kind(),
+            not_after: bundle.not_after(),
+            warnings: bundle.warnings().to_vec(),
+            took: self.seen_at.elapsed(),
+        });
     }
 
     /// Runs work that does not need this certificate; meanwhile, carries out commands and applies changes by other
@@ -288,16 +289,11 @@ impl Core {
                 });
             }
         }
-        self.loaded();
+        self.reach_loaded();
     }
 
-    /// Raises the stage to at least `stage`.
-    fn has_reached(&self, stage: Stage) {
-        stage.reach(&self.lines.stage);
-    }
-
-    fn loaded(&self) {
-        self.has_reached(Stage::Loaded);
+    fn reach_loaded(&self) {
+        Stage::Loaded.reach(&self.lines.stage);
     }
 
     /// Shows on admin pages the reason why the newest candidate does not serve.
@@ -314,14 +310,12 @@ impl Core {
 
     /// True if the version is to be revoked, or is: it must not serve again after another one.
     fn is_to_be_revoked(&self, fingerprint: Fingerprint) -> bool {
-        let revocations = self.revocations.as_ref();
-        revocations.is_some_and(|revocations| revocations.is_wanted(fingerprint))
+        (self.revocations.as_ref()).is_some_and(|all| all.is_wanted(fingerprint))
     }
 
     /// True if the version's CA has revoked it.
     fn is_revoked(&self, fingerprint: Fingerprint) -> bool {
-        let revocations = self.revocations.as_ref();
-        revocations.is_some_and(|revocations| revocations.is_revoked(fingerprint))
+        (self.revocations.as_ref()).is_some_and(|all| all.is_revoked(fingerprint))
     }
 
     fn serving(&self) -> Option<Arc<Serving>> {

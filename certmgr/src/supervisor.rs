@@ -2,7 +2,6 @@
 
 mod control;
 mod leftovers;
-mod trust;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use certstore::bundle::MAX_PEM_BYTES;
+use certstore::trust::MAX_TRUST_BYTES;
 use certstore::{CertBundle, Reader, TrustBundle, Writer};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -29,6 +29,7 @@ use crate::revocations::Revocations;
 use crate::source;
 use crate::stage::Stage;
 use crate::state::State;
+use crate::trust::Trust;
 use crate::view::{Revocation, View};
 use crate::watch::Watcher;
 
@@ -58,8 +59,8 @@ pub(crate) fn start_with(
         let issuers = issuers.unwrap_or_else(|| real_issuers(&state, &reader, &ledger, options.max_orders));
         Ordering::new(state, ledger, issuers, reader.clone(), &options, reporter.clone())
     });
-    let ledger = ordering.as_ref().map(Ordering::ledger);
-    let revocations = ordering.as_ref().map(Ordering::revocations);
+    let ledger = ordering.as_ref().map(|all| Arc::clone(&all.ledger));
+    let revocations = ordering.as_ref().map(|all| Arc::clone(&all.revocations));
     let handle = Handle {
         runtime: tokio::runtime::Handle::current(),
         watcher: options.watch.then(Watcher::new).flatten(),
@@ -131,6 +132,24 @@ impl Handle {
         if let Some(revocations) = &self.tasks.revocations {
             // A removed certificate does not serve any more.
             revocations.wake();
+        }
+    }
+
+    /// Makes these the trust bundles. Equal ones are left alone; changed ones are read anew while the old bundle
+    /// stays in force; those no longer named are removed from the store. May be called from any thread.
+    ///
+    /// Certificates that must lead to a bundle's anchors wait for it, and are proved again when it changes.
+    pub fn reload_trust(&self, configs: Vec<TrustConfig>) {
+        let mut tasks = self.tasks.state();
+        let configs = configs.into_iter().map(|config| (config.name.clone(), config));
+        let changed = stop_changed(&mut tasks.trust, configs.collect(), |name, (), config| {
+            self.registry.unregister::<TrustBundle>(name, config.is_none());
+        });
+        for (name, config) in changed {
+            tasks.last_id = tasks.last_id.saturating_add(1);
+            if let Some(running) = self.run_trust(config, tasks.last_id) {
+                tasks.trust.insert(name, running);
+            }
         }
     }
 
@@ -210,6 +229,32 @@ impl Handle {
                 view,
             },
         }
+    }
+
+    /// `None` for a source that cannot have one: CA certificates are not ordered from a CA.
+    fn run_trust(&self, config: TrustConfig, id: u64) -> Option<Running<TrustConfig>> {
+        let source = source::SourceReader::new(
+            &config.source,
+            MAX_TRUST_BYTES,
+            self.options.poll,
+            self.watcher.as_ref(),
+        )?;
+        let publisher = self.registry.register(&config.name, id);
+        let (stage_sender, stage) = watch::channel(Stage::Started);
+        let trust = Trust::new(
+            config.clone(),
+            publisher,
+            self.reader.clone(),
+            Arc::clone(&self.options),
+            stage_sender,
+        );
+        let random = Arc::clone(&self.options.random);
+        Some(Running {
+            config,
+            task: self.runtime.spawn(run_fetched(trust, source, random)),
+            stage,
+            handles: (),
+        })
     }
 }
 

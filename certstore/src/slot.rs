@@ -32,16 +32,6 @@ pub(crate) struct Content<B> {
     pub(crate) refusal: Option<Rejection>,
 }
 
-impl<B> Default for Content<B> {
-    fn default() -> Self {
-        Self {
-            declared: false,
-            serving: None,
-            refusal: None,
-        }
-    }
-}
-
 impl<B> Default for Slots<B> {
     fn default() -> Self {
         Self {
@@ -66,7 +56,11 @@ impl<B> Slots<B> {
         let name: Arc<str> = name.into();
         let slot = Arc::new(Slot {
             name: Arc::clone(&name),
-            content: ArcSwap::default(),
+            content: ArcSwap::from_pointee(Content {
+                declared: false,
+                serving: None,
+                refusal: None,
+            }),
         });
         slots.insert(name, Arc::clone(&slot));
         slot

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::ordered::Ordered;
 use super::prove_pair;
-use super::view::Failing;
 use crate::debounce::Failure;
 use crate::error::Error;
 use crate::event::EventKind;
+use crate::view::LastError;
 
 impl Ordered {
     /// Proves the serving bundle to the anchors in force, which may have changed. It goes on serving; a changed result
@@ -64,7 +64,7 @@ impl Ordered {
             return;
         }
         // The failure of an order is worse.
-        if self.core.failing.as_ref().is_none_or(Failing::is_of_proof) {
+        if self.core.failing.as_ref().is_none_or(LastError::is_of_proof) {
             self.core.note_failing(&failure.error, (self.core.options.now)());
         }
         self.core.show_refusal(&failure.error);

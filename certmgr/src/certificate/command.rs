@@ -48,10 +48,8 @@ impl Core {
 
     /// Makes a kept version serve again, and excludes the one that served.
     async fn roll_back(&mut self, to: Option<&str>) -> Result<Fingerprint, CommandError> {
-        if let Some(revocations) = &self.revocations {
-            // Another process may have noted a wish. If the read fails, the known wishes hold.
-            let _ = revocations.refresh().await;
-        }
+        // Another process may have noted a wish.
+        self.refresh_revocations().await;
         let serving = self.serving().map(|serving| serving.fingerprint());
         let fingerprint = self.find(to, serving)?;
         let Some(version) = self.kept.version(fingerprint) else {
@@ -82,9 +80,7 @@ impl Core {
                 name: self.config.name.clone(),
             });
         }
-        if let Some(revocations) = &self.revocations {
-            revocations.wake();
-        }
+        self.wake_revocations();
         self.content = Some(content);
         self.held = None;
         self.show_state();

@@ -30,10 +30,11 @@ impl Fetched for Core {
 
     async fn start(&mut self) {
         self.restore().await;
-        self.has_reached(match self.serving() {
+        let stage = match self.serving() {
             Some(_) => Stage::Loaded,
             None => Stage::Restored,
-        });
+        };
+        stage.reach(&self.lines.stage);
         if self.config.trust.is_some() {
             // The kept version was proved against other anchors, or against none.
             self.content = None;
@@ -73,7 +74,7 @@ impl Fetched for Core {
             let serving = self.serving().map(|serving| serving.fingerprint());
             self.publisher
                 .report(EventKind::of_source(failure.error, serving));
-            self.loaded();
+            self.reach_loaded();
         }
         if is_unread {
             // While the source cannot be read, the kept version is all there is.

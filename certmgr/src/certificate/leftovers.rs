@@ -70,7 +70,7 @@ impl Leftover {
         sources: &[AcmeSource],
         is_ordered: impl Fn(&str) -> bool,
     ) -> Vec<Self> {
-        let state = ordering.state();
+        let state = &ordering.state;
         let Ok(Ok(names)) = timeout(STATE_DEADLINE, state.store.orders()).await else {
             // Each order reports an error of the state.
             return Vec::new();

@@ -17,7 +17,6 @@ use super::leftovers;
 use super::orders::Orders;
 use super::revocation::leaf_of;
 use super::told::place;
-use super::view::Failing;
 use crate::acme;
 use crate::error::{IssueError, IssueFault};
 use crate::event::{EventKind, order_reason};
@@ -26,7 +25,7 @@ use crate::schedule::{
     self, Advice, Block, Facts, Jitter, Life, MonotonicTime, OrderRecord, Probe, ScheduledAction, Why, later,
 };
 use crate::store::{STATE_DEADLINE, StoreError};
-use crate::view;
+use crate::view::{self, LastError};
 
 /// Longest wait before the schedule is asked again: the clock may have been set.
 pub(super) const LONGEST_REST: Duration = Duration::from_secs(60);
@@ -152,7 +151,7 @@ impl Core {
     pub(crate) async fn run_without_state(mut self) {
         self.restore().await;
         self.tell_expiry();
-        self.loaded();
+        self.reach_loaded();
         let text = "nothing is ordered: keys and orders could not be kept";
         let error = IssueError::new(IssueFault::State, text, "set `state_dir`");
         let now = (self.options.now)();
@@ -181,7 +180,7 @@ impl Ordered {
         self.core.restore().await;
         self.core.tell_expiry();
         // The CA's challenge has to reach us: readiness must not wait for it.
-        self.core.loaded();
+        self.core.reach_loaded();
         let before = before.filter(|before| before.source.challenge != self.orders.source.challenge);
         self.remove_left(before).await;
         loop {
@@ -228,7 +227,7 @@ impl Ordered {
         match removed {
             Ok(true) => {
                 self.course.left = None;
-                if left.shown && self.core.failing.as_ref().is_some_and(Failing::is_of_dns) {
+                if left.shown && self.core.failing.as_ref().is_some_and(LastError::is_of_dns) {
                     self.core.failing = None;
                     self.core.publisher.clear_refusal();
                     self.core.show_state();
@@ -256,7 +255,7 @@ impl Ordered {
             "what an order left behind is still there: {error} ({}); it is tried again",
             error.remedy
         );
-        if self.core.failing.as_ref().is_none_or(Failing::is_of_dns) {
+        if self.core.failing.as_ref().is_none_or(LastError::is_of_dns) {
             self.core.note_failing(&place(error), (self.core.options.now)());
         }
     }
@@ -327,7 +326,12 @@ impl Ordered {
             .await
             .unwrap_or_else(|_| Err(StoreError::hanging(&self.core.config.name)))?;
         let serving = self.core.serving();
-        let life = serving.as_deref().map(|serving| self.life(serving));
+        let life = serving.as_deref().map(|serving| Life {
+            fingerprint: serving.fingerprint(),
+            not_before: serving.bundle().not_before(),
+            not_after: serving.bundle().not_after(),
+            ca: self.ca_of(serving.fingerprint()),
+        });
         let mut counted = record.clone();
         // The floor spares a CA orders for a certificate that exists. One that is to be revoked does not count.
         if let Some(life) = life.filter(|life| self.core.is_to_be_revoked(life.fingerprint)) {
@@ -348,16 +352,6 @@ impl Ordered {
             schedule::next(&known, &self.orders.rules, self.orders.ledger.now()),
             record,
         ))
-    }
-
-    fn life(&self, serving: &Serving) -> Life {
-        let (fingerprint, bundle) = (serving.fingerprint(), serving.bundle());
-        Life {
-            fingerprint,
-            not_before: bundle.not_before(),
-            not_after: bundle.not_after(),
-            ca: self.ca_of(fingerprint),
-        }
     }
 
     /// The position of the CA that issued a kept version.

@@ -19,11 +19,11 @@ use crate::state::State;
 /// The common parts of the orders of all certificates. One in a process. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Ordering {
-    state: State,
-    ledger: Arc<Ledger>,
+    pub(super) state: State,
+    pub(crate) ledger: Arc<Ledger>,
     issuers: Issuers,
     random: Random,
-    revocations: Arc<Revocations>,
+    pub(crate) revocations: Arc<Revocations>,
 }
 
 /// The requirements of one certificate's orders.
@@ -55,18 +55,6 @@ impl Ordering {
             issuers,
             random: Arc::clone(&options.random),
         }
-    }
-
-    pub(crate) fn ledger(&self) -> Arc<Ledger> {
-        Arc::clone(&self.ledger)
-    }
-
-    pub(crate) fn revocations(&self) -> Arc<Revocations> {
-        Arc::clone(&self.revocations)
-    }
-
-    pub(super) fn state(&self) -> &State {
-        &self.state
     }
 
     pub(super) fn issuer(&self, source: &AcmeSource) -> Arc<dyn Issuer> {

@@ -61,6 +61,20 @@ impl Core {
         }
     }
 
+    /// Lets the work on wishes look again at what serves.
+    pub(super) fn wake_revocations(&self) {
+        if let Some(revocations) = &self.revocations {
+            revocations.wake();
+        }
+    }
+
+    /// Reads the wishes of other processes. If the read fails, the known wishes hold.
+    pub(super) async fn refresh_revocations(&self) {
+        if let Some(revocations) = &self.revocations {
+            let _ = revocations.refresh().await;
+        }
+    }
+
     pub(super) fn serves_now(&self, fingerprint: Fingerprint, leave: Leave) {
         if let Some(revocations) = &self.revocations {
             revocations.serves_now(fingerprint, leave);

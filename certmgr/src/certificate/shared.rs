@@ -51,10 +51,8 @@ impl Core {
             Ok(Some((disk, _))) => {
                 self.keeping.seen = stamp;
                 self.keeping.follows |= self.kept.merge(disk);
-                if let Some(revocations) = &self.revocations {
-                    // The reason of the change may be there. If the read fails, the known wishes hold.
-                    let _ = revocations.refresh().await;
-                }
+                // The reason of the change may be there.
+                self.refresh_revocations().await;
                 self.forget_revoked();
                 self.show_state();
             }
@@ -107,9 +105,7 @@ impl Core {
                 self.followed();
                 self.fulfil_wish(fingerprint);
                 self.show_state();
-                if let Some(revocations) = &self.revocations {
-                    revocations.wake();
-                }
+                self.wake_revocations();
                 self.tell_followed(serving, fingerprint, installed.install);
             }
             Err(reason) => self.tell_unfollowed(reason),
@@ -175,16 +171,7 @@ impl Core {
             return self.publisher.report(EventKind::RolledBack { from, to });
         }
         let Some(serving) = self.serving() else { return };
-        let bundle = serving.bundle();
-        self.publisher.report(EventKind::Promoted {
-            fingerprint: to,
-            install,
-            names: bundle.names().to_vec(),
-            key_kind: bundle.key_kind(),
-            not_after: bundle.not_after(),
-            warnings: bundle.warnings().to_vec(),
-            took: self.seen_at.elapsed(),
-        });
+        self.report_promoted(install, serving.bundle());
     }
 
     fn tell_unfollowed(&mut self, reason: Reason) {

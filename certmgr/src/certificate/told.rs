@@ -6,13 +6,12 @@ use tokio::time::Instant;
 use super::Core;
 use super::attempt::{PassedOver, state_fault};
 use super::ordered::{LONGEST_REST, Limited, Ordered, SHORTEST_REST};
-use super::view::Failing;
 use crate::error::{Error, IssueError, IssueFault, Reason};
 use crate::event::{EventKind, order_reason};
 use crate::ledger::Wait;
 use crate::schedule::{self, Block, Why, later};
 use crate::store::StoreError;
-use crate::view::{self, NextStep};
+use crate::view::{self, LastError, NextStep};
 
 /// A renewal that moves by less is not reported again. Seconds.
 const TOLD_APART: u64 = 300;
@@ -95,7 +94,8 @@ impl Ordered {
             Err(_) => (later((self.core.options.now)(), LONGEST_REST), None),
         };
         // No CA was asked, and the state is looked at every minute: the first report holds.
-        if error.class == IssueFault::State && self.core.failing.as_ref().is_some_and(Failing::is_of_state) {
+        if error.class == IssueFault::State && self.core.failing.as_ref().is_some_and(LastError::is_of_state)
+        {
             return self.core.note_failing(&place(error), (self.core.options.now)());
         }
         self.core.tell_failing(error, next, past);

@@ -5,21 +5,11 @@ use std::sync::Arc;
 use certstore::UnixTime;
 
 use super::Core;
-use crate::config::{AcmeSource, CertificateConfig, KeyType, S3Object, Source};
-use crate::error::{Error, ErrorClass, IssueFault};
+use crate::config::{AcmeSource, CertificateConfig, S3Object, Source};
+use crate::error::{Error, IssueFault};
 use crate::view::{AcmeView, Action, LastError, NextStep, Version, View};
 
-/// A lasting failure.
-#[derive(Debug)]
-pub(super) struct Failing {
-    pub(super) since: UnixTime,
-    pub(super) attempts: u32,
-    class: ErrorClass,
-    message: String,
-    remedy: String,
-}
-
-impl Failing {
+impl LastError {
     /// True if the state directory cannot be used.
     pub(super) fn is_of_state(&self) -> bool {
         self.class.as_str() == IssueFault::State.as_str()
@@ -64,10 +54,7 @@ fn acme(source: &AcmeSource) -> AcmeView {
     AcmeView {
         cas: source.cas.iter().map(|one| one.name.clone()).collect(),
         challenge: source.challenge.name(),
-        key: KeyType::ALL
-            .iter()
-            .find(|(_, kind)| *kind == source.key)
-            .map_or("", |(name, _)| name),
+        key: source.key.name(),
         explanation: None,
         next_order: None,
     }
@@ -93,7 +80,7 @@ impl Core {
             None => (now, 1),
         };
         let places = error.places.join(", ");
-        self.failing = Some(Failing {
+        self.failing = Some(LastError {
             since,
             attempts,
             class: error.class(),
@@ -128,13 +115,7 @@ impl Core {
             .map(|version| version.facts.clone())
             .collect();
         view.next = next;
-        view.trouble = self.failing.as_ref().map(|failing| LastError {
-            class: failing.class,
-            message: failing.message.clone(),
-            remedy: failing.remedy.clone(),
-            since: failing.since,
-            attempts: failing.attempts,
-        });
+        view.trouble.clone_from(&self.failing);
         view.last_success_at = self.last_success_at;
     }
 }
