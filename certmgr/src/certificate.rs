@@ -56,7 +56,7 @@ pub(crate) use view::first as first_view;
 
 /// A task's channels to the outside.
 #[derive(Debug)]
-pub(crate) struct Lines {
+pub(crate) struct Channels {
     /// Commands of operators.
     pub(crate) commands: mpsc::Receiver<Command>,
     /// The state that operators see.
@@ -67,8 +67,8 @@ pub(crate) struct Lines {
 
 /// One certificate, and all that its task knows about it whichever way it is renewed.
 ///
-/// The task ([`run_fetched`](crate::fetched::run_fetched) or [`Ordered::run`]) owns it alone; others reach it through [`Lines`]. It promises that
-/// the serving bundle goes on serving if any step fails, that only a proved bundle takes its place, and that commands
+/// The task ([`run_fetched`](crate::fetched::run_fetched) or [`Ordered::run`]) owns it alone; others reach it through
+/// [`Channels`]. It promises that the serving bundle goes on serving if any step fails, that only a proved bundle takes its place, and that commands
 /// are answered during long waits ([`Core::meanwhile`]). Errors do not leave the task: they become events, the view,
 /// and the refusal in the store. The task may be aborted at every `await`: each document on disk stays whole, the next
 /// task continues an order from its note, and a command without an answer ends in
@@ -78,25 +78,25 @@ pub(crate) struct Core {
     publisher: Publisher<CertBundle>,
     reader: Reader,
     options: Arc<Options>,
-    lines: Lines,
+    channels: Channels,
     /// Time at which the change that is examined was seen.
     seen_at: Instant,
     /// Content of the serving pair.
     content: Option<Content>,
     /// Content of an excluded version, once the source has brought it.
-    held: Option<Content>,
+    excluded_content: Option<Content>,
     kept: Kept,
     keeping: Keeping,
     trouble: Trouble,
     failing: Option<LastError>,
-    expiry_told: Option<(Fingerprint, Expiry)>,
+    reported_expiry: Option<(Fingerprint, Expiry)>,
     last_success_at: Option<UnixTime>,
     /// An operator wants a new certificate now, and no attempt has begun yet.
-    asked: bool,
+    renewal_requested: bool,
     /// Time of the last such wish.
-    asked_at: Option<UnixTime>,
+    renewal_requested_at: Option<UnixTime>,
     /// For an ordered certificate: an attempt for a wish has begun, and none has fulfilled it yet.
-    wanted: bool,
+    renewal_pending: bool,
     /// `None`: the certificate is fetched, or there is no state directory.
     orders: Option<Arc<Orders>>,
     /// `None`: there is no state directory.
@@ -106,13 +106,13 @@ pub(crate) struct Core {
 }
 
 /// Result of the examination of a pair.
-enum Found {
+enum Examination {
     /// The pair serves already.
     Unchanged,
     /// An operator rolled back from the pair, or wants it revoked.
     Excluded(Fingerprint, Content),
     /// Another pair, which may serve.
-    New(Box<Candidate>),
+    New(Box<ProvedPair>),
 }
 
 /// Knowledge about a pair's age beside its dates.
@@ -125,7 +125,7 @@ enum Age {
 }
 
 /// A proved pair, which may serve.
-struct Candidate {
+struct ProvedPair {
     proved: Proved,
     pair: Pair,
 }
@@ -138,7 +138,7 @@ impl Core {
         options: Arc<Options>,
         orders: Option<Arc<Orders>>,
         revocations: Option<Arc<Revocations>>,
-        lines: Lines,
+        channels: Channels,
     ) -> Self {
         let trust_changes = publisher.trust_changes();
         Self {
@@ -146,19 +146,19 @@ impl Core {
             publisher,
             reader,
             options,
-            lines,
+            channels,
             seen_at: Instant::now(),
             content: None,
-            held: None,
+            excluded_content: None,
             kept: Kept::default(),
             keeping: Keeping::default(),
             trouble: Trouble::default(),
             failing: None,
-            expiry_told: None,
+            reported_expiry: None,
             last_success_at: None,
-            asked: false,
-            asked_at: None,
-            wanted: false,
+            renewal_requested: false,
+            renewal_requested_at: None,
+            renewal_pending: false,
             orders,
             revocations,
             trust_changes,
@@ -166,24 +166,24 @@ impl Core {
     }
 
     /// Parses and proves, off this thread. A pair that serves already, or is excluded, is not proved again.
-    async fn examine(&self, pair: Pair, age: Age) -> Result<Found, (Reason, Content)> {
+    async fn examine(&self, pair: Pair, age: Age) -> Result<Examination, (Reason, Content)> {
         let content = pair.content();
         if self.content == Some(content) {
-            return Ok(Found::Unchanged);
+            return Ok(Examination::Unchanged);
         }
         let mut requirements = match self.requirements() {
             Ok(requirements) => requirements,
             Err(reason) => return Err((reason, content)),
         };
         let now = (self.options.now)();
-        let held = self.kept.excluded().to_vec();
+        let excluded = self.kept.excluded().to_vec();
         let revocations = self.revocations.clone();
         let ended = blocking::prove(move || {
             let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
             let fingerprint = bundle.fingerprint();
             let is_wanted = |revocations: Arc<Revocations>| revocations.is_wanted(fingerprint);
-            if held.contains(&hex(fingerprint)) || revocations.is_some_and(is_wanted) {
-                return Ok(Found::Excluded(fingerprint, content));
+            if excluded.contains(&hex(fingerprint)) || revocations.is_some_and(is_wanted) {
+                return Ok(Examination::Excluded(fingerprint, content));
             }
             let serving = requirements
                 .serving
@@ -194,7 +194,7 @@ impl Core {
             requirements.allow_rollback |=
                 age == Age::Newest && serving.is_some_and(|at| bundle.not_before() < at);
             let proved = prove(bundle, &requirements, now)?;
-            Ok(Found::New(Box::new(Candidate { proved, pair })))
+            Ok(Examination::New(Box::new(ProvedPair { proved, pair })))
         });
         ended
             .await
@@ -221,8 +221,8 @@ impl Core {
     }
 
     /// Keeps the pair on disk, makes it serve, and reports it. True if it is kept; it serves in any case.
-    async fn promote(&mut self, candidate: Candidate, origin: Origin) -> bool {
-        let Candidate { proved, pair } = candidate;
+    async fn promote(&mut self, candidate: ProvedPair, origin: Origin) -> bool {
+        let ProvedPair { proved, pair } = candidate;
         let bundle = Arc::clone(proved.bundle());
         let content = pair.content();
         let version = Version::new(
@@ -269,17 +269,17 @@ impl Core {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                Some(command) = self.lines.commands.recv() => self.obey(command).await,
+                Some(command) = self.channels.commands.recv() => self.carry_out(command).await,
                 () = sleep_until(look) => self.look_again().await,
             }
         }
     }
 
     /// Notes that the source holds the serving pair.
-    fn well(&mut self) {
+    fn note_success(&mut self) {
         self.last_success_at = Some((self.options.now)());
         self.failing = None;
-        self.wanted = false;
+        self.renewal_pending = false;
         self.show_state();
         if self.trouble.end() {
             self.publisher.clear_refusal();
@@ -293,7 +293,7 @@ impl Core {
     }
 
     fn reach_loaded(&self) {
-        Stage::Loaded.reach(&self.lines.stage);
+        Stage::Loaded.reach(&self.channels.stage);
     }
 
     /// Shows on admin pages the reason why the newest candidate does not serve.
@@ -305,7 +305,7 @@ impl Core {
     }
 
     fn show(&self, next: NextStep) {
-        self.lines.view.send_modify(|view| self.update(view, next));
+        self.channels.view.send_modify(|view| self.update(view, next));
     }
 
     /// True if the version is to be revoked, or is: it must not serve again after another one.

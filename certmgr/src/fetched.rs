@@ -36,7 +36,7 @@ pub(crate) trait Fetched: Send {
     }
 
     /// Examines the content of the source. Another bundle that may serve is kept, put into use and reported.
-    fn take(&mut self, content: Pair) -> impl Future<Output = Result<(), (Reason, Content)>> + Send;
+    fn apply(&mut self, content: Pair) -> impl Future<Output = Result<(), (Reason, Content)>> + Send;
 
     /// Notes a failure, and reports it once it has lasted: a writer may be half-way.
     fn fail(&mut self, failure: Failure) -> impl Future<Output = ()> + Send;
@@ -45,7 +45,7 @@ pub(crate) trait Fetched: Send {
     fn report_age(&mut self);
 
     /// Waits for a hint that the source has changed, which gives the instant of the change, but for `wait` at most.
-    fn rest(
+    fn wait(
         &mut self,
         hint: impl Future<Output = Instant> + Send + Unpin,
         wait: Duration,
@@ -60,7 +60,7 @@ pub(crate) async fn run_fetched(mut subject: impl Fetched, mut source: SourceRea
     loop {
         let failure = match subject.wait_for(Box::pin(source.read())).await {
             Err(error) => Some(Failure::new(error, None)),
-            Ok(content) => subject.take(content).await.err().map(|(reason, content)| {
+            Ok(content) => subject.apply(content).await.err().map(|(reason, content)| {
                 let places = source.places_of(reason.part());
                 let reason = reason.held_in(subject.source());
                 Failure::new(Error { places, reason }, Some(content))
@@ -74,6 +74,6 @@ pub(crate) async fn run_fetched(mut subject: impl Fetched, mut source: SourceRea
         let retry = subject.trouble().next_retry();
         let retry = retry.map(|retry| subject.source().retry(retry));
         let wait = retry.unwrap_or(poll).min(poll);
-        subject.rest(pin!(source.hint()), wait, poll).await;
+        subject.wait(pin!(source.hint()), wait, poll).await;
     }
 }

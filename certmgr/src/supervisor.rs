@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::acme::{self, Issuers};
-use crate::certificate::{Core, Leftover, Lines, Ordered, Ordering, Orders, first_view};
+use crate::certificate::{Channels, Core, Leftover, Ordered, Ordering, Orders, first_view};
 use crate::command::{Command, CommandError, MAX_COMMANDS, Reply};
 use crate::config::{CertificateConfig, Source, TrustConfig};
 use crate::event::{Event, Reporter};
@@ -196,7 +196,7 @@ impl Handle {
             Arc::clone(&self.options),
             orders.clone(),
             self.tasks.revocations.clone(),
-            Lines {
+            Channels {
                 commands: received,
                 view: view_sender,
                 stage: stage_sender,

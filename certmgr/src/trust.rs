@@ -29,11 +29,11 @@ use crate::publish::Publisher;
 use crate::stage::Stage;
 use crate::store::{Document, disk};
 
-use age::{Ageing, What};
+use age::{Ageing, EndingPart};
 use keeping::Keeping;
 
 /// Longest time between two looks at the age of the bundle in force, however seldom its source is read.
-const LONGEST_REST: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// One trust bundle and all that its task knows about it.
 pub(crate) struct Trust {
@@ -54,7 +54,7 @@ pub(crate) struct Trust {
 }
 
 /// A checked bundle, which may come into force.
-struct Candidate {
+struct ProvedTexts {
     proved: ProvedTrust,
     texts: Pair,
 }
@@ -73,7 +73,7 @@ impl Fetched for Trust {
         Stage::Restored.reach(&self.stage);
     }
 
-    async fn take(&mut self, texts: Pair) -> Result<(), (Reason, Content)> {
+    async fn apply(&mut self, texts: Pair) -> Result<(), (Reason, Content)> {
         let content = texts.content();
         let candidate = match self.content {
             Some(in_force) if in_force == content => None,
@@ -88,7 +88,7 @@ impl Fetched for Trust {
         };
         if is_in_force {
             self.content = Some(content);
-            self.well();
+            self.note_success();
         }
         Ok(())
     }
@@ -119,7 +119,7 @@ impl Fetched for Trust {
         self.ageing = ageing;
     }
 
-    async fn rest(
+    async fn wait(
         &mut self,
         mut hint: impl Future<Output = Instant> + Send + Unpin,
         wait: Duration,
@@ -132,7 +132,7 @@ impl Fetched for Trust {
                     self.seen_at = seen_at;
                     return;
                 }
-                () = sleep_until(next.min(Instant::now() + LONGEST_REST)) => self.report_age(),
+                () = sleep_until(next.min(Instant::now() + MAX_WAIT)) => self.report_age(),
             }
         }
         self.seen_at = Instant::now();
@@ -163,7 +163,7 @@ impl Trust {
 
     /// Parses and checks, off this thread. `None`: the texts are in force already. Then their dates are not checked: the
     /// bundle would not be removed for them either.
-    async fn examine(&self, texts: Pair) -> Result<Option<Box<Candidate>>, Reason> {
+    async fn examine(&self, texts: Pair) -> Result<Option<Box<ProvedTexts>>, Reason> {
         let (in_force, revocation, now) = (self.bundle(), self.config.revocation, (self.options.now)());
         let examined = blocking::prove(move || {
             let proved = TrustBundle::restore(&texts.chain, &texts.key, revocation)?;
@@ -174,7 +174,7 @@ impl Trust {
             if let Some(in_force) = in_force {
                 proved = proved.not_older_than(&in_force)?;
             }
-            Ok(Some(Box::new(Candidate { proved, texts })))
+            Ok(Some(Box::new(ProvedTexts { proved, texts })))
         });
         examined
             .await
@@ -183,8 +183,8 @@ impl Trust {
 
     /// Keeps the bundle on disk, puts it into force, and reports it. False if a reload has replaced this task, which is
     /// about to be aborted.
-    async fn promote(&mut self, candidate: Candidate) -> bool {
-        let Candidate { proved, texts } = candidate;
+    async fn promote(&mut self, candidate: ProvedTexts) -> bool {
+        let ProvedTexts { proved, texts } = candidate;
         let bundle = Arc::clone(proved.bundle());
         let kept = self.put_on_disk(bundle.fingerprint(), &texts).await;
         let Some(installed) = self.publisher.install(proved) else {
@@ -206,7 +206,7 @@ impl Trust {
     }
 
     /// Notes that the source holds the bundle in force.
-    fn well(&mut self) {
+    fn note_success(&mut self) {
         // A refusal of an earlier task, too.
         self.publisher.clear_refusal();
         if self.trouble.end()
@@ -244,9 +244,9 @@ pub fn kept_trust(state_dir: &Path, config: &TrustConfig) -> Option<Arc<TrustBun
 fn event_of(ageing: &Ageing) -> EventKind {
     let (next_update, not_after) = (ageing.ends_at, ageing.ends_at);
     match (ageing.what.clone(), ageing.expiry) {
-        (What::List(issuer), Expiry::Soon) => EventKind::ListDue { issuer, next_update },
-        (What::List(issuer), Expiry::Past) => EventKind::ListOverdue { issuer, next_update },
-        (What::LastCa(last), Expiry::Soon) => EventKind::CasExpireSoon { last, not_after },
-        (What::LastCa(last), Expiry::Past) => EventKind::CasExpired { last, not_after },
+        (EndingPart::List(issuer), Expiry::Soon) => EventKind::ListDue { issuer, next_update },
+        (EndingPart::List(issuer), Expiry::Past) => EventKind::ListOverdue { issuer, next_update },
+        (EndingPart::LastCa(last), Expiry::Soon) => EventKind::CasExpireSoon { last, not_after },
+        (EndingPart::LastCa(last), Expiry::Past) => EventKind::CasExpired { last, not_after },
     }
 }

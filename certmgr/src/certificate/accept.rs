@@ -5,9 +5,9 @@ use std::time::Duration;
 use certstore::{CertBundle, ProveError, UnixTime};
 use tokio::time::Instant;
 
-use super::attempt::Arrived;
-use super::ordered::{LONGEST_REST, Left, Ordered, SHORTEST_REST};
-use super::{Age, Found};
+use super::attempt::IssuedChain;
+use super::ordered::{MAX_WAIT, MIN_ROUND_INTERVAL, Ordered, Remains};
+use super::{Age, Examination};
 use crate::error::{Error, IssueError, IssueFault, Reason};
 use crate::event::EventKind;
 use crate::kept::Origin;
@@ -15,62 +15,62 @@ use crate::store::StoreError;
 use crate::view;
 
 /// Longest wait for a chain that is not valid yet. By then our clock is set right, or the CA's is wrong.
-const LONGEST_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_POSTPONEMENT: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Ordered {
     /// Proves a chain from a CA, and makes it serve. One that cannot be proved yet is held, never ordered again.
-    pub(super) async fn accept(&mut self, mut arrived: Box<Arrived>) {
-        let pair = arrived.issued.pair.clone();
+    pub(super) async fn accept(&mut self, mut chain: Box<IssuedChain>) {
+        let pair = chain.issued.pair.clone();
         let not_before = CertBundle::parse(&pair.chain, &pair.key)
             .ok()
             .map(|bundle| bundle.not_before());
         match self.core.examine(pair, Age::Newest).await {
-            Ok(Found::New(candidate)) => {
-                let ca = self.orders.source.cas.get(arrived.ca);
+            Ok(Examination::New(candidate)) => {
+                let ca = self.orders.source.cas.get(chain.ca);
                 let origin = Origin {
                     ca: ca.map(|ca| ca.directory.clone()),
-                    order: Some(arrived.issued.order.clone()),
+                    order: Some(chain.issued.order.clone()),
                 };
                 let kept = self.core.promote(*candidate, origin).await;
-                self.note_issued(&mut arrived, not_before).await;
+                self.note_issued(&mut chain, not_before).await;
                 if kept {
-                    self.forget_order().await;
+                    self.remove_order_note().await;
                 } else {
-                    self.course.undone = true;
+                    self.course.note_remains = true;
                 }
                 // This order fulfils a wish that came during it.
-                self.core.asked = false;
-                self.core.well();
+                self.core.renewal_requested = false;
+                self.core.note_success();
             }
-            Ok(Found::Unchanged | Found::Excluded(..)) => {
-                self.note_issued(&mut arrived, not_before).await;
-                self.forget_order().await;
+            Ok(Examination::Unchanged | Examination::Excluded(..)) => {
+                self.note_issued(&mut chain, not_before).await;
+                self.remove_order_note().await;
                 self.core.publisher.clear_refusal();
-                self.core.well();
+                self.core.note_success();
             }
-            Err((reason, _)) if may_be_proved_later(&reason, arrived.held_since) => {
-                self.note_issued(&mut arrived, not_before).await;
-                self.hold(arrived, reason);
+            Err((reason, _)) if may_be_proved_later(&reason, chain.postponed_since) => {
+                self.note_issued(&mut chain, not_before).await;
+                self.postpone(chain, reason);
             }
             Err((reason, _)) => {
                 let text = format!("what it issued may not serve: {reason}");
                 let mut error = IssueError::new(IssueFault::Certificate, text, reason.remedy_at_ca());
-                error.ca = self.orders.ca_name(arrived.ca);
-                if let Some(attempt) = arrived.attempt.take() {
+                error.ca = self.orders.ca_name(chain.ca);
+                if let Some(attempt) = chain.attempt.take() {
                     note(
                         self.orders.ledger.failed(attempt, &error).await,
                         &self.core.config.name,
                     );
                 }
-                self.forget_order().await;
-                self.fail_go(error).await;
+                self.remove_order_note().await;
+                self.fail_round(error).await;
             }
         }
     }
 
-    fn hold(&mut self, mut arrived: Box<Arrived>, reason: Reason) {
+    fn postpone(&mut self, mut chain: Box<IssuedChain>, reason: Reason) {
         let error = Error {
-            places: vec![self.orders.ca_name(arrived.ca)],
+            places: vec![self.orders.ca_name(chain.ca)],
             reason,
         };
         self.core.note_failing(&error, (self.core.options.now)());
@@ -80,19 +80,19 @@ impl Ordered {
             _ => "what was issued is not valid yet by our clock",
         };
         self.show_now(view::Action::Hold, why);
-        let rest = until_valid(&error.reason).unwrap_or(LONGEST_REST.min(self.orders.rules.first_retry));
+        let rest = until_valid(&error.reason).unwrap_or(MAX_WAIT.min(self.orders.rules.first_retry));
         // Clocks differ by seconds: a hold that passes within one rest is not reported.
-        if rest >= LONGEST_REST && !std::mem::replace(&mut self.course.told.holding, true) {
+        if rest >= MAX_WAIT && !std::mem::replace(&mut self.course.reports.holding, true) {
             self.core.publisher.report(EventKind::Holding { error });
         }
-        arrived.held_since.get_or_insert_with(Instant::now);
+        chain.postponed_since.get_or_insert_with(Instant::now);
         self.course.not_before = Some(Instant::now() + rest);
-        self.course.holding = Some(arrived);
+        self.course.postponed = Some(chain);
     }
 
-    async fn note_issued(&self, arrived: &mut Arrived, not_before: Option<UnixTime>) {
+    async fn note_issued(&self, chain: &mut IssuedChain, not_before: Option<UnixTime>) {
         let not_before = not_before.unwrap_or_else(|| (self.core.options.now)());
-        if let Some(attempt) = arrived.attempt.take() {
+        if let Some(attempt) = chain.attempt.take() {
             note(
                 self.orders.ledger.issued(attempt, not_before).await,
                 &self.core.config.name,
@@ -102,12 +102,12 @@ impl Ordered {
 
     /// Removes the note of a finished order. If it stays, the next round finds the order finished; TXT records that
     /// stay are removed later.
-    pub(super) async fn forget_order(&mut self) {
+    pub(super) async fn remove_order_note(&mut self) {
         let Err(error) = self.orders.issuer.done(&self.core.config.name).await else {
             return;
         };
         if error.class == IssueFault::Dns {
-            self.course.left = Some(Left::new(Instant::now(), self.orders.rules.first_retry));
+            self.course.remains = Some(Remains::new(Instant::now(), self.orders.rules.first_retry));
             return;
         }
         tracing::warn!(
@@ -118,11 +118,11 @@ impl Ordered {
 }
 
 /// True if nothing is wrong with the chain itself: time, or our own next step, will make it provable. A chain of a CA
-/// that dates far ahead is not held beyond [`LONGEST_HOLD`].
-fn may_be_proved_later(reason: &Reason, held_since: Option<Instant>) -> bool {
+/// that dates far ahead is not held beyond [`MAX_POSTPONEMENT`].
+fn may_be_proved_later(reason: &Reason, postponed_since: Option<Instant>) -> bool {
     match reason {
         Reason::Prove(ProveError::NotYetValid { .. }) => {
-            held_since.is_none_or(|since| since.elapsed() < LONGEST_HOLD)
+            postponed_since.is_none_or(|since| since.elapsed() < MAX_POSTPONEMENT)
         }
         Reason::NoAnchors { .. } | Reason::Internal(_) => true,
         _ => false,
@@ -134,7 +134,7 @@ fn until_valid(reason: &Reason) -> Option<Duration> {
     match reason {
         Reason::Prove(ProveError::NotYetValid { not_before, now }) => {
             let left = Duration::from_secs(not_before.as_secs().saturating_sub(now.as_secs()));
-            Some(left.clamp(SHORTEST_REST, LONGEST_REST))
+            Some(left.clamp(MIN_ROUND_INTERVAL, MAX_WAIT))
         }
         _ => None,
     }

@@ -31,7 +31,7 @@ impl Ordered {
         let now = (self.core.options.now)();
         let content = Some(version.content());
         match prove_pair(version.pair.clone(), requirements, now).await {
-            Ok(_) => self.leads_there(),
+            Ok(_) => self.note_anchors_reached(),
             Err(reason) => {
                 let from = self.ca_of(serving.fingerprint());
                 let place = from.map_or_else(|| "what serves".to_owned(), |ca| self.orders.ca_name(ca));
@@ -39,12 +39,12 @@ impl Ordered {
                     places: vec![place],
                     reason,
                 };
-                self.leads_elsewhere(*Failure::new(error, content));
+                self.report_anchors_missed(*Failure::new(error, content));
             }
         }
     }
 
-    fn leads_there(&mut self) {
+    fn note_anchors_reached(&mut self) {
         if !self.core.trouble.end() {
             return;
         }
@@ -58,7 +58,7 @@ impl Ordered {
         }
     }
 
-    fn leads_elsewhere(&mut self, failure: Failure) {
+    fn report_anchors_missed(&mut self, failure: Failure) {
         // The pair is whole: no writer is waited for.
         if !self.core.trouble.note(&failure, Instant::now(), Duration::ZERO) {
             return;

@@ -27,7 +27,7 @@ const STATE_REMEDY: &str =
 
 /// Facts known before the round.
 #[derive(Debug)]
-pub(super) struct Before {
+pub(super) struct RoundFacts {
     /// DER of the serving leaf, and the position of its CA.
     pub(super) replaces: Option<(usize, Vec<u8>)>,
     /// Fingerprints of the kept versions, as far as this process knows.
@@ -41,9 +41,9 @@ pub(super) struct Before {
 }
 
 /// End of the round.
-pub(super) enum Outcome {
+pub(super) enum RoundOutcome {
     /// A chain from a CA, not proved yet.
-    Arrived(Box<Arrived>),
+    Issued(Box<IssuedChain>),
     /// Another process has renewed the certificate meanwhile.
     Elsewhere,
     /// Another process is ordering it, or another certificate for the same names; or was a moment ago.
@@ -55,7 +55,7 @@ pub(super) enum Outcome {
 }
 
 /// A chain from a CA, and the right to act on it.
-pub(super) struct Arrived {
+pub(super) struct IssuedChain {
     pub(super) issued: Issued,
     /// Position of the CA.
     pub(super) ca: usize,
@@ -66,7 +66,7 @@ pub(super) struct Arrived {
     /// Beginning of the round.
     pub(super) began: Instant,
     /// Instant since which the chain waits, for it cannot be proved yet.
-    pub(super) held_since: Option<Instant>,
+    pub(super) postponed_since: Option<Instant>,
     /// Held until the chain is dealt with, so that no other process orders meanwhile.
     pub(super) _leases: [Guard; 2],
 }
@@ -79,30 +79,30 @@ pub(super) enum PassedOver {
 }
 
 /// Runs one round. `_permit` is held until its end.
-pub(super) async fn run(orders: Arc<Orders>, before: Before, _permit: OrderPermit) -> Outcome {
-    round(&orders, &before).await.unwrap_or_else(Outcome::Failed)
+pub(super) async fn run(orders: Arc<Orders>, before: RoundFacts, _permit: OrderPermit) -> RoundOutcome {
+    round(&orders, &before).await.unwrap_or_else(RoundOutcome::Failed)
 }
 
-async fn round(orders: &Arc<Orders>, before: &Before) -> Result<Outcome, IssueError> {
+async fn round(orders: &Arc<Orders>, before: &RoundFacts) -> Result<RoundOutcome, IssueError> {
     let began = Instant::now();
     let (name, source) = (orders.config.name.as_str(), &orders.source);
     let (domains, key) = (&orders.config.domains, source.key);
     let names = lease_of(domains, key);
     let Some(leases) = within(STATE_DEADLINE, name, leases(orders, &names)).await? else {
-        return Ok(Outcome::Busy);
+        return Ok(RoundOutcome::Busy);
     };
     // Acquire, look again, then act: the plan's knowledge may be old.
     let record = orders.ledger.record(domains, key, &source.cas);
     let record = within(LEDGER_DEADLINE, name, record).await?;
     if record.last_issued.map(|last| last.at) != before.issued_at {
-        return Ok(Outcome::Busy);
+        return Ok(RoundOutcome::Busy);
     }
     let document = Document::Certificate(name.to_owned());
     match load(Arc::clone(&orders.state.store), &document).await {
         Ok(Some((kept, _))) => {
             let newest = kept.versions.first().map(Version::fingerprint);
             if newest.is_some_and(|newest| !before.fingerprints.contains(&newest)) {
-                return Ok(Outcome::Elsewhere);
+                return Ok(RoundOutcome::Elsewhere);
             }
         }
         // A broken document is reported at the start, and does not prevent an order.
@@ -116,13 +116,13 @@ async fn round(orders: &Arc<Orders>, before: &Before) -> Result<Outcome, IssueEr
     for (position, ca) in source.cas.iter().enumerate() {
         match ask(orders, position, ca, before).await? {
             Ok((issued, attempt)) => {
-                return Ok(Outcome::Arrived(Box::new(Arrived {
+                return Ok(RoundOutcome::Issued(Box::new(IssuedChain {
                     issued,
                     ca: position,
                     attempt: Some(attempt),
                     passed_over,
                     began,
-                    held_since: None,
+                    postponed_since: None,
                     _leases: leases,
                 })));
             }
@@ -145,7 +145,7 @@ async fn round(orders: &Arc<Orders>, before: &Before) -> Result<Outcome, IssueEr
     }
     match (failure, shortest) {
         (Some(failure), _) => Err(failure),
-        (None, Some(wait)) => Ok(Outcome::Limited(wait)),
+        (None, Some(wait)) => Ok(RoundOutcome::Limited(wait)),
         (None, None) => Err(IssueError::new(
             IssueFault::Configuration,
             "no CA is configured",
@@ -181,7 +181,7 @@ async fn ask(
     orders: &Arc<Orders>,
     position: usize,
     ca: &Ca,
-    before: &Before,
+    before: &RoundFacts,
 ) -> Result<Result<(Issued, Attempt), PassedOver>, IssueError> {
     let name = orders.config.name.as_str();
     let replaces = before.replaces.as_ref().filter(|(from, _)| *from == position);
@@ -199,7 +199,7 @@ async fn ask(
         Err(NotNow::Wait(wait)) => return Ok(Err(PassedOver::Limited(wait))),
         Err(NotNow::Store(error)) => return Err(state_fault(&error)),
     };
-    request.limiter = Some(Arc::new(Noting {
+    request.limiter = Some(Arc::new(AttemptLimiter {
         orders: Arc::clone(orders),
         ca: ca.clone(),
         noted: attempt.noted(),
@@ -229,13 +229,13 @@ async fn ask(
 }
 
 /// The note of an attempt in the ledger, whose kind may turn out to be another one.
-struct Noting {
+struct AttemptLimiter {
     orders: Arc<Orders>,
     ca: Ca,
     noted: Noted,
 }
 
-impl OrderLimiter for Noting {
+impl OrderLimiter for AttemptLimiter {
     fn permit(&self, replacing: bool) -> BoxFuture<'_, Result<(), IssueError>> {
         Box::pin(async move {
             let kind = match replacing {
@@ -267,9 +267,9 @@ impl OrderLimiter for Noting {
     }
 }
 
-impl fmt::Debug for Noting {
+impl fmt::Debug for AttemptLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Noting").field(&self.noted).finish()
+        f.debug_tuple("AttemptLimiter").field(&self.noted).finish()
     }
 }
 

@@ -9,11 +9,11 @@ use crate::event::EventKind;
 use crate::kept::Version;
 
 impl Core {
-    pub(super) async fn obey(&mut self, command: Command) {
+    pub(super) async fn carry_out(&mut self, command: Command) {
         // The caller may be gone, and nobody else wants the answer.
         match command {
             Command::Renew(reply) => {
-                self.ask();
+                self.request_renewal();
                 let _ = reply.send(Ok(()));
             }
             Command::Rollback { to, reply } => {
@@ -41,9 +41,9 @@ impl Core {
     }
 
     /// Notes that an operator wants a new certificate.
-    pub(super) fn ask(&mut self) {
-        self.asked = true;
-        self.asked_at = Some((self.options.now)());
+    pub(super) fn request_renewal(&mut self) {
+        self.renewal_requested = true;
+        self.renewal_requested_at = Some((self.options.now)());
     }
 
     /// Makes a kept version serve again, and excludes the one that served.
@@ -82,7 +82,7 @@ impl Core {
         }
         self.wake_revocations();
         self.content = Some(content);
-        self.held = None;
+        self.excluded_content = None;
         self.show_state();
         self.publisher.report(EventKind::RolledBack {
             from: serving,

@@ -26,10 +26,10 @@ impl Core {
         let Some(expiry) = Expiry::of(bundle.not_before(), not_after, now, last_part) else {
             return;
         };
-        if self.expiry_told == Some((fingerprint, expiry)) {
+        if self.reported_expiry == Some((fingerprint, expiry)) {
             return;
         }
-        self.expiry_told = Some((fingerprint, expiry));
+        self.reported_expiry = Some((fingerprint, expiry));
         let remedy = match self.config.source {
             Source::Acme(_) => "see what is told of its renewal",
             _ => "put a new pair in place",

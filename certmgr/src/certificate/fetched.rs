@@ -5,7 +5,7 @@ use std::time::Duration;
 use certstore::Fingerprint;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Age, Core, Found, Origin};
+use super::{Age, Core, Examination, Origin};
 use crate::config::Source;
 use crate::debounce::{Failure, Trouble};
 use crate::error::Reason;
@@ -34,7 +34,7 @@ impl Fetched for Core {
             Some(_) => Stage::Loaded,
             None => Stage::Restored,
         };
-        stage.reach(&self.lines.stage);
+        stage.reach(&self.channels.stage);
         if self.config.trust.is_some() {
             // The kept version was proved against other anchors, or against none.
             self.content = None;
@@ -45,14 +45,14 @@ impl Fetched for Core {
         self.meanwhile(reading).await
     }
 
-    async fn take(&mut self, content: Pair) -> Result<(), (Reason, Content)> {
+    async fn apply(&mut self, content: Pair) -> Result<(), (Reason, Content)> {
         match self.examine(content, Age::Any).await? {
-            Found::Unchanged => self.unchanged().await,
-            Found::Excluded(fingerprint, content) => self.leave(fingerprint, content),
-            Found::New(candidate) => {
+            Examination::Unchanged => self.unchanged().await,
+            Examination::Excluded(fingerprint, content) => self.report_excluded(fingerprint, content),
+            Examination::New(candidate) => {
                 self.promote(*candidate, Origin::default()).await;
-                self.asked = false;
-                self.well();
+                self.renewal_requested = false;
+                self.note_success();
             }
         }
         Ok(())
@@ -62,7 +62,7 @@ impl Fetched for Core {
         let is_unread = failure.content.is_none();
         let now = (self.options.now)();
         self.note_failing(&failure.error, now);
-        if std::mem::take(&mut self.asked) {
+        if std::mem::take(&mut self.renewal_requested) {
             self.trouble.tell_again();
         }
         let mut settle = self.config.source.settle(self.options.settle);
@@ -86,7 +86,7 @@ impl Fetched for Core {
         self.tell_expiry();
     }
 
-    async fn rest(
+    async fn wait(
         &mut self,
         mut hint: impl Future<Output = Instant> + Send + Unpin,
         wait: Duration,
@@ -107,9 +107,9 @@ impl Fetched for Core {
                     self.content = None;
                     break;
                 }
-                Some(command) = self.lines.commands.recv() => {
-                    self.obey(command).await;
-                    if self.asked {
+                Some(command) = self.channels.commands.recv() => {
+                    self.carry_out(command).await;
+                    if self.renewal_requested {
                         break;
                     }
                     self.show_next_read(next.saturating_duration_since(Instant::now()), poll);
@@ -124,27 +124,27 @@ impl Fetched for Core {
 impl Core {
     async fn unchanged(&mut self) {
         self.keep_again().await;
-        if std::mem::take(&mut self.asked)
+        if std::mem::take(&mut self.renewal_requested)
             && let Some(serving) = self.serving()
         {
             self.publisher.report(EventKind::Unchanged {
                 fingerprint: serving.fingerprint(),
             });
         }
-        self.well();
+        self.note_success();
     }
 
     /// Leaves in the source a version that an operator rolled back from, or wants revoked.
-    fn leave(&mut self, fingerprint: Fingerprint, content: Content) {
-        let known = self.held.replace(content) == Some(content);
-        if !known || self.asked {
-            self.asked = false;
+    fn report_excluded(&mut self, fingerprint: Fingerprint, content: Content) {
+        let known = self.excluded_content.replace(content) == Some(content);
+        if !known || self.renewal_requested {
+            self.renewal_requested = false;
             self.publisher.report(EventKind::Excluded {
                 fingerprint,
                 to_be_revoked: self.is_to_be_revoked(fingerprint),
             });
         }
-        self.well();
+        self.note_success();
     }
 
     fn show_next_read(&self, wait: Duration, poll: Duration) {

@@ -36,9 +36,9 @@ pub(super) struct Keeping {
     pub(super) seen: Option<Stamp>,
     pub(super) looked_at: Instant,
     /// Another process has put another version first, and it has not been dealt with.
-    pub(super) follows: bool,
+    pub(super) other_is_first: bool,
     /// It was reported that this version cannot be applied.
-    pub(super) unfollowed_told: bool,
+    pub(super) not_applied_reported: bool,
 }
 
 impl Default for Keeping {
@@ -51,8 +51,8 @@ impl Default for Keeping {
             writing: Writing::default(),
             seen: None,
             looked_at: Instant::now(),
-            follows: false,
-            unfollowed_told: false,
+            other_is_first: false,
+            not_applied_reported: false,
         }
     }
 }
@@ -71,7 +71,7 @@ impl Core {
             let known = known.filter(|version| version.coverage(&self.config.domains) == Coverage::Whole);
             self.content = self.content.or(known.map(Version::content));
             let newer = |first: &Version| first.facts.not_before > serving.bundle().not_before();
-            self.keeping.follows = self.kept.versions.first().is_some_and(newer);
+            self.keeping.other_is_first = self.kept.versions.first().is_some_and(newer);
             return;
         }
         self.restore_newest().await;
@@ -86,7 +86,7 @@ impl Core {
             }
             match self.prove_kept(&version.pair).await {
                 Ok(proved) => {
-                    let Some(leave) = self.leave_to_serve(version).await else {
+                    let Some(leave) = self.right_to_serve(version).await else {
                         passed_over = true;
                         continue;
                     };
@@ -231,7 +231,7 @@ impl Core {
         self.keeping.writing.settled(&self.config.name).await?;
         let alone = alone(&state, &self.config.name).await?;
         self.merge_kept(&state).await?;
-        self.forget_revoked();
+        self.remove_revoked();
         let document = self.document();
         let bytes = self
             .kept
@@ -249,7 +249,7 @@ impl Core {
 
     async fn merge_kept(&mut self, state: &State) -> Result<(), StoreError> {
         match load(Arc::clone(&state.store), &self.document()).await {
-            Ok(Some((disk, _))) => self.keeping.follows |= self.kept.merge(disk),
+            Ok(Some((disk, _))) => self.keeping.other_is_first |= self.kept.merge(disk),
             // A broken document was reported at the start.
             Ok(None) | Err(Unloaded::Broken(_)) => {}
             Err(Unloaded::Unread { .. }) => {

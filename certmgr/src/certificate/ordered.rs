@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Core;
-use super::attempt::{self, Arrived, Before, Outcome};
+use super::attempt::{self, IssuedChain, RoundFacts, RoundOutcome};
 use super::leftovers;
 use super::orders::Orders;
 use super::revocation::leaf_of;
@@ -28,16 +28,16 @@ use crate::store::{STATE_DEADLINE, StoreError};
 use crate::view::{self, LastError};
 
 /// Longest wait before the schedule is asked again: the clock may have been set.
-pub(super) const LONGEST_REST: Duration = Duration::from_secs(60);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Least time between two rounds, whatever the schedule says.
-pub(super) const SHORTEST_REST: Duration = Duration::from_secs(1);
+pub(super) const MIN_ROUND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Longest time between two attempts to remove the remains of an order.
-const LONGEST_LEFT_REST: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_REMOVAL_RETRY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Wait after a round that found another process ordering.
-const BUSY_REST: Duration = Duration::from_secs(10);
+const BUSY_RETRY: Duration = Duration::from_secs(10);
 
 /// A certificate that is renewed here.
 ///
@@ -66,19 +66,19 @@ pub(super) struct Course {
     /// Earliest instant of the next round.
     pub(super) not_before: Option<Instant>,
     /// A chain that cannot be proved yet.
-    pub(super) holding: Option<Box<Arrived>>,
+    pub(super) postponed: Option<Box<IssuedChain>>,
     /// Instant since which another process has been ordering.
     pub(super) busy_since: Option<Instant>,
     /// The chain serves, but is not kept: the note of its order stays until it is.
-    pub(super) undone: bool,
+    pub(super) note_remains: bool,
     /// TXT records of an order that is over.
-    pub(super) left: Option<Left>,
-    pub(super) told: Told,
+    pub(super) remains: Option<Remains>,
+    pub(super) reports: Reports,
 }
 
 /// Remains of an order that could not be removed yet.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Left {
+pub(super) struct Remains {
     /// Instant of the next attempt.
     at: Instant,
     /// Wait after that attempt.
@@ -95,7 +95,7 @@ impl Course {
     }
 }
 
-impl Left {
+impl Remains {
     pub(super) fn new(now: Instant, first_retry: Duration) -> Self {
         Self {
             at: now,
@@ -108,7 +108,7 @@ impl Left {
     fn again(self, now: Instant) -> Self {
         Self {
             at: now + self.rest,
-            rest: self.rest.saturating_mul(10).min(LONGEST_LEFT_REST),
+            rest: self.rest.saturating_mul(10).min(MAX_REMOVAL_RETRY),
             shown: true,
         }
     }
@@ -116,9 +116,9 @@ impl Left {
 
 /// Reports that were made and still hold.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct Reports {
     pub(super) advised: Option<(Fingerprint, u64)>,
-    pub(super) limited: Option<Limited>,
+    pub(super) limited: Option<CaLimit>,
     /// The reason that delays an order that is due, and its end.
     pub(super) held: Option<(Block, UnixTime)>,
     pub(super) waiting: bool,
@@ -130,7 +130,7 @@ pub(super) struct Told {
 
 /// A limit of a CA that an order waits for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Limited {
+pub(super) struct CaLimit {
     pub(super) limit: String,
     pub(super) until: UnixTime,
 }
@@ -138,12 +138,12 @@ pub(super) struct Limited {
 /// The next step.
 enum Step {
     /// A chain that could not be proved, and may be provable now.
-    Accept(Box<Arrived>),
+    Accept(Box<IssuedChain>),
     Order(Why),
     Ask(usize),
     Probe(usize),
     CheckNames,
-    Rest(Duration),
+    Wait(Duration),
 }
 
 impl Core {
@@ -166,7 +166,7 @@ impl Ordered {
             // The kept versions were proved against other anchors, or against none.
             anchors_changed: core.config.trust.is_some(),
             course: Course {
-                left: Some(Left::new(Instant::now(), orders.rules.first_retry)),
+                remains: Some(Remains::new(Instant::now(), orders.rules.first_retry)),
                 ..Course::default()
             },
             core,
@@ -182,12 +182,12 @@ impl Ordered {
         // The CA's challenge has to reach us: readiness must not wait for it.
         self.core.reach_loaded();
         let before = before.filter(|before| before.source.challenge != self.orders.source.challenge);
-        self.remove_left(before).await;
+        self.remove_remains(before).await;
         loop {
-            self.tidy().await;
+            self.finish_earlier_work().await;
             match self.plan().await {
-                Step::Accept(arrived) => self.accept(arrived).await,
-                Step::Order(why) => self.go(why).await,
+                Step::Accept(chain) => self.accept(chain).await,
+                Step::Order(why) => self.run_round(why).await,
                 Step::Ask(ca) => self.ask_advice(ca).await,
                 Step::Probe(ca) => {
                     let found = self.core.meanwhile(self.orders.issuer.probe(ca)).await;
@@ -201,7 +201,7 @@ impl Ordered {
                         .await;
                     self.note_probe(found.ok());
                 }
-                Step::Rest(wait) => {
+                Step::Wait(wait) => {
                     self.core.tell_expiry();
                     self.rest(wait).await;
                 }
@@ -211,8 +211,8 @@ impl Ordered {
 
     /// Removes the remains of an order that a crash ended, once they are due. A renewal, which would do it, may be
     /// months away. With `before`, those that only an issuer of before a reload can remove go first.
-    async fn remove_left(&mut self, before: Option<Arc<Orders>>) {
-        let Some(left) = self.course.left.filter(|left| left.at <= Instant::now()) else {
+    async fn remove_remains(&mut self, before: Option<Arc<Orders>>) {
+        let Some(left) = self.course.remains.filter(|left| left.at <= Instant::now()) else {
             return;
         };
         let orders = &self.orders;
@@ -226,7 +226,7 @@ impl Ordered {
         let now = Instant::now();
         match removed {
             Ok(true) => {
-                self.course.left = None;
+                self.course.remains = None;
                 if left.shown && self.core.failing.as_ref().is_some_and(LastError::is_of_dns) {
                     self.core.failing = None;
                     self.core.publisher.clear_refusal();
@@ -238,18 +238,18 @@ impl Ordered {
                 }
             }
             Ok(false) => {
-                let at = now + BUSY_REST;
-                self.course.left = Some(Left { at, ..left });
+                let at = now + BUSY_RETRY;
+                self.course.remains = Some(Remains { at, ..left });
             }
             Err(error) => {
-                self.course.left = Some(left.again(now));
-                self.show_left(error);
+                self.course.remains = Some(left.again(now));
+                self.report_remains(error);
             }
         }
     }
 
     /// Reports remains that could not be removed. An order that fails has its own report, and its failure goes first.
-    fn show_left(&mut self, error: IssueError) {
+    fn report_remains(&mut self, error: IssueError) {
         tracing::warn!(
             certificate = self.core.config.name,
             "what an order left behind is still there: {error} ({}); it is tried again",
@@ -261,11 +261,11 @@ impl Ordered {
     }
 
     /// Finishes the work left over from earlier turns.
-    async fn tidy(&mut self) {
+    async fn finish_earlier_work(&mut self) {
         self.core.restore_if_unread().await;
         self.core.look_again().await;
         if self.anchors_changed {
-            if self.course.holding.is_some() {
+            if self.course.postponed.is_some() {
                 self.course.not_before = None;
             }
             self.prove_to_anchors().await;
@@ -274,21 +274,21 @@ impl Ordered {
         if !std::mem::replace(&mut self.course.searched, true) {
             self.core.inherit(&self.orders).await;
         }
-        if self.core.keep_again().await && self.course.undone {
-            self.course.undone = false;
-            self.forget_order().await;
+        if self.core.keep_again().await && self.course.note_remains {
+            self.course.note_remains = false;
+            self.remove_order_note().await;
         }
-        self.remove_left(None).await;
+        self.remove_remains(None).await;
     }
 
     async fn plan(&mut self) -> Step {
-        if let Some(arrived) = self.course.holding.take() {
+        if let Some(chain) = self.course.postponed.take() {
             let wait = self.course.wait();
-            if wait.is_zero() || std::mem::take(&mut self.core.asked) {
-                return Step::Accept(arrived);
+            if wait.is_zero() || std::mem::take(&mut self.core.renewal_requested) {
+                return Step::Accept(chain);
             }
-            self.course.holding = Some(arrived);
-            return Step::Rest(wait);
+            self.course.postponed = Some(chain);
+            return Step::Wait(wait);
         }
         let next = match self.next().await {
             Ok((next, record)) => {
@@ -299,7 +299,7 @@ impl Ordered {
             }
             Err(error) => {
                 self.fail_for_state(&error);
-                return Step::Rest(LONGEST_REST);
+                return Step::Wait(MAX_WAIT);
             }
         };
         self.tell_held(&next);
@@ -307,12 +307,14 @@ impl Ordered {
         self.tell_advice(&next);
         let blocked = self.course.wait();
         match next.action {
-            _ if !next.wait.is_zero() => Step::Rest(next.wait),
+            _ if !next.wait.is_zero() => Step::Wait(next.wait),
             ScheduledAction::AskRenewalInfo { ca } => Step::Ask(ca),
             ScheduledAction::Probe { ca } => Step::Probe(ca),
             ScheduledAction::CheckNames => Step::CheckNames,
-            ScheduledAction::Issue if blocked.is_zero() || self.core.asked => Step::Order(next.why),
-            ScheduledAction::Issue => Step::Rest(blocked),
+            ScheduledAction::Issue if blocked.is_zero() || self.core.renewal_requested => {
+                Step::Order(next.why)
+            }
+            ScheduledAction::Issue => Step::Wait(blocked),
         }
     }
 
@@ -344,8 +346,8 @@ impl Ordered {
             advice: self.course.advice.clone(),
             record: counted,
             probe: self.course.probe,
-            requested: self.core.asked,
-            wanted: self.core.wanted,
+            requested: self.core.renewal_requested,
+            wanted: self.core.renewal_pending,
             names_changed: serving.is_some_and(|serving| self.is_outdated(serving.fingerprint())),
         };
         Ok((
@@ -366,92 +368,94 @@ impl Ordered {
     }
 
     /// One round over the CAs.
-    async fn go(&mut self, why: Why) {
-        let asked = std::mem::take(&mut self.core.asked);
-        self.core.wanted |= asked;
+    async fn run_round(&mut self, why: Why) {
+        let asked = std::mem::take(&mut self.core.renewal_requested);
+        self.core.renewal_pending |= asked;
         self.core.seen_at = Instant::now();
-        self.course.not_before = Some(Instant::now() + SHORTEST_REST);
+        self.course.not_before = Some(Instant::now() + MIN_ROUND_INTERVAL);
         self.course.probe = None;
-        let before = self.before(asked);
-        let turn = self.turn().await;
-        if !self.course.told.waiting && self.course.told.limited.is_none() {
+        let before = self.round_facts(asked);
+        let permit = self.wait_for_permit().await;
+        if !self.course.reports.waiting && self.course.reports.limited.is_none() {
             self.core.publisher.report(EventKind::Ordering { why });
         }
         self.show_now(view::Action::Ordering, order_reason(why));
         let outcome = self
             .core
-            .meanwhile(attempt::run(Arc::clone(&self.orders), before, turn))
+            .meanwhile(attempt::run(Arc::clone(&self.orders), before, permit))
             .await;
         // An operator who asks gets a report of the limit again.
-        let limited = self.course.told.limited.take().filter(|_| !asked);
-        if !matches!(outcome, Outcome::Busy) {
+        let limited = self.course.reports.limited.take().filter(|_| !asked);
+        if !matches!(outcome, RoundOutcome::Busy) {
             (
                 self.course.busy_since,
-                self.course.told.busy,
-                self.course.told.waiting,
+                self.course.reports.busy,
+                self.course.reports.waiting,
             ) = (None, false, false);
         }
         match outcome {
-            Outcome::Arrived(arrived) => {
+            RoundOutcome::Issued(chain) => {
                 self.core.publisher.report(EventKind::Issued {
-                    ca: self.orders.ca_name(arrived.ca),
-                    order: arrived.issued.order.clone(),
-                    took: arrived.began.elapsed(),
+                    ca: self.orders.ca_name(chain.ca),
+                    order: chain.issued.order.clone(),
+                    took: chain.began.elapsed(),
                 });
-                self.course.told.holding = false;
-                for passed in &arrived.passed_over {
-                    self.tell_passed_over(passed, &self.orders.ca_name(arrived.ca));
+                self.course.reports.holding = false;
+                for passed in &chain.passed_over {
+                    self.tell_passed_over(passed, &self.orders.ca_name(chain.ca));
                 }
-                self.accept(arrived).await;
+                self.accept(chain).await;
             }
-            Outcome::Elsewhere => self.core.look_again().await,
-            Outcome::Busy => self.note_busy(),
-            Outcome::Limited(wait) => self.note_limit(wait, limited.as_ref()),
-            Outcome::Failed(error) => {
-                let pause = self.orders.rules.first_retry.clamp(SHORTEST_REST, LONGEST_REST);
+            RoundOutcome::Elsewhere => self.core.look_again().await,
+            RoundOutcome::Busy => self.note_busy(),
+            RoundOutcome::Limited(wait) => self.note_limit(wait, limited.as_ref()),
+            RoundOutcome::Failed(error) => {
+                let pause = self.orders.rules.first_retry.clamp(MIN_ROUND_INTERVAL, MAX_WAIT);
                 self.course.not_before = Some(Instant::now() + pause);
-                self.fail_go(error).await;
+                self.fail_round(error).await;
             }
         }
     }
 
     /// Waits for a turn, before anything is noted: a certificate that only waits has not ordered.
-    async fn turn(&mut self) -> acme::OrderPermit {
+    async fn wait_for_permit(&mut self) -> acme::OrderPermit {
         const WAITS: &str = "it waits for its turn: as many orders are under way as `max_orders` allows";
-        let mut turn = self.orders.issuer.order_permit();
-        if let Some(turn) = (&mut turn).now_or_never() {
-            return turn;
+        let mut permit = self.orders.issuer.order_permit();
+        if let Some(permit) = (&mut permit).now_or_never() {
+            return permit;
         }
         self.show_now(view::Action::Order, WAITS);
-        self.core.meanwhile(turn).await
+        self.core.meanwhile(permit).await
     }
 
     /// Notes that another process is ordering. One that takes longer than a round may take hangs.
     fn note_busy(&mut self) {
-        self.course.not_before = Some(Instant::now() + BUSY_REST);
-        if !std::mem::replace(&mut self.course.told.waiting, true) {
+        self.course.not_before = Some(Instant::now() + BUSY_RETRY);
+        if !std::mem::replace(&mut self.course.reports.waiting, true) {
             self.core.publisher.report(EventKind::Waiting);
         }
         let since = *self.course.busy_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= self.orders.max_go() && !std::mem::replace(&mut self.course.told.busy, true) {
+        if since.elapsed() >= self.orders.max_round()
+            && !std::mem::replace(&mut self.course.reports.busy, true)
+        {
             let text = format!(
                 "another process that shares `state_dir` has been ordering it for {} minutes",
-                self.orders.max_go().as_secs() / 60
+                self.orders.max_round().as_secs() / 60
             );
             let remedy = "see what that process says, and end it if it hangs";
             let error = IssueError::new(IssueFault::State, text, remedy);
             self.core
-                .tell_failing(error, later((self.core.options.now)(), BUSY_REST), None);
+                .tell_failing(error, later((self.core.options.now)(), BUSY_RETRY), None);
         }
     }
 
-    fn before(&self, by_hand: bool) -> Before {
+    fn round_facts(&self, by_hand: bool) -> RoundFacts {
         let replaces = self.core.serving().and_then(|serving| {
             let ca = self.ca_of(serving.fingerprint())?;
             Some((ca, leaf_of(serving.bundle())?))
         });
         let versions = &self.core.kept.versions;
-        Before {
+        RoundFacts {
             replaces,
             fingerprints: versions.iter().map(Version::fingerprint).collect(),
             orders: versions
@@ -479,12 +483,12 @@ impl Ordered {
         let random = &mut || (self.orders.random)();
         self.course.advice = Some(match answer {
             Ok(info) => {
-                self.course.told.unadvised = None;
+                self.course.reports.unadvised = None;
                 Advice::new(fingerprint, info.as_ref(), before.as_ref(), now, random)
             }
             Err(error) => {
                 // Reported once until the CA answers again: it is asked at least twice a day.
-                if self.course.told.unadvised.replace(error.class) != Some(error.class) {
+                if self.course.reports.unadvised.replace(error.class) != Some(error.class) {
                     tracing::warn!(
                         certificate = self.core.config.name,
                         "{} gives no advice on the renewal: {error} ({}); without it, it is renewed by its share of \
@@ -512,19 +516,19 @@ impl Ordered {
     /// Waits for the next turn, for a wish, for a command that makes another version serve, or for other anchors in
     /// force.
     async fn rest(&mut self, wait: Duration) {
-        let until = Instant::now() + wait.min(LONGEST_REST);
+        let until = Instant::now() + wait.min(MAX_WAIT);
         // A wish that waits for a `Retry-After` is known already.
-        let heard = self.core.asked;
+        let heard = self.core.renewal_requested;
         let fingerprint = |serving: Option<Arc<Serving>>| serving.map(|serving| serving.fingerprint());
         let served = fingerprint(self.core.serving());
-        while (heard || !self.core.asked) && fingerprint(self.core.serving()) == served {
+        while (heard || !self.core.renewal_requested) && fingerprint(self.core.serving()) == served {
             tokio::select! {
                 () = sleep_until(until) => return,
                 Ok(()) = self.core.trust_changes.changed(), if self.core.config.trust.is_some() => {
                     self.anchors_changed = true;
                     return;
                 }
-                Some(command) = self.core.lines.commands.recv() => self.core.obey(command).await,
+                Some(command) = self.core.channels.commands.recv() => self.core.carry_out(command).await,
             }
         }
     }

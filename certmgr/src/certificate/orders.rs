@@ -76,7 +76,7 @@ impl Ordering {
 
 impl Orders {
     /// Longest time of one round: an attempt at each of the CAs.
-    pub(super) fn max_go(&self) -> Duration {
+    pub(super) fn max_round(&self) -> Duration {
         let attempts = u32::try_from(self.source.cas.len()).unwrap_or(u32::MAX);
         max_attempt(&self.source.challenge, self.config.domains.len()).saturating_mul(attempts)
     }

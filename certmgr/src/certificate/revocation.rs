@@ -46,12 +46,12 @@ impl Core {
                 "the wish cannot be noted: {error} (free space in `state_dir`, or let h2gate write there)"
             ),
         })?;
-        self.ask();
+        self.request_renewal();
         Ok(())
     }
 
     /// The right to serve a version. `None`: its CA is being asked to revoke it, or has done so.
-    pub(super) async fn leave_to_serve(&self, version: &Version) -> Option<Leave> {
+    pub(super) async fn right_to_serve(&self, version: &Version) -> Option<Leave> {
         match &self.revocations {
             Some(revocations) => {
                 let names = &version.facts.names;

@@ -25,9 +25,9 @@ impl Core {
     /// of a rollback, or the replacement of a version that is to be revoked.
     pub(super) async fn look_again(&mut self) {
         self.keeping.looked_at = Instant::now();
-        self.take_in().await;
-        if self.keeping.follows {
-            self.follow().await;
+        self.read_changes().await;
+        if self.keeping.other_is_first {
+            self.apply_first().await;
         }
         if self.keeping.passed_over && self.serving().is_none() {
             // The CA may not have revoked it after all.
@@ -35,7 +35,7 @@ impl Core {
         }
     }
 
-    async fn take_in(&mut self) {
+    async fn read_changes(&mut self) {
         let Some(store) = self.store().filter(|_| !self.keeping.unread) else {
             return;
         };
@@ -50,10 +50,10 @@ impl Core {
         match load(store, &document).await {
             Ok(Some((disk, _))) => {
                 self.keeping.seen = stamp;
-                self.keeping.follows |= self.kept.merge(disk);
+                self.keeping.other_is_first |= self.kept.merge(disk);
                 // The reason of the change may be there.
                 self.refresh_revocations().await;
-                self.forget_revoked();
+                self.remove_revoked();
                 self.show_state();
             }
             // A broken document was reported at the start, or the next write reports it.
@@ -63,7 +63,7 @@ impl Core {
     }
 
     /// Removes versions that are to be revoked and do not serve: another process may have put one first again.
-    pub(super) fn forget_revoked(&mut self) {
+    pub(super) fn remove_revoked(&mut self) {
         let serving = self.serving().map(|serving| serving.fingerprint());
         if let Some(revocations) = &self.revocations
             && self
@@ -75,24 +75,24 @@ impl Core {
     }
 
     /// Serves the first version. Where each process reads the source itself, only in place of one that must not serve.
-    async fn follow(&mut self) {
+    async fn apply_first(&mut self) {
         let serving = self.serving().map(|serving| serving.fingerprint());
         let first = self.kept.versions.first();
         let Some(first) = first.filter(|first| Some(first.fingerprint()) != serving) else {
-            self.followed();
+            self.note_applied();
             return;
         };
-        let is_put_aside = serving.is_none_or(|serving| self.is_put_aside(serving));
+        let must_not_serve = serving.is_none_or(|serving| self.must_not_serve(serving));
         let is_wanted = |version: &Version| self.orders.as_ref().is_some_and(|orders| orders.wants(version));
-        if !self.may_come(first.fingerprint(), serving) || !(is_put_aside || is_wanted(first)) {
-            self.followed();
+        if !self.may_serve(first.fingerprint(), serving) || !(must_not_serve || is_wanted(first)) {
+            self.note_applied();
             return;
         }
         let (fingerprint, content) = (first.fingerprint(), first.content());
         match self.prove_first(first).await {
             Ok(proved) => {
                 // Otherwise the next look tries again.
-                let Some(leave) = self.leave_to_serve(first).await else {
+                let Some(leave) = self.right_to_serve(first).await else {
                     return;
                 };
                 self.seen_at = Instant::now();
@@ -101,24 +101,24 @@ impl Core {
                 };
                 self.serves_now(fingerprint, leave);
                 self.content = Some(content);
-                self.held = None;
-                self.followed();
-                self.fulfil_wish(fingerprint);
+                self.excluded_content = None;
+                self.note_applied();
+                self.end_renewal_request(fingerprint);
                 self.show_state();
                 self.wake_revocations();
-                self.tell_followed(serving, fingerprint, installed.install);
+                self.report_applied(serving, fingerprint, installed.install);
             }
-            Err(reason) => self.tell_unfollowed(reason),
+            Err(reason) => self.report_not_applied(reason),
         }
     }
 
-    fn followed(&mut self) {
-        (self.keeping.follows, self.keeping.unfollowed_told) = (false, false);
+    fn note_applied(&mut self) {
+        (self.keeping.other_is_first, self.keeping.not_applied_reported) = (false, false);
     }
 
     /// True if the first version may serve. One that is to be revoked but serves elsewhere, for its replacement has not
     /// come, is better than one that has been replaced there.
-    fn may_come(&self, first: Fingerprint, serving: Option<Fingerprint>) -> bool {
+    fn may_serve(&self, first: Fingerprint, serving: Option<Fingerprint>) -> bool {
         let to_be_revoked = |fingerprint| self.is_to_be_revoked(fingerprint);
         !self.kept.is_excluded(first)
             && !self.is_revoked(first)
@@ -126,7 +126,7 @@ impl Core {
     }
 
     /// True if an operator rolled back from it, or it is to be revoked.
-    fn is_put_aside(&self, fingerprint: Fingerprint) -> bool {
+    fn must_not_serve(&self, fingerprint: Fingerprint) -> bool {
         self.kept.is_excluded(fingerprint) || self.is_to_be_revoked(fingerprint)
     }
 
@@ -144,29 +144,29 @@ impl Core {
     }
 
     /// Ends the wish for a new certificate, if the version came after it.
-    fn fulfil_wish(&mut self, fingerprint: Fingerprint) {
+    fn end_renewal_request(&mut self, fingerprint: Fingerprint) {
         if self.orders.is_none() {
             return;
         }
         let is_later = self
             .kept
             .version(fingerprint)
-            .is_some_and(|version| self.is_later_than_the_wish(version));
-        if is_later || !(self.asked || self.wanted) {
-            self.asked = false;
-            self.well();
+            .is_some_and(|version| self.came_after_request(version));
+        if is_later || !(self.renewal_requested || self.renewal_pending) {
+            self.renewal_requested = false;
+            self.note_success();
         }
     }
 
     /// True if a version came after the last wish for a new one. One of the same second does not count: it may
     /// have come before.
-    fn is_later_than_the_wish(&self, version: &Version) -> bool {
-        self.asked_at
+    fn came_after_request(&self, version: &Version) -> bool {
+        self.renewal_requested_at
             .zip(version.facts.promoted_at)
             .is_some_and(|(asked_at, promoted_at)| promoted_at > asked_at)
     }
 
-    fn tell_followed(&self, from: Option<Fingerprint>, to: Fingerprint, install: u64) {
+    fn report_applied(&self, from: Option<Fingerprint>, to: Fingerprint, install: u64) {
         if from.is_some_and(|from| self.kept.is_excluded(from)) {
             return self.publisher.report(EventKind::RolledBack { from, to });
         }
@@ -174,8 +174,8 @@ impl Core {
         self.report_promoted(install, serving.bundle());
     }
 
-    fn tell_unfollowed(&mut self, reason: Reason) {
-        if std::mem::replace(&mut self.keeping.unfollowed_told, true) {
+    fn report_not_applied(&mut self, reason: Reason) {
+        if std::mem::replace(&mut self.keeping.not_applied_reported, true) {
             return;
         }
         let error = Error {

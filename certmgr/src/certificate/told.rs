@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::Core;
 use super::attempt::{PassedOver, state_fault};
-use super::ordered::{LONGEST_REST, Limited, Ordered, SHORTEST_REST};
+use super::ordered::{CaLimit, MAX_WAIT, MIN_ROUND_INTERVAL, Ordered};
 use crate::error::{Error, IssueError, IssueFault, Reason};
 use crate::event::{EventKind, order_reason};
 use crate::ledger::Wait;
@@ -52,9 +52,9 @@ impl Core {
 }
 
 impl Ordered {
-    pub(super) fn note_limit(&mut self, wait: Wait, told: Option<&Limited>) {
-        self.course.not_before = Some(Instant::now() + wait.wait.clamp(SHORTEST_REST, LONGEST_REST));
-        let limited = Limited {
+    pub(super) fn note_limit(&mut self, wait: Wait, told: Option<&CaLimit>) {
+        self.course.not_before = Some(Instant::now() + wait.wait.clamp(MIN_ROUND_INTERVAL, MAX_WAIT));
+        let limited = CaLimit {
             limit: format!("{}: {}", wait.ca, wait.limit),
             until: later((self.core.options.now)(), wait.wait),
         };
@@ -64,7 +64,7 @@ impl Ordered {
                 until: limited.until,
             });
         }
-        self.course.told.limited = Some(limited);
+        self.course.reports.limited = Some(limited);
     }
 
     /// Reports a CA that did not issue: the next one has, so nothing fails; but the first one needs correction.
@@ -81,7 +81,7 @@ impl Ordered {
         });
     }
 
-    pub(super) async fn fail_go(&mut self, error: IssueError) {
+    pub(super) async fn fail_round(&mut self, error: IssueError) {
         let (next, past) = match self.next().await {
             // The ledger remembers the time before the start.
             Ok((next, record)) => {
@@ -91,7 +91,7 @@ impl Ordered {
                 });
                 (next.order_at, past)
             }
-            Err(_) => (later((self.core.options.now)(), LONGEST_REST), None),
+            Err(_) => (later((self.core.options.now)(), MAX_WAIT), None),
         };
         // No CA was asked, and the state is looked at every minute: the first report holds.
         if error.class == IssueFault::State && self.core.failing.as_ref().is_some_and(LastError::is_of_state)
@@ -104,7 +104,7 @@ impl Ordered {
     pub(super) fn fail_for_state(&mut self, error: &StoreError) {
         let known = self.core.failing.is_some();
         let error = state_fault(error);
-        let next = later((self.core.options.now)(), LONGEST_REST);
+        let next = later((self.core.options.now)(), MAX_WAIT);
         if known {
             self.core.note_failing(&place(error), (self.core.options.now)());
         } else {
@@ -115,19 +115,19 @@ impl Ordered {
     /// Reports that an order is due and may not be placed yet, unless a failure of this process has reported it.
     pub(super) fn tell_held(&mut self, next: &schedule::Next) {
         let Some(held) = next.block else {
-            self.course.told.held = None;
+            self.course.reports.held = None;
             return;
         };
         let at = next.order_at;
         let told = self
             .course
-            .told
+            .reports
             .held
             .is_some_and(|(one, told)| one == held && told.as_secs().abs_diff(at.as_secs()) < TOLD_APART);
-        if told || (self.core.failing.is_some() && !self.core.asked) {
+        if told || (self.core.failing.is_some() && !self.core.renewal_requested) {
             return;
         }
-        self.course.told.held = Some((held, at));
+        self.course.reports.held = Some((held, at));
         self.core.publisher.report(EventKind::Limited {
             limit: self.words_of(held),
             until: at,
@@ -157,11 +157,11 @@ impl Ordered {
         let (fingerprint, at) = (serving.fingerprint(), next.order_at.as_secs());
         let told = self
             .course
-            .told
+            .reports
             .advised
             .is_some_and(|(one, told)| one == fingerprint && told.abs_diff(at) < TOLD_APART);
         if !told {
-            self.course.told.advised = Some((fingerprint, at));
+            self.course.reports.advised = Some((fingerprint, at));
             self.core.publisher.report(EventKind::RenewalAdvised {
                 at: next.order_at,
                 explanation: self.explanation(),
@@ -170,14 +170,14 @@ impl Ordered {
     }
 
     pub(super) fn show_next(&self, next: &schedule::Next) {
-        if self.course.holding.is_some() {
+        if self.course.postponed.is_some() {
             return;
         }
         let action = match &self.core.failing {
             Some(failing) if !failing.is_of_proof() => view::Action::Retry,
             Some(_) | None => view::Action::Order,
         };
-        let (at, why) = match (&self.course.told.limited, next.block) {
+        let (at, why) = match (&self.course.reports.limited, next.block) {
             (Some(limited), _) => (limited.until.max(next.order_at), limited.limit.clone()),
             (None, Some(held)) => (
                 next.order_at,
@@ -186,7 +186,7 @@ impl Ordered {
             (None, None) => (next.order_at, order_reason(next.why).to_owned()),
         };
         self.core.show(NextStep { action, at, why });
-        self.core.lines.view.send_modify(|view| {
+        self.core.channels.view.send_modify(|view| {
             if let Some(acme) = &mut view.acme {
                 acme.explanation = self.explanation();
                 acme.next_order = Some((next.order_at, next.why));

@@ -93,7 +93,7 @@ impl Core {
     /// Updates the view, but not the next step. To be called before a report: a client that reacts to an event and
     /// looks must find what the event says.
     pub(super) fn show_state(&self) {
-        self.lines.view.send_modify(|view| {
+        self.channels.view.send_modify(|view| {
             let next = view.next.clone();
             self.update(view, next);
         });

@@ -11,14 +11,14 @@ const LAST_PART_OF_LIFE: u64 = 20;
 /// A list or CA whose end is near or past.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ageing {
-    pub(super) what: What,
+    pub(super) what: EndingPart,
     pub(super) ends_at: UnixTime,
     pub(super) expiry: Expiry,
 }
 
 /// The thing that ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum EndingPart {
     /// The revocation list of this CA.
     List(String),
     /// The CA that expires last.
@@ -29,7 +29,7 @@ pub(super) enum What {
 pub(super) fn ageing(bundle: &TrustBundle, now: UnixTime) -> Vec<Ageing> {
     let lists = bundle.revocation_lists().iter().filter_map(|list| {
         Some(Ageing {
-            what: What::List(list.issuer.clone()),
+            what: EndingPart::List(list.issuer.clone()),
             ends_at: list.next_update,
             expiry: Expiry::of(list.this_update, list.next_update, now, LAST_PART_OF_LIFE)?,
         })
@@ -37,7 +37,7 @@ pub(super) fn ageing(bundle: &TrustBundle, now: UnixTime) -> Vec<Ageing> {
     let last = bundle.cas().iter().max_by_key(|ca| ca.not_after);
     let last = last.and_then(|last| {
         Some(Ageing {
-            what: What::LastCa(last.subject.clone()),
+            what: EndingPart::LastCa(last.subject.clone()),
             ends_at: last.not_after,
             expiry: Expiry::of(last.not_before, last.not_after, now, LAST_PART_OF_LIFE)?,
         })
