@@ -1,4 +1,4 @@
-//! One worker per core: its thread, its runtime, its connections, its streams.
+//! One worker per core: its connections, its streams, and the accounts of its time and memory.
 //!
 //! Nothing here is shared but immutable snapshots and a few counts, so the data path has no lock. A
 //! turn goes: tasks of readable connections feed [`Worker::received`], which writes into the output

@@ -14,15 +14,13 @@ use std::time::Duration;
 
 use gateway::Gateway;
 use gateway::failpoint;
-use gateway::settings::{
-    AddHeaders, Backend, EndpointAddress, Http2, Limits, Listener, Protocol, Route, Settings, Timeouts,
-};
+use gateway::settings::{AddHeaders, EndpointAddress, Http2, Limits, Listener, Protocol, Settings, Timeouts};
 use gateway::telemetry::Totals;
 use h2::client::SendRequest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-use support::{TEST_TIMEOUT, eventually, shake, speaks_http2};
+use support::{TEST_TIMEOUT, backend, eventually, route, shake, speaks_http2};
 
 #[path = "edge/support.rs"]
 #[allow(dead_code, reason = "shared with the tests of the edge")]
@@ -159,20 +157,8 @@ impl Scene {
 }
 
 fn with_backend(mut settings: Settings, endpoint: SocketAddr) -> Settings {
-    settings.backends = vec![Backend {
-        name: "b".to_owned(),
-        endpoints: vec![EndpointAddress::Address(endpoint)],
-        connect_timeout: TEST_TIMEOUT,
-        tcp_user_timeout: Duration::ZERO,
-    }];
-    settings.routes = vec![Route {
-        name: "r".to_owned(),
-        listeners: Default::default(),
-        hosts: Default::default(),
-        service: None,
-        method: None,
-        backend: 0,
-    }];
+    settings.backends = vec![backend("b", vec![EndpointAddress::Address(endpoint)])];
+    settings.routes = vec![route("r", None, 0)];
     settings
 }
 

@@ -5,33 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use gateway::settings::{Backend, EndpointAddress, Route};
+use gateway::settings::EndpointAddress;
 use gateway::telemetry::BackendTotals;
 
 use crate::sent_away::{Open, RST_STREAM, request_on};
 use crate::support::{TEST_TIMEOUT, TestGateway, eventually};
 
 const HEADERS: u8 = 1;
-
-/// All requests go to these.
-pub(crate) fn route_to(gateway: &mut TestGateway, connect_timeout: Duration, endpoints: &[EndpointAddress]) {
-    gateway.reload(|settings| {
-        settings.backends = vec![Backend {
-            name: "b".to_owned(),
-            endpoints: endpoints.to_vec(),
-            connect_timeout,
-            tcp_user_timeout: TEST_TIMEOUT,
-        }];
-        settings.routes = vec![Route {
-            name: "r".to_owned(),
-            listeners: Default::default(),
-            hosts: Default::default(),
-            service: None,
-            method: None,
-            backend: 0,
-        }];
-    });
-}
 
 fn totals(gateway: &TestGateway) -> BackendTotals {
     let backends = gateway.totals().backends;
@@ -71,7 +51,7 @@ fn connections_that_were_never_counted_are_not_counted_as_gone() {
     let endpoints: Vec<_> = (1..=200)
         .map(|host| EndpointAddress::Address(SocketAddr::from(([127, 0, 0, host], port))))
         .collect();
-    route_to(&mut gateway, TEST_TIMEOUT, &endpoints);
+    gateway.route_to(TEST_TIMEOUT, &endpoints);
     let mut open = Open::anyone(&gateway);
     asked(&mut open, 1);
     eventually("all have been tried, and each that was made is gone", || {
@@ -116,7 +96,7 @@ fn a_reload_leaves_no_moment_without_the_addresses_of_a_name() {
         port,
     };
     let endpoints = [name];
-    route_to(&mut gateway, TEST_TIMEOUT, &endpoints);
+    gateway.route_to(TEST_TIMEOUT, &endpoints);
     gateway.discovered();
     let mut open = Open::anyone(&gateway);
     let answered = AtomicU32::new(0);
@@ -136,11 +116,7 @@ fn a_reload_leaves_no_moment_without_the_addresses_of_a_name() {
         for number in 0.. {
             // An RPC between two reloads, or none, or several.
             std::thread::sleep(Duration::from_micros(10 * (number % 50)));
-            route_to(
-                &mut gateway,
-                TEST_TIMEOUT + Duration::from_millis(number),
-                &endpoints,
-            );
+            gateway.route_to(TEST_TIMEOUT + Duration::from_millis(number), &endpoints);
             if asking.is_finished() {
                 break;
             }

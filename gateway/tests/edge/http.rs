@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use gateway::telemetry::{HandshakeFailure, HttpRequest};
 
-use crate::newcomers::{open, reached, silent_up_to};
+use crate::newcomers::{open, silent_up_to};
 use crate::sent_away::Open;
 use crate::support::{TestGateway, connect, eventually};
 
@@ -165,7 +165,7 @@ fn who_says_nothing_keeps_no_ca_out() {
     eventually("no more than there are places", || {
         (open(&silent) <= 2).then_some(())
     });
-    assert!(reached(&gateway, LIMIT) > 1);
+    assert!(gateway.reached(LIMIT) > 1);
     assert!(gateway.failures(HandshakeFailure::TooMany) > 1);
 }
 
@@ -188,7 +188,7 @@ fn connections_within_the_bound_are_answered_and_one_more_is_refused() {
         let answer = talk(&gateway, format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes());
         (begin.elapsed() < Duration::from_millis(900)).then(|| assert_eq!(answer, ""))
     });
-    assert!(reached(&gateway, "max_http1_connections") > 0);
+    assert!(gateway.reached("max_http1_connections") > 0);
     eventually("a place", || {
         talk(&gateway, format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes())
             .starts_with("HTTP/1.1 308 ")

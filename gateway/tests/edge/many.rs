@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use gateway::settings::EndpointAddress;
 
-use crate::backend::route_to;
 use crate::sent_away::{Open, RST_STREAM, request_on};
 use crate::support::{TEST_TIMEOUT, TestGateway};
 
@@ -79,11 +78,7 @@ fn listen(mut stream: TcpStream, number: usize, hears: &Sender<Heard>) -> Option
 fn scene() -> (TestGateway, Backend, Open, TcpStream) {
     let backend = Backend::start();
     let mut gateway = TestGateway::start();
-    route_to(
-        &mut gateway,
-        TEST_TIMEOUT,
-        &[EndpointAddress::Address(backend.address)],
-    );
+    gateway.route_to(TEST_TIMEOUT, &[EndpointAddress::Address(backend.address)]);
     let mut client = Open::anyone(&gateway);
     client.0.write_all(&request_on(1)).unwrap();
     assert_eq!(backend.hears(), (0, HEADERS, HEADERS_THAT_END));

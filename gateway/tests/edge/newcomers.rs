@@ -32,17 +32,9 @@ pub(crate) fn silent_up_to(limit: &str, gateway: &TestGateway, address: SocketAd
     let mut silent = Vec::new();
     eventually("as many as there may be", || {
         silent.push(connect(address));
-        (reached(gateway, limit) > 0).then_some(())
+        (gateway.reached(limit) > 0).then_some(())
     });
     silent
-}
-
-pub(crate) fn reached(gateway: &TestGateway, limit: &str) -> u64 {
-    let limits = gateway.totals().limits;
-    limits
-        .iter()
-        .find(|(name, _)| *name == limit)
-        .map_or(0, |(_, count)| *count)
 }
 
 /// Number of them that the gateway has not closed.
@@ -101,11 +93,11 @@ fn who_says_nothing_keeps_no_newcomer_out() {
 fn who_says_nothing_to_one_worker_keeps_no_newcomer_out_of_another() {
     let gateway = made_patient(TestGateway::with_workers(4), |limits| limits.max_handshakes = 1);
     for _ in 0..3 {
-        let before = reached(&gateway, "max_handshakes");
+        let before = gateway.reached("max_handshakes");
         let mut silent = Vec::new();
         eventually("one that says nothing, and no place more", || {
             silent.push(connect(gateway.address()));
-            (reached(&gateway, "max_handshakes") > before).then_some(())
+            (gateway.reached("max_handshakes") > before).then_some(())
         });
         // For a second after accept nobody has to go.
         std::thread::sleep(Duration::from_secs(1));
@@ -146,10 +138,10 @@ fn outlasts_a_flood(hello_after: Duration, flood_after: Duration) {
         tls.write_tls(&mut stream).unwrap();
         stream.peek(&mut [0]).unwrap();
         wait_for(flood_after);
-        let before = reached(&gateway, "max_handshakes");
+        let before = gateway.reached("max_handshakes");
         let flood: Vec<_> = (0..FLOOD).map(|_| connect(gateway.address())).collect();
         eventually("the flood", || {
-            let more = reached(&gateway, "max_handshakes") - before;
+            let more = gateway.reached("max_handshakes") - before;
             (more >= FLOOD - PLACES as u64).then_some(())
         });
         let finish = || {

@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use gateway::settings::{Backend, EndpointAddress, Route};
+use gateway::settings::EndpointAddress;
 use gateway::telemetry::HandshakeFailure;
 
 use crate::sent_away::{GOAWAY, Open, PING, RST_STREAM, request_on};
-use crate::support::{TEST_TIMEOUT, TestGateway, connect, eventually};
+use crate::support::{TestGateway, backend, connect, eventually, route};
 
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
@@ -72,33 +72,10 @@ fn scene(memory: usize) -> (TestGateway, Open) {
 fn add_evil(gateway: &mut TestGateway, port: u16, endpoints: u8) {
     let addresses = (1..=endpoints).map(|host| SocketAddr::from(([127, 0, 0, host], port)));
     gateway.reload(|settings| {
-        settings.backends.push(Backend {
-            name: "evil".to_owned(),
-            endpoints: addresses.map(EndpointAddress::Address).collect(),
-            connect_timeout: TEST_TIMEOUT,
-            tcp_user_timeout: TEST_TIMEOUT,
-        });
-        settings.routes.push(Route {
-            name: "evil".to_owned(),
-            listeners: Default::default(),
-            hosts: Default::default(),
-            service: Some("e.E".to_owned()),
-            method: None,
-            backend: 1,
-        });
+        let addresses = addresses.map(EndpointAddress::Address).collect();
+        settings.backends.push(backend("evil", addresses));
+        settings.routes.push(route("evil", Some("e.E"), 1));
     });
-}
-
-fn held(gateway: &TestGateway) -> usize {
-    gateway.totals().held_bytes.try_into().unwrap()
-}
-
-fn reached(gateway: &TestGateway, limit: &str) -> u64 {
-    let limits = gateway.totals().limits;
-    limits
-        .iter()
-        .find(|(name, _)| *name == limit)
-        .map_or(0, |(_, count)| *count)
 }
 
 /// None of its RPCs has ended.
@@ -118,7 +95,7 @@ fn blocks_that_backends_never_end_are_at_their_own_cost() {
     let memory = 8 << 20;
     let (mut gateway, mut honest) = scene(memory);
     add_evil(&mut gateway, never_ends_a_block(60), 12);
-    let before = held(&gateway);
+    let before = gateway.held();
     let mut attacker = Open::anyone(&gateway);
     let mut most = 0;
     for number in 0..48 {
@@ -126,11 +103,11 @@ fn blocks_that_backends_never_end_are_at_their_own_cost() {
         if number % 6 == 5 {
             std::thread::sleep(Duration::from_millis(20));
         }
-        most = most.max(held(&gateway));
+        most = most.max(gateway.held());
     }
     eventually("backends are ended", || {
-        most = most.max(held(&gateway));
-        (reached(&gateway, "process_memory") >= 10).then_some(())
+        most = most.max(gateway.held());
+        (gateway.reached("process_memory") >= 10).then_some(())
     });
     // A quarter of it, what had been read of the next one, and rounding.
     assert!(most < before + memory / 4 + (2 << 20), "{most} after {before}");
@@ -152,7 +129,7 @@ fn a_backend_has_as_much_time_for_a_header_block_as_a_client() {
         }
     };
     assert_eq!(flags & END_STREAM, END_STREAM);
-    assert_eq!(reached(&gateway, "timeouts.header_block"), 1);
+    assert_eq!(gateway.reached("timeouts.header_block"), 1);
     has_lost_nothing(&mut honest);
 }
 
@@ -169,7 +146,7 @@ fn half_a_hello() -> Vec<u8> {
 fn handshakes_that_keep_much_give_way_to_each_other_and_clients_to_none_of_them() {
     let memory = 8 << 20;
     let (gateway, mut honest) = scene(memory);
-    let before = held(&gateway);
+    let before = gateway.held();
     let mut most = 0;
     let hello = half_a_hello();
     let mut half_open: Vec<_> = (0..500)
@@ -178,14 +155,14 @@ fn handshakes_that_keep_much_give_way_to_each_other_and_clients_to_none_of_them(
             // Those that end early may be gone by now.
             let _ = stream.write_all(&hello);
             if number % 20 == 0 {
-                most = most.max(held(&gateway));
+                most = most.max(gateway.held());
             }
             stream
         })
         .collect();
     // 16 MiB in all, of which a quarter of the memory may stay.
     eventually("handshakes that end", || {
-        most = most.max(held(&gateway));
+        most = most.max(gateway.held());
         let [ended, failed] =
             [HandshakeFailure::TooMany, HandshakeFailure::Other].map(|class| gateway.failures(class));
         (ended + failed >= 350).then_some(())
@@ -219,8 +196,8 @@ fn what_many_hold_that_hold_little_is_counted_and_they_give_way_for_it() {
         })
         .collect();
     eventually("some that end", || {
-        let enough = reached(&gateway, "process_memory") >= 60;
-        (enough && held(&gateway) < memory / 2 + (128 << 10)).then_some(())
+        let enough = gateway.reached("process_memory") >= 60;
+        (enough && gateway.held() < memory / 2 + (128 << 10)).then_some(())
     });
     has_lost_nothing(&mut honest);
     drop(many);
@@ -253,7 +230,7 @@ fn who_begins_something_and_falls_silent_is_ended() {
     assert!(began.elapsed() > Duration::from_millis(1_500));
     in_a_frame.is_closed();
     in_a_record.is_closed();
-    assert_eq!(reached(&gateway, "timeouts.header_block"), 2);
+    assert_eq!(gateway.reached("timeouts.header_block"), 2);
     // RFC 9113 §6.5.2: settings that nobody knows are ignored.
     slow.0.write_all(&[0; 252 - 20]).unwrap();
     slow.stays();

@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 
-use gateway::settings::{Backend, EndpointAddress, Route};
+use gateway::settings::EndpointAddress;
 
 use crate::client_auth::forged_request;
 use crate::sent_away::Open;
-use crate::support::{TEST_TIMEOUT, TestGateway};
+use crate::support::{TestGateway, backend, route};
 
 const HEADERS: u8 = 1;
 
@@ -41,20 +41,8 @@ fn nobody_gets_to_the_own_admin_by_whatever_name() {
     ] {
         gateway.reload(|settings| {
             settings.admin = Some(SocketAddr::new(admin.parse().unwrap(), port));
-            settings.backends = vec![Backend {
-                name: format!("b{stream}"),
-                endpoints: vec![endpoint.clone()],
-                connect_timeout: TEST_TIMEOUT,
-                tcp_user_timeout: TEST_TIMEOUT,
-            }];
-            settings.routes = vec![Route {
-                name: "r".to_owned(),
-                listeners: Default::default(),
-                hosts: Default::default(),
-                service: None,
-                method: None,
-                backend: 0,
-            }];
+            settings.backends = vec![backend(&format!("b{stream}"), vec![endpoint.clone()])];
+            settings.routes = vec![route("r", None, 0)];
         });
         gateway.discovered();
         let mut open = Open::anyone(&gateway);

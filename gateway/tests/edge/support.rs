@@ -113,6 +113,28 @@ fn listener(name: &str, protocol: Protocol) -> Listener {
     }
 }
 
+/// A backend with these endpoints.
+pub(crate) fn backend(name: &str, endpoints: Vec<EndpointAddress>) -> Backend {
+    Backend {
+        name: name.to_owned(),
+        endpoints,
+        connect_timeout: TEST_TIMEOUT,
+        tcp_user_timeout: TEST_TIMEOUT,
+    }
+}
+
+/// A route of this service's requests, or of all, to the backend at this position.
+pub(crate) fn route(name: &str, service: Option<&str>, backend: usize) -> Route {
+    Route {
+        name: name.to_owned(),
+        listeners: Default::default(),
+        hosts: Default::default(),
+        service: service.map(str::to_owned),
+        method: None,
+        backend,
+    }
+}
+
 impl TestGateway {
     /// Listener 0 speaks TLS and shows a certificate for `localhost`, listener 1 plain HTTP.
     pub(crate) fn start() -> Self {
@@ -126,25 +148,24 @@ impl TestGateway {
 
     /// Like [`start`](Self::start), with so many workers.
     pub(crate) fn with_workers(count: usize) -> Self {
-        let mut gateway = Self::start();
-        gateway.settings.workers = count.try_into().unwrap();
-        gateway.gateway = {
-            let _inside = gateway.runtime.enter();
-            Gateway::start(gateway.settings.clone(), gateway.reader.clone(), None).unwrap()
-        };
-        gateway
+        Self::new(tls(), Redirect::Https, count, None).with_certificate()
     }
 
     pub(crate) fn with_access_log(tls: Tls, file: &Path) -> Self {
         let log = AccessLogSink::open(Destination::File(file.to_owned())).unwrap();
-        Self::new(tls, Redirect::Https, Some(log)).with_certificate()
+        Self::new(tls, Redirect::Https, 1, Some(log)).with_certificate()
     }
 
     pub(crate) fn without_certificate(tls: Tls, redirect: Redirect) -> Self {
-        Self::new(tls, redirect, None)
+        Self::new(tls, redirect, 1, None)
     }
 
-    fn new(tls: Tls, redirect: Redirect, log: Option<(AccessLogSink, AccessLogWriter)>) -> Self {
+    fn new(
+        tls: Tls,
+        redirect: Redirect,
+        workers: usize,
+        log: Option<(AccessLogSink, AccessLogWriter)>,
+    ) -> Self {
         let (sink, log) = log.unzip();
         let (writer, reader) = certstore::store();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -164,7 +185,7 @@ impl TestGateway {
             add_headers,
         };
         let settings = Settings {
-            workers: 1.try_into().unwrap(),
+            workers: workers.try_into().unwrap(),
             listeners: vec![
                 listener("public", Protocol::Http2(http2)),
                 listener("plain", Protocol::Http1(Http1 { redirect })),
@@ -219,6 +240,18 @@ impl TestGateway {
         found.map_or(0, |(_, count)| *count)
     }
 
+    /// The memory that clients are charged with.
+    pub(crate) fn held(&self) -> usize {
+        self.totals().held_bytes.try_into().unwrap()
+    }
+
+    /// Number of times that this limit was reached.
+    pub(crate) fn reached(&self, limit: &str) -> u64 {
+        let limits = self.totals().limits;
+        let found = limits.iter().find(|(name, _)| *name == limit);
+        found.map_or(0, |(_, count)| *count)
+    }
+
     /// Number of handshakes that failed in this class.
     pub(crate) fn failures(&self, class: gateway::telemetry::HandshakeFailure) -> u64 {
         let totals = self.totals();
@@ -246,23 +279,20 @@ impl TestGateway {
     pub(crate) fn serve_by_backend(&mut self) -> Heard {
         let heard = Heard::default();
         let endpoint = self.backend(heard.clone());
-        self.reload(|settings| {
-            settings.backends = vec![Backend {
-                name: "b".to_owned(),
-                endpoints: vec![EndpointAddress::Address(endpoint)],
-                connect_timeout: TEST_TIMEOUT,
-                tcp_user_timeout: TEST_TIMEOUT,
-            }];
-            settings.routes = vec![Route {
-                name: "r".to_owned(),
-                listeners: Default::default(),
-                hosts: Default::default(),
-                service: None,
-                method: None,
-                backend: 0,
-            }];
-        });
+        self.route_to(TEST_TIMEOUT, &[EndpointAddress::Address(endpoint)]);
         heard
+    }
+
+    /// All requests go to these.
+    pub(crate) fn route_to(&mut self, connect_timeout: Duration, endpoints: &[EndpointAddress]) {
+        self.reload(|settings| {
+            let backend = backend("b", endpoints.to_vec());
+            settings.backends = vec![Backend {
+                connect_timeout,
+                ..backend
+            }];
+            settings.routes = vec![route("r", None, 0)];
+        });
     }
 
     fn backend(&self, heard: Heard) -> SocketAddr {
