@@ -74,27 +74,44 @@ pub(super) enum Shape {
     Secret,
 }
 
-/// The meaning of a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    Name,
-    Reference,
-    ListenAddress,
-    Endpoint,
-    Network,
-    Domain,
-    Host,
-    Service,
-    Method,
-    Path,
-    LogLevel,
-    Directory,
-    KeyType,
-    Mail,
-    Resolver,
-    /// One line of text.
-    Line,
-    Url,
+/// The enum [`Form`]: what a text means, with the name of that in the reference.
+macro_rules! forms {
+    ($($form:ident: $name:literal;)+) => {
+        /// The meaning of a text.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Form {
+            $($form),+
+        }
+
+        impl Form {
+            /// The name in the reference.
+            pub(super) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$form => $name),+
+                }
+            }
+        }
+    };
+}
+
+forms! {
+    Name: "name";
+    Reference: "reference";
+    ListenAddress: "`ip:port`";
+    Endpoint: "`host:port`";
+    Network: "`ip/bits`";
+    Domain: "domain";
+    Host: "host";
+    Service: "`package.Service`";
+    Method: "method";
+    Path: "path";
+    LogLevel: "level";
+    Directory: "word or URL";
+    KeyType: "kind of key";
+    Mail: "mail address";
+    Resolver: "`ip:port`";
+    Line: "text";
+    Url: "URL";
 }
 
 /// The rule for a key that is left out.

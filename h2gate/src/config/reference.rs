@@ -55,9 +55,9 @@ fn kind(shape: Shape) -> String {
     match shape {
         Shape::Map(_) => "mapping".to_owned(),
         Shape::Maps(_) => "list of mappings".to_owned(),
-        Shape::Text(form) => form_name(form).to_owned(),
-        Shape::Texts(form) => format!("list of {}", form_name(form)),
-        Shape::OneOrMore(form) => format!("{0} or list of {0}", form_name(form)),
+        Shape::Text(form) => form.name().to_owned(),
+        Shape::Texts(form) => format!("list of {}", form.name()),
+        Shape::OneOrMore(form) => format!("{0} or list of {0}", form.name()),
         Shape::Switch => "`true` or `false`".to_owned(),
         Shape::Choice(words) => listed(words).replace(", ", " or "),
         Shape::Count => "number".to_owned(),
@@ -69,28 +69,6 @@ fn kind(shape: Shape) -> String {
         }
         Shape::Rate => "rate".to_owned(),
         Shape::Secret => "secret reference".to_owned(),
-    }
-}
-
-fn form_name(form: Form) -> &'static str {
-    match form {
-        Form::Name => "name",
-        Form::Reference => "reference",
-        Form::ListenAddress => "`ip:port`",
-        Form::Endpoint => "`host:port`",
-        Form::Network => "`ip/bits`",
-        Form::Domain => "domain",
-        Form::Host => "host",
-        Form::Service => "`package.Service`",
-        Form::Method => "method",
-        Form::Path => "path",
-        Form::LogLevel => "level",
-        Form::Directory => "word or URL",
-        Form::KeyType => "kind of key",
-        Form::Mail => "mail address",
-        Form::Resolver => "`ip:port`",
-        Form::Line => "text",
-        Form::Url => "URL",
     }
 }
 

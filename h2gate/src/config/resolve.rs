@@ -14,7 +14,7 @@ use super::names::Names;
 use super::route::{self, FileRoute};
 use super::tree::Node;
 use super::trust::FileTrust;
-use super::{Destination, Examination, Resolved, process};
+use super::{Destination, Examination, Located, Resolved, process};
 
 /// The lists of the file, and the names of what is referred to. References are not resolved yet.
 #[derive(Debug)]
@@ -136,14 +136,8 @@ pub(super) fn resolve(path: &Path, root: &Node, found: Diagnostics) -> Examinati
             limits,
             owns_process: true,
         },
-        certificates: certificates
-            .iter()
-            .map(|located| located.config.clone())
-            .collect(),
-        trust_bundles: trust_bundles
-            .iter()
-            .map(|located| located.config.clone())
-            .collect(),
+        certificates: configs(&certificates),
+        trust_bundles: configs(&trust_bundles),
         state_dir: state_dir.value.clone(),
         core_dumps,
         max_orders,
@@ -166,7 +160,11 @@ pub(super) fn resolve(path: &Path, root: &Node, found: Diagnostics) -> Examinati
     }
 }
 
-/// All addresses to listen on, with whose they are.
+fn configs<T: Clone>(located: &[Located<T>]) -> Vec<T> {
+    located.iter().map(|located| located.config.clone()).collect()
+}
+
+/// All addresses to listen on, each with the listener's name.
 fn addresses(listeners: &[FileListener], admin: Spanned<SocketAddr>) -> Vec<(String, Spanned<SocketAddr>)> {
     let named = |listener: &FileListener| {
         let name = listener
