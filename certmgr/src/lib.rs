@@ -74,7 +74,7 @@ pub use ledger::{Counted, Limit, Published, Wait};
 pub use options::Options;
 pub use plan::{MAX_PLANNED, Plan, PlanError, PlannedLimit, PlannedOrder};
 pub use schedule::Why;
-pub use service::service;
+pub use service::{list, service};
 pub use source::file::READ_DEADLINE;
 pub use state::{State, StateError};
 pub use supervisor::{Control, Handle, start};

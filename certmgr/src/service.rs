@@ -20,7 +20,6 @@ use crate::clock::Clock;
 use crate::command::CommandError;
 use crate::event::Event;
 use crate::supervisor::Control;
-use crate::view::Revocation;
 
 /// The longest request; each is a name and a few words.
 const MAX_REQUEST: usize = 16 << 10;
@@ -29,6 +28,11 @@ const MAX_REQUEST: usize = 16 << 10;
 /// loopback address may act. The server has to put tonic's connect info into each request.
 pub fn service(control: Control, now: Clock) -> CertificateServiceServer<impl CertificateService> {
     CertificateServiceServer::new(Service { control, now }).max_decoding_message_size(MAX_REQUEST)
+}
+
+/// The answer to `List`.
+pub fn list(control: &Control) -> pb::ListResponse {
+    convert::list(control)
 }
 
 struct Service {
@@ -52,17 +56,7 @@ impl CertificateService for Service {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
 
     async fn list(&self, _: Request<pb::ListRequest>) -> Result<Response<pb::ListResponse>, Status> {
-        let views = self.control.list();
-        let is_configured = |one: &Revocation| views.iter().any(|view| *view.name == *one.certificate);
-        let revocations = self.control.revocations();
-        Ok(Response::new(pb::ListResponse {
-            certificates: views.iter().map(convert::certificate).collect(),
-            revocations: revocations
-                .iter()
-                .filter(|one| !is_configured(one))
-                .map(convert::revocation)
-                .collect(),
-        }))
+        Ok(Response::new(list(&self.control)))
     }
 
     async fn get(&self, request: Request<pb::GetRequest>) -> Result<Response<pb::Certificate>, Status> {

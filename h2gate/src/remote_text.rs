@@ -7,6 +7,12 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use certstore::is_shown;
+use serde_json::Value;
+
+/// JSON in lines, with a newline at the end, for a log, a terminal or a browser.
+pub(crate) fn json_lines(value: &Value) -> String {
+    in_json(&format!("{value:#}\n")).into_owned()
+}
 
 /// JSON with the same meaning, in which no character outside of ASCII hides or commands anything. `json` is whole
 /// JSON: what is replaced can stand in strings alone.
@@ -59,8 +65,6 @@ fn escaped(text: &str, passes: impl Fn(char) -> bool, escape: impl Fn(char, &mut
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     #[test]

@@ -117,10 +117,7 @@ async fn certificates_tell_what_serves_and_what_was_refused() {
     let all = page.json()["certificates"].clone();
     let (api, late) = (&all[0], &all[1]);
     assert_eq!((&api["name"], &late["name"]), (&json!("api"), &json!("late")));
-    assert_eq!(api["serving"]["fingerprint"], json!(fingerprint));
-    assert_eq!(api["serving"]["install"], 1);
-    assert_eq!(api["serving"]["names"], json!(["a.example.com"]));
-    assert!(api["serving"]["seconds_left"].as_i64().unwrap() > 0, "{api}");
+    assert_eq!((&api["install"], &late["install"]), (&json!(1), &json!(null)));
     assert_eq!(api["refused"]["message"], "k.pem: no key in it");
     assert_eq!((&late["serving"], &late["refused"]), (&json!(null), &json!(null)));
     let secret = key.lines().nth(1).unwrap();

@@ -198,6 +198,7 @@ fn from_a_ca() -> pb::Certificate {
             challenge: "tls-alpn-01".to_owned(),
             key: "ecdsa-p256".to_owned(),
             renewal_explanation: "see https://acme.test/why".to_owned(),
+            next_order: None,
         }),
         revocations: vec![
             revocation("api", Progress::Refused),
@@ -271,7 +272,7 @@ async fn a_certificate_from_a_ca_is_listed_and_shown_and_no_terminal_obeys_what_
     assert!(!page.contains('\u{1b}'), "{page:?}");
     let json = double.certs(&["show", "api", "-o", "json"]).await.json();
     assert_eq!(json["acme"]["renewal_explanation"], "see https://acme.test/why");
-    assert_eq!(json["next"]["action"], "retry");
+    assert_eq!(json["next"]["action"], "ACTION_RETRY");
 }
 
 #[tokio::test]
@@ -316,7 +317,10 @@ async fn a_renewal_is_followed_to_its_end_and_the_exit_code_tells_how_it_ended()
         assert_eq!((ran.code, &json["outcome"]), (Some(code), &json!(outcome)));
         assert_eq!(
             json["events"][2],
-            json!({"kind": kind, "message": "api: this is the end", "at": "2027-01-15T08:00:00Z", "error": kind == "failing"})
+            json!({
+                "name": "api", "kind": kind, "message": "api: this is the end", "time": "2027-01-15T08:00:00Z",
+                "is_error": kind == "failing",
+            })
         );
         assert_eq!(json["certificate"]["name"], "api");
     }
@@ -448,16 +452,16 @@ async fn a_plan_is_two_tables_and_a_verdict_and_a_broken_limit_fails() {
         (&json!(false), &json!(false))
     );
     assert_eq!(json["orders"][1]["name"], "another-name");
-    assert_eq!(json["orders"][1]["expected_life_seconds"], 90 * DAY);
+    assert_eq!(json["orders"][1]["expected_life"], "7776000s");
     assert_eq!(
         json["limits"][0],
         json!({
             "ca": "letsencrypt", "limit": "5 certificates for the same names in 7 days",
-            "subject": "api.example.com", "allowed": 5, "window_seconds": 7 * DAY,
-            "peak": 6, "peak_at": "2027-01-15T08:00:00Z", "inside": false,
+            "subject": "api.example.com", "allowed": 5, "window": "604800s",
+            "peak": 6, "peak_time": "2027-01-15T08:00:00Z", "inside": false,
         })
     );
-    assert_eq!(json["limits"][1]["subject"], json!(null));
+    assert_eq!(json["limits"][1]["subject"], "");
     assert_eq!(double.asked(), ["plan 7776000", "plan 7776000"]);
 }
 

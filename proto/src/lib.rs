@@ -16,8 +16,10 @@ pub mod routeguide {
     tonic::include_proto!("routeguide");
 }
 
+mod json;
+
 /// The types, client and server of `h2gate/certs/v1/certificates.proto`: what an operator sees of the
-/// certificates, and asks of them.
+/// certificates, and asks of them. serde serializes them by the JSON mapping of proto3, with the names of the file.
 pub mod certs {
     /// Version 1.
     #[allow(

@@ -147,7 +147,7 @@ async fn what_is_removed_right_after_the_command_is_revoked_all_the_same() {
     assert_eq!(scene.pebble.certificate_status(old).await, "Revoked");
     let all = scene.json(&["list"]).await;
     assert_eq!(all["revocations"][0]["name"], "acme", "{all}");
-    assert_eq!(all["revocations"][0]["progress"], "revoked", "{all}");
+    assert_eq!(all["revocations"][0]["progress"], "PROGRESS_REVOKED", "{all}");
 }
 
 #[tokio::test]

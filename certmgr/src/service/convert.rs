@@ -9,6 +9,7 @@ use tonic::Status;
 use crate::acme::RevocationReason;
 use crate::event::{Event, order_reason};
 use crate::plan::{Plan, PlannedLimit, PlannedOrder};
+use crate::supervisor::Control;
 use crate::view::{AcmeView, Action, LastError, NextStep, Progress, Revocation, Version, View};
 
 /// Horizon of a plan if the request has none.
@@ -16,6 +17,18 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The farthest horizon of a plan.
 const MAX_HORIZON: Duration = Duration::from_secs(2 * YEAR.as_secs());
+
+/// All certificates, and the revocations of those that are not configured any more.
+pub(super) fn list(control: &Control) -> pb::ListResponse {
+    let views = control.list();
+    let is_configured = |one: &&Revocation| views.iter().any(|view| *view.name == *one.certificate);
+    let revocations = control.revocations();
+    let others = revocations.iter().filter(|one| !is_configured(one));
+    pb::ListResponse {
+        certificates: views.iter().map(certificate).collect(),
+        revocations: others.map(revocation).collect(),
+    }
+}
 
 pub(super) fn certificate(view: &View) -> pb::Certificate {
     pb::Certificate {
@@ -180,6 +193,11 @@ fn acme(acme: &AcmeView) -> pb::AcmeDetails {
         challenge: acme.challenge.to_owned(),
         key: acme.key.to_owned(),
         renewal_explanation: acme.explanation.clone().unwrap_or_default(),
+        next_order: acme.next_order.map(|(at, why)| pb::NextStep {
+            action: pb::next_step::Action::Order.into(),
+            time: Some(timestamp(at)),
+            why: order_reason(why).to_owned(),
+        }),
     }
 }
 

@@ -18,7 +18,7 @@ use super::metrics::exposition::Format;
 use super::readiness::Phase;
 use super::yaml;
 use super::{Hosts, View};
-use crate::remote_text::in_json;
+use crate::remote_text::json_lines;
 
 /// The answer to `/` and to every unknown path.
 const INDEX: &str = "\
@@ -184,8 +184,7 @@ async fn certificates(State(view): State<Arc<View>>) -> Response {
 }
 
 fn json(value: &Value) -> Response {
-    let text = in_json(&format!("{value:#}\n")).into_owned();
-    ([(header::CONTENT_TYPE, JSON)], text).into_response()
+    ([(header::CONTENT_TYPE, JSON)], json_lines(value)).into_response()
 }
 
 async fn not_allowed() -> Response {

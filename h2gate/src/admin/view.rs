@@ -85,13 +85,8 @@ impl View {
         let certificates = &self.sources.certificates;
         certificates::page(
             &certificates.list(),
-            &self.certificate_views(),
-            &self
-                .control()
-                .map(certmgr::Control::revocations)
-                .unwrap_or_default(),
+            self.control().map(certmgr::list).unwrap_or_default(),
             &certificates.trust_list(),
-            unix_now(),
         )
     }
 

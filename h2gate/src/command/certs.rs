@@ -3,13 +3,15 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use proto::certs::v1 as pb;
+use serde_json::{Value, json};
 
 use crate::cli::{CertsArguments, CertsCommand, Output};
+use crate::remote_text::json_lines;
 
 mod admin;
 mod client;
 mod failure;
-mod json;
 mod list;
 mod plan;
 mod renew;
@@ -35,23 +37,15 @@ pub fn certs(arguments: &CertsArguments) -> Result<ExitCode> {
 
 async fn answer(admin: &AdminServer, arguments: &CertsArguments) -> Result<ExitCode> {
     let connect = || Client::connect(admin);
-    let output = arguments.output;
+    let (output, now) = (arguments.output, Now::read());
     match &arguments.command {
         CertsCommand::List => {
             let all = connect().await?.list().await?;
-            say(
-                output,
-                || list::text(&all, Now::read(), table::width()),
-                || json::certificates(&all),
-            )
+            print_result(output, &list::text(&all, now, table::width()), json!(all))
         }
         CertsCommand::Show { name } => {
             let certificate = connect().await?.show(name).await?;
-            say(
-                output,
-                || show::text(&certificate, Now::read()),
-                || json::certificate(&certificate),
-            )
+            print_result(output, &show::text(&certificate, now), json!(certificate))
         }
         CertsCommand::Renew { name, wait, timeout } => {
             let wait = wait.then_some(*timeout);
@@ -59,13 +53,11 @@ async fn answer(admin: &AdminServer, arguments: &CertsArguments) -> Result<ExitC
         }
         CertsCommand::Rollback { name, to } => {
             let fingerprint = connect().await?.roll_back(name, to.as_deref()).await?;
-            say(
+            let short = words::short(&fingerprint);
+            print_result(
                 output,
-                || {
-                    let short = words::short(&fingerprint);
-                    format!("{name}: certificate {short} serves again; what served before is excluded\n")
-                },
-                || json::rolled_back(name, &fingerprint),
+                &format!("{name}: certificate {short} serves again; what served before is excluded\n"),
+                json!({ "name": name, "outcome": "rolled_back", "fingerprint": fingerprint }),
             )
         }
         CertsCommand::Revoke { name, reason, yes } => {
@@ -73,20 +65,27 @@ async fn answer(admin: &AdminServer, arguments: &CertsArguments) -> Result<ExitC
         }
         CertsCommand::RollAccountKey { name } => {
             connect().await?.roll_account_key(name).await?;
-            say(
+            print_result(
                 output,
-                || format!("{name}: its account has a new key, and the CA knows it\n"),
-                || json::outcome(name, "rolled"),
+                &format!("{name}: its account has a new key, and the CA knows it\n"),
+                json!({ "name": name, "outcome": "rolled" }),
             )
         }
         CertsCommand::Plan { horizon } => {
             let plan = connect().await?.plan(*horizon).await?;
-            say(
+            let is_inside = plan.limits.iter().all(|limit| limit.inside);
+            let text = plan::text(&plan, *horizon, now, table::width());
+            let pb::PlanResponse {
+                orders,
+                limits,
+                complete,
+            } = plan;
+            print_result(
                 output,
-                || plan::text(&plan, *horizon, Now::read(), table::width()),
-                || json::plan(&plan),
+                &text,
+                json!({ "orders": orders, "limits": limits, "complete": complete, "inside": is_inside }),
             )?;
-            Ok(match plan::is_inside(&plan) {
+            Ok(match is_inside {
                 true => ExitCode::SUCCESS,
                 false => ExitCode::FAILURE,
             })
@@ -94,15 +93,12 @@ async fn answer(admin: &AdminServer, arguments: &CertsArguments) -> Result<ExitC
     }
 }
 
-/// Prints a result in the form that was asked for.
-fn say(
-    output: Output,
-    text: impl FnOnce() -> String,
-    json: impl FnOnce() -> serde_json::Value,
-) -> Result<ExitCode> {
+/// Prints a result in the form that was asked for. JSON of messages is in the mapping of proto3; `docs/operations.md`
+/// has the keys.
+fn print_result(output: Output, text: &str, json: Value) -> Result<ExitCode> {
     match output {
-        Output::Text => super::print(&text())?,
-        Output::Json => super::print(&json::text(&json()))?,
+        Output::Text => super::print(text)?,
+        Output::Json => super::print(&json_lines(&json))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use certmgr::{Source, Summary};
-use certstore::UnixTime;
+use certstore::{UnixTime, rfc3339};
 use rustix::fs::{Access, access};
 use serde_json::{Value, json};
 
 use crate::cli::{CheckArguments, Output};
 use crate::config::{self, Diagnostics, Examination, Place, Resolved, Spanned};
-use crate::remote_text::in_json;
+use crate::remote_text::json_lines;
 
 mod date;
 mod sources;
@@ -25,7 +25,7 @@ pub fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
     let report = Report::of(&arguments.config, UnixTime::now());
     match arguments.output {
         Output::Text => super::print(&report.text(arguments.strict))?,
-        Output::Json => super::print(&in_json(&format!("{:#}\n", report.json(arguments.strict))))?,
+        Output::Json => super::print(&json_lines(&report.json(arguments.strict)))?,
     }
     Ok(if report.passes(arguments.strict) {
         ExitCode::SUCCESS
@@ -120,8 +120,8 @@ impl Report {
                 "source": checked.source,
                 "usable": checked.is_usable(),
                 "names": summary.map(|s| s.names.iter().map(ToString::to_string).collect::<Vec<_>>()),
-                "not_before": summary.map(|s| date::date_time(s.not_before)),
-                "not_after": summary.map(|s| date::date_time(s.not_after)),
+                "not_before": summary.map(|s| rfc3339(s.not_before)),
+                "not_after": summary.map(|s| rfc3339(s.not_after)),
                 "key": summary.map(|s| s.key_kind.to_string()),
                 "fingerprint": summary.map(|s| s.fingerprint.to_string()),
             })
@@ -134,7 +134,7 @@ impl Report {
                 "usable": checked.is_usable(),
                 "cas": contents.map(|c| c.cas),
                 "revocation_lists": contents.map(|c| c.revocation_lists),
-                "until": contents.and_then(|c| c.until).map(date::date_time),
+                "until": contents.and_then(|c| c.until).map(rfc3339),
             })
         });
         json!({

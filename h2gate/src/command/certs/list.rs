@@ -61,17 +61,10 @@ fn next(step: &pb::NextStep, now: Now) -> String {
     format!("{} {}", action(step), when.unwrap_or_default())
 }
 
-/// A step in one word.
-pub(super) fn action(step: &pb::NextStep) -> &'static str {
-    use pb::next_step::Action;
-    match step.action() {
-        Action::Unspecified => "unknown",
-        Action::Read => "read",
-        Action::Order => "order",
-        Action::Ordering => "ordering",
-        Action::Retry => "retry",
-        Action::Hold => "hold",
-    }
+/// A step in one word: `ACTION_READ` is `read`.
+pub(super) fn action(step: &pb::NextStep) -> String {
+    let name = step.action().as_str_name();
+    name.trim_start_matches("ACTION_").to_ascii_lowercase()
 }
 
 fn trouble(trouble: &pb::Trouble, now: Now) -> String {

@@ -8,11 +8,6 @@ use proto::certs::v1 as pb;
 use super::table::{Column, Table};
 use super::words::{Now, at, due, one_line, span};
 
-/// Says if every limit holds.
-pub(super) fn is_inside(plan: &pb::PlanResponse) -> bool {
-    plan.limits.iter().all(|limit| limit.inside)
-}
-
 pub(super) fn text(plan: &pb::PlanResponse, horizon: Duration, now: Now, width: Option<usize>) -> String {
     let end = rfc3339(UnixTime::since_unix_epoch(
         Duration::from_secs(now.0).saturating_add(horizon),

@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::Result;
 use proto::certs::v1 as pb;
 use proto::certs::v1::watch_response::Item;
+use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use super::client::{Client, Watch};
 use super::failure::Failure;
 use super::words::{Now, at_and_when, due, one_line, short};
-use super::{json, say, show};
+use super::{print_result, show};
 use crate::cli::Output;
 use crate::command::print;
 
@@ -43,10 +44,10 @@ pub(super) async fn renew(
 ) -> Result<ExitCode> {
     let Some(patience) = wait else {
         client.renew(name).await?;
-        return say(
+        return print_result(
             output,
-            || format!("{name}: the renewal has begun; `h2gate certs show {name}` tells how it went\n"),
-            || json::outcome(name, "begun"),
+            &format!("{name}: the renewal has begun; `h2gate certs show {name}` tells how it went\n"),
+            json!({ "name": name, "outcome": "begun" }),
         );
     };
     let give_up = Instant::now() + patience;
@@ -65,10 +66,10 @@ pub(super) async fn renew(
     let outcome = following.until(give_up).await?;
     let events = following.events;
     let after = client.show(name).await?;
-    say(
+    print_result(
         output,
-        || conclusion(outcome, &after, patience),
-        || json::renewed(name, outcome.as_str(), &events, &after),
+        &conclusion(outcome, &after, patience),
+        json!({ "name": name, "outcome": outcome.as_str(), "events": events, "certificate": after }),
     )?;
     Ok(outcome.exit_code())
 }

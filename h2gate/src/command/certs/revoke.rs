@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use proto::certs::v1 as pb;
+use serde_json::json;
 
 use super::admin::AdminServer;
 use super::client::Client;
+use super::print_result;
 use super::words::{Now, at_and_when, one_line, short};
-use super::{json, say};
 use crate::cli::{Output, Reason};
 
 pub(super) async fn revoke(
@@ -35,15 +36,13 @@ pub(super) async fn revoke(
     };
     // The answer may have taken longer than an idle connection lives.
     Client::connect(admin).await?.revoke(request).await?;
-    say(
+    print_result(
         output,
-        || {
-            format!(
-                "{name}: its successor is ordered; once that serves, the old one is revoked. \
-                 `h2gate certs show {name}` tells how it goes\n"
-            )
-        },
-        || json::outcome(name, "begun"),
+        &format!(
+            "{name}: its successor is ordered; once that serves, the old one is revoked. `h2gate certs show {name}` \
+             tells how it goes\n"
+        ),
+        json!({ "name": name, "outcome": "begun" }),
     )
 }
 

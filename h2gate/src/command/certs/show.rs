@@ -44,7 +44,7 @@ pub(super) fn text(certificate: &pb::Certificate, now: Now) -> String {
 }
 
 pub(super) fn step(next: &pb::NextStep, now: Now) -> String {
-    let mut text = action(next).to_owned();
+    let mut text = action(next);
     if let Some(time) = &next.time {
         text.push_str(&format!(" at {} ({})", at(time), due(time, now)));
     }

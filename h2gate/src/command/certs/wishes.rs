@@ -39,14 +39,3 @@ fn stands(one: &pb::Revocation) -> &'static str {
         Progress::Revoked => "done",
     }
 }
-
-/// For programs.
-pub(super) fn name(one: &pb::Revocation) -> &'static str {
-    match one.progress() {
-        Progress::Unspecified => "unknown",
-        Progress::Serving => "serving",
-        Progress::Asking => "asking",
-        Progress::Refused => "refused",
-        Progress::Revoked => "revoked",
-    }
-}

@@ -1,8 +1,6 @@
 //! Times, versions and foreign text, for people.
 
-use std::time::Duration;
-
-use certstore::{UnixTime, is_shown, rfc3339};
+use certstore::{UnixTime, is_shown};
 use prost_types::Timestamp;
 
 /// The wall clock, in seconds since 1970.
@@ -17,7 +15,7 @@ impl Now {
 
 /// `2026-11-20T17:04:05Z`.
 pub(super) fn at(time: &Timestamp) -> String {
-    rfc3339(UnixTime::since_unix_epoch(Duration::from_secs(seconds(time))))
+    time.to_string()
 }
 
 /// `2026-11-20T17:04:05Z (in 12 d)`.
