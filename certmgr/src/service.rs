@@ -2,6 +2,8 @@
 
 mod convert;
 
+pub use convert::list;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -28,11 +30,6 @@ const MAX_REQUEST: usize = 16 << 10;
 /// loopback address may act. The server has to put tonic's connect info into each request.
 pub fn service(control: Control, now: Clock) -> CertificateServiceServer<impl CertificateService> {
     CertificateServiceServer::new(Service { control, now }).max_decoding_message_size(MAX_REQUEST)
-}
-
-/// The answer to `List`.
-pub fn list(control: &Control) -> pb::ListResponse {
-    convert::list(control)
 }
 
 struct Service {

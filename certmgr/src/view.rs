@@ -187,15 +187,3 @@ pub enum Progress {
     /// The CA has revoked it, and it is not served again.
     Revoked,
 }
-
-impl Progress {
-    /// Its name, for people and machines.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Serving => "serving",
-            Self::Asking => "asking",
-            Self::Refused => "refused",
-            Self::Revoked => "revoked",
-        }
-    }
-}

@@ -18,8 +18,8 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The farthest horizon of a plan.
 const MAX_HORIZON: Duration = Duration::from_secs(2 * YEAR.as_secs());
 
-/// All certificates, and the revocations of those that are not configured any more.
-pub(super) fn list(control: &Control) -> pb::ListResponse {
+/// The answer to `List`: all certificates, and the revocations of those that are not configured any more.
+pub fn list(control: &Control) -> pb::ListResponse {
     let views = control.list();
     let is_configured = |one: &&Revocation| views.iter().any(|view| *view.name == *one.certificate);
     let revocations = control.revocations();

@@ -23,9 +23,8 @@ impl Hosts {
     pub(super) fn stranger(&self, uri: &Uri, headers: &HeaderMap) -> Option<String> {
         let named = headers.get_all(header::HOST).iter().map(|host| host.as_bytes());
         let asked = uri.authority().map(|authority| authority.as_str().as_bytes());
-        let strange = |authority: &[u8]| !self.know(authority);
         let mut all = asked.into_iter().chain(named);
-        all.find(|authority| strange(authority))
+        all.find(|authority| !self.know(authority))
             .map(|authority| String::from_utf8_lossy(authority).into_owned())
     }
 

@@ -15,7 +15,6 @@ use serde_json::Value;
 use tonic::service::Routes;
 
 use super::metrics::exposition::Format;
-use super::readiness::Phase;
 use super::yaml;
 use super::{Hosts, View};
 use crate::remote_text::json_lines;
@@ -137,9 +136,9 @@ fn liveness(silence: Duration) -> (StatusCode, &'static str) {
 
 async fn ready(State(view): State<Arc<View>>) -> Response {
     let phase = view.readiness().phase();
-    let status = match phase {
-        Phase::Ready => StatusCode::OK,
-        Phase::Starting | Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
+    let status = match phase.is_ready() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, format!("{phase}\n")).into_response()
 }

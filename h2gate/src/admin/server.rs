@@ -102,7 +102,7 @@ struct Connections {
 
 struct Open {
     task: AbortHandle,
-    said: Arc<AtomicU64>,
+    last_write: Arc<AtomicU64>,
 }
 
 impl Connections {
@@ -122,17 +122,17 @@ impl Connections {
             let silent = self
                 .open
                 .iter()
-                .min_by_key(|(_, open)| open.said.load(Ordering::Relaxed));
+                .min_by_key(|(_, open)| open.last_write.load(Ordering::Relaxed));
             if let Some(open) = silent.map(|(id, _)| *id).and_then(|id| self.open.remove(&id)) {
                 open.task.abort();
             }
         }
         let activity = Activity::new(self.born);
-        let said = Arc::clone(&activity.said);
+        let last_write = Arc::clone(&activity.last_write);
         let task = self
             .tasks
             .spawn(connection(stream, router, self.bounds, activity));
-        self.open.insert(task.id(), Open { task, said });
+        self.open.insert(task.id(), Open { task, last_write });
     }
 
     /// Waits for the next connection that ended; for ever while none is open.
@@ -185,7 +185,7 @@ async fn connection(stream: TcpStream, router: Router, bounds: ConnectionBounds,
 struct Activity {
     born: Instant,
     last: Arc<AtomicU64>,
-    said: Arc<AtomicU64>,
+    last_write: Arc<AtomicU64>,
 }
 
 impl Activity {
@@ -193,7 +193,7 @@ impl Activity {
         let new = Self {
             born,
             last: Arc::default(),
-            said: Arc::default(),
+            last_write: Arc::default(),
         };
         new.wrote();
         new
@@ -206,7 +206,7 @@ impl Activity {
 
     fn wrote(&self) {
         self.read();
-        self.said
+        self.last_write
             .store(self.last.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
@@ -252,19 +252,5 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let done = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes));
-        self.activity.wrote();
-        Poll::Ready(done)
     }
 }

@@ -104,20 +104,18 @@ impl View {
     }
 
     pub(super) fn metrics(&self, format: Format) -> Result<String, Error> {
-        let Sources {
-            gateway,
-            access_log,
-            certificates,
-            certificate_events,
-            control: _,
-        } = &self.sources;
+        let sources = &self.sources;
         let snapshot = metrics::Snapshot {
-            gateway: gateway.as_ref().map(|metrics| metrics.totals()),
-            access_log: access_log.as_ref().map(AccessLogSink::totals).unwrap_or_default(),
-            certificates: certificates.list(),
+            gateway: sources.gateway.as_ref().map(|metrics| metrics.totals()),
+            access_log: sources
+                .access_log
+                .as_ref()
+                .map(AccessLogSink::totals)
+                .unwrap_or_default(),
+            certificates: sources.certificates.list(),
             certificate_views: self.certificate_views(),
-            certificate_events: certificate_events.totals(),
-            trust_bundles: certificates.trust_list(),
+            certificate_events: sources.certificate_events.totals(),
+            trust_bundles: sources.certificates.trust_list(),
             ready: self.readiness.phase().is_ready(),
             reloads: self.reloads.totals(),
             process: Figures::read(),

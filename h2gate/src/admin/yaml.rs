@@ -5,12 +5,9 @@ use serde_json::Value;
 /// The document, with a newline at its end.
 pub(crate) fn document(value: &Value) -> String {
     let mut text = String::new();
-    match value {
-        Value::Object(_) | Value::Array(_) if !is_empty(value) => block(value, 0, &mut text),
-        other => {
-            text.push_str(&inline(other));
-            text.push('\n');
-        }
+    match is_nested(value) {
+        true => block(value, 0, &mut text),
+        false => line(value, &mut text),
     }
     text
 }
@@ -22,51 +19,47 @@ fn block(value: &Value, indentation: usize, text: &mut String) {
             for (key, member) in members {
                 pad(indentation, text);
                 text.push_str(&scalar(key));
-                text.push(':');
-                after_key(member, indentation, text);
+                if is_nested(member) {
+                    text.push_str(":\n");
+                    block(member, indentation + 2, text);
+                } else {
+                    text.push_str(": ");
+                    line(member, text);
+                }
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| entry(item, indentation, text)),
+        Value::Array(items) => {
+            for item in items {
+                pad(indentation, text);
+                text.push_str("- ");
+                if is_nested(item) {
+                    // The first line of the item stands on the line of its dash.
+                    let mut inner = String::new();
+                    block(item, indentation + 2, &mut inner);
+                    text.push_str(inner.trim_start_matches(' '));
+                } else {
+                    line(item, text);
+                }
+            }
+        }
         _ => {}
     }
 }
 
-fn after_key(member: &Value, indentation: usize, text: &mut String) {
-    if is_empty(member) || !(member.is_object() || member.is_array()) {
-        text.push(' ');
-        text.push_str(&inline(member));
-        text.push('\n');
-    } else {
-        text.push('\n');
-        block(member, indentation + 2, text);
-    }
-}
-
-fn entry(item: &Value, indentation: usize, text: &mut String) {
-    pad(indentation, text);
-    text.push('-');
-    if is_empty(item) || !(item.is_object() || item.is_array()) {
-        text.push(' ');
-        text.push_str(&inline(item));
-        text.push('\n');
-        return;
-    }
-    // The first line of the item stands on the line of its dash.
-    let mut inner = String::new();
-    block(item, indentation + 2, &mut inner);
-    text.push(' ');
-    text.push_str(inner.trim_start_matches(' '));
-}
-
-fn is_empty(value: &Value) -> bool {
-    value.as_object().is_some_and(serde_json::Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
-}
-
-fn inline(value: &Value) -> String {
+fn is_nested(value: &Value) -> bool {
     match value {
-        Value::String(string) => scalar(string),
-        other => other.to_string(),
+        Value::Object(members) => !members.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => false,
     }
+}
+
+fn line(value: &Value, text: &mut String) {
+    match value {
+        Value::String(string) => text.push_str(&scalar(string)),
+        other => text.push_str(&other.to_string()),
+    }
+    text.push('\n');
 }
 
 /// Plain where no YAML reader could take it for something else, else as JSON, which YAML 1.2 holds.

@@ -74,11 +74,12 @@ fn store(families: &mut Families<'_>, certificates: &[Status], now: Duration) ->
     )?;
     let facts = certificates.iter().filter_map(|one| {
         let serving = one.serving.as_ref()?;
-        Some(labels([
+        let labels = labels([
             ("certificate", &one.name),
             ("fingerprint", &serving.fingerprint()),
             ("key", &serving.bundle().key_kind()),
-        ]))
+        ]);
+        Some((labels, 1))
     });
     families.info(
         "h2gate_certificate",
@@ -104,7 +105,7 @@ fn source(families: &mut Families<'_>, views: &[View]) -> Result<(), Error> {
         "When the source was last read, or the CA has last issued, in seconds since the Unix epoch",
         values(views, |view| Some(view.last_success_at?.as_secs())),
     )?;
-    families.flags(
+    families.gauge(
         "h2gate_certificate_next_action",
         "1 for what happens next with the certificate",
         labelled(views, "action", |view| Some(view.next.action.as_str())),
@@ -114,7 +115,7 @@ fn source(families: &mut Families<'_>, views: &[View]) -> Result<(), Error> {
         "When the next action is due, in seconds since the Unix epoch",
         values(views, |view| Some(view.next.at.as_secs())),
     )?;
-    families.flags(
+    families.gauge(
         "h2gate_certificate_trouble",
         "1 for the class of the trouble that lasts",
         labelled(views, "class", |view| Some(view.trouble.as_ref()?.class.as_str())),

@@ -108,14 +108,14 @@ pub(crate) fn values<'a, T: Named, N>(
         .filter_map(move |one| Some((labels([(T::KEY, one.name())]), value(one)?)))
 }
 
-/// The labels of each of them that has the value, which is a further label under `key`.
+/// A sample of 1 for each of them that has the value, which is a further label under `key`.
 pub(crate) fn labelled<'a, T: Named, V: Display>(
     all: &'a [T],
     key: &'static str,
     value: impl Fn(&'a T) -> Option<V> + 'a,
-) -> impl Iterator<Item = Labels> {
+) -> impl Iterator<Item = (Labels, u64)> {
     all.iter()
-        .filter_map(move |one| Some(labels([(T::KEY, one.name()), (key, &value(one)?)])))
+        .filter_map(move |one| Some((labels([(T::KEY, one.name()), (key, &value(one)?)]), 1)))
 }
 
 /// Writes families one after another. Names are without the suffixes `_total` and `_info`.
@@ -144,26 +144,17 @@ impl Families<'_> {
         })
     }
 
-    /// A gauge that is 1 for these labels and has no other samples.
-    pub(crate) fn flags(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = Labels>,
-    ) -> Result<(), Error> {
-        self.gauge(name, help, samples.into_iter().map(|labels| (labels, 1_u64)))
-    }
-
+    /// The samples are their labels; the value is 1.
     pub(crate) fn info(
         &mut self,
         name: &str,
         help: &str,
-        samples: impl IntoIterator<Item = Labels>,
+        samples: impl IntoIterator<Item = (Labels, u64)>,
     ) -> Result<(), Error> {
         let mut family = self.0.encode_descriptor(name, help, None, MetricType::Info)?;
         samples
             .into_iter()
-            .try_for_each(|labels| family.encode_info(&labels))
+            .try_for_each(|(labels, _)| family.encode_info(&labels))
     }
 
     /// Buckets are pairs of upper bound in seconds and count in that bucket alone; the last bound is infinite.
@@ -228,7 +219,7 @@ mod tests {
             )?;
             families.counter("never", "Nothing of it yet", None::<(Labels, u64)>)?;
             families.gauge("held_bytes", "Bytes", unlabelled(7_u64))?;
-            families.info("build", "What runs", [labels([("version", &"1.2")])])?;
+            families.info("build", "What runs", [(labels([("version", &"1.2")]), 1)])?;
             let distribution = Distribution {
                 sum: 0.5,
                 buckets: vec![(0.0001, 1), (1.0, 2), (f64::INFINITY, 1)],

@@ -18,7 +18,7 @@ pub(super) fn families(families: &mut Families<'_>, snapshot: &Snapshot) -> Resu
     families.info(
         "h2gate_build",
         "What runs",
-        [labels([("version", &version::SHORT)])],
+        [(labels([("version", &version::SHORT)]), 1)],
     )?;
     families.gauge(
         "h2gate_ready",
