@@ -5,7 +5,6 @@
 mod certificates;
 pub(crate) mod file_watch;
 mod open_files;
-mod trust;
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +12,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use certmgr::TrustConfig;
 use gateway::access_log::{AccessLogSink, AccessLogWriter, Destination};
+use gateway::settings::Listener;
 use gateway::{Drained, Gateway};
 use open_files::Lowered;
 use serde_json::Value;
@@ -68,14 +69,6 @@ pub enum StartError {
     /// The gateway cannot start; the message names the listener.
     #[error(transparent)]
     Gateway(#[from] gateway::StartError),
-}
-
-/// The reason why a reload was refused. What ran before runs on unchanged.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// The gateway refused; the message names the listener.
-    #[error(transparent)]
-    Gateway(#[from] gateway::ReloadError),
 }
 
 /// The result of a reload.
@@ -141,7 +134,7 @@ pub async fn start(resolved: Resolved) -> Result<Running, StartError> {
         writer,
         certificates::options(&resolved, &events, state),
     );
-    manager.reload_trust(trust::in_use(&resolved));
+    manager.reload_trust(trust_in_use(&resolved));
     // Whoever connects from now on would be answered with less than what served last.
     if timeout(KEPT, manager.restored()).await.is_err() {
         tracing::warn!(
@@ -218,8 +211,8 @@ impl Running {
         }
     }
 
-    /// Goes over to another configuration. On an error nothing has changed.
-    pub async fn reload(&self, resolved: Resolved) -> Result<Applied, ReloadError> {
+    /// Goes over to another configuration. On an error nothing has changed; its message names the listener.
+    pub async fn reload(&self, resolved: Resolved) -> Result<Applied, gateway::ReloadError> {
         let mut in_force = self.in_force.lock().await;
         let mut next = resolved;
         let needs_restart = keep_fixed(&in_force.resolved, &mut next);
@@ -257,9 +250,13 @@ impl Running {
         self.view.reloads().refused();
     }
 
-    async fn apply(&self, running: &Resolved, resolved: &Resolved) -> Result<gateway::Applied, ReloadError> {
+    async fn apply(
+        &self,
+        running: &Resolved,
+        resolved: &Resolved,
+    ) -> Result<gateway::Applied, gateway::ReloadError> {
         let (before, after) = (&running.certificates, &resolved.certificates);
-        let (trust_before, trust_after) = (trust::in_use(running), trust::in_use(resolved));
+        let (trust_before, trust_after) = (trust_in_use(running), trust_in_use(resolved));
         // New names come first, so that a listener that names them finds them; what the old listeners name
         // stays until the new ones are in force.
         let trusted = with_new_names(&trust_before, &trust_after, |one| &one.name);
@@ -272,7 +269,7 @@ impl Running {
             Err(error) => {
                 self.manager.reload(before.clone());
                 self.manager.reload_trust(trust_before);
-                return Err(error.into());
+                return Err(error);
             }
         };
         self.manager.reload_trust(trust_after);
@@ -345,6 +342,20 @@ fn services(resolved: &Resolved) -> Services {
         .routes
         .iter()
         .filter_map(|route| route.service.clone())
+        .collect()
+}
+
+/// The trust bundles that a listener or a certificate names. The others are not even read: nothing waits for them, and
+/// nobody is verified against them.
+fn trust_in_use(resolved: &Resolved) -> Vec<TrustConfig> {
+    let tls = resolved.gateway.listeners.iter().filter_map(Listener::tls);
+    let of_clients = tls.filter_map(|tls| Some(&tls.client_auth.as_ref()?.trust));
+    let of_certificates = resolved.certificates.iter().filter_map(|one| one.trust.as_ref());
+    let names: Vec<_> = of_clients.chain(of_certificates).collect();
+    let bundles = resolved.trust_bundles.iter();
+    bundles
+        .filter(|bundle| names.contains(&&bundle.name))
+        .cloned()
         .collect()
 }
 

@@ -70,14 +70,13 @@ async fn serve(path: &Path, resolved: Resolved, logging: &Logging) -> anyhow::Re
     let mut next_look = LOOK.0;
     loop {
         tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::Reload => {
-                    file.known();
-                    reload(path, &running, logging).await;
-                }
-                Asked::Reopen => running.reopen_logs(),
-                Asked::Stop => break,
-            },
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hangup.recv() => {
+                file.known();
+                reload(path, &running, logging).await;
+            }
+            _ = signals.user1.recv() => running.reopen_logs(),
             () = sleep(next_look) => {
                 let look = file.look();
                 next_look = if look == Look::Moving { LOOK.1 } else { LOOK.0 };
@@ -85,7 +84,7 @@ async fn serve(path: &Path, resolved: Resolved, logging: &Logging) -> anyhow::Re
                     Look::Changed => reload(path, &running, logging).await,
                     Look::Gone => tracing::warn!(
                         file = %path.display(),
-                        "the configuration file is gone or cannot be read; what was read before runs on"
+                        "the configuration file is gone or cannot be read; the running configuration is kept"
                     ),
                     Look::Same | Look::Moving => {}
                 }
@@ -103,13 +102,13 @@ fn announce(running: &Running) {
     tracing::info!(address = %running.admin_address(), "admin interface");
 }
 
-/// Reads the file and goes over to it; a bad one changes nothing, and everything that is wrong is told.
+/// Reads the file and applies it; a bad one changes nothing, and each of its mistakes is logged.
 async fn reload(path: &Path, running: &Running, logging: &Logging) {
     let resolved = match config::load(path) {
         Ok(resolved) => resolved,
         Err(mistakes) => {
             running.reload_refused();
-            tracing::error!("reload refused, what ran before runs on:");
+            tracing::error!("reload refused, the running configuration is kept:");
             // A line of the log for each line: there, what looks like the end of one is escaped.
             for line in mistakes.to_string().lines() {
                 tracing::error!("{line}");
@@ -133,7 +132,7 @@ async fn reload(path: &Path, running: &Running, logging: &Logging) {
         }
         Err(error) => {
             let error = anyhow::Error::from(error);
-            tracing::error!("reload refused, what ran before runs on: {error:#}");
+            tracing::error!("reload refused, the running configuration is kept: {error:#}");
         }
     }
 }
@@ -174,7 +173,7 @@ async fn drain(running: Running, signals: &mut Signals) -> ExitCode {
             running.stop().await;
             ExitCode::SUCCESS
         }
-        () = signals.interrupted() => {
+        _ = signals.interrupt.recv() => {
             tracing::warn!("drain ended by SIGINT; open streams were cut");
             running.stop().await;
             ExitCode::FAILURE
@@ -182,13 +181,7 @@ async fn drain(running: Running, signals: &mut Signals) -> ExitCode {
     }
 }
 
-/// The request that a signal stands for.
-enum Asked {
-    Reload,
-    Reopen,
-    Stop,
-}
-
+/// The signals that stand for a request.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -204,18 +197,5 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,
         })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.hangup.recv() => Asked::Reload,
-            _ = self.user1.recv() => Asked::Reopen,
-        }
-    }
-
-    async fn interrupted(&mut self) {
-        self.interrupt.recv().await;
     }
 }

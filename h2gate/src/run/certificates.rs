@@ -7,7 +7,7 @@ use certmgr::{CertificateConfig, Event, Options, Source, State, StateError};
 use crate::config::Resolved;
 use crate::counters::Events;
 
-/// Opens the state directory. One that cannot be used is only told of where nothing is lost without it:
+/// Opens the state directory. One that cannot be used is only logged where nothing is lost without it:
 /// certificates of other sources serve all the same, but a cold start needs those sources.
 pub(super) async fn open_state(resolved: &Resolved) -> Result<Option<State>, StateError> {
     let Some(directory) = resolved.state_dir.clone() else {
@@ -46,7 +46,7 @@ mod tests {
     fn the_manager_orders_no_more_at_once_than_the_file_says() {
         let with = |limits: &str| {
             let text = format!("listeners: [{{ name: l, address: '127.0.0.1:1' }}]\n{limits}");
-            let resolved = crate::config::parse("h2gate.yaml".as_ref(), &text).expect("it is lawful");
+            let resolved = crate::config::parse("h2gate.yaml".as_ref(), &text).expect("it is valid");
             options(&resolved, &Events::default(), None).max_orders
         };
         assert_eq!(with(""), Options::default().max_orders);

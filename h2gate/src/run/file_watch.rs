@@ -27,16 +27,8 @@ pub(crate) struct FileWatch {
     contents: Vec<u8>,
     /// A stamp seen once; it counts when it is seen again, so that a file is not read half written.
     pending: Option<Stamp>,
-    absence: Absence,
-}
-
-/// The absence of a file, as far as it was seen and reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Absence {
-    No,
-    /// It may be in the middle of being replaced.
-    SeenOnce,
-    Reported,
+    /// Looks in a row that found no file.
+    looks_without: u32,
 }
 
 /// The result of a look.
@@ -60,7 +52,7 @@ impl FileWatch {
             reported: None,
             contents: Vec::new(),
             pending: None,
-            absence: Absence::No,
+            looks_without: 0,
         };
         watch.known();
         watch
@@ -80,7 +72,7 @@ impl FileWatch {
         };
         if self.reported == Some(now) {
             self.pending = None;
-            self.absence = Absence::No;
+            self.looks_without = 0;
             return Look::Same;
         }
         if self.pending.replace(now) != Some(now) {
@@ -91,7 +83,7 @@ impl FileWatch {
             return self.absent();
         };
         self.pending = None;
-        self.absence = Absence::No;
+        self.looks_without = 0;
         self.reported = Some(now);
         if contents == self.contents {
             return Look::Same;
@@ -102,13 +94,12 @@ impl FileWatch {
 
     /// A file that is missing is being replaced, or was deleted by mistake: what runs goes on.
     fn absent(&mut self) -> Look {
-        let (next, look) = match self.absence {
-            Absence::No => (Absence::SeenOnce, Look::Moving),
-            Absence::SeenOnce => (Absence::Reported, Look::Gone),
-            Absence::Reported => (Absence::Reported, Look::Same),
-        };
-        self.absence = next;
-        look
+        self.looks_without = self.looks_without.saturating_add(1);
+        match self.looks_without {
+            1 => Look::Moving,
+            2 => Look::Gone,
+            _ => Look::Same,
+        }
     }
 }
 
