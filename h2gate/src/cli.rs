@@ -65,12 +65,6 @@ What changes something is done only for callers on a loopback address of the gat
     };
 }
 
-macro_rules! reference {
-    () => {
-        "Every key with its default: examples/full.yaml and docs/configuration.md"
-    };
-}
-
 /// The meaning of each exit code; shown by `--help`.
 pub const EXIT_CODES: &str = exit_codes!();
 
@@ -86,7 +80,12 @@ const EXAMPLES: &str = examples!();
     version = version::SHORT,
     long_version = version::LONG,
     after_help = EXAMPLES,
-    after_long_help = concat!(examples!(), "\n\n", exit_codes!(), "\n\n", reference!()),
+    after_long_help = concat!(
+        examples!(),
+        "\n\n",
+        exit_codes!(),
+        "\n\nEvery key with its default: examples/full.yaml and docs/configuration.md"
+    ),
     subcommand_required = true,
     arg_required_else_help = true,
 )]
@@ -170,7 +169,7 @@ pub enum CertsCommand {
     Renew {
         /// Name in the configuration
         name: String,
-        /// Wait until it has ended, and tell each step
+        /// Wait until it has ended, and print each step
         #[arg(long)]
         wait: bool,
         /// With --wait: give up watching after this long; the renewal itself goes on

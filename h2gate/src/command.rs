@@ -23,6 +23,19 @@ pub fn schema() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `1 order`, `2 orders`.
+fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// 0 if it worked, else 1.
+fn exit_code(worked: bool) -> ExitCode {
+    match worked {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
 /// Writes lines to standard output, which may be a terminal: it has nothing to obey. A reader that has seen
 /// enough (`| head`) is no failure.
 pub(crate) fn print(text: &str) -> std::io::Result<()> {

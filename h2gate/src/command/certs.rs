@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use proto::certs::v1 as pb;
 use serde_json::{Value, json};
 
+use super::exit_code;
 use crate::cli::{CertsArguments, CertsCommand, Output};
 use crate::remote_text::json_lines;
 
@@ -22,7 +23,7 @@ mod wishes;
 mod words;
 
 use admin::AdminServer;
-use client::Client;
+use client::{CA_DEADLINE, Client, Service};
 use words::Now;
 
 /// Does what the arguments say; tells the exit code.
@@ -40,7 +41,8 @@ async fn answer(admin: &AdminServer, arguments: &CertsArguments) -> Result<ExitC
     let (output, now) = (arguments.output, Now::read());
     match &arguments.command {
         CertsCommand::List => {
-            let all = connect().await?.list().await?;
+            let list = async |service: &mut Service| service.list(pb::ListRequest {}).await;
+            let all = connect().await?.call(list).await?;
             print_result(output, &list::text(&all, now, table::width()), json!(all))
         }
         CertsCommand::Show { name } => {
@@ -52,7 +54,12 @@ async fn answer(admin: &AdminServer, arguments: &CertsArguments) -> Result<ExitC
             renew::renew(&mut connect().await?, name, wait, output).await
         }
         CertsCommand::Rollback { name, to } => {
-            let fingerprint = connect().await?.roll_back(name, to.as_deref()).await?;
+            let request = pb::RollbackRequest {
+                name: name.clone(),
+                fingerprint: to.clone().unwrap_or_default(),
+            };
+            let roll_back = async |service: &mut Service| service.rollback(request).await;
+            let pb::RollbackResponse { fingerprint } = connect().await?.call(roll_back).await?;
             let short = words::short(&fingerprint);
             print_result(
                 output,
@@ -64,7 +71,9 @@ async fn answer(admin: &AdminServer, arguments: &CertsArguments) -> Result<ExitC
             revoke::revoke(admin, name, *reason, *yes, output).await
         }
         CertsCommand::RollAccountKey { name } => {
-            connect().await?.roll_account_key(name).await?;
+            let request = pb::RollAccountKeyRequest { name: name.clone() };
+            let roll = async |service: &mut Service| service.roll_account_key(request).await;
+            connect().await?.call_within(CA_DEADLINE, roll).await?;
             print_result(
                 output,
                 &format!("{name}: its account has a new key, and the CA knows it\n"),
@@ -72,23 +81,16 @@ async fn answer(admin: &AdminServer, arguments: &CertsArguments) -> Result<ExitC
             )
         }
         CertsCommand::Plan { horizon } => {
-            let plan = connect().await?.plan(*horizon).await?;
+            let wanted = prost_types::Duration::try_from(*horizon).ok();
+            let plan = async |service: &mut Service| service.plan(pb::PlanRequest { horizon: wanted }).await;
+            let plan = connect().await?.call(plan).await?;
             let is_inside = plan.limits.iter().all(|limit| limit.inside);
-            let text = plan::text(&plan, *horizon, now, table::width());
-            let pb::PlanResponse {
-                orders,
-                limits,
-                complete,
-            } = plan;
-            print_result(
-                output,
-                &text,
-                json!({ "orders": orders, "limits": limits, "complete": complete, "inside": is_inside }),
-            )?;
-            Ok(match is_inside {
-                true => ExitCode::SUCCESS,
-                false => ExitCode::FAILURE,
-            })
+            let mut json = json!(plan);
+            if let Some(members) = json.as_object_mut() {
+                members.insert("inside".to_owned(), is_inside.into());
+            }
+            print_result(output, &plan::text(&plan, *horizon, now, table::width()), json)?;
+            Ok(exit_code(is_inside))
         }
     }
 }

@@ -27,11 +27,7 @@ pub fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
         Output::Text => super::print(&report.text(arguments.strict))?,
         Output::Json => super::print(&json_lines(&report.json(arguments.strict)))?,
     }
-    Ok(if report.passes(arguments.strict) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(super::exit_code(report.passes(arguments.strict)))
 }
 
 /// The result of a check.
@@ -151,51 +147,37 @@ impl Report {
 
 /// Reports if `run` could not open the file of the access log. Nothing is created.
 fn check_access_log(path: &Path, place: Place, found: &mut Diagnostics) {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let wrong = if path.is_dir() {
-        Some((
-            "is a directory".to_owned(),
-            "give the path of a file in it".to_owned(),
-        ))
-    } else if path.exists() {
-        let denied = access(path, Access::WRITE_OK).err();
-        denied.map(|error| {
-            (
-                format!("cannot be written: {error}"),
-                "let the user that h2gate runs as write it".to_owned(),
-            )
-        })
-    } else if !folder.is_dir() {
-        Some((
-            format!("cannot be created: there is no directory {}", folder.display()),
-            "create the directory, or give another path".to_owned(),
-        ))
-    } else {
-        let denied = access(folder, Access::WRITE_OK | Access::EXEC_OK).err();
-        denied.map(|error| {
-            (
-                format!("cannot be created: {error}"),
-                format!("let the user that h2gate runs as write in {}", folder.display()),
-            )
-        })
-    };
-    if let Some((what, remedy)) = wrong {
-        found.error(
-            place,
-            format!("the access log {} {what}", path.display()),
-            Some(remedy),
-        );
+    if let Some((what, remedy)) = unusable_log(path) {
+        let message = format!("the access log {} {what}", path.display());
+        found.error(place, message, Some(remedy));
     }
+}
+
+/// The reason why the file of the access log cannot be opened, and the remedy.
+fn unusable_log(path: &Path) -> Option<(String, String)> {
+    if path.is_dir() {
+        return Some(("is a directory".into(), "give the path of a file in it".into()));
+    }
+    if path.exists() {
+        let error = access(path, Access::WRITE_OK).err()?;
+        let remedy = "let the user that h2gate runs as write it".to_owned();
+        return Some((format!("cannot be written: {error}"), remedy));
+    }
+    let folder = sources::folder_of(path);
+    if !folder.is_dir() {
+        let reason = format!("cannot be created: there is no directory {}", folder.display());
+        return Some((reason, "create the directory, or give another path".to_owned()));
+    }
+    let error = access(folder, Access::WRITE_OK | Access::EXEC_OK).err()?;
+    let remedy = format!("let the user that h2gate runs as write in {}", folder.display());
+    Some((format!("cannot be created: {error}"), remedy))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> Vec<String> {
+    fn reported(text: &str) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("directory")).unwrap();
         let path = folder.path().join("h2gate.yaml");
@@ -212,12 +194,12 @@ mod tests {
     const LISTENER: &str = "listeners: [{ name: a, address: \"127.0.0.1:1\", tls: { certificates: [c] } }]\n";
 
     #[test]
-    fn an_unreadable_key_is_told_beside_an_unreadable_chain() {
-        let told = told(&format!(
+    fn an_unreadable_key_is_reported_beside_an_unreadable_chain() {
+        let reported = reported(&format!(
             "{LISTENER}certificates: [{{ name: c, files: {{ chain: none.pem, key: directory }} }}]\n"
         ));
-        let [chain, key] = told.as_slice() else {
-            panic!("{told:?}")
+        let [chain, key] = reported.as_slice() else {
+            panic!("{reported:?}")
         };
         assert!(chain.contains("none.pem: cannot be read"), "{chain}");
         assert!(
@@ -227,8 +209,8 @@ mod tests {
     }
 
     #[test]
-    fn what_remote_sources_need_from_the_disk_is_told_at_its_place() {
-        let told = told(
+    fn what_remote_sources_need_from_the_disk_is_reported_at_its_place() {
+        let reported = reported(
             r#"listeners:
   - { name: a, address: "127.0.0.1:1", tls: { certificates: [c], client_auth: { trust: t } } }
 state_dir: h2gate.yaml
@@ -255,8 +237,8 @@ trust_bundles:
             (":16:18: ", "the CA certificates in"),
             (":16:33: ", "the revocation lists in"),
         ];
-        assert_eq!(told.len(), expected.len(), "{told:#?}");
-        for (line, (place, words)) in told.iter().zip(expected) {
+        assert_eq!(reported.len(), expected.len(), "{reported:#?}");
+        for (line, (place, words)) in reported.iter().zip(expected) {
             assert!(line.contains(place) && line.contains(words), "{line}: {words}");
         }
     }
@@ -301,16 +283,16 @@ trust_bundles:
     }
 
     #[test]
-    fn an_access_log_that_cannot_be_opened_is_told_at_its_place() {
+    fn an_access_log_that_cannot_be_opened_is_reported_at_its_place() {
         for (path, words) in [
             ("none/a.log", "there is no directory"),
             ("directory", "is a directory"),
         ] {
-            let told = told(&format!(
+            let reported = reported(&format!(
                 "listeners: [{{ name: a, address: \"127.0.0.1:1\" }}]\naccess_log: {{ path: {path} }}\n"
             ));
-            let [line] = told.as_slice() else {
-                panic!("{told:?}")
+            let [line] = reported.as_slice() else {
+                panic!("{reported:?}")
             };
             assert!(
                 line.contains(words) && line.contains("h2gate.yaml:2:21: "),

@@ -44,12 +44,9 @@ pub fn demo(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the demo's threads")?;
-    let good = runtime.block_on(demo::run::<Gateway>(&options))?;
-    Ok(if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(super::exit_code(
+        runtime.block_on(demo::run::<Gateway>(&options))?,
+    ))
 }
 
 /// The assembly that `h2gate run` runs, reading the demo's file.

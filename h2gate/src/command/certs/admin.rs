@@ -3,7 +3,7 @@
 use std::env;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -14,29 +14,22 @@ use crate::config::{self, ADMIN_ADDRESS};
 #[derive(Debug)]
 pub(super) struct AdminServer {
     pub(super) address: AdminAddress,
-    from: NamedBy,
-}
-
-#[derive(Debug)]
-enum NamedBy {
-    CommandLine,
-    Environment(&'static str),
-    File(PathBuf),
-    Default,
+    /// In words, in brackets; empty if it was named on the command line.
+    origin: String,
 }
 
 impl AdminServer {
     /// Finds the address. The command line goes before the environment, and both before the default.
     pub(super) fn find(arguments: &CertsArguments) -> Result<Self> {
-        let (address, from) = match (&arguments.admin, &arguments.config) {
-            (Some(address), _) => (address.clone(), NamedBy::CommandLine),
-            (None, Some(file)) => (configured(file)?, NamedBy::File(file.clone())),
+        let (address, origin) = match (&arguments.admin, &arguments.config) {
+            (Some(address), _) => (address.clone(), String::new()),
+            (None, Some(file)) => configured(file)?,
             (None, None) => Self::surroundings()?,
         };
-        Ok(Self { address, from })
+        Ok(Self { address, origin })
     }
 
-    fn surroundings() -> Result<(AdminAddress, NamedBy)> {
+    fn surroundings() -> Result<(AdminAddress, String)> {
         const ADDRESS: &str = "H2GATE_ADMIN";
         const FILE: &str = "H2GATE_CONFIG";
         if let Some(text) = env::var_os(ADDRESS).filter(|text| !text.is_empty()) {
@@ -44,29 +37,22 @@ impl AdminServer {
             let address = address
                 .map_err(anyhow::Error::msg)
                 .with_context(|| format!("the environment variable {ADDRESS}"))?;
-            return Ok((address, NamedBy::Environment(ADDRESS)));
+            return Ok((address, format!(" (from {ADDRESS})")));
         }
         if let Some(file) = env::var_os(FILE).filter(|file| !file.is_empty()) {
-            let file = PathBuf::from(file);
-            return Ok((configured(&file)?, NamedBy::File(file)));
+            return configured(Path::new(&file));
         }
-        Ok((of_socket(ADMIN_ADDRESS)?, NamedBy::Default))
+        Ok((of_socket(ADMIN_ADDRESS)?, " (the default)".to_owned()))
     }
 }
 
 impl fmt::Display for AdminServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.address.fmt(f)?;
-        match &self.from {
-            NamedBy::CommandLine => Ok(()),
-            NamedBy::Environment(name) => write!(f, " (from {name})"),
-            NamedBy::File(file) => write!(f, " (from {})", file.display()),
-            NamedBy::Default => f.write_str(" (the default)"),
-        }
+        write!(f, "{}{}", self.address, self.origin)
     }
 }
 
-fn configured(file: &Path) -> Result<AdminAddress> {
+fn configured(file: &Path) -> Result<(AdminAddress, String)> {
     let resolved = match config::load(file) {
         Ok(resolved) => resolved,
         Err(mistakes) => bail!("cannot take the admin address from the configuration:\n{mistakes}"),
@@ -85,7 +71,7 @@ fn configured(file: &Path) -> Result<AdminAddress> {
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
         IpAddr::V4(_) | IpAddr::V6(_) => {}
     }
-    of_socket(address)
+    Ok((of_socket(address)?, format!(" (from {})", file.display())))
 }
 
 /// Fails for a link-local address with a scope, which no URL can name.

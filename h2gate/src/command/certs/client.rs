@@ -1,6 +1,5 @@
 //! The calls, each with a deadline, and with failures in words.
 
-use std::future::Future;
 use std::time::Duration;
 
 use proto::certs::v1 as pb;
@@ -13,19 +12,21 @@ use super::admin::AdminServer;
 use super::failure::Failure;
 
 /// For connecting, and for each call that the program answers by itself.
-pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// For a call that the program answers once orders under way have ended and a CA has done several things.
-const CA_DEADLINE: Duration = Duration::from_secs(120);
+pub(super) const CA_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The longest answer: ten thousand certificates with all there is to say of each.
 const MAX_ANSWER: usize = 64 << 20;
+
+pub(super) type Service = CertificateServiceClient<Channel>;
 
 /// A connection to the running program.
 #[derive(Debug)]
 pub(super) struct Client {
     admin: String,
-    service: CertificateServiceClient<Channel>,
+    service: Service,
 }
 
 impl Client {
@@ -41,66 +42,52 @@ impl Client {
             .await
             .map_err(|_| silent())?
             .map_err(|error| Failure::connecting(&name, &error))?;
-        let service = CertificateServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER);
+        let service = Service::new(channel).max_decoding_message_size(MAX_ANSWER);
         Ok(Self { admin: name, service })
     }
 
-    /// All certificates, by name, and what is to be revoked of others.
-    pub(super) async fn list(&mut self) -> Result<pb::ListResponse, Failure> {
-        let call = self.service.list(pb::ListRequest {});
-        answer(&self.admin, DEADLINE, call).await
+    /// Makes a call that the program answers by itself.
+    pub(super) async fn call<T>(
+        &mut self,
+        call: impl AsyncFnOnce(&mut Service) -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        self.call_within(DEADLINE, call).await
+    }
+
+    pub(super) async fn call_within<T>(
+        &mut self,
+        deadline: Duration,
+        call: impl AsyncFnOnce(&mut Service) -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        match timeout(deadline, call(&mut self.service)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(Failure::calling(&self.admin, &status, deadline)),
+            Err(_) => Err(Failure::Silent {
+                admin: self.admin.clone(),
+                after: deadline,
+            }),
+        }
     }
 
     pub(super) async fn show(&mut self, name: &str) -> Result<pb::Certificate, Failure> {
-        let call = self.service.get(pb::GetRequest {
-            name: name.to_owned(),
-        });
-        answer(&self.admin, DEADLINE, call).await
+        let name = name.to_owned();
+        self.call(async |service| service.get(pb::GetRequest { name }).await)
+            .await
     }
 
-    pub(super) async fn renew(&mut self, name: &str) -> Result<(), Failure> {
-        let call = self.service.renew(pb::RenewRequest {
-            name: name.to_owned(),
-        });
-        answer(&self.admin, DEADLINE, call).await.map(drop)
-    }
-
-    /// The version that serves then.
-    pub(super) async fn roll_back(&mut self, name: &str, to: Option<&str>) -> Result<String, Failure> {
-        let request = pb::RollbackRequest {
-            name: name.to_owned(),
-            fingerprint: to.unwrap_or_default().to_owned(),
-        };
-        let call = self.service.rollback(request);
-        Ok(answer(&self.admin, DEADLINE, call).await?.fingerprint)
-    }
-
-    pub(super) async fn revoke(&mut self, request: pb::RevokeRequest) -> Result<(), Failure> {
-        let call = self.service.revoke(request);
-        answer(&self.admin, DEADLINE, call).await.map(drop)
-    }
-
-    pub(super) async fn roll_account_key(&mut self, name: &str) -> Result<(), Failure> {
-        let call = self.service.roll_account_key(pb::RollAccountKeyRequest {
-            name: name.to_owned(),
-        });
-        answer(&self.admin, CA_DEADLINE, call).await.map(drop)
-    }
-
-    pub(super) async fn plan(&mut self, horizon: Duration) -> Result<pb::PlanResponse, Failure> {
-        let horizon = prost_types::Duration::try_from(horizon).ok();
-        let call = self.service.plan(pb::PlanRequest { horizon });
-        answer(&self.admin, DEADLINE, call).await
+    pub(super) async fn renew(&mut self, name: &str) -> Result<pb::RenewResponse, Failure> {
+        let name = name.to_owned();
+        self.call(async |service| service.renew(pb::RenewRequest { name }).await)
+            .await
     }
 
     /// One certificate as it is now, and then what happens to it.
     pub(super) async fn watch(&mut self, name: &str) -> Result<Watch, Failure> {
-        let call = self.service.watch(pb::WatchRequest {
-            name: name.to_owned(),
-        });
+        let name = name.to_owned();
+        let items = self.call(async |service| service.watch(pb::WatchRequest { name }).await);
         Ok(Watch {
+            items: items.await?,
             admin: self.admin.clone(),
-            items: answer(&self.admin, DEADLINE, call).await?,
         })
     }
 }
@@ -129,20 +116,5 @@ impl Watch {
                 Err(status) => return Err(Failure::calling(&self.admin, &status, DEADLINE)),
             }
         }
-    }
-}
-
-async fn answer<T>(
-    admin: &str,
-    deadline: Duration,
-    call: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<T, Failure> {
-    match timeout(deadline, call).await {
-        Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(Failure::calling(admin, &status, deadline)),
-        Err(_) => Err(Failure::Silent {
-            admin: admin.to_owned(),
-            after: deadline,
-        }),
     }
 }

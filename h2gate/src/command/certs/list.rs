@@ -6,6 +6,7 @@ use proto::certs::v1 as pb;
 use super::table::{Column, Table};
 use super::wishes;
 use super::words::{Now, at_and_when, due, one_line, seconds, short, span};
+use crate::command::count;
 
 const NOTHING: &str = "-";
 
@@ -36,7 +37,7 @@ fn table(certificates: &[pb::Certificate], now: Now, width: Option<usize>) -> St
         let trouble = certificate.trouble.iter().map(|one| trouble(one, now));
         let open = certificate.revocations.iter().filter(|one| wishes::is_open(one));
         let notes = trouble.chain(open.map(|one| wishes::text(one, now)));
-        table.row_with_notes(cells(certificate, now), notes.collect());
+        table.row(cells(certificate, now), notes.collect());
     }
     table.text(width)
 }
@@ -72,12 +73,8 @@ fn trouble(trouble: &pb::Trouble, now: Now) -> String {
     one_line(&format!(
         "trouble for {}, {}: {}; {}",
         span(now.0.saturating_sub(since)),
-        attempts(trouble.attempts),
+        count(trouble.attempts.into(), "attempt"),
         trouble.message,
         trouble.remedy
     ))
-}
-
-pub(super) fn attempts(count: u32) -> String {
-    format!("{count} attempt{}", if count == 1 { "" } else { "s" })
 }

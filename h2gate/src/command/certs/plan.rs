@@ -6,7 +6,8 @@ use certstore::{UnixTime, rfc3339};
 use proto::certs::v1 as pb;
 
 use super::table::{Column, Table};
-use super::words::{Now, at, due, one_line, span};
+use super::words::{Now, due, one_line, span};
+use crate::command::count;
 
 pub(super) fn text(plan: &pb::PlanResponse, horizon: Duration, now: Now, width: Option<usize>) -> String {
     let end = rfc3339(UnixTime::since_unix_epoch(
@@ -37,14 +38,15 @@ fn orders(plan: &pb::PlanResponse, now: Now) -> Table<5> {
         let when = order.time.as_ref();
         let life = order.expected_life.as_ref();
         let life = life.and_then(|life| u64::try_from(life.seconds).ok());
-        table.row([
-            when.map_or(String::new(), |time| format!("{} ({})", at(time), due(time, now))),
+        let cells = [
+            when.map_or(String::new(), |time| format!("{time} ({})", due(time, now))),
             one_line(&order.name),
             one_line(&order.ca),
             // RFC 5280 §4.1.2.5: the last second counts, so 90 days are not shown as 89.
             life.map_or(String::new(), |life| span(life.saturating_add(1))),
             one_line(&order.why),
-        ]);
+        ];
+        table.row(cells, Vec::new());
     }
     table
 }
@@ -63,27 +65,21 @@ fn limits(plan: &pb::PlanResponse) -> Table<5> {
             subject => one_line(subject),
         };
         let most = match &limit.peak_time {
-            Some(time) => format!("{} from {}", limit.peak, at(time)),
+            Some(time) => format!("{} from {time}", limit.peak),
             None => limit.peak.to_string(),
         };
         let inside = if limit.inside { "yes" } else { "NO" };
-        table.row([
-            one_line(&limit.ca),
-            one_line(&limit.limit),
-            subject,
-            most,
-            inside.to_owned(),
-        ]);
+        let (ca, name) = (one_line(&limit.ca), one_line(&limit.limit));
+        table.row([ca, name, subject, most, inside.to_owned()], Vec::new());
     }
     table
 }
 
 fn verdict(plan: &pb::PlanResponse, end: &str) -> String {
-    let count = match plan.orders.len() {
+    let orders = match plan.orders.len() {
         0 if plan.limits.is_empty() => return format!("nothing will be ordered until {end}\n"),
         0 => "no orders".to_owned(),
-        1 => "1 order".to_owned(),
-        count => format!("{count} orders"),
+        orders => count(orders as u64, "order"),
     };
     let broken = plan.limits.iter().filter(|limit| !limit.inside).count();
     let limits = match (broken, plan.limits.len()) {
@@ -97,7 +93,7 @@ fn verdict(plan: &pb::PlanResponse, end: &str) -> String {
         }
     };
     match plan.complete {
-        true => format!("{count} until {end}; {limits}\n"),
-        false => format!("the first {count}, and more until {end}, which are not counted; {limits}\n"),
+        true => format!("{orders} until {end}; {limits}\n"),
+        false => format!("the first {orders}, and more until {end}, which are not counted; {limits}\n"),
     }
 }

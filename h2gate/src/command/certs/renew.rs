@@ -1,4 +1,4 @@
-//! `h2gate certs renew`: asks for it, and with `--wait` tells each step until the end.
+//! `h2gate certs renew`: asks for a renewal, and with `--wait` prints each step until its end.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,26 +14,21 @@ use super::failure::Failure;
 use super::words::{Now, at_and_when, due, one_line, short};
 use super::{print_result, show};
 use crate::cli::Output;
-use crate::command::print;
+use crate::command::{exit_code, print};
 
-/// After so long without an event it is told what is waited for.
+/// The time without an event after which the next step is printed.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// The outcome after which a renewal is tried again.
+const FAILED: &str = "failed";
+
 /// The end of a renewal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    /// Something new serves.
-    Promoted,
-    /// The source still holds what serves.
-    Unchanged,
-    /// The source holds what an operator rolled back from.
-    Excluded,
-    /// A limit of the CA does not allow it yet.
-    Limited,
-    /// It failed, and the last event says why.
-    Failed,
-    /// Not ended yet.
-    Timeout,
+struct Outcome {
+    /// For programs.
+    name: &'static str,
+    /// For people.
+    text: String,
+    is_success: bool,
 }
 
 pub(super) async fn renew(
@@ -55,7 +50,7 @@ pub(super) async fn renew(
     let mut watch = client.watch(name).await?;
     let before = snapshot(&mut watch).await?;
     client.renew(name).await?;
-    let mut following = Following {
+    let mut watched = WatchedRenewal {
         name,
         client,
         watch,
@@ -63,15 +58,16 @@ pub(super) async fn renew(
         output,
         events: Vec::new(),
     };
-    let outcome = following.until(give_up).await?;
-    let events = following.events;
+    let outcome = watched.until(give_up).await?;
+    let outcome = outcome.unwrap_or_else(|| Outcome::timeout(&one_line(name), patience));
+    let events = watched.events;
     let after = client.show(name).await?;
     print_result(
         output,
-        &conclusion(outcome, &after, patience),
-        json!({ "name": name, "outcome": outcome.as_str(), "events": events, "certificate": after }),
+        &conclusion(&outcome, &after, Now::read()),
+        json!({ "name": name, "outcome": outcome.name, "events": events, "certificate": after }),
     )?;
-    Ok(outcome.exit_code())
+    Ok(exit_code(outcome.is_success))
 }
 
 /// One certificate as it is now.
@@ -87,7 +83,7 @@ async fn snapshot(watch: &mut Watch) -> Result<pb::Certificate, Failure> {
 }
 
 /// A renewal that is under way.
-struct Following<'a> {
+struct WatchedRenewal<'a> {
     name: &'a str,
     client: &'a mut Client,
     watch: Watch,
@@ -97,22 +93,23 @@ struct Following<'a> {
     events: Vec<pb::Event>,
 }
 
-impl Following<'_> {
-    async fn until(&mut self, give_up: Instant) -> Result<Outcome> {
-        let mut speak = Instant::now() + SILENCE;
+impl WatchedRenewal<'_> {
+    /// `None` if it has not ended by then.
+    async fn until(&mut self, give_up: Instant) -> Result<Option<Outcome>> {
+        let mut silent_until = Instant::now() + SILENCE;
         loop {
             let item = tokio::select! {
                 item = self.watch.next() => item?,
-                () = sleep_until(give_up) => return Ok(Outcome::Timeout),
-                () = sleep_until(speak) => {
-                    self.tell_what_is_waited_for().await?;
-                    speak = Instant::now() + SILENCE;
+                () = sleep_until(give_up) => return Ok(None),
+                () = sleep_until(silent_until) => {
+                    self.report_next_step().await?;
+                    silent_until = Instant::now() + SILENCE;
                     continue;
                 }
             };
-            speak = Instant::now() + SILENCE;
+            silent_until = Instant::now() + SILENCE;
             if let Some(outcome) = self.note(item)? {
-                return Ok(outcome);
+                return Ok(Some(outcome));
             }
         }
     }
@@ -121,7 +118,7 @@ impl Following<'_> {
         match item {
             Item::Event(event) => {
                 self.progress(&event.message)?;
-                let outcome = Outcome::of(&event);
+                let outcome = Outcome::of(&event.kind);
                 self.events.push(event);
                 Ok(outcome)
             }
@@ -130,12 +127,12 @@ impl Following<'_> {
                 Ok(None)
             }
             // After events were missed: one of them may have been the end.
-            Item::Certificate(one) => Ok((serving(&one) != self.before).then_some(Outcome::Promoted)),
-            Item::SnapshotEnd(_) => Ok(None),
+            Item::Certificate(one) if serving(&one) != self.before => Ok(Outcome::of("promoted")),
+            Item::Certificate(_) | Item::SnapshotEnd(_) => Ok(None),
         }
     }
 
-    async fn tell_what_is_waited_for(&mut self) -> Result<()> {
+    async fn report_next_step(&mut self) -> Result<()> {
         let certificate = self.client.show(self.name).await?;
         let next = certificate.next.as_ref();
         let next = next.map(|next| show::step(next, Now::read())).unwrap_or_default();
@@ -153,65 +150,49 @@ impl Following<'_> {
 }
 
 impl Outcome {
-    /// `None` if it goes on.
-    fn of(event: &pb::Event) -> Option<Self> {
-        Some(match event.kind.as_str() {
-            "promoted" => Self::Promoted,
-            "unchanged" => Self::Unchanged,
-            "excluded" => Self::Excluded,
-            "limited" => Self::Limited,
-            "refused" | "unreadable" | "failing" => Self::Failed,
+    /// The end that an event of this kind is; `None` if the renewal goes on.
+    fn of(kind: &str) -> Option<Self> {
+        let (name, text) = match kind {
+            "promoted" => ("promoted", "renewed"),
+            "unchanged" => ("unchanged", "nothing new at its source"),
+            "excluded" => (
+                "excluded",
+                "not renewed: its source holds what was rolled back from or is to be revoked",
+            ),
+            "limited" => (
+                "limited",
+                "not renewed yet: a limit of its CA holds it up, and it is ordered after that",
+            ),
+            "refused" | "unreadable" | "failing" => (FAILED, "not renewed; it is tried again by itself"),
             _ => return None,
+        };
+        Some(Self {
+            name,
+            text: text.to_owned(),
+            is_success: matches!(name, "promoted" | "unchanged"),
         })
     }
 
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Promoted => "promoted",
-            Self::Unchanged => "unchanged",
-            Self::Excluded => "excluded",
-            Self::Limited => "limited",
-            Self::Failed => "failed",
-            Self::Timeout => "timeout",
-        }
-    }
-
-    fn exit_code(self) -> ExitCode {
-        match self {
-            Self::Promoted | Self::Unchanged => ExitCode::SUCCESS,
-            Self::Excluded | Self::Limited | Self::Failed | Self::Timeout => ExitCode::FAILURE,
+    fn timeout(name: &str, patience: Duration) -> Self {
+        let after = patience.as_secs();
+        Self {
+            name: "timeout",
+            text: format!(
+                "no end within {after} s; the renewal goes on, and `h2gate certs show {name}` tells how it went"
+            ),
+            is_success: false,
         }
     }
 }
 
-fn conclusion(outcome: Outcome, after: &pb::Certificate, patience: Duration) -> String {
-    let name = one_line(&after.name);
-    let what = match outcome {
-        Outcome::Promoted => "renewed".to_owned(),
-        Outcome::Unchanged => "nothing new at its source".to_owned(),
-        Outcome::Excluded => {
-            "not renewed: its source holds what was rolled back from or is to be revoked".to_owned()
-        }
-        Outcome::Limited => {
-            "not renewed yet: a limit of its CA holds it up, and it is ordered after that".to_owned()
-        }
-        Outcome::Failed => {
-            let next = after.next.as_ref().and_then(|step| step.time.as_ref());
-            let next = next.map(|time| format!(" {}", due(time, Now::read())));
-            format!(
-                "not renewed; it is tried again by itself{}",
-                next.unwrap_or_default()
-            )
-        }
-        Outcome::Timeout => format!(
-            "no end within {} s; the renewal goes on, and `h2gate certs show {name}` tells how it went",
-            patience.as_secs()
-        ),
-    };
+fn conclusion(outcome: &Outcome, after: &pb::Certificate, now: Now) -> String {
+    let next = after.next.as_ref().and_then(|step| step.time.as_ref());
+    let again = next.filter(|_| outcome.name == FAILED);
+    let again = again.map_or(String::new(), |time| format!(" {}", due(time, now)));
     let serves = match &after.serving {
         Some(serving) => {
             let until = serving.not_after_time.as_ref();
-            let until = until.map(|until| at_and_when(until, Now::read()));
+            let until = until.map(|until| at_and_when(until, now));
             format!(
                 "certificate {} serves until {}",
                 short(&serving.fingerprint),
@@ -220,7 +201,7 @@ fn conclusion(outcome: Outcome, after: &pb::Certificate, patience: Duration) -> 
         }
         None => "nothing serves under this name".to_owned(),
     };
-    format!("{name}: {what}; {serves}\n")
+    format!("{}: {}{again}; {serves}\n", one_line(&after.name), outcome.text)
 }
 
 /// Empty if nothing does.

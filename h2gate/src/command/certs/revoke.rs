@@ -8,7 +8,7 @@ use proto::certs::v1 as pb;
 use serde_json::json;
 
 use super::admin::AdminServer;
-use super::client::Client;
+use super::client::{Client, Service};
 use super::print_result;
 use super::words::{Now, at_and_when, one_line, short};
 use crate::cli::{Output, Reason};
@@ -35,7 +35,8 @@ pub(super) async fn revoke(
         reason: wire(reason).into(),
     };
     // The answer may have taken longer than an idle connection lives.
-    Client::connect(admin).await?.revoke(request).await?;
+    let revoke = async |service: &mut Service| service.revoke(request).await;
+    Client::connect(admin).await?.call(revoke).await?;
     print_result(
         output,
         &format!(

@@ -1,10 +1,12 @@
 //! `h2gate certs show`: everything about one certificate.
 
+use prost_types::Timestamp;
 use proto::certs::v1 as pb;
 
-use super::list::{action, attempts};
+use super::list::action;
 use super::wishes;
-use super::words::{Now, at, at_and_when, due, one_line};
+use super::words::{Now, at_and_when, due, one_line};
+use crate::command::count;
 
 pub(super) fn text(certificate: &pb::Certificate, now: Now) -> String {
     let mut page = Page(format!("{}\n", one_line(&certificate.name)));
@@ -20,9 +22,7 @@ pub(super) fn text(certificate: &pb::Certificate, now: Now) -> String {
     if let Some(next) = &certificate.next {
         page.line(0, "next", &step(next, now));
     }
-    if let Some(last) = &certificate.last_success_time {
-        page.line(0, "last success", &at_and_when(last, now));
-    }
+    page.time(0, "last success", &certificate.last_success_time, now);
     match &certificate.serving {
         Some(serving) => {
             page.line(0, "serves", &serving.fingerprint);
@@ -46,7 +46,7 @@ pub(super) fn text(certificate: &pb::Certificate, now: Now) -> String {
 pub(super) fn step(next: &pb::NextStep, now: Now) -> String {
     let mut text = action(next);
     if let Some(time) = &next.time {
-        text.push_str(&format!(" at {} ({})", at(time), due(time, now)));
+        text.push_str(&format!(" at {time} ({})", due(time, now)));
     }
     if !next.why.is_empty() {
         text.push_str(&format!(": {}", next.why));
@@ -58,15 +58,9 @@ fn version(page: &mut Page, version: &pb::Version, now: Now) {
     page.lines(1, "name", &version.names);
     page.line(1, "key", &version.key_kind);
     page.line(1, "issuer", &version.issuer);
-    if let Some(from) = &version.not_before_time {
-        page.line(1, "valid from", &at_and_when(from, now));
-    }
-    if let Some(until) = &version.not_after_time {
-        page.line(1, "valid until", &at_and_when(until, now));
-    }
-    if let Some(since) = &version.promoted_time {
-        page.line(1, "promoted", &at_and_when(since, now));
-    }
+    page.time(1, "valid from", &version.not_before_time, now);
+    page.time(1, "valid until", &version.not_after_time, now);
+    page.time(1, "promoted", &version.promoted_time, now);
     page.line(1, "ordered at", &version.ca);
     page.line(1, "order", &version.order);
     page.lines(1, "warning", &version.warnings);
@@ -79,7 +73,11 @@ fn trouble(page: &mut Page, trouble: &pb::Trouble, now: Now) {
     page.line(0, "trouble", &trouble.message);
     page.line(1, "class", &trouble.class);
     if let Some(since) = &trouble.since_time {
-        let since = format!("{}, {}", at_and_when(since, now), attempts(trouble.attempts));
+        let since = format!(
+            "{}, {}",
+            at_and_when(since, now),
+            count(trouble.attempts.into(), "attempt")
+        );
         page.line(1, "since", &since);
     }
     page.line(1, "remedy", &trouble.remedy);
@@ -98,6 +96,11 @@ impl Page {
         let (indent, label_width) = (2 + 2 * depth, LABEL - 2 * depth);
         self.0
             .push_str(&format!("{:indent$}{label:label_width$}{}\n", "", one_line(text)));
+    }
+
+    fn time(&mut self, depth: usize, label: &str, time: &Option<Timestamp>, now: Now) {
+        let text = time.as_ref().map(|time| at_and_when(time, now));
+        self.line(depth, label, &text.unwrap_or_default());
     }
 
     fn lines(&mut self, depth: usize, label: &str, texts: &[String]) {

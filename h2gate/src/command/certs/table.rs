@@ -36,11 +36,7 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    pub(super) fn row(&mut self, cells: [String; N]) {
-        self.rows.push((cells, Vec::new()));
-    }
-
-    pub(super) fn row_with_notes(&mut self, cells: [String; N], notes: Vec<String>) {
+    pub(super) fn row(&mut self, cells: [String; N], notes: Vec<String>) {
         self.rows.push((cells, notes));
     }
 
@@ -114,9 +110,9 @@ mod tests {
     fn table() -> Table<3> {
         let mut table = Table::new([Column::Cut("NAME"), Column::Whole("WHEN"), Column::Cut("WHY")]);
         let cells = |name: &str, why: &str| [name.to_owned(), "2026-11-20".to_owned(), why.to_owned()];
-        table.row(cells("a", "so it is"));
+        table.row(cells("a", "so it is"), Vec::new());
         let notes = vec!["a note that is longer than the table may be".to_owned()];
-        table.row_with_notes(cells("a-rather-long-name", "because of this and that"), notes);
+        table.row(cells("a-rather-long-name", "because of this and that"), notes);
         table
     }
 

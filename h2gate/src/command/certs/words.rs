@@ -13,14 +13,9 @@ impl Now {
     }
 }
 
-/// `2026-11-20T17:04:05Z`.
-pub(super) fn at(time: &Timestamp) -> String {
-    time.to_string()
-}
-
 /// `2026-11-20T17:04:05Z (in 12 d)`.
 pub(super) fn at_and_when(time: &Timestamp, now: Now) -> String {
-    format!("{} ({})", at(time), when(time, now))
+    format!("{time} ({})", when(time, now))
 }
 
 /// `in 12 d`, `now`, `3 h ago`.
@@ -43,14 +38,11 @@ pub(super) fn due(time: &Timestamp, now: Now) -> String {
 
 /// `12 d`, `5 h`, `3 min`, `20 s`; rounded down, and never to a bare 1.
 pub(super) fn span(seconds: u64) -> String {
-    const MINUTE: u64 = 60;
-    const HOUR: u64 = 60 * MINUTE;
-    const DAY: u64 = 24 * HOUR;
     match seconds {
         0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / MINUTE),
-        7_200..172_800 => format!("{} h", seconds / HOUR),
-        _ => format!("{} d", seconds / DAY),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use certstore::{UnixTime, rfc3339};
 
+use crate::command::count;
+
 /// `2026-11-20`.
 pub(super) fn date(time: UnixTime) -> String {
     let mut text = rfc3339(time);
@@ -9,13 +11,14 @@ pub(super) fn date(time: UnixTime) -> String {
     text
 }
 
-/// `72 days`, `5 hours`.
-pub(super) fn days(seconds: u64) -> String {
+/// The time until `end`: `72 days left`, `5 hours left`.
+pub(super) fn time_left(end: UnixTime, now: UnixTime) -> String {
+    let seconds = end.as_secs().saturating_sub(now.as_secs());
     let (number, word) = match seconds {
         0..172_800 => (seconds / 3_600, "hour"),
         _ => (seconds / 86_400, "day"),
     };
-    format!("{number} {word}{} left", if number == 1 { "" } else { "s" })
+    format!("{} left", count(number, word))
 }
 
 #[cfg(test)]
@@ -32,8 +35,14 @@ mod tests {
 
     #[test]
     fn the_time_left_is_in_days_and_at_the_end_in_hours() {
-        assert_eq!(days(86_400 * 72 + 5), "72 days left");
-        assert_eq!(days(3_600), "1 hour left");
-        assert_eq!(days(0), "0 hours left");
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        for (seconds, text) in [
+            (86_400 * 72 + 5, "72 days left"),
+            (3_600, "1 hour left"),
+            (0, "0 hours left"),
+        ] {
+            assert_eq!(time_left(at(1_000 + seconds), at(1_000)), text);
+        }
+        assert_eq!(time_left(at(0), at(1_000)), "0 hours left");
     }
 }

@@ -104,8 +104,8 @@ fn files(
     let summary = match certmgr::check(one, anchors, state_dir, now) {
         Ok(summary) => summary,
         Err(error) => {
-            tell(&error, located, found);
-            tell_key_as_well(&error, located, now, found);
+            report(&error, located, found);
+            report_unreadable_key(&error, located, now, found);
             return None;
         }
     };
@@ -136,7 +136,7 @@ fn files(
         let message = format!(
             "certificate `{}` is valid only until {until}, {}",
             one.name,
-            date::days(left)
+            date::time_left(summary.not_after, now)
         );
         found.warning(place, message, Some("put a newer pair in its place".to_owned()));
     }
@@ -144,7 +144,7 @@ fn files(
 }
 
 /// The chain is read first; what the key's path leads to is worth a look all the same.
-fn tell_key_as_well(
+fn report_unreadable_key(
     error: &certmgr::Error,
     located: &Located<CertificateConfig>,
     now: UnixTime,
@@ -162,12 +162,12 @@ fn tell_key_as_well(
         .err()
         .filter(certmgr::Error::is_unreadable);
     if let Some(error) = unreadable {
-        tell(&error, located, found);
+        report(&error, located, found);
     }
 }
 
 /// At the path, if one file alone is to blame.
-fn tell(error: &certmgr::Error, located: &Located<CertificateConfig>, found: &mut Diagnostics) {
+fn report(error: &certmgr::Error, located: &Located<CertificateConfig>, found: &mut Diagnostics) {
     let message = format!(
         "certificate `{}`: {}: {}",
         located.config.name,
@@ -223,7 +223,7 @@ pub(super) fn read(one: &LocatedPath, what: &str, found: &mut Diagnostics) -> Op
     None
 }
 
-/// One byte more than is lawful, at most; nothing but a file is waited for.
+/// The content of a file, at most one byte more than is valid. Nothing but a file is opened, for a pipe could block.
 fn bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(std::io::Error::other("it is no file"));
@@ -263,7 +263,7 @@ fn secret(one: &LocatedPath, found: &mut Diagnostics) {
     found.error(one.place, message, Some(remedy.to_owned()));
 }
 
-/// A warning alone: `check` may be run elsewhere, and without secrets. The value itself is not told.
+/// A warning alone: `check` may be run elsewhere, and without secrets. The value itself is not shown.
 fn variable(one: &LocatedPath, found: &mut Diagnostics) {
     let what = match std::env::var_os(&one.path) {
         None => "is not set",
@@ -310,8 +310,8 @@ pub(super) fn placeholders(found: &mut Diagnostics) {
     }
 }
 
-/// A file that is read by its owner, or through its group, and written by its owner alone. What is not there is told
-/// elsewhere.
+/// A file that is read by its owner, or through its group, and written by its owner alone. A missing one is
+/// reported elsewhere.
 fn private(one: &LocatedPath, what: &str, found: &mut Diagnostics) {
     let path = one.path.display();
     let mut warn = |message: String, remedy: String| found.warning(one.place, message, Some(remedy));
@@ -326,12 +326,7 @@ fn private(one: &LocatedPath, what: &str, found: &mut Diagnostics) {
             format!("chmod 0600 {path}; for a Secret in Kubernetes set `defaultMode: 0400`"),
         );
     }
-    let folder = one.path.parent().unwrap_or(Path::new("."));
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
+    let folder = folder_of(&one.path);
     if let Ok(directory) = std::fs::metadata(folder)
         // In a directory with the sticky bit nobody may replace what is another's (unlink(2)).
         && directory.mode() & 0o1000 == 0
@@ -346,6 +341,12 @@ fn private(one: &LocatedPath, what: &str, found: &mut Diagnostics) {
             format!("chmod go-w {}", folder.display()),
         );
     }
+}
+
+/// The folder that a file is in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    folder.unwrap_or(Path::new("."))
 }
 
 /// The users that have one of these rights: all others, or the file's group.

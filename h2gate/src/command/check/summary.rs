@@ -7,6 +7,7 @@ use gateway::settings::{Backend, ClientAuthMode, EndpointAddress, Listener, Prot
 use super::date;
 use super::sources::{self, Checked, Condition};
 use super::trust::Contents;
+use crate::command::count;
 use crate::config::Resolved;
 
 pub(super) fn text(
@@ -104,45 +105,44 @@ fn listener(listener: &Listener) -> (String, String) {
 }
 
 fn certificate(checked: &Checked<Summary>, now: UnixTime) -> (String, String) {
-    let what = match &checked.state {
-        Condition::Unusable => "unusable".to_owned(),
-        Condition::NotAsked(source) => format!("{source}; not asked"),
-        Condition::Usable(summary) => {
-            let names = summary
-                .names
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", ");
-            let left = date::days(summary.not_after.as_secs().saturating_sub(now.as_secs()));
-            let until = date::date(summary.not_after);
-            format!(
-                "{names}  {}  until {until}, {left}  certificate {}",
-                summary.key_kind, summary.fingerprint
-            )
-        }
-    };
-    (checked.name.clone(), what)
+    row(checked, |summary| {
+        format!(
+            "{}  {}  until {}, {}  certificate {}",
+            joined(&summary.names, ", "),
+            summary.key_kind,
+            date::date(summary.not_after),
+            date::time_left(summary.not_after, now),
+            summary.fingerprint
+        )
+    })
 }
 
 fn trust(checked: &Checked<Contents>, now: UnixTime) -> (String, String) {
+    row(checked, |contents| {
+        let until = contents.until.map_or(String::new(), |until| {
+            format!(
+                ", good until {}, {}",
+                date::date(until),
+                date::time_left(until, now)
+            )
+        });
+        let (cas, lists) = (contents.cas as u64, contents.revocation_lists as u64);
+        format!("{}, {}{until}", count(cas, "CA"), count(lists, "revocation list"))
+    })
+}
+
+fn row<T>(checked: &Checked<T>, usable: impl Fn(&T) -> String) -> (String, String) {
     let what = match &checked.state {
         Condition::Unusable => "unusable".to_owned(),
         Condition::NotAsked(source) => format!("{source}; not asked"),
-        Condition::Usable(contents) => {
-            let until = contents.until.map_or(String::new(), |until| {
-                let left = date::days(until.as_secs().saturating_sub(now.as_secs()));
-                format!(", good until {}, {left}", date::date(until))
-            });
-            let (cas, lists) = (contents.cas, contents.revocation_lists);
-            format!("{}, {}{until}", count(cas, "CA"), count(lists, "revocation list"))
-        }
+        Condition::Usable(contents) => usable(contents),
     };
     (checked.name.clone(), what)
 }
 
-fn count(number: usize, word: &str) -> String {
-    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+fn joined<'a, T: ToString + 'a>(items: impl IntoIterator<Item = &'a T>, separator: &str) -> String {
+    let texts: Vec<_> = items.into_iter().map(T::to_string).collect();
+    texts.join(separator)
 }
 
 /// Which port must lead where, for an order to succeed.
@@ -159,13 +159,8 @@ fn reach(certificate: &CertificateConfig, listeners: &[Listener]) -> Option<(Str
         Challenge::TlsAlpn01 => listener.tls().is_some(),
         _ => matches!(listener.protocol, Protocol::Http1(_)),
     };
-    let names = listeners
-        .iter()
-        .filter(answers)
-        .map(|listener| listener.name.as_str());
-    let names = names.collect::<Vec<_>>().join(" or ");
-    let domains = certificate.domains.iter().map(ToString::to_string);
-    let domains = domains.collect::<Vec<_>>().join(", ");
+    let names = listeners.iter().filter(answers).map(|listener| &listener.name);
+    let (names, domains) = (joined(names, " or "), joined(&certificate.domains, ", "));
     let what = format!("port {port} of {domains} must lead to listener {names}");
     Some((certificate.name.clone(), what))
 }
@@ -174,14 +169,9 @@ fn route(route: &Route, backends: &[Backend]) -> (String, String) {
     let backend = backends
         .get(route.backend)
         .map_or("", |backend| backend.name.as_str());
-    let hosts = match route.hosts.len() {
-        0 => "every host".to_owned(),
-        _ => route
-            .hosts
-            .iter()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", "),
+    let hosts = match route.hosts.is_empty() {
+        true => "every host".to_owned(),
+        false => joined(&route.hosts, ", "),
     };
     let service = route.service.as_deref().unwrap_or("every service");
     let method = route
@@ -200,13 +190,6 @@ fn backend(backend: &Backend) -> (String, String) {
         EndpointAddress::Address(address) => address.to_string(),
         EndpointAddress::Name { host, port } => format!("{host}:{port}"),
     };
-    (
-        backend.name.clone(),
-        backend
-            .endpoints
-            .iter()
-            .map(endpoint)
-            .collect::<Vec<_>>()
-            .join(", "),
-    )
+    let endpoints: Vec<_> = backend.endpoints.iter().map(endpoint).collect();
+    (backend.name.clone(), endpoints.join(", "))
 }
