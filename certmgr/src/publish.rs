@@ -11,18 +11,18 @@ use tokio::sync::watch;
 use crate::event::{EventKind, Reporter, Subject};
 
 /// A kind of bundle with a task for each name.
-pub(crate) trait Published: Bundle {
+pub(crate) trait Publishable: Bundle {
     /// The subject of its events.
     fn subject(name: Arc<str>) -> Subject;
 }
 
-impl Published for CertBundle {
+impl Publishable for CertBundle {
     fn subject(name: Arc<str>) -> Subject {
         Subject::Certificate(name)
     }
 }
 
-impl Published for TrustBundle {
+impl Publishable for TrustBundle {
     fn subject(name: Arc<str>) -> Subject {
         Subject::TrustBundle(name)
     }
@@ -70,7 +70,7 @@ impl Registry {
     }
 
     /// Declares the name, and makes this task its owner.
-    pub(crate) fn register<B: Published>(self: &Arc<Self>, name: &str, task: u64) -> Publisher<B> {
+    pub(crate) fn register<B: Publishable>(self: &Arc<Self>, name: &str, task: u64) -> Publisher<B> {
         let subject = B::subject(name.into());
         let mut state = self.state();
         state.owners.insert(subject.clone(), task);
@@ -84,7 +84,7 @@ impl Registry {
     }
 
     /// Takes the name from its owner. `remove`: the configuration no longer has it.
-    pub(crate) fn unregister<B: Published>(&self, name: &str, remove: bool) {
+    pub(crate) fn unregister<B: Publishable>(&self, name: &str, remove: bool) {
         let mut state = self.state();
         state.owners.remove(&B::subject(name.into()));
         if remove {
@@ -102,7 +102,7 @@ pub(crate) struct Publisher<B> {
     kind: PhantomData<fn() -> B>,
 }
 
-impl<B: Published> Publisher<B> {
+impl<B: Publishable> Publisher<B> {
     pub(crate) fn name(&self) -> &Arc<str> {
         self.subject.name()
     }
@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    fn cannot_bring_back<B: Published>(proved: impl Fn() -> Proved<B>, is_gone: impl Fn(&Reader) -> bool) {
+    fn cannot_bring_back<B: Publishable>(proved: impl Fn() -> Proved<B>, is_gone: impl Fn(&Reader) -> bool) {
         let (writer, reader) = store();
         let registry = Arc::new(Registry::new(writer, Reporter::new(None)));
         let first = registry.register::<B>("api", 1);

@@ -51,10 +51,8 @@ impl Core {
         // Another process may have noted a wish.
         self.refresh_revocations().await;
         let serving = self.serving().map(|serving| serving.fingerprint());
-        let fingerprint = self.find(to, serving)?;
-        let Some(version) = self.kept.version(fingerprint) else {
-            return Err(self.no_such_version(to, serving));
-        };
+        let version = self.find(to, serving)?;
+        let fingerprint = version.fingerprint();
         let proved = self
             .prove_again(version)
             .await
@@ -93,18 +91,18 @@ impl Core {
     }
 
     /// The one kept version that `to` means.
-    fn find(&self, to: Option<&str>, serving: Option<Fingerprint>) -> Result<Fingerprint, CommandError> {
+    fn find(&self, to: Option<&str>, serving: Option<Fingerprint>) -> Result<&Version, CommandError> {
         let others = self.others(serving);
         let fits = |version: &&Version| {
             to.is_none_or(|to| !to.is_empty() && version.hex().starts_with(&to.to_ascii_lowercase()))
         };
-        let mut found = others.filter(fits).map(Version::fingerprint);
+        let mut found = others.filter(fits);
         match (found.next(), to, found.next()) {
             (None, _, _) => Err(self.no_such_version(to, serving)),
             (Some(first), Some(to), Some(second)) => Err(CommandError::Ambiguous {
                 name: self.config.name.clone(),
                 wanted: to.to_owned(),
-                known: [first, second].iter().map(Fingerprint::to_string).collect(),
+                known: [first, second].map(|one| one.fingerprint().to_string()).to_vec(),
             }),
             (Some(first), _, _) => Ok(first),
         }

@@ -136,7 +136,7 @@ pub(super) struct CaLimit {
 }
 
 /// The next step.
-enum Step {
+enum OrderStep {
     /// A chain that could not be proved, and may be provable now.
     Accept(Box<IssuedChain>),
     Order(Why),
@@ -186,14 +186,14 @@ impl Ordered {
         loop {
             self.finish_earlier_work().await;
             match self.plan().await {
-                Step::Accept(chain) => self.accept(chain).await,
-                Step::Order(why) => self.run_round(why).await,
-                Step::Ask(ca) => self.ask_advice(ca).await,
-                Step::Probe(ca) => {
+                OrderStep::Accept(chain) => self.accept(chain).await,
+                OrderStep::Order(why) => self.run_round(why).await,
+                OrderStep::Ask(ca) => self.ask_advice(ca).await,
+                OrderStep::Probe(ca) => {
                     let found = self.core.meanwhile(self.orders.issuer.probe(ca)).await;
                     self.note_probe(Some(found.is_ok()));
                 }
-                Step::CheckNames => {
+                OrderStep::CheckNames => {
                     let request = self.orders.request(0, None);
                     let found = self
                         .core
@@ -201,7 +201,7 @@ impl Ordered {
                         .await;
                     self.note_probe(found.ok());
                 }
-                Step::Wait(wait) => {
+                OrderStep::Wait(wait) => {
                     self.core.tell_expiry();
                     self.rest(wait).await;
                 }
@@ -281,14 +281,14 @@ impl Ordered {
         self.remove_remains(None).await;
     }
 
-    async fn plan(&mut self) -> Step {
+    async fn plan(&mut self) -> OrderStep {
         if let Some(chain) = self.course.postponed.take() {
             let wait = self.course.wait();
             if wait.is_zero() || std::mem::take(&mut self.core.renewal_requested) {
-                return Step::Accept(chain);
+                return OrderStep::Accept(chain);
             }
             self.course.postponed = Some(chain);
-            return Step::Wait(wait);
+            return OrderStep::Wait(wait);
         }
         let next = match self.next().await {
             Ok((next, record)) => {
@@ -299,7 +299,7 @@ impl Ordered {
             }
             Err(error) => {
                 self.fail_for_state(&error);
-                return Step::Wait(MAX_WAIT);
+                return OrderStep::Wait(MAX_WAIT);
             }
         };
         self.tell_held(&next);
@@ -307,14 +307,14 @@ impl Ordered {
         self.tell_advice(&next);
         let blocked = self.course.wait();
         match next.action {
-            _ if !next.wait.is_zero() => Step::Wait(next.wait),
-            ScheduledAction::AskRenewalInfo { ca } => Step::Ask(ca),
-            ScheduledAction::Probe { ca } => Step::Probe(ca),
-            ScheduledAction::CheckNames => Step::CheckNames,
+            _ if !next.wait.is_zero() => OrderStep::Wait(next.wait),
+            ScheduledAction::AskRenewalInfo { ca } => OrderStep::Ask(ca),
+            ScheduledAction::Probe { ca } => OrderStep::Probe(ca),
+            ScheduledAction::CheckNames => OrderStep::CheckNames,
             ScheduledAction::Issue if blocked.is_zero() || self.core.renewal_requested => {
-                Step::Order(next.why)
+                OrderStep::Order(next.why)
             }
-            ScheduledAction::Issue => Step::Wait(blocked),
+            ScheduledAction::Issue => OrderStep::Wait(blocked),
         }
     }
 

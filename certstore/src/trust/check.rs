@@ -17,7 +17,7 @@ use super::{MAX_CAS, MAX_TRUST_BYTES, RevocationList, TrustAnchor, TrustBundle, 
 use crate::bundle::Fingerprint;
 use crate::bundle::chain::text;
 use crate::bundle::signed::{self, Verdict};
-use crate::pem::{PemError, labels, sections};
+use crate::pem::{PemError, Section, labels, sections};
 
 /// RFC 7468 §6.
 const REVOCATION_LIST: &str = "X509 CRL";
@@ -30,10 +30,7 @@ pub(super) fn bundle(ca_pem: &[u8], crl_pem: &[u8], revocation: bool) -> Result<
         .map(|(index, der)| ca(index + 1, der))
         .collect::<Result<Vec<_>, _>>()?;
     let lists = revocation_lists(crl_pem)?;
-    let revocation_lists = check_lists(&parsed, &lists)?;
-    if revocation {
-        check_complete(&parsed, &lists)?;
-    }
+    let revocation_lists = check_lists(&parsed, &lists, revocation)?;
     let demanded = [u8::from(revocation)];
     let pieces = anchors
         .iter()
@@ -52,50 +49,44 @@ pub(super) fn bundle(ca_pem: &[u8], crl_pem: &[u8], revocation: bool) -> Result<
     })
 }
 
-/// The certificates of the text, each once.
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let sections = sections(pem, MAX_TRUST_BYTES).map_err(TrustError::Cas)?;
-    let mut certificates: Vec<CertificateDer<'static>> = Vec::new();
-    for section in sections.iter().filter(|section| section.is_certificate()) {
-        let der = section.der().map_err(TrustError::Cas)?;
-        let der = CertificateDer::from(der.to_vec());
-        if !certificates.contains(&der) {
-            certificates.push(der);
-        }
-    }
-    match certificates.len() {
-        0 => Err(TrustError::NoCa {
+    let wanted = sections.iter().filter(|section| section.is_certificate());
+    let certificates = each_once(wanted, "CA certificates", TrustError::Cas)?;
+    match certificates.is_empty() {
+        true => Err(TrustError::NoCa {
             found: labels(&sections),
         }),
-        count if count > MAX_CAS => Err(TrustError::TooMany {
-            what: "CA certificates",
-            count,
-        }),
-        _ => Ok(certificates),
+        false => Ok(certificates),
     }
 }
 
 fn revocation_lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, TrustError> {
     let sections = match sections(pem, MAX_TRUST_BYTES) {
-        Ok(sections) => sections,
         Err(PemError::Empty) => return Ok(Vec::new()),
-        Err(error) => return Err(TrustError::RevocationLists(error)),
+        sections => sections.map_err(TrustError::RevocationLists)?,
     };
-    let mut lists: Vec<CertificateRevocationListDer<'static>> = Vec::new();
-    for section in sections.iter().filter(|section| section.is(REVOCATION_LIST)) {
-        let list = section.der().map_err(TrustError::RevocationLists)?;
-        let list = CertificateRevocationListDer::from(list.to_vec());
-        if !lists.contains(&list) {
-            lists.push(list);
+    let wanted = sections.iter().filter(|section| section.is(REVOCATION_LIST));
+    each_once(wanted, "revocation lists", TrustError::RevocationLists)
+}
+
+/// The content of the sections, each once.
+fn each_once<'a, D: From<Vec<u8>> + PartialEq>(
+    sections: impl Iterator<Item = &'a Section>,
+    what: &'static str,
+    unreadable: fn(PemError) -> TrustError,
+) -> Result<Vec<D>, TrustError> {
+    let mut ders: Vec<D> = Vec::new();
+    for section in sections {
+        let der = D::from(section.der().map_err(unreadable)?.to_vec());
+        if !ders.contains(&der) {
+            ders.push(der);
         }
     }
-    if lists.len() > MAX_CAS {
-        return Err(TrustError::TooMany {
-            what: "revocation lists",
-            count: lists.len(),
-        });
+    match ders.len() {
+        count if count > MAX_CAS => Err(TrustError::TooMany { what, count }),
+        _ => Ok(ders),
     }
-    Ok(lists)
 }
 
 fn ca<'a>(position: usize, der: &'a CertificateDer<'static>) -> Result<X509Certificate<'a>, TrustError> {
@@ -119,9 +110,10 @@ fn ca<'a>(position: usize, der: &'a CertificateDer<'static>) -> Result<X509Certi
 fn check_lists(
     cas: &[X509Certificate<'_>],
     lists: &[CertificateRevocationListDer<'static>],
+    revocation: bool,
 ) -> Result<Vec<RevocationList>, TrustError> {
-    let mut seen: Vec<Vec<u8>> = Vec::new();
-    let mut facts = Vec::new();
+    let mut facts: Vec<RevocationList> = Vec::new();
+    let mut without_list: Vec<&X509Certificate<'_>> = cas.iter().collect();
     for (index, der) in lists.iter().enumerate() {
         let position = index + 1;
         let bad = |reason: String| TrustError::BadRevocationList { position, reason };
@@ -131,7 +123,7 @@ fn check_lists(
         let issuer = text(list.issuer());
         let verdicts = cas.iter().map(|ca| verdict(&list, ca));
         match verdicts.max_by_key(|verdict| rank(*verdict)) {
-            Some(Verdict::Signed) => {}
+            Some(Verdict::Signed) => without_list.retain(|ca| verdict(&list, ca) != Verdict::Signed),
             Some(Verdict::Unsupported(algorithm)) => {
                 return Err(TrustError::UnsupportedRevocationList {
                     position,
@@ -143,16 +135,15 @@ fn check_lists(
                 return Err(TrustError::StrangeRevocationList { position, issuer });
             }
         }
-        let raw = list.issuer().as_raw().to_vec();
+        let raw_issuer = list.issuer().as_raw().to_vec();
         // RFC 5280 §5.2.5: a CA may split its list by distribution points; ours are whole.
-        if let Some(first) = seen.iter().position(|earlier| *earlier == raw) {
+        if let Some(first) = facts.iter().position(|earlier| earlier.raw_issuer == raw_issuer) {
             return Err(TrustError::SecondRevocationList {
                 position,
                 first: first + 1,
                 issuer,
             });
         }
-        seen.push(raw);
         let next_update = list
             .next_update()
             .ok_or_else(|| bad("it has no nextUpdate".to_owned()))?;
@@ -161,34 +152,16 @@ fn check_lists(
             this_update: instant(list.last_update()),
             next_update: instant(next_update),
             revoked: list.iter_revoked_certificates().count(),
-            raw_issuer: list.issuer().as_raw().to_vec(),
+            raw_issuer,
             number: list.crl_number().map(|number| number.to_bytes_be()),
         });
     }
-    Ok(facts)
-}
-
-fn check_complete(
-    cas: &[X509Certificate<'_>],
-    lists: &[CertificateRevocationListDer<'static>],
-) -> Result<(), TrustError> {
-    let lists: Vec<_> = lists
-        .iter()
-        .filter_map(|der| CertificateRevocationList::from_der(der).ok())
-        .collect();
-    let without = cas
-        .iter()
-        .find(|ca| !lists.iter().any(|(_, list)| is_list_of(list, ca)));
-    match without {
-        Some(ca) => Err(TrustError::NoRevocationList {
+    match without_list.first() {
+        Some(ca) if revocation => Err(TrustError::NoRevocationList {
             subject: text(ca.subject()),
         }),
-        None => Ok(()),
+        _ => Ok(facts),
     }
-}
-
-fn is_list_of(list: &CertificateRevocationList<'_>, ca: &X509Certificate<'_>) -> bool {
-    verdict(list, ca) == Verdict::Signed
 }
 
 fn verdict(list: &CertificateRevocationList<'_>, ca: &X509Certificate<'_>) -> Verdict {
