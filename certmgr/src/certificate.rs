@@ -1,6 +1,6 @@
-//! THE COURSE of a certificate: plan → (lease) → fetch or issue → parse → prove → keep → publish → report → plan.
+//! The story of a certificate: plan → (lease) → fetch or issue → parse → prove → keep → publish → report → plan.
 //!
-//! There are two courses: [`run_fetched`](crate::fetched::run_fetched) reads what somebody else renews, and
+//! There are two stories: [`run_fetched`](crate::fetched::run_fetched) reads what somebody else renews, and
 //! [`Ordered`] renews one at a CA. Both start with the version that served last, and both end in the same steps, which are in this file:
 //! [`Core::examine`] (parse, prove), [`Core::promote`] (keep, publish, report).
 //!

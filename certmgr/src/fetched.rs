@@ -1,4 +1,4 @@
-//! THE COURSE of what somebody else renews: read → examine → promote → report → wait, at each poll and each hint.
+//! The story of what somebody else renews: read → examine → promote → report → wait, at each poll and each hint.
 //! Certificates and trust bundles are its two subjects.
 
 use std::pin::pin;

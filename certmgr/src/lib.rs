@@ -1,11 +1,11 @@
-//! Sources of certificates, and the course of each certificate from its source to the store.
+//! Sources of certificates, and the story of each certificate from its source to the store.
 //!
 //! [`start`] runs one task for each configured certificate and trust bundle. A task reads its source or asks a
 //! CA, passes the bytes through `certstore`'s one check, and installs the proved result; each event is an
 //! [`Event`]. If anything fails, the serving bundle goes on serving.
 //!
-//! - `fetched.rs` is the course of what somebody else renews: certificates and trust bundles (`trust.rs`);
-//! - `certificate.rs` has the steps of a certificate, and the course of one that is ordered;
+//! - `fetched.rs` is the story of what somebody else renews: certificates and trust bundles (`trust.rs`);
+//! - `certificate.rs` has the steps of a certificate, and the story of one that is ordered;
 //! - `source.rs` reads one consistent pair from a source;
 //! - `acme.rs` orders from a CA, and `dns.rs` writes the TXT records that prove control;
 //! - `schedule.rs` decides on the time of an order, `ledger.rs` knows the CA's limits, `plan.rs` looks ahead;

@@ -1,4 +1,4 @@
-//! The course of certificates as a whole, on real files. This file is the vocabulary.
+//! The story of certificates as a whole, on real files. This file is the vocabulary.
 
 mod crashes;
 mod disorders;

@@ -1,4 +1,4 @@
-//! THE COURSE of a trust bundle: read → parse → keep on disk → put into force → report, at each poll and each hint.
+//! The story of a trust bundle: read → parse → keep on disk → put into force → report, at each poll and each hint.
 //!
 //! It begins with the bundle that was in force last. If any step fails, that one stays in force: a lost source removes
 //! nobody's trust, and a broken bundle never replaces a good one. Trust bundles and certificates have separate names:

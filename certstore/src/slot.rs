@@ -20,12 +20,12 @@ pub struct Slots<B> {
 /// The slot of one name. It lives as long as the configuration or a verifier uses it.
 pub(crate) struct Slot<B> {
     name: Arc<str>,
-    content: ArcSwap<Content<B>>,
+    state: ArcSwap<SlotState<B>>,
 }
 
 /// The state of one certificate or trust bundle.
 #[derive(Debug)]
-pub(crate) struct Content<B> {
+pub(crate) struct SlotState<B> {
     /// The configuration names it.
     pub(crate) declared: bool,
     pub(crate) serving: Option<Arc<Serving<B>>>,
@@ -56,7 +56,7 @@ impl<B> Slots<B> {
         let name: Arc<str> = name.into();
         let slot = Arc::new(Slot {
             name: Arc::clone(&name),
-            content: ArcSwap::from_pointee(Content {
+            state: ArcSwap::from_pointee(SlotState {
                 declared: false,
                 serving: None,
                 refusal: None,
@@ -74,11 +74,11 @@ impl<B> Slots<B> {
     /// The slots that the configuration names, in the order of the names.
     pub(crate) fn list(&self) -> Vec<Status<B>> {
         let status = |slot: &Arc<Slot<B>>| {
-            let content = slot.content.load();
-            content.declared.then(|| Status {
+            let state = slot.state.load();
+            state.declared.then(|| Status {
                 name: Arc::clone(&slot.name),
-                serving: content.serving.clone(),
-                refusal: content.refusal.clone(),
+                serving: state.serving.clone(),
+                refusal: state.refusal.clone(),
             })
         };
         self.lock().values().filter_map(status).collect()
@@ -89,7 +89,7 @@ impl<B> Slots<B> {
         let mut slots = self.lock();
         // Verifiers are made under the same lock, so nobody can begin to look into it meanwhile.
         match slots.get(name) {
-            Some(slot) if Arc::strong_count(slot) > 1 => slot.change(|content| content.declared = false),
+            Some(slot) if Arc::strong_count(slot) > 1 => slot.change(|state| state.declared = false),
             _ => drop(slots.remove(name)),
         }
     }
@@ -110,19 +110,19 @@ impl<B> Slot<B> {
     }
 
     pub(crate) fn serving(&self) -> Option<Arc<Serving<B>>> {
-        self.content.load().serving.clone()
+        self.state.load().serving.clone()
     }
 
     /// Changes are made by the one writer, one after the other.
-    pub(crate) fn change(&self, edit: impl FnOnce(&mut Content<B>)) {
-        let content = self.content.load();
-        let mut changed = Content {
-            declared: content.declared,
-            serving: content.serving.clone(),
-            refusal: content.refusal.clone(),
+    pub(crate) fn change(&self, edit: impl FnOnce(&mut SlotState<B>)) {
+        let state = self.state.load();
+        let mut changed = SlotState {
+            declared: state.declared,
+            serving: state.serving.clone(),
+            refusal: state.refusal.clone(),
         };
         edit(&mut changed);
-        self.content.store(Arc::new(changed));
+        self.state.store(Arc::new(changed));
     }
 }
 

@@ -14,18 +14,18 @@ use crate::bundle::{CertBundle, Fingerprint};
 use crate::challenge::Challenges;
 use crate::resolver::{Resolver, Table};
 use crate::serving::{Proved, Rejection, Serving, Status};
-use crate::slot::{Content, Slot, Slots};
+use crate::slot::{Slot, SlotState, Slots};
 use crate::trust::{TrustBundle, Verifier};
 
 /// Makes an empty store. There is one writer for its whole life.
 pub fn store() -> (Writer, Reader) {
-    let books = Arc::new(Books::default());
+    let state = Arc::new(StoreState::default());
     (
         Writer {
-            books: Arc::clone(&books),
+            state: Arc::clone(&state),
             last_install: 0,
         },
-        Reader { books },
+        Reader { state },
     )
 }
 
@@ -46,24 +46,24 @@ pub type TrustStatus = Status<TrustBundle>;
 /// A kind of bundle that the store swaps.
 pub trait Bundle: fmt::Debug + Send + Sync + Sized + 'static {
     #[doc(hidden)]
-    fn slots(books: &Books) -> &Slots<Self>;
+    fn slots(state: &StoreState) -> &Slots<Self>;
 }
 
 impl Bundle for CertBundle {
-    fn slots(books: &Books) -> &Slots<Self> {
-        &books.certificates
+    fn slots(state: &StoreState) -> &Slots<Self> {
+        &state.certificates
     }
 }
 
 impl Bundle for TrustBundle {
-    fn slots(books: &Books) -> &Slots<Self> {
-        &books.trust
+    fn slots(state: &StoreState) -> &Slots<Self> {
+        &state.trust
     }
 }
 
 /// The content of a store.
 #[derive(Debug, Default)]
-pub struct Books {
+pub struct StoreState {
     certificates: Slots<CertBundle>,
     trust: Slots<TrustBundle>,
     /// The look-up tables of all living resolvers. Locked while bundles change and while a table is added,
@@ -72,7 +72,7 @@ pub struct Books {
     challenges: Challenges,
 }
 
-impl Books {
+impl StoreState {
     fn tables(&self) -> MutexGuard<'_, Vec<Weak<Table>>> {
         // Nothing that can be left half-done happens under the lock: a list of weak pointers is always whole.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
@@ -82,14 +82,14 @@ impl Books {
 /// The only handle that can change which bundles serve; one for each store, and not to be cloned. A change is complete
 /// when its call returns: each later handshake sees it, and none is interrupted.
 pub struct Writer {
-    books: Arc<Books>,
+    state: Arc<StoreState>,
     last_install: u64,
 }
 
 impl Writer {
     /// Declares a bundle that is expected, so that the lists of [`Reader`] show it before its first install.
     pub fn declare<B: Bundle>(&mut self, name: &str) {
-        self.change::<B>(|slots| slots.slot(name).change(|content| content.declared = true));
+        self.change::<B>(|slots| slots.slot(name).change(|state| state.declared = true));
     }
 
     /// Makes a proved bundle the one that serves, or that peers are verified against. Each handshake that starts after
@@ -97,7 +97,7 @@ impl Writer {
     ///
     /// Installing the version that already serves changes nothing. Any noted refusal is cleared.
     pub fn install<B: Bundle>(&mut self, name: &str, proved: Proved<B>) -> Installed {
-        let slot = B::slots(&self.books).slot(name);
+        let slot = B::slots(&self.state).slot(name);
         let fingerprint = proved.fingerprint();
         let known = slot.serving().filter(|known| known.fingerprint() == fingerprint);
         let changed = known.is_none();
@@ -107,8 +107,8 @@ impl Writer {
         });
         let install = serving.install();
         self.change::<B>(|slots| {
-            slot.change(|content| {
-                *content = Content {
+            slot.change(|state| {
+                *state = SlotState {
                     declared: true,
                     serving: Some(serving),
                     refusal: None,
@@ -136,9 +136,9 @@ impl Writer {
     }
 
     fn note<B: Bundle>(&mut self, name: &str, refusal: Option<Rejection>) {
-        B::slots(&self.books)
+        B::slots(&self.state)
             .slot(name)
-            .change(|content| content.refusal = refusal);
+            .change(|state| state.refusal = refusal);
     }
 
     /// Forgets a bundle that the configuration no longer names. Never to be called for another reason. Connections and
@@ -149,22 +149,22 @@ impl Writer {
 
     /// The place where responses to a CA's challenges are published.
     pub fn challenges(&self) -> &Challenges {
-        &self.books.challenges
+        &self.state.challenges
     }
 
     /// A reader of this store.
     pub fn reader(&self) -> Reader {
         Reader {
-            books: Arc::clone(&self.books),
+            state: Arc::clone(&self.state),
         }
     }
 
     fn change<B: Bundle>(&mut self, edit: impl FnOnce(&Slots<B>)) {
-        let mut tables = self.books.tables();
-        edit(B::slots(&self.books));
+        let mut tables = self.state.tables();
+        edit(B::slots(&self.state));
         tables.retain(|table| match table.upgrade() {
             Some(table) => {
-                table.rebuild(|name| self.books.certificates.serving(name));
+                table.rebuild(|name| self.state.certificates.serving(name));
                 true
             }
             None => false,
@@ -183,7 +183,7 @@ impl fmt::Debug for Writer {
 /// The view of the bundles that serve. Cheap to clone; it takes no part in a change.
 #[derive(Clone)]
 pub struct Reader {
-    books: Arc<Books>,
+    state: Arc<StoreState>,
 }
 
 impl Reader {
@@ -194,23 +194,23 @@ impl Reader {
 
     /// The bundle that serves under this name now.
     pub fn serving<B: Bundle>(&self, name: &str) -> Option<Arc<Serving<B>>> {
-        B::slots(&self.books).serving(name)
+        B::slots(&self.state).serving(name)
     }
 
     /// All declared certificates, by name.
     pub fn list(&self) -> Vec<Status> {
-        self.books.certificates.list()
+        self.state.certificates.list()
     }
 
     /// All declared trust bundles, by name.
     pub fn trust_list(&self) -> Vec<TrustStatus> {
-        self.books.trust.list()
+        self.state.trust.list()
     }
 
     /// The CAs of the trust bundle that serves under this name, for `Requirements::anchors`. `None`: it is not there
     /// yet.
     pub fn anchors(&self, name: &str) -> Option<Vec<CertificateDer<'static>>> {
-        let serving = self.books.trust.serving(name)?;
+        let serving = self.state.trust.serving(name)?;
         Some(serving.bundle().anchors().to_vec())
     }
 
@@ -219,34 +219,34 @@ impl Reader {
     ///
     /// `optional` lets a client in that presents no certificate at all.
     pub fn client_verifier(&self, name: &str, optional: bool) -> Arc<dyn ClientCertVerifier> {
-        Arc::new(Verifier::new(self.books.trust.slot(name), optional))
+        Arc::new(Verifier::new(self.state.trust.slot(name), optional))
     }
 
     /// The trust bundle of this name, for questions about clients that were let in by an earlier one.
     pub fn client_trust(&self, name: &str) -> ClientTrust {
         ClientTrust {
-            slot: self.books.trust.slot(name),
+            slot: self.state.trust.slot(name),
         }
     }
 
     /// Grows whenever a trust bundle is replaced. One load.
     pub fn trust_swaps(&self) -> u64 {
-        self.books.trust.swaps()
+        self.state.trust.swaps()
     }
 
     /// The place where responses to a CA's challenges are published and found.
     pub fn challenges(&self) -> &Challenges {
-        &self.books.challenges
+        &self.state.challenges
     }
 
     /// A rustls resolver over these certificates, in the order of the listener's configuration; the first is
     /// the default. It follows every later install. Names that are not (yet) in the store are accepted.
     pub fn resolver(&self, names: &[String]) -> Resolver {
-        let mut tables = self.books.tables();
+        let mut tables = self.state.tables();
         let table = Arc::new(Table::new(
             names.iter().map(|name| name.as_str().into()).collect(),
         ));
-        table.rebuild(|name| self.books.certificates.serving(name));
+        table.rebuild(|name| self.state.certificates.serving(name));
         tables.retain(|table| table.strong_count() > 0);
         tables.push(Arc::downgrade(&table));
         Resolver::new(table)

@@ -36,7 +36,7 @@ impl Ordered {
                 if kept {
                     self.remove_order_note().await;
                 } else {
-                    self.course.note_remains = true;
+                    self.progress.note_remains = true;
                 }
                 // This order fulfils a wish that came during it.
                 self.core.renewal_requested = false;
@@ -82,12 +82,12 @@ impl Ordered {
         self.show_now(view::Action::Hold, why);
         let rest = until_valid(&error.reason).unwrap_or(MAX_WAIT.min(self.orders.rules.first_retry));
         // Clocks differ by seconds: a hold that passes within one rest is not reported.
-        if rest >= MAX_WAIT && !std::mem::replace(&mut self.course.reports.holding, true) {
+        if rest >= MAX_WAIT && !std::mem::replace(&mut self.progress.reports.holding, true) {
             self.core.publisher.report(EventKind::Holding { error });
         }
         chain.postponed_since.get_or_insert_with(Instant::now);
-        self.course.not_before = Some(Instant::now() + rest);
-        self.course.postponed = Some(chain);
+        self.progress.not_before = Some(Instant::now() + rest);
+        self.progress.postponed = Some(chain);
     }
 
     async fn note_issued(&self, chain: &mut IssuedChain, not_before: Option<UnixTime>) {
@@ -107,7 +107,7 @@ impl Ordered {
             return;
         };
         if error.class == IssueFault::Dns {
-            self.course.remains = Some(Remains::new(Instant::now(), self.orders.rules.first_retry));
+            self.progress.remains = Some(Remains::new(Instant::now(), self.orders.rules.first_retry));
             return;
         }
         tracing::warn!(

@@ -65,6 +65,7 @@ impl Core {
                 }),
             })?;
         let Some(version) = self.kept.take(fingerprint) else {
+            debug_assert!(false, "it was found above");
             return Err(self.no_such_version(to, serving));
         };
         let content = version.content();

@@ -14,7 +14,7 @@ const LAST_PART_OF_RENEWED: u64 = 8;
 
 impl Core {
     /// Reports once for each version that its end is near, and once that it is past.
-    pub(super) fn tell_expiry(&mut self) {
+    pub(super) fn report_expiry(&mut self) {
         let Some(serving) = self.serving() else { return };
         let (fingerprint, bundle) = (serving.fingerprint(), serving.bundle());
         let not_after = bundle.not_after();

@@ -83,7 +83,7 @@ impl Fetched for Core {
     }
 
     fn report_age(&mut self) {
-        self.tell_expiry();
+        self.report_expiry();
     }
 
     async fn wait(

@@ -28,7 +28,7 @@ const ATTEMPTS: [Duration; 3] = [
 
 /// Removes the records of an order that is continued. `false`: another process or task has its lease, or the state
 /// cannot be used, which the next order reports.
-pub(super) async fn take_back(orders: &Orders) -> Result<bool, IssueError> {
+pub(super) async fn remove_records(orders: &Orders) -> Result<bool, IssueError> {
     let name = &orders.config.name;
     match timeout(STATE_DEADLINE, orders.state.lease.try_acquire(name)).await {
         Ok(Ok(Some(_lease))) => orders.issuer.clean_up(name).await.map(|()| true),
@@ -38,7 +38,7 @@ pub(super) async fn take_back(orders: &Orders) -> Result<bool, IssueError> {
 
 /// Does the same by `before`, for a certificate with another way of proof now: only the issuer that wrote the records
 /// knows how to remove them. Its task has been ended, and releases its lease within moments.
-pub(super) async fn take_back_as_before(before: &Orders) -> Result<(), IssueError> {
+pub(super) async fn remove_records_as_before(before: &Orders) -> Result<(), IssueError> {
     match acquire(&before.state, &before.config.name).await? {
         Some(_lease) => before.issuer.clean_up(&before.config.name).await,
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! The course of a certificate that is renewed here: plan → order → prove → promote.
+//! The story of a certificate that is renewed here: plan → order → prove → promote.
 //!
 //! [`schedule::next`] decides on the next action; it is asked again at least every minute, because the clock may be
 //! set. An order is one [`attempt`]; a chain that arrives goes through the same steps as a fetched pair.
@@ -49,14 +49,14 @@ const BUSY_RETRY: Duration = Duration::from_secs(10);
 pub(crate) struct Ordered {
     pub(super) core: Core,
     pub(super) orders: Arc<Orders>,
-    pub(super) course: Course,
+    pub(super) progress: OrderingProgress,
     /// The trust bundle has changed, and the serving bundle is not proved again yet.
     pub(super) anchors_changed: bool,
 }
 
-/// State that the task carries from step to step.
+/// The state of ordering, from step to step.
 #[derive(Default)]
-pub(super) struct Course {
+pub(super) struct OrderingProgress {
     pub(super) advice: Option<Advice>,
     pub(super) probe: Option<Probe>,
     /// Time at which a CA last issued for these names, as far as the plan knows.
@@ -87,7 +87,7 @@ pub(super) struct Remains {
     shown: bool,
 }
 
-impl Course {
+impl OrderingProgress {
     /// Time until the next round may begin.
     fn wait(&self) -> Duration {
         let until = self.not_before.unwrap_or_else(Instant::now);
@@ -150,7 +150,7 @@ impl Core {
     /// An ordered certificate without a state directory: it serves on, orders nothing, and answers commands.
     pub(crate) async fn run_without_state(mut self) {
         self.restore().await;
-        self.tell_expiry();
+        self.report_expiry();
         self.reach_loaded();
         let text = "nothing is ordered: keys and orders could not be kept";
         let error = IssueError::new(IssueFault::State, text, "set `state_dir`");
@@ -165,9 +165,9 @@ impl Ordered {
         Self {
             // The kept versions were proved against other anchors, or against none.
             anchors_changed: core.config.trust.is_some(),
-            course: Course {
+            progress: OrderingProgress {
                 remains: Some(Remains::new(Instant::now(), orders.rules.first_retry)),
-                ..Course::default()
+                ..OrderingProgress::default()
             },
             core,
             orders,
@@ -178,7 +178,7 @@ impl Ordered {
     /// a reload, if it had any.
     pub(crate) async fn run(mut self, before: Option<Arc<Orders>>) {
         self.core.restore().await;
-        self.core.tell_expiry();
+        self.core.report_expiry();
         // The CA's challenge has to reach us: readiness must not wait for it.
         self.core.reach_loaded();
         let before = before.filter(|before| before.source.challenge != self.orders.source.challenge);
@@ -202,7 +202,7 @@ impl Ordered {
                     self.note_probe(found.ok());
                 }
                 OrderStep::Wait(wait) => {
-                    self.core.tell_expiry();
+                    self.core.report_expiry();
                     self.rest(wait).await;
                 }
             }
@@ -212,21 +212,21 @@ impl Ordered {
     /// Removes the remains of an order that a crash ended, once they are due. A renewal, which would do it, may be
     /// months away. With `before`, those that only an issuer of before a reload can remove go first.
     async fn remove_remains(&mut self, before: Option<Arc<Orders>>) {
-        let Some(left) = self.course.remains.filter(|left| left.at <= Instant::now()) else {
+        let Some(left) = self.progress.remains.filter(|left| left.at <= Instant::now()) else {
             return;
         };
         let orders = &self.orders;
         let removed = self.core.meanwhile(async move {
             if let Some(before) = before {
-                leftovers::take_back_as_before(&before).await?;
+                leftovers::remove_records_as_before(&before).await?;
             }
-            leftovers::take_back(orders).await
+            leftovers::remove_records(orders).await
         });
         let removed = removed.await;
         let now = Instant::now();
         match removed {
             Ok(true) => {
-                self.course.remains = None;
+                self.progress.remains = None;
                 if left.shown && self.core.failing.as_ref().is_some_and(LastError::is_of_dns) {
                     self.core.failing = None;
                     self.core.publisher.clear_refusal();
@@ -239,10 +239,10 @@ impl Ordered {
             }
             Ok(false) => {
                 let at = now + BUSY_RETRY;
-                self.course.remains = Some(Remains { at, ..left });
+                self.progress.remains = Some(Remains { at, ..left });
             }
             Err(error) => {
-                self.course.remains = Some(left.again(now));
+                self.progress.remains = Some(left.again(now));
                 self.report_remains(error);
             }
         }
@@ -260,41 +260,41 @@ impl Ordered {
         }
     }
 
-    /// Finishes the work left over from earlier turns.
+    /// Finishes the work left over from earlier steps.
     async fn finish_earlier_work(&mut self) {
         self.core.restore_if_unread().await;
         self.core.look_again().await;
         if self.anchors_changed {
-            if self.course.postponed.is_some() {
-                self.course.not_before = None;
+            if self.progress.postponed.is_some() {
+                self.progress.not_before = None;
             }
             self.prove_to_anchors().await;
         }
         // Another search is worth while only once a CA has issued for these names.
-        if !std::mem::replace(&mut self.course.searched, true) {
+        if !std::mem::replace(&mut self.progress.searched, true) {
             self.core.inherit(&self.orders).await;
         }
-        if self.core.keep_again().await && self.course.note_remains {
-            self.course.note_remains = false;
+        if self.core.keep_again().await && self.progress.note_remains {
+            self.progress.note_remains = false;
             self.remove_order_note().await;
         }
         self.remove_remains(None).await;
     }
 
     async fn plan(&mut self) -> OrderStep {
-        if let Some(chain) = self.course.postponed.take() {
-            let wait = self.course.wait();
+        if let Some(chain) = self.progress.postponed.take() {
+            let wait = self.progress.wait();
             if wait.is_zero() || std::mem::take(&mut self.core.renewal_requested) {
                 return OrderStep::Accept(chain);
             }
-            self.course.postponed = Some(chain);
+            self.progress.postponed = Some(chain);
             return OrderStep::Wait(wait);
         }
         let next = match self.next().await {
             Ok((next, record)) => {
                 let issued_at = record.last_issued.map(|last| last.at);
-                self.course.searched &= self.course.issued_at == issued_at;
-                self.course.issued_at = issued_at;
+                self.progress.searched &= self.progress.issued_at == issued_at;
+                self.progress.issued_at = issued_at;
                 next
             }
             Err(error) => {
@@ -305,7 +305,7 @@ impl Ordered {
         self.tell_held(&next);
         self.show_next(&next);
         self.tell_advice(&next);
-        let blocked = self.course.wait();
+        let blocked = self.progress.wait();
         match next.action {
             _ if !next.wait.is_zero() => OrderStep::Wait(next.wait),
             ScheduledAction::AskRenewalInfo { ca } => OrderStep::Ask(ca),
@@ -343,9 +343,9 @@ impl Ordered {
         }
         let known = Facts {
             serving: life,
-            advice: self.course.advice.clone(),
+            advice: self.progress.advice.clone(),
             record: counted,
-            probe: self.course.probe,
+            probe: self.progress.probe,
             requested: self.core.renewal_requested,
             wanted: self.core.renewal_pending,
             names_changed: serving.is_some_and(|serving| self.is_outdated(serving.fingerprint())),
@@ -372,11 +372,11 @@ impl Ordered {
         let asked = std::mem::take(&mut self.core.renewal_requested);
         self.core.renewal_pending |= asked;
         self.core.seen_at = Instant::now();
-        self.course.not_before = Some(Instant::now() + MIN_ROUND_INTERVAL);
-        self.course.probe = None;
+        self.progress.not_before = Some(Instant::now() + MIN_ROUND_INTERVAL);
+        self.progress.probe = None;
         let before = self.round_facts(asked);
         let permit = self.wait_for_permit().await;
-        if !self.course.reports.waiting && self.course.reports.limited.is_none() {
+        if !self.progress.reports.waiting && self.progress.reports.limited.is_none() {
             self.core.publisher.report(EventKind::Ordering { why });
         }
         self.show_now(view::Action::Ordering, order_reason(why));
@@ -385,12 +385,12 @@ impl Ordered {
             .meanwhile(attempt::run(Arc::clone(&self.orders), before, permit))
             .await;
         // An operator who asks gets a report of the limit again.
-        let limited = self.course.reports.limited.take().filter(|_| !asked);
+        let limited = self.progress.reports.limited.take().filter(|_| !asked);
         if !matches!(outcome, RoundOutcome::Busy) {
             (
-                self.course.busy_since,
-                self.course.reports.busy,
-                self.course.reports.waiting,
+                self.progress.busy_since,
+                self.progress.reports.busy,
+                self.progress.reports.waiting,
             ) = (None, false, false);
         }
         match outcome {
@@ -400,7 +400,7 @@ impl Ordered {
                     order: chain.issued.order.clone(),
                     took: chain.began.elapsed(),
                 });
-                self.course.reports.holding = false;
+                self.progress.reports.holding = false;
                 for passed in &chain.passed_over {
                     self.tell_passed_over(passed, &self.orders.ca_name(chain.ca));
                 }
@@ -411,13 +411,13 @@ impl Ordered {
             RoundOutcome::Limited(wait) => self.note_limit(wait, limited.as_ref()),
             RoundOutcome::Failed(error) => {
                 let pause = self.orders.rules.first_retry.clamp(MIN_ROUND_INTERVAL, MAX_WAIT);
-                self.course.not_before = Some(Instant::now() + pause);
+                self.progress.not_before = Some(Instant::now() + pause);
                 self.fail_round(error).await;
             }
         }
     }
 
-    /// Waits for a turn, before anything is noted: a certificate that only waits has not ordered.
+    /// Waits for a permit, before anything is noted: a certificate that only waits has not ordered.
     async fn wait_for_permit(&mut self) -> acme::OrderPermit {
         const WAITS: &str = "it waits for its turn: as many orders are under way as `max_orders` allows";
         let mut permit = self.orders.issuer.order_permit();
@@ -430,13 +430,13 @@ impl Ordered {
 
     /// Notes that another process is ordering. One that takes longer than a round may take hangs.
     fn note_busy(&mut self) {
-        self.course.not_before = Some(Instant::now() + BUSY_RETRY);
-        if !std::mem::replace(&mut self.course.reports.waiting, true) {
+        self.progress.not_before = Some(Instant::now() + BUSY_RETRY);
+        if !std::mem::replace(&mut self.progress.reports.waiting, true) {
             self.core.publisher.report(EventKind::Waiting);
         }
-        let since = *self.course.busy_since.get_or_insert_with(Instant::now);
+        let since = *self.progress.busy_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= self.orders.max_round()
-            && !std::mem::replace(&mut self.course.reports.busy, true)
+            && !std::mem::replace(&mut self.progress.reports.busy, true)
         {
             let text = format!(
                 "another process that shares `state_dir` has been ordering it for {} minutes",
@@ -462,16 +462,16 @@ impl Ordered {
                 .iter()
                 .filter_map(|version| version.facts.order.clone())
                 .collect(),
-            issued_at: self.course.issued_at,
+            issued_at: self.progress.issued_at,
             by_hand,
         }
     }
 
     async fn ask_advice(&mut self, ca: usize) {
-        let Some(serving) = self.core.serving() else {
-            return;
-        };
-        let Some(leaf) = leaf_of(serving.bundle()) else {
+        let serving = self.core.serving();
+        let leaf = serving.as_ref().and_then(|serving| leaf_of(serving.bundle()));
+        let (Some(serving), Some(leaf)) = (serving, leaf) else {
+            // A reload has removed it, and is about to abort this task.
             return;
         };
         let fingerprint = serving.fingerprint();
@@ -479,16 +479,16 @@ impl Ordered {
             .core
             .meanwhile(self.orders.issuer.renewal_info(ca, &leaf))
             .await;
-        let (now, before) = (self.orders.ledger.now(), self.course.advice.take());
+        let (now, before) = (self.orders.ledger.now(), self.progress.advice.take());
         let random = &mut || (self.orders.random)();
-        self.course.advice = Some(match answer {
+        self.progress.advice = Some(match answer {
             Ok(info) => {
-                self.course.reports.unadvised = None;
+                self.progress.reports.unadvised = None;
                 Advice::new(fingerprint, info.as_ref(), before.as_ref(), now, random)
             }
             Err(error) => {
                 // Reported once until the CA answers again: it is asked at least twice a day.
-                if self.course.reports.unadvised.replace(error.class) != Some(error.class) {
+                if self.progress.reports.unadvised.replace(error.class) != Some(error.class) {
                     tracing::warn!(
                         certificate = self.core.config.name,
                         "{} gives no advice on the renewal: {error} ({}); without it, it is renewed by its share of \
@@ -504,8 +504,8 @@ impl Ordered {
 
     /// Notes the result of a probe; `None`: there was none.
     fn note_probe(&mut self, good: Option<bool>) {
-        let was_bad = self.course.probe.is_some_and(|probe| probe.was_bad);
-        self.course.probe = Some(Probe {
+        let was_bad = self.progress.probe.is_some_and(|probe| probe.was_bad);
+        self.progress.probe = Some(Probe {
             at: self.orders.ledger.now().monotonic,
             good: good == Some(true),
             was_bad: was_bad || good == Some(false),
@@ -513,7 +513,7 @@ impl Ordered {
         });
     }
 
-    /// Waits for the next turn, for a wish, for a command that makes another version serve, or for other anchors in
+    /// Waits for the next step, for a renewal asked by an operator, for a command that makes another version serve, or for other anchors in
     /// force.
     async fn rest(&mut self, wait: Duration) {
         let until = Instant::now() + wait.min(MAX_WAIT);

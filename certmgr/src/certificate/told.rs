@@ -53,7 +53,7 @@ impl Core {
 
 impl Ordered {
     pub(super) fn note_limit(&mut self, wait: Wait, told: Option<&CaLimit>) {
-        self.course.not_before = Some(Instant::now() + wait.wait.clamp(MIN_ROUND_INTERVAL, MAX_WAIT));
+        self.progress.not_before = Some(Instant::now() + wait.wait.clamp(MIN_ROUND_INTERVAL, MAX_WAIT));
         let limited = CaLimit {
             limit: format!("{}: {}", wait.ca, wait.limit),
             until: later((self.core.options.now)(), wait.wait),
@@ -64,7 +64,7 @@ impl Ordered {
                 until: limited.until,
             });
         }
-        self.course.reports.limited = Some(limited);
+        self.progress.reports.limited = Some(limited);
     }
 
     /// Reports a CA that did not issue: the next one has, so nothing fails; but the first one needs correction.
@@ -115,19 +115,19 @@ impl Ordered {
     /// Reports that an order is due and may not be placed yet, unless a failure of this process has reported it.
     pub(super) fn tell_held(&mut self, next: &schedule::Next) {
         let Some(held) = next.block else {
-            self.course.reports.held = None;
+            self.progress.reports.held = None;
             return;
         };
         let at = next.order_at;
         let told = self
-            .course
+            .progress
             .reports
             .held
             .is_some_and(|(one, told)| one == held && told.as_secs().abs_diff(at.as_secs()) < TOLD_APART);
         if told || (self.core.failing.is_some() && !self.core.renewal_requested) {
             return;
         }
-        self.course.reports.held = Some((held, at));
+        self.progress.reports.held = Some((held, at));
         self.core.publisher.report(EventKind::Limited {
             limit: self.words_of(held),
             until: at,
@@ -156,12 +156,12 @@ impl Ordered {
         };
         let (fingerprint, at) = (serving.fingerprint(), next.order_at.as_secs());
         let told = self
-            .course
+            .progress
             .reports
             .advised
             .is_some_and(|(one, told)| one == fingerprint && told.abs_diff(at) < TOLD_APART);
         if !told {
-            self.course.reports.advised = Some((fingerprint, at));
+            self.progress.reports.advised = Some((fingerprint, at));
             self.core.publisher.report(EventKind::RenewalAdvised {
                 at: next.order_at,
                 explanation: self.explanation(),
@@ -170,14 +170,14 @@ impl Ordered {
     }
 
     pub(super) fn show_next(&self, next: &schedule::Next) {
-        if self.course.postponed.is_some() {
+        if self.progress.postponed.is_some() {
             return;
         }
         let action = match &self.core.failing {
             Some(failing) if !failing.is_of_proof() => view::Action::Retry,
             Some(_) | None => view::Action::Order,
         };
-        let (at, why) = match (&self.course.reports.limited, next.block) {
+        let (at, why) = match (&self.progress.reports.limited, next.block) {
             (Some(limited), _) => (limited.until.max(next.order_at), limited.limit.clone()),
             (None, Some(held)) => (
                 next.order_at,
@@ -196,7 +196,7 @@ impl Ordered {
 
     /// The CA's explanation of its advice.
     fn explanation(&self) -> Option<String> {
-        let advice = self.course.advice.as_ref()?;
+        let advice = self.progress.advice.as_ref()?;
         advice.explanation().map(str::to_owned)
     }
 
