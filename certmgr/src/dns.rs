@@ -17,6 +17,7 @@ pub(crate) use lookup::Lookup;
 
 use crate::config::DnsProvider;
 use crate::error::{IssueError, IssueFault};
+use crate::event::Reporter;
 use crate::store::BoxFuture;
 
 /// Writes and removes TXT records. Both may be asked for twice for the same record: a record that exists counts as
@@ -51,10 +52,10 @@ pub(crate) struct TxtRecord {
 }
 
 /// Makes the configured provider. Nothing is called yet.
-pub(crate) fn provider(provider: &DnsProvider) -> Arc<dyn TxtRecords> {
+pub(crate) fn provider(provider: &DnsProvider, reporter: Reporter) -> Arc<dyn TxtRecords> {
     match provider {
-        DnsProvider::Route53(route53) => Arc::new(route53::Zones::new(route53.clone())),
-        DnsProvider::Exec(hook) => Arc::new(exec::Hook::new(hook.clone())),
+        DnsProvider::Route53(route53) => Arc::new(route53::Zones::new(route53.clone(), reporter)),
+        DnsProvider::Exec(hook) => Arc::new(exec::Hook::new(hook.clone(), reporter)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Events of certificates and trust bundles; each fact is reported once. Logs are one rendering of an event, the
+//! Events of certificates, trust bundles and accounts; each fact is reported once. Logs are one rendering of an event, the
 //! program's counters and the stream of the admin interface are others.
 
 mod kinds;
@@ -37,6 +37,10 @@ pub enum Subject {
     Certificate(Arc<str>),
     /// A trust bundle, by its name in the configuration.
     TrustBundle(Arc<str>),
+    /// An account at a CA, by the CA's name.
+    Ca(Arc<str>),
+    /// The common parts: documents, queues, wishes to revoke.
+    Manager,
 }
 
 /// The kinds of subjects.
@@ -46,48 +50,60 @@ pub enum SubjectKind {
     Certificate,
     /// See [`Subject::TrustBundle`].
     TrustBundle,
+    /// See [`Subject::Ca`].
+    Ca,
+    /// See [`Subject::Manager`].
+    Manager,
 }
 
 impl Subject {
-    /// The name in the configuration.
-    pub fn name(&self) -> &Arc<str> {
+    /// The name in the configuration; empty for the manager.
+    pub fn name(&self) -> &str {
         match self {
-            Self::Certificate(name) | Self::TrustBundle(name) => name,
+            Self::Certificate(name) | Self::TrustBundle(name) | Self::Ca(name) => name,
+            Self::Manager => "",
         }
     }
 
-    fn certificate(&self) -> Option<&str> {
-        matches!(self, Self::Certificate(_)).then(|| &**self.name())
+    /// The name, if the subject is of this kind.
+    fn name_of(&self, kind: SubjectKind) -> Option<&str> {
+        (self.kind() == kind).then(|| self.name())
     }
 
-    fn trust_bundle(&self) -> Option<&str> {
-        matches!(self, Self::TrustBundle(_)).then(|| &**self.name())
+    /// The kind.
+    pub fn kind(&self) -> SubjectKind {
+        match self {
+            Self::Certificate(_) => SubjectKind::Certificate,
+            Self::TrustBundle(_) => SubjectKind::TrustBundle,
+            Self::Ca(_) => SubjectKind::Ca,
+            Self::Manager => SubjectKind::Manager,
+        }
     }
 
     fn noun(&self) -> &'static str {
         match self {
-            Self::Certificate(_) => "certificate",
             Self::TrustBundle(_) => "trust bundle",
+            _ => "certificate",
         }
     }
 
     /// The verb for a bundle in use.
     fn serves(&self) -> &'static str {
         match self {
-            Self::Certificate(_) => "serves",
             Self::TrustBundle(_) => "is trusted",
+            _ => "serves",
         }
     }
 
     /// The end of a sentence on a failure: the bundle that stays in use.
     fn in_use(&self, serving: Option<Fingerprint>) -> String {
         match (self, serving) {
-            (Self::Certificate(_), Some(fingerprint)) => format!("; certificate {fingerprint} serves on"),
-            (Self::Certificate(_), None) => "; nothing serves under this name yet".to_owned(),
             (Self::TrustBundle(_), Some(fingerprint)) => {
                 format!("; trust bundle {fingerprint} stays trusted")
             }
             (Self::TrustBundle(_), None) => "; nobody is trusted under this name yet".to_owned(),
+            (_, Some(fingerprint)) => format!("; certificate {fingerprint} serves on"),
+            (_, None) => "; nothing serves under this name yet".to_owned(),
         }
     }
 }
@@ -100,12 +116,15 @@ impl Event {
 
     /// Writes the event to the log. ERROR where somebody must act.
     fn log(&self) {
-        let (certificate, trust_bundle) = (self.subject.certificate(), self.subject.trust_bundle());
+        let certificate = self.subject.name_of(SubjectKind::Certificate);
+        let trust_bundle = self.subject.name_of(SubjectKind::TrustBundle);
+        let ca = self.subject.name_of(SubjectKind::Ca);
         let event = self.kind.label();
         match self.kind.level() {
-            Level::ERROR => tracing::error!(certificate, trust_bundle, event, "{self}"),
-            Level::WARN => tracing::warn!(certificate, trust_bundle, event, "{self}"),
-            _ => tracing::info!(certificate, trust_bundle, event, "{self}"),
+            Level::ERROR => tracing::error!(certificate, trust_bundle, ca, event, "{self}"),
+            Level::WARN => tracing::warn!(certificate, trust_bundle, ca, event, "{self}"),
+            Level::INFO => tracing::info!(certificate, trust_bundle, ca, event, "{self}"),
+            _ => tracing::debug!(certificate, trust_bundle, ca, event, "{self}"),
         }
         if let EventKind::Promoted { warnings, .. } = &self.kind {
             for warning in warnings {
@@ -117,7 +136,9 @@ impl Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.subject.name())?;
+        if self.subject != Subject::Manager {
+            write!(f, "{}: ", self.subject.name())?;
+        }
         self.kind.write(&self.subject, f)
     }
 }
@@ -144,10 +165,25 @@ impl Reporter {
         if let Some(observer) = &self.observer {
             observer(&event);
         }
-        if event.subject.certificate().is_some() {
+        if event.subject.kind() == SubjectKind::Certificate {
             // An error means that nobody watches, which is valid.
             let _ = self.watchers.send(event);
         }
+    }
+
+    /// Reports an event of the certificate of this name.
+    pub(crate) fn of_certificate(&self, name: &str, kind: EventKind) {
+        self.report(Subject::Certificate(name.into()), kind);
+    }
+
+    /// Reports an event of the account at the CA of this name.
+    pub(crate) fn of_ca(&self, name: &str, kind: EventKind) {
+        self.report(Subject::Ca(name.into()), kind);
+    }
+
+    /// Reports an event of the common parts.
+    pub(crate) fn of_manager(&self, kind: EventKind) {
+        self.report(Subject::Manager, kind);
     }
 
     /// Every event of a certificate from now on.

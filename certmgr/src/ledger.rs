@@ -18,12 +18,12 @@ use std::time::Duration;
 use certstore::{Name, UnixTime};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
-use tracing::{error, warn};
 
 use crate::acme::Registrar;
 use crate::clock::Clock;
 use crate::config::{Ca, KeyType};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
+use crate::event::{EventKind, Reporter};
 use crate::lease::Guard;
 use crate::schedule::{Jitter, MonotonicTime, Now, OrderRecord};
 use crate::state::State;
@@ -67,6 +67,7 @@ const PLACE: &str = "the ledger of orders in the state directory";
 pub(crate) struct Ledger {
     state: State,
     clock: Clock,
+    reporter: Reporter,
     began: (Instant, Duration),
     inner: Mutex<Inner>,
 }
@@ -134,11 +135,12 @@ pub(crate) enum NotNow {
 
 impl Ledger {
     /// Makes the ledger. Nothing is read yet.
-    pub(crate) fn new(state: State, clock: Clock) -> Self {
+    pub(crate) fn new(state: State, clock: Clock, reporter: Reporter) -> Self {
         let wall = Duration::from_secs(clock().as_secs());
         Self {
             state,
             clock,
+            reporter,
             began: (Instant::now(), wall),
             inner: Mutex::new(Inner {
                 document: None,
@@ -146,6 +148,15 @@ impl Ledger {
                 stamps: Stamps::default(),
                 unwritten: Vec::new(),
             }),
+        }
+    }
+
+    /// Reports that an outcome is not written yet, if so.
+    pub(crate) fn report_unwritten(&self, certificate: &str, noted: Result<(), StoreError>) {
+        if let Err(error) = noted {
+            let error = error.to_string();
+            self.reporter
+                .of_certificate(certificate, EventKind::LedgerUnwritten { error });
         }
     }
 
@@ -316,7 +327,7 @@ impl Ledger {
         }
         let now = self.now();
         let mut book = match &document {
-            Some(bytes) => read(bytes, now)?,
+            Some(bytes) => read(bytes, now, &self.reporter)?,
             None => Book::default(),
         };
         inner.stamps.learn(&book, now);
@@ -374,7 +385,8 @@ impl Registrar for Ledger {
     fn not_registered<'a>(&'a self, ca: &'a Ca) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             if let Err(error) = self.unregister(ca).await {
-                warn!("an account that was not made counts as made: {error}");
+                let error = error.to_string();
+                self.reporter.of_ca(&ca.name, EventKind::AccountCounted { error });
             }
         })
     }
@@ -382,14 +394,12 @@ impl Registrar for Ledger {
 
 /// Parses the document. A broken one is begun anew, as if everything had been ordered just now. One that a newer
 /// version has written is left alone, and nothing is ordered.
-fn read(bytes: &[u8], now: Now) -> Result<Book, StoreError> {
+fn read(bytes: &[u8], now: Now, reporter: &Reporter) -> Result<Book, StoreError> {
     match Book::parse(bytes) {
         Ok(book) => Ok(book),
         Err(broken @ Unreadable::Broken(_)) => {
-            error!(
-                "{PLACE}: {broken}. It is begun anew, and each certificate waits as if it had been ordered just \
-                 now. If the disk is sound, please report it"
-            );
+            let error = format!("{PLACE}: {broken}");
+            reporter.of_manager(EventKind::LedgerBroken { error });
             Ok(Book::after_loss(now))
         }
         Err(newer @ Unreadable::Newer(_)) => Err(StoreError::new(

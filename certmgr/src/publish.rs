@@ -103,7 +103,7 @@ pub(crate) struct Publisher<B> {
 }
 
 impl<B: Publishable> Publisher<B> {
-    pub(crate) fn name(&self) -> &Arc<str> {
+    pub(crate) fn name(&self) -> &str {
         self.subject.name()
     }
 

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use crate::acme::Issuers;
 use crate::clock::Clock;
-use crate::event::Reporter;
+use crate::event::{EventKind, Reporter};
 use crate::lease::Standby;
 use crate::state::State;
 use crate::store::{Document, STATE_DEADLINE, StoreError, disk};
@@ -175,11 +175,9 @@ impl Revocations {
                 Ok(wish) => found.extend(wish),
                 Err(error) => {
                     if !self.unread().contains(&name) {
-                        tracing::error!(
-                            revocation = name,
-                            "a wish to revoke cannot be read: {error}; what it is about is replaced if it serves, and \
-                             not revoked before the wish can be read (ask for it again, or see to it at the CA)"
-                        );
+                        let (wish, error) = (name.clone(), error.to_string());
+                        self.reporter
+                            .of_manager(EventKind::WishUnreadable { wish, error });
                     }
                     unread.insert(name);
                 }

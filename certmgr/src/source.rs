@@ -21,6 +21,7 @@ use self::secrets_manager::SecretReader;
 use crate::clock::Random;
 use crate::config::Source;
 use crate::error::Error;
+use crate::event::Reporter;
 use crate::pair::Pair;
 use crate::watch::Watcher;
 
@@ -47,10 +48,11 @@ impl SourceReader {
         max_bytes: usize,
         poll: Duration,
         watcher: Option<&Arc<Watcher>>,
+        reporter: &Reporter,
     ) -> Option<Self> {
         Some(match source {
             Source::Files(files) => Self::Files(FileReader::new(files.clone(), max_bytes, poll, watcher)),
-            Source::S3(s3) => Self::S3(Box::new(S3Reader::new(s3.clone(), max_bytes))),
+            Source::S3(s3) => Self::S3(Box::new(S3Reader::new(s3.clone(), max_bytes, reporter))),
             Source::SecretsManager(secret) => {
                 Self::SecretsManager(Box::new(SecretReader::new(secret.clone())))
             }

@@ -55,15 +55,20 @@ pub(crate) fn start_with(
     let reader = writer.reader();
     let reporter = Reporter::new(options.observer.clone());
     let ordering = options.state.clone().map(|state| {
-        let ledger = Arc::new(Ledger::new(state.clone(), Arc::clone(&options.now)));
-        let issuers = issuers.unwrap_or_else(|| real_issuers(&state, &reader, &ledger, options.max_orders));
+        let ledger = Arc::new(Ledger::new(
+            state.clone(),
+            Arc::clone(&options.now),
+            reporter.clone(),
+        ));
+        let issuers =
+            issuers.unwrap_or_else(|| real_issuers(&state, &reader, &ledger, options.max_orders, &reporter));
         Ordering::new(state, ledger, issuers, reader.clone(), &options, reporter.clone())
     });
     let ledger = ordering.as_ref().map(|all| Arc::clone(&all.ledger));
     let revocations = ordering.as_ref().map(|all| Arc::clone(&all.revocations));
     let handle = Handle {
         runtime: tokio::runtime::Handle::current(),
-        watcher: options.watch.then(Watcher::new).flatten(),
+        watcher: options.watch.then(|| Watcher::new(reporter.clone())).flatten(),
         reader,
         registry: Arc::new(Registry::new(writer, reporter.clone())),
         ordering,
@@ -81,9 +86,21 @@ pub(crate) fn start_with(
     handle
 }
 
-fn real_issuers(state: &State, reader: &Reader, ledger: &Arc<Ledger>, max_orders: usize) -> Issuers {
+fn real_issuers(
+    state: &State,
+    reader: &Reader,
+    ledger: &Arc<Ledger>,
+    max_orders: usize,
+    reporter: &Reporter,
+) -> Issuers {
     let registrar = Arc::clone(ledger) as Arc<dyn acme::Registrar>;
-    let shared = acme::Shared::new(state.clone(), reader.challenges().clone(), registrar, max_orders);
+    let shared = acme::Shared::new(
+        state.clone(),
+        reader.challenges().clone(),
+        registrar,
+        max_orders,
+        reporter.clone(),
+    );
     Arc::new(move |source| Arc::new(acme::Client::new(source, &shared)))
 }
 
@@ -207,6 +224,7 @@ impl Handle {
             MAX_PEM_BYTES,
             self.options.poll,
             self.watcher.as_ref(),
+            &self.tasks.reporter,
         );
         let task = match (reader, &orders) {
             (Some(reader), _) => {
@@ -238,6 +256,7 @@ impl Handle {
             MAX_TRUST_BYTES,
             self.options.poll,
             self.watcher.as_ref(),
+            &self.tasks.reporter,
         )?;
         let publisher = self.registry.register(&config.name, id);
         let (stage_sender, stage) = watch::channel(Stage::Started);

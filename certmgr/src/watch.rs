@@ -14,12 +14,15 @@ use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
+use crate::event::{self, Reporter};
+
 /// One watch descriptor for the whole process: the kernel gives few.
 pub(crate) struct Watcher {
     watches: Mutex<Watches>,
     /// Apart from `watches`, since the thread that delivers events takes this lock, and adding a watch waits
     /// for that thread.
     listeners: Arc<Mutex<Listeners>>,
+    reporter: Reporter,
 }
 
 struct Watches {
@@ -61,7 +64,7 @@ impl Listeners {
 
 impl Watcher {
     /// `None` if the system has no more watches to give: then polling has to do.
-    pub(crate) fn new() -> Option<Arc<Self>> {
+    pub(crate) fn new(reporter: Reporter) -> Option<Arc<Self>> {
         let listeners = Arc::new(Mutex::new(Listeners::default()));
         let deliver = {
             let listeners = Arc::clone(&listeners);
@@ -73,10 +76,15 @@ impl Watcher {
                     notify,
                     directories: BTreeMap::new(),
                 });
-                Some(Arc::new(Self { watches, listeners }))
+                Some(Arc::new(Self {
+                    watches,
+                    listeners,
+                    reporter,
+                }))
             }
             Err(error) => {
-                tracing::warn!(%error, "directories cannot be watched; changed files are seen by polling alone");
+                let error = error.to_string();
+                reporter.of_manager(event::EventKind::WatchFailed { error });
                 None
             }
         }
@@ -102,7 +110,9 @@ impl Watcher {
             return true;
         }
         if let Err(error) = notify.watch(directory, RecursiveMode::NonRecursive) {
-            tracing::debug!(directory = %directory.display(), %error, "cannot be watched");
+            let error = format!("{}: {error}", directory.display());
+            self.reporter
+                .of_manager(event::EventKind::DirectoryUnwatched { error });
             return false;
         }
         directories.insert(directory.to_owned(), WatchedDirectory { inode, users: 1 });
@@ -262,7 +272,7 @@ mod tests {
     async fn what_else_is_written_to_a_folder_wakes_nobody() {
         let directory = TempDir::new().unwrap();
         let root = directory.path().canonicalize().unwrap();
-        let watcher = Watcher::new().unwrap();
+        let watcher = Watcher::new(Reporter::new(None)).unwrap();
         let follow = |name: &str| {
             let changed = Arc::new(Notify::new());
             let mut subscription = watcher.subscribe(Arc::clone(&changed));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use certmgr::{Event, EventKind, Reason, Subject};
+use certmgr::{Event, EventKind, Reason, Subject, SubjectKind};
 
 /// The outcome of a successful attempt to get a certificate by ACME; the others are [`certmgr::IssueFault::ALL`].
 pub(crate) const ISSUED: &str = "issued";
@@ -55,13 +55,13 @@ impl EventTotals {
             .unwrap_or_default()
     }
 
-    /// Events with this label of all certificates, those that are gone among them.
+    /// Events with this label of all certificates, those that are gone among them, and of what they share.
     pub fn events_with(&self, label: &str) -> u64 {
-        let certificates = self
+        let others = self
             .events
             .iter()
-            .filter(|(subject, _)| matches!(subject, Subject::Certificate(_)));
-        certificates.filter_map(|(_, counts)| counts.get(label)).sum()
+            .filter(|(subject, _)| subject.kind() != SubjectKind::TrustBundle);
+        others.filter_map(|(_, counts)| counts.get(label)).sum()
     }
 
     /// The orders of a certificate, by outcome.

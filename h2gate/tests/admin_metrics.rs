@@ -148,6 +148,8 @@ async fn the_documentation_lists_exactly_the_metrics_that_are_shown() {
         .copied()
         .chain(EventKind::labels(SubjectKind::Certificate))
         .chain(EventKind::labels(SubjectKind::TrustBundle))
+        .chain(EventKind::labels(SubjectKind::Ca))
+        .chain(EventKind::labels(SubjectKind::Manager))
     {
         assert!(
             text.contains(&format!("| `{label}` |")),

@@ -8,7 +8,6 @@ mod register;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use super::client::Shared;
@@ -18,6 +17,7 @@ use super::problem::{AcmeError, ErrorCause};
 use super::session::Session;
 use crate::config::Ca;
 use crate::error::IssueError;
+use crate::event::EventKind;
 
 use self::register::Register;
 
@@ -68,7 +68,10 @@ pub(super) async fn open(
                 && let Some(mut document) = register.read().await?
                 && document.url.as_deref() == refused
             {
-                warn!(ca = %session.ca.name, account = refused, "the CA does not take our account any more; registering again");
+                let account = refused.unwrap_or_default().to_owned();
+                shared
+                    .reporter
+                    .of_ca(&session.ca.name, EventKind::AccountLost { account });
                 document.url = None;
                 register.write(&document).await?;
             }
@@ -110,7 +113,7 @@ pub(super) async fn roll_key(session: Session, shared: &Shared) -> Result<(), Is
             document.key = secret_of(&new);
             document.next_key = None;
             register.write(&document).await?;
-            info!(ca = %ca.name, "the account has a new key");
+            shared.reporter.of_ca(&ca.name, EventKind::AccountKeyChanged);
             Ok(())
         }
         Err(error) => {

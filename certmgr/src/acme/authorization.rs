@@ -2,7 +2,6 @@
 //! may validate them.
 
 use certstore::Published;
-use tracing::warn;
 
 use super::claims::Claim;
 use super::client::Client;
@@ -15,6 +14,7 @@ use super::{Request, jws};
 use crate::config::Challenge;
 use crate::dns::TxtRecord;
 use crate::error::{IssueError, IssueFault};
+use crate::event::EventKind;
 
 /// Largest number of authorizations for each ordered name. RFC 8555 §7.1.3: the policy of the CA says how many an
 /// order has, which need not be one for each name. Each is kept as long as the order, and read again when the order
@@ -175,11 +175,11 @@ impl Client {
         }
         match &self.txt {
             Some(txt) => txt.clean_up(&note.records).await?,
-            None => warn!(
-                certificate,
-                records = ?note.records,
-                "TXT records of an earlier order are left behind: dns-01 is not configured any more; remove them by hand"
-            ),
+            None => {
+                let names: Vec<&str> = note.records.iter().map(|one| one.name.as_str()).collect();
+                let names = names.join(", ");
+                self.report(certificate, EventKind::RecordsAbandoned { names });
+            }
         }
         note.records.clear();
         Ok(note.write(&self.shared.shelf, certificate).await?)

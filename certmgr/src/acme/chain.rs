@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use tracing::warn;
+
+use crate::event::EventKind;
 
 use super::account::AccountSession;
 use super::http::CaResponse;
@@ -13,7 +14,12 @@ const MAX_ALTERNATES: usize = 4;
 
 /// Returns the chain whose last certificate is issued by `preferred`, else the default of the CA. A chain that cannot
 /// be downloaded counts as not offered: a certificate with the default chain is better than none.
-pub(super) async fn choose(account: &AccountSession, default: CaResponse, preferred: Option<&str>) -> Bytes {
+pub(super) async fn choose(
+    account: &AccountSession,
+    default: CaResponse,
+    preferred: Option<&str>,
+    report: impl Fn(EventKind),
+) -> Bytes {
     let Some(preferred) = preferred else {
         return default.body;
     };
@@ -33,16 +39,15 @@ pub(super) async fn choose(account: &AccountSession, default: CaResponse, prefer
             Ok(_) => {}
             Err(error) => {
                 let error = error.into_error(&account.session.ca, "download another chain");
-                warn!(ca = %error.ca, remedy = %error.remedy, "{error}");
+                report(EventKind::ChainUnread { error });
             }
         }
     }
-    warn!(
-        ca = %account.session.ca.name,
-        preferred_chain = preferred,
-        offered = offered.join(", "),
-        "the CA does not offer the preferred chain; its default is taken"
-    );
+    report(EventKind::ChainNotOffered {
+        ca: account.session.ca.name.clone(),
+        preferred: preferred.to_owned(),
+        offered: offered.join(", "),
+    });
     default.body
 }
 

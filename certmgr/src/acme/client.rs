@@ -12,13 +12,14 @@ use super::account::{self, AccountSession};
 use super::claims::Claims;
 use super::kept::Shelf;
 use super::note::Note;
-use super::order::{self, OrderAttempt, OrderError, OrderFate, TRIED_AGAIN};
+use super::order::{OrderAttempt, OrderError, OrderFate, TRIED_AGAIN};
 use super::renewal_queue::RenewalQueues;
 use super::session::Session;
 use super::{Issued, Issuer, OrderPermit, Registrar, Request, RevocationReason, kept};
 use crate::config::{AcmeSource, Ca, Challenge, DnsProvider};
 use crate::dns::{self, Lookup, TxtRecords};
 use crate::error::{IssueError, IssueFault};
+use crate::event::{EventKind, Reporter};
 use crate::lease::Lease;
 use crate::schedule::RenewalInfo;
 use crate::state::State;
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(super) lease: Arc<dyn Lease>,
     pub(super) shelf: Shelf,
     pub(super) challenges: Challenges,
+    pub(super) reporter: Reporter,
     orders: Arc<Semaphore>,
     max_orders: u32,
     pub(super) claims: Arc<Claims>,
@@ -58,11 +60,13 @@ impl Shared {
         challenges: Challenges,
         registrar: Arc<dyn Registrar>,
         max_orders: usize,
+        reporter: Reporter,
     ) -> Arc<Self> {
         let max_orders = u32::try_from(max_orders.clamp(1, MAX_ORDERS)).unwrap_or(1);
         Arc::new(Self {
             lease: state.lease,
-            shelf: Shelf::new(state.store),
+            shelf: Shelf::new(state.store, reporter.clone()),
+            reporter,
             challenges,
             orders: Arc::new(Semaphore::new(max_orders as usize)),
             max_orders,
@@ -109,7 +113,7 @@ impl Client {
     /// Makes the client. Nothing is read, written or sent yet.
     pub(crate) fn new(source: &AcmeSource, shared: &Arc<Shared>) -> Self {
         let txt = match &source.challenge {
-            Challenge::Dns01(provider) => Some(dns::provider(provider)),
+            Challenge::Dns01(provider) => Some(dns::provider(provider, shared.reporter.clone())),
             Challenge::TlsAlpn01 | Challenge::Http01 => None,
         };
         Self {
@@ -118,6 +122,10 @@ impl Client {
             txt,
             max_wait: MAX_WAIT,
         }
+    }
+
+    pub(super) fn report(&self, certificate: &str, kind: EventKind) {
+        self.shared.reporter.of_certificate(certificate, kind);
     }
 
     /// Makes a resolver for each use: the name servers of the system may have changed, or be known only now.
@@ -158,7 +166,7 @@ impl Client {
             Ok(ended) => ended,
             Err(_) => {
                 if let Err(error) = self.clean_up(&request.certificate).await {
-                    order::warn_of_records(&request.certificate, &error);
+                    self.report(&request.certificate, EventKind::RecordsLeft { error });
                 }
                 let text = format!("the order took more than {} s", max_attempt.as_secs());
                 Err(IssueError::new(IssueFault::Unreachable, text, TRIED_AGAIN).into())

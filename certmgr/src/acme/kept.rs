@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::timeout;
-use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::config::Ca;
 use crate::error::{IssueError, IssueFault};
+use crate::event::{EventKind, Reporter};
 use crate::store::{BoxFuture, Document, STATE_DEADLINE, Store, StoreError};
 
 /// The version of the documents of this part.
@@ -49,14 +49,16 @@ impl<'de> Deserialize<'de> for Secret {
 #[derive(Debug)]
 pub(super) struct Shelf {
     store: Arc<dyn Store>,
+    reporter: Reporter,
     /// One lock for each document, locked while a call for it is in progress.
     busy: Mutex<HashMap<Document, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Shelf {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, reporter: Reporter) -> Self {
         Self {
             store,
+            reporter,
             busy: Mutex::default(),
         }
     }
@@ -76,12 +78,9 @@ impl Shelf {
             Ok(value) => Ok(Some(value)),
             Err(error) => {
                 // Line and column only: the words of the error may hold the text.
-                warn!(
-                    document = ?document,
-                    line = error.line(),
-                    column = error.column(),
-                    "a document of the state directory cannot be understood; it is made anew"
-                );
+                let (line, column) = (error.line(), error.column());
+                let place = format!("{document:?}, line {line}, column {column}");
+                self.reporter.of_manager(EventKind::DocumentBroken { place });
                 Ok(None)
             }
         }
@@ -200,7 +199,7 @@ mod tests {
             through: Semaphore::new(0),
             written: Mutex::default(),
         });
-        let shelf = Shelf::new(Arc::clone(&slow) as Arc<dyn Store>);
+        let shelf = Shelf::new(Arc::clone(&slow) as Arc<dyn Store>, Reporter::new(None));
         let document = Document::Order("a".to_owned());
         let error = shelf.write(&document, &1).await.unwrap_err();
         assert!(error.text.contains("no answer within 10 s"), "{error}");

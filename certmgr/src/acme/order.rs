@@ -5,7 +5,6 @@ mod waiting;
 
 use std::fmt::Display;
 
-use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use super::account::AccountSession;
@@ -18,6 +17,7 @@ use super::resources::{AcmeOrder, OrderStatus};
 use super::{Issued, Request, chain, keys};
 use crate::config::Ca;
 use crate::error::{IssueError, IssueFault};
+use crate::event::EventKind;
 use crate::pair::Pair;
 use crate::store::StoreError;
 
@@ -158,7 +158,7 @@ impl OrderAttempt<'_> {
         };
         match self.account.order(&url).await {
             Ok(order) if order.status != OrderStatus::Invalid => {
-                info!(certificate, order = url, "going on with an order");
+                self.report(EventKind::OrderResumed { order: url });
                 return Ok(Some((note, order)));
             }
             Ok(order) => {
@@ -171,7 +171,10 @@ impl OrderAttempt<'_> {
             Err(error) if error.is("accountDoesNotExist") || !(error.is_refusal() || error.is_gone()) => {
                 return Err(self.account.failed("go on with the order")(error));
             }
-            Err(error) => debug!(certificate, order = url, ?error, "the CA does not know the order"),
+            Err(error) => {
+                let error = format!("{error:?}");
+                self.report(EventKind::OrderUnread { order: url, error });
+            }
         }
         self.forget(&mut note).await?;
         Ok(None)
@@ -207,7 +210,7 @@ impl OrderAttempt<'_> {
         };
         let validated = validated.await;
         if let Err(error) = self.client.remove_records(self.certificate(), note).await {
-            warn_of_records(self.certificate(), &error);
+            self.report(EventKind::RecordsLeft { error });
         }
         validated
     }
@@ -221,7 +224,7 @@ impl OrderAttempt<'_> {
             OrderFate::Stuck.after(IssueError::new(IssueFault::Unreachable, text, TRIED_AGAIN))
         })?;
         let preferred = self.client.source.preferred_chain.as_deref();
-        let chain = chain::choose(self.account, default, preferred).await;
+        let chain = chain::choose(self.account, default, preferred, |kind| self.report(kind)).await;
         Ok(Issued {
             pair: Pair {
                 chain: Zeroizing::new(chain.into()),
@@ -243,6 +246,10 @@ impl OrderAttempt<'_> {
         &self.request.certificate
     }
 
+    pub(super) fn report(&self, kind: EventKind) {
+        self.client.report(self.certificate(), kind);
+    }
+
     pub(super) async fn write(&self, note: &Note) -> Result<(), StoreError> {
         note.write(&self.client.shared.shelf, self.certificate()).await
     }
@@ -254,24 +261,17 @@ impl OrderAttempt<'_> {
         if note.stuck < MAX_STUCK_WAITS {
             return Ok(self.write(note).await?);
         }
-        warn!(
-            certificate = self.certificate(),
-            order = note.order,
-            "the CA does not get on with the order; the next attempt places a new one"
-        );
+        self.report(EventKind::OrderStuck {
+            order: note.order.clone().unwrap_or_default(),
+        });
         self.forget(note).await
     }
 
     /// Removes the note of an order that is of no use any more. TXT records that could not be removed stay noted.
     async fn forget(&self, note: &mut Note) -> Result<(), OrderError> {
         if let Some(error) = self.client.forget(self.certificate(), note).await? {
-            warn_of_records(self.certificate(), &error);
+            self.report(EventKind::RecordsLeft { error });
         }
         Ok(())
     }
-}
-
-/// Logs that TXT records are left. They stay in the note, and are removed before anything else is done for this name.
-pub(super) fn warn_of_records(certificate: &str, error: &IssueError) {
-    warn!(certificate, remedy = %error.remedy, "TXT records are not removed yet: {error}");
 }

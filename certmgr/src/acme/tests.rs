@@ -129,7 +129,13 @@ impl TestPlace {
 
 /// Makes a shared state in which accounts are not counted.
 fn shared(state: State, challenges: Challenges, max_orders: usize) -> Arc<Shared> {
-    Shared::new(state, challenges, Arc::new(Uncounted), max_orders)
+    Shared::new(
+        state,
+        challenges,
+        Arc::new(Uncounted),
+        max_orders,
+        crate::event::Reporter::new(None),
+    )
 }
 
 struct Uncounted;

@@ -11,7 +11,6 @@ use super::{Age, Examination};
 use crate::error::{Error, IssueError, IssueFault, Reason};
 use crate::event::EventKind;
 use crate::kept::Origin;
-use crate::store::StoreError;
 use crate::view;
 
 /// Longest wait for a chain that is not valid yet. By then our clock is set right, or the CA's is wrong.
@@ -57,10 +56,8 @@ impl Ordered {
                 let mut error = IssueError::new(IssueFault::Certificate, text, reason.remedy_at_ca());
                 error.ca = self.orders.ca_name(chain.ca);
                 if let Some(attempt) = chain.attempt.take() {
-                    note(
-                        self.orders.ledger.failed(attempt, &error).await,
-                        &self.core.config.name,
-                    );
+                    let noted = self.orders.ledger.failed(attempt, &error).await;
+                    self.orders.ledger.report_unwritten(&self.core.config.name, noted);
                 }
                 self.remove_order_note().await;
                 self.fail_round(error).await;
@@ -93,10 +90,8 @@ impl Ordered {
     async fn note_issued(&self, chain: &mut IssuedChain, not_before: Option<UnixTime>) {
         let not_before = not_before.unwrap_or_else(|| (self.core.options.now)());
         if let Some(attempt) = chain.attempt.take() {
-            note(
-                self.orders.ledger.issued(attempt, not_before).await,
-                &self.core.config.name,
-            );
+            let noted = self.orders.ledger.issued(attempt, not_before).await;
+            self.orders.ledger.report_unwritten(&self.core.config.name, noted);
         }
     }
 
@@ -110,10 +105,8 @@ impl Ordered {
             self.progress.remains = Some(Remains::new(Instant::now(), self.orders.rules.first_retry));
             return;
         }
-        tracing::warn!(
-            certificate = self.core.config.name,
-            "the note of a finished order stays: {error}"
-        );
+        let error = error.to_string();
+        self.core.publisher.report(EventKind::NoteLeft { error });
     }
 }
 
@@ -137,14 +130,5 @@ fn until_valid(reason: &Reason) -> Option<Duration> {
             Some(left.clamp(MIN_ROUND_INTERVAL, MAX_WAIT))
         }
         _ => None,
-    }
-}
-
-fn note(written: Result<(), StoreError>, name: &str) {
-    if let Err(error) = written {
-        tracing::warn!(
-            certificate = name,
-            "the ledger of orders: {error}; it is written with the next note"
-        );
     }
 }

@@ -217,9 +217,8 @@ async fn ask(
     match issued {
         Ok(issued) => Ok(Ok((issued, attempt))),
         Err(mut error) => {
-            if let Err(unwritten) = orders.ledger.failed(attempt, &error).await {
-                tracing::warn!(certificate = name, "the ledger of orders: {unwritten}");
-            }
+            let noted = orders.ledger.failed(attempt, &error).await;
+            orders.ledger.report_unwritten(name, noted);
             if let Some(warning) = orders.ledger.warning(order).await {
                 error.text = format!("{}; {warning}", error.text);
             }
@@ -260,9 +259,8 @@ impl OrderLimiter for AttemptLimiter {
         Box::pin(async move {
             let name = &self.orders.config.name;
             let noted = timeout(LEDGER_DEADLINE, self.orders.ledger.has_failed(self.noted, error));
-            if let Err(unwritten) = noted.await.unwrap_or_else(|_| Err(StoreError::hanging(name))) {
-                tracing::warn!(certificate = name, "the ledger of orders: {unwritten}");
-            }
+            let noted = noted.await.unwrap_or_else(|_| Err(StoreError::hanging(name)));
+            self.orders.ledger.report_unwritten(name, noted);
         })
     }
 }

@@ -134,11 +134,9 @@ impl Core {
             Coverage::Part => "lacks some of `domains`; an earlier one that has all of them serves",
             Coverage::Nothing => "has none of `domains`, and does not serve",
         };
-        tracing::warn!(
-            certificate = self.config.name,
-            "certificate {}, which served last, {what}",
-            last.fingerprint()
-        );
+        let fingerprint = last.fingerprint();
+        self.publisher
+            .report(EventKind::NamesLacking { fingerprint, what });
     }
 
     /// Calls [`restore`](Self::restore), if the document could not be read before.

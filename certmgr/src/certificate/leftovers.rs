@@ -9,6 +9,7 @@ use super::orders::{Ordering, Orders};
 use crate::acme::Issuer;
 use crate::config::{AcmeSource, Challenge, DnsProvider};
 use crate::error::{IssueError, IssueFault};
+use crate::event::{EventKind, Reporter};
 use crate::lease::Guard;
 use crate::state::State;
 use crate::store::{STATE_DEADLINE, StoreError};
@@ -69,6 +70,7 @@ impl Leftover {
         ordering: &Ordering,
         sources: &[AcmeSource],
         is_ordered: impl Fn(&str) -> bool,
+        reporter: &Reporter,
     ) -> Vec<Self> {
         let state = &ordering.state;
         let Ok(Ok(names)) = timeout(STATE_DEADLINE, state.store.orders()).await else {
@@ -80,10 +82,7 @@ impl Leftover {
             .into_iter()
             .filter(|name| !is_ordered(name))
             .map(|certificate| {
-                tracing::info!(
-                    certificate,
-                    "an order is given up: its certificate is not ordered any more"
-                );
+                reporter.of_certificate(&certificate, EventKind::OrderGivenUp);
                 Self {
                     certificate,
                     state: state.clone(),
@@ -114,26 +113,26 @@ impl Leftover {
 }
 
 /// Clears all of them. An order that cannot be cleared is tried a few times, and found again at the next start.
-pub(crate) async fn clear(mut leftovers: Vec<Leftover>, is_ordered: impl Fn(&str) -> bool) {
+pub(crate) async fn clear(
+    mut leftovers: Vec<Leftover>,
+    is_ordered: impl Fn(&str) -> bool,
+    reporter: Reporter,
+) {
     for wait in ATTEMPTS {
         sleep(wait).await;
         let mut left = Vec::new();
         for leftover in leftovers {
             let certificate = &leftover.certificate;
-            match timeout(LONGEST_CLEARING, leftover.clear(&is_ordered)).await {
+            let error = match timeout(LONGEST_CLEARING, leftover.clear(&is_ordered)).await {
                 Ok(Ok(())) => continue,
-                Ok(Err(error)) => tracing::warn!(
-                    certificate,
-                    "it is not ordered any more, and what its last order left behind is still there: {error} ({})",
-                    error.remedy
-                ),
-                Err(_) => tracing::warn!(
-                    certificate,
-                    "it is not ordered any more, and what its last order left behind could not be removed within {} \
-                     min; see that the DNS provider or its command answers",
+                Ok(Err(error)) => format!("{error} ({})", error.remedy),
+                Err(_) => format!(
+                    "it could not be removed within {} min (see that the DNS provider or its command answers)",
                     LONGEST_CLEARING.as_secs() / 60
                 ),
-            }
+            };
+            let is_ordered = false;
+            reporter.of_certificate(certificate, EventKind::RemainsLeft { is_ordered, error });
             left.push(leftover);
         }
         leftovers = left;

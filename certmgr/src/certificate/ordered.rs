@@ -231,10 +231,7 @@ impl Ordered {
                     self.core.failing = None;
                     self.core.publisher.clear_refusal();
                     self.core.show_state();
-                    tracing::info!(
-                        certificate = self.core.config.name,
-                        "what an order left behind is removed"
-                    );
+                    self.core.publisher.report(EventKind::RemainsRemoved);
                 }
             }
             Ok(false) => {
@@ -250,11 +247,10 @@ impl Ordered {
 
     /// Reports remains that could not be removed. An order that fails has its own report, and its failure goes first.
     fn report_remains(&mut self, error: IssueError) {
-        tracing::warn!(
-            certificate = self.core.config.name,
-            "what an order left behind is still there: {error} ({}); it is tried again",
-            error.remedy
-        );
+        self.core.publisher.report(EventKind::RemainsLeft {
+            is_ordered: true,
+            error: format!("{error} ({})", error.remedy),
+        });
         if self.core.failing.as_ref().is_none_or(LastError::is_of_dns) {
             self.core.note_failing(&place(error), (self.core.options.now)());
         }
@@ -489,13 +485,8 @@ impl Ordered {
             Err(error) => {
                 // Reported once until the CA answers again: it is asked at least twice a day.
                 if self.progress.reports.unadvised.replace(error.class) != Some(error.class) {
-                    tracing::warn!(
-                        certificate = self.core.config.name,
-                        "{} gives no advice on the renewal: {error} ({}); without it, it is renewed by its share of \
-                         life",
-                        error.ca,
-                        error.remedy
-                    );
+                    let error = error.clone();
+                    self.core.publisher.report(EventKind::NoAdvice { error });
                 }
                 Advice::unknown(fingerprint, error.limit(), before.as_ref(), now, random)
             }

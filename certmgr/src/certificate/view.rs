@@ -1,7 +1,5 @@
 //! The view of a certificate.
 
-use std::sync::Arc;
-
 use certstore::UnixTime;
 
 use super::Core;
@@ -27,9 +25,9 @@ impl LastError {
 }
 
 /// The view before the task's first report.
-pub(crate) fn first(name: &Arc<str>, config: &CertificateConfig, now: UnixTime) -> View {
+pub(crate) fn first(name: &str, config: &CertificateConfig, now: UnixTime) -> View {
     View {
-        name: Arc::clone(name),
+        name: name.into(),
         source: config.source.kind(),
         places: places(&config.source),
         domains: config.domains.clone(),

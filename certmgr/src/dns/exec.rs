@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 use super::{TxtRecord, TxtRecords, failure};
 use crate::config::ExecHook;
 use crate::error::IssueError;
+use crate::event::{EventKind, Reporter};
 use crate::failpoint;
 use crate::store::BoxFuture;
 
@@ -33,11 +34,12 @@ const STDERR_TIMEOUT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Hook {
     hook: ExecHook,
+    reporter: Reporter,
 }
 
 impl Hook {
-    pub(super) fn new(hook: ExecHook) -> Self {
-        Self { hook }
+    pub(super) fn new(hook: ExecHook, reporter: Reporter) -> Self {
+        Self { hook, reporter }
     }
 
     /// Runs the command for one record. At the timeout, and when the future is dropped, the command and all processes
@@ -133,11 +135,8 @@ impl TxtRecords for Hook {
             let mut first_failure = Ok(());
             for record in records {
                 if !is_plain(record) {
-                    tracing::warn!(
-                        name = %RemoteText::new(&record.name),
-                        "a TXT record counts as removed, for the command is not run for its name; if an earlier \
-                         version has written it, remove it by hand"
-                    );
+                    let name = RemoteText::new(&record.name).to_string();
+                    self.reporter.of_manager(EventKind::RecordSkipped { name });
                     continue;
                 }
                 failpoint::hit("dns.cleanup.before", "");

@@ -19,7 +19,6 @@ use aws_sdk_route53::Client;
 use aws_sdk_route53::types::{Change, ChangeBatch, ChangeStatus, RrType};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::warn;
 
 use self::call::{Backoff, Call, Fault, Refusal};
 use self::record_set::{Edit, How, RecordSet, WantedState};
@@ -27,6 +26,7 @@ use self::zone::{Zone, zone_of};
 use super::{TxtRecord, TxtRecords, failure};
 use crate::config::{Aws, Route53};
 use crate::error::{IssueError, RemoteFault};
+use crate::event::{EventKind, Reporter};
 use crate::failpoint;
 use crate::store::BoxFuture;
 
@@ -43,6 +43,7 @@ static WRITES: Mutex<()> = Mutex::const_new(());
 #[derive(Debug)]
 pub(super) struct Zones {
     config: Route53,
+    reporter: Reporter,
     backoff: Backoff,
 }
 
@@ -53,9 +54,10 @@ struct ZoneWork {
 }
 
 impl Zones {
-    pub(super) fn new(config: Route53) -> Self {
+    pub(super) fn new(config: Route53, reporter: Reporter) -> Self {
         Self {
             config,
+            reporter,
             backoff: Backoff::default(),
         }
     }
@@ -121,7 +123,7 @@ impl Zones {
             let zone = match zone_of(&zones, &name) {
                 Ok(zone) => zone,
                 Err(error) if wanted == WantedState::Absent => {
-                    warn!(name, %error, "the zone is gone: a TXT record that was in it counts as removed");
+                    self.reporter.of_manager(EventKind::ZoneGone { name, error });
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -7,7 +7,7 @@ use certstore::{Fingerprint, KeyKind, Name, UnixTime, Warning, rfc3339};
 use tracing::Level;
 
 use super::{Subject, SubjectKind, order_reason};
-use crate::error::Error;
+use crate::error::{Error, IssueError};
 use crate::schedule::Why;
 
 /// Declares [`EventKind`] from a table: `KIND { FACTS } => LABEL of SUBJECTS, LEVEL, (TEXT)`. Level and text may use
@@ -358,6 +358,236 @@ event_kinds! { subject:
          successor",
         rfc3339(*not_after)
     );
+    /// The ledger of orders could not be written. The outcome is written with the next note.
+    LedgerUnwritten {
+        /// The error, with the place.
+        error: String,
+    } => "ledger_unwritten" of Certificate, Level::WARN, (
+        "the ledger of orders: {error}; it is written with the next note"
+    );
+    /// The version that served last lacks names that are configured now.
+    NamesLacking {
+        /// The version.
+        fingerprint: Fingerprint,
+        /// The rest of the sentence.
+        what: &'static str,
+    } => "names_lacking" of Certificate, Level::WARN, ("certificate {fingerprint}, which served last, {what}");
+    /// An order of an earlier process is given up.
+    OrderGivenUp => "order_given_up" of Certificate, Level::INFO, (
+        "an order is given up: its certificate is not ordered any more"
+    );
+    /// Remains of an order could not be removed. It is tried again.
+    RemainsLeft {
+        /// The certificate is still ordered.
+        is_ordered: bool,
+        /// The error, with the remedy.
+        error: String,
+    } => "remains_left" of Certificate, Level::WARN, (
+        "{}what its last order left behind is still there: {error}; it is tried again",
+        if *is_ordered { "" } else { "it is not ordered any more, and " }
+    );
+    /// Remains of an order are removed after all.
+    RemainsRemoved => "remains_removed" of Certificate, Level::INFO, ("what an order left behind is removed");
+    /// The CA gives no advice on the time of the renewal. Reported once for each class of error.
+    NoAdvice {
+        /// The error of the CA.
+        error: IssueError,
+    } => "no_advice" of Certificate, Level::WARN, (
+        "{} gives no advice on the renewal: {error} ({}); without it, it is renewed by its share of life",
+        error.ca,
+        error.remedy
+    );
+    /// The note of a finished order could not be removed.
+    NoteLeft {
+        /// The error, with the place.
+        error: String,
+    } => "note_left" of Certificate, Level::WARN, ("the note of a finished order stays: {error}");
+    /// An order of before is continued.
+    OrderResumed {
+        /// URL of the order.
+        order: String,
+    } => "order_resumed" of Certificate, Level::INFO, ("going on with order {order}");
+    /// The CA does not know an order of before, or does not say why it failed.
+    OrderUnread {
+        /// URL of the order.
+        order: String,
+        /// The error of the CA.
+        error: String,
+    } => "order_unread" of Certificate, Level::DEBUG, ("the CA tells nothing of order {order}: {error}");
+    /// The CA did not get on with an order for several attempts. It is given up.
+    OrderStuck {
+        /// URL of the order.
+        order: String,
+    } => "order_stuck" of Certificate, Level::WARN, (
+        "the CA does not get on with order {order}; the next attempt places a new one"
+    );
+    /// TXT records of an order could not be removed. They are removed before the next attempt.
+    RecordsLeft {
+        /// The error of the provider.
+        error: IssueError,
+    } => "records_left" of Certificate, Level::WARN, ("TXT records are not removed yet: {error} ({})", error.remedy);
+    /// TXT records of an earlier order cannot be removed: dns-01 is not configured any more.
+    RecordsAbandoned {
+        /// The names of the records.
+        names: String,
+    } => "records_abandoned" of Certificate, Level::WARN, (
+        "TXT records of an earlier order are left behind ({names}): dns-01 is not configured any more; remove them by \
+         hand"
+    );
+    /// The self-check before an order has found a mistake that need not make it fail.
+    SelfCheckWarned {
+        /// The name.
+        domain: String,
+        /// The finding.
+        text: String,
+        /// The remedy.
+        remedy: String,
+    } => "self_check_warned" of Certificate, Level::WARN, ("before the order: {domain}: {text} ({remedy})");
+    /// The CA refuses the order as a replacement (RFC 9773 §5). A new one is placed.
+    NotReplacing {
+        /// The error of the CA.
+        error: IssueError,
+    } => "not_replacing" of Certificate, Level::INFO, ("the CA does not take the order as a replacement: {error}");
+    /// Another chain of an issued certificate could not be downloaded.
+    ChainUnread {
+        /// The error of the CA.
+        error: IssueError,
+    } => "chain_unread" of Certificate, Level::WARN, ("{}: {error} ({})", error.ca, error.remedy);
+    /// The CA does not offer the preferred chain.
+    ChainNotOffered {
+        /// The CA's name.
+        ca: String,
+        /// The issuer of the preferred chain.
+        preferred: String,
+        /// The issuers of the offered chains.
+        offered: String,
+    } => "chain_not_offered" of Certificate, Level::WARN, (
+        "{ca} does not offer the preferred chain `{preferred}`, but {offered}; its default is taken"
+    );
+    /// The CA does not accept the account any more. It is registered again.
+    AccountLost {
+        /// URL of the account.
+        account: String,
+    } => "account_lost" of Ca, Level::WARN, (
+        "the CA does not take our account {account} any more; registering again"
+    );
+    /// The CA refuses the key of the account. Another account is registered.
+    AccountKeyRefused => "account_key_refused" of Ca, Level::WARN, (
+        "the CA refuses the account's key; registering with a new one"
+    );
+    /// An account is registered or found.
+    AccountOpened {
+        /// URL of the account.
+        account: String,
+        /// URL of the terms of service, if there are any.
+        terms: Option<String>,
+    } => "account_opened" of Ca, Level::INFO, (
+        "we have account {account}, and have accepted the CA's terms of service{}", before(" ", terms.clone())
+    );
+    /// The account has a new key.
+    AccountKeyChanged => "account_key_changed" of Ca, Level::INFO, ("the account has a new key");
+    /// The CA refuses to change the contacts of the account. Orders go on.
+    ContactRefused {
+        /// The error of the CA.
+        error: IssueError,
+    } => "contact_refused" of Ca, Level::WARN, ("{error} ({})", error.remedy);
+    /// The ledger counts an account that was not made.
+    AccountCounted {
+        /// The error, with the place.
+        error: String,
+    } => "account_counted" of Ca, Level::WARN, ("an account that was not made counts as made: {error}");
+    /// The ledger of orders is broken. It is begun anew.
+    LedgerBroken {
+        /// The place and the error.
+        error: String,
+    } => "ledger_broken" of Manager, Level::ERROR, (
+        "{error}. It is begun anew, and each certificate waits as if it had been ordered just now. If the disk is \
+         sound, please report it"
+    );
+    /// A document of an account or of an order is broken. It is made anew.
+    DocumentBroken {
+        /// The document and the place of the error.
+        place: String,
+    } => "document_broken" of Manager, Level::WARN, (
+        "a document of the state directory cannot be understood; it is made anew: {place}"
+    );
+    /// A queue that should report changes cannot be read. Polling goes on. Reported once until it works again.
+    QueueFailing {
+        /// URL of the queue.
+        queue: String,
+        /// The error.
+        error: String,
+    } => "queue_failing" of Manager, Level::WARN, (
+        "the queue {queue} tells of no changes; they are seen by polling alone: {error}"
+    );
+    /// A queue works again.
+    QueueRecovered {
+        /// URL of the queue.
+        queue: String,
+    } => "queue_recovered" of Manager, Level::INFO, ("the queue {queue} works again");
+    /// A wish to revoke cannot be read. Reported once for each.
+    WishUnreadable {
+        /// The name of the wish.
+        wish: String,
+        /// The error, with the place.
+        error: String,
+    } => "wish_unreadable" of Manager, Level::ERROR, (
+        "the wish to revoke {wish} cannot be read: {error}; what it is about is replaced if it serves, and not revoked \
+         before the wish can be read (ask for it again, or see to it at the CA)"
+    );
+    /// The list of wishes to revoke cannot be read. Reported once until it can.
+    WishesUnreadable {
+        /// The error, with the place.
+        error: String,
+    } => "wishes_unreadable" of Manager, Level::WARN, (
+        "what is to be revoked cannot be read: {error}; what is known of it is gone on with"
+    );
+    /// This process may serve certificates that are to be revoked. Reported once until it is over.
+    RevocationsBlocked {
+        /// The error, with the place.
+        error: String,
+    } => "revocations_blocked" of Manager, Level::WARN, (
+        "what is to be revoked cannot be seen, or what serves of it not be held ({error}): until it can, no process on \
+         this `state_dir` has anything revoked that this one may serve (see to the limit of open files, and to \
+         `state_dir`)"
+    );
+    /// The wishes to revoke are seen again.
+    RevocationsUnblocked => "revocations_unblocked" of Manager, Level::INFO, (
+        "what is to be revoked is seen again, and held where it serves"
+    );
+    /// A panic has ended the work on wishes to revoke.
+    RevocationsPanicked => "revocations_panicked" of Manager, Level::ERROR, (
+        "what is to be revoked is not worked off, by a bug; it is begun anew in a minute"
+    );
+    /// A TXT record counts as removed, since the command is not run for its name.
+    RecordSkipped {
+        /// The name of the record.
+        name: String,
+    } => "record_skipped" of Manager, Level::WARN, (
+        "the TXT record {name} counts as removed, for the command is not run for its name; if an earlier version has \
+         written it, remove it by hand"
+    );
+    /// The zone of a TXT record is gone: the record counts as removed.
+    ZoneGone {
+        /// The name of the record.
+        name: String,
+        /// The error of the provider.
+        error: IssueError,
+    } => "zone_gone" of Manager, Level::WARN, (
+        "the zone is gone: the TXT record {name}, which was in it, counts as removed: {error}"
+    );
+    /// Directories cannot be watched.
+    WatchFailed {
+        /// The error of the system.
+        error: String,
+    } => "watch_failed" of Manager, Level::WARN, (
+        "directories cannot be watched; changed files are seen by polling alone: {error}"
+    );
+    /// A directory cannot be watched now. It is tried again at each poll.
+    DirectoryUnwatched {
+        /// The directory and the error of the system.
+        error: String,
+    } => "directory_unwatched" of Manager, Level::DEBUG, ("cannot be watched: {error}");
 }
 
 impl EventKind {

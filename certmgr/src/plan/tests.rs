@@ -280,7 +280,7 @@ fn lives_without_length_neither_stop_nor_flood_the_plan() {
 #[test]
 fn only_what_comes_from_a_ca_is_planned() {
     let files = CertificateConfig::from_files("api", Path::new("a"), Path::new("b"));
-    let view = crate::certificate::first_view(&"api".into(), &files, at(Duration::ZERO));
+    let view = crate::certificate::first_view("api", &files, at(Duration::ZERO));
     assert!(candidate(&files, &view).is_none());
     let acme = CertificateConfig {
         source: Source::Acme(Box::new(candidate_for("a.test", UNKNOWN).source)),

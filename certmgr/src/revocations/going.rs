@@ -12,7 +12,7 @@ use super::wish::{Said, Wish};
 use super::{LOOK, Revocations, document, name_of};
 use crate::config::AcmeSource;
 use crate::error::{Error, IssueError, IssueFault, Reason};
-use crate::event::{EventKind, Subject};
+use crate::event::EventKind;
 use crate::schedule::later;
 use crate::store::{STATE_DEADLINE, StoreError};
 
@@ -100,9 +100,8 @@ impl Revocations {
         match seen {
             Ok(()) => *told = false,
             Err(error) if !std::mem::replace(told, true) => {
-                tracing::warn!(
-                    "what is to be revoked cannot be read: {error}; what is known of it is gone on with"
-                );
+                let error = error.to_string();
+                self.reporter.of_manager(EventKind::WishesUnreadable { error });
             }
             Err(_) => {}
         }
@@ -202,12 +201,7 @@ impl Revocations {
             ca: wish.ca.name,
         };
         // Reported last: a client that reacts to the event finds the new state.
-        self.report(&certificate, revoked);
-    }
-
-    fn report(&self, certificate: &str, kind: EventKind) {
-        self.reporter
-            .report(Subject::Certificate(certificate.into()), kind);
+        self.reporter.of_certificate(&certificate, revoked);
     }
 
     /// Writes the wish, and lists it: a look at the disk that began before does not bring back the old one.
@@ -263,7 +257,7 @@ impl Revocations {
                     reason: Reason::Issue(error),
                 },
             };
-            self.report(&wish.certificate, failed);
+            self.reporter.of_certificate(&wish.certificate, failed);
         }
     }
 
@@ -285,7 +279,7 @@ impl Revocations {
                 fingerprint: wish.fingerprint,
                 not_after: wish.not_after,
             };
-            self.report(&wish.certificate, over);
+            self.reporter.of_certificate(&wish.certificate, over);
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::holding::{SHARE_PERIOD, in_time};
 use super::{Revocations, name_of};
+use crate::event::EventKind;
 use crate::lease::Standby;
 use crate::store::StoreError;
 
@@ -52,13 +53,12 @@ impl Revocations {
         let trouble = sight.unseen.clone().or(untaken).or_else(unheld);
         sight.show(trouble.is_some()).await;
         match trouble {
-            Some(error) if !std::mem::replace(&mut sight.is_told, true) => tracing::warn!(
-                "what is to be revoked cannot be seen, or what serves of it not be held ({error}): until it can, no \
-                 process on this `state_dir` has anything revoked that this one may serve (see to the limit of open \
-                 files, and to `state_dir`)"
-            ),
+            Some(error) if !std::mem::replace(&mut sight.is_told, true) => {
+                let error = error.to_string();
+                self.reporter.of_manager(EventKind::RevocationsBlocked { error });
+            }
             None if std::mem::take(&mut sight.is_told) => {
-                tracing::info!("what is to be revoked is seen again, and held where it serves");
+                self.reporter.of_manager(EventKind::RevocationsUnblocked);
             }
             _ => {}
         }

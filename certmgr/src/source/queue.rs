@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::rate_limit::RateLimit;
 use crate::aws::{self, RemoteError, remote_error};
 use crate::config::Aws;
+use crate::event::{EventKind, Reporter};
 
 /// Time for which SQS holds a request open: the longest that it allows.
 const LONG_POLL_SECONDS: i32 = 20;
@@ -41,6 +42,7 @@ const TEST_EVENT: &str = "s3:TestEvent";
 #[derive(Debug)]
 pub(super) struct ChangeQueue {
     queue: QueueAddress,
+    reporter: Reporter,
     joined: Option<(watch::Receiver<()>, Arc<Listening>)>,
 }
 
@@ -64,15 +66,18 @@ type QueueListeners = HashMap<(runtime::Id, QueueAddress), Weak<Listening>>;
 static LISTENERS: LazyLock<Mutex<QueueListeners>> = LazyLock::new(Mutex::default);
 
 impl ChangeQueue {
-    pub(super) fn new(url: String, aws: Aws) -> Self {
-        let queue = QueueAddress { url, aws };
-        Self { queue, joined: None }
+    pub(super) fn new(url: String, aws: Aws, reporter: Reporter) -> Self {
+        Self {
+            queue: QueueAddress { url, aws },
+            reporter,
+            joined: None,
+        }
     }
 
     /// Resolves after a message. Several that come close together are one hint. Cancelling it loses none.
     pub(super) async fn hint(&mut self) -> Instant {
         let (changed, _) = self.joined.get_or_insert_with(|| {
-            let listening = self.queue.join();
+            let listening = self.queue.join(&self.reporter);
             (listening.changed.subscribe(), listening)
         });
         // Older messages do not concern this source, and its listener lives as long as the source.
@@ -82,14 +87,14 @@ impl ChangeQueue {
 }
 
 impl QueueAddress {
-    fn join(&self) -> Arc<Listening> {
+    fn join(&self, reporter: &Reporter) -> Arc<Listening> {
         let key = (runtime::Handle::current().id(), self.clone());
         let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|_, listening| listening.strong_count() > 0);
         let listening = listeners.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
             let changed = watch::Sender::new(());
             let mut task = JoinSet::new();
-            task.spawn(self.clone().listen(changed.clone()));
+            task.spawn(self.clone().listen(changed.clone(), reporter.clone()));
             Arc::new(Listening { changed, _task: task })
         });
         listeners.insert(key, Arc::downgrade(&listening));
@@ -97,7 +102,7 @@ impl QueueAddress {
     }
 
     /// Listens to the queue. Polling goes on beside it whatever the queue does: an error is reported once.
-    async fn listen(self, changed: watch::Sender<()>) {
+    async fn listen(self, changed: watch::Sender<()>, reporter: Reporter) {
         let mut rate_limit = RateLimit::new(Instant::now());
         let mut retry = FIRST_RETRY;
         let mut is_reported = false;
@@ -105,7 +110,8 @@ impl QueueAddress {
             match self.receive(&changed, &mut rate_limit).await {
                 Ok(()) => {
                     if is_reported {
-                        tracing::info!(queue = %self.url, "the queue works again");
+                        let queue = self.url.clone();
+                        reporter.of_manager(EventKind::QueueRecovered { queue });
                     }
                     (is_reported, retry) = (false, FIRST_RETRY);
                     sleep_until(rate_limit.free_at()).await;
@@ -113,10 +119,8 @@ impl QueueAddress {
                 Err(error) => {
                     aws::refused(&self.aws);
                     if !is_reported {
-                        tracing::warn!(
-                            queue = %self.url, %error,
-                            "the queue tells of no changes; they are seen by polling alone"
-                        );
+                        let (queue, error) = (self.url.clone(), error.to_string());
+                        reporter.of_manager(EventKind::QueueFailing { queue, error });
                     }
                     is_reported = true;
                     sleep(retry).await;

@@ -20,6 +20,7 @@ use crate::aws::{self, ReadByParts, RemoteError, presentable, remote_error};
 use crate::clock::Random;
 use crate::config::{S3Object, S3Source};
 use crate::error::{Error, Reason, RemoteFault};
+use crate::event::Reporter;
 use crate::pair::Pair;
 
 /// Limit for a whole reading, bodies included: the SDK's timeouts end at an answer's head.
@@ -55,7 +56,7 @@ struct ObjectContent {
 }
 
 impl S3Reader {
-    pub(crate) fn new(source: S3Source, max_bytes: usize) -> Self {
+    pub(crate) fn new(source: S3Source, max_bytes: usize, reporter: &Reporter) -> Self {
         let tracked = |address: &S3Object| TrackedObject {
             place: place(&source.bucket, address),
             address: address.clone(),
@@ -67,7 +68,7 @@ impl S3Reader {
             max_bytes,
             rate_limit: RateLimit::new(Instant::now()),
             objects,
-            queue: queue.map(|url| ChangeQueue::new(url, source.aws.clone())),
+            queue: queue.map(|url| ChangeQueue::new(url, source.aws.clone(), reporter.clone())),
             source,
         }
     }

@@ -256,7 +256,14 @@ fn s3(aws: Aws, bucket: &str, objects: [S3Object; 2], queue: Option<String>) -> 
         poll: POLL,
         queue,
     });
-    SourceReader::new(&source, MAX_PEM_BYTES, POLL, None).unwrap()
+    SourceReader::new(
+        &source,
+        MAX_PEM_BYTES,
+        POLL,
+        None,
+        &crate::event::Reporter::new(None),
+    )
+    .unwrap()
 }
 
 fn secret(aws: Aws, name: &str, format: SecretFormat) -> SourceReader {
@@ -266,7 +273,14 @@ fn secret(aws: Aws, name: &str, format: SecretFormat) -> SourceReader {
         format,
         poll: POLL,
     });
-    SourceReader::new(&source, MAX_PEM_BYTES, POLL, None).unwrap()
+    SourceReader::new(
+        &source,
+        MAX_PEM_BYTES,
+        POLL,
+        None,
+        &crate::event::Reporter::new(None),
+    )
+    .unwrap()
 }
 
 fn json() -> SecretFormat {

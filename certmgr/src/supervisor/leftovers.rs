@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::{Handle, Tasks, TasksState, all_reach};
 use crate::certificate::{Leftover, clear};
 use crate::config::{Ca, Source};
+use crate::event::EventKind;
 use crate::revocations::Configured;
 use crate::stage::Stage;
 use crate::store::BoxFuture;
@@ -25,7 +26,7 @@ impl Handle {
     pub(super) fn clear(&self, tasks: &mut TasksState, leftovers: Vec<Leftover>) {
         while tasks.leftovers.try_join_next().is_some() {}
         if !leftovers.is_empty() {
-            let cleared = clear(leftovers, self.is_ordered());
+            let cleared = clear(leftovers, self.is_ordered(), self.tasks.reporter.clone());
             tasks.leftovers.spawn_on(cleared, &self.runtime);
         }
     }
@@ -45,9 +46,10 @@ impl Handle {
             })
             .collect();
         let is_ordered = self.is_ordered();
+        let reporter = self.tasks.reporter.clone();
         let tidied = async move {
-            let leftovers = Leftover::find(&ordering, &sources, &is_ordered).await;
-            clear(leftovers, is_ordered).await;
+            let leftovers = Leftover::find(&ordering, &sources, &is_ordered, &reporter).await;
+            clear(leftovers, is_ordered, reporter).await;
         };
         tasks.leftovers.spawn_on(tidied, &self.runtime);
     }
@@ -57,7 +59,10 @@ impl Handle {
         let Some(revocations) = self.tasks.revocations.clone() else {
             return;
         };
-        let configured = RunningNow(Arc::downgrade(&self.tasks));
+        let (configured, reporter) = (
+            RunningNow(Arc::downgrade(&self.tasks)),
+            self.tasks.reporter.clone(),
+        );
         let mut tasks = self.tasks.state();
         // Before it is known which bundles serve, none could be said not to.
         let restored = all_reach(Stage::Restored, tasks.stages());
@@ -66,9 +71,7 @@ impl Handle {
             loop {
                 let work = revocations.work(restored, &configured);
                 let _ = AssertUnwindSafe(work).catch_unwind().await;
-                tracing::error!(
-                    "what is to be revoked is not worked off, by a bug; it is begun anew in a minute"
-                );
+                reporter.of_manager(EventKind::RevocationsPanicked);
                 sleep(REST_AFTER_PANIC).await;
                 restored = Box::pin(ready(()));
             }

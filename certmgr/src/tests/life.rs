@@ -143,7 +143,7 @@ async fn a_reload_leaves_equal_ones_alone_and_starts_removes_and_replaces_the_ot
     let next = ca.pair();
     kept.write(&next);
     assert_eq!(
-        &**manager.next().await.subject.name(),
+        manager.next().await.subject.name(),
         "kept",
         "the kept task still watches"
     );

@@ -139,7 +139,7 @@ async fn what_is_removed_right_after_the_wish_is_revoked_by_whoever_runs() {
             manager.handle.reload(Vec::new());
         }
         let event = manager.told_in_time("revoked").await;
-        assert_eq!(&**event.subject.name(), "api");
+        assert_eq!(event.subject.name(), "api");
         assert!(
             matches!(&event.kind, EventKind::Revoked { ca, .. } if ca == "test"),
             "{event}"

@@ -6,7 +6,6 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD, Engine as _};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use super::{AccountDocument, key_of, name};
@@ -17,6 +16,7 @@ use crate::acme::problem::{AcmeError, ErrorCause};
 use crate::acme::session::Session;
 use crate::config::{Ca, ExternalAccount};
 use crate::error::{IssueError, IssueFault};
+use crate::event::EventKind;
 use crate::lease::Guard;
 use crate::secret;
 use crate::store::{Document, STATE_DEADLINE, StoreError};
@@ -128,6 +128,10 @@ impl<'a> Register<'a> {
         Ok(kept)
     }
 
+    fn report(&self, kind: EventKind) {
+        self.shared.reporter.of_ca(&self.ca().name, kind);
+    }
+
     async fn registered(
         &self,
         mut kept: AccountDocument,
@@ -136,19 +140,17 @@ impl<'a> Register<'a> {
         let answer = match self.register(&kept).await? {
             // An account that was deactivated never comes back: its key is of no use any more.
             Err(trouble) if from_disk && trouble.is("unauthorized") => {
-                warn!(ca = %self.ca().name, "the CA refuses the account's key; registering with a new one");
+                self.report(EventKind::AccountKeyRefused);
                 kept = self.fresh().await?;
                 self.register(&kept).await?
             }
             answer => answer,
         };
         let url = answer.map_err(|trouble| self.failed(trouble))?;
-        info!(
-            ca = %self.ca().name,
-            account = url,
-            terms = self.session.directory.meta.terms_of_service,
-            "we have an account, and have accepted the CA's terms of service"
-        );
+        self.report(EventKind::AccountOpened {
+            account: url.clone(),
+            terms: self.session.directory.meta.terms_of_service.clone(),
+        });
         kept.url = Some(url);
         kept.contact.clone_from(&self.ca().contact);
         self.write(&kept).await?;
@@ -236,7 +238,7 @@ impl<'a> Register<'a> {
             }
             Err(trouble) => {
                 let error = trouble.into_error(self.ca(), "change the account's contact");
-                warn!(ca = %error.ca, remedy = %error.remedy, "{error}");
+                self.report(EventKind::ContactRefused { error });
                 Ok(())
             }
         }

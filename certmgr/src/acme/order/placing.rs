@@ -1,7 +1,5 @@
 //! Placing an order: the checks that are possible before the CA is asked, and newOrder.
 
-use tracing::{info, warn};
-
 use super::{OrderAttempt, OrderError, OrderFate};
 use crate::acme::Request;
 use crate::acme::client::Client;
@@ -10,6 +8,7 @@ use crate::acme::resources::{AcmeOrder, certificate_id};
 use crate::acme::session::Session;
 use crate::dns::{self, CaIdentity, Finding, Severity};
 use crate::error::{IssueError, IssueFault};
+use crate::event::EventKind;
 
 impl OrderAttempt<'_> {
     /// Checks that the CA has the configured profile: the refusal of the CA would not say which ones it has.
@@ -42,13 +41,11 @@ impl OrderAttempt<'_> {
             .into_iter()
             .partition(|finding| finding.severity == Severity::Blocks);
         for finding in others {
-            warn!(
-                certificate = self.certificate(),
-                domain = %finding.domain,
-                remedy = %finding.remedy,
-                "before the order: {}",
-                finding.text
-            );
+            self.report(EventKind::SelfCheckWarned {
+                domain: finding.domain.to_string(),
+                text: finding.text,
+                remedy: finding.remedy,
+            });
         }
         let Some(first) = blocking.first() else {
             return Ok(());
@@ -87,11 +84,8 @@ impl OrderAttempt<'_> {
                     false => error,
                 });
             }
-            info!(
-                certificate = self.certificate(),
-                "the CA does not take the order as a replacement: {}",
-                error.into_error(self.ca(), "order a replacement")
-            );
+            let error = error.into_error(self.ca(), "order a replacement");
+            self.report(EventKind::NotReplacing { error });
         }
     }
 }

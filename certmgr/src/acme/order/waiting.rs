@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tracing::debug;
 
 use super::{OrderAttempt, OrderError, OrderFate, TRIED_AGAIN};
 use crate::acme::authorization::max_authorizations;
 use crate::acme::problem::{class_of_challenge, named, problem_text, remedy_of_challenge, remedy_of_class};
 use crate::acme::resources::{AcmeOrder, OrderStatus};
 use crate::error::{IssueError, IssueFault};
+use crate::event::EventKind;
 
 /// Time between two looks at the order, at first and at most, if the CA does not ask for another.
 const FIRST_POLL_WAIT: Duration = Duration::from_millis(250);
@@ -80,7 +80,8 @@ impl OrderAttempt<'_> {
             let authorization = match self.account.authorization(url).await {
                 Ok(authorization) => authorization,
                 Err(error) => {
-                    debug!(?error, "the reasons could not be read");
+                    let (order, error) = (order.url.clone(), format!("{error:?}"));
+                    self.report(EventKind::OrderUnread { order, error });
                     break;
                 }
             };

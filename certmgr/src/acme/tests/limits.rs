@@ -77,9 +77,19 @@ fn there(ca: &Ca) -> Ca {
 
 /// Starts a certificate for each of these CAs for the first time, all at once. Returns the result of each.
 async fn first_start(ca: &Scripted, cas: impl Iterator<Item = Ca>) -> Vec<Result<Issued, IssueError>> {
-    let ledger = Ledger::new(open(&ca.folder), Arc::new(UnixTime::now));
+    let ledger = Ledger::new(
+        open(&ca.folder),
+        Arc::new(UnixTime::now),
+        crate::event::Reporter::new(None),
+    );
     let registrar = Arc::new(AtLetsEncrypt(ledger));
-    let shared = Shared::new(open(&ca.folder), Challenges::default(), registrar, 64);
+    let shared = Shared::new(
+        open(&ca.folder),
+        Challenges::default(),
+        registrar,
+        64,
+        crate::event::Reporter::new(None),
+    );
     let orders = cas.enumerate().map(|(number, configured)| {
         let source = AcmeSource {
             cas: vec![configured],

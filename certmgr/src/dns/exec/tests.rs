@@ -40,11 +40,14 @@ impl Script {
 }
 
 fn hook(command: &[&str], timeout: Duration) -> Hook {
-    Hook::new(ExecHook {
-        command: command.iter().map(|&word| word.to_owned()).collect(),
-        timeout,
-        propagation: Duration::ZERO,
-    })
+    Hook::new(
+        ExecHook {
+            command: command.iter().map(|&word| word.to_owned()).collect(),
+            timeout,
+            propagation: Duration::ZERO,
+        },
+        Reporter::new(None),
+    )
 }
 
 fn records() -> Vec<TxtRecord> {
@@ -98,11 +101,14 @@ async fn each_record_is_one_call_with_words_as_arguments_and_in_the_environment(
 
 #[tokio::test(start_paused = true)]
 async fn propagation_is_waited_for_once_after_the_last_record() {
-    let hook = Hook::new(ExecHook {
-        command: vec!["/bin/true".to_owned()],
-        timeout: Duration::from_secs(1_000_000),
-        propagation: Duration::from_secs(30),
-    });
+    let hook = Hook::new(
+        ExecHook {
+            command: vec!["/bin/true".to_owned()],
+            timeout: Duration::from_secs(1_000_000),
+            propagation: Duration::from_secs(30),
+        },
+        Reporter::new(None),
+    );
     // The clock jumps over a command that runs as far as its timeout, and no further.
     let started = tokio::time::Instant::now();
     let _ = hook.present(&[]).await;

@@ -31,7 +31,7 @@ fn zones(endpoint: &str, zone: Option<&str>, patience: Duration) -> Zones {
             first_poll: Duration::from_millis(5),
             max_wait: Duration::from_millis(20),
         },
-        ..Zones::new(config)
+        ..Zones::new(config, Reporter::new(None))
     }
 }
 

@@ -350,7 +350,14 @@ fn list_of(server: &FaultServer) -> SourceReader {
         poll: POLL,
         queue: None,
     });
-    SourceReader::new(&source, MAX_TRUST_BYTES, POLL, None).unwrap()
+    SourceReader::new(
+        &source,
+        MAX_TRUST_BYTES,
+        POLL,
+        None,
+        &crate::event::Reporter::new(None),
+    )
+    .unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -373,12 +380,26 @@ async fn revocation_lists_may_be_longer_than_a_pair() {
         chain: path.clone(),
         key: path,
     });
-    let mut reader = SourceReader::new(&source, MAX_TRUST_BYTES, POLL, None).unwrap();
+    let mut reader = SourceReader::new(
+        &source,
+        MAX_TRUST_BYTES,
+        POLL,
+        None,
+        &crate::event::Reporter::new(None),
+    )
+    .unwrap();
     assert_eq!(
         texts(&reader.read().await.unwrap()),
         (long.as_str(), long.as_str())
     );
-    let mut reader = SourceReader::new(&source, MAX_PEM_BYTES, POLL, None).unwrap();
+    let mut reader = SourceReader::new(
+        &source,
+        MAX_PEM_BYTES,
+        POLL,
+        None,
+        &crate::event::Reporter::new(None),
+    )
+    .unwrap();
     assert!(reader.read().await.is_err());
 }
 
@@ -439,11 +460,17 @@ async fn a_store_without_hosts_for_buckets_is_told_by_the_host_that_was_asked() 
             poll: POLL,
             queue: None,
         });
-        let error = SourceReader::new(&source, MAX_PEM_BYTES, POLL, None)
-            .unwrap()
-            .read()
-            .await
-            .unwrap_err();
+        let error = SourceReader::new(
+            &source,
+            MAX_PEM_BYTES,
+            POLL,
+            None,
+            &crate::event::Reporter::new(None),
+        )
+        .unwrap()
+        .read()
+        .await
+        .unwrap_err();
         let (fault, text) = remote(&error);
         assert_eq!(fault, RemoteFault::Unreachable);
         told.push(text.to_owned());

@@ -147,7 +147,9 @@ fn events(families: &mut Families<'_>, snapshot: &Snapshot) -> Result<(), Error>
     families.counter(
         "h2gate_certificate_events_all",
         "Turns in the life of all certificates since the start, by kind",
-        EventKind::labels(SubjectKind::Certificate)
+        [SubjectKind::Certificate, SubjectKind::Ca, SubjectKind::Manager]
+            .into_iter()
+            .flat_map(EventKind::labels)
             .map(|event| (labels([("event", &event)]), totals.events_with(event))),
     )?;
     let ordered = snapshot
