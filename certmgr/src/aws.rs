@@ -1,7 +1,7 @@
 //! AWS: identity of our calls, timeouts, and the meaning of errors.
 
 mod answers;
-mod failure;
+mod error;
 pub(crate) mod secrets_manager;
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ use tokio::runtime;
 use tokio::time::{Instant, timeout};
 
 pub(crate) use answers::ReadByParts;
-pub(crate) use failure::{RemoteError, presentable, remote_error};
+pub(crate) use error::{RemoteError, presentable, remote_error};
 
 use crate::config::Aws;
 use crate::error::RemoteFault;

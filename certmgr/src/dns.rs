@@ -61,13 +61,7 @@ pub(crate) fn provider(provider: &DnsProvider, reporter: Reporter) -> Arc<dyn Tx
 
 /// Makes the error of a failure of the DNS, or of its provider.
 fn failure(text: impl Into<String>, remedy: impl Into<String>) -> IssueError {
-    IssueError {
-        class: IssueFault::Dns,
-        ca: String::new(),
-        text: text.into(),
-        remedy: remedy.into(),
-        retry_after: None,
-    }
+    IssueError::new(IssueFault::Dns, text, remedy)
 }
 
 #[cfg(test)]

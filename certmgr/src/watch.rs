@@ -177,7 +177,7 @@ impl Subscription {
     /// Makes these the files and links that wake the task; each directory that holds one of them does, too, when it is
     /// moved or removed. Cheap when nothing changed. A path that cannot be watched now is tried again at the next call.
     /// Does blocking system calls.
-    pub(crate) fn follow(&mut self, entries: &BTreeSet<PathBuf>) {
+    pub(crate) fn set_paths(&mut self, entries: &BTreeSet<PathBuf>) {
         let directories = entries.iter().filter_map(|entry| entry.parent());
         let wanted: BTreeSet<PathBuf> = directories.map(Path::to_owned).collect();
         // Before the watches, so that no event of a watch is missed.
@@ -211,7 +211,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.follow(&BTreeSet::new());
+        self.set_paths(&BTreeSet::new());
     }
 }
 
@@ -273,13 +273,13 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let root = directory.path().canonicalize().unwrap();
         let watcher = Watcher::new(Reporter::new(None)).unwrap();
-        let follow = |name: &str| {
+        let subscribed = |name: &str| {
             let changed = Arc::new(Notify::new());
             let mut subscription = watcher.subscribe(Arc::clone(&changed));
-            subscription.follow(&BTreeSet::from([root.join(name)]));
+            subscription.set_paths(&BTreeSet::from([root.join(name)]));
             (changed, subscription)
         };
-        let ((changed, _own), (marked, mut other)) = (follow("tls.crt"), follow("mark"));
+        let ((changed, _own), (marked, mut other)) = (subscribed("tls.crt"), subscribed("mark"));
         for line in 0..1_000 {
             fs::write(root.join("h2gate.log"), line.to_string()).unwrap();
         }
@@ -290,7 +290,7 @@ mod tests {
         fs::write(root.join("tls.crt"), "").unwrap();
         changed.notified().await;
         // A task that subscribes to another file is woken for that one alone.
-        other.follow(&BTreeSet::from([root.join("h2gate.log")]));
+        other.set_paths(&BTreeSet::from([root.join("h2gate.log")]));
         fs::write(root.join("h2gate.log"), "").unwrap();
         marked.notified().await;
     }

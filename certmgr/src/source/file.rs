@@ -35,10 +35,10 @@ const DEBOUNCE: Duration = Duration::from_millis(5);
 
 /// Least time between signs of change, but for a few at once: content that is written all the time is not read all the
 /// time.
-const SIGNS_APART: Duration = Duration::from_millis(100);
+const SIGN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Number of signs that may come at once.
-const SIGNS_AT_ONCE: u32 = 30;
+const MAX_SIGNS_AT_ONCE: u32 = 30;
 
 /// More links than this are a loop (ELOOP).
 const MAX_LINKS: u32 = 40;
@@ -56,7 +56,7 @@ const HANGING_PERIOD: Duration = Duration::from_millis(100);
 const READ_ATTEMPTS: u32 = 5;
 
 /// Time between two of them: long enough for a writer to end its two renames.
-const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Reads a pair of files on the blocking pool, for a network file system may hang.
 #[derive(Debug)]
@@ -141,9 +141,11 @@ impl FileReader {
                 *self.seen_at.insert(Instant::now())
             }
         };
-        let free_at = self.paid_until.checked_sub(SIGNS_APART * (SIGNS_AT_ONCE - 1));
+        let free_at = self
+            .paid_until
+            .checked_sub(SIGN_INTERVAL * (MAX_SIGNS_AT_ONCE - 1));
         sleep_until(free_at.unwrap_or(seen_at).max(seen_at + DEBOUNCE)).await;
-        self.paid_until = self.paid_until.max(Instant::now()) + SIGNS_APART;
+        self.paid_until = self.paid_until.max(Instant::now()) + SIGN_INTERVAL;
         seen_at
     }
 
@@ -165,7 +167,7 @@ impl FileReader {
         self.seat.get_or_insert_with(Seat::take).read(move || {
             // Before the reading, so that no change falls between the two.
             if let Some(subscription) = &mut subscription {
-                subscription.follow(&entries(&files));
+                subscription.set_paths(&entries(&files));
             }
             let outcome = read_up_to(&files, max_bytes);
             Reading {
@@ -218,7 +220,7 @@ fn read_up_to(source: &FileSource, max_bytes: usize) -> Result<Pair, Error> {
     let mut failure = None;
     for attempt in 0..READ_ATTEMPTS {
         if attempt > 0 {
-            std::thread::sleep(BETWEEN_ATTEMPTS);
+            std::thread::sleep(ATTEMPT_INTERVAL);
         }
         let before = states();
         let pair = read_pair(source, max_bytes, &before);
@@ -249,14 +251,14 @@ fn entries(source: &FileSource) -> BTreeSet<PathBuf> {
     for path in [&source.chain, &source.key] {
         // Absolute paths: the system reports changes by them.
         if let Ok(path) = std::path::absolute(path) {
-            follow(&path, &mut entries);
+            resolve(&path, &mut entries);
         }
     }
     entries
 }
 
-/// Follows an absolute path in the way of the system (path_resolution(7)), up to its end or to a missing part.
-fn follow(path: &Path, entries: &mut BTreeSet<PathBuf>) {
+/// Resolves an absolute path in the way of the system (path_resolution(7)), up to its end or to a missing part.
+fn resolve(path: &Path, entries: &mut BTreeSet<PathBuf>) {
     let parts = |path: &Path| -> Vec<PathBuf> {
         let parts = path.components().rev();
         parts.map(|part| PathBuf::from(part.as_os_str())).collect()

@@ -149,7 +149,7 @@ impl QueueAddress {
         if messages.is_empty() {
             return Ok(());
         }
-        if messages.iter().any(tells_of_a_change) {
+        if messages.iter().any(reports_a_change) {
             changed.send_replace(());
         }
         rate_limit.spend(Instant::now());
@@ -181,7 +181,7 @@ impl QueueAddress {
     }
 }
 
-fn tells_of_a_change(message: &Message) -> bool {
+fn reports_a_change(message: &Message) -> bool {
     !message.body().is_some_and(|body| body.contains(TEST_EVENT))
 }
 
@@ -223,13 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn the_message_of_the_set_up_tells_of_no_change() {
+    fn the_message_of_the_set_up_reports_no_change() {
         let message = |body: &str| Message::builder().body(body).build();
         let test = r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"b"}"#;
-        assert!(!tells_of_a_change(&message(test)));
-        assert!(tells_of_a_change(&message(
+        assert!(!reports_a_change(&message(test)));
+        assert!(reports_a_change(&message(
             r#"{"Records":[{"eventName":"ObjectCreated:Put"}]}"#
         )));
-        assert!(tells_of_a_change(&message("anything")));
+        assert!(reports_a_change(&message("anything")));
     }
 }

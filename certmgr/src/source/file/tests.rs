@@ -134,7 +134,7 @@ async fn what_is_written_all_the_time_is_read_ten_times_a_second() {
         followed.push(began.elapsed());
     }
     assert!(
-        followed.len() <= 100 + SIGNS_AT_ONCE as usize,
+        followed.len() <= 100 + MAX_SIGNS_AT_ONCE as usize,
         "{}",
         followed.len()
     );

@@ -175,8 +175,11 @@ mod tests {
             format!("{{\"{key}\": 1}}"),
             format!("{{\"-----BEGIN PRIVATE KEY-----\\n{key}\": 1}}"),
         ] {
-            let told = read(&json).unwrap_err();
-            assert!(told.contains("characters") && !told.contains("MIGH"), "{told}");
+            let message = read(&json).unwrap_err();
+            assert!(
+                message.contains("characters") && !message.contains("MIGH"),
+                "{message}"
+            );
         }
     }
 
@@ -253,8 +256,8 @@ mod tests {
                 "its field `certificate` is a number, not a text",
             ),
         ];
-        for (json, told) in cases {
-            assert_eq!(read(json), Err(told.to_owned()), "{json}");
+        for (json, message) in cases {
+            assert_eq!(read(json), Err(message.to_owned()), "{json}");
         }
     }
 
@@ -262,8 +265,8 @@ mod tests {
     fn many_long_names_are_told_in_short() {
         let long = "n".repeat(1_000);
         let json: Vec<String> = (0..50).map(|index| format!("\"{index:02}{long}\": 1")).collect();
-        let told = read(&format!("{{{}}}", json.join(","))).unwrap_err();
-        assert!(told.ends_with(" and 38 more"), "{told}");
-        assert!(told.len() < 1_000, "{told}");
+        let message = read(&format!("{{{}}}", json.join(","))).unwrap_err();
+        assert!(message.ends_with(" and 38 more"), "{message}");
+        assert!(message.len() < 1_000, "{message}");
     }
 }

@@ -223,7 +223,7 @@ async fn faults_of_secrets_manager_change_no_pair_and_are_not_answered_by_haste(
         (
             FaultAnswer::status(200, "{\"Secret"),
             Unreachable,
-            "without sense",
+            "invalid answer",
         ),
         (FaultAnswer::Truncated(b"{".to_vec()), Unreachable, ""),
         (FaultAnswer::Slow(vec![b' '; 1_000]), Unreachable, ""),

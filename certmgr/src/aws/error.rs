@@ -121,11 +121,11 @@ fn without_credentials(error: &CredentialsError) -> RemoteError {
         ),
         _ if cause::<TooLong>(error).is_some() => (
             RemoteFault::Unreachable,
-            format!("who gives the AWS credentials cannot be understood: {TooLong}"),
+            format!("the provider of AWS credentials cannot be understood: {TooLong}"),
         ),
         CredentialsError::ProviderTimedOut(_) => (
             RemoteFault::Unreachable,
-            "who gives the AWS credentials gave no answer in time".to_owned(),
+            "the provider of AWS credentials gave no answer in time".to_owned(),
         ),
         CredentialsError::InvalidConfiguration(_) => (
             RemoteFault::Configuration,
@@ -160,7 +160,7 @@ fn broken_answer(service: &str, response: &HttpResponse, why: &str) -> (RemoteFa
         ..400 => RemoteFault::Unreachable,
         _ => fault_of("", "", status),
     };
-    let text = format!("{service} gave an answer without sense (HTTP {status}): {why}");
+    let text = format!("{service} gave an invalid answer (HTTP {status}): {why}");
     (fault, text)
 }
 
@@ -323,7 +323,7 @@ mod tests {
     }
 
     /// Report about credentials if an instance's metadata service gives `answer`, after it has given a token, or not.
-    async fn told_of_imds(token: &'static str, answer: String) -> String {
+    async fn message_of_imds(token: &'static str, answer: String) -> String {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         std::thread::spawn(move || {
@@ -343,10 +343,10 @@ mod tests {
             .operation_timeout(Duration::from_secs(1))
             .build();
         let provider = ImdsCredentialsProvider::builder().imds_client(client).build();
-        told(&provider.provide_credentials().await.unwrap_err())
+        message(&provider.provide_credentials().await.unwrap_err())
     }
 
-    fn told(error: &CredentialsError) -> String {
+    fn message(error: &CredentialsError) -> String {
         let error = without_credentials(error).at(vec!["s3://example-certificates/api/tls.crt".to_owned()]);
         error.to_string()
     }
@@ -362,37 +362,43 @@ mod tests {
         };
         let forbidden = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         let of_task = "Non-success status from HTTP credential provider: StatusCode(404)";
-        for (told, words) in [
+        for (message, words) in [
             (
-                told_of_imds(TOKEN, answer("500 No", 100)).await,
+                message_of_imds(TOKEN, answer("500 No", 100)).await,
                 "(IMDS) answers HTTP 500",
             ),
             (
-                told_of_imds(TOKEN, answer("404 No", 100)).await,
+                message_of_imds(TOKEN, answer("404 No", 100)).await,
                 "no AWS credentials",
             ),
             (
-                told_of_imds(forbidden, String::new()).await,
+                message_of_imds(forbidden, String::new()).await,
                 "gives no session token",
             ),
-            (told_of_imds("", String::new()).await, "no AWS credentials"),
-            (told(&CredentialsError::not_loaded("none")), "no AWS credentials"),
+            (message_of_imds("", String::new()).await, "no AWS credentials"),
             (
-                told(&CredentialsError::provider_error(of_task)),
+                message(&CredentialsError::not_loaded("none")),
+                "no AWS credentials",
+            ),
+            (
+                message(&CredentialsError::provider_error(of_task)),
                 "StatusCode(404)",
             ),
         ] {
-            assert!(told.contains(words), "{words}: {told}");
-            assert!(told.contains("give the task, pod or instance a role"), "{told}");
-            assert!(told.len() < 300, "{} octets: {told}", told.len());
-            assert!(!told.contains("html"), "{told}");
+            assert!(message.contains(words), "{words}: {message}");
+            assert!(
+                message.contains("give the task, pod or instance a role"),
+                "{message}"
+            );
+            assert!(message.len() < 300, "{} octets: {message}", message.len());
+            assert!(!message.contains("html"), "{message}");
         }
-        let too_long = told_of_imds(TOKEN, answer("200 OK", 200_000)).await;
+        let too_long = message_of_imds(TOKEN, answer("200 OK", 200_000)).await;
         let words =
-            "who gives the AWS credentials cannot be understood: the answer has more than 1048576 bytes";
+            "the provider of AWS credentials cannot be understood: the answer has more than 1048576 bytes";
         assert!(too_long.contains(words), "{too_long}");
         // A client that is refused a role has credentials.
-        let refused = told(&CredentialsError::provider_error(
+        let refused = message(&CredentialsError::provider_error(
             "is not authorized to perform: sts:AssumeRole",
         ));
         assert!(refused.contains("let the role that h2gate runs as"), "{refused}");
