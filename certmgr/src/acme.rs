@@ -166,29 +166,26 @@ pub enum RevocationReason {
 }
 
 impl RevocationReason {
-    /// All reasons.
-    pub const ALL: [Self; 5] = [
-        Self::Unspecified,
-        Self::KeyCompromise,
-        Self::AffiliationChanged,
-        Self::Superseded,
-        Self::CessationOfOperation,
+    /// All reasons, with their names for people and on disk.
+    const ALL: [(&'static str, Self); 5] = [
+        ("unspecified", Self::Unspecified),
+        ("key-compromise", Self::KeyCompromise),
+        ("affiliation-changed", Self::AffiliationChanged),
+        ("superseded", Self::Superseded),
+        ("cessation-of-operation", Self::CessationOfOperation),
     ];
 
     /// Its name, for people and on disk.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unspecified => "unspecified",
-            Self::KeyCompromise => "key-compromise",
-            Self::AffiliationChanged => "affiliation-changed",
-            Self::Superseded => "superseded",
-            Self::CessationOfOperation => "cessation-of-operation",
-        }
+        let mut all = Self::ALL.into_iter();
+        all.find(|(_, reason)| *reason == self)
+            .map_or("", |(name, _)| name)
     }
 
     /// The reason of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+        let mut all = Self::ALL.into_iter();
+        all.find(|(known, _)| *known == name).map(|(_, reason)| reason)
     }
 }
 

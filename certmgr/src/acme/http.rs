@@ -99,16 +99,11 @@ impl Http {
     pub(super) async fn new(directory: &str, ca_file: Option<&Path>) -> Result<Self, HttpError> {
         let ca_file = ca_file.map(PathBuf::from);
         let read = tokio::task::spawn_blocking(move || tls(ca_file.as_deref()));
-        let config = match timeout(ROOTS_TIMEOUT, read).await {
-            Ok(Ok(config)) => config?,
-            Ok(Err(panicked)) => return Err(HttpError::Roots(panicked.to_string())),
-            Err(_) => {
-                return Err(HttpError::Roots(format!(
-                    "the CA certificates could not be read within {} s",
-                    ROOTS_TIMEOUT.as_secs()
-                )));
-            }
-        };
+        let read = timeout(ROOTS_TIMEOUT, read).await.map_err(|_| {
+            let limit = ROOTS_TIMEOUT.as_secs();
+            HttpError::Roots(format!("the CA certificates could not be read within {limit} s"))
+        })?;
+        let config = read.map_err(|panicked| HttpError::Roots(panicked.to_string()))??;
         let home = Arc::new(Home::of(directory));
         let mut tcp = HttpConnector::new_with_resolver(Resolver(Arc::clone(&home)));
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -151,12 +146,12 @@ impl Http {
         #[cfg(test)]
         super::tests::step().await;
         let exchange = Box::pin(self.exchange(request, &host, max_bytes));
-        let answer = timeout(CALL_TIMEOUT, exchange).await;
+        let response = timeout(CALL_TIMEOUT, exchange).await;
         failpoint::hit("acme.after", kind);
         #[cfg(test)]
         super::tests::step().await;
-        let answer = answer.map_err(|_| HttpError::Timeout { host: host.clone() })??;
-        let ResponseHead { status, location, .. } = &answer.head;
+        let response = response.map_err(|_| HttpError::Timeout { host: host.clone() })??;
+        let ResponseHead { status, location, .. } = &response.head;
         match location {
             _ if status.is_redirection() => Err(HttpError::Redirected {
                 host,
@@ -164,7 +159,7 @@ impl Http {
                 target: named(location.as_deref().unwrap_or("nowhere")),
             }),
             Some(url) if url.len() > MAX_URL_BYTES => Err(too_long(url)),
-            _ => Ok(answer),
+            _ => Ok(response),
         }
     }
 
@@ -190,12 +185,12 @@ impl Http {
         host: &str,
         max_bytes: usize,
     ) -> Result<CaResponse, HttpError> {
-        let answer = self
+        let response = self
             .client
             .request(request)
             .await
             .map_err(|error| broken(host, &error))?;
-        let (parts, body) = answer.into_parts();
+        let (parts, body) = response.into_parts();
         let read = Limited::new(body, max_bytes).collect().await;
         let body = read.map_err(|error| match error.is::<LengthLimitError>() {
             true => HttpError::Broken {
@@ -281,17 +276,16 @@ fn roots(file: &Path) -> Result<RootCertStore, HttpError> {
 /// True if requests may be sent to this URL: by HTTPS (RFC 8555 §6.1), or in the clear on the loopback interface,
 /// where nobody can listen in.
 fn is_allowed(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
     match uri.scheme_str() {
         Some("https") => true,
-        Some("http") => uri.host().is_some_and(is_this_machine),
+        // RFC 6761 §6.3: the name localhost leads nowhere else.
+        Some("http") => {
+            host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        }
         _ => false,
     }
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    // RFC 6761 §6.3: this name leads nowhere else.
-    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The text of an error with its causes.

@@ -78,17 +78,18 @@ impl CaResponse {
     pub(super) fn parse<T: DeserializeOwned>(&self, what: &str) -> Result<T, AcmeError> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let error = quoted(&error.to_string());
-            let text = format!("{what} is not what it should be: {error}");
-            AcmeError::new(ErrorCause::InvalidResponse(text), self.head.clone())
+            self.invalid(format!("{what} is not what it should be: {error}"))
         })
     }
 
     /// URL of the resource that the request to `endpoint` made.
     pub(super) fn location(&self, endpoint: &str) -> Result<String, AcmeError> {
-        self.head.location.clone().ok_or_else(|| {
-            let text = format!("{endpoint} gave no URL");
-            AcmeError::new(ErrorCause::InvalidResponse(text), self.head.clone())
-        })
+        let location = self.head.location.clone();
+        location.ok_or_else(|| self.invalid(format!("{endpoint} gave no URL")))
+    }
+
+    fn invalid(&self, text: String) -> AcmeError {
+        AcmeError::new(ErrorCause::InvalidResponse(text), self.head.clone())
     }
 }
 

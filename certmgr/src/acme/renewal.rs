@@ -20,8 +20,8 @@ pub(super) async fn info(session: &Session, leaf: &[u8]) -> Result<Option<Renewa
         return Ok(None);
     };
     let url = format!("{}/{id}", service.trim_end_matches('/'));
-    let answer = session.get("renewal-info", &url).await?;
-    let info: RenewalDocument = answer.parse("the renewal information")?;
+    let response = session.get("renewal-info", &url).await?;
+    let info: RenewalDocument = response.parse("the renewal information")?;
     let window = info.suggested_window;
     // RFC 9773 §4.2: such a window counts as no answer. A window of less than a second may have no whole second
     // between start and end, and is valid all the same.
@@ -36,7 +36,7 @@ pub(super) async fn info(session: &Session, leaf: &[u8]) -> Result<Option<Renewa
     Ok(Some(RenewalInfo {
         window: (start, end),
         explanation: info.explanation_url.as_deref().map(bounded),
-        retry_after: answer.head.retry_after,
+        retry_after: response.head.retry_after,
     }))
 }
 

@@ -39,14 +39,14 @@ pub(super) struct AcmeOrder {
 pub(super) struct Authorization(AuthorizationState);
 
 impl AcmeOrder {
-    fn parse(url: &str, answer: &CaResponse) -> Result<Self, AcmeError> {
-        let state: OrderState = answer.parse("the order")?;
+    fn parse(url: &str, response: &CaResponse) -> Result<Self, AcmeError> {
+        let state: OrderState = response.parse("the order")?;
         Ok(Self {
             url: url.to_owned(),
             status: state.status,
             error: state.error,
             authorizations: state.authorizations.into_iter().map(|one| one.url).collect(),
-            retry_after: answer.head.retry_after,
+            retry_after: response.head.retry_after,
             finalize: state.finalize,
             certificate: state.certificate,
         })
@@ -120,9 +120,9 @@ impl AccountSession {
         let given = |(name, value): (&'static str, Option<Value>)| Some((name, value?));
         let payload = fields.into_iter().filter_map(given).collect();
         let url = &self.session.directory.new_order;
-        let answer = self.post("new-order", url, Some(&payload)).await?;
-        let url = answer.location("newOrder")?;
-        match AcmeOrder::parse(&url, &answer) {
+        let response = self.post("new-order", url, Some(&payload)).await?;
+        let url = response.location("newOrder")?;
+        match AcmeOrder::parse(&url, &response) {
             // It is placed, whatever that answer says.
             Err(_) => self.order(&url).await,
             order => order,
@@ -135,16 +135,16 @@ impl AccountSession {
     }
 
     pub(super) async fn authorization(&self, url: &str) -> Result<Authorization, AcmeError> {
-        let answer = self.post("authorization", url, None).await?;
-        answer.parse("the authorization").map(Authorization)
+        let response = self.post("authorization", url, None).await?;
+        response.parse("the authorization").map(Authorization)
     }
 
     /// Lets the CA validate a challenge (RFC 8555 §7.5.1).
     pub(super) async fn set_ready(&self, challenge_url: &str) -> Result<(), AcmeError> {
-        let answer = self.post("challenge", challenge_url, Some(&json!({}))).await?;
-        let challenge: instant_acme::Challenge = answer.parse("the challenge")?;
+        let response = self.post("challenge", challenge_url, Some(&json!({}))).await?;
+        let challenge: instant_acme::Challenge = response.parse("the challenge")?;
         match challenge.error {
-            Some(problem) => Err(AcmeError::new(ErrorCause::Problem(problem), answer.head)),
+            Some(problem) => Err(AcmeError::new(ErrorCause::Problem(problem), response.head)),
             None => Ok(()),
         }
     }
@@ -152,8 +152,8 @@ impl AccountSession {
     /// Sends the signing request, in DER. Returns the order as it is then.
     pub(super) async fn finalize(&self, order: &AcmeOrder, request: &[u8]) -> Result<AcmeOrder, AcmeError> {
         let payload = json!({ "csr": jws::base64(request) });
-        let answer = self.post("finalize", &order.finalize, Some(&payload)).await?;
-        AcmeOrder::parse(&order.url, &answer)
+        let response = self.post("finalize", &order.finalize, Some(&payload)).await?;
+        AcmeOrder::parse(&order.url, &response)
     }
 
     /// Downloads the chain of a valid order, as the CA gives it.

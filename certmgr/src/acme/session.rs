@@ -62,8 +62,8 @@ pub(super) struct Session {
 impl Session {
     pub(super) async fn open(ca: &Ca) -> Result<Self, AcmeError> {
         let http = Http::new(&ca.directory, ca.ca_file.as_deref()).await?;
-        let answer = http.call("directory", Method::GET, &ca.directory, String::new());
-        let directory = answer.await?.checked()?.parse("the directory")?;
+        let response = http.call("directory", Method::GET, &ca.directory, String::new());
+        let directory = response.await?.checked()?.parse("the directory")?;
         Ok(Self {
             ca: ca.clone(),
             directory,
@@ -92,11 +92,11 @@ impl Session {
             let signed = signer
                 .sign(url, Some(&nonce), payload)
                 .map_err(|bad| AcmeError::from(ErrorCause::Key(bad)))?;
-            let answer = self.send(kind, Method::POST, url, signed.to_string()).await;
+            let response = self.send(kind, Method::POST, url, signed.to_string()).await;
             refused += 1;
-            match answer {
+            match response {
                 Err(error) if error.is("badNonce") && refused < MAX_NONCE_ATTEMPTS => {}
-                answer => return answer,
+                response => return response,
             }
         }
     }
@@ -108,11 +108,11 @@ impl Session {
         url: &str,
         body: String,
     ) -> Result<CaResponse, AcmeError> {
-        let answer = self.http.call(kind, method, url, body).await?;
-        if let Some(nonce) = &answer.head.nonce {
+        let response = self.http.call(kind, method, url, body).await?;
+        if let Some(nonce) = &response.head.nonce {
             *self.nonce.lock().unwrap_or_else(PoisonError::into_inner) = Some(nonce.clone());
         }
-        answer.checked()
+        response.checked()
     }
 
     /// Returns the nonce of the last answer, else a new one (RFC 8555 §7.2).
@@ -122,8 +122,8 @@ impl Session {
             return Ok(nonce);
         }
         let url = &self.directory.new_nonce;
-        let answer = self.http.call("new-nonce", Method::HEAD, url, String::new());
-        let nonce = answer.await?.checked()?.head.nonce;
+        let response = self.http.call("new-nonce", Method::HEAD, url, String::new());
+        let nonce = response.await?.checked()?.head.nonce;
         nonce.ok_or_else(|| AcmeError::invalid("newNonce gave no nonce"))
     }
 }
