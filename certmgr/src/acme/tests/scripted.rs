@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// Header fields of an answer.
-type Fields = [(&'static str, &'static str)];
+type HeaderFields = [(&'static str, &'static str)];
 type ScriptedResponse = (u16, Vec<(&'static str, &'static str)>, String);
 
 /// A scripted CA on this machine, without TLS. `<ca>` in its answers is its own URL.
@@ -53,7 +53,7 @@ impl Scripted {
     }
 
     /// Starts a CA that answers requests for `path` like this.
-    pub(super) fn answering(path: &'static str, status: u16, fields: &Fields, body: &str) -> Self {
+    pub(super) fn answering(path: &'static str, status: u16, fields: &HeaderFields, body: &str) -> Self {
         let (fields, body) = (fields.to_vec(), body.to_owned());
         Self::start(move |asked| (asked.path == path).then(|| (status, fields.clone(), body.clone())))
     }
