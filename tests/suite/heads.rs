@@ -10,7 +10,7 @@ use crate::scripted;
 const SOON: Duration = Duration::from_secs(3);
 
 #[tokio::test]
-async fn a_large_but_lawful_head_passes_and_a_larger_one_is_refused_alone() {
+async fn a_large_but_valid_head_passes_and_a_larger_one_is_refused_alone() {
     let (ca, _backend, gateway) = scripted(echo_body).await;
     let client = H2Client::tls(&gateway, &ca).await;
     let ask = async |size: usize| {

@@ -134,14 +134,14 @@ async fn a_binary_field_without_base64_reaches_no_backend_of_grpc() {
         ("content-type", "text/plain"),
         ("x-user-bin", "!!!!"),
     ];
-    let lawful = [
+    let valid = [
         ("x-user-bin", "AA,+/+/,,zw=="),
         ("x-empty-bin", ""),
         ("x-user", "!"),
     ];
     for (stream, block) in [
         (101, literal_block(&plain)),
-        (103, head("/test.Echo/Good", &lawful)),
+        (103, head("/test.Echo/Good", &valid)),
     ] {
         ask(&mut connection, stream, &block).await;
         let arrived = within("the backend has the request", PATIENCE, told.recv()).await;

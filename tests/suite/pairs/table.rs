@@ -44,7 +44,7 @@ pub(super) fn judge(kinds: &Kinds, rows: &BTreeMap<String, Row>, versions: &[Str
     for kind in kinds.all() {
         let row = &rows[&kind.id];
         if compared.iter().all(|compared| *compared) {
-            wrong.extend(unlawful(kind, row));
+            wrong.extend(contradictions(kind, row));
         }
         if kind.group != group {
             group = &kind.group;
@@ -155,7 +155,7 @@ fn short(kinds: &Kinds, reason: &str) -> String {
 }
 
 /// The contradictions to the rules in the table's head.
-fn unlawful(kind: &Kind, row: &Row) -> Vec<String> {
+fn contradictions(kind: &Kind, row: &Row) -> Vec<String> {
     let mut wrong = Vec::new();
     let id = &kind.id;
     let serves = matches!(row.fate, Fate::Serves(_));
