@@ -25,7 +25,7 @@ type Text = Zeroizing<Vec<u8>>;
 
 /// Result of reading an object.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fields {
+pub(crate) struct SecretFields {
     /// The texts of the two fields.
     pub(super) wanted: [Text; 2],
     /// Texts with certificates in other fields, or in lists of texts there.
@@ -33,7 +33,7 @@ pub(crate) struct Fields {
 }
 
 /// Reads an object. The same name twice among the wanted ones is valid.
-pub(crate) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<Fields, String> {
+pub(crate) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<SecretFields, String> {
     let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     if json.trim_ascii_start().starts_with(b"\"") {
         return Err("it is a text in quotes, and no JSON object: store what stands in the quotes".to_owned());
@@ -44,7 +44,7 @@ pub(crate) fn fields(json: &[u8], wanted: [&str; 2]) -> Result<Fields, String> {
         .and_then(|object| json.end().map(|()| object))
         .map_err(|error| describe(&error))?;
     let [first, second] = wanted;
-    Ok(Fields {
+    Ok(SecretFields {
         wanted: [object.text(first)?, object.text(second)?],
         others: object.others,
     })
