@@ -18,9 +18,9 @@ mod keeping;
 mod leftovers;
 mod ordered;
 mod orders;
+mod reports;
 mod revocation;
 mod shared;
-mod told;
 mod view;
 
 use std::future::Future;
@@ -35,7 +35,7 @@ use crate::blocking;
 use crate::clock::Expiry;
 use crate::command::Command;
 use crate::config::CertificateConfig;
-use crate::debounce::Trouble;
+use crate::debounce::FailureStreak;
 use crate::error::{Error, Reason};
 use crate::event::EventKind;
 use crate::kept::{Kept, Origin, Version, hex};
@@ -87,7 +87,7 @@ pub(crate) struct Core {
     excluded_content: Option<Content>,
     kept: Kept,
     keeping: Keeping,
-    trouble: Trouble,
+    failure_streak: FailureStreak,
     failing: Option<LastError>,
     reported_expiry: Option<(Fingerprint, Expiry)>,
     last_success_at: Option<UnixTime>,
@@ -152,7 +152,7 @@ impl Core {
             excluded_content: None,
             kept: Kept::default(),
             keeping: Keeping::default(),
-            trouble: Trouble::default(),
+            failure_streak: FailureStreak::default(),
             failing: None,
             reported_expiry: None,
             last_success_at: None,
@@ -281,7 +281,7 @@ impl Core {
         self.failing = None;
         self.renewal_pending = false;
         self.show_state();
-        if self.trouble.end() {
+        if self.failure_streak.end() {
             self.publisher.clear_refusal();
             if let Some(serving) = self.serving() {
                 self.publisher.report(EventKind::Recovered {

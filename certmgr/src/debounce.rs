@@ -17,78 +17,79 @@ use crate::pair::Content;
 const SHORTEST_RETRY: Duration = Duration::from_millis(5);
 const LONGEST_RETRY: Duration = Duration::from_millis(100);
 
-/// A source whose fault changes all the time is reported after this many settle times.
-const RESTLESS: u32 = 4;
+/// A source whose error changes all the time is reported after this many settle times.
+const MAX_UNREPORTED_SETTLE_TIMES: u32 = 4;
 
 /// A failed attempt and the content that failed, if it got that far.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct FailedAttempt {
     pub(crate) error: Error,
     pub(crate) content: Option<Content>,
 }
 
-impl Failure {
+impl FailedAttempt {
     pub(crate) fn new(error: Error, content: Option<Content>) -> Box<Self> {
         Box::new(Self { error, content })
     }
 }
 
-/// The state of a source that may be failing.
+/// The failures of a source since its last success.
 #[derive(Debug, Default)]
-pub(crate) struct Trouble(Option<Box<Failing>>);
+pub(crate) struct FailureStreak(Option<Box<Streak>>);
 
 #[derive(Debug)]
-struct Failing {
+struct Streak {
     since: Instant,
-    fact: Fact,
-    fact_since: Instant,
+    identity: ErrorIdentity,
+    identity_since: Instant,
     next_retry: Duration,
-    told: Option<Fact>,
+    reported: Option<ErrorIdentity>,
 }
 
-impl Trouble {
+impl FailureStreak {
     /// Notes a failure. True if it is to be reported now.
-    pub(crate) fn note(&mut self, failure: &Failure, now: Instant, settle: Duration) -> bool {
-        let fact = Fact::of(failure);
+    pub(crate) fn note(&mut self, failure: &FailedAttempt, now: Instant, settle: Duration) -> bool {
+        let identity = ErrorIdentity::of(failure);
         let failing = self.0.get_or_insert_with(|| {
-            Box::new(Failing {
+            Box::new(Streak {
                 since: now,
-                fact: fact.clone(),
-                fact_since: now,
+                identity: identity.clone(),
+                identity_since: now,
                 next_retry: SHORTEST_RETRY,
-                told: None,
+                reported: None,
             })
         });
-        if failing.fact != fact {
-            failing.fact = fact.clone();
-            failing.fact_since = now;
+        if failing.identity != identity {
+            failing.identity = identity.clone();
+            failing.identity_since = now;
             failing.next_retry = SHORTEST_RETRY;
         }
-        let lasted = is_final(&failure.error) || now.duration_since(failing.fact_since) >= settle;
-        let restless = failing.told.is_none() && now.duration_since(failing.since) >= settle * RESTLESS;
-        let tell = failing.told.as_ref() != Some(&fact) && (lasted || restless);
+        let lasted = is_final(&failure.error) || now.duration_since(failing.identity_since) >= settle;
+        let is_restless = failing.reported.is_none()
+            && now.duration_since(failing.since) >= settle * MAX_UNREPORTED_SETTLE_TIMES;
+        let tell = failing.reported.as_ref() != Some(&identity) && (lasted || is_restless);
         if tell {
-            failing.told = Some(fact);
+            failing.reported = Some(identity);
         }
         tell
     }
 
     /// Makes the next failure be reported, also if it has been reported before.
-    pub(super) fn tell_again(&mut self) {
+    pub(super) fn report_again(&mut self) {
         if let Some(failing) = &mut self.0 {
-            failing.told = None;
+            failing.reported = None;
         }
     }
 
     /// Notes that the source works. True if a failure had been reported.
     pub(crate) fn end(&mut self) -> bool {
-        self.0.take().is_some_and(|failing| failing.told.is_some())
+        self.0.take().is_some_and(|failing| failing.reported.is_some())
     }
 
     /// The wait before the next look at content that may be half-way; `None` if the next poll will do.
     pub(crate) fn next_retry(&mut self) -> Option<Duration> {
         let failing = self.0.as_mut()?;
-        if failing.told.as_ref() == Some(&failing.fact) {
+        if failing.reported.as_ref() == Some(&failing.identity) {
             return None;
         }
         let next = failing.next_retry;
@@ -97,16 +98,16 @@ impl Trouble {
     }
 }
 
-/// One distinct cause of failure. Instants in its text do not make it another one; other content does.
+/// One distinct error. Instants in its text do not make it another one; other content does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Fact {
+struct ErrorIdentity {
     places: Vec<String>,
-    cause: Cause,
+    reason: ReasonKind,
     content: Option<Content>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
+enum ReasonKind {
     Io(io::ErrorKind),
     Hanging,
     Moving,
@@ -119,23 +120,23 @@ enum Cause {
     NoAnchors,
 }
 
-impl Fact {
-    fn of(failure: &Failure) -> Self {
-        let cause = match &failure.error.reason {
-            Reason::Io { kind, .. } => Cause::Io(*kind),
-            Reason::Hanging(_) => Cause::Hanging,
-            Reason::Moving => Cause::Moving,
-            Reason::Internal(_) => Cause::Internal,
-            Reason::Remote { fault, .. } => Cause::Remote(*fault),
-            Reason::Issue(error) => Cause::Issue(error.class),
-            Reason::Bundle(error) | Reason::Stored(error) => Cause::Bundle(discriminant(error)),
-            Reason::Prove(error) => Cause::Prove(discriminant(error)),
-            Reason::Trust(error) | Reason::StoredTrust(error) => Cause::Trust(discriminant(error)),
-            Reason::NoAnchors { .. } => Cause::NoAnchors,
+impl ErrorIdentity {
+    fn of(failure: &FailedAttempt) -> Self {
+        let reason = match &failure.error.reason {
+            Reason::Io { kind, .. } => ReasonKind::Io(*kind),
+            Reason::Hanging(_) => ReasonKind::Hanging,
+            Reason::Moving => ReasonKind::Moving,
+            Reason::Internal(_) => ReasonKind::Internal,
+            Reason::Remote { fault, .. } => ReasonKind::Remote(*fault),
+            Reason::Issue(error) => ReasonKind::Issue(error.class),
+            Reason::Bundle(error) | Reason::Stored(error) => ReasonKind::Bundle(discriminant(error)),
+            Reason::Prove(error) => ReasonKind::Prove(discriminant(error)),
+            Reason::Trust(error) | Reason::StoredTrust(error) => ReasonKind::Trust(discriminant(error)),
+            Reason::NoAnchors { .. } => ReasonKind::NoAnchors,
         };
         Self {
             places: failure.error.places.clone(),
-            cause,
+            reason,
             content: failure.content,
         }
     }
@@ -165,8 +166,8 @@ mod tests {
 
     const SETTLE: Duration = Duration::from_secs(1);
 
-    fn failing(reason: Reason) -> Box<Failure> {
-        Failure::new(
+    fn failing(reason: Reason) -> Box<FailedAttempt> {
+        FailedAttempt::new(
             Error {
                 places: vec!["tls.crt".to_owned()],
                 reason,
@@ -175,7 +176,7 @@ mod tests {
         )
     }
 
-    fn missing() -> Box<Failure> {
+    fn missing() -> Box<FailedAttempt> {
         failing(Reason::Io {
             kind: io::ErrorKind::NotFound,
             text: String::new(),
@@ -184,51 +185,51 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_once_when_it_has_lasted() {
-        let (mut trouble, start) = (Trouble::default(), Instant::now());
-        assert!(!trouble.note(&missing(), start, SETTLE));
-        assert!(!trouble.note(&missing(), start + SETTLE / 2, SETTLE));
-        assert!(trouble.note(&missing(), start + SETTLE, SETTLE));
-        assert!(!trouble.note(&missing(), start + SETTLE * 9, SETTLE));
-        assert!(trouble.end() && !trouble.end());
+        let (mut streak, start) = (FailureStreak::default(), Instant::now());
+        assert!(!streak.note(&missing(), start, SETTLE));
+        assert!(!streak.note(&missing(), start + SETTLE / 2, SETTLE));
+        assert!(streak.note(&missing(), start + SETTLE, SETTLE));
+        assert!(!streak.note(&missing(), start + SETTLE * 9, SETTLE));
+        assert!(streak.end() && !streak.end());
     }
 
     #[test]
     fn what_passes_quickly_is_not_told_at_all() {
-        let (mut trouble, start) = (Trouble::default(), Instant::now());
-        assert!(!trouble.note(&missing(), start, SETTLE));
-        assert!(!trouble.end());
+        let (mut streak, start) = (FailureStreak::default(), Instant::now());
+        assert!(!streak.note(&missing(), start, SETTLE));
+        assert!(!streak.end());
         assert!(
-            !trouble.note(&missing(), start + SETTLE * 2, SETTLE),
+            !streak.note(&missing(), start + SETTLE * 2, SETTLE),
             "the time before does not count"
         );
     }
 
     #[test]
     fn another_cause_must_last_too_but_a_restless_source_is_told_of() {
-        let (mut trouble, start) = (Trouble::default(), Instant::now());
+        let (mut streak, start) = (FailureStreak::default(), Instant::now());
         let causes = [missing(), failing(Reason::Moving)];
-        let told = (0..40)
-            .position(|turn| trouble.note(&causes[turn % 2], start + SETTLE / 4 * turn as u32, SETTLE));
-        assert_eq!(told, Some(16), "after four settle times");
+        let reported =
+            (0..40).position(|turn| streak.note(&causes[turn % 2], start + SETTLE / 4 * turn as u32, SETTLE));
+        assert_eq!(reported, Some(16), "after four settle times");
     }
 
     #[test]
     fn retries_are_quick_until_the_failure_is_told() {
-        let (mut trouble, start) = (Trouble::default(), Instant::now());
-        assert_eq!(trouble.next_retry(), None);
-        trouble.note(&missing(), start, SETTLE);
+        let (mut streak, start) = (FailureStreak::default(), Instant::now());
+        assert_eq!(streak.next_retry(), None);
+        streak.note(&missing(), start, SETTLE);
         let retries: Vec<_> = (0..7)
-            .filter_map(|_| trouble.next_retry())
+            .filter_map(|_| streak.next_retry())
             .map(|retry| retry.as_millis())
             .collect();
         assert_eq!(retries, [5, 10, 20, 40, 80, 100, 100]);
-        trouble.note(&missing(), start + SETTLE, SETTLE);
-        assert_eq!(trouble.next_retry(), None);
+        streak.note(&missing(), start + SETTLE, SETTLE);
+        assert_eq!(streak.next_retry(), None);
     }
 
     #[test]
     fn a_whole_pair_that_is_refused_is_told_at_once_and_not_again_as_time_goes_by() {
-        let (mut trouble, start) = (Trouble::default(), Instant::now());
+        let (mut streak, start) = (FailureStreak::default(), Instant::now());
         let expired = |seconds| {
             let at = |seconds| certstore::UnixTime::since_unix_epoch(Duration::from_secs(seconds));
             failing(Reason::Prove(ProveError::Expired {
@@ -236,7 +237,7 @@ mod tests {
                 now: at(seconds),
             }))
         };
-        assert!(trouble.note(&expired(6), start, SETTLE));
-        assert!(!trouble.note(&expired(7), start + SETTLE, SETTLE));
+        assert!(streak.note(&expired(6), start, SETTLE));
+        assert!(!streak.note(&expired(7), start + SETTLE, SETTLE));
     }
 }

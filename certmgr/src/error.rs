@@ -103,58 +103,73 @@ pub enum RemoteFault {
     Configuration,
 }
 
-/// A class of errors. Each is a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ErrorClass(&'static str);
+/// A class of errors. Each is a metric label; two may have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// A file could not be read.
+    Io,
+    /// The file system did not answer.
+    Hanging,
+    /// The files keep changing.
+    Moving,
+    /// An error of h2gate itself.
+    Internal,
+    /// The content is no usable pair.
+    Bundle,
+    /// The content may not serve, here and now.
+    Prove,
+    /// A remote store did not give the content.
+    Remote(RemoteFault),
+    /// No certificate came from the CA.
+    Issue(IssueFault),
+}
 
 impl ErrorClass {
     /// All classes.
-    pub const ALL: [Self; 22] = [
-        Self("io"),
-        Self("hanging"),
-        Self("moving"),
-        Self("internal"),
-        Self("bundle"),
-        Self("prove"),
-        Self("unreachable"),
-        Self("unavailable"),
-        Self("denied"),
-        Self("kms"),
-        Self("not_found"),
-        Self("too_large"),
-        Self("malformed"),
-        Self("configuration"),
-        Self("rate_limited"),
-        Self("paused"),
-        Self("challenge"),
-        Self("refused"),
-        Self("self_check"),
-        Self("dns"),
-        Self("state"),
-        Self("certificate"),
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        [
+            Self::Io,
+            Self::Hanging,
+            Self::Moving,
+            Self::Internal,
+            Self::Bundle,
+            Self::Prove,
+        ]
+        .into_iter()
+        .chain(RemoteFault::ALL.map(Self::Remote))
+        .chain(IssueFault::ALL.map(Self::Issue))
+    }
 
     /// The label.
     pub fn as_str(self) -> &'static str {
-        self.0
+        match self {
+            Self::Io => "io",
+            Self::Hanging => "hanging",
+            Self::Moving => "moving",
+            Self::Internal => "internal",
+            Self::Bundle => "bundle",
+            Self::Prove => "prove",
+            Self::Remote(fault) => fault.as_str(),
+            Self::Issue(fault) => fault.as_str(),
+        }
     }
 }
 
 impl Error {
     /// The class of the error.
     pub fn class(&self) -> ErrorClass {
-        ErrorClass(match &self.reason {
-            Reason::Io { .. } => "io",
-            Reason::Hanging(_) => "hanging",
-            Reason::Moving => "moving",
-            Reason::Internal(_) => "internal",
-            Reason::Bundle(_) | Reason::Stored(_) => "bundle",
+        match &self.reason {
+            Reason::Io { .. } => ErrorClass::Io,
+            Reason::Hanging(_) => ErrorClass::Hanging,
+            Reason::Moving => ErrorClass::Moving,
+            Reason::Internal(_) => ErrorClass::Internal,
+            Reason::Bundle(_) | Reason::Stored(_) => ErrorClass::Bundle,
             Reason::Prove(_) | Reason::Trust(_) | Reason::StoredTrust(_) | Reason::NoAnchors { .. } => {
-                "prove"
+                ErrorClass::Prove
             }
-            Reason::Remote { fault, .. } => fault.as_str(),
-            Reason::Issue(error) => error.class.as_str(),
-        })
+            Reason::Remote { fault, .. } => ErrorClass::Remote(*fault),
+            Reason::Issue(error) => ErrorClass::Issue(error.class),
+        }
     }
 
     pub(crate) fn io(file: &Path, error: &io::Error) -> Self {
@@ -247,7 +262,7 @@ impl Error {
             Reason::Internal(_) => "please report it, with the log",
             Reason::Bundle(BundleError::NoCertificate { found })
             | Reason::Stored(BundleError::NoCertificate { found })
-                if found.to_string().contains("CERTIFICATE REQUEST") =>
+                if is_signing_request(found) =>
             {
                 "this is a certificate signing request, not a certificate: give the chain that the CA sent back for it"
             }
@@ -328,6 +343,13 @@ impl Reason {
     }
 }
 
+/// RFC 7468 §7: two labels of a certificate signing request.
+fn is_signing_request(found: &Found) -> bool {
+    let is_request =
+        |label: &String| matches!(label.as_str(), "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST");
+    matches!(found, Found::Sections(labels) if labels.iter().any(is_request))
+}
+
 /// Remedy for an object or a secret. It is that of [`BundleError::remedy`] where that does not speak of files.
 fn stored_remedy(error: &BundleError) -> &'static str {
     match error {
@@ -398,6 +420,19 @@ fn stored_trust_remedy(error: &TrustError) -> &'static str {
 }
 
 impl RemoteFault {
+    /// All kinds, in the order of their declaration.
+    pub const ALL: [Self; 9] = [
+        Self::Unreachable,
+        Self::Unavailable,
+        Self::Denied,
+        Self::NoCredentials,
+        Self::Kms,
+        Self::NotFound,
+        Self::TooLarge,
+        Self::Malformed,
+        Self::Configuration,
+    ];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::clock::Random;
 use crate::config::Source;
-use crate::debounce::{Failure, Trouble};
+use crate::debounce::{FailedAttempt, FailureStreak};
 use crate::error::{Error, Reason};
 use crate::pair::{Content, Pair};
 use crate::source::SourceReader;
@@ -22,7 +22,7 @@ pub(crate) trait Fetched: Send {
     fn source(&self) -> &Source;
 
     /// The state of the source.
-    fn trouble(&mut self) -> &mut Trouble;
+    fn failure_streak(&mut self) -> &mut FailureStreak;
 
     /// Puts the kept bundle into use.
     fn start(&mut self) -> impl Future<Output = ()> + Send;
@@ -39,7 +39,7 @@ pub(crate) trait Fetched: Send {
     fn apply(&mut self, content: Pair) -> impl Future<Output = Result<(), (Reason, Content)>> + Send;
 
     /// Notes a failure, and reports it once it has lasted: a writer may be half-way.
-    fn fail(&mut self, failure: Failure) -> impl Future<Output = ()> + Send;
+    fn fail(&mut self, failure: FailedAttempt) -> impl Future<Output = ()> + Send;
 
     /// Reports once that the end of what is in use is near, and once that it is past.
     fn report_age(&mut self);
@@ -59,11 +59,11 @@ pub(crate) async fn run_fetched(mut subject: impl Fetched, mut source: SourceRea
     subject.report_age();
     loop {
         let failure = match subject.wait_for(Box::pin(source.read())).await {
-            Err(error) => Some(Failure::new(error, None)),
+            Err(error) => Some(FailedAttempt::new(error, None)),
             Ok(content) => subject.apply(content).await.err().map(|(reason, content)| {
                 let places = source.places_of(reason.part());
                 let reason = reason.held_in(subject.source());
-                Failure::new(Error { places, reason }, Some(content))
+                FailedAttempt::new(Error { places, reason }, Some(content))
             }),
         };
         if let Some(failure) = failure {
@@ -71,7 +71,7 @@ pub(crate) async fn run_fetched(mut subject: impl Fetched, mut source: SourceRea
         }
         subject.report_age();
         let poll = source.poll(&random);
-        let retry = subject.trouble().next_retry();
+        let retry = subject.failure_streak().next_retry();
         let retry = retry.map(|retry| subject.source().retry(retry));
         let wait = retry.unwrap_or(poll).min(poll);
         subject.wait(pin!(source.hint()), wait, poll).await;

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::blocking;
 use crate::clock::Expiry;
 use crate::config::{Source, TrustConfig};
-use crate::debounce::{Failure, Trouble};
+use crate::debounce::{FailedAttempt, FailureStreak};
 use crate::error::Reason;
 use crate::event::EventKind;
 use crate::fetched::Fetched;
@@ -48,7 +48,7 @@ pub(crate) struct Trust {
     /// Content of the bundle in force.
     content: Option<Content>,
     keeping: Keeping,
-    trouble: Trouble,
+    failure_streak: FailureStreak,
     /// The reports on its age that were made.
     ageing: Vec<Ageing>,
 }
@@ -64,8 +64,8 @@ impl Fetched for Trust {
         &self.config.source
     }
 
-    fn trouble(&mut self) -> &mut Trouble {
-        &mut self.trouble
+    fn failure_streak(&mut self) -> &mut FailureStreak {
+        &mut self.failure_streak
     }
 
     async fn start(&mut self) {
@@ -93,9 +93,9 @@ impl Fetched for Trust {
         Ok(())
     }
 
-    async fn fail(&mut self, failure: Failure) {
+    async fn fail(&mut self, failure: FailedAttempt) {
         let settle = self.config.source.settle(self.options.settle);
-        if self.trouble.note(&failure, Instant::now(), settle) {
+        if self.failure_streak.note(&failure, Instant::now(), settle) {
             self.publisher.refuse(Rejection {
                 message: failure.error.to_string(),
                 at: (self.options.now)(),
@@ -156,7 +156,7 @@ impl Trust {
             seen_at: Instant::now(),
             content: None,
             keeping: Keeping::default(),
-            trouble: Trouble::default(),
+            failure_streak: FailureStreak::default(),
             ageing: Vec::new(),
         }
     }
@@ -209,7 +209,7 @@ impl Trust {
     fn note_success(&mut self) {
         // A refusal of an earlier task, too.
         self.publisher.clear_refusal();
-        if self.trouble.end()
+        if self.failure_streak.end()
             && let Some(fingerprint) = self.serving()
         {
             self.publisher.report(EventKind::Recovered { fingerprint });

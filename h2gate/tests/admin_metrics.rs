@@ -141,11 +141,10 @@ async fn the_documentation_lists_exactly_the_metrics_that_are_shown() {
         );
     }
     let actions = Action::ALL.map(Action::as_str);
-    let classes = ErrorClass::ALL.map(ErrorClass::as_str);
+    let classes = ErrorClass::all().map(ErrorClass::as_str);
     for label in actions
-        .iter()
-        .chain(&classes)
-        .copied()
+        .into_iter()
+        .chain(classes)
         .chain(EventKind::labels(SubjectKind::Certificate))
         .chain(EventKind::labels(SubjectKind::TrustBundle))
         .chain(EventKind::labels(SubjectKind::Ca))

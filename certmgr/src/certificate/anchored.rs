@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::ordered::Ordered;
 use super::prove_pair;
-use crate::debounce::Failure;
+use crate::debounce::FailedAttempt;
 use crate::error::Error;
 use crate::event::EventKind;
 use crate::view::LastError;
@@ -39,13 +39,13 @@ impl Ordered {
                     places: vec![place],
                     reason,
                 };
-                self.report_anchors_missed(*Failure::new(error, content));
+                self.report_anchors_missed(*FailedAttempt::new(error, content));
             }
         }
     }
 
     fn note_anchors_reached(&mut self) {
-        if !self.core.trouble.end() {
+        if !self.core.failure_streak.end() {
             return;
         }
         self.core.failing.take_if(|failing| failing.is_of_proof());
@@ -58,9 +58,13 @@ impl Ordered {
         }
     }
 
-    fn report_anchors_missed(&mut self, failure: Failure) {
+    fn report_anchors_missed(&mut self, failure: FailedAttempt) {
         // The pair is whole: no writer is waited for.
-        if !self.core.trouble.note(&failure, Instant::now(), Duration::ZERO) {
+        if !self
+            .core
+            .failure_streak
+            .note(&failure, Instant::now(), Duration::ZERO)
+        {
             return;
         }
         // The failure of an order is worse.

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Age, Core, Examination, Origin};
 use crate::config::Source;
-use crate::debounce::{Failure, Trouble};
+use crate::debounce::{FailedAttempt, FailureStreak};
 use crate::error::Reason;
 use crate::event::EventKind;
 use crate::fetched::Fetched;
@@ -24,8 +24,8 @@ impl Fetched for Core {
         &self.config.source
     }
 
-    fn trouble(&mut self) -> &mut Trouble {
-        &mut self.trouble
+    fn failure_streak(&mut self) -> &mut FailureStreak {
+        &mut self.failure_streak
     }
 
     async fn start(&mut self) {
@@ -58,18 +58,18 @@ impl Fetched for Core {
         Ok(())
     }
 
-    async fn fail(&mut self, failure: Failure) {
+    async fn fail(&mut self, failure: FailedAttempt) {
         let is_unread = failure.content.is_none();
         let now = (self.options.now)();
         self.note_failing(&failure.error, now);
         if std::mem::take(&mut self.renewal_requested) {
-            self.trouble.tell_again();
+            self.failure_streak.report_again();
         }
         let mut settle = self.config.source.settle(self.options.settle);
         if matches!(failure.error.reason, Reason::NoAnchors { .. }) {
             settle = settle.max(TRUST_SETTLE);
         }
-        if self.trouble.note(&failure, Instant::now(), settle) {
+        if self.failure_streak.note(&failure, Instant::now(), settle) {
             self.show_refusal(&failure.error);
             let serving = self.serving().map(|serving| serving.fingerprint());
             self.publisher

@@ -15,8 +15,8 @@ use super::Core;
 use super::attempt::{self, IssuedChain, RoundFacts, RoundOutcome};
 use super::leftovers;
 use super::orders::Orders;
+use super::reports::place;
 use super::revocation::leaf_of;
-use super::told::place;
 use crate::acme;
 use crate::error::{IssueError, IssueFault};
 use crate::event::{EventKind, order_reason};
@@ -155,7 +155,7 @@ impl Core {
         let text = "nothing is ordered: keys and orders could not be kept";
         let error = IssueError::new(IssueFault::State, text, "set `state_dir`");
         let now = (self.options.now)();
-        self.tell_failing(error, now, None);
+        self.report_failing(error, now, None);
         self.meanwhile(pending()).await
     }
 }
@@ -298,9 +298,9 @@ impl Ordered {
                 return OrderStep::Wait(MAX_WAIT);
             }
         };
-        self.tell_held(&next);
+        self.report_block(&next);
         self.show_next(&next);
-        self.tell_advice(&next);
+        self.report_advice(&next);
         let blocked = self.progress.wait();
         match next.action {
             _ if !next.wait.is_zero() => OrderStep::Wait(next.wait),
@@ -398,7 +398,7 @@ impl Ordered {
                 });
                 self.progress.reports.holding = false;
                 for passed in &chain.passed_over {
-                    self.tell_passed_over(passed, &self.orders.ca_name(chain.ca));
+                    self.report_passed_over(passed, &self.orders.ca_name(chain.ca));
                 }
                 self.accept(chain).await;
             }
@@ -441,7 +441,7 @@ impl Ordered {
             let remedy = "see what that process says, and end it if it hangs";
             let error = IssueError::new(IssueFault::State, text, remedy);
             self.core
-                .tell_failing(error, later((self.core.options.now)(), BUSY_RETRY), None);
+                .report_failing(error, later((self.core.options.now)(), BUSY_RETRY), None);
         }
     }
 

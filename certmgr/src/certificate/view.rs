@@ -4,23 +4,23 @@ use certstore::UnixTime;
 
 use super::Core;
 use crate::config::{AcmeSource, CertificateConfig, S3Object, Source};
-use crate::error::{Error, IssueFault};
+use crate::error::{Error, ErrorClass, IssueFault};
 use crate::view::{AcmeView, Action, LastError, NextStep, Version, View};
 
 impl LastError {
     /// True if the state directory cannot be used.
     pub(super) fn is_of_state(&self) -> bool {
-        self.class.as_str() == IssueFault::State.as_str()
+        self.class == ErrorClass::Issue(IssueFault::State)
     }
 
     /// True if the DNS provider fails.
     pub(super) fn is_of_dns(&self) -> bool {
-        self.class.as_str() == IssueFault::Dns.as_str()
+        self.class == ErrorClass::Issue(IssueFault::Dns)
     }
 
     /// True if the available pair may not serve, as against no pair having come.
     pub(super) fn is_of_proof(&self) -> bool {
-        self.class.as_str() == "prove"
+        self.class == ErrorClass::Prove
     }
 }
 

@@ -278,7 +278,7 @@ async fn a_ca_that_is_down_is_told_of_and_asked_by_the_back_off() {
     let view = manager.handle.control().view("api").unwrap();
     let trouble = view.trouble.unwrap();
     assert_eq!((trouble.class.as_str(), trouble.attempts), ("challenge", 4));
-    assert!(ErrorClass::ALL.contains(&trouble.class));
+    assert!(ErrorClass::all().any(|class| class == trouble.class));
     // An operator who has corrected it need not wait.
     world.ca.answers(CaAnswer::Issue);
     let mended = world.clock.now();

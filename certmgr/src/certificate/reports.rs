@@ -13,8 +13,8 @@ use crate::schedule::{self, Block, Why, later};
 use crate::store::StoreError;
 use crate::view::{self, LastError, NextStep};
 
-/// A renewal that moves by less is not reported again. Seconds.
-const TOLD_APART: u64 = 300;
+/// A renewal that moves by less is not reported again.
+const MIN_REPORTED_SHIFT_SECONDS: u64 = 300;
 
 /// Failures before this process began.
 pub(super) struct Past {
@@ -23,7 +23,7 @@ pub(super) struct Past {
 }
 
 impl Core {
-    pub(super) fn tell_failing(&mut self, error: IssueError, next: UnixTime, past: Option<Past>) {
+    pub(super) fn report_failing(&mut self, error: IssueError, next: UnixTime, past: Option<Past>) {
         let now = (self.options.now)();
         let error = place(error);
         self.note_failing(&error, now);
@@ -52,13 +52,13 @@ impl Core {
 }
 
 impl Ordered {
-    pub(super) fn note_limit(&mut self, wait: Wait, told: Option<&CaLimit>) {
+    pub(super) fn note_limit(&mut self, wait: Wait, reported: Option<&CaLimit>) {
         self.progress.not_before = Some(Instant::now() + wait.wait.clamp(MIN_ROUND_INTERVAL, MAX_WAIT));
         let limited = CaLimit {
             limit: format!("{}: {}", wait.ca, wait.limit),
             until: later((self.core.options.now)(), wait.wait),
         };
-        if told.is_none_or(|told| told.limit != limited.limit) {
+        if reported.is_none_or(|reported| reported.limit != limited.limit) {
             self.core.publisher.report(EventKind::Limited {
                 limit: limited.limit.clone(),
                 until: limited.until,
@@ -68,7 +68,7 @@ impl Ordered {
     }
 
     /// Reports a CA that did not issue: the next one has, so nothing fails; but the first one needs correction.
-    pub(super) fn tell_passed_over(&self, passed: &PassedOver, issued_by: &str) {
+    pub(super) fn report_passed_over(&self, passed: &PassedOver, issued_by: &str) {
         let (ca, text, remedy) = match passed {
             PassedOver::Failed(error) => (&error.ca, error.text.clone(), error.remedy.as_str()),
             PassedOver::Limited(wait) => (&wait.ca, wait.to_string(), "nothing, if it passes"),
@@ -98,7 +98,7 @@ impl Ordered {
         {
             return self.core.note_failing(&place(error), (self.core.options.now)());
         }
-        self.core.tell_failing(error, next, past);
+        self.core.report_failing(error, next, past);
     }
 
     pub(super) fn fail_for_state(&mut self, error: &StoreError) {
@@ -108,34 +108,32 @@ impl Ordered {
         if known {
             self.core.note_failing(&place(error), (self.core.options.now)());
         } else {
-            self.core.tell_failing(error, next, None);
+            self.core.report_failing(error, next, None);
         }
     }
 
     /// Reports that an order is due and may not be placed yet, unless a failure of this process has reported it.
-    pub(super) fn tell_held(&mut self, next: &schedule::Next) {
-        let Some(held) = next.block else {
+    pub(super) fn report_block(&mut self, next: &schedule::Next) {
+        let Some(block) = next.block else {
             self.progress.reports.held = None;
             return;
         };
         let at = next.order_at;
-        let told = self
-            .progress
-            .reports
-            .held
-            .is_some_and(|(one, told)| one == held && told.as_secs().abs_diff(at.as_secs()) < TOLD_APART);
-        if told || (self.core.failing.is_some() && !self.core.renewal_requested) {
+        let reported = self.progress.reports.held.is_some_and(|(one, reported)| {
+            one == block && reported.as_secs().abs_diff(at.as_secs()) < MIN_REPORTED_SHIFT_SECONDS
+        });
+        if reported || (self.core.failing.is_some() && !self.core.renewal_requested) {
             return;
         }
-        self.progress.reports.held = Some((held, at));
+        self.progress.reports.held = Some((block, at));
         self.core.publisher.report(EventKind::Limited {
-            limit: self.words_of(held),
+            limit: self.block_reason(block),
             until: at,
         });
     }
 
-    fn words_of(&self, held: Block) -> String {
-        match held {
+    fn block_reason(&self, block: Block) -> String {
+        match block {
             Block::RetryAfter => "its CA has said not to come back sooner".to_owned(),
             Block::Floor => format!(
                 "one for the same names was issued lately, and `min_interval` is {} s; `h2gate certs renew {}` orders at \
@@ -150,17 +148,15 @@ impl Ordered {
         }
     }
 
-    pub(super) fn tell_advice(&mut self, next: &schedule::Next) {
+    pub(super) fn report_advice(&mut self, next: &schedule::Next) {
         let (Some(serving), Why::Advised) = (self.core.serving(), next.why) else {
             return;
         };
         let (fingerprint, at) = (serving.fingerprint(), next.order_at.as_secs());
-        let told = self
-            .progress
-            .reports
-            .advised
-            .is_some_and(|(one, told)| one == fingerprint && told.abs_diff(at) < TOLD_APART);
-        if !told {
+        let reported = self.progress.reports.advised.is_some_and(|(one, reported)| {
+            one == fingerprint && reported.abs_diff(at) < MIN_REPORTED_SHIFT_SECONDS
+        });
+        if !reported {
             self.progress.reports.advised = Some((fingerprint, at));
             self.core.publisher.report(EventKind::RenewalAdvised {
                 at: next.order_at,
@@ -179,9 +175,9 @@ impl Ordered {
         };
         let (at, why) = match (&self.progress.reports.limited, next.block) {
             (Some(limited), _) => (limited.until.max(next.order_at), limited.limit.clone()),
-            (None, Some(held)) => (
+            (None, Some(block)) => (
                 next.order_at,
-                format!("{}; {}", order_reason(next.why), self.words_of(held)),
+                format!("{}; {}", order_reason(next.why), self.block_reason(block)),
             ),
             (None, None) => (next.order_at, order_reason(next.why).to_owned()),
         };
