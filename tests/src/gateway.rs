@@ -456,10 +456,8 @@ impl TestGateway {
         let child = &mut self.child;
         eventually("the gateway ends", limit, async || child.try_wait().unwrap()).await
     }
-}
 
-impl Drop for TestGateway {
-    fn drop(&mut self) {
+    fn stop(&mut self) {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
@@ -476,6 +474,17 @@ impl Drop for TestGateway {
         }
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        self.stop();
+        if !std::thread::panicking() {
+            // A panic ends one connection and the program goes on: no test would see it.
+            let log = self.log();
+            assert!(!log.contains("this is a bug in h2gate"), "{log}");
+        }
     }
 }
 
