@@ -35,7 +35,7 @@ use crate::blocking;
 use crate::clock::Expiry;
 use crate::command::Command;
 use crate::config::CertificateConfig;
-use crate::debounce::FailureStreak;
+use crate::debounce::SourceFailureStreak;
 use crate::error::{Error, Reason};
 use crate::event::EventKind;
 use crate::kept::{Kept, Origin, Version, hex};
@@ -87,7 +87,7 @@ pub(crate) struct Core {
     excluded_content: Option<Content>,
     kept: Kept,
     keeping: Keeping,
-    failure_streak: FailureStreak,
+    failure_streak: SourceFailureStreak,
     failing: Option<LastError>,
     reported_expiry: Option<(Fingerprint, Expiry)>,
     last_success_at: Option<UnixTime>,
@@ -152,7 +152,7 @@ impl Core {
             excluded_content: None,
             kept: Kept::default(),
             keeping: Keeping::default(),
-            failure_streak: FailureStreak::default(),
+            failure_streak: SourceFailureStreak::default(),
             failing: None,
             reported_expiry: None,
             last_success_at: None,

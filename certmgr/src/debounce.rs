@@ -35,7 +35,7 @@ impl FailedAttempt {
 
 /// The failures of a source since its last success.
 #[derive(Debug, Default)]
-pub(crate) struct FailureStreak(Option<Box<Streak>>);
+pub(crate) struct SourceFailureStreak(Option<Box<Streak>>);
 
 #[derive(Debug)]
 struct Streak {
@@ -46,7 +46,7 @@ struct Streak {
     reported: Option<ErrorIdentity>,
 }
 
-impl FailureStreak {
+impl SourceFailureStreak {
     /// Notes a failure. True if it is to be reported now.
     pub(crate) fn note(&mut self, failure: &FailedAttempt, now: Instant, settle: Duration) -> bool {
         let identity = ErrorIdentity::of(failure);
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_once_when_it_has_lasted() {
-        let (mut streak, start) = (FailureStreak::default(), Instant::now());
+        let (mut streak, start) = (SourceFailureStreak::default(), Instant::now());
         assert!(!streak.note(&missing(), start, SETTLE));
         assert!(!streak.note(&missing(), start + SETTLE / 2, SETTLE));
         assert!(streak.note(&missing(), start + SETTLE, SETTLE));
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn what_passes_quickly_is_not_told_at_all() {
-        let (mut streak, start) = (FailureStreak::default(), Instant::now());
+        let (mut streak, start) = (SourceFailureStreak::default(), Instant::now());
         assert!(!streak.note(&missing(), start, SETTLE));
         assert!(!streak.end());
         assert!(
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn another_cause_must_last_too_but_a_restless_source_is_told_of() {
-        let (mut streak, start) = (FailureStreak::default(), Instant::now());
+        let (mut streak, start) = (SourceFailureStreak::default(), Instant::now());
         let causes = [missing(), failing(Reason::Moving)];
         let reported =
             (0..40).position(|turn| streak.note(&causes[turn % 2], start + SETTLE / 4 * turn as u32, SETTLE));
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn retries_are_quick_until_the_failure_is_told() {
-        let (mut streak, start) = (FailureStreak::default(), Instant::now());
+        let (mut streak, start) = (SourceFailureStreak::default(), Instant::now());
         assert_eq!(streak.next_retry(), None);
         streak.note(&missing(), start, SETTLE);
         let retries: Vec<_> = (0..7)
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_whole_pair_that_is_refused_is_told_at_once_and_not_again_as_time_goes_by() {
-        let (mut streak, start) = (FailureStreak::default(), Instant::now());
+        let (mut streak, start) = (SourceFailureStreak::default(), Instant::now());
         let expired = |seconds| {
             let at = |seconds| certstore::UnixTime::since_unix_epoch(Duration::from_secs(seconds));
             failing(Reason::Prove(ProveError::Expired {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::clock::Random;
 use crate::config::Source;
-use crate::debounce::{FailedAttempt, FailureStreak};
+use crate::debounce::{FailedAttempt, SourceFailureStreak};
 use crate::error::{Error, Reason};
 use crate::pair::{Content, Pair};
 use crate::source::SourceReader;
@@ -22,7 +22,7 @@ pub(crate) trait Fetched: Send {
     fn source(&self) -> &Source;
 
     /// The state of the source.
-    fn failure_streak(&mut self) -> &mut FailureStreak;
+    fn failure_streak(&mut self) -> &mut SourceFailureStreak;
 
     /// Puts the kept bundle into use.
     fn start(&mut self) -> impl Future<Output = ()> + Send;

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::blocking;
 use crate::clock::Expiry;
 use crate::config::{Source, TrustConfig};
-use crate::debounce::{FailedAttempt, FailureStreak};
+use crate::debounce::{FailedAttempt, SourceFailureStreak};
 use crate::error::Reason;
 use crate::event::EventKind;
 use crate::fetched::Fetched;
@@ -48,7 +48,7 @@ pub(crate) struct Trust {
     /// Content of the bundle in force.
     content: Option<Content>,
     keeping: Keeping,
-    failure_streak: FailureStreak,
+    failure_streak: SourceFailureStreak,
     /// The reports on its age that were made.
     ageing: Vec<Ageing>,
 }
@@ -64,7 +64,7 @@ impl Fetched for Trust {
         &self.config.source
     }
 
-    fn failure_streak(&mut self) -> &mut FailureStreak {
+    fn failure_streak(&mut self) -> &mut SourceFailureStreak {
         &mut self.failure_streak
     }
 
@@ -156,7 +156,7 @@ impl Trust {
             seen_at: Instant::now(),
             content: None,
             keeping: Keeping::default(),
-            failure_streak: FailureStreak::default(),
+            failure_streak: SourceFailureStreak::default(),
             ageing: Vec::new(),
         }
     }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Age, Core, Examination, Origin};
 use crate::config::Source;
-use crate::debounce::{FailedAttempt, FailureStreak};
+use crate::debounce::{FailedAttempt, SourceFailureStreak};
 use crate::error::Reason;
 use crate::event::EventKind;
 use crate::fetched::Fetched;
@@ -24,7 +24,7 @@ impl Fetched for Core {
         &self.config.source
     }
 
-    fn failure_streak(&mut self) -> &mut FailureStreak {
+    fn failure_streak(&mut self) -> &mut SourceFailureStreak {
         &mut self.failure_streak
     }
 
