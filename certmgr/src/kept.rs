@@ -4,19 +4,18 @@
 mod reading;
 
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use certstore::{CertBundle, Fingerprint, Name, UnixTime};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::pair::{Content, Pair};
+use crate::store::{DocumentError, decode, decode_base64, encode, encode_base64};
 use crate::view;
 
-pub(crate) use reading::{Unloaded, comes_first, is_replaced, load};
+pub(crate) use reading::{comes_first, is_replaced, load};
 
 /// The document's format. Format 1 had other names for some fields, which are read as well.
 const FORMAT: u32 = 2;
@@ -61,15 +60,6 @@ pub(crate) enum Coverage {
     Whole,
     Part,
     Nothing,
-}
-
-/// Reason why a document is not used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Unusable {
-    /// A newer h2gate has written it.
-    Newer(String),
-    /// No h2gate writes such a document.
-    Broken(String),
 }
 
 /// Origin of a pair at a CA.
@@ -145,29 +135,17 @@ impl Kept {
     /// too many. The version is no longer excluded.
     pub(crate) fn promote(&mut self, version: Version) {
         let fingerprint = version.fingerprint();
-        let name = hex(fingerprint);
-        self.excluded.retain(|held| *held != name);
+        self.excluded.retain(|held| *held != hex(fingerprint));
         self.versions.retain(|other| other.fingerprint() != fingerprint);
         self.versions.insert(0, version);
         self.versions.truncate(MAX_VERSIONS);
         self.mark();
     }
 
-    /// Merges the document on disk, which could not be read before.
+    /// Merges the document on disk, which could not be read before: nothing of it is gone.
     pub(crate) fn absorb(&mut self, disk: Self) {
-        for version in disk.versions {
-            if self.version(version.fingerprint()).is_none() {
-                self.versions.push(version);
-            }
-        }
-        self.versions.truncate(MAX_VERSIONS);
-        for held in disk.excluded {
-            if !self.excluded.contains(&held) {
-                self.excluded.push(held);
-            }
-        }
-        self.base = disk.base;
-        self.mark();
+        self.base = Base::default();
+        self.merge(disk);
     }
 
     /// Merges the writes of another process that shares the state: versions that were added or removed, exclusions that
@@ -290,76 +268,56 @@ impl Kept {
     /// The document. Its size is known before it is written, so no copy of a key stays behind in a buffer that
     /// grew.
     pub(crate) fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
-        let encoded: Vec<[Zeroizing<String>; 2]> = self
+        let encoded =
+            |version: &Version| [&version.pair.chain, &version.pair.key].map(|text| encode_base64(text));
+        let encoded: Vec<_> = self.versions.iter().map(encoded).collect();
+        let stored = self
             .versions
             .iter()
-            .map(|version| [encode(&version.pair.chain), encode(&version.pair.key)])
-            .collect();
+            .zip(&encoded)
+            .map(|(version, [chain, key])| Stored {
+                fingerprint: hex(version.fingerprint()).into(),
+                promoted_at: version.facts.promoted_at.map_or(0, |at| at.as_secs()),
+                source: version.source.as_str().into(),
+                ca: version.facts.ca.as_deref().map(Cow::Borrowed),
+                order: version.facts.order.as_deref().map(Cow::Borrowed),
+                chain: chain.as_str().into(),
+                key: key.as_str().into(),
+            });
         let document = Document {
             format: FORMAT,
-            versions: self
-                .versions
-                .iter()
-                .zip(&encoded)
-                .map(|(version, [chain, key])| Stored {
-                    fingerprint: hex(version.fingerprint()).into(),
-                    promoted_at: version.facts.promoted_at.map_or(0, |at| at.as_secs()),
-                    source: version.source.as_str().into(),
-                    ca: version.facts.ca.as_deref().map(Cow::Borrowed),
-                    order: version.facts.order.as_deref().map(Cow::Borrowed),
-                    chain: chain.as_str().into(),
-                    key: key.as_str().into(),
-                })
-                .collect(),
+            versions: stored.collect(),
             excluded: self.excluded.clone(),
         };
-        let size = encoded
-            .iter()
-            .map(|[chain, key]| chain.len() + key.len() + FIELDS_BYTES)
-            .sum::<usize>();
-        let mut bytes = Zeroizing::new(Vec::with_capacity(size + FIELDS_BYTES));
-        serde_json::to_writer_pretty(&mut *bytes, &document)?;
-        bytes.push(b'\n');
-        Ok(bytes)
+        let sizes = encoded.iter().flatten().map(|text| text.len());
+        encode(
+            &document,
+            sizes.sum::<usize>() + FIELDS_BYTES * (encoded.len() + 1),
+        )
     }
 
     /// Reads a document. Broken versions are left out and reported in the second part. Costs a check of
     /// each pair: blocks for milliseconds.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<(Self, Vec<String>), Unusable> {
-        // The text of the error holds a position and no content.
-        let broken = |error: serde_json::Error| Unusable::Broken(place_of(&error));
-        let Format { format } = serde_json::from_slice(bytes).map_err(broken)?;
-        if format > FORMAT {
-            return Err(Unusable::Newer(format!(
-                "has format {format}, and this h2gate knows {FORMAT}"
-            )));
-        }
-        let document: Document<'_> = serde_json::from_slice(bytes).map_err(broken)?;
+    pub(crate) fn parse(bytes: &[u8]) -> Result<(Self, Vec<String>), DocumentError> {
+        let document: Document<'_> = decode(bytes, FORMAT)?;
+        let mut kept = Self {
+            excluded: document.excluded,
+            ..Self::default()
+        };
         let mut broken = Vec::new();
-        let mut versions = Vec::new();
         for stored in &document.versions {
             match stored.open() {
-                Ok(version) => versions.push(version),
+                Ok(version) => kept.versions.push(version),
                 Err(text) => {
                     let fingerprint: String = stored.fingerprint.chars().take(12).collect();
                     broken.push(format!("certificate {fingerprint}: {text}"));
                 }
             }
         }
-        let mut kept = Self {
-            versions,
-            excluded: document.excluded,
-            base: Base::default(),
-        };
         kept.mark();
         kept.written();
         Ok((kept, broken))
     }
-}
-
-#[derive(Deserialize)]
-struct Format {
-    format: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -393,8 +351,8 @@ struct Stored<'a> {
 impl Stored<'_> {
     fn open(&self) -> Result<Version, String> {
         let pair = Pair {
-            chain: decode(&self.chain)?,
-            key: decode(&self.key)?,
+            chain: decode_base64(&self.chain)?,
+            key: decode_base64(&self.key)?,
         };
         let bundle = CertBundle::parse(&pair.chain, &pair.key).map_err(|error| error.to_string())?;
         if hex(bundle.fingerprint()) != self.fingerprint {
@@ -409,32 +367,7 @@ impl Stored<'_> {
     }
 }
 
-fn encode(bytes: &[u8]) -> Zeroizing<String> {
-    let mut text = Zeroizing::new(String::with_capacity(bytes.len().div_ceil(3) * 4));
-    STANDARD.encode_string(bytes, &mut text);
-    text
-}
-
-fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
-    STANDARD
-        .decode_vec(text, &mut bytes)
-        .map_err(|_| "is not base64".to_owned())?;
-    Ok(bytes)
-}
-
-fn place_of(error: &serde_json::Error) -> String {
-    format!("is broken at line {} column {}", error.line(), error.column())
-}
-
 /// The whole hash in hex.
 pub(crate) fn hex(fingerprint: Fingerprint) -> String {
-    fingerprint
-        .as_bytes()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    format!("{fingerprint:x}")
 }

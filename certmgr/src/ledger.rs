@@ -17,23 +17,20 @@ use std::time::Duration;
 
 use certstore::{Name, UnixTime};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::acme::Registrar;
-use crate::clock::Clock;
+use crate::clock::{Clock, Random};
 use crate::config::{Ca, KeyType};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
 use crate::event::{EventKind, Reporter};
-use crate::lease::Guard;
 use crate::schedule::{Jitter, MonotonicTime, Now, OrderRecord};
 use crate::state::State;
-use crate::store::{BoxFuture, Document, StoreError};
+use crate::store::{BoxFuture, Document, DocumentError, StoreError};
 
 pub(crate) use book::{Book, Noted, Stamps, lease_of};
 pub(crate) use limits::peaks;
 pub use limits::{Counted, Limit, Published, Wait};
-
-use book::Unreadable;
 
 /// The lease under which processes change the ledger. It is no host name, so no certificate is likely to have this
 /// name.
@@ -41,9 +38,6 @@ const LEASE: &str = "/ledger";
 
 /// Longest wait for the lease: a process holds it for one read and one write of the disk.
 const LEASE_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Time between two tries to get the lease from another process.
-const LEASE_PERIOD: Duration = Duration::from_millis(20);
 
 /// Number of outcomes that could not be written and are kept: more than orders can be in progress.
 const MAX_UNWRITTEN: usize = 256;
@@ -58,8 +52,8 @@ const PLACE: &str = "the ledger of orders in the state directory";
 /// document before it decides, and changes it under a lease.
 ///
 /// Errors: [`Wait`], if a limit forbids the order; [`StoreError`], if the document cannot be read or written, or was
-/// written by a newer version. Then nothing may be ordered. The wait for the lease is bounded, the calls of the store
-/// are not: the caller sets a deadline.
+/// written by a newer version. Then nothing may be ordered. The wait for the lease and each call of the store are
+/// bounded.
 ///
 /// A call that is dropped may or may not have written its note. An attempt that was noted that way counts as
 /// interrupted. An outcome that was not written counts in this process from the moment at which its call had the
@@ -67,17 +61,26 @@ const PLACE: &str = "the ledger of orders in the state directory";
 pub(crate) struct Ledger {
     state: State,
     clock: Clock,
+    random: Random,
     reporter: Reporter,
     began: (Instant, Duration),
     inner: Mutex<Inner>,
 }
 
 struct Inner {
-    /// The document as it was last read or written; `None`: it must be read again.
-    document: Option<Option<Vec<u8>>>,
+    on_disk: OnDisk,
     book: Book,
     stamps: Stamps,
     unwritten: Vec<Outcome>,
+}
+
+/// The document as it was last read or written.
+#[derive(PartialEq, Eq)]
+enum OnDisk {
+    /// It must be read again.
+    Unknown,
+    Missing,
+    Bytes(Vec<u8>),
 }
 
 /// The outcome of an attempt.
@@ -135,15 +138,16 @@ pub(crate) enum NotNow {
 
 impl Ledger {
     /// Makes the ledger. Nothing is read yet.
-    pub(crate) fn new(state: State, clock: Clock, reporter: Reporter) -> Self {
+    pub(crate) fn new(state: State, clock: Clock, random: Random, reporter: Reporter) -> Self {
         let wall = Duration::from_secs(clock().as_secs());
         Self {
             state,
             clock,
+            random,
             reporter,
             began: (Instant::now(), wall),
             inner: Mutex::new(Inner {
-                document: None,
+                on_disk: OnDisk::Unknown,
                 book: Book::default(),
                 stamps: Stamps::default(),
                 unwritten: Vec::new(),
@@ -197,32 +201,21 @@ impl Ledger {
         reason = "chance alone decides, and is noted with the order"
     )]
     pub(crate) async fn intend(&self, order: Order<'_>) -> Result<Attempt, NotNow> {
-        let mut inner = self.inner.lock().await;
-        let lease = self.lease().await?;
-        self.refresh(&mut inner).await?;
-        let now = self.now();
-        inner.book.may_order(&order, &inner.stamps, now)?;
-        let (mut book, mut stamps) = (inner.book.clone(), inner.stamps.clone());
-        let jitter = Jitter::new(&mut rand::random::<f64>);
-        let noted = book.intend(&order, jitter, &mut stamps, now);
-        self.write(&mut inner, book, stamps).await?;
-        drop(lease);
-        Ok(Attempt(noted))
+        self.change(|book, stamps, now| {
+            book.may_order(&order, stamps, now)?;
+            let jitter = Jitter::new(&mut || (self.random)());
+            Ok(Attempt(book.intend(&order, jitter, stamps, now)))
+        })
+        .await
     }
 
     /// Checks that a noted attempt may be an order of this kind after all, and notes it as such.
     pub(crate) async fn note_as(&self, noted: Noted, order: Order<'_>) -> Result<(), NotNow> {
-        let mut inner = self.inner.lock().await;
-        if inner.book.is_noted_as(noted, &order) {
+        if self.inner.lock().await.book.is_noted_as(noted, &order) {
             return Ok(());
         }
-        let lease = self.lease().await?;
-        self.refresh(&mut inner).await?;
-        let (mut book, stamps) = (inner.book.clone(), inner.stamps.clone());
-        book.note_as(noted, &order, &stamps, self.now())?;
-        self.write(&mut inner, book, stamps).await?;
-        drop(lease);
-        Ok(())
+        self.change(|book, stamps, now| Ok(book.note_as(noted, &order, stamps, now)?))
+            .await
     }
 
     /// Notes that a certificate came and may serve. If that cannot be written, it counts in this process all the
@@ -263,17 +256,30 @@ impl Ledger {
 
     /// Changes the document in the store, with all other processes excluded. A change that cannot be written, or is
     /// refused, has not happened.
-    async fn change<E: From<StoreError>>(
+    async fn change<T, E: From<StoreError>>(
         &self,
-        change: impl FnOnce(&mut Book, &mut Stamps, Now) -> Result<(), E>,
-    ) -> Result<(), E> {
+        change: impl FnOnce(&mut Book, &mut Stamps, Now) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut inner = self.inner.lock().await;
-        let _lease = self.lease().await?;
+        let lease = self.state.lease.acquire_within(LEASE, LEASE_DEADLINE).await?;
+        let lease = lease.ok_or_else(|| {
+            let seconds = LEASE_DEADLINE.as_secs();
+            let text =
+                format!("another process has kept it locked for {seconds} s; end that process if it hangs");
+            StoreError::new(PLACE, text)
+        })?;
         self.refresh(&mut inner).await?;
         let (mut book, mut stamps) = (inner.book.clone(), inner.stamps.clone());
-        change(&mut book, &mut stamps, self.now())?;
-        self.write(&mut inner, book, stamps).await?;
-        Ok(())
+        let changed = change(&mut book, &mut stamps, self.now())?;
+        let bytes = book.to_bytes();
+        let write = self
+            .state
+            .store
+            .write_holding(&Document::Ledger, &bytes, Some(Box::new(lease)));
+        write.await?;
+        inner.unwritten.clear();
+        (inner.book, inner.stamps, inner.on_disk) = (book, stamps, OnDisk::Bytes(bytes));
+        Ok(changed)
     }
 
     /// Warning for people, once a name of the order is close to being paused.
@@ -286,70 +292,40 @@ impl Ledger {
         Attempt(noted): Attempt,
         result: Result<UnixTime, IssueError>,
     ) -> Result<(), StoreError> {
-        let mut inner = self.inner.lock().await;
-        let at = self.now();
-        if inner.unwritten.len() < MAX_UNWRITTEN {
-            inner.unwritten.push(Outcome { noted, result, at });
-        }
-        // From here on the outcome counts, also if the writing fails.
-        inner.document = None;
-        let _lease = self.lease().await?;
-        self.refresh(&mut inner).await?;
-        let (book, stamps) = (inner.book.clone(), inner.stamps.clone());
-        self.write(&mut inner, book, stamps).await
-    }
-
-    async fn lease(&self) -> Result<Guard, StoreError> {
-        let deadline = Instant::now() + LEASE_DEADLINE;
-        loop {
-            if let Some(guard) = self.state.lease.try_acquire(LEASE).await? {
-                return Ok(guard);
+        {
+            let mut inner = self.inner.lock().await;
+            let at = self.now();
+            if inner.unwritten.len() < MAX_UNWRITTEN {
+                inner.unwritten.push(Outcome { noted, result, at });
             }
-            if Instant::now() >= deadline {
-                return Err(StoreError::new(
-                    PLACE,
-                    format!(
-                        "another process has kept it locked for {} s; end that process if it hangs",
-                        LEASE_DEADLINE.as_secs()
-                    ),
-                ));
-            }
-            sleep(LEASE_PERIOD).await;
+            // From here on the outcome counts, also if the writing fails.
+            inner.on_disk = OnDisk::Unknown;
         }
+        self.change(|_, _, _| Ok(())).await
     }
 
     /// Reads the document if it has changed, and adds the outcomes that are not written yet.
     async fn refresh(&self, inner: &mut Inner) -> Result<(), StoreError> {
-        let document = self.state.store.read(&Document::Ledger).await?;
-        let document = document.map(|bytes| bytes.to_vec());
-        if inner.document.as_ref() == Some(&document) {
+        let on_disk = match self.state.store.read(&Document::Ledger).await? {
+            Some(bytes) => OnDisk::Bytes(bytes.to_vec()),
+            None => OnDisk::Missing,
+        };
+        if inner.on_disk == on_disk {
             return Ok(());
         }
         let now = self.now();
-        let mut book = match &document {
-            Some(bytes) => read(bytes, now, &self.reporter)?,
-            None => Book::default(),
+        let mut book = match &on_disk {
+            OnDisk::Bytes(bytes) => read(bytes, now, &self.reporter)?,
+            OnDisk::Unknown | OnDisk::Missing => Book::default(),
         };
         inner.stamps.learn(&book, now);
-        for outcome in &inner.unwritten {
-            let Outcome { noted, result, at } = outcome;
+        for Outcome { noted, result, at } in &inner.unwritten {
             match result {
                 Ok(not_before) => book.issued(*noted, *not_before, &mut inner.stamps, *at),
                 Err(error) => book.failed(*noted, error, &mut inner.stamps, *at),
             }
         }
-        inner.book = book;
-        inner.document = Some(document);
-        Ok(())
-    }
-
-    async fn write(&self, inner: &mut Inner, book: Book, stamps: Stamps) -> Result<(), StoreError> {
-        let bytes = book.to_bytes();
-        self.state.store.write(&Document::Ledger, &bytes).await?;
-        inner.unwritten.clear();
-        inner.book = book;
-        inner.stamps = stamps;
-        inner.document = Some(Some(bytes));
+        (inner.book, inner.on_disk) = (book, on_disk);
         Ok(())
     }
 }
@@ -357,28 +333,23 @@ impl Ledger {
 impl Registrar for Ledger {
     fn may_register<'a>(&'a self, ca: &'a Ca) -> BoxFuture<'a, Result<(), IssueError>> {
         Box::pin(async move {
-            let (class, text, remedy, wait) = match self.register(ca).await {
+            let error = match self.register(ca).await {
                 Ok(()) => return Ok(()),
-                Err(NotNow::Wait(wait)) => (
-                    IssueFault::RateLimited,
-                    wait.to_string(),
-                    "let all certificates of a CA share one `external_account`; see whether the CA loses our account",
-                    Some(RetryAfter::new(wait.wait, SaidOf::Names)),
-                ),
-                Err(NotNow::Store(error)) => (
+                Err(NotNow::Wait(wait)) => IssueError {
+                    retry_after: Some(RetryAfter::new(wait.wait, SaidOf::Names)),
+                    ..IssueError::new(
+                        IssueFault::RateLimited,
+                        format!("no account is made: {wait}"),
+                        "let all certificates of a CA share one `external_account`; see whether the CA loses our account",
+                    )
+                },
+                Err(NotNow::Store(error)) => IssueError::new(
                     IssueFault::State,
-                    error.to_string(),
+                    format!("no account is made: {error}"),
                     "check the state directory",
-                    None,
                 ),
             };
-            Err(IssueError {
-                class,
-                ca: ca.name.clone(),
-                text: format!("no account is made: {text}"),
-                remedy: remedy.to_owned(),
-                retry_after: wait,
-            })
+            Err(error.at(ca))
         })
     }
 
@@ -397,14 +368,14 @@ impl Registrar for Ledger {
 fn read(bytes: &[u8], now: Now, reporter: &Reporter) -> Result<Book, StoreError> {
     match Book::parse(bytes) {
         Ok(book) => Ok(book),
-        Err(broken @ Unreadable::Broken(_)) => {
-            let error = format!("{PLACE}: {broken}");
+        Err(broken @ DocumentError::Broken(_)) => {
+            let error = format!("{PLACE}: it {broken}");
             reporter.of_manager(EventKind::LedgerBroken { error });
             Ok(Book::after_loss(now))
         }
-        Err(newer @ Unreadable::Newer(_)) => Err(StoreError::new(
+        Err(newer @ DocumentError::Newer { .. }) => Err(StoreError::new(
             PLACE,
-            format!("{newer}; run the newer version of h2gate again, or use another state directory"),
+            format!("it {newer}; run the newer version of h2gate again, or use another state directory"),
         )),
     }
 }

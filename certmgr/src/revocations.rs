@@ -16,21 +16,21 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use certstore::{Fingerprint, Reader};
+use certstore::{Fingerprint, Reader, UnixTime};
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::acme::Issuers;
 use crate::clock::Clock;
+use crate::error::IssueFault;
 use crate::event::{EventKind, Reporter};
 use crate::lease::Standby;
 use crate::state::State;
-use crate::store::{Document, STATE_DEADLINE, StoreError, disk};
+use crate::store::{Document, REVOCATIONS, STATE_DEADLINE, StoreError, disk};
 use crate::view::{Progress, Revocation};
 
-use going::Going;
-use holding::Holding;
 pub(crate) use holding::{Configured, Leave};
+use holding::{Obstacle, Share};
 use sight::Sight;
 pub(crate) use wish::Wish;
 
@@ -56,10 +56,42 @@ pub(crate) struct Revocations {
     wake: Notify,
 }
 
+/// A wish, and its progress in this process.
 #[derive(Debug)]
 struct Listed {
     wish: Wish,
-    going: Going,
+    known_since: Instant,
+    /// The certificate serves here, or would again after a restart.
+    share: Option<Share>,
+    /// The certificate served here, and another one with all its names has taken its place, on disk too.
+    is_replaced: bool,
+    obstacle: Option<Obstacle>,
+    /// Earliest instant of the next attempt.
+    not_before: Option<Instant>,
+    next_at: Option<UnixTime>,
+    message: Option<String>,
+    /// Instant since which the certificate is past its end, by the wall clock.
+    over_since: Option<Instant>,
+    rest: Duration,
+    told: Option<IssueFault>,
+}
+
+impl Listed {
+    fn new(wish: Wish, share: Option<Share>) -> Self {
+        Self {
+            wish,
+            known_since: Instant::now(),
+            share,
+            is_replaced: false,
+            obstacle: None,
+            not_before: None,
+            next_at: None,
+            message: None,
+            over_since: None,
+            rest: Duration::ZERO,
+            told: None,
+        }
+    }
 }
 
 impl Revocations {
@@ -98,10 +130,10 @@ impl Revocations {
             said: before.filter(|said| !said.is_refusal),
             ..wish
         };
-        let holding = self.first_share(wish.fingerprint).await;
+        // One that could not be taken is tried again as soon as the wish is listed.
+        let share = self.share_of(wish.fingerprint).await.unwrap_or_default();
         self.write(&wish).await?;
-        let going = Going::new(holding);
-        self.listed().insert(wish.fingerprint, Listed { wish, going });
+        self.listed().insert(wish.fingerprint, Listed::new(wish, share));
         self.wake();
         Ok(())
     }
@@ -126,11 +158,11 @@ impl Revocations {
         views
     }
 
-    fn view(&self, Listed { wish, going }: &Listed) -> Revocation {
-        let holding = &going.holding;
+    fn view(&self, known: &Listed) -> Revocation {
+        let wish = &known.wish;
         let progress = if wish.revoked_at.is_some() {
             Progress::Revoked
-        } else if self.serves(wish.fingerprint) || holding.is_elsewhere() {
+        } else if self.serves(wish.fingerprint) || known.obstacle == Some(Obstacle::Elsewhere) {
             Progress::Serving
         } else if wish.said.as_ref().is_some_and(|said| said.is_refusal) {
             Progress::Refused
@@ -139,11 +171,11 @@ impl Revocations {
         };
         let is_open = matches!(progress, Progress::Asking | Progress::Refused);
         let said = || wish.said.as_ref().map(|said| said.text.clone());
-        let waits = holding.waits().map(str::to_owned);
+        let waits = known.waits().map(str::to_owned);
         let message = match progress {
             Progress::Revoked => None,
             Progress::Serving => waits.filter(|_| !self.serves(wish.fingerprint)),
-            Progress::Asking | Progress::Refused => waits.or_else(|| going.message.clone()).or_else(said),
+            Progress::Asking | Progress::Refused => waits.or_else(|| known.message.clone()).or_else(said),
         };
         Revocation {
             certificate: wish.certificate.clone(),
@@ -153,7 +185,7 @@ impl Revocations {
             asked_at: wish.asked_at,
             progress,
             message,
-            next_at: going.next_at.filter(|_| is_open),
+            next_at: known.next_at.filter(|_| is_open),
         }
     }
 
@@ -166,9 +198,7 @@ impl Revocations {
     /// Reads the list again. If the list or a document cannot be read, the knowledge about it stays.
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
         let _disk = self.disk.lock().await;
-        let names = timeout(STATE_DEADLINE, self.state.store.revocations())
-            .await
-            .unwrap_or_else(|_| Err(StoreError::hanging("revocations")))?;
+        let names = self.state.store.names(REVOCATIONS).await?;
         let (mut found, mut unread) = (Vec::new(), BTreeSet::new());
         for name in names {
             match self.read(&name).await {
@@ -193,13 +223,12 @@ impl Revocations {
             match listed.get_mut(&wish.fingerprint) {
                 Some(known) => {
                     if wish.said.is_some() && known.wish.said != wish.said {
-                        known.going.said_since();
+                        known.said_since();
                     }
                     known.wish = wish;
                 }
                 None => {
-                    let going = Going::new(Holding::new(None));
-                    listed.insert(wish.fingerprint, Listed { wish, going });
+                    listed.insert(wish.fingerprint, Listed::new(wish, None));
                 }
             }
         }
@@ -219,22 +248,20 @@ impl Revocations {
 
     /// `None`: there is no such document.
     async fn read(&self, name: &str) -> Result<Option<Wish>, StoreError> {
-        let document = Document::Revocation(name.to_owned());
-        let bytes = timeout(STATE_DEADLINE, self.state.store.read(&document))
-            .await
-            .unwrap_or_else(|_| Err(StoreError::hanging(name)))?;
+        let bytes = self
+            .state
+            .store
+            .read(&Document::Revocation(name.to_owned()))
+            .await?;
         let wish = bytes.map(|bytes| parse(&bytes, name)).transpose();
         wish.map_err(|text| StoreError::new(name, format!("it {text}")))
     }
 
     async fn write(&self, wish: &Wish) -> Result<(), StoreError> {
-        let document = document(wish.fingerprint);
         let bytes = wish
             .to_json()
             .map_err(|error| StoreError::new(&wish.certificate, error))?;
-        timeout(STATE_DEADLINE, self.state.store.write(&document, &bytes))
-            .await
-            .unwrap_or_else(|_| Err(StoreError::hanging(&wish.certificate)))
+        self.state.store.write(&document(wish.fingerprint), &bytes).await
     }
 
     fn unread(&self) -> MutexGuard<'_, BTreeSet<String>> {
@@ -243,6 +270,11 @@ impl Revocations {
 
     fn listed(&self) -> MutexGuard<'_, BTreeMap<Fingerprint, Listed>> {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Acts on the wish if it is still listed.
+    fn with<T>(&self, fingerprint: Fingerprint, act: impl FnOnce(&mut Listed) -> T) -> Option<T> {
+        self.listed().get_mut(&fingerprint).map(act)
     }
 }
 
@@ -263,7 +295,7 @@ pub(crate) fn wish_now(state_dir: &Path, fingerprint: Fingerprint) -> Result<Opt
 /// The wishes of a state directory that cannot be read: the name of each, and the reason. Blocks.
 pub(crate) fn unread_now(state_dir: &Path) -> Vec<(Document, String)> {
     // A directory that cannot be read is reported on its own.
-    let names = disk::names_now(state_dir, "revocations").unwrap_or_default();
+    let names = disk::names_now(state_dir, REVOCATIONS).unwrap_or_default();
     let unread = names.into_iter().filter_map(|name| {
         let text = read_now(state_dir, &name).err()?;
         Some((Document::Revocation(name), text))
@@ -279,7 +311,7 @@ fn read_now(state_dir: &Path, name: &str) -> Result<Option<Wish>, String> {
 
 /// Reads a wish, and checks that it is about the certificate that its document's name says.
 fn parse(bytes: &[u8], name: &str) -> Result<Wish, String> {
-    let wish = Wish::parse(bytes)?;
+    let wish = Wish::parse(bytes).map_err(|error| error.to_string())?;
     match name_of(wish.fingerprint) == name {
         true => Ok(wish),
         false => Err("is not about what its name says".to_owned()),

@@ -148,28 +148,24 @@ fn secure(directory: &Path, metadata: &Metadata) -> Result<(), StateError> {
 
 /// The layout's number; `None` for a directory that is new.
 fn format(directory: &Path) -> Result<Option<u64>, StateError> {
-    match read_format(&directory.join(FORMAT_FILE)) {
-        Ok(None) => Err(StateError::new(
+    let no_number = |holds: &str| {
+        let remedy = "write 1 into it, if the rest was not touched";
+        StateError::new(
             directory,
-            "its file `format` holds more than a number: write 1 into it, if the rest was not touched",
-        )),
-        Ok(Some(text)) => text.trim().parse().map(Some).map_err(|_| {
-            StateError::new(
+            format_args!("its file `format` holds {holds}: {remedy}"),
+        )
+    };
+    match read_format(&directory.join(FORMAT_FILE)) {
+        Ok(None) => Err(no_number("more than a number")),
+        Ok(Some(text)) => text.trim().parse().map(Some).map_err(|_| no_number("no number")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match foreign(directory) {
+            Ok(None) => Ok(None),
+            Ok(Some(name)) => Err(StateError::new(
                 directory,
-                "its file `format` holds no number: write 1 into it, if the rest was not touched",
-            )
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let foreign =
-                foreign(directory).map_err(|error| StateError::io(directory, "cannot be read", &error))?;
-            match foreign {
-                None => Ok(None),
-                Some(name) => Err(StateError::new(
-                    directory,
-                    format_args!("holds what is not h2gate's ({name:?}): give it a directory of its own"),
-                )),
-            }
-        }
+                format_args!("holds what is not h2gate's ({name:?}): give it a directory of its own"),
+            )),
+            Err(error) => Err(StateError::io(directory, "cannot be read", &error)),
+        },
         Err(error) => Err(StateError::io(
             directory,
             "its file `format` cannot be read",

@@ -1,33 +1,41 @@
 //! Storage of documents that must outlive the process: a contract, and the local disk behind it.
 //!
 //! Every document is replaced as a whole: a reader sees the old one or the new one, also after a crash or a
-//! full disk in the middle of a write.
+//! full disk in the middle of a write. `document.rs` has the form of their contents.
 
 pub(crate) mod disk;
-mod writing;
+mod document;
 
+use std::any::Any;
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-pub(crate) use writing::Writing;
+pub(crate) use document::{DocumentError, LoadError, decode, decode_base64, encode, encode_base64};
 
 /// Limit for the wait at each call of the store.
 pub(crate) const STATE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// The folders whose documents are listed.
+pub(crate) const CERTIFICATES: &str = "certificates";
+pub(crate) const ORDERS: &str = "orders";
+pub(crate) const REVOCATIONS: &str = "revocations";
+
 /// A future behind a trait object.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// A guard that is dropped once a write has ended, however late.
+pub(crate) type Held = Option<Box<dyn Any + Send + Sync>>;
+
 /// Keeps documents.
 ///
-/// Each document is read and replaced as a whole. A reader sees the old content or the new one, also after a crash;
-/// of two writers at once, the last one wins whole. The store has no locks: a caller whose write depends on its read
-/// holds a [`Lease`](crate::lease::Lease) meanwhile if other processes may write, too. A call may hang with the disk:
-/// the caller limits its wait by [`STATE_DEADLINE`]. A call that is cancelled or given up may still take effect
-/// later, so the caller begins no second write beside it ([`Writing`]). Errors name the place, never the content.
+/// Each document is read and replaced as a whole. A reader sees the old content or the new one, also after a crash.
+/// Each call ends within [`STATE_DEADLINE`]. A call that was given up or cancelled may still take effect, and the
+/// next call for the same document waits for it: of two writes of this process, the later one stays. A caller whose
+/// write depends on its read holds a [`Lease`](crate::lease::Lease) meanwhile if other processes may write, too.
+/// Errors name the place, never the content.
 pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// The document, or `None` if it was never written or has been removed.
     fn read<'a>(
@@ -44,21 +52,20 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// Replaces the document. Once this is `Ok`, the document survives a crash of the machine. After an error the old
     /// one is there, byte for byte; or the new one, if only the last step failed, which makes it survive a crash.
     /// A cancelled write may still happen.
-    fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>>;
-
-    /// The names of the certificates that are kept. One whose name is too long for a file may be left out.
-    fn certificates(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
+    fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.write_holding(document, bytes, None)
     }
 
-    /// The names of the certificates of which an order is noted. One whose name is too long for a file may be left
-    /// out.
-    fn orders(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
+    /// Replaces the document as [`write`](Self::write) does. A write that goes on after it was given up keeps `held`.
+    fn write_holding<'a>(
+        &'a self,
+        document: &'a Document,
+        bytes: &'a [u8],
+        held: Held,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// The fingerprints that are to be revoked, or have been, in hex.
-    fn revocations(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+    /// The names of the documents in a folder. One whose name is too long for a file may be left out.
+    fn names(&self, _folder: &'static str) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 

@@ -58,6 +58,7 @@ pub(crate) fn start_with(
         let ledger = Arc::new(Ledger::new(
             state.clone(),
             Arc::clone(&options.now),
+            Arc::clone(&options.random),
             reporter.clone(),
         ));
         let issuers =

@@ -182,7 +182,7 @@ impl Client {
             }
         }
         note.records.clear();
-        Ok(note.write(&self.shared.shelf, certificate).await?)
+        Ok(note.write(&self.shared, certificate).await?)
     }
 }
 

@@ -10,12 +10,11 @@ use tokio::time::timeout;
 
 use super::account::{self, AccountSession};
 use super::claims::Claims;
-use super::kept::Shelf;
 use super::note::Note;
 use super::order::{OrderAttempt, OrderError, OrderFate, TRIED_AGAIN};
 use super::renewal_queue::RenewalQueues;
 use super::session::Session;
-use super::{Issued, Issuer, OrderPermit, Registrar, Request, RevocationReason, kept};
+use super::{Issued, Issuer, OrderPermit, Registrar, Request, RevocationReason};
 use crate::config::{AcmeSource, Ca, Challenge, DnsProvider};
 use crate::dns::{self, Lookup, TxtRecords};
 use crate::error::{IssueError, IssueFault};
@@ -23,7 +22,7 @@ use crate::event::{EventKind, Reporter};
 use crate::lease::Lease;
 use crate::schedule::RenewalInfo;
 use crate::state::State;
-use crate::store::{BoxFuture, StoreError};
+use crate::store::{BoxFuture, Store, StoreError};
 
 /// Time for one attempt, with all its waits but those for DNS records.
 const MAX_ATTEMPT: Duration = Duration::from_secs(20 * 60);
@@ -40,7 +39,7 @@ const MAX_DRAIN_WAIT: Duration = Duration::from_secs(60);
 /// State that the issuers of all certificates share. There is one in a process.
 pub(crate) struct Shared {
     pub(super) lease: Arc<dyn Lease>,
-    pub(super) shelf: Shelf,
+    pub(super) store: Arc<dyn Store>,
     pub(super) challenges: Challenges,
     pub(super) reporter: Reporter,
     orders: Arc<Semaphore>,
@@ -65,7 +64,7 @@ impl Shared {
         let max_orders = u32::try_from(max_orders.clamp(1, MAX_ORDERS)).unwrap_or(1);
         Arc::new(Self {
             lease: state.lease,
-            shelf: Shelf::new(state.store, reporter.clone()),
+            store: state.store,
             reporter,
             challenges,
             orders: Arc::new(Semaphore::new(max_orders as usize)),
@@ -176,7 +175,7 @@ impl Client {
     }
 
     pub(super) async fn note(&self, certificate: &str) -> Result<Option<Note>, StoreError> {
-        Note::read(&self.shared.shelf, certificate).await
+        Note::read(&self.shared, certificate).await
     }
 
     /// Removes the note of an order. A note with TXT records that could not be removed stays, without its order; the
@@ -187,12 +186,12 @@ impl Client {
         note: &mut Note,
     ) -> Result<Option<IssueError>, IssueError> {
         let left = self.remove_records(certificate, note).await.err();
-        let shelf = &self.shared.shelf;
+        let shared = &self.shared;
         if note.records.is_empty() {
-            Note::remove(shelf, certificate).await?;
+            Note::remove(shared, certificate).await?;
         } else {
             note.order = None;
-            note.write(shelf, certificate).await?;
+            note.write(shared, certificate).await?;
         }
         Ok(left)
     }
@@ -215,7 +214,8 @@ pub(crate) fn max_attempt(challenge: &Challenge, names: usize) -> Duration {
 
 impl From<StoreError> for IssueError {
     fn from(error: StoreError) -> Self {
-        kept::trouble(&error, None)
+        let remedy = "make room on the disk of `state_dir`, and let h2gate write to it";
+        Self::new(IssueFault::State, error.to_string(), remedy)
     }
 }
 

@@ -3,7 +3,8 @@
 use certstore::Name;
 use serde::{Deserialize, Serialize};
 
-use super::kept::{FORMAT, Secret, Shelf};
+use super::client::Shared;
+use super::kept::{self, FORMAT, Secret};
 use super::{Request, account};
 use crate::config::{Ca, KeyType};
 use crate::dns::TxtRecord;
@@ -74,16 +75,16 @@ impl Note {
         self.is_for(&Purpose::new(ca, &self.purpose.account_url, request))
     }
 
-    pub(super) async fn read(shelf: &Shelf, certificate: &str) -> Result<Option<Self>, StoreError> {
-        shelf.read(&document(certificate)).await
+    pub(super) async fn read(shared: &Shared, certificate: &str) -> Result<Option<Self>, StoreError> {
+        kept::read(shared, &document(certificate)).await
     }
 
-    pub(super) async fn write(&self, shelf: &Shelf, certificate: &str) -> Result<(), StoreError> {
-        shelf.write(&document(certificate), self).await
+    pub(super) async fn write(&self, shared: &Shared, certificate: &str) -> Result<(), StoreError> {
+        kept::write(shared, &document(certificate), self).await
     }
 
-    pub(super) async fn remove(shelf: &Shelf, certificate: &str) -> Result<(), StoreError> {
-        shelf.remove(&document(certificate)).await
+    pub(super) async fn remove(shared: &Shared, certificate: &str) -> Result<(), StoreError> {
+        kept::remove(shared, &document(certificate)).await
     }
 }
 

@@ -251,7 +251,7 @@ impl OrderAttempt<'_> {
     }
 
     pub(super) async fn write(&self, note: &Note) -> Result<(), StoreError> {
-        note.write(&self.client.shared.shelf, self.certificate()).await
+        note.write(&self.client.shared, self.certificate()).await
     }
 
     /// Counts a wait without progress. Some CAs lose orders half-way: after [`MAX_STUCK_WAITS`] waits the order makes room

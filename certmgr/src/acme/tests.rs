@@ -37,7 +37,7 @@ use crate::config::{
 use crate::dns::{TxtRecord, TxtRecords};
 use crate::error::{IssueError, IssueFault};
 use crate::state::State;
-use crate::store::{BoxFuture, Document, Store, StoreError};
+use crate::store::{BoxFuture, Document, Held, Store, StoreError};
 
 /// Time for which a test waits for an event. It is never reached if the code is correct.
 const DEADLINE: Duration = Duration::from_secs(60);

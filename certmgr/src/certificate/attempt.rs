@@ -12,11 +12,11 @@ use super::orders::Orders;
 use crate::acme::{Issued, OrderLimiter, OrderPermit};
 use crate::config::Ca;
 use crate::error::{IssueError, IssueFault};
-use crate::kept::{Unloaded, Version, load};
+use crate::kept::{Version, load};
 use crate::lease::Guard;
 use crate::ledger::{Attempt, NotNow, Noted, OrderKind, Wait, lease_of};
 use crate::schedule::MonotonicTime;
-use crate::store::{BoxFuture, Document, STATE_DEADLINE, StoreError};
+use crate::store::{BoxFuture, LoadError, STATE_DEADLINE, StoreError};
 
 /// Limit for a step of the ledger: it waits for other processes, reads and writes.
 const LEDGER_DEADLINE: Duration = STATE_DEADLINE.saturating_mul(3);
@@ -97,8 +97,7 @@ async fn round(orders: &Arc<Orders>, before: &RoundFacts) -> Result<RoundOutcome
     if record.last_issued.map(|last| last.at) != before.issued_at {
         return Ok(RoundOutcome::Busy);
     }
-    let document = Document::Certificate(name.to_owned());
-    match load(Arc::clone(&orders.state.store), &document).await {
+    match load(&*orders.state.store, name).await {
         Ok(Some((kept, _))) => {
             let newest = kept.versions.first().map(Version::fingerprint);
             if newest.is_some_and(|newest| !before.fingerprints.contains(&newest)) {
@@ -106,8 +105,8 @@ async fn round(orders: &Arc<Orders>, before: &RoundFacts) -> Result<RoundOutcome
             }
         }
         // A broken document is reported at the start, and does not prevent an order.
-        Ok(None) | Err(Unloaded::Broken(_)) => {}
-        Err(Unloaded::Unread { text, remedy }) => {
+        Ok(None) | Err(LoadError::Broken(_)) => {}
+        Err(LoadError::Unread { text, remedy }) => {
             let text = format!("nothing is ordered: {text}");
             return Err(IssueError::new(IssueFault::State, text, remedy));
         }

@@ -11,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 use super::keeping::prove_as_kept;
 use crate::config::{CertificateConfig, Source};
 use crate::error::{Error, Reason, RemoteFault};
-use crate::kept::{Kept, Unusable, Version, hex};
+use crate::kept::{Kept, Version, hex};
 use crate::revocations::{unread_now, wish_now};
 use crate::source::file;
 use crate::store::{Document, disk};
@@ -120,7 +120,7 @@ pub fn unread<'a>(state_dir: &Path, certificates: impl IntoIterator<Item = &'a s
             Ok(None) => Vec::new(),
             Ok(Some(bytes)) => match Kept::parse(&bytes) {
                 Ok((_, broken)) => broken,
-                Err(Unusable::Newer(text) | Unusable::Broken(text)) => vec![text],
+                Err(error) => vec![error.to_string()],
             },
             Err(error) => vec![format!("cannot be read: {error}")],
         };

@@ -1,24 +1,18 @@
 //! The versions kept on disk: read at the start, written at each promotion.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use certstore::{CertBundle, Fingerprint, Proved, Requirements, prove};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
 use super::Core;
 use super::orders::Orders;
 use crate::blocking;
 use crate::error::Reason;
 use crate::event::EventKind;
-use crate::kept::{Coverage, Unloaded, Version, load};
-use crate::lease::Guard;
+use crate::kept::{Coverage, Version, load};
 use crate::pair::Pair;
-use crate::state::State;
-use crate::store::{Document, STATE_DEADLINE, Stamp, Store, StoreError, Writing};
-
-/// Time between two attempts to acquire the lease that another process has for its write.
-const LEASE_PERIOD: Duration = Duration::from_millis(20);
+use crate::store::{CERTIFICATES, Document, LoadError, STATE_DEADLINE, Stamp, Store, StoreError};
 
 /// State of the document on disk, compared with [`Core::kept`].
 #[derive(Debug)]
@@ -31,7 +25,6 @@ pub(super) struct Keeping {
     /// A version in it does not serve, for another process was asking its CA to revoke it.
     pub(super) passed_over: bool,
     told: bool,
-    writing: Writing,
     /// Stamp of the document at the last look.
     pub(super) seen: Option<Stamp>,
     pub(super) looked_at: Instant,
@@ -48,7 +41,6 @@ impl Default for Keeping {
             unread: false,
             passed_over: false,
             told: false,
-            writing: Writing::default(),
             seen: None,
             looked_at: Instant::now(),
             other_is_first: false,
@@ -154,12 +146,13 @@ impl Core {
             return;
         }
         let Some(store) = self.store() else { return };
-        let Ok(Ok(names)) = timeout(STATE_DEADLINE, store.certificates()).await else {
+        let Ok(names) = store.names(CERTIFICATES).await else {
             return;
         };
         for name in names.into_iter().filter(|name| *name != self.config.name) {
-            let other = load(Arc::clone(&store), &Document::Certificate(name)).await;
-            let Ok(Some((other, _))) = other else { continue };
+            let Ok(Some((other, _))) = load(&*store, &name).await else {
+                continue;
+            };
             let now = (self.options.now)();
             let fits = |version: &Version| {
                 orders.wants(version)
@@ -179,23 +172,27 @@ impl Core {
     /// Takes in the document on disk. Broken parts are reported.
     async fn read_kept(&mut self) {
         let Some(store) = self.store() else { return };
-        let loaded = load(store, &self.document()).await;
-        let known = std::mem::replace(
-            &mut self.keeping.unread,
-            matches!(loaded, Err(Unloaded::Unread { .. })),
-        );
+        let loaded = load(&*store, &self.config.name).await;
+        let is_unread = matches!(loaded, Err(LoadError::Unread { .. }));
+        let was_unread = std::mem::replace(&mut self.keeping.unread, is_unread);
         match loaded {
             Ok(Some((kept, broken))) => {
                 for text in broken {
-                    self.tell_broken(text);
+                    self.tell_broken(format!(
+                        "of what `state_dir` keeps of it, {text}; the one before it is tried, and the next good pair \
+                         takes its place"
+                    ));
                 }
                 self.kept.absorb(kept);
             }
-            Err(Unloaded::Unread { .. }) if known => {}
-            Err(Unloaded::Unread { text, remedy }) => {
-                self.tell_broken(format!("{text}; it is left as it is and read again ({remedy})"))
+            Err(LoadError::Unread { .. }) if was_unread => {}
+            Err(LoadError::Unread { text, remedy }) => {
+                self.tell_broken(format!("{text}; it is left as it is and read again ({remedy})"));
             }
-            Err(Unloaded::Broken(text)) => self.tell_broken(text),
+            Err(LoadError::Broken(text)) => self.tell_broken(format!(
+                "{text}; it is not used, and the next good pair takes its place (if there is a backup of `state_dir`, \
+                 put the file back and start again)"
+            )),
             Ok(None) => {}
         }
     }
@@ -222,70 +219,61 @@ impl Core {
         let Some(state) = self.options.state.clone() else {
             return Ok(());
         };
+        let (store, name) = (&*state.store, self.config.name.clone());
         self.keeping.behind = true;
         if self.keeping.unread {
             self.read_kept().await;
         }
-        self.keeping.writing.settled(&self.config.name).await?;
-        let alone = alone(&state, &self.config.name).await?;
-        self.merge_kept(&state).await?;
+        // No host name, so no certificate's name by habit.
+        let lease = format!("/kept/{name}");
+        let lease = state.lease.acquire_within(&lease, STATE_DEADLINE).await?;
+        let lease = lease.ok_or_else(|| StoreError::hanging(&name))?;
+        match load(store, &name).await {
+            Ok(Some((disk, _))) => self.keeping.other_is_first |= self.kept.merge(disk),
+            // A broken document was reported at the start.
+            Ok(None) | Err(LoadError::Broken(_)) => {}
+            Err(LoadError::Unread { .. }) => {
+                self.keeping.unread = true;
+                return Err(StoreError::new(
+                    name,
+                    "what is kept of it cannot be read, and nothing is written over it unread",
+                ));
+            }
+        }
         self.remove_revoked();
-        let document = self.document();
         let bytes = self
             .kept
             .to_json()
-            .map_err(|error| StoreError::new(&self.config.name, error))?;
-        let write = async move {
-            let _alone = alone;
-            state.store.write(&document, &bytes).await
-        };
-        self.keeping.writing.run(&self.config.name, write).await?;
+            .map_err(|error| StoreError::new(name, error))?;
+        store
+            .write_holding(&self.document(), &bytes, Some(Box::new(lease)))
+            .await?;
         self.keeping.behind = false;
         self.kept.written();
         Ok(())
     }
 
-    async fn merge_kept(&mut self, state: &State) -> Result<(), StoreError> {
-        match load(Arc::clone(&state.store), &self.document()).await {
-            Ok(Some((disk, _))) => self.keeping.other_is_first |= self.kept.merge(disk),
-            // A broken document was reported at the start.
-            Ok(None) | Err(Unloaded::Broken(_)) => {}
-            Err(Unloaded::Unread { .. }) => {
-                self.keeping.unread = true;
-                return Err(StoreError::new(
-                    &self.config.name,
-                    "what is kept of it cannot be read, and nothing is written over it unread",
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// Notes the outcome of a write. True if the disk has everything.
     pub(super) fn note_keeping(&mut self, kept: Result<(), StoreError>) -> bool {
+        let is_kept = kept.is_ok();
         let Some(serving) = self.serving() else {
-            return kept.is_ok();
+            return is_kept;
         };
         let fingerprint = serving.fingerprint();
         match kept {
-            Ok(()) if self.keeping.told => {
-                self.keeping.told = false;
+            Ok(()) if std::mem::take(&mut self.keeping.told) => {
                 self.show_state();
                 self.publisher.report(EventKind::Kept { fingerprint });
-                true
             }
-            Ok(()) => true,
-            Err(error) => {
-                if !self.keeping.told {
-                    self.keeping.told = true;
-                    self.publisher.report(EventKind::KeepFailed {
-                        fingerprint,
-                        text: format!("{error} (free space in `state_dir`, or let h2gate write there)"),
-                    });
-                }
-                false
+            Err(error) if !std::mem::replace(&mut self.keeping.told, true) => {
+                self.publisher.report(EventKind::KeepFailed {
+                    fingerprint,
+                    text: format!("{error} (free space in `state_dir`, or let h2gate write there)"),
+                });
             }
+            Ok(()) | Err(_) => {}
         }
+        is_kept
     }
 
     fn tell_broken(&self, text: String) {
@@ -310,19 +298,4 @@ pub(super) fn prove_as_kept(pair: &Pair, alpn: Vec<Vec<Vec<u8>>>) -> Result<Prov
     let bundle = CertBundle::parse(&pair.chain, &pair.key)?;
     let born = bundle.not_before();
     Ok(prove(bundle, &requirements, born)?)
-}
-
-/// The right to read and replace the document. Another process has it for a moment only.
-async fn alone(state: &State, name: &str) -> Result<Guard, StoreError> {
-    // No host name, so no certificate's name by habit.
-    let lease = format!("/kept/{name}");
-    let held = timeout(STATE_DEADLINE, async {
-        loop {
-            if let Some(guard) = state.lease.try_acquire(&lease).await? {
-                return Ok(guard);
-            }
-            sleep(LEASE_PERIOD).await;
-        }
-    });
-    held.await.unwrap_or_else(|_| Err(StoreError::hanging(name)))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 
 use super::orders::{Ordering, Orders};
 use crate::acme::Issuer;
@@ -12,10 +12,7 @@ use crate::error::{IssueError, IssueFault};
 use crate::event::{EventKind, Reporter};
 use crate::lease::Guard;
 use crate::state::State;
-use crate::store::{STATE_DEADLINE, StoreError};
-
-/// Time between two looks whether an ended task has released its lease.
-const LOOK: Duration = Duration::from_millis(100);
+use crate::store::{ORDERS, STATE_DEADLINE};
 
 /// Limit for one attempt to clear: a DNS provider answers within minutes, or a command for each record.
 const LONGEST_CLEARING: Duration = Duration::from_secs(15 * 60);
@@ -31,9 +28,9 @@ const ATTEMPTS: [Duration; 3] = [
 /// cannot be used, which the next order reports.
 pub(super) async fn remove_records(orders: &Orders) -> Result<bool, IssueError> {
     let name = &orders.config.name;
-    match timeout(STATE_DEADLINE, orders.state.lease.try_acquire(name)).await {
-        Ok(Ok(Some(_lease))) => orders.issuer.clean_up(name).await.map(|()| true),
-        Ok(Ok(None) | Err(_)) | Err(_) => Ok(false),
+    match orders.state.lease.try_acquire(name).await {
+        Ok(Some(_lease)) => orders.issuer.clean_up(name).await.map(|()| true),
+        Ok(None) | Err(_) => Ok(false),
     }
 }
 
@@ -73,10 +70,8 @@ impl Leftover {
         reporter: &Reporter,
     ) -> Vec<Self> {
         let state = &ordering.state;
-        let Ok(Ok(names)) = timeout(STATE_DEADLINE, state.store.orders()).await else {
-            // Each order reports an error of the state.
-            return Vec::new();
-        };
+        // Each order reports an error of the state.
+        let names = state.store.names(ORDERS).await.unwrap_or_default();
         let issuers = issuers(ordering, sources);
         names
             .into_iter()
@@ -144,19 +139,15 @@ pub(crate) async fn clear(
 
 /// The lease, once an ended task has released it. `None`: another process has it.
 async fn acquire(state: &State, certificate: &str) -> Result<Option<Guard>, IssueError> {
-    let until = Instant::now() + STATE_DEADLINE;
-    loop {
-        let held = timeout_at(until, state.lease.try_acquire(certificate)).await;
-        match held.unwrap_or_else(|_| Err(StoreError::hanging(certificate))) {
-            Ok(None) if Instant::now() < until => sleep(LOOK).await,
-            Ok(held) => return Ok(held),
-            Err(error) => {
-                let text = format!("nobody can be kept from ordering it meanwhile: {error}");
-                let remedy = "let h2gate read and write in `state_dir`";
-                return Err(IssueError::new(IssueFault::State, text, remedy));
-            }
-        }
-    }
+    let acquired = state.lease.acquire_within(certificate, STATE_DEADLINE).await;
+    acquired.map_err(|error| {
+        let text = format!("nobody can be kept from ordering it meanwhile: {error}");
+        IssueError::new(
+            IssueFault::State,
+            text,
+            "let h2gate read and write in `state_dir`",
+        )
+    })
 }
 
 /// One issuer for each configured DNS provider. Route 53 comes first: it knows whether a record was there, and a

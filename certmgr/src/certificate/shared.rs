@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::{Fingerprint, Proved, Serving};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::Core;
 use crate::error::{Error, Reason};
 use crate::event::EventKind;
-use crate::kept::{Coverage, Unloaded, Version, load};
-use crate::store::STATE_DEADLINE;
+use crate::kept::{Coverage, Version, load};
+use crate::store::LoadError;
 
 /// Longest time between two looks at the kept document.
 pub(super) const LOOK: Duration = Duration::from_secs(60);
@@ -39,15 +39,14 @@ impl Core {
         let Some(store) = self.store().filter(|_| !self.keeping.unread) else {
             return;
         };
-        let document = self.document();
-        let Ok(Ok(stamp)) = timeout(STATE_DEADLINE, store.stamp(&document)).await else {
+        let Ok(stamp) = store.stamp(&self.document()).await else {
             return;
         };
         if stamp == self.keeping.seen {
             return;
         }
         // A write during this read is seen at the next look.
-        match load(store, &document).await {
+        match load(&*store, &self.config.name).await {
             Ok(Some((disk, _))) => {
                 self.keeping.seen = stamp;
                 self.keeping.other_is_first |= self.kept.merge(disk);
@@ -57,8 +56,8 @@ impl Core {
                 self.show_state();
             }
             // A broken document was reported at the start, or the next write reports it.
-            Ok(None) | Err(Unloaded::Broken(_)) => self.keeping.seen = stamp,
-            Err(Unloaded::Unread { .. }) => {}
+            Ok(None) | Err(LoadError::Broken(_)) => self.keeping.seen = stamp,
+            Err(LoadError::Unread { .. }) => {}
         }
     }
 

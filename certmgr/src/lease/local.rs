@@ -3,12 +3,12 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Guard, Lease, Standby};
 use crate::blocking;
-use crate::store::disk::file_name;
+use crate::store::disk::{call, file_name};
 use crate::store::{BoxFuture, StoreError};
 
 /// Directory of the lock files, in the state directory. They stay: removing one while another process is about
@@ -23,9 +23,9 @@ pub(crate) struct Local {
 
 /// An open lock file.
 #[derive(Debug)]
-struct Opened {
+struct StandbyFile {
     file: Arc<File>,
-    place: String,
+    place: PathBuf,
 }
 
 /// The part of a right that is taken.
@@ -45,14 +45,14 @@ impl Local {
         }
     }
 
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(file_name(name))
+    }
+
     async fn lock(&self, name: &str, how: Lock) -> Result<Option<Guard>, StoreError> {
-        let path = self.directory.join(file_name(name));
-        let place = path.display().to_string();
-        let ended = blocking::call_state(move || lock(&path, how)).await;
-        ended
-            .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
-            .map(|held| held.map(Guard::new))
-            .map_err(|error| StoreError::new(place, error))
+        let path = self.path(name);
+        let locked = call(&path.clone(), blocking::call_state(move || lock(&path, how))).await;
+        locked.map(|file| file.map(Guard::new))
     }
 }
 
@@ -67,35 +67,23 @@ impl Lease for Local {
 
     fn stand_by<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Standby>, StoreError>> {
         Box::pin(async move {
-            let path = self.directory.join(file_name(name));
-            let place = path.display().to_string();
-            match blocking::call_state(move || open_to_share(&path)).await {
-                Ok(Ok(file)) => Ok(Arc::new(Opened {
-                    file: Arc::new(file),
-                    place,
-                }) as Arc<dyn Standby>),
-                Ok(Err(error)) => Err(StoreError::new(place, error)),
-                Err(ended) => Err(StoreError::new(place, ended)),
-            }
+            let path = self.path(name);
+            let place = path.clone();
+            let file = call(&place, blocking::call_state(move || open_to_share(&path))).await?;
+            let file = Arc::new(file);
+            Ok(Arc::new(StandbyFile { file, place }) as Arc<dyn Standby>)
         })
     }
 }
 
-impl Standby for Opened {
+impl Standby for StandbyFile {
     fn hold(&self, hold: bool) -> BoxFuture<'_, Result<bool, StoreError>> {
         let file = Arc::clone(&self.file);
-        Box::pin(async move {
-            let done = blocking::call_state(move || match hold {
-                true => file.try_lock_shared(),
-                false => file.unlock().map_err(TryLockError::Error),
-            });
-            match done.await {
-                Ok(Ok(())) => Ok(hold),
-                Ok(Err(TryLockError::WouldBlock)) => Ok(false),
-                Ok(Err(TryLockError::Error(error))) => Err(StoreError::new(&self.place, error)),
-                Err(ended) => Err(StoreError::new(&self.place, ended)),
-            }
-        })
+        let work = move || match hold {
+            true => is_locked(file.try_lock_shared()),
+            false => file.unlock().map(|()| false),
+        };
+        Box::pin(call(&self.place, blocking::call_state(work)))
     }
 }
 
@@ -112,9 +100,14 @@ fn lock(path: &Path, how: Lock) -> io::Result<Option<File>> {
             (file, locked)
         }
     };
+    Ok(is_locked(locked)?.then_some(file))
+}
+
+/// `false`: another holder has a lock that excludes it.
+fn is_locked(locked: Result<(), TryLockError>) -> io::Result<bool> {
     match locked {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }

@@ -16,8 +16,10 @@ use super::{Order, OrderKind};
 use crate::config::{Ca, KeyType};
 use crate::error::IssueFault;
 use crate::schedule::{FailureStreak, Jitter, LastIssued, MonotonicTime, Now, OrderRecord};
+use crate::store::{DocumentError, decode};
 
 pub(crate) use stamps::Stamps;
+pub(super) use stamps::Times;
 
 /// The format that is written. A newer one is refused. Format 1 had another name for the CA, which is read as well.
 const FORMAT: u32 = 2;
@@ -153,22 +155,13 @@ impl From<String> for Class {
     }
 }
 
-/// A ledger that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unreadable {
-    #[error("it has format {0}, and this version knows formats up to {FORMAT}")]
-    Newer(u32),
-    #[error("it is broken: {0}")]
-    Broken(String),
-}
-
 /// The id of a noted attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Noted(u64);
 
 impl Hold {
-    fn until(self, stamps: &Stamps) -> MonotonicTime {
-        stamps.of(self.at).after(Duration::from_secs(self.seconds))
+    fn until(self, times: Times<'_>) -> MonotonicTime {
+        times.of(self.at).after(Duration::from_secs(self.seconds))
     }
 }
 
@@ -197,19 +190,11 @@ impl Book {
         }
     }
 
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
-        #[derive(Deserialize)]
-        struct Head {
-            format: u32,
-        }
-        let broken = |error: serde_json::Error| Unreadable::Broken(error.to_string());
-        let head: Head = serde_json::from_slice(bytes).map_err(broken)?;
-        if head.format > FORMAT {
-            return Err(Unreadable::Newer(head.format));
-        }
-        let mut book: Self = serde_json::from_slice(bytes).map_err(broken)?;
-        book.format = FORMAT;
-        Ok(book)
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        Ok(Self {
+            format: FORMAT,
+            ..decode(bytes, FORMAT)?
+        })
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -226,24 +211,19 @@ impl Book {
         stamps: &Stamps,
         now: Now,
     ) -> OrderRecord {
-        let names = names_of(domains);
-        let set = set_id(&names);
-        let standing = |ca: &Ca| self.standing(&set, key, &ca.directory);
-        let known = self
+        let (set, times) = (NameSet::of(domains), Times { stamps, now });
+        let standing = |ca: &Ca| self.standing(&set.id, key, &ca.directory);
+        let own = self
             .standings
             .iter()
-            .filter(|standing| standing.is_of(&set, key))
-            .filter_map(|standing| standing.issued);
+            .filter(|standing| standing.is_of(&set.id, key));
+        let known = own.filter_map(|standing| standing.issued);
         let lost = self.lost.map(|at| Issuance { at, not_before: None });
-        let last = known.chain(lost).max_by_key(|issued| stamps.of(issued.at));
-        let holds = cas
-            .iter()
-            .map(|ca| self.hold((&set, &names), key, &ca.directory, stamps))
-            .collect();
-        let failing = failing(cas.iter().map(standing), stamps);
-        let untried = cas
-            .iter()
-            .filter(|ca| failing.is_some() && standing(ca).is_none_or(|one| one.failing.is_none()));
+        let last = known.chain(lost).max_by_key(|issued| times.of(issued.at));
+        let holds = cas.iter().map(|ca| self.hold(&set, key, &ca.directory, times));
+        let failing = failing(cas.iter().map(standing), times);
+        let is_untried = |ca: &&Ca| standing(ca).is_none_or(|one| one.failing.is_none());
+        let untried = cas.iter().filter(|ca| failing.is_some() && is_untried(ca));
         let untried = untried.map(|ca| {
             let order = Order {
                 domains,
@@ -252,89 +232,71 @@ impl Book {
                 kind: OrderKind::New,
                 by_hand: false,
             };
-            let wait = self.leave(&order, (&set, &names), stamps, now).err();
+            let wait = self.check(&order, &set, times).err();
             now.monotonic.after(wait.map_or(Duration::ZERO, |wait| wait.wait))
         });
         OrderRecord {
             untried: untried.min(),
             last_issued: last.map(|issued| LastIssued {
-                at: stamps.of(issued.at),
+                at: times.of(issued.at),
                 not_before: issued.not_before.map(unix_time),
-                lately: self.issued_lately(&set, key, stamps, now),
+                lately: self.issued_lately(&set.id, key, times),
             }),
             failing,
-            holds,
+            holds: holds.collect(),
         }
     }
 
     /// Checks that no limit forbids this order.
     pub(crate) fn may_order(&self, order: &Order<'_>, stamps: &Stamps, now: Now) -> Result<(), Wait> {
-        let names = names_of(order.domains);
-        self.leave(order, (&set_id(&names), &names), stamps, now)
+        self.check(order, &NameSet::of(order.domains), Times { stamps, now })
     }
 
-    fn leave(
-        &self,
-        order: &Order<'_>,
-        (set, names): (&str, &[String]),
-        stamps: &Stamps,
-        now: Now,
-    ) -> Result<(), Wait> {
-        let hold = self.hold((set, names), order.key, &order.ca.directory, stamps);
-        if let Some(left) = hold.map(|until| until.0.saturating_sub(now.monotonic.0))
-            && !left.is_zero()
-        {
-            return Err(Wait::new(&order.ca.name, Limit::RetryAfter, left));
+    fn check(&self, order: &Order<'_>, set: &NameSet, times: Times<'_>) -> Result<(), Wait> {
+        let ca = order.ca;
+        let refused = |limit, wait| Err(Wait::new(&ca.name, limit, wait));
+        let hold = self.hold(set, order.key, &ca.directory, times);
+        if let Some(left) = hold.and_then(|until| times.left(until)) {
+            return refused(Limit::RetryAfter, left);
         }
-        if self.awaits_another((set, names), &order.ca.directory, stamps, now) {
-            return Err(Wait::new(&order.ca.name, Limit::RetryAfter, TURN));
+        if self.awaits_another(set, &ca.directory, times) {
+            return refused(Limit::RetryAfter, TURN);
         }
         if !order.by_hand
-            && let Some((limit, left)) = self.slowed_down(order, (set, names), stamps, now)
+            && let Some((limit, left)) = self.slowed_down(order, set, times)
         {
-            return Err(Wait::new(&order.ca.name, limit, left));
+            return refused(limit, left);
         }
-        limits::check(self, order, set, stamps, now)
+        limits::check(self, order, set, times)
     }
 
     /// Returns the limit for which an order is slowed down by our own choice: the CA would count it as a failure, or
     /// answer as it did the last time.
-    fn slowed_down(
-        &self,
-        order: &Order<'_>,
-        (set, names): (&str, &[String]),
-        stamps: &Stamps,
-        now: Now,
-    ) -> Option<(Limit, Duration)> {
+    fn slowed_down(&self, order: &Order<'_>, set: &NameSet, times: Times<'_>) -> Option<(Limit, Duration)> {
         let directory = &order.ca.directory;
-        let run = self
-            .standing(set, order.key, directory)
-            .and_then(|one| one.failing);
-        let paused = run
-            .filter(|run| run.class == Some(Class(IssueFault::Paused)))
-            .map(|run| {
-                let again = stamps.of(run.last).after(PAUSE);
-                (Limit::Paused, again.0.saturating_sub(now.monotonic.0))
-            });
-        let in_a_row = names.iter().filter_map(|name| {
+        let standing = self.standing(&set.id, order.key, directory);
+        let run = standing.and_then(|one| one.failing);
+        let paused = run.filter(|run| run.class == Some(Class(IssueFault::Paused)));
+        let paused =
+            paused.and_then(|run| Some((Limit::Paused, times.left(times.of(run.last).after(PAUSE))?)));
+        let in_a_row = set.names.iter().filter_map(|name| {
             limits::pause(directory)?;
             let one = self.in_a_row.get(&name_at(directory, name))?;
             let limit = Limit::InARow {
                 name: name.clone(),
                 failures: one.count,
             };
-            Some((limit, one.rest(stamps, now)?))
+            Some((limit, one.rest(times)?))
         });
-        let all = paused.into_iter().chain(in_a_row);
-        all.filter(|(_, left)| !left.is_zero())
-            .max_by_key(|(_, left)| *left)
+        paused.into_iter().chain(in_a_row).max_by_key(|(_, left)| *left)
     }
 
     /// Warning for people, once a name of the order is close to being paused.
     pub(crate) fn warning(&self, order: &Order<'_>) -> Option<String> {
         let directory = &order.ca.directory;
         let pause = limits::pause(directory)?;
-        names_of(order.domains)
+        let set = NameSet::of(order.domains);
+        set.names
             .iter()
             .find_map(|name| self.in_a_row.get(&name_at(directory, name))?.warning(name, pause))
     }
@@ -367,16 +329,10 @@ impl Book {
             .find(|one| one.is_of(set, key) && one.ca == ca)
     }
 
-    fn hold(
-        &self,
-        (set, names): (&str, &[String]),
-        key: KeyType,
-        ca: &str,
-        stamps: &Stamps,
-    ) -> Option<MonotonicTime> {
-        let own = self.standing(set, key, ca).and_then(|one| one.hold);
-        let shared = self.shared_holds(names, ca).map(|(_, hold)| hold);
-        own.into_iter().chain(shared).map(|hold| hold.until(stamps)).max()
+    fn hold(&self, set: &NameSet, key: KeyType, ca: &str, times: Times<'_>) -> Option<MonotonicTime> {
+        let own = self.standing(&set.id, key, ca).and_then(|one| one.hold);
+        let shared = self.shared_holds(&set.names, ca).map(|(_, hold)| hold);
+        own.into_iter().chain(shared).map(|hold| hold.until(times)).max()
     }
 
     /// Limits that are not on one name set alone, each with its domain; `None`: on the whole account.
@@ -398,29 +354,28 @@ impl Book {
 
     /// True if another order must be answered first: for some time after a hold orders go one at a time, so that one
     /// alone learns if the limit is met again.
-    fn awaits_another(&self, (set, names): (&str, &[String]), ca: &str, stamps: &Stamps, now: Now) -> bool {
-        self.shared_holds(names, ca)
-            .filter(|(_, hold)| now.monotonic < hold.until(stamps).after(CAUTION))
-            .any(|(domain, _)| {
-                self.orders.iter().any(|placed| {
-                    placed.ca == ca
-                        && placed.set != set
-                        && placed.is_under_way(stamps, now)
-                        && domain.is_none_or(|domain| {
-                            self.names(&placed.set).iter().any(|name| is_below(name, domain))
-                        })
-                })
+    fn awaits_another(&self, set: &NameSet, ca: &str, times: Times<'_>) -> bool {
+        let another = |domain: Option<&str>| {
+            self.orders.iter().any(|placed| {
+                let names = self.names(&placed.set);
+                placed.ca == ca
+                    && placed.set != set.id
+                    && placed.is_under_way(times)
+                    && domain.is_none_or(|domain| names.iter().any(|name| is_below(name, domain)))
             })
+        };
+        self.shared_holds(&set.names, ca)
+            .filter(|(_, hold)| times.left(hold.until(times).after(CAUTION)).is_some())
+            .any(|(domain, _)| another(domain))
     }
 
-    fn issued_lately(&self, set: &str, key: KeyType, stamps: &Stamps, now: Now) -> u32 {
-        let lately = self
-            .orders
-            .iter()
-            .filter(|placed| placed.is_of(set, key) && placed.was_issued())
-            .filter(|placed| now.monotonic < stamps.of(placed.at).after(LATELY))
-            .count();
-        u32::try_from(lately).unwrap_or(u32::MAX)
+    fn issued_lately(&self, set: &str, key: KeyType, times: Times<'_>) -> u32 {
+        let is_late = |placed: &&Placed| {
+            placed.is_of(set, key)
+                && placed.was_issued()
+                && times.left(times.of(placed.at).after(LATELY)).is_some()
+        };
+        u32::try_from(self.orders.iter().filter(is_late).count()).unwrap_or(u32::MAX)
     }
 
     /// Returns all noted instants.
@@ -452,17 +407,17 @@ impl Placed {
     }
 
     /// Latest instant at which the CA has counted the attempt, as far as is known.
-    pub(super) fn counted_at(&self, stamps: &Stamps, now: Now) -> MonotonicTime {
-        let at = stamps.of(self.at);
+    pub(super) fn counted_at(&self, times: Times<'_>) -> MonotonicTime {
+        let at = times.of(self.at);
         match self.outcome {
             Some(_) => at,
-            None => at.after(UNDER_WAY).min(now.monotonic),
+            None => at.after(UNDER_WAY).min(times.now.monotonic),
         }
     }
 
     /// True if the attempt may bring a certificate yet.
-    pub(super) fn is_under_way(&self, stamps: &Stamps, now: Now) -> bool {
-        self.outcome.is_none() && now.monotonic < stamps.of(self.at).after(UNDER_WAY)
+    pub(super) fn is_under_way(&self, times: Times<'_>) -> bool {
+        self.outcome.is_none() && times.left(times.of(self.at).after(UNDER_WAY)).is_some()
     }
 
     /// True if the CA may have seen an order, as far as is known: our own disk may have failed before it, or after.
@@ -495,21 +450,21 @@ impl Placed {
 /// CA is the number of rounds.
 fn failing<'a>(
     standings: impl Iterator<Item = Option<&'a Standing>>,
-    stamps: &Stamps,
+    times: Times<'_>,
 ) -> Option<FailureStreak> {
     let runs: Vec<(usize, Run)> = standings
         .enumerate()
         .filter_map(|(ca, standing)| Some((ca, standing?.failing?)))
         .collect();
-    let (_, last) = runs.iter().max_by_key(|(_, run)| stamps.of(run.last))?;
+    let (_, last) = runs.iter().max_by_key(|(_, run)| times.of(run.last))?;
     let unreachable = runs
         .iter()
         .find(|(_, run)| run.class == Some(Class(IssueFault::Unreachable)))
         .map(|(ca, _)| *ca);
     Some(FailureStreak {
         attempts: runs.iter().map(|(_, run)| run.attempts).max()?,
-        since: runs.iter().map(|(_, run)| stamps.of(run.since)).min()?,
-        last: stamps.of(last.last),
+        since: runs.iter().map(|(_, run)| times.of(run.since)).min()?,
+        last: times.of(last.last),
         class: last.class.map(|Class(fault)| fault),
         unreachable,
         // Each round asks all CAs: the first one that is back may issue.
@@ -525,16 +480,26 @@ fn is_zero(seconds: &u64) -> bool {
 
 /// The lease under which a name set with a key type is ordered, for any certificate. It is no host name.
 pub(crate) fn lease_of(domains: &[Name], key: KeyType) -> String {
-    format!("/names/{}/{}", set_id(&names_of(domains)), key.name())
+    format!("/names/{}/{}", NameSet::of(domains).id, key.name())
 }
 
-/// Returns the names of a set: sorted, without duplicates, in lower case.
-fn names_of(domains: &[Name]) -> Vec<String> {
-    let names: BTreeSet<_> = domains
-        .iter()
-        .map(|name| name.to_string().to_ascii_lowercase())
-        .collect();
-    names.into_iter().collect()
+/// The names of an order: sorted, without duplicates, in lower case.
+pub(super) struct NameSet {
+    pub(super) id: String,
+    pub(super) names: Vec<String>,
+}
+
+impl NameSet {
+    fn of(domains: &[Name]) -> Self {
+        let names = domains.iter().map(|name| name.to_string().to_ascii_lowercase());
+        let names: Vec<String> = names.collect::<BTreeSet<_>>().into_iter().collect();
+        let digest = digest::digest(&digest::SHA256, names.join(",").as_bytes());
+        let id = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}"));
+        Self {
+            id: id.collect(),
+            names,
+        }
+    }
 }
 
 /// Key of the hold on all names below a domain. No URL of a directory has a space.
@@ -550,16 +515,6 @@ fn name_at(ca: &str, name: &str) -> String {
 fn is_below(name: &str, domain: &str) -> bool {
     let above = name.strip_suffix(domain);
     above.is_some_and(|labels| labels.is_empty() || labels.ends_with('.'))
-}
-
-fn set_id(names: &[String]) -> String {
-    let digest = digest::digest(&digest::SHA256, names.join(",").as_bytes());
-    digest
-        .as_ref()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 fn unix_time(seconds: u64) -> UnixTime {

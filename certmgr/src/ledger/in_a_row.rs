@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::book::Stamps;
-use crate::schedule::{MonotonicTime, Now};
+use super::book::Times;
 
 /// Number of failures after which a name is slowed down.
 const FREELY: u32 = 200;
@@ -45,15 +44,14 @@ impl InARow {
     }
 
     /// Time until the name may be tried once more; `None`: now.
-    pub(super) fn rest(&self, stamps: &Stamps, now: Now) -> Option<Duration> {
+    pub(super) fn rest(&self, times: Times<'_>) -> Option<Duration> {
         let beyond = self
             .count
             .saturating_add(1)
             .checked_sub(FREELY)
             .filter(|beyond| *beyond > 0)?;
-        let in_line = stamps.of(self.since).after(APART.saturating_mul(beyond));
-        let MonotonicTime(at) = in_line.min(stamps.of(self.last).after(LONGEST_REST));
-        at.checked_sub(now.monotonic.0).filter(|rest| !rest.is_zero())
+        let in_line = times.of(self.since).after(APART.saturating_mul(beyond));
+        times.left(in_line.min(times.of(self.last).after(LONGEST_REST)))
     }
 
     /// Warning for people, once the name is close to the pause of the CA.

@@ -10,11 +10,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Order;
-use super::book::{Book, Kind, Placed, Stamps};
+use super::book::{Book, Kind, NameSet, Placed, Stamps, Times};
 use crate::config::Ca;
 use crate::schedule::{MonotonicTime, Now};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
+const THREE_HOURS: Duration = Duration::from_secs(3 * 60 * 60);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The things that a CA counts.
@@ -70,30 +71,20 @@ const NOT_RENEWING: &[Kind] = &[Kind::Resumed, Kind::Replacing, Kind::Renewal];
 
 /// Let's Encrypt: <https://letsencrypt.org/docs/rate-limits/>
 const LETS_ENCRYPT: &[Published] = &[
-    published(
-        Counted::Orders,
-        300,
-        Duration::from_secs(3 * 60 * 60),
-        NOT_RENEWING,
-    ),
+    published(Counted::Orders, 300, THREE_HOURS, NOT_RENEWING),
     published(Counted::RegisteredDomain, 50, WEEK, NOT_RENEWING),
     published(Counted::SameNames, 5, WEEK, NOT_REPLACING),
     published(Counted::FailedValidations, 5, HOUR, &[]),
-    published(Counted::Accounts, 10, Duration::from_secs(3 * 60 * 60), &[]),
+    published(Counted::Accounts, 10, THREE_HOURS, &[]),
 ];
 
 /// Let's Encrypt, staging: <https://letsencrypt.org/docs/staging-environment/>
 const LETS_ENCRYPT_STAGING: &[Published] = &[
-    published(
-        Counted::Orders,
-        1_500,
-        Duration::from_secs(3 * 60 * 60),
-        NOT_RENEWING,
-    ),
+    published(Counted::Orders, 1_500, THREE_HOURS, NOT_RENEWING),
     published(Counted::RegisteredDomain, 30_000, WEEK, NOT_RENEWING),
     published(Counted::SameNames, 30_000, WEEK, NOT_REPLACING),
     published(Counted::FailedValidations, 200, HOUR, &[]),
-    published(Counted::Accounts, 50, Duration::from_secs(3 * 60 * 60), &[]),
+    published(Counted::Accounts, 50, THREE_HOURS, &[]),
 ];
 
 /// Google: the default quota of a project. <https://cloud.google.com/certificate-manager/docs/quotas>
@@ -173,50 +164,37 @@ impl Wait {
             wait,
         }
     }
+
+    fn published(ca: &Ca, limit: &Published, subject: Option<String>, wait: Duration) -> Self {
+        let limit = *limit;
+        Self::new(&ca.name, Limit::Published { limit, subject }, wait)
+    }
 }
 
 /// Checks that one more order stays within all limits; the error is the longest of the waits.
-pub(super) fn check(
-    book: &Book,
-    order: &Order<'_>,
-    set: &str,
-    stamps: &Stamps,
-    now: Now,
-) -> Result<(), Wait> {
-    let kind = book.kind(order, set);
-    let names: Vec<String> = order.domains.iter().map(ToString::to_string).collect();
+pub(super) fn check(book: &Book, order: &Order<'_>, set: &NameSet, times: Times<'_>) -> Result<(), Wait> {
+    let kind = book.kind(order, &set.id);
     // The caller has the lease of these names: an order of theirs without an outcome has died, and goes on as this
     // order.
-    let is_over = |placed: &Placed| placed.outcome.is_none() && placed.is_of(set, order.key);
+    let is_over = |placed: &Placed| placed.outcome.is_none() && placed.is_of(&set.id, order.key);
     let mut longest: Option<Wait> = None;
     for limit in of(&order.ca.directory) {
         if limit.exempt.contains(&kind) {
             continue;
         }
-        for subject in limit.subjects(&names) {
+        for subject in limit.subjects(&set.names) {
             let counts = |placed: &&Placed| {
                 placed.ca == order.ca.directory
                     && !(is_over(placed) && limit.counted != Counted::Orders)
-                    && limit.counts(placed, stamps, now)
-                    && limit.concerns(placed, set, subject.as_deref(), book)
+                    && limit.counts(placed, times)
+                    && limit.concerns(placed, &set.id, subject.as_deref(), book)
             };
-            let taken = book
-                .orders()
-                .iter()
-                .filter(counts)
-                .map(|placed| placed.counted_at(stamps, now));
-            let Some(wait) = until_free(taken.collect(), limit, now) else {
-                continue;
-            };
-            if longest.as_ref().is_none_or(|longest| longest.wait < wait) {
-                longest = Some(Wait {
-                    ca: order.ca.name.clone(),
-                    limit: Limit::Published {
-                        limit: *limit,
-                        subject,
-                    },
-                    wait,
-                });
+            let taken = book.orders().iter().filter(counts);
+            let taken = taken.map(|placed| placed.counted_at(times)).collect();
+            let wait = until_free(taken, limit, times.now);
+            let longer = wait.filter(|wait| longest.as_ref().is_none_or(|longest| longest.wait < *wait));
+            if let Some(wait) = longer {
+                longest = Some(Wait::published(order.ca, limit, subject, wait));
             }
         }
     }
@@ -229,16 +207,8 @@ pub(super) fn check_accounts(ca: &Ca, made: Vec<MonotonicTime>, now: Now) -> Res
     let Some(limit) = of(&ca.directory).iter().find(is_it) else {
         return Ok(());
     };
-    match until_free(made, limit, now) {
-        Some(wait) => {
-            let limit = Limit::Published {
-                limit: *limit,
-                subject: None,
-            };
-            Err(Wait::new(&ca.name, limit, wait))
-        }
-        None => Ok(()),
-    }
+    let wait = until_free(made, limit, now);
+    wait.map_or(Ok(()), |wait| Err(Wait::published(ca, limit, None, wait)))
 }
 
 /// Largest use of a limit at one instant.
@@ -257,13 +227,13 @@ pub(crate) fn peaks(book: &Book, directory: &str, stamps: &Stamps, now: Now) -> 
     of(directory)
         .iter()
         .filter(|limit| !matches!(limit.counted, Counted::FailedValidations | Counted::Accounts))
-        .map(|limit| peak(book, directory, limit, stamps, now))
+        .map(|limit| peak(book, directory, limit, Times { stamps, now }))
         .collect()
 }
 
-fn peak(book: &Book, directory: &str, limit: &Published, stamps: &Stamps, now: Now) -> Peak {
+fn peak(book: &Book, directory: &str, limit: &Published, times: Times<'_>) -> Peak {
     let mut taken: BTreeMap<Option<String>, Vec<MonotonicTime>> = BTreeMap::new();
-    let counted = |placed: &&Placed| placed.ca == directory && limit.counts(placed, stamps, now);
+    let counted = |placed: &&Placed| placed.ca == directory && limit.counts(placed, times);
     for placed in book.orders().iter().filter(counted) {
         let names = book.names(&placed.set);
         let subjects = match limit.counted {
@@ -271,28 +241,27 @@ fn peak(book: &Book, directory: &str, limit: &Published, stamps: &Stamps, now: N
             _ => limit.subjects(names),
         };
         for subject in subjects {
-            let at = placed.counted_at(stamps, now);
-            taken.entry(subject).or_default().push(at);
+            taken.entry(subject).or_default().push(placed.counted_at(times));
         }
     }
-    let nothing = Peak {
+    let mut peak = Peak {
         limit: *limit,
         subject: None,
         count: 0,
         at: None,
     };
-    taken.into_iter().fold(nothing, |most, (subject, times)| {
-        let (count, at) = limit.most_used(times);
-        if count <= most.count {
-            return most;
+    for (subject, instants) in taken {
+        let (count, at) = limit.most_used(instants);
+        if count > peak.count {
+            peak = Peak {
+                limit: *limit,
+                subject,
+                count,
+                at,
+            };
         }
-        Peak {
-            subject,
-            count,
-            at,
-            ..most
-        }
-    })
+    }
+    peak
 }
 
 /// Time until one more is allowed after these; `None`: it is allowed now.
@@ -374,15 +343,15 @@ impl Published {
         subjects
     }
 
-    pub(super) fn counts(&self, placed: &Placed, stamps: &Stamps, now: Now) -> bool {
+    pub(super) fn counts(&self, placed: &Placed, times: Times<'_>) -> bool {
         match self.counted {
             Counted::Orders => !self.exempt.contains(&placed.kind) && placed.was_placed(),
             // An order that went on after a failure was counted nowhere else.
             Counted::RegisteredDomain | Counted::SameNames => {
-                (placed.was_issued() || placed.is_under_way(stamps, now))
+                (placed.was_issued() || placed.is_under_way(times))
                     && (placed.kind == Kind::Resumed || !self.exempt.contains(&placed.kind))
             }
-            Counted::FailedValidations => placed.was_validated_in_vain() || placed.is_under_way(stamps, now),
+            Counted::FailedValidations => placed.was_validated_in_vain() || placed.is_under_way(times),
             Counted::Accounts => false,
         }
     }

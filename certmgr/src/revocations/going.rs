@@ -7,14 +7,14 @@ use certstore::UnixTime;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::holding::{Configured, Holding};
+use super::holding::Configured;
 use super::wish::{Said, Wish};
-use super::{LOOK, Revocations, document, name_of};
+use super::{LOOK, Listed, Revocations, document, name_of};
 use crate::config::AcmeSource;
 use crate::error::{Error, IssueError, IssueFault, Reason};
 use crate::event::EventKind;
 use crate::schedule::later;
-use crate::store::{STATE_DEADLINE, StoreError};
+use crate::store::StoreError;
 
 /// Number of CAs that are asked at once.
 const MAX_AT_ONCE: usize = 4;
@@ -27,37 +27,10 @@ const LONGEST_REST: Duration = Duration::from_secs(3600);
 /// may be wrong.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Progress of a wish in this process.
-#[derive(Debug)]
-pub(super) struct Going {
-    pub(super) holding: Holding,
-    /// Earliest instant of the next attempt.
-    pub(super) not_before: Option<Instant>,
-    pub(super) next_at: Option<UnixTime>,
-    pub(super) message: Option<String>,
-    /// Instant since which the certificate is past its end, by the wall clock.
-    over_since: Option<Instant>,
-    rest: Duration,
-    told: Option<IssueFault>,
-}
-
-impl Going {
-    pub(super) fn new(holding: Holding) -> Self {
-        Self {
-            holding,
-            not_before: None,
-            next_at: None,
-            message: None,
-            over_since: None,
-            rest: Duration::ZERO,
-            told: None,
-        }
-    }
-
+impl Listed {
     /// Forgets our own wait: the CA has answered another process since this one asked it.
     pub(super) fn said_since(&mut self) {
-        (self.not_before, self.next_at, self.message) = (None, None, None);
-        self.holding.is_free();
+        (self.not_before, self.next_at, self.message, self.obstacle) = (None, None, None, None);
     }
 
     pub(super) fn rest_for(&mut self, rest: Duration, now: UnixTime) {
@@ -111,7 +84,7 @@ impl Revocations {
     fn rest(&self) -> Duration {
         let now = Instant::now();
         let listed = self.listed();
-        let waits = listed.values().filter_map(|one| one.going.not_before);
+        let waits = listed.values().filter_map(|one| one.not_before);
         waits
             .map(|at| at.saturating_duration_since(now))
             .filter(|wait| !wait.is_zero())
@@ -155,34 +128,29 @@ impl Revocations {
     /// True if the certificate has been past its end for a day. One look at a wall clock that is ahead
     /// destroys nothing: the monotonic clock measures the day.
     fn is_long_over(&self, wish: &Wish, is_over: bool) -> bool {
-        let mut listed = self.listed();
-        let Some(known) = listed.get_mut(&wish.fingerprint) else {
-            return false;
-        };
-        let going = &mut known.going;
-        if !is_over {
-            going.over_since = None;
-            return false;
-        }
-        going.next_at = None;
-        going.over_since.get_or_insert_with(Instant::now).elapsed() >= DAY
+        let is_long_over = self.with(wish.fingerprint, |known| {
+            if !is_over {
+                known.over_since = None;
+                return false;
+            }
+            known.next_at = None;
+            known.over_since.get_or_insert_with(Instant::now).elapsed() >= DAY
+        });
+        is_long_over == Some(true)
     }
 
     /// True if the CA may be asked. Its answer is on disk, so a restart asks no sooner; a clock that was set back does
     /// not delay it.
     fn is_due(&self, wish: &Wish, now: UnixTime) -> bool {
-        let mut listed = self.listed();
-        let Some(known) = listed.get_mut(&wish.fingerprint) else {
-            return false;
-        };
-        if let (None, Some(said)) = (known.going.not_before, &wish.said) {
-            let since = now.as_secs().checked_sub(said.at.as_secs());
-            let rest = since.map_or(Duration::ZERO, |since| {
-                said.wait.saturating_sub(Duration::from_secs(since))
-            });
-            known.going.rest_for(rest, now);
-        }
-        known.going.not_before.is_none_or(|at| Instant::now() >= at)
+        let is_due = self.with(wish.fingerprint, |known| {
+            if let (None, Some(said)) = (known.not_before, &wish.said) {
+                let since = now.as_secs().checked_sub(said.at);
+                let rest = since.map_or(0, |since| said.wait.saturating_sub(since));
+                known.rest_for(Duration::from_secs(rest), now);
+            }
+            known.not_before.is_none_or(|at| Instant::now() >= at)
+        });
+        is_due == Some(true)
     }
 
     async fn revoked(&self, wish: Wish) {
@@ -208,9 +176,7 @@ impl Revocations {
     async fn note(&self, wish: &Wish) -> Result<(), StoreError> {
         let _disk = self.disk.lock().await;
         self.write(wish).await?;
-        if let Some(known) = self.listed().get_mut(&wish.fingerprint) {
-            known.wish = wish.clone();
-        }
+        self.with(wish.fingerprint, |known| known.wish = wish.clone());
         Ok(())
     }
 
@@ -220,36 +186,28 @@ impl Revocations {
         let text = format!("{error} ({})", error.remedy);
         if let Some(wait) = is_refusal.then_some(DAY).or_else(|| error.limit()) {
             let said = Some(Said {
-                at: now,
+                at: now.as_secs(),
                 text: text.clone(),
-                wait,
+                wait: wait.as_secs(),
                 is_refusal,
             });
             let wish = Wish { said, ..wish.clone() };
             // Without the note, the CA is only asked again sooner, after a restart.
-            let _disk = self.disk.lock().await;
-            let _ = self.write(&wish).await;
-            if let Some(known) = self.listed().get_mut(&wish.fingerprint) {
-                known.wish = wish;
-            }
+            let _ = self.note(&wish).await;
+            self.with(wish.fingerprint, |known| known.wish = wish);
         }
-        let is_news = {
-            let mut listed = self.listed();
-            let Some(known) = listed.get_mut(&wish.fingerprint) else {
-                return;
-            };
-            let going = &mut known.going;
-            going.rest = (going.rest * 2).clamp(FIRST_REST, LONGEST_REST);
+        let is_news = self.with(wish.fingerprint, |known| {
+            known.rest = (known.rest * 2).clamp(FIRST_REST, LONGEST_REST);
             let hint = error.hint().unwrap_or_default().min(LONGEST_REST);
             let rest = match error.class {
                 IssueFault::Refused => DAY,
-                _ => going.rest.max(hint).max(error.limit().unwrap_or_default()),
+                _ => known.rest.max(hint).max(error.limit().unwrap_or_default()),
             };
-            going.rest_for(rest, now);
-            going.message = Some(text);
-            going.told.replace(error.class) != Some(error.class)
-        };
-        if is_news {
+            known.rest_for(rest, now);
+            known.message = Some(text);
+            known.told.replace(error.class) != Some(error.class)
+        });
+        if is_news == Some(true) {
             let failed = EventKind::RevocationFailed {
                 fingerprint: wish.fingerprint,
                 error: Error {
@@ -264,12 +222,13 @@ impl Revocations {
     /// Ends a wish whose certificate has expired: no client accepts it any more, and its CA no longer lists it.
     async fn end(&self, wish: &Wish) {
         let _disk = self.disk.lock().await;
-        let removed = timeout(
-            STATE_DEADLINE,
-            self.state.store.remove(&document(wish.fingerprint)),
-        )
-        .await;
-        if !matches!(removed, Ok(Ok(()))) {
+        if self
+            .state
+            .store
+            .remove(&document(wish.fingerprint))
+            .await
+            .is_err()
+        {
             // The next look tries again.
             return;
         }
@@ -285,11 +244,7 @@ impl Revocations {
 }
 
 fn fault(error: &StoreError) -> IssueError {
-    IssueError {
-        class: IssueFault::State,
-        ca: String::new(),
-        text: format!("what becomes of it cannot be noted: {error}"),
-        remedy: "free space in `state_dir`, or let h2gate read and write there".to_owned(),
-        retry_after: None,
-    }
+    let text = format!("what becomes of it cannot be noted: {error}");
+    let remedy = "free space in `state_dir`, or let h2gate read and write there";
+    IssueError::new(IssueFault::State, text, remedy)
 }

@@ -2,17 +2,15 @@
 //! the CA is asked by a process that has seen its replacement serve, or else by one that could acquire the whole right.
 //! A crash returns shares.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::{Fingerprint, Name};
-use tokio::time::{Instant, sleep, timeout};
 
 use super::wish::Wish;
 use super::{LOOK, Listed, Revocations, name_of};
 use crate::config::Ca;
 use crate::kept::{comes_first, is_replaced};
-use crate::lease::{Guard, Standby};
+use crate::lease::Guard;
 use crate::store::{STATE_DEADLINE, StoreError};
 
 /// Time after which every process has seen a wish, and has its share in its serving certificate.
@@ -25,9 +23,6 @@ const PROCESSES: &str = "/revoke/processes";
 /// other.
 const COUNTING: &str = "/revoke/counting";
 
-/// Time between two attempts at a share that another process holds for a moment.
-pub(super) const SHARE_PERIOD: Duration = Duration::from_millis(20);
-
 /// Access to the present configuration.
 pub(crate) trait Configured: Send + Sync {
     /// The CA of which this is true.
@@ -35,17 +30,6 @@ pub(crate) trait Configured: Send + Sync {
 
     /// The domains of the certificate of this name.
     fn domains(&self, certificate: &str) -> Option<Vec<Name>>;
-}
-
-/// Knowledge of this process about the processes that serve a certificate.
-#[derive(Debug)]
-pub(super) struct Holding {
-    known_since: Instant,
-    /// The certificate serves here, or would again after a restart.
-    share: Option<Share>,
-    /// The certificate served here, and another one with all its names has taken its place, on disk too.
-    is_replaced: bool,
-    obstacle: Option<Obstacle>,
 }
 
 /// A share in a certificate that serves here.
@@ -57,7 +41,7 @@ pub(super) struct Share {
 
 /// Reason why the CA was not asked at the last attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Obstacle {
+pub(super) enum Obstacle {
     /// Another process serves it, or would after a restart.
     Elsewhere,
     /// Another process may serve it without having seen the wish.
@@ -82,31 +66,9 @@ pub(super) struct Right {
     _whole: Option<Guard>,
 }
 
-impl Holding {
-    pub(super) fn new(share: Option<Share>) -> Self {
-        Self {
-            known_since: Instant::now(),
-            share,
-            is_replaced: false,
-            obstacle: None,
-        }
-    }
-
+impl Listed {
     fn is_now(&mut self, share: Option<Share>, is_replaced: bool) {
         (self.share, self.is_replaced, self.obstacle) = (share, is_replaced, None);
-    }
-
-    /// Notes that another process has asked the CA.
-    pub(super) fn is_free(&mut self) {
-        self.obstacle = None;
-    }
-
-    pub(super) fn is_held(&self) -> bool {
-        self.share.is_some()
-    }
-
-    pub(super) fn is_elsewhere(&self) -> bool {
-        self.obstacle == Some(Obstacle::Elsewhere)
     }
 
     /// The reason why the CA is not asked yet, in words for a person.
@@ -136,7 +98,7 @@ impl Revocations {
         let known: Vec<(Wish, Option<Vec<Name>>)> = self
             .listed()
             .values()
-            .map(|one| (one.wish.clone(), one.going.holding.share.as_ref().map(names_of)))
+            .map(|one| (one.wish.clone(), one.share.as_ref().map(names_of)))
             .collect();
         let mut untaken = None;
         for (wish, held) in known {
@@ -156,10 +118,8 @@ impl Revocations {
             };
             // It may have begun to serve again meanwhile.
             let is_let_go = share.is_none() && (wish.revoked_at.is_some() || !self.serves(fingerprint));
-            if (share.is_some() || is_let_go)
-                && let Some(known) = self.listed().get_mut(&fingerprint)
-            {
-                known.going.holding.is_now(share, is_replaced);
+            if share.is_some() || is_let_go {
+                self.with(fingerprint, |known| known.is_now(share, is_replaced));
             }
         }
         self.show_sight(untaken).await;
@@ -170,7 +130,7 @@ impl Revocations {
         if !self.is_wanted(fingerprint) {
             return Some(Leave::default());
         }
-        let share = match self.try_share(&whole(fingerprint)).await {
+        let share = match self.state.lease.try_share(&whole(fingerprint)).await {
             Ok(Some(lease)) => Some(Share {
                 _lease: lease,
                 names: names.to_vec(),
@@ -188,27 +148,19 @@ impl Revocations {
 
     /// Notes that a certificate serves for which there was leave.
     pub(crate) fn serves_now(&self, fingerprint: Fingerprint, Leave { share }: Leave) {
-        if share.is_some()
-            && let Some(known) = self.listed().get_mut(&fingerprint)
-        {
-            known.going.holding.is_now(share, false);
+        if share.is_some() {
+            self.with(fingerprint, |known| known.is_now(share, false));
         }
     }
 
-    /// The share in a certificate that serves here, before any other process knows of the wish.
-    pub(super) async fn first_share(&self, fingerprint: Fingerprint) -> Holding {
-        // A share that could not be taken is tried again as soon as the wish is listed.
-        Holding::new(self.share_of(fingerprint).await.unwrap_or_default())
-    }
-
     /// `None`: the certificate does not serve here, or another process has the whole right.
-    async fn share_of(&self, fingerprint: Fingerprint) -> Result<Option<Share>, StoreError> {
+    pub(super) async fn share_of(&self, fingerprint: Fingerprint) -> Result<Option<Share>, StoreError> {
         let serving = self.reader.list().into_iter().filter_map(|status| status.serving);
         let mut of_it = serving.filter(|serving| serving.fingerprint() == fingerprint);
         let Some(names) = of_it.next().map(|serving| serving.bundle().names().to_vec()) else {
             return Ok(None);
         };
-        let lease = self.try_share(&whole(fingerprint)).await?;
+        let lease = self.state.lease.try_share(&whole(fingerprint)).await?;
         Ok(lease.map(|lease| Share { _lease: lease, names }))
     }
 
@@ -239,22 +191,13 @@ impl Revocations {
     /// before any of its certificates serves.
     pub(super) async fn be_counted(&self) {
         let mut counted = self.counted.lock().await;
-        let until = Instant::now() + STATE_DEADLINE;
-        while counted.is_none() && Instant::now() < until {
-            *counted = self.counted_anew().await;
-            if counted.is_none() {
-                // Another process is counting.
-                sleep(SHARE_PERIOD).await;
-            }
+        if counted.is_none()
+            && let Ok(here) = self.state.lease.stand_by(PROCESSES).await
+            // Another process may be counting.
+            && let Ok(true) = here.take_within(STATE_DEADLINE).await
+        {
+            *counted = Some(here);
         }
-    }
-
-    async fn counted_anew(&self) -> Option<Arc<dyn Standby>> {
-        let here = in_time(PROCESSES, self.state.lease.stand_by(PROCESSES))
-            .await
-            .ok()?;
-        let is_held = in_time(PROCESSES, here.hold(true)).await.ok()?;
-        is_held.then_some(here)
     }
 
     /// True if this is the only process that works on the list.
@@ -263,12 +206,13 @@ impl Revocations {
         let Some(here) = &*counted else {
             return Ok(false);
         };
-        let Some(_counting) = self.acquire(COUNTING).await? else {
+        let Some(_counting) = self.state.lease.try_acquire(COUNTING).await? else {
             return Ok(false);
         };
-        in_time(PROCESSES, here.hold(false)).await?;
-        let is_alone = self.acquire(PROCESSES).await.map(|all| all.is_some());
-        if !matches!(in_time(PROCESSES, here.hold(true)).await, Ok(true)) {
+        here.hold(false).await?;
+        let all = self.state.lease.try_acquire(PROCESSES).await;
+        let is_alone = all.map(|all| all.is_some());
+        if here.hold(true).await != Ok(true) {
             *counted = None;
         }
         is_alone
@@ -285,21 +229,21 @@ impl Revocations {
 
     /// True if the certificate serves here, or would again after a restart.
     pub(super) fn is_in_use(&self, fingerprint: Fingerprint) -> bool {
-        let is_held = |one: &Listed| one.going.holding.share.is_some();
-        self.listed().get(&fingerprint).is_some_and(is_held) || self.serves(fingerprint)
+        self.with(fingerprint, |known| known.share.is_some()) == Some(true) || self.serves(fingerprint)
     }
 
     /// The right to have it revoked. `None`: another process is asking the CA, or serves it, or may serve it without
     /// knowing of the wish.
     pub(super) async fn right(&self, fingerprint: Fingerprint) -> Result<Option<Right>, StoreError> {
-        let Some(to_tell) = self.acquire(&format!("/revoke/{}", name_of(fingerprint))).await? else {
+        let lease = &self.state.lease;
+        let to_tell = format!("/revoke/{}", name_of(fingerprint));
+        let Some(to_tell) = lease.try_acquire(&to_tell).await? else {
             self.note_obstacle(fingerprint, None);
             return Ok(None);
         };
         let mut whole_of_it = None;
-        let is_replaced = |one: &Listed| one.going.holding.is_replaced;
-        if !self.listed().get(&fingerprint).is_some_and(is_replaced) {
-            whole_of_it = self.acquire(&whole(fingerprint)).await?;
+        if self.with(fingerprint, |known| known.is_replaced) != Some(true) {
+            whole_of_it = lease.try_acquire(&whole(fingerprint)).await?;
             let obstacle = match &whole_of_it {
                 None => Some(Obstacle::Elsewhere),
                 Some(_) if self.is_alone().await? => None,
@@ -319,39 +263,19 @@ impl Revocations {
 
     /// Time that other processes may still need to see a wish.
     fn notice(&self, fingerprint: Fingerprint) -> Duration {
-        let listed = self.listed();
-        let since = listed
-            .get(&fingerprint)
-            .map(|known| known.going.holding.known_since);
+        let since = self.with(fingerprint, |known| known.known_since);
         since.map_or(NOTICE, |since| NOTICE.saturating_sub(since.elapsed()))
     }
 
     fn note_obstacle(&self, fingerprint: Fingerprint, obstacle: Option<Obstacle>) {
         let notice = self.notice(fingerprint);
-        if let Some(known) = self.listed().get_mut(&fingerprint) {
-            known.going.holding.obstacle = obstacle;
+        self.with(fingerprint, |known| {
+            known.obstacle = obstacle;
             if obstacle == Some(Obstacle::Unseen) {
-                known.going.rest_for(notice, (self.now)());
+                known.rest_for(notice, (self.now)());
             }
-        }
+        });
     }
-
-    pub(super) async fn acquire(&self, lease: &str) -> Result<Option<Guard>, StoreError> {
-        in_time(lease, self.state.lease.try_acquire(lease)).await
-    }
-
-    /// `None`: another process has the whole right.
-    async fn try_share(&self, lease: &str) -> Result<Option<Guard>, StoreError> {
-        in_time(lease, self.state.lease.try_share(lease)).await
-    }
-}
-
-pub(super) async fn in_time<T>(
-    lease: &str,
-    asked: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let answer = timeout(STATE_DEADLINE, asked).await;
-    answer.unwrap_or_else(|_| Err(StoreError::hanging(lease)))
 }
 
 fn whole(fingerprint: Fingerprint) -> String {

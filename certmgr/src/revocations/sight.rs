@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certstore::Fingerprint;
-use tokio::time::{Instant, sleep};
 
-use super::holding::{SHARE_PERIOD, in_time};
 use super::{Revocations, name_of};
 use crate::event::EventKind;
 use crate::lease::Standby;
@@ -35,7 +33,7 @@ impl Revocations {
     pub(super) async fn ready_sight(&self) {
         let mut sight = self.sight.lock().await;
         if sight.standby.is_none() {
-            sight.standby = in_time(BLIND, self.state.lease.stand_by(BLIND)).await.ok();
+            sight.standby = self.state.lease.stand_by(BLIND).await.ok();
         }
     }
 
@@ -71,7 +69,7 @@ impl Revocations {
 
     /// True if a process, this one included, may serve a certificate without knowing that it is to be revoked.
     pub(super) async fn is_anybody_blind(&self) -> Result<bool, StoreError> {
-        Ok(self.acquire(BLIND).await?.is_none())
+        Ok(self.state.lease.try_acquire(BLIND).await?.is_none())
     }
 
     /// A certificate that serves here and is to be revoked, without a share in it: its document may not be readable.
@@ -79,7 +77,7 @@ impl Revocations {
         let listed = self.listed();
         let unread = self.unread();
         let is_unheld = |fingerprint: &Fingerprint| match listed.get(fingerprint) {
-            Some(one) => one.wish.revoked_at.is_none() && !one.going.holding.is_held(),
+            Some(one) => one.wish.revoked_at.is_none() && one.share.is_none(),
             None => unread.contains(&name_of(*fingerprint)),
         };
         let serving = self.reader.list().into_iter().filter_map(|status| status.serving);
@@ -92,15 +90,12 @@ impl Sight {
         let Some(standby) = self.standby.as_ref().filter(|_| is_blind || self.is_held) else {
             return;
         };
-        let until = Instant::now() + MAX_SHOWING;
-        self.is_held = loop {
-            match in_time(BLIND, standby.hold(is_blind)).await {
-                // Another process is looking for a mark just now.
-                Ok(false) if is_blind && Instant::now() < until => sleep(SHARE_PERIOD).await,
-                Ok(is_held) => break is_held,
-                // A call that hung may succeed later: then there is a share to return.
-                Err(_) => break true,
-            }
+        let is_held = match is_blind {
+            // Another process may be looking for a mark just now.
+            true => standby.take_within(MAX_SHOWING).await,
+            false => standby.hold(false).await,
         };
+        // A call that hung may succeed later: then there is a share to return.
+        self.is_held = is_held.unwrap_or(true);
     }
 }

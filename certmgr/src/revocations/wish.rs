@@ -7,9 +7,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use certstore::{Fingerprint, UnixTime};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::acme::RevocationReason;
 use crate::config::{Ca, ExternalAccount, SecretReference};
+use crate::store::{DocumentError, decode, encode};
 
 /// The document's format. Format 1 had other names for some fields, which are read as well.
 const FORMAT: u32 = 2;
@@ -30,13 +32,13 @@ pub(crate) struct Wish {
     pub(crate) revoked_at: Option<UnixTime>,
 }
 
-/// An answer by which a CA did not revoke.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An answer by which a CA did not revoke. Times are in seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Said {
-    pub(crate) at: UnixTime,
+    pub(crate) at: u64,
     pub(crate) text: String,
     /// Time for which it is not asked again.
-    pub(crate) wait: Duration,
+    pub(crate) wait: u64,
     /// The CA will not revoke it at all, as against not now.
     pub(crate) is_refusal: bool,
 }
@@ -54,7 +56,7 @@ struct Stored {
     reason: String,
     asked_at: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    said: Option<StoredWord>,
+    said: Option<Said>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revoked_at: Option<u64>,
 }
@@ -72,16 +74,8 @@ struct StoredCa {
     external_account: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct StoredWord {
-    at: u64,
-    text: String,
-    wait: u64,
-    is_refusal: bool,
-}
-
 impl Wish {
-    pub(crate) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+    pub(crate) fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
         let ca = &self.ca;
         let stored = Stored {
             format: FORMAT,
@@ -98,28 +92,14 @@ impl Wish {
             },
             reason: self.reason.as_str().to_owned(),
             asked_at: self.asked_at.as_secs(),
-            said: self.said.as_ref().map(|said| StoredWord {
-                at: said.at.as_secs(),
-                text: said.text.clone(),
-                wait: said.wait.as_secs(),
-                is_refusal: said.is_refusal,
-            }),
+            said: self.said.clone(),
             revoked_at: self.revoked_at.map(|at| at.as_secs()),
         };
-        let mut bytes = serde_json::to_vec_pretty(&stored)?;
-        bytes.push(b'\n');
-        Ok(bytes)
+        encode(&stored, 0)
     }
 
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let stored: Stored = serde_json::from_slice(bytes)
-            .map_err(|error| format!("is broken at line {} column {}", error.line(), error.column()))?;
-        if stored.format > FORMAT {
-            return Err(format!(
-                "has format {}, and this h2gate knows {FORMAT}",
-                stored.format
-            ));
-        }
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let stored: Stored = decode(bytes, FORMAT)?;
         let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let broken = |what: &str| format!("holds no {what}");
         Ok(Self {
@@ -141,12 +121,7 @@ impl Wish {
             },
             reason: RevocationReason::from_name(&stored.reason).ok_or_else(|| broken("reason"))?,
             asked_at: at(stored.asked_at),
-            said: stored.said.map(|said| Said {
-                at: at(said.at),
-                text: said.text,
-                wait: Duration::from_secs(said.wait),
-                is_refusal: said.is_refusal,
-            }),
+            said: stored.said,
             revoked_at: stored.revoked_at.map(at),
         })
     }
@@ -199,16 +174,16 @@ mod tests {
             reason: RevocationReason::KeyCompromise,
             asked_at: at(7),
             said: Some(Said {
-                at: at(8),
+                at: 8,
                 text: "no".to_owned(),
-                wait: Duration::from_secs(60),
+                wait: 60,
                 is_refusal: true,
             }),
             revoked_at: Some(at(9)),
         };
         let bytes = wish.to_json().unwrap();
         assert_eq!(Wish::parse(&bytes), Ok(wish.clone()));
-        let text = String::from_utf8(bytes).unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
         let of_format_1 = text
             .replace("\"format\": 2", "\"format\": 1")
             .replace("\"fingerprint\"", "\"generation\"")

@@ -1,23 +1,27 @@
 //! Documents as files on a local disk: each is written beside the old one, flushed, and renamed over it.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest;
 use tempfile::NamedTempFile;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::{BoxFuture, Document, Stamp, Store, StoreError};
+use super::{
+    BoxFuture, CERTIFICATES, Document, Held, ORDERS, REVOCATIONS, STATE_DEADLINE, Stamp, Store, StoreError,
+};
 use crate::{blocking, failpoint};
 
 /// Prefix of files that are being written. No document's name begins with a dot.
 const TEMPORARY_PREFIX: &str = ".new-";
 
 /// The subdirectories of the state directory that hold documents.
-pub(crate) const DIRECTORIES: [&str; 5] = ["certificates", "accounts", "orders", "revocations", "trust"];
+pub(crate) const DIRECTORIES: [&str; 5] = [CERTIFICATES, "accounts", ORDERS, REVOCATIONS, "trust"];
 
 /// Largest document: a larger file is not one of ours.
 const MAX_DOCUMENT_BYTES: u64 = 16 * 1024 * 1024;
@@ -32,53 +36,69 @@ const MAX_PLAIN_NAME: usize = 120;
 #[derive(Debug, Clone)]
 pub(crate) struct Disk {
     directory: Arc<Path>,
+    /// One lock for each file, locked while a call for it is in progress.
+    locks: Arc<Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
 impl Disk {
     pub(crate) fn new(directory: &Path) -> Self {
         Self {
             directory: directory.into(),
+            locks: Arc::default(),
         }
     }
 
     fn path(&self, document: &Document) -> PathBuf {
-        match document {
-            Document::Certificate(name) => self.file("certificates", name),
-            Document::Account(name) => self.file("accounts", name),
-            Document::Order(name) => self.file("orders", name),
-            Document::Revocation(fingerprint) => self.file("revocations", fingerprint),
-            Document::Ledger => self.directory.join("ledger.json"),
-            Document::Trust(name) => self.file("trust", name),
-        }
-    }
-
-    fn file(&self, directory: &str, name: &str) -> PathBuf {
+        let (folder, name) = match document {
+            Document::Certificate(name) => (CERTIFICATES, name),
+            Document::Account(name) => ("accounts", name),
+            Document::Order(name) => (ORDERS, name),
+            Document::Revocation(fingerprint) => (REVOCATIONS, fingerprint),
+            Document::Ledger => return self.directory.join("ledger.json"),
+            Document::Trust(name) => ("trust", name),
+        };
         let mut file = file_name(name);
         file.push_str(".json");
-        self.directory.join(directory).join(file)
+        self.directory.join(folder).join(file)
     }
 
-    async fn names(&self, directory: &str) -> Result<Vec<String>, StoreError> {
-        let directory = self.directory.join(directory);
-        let place = directory.display().to_string();
-        let ended = blocking::call_state(move || names_in(&directory)).await;
-        ended
-            .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
-            .map_err(|error| StoreError::new(place, error))
-    }
-
-    /// Runs on the blocking pool: a disk may hang.
+    /// Acts on the file of a document, once no other call does.
     async fn run<T: Send + 'static>(
         &self,
         document: &Document,
         act: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let path = self.path(document);
-        let place = path.display().to_string();
-        let ended = blocking::call_state(move || act(&path)).await;
-        ended
-            .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
-            .map_err(|error| StoreError::new(place, error))
+        let lock = self.lock_of(&path);
+        call(&path.clone(), async {
+            let locked = lock.lock_owned().await;
+            let work = move || {
+                let _locked = locked;
+                act(&path)
+            };
+            blocking::call_state(work).await
+        })
+        .await
+    }
+
+    fn lock_of(&self, path: &Path) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        Arc::clone(locks.entry(path.to_owned()).or_default())
+    }
+}
+
+/// The outcome of a call at this place, which ends within [`STATE_DEADLINE`] for the caller.
+pub(crate) async fn call<T>(
+    place: &Path,
+    call: impl Future<Output = Result<io::Result<T>, blocking::Ended>>,
+) -> Result<T, StoreError> {
+    let place = place.display().to_string();
+    match timeout(STATE_DEADLINE, call).await {
+        Ok(Ok(Ok(value))) => Ok(value),
+        Ok(Ok(Err(error))) => Err(StoreError::new(place, error)),
+        Ok(Err(panicked)) => Err(StoreError::new(place, panicked)),
+        Err(_) => Err(StoreError::hanging(&place)),
     }
 }
 
@@ -94,23 +114,27 @@ impl Store for Disk {
         Box::pin(self.run(document, stamp))
     }
 
-    fn certificates(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
-        Box::pin(self.names("certificates"))
+    fn names(&self, folder: &'static str) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            let folder = self.directory.join(folder);
+            call(&folder.clone(), blocking::call_state(move || names_in(&folder))).await
+        })
     }
 
-    fn orders(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
-        Box::pin(self.names("orders"))
-    }
-
-    fn revocations(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
-        Box::pin(self.names("revocations"))
-    }
-
-    fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn write_holding<'a>(
+        &'a self,
+        document: &'a Document,
+        bytes: &'a [u8],
+        held: Held,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             failpoint::hit("store.write.before", document.kind());
             let bytes = Zeroizing::new(bytes.to_vec());
-            self.run(document, move |path| replace(path, &bytes)).await?;
+            let replace = move |path: &Path| {
+                let _held = held;
+                replace(path, &bytes)
+            };
+            self.run(document, replace).await?;
             failpoint::hit("store.write.after", document.kind());
             Ok(())
         })
@@ -188,16 +212,14 @@ fn replace_once(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Made with mode 0600.
     let new = tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
-        .tempfile_in(directory)
-        .map_err(|error| unmade(directory, &error))?;
+        .tempfile_in(directory);
+    let new = new.map_err(|error| {
+        // The name of the temporary file says nothing to people.
+        let text = format!("no file can be made in {}: {}", directory.display(), error.kind());
+        io::Error::new(error.kind(), text)
+    })?;
     put(new, path, bytes)?;
     File::open(directory)?.sync_all()
-}
-
-/// The error without the name of the temporary file, which says nothing to people.
-fn unmade(directory: &Path, error: &io::Error) -> io::Error {
-    let text = format!("no file can be made in {}: {}", directory.display(), error.kind());
-    io::Error::new(error.kind(), text)
 }
 
 fn put(mut new: NamedTempFile, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -206,10 +228,6 @@ fn put(mut new: NamedTempFile, path: &Path, bytes: &[u8]) -> io::Result<()> {
     new.as_file().lock()?;
     new.write_all(bytes)?;
     new.as_file().sync_all()?;
-    persist(new, path)
-}
-
-fn persist(new: NamedTempFile, path: &Path) -> io::Result<()> {
     new.persist(path).map(drop).map_err(|error| error.error)
 }
 

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::{Handle, Tasks, TasksState, all_reach};
 use crate::certificate::{Leftover, clear};
-use crate::config::{Ca, Source};
+use crate::config::{AcmeSource, Ca, Source};
 use crate::event::EventKind;
 use crate::revocations::Configured;
 use crate::stage::Stage;
@@ -40,10 +40,7 @@ impl Handle {
         let sources: Vec<_> = tasks
             .running
             .values()
-            .filter_map(|running| match &running.config.source {
-                Source::Acme(source) => Some(source.as_ref().clone()),
-                Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
-            })
+            .filter_map(|running| acme(&running.config.source).cloned())
             .collect();
         let is_ordered = self.is_ordered();
         let reporter = self.tasks.reporter.clone();
@@ -95,6 +92,13 @@ impl Handle {
     }
 }
 
+fn acme(source: &Source) -> Option<&AcmeSource> {
+    match source {
+        Source::Acme(source) => Some(source),
+        Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
+    }
+}
+
 /// The certificates in the configuration of the moment. The work on wishes belongs to the tasks, so it must not
 /// keep them.
 struct RunningNow(Weak<Tasks>);
@@ -105,11 +109,8 @@ impl Configured for RunningNow {
         let running = &tasks.state().running;
         running
             .values()
-            .filter_map(|running| match &running.config.source {
-                Source::Acme(source) => Some(&source.cas),
-                Source::Files(_) | Source::S3(_) | Source::SecretsManager(_) => None,
-            })
-            .flatten()
+            .filter_map(|running| acme(&running.config.source))
+            .flat_map(|source| &source.cas)
             .find(|ca| is_it(ca))
             .cloned()
     }

@@ -20,7 +20,7 @@ use crate::lease::{Guard, Lease, Standby};
 use crate::pair::Pair;
 use crate::schedule::RenewalInfo;
 use crate::state::State;
-use crate::store::{BoxFuture, Document, Stamp, Store, StoreError};
+use crate::store::{BoxFuture, Document, Held, REVOCATIONS, Stamp, Store, StoreError};
 
 /// Stops the task that comes to a certain step, in the way of a crash: nothing after it happens.
 #[derive(Debug, Default)]
@@ -139,26 +139,23 @@ impl Store for TestStore {
         self.inner.stamp(document)
     }
 
-    fn certificates(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
-        self.inner.certificates()
-    }
-
-    fn orders(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
-        self.inner.orders()
-    }
-
-    fn revocations(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
-        match self.is_blind.load(Ordering::SeqCst) {
+    fn names(&self, folder: &'static str) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        match self.is_blind.load(Ordering::SeqCst) && folder == REVOCATIONS {
             true => Box::pin(async { Err(StoreError::new("state/revocations", "Too many open files")) }),
-            false => self.inner.revocations(),
+            false => self.inner.names(folder),
         }
     }
 
-    fn write<'a>(&'a self, document: &'a Document, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn write_holding<'a>(
+        &'a self,
+        document: &'a Document,
+        bytes: &'a [u8],
+        held: Held,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.refusal(document)?;
             self.crash.step("before a write").await?;
-            self.inner.write(document, bytes).await?;
+            self.inner.write_holding(document, bytes, held).await?;
             self.crash.step("after a write").await?;
             Ok(())
         })

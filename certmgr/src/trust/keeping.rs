@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use certstore::{Fingerprint, ProvedTrust, TrustBundle};
-use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::Trust;
-use super::kept::{self, Unusable};
+use super::{Trust, kept};
 use crate::blocking;
 use crate::event::EventKind;
 use crate::pair::{Content, Pair};
-use crate::store::{Document, STATE_DEADLINE, Store, StoreError, Writing};
+use crate::store::{Document, LoadError, Store, StoreError};
 
 /// State of the document on disk, compared with the bundle in force.
 #[derive(Debug, Default)]
@@ -21,7 +19,6 @@ pub(super) struct Keeping {
     told: bool,
     /// The document could not be read, or a newer program wrote it: nothing is written over it unread.
     unread: bool,
-    writing: Writing,
 }
 
 impl Trust {
@@ -32,14 +29,14 @@ impl Trust {
     /// now on.
     pub(super) async fn restore(&mut self) {
         let Some(store) = self.store() else { return };
-        let pair = match load(store, self.document()).await {
+        let pair = match store.load(&self.document(), kept::parse).await {
             Ok(Some(pair)) => pair,
             Ok(None) => return,
-            Err(Unloaded::Unread { text, remedy }) => {
+            Err(LoadError::Unread { text, remedy }) => {
                 self.keeping.unread = true;
                 return self.tell_broken(format!("{text}; it is left as it is and read again ({remedy})"));
             }
-            Err(Unloaded::Broken(text)) => return self.tell_replaced(&text),
+            Err(LoadError::Broken(text)) => return self.tell_replaced(&text),
         };
         let (revocation, content) = (self.config.revocation, pair.content());
         let serving = self.serving();
@@ -99,10 +96,9 @@ impl Trust {
             self.keeping.behind = None;
             return Ok(());
         };
-        self.keeping.writing.settled(&self.config.name).await?;
         let document = self.document();
         if self.keeping.unread {
-            if let Err(Unloaded::Unread { text, remedy }) = load(Arc::clone(&store), document.clone()).await {
+            if let Err(LoadError::Unread { text, remedy }) = store.load(&document, kept::parse).await {
                 return Err(StoreError::new(
                     &self.config.name,
                     format!("{text}, and nothing is written over it unread ({remedy})"),
@@ -110,8 +106,7 @@ impl Trust {
             }
             self.keeping.unread = false;
         }
-        let write = async move { store.write(&document, &bytes).await };
-        self.keeping.writing.run(&self.config.name, write).await?;
+        store.write(&document, &bytes).await?;
         self.keeping.behind = None;
         Ok(())
     }
@@ -153,37 +148,5 @@ impl Trust {
 
     fn document(&self) -> Document {
         Document::Trust(self.config.name.clone())
-    }
-}
-
-/// Reason why a kept document cannot be used.
-enum Unloaded {
-    /// The disk does not give it, or a newer program wrote it: it may be whole.
-    Unread { text: String, remedy: &'static str },
-    /// Nothing of it can be used.
-    Broken(String),
-}
-
-async fn load(store: Arc<dyn Store>, document: Document) -> Result<Option<Pair>, Unloaded> {
-    let unread = |text: &str| {
-        Err(Unloaded::Unread {
-            text: format!("what is kept of it cannot be read: {text}"),
-            remedy: "repair the disk, or let h2gate read the file",
-        })
-    };
-    let bytes = match timeout(STATE_DEADLINE, store.read(&document)).await {
-        Ok(Ok(Some(bytes))) => bytes,
-        Ok(Ok(None)) => return Ok(None),
-        Ok(Err(error)) => return unread(&error.to_string()),
-        Err(_) => return unread("the disk does not answer"),
-    };
-    let parsed = blocking::prove(move || kept::parse(&bytes)).await;
-    match parsed.unwrap_or_else(|panicked| Err(Unusable::Broken(panicked.to_string()))) {
-        Ok(pair) => Ok(Some(pair)),
-        Err(Unusable::Newer(text)) => Err(Unloaded::Unread {
-            text: format!("what is kept of it {text}"),
-            remedy: "run the newer h2gate again, or give this one another `state_dir`",
-        }),
-        Err(Unusable::Broken(text)) => Err(Unloaded::Broken(format!("what is kept of it {text}"))),
     }
 }

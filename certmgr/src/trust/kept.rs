@@ -2,40 +2,18 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use certstore::{Fingerprint, TrustBundle};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::pair::Pair;
+use crate::store::{DocumentError, decode, decode_base64, encode, encode_base64};
 
 /// The document's format. Format 1 had another name for the fingerprint, which is read as well.
 const FORMAT: u32 = 2;
 
 /// Upper limit for the fields beside the texts.
 const FIELDS_BYTES: usize = 1024;
-
-/// Reason why a document is not used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Unusable {
-    /// A newer h2gate has written it.
-    Newer(String),
-    /// No h2gate writes such a document, or it does not meet the present demand.
-    Broken(String),
-}
-
-impl From<String> for Unusable {
-    fn from(text: String) -> Self {
-        Self::Broken(text)
-    }
-}
-
-/// The part that every format has.
-#[derive(Deserialize)]
-struct Format {
-    format: u32,
-}
 
 /// The texts are base64 of the bytes that the source gave.
 #[derive(Serialize, Deserialize)]
@@ -59,8 +37,8 @@ pub(super) fn to_json(
     revocation: bool,
     pair: &Pair,
 ) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
-    let ca = encode(&pair.chain);
-    let crl = (pair.key != pair.chain).then(|| encode(&pair.key));
+    let ca = encode_base64(&pair.chain);
+    let crl = (pair.key != pair.chain).then(|| encode_base64(&pair.key));
     let size = ca.len() + crl.as_ref().map_or(0, |crl| crl.len());
     let document = Document {
         format: FORMAT,
@@ -69,48 +47,21 @@ pub(super) fn to_json(
         ca: ca.as_str().into(),
         crl: crl.as_ref().map(|crl| crl.as_str().into()),
     };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size + FIELDS_BYTES));
-    serde_json::to_writer_pretty(&mut *bytes, &document)?;
-    bytes.push(b'\n');
-    Ok(bytes)
+    encode(&document, size + FIELDS_BYTES)
 }
 
 /// Reads a document. Checks the bundle in it, which costs milliseconds.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Pair, Unusable> {
-    // The text of the error holds a position and no content.
-    let broken =
-        |error: serde_json::Error| format!("is broken at line {} column {}", error.line(), error.column());
-    let Format { format } = serde_json::from_slice(bytes).map_err(broken)?;
-    let unknown = format!("has format {format}, and this h2gate knows {FORMAT}");
-    match format {
-        0 => return Err(Unusable::Broken(unknown)),
-        1..=FORMAT => {}
-        _ => return Err(Unusable::Newer(unknown)),
-    }
-    let document: Document<'_> = serde_json::from_slice(bytes).map_err(broken)?;
-    let ca = decode(&document.ca)?;
-    let pair = Pair {
-        key: match &document.crl {
-            Some(crl) => decode(crl)?,
-            None => ca.clone(),
-        },
-        chain: ca,
+pub(crate) fn parse(bytes: &[u8]) -> Result<Pair, DocumentError> {
+    let document: Document<'_> = decode(bytes, FORMAT)?;
+    let chain = decode_base64(&document.ca)?;
+    let key = match &document.crl {
+        Some(crl) => decode_base64(crl)?,
+        None => chain.clone(),
     };
-    let restored = TrustBundle::restore(&pair.chain, &pair.key, document.revocation)
+    let restored = TrustBundle::restore(&chain, &key, document.revocation)
         .map_err(|error| format!("cannot be used: {error}"))?;
     if restored.bundle().fingerprint().to_string() != document.fingerprint {
         return Err("is not what its name says".to_owned().into());
     }
-    Ok(pair)
-}
-
-fn encode(bytes: &[u8]) -> Zeroizing<String> {
-    Zeroizing::new(STANDARD.encode(bytes))
-}
-
-fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-    STANDARD
-        .decode(text)
-        .map(Zeroizing::new)
-        .map_err(|_| "is not base64".to_owned())
+    Ok(Pair { chain, key })
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD, Engine as _};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::{AccountDocument, key_of, name};
@@ -19,12 +18,10 @@ use crate::error::{IssueError, IssueFault};
 use crate::event::EventKind;
 use crate::lease::Guard;
 use crate::secret;
-use crate::store::{Document, STATE_DEADLINE, StoreError};
+use crate::store::{Document, StoreError};
 
 /// Time for which another process may be busy with the same account.
 const MAX_LEASE_WAIT: Duration = Duration::from_secs(90);
-
-const LEASE_POLL: Duration = Duration::from_millis(200);
 
 /// The account's document, and the operations that change it.
 pub(super) struct Register<'a> {
@@ -56,48 +53,36 @@ impl<'a> Register<'a> {
     }
 
     pub(super) async fn read(&self) -> Result<Option<AccountDocument>, IssueError> {
-        let kept: Option<AccountDocument> = self
-            .shared
-            .shelf
-            .read(&self.document)
-            .await
-            .map_err(|error| kept::trouble(&error, Some(self.ca())))?;
+        let kept = kept::read(self.shared, &self.document).await;
+        let kept: Option<AccountDocument> = kept.map_err(|error| self.store_error(error))?;
         Ok(kept.filter(|kept| kept.key().is_ok()))
     }
 
     pub(super) async fn write(&self, kept: &AccountDocument) -> Result<(), IssueError> {
-        self.shared
-            .shelf
-            .write(&self.document, kept)
-            .await
-            .map_err(|error| kept::trouble(&error, Some(self.ca())))
+        let written = kept::write(self.shared, &self.document, kept).await;
+        written.map_err(|error| self.store_error(error))
+    }
+
+    fn store_error(&self, error: StoreError) -> IssueError {
+        IssueError::from(error).at(self.ca())
     }
 
     pub(super) async fn alone(&self) -> Result<Alone, IssueError> {
         let here = self.shared.account_lock(&self.name).lock_owned().await;
         // No certificate has a space in its name.
         let lease = format!("account {}", self.name);
-        let deadline = Instant::now() + MAX_LEASE_WAIT;
-        loop {
-            let held = timeout(STATE_DEADLINE, self.shared.lease.try_acquire(&lease)).await;
-            let held = held.unwrap_or_else(|_| Err(StoreError::hanging(&lease)));
-            match held.map_err(|error| kept::trouble(&error, Some(self.ca())))? {
-                Some(everywhere) => {
-                    return Ok(Alone {
-                        _here: here,
-                        _everywhere: everywhere,
-                    });
-                }
-                None if Instant::now() < deadline => sleep(LEASE_POLL).await,
-                None => {
-                    return Err(self.error(
-                        IssueFault::State,
-                        "another process that uses the same `state_dir` is busy with the account",
-                        "give each h2gate its own `state_dir`",
-                    ));
-                }
-            }
-        }
+        let everywhere = self.shared.lease.acquire_within(&lease, MAX_LEASE_WAIT).await;
+        let everywhere = everywhere.map_err(|error| self.store_error(error))?;
+        Ok(Alone {
+            _here: here,
+            _everywhere: everywhere.ok_or_else(|| {
+                self.error(
+                    IssueFault::State,
+                    "another process that uses the same `state_dir` is busy with the account",
+                    "give each h2gate its own `state_dir`",
+                )
+            })?,
+        })
     }
 
     /// Makes the CA and the document agree. The caller holds [`Alone`].
@@ -281,13 +266,7 @@ impl<'a> Register<'a> {
     }
 
     fn error(&self, class: IssueFault, text: &str, remedy: &str) -> IssueError {
-        IssueError {
-            class,
-            ca: self.ca().name.clone(),
-            text: text.to_owned(),
-            remedy: remedy.to_owned(),
-            retry_after: None,
-        }
+        IssueError::new(class, text, remedy).at(self.ca())
     }
 }
 

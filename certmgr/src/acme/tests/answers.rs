@@ -107,7 +107,12 @@ impl Store for Full {
         self.0.read(document)
     }
 
-    fn write<'a>(&'a self, document: &'a Document, _: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn write_holding<'a>(
+        &'a self,
+        document: &'a Document,
+        _: &'a [u8],
+        _: Held,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             Err(StoreError::new(
                 format!("{document:?}"),

@@ -80,6 +80,7 @@ async fn first_start(ca: &Scripted, cas: impl Iterator<Item = Ca>) -> Vec<Result
     let ledger = Ledger::new(
         open(&ca.folder),
         Arc::new(UnixTime::now),
+        Arc::new(|| 0.5),
         crate::event::Reporter::new(None),
     );
     let registrar = Arc::new(AtLetsEncrypt(ledger));

@@ -134,14 +134,14 @@ async fn records_that_nobody_can_remove_any_more_are_reported_once_and_forgotten
         name: "_acme-challenge.a.example.com".to_owned(),
         value: "x".to_owned(),
     }];
-    note.write(&shared.shelf, "a").await.unwrap();
+    note.write(&shared, "a").await.unwrap();
     // The challenge is tls-alpn-01: no DNS provider is configured.
     let client = Client::new(&source, &shared);
     client.clean_up("a").await.unwrap();
-    let note = Note::read(&shared.shelf, "a").await.unwrap().unwrap();
+    let note = Note::read(&shared, "a").await.unwrap().unwrap();
     assert_eq!((note.records, note.order.is_some()), (Vec::new(), true));
     client.done("a").await.unwrap();
-    assert!(Note::read(&shared.shelf, "a").await.unwrap().is_none());
+    assert!(Note::read(&shared, "a").await.unwrap().is_none());
 }
 
 /// A provider that writes no record and can remove none.
@@ -201,6 +201,6 @@ async fn a_record_that_nobody_writes_is_not_noted_and_holds_up_no_later_order() 
         .err()
         .unwrap();
     assert!(error.text.contains("is odd"), "{error}");
-    let note = Note::read(&shared.shelf, "a").await.unwrap().unwrap();
+    let note = Note::read(&shared, "a").await.unwrap().unwrap();
     assert_eq!(note.records, []);
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use certstore::UnixTime;
 
 use super::{
-    Book, CAUTION, Class, Hold, Issuance, LATELY, Noted, Outcome, Placed, Run, Stamps, Standing, hold_on,
-    is_below, name_at, names_of, set_id,
+    Book, CAUTION, Class, Hold, Issuance, Kind, LATELY, NameSet, Noted, Outcome, Placed, Run, Stamps,
+    Standing, Times, hold_on, is_below, name_at,
 };
 use crate::config::{Ca, KeyType};
 use crate::error::{IssueError, IssueFault};
@@ -37,8 +37,7 @@ impl Book {
         now: Now,
     ) -> Noted {
         self.prune(stamps, now);
-        let names = names_of(order.domains);
-        let set = set_id(&names);
+        let NameSet { id: set, names } = NameSet::of(order.domains);
         let at = stamps.note(now);
         for name in &names {
             let name = name_at(&order.ca.directory, name);
@@ -58,6 +57,17 @@ impl Book {
             hint: 0,
             draw: jitter.thousandths(),
         });
+        self.place(order, set, at, kind, None)
+    }
+
+    fn place(
+        &mut self,
+        order: &Order<'_>,
+        set: String,
+        at: u64,
+        kind: Kind,
+        outcome: Option<Outcome>,
+    ) -> Noted {
         let id = self.next_id;
         self.next_id = self.next_id.saturating_add(1);
         self.orders.push(Placed {
@@ -67,15 +77,16 @@ impl Book {
             key: order.key.name().to_owned(),
             ca: order.ca.directory.clone(),
             kind,
-            outcome: None,
+            outcome,
         });
         Noted(id)
     }
 
     /// Notes that an account is about to be made, if the CA would allow it.
     pub(crate) fn register(&mut self, ca: &Ca, stamps: &mut Stamps, now: Now) -> Result<(), Wait> {
+        let times = Times { stamps, now };
         let made = self.accounts.get(&ca.directory).into_iter().flatten();
-        let counted = made.map(|at| stamps.of(*at).after(REGISTERED_WITHIN).min(now.monotonic));
+        let counted = made.map(|at| times.of(*at).after(REGISTERED_WITHIN).min(now.monotonic));
         limits::check_accounts(ca, counted.collect(), now)?;
         self.prune(stamps, now);
         let at = stamps.note(now);
@@ -92,7 +103,7 @@ impl Book {
 
     /// True if an attempt is noted as an order of this kind.
     pub(crate) fn is_noted_as(&self, noted: Noted, order: &Order<'_>) -> bool {
-        let kind = self.kind(order, &set_id(&names_of(order.domains)));
+        let kind = self.kind(order, &NameSet::of(order.domains).id);
         self.orders
             .iter()
             .any(|placed| placed.id == noted.0 && placed.kind == kind)
@@ -118,8 +129,7 @@ impl Book {
 
     /// Notes an order to come as if it had succeeded.
     pub(crate) fn foresee(&mut self, order: &Order<'_>, stamps: &mut Stamps, then: Now) {
-        let names = names_of(order.domains);
-        let set = set_id(&names);
+        let NameSet { id: set, names } = NameSet::of(order.domains);
         self.sets.entry(set.clone()).or_insert(names);
         let at = stamps.note(then);
         let kind = self.kind(order, &set);
@@ -127,15 +137,7 @@ impl Book {
             at,
             not_before: Some(at),
         });
-        self.orders.push(Placed {
-            id: 0,
-            at,
-            set,
-            key: order.key.name().to_owned(),
-            ca: order.ca.directory.clone(),
-            kind,
-            outcome: Some(Outcome::Issued),
-        });
+        self.place(order, set, at, kind, Some(Outcome::Issued));
     }
 
     /// Notes that a certificate came and may serve.
@@ -207,7 +209,8 @@ impl Book {
             Some(name) if self.names(&set).iter().any(|own| is_below(own, name)) => hold_on(&ca, name),
             _ => return,
         };
-        let longer = |one: &Hold| one.until(stamps) > hold.until(stamps);
+        let times = Times { stamps, now };
+        let longer = |one: &Hold| one.until(times) > hold.until(times);
         if !self.holds.get(&key).is_some_and(longer) {
             self.holds.insert(key, hold);
         }
@@ -258,12 +261,13 @@ impl Book {
 
     /// Removes the notes that no rule needs any more.
     fn prune(&mut self, stamps: &Stamps, now: Now) {
-        let is_past = |at: u64, after: Duration| stamps.of(at).after(after) < now.monotonic;
+        let times = Times { stamps, now };
+        let is_past = |at: u64, after: Duration| times.is_past(at, after);
         self.orders.retain(|placed| {
             let brought_nothing = placed.outcome.is_some() && !placed.was_issued();
             let least = if brought_nothing { Duration::ZERO } else { LATELY };
-            let counted = limits::memory(&placed.ca, |limit| limit.counts(placed, stamps, now));
-            placed.counted_at(stamps, now).after(least.max(counted)) >= now.monotonic
+            let counted = limits::memory(&placed.ca, |limit| limit.counts(placed, times));
+            placed.counted_at(times).after(least.max(counted)) >= now.monotonic
         });
         // Issued certificates are counted longest by the CAs.
         let surplus = (self.orders.len() + 1).saturating_sub(MAX_ORDERS);

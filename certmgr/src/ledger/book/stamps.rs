@@ -33,10 +33,32 @@ impl Stamps {
         at
     }
 
-    pub(in crate::ledger) fn of(&self, at: u64) -> MonotonicTime {
-        self.0
-            .get(&at)
-            .copied()
-            .unwrap_or(MonotonicTime(Duration::from_secs(at)))
+    fn of(&self, at: u64) -> MonotonicTime {
+        let noted = self.0.get(&at).copied();
+        noted.unwrap_or(MonotonicTime(Duration::from_secs(at)))
+    }
+}
+
+/// The noted instants as they are seen now.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ledger) struct Times<'a> {
+    pub(in crate::ledger) stamps: &'a Stamps,
+    pub(in crate::ledger) now: Now,
+}
+
+impl Times<'_> {
+    pub(in crate::ledger) fn of(self, at: u64) -> MonotonicTime {
+        self.stamps.of(at)
+    }
+
+    /// True if this time has passed since a noted instant.
+    pub(super) fn is_past(self, at: u64, after: Duration) -> bool {
+        self.of(at).after(after) < self.now.monotonic
+    }
+
+    /// Time until this instant; `None`: it has come.
+    pub(in crate::ledger) fn left(self, until: MonotonicTime) -> Option<Duration> {
+        let left = until.0.checked_sub(self.now.monotonic.0);
+        left.filter(|left| !left.is_zero())
     }
 }

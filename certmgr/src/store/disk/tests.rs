@@ -155,3 +155,35 @@ async fn a_directory_that_takes_no_file_is_named_and_the_temporary_file_is_not()
     );
     assert!(!error.text.contains(TEMPORARY_PREFIX), "{error}");
 }
+
+/// The outcome of a call that has begun when its deadline passes.
+async fn given_up<T>(call: impl Future<Output = T>) -> T {
+    let deadline = async { tokio::time::advance(2 * STATE_DEADLINE).await };
+    tokio::join!(call, deadline).0
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_is_given_up_and_never_puts_the_older_over_the_newer() {
+    let (_directory, disk) = state();
+    let document = Document::Order("a".to_owned());
+    let (release, hanging) = std::sync::mpsc::channel::<()>();
+    let held = Arc::new(());
+    let left = Arc::downgrade(&held);
+    let hangs = disk.run(&document, move |path| {
+        let _held = held;
+        let _ = hanging.recv();
+        replace(path, b"1")
+    });
+    let error = given_up(hangs).await.unwrap_err();
+    assert!(error.text.contains("no answer within 10 s"), "{error}");
+    // The first write is still in progress: nothing is read or written beside it, but other documents are.
+    let other = Document::Order("b".to_owned());
+    assert_eq!(disk.read(&other).await, Ok(None));
+    given_up(disk.read(&document)).await.unwrap_err();
+    given_up(disk.write(&document, b"2")).await.unwrap_err();
+    assert!(left.upgrade().is_some());
+    drop(release);
+    disk.write(&document, b"3").await.unwrap();
+    assert!(left.upgrade().is_none());
+    assert_eq!(disk.read(&document).await.unwrap().unwrap().as_slice(), b"3");
+}
