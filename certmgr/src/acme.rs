@@ -11,8 +11,8 @@ mod http;
 mod jws;
 mod kept;
 mod keys;
-mod note;
 mod order;
+mod pending_order;
 mod problem;
 mod renewal;
 mod renewal_queue;
@@ -29,7 +29,7 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(crate) use account::fuzz_document as fuzz_account;
 pub(crate) use client::{Client, Shared, max_attempt};
 #[cfg(any(test, fuzzing))]
-pub(crate) use note::fuzz_document as fuzz_note;
+pub(crate) use pending_order::fuzz_document as fuzz_note;
 
 use crate::config::{AcmeSource, Ca, KeyType};
 use crate::error::IssueError;

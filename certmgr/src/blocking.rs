@@ -42,19 +42,23 @@ const POLLS_APART: Duration = Duration::from_millis(30);
 static POOLS: LazyLock<Mutex<HashMap<runtime::Id, Arc<Pool>>>> = LazyLock::new(Mutex::default);
 
 /// Runs work that parses or proves. Cancelled, it continues if it has begun.
-pub(crate) async fn prove<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Ended> {
+pub(crate) async fn prove<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, WorkError> {
     Pool::of_this_runtime().proofs.begin(work).ended().await
 }
 
 /// Runs work that opens a container. Cancelled, it continues if it has begun, and other containers wait for it.
-pub(crate) async fn open<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Ended> {
+pub(crate) async fn open<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, WorkError> {
     Pool::of_this_runtime().containers.begin(work).ended().await
 }
 
 /// Runs a call to the state directory. Cancelled, it continues if it has begun, and others wait for it.
 pub(crate) async fn call_state<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Ended> {
+) -> Result<T, WorkError> {
     Pool::of_this_runtime().state_calls.begin(work).ended().await
 }
 
@@ -72,7 +76,7 @@ pub fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Sen
 
 /// Reason why work gave no outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Ended {
+pub(crate) enum WorkError {
     /// The work panicked, which no input may cause. The log names the place.
     #[error("it panicked")]
     Panicked,
@@ -203,10 +207,10 @@ pub(crate) struct Work<T> {
 
 impl<T> Work<T> {
     /// Waits for the outcome. Not to be called again after that. Cancelling the wait loses nothing.
-    pub(crate) async fn ended(&mut self) -> Result<T, Ended> {
+    pub(crate) async fn ended(&mut self) -> Result<T, WorkError> {
         match (&mut self.outcome).await {
-            Ok(outcome) => outcome.map_err(|_| Ended::Panicked),
-            Err(_) => Err(Ended::Gone),
+            Ok(outcome) => outcome.map_err(|_| WorkError::Panicked),
+            Err(_) => Err(WorkError::Gone),
         }
     }
 
@@ -298,7 +302,7 @@ mod tests {
     /// Largest number of a hundred calls that run at once; they end in groups of `bound`, which need each other.
     async fn most_at_once<F>(bound: usize, call: impl Fn(Box<dyn FnOnce() + Send>) -> F) -> usize
     where
-        F: Future<Output = Result<(), Ended>> + Send + 'static,
+        F: Future<Output = Result<(), WorkError>> + Send + 'static,
     {
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let group = Arc::new(Barrier::new(bound));
@@ -357,7 +361,7 @@ mod tests {
     async fn work_that_panics_ends_no_lane() {
         let lane = Lane::new(1);
         let panics = lane.begin(|| panic!("as it must not")).ended().await;
-        assert_eq!(panics, Err::<(), _>(Ended::Panicked));
+        assert_eq!(panics, Err::<(), _>(WorkError::Panicked));
         assert_eq!(lane.begin(|| 1).ended().await, Ok(1));
     }
 

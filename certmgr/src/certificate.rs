@@ -38,7 +38,7 @@ use crate::config::CertificateConfig;
 use crate::debounce::SourceFailureStreak;
 use crate::error::{Error, Reason};
 use crate::event::EventKind;
-use crate::kept::{Kept, Origin, Version, hex};
+use crate::kept::{Kept, KeptVersion, Origin, hex};
 use crate::options::Options;
 use crate::pair::{Content, Pair};
 use crate::publish::Publisher;
@@ -46,7 +46,7 @@ use crate::revocations::Revocations;
 use crate::stage::Stage;
 use crate::view::{LastError, NextStep, View};
 
-use keeping::Keeping;
+use keeping::KeptState;
 
 pub use check::{Summary, Unread, check, unread};
 pub(crate) use leftovers::{Leftover, clear};
@@ -86,7 +86,7 @@ pub(crate) struct Core {
     /// Content of an excluded version, once the source has brought it.
     excluded_content: Option<Content>,
     kept: Kept,
-    keeping: Keeping,
+    keeping: KeptState,
     failure_streak: SourceFailureStreak,
     failing: Option<LastError>,
     reported_expiry: Option<(Fingerprint, Expiry)>,
@@ -151,7 +151,7 @@ impl Core {
             content: None,
             excluded_content: None,
             kept: Kept::default(),
-            keeping: Keeping::default(),
+            keeping: KeptState::default(),
             failure_streak: SourceFailureStreak::default(),
             failing: None,
             reported_expiry: None,
@@ -225,7 +225,7 @@ impl Core {
         let ProvedPair { proved, pair } = candidate;
         let bundle = Arc::clone(proved.bundle());
         let content = pair.content();
-        let version = Version::new(
+        let version = KeptVersion::new(
             &bundle,
             pair,
             self.config.source.kind(),

@@ -55,7 +55,7 @@ fn seeds_are_whole() {
     let (kept, broken) = crate::kept::Kept::parse(&seed("state/certificate")[1..]).unwrap();
     assert_eq!((kept.excluded().len(), broken.len()), (1, 1), "{broken:?}");
     crate::trust::kept::parse(&seed("state/trust")[1..]).unwrap();
-    crate::ledger::Book::parse(&seed("state/ledger")[1..]).unwrap();
+    crate::ledger::History::parse(&seed("state/ledger")[1..]).unwrap();
     crate::revocations::wish::Wish::parse(&seed("state/revocation")[1..]).unwrap();
     for container in ["aes", "triple_des", "in_the_clear", "base64"] {
         crate::source::secrets_manager::pkcs12::open(&seed(&format!("pkcs12/{container}")), "changeit")

@@ -33,7 +33,7 @@ const FIELDS_BYTES: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     /// The last promoted one first.
-    pub(crate) versions: Vec<Version>,
+    pub(crate) versions: Vec<KeptVersion>,
     /// Fingerprints that the source must not bring back, in hex.
     excluded: Vec<String>,
     base: Base,
@@ -47,7 +47,7 @@ struct Base {
 }
 
 /// A pair that serves or served.
-pub(crate) struct Version {
+pub(crate) struct KeptVersion {
     pub(crate) facts: view::Version,
     pub(crate) source: String,
     pub(crate) pair: Pair,
@@ -71,7 +71,7 @@ pub(crate) struct Origin {
     pub(crate) order: Option<String>,
 }
 
-impl Version {
+impl KeptVersion {
     pub(crate) fn new(
         bundle: &CertBundle,
         pair: Pair,
@@ -122,9 +122,9 @@ impl Version {
     }
 }
 
-impl fmt::Debug for Version {
+impl fmt::Debug for KeptVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Version")
+        f.debug_struct("KeptVersion")
             .field("facts", &self.facts)
             .finish_non_exhaustive()
     }
@@ -133,7 +133,7 @@ impl fmt::Debug for Version {
 impl Kept {
     /// Puts a version first. An older entry of the same version is removed, and so is the oldest version if there are
     /// too many. The version is no longer excluded.
-    pub(crate) fn promote(&mut self, version: Version) {
+    pub(crate) fn promote(&mut self, version: KeptVersion) {
         let fingerprint = version.fingerprint();
         self.excluded.retain(|held| *held != hex(fingerprint));
         self.versions.retain(|other| other.fingerprint() != fingerprint);
@@ -153,13 +153,13 @@ impl Kept {
     /// kept in any case, for it serves. True if another version is first now.
     pub(crate) fn merge(&mut self, disk: Self) -> bool {
         let base = std::mem::replace(&mut self.base, disk.base);
-        let ours = self.versions.first().map(Version::fingerprint);
-        let theirs = disk.versions.first().map(Version::fingerprint);
+        let ours = self.versions.first().map(KeptVersion::fingerprint);
+        let theirs = disk.versions.first().map(KeptVersion::fingerprint);
         let mut index = 0;
         self.versions.retain(|version| {
             index += 1;
             let fingerprint = version.fingerprint();
-            let is_there = |known: &Version| known.fingerprint() == fingerprint;
+            let is_there = |known: &KeptVersion| known.fingerprint() == fingerprint;
             index == 1 || !base.fingerprints.contains(&fingerprint) || disk.versions.iter().any(is_there)
         });
         for version in disk.versions {
@@ -191,7 +191,7 @@ impl Kept {
     /// Notes that the disk has all of it now.
     pub(crate) fn written(&mut self) {
         self.base = Base {
-            fingerprints: self.versions.iter().map(Version::fingerprint).collect(),
+            fingerprints: self.versions.iter().map(KeptVersion::fingerprint).collect(),
             excluded: self.excluded.clone(),
         };
     }
@@ -212,7 +212,7 @@ impl Kept {
         &self.excluded
     }
 
-    pub(crate) fn version(&self, fingerprint: Fingerprint) -> Option<&Version> {
+    pub(crate) fn version(&self, fingerprint: Fingerprint) -> Option<&KeptVersion> {
         self.versions
             .iter()
             .find(|version| version.fingerprint() == fingerprint)
@@ -220,8 +220,8 @@ impl Kept {
 
     /// The versions that may serve again under these names: first those with all of them, then those with some, each
     /// the newest first. A version with none would answer in place of the configured one.
-    pub(crate) fn fitting(&self, domains: &[Name]) -> Vec<&Version> {
-        let mut fitting: Vec<&Version> = self
+    pub(crate) fn fitting(&self, domains: &[Name]) -> Vec<&KeptVersion> {
+        let mut fitting: Vec<&KeptVersion> = self
             .versions
             .iter()
             .filter(|version| version.coverage(domains) != Coverage::Nothing)
@@ -232,7 +232,7 @@ impl Kept {
     }
 
     /// Takes a version out, to be promoted again.
-    pub(crate) fn take(&mut self, fingerprint: Fingerprint) -> Option<Version> {
+    pub(crate) fn take(&mut self, fingerprint: Fingerprint) -> Option<KeptVersion> {
         let index = self
             .versions
             .iter()
@@ -249,7 +249,7 @@ impl Kept {
     ) -> bool {
         let before = self.versions.len();
         let serving = serving.filter(|serving| self.version(*serving).is_some());
-        let first = self.versions.first().map(Version::fingerprint);
+        let first = self.versions.first().map(KeptVersion::fingerprint);
         let has_else = [first, serving].into_iter().flatten().any(|one| !is_wanted(one));
         self.versions.retain(|version| {
             let fingerprint = Some(version.fingerprint());
@@ -269,13 +269,13 @@ impl Kept {
     /// grew.
     pub(crate) fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
         let encoded =
-            |version: &Version| [&version.pair.chain, &version.pair.key].map(|text| encode_base64(text));
+            |version: &KeptVersion| [&version.pair.chain, &version.pair.key].map(|text| encode_base64(text));
         let encoded: Vec<_> = self.versions.iter().map(encoded).collect();
         let stored = self
             .versions
             .iter()
             .zip(&encoded)
-            .map(|(version, [chain, key])| Stored {
+            .map(|(version, [chain, key])| StoredVersion {
                 fingerprint: hex(version.fingerprint()).into(),
                 promoted_at: version.facts.promoted_at.map_or(0, |at| at.as_secs()),
                 source: version.source.as_str().into(),
@@ -284,7 +284,7 @@ impl Kept {
                 chain: chain.as_str().into(),
                 key: key.as_str().into(),
             });
-        let document = Document {
+        let document = StoredVersions {
             format: FORMAT,
             versions: stored.collect(),
             excluded: self.excluded.clone(),
@@ -299,7 +299,7 @@ impl Kept {
     /// Reads a document. Broken versions are left out and reported in the second part. Costs a check of
     /// each pair: blocks for milliseconds.
     pub(crate) fn parse(bytes: &[u8]) -> Result<(Self, Vec<String>), DocumentError> {
-        let document: Document<'_> = decode(bytes, FORMAT)?;
+        let document: StoredVersions<'_> = decode(bytes, FORMAT)?;
         let mut kept = Self {
             excluded: document.excluded,
             ..Self::default()
@@ -321,10 +321,10 @@ impl Kept {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Document<'a> {
+struct StoredVersions<'a> {
     format: u32,
     #[serde(borrow)]
-    versions: Vec<Stored<'a>>,
+    versions: Vec<StoredVersion<'a>>,
     #[serde(default, alias = "held_back")]
     excluded: Vec<String>,
 }
@@ -332,7 +332,7 @@ struct Document<'a> {
 /// Chain and key are base64 of the bytes that the source gave: they need no escapes, so that no copy is made of
 /// them while the document is read.
 #[derive(Serialize, Deserialize)]
-struct Stored<'a> {
+struct StoredVersion<'a> {
     #[serde(borrow, alias = "generation")]
     fingerprint: Cow<'a, str>,
     promoted_at: u64,
@@ -348,8 +348,8 @@ struct Stored<'a> {
     key: Cow<'a, str>,
 }
 
-impl Stored<'_> {
-    fn open(&self) -> Result<Version, String> {
+impl StoredVersion<'_> {
+    fn open(&self) -> Result<KeptVersion, String> {
         let pair = Pair {
             chain: decode_base64(&self.chain)?,
             key: decode_base64(&self.key)?,
@@ -363,7 +363,7 @@ impl Stored<'_> {
             order: self.order.as_deref().map(str::to_owned),
         };
         let promoted_at = UnixTime::since_unix_epoch(Duration::from_secs(self.promoted_at));
-        Ok(Version::new(&bundle, pair, &self.source, origin, promoted_at))
+        Ok(KeptVersion::new(&bundle, pair, &self.source, origin, promoted_at))
     }
 }
 

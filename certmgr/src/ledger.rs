@@ -4,11 +4,11 @@
 //! dies in the middle of each order does not use up the limits of the CA. An attempt without an outcome counts as a
 //! failed one.
 //!
-//! - `book.rs` has the contents and their changes, without I/O;
+//! - `history.rs` has the contents and their changes, without I/O;
 //! - `in_a_row.rs` counts how often a name has failed without a success, for which a CA pauses it;
 //! - `limits.rs` has the limits of the CAs.
 
-mod book;
+mod history;
 mod in_a_row;
 mod limits;
 
@@ -28,7 +28,7 @@ use crate::schedule::{Jitter, MonotonicTime, Now, OrderRecord};
 use crate::state::State;
 use crate::store::{BoxFuture, Document, DocumentError, StoreError};
 
-pub(crate) use book::{Book, Noted, Stamps, lease_of};
+pub(crate) use history::{History, Noted, Stamps, lease_of};
 pub(crate) use limits::peaks;
 pub use limits::{Counted, Limit, Published, Wait};
 
@@ -67,17 +67,19 @@ pub(crate) struct Ledger {
     inner: Mutex<Inner>,
 }
 
+#[derive(Default)]
 struct Inner {
     on_disk: OnDisk,
-    book: Book,
+    history: History,
     stamps: Stamps,
-    unwritten: Vec<Outcome>,
+    unwritten: Vec<UnwrittenOutcome>,
 }
 
 /// The document as it was last read or written.
-#[derive(PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq)]
 enum OnDisk {
     /// It must be read again.
+    #[default]
     Unknown,
     Missing,
     Bytes(Vec<u8>),
@@ -85,7 +87,7 @@ enum OnDisk {
 
 /// The outcome of an attempt.
 #[derive(Clone)]
-struct Outcome {
+struct UnwrittenOutcome {
     noted: Noted,
     result: Result<UnixTime, IssueError>,
     at: Now,
@@ -146,12 +148,7 @@ impl Ledger {
             random,
             reporter,
             began: (Instant::now(), wall),
-            inner: Mutex::new(Inner {
-                on_disk: OnDisk::Unknown,
-                book: Book::default(),
-                stamps: Stamps::default(),
-                unwritten: Vec::new(),
-            }),
+            inner: Mutex::default(),
         }
     }
 
@@ -184,37 +181,33 @@ impl Ledger {
         let mut inner = self.inner.lock().await;
         self.refresh(&mut inner).await?;
         let now = self.now();
-        Ok(inner.book.record(domains, key, cas, &inner.stamps, now))
+        Ok(inner.history.record(domains, key, cas, &inner.stamps, now))
     }
 
-    /// Returns the whole book, for a plan.
-    pub(crate) async fn book(&self) -> Result<(Book, Stamps), StoreError> {
+    /// Returns the whole history, for a plan.
+    pub(crate) async fn history(&self) -> Result<(History, Stamps), StoreError> {
         let mut inner = self.inner.lock().await;
         self.refresh(&mut inner).await?;
-        Ok((inner.book.clone(), inner.stamps.clone()))
+        Ok((inner.history.clone(), inner.stamps.clone()))
     }
 
     /// Checks that the order may be placed and notes that it will be, in one step. After `Ok` the note survives a
     /// crash.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "chance alone decides, and is noted with the order"
-    )]
     pub(crate) async fn intend(&self, order: Order<'_>) -> Result<Attempt, NotNow> {
-        self.change(|book, stamps, now| {
-            book.may_order(&order, stamps, now)?;
+        self.change(|history, stamps, now| {
+            history.may_order(&order, stamps, now)?;
             let jitter = Jitter::new(&mut || (self.random)());
-            Ok(Attempt(book.intend(&order, jitter, stamps, now)))
+            Ok(Attempt(history.intend(&order, jitter, stamps, now)))
         })
         .await
     }
 
     /// Checks that a noted attempt may be an order of this kind after all, and notes it as such.
     pub(crate) async fn note_as(&self, noted: Noted, order: Order<'_>) -> Result<(), NotNow> {
-        if self.inner.lock().await.book.is_noted_as(noted, &order) {
+        if self.inner.lock().await.history.is_noted_as(noted, &order) {
             return Ok(());
         }
-        self.change(|book, stamps, now| Ok(book.note_as(noted, &order, stamps, now)?))
+        self.change(|history, stamps, now| Ok(history.note_as(noted, &order, stamps, now)?))
             .await
     }
 
@@ -232,23 +225,8 @@ impl Ledger {
 
     /// Notes that the order failed which this attempt was to go on with.
     pub(crate) async fn has_failed(&self, noted: Noted, error: &IssueError) -> Result<(), StoreError> {
-        self.change(|book, stamps, now| {
-            book.has_failed(noted, error, stamps, now);
-            Ok(())
-        })
-        .await
-    }
-
-    /// Checks that an account may be made and notes that it will be, in one step.
-    async fn register(&self, ca: &Ca) -> Result<(), NotNow> {
-        self.change(|book, stamps, now| Ok(book.register(ca, stamps, now)?))
-            .await
-    }
-
-    /// Notes that the account has not been made. If that cannot be written, the account counts as made.
-    async fn unregister(&self, ca: &Ca) -> Result<(), StoreError> {
-        self.change(|book, _, _| {
-            book.unregister(ca);
+        self.change(|history, stamps, now| {
+            history.has_failed(noted, error, stamps, now);
             Ok(())
         })
         .await
@@ -258,7 +236,7 @@ impl Ledger {
     /// refused, has not happened.
     async fn change<T, E: From<StoreError>>(
         &self,
-        change: impl FnOnce(&mut Book, &mut Stamps, Now) -> Result<T, E>,
+        change: impl FnOnce(&mut History, &mut Stamps, Now) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut inner = self.inner.lock().await;
         let lease = self.state.lease.acquire_within(LEASE, LEASE_DEADLINE).await?;
@@ -269,22 +247,22 @@ impl Ledger {
             StoreError::new(PLACE, text)
         })?;
         self.refresh(&mut inner).await?;
-        let (mut book, mut stamps) = (inner.book.clone(), inner.stamps.clone());
-        let changed = change(&mut book, &mut stamps, self.now())?;
-        let bytes = book.to_bytes();
+        let (mut history, mut stamps) = (inner.history.clone(), inner.stamps.clone());
+        let changed = change(&mut history, &mut stamps, self.now())?;
+        let bytes = history.to_bytes();
         let write = self
             .state
             .store
             .write_holding(&Document::Ledger, &bytes, Some(Box::new(lease)));
         write.await?;
         inner.unwritten.clear();
-        (inner.book, inner.stamps, inner.on_disk) = (book, stamps, OnDisk::Bytes(bytes));
+        (inner.history, inner.stamps, inner.on_disk) = (history, stamps, OnDisk::Bytes(bytes));
         Ok(changed)
     }
 
     /// Warning for people, once a name of the order is close to being paused.
     pub(crate) async fn warning(&self, order: Order<'_>) -> Option<String> {
-        self.inner.lock().await.book.warning(&order)
+        self.inner.lock().await.history.warning(&order)
     }
 
     async fn conclude(
@@ -296,7 +274,7 @@ impl Ledger {
             let mut inner = self.inner.lock().await;
             let at = self.now();
             if inner.unwritten.len() < MAX_UNWRITTEN {
-                inner.unwritten.push(Outcome { noted, result, at });
+                inner.unwritten.push(UnwrittenOutcome { noted, result, at });
             }
             // From here on the outcome counts, also if the writing fails.
             inner.on_disk = OnDisk::Unknown;
@@ -314,18 +292,18 @@ impl Ledger {
             return Ok(());
         }
         let now = self.now();
-        let mut book = match &on_disk {
+        let mut history = match &on_disk {
             OnDisk::Bytes(bytes) => read(bytes, now, &self.reporter)?,
-            OnDisk::Unknown | OnDisk::Missing => Book::default(),
+            OnDisk::Unknown | OnDisk::Missing => History::default(),
         };
-        inner.stamps.learn(&book, now);
-        for Outcome { noted, result, at } in &inner.unwritten {
+        inner.stamps.learn(&history, now);
+        for UnwrittenOutcome { noted, result, at } in &inner.unwritten {
             match result {
-                Ok(not_before) => book.issued(*noted, *not_before, &mut inner.stamps, *at),
-                Err(error) => book.failed(*noted, error, &mut inner.stamps, *at),
+                Ok(not_before) => history.issued(*noted, *not_before, &mut inner.stamps, *at),
+                Err(error) => history.failed(*noted, error, &mut inner.stamps, *at),
             }
         }
-        (inner.book, inner.on_disk) = (book, on_disk);
+        (inner.history, inner.on_disk) = (history, on_disk);
         Ok(())
     }
 }
@@ -333,7 +311,9 @@ impl Ledger {
 impl Registrar for Ledger {
     fn may_register<'a>(&'a self, ca: &'a Ca) -> BoxFuture<'a, Result<(), IssueError>> {
         Box::pin(async move {
-            let error = match self.register(ca).await {
+            let registered =
+                self.change(|history, stamps, now| Ok::<_, NotNow>(history.register(ca, stamps, now)?));
+            let error = match registered.await {
                 Ok(()) => return Ok(()),
                 Err(NotNow::Wait(wait)) => IssueError {
                     retry_after: Some(RetryAfter::new(wait.wait, SaidOf::Names)),
@@ -355,7 +335,11 @@ impl Registrar for Ledger {
 
     fn not_registered<'a>(&'a self, ca: &'a Ca) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if let Err(error) = self.unregister(ca).await {
+            let unregistered = self.change(|history, _, _| {
+                history.unregister(ca);
+                Ok::<_, StoreError>(())
+            });
+            if let Err(error) = unregistered.await {
                 let error = error.to_string();
                 self.reporter.of_ca(&ca.name, EventKind::AccountCounted { error });
             }
@@ -365,13 +349,13 @@ impl Registrar for Ledger {
 
 /// Parses the document. A broken one is begun anew, as if everything had been ordered just now. One that a newer
 /// version has written is left alone, and nothing is ordered.
-fn read(bytes: &[u8], now: Now, reporter: &Reporter) -> Result<Book, StoreError> {
-    match Book::parse(bytes) {
-        Ok(book) => Ok(book),
+fn read(bytes: &[u8], now: Now, reporter: &Reporter) -> Result<History, StoreError> {
+    match History::parse(bytes) {
+        Ok(history) => Ok(history),
         Err(broken @ DocumentError::Broken(_)) => {
             let error = format!("{PLACE}: it {broken}");
             reporter.of_manager(EventKind::LedgerBroken { error });
-            Ok(Book::after_loss(now))
+            Ok(History::after_loss(now))
         }
         Err(newer @ DocumentError::Newer { .. }) => Err(StoreError::new(
             PLACE,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use certstore::{Name, UnixTime};
 
 use crate::config::{AcmeSource, Ca, CertificateConfig, Source};
-use crate::ledger::{Book, Order, OrderKind, Published, Stamps, peaks};
+use crate::ledger::{History, Order, OrderKind, Published, Stamps, peaks};
 use crate::schedule::{self, Facts, LastIssued, Life, MonotonicTime, Now, OrderRecord, Rules, Why, later};
 use crate::store::StoreError;
 use crate::view::View;
@@ -108,7 +108,7 @@ pub(crate) fn candidate(config: &CertificateConfig, view: &View) -> Option<Candi
 /// Plays the schedule forward until `horizon` from now.
 pub(crate) fn look_ahead(
     candidates: &[Candidate],
-    mut book: Book,
+    mut history: History,
     mut stamps: Stamps,
     now: Now,
     horizon: Duration,
@@ -134,11 +134,11 @@ pub(crate) fn look_ahead(
         };
         let then = now.later(at);
         plan.orders.push(forecast.planned(then));
-        book.foresee(&forecast.order(), &mut stamps, then);
+        history.foresee(&forecast.order(), &mut stamps, then);
         forecast.renew(then);
         due.push(Reverse((forecast.next(then).0, index)));
     }
-    plan.limits = limits(&forecasts, &book, &stamps, now);
+    plan.limits = limits(&forecasts, &history, &stamps, now);
     plan
 }
 
@@ -243,13 +243,13 @@ impl<'a> Forecast<'a> {
     }
 }
 
-fn limits(forecasts: &[Forecast<'_>], book: &Book, stamps: &Stamps, now: Now) -> Vec<PlannedLimit> {
+fn limits(forecasts: &[Forecast<'_>], history: &History, stamps: &Stamps, now: Now) -> Vec<PlannedLimit> {
     let mut cas: Vec<&Ca> = forecasts.iter().map(|forecast| forecast.ca).collect();
     cas.sort_by(|one, other| one.directory.cmp(&other.directory));
     cas.dedup_by(|one, other| one.directory == other.directory);
     let of_ca = |ca: &Ca| {
         let name = ca.name.clone();
-        peaks(book, &ca.directory, stamps, now)
+        peaks(history, &ca.directory, stamps, now)
             .into_iter()
             .map(move |peak| PlannedLimit {
                 ca: name.clone(),

@@ -29,7 +29,7 @@ use crate::state::State;
 use crate::store::{Document, REVOCATIONS, STATE_DEADLINE, StoreError, disk};
 use crate::view::{Progress, Revocation};
 
-pub(crate) use holding::{Configured, Leave};
+pub(crate) use holding::{Configured, ServePermit};
 use holding::{Obstacle, Share};
 use sight::Sight;
 pub(crate) use wish::Wish;
@@ -73,7 +73,7 @@ struct Listed {
     /// Instant since which the certificate is past its end, by the wall clock.
     over_since: Option<Instant>,
     rest: Duration,
-    told: Option<IssueFault>,
+    reported: Option<IssueFault>,
 }
 
 impl Listed {
@@ -89,7 +89,7 @@ impl Listed {
             message: None,
             over_since: None,
             rest: Duration::ZERO,
-            told: None,
+            reported: None,
         }
     }
 }

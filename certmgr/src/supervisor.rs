@@ -399,14 +399,20 @@ impl Tasks {
         let Some(ledger) = &self.ledger else {
             return Ok(Plan::default());
         };
-        let (book, stamps) = ledger.book().await?;
+        let (history, stamps) = ledger.history().await?;
         let candidates: Vec<_> = self
             .state()
             .running
             .values()
             .filter_map(|running| plan::candidate(&running.config, &running.handles.view.borrow()))
             .collect();
-        Ok(plan::look_ahead(&candidates, book, stamps, ledger.now(), horizon))
+        Ok(plan::look_ahead(
+            &candidates,
+            history,
+            stamps,
+            ledger.now(),
+            horizon,
+        ))
     }
 
     pub(crate) fn watch(&self) -> broadcast::Receiver<Event> {

@@ -30,7 +30,7 @@ use crate::stage::Stage;
 use crate::store::{Document, disk};
 
 use age::{Ageing, EndingPart};
-use keeping::Keeping;
+use keeping::TrustState;
 
 /// Longest time between two looks at the age of the bundle in force, however seldom its source is read.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ pub(crate) struct Trust {
     seen_at: Instant,
     /// Content of the bundle in force.
     content: Option<Content>,
-    keeping: Keeping,
+    keeping: TrustState,
     failure_streak: SourceFailureStreak,
     /// The reports on its age that were made.
     ageing: Vec<Ageing>,
@@ -155,7 +155,7 @@ impl Trust {
             stage,
             seen_at: Instant::now(),
             content: None,
-            keeping: Keeping::default(),
+            keeping: TrustState::default(),
             failure_streak: SourceFailureStreak::default(),
             ageing: Vec::new(),
         }

@@ -278,7 +278,7 @@ fn top_level_modules_form_no_circle() {
 const SHARED_NAMES: &[(&str, usize)] = &[
     ("http2", 0),
     ("certstore", 0),
-    ("certmgr", 9),
+    ("certmgr", 0),
     ("gateway", 0),
     ("h2gate", 0),
     ("demo", 0),

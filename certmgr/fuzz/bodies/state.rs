@@ -2,7 +2,7 @@
 
 use crate::acme::{fuzz_account, fuzz_note};
 use crate::kept::Kept;
-use crate::ledger::Book;
+use crate::ledger::History;
 use crate::revocations::wish::Wish;
 use crate::trust::kept;
 
@@ -24,8 +24,8 @@ pub fn run(data: &[u8]) {
             let _ = kept::parse(document);
         }
         2 => {
-            if let Ok(book) = Book::parse(document) {
-                assert_eq!(Book::parse(&book.to_bytes()), Ok(book));
+            if let Ok(history) = History::parse(document) {
+                assert_eq!(History::parse(&history.to_bytes()), Ok(history));
             }
         }
         3 => {

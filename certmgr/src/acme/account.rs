@@ -19,7 +19,7 @@ use crate::config::Ca;
 use crate::error::IssueError;
 use crate::event::EventKind;
 
-use self::register::Register;
+use self::register::AccountStore;
 
 /// A session, with the account that signs its requests.
 pub(super) struct AccountSession {
@@ -59,7 +59,7 @@ pub(super) async fn open(
     shared: &Shared,
     refused: Option<&str>,
 ) -> Result<AccountSession, IssueError> {
-    let register = Register::new(&session, shared);
+    let register = AccountStore::new(&session, shared);
     let document = match register.read().await? {
         Some(document) if refused.is_none() && document.is_settled(&session.ca) => document,
         _ => {
@@ -90,7 +90,7 @@ pub(super) async fn open(
 
 /// Gives the account a new key (RFC 8555 §7.3.5).
 pub(super) async fn roll_key(session: Session, shared: &Shared) -> Result<(), IssueError> {
-    let register = Register::new(&session, shared);
+    let register = AccountStore::new(&session, shared);
     let _alone = register.alone().await?;
     let mut document = register.settle().await?;
     let ca = &session.ca;

@@ -6,8 +6,8 @@ use certstore::Published;
 use super::claims::Claim;
 use super::client::Client;
 use super::keys::tls_alpn_certificate;
-use super::note::Note;
 use super::order::{OrderAttempt, OrderError, OrderFate, TRIED_AGAIN};
+use super::pending_order::PendingOrder;
 use super::problem::named;
 use super::resources::AcmeOrder;
 use super::{Request, jws};
@@ -50,7 +50,7 @@ impl OrderAttempt<'_> {
     /// records are in the note and stay until [`Client::remove_records`].
     pub(super) async fn publish(
         &self,
-        note: &mut Note,
+        note: &mut PendingOrder,
         order: &AcmeOrder,
     ) -> Result<PublishedChallenges, OrderError> {
         let pending = self.pending(order).await?;
@@ -138,7 +138,11 @@ impl OrderAttempt<'_> {
     }
 
     /// Writes the TXT records. The note has them before they are made, so that a crash leaves none behind unnoted.
-    async fn write_records(&self, note: &mut Note, pending: &[PendingChallenge]) -> Result<(), OrderError> {
+    async fn write_records(
+        &self,
+        note: &mut PendingOrder,
+        pending: &[PendingChallenge],
+    ) -> Result<(), OrderError> {
         let Some(txt) = &self.client.txt else {
             let text = "there is nobody who writes TXT records";
             return Err(IssueError::new(IssueFault::Configuration, text, TRIED_AGAIN).into());
@@ -169,7 +173,11 @@ impl OrderAttempt<'_> {
 
 impl Client {
     /// Removes the TXT records of the note. One that cannot be removed stays in the note.
-    pub(super) async fn remove_records(&self, certificate: &str, note: &mut Note) -> Result<(), IssueError> {
+    pub(super) async fn remove_records(
+        &self,
+        certificate: &str,
+        note: &mut PendingOrder,
+    ) -> Result<(), IssueError> {
         if note.records.is_empty() {
             return Ok(());
         }

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::account::{self, AccountSession};
 use super::claims::Claims;
-use super::note::Note;
 use super::order::{OrderAttempt, OrderError, OrderFate, TRIED_AGAIN};
+use super::pending_order::PendingOrder;
 use super::renewal_queue::RenewalQueues;
 use super::session::Session;
 use super::{Issued, Issuer, OrderPermit, Registrar, Request, RevocationReason};
@@ -174,8 +174,8 @@ impl Client {
         ended.map_err(|OrderError { error, fate }| fate.after(error.at(&account.session.ca)))
     }
 
-    pub(super) async fn note(&self, certificate: &str) -> Result<Option<Note>, StoreError> {
-        Note::read(&self.shared, certificate).await
+    pub(super) async fn note(&self, certificate: &str) -> Result<Option<PendingOrder>, StoreError> {
+        PendingOrder::read(&self.shared, certificate).await
     }
 
     /// Removes the note of an order. A note with TXT records that could not be removed stays, without its order; the
@@ -183,12 +183,12 @@ impl Client {
     pub(super) async fn forget(
         &self,
         certificate: &str,
-        note: &mut Note,
+        note: &mut PendingOrder,
     ) -> Result<Option<IssueError>, IssueError> {
         let left = self.remove_records(certificate, note).await.err();
         let shared = &self.shared;
         if note.records.is_empty() {
-            Note::remove(shared, certificate).await?;
+            PendingOrder::remove(shared, certificate).await?;
         } else {
             note.order = None;
             note.write(shared, certificate).await?;

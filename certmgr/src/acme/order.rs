@@ -11,7 +11,7 @@ use super::account::AccountSession;
 use super::client::Client;
 use super::kept::Secret;
 use super::keys::KeyError;
-use super::note::{Note, Purpose};
+use super::pending_order::{PendingOrder, Purpose};
 use super::problem::AcmeError;
 use super::resources::{AcmeOrder, OrderStatus};
 use super::{Issued, Request, chain, keys};
@@ -125,7 +125,7 @@ impl OrderAttempt<'_> {
         ended
     }
 
-    async fn complete(&self, note: &mut Note, order: &mut AcmeOrder) -> Result<Issued, OrderError> {
+    async fn complete(&self, note: &mut PendingOrder, order: &mut AcmeOrder) -> Result<Issued, OrderError> {
         if order.status == OrderStatus::Pending {
             self.validate(note, order).await?;
         }
@@ -146,7 +146,7 @@ impl OrderAttempt<'_> {
     }
 
     /// The noted order as the CA has it now; `None` if there is none that can be gone on with.
-    async fn resume(&self) -> Result<Option<(Note, AcmeOrder)>, OrderError> {
+    async fn resume(&self) -> Result<Option<(PendingOrder, AcmeOrder)>, OrderError> {
         let certificate = self.certificate();
         let Some(mut note) = self.client.note(certificate).await? else {
             return Ok(None);
@@ -182,11 +182,11 @@ impl OrderAttempt<'_> {
 
     /// Places a new order, after all checks that are possible before it. The key is on disk before the CA is asked:
     /// that shows, too, that the disk can be written to.
-    async fn place_new(&self) -> Result<(Note, AcmeOrder), OrderError> {
+    async fn place_new(&self) -> Result<(PendingOrder, AcmeOrder), OrderError> {
         self.check_profile()?;
         self.check_names().await?;
         let key = keys::generate(self.request.key).await?;
-        let mut note = Note::new(self.purpose(), Secret(key));
+        let mut note = PendingOrder::new(self.purpose(), Secret(key));
         self.write(&note).await?;
         match self.place().await {
             Ok(order) => {
@@ -203,7 +203,7 @@ impl OrderAttempt<'_> {
 
     /// Answers the challenges and waits for the CA. However that ends, the answers are removed when the CA has
     /// validated them or the wait is given up.
-    async fn validate(&self, note: &mut Note, order: &mut AcmeOrder) -> Result<(), OrderError> {
+    async fn validate(&self, note: &mut PendingOrder, order: &mut AcmeOrder) -> Result<(), OrderError> {
         let validated = async {
             let _published = self.publish(note, order).await?;
             self.wait_while(order, OrderStatus::Pending).await
@@ -215,7 +215,7 @@ impl OrderAttempt<'_> {
         validated
     }
 
-    async fn download(&self, note: &Note, order: &AcmeOrder) -> Result<Issued, OrderError> {
+    async fn download(&self, note: &PendingOrder, order: &AcmeOrder) -> Result<Issued, OrderError> {
         let downloaded = self.account.certificate(order).await;
         let default = downloaded.map_err(self.account.failed_for_good("download the certificate"))?;
         // Such an answer may come from a proxy, and the certificate may be there all the same.
@@ -250,13 +250,13 @@ impl OrderAttempt<'_> {
         self.client.report(self.certificate(), kind);
     }
 
-    pub(super) async fn write(&self, note: &Note) -> Result<(), StoreError> {
+    pub(super) async fn write(&self, note: &PendingOrder) -> Result<(), StoreError> {
         note.write(&self.client.shared, self.certificate()).await
     }
 
     /// Counts a wait without progress. Some CAs lose orders half-way: after [`MAX_STUCK_WAITS`] waits the order makes room
     /// for a new one.
-    async fn count_stuck(&self, note: &mut Note) -> Result<(), OrderError> {
+    async fn count_stuck(&self, note: &mut PendingOrder) -> Result<(), OrderError> {
         note.stuck += 1;
         if note.stuck < MAX_STUCK_WAITS {
             return Ok(self.write(note).await?);
@@ -268,7 +268,7 @@ impl OrderAttempt<'_> {
     }
 
     /// Removes the note of an order that is of no use any more. TXT records that could not be removed stay noted.
-    async fn forget(&self, note: &mut Note) -> Result<(), OrderError> {
+    async fn forget(&self, note: &mut PendingOrder) -> Result<(), OrderError> {
         if let Some(error) = self.client.forget(self.certificate(), note).await? {
             self.report(EventKind::RecordsLeft { error });
         }

@@ -12,7 +12,7 @@ use super::orders::Orders;
 use crate::acme::{Issued, OrderLimiter, OrderPermit};
 use crate::config::Ca;
 use crate::error::{IssueError, IssueFault};
-use crate::kept::{Version, load};
+use crate::kept::{KeptVersion, load};
 use crate::lease::Guard;
 use crate::ledger::{Attempt, NotNow, Noted, OrderKind, Wait, lease_of};
 use crate::schedule::MonotonicTime;
@@ -99,7 +99,7 @@ async fn round(orders: &Arc<Orders>, before: &RoundFacts) -> Result<RoundOutcome
     }
     match load(&*orders.state.store, name).await {
         Ok(Some((kept, _))) => {
-            let newest = kept.versions.first().map(Version::fingerprint);
+            let newest = kept.versions.first().map(KeptVersion::fingerprint);
             if newest.is_some_and(|newest| !before.fingerprints.contains(&newest)) {
                 return Ok(RoundOutcome::Elsewhere);
             }

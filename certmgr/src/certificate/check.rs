@@ -11,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 use super::keeping::prove_as_kept;
 use crate::config::{CertificateConfig, Source};
 use crate::error::{Error, Reason, RemoteFault};
-use crate::kept::{Kept, Version, hex};
+use crate::kept::{Kept, KeptVersion, hex};
 use crate::revocations::{unread_now, wish_now};
 use crate::source::file;
 use crate::store::{Document, disk};
@@ -142,7 +142,7 @@ fn kept(state_dir: &Path, name: &str) -> Option<Kept> {
 /// The kept version that would serve before any source is read.
 fn would_serve(kept: &Kept, state_dir: &Path, config: &CertificateConfig) -> Option<Arc<Serving>> {
     let alpn = Requirements::default().alpn;
-    let is_revoked = |version: &&Version| {
+    let is_revoked = |version: &&KeptVersion| {
         let wish = wish_now(state_dir, version.fingerprint());
         wish.is_ok_and(|wish| wish.is_some_and(|wish| wish.revoked_at.is_some()))
     };

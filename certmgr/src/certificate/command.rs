@@ -6,7 +6,7 @@ use super::{Core, prove_pair};
 use crate::command::{Command, CommandError};
 use crate::error::{Error, Reason};
 use crate::event::EventKind;
-use crate::kept::Version;
+use crate::kept::KeptVersion;
 
 impl Core {
     pub(super) async fn carry_out(&mut self, command: Command) {
@@ -92,9 +92,9 @@ impl Core {
     }
 
     /// The one kept version that `to` means.
-    fn find(&self, to: Option<&str>, serving: Option<Fingerprint>) -> Result<&Version, CommandError> {
+    fn find(&self, to: Option<&str>, serving: Option<Fingerprint>) -> Result<&KeptVersion, CommandError> {
         let others = self.others(serving);
-        let fits = |version: &&Version| {
+        let fits = |version: &&KeptVersion| {
             to.is_none_or(|to| !to.is_empty() && version.hex().starts_with(&to.to_ascii_lowercase()))
         };
         let mut found = others.filter(fits);
@@ -110,7 +110,7 @@ impl Core {
     }
 
     /// The kept versions that may serve again, other than the serving one.
-    fn others(&self, serving: Option<Fingerprint>) -> impl Iterator<Item = &Version> {
+    fn others(&self, serving: Option<Fingerprint>) -> impl Iterator<Item = &KeptVersion> {
         let versions = self.kept.versions.iter();
         versions.filter(move |version| {
             let fingerprint = version.fingerprint();
@@ -129,7 +129,7 @@ impl Core {
         }
     }
 
-    pub(super) async fn prove_again(&self, version: &Version) -> Result<Proved, Reason> {
+    pub(super) async fn prove_again(&self, version: &KeptVersion) -> Result<Proved, Reason> {
         let requirements = Requirements {
             serving: None,
             allow_rollback: true,

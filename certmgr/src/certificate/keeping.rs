@@ -10,13 +10,13 @@ use super::orders::Orders;
 use crate::blocking;
 use crate::error::Reason;
 use crate::event::EventKind;
-use crate::kept::{Coverage, Version, load};
+use crate::kept::{Coverage, KeptVersion, load};
 use crate::pair::Pair;
 use crate::store::{CERTIFICATES, Document, LoadError, STATE_DEADLINE, Stamp, Store, StoreError};
 
 /// State of the document on disk, compared with [`Core::kept`].
 #[derive(Debug)]
-pub(super) struct Keeping {
+pub(super) struct KeptState {
     /// The disk lacks something of it.
     pub(super) behind: bool,
     /// The document could not be read, and may be whole: until it has been read, nothing is written over it, and
@@ -24,7 +24,7 @@ pub(super) struct Keeping {
     pub(super) unread: bool,
     /// A version in it does not serve, for another process was asking its CA to revoke it.
     pub(super) passed_over: bool,
-    told: bool,
+    is_reported: bool,
     /// Stamp of the document at the last look.
     pub(super) seen: Option<Stamp>,
     pub(super) looked_at: Instant,
@@ -34,13 +34,13 @@ pub(super) struct Keeping {
     pub(super) not_applied_reported: bool,
 }
 
-impl Default for Keeping {
+impl Default for KeptState {
     fn default() -> Self {
         Self {
             behind: false,
             unread: false,
             passed_over: false,
-            told: false,
+            is_reported: false,
             seen: None,
             looked_at: Instant::now(),
             other_is_first: false,
@@ -61,8 +61,8 @@ impl Core {
             // A version that lacks a domain is compared with the source again, which reports it.
             let known = self.kept.version(serving.fingerprint());
             let known = known.filter(|version| version.coverage(&self.config.domains) == Coverage::Whole);
-            self.content = self.content.or(known.map(Version::content));
-            let newer = |first: &Version| first.facts.not_before > serving.bundle().not_before();
+            self.content = self.content.or(known.map(KeptVersion::content));
+            let newer = |first: &KeptVersion| first.facts.not_before > serving.bundle().not_before();
             self.keeping.other_is_first = self.kept.versions.first().is_some_and(newer);
             return;
         }
@@ -78,7 +78,7 @@ impl Core {
             }
             match self.prove_kept(&version.pair).await {
                 Ok(proved) => {
-                    let Some(leave) = self.right_to_serve(version).await else {
+                    let Some(permit) = self.right_to_serve(version).await else {
                         passed_over = true;
                         continue;
                     };
@@ -86,13 +86,13 @@ impl Core {
                     let Some(installed) = self.publisher.install(proved) else {
                         return;
                     };
-                    self.serves_now(version.fingerprint(), leave);
+                    self.serves_now(version.fingerprint(), permit);
                     let is_whole = version.coverage(domains) == Coverage::Whole;
                     let content = is_whole.then(|| version.content());
                     restored = Some((installed.fingerprint, version.facts.not_after, content));
                     break;
                 }
-                Err(reason) => self.tell_broken(format!(
+                Err(reason) => self.report_broken(format!(
                     "certificate {} is kept and cannot serve: {reason}; the one before it is tried, and the next good \
                      pair takes its place",
                     version.fingerprint()
@@ -100,7 +100,7 @@ impl Core {
             }
         }
         self.keeping.passed_over = passed_over;
-        self.tell_other_names(restored.map(|(fingerprint, ..)| fingerprint));
+        self.report_other_names(restored.map(|(fingerprint, ..)| fingerprint));
         if let Some((.., content)) = restored {
             self.content = content;
         }
@@ -114,7 +114,7 @@ impl Core {
     }
 
     /// Reports if the version that served last lacks names that are configured now.
-    fn tell_other_names(&self, restored: Option<Fingerprint>) {
+    fn report_other_names(&self, restored: Option<Fingerprint>) {
         let Some(last) = self.kept.versions.first() else {
             return;
         };
@@ -140,7 +140,7 @@ impl Core {
 
     /// While nothing serves: a version kept under another name for the same names and kind of key serves under this
     /// one as well. The certificate has been renamed in the configuration, or there are two of them; neither is a
-    /// reason to leave clients without one until a CA has issued another.
+    /// reason to permit clients without one until a CA has issued another.
     pub(super) async fn inherit(&mut self, orders: &Orders) {
         if self.serving().is_some() || self.keeping.unread || !self.kept.versions.is_empty() {
             return;
@@ -154,7 +154,7 @@ impl Core {
                 continue;
             };
             let now = (self.options.now)();
-            let fits = |version: &Version| {
+            let fits = |version: &KeptVersion| {
                 orders.wants(version)
                     && now < version.facts.not_after
                     && !self.is_to_be_revoked(version.fingerprint())
@@ -178,7 +178,7 @@ impl Core {
         match loaded {
             Ok(Some((kept, broken))) => {
                 for text in broken {
-                    self.tell_broken(format!(
+                    self.report_broken(format!(
                         "of what `state_dir` keeps of it, {text}; the one before it is tried, and the next good pair \
                          takes its place"
                     ));
@@ -187,9 +187,9 @@ impl Core {
             }
             Err(LoadError::Unread { .. }) if was_unread => {}
             Err(LoadError::Unread { text, remedy }) => {
-                self.tell_broken(format!("{text}; it is left as it is and read again ({remedy})"));
+                self.report_broken(format!("{text}; it is left as it is and read again ({remedy})"));
             }
-            Err(LoadError::Broken(text)) => self.tell_broken(format!(
+            Err(LoadError::Broken(text)) => self.report_broken(format!(
                 "{text}; it is not used, and the next good pair takes its place (if there is a backup of `state_dir`, \
                  put the file back and start again)"
             )),
@@ -261,11 +261,11 @@ impl Core {
         };
         let fingerprint = serving.fingerprint();
         match kept {
-            Ok(()) if std::mem::take(&mut self.keeping.told) => {
+            Ok(()) if std::mem::take(&mut self.keeping.is_reported) => {
                 self.show_state();
                 self.publisher.report(EventKind::Kept { fingerprint });
             }
-            Err(error) if !std::mem::replace(&mut self.keeping.told, true) => {
+            Err(error) if !std::mem::replace(&mut self.keeping.is_reported, true) => {
                 self.publisher.report(EventKind::KeepFailed {
                     fingerprint,
                     text: format!("{error} (free space in `state_dir`, or let h2gate write there)"),
@@ -276,7 +276,7 @@ impl Core {
         is_kept
     }
 
-    fn tell_broken(&self, text: String) {
+    fn report_broken(&self, text: String) {
         self.publisher.report(EventKind::KeptBroken { text });
     }
 

@@ -20,7 +20,7 @@ use super::revocation::leaf_of;
 use crate::acme;
 use crate::error::{IssueError, IssueFault};
 use crate::event::{EventKind, order_reason};
-use crate::kept::Version;
+use crate::kept::KeptVersion;
 use crate::schedule::{
     self, Advice, Block, Facts, Jitter, Life, MonotonicTime, OrderRecord, Probe, ScheduledAction, Why, later,
 };
@@ -453,7 +453,7 @@ impl Ordered {
         let versions = &self.core.kept.versions;
         RoundFacts {
             replaces,
-            fingerprints: versions.iter().map(Version::fingerprint).collect(),
+            fingerprints: versions.iter().map(KeptVersion::fingerprint).collect(),
             orders: versions
                 .iter()
                 .filter_map(|version| version.facts.order.clone())

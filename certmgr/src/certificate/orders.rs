@@ -9,7 +9,7 @@ use crate::acme::{Issuer, Issuers, Request, max_attempt};
 use crate::clock::Random;
 use crate::config::{AcmeSource, Ca, CertificateConfig, KeyType};
 use crate::event::Reporter;
-use crate::kept::{Coverage, Version};
+use crate::kept::{Coverage, KeptVersion};
 use crate::ledger::{Ledger, Order, OrderKind};
 use crate::options::Options;
 use crate::revocations::Revocations;
@@ -105,14 +105,14 @@ impl Orders {
     }
 
     /// True if a kept version is the configured one: all domains, the kind of key, one of the CAs.
-    pub(super) fn wants(&self, version: &Version) -> bool {
+    pub(super) fn wants(&self, version: &KeptVersion) -> bool {
         version.coverage(&self.config.domains) == Coverage::Whole
             && is_of_kind(version.facts.key_kind, self.source.key)
             && self.ca_of(version).is_some()
     }
 
     /// The position of the CA that issued a kept version.
-    pub(super) fn ca_of(&self, version: &Version) -> Option<usize> {
+    pub(super) fn ca_of(&self, version: &KeptVersion) -> Option<usize> {
         let from = version.facts.ca.as_ref()?;
         self.source.cas.iter().position(|ca| ca.directory == *from)
     }

@@ -5,8 +5,8 @@ use certstore::{CertBundle, Fingerprint};
 use super::Core;
 use crate::acme::RevocationReason;
 use crate::command::CommandError;
-use crate::kept::Version;
-use crate::revocations::{Leave, Wish};
+use crate::kept::KeptVersion;
+use crate::revocations::{ServePermit, Wish};
 
 impl Core {
     /// Notes that the serving version is to be revoked; the task replaces it first.
@@ -51,13 +51,13 @@ impl Core {
     }
 
     /// The right to serve a version. `None`: its CA is being asked to revoke it, or has done so.
-    pub(super) async fn right_to_serve(&self, version: &Version) -> Option<Leave> {
+    pub(super) async fn right_to_serve(&self, version: &KeptVersion) -> Option<ServePermit> {
         match &self.revocations {
             Some(revocations) => {
                 let names = &version.facts.names;
-                revocations.leave_to_serve(version.fingerprint(), names).await
+                revocations.right_to_serve(version.fingerprint(), names).await
             }
-            None => Some(Leave::default()),
+            None => Some(ServePermit::default()),
         }
     }
 
@@ -75,9 +75,9 @@ impl Core {
         }
     }
 
-    pub(super) fn serves_now(&self, fingerprint: Fingerprint, leave: Leave) {
+    pub(super) fn serves_now(&self, fingerprint: Fingerprint, permit: ServePermit) {
         if let Some(revocations) = &self.revocations {
-            revocations.serves_now(fingerprint, leave);
+            revocations.serves_now(fingerprint, permit);
         }
     }
 }

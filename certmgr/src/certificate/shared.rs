@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Core;
 use crate::error::{Error, Reason};
 use crate::event::EventKind;
-use crate::kept::{Coverage, Version, load};
+use crate::kept::{Coverage, KeptVersion, load};
 use crate::store::LoadError;
 
 /// Longest time between two looks at the kept document.
@@ -82,7 +82,8 @@ impl Core {
             return;
         };
         let must_not_serve = serving.is_none_or(|serving| self.must_not_serve(serving));
-        let is_wanted = |version: &Version| self.orders.as_ref().is_some_and(|orders| orders.wants(version));
+        let is_wanted =
+            |version: &KeptVersion| self.orders.as_ref().is_some_and(|orders| orders.wants(version));
         if !self.may_serve(first.fingerprint(), serving) || !(must_not_serve || is_wanted(first)) {
             self.note_applied();
             return;
@@ -91,14 +92,14 @@ impl Core {
         match self.prove_first(first).await {
             Ok(proved) => {
                 // Otherwise the next look tries again.
-                let Some(leave) = self.right_to_serve(first).await else {
+                let Some(permit) = self.right_to_serve(first).await else {
                     return;
                 };
                 self.seen_at = Instant::now();
                 let Some(installed) = self.publisher.install(proved) else {
                     return;
                 };
-                self.serves_now(fingerprint, leave);
+                self.serves_now(fingerprint, permit);
                 self.content = Some(content);
                 self.excluded_content = None;
                 self.note_applied();
@@ -131,7 +132,7 @@ impl Core {
 
     /// Proves the first version like any candidate. In place of one that is to be revoked it is enough that it serves
     /// elsewhere and has all its names.
-    async fn prove_first(&self, first: &Version) -> Result<Proved, Reason> {
+    async fn prove_first(&self, first: &KeptVersion) -> Result<Proved, Reason> {
         let proved = self.prove_again(first).await;
         let serving = self.serving();
         let serving = serving.filter(|serving| self.is_to_be_revoked(serving.fingerprint()));
@@ -159,7 +160,7 @@ impl Core {
 
     /// True if a version came after the last wish for a new one. One of the same second does not count: it may
     /// have come before.
-    fn came_after_request(&self, version: &Version) -> bool {
+    fn came_after_request(&self, version: &KeptVersion) -> bool {
         self.renewal_requested_at
             .zip(version.facts.promoted_at)
             .is_some_and(|(asked_at, promoted_at)| promoted_at > asked_at)

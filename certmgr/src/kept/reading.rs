@@ -2,7 +2,7 @@
 
 use certstore::{Fingerprint, Name};
 
-use super::{Coverage, Kept, Version};
+use super::{Coverage, Kept, KeptVersion};
 use crate::state::State;
 use crate::store::{Document, LoadError, Store, StoreError};
 
@@ -14,7 +14,7 @@ pub(crate) async fn comes_first(
 ) -> Result<Option<Fingerprint>, StoreError> {
     let kept = kept_now(state, name).await?;
     let fitting = kept.iter().flat_map(|kept| kept.fitting(domains));
-    Ok(fitting.map(Version::fingerprint).next())
+    Ok(fitting.map(KeptVersion::fingerprint).next())
 }
 
 /// True if this version is no longer kept, and the version that other processes apply has all these names.

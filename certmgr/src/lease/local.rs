@@ -28,16 +28,6 @@ struct StandbyFile {
     place: PathBuf,
 }
 
-/// The part of a right that is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lock {
-    /// The whole right. NFS wants a file that is open for writing.
-    Whole,
-    /// A share. Held for as long as a process runs: a file that is open for writing would keep the disk from being
-    /// mounted read-only.
-    Share,
-}
-
 impl Local {
     pub(crate) fn new(state: &Path) -> Self {
         Self {
@@ -49,20 +39,30 @@ impl Local {
         self.directory.join(file_name(name))
     }
 
-    async fn lock(&self, name: &str, how: Lock) -> Result<Option<Guard>, StoreError> {
+    async fn lock(
+        &self,
+        name: &str,
+        open: fn(&Path) -> io::Result<File>,
+        lock: fn(&File) -> Result<(), TryLockError>,
+    ) -> Result<Option<Guard>, StoreError> {
         let path = self.path(name);
-        let locked = call(&path.clone(), blocking::call_state(move || lock(&path, how))).await;
-        locked.map(|file| file.map(Guard::new))
+        let place = path.clone();
+        let work = move || {
+            let file = open(&path)?;
+            Ok(is_locked(lock(&file))?.then_some(file))
+        };
+        let locked = call(&place, blocking::call_state(work)).await?;
+        Ok(locked.map(Guard::new))
     }
 }
 
 impl Lease for Local {
     fn try_acquire<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>> {
-        Box::pin(self.lock(name, Lock::Whole))
+        Box::pin(self.lock(name, open_to_write, File::try_lock))
     }
 
     fn try_share<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Guard>, StoreError>> {
-        Box::pin(self.lock(name, Lock::Share))
+        Box::pin(self.lock(name, open_to_share, File::try_lock_shared))
     }
 
     fn stand_by<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Standby>, StoreError>> {
@@ -87,22 +87,6 @@ impl Standby for StandbyFile {
     }
 }
 
-fn lock(path: &Path, how: Lock) -> io::Result<Option<File>> {
-    let (file, locked) = match how {
-        Lock::Whole => {
-            let file = to_write().open(path)?;
-            let locked = file.try_lock();
-            (file, locked)
-        }
-        Lock::Share => {
-            let file = open_to_share(path)?;
-            let locked = file.try_lock_shared();
-            (file, locked)
-        }
-    };
-    Ok(is_locked(locked)?.then_some(file))
-}
-
 /// `false`: another holder has a lock that excludes it.
 fn is_locked(locked: Result<(), TryLockError>) -> io::Result<bool> {
     match locked {
@@ -112,18 +96,25 @@ fn is_locked(locked: Result<(), TryLockError>) -> io::Result<bool> {
     }
 }
 
+/// A share is held for as long as a process runs: a file that is open for writing would keep the disk from being
+/// mounted read-only.
 fn open_to_share(path: &Path) -> io::Result<File> {
     match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            drop(to_write().open(path)?);
+            drop(open_to_write(path)?);
             File::open(path)
         }
         opened => opened,
     }
 }
 
-fn to_write() -> OpenOptions {
-    let mut to_write = OpenOptions::new();
-    to_write.write(true).create(true).truncate(false).mode(0o600);
-    to_write
+/// For the whole right NFS wants a file that is open for writing.
+fn open_to_write(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::book::Times;
+use super::history::Times;
 
 /// Number of failures after which a name is slowed down.
 const FREELY: u32 = 200;

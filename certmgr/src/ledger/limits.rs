@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Order;
-use super::book::{Book, Kind, NameSet, Placed, Stamps, Times};
+use super::history::{History, Kind, NameSet, Placed, Stamps, Times};
 use crate::config::Ca;
 use crate::schedule::{MonotonicTime, Now};
 
@@ -172,8 +172,13 @@ impl Wait {
 }
 
 /// Checks that one more order stays within all limits; the error is the longest of the waits.
-pub(super) fn check(book: &Book, order: &Order<'_>, set: &NameSet, times: Times<'_>) -> Result<(), Wait> {
-    let kind = book.kind(order, &set.id);
+pub(super) fn check(
+    history: &History,
+    order: &Order<'_>,
+    set: &NameSet,
+    times: Times<'_>,
+) -> Result<(), Wait> {
+    let kind = history.kind(order, &set.id);
     // The caller has the lease of these names: an order of theirs without an outcome has died, and goes on as this
     // order.
     let is_over = |placed: &Placed| placed.outcome.is_none() && placed.is_of(&set.id, order.key);
@@ -187,9 +192,9 @@ pub(super) fn check(book: &Book, order: &Order<'_>, set: &NameSet, times: Times<
                 placed.ca == order.ca.directory
                     && !(is_over(placed) && limit.counted != Counted::Orders)
                     && limit.counts(placed, times)
-                    && limit.concerns(placed, &set.id, subject.as_deref(), book)
+                    && limit.concerns(placed, &set.id, subject.as_deref(), history)
             };
-            let taken = book.orders().iter().filter(counts);
+            let taken = history.orders().iter().filter(counts);
             let taken = taken.map(|placed| placed.counted_at(times)).collect();
             let wait = until_free(taken, limit, times.now);
             let longer = wait.filter(|wait| longest.as_ref().is_none_or(|longest| longest.wait < *wait));
@@ -223,19 +228,19 @@ pub(crate) struct Peak {
 }
 
 /// Peaks of each limit of a CA that orders count towards. Failed validations are left out.
-pub(crate) fn peaks(book: &Book, directory: &str, stamps: &Stamps, now: Now) -> Vec<Peak> {
+pub(crate) fn peaks(history: &History, directory: &str, stamps: &Stamps, now: Now) -> Vec<Peak> {
     of(directory)
         .iter()
         .filter(|limit| !matches!(limit.counted, Counted::FailedValidations | Counted::Accounts))
-        .map(|limit| peak(book, directory, limit, Times { stamps, now }))
+        .map(|limit| peak(history, directory, limit, Times { stamps, now }))
         .collect()
 }
 
-fn peak(book: &Book, directory: &str, limit: &Published, times: Times<'_>) -> Peak {
+fn peak(history: &History, directory: &str, limit: &Published, times: Times<'_>) -> Peak {
     let mut taken: BTreeMap<Option<String>, Vec<MonotonicTime>> = BTreeMap::new();
     let counted = |placed: &&Placed| placed.ca == directory && limit.counts(placed, times);
-    for placed in book.orders().iter().filter(counted) {
-        let names = book.names(&placed.set);
+    for placed in history.orders().iter().filter(counted) {
+        let names = history.names(&placed.set);
         let subjects = match limit.counted {
             Counted::SameNames => vec![Some(names.join(", "))],
             _ => limit.subjects(names),
@@ -356,11 +361,11 @@ impl Published {
         }
     }
 
-    fn concerns(&self, placed: &Placed, set: &str, subject: Option<&str>, book: &Book) -> bool {
+    fn concerns(&self, placed: &Placed, set: &str, subject: Option<&str>, history: &History) -> bool {
         let Some(subject) = subject else {
             return self.counted == Counted::Orders || placed.set == set;
         };
-        let names = book.names(&placed.set);
+        let names = history.names(&placed.set);
         match self.counted {
             Counted::RegisteredDomain => names.iter().any(|name| registered_domain(name) == subject),
             _ => names.iter().any(|name| name == subject),

@@ -11,9 +11,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
-/// A book, and the clock by which it is written.
+/// A history, and the clock by which it is written.
 struct TestLedger {
-    book: Book,
+    history: History,
     stamps: Stamps,
     now: Now,
 }
@@ -92,7 +92,7 @@ impl TestLedger {
     fn new() -> Self {
         let begin = Duration::from_secs(1_800_000_000);
         Self {
-            book: Book::default(),
+            history: History::default(),
             stamps: Stamps::default(),
             now: Now {
                 wall: UnixTime::since_unix_epoch(begin),
@@ -110,7 +110,7 @@ impl TestLedger {
     }
 
     fn asks(&self, order: &TestOrder) -> Result<(), Wait> {
-        self.book.may_order(&order.order(), &self.stamps, self.now)
+        self.history.may_order(&order.order(), &self.stamps, self.now)
     }
 
     /// Begins an order as the task of a certificate does: it asks, and then notes the order in progress.
@@ -118,25 +118,26 @@ impl TestLedger {
         self.asks(order)?;
         let jitter = Jitter::from_thousandths(500);
         Ok(self
-            .book
+            .history
             .intend(&order.order(), jitter, &mut self.stamps, self.now))
     }
 
     fn is_issued(&mut self, noted: Noted) {
-        self.book.issued(noted, self.now.wall, &mut self.stamps, self.now);
+        self.history
+            .issued(noted, self.now.wall, &mut self.stamps, self.now);
     }
 
     /// Another process writes the document, and it is read.
     fn edits(&mut self, edit: impl FnOnce(&mut Vec<serde_json::Value>)) {
-        let mut document: serde_json::Value = serde_json::from_slice(&self.book.to_bytes()).unwrap();
+        let mut document: serde_json::Value = serde_json::from_slice(&self.history.to_bytes()).unwrap();
         edit(document["orders"].as_array_mut().unwrap());
-        self.book = Book::parse(document.to_string().as_bytes()).unwrap();
+        self.history = History::parse(document.to_string().as_bytes()).unwrap();
         self.stamps = Stamps::default();
-        self.stamps.learn(&self.book, self.now);
+        self.stamps.learn(&self.history, self.now);
     }
 
     fn fails(&mut self, noted: Noted, class: IssueFault) {
-        self.book
+        self.history
             .failed(noted, &failure(class), &mut self.stamps, self.now);
     }
 }
@@ -193,15 +194,15 @@ fn what_format_1_counted_counts() {
     let noted = ledger.begins(&order("api.example.com")).unwrap();
     ledger.is_issued(noted);
     ledger.begins(&order("www.example.com")).unwrap();
-    let now = String::from_utf8(ledger.book.to_bytes()).unwrap();
+    let now = String::from_utf8(ledger.history.to_bytes()).unwrap();
     let before = now
         .replacen("\"format\": 2", "\"format\": 1", 1)
         .replace("\"ca\": ", "\"authority\": ");
     assert_eq!(before.matches("authority").count(), 4, "{before}");
-    assert_eq!(Book::parse(before.as_bytes()).unwrap(), ledger.book);
+    assert_eq!(History::parse(before.as_bytes()).unwrap(), ledger.history);
     let newer = now.replacen("\"format\": 2", "\"format\": 3", 1);
     let refused = DocumentError::Newer { format: 3, known: 2 };
-    assert_eq!(Book::parse(newer.as_bytes()), Err(refused));
+    assert_eq!(History::parse(newer.as_bytes()), Err(refused));
 }
 
 #[test]
@@ -218,7 +219,7 @@ fn what_was_issued_is_remembered_however_many_orders_fail_afterwards() {
     ledger.edits(|orders| orders.extend(vec![orders[5].clone(); 5_000]));
     ledger.after(HOUR);
     let _ = ledger.begins(&order("c.test").at("https://ca.test/")).unwrap();
-    assert_eq!(ledger.book.orders().len(), 4_096);
+    assert_eq!(ledger.history.orders().len(), 4_096);
     let refused = ledger.asks(&order("a.test")).unwrap_err();
     // One of five a week comes back in 33.6 hours.
     assert_eq!(refused.wait.as_secs(), 120_960 - 7_200, "{refused}");
@@ -232,10 +233,10 @@ fn what_turns_out_to_be_a_new_order_is_counted_as_one_and_kept_inside_the_limits
             let noted = ledger.begins(&order("a.test").of_kind(kind)).unwrap();
             let new = order("a.test");
             let (stamps, now) = (ledger.stamps.clone(), ledger.now);
-            assert!(!ledger.book.is_noted_as(noted, &new.order()));
-            let leave = ledger.book.note_as(noted, &new.order(), &stamps, now);
+            assert!(!ledger.history.is_noted_as(noted, &new.order()));
+            let leave = ledger.history.note_as(noted, &new.order(), &stamps, now);
             leave.map(|()| {
-                assert!(ledger.book.is_noted_as(noted, &new.order()));
+                assert!(ledger.history.is_noted_as(noted, &new.order()));
                 ledger.is_issued(noted);
             })
         };
@@ -257,9 +258,9 @@ fn what_failed_while_nobody_looked_counts_beside_the_attempt_that_finds_it() {
     let mut crash = || {
         let noted = ledger.begins(&resumed).unwrap();
         let (failed, now) = (failure(IssueFault::Challenge), ledger.now);
-        ledger.book.has_failed(noted, &failed, &mut ledger.stamps, now);
+        ledger.history.has_failed(noted, &failed, &mut ledger.stamps, now);
         ledger
-            .book
+            .history
             .note_as(noted, &new.order(), &ledger.stamps.clone(), now)
     };
     for _ in 0..4 {
@@ -293,7 +294,7 @@ fn a_limit_stops_what_it_is_on_and_nothing_else() {
             ..failure(IssueFault::RateLimited)
         };
         ledger
-            .book
+            .history
             .failed(refused, &error, &mut ledger.stamps, ledger.now);
         // A certificate of an order in progress does not lift the limit.
         ledger.is_issued(under_way);
@@ -322,7 +323,7 @@ fn after_a_limit_orders_go_one_at_a_time_for_a_day() {
             ..failure(IssueFault::RateLimited)
         };
         ledger
-            .book
+            .history
             .failed(refused, &error, &mut ledger.stamps, ledger.now);
         ledger.after(2 * HOUR + MINUTE);
         let first = ledger.begins(&order("c.b.test")).unwrap();
@@ -368,7 +369,7 @@ fn a_name_that_has_failed_often_in_a_row_is_slowed_down_but_for_a_person_who_is_
     ledger.asks(&order("*.a.test")).unwrap_err();
     ledger.asks(&order("b.test")).unwrap();
     ledger.asks(&order("a.test").at("https://ca.test/")).unwrap();
-    let warning = |ledger: &TestLedger| ledger.book.warning(&order("a.test").order());
+    let warning = |ledger: &TestLedger| ledger.history.warning(&order("a.test").order());
     fail(&mut ledger, &order("a.test").by_hand(), 799);
     assert_eq!(warning(&ledger), None);
     fail(&mut ledger, &order("a.test").by_hand(), 1);
@@ -377,8 +378,8 @@ fn a_name_that_has_failed_often_in_a_row_is_slowed_down_but_for_a_person_who_is_
         "a.test has failed 1000 times in a row, and at 1152 the CA pauses it until a person unpauses it"
     );
     // However many have failed, a week of rest is enough.
-    let kept = Book::parse(&ledger.book.to_bytes()).unwrap();
-    assert_eq!(kept, ledger.book);
+    let kept = History::parse(&ledger.history.to_bytes()).unwrap();
+    assert_eq!(kept, ledger.history);
     ledger.after(7 * DAY - 15 * MINUTE);
     ledger.asks(&order("a.test")).unwrap_err();
     ledger.after(15 * MINUTE);
@@ -429,8 +430,8 @@ fn ten_accounts_in_three_hours_are_allowed_whatever_they_are_for_and_more_later(
     let mut ledger = TestLedger::new();
     let register = |ledger: &mut TestLedger, directory: &str| {
         let order = order("a.test").at(directory);
-        let TestLedger { book, stamps, now } = ledger;
-        book.register(&order.ca, stamps, *now)
+        let TestLedger { history, stamps, now } = ledger;
+        history.register(&order.ca, stamps, *now)
     };
     for _ in 0..10 {
         register(&mut ledger, LETS_ENCRYPT).unwrap();
@@ -439,7 +440,10 @@ fn ten_accounts_in_three_hours_are_allowed_whatever_they_are_for_and_more_later(
     let refused = register(&mut ledger, LETS_ENCRYPT).unwrap_err();
     // One account comes back in 18 minutes, counted from when the CA has counted the first.
     assert_eq!(refused.wait, 10 * MINUTE, "{refused}");
-    assert_eq!(Book::parse(&ledger.book.to_bytes()).unwrap(), ledger.book);
+    assert_eq!(
+        History::parse(&ledger.history.to_bytes()).unwrap(),
+        ledger.history
+    );
     for _ in 0..100 {
         register(&mut ledger, "https://ca.test/").unwrap();
     }

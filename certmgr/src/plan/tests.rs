@@ -74,7 +74,7 @@ fn serving(domain: &str, directory: &str, life: Duration) -> Candidate {
 }
 
 fn look(candidates: &[Candidate], horizon: Duration) -> Plan {
-    look_ahead(candidates, Book::default(), Stamps::default(), now(), horizon)
+    look_ahead(candidates, History::default(), Stamps::default(), now(), horizon)
 }
 
 /// Days from the beginning.
@@ -161,7 +161,7 @@ fn the_storys_own_word_on_the_next_order_counts_once_and_then_the_share_of_life(
         wall: at(DAY),
         monotonic: MonotonicTime(BEGIN + DAY),
     };
-    let plan = look_ahead(&[one], Book::default(), Stamps::default(), late, HOUR);
+    let plan = look_ahead(&[one], History::default(), Stamps::default(), late, HOUR);
     assert_eq!(plan.orders[0].at, at(DAY));
 }
 
@@ -216,7 +216,7 @@ fn too_many_new_certificates_below_one_domain_break_the_cas_limit() {
 #[test]
 fn what_was_ordered_lately_counts_towards_the_limits() {
     let one = candidate_for("a.example.com", LETS_ENCRYPT);
-    let (mut book, mut stamps) = (Book::default(), Stamps::default());
+    let (mut history, mut stamps) = (History::default(), Stamps::default());
     for number in 0..5 {
         let then = Now {
             wall: at(number * HOUR),
@@ -229,14 +229,14 @@ fn what_was_ordered_lately_counts_towards_the_limits() {
             kind: OrderKind::New,
             by_hand: false,
         };
-        let noted = book.intend(&order, Jitter::from_thousandths(0), &mut stamps, then);
-        book.issued(noted, then.wall, &mut stamps, then);
+        let noted = history.intend(&order, Jitter::from_thousandths(0), &mut stamps, then);
+        history.issued(noted, then.wall, &mut stamps, then);
     }
     let today = Now {
         wall: at(DAY),
         monotonic: MonotonicTime(BEGIN + DAY),
     };
-    let plan = look_ahead(&[one], book, stamps, today, DAY);
+    let plan = look_ahead(&[one], history, stamps, today, DAY);
     let same = limit(&plan, Counted::SameNames);
     assert_eq!(
         (same.peak, same.inside, same.peak_at),

@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::holding::Configured;
-use super::wish::{Said, Wish};
+use super::wish::{RevocationAnswer, Wish};
 use super::{LOOK, Listed, Revocations, document, name_of};
 use crate::config::AcmeSource;
 use crate::error::{Error, IssueError, IssueFault, Reason};
@@ -91,7 +91,7 @@ impl Revocations {
             .fold(LOOK, Duration::min)
     }
 
-    async fn go_on(&self, wish: Wish, configured: &impl Configured) {
+    async fn go_on(&self, mut wish: Wish, configured: &impl Configured) {
         let now = (self.now)();
         let is_over = now > wish.not_after;
         if self.is_long_over(&wish, is_over) {
@@ -101,28 +101,41 @@ impl Revocations {
         if is_settled || self.is_in_use(wish.fingerprint) || !self.is_due(&wish, now) {
             return;
         }
-        let _right = match self.right(wish.fingerprint).await {
-            Ok(Some(right)) => right,
-            Ok(None) => return,
-            Err(error) => return self.failed(wish, fault(&error)).await,
+        if let Err(error) = self.revoke(&mut wish, configured).await {
+            self.failed(wish, error).await;
+        }
+    }
+
+    /// Asks the CA, if no other process does, and none may serve the certificate.
+    async fn revoke(&self, wish: &mut Wish, configured: &impl Configured) -> Result<(), IssueError> {
+        let Some(_right) = self.right(wish.fingerprint).await.map_err(fault)? else {
+            return Ok(());
         };
         // Acquire, look again, then act.
-        let wish = match self.read(&name_of(wish.fingerprint)).await {
-            Ok(Some(wish)) if wish.revoked_at.is_none() => wish,
-            Ok(_) => return,
-            Err(error) => return self.failed(wish, fault(&error)).await,
-        };
-        // If this fails, the CA's answer could not be noted either.
-        if let Err(error) = self.write(&wish).await {
-            return self.failed(wish, fault(&error)).await;
+        match self.read(&name_of(wish.fingerprint)).await.map_err(fault)? {
+            Some(read) if read.revoked_at.is_none() => *wish = read,
+            _ => return Ok(()),
         }
+        // If this fails, the CA's answer could not be noted either.
+        self.write(wish).await.map_err(fault)?;
         let configured = configured.ca(&|one| wish.is_at(one));
         let ca = configured.unwrap_or_else(|| wish.ca.clone());
         let issuer = (self.issuers)(&AcmeSource::of(vec![ca]));
-        match issuer.revoke(0, &wish.leaf, wish.reason).await {
-            Ok(()) => self.revoked(wish).await,
-            Err(error) => self.failed(wish, error).await,
-        }
+        issuer.revoke(0, &wish.leaf, wish.reason).await?;
+        // Until the revocation is noted, the CA is asked again, which it accepts.
+        let revoked = Wish {
+            revoked_at: Some((self.now)()),
+            said: None,
+            ..wish.clone()
+        };
+        self.note(&revoked).await.map_err(fault)?;
+        let event = EventKind::Revoked {
+            fingerprint: revoked.fingerprint,
+            ca: revoked.ca.name,
+        };
+        // Reported last: a client that reacts to the event finds the new state.
+        self.reporter.of_certificate(&revoked.certificate, event);
+        Ok(())
     }
 
     /// True if the certificate has been past its end for a day. One look at a wall clock that is ahead
@@ -153,25 +166,6 @@ impl Revocations {
         is_due == Some(true)
     }
 
-    async fn revoked(&self, wish: Wish) {
-        let wish = Wish {
-            revoked_at: Some((self.now)()),
-            said: None,
-            ..wish
-        };
-        // Until the revocation is noted, the CA is asked again, which it accepts.
-        if let Err(error) = self.note(&wish).await {
-            return self.failed(wish, fault(&error)).await;
-        }
-        let certificate = wish.certificate;
-        let revoked = EventKind::Revoked {
-            fingerprint: wish.fingerprint,
-            ca: wish.ca.name,
-        };
-        // Reported last: a client that reacts to the event finds the new state.
-        self.reporter.of_certificate(&certificate, revoked);
-    }
-
     /// Writes the wish, and lists it: a look at the disk that began before does not bring back the old one.
     async fn note(&self, wish: &Wish) -> Result<(), StoreError> {
         let _disk = self.disk.lock().await;
@@ -185,7 +179,7 @@ impl Revocations {
         let is_refusal = error.class == IssueFault::Refused;
         let text = format!("{error} ({})", error.remedy);
         if let Some(wait) = is_refusal.then_some(DAY).or_else(|| error.limit()) {
-            let said = Some(Said {
+            let said = Some(RevocationAnswer {
                 at: now.as_secs(),
                 text: text.clone(),
                 wait: wait.as_secs(),
@@ -205,7 +199,7 @@ impl Revocations {
             };
             known.rest_for(rest, now);
             known.message = Some(text);
-            known.told.replace(error.class) != Some(error.class)
+            known.reported.replace(error.class) != Some(error.class)
         });
         if is_news == Some(true) {
             let failed = EventKind::RevocationFailed {
@@ -222,13 +216,8 @@ impl Revocations {
     /// Ends a wish whose certificate has expired: no client accepts it any more, and its CA no longer lists it.
     async fn end(&self, wish: &Wish) {
         let _disk = self.disk.lock().await;
-        if self
-            .state
-            .store
-            .remove(&document(wish.fingerprint))
-            .await
-            .is_err()
-        {
+        let document = document(wish.fingerprint);
+        if self.state.store.remove(&document).await.is_err() {
             // The next look tries again.
             return;
         }
@@ -243,7 +232,7 @@ impl Revocations {
     }
 }
 
-fn fault(error: &StoreError) -> IssueError {
+fn fault(error: StoreError) -> IssueError {
     let text = format!("what becomes of it cannot be noted: {error}");
     let remedy = "free space in `state_dir`, or let h2gate read and write there";
     IssueError::new(IssueFault::State, text, remedy)

@@ -50,10 +50,10 @@ pub(super) enum Obstacle {
     Blind,
 }
 
-/// Leave for a certificate to serve again: while it is held, no process has the certificate revoked.
+/// ServePermit for a certificate to serve again: while it is held, no process has the certificate revoked.
 #[must_use = "it counts until what it is about serves"]
 #[derive(Default)]
-pub(crate) struct Leave {
+pub(crate) struct ServePermit {
     /// `None`: nobody wants it revoked, or no lock can be had, by other processes either.
     share: Option<Share>,
 }
@@ -126,9 +126,13 @@ impl Revocations {
     }
 
     /// To be called before a kept version serves again. `None`: another process is asking its CA, or one has.
-    pub(crate) async fn leave_to_serve(&self, fingerprint: Fingerprint, names: &[Name]) -> Option<Leave> {
+    pub(crate) async fn right_to_serve(
+        &self,
+        fingerprint: Fingerprint,
+        names: &[Name],
+    ) -> Option<ServePermit> {
         if !self.is_wanted(fingerprint) {
-            return Some(Leave::default());
+            return Some(ServePermit::default());
         }
         let share = match self.state.lease.try_share(&whole(fingerprint)).await {
             Ok(Some(lease)) => Some(Share {
@@ -143,11 +147,11 @@ impl Revocations {
         };
         // Acquire, look again, then act. If the read fails, the known wishes hold.
         let _ = self.refresh().await;
-        (!self.is_revoked(fingerprint)).then_some(Leave { share })
+        (!self.is_revoked(fingerprint)).then_some(ServePermit { share })
     }
 
-    /// Notes that a certificate serves for which there was leave.
-    pub(crate) fn serves_now(&self, fingerprint: Fingerprint, Leave { share }: Leave) {
+    /// Notes that a certificate serves for which there was permit.
+    pub(crate) fn serves_now(&self, fingerprint: Fingerprint, ServePermit { share }: ServePermit) {
         if share.is_some() {
             self.with(fingerprint, |known| known.is_now(share, false));
         }
@@ -172,18 +176,9 @@ impl Revocations {
 
     /// True if the serving bundle of this name has all of these names.
     fn covers(&self, certificate: &str, names: &[Name]) -> bool {
-        let mut of_it = self
-            .reader
-            .list()
-            .into_iter()
-            .filter(|status| *status.name == *certificate);
-        let serving = of_it.next().and_then(|status| status.serving);
-        let has = |name: &Name| {
-            serving
-                .iter()
-                .flat_map(|one| one.bundle().names())
-                .any(|other| other.covers(name))
-        };
+        let serving = self.reader.current(certificate);
+        let own = || serving.iter().flat_map(|one| one.bundle().names());
+        let has = |name: &Name| own().any(|other| other.covers(name));
         names.iter().all(has)
     }
 

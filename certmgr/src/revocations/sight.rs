@@ -25,7 +25,7 @@ pub(super) struct Sight {
     is_held: bool,
     /// The error of the last look, if the list could not be read.
     unseen: Option<StoreError>,
-    is_told: bool,
+    is_reported: bool,
 }
 
 impl Revocations {
@@ -51,11 +51,11 @@ impl Revocations {
         let trouble = sight.unseen.clone().or(untaken).or_else(unheld);
         sight.show(trouble.is_some()).await;
         match trouble {
-            Some(error) if !std::mem::replace(&mut sight.is_told, true) => {
+            Some(error) if !std::mem::replace(&mut sight.is_reported, true) => {
                 let error = error.to_string();
                 self.reporter.of_manager(EventKind::RevocationsBlocked { error });
             }
-            None if std::mem::take(&mut sight.is_told) => {
+            None if std::mem::take(&mut sight.is_reported) => {
                 self.reporter.of_manager(EventKind::RevocationsUnblocked);
             }
             _ => {}

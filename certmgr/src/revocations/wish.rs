@@ -28,13 +28,13 @@ pub(crate) struct Wish {
     pub(crate) reason: RevocationReason,
     pub(crate) asked_at: UnixTime,
     /// The CA's last answer, if it did not revoke.
-    pub(crate) said: Option<Said>,
+    pub(crate) said: Option<RevocationAnswer>,
     pub(crate) revoked_at: Option<UnixTime>,
 }
 
 /// An answer by which a CA did not revoke. Times are in seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Said {
+pub(crate) struct RevocationAnswer {
     pub(crate) at: u64,
     pub(crate) text: String,
     /// Time for which it is not asked again.
@@ -44,7 +44,7 @@ pub(crate) struct Said {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct StoredWish {
     format: u32,
     certificate: String,
     #[serde(alias = "generation")]
@@ -56,7 +56,7 @@ struct Stored {
     reason: String,
     asked_at: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    said: Option<Said>,
+    said: Option<RevocationAnswer>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revoked_at: Option<u64>,
 }
@@ -77,7 +77,7 @@ struct StoredCa {
 impl Wish {
     pub(crate) fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
         let ca = &self.ca;
-        let stored = Stored {
+        let stored = StoredWish {
             format: FORMAT,
             certificate: self.certificate.clone(),
             fingerprint: format!("{:x}", self.fingerprint),
@@ -99,7 +99,7 @@ impl Wish {
     }
 
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
-        let stored: Stored = decode(bytes, FORMAT)?;
+        let stored: StoredWish = decode(bytes, FORMAT)?;
         let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let broken = |what: &str| format!("holds no {what}");
         Ok(Self {
@@ -173,7 +173,7 @@ mod tests {
             },
             reason: RevocationReason::KeyCompromise,
             asked_at: at(7),
-            said: Some(Said {
+            said: Some(RevocationAnswer {
                 at: 8,
                 text: "no".to_owned(),
                 wait: 60,

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::rate_limit::jittered;
-use crate::blocking::{Ended, Seat, Work, within};
+use crate::blocking::{Seat, Work, WorkError, within};
 use crate::clock::Random;
 use crate::config::FileSource;
 use crate::error::{Error, Reason, RemoteFault};
@@ -123,9 +123,11 @@ impl FileReader {
                 reading.outcome
             }
             // The runtime is shutting down, and this task with it.
-            Err(Ended::Gone) => pending().await,
+            Err(WorkError::Gone) => pending().await,
             // The next turn begins anew, by polling alone.
-            Err(ended @ Ended::Panicked) => Err(of_both(&self.files, Reason::Internal(ended.to_string()))),
+            Err(ended @ WorkError::Panicked) => {
+                Err(of_both(&self.files, Reason::Internal(ended.to_string())))
+            }
         }
     }
 

@@ -91,7 +91,7 @@ impl Disk {
 /// The outcome of a call at this place, which ends within [`STATE_DEADLINE`] for the caller.
 pub(crate) async fn call<T>(
     place: &Path,
-    call: impl Future<Output = Result<io::Result<T>, blocking::Ended>>,
+    call: impl Future<Output = Result<io::Result<T>, blocking::WorkError>>,
 ) -> Result<T, StoreError> {
     let place = place.display().to_string();
     match timeout(STATE_DEADLINE, call).await {

@@ -13,10 +13,10 @@ use crate::store::{Document, LoadError, Store, StoreError};
 
 /// State of the document on disk, compared with the bundle in force.
 #[derive(Debug, Default)]
-pub(super) struct Keeping {
+pub(super) struct TrustState {
     /// The document that the disk does not have yet.
     behind: Option<Zeroizing<Vec<u8>>>,
-    told: bool,
+    is_reported: bool,
     /// The document could not be read, or a newer program wrote it: nothing is written over it unread.
     unread: bool,
 }
@@ -34,9 +34,9 @@ impl Trust {
             Ok(None) => return,
             Err(LoadError::Unread { text, remedy }) => {
                 self.keeping.unread = true;
-                return self.tell_broken(format!("{text}; it is left as it is and read again ({remedy})"));
+                return self.report_broken(format!("{text}; it is left as it is and read again ({remedy})"));
             }
-            Err(LoadError::Broken(text)) => return self.tell_replaced(&text),
+            Err(LoadError::Broken(text)) => return self.report_replaced(&text),
         };
         let (revocation, content) = (self.config.revocation, pair.content());
         let serving = self.serving();
@@ -50,10 +50,10 @@ impl Trust {
         match restored.await {
             Ok(Some(Ok(proved))) => self.put_back(proved, content),
             Ok(Some(Err(error))) => {
-                self.tell_replaced(&format!("what is kept of it cannot be used: {error}"))
+                self.report_replaced(&format!("what is kept of it cannot be used: {error}"))
             }
             Ok(None) => {}
-            Err(panicked) => self.tell_replaced(&panicked.to_string()),
+            Err(panicked) => self.report_replaced(&panicked.to_string()),
         }
     }
 
@@ -114,12 +114,10 @@ impl Trust {
     pub(super) fn note_keeping(&mut self, kept: Result<(), StoreError>) {
         let Some(fingerprint) = self.serving() else { return };
         match kept {
-            Ok(()) if self.keeping.told => {
-                self.keeping.told = false;
+            Ok(()) if std::mem::take(&mut self.keeping.is_reported) => {
                 self.publisher.report(EventKind::Kept { fingerprint });
             }
-            Err(error) if !self.keeping.told => {
-                self.keeping.told = true;
+            Err(error) if !std::mem::replace(&mut self.keeping.is_reported, true) => {
                 self.publisher.report(EventKind::KeepFailed {
                     fingerprint,
                     text: match self.keeping.unread {
@@ -132,13 +130,13 @@ impl Trust {
         }
     }
 
-    fn tell_replaced(&self, text: &str) {
-        self.tell_broken(format!(
+    fn report_replaced(&self, text: &str) {
+        self.report_broken(format!(
             "{text}; it is not used, and replaced by the next good bundle"
         ));
     }
 
-    fn tell_broken(&self, text: String) {
+    fn report_broken(&self, text: String) {
         self.publisher.report(EventKind::KeptBroken { text });
     }
 

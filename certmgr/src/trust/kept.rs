@@ -17,7 +17,7 @@ const FIELDS_BYTES: usize = 1024;
 
 /// The texts are base64 of the bytes that the source gave.
 #[derive(Serialize, Deserialize)]
-struct Document<'a> {
+struct StoredTrust<'a> {
     format: u32,
     /// In the form shown to people: proves that the texts are unchanged.
     #[serde(borrow, alias = "generation")]
@@ -40,7 +40,7 @@ pub(super) fn to_json(
     let ca = encode_base64(&pair.chain);
     let crl = (pair.key != pair.chain).then(|| encode_base64(&pair.key));
     let size = ca.len() + crl.as_ref().map_or(0, |crl| crl.len());
-    let document = Document {
+    let document = StoredTrust {
         format: FORMAT,
         fingerprint: fingerprint.to_string().into(),
         revocation,
@@ -52,7 +52,7 @@ pub(super) fn to_json(
 
 /// Reads a document. Checks the bundle in it, which costs milliseconds.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Pair, DocumentError> {
-    let document: Document<'_> = decode(bytes, FORMAT)?;
+    let document: StoredTrust<'_> = decode(bytes, FORMAT)?;
     let chain = decode_base64(&document.ca)?;
     let key = match &document.crl {
         Some(crl) => decode_base64(crl)?,

@@ -24,7 +24,7 @@ use crate::store::{Document, StoreError};
 const MAX_LEASE_WAIT: Duration = Duration::from_secs(90);
 
 /// The account's document, and the operations that change it.
-pub(super) struct Register<'a> {
+pub(super) struct AccountStore<'a> {
     session: &'a Session,
     shared: &'a Shared,
     name: String,
@@ -37,7 +37,7 @@ pub(super) struct Alone {
     _everywhere: Guard,
 }
 
-impl<'a> Register<'a> {
+impl<'a> AccountStore<'a> {
     pub(super) fn new(session: &'a Session, shared: &'a Shared) -> Self {
         let name = name(&session.ca);
         Self {

@@ -7,7 +7,7 @@ use super::scripted::Scripted;
 use super::*;
 use crate::acme::kept::Secret;
 use crate::acme::keys;
-use crate::acme::note::{Note, Purpose};
+use crate::acme::pending_order::{PendingOrder, Purpose};
 
 #[tokio::test]
 async fn an_order_whose_answer_was_lost_is_gone_on_with() {
@@ -128,7 +128,7 @@ async fn records_that_nobody_can_remove_any_more_are_reported_once_and_forgotten
     let asked = request("a", &["a.example.com"]);
     let shared = shared(open(&ca.folder), Challenges::default(), 1);
     let purpose = Purpose::new(&source.cas[0], "https://ca.example/account", &asked);
-    let mut note = Note::new(purpose, Secret(keys::generate(KeyType::EcdsaP256).await.unwrap()));
+    let mut note = PendingOrder::new(purpose, Secret(keys::generate(KeyType::EcdsaP256).await.unwrap()));
     note.order = Some("https://ca.example/order".to_owned());
     note.records = vec![TxtRecord {
         name: "_acme-challenge.a.example.com".to_owned(),
@@ -138,10 +138,10 @@ async fn records_that_nobody_can_remove_any_more_are_reported_once_and_forgotten
     // The challenge is tls-alpn-01: no DNS provider is configured.
     let client = Client::new(&source, &shared);
     client.clean_up("a").await.unwrap();
-    let note = Note::read(&shared, "a").await.unwrap().unwrap();
+    let note = PendingOrder::read(&shared, "a").await.unwrap().unwrap();
     assert_eq!((note.records, note.order.is_some()), (Vec::new(), true));
     client.done("a").await.unwrap();
-    assert!(Note::read(&shared, "a").await.unwrap().is_none());
+    assert!(PendingOrder::read(&shared, "a").await.unwrap().is_none());
 }
 
 /// A provider that writes no record and can remove none.
@@ -201,6 +201,6 @@ async fn a_record_that_nobody_writes_is_not_noted_and_holds_up_no_later_order() 
         .err()
         .unwrap();
     assert!(error.text.contains("is odd"), "{error}");
-    let note = Note::read(&shared, "a").await.unwrap().unwrap();
+    let note = PendingOrder::read(&shared, "a").await.unwrap().unwrap();
     assert_eq!(note.records, []);
 }

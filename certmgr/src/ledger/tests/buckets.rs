@@ -155,7 +155,7 @@ fn what_a_limit_counts_is_remembered_for_two_weeks_and_all_else_for_one() {
         ledger.after(days * DAY);
         let noted = ledger.begins(&order("c.test").at("https://ca.test/")).unwrap();
         ledger.fails(noted, IssueFault::Challenge);
-        assert_eq!(ledger.book.orders().len(), kept + 1, "{days} days later");
+        assert_eq!(ledger.history.orders().len(), kept + 1, "{days} days later");
     }
 }
 
@@ -264,7 +264,7 @@ fn nothing_is_missed_of_what_earlier_versions_have_forgotten() {
         ledger.after((7 * DAY).saturating_sub(pause) + MINUTE);
         let earliest = ledger.now.wall.as_secs() - (7 * DAY).as_secs();
         ledger.edits(|orders| orders.retain(|placed| placed["at"].as_u64().unwrap() >= earliest));
-        assert_eq!(ledger.book.orders().len(), second);
+        assert_eq!(ledger.history.orders().len(), second);
         for _ in 0..200 {
             if let Err(refused) = issues(&mut ledger) {
                 ledger.after(refused.wait);

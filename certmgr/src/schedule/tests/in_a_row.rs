@@ -10,7 +10,7 @@ use super::seeded;
 use super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, fingerprint, unix};
 use crate::config::{Ca, KeyType};
 use crate::error::IssueError;
-use crate::ledger::{Book, Order, OrderKind, Stamps};
+use crate::ledger::{History, Order, OrderKind, Stamps};
 
 const PAUSED_AT: usize = 1_152;
 
@@ -43,7 +43,7 @@ fn failures(mut all: Vec<Dead>, dns: LooksOfDns, horizon: Duration) -> Vec<Durat
         profile: None,
         external_account: None,
     };
-    let (mut book, mut stamps, mut failed) = (Book::default(), Stamps::default(), Vec::new());
+    let (mut history, mut stamps, mut failed) = (History::default(), Stamps::default(), Vec::new());
     while let Some(dead) = all.iter_mut().min_by_key(|dead| dead.at)
         && dead.at < BEGIN + horizon
         && failed.len() < PAUSED_AT
@@ -62,7 +62,7 @@ fn failures(mut all: Vec<Dead>, dns: LooksOfDns, horizon: Duration) -> Vec<Durat
             })
             .filter(|life| now.wall <= life.not_after),
             advice: None,
-            record: book.record(&dead.domains, dead.key, cas, &stamps, now),
+            record: history.record(&dead.domains, dead.key, cas, &stamps, now),
             probe: dead.probe,
             requested: false,
             wanted: false,
@@ -84,11 +84,11 @@ fn failures(mut all: Vec<Dead>, dns: LooksOfDns, horizon: Duration) -> Vec<Durat
                     kind: OrderKind::New,
                     by_hand: false,
                 };
-                if let Err(wait) = book.may_order(&order, &stamps, now) {
+                if let Err(wait) = history.may_order(&order, &stamps, now) {
                     dead.at += wait.wait.max(Duration::from_secs(1));
                     continue;
                 }
-                let noted = book.intend(&order, jitter, &mut stamps, now);
+                let noted = history.intend(&order, jitter, &mut stamps, now);
                 failed.push(dead.at);
                 dead.at += Duration::from_secs(random.random_range(2..20));
                 let now = Now {
@@ -102,7 +102,7 @@ fn failures(mut all: Vec<Dead>, dns: LooksOfDns, horizon: Duration) -> Vec<Durat
                     remedy: String::new(),
                     retry_after: None,
                 };
-                book.failed(noted, &error, &mut stamps, now);
+                history.failed(noted, &error, &mut stamps, now);
             }
             ScheduledAction::CheckNames => {
                 dead.looks += 1;

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use super::super::*;
 use crate::config::{Ca, KeyType};
 use crate::error::{IssueError, RetryAfter, SaidOf};
-use crate::ledger::{Book, Order, OrderKind, Stamps};
+use crate::ledger::{History, Order, OrderKind, Stamps};
 use crate::schedule::RenewalInfo;
 
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
@@ -160,7 +160,7 @@ struct Simulation<'a> {
     time: Duration,
     /// MonotonicTime time minus true time, in seconds: each process takes it from the wall clock at its start.
     monotonic_off: i64,
-    book: Book,
+    history: History,
     stamps: Stamps,
     serving: Option<(Life, Duration)>,
     advice: Option<Advice>,
@@ -188,7 +188,7 @@ impl<'a> Simulation<'a> {
             rng: StdRng::seed_from_u64(setup.seed),
             time: BEGIN,
             monotonic_off: 0,
-            book: Book::default(),
+            history: History::default(),
             stamps: Stamps::default(),
             serving: None,
             advice: None,
@@ -209,10 +209,10 @@ impl<'a> Simulation<'a> {
                 by_hand: false,
             };
             let now = world.now();
-            let noted = world.book.intend(&order, Jitter(500), &mut world.stamps, now);
+            let noted = world.history.intend(&order, Jitter(500), &mut world.stamps, now);
             let life = world.make(0);
             world
-                .book
+                .history
                 .issued(noted, life.0.not_before, &mut world.stamps, now);
             world.serve(life);
         }
@@ -273,22 +273,22 @@ impl<'a> Simulation<'a> {
                 kind,
                 by_hand: false,
             };
-            if let Err(wait) = self.book.may_order(&order, &self.stamps, now)
+            if let Err(wait) = self.history.may_order(&order, &self.stamps, now)
                 && self.setup.mutant != Mutant::NoHolds
             {
                 shortest = Some(shortest.map_or(wait.wait, |shortest| shortest.min(wait.wait)));
                 continue;
             }
             shortest = Some(Duration::ZERO);
-            let before = self.book.clone();
+            let before = self.history.clone();
             let jitter = Jitter::new(&mut || self.rng.random());
-            let noted = self.book.intend(&order, jitter, &mut self.stamps, now);
+            let noted = self.history.intend(&order, jitter, &mut self.stamps, now);
             self.happened(LogEntry::Ordered { ca, why });
             if let Some((pause, until)) = self.setup.dies_in_orders
                 && self.time < BEGIN + until
             {
                 if self.setup.mutant == Mutant::NothingNotedBeforeOrders {
-                    self.book = before;
+                    self.history = before;
                 }
                 self.happened(LogEntry::Failed {
                     ca,
@@ -308,7 +308,7 @@ impl<'a> Simulation<'a> {
                     // installed.
                     if now.wall > life.0.not_after {
                         let error = self.error(IssueFault::Certificate, None);
-                        self.book.failed(noted, &error, &mut self.stamps, now);
+                        self.history.failed(noted, &error, &mut self.stamps, now);
                         self.happened(LogEntry::Failed {
                             ca,
                             class: Some(IssueFault::Certificate),
@@ -316,14 +316,14 @@ impl<'a> Simulation<'a> {
                         });
                         return;
                     }
-                    self.book.issued(noted, not_before, &mut self.stamps, now);
+                    self.history.issued(noted, not_before, &mut self.stamps, now);
                     self.serve(life);
                     return;
                 }
                 Some(class) => {
                     let retry_after = self.setup.cas[ca].retry_after;
                     let error = self.error(class, retry_after);
-                    self.book.failed(noted, &error, &mut self.stamps, now);
+                    self.history.failed(noted, &error, &mut self.stamps, now);
                     self.happened(LogEntry::Failed {
                         ca,
                         class: Some(class),
@@ -378,7 +378,7 @@ impl<'a> Simulation<'a> {
             serving: self.serving.map(|(life, _)| life),
             advice: self.advice.clone(),
             record: self
-                .book
+                .history
                 .record(&self.domains, KeyType::EcdsaP256, &self.cas, &self.stamps, now),
             probe: self.probe,
             requested: false,
@@ -420,8 +420,8 @@ impl<'a> Simulation<'a> {
         self.advice = None;
         self.stamps = Stamps::default();
         let now = self.now();
-        self.book = Book::parse(&self.book.to_bytes()).unwrap();
-        self.stamps.learn(&self.book, now);
+        self.history = History::parse(&self.history.to_bytes()).unwrap();
+        self.stamps.learn(&self.history, now);
         self.time += Duration::from_secs(1);
     }
 

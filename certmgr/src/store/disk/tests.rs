@@ -167,14 +167,20 @@ async fn a_disk_that_hangs_is_given_up_and_never_puts_the_older_over_the_newer()
     let (_directory, disk) = state();
     let document = Document::Order("a".to_owned());
     let (release, hanging) = std::sync::mpsc::channel::<()>();
+    let (begins, begun) = std::sync::mpsc::channel();
     let held = Arc::new(());
     let left = Arc::downgrade(&held);
     let hangs = disk.run(&document, move |path| {
         let _held = held;
+        begins.send(()).unwrap();
         let _ = hanging.recv();
         replace(path, b"1")
     });
-    let error = given_up(hangs).await.unwrap_err();
+    let deadline = async {
+        begun.recv().unwrap();
+        tokio::time::advance(2 * STATE_DEADLINE).await;
+    };
+    let error = tokio::join!(hangs, deadline).0.unwrap_err();
     assert!(error.text.contains("no answer within 10 s"), "{error}");
     // The first write is still in progress: nothing is read or written beside it, but other documents are.
     let other = Document::Order("b".to_owned());

@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use super::super::simulation::{BEGIN, DAY, HOUR, MINUTE, RULES, fingerprint, unix};
 use crate::config::{AcmeSource, Ca, Challenge, KeyType};
 use crate::error::{IssueError, IssueFault, RetryAfter, SaidOf};
-use crate::ledger::{Book, Noted, Order, OrderKind, Stamps};
+use crate::ledger::{History, Noted, Order, OrderKind, Stamps};
 use crate::plan::{Candidate, look_ahead};
 use crate::schedule::RenewalInfo;
 use crate::schedule::*;
@@ -93,7 +93,7 @@ pub(super) struct YearSimulation<'a> {
     pub(super) ca: LetsEncrypt,
     pub(super) account: u32,
     pub(super) losses: usize,
-    pub(super) book: Book,
+    pub(super) history: History,
     pub(super) changes: u64,
     pub(super) kept: Vec<SimulatedDisk>,
     pub(super) processes: [SimulatedProcess; 2],
@@ -135,7 +135,7 @@ impl<'a> YearSimulation<'a> {
             ca: LetsEncrypt::default(),
             account: 0,
             losses: 0,
-            book: Book::default(),
+            history: History::default(),
             changes: 0,
             kept: vec![SimulatedDisk::default(); size],
             processes: [process(), process()],
@@ -242,7 +242,7 @@ impl<'a> YearSimulation<'a> {
     pub(super) fn lose(&mut self) {
         self.losses += 1;
         self.account += 1;
-        self.book = Book::default();
+        self.history = History::default();
         self.changes += 1;
         self.answers.clear();
         for process in &mut self.processes {
@@ -269,7 +269,7 @@ impl<'a> YearSimulation<'a> {
         let known = Facts {
             serving: self.kept[certificate].serving,
             advice: self.processes[process].advice[certificate].clone(),
-            record: self.book.record(
+            record: self.history.record(
                 &self.domains[certificate],
                 KeyType::EcdsaP256,
                 &self.cas[certificate],
@@ -311,7 +311,7 @@ impl<'a> YearSimulation<'a> {
         let now = self.now();
         let process = &mut self.processes[process];
         if process.learnt != self.changes {
-            process.stamps.learn(&self.book, now);
+            process.stamps.learn(&self.history, now);
             process.learnt = self.changes;
         }
     }
@@ -384,13 +384,13 @@ impl<'a> YearSimulation<'a> {
                 by_hand: false,
             };
             let stamps = &mut self.processes[process].stamps;
-            if let Err(wait) = self.book.may_order(&order, stamps, now) {
+            if let Err(wait) = self.history.may_order(&order, stamps, now) {
                 shortest = Some(shortest.map_or(wait.wait, |shortest| shortest.min(wait.wait)));
                 continue;
             }
             let rng = &mut self.rng;
             let jitter = Jitter::new(&mut || rng.random());
-            let noted = self.book.intend(&order, jitter, stamps, now);
+            let noted = self.history.intend(&order, jitter, stamps, now);
             self.changes += 1;
             let replaces = (kind == OrderKind::Replacing)
                 .then_some(replaced)
@@ -476,14 +476,14 @@ impl<'a> YearSimulation<'a> {
                 };
                 self.ca.issued.insert(life.fingerprint, (one.name.clone(), false));
                 self.ca.in_a_row.remove(&one.name);
-                self.book.issued(noted, life.not_before, stamps, now);
+                self.history.issued(noted, life.not_before, stamps, now);
                 self.kept[certificate].serving = Some(life);
                 self.kept[certificate].ordering = false;
                 self.came[certificate].push(self.time - BEGIN);
                 self.wake(certificate, self.since_begin() + MINUTE);
             }
             Err(error) => {
-                self.book.failed(noted, &error, stamps, now);
+                self.history.failed(noted, &error, stamps, now);
                 self.attempt(process, certificate, position + 1, Some(Duration::from_secs(1)));
             }
         }
@@ -530,8 +530,8 @@ impl<'a> YearSimulation<'a> {
             })
             .collect();
         let mut stamps = Stamps::default();
-        stamps.learn(&self.book, now);
-        let plan = look_ahead(&candidates, self.book.clone(), stamps, now, horizon);
+        stamps.learn(&self.history, now);
+        let plan = look_ahead(&candidates, self.history.clone(), stamps, now, horizon);
         let mut counts = BTreeMap::new();
         for order in plan.orders {
             *counts.entry(order.name).or_default() += 1;

@@ -1,4 +1,4 @@
-//! Changes of the book: an order that is about to be placed, and its outcome.
+//! Changes of the history: an order that is about to be placed, and its outcome.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use certstore::UnixTime;
 
 use super::{
-    Book, CAUTION, Class, Hold, Issuance, Kind, LATELY, NameSet, Noted, Outcome, Placed, Run, Stamps,
+    CAUTION, Class, History, Hold, Issuance, Kind, LATELY, NameSet, Noted, OrderOutcome, Placed, Run, Stamps,
     Standing, Times, hold_on, is_below, name_at,
 };
 use crate::config::{Ca, KeyType};
@@ -27,7 +27,7 @@ const FORGOTTEN: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// Longest `Retry-After` that is accepted: a longer one is a mistake.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-impl Book {
+impl History {
     /// Notes that an order is about to be placed. Until its outcome is noted it counts as interrupted.
     pub(crate) fn intend(
         &mut self,
@@ -66,7 +66,7 @@ impl Book {
         set: String,
         at: u64,
         kind: Kind,
-        outcome: Option<Outcome>,
+        outcome: Option<OrderOutcome>,
     ) -> Noted {
         let id = self.next_id;
         self.next_id = self.next_id.saturating_add(1);
@@ -137,13 +137,13 @@ impl Book {
             at,
             not_before: Some(at),
         });
-        self.place(order, set, at, kind, Some(Outcome::Issued));
+        self.place(order, set, at, kind, Some(OrderOutcome::Issued));
     }
 
     /// Notes that a certificate came and may serve.
     pub(crate) fn issued(&mut self, noted: Noted, not_before: UnixTime, stamps: &mut Stamps, now: Now) {
         let at = stamps.note(now);
-        let Some((set, key, ca)) = self.close(noted, Outcome::Issued, at) else {
+        let Some((set, key, ca)) = self.close(noted, OrderOutcome::Issued, at) else {
             return;
         };
         for standing in self
@@ -178,7 +178,7 @@ impl Book {
     pub(crate) fn failed(&mut self, noted: Noted, error: &IssueError, stamps: &mut Stamps, now: Now) {
         let class = Class(error.class);
         let at = stamps.note(now);
-        let Some((set, key, ca)) = self.close(noted, Outcome::Failed(class), at) else {
+        let Some((set, key, ca)) = self.close(noted, OrderOutcome::Failed(class), at) else {
             return;
         };
         let hold = error.limit().map(|wait| Hold {
@@ -216,14 +216,15 @@ impl Book {
         }
     }
 
-    fn close(&mut self, noted: Noted, outcome: Outcome, at: u64) -> Option<(String, String, String)> {
+    fn close(&mut self, noted: Noted, outcome: OrderOutcome, at: u64) -> Option<(String, String, String)> {
         let placed = self.orders.iter_mut().find(|placed| placed.id == noted.0)?;
         (placed.outcome, placed.at) = (Some(outcome), at);
         let (is_issued, failed) = (placed.was_issued(), placed.was_validated_in_vain());
         let (set, key, ca) = (placed.set.clone(), placed.key.clone(), placed.ca.clone());
         let names = self.sets.get(&set).into_iter().flatten();
         // The count of a name that was unpaused begins anew. Of several names it is not known which one was paused.
-        let is_paused = outcome == Outcome::Failed(Class(IssueFault::Paused)) && names.clone().count() == 1;
+        let is_paused =
+            outcome == OrderOutcome::Failed(Class(IssueFault::Paused)) && names.clone().count() == 1;
         let counts_anew = is_issued || is_paused;
         for name in names {
             let name = name_at(&ca, name);

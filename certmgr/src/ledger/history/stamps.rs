@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Book;
+use super::History;
 use crate::schedule::{MonotonicTime, Now};
 
-/// The noted instants of a book on the monotonic clock. Those that this process has noted are exact. The others are
+/// The noted instants of a history on the monotonic clock. Those that this process has noted are exact. The others are
 /// computed from the wall clock as it is when they are first seen; an instant in its future counts as just now, so
 /// that after a clock was set back nothing waits for longer than after a fresh event.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stamps(BTreeMap<u64, MonotonicTime>);
 
 impl Stamps {
-    /// Adds the instants of a book that are new, and removes those that are not in it any more.
-    pub(crate) fn learn(&mut self, book: &Book, now: Now) {
-        let instants = book.instants();
+    /// Adds the instants of a history that are new, and removes those that are not in it any more.
+    pub(crate) fn learn(&mut self, history: &History, now: Now) {
+        let instants = history.instants();
         self.0.retain(|at, _| instants.contains(at));
         for at in instants {
             self.0.entry(at).or_insert_with(|| {

@@ -12,7 +12,7 @@ use crate::store::{Document, StoreError};
 
 /// The note on disk, one for each certificate name of the configuration.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Note {
+pub(super) struct PendingOrder {
     format: u32,
     /// Purpose of the order. A changed configuration makes the note worthless.
     purpose: Purpose,
@@ -54,7 +54,7 @@ impl Purpose {
     }
 }
 
-impl Note {
+impl PendingOrder {
     pub(super) fn new(purpose: Purpose, key: Secret) -> Self {
         Self {
             format: FORMAT,
@@ -91,7 +91,7 @@ impl Note {
 /// Reads the note of an order.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz_document(json: &[u8]) {
-    super::kept::fuzz_document::<Note>(json);
+    kept::fuzz_document::<PendingOrder>(json);
 }
 
 fn document(certificate: &str) -> Document {
@@ -129,7 +129,7 @@ mod tests {
         };
         let purpose = Purpose::new(&ca, &ca.directory, &request("a", &names));
         let key = keys::generate(KeyType::EcdsaP256).await.unwrap();
-        let mut note = Note::new(purpose, Secret(key));
+        let mut note = PendingOrder::new(purpose, Secret(key));
         note.order = Some(ca.directory.clone());
         note.records = names
             .iter()

@@ -43,11 +43,11 @@ const TURN: Duration = Duration::from_secs(15);
 /// The whole ledger.
 ///
 /// Its methods decide and change without I/O and without a clock; the caller gives the time, and writes a changed
-/// book before it acts on the change. Instants are seconds of the wall clock at which they were noted; [`Stamps`] has
-/// them on the monotonic clock, and must have learned the book first. An outcome of an attempt that is not in the book
+/// history before it acts on the change. Instants are seconds of the wall clock at which they were noted; [`Stamps`] has
+/// them on the monotonic clock, and must have learned the history first. An outcome of an attempt that is not in the history
 /// changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Book {
+pub(crate) struct History {
     format: u32,
     next_id: u64,
     /// An earlier ledger was lost at this instant: orders that are not noted may have been placed just then.
@@ -116,7 +116,7 @@ pub(super) struct Placed {
     #[serde(alias = "authority")]
     pub(super) ca: String,
     pub(super) kind: Kind,
-    pub(super) outcome: Option<Outcome>,
+    pub(super) outcome: Option<OrderOutcome>,
 }
 
 /// Kind of an order, as in [`OrderKind`].
@@ -132,7 +132,7 @@ pub(super) enum Kind {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Outcome {
+pub(super) enum OrderOutcome {
     Issued,
     Failed(Class),
 }
@@ -165,7 +165,7 @@ impl Hold {
     }
 }
 
-impl Default for Book {
+impl Default for History {
     fn default() -> Self {
         Self {
             format: FORMAT,
@@ -181,8 +181,8 @@ impl Default for Book {
     }
 }
 
-impl Book {
-    /// Makes the book that takes the place of one that was lost.
+impl History {
+    /// Makes the history that takes the place of one that was lost.
     pub(super) fn after_loss(now: Now) -> Self {
         Self {
             lost: Some(now.wall.as_secs()),
@@ -198,7 +198,7 @@ impl Book {
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        // The book has strings and numbers only, which cannot fail.
+        // The history has strings and numbers only, which cannot fail.
         serde_json::to_vec_pretty(self).unwrap_or_default()
     }
 
@@ -425,7 +425,7 @@ impl Placed {
         use IssueFault::{Configuration, SelfCheck};
         !matches!(
             self.outcome,
-            Some(Outcome::Failed(Class(Configuration | SelfCheck)))
+            Some(OrderOutcome::Failed(Class(Configuration | SelfCheck)))
         )
     }
 
@@ -433,14 +433,17 @@ impl Placed {
     /// too.
     pub(super) fn was_validated_in_vain(&self) -> bool {
         use IssueFault::{Challenge, Refused};
-        matches!(self.outcome, Some(Outcome::Failed(Class(Challenge | Refused))))
+        matches!(
+            self.outcome,
+            Some(OrderOutcome::Failed(Class(Challenge | Refused)))
+        )
     }
 
     /// True if the CA issued a certificate, also one that could not serve.
     pub(super) fn was_issued(&self) -> bool {
         match self.outcome {
-            Some(Outcome::Issued) => true,
-            Some(Outcome::Failed(Class(fault))) => fault == IssueFault::Certificate,
+            Some(OrderOutcome::Issued) => true,
+            Some(OrderOutcome::Failed(Class(fault))) => fault == IssueFault::Certificate,
             None => false,
         }
     }
