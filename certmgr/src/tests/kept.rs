@@ -162,12 +162,14 @@ async fn what_is_kept_for_other_domains_does_not_serve_and_holds_nothing_up() {
     // The source is away: no other certificate answers in its place.
     kept.remove_source();
     let mut manager = TestManager::start(vec![config()], kept.options());
+    assert_eq!(manager.next().await.kind.label(), "names_lacking");
     assert_eq!(manager.next().await.kind.label(), "unreadable");
     assert_eq!(manager.serving(), None);
     drop(manager);
     // The source still holds the kept version, which is refused like any other.
     kept.files.write(&before);
     let mut manager = TestManager::start(vec![config()], kept.options());
+    assert_eq!(manager.next().await.kind.label(), "names_lacking");
     assert_eq!(manager.next().await.kind.label(), "refused");
     assert_eq!(manager.serving(), None);
     drop(manager);
@@ -175,6 +177,7 @@ async fn what_is_kept_for_other_domains_does_not_serve_and_holds_nothing_up() {
     let right = kept.ca.pair_of("b.test", -30, 60);
     kept.files.write(&right);
     let mut manager = TestManager::start(vec![config()], kept.options());
+    assert_eq!(manager.next().await.kind.label(), "names_lacking");
     manager.promoted(&right).await;
 }
 
@@ -195,10 +198,12 @@ async fn of_what_is_kept_the_newest_with_all_domains_serves_or_else_one_with_som
     };
     // The source holds the newer one.
     let mut manager = start(&["a.test"]);
+    assert_eq!(manager.next().await.kind.label(), "names_lacking");
     restored(&mut manager, &old).await;
     assert_eq!(manager.next().await.kind.label(), "refused");
     drop(manager);
     let mut manager = start(&["b.test", "c.test"]);
+    assert_eq!(manager.next().await.kind.label(), "names_lacking");
     restored(&mut manager, &new).await;
     assert_eq!(
         manager.next().await.kind.label(),
