@@ -352,7 +352,7 @@ struct Handles {
     view: watch::Receiver<View>,
 }
 
-/// Stops the tasks whose configuration has changed or is gone; `stopped` is told the new one. Returns the
+/// Stops the tasks whose configuration has changed or is gone; `stopped` gets the new one. Returns the
 /// configurations that have no task.
 fn stop_changed<C: PartialEq, H>(
     running: &mut BTreeMap<String, Running<C, H>>,

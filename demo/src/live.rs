@@ -1,4 +1,4 @@
-//! The line that tells how it goes: redrawn in a terminal, otherwise a new one every 5 s.
+//! The line that shows the state: redrawn in a terminal, otherwise a new one every 5 s.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;

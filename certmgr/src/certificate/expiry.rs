@@ -31,7 +31,7 @@ impl Core {
         }
         self.reported_expiry = Some((fingerprint, expiry));
         let remedy = match self.config.source {
-            Source::Acme(_) => "see what is told of its renewal",
+            Source::Acme(_) => "see the events of its renewal",
             _ => "put a new pair in place",
         };
         self.publisher.report(match expiry {

@@ -362,7 +362,7 @@ async fn an_expired_certificate_serves_from_the_start_with_an_error_until_its_ca
     let event = manager.next().await;
     assert!(event.is_error() && event.kind.label() == "expired", "{event}");
     assert!(
-        event.to_string().contains("see what is told of its renewal"),
+        event.to_string().contains("see the events of its renewal"),
         "{event}"
     );
     let failing = manager.told_in_time("failing").await;

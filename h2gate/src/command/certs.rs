@@ -26,7 +26,7 @@ use admin::AdminServer;
 use client::{CA_DEADLINE, Client, Service};
 use words::Now;
 
-/// Does what the arguments say; tells the exit code.
+/// Does what the arguments say; returns the exit code.
 pub fn certs(arguments: &CertsArguments) -> Result<ExitCode> {
     let admin = AdminServer::find(arguments)?;
     let runtime = tokio::runtime::Builder::new_current_thread()

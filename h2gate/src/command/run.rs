@@ -1,4 +1,4 @@
-//! `h2gate run`: serve what a file describes, until told to stop.
+//! `h2gate run`: serve what a file describes, until a signal stops it.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,7 +26,7 @@ const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_milli
 /// For control work that still reads a file when everything else has ended.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
-/// Runs until told to stop.
+/// Runs until a signal stops it.
 pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let resolved = match config::load(&arguments.config) {
         Ok(resolved) => resolved,

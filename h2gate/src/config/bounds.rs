@@ -218,7 +218,7 @@ macro_rules! http2_bounds {
                 max_header_block: Size, "A block of headers as sent, compressed. Four times `max_header_list_size` lets lists that are too large be refused one by one.";
                 header_expansion: Rate, "Bytes of headers that four times their blocks do not explain: what compression makes of a few bytes. Each request brings up to 8 KiB of its own back when it ends.";
                 oversized_requests: Rate, "Requests over `max_header_list_size` or `max_header_fields`; each is refused, too many end the connection.";
-                turned_away: Rate, "Requests that no route takes, gRPC requests with an ambiguous path or a `-bin` field without base64, and those of clients that were told to go; each is refused, too many end the connection.";
+                turned_away: Rate, "Requests that no route takes, gRPC requests with an ambiguous path or a `-bin` field without base64, and those of clients that were sent away; each is refused, too many end the connection.";
                 max_informational: Count, "Interim (1xx) heads of one response; more reset the stream.";
                 max_continuations: Count, "CONTINUATION frames of one block of headers.";
                 rapid_resets: Rate, "Resets of young streams without a response (the rapid reset attack).";

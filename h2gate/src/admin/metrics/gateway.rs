@@ -96,7 +96,7 @@ fn handshakes(families: &mut Families<'_>, totals: &Totals) -> Result<(), Error>
     )?;
     families.counter(
         "h2gate_clients_sent_away",
-        "Connected clients that were told to go, by reason: their certificate is not accepted any more, or their listener asks for more",
+        "Connected clients that were sent away, by reason: their certificate is not accepted any more, or their listener asks for more",
         counts("reason", &totals.clients_sent_away, |reason| reason.name()),
     )?;
     families.counter(

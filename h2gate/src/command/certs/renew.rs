@@ -41,7 +41,7 @@ pub(super) async fn renew(
         client.renew(name).await?;
         return print_result(
             output,
-            &format!("{name}: the renewal has begun; `h2gate certs show {name}` tells how it went\n"),
+            &format!("{name}: the renewal has begun; `h2gate certs show {name}` shows how it went\n"),
             json!({ "name": name, "outcome": "begun" }),
         );
     };
@@ -178,7 +178,7 @@ impl Outcome {
         Self {
             name: "timeout",
             text: format!(
-                "no end within {after} s; the renewal goes on, and `h2gate certs show {name}` tells how it went"
+                "no end within {after} s; the renewal goes on, and `h2gate certs show {name}` shows how it went"
             ),
             is_success: false,
         }

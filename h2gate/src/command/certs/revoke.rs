@@ -41,7 +41,7 @@ pub(super) async fn revoke(
         output,
         &format!(
             "{name}: its successor is ordered; once that serves, the old one is revoked. `h2gate certs show {name}` \
-             tells how it goes\n"
+             shows how it goes\n"
         ),
         json!({ "name": name, "outcome": "begun" }),
     )

@@ -30,7 +30,7 @@ const PATH_STYLE: Key = key! {
 };
 const QUEUE: Key = key! {
     queue: Text(Url), Absent("polls alone"),
-        "URL of an SQS queue that S3 or EventBridge tells of changes. A message causes an earlier read, and nothing else."
+        "URL of an SQS queue that S3 or EventBridge reports changes to. A message causes an earlier read, and nothing else."
         also "sqs"
 };
 const SECRET_NAME: Key = key! {

@@ -210,6 +210,6 @@ section! {
         timeout: Within(secs(1), secs(3_600)), Value("2m"),
             "After this long the command is killed, and the order has failed.";
         propagation: Within(secs(0), secs(3_600)), Value("30s"),
-            "How long to wait after the last record before the CA is told." also "wait";
+            "How long to wait after the last record before the CA is asked to look." also "wait";
     }
 }
