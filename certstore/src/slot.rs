@@ -67,8 +67,8 @@ impl<B> Slots<B> {
     }
 
     pub(crate) fn serving(&self, name: &str) -> Option<Arc<Serving<B>>> {
-        let slot = self.lock().get(name).map(Arc::clone)?;
-        slot.serving()
+        // Under the lock: a slot that somebody holds outlives its removal.
+        self.lock().get(name)?.serving()
     }
 
     /// The slots that the configuration names, in the order of the names.
@@ -129,5 +129,33 @@ impl<B> Slot<B> {
 impl<B> fmt::Debug for Slot<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Slot").field(&self.name).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn who_only_looks_keeps_no_slot() {
+        let slots = Slots::<u8>::default();
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    slots.serving("a");
+                }
+            });
+            let left = (0..20_000).find(|_| {
+                slots.slot("a");
+                slots.remove("a");
+                !slots.lock().is_empty()
+            });
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(left, None);
+        });
     }
 }
