@@ -49,6 +49,7 @@ impl<'a> Iterator for Elements<'a> {
         let length = match first {
             0..0x80 => usize::from(*first),
             // X.690 §10.1: the length is definite.
+            0x80 => return None,
             _ => {
                 let (length, after) = rest.split_at_checked(usize::from(first & 0x7f))?;
                 rest = after;
