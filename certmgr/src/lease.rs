@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::store::{BoxFuture, StoreError};
 
 /// Time between two attempts to acquire a right that another process has.
-const RETRY_PERIOD: Duration = Duration::from_millis(20);
+pub(crate) const RETRY_PERIOD: Duration = Duration::from_millis(20);
 
 /// Gives out rights that one process at a time may have, or several that share it.
 ///

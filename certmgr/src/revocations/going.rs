@@ -101,16 +101,20 @@ impl Revocations {
         if is_settled || self.is_in_use(wish.fingerprint) || !self.is_due(&wish, now) {
             return;
         }
+        // Held until the end is noted, also a bad one: another process that asks meanwhile would be overwritten.
+        let right = match self.right(wish.fingerprint).await {
+            Ok(Some(right)) => right,
+            Ok(None) => return,
+            Err(error) => return self.failed(wish, fault(error)).await,
+        };
         if let Err(error) = self.revoke(&mut wish, configured).await {
             self.failed(wish, error).await;
         }
+        drop(right);
     }
 
-    /// Asks the CA, if no other process does, and none may serve the certificate.
+    /// Asks the CA. To be called with the right to: no other process asks, and none may serve the certificate.
     async fn revoke(&self, wish: &mut Wish, configured: &impl Configured) -> Result<(), IssueError> {
-        let Some(_right) = self.right(wish.fingerprint).await.map_err(fault)? else {
-            return Ok(());
-        };
         // Acquire, look again, then act.
         match self.read(&name_of(wish.fingerprint)).await.map_err(fault)? {
             Some(read) if read.revoked_at.is_none() => *wish = read,

@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use certstore::{Fingerprint, Name};
+use tokio::time::{Instant, sleep};
 
 use super::wish::Wish;
 use super::{LOOK, Listed, Revocations, name_of};
 use crate::config::Ca;
 use crate::kept::{comes_first, is_replaced};
-use crate::lease::Guard;
+use crate::lease::{Guard, RETRY_PERIOD};
 use crate::store::{STATE_DEADLINE, StoreError};
 
 /// Time after which every process has seen a wish, and has its share in its serving certificate.
@@ -186,12 +187,17 @@ impl Revocations {
     /// before any of its certificates serves.
     pub(super) async fn be_counted(&self) {
         let mut counted = self.counted.lock().await;
-        if counted.is_none()
-            && let Ok(here) = self.state.lease.stand_by(PROCESSES).await
-            // Another process may be counting.
-            && let Ok(true) = here.take_within(STATE_DEADLINE).await
-        {
-            *counted = Some(here);
+        let give_up_at = Instant::now() + STATE_DEADLINE;
+        // Errors are tried again, too: a process that serves uncounted may have its certificate revoked.
+        while counted.is_none() && Instant::now() < give_up_at {
+            if let Ok(here) = self.state.lease.stand_by(PROCESSES).await
+                // Another process may be counting.
+                && let Ok(true) = here.take_within(STATE_DEADLINE).await
+            {
+                *counted = Some(here);
+            } else {
+                sleep(RETRY_PERIOD).await;
+            }
         }
     }
 
