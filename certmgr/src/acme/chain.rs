@@ -8,6 +8,7 @@ use crate::event::EventKind;
 
 use super::account::AccountSession;
 use super::http::CaResponse;
+use super::problem::named;
 
 /// Number of chains beside the default that are looked at. CAs have offered two at most.
 const MAX_ALTERNATES: usize = 4;
@@ -27,7 +28,7 @@ pub(super) async fn choose(
     let mut is_preferred = |chain: &[u8]| {
         let issuer = top_issuer(chain);
         let is_preferred = issuer.as_deref() == Some(preferred);
-        offered.extend(issuer);
+        offered.extend(issuer.as_deref().map(named));
         is_preferred
     };
     if is_preferred(&default.body) {

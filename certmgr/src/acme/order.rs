@@ -172,7 +172,7 @@ impl OrderAttempt<'_> {
                 return Err(self.account.failed("go on with the order")(error));
             }
             Err(error) => {
-                let error = format!("{error:?}");
+                let error = error.into_error(&self.account.session.ca, "go on with the order");
                 self.report(EventKind::OrderUnread { order: url, error });
             }
         }

@@ -412,7 +412,7 @@ event_kinds! { subject:
         /// URL of the order.
         order: String,
         /// The error of the CA.
-        error: String,
+        error: IssueError,
     } => "order_unread" of Certificate, Level::DEBUG, ("the CA tells nothing of order {order}: {error}");
     /// The CA did not get on with an order for several attempts. It is given up.
     OrderStuck {

@@ -11,7 +11,7 @@ use super::{AccountDocument, key_of, name};
 use crate::acme::client::Shared;
 use crate::acme::jws::{self, AccountKey, Signer};
 use crate::acme::kept::{self, Secret};
-use crate::acme::problem::{AcmeError, ErrorCause};
+use crate::acme::problem::{AcmeError, ErrorCause, named};
 use crate::acme::session::Session;
 use crate::config::{Ca, ExternalAccount};
 use crate::error::{IssueError, IssueFault};
@@ -134,7 +134,7 @@ impl<'a> AccountStore<'a> {
         let url = answer.map_err(|trouble| self.failed(trouble))?;
         self.report(EventKind::AccountOpened {
             account: url.clone(),
-            terms: self.session.directory.meta.terms_of_service.clone(),
+            terms: self.session.directory.meta.terms_of_service.as_deref().map(named),
         });
         kept.url = Some(url);
         kept.contact.clone_from(&self.ca().contact);

@@ -80,7 +80,8 @@ impl OrderAttempt<'_> {
             let authorization = match self.account.authorization(url).await {
                 Ok(authorization) => authorization,
                 Err(error) => {
-                    let (order, error) = (order.url.clone(), format!("{error:?}"));
+                    let error = error.into_error(&self.account.session.ca, "read an authorization");
+                    let order = order.url.clone();
                     self.report(EventKind::OrderUnread { order, error });
                     break;
                 }
