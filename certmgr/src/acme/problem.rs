@@ -104,6 +104,17 @@ impl AcmeError {
         ErrorCause::InvalidResponse(text.to_owned()).into()
     }
 
+    /// Makes it the error of a nonce: its status says nothing of the resource for which the nonce is wanted. The answer
+    /// has no body.
+    pub(super) fn of_nonce(self) -> Self {
+        let text = format!("newNonce gave HTTP status {}", self.head.status);
+        let head = ResponseHead {
+            retry_after: self.head.retry_after,
+            ..ResponseHead::default()
+        };
+        Self::new(ErrorCause::InvalidResponse(text), head)
+    }
+
     /// True if the CA gave this type of problem, such as `badNonce`.
     pub(super) fn is(&self, kind: &str) -> bool {
         match &self.cause {

@@ -123,7 +123,7 @@ impl Session {
         }
         let url = &self.directory.new_nonce;
         let response = self.http.call("new-nonce", Method::HEAD, url, String::new());
-        let nonce = response.await?.checked()?.head.nonce;
+        let nonce = response.await?.checked().map_err(AcmeError::of_nonce)?.head.nonce;
         nonce.ok_or_else(|| AcmeError::invalid("newNonce gave no nonce"))
     }
 }

@@ -76,6 +76,25 @@ async fn a_page_in_the_cas_place_takes_no_order_away() {
 }
 
 #[tokio::test]
+async fn a_nonce_that_is_not_found_takes_no_order_away() {
+    let (finalized, nonces) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let ca = Scripted::start(move |asked| match asked.path.as_str() {
+        "/finalize" if finalized.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Some((502, Vec::new(), String::new()))
+        }
+        // The first of the second attempt.
+        "/new-nonce" if nonces.fetch_add(1, Ordering::SeqCst) == 1 => Some((404, Vec::new(), String::new())),
+        _ => None,
+    });
+    ca.error().await;
+    let error = ca.error().await;
+    assert_eq!(error.class, IssueFault::Unreachable, "{error}");
+    assert!(error.text.contains("newNonce gave HTTP status 404"), "{error}");
+    ca.issue().await.unwrap();
+    assert_eq!((ca.count("/new-order"), ca.count("/order")), (1, 1));
+}
+
+#[tokio::test]
 async fn a_page_in_the_place_of_the_certificate_takes_no_order_away() {
     for answer in [
         "<!DOCTYPE html><title>We are moving</title>",
