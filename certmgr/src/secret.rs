@@ -86,23 +86,36 @@ pub(crate) fn read_file(path: &Path, max_bytes: usize) -> io::Result<Result<Zero
         };
         return Err(io::Error::new(kind, text));
     }
-    let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    let file = File::open(path)?;
+    // The size of what is open: another file may have been moved to the path.
+    read_open_file(&file, file.metadata()?.len(), max_bytes)
+}
+
+fn read_open_file(
+    mut file: impl io::Read,
+    size: u64,
+    max_bytes: usize,
+) -> io::Result<Result<Zeroizing<Vec<u8>>, usize>> {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
     if size > max_bytes {
         return Ok(Err(size));
     }
     // File systems that make content while it is read (procfs, some of FUSE) report the size 0.
-    let most = match size {
-        0 => max_bytes.saturating_add(1),
+    let expected = match size {
+        0 => max_bytes,
         size => size,
     };
-    // Room for one byte more than expected: a buffer that had to grow would leave a copy of the key behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(most.saturating_add(1)));
-    let most = u64::try_from(most).unwrap_or(u64::MAX);
-    File::open(path)?.take(most).read_to_end(&mut bytes)?;
-    Ok(match bytes.len() > max_bytes {
-        true => Err(bytes.len()),
-        false => Ok(bytes),
-    })
+    // Room for two bytes more than expected: a buffer that had to grow would leave a copy of the key behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(expected.saturating_add(2)));
+    let most = u64::try_from(expected).unwrap_or(u64::MAX).saturating_add(1);
+    file.by_ref().take(most).read_to_end(&mut bytes)?;
+    if bytes.len() > max_bytes {
+        return Ok(Err(bytes.len()));
+    }
+    if bytes.len() > expected {
+        return Err(io::Error::other("it has grown while it was read"));
+    }
+    Ok(Ok(bytes))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the configuration names the variable")]
@@ -196,6 +209,16 @@ mod tests {
             .await
             .unwrap_err();
         assert!(!format!("{broken:?}{broken}").contains("SECRET"));
+    }
+
+    #[test]
+    fn a_file_that_grows_while_it_is_read_is_not_cut() {
+        let read = |content: &[u8], size| read_open_file(content, size, 8);
+        assert_eq!(read(b"secret", 6).unwrap().unwrap().as_slice(), b"secret");
+        assert_eq!(read(b"secret", 0).unwrap().unwrap().as_slice(), b"secret");
+        assert!(read(b"secret", 5).is_err());
+        assert_eq!(read(b"123456789", 8).unwrap().unwrap_err(), 9);
+        assert_eq!(read(b"", 9).unwrap().unwrap_err(), 9);
     }
 
     /// The file systems of some secret stores report no size either.
