@@ -258,7 +258,8 @@ impl Worker {
     /// request any more would keep the client from its end: nobody wants that rest.
     fn on_response_complete(&mut self, key: Key, status: u8) {
         let Some(relay) = self.relays.get(key) else {
-            return debug_assert!(false, "an RPC that ends is in the table");
+            // The client was lost while the end of the response was written to it.
+            return;
         };
         if relay.request_ended {
             return self.finish(key, status);
