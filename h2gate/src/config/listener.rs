@@ -46,6 +46,8 @@ impl FileListener {
                 let message = format!("`{name}` does nothing beside `http`");
                 let remedy = "remove it: no request of such a listener goes to a backend";
                 fields.error(fields.place_of(name), message, remedy);
+                // Unknown keys in it are reported all the same.
+                drop(fields.map(name));
             }
         }
         Self {

@@ -213,6 +213,9 @@ fn keys(fields: &Fields<'_>) -> Vec<KeyType> {
             kinds.push(key.value);
         }
     }
+    if kinds.is_empty() {
+        kinds.push(KeyType::EcdsaP256);
+    }
     if let [one] = kinds.as_slice() {
         fields.set_effective("key", one.name());
     }

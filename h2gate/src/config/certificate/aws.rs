@@ -141,6 +141,8 @@ fn json_fields<'a>(fields: &Fields<'a>, format: &str) -> Option<Fields<'a>> {
         let place = fields.place_of("fields");
         let remedy = "write `format: json`, or remove them";
         fields.error(place, "`fields` belong to JSON alone", remedy);
+        // Unknown keys in them are reported all the same.
+        drop(fields.map("fields"));
     }
     (format == "json").then(|| fields.inner("fields"))
 }
