@@ -20,7 +20,7 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tonic::transport::server::Connected;
 
-/// ConnectionBounds of the admin port.
+/// Bounds of connections to the admin port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionBounds {
     /// Connections at once; one more closes the one to which nothing was said for longest.
