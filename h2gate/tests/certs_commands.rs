@@ -197,7 +197,7 @@ fn an_unknown_name_is_answered_with_the_known_ones() {
 fn renew_reads_the_files_and_wait_tells_how_it_ended() {
     let it = Serving::start();
     let begun = it.certs(&["renew", "local"]).worked();
-    assert!(begun.contains("`h2gate certs show local` tells"), "{begun}");
+    assert!(begun.contains("`h2gate certs show local` shows"), "{begun}");
     assert_eq!(
         it.certs(&["renew", "local", "-o", "json"]).json(),
         json!({"name": "local", "outcome": "begun"})
