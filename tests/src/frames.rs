@@ -359,7 +359,8 @@ impl Frame {
         self.payload.get(at..at + 4).map(|mut code| code.get_u32())
     }
 
-    fn asks(&self) -> bool {
+    /// It wants an acknowledgement: SETTINGS or PING.
+    pub fn asks(&self) -> bool {
         matches!(self.kind, kind::SETTINGS | kind::PING) && self.flags & flags::ACK == 0
     }
 }

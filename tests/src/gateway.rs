@@ -441,6 +441,16 @@ impl TestGateway {
         self.signal(Signal::HUP);
     }
 
+    /// SIGSTOP: nothing runs until [`TestGateway::resume`].
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// SIGTERM.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);

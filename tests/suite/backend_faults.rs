@@ -1,5 +1,6 @@
 //! Backends that end connections, break rules or read nothing, while RPCs are under way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -37,6 +38,111 @@ where
         }
     })
     .await
+}
+
+/// The ends of large answers are written at once. A client that is lost by that takes its RPCs with it, in the middle of
+/// the backend's event.
+#[tokio::test]
+async fn a_client_that_is_lost_while_its_answers_end_harms_no_backend_connection() {
+    const RPCS: usize = 8;
+    let ca = TestCa::new();
+    let (asked, answered) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let go = Arc::new(Semaphore::new(0));
+    let (all, done, may) = (Arc::clone(&asked), Arc::clone(&answered), Arc::clone(&go));
+    let backend = TestBackend::frames(move |mut connection| {
+        let (all, done, may) = (Arc::clone(&all), Arc::clone(&done), Arc::clone(&may));
+        async move {
+            connection.serve(&[(setting::MAX_CONCURRENT_STREAMS, 100)]).await;
+            let mut base = 0;
+            loop {
+                let mut windows = BTreeMap::<u32, u32>::new();
+                while windows.len() < RPCS {
+                    let Some(frame) = connection.read().await else {
+                        return;
+                    };
+                    let number =
+                        |at: usize| u32::from_be_bytes(frame.payload[at..at + 4].try_into().unwrap());
+                    match frame.kind {
+                        kind::SETTINGS if frame.asks() => {
+                            let all = (0..frame.payload.len()).step_by(6);
+                            let window =
+                                all.filter(|at| frame.payload[*at + 1] == setting::INITIAL_WINDOW_SIZE as u8);
+                            base = window.map(|at| number(at + 2)).next().unwrap_or(base);
+                            connection.send(kind::SETTINGS, flags::ACK, 0, &[]).await;
+                        }
+                        kind::HEADERS => drop(windows.insert(frame.stream, base)),
+                        kind::WINDOW_UPDATE => {
+                            if let Some(window) = windows.get_mut(&frame.stream) {
+                                *window += number(0);
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+                all.add_permits(1);
+                may.acquire().await.unwrap().forget();
+                let mut answers = Vec::new();
+                for &stream in windows.keys() {
+                    let head = literal_block(&[(":status", "200"), ("content-type", "application/grpc")]);
+                    answers.extend(Frame::bytes(kind::HEADERS, flags::END_HEADERS, stream, &head));
+                }
+                for (&stream, &window) in &windows {
+                    for from in (0..window).step_by(16_384) {
+                        let length = (window - from).min(16_384);
+                        let end = if from + length == window {
+                            flags::END_STREAM
+                        } else {
+                            0
+                        };
+                        answers.extend(Frame::bytes(kind::DATA, end, stream, &vec![7; length as usize]));
+                    }
+                }
+                assert!(
+                    answers.len() > 65_536,
+                    "more than is written later: {}",
+                    answers.len()
+                );
+                connection.write(&answers).await.unwrap();
+                done.add_permits(1);
+            }
+        }
+    })
+    .await;
+    let gateway = TestGateway::builder(&ca, &backend)
+        .set("/workers", 1)
+        .plaintext_listener()
+        .start()
+        .await;
+    for _ in 0..5 {
+        let mut client = FrameConn::tcp(gateway.listener(1)).await;
+        client.write(FrameConn::preface()).await.unwrap();
+        client.settings(&[(setting::INITIAL_WINDOW_SIZE, 1 << 20)]).await;
+        client
+            .send(kind::WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes())
+            .await;
+        for number in 0..RPCS as u32 {
+            client.request(2 * number + 1, "/test.Echo/Upload", false).await;
+        }
+        within("all requests at the backend", SOON, asked.acquire())
+            .await
+            .unwrap()
+            .forget();
+        // Stopped, the program finds both at once: the answers, and the reset that unread SETTINGS bring.
+        gateway.pause();
+        go.add_permits(1);
+        within("answers in the socket", SOON, answered.acquire())
+            .await
+            .unwrap()
+            .forget();
+        drop(client);
+        gateway.resume();
+        eventually("the client is gone", SOON, async || {
+            (gateway.metrics().await.sum("h2gate_connections", &[]) == 0.0).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(gateway.metrics().await.sum("h2gate_panics_total", &[]), 0.0);
+    assert_eq!(backend.connections(), 1);
 }
 
 #[tokio::test]
