@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::client::Shared;
 use super::kept::{self, FORMAT, Secret};
 use super::{Request, account};
-use crate::config::{Ca, KeyType};
+use crate::config::Ca;
 use crate::dns::TxtRecord;
 use crate::store::{Document, StoreError};
 
@@ -48,7 +48,7 @@ impl Purpose {
             account: account::name(ca),
             account_url: account_url.to_owned(),
             domains,
-            key_type: key_type(request.key).to_owned(),
+            key_type: request.key.name().to_owned(),
             profile: ca.profile.clone(),
         }
     }
@@ -98,17 +98,11 @@ fn document(certificate: &str) -> Document {
     Document::Order(certificate.to_owned())
 }
 
-fn key_type(key: KeyType) -> &'static str {
-    KeyType::ALL
-        .iter()
-        .find(|(_, kind)| *kind == key)
-        .map_or("", |(name, _)| name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::acme::{kept::ROOM, keys, tests::request};
+    use crate::config::KeyType;
 
     #[tokio::test]
     async fn the_largest_note_has_room_in_a_buffer_that_never_grows() {
