@@ -78,7 +78,7 @@ struct Inner {
 /// The document as it was last read or written.
 #[derive(Default, PartialEq, Eq)]
 enum OnDisk {
-    /// It must be read again.
+    /// Nothing was read yet, or an outcome waits to be written: the next use reads it.
     #[default]
     Unknown,
     Missing,

@@ -259,7 +259,7 @@ fn check_not_worse(
     if is_alone(bundle) && !requirements.from_ca && had_it() {
         return Err(missing_intermediate(bundle, Evidence::ServedBefore));
     }
-    // Fewer days of life are accepted: that is a switch to a shorter requirements of the CA. An earlier start is not.
+    // Fewer days of life are accepted: that is a switch to a profile of the CA with a shorter life. An earlier start is not.
     let (not_before, serving_not_before) = (bundle.not_before(), serving.not_before());
     if not_before < serving_not_before {
         return Err(ProveError::Older {

@@ -38,7 +38,7 @@ fn parse(text: &str) -> Result<config::Resolved, config::Diagnostics> {
     config::parse(Path::new("full.yaml"), text)
 }
 
-/// What is made of the file, without the effective configuration.
+/// The configuration that the file resolves to, without the effective one.
 fn runs(resolved: &config::Resolved) -> String {
     let gateway = &resolved.gateway;
     let (certificates, trust_bundles) = (&resolved.certificates, &resolved.trust_bundles);

@@ -140,7 +140,7 @@ impl Core {
 
     /// While nothing serves: a version kept under another name for the same names and kind of key serves under this
     /// one as well. The certificate has been renamed in the configuration, or there are two of them; neither is a
-    /// reason to permit clients without one until a CA has issued another.
+    /// reason to leave clients without one until a CA has issued another.
     pub(super) async fn inherit(&mut self, orders: &Orders) {
         if self.serving().is_some() || self.keeping.unread || !self.kept.versions.is_empty() {
             return;

@@ -51,7 +51,7 @@ pub(super) enum Obstacle {
     Blind,
 }
 
-/// ServePermit for a certificate to serve again: while it is held, no process has the certificate revoked.
+/// The permit for a certificate to serve again: while it is held, no process has the certificate revoked.
 #[must_use = "it counts until what it is about serves"]
 #[derive(Default)]
 pub(crate) struct ServePermit {
@@ -151,7 +151,7 @@ impl Revocations {
         (!self.is_revoked(fingerprint)).then_some(ServePermit { share })
     }
 
-    /// Notes that a certificate serves for which there was permit.
+    /// Notes that a certificate serves for which there was a permit.
     pub(crate) fn serves_now(&self, fingerprint: Fingerprint, ServePermit { share }: ServePermit) {
         if share.is_some() {
             self.with(fingerprint, |known| known.is_now(share, false));
